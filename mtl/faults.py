@@ -1,0 +1,48 @@
+"""What is wrong with the user's input: collected, worded alike, and shown all at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault.
+
+    Args:
+        key: The key, or file and line, that is at fault.
+        message: The rule and what was found, without text of a row.
+        suggestion: What to do about it; empty where the message says it.
+    """
+
+    key: str
+    message: str
+    suggestion: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.message}" + (f" {self.suggestion}" if self.suggestion else "")
+
+    def to_dict(self) -> dict[str, str]:
+        return asdict(self)
+
+
+class InputError(ValueError):
+    """The user's input is at fault. The command line prints it without a traceback and exits with 2."""
+
+    def __init__(self, faults: Sequence[Fault] | Fault) -> None:
+        self.faults = [faults] if isinstance(faults, Fault) else list(faults)
+        super().__init__("\n".join(str(fault) for fault in self.faults))
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """A sentence with the nearest of the right names, and all of them.
+
+    >>> did_you_mean("clasification", ["classification", "regression"])
+    "Did you mean 'classification'? Choices: classification, regression."
+    """
+    choices = sorted(choices)
+    nearest = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
+    hint = f"Did you mean '{nearest[0]}'? " if nearest else ""
+    return f"{hint}Choices: {', '.join(choices) or 'none'}."

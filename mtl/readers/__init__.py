@@ -1,0 +1,140 @@
+"""File formats, one file each: from a path to rows.
+
+A new reader is a new file here with one subclass of `Reader`; its file name is its name in YAML. A reader yields
+`TextRow`s or `SpanRow`s and reports what is malformed with file, line and rule, never with the text of a row.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+from heads.rows import Row
+from mtl.faults import Fault, InputError
+
+SPLITS = ("train", "dev", "test")
+SPLIT_NAMES = {"train": ("train",), "dev": ("dev", "validation", "devel", "valid"), "test": ("test",)}
+"""The names under which a folder may hold a split."""
+
+
+class BadRow(NamedTuple):
+    """One refused piece of input: where, the rule it breaks, and what was found (no text of the row)."""
+
+    file: str
+    line: int | None
+    rule: str
+    found: str
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{place}: {self.rule}; found {self.found}"
+
+
+class Reader(ABC):
+    """Turns files of one format into rows.
+
+    Options of a reader are the keyword-only arguments of its `__init__`; in YAML they stand beside `reader` and
+    `path` under `data`.
+
+    Args:
+        path: A folder, or a file that holds everything.
+        files: File per split, relative to `path`. Without it a folder holds `train`, `dev` (or `validation`,
+            `devel`, `valid`) and `test` with one of the reader's suffixes, and a single file is the split `train`.
+        refuse_bad_rows: Go on after malformed input; what was refused is counted and listed in `bad_rows`. The
+            default stops, after the whole file was read, with all of it.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    """Suffixes of the files that are looked for in a folder."""
+
+    def __init__(self, path: str, *, files: Mapping[str, str] | None = None, refuse_bad_rows: bool = False) -> None:
+        self.path = Path(path)
+        self.files = dict(files) if files is not None else None
+        self.refuse_bad_rows = refuse_bad_rows
+        self.bad_rows: list[BadRow] = []
+        """What `read` met and did not yield, over all splits read so far."""
+
+    @abstractmethod
+    def rows(self, source: Path, split: str) -> Iterator[Row]:
+        """The rows of one source in its own order. Malformed input goes to `bad` and is left out."""
+
+    def sources(self) -> dict[str, Path]:
+        """The file of each split that is there.
+
+        Raises:
+            InputError: The path, or a file that `files` names, is missing; or a folder holds no split.
+        """
+        if self.files is not None:
+            found = {split: self.path / name for split, name in self.files.items()}
+            missing = [(split, path) for split, path in found.items() if not path.exists()]
+            if missing:
+                raise InputError([Fault(f"files.{split}", f"'{path}' doesn't exist.") for split, path in missing])
+            return found
+        if self.path.is_file():
+            return {"train": self.path}
+        if not self.path.is_dir():
+            raise InputError(Fault("path", f"'{self.path}' is neither a file nor a folder.", "Check the path."))
+        found = {}
+        for split, names in SPLIT_NAMES.items():
+            candidates = [self.path / f"{name}{suffix}" for name in names for suffix in self.suffixes]
+            present = [path for path in candidates if path.exists()]
+            if present:
+                found[split] = present[0]
+        if not found:
+            raise InputError(
+                Fault(
+                    "path",
+                    f"'{self.path}' holds no train, dev or test ({', '.join(self.suffixes)}).",
+                    "Name them under `files`.",
+                )
+            )
+        return found
+
+    def read(self, split: str) -> Iterator[Row]:
+        """The rows of a split; ids are unique.
+
+        Raises:
+            InputError: Some input was malformed and `refuse_bad_rows` is off. It lists all of it.
+        """
+        before = len(self.bad_rows)
+        seen: set[str] = set()
+        source = self.sources()[split]
+        for row in self.rows(source, split):
+            if row.id in seen:
+                self.bad(source, None, "An id must be unique in its split", f"'{row.id}' again")
+                continue
+            seen.add(row.id)
+            yield row
+        if len(self.bad_rows) > before and not self.refuse_bad_rows:
+            raise InputError([_fault(bad) for bad in self.bad_rows[before:]])
+
+    def bad(self, source: Path, line: int | None, rule: str, found: str) -> None:
+        """Notes one piece of malformed input. `found` tells offsets, lengths and codes, never the text of a row."""
+        self.bad_rows.append(BadRow(str(source), line, rule, found))
+
+    def lines(self, source: Path) -> Iterator[tuple[int, str]]:
+        """The lines of a UTF-8 file with their numbers from 1, split at newlines alone.
+
+        A carriage return before the newline and a byte-order mark are dropped; a line that isn't UTF-8 goes to
+        `bad`.
+        """
+        with source.open("rb") as file:
+            for number, raw in enumerate(file, start=1):
+                text = self.decode(raw.removesuffix(b"\n").removesuffix(b"\r"), source, number)
+                if text is not None:
+                    yield number, text.removeprefix("\ufeff") if number == 1 else text
+
+    def decode(self, raw: bytes, source: Path, line: int | None) -> str | None:
+        """Bytes as text; what isn't UTF-8 goes to `bad` and gives None."""
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            self.bad(source, line, "Text must be UTF-8", f"byte 0x{raw[error.start]:02x} at {error.start}")
+            return None
+
+
+def _fault(bad: BadRow) -> Fault:
+    place = bad.file if bad.line is None else f"{bad.file}:{bad.line}"
+    return Fault(place, f"{bad.rule}; found {bad.found}.", "Mend it, or set refuse_bad_rows: true.")
