@@ -81,8 +81,11 @@ class Head(nn.Module, ABC):
     reduction: ClassVar[Literal["sum", "cat"]] = "sum"
     """How counts of several rows become one: added, or concatenated along the first axis."""
 
-    row_type: ClassVar[type[TextRow] | type[SpanRow] | tuple[type[TextRow], type[SpanRow]]] = TextRow
+    row_type: ClassVar[type[TextRow] | type[SpanRow] | tuple[type[Row], ...]] = TextRow
     """The rows this head reads."""
+
+    metrics: tuple[str, ...]
+    """The names of what `score` gives."""
 
     labels: tuple[str, ...]
 
@@ -108,6 +111,10 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def label_counts(self, row: Row) -> Mapping[str, int]:
         """How often each label occurs in the row's gold annotation."""
+
+    def notes(self, row: Row) -> Mapping[str, int]:
+        """What of the row's gold this head can't express (overlapping mentions, say), by kind, for the plan."""
+        return {}
 
     @abstractmethod
     def encode(
@@ -193,4 +200,5 @@ def pad(sequences: Sequence[Sequence[int]], length: int, value: int) -> Tensor:
     >>> pad([[1, 2], [3]], 3, 0).tolist()
     [[1, 2, 0], [3, 0, 0]]
     """
-    return torch.tensor([[*sequence, *[value] * (length - len(sequence))] for sequence in sequences])
+    padded = [[*sequence, *[value] * (length - len(sequence))] for sequence in sequences]
+    return torch.tensor(padded, dtype=torch.long).reshape(len(sequences), length)

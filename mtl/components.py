@@ -6,11 +6,13 @@ of a class of the user's. There is no list to extend and nothing to register.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import inspect
 import pkgutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -88,6 +90,25 @@ def check_options(cls: type[Any], options: Mapping[str, Any], key: str, given: f
     return faults
 
 
+def build(cls: type[Any], *arguments: Any, **options: Any) -> Any:
+    """An instance, with options from YAML turned into the types that the signature states (a list into a tuple)."""
+    hints = get_type_hints(cls.__init__)
+    typed = {
+        name: TypeAdapter(hints[name]).validate_python(value) if name in hints else value
+        for name, value in options.items()
+    }
+    return cls(*arguments, **typed)
+
+
+def source_hash(cls: type[Any]) -> str:
+    """A hash of the code of a component: its own file, and the package of its kind with what the files there share."""
+    bases = tuple(getattr(importlib.import_module(package), name) for package, name in _PACKAGES.values())
+    files = {Path(inspect.getfile(parent)) for parent in cls.__mro__ if issubclass(parent, bases)}
+    folders = {Path(importlib.import_module(package).__path__[0]) for package, _ in _PACKAGES.values()}
+    files |= {file for folder in folders & {file.parent for file in files} for file in folder.glob("*.py")}
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
+
+
 def wording(error: Mapping[str, Any]) -> str:
     """One pydantic error as "it must …; found …"."""
     rule = str(error["msg"]).removeprefix("Value error, ")
@@ -97,7 +118,8 @@ def wording(error: Mapping[str, Any]) -> str:
 
 def _type_faults(hint: Any, value: Any, key: str) -> list[Fault]:
     try:
-        TypeAdapter(hint).validate_python(value)
+        # Leniently, so that YAML's lists pass as tuples and its integers as floats; but true is not the number 1.
+        TypeAdapter(hint).validate_python(value, strict=isinstance(value, bool))
     except ValidationError as error:
         return [Fault(".".join([key, *map(str, e["loc"])]), wording(e)) for e in error.errors()]
     return []
@@ -107,7 +129,7 @@ def _import_path(path: str, base: type[Any], key: str) -> type[Any]:
     module_name, _, class_name = path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise InputError(
             Fault(key, f"'{path}' can't be imported: {error}.", "It must be package.module.Class.")
         ) from error

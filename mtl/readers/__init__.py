@@ -7,6 +7,7 @@ A new reader is a new file here with one subclass of `Reader`; its file name is 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -55,6 +56,8 @@ class Reader(ABC):
         self.refuse_bad_rows = refuse_bad_rows
         self.bad_rows: list[BadRow] = []
         """What `read` met and did not yield, over all splits read so far."""
+        self.skipped: Counter[str] = Counter()
+        """What was left out on purpose, by reason."""
 
     @abstractmethod
     def rows(self, source: Path, split: str) -> Iterator[Row]:

@@ -5,18 +5,24 @@ ranks agree without talking, and the number of steps is known before training st
 trains; which examples that is, is the batcher's business.
 
 A new sampler is a new file here with one subclass of `Sampler`; its file name is its name in YAML.
+
+Shapes: S steps of an epoch, K tasks.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from mtl.faults import Fault, InputError
 from mtl.seeding import stream
+
+FloatArray = npt.NDArray[np.float64]
 
 
 class TaskSize(NamedTuple):
@@ -35,7 +41,8 @@ class Sampler(ABC):
         seed: Of the run.
         num_epochs: How many epochs the run is planned for; only samplers that change over time use it.
 
-    Options of a sampler are the keyword-only arguments that its own `__init__` adds.
+    Options of a sampler are the keyword-only arguments that its own `__init__` adds. An option whose value can't be
+    used raises an `InputError` under the key ``sampler.<option>``.
     """
 
     uses_rates: bool = True
@@ -64,10 +71,14 @@ class RandomSampler(Sampler):
     """Draws the task of every step with a probability in proportion to its rate.
 
     An epoch is as many steps as one pass over all tasks has batches, unless `steps_per_epoch` says otherwise; a
-    task's batches go on where the last epoch stopped, pass after pass.
+    task's batches go on where the last epoch stopped, pass after pass. A rate written in the mixture takes the
+    place of the computed one where `uses_rates` is on.
 
     Args:
         steps_per_epoch: Steps of an epoch; None takes the batches of all tasks together.
+
+    Raises:
+        InputError: `steps_per_epoch` or a written rate is not above 0.
     """
 
     def __init__(
@@ -79,32 +90,71 @@ class RandomSampler(Sampler):
         steps_per_epoch: int | None = None,
     ) -> None:
         super().__init__(sizes, seed, num_epochs)
-        self._num_steps = steps_per_epoch or sum(size.batches for size in self.sizes.values())
+        require_positive({"sampler.steps_per_epoch": steps_per_epoch})
+        if self.uses_rates:
+            require_positive({f"tasks.{name}.rate": size.rate for name, size in self.sizes.items()})
+        self._num_steps = num_batches(self.sizes) if steps_per_epoch is None else steps_per_epoch
 
     @abstractmethod
-    def weights(self, progress: float) -> Sequence[float]:
-        """The rate of each task, in the order of `sizes`, at a share of the planned training in [0, 1)."""
+    def weights(self, progress: FloatArray) -> npt.ArrayLike:
+        """The rate of each task, in the order of `sizes`.
+
+        Args:
+            progress: For each step the share of the planned training that lies behind it, [S, 1], from 0 to 1.
+
+        Returns:
+            The rates [S, K], or [K] where they don't change.
+        """
 
     def epoch(self, epoch: int) -> list[str]:
-        rng = stream(self.seed, "sampler", epoch)
-        names = list(self.sizes)
-        progress = (epoch + np.arange(self._num_steps) / self._num_steps) / max(self.num_epochs, 1)
-        draws = rng.random(self._num_steps)
-        return [names[self._pick(p, u)] for p, u in zip(progress, draws, strict=True)]
+        draws = stream(self.seed, "sampler", epoch).random(self._num_steps)
+        done = (epoch + np.arange(self._num_steps) / self._num_steps) / max(self.num_epochs, 1)
+        # A step's task is the number of borders between the tasks' shares of [0, 1) at or below its draw.
+        borders = self._shares(done.clip(max=1.0)).cumsum(axis=1)[:, :-1]  # [S or 1, K - 1]
+        return _names(self.sizes, (borders <= draws[:, None]).sum(axis=1))
 
     def steps_per_epoch(self, epoch: int) -> int:
         return self._num_steps
 
     def rates(self) -> dict[str, float]:
-        shares = self._shares(0.0)
-        return dict(zip(self.sizes, shares.tolist(), strict=True))
+        done = np.arange(self._num_steps) / self._num_steps / max(self.num_epochs, 1)
+        return dict(zip(self.sizes, self._shares(done).mean(axis=0).tolist(), strict=True))
 
-    def _pick(self, progress: float, draw: float) -> int:
-        return int(np.searchsorted(np.cumsum(self._shares(progress))[:-1], draw, side="right"))
-
-    def _shares(self, progress: float) -> npt.NDArray[np.float64]:
-        written = [size.rate for size in self.sizes.values()]
-        computed = self.weights(progress)
-        weights = np.array([c if w is None else w for w, c in zip(written, computed, strict=True)], dtype=float)
-        shares: npt.NDArray[np.float64] = weights / weights.sum()
+    def _shares(self, progress: FloatArray) -> FloatArray:
+        """The tasks' shares [S, K] at some progress [S]; [1, K] where they don't change."""
+        weights = np.atleast_2d(np.array(self.weights(progress[:, None]), dtype=np.float64))
+        for column, size in enumerate(self.sizes.values()):
+            if self.uses_rates and size.rate is not None:
+                weights[:, column] = size.rate
+        if not np.isfinite(weights.sum(axis=1)).all():
+            raise InputError(Fault("sampler", "A rate must be finite; found one too large for a number."))
+        shares: FloatArray = weights / weights.sum(axis=1, keepdims=True)
         return shares
+
+
+def num_batches(sizes: Mapping[str, TaskSize]) -> int:
+    """Batches of one pass over all tasks."""
+    return sum(size.batches for size in sizes.values())
+
+
+def require_positive(values: Mapping[str, float | None]) -> None:
+    """Raises an `InputError` with every value, by its key, that is not a finite number above 0; None passes.
+
+    >>> require_positive({"sampler.temperature": -1.0, "sampler.max_examples": None})
+    Traceback (most recent call last):
+    mtl.faults.InputError: sampler.temperature: It must be a finite number above 0; found -1.0.
+    """
+    wrong = {key: value for key, value in values.items() if value is not None and not 0 < value < math.inf}
+    if wrong:
+        rule = "It must be a finite number above 0"
+        raise InputError([Fault(key, f"{rule}; found {value!r}.") for key, value in wrong.items()])
+
+
+def shuffled(counts: Mapping[str, int], rng: np.random.Generator) -> list[str]:
+    """Each task as often as its count says, in random order."""
+    return _names(counts, rng.permutation(np.repeat(np.arange(len(counts)), list(counts.values()))))
+
+
+def _names(tasks: Mapping[str, object], indices: npt.NDArray[np.integer]) -> list[str]:
+    names = list(tasks)
+    return [names[index] for index in indices.tolist()]

@@ -1,0 +1,142 @@
+"""Candidate pairs of a `SpanRow`: which mentions, or concepts, may be related, and what the gold says of each pair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Literal, NamedTuple
+
+from heads.rows import Entity, Span, SpanRow
+
+Key = tuple[str, str]
+"""The two ids of a pair: (head, tail), or in the order of the alphabet where pairs have no direction."""
+
+Gold = dict[Key, tuple[str, ...]]
+"""The relation types of each annotated pair."""
+
+Mention = tuple[Span, ...]
+"""The parts of one mention in text order; more than one where it is discontinuous."""
+
+
+class Argument(NamedTuple):
+    """One end of a pair: an entity with its one mention, or a concept with all of them."""
+
+    id: str
+    type: str
+    mentions: tuple[Mention, ...]
+
+
+class Candidate(NamedTuple):
+    """A pair whose relation is to be told, and the part of the row's text it is read in."""
+
+    head: Argument
+    tail: Argument
+    context: Span
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """The rule by which pairs are made.
+
+    Args:
+        types: Allowed (head type, tail type); None allows every pair.
+        directed: Whether (a, b) and (b, a) are two pairs. If not, a pair is made once: the types decide which end is
+            the head, and the order in the text where they allow both.
+        scope: What both ends must share.
+        level: Whether ends are mentions or concepts.
+        merge: New names of entity types.
+    """
+
+    types: frozenset[tuple[str, str]] | None = None
+    directed: bool = False
+    scope: Literal["sentence", "document"] = "sentence"
+    level: Literal["mention", "concept"] = "mention"
+    merge: Mapping[str, str] = field(default_factory=dict)
+
+    def key(self, head: str, tail: str) -> Key:
+        """What is equal for two statements about one pair.
+
+        >>> Pairing().key("T2", "T1")
+        ('T1', 'T2')
+        >>> Pairing(directed=True).key("T2", "T1")
+        ('T2', 'T1')
+        """
+        return (head, tail) if self.directed or head <= tail else (tail, head)
+
+    def candidates(self, row: SpanRow) -> list[Candidate]:
+        """All pairs of a row, each once, in text order of their first and then their second end."""
+        found: dict[Key, Candidate] = {}
+        for context, arguments in self._groups(row):
+            for first, second in combinations(arguments, 2):
+                for head, tail in self._orders(first, second):
+                    # A concept that occurs under two types could pair with another concept twice.
+                    found.setdefault(self.key(head.id, tail.id), Candidate(head, tail, context))
+        return list(found.values())
+
+    def _groups(self, row: SpanRow) -> Iterator[tuple[Span, list[Argument]]]:
+        """What may be paired with each other, in text order, with the text around it."""
+        entities = [entity._replace(type=self.merge.get(entity.type, entity.type)) for entity in row.entities]
+        entities.sort(key=lambda entity: hull(entity.spans))
+        everything = (0, len(row.text))
+        if self.level == "concept":
+            yield everything, _concepts(entities)
+            return
+        contexts = (row.sentences or [everything]) if self.scope == "sentence" else [everything]
+        for context in contexts:
+            inside = [entity for entity in entities if _contains(context, hull(entity.spans))]
+            yield context, [Argument(entity.id, entity.type, (entity.spans,)) for entity in inside]
+
+    def _orders(self, first: Argument, second: Argument) -> list[tuple[Argument, Argument]]:
+        orders = [(first, second), (second, first)] if first.id != second.id else []
+        if self.types is not None:
+            orders = [(head, tail) for head, tail in orders if (head.type, tail.type) in self.types]
+        return orders if self.directed else orders[:1]
+
+
+def gold(row: SpanRow, candidates: Sequence[Candidate], pairing: Pairing, labels: Sequence[str], negative: str) -> Gold:
+    """The relation types of every pair that was annotated: of each candidate, and of gold relations that are none.
+
+    A pair with several types has them all. A candidate without a relation is of the negative class. A candidate is
+    left out where its only relation has no type, or where nothing is stated of it and some positive type was not
+    annotated in the row.
+    """
+    positives = set(labels) - {negative}
+    annotated = positives if row.annotated is None else positives & set(row.annotated)
+    found: Gold = {}
+    untyped, denied = set(), set()
+    for relation in row.relations:
+        key = pairing.key(relation.head, relation.tail)
+        if relation.type is None:
+            untyped.add(key)
+        elif relation.type == negative:
+            denied.add(key)
+        elif relation.type in annotated and relation.type not in found.get(key, ()):
+            found[key] = (*found.get(key, ()), relation.type)
+    for candidate in candidates:
+        key = pairing.key(candidate.head.id, candidate.tail.id)
+        if key not in found and key not in untyped and (annotated == positives or key in denied):
+            found[key] = (negative,)
+    return found
+
+
+def hull(spans: Sequence[Span]) -> Span:
+    """From the start of the first part to the end of the last.
+
+    >>> hull([(3, 5), (9, 12)])
+    (3, 12)
+    """
+    return spans[0][0], spans[-1][1]
+
+
+def _concepts(entities: Sequence[Entity]) -> list[Argument]:
+    """One argument for each concept id and type, in text order of its first mention."""
+    mentions: dict[tuple[str, str], list[Mention]] = {}
+    for entity in entities:
+        for concept in dict.fromkeys(entity.concepts):
+            mentions.setdefault((concept, entity.type), []).append(entity.spans)
+    return [Argument(concept, kind, tuple(found)) for (concept, kind), found in mentions.items()]
+
+
+def _contains(outer: Span, inner: Span) -> bool:
+    return outer[0] <= inner[0] and inner[1] <= outer[1]

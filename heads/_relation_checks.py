@@ -1,0 +1,63 @@
+"""What can be wrong with the annotation of a row that relations are read from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal
+
+from heads._text import describe
+from heads.rows import Entity, Span, SpanRow
+
+
+def check_span_row(row: SpanRow, labels: Sequence[str], level: Literal["mention", "concept"]) -> str | None:
+    """The first fault of a row as "rule; what was found", or None.
+
+    >>> row = SpanRow("1", "d", "Aspirin helps.", entities=(Entity("T1", "Drug", ((0, 17),)),))
+    >>> check_span_row(row, ["treats", "none"], "mention")
+    'an entity must have one or more parts, in text order and inside the text; found T1 at 0-17 of 14 characters'
+    """
+    twice = [name for name, times in Counter(entity.id for entity in row.entities).items() if times > 1]
+    if twice:
+        return f"entity ids must differ within a row; found {twice[0]} more than once"
+    return _wrong_offsets(row) or _wrong_relation(row, labels, level)
+
+
+def _wrong_offsets(row: SpanRow) -> str | None:
+    length = len(row.text)
+    for entity in row.entities:
+        if not _in_order(entity.spans, length):
+            rule = "an entity must have one or more parts, in text order and inside the text"
+            return f"{rule}; found {entity.id} at {_wording(entity.spans)} of {length} characters"
+    for start, end in row.sentences or ():
+        if not 0 <= start < end <= length:
+            return f"a sentence must lie inside the text; found {start}-{end} of {length} characters"
+    return None
+
+
+def _wrong_relation(row: SpanRow, labels: Sequence[str], level: Literal["mention", "concept"]) -> str | None:
+    ends = _ends(row.entities, level)
+    for relation in row.relations:
+        if relation.type is not None and relation.type not in labels:
+            found = describe(relation.type, labels)
+            return f"a relation's type must be one of: {', '.join(labels)}; found {found}"
+        for end in (relation.head, relation.tail):
+            if end not in ends:
+                what = "an entity" if level == "mention" else "a concept"
+                return f"a relation must join ids of {what} of the row; found {describe(end)}"
+    return None
+
+
+def _ends(entities: Sequence[Entity], level: Literal["mention", "concept"]) -> set[str]:
+    if level == "mention":
+        return {entity.id for entity in entities}
+    return {concept for entity in entities for concept in entity.concepts}
+
+
+def _in_order(spans: Sequence[Span], length: int) -> bool:
+    edges = [0, *(edge for span in spans for edge in span), length]
+    return bool(spans) and edges == sorted(edges) and all(start < end for start, end in spans)
+
+
+def _wording(spans: Sequence[Span]) -> str:
+    return ", ".join(f"{start}-{end}" for start, end in spans) or "no place"

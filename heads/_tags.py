@@ -1,0 +1,98 @@
+"""Tagging schemes: typed spans of words as one tag per word, and back.
+
+| scheme | only word | first | inner | last | also known as |
+|---|---|---|---|---|---|
+| BIO | B | B | I | I | IOB2 |
+| BIOUL | U | B | I | L | BILOU, IOBES |
+| IO | I | I | I | I | neighbours of one type merge |
+
+(Ramshaw and Marcus 1995 for BIO; Ratinov and Roth 2009 for BIOUL.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
+
+Scheme = Literal["BIO", "BIOUL", "IO"]
+
+_PREFIXES: dict[Scheme, str] = {"BIO": "BI", "BIOUL": "BIUL", "IO": "I"}
+_OPENS: dict[Scheme, str] = {"BIO": "B", "BIOUL": "BU", "IO": "I"}
+_CONTINUES: dict[Scheme, str] = {"BIO": "I", "BIOUL": "IL", "IO": "I"}
+
+
+class TypedSpan(NamedTuple):
+    """From `start` up to, not including, `end` (words or characters), and the entity type."""
+
+    start: int
+    end: int
+    type: str
+
+
+def tag_names(types: Sequence[str], scheme: Scheme) -> tuple[str, ...]:
+    """All tags of some entity types; O comes first.
+
+    >>> tag_names(["Drug", "Gene"], "BIO")
+    ('O', 'B-Drug', 'I-Drug', 'B-Gene', 'I-Gene')
+    """
+    return ("O", *(f"{prefix}-{name}" for name in types for prefix in _PREFIXES[scheme]))
+
+
+def to_tags(spans: Iterable[TypedSpan], num_words: int, scheme: Scheme) -> list[str]:
+    """One tag per word from spans of words that don't overlap.
+
+    >>> to_tags([TypedSpan(0, 2, "Drug"), TypedSpan(3, 4, "Gene")], 5, "BIOUL")
+    ['B-Drug', 'L-Drug', 'O', 'U-Gene', 'O']
+    """
+    tags = ["O"] * num_words
+    for span in spans:
+        tags[span.start : span.end] = [f"{p}-{span.type}" for p in _prefixes_of(span.end - span.start, scheme)]
+    return tags
+
+
+def to_spans(tags: Sequence[str], scheme: Scheme) -> list[TypedSpan]:
+    """The entities in some tags, read strictly: what doesn't begin (BIOUL: and end) as the scheme says is no entity.
+
+    A BIO entity begins with B and takes every I of its type that follows; an I without a B is nothing. A BIOUL entity
+    is U, or B to L without a break. An IO entity is a run of one type. This is how seqeval reads in strict mode
+    (IOB2, BILOU).
+
+    >>> to_spans(["I-Drug", "O", "B-Drug", "I-Drug", "I-Gene"], "BIO")
+    [TypedSpan(start=2, end=4, type='Drug')]
+    """
+    spans: list[TypedSpan] = []
+    span: TypedSpan | None = None
+    for index, tag in enumerate([*tags, "O"]):
+        prefix, _, kind = tag.partition("-")
+        if span is not None and kind == span.type and prefix in _CONTINUES[scheme]:
+            span = span._replace(end=index + 1)
+        else:
+            if span is not None and scheme != "BIOUL":
+                spans.append(span)
+            span = TypedSpan(index, index + 1, kind) if prefix in _OPENS[scheme] else None
+        if span is not None and prefix in "UL":
+            spans.append(span)
+            span = None
+    return spans
+
+
+def is_legal(before: str, after: str, scheme: Scheme) -> bool:
+    """Whether one tag may follow another. The edges of a text count as O.
+
+    >>> is_legal("O", "I-Drug", "BIO"), is_legal("B-Drug", "I-Drug", "BIO"), is_legal("B-Drug", "O", "BIOUL")
+    (False, True, False)
+    """
+    if scheme == "IO":
+        return True
+    is_open = before[0] in "BI"
+    if after[0] in _CONTINUES[scheme]:
+        return is_open and before[1:] == after[1:]
+    return scheme == "BIO" or not is_open
+
+
+def _prefixes_of(length: int, scheme: Scheme) -> str:
+    if scheme == "IO":
+        return "I" * length
+    if scheme == "BIO":
+        return "B" + "I" * (length - 1)
+    return "U" if length == 1 else "B" + "I" * (length - 2) + "L"

@@ -1,0 +1,215 @@
+"""Any number of labels for a text or a pair of texts, none included.
+
+Shapes: B examples, T tokens, H hidden size, C labels, N rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from heads import IGNORE, Example, Prediction, Report, Row, TextRow, _baselines, scores
+from heads._text import TextHead, choice, class_names, describe, text_row, wrong_class
+
+
+class Multilabel(TextHead):
+    """A sigmoid for each label, read off [CLS].
+
+    A row's label is a tuple of names; the empty tuple says that no label applies, None that nobody looked.
+
+    Metrics: `micro_f1`, pooled over labels; `macro_f1`, their mean; `subset_accuracy`, the share of rows whose set
+    is exactly right; and `example_f1`, the mean over rows of 2|Y ∩ P| / (|Y| + |P|) for gold set Y and predicted
+    set P, 1 where both are empty (Tsoumakas, Katakis and Vlahavas 2010, "Mining Multi-label Data", section 34.7;
+    scikit-learn's ``average="samples"`` with ``zero_division=1``). It is not the harmonic mean of the mean
+    precision and the mean recall over rows (Zhang and Zhou 2014), which BLUE reports for HoC.
+
+    The loss of a row is the mean of its labels' binary cross-entropies, and the count is the number of labelled
+    rows, so that a task with many labels weighs no more than one with few.
+
+    Args:
+        labels: The label names.
+        hidden_size: H of the encoder.
+        dropout: Before every linear layer.
+        hidden_layer: Units of a GELU layer before the last; None has none.
+        threshold: A label is predicted from this probability on. "tuned" takes, label by label, the threshold with
+            the best F1 on dev (scores on dev are then optimistic); a checkpoint carries it.
+        primary_metric: The metric that selects.
+
+    Raises:
+        ValueError: The threshold is not between 0 and 1, or the metric isn't there.
+    """
+
+    thresholds: Tensor
+
+    metrics = ("micro_f1", "macro_f1", "example_f1", "subset_accuracy")
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        hidden_size: int,
+        *,
+        dropout: float = 0.1,
+        hidden_layer: int | None = None,
+        threshold: float | Literal["tuned"] = 0.5,
+        primary_metric: str = "micro_f1",
+    ) -> None:
+        super().__init__(class_names(labels, 1), hidden_size, len(labels), dropout, hidden_layer)
+        self.primary_metric = choice("primary_metric", primary_metric, self.metrics)
+        self._is_tuned = threshold == "tuned"
+        start = 0.5 if threshold == "tuned" else _between_0_and_1(threshold)
+        # A written threshold stays out of the checkpoint: there it would silently overrule a changed option.
+        self.register_buffer("thresholds", torch.full((len(labels),), start), persistent=self._is_tuned)
+
+    # --- rows -> examples -----------------------------------------------------------------------------------------
+
+    def check(self, row: Row) -> str | None:
+        label = text_row(row).label
+        if label is None:
+            return None
+        if not isinstance(label, tuple):
+            return f"the label must be a list of class names, which may be empty; found {describe(label, self.labels)}"
+        if len(set(label)) < len(label):
+            return f"the names in a label must differ; found {len(label) - len(set(label))} repeated"
+        return next((fault for fault in (wrong_class(name, self.labels) for name in label) if fault), None)
+
+    def label_counts(self, row: Row) -> dict[str, int]:
+        label = text_row(row).label
+        return dict.fromkeys(label, 1) if isinstance(label, tuple) else {}
+
+    def gold(self, row: TextRow) -> dict[str, Any]:
+        return {"labels": self._one_hot(row.label) if isinstance(row.label, tuple) else [IGNORE] * len(self.labels)}
+
+    def collate(self, examples: Sequence[Example], length: int) -> dict[str, Tensor]:
+        """`labels`: 0, 1 or `IGNORE` (a whole row) for each label, [B, C]."""
+        lines = [example["labels"] for example in examples]
+        return {"labels": torch.tensor(lines, dtype=torch.long).reshape(len(lines), len(self.labels))}
+
+    # --- states -> loss -------------------------------------------------------------------------------------------
+
+    def loss(self, logits: Tensor, fields: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        labels = fields["labels"]
+        labelled = labels[:, 0] != IGNORE  # [B]
+        losses = F.binary_cross_entropy_with_logits(logits.float(), labels.clamp(min=0).float(), reduction="none")
+        return (losses.mean(-1) * labelled).sum(), labelled.sum()
+
+    # --- logits -> scores -----------------------------------------------------------------------------------------
+
+    def outputs(self, logits: Tensor, mask: Tensor, fields: Mapping[str, Tensor]) -> list[Tensor]:
+        """The probabilities [C] of each example."""
+        return list(logits.float().sigmoid())
+
+    def decode(self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Prediction:
+        """`labels`: those from their thresholds on; `scores`: the probability of every label."""
+        return _prediction(self.labels, outputs[0].tolist(), self.thresholds.tolist())
+
+    def counts(self, prediction: Prediction, row: Row) -> Tensor:
+        """True and false positives, false and true negatives of each label; example F1, exact match, 1: [4C + 3]."""
+        label = text_row(row).label
+        if not isinstance(label, tuple):
+            return torch.zeros(4 * len(self.labels) + 3, dtype=torch.double)
+        gold = torch.tensor(self._one_hot(label), dtype=torch.bool)
+        predicted = torch.tensor(self._one_hot(prediction["labels"]), dtype=torch.bool)
+        cells = torch.stack([gold & predicted, ~gold & predicted, gold & ~predicted, ~gold & ~predicted])  # [4, C]
+        true, size = int((gold & predicted).sum()), int(gold.sum() + predicted.sum())
+        per_row = [2 * true / size if size else 1.0, float(gold.equal(predicted)), 1.0]
+        return torch.cat([cells.flatten().double(), torch.tensor(per_row, dtype=torch.double)])
+
+    def score(self, counts: Tensor) -> dict[str, float]:
+        true, false_positive, false_negative, _ = self._cells(counts)
+        predicted, gold = true + false_positive, true + false_negative
+        f1s = [scores.precision_recall_f1(*map(float, label))[2] for label in zip(true, predicted, gold, strict=True)]
+        example_f1, exact, rows = counts[-3:].tolist()
+        return {
+            "micro_f1": scores.precision_recall_f1(float(true.sum()), float(predicted.sum()), float(gold.sum()))[2],
+            "macro_f1": sum(f1s) / len(f1s),
+            "example_f1": example_f1 / rows if rows else 0.0,
+            "subset_accuracy": exact / rows if rows else 0.0,
+        }
+
+    def report(self, counts: Tensor) -> Report:
+        """Per label; there is no one confusion matrix where labels exclude no other."""
+        per_class = {}
+        for name, (true, false_positive, false_negative, _) in zip(self.labels, self._cells(counts).T, strict=True):
+            gold = float(true + false_negative)
+            found = scores.precision_recall_f1(float(true), float(true + false_positive), gold)
+            per_class[name] = dict(zip(("precision", "recall", "f1", "support"), (*found, gold), strict=True))
+        return Report(per_class, self.labels, None)
+
+    def baselines(self, rows: Iterable[Row]) -> dict[str, Callable[[Sequence[Row]], list[Prediction]]]:
+        """`majority`: the most frequent set of labels. `tfidf`: logistic regressions on TF-IDF features, from 0.5."""
+        known = [row for row in map(text_row, rows) if row.label is not None]
+        fitted = _baselines.label_sets(known, [self.gold(row)["labels"] for row in known])
+        half = [0.5] * len(self.labels)
+        return {
+            name: _baselines.predictor(lines, lambda line: _prediction(self.labels, line, half))
+            for name, lines in fitted.items()
+        }
+
+    # --- fitted after training, on dev ----------------------------------------------------------------------------
+
+    def tuning_data(self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Tensor | None:
+        """Probabilities and gold of a labelled row, [1, 2C]; [0, 2C] of another; None with a written threshold."""
+        if not self._is_tuned:
+            return None
+        label = text_row(row).label
+        if not isinstance(label, tuple):
+            return torch.zeros(0, 2 * len(self.labels))
+        return torch.cat([outputs[0].cpu(), torch.tensor(self._one_hot(label)).float()])[None]
+
+    def tune(self, data: Tensor) -> None:
+        """Sets the threshold of each label from probabilities and gold, [N, 2C]."""
+        if not self._is_tuned:
+            return
+        probabilities, gold = data.float().chunk(2, dim=1)
+        best = [best_threshold(p, g.bool()) for p, g in zip(probabilities.T, gold.T, strict=True)]
+        self.thresholds.copy_(torch.tensor(best))
+
+    # --- private --------------------------------------------------------------------------------------------------
+
+    def _one_hot(self, names: Sequence[str]) -> list[int]:
+        return [int(label in names) for label in self.labels]
+
+    def _cells(self, counts: Tensor) -> Tensor:
+        """True and false positives, false and true negatives of each label, [4, C]."""
+        return counts[:-3].reshape(4, len(self.labels))
+
+
+def best_threshold(probabilities: Tensor, gold: Tensor) -> float:
+    """The threshold t for which ``probability >= t`` has the best F1; among equals the one nearest to 0.5.
+
+    F1 changes only at the probabilities themselves, so one candidate in each gap between neighbours is enough: 0.5
+    where it lies in the gap, else the middle, which keeps a distance from both.
+
+    Args:
+        probabilities: Of one label, [N].
+        gold: Whether the label applies, [N] (bool).
+
+    >>> best_threshold(torch.tensor([0.125, 0.25, 0.375]), torch.tensor([False, True, True]))
+    0.1875
+    >>> best_threshold(torch.tensor([0.125, 0.625]), torch.tensor([False, True]))
+    0.5
+    """
+    edges = torch.cat([torch.zeros(1), torch.unique(probabilities), torch.ones(1)])
+    low, high = edges[:-1], edges[1:]  # no probability lies strictly between the two
+    middle = (low + high) / 2
+    middle = torch.where(middle > low, middle, high)  # neighbouring floats have no middle of their own
+    candidates = torch.where((low < 0.5) & (high >= 0.5), torch.tensor(0.5), middle)
+    predicted = probabilities[None] >= candidates[:, None]  # [candidates, N]
+    f1 = 2 * (predicted & gold).sum(1) / (predicted.sum(1) + gold.sum()).clamp(min=1)
+    nearest = torch.where(f1 == f1.max(), (candidates - 0.5).abs(), torch.inf)
+    return float(candidates[nearest.argmin()])
+
+
+def _prediction(labels: Sequence[str], probabilities: Sequence[float], thresholds: Sequence[float]) -> Prediction:
+    chosen = [n for n, p, least in zip(labels, probabilities, thresholds, strict=True) if p >= least]
+    return {"labels": chosen, "scores": dict(zip(labels, probabilities, strict=True))}
+
+
+def _between_0_and_1(threshold: float) -> float:
+    if not 0 < threshold < 1:
+        raise ValueError(f"threshold must be 'tuned' or between 0 and 1; found {threshold}")
+    return threshold

@@ -1,0 +1,429 @@
+"""Relations between mentions, or between concepts, told apart as classes of candidate pairs.
+
+Shapes: B examples, T tokens, H hidden size, C labels, L gold types of a candidate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import product
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from heads import (
+    IGNORE,
+    Example,
+    Head,
+    Prediction,
+    Report,
+    Row,
+    SpanRow,
+    TextRow,
+    _baselines,
+    pad,
+    projection,
+    scores,
+)
+from heads._marking import MARKERS, Marked, markers, original, placeholder, ready_made, typed
+from heads._pair_window import read_tokens
+from heads._pairs import Candidate, Gold, Key, Mention, Pairing, gold
+from heads._relation_checks import check_span_row
+from heads._text import choice, class_names, wrong_class
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+_CHUNK_SIZE = 1024  # texts in one call of the tokenizer: offsets of all candidates of a corpus would fill gigabytes
+
+_WHOLE_TEXT: Key = ("", "")
+"""The only "pair" of a text that is marked already."""
+
+
+class RelationClassification(Head):
+    r"""One class for each candidate pair, one of the classes being "no relation".
+
+    A `SpanRow` is turned into candidates: pairs of its mentions (or concepts), each with the sentence (or document)
+    it stands in. With the default `input` a candidate of the row "COX-2 is inhibited by aspirin" is read as
+    ``@GENE$ is inhibited by @CHEMICAL$``: a placeholder stands where its own entity stands, all other entities stay
+    text, as in BLURB (Gu et al. 2021). A `TextRow` is a sentence in which placeholders already stand, with the
+    relation as its label.
+
+    A candidate with two gold types teaches both. A pair whose relation has the type None, or that stands in a row
+    not annotated for all relation types, is masked.
+
+    Predictions are ``{"relations": [{"head", "tail", "type", "score"}, …]}`` with the pairs that are not of the
+    negative class, and ``{"label", "scores"}`` for a `TextRow`, as in `classification`.
+
+    Scores count every candidate, and as missed every gold relation that never became one (its mentions stand in two
+    sentences, say). One prediction finds one gold type at most: of a pair's several types the others are missed.
+    `micro_f1`, `macro_f1`, `precision` and `recall` leave the negative class out; they are 0 where nothing but the
+    negative class is predicted.
+
+    Args:
+        negative: The label that means "no relation".
+        pairs: Allowed (head type, tail type). None allows all pairs of `entity_types`.
+        entity_types: Types whose mentions are paired when `pairs` is not given. Empty takes every entity of a row,
+            which typed placeholders don't allow: they must be known before any row is.
+        merge_types: New names of entity types, before pairs and placeholders are made: ``{"brand": "drug"}``.
+        directed: Makes (a, b) and (b, a) two candidates where `pairs` allows both. If not, each pair is one
+            candidate: its types decide which end is the head; where they don't, the first in the text is.
+        scope: What both mentions must stand in. A row without sentences is one sentence; a mention that crosses the
+            border of a sentence is in none.
+        level: "mention" makes a candidate of each pair of mentions. "concept" makes one of each pair of concept ids
+            in the document, with all their mentions marked; relations join concept ids then, and `scope` must be
+            "document".
+        input: "typed" replaces both mentions by placeholders of their types, and overlapping mentions by one of both
+            (``@CHEMICAL-GENE$``). "markers" sets ``[E1] … [/E1]`` around the head and ``[E2] … [/E2]`` around the
+            tail. "original" leaves the text alone, so only pooling over the mentions sees the pair.
+        pooling: What the classifier reads. "cls": the state of the first token. "mention_max": the maximum over the
+            tokens of the head beside that of the tail (2H). "entity_start": the same with only the first token of
+            each mention, or its marker (Baldini Soares et al. 2019). An end without tokens is read as the first token.
+        placeholders: Those that stand in ready-made sentences, the head's first: ``["@GENE$", "@DISEASE$"]``.
+        keep_negatives: Share of the negative examples that are trained on; all are scored. A hash of the row's id and
+            the pair decides, so a choice depends on nothing else.
+        class_weights: Weight of a class in the loss; 1 for those not named. The count stays the number of labels.
+        dropout: Before each linear layer.
+        hidden_layer: Units of a layer between; None for none.
+        primary_metric: The metric that selects and is reported first.
+
+    Raises:
+        ValueError: An option is out of its range, or options contradict each other.
+    """
+
+    row_type = (SpanRow, TextRow)
+
+    metrics = ("micro_f1", "macro_f1", "precision", "recall", "accuracy")
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        hidden_size: int,
+        *,
+        negative: str,
+        pairs: Sequence[tuple[str, str]] | None = None,
+        entity_types: Sequence[str] = (),
+        merge_types: Mapping[str, str] | None = None,
+        directed: bool = False,
+        scope: Literal["sentence", "document"] = "sentence",
+        level: Literal["mention", "concept"] = "mention",
+        input: Literal["typed", "markers", "original"] = "typed",
+        pooling: Literal["cls", "mention_max", "entity_start"] = "cls",
+        placeholders: Sequence[str] = (),
+        keep_negatives: float = 1.0,
+        class_weights: Mapping[str, float] | None = None,
+        dropout: float = 0.1,
+        hidden_layer: int | None = None,
+        primary_metric: str = "micro_f1",
+    ) -> None:
+        super().__init__(class_names(labels, 2), hidden_size)
+        if pairs is not None and not pairs:
+            raise ValueError("pairs must name at least one pair of types, or be left out; found an empty list")
+        if pairs is not None and entity_types:
+            raise ValueError("entity_types has no effect beside pairs, which name the types; give one of them")
+        types: list[tuple[str, str]] = [(head, tail) for head, tail in pairs or product(entity_types, entity_types)]
+        self.types = tuple(types)
+        self.pairing = Pairing(frozenset(types) or None, directed, scope, level, dict(merge_types or {}))
+        self.negative = choice("negative", negative, self.labels)
+        self.input = input
+        self.pooling = pooling
+        self.placeholders = tuple(placeholders)
+        self.keep_negatives = keep_negatives
+        self.primary_metric = choice("primary_metric", primary_metric, self.metrics)
+        self._check_options()
+        self.register_buffer("class_weights", _weights(class_weights or {}, self.labels), persistent=False)
+        width = hidden_size if pooling == "cls" else 2 * hidden_size
+        self.classifier = projection(width, len(self.labels), dropout=dropout, hidden_layer=hidden_layer)
+
+    # --- rows -> examples -----------------------------------------------------------------------------------------
+
+    def special_tokens(self) -> tuple[str, ...]:
+        tokens = list(self.placeholders)
+        if self.input == "markers":
+            tokens += MARKERS
+        elif self.input == "typed":
+            tokens += [placeholder(name) for pair in self.types for name in pair]
+            tokens += [placeholder(*pair) for pair in self.types]
+        return tuple(dict.fromkeys(tokens))
+
+    def check(self, row: Row) -> str | None:
+        if row.text_pair is not None:
+            return "A relation is read from one text; found a second"
+        if isinstance(row, TextRow):
+            return None if row.label is None else wrong_class(row.label, self.labels)
+        if self.input == "typed" and not self.types:
+            return "Rows with entities need the option pairs or entity_types; found neither"
+        return check_span_row(row, self.labels, self.pairing.level)
+
+    def is_labelled(self, row: Row) -> bool:
+        return bool(self._gold(row))
+
+    def label_counts(self, row: Row) -> Mapping[str, int]:
+        return Counter(label for types in self._gold(row).values() for label in types)
+
+    def encode(
+        self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, max_length: int, *, training: bool
+    ) -> list[Example]:
+        items = [(i, item) for i, row in enumerate(rows) for item in self._items(row, training=training)]
+        chunks = [items[start : start + _CHUNK_SIZE] for start in range(0, len(items), _CHUNK_SIZE)]
+        return [example for chunk in chunks for example in self._examples(chunk, tokenizer, max_length)]
+
+    def collate(self, examples: Sequence[Example], length: int) -> dict[str, Tensor]:
+        """`label`: gold types [B, L]; `head_mask`, `tail_mask`: the tokens to pool, [B, T], unless [CLS] is read."""
+        most = max([1, *(len(example["label"]) for example in examples)])
+        label = pad([example["label"] for example in examples], most, IGNORE)
+        fields = {"label": label.long().reshape(-1, most)}  # an empty batch has no shape of its own
+        if self.pooling != "cls":
+            fields["head_mask"] = _token_mask([example["head_tokens"] for example in examples], length)
+            fields["tail_mask"] = _token_mask([example["tail_tokens"] for example in examples], length)
+        return fields
+
+    # --- states -> loss -------------------------------------------------------------------------------------------
+
+    def forward(self, states: Tensor, mask: Tensor, fields: Mapping[str, Tensor]) -> Tensor:
+        if self.pooling == "cls":
+            pooled = states[:, 0]  # [B, H]
+        else:
+            ends = [_masked_max(states, fields[name]) for name in ("head_mask", "tail_mask")]
+            pooled = torch.cat(ends, dim=-1)  # [B, 2H]
+        logits: Tensor = self.classifier(pooled)  # [B, C]
+        return logits
+
+    def loss(self, logits: Tensor, fields: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        examples, columns = (fields["label"] != IGNORE).nonzero(as_tuple=True)
+        gold_types = fields["label"][examples, columns]
+        weights = self.get_buffer("class_weights")
+        total = F.cross_entropy(logits.float()[examples], gold_types, weight=weights, reduction="sum")
+        return total, torch.tensor(len(examples), device=logits.device)
+
+    # --- logits -> scores -----------------------------------------------------------------------------------------
+
+    def outputs(self, logits: Tensor, mask: Tensor, fields: Mapping[str, Tensor]) -> list[Tensor]:
+        """The probabilities [C] of each candidate."""
+        return list(logits.float().softmax(-1))
+
+    def decode(self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Prediction:
+        """See the class; the likeliest type of each candidate, the first of equals."""
+        pairs = [(example["head"], example["tail"]) for example in examples]
+        return self._prediction(row, pairs, [output.tolist() for output in outputs])
+
+    def counts(self, prediction: Prediction, row: Row) -> Tensor:
+        """The confusion matrix of the row's candidates and missed relations, flattened: [C * C]."""
+        confusion = torch.zeros(len(self.labels), len(self.labels), dtype=torch.long)
+        if isinstance(row, TextRow):
+            predicted = {_WHOLE_TEXT: prediction["label"]}
+        else:
+            predicted = {self.pairing.key(r["head"], r["tail"]): r["type"] for r in prediction["relations"]}
+        for key, types in self._gold(row).items():
+            for truth, guess in _matches(types, predicted.get(key, self.negative), self.negative):
+                confusion[self.labels.index(truth), self.labels.index(guess)] += 1
+        return confusion.flatten()
+
+    def score(self, counts: Tensor) -> dict[str, float]:
+        confusion = self._confusion(counts)
+        precision, recall, f1 = scores.micro(confusion, self._positives())
+        return {
+            "micro_f1": f1,
+            "macro_f1": scores.macro_f1(confusion, self._positives()),
+            "precision": precision,
+            "recall": recall,
+            "accuracy": scores.accuracy(confusion),
+        }
+
+    def report(self, counts: Tensor) -> Report:
+        return scores.report(self._confusion(counts), self.labels, self._positives())
+
+    def baselines(self, rows: Iterable[Row]) -> dict[str, Callable[[Sequence[Row]], list[Prediction]]]:
+        """`majority`, `tfidf` (logistic regression on the marked text) and `type_pair`.
+
+        The last is the most frequent relation of the pair's entity types, and of all pairs where training has none of
+        these types; there is none for ready-made sentences, which have no entity types.
+        """
+        items = [item for row in rows for item in self._items(row)]
+        known = [(item, self.labels.index(label)) for item in items for label in item.types]
+        if not known:
+            return {}
+        fitted = _baselines.classes([item.text_row() for item, _ in known], [c for _, c in known], len(self.labels))
+        predictors = {name: self._predictor(_of_texts(lines)) for name, lines in fitted.items()}
+        if any(item.kind != _WHOLE_TEXT for item in items):
+            predictors["type_pair"] = self._predictor(_of_kinds(known, len(self.labels)))
+        return predictors
+
+    # --- private --------------------------------------------------------------------------------------------------
+
+    def _items(self, row: Row, *, training: bool = False) -> Iterator[_Item]:
+        """What is classified in a row; with `training`, what of it is learned from."""
+        if isinstance(row, TextRow):
+            types = self._gold(row).get(_WHOLE_TEXT, ())
+            if not training or self._is_trained(row.id, _WHOLE_TEXT, types):
+                yield _Item(*_WHOLE_TEXT, _WHOLE_TEXT, types, ready_made(row.text, self.placeholders))
+            return
+        candidates = self.pairing.candidates(row)
+        known = self._gold(row, candidates)
+        for candidate in candidates:
+            key = self.pairing.key(candidate.head.id, candidate.tail.id)
+            kind = self.pairing.key(candidate.head.type, candidate.tail.type)
+            types = known.get(key, ())
+            if not training or self._is_trained(row.id, key, types):
+                yield _Item(candidate.head.id, candidate.tail.id, kind, types, self._mark(row, candidate))
+
+    def _examples(
+        self, items: Sequence[tuple[int, _Item]], tokenizer: PreTrainedTokenizerBase, max_length: int
+    ) -> Iterator[Example]:
+        texts = [item.marked.text for _, item in items]
+        encoded = tokenizer(texts, return_offsets_mapping=True, return_attention_mask=False, verbose=False)
+        starts = self.pooling == "entity_start"
+        for index, (row, item) in enumerate(items):
+            yield {
+                "row": row,
+                **read_tokens(encoded, index, item.marked, max_length, starts=starts),
+                "targets": len(item.types),
+                "label": [self.labels.index(label) for label in item.types],
+                "head": item.head,
+                "tail": item.tail,
+            }
+
+    def _gold(self, row: Row, candidates: Sequence[Candidate] | None = None) -> Gold:
+        if isinstance(row, TextRow):
+            return {_WHOLE_TEXT: (row.label,)} if isinstance(row.label, str) else {}
+        candidates = self.pairing.candidates(row) if candidates is None else candidates
+        return gold(row, candidates, self.pairing, self.labels, self.negative)
+
+    def _is_trained(self, row_id: str, key: Key, types: Sequence[str]) -> bool:
+        if not types or tuple(types) != (self.negative,) or self.keep_negatives == 1:
+            return bool(types)
+        digest = hashlib.sha256("\x1f".join((row_id, *key)).encode()).digest()
+        return int.from_bytes(digest[:8], "big") < self.keep_negatives * 2**64
+
+    def _mark(self, row: SpanRow, candidate: Candidate) -> Marked:
+        start, end = candidate.context
+        text = row.text[start:end]
+        head = _shifted(candidate.head.mentions, -start)
+        tail = _shifted(candidate.tail.mentions, -start)
+        if self.input == "typed":
+            return typed(text, head, tail, candidate.head.type, candidate.tail.type)
+        return markers(text, head, tail) if self.input == "markers" else original(text, head, tail)
+
+    def _prediction(self, row: Row, pairs: Sequence[Key], probabilities: Sequence[Sequence[float]]) -> Prediction:
+        best = [self.labels[max(range(len(line)), key=line.__getitem__)] for line in probabilities]
+        if isinstance(row, TextRow):
+            return {"label": best[0], "scores": dict(zip(self.labels, probabilities[0], strict=True))}
+        relations = [
+            {"head": head, "tail": tail, "type": label, "score": max(line)}
+            for (head, tail), label, line in zip(pairs, best, probabilities, strict=True)
+            if label != self.negative
+        ]
+        return {"relations": relations}
+
+    def _predictor(self, lines: _Lines) -> Callable[[Sequence[Row]], list[Prediction]]:
+        def predict(rows: Sequence[Row]) -> list[Prediction]:
+            items = [list(self._items(row)) for row in rows]
+            found = iter(lines([item for own in items for item in own]))
+            return [
+                self._prediction(row, [(item.head, item.tail) for item in own], [next(found) for _ in own])
+                for row, own in zip(rows, items, strict=True)
+            ]
+
+        return predict
+
+    def _positives(self) -> list[int]:
+        return [index for index, label in enumerate(self.labels) if label != self.negative]
+
+    def _confusion(self, counts: Tensor) -> Tensor:
+        return counts.reshape(len(self.labels), len(self.labels))
+
+    def _check_options(self) -> None:
+        if not 0 <= self.keep_negatives <= 1:
+            raise ValueError(f"keep_negatives must be between 0 and 1; found {self.keep_negatives}")
+        if self.pairing.level == "concept" and self.pairing.scope != "document":
+            raise ValueError("level 'concept' pairs the concepts of a whole document; set scope to 'document'")
+        if self.input == "typed" and not self.types and not self.placeholders:
+            raise ValueError(
+                "input 'typed' must know the types before it reads a row; give pairs or entity_types, or placeholders "
+                "where sentences are marked already"
+            )
+        if self.pooling == "cls" and self.input == "original":
+            raise ValueError(
+                "input 'original' with pooling 'cls' hides which pair is meant; set pooling to 'mention_max' or "
+                "'entity_start', or input to 'typed' or 'markers'"
+            )
+        both_ways = self.pairing.directed and any((tail, head) in self.types for head, tail in self.types)
+        if self.pooling == "cls" and self.input == "typed" and both_ways:
+            raise ValueError(
+                "directed pairs of (a, b) and (b, a) are one text with input 'typed' and pooling 'cls'; set input to "
+                "'markers', or pooling to 'mention_max' or 'entity_start'"
+            )
+
+
+class _Item(NamedTuple):
+    """One candidate: its ends, the kinds of its ends, its gold types (none where it is masked) and its text."""
+
+    head: str
+    tail: str
+    kind: Key
+    types: tuple[str, ...]
+    marked: Marked
+
+    def text_row(self) -> TextRow:
+        return TextRow("", "", self.marked.text)
+
+
+_Lines = Callable[[Sequence[_Item]], Sequence[Sequence[float]]]
+"""From candidates to the probabilities [C] of each."""
+
+
+def _of_texts(lines: _baselines.Lines) -> _Lines:
+    return lambda items: lines([item.text_row() for item in items]).tolist() if items else []
+
+
+def _of_kinds(known: Sequence[tuple[_Item, int]], num_classes: int) -> _Lines:
+    counts: defaultdict[Key, Counter[int]] = defaultdict(Counter)
+    for item, label in known:
+        counts[item.kind][label] += 1
+    everything = Counter(label for _, label in known)
+
+    def shares(item: _Item) -> list[float]:
+        own = counts.get(item.kind, everything)
+        return [own[label] / own.total() for label in range(num_classes)]
+
+    return lambda items: [shares(item) for item in items]
+
+
+def _matches(types: Sequence[str], predicted: str, negative: str) -> list[tuple[str, str]]:
+    """(gold, predicted) for each gold type of a pair: the prediction is used once, on its own type if that is there.
+
+    >>> _matches(["cause", "treat"], "treat", "none")
+    [('treat', 'treat'), ('cause', 'none')]
+    """
+    first = predicted if predicted in types else types[0]
+    return [(first, predicted), *((other, negative) for other in types if other != first)]
+
+
+def _shifted(mentions: Sequence[Mention], by: int) -> list[Mention]:
+    return [tuple((start + by, end + by) for start, end in mention) for mention in mentions]
+
+
+def _token_mask(tokens: Sequence[Sequence[int]], length: int) -> Tensor:
+    """True at the given tokens, [B, T]; at the first token where there are none."""
+    mask = torch.zeros(len(tokens), length, dtype=torch.bool)
+    for line, indices in zip(mask, tokens, strict=True):
+        line[list(indices) or [0]] = True
+    return mask
+
+
+def _masked_max(states: Tensor, mask: Tensor) -> Tensor:
+    """The maximum over chosen tokens, [B, T, H] -> [B, H]."""
+    return states.masked_fill(~mask[..., None], float("-inf")).amax(1)
+
+
+def _weights(given: Mapping[str, float], labels: Sequence[str]) -> Tensor:
+    for name, weight in given.items():
+        choice("class_weights", name, labels)
+        if not 0 < weight < float("inf"):
+            raise ValueError(f"class_weights.{name} must be above 0; found {weight}")
+    return torch.tensor([float(given.get(label, 1.0)) for label in labels])

@@ -1,0 +1,388 @@
+"""Entities in a text: a tag for each word, read off its first word piece.
+
+Conventions, the same in training, scoring and baselines:
+
+- Words are the row's own, or runs of letters and digits and every other visible character alone. Gold offsets never
+  decide where a word ends.
+- A discontinuous entity is its hull, from the first start to the last end.
+- Where gold entities overlap, tags follow the longest (of equals the first); scoring keeps all, so the others are
+  missed.
+- An entity that cuts a word marks the whole word for training and is scored at its own offsets, so it is missed.
+- In a row that annotates only some of the labels, words outside every annotated entity aren't learned (they may
+  belong to a type that nobody looked for), and only annotated types are scored.
+- A text longer than the encoder reads becomes overlapping windows; a word belongs to the window that shows most
+  around it, is learned there only, and is predicted from there.
+- Predicted tags are read strictly, as seqeval does in strict mode: an I without its B is no entity.
+
+`TokenClassification.notes` tells how often a row meets one of these.
+
+Shapes: B examples, T tokens, H hidden size, W words of an example, C tags, L labels.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from heads import IGNORE, Example, Head, Prediction, Report, Row, Span, SpanRow, pad, projection, scores
+from heads._crf import CRF, Legal
+from heads._lexicon import AnnotatedRow, Lexicon
+from heads._tags import Scheme, TypedSpan, is_legal, tag_names, to_spans, to_tags
+from heads._windows import Pieces, owner, windows
+from heads._words import flat, overlapped, typed_words, words_fault, words_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Decoder = Literal["linear", "crf"]
+Metric = Literal["f1", "precision", "recall", "macro_f1", "word_macro_f1", "word_micro_f1"]
+
+
+class TokenClassification(Head):
+    """Named entities by tagging words.
+
+    Predictions are ``{"entities": [{"type", "start", "end", "score"}]}`` with character offsets; the score is the
+    mean probability of the tags of the entity's words (linear: softmax; CRF: marginal).
+
+    Metrics: `f1`, `precision` and `recall` pool exact matches of span and type over the types; `macro_f1` is the mean
+    over types. `word_macro_f1` and `word_micro_f1` ask of each word whether an entity of a type covers it; with the
+    scheme IO that is the measure of PICO in BLURB.
+
+    Args:
+        labels: Entity types.
+        hidden_size: H.
+        scheme: How entities become tags: BIO, BIOUL or IO.
+        decoder: "linear" decides for each word alone; "crf" scores whole sequences and keeps to the scheme.
+        stride: Tokens that neighbouring windows of a long text share; at most half a window is used.
+        dropout: Share of the units dropped before each linear layer.
+        hidden_layer: Units of a layer between states and tags; None for none.
+        primary_metric: What selects.
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    metrics: tuple[str, ...] = get_args(Metric)
+    row_type = SpanRow
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        hidden_size: int,
+        *,
+        scheme: Scheme = "BIO",
+        decoder: Decoder = "linear",
+        stride: int = 32,
+        dropout: float = 0.1,
+        hidden_layer: int | None = None,
+        primary_metric: Metric = "f1",
+    ) -> None:
+        super().__init__(labels, hidden_size)
+        _check_choice("scheme", scheme, get_args(Scheme))
+        _check_choice("decoder", decoder, get_args(Decoder))
+        _check_choice("primary_metric", primary_metric, get_args(Metric))
+        if not self.labels:
+            raise ValueError("labels is empty; it must name the entity types")
+        if stride < 0:
+            raise ValueError(f"stride is {stride}; it must be 0 or more")
+        self.scheme: Scheme = scheme
+        self.stride = stride
+        self.primary_metric = primary_metric
+        self.tags = tag_names(self.labels, scheme)
+        self.projection = projection(hidden_size, len(self.tags), dropout=dropout, hidden_layer=hidden_layer)
+        self.crf = CRF(len(self.tags), _legal(self.tags, scheme)) if decoder == "crf" else None
+
+    # --- rows -> examples -----------------------------------------------------------------------------------------
+
+    def check(self, row: Row) -> str | None:
+        if not isinstance(row, SpanRow):
+            return f"A row must be a SpanRow; found a {type(row).__name__}"
+        if row.text_pair is not None:
+            return "A row must have one text; found a text_pair"
+        return self._entity_fault(row) or words_fault(row)
+
+    def is_labelled(self, row: Row) -> bool:
+        return bool(self._annotated(_span_row(row)))
+
+    def label_counts(self, row: Row) -> Mapping[str, int]:
+        counts = Counter(entity.type for entity in _span_row(row).entities)
+        return {label: counts[label] for label in self._annotated(_span_row(row))}
+
+    def notes(self, row: Row) -> Mapping[str, int]:
+        """How many entities of the row are discontinuous, lie under a longer one, or cut a word."""
+        row = _span_row(row)
+        words, gold = words_of(row), self._gold(row)
+        starts, ends = {start for start, _ in words}, {end for _, end in words}
+        kinds = self._annotated(row)
+        return {
+            "discontinuous": sum(len(entity.spans) > 1 for entity in row.entities if entity.type in kinds),
+            "overlapping": sum(bool(covered) for covered in overlapped(gold, words)) - len(flat(gold, words)),
+            "cutting_a_word": sum(span.start not in starts or span.end not in ends for span in gold),
+        }
+
+    def encode(
+        self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, max_length: int, *, training: bool
+    ) -> list[Example]:
+        """One example per window of a row: the same in training and evaluation, and at least one for every row.
+
+        Raises:
+            ValueError: The tokenizer knows no offsets, or the maximum length leaves no room for text.
+        """
+        if not rows:
+            return []
+        if not tokenizer.is_fast:
+            raise ValueError("The tokenizer must be a fast one, which knows offsets; found a slow one")
+        room = max_length - tokenizer.num_special_tokens_to_add()
+        if room < 1:
+            raise ValueError(f"max_length is {max_length}; it must leave room for text beside the special tokens")
+        # The raw text rather than its words is tokenised, so that all heads that read this text share one input.
+        encoded = tokenizer(
+            [row.text for row in rows],
+            truncation=False,
+            return_offsets_mapping=True,
+            return_attention_mask=False,
+            verbose=False,
+        )
+        return [
+            example | {"row": index}
+            for index, row in enumerate(rows)
+            for example in self._examples(_span_row(row), Pieces.of(encoded, index), room)
+        ]
+
+    def collate(self, examples: Sequence[Example], length: int) -> dict[str, Tensor]:
+        """`positions` (of first pieces), `tags` (`IGNORE` where not learned) and `word_mask`, all [B, W]."""
+        num_words = max([1, *(len(example["words"]) for example in examples)])
+
+        def padded(sequences: list[list[int]], value: int) -> Tensor:
+            return pad(sequences, num_words, value).view(len(examples), num_words).long()
+
+        return {
+            "positions": padded([example["positions"] for example in examples], 0),
+            "tags": padded([example["tags"] for example in examples], IGNORE),
+            "word_mask": padded([[1] * len(example["words"]) for example in examples], 0).bool(),
+        }
+
+    # --- states -> loss -------------------------------------------------------------------------------------------
+
+    def forward(self, states: Tensor, mask: Tensor, fields: Mapping[str, Tensor]) -> Tensor:
+        """Scores of tags at the first piece of each word, [B, W, C]."""
+        positions = fields["positions"][..., None].expand(-1, -1, states.shape[2])  # [B, W, H]
+        logits: Tensor = self.projection(states.gather(1, positions))
+        return logits
+
+    def loss(self, logits: Tensor, fields: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Cross-entropy summed over learned words, or minus the log-likelihoods; the count is that of learned words."""
+        tags = fields["tags"]
+        count = (tags != IGNORE).sum()
+        logits = logits.float()
+        if self.crf is not None:
+            return -self.crf.log_likelihood(logits, tags, fields["word_mask"]).sum(), count
+        total = nn.functional.cross_entropy(logits.flatten(0, 1), tags.flatten(), ignore_index=IGNORE, reduction="sum")
+        return total, count
+
+    # --- logits -> scores -----------------------------------------------------------------------------------------
+
+    def outputs(self, logits: Tensor, mask: Tensor, fields: Mapping[str, Tensor]) -> list[Tensor]:
+        """[W, C] per example: probabilities of tags, or emissions for the CRF, which decodes a whole row at once."""
+        values = logits.float() if self.crf is not None else logits.float().softmax(-1)
+        return [v[:n] for v, n in zip(values, fields["word_mask"].sum(1).tolist(), strict=True)]
+
+    def decode(self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Prediction:
+        words = words_of(_span_row(row))
+        tags, probabilities = ["O"] * len(words), [0.0] * len(words)
+        seen = [word for example in examples for word in example["words"]]
+        if seen:
+            best, best_probabilities = self._best(torch.cat(list(outputs)))
+            for word, tag, probability in zip(seen, best, best_probabilities, strict=True):
+                tags[word], probabilities[word] = self.tags[tag], probability
+        return {
+            "entities": [
+                _entity(words[span.start][0], words[span.end - 1][1], span.type, probabilities[span.start : span.end])
+                for span in to_spans(tags, self.scheme)
+            ]
+        }
+
+    def counts(self, prediction: Prediction, row: Row) -> Tensor:
+        """[(L + 1)² + 3 L]: the flattened confusion of exact spans, then words found, spurious and missed per type.
+
+        The last class of the confusion is "none": a missed entity is predicted as none, a spurious one has gold none.
+        """
+        row = _span_row(row)
+        gold, predicted = set(self._gold(row)), self._predicted(prediction, row)
+        index = {label: i for i, label in enumerate(self.labels)}
+        confusion = torch.zeros(len(self.labels) + 1, len(self.labels) + 1, dtype=torch.int64)
+        for gold_type, predicted_type in _matches(gold, predicted):
+            confusion[index.get(gold_type, -1), index.get(predicted_type, -1)] += 1
+        words = words_of(row)
+        gold_words, predicted_words = typed_words(gold, words), typed_words(predicted, words)
+        of_words = [
+            [len(gold_words[label] & predicted_words[label]) for label in self.labels],
+            [len(predicted_words[label] - gold_words[label]) for label in self.labels],
+            [len(gold_words[label] - predicted_words[label]) for label in self.labels],
+        ]
+        return torch.cat([confusion.flatten(), torch.tensor(of_words).flatten()])
+
+    def score(self, counts: Tensor) -> dict[str, float]:
+        confusion, words = self._split(counts)
+        types = range(len(self.labels))
+        precision, recall, f1 = scores.micro(confusion, types)
+        word_f1 = [_word_f1(*line) for line in words.T.tolist()]
+        return {
+            "f1": f1,
+            "precision": precision,
+            "recall": recall,
+            "macro_f1": scores.macro_f1(confusion, types),
+            "word_macro_f1": sum(word_f1) / len(word_f1),
+            "word_micro_f1": _word_f1(*words.sum(1).tolist()),
+        }
+
+    def report(self, counts: Tensor) -> Report:
+        confusion, words = self._split(counts)
+        report = scores.report(confusion, [*self.labels, "none"], range(len(self.labels)))
+        for label, line in zip(self.labels, words.T.tolist(), strict=True):
+            report.per_class[label]["word_f1"] = _word_f1(*line)
+        return report
+
+    def baselines(self, rows: Iterable[Row]) -> dict[str, Callable[[Sequence[Row]], list[Prediction]]]:
+        """`lexicon` marks the mentions of the training rows; `majority` marks nothing and scores 0."""
+        read = [_span_row(row) for row in rows]
+        lexicon = Lexicon([AnnotatedRow(row, self._gold(row), self._annotated(row)) for row in read])
+        return {
+            "lexicon": lambda rows: [_lexicon_prediction(lexicon, row) for row in rows],
+            "majority": lambda rows: [{"entities": []} for _ in rows],
+        }
+
+    # --- private --------------------------------------------------------------------------------------------------
+
+    def _annotated(self, row: SpanRow) -> tuple[str, ...]:
+        """The labels that were annotated in the row."""
+        return tuple(label for label in self.labels if row.annotated is None or label in row.annotated)
+
+    def _gold(self, row: SpanRow) -> list[TypedSpan]:
+        """The hulls of the annotated entities, in characters."""
+        kinds = self._annotated(row)
+        return [
+            TypedSpan(min(start for start, _ in entity.spans), max(end for _, end in entity.spans), entity.type)
+            for entity in row.entities
+            if entity.type in kinds
+        ]
+
+    def _predicted(self, prediction: Prediction, row: SpanRow) -> set[TypedSpan]:
+        kinds = self._annotated(row)
+        found = (TypedSpan(entity["start"], entity["end"], entity["type"]) for entity in prediction["entities"])
+        return {span for span in found if span.type in kinds}
+
+    def _entity_fault(self, row: SpanRow) -> str | None:
+        for entity in row.entities:
+            if entity.type not in self.labels:
+                return (
+                    f"The type of an entity must be a label ({', '.join(self.labels)}), or be left out by the reader's"
+                    f" `types`; found '{entity.type}' (entity {entity.id})"
+                )
+            if not entity.spans:
+                return f"An entity must have a span; found none (entity {entity.id})"
+            for start, end in entity.spans:
+                if not 0 <= start < end <= len(row.text):
+                    return (
+                        "The span of an entity must lie in the text and not be empty; found"
+                        f" {start}-{end} in {len(row.text)} characters (entity {entity.id})"
+                    )
+        return None
+
+    def _targets(self, row: SpanRow, words: Sequence[Span]) -> list[int]:
+        """The tag that each word teaches."""
+        kinds = self._annotated(row)
+        if not kinds:
+            return [IGNORE] * len(words)
+        index = {tag: i for i, tag in enumerate(self.tags)}
+        if len(kinds) < len(self.labels):
+            index["O"] = IGNORE
+        return [index[tag] for tag in to_tags(flat(self._gold(row), words), len(words), self.scheme)]
+
+    def _examples(self, row: SpanRow, pieces: Pieces, room: int) -> list[Example]:
+        words = words_of(row)
+        targets = self._targets(row, words)
+        cuts = windows(len(pieces.offsets), room, self.stride)
+        owned: list[list[tuple[int, int]]] = [[] for _ in cuts]
+        for word, own in enumerate(overlapped(words, pieces.offsets)):
+            if own:
+                owned[owner(own, cuts)].append((word, own.start))
+        return [
+            pieces.window(window)
+            | {
+                "words": [word for word, _ in members],
+                "positions": [pieces.num_before + first - window.start for _, first in members],
+                "tags": [targets[word] for word, _ in members],
+                "targets": sum(targets[word] != IGNORE for word, _ in members),
+                "truncated": False,
+            }
+            for window, members in zip(cuts, owned, strict=True)
+        ]
+
+    def _best(self, values: Tensor) -> tuple[list[int], list[float]]:
+        """The chosen tag of each word and its probability, from the outputs of all words of a row [W, C]."""
+        if self.crf is None:
+            best = values.max(1)
+            return best.indices.tolist(), best.values.tolist()
+        path = self.crf.best_path(values)
+        return path, self.crf.marginals(values)[range(len(path)), path].tolist()
+
+    def _split(self, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """The confusion [L + 1, L + 1] and the words found, spurious and missed [3, L]."""
+        size = len(self.labels) + 1
+        return counts[: size * size].view(size, size), counts[size * size :].view(3, -1)
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} is '{value}'; it must be one of {', '.join(choices)}")
+
+
+def _legal(tags: Sequence[str], scheme: Scheme) -> Legal:
+    legal = torch.tensor([[is_legal(before, after, scheme) for after in tags] for before in tags])
+    outside = tags.index("O")
+    return Legal(legal[outside], legal, legal[:, outside])
+
+
+def _span_row(row: Row) -> SpanRow:
+    assert isinstance(row, SpanRow)
+    return row
+
+
+def _entity(start: int, end: int, kind: str, probabilities: Sequence[float]) -> dict[str, Any]:
+    score = round(sum(probabilities) / len(probabilities), 6)
+    return {"type": kind, "start": start, "end": end, "score": score}
+
+
+def _lexicon_prediction(lexicon: Lexicon, row: Row) -> Prediction:
+    return {"entities": [_entity(*span, [1.0]) for span in lexicon.find(_span_row(row))]}
+
+
+def _matches(gold: set[TypedSpan], predicted: set[TypedSpan]) -> list[tuple[str, str]]:
+    """Pairs of gold and predicted type at the same span; "" stands for none.
+
+    Where a span has several types, equal ones are paired first and the rest in alphabetical order.
+    """
+    right = [(span.type, span.type) for span in gold & predicted]
+    missed, spurious = _types_by_span(gold - predicted), _types_by_span(predicted - gold)
+    wrong: list[tuple[str, str]] = []
+    for span in missed.keys() | spurious.keys():
+        left, other = missed[span], spurious[span]
+        size = max(len(left), len(other))
+        wrong += zip(left + [""] * (size - len(left)), other + [""] * (size - len(other)), strict=True)
+    return right + wrong
+
+
+def _types_by_span(spans: set[TypedSpan]) -> defaultdict[Span, list[str]]:
+    types: defaultdict[Span, list[str]] = defaultdict(list)
+    for span in sorted(spans):
+        types[span.start, span.end].append(span.type)
+    return types
+
+
+def _word_f1(found: float, spurious: float, missed: float) -> float:
+    return scores.precision_recall_f1(found, found + spurious, found + missed)[2]

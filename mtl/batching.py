@@ -1,0 +1,76 @@
+"""Which examples make the next batch of a task, as a pure function of (seed, task, position).
+
+A pass over a task's examples is a fresh permutation, cut into windows; inside a window examples are sorted by length
+and cut into batches, so that a batch holds examples of like length and little padding; then the batches are shuffled.
+Every example occurs exactly once per pass, and position p of a task's stream of batches is always the same batch,
+whoever asks, however often, on however many ranks.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from mtl.seeding import stream
+
+WINDOW = 50
+"""Batches in a window. Larger windows pad less; smaller ones mix batches more."""
+
+Indices = npt.NDArray[np.int64]
+
+
+class Batcher:
+    """The stream of batches of one task.
+
+    Args:
+        lengths: Word pieces of each example.
+        batch_size: Examples of a batch; the last of a pass may hold fewer.
+        seed: Of the run.
+        task: Keys the stream, so that other tasks don't change this one's order.
+
+    >>> batcher = Batcher(np.array([5, 3, 9]), 2, seed=0, task="gad")
+    >>> batcher.batches_per_pass
+    2
+    >>> sorted(np.concatenate([batcher[0], batcher[1]]).tolist())
+    [0, 1, 2]
+    """
+
+    def __init__(self, lengths: Indices, batch_size: int, seed: int, task: str) -> None:
+        self.batches_per_pass = -(-len(lengths) // batch_size)
+        self._lengths, self._batch_size, self._seed, self._task = lengths, batch_size, seed, task
+        self._pass = lru_cache(maxsize=2)(self._draw_pass)
+
+    def __getitem__(self, position: int) -> Indices:
+        """The examples of the batch at a position, counted from the start of training."""
+        number, place = divmod(position, self.batches_per_pass)
+        return self._pass(number)[place]
+
+    def _draw_pass(self, number: int) -> list[Indices]:
+        rng = stream(self._seed, "order", self._task, number)
+        drawn = rng.permutation(len(self._lengths))
+        size = self._batch_size * WINDOW
+        windows = [drawn[start : start + size] for start in range(0, len(drawn), size)]
+        batches = [batch for window in windows for batch in self._cut(window)]
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+    def _cut(self, window: Indices) -> list[Indices]:
+        """Batches of like length; only the last window of a pass can leave one that isn't full."""
+        by_length = window[np.argsort(self._lengths[window], kind="stable")]
+        return [by_length[start : start + self._batch_size] for start in range(0, len(by_length), self._batch_size)]
+
+
+def by_length(indices: Indices, lengths: Indices, batch_size: int, token_budget: int) -> list[Indices]:
+    """Batches for evaluation: longest first, within a number of examples and of padded tokens.
+
+    >>> [b.tolist() for b in by_length(np.arange(4), np.array([4, 9, 5, 8]), batch_size=3, token_budget=20)]
+    [[1, 3], [2, 0]]
+    """
+    order = indices[np.argsort(-lengths[indices], kind="stable")]
+    batches = []
+    while len(order):
+        size = min(batch_size, max(1, token_budget // max(1, int(lengths[order[0]]))))
+        batches.append(order[:size])
+        order = order[size:]
+    return batches

@@ -1,0 +1,71 @@
+"""The command `mtl`. Heavy libraries load only with the command that needs them."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+COMMANDS = {
+    "check": ("mtl.check", "Read a mixture and its data, print what would run, and every fault at once."),
+    "fit": ("mtl.lightning", "Train a mixture, select on dev, track in MLflow."),
+    "validate": ("mtl.lightning", "Score a checkpoint on dev."),
+    "test": ("mtl.lightning", "Score a checkpoint on test."),
+    "predict": ("mtl.predict", "Predict for raw text with a checkpoint."),
+    "errors": ("mtl.errors", "List a run's wrong predictions for one task."),
+}
+
+HELP = """usage: mtl COMMAND ...
+
+Multi-task learning for biomedical and clinical text.
+
+commands:
+{commands}
+
+mtl COMMAND --help tells what a command takes.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command and exits: 0 done, 2 the input is at fault, 1 anything else."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        lines = [f"  {name:10}{text}" for name, (_, text) in COMMANDS.items()]
+        print(HELP.format(commands="\n".join(lines)), end="")  # noqa: T201
+        sys.exit(0 if arguments else 2)
+    if arguments[0] in ("-V", "--version"):
+        from importlib.metadata import version
+
+        print(f"biomtl {version('biomtl')}")  # noqa: T201
+        sys.exit(0)
+    if arguments[0] not in COMMANDS:
+        from mtl.faults import did_you_mean
+
+        sys.exit(_complain([f"There is no command '{arguments[0]}'. {did_you_mean(arguments[0], COMMANDS)}"]))
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs a command and gives its exit code; faults of the user's input are printed without a traceback."""
+    _calm()
+    from mtl.faults import InputError
+
+    command: Callable[[Sequence[str]], int | None] = importlib.import_module(COMMANDS[arguments[0]][0]).main
+    try:
+        return command(arguments) or 0
+    except InputError as error:
+        return _complain([str(fault) for fault in error.faults])
+
+
+def _complain(lines: Sequence[str]) -> int:
+    for line in lines:
+        print(f"mtl: {line}", file=sys.stderr)  # noqa: T201
+    return 2
+
+
+def _calm() -> None:
+    """Settings that must stand before the heavy libraries load."""
+    # Spinning OpenMP threads of two processes on one machine starve each other; waiting ones don't.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

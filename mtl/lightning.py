@@ -1,0 +1,181 @@
+"""`mtl fit`, `validate` and `test`: the Lightning CLI around a mixture and a run's folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+
+from mtl.arguments import take_mixture
+from mtl.assembly import build_data, build_module
+from mtl.callbacks import checkpoints, early_stopping
+from mtl.compatibility import check_checkpoint
+from mtl.faults import Fault, InputError
+from mtl.mixture import Mixture
+from mtl.module import MultiTaskModule
+from mtl.precision import natural_precision
+from mtl.recorder import RunRecorder
+from mtl.runs import RunFolder
+from mtl.tracking import MLflowTracker
+
+
+@dataclasses.dataclass
+class RunOptions:
+    """Where a run goes and what it records.
+
+    Args:
+        root: The folder of all runs; a run's own folder is ROOT/MIXTURE/TIME-sSEED.
+        track: Whether to write to MLflow.
+        experiment: MLflow's experiment.
+        baselines: Whether to score trivial baselines at the end.
+    """
+
+    root: str = "runs"
+    track: bool = True
+    experiment: str = "biomtl"
+    baselines: bool = True
+
+
+@dataclasses.dataclass
+class EarlyStoppingOptions:
+    """When to stop before the last epoch.
+
+    Args:
+        patience: Evaluations on dev without a rise; None never stops.
+        min_delta: What counts as a rise.
+        per_task: Stop tasks one by one by their primary metric, instead of all by the selection score.
+    """
+
+    patience: int | None = None
+    min_delta: float = 0.0
+    per_task: bool = False
+
+
+TRAINER_DEFAULTS = {
+    "max_epochs": 3,
+    "gradient_clip_val": 1.0,
+    "num_sanity_val_steps": 0,
+    "enable_model_summary": False,
+    "log_every_n_steps": 10,
+}
+
+
+class MixtureCLI(LightningCLI):
+    """Lightning's command line, with a mixture in place of a model class and a data class."""
+
+    def __init__(self, mixture: Mixture, arguments: Sequence[str]) -> None:
+        self.mixture = mixture
+        super().__init__(
+            MultiTaskModule,
+            save_config_callback=None,
+            trainer_defaults=TRAINER_DEFAULTS,
+            seed_everything_default=False,
+            args=list(arguments),
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_lightning_class_args(pl.Trainer, "trainer")
+        parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
+        parser.add_function_arguments(build_module, "model", skip={"mixture", "weights"})
+        parser.add_class_arguments(RunOptions, "run")
+        parser.add_class_arguments(EarlyStoppingOptions, "early_stopping")
+        parser.add_argument("--mixture", type=str, default=None, help="The mixture file; --mixture.KEY overrides it.")
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        skipped = {"model", "train_dataloaders", "val_dataloaders", "dataloaders", "datamodule"}
+        return dict.fromkeys(("fit", "validate", "test"), skipped)
+
+    def instantiate_classes(self) -> None:
+        assert self.subcommand is not None
+        config = self.config[self.subcommand]
+        options = RunOptions(**config.run.as_dict())
+        folder, checkpoint = self._place(options, config.ckpt_path)
+        config.ckpt_path = None if checkpoint is None else str(checkpoint)
+        if checkpoint is not None:
+            check_checkpoint(checkpoint, self.mixture)
+        if config.trainer.precision is None:
+            config.trainer.precision = natural_precision(config.trainer.accelerator)
+        self.model = build_module(self.mixture, weights=checkpoint is None, **config.model.as_dict())
+        self.datamodule = build_data(self.mixture)
+        self.config_init = self.parser.instantiate_classes(self.config)
+        self.trainer = self._make_trainer(folder, options, EarlyStoppingOptions(**config.early_stopping.as_dict()))
+
+    def _place(self, options: RunOptions, asked: str | None) -> tuple[RunFolder, Path | None]:
+        """The run's folder and the checkpoint to load: a new run, or one that goes on or is evaluated."""
+        root = Path(options.root)
+        if asked is None and self.subcommand == "fit":
+            return RunFolder.create(root, self.mixture.name, self.mixture.seed), None
+        asked = asked or "best"
+        is_path = asked.endswith(".ckpt") or "/" in asked
+        folder = RunFolder.open(asked) if is_path else RunFolder.latest(root, self.mixture.name)
+        return folder, folder.resolve_checkpoint(asked)
+
+    def _make_trainer(self, folder: RunFolder, options: RunOptions, stopping: EarlyStoppingOptions) -> pl.Trainer:
+        config = self.config_init[self.subcommand].trainer
+        tracker = self._tracker(folder, options) if config.logger in (None, True) and options.track else None
+        recorded = {
+            "mixture": self.mixture.to_dict(),
+            **self.config[self.subcommand].clone(with_meta=False).as_dict(),
+        }
+        recorded["mixture"] = self.mixture.to_dict()
+        recorded.pop("config", None)
+        recorder = RunRecorder(folder, tracker, recorded, baselines=options.baselines)
+        primary = {task: self.model.head(task).primary_metric for task in self.model.heads}
+        callbacks: list[Any] = [recorder]
+        if self.subcommand == "fit" and config.enable_checkpointing is not False:
+            callbacks += checkpoints(folder.checkpoints, primary)
+        callbacks += early_stopping(primary, **dataclasses.asdict(stopping))
+        # The recorder's on_fit_end reads what the checkpoint callbacks have kept, whatever their order.
+        arguments = {"logger": tracker or (False if config.logger in (None, True) else config.logger)}
+        config.callbacks = [*_listed(config.callbacks), *callbacks]
+        return pl.Trainer(**{**config.as_dict(), **arguments, "callbacks": config.callbacks})
+
+    def _tracker(self, folder: RunFolder, options: RunOptions) -> MLflowTracker:
+        info = folder.info
+        return MLflowTracker(
+            folder,
+            experiment=options.experiment,
+            run_name=f"{self.mixture.name}-s{self.mixture.seed}",
+            run_id=info.get("mlflow", {}).get("run_id"),
+            tags={"mixture": self.mixture.name, "seed": str(self.mixture.seed)},
+        )
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs `mtl fit|validate|test` with these arguments.
+
+    Raises:
+        InputError: The mixture, its data or a checkpoint is at fault.
+    """
+    mixture, rest = take_mixture(arguments[1:])
+    asks_help = any(argument in ("--help", "-h") or argument.startswith("--help") for argument in rest)
+    if mixture is None and not asks_help:
+        raise InputError(
+            Fault("--mixture", "A mixture must be named.", "Use --mixture FILE, or a --config that names one.")
+        )
+    _quieten()
+    MixtureCLI(mixture, [arguments[0], *rest])  # type: ignore[arg-type]  # with --help the parser exits first
+
+
+def _quieten() -> None:
+    """Silences what other libraries say about themselves and the user can't act on."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+    warnings.filterwarnings("ignore", message=".*does not have many workers")
+
+
+def _listed(callbacks: Any) -> list[Any]:
+    if callbacks is None:
+        return []
+    return list(callbacks) if isinstance(callbacks, list) else [callbacks]

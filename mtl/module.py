@@ -1,0 +1,241 @@
+"""The shared encoder with a head per task, as Lightning trains it.
+
+Shapes: B examples, T tokens, H hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import pytorch_lightning as pl
+import torch
+import torch.distributed
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from heads import Head
+from mtl.batch import Batch
+from mtl.evaluation import Evaluator, Result
+from mtl.optimisation import Schedule, adamw, parameter_groups, schedule
+from mtl.seeding import derive
+
+if TYPE_CHECKING:
+    from mtl.data import MixtureData
+    from mtl.encoder import Encoder
+    from mtl.mixture import EvaluationSpec
+
+CHECKPOINT_KEY = "biomtl"
+"""Where a checkpoint keeps what is ours. Lightning's own hyper-parameters would silently beat the command line."""
+
+
+class MultiTaskModule(pl.LightningModule):
+    """Routes the parts of a batch through one encoder to their heads.
+
+    Args:
+        encoder: Shared by all tasks.
+        heads: By task.
+        evaluation: What selects checkpoints.
+        config: Plain values to keep in checkpoints: the resolved mixture.
+        loss_weights: Of the tasks, for the dev loss that is logged.
+        seed: Dropout of a step is drawn from a stream keyed by it, so that a resumed run draws the same.
+        learning_rate: Peak, of the encoder.
+        head_learning_rate: Peak, of heads; None takes `learning_rate`.
+        learning_rate_factors: On the rate of each head.
+        weight_decay: Of everything but biases and norms.
+        warmup: Share of all updates.
+        schedule: After the warm-up.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        heads: Mapping[str, Head],
+        evaluation: EvaluationSpec,
+        *,
+        config: Mapping[str, Any],
+        seed: int,
+        learning_rate: float = 5e-5,
+        head_learning_rate: float | None = None,
+        learning_rate_factors: Mapping[str, float] | None = None,
+        weight_decay: float = 0.01,
+        warmup: float = 0.1,
+        schedule: Schedule = "linear",
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.heads = nn.ModuleDict(dict(heads))
+        self.results: dict[str, dict[str, Result]] = {}
+        """The latest result of each split, by split and task."""
+        self._evaluation = evaluation
+        self._config = dict(config)
+        self._seed = seed
+        self._rates = (learning_rate, learning_rate if head_learning_rate is None else head_learning_rate)
+        self._factors = dict(learning_rate_factors or {})
+        self._weight_decay, self._warmup, self._schedule = weight_decay, warmup, schedule
+        self._evaluator: Evaluator | None = None
+        self._losses: dict[str, Tensor] = {}
+        # A head without a batch in a step must not move, so its gradient must stay None: DDP would fill it with
+        # zeros. Heads stay outside DDP, and `on_before_optimizer_step` averages the gradients of those that trained.
+        outside = [f"heads.{name}" for name, _ in [*self.heads.named_parameters(), *self.heads.named_buffers()]]
+        cast(Any, DistributedDataParallel)._set_params_and_buffers_to_ignore_for_model(self, outside)
+
+    def head(self, task: str) -> Head:
+        return cast(Head, self.heads[task])
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The logits of each part's task."""
+        states = self.encoder(batch.input_ids, batch.mask, batch.type_ids)  # [B, T, H]
+        return {
+            part.task: self.heads[part.task](
+                states[part.start : part.stop], batch.mask[part.start : part.stop], part.fields
+            )
+            for part in batch.parts
+        }
+
+    # --- training -------------------------------------------------------------------------------------------------
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        # One stream per step makes dropout a pure function of seed and step: evaluation between steps, a stop and a
+        # resume change nothing.
+        torch.manual_seed(derive(self._seed, "dropout", self.trainer.current_epoch, batch_idx, self.global_rank))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        if not batch.parts:
+            return None  # all tasks of this step have stopped
+        logits = self(batch)
+        total = torch.zeros((), device=self.device)
+        for part in batch.parts:
+            loss, count = self.head(part.task).loss(logits[part.task], part.fields)
+            total = total + part.scale * loss
+            if part.scale:
+                self._note_loss(part.task, loss.detach(), count)
+        # Lightning divides by the accumulated batches and DDP by the ranks; `scale` has already counted all of them.
+        return total * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.trainer.world_size == 1:
+            return
+        for parameter in self.heads.parameters():
+            if parameter.grad is not None:
+                torch.distributed.all_reduce(parameter.grad)
+                parameter.grad /= self.trainer.world_size
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        if (batch_idx + 1) % cast(Any, self.trainer).log_every_n_steps == 0:
+            self._log_losses()
+
+    def on_train_epoch_end(self) -> None:
+        self._log_losses()
+
+    def _note_loss(self, task: str, loss: Tensor, count: Tensor) -> None:
+        """Adds up on the device, so that no step waits for a number to reach the host."""
+        pair = torch.stack([loss.float(), count.to(loss.device).float()])
+        self._losses[task] = self._losses[task] + pair if task in self._losses else pair
+
+    def _log_losses(self) -> None:
+        """Mean loss per task since the last time, over all ranks."""
+        names = list(self.heads)
+        pairs = torch.stack([self._losses.get(name, torch.zeros(2, device=self.device)) for name in names])
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(pairs)
+        self._losses = {}
+        means = {
+            f"train/{name}/loss": loss / count
+            for name, (loss, count) in zip(names, pairs.tolist(), strict=True)
+            if count
+        }
+        for logger in self.trainer.loggers:
+            logger.log_metrics(means, step=self.global_step)
+        self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in means.items()})
+
+    def configure_optimizers(self) -> Any:
+        groups = parameter_groups(
+            self.encoder,
+            {task: self.head(task) for task in self.heads},
+            learning_rate=self._rates[0],
+            head_learning_rate=self._rates[1],
+            factors=self._factors,
+            weight_decay=self._weight_decay,
+        )
+        # Not `trainer.estimated_stepping_batches`: reading it here makes a resume drop the loader's state.
+        total = self._data.total_updates()
+        factor = schedule(self._schedule, warmup=round(self._warmup * total), total=total)
+        optimizer = adamw(groups, scaled=self.trainer.precision == "16-mixed")
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    # --- evaluation -----------------------------------------------------------------------------------------------
+
+    def on_validation_epoch_start(self) -> None:
+        self._evaluator = self._make_evaluator("dev")
+
+    def on_test_epoch_start(self) -> None:
+        self._evaluator = self._make_evaluator("test")
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        assert self._evaluator is not None
+        self._evaluator.add(batch, self(batch))
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self.validation_step(batch, batch_idx)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, list[Tensor]]:
+        """What each part's head needs to decode its examples, on the host."""
+        logits = self(batch)
+        return {
+            part.task: [
+                output.cpu()
+                for output in self.head(part.task).outputs(
+                    logits[part.task], batch.mask[part.start : part.stop], part.fields
+                )
+            ]
+            for part in batch.parts
+        }
+
+    def on_validation_epoch_end(self) -> None:
+        self._finish("dev", "val")
+
+    def on_test_epoch_end(self) -> None:
+        self._finish("test", "test")
+
+    def _make_evaluator(self, split: str) -> Evaluator:
+        tune = split == "dev" and not self.trainer.sanity_checking
+        return Evaluator({name: self.head(name) for name in self.heads}, self._data.splits(split), tune=tune)
+
+    def _finish(self, split: str, prefix: str) -> None:
+        assert self._evaluator is not None
+        results = self._evaluator.finish()
+        self._evaluator = None
+        self.results[split] = results
+        if self.trainer.sanity_checking:
+            return
+        scores = {f"{prefix}/{task}/{name}": value for task, r in results.items() for name, value in r.scores.items()}
+        if split == "dev":
+            scores["val/selection"] = self.selection_score(results)
+        self.log_dict(scores, rank_zero_only=False)
+
+    def selection_score(self, results: Mapping[str, Result]) -> float:
+        """What selects checkpoints, higher is better; lower-is-better metrics enter with a minus."""
+        select = self._evaluation.select
+        if "/" in select:
+            task, metric = select.split("/", 1)
+            value = results[task].scores[metric]
+            return -value if metric in self.head(task).lower_is_better else value
+        primary = {task: result.scores[self.head(task).primary_metric] for task, result in results.items()}
+        if select == "worst":
+            return min(primary.values())
+        weights = {task: self._evaluation.weights.get(task, 1.0) if select == "weighted" else 1.0 for task in primary}
+        return sum(weights[task] * value for task, value in primary.items()) / sum(weights.values())
+
+    # --- checkpoints ----------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[CHECKPOINT_KEY] = {"mixture": self._config, "stopped": sorted(self._data.stopped)}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._data.stopped.update(checkpoint.get(CHECKPOINT_KEY, {}).get("stopped", []))
+
+    @property
+    def _data(self) -> MixtureData:
+        return cast("MixtureData", cast(Any, self.trainer).datamodule)

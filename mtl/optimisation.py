@@ -1,0 +1,89 @@
+"""AdamW over the encoder and the heads, and the learning rate over time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+Schedule = Literal["linear", "cosine", "constant"]
+
+
+def parameter_groups(
+    encoder: nn.Module,
+    heads: Mapping[str, nn.Module],
+    *,
+    learning_rate: float,
+    head_learning_rate: float,
+    factors: Mapping[str, float],
+    weight_decay: float,
+) -> list[dict[str, Any]]:
+    """Groups for AdamW: the encoder, and each head; in each, biases and norms without decay.
+
+    Args:
+        encoder: Trained at `learning_rate`.
+        heads: By task, trained at `head_learning_rate` times the task's factor.
+        learning_rate: Peak, of the encoder.
+        head_learning_rate: Peak, of heads.
+        factors: On the rate of each head.
+        weight_decay: Of everything but biases and norms.
+    """
+    parts = {"encoder": (encoder, learning_rate)}
+    parts |= {task: (head, head_learning_rate * factors.get(task, 1.0)) for task, head in heads.items()}
+    groups = []
+    for name, (module, rate) in parts.items():
+        decayed: list[nn.Parameter] = []
+        free: list[nn.Parameter] = []
+        for owner, parameter_name, parameter in _parameters(module):
+            plain = parameter_name == "bias" or "Norm" in type(owner).__name__
+            (free if plain else decayed).append(parameter)
+        for suffix, parameters, decay in (("", decayed, weight_decay), ("/no_decay", free, 0.0)):
+            if parameters:
+                groups.append({"params": parameters, "lr": rate, "weight_decay": decay, "name": name + suffix})
+    return groups
+
+
+def schedule(kind: Schedule, *, warmup: int, total: int) -> Callable[[int], float]:
+    """The factor on every peak learning rate at an update: linear warm-up, then down to 0 at `total`, or constant.
+
+    >>> factor = schedule("linear", warmup=2, total=4)
+    >>> [factor(step) for step in range(5)]
+    [0.5, 1.0, 1.0, 0.5, 0.0]
+    """
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        share = min(1.0, (step - warmup) / max(1, total - warmup))
+        if kind == "linear":
+            return 1.0 - share
+        return 0.5 * (1.0 + math.cos(math.pi * share)) if kind == "cosine" else 1.0
+
+    return factor
+
+
+def adamw(groups: list[dict[str, Any]], *, scaled: bool) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter 2019), fused: on a CPU a quarter of the time of the default.
+
+    Args:
+        groups: As `parameter_groups` gives them.
+        scaled: Whether gradients are scaled (fp16); then the optimiser isn't fused, since it would unscale them
+            itself, after clipping.
+    """
+    optimizer = torch.optim.AdamW(groups, fused=not scaled)
+    # Lightning takes every fused optimiser for one that unscales, and refuses to clip, even without a scaler.
+    vars(optimizer)["_step_supports_amp_scaling"] = False
+    return optimizer
+
+
+def _parameters(module: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
+    """Every trained parameter once, with the module that owns it."""
+    seen: set[int] = set()
+    for owner in module.modules():
+        for name, parameter in owner.named_parameters(recurse=False):
+            if parameter.requires_grad and id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield owner, name, parameter

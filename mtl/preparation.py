@@ -1,0 +1,286 @@
+"""From a task of the mixture to rows and encoded examples on disk, with every row accounted for.
+
+Rows read = used + unlabelled + refused; what a reader or a split left out before is counted by reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from heads import Example, Head, Row
+from mtl.components import source_hash
+from mtl.encoder import tokenizer_fingerprint
+from mtl.faults import Fault, InputError
+from mtl.reading import LISTED, RowSummary, read_rows
+from mtl.store import CHUNK, RowTable, Store, Table, content_key
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from mtl.mixture import Mixture, TaskSpec
+
+
+@dataclass(frozen=True)
+class ExampleSummary:
+    """What encoding a split gave.
+
+    Args:
+        used: Rows that became examples.
+        unlabelled: Rows with nothing to learn from or to score.
+        refused: Rows that break a rule of the head, by id; the first few.
+        num_refused: How many rows did.
+        truncated: Examples that lost text to the maximum length.
+        bare_rows: Used rows without an example (no candidate pair, say), which are still scored against their gold.
+        labels: How often each label occurs in the gold annotation of the used rows.
+        notes: What of the gold the head can't express, by kind.
+    """
+
+    used: int
+    unlabelled: int
+    refused: list[str]
+    num_refused: int
+    truncated: int
+    bare_rows: list[int] = field(default_factory=list)
+    labels: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SplitData:
+    """One split of a task, on disk."""
+
+    rows: RowTable
+    row_summary: RowSummary
+    examples: Table
+    example_summary: ExampleSummary
+
+    @cached_property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Word pieces of each example."""
+        return self.examples.lengths("input_ids") if len(self.examples) else np.zeros(0, dtype=np.int64)
+
+    @cached_property
+    def targets(self) -> npt.NDArray[np.int64]:
+        """What each example adds to the count of the loss."""
+        return self.examples.column("targets").astype(np.int64) if len(self.examples) else np.zeros(0, dtype=np.int64)
+
+    @cached_property
+    def example_rows(self) -> npt.NDArray[np.int64]:
+        """The row of each example, never decreasing."""
+        return self.examples.column("row").astype(np.int64) if len(self.examples) else np.zeros(0, dtype=np.int64)
+
+
+TaskData = dict[str, SplitData]
+"""The splits of one task by name."""
+
+
+def prepare(
+    mixture: Mixture,
+    task_heads: Mapping[str, Head],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    splits: Sequence[str] = ("train", "dev", "test"),
+    store: Store | None = None,
+) -> dict[str, TaskData]:
+    """Reads and encodes the tasks of a mixture, or finds them already encoded.
+
+    Raises:
+        InputError: With the faults of all tasks.
+    """
+    store = store or Store()
+    pieces = tokenizer_fingerprint(tokenizer)
+    leaders = {spec.same_rows_as for spec in mixture.tasks.values()}
+    data: dict[str, TaskData] = {}
+    faults: list[Fault] = []
+    for name, spec in mixture.tasks.items():
+        shared = name in leaders or spec.same_rows_as is not None
+        task = _TaskPreparation(
+            name, spec, task_heads[name], tokenizer, mixture.max_length_of(name), shared, pieces, store
+        )
+        try:
+            data[name] = task.run(splits)
+        except InputError as error:
+            faults += error.faults
+    faults += _sharing_faults(mixture, data)
+    if faults:
+        raise InputError(faults)
+    return data
+
+
+def document_ranks(split: SplitData, world: int) -> npt.NDArray[np.int64]:
+    """The rank that evaluates each row: a document's rows stay together."""
+    numbers: dict[str, int] = {}
+    documents = split.rows.documents()
+    ranks = [numbers.setdefault(document, len(numbers)) % world for document in documents]
+    return np.array(ranks, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class _TaskPreparation:
+    name: str
+    spec: TaskSpec
+    head: Head
+    tokenizer: PreTrainedTokenizerBase
+    max_length: int
+    shared: bool
+    pieces: str
+    store: Store
+
+    def run(self, splits: Sequence[str]) -> TaskData:
+        key = f"tasks.{self.name}.data"
+        rows = read_rows(self.spec.data, key, self.store)
+        faults = [
+            Fault(
+                key,
+                f"There is no split '{split}'; training needs train and dev.",
+                "Name its file, or cut it with `split`.",
+            )
+            for split in ("train", "dev")
+            if split in splits and split not in rows
+        ]
+        faults += [
+            Fault(key, f"The split '{split}' is empty.")
+            for split, (table, _) in rows.items()
+            if split in splits and not table
+        ]
+        data: TaskData = {}
+        for split, (table, summary) in rows.items():
+            if split not in splits or not table:
+                continue
+            try:
+                examples, example_summary = self._examples(split, table, summary)
+            except InputError as error:
+                faults += error.faults
+                continue
+            data[split] = SplitData(table, summary, examples, example_summary)
+            if split == "train" and not data[split].targets.any():
+                faults.append(Fault(key, "The split 'train' has no labelled row for this task."))
+        if faults:
+            raise InputError(faults)
+        return data
+
+    def _examples(self, split: str, rows: RowTable, summary: RowSummary) -> tuple[Table, ExampleSummary]:
+        training = split == "train" and not self.shared
+        identity = [
+            source_hash(type(self.head)),
+            self.spec.labels,
+            self.spec.head_options,
+            self.spec.data.options.get("refuse_bad_rows", False),
+            self.max_length,
+            training,
+            self.shared,
+            self.pieces,
+            summary.fingerprint,
+        ]
+        build = _ExampleBuild(self, rows, split, training)
+        table, found = self.store.table(content_key("examples", identity), build.start)
+        return table, ExampleSummary(**found)
+
+
+class _ExampleBuild:
+    """One pass of a head over the rows of a split, with its accounts."""
+
+    def __init__(self, task: _TaskPreparation, rows: RowTable, split: str, training: bool) -> None:
+        self._task, self._rows, self._split, self._training = task, rows, split, training
+        self._used = self._unlabelled = self._truncated = 0
+        self._problems: list[tuple[str, str]] = []
+        self._notes: Counter[str] = Counter()
+        self._bare_rows: list[int] = []
+        self._labels: Counter[str] = Counter(dict.fromkeys(task.spec.labels, 0))
+
+    def start(self) -> tuple[Iterator[Example], Any]:
+        return self._records(), self._summary
+
+    def _records(self) -> Iterator[Example]:
+        numbered = enumerate(self._rows)
+        while chunk := list(islice(numbered, CHUNK)):
+            usable = [(index, row) for index, row in chunk if self._is_usable(row)]
+            yield from self._encode(usable)
+        if self._problems and not self._task.spec.data.options.get("refuse_bad_rows", False):
+            raise InputError(self._faults())
+
+    def _is_usable(self, row: Row) -> bool:
+        head = self._task.head
+        if not isinstance(row, head.row_type):
+            problem: str | None = f"this head reads {_names(head.row_type)}; found {type(row).__name__}"
+        else:
+            problem = head.check(row)
+        if problem is not None:
+            self._problems.append((row.id, problem))
+            return False
+        if head.is_labelled(row):
+            self._labels.update(head.label_counts(row))
+            self._notes.update(head.notes(row))
+        elif not self._task.shared:
+            self._unlabelled += 1
+            return False
+        self._used += 1
+        return True
+
+    def _encode(self, numbered: Sequence[tuple[int, Row]]) -> Iterator[Example]:
+        if not numbered:
+            return
+        task = self._task
+        rows = [row for _, row in numbered]
+        parts: Counter[int] = Counter()  # examples so far of each row
+        for example in task.head.encode(rows, task.tokenizer, task.max_length, training=self._training):
+            row = example["row"]
+            self._truncated += bool(example["truncated"])
+            yield {**example, "row": numbered[row][0], "part": parts[row]}
+            parts[row] += 1
+        self._bare_rows += [index for place, (index, _) in enumerate(numbered) if not parts[place]]
+
+    def _faults(self) -> list[Fault]:
+        key = f"tasks.{self._task.name}.{self._split}"
+        listed = [Fault(f"{key} (row {row})", f"{problem}.") for row, problem in self._problems[:LISTED]]
+        more = len(self._problems) - LISTED
+        return listed + ([Fault(key, f"{more} more rows break a rule of the head.")] if more > 0 else [])
+
+    def _summary(self) -> dict[str, Any]:
+        listed = [f"row {row}: {problem}" for row, problem in self._problems[:LISTED]]
+        summary = ExampleSummary(
+            used=self._used,
+            unlabelled=self._unlabelled,
+            refused=listed,
+            num_refused=len(self._problems),
+            truncated=self._truncated,
+            bare_rows=self._bare_rows,
+            labels=dict(self._labels),
+            notes=dict(+self._notes),
+        )
+        return asdict(summary)
+
+
+def _sharing_faults(mixture: Mixture, data: Mapping[str, TaskData]) -> list[Fault]:
+    faults = []
+    for name, spec in mixture.tasks.items():
+        leader = spec.same_rows_as
+        if leader is None or leader not in data or name not in data:
+            continue
+        faults += [
+            Fault(f"tasks.{name}.same_rows_as", f"The texts of '{split}' differ from those of '{leader}'.")
+            for split in ("train", "dev", "test")
+            if not _same_inputs(data[name].get(split), data[leader].get(split))
+        ]
+    return faults
+
+
+def _same_inputs(one: SplitData | None, other: SplitData | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    if len(one.examples) != len(other.examples):
+        return False
+    pairs = zip(one.examples, other.examples, strict=True)
+    return all(a["row"] == b["row"] and a["input_ids"] == b["input_ids"] for a, b in pairs)
+
+
+def _names(types: Any) -> str:
+    return " or ".join(t.__name__ for t in (types if isinstance(types, tuple) else (types,)))

@@ -1,0 +1,191 @@
+"""From the columns of a table to the fields of a `TextRow`: what the readers of tables share."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from heads.rows import TextRow
+from mtl.faults import Fault, InputError, did_you_mean
+
+LabelType = Literal["text", "number", "list"]
+
+FIELDS = ("id", "document", "text", "text_pair", "label")
+
+
+class MalformedError(ValueError):
+    """A row breaks a rule. `found` tells offsets, lengths and codes, never the text of the row."""
+
+    def __init__(self, rule: str, found: str) -> None:
+        super().__init__(f"{rule}; found {found}")
+        self.rule = rule
+        self.found = found
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column feeds which field.
+
+    Args:
+        names: Field of `TextRow` -> column. A field that isn't named is read from the column of its own name, where
+            there is one.
+        meta: Columns copied to `meta`.
+        label_type: How a label is read.
+        label_separator: What stands between the names of a list.
+
+    Raises:
+        InputError: `names` has a key that is no field.
+    """
+
+    names: Mapping[str, str]
+    meta: Sequence[str] = ()
+    label_type: LabelType = "text"
+    label_separator: str = ","
+
+    def __post_init__(self) -> None:
+        faults = [
+            Fault(f"columns.{name}", f"A row has no field '{name}'.", did_you_mean(name, FIELDS))
+            for name in self.names
+            if name not in FIELDS
+        ]
+        if faults:
+            raise InputError(faults)
+
+    def within(self, header: Sequence[str], source: str) -> Columns:
+        """The same columns, completed by those of the header that are named like a field.
+
+        Raises:
+            InputError: A column isn't in the header, or is there twice. It lists all of them.
+        """
+        own = {field: field for field in FIELDS if field in header or field == "text"}
+        names = own | dict(self.names)
+        wanted = [(f"columns.{field}", column) for field, column in names.items()]
+        wanted += [("meta", column) for column in self.meta]
+        faults = [
+            Fault(key, f"'{source}' has no column '{column}'.", did_you_mean(column, header))
+            for key, column in wanted
+            if column not in header
+        ]
+        faults += [
+            Fault(key, f"'{source}' has the column '{column}' more than once.", "Rename one of them.")
+            for key, column in wanted
+            if header.count(column) > 1
+        ]
+        if faults:
+            raise InputError(faults)
+        return replace(self, names=names)
+
+    def used(self) -> list[str]:
+        """Every column that is read, once."""
+        return list(dict.fromkeys([*self.names.values(), *self.meta]))
+
+    def row(self, cells: Mapping[str, Any], default_id: str) -> TextRow:
+        """One row.
+
+        Raises:
+            MalformedError: A cell isn't what its field needs.
+
+        >>> Columns({"text": "sentence"}).row({"sentence": "Aspirin helps."}, "train-1")
+        TextRow(id='train-1', document='train-1', text='Aspirin helps.', text_pair=None, label=None, meta={})
+        """
+        values = {field: cells[column] for field, column in self.names.items()}
+        row_id = name_of("id", values["id"]) if "id" in values else default_id
+        return TextRow(
+            id=row_id,
+            document=name_of("document", values["document"]) if "document" in values else row_id,
+            text=text_of("text", values["text"]),
+            # A table has no other way than an empty cell to say that there is no second text.
+            text_pair=text_of("text_pair", values["text_pair"]) if values.get("text_pair") else None,
+            label=self._label(values.get("label")),
+            meta={column: as_string(cells[column]) for column in self.meta if cells[column] is not None},
+        )
+
+    def _label(self, value: Any) -> str | tuple[str, ...] | float | None:
+        if value is None or value == "":
+            return None
+        if self.label_type == "number":
+            return number_of("label", value)
+        if self.label_type == "list":
+            return self._names(value)
+        return name_of("label", value)
+
+    def _names(self, value: Any) -> tuple[str, ...]:
+        """A separator alone is the empty list: annotated, and no label applies."""
+        if value == self.label_separator:
+            return ()
+        parts = value.split(self.label_separator) if isinstance(value, str) else value
+        if not isinstance(parts, list):
+            raise MalformedError("label must be a list", kind_of(value))
+        return tuple(name_of("label", part.strip() if isinstance(part, str) else part) for part in parts)
+
+
+def text_of(field: str, value: Any) -> str:
+    """A text that has characters, all of which UTF-8 can write.
+
+    Raises:
+        MalformedError: It is something else.
+    """
+    if not isinstance(value, str) or not value:
+        raise MalformedError(f"{field} must be a text that isn't empty", kind_of(value))
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # JSON can spell half a surrogate pair, on which tokenizers fail
+        raise MalformedError(f"{field} must be valid Unicode", f"half a surrogate pair at {error.start}") from None
+    return value
+
+
+def name_of(field: str, value: Any) -> str:
+    """A name or code: a text, or a whole number.
+
+    Raises:
+        MalformedError: It is something else, such as a boolean: the YAML or JSON spelling of an unquoted yes or no.
+    """
+    if isinstance(value, bool):
+        raise MalformedError(f"{field} must be quoted where it looks like a boolean", "a boolean")
+    return str(value) if isinstance(value, int) else text_of(field, value)
+
+
+def number_of(field: str, value: Any) -> float:
+    """A finite number, or a text that spells one.
+
+    Raises:
+        MalformedError: It is something else.
+
+    >>> number_of("label", "2.5")
+    2.5
+    """
+    if isinstance(value, bool):
+        raise MalformedError(f"{field} must be quoted where it looks like a boolean", "a boolean")
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise MalformedError(f"{field} must be a number", kind_of(value)) from None
+    if not math.isfinite(number):
+        raise MalformedError(f"{field} must be a finite number", str(number))
+    return number
+
+
+def as_string(value: Any) -> str:
+    """A text as it is, anything else as JSON: what `meta` holds.
+
+    >>> as_string("site 1"), as_string(2019)
+    ('site 1', '2019')
+    """
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, in words that don't give it away.
+
+    >>> kind_of("some words"), kind_of([1, 2]), kind_of(None)
+    ('a text of 10 characters', 'a list of 2', 'nothing')
+    """
+    if isinstance(value, str):
+        return f"a text of {len(value)} characters"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    names = {type(None): "nothing", bool: "a boolean", int: "a whole number", float: "a number", dict: "an object"}
+    return names.get(type(value), f"a value of type {type(value).__name__}")

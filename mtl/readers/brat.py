@@ -1,0 +1,256 @@
+"""brat's standoff annotation: a `.txt` with the text and an `.ann` with its mentions and relations, side by side.
+
+Format: https://brat.nlplab.org/standoff.html. The files of a split may lie in a folder, a `.zip` or a `.tar.gz`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import tarfile
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import ClassVar, NamedTuple
+
+from heads.rows import Entity, Relation, SpanRow
+from mtl.faults import Fault, InputError
+from mtl.readers import Reader
+
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError)
+"""What the archive modules raise when bytes are missing or wrong."""
+
+_RELATION = re.compile(r"(\S+) \S+?:(\S+) \S+?:(\S+) *")
+_MENTION = re.compile(r"(\S+) (\d+ \d+(?:;\d+ \d+)*)")
+
+
+class Brat(Reader):
+    r"""Texts with mentions (T lines) and the relations between them (R lines).
+
+    Events, attributes, normalisations and notes (E, A, M, N, *, # lines), and relations that join events, aren't
+    read; they are counted by kind in `skipped`. A file pair with a malformed line is refused whole, since a text that
+    lost a mention would teach that there is none.
+
+    One text before, and after::
+
+        12_1.txt   Aspirin caused a rash.
+        12_1.ann   T1  Drug 0 7    Aspirin
+                   T2  Effect 17 21    rash
+                   R1  causes Arg1:T1 Arg2:T2
+        SpanRow("12_1", "12_1", "Aspirin caused a rash.",
+                entities=(Entity("T1", "Drug", ((0, 7),)), Entity("T2", "Effect", ((17, 21),))),
+                relations=(Relation("T1", "T2", "causes"),))
+
+    Args:
+        path: A folder that holds `train`, `dev` and `test` as folders or archives; or one archive.
+        types: The entity types to keep, each with the name it gets; two types with one name are merged. Mentions of
+            other types, and their relations, are left out and counted in `skipped`. The default keeps all as they are.
+        document: A regular expression that is looked for in a file name without its suffix; its first group is the
+            document. The default takes each text for a document.
+        files: As for every reader.
+        refuse_bad_rows: As for every reader.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]] = (".tar.gz", ".tgz", ".zip", "")
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        types: Mapping[str, str] | None = None,
+        document: str | None = None,
+        files: Mapping[str, str] | None = None,
+        refuse_bad_rows: bool = False,
+    ) -> None:
+        super().__init__(path, files=files, refuse_bad_rows=refuse_bad_rows)
+        self.types = None if types is None else dict(types)
+        self.document = None if document is None else _pattern(document)
+
+    def rows(self, source: Path, split: str) -> Iterator[SpanRow]:
+        members = self._members(source)
+        for name in sorted(members):
+            stem, _, suffix = name.rpartition(".")
+            if suffix == "ann" and f"{stem}.txt" not in members:
+                self.bad(source / name, None, "An .ann file must have a .txt beside it", "none")
+            elif suffix == "txt" and f"{stem}.ann" not in members:
+                self.bad(source / name, None, "A .txt file must have an .ann beside it, if an empty one", "none")
+            elif suffix == "txt":
+                annotation = f"{stem}.ann"
+                texts = [self.decode(members[part], source / part, None) for part in (name, annotation)]
+                if texts[0] is not None and texts[1] is not None:
+                    yield from self._row(texts[0], texts[1], source / annotation)
+
+    def _members(self, source: Path) -> dict[str, bytes]:
+        """The .txt and .ann files by name."""
+        found: dict[str, bytes] = {}
+        try:
+            for name, content in _contents(source):
+                if name in found:
+                    self.bad(source / name, None, "A file must stand once in an archive", "it again")
+                found.setdefault(name, content)
+        except _DAMAGED as error:
+            self.bad(source, None, "It must be a folder, or a whole .zip or .tar.gz", type(error).__name__)
+        return found
+
+    def _row(self, text: str, annotation: str, place: Path) -> Iterator[SpanRow]:
+        """The row of a text, or none where it is malformed or empty."""
+        match = None if self.document is None else self.document.search(place.stem)
+        if self.document is not None and (match is None or not match[1]):
+            self.bad(place, None, f"A file name must match '{self.document.pattern}'", f"'{place.stem}'")
+            return
+        if not text.strip() and not annotation.strip():
+            self.skipped["empty text"] += 1
+            return
+        try:
+            found = _read(text, annotation)
+        except _MalformedError as error:
+            self.bad(place, error.line, error.rule, error.found)
+            return
+        self.skipped.update(found.unread)
+        entities = tuple(self._renamed(found.entities))
+        yield SpanRow(
+            id=place.stem,
+            document=place.stem if match is None else match[1],
+            text=text,
+            entities=entities,
+            relations=tuple(self._between(found.relations, {entity.id for entity in entities})),
+        )
+
+    def _renamed(self, entities: list[Entity]) -> Iterator[Entity]:
+        for entity in entities:
+            if self.types is None:
+                yield entity
+            elif entity.type in self.types:
+                yield entity._replace(type=self.types[entity.type])
+            else:
+                self.skipped[f"T {entity.type}"] += 1
+
+    def _between(self, relations: list[Relation], entity_ids: set[str]) -> Iterator[Relation]:
+        for relation in relations:
+            if relation.head in entity_ids and relation.tail in entity_ids:
+                yield relation
+            else:
+                self.skipped[f"R {relation.type}"] += 1
+
+
+class _Annotation(NamedTuple):
+    """What an .ann file says; `unread` counts the lines that aren't read, by kind."""
+
+    entities: list[Entity]
+    relations: list[Relation]
+    unread: Counter[str]
+
+
+class _MalformedError(Exception):
+    """A line of an .ann file breaks a rule."""
+
+    def __init__(self, line: int, rule: str, found: str) -> None:
+        super().__init__(rule)
+        self.line = line
+        self.rule = rule
+        self.found = found
+
+
+def _pattern(document: str) -> re.Pattern[str]:
+    try:
+        pattern = re.compile(document)
+    except re.error as error:
+        raise InputError(Fault("document", f"It must be a regular expression; found {error} in it.")) from error
+    if pattern.groups == 0:
+        raise InputError(Fault("document", "It must have a group; found none.", "Put the document id in brackets."))
+    return pattern
+
+
+def _contents(source: Path) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of the .txt and .ann files of a folder or archive, hidden ones aside."""
+    if source.is_dir():
+        for path in source.rglob("*"):
+            if _wanted(path.name) and path.is_file():
+                yield path.relative_to(source).as_posix(), path.read_bytes()
+    elif source.suffix == ".zip":
+        with zipfile.ZipFile(source) as archive:
+            for item in archive.infolist():
+                if _wanted(item.filename):
+                    yield item.filename, archive.read(item)
+    else:
+        # Unpacked before, because only gzip itself compares the checksum; tarfile takes damage for the end.
+        unpacked = io.BytesIO(gzip.decompress(source.read_bytes()))
+        with tarfile.open(fileobj=unpacked, mode="r:") as tar:
+            for member in tar:
+                file = tar.extractfile(member) if _wanted(member.name) else None
+                if file is not None:
+                    yield member.name, file.read()
+
+
+def _wanted(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.suffix in (".txt", ".ann") and not path.name.startswith(".")
+
+
+def _read(text: str, annotation: str) -> _Annotation:
+    entities: dict[str, Entity] = {}
+    relations: dict[int, Relation] = {}
+    events: set[str] = set()
+    unread: Counter[str] = Counter()
+    for number, line in enumerate(annotation.removeprefix("\ufeff").split("\n"), start=1):
+        fields = line.removesuffix("\r").split("\t")
+        if not line.strip():
+            continue
+        if line[0] == "T":
+            entity = _entity(fields, text, number)
+            if entity.id in entities:
+                raise _MalformedError(number, "An id must be unique in its file", f"'{entity.id}' again")
+            entities[entity.id] = entity
+        elif line[0] == "R":
+            relations[number] = _relation(fields, number)
+        elif line[0] in "EAMN*#" and len(fields) > 1:
+            unread[f"{line[0]} {re.split('[ :]', fields[1])[0]}"] += 1
+            events |= {fields[0]} if line[0] == "E" else set()
+        else:
+            raise _MalformedError(number, "A line must be T, R, E, A, M, N, * or # and a tab", "another form")
+    return _joined(entities, relations, events, unread)
+
+
+def _joined(
+    entities: dict[str, Entity], relations: dict[int, Relation], events: set[str], unread: Counter[str]
+) -> _Annotation:
+    """Keeps the relations between mentions; those that join an event are as unread as the event."""
+    kept = []
+    for line, relation in relations.items():
+        ends = {relation.head, relation.tail}
+        if ends <= entities.keys():
+            kept.append(relation)
+        elif ends <= entities.keys() | events:
+            unread[f"R {relation.type}"] += 1
+        else:
+            found = min(ends - entities.keys() - events)
+            raise _MalformedError(line, "A relation must join ids of its file", f"'{found}'")
+    return _Annotation(list(entities.values()), kept, unread)
+
+
+def _entity(fields: list[str], text: str, line: int) -> Entity:
+    r"""A mention, its parts put in text order.
+
+    >>> _entity(["T1", "Effect 8 12;0 4", "rash skin"], "skin or rash", 1)
+    Entity(id='T1', type='Effect', spans=((0, 4), (8, 12)), concepts=())
+    """
+    match = _MENTION.fullmatch(fields[1]) if len(fields) > 2 and not any(fields[3:]) else None
+    if match is None:
+        raise _MalformedError(line, "A mention must be id, 'type start end[;start end]' and text", "another form")
+    spans = [(int(start), int(end)) for start, end in (part.split() for part in match[2].split(";"))]
+    if any(not start < end <= len(text) for start, end in spans):
+        raise _MalformedError(line, "Offsets must lie inside the text", f"{match[2]} of {len(text)} characters")
+    # brat writes a newline inside a mention as a space, and its parts in the order they were marked in.
+    if " ".join(text[start:end] for start, end in spans).replace("\n", " ") != fields[2]:
+        raise _MalformedError(line, "Offsets must match the mention", f"{match[2]}, {len(fields[2])} characters")
+    return Entity(fields[0], match[1], tuple(sorted(spans)))
+
+
+def _relation(fields: list[str], line: int) -> Relation:
+    match = _RELATION.fullmatch(fields[1]) if len(fields) > 1 else None
+    if match is None:
+        raise _MalformedError(line, "A relation must be id and 'type Arg1:id Arg2:id'", "another form")
+    return Relation(match[2], match[3], match[1])

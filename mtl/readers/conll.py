@@ -1,0 +1,211 @@
+"""Tagged words in columns, one word per line and a blank line after each sentence (CoNLL)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from heads.rows import Entity, Span, SpanRow
+from mtl.readers import Reader
+from mtl.readers._blocks import Block, Flaw, blocks, refuse
+
+Scheme = Literal["BIO", "IO", "BIOES"]
+
+_PREFIXES: dict[Scheme, str] = {"BIO": "BI", "IO": "I", "BIOES": "BIES"}
+
+# What stands in the other columns of a document mark that has no id.
+_NO_ID = frozenset({"O", "-X-", "-", "_"})
+
+
+class Tag(NamedTuple):
+    """A prefix of the scheme and an entity type; `O` has none."""
+
+    prefix: str
+    type: str
+
+
+class Conll(Reader):
+    r"""One `SpanRow` per sentence: its words with one space between, their offsets, and the mentions of their tags.
+
+    ``Low<TAB>B-Finding`` / ``fever<TAB>I-Finding`` / ``.<TAB>O`` at the head of the training file gives the text
+    ``Low fever .`` with ``Entity("T1", "Finding", ((0, 9),))`` and the id ``train-1``.
+
+    A row's id is `<split>-<line of its first word>`. Its document is what the last document mark says: the mark's
+    id, or `<split>-<line of the mark>` where it has none; without marks every row is its own document. A sentence
+    with an invalid tag is refused whole.
+
+    Args:
+        path: See `Reader`.
+        token_column: Which column holds the word, counted from 0, or from the end below 0.
+        tag_column: Which column holds the tag.
+        separator: What stands between columns: one tab, or any number of spaces.
+        scheme: The tagging scheme of the file. In BIO a mention opens with B-, in IO two neighbouring mentions of a
+            type are one, in BIOES a mention of one word is S- and others end with E-.
+        document_mark: The first column of a line that opens a document, such as "-DOCSTART-"; an id may follow it.
+        entity_type: The type of tags that are a prefix alone (B, I).
+        types: Type in the file -> type in the row. Several may become one; a type that isn't listed is left out and
+            counted in `left_out`. The default takes all of them as they are.
+        files: See `Reader`.
+        refuse_bad_rows: See `Reader`.
+    """
+
+    suffixes = (".tsv", ".conll", ".txt", ".bio", ".iob")
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        token_column: int = 0,
+        tag_column: int = -1,
+        separator: Literal["tab", "space"] = "tab",
+        scheme: Scheme = "BIO",
+        document_mark: str | None = None,
+        entity_type: str | None = None,
+        types: Mapping[str, str] | None = None,
+        files: Mapping[str, str] | None = None,
+        refuse_bad_rows: bool = False,
+    ) -> None:
+        super().__init__(path, files=files, refuse_bad_rows=refuse_bad_rows)
+        self.token_column = token_column
+        self.tag_column = tag_column
+        self.separator = separator
+        self.scheme = scheme
+        self.document_mark = document_mark
+        self.entity_type = entity_type
+        self.types = types
+        self.left_out: Counter[str] = Counter()
+        """Mentions whose type isn't in `types`, over all splits read so far."""
+
+    def rows(self, source: Path, split: str) -> Iterator[SpanRow]:
+        document: str | None = None
+        for block in blocks(self.lines(source)):
+            sentence: Block = []
+            for number, line in block:
+                mark = self._mark(line)
+                if mark is None:
+                    sentence.append((number, line))
+                    continue
+                yield from self._sentence(sentence, source, split, document)
+                sentence, document = [], mark or f"{split}-{number}"
+            yield from self._sentence(sentence, source, split, document)
+
+    def _mark(self, line: str) -> str | None:
+        """The id in a document mark, empty where it has none; None for other lines."""
+        first, *others = line.split()
+        if self.document_mark is None or first != self.document_mark:
+            return None
+        return next((part for part in others if part not in _NO_ID), "")
+
+    def _sentence(self, lines: Block, source: Path, split: str, document: str | None) -> Iterator[SpanRow]:
+        if not lines:
+            return
+        words, tags, flaws = self._columns(lines)
+        flaws = flaws or [Flaw(lines[index][0], *rest) for index, *rest in _invalid(tags, self.scheme)]
+        if flaws:
+            refuse(self, source, flaws)
+            return
+        offsets = _offsets(words)
+        row_id = f"{split}-{lines[0][0]}"
+        yield SpanRow(
+            id=row_id,
+            document=document or row_id,
+            text=" ".join(words),
+            words=offsets,
+            entities=self._entities(mentions(tags, self.scheme), offsets),
+        )
+
+    def _columns(self, lines: Block) -> tuple[list[str], list[Tag], list[Flaw]]:
+        """Word and tag of each line, or what is wrong with some."""
+        words, tags, flaws = [], [], []
+        for number, line in lines:
+            cells = line.split("\t") if self.separator == "tab" else [cell for cell in line.split(" ") if cell]
+            word, tag = self._at(cells, self.token_column), self._at(cells, self.tag_column)
+            if word is None or tag is None or len(cells) < 2:
+                needed = f"{self.token_column} (word) and {self.tag_column} (tag)"
+                rule = f"A line must have the columns {needed}, with a {self.separator} between"
+                flaws.append(Flaw(number, rule, f"{len(cells)} in all"))
+            elif not word:
+                flaws.append(Flaw(number, "A word must not be empty", "no characters"))
+            else:
+                words.append(word)
+                tags.append(self._tag(tag))
+        return words, tags, flaws
+
+    @staticmethod
+    def _at(cells: Sequence[str], index: int) -> str | None:
+        return cells[index] if -len(cells) <= index < len(cells) else None
+
+    def _tag(self, text: str) -> Tag:
+        prefix, _, kind = text.partition("-")
+        return Tag(prefix, "" if text == "O" else kind or self.entity_type or "")
+
+    def _entities(self, found: Sequence[tuple[int, int, str]], offsets: Sequence[Span]) -> tuple[Entity, ...]:
+        entities: list[Entity] = []
+        for first, last, kind in found:
+            name = kind if self.types is None else self.types.get(kind)
+            if name is None:
+                self.left_out[kind] += 1
+                continue
+            span = (offsets[first][0], offsets[last][1])
+            entities.append(Entity(f"T{len(entities) + 1}", name, (span,)))
+        return tuple(entities)
+
+
+def mentions(tags: Sequence[Tag], scheme: Scheme) -> list[tuple[int, int, str]]:
+    """First word, last word and type of the mentions of a sentence with valid tags.
+
+    >>> mentions([Tag("B", "Drug"), Tag("I", "Drug"), Tag("O", ""), Tag("B", "Drug")], "BIO")
+    [(0, 1, 'Drug'), (3, 3, 'Drug')]
+    """
+    found: list[tuple[int, int, str]] = []
+    for index, tag in enumerate(tags):
+        if tag.prefix == "O":
+            continue
+        if index and _goes_on(tags[index - 1], tag, scheme):
+            found[-1] = (found[-1][0], index, tag.type)
+        else:
+            found.append((index, index, tag.type))
+    return found
+
+
+def _invalid(tags: Sequence[Tag], scheme: Scheme) -> Iterator[tuple[int, str, str]]:
+    """Index, rule and finding of the tags that the scheme doesn't allow."""
+    outside = Tag("O", "")
+    for index, (before, tag, after) in enumerate(zip([outside, *tags], tags, [*tags[1:], outside], strict=False)):
+        if tag == outside:
+            continue
+        if tag.prefix not in set(_PREFIXES[scheme]):
+            rule = f"In {scheme} a tag must be O or start with {', '.join(_PREFIXES[scheme])}"
+            yield index, rule, f"a tag of {len(tag.prefix) + len(tag.type)} characters"
+        elif not tag.type:
+            yield index, "A tag must name its type as in B-Drug (or set entity_type)", f"'{tag.prefix}'"
+        elif tag.prefix in "IE" and scheme != "IO" and not _goes_on(before, tag, scheme):
+            yield index, f"In {scheme} {tag.prefix} must go on with a mention of its type", f"it after {_shown(before)}"
+        elif tag.prefix in "BI" and scheme == "BIOES" and not _goes_on(tag, after, scheme):
+            yield index, f"In BIOES {tag.prefix} must be followed by I or E of its type", _shown(after)
+
+
+def _shown(tag: Tag) -> str:
+    """A tag's prefix, unless it is one of no scheme and so may be a word from a column taken for tags."""
+    return tag.prefix if tag.prefix in ("O", *"BIES") else "another tag"
+
+
+def _goes_on(before: Tag, tag: Tag, scheme: Scheme) -> bool:
+    """Whether a tag belongs to the mention of the tag before it."""
+    inner = tag.prefix == "I" or (tag.prefix == "E" and scheme == "BIOES")
+    return inner and before.prefix in ("B", "I") and before.type == tag.type
+
+
+def _offsets(words: Sequence[str]) -> tuple[Span, ...]:
+    """Where words are in a text that joins them with one space.
+
+    >>> _offsets(["Low", "fever"])
+    ((0, 3), (4, 9))
+    """
+    spans, start = [], 0
+    for word in words:
+        spans.append((start, start + len(word)))
+        start += len(word) + 1
+    return tuple(spans)

@@ -1,0 +1,217 @@
+"""The DDI corpus of SemEval-2013 task 9: one XML document per drug label or abstract, packed in a zip archive.
+
+``<document id><sentence id text><entity id charOffset type text/>…<pair e1 e2 ddi type/>…</sentence>…</document>``
+(Herrero-Zazo et al. 2013). A sentence becomes a row; every pair of its entities is listed in the file, so a pair
+without a `Relation` is a true negative.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+from pathlib import Path, PurePosixPath
+from typing import ClassVar, Literal
+from xml.etree import ElementTree
+from xml.parsers import expat
+
+from heads.rows import Entity, Relation, Span, SpanRow
+from mtl.faults import Fault, InputError
+from mtl.readers import SPLITS, Reader
+from mtl.readers._columns import MalformedError
+
+ENTITY_TYPES = ("drug", "brand", "group", "drug_n")
+
+_TEST_FOLDERS = {"ddi": "Test for DDI Extraction task", "ner": "Test for DrugNER task"}
+_OFFSETS = re.compile(r"\d+-\d+(;\d+-\d+)*")
+_PAIR_ID = re.compile(r"(.+)\.s\d+\.p\d+")
+
+
+class DDI2013(Reader):
+    r"""Sentences with drug mentions and the interactions between them.
+
+    A pair with ``ddi="true"`` is a relation of its type; the one such pair of the corpus that has no type is a
+    relation of type None, that is, masked. Where the `text` attribute of a mention isn't the text at its offsets, the
+    mention stays at its offsets, and the attribute is counted in `skipped`, as are sentences without text. Anything
+    else that is wrong in a sentence refuses the whole sentence, since a sentence that lost a mention or a pair would
+    teach wrong negatives.
+
+    One row before, and after (offsets of the file include the last character)::
+
+        <sentence id="d0.s0" text="Aspirin and warfarin."><entity id="d0.s0.e0" charOffset="0-6" type="drug" …/>
+        SpanRow("d0.s0", "d0", "Aspirin and warfarin.", entities=(Entity("d0.s0.e0", "drug", ((0, 7),)), …), …)
+
+    Args:
+        path: The folder of the archives `train.zip` and `test.zip`, or one archive.
+        test: Which of the two test sets of the archive is the split `test`: that of the interactions, or that of
+            the drug names. The latter wasn't annotated for interactions; its rows say so.
+        dev_ids: A file, relative to the folder, whose first column (split by tabs) holds pair ids, as BLURB's
+            `dev.tsv`. The documents of these pairs leave `train` and make up `dev`.
+        files: As for every reader. An archive that holds `Train` and `Test` together can stand for both.
+        refuse_bad_rows: As for every reader.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]] = (".zip",)
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        test: Literal["ddi", "ner"] = "ddi",
+        dev_ids: str | None = None,
+        files: Mapping[str, str] | None = None,
+        refuse_bad_rows: bool = False,
+    ) -> None:
+        super().__init__(path, files=files, refuse_bad_rows=refuse_bad_rows)
+        self.test = test
+        folder = self.path.parent if self.path.is_file() else self.path
+        self.dev_ids = None if dev_ids is None else folder / dev_ids
+
+    def sources(self) -> dict[str, Path]:
+        found = super().sources()
+        if self.dev_ids is None:
+            return found
+        if not self.dev_ids.is_file():
+            raise InputError(Fault("dev_ids", f"'{self.dev_ids}' isn't a file.", "It is relative to `path`."))
+        if "train" not in found or "dev" in found:
+            message = "It cuts dev from train: there must be a train file and no dev file"
+            raise InputError(Fault("dev_ids", f"{message}; found {', '.join(found)}."))
+        found["dev"] = found["train"]
+        return {split: found[split] for split in SPLITS if split in found}
+
+    def rows(self, source: Path, split: str) -> Iterator[SpanRow]:
+        dev = {} if self.dev_ids is None or split == "test" else self._dev_documents(self.dev_ids)
+        met = set()
+        for name, document in self._documents(source, split):
+            document_id = document.get("id", "")
+            met.add(document_id)
+            if not dev or (document_id in dev) == (split == "dev"):
+                yield from self._sentences(document, document_id, source / name, split)
+        for document_id, line in dev.items():
+            if document_id not in met:
+                assert self.dev_ids is not None
+                self.bad(self.dev_ids, line, f"A document must be in {source.name}", f"'{document_id}'")
+
+    def _dev_documents(self, path: Path) -> dict[str, int]:
+        """The documents of the listed pairs, each with the first line that names it."""
+        found: dict[str, int] = {}
+        for number, line in self.lines(path):
+            match = _PAIR_ID.fullmatch(line.split("\t")[0])
+            if match is None:
+                self.bad(path, number, "The first column must be a pair id 'document.sN.pN'", "another form")
+            else:
+                found.setdefault(match[1], number)
+        return found
+
+    def _documents(self, source: Path, split: str) -> Iterator[tuple[str, ElementTree.Element]]:
+        try:
+            archive = zipfile.ZipFile(source)
+        except zipfile.BadZipFile:
+            self.bad(source, None, "The file must be a zip archive", f"{source.stat().st_size} other bytes")
+            return
+        with archive:
+            names = sorted(name for name in archive.namelist() if self._belongs(name, split))
+            if not names:
+                wanted = f"'{_TEST_FOLDERS[self.test]}'" if split == "test" else "a folder other than 'Test'"
+                self.bad(source, None, f"The archive must hold XML files in {wanted}", "none")
+            for name in names:
+                document = self._document(archive, name, source / name)
+                if document is not None:
+                    yield name, document
+
+    def _belongs(self, name: str, split: str) -> bool:
+        path = PurePosixPath(name)
+        if path.suffix != ".xml":
+            return False
+        return _TEST_FOLDERS[self.test] in path.parts if split == "test" else "Test" not in path.parts
+
+    def _document(self, archive: zipfile.ZipFile, name: str, place: Path) -> ElementTree.Element | None:
+        try:
+            text = self.decode(archive.read(name), place, None)
+            # S314: expat itself limits the expansion of entities.
+            return None if text is None else ElementTree.fromstring(text.removeprefix("\ufeff"))  # noqa: S314
+        except ElementTree.ParseError as error:
+            self.bad(place, error.position[0], "The file must be well-formed XML", expat.ErrorString(error.code))
+        except (zipfile.BadZipFile, zlib.error) as error:
+            self.bad(place, None, "A file must be whole in its archive", type(error).__name__)
+        return None
+
+    def _sentences(self, document: ElementTree.Element, document_id: str, place: Path, split: str) -> Iterator[SpanRow]:
+        for sentence in document.iter("sentence"):
+            if not sentence.get("text", "").strip() and sentence.find("entity") is None:
+                self.skipped["empty sentence"] += 1
+                continue
+            try:
+                yield self._row(sentence, document_id, place, split)
+            except MalformedError as flaw:
+                self.bad(place, None, flaw.rule, f"{flaw.found} in sentence '{sentence.get('id')}'")
+
+    def _row(self, sentence: ElementTree.Element, document_id: str, place: Path, split: str) -> SpanRow:
+        text = _attribute(sentence, "text")
+        entities = tuple(self._entity(element, text) for element in sentence.iter("entity"))
+        relations = _relations(sentence, {entity.id for entity in entities})
+        only_names = split == "test" and self.test == "ner"
+        meta = {"source": place.parent.name}
+        if meta["source"] == "MedLine":
+            meta["pmid"] = place.stem
+        return SpanRow(
+            id=_attribute(sentence, "id"),
+            document=document_id,
+            text=text,
+            entities=entities,
+            relations=() if only_names else relations,
+            annotated=ENTITY_TYPES if only_names else None,
+            meta=meta,
+        )
+
+    def _entity(self, element: ElementTree.Element, text: str) -> Entity:
+        spans = _spans(_attribute(element, "charOffset"), len(text))
+        # The copy joins parts with a space, or with none where a part ends in a hyphen: blanks can't be compared.
+        if _no_blanks("".join(text[start:end] for start, end in spans)) != _no_blanks(_attribute(element, "text")):
+            self.skipped["text attribute of a mention that differs from its offsets"] += 1
+        return Entity(_attribute(element, "id"), _attribute(element, "type"), tuple(sorted(spans)))
+
+
+def _attribute(element: ElementTree.Element, name: str) -> str:
+    value = element.get(name)
+    if value is None:
+        raise MalformedError(f"A <{element.tag}> must have the attribute '{name}'", "none")
+    return value
+
+
+def _spans(offsets: str, length: int) -> list[Span]:
+    """Half-open spans, in the order given.
+
+    >>> _spans("0-4;9-11", 12)
+    [(0, 5), (9, 12)]
+    """
+    if _OFFSETS.fullmatch(offsets) is None:
+        raise MalformedError("charOffset must be start-end, parts joined by ';'", f"{len(offsets)} other characters")
+    pairs = [part.split("-") for part in offsets.split(";")]
+    spans = [(int(start), int(end) + 1) for start, end in pairs]
+    if any(not start < end <= length for start, end in spans):
+        raise MalformedError("charOffset must lie inside the sentence", f"{offsets} of {length} characters")
+    return spans
+
+
+def _relations(sentence: ElementTree.Element, entity_ids: set[str]) -> tuple[Relation, ...]:
+    relations = []
+    listed = set()
+    for pair in sentence.iter("pair"):
+        head, tail = _attribute(pair, "e1"), _attribute(pair, "e2")
+        listed.add(frozenset((head, tail)))
+        truth = _attribute(pair, "ddi")
+        if truth not in ("true", "false"):
+            raise MalformedError("ddi must be 'true' or 'false'", f"{len(truth)} other characters")
+        if truth == "true":
+            relations.append(Relation(head, tail, pair.get("type")))
+    if listed != {frozenset(pair) for pair in combinations(entity_ids, 2)}:
+        possible = len(entity_ids) * (len(entity_ids) - 1) // 2
+        raise MalformedError("Every pair of entities must be listed", f"{len(listed)} pairs, where {possible} are due")
+    return tuple(relations)
+
+
+def _no_blanks(text: str) -> str:
+    return "".join(text.split())

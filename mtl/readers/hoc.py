@@ -1,0 +1,132 @@
+"""Hallmarks of Cancer (Baker et al. 2016) in BLURB's form: a table of sentences with a flag for each hallmark."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import ClassVar, Literal, NamedTuple
+
+from heads.rows import TextRow
+from mtl.readers import Reader
+
+HALLMARKS = (
+    "activating invasion and metastasis",
+    "avoiding immune destruction",
+    "cellular energetics",
+    "enabling replicative immortality",
+    "evading growth suppressors",
+    "genomic instability and mutation",
+    "inducing angiogenesis",
+    "resisting cell death",
+    "sustaining proliferative signaling",
+    "tumor promoting inflammation",
+)
+"""The names of the classes 0 to 9."""
+
+_HEADER = ["labels", "sentence", "index"]
+_FLAGS = re.compile(",".join(f"{number}_[01]" for number in range(len(HALLMARKS))))
+_INDEX = re.compile(r"(\d+)_s(\d+)")
+
+
+class HoC(Reader):
+    """Abstracts, or their sentences, with the hallmarks they speak of: none, one or several.
+
+    Two sentences before, and the document after::
+
+        0_0,1_0,…,7_1,8_0,9_0   Cells died .    123_s0
+        0_1,1_0,…,7_0,8_0,9_0   Others moved .  123_s1
+        TextRow("123", "123", "Cells died . Others moved .",
+                label=("activating invasion and metastasis", "resisting cell death"))
+
+    Args:
+        path: The folder of `train.tsv`, `dev.tsv` and `test.tsv`.
+        unit: What a row is. A document has its sentences by number, joined by a space, and the labels of all of
+            them; where one of them is malformed, the document is refused, as its labels wouldn't be known.
+        files: As for every reader.
+        refuse_bad_rows: As for every reader.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]] = (".tsv",)
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        unit: Literal["document", "sentence"] = "document",
+        files: Mapping[str, str] | None = None,
+        refuse_bad_rows: bool = False,
+    ) -> None:
+        super().__init__(path, files=files, refuse_bad_rows=refuse_bad_rows)
+        self.unit = unit
+
+    def rows(self, source: Path, split: str) -> Iterator[TextRow]:
+        refused: set[str] = set()
+        sentences = self._sentences(source, refused)
+        if self.unit == "sentence":
+            yield from (TextRow(s.id, s.document, s.text, label=_names(s.classes)) for s in sentences)
+            return
+        documents: dict[str, list[_Sentence]] = defaultdict(list)
+        for sentence in sentences:
+            documents[sentence.document].append(sentence)
+        for document, parts in documents.items():
+            if document in refused:
+                continue
+            parts.sort(key=lambda sentence: sentence.number)
+            if [sentence.number for sentence in parts] != list(range(len(parts))):
+                # A line that isn't UTF-8 leaves such a gap: what the lost sentence was labelled isn't known.
+                found = f"{len(parts)} sentences up to s{parts[-1].number} in document '{document}'"
+                self.bad(source, None, "The sentences of a document must be numbered from 0 without a gap", found)
+                continue
+            label = _names(frozenset().union(*(sentence.classes for sentence in parts)))
+            yield TextRow(document, document, " ".join(sentence.text for sentence in parts), label=label)
+
+    def _sentences(self, source: Path, refused: set[str]) -> Iterator[_Sentence]:
+        """The sound sentences of a file; the documents of the others are added to `refused`."""
+        seen: set[str] = set()
+        for line, text in self.lines(source):
+            fields = text.split("\t")
+            index = _INDEX.fullmatch(fields[-1])
+            if line == 1:
+                if fields != _HEADER:
+                    self.bad(source, line, f"The header must be {', '.join(_HEADER)}", f"{len(fields)} other columns")
+                continue
+            rule = _broken_rule(fields, index, seen)
+            if rule is None:
+                assert index is not None
+                seen.add(index[0])
+                classes = frozenset(n for n, flag in enumerate(fields[0].split(",")) if flag.endswith("1"))
+                yield _Sentence(index[0], index[1], int(index[2]), fields[1].strip(), classes)
+                continue
+            if self.unit == "sentence" or index is None or index[1] not in refused:
+                self.bad(source, line, *rule)  # a document is refused, and counted, once
+            if index is not None:
+                refused.add(index[1])
+
+
+class _Sentence(NamedTuple):
+    id: str
+    document: str
+    number: int
+    text: str
+    classes: frozenset[int]
+
+
+def _broken_rule(fields: list[str], index: re.Match[str] | None, seen: set[str]) -> tuple[str, str] | None:
+    """The rule a line breaks and what was found."""
+    if len(fields) != len(_HEADER):
+        return "A line must have 3 columns", f"{len(fields)}"
+    if index is None:
+        return "The index must be PMID_sN", f"{len(fields[2])} other characters"
+    if index[0] in seen:
+        return "An index must be unique", f"'{index[0]}' again"
+    if _FLAGS.fullmatch(fields[0]) is None:
+        return "The labels must be 0_0 or 0_1 to 9_0 or 9_1, joined by commas", f"{len(fields[0])} other characters"
+    if not fields[1].strip():
+        return "A sentence must have text", "none"
+    return None
+
+
+def _names(classes: frozenset[int]) -> tuple[str, ...]:
+    return tuple(HALLMARKS[number] for number in sorted(classes))

@@ -1,0 +1,221 @@
+"""JSON lines: one row per line, in the form that `heads.rows.row_to_dict` writes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from heads.rows import Row, row_from_dict
+from mtl.faults import Fault, InputError, did_you_mean
+from mtl.readers import Reader
+from mtl.readers._columns import MalformedError, as_string, kind_of, name_of, number_of, text_of
+
+_COMMON = ("id", "document", "text", "text_pair", "meta")
+_SPAN_FIELDS = ("entities", "relations", "words", "sentences", "annotated")
+_FIELDS = (*_COMMON, "label", *_SPAN_FIELDS)
+
+
+class Jsonl(Reader):
+    """`SpanRow`s from lines with a key `entities`, `TextRow`s from the others.
+
+    ``{"sentence": "Aspirin helps.", "gold": "yes"}`` with ``columns: {text: sentence, label: gold}`` gives
+    ``TextRow(id="train-1", document="train-1", text="Aspirin helps.", label="yes")``.
+
+    `id` is `<split>-<line>` by default and `document` is the id. A label is a text, a number, a list of names, or
+    null where the row isn't annotated. An entity may carry its own `text`, which is held against its offsets. A
+    blank line is no row.
+
+    Args:
+        path: See `Reader`.
+        columns: Field of the row -> key in the file, where they differ.
+        meta: Keys that are copied to `meta`, as text.
+        ignore: Keys that aren't read. Any other key that is no field makes a line malformed.
+        files: See `Reader`.
+        refuse_bad_rows: See `Reader`.
+
+    Raises:
+        InputError: `columns` names something that is no field of a row.
+    """
+
+    suffixes = (".jsonl", ".ndjson")
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        columns: Mapping[str, str] | None = None,
+        meta: Sequence[str] = (),
+        ignore: Sequence[str] = (),
+        files: Mapping[str, str] | None = None,
+        refuse_bad_rows: bool = False,
+    ) -> None:
+        super().__init__(path, files=files, refuse_bad_rows=refuse_bad_rows)
+        self.meta = tuple(meta)
+        self.ignore = frozenset(ignore)
+        self._field_of = _field_of_key(columns or {})
+
+    def rows(self, source: Path, split: str) -> Iterator[Row]:
+        for number, line in self.lines(source):
+            if not line.strip():
+                continue
+            try:
+                row = self._row(_parse(line), default_id=f"{split}-{number}")
+            except MalformedError as flaw:
+                self.bad(source, number, flaw.rule, flaw.found)
+            else:
+                yield row
+
+    def _row(self, record: Mapping[str, Any], default_id: str) -> Row:
+        given, meta = self._fields(record)
+        meta |= _meta(given.pop("meta", {}))
+        row_id = name_of("id", given.pop("id", default_id))
+        fields: dict[str, Any] = {
+            "id": row_id,
+            "document": name_of("document", given.pop("document", row_id)),
+            "text": text_of("text", given.pop("text", None)),
+            "meta": meta,
+        }
+        if "text_pair" in given:
+            fields["text_pair"] = text_of("text_pair", given.pop("text_pair"))
+        _check_shape(given)
+        if "entities" in given:
+            return row_from_dict(fields | _span_fields(given, fields["text"]))
+        return row_from_dict(fields | {"label": _label(given.get("label"))})
+
+    def _fields(self, record: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+        """The values by field, and what goes to `meta`; a null is as good as nothing."""
+        known = {key: value for key, value in record.items() if key not in self.ignore and value is not None}
+        meta = {key: as_string(known[key]) for key in self.meta if key in known}
+        unknown = [key for key in record if key not in {*self._field_of, *self.meta, *self.ignore}]
+        if unknown:
+            rule = "A key must be a field of the row, or be named in columns, meta or ignore"
+            raise MalformedError(rule, ", ".join(f"'{key}'" for key in sorted(unknown)))
+        return {self._field_of[key]: value for key, value in known.items() if key in self._field_of}, meta
+
+
+def _field_of_key(columns: Mapping[str, str]) -> dict[str, str]:
+    faults = [
+        Fault(f"columns.{name}", f"A row has no field '{name}'.", did_you_mean(name, _FIELDS))
+        for name in columns
+        if name not in _FIELDS
+    ]
+    if faults:
+        raise InputError(faults)
+    return {columns.get(name, name): name for name in _FIELDS}
+
+
+def _parse(line: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise MalformedError("A line must be one JSON object", f"{error.msg} at character {error.pos}") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+        raise MalformedError("A line must be one JSON object", type(error).__name__) from None
+    if not isinstance(record, dict):
+        raise MalformedError("A line must be one JSON object", kind_of(record))
+    return record
+
+
+def _meta(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise MalformedError("meta must be an object", kind_of(value))
+    return {key: as_string(item) for key, item in value.items() if item is not None}
+
+
+def _check_shape(given: Mapping[str, Any]) -> None:
+    if "entities" in given and "label" in given:
+        raise MalformedError("A row must have a label or entities (put the other one under ignore)", "both")
+    extra = [name for name in given if name in _SPAN_FIELDS]
+    if extra and "entities" not in given:
+        raise MalformedError(f"A row with {', '.join(sorted(extra))} must have entities, if only []", "no key entities")
+
+
+def _label(value: Any) -> str | list[str] | float | None:
+    if value is None:
+        return None
+    if isinstance(value, list):
+        return [text_of("label", name) for name in value]
+    if isinstance(value, int | float):
+        return number_of("label", value)
+    return text_of("label", value)
+
+
+# --- entities and relations -----------------------------------------------------------------------------------------
+
+
+def _span_fields(given: Mapping[str, Any], text: str) -> dict[str, Any]:
+    out: dict[str, Any] = {"entities": _list("entities", given["entities"], lambda e: _entity(e, text))}
+    ids = [entity["id"] for entity in out["entities"]]
+    if len(set(ids)) < len(ids):
+        raise MalformedError("The ids of a row's entities must be unique", f"{len(ids) - len(set(ids))} used again")
+    ends = {*ids, *(concept for entity in out["entities"] for concept in entity["concepts"])}
+    out["relations"] = _list("relations", given.get("relations", []), lambda r: _relation(r, ends))
+    for name in ("words", "sentences"):
+        if name in given:
+            out[name] = _spans(name, given[name], text)
+    if "annotated" in given:
+        out["annotated"] = _list("annotated", given["annotated"], lambda name: text_of("annotated", name))
+    return out
+
+
+def _entity(value: Any, text: str) -> dict[str, Any]:
+    _check_keys("An entity", value, needed=("id", "type", "spans"), optional=("concepts", "text"))
+    spans = _spans("spans", value["spans"], text)
+    if not spans:
+        raise MalformedError("An entity must have at least one span", "none")
+    if "text" in value and value["text"] != " ".join(text[start:end] for start, end in spans):
+        raise MalformedError("The text of an entity must be the row's text at its offsets", f"another text at {spans}")
+    return {
+        "id": name_of("An entity's id", value["id"]),
+        "type": text_of("An entity's type", value["type"]),
+        "spans": spans,
+        "concepts": _list("concepts", value.get("concepts", []), lambda c: name_of("A concept", c)),
+    }
+
+
+def _relation(value: Any, ends: set[str]) -> dict[str, Any]:
+    _check_keys("A relation", value, needed=("head", "tail"), optional=("type",))
+    out: dict[str, Any] = {end: name_of(f"A relation's {end}", value[end]) for end in ("head", "tail")}
+    for end, name in out.items():
+        if name not in ends:
+            raise MalformedError(f"A relation's {end} must be an entity or a concept of the row", f"'{name}'")
+    kind = value.get("type")
+    return out | {"type": None if kind is None else text_of("A relation's type", kind)}
+
+
+def _check_keys(what: str, value: Any, *, needed: Sequence[str], optional: Sequence[str]) -> None:
+    if not isinstance(value, dict):
+        raise MalformedError(f"{what} must be an object", kind_of(value))
+    missing = [key for key in needed if key not in value]
+    if missing:
+        raise MalformedError(f"{what} must have {', '.join(needed)}", f"no {', '.join(missing)}")
+    unknown = sorted(set(value) - {*needed, *optional})
+    if unknown:
+        raise MalformedError(f"{what} must have no keys but {', '.join([*needed, *optional])}", ", ".join(unknown))
+
+
+def _spans(name: str, value: Any, text: str) -> list[tuple[int, int]]:
+    """Spans inside the text, in its order and without overlap."""
+    spans: list[tuple[int, int]] = _list(name, value, lambda pair: _span(name, pair, len(text)))
+    for before, after in itertools.pairwise(spans):
+        if after[0] < before[1]:
+            raise MalformedError(f"{name} must be in text order without overlap", f"{list(before)}, {list(after)}")
+    return spans
+
+
+def _span(name: str, value: Any, length: int) -> tuple[int, int]:
+    if not isinstance(value, list) or len(value) != 2 or not all(type(offset) is int for offset in value):
+        raise MalformedError(f"{name} must be pairs of whole numbers", kind_of(value))
+    start, end = value
+    if not 0 <= start < end <= length:
+        raise MalformedError(f"{name} must lie inside the text and hold a character", f"{value} in {length} characters")
+    return start, end
+
+
+def _list(name: str, value: Any, convert: Callable[[Any], Any]) -> list[Any]:
+    if not isinstance(value, list):
+        raise MalformedError(f"{name} must be a list", kind_of(value))
+    return [convert(item) for item in value]

@@ -1,0 +1,111 @@
+"""PubMedQA's expert-labelled questions (Jin et al. 2019): a JSON object of questions by PMID, and one of splits."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from heads.rows import TextRow
+from mtl.faults import Fault, InputError
+from mtl.readers import SPLITS, Reader
+
+_FIELDS = {"QUESTION": str, "CONTEXTS": list, "final_decision": str}
+
+
+class PubMedQA(Reader):
+    """A question, the abstract without its conclusion, and yes, no or maybe.
+
+    The conclusion (`LONG_ANSWER`) and the annotators' guesses (`reasoning_*_pred`) give the answer away and are never
+    read. One row before, and after::
+
+        "21645374": {"QUESTION": "Do …?", "CONTEXTS": ["…", "…"], "YEAR": "2011", "final_decision": "yes", …}
+        TextRow("21645374", "21645374", "Do …?", "… …", label="yes", meta={"year": "2011"})
+
+    Args:
+        path: The folder of both files.
+        questions: The file of the questions: PMID to fields.
+        splits: The file of the splits: train, dev, test to lists of PMIDs. The rows of a split keep its order.
+        refuse_bad_rows: As for every reader.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        questions: str = "ori_pqal.json",
+        splits: str = "splits.json",
+        refuse_bad_rows: bool = False,
+    ) -> None:
+        super().__init__(path, refuse_bad_rows=refuse_bad_rows)
+        self.questions = self.path / questions
+        self.splits = self.path / splits
+
+    def sources(self) -> dict[str, Path]:
+        named = {"questions": self.questions, "splits": self.splits}
+        missing = [Fault(key, f"'{path}' isn't a file.") for key, path in named.items() if not path.is_file()]
+        if missing:
+            raise InputError(missing)
+        return dict.fromkeys(SPLITS, self.questions)
+
+    def rows(self, source: Path, split: str) -> Iterator[TextRow]:
+        questions = self._object(source)
+        splits = self._object(self.splits)
+        if questions is None or splits is None:
+            return
+        if sorted(splits) != sorted(SPLITS) or not all(isinstance(ids, list) for ids in splits.values()):
+            self.bad(self.splits, None, "It must map train, dev and test to lists of PMIDs", f"{len(splits)} keys")
+            return
+        uses = Counter(pmid for ids in splits.values() for pmid in ids)
+        self.skipped["question in no split"] = len(questions.keys() - uses.keys())
+        for pmid in splits[split]:
+            rule = self._broken_rule(questions, pmid, uses[pmid])
+            if rule is not None:
+                self.bad(source, None, rule, f"'{pmid}'")
+                continue
+            fields = questions[pmid]
+            yield TextRow(
+                id=pmid,
+                document=pmid,
+                text=fields["QUESTION"],
+                text_pair=" ".join(fields["CONTEXTS"]),
+                label=fields["final_decision"],
+                meta={"year": str(fields["YEAR"])} if fields.get("YEAR") else {},
+            )
+
+    def _broken_rule(self, questions: dict[str, Any], pmid: str, uses: int) -> str | None:
+        if uses > 1:
+            return f"A PMID must stand once in {self.splits.name}"
+        if pmid not in questions:
+            return f"A PMID of {self.splits.name} must be among the questions"
+        fields = questions[pmid]
+        if not isinstance(fields, dict) or not all(
+            fields.get(name) and isinstance(fields[name], kind) for name, kind in _FIELDS.items()
+        ):
+            return f"A question must have {', '.join(_FIELDS)}"
+        return None
+
+    def _object(self, path: Path) -> dict[str, Any] | None:
+        """The JSON object in a file. A key that stands twice is reported: JSON would lose the first in silence."""
+        text = self.decode(path.read_bytes(), path, None)
+        if text is None:
+            return None
+        twice: Counter[str] = Counter()
+
+        def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+            twice.update(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+            return dict(pairs)
+
+        try:
+            value = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=unique)
+        except json.JSONDecodeError as error:
+            self.bad(path, error.lineno, "The file must be JSON", f"{error.msg} at column {error.colno}")
+            return None
+        for key in twice:
+            self.bad(path, None, "A key must be unique; the last one was taken", f"'{key}' again")
+        if not isinstance(value, dict):
+            self.bad(path, None, "The file must hold a JSON object", type(value).__name__)
+            return None
+        return value

@@ -1,0 +1,180 @@
+"""PubTator: titles and abstracts with mentions, concept ids and relations between concepts."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from heads.rows import Entity, Relation, SpanRow
+from mtl.readers import Reader
+from mtl.readers._blocks import Block, Flaw, blocks, refuse
+
+_TEXT_LINE = re.compile(r"([^|\t]+)\|([ta])\|(.*)", re.DOTALL)
+_RELATION_CELLS = 4
+_MENTION_CELLS = (5, 6, 7)
+
+
+class Pubtator(Reader):
+    """One `SpanRow` per document: its title, one space and its abstract, which is what the offsets count over.
+
+    ``7|t|Aspirin`` / ``7|a|Headache followed.`` / ``7<TAB>8<TAB>16<TAB>Headache<TAB>Disease<TAB>D006261`` gives the
+    text ``Aspirin Headache followed.`` with ``Entity("T1", "Disease", ((8, 16),), ("D006261",))``.
+
+    A line of four columns is a relation between two concepts, one of five to seven is a mention: the sixth column
+    has its concept ids, joined with "|" or "+", where -1 or - is none; the seventh, the single mentions of a
+    composite one, isn't read. Blanks at the ends of a mention are no part of it: the span is shrunk to the
+    rest, and the mention counted in `trimmed`. What else differs from the text at the offsets is malformed, and
+    refuses the document: without that mention the row would teach that there is none.
+
+    Args:
+        path: See `Reader`.
+        types: Entity type in the file -> type in the row. Several may become one; a type that isn't listed is no
+            part of the task: its mentions, and relations of concepts that only they have, are left out and counted
+            in `left_out`. The default takes all of them as they are.
+        relations: The same for relation types.
+        files: See `Reader`.
+        refuse_bad_rows: See `Reader`. A document that is there a second time is a bad row.
+    """
+
+    suffixes = (".txt", ".pubtator", ".PubTator.txt", ".PubTator")
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        types: Mapping[str, str] | None = None,
+        relations: Mapping[str, str] | None = None,
+        files: Mapping[str, str] | None = None,
+        refuse_bad_rows: bool = False,
+    ) -> None:
+        super().__init__(path, files=files, refuse_bad_rows=refuse_bad_rows)
+        self.types = types
+        self.relations = relations
+        self.left_out: Counter[str] = Counter()
+        """Mentions and relations by type in the file that are no part of the task, over all splits read so far."""
+        self.trimmed = 0
+        """Mentions with blanks at their ends, in the text or in the line, over all splits read so far."""
+
+    def rows(self, source: Path, split: str) -> Iterator[SpanRow]:
+        for block in blocks(self.lines(source)):
+            document = _Document(block)
+            if document.flaws:
+                refuse(self, source, document.flaws)
+            else:
+                yield self._row(document)
+
+    def _row(self, document: _Document) -> SpanRow:
+        self.trimmed += document.trimmed
+        entities = tuple(
+            entity._replace(type=name) for entity in document.entities if (name := self._name(entity.type, self.types))
+        )
+        concepts = {concept for entity in entities for concept in entity.concepts}
+        return SpanRow(
+            id=document.id,
+            document=document.id,
+            text=document.text,
+            entities=entities,
+            relations=tuple(self._relations(document, concepts)),
+        )
+
+    def _relations(self, document: _Document, concepts: set[str]) -> Iterator[Relation]:
+        for head, tail, kind in document.relations:
+            assert kind is not None, "every relation line has a type"
+            if not {head, tail} <= concepts:
+                self.left_out[kind] += 1
+            elif name := self._name(kind, self.relations):
+                yield Relation(head, tail, name)
+
+    def _name(self, kind: str, names: Mapping[str, str] | None) -> str | None:
+        """The name of a type in the row; None, and counted, where it is no part of the task."""
+        if names is None or kind in names:
+            return kind if names is None else names[kind]
+        self.left_out[kind] += 1
+        return None
+
+
+class _Document:
+    """The lines of one document, taken apart; `flaws` says what is wrong with them."""
+
+    def __init__(self, block: Block) -> None:
+        self.flaws: list[Flaw] = []
+        self.entities: list[Entity] = []
+        self.relations: list[Relation] = []
+        self.trimmed = 0
+        self.id, self.text = self._head(block)
+        if self.flaws:
+            return
+        lines: list[tuple[int, list[str]]] = [(number, line.split("\t")) for number, line in block[2:]]
+        for number, cells in lines:
+            self._line(number, cells)
+        concepts = {concept for entity in self.entities for concept in entity.concepts}
+        for number, cells in lines:
+            if len(cells) == _RELATION_CELLS:
+                self._relation(number, cells, concepts)
+
+    def _head(self, block: Block) -> tuple[str, str]:
+        """Id and text from the title and the abstract, which come first."""
+        found = []
+        for (number, line), kind in zip(block[:2], "ta", strict=False):
+            match = _TEXT_LINE.fullmatch(line)
+            if match is None or match[2] != kind:
+                self._flaw(number, "A document must start with the lines id|t|title and id|a|abstract", "another line")
+                return "", ""
+            found.append((match[1], match[3]))
+        if len(found) < 2:
+            self._flaw(block[0][0], "A document must have the lines id|t|title and id|a|abstract", "one line")
+            return "", ""
+        (row_id, title), (abstract_id, abstract) = found
+        if row_id != abstract_id:
+            self._flaw(block[1][0], "Title and abstract must have the same id", f"'{row_id}' and '{abstract_id}'")
+        return row_id, f"{title} {abstract}"
+
+    def _line(self, number: int, cells: list[str]) -> None:
+        if _TEXT_LINE.fullmatch(cells[0]):
+            self._flaw(number, "A blank line must stand between documents", "a title or an abstract")
+        elif cells[0] != self.id:
+            self._flaw(number, "A line must start with the id of its title", f"{len(cells[0])} other characters")
+        elif len(cells) in _MENTION_CELLS:
+            self._mention(number, cells)
+        elif len(cells) != _RELATION_CELLS:
+            self._flaw(number, "A mention must have 5 to 7 columns, a relation 4", str(len(cells)))
+
+    def _mention(self, number: int, cells: list[str]) -> None:
+        _, first, last, mention, kind, *concepts = cells
+        if not (first.isdecimal() and last.isdecimal()):
+            self._flaw(number, "start and end must be whole numbers", f"{len(first)} and {len(last)} characters")
+            return
+        start, end = int(first), int(last)
+        there = self.text[start:end]
+        if not there.strip() or not kind or there.strip() != mention.strip():
+            found = f"{start}-{end} of {len(self.text)} against {len(mention)} characters"
+            self._flaw(number, "A mention must have a type and be the text at its offsets", found)
+            return
+        start += len(there) - len(there.lstrip())
+        end = start + len(there.strip())
+        self.trimmed += (start, end) != (int(first), int(last)) or mention != mention.strip()
+        name = f"T{len(self.entities) + 1}"
+        self.entities.append(Entity(name, kind, ((start, end),), _concepts(concepts[0]) if concepts else ()))
+
+    def _relation(self, number: int, cells: list[str], concepts: set[str]) -> None:
+        _, kind, head, tail = cells
+        if kind and {head, tail} <= concepts:
+            self.relations.append(Relation(head, tail, kind))
+        else:
+            known = sum(end in concepts for end in (head, tail))
+            rule = "A relation must have a type and two concepts of its document"
+            self._flaw(number, rule, f"{known} of them there")
+
+    def _flaw(self, line: int, rule: str, found: str) -> None:
+        self.flaws.append(Flaw(line, rule, found))
+
+
+def _concepts(cell: str) -> tuple[str, ...]:
+    """The concept ids of a mention.
+
+    >>> _concepts("D014786|D006311"), _concepts("-1")
+    (('D014786', 'D006311'), ())
+    """
+    return tuple(dict.fromkeys(part.strip() for part in re.split(r"[|+]", cell) if part.strip() not in ("", "-1", "-")))

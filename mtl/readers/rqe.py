@@ -1,0 +1,84 @@
+"""Recognising question entailment, AMIA 2016 (Ben Abacha & Demner-Fushman 2016): pairs of questions in XML."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+from xml.etree import ElementTree
+from xml.parsers import expat
+
+from heads.rows import TextRow
+from mtl.readers import Reader
+
+
+class RQE(Reader):
+    """A health question (chq), a frequent question (faq), and whether the second's answers answer the first.
+
+    The attribute `type` tells how a pair was made and gives the label away; it is never read. A health question
+    stands in several pairs, so its hash is the row's document, and stands in `meta` for splits grouped by it.
+
+    One row before, and after::
+
+        <pair pid="1" type="…" value="true"><chq> How …? </chq><faq> What …? </faq></pair>
+        TextRow("1", "0fe0cf7a20b4", "How …?", "What …?", label="true", meta={"chq": "0fe0cf7a20b4"})
+    """
+
+    suffixes: ClassVar[tuple[str, ...]] = (".xml",)
+
+    def rows(self, source: Path, split: str) -> Iterator[TextRow]:
+        for line, pair in self._pairs(source):
+            pid, label = pair.get("pid", ""), pair.get("value", "")
+            chq, faq = (pair.findtext(tag, "").strip() for tag in ("chq", "faq"))
+            if not pid:
+                self.bad(source, line, "A pair must have a pid", "none")
+            elif label not in ("true", "false"):
+                self.bad(source, line, "value must be 'true' or 'false'", f"{len(label)} other characters, pid '{pid}'")
+            elif not chq or not faq:
+                self.bad(source, line, f"A pair must have a {'faq' if chq else 'chq'}", f"an empty one, pid '{pid}'")
+            else:
+                group = question_hash(chq)
+                yield TextRow(pid, group, chq, faq, label=label, meta={"chq": group})
+
+    def _pairs(self, source: Path) -> Iterator[tuple[int, ElementTree.Element]]:
+        """The pairs, each with its line. A file that isn't well-formed gives none: its pairs can't be told apart."""
+        before = len(self.bad_rows)
+        text = "\n".join(line for _, line in self.lines(source))
+        if len(self.bad_rows) > before:
+            return
+        try:
+            yield from _elements(text, "pair")
+        except expat.ExpatError as error:
+            self.bad(source, error.lineno, "The file must be well-formed XML", expat.ErrorString(error.code))
+
+
+def question_hash(question: str) -> str:
+    """A short name for a question, the same whatever its case and blanks.
+
+    >>> question_hash("What is  asthma?") == question_hash("what is asthma?")
+    True
+    """
+    return hashlib.sha256(" ".join(question.lower().split()).encode()).hexdigest()[:12]
+
+
+def _elements(text: str, tag: str) -> list[tuple[int, ElementTree.Element]]:
+    r"""The elements of a tag with their lines, which ElementTree's own parser doesn't tell.
+
+    >>> [(line, pair.text) for line, pair in _elements("<all>\n<pair>x</pair>\n</all>", "pair")]
+    [(2, 'x')]
+    """
+    builder = ElementTree.TreeBuilder()
+    parser = expat.ParserCreate()
+    found = []
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        element = builder.start(name, attributes)
+        if name == tag:
+            found.append((parser.CurrentLineNumber, element))
+
+    parser.StartElementHandler = start
+    parser.EndElementHandler = builder.end
+    parser.CharacterDataHandler = builder.data
+    parser.Parse(text, True)
+    return found

@@ -1,0 +1,169 @@
+"""Tables, one row per text or pair: comma- or tab-separated files, and parquet."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from heads.rows import TextRow
+from mtl.faults import Fault, InputError
+from mtl.readers import Reader
+from mtl.readers._columns import Columns, LabelType, MalformedError
+
+Format = Literal["csv", "tsv", "parquet"]
+
+_DELIMITERS = {"csv": ",", "tsv": "\t"}
+
+
+class Table(Reader):
+    r"""`TextRow`s from the lines of a table.
+
+    An empty label is None (not annotated), an empty second text is none, and no other cell means "missing": `NA`,
+    `null` and `nan` are text. A blank line is no row.
+
+    ``index<TAB>sentence<TAB>label`` / ``0<TAB>Aspirin helps.<TAB>1`` with
+    ``columns: {id: index, text: sentence}`` gives
+    ``TextRow(id="0", document="0", text="Aspirin helps.", label="1")``.
+
+    Args:
+        path: See `Reader`.
+        columns: Field of the row (`id`, `document`, `text`, `text_pair`, `label`) -> column. A field that isn't
+            named is read from the column of its own name, where there is one. `id` is `<split>-<line>` by default
+            (`<split>-<row>` in parquet), `document` is the id.
+        meta: Columns copied to `meta`.
+        format: What the files are; the default goes by their suffix.
+        quoting: Whether fields may stand in quotes, with inner quotes doubled, as in Excel's CSV; otherwise a quote
+            is text. The default is true for csv and false for tsv.
+        header: Whether the first line names the columns. Otherwise they are called "0", "1", …
+        delimiter: The character between fields; the default is a comma for csv and a tab for tsv.
+        label_type: A label is a `text`, a finite `number`, or a `list` of names.
+        label_separator: What stands between the names of a list. A cell that holds it alone is the empty list.
+        files: See `Reader`.
+        refuse_bad_rows: See `Reader`.
+    """
+
+    suffixes = (".tsv", ".csv", ".parquet")
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        columns: Mapping[str, str] | None = None,
+        meta: Sequence[str] = (),
+        format: Format | None = None,
+        quoting: bool | None = None,
+        header: bool = True,
+        delimiter: str | None = None,
+        label_type: LabelType = "text",
+        label_separator: str = ",",
+        files: Mapping[str, str] | None = None,
+        refuse_bad_rows: bool = False,
+    ) -> None:
+        super().__init__(path, files=files, refuse_bad_rows=refuse_bad_rows)
+        self.columns = Columns(columns or {}, meta, label_type, label_separator)
+        self.format = format
+        self.quoting = quoting
+        self.header = header
+        self.delimiter = delimiter
+
+    def rows(self, source: Path, split: str) -> Iterator[TextRow]:
+        kind = self.format or _format_of(source)
+        yield from self._parquet(source, split) if kind == "parquet" else self._delimited(source, split, kind)
+
+    # --- parquet --------------------------------------------------------------------------------------------------
+
+    def _parquet(self, source: Path, split: str) -> Iterator[TextRow]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            file = pq.ParquetFile(source)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(Fault(str(source), f"It can't be read as parquet ({type(error).__name__}).")) from error
+        with file:
+            columns = self.columns.within(file.schema_arrow.names, str(source))
+            used = columns.used()
+            number = itertools.count(1)
+            for batch in file.iter_batches(columns=used):
+                for values in zip(*(batch.column(name).to_pylist() for name in used), strict=True):
+                    yield from self._row(columns, dict(zip(used, values, strict=True)), source, split, next(number))
+
+    # --- lines ----------------------------------------------------------------------------------------------------
+
+    def _delimited(self, source: Path, split: str, kind: Format) -> Iterator[TextRow]:
+        records = self._records(source, kind)
+        names, records = self._header(source, records)
+        columns = self.columns.within(names, str(source))
+        for number, values in records:
+            if len(values) == len(names):
+                yield from self._row(columns, dict(zip(names, values, strict=True)), source, split, number)
+            else:
+                self.bad(source, number, f"A record must have {len(names)} fields", str(len(values)))
+
+    def _header(
+        self, source: Path, records: Iterator[tuple[int, list[str]]]
+    ) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+        """The names of the columns, and the records below them."""
+        before = len(self.bad_rows)
+        first = next(records, None)
+        if first is None:
+            raise InputError(Fault(str(source), "It has no line that can be read.", "Check that it is the right file."))
+        if not self.header:
+            return [str(index) for index in range(len(first[1]))], itertools.chain([first], records)
+        if len(self.bad_rows) > before:
+            raise InputError(Fault(str(source), f"Its header can't be read: {self.bad_rows[before]}."))
+        return first[1], records
+
+    def _records(self, source: Path, kind: Format) -> Iterator[tuple[int, list[str]]]:
+        """The fields of each record with the number of its first line."""
+        delimiter = self.delimiter or _DELIMITERS[kind]
+        quoting = kind == "csv" if self.quoting is None else self.quoting
+        if quoting:
+            return self._quoted(source, delimiter)
+        return ((number, line.split(delimiter)) for number, line in self.lines(source) if line)
+
+    def _quoted(self, source: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+        consumed: list[int] = []
+
+        def lines() -> Iterator[str]:
+            for number, line in self.lines(source):
+                consumed.append(number)
+                yield f"{line}\n"
+
+        records = csv.reader(lines(), delimiter=delimiter, strict=True)
+        while True:
+            consumed.clear()
+            try:
+                values = next(records)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                rule = "Quotes must stand around a whole field, inner ones doubled (or set quoting: false)"
+                self.bad(source, consumed[0], rule, str(error))
+                continue
+            # A gap is a line inside quotes that wasn't UTF-8: reported already, and the record isn't whole.
+            whole = consumed[-1] - consumed[0] + 1 == len(consumed)
+            if values and whole:
+                yield consumed[0], values
+
+    def _row(
+        self, columns: Columns, cells: Mapping[str, Any], source: Path, split: str, number: int
+    ) -> Iterator[TextRow]:
+        try:
+            row = columns.row(cells, default_id=f"{split}-{number}")
+        except MalformedError as flaw:
+            self.bad(source, number, flaw.rule, flaw.found)
+        else:
+            yield row
+
+
+def _format_of(source: Path) -> Format:
+    formats: dict[str, Format] = {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
+    if source.suffix not in formats:
+        raise InputError(
+            Fault("format", f"The suffix of '{source}' doesn't tell its format.", "Set format: csv, tsv or parquet.")
+        )
+    return formats[source.suffix]

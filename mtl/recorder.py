@@ -1,0 +1,203 @@
+"""What a run writes down, into its folder and into MLflow, and the table at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pytorch_lightning as pl
+import yaml
+from pytorch_lightning.callbacks import Callback
+from rich.console import Console
+
+from mtl import report
+from mtl.baselines import trivial_baselines
+from mtl.callbacks import SELECTION
+from mtl.evaluation import Result
+from mtl.tracking import MLflowTracker
+
+if TYPE_CHECKING:
+    from mtl.data import MixtureData
+    from mtl.module import MultiTaskModule
+    from mtl.runs import RunFolder
+
+
+class RunRecorder(Callback):
+    """Records configuration, data, scores and reports of a run.
+
+    Args:
+        folder: Of the run.
+        tracker: MLflow; None leaves the folder alone.
+        config: The whole resolved configuration of the command.
+        baselines: Whether to score trivial baselines at the end.
+    """
+
+    def __init__(
+        self, folder: RunFolder, tracker: MLflowTracker | None, config: Mapping[str, Any], *, baselines: bool = True
+    ) -> None:
+        self._folder, self._tracker, self._config, self._baselines = folder, tracker, dict(config), baselines
+        self._best = float("-inf")
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        data = _data(trainer)
+        self._folder.write_text("mixture.yaml", _yaml(data.mixture.to_dict()))
+        self._folder.write_text("config.yaml", _yaml(self._config))
+        cast("MultiTaskModule", pl_module).encoder.config.save_pretrained(self._folder.encoder)
+        data.tokenizer.save_pretrained(self._folder.encoder)
+        if self._tracker is not None:
+            self._track_inputs(self._tracker, trainer, data)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        if self._tracker is None or trainer.global_step % cast(Any, trainer).log_every_n_steps:
+            return
+        groups = trainer.optimizers[0].param_groups
+        rates = {f"learning_rate/{group['name']}": group["lr"] for group in groups if "/" not in group["name"]}
+        self._tracker.log_metrics(rates, step=trainer.global_step)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        score = float(trainer.callback_metrics[SELECTION])
+        if trainer.state.fn != "fit" or score > self._best:
+            self._best = score
+            self._write("dev", cast("MultiTaskModule", pl_module).results["dev"])
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            results = cast("MultiTaskModule", pl_module).results["test"]
+            self._write("test", results)
+            self._finish(trainer, "test", results)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        self._point(trainer)
+        losses = {
+            name.split("/")[1]: {"loss": float(value)}
+            for name, value in trainer.callback_metrics.items()
+            if name.startswith("train/")
+        }
+        self._folder.write_metrics("train", losses)
+        results = cast("MultiTaskModule", pl_module).results.get("dev")
+        if results is not None:
+            self._finish(trainer, "dev", results)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._best = state_dict["best"]
+
+    def _write(self, split: str, results: Mapping[str, Result]) -> None:
+        """Scores, and counts per document, which studies resample."""
+        self._folder.write_metrics(split, {task: result.scores for task, result in results.items()})
+        for task, result in results.items():
+            write_counts(self._folder.path / "counts" / split / f"{task}.npz", result)
+
+    def _point(self, trainer: pl.Trainer) -> None:
+        for callback in trainer.checkpoint_callbacks:
+            path = getattr(callback, "best_model_path", "")
+            if path:
+                score = getattr(callback, "best_model_score", None)
+                name = Path(path).stem.replace("best-", "best:", 1)
+                self._folder.point(name, Path(path), None if score is None else float(score))
+
+    def _finish(self, trainer: pl.Trainer, split: str, results: Mapping[str, Result]) -> None:
+        data = _data(trainer)
+        baselines = trivial_baselines(data.heads, data.tasks, split) if self._baselines else {}
+        primary = {task: head.primary_metric for task, head in data.heads.items()}
+        strongest = {task: report.strongest_baseline(found, primary[task]) for task, found in baselines.items()}
+        best = {task: baselines[task][found.name] for task, found in strongest.items() if found is not None}
+        self._folder.write_metrics("baseline", best)
+        self._folder.write_json("baselines.json", {split: baselines})
+        if self._tracker is not None:
+            self._track_results(self._tracker, split, results, baselines)
+        metrics = self._folder.metrics
+        lines = [
+            report.Result(
+                task,
+                metric,
+                metrics.get("dev", {}).get(task, {}).get(metric),
+                metrics.get("test", {}).get(task, {}).get(metric),
+                strongest.get(task),
+            )
+            for task, metric in primary.items()
+        ]
+        console = Console()
+        console.print(report.table(lines, title=f"{data.mixture.name}, baselines on {split}"))
+        console.print(f"Run folder: {self._folder.path}", soft_wrap=True, highlight=False)
+        if self._tracker is not None:
+            console.print(f"See it in MLflow: {self._tracker.ui_hint()}", soft_wrap=True, highlight=False)
+
+    def _track_inputs(self, tracker: MLflowTracker, trainer: pl.Trainer, data: MixtureData) -> None:
+        tracker.log_hyperparams(self._config)
+        tracker.log_dict(data.mixture.to_dict(), "mixture.yaml")
+        tracker.log_dict(self._config, "config.yaml")
+        tracker.log_versions(str(trainer.strategy.root_device))
+        rates = data.plan.sampler.rates()
+        for task, splits in data.tasks.items():
+            source = data.mixture.tasks[task].data.reader
+            for split, content in splits.items():
+                rows = content.row_summary
+                tracker.log_dataset(task, split, rows.fingerprint, rows.rows, source)
+                tracker.log_metrics(
+                    {f"data/{task}/{split}/{name}": count for name, count in accounts(content).items()}, 0
+                )
+            if task in rates:
+                tracker.log_metrics({f"data/{task}/rate": rates[task]}, 0)
+
+    def _track_results(
+        self,
+        tracker: MLflowTracker,
+        split: str,
+        results: Mapping[str, Result],
+        baselines: Mapping[str, Mapping[str, Mapping[str, float]]],
+    ) -> None:
+        for task, result in results.items():
+            if result.report.per_class:
+                tracker.log_table(report.per_class_table(result.report), f"{split}/{task}/per_class.json")
+            if result.report.confusion is not None:
+                figure = report.confusion_figure(result.report, f"{task}, {split}")
+                tracker.log_figure(figure, f"{split}/{task}/confusion.png")
+                columns: dict[str, list[Any]] = {"gold": list(result.report.classes)}
+                for place, predicted in enumerate(result.report.classes):
+                    columns[predicted] = [line[place] for line in result.report.confusion]
+                tracker.log_table(columns, f"{split}/{task}/confusion.json")
+        for task, found in baselines.items():
+            for predictor, scores in found.items():
+                prefix = f"baseline/{split}/{task}/{predictor}"
+                tracker.log_metrics({f"{prefix}/{name}": value for name, value in scores.items()}, 0)
+
+
+def accounts(content: Any) -> dict[str, int]:
+    """The rows of a split by what became of them: read = used + unlabelled + refused + crossed."""
+    rows, examples = content.row_summary, content.example_summary
+    return {
+        "read": rows.rows + rows.num_refused + rows.crossed,
+        "used": examples.used,
+        "unlabelled": examples.unlabelled,
+        "refused": rows.num_refused + examples.num_refused,
+        "crossed": rows.crossed,
+        "examples": len(content.examples),
+    }
+
+
+def write_counts(path: Path, result: Result) -> None:
+    """Counts per document as an archive: `documents`, `counts` and, for each row of `counts`, its document's place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    counts = [c.reshape(-1, c.shape[-1]).numpy() for c in result.counts]
+    owners = np.repeat(np.arange(len(counts)), [len(c) for c in counts])
+    stacked = np.concatenate(counts) if counts else np.zeros((0, 0))
+    np.savez_compressed(path, documents=np.array(result.documents), counts=stacked, owners=owners)
+
+
+def _data(trainer: pl.Trainer) -> MixtureData:
+    return cast("MixtureData", cast(Any, trainer).datamodule)
+
+
+def _yaml(content: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,44 @@
+"""One task after the other, in the order of the mixture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mtl.samplers import Sampler, TaskSize, num_batches, require_positive
+
+
+class RoundRobin(Sampler):
+    """Gives each task its turn, again and again.
+
+    An epoch is as many steps as one pass over all tasks has batches, so that it costs what an epoch of the other
+    samplers costs; the next epoch goes on with the task whose turn it is. All tasks get equally many steps (one
+    more or less), so small ones come round more than once in an epoch and large ones not wholly. Nothing is drawn:
+    the order is the same for every seed.
+
+    Args:
+        steps_per_epoch: Steps of an epoch; None takes the batches of all tasks together.
+
+    Raises:
+        InputError: `steps_per_epoch` is not above 0.
+
+    >>> sampler = RoundRobin({"gad": TaskSize(64, 2), "rqe": TaskSize(100, 3)}, seed=1, num_epochs=3)
+    >>> sampler.epoch(0), sampler.epoch(1)
+    (['gad', 'rqe', 'gad', 'rqe', 'gad'], ['rqe', 'gad', 'rqe', 'gad', 'rqe'])
+    """
+
+    uses_rates = False
+
+    def __init__(
+        self, sizes: Mapping[str, TaskSize], seed: int, num_epochs: int, *, steps_per_epoch: int | None = None
+    ) -> None:
+        super().__init__(sizes, seed, num_epochs)
+        require_positive({"sampler.steps_per_epoch": steps_per_epoch})
+        self._num_steps = num_batches(self.sizes) if steps_per_epoch is None else steps_per_epoch
+
+    def epoch(self, epoch: int) -> list[str]:
+        names = list(self.sizes)
+        first = epoch * self._num_steps
+        return [names[step % len(names)] for step in range(first, first + self._num_steps)]
+
+    def steps_per_epoch(self, epoch: int) -> int:
+        return self._num_steps

@@ -1,0 +1,195 @@
+"""Tables on disk, written once and memory-mapped: rows as read, and examples as encoded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from filelock import FileLock
+
+from heads.rows import Row, row_from_dict
+
+CHUNK = 1000
+"""Records that are in memory at once while a table is written."""
+
+
+class Table:
+    """A memory-mapped table of records."""
+
+    def __init__(self, path: Path) -> None:
+        self._table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """A column of numbers as an array in memory."""
+        array: npt.NDArray[Any] = self._table.column(name).to_numpy()
+        return array
+
+    def lengths(self, name: str) -> npt.NDArray[np.int64]:
+        """The length of each list in a column of lists."""
+        import pyarrow.compute as pc
+
+        lengths: npt.NDArray[np.int64] = pc.list_value_length(self._table.column(name)).to_numpy()
+        return lengths
+
+    def take(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> list[dict[str, Any]]:
+        """Some records, in the order asked for."""
+        records: list[dict[str, Any]] = self._table.take(pa.array(indices, type=pa.int64())).to_pylist()
+        return records
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for batch in self._table.to_batches(max_chunksize=CHUNK):
+            yield from batch.to_pylist()
+
+
+class RowTable(Sequence[Row]):
+    """The rows of a split, read from disk when asked for."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [_row(record) for record in self._table.take(range(*index.indices(len(self))))]
+        return _row(self._table.take([index])[0])
+
+    def __iter__(self) -> Iterator[Row]:
+        return map(_row, self._table)
+
+    def documents(self) -> npt.NDArray[Any]:
+        """The document of each row."""
+        return self._table.column("document")
+
+
+class Store:
+    """A folder of tables under content keys.
+
+    Two processes may build the same table at once: one of them does it, the other waits. A table that can't be read
+    is built again, with a warning. Where the folder can't be written, tables go to a temporary folder, with a
+    warning.
+
+    Args:
+        folder: None takes the environment variable `MTL_CACHE`, or ``~/.cache/biomtl``.
+    """
+
+    def __init__(self, folder: str | Path | None = None) -> None:
+        asked = Path(folder or os.environ.get("MTL_CACHE") or Path.home() / ".cache" / "biomtl")
+        self.folder = _writable(asked)
+
+    def table(
+        self, key: str, build: Callable[[], tuple[Iterable[Mapping[str, Any]], Callable[[], Any]]]
+    ) -> tuple[Table, Any]:
+        """The table under a key with its summary, built where it isn't there.
+
+        Args:
+            key: A hash of everything that decides the content.
+            build: Gives the records and, to be called after the last of them, their summary as JSON types.
+        """
+        path = self.folder / key[:2] / f"{key}.arrow"
+        found = _read(path)
+        if found is not None:
+            return found
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            found = _read(path)
+            if found is None:
+                records, summary = build()
+                _write(path, records, summary)
+                found = _read(path)
+        assert found is not None
+        return found
+
+
+def content_key(*parts: Any) -> str:
+    """A hash of JSON values, the same in every process.
+
+    >>> content_key({"a": 1, "b": 2}) == content_key({"b": 2, "a": 1})
+    True
+    """
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _row(record: Mapping[str, Any]) -> Row:
+    return row_from_dict(json.loads(record["json"]))
+
+
+def _read(path: Path) -> tuple[Table, Any] | None:
+    summary_path = path.with_suffix(".json")
+    if not (path.exists() and summary_path.exists()):
+        return None
+    try:
+        return Table(path), json.loads(summary_path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, pa.ArrowException) as error:
+        warnings.warn(
+            f"The cached table {path.name} can't be read ({type(error).__name__}); it is built again.", stacklevel=3
+        )
+        return None
+
+
+def _write(path: Path, records: Iterable[Mapping[str, Any]], summary: Callable[[], Any]) -> None:
+    """Writes beside the place and moves into it, so that no reader ever sees half a table."""
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    os.close(handle)
+    part = Path(name)
+    try:
+        _write_arrow(part, iter(records))
+        part.with_suffix(".summary").write_text(json.dumps(summary()), encoding="utf-8")
+        part.with_suffix(".summary").replace(path.with_suffix(".json"))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+        part.with_suffix(".summary").unlink(missing_ok=True)
+
+
+def _write_arrow(path: Path, records: Iterator[Mapping[str, Any]]) -> None:
+    chunk = list(islice(records, CHUNK))
+    schema = _schema(chunk)
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        while chunk:
+            writer.write_batch(pa.RecordBatch.from_pylist(chunk, schema=schema))
+            chunk = list(islice(records, CHUNK))
+
+
+def _schema(records: Sequence[Mapping[str, Any]]) -> pa.Schema:
+    """The types of the first records; 32 bits are enough for ids, positions and labels."""
+    names = dict.fromkeys(name for record in records for name in record)
+    return pa.schema([(name, _type([record.get(name) for record in records])) for name in names])
+
+
+def _type(values: Iterable[Any]) -> pa.DataType:
+    values = [value for value in values if value is not None]
+    if any(isinstance(value, list | tuple) for value in values):
+        return pa.list_(_type(item for value in values for item in value))
+    for python, arrow in ((str, pa.string()), (float, pa.float32()), (bool, pa.bool_())):
+        if any(isinstance(value, python) for value in values):
+            return arrow
+    return pa.int32()
+
+
+def _writable(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        fallback = Path(tempfile.mkdtemp(prefix="biomtl-"))
+        warnings.warn(
+            f"The cache folder {folder} can't be written ({error.strerror}); this run uses a temporary one.",
+            stacklevel=3,
+        )
+        return fallback

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heads import SpanRow
+from heads._tags import TypedSpan
+from heads._words import flat, overlapped, typed_words, words_fault, words_of
+
+
+@given(st.text(max_size=30))
+def test_the_words_found_are_in_order_and_hold_every_visible_character_once(text: str) -> None:
+    row = SpanRow("1", "d", text)
+    words = words_of(row)
+    assert words_fault(SpanRow("1", "d", text, words=tuple(words))) is None
+    visible = [index for index, character in enumerate(text) if not character.isspace()]
+    assert [index for start, end in words for index in range(start, end)] == visible
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(1, 4)), max_size=4), st.lists(st.integers(1, 3), max_size=6))
+def test_a_target_overlaps_the_spans_that_share_a_character_with_it(
+    drawn: list[tuple[int, int]], lengths: list[int]
+) -> None:
+    targets = [(start, start + size) for start, size in drawn]
+    spans = [(sum(lengths[:i]) + i // 2, sum(lengths[: i + 1]) + i // 2) for i in range(len(lengths))]
+    expected = [
+        [i for i, (start, end) in enumerate(spans) if start < target[1] and target[0] < end] for target in targets
+    ]
+    assert [list(own) for own in overlapped(targets, spans)] == expected
+
+
+def test_the_longest_of_the_mentions_that_share_a_word_stays() -> None:
+    words = [(0, 3), (4, 7), (8, 11)]
+    mentions = [TypedSpan(0, 7, "A"), TypedSpan(4, 12, "B"), TypedSpan(0, 3, "C"), TypedSpan(3, 4, "D")]
+    assert flat(mentions, words) == [(1, 3, "B"), (0, 1, "C")]
+
+
+def test_words_are_gathered_by_type() -> None:
+    words = [(0, 3), (4, 7), (8, 11)]
+    found = typed_words([TypedSpan(0, 5, "A"), TypedSpan(8, 9, "A"), TypedSpan(3, 4, "B")], words)
+    assert found == {"A": {0, 1, 2}, "B": set()}

@@ -1,0 +1,246 @@
+"""One class for a text or a pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.metrics import accuracy_score, f1_score
+from torch import Tensor
+
+from heads import IGNORE, Head, TextRow
+from heads.classification import Classification
+from tests.heads import properties as has
+
+LABELS = ("yes", "no", "maybe")
+TEXTS = [
+    ("aspirin reduces fever .", "no headache", "yes"),
+    ("warfarin increases the risk of bleeding in patients with cancer", "warfarin", "no"),
+    ("cox-2", "the gene induces a protein .", "maybe"),
+    ("the patient was not with nausea", "nausea ?", "no"),
+    ("ibuprofen inhibits cox-1 , cox-2 and cox-3", "a drug", "yes"),
+    ("headache after treatment", "headache caused by treatment", "maybe"),
+    ("disease of the cell", "cell disease", "yes"),
+    ("a patient", "the patients", "no"),
+]
+PAIRS = [TextRow(str(i), str(i), text, pair, label) for i, (text, pair, label) in enumerate(TEXTS)]
+SINGLES = [TextRow(str(i), str(i), text, label=label) for i, (text, _, label) in enumerate(TEXTS)]
+UNLABELLED = [TextRow("u", "u", "aspirin"), TextRow("v", "v", "a drug", "fever")]
+
+
+def make(**options: Any) -> Classification:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return Classification(LABELS, has.HIDDEN, **options)
+
+
+def gold_logits(fields: dict[str, Tensor]) -> Tensor:
+    return 9.0 * F.one_hot(fields["label"], len(LABELS)).float()
+
+
+HEADS = [make(), make(hidden_layer=12, class_weights={"no": 3.0}, excluded=["no"], positive="maybe")]
+
+
+@pytest.mark.parametrize("rows", [PAIRS, SINGLES, [*PAIRS[:4], *SINGLES[4:]]], ids=["pairs", "singles", "mixed"])
+@pytest.mark.parametrize("head", HEADS, ids=["plain", "options"])
+@pytest.mark.parametrize(
+    "has_property",
+    [
+        has.assert_examples_are_ordered_by_row,
+        has.assert_examples_can_be_stored,
+        has.assert_encoding_is_pure,
+        has.assert_a_row_is_encoded_alike_in_any_company,
+        has.assert_collate_pads,
+        has.assert_targets_add_up_to_the_count,
+        has.assert_loss_adds_up_over_batches,
+        has.assert_padding_changes_nothing,
+        has.assert_gradients_reach_states_and_head,
+        has.assert_scores_are_finite,
+        has.assert_predictions_are_json,
+        has.assert_bf16_loses_little,
+    ],
+)
+def test_property(has_property: Callable[..., None], head: Head, rows: list[TextRow], tokenizer: Any) -> None:
+    has_property(head, rows, tokenizer)
+
+
+@pytest.mark.parametrize("head", HEADS, ids=["plain", "options"])
+def test_properties_with_arguments(head: Head, tokenizer: Any) -> None:
+    has.assert_no_rows_give_no_examples(head, tokenizer)
+    has.assert_an_empty_batch_counts_zero(head)
+    has.assert_unlabelled_rows_are_masked(head, PAIRS, UNLABELLED, tokenizer)
+    has.assert_gold_scores_perfectly(head, PAIRS, tokenizer, gold_logits)
+    has.assert_baselines_score_on_the_same_path(head, [*SINGLES, *UNLABELLED], SINGLES)
+    has.assert_baselines_score_on_the_same_path(head, PAIRS, PAIRS)
+
+
+def test_the_primary_metric_is_chosen_by_name() -> None:
+    has.assert_primary_metric_is_chosen_by_name(make, ["accuracy", "macro_f1", "micro_f1"])
+    assert make(positive="yes", primary_metric="f1").primary_metric == "f1"
+    with pytest.raises(ValueError, match="found 'f1'"):
+        make(primary_metric="f1")
+
+
+def test_it_overfits_a_few_rows(tokenizer: Any, tiny_encoder: Callable[[str], Path]) -> None:
+    has.assert_overfits(make(), PAIRS, tokenizer, tiny_encoder("bert"))
+
+
+def test_a_pair_is_encoded_first_text_first(tokenizer: Any) -> None:
+    [example] = has.encode(make(), [TextRow("1", "1", "aspirin", "fever", "yes")], tokenizer)
+    assert tokenizer.convert_ids_to_tokens(example["input_ids"]) == ["[CLS]", "aspirin", "[SEP]", "fever", "[SEP]"]
+    assert example["token_type_ids"] == [0, 0, 0, 1, 1]
+
+
+def test_the_longer_text_of_a_pair_is_cut_first(tokenizer: Any) -> None:
+    row = TextRow("1", "1", "the drug " * 10, "fever .", "yes")
+    [example] = has.encode(make(), [row], tokenizer, max_length=10)
+    tokens = tokenizer.convert_ids_to_tokens(example["input_ids"])
+    assert tokens == ["[CLS]", *["the", "drug"] * 2, "the", "[SEP]", "fever", ".", "[SEP]"]
+    assert example["truncated"]
+
+
+@pytest.mark.parametrize(("length", "truncated"), [(6, True), (7, False), (8, False)])
+def test_only_a_row_that_lost_tokens_is_truncated(length: int, truncated: bool, tokenizer: Any) -> None:
+    rows = [TextRow("1", "1", "the drug reduces fever .", label="yes"), TextRow("2", "2", "fever", label="no")]
+    examples = has.encode(make(), rows, tokenizer, max_length=length)
+    assert [example["truncated"] for example in examples] == [truncated, False]
+
+
+def test_an_unlabelled_row_is_left_out_of_training_alone(tokenizer: Any) -> None:
+    rows = [UNLABELLED[0], SINGLES[0], UNLABELLED[1], SINGLES[1]]
+    assert [example["row"] for example in has.encode(make(), rows, tokenizer, training=True)] == [1, 3]
+    assert [example["row"] for example in has.encode(make(), rows, tokenizer, training=False)] == [0, 1, 2, 3]
+
+
+def test_the_loss_is_the_weighted_cross_entropy_and_the_count_ignores_weights() -> None:
+    head = make(class_weights={"no": 3.0, "maybe": 0.5})
+    logits = torch.tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 0.0], [5.0, 5.0, 5.0]])
+    total, count = head.loss(logits, {"label": torch.tensor([0, 1, 2, IGNORE])})
+    by_hand = -np.log(np.e / (np.e + 2)) - 3 * np.log(np.e**2 / (np.e**2 + 2)) + 0.5 * np.log(3)
+    assert float(total) == pytest.approx(by_hand, rel=1e-6)
+    assert int(count) == 3
+
+
+def test_weights_of_one_are_no_weights() -> None:
+    logits, fields = torch.randn(4, 3), {"label": torch.tensor([0, 1, 2, 1])}
+    assert torch.equal(
+        make(class_weights=dict.fromkeys(LABELS, 1.0)).loss(logits, fields)[0], make().loss(logits, fields)[0]
+    )
+
+
+def test_decoding_names_the_likeliest_class_with_all_probabilities() -> None:
+    head = make()
+    [probabilities] = head.outputs(torch.log(torch.tensor([[0.5, 1.5, 2.0]])), torch.ones(1, 1).bool(), {})
+    prediction = head.decode(SINGLES[0], [{}], [probabilities])
+    assert prediction["label"] == "maybe"
+    assert prediction["scores"] == pytest.approx({"yes": 0.125, "no": 0.375, "maybe": 0.5})
+
+
+def test_counts_are_the_confusion_of_gold_in_lines_and_prediction_in_columns() -> None:
+    counts = make().counts({"label": "maybe"}, TextRow("1", "1", "a", label="no"))
+    assert counts.tolist() == [0, 0, 0, 0, 0, 1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_scores_equal_scikit_learn(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    gold, predicted = rng.choice(LABELS, 50), rng.choice(LABELS, 50)
+    head = make(excluded=["no"], positive="maybe")
+    rows = [TextRow(str(i), str(i), "a", label=str(label)) for i, label in enumerate(gold)]
+    scores = has.score(head, [{"label": label} for label in predicted], rows)
+    assert scores == pytest.approx(
+        {
+            "accuracy": accuracy_score(gold, predicted),
+            "macro_f1": f1_score(gold, predicted, average="macro"),
+            "micro_f1": f1_score(gold, predicted, labels=["yes", "maybe"], average="micro"),
+            "f1": f1_score(gold, predicted, labels=["maybe"], average="macro"),
+        }
+    )
+    everything = has.score(make(), [{"label": label} for label in predicted], rows)
+    assert everything["micro_f1"] == everything["accuracy"]
+
+
+def test_the_report_has_every_class_and_the_confusion() -> None:
+    report = make().report(torch.tensor([2, 1, 0, 0, 3, 0, 0, 0, 0]))
+    assert report.classes == LABELS
+    assert report.confusion == [[2, 1, 0], [0, 3, 0], [0, 0, 0]]
+    assert report.per_class["no"] == pytest.approx({"precision": 0.75, "recall": 1.0, "f1": 6 / 7, "support": 3})
+    assert report.per_class["maybe"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("label", "found"),
+    [
+        ("mabye", "found 'mabye' (did you mean 'maybe'?)"),
+        ("unsure", "found 'unsure'"),
+        ("Mr Miller was ill", "found a text of 17 characters"),
+        ("", "found a text of 0 characters"),
+        (1.0, "found the number 1.0"),
+        (("yes", "no"), "found a list of 2"),
+    ],
+)
+def test_a_wrong_label_is_told_with_the_choices(label: Any, found: str) -> None:
+    fault = make().check(TextRow("1", "1", "a", label=label))
+    assert fault == f"the label must be one of: yes, no, maybe; {found}"
+
+
+def test_right_and_missing_labels_are_no_fault() -> None:
+    assert [make().check(row) for row in [*PAIRS, *UNLABELLED]] == [None] * 10
+    assert [make().label_counts(row) for row in PAIRS[:2]] == [{"yes": 1}, {"no": 1}]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"class_weights": {"mabye": 2.0}}, "class_weights must be one of: yes, no, maybe; found 'mabye'"),
+        ({"class_weights": {"maybe": 0.0}}, "class_weights.maybe must be above 0; found 0.0"),
+        ({"class_weights": {"maybe": float("nan")}}, "class_weights.maybe must be above 0; found nan"),
+        ({"excluded": ["non"]}, "excluded must be one of: yes, no, maybe; found 'non'"),
+        ({"excluded": LABELS}, "excluded must leave at least one class"),
+        ({"positive": "Yes"}, "positive must be one of"),
+    ],
+)
+def test_an_option_that_names_no_class_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(**options)
+
+
+@pytest.mark.parametrize(("labels", "message"), [(["yes"], "at least 2"), (["a", "b", "a"], "more than once: a")])
+def test_labels_are_two_or_more_and_differ(labels: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Classification(labels, has.HIDDEN)
+
+
+def test_the_majority_baseline_predicts_the_most_frequent_class_of_training() -> None:
+    train = [TextRow(str(i), str(i), "a", label=label) for i, label in enumerate(["no", "no", "yes", "maybe"])]
+    [prediction] = make().baselines(train)["majority"](SINGLES[:1])
+    assert prediction == {"label": "no", "scores": {"yes": 0.25, "no": 0.5, "maybe": 0.25}}
+
+
+def test_the_tfidf_baseline_finds_a_planted_word_and_a_planted_overlap() -> None:
+    words = ["fever", "nausea", "cancer", "gene", "cell", "drug", "headache", "bleeding"]
+    train = [
+        TextRow(f"{i}{j}", "d", f"{one} of a patient", other, "yes" if one == other else "no")
+        for i, one in enumerate(words[:6])
+        for j, other in enumerate(words[:6])
+        if i == j or (i + j) % 3 == 0
+    ]
+    predictions = make().baselines(train)["tfidf"](train)
+    assert [p["label"] for p in predictions] == [row.label for row in train]
+    single = [TextRow(str(i), "d", f"{w} {'not' if i % 2 else 'is'}", label=LABELS[i % 2]) for i, w in enumerate(words)]
+    unseen = [TextRow("x", "d", "not protein", label="no"), TextRow("y", "d", "is protein", label="yes")]
+    assert [p["label"] for p in make().baselines(single)["tfidf"](unseen)] == ["no", "yes"]
+
+
+def test_training_rows_of_one_class_or_none_leave_fewer_baselines() -> None:
+    assert set(make().baselines(SINGLES[:1])) == {"majority"}
+    assert make().baselines(UNLABELLED) == {}
+
+
+def test_the_weights_are_not_part_of_a_checkpoint() -> None:
+    assert set(make(class_weights={"no": 2.0}).state_dict()) == set(make().state_dict())

@@ -1,0 +1,84 @@
+"""The contract's own parts: projection and padding."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+import heads
+from heads import pad, projection
+
+
+def test_a_plain_projection_is_dropout_and_one_linear_layer() -> None:
+    layers = projection(8, 3, dropout=0.25, hidden_layer=None)
+    assert [type(layer) for layer in layers] == [nn.Dropout, nn.Linear]
+    assert layers(torch.zeros(5, 8)).shape == (5, 3)
+
+
+def test_a_hidden_layer_stands_between_with_its_own_dropout() -> None:
+    layers = projection(8, 3, dropout=0.25, hidden_layer=6)
+    assert [type(layer) for layer in layers] == [nn.Dropout, nn.Linear, nn.GELU, nn.Dropout, nn.Linear]
+    assert [tuple(p.shape) for p in layers.parameters()] == [(6, 8), (6,), (3, 6), (3,)]
+
+
+def test_dropout_is_the_asked_share_and_only_in_training() -> None:
+    layers = projection(4, 1, dropout=0.25, hidden_layer=None)
+    assert {layer.p for layer in layers if isinstance(layer, nn.Dropout)} == {0.25}
+    states = torch.randn(3, 4)
+    assert torch.equal(layers.eval()(states), layers(states))
+    assert not torch.equal(layers.train()(states.repeat(50, 1)), layers(states.repeat(50, 1)))
+
+
+def test_weights_start_near_zero_with_deviation_0_02_and_biases_at_zero() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers = projection(200, 50, dropout=0.1, hidden_layer=100)
+    for layer in (layer for layer in layers if isinstance(layer, nn.Linear)):
+        assert layer.weight.std().item() == pytest.approx(0.02, rel=0.05)
+        assert layer.weight.mean().item() == pytest.approx(0, abs=1e-3)
+        assert not layer.bias.any()
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
+    def weights(seed: int) -> torch.Tensor:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            layer = projection(4, 2, dropout=0.1, hidden_layer=None)[1]
+        assert isinstance(layer, nn.Linear)
+        return layer.weight
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
+
+
+def test_pad_fills_up_on_the_right_and_keeps_whole_numbers() -> None:
+    padded = pad([[5], [], [1, 2, 3]], 3, heads.IGNORE)
+    assert padded.tolist() == [[5, -100, -100], [-100] * 3, [1, 2, 3]]
+    assert padded.dtype == torch.long
+
+
+def test_ignore_is_what_cross_entropy_ignores_by_default() -> None:
+    assert nn.CrossEntropyLoss().ignore_index == heads.IGNORE
+
+
+def test_heads_import_nothing_from_mtl() -> None:
+    script = (
+        "import importlib, pkgutil, sys, heads\n"
+        "names = [m.name for m in pkgutil.iter_modules(heads.__path__)]\n"
+        "[importlib.import_module(f'heads.{name}') for name in names]\n"
+        "assert 'heads.classification' in sys.modules\n"
+        "sys.exit(any(name.split('.')[0] == 'mtl' for name in sys.modules))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_importing_a_text_head_loads_neither_scikit_learn_nor_transformers() -> None:
+    script = (
+        "import sys, heads.classification, heads.multilabel, heads.regression\n"
+        "sys.exit(bool({'sklearn', 'scipy', 'transformers'} & set(sys.modules)))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

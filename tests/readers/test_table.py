@@ -1,0 +1,296 @@
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heads.rows import TextRow
+from mtl.faults import InputError
+from mtl.readers.table import Table
+
+
+def table(folder: Path, name: str, content: str, **options: Any) -> Table:
+    (folder / name).write_bytes(content.encode("utf-8"))
+    return Table(str(folder), files={"train": name}, **options)
+
+
+def read(folder: Path, name: str, content: str, **options: Any) -> list[TextRow]:
+    rows = list(table(folder, name, content, **options).read("train"))
+    assert all(isinstance(row, TextRow) for row in rows)
+    return rows
+
+
+def refused(folder: Path, name: str, content: str, **options: Any) -> tuple[list[str], list[tuple[int | None, str]]]:
+    """The texts that were read, and line and message of what was refused."""
+    reader = table(folder, name, content, refuse_bad_rows=True, **options)
+    texts = [row.text for row in reader.read("train")]
+    return texts, [(bad.line, f"{bad.rule}; found {bad.found}") for bad in reader.bad_rows]
+
+
+def test_columns_feed_the_fields_and_meta(tmp_path: Path) -> None:
+    content = "nr\tdoc\ts1\ts2\tlabel\tsite\n7\td1\ta\tb\tyes\tx\n8\td1\tc\t\t\ty\n"
+    columns = {"id": "nr", "document": "doc", "text": "s1", "text_pair": "s2"}
+    assert read(tmp_path, "x.tsv", content, columns=columns, meta=["site"]) == [
+        TextRow("7", "d1", "a", "b", "yes", {"site": "x"}),
+        TextRow("8", "d1", "c", None, None, {"site": "y"}),
+    ]
+
+
+def test_the_default_id_is_the_line_and_the_document_is_the_id(tmp_path: Path) -> None:
+    assert read(tmp_path, "x.csv", "text,label\na,1\n\nb,0\n") == [
+        TextRow("train-2", "train-2", "a", label="1"),
+        TextRow("train-4", "train-4", "b", label="0"),
+    ]
+
+
+def test_a_file_without_header_has_numbered_columns(tmp_path: Path) -> None:
+    rows = read(
+        tmp_path, "x.tsv", "p1\ta\tyes\np2\tb\tno\n", header=False, columns={"id": "0", "text": "1", "label": "2"}
+    )
+    assert rows == [TextRow("p1", "p1", "a", label="yes"), TextRow("p2", "p2", "b", label="no")]
+
+
+@pytest.mark.parametrize("text", ["NA", "null", "None", "nan", "NULL", "#N/A", "-", "1", "true"])
+def test_no_text_means_missing(text: str, tmp_path: Path) -> None:
+    assert read(tmp_path, "x.tsv", f"text\tlabel\n{text}\t{text}\n") == [
+        TextRow("train-2", "train-2", text, label=text)
+    ]
+
+
+def test_quotes_are_text_in_a_tsv(tmp_path: Path) -> None:
+    assert [row.text for row in read(tmp_path, "x.tsv", 'text\tlabel\n"\tO\n"a" b\t1\n5" c\t"x"\n')] == [
+        '"',
+        '"a" b',
+        '5" c',
+    ]
+
+
+def test_quotes_hold_fields_together_in_a_csv(tmp_path: Path) -> None:
+    content = 'text,label\n"a, ""b""",1\n"two\nlines",0\nlast,1\n'
+    assert read(tmp_path, "x.csv", content) == [
+        TextRow("train-2", "train-2", 'a, "b"', label="1"),
+        TextRow("train-3", "train-3", "two\nlines", label="0"),
+        TextRow("train-5", "train-5", "last", label="1"),
+    ]
+
+
+def test_quoting_can_be_stated_for_either_format(tmp_path: Path) -> None:
+    assert read(tmp_path, "x.tsv", 'text\tlabel\n"a\tb"\t1\n', quoting=True)[0].text == "a\tb"
+    assert read(tmp_path, "x.csv", 'text,label\n"a",1\n', quoting=False)[0].text == '"a"'
+
+
+def test_what_pythons_writer_wrote_is_read_back(tmp_path: Path) -> None:
+    texts = ['"', '""', "a\nb", ",", "", " x ", 'a "b", c', "\t", "é\u2028"]
+    with (tmp_path / "x.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        writer.writerows([f"-{text}", text] for text in texts)
+    rows = list(Table(str(tmp_path / "x.csv")).read("train"))
+    assert [(row.text, row.label or "") for row in rows] == [(f"-{text}", text) for text in texts]
+
+
+def test_crlf_and_a_byte_order_mark_leave_no_trace(tmp_path: Path) -> None:
+    for name, content in (("x.csv", "\ufefftext,label\r\na,1\r\n"), ("x.tsv", "\ufefftext\tlabel\r\na\t1\r\n")):
+        assert read(tmp_path, name, content) == [TextRow("train-2", "train-2", "a", label="1")]
+
+
+def test_the_delimiter_can_be_stated(tmp_path: Path) -> None:
+    assert read(tmp_path, "x.csv", "text;label\na,b;1\n", delimiter=";")[0].text == "a,b"
+
+
+def test_the_format_can_be_stated(tmp_path: Path) -> None:
+    assert read(tmp_path, "x.dat", "text\tlabel\na\t1\n", format="tsv")[0].text == "a"
+    with pytest.raises(InputError, match="Set format: csv, tsv or parquet"):
+        read(tmp_path, "x.dat", "text\tlabel\na\t1\n")
+
+
+def test_all_missing_columns_are_named_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as raised:
+        read(tmp_path, "x.tsv", "sentence\tscore\na\t1\n", columns={"text": "sentense", "label": "gold"}, meta=["site"])
+    assert [fault.key for fault in raised.value.faults] == ["columns.text", "columns.label", "meta"]
+    assert raised.value.faults[0].suggestion == "Did you mean 'sentence'? Choices: score, sentence."
+
+
+def test_a_missing_column_stops_even_where_bad_rows_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"columns\.text: .* has no column 'text'"):
+        read(tmp_path, "x.tsv", "sentence\na\n", refuse_bad_rows=True)
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'text' more than once"):
+        read(tmp_path, "x.tsv", "text\ttext\na\tb\n")
+
+
+def test_columns_may_only_name_fields(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"columns\.lable.*Did you mean 'label'"):
+        Table(str(tmp_path), columns={"lable": "gold"})
+
+
+def test_an_empty_file_is_a_fault(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no line that can be read"):
+        read(tmp_path, "x.tsv", "")
+
+
+def test_an_unreadable_header_is_never_replaced_by_the_first_row(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_bytes(b"text\xff\tlabel\na\tb\n")
+    with pytest.raises(InputError, match="header can't be read"):
+        list(Table(str(tmp_path), refuse_bad_rows=True).read("train"))
+
+
+def test_a_record_with_the_wrong_number_of_fields_is_named_by_its_line(tmp_path: Path) -> None:
+    texts, bad = refused(tmp_path, "x.tsv", "text\tlabel\na\t1\nb\nc\t1\t2\nd\t0\n")
+    assert texts == ["a", "d"]
+    assert bad == [(3, "A record must have 2 fields; found 1"), (4, "A record must have 2 fields; found 3")]
+
+
+def test_a_record_over_several_lines_is_named_by_its_first(tmp_path: Path) -> None:
+    texts, bad = refused(tmp_path, "x.csv", 'text,label\n"a\nb\nc"\nd,1\n')
+    assert texts == ["d"]
+    assert bad == [(2, "A record must have 2 fields; found 1")]
+
+
+def test_broken_quotes_are_named_and_reading_goes_on(tmp_path: Path) -> None:
+    texts, bad = refused(tmp_path, "x.csv", 'text,label\n"a"b,1\nc,1\n"d,1\ne,1\n')
+    assert texts == ["c"]
+    assert [line for line, _ in bad] == [2, 4]
+    assert all("set quoting: false" in message for _, message in bad)
+
+
+def test_a_line_that_is_not_utf8_takes_its_whole_record_along(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_bytes(b'text,label\n"a\n\xff\nb",1\nc,0\n')
+    reader = Table(str(tmp_path), refuse_bad_rows=True)
+    assert [row.text for row in reader.read("train")] == ["c"]
+    assert [(bad.line, bad.found) for bad in reader.bad_rows] == [(3, "byte 0xff at 0")]
+
+
+def test_a_number_is_finite_and_spelt_as_one(tmp_path: Path) -> None:
+    content = "text\tlabel\na\t1.5\nb\t\nc\tnan\nd\tinf\ne\thigh\nf\t-2e-1\n"
+    reader = table(tmp_path, "x.tsv", content, label_type="number", refuse_bad_rows=True)
+    assert [(row.text, row.label) for row in reader.read("train")] == [("a", 1.5), ("b", None), ("f", -0.2)]
+    assert [(bad.line, bad.rule, bad.found) for bad in reader.bad_rows] == [
+        (4, "label must be a finite number", "nan"),
+        (5, "label must be a finite number", "inf"),
+        (6, "label must be a number", "a text of 4 characters"),
+    ]
+
+
+def test_a_list_is_cut_at_its_separator(tmp_path: Path) -> None:
+    content = "text\tlabel\na\tx; y\nb\tx\nc\t;\nd\t\n"
+    rows = read(tmp_path, "x.tsv", content, label_type="list", label_separator=";")
+    assert [row.label for row in rows] == [("x", "y"), ("x",), (), None]
+
+
+def test_a_list_with_an_empty_name_is_malformed(tmp_path: Path) -> None:
+    assert refused(tmp_path, "x.tsv", "text\tlabel\na\tx,,y\n", label_type="list")[1] == [
+        (2, "label must be a text that isn't empty; found a text of 0 characters")
+    ]
+
+
+def test_an_empty_text_is_malformed(tmp_path: Path) -> None:
+    assert refused(tmp_path, "x.tsv", "text\tlabel\n\t1\nb\t0\n") == (
+        ["b"],
+        [(2, "text must be a text that isn't empty; found a text of 0 characters")],
+    )
+
+
+# --- parquet --------------------------------------------------------------------------------------------------------
+
+
+def parquet(folder: Path, columns: dict[str, Any], **options: Any) -> Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table(columns), folder / "train.parquet", row_group_size=2)
+    return Table(str(folder), **options)
+
+
+def test_parquet_gives_rows_across_row_groups(tmp_path: Path) -> None:
+    columns = {"text": ["a", "NA", "c"], "label": [0, 1, None], "year": [2019, None, 2021], "other": [b"x"] * 3}
+    assert list(parquet(tmp_path, columns, meta=["year"]).read("train")) == [
+        TextRow("train-1", "train-1", "a", label="0", meta={"year": "2019"}),
+        TextRow("train-2", "train-2", "NA", label="1"),
+        TextRow("train-3", "train-3", "c", meta={"year": "2021"}),
+    ]
+
+
+def test_parquet_keeps_numbers_and_lists(tmp_path: Path) -> None:
+    numbers = parquet(
+        tmp_path, {"text": ["a", "b"], "label": [0.5, float("nan")]}, label_type="number", refuse_bad_rows=True
+    )
+    assert [row.label for row in numbers.read("train")] == [0.5]
+    assert [(bad.line, bad.found) for bad in numbers.bad_rows] == [(2, "nan")]
+    lists = parquet(tmp_path, {"text": ["a", "b", "c"], "label": [["x", "y"], [], None]}, label_type="list")
+    assert [row.label for row in lists.read("train")] == [("x", "y"), (), None]
+
+
+@pytest.mark.parametrize(("values", "found"), [([True], "a boolean"), ([0.5], "a number"), ([["x"]], "a list of 1")])
+def test_a_parquet_label_of_another_kind_is_malformed(values: list[Any], found: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=found):
+        list(parquet(tmp_path, {"text": ["a"], "label": values}).read("train"))
+
+
+def test_a_missing_parquet_column_lists_the_others(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Did you mean 'txt'"):
+        list(parquet(tmp_path, {"txt": ["a"]}).read("train"))
+
+
+def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
+    (tmp_path / "train.parquet").write_bytes(b"text,label\na,1\n")
+    with pytest.raises(InputError, match=r"train\.parquet: It can't be read as parquet"):
+        list(Table(str(tmp_path)).read("train"))
+
+
+# --- public data ----------------------------------------------------------------------------------------------------
+
+
+def documented(folder: Path, dataset: str, unit: str) -> dict[tuple[str, str], int]:
+    """Counts by split and what follows the unit's name."""
+    with (folder / "counts.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["dataset"] == dataset]
+    return {
+        (row["split"], row["unit"].removeprefix(unit).removeprefix(":")): int(row["count"])
+        for row in rows
+        if row["unit"].startswith(unit)
+    }
+
+
+def counted(reader: Table) -> dict[tuple[str, str], int]:
+    counts: Counter[tuple[str, str]] = Counter()
+    for split in reader.sources():
+        for row in reader.read(split):
+            assert isinstance(row, TextRow)
+            counts[split, ""] += 1
+            counts[split, str(row.label)] += 1
+    return dict(counts)
+
+
+def test_gad_gives_the_documented_counts(data_folder: Path) -> None:
+    reader = Table(str(data_folder / "gad" / "blurb"), columns={"id": "index", "text": "sentence"})
+    assert counted(reader) == documented(data_folder, "gad/blurb", "rows")
+
+
+def test_chemprot_gives_the_documented_counts_with_quoting_on(data_folder: Path) -> None:
+    reader = Table(str(data_folder / "chemprot" / "bio_electra"), columns={"text": "sentence"}, quoting=True)
+    assert counted(reader) == documented(data_folder, "chemprot/bio_electra", "rows")
+
+
+def test_biosses_gives_the_documented_counts_and_its_range(data_folder: Path) -> None:
+    columns = {"id": "pair_id", "text": "sent1", "text_pair": "sent2", "label": "score"}
+    reader = Table(str(data_folder / "biosses" / "blurb"), columns=columns, label_type="number")
+    rows = {split: list(reader.read(split)) for split in reader.sources()}
+    assert {(split, ""): len(rows[split]) for split in rows} == documented(data_folder, "biosses/blurb", "pairs")
+    scores = [row.label for split in rows for row in rows[split]]
+    assert (min(scores), max(scores)) == (0.0, 4.0)
+    assert all(row.text_pair for split in rows for row in rows[split])
+
+
+def test_ehr_rel_b_gives_the_documented_count_with_quoting_on(data_folder: Path) -> None:
+    columns = {"text": "snomed_label_1", "text_pair": "snomed_label_2", "label": "mean_rating"}
+    options: dict[str, Any] = {"columns": columns, "meta": ["snomed_id_1", "snomed_id_2"], "label_type": "number"}
+    rows = list(Table(str(data_folder / "ehr_rel" / "EHR-RelB.tsv"), quoting=True, **options).read("train"))
+    assert len(rows) == documented(data_folder, "ehr_rel/EHR-RelB", "pairs")["all", ""]
+    assert not any('""' in row.text or row.text.startswith('"') for row in rows)
+    assert all(row.meta["snomed_id_1"].isdigit() for row in rows)

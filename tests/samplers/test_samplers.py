@@ -1,0 +1,166 @@
+"""What every sampler claims, and how a new one is added."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mtl.samplers
+from mtl.components import check_options, choices, find
+from mtl.faults import InputError
+from mtl.samplers import RandomSampler, Sampler, TaskSize, require_positive, shuffled
+
+SIZES = {"a": TaskSize(80, 5), "b": TaskSize(48, 3), "c": TaskSize(16, 1)}
+NEEDED: dict[str, dict[str, Any]] = {"anchored": {"main": "a"}}
+NAMES = choices("sampler")
+NEW = """
+    from mtl.samplers import Sampler
+
+    class Alternating(Sampler):
+        def __init__(self, sizes, seed, num_epochs, *, times: int = 1) -> None:
+            super().__init__(sizes, seed, num_epochs)
+            self.times = times
+
+        def epoch(self, epoch):
+            return list(self.sizes) * self.times
+"""
+
+
+def make(name: str, seed: int = 1, sizes: dict[str, TaskSize] = SIZES, **options: Any) -> Sampler:
+    sampler: Sampler = find("sampler", name, "sampler.name")(sizes, seed, 3, **(NEEDED.get(name, {}) | options))
+    return sampler
+
+
+def test_seven_samplers_are_there() -> None:
+    expected = {"anchored", "annealed", "proportional", "round_robin", "temperature", "uniform", "weighted"}
+    assert expected <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_epoch_depends_on_seed_and_epoch_alone(name: str) -> None:
+    asked_in_order = make(name)
+    epochs = [asked_in_order.epoch(epoch) for epoch in range(4)]
+    assert [make(name).epoch(epoch) for epoch in (3, 1)] == [epochs[3], epochs[1]]
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"round_robin"}))
+def test_another_seed_and_another_epoch_give_another_order(name: str) -> None:
+    sizes = {task: TaskSize(size.examples * 10, size.batches * 10) for task, size in SIZES.items()}
+    assert make(name, 1, sizes).epoch(0) != make(name, 2, sizes).epoch(0)
+    assert make(name, 1, sizes).epoch(0) != make(name, 1, sizes).epoch(1)
+
+
+def test_a_round_robin_is_the_same_for_every_seed() -> None:
+    assert make("round_robin", 1).epoch(5) == make("round_robin", 2).epoch(5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(batches=st.lists(st.integers(1, 40), min_size=1, max_size=5), epoch=st.integers(0, 5))
+@settings(max_examples=20, deadline=None)
+def test_the_number_of_steps_is_exact_before_training(name: str, batches: list[int], epoch: int) -> None:
+    sizes = {"abcde"[i]: TaskSize(16 * n, n) for i, n in enumerate(batches)}
+    sampler = make(name, 1, sizes)
+    tasks = sampler.epoch(epoch)
+    assert len(tasks) == sampler.steps_per_epoch(epoch)
+    assert set(tasks) <= set(sizes)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rates_add_up_to_one_and_name_every_task(name: str) -> None:
+    rates = make(name).rates()
+    assert list(rates) == list(SIZES)
+    assert sum(rates.values()) == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rates_are_the_shares_of_the_first_epoch(name: str) -> None:
+    sizes = {task: TaskSize(size.examples * 1000, size.batches * 1000) for task, size in SIZES.items()}
+    sampler = make(name, 3, sizes)
+    counts = Counter(sampler.epoch(0))
+    for task, rate in sampler.rates().items():
+        # Six standard deviations of a binomial share at most; nothing for those that draw no task.
+        assert counts[task] / counts.total() == pytest.approx(rate, abs=6 * (0.25 / counts.total()) ** 0.5)
+
+
+@pytest.mark.parametrize("name", ["annealed", "round_robin", "temperature", "uniform", "weighted"])
+def test_an_epoch_has_the_steps_that_are_asked_for(name: str) -> None:
+    assert len(make(name, steps_per_epoch=7).epoch(2)) == 7
+    with pytest.raises(InputError, match=r"sampler\.steps_per_epoch: It must be a finite number above 0; found 0"):
+        make(name, steps_per_epoch=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_options_pass_the_check_of_signatures(name: str) -> None:
+    cls = find("sampler", name, "sampler.name")
+    given_by_us = frozenset({"sizes", "seed", "num_epochs"})
+    assert check_options(cls, NEEDED.get(name, {}), "sampler", given_by_us) == []
+    (fault,) = check_options(cls, NEEDED.get(name, {}) | {"tempo": 1}, "sampler", given_by_us)
+    assert fault.key == "sampler.tempo"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_hundred_thousand_steps_take_less_than_two_seconds(name: str) -> None:
+    import time
+
+    sizes = {"a" * (i + 1): TaskSize(32 * 3125, 3125) for i in range(32)}
+    sampler = make(name, 1, sizes)
+    start = time.process_time()
+    assert len(sampler.epoch(0)) == 100_000
+    assert time.process_time() - start < 2
+
+
+def test_shuffled_keeps_the_counts() -> None:
+    assert Counter(shuffled({"a": 3, "b": 0, "c": 2}, np.random.default_rng(1))) == {"a": 3, "c": 2}
+
+
+def test_all_values_that_are_not_positive_are_told_at_once() -> None:
+    with pytest.raises(InputError) as error:
+        require_positive({"x": 0, "y": 1, "z": float("nan"), "u": float("inf"), "v": None})
+    assert [fault.key for fault in error.value.faults] == ["x", "z", "u"]
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan")])
+def test_a_written_rate_must_be_above_zero(rate: float) -> None:
+    with pytest.raises(InputError, match=r"tasks\.a\.rate"):
+        make("weighted", sizes={"a": TaskSize(16, 1, rate)})
+
+
+def test_the_task_of_a_step_is_where_its_draw_falls(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Draws:
+        def random(self, size: int) -> Any:
+            return np.array([0.0, 0.2499, 0.25, 0.7499, 0.75, 0.9999])[:size]
+
+    class Quarters(RandomSampler):
+        def weights(self, progress: Any) -> list[float]:
+            return [1, 2, 1]
+
+    monkeypatch.setattr(mtl.samplers, "stream", lambda *key: Draws())
+    assert "".join(Quarters(SIZES, 1, 1, steps_per_epoch=6).epoch(0)) == "aabbcc"
+
+
+def test_a_new_sampler_is_one_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = choices("sampler")
+    (tmp_path / "alternating.py").write_text(textwrap.dedent(NEW))
+    monkeypatch.setattr(mtl.samplers, "__path__", [*mtl.samplers.__path__, str(tmp_path)])
+    try:
+        cls = find("sampler", "alternating", "sampler.name")
+        assert choices("sampler") == sorted([*before, "alternating"])
+        assert cls(SIZES, 1, 1, times=2).epoch(0) == ["a", "b", "c", "a", "b", "c"]
+    finally:
+        sys.modules.pop("mtl.samplers.alternating", None)
+        vars(mtl.samplers).pop("alternating", None)
+
+
+def test_a_sampler_of_the_users_is_named_by_its_import_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_samplers.py").write_text(textwrap.dedent(NEW))
+    monkeypatch.syspath_prepend(tmp_path)
+    cls = find("sampler", "own_samplers.Alternating", "sampler.name")
+    assert cls(SIZES, 1, 1).rates() == pytest.approx({"a": 1 / 3, "b": 1 / 3, "c": 1 / 3})

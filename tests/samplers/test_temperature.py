@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from scipy.stats import chisquare
+
+from mtl.faults import InputError
+from mtl.samplers import TaskSize
+from mtl.samplers.temperature import Temperature
+
+SIZES = {"a": TaskSize(900, 50), "b": TaskSize(400, 30), "c": TaskSize(25, 10)}
+
+
+def rates(**options: float | None) -> list[float]:
+    return list(Temperature(SIZES, 1, 3, **options).rates().values())  # type: ignore[arg-type]
+
+
+def test_temperature_one_gives_the_shares_of_the_examples() -> None:
+    assert rates(temperature=1) == pytest.approx([900 / 1325, 400 / 1325, 25 / 1325])
+
+
+def test_temperature_two_gives_the_shares_of_the_square_roots() -> None:
+    assert rates(temperature=2.0) == pytest.approx([30 / 55, 20 / 55, 5 / 55])  # sums by hand
+
+
+def test_the_cap_counts_no_examples_beyond_it() -> None:
+    assert rates(temperature=2.0, max_examples=100) == pytest.approx([10 / 25, 10 / 25, 5 / 25])
+
+
+def test_a_high_temperature_comes_near_equal_shares() -> None:
+    assert rates(temperature=1e6) == pytest.approx([1 / 3] * 3, abs=1e-5)
+
+
+def test_a_written_rate_takes_the_place_of_the_computed_one() -> None:
+    sizes = SIZES | {"b": TaskSize(400, 30, rate=5.0)}
+    assert list(Temperature(sizes, 1, 3).rates().values()) == pytest.approx([30 / 40, 5 / 40, 5 / 40])
+
+
+def test_frequencies_follow_the_rates() -> None:
+    sampler = Temperature(SIZES, 5, 3, steps_per_epoch=20_000)
+    counts = Counter(sampler.epoch(1))
+    expected = [20_000 * rate for rate in sampler.rates().values()]
+    assert chisquare([counts[task] for task in SIZES], expected).pvalue > 0.001
+
+
+def test_frequencies_at_another_temperature_do_not() -> None:
+    counts = Counter(Temperature(SIZES, 5, 3, temperature=3.0, steps_per_epoch=20_000).epoch(1))
+    expected = [20_000 * rate for rate in rates(temperature=2.0)]
+    assert chisquare([counts[task] for task in SIZES], expected).pvalue < 1e-6
+
+
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf")])
+def test_options_must_be_above_zero(value: float) -> None:
+    with pytest.raises(InputError) as error:
+        Temperature(SIZES, 1, 3, temperature=value, max_examples=-5)
+    assert [fault.key for fault in error.value.faults] == ["sampler.temperature", "sampler.max_examples"]
+    assert f"found {value!r}" in str(error.value)
+
+
+def test_a_temperature_too_low_to_compute_with_is_told() -> None:
+    with pytest.raises(InputError, match="must be finite"):
+        rates(temperature=0.001)

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from mtl.faults import Fault, InputError, did_you_mean
+
+
+def test_a_fault_reads_key_then_rule_then_way_out() -> None:
+    assert str(Fault("seed", "It must be a number; found 'x'.", "Write 1.")) == (
+        "seed: It must be a number; found 'x'. Write 1."
+    )
+    assert str(Fault("seed", "It must be a number.")) == "seed: It must be a number."
+
+
+def test_a_fault_as_a_dictionary_has_the_three_fields_of_the_json_plan() -> None:
+    assert Fault("a", "b", "c").to_dict() == {"key": "a", "message": "b", "suggestion": "c"}
+
+
+def test_an_error_holds_and_shows_every_fault() -> None:
+    error = InputError([Fault("a", "One."), Fault("b", "Two.")])
+    assert [fault.key for fault in error.faults] == ["a", "b"]
+    assert str(error) == "a: One.\nb: Two."
+    assert isinstance(error, ValueError)
+
+
+def test_one_fault_needs_no_list() -> None:
+    assert InputError(Fault("a", "One.")).faults == [Fault("a", "One.")]
+
+
+def test_the_nearest_name_comes_before_all_names_in_order() -> None:
+    assert did_you_mean("unifrom", ["weighted", "uniform"]) == "Did you mean 'uniform'? Choices: uniform, weighted."
+
+
+def test_no_nearest_name_is_made_up() -> None:
+    assert did_you_mean("xyz", ["uniform"]) == "Choices: uniform."
+    assert did_you_mean("xyz", []) == "Choices: none."
