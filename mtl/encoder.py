@@ -130,7 +130,8 @@ def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: in
     from transformers import AutoModel
 
     config = load_config(spec)
-    attention = {} if spec.attention == "auto" else {"attn_implementation": spec.attention}
+    implementation = _attention(spec.attention)
+    attention = {} if implementation is None else {"attn_implementation": implementation}
     if weights:
         model = _from_pretrained(AutoModel, spec, config=config, dtype=torch.float32, **attention)
     else:
@@ -179,6 +180,13 @@ def _from_pretrained(auto: Any, spec: EncoderSpec, **arguments: Any) -> Any:
                 f"or one of: {', '.join(PACKAGED)}.",
             )
         ) from error
+
+
+def _attention(asked: str) -> str | None:
+    """On a CPU eager attention is the quickest for the short texts of most tasks; elsewhere transformers decides."""
+    if asked != "auto":
+        return asked
+    return None if torch.cuda.is_available() else "eager"
 
 
 def _from_config(config: PretrainedConfig, attention: Mapping[str, str]) -> Any:

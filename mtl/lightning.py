@@ -6,7 +6,7 @@ import dataclasses
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -169,7 +169,7 @@ def _quieten() -> None:
     """Silences what other libraries say about themselves and the user can't act on."""
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    cast(Any, logging).disable_progress_bar()
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
     warnings.filterwarnings("ignore", message=".*does not have many workers")

@@ -182,7 +182,7 @@ class Mixture(_Spec):
         """
         unknown = [name for name in names if name not in self.tasks]
         if unknown:
-            raise InputError([Fault("task", f"There is no task '{n}'.", did_you_mean(n, self.tasks)) for n in unknown])
+            raise InputError([Fault("only", f"There is no task '{n}'.", did_you_mean(n, self.tasks)) for n in unknown])
         tasks = {
             name: spec.model_copy(update={"same_rows_as": None}) if spec.same_rows_as not in names else spec
             for name, spec in self.tasks.items()
@@ -195,7 +195,8 @@ def load_mixture(source: str | Path | Mapping[str, Any], overrides: Sequence[str
     """Reads a mixture and everything it includes.
 
     Args:
-        source: A YAML file, or its content as a mapping (paths in it are then relative to the working folder).
+        source: A YAML file, or its content as a mapping (paths in it are then relative to the working folder). A
+            key `only` with names of tasks leaves the others out.
         overrides: ``key=value`` with dotted keys, such as ``tasks.gad.rate=3``; values are read as YAML.
 
     Raises:
@@ -207,20 +208,24 @@ def load_mixture(source: str | Path | Mapping[str, Any], overrides: Sequence[str
 
 
 def parse_mixture(fields: Mapping[str, Any]) -> Mixture:
-    """A mixture from resolved fields.
+    """A mixture from resolved fields; a key `only` with names of tasks leaves the others out.
 
     Raises:
         InputError: With every fault of the fields at once.
     """
+    fields = dict(fields)
+    only = fields.pop("only", None)
     try:
         mixture = Mixture(**fields)
     except ValidationError as error:
         salvaged = [fault for name, spec in readable_tasks(fields).items() for fault in _task_faults(name, spec)]
         raise InputError([_schema_fault(e) for e in error.errors()] + salvaged) from None
     faults = _semantic_faults(mixture)
+    if not (only is None or isinstance(only, list)):
+        faults.append(Fault("only", f"It must be a list of tasks; found {only!r}."))
     if faults:
         raise InputError(faults)
-    return mixture
+    return mixture if only is None else mixture.only(only)
 
 
 def _schema_fault(error: Mapping[str, Any]) -> Fault:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from mtl import tracking
+from mtl import mlflow_store, outbox, tracking, versions
 from mtl.runs import FOLDER_VARIABLE, RunFolder
 from mtl.tracking import MLflowTracker
 
@@ -29,7 +29,7 @@ def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr(tracking, "SEND_EVERY", 0.1)
+    monkeypatch.setattr(outbox, "SEND_EVERY", 0.1)
     monkeypatch.chdir(tmp_path)
 
 
@@ -37,7 +37,7 @@ def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database that MLflow has migrated: copied, it saves each test the seconds that takes."""
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    tracking._prepare_mlflow()
+    mlflow_store.prepare_mlflow()
     from mlflow import MlflowClient
 
     MlflowClient(f"sqlite:///{path}").get_experiment_by_name("none")
@@ -298,7 +298,7 @@ def test_versions_threads_and_the_commit_are_parameters(store: str, tmp_path: Pa
     assert torch.__version__.startswith(run.data.params["version.torch"])
     assert run.data.params["machine.threads"] == str(torch.get_num_threads())
     assert run.data.params["git.commit"] == run.data.tags["mlflow.source.git.commit"] == commit
-    assert (clean["git.dirty"], tracking.versions()["git.dirty"]) == ("false", "true")
+    assert (clean["git.dirty"], versions.versions()["git.dirty"]) == ("false", "true")
 
 
 def test_the_load_of_the_machine_is_sampled(store: str) -> None:
