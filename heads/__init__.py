@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -108,6 +109,12 @@ class Head(nn.Module, ABC):
     def is_labelled(self, row: Row) -> bool:
         """Whether the row has anything to learn from or to score."""
 
+    def without_gold(self, row: Row) -> Row:
+        """The row without what this head predicts: what is left for a prediction to read."""
+        if isinstance(row, TextRow):
+            return replace(row, label=None)
+        return replace(row, relations=(), annotated=None)
+
     @abstractmethod
     def label_counts(self, row: Row) -> Mapping[str, int]:
         """How often each label occurs in the row's gold annotation."""
@@ -154,6 +161,12 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def counts(self, prediction: Prediction, row: Row) -> Tensor:
         """What the score needs to know of this row against its gold: [K] to be added, or [n, K] to be concatenated."""
+
+    def error(self, prediction: Prediction, row: Row) -> float:
+        """How wrong the prediction is: the number of mistakes against the row's gold, 0 where it is right."""
+        confusion = self.report(self.counts(prediction, row)).confusion
+        assert confusion is not None, "a head without a confusion matrix defines its errors itself"
+        return float(sum(n for i, line in enumerate(confusion) for j, n in enumerate(line) if i != j))
 
     @abstractmethod
     def score(self, counts: Tensor) -> dict[str, float]:

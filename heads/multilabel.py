@@ -118,6 +118,11 @@ class Multilabel(TextHead):
         per_row = [2 * true / size if size else 1.0, float(gold.equal(predicted)), 1.0]
         return torch.cat([cells.flatten().double(), torch.tensor(per_row, dtype=torch.double)])
 
+    def error(self, prediction: Prediction, row: Row) -> float:
+        """How many labels were missed or made up."""
+        _, false_positive, false_negative, _ = self._cells(self.counts(prediction, row))
+        return float((false_positive + false_negative).sum())
+
     def score(self, counts: Tensor) -> dict[str, float]:
         true, false_positive, false_negative, _ = self._cells(counts)
         predicted, gold = true + false_positive, true + false_negative

@@ -15,6 +15,9 @@ from torch import Tensor
 from heads import Example, Prediction, Report, Row, TextRow, _baselines
 from heads._text import TextHead, choice, describe, text_row
 
+TOLERANCE = 0.1
+"""Share of the range within which a number counts as right when errors are listed. No metric uses it."""
+
 
 class Regression(TextHead):
     """A linear output read off [CLS], trained with the squared error.
@@ -110,6 +113,15 @@ class Regression(TextHead):
         row = text_row(row)
         pairs = [] if row.label is None else [[prediction["value"], self._value(row)]]
         return torch.tensor(pairs, dtype=torch.double).reshape(-1, 2)
+
+    def error(self, prediction: Prediction, row: Row) -> float:
+        """The distance to the gold as a share of the range; within `TOLERANCE` a number counts as right."""
+        pairs = self.counts(prediction, row)
+        if not len(pairs):
+            return 0.0
+        predicted, gold = pairs[0].tolist()
+        share = abs(predicted - gold) / (self._high - self._low)
+        return 0.0 if share <= TOLERANCE else share if math.isfinite(share) else math.inf
 
     def score(self, counts: Tensor) -> dict[str, float]:
         predicted, gold = counts.double().T  # [N], [N]

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
@@ -107,6 +108,9 @@ class TokenClassification(Head):
 
     def is_labelled(self, row: Row) -> bool:
         return bool(self._annotated(_span_row(row)))
+
+    def without_gold(self, row: Row) -> Row:
+        return replace(_span_row(row), entities=(), relations=(), annotated=None)
 
     def label_counts(self, row: Row) -> Mapping[str, int]:
         counts = Counter(entity.type for entity in _span_row(row).entities)

@@ -1,0 +1,70 @@
+"""Multi-task learning for biomedical and clinical text: one shared encoder, a head per task.
+
+What the command `mtl` does can be done from Python with these names and Lightning's trainer:
+
+>>> from mtl import load_mixture
+>>> data = {"reader": "jsonl", "path": "data/rqe"}
+>>> task = {"head": "classification", "labels": ["entailed", "not_entailed"], "data": data}
+>>> mixture = load_mixture({"name": "inference", "tasks": {"rqe": task}}, overrides=["batch_size=8"])
+>>> mixture.batch_size_of("rqe")
+8
+
+`check_mixture` gives every fault and the plan, `build_module` and `build_data` what the trainer fits, and a
+`RunFolder` with an `MLflowTracker` and a `RunRecorder` what a run leaves behind. `predict_rows` reads raw text.
+The contracts for components of one's own are `heads.Head`, `mtl.samplers.Sampler` and `mtl.readers.Reader`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mtl.assembly import build_data, build_module
+    from mtl.check import check as check_mixture
+    from mtl.faults import InputError
+    from mtl.mixture import Mixture, load_mixture
+    from mtl.predict import predict as predict_rows
+    from mtl.recorder import RunRecorder
+    from mtl.runs import RunFolder
+    from mtl.tracking import MLflowTracker
+
+__all__ = [
+    "InputError",
+    "MLflowTracker",
+    "Mixture",
+    "RunFolder",
+    "RunRecorder",
+    "build_data",
+    "build_module",
+    "check_mixture",
+    "load_mixture",
+    "predict_rows",
+]
+
+_HOMES = {
+    "InputError": "mtl.faults:InputError",
+    "MLflowTracker": "mtl.tracking:MLflowTracker",
+    "Mixture": "mtl.mixture:Mixture",
+    "RunFolder": "mtl.runs:RunFolder",
+    "RunRecorder": "mtl.recorder:RunRecorder",
+    "build_data": "mtl.assembly:build_data",
+    "build_module": "mtl.assembly:build_module",
+    # Not `check` and `predict`: an attribute of the package with the name of a file in it is that module or the
+    # function, depending on what was imported before.
+    "check_mixture": "mtl.check:check",
+    "load_mixture": "mtl.mixture:load_mixture",
+    "predict_rows": "mtl.predict:predict",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first used: `mtl --help` must not wait for torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mtl' has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -8,22 +8,38 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from typing import Any, NamedTuple
 
 from mtl.faults import Fault, InputError
-from mtl.loading import read_yaml
+from mtl.loading import read_yaml, resolve
 from mtl.mixture import Mixture, load_mixture
+
+_FLAGS = frozenset({"-h", "--help", "--print_config", "--print_shtab"})
+"""Options of Lightning's parser that need no value."""
+
+
+class Config(NamedTuple):
+    """A Lightning config file, taken apart.
+
+    Args:
+        mixture: A path, or the content of a mixture; None where the file names none.
+        folder: Where paths in a content are looked for first.
+        overrides: What the file says of the mixture elsewhere: its seed.
+        rest: What Lightning's parser reads, interpolation resolved.
+    """
+
+    mixture: Any
+    folder: Path
+    overrides: list[str]
+    rest: dict[str, Any]
 
 
 def take_mixture(arguments: Sequence[str]) -> tuple[Mixture | None, list[str]]:
     """Splits the arguments of `mtl fit` into the mixture and what Lightning's parser reads.
 
     The mixture is what `--mixture` names, else the key `mixture` of a config file (a path beside that file, or the
-    mixture itself). ``--mixture.key value`` overrides its fields, ``--seed_everything`` its seed. ``key=value`` is
-    read as ``--key=value``.
+    mixture itself); of several config files the last one wins. ``--mixture.key value`` overrides its fields,
+    ``--seed_everything`` its seed. ``key=value`` is read as ``--key=value``.
 
     Returns:
         The mixture, None where none was named, and the other arguments.
@@ -31,28 +47,51 @@ def take_mixture(arguments: Sequence[str]) -> tuple[Mixture | None, list[str]]:
     Raises:
         InputError: The mixture or a config file has faults.
     """
-    source: Any = None
+    source, folder = None, None
     overrides: list[str] = []
-    configs: list[dict[str, Any]] = []
+    configs: list[Config] = []
     rest: list[str] = []
     for name, value in _pairs(arguments):
         if name == "--mixture":
-            source = value
+            source = _needed(name, value)
         elif name.startswith("--mixture."):
-            overrides.append(f"{name.removeprefix('--mixture.')}={value}")
+            overrides.append(f"{name.removeprefix('--mixture.')}={_needed(name, value)}")
         elif name == "--seed_everything":
-            overrides.append(f"seed={value}")
+            overrides.append(f"seed={_needed(name, value)}")
         elif name in ("--config", "-c"):
-            configs.append(_read_config(Path(str(value))))
+            configs.append(read_config(Path(_needed(name, value))))
         else:
-            rest += [name] if value is None else [f"{name}={value}" if name.startswith("--") else f"{name} {value}"]
-    for config in configs:
-        in_file = config.pop("mixture", None)
-        seed = config.pop("seed_everything", None)
-        source = in_file if source is None else source
-        overrides = [f"seed={seed}", *overrides] if isinstance(seed, int) and not isinstance(seed, bool) else overrides
-    rest = [argument for config in configs for argument in ("--config", json.dumps(config))] + rest
-    return (None if source is None else load_mixture(source, overrides)), rest
+            rest += [name] if value is None else [f"{name}={value}"] if name.startswith("--") else [name, value]
+    named = [config for config in configs if config.mixture is not None]
+    if source is None and named:
+        source, folder = named[-1].mixture, named[-1].folder
+    overrides = [override for config in configs for override in config.overrides] + overrides
+    rest = [argument for config in configs for argument in ("--config", json.dumps(config.rest))] + rest
+    return (None if source is None else load_mixture(source, overrides, folder=folder)), rest
+
+
+def read_config(path: Path) -> Config:
+    """A Lightning config file; a mixture that lies beside it is found there.
+
+    Raises:
+        InputError: The file is missing or no YAML, or an interpolation fails.
+    """
+    fields = read_yaml(path)
+    mixture = fields.pop("mixture", None)
+    rest = resolve(fields)
+    if isinstance(mixture, str):
+        mixture = str(resolve({"mixture": mixture})["mixture"])
+        places = [place for place in (path.parent / mixture, Path(mixture)) if place.is_file()]
+        if not places:
+            advice = "Check the path; it is looked for beside the config, then in the working folder."
+            raise InputError(Fault(f"{path}: mixture", f"The file '{mixture}' doesn't exist.", advice))
+        mixture = str(places[0])
+    seed = rest.pop("seed_everything", None)
+    trainer = rest.get("trainer")
+    if isinstance(trainer, dict) and trainer.get("precision") == "auto":
+        trainer.pop("precision")
+    has_seed = isinstance(seed, int) and not isinstance(seed, bool)
+    return Config(mixture, path.parent.absolute(), [f"seed={seed}"] if has_seed else [], rest)
 
 
 def _pairs(arguments: Sequence[str]) -> list[tuple[str, str | None]]:
@@ -66,25 +105,14 @@ def _pairs(arguments: Sequence[str]) -> list[tuple[str, str | None]]:
         name, equals, value = word.partition("=")
         if equals:
             pairs.append((name, value))
-        elif word.startswith("-") and waiting and not waiting[0].startswith("--") and "=" not in waiting[0]:
+        elif word.startswith("-") and word not in _FLAGS and waiting and not waiting[0].startswith("--"):
             pairs.append((name, waiting.pop(0)))
         else:
             pairs.append((word, None))
     return pairs
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    """A Lightning config file, interpolation resolved and `mixture` found beside it."""
-    fields = read_yaml(path)
-    try:
-        config = OmegaConf.to_container(OmegaConf.create(fields), resolve=True)
-    except OmegaConfBaseException as error:
-        raise InputError(Fault(str(path), f"Interpolation fails: {' '.join(str(error).split())}.")) from None
-    assert isinstance(config, dict)
-    mixture = config.get("mixture")
-    if isinstance(mixture, str) and (path.parent / mixture).exists():
-        config["mixture"] = str(path.parent / mixture)
-    trainer = config.get("trainer")
-    if isinstance(trainer, dict) and trainer.get("precision") == "auto":
-        trainer.pop("precision")
-    return {str(key): value for key, value in config.items()}
+def _needed(name: str, value: str | None) -> str:
+    if value is None:
+        raise InputError(Fault(name, "It needs a value.", f"Write {name} VALUE."))
+    return value

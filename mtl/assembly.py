@@ -13,6 +13,7 @@ from mtl.faults import Fault, InputError
 from mtl.mixture import Mixture, build_head
 from mtl.module import MultiTaskModule
 from mtl.optimisation import Schedule
+from mtl.samplers import require_positive
 from mtl.seeding import derive
 
 if TYPE_CHECKING:
@@ -65,7 +66,15 @@ def build_module(
         weight_decay: Of everything but biases and norms.
         warmup: Share of all updates in which the learning rate rises.
         schedule: Of the learning rate after the warm-up: linear or cosine down to 0, or constant.
+
+    Raises:
+        InputError: The encoder isn't there, or a number is out of its range.
     """
+    require_positive({"model.learning_rate": learning_rate, "model.head_learning_rate": head_learning_rate})
+    if not 0 <= warmup <= 1:
+        raise InputError(Fault("model.warmup", f"It must be a share of all updates, from 0 to 1; found {warmup!r}."))
+    if weight_decay < 0:
+        raise InputError(Fault("model.weight_decay", f"It must be 0 or more; found {weight_decay!r}."))
     heads, tokenizer = build_heads(mixture)
     return MultiTaskModule(
         load_encoder(mixture.encoder, tokenizer, mixture.seed, weights=weights),

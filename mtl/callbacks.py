@@ -2,32 +2,87 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping, ModelCheckpoint
+
+from mtl.runs import RunFolder
 
 SELECTION = "val/selection"
 
 
-def checkpoints(folder: Path, primary_metrics: Mapping[str, str]) -> list[ModelCheckpoint]:
+def checkpoints(
+    folder: RunFolder, primary_metrics: Mapping[str, str], *, save_every: int | None = None
+) -> list[Checkpoint]:
     """Keeps `best.ckpt` by the mixture's selection, `best-<task>.ckpt` by each task's primary metric on dev, and
     `last.ckpt` with everything that a resume needs.
+
+    Args:
+        folder: Of the run.
+        primary_metrics: Of each task.
+        save_every: Updates after which `last` is saved within an epoch, too; None saves at the end of epochs only.
     """
-    last = ModelCheckpoint(
-        folder,
-        filename="last",
-        save_top_k=1,
-        every_n_epochs=1,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
     monitored = {"best": SELECTION}
     if len(primary_metrics) > 1:
-        monitored |= {f"best-{task}": f"val/{task}/{metric}" for task, metric in primary_metrics.items()}
-    return [*(_best(folder, name, metric) for name, metric in monitored.items()), last]
+        monitored |= {f"best:{task}": f"val/{task}/{metric}" for task, metric in primary_metrics.items()}
+    kept: list[Checkpoint] = [
+        NamedCheckpoint(folder, name, monitor=metric, mode="max", save_weights_only=True, save_on_train_epoch_end=False)
+        for name, metric in monitored.items()
+    ]
+    if save_every is not None:
+        kept.append(StepCheckpoint(folder, save_every))
+    return [*kept, NamedCheckpoint(folder, "last", every_n_epochs=1, save_on_train_epoch_end=True)]
+
+
+class NamedCheckpoint(ModelCheckpoint):
+    """Keeps one checkpoint under a name that `--ckpt_path` finds, from the moment it is saved.
+
+    Args:
+        folder: Of the run.
+        name: `best`, `last` or `best:<task>`.
+        arguments: Of `ModelCheckpoint`: what is saved, and when.
+    """
+
+    def __init__(self, folder: RunFolder, name: str, **arguments: Any) -> None:
+        super().__init__(
+            folder.checkpoints, filename=name.replace(":", "-"), save_top_k=1, enable_version_counter=False, **arguments
+        )
+        self._folder, self._name = folder, name
+
+    def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
+        super()._save_checkpoint(trainer, filepath)
+        score = None if self.monitor is None or self.best_model_score is None else float(self.best_model_score)
+        if trainer.is_global_zero:
+            self._folder.point(self._name, Path(filepath), score)
+
+
+class StepCheckpoint(Checkpoint):
+    """Saves `last` every few updates, so that a run that was stopped goes on within the epoch.
+
+    It saves between two updates only, and not where an evaluation follows: a resumed run would leave that out. The
+    end of the epoch saves what comes out of it.
+
+    Args:
+        folder: Of the run.
+        every: Updates from one save to the next.
+    """
+
+    def __init__(self, folder: RunFolder, every: int) -> None:
+        self._folder, self._every = folder, every
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        loop = trainer.fit_loop
+        evaluates = loop.epoch_loop._should_check_val_fx(cast(Any, loop._data_fetcher))
+        if trainer.global_step % self._every or loop._should_accumulate() or evaluates:
+            return
+        path = self._folder.checkpoints / "last.ckpt"
+        trainer.save_checkpoint(path)
+        if trainer.is_global_zero:
+            self._folder.point("last", path, None)
 
 
 class TaskEarlyStopping(Callback):
@@ -53,6 +108,8 @@ class TaskEarlyStopping(Callback):
             return
         for task, metric in self._metrics.items():
             score = float(trainer.callback_metrics[f"val/{task}/{metric}"])
+            if math.isnan(score):  # the trainer was told to evaluate a few batches only
+                continue
             if score > self._best[task] + self._min_delta:
                 self._best[task], self._waited[task] = score, 0
             else:
@@ -78,16 +135,3 @@ def early_stopping(
     if per_task:
         return [TaskEarlyStopping(primary_metrics, patience=patience, min_delta=min_delta)]
     return [EarlyStopping(SELECTION, mode="max", patience=patience, min_delta=min_delta)]
-
-
-def _best(folder: Path, name: str, metric: str) -> ModelCheckpoint:
-    return ModelCheckpoint(
-        folder,
-        filename=name,
-        monitor=metric,
-        mode="max",
-        save_top_k=1,
-        save_weights_only=True,
-        auto_insert_metric_name=False,
-        enable_version_counter=False,
-    )

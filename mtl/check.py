@@ -5,51 +5,54 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
+from mtl.arguments import read_config
 from mtl.assembly import build_heads
 from mtl.data import make_plan
+from mtl.encoder import load_config
 from mtl.faults import Fault, InputError, did_you_mean
-from mtl.loading import read_mixture_fields
-from mtl.mixture import Mixture, build_head, parse_mixture, readable_tasks
-from mtl.preparation import SplitData, prepare
-from mtl.reading import LISTED, read_rows
+from mtl.loading import read_mixture_fields, read_yaml
+from mtl.mixture import EncoderSpec, Mixture, parse_mixture
+from mtl.mixture_faults import Readable, readable_tasks
+from mtl.preparation import SplitData, prepare, row_faults, row_type_fault, split_faults
+from mtl.readers import SPLITS
+from mtl.reading import RowSummary, read_rows
 from mtl.recorder import accounts
-from mtl.store import Store
+from mtl.store import RowTable, Store
 
 Plan = dict[str, Any]
 
 
-def check(source: Any, overrides: Sequence[str] = (), *, epochs: int = 1) -> tuple[list[Fault], Plan]:
+def check(source: Any, overrides: Sequence[str] = (), *, epochs: int | None = None) -> tuple[list[Fault], Plan]:
     """Every fault of a mixture and of its data, and the plan of what would run where there is none.
 
     Args:
         source: A mixture file, a config of `mtl fit` that names one, or the fields of a mixture.
         overrides: ``key=value`` with dotted keys.
-        epochs: For how many epochs the passes are counted.
+        epochs: For how many epochs the passes are counted; None takes what the config says, else 1.
     """
     try:
-        fields = read_mixture_fields(source, overrides)
+        fields, epochs = _read(source, overrides, epochs)
     except InputError as error:
         return error.faults, {}
+    faults: list[Fault] = []
     try:
         mixture = parse_mixture(fields)
-    except InputError as error:
-        return [*error.faults, *_data_faults(fields)], {}
-    try:
+        fields = mixture.to_dict()  # without the tasks that `only` leaves out
         heads, tokenizer = build_heads(mixture)
+        faults += _metric_faults(mixture, heads)
+        plan = _plan(mixture, heads, prepare(mixture, heads, tokenizer), epochs)
     except InputError as error:
-        return [*error.faults, *_data_faults(fields)], {}
-    try:
-        data = prepare(mixture, heads, tokenizer)
-        plan = _plan(mixture, heads, data, epochs)
-    except InputError as error:
-        return [*error.faults, *_metric_faults(mixture, heads)], {}
-    return _metric_faults(mixture, heads), plan
+        found = [*error.faults, *faults, *_encoder_faults(fields), *_data_faults(fields)]
+        return list(dict.fromkeys(found)), {}
+    return faults, {} if faults else plan
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -57,12 +60,18 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser("mtl check", description="Prints what would run, and every fault at once.")
     parser.add_argument("words", nargs="+", metavar="FILE | KEY=VALUE", help="mixture files, and overrides for all")
     parser.add_argument("--json", action="store_true", help="the same for machines")
-    parser.add_argument("--epochs", type=int, default=1, help="count passes over the data for this many (default 1)")
+    parser.add_argument(
+        "--epochs", type=_epochs, help="count passes over the data for this many (default: 1, or what a config says)"
+    )
     options = parser.parse_args(arguments[1:])
-    overrides = [word for word in options.words if "=" in word]
-    files = [word for word in options.words if "=" not in word]
+    files = [word for word in options.words if "=" not in word or Path(word).is_file()]
+    overrides = [word for word in options.words if word not in files]
     if not files:
         parser.error("name at least one mixture file")
+    unknown = [word for word in files if not Path(word).is_file()]
+    if unknown:
+        message = "It is no file, and an override must be key=value."
+        raise InputError([Fault(word, message, "Check the path, or write KEY=VALUE.") for word in unknown])
     outcomes = [(file, *check(file, overrides, epochs=options.epochs)) for file in files]
     if options.json:
         print(json.dumps(_for_machines(outcomes), indent=2))  # noqa: T201
@@ -72,22 +81,63 @@ def main(arguments: Sequence[str]) -> int:
     return 2 if any(faults for _, faults, _ in outcomes) else 0
 
 
+def _read(source: Any, overrides: Sequence[str], epochs: int | None) -> tuple[dict[str, Any], int]:
+    """The fields of a mixture, or of the one that a Lightning config names, and for how many epochs to plan."""
+    folder = None
+    if isinstance(source, str | Path) and "mixture" in (content := read_yaml(Path(source))) and "tasks" not in content:
+        config = read_config(Path(source))
+        source, folder, overrides = config.mixture, config.folder, [*config.overrides, *overrides]
+        trainer = config.rest.get("trainer")
+        planned = trainer.get("max_epochs") if isinstance(trainer, dict) else None
+        epochs = epochs or (planned if isinstance(planned, int) and planned > 0 else None)
+    return read_mixture_fields(source, overrides, folder=folder), epochs or 1
+
+
+def _encoder_faults(fields: Mapping[str, Any]) -> list[Fault]:
+    """Faults of the encoder of a mixture that has faults elsewhere."""
+    try:
+        load_config(EncoderSpec(**fields.get("encoder", {})))
+    except InputError as error:
+        return error.faults
+    except (ValidationError, TypeError):
+        pass  # its keys are malformed, which is already listed
+    return []
+
+
 def _data_faults(fields: Mapping[str, Any]) -> list[Fault]:
-    """Faults of the data of those tasks that can be read although the mixture as a whole can't."""
-    faults: list[Fault] = []
+    """Faults of the data of those tasks that can be read, whatever else is wrong."""
     store = Store()
-    for name, spec in readable_tasks(fields).items():
-        with suppress(ValueError):  # a fault of the names or options, which is already listed
-            head = build_head(spec, hidden_size=8)
-            try:
-                splits = read_rows(spec.data, f"tasks.{name}.data", store)
-            except InputError as error:
-                faults += error.faults
-                continue
-            for split, (rows, _) in splits.items():
-                problems = [(row.id, head.check(row)) for row in rows if isinstance(row, head.row_type)]
-                wrong = [(row, problem) for row, problem in problems if problem][:LISTED]
-                faults += [Fault(f"tasks.{name}.{split} (row {row})", f"{problem}.") for row, problem in wrong]
+    return [fault for name, task in readable_tasks(fields).items() for fault in _rows_faults(name, task, store)]
+
+
+def _rows_faults(name: str, task: Readable, store: Store) -> list[Fault]:
+    key = f"tasks.{name}.data"
+    try:
+        splits = read_rows(task.data, key, store)
+    except InputError as error:
+        # Once more without the malformed rows, so that what is wrong with the others is told as well.
+        lenient = task.data.model_copy(update={"refuse_bad_rows": True})
+        try:
+            splits = read_rows(lenient, key, store)
+        except InputError:
+            return error.faults
+        whole = [s for s in SPLITS if s not in splits or not splits[s][1].num_refused]
+        return [*error.faults, *split_faults(key, splits, whole), *_head_faults(name, task.head, splits)]
+    refuses = task.data.options.get("refuse_bad_rows", False)
+    return [*split_faults(key, splits), *([] if refuses else _head_faults(name, task.head, splits))]
+
+
+def _head_faults(name: str, head: Any, splits: Mapping[str, tuple[RowTable, RowSummary]]) -> list[Fault]:
+    """Rows that the head can't read."""
+    if head is None:
+        return []
+    faults: list[Fault] = []
+    for split, (rows, _) in splits.items():
+        wrong = next((f for row in rows if (f := row_type_fault(f"tasks.{name}", head, row))), None)
+        if wrong is not None:
+            return [wrong]
+        problems = [(row.id, problem) for row in rows if (problem := head.check(row)) is not None]
+        faults += row_faults(f"tasks.{name}.{split}", problems)
     return faults
 
 
@@ -120,7 +170,7 @@ def _plan(mixture: Mixture, heads: Mapping[str, Any], data: Mapping[str, Mapping
             "rate": rates[leader],
             "batches": batches[leader],
             "passes": batches[leader] / plan.batchers[leader].batches_per_pass,
-            "notes": [] if "test" in data[name] else ["no test split: nothing will be reported on test"],
+            "notes": [] if "test" in data[name] else ["no test split, so nothing is reported on test"],
         }
     return {
         "name": mixture.name,
@@ -161,18 +211,21 @@ def _print(file: str, faults: Sequence[Fault], plan: Plan) -> None:
     console = Console(highlight=False)
     console.width = max(console.width, 120)
     if faults:
-        console.print(f"[bold red]{file}: {len(faults)} fault{'s' if len(faults) > 1 else ''}[/]")
+        console.print(f"{file}: {_counted(len(faults), 'fault')}", style="bold red", markup=False, soft_wrap=True)
         for fault in faults:
             console.print(f"  {fault}", markup=False, soft_wrap=True)
         return
     console.print(
-        f"[bold]{plan['name']}[/]: encoder {plan['encoder']}, sampler {plan['sampler']}, "
-        f"{plan['steps']} steps in {plan['epochs']} epoch(s), select by {plan['select']}"
+        f"{plan['name']}: encoder {plan['encoder']}, sampler {plan['sampler']}, {_counted(plan['steps'], 'step')} in "
+        f"{_counted(plan['epochs'], 'epoch')}, select by {plan['select']}",
+        style="bold",
+        markup=False,
+        soft_wrap=True,
     )
     console.print(_task_table(plan))
     console.print(_split_table(plan))
     for name, task in plan["tasks"].items():
-        for note in [*task["notes"], *_accounts_notes(task)]:
+        for note in [*task["notes"], *_split_notes(task["splits"])]:
             console.print(f"{name}: {note}", markup=False, soft_wrap=True)
 
 
@@ -190,28 +243,51 @@ def _split_table(plan: Plan) -> Table:
     table = Table("task", "split", *_right("rows", "documents", "examples", "truncated"), "labels")
     for name, task in plan["tasks"].items():
         for split, content in task["splits"].items():
-            labels = ", ".join(f"{label} {count}" for label, count in content["labels"].items())
             numbers = (content["used"], content["documents"], content["examples"], f"{content['truncated']:.1%}")
-            table.add_row(name, split, *map(str, numbers), labels)
+            # As Text, because rich would take a label in square brackets for a style.
+            table.add_row(name, split, *map(str, numbers), Text(_listed(content["labels"])))
     return table
 
 
-def _accounts_notes(task: Mapping[str, Any]) -> list[str]:
-    """Where rows went that aren't used."""
+def _split_notes(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What became of rows that aren't used, and of gold that a head can't express; alike splits share a line."""
+    notes: dict[str, list[str]] = {}
+    for split, content in splits.items():
+        for note in _notes(content):
+            notes.setdefault(note, []).append(split)
+    return [f"{', '.join(where)}: {note}" for note, where in notes.items()]
+
+
+def _notes(content: Mapping[str, Any]) -> list[str]:
     notes = []
-    for split, content in task["splits"].items():
-        notes += [f"{split}: left out: {count} x {reason}" for reason, count in content["left_out"].items()]
-        notes += [f"{split}: {count} labels {kind.replace('_', ' ')}" for kind, count in content["notes"].items()]
-        if content["crossed"]:
-            notes.append(f"{split}: {content['crossed']} rows dropped, their groups are in different splits")
-        if content["unlabelled"]:
-            notes.append(f"{split}: {content['unlabelled']} rows without a label aren't used")
-        if content["refused"]:
-            notes.append(f"{split}: {content['refused']} refused; the first: {content['refused_rows'][0]}")
+    if content["refused"]:
+        notes.append(f"{_counted(content['refused'], 'row')} refused, first {content['refused_rows'][0]}")
+    if content["crossed"]:
+        notes.append(f"{_counted(content['crossed'], 'row')} dropped: their groups fell into different splits")
+    if content["unlabelled"]:
+        notes.append(f"{_counted(content['unlabelled'], 'row')} without a label for this task, not used")
+    left_out = {reason: count for reason, count in sorted(content["left_out"].items()) if count}
+    if left_out:
+        notes.append(f"left out by the reader: {_listed(left_out)}")
+    kinds = {kind.replace("_", " "): count for kind, count in content["notes"].items() if count}
+    if kinds:
+        notes.append(f"gold mentions that tags can't hold exactly: {_listed(kinds)}")
     return notes
 
 
-def _right(*names: str) -> list[Any]:
-    from rich.table import Column
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
 
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _epochs(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("it must be a whole number of at least 1")
+    return int(text)
+
+
+def _right(*names: str) -> list[Column]:
     return [Column(name, justify="right") for name in names]

@@ -32,17 +32,40 @@ def checkpoint_mixture(path: Path) -> Mixture:
     return parse_mixture(read_checkpoint(path)[CHECKPOINT_KEY]["mixture"])
 
 
-def check_checkpoint(path: Path, mixture: Mixture) -> None:
+def located(mixture: Mixture, checkpoint: Path) -> Mixture:
+    """The mixture with the encoder's configuration and tokenizer from the run's folder, where they are.
+
+    So a checkpoint needs neither the hub nor the folder that the encoder came from.
+    """
+    folder = checkpoint.absolute().parent.parent / "encoder"
+    if not (folder / "config.json").is_file():
+        return mixture
+    update = {"name": str(folder), "num_layers": None, "revision": None}
+    return mixture.model_copy(update={"encoder": mixture.encoder.model_copy(update=update)})
+
+
+def check_checkpoint(path: Path, mixture: Mixture, *, resumes: bool = False) -> None:
     """Holds a checkpoint's mixture against the one at hand.
 
+    Args:
+        path: Of the checkpoint.
+        mixture: At hand.
+        resumes: Whether training goes on from the checkpoint, which needs more than weights.
+
     Raises:
-        InputError: Tasks, heads, labels or the encoder differ. It lists every difference.
+        InputError: Tasks, heads, labels or the encoder differ (it lists every difference), or the checkpoint can't be
+            resumed.
     """
+    if resumes and "optimizer_states" not in read_checkpoint(path):
+        raise InputError(
+            Fault(str(path), "It holds weights alone, and training can't go on from it.", "Use --ckpt_path last.")
+        )
     trained = checkpoint_mixture(path)
     faults = []
-    if trained.encoder.name != mixture.encoder.name:
-        message = f"The checkpoint's encoder is '{trained.encoder.name}'; found '{mixture.encoder.name}'."
-        faults.append(Fault("encoder.name", message))
+    for field in ("name", "num_layers"):
+        theirs, ours = getattr(trained.encoder, field), getattr(mixture.encoder, field)
+        if theirs != ours:
+            faults.append(Fault(f"encoder.{field}", f"The checkpoint has {theirs!r}; found {ours!r}."))
     for name in sorted({*trained.tasks, *mixture.tasks}):
         if name not in trained.tasks or name not in mixture.tasks:
             where = "mixture" if name in mixture.tasks else "checkpoint"

@@ -12,6 +12,7 @@ from heads import Head
 from mtl import components
 from mtl.batch import EMPTY, Batch, Share, collate
 from mtl.batching import Batcher, Indices, by_length
+from mtl.faults import Fault, InputError
 from mtl.plan import Slot, StepPlan
 from mtl.preparation import SplitData, TaskData, document_ranks, prepare
 from mtl.samplers import Sampler, TaskSize
@@ -67,9 +68,12 @@ class MixtureData(pl.LightningDataModule):
             min(num_slots, limit) if isinstance(limit, int) else int(num_slots * (1.0 if limit is None else limit))
         )
         per_epoch = -(-num_slots // trainer.accumulate_grad_batches)
-        by_epochs = per_epoch * trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
-        limits = [limit for limit in (by_epochs, trainer.max_steps) if limit is not None and limit > 0]
-        assert limits, "Lightning demands max_epochs or max_steps"
+        epochs = trainer.max_epochs
+        by_epochs = None if epochs is None or epochs < 0 else per_epoch * epochs
+        limits = [limit for limit in (by_epochs, trainer.max_steps) if limit is not None and limit >= 0]
+        if not limits:
+            rule = "It must be given, or trainer.max_steps: the learning rate needs to know the end of the training"
+            raise InputError(Fault("trainer.max_epochs", f"{rule}; found {epochs}."))
         return min(limits)
 
     def train_dataloader(self) -> TrainLoader:
@@ -133,7 +137,8 @@ class TrainLoader:
         epoch = trainer.current_epoch
         start = trainer.fit_loop.epoch_loop.batch_progress.current.ready
         accumulate = trainer.accumulate_grad_batches
-        slots = self._data.plan.epoch(epoch)
+        # An update that a limit on batches cuts short has the shorter update's counts.
+        slots = self._data.plan.epoch(epoch)[: int(trainer.num_training_batches)]
         for index in range(start, len(slots)):
             first = index - index % accumulate
             yield self._batch(slots[index], slots[first : first + accumulate])
@@ -188,17 +193,26 @@ class TrainLoader:
 
 
 class EvaluationLoader:
-    """All examples of a split, task by task, sorted by length; each rank has its own documents."""
+    """All examples of a split, sorted by length within a task; each rank has its own documents.
+
+    The tasks take turns by the shares of their batches that are still to come, so that a trainer that is told to
+    evaluate some batches only sees some of every task.
+    """
 
     def __init__(self, data: MixtureData, split: str) -> None:
         self._data, self._split = data, split
-        self._batches = [(task, batch) for task in data.leaders() for batch in self._batches_of(task)]
+        queues = [(task, self._batches_of(task)) for task in data.leaders()]
+        shares = [(n / len(batches), task, batch) for task, batches in queues for n, batch in enumerate(batches)]
+        self._batches = [(task, batch) for _, task, batch in sorted(shares, key=lambda share: share[0])]
 
     def __len__(self) -> int:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[Batch]:
         for task, indices in self._batches:
+            if not len(indices):
+                yield EMPTY
+                continue
             names = [name for name in self._data.followers(task) if self._split in self._data.tasks[name]]
             examples = {name: self._data.tasks[name][self._split].examples.take(indices) for name in names}
             share = Share(examples, dict.fromkeys(names, 1.0))
@@ -206,11 +220,13 @@ class EvaluationLoader:
 
     def _batches_of(self, task: str) -> list[Indices]:
         split = self._data.tasks[task].get(self._split)
-        if split is None or not len(split.lengths):
+        if split is None:
             return []
         rank, world = self._data.rank_and_world()
         mine = np.flatnonzero(np.isin(split.example_rows, np.flatnonzero(document_ranks(split, world) == rank)))
-        return by_length(mine, split.lengths, 4 * self._data.mixture.batch_size_of(task), EVALUATION_TOKENS)
+        batches = by_length(mine, split.lengths, 4 * self._data.mixture.batch_size_of(task), EVALUATION_TOKENS)
+        # Lightning leaves out an evaluation without batches; on one rank alone, that would keep the others waiting.
+        return batches or [mine]
 
 
 def _attached(data: MixtureData) -> pl.Trainer:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from mtl import attention
+from mtl.dropout import replace_dropout
 from mtl.faults import Fault, InputError
 from mtl.seeding import derive
 
@@ -29,6 +31,24 @@ MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9d
 """Of the weights of all-MiniLM-L6-v2, which two independent packages carry alike."""
 
 
+_POSITIONS_FROM_TWO = frozenset(
+    {
+        "camembert",
+        "data2vec-text",
+        "ibert",
+        "longformer",
+        "luke",
+        "mpnet",
+        "roberta",
+        "roberta-prelayernorm",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+        "xmod",
+    }
+)
+"""Families that count positions from the padding id + 1, so that two rows of their table are never used."""
+
+
 class Encoder(nn.Module):
     """A Hugging Face encoder that gives its last hidden states.
 
@@ -40,6 +60,7 @@ class Encoder(nn.Module):
     def __init__(self, model: nn.Module, *, freeze_layers: int = 0) -> None:
         super().__init__()
         self.model = model.train()  # transformers hands models over for inference, with dropout off
+        replace_dropout(self.model)
         # A pooler would be trained by no head, and DDP stops at parameters without a gradient.
         if getattr(model, "pooler", None) is not None:
             model.register_module("pooler", None)
@@ -111,15 +132,14 @@ def load_config(spec: EncoderSpec) -> PretrainedConfig:
 def longest_input(config: PretrainedConfig) -> int:
     """The most word pieces an encoder has positions for."""
     positions = int(getattr(config, "max_position_embeddings", 512))
-    # RoBERTa counts positions from the padding id + 1, so two of its rows are never used.
-    return positions - 2 if config.model_type in ("roberta", "xlm-roberta", "camembert") else positions
+    return positions - 2 if config.model_type in _POSITIONS_FROM_TWO else positions
 
 
 def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: int, *, weights: bool = True) -> Encoder:
     """The encoder with its weights, and embedding rows for the tokens that the heads added.
 
-    A new row is the mean of the old rows plus noise from N(0, 0.02), drawn from a stream of the token's own, so that
-    another task's tokens don't change it.
+    The row of a new token is the mean of the old tokens' rows plus noise from N(0, 0.02), drawn from a stream of the
+    token's own, so that another task's tokens don't change it.
 
     Args:
         spec: Which encoder.
@@ -130,13 +150,13 @@ def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: in
     from transformers import AutoModel
 
     config = load_config(spec)
-    implementation = _attention(spec.attention)
-    attention = {} if implementation is None else {"attn_implementation": implementation}
+    implementation = _attention(spec.attention, config)
+    chosen = {} if implementation is None else {"attn_implementation": implementation}
     if weights:
-        model = _from_pretrained(AutoModel, spec, config=config, dtype=torch.float32, **attention)
+        model = _from_pretrained(AutoModel, spec, config=config, dtype=torch.float32, **chosen)
     else:
-        model = _from_config(config, attention)
-    _add_embeddings(model, tokenizer, seed)
+        model = _from_config(config, chosen)
+    _add_embeddings(model, tokenizer, len(load_tokenizer(spec)), seed)
     return Encoder(model, freeze_layers=spec.freeze_layers)
 
 
@@ -147,6 +167,9 @@ def encoder_folder(name: str) -> str:
         InputError: The name is of a packaged encoder whose package is missing or altered.
     """
     if name not in PACKAGED:
+        if name.startswith((".", "/", "~")) and not Path(name).is_dir():  # which no hub name does
+            message = f"The folder '{name}' doesn't exist."
+            raise InputError(Fault("encoder.name", message, "A relative path begins in the working folder."))
         return name
     found = importlib.util.find_spec(PACKAGED[name])
     if found is None or not found.submodule_search_locations:
@@ -167,10 +190,12 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def _from_pretrained(auto: Any, spec: EncoderSpec, **arguments: Any) -> Any:
+    from safetensors import SafetensorError
+
     folder = encoder_folder(spec.name)
     try:
         return auto.from_pretrained(folder, revision=spec.revision or "main", **arguments)
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
             Fault(
@@ -182,29 +207,39 @@ def _from_pretrained(auto: Any, spec: EncoderSpec, **arguments: Any) -> Any:
         ) from error
 
 
-def _attention(asked: str) -> str | None:
-    """On a CPU eager attention is the quickest for the short texts of most tasks; elsewhere transformers decides."""
+def _attention(asked: str, config: PretrainedConfig) -> str | None:
+    """On a CPU our own attention is the quickest, for families that take one; elsewhere transformers decides."""
+    from transformers import AutoModel
+
     if asked != "auto":
         return asked
-    return None if torch.cuda.is_available() else "eager"
+    if torch.cuda.is_available():
+        return None
+    family: Any = AutoModel._model_mapping.get(type(config), None)
+    return attention.register() if getattr(family, "_supports_attention_backend", False) else "eager"
 
 
-def _from_config(config: PretrainedConfig, attention: Mapping[str, str]) -> Any:
+def _from_config(config: PretrainedConfig, chosen: Mapping[str, str]) -> Any:
     from transformers import AutoModel
 
     make: Any = AutoModel.from_config
-    return make(config, dtype=torch.float32, **attention)
+    return make(config, dtype=torch.float32, **chosen)
 
 
-def _add_embeddings(model: Any, tokenizer: PreTrainedTokenizerBase, seed: int) -> None:
-    old = model.get_input_embeddings().weight.shape[0]
-    added = {token: index for token, index in tokenizer.get_added_vocab().items() if index >= old}
+def _add_embeddings(model: Any, tokenizer: PreTrainedTokenizerBase, num_known: int, seed: int) -> None:
+    """Sets the rows of the tokens beyond those that the encoder knows.
+
+    Some tables have spare rows (DeBERTa-v3). They mean nothing yet, and a new token that got one as it is would
+    depend on how many tokens were added before it.
+    """
+    added = {token: index for token, index in tokenizer.get_added_vocab().items() if index >= num_known}
     if not added:
         return
-    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     with torch.no_grad():
         table = model.get_input_embeddings().weight
-        mean = table[:old].mean(dim=0)
+        mean = table[:num_known].mean(dim=0)
         for token, index in added.items():
             generator = torch.Generator().manual_seed(derive(seed, "embedding", token))
             table[index] = mean + 0.02 * torch.randn(mean.shape, generator=generator)
@@ -219,7 +254,8 @@ def _set_dropout(config: PretrainedConfig, dropout: float) -> None:
 
 def _freeze(model: nn.Module, num_layers: int) -> None:
     layers = max((m for m in model.modules() if isinstance(m, nn.ModuleList)), key=len)
-    frozen = [model.get_input_embeddings(), getattr(model, "embeddings", None), *layers[:num_layers]]  # type: ignore[operator]
-    for module in frozen:
+    # ELECTRA has a projection between its embeddings and its layers.
+    below = [getattr(model, name, None) for name in ("embeddings", "embeddings_project")]
+    for module in [model.get_input_embeddings(), *below, *layers[:num_layers]]:  # type: ignore[operator]
         if module is not None:
             module.requires_grad_(requires_grad=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,19 +14,22 @@ from rich.console import Console
 
 from heads import Prediction, Row, row_to_dict
 from mtl.assembly import build_data, build_module
-from mtl.compatibility import checkpoint_mixture, read_checkpoint
+from mtl.compatibility import checkpoint_mixture, located, read_checkpoint
 from mtl.data import EvaluationLoader
 from mtl.evaluation import Evaluator
-from mtl.faults import Fault, InputError
+from mtl.faults import Fault, InputError, did_you_mean
+from mtl.noise import quieten
 from mtl.precision import natural_precision
+from mtl.preparation import prepare
 from mtl.runs import RunFolder
 
 
 class Wrong(NamedTuple):
-    """A row whose prediction is not its gold."""
+    """A row whose prediction is not its gold, and how wrong it is (see `Head.error`)."""
 
     row: Row
     prediction: Prediction
+    error: float
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -39,33 +42,33 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--no-text", action="store_true", help="ids and predictions alone, also on a terminal")
     options = parser.parse_args(arguments[1:])
     show_text = sys.stdout.isatty() and not options.no_text
-    console = Console(highlight=False)
-    shown = 0
-    for wrong in wrong_predictions(options.run, options.task, options.split):
-        if shown < options.limit:
-            _print(console, wrong, show_text=show_text)
-        shown += 1
-    more = max(0, shown - options.limit)
-    console.print(f"{shown} wrong in {options.split} of {options.task}" + (f", {more} not shown" if more else ""))
+    console = Console(highlight=False, emoji=False, soft_wrap=True)
+    quieten()
+    found = wrong_predictions(options.run, options.task, options.split)
+    for wrong in found[: options.limit]:
+        _print(console, wrong, show_text=show_text)
+    more = max(0, len(found) - options.limit)
+    console.print(f"{len(found)} wrong in {options.split} of {options.task}" + (f", {more} not shown" if more else ""))
     if not show_text:
         console.print("Texts are shown on a terminal only.")
 
 
-def wrong_predictions(run: str | Path, task: str, split: str = "dev") -> Iterator[Wrong]:
-    """The rows of a split that the run's best checkpoint gets wrong.
+def wrong_predictions(run: str | Path, task: str, split: str = "dev") -> list[Wrong]:
+    """The rows of a split that the run's best checkpoint gets wrong, the worst first.
 
     Raises:
         InputError: There is no such run, task or split, or the data isn't here.
     """
     folder = RunFolder.open(run)
     path = folder.resolve_checkpoint("best" if Path(run).is_dir() else Path(run))
-    mixture = checkpoint_mixture(path)
-    only = mixture.only([task])
+    mixture = located(checkpoint_mixture(path), path)
+    if task not in mixture.tasks:
+        raise InputError(Fault("--task", f"There is no task '{task}'.", did_you_mean(task, mixture.tasks)))
     module = build_module(mixture, weights=False)
     module.load_state_dict(read_checkpoint(path)["state_dict"])
     data = build_data(mixture)
-    data.mixture = only
-    data.setup()
+    data.mixture = mixture.only([task])
+    data.tasks = prepare(data.mixture, data.heads, data.tokenizer, splits=(split,))
     if split not in data.tasks[task]:
         raise InputError(Fault("--split", f"The task '{task}' has no split '{split}'."))
     content = data.tasks[task][split]
@@ -75,25 +78,23 @@ def wrong_predictions(run: str | Path, task: str, split: str = "dev") -> Iterato
         {task: head}, {task: content}, tune=False, on_prediction=lambda _, row, made: predictions.update({row: made})
     )
     _run(module, EvaluationLoader(data, split), evaluator)
-    for row in content.rows:
-        if row.id in predictions and _is_wrong(head, predictions[row.id], row):
-            yield Wrong(row, predictions[row.id])
+    found = [
+        Wrong(row, predictions[row.id], head.error(predictions[row.id], row))
+        for row in content.rows
+        if row.id in predictions
+    ]
+    return sorted((wrong for wrong in found if wrong.error > 0), key=lambda wrong: -wrong.error)
 
 
 def _run(module: Any, loader: EvaluationLoader, evaluator: Evaluator) -> None:
     module.eval()
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=natural_precision() == "bf16-mixed"):
+    with (
+        torch.inference_mode(),
+        torch.autocast("cpu", torch.bfloat16, enabled=natural_precision("cpu") == "bf16-mixed"),
+    ):
         for batch in loader:
             evaluator.add(batch, module(batch))
     evaluator.finish()
-
-
-def _is_wrong(head: Any, prediction: Prediction, row: Row) -> bool:
-    """Whether anything in the row was missed or made up; a number is wrong beyond a tenth of its range."""
-    report = head.report(head.counts(prediction, row))
-    if report.confusion is None:
-        return False
-    return any(n for i, line in enumerate(report.confusion) for j, n in enumerate(line) if i != j)
 
 
 def _print(console: Console, wrong: Wrong, *, show_text: bool) -> None:
@@ -103,8 +104,8 @@ def _print(console: Console, wrong: Wrong, *, show_text: bool) -> None:
         gold["entities"] = [{"type": e["type"], "spans": e["spans"]} for e in entities]
     console.print(wrong.row.id, style="bold", markup=False)
     if show_text:
-        console.print(wrong.row.text, markup=False, soft_wrap=True)
-        if wrong.row.text_pair is not None:
-            console.print(wrong.row.text_pair, markup=False, soft_wrap=True)
-    console.print(f"  gold       {json.dumps(gold, ensure_ascii=False)}", markup=False, soft_wrap=True)
-    console.print(f"  predicted  {json.dumps(wrong.prediction, ensure_ascii=False)}", markup=False, soft_wrap=True)
+        for text in (wrong.row.text, wrong.row.text_pair):
+            if text is not None:
+                console.print(f"  {text}", markup=False)
+    console.print(f"  gold       {json.dumps(gold, ensure_ascii=False)}", markup=False)
+    console.print(f"  predicted  {json.dumps(wrong.prediction, ensure_ascii=False)}", markup=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ class Result:
     """The scores of one task on one split.
 
     Args:
-        scores: All metrics, with the mean loss as `loss`.
+        scores: All metrics, with the mean loss as `loss`; not a number where nothing was scored.
         documents: The id of each document.
         counts: Per document, in the same order: [K], or [n, K] where the head concatenates.
         report: Class by class.
@@ -114,12 +115,12 @@ class _TaskEvaluation:
         documents = sorted(counts)
         pooled = [_pool(counts[document], self._head.reduction) for document in documents]
         total = _pool(pooled, self._head.reduction) if pooled else None
-        scores = {"loss": float(loss[0] / loss[1]) if loss[1] else 0.0}
-        report = Report({}, (), None)
-        if total is not None:
-            scores |= self._head.score(total)
-            report = self._head.report(total)
-        return Result(scores, documents, pooled, report, num_rows)
+        mean_loss = float(loss[0] / loss[1]) if loss[1] else math.nan
+        if total is None:  # the trainer was told to evaluate a few batches only, and none was of this task
+            return Result(dict.fromkeys(("loss", *self._head.metrics), math.nan), [], [], Report({}, (), None), 0)
+        return Result(
+            {"loss": mean_loss, **self._head.score(total)}, documents, pooled, self._head.report(total), num_rows
+        )
 
     @property
     def _waits(self) -> bool:

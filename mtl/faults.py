@@ -43,6 +43,15 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     "Did you mean 'classification'? Choices: classification, regression."
     """
     choices = sorted(choices)
-    nearest = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
-    hint = f"Did you mean '{nearest[0]}'? " if nearest else ""
+    found = nearest(name, choices)
+    hint = f"Did you mean '{found}'? " if found else ""
     return f"{hint}Choices: {', '.join(choices) or 'none'}."
+
+
+def nearest(name: str, choices: Iterable[str]) -> str | None:
+    """The name that was probably meant; None where no choice is near.
+
+    >>> nearest("clasification", ["classification", "regression"])
+    'classification'
+    """
+    return next(iter(difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)), None)

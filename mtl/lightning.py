@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from mtl.arguments import take_mixture
 from mtl.assembly import build_data, build_module
@@ -18,9 +19,11 @@ from mtl.compatibility import check_checkpoint
 from mtl.faults import Fault, InputError
 from mtl.mixture import Mixture
 from mtl.module import MultiTaskModule
+from mtl.noise import quieten
 from mtl.precision import natural_precision
 from mtl.recorder import RunRecorder
 from mtl.runs import RunFolder
+from mtl.samplers import require_positive
 from mtl.tracking import MLflowTracker
 
 
@@ -33,12 +36,15 @@ class RunOptions:
         track: Whether to write to MLflow.
         experiment: MLflow's experiment.
         baselines: Whether to score trivial baselines at the end.
+        save_every: Updates after which `last` is saved within an epoch, for a resume with `--ckpt_path last`; None
+            saves it at the end of each epoch only.
     """
 
     root: str = "runs"
     track: bool = True
     experiment: str = "biomtl"
     baselines: bool = True
+    save_every: int | None = None
 
 
 @dataclasses.dataclass
@@ -91,20 +97,41 @@ class MixtureCLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         skipped = {"model", "train_dataloaders", "val_dataloaders", "dataloaders", "datamodule"}
-        return dict.fromkeys(("fit", "validate", "test"), skipped)
+        return {"fit": skipped, "validate": skipped | {"verbose"}, "test": skipped | {"verbose"}}
+
+    # Lightning calls these in place of the trainer's own, and the `after_` ones when its progress bar is gone. Our
+    # table takes the place of Lightning's list of all metrics, which are in `metrics.json`.
+
+    def validate(self, **arguments: Any) -> None:
+        self.trainer.validate(**arguments, verbose=False)
+
+    def test(self, **arguments: Any) -> None:
+        self.trainer.test(**arguments, verbose=False)
+
+    def after_fit(self) -> None:
+        self.recorder.show()
+
+    def after_validate(self) -> None:
+        self.recorder.show()
+
+    def after_test(self) -> None:
+        self.recorder.show()
 
     def instantiate_classes(self) -> None:
         assert self.subcommand is not None
         config = self.config[self.subcommand]
         options = RunOptions(**config.run.as_dict())
+        require_positive({"run.save_every": options.save_every})
+        # The data first: a run whose data is at fault leaves no folder, and never becomes the latest.
+        self.datamodule = build_data(self.mixture)
+        self.datamodule.setup()
         folder, checkpoint = self._place(options, config.ckpt_path)
         config.ckpt_path = None if checkpoint is None else str(checkpoint)
         if checkpoint is not None:
-            check_checkpoint(checkpoint, self.mixture)
+            check_checkpoint(checkpoint, self.mixture, resumes=self.subcommand == "fit")
         if config.trainer.precision is None:
             config.trainer.precision = natural_precision(config.trainer.accelerator)
         self.model = build_module(self.mixture, weights=checkpoint is None, **config.model.as_dict())
-        self.datamodule = build_data(self.mixture)
         self.config_init = self.parser.instantiate_classes(self.config)
         self.trainer = self._make_trainer(folder, options, EarlyStoppingOptions(**config.early_stopping.as_dict()))
 
@@ -127,11 +154,11 @@ class MixtureCLI(LightningCLI):
         }
         recorded["mixture"] = self.mixture.to_dict()
         recorded.pop("config", None)
-        recorder = RunRecorder(folder, tracker, recorded, baselines=options.baselines)
+        self.recorder = RunRecorder(folder, tracker, recorded, baselines=options.baselines)
         primary = {task: self.model.head(task).primary_metric for task in self.model.heads}
-        callbacks: list[Any] = [recorder]
+        callbacks: list[Any] = [self.recorder]
         if self.subcommand == "fit" and config.enable_checkpointing is not False:
-            callbacks += checkpoints(folder.checkpoints, primary)
+            callbacks += checkpoints(folder, primary, save_every=options.save_every)
         callbacks += early_stopping(primary, **dataclasses.asdict(stopping))
         # The recorder's on_fit_end reads what the checkpoint callbacks have kept, whatever their order.
         arguments = {"logger": tracker or (False if config.logger in (None, True) else config.logger)}
@@ -161,18 +188,11 @@ def main(arguments: Sequence[str]) -> None:
         raise InputError(
             Fault("--mixture", "A mixture must be named.", "Use --mixture FILE, or a --config that names one.")
         )
-    _quieten()
-    MixtureCLI(mixture, [arguments[0], *rest])  # type: ignore[arg-type]  # with --help the parser exits first
-
-
-def _quieten() -> None:
-    """Silences what other libraries say about themselves and the user can't act on."""
-    from transformers.utils import logging
-
-    cast(Any, logging).disable_progress_bar()
-    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
-    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
-    warnings.filterwarnings("ignore", message=".*does not have many workers")
+    quieten()
+    try:
+        MixtureCLI(mixture, [arguments[0], *rest])  # type: ignore[arg-type]  # with --help the parser exits first
+    except SIGTERMException:
+        sys.exit(1)  # Lightning would exit with 0, as if the run were done
 
 
 def _listed(callbacks: Any) -> list[Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import re
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +18,39 @@ from mtl.faults import Fault, InputError
 Fields = dict[str, Any]
 
 
-def read_mixture_fields(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Fields:
+def read_mixture_fields(
+    source: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), *, folder: Path | None = None
+) -> Fields:
     """The fields of a mixture with everything it includes, resolved.
 
     An include is a task file (it has a key `head`; its file name is the task's name) or another mixture. Later
     includes win over earlier ones, the including file over its includes, and overrides over all.
 
+    Args:
+        source: A file, or its content.
+        overrides: ``key=value`` with dotted keys.
+        folder: Where paths in a content are looked for first; None takes the working folder.
+
     Raises:
         InputError: A file is missing or no YAML, an include goes round in a circle, or an interpolation fails.
     """
-    if isinstance(source, Mapping):
-        fields = _with_includes(_anchored(dict(source), Path.cwd()), Path.cwd(), (), "the mixture")
-    else:
-        fields = _read_file(Path(source), ())
-    fields = _merge(fields, _parse_overrides(overrides))
-    fields = _resolve(fields)
+    folder = folder or Path.cwd()
+    faults: list[Fault] = []
+    written: Fields = {}
+    above: Fields = {}
+    try:
+        written = _read_file(Path(source), ()) if isinstance(source, str | Path) else _read_content(source, folder)
+    except InputError as error:
+        faults += error.faults
+    try:
+        above = _parse_overrides(overrides)
+    except InputError as error:
+        faults += error.faults
+    if faults:
+        raise InputError(faults)
+    fields = resolve(_merge(written, above))
+    if "tasks" in fields and isinstance(fields["tasks"], dict):
+        fields["tasks"] = {str(name): task for name, task in fields["tasks"].items()}
     for task in _tasks(fields).values():
         _settle_paths(task)
     return fields
@@ -39,43 +60,89 @@ def read_yaml(path: Path) -> Fields:
     """A YAML file as a mapping, interpolation unresolved.
 
     Raises:
-        InputError: The file is missing, no YAML (with line and column), or no mapping.
+        InputError: The file is missing, no YAML (with its line), or no mapping.
     """
     if not path.is_file():
         raise InputError(Fault(str(path), "The file doesn't exist.", "Check the path."))
     try:
-        loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException, OSError) as error:
-        raise InputError(Fault(str(path), f"The file isn't valid YAML: {_one_line(error)}.")) from None
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = 1 + error.object.count(b"\n", 0, error.start)
+        message = f"The file must be UTF-8; found byte 0x{error.object[error.start]:02x}."
+        raise InputError(Fault(f"{path}:{line}", message, "Save it as UTF-8.")) from None
+    except OSError as error:
+        raise InputError(Fault(str(path), f"The file can't be read: {error.strerror}.")) from None
+    try:
+        loaded = OmegaConf.to_container(OmegaConf.load(StringIO(text)), resolve=False)
+    except OSError:  # what OmegaConf calls content that is neither a mapping nor a list
+        raise InputError(Fault(str(path), "The file must hold keys with values; found a single value.")) from None
+    except yaml.YAMLError as error:
+        raise InputError(_yaml_fault(error, str(path))) from None
+    except OmegaConfBaseException as error:
+        raise InputError(_interpolation_fault(error, f"{path}: ")) from None
     if not isinstance(loaded, dict):
-        raise InputError(Fault(str(path), f"A mapping must stand here; found {type(loaded).__name__}."))
+        raise InputError(Fault(str(path), "The file must hold keys with values; found a list."))
     return {str(key): value for key, value in loaded.items()}
+
+
+def resolve(fields: Fields) -> Fields:
+    """Fields with every interpolation filled in.
+
+    Raises:
+        InputError: Some can't be; it lists them all.
+    """
+    faults: list[Fault] = []
+    config = OmegaConf.create(fields)
+    while True:
+        try:
+            resolved = OmegaConf.to_container(config, resolve=True)
+        except OmegaConfBaseException as error:
+            fault = _interpolation_fault(error, "")
+            if not error.full_key or (faults and fault.key == faults[-1].key):
+                raise InputError([*faults, fault]) from None
+            faults.append(fault)
+            OmegaConf.update(config, error.full_key, None)  # and on to the next one
+            continue
+        if faults:
+            raise InputError(faults)
+        assert isinstance(resolved, dict)
+        return {str(key): value for key, value in resolved.items()}
 
 
 def _read_file(path: Path, parents: tuple[Path, ...]) -> Fields:
     path = path.resolve()
     if path in parents:
         circle = " -> ".join(parent.name for parent in (*parents, path))
-        raise InputError(Fault(str(path), f"Includes must not go round in a circle; found {circle}."))
+        raise InputError(
+            Fault(str(path), f"Includes must not go round in a circle; found {circle}.", "Remove one of them.")
+        )
     fields = read_yaml(path)
     if "head" in fields and "tasks" not in fields:
         fields = {"tasks": {path.stem: fields}}
-    return _with_includes(_anchored(fields, path.parent), path.parent, (*parents, path), str(path))
+    return _with_includes(_anchored(fields, path.parent), path.parent, (*parents, path), f"{path}: ")
+
+
+def _read_content(content: Mapping[str, Any], folder: Path) -> Fields:
+    """The content of a mixture file, with its includes."""
+    fields = {str(key): value for key, value in copy.deepcopy(dict(content)).items()}  # the caller's stays as it is
+    return _with_includes(_anchored(fields, folder), folder, (), "")
 
 
 def _with_includes(fields: Fields, folder: Path, parents: tuple[Path, ...], where: str) -> Fields:
+    """The fields over what they include; `where` is the place of their file before a key, for errors."""
     includes = fields.pop("include", [])
     if not isinstance(includes, list) or not all(isinstance(name, str) for name in includes):
-        raise InputError(Fault("include", f"A list of files must stand here (in {where}); found {includes!r}."))
+        raise InputError(Fault(f"{where}include", "It must be a list of files.", "Write include: [FILE, FILE]."))
     merged: Fields = {}
     faults: list[Fault] = []
     for name in includes:
         try:
-            merged = _merge(merged, _read_file(folder / _resolve_text(name), parents))
+            path = folder / str(resolve({"include": name})["include"])
+            if not path.is_file():
+                raise InputError(Fault(f"{where}include", f"The file '{path}' doesn't exist.", "Check the path."))
+            merged = _merge(merged, _read_file(path, parents))
         except InputError as error:
-            faults += [
-                Fault(f"include ({name})", f"{fault.key}: {fault.message}", fault.suggestion) for fault in error.faults
-            ]
+            faults += error.faults
     if faults:
         raise InputError(faults)
     return _merge(merged, fields)
@@ -114,12 +181,13 @@ def _parse_overrides(overrides: Sequence[str]) -> Fields:
     for override in overrides:
         key, equals, text = override.partition("=")
         if not (key and equals):
-            faults.append(Fault(override, "An override must be key=value.", "For example tasks.gad.rate=3."))
+            faults.append(Fault(override, "An override must be key=value.", "Write tasks.gad.rate=3, for example."))
             continue
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            faults.append(Fault(key, f"The value isn't valid YAML: {_one_line(error)}."))
+            problem = getattr(error, "problem", None) or "it can't be read"
+            faults.append(Fault(key, f"The value '{text}' isn't valid YAML: {problem}."))
             continue
         for part in reversed(key.split(".")):
             value = {part: value}
@@ -138,24 +206,33 @@ def _merge(below: Fields, above: Fields) -> Fields:
     return merged
 
 
-def _resolve(fields: Fields) -> Fields:
-    try:
-        resolved = OmegaConf.to_container(OmegaConf.create(fields), resolve=True)
-    except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", None) or "interpolation"
-        raise InputError(Fault(str(key), f"It can't be resolved: {_one_line(error)}.")) from None
-    assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items()}
-
-
-def _resolve_text(text: str) -> str:
-    return str(_resolve({"text": text})["text"])
-
-
 def _tasks(fields: Fields) -> Fields:
     tasks = fields.get("tasks")
     return tasks if isinstance(tasks, dict) else {}
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")
+def _yaml_fault(error: yaml.YAMLError, path: str) -> Fault:
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return Fault(path, f"The file isn't valid YAML: {' '.join(str(error).split())}.")
+    place = f"{path}:{error.problem_mark.line + 1}"
+    problem = str(error.problem)
+    if problem.startswith("found duplicate key "):
+        name = problem.removeprefix("found duplicate key ")
+        return Fault(place, f"A key must stand once; found '{name}' again.", "Remove one of the two, or rename it.")
+    began = error.context_mark.line + 1 if error.context_mark else error.problem_mark.line + 1
+    context = f" {error.context} that begins in line {began}:" if error.context else ""
+    advice = "Indent with spaces." if "tab character" in problem or "'\\t'" in problem else ""
+    return Fault(place, f"The file isn't valid YAML:{context} {problem}.", advice)
+
+
+def _interpolation_fault(error: OmegaConfBaseException, where: str) -> Fault:
+    """An interpolation that is malformed or leads nowhere; OmegaConf adds lines about its own types."""
+    reason = str(error).splitlines()[0].rstrip(".")
+    reason = reason.replace("missing BRACE_CLOSE at '<EOF>'", "the closing } is missing")
+    reason = re.sub(r"^\w+ raised while resolving interpolation: ", "", reason).strip('"')
+    key = f"{where}{error.full_key}" if error.full_key else where.removesuffix(": ") or "interpolation"
+    missing = re.fullmatch(r"Environment variable '(.+)' not found", reason)
+    if missing:
+        message = f"The environment variable {missing[1]} isn't set."
+        return Fault(key, message, f"Set it, or write a default: ${{oc.env:{missing[1]},DEFAULT}}.")
+    return Fault(key, f"It can't be filled in: {reason}.", "Write ${key} or ${oc.env:NAME,default}.")

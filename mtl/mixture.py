@@ -7,18 +7,14 @@ later, in `mtl.data`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
 from mtl import components
 from mtl.faults import Fault, InputError, did_you_mean
-from mtl.samplers import TaskSize
-
-TASK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[StrictInt, Field(ge=1)]
@@ -188,23 +184,27 @@ class Mixture(_Spec):
             for name, spec in self.tasks.items()
             if name in names
         }
-        return self.model_copy(update={"tasks": tasks})
+        weights = {name: weight for name, weight in self.evaluation.weights.items() if name in names}
+        evaluation = self.evaluation.model_copy(update={"weights": weights})
+        return self.model_copy(update={"tasks": tasks, "evaluation": evaluation})
 
 
-def load_mixture(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Mixture:
+def load_mixture(
+    source: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), *, folder: Path | None = None
+) -> Mixture:
     """Reads a mixture and everything it includes.
 
     Args:
-        source: A YAML file, or its content as a mapping (paths in it are then relative to the working folder). A
-            key `only` with names of tasks leaves the others out.
+        source: A YAML file, or its content as a mapping. A key `only` with names of tasks leaves the others out.
         overrides: ``key=value`` with dotted keys, such as ``tasks.gad.rate=3``; values are read as YAML.
+        folder: Where paths in a mapping are looked for first; None takes the working folder.
 
     Raises:
         InputError: With every fault of the files at once.
     """
     from mtl.loading import read_mixture_fields
 
-    return parse_mixture(read_mixture_fields(source, overrides))
+    return parse_mixture(read_mixture_fields(source, overrides, folder=folder))
 
 
 def parse_mixture(fields: Mapping[str, Any]) -> Mixture:
@@ -213,171 +213,19 @@ def parse_mixture(fields: Mapping[str, Any]) -> Mixture:
     Raises:
         InputError: With every fault of the fields at once.
     """
-    fields = dict(fields)
-    only = fields.pop("only", None)
-    try:
-        mixture = Mixture(**fields)
-    except ValidationError as error:
-        salvaged = [fault for name, spec in readable_tasks(fields).items() for fault in _task_faults(name, spec)]
-        raise InputError([_schema_fault(e) for e in error.errors()] + salvaged) from None
-    faults = _semantic_faults(mixture)
-    if not (only is None or isinstance(only, list)):
-        faults.append(Fault("only", f"It must be a list of tasks; found {only!r}."))
+    from mtl.mixture_faults import mixture_faults
+
+    faults = mixture_faults(fields)
     if faults:
         raise InputError(faults)
-    return mixture if only is None else mixture.only(only)
-
-
-def _schema_fault(error: Mapping[str, Any]) -> Fault:
-    key = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        model = _model_at(error["loc"][:-1])
-        return Fault(
-            key, f"There is no key '{error['loc'][-1]}' here.", did_you_mean(str(error["loc"][-1]), model.model_fields)
-        )
-    if error["type"] == "missing":
-        return Fault(key, f"The key '{error['loc'][-1]}' is missing.", "Add it.")
-    hint = ""
-    if error["type"] == "string_type" and isinstance(error["input"], bool | int | float):
-        hint = "Put it in quotes: YAML reads yes, no, on, off, true and false as booleans, and digits as numbers."
-    return Fault(key, components.wording(error), hint)
-
-
-def _model_at(loc: Sequence[str | int]) -> type[BaseModel]:
-    """The model that a location of an error points into."""
-    nested: dict[str, type[BaseModel]] = {
-        "encoder": EncoderSpec,
-        "sampler": SamplerSpec,
-        "evaluation": EvaluationSpec,
-        "privacy": PrivacySpec,
-        "data": DataSpec,
-        "split": SplitSpec,
-    }
-    model: type[BaseModel] = Mixture
-    for part in loc:
-        model = nested.get(str(part), TaskSpec if model is Mixture else model)
-    return Mixture if list(loc) == ["tasks"] else model
-
-
-def readable_tasks(fields: Mapping[str, Any]) -> dict[str, TaskSpec]:
-    """The tasks, of a mixture that may have faults elsewhere, which can be read on their own."""
-    tasks = {}
-    for name, task in _mapping(fields.get("tasks")).items():
-        try:
-            tasks[str(name)] = TaskSpec(**_mapping(task))
-        except ValidationError:
-            continue
-    return tasks
-
-
-def _semantic_faults(mixture: Mixture) -> list[Fault]:
-    faults = []
-    for name, spec in mixture.tasks.items():
-        faults += _task_faults(name, spec) + _sharing_faults(mixture, name, spec)
-    return faults + _sampler_faults(mixture) + _evaluation_faults(mixture)
-
-
-def _task_faults(name: str, spec: TaskSpec) -> list[Fault]:
-    key = f"tasks.{name}"
-    faults = []
-    if not TASK_NAME.fullmatch(name):
-        faults.append(
-            Fault(key, "A task's name must be letters, digits and '_', and begin with a letter.", "Rename it.")
-        )
-    repeated = sorted({label for label in spec.labels if spec.labels.count(label) > 1})
-    if repeated:
-        faults.append(Fault(f"{key}.labels", f"Labels must differ; found {', '.join(repeated)} more than once."))
-    faults += _component_faults("head", spec.head, spec.head_options, (f"{key}.head", f"{key}.options"))
-    faults += _component_faults(
-        "reader", spec.data.reader, spec.data.reader_arguments, (f"{key}.data.reader", f"{key}.data")
-    )
-    return faults or _construction_faults(name, spec)
-
-
-_FRAMEWORK_ARGUMENTS: dict[components.Kind, frozenset[str]] = {
-    "head": frozenset({"labels", "hidden_size"}),
-    "sampler": frozenset({"sizes", "seed", "num_epochs"}),
-    "reader": frozenset(),
-}
-
-
-def _component_faults(
-    kind: components.Kind, name: str, options: Mapping[str, Any], keys: tuple[str, str]
-) -> list[Fault]:
-    """Faults of a component's name and options, which stand under the two keys."""
-    try:
-        cls = components.find(kind, name, keys[0])
-    except InputError as error:
-        return error.faults
-    return components.check_options(cls, options, keys[1], _FRAMEWORK_ARGUMENTS[kind])
-
-
-def _construction_faults(name: str, spec: TaskSpec) -> list[Fault]:
-    """What the head's own constructor refuses, such as options that exclude each other."""
-    try:
-        build_head(spec, hidden_size=8)
-    except InputError as error:
-        return error.faults
-    except ValueError as error:
-        return [Fault(f"tasks.{name}.options", str(error))]
-    return []
-
-
-def _sharing_faults(mixture: Mixture, name: str, spec: TaskSpec) -> list[Fault]:
-    key, other = f"tasks.{name}.same_rows_as", spec.same_rows_as
-    if other is None:
-        return []
-    if other not in mixture.tasks or other == name:
-        others = [task for task in mixture.tasks if task != name]
-        return [Fault(key, f"It must name another task; found '{other}'.", did_you_mean(other, others))]
-    if mixture.tasks[other].same_rows_as is not None:
-        return [Fault(key, f"'{other}' itself follows '{mixture.tasks[other].same_rows_as}'.", "Name that one.")]
-    if spec.rate is not None:
-        return [
-            Fault(f"tasks.{name}.rate", f"It has no effect: the task trains on the batches of '{other}'.", "Remove it.")
-        ]
-    return []
-
-
-def _sampler_faults(mixture: Mixture) -> list[Fault]:
-    spec = mixture.sampler
-    faults = _component_faults("sampler", spec.name, spec.options, ("sampler.name", "sampler"))
+    mixture = Mixture(**{key: value for key, value in fields.items() if key != "only"})
+    if fields.get("only") is None:
+        return mixture
+    mixture = mixture.only(fields["only"])
+    faults = mixture_faults(mixture.to_dict())  # a sampler or a selection may name a task that was left out
     if faults:
-        return faults
-    cls = components.find("sampler", spec.name, "sampler.name")
-    leaders = {name: task for name, task in mixture.tasks.items() if task.same_rows_as is None}
-    if not cls.uses_rates:
-        faults = [
-            Fault(
-                f"tasks.{name}.rate",
-                f"The sampler '{spec.name}' makes no use of rates.",
-                "Remove it, or choose temperature, annealed or weighted.",
-            )
-            for name, task in leaders.items()
-            if task.rate is not None
-        ]
-    try:
-        # Sizes are known once the data is read; the options can be refused before, whatever the sizes.
-        components.build(
-            cls, {name: TaskSize(32_000, 1_000, t.rate) for name, t in leaders.items()}, 0, 1, **spec.options
-        )
-    except InputError as error:
-        faults += error.faults
-    return list(dict.fromkeys(faults))
-
-
-def _evaluation_faults(mixture: Mixture) -> list[Fault]:
-    faults = [
-        Fault(f"evaluation.weights.{name}", f"There is no task '{name}'.", did_you_mean(name, mixture.tasks))
-        for name in mixture.evaluation.weights
-        if name not in mixture.tasks
-    ]
-    select = mixture.evaluation.select
-    task, slash, _ = select.partition("/")
-    rules = ["mean", "weighted", "worst", *(f"{name}/<metric>" for name in mixture.tasks)]
-    if select not in rules[:3] and not (slash and task in mixture.tasks):
-        faults.append(Fault("evaluation.select", f"There is no rule '{select}'.", did_you_mean(select, rules)))
-    return faults
+        raise InputError(faults)
+    return mixture
 
 
 def build_head(spec: TaskSpec, hidden_size: int) -> Any:
@@ -388,7 +236,3 @@ def build_head(spec: TaskSpec, hidden_size: int) -> Any:
     """
     cls = components.find("head", spec.head, "head")
     return components.build(cls, spec.labels, hidden_size, **spec.head_options)
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -5,6 +5,7 @@ Shapes: B examples, T tokens, H hidden size.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -74,10 +75,16 @@ class MultiTaskModule(pl.LightningModule):
         self._factors = dict(learning_rate_factors or {})
         self._weight_decay, self._warmup, self._schedule = weight_decay, warmup, schedule
         self._evaluator: Evaluator | None = None
+        self.train_losses: dict[str, float] = {}
+        """The mean training loss per task that was logged last."""
         self._losses: dict[str, Tensor] = {}
+        self._update_trains = self._was_empty = False
         # A head without a batch in a step must not move, so its gradient must stay None: DDP would fill it with
         # zeros. Heads stay outside DDP, and `on_before_optimizer_step` averages the gradients of those that trained.
-        outside = [f"heads.{name}" for name, _ in [*self.heads.named_parameters(), *self.heads.named_buffers()]]
+        outside = [f"heads.{name}" for name, _ in self.heads.named_parameters()]
+        # Buffers are constants. DDP would broadcast them with every pass, also in evaluation, where one rank may have
+        # fewer batches than another.
+        outside += [name for name, _ in self.named_buffers()]
         cast(Any, DistributedDataParallel)._set_params_and_buffers_to_ignore_for_model(self, outside)
 
     def head(self, task: str) -> Head:
@@ -85,6 +92,8 @@ class MultiTaskModule(pl.LightningModule):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The logits of each part's task."""
+        if not batch.parts:
+            return {}
         states = self.encoder(batch.input_ids, batch.mask, batch.type_ids)  # [B, T, H]
         return {
             part.task: self.heads[part.task](
@@ -99,10 +108,19 @@ class MultiTaskModule(pl.LightningModule):
         # One stream per step makes dropout a pure function of seed and step: evaluation between steps, a stop and a
         # resume change nothing.
         torch.manual_seed(derive(self._seed, "dropout", self.trainer.current_epoch, batch_idx, self.global_rank))
+        # Before the step rather than after it: checkpoints are saved in between, and a resumed run must go on with
+        # the same sums.
+        every = cast(Any, self.trainer).log_every_n_steps
+        if every and batch_idx % every == 0:
+            self._log_losses()
+        if batch_idx % self.trainer.accumulate_grad_batches == 0:
+            self._update_trains = False
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
-        if not batch.parts:
-            return None  # all tasks of this step have stopped
+        self._was_empty = not batch.parts
+        if self._was_empty:
+            return self._no_loss()
+        self._update_trains = True
         logits = self(batch)
         total = torch.zeros((), device=self.device)
         for part in batch.parts:
@@ -116,38 +134,42 @@ class MultiTaskModule(pl.LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.trainer.world_size == 1:
             return
-        for parameter in self.heads.parameters():
+        # DDP averages the encoder's gradients in the backward pass of an update's last batch, unless that is empty.
+        for parameter in (self if self._was_empty else self.heads).parameters():
             if parameter.grad is not None:
                 torch.distributed.all_reduce(parameter.grad)
                 parameter.grad /= self.trainer.world_size
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        if (batch_idx + 1) % cast(Any, self.trainer).log_every_n_steps == 0:
-            self._log_losses()
-
     def on_train_epoch_end(self) -> None:
         self._log_losses()
+
+    def _no_loss(self) -> Tensor | None:
+        """The loss of a batch whose tasks have all stopped: it hangs on no weight, so that none gets a gradient."""
+        if self.trainer.precision == "16-mixed" and not self._update_trains:
+            return None  # Lightning then leaves out the step, which fp16's scaler refuses without any gradient
+        return torch.zeros((), device=self.device, requires_grad=True)
 
     def _note_loss(self, task: str, loss: Tensor, count: Tensor) -> None:
         """Adds up on the device, so that no step waits for a number to reach the host."""
         pair = torch.stack([loss.float(), count.to(loss.device).float()])
-        self._losses[task] = self._losses[task] + pair if task in self._losses else pair
+        self._losses[task] = self._losses[task].to(pair.device) + pair if task in self._losses else pair
 
     def _log_losses(self) -> None:
         """Mean loss per task since the last time, over all ranks."""
-        names = list(self.heads)
-        pairs = torch.stack([self._losses.get(name, torch.zeros(2, device=self.device)) for name in names])
+        means = {name: loss / count for name, (loss, count) in self._summed_losses().items()}
+        self._losses = {}
+        self.train_losses |= means
+        logged = {f"train/{name}/loss": value for name, value in means.items()}
+        for logger in self.trainer.loggers if logged else ():
+            logger.log_metrics(logged, step=self.global_step)
+        self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in logged.items()})
+
+    def _summed_losses(self) -> dict[str, list[float]]:
+        """Sum and count per task since the last log, over all ranks; nothing for a task that wasn't trained."""
+        pairs = torch.stack([self._losses.get(name, torch.zeros(2)).to(self.device) for name in self.heads])
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(pairs)
-        self._losses = {}
-        means = {
-            f"train/{name}/loss": loss / count
-            for name, (loss, count) in zip(names, pairs.tolist(), strict=True)
-            if count
-        }
-        for logger in self.trainer.loggers:
-            logger.log_metrics(means, step=self.global_step)
-        self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in means.items()})
+        return {name: pair for name, pair in zip(self.heads, pairs.tolist(), strict=True) if pair[1]}
 
     def configure_optimizers(self) -> Any:
         groups = parameter_groups(
@@ -216,7 +238,10 @@ class MultiTaskModule(pl.LightningModule):
         self.log_dict(scores, rank_zero_only=False)
 
     def selection_score(self, results: Mapping[str, Result]) -> float:
-        """What selects checkpoints, higher is better; lower-is-better metrics enter with a minus."""
+        """What selects checkpoints, higher is better; lower-is-better metrics enter with a minus.
+
+        It is no number where a task it needs was not scored, since a part never stands for the whole.
+        """
         select = self._evaluation.select
         if "/" in select:
             task, metric = select.split("/", 1)
@@ -224,17 +249,29 @@ class MultiTaskModule(pl.LightningModule):
             return -value if metric in self.head(task).lower_is_better else value
         primary = {task: result.scores[self.head(task).primary_metric] for task, result in results.items()}
         if select == "worst":
-            return min(primary.values())
+            return math.nan if any(map(math.isnan, primary.values())) else min(primary.values())
         weights = {task: self._evaluation.weights.get(task, 1.0) if select == "weighted" else 1.0 for task in primary}
         return sum(weights[task] * value for task, value in primary.items()) / sum(weights.values())
 
     # --- checkpoints ----------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint[CHECKPOINT_KEY] = {"mixture": self._config, "stopped": sorted(self._data.stopped)}
+        # A relation task reads two shapes of rows; a prediction must read raw text as the training read its rows.
+        row_types = {name: type(data["train"].rows[0]).__name__ for name, data in self._data.tasks.items()}
+        checkpoint[CHECKPOINT_KEY] = {
+            "mixture": self._config,
+            "stopped": sorted(self._data.stopped),
+            "losses": self._summed_losses(),
+            "train_losses": dict(self.train_losses),
+            "row_types": row_types,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._data.stopped.update(checkpoint.get(CHECKPOINT_KEY, {}).get("stopped", []))
+        ours = checkpoint.get(CHECKPOINT_KEY, {})
+        self._data.stopped.update(ours.get("stopped", []))
+        self.train_losses = dict(ours.get("train_losses", {}))
+        if self.global_rank == 0:  # the sums are those of all ranks together
+            self._losses = {task: torch.tensor(pair) for task, pair in ours.get("losses", {}).items()}
 
     @property
     def _data(self) -> MixtureData:

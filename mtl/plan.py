@@ -43,10 +43,6 @@ class StepPlan:
         """Exact, and the same in every epoch."""
         return self.sampler.steps_per_epoch(0)
 
-    def updates_per_epoch(self, accumulate: int) -> int:
-        """Updates of the weights in an epoch; the last may take fewer slots than `accumulate`."""
-        return -(-self.slots_per_epoch() // accumulate)
-
     def batches_of(self, num_epochs: int) -> Counter[str]:
         """How many batches of each task some epochs train."""
         return Counter(self._before(num_epochs))

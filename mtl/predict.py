@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -22,16 +23,21 @@ from heads import Example, Head, Prediction, Row, SpanRow, TextRow
 from mtl.assembly import build_heads, build_module
 from mtl.batch import Batch, Share, collate
 from mtl.batching import by_length
-from mtl.compatibility import checkpoint_mixture, read_checkpoint
+from mtl.compatibility import checkpoint_mixture, located, read_checkpoint
 from mtl.data import EVALUATION_TOKENS
 from mtl.faults import Fault, InputError, did_you_mean
 from mtl.mixture import Mixture
+from mtl.module import CHECKPOINT_KEY
+from mtl.noise import quieten
 from mtl.precision import natural_precision
 from mtl.readers.jsonl import Jsonl
 from mtl.runs import RunFolder
 
 CHUNK = 64
 """Rows that are encoded together."""
+
+LISTED = 20
+"""Rows that no task can read, listed one by one; beyond, they are counted."""
 
 Waiting = dict[int, tuple[Row, dict[str, tuple[Row, int]]]]
 
@@ -44,6 +50,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--output", required=True, type=Path, help="JSON lines: id and a prediction per task")
     parser.add_argument("--task", nargs="+", action="extend", help="some tasks only")
     options, rest = parser.parse_known_args(arguments[1:])
+    quieten()
     predict(options.checkpoint, options.input, options.output, tasks=options.task, trainer=_trainer_options(rest))
 
 
@@ -57,6 +64,8 @@ def predict(
 ) -> None:
     """Writes a line per row of the input: its id and, per task, the decoded prediction with scores and offsets.
 
+    The id of a row without one is `row-` and its line. Gold that the input may hold is not looked at.
+
     Args:
         checkpoint: A checkpoint file, or a run's folder for its best.
         rows: JSON lines in the form of `heads.rows.row_to_dict`; labels are not needed.
@@ -68,49 +77,81 @@ def predict(
         InputError: The checkpoint, a task name, the input or the output is at fault.
     """
     path = _checkpoint_file(checkpoint)
-    mixture = _located(checkpoint_mixture(path), path)
+    mixture = located(checkpoint_mixture(path), path)
     names = list(tasks or mixture.tasks)
     unknown = [name for name in names if name not in mixture.tasks]
     if unknown:
         raise InputError([Fault("--task", f"There is no task '{n}'.", did_you_mean(n, mixture.tasks)) for n in unknown])
-    if not output.absolute().parent.is_dir() or not os.access(output.absolute().parent, os.W_OK):
-        raise InputError(Fault("--output", f"The folder of '{output}' can't be written."))
-    _, tokenizer = build_heads(mixture)
-    module = build_module(mixture, weights=False)
-    module.load_state_dict(read_checkpoint(path)["state_dict"])
-    asked = {name: module.head(name) for name in names}
-    options: dict[str, Any] = {"accelerator": "auto", "logger": False, "enable_checkpointing": False, **(trainer or {})}
+    if not rows.is_file():
+        raise InputError(Fault("--input", f"'{rows}' is no file."))
+    with _replaced(output) as file:
+        heads, tokenizer = build_heads(mixture)
+        content = read_checkpoint(path)
+        row_types = content[CHECKPOINT_KEY].get("row_types", {})
+        loader = PredictLoader(rows, {name: heads[name] for name in names}, tokenizer, mixture, row_types)
+        module = build_module(mixture, weights=False)
+        module.load_state_dict(content["state_dict"])
+        writer = PredictionWriter(loader, {name: module.head(name) for name in names}, file)
+        runner = _trainer(trainer or {}, writer)
+        runner.predict(module, loader, return_predictions=False)
+
+
+def _trainer(given: Mapping[str, Any], writer: Callback) -> pl.Trainer:
+    """Lightning's trainer with its own bar off: it counts batches, and ours rows."""
+    options: dict[str, Any] = {"accelerator": "auto", "logger": False, "enable_checkpointing": False, "devices": 1}
+    options |= {"enable_progress_bar": False, "enable_model_summary": False, **given}
     options.setdefault("precision", natural_precision(options["accelerator"]))
-    if options.setdefault("devices", 1) not in (1, "1"):
+    if str(options["devices"]) != "1":
         raise InputError(Fault("--trainer.devices", "Prediction runs on one device.", "Split the input to use more."))
-    handle, part = tempfile.mkstemp(dir=output.absolute().parent, suffix=".part")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            loader = PredictLoader(rows, asked, tokenizer, mixture)
-            writer = PredictionWriter(loader, asked, file)
-            runner = pl.Trainer(**options, callbacks=[writer], enable_progress_bar=False, enable_model_summary=False)
-            runner.predict(module, loader, return_predictions=False)
-        Path(part).replace(output)
+        return pl.Trainer(**{**options, "callbacks": [writer]})
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise InputError(Fault("--trainer", " ".join(str(error).split()))) from error
+
+
+@contextmanager
+def _replaced(output: Path) -> Iterator[IO[str]]:
+    """A file that takes the place of `output` when all went well, and else is gone."""
+    part = output.absolute().with_name(f".{output.name}.{os.getpid()}.part")
+    try:
+        if output.is_dir():
+            raise IsADirectoryError(0, "It is a folder")
+        with part.open("w", encoding="utf-8") as file:
+            yield file
+        part.replace(output)
+    except OSError as error:
+        raise InputError(Fault("--output", f"'{output}' can't be written: {error.strerror}.")) from error
     finally:
-        Path(part).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
 class PredictLoader:
     """Batches of raw rows, a chunk at a time; what is in flight is in `waiting` until it is written.
+
+    All rows are read once before the first is predicted, so that a bad line is told at once and not after hours.
 
     Args:
         path: JSON lines.
         heads: Of the tasks that are asked for.
         tokenizer: The encoder's.
         mixture: For lengths and batch sizes.
+        row_types: The kind of rows that a task was trained on, where its head reads several.
+
+    Raises:
+        InputError: A line is malformed, or a task can't read it.
     """
 
-    def __init__(self, path: Path, heads: Mapping[str, Head], tokenizer: Any, mixture: Mixture) -> None:
-        self._reader = Jsonl(str(path))
-        self._source = self._reader.sources()["train"]
+    def __init__(
+        self,
+        path: Path,
+        heads: Mapping[str, Head],
+        tokenizer: Any,
+        mixture: Mixture,
+        row_types: Mapping[str, str],
+    ) -> None:
+        self._path, self._row_types = path, dict(row_types)
         self._heads, self._tokenizer, self._mixture = dict(heads), tokenizer, mixture
-        with self._source.open("rb") as file:
-            self.num_rows = sum(1 for line in file if line.strip())
+        self.num_rows = self._count()
         self.waiting: Waiting = {}
         """Rows by number, each with the row and the number of examples that every task makes of it."""
 
@@ -120,29 +161,64 @@ class PredictLoader:
             yield from self._batches(chunk)
 
     def _rows(self) -> Iterator[Row]:
-        return self._reader.read("train")
+        return Jsonl("", files={"row": str(self._path.absolute())}).read("row")
+
+    def _count(self) -> int:
+        num_rows, faults = 0, []
+        for row in self._rows():
+            num_rows += 1
+            for name, head in self._heads.items():
+                problem = head.check(self._as_read_by(name, row))
+                if problem is not None:
+                    faults.append(Fault(f"{self._path} (row {row.id})", f"The task '{name}' can't read it: {problem}."))
+        if faults:
+            more = len(faults) - LISTED
+            rest = [Fault(str(self._path), f"{more} more like these.")] if more > 0 else []
+            raise InputError(faults[:LISTED] + rest)
+        return num_rows
 
     def _batches(self, chunk: Sequence[tuple[int, Row]]) -> Iterator[Batch]:
         encoded = {name: self._encode(name, head, chunk) for name, head in self._heads.items()}
-        groups: dict[str, dict[str, list[Example]]] = defaultdict(dict)
-        for name, examples in encoded.items():
-            groups[json.dumps([[e["row"], e["input_ids"]] for e in examples])][name] = examples
-        for group in groups.values():
-            first = next(iter(group.values()))
-            lengths = np.array([len(example["input_ids"]) for example in first], dtype=np.int64)
-            for indices in by_length(np.arange(len(first)), lengths, 4 * self._mixture.batch_size, EVALUATION_TOKENS):
-                taken = {name: [examples[i] for i in indices] for name, examples in group.items()}
+        for names, inputs in _grouped(encoded).items():
+            lengths = np.array([len(by_task[names[0]]["input_ids"]) for by_task in inputs], dtype=np.int64)
+            for indices in by_length(np.arange(len(inputs)), lengths, 4 * self._mixture.batch_size, EVALUATION_TOKENS):
+                taken = {name: [inputs[i][name] for i in indices] for name in names}
                 share = Share(taken, dict.fromkeys(taken, 1.0))
                 yield collate([share], self._heads, self._tokenizer.pad_token_id or 0, keep_examples=True)
 
     def _encode(self, name: str, head: Head, chunk: Sequence[tuple[int, Row]]) -> list[Example]:
-        rows = [_as_read_by(head, row) for _, row in chunk]
+        rows = [self._as_read_by(name, row) for _, row in chunk]
         examples = head.encode(rows, self._tokenizer, self._mixture.max_length_of(name), training=False)
         sizes = np.bincount([example["row"] for example in examples], minlength=len(rows))
         for (number, row), own, size in zip(chunk, rows, sizes, strict=True):
             self.waiting.setdefault(number, (row, {}))[1][name] = (own, int(size))
         numbered = [{**example, "row": chunk[example["row"]][0]} for example in examples]
         return [{**example, "part": part} for part, example in enumerate(numbered)]
+
+    def _as_read_by(self, name: str, row: Row) -> Row:
+        """The row in the shape that the task was trained on, without gold; raw text has no mentions."""
+        head = self._heads[name]
+        reads = head.row_type if isinstance(head.row_type, tuple) else (head.row_type,)
+        trained = [kind for kind in reads if kind.__name__ == self._row_types.get(name)] or reads
+        if isinstance(row, tuple(trained)):
+            return head.without_gold(row)
+        kind = SpanRow if isinstance(row, TextRow) else TextRow
+        return kind(row.id, row.document, row.text, row.text_pair, meta=row.meta)
+
+
+def _grouped(encoded: Mapping[str, Sequence[Example]]) -> dict[tuple[str, ...], list[dict[str, Example]]]:
+    """Every different input once, with each task's example of it; those that the same tasks read stand together."""
+    by_input: dict[tuple[Any, ...], dict[str, Example]] = defaultdict(dict)
+    for name, examples in encoded.items():
+        times: Counter[tuple[Any, ...]] = Counter()  # two candidate pairs of a task may read the same
+        for example in examples:
+            key = (example["row"], tuple(example["input_ids"]))
+            by_input[*key, times[key]][name] = example
+            times[key] += 1
+    groups: dict[tuple[str, ...], list[dict[str, Example]]] = defaultdict(list)
+    for by_task in by_input.values():
+        groups[tuple(by_task)].append(by_task)
+    return groups
 
 
 class PredictionWriter(Callback):
@@ -171,7 +247,10 @@ class PredictionWriter(Callback):
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._write_ready()
         self._bar.close()
-        assert self._next == self._loader.num_rows or self._loader.waiting == {}, "a row was not predicted"
+        assert self._next == self._loader.num_rows, "a row was not predicted"
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._bar.close()
 
     def _write_ready(self) -> None:
         while self._next in self._loader.waiting and self._is_complete(self._next):
@@ -192,15 +271,6 @@ class PredictionWriter(Callback):
         return self._heads[name].decode(row, [example for example, _ in pending], [output for _, output in pending])
 
 
-def _as_read_by(head: Head, row: Row) -> Row:
-    """The row in the shape that the head reads; raw text has no mentions and no label."""
-    if isinstance(row, head.row_type):
-        return row
-    if isinstance(row, TextRow):
-        return SpanRow(row.id, row.document, row.text, row.text_pair, meta=row.meta)
-    return TextRow(row.id, row.document, row.text, row.text_pair, meta=row.meta)
-
-
 def _checkpoint_file(checkpoint: str | Path) -> Path:
     path = Path(checkpoint)
     if path.is_dir():
@@ -210,29 +280,20 @@ def _checkpoint_file(checkpoint: str | Path) -> Path:
     return path
 
 
-def _located(mixture: Mixture, checkpoint: Path) -> Mixture:
-    """The mixture with the encoder's configuration and tokenizer from the run's folder, where they are."""
-    folder = checkpoint.absolute().parent.parent / "encoder"
-    if not (folder / "config.json").is_file():
-        return mixture
-    update = {"name": str(folder), "num_layers": None, "revision": None}
-    return mixture.model_copy(update={"encoder": mixture.encoder.model_copy(update=update)})
-
-
 def _trainer_options(words: Sequence[str]) -> dict[str, Any]:
     """``--trainer.NAME VALUE`` and ``--trainer.NAME=VALUE`` as arguments of the trainer."""
     import inspect
 
     import yaml
 
-    known = set(inspect.signature(pl.Trainer).parameters)
-    joined = " ".join(words).replace("=", " ").split()
+    known = [f"--trainer.{name}" for name in inspect.signature(pl.Trainer).parameters]
     options: dict[str, Any] = {}
-    for key, value in zip(joined[::2], joined[1::2], strict=False):
-        name = key.lstrip("-").removeprefix("trainer.")
-        if "trainer." not in key or name not in known:
-            raise InputError(Fault(key, f"There is no option '{key}'.", did_you_mean(name, known)))
-        options[name] = yaml.safe_load(value)
-    if len(joined) % 2:
-        raise InputError(Fault(joined[-1], "An option needs a value."))
+    waiting = list(words)
+    while waiting:
+        name, equals, value = waiting.pop(0).partition("=")
+        if name not in known:
+            raise InputError(Fault(name, "There is no such option.", did_you_mean(name, known)))
+        if not equals and not waiting:
+            raise InputError(Fault(name, "An option needs a value."))
+        options[name.removeprefix("--trainer.")] = yaml.safe_load(value if equals else waiting.pop(0))
     return options

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from heads import Example, Head, Row
-from mtl.components import source_hash
+from heads import Example, Head, Row, SpanRow, TextRow
+from mtl.components import code_hash, source_hash
 from mtl.encoder import tokenizer_fingerprint
 from mtl.faults import Fault, InputError
 from mtl.reading import LISTED, RowSummary, read_rows
@@ -123,6 +123,49 @@ def document_ranks(split: SplitData, world: int) -> npt.NDArray[np.int64]:
     return np.array(ranks, dtype=np.int64)
 
 
+def split_faults(
+    key: str, rows: Mapping[str, tuple[RowTable, RowSummary]], splits: Sequence[str] = ("train", "dev", "test")
+) -> list[Fault]:
+    """Splits that a task's data lacks, and splits without a row."""
+    there = ", ".join(rows) or "none"
+    faults = [
+        Fault(
+            key,
+            f"Training needs the splits train and dev; there is no '{split}', found {there}.",
+            "Name its file under `files`, or cut it from another with `split`.",
+        )
+        for split in ("train", "dev")
+        if split in splits and split not in rows
+    ]
+    for split, (table, summary) in rows.items():
+        if split in splits and not table:
+            reasons = {"refused": summary.num_refused, "dropped because their groups cross splits": summary.crossed}
+            lost = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
+            message = f"Every split must have a row; '{split}' has none{f' ({lost})' if lost else ''}."
+            faults.append(Fault(key, message, "Check its file."))
+    return faults
+
+
+def row_type_fault(key: str, head: Head, row: Row) -> Fault | None:
+    """What is wrong where the reader gives other rows than the head reads."""
+    if isinstance(row, head.row_type):
+        return None
+    wanted = head.row_type if isinstance(head.row_type, tuple) else (head.row_type,)
+    message = f"This head reads {' or '.join(_ROWS[kind] for kind in wanted)}; the reader gives {_ROWS[type(row)]}."
+    return Fault(f"{key}.head", message, "Choose another head or reader; in jsonl the key `entities` makes mentions.")
+
+
+_ROWS: dict[type[Row], str] = {TextRow: "texts with a label", SpanRow: "texts with mentions"}
+
+
+def row_faults(key: str, problems: Sequence[tuple[str, str]]) -> list[Fault]:
+    """Rows, by id, that break a rule of a head: the first ones, and how many more there are."""
+    advice = "Mend the row, or set data.refuse_bad_rows: true."
+    listed = [Fault(f"{key} (row {row})", f"{problem}.", advice) for row, problem in problems[:LISTED]]
+    more = len(problems) - LISTED
+    return [*listed, Fault(key, f"{more} more rows break a rule like these.")] if more > 0 else listed
+
+
 @dataclass(frozen=True)
 class _TaskPreparation:
     name: str
@@ -137,20 +180,7 @@ class _TaskPreparation:
     def run(self, splits: Sequence[str]) -> TaskData:
         key = f"tasks.{self.name}.data"
         rows = read_rows(self.spec.data, key, self.store)
-        faults = [
-            Fault(
-                key,
-                f"There is no split '{split}'; training needs train and dev.",
-                "Name its file, or cut it with `split`.",
-            )
-            for split in ("train", "dev")
-            if split in splits and split not in rows
-        ]
-        faults += [
-            Fault(key, f"The split '{split}' is empty.")
-            for split, (table, _) in rows.items()
-            if split in splits and not table
-        ]
+        faults = split_faults(key, rows, splits)
         data: TaskData = {}
         for split, (table, summary) in rows.items():
             if split not in splits or not table:
@@ -161,8 +191,12 @@ class _TaskPreparation:
                 faults += error.faults
                 continue
             data[split] = SplitData(table, summary, examples, example_summary)
-            if split == "train" and not data[split].targets.any():
-                faults.append(Fault(key, "The split 'train' has no labelled row for this task."))
+            if not _can_be_used(split, data[split]):
+                message = (
+                    f"Every split must have a row with a label for this task; '{split}' has none"
+                    f" (read {len(table)}, refused {example_summary.num_refused})."
+                )
+                faults.append(Fault(key, message, "Check the labels, or leave out the split if it isn't needed."))
         if faults:
             raise InputError(faults)
         return data
@@ -171,6 +205,7 @@ class _TaskPreparation:
         training = split == "train" and not self.shared
         identity = [
             source_hash(type(self.head)),
+            code_hash("mtl.preparation"),
             self.spec.labels,
             self.spec.head_options,
             self.spec.data.options.get("refuse_bad_rows", False),
@@ -209,10 +244,10 @@ class _ExampleBuild:
 
     def _is_usable(self, row: Row) -> bool:
         head = self._task.head
-        if not isinstance(row, head.row_type):
-            problem: str | None = f"this head reads {_names(head.row_type)}; found {type(row).__name__}"
-        else:
-            problem = head.check(row)
+        fault = row_type_fault(f"tasks.{self._task.name}", head, row)
+        if fault is not None:
+            raise InputError(fault)  # one is enough: it would be the same for every row
+        problem = head.check(row)
         if problem is not None:
             self._problems.append((row.id, problem))
             return False
@@ -231,7 +266,11 @@ class _ExampleBuild:
         task = self._task
         rows = [row for _, row in numbered]
         parts: Counter[int] = Counter()  # examples so far of each row
-        for example in task.head.encode(rows, task.tokenizer, task.max_length, training=self._training):
+        try:
+            examples = task.head.encode(rows, task.tokenizer, task.max_length, training=self._training)
+        except ValueError as error:
+            raise InputError(Fault(f"tasks.{task.name}", f"{str(error).rstrip('.')}.")) from error
+        for example in examples:
             row = example["row"]
             self._truncated += bool(example["truncated"])
             yield {**example, "row": numbered[row][0], "part": parts[row]}
@@ -239,10 +278,7 @@ class _ExampleBuild:
         self._bare_rows += [index for place, (index, _) in enumerate(numbered) if not parts[place]]
 
     def _faults(self) -> list[Fault]:
-        key = f"tasks.{self._task.name}.{self._split}"
-        listed = [Fault(f"{key} (row {row})", f"{problem}.") for row, problem in self._problems[:LISTED]]
-        more = len(self._problems) - LISTED
-        return listed + ([Fault(key, f"{more} more rows break a rule of the head.")] if more > 0 else [])
+        return row_faults(f"tasks.{self._task.name}.{self._split}", self._problems)
 
     def _summary(self) -> dict[str, Any]:
         listed = [f"row {row}: {problem}" for row, problem in self._problems[:LISTED]]
@@ -266,7 +302,11 @@ def _sharing_faults(mixture: Mixture, data: Mapping[str, TaskData]) -> list[Faul
         if leader is None or leader not in data or name not in data:
             continue
         faults += [
-            Fault(f"tasks.{name}.same_rows_as", f"The texts of '{split}' differ from those of '{leader}'.")
+            Fault(
+                f"tasks.{name}.same_rows_as",
+                f"Both tasks must read the very same texts; those of '{split}' differ from those of '{leader}'.",
+                "Give both the same data, or remove same_rows_as.",
+            )
             for split in ("train", "dev", "test")
             if not _same_inputs(data[name].get(split), data[leader].get(split))
         ]
@@ -282,5 +322,6 @@ def _same_inputs(one: SplitData | None, other: SplitData | None) -> bool:
     return all(a["row"] == b["row"] and a["input_ids"] == b["input_ids"] for a, b in pairs)
 
 
-def _names(types: Any) -> str:
-    return " or ".join(t.__name__ for t in (types if isinstance(types, tuple) else (types,)))
+def _can_be_used(split: str, data: SplitData) -> bool:
+    """Whether there is anything to learn from, or to score; gold without a candidate still counts as missed."""
+    return bool(data.targets.any()) or (split != "train" and bool(data.example_summary.bare_rows))

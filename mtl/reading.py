@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heads import Row, row_to_dict
 from mtl import components
-from mtl.components import source_hash
-from mtl.faults import Fault, InputError
+from mtl.components import code_hash, source_hash
+from mtl.faults import Fault, InputError, did_you_mean
+from mtl.readers import SPLITS
 from mtl.splits import SplitRule, assign
 from mtl.store import RowTable, Store, content_key
 
@@ -36,6 +38,7 @@ class RowSummary:
         crossed: Rows dropped because their groups fell into different splits.
         left_out: What the reader left out on purpose (empty sentences, kinds of annotation), by reason.
         fingerprint: A hash of the rows' whole content.
+        content: The same without the split's name in default ids: two splits that read one file alike share it.
     """
 
     rows: int
@@ -45,6 +48,7 @@ class RowSummary:
     crossed: int
     left_out: dict[str, int]
     fingerprint: str
+    content: str
 
 
 def read_rows(spec: DataSpec, key: str, store: Store) -> dict[str, tuple[RowTable, RowSummary]]:
@@ -63,10 +67,20 @@ def read_rows(spec: DataSpec, key: str, store: Store) -> dict[str, tuple[RowTabl
         reader = components.build(reader_class, **spec.reader_arguments)
         sources = reader.sources()
     except InputError as error:
-        raise _under(key, error) from None
+        raise InputError(_under(key, spec, error.faults)) from None
     except ValueError as error:
         raise InputError(Fault(key, str(error))) from None
-    identity = [source_hash(reader_class), spec.model_dump(mode="json"), _file_states(reader, sources)]
+    unknown = [split for split in sources if split not in SPLITS]
+    if unknown:
+        raise InputError(
+            [Fault(f"{key}.files.{s}", f"There is no split '{s}'.", did_you_mean(s, SPLITS)) for s in unknown]
+        )
+    identity = [
+        source_hash(reader_class),
+        code_hash("heads.rows", "mtl.splits", "mtl.seeding", "mtl.reading"),
+        spec.model_dump(mode="json"),
+        _file_states(reader, sources),
+    ]
     found: dict[str, tuple[RowTable, RowSummary]] = {}
     faults: list[Fault] = []
     for split, source in _planned_splits(spec, sources, key).items():
@@ -74,9 +88,10 @@ def read_rows(spec: DataSpec, key: str, store: Store) -> dict[str, tuple[RowTabl
         try:
             table, summary = store.table(content_key("rows", split, identity), build.start)
         except InputError as error:
-            faults += error.faults
+            faults += _few(f"{key} ({split})", _under(key, spec, error.faults))
             continue
         found[split] = RowTable(table), RowSummary(**summary)
+    faults += _shared_source_faults(key, sources, found)
     if faults:
         raise InputError(list(dict.fromkeys(faults)))  # splits cut from one source meet the same faults
     return found
@@ -90,23 +105,23 @@ class _RowBuild:
         self._crossed = 0
         self._documents: set[str] = set()
         self._rows = 0
-        self._hash = hashlib.sha256()
+        self._hash, self._content = hashlib.sha256(), hashlib.sha256()
 
     def start(self) -> tuple[Iterator[dict[str, str]], Any]:
         return self._records(), self._summary
 
     def _records(self) -> Iterator[dict[str, str]]:
         for row in self._kept():
-            text = json.dumps(row_to_dict(row), ensure_ascii=False)
+            fields = row_to_dict(row)
+            text = json.dumps(fields, ensure_ascii=False)
             self._rows += 1
             self._documents.add(row.document)
             self._hash.update(text.encode() + b"\n")
+            bare = {name: fields[name].removeprefix(f"{self._split}-") for name in ("id", "document")}
+            self._content.update(json.dumps(fields | bare).encode() + b"\n")
             yield {"id": row.id, "document": row.document, "json": text}
 
     def _kept(self) -> Iterator[Row]:
-        if self._source == self._split and self._spec.split is None:
-            yield from self._reader.read(self._split)
-            return
         rule = SplitRule(**self._spec.split.model_dump()) if self._spec.split else None
         if rule is None or self._split not in rule.fractions:
             yield from self._reader.read(self._split)
@@ -131,6 +146,7 @@ class _RowBuild:
                 crossed=self._crossed,
                 left_out=dict(self._reader.skipped),
                 fingerprint=self._hash.hexdigest(),
+                content=self._content.hexdigest(),
             )
         )
 
@@ -145,19 +161,62 @@ def _planned_splits(spec: DataSpec, sources: Mapping[str, Path], key: str) -> di
     planned.pop(spec.split.source)
     twice = [split for split in spec.split.fractions if split in planned]
     if twice:
-        raise InputError(
-            [Fault(f"{key}.split.fractions.{split}", "The split has a file of its own.") for split in twice]
-        )
-    return planned | dict.fromkeys(spec.split.fractions, spec.split.source)
+        message = f"The data has this split already; it can't be cut from '{spec.split.source}' too."
+        advice = "Leave it out of `fractions`, or name the files to read under `files`."
+        raise InputError([Fault(f"{key}.split.fractions.{split}", message, advice) for split in twice])
+    planned |= dict.fromkeys(spec.split.fractions, spec.split.source)
+    return {split: planned[split] for split in SPLITS if split in planned}
 
 
 def _file_states(reader: Reader, sources: Mapping[str, Path]) -> list[tuple[str, int, int]]:
-    """Size and time of every file that reading may touch: the sources and what lies beside them."""
-    folders = {path.parent if path.is_file() else path for path in sources.values()}
-    folders |= {reader.path} if reader.path != Path() and reader.path.is_dir() else set()
-    files = sorted({file for folder in folders if folder.is_dir() for file in folder.rglob("*") if file.is_file()})
-    return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    """Size and time of every file that reading touches.
+
+    These are the sources, what lies in those that are folders, and files that the reader keeps as paths. Where no
+    source is on disk under its own name, all that lies in the reader's folder counts.
+    """
+    places = {*sources.values(), *(value for value in vars(reader).values() if isinstance(value, Path))}
+    folders = {path for path in sources.values() if path.is_dir()}
+    if not any(path.exists() for path in sources.values()) and reader.path.is_dir():
+        folders.add(reader.path)
+    files = {path for path in places if path.is_file()}
+    files |= {file for folder in folders for file in folder.rglob("*") if file.is_file()}
+    return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(files)]
 
 
-def _under(key: str, error: InputError) -> InputError:
-    return InputError([Fault(f"{key}.{fault.key}", fault.message, fault.suggestion) for fault in error.faults])
+def _shared_source_faults(
+    key: str, sources: Mapping[str, Path], found: Mapping[str, tuple[RowTable, RowSummary]]
+) -> list[Fault]:
+    """Splits that read the same rows of the same file: dev must never train, and test never select."""
+    faults = []
+    first: dict[tuple[Path, str], str] = {}
+    for split, (_, summary) in found.items():
+        if split in sources and summary.rows:
+            other = first.setdefault((sources[split].resolve(), summary.content), split)
+            if other != split:
+                message = f"The splits must not share rows; '{other}' and '{split}' both read all of {sources[split]}."
+                faults.append(Fault(key, message, "Name a file for each, or cut one of them with `split`."))
+    return faults
+
+
+def _few(key: str, faults: list[Fault]) -> list[Fault]:
+    """The first faults, and how many more there are."""
+    more = len(faults) - LISTED
+    return [*faults[:LISTED], Fault(key, f"{more} more faults like these.")] if more > 0 else faults
+
+
+def _under(key: str, spec: DataSpec, faults: Sequence[Fault]) -> list[Fault]:
+    """Faults of the reader's options under the task's key; those of a file and line stay as they are."""
+    options = {"path", "files", "split", *inspect.signature(components.find("reader", spec.reader, key)).parameters}
+    placed = []
+    for fault in faults:
+        name, _, below = fault.key.partition(".")
+        if name not in options:
+            placed.append(fault)
+            continue
+        advice = fault.suggestion
+        if name == "path" and isinstance(spec.path, str) and not Path(spec.path).is_absolute():
+            advice += " A relative path is looked for beside the file that names it, then in the working folder."
+        if name == "files" and not isinstance(spec.path, str):
+            name = "path"  # a path per split is what the reader calls `files`
+        placed.append(Fault(".".join(filter(None, (key, name, below))), fault.message, advice.strip()))
+    return placed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -38,7 +40,10 @@ class RunRecorder(Callback):
         self, folder: RunFolder, tracker: MLflowTracker | None, config: Mapping[str, Any], *, baselines: bool = True
     ) -> None:
         self._folder, self._tracker, self._config, self._baselines = folder, tracker, dict(config), baselines
-        self._best = float("-inf")
+        self._best: float | None = None
+        self._selected: dict[str, Result] = {}
+        self._lines: list[report.Result] = []
+        self._title = ""
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -52,7 +57,17 @@ class RunRecorder(Callback):
             self._track_inputs(self._tracker, trainer, data)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        if self._tracker is None or trainer.global_step % cast(Any, trainer).log_every_n_steps:
+        every = cast(Any, trainer).log_every_n_steps
+        if every and trainer.global_step % every == 0:
+            self._log_rates(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        every = cast(Any, trainer).log_every_n_steps
+        if not every or trainer.global_step % every:
+            self._log_rates(trainer)
+
+    def _log_rates(self, trainer: pl.Trainer) -> None:
+        if self._tracker is None:
             return
         groups = trainer.optimizers[0].param_groups
         rates = {f"learning_rate/{group['name']}": group["lr"] for group in groups if "/" not in group["name"]}
@@ -61,10 +76,15 @@ class RunRecorder(Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
+        results = cast("MultiTaskModule", pl_module).results["dev"]
         score = float(trainer.callback_metrics[SELECTION])
-        if trainer.state.fn != "fit" or score > self._best:
-            self._best = score
-            self._write("dev", cast("MultiTaskModule", pl_module).results["dev"])
+        score = float("-inf") if math.isnan(score) else score  # as Lightning's checkpoint takes it
+        if trainer.state.fn != "fit":
+            self._write("dev", results)
+            self._finish(trainer, "dev", results)
+        elif self._best is None or score > self._best:
+            self._best, self._selected = score, dict(results)
+            self._write("dev", results)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
@@ -75,16 +95,19 @@ class RunRecorder(Callback):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        self._point(trainer)
-        losses = {
-            name.split("/")[1]: {"loss": float(value)}
-            for name, value in trainer.callback_metrics.items()
-            if name.startswith("train/")
-        }
-        self._folder.write_metrics("train", losses)
-        results = cast("MultiTaskModule", pl_module).results.get("dev")
-        if results is not None:
-            self._finish(trainer, "dev", results)
+        losses = cast("MultiTaskModule", pl_module).train_losses
+        self._folder.write_metrics("train", {task: {"loss": loss} for task, loss in losses.items()})
+        self._finish(trainer, "dev", self._selected)
+
+    def show(self) -> None:
+        """Prints the table of the run; nothing where this process recorded nothing."""
+        if not self._lines:
+            return
+        console = Console()
+        console.print(report.table(self._lines, title=self._title))
+        console.print(f"Run folder: {self._folder.path}", soft_wrap=True, highlight=False)
+        if self._tracker is not None:
+            console.print(f"See it in MLflow: {self._tracker.ui_hint()}", soft_wrap=True, highlight=False)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self._best}
@@ -98,45 +121,48 @@ class RunRecorder(Callback):
         for task, result in results.items():
             write_counts(self._folder.path / "counts" / split / f"{task}.npz", result)
 
-    def _point(self, trainer: pl.Trainer) -> None:
-        for callback in trainer.checkpoint_callbacks:
-            path = getattr(callback, "best_model_path", "")
-            if path:
-                score = getattr(callback, "best_model_score", None)
-                name = Path(path).stem.replace("best-", "best:", 1)
-                self._folder.point(name, Path(path), None if score is None else float(score))
-
     def _finish(self, trainer: pl.Trainer, split: str, results: Mapping[str, Result]) -> None:
         data = _data(trainer)
-        baselines = trivial_baselines(data.heads, data.tasks, split) if self._baselines else {}
+        baselines = self._trivial(data, split) if self._baselines else {}
         primary = {task: head.primary_metric for task, head in data.heads.items()}
         strongest = {task: report.strongest_baseline(found, primary[task]) for task, found in baselines.items()}
         best = {task: baselines[task][found.name] for task, found in strongest.items() if found is not None}
-        self._folder.write_metrics("baseline", best)
-        self._folder.write_json("baselines.json", {split: baselines})
+        if split == "test" or "test" not in self._folder.metrics:
+            self._folder.write_metrics("baseline", best)
+        file = self._folder.path / "baselines.json"
+        before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        self._folder.write_json(file.name, {**before, split: baselines})
+        if trainer.state.fn != "fit":
+            self._note_checkpoint(trainer, split)
         if self._tracker is not None:
             self._track_results(self._tracker, split, results, baselines)
         metrics = self._folder.metrics
-        lines = [
+        self._title = f"{data.mixture.name}, baselines on {split}"
+        self._lines = [
             report.Result(
                 task,
                 metric,
                 metrics.get("dev", {}).get(task, {}).get(metric),
-                metrics.get("test", {}).get(task, {}).get(metric),
+                metrics.get("test", {}).get(task, {}).get(metric) if split == "test" else None,
                 strongest.get(task),
             )
             for task, metric in primary.items()
         ]
-        console = Console()
-        console.print(report.table(lines, title=f"{data.mixture.name}, baselines on {split}"))
-        console.print(f"Run folder: {self._folder.path}", soft_wrap=True, highlight=False)
-        if self._tracker is not None:
-            console.print(f"See it in MLflow: {self._tracker.ui_hint()}", soft_wrap=True, highlight=False)
+
+    def _trivial(self, data: MixtureData, split: str) -> dict[str, dict[str, dict[str, float]]]:
+        """Baselines on the split; on dev for a task that lacks it."""
+        lacking = {task: splits for task, splits in data.tasks.items() if split not in splits}
+        return trivial_baselines(data.heads, data.tasks, split) | trivial_baselines(data.heads, lacking, "dev")
+
+    def _note_checkpoint(self, trainer: pl.Trainer, split: str) -> None:
+        """Which checkpoint the scores of a split are from: not always the best."""
+        checkpoint = Path(str(trainer.ckpt_path)).name
+        self._folder.update_info(evaluated={**self._folder.info.get("evaluated", {}), split: checkpoint})
 
     def _track_inputs(self, tracker: MLflowTracker, trainer: pl.Trainer, data: MixtureData) -> None:
         tracker.log_hyperparams(self._config)
-        tracker.log_dict(data.mixture.to_dict(), "mixture.yaml")
-        tracker.log_dict(self._config, "config.yaml")
+        tracker.log_text(_yaml(data.mixture.to_dict()), "mixture.yaml")
+        tracker.log_text(_yaml(self._config), "config.yaml")
         tracker.log_versions(str(trainer.strategy.root_device))
         rates = data.plan.sampler.rates()
         for task, splits in data.tasks.items():

@@ -59,7 +59,7 @@ class RunFolder:
         """
         if not is_rank_zero() or ("RANK" in os.environ and FOLDER_VARIABLE in os.environ):
             return cls._told_by_parent(root, mixture_name, seed)
-        family = Path(root).absolute() / _folder_name(mixture_name)
+        family = Path(root).absolute() / folder_name(mixture_name)
         path = _make_new(family, f"{datetime.now():%Y%m%d-%H%M%S}-s{seed}")
         os.environ[FOLDER_VARIABLE] = str(path)
         return cls(path)._begin(mixture_name, seed)
@@ -71,7 +71,7 @@ class RunFolder:
         Raises:
             InputError: The mixture has no run under `root`.
         """
-        family = Path(root).absolute() / _folder_name(mixture_name)
+        family = Path(root).absolute() / folder_name(mixture_name)
         runs = sorted(file.parent for file in family.glob("*/run.json"))
         if not runs:
             raise InputError(Fault(str(family), "It holds no run.", "Train the mixture first, or name a checkpoint."))
@@ -81,7 +81,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path | str) -> RunFolder:
-        """The run that a folder is, or that a checkpoint lies in.
+        """The run that a folder is, or that a checkpoint lies in; the newest of a mixture's folder.
 
         Raises:
             InputError: There is nothing there, or it belongs to no run.
@@ -92,6 +92,8 @@ class RunFolder:
         for folder in (start, *start.parents):
             if (folder / "run.json").is_file():
                 return cls(folder)
+        if (start / "latest").is_file():
+            return cls.latest(start.parent, start.name)
         raise InputError(
             Fault(str(path), "It is no run's folder and lies in none: there is no run.json.", "Give a run's folder.")
         )
@@ -275,7 +277,12 @@ def _not_writable(path: Path, error: OSError) -> InputError:
     )
 
 
-def _folder_name(mixture_name: str) -> str:
+def folder_name(mixture_name: str) -> str:
+    """The name of the folder of a mixture's runs.
+
+    Raises:
+        InputError: The mixture's name can't be one.
+    """
     if mixture_name.startswith(".") or {"/", "\\", "\0"} & set(mixture_name) or not mixture_name.strip():
         raise InputError(
             Fault("name", f"It must be usable as the name of a folder; found {mixture_name!r}.", "Leave out / and \\.")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -65,8 +67,8 @@ class RowTable(Sequence[Row]):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return [_row(record) for record in self._table.take(range(*index.indices(len(self))))]
-        return _row(self._table.take([index])[0])
+            return [_row(record) for record in self._table.take(range(len(self))[index])]
+        return _row(self._table.take([range(len(self))[index]])[0])
 
     def __iter__(self) -> Iterator[Row]:
         return map(_row, self._table)
@@ -161,6 +163,7 @@ def _write_arrow(path: Path, records: Iterator[Mapping[str, Any]]) -> None:
     schema = _schema(chunk)
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
         while chunk:
+            assert all(record.keys() <= set(schema.names) for record in chunk), "a field came after the first chunk"
             writer.write_batch(pa.RecordBatch.from_pylist(chunk, schema=schema))
             chunk = list(islice(records, CHUNK))
 
@@ -187,9 +190,15 @@ def _writable(folder: Path) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except OSError as error:
-        fallback = Path(tempfile.mkdtemp(prefix="biomtl-"))
-        warnings.warn(
-            f"The cache folder {folder} can't be written ({error.strerror}); this run uses a temporary one.",
-            stacklevel=3,
-        )
-        return fallback
+        return _temporary(folder, error.strerror or type(error).__name__)
+
+
+@cache
+def _temporary(folder: Path, reason: str) -> Path:
+    """A folder in place of one that can't be written: one for the whole process, removed when it ends."""
+    warnings.warn(
+        f"The cache folder {folder} can't be written ({reason}); this run uses a temporary one.", stacklevel=4
+    )
+    made = tempfile.TemporaryDirectory(prefix="biomtl-", ignore_cleanup_errors=True)
+    atexit.register(made.cleanup)
+    return Path(made.name)

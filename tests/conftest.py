@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+import yaml
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -135,7 +138,7 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Ca
             if family == "distilbert":
                 sizes |= {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}
             if family == "electra":
-                sizes |= {"embedding_size": 16}
+                sizes |= {"embedding_size": 8}
             if family == "modernbert":
                 sizes |= {"cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3}
             with torch.random.fork_rng():
@@ -146,3 +149,120 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Ca
         return made[family]
 
     return make
+
+
+class Trained(NamedTuple):
+    """What a training in this process leaves."""
+
+    trainer: Any
+    module: Any
+    data: Any
+
+    @property
+    def weights(self) -> dict[str, Any]:
+        return {name: value.detach().clone() for name, value in self.module.state_dict().items()}
+
+
+@pytest.fixture
+def toy_mixture(
+    tmp_path: Path, tiny_encoder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Path]:
+    """Writes a mixture of four small invented tasks into `tmp_path` and gives its file.
+
+    `cause` classifies texts, `drugs` tags them, `risk` scores them; `bleed` reads the rows of `cause` and lacks some
+    labels. The labels follow from the words.
+    """
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+    def write(family: str = "bert", **fields: Any) -> Path:
+        sizes = {"train": (26, 15, 9), "dev": (9, 7, 5), "test": (8, 6, 4)}
+        for split, counts in sizes.items():
+            for (task, make), size in zip(_TOY_ROWS.items(), counts, strict=True):
+                rng = random.Random(f"{task} {split}")
+                rows = [{"id": f"{split}-{n}", **make(_sentence(rng), rng, n)} for n in range(size)]
+                _write_lines(tmp_path / task / f"{split}.jsonl", rows)
+                if task == "cause":
+                    _write_lines(tmp_path / "bleed" / f"{split}.jsonl", [_bleed(row, n) for n, row in enumerate(rows)])
+        tasks: dict[str, Any] = {
+            "cause": {"head": "classification", "labels": ["no", "yes"]},
+            "drugs": {"head": "token_classification", "labels": ["Chemical"]},
+            "risk": {"head": "regression", "options": {"range": [0, 4]}},
+            "bleed": {"head": "classification", "labels": ["no", "yes"], "same_rows_as": "cause"},
+        }
+        for name, task in tasks.items():
+            task["data"] = {"reader": "jsonl", "path": str(tmp_path / name)}
+        encoder = {"name": str(tiny_encoder(family)), "max_length": 48}
+        mixture = {"name": "toy", "encoder": encoder, "batch_size": 4, "seed": 1, "tasks": tasks, **fields}
+        path = tmp_path / "toy.yaml"
+        path.write_text(yaml.safe_dump(mixture, sort_keys=False), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Callable[..., Trained]:
+    """Trains a mixture in this process, in fp32 on the CPU, with nothing written unless asked."""
+
+    def run(
+        mixture: Any,
+        *,
+        model: Mapping[str, Any] | None = None,
+        ckpt_path: Path | None = None,
+        before: Callable[[Any, Any], None] = lambda module, data: None,
+        **trainer: Any,
+    ) -> Trained:
+        import pytorch_lightning as pl
+
+        from mtl.assembly import build_data, build_module
+
+        module = build_module(mixture, **{"learning_rate": 1e-3, **(model or {})})
+        data = build_data(mixture)
+        before(module, data)
+        quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+        fixed = {"accelerator": "cpu", "precision": "32-true", "num_sanity_val_steps": 0, "log_every_n_steps": 1}
+        root = {"default_root_dir": tmp_path, "max_epochs": 1}
+        runner = pl.Trainer(**{**quiet, **fixed, **root, **trainer})
+        runner.fit(module, datamodule=data, ckpt_path=None if ckpt_path is None else str(ckpt_path))
+        return Trained(runner, module, data)
+
+    return run
+
+
+def _sentence(rng: random.Random) -> list[str]:
+    return rng.choices(_WORDS[:34], k=rng.randint(3, 14))
+
+
+def _classified(words: list[str], rng: random.Random, number: int) -> dict[str, Any]:
+    words = [*words, rng.choice(["cancer", "fever"])]
+    return {"text": " ".join(words), "label": "yes" if "cancer" in words else "no"}
+
+
+def _tagged(words: list[str], rng: random.Random, number: int) -> dict[str, Any]:
+    words = [*words, "aspirin"]
+    starts = [len(" ".join(words[:n])) + bool(n) for n in range(len(words))]
+    drugs = [(start, word) for start, word in zip(starts, words, strict=True) if word in _WORDS[15:18]]
+    entities = [
+        {"id": f"T{n}", "type": "Chemical", "spans": [[start, start + len(word)]]}
+        for n, (start, word) in enumerate(drugs)
+    ]
+    return {"text": " ".join(words), "document": f"d{number // 2}", "entities": entities}
+
+
+def _scored(words: list[str], rng: random.Random, number: int) -> dict[str, Any]:
+    value = rng.randint(0, 4)
+    return {"text": " ".join([*words, *["risk"] * value]), "label": float(value)}
+
+
+def _bleed(row: Mapping[str, Any], number: int) -> dict[str, Any]:
+    label = None if number % 3 == 1 else "yes" if "bleeding" in row["text"] else "no"
+    return {**row, "label": label}
+
+
+_TOY_ROWS: dict[str, Callable[..., dict[str, Any]]] = {"cause": _classified, "drugs": _tagged, "risk": _scored}
+
+
+def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -65,6 +65,11 @@ def test_a_run_opens_by_its_folder_and_by_a_checkpoint_inside(tmp_path: Path) ->
     assert RunFolder.open(str(checkpoint(folder, "a.ckpt"))).path == folder.path
 
 
+def test_a_mixtures_folder_opens_as_its_newest_run(tmp_path: Path) -> None:
+    older, newer = (RunFolder.create(tmp_path, "demo", seed) for seed in (1, 2))
+    assert RunFolder.open(tmp_path / "demo").path == newer.path != older.path
+
+
 def test_what_belongs_to_no_run_does_not_open(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no run\.json"):
         RunFolder.open(tmp_path)

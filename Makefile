@@ -1,0 +1,40 @@
+# Two commands are enough on a fresh clone: `make demo` and `make test`.
+
+PYTHON ?= python3
+WORKERS ?= 2
+
+BIN := .venv/bin
+# The environment is complete when this file is there; it is made again when what it holds is changed.
+INSTALLED := .venv/installed
+
+.PHONY: help install demo test lint bench
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "PYTHON=python3.12 chooses the interpreter of .venv (3.11 or newer), WORKERS=4 the processes of the tests."
+
+install: $(INSTALLED) ## make .venv and install everything into it, once
+
+demo: $(INSTALLED) ## train and test five small tasks on the invented corpus (at most 3 minutes on 2 cores)
+	$(BIN)/mtl fit --config experiments/demo.yaml
+	$(BIN)/mtl test --config experiments/demo.yaml --ckpt_path best
+	@echo "Open the runs in a browser: $(BIN)/mlflow ui"
+
+test: $(INSTALLED) ## run all tests and doctests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+lint: $(INSTALLED) ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(INSTALLED) ## compare training with plain transformers.Trainer (experiments/bench; takes long)
+	$(BIN)/python experiments/bench/parity.py
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make install PYTHON=python3.11"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[demo,dev]"
+	@touch $@

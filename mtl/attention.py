@@ -1,0 +1,52 @@
+"""Attention for training on a CPU: plain matrix products in the precision of the queries, dropout by bytes.
+
+PyTorch's fused attention has no CPU kernel with dropout, and falls back to a slower form of what stands here.
+
+Shapes: B examples, A attention heads, T tokens, D units of a head.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mtl.dropout import byte_dropout
+
+NAME = "biomtl_cpu"
+
+
+def register() -> str:
+    """Makes this attention known to transformers and gives its name there."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import eager_mask
+
+    AttentionInterface.register(NAME, attention)
+    AttentionMaskInterface.register(NAME, eager_mask)
+    return NAME
+
+
+def attention(  # noqa: PLR0917  # the order is transformers'
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attends from query [B, A, T, D] to key and value of the same shape; gives [B, T, A, D].
+
+    `attention_mask` [B, 1, T, T] is added to the scores. The arguments are those of transformers' own functions.
+    """
+    scores = torch.matmul(query * (query.size(-1) ** -0.5 if scaling is None else scaling), key.transpose(2, 3))
+    if attention_mask is not None:
+        scores = scores + attention_mask.to(scores.dtype)
+    # Autocast would turn the probabilities to fp32, and the product below would turn them back.
+    with torch.autocast("cpu", enabled=False):
+        shares = torch.softmax(scores, dim=-1)
+    if dropout and module.training:
+        shares = byte_dropout(shares, dropout)
+    return torch.matmul(shares, value).transpose(1, 2).contiguous(), None

@@ -1,0 +1,27 @@
+"""What other libraries say about themselves and the user can't act on."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any, cast
+
+_UNASKED = ("GPU available", "TPU available", "HPU available", "💡 Tip", "`Trainer.fit` stopped", "Restoring states")
+
+
+def quieten() -> None:
+    """Leaves messages about the user's own run, and drops adverts, inventories and notes to developers."""
+    from transformers.utils import logging as transformers_logging
+
+    cast(Any, transformers_logging).disable_progress_bar()
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_wanted)
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+    warnings.filterwarnings("ignore", message=".*does not have many workers")
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # a resumed run's
+    # Losses and rates are logged at the end of an epoch too, however few steps it has.
+    warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
+
+
+def _is_wanted(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(_UNASKED)

@@ -1,0 +1,95 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mtl.compatibility import check_checkpoint, checkpoint_mixture, located, read_checkpoint
+from mtl.faults import InputError
+from mtl.mixture import Mixture, parse_mixture
+from mtl.module import CHECKPOINT_KEY
+
+
+def task(**changes: Any) -> dict[str, Any]:
+    data = {"reader": "jsonl", "path": "nowhere"}
+    return {"head": "classification", "data": data, "labels": ["y", "n"], **changes}
+
+
+def mixture(**changes: Any) -> Mixture:
+    return parse_mixture({"name": "m", "tasks": {"a": task(), "b": task()}, **changes})
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    path = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    path.parent.mkdir(parents=True)
+    torch.save({CHECKPOINT_KEY: {"mixture": mixture().to_dict()}}, path)
+    return path
+
+
+def faults(checkpoint: Path, other: Mixture) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        check_checkpoint(checkpoint, other)
+    assert caught.value.faults[0].key == str(checkpoint)
+    return [fault.key for fault in caught.value.faults[1:]]
+
+
+def test_the_mixture_of_a_checkpoint_comes_back_whole(checkpoint: Path) -> None:
+    assert checkpoint_mixture(checkpoint) == mixture()
+
+
+def test_what_does_not_change_the_weights_may_differ(checkpoint: Path) -> None:
+    tasks = {"b": task(loss_weight=3.0, data={"reader": "jsonl", "path": "elsewhere"}), "a": task()}
+    check_checkpoint(checkpoint, mixture(name="other", seed=9, batch_size=4, tasks=tasks))
+
+
+@pytest.mark.parametrize(
+    ("changes", "keys"),
+    [
+        ({"encoder": {"name": "other"}}, ["encoder.name"]),
+        ({"encoder": {"num_layers": 2}}, ["encoder.num_layers"]),
+        ({"tasks": {"a": task()}}, ["tasks.b"]),
+        ({"tasks": {"a": task(), "b": task(), "c": task()}}, ["tasks.c"]),
+        ({"tasks": {"a": task(labels=["n", "y"]), "b": task()}}, ["tasks.a.labels"]),
+        ({"tasks": {"a": task(options={"hidden_layer": 4}), "b": task()}}, ["tasks.a.options"]),
+        ({"tasks": {"a": task(), "b": task(head="multilabel")}}, ["tasks.b.head"]),
+    ],
+)
+def test_each_difference_is_named(checkpoint: Path, changes: dict[str, Any], keys: list[str]) -> None:
+    assert faults(checkpoint, mixture(**changes)) == keys
+
+
+def test_all_differences_are_named_at_once(checkpoint: Path) -> None:
+    changed = task(head="multilabel", labels=["y", "n", "x"], options={"hidden_layer": 4})
+    other = mixture(encoder={"name": "other", "num_layers": 3}, tasks={"a": changed, "c": task()})
+    assert faults(checkpoint, other) == [
+        "encoder.name",
+        "encoder.num_layers",
+        "tasks.a.head",
+        "tasks.a.labels",
+        "tasks.a.options",
+        "tasks.b",
+        "tasks.c",
+    ]
+
+
+def test_a_file_that_is_no_checkpoint_is_the_users_fault(tmp_path: Path) -> None:
+    (tmp_path / "text.ckpt").write_text("not a checkpoint")
+    with pytest.raises(InputError, match="is no checkpoint"):
+        read_checkpoint(tmp_path / "text.ckpt")
+
+
+def test_a_checkpoint_of_another_program_is_refused(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
+    with pytest.raises(InputError, match="not written by this framework"):
+        read_checkpoint(tmp_path / "foreign.ckpt")
+
+
+def test_the_runs_own_encoder_takes_the_place_of_the_original(checkpoint: Path) -> None:
+    asked = mixture(encoder={"name": "gone", "num_layers": 2, "revision": "abc", "max_length": 64})
+    assert located(asked, checkpoint) == asked
+    folder = checkpoint.parent.parent / "encoder"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    encoder = located(asked, checkpoint).encoder
+    assert (encoder.name, encoder.num_layers, encoder.revision, encoder.max_length) == (str(folder), None, None, 64)

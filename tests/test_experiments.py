@@ -1,0 +1,132 @@
+"""Every YAML under `experiments` is loaded here; those whose data lies in the repository are checked whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mtl.arguments import read_config
+from mtl.check import check
+from mtl.mixture import load_mixture
+
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+TASKS = sorted((EXPERIMENTS / "tasks").glob("*.yaml"))
+MIXTURES = sorted((EXPERIMENTS / "mixtures").glob("*.yaml"))
+CONFIGS = sorted(EXPERIMENTS.glob("*.yaml"))
+
+DOCUMENTED = {
+    # Rows used in train, dev and test, and mentions or labels of all: the counts in the comments of the task files.
+    "bc5cdr_chemical": ((500, 500, 500), (5203, 5347, 5385)),
+    "bc5cdr_disease": ((500, 500, 500), (4182, 4244, 4424)),
+    "ncbi_disease": ((592, 100, 100), (5134, 787, 960)),
+    "gad": ((4261, 535, 534), (4261, 535, 534)),
+    "biosses": ((64, 16, 20), (0, 0, 0)),
+    "hoc": ((1295, 186, 371), None),
+    "pubmedqa": ((450, 50, 500), (450, 50, 500)),
+    "ehr_rel": ((1312, 121, 148), (0, 0, 0)),
+    "phee": ((2898, 961, 968), (7230, 2421, 2380)),
+}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One cache for all tests of this file."""
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path_factory.getbasetemp() / "experiments-cache"))
+
+
+def faultless(path: Path) -> dict[str, Any]:
+    faults, plan = check(path)
+    assert [str(fault) for fault in faults] == []
+    return plan
+
+
+def test_every_yaml_is_seen() -> None:
+    assert [path.stem for path in TASKS] == [
+        "bc5cdr_chemical",
+        "bc5cdr_disease",
+        "biosses",
+        "ddi2013",
+        "ehr_rel",
+        "gad",
+        "hoc",
+        "ncbi_disease",
+        "phee",
+        "pubmedqa",
+        "rqe",
+    ]
+    assert {path.stem for path in MIXTURES} >= {"biomedical", "clinical", "demo"}
+    known = {*TASKS, *MIXTURES, *CONFIGS}
+    # Studies and suites have tests of their own.
+    elsewhere = {path for name in ("studies", "suites", "results") for path in (EXPERIMENTS / name).rglob("*.yaml")}
+    assert {path for path in EXPERIMENTS.rglob("*.yaml")} == known | elsewhere
+
+
+@pytest.mark.parametrize("path", TASKS, ids=lambda path: path.stem)
+def test_a_task_file_makes_a_mixture_with_nothing_else(path: Path) -> None:
+    mixture = load_mixture({"name": "one", "include": [str(path)]})
+    assert list(mixture.tasks) == [path.stem]
+
+
+@pytest.mark.parametrize("path", MIXTURES, ids=lambda path: path.stem)
+def test_a_mixture_is_loaded_with_all_its_tasks(path: Path) -> None:
+    mixture = load_mixture(path)
+    written = yaml.safe_load(path.read_text())
+    named = {Path(name).stem for name in written.get("include", [])} | set(written.get("tasks", {}))
+    assert set(mixture.tasks) == named
+    assert mixture.name == path.stem
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_config_names_a_mixture_that_is_there(path: Path) -> None:
+    config = read_config(path)
+    assert config.mixture is not None
+    load_mixture(config.mixture, config.overrides, folder=config.folder)
+
+
+def test_the_demo_would_run_on_what_the_repository_holds() -> None:
+    plan = faultless(EXPERIMENTS / "mixtures" / "demo.yaml")
+    assert {task["head"] for task in plan["tasks"].values()} == {
+        "classification",
+        "multilabel",
+        "regression",
+        "token_classification",
+        "relation",
+    }
+    for task in plan["tasks"].values():
+        assert {name: split["used"] for name, split in task["splits"].items()} == {
+            "train": 300,
+            "dev": 100,
+            "test": 100,
+        }
+        assert all(split["truncated"] == 0 for split in task["splits"].values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["biomedical", "clinical"])
+def test_a_mixture_of_public_tasks_would_run_and_has_the_documented_counts(
+    name: str, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MTL_DATA", str(data_folder))
+    tasks = faultless(EXPERIMENTS / "mixtures" / f"{name}.yaml")["tasks"]
+    assert len(tasks) == {"biomedical": 8, "clinical": 3}[name]
+    for task, plan in tasks.items():
+        assert list(plan["splits"]) == ["train", "dev", "test"]
+        for split in plan["splits"].values():
+            assert split["read"] == split["used"] + split["unlabelled"] + split["refused"] + split["crossed"]
+        if task in DOCUMENTED:
+            rows, labels = DOCUMENTED[task]
+            assert tuple(split["used"] for split in plan["splits"].values()) == rows, task
+            if labels is not None:
+                assert tuple(sum(split["labels"].values()) for split in plan["splits"].values()) == labels, task
+    if name == "clinical":
+        assert [tasks["ehr_rel"]["splits"][split]["crossed"] for split in ("train", "dev", "test")] == [2049] * 3
+        assert [tasks["rqe"]["splits"][split]["used"] for split in ("train", "dev", "test")] == [7731, 856, 302]
+        assert tasks["rqe"]["splits"]["train"]["refused"] == 1
+    else:
+        pairs = [sum(split["labels"].values()) for split in tasks["ddi2013"]["splits"].values()]
+        assert pairs == [25295, 2496, 5716]  # one pair of train has no type
+        assert [split["documents"] for split in tasks["ddi2013"]["splits"].values()] == [635, 79, 191]
+        assert tasks["ncbi_disease"]["splits"]["train"]["refused"] == 1

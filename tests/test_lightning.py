@@ -1,0 +1,314 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+import yaml
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+
+from mtl.callbacks import checkpoints, early_stopping
+from mtl.cli import run
+from mtl.data import MixtureData
+from mtl.mixture import load_mixture
+from mtl.runs import RunFolder
+
+Write = Callable[..., Path]
+Train = Callable[..., Any]
+
+MTL = Path(sys.executable).with_name("mtl")
+PRIMARY = {"cause": "accuracy", "drugs": "f1", "risk": "pearson", "bleed": "accuracy"}
+QUIET = ("--trainer.accelerator=cpu", "--trainer.precision=32-true", "--trainer.enable_progress_bar=false")
+NO_DROPOUT = ("encoder.dropout=0", *(f"tasks.{task}.options.dropout=0" for task in PRIMARY))
+
+
+def command(subcommand: str, mixture: Path, *options: str) -> list[str]:
+    root = mixture.parent / "runs"
+    return [str(MTL), subcommand, f"--mixture={mixture}", f"--run.root={root}", "--run.track=false", *QUIET, *options]
+
+
+def environment(**more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in ("RANK", "LOCAL_RANK", "MTL_RUN_FOLDER")}
+    return {**kept, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **more}
+
+
+def mtl(subcommand: str, mixture: Path, *options: str, expect: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command(subcommand, mixture, *options),
+        cwd=mixture.parent,
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done
+
+
+def latest(mixture: Path) -> RunFolder:
+    return RunFolder.latest(mixture.parent / "runs", "toy")
+
+
+def weights(folder: RunFolder, name: str = "last") -> dict[str, Tensor]:
+    content = torch.load(folder.resolve_checkpoint(name), weights_only=True)
+    return dict(content["state_dict"])
+
+
+def equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+# --- stopped and resumed ----------------------------------------------------------------------------------------------
+
+
+class StopError(Exception):
+    """Stands for whatever ends a run."""
+
+
+class StopAt(Callback):
+    def __init__(self, batch: int) -> None:
+        self._left = batch
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        if self._left == 0:
+            raise StopError
+        self._left -= 1
+
+
+class Rates:
+    """The learning rate of every update, by the update's number."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, float] = {}
+
+    def __call__(self, module: Any, data: MixtureData) -> None:
+        step = module.optimizer_step
+
+        def noting(epoch: int, batch_idx: int, optimizer: Any, closure: Any = None) -> None:
+            self.seen[module.trainer.global_step] = optimizer.param_groups[0]["lr"]
+            step(epoch, batch_idx, optimizer, closure)
+
+        module.optimizer_step = noting
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+@pytest.mark.parametrize(
+    ("stop", "options"),
+    [
+        (8, {}),  # within the first epoch
+        (18, {}),  # within the second
+        (14, {}),  # at the border: the end of an epoch is saved
+        (15, {}),
+        (21, {"accumulate_grad_batches": 4}),  # within an update: the one before it is saved
+        (16, {"accumulate_grad_batches": 3}),
+        (20, {"val_check_interval": 5}),
+        (22, {"limit_train_batches": 9, "accumulate_grad_batches": 2}),
+        (30, {"log_every_n_steps": 4}),
+    ],
+    ids=str,
+)
+def test_a_run_that_is_stopped_and_resumed_is_the_run_that_was_not(
+    stop: int, options: dict[str, Any], toy_mixture: Write, train: Train, tmp_path: Path
+) -> None:
+    mixture = load_mixture(toy_mixture())  # with dropout
+
+    def go(folder: RunFolder, rates: Rates, *callbacks: Callback, **more: Any) -> Any:
+        kept = [*callbacks, *checkpoints(folder, PRIMARY, save_every=2)]
+        fixed = {"max_epochs": 3, "enable_checkpointing": True, "before": rates, **options}
+        return train(mixture, callbacks=kept, **{**fixed, **more})
+
+    whole_folder, whole_rates = RunFolder.create(tmp_path / "whole", "toy", 1), Rates()
+    whole = go(whole_folder, whole_rates)
+    folder, before, after = RunFolder.create(tmp_path / "stopped", "toy", 1), Rates(), Rates()
+    with pytest.raises(StopError):
+        go(folder, before, StopAt(stop))
+    resumed = go(folder, after, ckpt_path=folder.resolve_checkpoint("last"))
+
+    assert min(after.seen) > 0  # it went on, and did not begin again
+    assert {**before.seen, **after.seen} == whole_rates.seen
+    assert resumed.trainer.global_step == whole.trainer.global_step
+    assert equal(whole.weights, resumed.weights)
+    scores = {task: result.scores for task, result in whole.module.results["dev"].items()}
+    assert scores == {task: result.scores for task, result in resumed.module.results["dev"].items()}
+    assert resumed.module.train_losses == whole.module.train_losses
+    for name in ("best", *(f"best:{task}" for task in PRIMARY)):
+        assert equal(weights(folder, name), weights(whole_folder, name))
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+def test_early_stopping_by_task_is_the_same_after_a_resume(toy_mixture: Write, train: Train, tmp_path: Path) -> None:
+    mixture = load_mixture(toy_mixture())
+
+    def go(folder: RunFolder, *callbacks: Callback, **more: Any) -> Any:
+        stopping = early_stopping(PRIMARY, patience=1, min_delta=0.0, per_task=True)
+        kept = [*callbacks, *stopping, *checkpoints(folder, PRIMARY, save_every=1)]
+        return train(mixture, callbacks=kept, max_epochs=4, enable_checkpointing=True, val_check_interval=0.5, **more)
+
+    whole = go(RunFolder.create(tmp_path / "whole", "toy", 1))
+    assert whole.data.stopped  # or there would be nothing to see
+    folder = RunFolder.create(tmp_path / "stopped", "toy", 1)
+    with pytest.raises(StopError):
+        go(folder, StopAt(24))
+    resumed = go(folder, ckpt_path=folder.resolve_checkpoint("last"))
+    assert resumed.data.stopped == whole.data.stopped
+    assert equal(whole.weights, resumed.weights)
+
+
+@pytest.mark.slow
+def test_a_killed_process_goes_on_with_the_name_last(toy_mixture: Write, tmp_path: Path) -> None:
+    path = toy_mixture()
+    options = ("--trainer.max_epochs=6", "--run.save_every=5", "--trainer.log_every_n_steps=3", "--run.baselines=false")
+    mtl("fit", path, *options)
+    whole = latest(path)
+    process = subprocess.Popen(
+        command("fit", path, *options),
+        cwd=path.parent,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    steps: list[int] = []
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        folder = latest(path)
+        if folder.path != whole.path and (folder.path / "checkpoints.json").exists():
+            try:
+                steps.append(torch.load(folder.resolve_checkpoint("last"), weights_only=True)["global_step"])
+            except Exception:  # noqa: BLE001  # it may be written right now
+                continue
+            if steps[-1] >= 20:
+                break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    step = torch.load(folder.resolve_checkpoint("last"), weights_only=True)["global_step"]
+    assert 20 <= step < 6 * 14
+    done = mtl("fit", path, *options, "--ckpt_path=last")
+    assert "not resumable" not in done.stderr
+    assert latest(path).path == folder.path
+    assert equal(weights(whole), weights(folder))
+    assert folder.metrics == whole.metrics
+    assert len(list((path.parent / "runs" / "toy").glob("*/run.json"))) == 2
+
+
+# --- two processes ----------------------------------------------------------------------------------------------------
+
+SCRIPT = """
+import sys
+import warnings
+
+import pytorch_lightning as pl
+import torch
+
+from mtl.assembly import build_data, build_module
+from mtl.mixture import load_mixture
+
+warnings.simplefilter("ignore")
+mixture_path, out, devices = sys.argv[1], sys.argv[2], int(sys.argv[3])
+mixture = load_mixture(mixture_path, sys.argv[4:])
+scenarios = [
+    (1, set(), {}),
+    (2, {"drugs"}, {}),  # some updates end with the batch of a task that has stopped
+    (3, {"cause", "risk"}, {"gradient_clip_val": 0.1}),
+]
+kept = []
+for accumulate, stopped, options in scenarios:
+    module = build_module(mixture, learning_rate=1e-3)
+    data = build_data(mixture)
+    data.stopped = stopped
+    seen = []
+    step = module.training_step
+
+    def noting(batch, batch_idx):
+        seen.append(([part.task for part in batch.parts], [part.scale for part in batch.parts], len(batch)))
+        return step(batch, batch_idx)
+
+    module.training_step = noting
+    trainer = pl.Trainer(
+        accelerator="cpu", precision="32-true", devices=devices, strategy="ddp" if devices > 1 else "auto",
+        max_epochs=2, accumulate_grad_batches=accumulate, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, log_every_n_steps=5, **options,
+    )
+    trainer.fit(module, datamodule=data)
+    trainer.test(module, datamodule=data, verbose=False)
+    counts = {
+        split: {task: (r.documents, [c.tolist() for c in r.counts], r.num_rows) for task, r in results.items()}
+        for split, results in module.results.items()
+    }
+    weights = {name: value.clone() for name, value in module.state_dict().items()}
+    kept.append({"weights": weights, "counts": counts, "seen": seen, "losses": module.train_losses})
+torch.save(kept, f"{out}-{trainer.global_rank}.pt")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does_and_evaluate_each_example_once(toy_mixture: Write, tmp_path: Path) -> None:
+    # Batches of 2, 3 and 1 examples occur, so shares are uneven, and sometimes a rank has none.
+    path = toy_mixture()
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    for devices in ("1", "2"):
+        words = [sys.executable, str(script), str(path), str(tmp_path / f"world{devices}"), devices, *NO_DROPOUT]
+        done = subprocess.run(
+            words, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    (one,) = (torch.load(tmp_path / "world1-0.pt") for _ in range(1))
+    ranks = [torch.load(tmp_path / f"world2-{rank}.pt") for rank in range(2)]
+    for single, first, second in zip(one, *ranks, strict=True):
+        assert equal(first["weights"], second["weights"])
+        for name, value in single["weights"].items():
+            torch.testing.assert_close(first["weights"][name], value, rtol=1e-5, atol=1e-5, msg=name)
+        assert first["counts"] == second["counts"]
+        for split in ("dev", "test"):
+            for task, (documents, counts, num_rows) in single["counts"][split].items():
+                assert first["counts"][split][task][::2] == (documents, num_rows)
+                if task != "risk":
+                    assert first["counts"][split][task][1] == counts
+                else:  # predicted values, of other batches, so not to the last bit
+                    np.testing.assert_allclose(
+                        np.concatenate(first["counts"][split][task][1]), np.concatenate(counts), atol=1e-4
+                    )
+        for (tasks, _, size), (tasks0, scales0, size0), (tasks1, scales1, size1) in zip(
+            single["seen"], first["seen"], second["seen"], strict=True
+        ):
+            assert tasks == tasks0 == tasks1
+            if tasks:
+                assert size == (size0 if any(scales0) else 0) + (size1 if any(scales1) else 0)
+        assert first["losses"] == second["losses"] == pytest.approx(single["losses"], rel=1e-4)
+    assert any(not any(scales) and tasks for tasks, scales, _ in ranks[1][0]["seen"])  # a rank without a share
+
+
+@pytest.mark.slow
+def test_mtl_fit_on_two_devices_is_one_run_logged_once(toy_mixture: Write, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    path = toy_mixture()
+    ddp = ("--trainer.devices=2", "--trainer.strategy=ddp", "--run.track=true", "--trainer.max_epochs=2")
+    done = mtl("fit", path, *ddp, "--trainer.log_every_n_steps=7")
+    assert done.stdout.count("Run folder:") == 1
+    assert "sync_dist" not in done.stderr
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (experiment,) = [e for e in client.search_experiments() if e.name == "biomtl"]
+    (tracked,) = client.search_runs([experiment.experiment_id])
+    assert tracked.info.status == "FINISHED"
+    history = client.get_metric_history(tracked.info.run_id, "val/selection")
+    assert [metric.step for metric in history] == [14, 28] or len(history) == 2
+    assert len(list((tmp_path / "runs" / "toy").glob("*/run.json"))) == 1
+    folder = latest(path)
+    for task, size in {"cause": 9, "drugs": 4, "risk": 5, "bleed": 6}.items():
+        with np.load(folder.path / "counts" / "dev" / f"{task}.npz") as counts:
+            assert len(counts["documents"]) == size == len(set(counts["documents"].tolist()))
+    mtl("test", path, "--trainer.devices=2", "--trainer.strategy=ddp", "--ckpt_path=best")
+    assert set(folder.metrics["test"]) == set(PRIMARY)

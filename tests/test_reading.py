@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heads.rows import Row
+from mtl import reading
+from mtl.faults import Fault, InputError
+from mtl.mixture import DataSpec
+from mtl.reading import LISTED, RowSummary, read_rows
+from mtl.store import RowTable, Store
+
+KEY = "tasks.gad.data"
+
+
+def lines(path: Path, rows: list[Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in rows), encoding="utf-8")
+    return path
+
+
+def texts(number: int, **fields: Any) -> list[dict[str, Any]]:
+    return [{"text": f"text {n}", "label": "a", **fields} for n in range(number)]
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    for split, number in (("train", 6), ("dev", 3), ("test", 2)):
+        lines(tmp_path / "rows" / f"{split}.jsonl", texts(number))
+    return tmp_path / "rows"
+
+
+def read(tmp_path: Path, path: Any, **options: Any) -> dict[str, tuple[RowTable, RowSummary]]:
+    spec = DataSpec(**{"reader": "jsonl", "path": path if isinstance(path, dict) else str(path), **options})
+    return read_rows(spec, KEY, Store(tmp_path / "cache"))
+
+
+def refused(*arguments: Any, **options: Any) -> list[Fault]:
+    with pytest.raises(InputError) as error:
+        read(*arguments, **options)
+    return error.value.faults
+
+
+# --- accounts -------------------------------------------------------------------------------------------------------
+
+
+def test_every_split_is_read_and_counted(tmp_path: Path, rows: Path) -> None:
+    found = read(tmp_path, rows)
+    assert {split: (len(table), summary.rows, summary.documents) for split, (table, summary) in found.items()} == {
+        "train": (6, 6, 6),
+        "dev": (3, 3, 3),
+        "test": (2, 2, 2),
+    }
+    assert [row.text for row in found["dev"][0]] == ["text 0", "text 1", "text 2"]
+
+
+def test_a_missing_test_split_is_never_filled_from_dev(tmp_path: Path, rows: Path) -> None:
+    (rows / "test.jsonl").unlink()
+    assert list(read(tmp_path, rows)) == ["train", "dev"]
+
+
+def test_refused_rows_are_counted_and_the_first_are_listed(tmp_path: Path, rows: Path) -> None:
+    lines(rows / "train.jsonl", ["no json", *texts(2)] + ["no json"] * LISTED)
+    table, summary = read(tmp_path, rows, refuse_bad_rows=True)["train"]
+    assert (len(table), summary.rows, summary.num_refused, len(summary.refused)) == (2, 2, LISTED + 1, LISTED)
+    assert summary.refused[0].startswith(f"{rows / 'train.jsonl'}:1: A line must be one JSON object")
+    assert not any("no json" in line for line in summary.refused)
+
+
+def test_malformed_rows_of_all_splits_are_told_at_once_and_the_rest_is_counted(tmp_path: Path, rows: Path) -> None:
+    lines(rows / "train.jsonl", ["no json"] * (LISTED + 5))
+    lines(rows / "dev.jsonl", [*texts(1), "no json"])
+    found = refused(tmp_path, rows)
+    assert len(found) == LISTED + 1 + 1
+    assert found[LISTED] == Fault(f"{KEY} (train)", "5 more faults like these.")
+    assert found[-1].key == f"{rows / 'dev.jsonl'}:2"
+
+
+def pubmedqa(folder: Path, number: int, **splits: list[str]) -> dict[str, str]:
+    question = {"QUESTION": "Why?", "CONTEXTS": ["So."], "final_decision": "yes"}
+    (folder / "q.json").write_text(json.dumps({str(n): question for n in range(number)}))
+    (folder / "s.json").write_text(json.dumps(splits))
+    return {"reader": "pubmedqa", "questions": "q.json", "splits": "s.json"}
+
+
+def test_what_a_reader_leaves_out_is_counted_by_reason(tmp_path: Path) -> None:
+    options = pubmedqa(tmp_path, 5, train=["0"], dev=["1"], test=["2"])
+    assert read(tmp_path, tmp_path, **options)["train"][1].left_out == {"question in no split": 2}
+
+
+# --- splits ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_cut_split_gives_each_row_to_one_split_and_comes_in_order(tmp_path: Path) -> None:
+    source = lines(tmp_path / "all.jsonl", [{**row, "document": f"d{n // 2}"} for n, row in enumerate(texts(40))])
+    split = {"fractions": {"test": 0.25, "dev": 0.25, "train": 0.5}}
+    found = read(tmp_path, source, split=split)
+    assert list(found) == ["train", "dev", "test"]
+    assert {name: len(table) for name, (table, _) in found.items()} == {"train": 20, "dev": 10, "test": 10}
+    documents = {name: {row.document for row in table} for name, (table, _) in found.items()}
+    assert not documents["train"] & documents["dev"] | documents["dev"] & documents["test"]
+    assert sorted(row.id for table, _ in found.values() for row in table) == sorted(f"train-{n + 1}" for n in range(40))
+
+
+def test_rows_whose_groups_cross_are_dropped_and_counted(tmp_path: Path) -> None:
+    pairs = [(f"c{i}", f"c{j}") for i in range(8) for j in range(i + 1, 8)]
+    rows = [{"text": "x", "meta": {"one": one, "two": two}} for one, two in pairs]
+    source = lines(tmp_path / "all.jsonl", rows)
+    split = {"by": ["one", "two"], "fractions": {"train": 0.5, "dev": 0.5}}
+    found = read(tmp_path, source, split=split)
+    # Four concepts on each side: 6 pairs within either, 16 across.
+    assert [(summary.rows, summary.crossed) for _, summary in found.values()] == [(6, 16), (6, 16)]
+
+
+def test_refused_rows_of_a_cut_source_are_counted_once_per_split(tmp_path: Path) -> None:
+    source = lines(tmp_path / "all.jsonl", ["no json", *texts(10)])
+    found = read(tmp_path, source, refuse_bad_rows=True, split={"fractions": {"train": 0.5, "dev": 0.5}})
+    assert [(summary.rows, summary.num_refused) for _, summary in found.values()] == [(5, 1), (5, 1)]
+
+
+def test_a_fault_of_a_cut_source_is_told_once(tmp_path: Path) -> None:
+    source = lines(tmp_path / "all.jsonl", ["no json", *texts(10)])
+    (fault,) = refused(tmp_path, source, split={"fractions": {"train": 0.5, "dev": 0.5}})
+    assert fault.key == f"{source}:1"
+
+
+@pytest.mark.parametrize(
+    ("split", "key", "part"),
+    [
+        ({"fractions": {"train": 0.8, "dev": 0.1}}, "fractions", "must add up to 1; found 0.9"),
+        ({"by": "site", "fractions": {"train": 0.5, "dev": 0.5}}, "by", "Every row must have 'site'; found 6 without"),
+        ({"source": "test", "fractions": {"train": 0.5, "test": 0.5}}, "source", "no split 'test' to cut"),
+    ],
+)
+def test_a_split_that_cant_be_made_is_told_under_its_key(tmp_path: Path, split: Any, key: str, part: str) -> None:
+    source = lines(tmp_path / "all.jsonl", texts(6))
+    (fault,) = refused(tmp_path, source, split=split)
+    assert fault.key == f"{KEY}.split.{key}"
+    assert part in fault.message
+
+
+def test_a_split_with_a_file_of_its_own_cant_be_cut_from_another(tmp_path: Path, rows: Path) -> None:
+    (fault,) = refused(tmp_path, rows, split={"fractions": {"train": 0.5, "dev": 0.5}})
+    assert fault.key == f"{KEY}.split.fractions.dev"
+    assert "The data has this split already" in fault.message
+
+
+def test_two_splits_that_read_all_of_one_file_are_refused(tmp_path: Path, rows: Path) -> None:
+    (rows / "same.jsonl").symlink_to(rows / "train.jsonl")
+    (fault,) = refused(tmp_path, rows, files={"train": "train.jsonl", "dev": "dev.jsonl", "test": "same.jsonl"})
+    assert (fault.key, "'train' and 'test' both read all of" in fault.message) == (KEY, True)
+    (fault,) = refused(tmp_path, {name: str(rows / "dev.jsonl") for name in ("dev", "test")})
+    assert "'dev' and 'test'" in fault.message
+
+
+# --- where faults are told ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        ({"files": {"train": "trian.jsonl"}}, "files.train"),
+        ({"files": {"train": "train.jsonl", "devel": "dev.jsonl"}}, "files.devel"),
+        ({"columns": {"txt": "text"}}, "columns.txt"),
+    ],
+)
+def test_a_readers_fault_stands_under_the_tasks_key(tmp_path: Path, rows: Path, options: Any, key: str) -> None:
+    (fault,) = refused(tmp_path, rows, **options)
+    assert fault.key == f"{KEY}.{key}"
+
+
+def test_a_missing_column_is_told_under_the_tasks_key_for_every_file(tmp_path: Path) -> None:
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.tsv").write_text("text\tlabel\nx\ta\n")
+    found = refused(tmp_path, tmp_path, reader="table", columns={"text": "sentence"})
+    assert [fault.key for fault in found] == [f"{KEY}.columns.text"] * 2
+    assert str(tmp_path / "dev.tsv") in found[1].message
+
+
+def test_a_missing_file_of_a_path_per_split_is_told_under_path(tmp_path: Path, rows: Path) -> None:
+    (fault,) = refused(tmp_path, {"train": str(rows / "train.jsonl"), "dev": str(rows / "no.jsonl")})
+    assert fault.key == f"{KEY}.path.dev"
+
+
+def test_a_relative_path_that_leads_nowhere_says_where_it_was_looked_for(tmp_path: Path) -> None:
+    (fault,) = refused(tmp_path, "no/such/folder")
+    assert fault.key == f"{KEY}.path"
+    assert fault.suggestion.endswith("looked for beside the file that names it, then in the working folder.")
+    (fault,) = refused(tmp_path, tmp_path / "no")
+    assert fault.suggestion == "Check the path."
+
+
+# --- the cache ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The splits that were read from their source, not from the cache."""
+    seen: list[str] = []
+    real = reading._RowBuild.start
+
+    def start(build: Any) -> Any:
+        seen.append(build._split)
+        return real(build)
+
+    monkeypatch.setattr(reading._RowBuild, "start", start)
+    return seen
+
+
+def contents(found: dict[str, tuple[RowTable, RowSummary]]) -> dict[str, tuple[list[Row], RowSummary]]:
+    return {split: (list(table), summary) for split, (table, summary) in found.items()}
+
+
+def test_rows_are_read_once(tmp_path: Path, rows: Path, reads: list[str]) -> None:
+    first = contents(read(tmp_path, rows))
+    assert contents(read(tmp_path, rows)) == first
+    assert reads == ["train", "dev", "test"]
+
+
+def test_another_option_or_another_file_is_read_anew(tmp_path: Path, rows: Path, reads: list[str]) -> None:
+    read(tmp_path, rows)
+    reads.clear()
+    read(tmp_path, rows, meta=["site"])
+    assert reads == ["train", "dev", "test"]
+    reads.clear()
+    lines(rows / "dev.jsonl", texts(4))
+    assert len(read(tmp_path, rows)["dev"][0]) == 4
+    assert "dev" in reads
+    reads.clear()
+    os.utime(rows / "dev.jsonl", ns=(0, 0))  # another file of the same size, for all we know
+    read(tmp_path, rows)
+    assert "dev" in reads
+
+
+def test_files_beside_the_rows_dont_matter(tmp_path: Path, rows: Path, reads: list[str]) -> None:
+    read(tmp_path, rows)
+    (rows / "mlflow.db").touch()
+    read(tmp_path, rows)
+    assert reads == ["train", "dev", "test"]
+
+
+def test_files_that_a_reader_keeps_as_paths_matter(tmp_path: Path, reads: list[str]) -> None:
+    options = pubmedqa(tmp_path, 3, train=["0"], dev=["1"], test=["2"])
+    assert read(tmp_path, tmp_path, **options)["train"][0][0].id == "0"
+    pubmedqa(tmp_path, 3, train=["2"], dev=["1"], test=["0"])
+    os.utime(tmp_path / "s.json", ns=(0, 0))
+    assert read(tmp_path, tmp_path, **options)["train"][0][0].id == "2"
+
+
+def test_a_fingerprint_is_of_the_content_whatever_the_place(tmp_path: Path, rows: Path) -> None:
+    moved = tmp_path / "moved"
+    rows.rename(moved)
+    first = read(tmp_path, moved)["train"][1].fingerprint
+    moved.rename(rows)
+    assert read(tmp_path, rows)["train"][1].fingerprint == first
+    lines(rows / "train.jsonl", [*texts(5), {"text": "text 5", "label": "b"}])
+    assert read(tmp_path, rows)["train"][1].fingerprint != first

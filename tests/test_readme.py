@@ -1,0 +1,122 @@
+"""What README says is so: its commands run in its order on its own files, and its map is the code's."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mtl.cli import COMMANDS
+
+REPOSITORY = Path(__file__).parent.parent
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+COPIES = 8
+"""README shows a few rows; as many copies of them make splits that hold every label."""
+
+
+def blocks(language: str) -> list[str]:
+    return [match["text"] for match in BLOCK.finditer(README) if match["language"] == language]
+
+
+def commands() -> list[str]:
+    return [line for block in blocks("bash") for line in block.splitlines() if line]
+
+
+def files() -> dict[str, str]:
+    """The files that README writes out, by name: the code block after a sentence that ends with `name`."""
+    pattern = re.compile(
+        r"`(?P<name>[\w.]+)`[^`\n]*:\n\n```(?:json|csv|yaml)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+    )
+    return {match["name"]: match["text"] for match in pattern.finditer(README)}
+
+
+def test_all_commands_and_files_are_seen() -> None:
+    assert [shlex.split(command)[:2] for command in commands()] == [
+        ["make", "demo"],
+        ["make", "test"],
+        ["mtl", "check"],
+        ["mtl", "fit"],
+        ["mtl", "test"],
+        ["mtl", "errors"],
+        ["mtl", "predict"],
+    ]
+    assert sorted(files()) == ["notes.jsonl", "notes.yaml", "pairs.csv"]
+    assert len(blocks("python")) == 1
+
+
+def test_what_make_is_asked_for_are_its_targets() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    asked = set(re.findall(r"`make ([a-z-]+)`", README)) | {c.split()[1] for c in commands() if c.startswith("make ")}
+    assert asked == {"demo", "test", "bench"}
+    assert asked <= targets
+
+
+@pytest.mark.slow
+def test_the_commands_run_on_the_files_that_readme_shows(tmp_path: Path) -> None:
+    for name, text in files().items():
+        head, *lines = text.splitlines(keepends=True)
+        repeated = {".jsonl": text * COPIES, ".csv": head + "".join(lines) * COPIES}
+        (tmp_path / name).write_text(repeated.get(Path(name).suffix, text), encoding="utf-8")
+    asked = [shlex.split(command)[1:] for command in commands() if command.startswith("mtl ")]
+    # One process for all of them: each would spend seconds on imports.
+    script = f"import mtl.cli\nfor words in {asked!r}:\n    print('exit', words[0], mtl.cli.run(words), flush=True)\n"
+    done = run(tmp_path, script + blocks("python")[0])
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert re.findall(r"^exit (\w+) (\d)", done.stdout, re.MULTILINE) == [(words[0], "0") for words in asked]
+    metrics = json.loads(next((tmp_path / "runs" / "notes").glob("*/metrics.json")).read_text())
+    assert {split: set(tasks) for split, tasks in metrics.items() if split in ("dev", "test")} == {
+        "dev": {"bleeding", "answers"},
+        "test": {"bleeding", "answers"},
+    }
+    predicted = (tmp_path / "predicted.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(predicted) == len(files()["notes.jsonl"].splitlines()) * COPIES
+
+
+def run(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
+    unset = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MTL_RUN_FOLDER")
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
+    environment |= {"MTL_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_output_of_the_demo_is_that_of_the_tasks_the_demo_has() -> None:
+    output = next(text for text in blocks("") if "trivial baseline" in text)
+    mixture = yaml.safe_load((REPOSITORY / "experiments" / "mixtures" / "demo.yaml").read_text(encoding="utf-8"))
+    lines = [line for line in output.splitlines() if line.startswith("│")]
+    assert [line.split()[1] for line in lines] == list(mixture["tasks"])
+    assert all("beaten" in line for line in lines)
+
+
+def test_the_table_of_commands_is_that_of_the_command_line() -> None:
+    table = README.partition("## Commands")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `mtl (\w+)", table, re.MULTILINE) == list(COMMANDS)
+
+
+def test_the_map_names_every_file_of_the_framework_and_no_other() -> None:
+    named = set(re.findall(r"`((?:mtl|heads)/[\w/.]*)`", README.partition("## Map of the code")[2]))
+    there = {f"mtl/{path.name}" for path in (REPOSITORY / "mtl").glob("*.py") if not path.name.startswith("_")}
+    assert named == there | {"mtl/readers/", "mtl/samplers/", "heads/"}
+
+
+@pytest.mark.parametrize("folder", ["heads", "mtl/readers", "mtl/samplers"])
+def test_every_component_is_listed(folder: str) -> None:
+    there = {path.stem for path in (REPOSITORY / folder).glob("*.py") if not path.name.startswith("_")}
+    listed = re.search(rf"^- `{folder}/`: (.*?)(?=^- |^$)", README, re.MULTILINE | re.DOTALL)
+    assert listed is not None
+    helpers = {"rows", "scores"} if folder == "heads" else set()
+    assert set(re.sub(r"\(.*?\)|\s", "", listed[1]).split(",")) == there - helpers
+
+
+def test_every_link_leads_to_a_file_of_the_repository() -> None:
+    links = re.findall(r"\]\(([^)]+)\)", README)
+    assert len(links) == 6
+    assert [link for link in links if not (REPOSITORY / link).exists()] == []

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heads.rows import Entity, SpanRow, TextRow, row_to_dict
+from mtl import store as module
+from mtl.store import CHUNK, RowTable, Store, content_key
+
+KEY = content_key("a table")
+RECORDS = [
+    {"row": n, "input_ids": list(range(n % 5)), "score": n / 2, "name": f"n{n}", "truncated": n % 2 == 0}
+    for n in range(3 * CHUNK // 2)
+]
+
+
+def build(records: Any = RECORDS, summary: Any = None) -> Any:
+    return lambda: (iter(records), lambda: {"count": len(records)} if summary is None else summary)
+
+
+def refuse() -> Any:
+    raise AssertionError("it must be found, not built")
+
+
+def test_a_table_gives_its_records_back_in_order(tmp_path: Path) -> None:
+    table, summary = Store(tmp_path).table(KEY, build())
+    assert (len(table), summary) == (len(RECORDS), {"count": len(RECORDS)})
+    assert list(table) == RECORDS
+    assert table.take([5, 2, 1200]) == [RECORDS[5], RECORDS[2], RECORDS[1200]]
+    assert table.column("row").tolist() == [record["row"] for record in RECORDS]
+    assert table.lengths("input_ids").tolist() == [len(record["input_ids"]) for record in RECORDS]
+
+
+def test_a_table_is_built_once_and_found_by_its_key(tmp_path: Path) -> None:
+    Store(tmp_path).table(KEY, build())
+    table, summary = Store(tmp_path).table(KEY, refuse)
+    assert (list(table), summary) == (RECORDS, {"count": len(RECORDS)})
+
+
+def test_another_key_is_another_table(tmp_path: Path) -> None:
+    Store(tmp_path).table(KEY, build())
+    table, _ = Store(tmp_path).table(content_key("another"), build(RECORDS[:3]))
+    assert len(table) == 3
+
+
+def test_an_empty_table_is_a_table(tmp_path: Path) -> None:
+    table, summary = Store(tmp_path).table(KEY, build([]))
+    assert (len(table), list(table), summary) == (0, [], {"count": 0})
+    assert len(RowTable(table)) == 0
+
+
+def test_the_summary_is_asked_for_after_the_last_record(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def records() -> Iterator[dict[str, int]]:
+        for n in range(3):
+            seen.append(n)
+            yield {"n": n}
+
+    _, summary = Store(tmp_path).table(KEY, lambda: (records(), lambda: list(seen)))
+    assert summary == [0, 1, 2]
+
+
+def test_a_build_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    def records() -> Iterator[dict[str, int]]:
+        yield {"n": 1}
+        raise ValueError("bad row")
+
+    with pytest.raises(ValueError, match="bad row"):
+        Store(tmp_path).table(KEY, lambda: (records(), dict))
+    assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()] in ([], [".lock"])
+    table, _ = Store(tmp_path).table(KEY, build(RECORDS[:2]))
+    assert len(table) == 2
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda arrow, summary: arrow.write_bytes(arrow.read_bytes()[:-200]),
+        lambda arrow, summary: arrow.write_bytes(b""),
+        lambda arrow, summary: arrow.write_bytes(b"no table"),
+        lambda arrow, summary: summary.write_text('{"count": 1'),
+    ],
+)
+def test_a_damaged_table_is_built_again_with_a_warning(tmp_path: Path, damage: Any) -> None:
+    Store(tmp_path).table(KEY, build())
+    (arrow,) = tmp_path.rglob("*.arrow")
+    damage(arrow, arrow.with_suffix(".json"))
+    with pytest.warns(UserWarning, match=r"can't be read .*; it is built again"):
+        table, summary = Store(tmp_path).table(KEY, build())
+    assert (list(table), summary) == (RECORDS, {"count": len(RECORDS)})
+    table, _ = Store(tmp_path).table(KEY, refuse)
+    assert len(table) == len(RECORDS)
+
+
+@pytest.mark.parametrize("lost", [".arrow", ".json"])
+def test_a_table_that_lost_a_file_is_built_again(tmp_path: Path, lost: str) -> None:
+    Store(tmp_path).table(KEY, build())
+    next(tmp_path.rglob(f"*{lost}")).unlink()
+    assert len(Store(tmp_path).table(KEY, build())[0]) == len(RECORDS)
+
+
+def _build_slowly(folder: Path, place: Any, built: Any) -> None:
+    def records() -> Iterator[dict[str, Any]]:
+        with built.get_lock():
+            built.value += 1
+        for record in RECORDS[:50]:
+            time.sleep(0.01)
+            yield record
+
+    place.wait()
+    table, summary = Store(folder).table(KEY, lambda: (records(), lambda: {"count": 50}))
+    assert list(table) == RECORDS[:50]
+    assert summary == {"count": 50}
+
+
+def test_two_processes_that_want_one_table_build_it_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    place, built = context.Barrier(2), context.Value("i", 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # forking beside torch's threads: nothing here uses them
+        workers = [context.Process(target=_build_slowly, args=(tmp_path, place, built)) for _ in range(2)]
+        for worker in workers:
+            worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert built.value == 1
+
+
+@pytest.fixture
+def unwritable(tmp_path: Path) -> Iterator[Path]:
+    """A place where no folder can be made, for root as well: below a file."""
+    (tmp_path / "file").touch()
+    module._temporary.cache_clear()
+    yield tmp_path / "file" / "cache"
+    module._temporary.cache_clear()
+
+
+def test_a_folder_that_cant_be_written_is_replaced_by_a_temporary_one_with_a_warning(unwritable: Path) -> None:
+    with pytest.warns(UserWarning, match=rf"The cache folder {unwritable} can't be written \(Not a directory\)"):
+        store = Store(unwritable)
+    assert len(store.table(KEY, build())[0]) == len(RECORDS)
+    # The same one for the whole process, and no second warning: those would be errors here.
+    assert len(Store(unwritable).table(KEY, refuse)[0]) == len(RECORDS)
+
+
+def test_the_temporary_folder_is_gone_when_the_process_ends(unwritable: Path) -> None:
+    script = f"from mtl.store import Store; print(Store({str(unwritable)!r}).folder)"
+    run = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True)
+    folder = Path(run.stdout.strip())
+    assert folder.name.startswith("biomtl-")
+    assert not folder.exists()
+
+
+def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "deep" / "cache"))
+    assert Store().folder == tmp_path / "deep" / "cache"
+    monkeypatch.delenv("MTL_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert Store().folder == tmp_path / "home" / ".cache" / "biomtl"
+
+
+def test_tables_of_clinical_text_are_their_owners_alone(tmp_path: Path) -> None:
+    Store(tmp_path).table(KEY, build())
+    (arrow,) = tmp_path.rglob("*.arrow")
+    assert arrow.stat().st_mode & 0o077 == 0
+
+
+def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
+    rows = [
+        TextRow("1", "d1", "Aspirin helps.", label=("a", "b"), meta={"site": "x"}),
+        TextRow("2", "d1", "naïve β-blocker 💊", text_pair="two", label=2.5),
+        SpanRow("3", "d2", "Aspirin", entities=(Entity("T1", "Drug", ((0, 7),), ("D001241",)),), words=((0, 7),)),
+        SpanRow("4", "d2", "Nothing", entities=()),
+    ]
+    records = [{"id": r.id, "document": r.document, "json": json.dumps(row_to_dict(r))} for r in rows]
+    table = RowTable(Store(tmp_path).table(KEY, build(records))[0])
+    assert list(table) == rows
+    assert [table[0], table[-1], *table[1:3]] == [rows[0], rows[3], rows[1], rows[2]]
+    with pytest.raises(IndexError):
+        table[4]
+    assert table.documents().tolist() == ["d1", "d1", "d2", "d2"]
+
+
+def test_a_key_depends_on_every_part_and_not_on_the_order_of_keys() -> None:
+    assert content_key({"a": 1, "b": [2]}) == content_key({"b": [2], "a": 1})
+    others = [content_key({"a": 1, "b": [3]}), content_key({"a": 1}), content_key([{"a": 1, "b": [2]}]), content_key()]
+    assert len({content_key({"a": 1, "b": [2]}), *others}) == 5
+    assert content_key("ab", "c") != content_key("a", "bc")
