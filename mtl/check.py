@@ -271,7 +271,7 @@ def _notes(content: Mapping[str, Any]) -> list[str]:
         notes.append(f"left out by the reader: {_listed(left_out)}")
     kinds = {kind.replace("_", " "): count for kind, count in content["notes"].items() if count}
     if kinds:
-        notes.append(f"gold mentions that tags can't hold exactly: {_listed(kinds)}")
+        notes.append(f"gold that the head can't express exactly: {_listed(kinds)}")
     return notes
 
 

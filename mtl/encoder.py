@@ -168,8 +168,11 @@ def encoder_folder(name: str) -> str:
     """
     if name not in PACKAGED:
         if name.startswith((".", "/", "~")) and not Path(name).is_dir():  # which no hub name does
-            message = f"The folder '{name}' doesn't exist."
-            raise InputError(Fault("encoder.name", message, "A relative path begins in the working folder."))
+            message = f"'{name}' can't be loaded: the folder doesn't exist."
+            advice = (
+                f"Check the path (a relative one begins in the working folder), or name one of: {', '.join(PACKAGED)}."
+            )
+            raise InputError(Fault("encoder.name", message, advice))
         return name
     found = importlib.util.find_spec(PACKAGED[name])
     if found is None or not found.submodule_search_locations:

@@ -95,12 +95,14 @@ class MultiTaskModule(pl.LightningModule):
         if not batch.parts:
             return {}
         states = self.encoder(batch.input_ids, batch.mask, batch.type_ids)  # [B, T, H]
-        return {
-            part.task: self.heads[part.task](
-                states[part.start : part.stop], batch.mask[part.start : part.stop], part.fields
-            )
-            for part in batch.parts
-        }
+        # Heads compute in fp32: they cost little, and in bf16 a score has 8 bits, which ties what should be ranked.
+        with torch.autocast(states.device.type, enabled=False):
+            return {
+                part.task: self.heads[part.task](
+                    states[part.start : part.stop].float(), batch.mask[part.start : part.stop], part.fields
+                )
+                for part in batch.parts
+            }
 
     # --- training -------------------------------------------------------------------------------------------------
 

@@ -342,7 +342,7 @@ def test_an_encoder_that_isnt_there_with_no_network(write: Write) -> None:
         "a folder with a model, a hub name that can be reached or is cached, or one of: minilm-l6" in fault.suggestion
     )
     (fault,) = faults(write(), "encoder.name=./no/such")
-    assert fault.message == "The folder './no/such' doesn't exist."
+    assert fault.message == "'./no/such' can't be loaded: the folder doesn't exist."
 
 
 def test_a_length_beyond_the_encoders_positions(write: Write) -> None:

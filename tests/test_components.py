@@ -127,7 +127,7 @@ def test_a_dotted_path_that_leads_nowhere_is_told(path: str, rule: str) -> None:
 
 @pytest.mark.parametrize("path", [".x", "..samplers.uniform.Uniform", "../uniform"])
 def test_a_relative_path_is_told(path: str) -> None:
-    with pytest.raises(InputError, match="It must be package.module.Class"):
+    with pytest.raises(InputError, match=r"It must be package\.module\.Class"):
         find("sampler", path, "sampler.name")
 
 

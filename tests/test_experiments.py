@@ -57,11 +57,12 @@ def test_every_yaml_is_seen() -> None:
         "pubmedqa",
         "rqe",
     ]
-    assert {path.stem for path in MIXTURES} >= {"biomedical", "clinical", "demo"}
+    assert [path.stem for path in MIXTURES] == ["biomedical", "clinical", "demo"]
+    assert [path.stem for path in CONFIGS] == ["biomedical", "clinical", "demo"]
     known = {*TASKS, *MIXTURES, *CONFIGS}
     # Studies and suites have tests of their own.
     elsewhere = {path for name in ("studies", "suites", "results") for path in (EXPERIMENTS / name).rglob("*.yaml")}
-    assert {path for path in EXPERIMENTS.rglob("*.yaml")} == known | elsewhere
+    assert set(EXPERIMENTS.rglob("*.yaml")) == known | elsewhere
 
 
 @pytest.mark.parametrize("path", TASKS, ids=lambda path: path.stem)
@@ -87,7 +88,8 @@ def test_a_config_names_a_mixture_that_is_there(path: Path) -> None:
 
 
 def test_the_demo_would_run_on_what_the_repository_holds() -> None:
-    plan = faultless(EXPERIMENTS / "mixtures" / "demo.yaml")
+    plan = faultless(EXPERIMENTS / "demo.yaml")
+    assert plan["epochs"] == yaml.safe_load((EXPERIMENTS / "demo.yaml").read_text())["trainer"]["max_epochs"]
     assert {task["head"] for task in plan["tasks"].values()} == {
         "classification",
         "multilabel",

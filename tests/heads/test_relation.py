@@ -17,7 +17,7 @@ from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_sc
 from torch import Tensor
 
 from heads import IGNORE, Entity, Relation, Row, SpanRow, TextRow
-from heads.relation import METRICS, RelationClassification
+from heads.relation import RelationClassification
 from tests.heads import properties as has
 
 LABELS = ("cause", "treat", "none")
@@ -146,7 +146,7 @@ def test_baselines_score_on_the_same_path(name: str) -> None:
 
 
 def test_primary_metric_is_chosen_by_name() -> None:
-    has.assert_primary_metric_is_chosen_by_name(make, METRICS)
+    has.assert_primary_metric_is_chosen_by_name(make, RelationClassification.metrics)
 
 
 def test_no_rows_give_no_examples(tokenizer: Any) -> None:
