@@ -144,7 +144,7 @@ class _RowBuild:
                 refused=[str(b) for b in bad[:LISTED]],
                 num_refused=len(bad),
                 crossed=self._crossed,
-                left_out=dict(self._reader.skipped),
+                left_out=dict(self._reader.left_out),
                 fingerprint=self._hash.hexdigest(),
                 content=self._content.hexdigest(),
             )

@@ -322,23 +322,16 @@ def in_process(subcommand: str, mixture: Path, *options: str) -> int:
     return run(command(subcommand, mixture, "--run.baselines=false", "--trainer.log_every_n_steps=5", *options)[1:])
 
 
-# jsonargparse speaks to Lightning's authors of its own deprecations; a resumed run's folder of checkpoints is not empty.
-_UNASKED = ("ignore::DeprecationWarning:jsonargparse", "ignore::DeprecationWarning:pytorch_lightning")
-
-
-def cli_in_process(test: Any) -> Any:
-    return pytest.mark.usefixtures("_fresh")(pytest.mark.filterwarnings(*_UNASKED)(test))
-
-
 @pytest.fixture
 def _fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The command line in this process, as if it were a fresh one."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # they are for Lightning's authors
     for name in ("MTL_RUN_FOLDER", "RANK", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
 
 
-@cli_in_process
+@pytest.mark.usefixtures("_fresh")
 def test_best_last_and_the_best_of_a_task_are_found_by_name(
     toy_mixture: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -361,7 +354,7 @@ def test_best_last_and_the_best_of_a_task_are_found_by_name(
     assert latest(path).path == folder.path  # evaluating makes no run
 
 
-@cli_in_process
+@pytest.mark.usefixtures("_fresh")
 def test_a_checkpoint_of_another_mixture_is_refused_with_every_difference(
     toy_mixture: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -380,7 +373,7 @@ def test_a_checkpoint_of_another_mixture_is_refused_with_every_difference(
         assert key in told
 
 
-@cli_in_process
+@pytest.mark.usefixtures("_fresh")
 def test_what_cannot_be_resumed_or_found_is_an_input_error(
     toy_mixture: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -396,7 +389,7 @@ def test_what_cannot_be_resumed_or_found_is_an_input_error(
     assert "run.save_every: It must be a finite number above 0; found 0." in capsys.readouterr().err
 
 
-@cli_in_process
+@pytest.mark.usefixtures("_fresh")
 def test_a_run_whose_data_is_at_fault_leaves_no_folder(
     toy_mixture: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -456,7 +449,7 @@ def with_own(path: Path, head: str, sampler: str) -> None:
     path.write_text(yaml.safe_dump(mixture, sort_keys=False))
 
 
-@cli_in_process
+@pytest.mark.usefixtures("_fresh")
 def test_a_head_and_a_sampler_by_import_path_train(
     toy_mixture: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

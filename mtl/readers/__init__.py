@@ -56,8 +56,8 @@ class Reader(ABC):
         self.refuse_bad_rows = refuse_bad_rows
         self.bad_rows: list[BadRow] = []
         """What `read` met and did not yield, over all splits read so far."""
-        self.skipped: Counter[str] = Counter()
-        """What was left out on purpose, by reason."""
+        self.left_out: Counter[str] = Counter()
+        """What is no part of the task (empty sentences, annotation of other types), by kind, over all splits so far."""
 
     @abstractmethod
     def rows(self, source: Path, split: str) -> Iterator[Row]:
@@ -99,11 +99,15 @@ class Reader(ABC):
         """The rows of a split; ids are unique.
 
         Raises:
-            InputError: Some input was malformed and `refuse_bad_rows` is off. It lists all of it.
+            InputError: There is no such split, or some input was malformed and `refuse_bad_rows` is off. It lists
+                all of it.
         """
         before = len(self.bad_rows)
         seen: set[str] = set()
-        source = self.sources()[split]
+        sources = self.sources()
+        if split not in sources:
+            raise InputError(Fault("split", f"There is no split '{split}'.", f"Choices: {', '.join(sources)}."))
+        source = sources[split]
         for row in self.rows(source, split):
             if row.id in seen:
                 self.bad(source, None, "An id must be unique in its split", f"'{row.id}' again")

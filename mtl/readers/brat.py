@@ -31,7 +31,7 @@ class Brat(Reader):
     r"""Texts with mentions (T lines) and the relations between them (R lines).
 
     Events, attributes, normalisations and notes (E, A, M, N, *, # lines), and relations that join events, aren't
-    read; they are counted by kind in `skipped`. A file pair with a malformed line is refused whole, since a text that
+    read; they are counted by kind in `left_out`. A file pair with a malformed line is refused whole, since a text that
     lost a mention would teach that there is none.
 
     One text before, and after::
@@ -47,7 +47,7 @@ class Brat(Reader):
     Args:
         path: A folder that holds `train`, `dev` and `test` as folders or archives; or one archive.
         types: The entity types to keep, each with the name it gets; two types with one name are merged. Mentions of
-            other types, and their relations, are left out and counted in `skipped`. The default keeps all as they are.
+            other types, and their relations, are left out and counted in `left_out`. The default keeps all as they are.
         document: A regular expression that is looked for in a file name without its suffix; its first group is the
             document. The default takes each text for a document.
         files: As for every reader.
@@ -102,14 +102,14 @@ class Brat(Reader):
             self.bad(place, None, f"A file name must match '{self.document.pattern}'", f"'{place.stem}'")
             return
         if not text.strip() and not annotation.strip():
-            self.skipped["empty text"] += 1
+            self.left_out["empty text"] += 1
             return
         try:
             found = _read(text, annotation)
         except _MalformedError as error:
             self.bad(place, error.line, error.rule, error.found)
             return
-        self.skipped.update(found.unread)
+        self.left_out.update(found.unread)
         entities = tuple(self._renamed(found.entities))
         yield SpanRow(
             id=place.stem,
@@ -126,14 +126,14 @@ class Brat(Reader):
             elif entity.type in self.types:
                 yield entity._replace(type=self.types[entity.type])
             else:
-                self.skipped[f"T {entity.type}"] += 1
+                self.left_out[f"T {entity.type}"] += 1
 
     def _between(self, relations: list[Relation], entity_ids: set[str]) -> Iterator[Relation]:
         for relation in relations:
             if relation.head in entity_ids and relation.tail in entity_ids:
                 yield relation
             else:
-                self.skipped[f"R {relation.type}"] += 1
+                self.left_out[f"R {relation.type}"] += 1
 
 
 class _Annotation(NamedTuple):

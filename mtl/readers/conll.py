@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -75,8 +74,6 @@ class Conll(Reader):
         self.document_mark = document_mark
         self.entity_type = entity_type
         self.types = types
-        self.left_out: Counter[str] = Counter()
-        """Mentions whose type isn't in `types`, over all splits read so far."""
 
     def rows(self, source: Path, split: str) -> Iterator[SpanRow]:
         document: str | None = None

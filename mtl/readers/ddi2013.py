@@ -34,7 +34,7 @@ class DDI2013(Reader):
 
     A pair with ``ddi="true"`` is a relation of its type; the one such pair of the corpus that has no type is a
     relation of type None, that is, masked. Where the `text` attribute of a mention isn't the text at its offsets, the
-    mention stays at its offsets, and the attribute is counted in `skipped`, as are sentences without text. Anything
+    mention stays at its offsets, and the attribute is counted in `left_out`, as are sentences without text. Anything
     else that is wrong in a sentence refuses the whole sentence, since a sentence that lost a mention or a pair would
     teach wrong negatives.
 
@@ -141,7 +141,7 @@ class DDI2013(Reader):
     def _sentences(self, document: ElementTree.Element, document_id: str, place: Path, split: str) -> Iterator[SpanRow]:
         for sentence in document.iter("sentence"):
             if not sentence.get("text", "").strip() and sentence.find("entity") is None:
-                self.skipped["empty sentence"] += 1
+                self.left_out["empty sentence"] += 1
                 continue
             try:
                 yield self._row(sentence, document_id, place, split)
@@ -170,7 +170,7 @@ class DDI2013(Reader):
         spans = _spans(_attribute(element, "charOffset"), len(text))
         # The copy joins parts with a space, or with none where a part ends in a hyphen: blanks can't be compared.
         if _no_blanks("".join(text[start:end] for start, end in spans)) != _no_blanks(_attribute(element, "text")):
-            self.skipped["text attribute of a mention that differs from its offsets"] += 1
+            self.left_out["text attribute of a mention that differs from its offsets"] += 1
         return Entity(_attribute(element, "id"), _attribute(element, "type"), tuple(sorted(spans)))
 
 

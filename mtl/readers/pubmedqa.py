@@ -59,7 +59,7 @@ class PubMedQA(Reader):
             self.bad(self.splits, None, "It must map train, dev and test to lists of PMIDs", f"{len(splits)} keys")
             return
         uses = Counter(pmid for ids in splits.values() for pmid in ids)
-        self.skipped["question in no split"] = len(questions.keys() - uses.keys())
+        self.left_out["question in no split"] = len(questions.keys() - uses.keys())
         for pmid in splits[split]:
             rule = self._broken_rule(questions, pmid, uses[pmid])
             if rule is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -52,8 +51,6 @@ class Pubtator(Reader):
         super().__init__(path, files=files, refuse_bad_rows=refuse_bad_rows)
         self.types = types
         self.relations = relations
-        self.left_out: Counter[str] = Counter()
-        """Mentions and relations by type in the file that are no part of the task, over all splits read so far."""
         self.trimmed = 0
         """Mentions with blanks at their ends, in the text or in the line, over all splits read so far."""
 

@@ -64,7 +64,7 @@ def test_a_text_is_a_row_with_its_mentions_and_relations(tmp_path: Path) -> None
         entities=(Entity("T1", "Drug", ((0, 7),)), Entity("T2", "Effect", ((15, 19), (27, 31)))),
         relations=(Relation("T1", "T2", "causes"),),
     )
-    assert (reader.bad_rows, reader.skipped) == ([], Counter())
+    assert (reader.bad_rows, reader.left_out) == ([], Counter())
 
 
 @pytest.mark.parametrize("pack", [folder_of, tar_of, zip_of])
@@ -107,7 +107,7 @@ def test_types_are_chosen_and_merged_and_the_rest_is_counted(tmp_path: Path) -> 
     rows, reader = read(tmp_path, annotation, types={"Drug": "Chemical", "Brand": "Chemical", "Effect": "Effect"})
     assert [entity.type for entity in rows[1].entities] == ["Chemical", "Effect", "Chemical"]
     assert rows[1].relations == (Relation("T1", "T2", "causes"),)
-    assert dict(reader.skipped) == {"T Dose": 1, "R has": 1}
+    assert dict(reader.left_out) == {"T Dose": 1, "R has": 1}
 
 
 def test_lines_that_are_not_read_are_counted_by_kind(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_lines_that_are_not_read_are_counted_by_kind(tmp_path: Path) -> None:
     )
     rows, reader = read(tmp_path, annotation)
     assert rows[1].relations == (Relation("T1", "T2", "causes"),)
-    assert dict(reader.skipped) == {
+    assert dict(reader.left_out) == {
         "E Adverse": 2,
         "A Negated": 1,
         "M Sure": 1,
@@ -147,7 +147,7 @@ def test_the_line_ends_of_windows_in_annotations_change_nothing(tmp_path: Path) 
 def test_a_text_without_a_character_is_skipped_and_counted(tmp_path: Path) -> None:
     rows, reader = read(tmp_path, "", text="\n")
     assert [row.id for row in rows] == ["1_1", "2_1"]
-    assert (dict(reader.skipped), reader.bad_rows) == ({"empty text": 1}, [])
+    assert (dict(reader.left_out), reader.bad_rows) == ({"empty text": 1}, [])
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_phee_has_the_documented_counts(data_folder: Path) -> None:
         reader = Brat(str(data_folder / "phee" / "brat"), types={name: name for name in kept}, document=r"^(\d+)_")
         rows: list[SpanRow] = list(reader.read(split))
         found = {"sentences": len(rows), "abstracts (PMID)": len({row.document for row in rows})}
-        events = {name.replace("E ", "events:"): n for name, n in reader.skipped.items() if name.startswith("E ")}
+        events = {name.replace("E ", "events:"): n for name, n in reader.left_out.items() if name.startswith("E ")}
         assert found | events == counts
         types = Counter(entity.type for row in rows for entity in row.entities)
         assert tuple(types[name] for name in kept) == mentions[split]

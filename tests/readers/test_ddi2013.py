@@ -81,27 +81,27 @@ def test_parts_of_a_mention_are_in_text_order(tmp_path: Path, offsets: str) -> N
     entity = f'<entity id="e" charOffset="{offsets}" type="drug" text="{wording}"/>'
     rows, reader = read(tmp_path, entity, "low or high doses")
     assert rows[1].entities == (Entity("e", "drug", ((0, 3), (12, 17))),)
-    assert not reader.skipped
+    assert not reader.left_out
 
 
 def test_parts_that_the_text_attribute_joins_without_a_blank_agree_with_it(tmp_path: Path) -> None:
     entity = '<entity id="e" charOffset="0-2;11-17" type="group" text="mu-opioids"/>'
     rows, reader = read(tmp_path, entity, "mu- or big opioids")
     assert rows[1].entities[0].spans == ((0, 3), (11, 18))
-    assert not reader.skipped
+    assert not reader.left_out
 
 
 def test_a_mention_that_differs_from_its_text_attribute_stays_at_its_offsets_and_is_counted(tmp_path: Path) -> None:
     rows, reader = read(tmp_path, '<entity id="e" charOffset="0-5" type="drug" text="Aspirin"/>')
     assert rows[1].entities == (Entity("e", "drug", ((0, 6),)),)
-    assert dict(reader.skipped) == {"text attribute of a mention that differs from its offsets": 1}
+    assert dict(reader.left_out) == {"text attribute of a mention that differs from its offsets": 1}
     assert not reader.bad_rows
 
 
 def test_a_sentence_without_text_is_skipped_and_counted(tmp_path: Path) -> None:
     rows, reader = read(tmp_path, "", text=" ")
     assert [row.id for row in rows] == ["d0.s0", "d0.s2"]
-    assert dict(reader.skipped) == {"empty sentence": 1}
+    assert dict(reader.left_out) == {"empty sentence": 1}
     assert not reader.bad_rows
 
 
@@ -280,9 +280,9 @@ def rows_of(reader: DDI2013, split: str) -> list[SpanRow]:
 def test_the_corpus_has_the_documented_counts(data_folder: Path) -> None:
     reader = DDI2013(str(data_folder / "ddi2013"))
     train = counted(rows_of(reader, "train"))
-    assert reader.skipped["empty sentence"] == 71
-    assert reader.skipped["text attribute of a mention that differs from its offsets"] == 1
-    train["sentences"] += reader.skipped["empty sentence"]
+    assert reader.left_out["empty sentence"] == 71
+    assert reader.left_out["text attribute of a mention that differs from its offsets"] == 1
+    train["sentences"] += reader.left_out["empty sentence"]
     assert train == documented(data_folder, "ddi2013/xml", "train")
     assert counted(rows_of(reader, "test")) == documented(data_folder, "ddi2013/xml", "test (DDI task)")
     names = rows_of(DDI2013(str(data_folder / "ddi2013"), test="ner"), "test")

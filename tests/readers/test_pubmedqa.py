@@ -68,7 +68,7 @@ def test_what_gives_the_answer_away_changes_nothing(tmp_path: Path) -> None:
 def test_a_question_in_no_split_is_counted(tmp_path: Path) -> None:
     reader = write(tmp_path, QUESTIONS, {**SPLITS, "train": ["1"]})
     assert [row.id for row in reader.read("train")] == ["1"]
-    assert dict(reader.skipped) == {"question in no split": 1}
+    assert dict(reader.left_out) == {"question in no split": 1}
 
 
 @pytest.mark.parametrize(
@@ -124,4 +124,4 @@ def test_the_data_has_the_documented_counts_and_the_published_answers(data_folde
     assert found == expected
     truth = json.loads((data_folder / "pubmedqa" / "test_ground_truth.json").read_text())
     assert {row.id: row.label for row in reader.read("test")} == truth
-    assert not +reader.skipped
+    assert not +reader.left_out
