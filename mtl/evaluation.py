@@ -146,7 +146,7 @@ class _TaskEvaluation:
             piece = self._head.tuning_data(self._split.rows[row_index], *_in_order(pending))
             if piece is not None:
                 data.append(piece)
-        gathered = [piece for pieces in _gather(data) for piece in pieces]
+        gathered = [piece for pieces in gather(data) for piece in pieces]
         if gathered:
             self._head.tune(torch.cat(gathered))
 
@@ -154,7 +154,7 @@ class _TaskEvaluation:
         """Counts by document, number of rows and loss over all ranks. A document belongs to one rank."""
         counts: dict[str, list[Tensor]] = {}
         num_rows, loss = 0, torch.zeros(2, dtype=torch.float64)
-        for rank_counts, rank_rows, rank_loss in _gather((dict(self._counts), self._num_rows, self._loss)):
+        for rank_counts, rank_rows, rank_loss in gather((dict(self._counts), self._num_rows, self._loss)):
             counts |= rank_counts
             num_rows += rank_rows
             loss += rank_loss
@@ -171,7 +171,7 @@ def _pool(counts: Sequence[Tensor], reduction: str) -> Tensor:
     return torch.cat(list(counts)) if reduction == "cat" else torch.stack(list(counts)).sum(dim=0)
 
 
-def _gather(value: Any) -> list[Any]:
+def gather(value: Any) -> list[Any]:
     """The value of every rank; the process's own alone where there is no group."""
     if _world_size() == 1:
         return [value]

@@ -38,6 +38,8 @@ class RunOptions:
         baselines: Whether to score trivial baselines at the end.
         save_every: Updates after which `last` is saved within an epoch, for a resume with `--ckpt_path last`; None
             saves it at the end of each epoch only.
+        predictions: Whether to keep predictions by row id, in the run's folder and in MLflow. They hold no text, but
+            labels and offsets.
     """
 
     root: str = "runs"
@@ -45,6 +47,7 @@ class RunOptions:
     experiment: str = "biomtl"
     baselines: bool = True
     save_every: int | None = None
+    predictions: bool = False
 
 
 @dataclasses.dataclass
@@ -132,6 +135,7 @@ class MixtureCLI(LightningCLI):
         if config.trainer.precision is None:
             config.trainer.precision = natural_precision(config.trainer.accelerator)
         self.model = build_module(self.mixture, weights=checkpoint is None, **config.model.as_dict())
+        self.model.keep_predictions = options.predictions
         self.config_init = self.parser.instantiate_classes(self.config)
         self.trainer = self._make_trainer(folder, options, EarlyStoppingOptions(**config.early_stopping.as_dict()))
 

@@ -15,9 +15,9 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from heads import Head
+from heads import Head, Prediction
 from mtl.batch import Batch
-from mtl.evaluation import Evaluator, Result
+from mtl.evaluation import Evaluator, Result, gather
 from mtl.optimisation import Schedule, adamw, parameter_groups, schedule
 from mtl.seeding import derive
 
@@ -68,6 +68,10 @@ class MultiTaskModule(pl.LightningModule):
         self.heads = nn.ModuleDict(dict(heads))
         self.results: dict[str, dict[str, Result]] = {}
         """The latest result of each split, by split and task."""
+        self.keep_predictions = False
+        """Whether evaluation keeps each row's prediction in `predictions`."""
+        self.predictions: dict[str, dict[str, dict[str, Prediction]]] = {}
+        """The latest predictions by split, task and row id, where they are kept."""
         self._evaluation = evaluation
         self._config = dict(config)
         self._seed = seed
@@ -225,13 +229,30 @@ class MultiTaskModule(pl.LightningModule):
 
     def _make_evaluator(self, split: str) -> Evaluator:
         tune = split == "dev" and not self.trainer.sanity_checking
-        return Evaluator({name: self.head(name) for name in self.heads}, self._data.splits(split), tune=tune)
+        kept: dict[str, dict[str, Prediction]] = {name: {} for name in self.heads}
+        self.predictions[split] = kept
+
+        def keep(task: str, row: str, prediction: Prediction) -> None:
+            kept[task][row] = prediction
+
+        return Evaluator(
+            {name: self.head(name) for name in self.heads},
+            self._data.splits(split),
+            tune=tune,
+            on_prediction=keep if self.keep_predictions else None,
+        )
 
     def _finish(self, split: str, prefix: str) -> None:
         assert self._evaluator is not None
         results = self._evaluator.finish()
         self._evaluator = None
         self.results[split] = results
+        if self.keep_predictions:
+            parts = gather(self.predictions[split])  # a row is on one rank
+            self.predictions[split] = {
+                name: {row: prediction for part in parts for row, prediction in part[name].items()}
+                for name in self.heads
+            }
         if self.trainer.sanity_checking:
             return
         scores = {f"{prefix}/{task}/{name}": value for task, r in results.items() for name, value in r.scores.items()}

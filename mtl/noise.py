@@ -19,6 +19,7 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     warnings.filterwarnings("ignore", message=r".*`self.log\(.*sync_dist=True")  # our scores are gathered before
+    warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`, callbacks")  # evaluation has none
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # a resumed run's
     # Losses and rates are logged at the end of an epoch too, however few steps it has.
     warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")

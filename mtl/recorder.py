@@ -81,15 +81,18 @@ class RunRecorder(Callback):
         score = float("-inf") if math.isnan(score) else score  # as Lightning's checkpoint takes it
         if trainer.state.fn != "fit":
             self._write("dev", results)
+            self._write_predictions("dev", pl_module)
             self._finish(trainer, "dev", results)
         elif self._best is None or score > self._best:
             self._best, self._selected = score, dict(results)
             self._write("dev", results)
+            self._write_predictions("dev", pl_module)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
             results = cast("MultiTaskModule", pl_module).results["test"]
             self._write("test", results)
+            self._write_predictions("test", pl_module)
             self._finish(trainer, "test", results)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -121,6 +124,17 @@ class RunRecorder(Callback):
         for task, result in results.items():
             write_counts(self._folder.path / "counts" / split / f"{task}.npz", result)
 
+    def _write_predictions(self, split: str, pl_module: pl.LightningModule) -> None:
+        """A line per row, by its id, where predictions are kept."""
+        module = cast("MultiTaskModule", pl_module)
+        for task, predictions in module.predictions[split].items() if module.keep_predictions else ():
+            path = self._folder.path / "predictions" / split / f"{task}.jsonl"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lines = [
+                json.dumps({"id": row, "prediction": made}, ensure_ascii=False) for row, made in predictions.items()
+            ]
+            path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
     def _finish(self, trainer: pl.Trainer, split: str, results: Mapping[str, Result]) -> None:
         data = _data(trainer)
         baselines = self._trivial(data, split) if self._baselines else {}
@@ -136,6 +150,8 @@ class RunRecorder(Callback):
             self._note_checkpoint(trainer, split)
         if self._tracker is not None:
             self._track_results(self._tracker, split, results, baselines)
+            for path in sorted((self._folder.path / "predictions" / split).glob("*.jsonl")):
+                self._tracker.log_artifact(path, f"predictions/{split}")
         metrics = self._folder.metrics
         self._title = f"{data.mixture.name}, baselines on {split}"
         self._lines = [

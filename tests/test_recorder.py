@@ -353,3 +353,12 @@ def test_rows_are_accounted_for_as_read_used_unlabelled_refused_and_crossed() ->
     found = accounts(Content)
     assert found == {"read": 15, "used": 7, "unlabelled": 2, "refused": 3, "crossed": 3, "examples": 12}
     assert found["read"] == sum(found[name] for name in ("used", "unlabelled", "refused", "crossed"))
+
+
+def test_predictions_are_kept_by_id_only_when_asked(run: Path, tmp_path: Path, tiny_encoder: Encoder) -> None:
+    asked = train(tmp_path, tiny_encoder("bert"), "--run.predictions=true", only=["kind"])
+    lines = [json.loads(line) for line in (asked / "predictions/dev/kind.jsonl").read_text().splitlines()]
+    assert {"id", "prediction"} == set(lines[0])
+    assert len({line["id"] for line in lines}) == len(lines) > 0
+    assert not (run / "predictions").exists()
+    assert secret_files(asked) == []

@@ -127,15 +127,35 @@ def write(
     }
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / f"{mixture.name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    table = ["| task | metric | own updates | mixture dev | mixture test | alone dev | alone test | trivial, test |"]
-    table += ["|---|---|---|---|---|---|---|---|"]
-    for row in rows:
+    page = "\n".join(_page(mixture, content))
+    (options.out / f"{mixture.name}.md").write_text(page + "\n", encoding="utf-8")
+    print(page)
+
+
+def _page(mixture: Mixture, content: dict[str, Any]) -> list[str]:
+    machine_line = ", ".join(str(value) for value in content["machine"].values())
+    packages = ("torch", "transformers", "pytorch-lightning")
+    packages_line = ", ".join(f"{name} {content['versions'][f'version.{name}']}" for name in packages)
+    lines = [
+        f"# {mixture.name}: together and alone",
+        "",
+        f"`{content['command']}`, {content['date']}, seed {content['seed']}; {machine_line}; {packages_line}.",
+        f"Encoder {mixture.encoder.name}. One seed: differences between the columns are no evidence of transfer.",
+        "",
+        "| task | metric | own updates | mixture dev, test | | alone dev, test | | trivial, test | beaten |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in content["tasks"]:
         scores = [row["mixture"]["dev"], row["mixture"]["test"], row["alone"]["dev"], row["alone"]["test"]]
         shown = " | ".join(f"{score:.3f}" for score in scores)
-        trivial_score = f"{row['baseline']['name']} {row['baseline']['test']:.3f}"
-        table.append(f"| {row['task']} | {row['metric']} | {row['own_updates']} | {shown} | {trivial_score} |")
-    (options.out / f"{mixture.name}_table.md").write_text("\n".join(table) + "\n", encoding="utf-8")
-    print("\n".join(table))
+        trivial = f"{row['baseline']['name']} {row['baseline']['test']:.3f}"
+        beaten = "yes" if row["mixture"]["test"] > row["baseline"]["test"] else "no"
+        lines.append(f"| {row['task']} | {row['metric']} | {row['own_updates']} | {shown} | {trivial} | {beaten} |")
+    seconds = {name: value for name, value in content["seconds"].items() if value is not None}
+    together = f"{seconds['mixture'] / 60:.0f}" if "mixture" in seconds else "an unknown number of"
+    alone = sum(value for name, value in seconds.items() if name != "mixture") / 60
+    lines += ["", f"Fit and test took {together} minutes together and {alone:.0f} for all tasks alone."]
+    return lines
 
 
 def machine() -> dict[str, Any]:
