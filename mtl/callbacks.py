@@ -134,4 +134,4 @@ def early_stopping(
         return []
     if per_task:
         return [TaskEarlyStopping(primary_metrics, patience=patience, min_delta=min_delta)]
-    return [EarlyStopping(SELECTION, mode="max", patience=patience, min_delta=min_delta)]
+    return [EarlyStopping(SELECTION, mode="max", patience=patience, min_delta=min_delta, check_finite=False)]

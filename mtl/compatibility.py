@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,5 +77,28 @@ def check_checkpoint(path: Path, mixture: Mixture, *, resumes: bool = False) -> 
             theirs, ours = getattr(trained.tasks[name], field), getattr(mixture.tasks[name], field)
             if theirs != ours:
                 faults.append(Fault(f"tasks.{name}.{field}", f"The checkpoint has {theirs!r}; found {ours!r}."))
+    if resumes and not faults:
+        faults = _resume_faults(trained, mixture)
     if faults:
         raise InputError([Fault(str(path), "The checkpoint is of another mixture."), *faults])
+
+
+_FREE = re.compile(r"evaluation\b.*|privacy\b.*|name|tasks\.\w+\.data\.path\b.*")
+"""What may differ when training goes on: nothing that decides a batch, a loss or a weight."""
+
+
+def _resume_faults(trained: Mixture, mixture: Mixture) -> list[Fault]:
+    theirs, ours = dict(_leaves(trained.to_dict())), dict(_leaves(mixture.to_dict()))
+    return [
+        Fault(key, f"The checkpoint has {theirs.get(key)!r}; found {ours.get(key)!r}.", "Train a new run instead.")
+        for key in sorted({*theirs, *ours})
+        if theirs.get(key) != ours.get(key) and not _FREE.fullmatch(key)
+    ]
+
+
+def _leaves(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in fields.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

@@ -5,6 +5,7 @@ Shapes: B examples, T tokens, H hidden size.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 from collections.abc import Mapping, Sequence
@@ -160,6 +161,7 @@ def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: in
     return Encoder(model, freeze_layers=spec.freeze_layers)
 
 
+@functools.cache  # the weights are hashed
 def encoder_folder(name: str) -> str:
     """A folder or hub name that transformers can load.
 

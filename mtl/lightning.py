@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
@@ -128,15 +129,16 @@ class MixtureCLI(LightningCLI):
         # The data first: a run whose data is at fault leaves no folder, and never becomes the latest.
         self.datamodule = build_data(self.mixture)
         self.datamodule.setup()
+        if config.trainer.precision is None:
+            config.trainer.precision = natural_precision(config.trainer.accelerator)
+        self.config_init = self.parser.instantiate_classes(self.config)
+        _check_trainer(self.config_init[self.subcommand].trainer.as_dict())
         folder, checkpoint = self._place(options, config.ckpt_path)
         config.ckpt_path = None if checkpoint is None else str(checkpoint)
         if checkpoint is not None:
             check_checkpoint(checkpoint, self.mixture, resumes=self.subcommand == "fit")
-        if config.trainer.precision is None:
-            config.trainer.precision = natural_precision(config.trainer.accelerator)
         self.model = build_module(self.mixture, weights=checkpoint is None, **config.model.as_dict())
         self.model.keep_predictions = options.predictions
-        self.config_init = self.parser.instantiate_classes(self.config)
         self.trainer = self._make_trainer(folder, options, EarlyStoppingOptions(**config.early_stopping.as_dict()))
 
     def _place(self, options: RunOptions, asked: str | None) -> tuple[RunFolder, Path | None]:
@@ -152,11 +154,7 @@ class MixtureCLI(LightningCLI):
     def _make_trainer(self, folder: RunFolder, options: RunOptions, stopping: EarlyStoppingOptions) -> pl.Trainer:
         config = self.config_init[self.subcommand].trainer
         tracker = self._tracker(folder, options) if config.logger in (None, True) and options.track else None
-        recorded = {
-            "mixture": self.mixture.to_dict(),
-            **self.config[self.subcommand].clone(with_meta=False).as_dict(),
-        }
-        recorded["mixture"] = self.mixture.to_dict()
+        recorded = {**self.config[self.subcommand].clone(with_meta=False).as_dict(), "mixture": self.mixture.to_dict()}
         recorded.pop("config", None)
         self.recorder = RunRecorder(folder, tracker, recorded, baselines=options.baselines)
         primary = {task: self.model.head(task).primary_metric for task in self.model.heads}
@@ -164,10 +162,10 @@ class MixtureCLI(LightningCLI):
         if self.subcommand == "fit" and config.enable_checkpointing is not False:
             callbacks += checkpoints(folder, primary, save_every=options.save_every)
         callbacks += early_stopping(primary, **dataclasses.asdict(stopping))
-        # The recorder's on_fit_end reads what the checkpoint callbacks have kept, whatever their order.
-        arguments = {"logger": tracker or (False if config.logger in (None, True) else config.logger)}
-        config.callbacks = [*_listed(config.callbacks), *callbacks]
-        return pl.Trainer(**{**config.as_dict(), **arguments, "callbacks": config.callbacks})
+        logger = tracker or (False if config.logger in (None, True) else config.logger)
+        return pl.Trainer(
+            **{**config.as_dict(), "logger": logger, "callbacks": [*_listed(config.callbacks), *callbacks]}
+        )
 
     def _tracker(self, folder: RunFolder, options: RunOptions) -> MLflowTracker:
         info = folder.info
@@ -197,6 +195,18 @@ def main(arguments: Sequence[str]) -> None:
         MixtureCLI(mixture, [arguments[0], *rest])  # type: ignore[arg-type]  # with --help the parser exits first
     except SIGTERMException:
         sys.exit(1)  # Lightning would exit with 0, as if the run were done
+
+
+def _check_trainer(arguments: dict[str, Any]) -> None:
+    """Lightning's own check of its options, before the run has a folder.
+
+    Raises:
+        InputError: Lightning refuses them.
+    """
+    try:
+        pl.Trainer(**{**arguments, "logger": False, "callbacks": None, "enable_checkpointing": False})
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise InputError(Fault("--trainer", " ".join(str(error).split()))) from error
 
 
 def _listed(callbacks: Any) -> list[Any]:

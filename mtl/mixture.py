@@ -2,7 +2,7 @@
 
 A mixture names tasks that share one encoder. `load_mixture` resolves includes, overrides and interpolation into one
 mapping, checks all of it, and gives a `Mixture`; what it can't accept it reports all at once. Reading rows comes
-later, in `mtl.data`.
+later, in `mtl.reading`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class EncoderSpec(_Spec):
         num_layers: Keep the lowest layers only.
         freeze_layers: The embeddings and this many of the lowest layers are not trained; 0 trains all.
         dropout: Of the encoder, hidden states and attention; None keeps what its configuration says.
-        attention: Implementation of the attention; `auto` leaves it to transformers.
+        attention: Implementation of the attention; `auto` takes our own on a CPU, and transformers'
+            choice elsewhere.
     """
 
     name: StrictStr = "minilm-l6"
@@ -143,7 +144,7 @@ class EvaluationSpec(_Spec):
 
 
 class PrivacySpec(_Spec):
-    """What may leave the data: with `log_text` errors and reports may show text of rows."""
+    """What may leave the data: with `log_text`, predictions that a run is asked to keep carry the text of their row."""
 
     log_text: StrictBool = False
 

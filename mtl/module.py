@@ -164,6 +164,11 @@ class MultiTaskModule(pl.LightningModule):
         """Mean loss per task since the last time, over all ranks."""
         means = {name: loss / count for name, (loss, count) in self._summed_losses().items()}
         self._losses = {}
+        lost = {name: value for name, value in means.items() if not math.isfinite(value)}
+        if lost:
+            names = ", ".join(f"{name} ({value})" for name, value in lost.items())
+            advice = "Lower model.learning_rate, keep trainer.gradient_clip_val, or use trainer.precision=32-true."
+            raise FloatingPointError(f"Training diverged by step {self.global_step}: the loss of {names}. {advice}")
         self.train_losses |= means
         logged = {f"train/{name}/loss": value for name, value in means.items()}
         for logger in self.trainer.loggers if logged else ():

@@ -12,6 +12,7 @@ import numpy as np
 import pytorch_lightning as pl
 import yaml
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from mtl import report
@@ -44,6 +45,21 @@ class RunRecorder(Callback):
         self._selected: dict[str, Result] = {}
         self._lines: list[report.Result] = []
         self._title = ""
+        self._kept: list[Path] = []
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._tell(trainer, "RUNNING")
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._tell(trainer, "FINISHED")
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._tell(trainer, "KILLED" if isinstance(exception, KeyboardInterrupt | SIGTERMException) else "FAILED")
+
+    def _tell(self, trainer: pl.Trainer, status: str) -> None:
+        """The status of a run that isn't tracked; of one that is, the tracker tells it."""
+        if self._tracker is None and trainer.is_global_zero:
+            self._folder.update_info(status=status)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -81,18 +97,18 @@ class RunRecorder(Callback):
         score = float("-inf") if math.isnan(score) else score  # as Lightning's checkpoint takes it
         if trainer.state.fn != "fit":
             self._write("dev", results)
-            self._write_predictions("dev", pl_module)
+            self._write_predictions("dev", trainer, pl_module)
             self._finish(trainer, "dev", results)
         elif self._best is None or score > self._best:
             self._best, self._selected = score, dict(results)
             self._write("dev", results)
-            self._write_predictions("dev", pl_module)
+            self._write_predictions("dev", trainer, pl_module)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
             results = cast("MultiTaskModule", pl_module).results["test"]
             self._write("test", results)
-            self._write_predictions("test", pl_module)
+            self._write_predictions("test", trainer, pl_module)
             self._finish(trainer, "test", results)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -124,16 +140,23 @@ class RunRecorder(Callback):
         for task, result in results.items():
             write_counts(self._folder.path / "counts" / split / f"{task}.npz", result)
 
-    def _write_predictions(self, split: str, pl_module: pl.LightningModule) -> None:
+    def _write_predictions(self, split: str, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """A line per row, by its id, where predictions are kept."""
         module = cast("MultiTaskModule", pl_module)
         for task, predictions in module.predictions[split].items() if module.keep_predictions else ():
             path = self._folder.path / "predictions" / split / f"{task}.jsonl"
             path.parent.mkdir(parents=True, exist_ok=True)
-            lines = [
-                json.dumps({"id": row, "prediction": made}, ensure_ascii=False) for row, made in predictions.items()
-            ]
-            path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            self._kept = [*(other for other in self._kept if other != path), path]
+            texts = self._texts(trainer, task, split)
+            lines = [{"id": row, "prediction": made, **texts.get(row, {})} for row, made in predictions.items()]
+            path.write_text("".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines), encoding="utf-8")
+
+    def _texts(self, trainer: pl.Trainer, task: str, split: str) -> dict[str, dict[str, str | None]]:
+        """The texts by row, for users who said that text may be logged."""
+        data = _data(trainer)
+        if not data.mixture.privacy.log_text:
+            return {}
+        return {row.id: {"text": row.text, "text_pair": row.text_pair} for row in data.tasks[task][split].rows}
 
     def _finish(self, trainer: pl.Trainer, split: str, results: Mapping[str, Result]) -> None:
         data = _data(trainer)
@@ -150,7 +173,7 @@ class RunRecorder(Callback):
             self._note_checkpoint(trainer, split)
         if self._tracker is not None:
             self._track_results(self._tracker, split, results, baselines)
-            for path in sorted((self._folder.path / "predictions" / split).glob("*.jsonl")):
+            for path in self._kept:
                 self._tracker.log_artifact(path, f"predictions/{split}")
         metrics = self._folder.metrics
         self._title = f"{data.mixture.name}, baselines on {split}"
@@ -182,7 +205,7 @@ class RunRecorder(Callback):
         tracker.log_versions(str(trainer.strategy.root_device))
         rates = data.plan.sampler.rates()
         for task, splits in data.tasks.items():
-            source = data.mixture.tasks[task].data.reader
+            source = json.dumps(data.mixture.tasks[task].data.path)
             for split, content in splits.items():
                 rows = content.row_summary
                 tracker.log_dataset(task, split, rows.fingerprint, rows.rows, source)

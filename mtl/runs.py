@@ -8,7 +8,7 @@
         metrics.jsonl                                  every logged number, a line per call
         run.json                                       mixture, seed, status, where MLflow has it
         artifacts/                                     reports, as MLflow holds them
-        encoder/                                       the trained encoder
+        encoder/                                       its configuration and tokenizer, for predictions
 
 Only rank 0 writes. Files are replaced whole, so a run that is stopped leaves the old file or the new one.
 """

@@ -93,3 +93,29 @@ def test_the_runs_own_encoder_takes_the_place_of_the_original(checkpoint: Path) 
     (folder / "config.json").write_text("{}")
     encoder = located(asked, checkpoint).encoder
     assert (encoder.name, encoder.num_layers, encoder.revision, encoder.max_length) == (str(folder), None, None, 64)
+
+
+@pytest.mark.parametrize(
+    ("changes", "keys"),
+    [
+        ({"seed": 9}, ["seed"]),
+        ({"batch_size": 4}, ["batch_size"]),
+        ({"sampler": {"name": "temperature", "temperature": 3.0}}, ["sampler.name", "sampler.temperature"]),
+        ({"tasks": {"a": task(loss_weight=3.0), "b": task()}}, ["tasks.a.loss_weight"]),
+        ({"encoder": {"freeze_layers": 1}}, ["encoder.freeze_layers"]),
+    ],
+)
+def test_a_resume_refuses_what_would_change_batches_losses_or_weights(
+    checkpoint: Path, changes: dict[str, Any], keys: list[str]
+) -> None:
+    torch.save({**read_checkpoint(checkpoint), "optimizer_states": []}, checkpoint.with_name("last.ckpt"))
+    with pytest.raises(InputError) as caught:
+        check_checkpoint(checkpoint.with_name("last.ckpt"), mixture(**changes), resumes=True)
+    assert [fault.key for fault in caught.value.faults[1:]] == keys
+
+
+def test_a_resume_goes_on_where_only_names_paths_and_selection_differ(checkpoint: Path) -> None:
+    torch.save({**read_checkpoint(checkpoint), "optimizer_states": []}, checkpoint.with_name("last.ckpt"))
+    tasks = {"a": task(data={"reader": "jsonl", "path": "elsewhere"}), "b": task()}
+    other = mixture(name="other", evaluation={"select": "worst"}, tasks=tasks)
+    check_checkpoint(checkpoint.with_name("last.ckpt"), other, resumes=True)

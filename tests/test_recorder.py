@@ -362,3 +362,24 @@ def test_predictions_are_kept_by_id_only_when_asked(run: Path, tmp_path: Path, t
     assert len({line["id"] for line in lines}) == len(lines) > 0
     assert not (run / "predictions").exists()
     assert secret_files(asked) == []
+
+
+def test_kept_predictions_carry_text_where_the_mixture_allows_it(tmp_path: Path, tiny_encoder: Encoder) -> None:
+    asked = train(
+        tmp_path, tiny_encoder("bert"), "--run.predictions=true", "--mixture.privacy.log_text=true", only=["kind"]
+    )
+    line = json.loads((asked / "predictions/dev/kind.jsonl").read_text().splitlines()[0])
+    assert set(line) == {"id", "prediction", "text", "text_pair"}
+    assert json.loads((asked / "run.json").read_text())["status"] == "FINISHED"
+
+
+def test_a_diverged_training_stops_and_is_failed(tmp_path: Path, tiny_encoder: Encoder) -> None:
+    with pytest.raises(FloatingPointError, match=r"diverged by step \d+: the loss of kind"):
+        train(
+            tmp_path,
+            tiny_encoder("bert"),
+            "--model.learning_rate=1e30",
+            "--trainer.gradient_clip_val=null",
+            only=["kind"],
+        )
+    assert json.loads(next(tmp_path.rglob("run.json")).read_text())["status"] == "FAILED"

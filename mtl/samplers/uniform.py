@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from mtl.samplers import FloatArray, RandomSampler, TaskSize
+from mtl.samplers import FloatArray, RandomSampler
 
 
 class Uniform(RandomSampler):
@@ -16,17 +14,13 @@ class Uniform(RandomSampler):
     Args:
         steps_per_epoch: Steps of an epoch; None takes the batches of all tasks together.
 
+    >>> from mtl.samplers import TaskSize
     >>> sizes = {"gad": TaskSize(64, 2), "rqe": TaskSize(100, 4)}
     >>> Uniform(sizes, seed=1, num_epochs=3).rates()
     {'gad': 0.5, 'rqe': 0.5}
     """
 
     uses_rates = False
-
-    def __init__(
-        self, sizes: Mapping[str, TaskSize], seed: int, num_epochs: int, *, steps_per_epoch: int | None = None
-    ) -> None:
-        super().__init__(sizes, seed, num_epochs, steps_per_epoch=steps_per_epoch)
 
     def weights(self, progress: FloatArray) -> list[float]:
         return [1.0] * len(self.sizes)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from mtl.samplers import FloatArray, RandomSampler, TaskSize
+from mtl.samplers import FloatArray, RandomSampler
 
 
 class Weighted(RandomSampler):
@@ -18,15 +16,11 @@ class Weighted(RandomSampler):
     Raises:
         InputError: A rate is not above 0.
 
+    >>> from mtl.samplers import TaskSize
     >>> sizes = {"gad": TaskSize(64, 2, rate=3.0), "rqe": TaskSize(100, 4)}
     >>> Weighted(sizes, seed=1, num_epochs=3).rates()
     {'gad': 0.75, 'rqe': 0.25}
     """
-
-    def __init__(
-        self, sizes: Mapping[str, TaskSize], seed: int, num_epochs: int, *, steps_per_epoch: int | None = None
-    ) -> None:
-        super().__init__(sizes, seed, num_epochs, steps_per_epoch=steps_per_epoch)
 
     def weights(self, progress: FloatArray) -> list[float]:
         return [1.0] * len(self.sizes)  # the base puts the written rates in their places
