@@ -46,6 +46,11 @@ def located(mixture: Mixture, checkpoint: Path) -> Mixture:
     return mixture.model_copy(update={"encoder": mixture.encoder.model_copy(update=update)})
 
 
+def checkpoint_precision(path: Path) -> str:
+    """The precision in which a checkpoint was trained and selected."""
+    return str(read_checkpoint(path)[CHECKPOINT_KEY].get("precision", "32-true"))
+
+
 def check_checkpoint(path: Path, mixture: Mixture, *, resumes: bool = False) -> None:
     """Holds a checkpoint's mixture against the one at hand.
 

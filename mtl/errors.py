@@ -14,12 +14,11 @@ from rich.console import Console
 
 from heads import Prediction, Row, row_to_dict
 from mtl.assembly import build_data, build_module
-from mtl.compatibility import checkpoint_mixture, located, read_checkpoint
+from mtl.compatibility import checkpoint_mixture, checkpoint_precision, located, read_checkpoint
 from mtl.data import EvaluationLoader
 from mtl.evaluation import Evaluator
 from mtl.faults import Fault, InputError, did_you_mean
 from mtl.noise import quieten
-from mtl.precision import natural_precision
 from mtl.preparation import prepare
 from mtl.runs import RunFolder
 
@@ -77,7 +76,7 @@ def wrong_predictions(run: str | Path, task: str, split: str = "dev") -> list[Wr
     evaluator = Evaluator(
         {task: head}, {task: content}, tune=False, on_prediction=lambda _, row, made: predictions.update({row: made})
     )
-    _run(module, EvaluationLoader(data, split), evaluator)
+    _run(module, EvaluationLoader(data, split), evaluator, checkpoint_precision(path))
     found = [
         Wrong(row, predictions[row.id], head.error(predictions[row.id], row))
         for row in content.rows
@@ -86,11 +85,12 @@ def wrong_predictions(run: str | Path, task: str, split: str = "dev") -> list[Wr
     return sorted((wrong for wrong in found if wrong.error > 0), key=lambda wrong: -wrong.error)
 
 
-def _run(module: Any, loader: EvaluationLoader, evaluator: Evaluator) -> None:
+def _run(module: Any, loader: EvaluationLoader, evaluator: Evaluator, precision: str) -> None:
+    """One pass on the CPU, in the precision of the run as far as a CPU has it."""
     module.eval()
     with (
         torch.inference_mode(),
-        torch.autocast("cpu", torch.bfloat16, enabled=natural_precision("cpu") == "bf16-mixed"),
+        torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"),
     ):
         for batch in loader:
             evaluator.add(batch, module(batch))

@@ -16,7 +16,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from mtl.arguments import take_mixture
 from mtl.assembly import build_data, build_module
 from mtl.callbacks import checkpoints, early_stopping
-from mtl.compatibility import check_checkpoint
+from mtl.compatibility import check_checkpoint, checkpoint_precision
 from mtl.faults import Fault, InputError
 from mtl.mixture import Mixture
 from mtl.module import MultiTaskModule
@@ -129,7 +129,8 @@ class MixtureCLI(LightningCLI):
         # The data first: a run whose data is at fault leaves no folder, and never becomes the latest.
         self.datamodule = build_data(self.mixture)
         self.datamodule.setup()
-        if config.trainer.precision is None:
+        is_free = config.trainer.precision is None
+        if is_free:
             config.trainer.precision = natural_precision(config.trainer.accelerator)
         self.config_init = self.parser.instantiate_classes(self.config)
         _check_trainer(self.config_init[self.subcommand].trainer.as_dict())
@@ -137,6 +138,9 @@ class MixtureCLI(LightningCLI):
         config.ckpt_path = None if checkpoint is None else str(checkpoint)
         if checkpoint is not None:
             check_checkpoint(checkpoint, self.mixture, resumes=self.subcommand == "fit")
+            if is_free:
+                config.trainer.precision = checkpoint_precision(checkpoint)
+                self.config_init[self.subcommand].trainer.precision = config.trainer.precision
         self.model = build_module(self.mixture, weights=checkpoint is None, **config.model.as_dict())
         self.model.keep_predictions = options.predictions
         self.trainer = self._make_trainer(folder, options, EarlyStoppingOptions(**config.early_stopping.as_dict()))

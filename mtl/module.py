@@ -292,6 +292,7 @@ class MultiTaskModule(pl.LightningModule):
             "losses": self._summed_losses(),
             "train_losses": dict(self.train_losses),
             "row_types": row_types,
+            "precision": str(self.trainer.precision),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

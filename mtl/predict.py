@@ -23,13 +23,12 @@ from heads import Example, Head, Prediction, Row, SpanRow, TextRow
 from mtl.assembly import build_heads, build_module
 from mtl.batch import Batch, Share, collate
 from mtl.batching import by_length
-from mtl.compatibility import checkpoint_mixture, located, read_checkpoint
+from mtl.compatibility import checkpoint_mixture, checkpoint_precision, located, read_checkpoint
 from mtl.data import EVALUATION_TOKENS
 from mtl.faults import Fault, InputError, did_you_mean
 from mtl.mixture import Mixture
 from mtl.module import CHECKPOINT_KEY
 from mtl.noise import quieten
-from mtl.precision import natural_precision
 from mtl.readers.jsonl import Jsonl
 from mtl.runs import RunFolder
 
@@ -92,7 +91,7 @@ def predict(
         module = build_module(mixture, weights=False)
         module.load_state_dict(content["state_dict"])
         writer = PredictionWriter(loader, {name: module.head(name) for name in names}, file)
-        runner = _trainer(trainer or {}, writer)
+        runner = _trainer({"precision": checkpoint_precision(path), **(trainer or {})}, writer)
         runner.predict(module, loader, return_predictions=False)
 
 
@@ -100,7 +99,6 @@ def _trainer(given: Mapping[str, Any], writer: Callback) -> pl.Trainer:
     """Lightning's trainer with its own bar off: it counts batches, and ours rows."""
     options: dict[str, Any] = {"accelerator": "auto", "logger": False, "enable_checkpointing": False, "devices": 1}
     options |= {"enable_progress_bar": False, "enable_model_summary": False, **given}
-    options.setdefault("precision", natural_precision(options["accelerator"]))
     if str(options["devices"]) != "1":
         raise InputError(Fault("--trainer.devices", "Prediction runs on one device.", "Split the input to use more."))
     try:

@@ -1,10 +1,12 @@
 import pytest
 import torch
 
-from mtl.precision import natural_precision
+from mtl import precision as module
+from mtl.precision import GAIN, bf16_gain, natural_precision
 
 
-def set_cpu(monkeypatch: pytest.MonkeyPatch, *found: str) -> None:
+def set_cpu(monkeypatch: pytest.MonkeyPatch, *found: str, gain: float = 2.0) -> None:
+    monkeypatch.setattr(module, "bf16_gain", lambda: gain)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(found, True))
 
@@ -16,6 +18,11 @@ def test_a_cpu_with_native_bf16_computes_in_it(
 ) -> None:
     set_cpu(monkeypatch, "avx2", capability)
     assert natural_precision(accelerator) == "bf16-mixed"
+
+
+def test_a_cpu_that_is_no_quicker_in_bf16_computes_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_cpu(monkeypatch, "avx512_bf16", gain=0.6)
+    assert natural_precision("cpu") == "32-true"
 
 
 def test_a_cpu_without_bf16_computes_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,5 +44,5 @@ def test_a_gpu_that_only_emulates_bf16_computes_in_fp32(
 
 def test_this_machine_is_judged_by_what_it_can_do() -> None:
     flags = torch.cpu.get_capabilities()
-    native = any(flags.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    native = any(flags.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) and bf16_gain() >= GAIN
     assert natural_precision("cpu") == ("bf16-mixed" if native else "32-true")
