@@ -135,7 +135,7 @@ class MixtureCLI(LightningCLI):
         self.config_init = self.parser.instantiate_classes(self.config)
         _check_trainer(self.config_init[self.subcommand].trainer.as_dict())
         folder, checkpoint = self._place(options, config.ckpt_path)
-        config.ckpt_path = None if checkpoint is None else str(checkpoint)
+        config.ckpt_path = self.config_init[self.subcommand].ckpt_path = None if checkpoint is None else str(checkpoint)
         if checkpoint is not None:
             check_checkpoint(checkpoint, self.mixture, resumes=self.subcommand == "fit")
             if is_free:
