@@ -130,8 +130,9 @@ class _TaskEvaluation:
         row = self._split.rows[row_index]
         examples, outputs = _in_order(self._pending.pop(row_index, []))
         prediction = self._head.decode(row, examples, outputs)
-        self._counts[row.document].append(self._head.counts(prediction, row))
-        self._num_rows += 1
+        if self._head.is_labelled(row):  # another task's row may not be: they share their texts
+            self._counts[row.document].append(self._head.counts(prediction, row))
+            self._num_rows += 1
         if self._on_prediction is not None:
             self._on_prediction(self._name, row.id, prediction)
 
