@@ -121,6 +121,9 @@ class MixtureCLI(LightningCLI):
     def after_test(self) -> None:
         self.recorder.show()
 
+    def _parse_ckpt_path(self) -> None:
+        """Leaves out Lightning's search for hyper-parameters: ours keep none, and the file may be no checkpoint."""
+
     def instantiate_classes(self) -> None:
         assert self.subcommand is not None
         config = self.config[self.subcommand]

@@ -205,7 +205,8 @@ class RunRecorder(Callback):
         tracker.log_versions(str(trainer.strategy.root_device))
         rates = data.plan.sampler.rates()
         for task, splits in data.tasks.items():
-            source = json.dumps(data.mixture.tasks[task].data.path)
+            path = data.mixture.tasks[task].data.path
+            source = path if isinstance(path, str) else json.dumps(path)
             for split, content in splits.items():
                 rows = content.row_summary
                 tracker.log_dataset(task, split, rows.fingerprint, rows.rows, source)

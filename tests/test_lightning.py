@@ -4,7 +4,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -166,35 +165,35 @@ def test_early_stopping_by_task_is_the_same_after_a_resume(toy_mixture: Write, t
     assert equal(whole.weights, resumed.weights)
 
 
+KILL = """
+import os
+import signal
+
+from pytorch_lightning.callbacks import Callback
+
+
+class KillAt(Callback):
+    def __init__(self, step: int) -> None:
+        self._step = step
+
+    def on_train_batch_start(self, trainer, *_) -> None:
+        if trainer.global_step == self._step:
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
 @pytest.mark.slow
 def test_a_killed_process_goes_on_with_the_name_last(toy_mixture: Write, tmp_path: Path) -> None:
+    (tmp_path / "kill_of_tests.py").write_text(KILL)
     path = toy_mixture()
-    options = ("--trainer.max_epochs=4", "--run.save_every=5", "--trainer.log_every_n_steps=3", "--run.baselines=false")
+    options = ("--trainer.max_epochs=3", "--run.save_every=5", "--trainer.log_every_n_steps=3", "--run.baselines=false")
     mtl("fit", path, *options)
     whole = latest(path)
-    process = subprocess.Popen(
-        command("fit", path, *options),
-        cwd=path.parent,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    steps: list[int] = []
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        folder = latest(path)
-        if folder.path != whole.path and (folder.path / "checkpoints.json").exists():
-            try:
-                steps.append(torch.load(folder.resolve_checkpoint("last"), weights_only=True)["global_step"])
-            except Exception:  # it may be written right now
-                continue
-            if steps[-1] >= 20:
-                break
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    step = torch.load(folder.resolve_checkpoint("last"), weights_only=True)["global_step"]
-    assert 20 <= step < 4 * 14
+    killer = ("--trainer.callbacks=kill_of_tests.KillAt", "--trainer.callbacks.step=23")
+    mtl("fit", path, *options, *killer, expect=-signal.SIGKILL, PYTHONPATH=str(tmp_path))
+    folder = latest(path)
+    assert folder.path != whole.path
+    assert torch.load(folder.resolve_checkpoint("last"), weights_only=True)["global_step"] == 20  # of 42
     done = mtl("fit", path, *options, "--ckpt_path=last")
     assert "not resumable" not in done.stderr
     assert latest(path).path == folder.path
@@ -350,6 +349,7 @@ def test_best_last_and_the_best_of_a_task_are_found_by_name(
             assert scored[task][PRIMARY[task]] == pytest.approx(score, abs=1e-6)
     monkeypatch.chdir("/")
     assert in_process("test", path, f"--ckpt_path={folder.checkpoints / 'best.ckpt'}") == 0
+    assert in_process("test", path, f"--ckpt_path={folder.path.parent / 'latest'}") == 2  # a pointer, no checkpoint
     assert set(folder.metrics["test"]) == set(PRIMARY)
     assert latest(path).path == folder.path  # evaluating makes no run
 
