@@ -4,6 +4,10 @@ A pass over a task's examples is a fresh permutation, cut into windows; inside a
 and cut into batches, so that a batch holds examples of like length and little padding; then the batches are shuffled.
 Every example occurs exactly once per pass, and position p of a task's stream of batches is always the same batch,
 whoever asks, however often, on however many ranks.
+
+A batch holds a number of examples, or as many as a budget of tokens has room for. Under a budget the window is the
+whole pass: its sorted lengths, and so the sizes of its batches, are the same in every pass, which keeps the number of
+steps exact.
 """
 
 from __future__ import annotations
@@ -29,6 +33,8 @@ class Batcher:
         batch_size: Examples of a batch; the last of a pass may hold fewer.
         seed: Of the run.
         task: Keys the stream, so that other tasks don't change this one's order.
+        token_budget: Padded tokens of a batch, at least those of the longest example; it takes the place of
+            `batch_size`.
 
     >>> batcher = Batcher(np.array([5, 3, 9]), 2, seed=0, task="gad")
     >>> batcher.batches_per_pass
@@ -37,9 +43,15 @@ class Batcher:
     [0, 1, 2]
     """
 
-    def __init__(self, lengths: Indices, batch_size: int, seed: int, task: str) -> None:
-        self.batches_per_pass = -(-len(lengths) // batch_size)
+    def __init__(
+        self, lengths: Indices, batch_size: int, seed: int, task: str, *, token_budget: int | None = None
+    ) -> None:
         self._lengths, self._batch_size, self._seed, self._task = lengths, batch_size, seed, task
+        self._budgeted: list[int] = []  # the sizes of a pass's batches, longest examples first
+        if token_budget is not None:
+            every = np.arange(len(lengths))
+            self._budgeted = [len(batch) for batch in by_length(every, lengths, len(lengths), token_budget)]
+        self.batches_per_pass = len(self._budgeted) or -(-len(lengths) // batch_size)
         self._pass = lru_cache(maxsize=2)(self._draw_pass)
 
     def __getitem__(self, position: int) -> Indices:
@@ -47,18 +59,41 @@ class Batcher:
         number, place = divmod(position, self.batches_per_pass)
         return self._pass(number)[place]
 
+    def longest(self, position: int) -> int:
+        """Word pieces of the longest example of the batch at a position."""
+        return int(self._lengths[self[position]].max())
+
+    def weight(self, position: int) -> float:
+        """What the batch at a position counts for among its task's batches.
+
+        Batches of a number of examples count alike. Under a budget of tokens one of short texts holds many times the
+        examples of one of long texts, so there a batch counts by its examples, and every example alike.
+        """
+        if not self._budgeted:
+            return 1.0
+        return len(self[position]) * self.batches_per_pass / len(self._lengths)
+
     def _draw_pass(self, number: int) -> list[Indices]:
         rng = stream(self._seed, "order", self._task, number)
         drawn = rng.permutation(len(self._lengths))
-        size = self._batch_size * WINDOW
-        windows = [drawn[start : start + size] for start in range(0, len(drawn), size)]
-        batches = [batch for window in windows for batch in self._cut(window)]
+        batches = self._by_budget(drawn) if self._budgeted else self._by_number(drawn)
         return [batches[i] for i in rng.permutation(len(batches))]
 
-    def _cut(self, window: Indices) -> list[Indices]:
+    def _by_number(self, drawn: Indices) -> list[Indices]:
         """Batches of like length; only the last window of a pass can leave one that isn't full."""
-        by_length = window[np.argsort(self._lengths[window], kind="stable")]
-        return [by_length[start : start + self._batch_size] for start in range(0, len(by_length), self._batch_size)]
+        size = self._batch_size * WINDOW
+        windows = [drawn[start : start + size] for start in range(0, len(drawn), size)]
+        sorted_windows = [window[np.argsort(self._lengths[window], kind="stable")] for window in windows]
+        return [
+            window[start : start + self._batch_size]
+            for window in sorted_windows
+            for start in range(0, len(window), self._batch_size)
+        ]
+
+    def _by_budget(self, drawn: Indices) -> list[Indices]:
+        """Batches of the sizes that fit the budget; which of the examples of a length go together is drawn."""
+        longest_first = drawn[np.argsort(-self._lengths[drawn], kind="stable")]
+        return np.split(longest_first, np.cumsum(self._budgeted)[:-1])
 
 
 def by_length(indices: Indices, lengths: Indices, batch_size: int, token_budget: int) -> list[Indices]:

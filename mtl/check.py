@@ -22,10 +22,11 @@ from mtl.leakage import shared
 from mtl.loading import read_mixture_fields, read_yaml
 from mtl.mixture import EncoderSpec, Mixture, parse_mixture
 from mtl.mixture_faults import Readable, readable_tasks
-from mtl.preparation import SplitData, prepare, row_faults, row_type_fault, split_faults
+from mtl.preparation import SplitData, prepare, split_faults
 from mtl.readers import SPLITS
 from mtl.reading import RowSummary, read_rows
 from mtl.recorder import accounts
+from mtl.row_faults import row_faults, row_type_fault
 from mtl.store import RowTable, Store
 
 Plan = dict[str, Any]
@@ -123,23 +124,19 @@ def _rows_faults(name: str, task: Readable, store: Store) -> list[Fault]:
         except InputError:
             return error.faults
         whole = [s for s in SPLITS if s not in splits or not splits[s][1].num_refused]
-        return [*error.faults, *split_faults(key, splits, whole), *_head_faults(name, task.head, splits)]
+        return [*error.faults, *split_faults(key, splits, whole), *_head_faults(name, task, splits)]
     refuses = task.data.options.get("refuse_bad_rows", False)
-    return [*split_faults(key, splits), *([] if refuses else _head_faults(name, task.head, splits))]
+    return [*split_faults(key, splits), *([] if refuses else _head_faults(name, task, splits))]
 
 
-def _head_faults(name: str, head: Any, splits: Mapping[str, tuple[RowTable, RowSummary]]) -> list[Fault]:
+def _head_faults(name: str, task: Readable, splits: Mapping[str, tuple[RowTable, RowSummary]]) -> list[Fault]:
     """Rows that the head can't read."""
-    if head is None:
+    if task.head is None:
         return []
-    faults: list[Fault] = []
-    for split, (rows, _) in splits.items():
-        wrong = next((f for row in rows if (f := row_type_fault(f"tasks.{name}", head, row))), None)
-        if wrong is not None:
-            return [wrong]
-        problems = [(row.id, problem) for row in rows if (problem := head.check(row)) is not None]
-        faults += row_faults(f"tasks.{name}.{split}", problems)
-    return faults
+    rows = {split: table for split, (table, _) in splits.items()}
+    wrong = (row_type_fault(f"tasks.{name}", task.head, row) for table in rows.values() for row in table)
+    fault = next((fault for fault in wrong if fault is not None), None)
+    return [fault] if fault is not None else row_faults(name, task.head, rows, task.data)
 
 
 def _metric_faults(mixture: Mixture, heads: Mapping[str, Any]) -> list[Fault]:
@@ -155,7 +152,7 @@ def _metric_faults(mixture: Mixture, heads: Mapping[str, Any]) -> list[Fault]:
 
 def _plan(mixture: Mixture, heads: Mapping[str, Any], data: Mapping[str, Mapping[str, SplitData]], epochs: int) -> Plan:
     plan = make_plan(mixture, data, epochs)  # type: ignore[arg-type]  # dict is invariant in its values
-    rates = plan.sampler.rates()
+    rates = plan.rates()
     batches = plan.batches_of(epochs)
     tasks = {}
     for name, spec in mixture.tasks.items():
@@ -164,7 +161,8 @@ def _plan(mixture: Mixture, heads: Mapping[str, Any], data: Mapping[str, Mapping
             "head": spec.head,
             "primary_metric": heads[name].primary_metric,
             "splits": {split: _split_plan(content) for split, content in data[name].items()},
-            "batch_size": mixture.batch_size_of(name),
+            "batch_size": None if mixture.tokens_per_batch_of(name) else mixture.batch_size_of(name),
+            "tokens_per_batch": mixture.tokens_per_batch_of(name),
             "max_length": mixture.max_length_of(name),
             "loss_weight": spec.loss_weight,
             "same_rows_as": spec.same_rows_as,
@@ -181,6 +179,7 @@ def _plan(mixture: Mixture, heads: Mapping[str, Any], data: Mapping[str, Mapping
         "select": mixture.evaluation.select,
         "seed": mixture.seed,
         "epochs": epochs,
+        "tasks_per_step": plan.tasks_per_step,
         "steps": plan.slots_per_epoch() * epochs,
         "tasks": tasks,
     }
@@ -217,9 +216,10 @@ def _print(file: str, faults: Sequence[Fault], plan: Plan) -> None:
         for fault in faults:
             console.print(f"  {fault}", markup=False, soft_wrap=True)
         return
+    mixed = f", {plan['tasks_per_step']} tasks a step" if plan["tasks_per_step"] > 1 else ""
     console.print(
         f"{plan['name']}: encoder {plan['encoder']}, sampler {plan['sampler']}, {_counted(plan['steps'], 'step')} in "
-        f"{_counted(plan['epochs'], 'epoch')}, select by {plan['select']}",
+        f"{_counted(plan['epochs'], 'epoch')}{mixed}, select by {plan['select']}",
         style="bold",
         markup=False,
         soft_wrap=True,
@@ -236,7 +236,8 @@ def _task_table(plan: Plan) -> Table:
     for name, task in plan["tasks"].items():
         rate = f"with {task['same_rows_as']}" if task["same_rows_as"] else f"{task['rate']:.3f}"
         passes = f"{task['passes']:.2f}"
-        numbers = (task["batches"], passes, task["batch_size"], task["max_length"], task["loss_weight"])
+        batch = task["batch_size"] or f"{task['tokens_per_batch']} tokens"
+        numbers = (task["batches"], passes, batch, task["max_length"], task["loss_weight"])
         table.add_row(name, task["head"], task["primary_metric"], rate, *map(str, numbers))
     return table
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mtl.mixture import Mixture
 
 EVALUATION_TOKENS = 4096
-"""Padded tokens of an evaluation batch: enough to keep the device busy, little enough to fit."""
+"""Padded tokens of an evaluation batch where the mixture has no budget: the device is busy, and the batch fits."""
 
 
 class MixtureData(pl.LightningDataModule):
@@ -55,19 +55,16 @@ class MixtureData(pl.LightningDataModule):
     def plan(self) -> StepPlan:
         """The order of all training batches."""
         if self._plan is None:
-            epochs = self.trainer.max_epochs if self.trainer is not None else None
-            self._plan = make_plan(self.mixture, self.tasks, epochs if epochs and epochs > 0 else 1)
+            self._plan = make_plan(self.mixture, self.tasks, 1)
+            if self.trainer is not None:
+                epochs = self.total_updates() / self._updates_per_epoch()
+                self._plan = make_plan(self.mixture, self.tasks, epochs)
         return self._plan
 
     def total_updates(self) -> int:
         """The exact number of updates that the trainer is asked for."""
         trainer = _attached(self)
-        num_slots = self.plan.slots_per_epoch()
-        limit = trainer.limit_train_batches
-        num_slots = (
-            min(num_slots, limit) if isinstance(limit, int) else int(num_slots * (1.0 if limit is None else limit))
-        )
-        per_epoch = -(-num_slots // trainer.accumulate_grad_batches)
+        per_epoch = self._updates_per_epoch()
         epochs = trainer.max_epochs
         by_epochs = None if epochs is None or epochs < 0 else per_epoch * epochs
         limits = [limit for limit in (by_epochs, trainer.max_steps) if limit is not None and limit >= 0]
@@ -75,6 +72,16 @@ class MixtureData(pl.LightningDataModule):
             rule = "It must be given, or trainer.max_steps: the learning rate needs to know the end of the training"
             raise InputError(Fault("trainer.max_epochs", f"{rule}; found {epochs}."))
         return min(limits)
+
+    def _updates_per_epoch(self) -> int:
+        trainer = _attached(self)
+        num_slots = self.plan.slots_per_epoch()
+        limit = trainer.limit_train_batches
+        if isinstance(limit, int):
+            num_slots = min(num_slots, limit)
+        elif limit is not None:
+            num_slots = int(num_slots * limit)
+        return -(-num_slots // trainer.accumulate_grad_batches)
 
     def train_dataloader(self) -> TrainLoader:
         return TrainLoader(self)
@@ -97,18 +104,32 @@ class MixtureData(pl.LightningDataModule):
 
     def leaders(self) -> list[str]:
         """The tasks that have batches of their own."""
-        return [name for name, spec in self.mixture.tasks.items() if spec.same_rows_as is None]
+        return self.mixture.leaders()
 
     def rank_and_world(self) -> tuple[int, int]:
         trainer = self.trainer
         return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
 
-def make_plan(mixture: Mixture, tasks: Mapping[str, TaskData], num_epochs: int) -> StepPlan:
-    """The plan of a mixture whose data is prepared."""
-    leaders = [name for name, spec in mixture.tasks.items() if spec.same_rows_as is None]
+def make_plan(mixture: Mixture, tasks: Mapping[str, TaskData], num_epochs: float) -> StepPlan:
+    """The plan of a mixture whose data is prepared.
+
+    Raises:
+        InputError: A budget of tokens has no room for a task's longest example.
+    """
+    leaders = mixture.leaders()
+    faults = [fault for name in leaders for fault in _budget_faults(mixture, name, tasks[name]["train"])]
+    if faults:
+        raise InputError(faults)
     batchers = {
-        name: Batcher(tasks[name]["train"].lengths, mixture.batch_size_of(name), mixture.seed, name) for name in leaders
+        name: Batcher(
+            tasks[name]["train"].lengths,
+            mixture.batch_size_of(name),
+            mixture.seed,
+            name,
+            token_budget=mixture.tokens_per_batch_of(name),
+        )
+        for name in leaders
     }
     sizes = {
         name: TaskSize(len(tasks[name]["train"].lengths), batchers[name].batches_per_pass, mixture.tasks[name].rate)
@@ -116,7 +137,18 @@ def make_plan(mixture: Mixture, tasks: Mapping[str, TaskData], num_epochs: int) 
     }
     sampler_class = components.find("sampler", mixture.sampler.name, "sampler.name")
     sampler: Sampler = components.build(sampler_class, sizes, mixture.seed, num_epochs, **mixture.sampler.options)
-    return StepPlan(sampler, batchers)
+    return StepPlan(sampler, batchers, len(leaders) if mixture.tasks_per_step == "all" else mixture.tasks_per_step)
+
+
+def _budget_faults(mixture: Mixture, task: str, train: SplitData) -> list[Fault]:
+    budget = mixture.tokens_per_batch_of(task)
+    longest = int(train.lengths.argmax())
+    if budget is None or train.lengths[longest] <= budget:
+        return []
+    key = "tokens_per_batch" if mixture.tasks[task].tokens_per_batch is None else f"tasks.{task}.tokens_per_batch"
+    row = train.rows[int(train.example_rows[longest])].id
+    message = f"It has no room for row '{row}' of {task}, the longest of train: {train.lengths[longest]} word pieces"
+    return [Fault(key, f"{message}; found {budget}.", "Raise it, or lower the task's max_length.")]
 
 
 class TrainLoader:
@@ -171,17 +203,17 @@ class TrainLoader:
         """What a task's summed loss is multiplied by in this update.
 
         The loss of an update is the mean over its batches of weight x mean loss of the batch's task, where a task's
-        mean runs over all it counts in the whole update, on all ranks. So accumulation and several processes give
-        the loss of one big batch. A task without anything to learn in this update has no scale.
+        mean runs over all it counts in the whole update, on all ranks. So accumulation, steps of several tasks and
+        several processes give the loss of one big batch. A task without anything to learn in this update has no scale.
         """
         counts: dict[str, int] = {}
-        batches: dict[str, int] = {}
+        batches: dict[str, float] = {}
         picks = [pick for slot in update for pick in slot]
         for pick in picks:
             indices = self._data.plan.indices(pick)
             for name in self._data.followers(pick.task):
                 counts[name] = counts.get(name, 0) + int(self._data.tasks[name]["train"].targets[indices].sum())
-                batches[name] = batches.get(name, 0) + 1
+                batches[name] = batches.get(name, 0.0) + self._data.plan.batchers[pick.task].weight(pick.position)
         weights = {name: spec.loss_weight for name, spec in self._data.mixture.tasks.items()}
         return {name: weights[name] * batches[name] / len(picks) / count for name, count in counts.items() if count}
 
@@ -224,7 +256,9 @@ class EvaluationLoader:
             return []
         rank, world = self._data.rank_and_world()
         mine = np.flatnonzero(np.isin(split.example_rows, np.flatnonzero(document_ranks(split, world) == rank)))
-        batches = by_length(mine, split.lengths, 4 * self._data.mixture.batch_size_of(task), EVALUATION_TOKENS)
+        mixture = self._data.mixture
+        budget = mixture.tokens_per_batch_of(task) or EVALUATION_TOKENS
+        batches = by_length(mine, split.lengths, 4 * mixture.batch_size_of(task), budget)
         # Lightning leaves out an evaluation without batches; on one rank alone, that would keep the others waiting.
         return batches or [mine]
 

@@ -106,6 +106,8 @@ class TaskSpec(_Spec):
         primary_metric: What selects and is reported first; None takes the head's own.
         options: Of the head.
         batch_size: Examples per batch; None takes the mixture's.
+        tokens_per_batch: Padded word pieces per batch in place of `batch_size`; None takes the mixture's, unless the
+            task has a `batch_size`.
         max_length: Longest input in word pieces; None takes the encoder's.
         learning_rate_factor: Factor on the learning rate of this task's head.
         same_rows_as: Another task over the very same texts. Its batches then train this task too: each text is
@@ -120,6 +122,7 @@ class TaskSpec(_Spec):
     primary_metric: StrictStr | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     batch_size: Count | None = None
+    tokens_per_batch: Count | None = None
     max_length: Annotated[StrictInt, Field(ge=8)] | None = None
     learning_rate_factor: Positive = 1.0
     same_rows_as: StrictStr | None = None
@@ -150,7 +153,23 @@ class PrivacySpec(_Spec):
 
 
 class Mixture(_Spec):
-    """Tasks that share one encoder, each with a rate. `load_mixture` reads one from a file."""
+    """Tasks that share one encoder, each with a rate. `load_mixture` reads one from a file.
+
+    Args:
+        name: Of its runs' folder.
+        tasks: By name.
+        encoder: Shared by the tasks.
+        sampler: Decides which tasks a step trains.
+        evaluation: What selects checkpoints.
+        privacy: What may leave the data.
+        batch_size: Examples of one task in a batch, over all processes.
+        tokens_per_batch: Padded word pieces of a batch, over all processes, in place of `batch_size`. Every example
+            then counts alike, instead of every batch.
+        tasks_per_step: How many tasks one step trains, each with a batch of its own and all encoded in one pass; `all`
+            takes every task that has batches of its own. Samplers with a fixed number of batches per task
+            (proportional, anchored) spread them evenly, so that some steps may hold fewer.
+        seed: Of everything that is drawn.
+    """
 
     name: StrictStr
     tasks: dict[str, TaskSpec] = Field(min_length=1)
@@ -159,6 +178,8 @@ class Mixture(_Spec):
     evaluation: EvaluationSpec = EvaluationSpec()
     privacy: PrivacySpec = PrivacySpec()
     batch_size: Count = 32
+    tokens_per_batch: Count | None = None
+    tasks_per_step: Count | Literal["all"] = 1
     seed: Annotated[StrictInt, Field(ge=0)] = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -167,6 +188,14 @@ class Mixture(_Spec):
 
     def batch_size_of(self, task: str) -> int:
         return self.tasks[task].batch_size or self.batch_size
+
+    def tokens_per_batch_of(self, task: str) -> int | None:
+        spec = self.tasks[task]
+        return spec.tokens_per_batch or (None if spec.batch_size else self.tokens_per_batch)
+
+    def leaders(self) -> list[str]:
+        """The tasks that have batches of their own."""
+        return [name for name, spec in self.tasks.items() if spec.same_rows_as is None]
 
     def max_length_of(self, task: str) -> int:
         return self.tasks[task].max_length or self.encoder.max_length
@@ -187,7 +216,10 @@ class Mixture(_Spec):
         }
         weights = {name: weight for name, weight in self.evaluation.weights.items() if name in names}
         evaluation = self.evaluation.model_copy(update={"weights": weights})
-        return self.model_copy(update={"tasks": tasks, "evaluation": evaluation})
+        fewer = self.model_copy(update={"tasks": tasks, "evaluation": evaluation})
+        if self.tasks_per_step == "all":
+            return fewer
+        return fewer.model_copy(update={"tasks_per_step": min(self.tasks_per_step, len(fewer.leaders()))})
 
 
 def load_mixture(

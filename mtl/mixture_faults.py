@@ -57,6 +57,7 @@ def mixture_faults(fields: Fields) -> list[Fault]:
         faults += _name_faults(whole) if "name" not in keys else []
         faults += _sharing_faults(whole, others)
         faults += _sampler_faults(whole, others) if "sampler" not in keys else []
+        faults += _batch_faults(whole, others)
         faults += _evaluation_faults(whole, others) if "evaluation" not in keys else []
     return list(dict.fromkeys(faults))
 
@@ -298,7 +299,7 @@ def _follower_faults(mixture: Mixture, name: str, leader: str) -> list[Fault]:
         return [Fault(f"{key}.same_rows_as", message, f"Name '{head_of_both}', unless that is this task.")]
     faults = [
         Fault(f"{key}.{field}", f"It has no effect: the task trains on the batches of '{leader}'.", "Remove it.")
-        for field in ("rate", "batch_size")
+        for field in ("rate", "batch_size", "tokens_per_batch")
         if getattr(spec, field) is not None
     ]
     lengths = mixture.max_length_of(name), mixture.max_length_of(leader)
@@ -314,7 +315,7 @@ def _sampler_faults(mixture: Mixture, others: Sequence[str]) -> list[Fault]:
     if faults:
         return faults
     cls = components.find("sampler", spec.name, "sampler.name")
-    rates = {name: task.rate for name, task in mixture.tasks.items() if task.same_rows_as is None}
+    rates = {name: mixture.tasks[name].rate for name in mixture.leaders()}
     if not cls.uses_rates:
         faults = [
             Fault(
@@ -328,9 +329,31 @@ def _sampler_faults(mixture: Mixture, others: Sequence[str]) -> list[Fault]:
     # Sizes are known once the data is read; the options can be refused before, whatever the sizes.
     sizes = {name: TaskSize(32_000, 1_000, rate) for name, rate in {**rates, **dict.fromkeys(others)}.items()}
     try:
-        components.build(cls, sizes, 0, 1, **spec.options)
+        sampler = components.build(cls, sizes, 0, 1, **spec.options)
+        if isinstance(mixture.tasks_per_step, int) and 1 < mixture.tasks_per_step <= len(sizes):
+            sampler.mixed_epoch(0, mixture.tasks_per_step)
+        elif mixture.tasks_per_step == "all" and len(sizes) > 1:
+            sampler.mixed_epoch(0, len(sizes))
     except InputError as error:
         faults += error.faults
+    return faults
+
+
+def _batch_faults(mixture: Mixture, others: Sequence[str]) -> list[Fault]:
+    rule = "A batch has a number of examples or of tokens, not both."
+    faults = [
+        Fault(f"tasks.{name}.tokens_per_batch", rule, "Remove it, or batch_size.")
+        for name, spec in mixture.tasks.items()
+        if spec.tokens_per_batch and spec.batch_size
+    ]
+    number = len(mixture.leaders())
+    if mixture.tasks_per_step == "all":
+        rates = [name for name, spec in mixture.tasks.items() if spec.rate is not None]
+        rule = "It has no effect: with tasks_per_step: all every step trains every task"
+        faults += [Fault(f"tasks.{name}.rate", f"{rule}.", "Remove it, or use loss_weight.") for name in rates]
+    elif mixture.tasks_per_step > number + len(others):
+        message = f"There are {number} tasks with batches of their own; found {mixture.tasks_per_step}."
+        faults.append(Fault("tasks_per_step", message, "Write all, or a smaller number."))
     return faults
 
 

@@ -92,3 +92,36 @@ def test_evaluation_batches_hold_each_example_once_within_the_budget(
 @pytest.mark.parametrize("size", [0, 1])
 def test_evaluation_of_nothing_or_one_example_is_no_special_case(size: int) -> None:
     assert [b.tolist() for b in by_length(np.arange(size), np.array([9] * size), 4, 1)] == [[0]] * size
+
+
+@given(LENGTHS, st.integers(0, 2000), st.integers(0, 5))
+@settings(max_examples=60, deadline=None)
+def test_a_budget_of_tokens_holds_and_every_example_occurs_once_per_pass(
+    lengths: np.ndarray, spare: int, seed: int
+) -> None:
+    budget = int(lengths.max()) + spare
+    batcher = Batcher(lengths, 32, seed, "gad", token_budget=budget)
+    for number in range(3):
+        positions = range(number * batcher.batches_per_pass, (number + 1) * batcher.batches_per_pass)
+        batches = [batcher[position] for position in positions]
+        assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
+        assert all(lengths[batch].max() * len(batch) <= budget for batch in batches)
+        assert sum(batcher.weight(position) for position in positions) == pytest.approx(batcher.batches_per_pass)
+        assert [batcher.longest(position) for position in positions] == [lengths[batch].max() for batch in batches]
+
+
+def test_batches_of_a_budget_are_redrawn_and_shuffled_in_every_pass() -> None:
+    lengths = np.repeat(np.arange(10, 60), 40)
+    batcher = Batcher(lengths, 32, 0, "gad", token_budget=512)
+    first, second = (
+        {frozenset(batcher[number * batcher.batches_per_pass + i].tolist()) for i in range(batcher.batches_per_pass)}
+        for number in range(2)
+    )
+    assert len(first & second) < len(first) / 10
+    longest = [batcher.longest(position) for position in range(batcher.batches_per_pass)]
+    assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.4
+
+
+def test_batches_of_a_number_of_examples_count_alike() -> None:
+    batcher = Batcher(np.arange(5, 42), 4, 3, "gad")
+    assert {batcher.weight(position) for position in range(10)} == {1.0}

@@ -11,6 +11,7 @@ from torch import Tensor
 from mtl.assembly import build_data, build_module
 from mtl.batch import Share, collate
 from mtl.data import EvaluationLoader, MixtureData
+from mtl.faults import InputError
 from mtl.mixture import Mixture, load_mixture
 
 Write = Callable[..., Path]
@@ -115,6 +116,85 @@ def test_two_heads_on_one_encoding_have_the_gradients_of_two_passes(toy_mixture:
         separate = by_hand(mixture, {"cause": 1.0, "bleed": 0.5}, dict.fromkeys(("cause", "bleed"), examples))
         assert any(name.startswith("heads.bleed") for name in shared)
         assert_alike(shared, separate, 1e-5)
+
+
+@pytest.mark.parametrize("tasks_per_step", [2, 3, "all"])
+def test_a_step_of_several_tasks_has_the_gradient_of_separate_passes(
+    tasks_per_step: Any, toy_mixture: Write, train: Train
+) -> None:
+    changes = [*NO_DROPOUT, "tasks.risk.loss_weight=3", "tasks.bleed.loss_weight=0.5"]
+    mixture = load_mixture(toy_mixture(sampler={"name": "uniform"}, tasks_per_step=tasks_per_step), changes)
+    picks = dict(picked(mixture, 1))
+    assert len(picks) == (3 if tasks_per_step == "all" else tasks_per_step)
+    weights = {name: mixture.tasks[name].loss_weight / len(picks) for name in picks}
+    if "cause" in picks:  # whose texts are bleed's, too
+        picks["bleed"], weights["bleed"] = picks["cause"], 0.5 / len(picks)
+    together = first_update(mixture, train)
+    assert_alike(together, by_hand(mixture, weights, picks), 1e-5)
+
+
+def test_a_step_of_several_tasks_equals_accumulating_their_batches(toy_mixture: Write, train: Train) -> None:
+    def gradients(tasks_per_step: Any, steps: int) -> dict[str, Tensor]:
+        sampler = {"name": "round_robin", "steps_per_epoch": steps}
+        mixture = load_mixture(toy_mixture(sampler=sampler, tasks_per_step=tasks_per_step), NO_DROPOUT)
+        return first_update(mixture, train, accumulate_grad_batches=steps)
+
+    assert_alike(gradients("all", 1), gradients(1, 3), 1e-5)
+
+
+def test_a_step_of_several_tasks_is_one_pass_of_the_encoder(toy_mixture: Write, train: Train) -> None:
+    sizes = []
+
+    def count(module: Any, data: MixtureData) -> None:
+        module.encoder.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+
+    mixture = load_mixture(toy_mixture(tasks_per_step="all", sampler={"name": "uniform"}))
+    train(mixture, before=count, max_steps=4, limit_val_batches=0)
+    plan = ready(mixture).plan
+    slots = plan.epoch(0)[:4]
+    assert sizes == [sum(len(plan.indices(pick)) for pick in slot) for slot in slots]
+
+
+def ready(mixture: Mixture) -> MixtureData:
+    data = build_data(mixture)
+    data.setup()
+    return data
+
+
+def test_under_a_budget_of_tokens_every_example_counts_alike(toy_mixture: Write, train: Train) -> None:
+    mixture = load_mixture(toy_mixture(tokens_per_batch=40), NO_DROPOUT).only(["risk"])
+    data = ready(mixture)
+    sizes = [len(indices) for _, indices in picked(mixture, data.plan.slots_per_epoch())]
+    assert len(set(sizes)) > 1
+    assert sum(sizes) == 9
+    whole = first_update(mixture, train, accumulate_grad_batches=len(sizes))
+    assert_alike(whole, by_hand(mixture, {"risk": 1.0}, {"risk": list(range(9))}), 1e-6)
+    first = first_update(mixture, train)
+    _, indices = picked(mixture, 1)[0]
+    weight = len(indices) / (9 / len(sizes))
+    assert_alike(first, by_hand(mixture, {"risk": weight}, {"risk": indices}), 1e-6)
+
+
+def test_a_budget_below_the_longest_example_names_it(toy_mixture: Write) -> None:
+    mixture = load_mixture(toy_mixture(tokens_per_batch=9), ["tasks.drugs.tokens_per_batch=8"])
+    with pytest.raises(InputError) as error:
+        _ = ready(mixture).plan
+    keys = [fault.key for fault in error.value.faults]
+    assert keys[0] == "tokens_per_batch"
+    assert "tasks.drugs.tokens_per_batch" in keys
+    data = ready(mixture)
+    for fault, task in zip(error.value.faults, ("cause", "drugs"), strict=False):
+        train_split = data.tasks[task]["train"]
+        row = train_split.rows[int(train_split.example_rows[int(train_split.lengths.argmax())])].id
+        assert f"'{row}' of {task}" in fault.message
+        assert f"{train_split.lengths.max()} word pieces; found {mixture.tokens_per_batch_of(task)}" in fault.message
+
+
+def test_an_annealed_sampler_ends_where_the_training_ends(toy_mixture: Write, train: Train) -> None:
+    mixture = load_mixture(toy_mixture(sampler={"name": "annealed"}))
+    trained = train(mixture, max_steps=5, max_epochs=-1, limit_val_batches=0)
+    slots = trained.data.plan.slots_per_epoch()
+    assert trained.data.plan.sampler.num_epochs == pytest.approx(5 / slots)
 
 
 def test_an_unlabelled_row_adds_nothing_to_the_gradient(toy_mixture: Write, train: Train) -> None:

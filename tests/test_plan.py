@@ -14,11 +14,16 @@ SAMPLERS = [
 ]
 
 
-def make(sampler: str = "proportional", tasks: tuple[str, ...] = ("gad", "rqe", "sts"), **options: object) -> StepPlan:
+def make(
+    sampler: str = "proportional",
+    tasks: tuple[str, ...] = ("gad", "rqe", "sts"),
+    tasks_per_step: int = 1,
+    **options: object,
+) -> StepPlan:
     batchers = {name: Batcher(LENGTHS[name], 4, 3, name) for name in tasks}
     sizes = {name: TaskSize(len(LENGTHS[name]), batcher.batches_per_pass) for name, batcher in batchers.items()}
     cls = components.find("sampler", sampler, "sampler.name")
-    return StepPlan(components.build(cls, sizes, 3, 5, **options), batchers)
+    return StepPlan(components.build(cls, sizes, 3, 5, **options), batchers, tasks_per_step)
 
 
 @pytest.mark.parametrize(("sampler", "options"), SAMPLERS, ids=[name for name, _ in SAMPLERS])
@@ -63,3 +68,58 @@ def test_a_partner_does_not_change_the_batches_of_a_task() -> None:
     for position in range(12):
         pick = Pick("rqe", position)
         assert alone.indices(pick).tolist() == together.indices(pick).tolist()
+
+
+MIXED = [(name, options, k) for name, options in SAMPLERS for k in (2, 3)]
+
+
+@pytest.mark.parametrize(("sampler", "options", "k"), MIXED, ids=[f"{name}-{k}" for name, _, k in MIXED])
+def test_a_mixed_step_holds_different_tasks_and_each_batch_comes_once(
+    sampler: str, options: dict[str, object], k: int
+) -> None:
+    plan = make(sampler, tasks_per_step=k, **options)
+    epochs = [plan.epoch(epoch) for epoch in range(4)]
+    assert {len(epoch) for epoch in epochs} == {plan.slots_per_epoch()}
+    slots = [slot for epoch in epochs for slot in epoch]
+    assert all(len({pick.task for pick in slot}) == len(slot) <= k for slot in slots)
+    deals = sampler in ("anchored", "proportional")  # the batches of an epoch, which may not fill its steps
+    assert max(map(len, slots)) == (2 if deals else k)
+    for task in LENGTHS:
+        positions = [[pick.position for slot in epoch for pick in slot if pick.task == task] for epoch in epochs]
+        # Within an epoch the lengths decide the order; across epochs a task's stream has no gaps.
+        assert [position for epoch in positions for position in sorted(epoch)] == list(range(sum(map(len, positions))))
+    assert plan.batches_of(4) == Counter(pick.task for slot in slots for pick in slot)
+    assert sum(plan.rates().values()) == pytest.approx(1)
+
+
+def test_a_mixed_epoch_is_the_same_whoever_asks() -> None:
+    late = make("temperature", tasks_per_step=2).epoch(3)
+    plan = make("temperature", tasks_per_step=2)
+    assert [plan.epoch(epoch) for epoch in range(4)][3] == late != plan.epoch(2)
+
+
+def test_all_tasks_a_step_is_every_task_in_every_step() -> None:
+    plan = make("uniform", tasks_per_step=3)
+    assert all([pick.task for pick in slot] == ["gad", "rqe", "sts"] for slot in plan.epoch(0))
+
+
+def test_mixed_batches_are_of_like_length() -> None:
+    rng = np.random.default_rng(0)
+    lengths = {name: np.clip(rng.lognormal(3.5, 0.6, 1600).astype(int), 5, 256) for name in "abc"}
+    batchers = {name: Batcher(values, 16, 3, name) for name, values in lengths.items()}
+    sizes = {name: TaskSize(1600, 100) for name in lengths}
+    cls = components.find("sampler", "uniform", "sampler.name")
+    plan = StepPlan(cls(sizes, 3, 1), batchers, 3)
+
+    def padded_per_real(slots: list[tuple[Pick, ...]]) -> float:
+        padded = real = 0
+        for slot in slots:
+            own = np.concatenate([lengths[pick.task][plan.indices(pick)] for pick in slot])
+            padded, real = padded + own.max() * len(own), real + own.sum()
+        return padded / real
+
+    in_stream_order = [tuple(Pick(name, position) for name in "abc") for position in range(100)]
+    assert padded_per_real(plan.epoch(0)) < 1.12
+    assert padded_per_real(in_stream_order) > 1.5
+    longest = [batchers["a"].longest(slot[0].position) for slot in plan.epoch(0)]
+    assert abs(np.corrcoef(longest, np.arange(100))[0, 1]) < 0.4  # long and short steps come in random order

@@ -38,7 +38,7 @@ class Anchored(Sampler):
         self,
         sizes: Mapping[str, TaskSize],
         seed: int,
-        num_epochs: int,
+        num_epochs: float,
         *,
         main: str,
         ratio: float | None = None,
@@ -65,6 +65,17 @@ class Anchored(Sampler):
 
     def steps_per_epoch(self, epoch: int) -> int:
         return self.sizes[self.main].batches + self._num_others
+
+    def mixed_epoch(self, epoch: int, tasks_per_step: int) -> list[tuple[str, ...]]:
+        if self.order == "main_last":
+            rule = "Steps of several tasks have no order between the main task and the others"
+            raise InputError(Fault("sampler.order", f"{rule}; found main_last.", "Take mixed, or tasks_per_step: 1."))
+        return super().mixed_epoch(epoch, tasks_per_step)
+
+    def mixed_steps_per_epoch(self, tasks_per_step: int) -> int:
+        # Which of the others' batches come is drawn anew in every epoch; one task can have all of them at most.
+        most = max(min(size.batches, self._num_others) for name, size in self.sizes.items() if name != self.main)
+        return max(math.ceil(self.steps_per_epoch(0) / tasks_per_step), self.sizes[self.main].batches, most)
 
     def _count_others(self, ratio: float | None) -> int:
         main = self.sizes[self.main].batches

@@ -29,7 +29,7 @@ class Annealed(RandomSampler):
         self,
         sizes: Mapping[str, TaskSize],
         seed: int,
-        num_epochs: int,
+        num_epochs: float,
         *,
         start: float = 1.0,
         end: float = 5.0,

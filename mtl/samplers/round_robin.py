@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from mtl.samplers import Sampler, TaskSize, num_batches, require_positive
@@ -29,10 +30,11 @@ class RoundRobin(Sampler):
     uses_rates = False
 
     def __init__(
-        self, sizes: Mapping[str, TaskSize], seed: int, num_epochs: int, *, steps_per_epoch: int | None = None
+        self, sizes: Mapping[str, TaskSize], seed: int, num_epochs: float, *, steps_per_epoch: int | None = None
     ) -> None:
         super().__init__(sizes, seed, num_epochs)
         require_positive({"sampler.steps_per_epoch": steps_per_epoch})
+        self._written_steps = steps_per_epoch
         self._num_steps = num_batches(self.sizes) if steps_per_epoch is None else steps_per_epoch
 
     def epoch(self, epoch: int) -> list[str]:
@@ -42,3 +44,12 @@ class RoundRobin(Sampler):
 
     def steps_per_epoch(self, epoch: int) -> int:
         return self._num_steps
+
+    def mixed_epoch(self, epoch: int, tasks_per_step: int) -> list[tuple[str, ...]]:
+        names = list(self.sizes)
+        num_steps = self.mixed_steps_per_epoch(tasks_per_step)
+        firsts = range(epoch * num_steps * tasks_per_step, (epoch + 1) * num_steps * tasks_per_step, tasks_per_step)
+        return [tuple(names[turn % len(names)] for turn in range(first, first + tasks_per_step)) for first in firsts]
+
+    def mixed_steps_per_epoch(self, tasks_per_step: int) -> int:
+        return self._written_steps or math.ceil(num_batches(self.sizes) / tasks_per_step)

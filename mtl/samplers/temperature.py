@@ -32,7 +32,7 @@ class Temperature(RandomSampler):
         self,
         sizes: Mapping[str, TaskSize],
         seed: int,
-        num_epochs: int,
+        num_epochs: float,
         *,
         temperature: float = 2.0,
         max_examples: int | None = None,

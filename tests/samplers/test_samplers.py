@@ -164,3 +164,44 @@ def test_a_sampler_of_the_users_is_named_by_its_import_path(tmp_path: Path, monk
     monkeypatch.syspath_prepend(tmp_path)
     cls = find("sampler", "own_samplers.Alternating", "sampler.name")
     assert cls(SIZES, 1, 1).rates() == pytest.approx({"a": 1 / 3, "b": 1 / 3, "c": 1 / 3})
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(batches=st.lists(st.integers(1, 40), min_size=2, max_size=5), data=st.data())
+@settings(max_examples=20, deadline=None)
+def test_mixed_steps_are_exact_and_hold_different_tasks(name: str, batches: list[int], data: st.DataObject) -> None:
+    sizes = {"abcde"[i]: TaskSize(16 * n, n) for i, n in enumerate(batches)}
+    tasks_per_step = data.draw(st.integers(2, len(sizes)))
+    sampler = make(name, 1, sizes)
+    for epoch in range(3):
+        steps = sampler.mixed_epoch(epoch, tasks_per_step)
+        assert len(steps) == sampler.mixed_steps_per_epoch(tasks_per_step)
+        assert all(len(set(step)) == len(step) <= tasks_per_step for step in steps)
+        assert steps == make(name, 1, sizes).mixed_epoch(epoch, tasks_per_step)
+
+
+@pytest.mark.parametrize("name", ["proportional", "anchored"])
+def test_mixing_trains_the_batches_that_the_sampler_draws(name: str) -> None:
+    mixed = Counter(task for step in make(name).mixed_epoch(1, 2) for task in step)
+    assert mixed == Counter(make(name).epoch(1)) == {"a": 5, "b": 3, "c": 1}
+    assert len(make(name).mixed_epoch(1, 2)) == 5
+
+
+def test_a_mixed_round_robin_goes_on_with_the_task_whose_turn_it_is() -> None:
+    sampler = make("round_robin", steps_per_epoch=2)
+    assert [sampler.mixed_epoch(epoch, 2) for epoch in range(2)] == [[("a", "b"), ("c", "a")], [("b", "c"), ("a", "b")]]
+
+
+def test_tasks_of_a_mixed_step_are_drawn_at_their_rates_without_replacement() -> None:
+    sizes = {"a": TaskSize(1, 1, 0.5), "b": TaskSize(1, 1, 0.3), "c": TaskSize(1, 1, 0.2)}
+    steps = make("weighted", sizes=sizes, steps_per_epoch=40_000).mixed_epoch(0, 2)
+    shares = {pair: count / 40_000 for pair, count in Counter(steps).items()}
+    # P(a, b) = 0.5 * 0.3 / 0.5 + 0.3 * 0.5 / 0.7, and so on.
+    expected = {("a", "b"): 0.3 + 0.15 / 0.7, ("a", "c"): 0.2 + 0.1 / 0.8, ("b", "c"): 0.06 / 0.7 + 0.06 / 0.8}
+    for pair, share in expected.items():
+        assert shares[pair] == pytest.approx(share, abs=6 * (share * (1 - share) / 40_000) ** 0.5)
+
+
+def test_the_order_main_last_is_refused_in_mixed_steps() -> None:
+    with pytest.raises(InputError, match=r"sampler\.order.*main_last"):
+        make("anchored", order="main_last").mixed_epoch(0, 2)
