@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import doctest
-import importlib.util
 import json
 import math
 import random
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import parity
 import pytest
 
-SCRIPT = Path(__file__).parent.parent / "experiments" / "bench" / "parity.py"
 WORDS = ["the", "patient", "patients", "with", "fever", "and", "nausea", "after", "treatment", "risk", "of", "bleeding"]
 DRUGS = ["aspirin", "ibuprofen", "warfarin"]
 NER = """
@@ -36,17 +34,6 @@ pytestmark = [
 ]
 
 
-def _load() -> Any:
-    spec = importlib.util.spec_from_file_location("parity", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["parity"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-parity = _load()
 Make = Callable[[str], Any]
 
 

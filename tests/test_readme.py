@@ -33,7 +33,7 @@ def commands() -> list[str]:
 def files() -> dict[str, str]:
     """The files that README writes out, by name: the code block after a sentence that ends with `name`."""
     pattern = re.compile(
-        r"`(?P<name>[\w.]+)`[^`\n]*:\n\n```(?:json|csv|yaml)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+        r"`(?P<name>[\w.]+)`[^`\n]*:\n\n```(?:json|csv|text|yaml)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
     )
     return {match["name"]: match["text"] for match in pattern.finditer(README)}
 
@@ -48,7 +48,7 @@ def test_all_commands_and_files_are_seen() -> None:
         ["mtl", "errors"],
         ["mtl", "predict"],
     ]
-    assert sorted(files()) == ["notes.jsonl", "notes.yaml", "pairs.csv"]
+    assert sorted(files()) == ["findings.conll", "notes.jsonl", "notes.yaml", "pairs.csv"]
     assert len(blocks("python")) == 1
 
 
@@ -63,7 +63,11 @@ def test_what_make_is_asked_for_are_its_targets() -> None:
 def test_the_commands_run_on_the_files_that_readme_shows(tmp_path: Path) -> None:
     for name, text in files().items():
         head, *lines = text.splitlines(keepends=True)
-        repeated = {".jsonl": text * COPIES, ".csv": head + "".join(lines) * COPIES}
+        repeated = {
+            ".jsonl": text * COPIES,
+            ".csv": head + "".join(lines) * COPIES,
+            ".conll": f"{text}\n" * COPIES,  # a blank line after the last sentence too
+        }
         (tmp_path / name).write_text(repeated.get(Path(name).suffix, text), encoding="utf-8")
     asked = [shlex.split(command)[1:] for command in commands() if command.startswith("mtl ")]
     # One process for all of them: each would spend seconds on imports.
@@ -73,8 +77,8 @@ def test_the_commands_run_on_the_files_that_readme_shows(tmp_path: Path) -> None
     assert re.findall(r"^exit (\w+) (\d)", done.stdout, re.MULTILINE) == [(words[0], "0") for words in asked]
     metrics = json.loads(next((tmp_path / "runs" / "notes").glob("*/metrics.json")).read_text())
     assert {split: set(tasks) for split, tasks in metrics.items() if split in ("dev", "test")} == {
-        "dev": {"bleeding", "answers"},
-        "test": {"bleeding", "answers"},
+        "dev": {"bleeding", "answers", "findings"},
+        "test": {"bleeding", "answers", "findings"},
     }
     predicted = (tmp_path / "predicted.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(predicted) == len(files()["notes.jsonl"].splitlines()) * COPIES
@@ -118,5 +122,5 @@ def test_every_component_is_listed(folder: str) -> None:
 
 def test_every_link_leads_to_a_file_of_the_repository() -> None:
     links = re.findall(r"\]\(([^)]+)\)", README)
-    assert len(links) == 6
+    assert len(links) == 8
     assert [link for link in links if not (REPOSITORY / link).exists()] == []

@@ -3,49 +3,59 @@
     python experiments/bench/against_single.py experiments/biomedical.yaml --out experiments/results
 
 A task alone has the same batches in the same order, the same evaluations on dev and the same schedule of the learning
-rate over its own updates. Every checkpoint is selected on dev; test is scored once per run. Runs that are done are
-found by their `metrics.json` and not repeated.
+rate over its own updates; they are spread evenly over the epochs, so that the remainder (fewer than there are epochs)
+is left out. Every checkpoint is selected on dev; test is scored once per run. A run that has test scores is not
+repeated where it was asked for the same: its mixture apart from name and places of files, and what the config says.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtl.arguments import take_mixture
+import yaml
+from machine import machine, machine_line
+from pydantic import ValidationError
+
+from mtl.arguments import read_config, take_mixture
 from mtl.assembly import build_data
 from mtl.data import make_plan
-from mtl.loading import read_yaml
+from mtl.faults import Fault, InputError
 from mtl.mixture import Mixture
-from mtl.versions import versions
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Runs what is missing and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path, help="a config of `mtl fit`")
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs (default runs)")
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    mixture, _ = take_mixture(["--config", str(options.config), f"--mixture.seed={options.seed}"])
-    assert mixture is not None
-    epochs = read_yaml(options.config)["trainer"]["max_epochs"]
+    options = parser.parse_args(arguments)
+    mixture = asked_mixture(options, [])
+    epochs = asked_config(options)["trainer"]["max_epochs"]
     updates = own_updates(mixture, epochs)
-    together = run(options, mixture.name, [])
-    alone = {}
-    for task, number in updates.items():
-        name = f"{mixture.name}-{task}"
-        alone[task] = run(options, name, single_arguments(mixture, name, task, number // epochs))
+    together = run(options, [])
+    alone = {task: run(options, single_arguments(mixture, task, number // epochs)) for task, number in updates.items()}
     write(options, mixture, updates, together, alone)
+
+
+def asked_mixture(options: argparse.Namespace, arguments: Sequence[str]) -> Mixture:
+    """What a run with these arguments trains."""
+    mixture, _ = take_mixture(["--config", str(options.config), f"--mixture.seed={options.seed}", *arguments])
+    assert mixture is not None
+    return mixture
+
+
+def asked_config(options: argparse.Namespace) -> dict[str, Any]:
+    """What else the config says that decides results."""
+    return {key: value for key, value in read_config(options.config).rest.items() if key != "run"}
 
 
 def own_updates(mixture: Mixture, epochs: int) -> dict[str, int]:
@@ -56,24 +66,35 @@ def own_updates(mixture: Mixture, epochs: int) -> dict[str, int]:
     return {task: batches[spec.same_rows_as or task] for task, spec in mixture.tasks.items()}
 
 
-def single_arguments(mixture: Mixture, name: str, task: str, updates_per_epoch: int) -> list[str]:
-    """The task alone: `temperature` over one task draws that task in every step."""
-    assert mixture.sampler.name == "temperature"
+def single_arguments(mixture: Mixture, task: str, updates_per_epoch: int) -> list[str]:
+    """The task alone: `temperature` over one task draws that task in every step.
+
+    Raises:
+        InputError: The mixture has another sampler, or gives the task less than an update per epoch.
+    """
+    if mixture.sampler.name != "temperature":
+        found = f"It must be temperature, whose epochs can have any number of steps; found '{mixture.sampler.name}'."
+        raise InputError(Fault("sampler.name", found, "Take temperature: with temperature: 1 shares follow sizes."))
+    if updates_per_epoch < 1:
+        message = "It must get an update per epoch in the mixture, or it can't be trained alone as long; it gets fewer."
+        raise InputError(Fault(f"tasks.{task}", message, "Give it a higher rate."))
     steps = f"--mixture.sampler.steps_per_epoch={updates_per_epoch}"
-    return [f"--mixture.name={name}", f"--mixture.only=[{task}]", steps]
+    return [f"--mixture.name={mixture.name}-{task}", f"--mixture.only=[{task}]", steps]
 
 
-def run(options: argparse.Namespace, name: str, arguments: list[str]) -> dict[str, Any]:
-    """Fits and tests, unless a run of that name has its test scores, and gives its metrics and its time."""
+def run(options: argparse.Namespace, arguments: Sequence[str]) -> dict[str, Any]:
+    """Fits and tests, unless such a run has its test scores, and gives its metrics and its time."""
     common = ["--config", str(options.config), "--run.root", str(options.runs), f"--mixture.seed={options.seed}"]
     common += [*arguments, "--trainer.enable_progress_bar=false"]
-    done = finished(options.runs / name, options.seed)
+    mixture = asked_mixture(options, arguments)
+    config = asked_config(options)
+    done = finished(options.runs, mixture, config)
     if done is None:
         started = time.time()
-        for command in (["fit", *common], ["test", *common, "--ckpt_path", "best"]):
-            subprocess.run([sys.executable, "-m", "mtl", *command], check=True)
-        done = finished(options.runs / name, options.seed)
-        assert done is not None, f"{name} left no test scores"
+        mtl(["fit", *common])
+        mtl(["test", *common, "--ckpt_path", "best"])
+        done = finished(options.runs, mixture, config)
+        assert done is not None, f"{mixture.name} left no test scores"
         (done / "seconds.json").write_text(json.dumps(time.time() - started), encoding="utf-8")
     metrics: dict[str, Any] = json.loads((done / "metrics.json").read_text(encoding="utf-8"))
     metrics["baselines"] = json.loads((done / "baselines.json").read_text(encoding="utf-8"))
@@ -82,13 +103,53 @@ def run(options: argparse.Namespace, name: str, arguments: list[str]) -> dict[st
     return metrics
 
 
-def finished(family: Path, seed: int) -> Path | None:
-    """The newest run of that name and seed that has test scores."""
-    for folder in sorted(family.glob(f"*-s{seed}*"), reverse=True):
-        metrics = folder / "metrics.json"
-        if metrics.exists() and "test" in json.loads(metrics.read_text(encoding="utf-8")):
+def mtl(words: Sequence[str]) -> None:
+    """Runs a command in a process of its own, so that each run starts from nothing."""
+    subprocess.run([sys.executable, "-m", "mtl", *words], check=True)
+
+
+def finished(root: Path, mixture: Mixture, config: Mapping[str, Any]) -> Path | None:
+    """The newest run under that name that trained this mixture under this config and has test scores."""
+    for metrics in sorted((root / mixture.name).glob("*/metrics.json"), reverse=True):
+        folder = metrics.parent
+        fields = yaml.safe_load((folder / "mixture.yaml").read_text(encoding="utf-8"))
+        values = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        if (
+            "test" in json.loads(metrics.read_text(encoding="utf-8"))
+            and same(fields, mixture)
+            and holds(values, config)
+        ):
             return folder
     return None
+
+
+def same(fields: Mapping[str, Any], mixture: Mixture) -> bool:
+    """Whether the fields of a run's mixture are those of this one, apart from name and places of data."""
+    try:
+        found = Mixture(**fields)  # a key that is newer than the run has its default
+    except ValidationError:
+        return False
+    return without_places(found) == without_places(mixture)
+
+
+def without_places(mixture: Mixture) -> dict[str, Any]:
+    """What of a mixture decides its results."""
+    fields = mixture.to_dict()
+    del fields["name"]
+    for task in fields["tasks"].values():
+        del task["data"]["path"]
+    return fields
+
+
+def holds(found: Any, asked: Any) -> bool:
+    """Whether everything that is asked for is there with that value.
+
+    >>> holds({"trainer": {"max_epochs": 3, "devices": "auto"}}, {"trainer": {"max_epochs": 3}})
+    True
+    """
+    if isinstance(asked, Mapping) and isinstance(found, Mapping):
+        return all(key in found and holds(found[key], value) for key, value in asked.items())
+    return bool(found == asked)
 
 
 def write(
@@ -117,11 +178,10 @@ def write(
         )
     seconds = {"mixture": together["seconds"], **{task: metrics["seconds"] for task, metrics in alone.items()}}
     content = {
-        "command": f"python experiments/bench/against_single.py {options.config} --out {options.out}",
-        "date": datetime.now(UTC).date().isoformat(),
+        "command": f"python experiments/bench/against_single.py {options.config} --out {options.out} "
+        f"--seed {options.seed}",
         "seed": options.seed,
         "machine": machine(),
-        "versions": versions(),
         "seconds": seconds,
         "tasks": rows,
     }
@@ -133,13 +193,10 @@ def write(
 
 
 def _page(mixture: Mixture, content: dict[str, Any]) -> list[str]:
-    machine_line = ", ".join(str(value) for value in content["machine"].values())
-    packages = ("torch", "transformers", "pytorch-lightning")
-    packages_line = ", ".join(f"{name} {content['versions'][f'version.{name}']}" for name in packages)
     lines = [
         f"# {mixture.name}: together and alone",
         "",
-        f"`{content['command']}`, {content['date']}, seed {content['seed']}; {machine_line}; {packages_line}.",
+        f"`{content['command']}`, seed {content['seed']}; {machine_line(content['machine'])}.",
         f"Encoder {mixture.encoder.name}. One seed: differences between the columns are no evidence of transfer.",
         "",
         "| task | metric | own updates | mixture dev, test | | alone dev, test | | trivial, test | beaten |",
@@ -151,29 +208,24 @@ def _page(mixture: Mixture, content: dict[str, Any]) -> list[str]:
         trivial = f"{row['baseline']['name']} {row['baseline']['test']:.3f}"
         beaten = "yes" if row["mixture"]["test"] > row["baseline"]["test"] else "no"
         lines.append(f"| {row['task']} | {row['metric']} | {row['own_updates']} | {shown} | {trivial} | {beaten} |")
-    seconds = {name: value for name, value in content["seconds"].items() if value is not None}
-    together = f"{seconds['mixture'] / 60:.0f}" if "mixture" in seconds else "an unknown number of"
-    alone = sum(value for name, value in seconds.items() if name != "mixture") / 60
-    lines += ["", f"Fit and test took {together} minutes together and {alone:.0f} for all tasks alone."]
+    own = dict(content["seconds"])
+    together = minutes([own.pop("mixture")])
+    lines += [
+        "",
+        f"Fit and test took {together} minutes together and {minutes(list(own.values()))} for all tasks alone.",
+    ]
     return lines
 
 
-def machine() -> dict[str, Any]:
-    """What a reader needs to place the times: no names of hosts or users."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "memory_gib": round(memory),
-        "system": platform.system(),
-    }
+def minutes(seconds: Sequence[float | None]) -> str:
+    """The sum, where all are known.
 
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor()
+    >>> minutes([100.0, 80.0]), minutes([100.0, None])
+    ('3', 'an unknown number of')
+    """
+    known = [value for value in seconds if value is not None]
+    return f"{sum(known) / 60:.0f}" if len(known) == len(seconds) else "an unknown number of"
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

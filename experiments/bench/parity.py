@@ -18,16 +18,14 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
-import psutil
 import pytorch_lightning as pl
 import torch
+from machine import machine, machine_line
 from pytorch_lightning.callbacks import Callback
 from scipy import stats
 from torch import Tensor, nn
@@ -50,7 +48,6 @@ from mtl.evaluation import Evaluator
 from mtl.mixture import Mixture, load_mixture
 from mtl.module import MultiTaskModule
 from mtl.seeding import stream
-from mtl.versions import versions
 
 TASKS = Path(__file__).parent.parent / "tasks"
 LOSS_TOLERANCE = 1e-4
@@ -432,19 +429,6 @@ def read_entries(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
-def machine() -> dict[str, str]:
-    """What else decides the figures: processor, memory, packages, commit, date."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        **versions(),
-        "version.accelerate": metadata.version("accelerate"),
-        "machine.processor": models[0] if models else "unknown",
-        "machine.memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-
-
 def report(out: Path) -> str:
     """Writes parity.json and parity.md from what is done, and gives the latter."""
     entries = read_entries(out)
@@ -505,7 +489,7 @@ def as_markdown(found: Mapping[str, Mapping[str, Any]]) -> str:
         ]
     every = [entry for part in found.values() for entry in part.values()]
     lines += sorted({f"- `{entry['command']}`" for entry in every})
-    lines += sorted({"- " + _machine_line(entry["machine"]) for entry in every})
+    lines += sorted({"- " + machine_line(entry["machine"]) for entry in every})
     lines += [f"- {check}, {name}: {entry['setting']}" for check, part in found.items() for name, entry in part.items()]
     return "\n".join(lines) + "\n"
 
@@ -540,14 +524,6 @@ def _reason(entry: Mapping[str, Any]) -> str:
     return (
         f"the means differ by {entry['difference']:+.2f}, but the seeds spread so much that the interval reaches "
         f"{half:.2f} to either side; if spread and difference stay, about {needed} seeds would do."
-    )
-
-
-def _machine_line(found: Mapping[str, str]) -> str:
-    packages = ", ".join(f"{k.removeprefix('version.')} {v}" for k, v in found.items() if k.startswith("version."))
-    return (
-        f"{found['date']}, {found['machine.processor']}, {found['machine.cpus']} cores "
-        f"({found['machine.threads']} thread(s) used), {found['machine.memory']}; {packages}"
     )
 
 

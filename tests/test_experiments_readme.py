@@ -1,0 +1,242 @@
+"""What experiments/README says is so: its mixtures pass `mtl check`, and its tables are those of the code."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from heads import Head
+from mtl import mixture as specs
+from mtl.check import check
+from mtl.components import choices, find
+from mtl.mixture import load_mixture
+from mtl.readers import Reader
+from mtl.samplers import RandomSampler, TaskSize
+from mtl.samplers.temperature import Temperature
+
+PAGE = (Path(__file__).parent.parent / "experiments" / "README.md").read_text(encoding="utf-8")
+HEADINGS: dict[type[BaseModel], str] = {
+    specs.Mixture: "The mixture",
+    specs.EncoderSpec: "`encoder`",
+    specs.TaskSpec: "`tasks.NAME`",
+    specs.DataSpec: "`tasks.NAME.data`",
+    specs.SplitSpec: "`tasks.NAME.data.split`",
+    specs.SamplerSpec: "`sampler`",
+    specs.EvaluationSpec: "`evaluation`",
+    specs.PrivacySpec: "`privacy`",
+}
+COMPONENTS = [(kind, name) for kind in ("head", "reader", "sampler") for name in choices(kind)]
+OF_THE_FRAMEWORK = {"self", "labels", "hidden_size", "primary_metric", "path", "sizes", "seed", "num_epochs"}
+MIXTURES = ["entities", "abstracts", "texts", "notes", "several"]
+
+
+def blocks() -> dict[str, str]:
+    """The YAML blocks, by the file name in their first line."""
+    found = re.findall(r"^```yaml\n(# (\S+)\n.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    return {name: text for text, name in found}
+
+
+def section(title: str) -> str:
+    """What stands under a heading, up to the next heading of any level."""
+    match = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    assert match is not None, f"there is no section '{title}'"
+    return match[1]
+
+
+def options(title: str) -> dict[str, str]:
+    """The options in the tables of a section, each with its default as written."""
+    return dict(re.findall(r"^\| `(\w+)` \| (required|`[^`]*`) \|", section(title), re.MULTILINE))
+
+
+def default(written: str) -> Any:
+    """A default in Python's types."""
+    return inspect.Parameter.empty if written == "required" else plain(yaml.safe_load(written.strip("`")))
+
+
+def plain(value: Any) -> Any:
+    """A default as YAML can write it, what a model holds by default as nothing."""
+    if isinstance(value, BaseModel):
+        return {}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def signature(cls: type[Any]) -> dict[str, Any]:
+    """The options of a component with their defaults."""
+    parameters = inspect.signature(cls).parameters
+    return {name: plain(p.default) for name, p in parameters.items() if name not in OF_THE_FRAMEWORK}
+
+
+def write_data(folder: Path) -> None:
+    """A few rows in every file that the page's mixtures read."""
+    for split in ("train", "dev", "test"):
+        tagged = "Aspirin\tB-Drug\ncaused\tO\nlow\tB-Sign\nfever\tI-Sign\nat\tO\nhome\tB-Place\n"
+        write(folder / "findings" / f"{split}.tsv", f"-DOCSTART-\tO\n\n{tagged}\n{tagged}\n")
+        mentions = "{0}\t0\t7\tAspirin\tChemical\tD1\n{0}\t16\t20\trash\tDisease\tD2\n{0}\t21\t26\tGenes\tGene\tG1\n"
+        document = "{0}|t|Aspirin induces.\n{0}|a|rash Genes\n".replace("induces.", "induced") + mentions
+        document += "{0}\tCID\tD1\tD2\n\n"
+        write(folder / "abstracts" / f"{split}.txt", "".join(document.format(f"{split}{n}") for n in range(2)))
+        notes = [{"note": "Heart failure.", "topics": ["heart"]}, {"note": "A rash.", "topics": ["skin", "kidney"]}]
+        write(folder / "topics" / f"{split}.jsonl", "".join(json.dumps(note) + "\n" for note in notes))
+        write(folder / "pairs" / f"{split}.csv", "sentence1,sentence2,score\nA rash.,A skin rash.,3.5\nOne.,Two.,0\n")
+        write(folder / "agreement" / f"{split}.csv", "claim,evidence,label\nA helps.,It did.,agrees\nB.,C.,differs\n")
+        if split != "test":
+            name = {"train": "train", "dev": "validation"}[split]
+            (folder / "answers").mkdir(exist_ok=True)
+            rows = pa.table({"question": ["Does it help?", "Is it safe?", "Why?"], "label": ["yes", "no", "maybe"]})
+            pq.write_table(rows, folder / "answers" / f"{name}-00000-of-00001.parquet")
+    visits = "".join(f"p{n // 4}\tvisit {n}\t{n % 2}\n" for n in range(20))
+    write(folder / "visits.tsv", f"patient\ttext\tlabel\n{visits}")
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def test_every_block_of_yaml_names_its_file_and_is_seen() -> None:
+    assert PAGE.count("```yaml") == 6
+    assert sorted(blocks()) == sorted([*(f"{name}.yaml" for name in MIXTURES), "agreement.yaml"])
+    assert [name for name, text in blocks().items() if not re.search("^name:", text, re.MULTILINE)] == [
+        "agreement.yaml"
+    ]
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_a_mixture_of_the_page_would_run_on_data_as_it_describes(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
+    write_data(tmp_path)
+    for file, text in blocks().items():
+        write(tmp_path / file, text)
+    faults, plan = check(tmp_path / f"{name}.yaml")
+    assert [str(fault) for fault in faults] == []
+    assert (
+        set(plan["tasks"])
+        == {
+            "entities": {"findings"},
+            "abstracts": {"chemical", "disease", "induces"},
+            "texts": {"topics", "similarity"},
+            "notes": {"answer", "admitted"},
+            "several": {"agreement", "similarity"},
+        }[name]
+    )
+    used = {task: found["splits"]["train"]["used"] for task, found in plan["tasks"].items()}
+    assert used == {task: 12 if task == "admitted" else 3 if task == "answer" else 2 for task in used}
+
+
+def test_the_overrides_of_the_page_change_the_mixture_that_they_are_given(tmp_path: Path) -> None:
+    text = section("Include, only, override, interpolate")
+    overrides = [found for found in re.findall(r"([\w.]+=[\w\[\]]+)`", text) if found != "key=value"]
+    assert len(overrides) == 3
+    write(tmp_path / "texts.yaml", blocks()["texts.yaml"])
+    mixture = load_mixture(tmp_path / "texts.yaml", overrides)
+    assert list(mixture.tasks) == ["similarity"]
+    assert mixture.tasks["similarity"].rate == 3
+    assert mixture.sampler.options == {"temperature": 5, "max_examples": 20000}
+
+
+def test_every_key_of_a_mixture_is_on_the_page_with_its_default() -> None:
+    there = {
+        value
+        for name, value in vars(specs).items()
+        if inspect.isclass(value) and issubclass(value, BaseModel) and value is not BaseModel and name[0] != "_"
+    }
+    assert set(HEADINGS) == there
+    for spec, heading in HEADINGS.items():
+        fields = {
+            name: inspect.Parameter.empty
+            if field.is_required()
+            else plain(field.get_default(call_default_factory=True))
+            for name, field in spec.model_fields.items()
+        }
+        assert {name: default(written) for name, written in options(heading).items()} == fields, heading
+
+
+@pytest.mark.parametrize(("kind", "name"), COMPONENTS, ids=[name for _, name in COMPONENTS])
+def test_every_component_is_on_the_page_with_its_options_and_their_defaults(kind: Any, name: str) -> None:
+    cls = find(kind, name, kind)
+    common = options({"head": "Heads", "reader": "Readers", "sampler": "Samplers"}[kind])
+    written = {option: default(text) for option, text in (common | options(f"`{name}`")).items()}
+    own = signature(cls)
+    # What is common to most isn't repeated, and the few that lack it are named in the text.
+    assert {option: written[option] for option in own} == own
+    assert set(written) - set(own) <= set(common)
+    lacking = set(common) - set(own)
+    if lacking:
+        assert (name, lacking) in (
+            ("hub", {"files"}),
+            ("pubmedqa", {"files"}),
+            ("proportional", {"steps_per_epoch"}),
+            ("anchored", {"steps_per_epoch"}),
+        )
+
+
+@pytest.mark.parametrize("name", choices("head"))
+def test_the_metrics_of_a_head_are_on_the_page_and_its_primary_one_is_marked(name: str) -> None:
+    needed: dict[str, Any] = {"labels": ["a", "b"]}
+    needed |= {"relation": {"negative": "b", "entity_types": ["d"]}, "classification": {"positive": "a"}}.get(name, {})
+    needed |= {"labels": [], "range": (0, 1)} if name == "regression" else {}
+    head: Head = find("head", name, "head")(hidden_size=8, **needed)
+    text = " ".join(section(f"`{name}`").split()).partition("etrics")[2]
+    assert re.findall(r"`(\w+)` \(primary", text) == [head.primary_metric]
+    assert [metric for metric in head.metrics if f"`{metric}`" not in text] == []
+
+
+def test_every_reader_is_told_with_the_suffixes_it_looks_for() -> None:
+    for name in choices("reader"):
+        reader: type[Reader] = find("reader", name, "reader")
+        assert [suffix for suffix in reader.suffixes if suffix and f"`{suffix}`" not in section(f"`{name}`")] == []
+
+
+def test_the_page_says_which_samplers_use_rates_and_what_their_epochs_are() -> None:
+    text = " ".join(section("Samplers").split())
+    told = re.search(r"Only (.*?) use rates", text)
+    assert told is not None
+    using = {name for name in choices("sampler") if find("sampler", name, "").uses_rates}
+    assert set(re.findall(r"`(\w+)`", told[1])) == using
+    assert re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \|$", section("Samplers"), re.MULTILINE)[1:] == [
+        "proportional",
+        "temperature",
+        "uniform",
+        "weighted",
+        "annealed",
+        "round_robin",
+        "anchored",
+    ]
+    sizes = {"a": TaskSize(64, 2), "b": TaskSize(96, 3)}
+    for name in choices("sampler"):
+        arguments = {"main": "a"} if name == "anchored" else {}
+        sampler = find("sampler", name, "")(sizes, 0, 1, **arguments)
+        assert sampler.steps_per_epoch(0) == 5
+        assert ("steps_per_epoch" in signature(type(sampler))) == (name not in ("proportional", "anchored"))
+        assert isinstance(sampler, RandomSampler) or name in ("proportional", "anchored", "round_robin")
+
+
+def test_a_written_rate_stands_beside_the_computed_ones_as_the_page_says() -> None:
+    def share(rate: float | None) -> float:
+        sizes = {"large": TaskSize(10_000, 100), "small": TaskSize(400, 4, rate)}
+        return Temperature(sizes, 0, 1, temperature=2.0).rates()["small"]
+
+    assert share(None) == pytest.approx(20 / 120)
+    assert share(100) == pytest.approx(1 / 2)
+    assert share(1) == pytest.approx(1 / 101)
+
+
+def test_every_link_leads_to_a_heading_of_the_page() -> None:
+    headings = {
+        re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-")
+        for heading in re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL), re.MULTILINE)
+    }
+    links = re.findall(r"\]\(#([^)]+)\)", PAGE)
+    assert len(links) == 2
+    assert set(links) <= headings
