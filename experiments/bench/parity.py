@@ -47,6 +47,7 @@ from mtl.encoder import encoder_folder
 from mtl.evaluation import Evaluator
 from mtl.mixture import Mixture, load_mixture
 from mtl.module import MultiTaskModule
+from mtl.precision import natural_precision
 from mtl.seeding import stream
 
 TASKS = Path(__file__).parent.parent / "tasks"
@@ -155,7 +156,7 @@ def train_ours(setting: Setting, module: MultiTaskModule, data: MixtureData) -> 
     recorder = StepRecorder()
     trainer = pl.Trainer(
         accelerator="cpu",
-        precision="32-true" if setting.exact else "bf16-mixed",
+        precision=precision(setting),
         max_steps=setting.updates,
         gradient_clip_val=1.0,
         limit_val_batches=0,
@@ -232,7 +233,7 @@ def train_theirs(
         arguments = TrainingArguments(
             folder,
             use_cpu=True,
-            bf16=not setting.exact,
+            bf16=precision(setting) == "bf16-mixed",
             seed=seed,
             max_steps=setting.updates,
             per_device_train_batch_size=setting.batch_size,
@@ -368,6 +369,11 @@ def difference(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]
     }
 
 
+def precision(setting: Setting) -> str:
+    """Lightning's name of the precision of both: what `auto` takes on this machine, unless they must agree exactly."""
+    return "32-true" if setting.exact else natural_precision("cpu")
+
+
 def rates(setting: Setting) -> dict[str, Any]:
     """What `build_module` and the Trainer are both told."""
     return {"learning_rate": setting.learning_rate, "warmup": setting.warmup}
@@ -415,7 +421,7 @@ def run(check: str, name: str, folder: Path, options: argparse.Namespace, comman
             result: dict[str, Any] = exact(setting, mixture)
         else:
             seeded = mixture.model_copy(update={"seed": entry["seed"]})
-            result = {"score": one_score(setting, seeded, entry["framework"])}
+            result = {"score": one_score(setting, seeded, entry["framework"]), "precision": precision(setting)}
         seconds = round(time.perf_counter() - started, 1)
         entry |= {**result, "seconds": seconds, "command": command, "machine": machine()}
         with (options.out / "parity.jsonl").open("a", encoding="utf-8") as file:
@@ -459,7 +465,7 @@ def scores_result(entries: Sequence[Mapping[str, Any]], name: str) -> dict[str, 
         **difference([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]),
         "seeds": seeds,
         "seconds": sum(e["seconds"] for e in runs),
-        **{key: runs[-1][key] for key in ("setting", "command", "machine")},
+        **{key: runs[-1][key] for key in ("precision", "setting", "command", "machine")},
     }
 
 
@@ -478,11 +484,11 @@ def as_markdown(found: Mapping[str, Mapping[str, Any]]) -> str:
         ]
     if found["scores"]:
         lines += [
-            "Everything on (dropout, warm-up, bf16, each framework's own shuffling and new weights): points on test.",
+            "Everything on (dropout, warm-up, each framework's own shuffling and new weights): points on test.",
             "",
-            "| task | seeds | biomtl mean (SD) | transformers mean (SD) | difference | 90% interval (Welch) "
-            f"| within ±{MARGIN:g} |",
-            "|---|---|---|---|---|---|---|",
+            "| task | precision | seeds | biomtl mean (SD) | transformers mean (SD) | difference "
+            f"| 90% interval (Welch) | within ±{MARGIN:g} |",
+            "|---|---|---|---|---|---|---|---|",
             *(_scores_line(name, entry) for name, entry in found["scores"].items()),
             "",
             *(f"{name}: {_reason(entry)}\n" for name, entry in found["scores"].items() if not entry["within"]),
@@ -508,8 +514,8 @@ def _scores_line(name: str, entry: Mapping[str, Any]) -> str:
     sides = " | ".join(f"{entry[side]['mean']:.2f} ({entry[side]['sd']:.2f})" for side in FRAMEWORKS)
     low, high = entry["interval"]
     return (
-        f"| {name} ({entry['setting']['task']}) | {len(entry['seeds'])} | {sides} | {entry['difference']:+.2f} "
-        f"| {low:+.2f} to {high:+.2f} | {'yes' if entry['within'] else 'NO'} |"
+        f"| {name} ({entry['setting']['task']}) | {entry['precision']} | {len(entry['seeds'])} | {sides} "
+        f"| {entry['difference']:+.2f} | {low:+.2f} to {high:+.2f} | {'yes' if entry['within'] else 'NO'} |"
     )
 
 
