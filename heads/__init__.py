@@ -119,6 +119,13 @@ class Head(nn.Module, ABC):
     def label_counts(self, row: Row) -> Mapping[str, int]:
         """How often each label occurs in the row's gold annotation."""
 
+    def unknown_labels(self, row: Row) -> Sequence[str]:
+        """The labels for which `check` refuses the row, worded without text of a row.
+
+        Where most rows have one, `labels` is at fault and not the rows, and that is told instead.
+        """
+        return ()
+
     def notes(self, row: Row) -> Mapping[str, int]:
         """What of the row's gold this head can't express (overlapping mentions, say), by kind, for the plan."""
         return {}

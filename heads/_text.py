@@ -105,6 +105,8 @@ def wrong_class(label: object, labels: Sequence[str]) -> str | None:
     "the label must be one of: yes, no, maybe; found 'mabye' (did you mean 'maybe'?)"
     >>> wrong_class("The patient was well.", ["yes", "no"])
     'the label must be one of: yes, no; found a text of 21 characters'
+    >>> wrong_class("YES", ["yes", "no"])
+    "the label must be one of: yes, no; found 'YES' (did you mean 'yes'?)"
     """
     if isinstance(label, str) and label in labels:
         return None
@@ -123,11 +125,18 @@ def describe(label: object, labels: Sequence[str] = ()) -> str:
         return f"a list of {len(label)}"
     if not isinstance(label, str):
         return f"the number {label}"
-    nearest = difflib.get_close_matches(label, labels, n=1, cutoff=0.6)
-    if nearest:
-        return f"'{label}' (did you mean '{nearest[0]}'?)"
+    found = _nearest(label, labels)
+    if found is not None:
+        return f"'{label}' (did you mean '{found}'?)"
     is_word = 0 < len(label) <= 32 and not any(character.isspace() for character in label)
     return f"'{label}'" if is_word else f"a text of {len(label)} characters"
+
+
+def _nearest(label: str, labels: Sequence[str]) -> str | None:
+    """The right name that was probably meant, whatever its case; None where none is near."""
+    by_letters = {name.casefold(): name for name in labels}
+    found = difflib.get_close_matches(label.casefold(), list(by_letters), n=1, cutoff=0.6)
+    return by_letters[found[0]] if found else None
 
 
 def choice(option: str, name: str, choices: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from heads import IGNORE, Example, Prediction, Report, Row, TextRow, _baselines, scores
-from heads._text import TextHead, choice, class_names, text_row, wrong_class
+from heads._text import TextHead, choice, class_names, describe, text_row, wrong_class
 
 
 class Classification(TextHead):
@@ -75,6 +75,10 @@ class Classification(TextHead):
     def label_counts(self, row: Row) -> dict[str, int]:
         label = text_row(row).label
         return {label: 1} if isinstance(label, str) else {}
+
+    def unknown_labels(self, row: Row) -> Sequence[str]:
+        label = text_row(row).label
+        return [describe(label, self.labels)] if isinstance(label, str) and label not in self.labels else []
 
     def gold(self, row: TextRow) -> dict[str, Any]:
         return {"label": self.labels.index(row.label) if isinstance(row.label, str) else IGNORE}

@@ -80,6 +80,11 @@ class Multilabel(TextHead):
         label = text_row(row).label
         return dict.fromkeys(label, 1) if isinstance(label, tuple) else {}
 
+    def unknown_labels(self, row: Row) -> Sequence[str]:
+        label = text_row(row).label
+        names = label if isinstance(label, tuple) else ()
+        return [describe(name, self.labels) for name in names if name not in self.labels]
+
     def gold(self, row: TextRow) -> dict[str, Any]:
         return {"labels": self._one_hot(row.label) if isinstance(row.label, tuple) else [IGNORE] * len(self.labels)}
 

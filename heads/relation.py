@@ -33,7 +33,7 @@ from heads._marking import MARKERS, Marked, markers, original, placeholder, read
 from heads._pair_window import read_tokens
 from heads._pairs import Candidate, Gold, Key, Mention, Pairing, gold
 from heads._relation_checks import check_span_row
-from heads._text import choice, class_names, wrong_class
+from heads._text import choice, class_names, describe, wrong_class
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -159,6 +159,10 @@ class RelationClassification(Head):
         if self.input == "typed" and not self.types:
             return "Rows with entities need the option pairs or entity_types; found neither"
         return check_span_row(row, self.labels, self.pairing.level)
+
+    def unknown_labels(self, row: Row) -> Sequence[str]:
+        found = [row.label] if isinstance(row, TextRow) else [relation.type for relation in row.relations]
+        return [describe(label, self.labels) for label in found if label is not None and label not in self.labels]
 
     def is_labelled(self, row: Row) -> bool:
         return bool(self._gold(row))

@@ -33,6 +33,7 @@ from heads import IGNORE, Example, Head, Prediction, Report, Row, Span, SpanRow,
 from heads._crf import CRF, Legal
 from heads._lexicon import AnnotatedRow, Lexicon
 from heads._tags import Scheme, TypedSpan, is_legal, tag_names, to_spans, to_tags
+from heads._text import describe
 from heads._windows import Pieces, owner, windows
 from heads._words import flat, overlapped, typed_words, words_fault, words_of
 
@@ -108,6 +109,9 @@ class TokenClassification(Head):
 
     def is_labelled(self, row: Row) -> bool:
         return bool(self._annotated(_span_row(row)))
+
+    def unknown_labels(self, row: Row) -> Sequence[str]:
+        return [describe(e.type, self.labels) for e in _span_row(row).entities if e.type not in self.labels]
 
     def without_gold(self, row: Row) -> Row:
         return replace(_span_row(row), entities=(), relations=(), annotated=None)
@@ -285,7 +289,7 @@ class TokenClassification(Head):
             if entity.type not in self.labels:
                 return (
                     f"The type of an entity must be a label ({', '.join(self.labels)}), or be left out by the reader's"
-                    f" `types`; found '{entity.type}' (entity {entity.id})"
+                    f" `types`; found {describe(entity.type, self.labels)}"
                 )
             if not entity.spans:
                 return f"An entity must have a span; found none (entity {entity.id})"

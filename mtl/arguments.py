@@ -14,7 +14,7 @@ from mtl.faults import Fault, InputError
 from mtl.loading import read_yaml, resolve
 from mtl.mixture import Mixture, load_mixture
 
-_FLAGS = frozenset({"-h", "--help", "--print_config", "--print_shtab"})
+_FLAGS = frozenset({"-h", "--help", "--print_config", "--print_shtab", "--profile"})
 """Options of Lightning's parser that need no value."""
 
 
@@ -39,7 +39,7 @@ def take_mixture(arguments: Sequence[str]) -> tuple[Mixture | None, list[str]]:
 
     The mixture is what `--mixture` names, else the key `mixture` of a config file (a path beside that file, or the
     mixture itself); of several config files the last one wins. ``--mixture.key value`` overrides its fields,
-    ``--seed_everything`` its seed. ``key=value`` is read as ``--key=value``.
+    ``--seed_everything`` its seed. ``key=value`` is read as ``--key=value``, ``--profile`` as ``--run.profile=true``.
 
     Returns:
         The mixture, None where none was named, and the other arguments.
@@ -58,6 +58,8 @@ def take_mixture(arguments: Sequence[str]) -> tuple[Mixture | None, list[str]]:
             overrides.append(f"{name.removeprefix('--mixture.')}={_needed(name, value)}")
         elif name == "--seed_everything":
             overrides.append(f"seed={_needed(name, value)}")
+        elif name == "--profile":
+            rest.append("--run.profile=true")
         elif name in ("--config", "-c"):
             configs.append(read_config(Path(_needed(name, value))))
         else:

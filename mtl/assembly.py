@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from heads import Head
+from mtl.compilation import compile_encoder
 from mtl.data import MixtureData
 from mtl.encoder import load_config, load_encoder, load_tokenizer, longest_input
 from mtl.faults import Fault, InputError
@@ -55,6 +56,7 @@ def build_module(
     weight_decay: float = 0.01,
     warmup: float = 0.1,
     schedule: Schedule = "linear",
+    compile: bool = False,
 ) -> MultiTaskModule:
     """The module that trains a mixture.
 
@@ -66,9 +68,10 @@ def build_module(
         weight_decay: Of everything but biases and norms.
         warmup: Share of all updates in which the learning rate rises.
         schedule: Of the learning rate after the warm-up: linear or cosine down to 0, or constant.
+        compile: Whether to compile the encoder with `torch.compile`, which takes about a minute.
 
     Raises:
-        InputError: The encoder isn't there, or a number is out of its range.
+        InputError: The encoder isn't there or can't be compiled, or a number is out of its range.
     """
     require_positive({"model.learning_rate": learning_rate, "model.head_learning_rate": head_learning_rate})
     if not 0 <= warmup <= 1:
@@ -76,8 +79,11 @@ def build_module(
     if weight_decay < 0:
         raise InputError(Fault("model.weight_decay", f"It must be 0 or more; found {weight_decay!r}."))
     heads, tokenizer = build_heads(mixture)
+    encoder = load_encoder(mixture.encoder, tokenizer, mixture.seed, weights=weights)
+    if compile:
+        compile_encoder(encoder)
     return MultiTaskModule(
-        load_encoder(mixture.encoder, tokenizer, mixture.seed, weights=weights),
+        encoder,
         heads,
         mixture.evaluation,
         config=mixture.to_dict(),

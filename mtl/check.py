@@ -70,17 +70,21 @@ def main(arguments: Sequence[str]) -> int:
     overrides = [word for word in options.words if word not in files]
     if not files:
         parser.error("name at least one mixture file")
-    unknown = [word for word in files if not Path(word).is_file()]
-    if unknown:
-        message = "It is no file, and an override must be key=value."
-        raise InputError([Fault(word, message, "Check the path, or write KEY=VALUE.") for word in unknown])
-    outcomes = [(file, *check(file, overrides, epochs=options.epochs)) for file in files]
+    outcomes = [(word, *_outcome(word, overrides, options.epochs)) for word in files]
     if options.json:
         print(json.dumps(_for_machines(outcomes), indent=2))  # noqa: T201
     else:
         for file, faults, plan in outcomes:
             _print(file, faults, plan)
     return 2 if any(faults for _, faults, _ in outcomes) else 0
+
+
+def _outcome(word: str, overrides: Sequence[str], epochs: int | None) -> tuple[list[Fault], Plan]:
+    """What a word of the command line gives, that stands for a file."""
+    if Path(word).is_file():
+        return check(word, overrides, epochs=epochs)
+    message = "It is no file, and an override must be key=value."
+    return [Fault(word, message, "Check the path, or write KEY=VALUE.")], {}
 
 
 def _read(source: Any, overrides: Sequence[str], epochs: int | None) -> tuple[dict[str, Any], int]:

@@ -51,11 +51,14 @@ def run(arguments: Sequence[str]) -> int:
     _calm()
     from mtl.faults import InputError
 
-    command: Callable[[Sequence[str]], int | None] = importlib.import_module(COMMANDS[arguments[0]][0]).main
     try:
+        command: Callable[[Sequence[str]], int | None] = importlib.import_module(COMMANDS[arguments[0]][0]).main
         return command(arguments) or 0
     except InputError as error:
         return _complain([str(fault) for fault in error.faults])
+    except KeyboardInterrupt:
+        _complain(["Interrupted."])
+        return 1
 
 
 def _complain(lines: Sequence[str]) -> int:
@@ -68,4 +71,5 @@ def _calm() -> None:
     """Settings that must stand before the heavy libraries load."""
     # Spinning OpenMP threads of two processes on one machine starve each other; waiting ones don't.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Said in so many words, or tokenizers complain when a process is forked; ours tokenise in none that is.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")

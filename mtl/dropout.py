@@ -31,9 +31,12 @@ class ByteDropout(nn.Dropout):
 def byte_dropout(values: Tensor, p: float) -> Tensor:
     """Zeroes each element with probability p and scales the others by 1 / (1 - p).
 
-    Where bytes are no quicker (another device, few elements, an unusual type) this is torch's own dropout.
+    Where bytes are no quicker (another device, few elements, an unusual type, compiled code, which draws in vectors)
+    this is torch's own dropout.
     """
-    if not 0 < p < 1 or values.device.type != "cpu" or values.numel() < SMALLEST or values.dtype not in _WIDTHS:
+    if torch.compiler.is_compiling() or not 0 < p < 1 or values.device.type != "cpu":
+        return torch.dropout(values, p, train=True)
+    if values.numel() < SMALLEST or values.dtype not in _WIDTHS:
         return torch.dropout(values, p, train=True)
     dropped: Tensor = _ByteDropout.apply(values, p)  # type: ignore[no-untyped-call]
     return dropped

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mtl import attention
 from mtl.dropout import replace_dropout
-from mtl.faults import Fault, InputError
+from mtl.faults import Fault, InputError, nearest
 from mtl.seeding import derive
 
 if TYPE_CHECKING:
@@ -175,6 +175,10 @@ def encoder_folder(name: str) -> str:
                 f"Check the path (a relative one begins in the working folder), or name one of: {', '.join(PACKAGED)}."
             )
             raise InputError(Fault("encoder.name", message, advice))
+        meant = nearest(name, PACKAGED)
+        if meant is not None and "/" not in name and not Path(name).is_dir():
+            message, advice = f"There is no encoder '{name}'.", f"Did you mean '{meant}'?"
+            raise InputError(Fault("encoder.name", message, advice))
         return name
     found = importlib.util.find_spec(PACKAGED[name])
     if found is None or not found.submodule_search_locations:
@@ -197,9 +201,10 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
 def _from_pretrained(auto: Any, spec: EncoderSpec, **arguments: Any) -> Any:
     from safetensors import SafetensorError
 
-    folder = encoder_folder(spec.name)
+    folder, revision = encoder_folder(spec.name), spec.revision or "main"
+    cached_only = not Path(folder).is_dir() and not _hub_answers(folder, revision)
     try:
-        return auto.from_pretrained(folder, revision=spec.revision or "main", **arguments)
+        return auto.from_pretrained(folder, revision=revision, local_files_only=cached_only, **arguments)
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
@@ -210,6 +215,25 @@ def _from_pretrained(auto: Any, spec: EncoderSpec, **arguments: Any) -> Any:
                 f"or one of: {', '.join(PACKAGED)}.",
             )
         ) from error
+
+
+@functools.cache
+def _hub_answers(name: str, revision: str) -> bool:
+    """Whether the hub says anything about a name, be it that there is none; asked once.
+
+    For a file that isn't cached, huggingface_hub itself goes on asking for half a minute (2.4: 5 retries, with no
+    setting for it).
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        get_hf_file_metadata(hf_hub_url(name, "config.json", revision=revision), timeout=5)
+    except (HfHubHTTPError, ValueError):  # no such name, or no name at all: transformers words it
+        return True
+    except Exception:  # of the HTTP library, which is not ours to name
+        return False
+    return True
 
 
 def _attention(asked: str, config: PretrainedConfig) -> str | None:

@@ -51,7 +51,13 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
 def nearest(name: str, choices: Iterable[str]) -> str | None:
     """The name that was probably meant; None where no choice is near.
 
+    That is one that differs in upper and lower case only, else the most similar, whatever its case.
+
     >>> nearest("clasification", ["classification", "regression"])
     'classification'
+    >>> nearest("CRF", ["crf", "linear"])
+    'crf'
     """
-    return next(iter(difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)), None)
+    by_letters = {choice.casefold(): choice for choice in choices}
+    found = difflib.get_close_matches(name.casefold(), list(by_letters), n=1, cutoff=0.6)
+    return by_letters[found[0]] if found else None

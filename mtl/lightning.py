@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import SIGTERMException
@@ -22,6 +25,7 @@ from mtl.mixture import Mixture
 from mtl.module import MultiTaskModule
 from mtl.noise import quieten
 from mtl.precision import natural_precision
+from mtl.profiling import StepProfile, phases
 from mtl.recorder import RunRecorder
 from mtl.runs import RunFolder
 from mtl.samplers import require_positive
@@ -41,6 +45,8 @@ class RunOptions:
             saves it at the end of each epoch only.
         predictions: Whether to keep predictions by row id, in the run's folder and in MLflow. They hold no text, but
             labels and offsets.
+        profile: Whether to write where a training step's time goes into the run's folder: `profile.md` by operator,
+            `fit-phases.txt` by phase. `--profile` is short for it.
     """
 
     root: str = "runs"
@@ -49,6 +55,7 @@ class RunOptions:
     baselines: bool = True
     save_every: int | None = None
     predictions: bool = False
+    profile: bool = False
 
 
 @dataclasses.dataclass
@@ -78,8 +85,9 @@ TRAINER_DEFAULTS = {
 class MixtureCLI(LightningCLI):
     """Lightning's command line, with a mixture in place of a model class and a data class."""
 
-    def __init__(self, mixture: Mixture, arguments: Sequence[str]) -> None:
+    def __init__(self, mixture: Mixture, arguments: Sequence[str], words: Sequence[str]) -> None:
         self.mixture = mixture
+        self._words = words  # as the user wrote them
         super().__init__(
             MultiTaskModule,
             save_config_callback=None,
@@ -105,6 +113,16 @@ class MixtureCLI(LightningCLI):
 
     # Lightning calls these in place of the trainer's own, and the `after_` ones when its progress bar is gone. Our
     # table takes the place of Lightning's list of all metrics, which are in `metrics.json`.
+
+    def fit(self, **arguments: Any) -> None:
+        if self.trainer.is_global_zero:
+            print(_setting(self.trainer, self.folder))  # noqa: T201
+        try:
+            self.trainer.fit(**arguments)
+        except (SystemExit, SIGTERMException):  # Lightning makes an exit of Ctrl-C
+            if self.trainer.is_global_zero:
+                print(f"mtl: {_way_on(self.folder, self._words)}", file=sys.stderr)  # noqa: T201
+            sys.exit(1)  # after SIGTERM Lightning would exit with 0, as if the run were done
 
     def validate(self, **arguments: Any) -> None:
         self.trainer.validate(**arguments, verbose=False)
@@ -138,6 +156,7 @@ class MixtureCLI(LightningCLI):
         self.config_init = self.parser.instantiate_classes(self.config)
         _check_trainer(self.config_init[self.subcommand].trainer.as_dict())
         folder, checkpoint = self._place(options, config.ckpt_path)
+        self.folder = folder
         config.ckpt_path = self.config_init[self.subcommand].ckpt_path = None if checkpoint is None else str(checkpoint)
         if checkpoint is not None:
             check_checkpoint(checkpoint, self.mixture, resumes=self.subcommand == "fit")
@@ -170,9 +189,11 @@ class MixtureCLI(LightningCLI):
             callbacks += checkpoints(folder, primary, save_every=options.save_every)
         callbacks += early_stopping(primary, **dataclasses.asdict(stopping))
         logger = tracker or (False if config.logger in (None, True) else config.logger)
-        return pl.Trainer(
-            **{**config.as_dict(), "logger": logger, "callbacks": [*_listed(config.callbacks), *callbacks]}
-        )
+        arguments = {**config.as_dict(), "logger": logger}
+        if options.profile and self.subcommand == "fit":
+            callbacks.append(StepProfile(folder))
+            arguments["profiler"] = config.profiler or phases(folder)
+        return pl.Trainer(**{**arguments, "callbacks": [*_listed(config.callbacks), *callbacks]})
 
     def _tracker(self, folder: RunFolder, options: RunOptions) -> MLflowTracker:
         info = folder.info
@@ -199,9 +220,31 @@ def main(arguments: Sequence[str]) -> None:
         )
     quieten()
     try:
-        MixtureCLI(mixture, [arguments[0], *rest])  # type: ignore[arg-type]  # with --help the parser exits first
+        MixtureCLI(mixture, [arguments[0], *rest], arguments)  # type: ignore[arg-type]  # --help: the parser exits first
     except SIGTERMException:
-        sys.exit(1)  # Lightning would exit with 0, as if the run were done
+        sys.exit(1)  # of an evaluation
+
+
+def _setting(trainer: pl.Trainer, folder: RunFolder) -> str:
+    """What decides the speed of a training, and where it leaves its results."""
+    threads = torch.get_num_threads()
+    waiting = f"OpenMP waits {'passively' if os.environ.get('OMP_WAIT_POLICY') == 'passive' else 'by spinning'}"
+    where = f"{trainer.num_devices} x {trainer.strategy.root_device.type} in {trainer.precision}"
+    return f"Training on {where}, {threads} of {os.cpu_count()} threads, {waiting}: {folder.path}"
+
+
+def _way_on(folder: RunFolder, words: Sequence[str]) -> str:
+    """What is told at the end of a training that was interrupted."""
+    try:
+        folder.resolve_checkpoint("last")
+    except InputError:
+        return (
+            f"Interrupted before the first checkpoint, so there is nothing to go on from in {folder.path}. "
+            "--run.save_every N saves one every N updates."
+        )
+    is_named = any(word.lstrip("-").startswith("ckpt_path") for word in words)
+    command = shlex.join(["mtl", *words, *([] if is_named else ["--ckpt_path", "last"])])
+    return f"Interrupted. The run is in {folder.path}; go on with: {command}"
 
 
 def _check_trainer(arguments: dict[str, Any]) -> None:

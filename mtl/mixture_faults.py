@@ -67,12 +67,10 @@ def readable_tasks(fields: Fields) -> dict[str, Readable]:
     found = {}
     for name, task in _tasks(fields).items():
         part = _Part.of(task)
-        if part.spec is None or _reader_faults(str(name), part.spec):
+        if part.data is None or _reader_faults(str(name), part.data):
             continue
-        head = (
-            build_head(part.spec, hidden_size=8) if part.has_whole_head and not _head_faults(name, part.spec) else None
-        )
-        found[str(name)] = Readable(part.spec.data, head)
+        is_whole = part.spec is not None and part.has_whole_head and not _head_faults(name, part.spec)
+        found[str(name)] = Readable(part.data, build_head(part.spec, hidden_size=8) if part.spec and is_whole else None)
     return found
 
 
@@ -80,9 +78,10 @@ def readable_tasks(fields: Fields) -> dict[str, Readable]:
 
 
 class _Part(NamedTuple):
-    """What of a task can be read: its specification without the keys that are malformed, and those keys."""
+    """What of a task can be read: its specification without the keys that are malformed, its data, and those keys."""
 
     spec: TaskSpec | None
+    data: DataSpec | None
     malformed: frozenset[str]
 
     @classmethod
@@ -90,13 +89,22 @@ class _Part(NamedTuple):
         fields = task if isinstance(task, Mapping) else {}
         malformed = frozenset(str(f.place[0]) for f in components.flaws(TypeAdapter(TaskSpec), fields) if f.place)
         try:
-            return cls(TaskSpec(**{key: value for key, value in fields.items() if key not in malformed}), malformed)
-        except ValidationError:
-            return cls(None, malformed)
+            spec = TaskSpec(**{key: value for key, value in fields.items() if key not in malformed})
+        except ValidationError:  # the head is missing, or the data
+            return cls(None, _data_of(fields), malformed)
+        return cls(spec, spec.data, malformed)
 
     @property
     def has_whole_head(self) -> bool:
         return not self.malformed & {"head", "labels", "options", "primary_metric"}
+
+
+def _data_of(task: Fields) -> DataSpec | None:
+    """A task's data, where its own keys are right."""
+    try:
+        return DataSpec(**task["data"])
+    except (KeyError, TypeError, ValidationError):
+        return None
 
 
 def _without(fields: Fields, keys: Iterable[str]) -> Mixture | None:
@@ -169,9 +177,9 @@ def _model_at(place: Sequence[str | int]) -> type[BaseModel]:
 
 def _task_faults(name: str, part: _Part) -> list[Fault]:
     faults = _task_name_faults(name)
+    faults += _reader_faults(name, part.data) if part.data else []
     if part.spec is None:
         return faults
-    faults += _reader_faults(name, part.spec)
     faults += _head_faults(name, part.spec) if part.has_whole_head else _head_component_faults(name, part.spec)
     return faults
 
@@ -201,9 +209,9 @@ def _case_faults(names: Sequence[str]) -> list[Fault]:
     ]
 
 
-def _reader_faults(name: str, spec: TaskSpec) -> list[Fault]:
+def _reader_faults(name: str, data: DataSpec) -> list[Fault]:
     key = f"tasks.{name}.data"
-    return _component_faults("reader", spec.data.reader, spec.data.reader_arguments, (f"{key}.reader", key))
+    return _component_faults("reader", data.reader, data.reader_arguments, (f"{key}.reader", key))
 
 
 def _head_faults(name: str, spec: TaskSpec) -> list[Fault]:

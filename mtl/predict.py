@@ -159,16 +159,20 @@ class PredictLoader:
             yield from self._batches(chunk)
 
     def _rows(self) -> Iterator[Row]:
-        return Jsonl("", files={"row": str(self._path.absolute())}).read("row")
+        return self._reader().read("row")
+
+    def _reader(self) -> Jsonl:
+        return Jsonl("", files={"row": str(self._path.absolute())}, refuse_bad_rows=True)
 
     def _count(self) -> int:
-        num_rows, faults = 0, []
-        for row in self._rows():
+        num_rows, faults, reader = 0, [], self._reader()
+        for row in reader.read("row"):
             num_rows += 1
             for name, head in self._heads.items():
                 problem = head.check(self._as_read_by(name, row))
                 if problem is not None:
                     faults.append(Fault(f"{self._path} (row {row.id})", f"The task '{name}' can't read it: {problem}."))
+        faults = [bad.fault("Mend it, or leave it out.") for bad in reader.bad_rows] + faults
         if faults:
             more = len(faults) - LISTED
             rest = [Fault(str(self._path), f"{more} more like these.")] if more > 0 else []

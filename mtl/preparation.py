@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from heads import Example, Head, Row, SpanRow, TextRow
+from heads import Example, Head, Row
 from mtl.components import code_hash, source_hash
 from mtl.encoder import tokenizer_fingerprint
 from mtl.faults import Fault, InputError
 from mtl.reading import LISTED, RowSummary, read_rows
+from mtl.row_faults import row_faults, row_type_fault
 from mtl.store import CHUNK, RowTable, Store, Table, content_key
 
 if TYPE_CHECKING:
@@ -146,24 +147,8 @@ def split_faults(
     return faults
 
 
-def row_type_fault(key: str, head: Head, row: Row) -> Fault | None:
-    """What is wrong where the reader gives other rows than the head reads."""
-    if isinstance(row, head.row_type):
-        return None
-    wanted = head.row_type if isinstance(head.row_type, tuple) else (head.row_type,)
-    message = f"This head reads {' or '.join(_ROWS[kind] for kind in wanted)}; the reader gives {_ROWS[type(row)]}."
-    return Fault(f"{key}.head", message, "Choose another head or reader; in jsonl the key `entities` makes mentions.")
-
-
-_ROWS: dict[type[Row], str] = {TextRow: "texts with a label", SpanRow: "texts with mentions"}
-
-
-def row_faults(key: str, problems: Sequence[tuple[str, str]]) -> list[Fault]:
-    """Rows, by id, that break a rule of a head: the first ones, and how many more there are."""
-    advice = "Mend the row, or set data.refuse_bad_rows: true."
-    listed = [Fault(f"{key} (row {row})", f"{problem}.", advice) for row, problem in problems[:LISTED]]
-    more = len(problems) - LISTED
-    return [*listed, Fault(key, f"{more} more rows break a rule like these.")] if more > 0 else listed
+class _BadRowsError(Exception):
+    """A split has rows that its head can't read."""
 
 
 @dataclass(frozen=True)
@@ -182,11 +167,15 @@ class _TaskPreparation:
         rows = read_rows(self.spec.data, key, self.store)
         faults = split_faults(key, rows, splits)
         data: TaskData = {}
+        has_bad_rows = False
         for split, (table, summary) in rows.items():
             if split not in splits or not table:
                 continue
             try:
                 examples, example_summary = self._examples(split, table, summary)
+            except _BadRowsError:
+                has_bad_rows = True
+                continue
             except InputError as error:
                 faults += error.faults
                 continue
@@ -197,6 +186,9 @@ class _TaskPreparation:
                     f" (read {len(table)}, refused {example_summary.num_refused})."
                 )
                 faults.append(Fault(key, message, "Check the labels, or leave out the split if it isn't needed."))
+        if has_bad_rows:
+            tables = {split: table for split, (table, _) in rows.items() if split in splits}
+            faults += row_faults(self.name, self.head, tables, self.spec.data)
         if faults:
             raise InputError(faults)
         return data
@@ -240,7 +232,7 @@ class _ExampleBuild:
             usable = [(index, row) for index, row in chunk if self._is_usable(row)]
             yield from self._encode(usable)
         if self._problems and not self._task.spec.data.options.get("refuse_bad_rows", False):
-            raise InputError(self._faults())
+            raise _BadRowsError
 
     def _is_usable(self, row: Row) -> bool:
         head = self._task.head
@@ -276,9 +268,6 @@ class _ExampleBuild:
             yield {**example, "row": numbered[row][0], "part": parts[row]}
             parts[row] += 1
         self._bare_rows += [index for place, (index, _) in enumerate(numbered) if not parts[place]]
-
-    def _faults(self) -> list[Fault]:
-        return row_faults(f"tasks.{self._task.name}.{self._split}", self._problems)
 
     def _summary(self) -> dict[str, Any]:
         listed = [f"row {row}: {problem}" for row, problem in self._problems[:LISTED]]

@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
+from heads import Report
 from mtl import report
 from mtl.baselines import trivial_baselines
 from mtl.callbacks import SELECTION
@@ -42,12 +43,17 @@ class RunRecorder(Callback):
     ) -> None:
         self._folder, self._tracker, self._config, self._baselines = folder, tracker, dict(config), baselines
         self._best: float | None = None
-        self._selected: dict[str, Result] = {}
+        self._selected: dict[str, Report] = {}
         self._lines: list[report.Result] = []
         self._title = ""
         self._kept: list[Path] = []
+        self._keeps_status = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        # The status is that of the training, where one began here; `on_fit_start` writes this file.
+        self._keeps_status = stage != "fit" and (self._folder.path / "mixture.yaml").is_file()
+        if self._tracker is not None:
+            self._tracker.keeps_status = self._keeps_status
         self._tell(trainer, "RUNNING")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -58,7 +64,7 @@ class RunRecorder(Callback):
 
     def _tell(self, trainer: pl.Trainer, status: str) -> None:
         """The status of a run that isn't tracked; of one that is, the tracker tells it."""
-        if self._tracker is None and trainer.is_global_zero:
+        if self._tracker is None and trainer.is_global_zero and not self._keeps_status:
             self._folder.update_info(status=status)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -98,9 +104,9 @@ class RunRecorder(Callback):
         if trainer.state.fn != "fit":
             self._write("dev", results)
             self._write_predictions("dev", trainer, pl_module)
-            self._finish(trainer, "dev", results)
+            self._finish(trainer, "dev", _reports(results))
         elif self._best is None or score > self._best:
-            self._best, self._selected = score, dict(results)
+            self._best, self._selected = score, _reports(results)
             self._write("dev", results)
             self._write_predictions("dev", trainer, pl_module)
 
@@ -109,7 +115,7 @@ class RunRecorder(Callback):
             results = cast("MultiTaskModule", pl_module).results["test"]
             self._write("test", results)
             self._write_predictions("test", trainer, pl_module)
-            self._finish(trainer, "test", results)
+            self._finish(trainer, "test", _reports(results))
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -129,10 +135,12 @@ class RunRecorder(Callback):
             console.print(f"See it in MLflow: {self._tracker.ui_hint()}", soft_wrap=True, highlight=False)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self._best}
+        return {"best": self._best, "reports": {task: found._asdict() for task, found in self._selected.items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._best = state_dict["best"]
+        # Checkpoints of earlier versions have none.
+        self._selected = {task: Report(**found) for task, found in state_dict.get("reports", {}).items()}
 
     def _write(self, split: str, results: Mapping[str, Result]) -> None:
         """Scores, and counts per document, which studies resample."""
@@ -158,7 +166,7 @@ class RunRecorder(Callback):
             return {}
         return {row.id: {"text": row.text, "text_pair": row.text_pair} for row in data.tasks[task][split].rows}
 
-    def _finish(self, trainer: pl.Trainer, split: str, results: Mapping[str, Result]) -> None:
+    def _finish(self, trainer: pl.Trainer, split: str, reports: Mapping[str, Report]) -> None:
         data = _data(trainer)
         baselines = self._trivial(data, split) if self._baselines else {}
         primary = {task: head.primary_metric for task, head in data.heads.items()}
@@ -172,7 +180,7 @@ class RunRecorder(Callback):
         if trainer.state.fn != "fit":
             self._note_checkpoint(trainer, split)
         if self._tracker is not None:
-            self._track_results(self._tracker, split, results, baselines)
+            self._track_results(self._tracker, split, reports, baselines)
             for path in self._kept:
                 self._tracker.log_artifact(path, f"predictions/{split}")
         metrics = self._folder.metrics
@@ -220,21 +228,21 @@ class RunRecorder(Callback):
         self,
         tracker: MLflowTracker,
         split: str,
-        results: Mapping[str, Result],
+        reports: Mapping[str, Report],
         baselines: Mapping[str, Mapping[str, Mapping[str, float]]],
     ) -> None:
-        for task, result in results.items():
-            if result.report.per_class:
-                tracker.log_table(report.per_class_table(result.report), f"{split}/{task}/per_class.json")
-            if result.report.confusion is not None:
-                figure = report.confusion_figure(result.report, f"{task}, {split}")
+        for task, found in reports.items():
+            if found.per_class:
+                tracker.log_table(report.per_class_table(found), f"{split}/{task}/per_class.json")
+            if found.confusion is not None:
+                figure = report.confusion_figure(found, f"{task}, {split}")
                 tracker.log_figure(figure, f"{split}/{task}/confusion.png")
-                columns: dict[str, list[Any]] = {"gold": list(result.report.classes)}
-                for place, predicted in enumerate(result.report.classes):
-                    columns[predicted] = [line[place] for line in result.report.confusion]
+                columns: dict[str, list[Any]] = {"gold": list(found.classes)}
+                for place, predicted in enumerate(found.classes):
+                    columns[predicted] = [line[place] for line in found.confusion]
                 tracker.log_table(columns, f"{split}/{task}/confusion.json")
-        for task, found in baselines.items():
-            for predictor, scores in found.items():
+        for task, by_predictor in baselines.items():
+            for predictor, scores in by_predictor.items():
                 prefix = f"baseline/{split}/{task}/{predictor}"
                 tracker.log_metrics({f"{prefix}/{name}": value for name, value in scores.items()}, 0)
 
@@ -259,6 +267,10 @@ def write_counts(path: Path, result: Result) -> None:
     owners = np.repeat(np.arange(len(counts)), [len(c) for c in counts])
     stacked = np.concatenate(counts) if counts else np.zeros((0, 0))
     np.savez_compressed(path, documents=np.array(result.documents), counts=stacked, owners=owners)
+
+
+def _reports(results: Mapping[str, Result]) -> dict[str, Report]:
+    return {task: result.report for task, result in results.items()}
 
 
 def _data(trainer: pl.Trainer) -> MixtureData:

@@ -103,6 +103,8 @@ class MLflowTracker(Logger):
         self._told: set[str] = set()
         self._noting = threading.Lock()
         self._open = self._closed_once = False
+        self.keeps_status = False
+        """Whether the run's status stays what it is: how an evaluation ends says nothing of the training before."""
         self._outbox = Outbox(self._connect, self._lost, self._back, self._refused, self._system_metrics)
         self._system: SystemMetrics | None = None
 
@@ -149,7 +151,7 @@ class MLflowTracker(Logger):
         self._put(lambda client, run_id: self._send_params(client, run_id, short))
 
     def finalize(self, status: str) -> None:
-        """Sends what is left and ends the run.
+        """Sends what is left and ends the run, or leaves its status where that is kept.
 
         Args:
             status: success, failed or killed. Lightning says failed for an interrupt, too; that is killed.
@@ -160,8 +162,12 @@ class MLflowTracker(Logger):
         if (self.folder.path / "metrics.json").is_file():
             self.log_artifact(self.folder.path / "metrics.json")
         self._begin()
-        self._outbox.put(lambda client, run_id: client.set_terminated(run_id, ended, when))
-        self.folder.update_info(status=ended, ended=_iso(when))
+        if self.keeps_status:
+            kept = str(self.folder.info["status"])
+            self._outbox.put(lambda client, run_id: client.update_run(run_id, status=kept))
+        else:
+            self._outbox.put(lambda client, run_id: client.set_terminated(run_id, ended, when))
+            self.folder.update_info(status=ended, ended=_iso(when))
         atexit.unregister(self._at_exit)
         self._open, self._closed_once = False, True
         if not self._outbox.close(FINAL_WAIT):
@@ -276,10 +282,11 @@ class MLflowTracker(Logger):
         self._open = True
         prepare_mlflow()
         atexit.register(self._at_exit)
-        self.folder.update_info(status="RUNNING")
+        if not self.keeps_status:
+            self.folder.update_info(status="RUNNING")
         self._note(tracking_uri=self._place(), experiment=self.experiment_name)
         self._outbox.open()
-        if self._closed_once:
+        if self._closed_once and not self.keeps_status:
             self._outbox.put(lambda client, run_id: client.update_run(run_id, status="RUNNING"))
 
     def _at_exit(self) -> None:
@@ -310,7 +317,8 @@ class MLflowTracker(Logger):
         try:
             run = client.get_run(self._run_id)
             self._num_resumed = int(run.data.tags.get("resumed", "0")) + 1
-            client.update_run(self._run_id, status="RUNNING")
+            if not self.keeps_status:
+                client.update_run(self._run_id, status="RUNNING")
             client.set_tag(self._run_id, "resumed", str(self._num_resumed))
         except Exception as error:
             if not is_refusal(error):

@@ -91,6 +91,15 @@ def test_anything_else_ends_with_1_and_a_traceback(tmp_path: Path, error: str) -
     assert done.stderr.endswith(f"{error.partition('(')[0]}: ours\n")
 
 
+@pytest.mark.parametrize("script", ["raise KeyboardInterrupt", "def main(arguments): raise KeyboardInterrupt"])
+def test_an_interrupt_while_libraries_load_or_at_work_ends_with_1_and_one_line(script: str, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(script)
+    words = [sys.executable, "-c", "from mtl import cli; cli.COMMANDS['x'] = ('broken', ''); cli.main(['x'])"]
+    here = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=here, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "mtl: Interrupted.\n")
+
+
 def test_a_command_gets_its_arguments_and_its_code_goes_out(monkeypatch: pytest.MonkeyPatch) -> None:
     import mtl.check
 
@@ -164,11 +173,22 @@ def test_check_takes_several_files_and_tells_machines_a_list(mixture: Path, caps
 
 
 def test_a_word_that_is_neither_file_nor_override_is_told(mixture: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["check", str(mixture), "tasks.risk.rate", "3"]) == 2
-    assert capsys.readouterr().err.splitlines() == [
-        f"mtl: {word}: It is no file, and an override must be key=value. Check the path, or write KEY=VALUE."
+    assert cli.run(["check", "tasks.risk.rate", "3"]) == 2
+    told = capsys.readouterr().out.splitlines()
+    assert [line for line in told if line.startswith("  ")] == [
+        f"  {word}: It is no file, and an override must be key=value. Check the path, or write KEY=VALUE."
         for word in ("tasks.risk.rate", "3")
     ]
+
+
+def test_a_file_that_isnt_there_leaves_the_plans_of_the_others(
+    mixture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["check", "no.yaml", str(mixture), "--json"]) == 2
+    missing, there = json.loads(capsys.readouterr().out)
+    assert [(report["file"], report["ok"]) for report in (missing, there)] == [("no.yaml", False), (str(mixture), True)]
+    assert [fault["key"] for fault in missing["faults"]] == ["no.yaml"]
+    assert there["plan"]["steps"] == 1
 
 
 @pytest.mark.parametrize("arguments", [[], ["a=b"], ["m.yaml", "--epochs", "0"], ["m.yaml", "--jsn"]])

@@ -1,5 +1,9 @@
 import json
+import os
 import shutil
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -218,6 +222,43 @@ def test_an_encoder_that_is_not_there_is_named(name: str, what: Callable[..., An
     assert "minilm-l6" in caught.value.faults[0].suggestion
 
 
+@pytest.mark.parametrize("name", ["minilm-16", "MiniLM-L6", "minilm_l6"])
+def test_a_misspelt_packaged_encoder_brings_its_name(name: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_config(EncoderSpec(name=name))
+    assert str(caught.value) == f"encoder.name: There is no encoder '{name}'. Did you mean 'minilm-l6'?"
+
+
+def test_a_folder_may_be_called_like_a_packaged_encoder(
+    tiny_encoder: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_encoder("bert"), tmp_path / "minilm-l6-ours")
+    assert load_config(EncoderSpec(name="minilm-l6-ours")).hidden_size == 16
+
+
+@pytest.mark.slow
+def test_a_hub_that_cant_be_reached_is_asked_once_and_not_again_and_again(tmp_path: Path) -> None:
+    with socket.socket() as taken:  # bound and not listening, so that every connection is refused
+        taken.bind(("127.0.0.1", 0))
+        hub = {
+            "HF_HUB_OFFLINE": "0",
+            "HF_HOME": str(tmp_path),
+            "HF_ENDPOINT": f"http://127.0.0.1:{taken.getsockname()[1]}",
+        }
+        script = (
+            "from mtl.encoder import load_config, load_tokenizer; from mtl.mixture import EncoderSpec\n"
+            "for load in (load_config, load_tokenizer):\n"
+            "    try: load(EncoderSpec(name='bert-bse-uncased'))\n"
+            "    except ValueError as error: print(error)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script], env={**os.environ, **hub}, capture_output=True, text=True, check=True
+        )
+    assert done.stdout.count("encoder.name: 'bert-bse-uncased' can't be loaded: ") == 2
+    assert "Retrying" not in done.stderr
+
+
 def test_a_folder_without_weights_is_named(tiny_encoder: Tiny, tmp_path: Path) -> None:
     folder = tmp_path / "bare"
     shutil.copytree(tiny_encoder("bert"), folder)
@@ -262,8 +303,6 @@ def test_the_fingerprint_tells_tokenizers_apart_and_forgets_earlier_calls(tiny_e
 
 
 def test_the_encoder_needs_no_network(tiny_encoder: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    import socket
-
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("the network was asked")
 

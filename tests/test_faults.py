@@ -32,3 +32,9 @@ def test_the_nearest_name_comes_before_all_names_in_order() -> None:
 def test_no_nearest_name_is_made_up() -> None:
     assert did_you_mean("xyz", ["uniform"]) == "Choices: uniform."
     assert did_you_mean("xyz", []) == "Choices: none."
+
+
+def test_a_name_that_differs_in_case_only_is_the_nearest() -> None:
+    assert did_you_mean("BIO", ["bio", "bios"]).startswith("Did you mean 'bio'?")
+    assert did_you_mean("tsv", ["TSV", "csv"]).startswith("Did you mean 'TSV'?")
+    assert did_you_mean("UNIFROM", ["weighted", "uniform"]).startswith("Did you mean 'uniform'?")

@@ -18,6 +18,7 @@ from torch import Tensor
 from mtl.callbacks import checkpoints, early_stopping
 from mtl.cli import run
 from mtl.data import MixtureData
+from mtl.lightning import _way_on
 from mtl.mixture import load_mixture
 from mtl.runs import RunFolder
 
@@ -183,10 +184,14 @@ class KillAt(Callback):
 
 
 @pytest.mark.slow
-def test_a_killed_process_goes_on_with_the_name_last(toy_mixture: Write, tmp_path: Path) -> None:
+@pytest.mark.parametrize("devices", [(), ("--trainer.devices=2", "--trainer.strategy=ddp")], ids=["one", "two"])
+def test_a_killed_run_goes_on_with_the_name_last(devices: tuple[str, ...], toy_mixture: Write, tmp_path: Path) -> None:
     (tmp_path / "kill_of_tests.py").write_text(KILL)
     path = toy_mixture()
-    options = ("--trainer.max_epochs=3", "--run.save_every=5", "--trainer.log_every_n_steps=3", "--run.baselines=false")
+    options = (
+        *("--trainer.max_epochs=3", "--run.save_every=5", "--trainer.log_every_n_steps=3", "--run.baselines=false"),
+        *devices,
+    )
     mtl("fit", path, *options)
     whole = latest(path)
     killer = ("--trainer.callbacks=kill_of_tests.KillAt", "--trainer.callbacks.step=23")
@@ -398,6 +403,18 @@ def test_a_run_whose_data_is_at_fault_leaves_no_folder(
     assert in_process("fit", path) == 2
     assert "from 0 to 4; found the number 9" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_the_way_on_after_an_interrupt_is_the_users_own_command_where_there_is_a_checkpoint(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "toy", 1)
+    words = ["fit", "--mixture", "my notes.yaml"]
+    assert _way_on(folder, words).startswith("Interrupted before the first checkpoint")
+    folder.checkpoints.mkdir()
+    (folder.checkpoints / "last.ckpt").touch()
+    folder.point("last", folder.checkpoints / "last.ckpt", None)
+    assert _way_on(folder, words).endswith("go on with: mtl fit --mixture 'my notes.yaml' --ckpt_path last")
+    assert _way_on(folder, ["fit", "--ckpt_path=last"]).endswith("go on with: mtl fit --ckpt_path=last")
 
 
 # --- a head and a sampler of the user's -------------------------------------------------------------------------------

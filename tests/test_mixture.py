@@ -120,3 +120,17 @@ def test_an_unknown_name_of_a_part_is_told() -> None:
 def test_a_mixture_cant_be_changed_by_accident() -> None:
     with pytest.raises(ValueError, match="frozen"):
         mixture().seed = 3  # type: ignore[misc]
+
+
+def test_a_mixture_cut_to_some_tasks_mixes_no_more_than_these() -> None:
+    task = {"head": "classification", "labels": ["a", "b"], "data": {"reader": "jsonl", "path": "rows"}}
+    mixture = load_mixture({"name": "m", "tasks": dict.fromkeys("abc", task), "tasks_per_step": 3})
+    assert mixture.only(["a", "b"]).tasks_per_step == 2
+    assert mixture.model_copy(update={"tasks_per_step": "all"}).only(["a"]).tasks_per_step == "all"
+
+
+def test_a_budget_of_a_task_comes_before_its_mixtures_and_a_batch_size_of_a_task_too() -> None:
+    task = {"head": "classification", "labels": ["a", "b"], "data": {"reader": "jsonl", "path": "rows"}}
+    tasks = {"a": task, "b": {**task, "tokens_per_batch": 64}, "c": {**task, "batch_size": 4}}
+    mixture = load_mixture({"name": "m", "tasks": tasks, "tokens_per_batch": 512})
+    assert [mixture.tokens_per_batch_of(name) for name in "abc"] == [512, 64, None]

@@ -346,6 +346,8 @@ def test_only_must_be_a_list_of_tasks(only: Any) -> None:
         (lambda task: task.update(rate=-1), True),
         (lambda task: task.update(labels=[True]), False),
         (lambda task: task.update(head="x"), False),
+        (lambda task: task.update(head=3), False),
+        (lambda task: task.pop("head"), False),
         (lambda task: task.update(options={"dropuot": 1}), False),
         (lambda task: task.update(data=3), None),
         (lambda task: task["data"].update(reader="x"), None),
@@ -358,3 +360,35 @@ def test_data_is_read_wherever_its_own_keys_are_right(change: Callable[[Any], No
     found = readable_tasks(made)
     assert found["rqe"].head is not None
     assert (found["gad"].head is not None if "gad" in found else None) is has_head
+
+
+# --- batches ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_step_of_more_tasks_than_there_are_is_refused() -> None:
+    fault = only_fault(tasks_per_step=3)
+    assert str(fault) == (
+        "tasks_per_step: There are 2 tasks with batches of their own; found 3. Write all, or a smaller number."
+    )
+    assert only_fault(tasks_per_step=2, tasks__rqe__same_rows_as="gad").key == "tasks_per_step"
+    assert mixture_faults(changed(tasks_per_step=2)) == mixture_faults(changed(tasks_per_step="all")) == []
+    assert only_fault(tasks_per_step="many").key == "tasks_per_step"
+
+
+def test_a_rate_has_no_effect_where_every_step_trains_every_task() -> None:
+    sampler = {"sampler__name": "temperature", "tasks__gad__rate": 2.0}
+    assert only_fault(tasks_per_step="all", **sampler).key == "tasks.gad.rate"
+    assert mixture_faults(changed(tasks_per_step=2, **sampler)) == []
+
+
+def test_a_sampler_that_cannot_mix_is_told_before_the_data_is_read() -> None:
+    anchored = {"sampler": {"name": "anchored", "main": "gad", "order": "main_last"}}
+    assert only_fault(**anchored, tasks_per_step=2).key == "sampler.order"
+    assert only_fault(**anchored, tasks_per_step="all").key == "sampler.order"
+
+
+def test_a_task_has_batches_of_examples_or_of_tokens() -> None:
+    assert only_fault(tasks__gad__tokens_per_batch=512, tasks__gad__batch_size=4).key == "tasks.gad.tokens_per_batch"
+    assert mixture_faults(changed(tokens_per_batch=512, tasks__gad__batch_size=4)) == []
+    follower = only_fault(tasks__gad__tokens_per_batch=512, tasks__gad__same_rows_as="rqe")
+    assert follower.key == "tasks.gad.tokens_per_batch"

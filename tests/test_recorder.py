@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -315,6 +316,65 @@ def test_an_exception_leaves_the_run_failed(
     assert client_of(tmp_path).get_run(info["mlflow"]["run_id"]).info.status == "FAILED"
 
 
+@pytest.mark.parametrize("tracked", ["true", "false"])
+def test_a_test_that_fails_leaves_the_status_of_the_finished_training(
+    tmp_path: Path, tiny_encoder: Encoder, monkeypatch: pytest.MonkeyPatch, tracked: str
+) -> None:
+    from mtl.module import MultiTaskModule
+
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    run = train(tmp_path, tiny_encoder("bert"), f"--run.track={tracked}", "--trainer.max_epochs=1", only=["kind"])
+    before = read(run / "run.json")
+    monkeypatch.setattr(MultiTaskModule, "test_step", fail)
+    with pytest.raises(ZeroDivisionError):
+        five_tasks.test(tmp_path, f"--run.track={tracked}")
+    after = read(run / "run.json")
+    assert (after["status"], after["ended" if tracked == "true" else "status"]) == (
+        "FINISHED",
+        before["ended" if tracked == "true" else "status"],
+    )
+    if tracked == "true":
+        assert client_of(tmp_path).get_run(after["mlflow"]["run_id"]).info.status == "FINISHED"
+
+
+def test_a_test_of_a_failed_training_does_not_make_it_a_finished_one(
+    tmp_path: Path, tiny_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mtl.recorder import RunRecorder
+
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunRecorder, "on_fit_end", fail)
+        with pytest.raises(ZeroDivisionError):
+            five_tasks.train(tmp_path, tiny_encoder("bert"), "--trainer.max_epochs=1", only=["kind"])
+    five_tasks.test(tmp_path)
+    info = read(five_tasks.newest(tmp_path) / "run.json")
+    tracked = client_of(tmp_path).get_run(info["mlflow"]["run_id"])
+    assert info["status"] == tracked.info.status == "FAILED"
+    assert "test/kind/accuracy" in tracked.data.metrics  # what it scored is there all the same
+
+
+def test_a_resumed_run_that_rises_no_more_still_reports_its_best_epoch(tmp_path: Path, tiny_encoder: Encoder) -> None:
+    still = "--model.learning_rate=1e-30"  # weights don't move, so that the second epoch is no better
+    run = five_tasks.train(tmp_path, tiny_encoder("bert"), still, "--trainer.max_epochs=1", only=["kind"])
+    reports = [run / "artifacts" / "dev" / "kind" / name for name in ("confusion.json", "per_class.json")]
+    before = [read(path) for path in reports]
+    for path in reports:
+        path.unlink()
+    assert five_tasks.fit(tmp_path, tmp_path / "five.yaml", still, "--ckpt_path=last") == run
+    scored = [line for line in five_tasks.read_lines(run / "metrics.jsonl") if "val/selection" in line["metrics"]]
+    assert len(scored) == 2
+    assert [read(path) for path in reports] == before
+
+
+def has_last_checkpoint(folder: Path) -> bool:
+    return any('"last"' in path.read_text() for path in folder.glob("runs/five/*/checkpoints.json"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_told_to_stop_is_killed(tmp_path: Path, tiny_encoder: Encoder, sent: signal.Signals) -> None:
@@ -322,10 +382,16 @@ def test_a_run_that_is_told_to_stop_is_killed(tmp_path: Path, tiny_encoder: Enco
     with five_tasks.surroundings(tmp_path):
         command = [sys.executable, "-m", "mtl", "fit", f"--mixture={mixture}", *CPU, "--trainer.max_epochs=100000"]
         log = (tmp_path / "output").open("wb")
-        process = subprocess.Popen([*command, "--trainer.enable_progress_bar=false"], stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [*command, "--trainer.enable_progress_bar=false"],
+            stdout=log,
+            stderr=log,
+            # A shell that starts the tests in the background hands down that Ctrl-C is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
         try:
             deadline = time.monotonic() + 120
-            while not list(tmp_path.glob("runs/five/*/checkpoints/last.ckpt")) and time.monotonic() < deadline:
+            while not has_last_checkpoint(tmp_path) and time.monotonic() < deadline:
                 assert process.poll() is None, (tmp_path / "output").read_text()
                 time.sleep(0.2)
             os.kill(process.pid, sent)
@@ -333,8 +399,13 @@ def test_a_run_that_is_told_to_stop_is_killed(tmp_path: Path, tiny_encoder: Enco
         finally:
             process.kill()
             log.close()
-    assert code != 0
-    info = read(five_tasks.newest(tmp_path) / "run.json")
+    assert code == 1
+    told = (tmp_path / "output").read_text()
+    assert "Traceback" not in told
+    run = five_tasks.newest(tmp_path)
+    way_on = shlex.join(["mtl", *command[3:], "--trainer.enable_progress_bar=false", "--ckpt_path", "last"])
+    assert told.splitlines()[-1] == f"mtl: Interrupted. The run is in {run}; go on with: {way_on}"
+    info = read(run / "run.json")
     assert info["status"] == "KILLED"
     assert client_of(tmp_path).get_run(info["mlflow"]["run_id"]).info.status == "KILLED"
     assert SECRET not in (tmp_path / "output").read_text()

@@ -29,8 +29,15 @@ class BadRow(NamedTuple):
     found: str
 
     def __str__(self) -> str:
-        place = self.file if self.line is None else f"{self.file}:{self.line}"
-        return f"{place}: {self.rule}; found {self.found}"
+        return f"{self._place}: {self.rule}; found {self.found}"
+
+    def fault(self, advice: str) -> Fault:
+        """What is told where it stops the reading."""
+        return Fault(self._place, f"{self.rule}; found {self.found}.", advice)
+
+    @property
+    def _place(self) -> str:
+        return self.file if self.line is None else f"{self.file}:{self.line}"
 
 
 class Reader(ABC):
@@ -115,7 +122,8 @@ class Reader(ABC):
             seen.add(row.id)
             yield row
         if len(self.bad_rows) > before and not self.refuse_bad_rows:
-            raise InputError([_fault(bad) for bad in self.bad_rows[before:]])
+            advice = "Mend it, or set refuse_bad_rows: true."
+            raise InputError([bad.fault(advice) for bad in self.bad_rows[before:]])
 
     def bad(self, source: Path, line: int | None, rule: str, found: str) -> None:
         """Notes one piece of malformed input. `found` tells offsets, lengths and codes, never the text of a row."""
@@ -140,8 +148,3 @@ class Reader(ABC):
         except UnicodeDecodeError as error:
             self.bad(source, line, "Text must be UTF-8", f"byte 0x{raw[error.start]:02x} at {error.start}")
             return None
-
-
-def _fault(bad: BadRow) -> Fault:
-    place = bad.file if bad.line is None else f"{bad.file}:{bad.line}"
-    return Fault(place, f"{bad.rule}; found {bad.found}.", "Mend it, or set refuse_bad_rows: true.")

@@ -14,6 +14,8 @@ Scheme = Literal["BIO", "IO", "BIOES"]
 
 _PREFIXES: dict[Scheme, str] = {"BIO": "BI", "IO": "I", "BIOES": "BIES"}
 
+_USUAL_MARK = "-DOCSTART-"  # of CoNLL 2003 and what followed it; never a word of a sentence
+
 # What stands in the other columns of a document mark that has no id.
 _NO_ID = frozenset({"O", "-X-", "-", "_"})
 
@@ -117,6 +119,10 @@ class Conll(Reader):
         """Word and tag of each line, or what is wrong with some."""
         words, tags, flaws = [], [], []
         for number, line in lines:
+            if line.split()[0] == _USUAL_MARK:  # `_mark` has taken those that the option names
+                rule = f'A line that opens a document needs the option document_mark: "{_USUAL_MARK}"'
+                flaws.append(Flaw(number, rule, self.document_mark or "none"))
+                continue
             cells = line.split("\t") if self.separator == "tab" else [cell for cell in line.split(" ") if cell]
             word, tag = self._at(cells, self.token_column), self._at(cells, self.tag_column)
             if word is None or tag is None or len(cells) < 2:

@@ -597,7 +597,7 @@ def test_word_scores_equal_those_of_scikit_learn(seed: int, tokenizer: Any) -> N
         (
             SpanRow("1", "d", "secret", entities=(Entity("T7", "Gene", ((0, 2),)),)),
             "The type of an entity must be a label (Drug, Disease), or be left out by the reader's `types`;"
-            " found 'Gene' (entity T7)",
+            " found 'Gene'",
         ),
         (
             SpanRow("1", "d", "secret", entities=(Entity("T7", "Drug", ((3, 7),)),)),

@@ -206,6 +206,15 @@ def test_a_document_mark_gives_its_id_to_the_sentences_below(tmp_path: Path) -> 
     ]
 
 
+@pytest.mark.parametrize("mark", ["-DOCSTART-", "-DOCSTART-\tO", "-DOCSTART- 91\tO"])
+def test_a_document_mark_without_its_option_names_the_option_and_is_never_a_word(mark: str, tmp_path: Path) -> None:
+    rule = 'A line that opens a document needs the option document_mark: "-DOCSTART-"'
+    content = f"{mark}\n\nfever\tO\n"
+    assert faults(tmp_path, content) == [f"train.tsv:1: {rule}; found none."]
+    (row,) = read(tmp_path, content, document_mark="-DOCSTART-")
+    assert row.text == "fever"
+
+
 @pytest.mark.parametrize("mark", ["-DOCSTART-\tO", "-DOCSTART-", "-DOCSTART- -X- -X- O"])
 def test_a_document_mark_without_id_still_holds_its_sentences_together(mark: str, tmp_path: Path) -> None:
     rows = read(tmp_path, f"{mark}\n\na\tO\n\nb\tO\n\n{mark}\n\nc\tO\n", document_mark="-DOCSTART-")
