@@ -387,7 +387,7 @@ def test_a_run_that_is_told_to_stop_is_killed(tmp_path: Path, tiny_encoder: Enco
             stdout=log,
             stderr=log,
             # A shell that starts the tests in the background hands down that Ctrl-C is ignored.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
         )
         try:
             deadline = time.monotonic() + 120
