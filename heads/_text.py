@@ -22,22 +22,31 @@ Text = str | tuple[str, str]
 
 
 class TextHead(Head):
-    """A head that reads one vector a row: the state of the first token ([CLS]), as BERT and MT-DNN do.
+    """A head that reads one vector a row: the state of the first token ([CLS]), as BERT and MT-DNN do, or the mean.
 
     Args:
         labels: The names of the classes; empty for a regression.
         hidden_size: H of the encoder.
         num_outputs: O, the logits of an example.
-        dropout: Share of the [CLS] state's (and the hidden layer's) units that training drops.
+        dropout: Share of the vector's (and the hidden layer's) units that training drops.
         hidden_layer: Units of a GELU layer before the last; None has none.
+        pooling: "cls": the state of the first token. "mean": the mean of the states of all tokens, with which
+            sentence encoders such as all-MiniLM were trained (Reimers & Gurevych 2019).
     """
 
     row_type = TextRow
 
-    def __init__(
-        self, labels: Sequence[str], hidden_size: int, num_outputs: int, dropout: float, hidden_layer: int | None
+    def __init__(  # noqa: PLR0917  # one call for each of the heads in this folder
+        self,
+        labels: Sequence[str],
+        hidden_size: int,
+        num_outputs: int,
+        dropout: float,
+        hidden_layer: int | None,
+        pooling: str,
     ) -> None:
         super().__init__(labels, hidden_size)
+        self.pooling = choice("pooling", pooling, ("cls", "mean"))
         self.output = projection(hidden_size, num_outputs, dropout=dropout, hidden_layer=hidden_layer)
 
     @abstractmethod
@@ -59,8 +68,13 @@ class TextHead(Head):
         ]
 
     def forward(self, states: Tensor, mask: Tensor, fields: Mapping[str, Tensor]) -> Tensor:
-        """Logits [B, O] from the state of the first token."""
-        logits: Tensor = self.output(states[:, 0])  # [B, T, H] -> [B, H] -> [B, O]
+        """Logits [B, O] from one vector of each text."""
+        if self.pooling == "cls":
+            pooled = states[:, 0]  # [B, T, H] -> [B, H]
+        else:
+            counted = mask.unsqueeze(-1)  # [B, T, 1]
+            pooled = (states * counted).sum(1) / counted.sum(1)
+        logits: Tensor = self.output(pooled)
         return logits
 
 

@@ -6,7 +6,7 @@ Shapes: B examples, T tokens, H hidden size, C classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,7 @@ class Classification(TextHead):
         hidden_size: H of the encoder.
         dropout: Before every linear layer.
         hidden_layer: Units of a GELU layer before the last; None has none.
+        pooling: What is read of a text: "cls", the state of the first token, or "mean", the mean over all tokens.
         class_weights: Weight of a class in the loss, above 0; classes that are not named weigh 1.
         excluded: Classes that `micro_f1` leaves out, such as the negative one of a relation task.
         positive: The class whose F1 is the metric `f1`; None has no such metric.
@@ -51,12 +52,13 @@ class Classification(TextHead):
         *,
         dropout: float = 0.1,
         hidden_layer: int | None = None,
+        pooling: Literal["cls", "mean"] = "cls",
         class_weights: Mapping[str, float] | None = None,
         excluded: Sequence[str] = (),
         positive: str | None = None,
         primary_metric: str = "accuracy",
     ) -> None:
-        super().__init__(class_names(labels, 2), hidden_size, len(labels), dropout, hidden_layer)
+        super().__init__(class_names(labels, 2), hidden_size, len(labels), dropout, hidden_layer, pooling)
         self.metrics = ("accuracy", "macro_f1", "micro_f1") + (("f1",) if positive is not None else ())
         self.primary_metric = choice("primary_metric", primary_metric, self.metrics)
         self._excluded = {choice("excluded", name, self.labels) for name in excluded}

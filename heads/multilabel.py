@@ -35,6 +35,7 @@ class Multilabel(TextHead):
         hidden_size: H of the encoder.
         dropout: Before every linear layer.
         hidden_layer: Units of a GELU layer before the last; None has none.
+        pooling: What is read of a text: "cls", the state of the first token, or "mean", the mean over all tokens.
         threshold: A label is predicted from this probability on. "tuned" takes, label by label, the threshold with
             the best F1 on dev (scores on dev are then optimistic); a checkpoint carries it.
         primary_metric: The metric that selects.
@@ -54,10 +55,11 @@ class Multilabel(TextHead):
         *,
         dropout: float = 0.1,
         hidden_layer: int | None = None,
+        pooling: Literal["cls", "mean"] = "cls",
         threshold: float | Literal["tuned"] = 0.5,
         primary_metric: str = "micro_f1",
     ) -> None:
-        super().__init__(class_names(labels, 1), hidden_size, len(labels), dropout, hidden_layer)
+        super().__init__(class_names(labels, 1), hidden_size, len(labels), dropout, hidden_layer, pooling)
         self.primary_metric = choice("primary_metric", primary_metric, self.metrics)
         self._is_tuned = threshold == "tuned"
         start = 0.5 if threshold == "tuned" else _between_0_and_1(threshold)

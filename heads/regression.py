@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -36,6 +36,7 @@ class Regression(TextHead):
         range: The lowest and highest label; a label outside it is a fault.
         dropout: Before every linear layer.
         hidden_layer: Units of a GELU layer before the last; None has none.
+        pooling: What is read of a text: "cls", the state of the first token, or "mean", the mean over all tokens.
         primary_metric: The metric that selects; `mse` can't, since less of it is better.
 
     Raises:
@@ -54,11 +55,12 @@ class Regression(TextHead):
         range: tuple[float, float],  # the option's name in YAML
         dropout: float = 0.1,
         hidden_layer: int | None = None,
+        pooling: Literal["cls", "mean"] = "cls",
         primary_metric: str = "pearson",
     ) -> None:
         if labels:
             raise ValueError(f"labels must be empty for a regression; found {len(labels)}")
-        super().__init__((), hidden_size, 1, dropout, hidden_layer)
+        super().__init__((), hidden_size, 1, dropout, hidden_layer, pooling)
         self.primary_metric = choice("primary_metric", primary_metric, ("pearson", "spearman"))
         self._low, self._high = map(float, range)
         if not (math.isfinite(self._low) and math.isfinite(self._high) and self._low < self._high):

@@ -34,8 +34,9 @@ class EncoderSpec(_Spec):
         num_layers: Keep the lowest layers only.
         freeze_layers: The embeddings and this many of the lowest layers are not trained; 0 trains all.
         dropout: Of the encoder, hidden states and attention; None keeps what its configuration says.
-        attention: Implementation of the attention; `auto` takes our own on a CPU, and transformers'
-            choice elsewhere.
+        attention: Implementation of the attention. `auto` takes our own on a CPU (transformers' eager one for
+            families that bring their own), and on a GPU PyTorch's, which holds FlashAttention; `flash_attention_2`
+            asks for that package by name.
     """
 
     name: StrictStr = "minilm-l6"

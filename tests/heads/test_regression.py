@@ -46,7 +46,7 @@ def gold_logits(fields: dict[str, Tensor]) -> Tensor:
     return fields["label"][:, None] / 4
 
 
-HEADS = [make(), make((-1, 5), hidden_layer=12, primary_metric="spearman")]
+HEADS = [make(), make((-1, 5), hidden_layer=12, pooling="mean", primary_metric="spearman")]
 
 
 @pytest.mark.parametrize("rows", [ROWS, SINGLES], ids=["pairs", "singles"])
@@ -255,3 +255,14 @@ def test_the_ridge_baseline_finds_a_planted_word_and_singles_have_no_cosine() ->
 
 def test_no_labelled_rows_leave_no_baseline() -> None:
     assert make().baselines(UNLABELLED) == {}
+
+
+def test_what_is_read_is_the_first_token_or_the_mean_over_the_tokens_that_are_there() -> None:
+    states = torch.randn(2, 5, has.HIDDEN)
+    mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], dtype=torch.bool)
+    for pooling, vectors in (("cls", states[:, 0]), ("mean", [states[0, :3].mean(0), states[1].mean(0)])):
+        head = make(pooling=pooling).eval()
+        expected = torch.stack([head.output(vector) for vector in vectors])
+        torch.testing.assert_close(head(states, mask, {}), expected)
+    with pytest.raises(ValueError, match="pooling must be one of: cls, mean; found 'max'"):
+        make(pooling="max")
