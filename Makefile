@@ -29,8 +29,9 @@ lint: $(INSTALLED) ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(INSTALLED) ## compare training with plain transformers.Trainer (experiments/bench; takes long)
-	$(BIN)/python experiments/bench/parity.py
+bench: $(INSTALLED) ## measure speed beside transformers.Trainer and tasknet (experiments/bench; an hour or more)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[demo,bench]"
+	$(BIN)/python experiments/bench/throughput.py
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,0 +1,285 @@
+"""The report of the throughput benchmark: ratios, page and plot, from nothing but the measured rounds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from machine import machine_line
+
+Entry = Mapping[str, Any]
+Rounds = dict[int, dict[str, Entry]]
+"""What was measured, by round and contestant."""
+
+TARGETS = {
+    "padded_per_real": "≤ 1.05",
+    "ours_vs_bare": "≥ 0.97",
+    "ours_vs_tasknet_default": "≥ 5.0",
+    "ours_vs_tasknet_best": "≥ 2.5",
+    "ours_vs_hf_best": "≥ 1.4",
+    "gemm_share": "≥ 0.45",
+    "tasks32_vs_2": "≤ 1.05",
+    "two_processes": "≥ 1.4",
+}
+MEANING = {
+    "padded_per_real": "padded / real tokens, ours at defaults",
+    "ours_vs_bare": "real tokens/s: ours at defaults / a bare loop over the same batches, ready in memory",
+    "ours_vs_tasknet_default": "real tokens/s: ours at defaults / tasknet at its defaults",
+    "ours_vs_tasknet_best": "real tokens/s: ours at defaults / tasknet at its best",
+    "ours_vs_hf_best": "real tokens/s: ours at defaults / transformers.Trainer at its best, one task after another",
+    "gemm_share": "model FLOP/s of ours at defaults / the quicker GEMM peak of fp32 and bf16",
+    "tasks32_vs_2": "seconds per update: 32 tasks / 2 tasks, batches of the same shape",
+    "two_processes": "real tokens/s: two processes of one thread / one, same global batch; the better of with and "
+    "without compressed gradients",
+}
+SHOWN = ("ours", "ours_fp32", "ours_mixed", "bare", "hf_default", "hf_best", "tasknet_default", "tasknet_best")
+SCALING = ("tasks_2", "tasks_8", "tasks_32", "processes_1", "processes_2", "processes_2_compressed")
+ROWS = ("rows_10000", "rows_100000", "rows_1000000")
+
+FORMULA = (
+    "Model FLOP/s: (6 N + 12 L H T) per real token, forward and backward, with N the encoder's parameters without its "
+    "embedding tables, L layers, H hidden size and T the real tokens of the token's own example (Chowdhery et al. "
+    '2022, "PaLM", appendix B). GEMM peak: the best of four shapes of `torch.nn.functional.linear`, three of them the '
+    "encoder's."
+)
+
+
+def report(out: Path) -> str:
+    """Writes bench.json, bench.md and bench.png from OUT/bench.jsonl, and gives the page."""
+    path = out / "bench.jsonl"
+    entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    found = summary(entries)
+    page = as_markdown(found)
+    (out / "bench.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    (out / "bench.md").write_text(page, encoding="utf-8")
+    if found["contestants"]:
+        plot(found, out / "bench.png")
+    return page
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def summary(entries: Sequence[Entry]) -> dict[str, Any]:
+    """All that bench.json holds; a contestant that was tried twice in a round counts with the later try."""
+    rounds: Rounds = {}
+    for entry in entries:
+        rounds.setdefault(entry["round"], {})[entry["contestant"]] = entry
+    latest = [entry for own in rounds.values() for entry in own.values()]
+    common = ("setting", "command", "machine")
+    values = ratios_by_round(rounds)
+    missing = {e["contestant"]: e["unavailable"] for e in latest if "unavailable" in e}
+    spread = {name: {"median": median(own), "min": min(own), "max": max(own)} for name, own in values.items() if own}
+    return {
+        "ratios": {name: spread[name]["median"] if name in spread else None for name in TARGETS},
+        "spread": {name: {**own, "rounds": len(values[name])} for name, own in spread.items()},
+        "unavailable": missing,
+        "contestants": figures_by_contestant(rounds),
+        "commands": sorted({entry["command"] for entry in latest}),
+        "machines": sorted(
+            {machine_line({**e["machine"], "machine.threads": str(e["setting"]["threads"])}) for e in latest}
+        ),
+        "commits": sorted({e["machine"].get("git.biomtl.commit", "unknown") for e in latest}),
+        "setting": latest[-1]["setting"] if latest else None,
+        "rounds": [{key: entry[key] for key in entry if key not in common} for entry in latest],
+    }
+
+
+def ratios_by_round(rounds: Rounds) -> dict[str, list[float]]:
+    """Each ratio within each round that measured both sides, and the variants that two of them are made of."""
+    found = {
+        "padded_per_real": [e["padded_tokens"] / e["real_tokens"] for (e,) in together(rounds, "ours")],
+        "ours_vs_bare": compared(rounds, rate, "ours", "bare"),
+        "ours_vs_tasknet_default": compared(rounds, rate, "ours", "tasknet_default"),
+        "ours_vs_tasknet_best": compared(rounds, rate, "ours", "tasknet_best"),
+        "ours_vs_hf_best": compared(rounds, rate, "ours", "hf_best"),
+        "tasks32_vs_2": compared(rounds, step_seconds, "tasks_32", "tasks_2"),
+        "two_processes_plain": compared(rounds, rate, "processes_2", "processes_1"),
+        "two_processes_compressed": compared(rounds, rate, "processes_2_compressed", "processes_1"),
+    }
+    for precision in ("fp32", "bf16"):
+        found[f"gemm_share_{precision}"] = [
+            model_flops(own) / own["seconds"] / peak["flops"][precision]
+            for own, peak in together(rounds, "ours", "gemm")
+        ]
+    found["gemm_share"] = [min(pair) for pair in zip(found["gemm_share_fp32"], found["gemm_share_bf16"], strict=True)]
+    variants = [own for own in (found["two_processes_plain"], found["two_processes_compressed"]) if own]
+    found["two_processes"] = max(variants, key=median) if variants else []
+    return found
+
+
+def together(rounds: Rounds, *names: str) -> list[tuple[Entry, ...]]:
+    """What some contestants measured in the rounds that have all of them."""
+    return [
+        tuple(own[name] for name in names)
+        for own in rounds.values()
+        if all(name in own and "unavailable" not in own[name] for name in names)
+    ]
+
+
+def compared(rounds: Rounds, value: Callable[[Entry], float], over: str, under: str) -> list[float]:
+    """One contestant's value over another's, within each round."""
+    return [value(one) / value(other) for one, other in together(rounds, over, under)]
+
+
+def rate(entry: Entry) -> float:
+    """Real tokens per second."""
+    return float(entry["real_tokens"] / entry["seconds"])
+
+
+def step_seconds(entry: Entry) -> float:
+    """Seconds per update."""
+    return float(entry["seconds"] / entry["updates"])
+
+
+def model_flops(entry: Entry) -> float:
+    """Operations of the window, see FORMULA; `squared_lengths` is the sum of T over all real tokens.
+
+    >>> model_flops({"parameters": 10, "real_tokens": 3, "layers": 2, "hidden_size": 4, "squared_lengths": 5})
+    660.0
+    """
+    attention = 12 * entry["layers"] * entry["hidden_size"] * entry["squared_lengths"]
+    return float(6 * entry["parameters"] * entry["real_tokens"] + attention)
+
+
+FIGURES: dict[str, Callable[[Entry], float]] = {
+    "real_tokens_per_second": rate,
+    "examples_per_second": lambda entry: entry["examples"] / entry["seconds"],
+    "padded_per_real": lambda entry: entry["padded_tokens"] / entry["real_tokens"],
+    "seconds_per_update": step_seconds,
+    "peak_rss_mib": lambda entry: entry["peak_rss_mib"],
+    "rss_anon_mib": lambda entry: entry["rss_anon_mib"],
+    "seconds_to_first_step": lambda entry: entry["to_first_step"],
+}
+
+
+def figures_by_contestant(rounds: Rounds) -> dict[str, dict[str, Any]]:
+    """Medians over the rounds, with the least and the most of the rate."""
+    found = {}
+    for name in (*SHOWN, *SCALING, *ROWS):
+        own = [entry for (entry,) in together(rounds, name)]
+        if own:
+            rates = [rate(entry) for entry in own]
+            found[name] = {
+                "rounds": len(own),
+                "precision": own[-1]["precision"],
+                "rate_min": min(rates),
+                "rate_max": max(rates),
+                **{figure: median(value(entry) for entry in own) for figure, value in FIGURES.items()},
+            }
+    return found
+
+
+# --- page and plot ----------------------------------------------------------------------------------------------------
+
+
+def as_markdown(found: Mapping[str, Any]) -> str:
+    """The tables, and where and how they came about."""
+    lines = ["# Throughput", ""]
+    if not found["contestants"]:
+        return "\n".join([*lines, "No round is measured yet: `make bench`.", ""])
+    setting = found["setting"]
+    lines += [
+        f"Median over rounds (least to most). {setting['data'].capitalize()} data, encoder {setting['encoder']}, "
+        f"at most {setting['examples']} training examples a task, {setting['batch_size']} examples an update, "
+        f"max_length {setting['max_length']}, {setting['threads']} thread(s), {setting['updates']} updates after "
+        f"{setting['warmup']} of warm-up; the seed is the round's number. "
+        f"Precision at defaults and at best, chosen once by a short timing: {setting['precision']}.",
+        "",
+        "| key | figure | to reach | measured | least to most | rounds |",
+        "|---|---|---|---|---|---|",
+        *(_ratio_line(key, found) for key in TARGETS),
+        "",
+        *_variants(found["spread"]),
+        "",
+        FORMULA,
+        "",
+        "| contestant | precision | real tokens/s | examples/s | padded/real | peak RSS, MiB "
+        "| s to first step | rounds |",
+        "|---|---|---|---|---|---|---|---|",
+        *(_contestant_line(name, found["contestants"][name]) for name in SHOWN if name in found["contestants"]),
+        "",
+        *(f"{name} is unavailable: {reason}\n" for name, reason in found["unavailable"].items()),
+        "The other frameworks read examples that ours has encoded, so their start holds no tokenising of their own.",
+        "",
+        "![real tokens per second](bench.png)",
+        "",
+        "| scaling | ms per update | real tokens/s | rounds |",
+        "|---|---|---|---|",
+        *(_scaling_line(name, found["contestants"][name]) for name in SCALING if name in found["contestants"]),
+        "",
+        "| rows of training | RssAnon while training, MiB | s to first step |",
+        "|---|---|---|",
+        *(_rows_line(name, found["contestants"][name]) for name in ROWS if name in found["contestants"]),
+        "",
+        *(f"- `{command}`" for command in found["commands"]),
+        *(f"- {line}" for line in found["machines"]),
+        f"- commit {', '.join(found['commits'])}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _ratio_line(key: str, found: Mapping[str, Any]) -> str:
+    own = found["spread"].get(key)
+    if own is None:
+        return f"| {key} | {MEANING[key]} | {TARGETS[key]} | not measured | | 0 |"
+    span = f"{own['min']:.3f} to {own['max']:.3f}"
+    verdict = "" if reached(key, own["median"]) else ", missed"
+    return f"| {key} | {MEANING[key]} | {TARGETS[key]} | {own['median']:.3f}{verdict} | {span} | {own['rounds']} |"
+
+
+def reached(key: str, value: float) -> bool:
+    """Whether a ratio is as good as it should be.
+
+    >>> reached("ours_vs_bare", 0.97), reached("tasks32_vs_2", 1.06)
+    (True, False)
+    """
+    sign, bound = TARGETS[key].split()
+    return value >= float(bound) if sign == "≥" else value <= float(bound)
+
+
+def _variants(spread: Mapping[str, Mapping[str, float]]) -> list[str]:
+    names = {
+        "gemm_share_fp32": "Share of the fp32 GEMM peak",
+        "gemm_share_bf16": "of the bf16 one",
+        "two_processes_plain": "Two processes without compressed gradients",
+        "two_processes_compressed": "with gradients in bf16",
+    }
+    return ["; ".join(f"{text}: {spread[key]['median']:.3f}" for key, text in names.items() if key in spread) + "."]
+
+
+def _contestant_line(name: str, own: Mapping[str, Any]) -> str:
+    span = f"{own['rate_min']:.0f} to {own['rate_max']:.0f}"
+    return (
+        f"| {name} | {own['precision']} | {own['real_tokens_per_second']:.0f} ({span}) "
+        f"| {own['examples_per_second']:.1f} | {own['padded_per_real']:.3f} | {own['peak_rss_mib']:.0f} "
+        f"| {own['seconds_to_first_step']:.1f} | {own['rounds']} |"
+    )
+
+
+def _scaling_line(name: str, own: Mapping[str, Any]) -> str:
+    milliseconds = 1000 * own["seconds_per_update"]
+    return f"| {name} | {milliseconds:.0f} | {own['real_tokens_per_second']:.0f} | {own['rounds']} |"
+
+
+def _rows_line(name: str, own: Mapping[str, Any]) -> str:
+    return f"| {name.removeprefix('rows_')} | {own['rss_anon_mib']:.0f} | {own['seconds_to_first_step']:.1f} |"
+
+
+def plot(found: Mapping[str, Any], path: Path) -> None:
+    """Bars of real tokens per second, with the least and the most of the rounds."""
+    from matplotlib.figure import Figure
+
+    own = {name: found["contestants"][name] for name in SHOWN if name in found["contestants"]}
+    middles = [figures["real_tokens_per_second"] for figures in own.values()]
+    below = [figures["real_tokens_per_second"] - figures["rate_min"] for figures in own.values()]
+    above = [figures["rate_max"] - figures["real_tokens_per_second"] for figures in own.values()]
+    figure = Figure(figsize=(8, 0.5 * len(own) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    axes.barh(list(own), middles, xerr=[below, above], color="#4477aa", capsize=3)
+    axes.invert_yaxis()
+    axes.set_xlabel("real tokens per second: median of the rounds, least to most")
+    figure.savefig(path, dpi=120)

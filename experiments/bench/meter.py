@@ -1,0 +1,93 @@
+"""What a contestant's encoder reads in a window of updates, and how long that takes.
+
+Shapes: B examples, T tokens.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+
+class Meter:
+    """Counts at the encoder's door, for every contestant alike, and takes the time of the updates after a warm-up.
+
+    A window runs from the end of the warm-up's last update to the end of its own last one, so that loading batches is
+    in it. There may be several windows, one after the other; counts and times add up.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.updates = 0
+        self.examples = self.padded_tokens = 0
+        self.to_first_step: float | None = None
+        self.rss_anon_mib = 0.0
+        self._lengths: list[Tensor] = []
+        self._left = (0, 0)
+        self._started: float | None = None
+
+    def watch(self, *encoders: nn.Module) -> None:
+        """Counts what these are given; the attention mask must come by name."""
+        for encoder in encoders:
+            encoder.register_forward_pre_hook(self._count, with_kwargs=True)
+
+    def begin(self, warmup: int, updates: int) -> None:
+        """Announces a window of updates after at least one of warm-up."""
+        assert warmup >= 1
+        assert updates >= 1
+        self._left = (warmup, updates)
+
+    def update_done(self) -> None:
+        """To be called at the end of every update; what comes after the window counts nothing."""
+        warmup, updates = self._left
+        if warmup:
+            self._left = (warmup - 1, updates)
+            if warmup == 1:
+                self._started = time.perf_counter()
+        elif self._started is not None:
+            self.updates += 1
+            self._left = (0, updates - 1)
+            if updates == 1:
+                self.seconds += time.perf_counter() - self._started
+                self._started = None
+                self.rss_anon_mib = max(self.rss_anon_mib, rss_anon_mib())
+
+    def figures(self) -> dict[str, Any]:
+        """Sums over the windows."""
+        assert self._started is None
+        assert self.updates
+        lengths = torch.cat(self._lengths)
+        return {
+            "seconds": self.seconds,
+            "updates": self.updates,
+            "examples": self.examples,
+            "real_tokens": int(lengths.sum()),
+            "padded_tokens": self.padded_tokens,
+            "squared_lengths": int((lengths**2).sum()),
+            "to_first_step": self.to_first_step,
+            "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,  # in KiB on Linux
+            "rss_anon_mib": self.rss_anon_mib,
+        }
+
+    def _count(self, encoder: nn.Module, arguments: Any, named: dict[str, Any]) -> None:
+        if self.to_first_step is None:
+            self.to_first_step = time.time() - psutil.Process().create_time()
+        if self._started is None:
+            return
+        mask = named["attention_mask"]  # [B, T]
+        self._lengths.append(mask.sum(1))
+        self.examples += len(mask)
+        self.padded_tokens += mask.numel()
+
+
+def rss_anon_mib() -> float:
+    """This process's memory that no file backs; what the cache maps doesn't count. 0 where the system doesn't tell."""
+    path = Path("/proc/self/status")
+    lines = path.read_text(encoding="ascii").splitlines() if path.exists() else []
+    return next((int(line.split()[1]) / 2**10 for line in lines if line.startswith("RssAnon:")), 0.0)

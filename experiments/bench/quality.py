@@ -1,0 +1,156 @@
+"""Whether what makes training quick costs quality: all of it on, against plain fp32 on random batches.
+
+    python experiments/bench/quality.py --seeds 3
+
+Both train the five tasks of the benchmark for the same number of updates. `plain` has batches of random examples, eager
+attention, torch's dropout and fp32. Finished trainings are kept in WORK/quality.jsonl and not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+from unittest.mock import patch
+
+from bench_data import Setting, prepare
+from machine import machine, machine_line
+
+from mtl.batching import Batcher, Indices
+
+SIDES = ("ours", "plain")
+
+
+class RandomBatcher(Batcher):
+    """Batches of examples of any length, as a shuffling loader gives them."""
+
+    def _by_number(self, drawn: Indices) -> list[Indices]:
+        return [drawn[start : start + self._batch_size] for start in range(0, len(drawn), self._batch_size)]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Trains what is missing and writes quality.json and quality.md."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--updates", type=int, default=240)
+    parser.add_argument("--examples", type=int, default=1500, help="of training, per task at most")
+    parser.add_argument("--encoder", default="minilm-l6")
+    parser.add_argument("--work", type=Path, default=Path("runs/bench"), help="folder for rows and finished trainings")
+    parser.add_argument("--out", type=Path, default=Path("experiments/results"), help="(default experiments/results)")
+    options = parser.parse_args(arguments)
+    setting = Setting("public" if "MTL_DATA" in os.environ else "invented", options.examples, encoder=options.encoder)
+    mixture = prepare(setting, options.work / "quality", dev_rows=300)
+    common = {
+        "data": setting.data,
+        "updates": options.updates,
+        "examples": options.examples,
+        "encoder": options.encoder,
+    }
+    finished = options.work / "quality.jsonl"
+    for seed in range(options.seeds):
+        for side in SIDES:
+            entry = {**common, "seed": seed, "side": side}
+            if not any(entry.items() <= old.items() for old in read(finished)):
+                entry |= {"scores": train(mixture, side, seed, options.updates)}
+                with finished.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(entry) + "\n")
+    runs = [run for run in read(finished) if common.items() <= run.items() and run["seed"] < options.seeds]
+    command = f"python experiments/bench/quality.py {' '.join(arguments)}".rstrip()
+    content = {**common, **summary(runs), "runs": runs, "command": command, "machine": machine()}
+    content["date"] = datetime.now(UTC).date().isoformat()
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "quality.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    (options.out / "quality.md").write_text(as_markdown(content), encoding="utf-8")
+    print(as_markdown(content))
+
+
+def train(mixture_file: Path, side: str, seed: int, updates: int) -> dict[str, float]:
+    """The primary metric of each task on dev after a training."""
+    import pytorch_lightning as pl
+
+    import mtl.data
+    import mtl.encoder
+    from mtl.assembly import build_data, build_module
+    from mtl.mixture import load_mixture
+    from mtl.precision import natural_precision
+
+    plain = side == "plain"
+    mixture = load_mixture(mixture_file, [f"seed={seed}", *(["encoder.attention=eager"] if plain else [])])
+    with (
+        patch.object(mtl.data, "Batcher", RandomBatcher if plain else Batcher),
+        patch.object(mtl.encoder, "replace_dropout", (lambda model: None) if plain else mtl.encoder.replace_dropout),
+    ):
+        module, data = build_module(mixture, learning_rate=2e-4, head_learning_rate=1e-3), build_data(mixture)
+        trainer = pl.Trainer(
+            accelerator="cpu",
+            precision="32-true" if plain else natural_precision("cpu"),  # type: ignore[arg-type]
+            max_steps=updates,
+            max_epochs=-1,
+            gradient_clip_val=1.0,
+            limit_val_batches=0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(module, datamodule=data)
+    scorer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False)
+    scorer.validate(module, datamodule=data, verbose=False)
+    return {task: result.scores[module.head(task).primary_metric] for task, result in module.results["dev"].items()}
+
+
+def summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The mean score of each seed on either side, and whether ours is worse by more than seeds differ.
+
+    >>> runs = [{"side": side, "seed": seed, "scores": {"gad": score}}
+    ...         for side, scores in (("ours", [0.6, 0.7]), ("plain", [0.6, 0.8])) for seed, score in enumerate(scores)]
+    >>> found = summary(runs)
+    >>> [round(found[key], 3) for key in ("difference", "noise")], found["no_worse"]
+    ([-0.05, 0.141], True)
+    """
+    means = {side: [mean(run["scores"].values()) for run in runs if run["side"] == side] for side in SIDES}
+    difference = mean(means["ours"]) - mean(means["plain"])
+    noise = max(stdev(values) for values in means.values())
+    return {"means": means, "difference": difference, "noise": noise, "no_worse": difference >= -noise}
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The trainings that are done."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def as_markdown(content: dict[str, Any]) -> str:
+    """The table of scores."""
+    tasks = list(content["runs"][0]["scores"])
+    lines = [
+        "# Quality with everything on that makes training quick",
+        "",
+        f"`{content['command']}`, {content['date']}; {machine_line(content['machine'])}.",
+        "",
+        f"{content['updates']} updates of 32 examples on the {content['data']} data, up to {content['examples']} "
+        "training examples a task; primary metric on dev (up to 300 rows). `plain`: fp32, random batches, eager "
+        "attention, torch's dropout.",
+        "",
+        f"| seed | side | {' | '.join(tasks)} | mean |",
+        f"|---|---|{'---|' * len(tasks)}---|",
+    ]
+    for run in sorted(content["runs"], key=lambda run: (run["seed"], run["side"])):
+        scores = [*run["scores"].values(), mean(run["scores"].values())]
+        lines.append(f"| {run['seed']} | {run['side']} | {' | '.join(f'{score:.3f}' for score in scores)} |")
+    verdict = "no worse than" if content["no_worse"] else "WORSE than"
+    lines += [
+        "",
+        f"Mean of ours minus mean of plain: {content['difference']:+.4f}; the standard deviation between seeds is "
+        f"{content['noise']:.4f}, so ours is {verdict} the noise allows.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,200 @@
+"""Measures how fast biomtl trains beside what users would take instead, in rounds, and writes the report.
+
+    python experiments/bench/throughput.py                    # or: make bench
+    python experiments/bench/throughput.py --rounds 1 --only ours bare
+    python experiments/bench/throughput.py --rounds 0         # the report again, from the rounds that are there
+
+Every contestant of a round is a process of its own, with the same examples, seed and threads, one after the other; the
+next round begins with the next contestant. What is measured is kept in OUT/bench.jsonl and not repeated; OUT/bench.md,
+bench.json and bench.png are written from that file after every round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bench_page import report
+from machine import machine
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """What one process of a round does.
+
+    Args:
+        runner: A function of `contestants.py`.
+        mixture: The file it trains, without its suffix.
+        arguments: For `mtl fit`, beside those that all have.
+        threads: Of each of its processes; None takes the setting's.
+        rounds: In how many rounds it takes part; None is all.
+        needed: Whether the benchmark stops where it fails; others are noted as unavailable.
+    """
+
+    runner: str
+    mixture: str = "mixture"
+    arguments: tuple[str, ...] = ()
+    threads: int | None = None
+    rounds: int | None = None
+    needed: bool = True
+
+
+DDP = ("--trainer.devices=2", "--trainer.strategy=ddp")
+DDP_COMPRESSED = ("--trainer.devices=2", "--trainer.strategy=ddp_bf16")
+
+CONTESTANTS = {
+    "ours": Contestant("ours"),
+    "ours_fp32": Contestant("ours", arguments=("--trainer.precision=32-true",)),
+    "ours_mixed": Contestant("ours", arguments=("--mixture.tasks_per_step=all", "--mixture.batch_size={share}")),
+    "bare": Contestant("bare"),
+    "hf_default": Contestant("hf_default", needed=False),
+    "hf_best": Contestant("hf_best", needed=False),
+    "tasknet_default": Contestant("tasknet_default", needed=False),
+    "tasknet_best": Contestant("tasknet_best", needed=False),
+    "gemm": Contestant("gemm"),
+    "tasks_2": Contestant("ours", "tasks_2"),
+    "tasks_8": Contestant("ours", "tasks_8"),
+    "tasks_32": Contestant("ours", "tasks_32"),
+    "processes_1": Contestant("ours", threads=1),
+    "processes_2": Contestant("ours", arguments=DDP, threads=1),
+    "processes_2_compressed": Contestant("ours", arguments=DDP_COMPRESSED, threads=1),
+    "rows_10000": Contestant("ours", "rows_10000", rounds=1),
+    "rows_100000": Contestant("ours", "rows_100000", rounds=1),
+    "rows_1000000": Contestant("ours", "rows_1000000", rounds=1),
+}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs the rounds that are missing and prints the report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7, help="(default 7)")
+    parser.add_argument("--only", nargs="+", choices=list(CONTESTANTS), metavar="NAME", help="some contestants")
+    parser.add_argument("--data", choices=["public", "invented"], help="(default public where MTL_DATA is set)")
+    parser.add_argument("--examples", type=int, default=1500, help="of training per task at most (default 1500)")
+    parser.add_argument("--updates", type=int, default=40, help="of the window (default 40)")
+    parser.add_argument("--warmup", type=int, default=10, help="updates before it (default 10)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of each contestant (default all)")
+    parser.add_argument("--encoder", default="minilm-l6", help="as a mixture names it (default minilm-l6)")
+    parser.add_argument("--work", type=Path, default=Path("runs/bench"), help="rows and caches (default runs/bench)")
+    parser.add_argument("--out", type=Path, default=Path("experiments/results"), help="(default experiments/results)")
+    options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    command = shlex.join(["python", "experiments/bench/throughput.py", *arguments])
+    names = options.only or list(CONTESTANTS)
+    setting = setting_of(options) if options.rounds else {}
+    for number in range(options.rounds):
+        run_round(number, names, options, setting, command)
+        report(options.out)
+    print(report(options.out))
+
+
+def setting_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What all rounds of a benchmark have in common, as `bench_data.Setting` says it.
+
+    The precision is chosen once: it comes from a timing, which another process might decide otherwise.
+    """
+    from bench_data import Setting
+
+    names = ("examples", "updates", "warmup", "threads", "encoder")
+    data = options.data or ("public" if os.environ.get("MTL_DATA") else "invented")
+    done = read_entries(options.out)
+    precision = done[0]["setting"]["precision"] if done else quicker_precision(options.work, options.threads)
+    return asdict(Setting(data, precision=precision, **{name: getattr(options, name) for name in names}))
+
+
+def quicker_precision(work: Path, threads: int) -> str:
+    """What `mtl fit` would choose in a process of so many threads."""
+    command = [sys.executable, "-c", "from mtl.precision import natural_precision as p; print(p('cpu'))"]
+    done = subprocess.run(command, env=environment(work, threads), capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def run_round(
+    number: int, names: Sequence[str], options: argparse.Namespace, setting: Mapping[str, Any], command: str
+) -> None:
+    """The contestants of a round that are not measured yet, beginning with another one in each round."""
+    done = read_entries(options.out)
+    if any(entry["setting"] != setting for entry in done):
+        sys.exit(f"{options.out}/bench.jsonl holds rounds of another setting: name another --out, or delete it.")
+    measured = {entry["contestant"] for entry in done if entry["round"] == number and "unavailable" not in entry}
+    first = number % len(names)
+    for name in [*names[first:], *names[:first]]:
+        contestant = CONTESTANTS[name]
+        if name in measured or number >= (contestant.rounds or number + 1):
+            continue
+        print(f"round {number}: {name}", file=sys.stderr, flush=True)
+        figures = run(contestant, number, setting, options.work)
+        entry = {"round": number, "contestant": name, **figures, "setting": setting, "command": command}
+        with (options.out / "bench.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({**entry, "machine": measured_on()}) + "\n")
+
+
+@cache
+def measured_on() -> dict[str, str]:
+    """The machine without this process's own number of threads, which says nothing of the contestants'."""
+    return {key: value for key, value in machine().items() if key != "machine.threads"}
+
+
+def run(contestant: Contestant, number: int, setting: Mapping[str, Any], work: Path) -> dict[str, Any]:
+    """The figures of one process, or why there are none."""
+    mixture = prepared(contestant.mixture, json.dumps(setting), work)
+    out = work / "figures.json"
+    out.unlink(missing_ok=True)
+    # Five tasks a step, so that an update has about as many examples as the others'.
+    share = max(1, setting["batch_size"] // 5)
+    words = [f"--precision={setting['precision']}", *(word.format(share=share) for word in contestant.arguments)]
+    words += [f"--warmup={setting['warmup']}", f"--updates={setting['updates']}", f"--seed={number}", f"--out={out}"]
+    command = [sys.executable, str(HERE / "contestants.py"), contestant.runner, f"--mixture={mixture}", *words]
+    threads = contestant.threads or setting["threads"]
+    done = subprocess.run(command, env=environment(work, threads), capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+        return found
+    if contestant.needed:
+        sys.exit(f"{shlex.join(command)} failed:\n{done.stderr}")
+    lines = done.stderr.strip().splitlines() or ["no message"]
+    return {"unavailable": lines[-1]}
+
+
+@cache
+def prepared(mixture: str, setting: str, work: Path) -> Path:
+    """The mixture file, with its examples encoded; asked for once per command."""
+    command = [sys.executable, str(HERE / "bench_data.py"), mixture, "--setting", setting, "--work", str(work)]
+    subprocess.run(command, env=environment(work, json.loads(setting)["threads"]), check=True)
+    return work / f"{mixture}.yaml"
+
+
+def environment(work: Path, threads: int) -> dict[str, str]:
+    """The same for every contestant: no device but the CPU, no network, threads that wait without spinning."""
+    work = work.resolve()
+    return {
+        **os.environ,
+        "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": "passive",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "MTL_CACHE": str(work / "cache"),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{work / 'mlflow.db'}",
+    }
+
+
+def read_entries(out: Path) -> list[dict[str, Any]]:
+    """What is measured, oldest first."""
+    path = out / "bench.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,59 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import quality
+from numpy.typing import NDArray
+
+from mtl.batching import Batcher
+
+
+def runs(**scores: list[float]) -> list[dict[str, Any]]:
+    return [
+        {"side": side, "seed": seed, "scores": {"gad": value, "rqe": value + 0.2}}
+        for side, values in scores.items()
+        for seed, value in enumerate(values)
+    ]
+
+
+@pytest.mark.parametrize(("ours", "no_worse"), [([0.5, 0.6, 0.7], True), ([0.4, 0.4, 0.4], False)])
+def test_ours_may_be_worse_by_no_more_than_seeds_differ(ours: list[float], no_worse: bool) -> None:
+    found = quality.summary(runs(ours=ours, plain=[0.5, 0.6, 0.7]))
+    assert found["means"]["plain"] == pytest.approx([0.6, 0.7, 0.8])
+    assert found["noise"] == pytest.approx(0.1)
+    assert found["difference"] == pytest.approx(np.mean(ours) - 0.6)
+    assert found["no_worse"] is no_worse
+
+
+def test_random_batches_hold_each_example_once_and_pad_more() -> None:
+    lengths = np.random.default_rng(0).integers(5, 128, 320)
+
+    def padded(cls: type[Batcher]) -> int:
+        batcher = cls(lengths, 32, 0, "gad")
+        batches: list[NDArray[np.int64]] = [batcher[position] for position in range(batcher.batches_per_pass)]
+        assert sorted(np.concatenate(batches).tolist()) == list(range(320))
+        return sum(int(lengths[batch].max()) * len(batch) for batch in batches)
+
+    assert padded(quality.RandomBatcher) > 1.5 * padded(Batcher)
+
+
+@pytest.mark.slow
+def test_both_sides_train_and_finished_trainings_are_not_repeated(
+    tmp_path: Path, tiny_encoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MTL_DATA", raising=False)
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
+    words = ["--seeds", "2", "--updates", "2", "--examples", "20", "--encoder", str(tiny_encoder("bert"))]
+    words += ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
+    quality.main(words)
+    content = json.loads((tmp_path / "out" / "quality.json").read_text())
+    assert [(run["seed"], run["side"]) for run in content["runs"]] == [
+        (seed, side) for seed in (0, 1) for side in quality.SIDES
+    ]
+    assert all(len(run["scores"]) == 5 for run in content["runs"])
+    monkeypatch.delattr(quality, "train")
+    quality.main(words)
+    assert json.loads((tmp_path / "out" / "quality.json").read_text())["runs"] == content["runs"]
+    assert "| 1 | plain |" in (tmp_path / "out" / "quality.md").read_text()
