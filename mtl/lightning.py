@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
 import shlex
@@ -24,7 +25,7 @@ from mtl.faults import Fault, InputError
 from mtl.mixture import Mixture
 from mtl.module import MultiTaskModule
 from mtl.noise import quieten
-from mtl.precision import natural_precision
+from mtl.precision import agreed_precision
 from mtl.profiling import StepProfile, phases
 from mtl.recorder import RunRecorder
 from mtl.runs import RunFolder
@@ -152,7 +153,7 @@ class MixtureCLI(LightningCLI):
         self.datamodule.setup()
         is_free = config.trainer.precision is None
         if is_free:
-            config.trainer.precision = natural_precision(config.trainer.accelerator)
+            config.trainer.precision = agreed_precision(config.trainer.accelerator)
         self.config_init = self.parser.instantiate_classes(self.config)
         _check_trainer(self.config_init[self.subcommand].trainer.as_dict())
         folder, checkpoint = self._place(options, config.ckpt_path)
@@ -253,8 +254,10 @@ def _check_trainer(arguments: dict[str, Any]) -> None:
     Raises:
         InputError: Lightning refuses them.
     """
+    # A copy, since a strategy or a plugin that is given as an object is bound to the first trainer that takes it.
+    arguments = copy.deepcopy({**arguments, "logger": False, "callbacks": None, "enable_checkpointing": False})
     try:
-        pl.Trainer(**{**arguments, "logger": False, "callbacks": None, "enable_checkpointing": False})
+        pl.Trainer(**arguments)
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise InputError(Fault("--trainer", " ".join(str(error).split()))) from error
 

@@ -89,7 +89,19 @@ class MultiTaskModule(pl.LightningModule):
         # Buffers are constants. DDP would broadcast them with every pass, also in evaluation, where one rank may have
         # fewer batches than another.
         outside += [name for name, _ in self.named_buffers()]
+        self._word_rows = self._rows_reduced_apart()
+        outside += [name for name, parameter in self.named_parameters() if parameter is self._word_rows]
         cast(Any, DistributedDataParallel)._set_params_and_buffers_to_ignore_for_model(self, outside)
+
+    def _rows_reduced_apart(self) -> nn.Parameter | None:
+        """The table of word pieces, whose gradient on a CPU is not DDP's business.
+
+        It is half of a small encoder's weights, and an update touches a few hundred of its rows, so that averaging
+        these alone sends a small part of it. On a GPU, where finding them would wait for the device, DDP sends all.
+        """
+        get_table = getattr(self.encoder.model, "get_input_embeddings", None)
+        table = None if get_table is None or torch.cuda.is_available() else get_table().weight
+        return table if table is not None and table.requires_grad else None
 
     def head(self, task: str) -> Head:
         return cast(Head, self.heads[task])
@@ -142,9 +154,11 @@ class MultiTaskModule(pl.LightningModule):
             return
         # DDP averages the encoder's gradients in the backward pass of an update's last batch, unless that is empty.
         for parameter in (self if self._was_empty else self.heads).parameters():
-            if parameter.grad is not None:
+            if parameter.grad is not None and parameter is not self._word_rows:
                 torch.distributed.all_reduce(parameter.grad)
                 parameter.grad /= self.trainer.world_size
+        if self._word_rows is not None and self._word_rows.grad is not None:
+            _average_rows(self._word_rows.grad, self.trainer.world_size)
 
     def on_train_epoch_end(self) -> None:
         self._log_losses()
@@ -305,3 +319,13 @@ class MultiTaskModule(pl.LightningModule):
     @property
     def _data(self) -> MixtureData:
         return cast("MixtureData", cast(Any, self.trainer).datamodule)
+
+
+def _average_rows(gradient: Tensor, world_size: int) -> None:
+    """Averages a gradient [V, H] over all ranks, sending only the rows that are not zero on some rank."""
+    touched = gradient.any(dim=1).to(torch.uint8)  # [V]
+    torch.distributed.all_reduce(touched, op=torch.distributed.ReduceOp.MAX)
+    rows = touched.nonzero().squeeze(1)
+    values = gradient[rows]
+    torch.distributed.all_reduce(values)
+    gradient[rows] = values / world_size

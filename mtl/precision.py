@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from functools import cache
 
@@ -9,8 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from mtl.runs import is_rank_zero
+
 GAIN = 1.2
 """How many times as quick as fp32 the products must be in bf16 to make up for its casts."""
+
+VARIABLE = "MTL_PRECISION"
+"""Where the first process leaves its choice for the others."""
 
 
 def natural_precision(accelerator: str = "auto") -> str:
@@ -27,9 +33,16 @@ def natural_precision(accelerator: str = "auto") -> str:
     return "32-true"
 
 
+def agreed_precision(accelerator: str = "auto") -> str:
+    """`natural_precision` as the first process found it; those that Lightning starts for other devices take it over."""
+    if is_rank_zero() or VARIABLE not in os.environ:
+        os.environ[VARIABLE] = natural_precision(accelerator)
+    return os.environ[VARIABLE]
+
+
 @cache
 def bf16_gain() -> float:
-    """How many times as quick as in fp32 this CPU multiplies matrices of an encoder's size in bf16."""
+    """How many times as quick as in fp32 one thread of this CPU multiplies matrices of an encoder's size in bf16."""
     seconds = {dtype: _product_seconds(dtype) for dtype in (torch.float32, torch.bfloat16)}
     return seconds[torch.float32] / seconds[torch.bfloat16]
 
@@ -38,10 +51,15 @@ def _product_seconds(dtype: torch.dtype) -> float:
     states: Tensor = torch.zeros(1024, 384, dtype=dtype)
     weight, bias = torch.zeros(1536, 384, dtype=dtype), torch.zeros(1536, dtype=dtype)
     taken = []
-    for _ in range(6):  # the first prepares, and the least of the others is the least disturbed
-        started = time.perf_counter()
-        linear(states, weight, bias)
-        taken.append(time.perf_counter() - started)
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # whose own time doesn't count what other processes take
+    try:
+        for _ in range(6):  # the first prepares, and the least of the others is the least disturbed
+            started = time.thread_time()
+            linear(states, weight, bias)
+            taken.append(time.thread_time() - started)
+    finally:
+        torch.set_num_threads(num_threads)
     return min(taken[1:])
 
 

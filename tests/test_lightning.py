@@ -18,7 +18,7 @@ from torch import Tensor
 from mtl.callbacks import checkpoints, early_stopping
 from mtl.cli import run
 from mtl.data import MixtureData
-from mtl.lightning import _way_on
+from mtl.lightning import _check_trainer, _way_on
 from mtl.mixture import load_mixture
 from mtl.runs import RunFolder
 
@@ -236,7 +236,7 @@ for accumulate, stopped, options in scenarios:
     step = module.training_step
 
     def noting(batch, batch_idx):
-        seen.append(([part.task for part in batch.parts], [part.scale for part in batch.parts], len(batch)))
+        seen.append([(part.task, part.stop - part.start if part.scale else 0) for part in batch.parts])
         return step(batch, batch_idx)
 
     module.training_step = noting
@@ -258,9 +258,12 @@ torch.save(kept, f"{out}-{trainer.global_rank}.pt")
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_does_and_evaluate_each_example_once(toy_mixture: Write, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tasks_per_step", [1, 2])
+def test_two_processes_train_what_one_does_and_evaluate_each_example_once(
+    tasks_per_step: int, toy_mixture: Write, tmp_path: Path
+) -> None:
     # Batches of 2, 3 and 1 examples occur, so shares are uneven, and sometimes a rank has none.
-    path = toy_mixture()
+    path = toy_mixture(tasks_per_step=tasks_per_step)
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     for devices in ("1", "2"):
@@ -285,14 +288,22 @@ def test_two_processes_train_what_one_does_and_evaluate_each_example_once(toy_mi
                     np.testing.assert_allclose(
                         np.concatenate(first["counts"][split][task][1]), np.concatenate(counts), atol=1e-4
                     )
-        for (tasks, _, size), (tasks0, scales0, size0), (tasks1, scales1, size1) in zip(
-            single["seen"], first["seen"], second["seen"], strict=True
-        ):
-            assert tasks == tasks0 == tasks1
-            if tasks:
-                assert size == (size0 if any(scales0) else 0) + (size1 if any(scales1) else 0)
+        for parts, *shares in zip(single["seen"], first["seen"], second["seen"], strict=True):
+            for (task, size), (task0, size0), (task1, size1) in zip(parts, *shares, strict=True):
+                assert task == task0 == task1
+                assert size == size0 + size1
         assert first["losses"] == second["losses"] == pytest.approx(single["losses"], rel=1e-4)
-    assert any(not any(scales) and tasks for tasks, scales, _ in ranks[1][0]["seen"])  # a rank without a share
+    assert any(size == 0 for parts in ranks[1][0]["seen"] for _, size in parts)  # a rank without a share
+
+
+def test_checking_the_options_leaves_a_strategy_for_the_training() -> None:
+    import pytorch_lightning as pl
+    from pytorch_lightning.strategies import DDPStrategy
+
+    strategy = DDPStrategy()
+    arguments = {"accelerator": "cpu", "devices": 2, "strategy": strategy}
+    _check_trainer(arguments)
+    assert pl.Trainer(**arguments, logger=False, enable_checkpointing=False).strategy is strategy
 
 
 @pytest.mark.slow

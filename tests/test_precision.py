@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mtl import precision as module
-from mtl.precision import GAIN, bf16_gain, natural_precision
+from mtl.precision import GAIN, agreed_precision, bf16_gain, natural_precision
 
 
 def set_cpu(monkeypatch: pytest.MonkeyPatch, *found: str, gain: float = 2.0) -> None:
@@ -46,3 +46,21 @@ def test_this_machine_is_judged_by_what_it_can_do() -> None:
     flags = torch.cpu.get_capabilities()
     native = any(flags.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) and bf16_gain() >= GAIN
     assert natural_precision("cpu") == ("bf16-mixed" if native else "32-true")
+
+
+def test_other_processes_of_a_training_take_the_precision_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(module.VARIABLE, raising=False)
+    set_cpu(monkeypatch, "avx512_bf16")
+    assert agreed_precision("cpu") == "bf16-mixed"
+    set_cpu(monkeypatch, "avx512_bf16", gain=0.6)  # timed anew, with another result
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert agreed_precision("cpu") == "bf16-mixed"
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert agreed_precision("cpu") == "32-true"
+
+
+def test_timing_leaves_the_number_of_threads_as_it_was() -> None:
+    bf16_gain.cache_clear()
+    before = torch.get_num_threads()
+    assert bf16_gain() > 0
+    assert torch.get_num_threads() == before

@@ -1,0 +1,1 @@
+"""Transfer studies: which task helps which, with evidence."""
