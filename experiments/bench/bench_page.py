@@ -35,7 +35,10 @@ MEANING = {
     "two_processes": "real tokens/s: two processes of one thread / one, same global batch; the better of with and "
     "without compressed gradients",
 }
-SHOWN = ("ours", "ours_fp32", "ours_mixed", "bare", "hf_default", "hf_best", "tasknet_default", "tasknet_best")
+SHOWN = (
+    *("ours", "ours_fp32", "ours_bf16", "ours_compiled", "ours_mixed", "bare"),
+    *("hf_default", "hf_best", "tasknet_default", "tasknet_best"),
+)
 SCALING = ("tasks_2", "tasks_8", "tasks_32", "processes_1", "processes_2", "processes_2_compressed")
 ROWS = ("rows_10000", "rows_100000", "rows_1000000")
 
@@ -99,6 +102,9 @@ def ratios_by_round(rounds: Rounds) -> dict[str, list[float]]:
         "tasks32_vs_2": compared(rounds, step_seconds, "tasks_32", "tasks_2"),
         "two_processes_plain": compared(rounds, rate, "processes_2", "processes_1"),
         "two_processes_compressed": compared(rounds, rate, "processes_2_compressed", "processes_1"),
+        "evaluation_vs_training": [
+            e["evaluation_seconds"] / e["training_seconds"] for (e,) in together(rounds, "evaluation")
+        ],
     }
     for precision in ("fp32", "bf16"):
         found[f"gemm_share_{precision}"] = [
@@ -247,6 +253,7 @@ def _variants(spread: Mapping[str, Mapping[str, float]]) -> list[str]:
         "gemm_share_bf16": "of the bf16 one",
         "two_processes_plain": "Two processes without compressed gradients",
         "two_processes_compressed": "with gradients in bf16",
+        "evaluation_vs_training": "An evaluation of all examples, in parts of a training pass over them (at most 0.4)",
     }
     return ["; ".join(f"{text}: {spread[key]['median']:.3f}" for key, text in names.items() if key in spread) + "."]
 

@@ -56,6 +56,8 @@ DDP_COMPRESSED = ("--trainer.devices=2", "--trainer.strategy=ddp_bf16")
 CONTESTANTS = {
     "ours": Contestant("ours"),
     "ours_fp32": Contestant("ours", arguments=("--trainer.precision=32-true",)),
+    "ours_bf16": Contestant("ours", arguments=("--trainer.precision=bf16-mixed",), rounds=3),
+    "ours_compiled": Contestant("ours", arguments=("--model.compile=true",), rounds=1, needed=False),
     "ours_mixed": Contestant("ours", arguments=("--mixture.tasks_per_step=all", "--mixture.batch_size={share}")),
     "bare": Contestant("bare"),
     "hf_default": Contestant("hf_default", needed=False),
@@ -69,6 +71,7 @@ CONTESTANTS = {
     "processes_1": Contestant("ours", threads=1),
     "processes_2": Contestant("ours", arguments=DDP, threads=1),
     "processes_2_compressed": Contestant("ours", arguments=DDP_COMPRESSED, threads=1),
+    "evaluation": Contestant("evaluation", rounds=1),
     "rows_10000": Contestant("ours", "rows_10000", rounds=1),
     "rows_100000": Contestant("ours", "rows_100000", rounds=1),
     "rows_1000000": Contestant("ours", "rows_1000000", rounds=1),
