@@ -135,7 +135,7 @@ def test_finished_trainings_are_not_repeated_and_the_report_says_where_it_stands
     found = json.loads((out / "parity.json").read_text())["scores"]["sentence"]
     assert found["seeds"] == [0, 1]
     assert found["machine"]["version.accelerate"]
-    assert f"| sentence (task) | {parity.precision(setting)} | 2 |" in (out / "parity.md").read_text()
+    assert f"| sentence (task) | test | {parity.precision(setting)} | 2 |" in (out / "parity.md").read_text()
     assert (out / "parity.md").read_text() in capsys.readouterr().out
 
 
