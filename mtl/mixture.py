@@ -168,7 +168,8 @@ class Mixture(_Spec):
             then counts alike, instead of every batch.
         tasks_per_step: How many tasks one step trains, each with a batch of its own and all encoded in one pass; `all`
             takes every task that has batches of its own. Samplers with a fixed number of batches per task
-            (proportional, anchored) spread them evenly, so that some steps may hold fewer.
+            (proportional, anchored) spread them evenly, so that some steps may hold fewer. Batches of like length
+            are mixed, so the order of a task's batches within an epoch then depends on its partners.
         seed: Of everything that is drawn.
     """
 

@@ -180,6 +180,7 @@ def test_the_page_tells_scores_the_strongest_trivial_one_and_the_times(
             }
         },
         "seconds": 90.0,
+        "machine": {"machine.threads": "7"},  # the run's, which this process need not share
     }
     alone = {
         "cause": {"dev": {"cause": {"accuracy": 0.7}}, "test": {"cause": {"accuracy": 0.6}}, "seconds": 100.0},
@@ -191,6 +192,7 @@ def test_the_page_tells_scores_the_strongest_trivial_one_and_the_times(
     assert "| risk | pearson | 6 | 0.250 | 0.500 | 0.300 | -0.400 | tfidf 0.500 | no |" in page  # no better is no win
     assert "took 2 minutes together and 3 for all tasks alone." in page
     assert "seed 1" in page
+    assert "(7 thread(s) used)" in page
     assert page in capsys.readouterr().out
     written = json.loads((tmp_path / "out" / "toy.json").read_text(encoding="utf-8"))
     assert [row["own_updates"] for row in written["tasks"]] == [14, 6]

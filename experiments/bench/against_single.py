@@ -100,6 +100,9 @@ def run(options: argparse.Namespace, arguments: Sequence[str]) -> dict[str, Any]
     metrics["baselines"] = json.loads((done / "baselines.json").read_text(encoding="utf-8"))
     seconds = done / "seconds.json"
     metrics["seconds"] = json.loads(seconds.read_text(encoding="utf-8")) if seconds.exists() else None
+    parameters = json.loads((done / "params.json").read_text(encoding="utf-8"))
+    of_the_run = ("version.", "machine.", "git.")
+    metrics["machine"] = {key: value for key, value in parameters.items() if key.startswith(of_the_run)}
     return metrics
 
 
@@ -181,7 +184,7 @@ def write(
         "command": f"python experiments/bench/against_single.py {options.config} --out {options.out} "
         f"--seed {options.seed}",
         "seed": options.seed,
-        "machine": machine(),
+        "machine": {**machine(), **together["machine"]},
         "seconds": seconds,
         "tasks": rows,
     }
