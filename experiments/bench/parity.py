@@ -149,8 +149,8 @@ def label_tokens(example: Example) -> Iterator[tuple[int, int]]:
     if "positions" in example:
         yield from zip(example["positions"], example["tags"], strict=True)
     else:
-        (label,) = example["label"]
-        yield 0, label
+        label = example["label"]  # of a relation's pair there is a list
+        yield 0, label if isinstance(label, int) else label[0]
 
 
 # --- ours -------------------------------------------------------------------------------------------------------------
