@@ -288,6 +288,8 @@ def features(example: Example) -> dict[str, list[int]]:
 
     >>> features({"input_ids": [101, 7, 8, 102], "positions": [1], "tags": [2]})["labels"]
     [-100, 2, -100, -100]
+    >>> features({"input_ids": [101, 7, 102], "label": 1})["labels"]
+    [1, -100, -100]
     """
     labels = [IGNORE] * len(example["input_ids"])
     for token, label in label_tokens(example):
