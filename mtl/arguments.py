@@ -58,6 +58,8 @@ def take_mixture(arguments: Sequence[str]) -> tuple[Mixture | None, list[str]]:
             overrides.append(f"{name.removeprefix('--mixture.')}={_needed(name, value)}")
         elif name == "--seed_everything":
             overrides.append(f"seed={_needed(name, value)}")
+        elif name == "--trainer.precision" and value == "auto":
+            continue  # which is our default, and no word of Lightning's
         elif name == "--profile":
             rest.append("--run.profile=true")
         elif name in ("--config", "-c"):

@@ -204,18 +204,20 @@ class TrainLoader:
 
         The loss of an update is the mean over its batches of weight x mean loss of the batch's task, where a task's
         mean runs over all it counts in the whole update, on all ranks. So accumulation, steps of several tasks and
-        several processes give the loss of one big batch. A task without anything to learn in this update has no scale.
+        several processes give the loss of one big batch. The place of a task in a step that holds fewer than
+        `tasks_per_step` counts as a batch without loss, so that a batch weighs the same in whatever company. A task
+        without anything to learn in this update has no scale.
         """
         counts: dict[str, int] = {}
         batches: dict[str, float] = {}
-        picks = [pick for slot in update for pick in slot]
-        for pick in picks:
+        for pick in (pick for slot in update for pick in slot):
             indices = self._data.plan.indices(pick)
             for name in self._data.followers(pick.task):
                 counts[name] = counts.get(name, 0) + int(self._data.tasks[name]["train"].targets[indices].sum())
                 batches[name] = batches.get(name, 0.0) + self._data.plan.batchers[pick.task].weight(pick.position)
         weights = {name: spec.loss_weight for name, spec in self._data.mixture.tasks.items()}
-        return {name: weights[name] * batches[name] / len(picks) / count for name, count in counts.items() if count}
+        places = len(update) * self._data.plan.tasks_per_step
+        return {name: weights[name] * batches[name] / places / count for name, count in counts.items() if count}
 
     def _shard(self, indices: Indices) -> tuple[Indices, bool]:
         """This rank's examples. A rank without a share reads the first example, which then counts nothing."""

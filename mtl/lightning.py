@@ -21,6 +21,7 @@ from mtl.arguments import take_mixture
 from mtl.assembly import build_data, build_module
 from mtl.callbacks import checkpoints, early_stopping
 from mtl.compatibility import check_checkpoint, checkpoint_precision
+from mtl.data import make_plan
 from mtl.faults import Fault, InputError
 from mtl.mixture import Mixture
 from mtl.module import MultiTaskModule
@@ -148,14 +149,18 @@ class MixtureCLI(LightningCLI):
         config = self.config[self.subcommand]
         options = RunOptions(**config.run.as_dict())
         require_positive({"run.save_every": options.save_every})
-        # The data first: a run whose data is at fault leaves no folder, and never becomes the latest.
+        # The folder last: a run whose data or options are at fault leaves none, and never becomes the latest.
         self.datamodule = build_data(self.mixture)
         self.datamodule.setup()
+        is_new = self.subcommand == "fit" and config.ckpt_path is None
+        if self.subcommand == "fit":
+            make_plan(self.mixture, self.datamodule.tasks, 1)
         is_free = config.trainer.precision is None
         if is_free:
             config.trainer.precision = agreed_precision(config.trainer.accelerator)
         self.config_init = self.parser.instantiate_classes(self.config)
         _check_trainer(self.config_init[self.subcommand].trainer.as_dict())
+        self.model = build_module(self.mixture, weights=is_new, **config.model.as_dict())
         folder, checkpoint = self._place(options, config.ckpt_path)
         self.folder = folder
         config.ckpt_path = self.config_init[self.subcommand].ckpt_path = None if checkpoint is None else str(checkpoint)
@@ -164,7 +169,6 @@ class MixtureCLI(LightningCLI):
             if is_free:
                 config.trainer.precision = checkpoint_precision(checkpoint)
                 self.config_init[self.subcommand].trainer.precision = config.trainer.precision
-        self.model = build_module(self.mixture, weights=checkpoint is None, **config.model.as_dict())
         self.model.keep_predictions = options.predictions
         self.trainer = self._make_trainer(folder, options, EarlyStoppingOptions(**config.early_stopping.as_dict()))
 
@@ -257,9 +261,12 @@ def _check_trainer(arguments: dict[str, Any]) -> None:
     # A copy, since a strategy or a plugin that is given as an object is bound to the first trainer that takes it.
     arguments = copy.deepcopy({**arguments, "logger": False, "callbacks": None, "enable_checkpointing": False})
     try:
-        pl.Trainer(**arguments)
+        trainer = pl.Trainer(**arguments)
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise InputError(Fault("--trainer", " ".join(str(error).split()))) from error
+    if trainer.strategy.root_device.type == "cpu" and str(arguments.get("precision")) in ("16", "16-mixed"):
+        message = "A CPU has no mixed precision with fp16, and Lightning would take bf16 instead; found 16-mixed."
+        raise InputError(Fault("trainer.precision", message, "Leave it out, or name bf16-mixed or 32-true."))
 
 
 def _listed(callbacks: Any) -> list[Any]:

@@ -355,9 +355,9 @@ def _batch_faults(mixture: Mixture, others: Sequence[str]) -> list[Fault]:
         if spec.tokens_per_batch and spec.batch_size
     ]
     number = len(mixture.leaders())
-    if mixture.tasks_per_step == "all":
+    if mixture.tasks_per_step == "all" or 1 < mixture.tasks_per_step == number + len(others):
         rates = [name for name, spec in mixture.tasks.items() if spec.rate is not None]
-        rule = "It has no effect: with tasks_per_step: all every step trains every task"
+        rule = f"It has no effect: with tasks_per_step: {mixture.tasks_per_step} every step trains every task"
         faults += [Fault(f"tasks.{name}.rate", f"{rule}.", "Remove it, or use loss_weight.") for name in rates]
     elif mixture.tasks_per_step > number + len(others):
         message = f"There are {number} tasks with batches of their own; found {mixture.tasks_per_step}."

@@ -73,19 +73,16 @@ class StepPlan:
             for task in tasks:
                 slots_of.setdefault(task, []).append(number)
         seen = self._before(epoch)
+        level = stream(self.sampler.seed, "mixed lengths", epoch).permutation(len(tasks_of))
         picks: list[dict[str, Pick]] = [{} for _ in tasks_of]
         for task, numbers in slots_of.items():
             positions = list(range(seen[task], seen[task] + len(numbers)))
-            for number, position in zip(*self._aligned(task, epoch, numbers, positions), strict=True):
+            if self.tasks_per_step > 1:
+                numbers.sort(key=lambda number: level[number])
+                positions.sort(key=self.batchers[task].longest)
+            for number, position in zip(numbers, positions, strict=True):
                 picks[number][task] = Pick(task, position)
         return [tuple(picks[number][task] for task in tasks) for number, tasks in enumerate(tasks_of)]
-
-    def _aligned(self, task: str, epoch: int, numbers: list[int], positions: list[int]) -> tuple[list[int], list[int]]:
-        """A task's slots and its batches, in the order in which they go together."""
-        if self.tasks_per_step == 1:
-            return numbers, positions
-        level = stream(self.sampler.seed, "mixed lengths", epoch).permutation(self.slots_per_epoch())
-        return sorted(numbers, key=lambda n: level[n]), sorted(positions, key=self.batchers[task].longest)
 
     def _tasks(self, epoch: int) -> list[tuple[str, ...]]:
         if self.tasks_per_step == 1:

@@ -211,7 +211,7 @@ class RunRecorder(Callback):
         tracker.log_text(_yaml(data.mixture.to_dict()), "mixture.yaml")
         tracker.log_text(_yaml(self._config), "config.yaml")
         tracker.log_versions(str(trainer.strategy.root_device))
-        rates = data.plan.sampler.rates()
+        rates = data.plan.rates()
         for task, splits in data.tasks.items():
             path = data.mixture.tasks[task].data.path
             source = path if isinstance(path, str) else json.dumps(path)

@@ -18,7 +18,7 @@ SHOWN_ROWS = 5
 """Ids that a fault of many rows names."""
 
 SHOWN_LABELS = 10
-"""Unknown labels that a fault of `labels` names."""
+"""Unknown labels that a fault of `labels` names. More different ones look like another column, and aren't shown."""
 
 
 class Problem(NamedTuple):
@@ -81,13 +81,13 @@ def row_faults(task: str, head: Head, rows: Mapping[str, RowTable], data: DataSp
 
 def _labels_fault(task: str, problems: Sequence[Problem], num_rows: int, data: DataSpec) -> Fault:
     found = Counter(label for problem in problems for label in dict.fromkeys(problem.labels))
-    named = [f"{label} in {_counted(count)}" for label, count in found.most_common(SHOWN_LABELS)]
-    more = [f"{len(found) - SHOWN_LABELS} others"] if len(found) > SHOWN_LABELS else []
+    named = ", ".join(f"{label} in {_counted(count)}" for label, count in found.most_common())
     first = problems[0]
     return Fault(
         f"tasks.{task}.labels",
         f"Most rows have a label that isn't among them: {len(problems)} of {_counted(num_rows)}, first "
-        f"{_named(first, data)} of {first.split}; found {', '.join([*named, *more])}.",
+        f"{_named(first, data)} of {first.split}; found "
+        f"{named if len(found) <= SHOWN_LABELS else f'{len(found)} different ones'}.",
         "Mend `labels` in the mixture, or check what the reader takes for the label.",
     )
 

@@ -78,12 +78,16 @@ class RowTable(Sequence[Row]):
         return self._table.column("document")
 
 
+Build = Callable[[], tuple[Iterable[Mapping[str, Any]], Callable[[], Any]]]
+"""Gives the records of a table and, to be called after the last of them, their summary as JSON types."""
+
+
 class Store:
     """A folder of tables under content keys.
 
     Two processes may build the same table at once: one of them does it, the other waits. A table that can't be read
-    is built again, with a warning. Where the folder can't be written, tables go to a temporary folder, with a
-    warning.
+    is built again, with a warning. Where the folder can't be written or is full, tables go to a temporary folder,
+    with a warning.
 
     Args:
         folder: None takes the environment variable `MTL_CACHE`, or ``~/.cache/biomtl``.
@@ -93,15 +97,20 @@ class Store:
         asked = Path(folder or os.environ.get("MTL_CACHE") or Path.home() / ".cache" / "biomtl")
         self.folder = _writable(asked)
 
-    def table(
-        self, key: str, build: Callable[[], tuple[Iterable[Mapping[str, Any]], Callable[[], Any]]]
-    ) -> tuple[Table, Any]:
+    def table(self, key: str, build: Build) -> tuple[Table, Any]:
         """The table under a key with its summary, built where it isn't there.
 
         Args:
             key: A hash of everything that decides the content.
-            build: Gives the records and, to be called after the last of them, their summary as JSON types.
+            build: Makes the table; where the folder is full, once more into a temporary one.
         """
+        try:
+            return self._table(key, build)
+        except OSError as error:  # the folder is full, or a part of it is another user's
+            self.folder = _temporary(self.folder, error.strerror or type(error).__name__)
+            return self._table(key, build)
+
+    def _table(self, key: str, build: Build) -> tuple[Table, Any]:
         path = self.folder / key[:2] / f"{key}.arrow"
         found = _read(path)
         if found is not None:

@@ -72,6 +72,12 @@ def test_a_mixture_file_with_an_equals_sign_in_its_path_is_found(tmp_path: Path)
 
 def test_a_flag_takes_no_value(mixture: str) -> None:
     assert take_mixture(["--print_config", "trainer.max_epochs=1"])[1] == ["--print_config", "--trainer.max_epochs=1"]
+    assert take_mixture(["--profile", "trainer.max_epochs=1"])[1] == ["--run.profile=true", "--trainer.max_epochs=1"]
+
+
+@pytest.mark.parametrize("words", [["--trainer.precision", "auto"], ["trainer.precision=auto"]])
+def test_the_precision_auto_is_the_default_and_no_word_of_lightnings(words: list[str]) -> None:
+    assert take_mixture([*words, "--trainer.max_epochs=1"])[1] == ["--trainer.max_epochs=1"]
 
 
 @pytest.mark.parametrize("name", ["--mixture", "--mixture.seed", "--seed_everything", "--config", "-c"])

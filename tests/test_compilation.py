@@ -38,3 +38,11 @@ def test_what_cannot_be_compiled_is_refused_with_the_reason(encoder: Encoder, mo
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: compile_module(self, backend=backend))
     with pytest.raises(InputError, match=r"model\.compile: The encoder can't be compiled on this machine: .*"):
         compile_encoder(encoder)
+
+
+def test_an_encoder_that_is_all_frozen_is_compiled_without_a_way_back(
+    tiny_encoder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = EncoderSpec(name=str(tiny_encoder("bert")), num_layers=1, freeze_layers=1)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: None)
+    compile_encoder(load_encoder(spec, load_tokenizer(spec), seed=0))

@@ -133,6 +133,16 @@ def test_a_step_of_several_tasks_has_the_gradient_of_separate_passes(
     assert_alike(together, by_hand(mixture, weights, picks), 1e-5)
 
 
+def test_a_batch_weighs_the_same_in_a_step_with_room_left(toy_mixture: Write, train: Train) -> None:
+    # 26, 15 and 9 examples are 7, 4 and 3 batches of 4: 7 steps of two tasks each, though there is room for three.
+    mixture = load_mixture(toy_mixture(tasks_per_step=3), NO_DROPOUT)
+    picks = dict(picked(mixture, 1))
+    assert len(picks) == 2
+    if "cause" in picks:
+        picks["bleed"] = picks["cause"]
+    assert_alike(first_update(mixture, train), by_hand(mixture, dict.fromkeys(picks, 1 / 3), picks), 1e-5)
+
+
 def test_a_step_of_several_tasks_equals_accumulating_their_batches(toy_mixture: Write, train: Train) -> None:
     def gradients(tasks_per_step: Any, steps: int) -> dict[str, Tensor]:
         sampler = {"name": "round_robin", "steps_per_epoch": steps}

@@ -417,6 +417,29 @@ def test_a_run_whose_data_is_at_fault_leaves_no_folder(
 
 
 @pytest.mark.usefixtures("_fresh")
+@pytest.mark.parametrize(
+    ("fields", "words", "message"),
+    [
+        ({"tokens_per_batch": 8}, (), "tokens_per_batch: It has no room for row"),
+        ({}, ("--model.warmup=2",), "model.warmup: It must be a share"),
+        ({}, ("--trainer.precision=16-mixed",), "trainer.precision: A CPU has no mixed precision with fp16"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:You passed `Trainer")
+def test_a_run_whose_options_are_at_fault_leaves_no_folder(
+    fields: dict[str, Any],
+    words: tuple[str, ...],
+    message: str,
+    toy_mixture: Write,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["fit", "--mixture", str(toy_mixture(**fields)), "--trainer.accelerator=cpu", *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.usefixtures("_fresh")
 def test_the_way_on_after_an_interrupt_is_the_users_own_command_where_there_is_a_checkpoint(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path, "toy", 1)
     words = ["fit", "--mixture", "my notes.yaml"]

@@ -378,7 +378,8 @@ def test_a_step_of_more_tasks_than_there_are_is_refused() -> None:
 def test_a_rate_has_no_effect_where_every_step_trains_every_task() -> None:
     sampler = {"sampler__name": "temperature", "tasks__gad__rate": 2.0}
     assert only_fault(tasks_per_step="all", **sampler).key == "tasks.gad.rate"
-    assert mixture_faults(changed(tasks_per_step=2, **sampler)) == []
+    assert only_fault(tasks_per_step=2, **sampler).key == "tasks.gad.rate"
+    assert mixture_faults(changed(tasks_per_step=1, **sampler)) == []
 
 
 def test_a_sampler_that_cannot_mix_is_told_before_the_data_is_read() -> None:

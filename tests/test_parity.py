@@ -159,5 +159,5 @@ def test_within_asks_for_both_ends_of_the_interval(shift: float, within: bool) -
 
 def test_examples_in_the_docstrings_hold() -> None:
     result = doctest.testmod(parity)
-    assert result.attempted == 3
+    assert result.attempted == 4
     assert result.failed == 0

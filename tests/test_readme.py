@@ -108,7 +108,7 @@ def test_the_table_of_commands_is_that_of_the_command_line() -> None:
 def test_the_map_names_every_file_of_the_framework_and_no_other() -> None:
     named = set(re.findall(r"`((?:mtl|heads)/[\w/.]*)`", README.partition("## Map of the code")[2]))
     there = {f"mtl/{path.name}" for path in (REPOSITORY / "mtl").glob("*.py") if not path.name.startswith("_")}
-    assert named == there | {"mtl/readers/", "mtl/samplers/", "heads/"}
+    assert named == there | {"mtl/readers/", "mtl/samplers/", "mtl/study/", "heads/"}
 
 
 @pytest.mark.parametrize("folder", ["heads", "mtl/readers", "mtl/samplers"])

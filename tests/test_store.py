@@ -154,6 +154,25 @@ def test_a_folder_that_cant_be_written_is_replaced_by_a_temporary_one_with_a_war
     assert len(Store(unwritable).table(KEY, refuse)[0]) == len(RECORDS)
 
 
+def test_a_folder_that_becomes_full_is_replaced_by_a_temporary_one_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module._temporary.cache_clear()
+    write_arrow = module._write_arrow
+
+    def full(path: Path, records: Any) -> None:
+        if path.is_relative_to(tmp_path):
+            raise OSError(28, "No space left on device")
+        write_arrow(path, records)
+
+    monkeypatch.setattr(module, "_write_arrow", full)
+    store = Store(tmp_path / "cache")
+    with pytest.warns(UserWarning, match=r"can't be written \(No space left on device\)"):
+        assert len(store.table(KEY, build())[0]) == len(RECORDS)
+    assert not list((tmp_path / "cache").rglob("*.arrow"))
+    module._temporary.cache_clear()
+
+
 def test_the_temporary_folder_is_gone_when_the_process_ends(unwritable: Path) -> None:
     script = f"from mtl.store import Store; print(Store({str(unwritable)!r}).folder)"
     run = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True)

@@ -100,7 +100,7 @@ def run(options: argparse.Namespace, arguments: Sequence[str]) -> dict[str, Any]
     metrics["baselines"] = json.loads((done / "baselines.json").read_text(encoding="utf-8"))
     seconds = done / "seconds.json"
     metrics["seconds"] = json.loads(seconds.read_text(encoding="utf-8")) if seconds.exists() else None
-    parameters = json.loads((done / "params.json").read_text(encoding="utf-8"))
+    parameters = json.loads(path.read_text(encoding="utf-8")) if (path := done / "params.json").exists() else {}
     of_the_run = ("version.", "machine.", "git.")
     metrics["machine"] = {key: value for key, value in parameters.items() if key.startswith(of_the_run)}
     return metrics

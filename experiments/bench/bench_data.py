@@ -69,8 +69,14 @@ SENTENCES = {
 FILES = ("gad", "rqe", "ehr_rel")
 
 
-def prepare(setting: Setting, folder: Path) -> Path:
-    """The mixture file that all contestants train, with its rows beside it and its encoded examples in the cache."""
+def prepare(setting: Setting, folder: Path, dev_rows: int = 32) -> Path:
+    """The mixture file that all contestants train, with its rows beside it and its encoded examples in the cache.
+
+    Args:
+        setting: What the rounds have in common.
+        folder: For the rows.
+        dev_rows: Of each task at most; there must be some, though the throughput's contestants don't score them.
+    """
     whole = whole_mixture(setting)
     data = build_data(whole)
     data.setup()
@@ -80,7 +86,7 @@ def prepare(setting: Setting, folder: Path) -> Path:
         kept = draw_documents(splits["train"], setting.examples, name)
         rows_of = {
             "train": (row for row in splits["train"].rows if row.document in kept),
-            "dev": (row for _, row in zip(range(32), splits["dev"].rows, strict=False)),  # must be there; isn't scored
+            "dev": (row for _, row in zip(range(dev_rows), splits["dev"].rows, strict=False)),
         }
         for split, rows in rows_of.items():
             write_rows(folder / "rows" / name / f"{split}.jsonl", rows)

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -99,7 +99,11 @@ SETTINGS = {
     "sentence": Setting("rqe", 1000, 64, 16, 120, 2e-4, split="dev"),
 }
 # The first update has the learning rate 0 in transformers and peak/warm-up in biomtl, so there is no warm-up here.
-EXACT = {name: replace(setting, exact=True, updates=100, warmup=0.0) for name, setting in SETTINGS.items()}
+# Small batches and a loss that stays above 0, because what rounding does to a weight grows from update to update.
+EXACT = {
+    "ner": Setting("ncbi_disease", 800, 64, 8, 100, 3e-4, warmup=0.0, exact=True, options={"stride": 8}),
+    "sentence": Setting("gad", 1000, 64, 8, 100, 2e-4, warmup=0.0, exact=True),
+}
 
 
 @dataclass

@@ -100,7 +100,14 @@ def train(mixture_file: Path, side: str, seed: int, updates: int) -> dict[str, f
             enable_model_summary=False,
         )
         trainer.fit(module, datamodule=data)
-    scorer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False)
+    scorer = pl.Trainer(
+        accelerator="cpu",
+        precision=trainer.precision,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
     scorer.validate(module, datamodule=data, verbose=False)
     return {task: result.scores[module.head(task).primary_metric] for task, result in module.results["dev"].items()}
 

@@ -15,6 +15,7 @@ import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -80,9 +81,13 @@ class Sampler(ABC):
 
     def mixed_steps_per_epoch(self, tasks_per_step: int) -> int:
         """The exact number of steps of every epoch where a step trains several tasks."""
+        return max(math.ceil(self.steps_per_epoch(0) / tasks_per_step), self._most_batches)
+
+    @cached_property
+    def _most_batches(self) -> int:
+        """The most batches that any task has in any planned epoch."""
         epochs = range(max(1, math.ceil(self.num_epochs)))
-        most = max(count for epoch in epochs for count in Counter(self.epoch(epoch)).values())
-        return max(math.ceil(self.steps_per_epoch(0) / tasks_per_step), most)
+        return max(count for epoch in epochs for count in Counter(self.epoch(epoch)).values())
 
     def rates(self) -> dict[str, float]:
         """Each task's expected share of the steps of the first epoch; the shares add up to 1."""
