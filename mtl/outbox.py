@@ -101,7 +101,7 @@ class Outbox:
                 self._perform(operation)
                 self._operations.popleft()
             self._found()
-        except Exception as error:
+        except Exception as error:  # whatever a server or a network does, training goes on
             self._is_lost = True
             self._lost(error)
         finally:
@@ -112,7 +112,7 @@ class Outbox:
         assert self._link is not None
         try:
             operation(*self._link)
-        except Exception as error:
+        except Exception as error:  # stores differ in what they raise
             if not is_refusal(error):
                 raise
             self._refused(error)

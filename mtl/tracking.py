@@ -320,7 +320,7 @@ class MLflowTracker(Logger):
             if not self.keeps_status:
                 client.update_run(self._run_id, status="RUNNING")
             client.set_tag(self._run_id, "resumed", str(self._num_resumed))
-        except Exception as error:
+        except Exception as error:  # stores differ in what they raise; `is_refusal` tells an answer from a failure
             if not is_refusal(error):
                 raise
             self._tags |= {"resumed.from": self._run_id}

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from meter import Meter
+from meter import QUIET, Meter
 
 if TYPE_CHECKING:
     from heads import Example
@@ -111,29 +111,12 @@ def evaluation(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
     data.setup()
     for splits in data.tasks.values():
         splits["dev"] = splits["train"]
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        precision=options.precision,
-        max_epochs=1,
-        gradient_clip_val=1.0,
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    quiet = {**QUIET, "precision": options.precision}
+    trainer = pl.Trainer(**quiet, max_epochs=1, gradient_clip_val=1.0, limit_val_batches=0)
     started = time.perf_counter()
     trainer.fit(module, datamodule=data)
     trained = time.perf_counter()
-    scorer = pl.Trainer(
-        accelerator="cpu",
-        precision=options.precision,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    scorer.validate(module, datamodule=data, verbose=False)
+    pl.Trainer(**quiet).validate(module, datamodule=data, verbose=False)
     return {"training_seconds": trained - started, "evaluation_seconds": time.perf_counter() - trained}
 
 
@@ -208,10 +191,7 @@ def our_batches(mixture: Mixture, number: int) -> list[Batch]:
         def configure_optimizers(self) -> None:
             return None
 
-    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
-    trainer = pl.Trainer(
-        accelerator="cpu", max_epochs=-1, max_steps=number, limit_val_batches=0, num_sanity_val_steps=0, **quiet
-    )
+    trainer = pl.Trainer(**QUIET, max_epochs=-1, max_steps=number, limit_val_batches=0, num_sanity_val_steps=0)
     trainer.fit(Collector(), datamodule=build_data(mixture))
     return batches
 
@@ -229,6 +209,17 @@ def hf_best(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
     return train_hf(options, meter, best=True)
 
 
+def counter_of_updates(meter: Meter) -> Any:
+    """A callback of transformers' Trainer, on which tasknet's stands as well."""
+    from transformers import TrainerCallback
+
+    class Counter(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            meter.update_done()
+
+    return Counter()
+
+
 def train_hf(options: argparse.Namespace, meter: Meter, *, best: bool) -> dict[str, Any]:
     """Each task has as many updates as `ours` has of it; every training has a warm-up of its own."""
     from parity import FedTrainer
@@ -236,15 +227,10 @@ def train_hf(options: argparse.Namespace, meter: Meter, *, best: bool) -> dict[s
         DataCollatorForTokenClassification,
         DataCollatorWithPadding,
         PrinterCallback,
-        TrainerCallback,
         TrainingArguments,
     )
 
     from mtl.assembly import build_data
-
-    class Window(TrainerCallback):  # type: ignore[misc]
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            meter.update_done()
 
     mixture = seeded(options)
     data = build_data(mixture)
@@ -279,7 +265,7 @@ def train_hf(options: argparse.Namespace, meter: Meter, *, best: bool) -> dict[s
         if best:
             trainer.batches = grouped(train.lengths.tolist(), mixture.batch_size, warmup + updates, options.seed)
         trainer.remove_callback(PrinterCallback)
-        trainer.add_callback(Window())
+        trainer.add_callback(counter_of_updates(meter))
         meter.watch(model.base_model)
         meter.begin(warmup, updates)
         trainer.train()
@@ -388,13 +374,9 @@ def train_tasknet(options: argparse.Namespace, meter: Meter, *, best: bool) -> d
     # tasknet loads its metrics from a hub as it is imported; nothing is scored here, so nothing needs them.
     evaluate.load = lambda *_, **__: None
     import tasknet
-    from transformers import PrinterCallback, TrainerCallback
+    from transformers import PrinterCallback
 
     from mtl.assembly import build_data
-
-    class Window(TrainerCallback):  # type: ignore[misc]
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            meter.update_done()
 
     mixture = seeded(options)
     data = build_data(mixture)
@@ -424,7 +406,7 @@ def train_tasknet(options: argparse.Namespace, meter: Meter, *, best: bool) -> d
     model = tasknet.Model(tasks, hyper_parameters)
     trainer = tasknet.Trainer(model, tasks, hyper_parameters, tokenizer=data.tokenizer)
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Window())
+    trainer.add_callback(counter_of_updates(meter))
     meter.watch(*(own.base_model for own in model.task_models_list))
     meter.begin(options.warmup, options.updates)
     trainer.train()

@@ -14,6 +14,15 @@ import psutil
 import torch
 from torch import Tensor, nn
 
+QUIET: dict[str, Any] = {
+    "accelerator": "cpu",
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+}
+"""Arguments of a Lightning trainer that leaves nothing behind."""
+
 
 class Meter:
     """Counts at the encoder's door, for every contestant alike, and takes the time of the updates after a warm-up.

@@ -21,6 +21,7 @@ from unittest.mock import patch
 
 from bench_data import Setting, prepare
 from machine import machine, machine_line
+from meter import QUIET
 
 from mtl.batching import Batcher, Indices
 
@@ -81,34 +82,16 @@ def train(mixture_file: Path, side: str, seed: int, updates: int) -> dict[str, f
     from mtl.precision import natural_precision
 
     plain = side == "plain"
+    quiet = {**QUIET, "precision": "32-true" if plain else natural_precision("cpu")}
     mixture = load_mixture(mixture_file, [f"seed={seed}", *(["encoder.attention=eager"] if plain else [])])
     with (
         patch.object(mtl.data, "Batcher", RandomBatcher if plain else Batcher),
         patch.object(mtl.encoder, "replace_dropout", (lambda model: None) if plain else mtl.encoder.replace_dropout),
     ):
         module, data = build_module(mixture, learning_rate=2e-4, head_learning_rate=1e-3), build_data(mixture)
-        trainer = pl.Trainer(
-            accelerator="cpu",
-            precision="32-true" if plain else natural_precision("cpu"),  # type: ignore[arg-type]
-            max_steps=updates,
-            max_epochs=-1,
-            gradient_clip_val=1.0,
-            limit_val_batches=0,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
+        trainer = pl.Trainer(**quiet, max_steps=updates, max_epochs=-1, gradient_clip_val=1.0, limit_val_batches=0)
         trainer.fit(module, datamodule=data)
-    scorer = pl.Trainer(
-        accelerator="cpu",
-        precision=trainer.precision,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    scorer.validate(module, datamodule=data, verbose=False)
+    pl.Trainer(**quiet).validate(module, datamodule=data, verbose=False)
     return {task: result.scores[module.head(task).primary_metric] for task, result in module.results["dev"].items()}
 
 
