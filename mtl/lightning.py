@@ -233,7 +233,8 @@ def main(arguments: Sequence[str]) -> None:
 def _setting(trainer: pl.Trainer, folder: RunFolder) -> str:
     """What decides the speed of a training, and where it leaves its results."""
     threads = torch.get_num_threads()
-    waiting = f"OpenMP waits {'passively' if os.environ.get('OMP_WAIT_POLICY') == 'passive' else 'by spinning'}"
+    spins = f" after {os.environ['GOMP_SPINCOUNT']} spins" if "GOMP_SPINCOUNT" in os.environ else ""
+    waiting = f"OpenMP waits {'passively' if os.environ.get('OMP_WAIT_POLICY') == 'passive' else 'by spinning'}{spins}"
     where = f"{trainer.num_devices} x {trainer.strategy.root_device.type} in {trainer.precision}"
     return f"Training on {where}, {threads} of {os.cpu_count()} threads, {waiting}: {folder.path}"
 

@@ -179,13 +179,14 @@ def prepared(mixture: str, setting: str, work: Path) -> Path:
 
 
 def environment(work: Path, threads: int) -> dict[str, str]:
-    """The same for every contestant: no device but the CPU, no network, threads that wait without spinning."""
+    """The same for every contestant: no device but the CPU, no network, threads that wait as `mtl` has them wait."""
     work = work.resolve()
     return {
         **os.environ,
         "CUDA_VISIBLE_DEVICES": "",
         "OMP_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "passive",
+        "GOMP_SPINCOUNT": "3000",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
         "MTL_CACHE": str(work / "cache"),
