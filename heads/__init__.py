@@ -90,6 +90,11 @@ class Head(nn.Module, ABC):
 
     labels: tuple[str, ...]
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "score" in vars(cls) and "primary_scores" not in vars(cls):
+            cls.primary_scores = Head.primary_scores  # type: ignore[method-assign]  # that of a parent knows no such score
+
     @abstractmethod
     def __init__(self, labels: Sequence[str], hidden_size: int) -> None:
         super().__init__()
@@ -178,6 +183,28 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def score(self, counts: Tensor) -> dict[str, float]:
         """All metrics from counts added or concatenated over rows: a plain function of [K] or [N, K]."""
+
+    def primary_scores(self, counts: Tensor, times: Tensor) -> Tensor:
+        """The primary metric of many corpora at once, drawn from the same rows or documents with repetition.
+
+        The default asks `score` corpus by corpus, which is right for every head. A bootstrap asks for thousands: a
+        head that computes them together spares most of its time. A class with a `score` of its own goes back to the
+        default, unless it brings this method too.
+
+        Args:
+            counts: Of each row or document, [N, K].
+            times: How often each of them is taken, whole numbers [..., N].
+
+        Returns:
+            The scores, float64 [...].
+        """
+        lines = times.reshape(times.shape[:-1].numel(), len(counts))  # one corpus each
+        if self.reduction == "cat":
+            corpora = [counts.repeat_interleave(line.long(), dim=0) for line in lines]
+        else:
+            corpora = list((lines.double() @ counts.double()).to(counts.dtype))
+        found = [self.score(corpus)[self.primary_metric] for corpus in corpora]
+        return torch.tensor(found, dtype=torch.double).reshape(times.shape[:-1])
 
     @abstractmethod
     def report(self, counts: Tensor) -> Report:

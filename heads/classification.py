@@ -115,16 +115,10 @@ class Classification(TextHead):
         return confusion.flatten()
 
     def score(self, counts: Tensor) -> dict[str, float]:
-        confusion = self._confusion(counts)
-        classes = range(len(self.labels))
-        found = {
-            "accuracy": scores.accuracy(confusion),
-            "macro_f1": scores.macro_f1(confusion, classes),
-            "micro_f1": scores.micro(confusion, [c for c in classes if self.labels[c] not in self._excluded])[2],
-        }
-        if self._positive is not None:
-            found["f1"] = scores.micro(confusion, [self.labels.index(self._positive)])[2]
-        return found
+        return {name: float(value) for name, value in self._scores(counts).items()}
+
+    def primary_scores(self, counts: Tensor, times: Tensor) -> Tensor:
+        return self._scores(times.double() @ counts.double())[self.primary_metric]
 
     def report(self, counts: Tensor) -> Report:
         return scores.report(self._confusion(counts), self.labels, range(len(self.labels)))
@@ -138,8 +132,21 @@ class Classification(TextHead):
             for name, probabilities in fitted.items()
         }
 
+    def _scores(self, counts: Tensor) -> dict[str, Tensor]:
+        """All metrics of one corpus or many, [..., C * C] -> [...]."""
+        confusion = self._confusion(counts)
+        classes = range(len(self.labels))
+        found = {
+            "accuracy": scores.accuracy(confusion),
+            "macro_f1": scores.macro_f1(confusion, classes),
+            "micro_f1": scores.micro(confusion, [c for c in classes if self.labels[c] not in self._excluded])[2],
+        }
+        if self._positive is not None:
+            found["f1"] = scores.micro(confusion, [self.labels.index(self._positive)])[2]
+        return found
+
     def _confusion(self, counts: Tensor) -> Tensor:
-        return counts.reshape(len(self.labels), len(self.labels))
+        return counts.reshape(*counts.shape[:-1], len(self.labels), len(self.labels))
 
 
 def _prediction(labels: Sequence[str], probabilities: Sequence[float]) -> Prediction:

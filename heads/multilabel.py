@@ -131,24 +131,19 @@ class Multilabel(TextHead):
         return float((false_positive + false_negative).sum())
 
     def score(self, counts: Tensor) -> dict[str, float]:
-        true, false_positive, false_negative, _ = self._cells(counts)
-        predicted, gold = true + false_positive, true + false_negative
-        f1s = [scores.precision_recall_f1(*map(float, label))[2] for label in zip(true, predicted, gold, strict=True)]
-        example_f1, exact, rows = counts[-3:].tolist()
-        return {
-            "micro_f1": scores.precision_recall_f1(float(true.sum()), float(predicted.sum()), float(gold.sum()))[2],
-            "macro_f1": sum(f1s) / len(f1s),
-            "example_f1": example_f1 / rows if rows else 0.0,
-            "subset_accuracy": exact / rows if rows else 0.0,
-        }
+        return {name: float(value) for name, value in self._scores(counts).items()}
+
+    def primary_scores(self, counts: Tensor, times: Tensor) -> Tensor:
+        return self._scores(times.double() @ counts.double())[self.primary_metric]
 
     def report(self, counts: Tensor) -> Report:
         """Per label; there is no one confusion matrix where labels exclude no other."""
-        per_class = {}
-        for name, (true, false_positive, false_negative, _) in zip(self.labels, self._cells(counts).T, strict=True):
-            gold = float(true + false_negative)
-            found = scores.precision_recall_f1(float(true), float(true + false_positive), gold)
-            per_class[name] = dict(zip(("precision", "recall", "f1", "support"), (*found, gold), strict=True))
+        true, predicted, gold = self._items(counts)
+        lines = torch.stack([*scores.precision_recall_f1(true, predicted, gold), gold.double()], dim=1).tolist()
+        per_class = {
+            name: dict(zip(("precision", "recall", "f1", "support"), line, strict=True))
+            for name, line in zip(self.labels, lines, strict=True)
+        }
         return Report(per_class, self.labels, None)
 
     def baselines(self, rows: Iterable[Row]) -> dict[str, Callable[[Sequence[Row]], list[Prediction]]]:
@@ -186,8 +181,24 @@ class Multilabel(TextHead):
         return [int(label in names) for label in self.labels]
 
     def _cells(self, counts: Tensor) -> Tensor:
-        """True and false positives, false and true negatives of each label, [4, C]."""
-        return counts[:-3].reshape(4, len(self.labels))
+        """True and false positives, false and true negatives of each label, [..., 4, C]."""
+        return counts[..., :-3].reshape(*counts.shape[:-1], 4, len(self.labels))
+
+    def _items(self, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """How often each label was right, predicted and gold, all [..., C]."""
+        true, false_positive, false_negative, _ = self._cells(counts).unbind(-2)
+        return true, true + false_positive, true + false_negative
+
+    def _scores(self, counts: Tensor) -> dict[str, Tensor]:
+        """All metrics of one corpus or many, [..., 4C + 3] -> [...]."""
+        items = self._items(counts)
+        example_f1, exact, rows = counts[..., -3:].unbind(-1)
+        return {
+            "micro_f1": scores.precision_recall_f1(*(labels.sum(-1) for labels in items))[2],
+            "macro_f1": scores.mean(scores.precision_recall_f1(*items)[2]),
+            "example_f1": scores.ratio(example_f1, rows),
+            "subset_accuracy": scores.ratio(exact, rows),
+        }
 
 
 def best_threshold(probabilities: Tensor, gold: Tensor) -> float:

@@ -135,6 +135,14 @@ class Regression(TextHead):
             "mse": float(((predicted - gold) ** 2).sum() / max(len(gold), 1)),
         }
 
+    def primary_scores(self, counts: Tensor, times: Tensor) -> Tensor:
+        finite = counts.isfinite().all(-1)  # [N]
+        predicted, gold = counts.double().nan_to_num(0.0, 0.0, 0.0).T  # [N], [N]
+        if self.primary_metric == "spearman":
+            predicted, gold = ranks_of_many(predicted, times), ranks_of_many(gold, times)  # [..., N]
+        diverged = ((times > 0) & ~finite).any(-1)
+        return pearson_of_many(predicted, gold, times).masked_fill(diverged, 0.0)
+
     def report(self, counts: Tensor) -> Report:
         """Nothing: numbers have no classes."""
         return Report({}, (), None)
@@ -173,6 +181,48 @@ def ranks(values: Tensor) -> Tensor:
     _, position, sizes = torch.unique(values, return_inverse=True, return_counts=True)
     mean_ranks: Tensor = sizes.cumsum(0).double() - (sizes - 1) / 2
     return mean_ranks[position]
+
+
+def pearson_of_many(one: Tensor, other: Tensor, times: Tensor) -> Tensor:
+    """Pearson's correlation of vectors whose items are taken so many times; 0 where one of them is constant.
+
+    Args:
+        one: The same for all, [N], or of each, [..., N].
+        other: In the same order.
+        times: Whole numbers, [..., N].
+
+    >>> one, other = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 2.0, 2.0])
+    >>> pearson_of_many(one, other, torch.tensor([[1, 1, 1], [2, 0, 0]]))
+    tensor([0.8660, 0.0000], dtype=torch.float64)
+    """
+    if not times.shape[-1]:
+        return torch.zeros(times.shape[:-1], dtype=torch.double)
+    times = times.double()
+    products = _standard_of_many(one.double(), times) * _standard_of_many(other.double(), times)
+    return (products * times).sum(-1).clamp(-1, 1)
+
+
+def ranks_of_many(values: Tensor, times: Tensor) -> Tensor:
+    """The rank of each of the values [N] among all that are taken, with `times` [..., N] as in `pearson_of_many`.
+
+    >>> ranks_of_many(torch.tensor([30.0, 10.0]), torch.tensor([[1, 1], [2, 3]])).tolist()
+    [[2.0, 1.0], [4.5, 2.0]]
+    """
+    different, position = torch.unique(values, return_inverse=True)
+    sizes = torch.zeros(*times.shape[:-1], len(different), dtype=torch.double)
+    sizes = sizes.index_add(-1, position, times.double())
+    return (sizes.cumsum(-1) - (sizes - 1) / 2)[..., position]
+
+
+def _standard_of_many(values: Tensor, times: Tensor) -> Tensor:
+    """What `_standard` gives, of the values that are taken; 0 for constant ones. [N] or [..., N] -> [..., N]."""
+    taken = times > 0
+    low = values.where(taken, math.inf).amin(-1, keepdim=True)
+    high = values.where(taken, -math.inf).amax(-1, keepdim=True)
+    mean = (values * times).sum(-1, keepdim=True) / times.sum(-1, keepdim=True)
+    centred = (values - mean).where(taken & (low < high), 0.0)
+    centred = centred / centred.abs().amax(-1, keepdim=True)
+    return (centred / (centred**2 * times).sum(-1, keepdim=True).sqrt()).where(low < high, 0.0)
 
 
 def _standard(values: Tensor) -> Tensor:

@@ -229,15 +229,10 @@ class RelationClassification(Head):
         return confusion.flatten()
 
     def score(self, counts: Tensor) -> dict[str, float]:
-        confusion = self._confusion(counts)
-        precision, recall, f1 = scores.micro(confusion, self._positives())
-        return {
-            "micro_f1": f1,
-            "macro_f1": scores.macro_f1(confusion, self._positives()),
-            "precision": precision,
-            "recall": recall,
-            "accuracy": scores.accuracy(confusion),
-        }
+        return {name: float(value) for name, value in self._scores(counts).items()}
+
+    def primary_scores(self, counts: Tensor, times: Tensor) -> Tensor:
+        return self._scores(times.double() @ counts.double())[self.primary_metric]
 
     def report(self, counts: Tensor) -> Report:
         return scores.report(self._confusion(counts), self.labels, self._positives())
@@ -338,8 +333,20 @@ class RelationClassification(Head):
     def _positives(self) -> list[int]:
         return [index for index, label in enumerate(self.labels) if label != self.negative]
 
+    def _scores(self, counts: Tensor) -> dict[str, Tensor]:
+        """All metrics of one corpus or many, [..., C * C] -> [...]."""
+        confusion = self._confusion(counts)
+        precision, recall, f1 = scores.micro(confusion, self._positives())
+        return {
+            "micro_f1": f1,
+            "macro_f1": scores.macro_f1(confusion, self._positives()),
+            "precision": precision,
+            "recall": recall,
+            "accuracy": scores.accuracy(confusion),
+        }
+
     def _confusion(self, counts: Tensor) -> Tensor:
-        return counts.reshape(len(self.labels), len(self.labels))
+        return counts.reshape(*counts.shape[:-1], len(self.labels), len(self.labels))
 
     def _check_options(self) -> None:
         if not 0 <= self.keep_negatives <= 1:

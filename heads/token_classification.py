@@ -235,24 +235,16 @@ class TokenClassification(Head):
         return torch.cat([confusion.flatten(), torch.tensor(of_words).flatten()])
 
     def score(self, counts: Tensor) -> dict[str, float]:
-        confusion, words = self._split(counts)
-        types = range(len(self.labels))
-        precision, recall, f1 = scores.micro(confusion, types)
-        word_f1 = [_word_f1(*line) for line in words.T.tolist()]
-        return {
-            "f1": f1,
-            "precision": precision,
-            "recall": recall,
-            "macro_f1": scores.macro_f1(confusion, types),
-            "word_macro_f1": sum(word_f1) / len(word_f1),
-            "word_micro_f1": _word_f1(*words.sum(1).tolist()),
-        }
+        return {name: float(value) for name, value in self._scores(counts).items()}
+
+    def primary_scores(self, counts: Tensor, times: Tensor) -> Tensor:
+        return self._scores(times.double() @ counts.double())[self.primary_metric]
 
     def report(self, counts: Tensor) -> Report:
         confusion, words = self._split(counts)
         report = scores.report(confusion, [*self.labels, "none"], range(len(self.labels)))
-        for label, line in zip(self.labels, words.T.tolist(), strict=True):
-            report.per_class[label]["word_f1"] = _word_f1(*line)
+        for label, word_f1 in zip(self.labels, _word_f1(*words.unbind(-2)).tolist(), strict=True):
+            report.per_class[label]["word_f1"] = word_f1
         return report
 
     def baselines(self, rows: Iterable[Row]) -> dict[str, Callable[[Sequence[Row]], list[Prediction]]]:
@@ -339,10 +331,25 @@ class TokenClassification(Head):
         path = self.crf.best_path(values)
         return path, self.crf.marginals(values)[range(len(path)), path].tolist()
 
+    def _scores(self, counts: Tensor) -> dict[str, Tensor]:
+        """All metrics of one corpus or many, [..., K] -> [...]."""
+        confusion, words = self._split(counts)
+        types = range(len(self.labels))
+        precision, recall, f1 = scores.micro(confusion, types)
+        return {
+            "f1": f1,
+            "precision": precision,
+            "recall": recall,
+            "macro_f1": scores.macro_f1(confusion, types),
+            "word_macro_f1": scores.mean(_word_f1(*words.unbind(-2))),
+            "word_micro_f1": _word_f1(*words.sum(-1).unbind(-1)),
+        }
+
     def _split(self, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """The confusion [L + 1, L + 1] and the words found, spurious and missed [3, L]."""
-        size = len(self.labels) + 1
-        return counts[: size * size].view(size, size), counts[size * size :].view(3, -1)
+        """The confusion [..., L + 1, L + 1] and the words found, spurious and missed [..., 3, L]."""
+        size, corpora = len(self.labels) + 1, counts.shape[:-1]
+        confusion, words = counts[..., : size * size], counts[..., size * size :]
+        return confusion.reshape(*corpora, size, size), words.reshape(*corpora, 3, size - 1)
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
@@ -392,5 +399,5 @@ def _types_by_span(spans: set[TypedSpan]) -> defaultdict[Span, list[str]]:
     return types
 
 
-def _word_f1(found: float, spurious: float, missed: float) -> float:
+def _word_f1(found: Tensor, spurious: Tensor, missed: Tensor) -> Tensor:
     return scores.precision_recall_f1(found, found + spurious, found + missed)[2]

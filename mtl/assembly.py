@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,10 +22,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-def build_heads(mixture: Mixture) -> tuple[dict[str, Head], PreTrainedTokenizerBase]:
+def build_heads(
+    mixture: Mixture, known_tokens: Sequence[str] = ()
+) -> tuple[dict[str, Head], PreTrainedTokenizerBase]:
     """The head of each task, and the encoder's tokenizer with the tokens that the heads need.
 
     A head's weights come from a stream of the task's own, so that a partner doesn't change them.
+
+    Args:
+        mixture: The tasks and the encoder.
+        known_tokens: Tokens that an encoder which goes on from another run has already, in its order.
 
     Raises:
         InputError: The encoder isn't there or can't read texts that long.
@@ -44,7 +51,7 @@ def build_heads(mixture: Mixture) -> tuple[dict[str, Head], PreTrainedTokenizerB
             torch.manual_seed(derive(mixture.seed, "head", name))
             heads[name] = build_head(spec, int(config.hidden_size))
     tokens = [token for head in heads.values() for token in head.special_tokens()]
-    return heads, load_tokenizer(mixture.encoder, tokens)
+    return heads, load_tokenizer(mixture.encoder, [*known_tokens, *tokens])
 
 
 def build_module(
@@ -57,6 +64,7 @@ def build_module(
     warmup: float = 0.1,
     schedule: Schedule = "linear",
     compile: bool = False,
+    built: tuple[Mapping[str, Head], PreTrainedTokenizerBase] | None = None,
 ) -> MultiTaskModule:
     """The module that trains a mixture.
 
@@ -69,6 +77,7 @@ def build_module(
         warmup: Share of all updates in which the learning rate rises.
         schedule: Of the learning rate after the warm-up: linear or cosine down to 0, or constant.
         compile: Whether to compile the encoder with `torch.compile`, which takes about a minute.
+        built: What `build_heads` gave for this mixture; None builds it here.
 
     Raises:
         InputError: The encoder isn't there or can't be compiled, or a number is out of its range.
@@ -78,7 +87,7 @@ def build_module(
         raise InputError(Fault("model.warmup", f"It must be a share of all updates, from 0 to 1; found {warmup!r}."))
     if weight_decay < 0:
         raise InputError(Fault("model.weight_decay", f"It must be 0 or more; found {weight_decay!r}."))
-    heads, tokenizer = build_heads(mixture)
+    heads, tokenizer = built or build_heads(mixture)
     encoder = load_encoder(mixture.encoder, tokenizer, mixture.seed, weights=weights)
     if compile:
         compile_encoder(encoder)

@@ -279,6 +279,10 @@ def _notes(content: Mapping[str, Any]) -> list[str]:
         notes.append(f"{_counted(content['refused'], 'row')} refused, first {content['refused_rows'][0]}")
     if content["crossed"]:
         notes.append(f"{_counted(content['crossed'], 'row')} dropped: their groups fell into different splits")
+    if content["limited"]:
+        notes.append(f"{_counted(content['limited'], 'row')} left out by limit")
+    if content["excluded"]:
+        notes.append(f"{_counted(content['excluded'], 'row')} left out by exclude")
     if content["unlabelled"]:
         notes.append(f"{_counted(content['unlabelled'], 'row')} without a label for this task, not used")
     left_out = {reason: count for reason, count in sorted(content["left_out"].items()) if count}

@@ -12,6 +12,7 @@ COMMANDS = {
     "fit": ("mtl.lightning", "Train a mixture, select on dev, track in MLflow."),
     "validate": ("mtl.lightning", "Score a checkpoint on dev."),
     "test": ("mtl.lightning", "Score a checkpoint on test."),
+    "study": ("mtl.study.command", "Find out which task helps which: plan, run, report, verify."),
     "predict": ("mtl.predict", "Predict for raw text with a checkpoint."),
     "errors": ("mtl.errors", "List a run's wrong predictions for one task."),
 }
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Runs a command and gives its exit code; faults of the user's input are printed without a traceback."""
-    _calm()
+    calm()
     from mtl.faults import InputError
 
     try:
@@ -67,7 +68,7 @@ def _complain(lines: Sequence[str]) -> int:
     return 2
 
 
-def _calm() -> None:
+def calm() -> None:
     """Settings that must stand before the heavy libraries load."""
     # OpenMP threads that spin for long starve those of another process on the machine; ones that never spin are slow to
     # wake. A short spin (GNU's runtime; others only wait) is nearly as quick as a long one, alone or in company.

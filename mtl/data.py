@@ -43,6 +43,8 @@ class MixtureData(pl.LightningDataModule):
         self.tasks: dict[str, TaskData] = {}
         self.stopped: set[str] = set()
         """Tasks that are no longer trained; their slots stay empty."""
+        self.evaluated: set[str] | None = None
+        """Tasks that are evaluated; None evaluates all."""
         self._plan: StepPlan | None = None
 
     def setup(self, stage: str | None = None) -> None:
@@ -95,8 +97,11 @@ class MixtureData(pl.LightningDataModule):
         return EvaluationLoader(self, "test")
 
     def splits(self, split: str) -> dict[str, SplitData]:
-        """That split of every task that has it."""
-        return {name: data[split] for name, data in self.tasks.items() if split in data}
+        """That split of every task that has it and is evaluated."""
+        return {name: data[split] for name, data in self.tasks.items() if split in data and self.is_evaluated(name)}
+
+    def is_evaluated(self, task: str) -> bool:
+        return self.evaluated is None or task in self.evaluated
 
     def followers(self, task: str) -> list[str]:
         """The tasks that train on this task's batches, itself first."""
@@ -234,7 +239,7 @@ class EvaluationLoader:
     """
 
     def __init__(self, data: MixtureData, split: str) -> None:
-        self._data, self._split = data, split
+        self._data, self._split, self._splits = data, split, data.splits(split)
         queues = [(task, self._batches_of(task)) for task in data.leaders()]
         shares = [(n / len(batches), task, batch) for task, batches in queues for n, batch in enumerate(batches)]
         self._batches = [(task, batch) for _, task, batch in sorted(shares, key=lambda share: share[0])]
@@ -247,14 +252,14 @@ class EvaluationLoader:
             if not len(indices):
                 yield EMPTY
                 continue
-            names = [name for name in self._data.followers(task) if self._split in self._data.tasks[name]]
+            names = [name for name in self._data.followers(task) if name in self._splits]
             examples = {name: self._data.tasks[name][self._split].examples.take(indices) for name in names}
             share = Share(examples, dict.fromkeys(names, 1.0))
             yield collate([share], self._data.heads, _pad_id(self._data), keep_examples=True)
 
     def _batches_of(self, task: str) -> list[Indices]:
         split = self._data.tasks[task].get(self._split)
-        if split is None:
+        if split is None or not any(name in self._splits for name in self._data.followers(task)):
             return []
         rank, world = self._data.rank_and_world()
         mine = np.flatnonzero(np.isin(split.example_rows, np.flatnonzero(document_ranks(split, world) == rank)))

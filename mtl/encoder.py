@@ -191,6 +191,22 @@ def encoder_folder(name: str) -> str:
     return str(weights.parent)
 
 
+@functools.cache  # the weights are hashed
+def encoder_identity(spec: EncoderSpec) -> str:
+    """What tells an encoder from any other, wherever it lies: a hash of its files, or its name on the hub.
+
+    A hub name without a revision stands for whatever the hub has, so a study should name one.
+    """
+    folder = Path(encoder_folder(spec.name))
+    if not folder.is_dir():
+        return f"{spec.name}@{spec.revision or 'main'}"
+    found = hashlib.sha256()
+    for file in sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors", ".txt", ".model")):
+        found.update(f"{file.name}\n".encode())
+        found.update(file.read_bytes())
+    return found.hexdigest()
+
+
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     """A hash of everything that decides how text becomes word pieces."""
     tokenizer.backend_tokenizer.no_truncation()  # both are left over from earlier calls and set anew by each call

@@ -103,7 +103,7 @@ class MixtureCLI(LightningCLI):
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(pl.Trainer, "trainer")
         parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
-        parser.add_function_arguments(build_module, "model", skip={"mixture", "weights"})
+        parser.add_function_arguments(build_module, "model", skip={"mixture", "weights", "built"})
         parser.add_class_arguments(RunOptions, "run")
         parser.add_class_arguments(EarlyStoppingOptions, "early_stopping")
         parser.add_argument("--mixture", type=str, default=None, help="The mixture file; --mixture.KEY overrides it.")

@@ -43,12 +43,12 @@ def read_mixture_fields(
     except InputError as error:
         faults += error.faults
     try:
-        above = _parse_overrides(overrides)
+        above = parse_overrides(overrides)
     except InputError as error:
         faults += error.faults
     if faults:
         raise InputError(faults)
-    fields = resolve(_merge(written, above))
+    fields = resolve(merge(written, above))
     if "tasks" in fields and isinstance(fields["tasks"], dict):
         fields["tasks"] = {str(name): task for name, task in fields["tasks"].items()}
     for task in _tasks(fields).values():
@@ -140,12 +140,12 @@ def _with_includes(fields: Fields, folder: Path, parents: tuple[Path, ...], wher
             path = folder / str(resolve({"include": name})["include"])
             if not path.is_file():
                 raise InputError(Fault(f"{where}include", f"The file '{path}' doesn't exist.", "Check the path."))
-            merged = _merge(merged, _read_file(path, parents))
+            merged = merge(merged, _read_file(path, parents))
         except InputError as error:
             faults += error.faults
     if faults:
         raise InputError(faults)
-    return _merge(merged, fields)
+    return merge(merged, fields)
 
 
 def _anchored(fields: Fields, folder: Path) -> Fields:
@@ -175,7 +175,12 @@ def _settled(path: str, folder: Path) -> str:
     return str(beside.resolve()) if beside.exists() else path
 
 
-def _parse_overrides(overrides: Sequence[str]) -> Fields:
+def parse_overrides(overrides: Sequence[str]) -> Fields:
+    """Fields from ``key=value`` with dotted keys; values are read as YAML.
+
+    Raises:
+        InputError: Some are no such pairs, or their values no YAML.
+    """
     fields: Fields = {}
     faults = []
     for override in overrides:
@@ -191,18 +196,18 @@ def _parse_overrides(overrides: Sequence[str]) -> Fields:
             continue
         for part in reversed(key.split(".")):
             value = {part: value}
-        fields = _merge(fields, value)
+        fields = merge(fields, value)
     if faults:
         raise InputError(faults)
     return _anchored(fields, Path.cwd())
 
 
-def _merge(below: Fields, above: Fields) -> Fields:
+def merge(below: Fields, above: Fields) -> Fields:
     """Mappings merge key by key; anything else from above replaces what is below."""
     merged = dict(below)
     for key, value in above.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
+        merged[key] = merge(merged[key], value) if both else value
     return merged
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
 
 from mtl import components
 from mtl.faults import Fault, InputError, did_you_mean
@@ -57,6 +57,28 @@ class SplitSpec(_Spec):
     seed: StrictInt = 0
 
 
+class LimitSpec(_Spec):
+    """At most how many rows of a split are read: whole documents, drawn at random, see `mtl.reading`.
+
+    Args:
+        train: Most rows of train; None takes them all.
+        dev: Most rows of dev.
+        test: Most rows of test.
+        seed: Of the draw; apart from the run's, so that all runs share their rows.
+    """
+
+    train: Count | None = None
+    dev: Count | None = None
+    test: Count | None = None
+    seed: StrictInt = 0
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> LimitSpec:
+        if self.train is None and self.dev is None and self.test is None:
+            raise ValueError("It must limit train, dev or test")
+        return self
+
+
 class _OpenSpec(_Spec):
     """A component with options of its own beside the fields that every such component has."""
 
@@ -81,11 +103,15 @@ class DataSpec(_OpenSpec):
         path: A folder or a file; or one file per split. Relative paths are looked for beside the file in which
             they are written, then in the working folder.
         split: Cuts one of the source's splits into several.
+        limit: Takes only so many rows of a split, after it was cut.
+        exclude: Documents that are left out of train, after it was limited: nothing comes in their place.
     """
 
     reader: StrictStr
     path: StrictStr | dict[Literal["train", "dev", "test"], StrictStr]
     split: SplitSpec | None = None
+    limit: LimitSpec | None = None
+    exclude: tuple[StrictStr, ...] = ()
 
     @property
     def reader_arguments(self) -> dict[str, Any]:
@@ -93,6 +119,24 @@ class DataSpec(_OpenSpec):
         if isinstance(self.path, str):
             return {"path": self.path, **self.options}
         return {"path": "", "files": dict(self.path), **self.options}
+
+    def permuted(self, seed: int, *, mentions: bool | None = None) -> DataSpec:
+        """The same data with the labels of train permuted, see `mtl.readers.permuted`.
+
+        Data that are permuted already are permuted with this seed instead.
+
+        Args:
+            seed: Of the permutation.
+            mentions: What is permuted of texts with mentions: the mentions, or the relations; None lets the rows
+                decide.
+        """
+        if self.reader == "permuted":
+            return self.model_copy(update={"seed": seed, "mentions": mentions})
+        beside = {name: value for name, value in self.options.items() if name in ("files", "refuse_bad_rows")}
+        options = {name: value for name, value in self.options.items() if name not in beside}
+        fields = {name: getattr(self, name) for name in DataSpec.model_fields if name != "reader"}
+        of = {"of": self.reader, "options": options, "mentions": mentions, "seed": seed}
+        return DataSpec(**{"reader": "permuted", **fields, **beside, **of})
 
 
 class TaskSpec(_Spec):

@@ -15,6 +15,7 @@ from mtl.mixture import (
     DataSpec,
     EncoderSpec,
     EvaluationSpec,
+    LimitSpec,
     Mixture,
     PrivacySpec,
     SamplerSpec,
@@ -160,7 +161,12 @@ def _model_at(place: Sequence[str | int]) -> type[BaseModel]:
     """The model that the last key of a place belongs to."""
     parents = tuple(place[:-1])
     if parents[:1] == ("tasks",):
-        of_task: dict[Any, type[BaseModel]] = {(): TaskSpec, ("data",): DataSpec, ("data", "split"): SplitSpec}
+        of_task: dict[Any, type[BaseModel]] = {
+            (): TaskSpec,
+            ("data",): DataSpec,
+            ("data", "split"): SplitSpec,
+            ("data", "limit"): LimitSpec,
+        }
         return of_task[parents[2:]]
     of_mixture: dict[Any, type[BaseModel]] = {
         (): Mixture,

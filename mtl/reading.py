@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,16 +15,20 @@ from heads import Row, row_to_dict
 from mtl import components
 from mtl.components import code_hash, source_hash
 from mtl.faults import Fault, InputError, did_you_mean
-from mtl.readers import SPLITS
+from mtl.readers import SPLITS, Reader
+from mtl.readers.permuted import Permuted
+from mtl.seeding import stream
 from mtl.splits import SplitRule, assign
 from mtl.store import RowTable, Store, content_key
 
 if TYPE_CHECKING:
     from mtl.mixture import DataSpec
-    from mtl.readers import Reader
 
 LISTED = 20
 """Refused rows that are listed one by one; beyond, they are counted."""
+
+SHOWN_DOCUMENTS = 5
+"""Ids that a fault of many documents names."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +41,12 @@ class RowSummary:
         refused: Malformed input, as file, line and rule; the first few.
         num_refused: How much malformed input there was.
         crossed: Rows dropped because their groups fell into different splits.
+        limited: Rows left out because the split has enough (`limit`).
+        excluded: Rows of documents that the mixture leaves out by name (`exclude`).
         left_out: What the reader left out on purpose (empty sentences, kinds of annotation), by reason.
         fingerprint: A hash of the rows' whole content.
-        content: The same without the split's name in default ids: two splits that read one file alike share it.
+        content: The same without the split's name in default ids, before anything was limited, excluded or permuted:
+            two splits that read one file alike share it.
     """
 
     rows: int
@@ -46,6 +54,8 @@ class RowSummary:
     refused: list[str]
     num_refused: int
     crossed: int
+    limited: int
+    excluded: int
     left_out: dict[str, int]
     fingerprint: str
     content: str
@@ -76,7 +86,7 @@ def read_rows(spec: DataSpec, key: str, store: Store) -> dict[str, tuple[RowTabl
             [Fault(f"{key}.files.{s}", f"There is no split '{s}'.", did_you_mean(s, SPLITS)) for s in unknown]
         )
     identity = [
-        source_hash(reader_class),
+        [source_hash(type(part)) for part in _readers(reader)],
         code_hash("heads.rows", "mtl.splits", "mtl.seeding", "mtl.reading"),
         spec.model_dump(mode="json"),
         _file_states(reader, sources),
@@ -97,12 +107,44 @@ def read_rows(spec: DataSpec, key: str, store: Store) -> dict[str, tuple[RowTabl
     return found
 
 
+def documents_within(num_rows: Mapping[str, int], most: int, seed: int, split: str) -> frozenset[str]:
+    """The documents that a limit lets through, whole and drawn at random.
+
+    Sorted documents are shuffled by the seed and taken in that order while they fit. One that would overshoot is
+    skipped and the next is tried, so there are never more rows than the limit says, and often exactly as many. The
+    order of the rows has no influence.
+
+    Args:
+        num_rows: Rows of each document of the split.
+        most: Rows that may be taken.
+        seed: Of the draw.
+        split: Whose documents they are; each has a draw of its own.
+
+    Raises:
+        InputError: No document is small enough.
+
+    >>> sorted(documents_within({"a": 3, "b": 3, "c": 1}, 4, 0, "train")) in (["a", "c"], ["b", "c"])
+    True
+    """
+    documents = sorted(num_rows)
+    taken: set[str] = set()
+    room = most
+    for index in stream(seed, "limit", split).permutation(len(documents)).tolist():
+        if num_rows[documents[index]] <= room:
+            taken.add(documents[index])
+            room -= num_rows[documents[index]]
+    if documents and not taken:
+        message = f"A document must fit; found {most}, and {min(num_rows.values())} rows in the smallest document."
+        raise InputError(Fault(f"limit.{split}", message, "Raise it: documents stay whole."))
+    return frozenset(taken)
+
+
 class _RowBuild:
     """One pass of a reader over one split, with its accounts."""
 
     def __init__(self, reader: Reader, split: str, source: str, spec: DataSpec) -> None:
         self._reader, self._split, self._source, self._spec = reader, split, source, spec
-        self._crossed = 0
+        self._crossed = self._limited = self._excluded = 0
         self._documents: set[str] = set()
         self._rows = 0
         self._hash, self._content = hashlib.sha256(), hashlib.sha256()
@@ -111,29 +153,63 @@ class _RowBuild:
         return self._records(), self._summary
 
     def _records(self) -> Iterator[dict[str, str]]:
-        for row in self._kept():
-            fields = row_to_dict(row)
-            text = json.dumps(fields, ensure_ascii=False)
+        rows = self._kept()
+        # Last of all, so that what trains is what would have trained, with other labels.
+        if self._split == "train" and isinstance(self._reader, Permuted):
+            rows = iter(self._reader.permute(rows))
+        for row in rows:
+            text = json.dumps(row_to_dict(row), ensure_ascii=False)
             self._rows += 1
             self._documents.add(row.document)
             self._hash.update(text.encode() + b"\n")
-            bare = {name: fields[name].removeprefix(f"{self._split}-") for name in ("id", "document")}
-            self._content.update(json.dumps(fields | bare).encode() + b"\n")
             yield {"id": row.id, "document": row.document, "json": text}
 
     def _kept(self) -> Iterator[Row]:
+        """The rows of the split that are neither limited nor excluded."""
+        read = self._cut()
+        within = self._within_limit(read)
+        excluded = frozenset(self._spec.exclude if self._split == "train" else ())
+        met: set[str] = set()
+        kept = 0
+        for row in read(self._reader):
+            self._note_content(row)
+            met |= excluded & {row.document}
+            if within is not None and row.document not in within:
+                self._limited += 1
+            elif row.document in excluded:
+                self._excluded += 1
+            else:
+                kept += 1
+                yield row
+        _check_excluded(self._spec.exclude if excluded else (), met, kept)
+
+    def _cut(self) -> Callable[[Reader], Iterator[Row]]:
+        """What gives the rows of the split, before anything is left out, each time anew."""
         rule = SplitRule(**self._spec.split.model_dump()) if self._spec.split else None
         if rule is None or self._split not in rule.fractions:
-            yield from self._reader.read(self._split)
-            return
-        scout = components.build(type(self._reader), **self._spec.reader_arguments)
-        assignment = assign(scout.read(rule.source), rule)
-        for row in self._reader.read(rule.source):
-            split = assignment.split_of(row)
-            if split == self._split:
-                yield row
-            elif split is None:
-                self._crossed += 1
+            return lambda reader: reader.read(self._split)
+        source = rule.source
+        assignment = assign(self._scout().read(source), rule)
+        self._crossed = assignment.num_dropped
+        return lambda reader: assignment.rows(lambda: reader.read(source), self._split)
+
+    def _within_limit(self, read: Callable[[Reader], Iterator[Row]]) -> frozenset[str] | None:
+        """The documents that may stay; None where the split has no limit."""
+        limit = self._spec.limit
+        most: int | None = getattr(limit, self._split) if limit else None
+        if limit is None or most is None:
+            return None
+        return documents_within(Counter(row.document for row in read(self._scout())), most, limit.seed, self._split)
+
+    def _scout(self) -> Reader:
+        """Another reader of the same, whose accounts don't count."""
+        scout: Reader = components.build(type(self._reader), **self._spec.reader_arguments)
+        return scout
+
+    def _note_content(self, row: Row) -> None:
+        fields = row_to_dict(row)
+        bare = {name: fields[name].removeprefix(f"{self._split}-") for name in ("id", "document")}
+        self._content.update(json.dumps(fields | bare).encode() + b"\n")
 
     def _summary(self) -> dict[str, Any]:
         bad = self._reader.bad_rows
@@ -144,11 +220,25 @@ class _RowBuild:
                 refused=[str(b) for b in bad[:LISTED]],
                 num_refused=len(bad),
                 crossed=self._crossed,
+                limited=self._limited,
+                excluded=self._excluded,
                 left_out=dict(self._reader.left_out),
                 fingerprint=self._hash.hexdigest(),
                 content=self._content.hexdigest(),
             )
         )
+
+
+def _check_excluded(exclude: Sequence[str], met: Collection[str], num_kept: int) -> None:
+    """Refuses documents to leave out that aren't there, and a train that nothing is left of."""
+    missing = [document for document in dict.fromkeys(exclude) if document not in met]
+    if missing:
+        shown = ", ".join(f"'{document}'" for document in missing[:SHOWN_DOCUMENTS])
+        more = ", …" if len(missing) > SHOWN_DOCUMENTS else ""
+        message = f"Every document must be one of train; found {len(missing)} that aren't: {shown}{more}."
+        raise InputError(Fault("exclude", message, "Remove them, or check how the reader names documents."))
+    if exclude and not num_kept:
+        raise InputError(Fault("exclude", f"A row of train must remain; found all {len(met)} documents excluded."))
 
 
 def _planned_splits(spec: DataSpec, sources: Mapping[str, Path], key: str) -> dict[str, str]:
@@ -171,16 +261,25 @@ def _planned_splits(spec: DataSpec, sources: Mapping[str, Path], key: str) -> di
 def _file_states(reader: Reader, sources: Mapping[str, Path]) -> list[tuple[str, int, int]]:
     """Size and time of every file that reading touches.
 
-    These are the sources, what lies in those that are folders, and files that the reader keeps as paths. Where no
-    source is on disk under its own name, all that lies in the reader's folder counts.
+    These are the sources, what lies in those that are folders, and files that the reader, or one that it wraps,
+    keeps as paths. Where no source is on disk under its own name, all that lies in the reader's folder counts.
     """
-    places = {*sources.values(), *(value for value in vars(reader).values() if isinstance(value, Path))}
+    kept = [value for part in _readers(reader) for value in vars(part).values()]
+    places = {*sources.values(), *(value for value in kept if isinstance(value, Path))}
     folders = {path for path in sources.values() if path.is_dir()}
     if not any(path.exists() for path in sources.values()) and reader.path.is_dir():
         folders.add(reader.path)
     files = {path for path in places if path.is_file()}
     files |= {file for folder in folders for file in folder.rglob("*") if file.is_file()}
     return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(files)]
+
+
+def _readers(reader: Reader) -> Iterator[Reader]:
+    """A reader and those that it wraps."""
+    yield reader
+    for value in vars(reader).values():
+        if isinstance(value, Reader):
+            yield from _readers(value)
 
 
 def _shared_source_faults(
@@ -206,7 +305,8 @@ def _few(key: str, faults: list[Fault]) -> list[Fault]:
 
 def _under(key: str, spec: DataSpec, faults: Sequence[Fault]) -> list[Fault]:
     """Faults of the reader's options under the task's key; those of a file and line stay as they are."""
-    options = {"path", "files", "split", *inspect.signature(components.find("reader", spec.reader, key)).parameters}
+    own = {"path", "files", "split", "limit", "exclude"}
+    options = {*own, *inspect.signature(components.find("reader", spec.reader, key)).parameters}
     placed = []
     for fault in faults:
         name, _, below = fault.key.partition(".")

@@ -248,14 +248,16 @@ class RunRecorder(Callback):
 
 
 def accounts(content: Any) -> dict[str, int]:
-    """The rows of a split by what became of them: read = used + unlabelled + refused + crossed."""
+    """The rows of a split by what became of them: read = used + unlabelled + refused + crossed + limited + excluded."""
     rows, examples = content.row_summary, content.example_summary
     return {
-        "read": rows.rows + rows.num_refused + rows.crossed,
+        "read": rows.rows + rows.num_refused + rows.crossed + rows.limited + rows.excluded,
         "used": examples.used,
         "unlabelled": examples.unlabelled,
         "refused": rows.num_refused + examples.num_refused,
         "crossed": rows.crossed,
+        "limited": rows.limited,
+        "excluded": rows.excluded,
         "examples": len(content.examples),
     }
 

@@ -170,7 +170,7 @@ class RunFolder:
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Replaces a JSON file of the folder; numbers JSON can't hold become null."""
-        self.write_text(name, json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        self.write_text(name, json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
         """Replaces a text file of the folder, whose name may hold subfolders.
@@ -185,7 +185,7 @@ class RunFolder:
         """Adds one line of JSON to a file; not-a-number and infinity become null."""
         if not is_rank_zero():
             return
-        line = json.dumps(_finite(record), allow_nan=False) + "\n"
+        line = json.dumps(finite(record), allow_nan=False) + "\n"
         try:
             with (self.path / name).open("a", encoding="utf-8") as file:
                 file.write(line)
@@ -296,10 +296,10 @@ def _those(pointers: Mapping[str, Any], name: str | Path = "") -> str:
     return did_you_mean(str(name), pointers)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """The value with null where JSON has no number."""
     if isinstance(value, Mapping):
-        return {str(key): _finite(inner) for key, inner in value.items()}
+        return {str(key): finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
+        return [finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -171,6 +171,28 @@ def test_rows_that_cross_splits_are_in_the_accounts(write: Write) -> None:
     assert [(s["read"], s["used"], s["crossed"]) for s in splits.values()] == [(22, 6, 16), (22, 6, 16)]
 
 
+def test_rows_that_are_limited_or_excluded_are_in_the_accounts_and_are_told(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = {"limit": {"train": 6, "test": 1}, "refuse_bad_rows": True}
+    rows = [{**row, "document": f"d{n}"} for n, row in enumerate(classified(9))]
+    path = write({"risk/train.jsonl": [*rows, "no row"]}, task={"data": data})
+    splits = plan(path)["tasks"]["risk"]["splits"]
+    assert {s: (c["read"], c["used"], c["limited"], c["excluded"]) for s, c in splits.items()} == {
+        "train": (10, 6, 3, 0),
+        "dev": (4, 4, 0, 0),
+        "test": (4, 1, 3, 0),
+    }
+    everyone = f"tasks.risk.data.exclude={[row['document'] for row in rows[:4]]}"
+    train = plan(path, everyone)["tasks"]["risk"]["splits"]["train"]
+    assert train["read"] == sum(train[part] for part in ("used", "refused", "limited", "excluded")) == 10
+    assert (train["limited"], train["excluded"]) == (3, 6 - train["used"])
+    assert main(["check", str(path), everyone]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "risk: train, test: 3 rows left out by limit" in lines
+    assert f"risk: train: {train['excluded']} rows left out by exclude" in lines
+
+
 def test_windows_line_ends_and_quotes_in_a_tsv_change_nothing(write: Write) -> None:
     plain = 'text\tlabel\n"aspirin" helps\tlow\nthe "risk\thigh\n'
     files = {f"table/{split}.tsv": plain for split in ("train", "dev")}

@@ -30,12 +30,12 @@ HEADINGS: dict[type[BaseModel], str] = {
     specs.TaskSpec: "`tasks.NAME`",
     specs.DataSpec: "`tasks.NAME.data`",
     specs.SplitSpec: "`tasks.NAME.data.split`",
+    specs.LimitSpec: "`tasks.NAME.data.limit`",
     specs.SamplerSpec: "`sampler`",
     specs.EvaluationSpec: "`evaluation`",
     specs.PrivacySpec: "`privacy`",
 }
 COMPONENTS = [(kind, name) for kind in ("head", "reader", "sampler") for name in choices(kind)]
-OF_THE_FRAMEWORK = {"self", "labels", "hidden_size", "primary_metric", "path", "sizes", "seed", "num_epochs"}
 MIXTURES = ["entities", "abstracts", "texts", "notes", "several"]
 
 
@@ -72,7 +72,9 @@ def plain(value: Any) -> Any:
 def signature(cls: type[Any]) -> dict[str, Any]:
     """The options of a component with their defaults."""
     parameters = inspect.signature(cls).parameters
-    return {name: plain(p.default) for name, p in parameters.items() if name not in OF_THE_FRAMEWORK}
+    options = {name: plain(p.default) for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+    options.pop("primary_metric", None)  # which is a key of the task
+    return options
 
 
 def write_data(folder: Path) -> None:

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from heads.rows import Row
 from mtl import reading
 from mtl.faults import Fault, InputError
 from mtl.mixture import DataSpec
-from mtl.reading import LISTED, RowSummary, read_rows
+from mtl.reading import LISTED, SHOWN_DOCUMENTS, RowSummary, documents_within, read_rows
 from mtl.store import RowTable, Store
 
 KEY = "tasks.gad.data"
@@ -155,6 +157,135 @@ def test_two_splits_that_read_all_of_one_file_are_refused(tmp_path: Path, rows: 
     assert (fault.key, "'train' and 'test' both read all of" in fault.message) == (KEY, True)
     (fault,) = refused(tmp_path, {name: str(rows / "dev.jsonl") for name in ("dev", "test")})
     assert "'dev' and 'test'" in fault.message
+
+
+# --- limit ----------------------------------------------------------------------------------------------------------
+
+Sizes = st.dictionaries(st.text("abc", min_size=1, max_size=3), st.integers(1, 9), min_size=1, max_size=20)
+
+
+@given(sizes=Sizes, most=st.integers(1, 60), seed=st.integers(0, 3))
+@settings(deadline=None)
+def test_a_limit_is_kept_and_no_document_that_fits_is_left_out(sizes: dict[str, int], most: int, seed: int) -> None:
+    if min(sizes.values()) > most:
+        with pytest.raises(InputError, match=f"A document must fit; found {most}, and {min(sizes.values())} rows"):
+            documents_within(sizes, most, seed, "train")
+        return
+    taken = documents_within(sizes, most, seed, "train")
+    number = sum(sizes[document] for document in taken)
+    assert 0 < number <= most
+    assert all(number + size > most for document, size in sizes.items() if document not in taken)
+
+
+def test_a_limit_draws_by_seed_and_split_and_not_by_the_order_of_rows() -> None:
+    sizes = {f"d{n}": 1 + n % 3 for n in range(60)}
+    backwards = dict(reversed(sizes.items()))
+    drawn = {(seed, split): documents_within(sizes, 40, seed, split) for seed in (0, 1) for split in ("train", "dev")}
+    assert drawn == {key: documents_within(backwards, 40, *key) for key in drawn}
+    assert len(set(drawn.values())) == 4
+
+
+def test_every_document_is_as_likely_to_be_drawn() -> None:
+    sizes = {f"d{n}": 1 for n in range(10)}
+    taken = [document for seed in range(400) for document in documents_within(sizes, 5, seed, "train")]
+    assert all(160 < taken.count(document) < 240 for document in sizes)  # 200, with a deviation of 10
+
+
+def in_documents(number: int, size: int) -> list[dict[str, Any]]:
+    return [{**row, "document": f"d{n // size}"} for n, row in enumerate(texts(number))]
+
+
+def test_a_limit_takes_whole_documents_in_the_order_of_the_file_and_accounts_for_the_rest(tmp_path: Path) -> None:
+    for split in ("train", "dev"):
+        lines(tmp_path / f"{split}.jsonl", [*in_documents(30, 3), "no json"])
+    options: dict[str, Any] = {"refuse_bad_rows": True}
+    whole = read(tmp_path, tmp_path, **options)
+    found = read(tmp_path, tmp_path, limit={"train": 10}, **options)
+    table, summary = found["train"]
+    assert (len(table), summary.rows, summary.documents, summary.limited, summary.excluded) == (9, 9, 3, 21, 0)
+    assert summary.num_refused == 1
+    kept = {row.document for row in table}
+    assert list(table) == [row for row in whole["train"][0] if row.document in kept]
+    assert found["dev"][1] == whole["dev"][1]
+    others = [list(read(tmp_path, tmp_path, limit={"train": 10, "seed": s}, **options)["train"][0]) for s in (0, 1)]
+    assert others[0] == list(table) != others[1]
+
+
+def test_a_limit_beyond_the_rows_changes_nothing(tmp_path: Path, rows: Path) -> None:
+    assert contents(read(tmp_path, rows, limit={"train": 6, "test": 99})) == contents(read(tmp_path, rows))
+
+
+def test_a_limit_applies_to_what_a_cut_leaves(tmp_path: Path) -> None:
+    pairs = [(f"c{i}", f"c{j}") for i in range(8) for j in range(i + 1, 8)]
+    source = lines(tmp_path / "all.jsonl", [{"text": "x", "meta": {"one": one, "two": two}} for one, two in pairs])
+    split = {"by": ["one", "two"], "fractions": {"train": 0.5, "dev": 0.5}}
+    whole, found = (read(tmp_path, source, split=split, **limit) for limit in ({}, {"limit": {"train": 4, "dev": 5}}))
+    for name, most in (("train", 4), ("dev", 5)):
+        table, summary = found[name]
+        assert (summary.rows, summary.limited, summary.crossed) == (most, 6 - most, 16)
+        assert {row.id for row in table} < {row.id for row in whole[name][0]}
+
+
+def test_a_limit_that_no_document_fits_is_told_under_its_key(tmp_path: Path) -> None:
+    source = lines(tmp_path / "train.jsonl", in_documents(8, 4))
+    (fault,) = refused(tmp_path, source, limit={"train": 3})
+    assert fault.key == f"{KEY}.limit.train"
+    assert fault.message == "A document must fit; found 3, and 4 rows in the smallest document."
+
+
+def test_splits_of_one_file_are_refused_whatever_their_limits(tmp_path: Path, rows: Path) -> None:
+    both = {name: str(rows / "train.jsonl") for name in ("train", "test")}
+    (fault,) = refused(tmp_path, both, limit={"train": 2, "test": 3}, exclude=[])
+    assert "'train' and 'test' both read all of" in fault.message
+
+
+# --- exclude --------------------------------------------------------------------------------------------------------
+
+
+def test_excluded_documents_are_left_out_of_train_alone_and_counted(tmp_path: Path) -> None:
+    for split in ("train", "dev"):
+        lines(tmp_path / f"{split}.jsonl", in_documents(12, 2))
+    whole = read(tmp_path, tmp_path)
+    found = read(tmp_path, tmp_path, exclude=["d4", "d1"])
+    assert [row.document for row in found["train"][0]] == [f"d{n}" for n in (0, 0, 2, 2, 3, 3, 5, 5)]
+    summary = found["train"][1]
+    assert (summary.rows, summary.excluded, summary.limited, summary.documents) == (8, 4, 0, 4)
+    assert summary.fingerprint != whole["train"][1].fingerprint
+    assert found["dev"][1] == whole["dev"][1]
+
+
+def test_nothing_comes_in_the_place_of_an_excluded_document(tmp_path: Path) -> None:
+    source = lines(tmp_path / "train.jsonl", in_documents(20, 2))
+    limited = list(read(tmp_path, source, limit={"train": 8})["train"][0])
+    outside = sorted({f"d{n}" for n in range(10)} - {row.document for row in limited})[0]
+    gone = limited[0].document
+    table, summary = read(tmp_path, source, limit={"train": 8}, exclude=[gone, outside])["train"]
+    assert list(table) == [row for row in limited if row.document != gone]
+    assert (summary.rows, summary.limited, summary.excluded) == (6, 12, 2)
+
+
+def test_a_document_to_exclude_that_train_lacks_is_a_fault_that_names_it(tmp_path: Path) -> None:
+    source = lines(tmp_path / "all.jsonl", in_documents(40, 1))
+    (fault,) = refused(tmp_path, source, exclude=["d3", "e1"])
+    assert (fault.key, fault.message) == (
+        f"{KEY}.exclude",
+        "Every document must be one of train; found 1 that aren't: 'e1'.",
+    )
+    (fault,) = refused(tmp_path, source, exclude=[f"e{n}" for n in range(SHOWN_DOCUMENTS + 1)])
+    assert "found 6 that aren't: 'e0', 'e1', 'e2', 'e3', 'e4', …" in fault.message
+    split = {"fractions": {"train": 0.5, "dev": 0.5}}
+    dev = [row.document for row in read(tmp_path, source, split=split)["dev"][0]]
+    (fault,) = refused(tmp_path, source, split=split, exclude=dev[:1])
+    assert f"'{dev[0]}'" in fault.message
+
+
+def test_a_train_without_a_row_left_is_refused(tmp_path: Path) -> None:
+    source = lines(tmp_path / "train.jsonl", in_documents(4, 2))
+    (fault,) = refused(tmp_path, source, exclude=["d0", "d1"])
+    assert (fault.key, fault.message) == (
+        f"{KEY}.exclude",
+        "A row of train must remain; found all 2 documents excluded.",
+    )
 
 
 # --- where faults are told ------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from tests import five_tasks
 from tests.five_tasks import CPU, SECRET, TASKS
 
 Encoder = Callable[[str], Path]
+PARTS = ("used", "unlabelled", "refused", "crossed", "limited", "excluded")
 
 
 def client_of(folder: Path) -> Any:
@@ -176,7 +177,7 @@ def test_mlflow_holds_rates_and_counts_of_rows(tracked: Any) -> None:
     assert sum(found[f"data/{task}/rate"] for task in TASKS) == pytest.approx(1.0)
     for task in TASKS:
         assert found[f"data/{task}/train/read"] == five_tasks.SIZES["train"]
-        parts = sum(found[f"data/{task}/train/{part}"] for part in ("used", "unlabelled", "refused", "crossed"))
+        parts = sum(found[f"data/{task}/train/{part}"] for part in PARTS)
         assert parts == five_tasks.SIZES["train"]
 
 
@@ -411,9 +412,9 @@ def test_a_run_that_is_told_to_stop_is_killed(tmp_path: Path, tiny_encoder: Enco
     assert SECRET not in (tmp_path / "output").read_text()
 
 
-def test_rows_are_accounted_for_as_read_used_unlabelled_refused_and_crossed() -> None:
+def test_every_row_that_was_read_is_accounted_for() -> None:
     class Rows:
-        rows, num_refused, crossed = 10, 2, 3
+        rows, num_refused, crossed, limited, excluded = 10, 2, 3, 20, 40
 
     class Examples:
         used, unlabelled, num_refused = 7, 2, 1
@@ -422,8 +423,10 @@ def test_rows_are_accounted_for_as_read_used_unlabelled_refused_and_crossed() ->
         row_summary, example_summary, examples = Rows, Examples, range(12)
 
     found = accounts(Content)
-    assert found == {"read": 15, "used": 7, "unlabelled": 2, "refused": 3, "crossed": 3, "examples": 12}
-    assert found["read"] == sum(found[name] for name in ("used", "unlabelled", "refused", "crossed"))
+    parts = {"used": 7, "unlabelled": 2, "refused": 3, "crossed": 3, "limited": 20, "excluded": 40}
+    assert found == {"read": 75, **parts, "examples": 12}
+    assert found["read"] == sum(parts.values())
+    assert tuple(parts) == PARTS
 
 
 def test_predictions_are_kept_by_id_only_when_asked(run: Path, tmp_path: Path, tiny_encoder: Encoder) -> None:

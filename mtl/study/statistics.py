@@ -2,14 +2,13 @@
 
 A difference is the score of a target in a mixture minus its single-task baseline of the same seed, higher is better.
 
-Shapes: S seeds, C cells (a target and its partner, directed), T tasks, D documents, N rows of counts, K counts,
-B resamples, P sign patterns.
+Shapes: S seeds, C cells (a target and its partner, directed), T tasks, B resamples, P sign patterns.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -18,7 +17,6 @@ from scipy import stats
 
 Array = NDArray[np.float64]
 Method = Literal["t", "studentised", "bca"]
-Score = Callable[[Array], "float | Array"]
 Verdict = Literal["helps", "hurts", "undecided", "unresolvable"]
 
 MAX_EXACT_SEEDS = 16
@@ -282,7 +280,7 @@ def _paired_t(values: Array, level: float, seed: int) -> tuple[Array, Array]:
 def _studentised(values: Array, level: float, seed: int) -> tuple[Array, Array]:
     """Quantiles of (resampled mean - mean) / resampled error, turned round the mean."""
     num_seeds = len(values)
-    weights = _multiplicities(num_seeds, NUM_RESAMPLES, np.random.default_rng(seed))  # [B, S]
+    weights = multiplicities(num_seeds, NUM_RESAMPLES, np.random.default_rng(seed))  # [B, S]
     weights = weights[weights.max(axis=1) < num_seeds]  # one seed drawn over and over has no spread
     mean = values.mean(axis=0)
     centred = values - mean
@@ -309,7 +307,7 @@ def _bca(values: Array, level: float, seed: int) -> tuple[Array, Array]:
     return result.confidence_interval.low, result.confidence_interval.high
 
 
-def _multiplicities(size: int, num_resamples: int, rng: np.random.Generator) -> Array:
+def multiplicities(size: int, num_resamples: int, rng: np.random.Generator) -> Array:
     """How often each of `size` units is drawn in each resample, [B, size]; a line sums to `size`."""
     return rng.multinomial(size, np.full(size, 1 / size), size=num_resamples).astype(np.float64)
 
@@ -388,115 +386,6 @@ class _Planted:
         planted = _flipped_statistics(self._noise + gain, self._signs)  # [P, simulations]
         p = (np.maximum(planted, self._others) >= planted[0] - _TIE).mean(axis=0)
         return float((p <= alpha).mean())
-
-
-# --- two sources of noise: seeds and documents ------------------------------------------------------------------------
-
-
-class Resamples(NamedTuple):
-    """How often each unit is drawn: seeds [B, S] and documents [B, D]."""
-
-    seeds: Array
-    documents: Array
-
-
-def resamples(num_seeds: int, num_documents: int, num_resamples: int = 1_000, *, seed: int = 0) -> Resamples:
-    """Draws of seeds and of documents, to be used for both sides of a difference.
-
-    All seeds of a resample score the same documents: they were tested on one test set, whose chance they share.
-    """
-    rng = np.random.default_rng(seed)
-    return Resamples(_multiplicities(num_seeds, num_resamples, rng), _multiplicities(num_documents, num_resamples, rng))
-
-
-def resampled_scores(
-    counts: ArrayLike,
-    score: Score,
-    drawn: Resamples,
-    *,
-    owners: ArrayLike | None = None,
-    vectorized: bool = False,
-) -> Array:
-    """The corpus score of each seed in each resample of the documents, [B, S].
-
-    Counts that add up are multiplied by how often their document was drawn; pairs of values are copied that often.
-
-    Args:
-        counts: Of each seed: [S, D, K], to be added; or with `owners` [S, N, K], to be concatenated.
-        score: A plain function of a corpus's counts, as `Head.score` is: of [K], or with `owners` of [N, K].
-        drawn: From `resamples`.
-        owners: The document of each row of counts, [N], as the run's archive of counts has it.
-        vectorized: `score` takes [..., K] and gives [...] at once, which is far quicker. Not with `owners`.
-    """
-    values = np.asarray(counts, dtype=np.float64)
-    num_seeds = len(values)
-    if owners is not None:
-        return _scores_of_pairs(values, score, drawn, np.asarray(owners, dtype=np.intp))
-    if values.shape[1] != drawn.documents.shape[1]:
-        raise ValueError(f"counts has {values.shape[1]} documents; the resamples are of {drawn.documents.shape[1]}.")
-    totals = np.einsum("bd,sdk->bsk", drawn.documents, values, optimize=True)  # [B, S, K]
-    if vectorized:
-        return np.asarray(score(totals), dtype=np.float64)
-    flat = [score(total) for total in totals.reshape(-1, values.shape[2])]
-    return np.array(flat, dtype=np.float64).reshape(-1, num_seeds)
-
-
-def hierarchical_interval(
-    baseline: ArrayLike,
-    mixture: ArrayLike,
-    score: Score,
-    level: float = 0.95,
-    *,
-    owners: ArrayLike | None = None,
-    vectorized: bool = False,
-    num_resamples: int = 1_000,
-    seed: int = 0,
-) -> Interval:
-    """The percentile interval of a mean gain over resampled seeds and resampled documents.
-
-    Seeds are drawn, then documents (the same for both sides and all seeds), and the corpus score is computed anew. It
-    tells how far the test set, besides the seeds, leaves the gain open. With few seeds a percentile interval is too
-    narrow on their side, so claims go by `analyse`.
-
-    Args:
-        baseline: Counts of the single-task runs, as in `resampled_scores`.
-        mixture: Counts of the runs in the mixture: the same seeds and documents in the same order.
-        score: As in `resampled_scores`, with its `owners` and `vectorized`.
-        level: The coverage that is asked for.
-        owners: The document of each row of counts, where counts are concatenated.
-        vectorized: `score` takes many corpora at once.
-        num_resamples: B.
-        seed: Of the draws.
-    """
-    before, after = np.asarray(baseline, dtype=np.float64), np.asarray(mixture, dtype=np.float64)
-    if before.shape != after.shape:
-        raise ValueError(
-            f"baseline has the shape {before.shape} and mixture {after.shape}; both must have the same seeds and"
-            " documents."
-        )
-    num_documents = before.shape[1] if owners is None else int(np.max(np.asarray(owners))) + 1
-    drawn = resamples(len(before), num_documents, num_resamples, seed=seed)
-    gains = [resampled_scores(side, score, drawn, owners=owners, vectorized=vectorized) for side in (after, before)]
-    return resampled_interval(gains[0] - gains[1], drawn, level)
-
-
-def resampled_interval(gains: Array, drawn: Resamples, level: float = 0.95) -> Interval:
-    """The percentile interval of the mean over drawn seeds, from the gain of each seed in each resample [B, S].
-
-    A study computes `resampled_scores` of a baseline once for all partners, and takes differences itself.
-    """
-    means = (gains * drawn.seeds).sum(axis=1) / drawn.seeds.shape[1]
-    low, high = np.quantile(means, [0.5 - level / 2, 0.5 + level / 2])
-    return Interval(float(low), float(high))
-
-
-def _scores_of_pairs(values: Array, score: Score, drawn: Resamples, owners: NDArray[np.intp]) -> Array:
-    scores = np.empty((len(drawn.documents), len(values)))
-    rows = np.arange(len(owners))
-    for b, times in enumerate(drawn.documents.astype(np.intp)):
-        index = np.repeat(rows, times[owners])
-        scores[b] = [score(pairs[index]) for pairs in values]
-    return scores
 
 
 # --- one number for a run ---------------------------------------------------------------------------------------------

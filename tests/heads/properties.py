@@ -16,9 +16,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
 from heads import Example, Head, Prediction, Row, pad
@@ -27,6 +30,8 @@ HIDDEN = 16
 MAX_LENGTH = 48
 
 Fields = dict[str, Tensor]
+Corpora = tuple[Tensor, Tensor]
+"""The counts of some rows [N, K], and how often corpora take each of them [B, N]."""
 GoldLogits = Callable[[Fields], Tensor]
 
 
@@ -277,7 +282,40 @@ def assert_primary_metric_is_chosen_by_name(build: Callable[..., Head], metrics:
     assert all(metric in str(error.value) for metric in metrics)
 
 
+def assert_many_corpora_score_like_each_alone(head: Head, corpora: Corpora) -> None:
+    """Many corpora at once have the primary metric that `score` gives to each, with its rows copied so many times."""
+    counts, times = corpora
+    scores = head.primary_scores(counts, times)
+    assert (scores.shape, scores.dtype) == (times.shape[:-1], torch.float64)
+    for line, found in zip(times, scores.tolist(), strict=True):
+        copied = counts.repeat_interleave(line, dim=0)
+        alone = head.score(copied if head.reduction == "cat" else copied.sum(0))[head.primary_metric]
+        assert found == pytest.approx(alone, rel=0, abs=1e-12)
+    assert torch.equal(head.primary_scores(counts, times[0]), scores[0])  # one corpus has no axis
+    pairs = times[:2, None].double()
+    assert torch.equal(head.primary_scores(counts, pairs), scores[:2, None])
+
+
 # --- the path that a run takes, in short ------------------------------------------------------------------------------
+
+
+def corpora(num_counts: int, unit: float = 1.0) -> st.SearchStrategy[Corpora]:
+    """Counts of up to six rows, whole multiples of a unit, with any of the K left out of all rows.
+
+    Of the corpora the first takes every row once, the second none, and two draw.
+    """
+
+    @st.composite
+    def draw_corpora(draw: st.DrawFn) -> Corpora:
+        num_rows = draw(st.integers(0, 6))
+        counts = draw(arrays(np.int64, (num_rows, num_counts), elements=st.integers(0, 4)))
+        kept = draw(arrays(np.int64, num_counts, elements=st.integers(0, 1), fill=st.just(1)))
+        drawn = draw(arrays(np.int64, (2, num_rows), elements=st.integers(0, 3)))
+        times = np.concatenate([np.ones_like(drawn[:1]), np.zeros_like(drawn[:1]), drawn])
+        whole = torch.from_numpy(counts * kept)
+        return whole if unit == 1 else whole.double() * unit, torch.from_numpy(times)
+
+    return draw_corpora()
 
 
 def with_special_tokens(head: Head, tokenizer: Any) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
 from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor
 
@@ -163,6 +164,14 @@ def test_scores_equal_scikit_learn(seed: int) -> None:
     )
     everything = has.score(make(), [{"label": label} for label in predicted], rows)
     assert everything["micro_f1"] == everything["accuracy"]
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "micro_f1", "f1"])
+@given(corpora=has.corpora(9))
+@settings(max_examples=25, deadline=None)
+def test_many_corpora_score_like_each_alone(metric: str, corpora: has.Corpora) -> None:
+    head = make(excluded=["no"], positive="maybe", primary_metric=metric)
+    has.assert_many_corpora_score_like_each_alone(head, corpora)
 
 
 def test_the_report_has_every_class_and_the_confusion() -> None:

@@ -7,10 +7,14 @@ import sys
 
 import pytest
 import torch
+from scipy.stats import linregress
+from sklearn.metrics import cohen_kappa_score
 from torch import nn
 
 import heads
 from heads import pad, projection
+from heads.classification import Classification
+from heads.regression import Regression
 
 
 def test_a_plain_projection_is_dropout_and_one_linear_layer() -> None:
@@ -53,6 +57,45 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
 
     assert torch.equal(weights(1), weights(1))
     assert not torch.equal(weights(1), weights(2))
+
+
+class Kappa(Classification):
+    """A head with a metric that its parent doesn't know: Cohen's kappa of two classes."""
+
+    def score(self, counts: torch.Tensor) -> dict[str, float]:
+        assert counts.dtype == torch.int64
+        (a, b), (c, d) = counts.reshape(2, 2).tolist()
+        return {"accuracy": cohen_kappa_score([0] * (a + b) + [1] * (c + d), [0] * a + [1] * b + [0] * c + [1] * d)}
+
+
+class Slope(Regression):
+    """The slope of a line through prediction and gold."""
+
+    def score(self, counts: torch.Tensor) -> dict[str, float]:
+        return {"pearson": linregress(*counts.T.tolist()).slope}
+
+
+class ShiftedSlope(Slope):
+    """A head with both."""
+
+    def primary_scores(self, counts: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
+        return super().primary_scores(counts, times) + 1
+
+
+def test_a_head_with_a_score_of_its_own_scores_many_corpora_by_it() -> None:
+    counts = torch.tensor([[3, 0, 1, 2], [0, 2, 0, 1], [1, 0, 0, 4]])
+    kappas = Kappa(["a", "b"], 4).primary_scores(counts, torch.tensor([[[1, 1, 1]], [[2, 0, 1]]]))
+    # (4, 2, 1, 7): observed 11 / 14, by chance (6 * 5 + 8 * 9) / 196; (7, 0, 2, 8): 15 / 17, (7 * 9 + 10 * 8) / 289
+    by_hand = [(11 / 14 - 102 / 196) / (1 - 102 / 196), (15 / 17 - 143 / 289) / (1 - 143 / 289)]
+    assert kappas.shape == (2, 1)
+    assert kappas.flatten().tolist() == pytest.approx(by_hand)
+
+
+def test_rows_that_are_concatenated_are_copied_for_it() -> None:
+    pairs, times = torch.tensor([[0.0, 0.0], [1.0, 1.0], [1.0, 3.0]]), torch.tensor([[1, 1, 1], [2, 3, 1], [5, 0, 2]])
+    # at 0 the line passes 0, at 1 the mean of the taken: 2, 6 / 4 and 3
+    assert Slope([], 4, range=(0, 4)).primary_scores(pairs, times).tolist() == pytest.approx([2.0, 1.5, 3.0])
+    assert ShiftedSlope([], 4, range=(0, 4)).primary_scores(pairs, times).tolist() == pytest.approx([3.0, 2.5, 4.0])
 
 
 def test_pad_fills_up_on_the_right_and_keeps_whole_numbers() -> None:

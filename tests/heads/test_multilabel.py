@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor
@@ -133,6 +133,13 @@ def test_scores_equal_scikit_learn(seed: int) -> None:
             "subset_accuracy": accuracy_score(gold, predicted),
         }
     )
+
+
+@pytest.mark.parametrize("metric", Multilabel.metrics)
+@given(corpora=has.corpora(15, unit=1 / 3))  # an example's F1 is a fraction
+@settings(max_examples=25, deadline=None)
+def test_many_corpora_score_like_each_alone(metric: str, corpora: has.Corpora) -> None:
+    has.assert_many_corpora_score_like_each_alone(make(primary_metric=metric), corpora)
 
 
 def names(line: Any) -> tuple[str, ...]:

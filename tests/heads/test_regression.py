@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
@@ -170,6 +170,23 @@ def test_one_row_has_no_correlation() -> None:
 def test_a_diverged_prediction_scores_worst_and_not_nan(value: float) -> None:
     counts = torch.tensor([[value, 1.0], [1.0, 2.0], [2.0, 3.0]])
     assert make().score(counts) == {"pearson": 0.0, "spearman": 0.0, "mse": math.inf}
+
+
+@pytest.mark.parametrize("metric", ["pearson", "spearman"])
+@given(corpora=st.one_of(has.corpora(2, unit) for unit in (1.0, 0.1, 1e-200, 1e200)))
+@settings(max_examples=60, deadline=None)
+def test_many_corpora_score_like_each_alone(metric: str, corpora: has.Corpora) -> None:
+    has.assert_many_corpora_score_like_each_alone(make(primary_metric=metric), corpora)
+
+
+@pytest.mark.parametrize("metric", ["pearson", "spearman"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_only_corpora_that_take_a_diverged_prediction_score_0(metric: str, value: float) -> None:
+    counts = torch.tensor([[0.5, 1.0], [1.0, 2.5], [value, 2.0], [3.0, 2.0]], dtype=torch.double)
+    corpora = counts, torch.tensor([[1, 1, 1, 1], [1, 2, 0, 1]])
+    head = make(primary_metric=metric)
+    has.assert_many_corpora_score_like_each_alone(head, corpora)
+    assert (head.primary_scores(*corpora) != 0).tolist() == [False, True]
 
 
 def test_a_regression_has_no_classes_to_report() -> None:

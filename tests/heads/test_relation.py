@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 from torch import Tensor
@@ -367,6 +367,13 @@ def test_scores_are_those_of_scikit_learn(outcomes: list[tuple[int, int]]) -> No
     assert report.classes == LABELS
     wanted = f1_score(truth, guess, labels=[0, 1], average=None, zero_division=0)
     assert [report.per_class[name]["f1"] for name in LABELS[:2]] == pytest.approx(wanted.tolist())
+
+
+@pytest.mark.parametrize("metric", RelationClassification.metrics)
+@given(corpora=has.corpora(9))
+@settings(max_examples=25, deadline=None)
+def test_many_corpora_score_like_each_alone(metric: str, corpora: has.Corpora) -> None:
+    has.assert_many_corpora_score_like_each_alone(make(primary_metric=metric), corpora)
 
 
 def test_nothing_predicted_scores_zero_however_many_pairs_are_negative() -> None:

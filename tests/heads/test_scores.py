@@ -28,27 +28,27 @@ def confusion_of(pairs: list[tuple[int, int]]) -> torch.Tensor:
 @given(answers)
 def test_accuracy_equals_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     gold, predicted = zip(*pairs, strict=True)
-    assert scores.accuracy(confusion_of(pairs)) == pytest.approx(accuracy_score(gold, predicted))
+    assert float(scores.accuracy(confusion_of(pairs))) == pytest.approx(accuracy_score(gold, predicted))
 
 
 @given(answers, chosen_classes)
 def test_micro_scores_equal_scikit_learn_over_any_classes(pairs: list[tuple[int, int]], classes: list[int]) -> None:
     gold, predicted = zip(*pairs, strict=True)
     expected = precision_recall_fscore_support(gold, predicted, labels=classes, average="micro", **ZERO)[:3]
-    assert scores.micro(confusion_of(pairs), classes) == pytest.approx(expected)
+    assert torch.stack(scores.micro(confusion_of(pairs), classes)).tolist() == pytest.approx(expected)
 
 
 @given(answers)
 def test_micro_f1_of_all_classes_is_the_accuracy(pairs: list[tuple[int, int]]) -> None:
     confusion = confusion_of(pairs)
-    assert scores.micro(confusion, range(C))[2] == pytest.approx(scores.accuracy(confusion))
+    assert torch.equal(scores.micro(confusion, range(C))[2], scores.accuracy(confusion))
 
 
 @given(answers, chosen_classes)
 def test_macro_f1_equals_scikit_learn_over_any_classes(pairs: list[tuple[int, int]], classes: list[int]) -> None:
     gold, predicted = zip(*pairs, strict=True)
     expected = f1_score(gold, predicted, labels=classes, average="macro", **ZERO)
-    assert scores.macro_f1(confusion_of(pairs), classes) == pytest.approx(expected)
+    assert float(scores.macro_f1(confusion_of(pairs), classes)) == pytest.approx(expected)
 
 
 @given(answers, chosen_classes)
@@ -65,9 +65,19 @@ def test_the_report_equals_scikit_learn_class_by_class(pairs: list[tuple[int, in
 
 def test_an_empty_matrix_scores_0_everywhere() -> None:
     empty = torch.zeros(C, C)
-    assert scores.accuracy(empty) == 0.0
-    assert scores.micro(empty, [1, 2]) == (0.0, 0.0, 0.0)
-    assert scores.macro_f1(empty, [1, 2]) == 0.0
+    assert float(scores.accuracy(empty)) == 0.0
+    assert torch.stack(scores.micro(empty, [1, 2])).tolist() == [0.0, 0.0, 0.0]
+    assert float(scores.macro_f1(empty, [1, 2])) == 0.0
+
+
+@given(st.lists(answers, min_size=1, max_size=4), chosen_classes)
+def test_many_matrices_score_to_the_last_digit_like_each(many: list[list[tuple[int, int]]], classes: list[int]) -> None:
+    confusions = [confusion_of(pairs) for pairs in many]
+    together = torch.stack(confusions)
+    assert scores.accuracy(together).tolist() == [float(scores.accuracy(one)) for one in confusions]
+    assert scores.macro_f1(together, classes).tolist() == [float(scores.macro_f1(one, classes)) for one in confusions]
+    each = torch.stack([torch.stack(scores.micro(one, classes)) for one in confusions], dim=1)
+    assert torch.equal(torch.stack(scores.micro(together, classes)), each)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +91,7 @@ def test_an_empty_matrix_scores_0_everywhere() -> None:
     ],
 )
 def test_precision_recall_and_f1_by_hand(
-    true: float, predicted: float, gold: float, expected: tuple[float, float, float]
+    true: int, predicted: int, gold: int, expected: tuple[float, float, float]
 ) -> None:
-    assert scores.precision_recall_f1(true, predicted, gold) == pytest.approx(expected)
+    found = scores.precision_recall_f1(torch.tensor(true), torch.tensor(predicted), torch.tensor(gold))
+    assert torch.stack(found).tolist() == pytest.approx(expected)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
 from sklearn.metrics import precision_recall_fscore_support
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
@@ -476,6 +477,13 @@ def test_the_score_of_an_entity_is_the_mean_probability_of_its_tags(tokenizer: A
     [entity] = head.decode(row, examples, head.outputs(logits, mask, fields))["entities"]
     sure, unsure = np.exp(5) / (np.exp(5) + 4), np.exp(2.5) / (np.exp(2.5) + 4)
     assert entity["score"] == pytest.approx((sure + unsure) / 2, abs=1e-5)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@given(corpora=has.corpora(15))
+@settings(max_examples=25, deadline=None)
+def test_many_corpora_score_like_each_alone(metric: str, corpora: has.Corpora) -> None:
+    has.assert_many_corpora_score_like_each_alone(make(primary_metric=metric), corpora)
 
 
 def test_counts_are_the_confusion_of_spans_and_the_words_of_each_type() -> None:

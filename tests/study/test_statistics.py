@@ -7,25 +7,18 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from heads.regression import Regression
-from heads.token_classification import TokenClassification
 from mtl.study import statistics
 from mtl.study.statistics import (
     analyse,
     coverage,
     floor,
-    hierarchical_interval,
     interval,
     power,
     relative_change,
-    resampled_interval,
-    resampled_scores,
-    resamples,
     screening_q,
     sign_flip_p,
     sign_patterns,
@@ -40,12 +33,6 @@ def correlated_null(rng: np.random.Generator, num_seeds: int = 8, targets: int =
     """No gain anywhere; the cells of a target share its baseline."""
     runs = rng.standard_normal((num_seeds, targets * partners))
     return runs - np.repeat(rng.standard_normal((num_seeds, targets)), partners, axis=1)
-
-
-def f1(counts: np.ndarray) -> np.ndarray:
-    """Of [..., 3]: true positives, spurious and missed ones."""
-    true, spurious, missed = np.moveaxis(counts, -1, 0)
-    return 2 * true / np.maximum(2 * true + spurious + missed, 1)
 
 
 # --- sign flips -------------------------------------------------------------------------------------------------------
@@ -367,127 +354,6 @@ def test_for_one_cell_the_smallest_gain_is_near_that_of_the_t_test() -> None:
 def test_no_gain_is_large_enough_below_the_floor() -> None:
     assert smallest_gain(1.0, 5) == math.inf
     assert smallest_gain(1.0, 5, alpha=0.1) < math.inf
-
-
-# --- seeds and documents ----------------------------------------------------------------------------------------------
-
-
-def test_resampled_f1_is_that_of_the_drawn_documents_by_hand() -> None:
-    counts = np.array([[[1, 0, 1], [2, 1, 0], [0, 0, 3]], [[3, 0, 0], [0, 1, 1], [1, 1, 1]]])
-    documents = np.array([[2.0, 1.0, 0.0], [0.0, 0.0, 3.0]])
-    drawn = statistics.Resamples(np.ones((2, 2)), documents)
-    # seed 0: 2 x (1, 0, 1) + (2, 1, 0) = (4, 1, 2): 8 / 11; 3 x (0, 0, 3): 0 / 9
-    # seed 1: 2 x (3, 0, 0) + (0, 1, 1) = (6, 1, 1): 12 / 14; 3 x (1, 1, 1): 6 / 12
-    expected = [[8 / 11, 12 / 14], [0, 1 / 2]]
-    np.testing.assert_allclose(resampled_scores(counts, f1, drawn, vectorized=True), expected)
-    np.testing.assert_allclose(resampled_scores(counts, lambda total: float(f1(total)), drawn), expected)
-
-
-def test_a_heads_own_score_and_counts_fit_in() -> None:
-    head = TokenClassification(["Disease"], 4)
-    rng = np.random.default_rng(0)
-    counts = rng.integers(0, 6, size=(2, 5, 7))
-    drawn = resamples(2, 5, 8)
-    ours = resampled_scores(counts, lambda total: head.score(torch.from_numpy(total))["f1"], drawn)
-    for b, times in enumerate(drawn.documents.astype(int)):
-        for seed in range(2):
-            copied = np.repeat(counts[seed], times, axis=0).sum(axis=0)
-            assert ours[b, seed] == head.score(torch.from_numpy(copied))["f1"]
-
-
-def test_pairs_of_values_are_copied_with_their_document() -> None:
-    head = Regression([], 4, range=(0, 4))
-    rng = np.random.default_rng(0)
-    owners = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2, 3])
-    pairs = rng.standard_normal((3, len(owners), 2))
-    drawn = resamples(3, 4, 6)
-
-    def score(counts: np.ndarray) -> float:
-        return head.score(torch.from_numpy(counts))["spearman"]
-
-    ours = resampled_scores(pairs, score, drawn, owners=owners)
-    for b, times in enumerate(drawn.documents.astype(int)):
-        rows = [row for document, n in enumerate(times) for _ in range(n) for row in np.flatnonzero(owners == document)]
-        expected = [stats.spearmanr(*values[rows].T).statistic for values in pairs]
-        np.testing.assert_allclose(ours[b], expected)
-    low, high = hierarchical_interval(
-        pairs, pairs + rng.standard_normal(pairs.shape), score, owners=owners, num_resamples=100
-    )
-    assert low < high
-
-
-def test_each_resample_draws_as_many_units_as_there_are() -> None:
-    drawn = resamples(5, 30, 200, seed=3)
-    assert set(drawn.seeds.sum(axis=1)) == {5}
-    assert set(drawn.documents.sum(axis=1)) == {30}
-    again, other = resamples(5, 30, 200, seed=3), resamples(5, 30, 200, seed=4)
-    np.testing.assert_array_equal(drawn.documents, again.documents)
-    assert (drawn.documents != other.documents).any()
-    assert drawn.seeds.var() == pytest.approx(1 - 1 / 5, rel=0.1)  # binomial
-
-
-def planted_counts(rng: np.random.Generator, spread: float) -> tuple[np.ndarray, np.ndarray]:
-    """Ten seeds, 40 documents of 50 mentions; the partner's gain differs between documents by `spread`."""
-    gain = np.clip(10 + spread * rng.standard_normal(40), 0, 20).round()
-    before = np.clip(20 + rng.standard_normal((10, 40)).round(), 0, 30)
-    after = before + gain
-    return tuple(np.stack([found, np.zeros_like(found), 50 - found], axis=-1) for found in (before, after))
-
-
-def test_documents_that_differ_in_their_gain_widen_the_interval_and_seeds_alone_do_not_see_it() -> None:
-    widths = {}
-    for spread in (0.0, 6.0):
-        before, after = planted_counts(np.random.default_rng(1), spread)
-        low, high = hierarchical_interval(before, after, f1, vectorized=True)
-        by_seed = f1(after.sum(axis=1)) - f1(before.sum(axis=1))
-        assert low < by_seed.mean() < high
-        widths[spread] = (high - low, np.ptp(interval(by_seed)))
-    assert widths[6.0][0] > 3 * widths[0.0][0]
-    assert widths[6.0][1] < widths[6.0][0] / 3
-
-
-def test_seeds_that_differ_widen_the_interval_with_documents_all_alike() -> None:
-    found = np.linspace(10, 30, 6)[:, None] * np.ones((6, 20))
-    after = np.stack([found, np.zeros_like(found), 50 - found], axis=-1)
-    before = np.stack([np.full_like(found, 10), np.zeros_like(found), np.full_like(found, 40)], axis=-1)
-    low, high = hierarchical_interval(before, after, f1, vectorized=True, num_resamples=4_000)
-    gains = f1(after.sum(axis=1)) - f1(before.sum(axis=1))
-    theirs = stats.bootstrap((gains,), np.mean, method="percentile", rng=np.random.default_rng(2)).confidence_interval
-    assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=0.02)
-
-
-def test_both_sides_score_the_same_documents() -> None:
-    # Where only the documents' difficulty differs, pairing takes it out: the gain is the same in every draw.
-    hard = np.repeat(np.linspace(0, 40, 30)[None, :], 6, axis=0)
-    before = np.stack([hard, np.full_like(hard, 50)], axis=-1)
-    after = np.stack([hard + 5, np.full_like(hard, 50)], axis=-1)
-
-    def accuracy(counts: np.ndarray) -> np.ndarray:
-        return counts[..., 0] / counts[..., 1]
-
-    assert hierarchical_interval(before, after, accuracy, vectorized=True) == pytest.approx((0.1, 0.1))
-
-
-def test_a_baseline_scored_once_gives_each_partner_the_interval_it_has_by_itself() -> None:
-    before, after = planted_counts(np.random.default_rng(1), 3.0)
-    drawn = resamples(10, 40)
-    shared = resampled_scores(before, f1, drawn, vectorized=True)
-    gains = resampled_scores(after, f1, drawn, vectorized=True) - shared
-    assert resampled_interval(gains, drawn) == hierarchical_interval(before, after, f1, vectorized=True)
-
-
-def test_the_same_seed_gives_the_same_hierarchical_interval_and_another_seed_another() -> None:
-    before, after = planted_counts(np.random.default_rng(1), 3.0)
-    first, again, other = (hierarchical_interval(before, after, f1, vectorized=True, seed=seed) for seed in (1, 1, 2))
-    assert first == again != other
-    assert first == pytest.approx(other, abs=0.02)
-
-
-def test_sides_with_other_seeds_or_documents_are_refused() -> None:
-    with pytest.raises(ValueError, match="same seeds and documents"):
-        hierarchical_interval(np.zeros((6, 5, 3)), np.zeros((6, 4, 3)), f1, vectorized=True)
-    with pytest.raises(ValueError, match="4 documents; the resamples are of 5"):
-        resampled_scores(np.zeros((6, 4, 3)), f1, resamples(6, 5, 10))
 
 
 # --- one number for a run ---------------------------------------------------------------------------------------------

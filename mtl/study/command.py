@@ -1,0 +1,144 @@
+"""`mtl study plan|run|report|verify`: what would be trained, training what is missing, and what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mtl.faults import Fault, InputError
+from mtl.runs import finite
+
+if TYPE_CHECKING:
+    from mtl.study.findings import Findings
+    from mtl.study.spec import Study
+
+DESCRIPTION = """Which task helps which, with evidence.
+
+  plan    the runs, what they take, and what so many seeds can resolve
+  run     train what is missing, then report; stopped at any moment, it goes on with the next call
+  report  tables, pictures and report.html again, from MLflow alone
+  verify  train the groups that the pairs predict to be best, and report predicted beside measured
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs `mtl study …`; 1 where runs are missing at the end.
+
+    Raises:
+        InputError: The study, its mixture or its data is at fault.
+    """
+    options = _parse(arguments[1:])
+    act = {"plan": _plan, "run": _run, "report": _report, "verify": _verify}[options.action]
+    return act(options)
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="mtl study", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("action", choices=["plan", "run", "report", "verify"])
+    parser.add_argument("study", help="the study's file; for report, its name will do")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as seeds=8 or launcher.workers=4")
+    parser.add_argument("--root", type=Path, default=Path("runs"), help="of results on disk (default runs)")
+    parser.add_argument("--out", type=Path, help="where report.html and the pictures go (default ROOT/studies/NAME)")
+    parser.add_argument("--no-probe", action="store_true", help="plan without timing a few updates of each task")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser.parse_args(arguments)
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from mtl.study.outlook import outlook, outlook_lines
+    from mtl.study.session import Session
+
+    session = Session(_load(options), options.root)
+    found = outlook(session, probes=not options.no_probe)
+    if options.json:
+        print(json.dumps(found, indent=2))  # noqa: T201
+    else:
+        print("\n".join(outlook_lines(found)))  # noqa: T201
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    from mtl.study.session import Session
+
+    return _train_and_report(Session(_load(options), options.root), options)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    """Adds the groups to the study's designs, so that it shares their runs and its report shows both."""
+    from mtl.study.session import Session
+
+    study = _load(options)
+    grouping = Session(study, options.root).findings().grouping
+    if grouping is None:
+        message = "Groups are predicted from a complete matrix of pairs, which this study hasn't got yet."
+        raise InputError(Fault("designs", message, "Run the study with the design pairwise first."))
+    designs = [design for design in study.spec.designs if not (isinstance(design, dict) and "groups" in design)]
+    groups = {"groups": [list(group) for group in grouping.groups]}
+    spec = study.spec.model_copy(update={"designs": (*designs, groups)})
+    return _train_and_report(Session(study._replace(spec=spec), options.root, proposal=grouping.groups), options)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from mtl.study.analysis import find
+    from mtl.study.tracking import StudyTracker
+
+    name, experiment = options.study, "biomtl-studies"
+    if Path(options.study).is_file():
+        spec = _load(options).spec
+        name, experiment = spec.name, spec.experiment
+    tracker = StudyTracker(name, experiment)
+    description = tracker.description()
+    findings = find(description, tracker.results(description["runs"]))
+    return _show(findings, options, options.out or options.root / "studies" / name / "report")
+
+
+def _train_and_report(session: Any, options: argparse.Namespace) -> int:
+    session.run(str(uuid.uuid4()))
+    findings = session.findings()
+    folder = options.out or session.folder / "report"
+    session.tracker.report(*_written(findings, folder), folder)
+    return _show(findings, options, folder, hint=session.tracker.ui_hint(), is_written=True)
+
+
+def _written(findings: Findings, folder: Path) -> tuple[dict[str, float], dict[str, dict[str, list[Any]]]]:
+    """Writes the report's files; gives the metrics and tables that stand beside them in MLflow."""
+    from mtl.study.outcome import metrics, tables, write_report
+
+    write_report(findings, folder)
+    return metrics(findings), tables(findings)
+
+
+def _show(
+    findings: Findings, options: argparse.Namespace, folder: Path, *, hint: str = "", is_written: bool = False
+) -> int:
+    from mtl.study.page import gains_text
+
+    if not is_written:
+        _written(findings, folder)
+    if options.json:
+        print(json.dumps(finite(findings.to_dict()), indent=2))  # noqa: T201
+    else:
+        from rich.console import Console
+
+        console = Console()
+        for part in gains_text(findings):
+            console.print(part)
+        console.print(f"Report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
+        if hint:
+            console.print(f"See it in MLflow: {hint}", soft_wrap=True, highlight=False)
+    for sentence in findings.missing:
+        print(f"mtl: study: {sentence}", file=sys.stderr)  # noqa: T201
+    return 1 if findings.missing else 0
+
+
+def _load(options: argparse.Namespace) -> Study:
+    from mtl.study.spec import load_study
+
+    return load_study(options.study, options.overrides)

@@ -1,0 +1,65 @@
+"""What a study's findings become: files in a folder, and metrics and tables in MLflow."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+from mtl.runs import finite
+from mtl.study.figures import forest_plot, heat_map, learning_curves
+from mtl.study.findings import Findings
+from mtl.study.page import gains_columns, heat_map_page, report_page
+
+
+def write_report(findings: Findings, folder: Path) -> None:
+    """Writes `report.html`, the tables and the pictures, in place of what an earlier report left.
+
+    Args:
+        findings: Of the study.
+        folder: Its content is replaced.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    figures = {f"heat_map_{family.design}.png": heat_map(findings, family.design) for family in findings.families}
+    for target in findings.targets:
+        figures[f"forest_{target}.png"] = forest_plot(findings, target)
+        figures[f"curves_{target}.png"] = learning_curves(findings, target)
+    for name, figure in figures.items():
+        figure.savefig(folder / name, dpi=150, bbox_inches="tight")
+    for family in findings.families:
+        page = heat_map_page(findings, family.design)
+        (folder / f"heat_map_{family.design}.html").write_text(page, encoding="utf-8")
+    (folder / "report.html").write_text(report_page(findings), encoding="utf-8")
+    (folder / "findings.json").write_text(json.dumps(finite(findings.to_dict()), indent=1), encoding="utf-8")
+    columns = gains_columns(findings)
+    with (folder / "gains.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+
+
+def metrics(findings: Findings) -> dict[str, float]:
+    """What MLflow's page of the study compares: ``gain/<target>/<partner>``, other designs with their name before."""
+    found = {"cost/outside_share": findings.outside_share, "cost/runs": float(len(findings.costs))}
+    found["cost/seconds"] = sum(cost.seconds for cost in findings.costs)
+    for family in findings.families:
+        prefix = "gain" if family.design == "pairwise" else f"{family.design}/gain"
+        for gain in family.gains:
+            found[f"{prefix}/{gain.target}/{gain.partner}"] = gain.cell.mean
+    for target, facts in findings.targets.items():
+        known = [score for score in facts.single if not math.isnan(score)]
+        if known:
+            found[f"single/{target}"] = sum(known) / len(known)
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def tables(findings: Findings) -> dict[str, dict[str, list[Any]]]:
+    """MLflow's tables: the gains, and what every run took."""
+    costs = [vars(cost) for cost in findings.costs]
+    columns = {name: [cost[name] for cost in costs] for name in (costs[0] if costs else {})}
+    gains = {name: [finite(value) for value in values] for name, values in gains_columns(findings).items()}
+    return {"gains.json": gains, "costs.json": columns}

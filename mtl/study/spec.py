@@ -1,0 +1,277 @@
+"""What a study file may say, and how it is loaded: a mixture, designs, seeds, a budget, and where it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, TypeAdapter
+
+from mtl import components
+from mtl.faults import Fault, InputError, did_you_mean
+from mtl.loading import merge, parse_overrides, read_yaml, resolve
+from mtl.mixture import Mixture, load_mixture
+from mtl.optimisation import Schedule
+from mtl.runs import folder_name
+from mtl.study.designs import CONTROLS, DESIGNS
+
+Count = Annotated[StrictInt, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BudgetSpec(_Spec):
+    """How long every run trains each of its tasks; the partner's updates come on top of the target's.
+
+    Args:
+        updates: Own updates of each task.
+        passes: Passes over the task's training rows, in place of `updates`.
+        evaluations: On dev, evenly spread; own updates are rounded up to a multiple of it.
+        train_rows: Training rows of a task at most, sub-sampled by document; None takes all.
+        dev_rows: The same of dev, so that evaluating doesn't outweigh training.
+        test_rows: The same of test.
+        sample_seed: Of the sub-samples, which are the same in every run.
+    """
+
+    updates: Count | None = None
+    passes: Positive | None = None
+    evaluations: Count = 3
+    train_rows: Count | None = None
+    dev_rows: Count | None = None
+    test_rows: Count | None = None
+    sample_seed: StrictInt = 0
+
+
+class ModelSpec(_Spec):
+    """How the encoder and the heads are trained, as `mtl fit` takes it under `model`."""
+
+    learning_rate: Positive = 5e-5
+    head_learning_rate: Positive | None = None
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
+    schedule: Schedule = "linear"
+
+
+class TrainerSpec(_Spec):
+    """On what each run trains. A run has one device; several runs at once are the launcher's business.
+
+    Args:
+        threads: Of each run. It decides the last digits, so it belongs to the study and not to the launcher.
+        accelerator: Lightning's name.
+        precision: Lightning's name; `auto` takes bf16 on a GPU that has it, and 32-true on a CPU. (`mtl fit` times a
+            CPU first; a study's precision is in its runs' keys and must not hang on a timing.)
+        gradient_clip_val: The largest norm of a gradient.
+    """
+
+    threads: Count = 1
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
+    precision: StrictStr = "auto"
+    gradient_clip_val: Positive = 1.0
+
+
+class LauncherSpec(BaseModel):
+    """Where the runs are trained; options of the launcher stand beside its name.
+
+    Args:
+        name: A file of `mtl/study/launchers`.
+        workers: Runs at once.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: StrictStr = "local"
+    workers: Count = 1
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Part(NamedTuple):
+    """A design or a control by its name, with its options."""
+
+    name: str
+    options: Any
+
+
+class StudySpec(_Spec):
+    """A study. `load_study` reads one from a file.
+
+    Args:
+        name: Of the study, in MLflow and in its folder.
+        mixture: A mixture file, looked for beside the study, or a mixture itself.
+        question: In a sentence, for the report.
+        tasks: Some of the mixture's; empty takes all.
+        designs: What is compared: a name, or the name with options as `{groups: [[a, b], [c]]}`.
+        controls: What is shown beside the matrix: replicate, self_partner, shuffled_partner.
+        seeds: How many, counted from 0, or which.
+        budget: Of every run.
+        select: `best` tests the evaluation with the target's best primary metric on dev; `last` the last one.
+        model: Learning rates and the like.
+        trainer: Threads, device, precision.
+        launcher: Where it runs.
+        alpha: The chance of any wrong claim in one matrix.
+        exclude: `documents` leaves training documents out that lie in dev or test of another task; None refuses.
+        max_encoders: For the grouping that is predicted from the pairs.
+        experiment: MLflow's.
+    """
+
+    name: StrictStr
+    mixture: StrictStr | dict[str, Any]
+    question: StrictStr = "Which task helps which?"
+    tasks: tuple[StrictStr, ...] = ()
+    designs: tuple[StrictStr | dict[StrictStr, Any], ...] = ("pairwise",)
+    controls: tuple[StrictStr | dict[StrictStr, Any], ...] = ()
+    seeds: StrictInt | tuple[StrictInt, ...] = 6
+    budget: BudgetSpec = BudgetSpec(passes=3)
+    select: Literal["best", "last"] = "best"
+    model: ModelSpec = ModelSpec()
+    trainer: TrainerSpec = TrainerSpec()
+    launcher: LauncherSpec = LauncherSpec()
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    exclude: Literal["documents"] | None = None
+    max_encoders: Count = 2
+    experiment: StrictStr = "biomtl-studies"
+
+    @property
+    def seed_list(self) -> tuple[int, ...]:
+        return tuple(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds
+
+    @property
+    def parts(self) -> list[Part]:
+        """The designs, then the controls."""
+        return [part for written in (*self.designs, *self.controls) for part in _parts(written)]
+
+
+class Study(NamedTuple):
+    """A study with its mixture, whose tasks are those of the study."""
+
+    spec: StudySpec
+    mixture: Mixture
+
+
+def load_study(path: Path | str, overrides: Sequence[str] = ()) -> Study:
+    """Reads a study and its mixture.
+
+    Args:
+        path: The YAML file.
+        overrides: ``key=value`` with dotted keys.
+
+    Raises:
+        InputError: With every fault of both at once.
+    """
+    path = Path(path)
+    fields = read_yaml(path)
+    mixture_fields = fields.pop("mixture", None)
+    fields = {**resolve(merge(fields, parse_overrides(overrides))), "mixture": mixture_fields}
+    if isinstance(mixture_fields, str):
+        fields["mixture"] = resolve({"mixture": mixture_fields})["mixture"]
+    return study_of(fields, path.parent)
+
+
+def study_of(fields: Mapping[str, Any], folder: Path) -> Study:
+    """A study from its fields; paths are looked for in `folder` first.
+
+    Raises:
+        InputError: With every fault.
+    """
+    faults = [Fault("mixture", "A study needs a mixture.", "Name its file.")] if not fields.get("mixture") else []
+    flaws = components.flaws(TypeAdapter(StudySpec), dict(fields))
+    faults += [_schema_fault(flaw) for flaw in flaws if flaw.place[:1] != ("mixture",) or fields.get("mixture")]
+    mixture = None
+    try:
+        mixture = _mixture(fields.get("mixture"), folder)
+    except InputError as error:
+        faults += [Fault(f"mixture: {f.key}", f.message, f.suggestion) for f in error.faults]
+    broken = {str(flaw.place[0]) for flaw in flaws if flaw.place}
+    whole = {"name": "unnamed", "mixture": {}} | {key: value for key, value in fields.items() if key not in broken}
+    known = {key: value for key, value in whole.items() if key in StudySpec.model_fields}
+    spec = StudySpec(**known)
+    faults += _spec_faults(spec, mixture, broken)
+    if faults or mixture is None:
+        raise InputError(list(dict.fromkeys(faults)))
+    return Study(spec, mixture.only(spec.tasks) if spec.tasks else mixture)
+
+
+def _mixture(written: Any, folder: Path) -> Mixture | None:
+    if not written:
+        return None
+    if isinstance(written, Mapping):
+        return load_mixture(written, folder=folder)
+    if not isinstance(written, str):
+        return None
+    places = [place for place in (folder / written, Path(written)) if place.is_file()]
+    if not places:
+        advice = "Check the path; it is looked for beside the study, then in the working folder."
+        raise InputError(Fault("file", f"'{written}' doesn't exist.", advice))
+    return load_mixture(places[0])
+
+
+def _spec_faults(spec: StudySpec, mixture: Mixture | None, broken: set[str]) -> list[Fault]:
+    """What the types don't tell."""
+    faults = []
+    try:
+        folder_name(spec.name)
+    except InputError as error:
+        faults += error.faults
+    if "seeds" not in broken:
+        faults += _seed_faults(spec)
+    if "budget" not in broken and (spec.budget.updates is None) == (spec.budget.passes is None):
+        faults.append(Fault("budget", "It must have updates or passes, and not both.", "Write budget: {passes: 3}."))
+    faults += _launcher_faults(spec) if "launcher" not in broken else []
+    names = list(mixture.tasks) if mixture else None
+    for name in spec.tasks:
+        if names is not None and name not in names:
+            faults.append(Fault("tasks", f"There is no task '{name}'.", did_you_mean(name, names)))
+    tasks = [name for name in names or () if not spec.tasks or name in spec.tasks]
+    for kind, known in (("designs", DESIGNS), ("controls", CONTROLS)):
+        for written in getattr(spec, kind) if kind not in broken else ():
+            for part in _parts(written):
+                faults += _part_faults(part, kind, known, tasks if names is not None else None)
+    return faults
+
+
+def _part_faults(part: Part, kind: str, known: Mapping[str, Any], tasks: list[str] | None) -> list[Fault]:
+    if part.name not in known:
+        return [Fault(kind, f"There is no {kind[:-1]} '{part.name}'.", did_you_mean(part.name, known))]
+    if tasks is None:
+        return []
+    if len(tasks) < 2 and part.name not in ("single", "replicate", "self_partner"):
+        message = f"It compares tasks, and needs at least two; found {len(tasks)}."
+        return [Fault(f"{kind}.{part.name}", message, "Add tasks to the mixture.")]
+    return [Fault(f"{kind}.{part.name}", message) for message in known[part.name].option_faults(part.options, tasks)]
+
+
+def _seed_faults(spec: StudySpec) -> list[Fault]:
+    seeds = spec.seed_list
+    if len(seeds) < 2:
+        message = f"A difference has no spread with fewer than two seeds; found {len(seeds)}."
+        return [Fault("seeds", message, "Take 6 or more: with 5 no gain can be significant at 0.05.")]
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        return [Fault("seeds", f"They must differ and be 0 or more; found {list(seeds)}.")]
+    return []
+
+
+def _launcher_faults(spec: StudySpec) -> list[Fault]:
+    from mtl.study.launchers import launcher_faults
+
+    return launcher_faults(spec.launcher.name, spec.launcher.options, spec.launcher.workers)
+
+
+def _schema_fault(flaw: components.Flaw) -> Fault:
+    key, error = ".".join(map(str, flaw.place)), flaw.errors[0]
+    if error["type"] == "extra_forbidden":
+        name, models = str(flaw.place[-1]), {"budget": BudgetSpec, "model": ModelSpec, "trainer": TrainerSpec}
+        model: Any = models.get(str(flaw.place[0]), StudySpec) if len(flaw.place) > 1 else StudySpec
+        return Fault(key, f"There is no key '{name}' here.", did_you_mean(name, model.model_fields))
+    if error["type"] == "missing":
+        return Fault(key, f"The key '{flaw.place[-1]}' is missing.", "Add it.")
+    return Fault(key, flaw.message)
+
+
+def _parts(written: str | Mapping[str, Any]) -> list[Part]:
+    return [Part(written, None)] if isinstance(written, str) else [Part(n, options) for n, options in written.items()]

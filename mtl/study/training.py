@@ -1,0 +1,290 @@
+"""Trains one run of a study: its tasks at their own numbers of updates, scored where each target was best on dev."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+
+from mtl.assembly import build_heads, build_module
+from mtl.data import MixtureData
+from mtl.evaluation import Result
+from mtl.mixture import Mixture
+from mtl.module import MultiTaskModule
+from mtl.noise import quieten
+from mtl.study.ledger import Counts, Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mtl.batch import Batch
+
+
+@dataclass(frozen=True)
+class Order:
+    """Everything that a run needs to know, as JSON types.
+
+    Args:
+        key: A hash of all that decides its result.
+        name: For people.
+        company: What it trains, without the seed.
+        tasks: Trained together.
+        targets: Those that are scored: without copies that only stand beside a target.
+        seed: Of everything that is drawn.
+        designs: Which need it.
+        mixture: Resolved, with the seed and the own updates of an evaluation as its sampler's quota.
+        evaluations: On dev; each ends an epoch.
+        select: `best` or `last`.
+        model: Arguments of `build_module`.
+        trainer: Threads, accelerator, precision, gradient_clip_val.
+        known_tokens: That the source's encoder has.
+        source: Key of the run whose encoder this one starts from.
+        keeps_heads: Whether it starts from the source's heads, too.
+        keeps_encoder: Whether later runs start from this one.
+    """
+
+    key: str
+    name: str
+    company: str
+    tasks: tuple[str, ...]
+    targets: tuple[str, ...]
+    seed: int
+    designs: tuple[str, ...]
+    mixture: dict[str, Any]
+    evaluations: int
+    select: str
+    model: dict[str, Any]
+    trainer: dict[str, Any]
+    known_tokens: tuple[str, ...] = ()
+    source: str | None = None
+    keeps_heads: bool = False
+    keeps_encoder: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Order:
+        """The order that `to_dict` wrote."""
+        tuples = {name: tuple(content[name]) for name in ("tasks", "targets", "designs", "known_tokens")}
+        return cls(**{**{field.name: content[field.name] for field in fields(cls)}, **tuples})
+
+
+def train(order: Order, ledger: Ledger) -> tuple[dict[str, Any], Counts]:
+    """Trains a run and gives its result and its counts; the encoder goes to the ledger where it is kept.
+
+    Raises:
+        InputError: The mixture or its data is at fault.
+    """
+    started = time.perf_counter()
+    quieten()
+    torch.set_num_threads(order.trainer["threads"])
+    mixture = Mixture(**order.mixture)
+    heads, tokenizer = build_heads(mixture, order.known_tokens)
+    data = MixtureData(mixture, heads, tokenizer)
+    data.setup()
+    module = build_module(mixture, built=(heads, tokenizer), **order.model)
+    if order.source is not None:
+        _start_from(module, ledger.encoder(order.source), order)
+    data.evaluated = set(order.targets)
+    watch = _Watch(order)
+    trainer = _trainer(order, watch)
+    with _quiet():
+        trainer.fit(module, datamodule=data)
+        results = watch.test(trainer, module, data)
+    if order.keeps_encoder:
+        _keep_encoder(ledger.encoder(order.key), module, watch, [*order.known_tokens, *_tokens(mixture, heads)])
+    cost = {"seconds": time.perf_counter() - started, **watch.cost()}
+    result = {**watch.scores(results, heads), "cost": cost, **_labels(order)}
+    return result, {target: _counts(found) for target, found in results.items()}
+
+
+def _labels(order: Order) -> dict[str, Any]:
+    names = ("key", "name", "company", "tasks", "targets", "seed", "designs")
+    return {name: getattr(order, name) for name in names}
+
+
+def _trainer(order: Order, watch: _Watch) -> pl.Trainer:
+    with _quiet():
+        return pl.Trainer(
+            max_epochs=order.evaluations,
+            accelerator=order.trainer["accelerator"],
+            devices=1,
+            precision=order.trainer["precision"],
+            gradient_clip_val=order.trainer["gradient_clip_val"],
+            callbacks=[watch],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            inference_mode=False,  # whose tensors couldn't be trained on after an evaluation
+        )
+
+
+class _Watch(Callback):
+    """Notes the scores after every evaluation, keeps the states that a target was best in, and takes the time."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self._curve: list[dict[str, Any]] = []
+        self._best: dict[str, int] = {}
+        """By target, and under "" for all together: the evaluation it was best at."""
+        self._best_scores: dict[str, float] = {}
+        self._states: dict[int, dict[str, Tensor]] = {}
+        self._seconds = {"training": 0.0, "evaluation": 0.0}
+        self._since = 0.0
+        self._examples = 0
+        self._tokens: Tensor | int = 0
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._since = time.perf_counter()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._lap("training")
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._since = time.perf_counter()
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._lap("evaluation")
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Batch, batch_idx: int) -> None:
+        self._examples += len(batch)
+        self._tokens = self._tokens + batch.mask.sum()  # stays on the device
+
+    def _lap(self, kind: str) -> None:
+        now = time.perf_counter()
+        self._seconds[kind] += now - self._since
+        self._since = now
+
+    # --- scores ---------------------------------------------------------------------------------------------------
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        module = cast(MultiTaskModule, pl_module)
+        results = module.results["dev"]
+        number = len(self._curve)
+        scores = {target: results[target].scores for target in self._order.targets}
+        self._curve.append({"updates": self._own_updates(number + 1), "dev": scores})
+        primary = {target: found[module.head(target).primary_metric] for target, found in scores.items()}
+        for name, score in {**primary, "": sum(primary.values()) / len(primary)}.items():
+            is_better = name not in self._best or score > self._best_scores[name]
+            if is_better or self._order.select == "last":
+                self._best[name], self._best_scores[name] = number, score
+        if number in self._best.values():
+            self._states[number] = {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
+        self._states = {number: state for number, state in self._states.items() if number in self._best.values()}
+        self._lap("evaluation")
+
+    def test(self, trainer: pl.Trainer, module: MultiTaskModule, data: MixtureData) -> dict[str, Result]:
+        """Each target on test, in the state that it was best in on dev."""
+        results: dict[str, Result] = {}
+        for number in sorted({self._best[target] for target in self._order.targets}):
+            data.evaluated = {target for target in self._order.targets if self._best[target] == number}
+            module.load_state_dict(self._states[number])
+            trainer.test(module, datamodule=data, verbose=False)
+            results |= {target: module.results["test"][target] for target in data.evaluated}
+        return {target: results[target] for target in self._order.targets}
+
+    def scores(self, results: Mapping[str, Result], heads: Mapping[str, Any]) -> dict[str, Any]:
+        chosen = {target: self._best[target] for target in self._order.targets}
+        return {
+            "test": {target: _plain(result.scores) for target, result in results.items()},
+            "dev": {target: _plain(self._curve[number]["dev"][target]) for target, number in chosen.items()},
+            "primary": {target: heads[target].primary_metric for target in self._order.targets},
+            "selected": {target: {"evaluation": number + 1} for target, number in chosen.items()},
+            "curve": [
+                {**point, "dev": {target: _plain(found) for target, found in point["dev"].items()}}
+                for point in self._curve
+            ],
+        }
+
+    def state(self) -> Mapping[str, Tensor]:
+        """The state with the best mean over the targets."""
+        return self._states[self._best[""]]
+
+    def cost(self) -> dict[str, float]:
+        return {
+            "training_seconds": self._seconds["training"],
+            "evaluation_seconds": self._seconds["evaluation"],
+            "examples": self._examples,
+            "tokens": int(self._tokens),
+        }
+
+    def _own_updates(self, evaluations: int) -> dict[str, int]:
+        quota = self._order.mixture["sampler"]["batches"]
+        return {task: evaluations * quota[task] for task in self._order.tasks}
+
+
+# --- one run from another's encoder -----------------------------------------------------------------------------------
+
+
+def _keep_encoder(path: Path, module: MultiTaskModule, watch: _Watch, tokens: Sequence[str]) -> None:
+    part = path.with_suffix(".part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"tokens": list(dict.fromkeys(tokens)), "state": dict(watch.state())}, part)
+    part.replace(path)
+
+
+def _start_from(module: MultiTaskModule, path: Path, order: Order) -> None:
+    """Loads the source's encoder, and its heads where they are kept; tokens of this run alone keep their new rows."""
+    state = torch.load(path, weights_only=True)["state"]
+    own = module.state_dict()
+    for name, value in state.items():
+        is_kept = name.startswith("encoder.") or (order.keeps_heads and name.startswith("heads."))
+        if is_kept and name in own:
+            target = own[name]
+            if target.dim() and target.shape[0] > value.shape[0]:
+                target[: value.shape[0]] = value  # the table of word pieces has rows for this run's own tokens
+            else:
+                target.copy_(value)
+
+
+def _tokens(mixture: Mixture, heads: Mapping[str, Any]) -> list[str]:
+    return [token for name in mixture.tasks for token in heads[name].special_tokens()]
+
+
+# --- details ----------------------------------------------------------------------------------------------------------
+
+
+def _counts(result: Result) -> dict[str, Any]:
+    rows = [count.reshape(-1, count.shape[-1]).numpy() for count in result.counts]
+    return {
+        "documents": np.array(result.documents),
+        "counts": np.concatenate(rows),
+        "owners": np.repeat(np.arange(len(rows)), [len(row) for row in rows]),
+    }
+
+
+def _plain(scores: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in scores.items()}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's notes on devices, workers and loaders, which say nothing that a study's runs don't share."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric)\.")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,142 @@
+"""Sentences about invented studies whose gains are planted."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+
+from mtl.study.claims import beats_baseline, changes, costs, design_summary, mean_and_sd, partners, summary
+from mtl.study.findings import Findings
+from mtl.study.statistics import floor
+from tests.study import simulated
+
+
+def only(findings: Findings, **changes_of_gain: object) -> Findings:
+    """The findings with the first gain of the first design changed in its cell."""
+    family = findings.families[0]
+    gain = family.gains[0]
+    gain = dataclasses.replace(gain, cell=gain.cell._replace(**changes_of_gain))  # type: ignore[arg-type]
+    family = dataclasses.replace(family, gains=(gain, *family.gains[1:]))
+    return dataclasses.replace(findings, families=(family, *findings.families[1:]))
+
+
+def test_each_claim_is_a_sentence_with_the_numbers_of_its_cell() -> None:
+    findings = simulated.study()
+    claims = design_summary(findings, findings.families[0]).claims
+    assert [claim.verdict for claim in claims] == ["helps", "hurts"]
+    cell = findings.families[0].gains[0].cell
+    low, high = (f"{100 * end:+.2f}" for end in cell.interval)
+    assert claims[0].text == (
+        f"gad gains 3.00 points of f1 with hoc (95% interval {low} to {high}, adjusted p 0.008, 8 seeds)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("design", "words"),
+    [
+        ("pairwise", "with hoc"),
+        ("sequential", "after hoc"),
+        ("leave_one_out", "when hoc joins all others"),
+        ("refine_finetune", "fine-tuned from the joint encoder"),
+    ],
+)
+def test_a_claim_says_in_which_company_the_design_puts_the_target(design: str, words: str) -> None:
+    findings = simulated.study(designs=(design,))
+    assert f"gad gains 3.00 points of f1 {words} (95%" in design_summary(findings, findings.families[0]).claims[0].text
+
+
+def test_where_companies_are_no_pairs_the_sentence_speaks_of_none() -> None:
+    findings = simulated.study(with_controls=False)
+    pairs = [(task, "all others") for task in findings.targets]
+    joint = dataclasses.replace(findings, families=(simulated.family("joint", pairs, {}, 8),))
+    assert summary(joint).headline == "No company could be claimed to help or hurt, among 3 gains that were asked for."
+    assert summary(joint).designs[0].statement == "No company could be claimed to help or hurt (3 gains)."
+
+
+def test_the_level_of_intervals_follows_alpha() -> None:
+    findings = dataclasses.replace(simulated.study(), alpha=0.1)
+    assert "(90% interval" in design_summary(findings, findings.families[0]).claims[0].text
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.01, 0.3])
+def test_the_number_of_seeds_that_is_asked_for_is_the_smallest_that_can_claim(alpha: float) -> None:
+    findings = dataclasses.replace(simulated.study(num_seeds=2), alpha=alpha)
+    limit = design_summary(findings, findings.families[0]).limits[0]
+    needed = int(limit.split("At least ")[1].split()[0])
+    assert floor(needed) <= alpha < floor(needed - 1)
+
+
+def test_the_headline_counts_designs_together_and_leaves_controls_out() -> None:
+    findings = simulated.study(designs=("pairwise", "sequential"))
+    assert summary(findings).headline == (
+        "Of 12 gains that were asked for, 2 may be claimed to help and 2 to hurt; of the other 8 nothing is claimed."
+    )
+    assert [design.design for design in summary(findings).designs] == ["pairwise", "sequential"]
+
+
+def test_without_a_claim_the_headline_says_so_with_as_many_seeds_as_one_likes() -> None:
+    findings = simulated.study(num_seeds=12, planted={})
+    assert summary(findings).headline.startswith("No pair could be claimed to help or hurt, among 6 gains")
+    assert all(not design.claims for design in summary(findings).designs)
+
+
+def test_a_gain_on_the_edge_of_the_noise_floor_is_cautioned_and_one_above_is_not() -> None:
+    findings = simulated.study()
+    control = findings.families[1].gains[0].cell.interval
+    inside, above = (only(findings, mean=mean) for mean in (control.high, control.high + 1e-6))
+    assert any("noise floor" in text for text in design_summary(inside, inside.families[0]).claims[0].cautions)
+    assert not any("noise floor" in text for text in design_summary(above, above.families[0]).claims[0].cautions)
+
+
+def test_candidates_are_open_gains_above_zero_with_a_small_q() -> None:
+    def candidates(**cell: object) -> int:
+        changed = only(simulated.study(planted={}), **{"q": 0.1, "mean": 0.01, "verdict": "undecided", **cell})
+        return len(partners(changed)[0].candidates)
+
+    assert candidates() == candidates(verdict="unresolvable") == 1
+    assert candidates(q=0.11) == candidates(mean=-0.01) == candidates(verdict="helps") == candidates(q=math.nan) == 0
+
+
+def test_partners_come_with_the_largest_gain_first_from_all_designs() -> None:
+    findings = simulated.study(planted={("gad", "hoc"): 0.02, ("gad", "biosses"): 0.04}, designs=("pairwise", "later"))
+    found = [(gain.partner, design) for gain, design in partners(findings)[0].recommended]
+    assert [partner for partner, _ in found] == ["biosses", "biosses", "hoc", "hoc"]
+    assert {design for _, design in found} == {"pairwise", "later"}
+
+
+def test_a_study_says_that_its_grouping_was_not_checked_until_it_was() -> None:
+    tasks = ("gad", "hoc", "biosses")
+    for is_measured in (False, True):
+        grouping = simulated.grouping(tasks, is_measured=is_measured)
+        limits = summary(dataclasses.replace(simulated.study(tasks), grouping=grouping)).limits
+        assert any("no run has checked" in limit for limit in limits) is not is_measured
+
+
+def test_means_leave_missing_seeds_out_and_a_tie_with_the_baseline_does_not_beat_it() -> None:
+    assert mean_and_sd((0.5, math.nan, 0.7)) == pytest.approx((2, 0.6, 0.1 * math.sqrt(2)))
+    assert math.isnan(mean_and_sd((math.nan,))[1])
+    facts = simulated.study().targets["gad"]
+    tie = dataclasses.replace(facts, single=(0.5, 0.5))
+    nothing = dataclasses.replace(facts, single=(math.nan,))
+    assert [beats_baseline(given) for given in (facts, tie, nothing)] == [True, False, None]
+    for baseline in (None, ("majority", math.nan)):
+        assert beats_baseline(dataclasses.replace(facts, baseline=baseline)) is None
+
+
+def test_delta_m_of_a_company_without_a_run_is_unknown() -> None:
+    findings = simulated.study()
+    family = dataclasses.replace(findings.families[0], relative_change={"a": (math.nan,), "b": (0.02, 0.04)})
+    unknown, known = changes(dataclasses.replace(findings, families=(family,)))
+    assert (unknown.n, math.isnan(unknown.mean), math.isnan(unknown.interval.low)) == (0, True, True)
+    assert (known.company, known.n, known.mean) == ("b", 2, pytest.approx(0.03))
+
+
+def test_costs_of_designs_add_up_to_all() -> None:
+    findings = simulated.study()
+    other = tuple(dataclasses.replace(cost, design="sequential") for cost in findings.costs[:5])
+    found = costs(dataclasses.replace(findings, costs=findings.costs + other))
+    assert [(design, runs) for design, _, runs in found.by_design] == [("pairwise", 24), ("sequential", 5)]
+    assert sum(cost.seconds for _, cost, _ in found.by_design) == found.total.seconds == 2900
+    assert (found.total.examples, found.num_runs, found.num_reused) == (29 * 7680, 29, 4)

@@ -1,0 +1,266 @@
+"""A study from its file to its findings: resumed, killed, extended, changed, shared, and by every launcher."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mtl.cli import run as run_mtl
+from mtl.study import worker
+from mtl.study.ledger import Ledger
+from mtl.study.session import Session
+from mtl.study.spec import load_study
+
+ROOT = Path("runs")
+
+
+def session(path: Path, *overrides: str, root: Path = ROOT) -> Session:
+    return Session(load_study(path, overrides), root)
+
+
+def finish(path: Path, *overrides: str, root: Path = ROOT) -> Session:
+    made = session(path, *overrides, root=root)
+    made.run(f"session of {time.monotonic_ns()}")
+    return made
+
+
+def matrix(made: Session) -> list[Any]:
+    return [
+        (family.design, gain.target, gain.partner, gain.differences, gain.documents)
+        for family in made.findings().families
+        for gain in family.gains
+    ]
+
+
+def trained(root: Path = ROOT) -> dict[str, int]:
+    """When each run of the ledger was finished."""
+    return {file.parent.name: file.stat().st_mtime_ns for file in (root / "ledger").glob("*/*/result.json")}
+
+
+@pytest.fixture
+def command(toy_study: Callable[..., Path]) -> Callable[..., list[str]]:
+    def make(action: str, *words: str) -> list[str]:
+        return [sys.executable, "-m", "mtl", "study", action, "study.yaml", *words]
+
+    return make
+
+
+def test_a_study_gives_every_gain_with_its_seeds(toy_study: Callable[..., Path]) -> None:
+    made = finish(toy_study(designs=["pairwise", "sequential", "joint"], controls=["replicate"]))
+    findings = made.findings()
+    assert [family.design for family in findings.families] == ["pairwise", "sequential", "joint", "replicate"]
+    assert [len(family.gains) for family in findings.families] == [6, 6, 3, 3]
+    for family in findings.families:
+        for gain in family.gains:
+            assert len(gain.differences) == 2
+            expected = [after - before for after, before in zip(gain.treated, gain.reference, strict=True)]
+            assert gain.differences == pytest.approx(expected)
+            assert gain.cell.verdict == "unresolvable"
+            assert gain.documents is not None
+    assert not findings.missing
+    assert len(findings.costs) == len(made.plan.orders)
+    assert findings.grouping is not None
+
+
+def test_a_second_command_trains_nothing_and_gives_the_same_matrix(toy_study: Callable[..., Path]) -> None:
+    path = toy_study()
+    first = finish(path)
+    times = trained()
+    second = finish(path)
+    assert trained() == times
+    assert matrix(second) == matrix(first)
+
+
+def test_more_seeds_and_tasks_train_only_what_is_new(toy_study: Callable[..., Path]) -> None:
+    path = toy_study(tasks=["cause", "drugs"])
+    finish(path)
+    times = trained()
+    finish(path, "seeds=3", "tasks=[cause, drugs, risk]")
+    assert {key: trained()[key] for key in times} == times
+    assert len(times) == 2 * 3
+    assert len(trained()) == 3 * 6
+
+
+def test_studies_share_their_runs(toy_study: Callable[..., Path]) -> None:
+    path = toy_study(designs=["single"])
+    finish(path)
+    before = trained()
+    made = finish(path, "name=second", "designs=[joint]")
+    assert {key: trained()[key] for key in before} == before
+    assert len(trained()) == len(before) + 2
+    assert sum(cost.reused for cost in made.findings().costs) == len(before)
+
+
+def test_a_run_that_fails_is_recorded_and_the_others_go_on(
+    toy_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mtl.study import training
+
+    real = training.train
+
+    def fragile(order: Any, ledger: Ledger) -> Any:
+        if order.name == "cause + risk, seed 1":
+            raise MemoryError("no room")
+        return real(order, ledger)
+
+    monkeypatch.setattr(training, "train", fragile)
+    toy_study()
+    assert run_mtl(["study", "run", "study.yaml"]) == 1
+    told = capsys.readouterr().err
+    assert "pairwise: cause with risk lacks the seeds 1: 'cause + risk, seed 1' failed: MemoryError: no room" in told
+    assert "pairwise: risk with cause lacks the seeds 1" in told
+    assert len(trained()) == 11
+    monkeypatch.setattr(training, "train", real)
+    assert run_mtl(["study", "run", "study.yaml"]) == 0
+    assert len(trained()) == 12
+
+
+def test_a_run_whose_source_failed_is_missing_and_nobody_waits_for_it(
+    toy_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mtl.study import training
+
+    real = training.train
+
+    def fragile(order: Any, ledger: Ledger) -> Any:
+        if order.name == "cause, seed 0":
+            raise MemoryError("no room")
+        return real(order, ledger)
+
+    monkeypatch.setattr(training, "train", fragile)
+    made = finish(toy_study(designs=["sequential"], tasks=["cause", "risk"]))
+    assert len(trained()) == 2 * 4 - 2
+    assert any(
+        "risk with cause lacks the seeds 0: 'cause then risk, seed 0'" in text for text in made.findings().missing
+    )
+
+
+def test_a_driver_that_is_killed_goes_on_to_the_same_matrix(
+    toy_study: Callable[..., Path], command: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    path = toy_study()
+    undisturbed = finish(path, root=tmp_path / "undisturbed")
+    process = subprocess.Popen(command("run"), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    _wait_for(lambda: len(trained()) >= 4)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = trained()
+    assert 4 <= len(before) < 12
+    resumed = finish(path)
+    assert {key: trained()[key] for key in before} == before
+    assert matrix(resumed) == matrix(undisturbed)
+
+
+def test_a_worker_that_is_killed_costs_nothing_but_its_half_trained_run(
+    toy_study: Callable[..., Path], command: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    import psutil
+
+    path = toy_study(budget={"updates": 100, "evaluations": 2})
+    undisturbed = finish(path, root=tmp_path / "undisturbed")
+    process = subprocess.Popen(
+        command("run", "launcher={name: processes, workers: 2}"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    _wait_for(lambda: any(claim.stat().st_size for claim in Path("runs/ledger").glob("*/*/claim")))
+    holder = json.loads(next(Path("runs/ledger").glob("*/*/claim")).read_text())
+    psutil.Process(holder["pid"]).kill()
+    _, told = process.communicate(timeout=300)
+    assert process.returncode == 0
+    assert b"1 of 2 workers ended early (exit code -9)" in told
+    assert matrix(session(path)) == matrix(undisturbed)
+
+
+def test_two_drivers_on_one_study_share_its_runs(
+    toy_study: Callable[..., Path], command: Callable[..., list[str]]
+) -> None:
+    from mlflow import MlflowClient
+
+    path = toy_study()
+    both = [subprocess.Popen(command("run"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) for _ in range(2)]
+    told = [process.communicate(timeout=300)[1].decode() for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    results = [json.loads(file.read_text()) for file in Path("runs/ledger").glob("*/*/result.json")]
+    assert len(results) == 12
+    client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+    (experiment,) = [e for e in client.search_experiments() if e.name == "biomtl-studies"]
+    nested = client.search_runs([experiment.experiment_id], "tags.kind = 'study_run'")
+    assert len(nested) == len({run.data.tags["key"] for run in nested}) == 12, told
+    assert not session(path).findings().missing
+
+
+def test_a_changed_mixture_is_told_and_its_old_results_are_kept_apart(
+    toy_study: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = toy_study(designs=["single"])
+    finish(path)
+    old = set(trained())
+    capsys.readouterr()
+    changed = finish(path, "model.learning_rate=0.002")
+    told = capsys.readouterr().err
+    assert "Changed since runs were finished: model.learning_rate: 0.001 -> 0.002. 6 finished runs of before" in told
+    assert old < set(trained())
+    assert len(trained()) == 12
+    assert {cost.key for cost in changed.findings().costs} == set(trained()) - old
+
+
+def test_encoders_are_dropped_when_the_runs_that_start_from_them_are_done(toy_study: Callable[..., Path]) -> None:
+    path = toy_study(designs=["refine_finetune"])
+    finish(path)
+    assert not list(Path("runs/ledger").glob("*/*/encoder.pt"))
+    times = trained()
+    finish(path)
+    assert trained() == times
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        "{name: processes, workers: 2}",
+        pytest.param("{name: ray, workers: 2}", marks=pytest.mark.slow),
+        pytest.param("{name: slurm, workers: 2, cluster: local, timeout_min: 10}", marks=pytest.mark.slow),
+    ],
+)
+def test_every_launcher_gives_the_matrix_of_the_local_one_to_the_last_digit(
+    toy_study: Callable[..., Path], tmp_path: Path, launcher: str
+) -> None:
+    name = launcher.partition(": ")[2].partition(",")[0]
+    pytest.importorskip({"slurm": "submitit"}.get(name, name) if name != "processes" else "psutil")
+    path = toy_study(designs=["sequential"], tasks=["cause", "risk"], trainer={"threads": 2})
+    local = finish(path, root=tmp_path / "local")
+    other = finish(path, f"launcher={launcher}", root=tmp_path / name)
+    assert matrix(other) == matrix(local)
+    assert len(trained(tmp_path / name)) == 8
+
+
+def test_what_lies_outside_training_and_evaluation_is_measured(toy_study: Callable[..., Path]) -> None:
+    made = finish(toy_study(designs=["single"]))
+    (entry,) = json.loads((made.folder / "sessions.json").read_text())["sessions"]
+    assert 0 < entry["busy_seconds"] < entry["seconds"]
+    assert made.findings().outside_share == pytest.approx(1 - entry["busy_seconds"] / entry["seconds"])
+
+
+def test_a_worker_ends_when_its_driver_was_killed(toy_study: Callable[..., Path]) -> None:
+    asked = []
+
+    def is_wanted() -> bool:
+        asked.append(len(trained()))
+        return len(asked) < 3
+
+    made = session(toy_study())
+    worker.train_all(worker.Work(made.plan.orders, made.ledger, "one", "toy"), is_wanted=is_wanted)
+    assert asked == [0, 1, 2]
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    for _ in range(1200):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("waited for a minute in vain")

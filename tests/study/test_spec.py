@@ -1,0 +1,103 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mtl.faults import InputError
+from mtl.study.spec import load_study
+
+
+@pytest.fixture
+def write(toy_mixture: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    def make(**fields: Any) -> Path:
+        toy_mixture()
+        path = tmp_path / "study.yaml"
+        content = {"name": "toy_study", "mixture": "toy.yaml", **fields}
+        path.write_text(yaml.safe_dump({k: v for k, v in content.items() if v is not ...}), encoding="utf-8")
+        return path
+
+    return make
+
+
+def faults(path: Path, *overrides: str) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        load_study(path, overrides)
+    return [str(fault) for fault in caught.value.faults]
+
+
+def test_a_study_finds_its_mixture_beside_it_and_takes_some_of_its_tasks(write: Callable[..., Path]) -> None:
+    study = load_study(write(tasks=["cause", "risk"]))
+    assert list(study.mixture.tasks) == ["cause", "risk"]
+    assert study.spec.seed_list == (0, 1, 2, 3, 4, 5)
+    assert [part.name for part in study.spec.parts] == ["pairwise"]
+
+
+def test_a_mixture_may_stand_in_the_study(write: Callable[..., Path], tmp_path: Path) -> None:
+    study = load_study(write(mixture={"name": "own", "include": ["toy.yaml"], "batch_size": 7}))
+    assert study.mixture.batch_size == 7
+    assert "drugs" in study.mixture.tasks
+
+
+def test_overrides_reach_any_key(write: Callable[..., Path]) -> None:
+    study = load_study(write(), ["seeds=[3, 7]", "budget.passes=2", "launcher.workers=1"])
+    assert study.spec.seed_list == (3, 7)
+    assert study.spec.budget.passes == 2
+
+
+def test_all_faults_of_a_file_are_told_at_once(write: Callable[..., Path]) -> None:
+    path = write(
+        designs=["pairwse", {"groups": [["cause", "cause"]]}],
+        controls=[{"shuffled_partner": {"risk": "risk"}}],
+        seeds=1,
+        budget={"updates": 3, "passes": 2},
+        tasks=["cause", "risk", "drgs"],
+        launcher={"name": "procesess"},
+        modle={},
+    )
+    found = faults(path)
+    assert "modle: There is no key 'modle' here. Did you mean 'model'?" in found[0]
+    assert any("There is no design 'pairwse'. Did you mean 'pairwise'?" in fault for fault in found)
+    assert any(fault.startswith("designs.groups: A task stands once in a group") for fault in found)
+    assert "controls.shuffled_partner: A task is no partner of itself; found risk." in found
+    assert any(
+        fault.startswith("seeds: A difference has no spread with fewer than two seeds; found 1.") for fault in found
+    )
+    assert any(fault.startswith("budget: It must have updates or passes, and not both.") for fault in found)
+    assert any("There is no task 'drgs'. Did you mean 'drugs'?" in fault for fault in found)
+    assert any("There is no launcher 'procesess'. Did you mean 'processes'?" in fault for fault in found)
+    assert len(found) == 8
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"mixture": ...}, "mixture: A study needs a mixture."),
+        ({"mixture": "nothing.yaml"}, "'nothing.yaml' doesn't exist."),
+        ({"seeds": [1, 1]}, "They must differ"),
+        ({"tasks": ["cause"]}, "It compares tasks, and needs at least two; found 1."),
+        ({"budget": {"updates": 0}}, "budget.updates: It must be at least 1"),
+        ({"launcher": {"name": "local", "workers": 2}}, "is one worker; found 2"),
+        ({"launcher": {"name": "processes", "speed": 2}}, "Processes has no option 'speed'"),
+        ({"name": "a/b"}, "name: It must be usable as the name of a folder"),
+    ],
+)
+def test_a_fault_names_key_rule_and_what_was_found(
+    write: Callable[..., Path], fields: dict[str, Any], message: str
+) -> None:
+    assert any(message in fault for fault in faults(write(**fields)))
+
+
+def test_faults_of_the_mixture_are_told_with_those_of_the_study(write: Callable[..., Path]) -> None:
+    found = faults(
+        write(
+            mixture={
+                "name": "own",
+                "tasks": {"cause": {"head": "clasification", "data": {"reader": "jsonl", "path": "x"}}},
+            },
+            seeds=1,
+        )
+    )
+    assert any(fault.startswith("mixture: tasks.cause.head: There is no head 'clasification'.") for fault in found)
+    assert any(fault.startswith("seeds:") for fault in found)

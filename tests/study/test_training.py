@@ -1,0 +1,164 @@
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mtl.mixture import Mixture
+from mtl.study.designs import Run
+from mtl.study.ledger import Ledger
+from mtl.study.plan import StudyPlan, make_plan
+from mtl.study.spec import load_study
+from mtl.study.training import Order, train
+
+
+def plan_of(path: Path, *overrides: str) -> StudyPlan:
+    return make_plan(load_study(path, overrides))
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "ledger")
+
+
+def without_times(result: dict[str, Any]) -> dict[str, Any]:
+    cost = {name: value for name, value in result["cost"].items() if "seconds" not in name}
+    return {**result, "cost": cost}
+
+
+def test_the_same_order_gives_the_same_result_and_another_seed_another(
+    toy_study: Callable[..., Path], ledger: Ledger
+) -> None:
+    plan = plan_of(toy_study())
+    first, second = (train(plan.order_of(Run(("cause", "drugs"), 0)), ledger) for _ in range(2))
+    assert without_times(first[0]) == without_times(second[0])
+    assert (first[1]["drugs"]["counts"] == second[1]["drugs"]["counts"]).all()
+    other, _ = train(plan.order_of(Run(("cause", "drugs"), 1)), ledger)
+    assert other["test"] != first[0]["test"]
+
+
+def test_a_run_equals_lightnings_own_training_of_the_same_mixture(
+    toy_study: Callable[..., Path], ledger: Ledger, train: Callable[..., Any]
+) -> None:
+    from mtl.study.training import train as train_run
+
+    order = plan_of(toy_study(select="last")).order_of(Run(("cause", "risk"), 1))
+    result, _ = train_run(order, ledger)
+    whole = train(Mixture(**order.mixture), model={"learning_rate": 1e-3}, max_epochs=2, gradient_clip_val=1.0)
+    (scores,) = whole.trainer.test(whole.module, datamodule=whole.data, verbose=False)
+    assert result["test"]["risk"]["pearson"] == pytest.approx(scores["test/risk/pearson"], abs=1e-6)
+    assert result["test"]["cause"]["loss"] == pytest.approx(scores["test/cause/loss"], abs=1e-6)
+
+
+def test_every_target_is_tested_in_the_state_that_it_was_best_in_on_dev(
+    toy_study: Callable[..., Path], ledger: Ledger
+) -> None:
+    path = toy_study(budget={"updates": 12, "evaluations": 6}, model={"learning_rate": 5e-3})
+    order = plan_of(path).order_of(Run(("cause", "drugs"), 0))
+    result, _ = train(order, ledger)
+    for target, metric in result["primary"].items():
+        curve = [point["dev"][target][metric] for point in result["curve"]]
+        chosen = result["selected"][target]["evaluation"]
+        assert curve[chosen - 1] == max(curve)
+        assert curve.index(max(curve)) == chosen - 1
+        assert result["dev"][target][metric] == max(curve)
+    assert [point["updates"] for point in result["curve"]] == [{"cause": 2 * n, "drugs": 2 * n} for n in range(1, 7)]
+
+
+def test_counts_of_documents_give_the_score_again(toy_study: Callable[..., Path], ledger: Ledger) -> None:
+    plan = plan_of(toy_study())
+    result, counts = train(plan.order_of(Run(("drugs", "risk"), 0)), ledger)
+    for target, found in counts.items():
+        head = plan.heads[target]
+        rows = torch.from_numpy(found["counts"])
+        score = head.score(rows if head.reduction == "cat" else rows.sum(0))[head.primary_metric]
+        assert score == pytest.approx(result["test"][target][head.primary_metric])
+        assert len(found["owners"]) == len(rows)
+
+
+def test_a_copy_beside_a_target_is_trained_and_not_scored(toy_study: Callable[..., Path], ledger: Ledger) -> None:
+    plan = plan_of(toy_study(controls=["self_partner", {"shuffled_partner": {"cause": "risk"}}]))
+    for partner in ("cause__self", "risk__shuffled"):
+        result, counts = train(plan.order_of(Run(("cause", partner), 0)), ledger)
+        assert set(result["test"]) == set(counts) == {"cause"}
+        alone, _ = train(plan.order_of(Run(("cause",), 0)), ledger)
+        assert result["cost"]["examples"] > alone["cost"]["examples"]
+
+
+def test_permuted_labels_teach_the_partners_head_something_else(toy_study: Callable[..., Path], ledger: Ledger) -> None:
+    plan = plan_of(toy_study(designs=["pairwise"], controls=[{"shuffled_partner": {"cause": "drugs"}}]))
+    true, _ = train(plan.order_of(Run(("cause", "drugs"), 0)), ledger)
+    permuted, _ = train(plan.order_of(Run(("cause", "drugs__shuffled"), 0)), ledger)
+    assert true["test"]["cause"]["loss"] != permuted["test"]["cause"]["loss"]
+    assert true["cost"]["tokens"] == permuted["cost"]["tokens"]
+
+
+def test_a_later_run_starts_from_the_encoder_of_its_source(toy_study: Callable[..., Path], ledger: Ledger) -> None:
+    plan = plan_of(toy_study(designs=["sequential"], model={"learning_rate": 1e-12}))
+    run = Run(("risk",), 0, source=Run(("cause",), 0))
+    source, order = plan.order_of(run.source or run), plan.order_of(run)
+    train(source, ledger)
+    kept = torch.load(ledger.encoder(source.key), weights_only=True)["state"]
+    noisy = {name: value + 0.5 if value.is_floating_point() else value for name, value in kept.items()}
+    from_kept, _ = train(order, ledger)
+    torch.save({"tokens": [], "state": noisy}, ledger.encoder(source.key))
+    from_noisy, _ = train(order, ledger)
+    assert from_kept["test"]["risk"]["loss"] != from_noisy["test"]["risk"]["loss"]
+
+
+def test_fine_tuning_with_kept_heads_and_no_step_to_speak_of_scores_what_the_joint_run_scored(
+    toy_study: Callable[..., Path], ledger: Ledger
+) -> None:
+    path = toy_study(designs=[{"refine_finetune": {"heads": "kept"}}], budget={"updates": 1, "evaluations": 1})
+    plan = plan_of(path)
+    joint = Run(("cause", "drugs", "risk"), 0)
+    before, _ = train(plan.order_of(joint), ledger)
+    order = plan.order_of(Run(("cause",), 0, source=joint, keeps_heads=True))
+    still = replace(order, model={**order.model, "learning_rate": 1e-12, "weight_decay": 0.0})
+    after, _ = train(still, ledger)
+    assert after["test"]["cause"]["loss"] == pytest.approx(before["test"]["cause"]["loss"], abs=1e-6)
+
+
+def test_new_tokens_of_a_target_get_rows_beside_those_that_the_source_knew(
+    toy_study: Callable[..., Path], tmp_path: Path, ledger: Ledger
+) -> None:
+    path = toy_study(designs=["sequential"], tasks=["cause", "pair"])
+    mixture = tmp_path / "toy.yaml"
+    rows = {"train": 6, "dev": 3, "test": 3}
+    for split, number in rows.items():
+        lines = [
+            f'{{"id": "{split}-{n}", "text": "@DRUG$ reduces @RISK$ {n} .", "label": "{n % 2}"}}' for n in range(number)
+        ]
+        (tmp_path / "pair").mkdir(exist_ok=True)
+        (tmp_path / "pair" / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    mixture.write_text(
+        mixture.read_text()
+        + "  pair:\n    head: relation\n    labels: ['0', '1']\n    data: {reader: jsonl, path: pair}\n"
+        + "    options: {negative: '0', placeholders: ['@DRUG$', '@RISK$']}\n"
+    )
+    text = mixture.read_text()
+    tasks, _, pair = text.partition("  pair:\n")
+    head, _, rest = tasks.partition("tasks:\n")
+    mixture.write_text(f"{head}tasks:\n  pair:\n{pair}{rest}")
+    plan = plan_of(path)
+    for source, target in (("cause", "pair"), ("pair", "cause")):
+        run = Run((target,), 0, source=Run((source,), 0))
+        assert run.source is not None
+        order = plan.order_of(run)
+        assert order.known_tokens == (("@DRUG$", "@RISK$") if source == "pair" else ())
+        train(plan.order_of(run.source), ledger)
+        result, _ = train(order, ledger)
+        assert math.isfinite(result["test"][target]["loss"])
+
+
+def test_costs_count_the_examples_and_their_word_pieces(toy_study: Callable[..., Path], ledger: Ledger) -> None:
+    plan = plan_of(toy_study(budget={"passes": 1, "evaluations": 1}))
+    order: Order = plan.order_of(Run(("cause",), 0))
+    result, _ = train(order, ledger)
+    lengths = plan.data["cause"]["train"].lengths
+    assert result["cost"]["examples"] == len(lengths)
+    assert result["cost"]["tokens"] == int(lengths.sum())
+    assert 0 < result["cost"]["training_seconds"] + result["cost"]["evaluation_seconds"] < result["cost"]["seconds"]
