@@ -56,10 +56,12 @@ class Encoder(nn.Module):
     Args:
         model: The transformer.
         freeze_layers: The embeddings and this many of the lowest layers are not trained; 0 trains all.
+        chooses_attention: Whether `settle` may choose the implementation of the attention.
     """
 
-    def __init__(self, model: nn.Module, *, freeze_layers: int = 0) -> None:
+    def __init__(self, model: nn.Module, *, freeze_layers: int = 0, chooses_attention: bool = False) -> None:
         super().__init__()
+        self._chooses_attention = chooses_attention
         self.model = model.train()  # transformers hands models over for inference, with dropout off
         replace_dropout(self.model)
         # A pooler would be trained by no head, and DDP stops at parameters without a gradient.
@@ -75,6 +77,17 @@ class Encoder(nn.Module):
     @property
     def hidden_size(self) -> int:
         return int(self.config.hidden_size)
+
+    def settle(self, device: str, precision: str) -> None:
+        """Takes the attention that is quickest where the encoder is going to compute.
+
+        Args:
+            device: Its type, as cpu or cuda.
+            precision: Lightning's name.
+        """
+        if self._chooses_attention:
+            model: Any = self.model
+            model.set_attn_implementation(_quickest_attention(type(model), device, precision))
 
     def forward(self, input_ids: Tensor, mask: Tensor, type_ids: Tensor | None = None) -> Tensor:
         """States [B, T, H] from input ids [B, T], attention mask [B, T] and, where the encoder reads them, types."""
@@ -151,14 +164,15 @@ def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: in
     from transformers import AutoModel
 
     config = load_config(spec)
-    implementation = _attention(spec.attention, config)
+    chooses_attention = spec.attention == "auto" and _takes_any_attention(config)
+    implementation = attention.register() if chooses_attention else _fixed_attention(spec.attention)
     chosen = {} if implementation is None else {"attn_implementation": implementation}
     if weights:
         model = _from_pretrained(AutoModel, spec, config=config, dtype=torch.float32, **chosen)
     else:
         model = _from_config(config, chosen)
     _add_embeddings(model, tokenizer, len(load_tokenizer(spec)), seed)
-    return Encoder(model, freeze_layers=spec.freeze_layers)
+    return Encoder(model, freeze_layers=spec.freeze_layers, chooses_attention=chooses_attention)
 
 
 @functools.cache  # the weights are hashed
@@ -201,7 +215,7 @@ def encoder_identity(spec: EncoderSpec) -> str:
     if not folder.is_dir():
         return f"{spec.name}@{spec.revision or 'main'}"
     found = hashlib.sha256()
-    for file in sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors", ".txt", ".model")):
+    for file in sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")):
         found.update(f"{file.name}\n".encode())
         found.update(file.read_bytes())
     return found.hexdigest()
@@ -252,16 +266,36 @@ def _hub_answers(name: str, revision: str) -> bool:
     return True
 
 
-def _attention(asked: str, config: PretrainedConfig) -> str | None:
-    """On a CPU our own attention is the quickest, for families that take one; elsewhere transformers decides."""
+def _takes_any_attention(config: PretrainedConfig) -> bool:
+    """Whether the family of an encoder takes an attention from outside, which can then be changed at any time."""
     from transformers import AutoModel
 
+    family: Any = AutoModel._model_mapping.get(type(config), None)
+    return bool(getattr(family, "_supports_attention_backend", False))
+
+
+def _fixed_attention(asked: str) -> str | None:
+    """What is asked for; of families that bring their own, the eager one on a machine without a GPU."""
     if asked != "auto":
         return asked
-    if torch.cuda.is_available():
-        return None
-    family: Any = AutoModel._model_mapping.get(type(config), None)
-    return attention.register() if getattr(family, "_supports_attention_backend", False) else "eager"
+    return None if torch.cuda.is_available() else "eager"
+
+
+def _quickest_attention(family: Any, device: str, precision: str) -> str:
+    """On a CPU our own; on a GPU FlashAttention 2 where it can run, else PyTorch's."""
+    if device == "cpu":
+        return attention.register()
+    if device == "cuda" and precision.startswith(("bf16", "16")) and family._supports_flash_attn and _has_flash():
+        return "flash_attention_2"
+    return "sdpa" if family._supports_sdpa else "eager"
+
+
+def _has_flash() -> bool:
+    """Whether the package is there and the GPU is of a kind it is made for (Ampere or later)."""
+    from transformers import utils
+
+    probe: Any = vars(utils)["is_flash_attn_2_available"]  # which has no types
+    return bool(probe()) and torch.cuda.get_device_capability() >= (8, 0)
 
 
 def _from_config(config: PretrainedConfig, chosen: Mapping[str, str]) -> Any:

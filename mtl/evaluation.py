@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +17,7 @@ import torch
 import torch.distributed
 from torch import Tensor
 
-from heads import Example, Head, Prediction, Report
+from heads import Example, Head, Prediction, Report, Row
 from mtl.batch import Batch
 from mtl.preparation import SplitData, document_ranks
 
@@ -48,6 +52,7 @@ class Evaluator:
         splits: The split of each task.
         tune: Whether heads may fit their decision parameters on this split (dev only).
         on_prediction: Called with task, row id and prediction.
+        files: Where predictions are kept.
     """
 
     def __init__(
@@ -57,10 +62,16 @@ class Evaluator:
         *,
         tune: bool,
         on_prediction: Callable[[str, str, Prediction], None] | None = None,
+        files: PredictionFiles | None = None,
     ) -> None:
+        def take(task: str, row: Row, prediction: Prediction) -> None:
+            if on_prediction is not None:
+                on_prediction(task, row.id, prediction)
+            if files is not None:
+                files.add(task, row, prediction)
+
         self._tasks = {
-            name: _TaskEvaluation(name, heads[name], split, tune=tune, on_prediction=on_prediction)
-            for name, split in splits.items()
+            name: _TaskEvaluation(name, heads[name], split, tune=tune, take=take) for name, split in splits.items()
         }
 
     @torch.no_grad()
@@ -76,6 +87,65 @@ class Evaluator:
         return {name: task.finish() for name, task in self._tasks.items()}
 
 
+class PredictionFiles:
+    """Predictions of a split in a file per task, a line per row, written as rows are decoded.
+
+    ``{"id": "dev-1", "prediction": "yes"}``
+
+    Each rank writes a part of its own, beside the place of the whole, so all must see the same folder.
+
+    Args:
+        folder: Of the split.
+        tasks: That are predicted.
+        with_text: Whether lines carry the texts of their rows.
+    """
+
+    def __init__(self, folder: Path, tasks: Iterable[str], *, with_text: bool = False) -> None:
+        self._folder, self._tasks, self._with_text = folder, list(tasks), with_text
+        folder.mkdir(parents=True, exist_ok=True)
+        self._open = {task: self._part(task, _rank()).open("w", encoding="utf-8") for task in self._tasks}
+
+    def add(self, task: str, row: Row, prediction: Prediction) -> None:
+        texts = {"text": row.text, "text_pair": row.text_pair} if self._with_text else {}
+        line = {"id": row.id, "prediction": prediction, **texts}
+        self._open[task].write(f"{json.dumps(line, ensure_ascii=False)}\n")
+
+    def close(self) -> None:
+        """Ends this rank's parts, and waits for those of the others."""
+        self._close()
+        gather(None)
+
+    def merge(self) -> list[Path]:
+        """Makes one file of all ranks' parts for each task; to be called by one rank, after `close`."""
+        merged = []
+        for task in self._tasks:
+            path = self._folder / f"{task}.jsonl"
+            first, *others = (self._part(task, rank) for rank in range(_world_size()))
+            with first.open("ab") as whole:
+                for other in others:
+                    with other.open("rb") as part:
+                        shutil.copyfileobj(part, whole)
+            first.replace(path)
+            merged.append(path)
+        self.discard()
+        return merged
+
+    def discard(self) -> None:
+        """Removes the parts of all ranks."""
+        self._close()
+        for path in (self._part(task, rank) for task in self._tasks for rank in range(_world_size())):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # unless it holds what an earlier evaluation left
+            self._folder.rmdir()
+
+    def _close(self) -> None:
+        for file in self._open.values():
+            file.close()
+
+    def _part(self, task: str, rank: int) -> Path:
+        return self._folder / f".{task}-{rank}.part"
+
+
 class _TaskEvaluation:
     def __init__(
         self,
@@ -84,10 +154,10 @@ class _TaskEvaluation:
         split: SplitData,
         *,
         tune: bool,
-        on_prediction: Callable[[str, str, Prediction], None] | None,
+        take: Callable[[str, Row, Prediction], None],
     ) -> None:
         self._name, self._head, self._split, self._tune = name, head, split, tune
-        self._on_prediction = on_prediction
+        self._take = take
         self._expected = np.bincount(split.example_rows, minlength=len(split.rows))
         self._pending: dict[int, list[tuple[Example, Tensor]]] = defaultdict(list)
         self._counts: dict[str, list[Tensor]] = defaultdict(list)
@@ -133,8 +203,7 @@ class _TaskEvaluation:
         if self._head.is_labelled(row):  # another task's row may not be: they share their texts
             self._counts[row.document].append(self._head.counts(prediction, row))
             self._num_rows += 1
-        if self._on_prediction is not None:
-            self._on_prediction(self._name, row.id, prediction)
+        self._take(self._name, row, prediction)
 
     def _bare_rows(self) -> list[int]:
         """This rank's rows that have gold, or could have, and no example."""

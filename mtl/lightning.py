@@ -26,7 +26,7 @@ from mtl.faults import Fault, InputError
 from mtl.mixture import Mixture
 from mtl.module import MultiTaskModule
 from mtl.noise import quieten
-from mtl.precision import agreed_precision
+from mtl.precision import agreed_precision, precision_faults
 from mtl.profiling import StepProfile, phases
 from mtl.recorder import RunRecorder
 from mtl.runs import RunFolder
@@ -157,10 +157,11 @@ class MixtureCLI(LightningCLI):
             make_plan(self.mixture, self.datamodule.tasks, 1)
         is_free = config.trainer.precision is None
         if is_free:
-            config.trainer.precision = agreed_precision(config.trainer.accelerator)
+            config.trainer.precision = agreed_precision(config.trainer.accelerator, config.trainer.num_nodes)
         self.config_init = self.parser.instantiate_classes(self.config)
-        _check_trainer(self.config_init[self.subcommand].trainer.as_dict())
-        self.model = build_module(self.mixture, weights=is_new, **config.model.as_dict())
+        _check_trainer(self.config_init[self.subcommand].trainer.as_dict(), trains=self.subcommand == "fit")
+        built = self.datamodule.heads, self.datamodule.tokenizer
+        self.model = build_module(self.mixture, weights=is_new, **config.model.as_dict(), built=built)
         folder, checkpoint = self._place(options, config.ckpt_path)
         self.folder = folder
         config.ckpt_path = self.config_init[self.subcommand].ckpt_path = None if checkpoint is None else str(checkpoint)
@@ -169,7 +170,7 @@ class MixtureCLI(LightningCLI):
             if is_free:
                 config.trainer.precision = checkpoint_precision(checkpoint)
                 self.config_init[self.subcommand].trainer.precision = config.trainer.precision
-        self.model.keep_predictions = options.predictions
+        self.model.predictions_folder = folder.path / "predictions" if options.predictions else None
         self.trainer = self._make_trainer(folder, options, EarlyStoppingOptions(**config.early_stopping.as_dict()))
 
     def _place(self, options: RunOptions, asked: str | None) -> tuple[RunFolder, Path | None]:
@@ -242,22 +243,37 @@ def _setting(trainer: pl.Trainer, folder: RunFolder) -> str:
 def _way_on(folder: RunFolder, words: Sequence[str]) -> str:
     """What is told at the end of a training that was interrupted."""
     try:
-        folder.resolve_checkpoint("last")
+        last = folder.resolve_checkpoint("last")
     except InputError:
         return (
             f"Interrupted before the first checkpoint, so there is nothing to go on from in {folder.path}. "
             "--run.save_every N saves one every N updates."
         )
-    is_named = any(word.lstrip("-").startswith("ckpt_path") for word in words)
-    command = shlex.join(["mtl", *words, *([] if is_named else ["--ckpt_path", "last"])])
+    # By its path: the name `last` is that of the mixture's newest run, which may be another seed's.
+    command = shlex.join(["mtl", *_without_checkpoint(words), "--ckpt_path", str(last)])
     return f"Interrupted. The run is in {folder.path}; go on with: {command}"
 
 
-def _check_trainer(arguments: dict[str, Any]) -> None:
-    """Lightning's own check of its options, before the run has a folder.
+def _without_checkpoint(words: Sequence[str]) -> list[str]:
+    kept: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word == "--ckpt_path":
+            next(rest, None)  # its value
+        elif not word.startswith("--ckpt_path="):
+            kept.append(word)
+    return kept
+
+
+def _check_trainer(arguments: dict[str, Any], *, trains: bool = True) -> None:
+    """Lightning's own check of its options, and ours, before the run has a folder.
+
+    Args:
+        arguments: Of the trainer.
+        trains: Whether it is to train, and must come to an end.
 
     Raises:
-        InputError: Lightning refuses them.
+        InputError: Lightning refuses them, the training would have no end, or the device lacks the precision.
     """
     # A copy, since a strategy or a plugin that is given as an object is bound to the first trainer that takes it.
     arguments = copy.deepcopy({**arguments, "logger": False, "callbacks": None, "enable_checkpointing": False})
@@ -265,9 +281,15 @@ def _check_trainer(arguments: dict[str, Any]) -> None:
         trainer = pl.Trainer(**arguments)
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise InputError(Fault("--trainer", " ".join(str(error).split()))) from error
-    if trainer.strategy.root_device.type == "cpu" and str(arguments.get("precision")) in ("16", "16-mixed"):
-        message = "A CPU has no mixed precision with fp16, and Lightning would take bf16 instead; found 16-mixed."
-        raise InputError(Fault("trainer.precision", message, "Leave it out, or name bf16-mixed or 32-true."))
+    faults = precision_faults(str(arguments.get("precision")), trainer.strategy.root_device.type)
+    epochs, steps = trainer.max_epochs, trainer.max_steps
+    # Where neither is given, Lightning takes 1000 epochs, unless it is to stop by the clock.
+    is_endless = arguments.get("max_time") is not None if epochs is None else epochs < 0
+    if trains and is_endless and steps < 0:
+        message = f"A training must have an end, by it or by trainer.max_steps; found {epochs} and {steps}."
+        faults.append(Fault("trainer.max_epochs", message, "Give one of the two; the learning rate falls towards it."))
+    if faults:
+        raise InputError(faults)
 
 
 def _listed(callbacks: Any) -> list[Any]:

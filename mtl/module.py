@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytorch_lightning as pl
@@ -15,9 +16,9 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from heads import Head, Prediction
+from heads import Head
 from mtl.batch import Batch
-from mtl.evaluation import Evaluator, Result, gather
+from mtl.evaluation import Evaluator, PredictionFiles, Result
 from mtl.optimisation import Schedule, adamw, parameter_groups, schedule
 from mtl.seeding import derive
 
@@ -68,10 +69,10 @@ class MultiTaskModule(pl.LightningModule):
         self.heads = nn.ModuleDict(dict(heads))
         self.results: dict[str, dict[str, Result]] = {}
         """The latest result of each split, by split and task."""
-        self.keep_predictions = False
-        """Whether evaluation keeps each row's prediction in `predictions`."""
-        self.predictions: dict[str, dict[str, dict[str, Prediction]]] = {}
-        """The latest predictions by split, task and row id, where they are kept."""
+        self.predictions_folder: Path | None = None
+        """Where evaluation keeps each row's prediction; None keeps none."""
+        self.kept: PredictionFiles | None = None
+        """The predictions of the latest evaluation, where they are kept, in parts."""
         self._evaluation = evaluation
         self._config = dict(config)
         self._seed = seed
@@ -83,25 +84,34 @@ class MultiTaskModule(pl.LightningModule):
         """The mean training loss per task that was logged last."""
         self._losses: dict[str, Tensor] = {}
         self._update_trains = self._was_empty = False
+        self._apart: list[nn.Parameter] = []  # in a list, or the module would take the table for one more weight
+        cast(Any, self).register_load_state_dict_pre_hook(_without_double)
+
+    def setup(self, stage: str) -> None:
+        device = self.trainer.strategy.root_device.type
+        self.encoder.settle(device, str(self.trainer.precision))
+        self._apart = self._rows_reduced_apart(device)
         # A head without a batch in a step must not move, so its gradient must stay None: DDP would fill it with
         # zeros. Heads stay outside DDP, and `on_before_optimizer_step` averages the gradients of those that trained.
         outside = [f"heads.{name}" for name, _ in self.heads.named_parameters()]
         # Buffers are constants. DDP would broadcast them with every pass, also in evaluation, where one rank may have
         # fewer batches than another.
         outside += [name for name, _ in self.named_buffers()]
-        self._word_rows = self._rows_reduced_apart()
-        outside += [name for name, parameter in self.named_parameters() if parameter is self._word_rows]
+        outside += [name for name, parameter in self.named_parameters() if self._is_apart(parameter)]
         cast(Any, DistributedDataParallel)._set_params_and_buffers_to_ignore_for_model(self, outside)
 
-    def _rows_reduced_apart(self) -> nn.Parameter | None:
+    def _is_apart(self, parameter: nn.Parameter) -> bool:
+        return any(parameter is other for other in self._apart)
+
+    def _rows_reduced_apart(self, device: str) -> list[nn.Parameter]:
         """The table of word pieces, whose gradient on a CPU is not DDP's business.
 
         It is half of a small encoder's weights, and an update touches a few hundred of its rows, so that averaging
         these alone sends a small part of it. On a GPU, where finding them would wait for the device, DDP sends all.
         """
         get_table = getattr(self.encoder.model, "get_input_embeddings", None)
-        table = None if get_table is None or torch.cuda.is_available() else get_table().weight
-        return table if table is not None and table.requires_grad else None
+        table = None if get_table is None or device != "cpu" else get_table().weight
+        return [table] if table is not None and table.requires_grad else []
 
     def head(self, task: str) -> Head:
         return cast(Head, self.heads[task])
@@ -154,11 +164,12 @@ class MultiTaskModule(pl.LightningModule):
             return
         # DDP averages the encoder's gradients in the backward pass of an update's last batch, unless that is empty.
         for parameter in (self if self._was_empty else self.heads).parameters():
-            if parameter.grad is not None and parameter is not self._word_rows:
+            if parameter.grad is not None and not self._is_apart(parameter):
                 torch.distributed.all_reduce(parameter.grad)
                 parameter.grad /= self.trainer.world_size
-        if self._word_rows is not None and self._word_rows.grad is not None:
-            _average_rows(self._word_rows.grad, self.trainer.world_size)
+        for table in self._apart:
+            if table.grad is not None:
+                _average_rows(table.grad, self.trainer.world_size)
 
     def on_train_epoch_end(self) -> None:
         self._log_losses()
@@ -248,30 +259,20 @@ class MultiTaskModule(pl.LightningModule):
 
     def _make_evaluator(self, split: str) -> Evaluator:
         tune = split == "dev" and not self.trainer.sanity_checking
-        kept: dict[str, dict[str, Prediction]] = {name: {} for name in self.heads}
-        self.predictions[split] = kept
-
-        def keep(task: str, row: str, prediction: Prediction) -> None:
-            kept[task][row] = prediction
-
-        return Evaluator(
-            {name: self.head(name) for name in self.heads},
-            self._data.splits(split),
-            tune=tune,
-            on_prediction=keep if self.keep_predictions else None,
-        )
+        splits = self._data.splits(split)
+        self.kept = None
+        if self.predictions_folder is not None and not self.trainer.sanity_checking:
+            with_text = self._data.mixture.privacy.log_text
+            self.kept = PredictionFiles(self.predictions_folder / split, splits, with_text=with_text)
+        return Evaluator({name: self.head(name) for name in self.heads}, splits, tune=tune, files=self.kept)
 
     def _finish(self, split: str, prefix: str) -> None:
         assert self._evaluator is not None
         results = self._evaluator.finish()
         self._evaluator = None
         self.results[split] = results
-        if self.keep_predictions:
-            parts = gather(self.predictions[split])  # a row is on one rank
-            self.predictions[split] = {
-                name: {row: prediction for part in parts for row, prediction in part[name].items()}
-                for name in self.heads
-            }
+        if self.kept is not None:
+            self.kept.close()
         if self.trainer.sanity_checking:
             return
         scores = {f"{prefix}/{task}/{name}": value for task, r in results.items() for name, value in r.scores.items()}
@@ -319,6 +320,11 @@ class MultiTaskModule(pl.LightningModule):
     @property
     def _data(self) -> MixtureData:
         return cast("MixtureData", cast(Any, self.trainer).datamodule)
+
+
+def _without_double(module: nn.Module, state: dict[str, Any], *_: Any) -> None:
+    """Checkpoints of earlier versions held the table of word pieces a second time."""
+    state.pop("_word_rows", None)
 
 
 def _average_rows(gradient: Tensor, world_size: int) -> None:

@@ -15,6 +15,7 @@ def quieten() -> None:
 
     cast(Any, transformers_logging).disable_progress_bar()
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_wanted)
+    logging.getLogger("transformers.modeling_utils").addFilter(_is_no_inventory)
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
     warnings.filterwarnings("ignore", message=".*does not have many workers")
@@ -27,3 +28,9 @@ def quieten() -> None:
 
 def _is_wanted(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith(_UNASKED)
+
+
+def _is_no_inventory(record: logging.LogRecord) -> bool:
+    """Weights that a mixture has no use for (upper layers, a pooler) are no news; weights that are missing are."""
+    message = record.getMessage()
+    return "LOAD REPORT" not in message or any(word in message for word in ("MISSING", "MISMATCH", "CONVERSION"))

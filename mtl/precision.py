@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from mtl.faults import Fault
 from mtl.runs import is_rank_zero
 
 GAIN = 1.2
@@ -27,17 +28,46 @@ def natural_precision(accelerator: str = "auto") -> str:
     resume and an evaluation.
     """
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    if accelerator in ("auto", "cpu") and _cpu_has_bf16() and bf16_gain() >= GAIN:
+        return "bf16-mixed" if _has_bf16("cuda") else "32-true"
+    if accelerator in ("auto", "cpu") and _has_bf16("cpu") and bf16_gain() >= GAIN:
         return "bf16-mixed"
     return "32-true"
 
 
-def agreed_precision(accelerator: str = "auto") -> str:
-    """`natural_precision` as the first process found it; those that Lightning starts for other devices take it over."""
+def agreed_precision(accelerator: str = "auto", num_nodes: int = 1) -> str:
+    """`natural_precision` as the first process found it; those that Lightning starts for other devices take it over.
+
+    Processes that are started from outside, by torchrun, by SLURM or by hand on several nodes, can't ask the first
+    before they train together, and each would time its own CPU. So there nothing is timed: CPUs compute in fp32, and
+    GPUs, which must be of one kind, as they are capable.
+
+    Args:
+        accelerator: Lightning's name.
+        num_nodes: Of the training.
+    """
+    if num_nodes > 1 or _has_outside_company():
+        return natural_precision("cuda") if accelerator in ("auto", "gpu", "cuda") else "32-true"
     if is_rank_zero() or VARIABLE not in os.environ:
         os.environ[VARIABLE] = natural_precision(accelerator)
     return os.environ[VARIABLE]
+
+
+def precision_faults(precision: str, device: str) -> list[Fault]:
+    """What a device lacks for a precision that is asked for.
+
+    Args:
+        precision: Lightning's name.
+        device: cpu or cuda; others are not judged.
+    """
+    key = "trainer.precision"
+    if device == "cpu" and precision in ("16", "16-mixed"):
+        message = "A CPU has no mixed precision with fp16, and Lightning would take bf16 instead; found 16-mixed."
+        return [Fault(key, message, "Leave it out, or name bf16-mixed or 32-true.")]
+    if precision in ("bf16", "bf16-mixed", "bf16-true") and device in ("cpu", "cuda") and not _has_bf16(device):
+        others = "32-true" if device == "cpu" else "16-mixed or 32-true"
+        message = f"The device must compute in bf16 itself; found {precision} on a {device} that would emulate it."
+        return [Fault(key, message, f"Leave it out, or name {others}.")]
+    return []
 
 
 @cache
@@ -63,6 +93,15 @@ def _product_seconds(dtype: torch.dtype) -> float:
     return min(taken[1:])
 
 
-def _cpu_has_bf16() -> bool:
+def _has_bf16(device: str) -> bool:
+    """Whether a device has instructions for bf16 of its own."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def _has_outside_company() -> bool:
+    """Whether a launcher other than Lightning started this process as one of several (Lightning sets no RANK)."""
+    sizes = [("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")]
+    return any(rank in os.environ and os.environ.get(size, "1") != "1" for rank, size in sizes)

@@ -118,10 +118,7 @@ def prepare(
 
 def document_ranks(split: SplitData, world: int) -> npt.NDArray[np.int64]:
     """The rank that evaluates each row: a document's rows stay together."""
-    numbers: dict[str, int] = {}
-    documents = split.rows.documents()
-    ranks = [numbers.setdefault(document, len(numbers)) % world for document in documents]
-    return np.array(ranks, dtype=np.int64)
+    return split.rows.document_numbers() % world
 
 
 def split_faults(
@@ -305,10 +302,7 @@ def _sharing_faults(mixture: Mixture, data: Mapping[str, TaskData]) -> list[Faul
 def _same_inputs(one: SplitData | None, other: SplitData | None) -> bool:
     if one is None or other is None:
         return one is other
-    if len(one.examples) != len(other.examples):
-        return False
-    pairs = zip(one.examples, other.examples, strict=True)
-    return all(a["row"] == b["row"] and a["input_ids"] == b["input_ids"] for a, b in pairs)
+    return one.examples.equals(other.examples, ("row", "input_ids"))
 
 
 def _can_be_used(split: str, data: SplitData) -> bool:

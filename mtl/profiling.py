@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.profilers import SimpleProfiler
 from torch.profiler import ProfilerActivity, profile
 
-from mtl.runs import RunFolder
+from mtl.runs import RunFolder, is_rank_zero
 
 FIRST, STEPS = 10, 20
 """Steps before the look inside, in which memory is still being found, and steps of the look."""
@@ -87,8 +87,22 @@ class StepProfile(Callback):
 
 
 def phases(folder: RunFolder) -> SimpleProfiler:
-    """Lightning's profiler of phases, which writes `fit-phases.txt`."""
-    return SimpleProfiler(dirpath=folder.path, filename="phases")
+    """Lightning's profiler of phases, which writes `fit-phases.txt`, in the first process alone."""
+    return _FirstProfiler(dirpath=folder.path, filename="phases")
+
+
+class _FirstProfiler(SimpleProfiler):
+    """Lightning's, which would add the rank to the file's name where there are several."""
+
+    _is_first = True
+
+    def setup(self, stage: str, local_rank: int | None = None, log_dir: str | None = None) -> None:
+        self._is_first = is_rank_zero() and not local_rank
+        super().setup(stage, None, log_dir)
+
+    def describe(self) -> None:
+        if self._is_first:
+            super().describe()
 
 
 def as_markdown(operators: Iterable[Operator], wall: float, steps: int) -> str:

@@ -60,6 +60,7 @@ class RunRecorder(Callback):
         self._tell(trainer, "FINISHED")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._drop_predictions(pl_module)
         self._tell(trainer, "KILLED" if isinstance(exception, KeyboardInterrupt | SIGTERMException) else "FAILED")
 
     def _tell(self, trainer: pl.Trainer, status: str) -> None:
@@ -103,18 +104,20 @@ class RunRecorder(Callback):
         score = float("-inf") if math.isnan(score) else score  # as Lightning's checkpoint takes it
         if trainer.state.fn != "fit":
             self._write("dev", results)
-            self._write_predictions("dev", trainer, pl_module)
+            self._keep_predictions(pl_module)
             self._finish(trainer, "dev", _reports(results))
         elif self._best is None or score > self._best:
             self._best, self._selected = score, _reports(results)
             self._write("dev", results)
-            self._write_predictions("dev", trainer, pl_module)
+            self._keep_predictions(pl_module)
+        else:
+            self._drop_predictions(pl_module)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
             results = cast("MultiTaskModule", pl_module).results["test"]
             self._write("test", results)
-            self._write_predictions("test", trainer, pl_module)
+            self._keep_predictions(pl_module)
             self._finish(trainer, "test", _reports(results))
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -148,23 +151,16 @@ class RunRecorder(Callback):
         for task, result in results.items():
             write_counts(self._folder.path / "counts" / split / f"{task}.npz", result)
 
-    def _write_predictions(self, split: str, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """A line per row, by its id, where predictions are kept."""
-        module = cast("MultiTaskModule", pl_module)
-        for task, predictions in module.predictions[split].items() if module.keep_predictions else ():
-            path = self._folder.path / "predictions" / split / f"{task}.jsonl"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._kept = [*(other for other in self._kept if other != path), path]
-            texts = self._texts(trainer, task, split)
-            lines = [{"id": row, "prediction": made, **texts.get(row, {})} for row, made in predictions.items()]
-            path.write_text("".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines), encoding="utf-8")
+    def _keep_predictions(self, pl_module: pl.LightningModule) -> None:
+        kept = cast("MultiTaskModule", pl_module).kept
+        made = [] if kept is None else kept.merge()
+        self._kept = [*(path for path in self._kept if path not in made), *made]
 
-    def _texts(self, trainer: pl.Trainer, task: str, split: str) -> dict[str, dict[str, str | None]]:
-        """The texts by row, for users who said that text may be logged."""
-        data = _data(trainer)
-        if not data.mixture.privacy.log_text:
-            return {}
-        return {row.id: {"text": row.text, "text_pair": row.text_pair} for row in data.tasks[task][split].rows}
+    def _drop_predictions(self, pl_module: pl.LightningModule) -> None:
+        """Those of an evaluation that selected nothing, or didn't come to its end."""
+        kept = cast("MultiTaskModule", pl_module).kept
+        if kept is not None:
+            kept.discard()
 
     def _finish(self, trainer: pl.Trainer, split: str, reports: Mapping[str, Report]) -> None:
         data = _data(trainer)

@@ -24,12 +24,20 @@ from heads.rows import Row, row_from_dict
 CHUNK = 1000
 """Records that are in memory at once while a table is written."""
 
+FORMAT = "2"
+"""Of the files in the cache; those of another format lie in a folder of their own."""
+
+BLOCK, BLOCKS = 1 << 16, 64
+"""Bytes of a block that is checked when a table is opened, and blocks of a large table: 4 MiB in all."""
+
 
 class Table:
     """A memory-mapped table of records."""
 
     def __init__(self, path: Path) -> None:
         self._table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        self._batches = self._table.to_batches()
+        self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
@@ -46,9 +54,32 @@ class Table:
         lengths: npt.NDArray[np.int64] = pc.list_value_length(self._table.column(name)).to_numpy()
         return lengths
 
+    def codes(self, name: str) -> npt.NDArray[np.int64]:
+        """A number for each value of a column, alike for like values, from 0 in the order of first occurrence."""
+        encoded = self._table.column(name).dictionary_encode().unify_dictionaries()
+        codes = [chunk.indices.to_numpy(zero_copy_only=False) for chunk in encoded.chunks]
+        return np.concatenate([np.zeros(0, dtype=np.int64), *codes])
+
+    def equals(self, other: Table, names: Sequence[str]) -> bool:
+        """Whether these columns of both tables hold the same values; neither is read into memory."""
+        if len(self) != len(other):
+            return False
+        return not len(self) or all(self._table.column(name).equals(other._table.column(name)) for name in names)
+
     def take(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> list[dict[str, Any]]:
-        """Some records, in the order asked for."""
-        records: list[dict[str, Any]] = self._table.take(pa.array(indices, type=pa.int64())).to_pylist()
+        """Some records, in the order asked for.
+
+        Raises:
+            IndexError: There is no such record.
+        """
+        wanted = np.asarray(indices, dtype=np.int64)
+        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self):
+            raise IndexError(f"there are {len(self)} records; found {wanted.min()} to {wanted.max()}")
+        # Not Arrow's own `take`, which puts together whole columns of lists first.
+        places = np.searchsorted(self._starts, wanted, side="right") - 1
+        offsets = wanted - self._starts[places]
+        taken = [self._batches[p].slice(o, 1) for p, o in zip(places.tolist(), offsets.tolist(), strict=True)]
+        records: list[dict[str, Any]] = pa.Table.from_batches(taken, self._table.schema).combine_chunks().to_pylist()
         return records
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -77,6 +108,10 @@ class RowTable(Sequence[Row]):
         """The document of each row."""
         return self._table.column("document")
 
+    def document_numbers(self) -> npt.NDArray[np.int64]:
+        """The document of each row as a number, from 0 in the order of first occurrence."""
+        return self._table.codes("document")
+
 
 Build = Callable[[], tuple[Iterable[Mapping[str, Any]], Callable[[], Any]]]
 """Gives the records of a table and, to be called after the last of them, their summary as JSON types."""
@@ -85,9 +120,9 @@ Build = Callable[[], tuple[Iterable[Mapping[str, Any]], Callable[[], Any]]]
 class Store:
     """A folder of tables under content keys.
 
-    Two processes may build the same table at once: one of them does it, the other waits. A table that can't be read
-    is built again, with a warning. Where the folder can't be written or is full, tables go to a temporary folder,
-    with a warning.
+    Two processes may build the same table at once: one of them does it, the other waits. A table that is damaged is
+    built again, with a warning (`_checksum` says what is noticed). Where the folder can't be written or is full,
+    tables go to a temporary folder, with a warning.
 
     Args:
         folder: None takes the environment variable `MTL_CACHE`, or ``~/.cache/biomtl``.
@@ -111,7 +146,7 @@ class Store:
             return self._table(key, build)
 
     def _table(self, key: str, build: Build) -> tuple[Table, Any]:
-        path = self.folder / key[:2] / f"{key}.arrow"
+        path = self.folder / FORMAT / key[:2] / f"{key}.arrow"
         found = _read(path)
         if found is not None:
             return found
@@ -144,12 +179,34 @@ def _read(path: Path) -> tuple[Table, Any] | None:
     if not (path.exists() and summary_path.exists()):
         return None
     try:
-        return Table(path), json.loads(summary_path.read_text(encoding="utf-8"))
+        written = json.loads(summary_path.read_text(encoding="utf-8"))
+        if not isinstance(written, dict) or written.get("checksum") != _checksum(path, written.get("summary")):
+            raise ValueError("the table or its summary is damaged")
+        return Table(path), written["summary"]
     except (OSError, ValueError, pa.ArrowException) as error:
         warnings.warn(
             f"The cached table {path.name} can't be read ({type(error).__name__}); it is built again.", stacklevel=3
         )
         return None
+
+
+def _checksum(path: Path, summary: Any) -> str:
+    """A hash of a table's size, of its bytes and of its summary.
+
+    Of a table beyond 4 MiB it hashes 64 blocks of 64 KiB at even distances, the first and the last among them, so
+    that gigabytes aren't read at each start. So a table of another length, with another header or footer, or with a
+    longer stretch of lost bytes is noticed; a few altered bytes between two blocks are not.
+    """
+    size = path.stat().st_size
+    found = hashlib.sha256(json.dumps([size, summary], sort_keys=True).encode())
+    starts: Sequence[int] = range(0, size, BLOCK)
+    if len(starts) > BLOCKS:
+        starts = [(size - BLOCK) * number // (BLOCKS - 1) for number in range(BLOCKS)]
+    with path.open("rb") as file:
+        for start in starts:
+            file.seek(start)
+            found.update(file.read(BLOCK))
+    return found.hexdigest()
 
 
 def _write(path: Path, records: Iterable[Mapping[str, Any]], summary: Callable[[], Any]) -> None:
@@ -159,7 +216,9 @@ def _write(path: Path, records: Iterable[Mapping[str, Any]], summary: Callable[[
     part = Path(name)
     try:
         _write_arrow(part, iter(records))
-        part.with_suffix(".summary").write_text(json.dumps(summary()), encoding="utf-8")
+        made = json.loads(json.dumps(summary()))  # as it will be read
+        written = json.dumps({"summary": made, "checksum": _checksum(part, made)})
+        part.with_suffix(".summary").write_text(written, encoding="utf-8")
         part.with_suffix(".summary").replace(path.with_suffix(".json"))
         part.replace(path)
     finally:

@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from transformers import AutoModel, AutoTokenizer
 
+from mtl import attention
 from mtl.encoder import (
+    Encoder,
     encoder_folder,
     load_config,
     load_encoder,
@@ -312,3 +315,98 @@ def test_the_encoder_needs_no_network(tiny_encoder: Tiny, monkeypatch: pytest.Mo
         load(tiny_encoder("bert")).hidden_size
         == json.loads((tiny_encoder("bert") / "config.json").read_text())["hidden_size"]
     )
+
+
+# --- attention --------------------------------------------------------------------------------------------------------
+
+
+def implementation(encoder: Any) -> str:
+    return str(encoder.config._attn_implementation)
+
+
+def set_gpu(monkeypatch: pytest.MonkeyPatch, *, package: bool, capability: tuple[int, int] = (9, 0)) -> None:
+    """A machine with a GPU; transformers' own look at it is left out."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.setattr(transformers.utils, "is_flash_attn_2_available", lambda: package)
+    monkeypatch.setattr(
+        transformers.PreTrainedModel, "_check_and_adjust_attn_implementation", lambda self, asked, **_: asked or "eager"
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_training_on_a_cpu_takes_our_attention_also_where_there_is_a_gpu(
+    family: str, tiny_encoder: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = "eager" if family == "deberta-v2" else attention.NAME
+    encoder = load(tiny_encoder(family))
+    assert implementation(encoder) == expected
+    set_gpu(monkeypatch, package=True)
+    encoder = load(tiny_encoder(family))
+    encoder.settle("cpu", "bf16-mixed")
+    assert implementation(encoder) == expected
+
+
+@pytest.mark.parametrize(
+    ("precision", "package", "capability", "expected"),
+    [
+        ("bf16-mixed", True, (8, 0), "flash_attention_2"),
+        ("bf16-true", True, (9, 0), "flash_attention_2"),
+        ("16-mixed", True, (8, 6), "flash_attention_2"),
+        ("32-true", True, (9, 0), "sdpa"),
+        ("bf16-mixed", False, (9, 0), "sdpa"),
+        ("16-mixed", True, (7, 5), "sdpa"),
+    ],
+)
+def test_a_gpu_takes_flash_attention_where_package_precision_and_device_allow_it(
+    precision: str,
+    package: bool,
+    capability: tuple[int, int],
+    expected: str,
+    tiny_encoder: Tiny,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_gpu(monkeypatch, package=package, capability=capability)
+    encoder = load(tiny_encoder("bert"))
+    encoder.settle("cuda", precision)
+    assert implementation(encoder) == expected
+    encoder.settle("cpu", precision)
+    assert implementation(encoder) == attention.NAME
+
+
+def test_a_family_without_flash_attention_takes_pytorchs(tiny_encoder: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_gpu(monkeypatch, package=True)
+    encoder = load(tiny_encoder("bert"))
+    monkeypatch.setattr(type(encoder.model), "_supports_flash_attn", False)
+    encoder.settle("cuda", "bf16-mixed")
+    assert implementation(encoder) == "sdpa"
+    monkeypatch.setattr(type(encoder.model), "_supports_sdpa", False)
+    encoder.settle("cuda", "bf16-mixed")
+    assert implementation(encoder) == "eager"
+
+
+def test_an_attention_that_is_asked_for_stays(tiny_encoder: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = load(tiny_encoder("bert"), attention="eager")
+    set_gpu(monkeypatch, package=True)
+    encoder.settle("cuda", "bf16-mixed")
+    assert implementation(encoder) == "eager"
+
+
+def test_the_states_are_those_of_the_implementation_that_was_settled_on(tiny_encoder: Tiny) -> None:
+    encoder = load(tiny_encoder("bert")).eval()
+    ids = [2, 20, 21, 22, 3]
+    ours = states(encoder, ids)
+    encoder.settle("mps", "32-true")
+    assert implementation(encoder) == "sdpa"
+    expected = states(load(tiny_encoder("bert"), attention="sdpa").eval(), ids)
+    assert torch.equal(states(encoder, ids), expected)
+    torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_trainers_device_and_precision_decide(
+    toy_mixture: Callable[..., Path], train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr(Encoder, "settle", lambda self, device, precision: asked.append((device, precision)))
+    train(load_mixture(toy_mixture()).only(["risk"]), limit_val_batches=0, max_steps=1, precision="bf16-mixed")
+    assert asked == [("cpu", "bf16-mixed")]

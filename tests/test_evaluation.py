@@ -1,4 +1,6 @@
+import json
 import random
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,11 @@ from torch import Tensor
 from heads import Example, Head, Prediction, Row, SpanRow, TextRow
 from heads._words import words_of
 from heads.multilabel import Multilabel, best_threshold
+from mtl import evaluation
 from mtl.assembly import build_data
 from mtl.batch import Batch, Share, collate
 from mtl.data import MixtureData
-from mtl.evaluation import Evaluator, Result
+from mtl.evaluation import Evaluator, PredictionFiles, Result
 from mtl.mixture import load_mixture
 from mtl.recorder import write_counts
 from tests import five_tasks
@@ -69,10 +72,16 @@ def batches(data: MixtureData, split: str, size: int, seed: int | None) -> Itera
 
 
 def evaluate(
-    data: MixtureData, split: str = "dev", *, size: int = 3, seed: int | None = None, tune: bool = False
+    data: MixtureData,
+    split: str = "dev",
+    *,
+    size: int = 3,
+    seed: int | None = None,
+    tune: bool = False,
+    files: PredictionFiles | None = None,
 ) -> tuple[dict[str, Result], Seen]:
     seen = Seen()
-    evaluator = Evaluator(data.heads, data.splits(split), tune=tune, on_prediction=seen.take)
+    evaluator = Evaluator(data.heads, data.splits(split), tune=tune, on_prediction=seen.take, files=files)
     for batch in batches(data, split, size, seed):
         part = batch.parts[0]
         logits = invented_logits(data.heads[part.task], part.task, part.examples, part.fields)
@@ -259,3 +268,95 @@ def test_a_row_that_was_seen_in_part_is_not_scored(data: MixtureData) -> None:
     evaluator.add(batch, {"mentions": invented_logits(data.heads["mentions"], "mentions", part.examples, part.fields)})
     assert evaluator.finish()["mentions"].num_rows == 0
     assert seen == {}
+
+
+# --- kept predictions -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("with_text", [False, True])
+def test_predictions_are_kept_by_task_in_the_order_of_decoding(
+    data: MixtureData, tmp_path: Path, with_text: bool
+) -> None:
+    files = PredictionFiles(tmp_path / "dev", data.splits("dev"), with_text=with_text)
+    _, seen = evaluate(data, seed=1, tune=True, files=files)
+    files.close()
+    merged = files.merge()
+    assert sorted(merged) == sorted((tmp_path / "dev").iterdir()) == sorted(tmp_path / f"dev/{t}.jsonl" for t in seen)
+    for path in merged:
+        lines = five_tasks.read_lines(path)
+        expected = json.loads(json.dumps(seen[path.stem]))
+        assert [(line["id"], line["prediction"]) for line in lines] == list(expected.items())
+        texts = {row.id: (row.text, row.text_pair) for row in rows(data, path.stem)}
+        for line in lines:
+            assert set(line) == {"id", "prediction", *(("text", "text_pair") if with_text else ())}
+            assert not with_text or (line["text"], line["text_pair"]) == texts[line["id"]]
+
+
+def test_a_kept_prediction_is_not_held_in_memory(
+    data: MixtureData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Made(list[Any]):
+        """A prediction that can be counted."""
+
+    alive: weakref.WeakSet[Made] = weakref.WeakSet()
+    most = 0
+
+    def decode(*_: Any) -> Made:
+        nonlocal most
+        made = Made()
+        Made.__hash__ = object.__hash__  # type: ignore[method-assign, assignment]
+        alive.add(made)
+        most = max(most, len(alive))
+        return made
+
+    content = data.tasks["mentions"]["dev"]
+    monkeypatch.setattr(data.heads["mentions"], "decode", decode)
+    monkeypatch.setattr(data.heads["mentions"], "counts", lambda *_: torch.zeros(1))
+    monkeypatch.setattr(data.heads["mentions"], "score", lambda _: {})
+    monkeypatch.setattr(data.heads["mentions"], "report", lambda _: None)
+    files = PredictionFiles(tmp_path / "dev", ["mentions"])
+    evaluator = Evaluator(data.heads, {"mentions": content}, tune=False, files=files)
+    for batch in batches(data, "dev", 3, None):
+        if batch.parts[0].task == "mentions":
+            part = batch.parts[0]
+            logits = invented_logits(data.heads["mentions"], "mentions", part.examples, part.fields)
+            evaluator.add(batch, {"mentions": logits})
+    evaluator.finish()
+    files.close()
+    (path,) = files.merge()
+    assert len(five_tasks.read_lines(path)) == len(content.rows) > 2
+    assert most <= 2
+
+
+def test_predictions_that_are_not_wanted_leave_those_that_were_and_no_parts(data: MixtureData, tmp_path: Path) -> None:
+    for number in range(2):
+        files = PredictionFiles(tmp_path / "dev", data.splits("dev"))
+        evaluate(data, files=files)
+        if number == 0:
+            files.discard()  # of an evaluation that didn't come to its end
+            assert list(tmp_path.iterdir()) == []
+            continue
+        files.close()
+        merged = files.merge()
+    PredictionFiles(tmp_path / "dev", data.splits("dev")).discard()
+    assert sorted((tmp_path / "dev").iterdir()) == sorted(merged)
+    assert all(path.stat().st_size for path in merged)
+
+
+def test_the_parts_of_all_ranks_are_one_file_in_the_order_of_ranks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "_world_size", lambda: 3)
+    monkeypatch.setattr(evaluation, "gather", lambda value: [value] * 3)
+    parts = []
+    for rank in range(3):
+        monkeypatch.setattr(evaluation, "_rank", lambda rank=rank: rank)
+        parts.append(PredictionFiles(tmp_path, ["kind"]))
+    for n in range(7):
+        parts[n % 3].add("kind", TextRow(f"r{n}", "d", "a text"), "yes")
+    for files in parts:
+        files.close()
+    parts[0].merge()
+    (path,) = tmp_path.iterdir()
+    assert [line["id"] for line in five_tasks.read_lines(path)] == ["r0", "r3", "r6", "r1", "r4", "r2", "r5"]
+    assert "a text" not in path.read_text()

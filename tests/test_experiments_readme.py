@@ -180,6 +180,7 @@ def test_every_component_is_on_the_page_with_its_options_and_their_defaults(kind
             ("pubmedqa", {"files"}),
             ("proportional", {"steps_per_epoch"}),
             ("anchored", {"steps_per_epoch"}),
+            ("quota", {"steps_per_epoch"}),
         )
 
 
@@ -214,14 +215,15 @@ def test_the_page_says_which_samplers_use_rates_and_what_their_epochs_are() -> N
         "annealed",
         "round_robin",
         "anchored",
+        "quota",
     ]
     sizes = {"a": TaskSize(64, 2), "b": TaskSize(96, 3)}
     for name in choices("sampler"):
-        arguments = {"main": "a"} if name == "anchored" else {}
+        arguments: dict[str, Any] = {"anchored": {"main": "a"}, "quota": {"batches": {"a": 1, "b": 4}}}.get(name, {})
         sampler = find("sampler", name, "")(sizes, 0, 1, **arguments)
         assert sampler.steps_per_epoch(0) == 5
-        assert ("steps_per_epoch" in signature(type(sampler))) == (name not in ("proportional", "anchored"))
-        assert isinstance(sampler, RandomSampler) or name in ("proportional", "anchored", "round_robin")
+        assert ("steps_per_epoch" in signature(type(sampler))) == (name not in ("proportional", "anchored", "quota"))
+        assert isinstance(sampler, RandomSampler) or name in ("proportional", "anchored", "quota", "round_robin")
 
 
 def test_a_written_rate_stands_beside_the_computed_ones_as_the_page_says() -> None:

@@ -15,9 +15,12 @@ import yaml
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
+from mtl import assembly
+from mtl.assembly import build_heads
 from mtl.callbacks import checkpoints, early_stopping
 from mtl.cli import run
 from mtl.data import MixtureData
+from mtl.faults import InputError
 from mtl.lightning import _check_trainer, _way_on
 from mtl.mixture import load_mixture
 from mtl.runs import RunFolder
@@ -312,7 +315,7 @@ def test_mtl_fit_on_two_devices_is_one_run_logged_once(toy_mixture: Write, tmp_p
 
     path = toy_mixture()
     ddp = ("--trainer.devices=2", "--trainer.strategy=ddp", "--run.track=true", "--trainer.max_epochs=2")
-    done = mtl("fit", path, *ddp, "--trainer.log_every_n_steps=7")
+    done = mtl("fit", path, *ddp, "--trainer.log_every_n_steps=7", "--run.predictions=true", "--run.profile=true")
     assert done.stdout.count("Run folder:") == 1
     assert "sync_dist" not in done.stderr
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
@@ -326,6 +329,16 @@ def test_mtl_fit_on_two_devices_is_one_run_logged_once(toy_mixture: Write, tmp_p
     for task, size in {"cause": 9, "drugs": 4, "risk": 5, "bleed": 6}.items():
         with np.load(folder.path / "counts" / "dev" / f"{task}.npz") as counts:
             assert len(counts["documents"]) == size == len(set(counts["documents"].tolist()))
+    kept = {file.name: file.read_text().splitlines() for file in (folder.path / "predictions" / "dev").iterdir()}
+    assert {name: len(lines) for name, lines in kept.items()} == {
+        "cause.jsonl": 9,
+        "drugs.jsonl": 7,
+        "risk.jsonl": 5,
+        "bleed.jsonl": 9,
+    }
+    assert all(len({json.loads(line)["id"] for line in lines}) == len(lines) for lines in kept.values())
+    assert [file.name for file in folder.path.glob("fit-phases*")] == ["fit-phases.txt"]
+    assert (folder.path / "fit-phases.txt").read_text().count("Profiler Report") == 1
     mtl("test", path, "--trainer.devices=2", "--trainer.strategy=ddp", "--ckpt_path=best")
     assert set(folder.metrics["test"]) == set(PRIMARY)
 
@@ -423,6 +436,9 @@ def test_a_run_whose_data_is_at_fault_leaves_no_folder(
         ({"tokens_per_batch": 8}, (), "tokens_per_batch: It has no room for row"),
         ({}, ("--model.warmup=2",), "model.warmup: It must be a share"),
         ({}, ("--trainer.precision=16-mixed",), "trainer.precision: A CPU has no mixed precision with fp16"),
+        ({}, ("--trainer.precision=bf16-mixed",), "trainer.precision: The device must compute in bf16 itself"),
+        ({}, ("--trainer.max_epochs=-1",), "trainer.max_epochs: A training must have an end"),
+        ({}, ("--trainer.max_epochs=-1", "--trainer.max_time=00:00:01:00"), "trainer.max_epochs: A training must have"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:You passed `Trainer")
@@ -433,10 +449,36 @@ def test_a_run_whose_options_are_at_fault_leaves_no_folder(
     toy_mixture: Write,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)  # a CPU that is capable of nothing
     assert run(["fit", "--mixture", str(toy_mixture(**fields)), "--trainer.accelerator=cpu", *words]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+def test_an_evaluation_needs_no_end_of_training() -> None:
+    endless = {"accelerator": "cpu", "max_epochs": -1, "enable_progress_bar": False}
+    _check_trainer(endless, trains=False)
+    _check_trainer({**endless, "max_steps": 5})
+    _check_trainer({**endless, "max_epochs": None})  # Lightning takes 1000
+    with pytest.raises(InputError, match=r"trainer\.max_epochs: .*; found -1 and -1\."):
+        _check_trainer(endless)
+    with pytest.raises(InputError, match=r"trainer\.max_epochs: .*; found None and -1\."):
+        _check_trainer({**endless, "max_epochs": None, "max_time": "00:00:01:00"})
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_heads_and_tokenizer_are_built_once_for_a_training(toy_mixture: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+
+    def build(*arguments: Any) -> Any:
+        built.append(build_heads(*arguments))
+        return built[-1]
+
+    monkeypatch.setattr(assembly, "build_heads", build)
+    assert in_process("fit", toy_mixture(), "--trainer.max_steps=1", "--trainer.limit_val_batches=0") == 0
+    assert len(built) == 1
 
 
 @pytest.mark.usefixtures("_fresh")
@@ -447,8 +489,12 @@ def test_the_way_on_after_an_interrupt_is_the_users_own_command_where_there_is_a
     folder.checkpoints.mkdir()
     (folder.checkpoints / "last.ckpt").touch()
     folder.point("last", folder.checkpoints / "last.ckpt", None)
-    assert _way_on(folder, words).endswith("go on with: mtl fit --mixture 'my notes.yaml' --ckpt_path last")
-    assert _way_on(folder, ["fit", "--ckpt_path=last"]).endswith("go on with: mtl fit --ckpt_path=last")
+    last = folder.checkpoints / "last.ckpt"
+    RunFolder.create(tmp_path, "toy", 2)  # now the mixture's newest run, whose checkpoint `last` would mean
+    assert _way_on(folder, words).endswith(f"go on with: mtl fit --mixture 'my notes.yaml' --ckpt_path {last}")
+    for named in (["--ckpt_path=last"], ["--ckpt_path", "last"]):
+        again = ["fit", *named, "--seed_everything=1"]
+        assert _way_on(folder, again).endswith(f"go on with: mtl fit --seed_everything=1 --ckpt_path {last}")
 
 
 # --- a head and a sampler of the user's -------------------------------------------------------------------------------

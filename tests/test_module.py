@@ -356,3 +356,30 @@ def test_a_checkpoint_holds_plain_values_under_our_key_and_no_hyper_parameters(
     fresh = build_module(mixture, weights=False)
     fresh.load_state_dict(content["state_dict"])
     assert not moved(trained.weights, dict(fresh.state_dict()))
+
+
+def test_every_weight_is_in_a_checkpoint_once_and_doubles_of_earlier_versions_are_left_out(toy_mixture: Write) -> None:
+    mixture = load_mixture(toy_mixture())
+    module = build_module(mixture)
+    state = module.state_dict()
+    assert {name.split(".")[0] for name in state} == {"encoder", "heads"}
+    table = "encoder.model.embeddings.word_embeddings.weight"
+    fresh = build_module(mixture.model_copy(update={"seed": 7}), weights=False)
+    fresh.load_state_dict({"_word_rows": state[table], **state})
+    assert not moved(dict(state), dict(fresh.state_dict()))
+
+
+# --- several processes ------------------------------------------------------------------------------------------------
+
+
+def test_ddp_reduces_the_encoder_but_for_its_table_of_word_pieces_and_no_head(toy_mixture: Write, train: Train) -> None:
+    module = train(load_mixture(toy_mixture()), limit_val_batches=0, max_steps=1).module
+    ignored = module._ddp_params_and_buffers_to_ignore
+    reduced = {  # by DDP's own rule (`DistributedDataParallel._build_params_for_reducer`)
+        id(parameter)
+        for place, part in module.named_modules()
+        for name, parameter in part.named_parameters(recurse=False)
+        if f"{place}.{name}" not in ignored
+    }
+    table = module.encoder.model.get_input_embeddings().weight
+    assert reduced == {id(parameter) for parameter in module.encoder.parameters() if parameter is not table}

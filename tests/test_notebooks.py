@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ def printed(notebook: Any) -> str:
 
 
 def test_all_notebooks_are_seen() -> None:
-    assert NOTEBOOKS == ["01_quickstart.ipynb"]
+    assert NOTEBOOKS == ["01_quickstart.ipynb", "02_pairwise_transfer.ipynb"]
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -34,26 +36,75 @@ def test_a_notebook_is_kept_without_outputs(name: str) -> None:
     assert all(not cell.outputs and cell.execution_count is None for cell in cells)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_a_notebook_runs_and_its_run_learns(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
+    """Runs a notebook in its folder, and gives it with its outputs."""
     from nbclient import NotebookClient
 
     for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MTL_RUN_FOLDER"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    notebook = read(name)
-    NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
-    ).execute()
+
+    def run(name: str) -> Any:
+        notebook = read(name)
+        place = {"metadata": {"path": str(FOLDER)}}
+        NotebookClient(notebook, timeout=300, kernel_name="python3", resources=place).execute()
+        return notebook
+
+    yield run
+    assert not (FOLDER / "runs").exists()
+    assert not (FOLDER / "mlflow.db").exists()
+
+
+def pictures(notebook: Any) -> int:
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    assert any("image/png" in output.get("data", {}) for output in outputs)
+    return sum("image/png" in output.get("data", {}) for output in outputs)
+
+
+@pytest.mark.slow
+def test_the_quickstart_runs_and_its_run_learns(execute: Callable[[str], Any]) -> None:
+    notebook = execute("01_quickstart.ipynb")
+    assert pictures(notebook) == 1
     assert "FINISHED" in printed(notebook)
     curve = re.search(r"\(\[[\d, ]+\],\s+(\[[\d., e-]+\])\)", printed(notebook).replace("\n", " "))
     assert curve is not None
     values = json.loads(curve[1])
     assert len(values) == 4
     assert values[-1] > values[0]
-    assert not (FOLDER / "runs").exists()
-    assert not (FOLDER / "mlflow.db").exists()
+
+
+@pytest.mark.slow
+def test_the_study_is_trained_read_from_mlflow_and_claims_nothing(execute: Callable[[str], Any]) -> None:
+    notebook = execute("02_pairwise_transfer.ipynb")
+    text = printed(notebook)
+    assert pictures(notebook) == 2
+    assert "{'FINISHED': 12}" in text
+    assert "No pair could be claimed to help or hurt" in text
+    assert "{'unresolvable'} with 2 seeds: p is at least 0.5" in text
+    assert re.search(r" 5 seeds: p at least 0.0625.*: no gain, however large", text)
+    assert re.search(r" 6 seeds: p at least 0.0312.*: \d\.\d standard deviations", text)
+    (study,) = Path(os.environ["TMPDIR"]).glob("*/runs/studies/notebook_study")
+    findings = json.loads((study / "report" / "findings.json").read_text(encoding="utf-8"))
+    (pairs,) = findings["families"]
+    gains = {(gain["target"], gain["partner"]): sum(gain["differences"]) / 2 for gain in pairs["gains"]}
+    assert len(gains) == 6
+    (table,) = [_table(output) for cell in notebook.cells for output in cell.get("outputs", []) if _is_matrix(output)]
+    shown = {(target, partner): value for partner, column in table.items() for target, value in column.items()}
+    assert {pair: shown[pair] for pair in gains} == {
+        pair: pytest.approx(100 * gain, abs=0.051) for pair, gain in gains.items()
+    }
+
+
+def _is_matrix(output: Any) -> bool:
+    return str(output.get("data", {}).get("text/plain", "")).startswith("partner ")
+
+
+def _table(output: Any) -> dict[str, dict[str, float]]:
+    """The matrix as the notebook shows it: by partner, then target."""
+    head, _, *lines = output["data"]["text/plain"].splitlines()
+    rows = {line.split()[0]: [float(value) for value in line.split()[1:]] for line in lines}
+    return {
+        partner: {target: values[number] for target, values in rows.items()}
+        for number, partner in enumerate(head.split()[1:])
+    }

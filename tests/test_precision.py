@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mtl import precision as module
-from mtl.precision import GAIN, agreed_precision, bf16_gain, natural_precision
+from mtl.precision import GAIN, agreed_precision, bf16_gain, natural_precision, precision_faults
 
 
 def set_cpu(monkeypatch: pytest.MonkeyPatch, *found: str, gain: float = 2.0) -> None:
@@ -57,6 +57,66 @@ def test_other_processes_of_a_training_take_the_precision_of_the_first(monkeypat
     assert agreed_precision("cpu") == "bf16-mixed"
     monkeypatch.setenv("LOCAL_RANK", "0")
     assert agreed_precision("cpu") == "32-true"
+
+
+OUTSIDE = [
+    {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"},  # torchrun
+    {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"},
+    {"SLURM_PROCID": "1", "SLURM_NTASKS": "4"},
+]
+
+
+@pytest.fixture
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID", "SLURM_NTASKS", module.VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("_alone")
+@pytest.mark.parametrize("environment", OUTSIDE)
+def test_processes_of_an_outside_launcher_time_nothing_and_so_agree(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_cpu(monkeypatch, "avx512_bf16")
+    assert agreed_precision("cpu") == "bf16-mixed"
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert agreed_precision("cpu") == agreed_precision("auto") == "32-true"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    assert agreed_precision("auto") == "bf16-mixed"
+    assert agreed_precision("cpu") == "32-true"
+
+
+@pytest.mark.usefixtures("_alone")
+def test_one_process_in_a_launcher_of_one_is_judged_as_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_cpu(monkeypatch, "avx512_bf16")
+    for name in ("RANK", "SLURM_PROCID"):
+        monkeypatch.setenv(name, "0")
+    for name in ("WORLD_SIZE", "SLURM_NTASKS"):
+        monkeypatch.setenv(name, "1")
+    assert agreed_precision("cpu") == "bf16-mixed"
+    assert agreed_precision("cpu", num_nodes=2) == "32-true"
+
+
+@pytest.mark.parametrize("precision", ["bf16", "bf16-mixed", "bf16-true"])
+def test_bf16_on_a_device_without_it_is_refused_by_name(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_cpu(monkeypatch, "avx2")
+    (fault,) = precision_faults(precision, "cpu")
+    assert (fault.key, fault.suggestion) == ("trainer.precision", "Leave it out, or name 32-true.")
+    assert f"found {precision} on a cpu" in fault.message
+    set_cpu(monkeypatch, "avx2", "amx_bf16", gain=0.5)  # slow, but what the user asks for
+    assert precision_faults(precision, "cpu") == []
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    (fault,) = precision_faults(precision, "cuda")
+    assert "16-mixed" in fault.suggestion
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    assert precision_faults(precision, "cuda") == precision_faults(precision, "mps") == []
+
+
+def test_fp16_is_refused_on_a_cpu_alone() -> None:
+    assert len(precision_faults("16-mixed", "cpu")) == len(precision_faults("16", "cpu")) == 1
+    assert precision_faults("16-mixed", "cuda") == precision_faults("32-true", "cpu") == []
 
 
 def test_timing_leaves_the_number_of_threads_as_it_was() -> None:

@@ -13,6 +13,7 @@ from mtl.assembly import build_heads
 from mtl.faults import InputError
 from mtl.mixture import Mixture, load_mixture
 from mtl.preparation import TaskData, document_ranks, prepare
+from mtl.store import Table
 
 Write = Callable[..., Path]
 
@@ -177,3 +178,36 @@ def test_a_document_is_evaluated_by_one_rank_and_every_row_by_some_rank(toy_mixt
     assert all(len(found) == 1 for found in documents.values())
     assert sorted(set(ranks.tolist())) == list(range(world))
     assert np.array_equal(ranks, document_ranks(content, world))
+
+
+# --- tasks over the same rows ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("split", ["train", "dev", "test"])
+def test_tasks_over_the_same_rows_must_read_the_same_texts_in_every_split(
+    toy_mixture: Write, tmp_path: Path, split: str
+) -> None:
+    mixture = load_mixture(toy_mixture())
+    path = tmp_path / "bleed" / f"{split}.jsonl"
+    lines = path.read_text().splitlines()
+    last = json.loads(lines[-1])
+    path.write_text("\n".join([*lines[:-1], json.dumps({**last, "text": f"{last['text']} ."})]))
+    with pytest.raises(InputError, match=f"tasks.bleed.same_rows_as: .*; those of '{split}' differ from those"):
+        prepared(mixture)
+    path.write_text("\n".join(lines[:-1]))
+    with pytest.raises(InputError, match=f"those of '{split}' differ"):
+        prepared(mixture)
+
+
+def test_texts_are_compared_without_reading_a_record_into_python(
+    toy_mixture: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixture = load_mixture(toy_mixture())
+    prepared(mixture)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a record was read")
+
+    for name in ("__iter__", "take"):
+        monkeypatch.setattr(Table, name, refuse)
+    assert set(prepared(mixture)["bleed"]) == {"train", "dev", "test"}

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mtl.mixture import load_mixture
-from mtl.profiling import FIRST, STEPS, Operator, StepProfile, as_markdown
+from mtl.profiling import FIRST, STEPS, Operator, StepProfile, as_markdown, phases
 from mtl.runs import RunFolder
 
 
@@ -38,3 +38,17 @@ def test_a_profile_tells_of_the_steps_it_saw(
     shares = [float(line.split("|")[3].strip(" %")) for line in text.splitlines() if line.count("%") == 1]
     assert sum(shares) == pytest.approx(100, abs=1.5)
     assert "| aten::addmm |" in text
+
+
+def test_the_phases_of_the_first_process_alone_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    folder = RunFolder(tmp_path)
+    for rank in (0, 1):
+        monkeypatch.setenv("LOCAL_RANK", str(rank))
+        profiler = phases(folder)
+        profiler.setup("fit", local_rank=rank)  # as Lightning does where there are several
+        with profiler.profile("a phase"):
+            pass
+        profiler.describe()
+        assert [file.name for file in tmp_path.iterdir()] == ["fit-phases.txt"]
+    assert (tmp_path / "fit-phases.txt").read_text().count("Profiler Report") == 1

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from mtl.cli import COMMANDS
+from mtl.cli import run as run_mtl
 
 REPOSITORY = Path(__file__).parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -47,15 +48,18 @@ def test_all_commands_and_files_are_seen() -> None:
         ["mtl", "test"],
         ["mtl", "errors"],
         ["mtl", "predict"],
+        ["mtl", "study"],
+        ["mtl", "study"],
+        ["mtl", "study"],
     ]
-    assert sorted(files()) == ["findings.conll", "notes.jsonl", "notes.yaml", "pairs.csv"]
+    assert sorted(files()) == ["findings.conll", "notes.jsonl", "notes.yaml", "pairs.csv", "study.yaml"]
     assert len(blocks("python")) == 1
 
 
 def test_what_make_is_asked_for_are_its_targets() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     asked = set(re.findall(r"`make ([a-z-]+)`", README)) | {c.split()[1] for c in commands() if c.startswith("make ")}
-    assert asked == {"demo", "test", "bench"}
+    assert asked == {"demo", "demo-study", "test", "bench"}
     assert asked <= targets
 
 
@@ -82,6 +86,8 @@ def test_the_commands_run_on_the_files_that_readme_shows(tmp_path: Path) -> None
     }
     predicted = (tmp_path / "predicted.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(predicted) == len(files()["notes.jsonl"].splitlines()) * COPIES
+    study = json.loads((tmp_path / "runs/studies/notes_study/report/findings.json").read_text(encoding="utf-8"))
+    assert {gain["target"] for gain in study["families"][0]["gains"]} == {"bleeding", "answers"}
 
 
 def run(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
@@ -100,15 +106,21 @@ def test_the_output_of_the_demo_is_that_of_the_tasks_the_demo_has() -> None:
     assert all("beaten" in line for line in lines)
 
 
-def test_the_table_of_commands_is_that_of_the_command_line() -> None:
+def test_the_table_of_commands_is_that_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     table = README.partition("## Commands")[2].partition("\n## ")[0]
-    assert re.findall(r"^\| `mtl (\w+)", table, re.MULTILINE) == list(COMMANDS)
+    named = re.findall(r"^\| `mtl (\w+)", table, re.MULTILINE)
+    assert list(dict.fromkeys(named)) == list(COMMANDS)
+    actions = re.findall(r"^\| `mtl study (\w+)", table, re.MULTILINE)
+    with pytest.raises(SystemExit):
+        run_mtl(["study", "--help"])
+    assert f"{{{','.join(actions)}}}" in capsys.readouterr().out
 
 
 def test_the_map_names_every_file_of_the_framework_and_no_other() -> None:
     named = set(re.findall(r"`((?:mtl|heads)/[\w/.]*)`", README.partition("## Map of the code")[2]))
-    there = {f"mtl/{path.name}" for path in (REPOSITORY / "mtl").glob("*.py") if not path.name.startswith("_")}
-    assert named == there | {"mtl/readers/", "mtl/samplers/", "mtl/study/", "heads/"}
+    files = [path for folder in ("mtl", "mtl/study") for path in (REPOSITORY / folder).glob("*.py")]
+    there = {str(path.relative_to(REPOSITORY)) for path in files if not path.name.startswith("_")}
+    assert named == there | {"mtl/readers/", "mtl/samplers/", "mtl/study/launchers/", "heads/"}
 
 
 @pytest.mark.parametrize("folder", ["heads", "mtl/readers", "mtl/samplers"])
@@ -122,5 +134,5 @@ def test_every_component_is_listed(folder: str) -> None:
 
 def test_every_link_leads_to_a_file_of_the_repository() -> None:
     links = re.findall(r"\]\(([^)]+)\)", README)
-    assert len(links) == 8
+    assert len(links) == 10
     assert [link for link in links if not (REPOSITORY / link).exists()] == []

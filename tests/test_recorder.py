@@ -19,7 +19,9 @@ from heads import Head
 from mtl import cli, mlflow_store
 from mtl.assembly import build_heads
 from mtl.compatibility import checkpoint_mixture, read_checkpoint
+from mtl.evaluation import PredictionFiles
 from mtl.mixture import load_mixture
+from mtl.module import MultiTaskModule
 from mtl.recorder import accounts
 from tests import five_tasks
 from tests.five_tasks import CPU, SECRET, TASKS
@@ -404,7 +406,8 @@ def test_a_run_that_is_told_to_stop_is_killed(tmp_path: Path, tiny_encoder: Enco
     told = (tmp_path / "output").read_text()
     assert "Traceback" not in told
     run = five_tasks.newest(tmp_path)
-    way_on = shlex.join(["mtl", *command[3:], "--trainer.enable_progress_bar=false", "--ckpt_path", "last"])
+    last = str(run / "checkpoints" / "last.ckpt")
+    way_on = shlex.join(["mtl", *command[3:], "--trainer.enable_progress_bar=false", "--ckpt_path", last])
     assert told.splitlines()[-1] == f"mtl: Interrupted. The run is in {run}; go on with: {way_on}"
     info = read(run / "run.json")
     assert info["status"] == "KILLED"
@@ -436,6 +439,42 @@ def test_predictions_are_kept_by_id_only_when_asked(run: Path, tmp_path: Path, t
     assert len({line["id"] for line in lines}) == len(lines) > 0
     assert not (run / "predictions").exists()
     assert secret_files(asked) == []
+
+
+def test_kept_predictions_are_those_of_the_selected_epoch(
+    tmp_path: Path, tiny_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[list[tuple[str, Any]]] = []
+    scores: list[float] = []
+    begin, add, select = PredictionFiles.__init__, PredictionFiles.add, MultiTaskModule.selection_score
+
+    def beginning(self: PredictionFiles, *arguments: Any, **options: Any) -> None:
+        made.append([])
+        begin(self, *arguments, **options)
+
+    def adding(self: PredictionFiles, task: str, row: Any, prediction: Any) -> None:
+        made[-1].append((row.id, prediction))
+        add(self, task, row, prediction)
+
+    def selecting(self: MultiTaskModule, results: Any) -> float:
+        scores.append(select(self, results))
+        return scores[-1]
+
+    monkeypatch.setattr(PredictionFiles, "__init__", beginning)
+    monkeypatch.setattr(PredictionFiles, "add", adding)
+    monkeypatch.setattr(MultiTaskModule, "selection_score", selecting)
+    run = train(tmp_path, tiny_encoder("bert"), "--trainer.max_epochs=4", *UNSTEADY, only=["kind"])
+    assert len(made) == len(scores) == 4
+    selected = scores.index(max(scores))
+    assert made[selected] != made[-1]  # or there would be nothing to see
+    folder = run / "predictions" / "dev"
+    assert [path.name for path in folder.iterdir()] == ["kind.jsonl"]  # and no parts
+    kept = [(line["id"], line["prediction"]) for line in five_tasks.read_lines(folder / "kind.jsonl")]
+    assert kept == made[selected]
+
+
+UNSTEADY = ("--model.learning_rate=0.3", "--model.warmup=0", "--run.predictions=true")
+"""A rate at which what is predicted changes from epoch to epoch."""
 
 
 def test_kept_predictions_carry_text_where_the_mixture_allows_it(tmp_path: Path, tiny_encoder: Encoder) -> None:

@@ -6,15 +6,17 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from heads.rows import Entity, SpanRow, TextRow, row_to_dict
 from mtl import store as module
-from mtl.store import CHUNK, RowTable, Store, content_key
+from mtl.store import CHUNK, RowTable, Store, Table, content_key
 
 KEY = content_key("a table")
 RECORDS = [
@@ -38,6 +40,68 @@ def test_a_table_gives_its_records_back_in_order(tmp_path: Path) -> None:
     assert table.take([5, 2, 1200]) == [RECORDS[5], RECORDS[2], RECORDS[1200]]
     assert table.column("row").tolist() == [record["row"] for record in RECORDS]
     assert table.lengths("input_ids").tolist() == [len(record["input_ids"]) for record in RECORDS]
+
+
+def test_a_record_that_isnt_there_is_an_error(tmp_path: Path) -> None:
+    table, _ = Store(tmp_path).table(KEY, build())
+    for index in (-1, len(RECORDS)):
+        with pytest.raises(IndexError, match=rf"there are {len(RECORDS)} records; found {index} to {index}"):
+            table.take([index])
+    assert table.take([]) == []
+
+
+def test_codes_number_the_values_of_a_column_in_order_of_first_occurrence(tmp_path: Path) -> None:
+    names = [f"d{n * n % 700}" for n in range(2 * CHUNK + 7)]  # some values again in later chunks
+    table, _ = Store(tmp_path).table(KEY, build([{"document": name} for name in names]))
+    numbers: dict[str, int] = {}
+    assert table.codes("document").tolist() == [numbers.setdefault(name, len(numbers)) for name in names]
+
+
+def test_columns_are_compared_value_by_value(tmp_path: Path) -> None:
+    def made(*changes: tuple[int, dict[str, Any]], length: int = len(RECORDS)) -> Table:
+        records = [dict(record) for record in RECORDS[:length]]
+        for place, change in changes:
+            records[place] |= change
+        return Store(tmp_path).table(content_key(*changes, length), build(records))[0]
+
+    names = ("row", "input_ids")
+    table = made()
+    assert table.equals(made((3, {"name": "another"})), names)
+    assert not table.equals(made((1400, {"row": 7})), names)
+    assert not table.equals(made((1404, {"input_ids": [0, 1, 2, 4]})), names)
+    assert not table.equals(made((1404, {"input_ids": [0, 1, 2]})), names)
+    assert not table.equals(made(length=1499), names)
+    assert made(length=0).equals(made(length=0), names)
+
+
+def arrow_peak(work: Callable[[], Any]) -> int:
+    """The most bytes that Arrow held at once during some work."""
+    before = pa.default_memory_pool()
+    pool = pa.proxy_memory_pool(before)
+    pa.set_memory_pool(pool)
+    try:
+        work()
+        return int(pool.max_memory())
+    finally:
+        pa.set_memory_pool(before)
+        POOLS.append(pool)  # memory that it gave out is returned to it
+
+
+POOLS: list[Any] = []
+
+
+def test_memory_for_a_batch_doesnt_grow_with_the_table(tmp_path: Path) -> None:
+    def table(size: int) -> Table:
+        records = ({"row": n, "input_ids": [n % 90] * 10} for n in range(size))
+        return Store(tmp_path).table(content_key(size), lambda: (records, dict))[0]
+
+    small, large = table(2_000), table(200_000)
+    places = np.linspace(0, 1, 32)
+    peaks = [arrow_peak(lambda t=t: t.take((places * (len(t) - 1)).astype(int))) for t in (small, large)]
+    assert peaks[1] < peaks[0] + 50_000
+    assert arrow_peak(lambda: large.equals(table(200_000), ("row", "input_ids"))) < 50_000
+    naive = arrow_peak(lambda: large._table.take(pa.array([0, 100_000, 199_999])))
+    assert naive > 5_000_000  # so that this test would see it: Arrow's `take` copies the column of lists
 
 
 def test_a_table_is_built_once_and_found_by_its_key(tmp_path: Path) -> None:
@@ -82,13 +146,23 @@ def test_a_build_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     assert len(table) == 2
 
 
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
         lambda arrow, summary: arrow.write_bytes(arrow.read_bytes()[:-200]),
         lambda arrow, summary: arrow.write_bytes(b""),
         lambda arrow, summary: arrow.write_bytes(b"no table"),
+        lambda arrow, summary: flip(arrow, arrow.stat().st_size // 3),  # what Arrow itself doesn't notice
         lambda arrow, summary: summary.write_text('{"count": 1'),
+        lambda arrow, summary: summary.write_text("[1500]"),
+        lambda arrow, summary: summary.write_text('{"count": 1500}'),
+        lambda arrow, summary: summary.write_text(summary.read_text().replace("1500", "1501")),
     ],
 )
 def test_a_damaged_table_is_built_again_with_a_warning(tmp_path: Path, damage: Any) -> None:
@@ -100,6 +174,34 @@ def test_a_damaged_table_is_built_again_with_a_warning(tmp_path: Path, damage: A
     assert (list(table), summary) == (RECORDS, {"count": len(RECORDS)})
     table, _ = Store(tmp_path).table(KEY, refuse)
     assert len(table) == len(RECORDS)
+
+
+def test_of_a_large_table_the_ends_and_any_long_stretch_are_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BLOCK", 64)
+    Store(tmp_path).table(KEY, build())
+    (arrow,) = tmp_path.rglob("*.arrow")
+    whole = arrow.read_bytes()
+    size = len(whole)
+    assert size > 200 * 64
+    apart = (size - 64) // 63
+
+    def is_noticed(start: int, length: int) -> bool:
+        arrow.write_bytes(
+            whole[:start] + bytes(255 - byte for byte in whole[start : start + length]) + whole[start + length :]
+        )
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            found = module._read(arrow)
+        assert bool(told) == (found is None)
+        return found is None
+
+    assert not is_noticed(0, 0)
+    assert is_noticed(0, 1)
+    assert is_noticed(size - 1, 1)
+    assert all(is_noticed(start, apart) for start in range(0, size - apart, apart // 3))
+    assert not is_noticed((size - 64) * 30 // 63 + 64 + 8, 1)  # what the docstring admits
 
 
 @pytest.mark.parametrize("lost", [".arrow", ".json"])
@@ -209,6 +311,7 @@ def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
     with pytest.raises(IndexError):
         table[4]
     assert table.documents().tolist() == ["d1", "d1", "d2", "d2"]
+    assert table.document_numbers().tolist() == [0, 0, 1, 1]
 
 
 def test_a_key_depends_on_every_part_and_not_on_the_order_of_keys() -> None:

@@ -18,6 +18,7 @@ import pytest
 from mtl import mlflow_store, outbox, tracking, versions
 from mtl.runs import FOLDER_VARIABLE, RunFolder
 from mtl.tracking import MLflowTracker
+from tests.mlflow_server import Server, free_port, servers, wait_for
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -417,22 +418,6 @@ def test_a_password_in_the_address_stays_out_of_the_folder_and_the_terminal(
 # --- while MLflow is away --------------------------------------------------------------------------------------------
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        with contextlib.suppress(OSError, KeyError):
-            if found := condition():
-                return found
-        time.sleep(0.1)
-    raise AssertionError("It did not happen in time.")
-
-
 def test_a_server_that_is_down_is_told_once_and_everything_is_on_disk(capsys: pytest.CaptureFixture[str]) -> None:
     tracker = tracker_for(tracking_uri=f"http://127.0.0.1:{free_port()}")
     tracker.log_hyperparams({"seed": 1})
@@ -543,39 +528,10 @@ def test_two_processes_that_create_one_store_at_once_both_succeed(tmp_path: Path
     assert statuses(f"sqlite:///{tmp_path}/mlflow.db") == ["FINISHED"] * 2
 
 
-class Server:
-    """A real `mlflow server`, in a session of its own because it starts workers."""
-
-    def __init__(self, *arguments: str, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port), *arguments]
-        environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        self.process = subprocess.Popen(
-            command,
-            env=environment,
-            start_new_session=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        wait_for(lambda: urllib.request.urlopen(f"{self.url}/health", timeout=2).read() == b"OK", 90)
-
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, 9)
-        self.process.wait(10)
-
-
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Server]]:
-    servers: list[Server] = []
-
-    def start(*arguments: str, port: int) -> Server:
-        servers.append(Server(*arguments, port=port))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.kill()
+    with servers() as start:
+        yield start
 
 
 @pytest.mark.slow

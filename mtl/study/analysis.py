@@ -138,7 +138,8 @@ class _Study:
             gains,
             floor(len(self._seeds)),
             {target: smallest * float(np.nanmedian(sds)) for target, sds in spreads.items() if not np.isnan(sds).all()},
-            {} if design in CONTROLS else dict(self._relative_changes(rows)),
+            # In leave_one_out the joint run has another reference for each partner: no one number is of it.
+            {} if design in CONTROLS or design == "leave_one_out" else dict(self._relative_changes(rows)),
         )
 
     def _relative_changes(self, rows: Sequence[_Row]) -> Iterator[tuple[str, tuple[float, ...]]]:
@@ -149,7 +150,7 @@ class _Study:
         for keys, members in companies.items():
             before = np.array([self._scores(row.target, row.reference) for row in members]).T  # [S, T]
             after = np.array([self._scores(row.target, row.treated) for row in members]).T
-            if len(members) > 1 and not (before == 0).any():
+            if len(members) > 1 and not (before <= 0).any():  # relative to a negative score a gain turns round
                 name = self._description["runs"][keys[0]]["company"]
                 # A primary metric is one of which more is better.
                 yield name, tuple(relative_change(after - before, before, [1] * len(members)).tolist())
@@ -160,7 +161,7 @@ class _Study:
             return None
         treated = self._resampled_of(row.target, tuple(row.treated))
         reference = self._resampled_of(row.target, tuple(row.reference))
-        return resampled_interval(treated - reference, self._drawn_of(row.target))
+        return resampled_interval(treated - reference, self._drawn_of(row.target), 1 - self._description["alpha"])
 
     def _resample(self, target: str, keys: tuple[str, ...]) -> Array:
         """The corpus scores of some runs, a seed each, in the resamples of the target's documents, [B, S]."""
@@ -199,7 +200,11 @@ class _Study:
                 yield Cost(run["name"], key, run["designs"][0], **result["cost"], reused=reused)
 
     def outside_share(self) -> float:
-        """The share of the workers' time that was neither training nor evaluation, start-up and tracking included."""
+        """The share of the workers' time that was neither training nor evaluation.
+
+        From the plan of a command to the last run's arrival in MLflow; the plan itself, the report and commands that
+        were killed aren't in it.
+        """
         sessions = self._description["sessions"]
         whole = sum(session["seconds"] * session["workers"] for session in sessions)
         return 1 - sum(session["busy_seconds"] for session in sessions) / whole if whole else 0.0
@@ -220,8 +225,10 @@ class _Study:
                     yield f"{design}: {row.target} with {row.partner} lacks the seeds {seeds}: {why}"
 
     def _reason(self, key: str) -> str:
-        name = self._description["runs"][key]["name"]
-        error = self._description["failures"].get(key)
+        run = self._description["runs"][key]
+        name, error = run["name"], self._description["failures"].get(key)
+        if error is None and run.get("source") in self._description["failures"]:
+            return self._reason(run["source"])
         return f"'{name}' has not been run." if error is None else f"'{name}' failed: {error.splitlines()[0]}"
 
     # --- groups ---------------------------------------------------------------------------------------------------

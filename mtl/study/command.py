@@ -75,53 +75,54 @@ def _verify(options: argparse.Namespace) -> int:
     from mtl.study.session import Session
 
     study = _load(options)
-    grouping = Session(study, options.root).findings().grouping
+    session = Session(study, options.root)
+    session.bring_known_runs()
+    grouping = session.findings().grouping
     if grouping is None:
         message = "Groups are predicted from a complete matrix of pairs, which this study hasn't got yet."
         raise InputError(Fault("designs", message, "Run the study with the design pairwise first."))
-    designs = [design for design in study.spec.designs if not (isinstance(design, dict) and "groups" in design)]
+    designs = [one for design in study.spec.designs if (one := _without_groups(design))]
     groups = {"groups": [list(group) for group in grouping.groups]}
     spec = study.spec.model_copy(update={"designs": (*designs, groups)})
     return _train_and_report(Session(study._replace(spec=spec), options.root, proposal=grouping.groups), options)
 
 
-def _report(options: argparse.Namespace) -> int:
-    from mtl.study.analysis import find
-    from mtl.study.tracking import StudyTracker
+def _without_groups(design: Any) -> Any:
+    if not isinstance(design, dict):
+        return design
+    return {name: options for name, options in design.items() if name != "groups"}
 
-    name, experiment = options.study, "biomtl-studies"
-    if Path(options.study).is_file():
-        spec = _load(options).spec
-        name, experiment = spec.name, spec.experiment
-    tracker = StudyTracker(name, experiment)
-    description = tracker.description()
-    findings = find(description, tracker.results(description["runs"]))
-    return _show(findings, options, options.out or options.root / "studies" / name / "report")
+
+def _report(options: argparse.Namespace) -> int:
+    from mtl.study.outcome import write_report
+    from mtl.study.reading import read_study
+
+    name = _load(options).spec.name if Path(options.study).is_file() else options.study
+    findings = read_study(name)
+    folder = options.out or options.root / "studies" / name / "report"
+    write_report(findings, folder)
+    return _show(findings, options, folder)
 
 
 def _train_and_report(session: Any, options: argparse.Namespace) -> int:
-    session.run(str(uuid.uuid4()))
+    from mtl.study.outcome import outcome, write_report
+
+    try:
+        session.run(str(uuid.uuid4()))
+    except BaseException as error:
+        session.tracker.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
     findings = session.findings()
     folder = options.out or session.folder / "report"
-    session.tracker.report(*_written(findings, folder), folder)
-    return _show(findings, options, folder, hint=session.tracker.ui_hint(), is_written=True)
-
-
-def _written(findings: Findings, folder: Path) -> tuple[dict[str, float], dict[str, dict[str, list[Any]]]]:
-    """Writes the report's files; gives the metrics and tables that stand beside them in MLflow."""
-    from mtl.study.outcome import metrics, tables, write_report
-
     write_report(findings, folder)
-    return metrics(findings), tables(findings)
+    session.tracker.report(outcome(findings), folder)
+    return _show(findings, options, folder, hint=session.tracker.ui_hint())
 
 
-def _show(
-    findings: Findings, options: argparse.Namespace, folder: Path, *, hint: str = "", is_written: bool = False
-) -> int:
+def _show(findings: Findings, options: argparse.Namespace, folder: Path, *, hint: str = "") -> int:
+    """Prints the findings; 1 where runs are missing."""
     from mtl.study.page import gains_text
 
-    if not is_written:
-        _written(findings, folder)
     if options.json:
         print(json.dumps(finite(findings.to_dict()), indent=2))  # noqa: T201
     else:

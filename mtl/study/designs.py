@@ -159,7 +159,8 @@ def _check_groups(options: Any, tasks: Sequence[str]) -> list[str]:
         faults += [f"There is no task '{task}'." for task in group if task not in tasks]
         if len(set(group)) < len(group):
             faults.append(f"A task stands once in a group, and is no partner of itself; found {group}.")
-    return faults
+    sets = [frozenset(group) for group in options]
+    return faults + (["Groups must differ."] if len(set(sets)) < len(sets) else [])
 
 
 DESIGNS = {

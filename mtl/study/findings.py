@@ -189,8 +189,17 @@ class Findings:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types, but for numbers that aren't finite."""
-        return asdict(self)
+        return {name: _named(value) for name, value in asdict(self).items()}
 
     def family(self, design: str) -> Family | None:
         """The gains of a design or control; None where the study has none."""
         return next((family for family in self.families if family.design == design), None)
+
+
+def _named(value: Any) -> Any:
+    """The value with named tuples as mappings, since JSON would drop their names."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return _named(value._asdict())
+    if isinstance(value, Mapping):
+        return {name: _named(inner) for name, inner in value.items()}
+    return [_named(inner) for inner in value] if isinstance(value, list | tuple) else value

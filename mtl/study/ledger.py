@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import psutil
+from filelock import FileLock
 
 BEAT = 5.0
 """Seconds between two signs of life."""
@@ -74,35 +75,30 @@ class Ledger:
         folder = self.run_folder(key)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "claim"
-        if path.exists() and _is_stale(path):
-            # Of several that find it stale, one moves it away; the others look again.
-            grave = path.with_name(f"claim.{os.getpid()}-{time.monotonic_ns()}")
-            with suppress(FileNotFoundError):
-                path.rename(grave)
-                grave.unlink()
-        try:
-            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-        except FileExistsError:
-            return None
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            process = psutil.Process()
-            json.dump({"host": socket.gethostname(), "pid": process.pid, "started": process.create_time()}, file)
-        return Claim(path)
+        process = psutil.Process()
+        holder = {"host": socket.gethostname(), "pid": process.pid, "started": process.create_time()}
+        with FileLock(folder / "claim.lock"):  # looking and taking are one
+            if path.exists():
+                if not _is_stale(path):
+                    return None
+                path.unlink()
+            path.write_text(json.dumps(holder), encoding="utf-8")
+        return Claim(path, holder)
 
     def finish(self, key: str, result: Mapping[str, Any], counts: Counts) -> None:
         """Records a result; it is there whole or not at all."""
         folder = self.run_folder(key)
         folder.mkdir(parents=True, exist_ok=True)
         arrays = {f"{target}/{name}": array for target, found in counts.items() for name, array in found.items()}
-        part = folder / "counts.part.npz"
+        part = folder / f".counts.{os.getpid()}.npz"
         np.savez_compressed(part, **arrays)  # type: ignore[arg-type]  # its stub takes the names for options
         part.replace(folder / "counts.npz")
-        _write(folder / "result.json", result)
+        write_json(folder / "result.json", result)
         (folder / "failure.json").unlink(missing_ok=True)
 
     def fail(self, key: str, failure: Mapping[str, Any]) -> None:
         """Records why a run failed."""
-        _write(self.run_folder(key) / "failure.json", failure)
+        write_json(self.run_folder(key) / "failure.json", failure)
 
     def counts(self, key: str) -> dict[str, dict[str, npt.NDArray[Any]]]:
         """The counts of a finished run."""
@@ -112,8 +108,8 @@ class Ledger:
 class Claim:
     """A claim that this process holds; used in a `with` statement, which releases it."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, holder: Mapping[str, Any]) -> None:
+        self._path, self._holder = path, dict(holder)
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True, name="mtl-claim")
 
@@ -126,7 +122,8 @@ class Claim:
     ) -> None:
         self._done.set()
         self._thread.join()
-        self._path.unlink(missing_ok=True)
+        if _read(self._path) == self._holder:  # a process that slept for long may have lost it
+            self._path.unlink(missing_ok=True)
 
     def _beat(self) -> None:
         while not self._done.wait(BEAT):
@@ -168,7 +165,8 @@ def _read(path: Path) -> dict[str, Any] | None:
     return content
 
 
-def _write(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Replaces a file whole, so that a process that is killed leaves the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     part.write_text(json.dumps(content, indent=1), encoding="utf-8")

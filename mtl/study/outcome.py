@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from mtl.runs import finite
-from mtl.study.figures import forest_plot, heat_map, learning_curves
+from mtl.study.claims import summary
+from mtl.study.figures import study_figures
 from mtl.study.findings import Findings
 from mtl.study.page import gains_columns, heat_map_page, report_page
+from mtl.study.tracking import Outcome
 
 
 def write_report(findings: Findings, folder: Path) -> None:
@@ -24,16 +26,13 @@ def write_report(findings: Findings, folder: Path) -> None:
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    figures = {f"heat_map_{family.design}.png": heat_map(findings, family.design) for family in findings.families}
-    for target in findings.targets:
-        figures[f"forest_{target}.png"] = forest_plot(findings, target)
-        figures[f"curves_{target}.png"] = learning_curves(findings, target)
+    figures = study_figures(findings)
     for name, figure in figures.items():
-        figure.savefig(folder / name, dpi=150, bbox_inches="tight")
+        figure.savefig(folder / f"{name}.png", dpi=150, bbox_inches="tight")
     for family in findings.families:
         page = heat_map_page(findings, family.design)
         (folder / f"heat_map_{family.design}.html").write_text(page, encoding="utf-8")
-    (folder / "report.html").write_text(report_page(findings), encoding="utf-8")
+    (folder / "report.html").write_text(report_page(findings, figures), encoding="utf-8")
     (folder / "findings.json").write_text(json.dumps(finite(findings.to_dict()), indent=1), encoding="utf-8")
     columns = gains_columns(findings)
     with (folder / "gains.csv").open("w", encoding="utf-8", newline="") as file:
@@ -42,7 +41,12 @@ def write_report(findings: Findings, folder: Path) -> None:
         writer.writerows(zip(*columns.values(), strict=True))
 
 
-def metrics(findings: Findings) -> dict[str, float]:
+def outcome(findings: Findings) -> Outcome:
+    """What stands in MLflow beside these files."""
+    return Outcome(_metrics(findings), _tables(findings), _note(findings), not findings.missing)
+
+
+def _metrics(findings: Findings) -> dict[str, float]:
     """What MLflow's page of the study compares: ``gain/<target>/<partner>``, other designs with their name before."""
     found = {"cost/outside_share": findings.outside_share, "cost/runs": float(len(findings.costs))}
     found["cost/seconds"] = sum(cost.seconds for cost in findings.costs)
@@ -57,9 +61,21 @@ def metrics(findings: Findings) -> dict[str, float]:
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
-def tables(findings: Findings) -> dict[str, dict[str, list[Any]]]:
+def _tables(findings: Findings) -> dict[str, dict[str, list[Any]]]:
     """MLflow's tables: the gains, and what every run took."""
     costs = [vars(cost) for cost in findings.costs]
     columns = {name: [cost[name] for cost in costs] for name in (costs[0] if costs else {})}
     gains = {name: [finite(value) for value in values] for name, values in gains_columns(findings).items()}
     return {"gains.json": gains, "costs.json": columns}
+
+
+def _note(findings: Findings) -> str:
+    """The description of the run in MLflow."""
+    found = summary(findings)
+    lines = [findings.question, f"**{found.headline}**"]
+    for design in found.designs:
+        lines += [f"{design.design}: {design.statement}", *(f"- {claim.mark} {claim.text}" for claim in design.claims)]
+    if findings.missing:
+        lines.append(f"Missing: {len(findings.missing)} gains lack runs; `report.html` names them.")
+    lines.append("All of it is in the artefact `report.html`; the runs are nested below this one.")
+    return "\n\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -111,7 +112,7 @@ def _paces(session: Session, left: Sequence[Order], *, probes: bool) -> dict[str
 
 def _pace(costs: Sequence[Mapping[str, float]], updates: int, evaluations: int) -> Pace:
     def median(name: str) -> float:
-        return float(np.median([cost[name] for cost in costs]))
+        return float(statistics.median(cost[name] for cost in costs))
 
     training, evaluation = median("training_seconds"), median("evaluation_seconds")
     return Pace(training / updates, evaluation / evaluations, median("seconds") - training - evaluation)
@@ -175,6 +176,7 @@ def _spreads(session: Session) -> dict[str, float]:
             result = session.ledger.result(session.plan.order_of(Run((task,), seed)).key)
             if result is not None:
                 scores.append(result["test"][task][result["primary"][task]])
+        scores = [score for score in scores if score is not None]
         if len(scores) > 2:
             spreads[task] = math.sqrt(2) * float(np.std(scores, ddof=1))
     return spreads

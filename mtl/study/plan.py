@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib.metadata import version
 from typing import Any
 
 import torch
-import transformers
 
 from heads import Head, SpanRow
 from mtl import components
@@ -46,6 +46,8 @@ RESULT_CODE = (
     "mtl.study.training",
 )
 """The modules whose code decides a result; heads and readers count by the tasks that use them."""
+
+RESULT_PACKAGES = ("torch", "transformers", "tokenizers", "pytorch-lightning", "torchmetrics", "numpy")
 
 LISTED = 5
 """Documents that a fault names."""
@@ -239,10 +241,11 @@ class _Orders:
 
     def _mixture(self, run: Run) -> Mixture:
         base = self._study.mixture
+        names = sorted(run.tasks)  # their order decides which step trains which, and no key knows it
         tasks = {
-            task: self._permuted(task) if task.endswith(SHUFFLED) else base.tasks[original(task)] for task in run.tasks
+            name: self._permuted(name) if name.endswith(SHUFFLED) else base.tasks[original(name)] for name in names
         }
-        quota = {task: self._per_evaluation[original(task)] for task in run.tasks}
+        quota = {task: self._per_evaluation[original(task)] for task in names}
         sampler = SamplerSpec.model_validate({"name": "quota", "batches": quota})
         return base.model_copy(update={"name": "run", "tasks": tasks, "sampler": sampler, "seed": run.seed})
 
@@ -259,8 +262,7 @@ class _Orders:
     def _known_tokens(self, run: Run) -> tuple[str, ...]:
         if run.source is None:
             return ()
-        heads, _ = build_heads(self._mixture(run.source))
-        own = [token for task in run.source.tasks for token in heads[task].special_tokens()]
+        own = [token for task in sorted(run.source.tasks) for token in self._heads[original(task)].special_tokens()]
         return tuple(dict.fromkeys([*self._known_tokens(run.source), *own]))
 
     def _identity(self, run: Run, order: Order) -> dict[str, Any]:
@@ -270,6 +272,9 @@ class _Orders:
             kept = {key: value for key, value in fields.items() if key != "data"}
             variant = name.removeprefix(original(name))
             tasks[name] = {**kept, "rows": self._fingerprints[original(name)], "variant": variant}
+            if variant == SHUFFLED:
+                how = [fields["data"]["seed"], fields["data"]["mentions"]]
+                tasks[name]["permuted"] = [*how, code_hash("mtl.readers.permuted")]
         mixture = {key: order.mixture[key] for key in ("batch_size", "tokens_per_batch", "sampler")}
         encoder = {key: value for key, value in order.mixture["encoder"].items() if key not in ("name", "revision")}
         return {
@@ -295,7 +300,7 @@ def code_version(tasks: Iterable[TaskSpec]) -> str:
 
 @cache
 def _code() -> list[str]:
-    return [code_hash(*RESULT_CODE), torch.__version__, transformers.__version__]
+    return [code_hash(*RESULT_CODE), *(version(package) for package in RESULT_PACKAGES)]
 
 
 @cache
@@ -307,7 +312,7 @@ def _resolved_trainer(spec: StudySpec) -> dict[str, Any]:
     """The trainer's options with the device and precision that they come to here."""
     has_gpu = torch.cuda.is_available() and spec.trainer.accelerator in ("auto", "gpu", "cuda")
     accelerator = "cuda" if has_gpu else "cpu" if spec.trainer.accelerator == "auto" else spec.trainer.accelerator
-    precision = spec.trainer.precision
+    precision: str = spec.trainer.precision
     if precision == "auto":
         precision = natural_precision("cuda") if has_gpu else "32-true"
     return {**spec.trainer.model_dump(), "accelerator": accelerator, "precision": precision}
@@ -329,12 +334,13 @@ def _words(plan: StudyPlan) -> list[str]:
     sampled = ", sub-sampled by document, the same in every run" if limited else ""
     chosen = "with its best primary metric on dev" if spec.select == "best" else "of the end"
     words = [
-        f"{len(mixture.tasks)} tasks share the encoder '{mixture.encoder.name}'; every run starts from its weights.",
+        f"{len(mixture.tasks)} tasks share the encoder '{mixture.encoder.name}'; every run starts from its weights"
+        f"{', unless another run is named as its source' if any(run.source for run in plan.runs) else ''}.",
         f"Budget: {asked} per task, rounded up to {budget.evaluations} equal parts. Own updates: {per_task}.",
         "Every target gets the same number of its own updates, on the same examples in the same order, as in its"
         " single-task baseline of the same seed; the partner's updates come on top, in between.",
-        "The learning rate falls over all updates of a run, so that at equal own updates it is the same, but for one"
-        " batch, in every company.",
+        "The learning rate follows the share of the run that lies behind: at every evaluation it is the same in every"
+        " company, and on average in between, where the order of the tasks is drawn.",
         f"After each part every target is scored on dev; the evaluation {chosen} is the one whose test score counts,"
         " chosen for each target by itself. Test selects nothing.",
         f"Rows of train/dev/test{sampled}: {', '.join(f'{name} {size}' for name, size in sizes.items())}.",
@@ -348,5 +354,6 @@ def _words(plan: StudyPlan) -> list[str]:
     controls = [part.name for part in spec.parts if part.name in CONTROLS]
     if "self_partner" in controls:
         words.append(f"A task's own copy ({SELF}) has the same rows in an order of its own, and a head of its own.")
+    if "shuffled_partner" in controls:
+        words.append(f"A shuffled partner ({SHUFFLED}) has its own texts and permuted training labels.")
     return words
-

@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from mtl.baselines import trivial_baselines
 from mtl.report import strongest_baseline
 from mtl.runs import folder_name
@@ -18,7 +20,7 @@ from mtl.study.analysis import find
 from mtl.study.designs import Run
 from mtl.study.findings import Findings
 from mtl.study.launchers import make_launcher
-from mtl.study.ledger import Ledger
+from mtl.study.ledger import Ledger, write_json
 from mtl.study.plan import StudyPlan, code_version, make_plan
 from mtl.study.spec import Study
 from mtl.study.tracking import StudyTracker, finished_runs
@@ -46,6 +48,7 @@ class Session:
         self.ledger = Ledger(root / "ledger")
         self.tracker = StudyTracker(study.spec.name, study.spec.experiment)
         self._proposal = [list(group) for group in proposal]
+        self._started = time.perf_counter()
 
     # --- training -------------------------------------------------------------------------------------------------
 
@@ -53,8 +56,8 @@ class Session:
         """Trains what is missing, sends it to MLflow, and says what changed since the last time."""
         for sentence in self.changes():
             sys.stderr.write(f"mtl: study: {sentence}\n")
-        self._bring_known_runs()
-        self._write("identity.json", {"identity": self._identity, "keys": [order.key for order in self.plan.orders]})
+        self.bring_known_runs()
+        self._note_identity()
         left = [order for order in self.plan.orders if not self.is_done(order)]
         self._say(f"{len(self.plan.orders)} runs, {len(left)} to train.")
         self.tracker.describe(self.description())
@@ -63,36 +66,43 @@ class Session:
             self._train(left, session)
         self.tracker.publish(self.plan.orders, self.ledger)
         self._drop_encoders()
+        self._note_session(left, session)
         self.tracker.describe(self.description())
 
     def is_done(self, order: Order) -> bool:
-        """Whether a run needs no training. One whose encoder is gone does where a run that starts from it does."""
-        waiting = any(o.source == order.key and not self.is_done(o) for o in self.plan.orders)
-        return self.ledger.is_finished(order.key, with_encoder=waiting)
+        """Whether a run needs no training."""
+        return self._work(self.plan.orders, "").is_done(order)
+
+    def _work(self, orders: Sequence[Order], session: str) -> Work:
+        return Work(tuple(orders), self.ledger, session, self.spec.name)
 
     def _train(self, left: Sequence[Order], session: str) -> None:
         launcher = self.spec.launcher
-        started = time.perf_counter()
         shown: set[str] = set()
 
         def finished(order: Order) -> None:
             self._progress(left, shown)
-            self.tracker.publish([order], self.ledger)
+            self.tracker.publish([order], self.ledger, between_runs=True)
 
         def watch() -> None:
             self._progress(left, shown)
-            self.tracker.publish(left, self.ledger)
+            self.tracker.publish(left, self.ledger, between_runs=True)
 
         make_launcher(launcher.name, launcher.options, launcher.workers, self.spec.trainer.threads).run(
-            Work(tuple(left), self.ledger, session, self.spec.name), self.folder, watch, finished
+            self._work(left, session), self.folder, watch, finished
         )
         self._progress(left, shown)
+
+    def _note_session(self, left: Sequence[Order], session: str) -> None:
+        """What this command took from its plan to here, and how much of that was training and evaluation."""
         results = [self.ledger.result(order.key) for order in left]
         costs = [result["cost"] for result in results if result is not None and result["session"] == session]
-        if costs:
-            busy = sum(cost["training_seconds"] + cost["evaluation_seconds"] for cost in costs)
-            seconds = time.perf_counter() - started
-            entry = {"seconds": seconds, "workers": launcher.workers, "busy_seconds": busy, "runs": len(costs)}
+        if not costs:
+            return
+        busy = sum(cost["training_seconds"] + cost["evaluation_seconds"] for cost in costs)
+        seconds, workers = time.perf_counter() - self._started, self.spec.launcher.workers
+        entry = {"seconds": seconds, "workers": workers, "busy_seconds": busy, "runs": len(costs)}
+        with FileLock(self.folder / "sessions.lock"):
             self._write("sessions.json", {"sessions": [*self._sessions, entry]})
 
     def _progress(self, left: Sequence[Order], shown: set[str]) -> None:
@@ -103,13 +113,15 @@ class Session:
                 scores = ", ".join(f"{t} {result['test'][t][m] or 0:.3f}" for t, m in result["primary"].items())
                 self._say(f"[{len(shown)}/{len(left)}] {order.name}: {scores} ({result['cost']['seconds']:.1f} s)")
 
-    def _bring_known_runs(self) -> None:
+    def bring_known_runs(self) -> None:
         """Finished runs that only MLflow has, from another machine or a folder that is gone."""
         missing = [order.key for order in self.plan.orders if not self.ledger.is_finished(order.key)]
         there = self.tracker.finished_or_none() if missing else {}
         for key in missing:
-            if there and key in there:
-                self.tracker.fetch(there[key], key, self.ledger)
+            if there and key in there and not self.tracker.fetch(there[key], key, self.ledger):
+                break  # what can't be brought is trained again
+        if there and not self._sessions:
+            self._write("sessions.json", {"sessions": self.tracker.sessions()})
 
     def _drop_encoders(self) -> None:
         """Encoders take most of the ledger's room, and are needed only until the runs that start from them are done."""
@@ -140,7 +152,10 @@ class Session:
                 [one.design, one.target, one.partner, one.seed, keys[one.treated], keys[one.reference]]
                 for one in self.plan.comparisons
             ],
-            "runs": {o.key: {"name": o.name, "company": o.company, "designs": o.designs} for o in self.plan.orders},
+            "runs": {
+                o.key: {"name": o.name, "company": o.company, "designs": o.designs, "source": o.source}
+                for o in self.plan.orders
+            },
             "failures": {key: failure["error"] for key, failure in failures.items() if failure is not None},
             "sessions": self._sessions,
             "deviations": self.changes(),
@@ -155,7 +170,7 @@ class Session:
     def _targets(self) -> dict[str, Any]:
         """What is known of each task by itself; its baselines are fitted once."""
         plan = self.plan
-        key = content_key(self._identity["data"], plan.study.mixture.to_dict()["tasks"])
+        key = content_key(self._identity["data"], self._identity["code"], plan.study.mixture.to_dict()["tasks"])
         before = self._read("targets.json")
         if before.get("key") == key:
             found: dict[str, Any] = before["targets"]
@@ -185,20 +200,32 @@ class Session:
 
     @cached_property
     def _changes(self) -> list[str]:
-        before = self._read("identity.json")
-        kept = [key for key in before.get("keys", []) if self.ledger.is_finished(key)]
-        old = [key for key in kept if key not in {order.key for order in self.plan.orders}]
-        if not old:
-            return []
+        return [told for before in self._identities if (told := self._change_since(before))]
+
+    def _change_since(self, before: Mapping[str, Any]) -> str:
+        """Empty where nothing changed, or no finished run is left from then."""
+        now = {order.key for order in self.plan.orders}
+        old = [key for key in before["keys"] if key not in now and self.ledger.is_finished(key)]
         changed = list(_differences(before["identity"], self._identity))
-        if not changed:  # fewer tasks, seeds or designs
-            return []
+        if not old or not changed:  # fewer tasks, seeds or designs change no run
+            return ""
         told = [f"{key}: {was} -> {now}" for key, was, now in changed[:LISTED]]
         more = [f"and {len(changed) - LISTED} more"] if len(changed) > LISTED else []
-        return [
+        return (
             f"Changed since runs were finished: {'; '.join([*told, *more])}. {len(old)} finished runs of before are"
             " kept apart, under their own keys, and don't count here."
-        ]
+        )
+
+    def _note_identity(self) -> None:
+        """What the study is now, beside what it was when it had other runs."""
+        earlier = [one for one in self._identities if one["identity"] != self._identity]
+        now = {"identity": self._identity, "keys": [order.key for order in self.plan.orders]}
+        self._write("identity.json", {"identities": [*earlier, now]})
+
+    @property
+    def _identities(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._read("identity.json").get("identities", [])
+        return found
 
     @cached_property
     def _identity(self) -> dict[str, Any]:
@@ -235,10 +262,7 @@ class Session:
         return content
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / f".{name}"
-        part.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        part.replace(self.folder / name)
+        write_json(self.folder / name, content)
 
     def _say(self, text: str) -> None:
         sys.stderr.write(f"{self.spec.name}: {text}\n")

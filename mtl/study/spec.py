@@ -14,7 +14,7 @@ from mtl.loading import merge, parse_overrides, read_yaml, resolve
 from mtl.mixture import Mixture, load_mixture
 from mtl.optimisation import Schedule
 from mtl.runs import folder_name
-from mtl.study.designs import CONTROLS, DESIGNS
+from mtl.study.designs import CONTROLS, DESIGNS, REPLICATE, SELF, SHUFFLED
 
 Count = Annotated[StrictInt, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -61,7 +61,7 @@ class TrainerSpec(_Spec):
 
     Args:
         threads: Of each run. It decides the last digits, so it belongs to the study and not to the launcher.
-        accelerator: Lightning's name.
+        accelerator: Lightning's name. `auto` is decided where the command runs; name it where a cluster's nodes differ.
         precision: Lightning's name; `auto` takes bf16 on a GPU that has it, and 32-true on a CPU. (`mtl fit` times a
             CPU first; a study's precision is in its runs' keys and must not hang on a timing.)
         gradient_clip_val: The largest norm of a gradient.
@@ -69,7 +69,7 @@ class TrainerSpec(_Spec):
 
     threads: Count = 1
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
-    precision: StrictStr = "auto"
+    precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true"] = "auto"
     gradient_clip_val: Positive = 1.0
 
 
@@ -167,7 +167,10 @@ def load_study(path: Path | str, overrides: Sequence[str] = ()) -> Study:
     path = Path(path)
     fields = read_yaml(path)
     mixture_fields = fields.pop("mixture", None)
-    fields = {**resolve(merge(fields, parse_overrides(overrides))), "mixture": mixture_fields}
+    given = parse_overrides(overrides)
+    if "mixture" in given:
+        raise InputError(Fault("mixture", "It can't be overridden here.", "Change the mixture's file, or the study's."))
+    fields = {**resolve(merge(fields, given)), "mixture": mixture_fields}
     if isinstance(mixture_fields, str):
         fields["mixture"] = resolve({"mixture": mixture_fields})["mixture"]
     return study_of(fields, path.parent)
@@ -228,10 +231,21 @@ def _spec_faults(spec: StudySpec, mixture: Mixture | None, broken: set[str]) -> 
         if names is not None and name not in names:
             faults.append(Fault("tasks", f"There is no task '{name}'.", did_you_mean(name, names)))
     tasks = [name for name in names or () if not spec.tasks or name in spec.tasks]
+    faults += [
+        Fault(f"tasks.{name}", f"A name that ends with {suffix} stands for a copy; found '{name}'.", "Rename it.")
+        for name in names or ()
+        for suffix in (SELF, SHUFFLED)
+        if name.endswith(suffix)
+    ]
     for kind, known in (("designs", DESIGNS), ("controls", CONTROLS)):
-        for written in getattr(spec, kind) if kind not in broken else ():
-            for part in _parts(written):
-                faults += _part_faults(part, kind, known, tasks if names is not None else None)
+        parts = [part for written in getattr(spec, kind) for part in _parts(written)] if kind not in broken else []
+        twice = {part.name for part in parts if [other.name for other in parts].count(part.name) > 1}
+        faults += [
+            Fault(f"{kind}.{name}", "It stands more than once.", "Make a study of its own for the other.")
+            for name in sorted(twice)
+        ]
+        for part in parts:
+            faults += _part_faults(part, kind, known, tasks if names is not None else None)
     return faults
 
 
@@ -251,8 +265,8 @@ def _seed_faults(spec: StudySpec) -> list[Fault]:
     if len(seeds) < 2:
         message = f"A difference has no spread with fewer than two seeds; found {len(seeds)}."
         return [Fault("seeds", message, "Take 6 or more: with 5 no gain can be significant at 0.05.")]
-    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        return [Fault("seeds", f"They must differ and be 0 or more; found {list(seeds)}.")]
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= REPLICATE:
+        return [Fault("seeds", f"They must differ and be from 0 to {REPLICATE - 1}; found {list(seeds)}.")]
     return []
 
 

@@ -101,10 +101,12 @@ def _verdict(num_seeds: int, mean: float, adjusted_p: float, alpha: float) -> Ve
 def floor(num_seeds: int) -> float:
     """The smallest two-sided p that sign flips of so many seeds can give, whatever the gain and however many cells.
 
+    2/2^S; above `MAX_EXACT_SEEDS`, where patterns are drawn, one in all that are drawn.
+
     >>> floor(5), floor(6)
     (0.0625, 0.03125)
     """
-    return min(1.0, 2.0 / 2.0**num_seeds)
+    return min(1.0, 2.0 / 2.0**num_seeds) if num_seeds <= MAX_EXACT_SEEDS else 1 / (NUM_DRAWN_PATTERNS + 1)
 
 
 def sign_flip_p(differences: ArrayLike, *, seed: int = 0) -> float:
@@ -359,6 +361,8 @@ def smallest_gain(
     if floor(num_seeds) > alpha:
         return np.inf
     planted = _Planted(num_seeds, cells, num_simulations, seed)
+    if planted.smallest_p > alpha:
+        return np.inf
     low, high = 0.0, 1.0
     while planted.power(high, alpha) < power:
         low, high = high, 2 * high
@@ -381,6 +385,10 @@ class _Planted:
         for _ in range(cells - 1):
             null = rng.standard_normal((num_seeds, num_simulations))
             np.maximum(self._others, _flipped_statistics(null, self._signs), out=self._others)
+
+    @property
+    def smallest_p(self) -> float:
+        return 1 / len(self._signs)
 
     def power(self, gain: float, alpha: float) -> float:
         planted = _flipped_statistics(self._noise + gain, self._signs)  # [P, simulations]

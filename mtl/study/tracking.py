@@ -24,11 +24,13 @@ from mtl.mlflow_store import (
     creation_lock,
     default_uri,
     find_experiment,
+    is_refusal,
     is_shown_by_bare_ui,
     mark_as_table,
+    prepare_mlflow,
     without_password,
 )
-from mtl.study.ledger import Ledger, read_counts
+from mtl.study.ledger import Ledger, read_counts, write_json
 from mtl.versions import versions
 
 if TYPE_CHECKING:
@@ -43,6 +45,9 @@ FILES = ("result.json", "counts.npz")
 AT_ONCE = 8
 """Downloads at once."""
 
+PAUSE = 30.0
+"""Seconds for which MLflow isn't asked again between two runs, once it could not be reached."""
+
 
 class Finished(NamedTuple):
     """A run's result and its counts by target."""
@@ -51,19 +56,39 @@ class Finished(NamedTuple):
     counts: dict[str, dict[str, Any]]
 
 
+class Outcome(NamedTuple):
+    """What MLflow shows of a study's findings beside the files of its report.
+
+    Args:
+        metrics: Such as ``gain/<target>/<partner>``.
+        tables: By path, ending with .json: columns.
+        note: What may be claimed, in Markdown.
+        is_whole: Whether no run is missing.
+    """
+
+    metrics: Mapping[str, float]
+    tables: Mapping[str, Mapping[str, Sequence[Any]]]
+    note: str
+    is_whole: bool
+
+
 class StudyTracker:
     """Writes a study to MLflow and reads it back.
 
     Args:
         study: Its name.
-        experiment: Of the parent and its runs.
+        experiment: Of the parent and its runs, where they are to be made.
         uri: Where MLflow is; None takes what MLflow was told, else `mlflow.db` in the working folder.
     """
 
-    def __init__(self, study: str, experiment: str, uri: str | None = None) -> None:
+    def __init__(self, study: str, experiment: str = "biomtl-studies", uri: str | None = None) -> None:
+        prepare_mlflow()
         self.study, self.experiment = study, experiment
         self.uri = uri or default_uri()
-        self._is_lost = False
+        self._lost_at: float | None = None
+        self._refused: set[str] = set()
+        self._sent: set[str] = set()
+        self._known: set[str] | None = None
 
     @cached_property
     def client(self) -> MlflowClient:
@@ -71,7 +96,7 @@ class StudyTracker:
 
         with creation_lock(self.uri):
             client = MlflowClient(self.uri)
-            find_experiment(client, self.experiment, self.uri)
+            client.get_experiment_by_name(self.experiment)  # makes the store where there is none
         return client
 
     # --- reading --------------------------------------------------------------------------------------------------
@@ -86,11 +111,21 @@ class StudyTracker:
         found: list[dict[str, str]] = []
         return found[0] if self._tell(lambda: found.append(self.finished())) else None
 
-    def fetch(self, run_id: str, key: str, ledger: Ledger) -> None:
-        """Brings a finished run into the ledger; its encoder isn't kept in MLflow."""
-        with TemporaryDirectory() as folder:
-            result = self._download(run_id, folder)
-            ledger.finish(key, result.result, result.counts)
+    def fetch(self, run_id: str, key: str, ledger: Ledger) -> bool:
+        """Brings a finished run into the ledger, without its encoder; False, which is told, where that fails."""
+
+        def bring() -> None:
+            with TemporaryDirectory() as folder:
+                result = self._download(run_id, folder)
+                ledger.finish(key, result.result, result.counts)
+
+        return self._tell(bring)
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """What earlier commands took, as the study's description has it; empty where there is none."""
+        found: list[dict[str, Any]] = []
+        self._tell(lambda: found.extend(self.description()["sessions"] if self._parent() else []))
+        return found
 
     def description(self) -> dict[str, Any]:
         """What the study is: `study.json` of its parent.
@@ -122,42 +157,67 @@ class StudyTracker:
 
     # --- writing --------------------------------------------------------------------------------------------------
 
-    def publish(self, orders: Sequence[Order], ledger: Ledger) -> None:
-        """Sends the finished runs that MLflow hasn't got; of several drivers one sends each."""
-        for order in orders:
-            marker = ledger.run_folder(order.key) / "published.json"
-            if ledger.is_finished(order.key) and self._place not in _read(marker):
-                with FileLock(marker.with_suffix(".lock")):
-                    known = _read(marker)
-                    if self._place in known or not self._tell(lambda order=order: self._send(order, ledger)):
-                        continue
-                    marker.write_text(json.dumps({**known, self._place: True}), encoding="utf-8")
+    def publish(self, orders: Sequence[Order], ledger: Ledger, *, between_runs: bool = False) -> None:
+        """Sends the finished runs that MLflow hasn't got; of several drivers one sends each.
 
-    def is_complete(self, orders: Sequence[Order], ledger: Ledger) -> bool:
-        """Whether MLflow has every finished run."""
-        finished = [order for order in orders if ledger.is_finished(order.key)]
-        return all(self._place in _read(ledger.run_folder(order.key) / "published.json") for order in finished)
+        Args:
+            orders: Of the study.
+            ledger: Where their results are.
+            between_runs: Whether training waits for it; then MLflow is left alone for a while after a failure.
+        """
+        if between_runs and self._lost_at is not None and time.monotonic() - self._lost_at < PAUSE:
+            return
+        for order in orders:
+            if order.key in self._refused or not ledger.is_finished(order.key):
+                continue
+            if not self._publish(order, ledger):
+                if self._lost_at is not None:
+                    return
+                self._refused.add(order.key)
+
+    def _publish(self, order: Order, ledger: Ledger) -> bool:
+        """Sends a run that MLflow hasn't got; False where that fails."""
+        marker = ledger.run_folder(order.key) / "published.json"
+        if order.key in self._sent or _read(marker).get(self._place) in self._there():
+            return True
+        with FileLock(marker.with_suffix(".lock")):
+            sent: list[str] = []
+            if not self._tell(lambda: sent.append(self._send(order, ledger))):
+                return False
+            write_json(marker, {**_read(marker), self._place: sent[0]})
+        self._sent.add(order.key)
+        return True
+
+    def _there(self) -> set[str]:
+        """The finished runs that MLflow had when this was asked first; somebody may have deleted some."""
+        if self._known is None and (found := self.finished_or_none()) is not None:
+            self._known = set(found.values())
+        return self._known or set()
 
     def describe(self, description: Mapping[str, Any]) -> None:
         """Writes what the study is to its parent, so that a report can be made of MLflow alone."""
         self._tell(lambda: self._describe(description))
 
-    def report(
-        self, metrics: Mapping[str, float], tables: Mapping[str, Mapping[str, Sequence[Any]]], folder: Path
-    ) -> None:
-        """Writes the findings to the parent.
+    def report(self, outcome: Outcome, folder: Path) -> None:
+        """Writes the findings to the parent, and ends it.
 
         Args:
-            metrics: Such as ``gain/<target>/<partner>``.
-            tables: By path, ending with .json: columns.
+            outcome: What stands beside the files.
             folder: Whose files become the parent's artefacts.
         """
-        self._tell(lambda: self._report(metrics, tables, folder))
+        if self._tell(lambda: self._report(outcome, folder)):
+            self.end("FINISHED" if outcome.is_whole else "FAILED")
+
+    def end(self, status: str) -> None:
+        """Sets the status of the parent, where there is one: FINISHED, FAILED or KILLED."""
+        if "parent" in vars(self):
+            self._tell(lambda: self.client.set_terminated(self.parent, status))
 
     def ui_hint(self) -> str:
-        """The line that opens MLflow, or its address."""
+        """The line that opens MLflow, or the address of the parent."""
         if self.uri.startswith("http"):
-            return without_password(self.uri)
+            found = f"/#/experiments/{self._experiment}/runs/{self.parent}" if "parent" in vars(self) else ""
+            return without_password(self.uri).rstrip("/") + found
         return "mlflow ui" if is_shown_by_bare_ui(self.uri) else f'mlflow ui --backend-store-uri "{self.uri}"'
 
     # --- details --------------------------------------------------------------------------------------------------
@@ -167,20 +227,26 @@ class StudyTracker:
         return without_password(self.uri)
 
     def _tell(self, send: Callable[[], Any]) -> bool:
-        """Sends; False, and one line on stderr, where MLflow can't be reached."""
+        """Sends; False where MLflow refuses it or can't be reached, which is told once for each outage."""
         try:
             send()
         except Exception as error:  # whatever a server or a network does, the study goes on
-            if not self._is_lost:
-                reason = " ".join(str(error).split())[:200] or type(error).__name__
-                sys.stderr.write(
-                    f"mtl: study: MLflow at {self._place} can't be reached ({reason}). Results are kept on disk; the"
-                    " next `mtl study run` sends them.\n"
-                )
-            self._is_lost = True
+            self._failed(error)
             return False
-        self._is_lost = False
+        self._lost_at = None
         return True
+
+    def _failed(self, error: Exception) -> None:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        if is_refusal(error):
+            sys.stderr.write(f"mtl: study: MLflow at {self._place} refused what it was sent ({reason}).\n")
+            return
+        if self._lost_at is None:
+            sys.stderr.write(
+                f"mtl: study: MLflow at {self._place} can't be reached ({reason}). Results are kept on disk; the"
+                " next `mtl study run` sends them.\n"
+            )
+        self._lost_at = time.monotonic()
 
     def _runs(self, query: str) -> Iterator[Any]:
         experiments = [e.experiment_id for e in self.client.search_experiments()]
@@ -193,9 +259,8 @@ class StudyTracker:
                 return
 
     def _parent(self) -> str | None:
-        found = sorted(
-            self._runs(f"tags.kind = '{STUDY}' and tags.study = '{self.study}'"), key=lambda run: run.info.start_time
-        )
+        runs = [run for run in self._runs(f"tags.kind = '{STUDY}'") if run.data.tags[STUDY] == self.study]
+        found = sorted(runs, key=lambda run: run.info.start_time)
         return str(found[-1].info.run_id) if found else None
 
     @cached_property
@@ -206,39 +271,48 @@ class StudyTracker:
             if found is not None:
                 return found
             tags = {"kind": STUDY, "study": self.study, "mlflow.source.name": "mtl"}
-            experiment = find_experiment(self.client, self.experiment, self.uri)
-            made = self.client.create_run(experiment, run_name=self.study, tags=tags)
+            made = self.client.create_run(self._experiment, run_name=self.study, tags=tags)
             return str(made.info.run_id)
 
-    def _send(self, order: Order, ledger: Ledger) -> None:
+    @cached_property
+    def _experiment(self) -> str:
+        return find_experiment(self.client, self.experiment, self.uri)
+
+    def _send(self, order: Order, ledger: Ledger) -> str:
         from mlflow.entities import Metric
 
-        if order.key in self._known:
-            return
         result = ledger.result(order.key)
         assert result is not None
-        now = int(time.time() * 1000)
-        cost = result["cost"]
-        experiment = find_experiment(self.client, self.experiment, self.uri)
-        run = self.client.create_run(
-            experiment, start_time=now - int(1000 * cost["seconds"]), run_name=order.name, tags=self._tags(order)
-        )
-        run_id = run.info.run_id
-        numbers = [Metric(allowed_name(name), value, now, step) for name, value, step in _numbers(result)]
+        # Its own time, so that numbers which are sent again are the same numbers to MLflow.
+        ended = int(1000 * (ledger.run_folder(order.key) / FILES[0]).stat().st_mtime)
+        begun = self._begun(order)
+        if begun is not None and begun.info.status == "FINISHED":  # another driver was faster
+            return str(begun.info.run_id)
+        started = ended - int(1000 * result["cost"]["seconds"])
+        run_id = str(begun.info.run_id) if begun is not None else self._begin(order, started)
+        numbers = [Metric(allowed_name(name), value, ended, step) for name, value, step in _numbers(result)]
         for chunk in chunks(numbers, 500):
             self.client.log_batch(run_id, metrics=chunk, synchronous=True)
         for name in FILES:
             self.client.log_artifact(run_id, str(ledger.run_folder(order.key) / name))
-        self.client.set_terminated(run_id, "FINISHED", now)
-        self._known[order.key] = run_id
+        self.client.set_terminated(run_id, "FINISHED", ended)
+        return run_id
 
-    @cached_property
-    def _known(self) -> dict[str, str]:
-        return self.finished()
+    def _begin(self, order: Order, started: int) -> str:
+        tags = self._tags(order)
+        made = self.client.create_run(self._experiment, start_time=started, run_name=order.name, tags=tags)
+        return str(made.info.run_id)
+
+    def _begun(self, order: Order) -> Any:
+        """MLflow's run with this key: sent by another driver, or half sent when MLflow was lost; None where none is."""
+        query = f"tags.kind = '{RUN}' and tags.key = '{order.key}'"
+        found = self.client.search_runs([self._experiment], query, order_by=["attributes.status ASC"])
+        return next((run for run in found if run.info.status in ("FINISHED", "RUNNING")), None)
 
     def _tags(self, order: Order) -> dict[str, str]:
-        partner = order.source and order.name.partition(" then ")[0]
-        others = [task for task in order.tasks if len(order.tasks) > 1]
+        source = order.company.partition(" then ")[0] if order.source else ""
+        copies = [task for task in order.tasks if task not in order.targets]
+        others = copies or [task for task in order.tasks if len(order.tasks) > 1]
         return {
             "kind": RUN,
             "mlflow.parentRunId": self.parent,
@@ -246,33 +320,32 @@ class StudyTracker:
             "study": self.study,
             "design": ", ".join(order.designs),
             "target": ", ".join(order.targets),
-            "partner": partner or ", ".join(others),
+            "partner": source or ", ".join(others),
             "seed": str(order.seed),
             "key": order.key,
         }
 
     def _describe(self, description: Mapping[str, Any]) -> None:
+        self.client.update_run(self.parent, status="RUNNING")
         self.client.log_dict(self.parent, dict(description), "study.json")
         known = self.client.get_run(self.parent).data.params
         for name, value in versions().items():
             if name not in known:
                 self.client.log_param(self.parent, name, value)
 
-    def _report(
-        self, metrics: Mapping[str, float], tables: Mapping[str, Mapping[str, Sequence[Any]]], folder: Path
-    ) -> None:
+    def _report(self, outcome: Outcome, folder: Path) -> None:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        numbers = [Metric(allowed_name(name), value, now, 0) for name, value in metrics.items()]
+        numbers = [Metric(allowed_name(name), value, now, 0) for name, value in outcome.metrics.items()]
         for chunk in chunks(numbers, 500):
             self.client.log_batch(self.parent, metrics=chunk, synchronous=True)
         self.client.log_artifacts(self.parent, str(folder))
-        for path, columns in tables.items():
+        for path, columns in outcome.tables.items():
             rows = [list(row) for row in zip(*columns.values(), strict=True)]
             self.client.log_dict(self.parent, {"columns": list(columns), "data": rows}, path)
             mark_as_table(self.client, self.parent, path)
-        self.client.set_terminated(self.parent, "FINISHED", now)
+        self.client.set_tag(self.parent, "mlflow.note.content", outcome.note)
 
     def _download(self, run_id: str, folder: str) -> Finished:
         paths = [Path(self.client.download_artifacts(run_id, name, folder)) for name in FILES]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -105,7 +106,7 @@ def train(order: Order, ledger: Ledger) -> tuple[dict[str, Any], Counts]:
         trainer.fit(module, datamodule=data)
         results = watch.test(trainer, module, data)
     if order.keeps_encoder:
-        _keep_encoder(ledger.encoder(order.key), module, watch, [*order.known_tokens, *_tokens(mixture, heads)])
+        _keep_state(ledger.encoder(order.key), watch.state())
     cost = {"seconds": time.perf_counter() - started, **watch.cost()}
     result = {**watch.scores(results, heads), "cost": cost, **_labels(order)}
     return result, {target: _counts(found) for target, found in results.items()}
@@ -121,7 +122,8 @@ def _trainer(order: Order, watch: _Watch) -> pl.Trainer:
         return pl.Trainer(
             max_epochs=order.evaluations,
             accelerator=order.trainer["accelerator"],
-            devices=1,
+            # Lightning takes 1 for the first GPU, whichever this worker was given.
+            devices=[torch.cuda.current_device()] if order.trainer["accelerator"] == "cuda" else 1,
             precision=order.trainer["precision"],
             gradient_clip_val=order.trainer["gradient_clip_val"],
             callbacks=[watch],
@@ -182,7 +184,7 @@ class _Watch(Callback):
         self._curve.append({"updates": self._own_updates(number + 1), "dev": scores})
         primary = {target: found[module.head(target).primary_metric] for target, found in scores.items()}
         for name, score in {**primary, "": sum(primary.values()) / len(primary)}.items():
-            is_better = name not in self._best or score > self._best_scores[name]
+            is_better = name not in self._best or not score <= self._best_scores[name]  # NaN is beaten by anything
             if is_better or self._order.select == "last":
                 self._best[name], self._best_scores[name] = number, score
         if number in self._best.values():
@@ -233,16 +235,16 @@ class _Watch(Callback):
 # --- one run from another's encoder -----------------------------------------------------------------------------------
 
 
-def _keep_encoder(path: Path, module: MultiTaskModule, watch: _Watch, tokens: Sequence[str]) -> None:
-    part = path.with_suffix(".part")
+def _keep_state(path: Path, state: Mapping[str, Tensor]) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}")
     part.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"tokens": list(dict.fromkeys(tokens)), "state": dict(watch.state())}, part)
+    torch.save(dict(state), part)
     part.replace(path)
 
 
 def _start_from(module: MultiTaskModule, path: Path, order: Order) -> None:
     """Loads the source's encoder, and its heads where they are kept; tokens of this run alone keep their new rows."""
-    state = torch.load(path, weights_only=True)["state"]
+    state = torch.load(path, weights_only=True)
     own = module.state_dict()
     for name, value in state.items():
         is_kept = name.startswith("encoder.") or (order.keeps_heads and name.startswith("heads."))
@@ -252,10 +254,6 @@ def _start_from(module: MultiTaskModule, path: Path, order: Order) -> None:
                 target[: value.shape[0]] = value  # the table of word pieces has rows for this run's own tokens
             else:
                 target.copy_(value)
-
-
-def _tokens(mixture: Mixture, heads: Mapping[str, Any]) -> list[str]:
-    return [token for name in mixture.tasks for token in heads[name].special_tokens()]
 
 
 # --- details ----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Trains the runs of a study, one after the other, beside any number of other workers.
 
-    python -m mtl.study.worker STUDY_FOLDER [NUMBER]
+    python -m mtl.study.worker WORK_FILE [NUMBER]
 
 There is nobody who deals out the runs: a worker claims the next one that is open, trains it, and looks again. So a
 worker that is killed costs its half-trained run and nothing else, and two drivers of one study help each other.
@@ -8,6 +8,7 @@ worker that is killed costs its half-trained run and nothing else, and two drive
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -18,16 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
-from mtl.study.ledger import Ledger
+from mtl.study.ledger import Ledger, write_json
 
 if TYPE_CHECKING:
     from mtl.study.training import Order
-
-PLAN = "plan.json"
-DRIVER = "MTL_STUDY_DRIVER"
-"""Holds the process without which a worker of this machine ends after its run: a driver that was killed."""
 
 WAIT = 0.5
 """Seconds between two looks at runs that others are at work on."""
@@ -49,38 +44,43 @@ class Work:
     session: str
     study: str
 
-    def write(self, folder: Path) -> None:
-        """Leaves it in the study's folder for workers of other processes."""
+    def write(self, folder: Path) -> Path:
+        """Leaves it in a folder for workers of other processes, and gives its file."""
         content = {
             "session": self.session,
             "study": self.study,
             "ledger": str(self.ledger.folder.absolute()),
             "orders": [order.to_dict() for order in self.orders],
         }
-        folder.mkdir(parents=True, exist_ok=True)
-        part = folder / f".{PLAN}.{os.getpid()}"
-        part.write_text(json.dumps(content), encoding="utf-8")
-        part.replace(folder / PLAN)
+        path = folder.absolute() / f"work-{self.session}.json"  # workers may begin in another folder
+        write_json(path, content)
+        return path
 
     @classmethod
-    def read(cls, folder: Path) -> Work:
+    def read(cls, path: Path) -> Work:
         """What `write` left."""
         from mtl.study.training import Order
 
-        content = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
         orders = tuple(Order.from_dict(order) for order in content["orders"])
         return cls(orders, Ledger(Path(content["ledger"])), content["session"], content["study"])
 
     def is_done(self, order: Order) -> bool:
-        return self.ledger.is_finished(order.key, with_encoder=order.keeps_encoder)
+        """Whether a run needs no training. One whose encoder is gone does where a run that starts from it does."""
+        dependants = [other for other in self.orders if other.source == order.key]
+        waiting = any(not self.is_done(other) and not self._has_failed_itself(other) for other in dependants)
+        return self.ledger.is_finished(order.key, with_encoder=waiting)
 
     def has_failed(self, order: Order) -> bool:
         """Whether the run, or one that it starts from, failed under this command."""
-        failure = self.ledger.failure(order.key)
-        if failure is not None and failure.get("session") == self.session:
+        if self._has_failed_itself(order):
             return True
         source = next((other for other in self.orders if other.key == order.source), None)
-        return source is not None and not self.is_done(source) and self.has_failed(source)
+        return source is not None and self.has_failed(source)
+
+    def _has_failed_itself(self, order: Order) -> bool:
+        failure = self.ledger.failure(order.key)
+        return failure is not None and failure.get("session") == self.session
 
 
 def train_all(
@@ -96,10 +96,11 @@ def train_all(
         finished: Called after each run that this worker trained.
         is_wanted: Asked before each look at what is left; False ends the work.
     """
-    left = list(work.orders)
-    while left and is_wanted():
-        left = [order for order in left if not work.is_done(order) and not work.has_failed(order)]
-        if left and not any(_attempt(order, work, finished) for order in left):
+    while is_wanted():
+        left = [order for order in work.orders if not work.is_done(order) and not work.has_failed(order)]
+        if not left:
+            return
+        if not any(_attempt(order, work, finished) for order in left):
             time.sleep(WAIT)
 
 
@@ -114,6 +115,8 @@ def _attempt(order: Order, work: Work, finished: Callable[[Order], None]) -> boo
         if work.is_done(order):  # since it was looked at
             return True
         _train(order, work)
+    # A trainer and its module know each other, and a few objects that hold gigabytes don't wake Python's collector.
+    gc.collect()
     finished(order)
     return True
 
@@ -138,14 +141,13 @@ def _train(order: Order, work: Work) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Works on a study's folder; with a number and GPUs, on the GPU of that number."""
+    """Works until nothing is left, or whoever started it is gone; with a number and GPUs, on the GPU of that number."""
     from mtl.cli import calm
 
     calm()
-    folder, number = Path(arguments[0]), int(arguments[1]) if len(arguments) > 1 else 0
-    _choose_device(number)
-    driver = os.environ.get(DRIVER)
-    train_all(Work.read(folder), is_wanted=lambda: driver is None or psutil.pid_exists(int(driver)))
+    parent = os.getppid()
+    _choose_device(int(arguments[1]) if len(arguments) > 1 else 0)
+    train_all(Work.read(Path(arguments[0])), is_wanted=lambda: os.getppid() == parent)
 
 
 def _choose_device(number: int) -> None:

@@ -57,9 +57,9 @@ class Launcher(ABC):
         """Of a worker's process: so many threads, and no network where this process has none."""
         return {**os.environ, "OMP_NUM_THREADS": str(self.threads), "TOKENIZERS_PARALLELISM": "false"}
 
-    def command(self, folder: Path, number: int) -> list[str]:
-        """What starts a worker."""
-        return [sys.executable, "-m", "mtl.study.worker", str(folder), str(number)]
+    def command(self, file: Path, number: int) -> list[str]:
+        """What starts a worker on what `Work.write` left."""
+        return [sys.executable, "-m", "mtl.study.worker", str(file), str(number)]
 
 
 def launcher_names() -> list[str]:

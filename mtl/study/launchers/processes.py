@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mtl.study.launchers import Launcher
-from mtl.study.worker import DRIVER
 
 if TYPE_CHECKING:
     from mtl.study.training import Order
@@ -22,10 +20,9 @@ class Processes(Launcher):
     """Trains in processes of this machine. One that dies costs the run it was at work on, which another takes over."""
 
     def run(self, work: Work, folder: Path, watch: Callable[[], None], finished: Callable[[Order], None]) -> None:
-        work.write(folder)
-        environment = {**self.environment(), DRIVER: str(os.getpid())}
+        file = work.write(folder)
         started = [
-            subprocess.Popen(self.command(folder, number), env=environment, stdin=subprocess.DEVNULL)  # noqa: S603
+            subprocess.Popen(self.command(file, number), env=self.environment(), stdin=subprocess.DEVNULL)  # noqa: S603
             for number in range(self.workers)
         ]
         try:

@@ -44,16 +44,15 @@ class Ray(Launcher):
         import ray
 
         untyped: Any = ray
-        work.write(folder)
+        file = work.write(folder)
         has_begun = not untyped.is_initialized()
         if has_begun:
             local = {} if self._address or "RAY_ADDRESS" in os.environ else {"num_cpus": self.workers * self.threads}
             untyped.init(address=self._address, include_dashboard=False, log_to_driver=False, **local)
         try:
             start = untyped.remote(num_cpus=self.threads, num_gpus=self._gpus, max_retries=3)(_worker)
-            place = folder.absolute()
             pending = [
-                start.remote(self.command(place, number), self.environment(), str(Path.cwd()))
+                start.remote(self.command(file, number), self.environment(), str(Path.cwd()))
                 for number in range(self.workers)
             ]
             codes = []

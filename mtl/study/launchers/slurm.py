@@ -50,14 +50,13 @@ class Slurm(Launcher):
     def run(self, work: Work, folder: Path, watch: Callable[[], None], finished: Callable[[Order], None]) -> None:
         import submitit
 
-        work.write(folder)
+        file = work.write(folder)
         executor = submitit.AutoExecutor(folder / "slurm", cluster=self._cluster)
         shared = {"cpus_per_task": self.threads, "name": "mtl-study"}
         executor.update_parameters(timeout_min=self._timeout, **shared, **self._parameters)
-        place = folder.absolute()  # a job may begin in another folder
         with executor.batch():
             jobs = [
-                executor.submit(submitit.helpers.CommandFunction(self.command(place, number), env=self.environment()))
+                executor.submit(submitit.helpers.CommandFunction(self.command(file, number), env=self.environment()))
                 for number in range(self.workers)
             ]
         try:

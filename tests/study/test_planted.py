@@ -1,0 +1,156 @@
+"""What is planted in the tasks of `experiments/studies/planted` is there, and a study with real training finds it."""
+
+import csv
+import importlib.util
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mtl.study.session import Session
+from mtl.study.spec import load_study
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+STUDY = EXPERIMENTS / "studies" / "planted.yaml"
+RESULTS = EXPERIMENTS / "results"
+
+
+def _load() -> Any:
+    spec = importlib.util.spec_from_file_location("planted_make", EXPERIMENTS / "studies" / "planted" / "make.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["planted_make"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+make = _load()
+SIGNS = make.planted()
+CORPUS = make.corpus(make.Size())
+
+
+def name_of(row: dict[str, Any]) -> str:
+    """The invented name, the one word that isn't part of every sentence."""
+    text = row["text"].rsplit(", ", maxsplit=1)[-1]
+    return str(text.split()[0])
+
+
+def knowledge(task: str, *splits: str) -> dict[str, str]:
+    """Names and their labels; a name has one label throughout."""
+    found: dict[str, str] = {}
+    for split in splits or ("train", "dev", "test"):
+        for row in CORPUS[task][split]:
+            assert found.setdefault(name_of(row), row["label"]) == row["label"]
+    return found
+
+
+# --- what is planted --------------------------------------------------------------------------------------------------
+
+
+def test_every_cell_of_the_four_tasks_has_a_planted_sign() -> None:
+    assert set(SIGNS) == {(a, b) for a in make.LABELS for b in make.LABELS if a != b}
+    assert Counter(SIGNS.values()) == {"helps": 2, "hurts": 4, "nothing": 6}
+
+
+def test_related_tasks_ask_for_one_map_under_other_labels() -> None:
+    treats, causes = knowledge("treats"), knowledge("causes")
+    pairs = set(zip(treats.values(), (causes[name] for name in treats), strict=True))
+    assert len(pairs) == 4
+    assert all(a != b for a, b in pairs)
+
+
+def test_each_related_task_trains_on_names_that_the_other_asks_for_and_lacks() -> None:
+    treats, causes = knowledge("treats", "train"), knowledge("causes", "train")
+    everything = knowledge("treats", "test")
+    assert set(everything) == set(knowledge("causes", "test")) == {*treats, *causes}
+    assert len(set(everything) - set(treats)) == len(set(everything) - set(causes)) == len(everything) / 3
+
+
+def test_competing_maps_are_independent_and_balanced_on_the_names_each_task_lacks() -> None:
+    departments = knowledge("departments")
+    for task in ("treats", "causes"):
+        labels = knowledge(task)
+        assert set(labels) == set(departments) == set(knowledge("departments", "train"))
+        for names in (set(labels), set(labels) - set(knowledge(task, "train"))):
+            counts = Counter((labels[name], departments[name]) for name in names)
+            assert len(counts) == 16
+            assert len(set(counts.values())) == 1
+
+
+def test_the_unrelated_task_shares_no_name_with_another() -> None:
+    assert not set(knowledge("instruments")) & set(knowledge("departments"))
+
+
+def test_no_sentence_trains_one_task_and_is_in_dev_or_test_of_any() -> None:
+    trained = {row["text"] for splits in CORPUS.values() for row in splits["train"]}
+    asked = {row["text"] for splits in CORPUS.values() for split in ("dev", "test") for row in splits[split]}
+    assert not trained & asked
+
+
+def test_the_same_seed_gives_the_same_corpus_and_another_seed_another() -> None:
+    assert make.corpus(make.Size()) == CORPUS
+    assert make.corpus(make.Size(seed=2)) != CORPUS
+
+
+# --- what was found ---------------------------------------------------------------------------------------------------
+
+
+def test_the_committed_figures_are_of_thirty_seeds_and_of_what_is_planted() -> None:
+    with (RESULTS / "planted.csv").open(encoding="utf-8", newline="") as file:
+        found = [line for line in csv.DictReader(file) if line["study"] == "planted"]
+    assert {(line["target"], line["partner"]): line["planted"] for line in found} == SIGNS
+    assert {line["seeds"] for line in found} == {"30"}
+    for line in found:
+        low, gain, high = (float(line[name]) for name in ("low", "gain", "high"))
+        assert low <= gain <= high
+        assert line["verdict"] == _verdict(gain, float(line["adjusted_p"]))
+        assert line["verdict"] == {"nothing": "undecided"}.get(line["planted"], line["planted"])
+        assert line["recovered"] == "True"
+
+
+def test_the_committed_page_shows_the_committed_figures() -> None:
+    text = (RESULTS / "planted.md").read_text(encoding="utf-8")
+    shown = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
+    shown = [cells for cells in shown if len(cells) == 8 and cells[0] in make.LABELS]
+    with (RESULTS / "planted.csv").open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) >= len(SIGNS)
+    expected = [
+        (line["target"], line["partner"], line["planted"], round(100 * float(line["gain"]), 2), line["verdict"])
+        for line in lines
+    ]
+    assert [(c[0], c[1], c[2], float(c[3].replace("−", "-")), c[6]) for c in shown] == expected
+    assert (RESULTS / "planted.png").stat().st_size > 0
+
+
+def _verdict(gain: float, adjusted_p: float) -> str:
+    if adjusted_p > 0.05:
+        return "undecided"
+    return "helps" if gain > 0 else "hurts"
+
+
+@pytest.mark.slow
+def test_a_study_with_real_training_recovers_the_planted_signs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PLANTED", str(tmp_path / "planted"))
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    make.make(tmp_path / "planted", make.Size())
+    session = Session(load_study(STUDY, ["seeds=6", "budget.updates=150"]), tmp_path / "runs")
+    session.run("one")
+    family = session.findings().family("pairwise")
+    assert family is not None
+    cells = {(gain.target, gain.partner): gain.cell for gain in family.gains}
+    assert set(cells) == set(SIGNS)
+    for pair, sign in SIGNS.items():
+        if sign == "helps":
+            assert cells[pair].verdict == "helps", pair
+        elif sign == "hurts":
+            assert cells[pair].mean < 0, pair
+            assert cells[pair].verdict in ("hurts", "undecided"), pair
+        else:
+            assert cells[pair].verdict == "undecided", pair
+    assert any(cells[pair].verdict == "hurts" for pair, sign in SIGNS.items() if sign == "hurts")

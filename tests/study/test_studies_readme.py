@@ -1,0 +1,177 @@
+"""What experiments/studies/README says is so: its keys, designs, launchers and options are those of the code."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from mtl.cli import run as run_mtl
+from mtl.study import claims, spec
+from mtl.study.designs import CONTROLS, DESIGNS, comparisons, single_runs
+from mtl.study.launchers import launcher_class, launcher_names
+from mtl.study.plan import _all_runs
+from mtl.study.presentation import MARKS
+from mtl.study.spec import load_study
+from mtl.study.statistics import floor
+
+FOLDER = Path(__file__).parent.parent.parent / "experiments" / "studies"
+PAGE = (FOLDER / "README.md").read_text(encoding="utf-8")
+HEADINGS: dict[type[BaseModel], str] = {
+    spec.StudySpec: "The study",
+    spec.BudgetSpec: "`budget`",
+    spec.ModelSpec: "`model`",
+    spec.TrainerSpec: "`trainer`",
+    spec.LauncherSpec: "`launcher`",
+}
+
+
+def section(title: str) -> str:
+    """What stands under a heading, up to the next heading of any level."""
+    match = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    assert match is not None, f"there is no section '{title}'"
+    return match[1]
+
+
+def rows(title: str) -> list[list[str]]:
+    """The cells of a section's tables, without heads."""
+    lines = [line for line in section(title).splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    return [row for row, following in zip(cells, [*cells[1:], [""]], strict=True) if not _is_head(row, following)]
+
+
+def _is_head(row: list[str], following: list[str]) -> bool:
+    return set("".join(row)) <= set("-|") or set("".join(following)) == set("-|")
+
+
+def options(title: str) -> dict[str, Any]:
+    """The options in the tables of a section, each with its default."""
+    found = re.findall(r"^\| `(\w+)` \| (required|`[^`]*`) \|", section(title), re.MULTILINE)
+    return {name: yaml.safe_load(written.strip("`")) if written != "required" else ... for name, written in found}
+
+
+def plain(value: Any) -> Any:
+    """A default as YAML can write it."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(exclude_defaults=True)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def names(title: str) -> list[str]:
+    return [row[0].strip("`") for row in rows(title)]
+
+
+@pytest.mark.parametrize("model", HEADINGS, ids=lambda model: model.__name__)
+def test_every_key_of_a_study_is_on_the_page_with_its_default(model: type[BaseModel]) -> None:
+    fields = {
+        name: ... if field.is_required() else plain(field.get_default(call_default_factory=True))
+        for name, field in model.model_fields.items()
+    }
+    written = options(HEADINGS[model])
+    numbers = {name: float(value) for name, value in written.items() if isinstance(fields.get(name), float)}
+    assert written | numbers == fields  # YAML reads 5e-5 as a text
+
+
+def test_every_part_of_a_study_is_among_them() -> None:
+    there = {
+        value
+        for name, value in vars(spec).items()
+        if inspect.isclass(value) and issubclass(value, BaseModel) and value.__module__ == spec.__name__
+    }
+    assert set(HEADINGS) == {value for value in there if not value.__name__.startswith("_")}
+
+
+def test_every_design_and_control_is_on_the_page() -> None:
+    assert sorted(names("Designs")) == sorted(DESIGNS)
+    assert sorted(names("Controls")) == sorted(CONTROLS)
+
+
+@pytest.mark.parametrize("name", [*DESIGNS, *CONTROLS])
+def test_a_design_needs_as_many_runs_as_the_page_says(name: str) -> None:
+    tasks, seeds = ["a", "b", "c", "d"], [0, 1, 2]
+    groups = [["a", "b"], ["c"], ["b", "c", "d"]]
+    (row,) = [row for row in rows("Designs") + rows("Controls") if row[0] == f"`{name}`"]
+    assert re.fullmatch(r"[STG0-9 */()+-]+", row[-1])
+    told = eval(row[-1], {"S": len(seeds), "T": len(tasks), "G": 2})
+    singles = single_runs(tasks, seeds)
+    found = _all_runs(comparisons([(name, groups if name == "groups" else None)], tasks, seeds), singles)
+    assert len(found) - len(singles) == told
+
+
+@pytest.mark.parametrize("name", launcher_names())
+def test_every_launcher_is_on_the_page_with_its_options(name: str) -> None:
+    assert name in names("Launchers")
+    parameters = inspect.signature(launcher_class(name)).parameters.values()
+    assert options(f"`{name}`") == {p.name: plain(p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def test_the_page_names_no_launcher_that_is_not_there() -> None:
+    assert names("Launchers") == launcher_names()
+
+
+def test_the_smallest_p_of_the_page_is_that_of_the_sign_flips() -> None:
+    numbers = re.findall(r"^ *\| (?:seeds|smallest p) \|(.*)\|$", section("Reading the verdicts"), re.MULTILINE)
+    seeds, told = ([float(cell) for cell in line.split("|")] for line in numbers)
+    assert told == pytest.approx([floor(int(number)) for number in seeds], abs=6e-5)
+    assert f"q of at most {claims.SCREENING_Q}" in PAGE
+
+
+def test_every_verdict_is_explained_with_its_mark() -> None:
+    told = " ".join(row[0] for row in rows("Reading the verdicts"))
+    for state, mark in MARKS.items():
+        assert state == "control" or f"{mark} `{state}`".strip() in told
+
+
+def test_the_example_is_a_study(tmp_path: Path) -> None:
+    (block,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    path = FOLDER / "demo.yaml"
+    written = yaml.safe_load(block)
+    study = tmp_path / "study.yaml"
+    written["mixture"] = str((path.parent / written["mixture"]).resolve())
+    study.write_text(yaml.safe_dump(written), encoding="utf-8")
+    assert list(load_study(study).mixture.tasks) == ["adverse_events", "mentions"]
+
+
+def test_every_study_of_the_folder_is_named_and_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MTL_DATA", str(tmp_path))
+    files = sorted(path.name for path in FOLDER.glob("*.yaml"))
+    assert files
+    named = re.findall(r"^\| `([\w./]+)` \|", PAGE.partition("## ")[0], re.MULTILINE)
+    assert sorted(name for name in named if name.endswith(".yaml")) == files
+    for name in files:
+        assert load_study(FOLDER / name).spec.name
+
+
+def test_the_options_of_the_command_are_those_of_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run_mtl(["study", "--help"])
+    there = set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}
+    told = section("The command")
+    assert set(re.findall(r"^\| `(--[a-z-]+)", told, re.MULTILINE)) == there
+
+
+def test_the_keys_of_a_task_that_a_study_leaves_out_are_named(
+    toy_study: Callable[..., Path],
+) -> None:
+    from mtl.study.plan import make_plan
+
+    study = load_study(toy_study(designs=["single"], tasks=["cause"]))
+    sampler = study.mixture.sampler.model_copy(update={"name": "temperature"})
+    task = study.mixture.tasks["cause"].model_copy(update={"rate": 3.0})
+    mixture = study.mixture.model_copy(update={"sampler": sampler, "tasks": {"cause": task}, "tasks_per_step": 2})
+    changed, same = make_plan(study._replace(mixture=mixture)), make_plan(study)
+    assert [order.key for order in changed.orders] == [order.key for order in same.orders]
+    assert "its sampler, rates, `same_rows_as`, `tasks_per_step` and `evaluation` are not" in PAGE
+
+
+def test_every_link_leads_to_a_heading_of_the_page() -> None:
+    headings = {heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.*)$", PAGE, re.MULTILINE)}
+    links = re.findall(r"\]\(#([^)]+)\)", PAGE)
+    assert len(links) == 3
+    assert set(links) <= headings
