@@ -366,8 +366,9 @@ def test_a_run_that_was_half_sent_is_sent_whole_and_once(
 def test_between_runs_an_mlflow_that_is_away_is_asked_once_and_then_left_alone_for_a_while(
     toy_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = Session(load_study(toy_study(designs=["single"])), Path("runs"))
-    made.run("first")
+    study = load_study(toy_study(designs=["single"]))
+    Session(study, Path("runs")).run("first")
+    made = Session(study, Path("runs"))
     asked = []
 
     def lost(self: StudyTracker, order: Any, ledger: Any) -> None:
