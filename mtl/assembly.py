@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-def build_heads(
-    mixture: Mixture, known_tokens: Sequence[str] = ()
-) -> tuple[dict[str, Head], PreTrainedTokenizerBase]:
+def build_heads(mixture: Mixture, known_tokens: Sequence[str] = ()) -> tuple[dict[str, Head], PreTrainedTokenizerBase]:
     """The head of each task, and the encoder's tokenizer with the tokens that the heads need.
 
     A head's weights come from a stream of the task's own, so that a partner doesn't change them.

@@ -141,7 +141,7 @@ def test_a_study_with_real_training_recovers_the_planted_signs(tmp_path: Path, m
     monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     make.make(tmp_path / "planted", make.Size())
-    # A pair of each kind at the full budget: all six pairs take twice the time, and fewer updates leave tasks unlearned.
+    # A pair of each kind at the full budget: all six take twice the time, and fewer updates leave tasks unlearned.
     related = _cells("treats", "causes")
     competing = _cells("causes", "departments")
     unrelated = _cells("departments", "instruments")
