@@ -156,7 +156,7 @@ class Session:
                 o.key: {"name": o.name, "company": o.company, "designs": o.designs, "source": o.source}
                 for o in self.plan.orders
             },
-            "failures": {key: failure["error"] for key, failure in failures.items() if failure is not None},
+            "failures": {key: failure["told"] for key, failure in failures.items() if failure is not None},
             "sessions": self._sessions,
             "deviations": self.changes(),
             "versions": versions(self.plan.orders[0].trainer["accelerator"]),

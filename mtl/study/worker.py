@@ -128,12 +128,14 @@ def _train(order: Order, work: Work) -> None:
     try:
         result, counts = train(order, work.ledger)
     except Exception as error:  # whatever a run dies of, the others go on
-        user = isinstance(error, InputError)
+        is_fault = isinstance(error, InputError)
+        kind = f"{type(error).__name__}; its message is in failure.json of {order.key[:12]}"
         failure: dict[str, Any] = {
             "session": work.session,
             "name": order.name,
-            "error": str(error) if user else f"{type(error).__name__}: {error}",
-            "traceback": "" if user else traceback.format_exc(),
+            "told": str(error) if is_fault else kind,  # what goes to MLflow: our own words quote no row, others' may
+            "error": str(error),
+            "traceback": "" if is_fault else traceback.format_exc(),
         }
         work.ledger.fail(order.key, failure)
         return
