@@ -19,7 +19,7 @@ from mtl.faults import InputError
 from mtl.samplers import RandomSampler, Sampler, TaskSize, require_positive, shuffled
 
 SIZES = {"a": TaskSize(80, 5), "b": TaskSize(48, 3), "c": TaskSize(16, 1)}
-NEEDED: dict[str, dict[str, Any]] = {"anchored": {"main": "a"}}
+NEEDED: dict[str, dict[str, Any]] = {"anchored": {"main": "a"}, "quota": {"batches": {"a": 5, "b": 3, "c": 1}}}
 NAMES = choices("sampler")
 NEW = """
     from mtl.samplers import Sampler
@@ -35,7 +35,9 @@ NEW = """
 
 
 def make(name: str, seed: int = 1, sizes: dict[str, TaskSize] = SIZES, **options: Any) -> Sampler:
-    sampler: Sampler = find("sampler", name, "sampler.name")(sizes, seed, 3, **(NEEDED.get(name, {}) | options))
+    needed = {"quota": {"batches": {task: size.batches for task, size in sizes.items()}}}
+    arguments = NEEDED.get(name, {}) | needed.get(name, {}) | options
+    sampler: Sampler = find("sampler", name, "sampler.name")(sizes, seed, 3, **arguments)
     return sampler
 
 
