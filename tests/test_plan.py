@@ -9,9 +9,11 @@ from mtl.plan import Pick, StepPlan
 from mtl.samplers import TaskSize
 
 LENGTHS = {"gad": np.arange(5, 42), "rqe": np.arange(5, 18), "sts": np.arange(5, 9)}
-SAMPLERS = [
-    (name, {"main": "rqe", "ratio": 0.5} if name == "anchored" else {}) for name in components.choices("sampler")
-]
+NEEDED: dict[str, dict[str, object]] = {
+    "anchored": {"main": "rqe", "ratio": 0.5},
+    "quota": {"batches": {"gad": 10, "rqe": 4, "sts": 1}},
+}
+SAMPLERS = [(name, NEEDED.get(name, {})) for name in components.choices("sampler")]
 
 
 def make(
