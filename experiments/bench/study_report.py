@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=10)
     options = parser.parse_args()
+    here = machine()  # of the repository, before the working folder is another
     with TemporaryDirectory() as name:
         folder = Path(name)
         os.chdir(folder)
@@ -47,7 +48,7 @@ def main() -> None:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment(folder))
         seconds = time.perf_counter() - started
     found = {"runs": num_runs, "tasks": options.tasks, "seeds": options.seeds, "report_seconds": round(seconds, 1)}
-    print(json.dumps({**found, **machine()}, indent=2))
+    print(json.dumps({**found, **here}, indent=2))
 
 
 def environment(folder: Path) -> dict[str, str]:
