@@ -130,7 +130,7 @@ def _probe(order: Order) -> Mapping[str, float]:
 
 
 def _seconds(order: Order, paces: Mapping[str, Pace]) -> float:
-    quota = order.mixture["sampler"]["batches"]
+    quota: Mapping[str, int] = order.mixture["sampler"]["batches"]
     training = sum(quota[task] * order.evaluations * paces[original(task)].update for task in order.tasks)
     evaluation = sum((order.evaluations + 1) * paces[target].evaluation for target in order.targets)
     return training + evaluation + max(paces[original(task)].beside for task in order.tasks)
