@@ -38,17 +38,15 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=10)
     options = parser.parse_args()
-    here = machine()  # of the repository, before the working folder is another
     with TemporaryDirectory() as name:
         folder = Path(name)
-        os.chdir(folder)
         num_runs = simulate(folder, options.tasks, options.seeds)
         started = time.perf_counter()
         command = [sys.executable, "-m", "mtl", "study", "report", "simulated"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment(folder))
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment(folder), cwd=folder)
         seconds = time.perf_counter() - started
     found = {"runs": num_runs, "tasks": options.tasks, "seeds": options.seeds, "report_seconds": round(seconds, 1)}
-    print(json.dumps({**found, **here}, indent=2))
+    print(json.dumps({**found, **machine()}, indent=2))
 
 
 def environment(folder: Path) -> dict[str, str]:

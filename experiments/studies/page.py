@@ -9,7 +9,6 @@ Reads the study from MLflow; every sentence on the page is made from its numbers
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 from mtl.study.claims import beats_baseline, mean_and_sd, summary
 from mtl.study.figures import heat_map
 from mtl.study.findings import Family, Findings
-from mtl.study.page import gains_columns
+from mtl.study.outcome import write_gains
 from mtl.study.presentation import p_value, points, score, span
 from mtl.study.reading import read_study
 
@@ -37,11 +36,7 @@ def main() -> None:
     notes = options.notes.read_text(encoding="utf-8").strip() if options.notes else ""
     text = "\n".join(page(findings, options.file, notes))
     (options.out / f"{options.name}.md").write_text(text, encoding="utf-8")
-    columns = gains_columns(findings)
-    with (options.out / f"{options.name}.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+    write_gains(findings, options.out / f"{options.name}.csv")
     for family in findings.families:
         path = options.out / f"{options.name}_{family.design}.png"
         heat_map(findings, family.design).savefig(path, dpi=120, bbox_inches="tight")

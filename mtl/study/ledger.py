@@ -152,7 +152,10 @@ def _is_stale(path: Path) -> bool:
     if holder["host"] != socket.gethostname():
         return age > LEASE
     try:
-        return bool(abs(psutil.Process(holder["pid"]).create_time() - holder["started"]) > 1)
+        process = psutil.Process(holder["pid"])
+        is_another = abs(process.create_time() - holder["started"]) > 1
+        # A process that was killed keeps its number until whoever started it asks how it ended.
+        return is_another or bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return True
 

@@ -34,9 +34,14 @@ def write_report(findings: Findings, folder: Path) -> None:
         (folder / f"heat_map_{family.design}.html").write_text(page, encoding="utf-8")
     (folder / "report.html").write_text(report_page(findings, figures), encoding="utf-8")
     (folder / "findings.json").write_text(json.dumps(finite(findings.to_dict()), indent=1), encoding="utf-8")
+    write_gains(findings, folder / "gains.csv")
+
+
+def write_gains(findings: Findings, path: Path) -> None:
+    """Writes every gain with its statistics as a table, a line each."""
     columns = gains_columns(findings)
-    with (folder / "gains.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))
 

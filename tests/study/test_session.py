@@ -17,12 +17,19 @@ from mtl.study import worker
 from mtl.study.ledger import Ledger
 from mtl.study.session import Session
 from mtl.study.spec import load_study
+from mtl.study.tracking import StudyTracker
+from mtl.study.training import train
 
 ROOT = Path("runs")
 
 
 def session(path: Path, *overrides: str, root: Path = ROOT) -> Session:
-    return Session(load_study(path, overrides), root)
+    """A study on a root; another root has a store of its own, or it would take the first one's runs from MLflow."""
+    made = Session(load_study(path, overrides), root)
+    if root != ROOT:
+        root.mkdir(exist_ok=True)
+        made.tracker = StudyTracker(made.spec.name, made.spec.experiment, f"sqlite:///{root / 'mlflow.db'}")
+    return made
 
 
 def finish(path: Path, *overrides: str, root: Path = ROOT) -> Session:
@@ -101,16 +108,7 @@ def test_studies_share_their_runs(toy_study: Callable[..., Path]) -> None:
 def test_a_run_that_fails_is_recorded_and_the_others_go_on(
     toy_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from mtl.study import training
-
-    real = training.train
-
-    def fragile(order: Any, ledger: Ledger) -> Any:
-        if order.name == "cause + risk, seed 1":
-            raise MemoryError("no room")
-        return real(order, ledger)
-
-    monkeypatch.setattr(training, "train", fragile)
+    _let_fail(monkeypatch, "cause + risk, seed 1")
     toy_study()
     assert run_mtl(["study", "run", "study.yaml"]) == 1
     told = capsys.readouterr().err
@@ -120,7 +118,7 @@ def test_a_run_that_fails_is_recorded_and_the_others_go_on(
     assert json.loads(failure.read_text())["error"] == "no room"
     assert "pairwise: risk with cause lacks the seeds 1" in told
     assert len(trained()) == 11
-    monkeypatch.setattr(training, "train", real)
+    _let_fail(monkeypatch, "none")
     assert run_mtl(["study", "run", "study.yaml"]) == 0
     assert len(trained()) == 12
 
@@ -128,16 +126,7 @@ def test_a_run_that_fails_is_recorded_and_the_others_go_on(
 def test_a_run_whose_source_failed_is_missing_and_nobody_waits_for_it(
     toy_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mtl.study import training
-
-    real = training.train
-
-    def fragile(order: Any, ledger: Ledger) -> Any:
-        if order.name == "cause, seed 0":
-            raise MemoryError("no room")
-        return real(order, ledger)
-
-    monkeypatch.setattr(training, "train", fragile)
+    _let_fail(monkeypatch, "cause, seed 0")
     made = finish(toy_study(designs=["sequential"], tasks=["cause", "risk"]))
     assert len(trained()) == 2 * 4 - 2
     assert any(
@@ -235,12 +224,18 @@ def test_every_launcher_gives_the_matrix_of_the_local_one_to_the_last_digit(
     toy_study: Callable[..., Path], tmp_path: Path, launcher: str
 ) -> None:
     name = launcher.partition(": ")[2].partition(",")[0]
-    pytest.importorskip({"slurm": "submitit"}.get(name, name) if name != "processes" else "psutil")
+    if name != "processes":  # what the extras bring
+        pytest.importorskip({"slurm": "submitit"}.get(name, name), reason=f"the extra {name} isn't installed")
     path = toy_study(designs=["sequential"], tasks=["cause", "risk"], trainer={"threads": 2})
     local = finish(path, root=tmp_path / "local")
     other = finish(path, f"launcher={launcher}", root=tmp_path / name)
     assert matrix(other) == matrix(local)
     assert len(trained(tmp_path / name)) == 8
+    sessions = [json.loads(file.read_text())["session"] for file in (tmp_path / name).glob("ledger/*/*/result.json")]
+    assert len(set(sessions)) == 1  # trained by this launcher, not brought from anywhere
+    assert set(sessions).isdisjoint(
+        json.loads(file.read_text())["session"] for file in (tmp_path / "local").glob("ledger/*/*/result.json")
+    )
 
 
 def test_what_lies_outside_training_and_evaluation_is_measured(toy_study: Callable[..., Path]) -> None:
@@ -260,6 +255,17 @@ def test_a_worker_ends_when_its_driver_was_killed(toy_study: Callable[..., Path]
     made = session(toy_study())
     worker.train_all(worker.Work(made.plan.orders, made.ledger, "one", "toy"), is_wanted=is_wanted)
     assert asked == [0, 1, 2]
+
+
+def _let_fail(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Training this run fails, and no other."""
+
+    def fragile(order: Any, ledger: Ledger) -> Any:
+        if order.name == name:
+            raise MemoryError("no room")
+        return train(order, ledger)
+
+    monkeypatch.setattr("mtl.study.training.train", fragile)
 
 
 def _wait_for(condition: Callable[[], bool]) -> None:

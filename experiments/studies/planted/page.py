@@ -18,11 +18,10 @@ from typing import Any
 from make import planted
 
 from mtl.faults import InputError
-from mtl.study.analysis import find
 from mtl.study.figures import heat_map
 from mtl.study.findings import Findings
 from mtl.study.presentation import p_value, points, span
-from mtl.study.tracking import StudyTracker
+from mtl.study.reading import read_study
 
 NARROW, WIDE = "planted", "planted_wide"
 COMMANDS = {
@@ -136,12 +135,6 @@ def _alone(findings: Findings) -> str:
     )
 
 
-def _findings(name: str, experiment: str) -> Findings:
-    tracker = StudyTracker(name, experiment)
-    description = tracker.description()
-    return find(description, tracker.results(description["runs"]))
-
-
 def main() -> None:
     """Reads the command line and writes the files."""
     sys.path.append(str(Path(__file__).parents[2] / "bench"))
@@ -149,11 +142,10 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description="Writes the page of the planted study.")
     parser.add_argument("--out", type=Path, default=Path("experiments/results"), help="folder of the page")
-    parser.add_argument("--experiment", default="biomtl-studies", help="MLflow's")
     arguments = parser.parse_args()
-    studies = [_findings(NARROW, arguments.experiment)]
+    studies = [read_study(NARROW)]
     try:
-        studies.append(_findings(WIDE, arguments.experiment))
+        studies.append(read_study(WIDE))
     except InputError:
         sys.stderr.write(f"The study '{WIDE}' isn't there; the page is written without it.\n")
     (arguments.out / "planted.md").write_text(page(studies, machine_line(machine())), encoding="utf-8")

@@ -26,7 +26,7 @@ class Processes(Launcher):
             for number in range(self.workers)
         ]
         try:
-            while any(process.poll() is None for process in started):
+            while None in [process.poll() for process in started]:  # asks every one, so that none that died lingers
                 watch()
                 time.sleep(1.0)
         finally:

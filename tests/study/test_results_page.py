@@ -1,0 +1,25 @@
+"""The page that `experiments/studies/page.py` writes of a finished study."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from tests.study.simulated import study
+
+PAGE = Path(__file__).parents[2] / "experiments" / "studies" / "page.py"
+
+
+def test_the_page_has_every_gain_with_its_verdict_and_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(PAGE.parents[1] / "bench"))
+    findings = study()
+    text = "\n".join(runpy.run_path(str(PAGE))["page"](findings, "study.yaml", "A note."))
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    for family in findings.families:
+        for gain in family.gains:
+            verdict = "control" if family.is_control else gain.cell.verdict
+            start = f"| {gain.target} | {gain.partner} | "
+            assert any(row.startswith(start) and row.endswith(f"{verdict} |") for row in rows)
+    assert all(sentence in text for sentence in findings.missing)
+    assert "A note." in text
+    assert "`mtl study run study.yaml`" in text
