@@ -35,8 +35,8 @@ class EncoderSpec(_Spec):
         freeze_layers: The embeddings and this many of the lowest layers are not trained; 0 trains all.
         dropout: Of the encoder, hidden states and attention; None keeps what its configuration says.
         attention: Implementation of the attention. `auto` takes our own on a CPU (transformers' eager one for
-            families that bring their own), and on a GPU PyTorch's, which holds FlashAttention; `flash_attention_2`
-            asks for that package by name.
+            families that bring their own); on a GPU the package FlashAttention 2 in half precision where it is
+            installed and the family knows it, else PyTorch's. `flash_attention_2` asks for that package by name.
     """
 
     name: StrictStr = "minilm-l6"

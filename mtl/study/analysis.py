@@ -150,8 +150,10 @@ class _Study:
         for keys, members in companies.items():
             before = np.array([self._scores(row.target, row.reference) for row in members]).T  # [S, T]
             after = np.array([self._scores(row.target, row.treated) for row in members]).T
-            if len(members) > 1 and not (before <= 0).any():  # relative to a negative score a gain turns round
+            if len(members) > 1:
                 name = self._description["runs"][keys[0]]["company"]
+                if (before <= 0).any():  # relative to a negative score a gain turns round
+                    before = np.full_like(before, np.nan)
                 # A primary metric is one of which more is better.
                 yield name, tuple(relative_change(after - before, before, [1] * len(members)).tolist())
 
@@ -211,24 +213,32 @@ class _Study:
 
     def missing(self) -> Iterator[str]:
         """Which cells lack which seeds, and why."""
+        told: set[str] = set()
         for design in dict.fromkeys(one[0] for one in self._description["comparisons"]):
             for row in self._rows(design):
                 lacking = {
                     key: seed
                     for keys in (row.treated, row.reference)
-                    for key, seed in zip(keys, self._seeds, strict=True)
-                    if key not in self._results
+                    for key, seed, score in zip(keys, self._seeds, self._scores(row.target, keys), strict=True)
+                    if np.isnan(score)
                 }
+                told.update(lacking)
                 if lacking:
                     seeds = ", ".join(str(seed) for seed in sorted(set(lacking.values())))
-                    why = "; ".join(dict.fromkeys(self._reason(key) for key in lacking))
+                    why = "; ".join(dict.fromkeys(self._reason(key, row.target) for key in lacking))
                     yield f"{design}: {row.target} with {row.partner} lacks the seeds {seeds}: {why}"
+        for target, keys in self._description["singles"].items():
+            for key, score in zip(keys, self._scores(target, keys), strict=True):
+                if np.isnan(score) and key not in told:
+                    yield f"single: {self._reason(key, target)}"
 
-    def _reason(self, key: str) -> str:
+    def _reason(self, key: str, target: str) -> str:
         run = self._description["runs"][key]
         name, error = run["name"], self._description["failures"].get(key)
+        if key in self._results:
+            return f"the {self.targets[target].metric} of '{name}' on test is not defined."
         if error is None and run.get("source") in self._description["failures"]:
-            return self._reason(run["source"])
+            return self._reason(run["source"], target)
         return f"'{name}' has not been run." if error is None else f"'{name}' failed: {error.splitlines()[0]}"
 
     # --- groups ---------------------------------------------------------------------------------------------------
@@ -245,16 +255,17 @@ class _Study:
         best = best_grouping(gains, self._description["max_encoders"])
         groups = tuple(tuple(names[task] for task in group) for group in best.groups)
         verified = self._description["proposal"] == [list(group) for group in groups]
-        measured = next((family for family in families if family.design == "groups"), None) if verified else None
-        found = {gain.target: gain.cell for gain in measured.gains} if measured else {}
+        trained = next((family for family in families if family.design == "groups"), None) if verified else None
+        found = {gain.target: gain.cell for gain in trained.gains} if trained else {}
         alone = {group[0]: 0.0 for group in groups if len(group) == 1}
+        is_measured = trained is not None or (verified and len(alone) == len(names))
         return Grouping(
             self._description["max_encoders"],
             groups,
             dict(zip(names, best.predicted_gains, strict=True)),
             best.predicted_total,
             sum(facts.updates for facts in self.targets.values()),
-            {**{task: cell.mean for task, cell in found.items()}, **alone} if measured else None,
+            {**{task: cell.mean for task, cell in found.items()}, **alone} if is_measured else None,
             {task: cell.interval for task, cell in found.items()},
         )
 

@@ -45,7 +45,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("study", help="the study's file; for report, its name will do")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as seeds=8 or launcher.workers=4")
     parser.add_argument("--root", type=Path, default=Path("runs"), help="of results on disk (default runs)")
-    parser.add_argument("--out", type=Path, help="where report.html and the pictures go (default ROOT/studies/NAME)")
+    parser.add_argument(
+        "--out", type=Path, help="where report.html and the pictures go (default ROOT/studies/NAME/report)"
+    )
     parser.add_argument("--no-probe", action="store_true", help="plan without timing a few updates of each task")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser.parse_args(arguments)
@@ -56,6 +58,7 @@ def _plan(options: argparse.Namespace) -> int:
     from mtl.study.session import Session
 
     session = Session(_load(options), options.root)
+    session.bring_known_runs()
     found = outlook(session, probes=not options.no_probe)
     if options.json:
         print(json.dumps(found, indent=2))  # noqa: T201

@@ -170,7 +170,7 @@ DESIGNS = {
     "sequential": Design("What does a target gain when the encoder was trained on a source task before?", _sequential),
     "refine_finetune": Design(
         "What does a task gain when it is fine-tuned from an encoder that all tasks trained? (It then has had its own"
-        " updates twice: once in company, once alone.)",
+        " updates twice: once in company, once alone. The control `continued` tells what that brings without company.)",
         _refine_finetune,
         _check_heads,
     ),
@@ -194,6 +194,13 @@ def _self_partner(tasks: Sequence[str], seed: int, options: Any) -> Iterator[Com
         yield Comparison("self_partner", target, "its own copy", seed, treated, Run((target,), seed))
 
 
+def _continued(tasks: Sequence[str], seed: int, options: Any) -> Iterator[Comparison]:
+    for target in tasks:
+        alone = Run((target,), seed)
+        treated = Run((target,), seed, source=alone, keeps_heads=True)
+        yield Comparison("continued", target, "itself before", seed, treated, alone)
+
+
 def _shuffled_partner(tasks: Sequence[str], seed: int, options: Any) -> Iterator[Comparison]:
     following = dict(zip(tasks, [*tasks[1:], *tasks[:1]], strict=True))
     for target, partner in {**following, **(options or {})}.items():
@@ -212,6 +219,10 @@ CONTROLS = {
     "replicate": Design("How far apart are two single-task trainings that differ in nothing but the seed?", _replicate),
     "self_partner": Design(
         "What do more updates on the target's own rows bring, through a second head of the same kind?", _self_partner
+    ),
+    "continued": Design(
+        "What does a task gain when it is fine-tuned, with its head, from the encoder that it trained alone?",
+        _continued,
     ),
     "shuffled_partner": Design(
         "What does a partner bring whose training labels are permuted, so that it regularises and knows nothing?",

@@ -70,17 +70,26 @@ class Ledger:
         has_result = (self.run_folder(key) / "result.json").is_file()
         return has_result and (not with_encoder or self.encoder(key).is_file())
 
-    def claim(self, key: str) -> Claim | None:
-        """The right to train a run, until it is released or its process ends; None where another has it."""
+    def claim(self, key: str, session: str = "") -> Claim | None:
+        """The right to train a run, until it is released or its process ends; None where another has it.
+
+        Args:
+            key: Of the run.
+            session: Of the command; the claim counts the workers of this session that the run took down with it.
+        """
         folder = self.run_folder(key)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "claim"
         process = psutil.Process()
         holder = {"host": socket.gethostname(), "pid": process.pid, "started": process.create_time()}
+        holder |= {"session": session, "deaths": 0}
         with FileLock(folder / "claim.lock"):  # looking and taking are one
             if path.exists():
                 if not _is_stale(path):
                     return None
+                last = _read_or_none(path) or {}
+                if last.get("session") == session:
+                    holder["deaths"] = last.get("deaths", 0) + 1
                 path.unlink()
             path.write_text(json.dumps(holder), encoding="utf-8")
         return Claim(path, holder)
@@ -96,9 +105,11 @@ class Ledger:
         write_json(folder / "result.json", result)
         (folder / "failure.json").unlink(missing_ok=True)
 
-    def fail(self, key: str, failure: Mapping[str, Any]) -> None:
-        """Records why a run failed."""
-        write_json(self.run_folder(key) / "failure.json", failure)
+    def fail(self, key: str, failure: Mapping[str, Any], session: str = "") -> None:
+        """Records why a run failed, beside the sessions in which it did."""
+        before = self.failure(key) or {}
+        sessions = dict.fromkeys([*before.get("sessions", ()), session])
+        write_json(self.run_folder(key) / "failure.json", {**failure, "sessions": list(sessions)})
 
     def counts(self, key: str) -> dict[str, dict[str, npt.NDArray[Any]]]:
         """The counts of a finished run."""
@@ -110,6 +121,8 @@ class Claim:
 
     def __init__(self, path: Path, holder: Mapping[str, Any]) -> None:
         self._path, self._holder = path, dict(holder)
+        self.deaths: int = holder["deaths"]
+        """How many processes of this session died over the run, one after the other."""
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True, name="mtl-claim")
 
@@ -158,6 +171,14 @@ def _is_stale(path: Path) -> bool:
         return is_another or bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return True
+
+
+def _read_or_none(path: Path) -> dict[str, Any] | None:
+    """None for a file that was cut off, too."""
+    try:
+        return _read(path)
+    except ValueError:
+        return None
 
 
 def _read(path: Path) -> dict[str, Any] | None:

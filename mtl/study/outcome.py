@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,12 @@ def write_report(findings: Findings, folder: Path) -> None:
 
     Args:
         findings: Of the study.
-        folder: Its content is replaced.
+        folder: What is no part of a report stays there.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    for pattern in ("heat_map_*.png", "heat_map_*.html", "forest_*.png", "curves_*.png"):
+        for old in folder.glob(pattern):  # of designs and tasks that the study may not have any more
+            old.unlink()
     figures = study_figures(findings)
     for name, figure in figures.items():
         figure.savefig(folder / f"{name}.png", dpi=150, bbox_inches="tight")

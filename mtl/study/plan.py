@@ -23,7 +23,7 @@ from mtl.mixture import EvaluationSpec, LimitSpec, Mixture, SamplerSpec, TaskSpe
 from mtl.precision import natural_precision
 from mtl.preparation import TaskData, prepare
 from mtl.store import content_key
-from mtl.study.designs import CONTROLS, SELF, SHUFFLED, Comparison, Run, comparisons, original, single_runs
+from mtl.study.designs import SELF, SHUFFLED, Comparison, Run, comparisons, original, single_runs
 from mtl.study.spec import BudgetSpec, Study, StudySpec
 from mtl.study.training import Order
 
@@ -178,14 +178,17 @@ def _updates_per_evaluation(study: Study, data: Mapping[str, TaskData]) -> dict[
 
 
 def _all_runs(compared: Iterable[Comparison], singles: Iterable[Run]) -> list[Run]:
-    """Every run once: baselines first, since most are read by several designs, and sources before what needs them."""
+    """Every run once, sources before what needs them.
+
+    Seed by seed: what is stopped half-way has some seeds whole, and few encoders wait for runs that start from them.
+    """
     found: dict[Run, None] = {}
     for run in (*singles, *(run for one in compared for run in (one.reference, one.treated))):
         chain = [run]
         while chain[-1].source is not None:
             chain.append(chain[-1].source)
         found |= dict.fromkeys(reversed(chain))
-    return list(found)
+    return sorted(found, key=lambda run: run.seed)  # a source has the seed of what needs it
 
 
 class _Orders:
@@ -333,12 +336,16 @@ def _words(plan: StudyPlan) -> list[str]:
     limited = any(task.data.limit for task in mixture.tasks.values())
     sampled = ", sub-sampled by document, the same in every run" if limited else ""
     chosen = "with its best primary metric on dev" if spec.select == "best" else "of the end"
+    names = [part.name for part in spec.parts]
+    twice = (
+        " Runs of refine_finetune have them twice: in company, and then alone." if "refine_finetune" in names else ""
+    )
     words = [
         f"{len(mixture.tasks)} tasks share the encoder '{mixture.encoder.name}'; every run starts from its weights"
         f"{', unless another run is named as its source' if any(run.source for run in plan.runs) else ''}.",
         f"Budget: {asked} per task, rounded up to {budget.evaluations} equal parts. Own updates: {per_task}.",
         "Every target gets the same number of its own updates, on the same examples in the same order, as in its"
-        " single-task baseline of the same seed; the partner's updates come on top, in between.",
+        f" single-task baseline of the same seed; the partner's updates come on top, in between.{twice}",
         "The learning rate follows the share of the run that lies behind: at every evaluation it is the same in every"
         " company, and on average in between, where the order of the tasks is drawn.",
         f"After each part every target is scored on dev; the evaluation {chosen} is the one whose test score counts,"
@@ -351,9 +358,8 @@ def _words(plan: StudyPlan) -> list[str]:
         counts = {name: len(task.data.exclude) for name, task in mixture.tasks.items() if task.data.exclude}
         left = ", ".join(f"{count} of {name}" for name, count in counts.items()) or "none"
         words.append(f"Training documents that are in dev or test of another task are left out: {left}.")
-    controls = [part.name for part in spec.parts if part.name in CONTROLS]
-    if "self_partner" in controls:
+    if "self_partner" in names:
         words.append(f"A task's own copy ({SELF}) has the same rows in an order of its own, and a head of its own.")
-    if "shuffled_partner" in controls:
+    if "shuffled_partner" in names:
         words.append(f"A shuffled partner ({SHUFFLED}) has its own texts and permuted training labels.")
     return words

@@ -31,6 +31,7 @@ _COMPANIES = {
     "refine_finetune": "fine-tuned from the joint encoder",
     "leave_one_out": "when {} joins all others",
     "replicate": "with other seeds",
+    "continued": "trained alone once more",
     "shuffled_partner": "with {}, labels permuted",
 }
 """Of designs in which a partner isn't simply trained with the target."""

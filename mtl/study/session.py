@@ -42,21 +42,22 @@ class Session:
     """
 
     def __init__(self, study: Study, root: Path, *, proposal: Sequence[Sequence[str]] = ()) -> None:
+        self._started = time.perf_counter()
         self.plan: StudyPlan = make_plan(study)
         self.spec = study.spec
         self.folder = root / "studies" / folder_name(study.spec.name)
         self.ledger = Ledger(root / "ledger")
         self.tracker = StudyTracker(study.spec.name, study.spec.experiment)
         self._proposal = [list(group) for group in proposal]
-        self._started = time.perf_counter()
+        self._elsewhere: set[str] = set()  # keys of the finished runs that MLflow has
 
     # --- training -------------------------------------------------------------------------------------------------
 
     def run(self, session: str) -> None:
         """Trains what is missing, sends it to MLflow, and says what changed since the last time."""
+        self.bring_known_runs()
         for sentence in self.changes():
             sys.stderr.write(f"mtl: study: {sentence}\n")
-        self.bring_known_runs()
         self._note_identity()
         left = [order for order in self.plan.orders if not self.is_done(order)]
         self._say(f"{len(self.plan.orders)} runs, {len(left)} to train.")
@@ -88,8 +89,11 @@ class Session:
             self._progress(left, shown)
             self.tracker.publish(left, self.ledger, between_runs=True)
 
+        # Sources, too, though they are finished: another study may drop an encoder that a run is yet to start from.
+        needed = {order.source for order in left} | {order.key for order in left}
+        orders = [order for order in self.plan.orders if order.key in needed]
         make_launcher(launcher.name, launcher.options, launcher.workers, self.spec.trainer.threads).run(
-            self._work(left, session), self.folder, watch, finished
+            self._work(orders, session), self.folder, watch, finished
         )
         self._progress(left, shown)
 
@@ -117,18 +121,20 @@ class Session:
         """Finished runs that only MLflow has, from another machine or a folder that is gone."""
         missing = [order.key for order in self.plan.orders if not self.ledger.is_finished(order.key)]
         there = self.tracker.finished_or_none() if missing else {}
+        self._elsewhere = set(there or ())
         for key in missing:
             if there and key in there and not self.tracker.fetch(there[key], key, self.ledger):
-                break  # what can't be brought is trained again
-        if there and not self._sessions:
-            self._write("sessions.json", {"sessions": self.tracker.sessions()})
+                there = self.tracker.finished_or_none()  # what can't be brought is trained again
+        before = self.tracker.known_description() if self._elsewhere and not self._identities else {}
+        for name in ("sessions", "identities"):
+            if name in before:
+                self._write(f"{name}.json", {name: before[name]})
 
     def _drop_encoders(self) -> None:
-        """Encoders take most of the ledger's room, and are needed only until the runs that start from them are done."""
-        for order in self.plan.orders:
-            dependants = [o for o in self.plan.orders if o.source == order.key]
-            if order.keeps_encoder and all(self.ledger.is_finished(o.key) for o in dependants):
-                self.ledger.encoder(order.key).unlink(missing_ok=True)
+        """Those that a command which was killed left behind."""
+        work = self._work(self.plan.orders, "")
+        for source in {order.source for order in self.plan.orders if order.source is not None}:
+            work.drop_encoder(source)
 
     # --- what the study is ----------------------------------------------------------------------------------------
 
@@ -158,6 +164,7 @@ class Session:
             },
             "failures": {key: failure["told"] for key, failure in failures.items() if failure is not None},
             "sessions": self._sessions,
+            "identities": self._identities,
             "deviations": self.changes(),
             "versions": versions(self.plan.orders[0].trainer["accelerator"]),
         }
@@ -205,7 +212,8 @@ class Session:
     def _change_since(self, before: Mapping[str, Any]) -> str:
         """Empty where nothing changed, or no finished run is left from then."""
         now = {order.key for order in self.plan.orders}
-        old = [key for key in before["keys"] if key not in now and self.ledger.is_finished(key)]
+        gone = [key for key in before["keys"] if key not in now]
+        old = [key for key in gone if key in self._elsewhere or self.ledger.is_finished(key)]
         changed = list(_differences(before["identity"], self._identity))
         if not old or not changed:  # fewer tasks, seeds or designs change no run
             return ""
@@ -220,11 +228,11 @@ class Session:
         """What the study is now, beside what it was when it had other runs."""
         earlier = [one for one in self._identities if one["identity"] != self._identity]
         now = {"identity": self._identity, "keys": [order.key for order in self.plan.orders]}
-        self._write("identity.json", {"identities": [*earlier, now]})
+        self._write("identities.json", {"identities": [*earlier, now]})
 
     @property
     def _identities(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._read("identity.json").get("identities", [])
+        found: list[dict[str, Any]] = self._read("identities.json").get("identities", [])
         return found
 
     @cached_property

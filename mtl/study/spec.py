@@ -107,7 +107,7 @@ class StudySpec(_Spec):
         question: In a sentence, for the report.
         tasks: Some of the mixture's; empty takes all.
         designs: What is compared: a name, or the name with options as `{groups: [[a, b], [c]]}`.
-        controls: What is shown beside the matrix: replicate, self_partner, shuffled_partner.
+        controls: What is shown beside the matrix: replicate, self_partner, continued, shuffled_partner.
         seeds: How many, counted from 0, or which.
         budget: Of every run.
         select: `best` tests the evaluation with the target's best primary metric on dev; `last` the last one.
@@ -254,7 +254,7 @@ def _part_faults(part: Part, kind: str, known: Mapping[str, Any], tasks: list[st
         return [Fault(kind, f"There is no {kind[:-1]} '{part.name}'.", did_you_mean(part.name, known))]
     if tasks is None:
         return []
-    if len(tasks) < 2 and part.name not in ("single", "replicate", "self_partner"):
+    if len(tasks) < 2 and part.name not in ("single", "replicate", "self_partner", "continued"):
         message = f"It compares tasks, and needs at least two; found {len(tasks)}."
         return [Fault(f"{kind}.{part.name}", message, "Add tasks to the mixture.")]
     return [Fault(f"{kind}.{part.name}", message) for message in known[part.name].option_faults(part.options, tasks)]

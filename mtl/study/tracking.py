@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -113,18 +113,15 @@ class StudyTracker:
 
     def fetch(self, run_id: str, key: str, ledger: Ledger) -> bool:
         """Brings a finished run into the ledger, without its encoder; False, which is told, where that fails."""
+        result = self._read_run(run_id)
+        if result is not None:
+            ledger.finish(key, result.result, result.counts)
+        return result is not None
 
-        def bring() -> None:
-            with TemporaryDirectory() as folder:
-                result = self._download(run_id, folder)
-                ledger.finish(key, result.result, result.counts)
-
-        return self._tell(bring)
-
-    def sessions(self) -> list[dict[str, Any]]:
-        """What earlier commands took, as the study's description has it; empty where there is none."""
-        found: list[dict[str, Any]] = []
-        self._tell(lambda: found.extend(self.description()["sessions"] if self._parent() else []))
+    def known_description(self) -> dict[str, Any]:
+        """What the study was when it was described last; empty where it wasn't."""
+        found: dict[str, Any] = {}
+        self._tell(lambda: found.update(self.description() if self._parent() else {}))
         return found
 
     def description(self) -> dict[str, Any]:
@@ -144,16 +141,13 @@ class StudyTracker:
             return content
 
     def results(self, keys: Iterable[str]) -> dict[str, Finished]:
-        """The finished runs among these, by key."""
+        """The finished runs among these, by key; without those whose artefacts can't be read, which is told."""
         there = self.finished()
         wanted = {key: there[key] for key in keys if key in there}
 
-        def read(run_id: str) -> Finished:
-            with TemporaryDirectory() as folder:
-                return self._download(run_id, folder)
-
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            return dict(zip(wanted, pool.map(read, wanted.values()), strict=True))
+            read_ones = zip(wanted, pool.map(self._read_run, wanted.values()), strict=True)
+            return {key: result for key, result in read_ones if result is not None}
 
     # --- writing --------------------------------------------------------------------------------------------------
 
@@ -259,9 +253,10 @@ class StudyTracker:
                 return
 
     def _parent(self) -> str | None:
+        """The oldest: of drivers that made one each at the same moment, all take the same."""
         runs = [run for run in self._runs(f"tags.kind = '{STUDY}'") if run.data.tags[STUDY] == self.study]
-        found = sorted(runs, key=lambda run: run.info.start_time)
-        return str(found[-1].info.run_id) if found else None
+        found = sorted((run.info.start_time, run.info.run_id) for run in runs)
+        return str(found[0][1]) if found else None
 
     @cached_property
     def parent(self) -> str:
@@ -272,7 +267,11 @@ class StudyTracker:
                 return found
             tags = {"kind": STUDY, "study": self.study, "mlflow.source.name": "mtl"}
             made = self.client.create_run(self._experiment, run_name=self.study, tags=tags)
-            return str(made.info.run_id)
+            own, oldest = str(made.info.run_id), self._parent()
+            if oldest is None or oldest == own:
+                return own
+            self.client.delete_run(own)  # a driver on another machine was faster
+            return oldest
 
     @cached_property
     def _experiment(self) -> str:
@@ -328,10 +327,20 @@ class StudyTracker:
     def _describe(self, description: Mapping[str, Any]) -> None:
         self.client.update_run(self.parent, status="RUNNING")
         self.client.log_dict(self.parent, dict(description), "study.json")
+        self._mark_superseded(description["runs"])
         known = self.client.get_run(self.parent).data.params
         for name, value in versions().items():
             if name not in known:
                 self.client.log_param(self.parent, name, value)
+
+    def _mark_superseded(self, keys: Container[str]) -> None:
+        """Tags the runs of the study that don't belong to it any more, as after a change of its mixture."""
+        for run in self._runs(f"tags.kind = '{RUN}' and tags.\"mlflow.parentRunId\" = '{self.parent}'"):
+            is_tagged = "superseded" in run.data.tags
+            if is_tagged and run.data.tags["key"] in keys:
+                self.client.delete_tag(run.info.run_id, "superseded")
+            elif not is_tagged and run.data.tags["key"] not in keys:
+                self.client.set_tag(run.info.run_id, "superseded", "true")
 
     def _report(self, outcome: Outcome, folder: Path) -> None:
         from mlflow.entities import Metric
@@ -347,9 +356,16 @@ class StudyTracker:
             mark_as_table(self.client, self.parent, path)
         self.client.set_tag(self.parent, "mlflow.note.content", outcome.note)
 
-    def _download(self, run_id: str, folder: str) -> Finished:
-        paths = [Path(self.client.download_artifacts(run_id, name, folder)) for name in FILES]
-        return Finished(json.loads(paths[0].read_text(encoding="utf-8")), read_counts(paths[1]))
+    def _read_run(self, run_id: str) -> Finished | None:
+        """What a finished run gave; None, which is told, where its artefacts can't be read."""
+        try:
+            with TemporaryDirectory() as folder:
+                paths = [Path(self.client.download_artifacts(run_id, name, folder)) for name in FILES]
+                return Finished(json.loads(paths[0].read_text(encoding="utf-8")), read_counts(paths[1]))
+        except Exception as error:  # whatever became of its files, the other runs are there
+            reason = " ".join(str(error).split())[:200]
+            sys.stderr.write(f"mtl: study: The artefacts of MLflow's run {run_id} can't be read ({reason}).\n")
+            return None
 
 
 def finished_runs(orders: Iterable[Order], ledger: Ledger) -> dict[str, Finished]:

@@ -28,6 +28,10 @@ WAIT = 0.5
 """Seconds between two looks at runs that others are at work on."""
 
 
+MAX_DEATHS = 2
+"""Processes that may die over a run in one session, before the others leave it alone."""
+
+
 @dataclass(frozen=True)
 class Work:
     """What the workers of one command do.
@@ -71,6 +75,15 @@ class Work:
         waiting = any(not self.is_done(other) and not self._has_failed_itself(other) for other in dependants)
         return self.ledger.is_finished(order.key, with_encoder=waiting)
 
+    def drop_encoder(self, source: str) -> None:
+        """Drops a run's encoder, which takes most of its room, once all runs that start from it are finished.
+
+        Args:
+            source: The run's key.
+        """
+        if all(self.ledger.is_finished(order.key) for order in self.orders if order.source == source):
+            self.ledger.encoder(source).unlink(missing_ok=True)
+
     def has_failed(self, order: Order) -> bool:
         """Whether the run, or one that it starts from, failed under this command."""
         if self._has_failed_itself(order):
@@ -80,7 +93,7 @@ class Work:
 
     def _has_failed_itself(self, order: Order) -> bool:
         failure = self.ledger.failure(order.key)
-        return failure is not None and failure.get("session") == self.session
+        return failure is not None and self.session in failure.get("sessions", ())
 
 
 def train_all(
@@ -108,13 +121,19 @@ def _attempt(order: Order, work: Work, finished: Callable[[Order], None]) -> boo
     """Trains a run where it is free; False where it isn't, or waits for its source."""
     if order.source is not None and not work.ledger.encoder(order.source).is_file():
         return False
-    claim = work.ledger.claim(order.key)
+    claim = work.ledger.claim(order.key, work.session)
     if claim is None:
         return False
     with claim:
-        if work.is_done(order):  # since it was looked at
+        if work.is_done(order) or work.has_failed(order):  # since it was looked at
+            return True
+        if claim.deaths >= MAX_DEATHS:
+            told = f"{claim.deaths} processes that trained it were killed; was there too little memory?"
+            work.ledger.fail(order.key, {"name": order.name, "told": told, "error": told}, work.session)
             return True
         _train(order, work)
+    if order.source is not None:
+        work.drop_encoder(order.source)
     # A trainer and its module know each other, and a few objects that hold gigabytes don't wake Python's collector.
     gc.collect()
     finished(order)
@@ -129,25 +148,26 @@ def _train(order: Order, work: Work) -> None:
         result, counts = train(order, work.ledger)
     except Exception as error:  # whatever a run dies of, the others go on
         is_fault = isinstance(error, InputError)
+        if order.source is not None and not work.ledger.encoder(order.source).is_file():
+            return  # another study, whose runs of this source are all finished, dropped it: it is trained once more
         kind = f"{type(error).__name__}; its message is in failure.json of {order.key[:12]}"
         failure: dict[str, Any] = {
-            "session": work.session,
             "name": order.name,
             "told": str(error) if is_fault else kind,  # what goes to MLflow: our own words quote no row, others' may
             "error": str(error),
             "traceback": "" if is_fault else traceback.format_exc(),
         }
-        work.ledger.fail(order.key, failure)
+        work.ledger.fail(order.key, failure, work.session)
         return
     work.ledger.finish(order.key, {**result, "session": work.session, "study": work.study}, counts)
 
 
 def main(arguments: Sequence[str]) -> None:
     """Works until nothing is left, or whoever started it is gone; with a number and GPUs, on the GPU of that number."""
+    parent = os.getppid()
     from mtl.cli import calm
 
     calm()
-    parent = os.getppid()
     _choose_device(int(arguments[1]) if len(arguments) > 1 else 0)
     train_all(Work.read(Path(arguments[0])), is_wanted=lambda: os.getppid() == parent)
 

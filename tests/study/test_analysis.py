@@ -146,6 +146,44 @@ def test_a_missing_run_is_named_with_its_reason_and_its_cell_is_not_claimed() ->
     assert "'a, seed 4' has not been run." in find(description, results).missing[0]
 
 
+def test_a_score_that_is_not_defined_is_missing_and_says_so() -> None:
+    description, results = pairs()
+    results["a + b, seed 2"].result["test"]["b"]["accuracy"] = None
+    findings = find(description, results)
+    assert findings.missing == (
+        "pairwise: b with a lacks the seeds 2: the accuracy of 'a + b, seed 2' on test is not defined.",
+    )
+
+
+def test_a_baseline_that_is_missing_is_named_where_nothing_is_compared_with_it() -> None:
+    description, keys = described(2, [("single", None)], failures={"a, seed 1": "MemoryError"})
+    results = {key: finished({run.tasks[0]: 0.5}) for run, key in keys.items() if key != "a, seed 1"}
+    assert find(description, results).missing == ("single: 'a, seed 1' failed: MemoryError",)
+
+
+def test_a_relative_change_from_nothing_is_not_defined() -> None:
+    description, results = pairs()
+    results["a, seed 2"].result["test"]["a"]["accuracy"] = 0.0
+    (values,) = find(description, results).families[0].relative_change.values()
+    assert all(math.isnan(value) for value in values)
+
+
+def test_tasks_that_are_best_alone_are_measured_once_that_was_verified() -> None:
+    description, results = pairs(proposal=[["a"], ["b"]])
+    for key, result in results.items():
+        if "+" in key:
+            for scores in result.result["test"].values():
+                scores["accuracy"] = 0.1
+    found = find(description, results).grouping
+    assert found is not None
+    assert found.groups == (("a",), ("b",))
+    assert found.measured == {"a": 0.0, "b": 0.0}
+    description["proposal"] = []
+    unverified = find(description, results).grouping
+    assert unverified is not None
+    assert unverified.measured is None
+
+
 def test_five_seeds_are_unresolvable_however_large_the_gain() -> None:
     findings = find(*pairs(seeds=5))
     assert {gain.cell.verdict for gain in findings.families[0].gains} == {"unresolvable"}

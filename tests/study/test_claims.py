@@ -82,6 +82,19 @@ def test_without_a_claim_the_headline_says_so_with_as_many_seeds_as_one_likes() 
     assert all(not design.claims for design in summary(findings).designs)
 
 
+def test_a_claim_of_refining_says_that_its_own_updates_came_twice_and_what_that_alone_brings() -> None:
+    findings = simulated.study(designs=("refine_finetune",), with_controls=False)
+    (told,) = design_summary(findings, findings.families[0]).claims[0].cautions
+    assert told.startswith("Its own updates came twice")
+    assert "the control `continued` would tell" in told
+    control = simulated.family(
+        "continued", [("gad", "itself before")], {("gad", "itself before"): 0.02}, 8, is_control=True
+    )
+    known = dataclasses.replace(findings, families=(*findings.families, control))
+    (told,) = design_summary(known, known.families[0]).claims[0].cautions
+    assert "Twice alone, without company, it changes by +2.00 (+" in told
+
+
 def test_a_gain_on_the_edge_of_the_noise_floor_is_cautioned_and_one_above_is_not() -> None:
     findings = simulated.study()
     control = findings.families[1].gains[0].cell.interval

@@ -57,6 +57,7 @@ def test_controls_name_copies_that_no_task_can_be_taken_for() -> None:
     assert of("shuffled_partner", {"a": "c"})[0] == ("a", "c", "a + c__shuffled", "a")
     assert of("shuffled_partner")[1] == ("b", "c", "b + c__shuffled", "b")
     assert {original(name) for name in ("a", "a__self", "a__shuffled")} == {"a"}
+    assert of("continued")[0] == ("a", "itself before", "a then a with its heads", "a")
     replicate = comparisons([("replicate", None)], TASKS, [5])[0]
     assert (replicate.treated, replicate.reference) == (Run(("a",), 5 + REPLICATE), Run(("a",), 5))
 

@@ -55,6 +55,23 @@ def test_the_claim_of_a_process_that_was_killed_is_taken_over_at_once(ledger: Le
     assert process.wait() == -9
 
 
+def test_a_claim_counts_the_processes_of_its_session_that_died_over_the_run(ledger: Ledger) -> None:
+    for _ in range(2):
+        code = (
+            "import os, signal; from pathlib import Path; from mtl.study.ledger import Ledger;"
+            f"assert Ledger(Path({str(ledger.folder)!r})).claim({KEY!r}, 'one'); os.kill(os.getpid(), signal.SIGKILL)"
+        )
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    claim = ledger.claim(KEY, "one")
+    assert claim is not None
+    assert claim.deaths == 2
+    with claim:
+        pass
+    fresh = ledger.claim(KEY, "one")
+    assert fresh is not None
+    assert fresh.deaths == 0
+
+
 def test_the_claim_of_another_machine_is_taken_over_when_it_shows_no_sign_of_life(ledger: Ledger) -> None:
     path = ledger.run_folder(KEY) / "claim"
     path.parent.mkdir(parents=True)

@@ -69,6 +69,7 @@ def test_runs_that_designs_share_are_planned_once_and_sources_before_their_depen
     assert len({order.key for order in plan.orders}) == len(plan.orders)
     place = {order.key: number for number, order in enumerate(plan.orders)}
     assert all(place[order.source] < place[order.key] for order in plan.orders if order.source)
+    assert [order.seed for order in plan.orders] == sorted(order.seed for order in plan.orders)
     kept = {order.key for order in plan.orders if order.keeps_encoder}
     assert kept == {order.source for order in plan.orders if order.source}
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from mtl.cli import run as run_mtl
 from mtl.study import worker
+from mtl.study.launchers.processes import REPLACEMENTS, Processes
 from mtl.study.ledger import Ledger
 from mtl.study.session import Session
 from mtl.study.spec import load_study
@@ -135,17 +137,24 @@ def test_a_run_whose_source_failed_is_missing_and_nobody_waits_for_it(
     )
 
 
+@pytest.mark.parametrize("launcher", ["{name: local}", "{name: processes, workers: 2}"])
 def test_a_driver_that_is_killed_goes_on_to_the_same_matrix(
-    toy_study: Callable[..., Path], command: Callable[..., list[str]], tmp_path: Path
+    toy_study: Callable[..., Path], command: Callable[..., list[str]], tmp_path: Path, launcher: str
 ) -> None:
-    path = toy_study()
+    import psutil
+
+    path = toy_study(designs=["sequential"], tasks=["cause", "risk"], budget={"updates": 40, "evaluations": 2})
     undisturbed = finish(path, root=tmp_path / "undisturbed")
-    process = subprocess.Popen(command("run"), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    _wait_for(lambda: len(trained()) >= 4)
+    process = subprocess.Popen(
+        command("run", f"launcher={launcher}"), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    _wait_for(lambda: len(trained()) >= 2)
+    workers = psutil.Process(process.pid).children()
     process.send_signal(signal.SIGKILL)
     process.wait()
+    _wait_for(lambda: not any(worker.is_running() for worker in workers))  # they end after the run they are at
     before = trained()
-    assert 4 <= len(before) < 12
+    assert 2 <= len(before) < 8
     resumed = finish(path)
     assert {key: trained()[key] for key in before} == before
     assert matrix(resumed) == matrix(undisturbed)
@@ -166,26 +175,107 @@ def test_a_worker_that_is_killed_costs_nothing_but_its_half_trained_run(
     psutil.Process(holder["pid"]).kill()
     _, told = process.communicate(timeout=900)
     assert process.returncode == 0
-    assert b"1 of 2 workers ended early (exit code -9)" in told
+    assert b"One of 2 workers ended early (exit code -9)" in told
     assert matrix(session(path)) == matrix(undisturbed)
 
 
-def test_two_drivers_on_one_study_share_its_runs(
-    toy_study: Callable[..., Path], command: Callable[..., list[str]]
+def test_a_worker_that_dies_is_replaced_a_few_times(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Fragile(Processes):
+        """Each worker dies as it begins."""
+
+        def command(self, file: Path, number: int) -> list[str]:
+            return [sys.executable, "-c", f"open({str(tmp_path / 'begun')!r}, 'a').write('x'); raise SystemExit(9)"]
+
+    work = worker.Work((), Ledger(tmp_path / "ledger"), "one", "toy")
+    Fragile(2, 1).run(work, tmp_path, lambda: None, lambda order: None)
+    assert (tmp_path / "begun").read_text() == "x" * 2 * (1 + REPLACEMENTS)
+    assert "One of 2 workers ended early (exit code 9)" in capsys.readouterr().err
+
+
+def test_a_run_that_takes_two_workers_down_is_a_failed_one_until_the_next_command(
+    toy_study: Callable[..., Path],
 ) -> None:
+    made = session(toy_study(designs=["single"], tasks=["cause"]))
+    poisonous, other = made.plan.orders
+
+    code = (
+        "import os, signal, sys; from pathlib import Path; from mtl.study.ledger import Ledger;"
+        f"Ledger(Path({str(made.ledger.folder)!r})).claim({poisonous.key!r}, 'one');"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    for _ in range(worker.MAX_DEATHS):
+        subprocess.run([sys.executable, "-c", code], check=False)
+    worker.train_all(worker.Work(made.plan.orders, made.ledger, "one", "toy"))
+    assert set(trained()) == {other.key}
+    (told,) = made.findings().missing
+    assert told.startswith("single: 'cause, seed 0' failed: 2 processes that trained it were killed")
+    finish(Path("study.yaml"))
+    assert set(trained()) == {poisonous.key, other.key}
+
+
+def test_two_drivers_on_one_study_share_its_runs(toy_study: Callable[..., Path]) -> None:
     from mlflow import MlflowClient
 
-    path = toy_study()
-    both = [subprocess.Popen(command("run"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) for _ in range(2)]
+    path = toy_study(budget={"updates": 40, "evaluations": 2})
+    noting = (
+        "import os, sys; from mtl.study import training; real = training.train\n"
+        "def train(order, ledger):\n"
+        "    open('trained', 'a').write(f'{os.getpid()} {order.key}\\n'); return real(order, ledger)\n"
+        "training.train = train; from mtl.cli import run; sys.exit(run(['study', 'run', 'study.yaml']))"
+    )
+    both = [
+        subprocess.Popen([sys.executable, "-c", noting], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        for _ in range(2)
+    ]
     told = [process.communicate(timeout=900)[1].decode() for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    results = [json.loads(file.read_text()) for file in Path("runs/ledger").glob("*/*/result.json")]
-    assert len(results) == 12
+    notes = [line.split() for line in Path("trained").read_text().splitlines()]
+    assert sorted(key for _, key in notes) == sorted(trained())  # each once
+    assert len(notes) == 12
+    assert {int(pid) for pid, _ in notes} == {process.pid for process in both}
     client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
     (experiment,) = [e for e in client.search_experiments() if e.name == "biomtl-studies"]
     nested = client.search_runs([experiment.experiment_id], "tags.kind = 'study_run'")
     assert len(nested) == len({run.data.tags["key"] for run in nested}) == 12, told
     assert not session(path).findings().missing
+
+
+def test_two_commands_whose_runs_all_fail_try_each_once(
+    toy_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def fail(order: Any, ledger: Ledger) -> Any:
+        tried.append(order.key)
+        raise MemoryError("no room")
+
+    monkeypatch.setattr("mtl.study.training.train", fail)
+    made = session(toy_study(designs=["single"]))
+    for name in ("one", "other", "one", "other"):
+        worker.train_all(worker.Work(made.plan.orders, made.ledger, name, "toy"))
+    assert len(tried) == 2 * len(made.plan.orders)
+
+
+def test_an_encoder_that_another_study_drops_is_trained_once_more(
+    toy_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = toy_study(designs=["sequential"], tasks=["cause", "risk"], seeds=2)
+    made = session(path)
+    sources = [order for order in made.plan.orders if order.source is None]
+    worker.train_all(worker.Work(tuple(sources), made.ledger, "one", "toy"))
+    dropped = []
+
+    def dropping(order: Any, ledger: Ledger) -> Any:
+        if order.source is not None and not dropped:
+            dropped.append(order.key)
+            ledger.encoder(order.source).unlink()
+        return train(order, ledger)
+
+    monkeypatch.setattr("mtl.study.training.train", dropping)
+    made.run("two")
+    assert dropped
+    assert len(trained()) == len(made.plan.orders)
+    assert not made.findings().missing
 
 
 def test_a_changed_mixture_is_told_and_its_old_results_are_kept_apart(
@@ -203,10 +293,36 @@ def test_a_changed_mixture_is_told_and_its_old_results_are_kept_apart(
     assert {cost.key for cost in changed.findings().costs} == set(trained()) - old
 
 
-def test_encoders_are_dropped_when_the_runs_that_start_from_them_are_done(toy_study: Callable[..., Path]) -> None:
-    path = toy_study(designs=["refine_finetune"])
+def test_a_change_is_told_where_only_mlflow_knows_the_runs_of_before(
+    toy_study: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mlflow import MlflowClient
+
+    path = toy_study(designs=["single"], tasks=["cause"])
+    old = {order.key for order in finish(path).plan.orders}
+    shutil.rmtree("runs")
+    capsys.readouterr()
+    finish(path, "model.learning_rate=0.002")
+    told = capsys.readouterr().err
+    assert "Changed since runs were finished: model.learning_rate: 0.001 -> 0.002. 2 finished runs of before" in told
+    client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+
+    def superseded() -> set[str]:
+        ids = [experiment.experiment_id for experiment in client.search_experiments()]
+        return {run.data.tags["key"] for run in client.search_runs(ids, "tags.superseded = 'true'")}
+
+    assert superseded() == old
     finish(path)
-    assert not list(Path("runs/ledger").glob("*/*/encoder.pt"))
+    assert len(superseded()) == 2
+    assert superseded().isdisjoint(old)
+
+
+def test_encoders_are_dropped_when_the_runs_that_start_from_them_are_done(toy_study: Callable[..., Path]) -> None:
+    path = toy_study(designs=["sequential"], tasks=["cause", "risk"])
+    made, kept = session(path), []
+    work = worker.Work(made.plan.orders, made.ledger, "one", "toy")
+    worker.train_all(work, finished=lambda order: kept.append(len(list(Path("runs/ledger").glob("*/*/encoder.pt")))))
+    assert kept == 2 * [1, 2, 1, 0]  # for each seed two that are started from, and two that start from them
     times = trained()
     finish(path)
     assert trained() == times

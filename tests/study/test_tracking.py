@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -286,6 +287,33 @@ def test_runs_of_another_folder_or_machine_are_brought_from_mlflow(finished: Fin
     assert not list((folder / "runs" / "ledger").glob("*/*/failure.json"))
 
 
+def test_a_run_whose_artefacts_are_gone_is_missing_and_holds_no_other_up(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    gone, real = finished.nested[0], MlflowClient.download_artifacts
+
+    def download(self: MlflowClient, run_id: str, *arguments: Any) -> Any:
+        if run_id == gone.info.run_id:
+            raise MlflowException("no such file")
+        return real(self, run_id, *arguments)
+
+    monkeypatch.setattr(MlflowClient, "download_artifacts", download)
+    folder = Path(shutil.copytree(finished.folder, tmp_path / "copy"))
+    shutil.rmtree(folder / "runs")
+    with five_tasks.surroundings(folder):
+        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{finished.folder / 'mlflow.db'}"
+        assert run_mtl(["study", "report", NAME]) == 1
+        told = capsys.readouterr().err
+        assert f"The artefacts of MLflow's run {gone.info.run_id} can't be read (no such file)." in told
+        assert f"'{gone.info.run_name}' has not been run." in told
+        made = Session(load_study("study.yaml"), Path("runs"))
+        made.bring_known_runs()
+        assert [order.key for order in made.plan.orders if not made.is_done(order)] == [gone.data.tags["key"]]
+
+
 # --- what is unfinished -----------------------------------------------------------------------------------------------
 
 
@@ -360,6 +388,25 @@ def test_a_run_that_was_half_sent_is_sent_whole_and_once(
         assert sorted(point.step for point in history) == [2, 4]
     told = capsys.readouterr().err
     assert told.count("can't be reached (away)") == 1
+
+
+def test_drivers_of_two_machines_that_begin_at_once_share_one_parent(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    first, second = (StudyTracker("shared", uri=f"sqlite:///{store}") for _ in range(2))
+    real = MlflowClient.create_run
+
+    def create_run(self: MlflowClient, *arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(MlflowClient, "create_run", real)
+        assert first.parent  # between the second's look at what is there and its own beginning
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(MlflowClient, "create_run", create_run)
+    monkeypatch.setattr(tracking, "creation_lock", lambda uri: nullcontext())  # no file that both machines see
+    assert second.parent == first.parent
+    assert [run.info.run_id for run in runs(store, "study")] == [first.parent]
 
 
 @pytest.mark.usefixtures("store")

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from mtl.assembly import build_heads
 from mtl.mixture import Mixture
+from mtl.preparation import prepare
 from mtl.study.designs import Run
 from mtl.study.ledger import Ledger
 from mtl.study.plan import StudyPlan, make_plan
@@ -88,12 +90,20 @@ def test_a_copy_beside_a_target_is_trained_and_not_scored(toy_study: Callable[..
         assert result["cost"]["examples"] > alone["cost"]["examples"]
 
 
-def test_permuted_labels_teach_the_partners_head_something_else(toy_study: Callable[..., Path], ledger: Ledger) -> None:
-    plan = plan_of(toy_study(designs=["pairwise"], controls=[{"shuffled_partner": {"cause": "drugs"}}]))
-    true, _ = train(plan.order_of(Run(("cause", "drugs"), 0)), ledger)
-    permuted, _ = train(plan.order_of(Run(("cause", "drugs__shuffled"), 0)), ledger)
-    assert true["test"]["cause"]["loss"] != permuted["test"]["cause"]["loss"]
-    assert true["cost"]["tokens"] == permuted["cost"]["tokens"]
+def test_a_shuffled_partner_has_its_own_texts_and_the_labels_of_others_in_training_alone(
+    toy_study: Callable[..., Path],
+) -> None:
+    plan = plan_of(toy_study(designs=["pairwise"], controls=[{"shuffled_partner": {"cause": "risk"}}]))
+    mixture = Mixture(**plan.order_of(Run(("cause", "risk__shuffled"), 0)).mixture)
+    heads, tokenizer = build_heads(mixture)
+    found = prepare(mixture, heads, tokenizer)["risk__shuffled"]
+    for split in ("train", "dev"):
+        true: Any = list(plan.data["risk"][split].rows)
+        permuted: Any = list(found[split].rows)
+        assert [row.text for row in permuted] == [row.text for row in true]
+        labels, others = [row.label for row in true], [row.label for row in permuted]
+        assert sorted(others) == sorted(labels)
+        assert (others != labels) == (split == "train")
 
 
 def test_a_later_run_starts_from_the_encoder_of_its_source(toy_study: Callable[..., Path], ledger: Ledger) -> None:
@@ -109,17 +119,19 @@ def test_a_later_run_starts_from_the_encoder_of_its_source(toy_study: Callable[.
     assert from_kept["test"]["risk"]["loss"] != from_noisy["test"]["risk"]["loss"]
 
 
+@pytest.mark.parametrize("heads", ["kept", "fresh"])
 def test_fine_tuning_with_kept_heads_and_no_step_to_speak_of_scores_what_the_joint_run_scored(
-    toy_study: Callable[..., Path], ledger: Ledger
+    toy_study: Callable[..., Path], ledger: Ledger, heads: str
 ) -> None:
-    path = toy_study(designs=[{"refine_finetune": {"heads": "kept"}}], budget={"updates": 1, "evaluations": 1})
+    path = toy_study(designs=[{"refine_finetune": {"heads": heads}}], budget={"updates": 1, "evaluations": 1})
     plan = plan_of(path)
     joint = Run(("cause", "drugs", "risk"), 0)
     before, _ = train(plan.order_of(joint), ledger)
-    order = plan.order_of(Run(("cause",), 0, source=joint, keeps_heads=True))
+    order = plan.order_of(Run(("cause",), 0, source=joint, keeps_heads=heads == "kept"))
     still = replace(order, model={**order.model, "learning_rate": 1e-12, "weight_decay": 0.0})
     after, _ = train(still, ledger)
-    assert after["test"]["cause"]["loss"] == pytest.approx(before["test"]["cause"]["loss"], abs=1e-6)
+    same = pytest.approx(before["test"]["cause"]["loss"], abs=1e-6)
+    assert (after["test"]["cause"]["loss"] == same) == (heads == "kept")
 
 
 def test_new_tokens_of_a_target_get_rows_beside_those_that_the_source_knew(

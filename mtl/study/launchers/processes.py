@@ -16,17 +16,26 @@ if TYPE_CHECKING:
     from mtl.study.worker import Work
 
 
+REPLACEMENTS = 3
+"""For each worker, how many may take the place of one that died: where every one dies at once, more wouldn't help."""
+
+
 class Processes(Launcher):
-    """Trains in processes of this machine. One that dies costs the run it was at work on, which another takes over."""
+    """Trains in processes of this machine; another takes the place of one that dies."""
 
     def run(self, work: Work, folder: Path, watch: Callable[[], None], finished: Callable[[Order], None]) -> None:
         file = work.write(folder)
-        started = [
-            subprocess.Popen(self.command(file, number), env=self.environment(), stdin=subprocess.DEVNULL)  # noqa: S603
-            for number in range(self.workers)
-        ]
+        started = [self._start(file, number) for number in range(self.workers)]
+        replacements = REPLACEMENTS * self.workers
         try:
-            while None in [process.poll() for process in started]:  # asks every one, so that none that died lingers
+            while True:
+                for number, process in enumerate(started):  # asks every one how it is: none lingers as a zombie
+                    if process.poll() and replacements:
+                        replacements -= 1
+                        self._tell(process)
+                        started[number] = self._start(file, number)
+                if all(process.returncode is not None for process in started):
+                    break
                 watch()
                 time.sleep(1.0)
         finally:
@@ -34,6 +43,12 @@ class Processes(Launcher):
                 process.terminate()
             for process in started:
                 process.wait()
-        died = [process.returncode for process in started if process.returncode not in (0, -15)]
-        if died:
-            sys.stderr.write(f"mtl: study: {len(died)} of {len(started)} workers ended early (exit code {died[0]}).\n")
+        for process in started:
+            if process.returncode not in (0, -15):
+                self._tell(process)
+
+    def _start(self, file: Path, number: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(self.command(file, number), env=self.environment(), stdin=subprocess.DEVNULL)  # noqa: S603
+
+    def _tell(self, process: subprocess.Popen[bytes]) -> None:
+        sys.stderr.write(f"mtl: study: One of {self.workers} workers ended early (exit code {process.returncode}).\n")
