@@ -184,7 +184,8 @@ class _Watch(Callback):
         self._curve.append({"updates": self._own_updates(number + 1), "dev": scores})
         primary = {target: found[module.head(target).primary_metric] for target, found in scores.items()}
         for name, score in {**primary, "": sum(primary.values()) / len(primary)}.items():
-            is_better = name not in self._best or not score <= self._best_scores[name]  # NaN is beaten by anything
+            best = self._best_scores.get(name, math.nan)
+            is_better = score > best or (math.isnan(best) and (name not in self._best or not math.isnan(score)))
             if is_better or self._order.select == "last":
                 self._best[name], self._best_scores[name] = number, score
         if number in self._best.values():

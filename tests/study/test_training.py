@@ -2,6 +2,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from mtl.study.designs import Run
 from mtl.study.ledger import Ledger
 from mtl.study.plan import StudyPlan, make_plan
 from mtl.study.spec import load_study
-from mtl.study.training import Order, train
+from mtl.study.training import Order, _Watch, train
 
 
 def plan_of(path: Path, *overrides: str) -> StudyPlan:
@@ -68,6 +69,23 @@ def test_every_target_is_tested_in_the_state_that_it_was_best_in_on_dev(
         assert curve.index(max(curve)) == chosen - 1
         assert result["dev"][target][metric] == max(curve)
     assert [point["updates"] for point in result["curve"]] == [{"cause": 2 * n, "drugs": 2 * n} for n in range(1, 7)]
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [([0.2, 0.8, 0.8], 2), ([0.8, math.nan, 0.5], 1), ([math.nan, 0.1, 0.3], 3), ([math.nan, math.nan, math.nan], 1)],
+)
+def test_a_score_that_is_not_defined_is_the_best_of_none_but_its_like(
+    toy_study: Callable[..., Path], scores: list[float], best: int
+) -> None:
+    watch = _Watch(plan_of(toy_study(designs=["single"])).orders[0])
+    head = SimpleNamespace(primary_metric="accuracy")
+    for score in scores:
+        found = SimpleNamespace(scores={"accuracy": score})
+        module: Any = SimpleNamespace(results={"dev": {"cause": found}}, head=lambda name: head, state_dict=dict)
+        watch.on_validation_end(None, module)  # type: ignore[arg-type]
+    selected = watch.scores({}, {"cause": head})["selected"]
+    assert selected == {"cause": {"evaluation": best}}
 
 
 def test_counts_of_documents_give_the_score_again(toy_study: Callable[..., Path], ledger: Ledger) -> None:
