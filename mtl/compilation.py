@@ -18,12 +18,14 @@ def compile_encoder(encoder: Encoder) -> None:
     """
     encoder.model.compile(dynamic=True)
     ids = torch.ones(2, 8, dtype=torch.long)
+    mask = torch.tensor([[True] * 8, [True] * 5 + [False] * 3])  # padded, and with types, as batches are
     try:
-        states = encoder(ids, torch.ones_like(ids, dtype=torch.bool))
+        states = encoder(ids, mask, torch.zeros_like(ids))
         if states.requires_grad:  # all of it may be frozen
             states.sum().backward()
     except Exception as error:  # the compiler raises whatever its stages meet
-        lines = str(error).strip().splitlines() or [""]
-        message = f"The encoder can't be compiled on this machine: {type(error).__name__}: {lines[0]}"
+        lines = [line.strip() for line in str(error).splitlines()]
+        told = [line for line in lines if line and not line.endswith("raised:")]  # Dynamo names its backend first
+        message = f"The encoder can't be compiled on this machine: {type(error).__name__}: {(told or [''])[0]}"
         raise InputError(Fault("model.compile", message, "Leave it out.")) from error
     encoder.zero_grad(set_to_none=True)

@@ -264,8 +264,9 @@ class EvaluationLoader:
         rank, world = self._data.rank_and_world()
         mine = np.flatnonzero(np.isin(split.example_rows, np.flatnonzero(document_ranks(split, world) == rank)))
         mixture = self._data.mixture
-        budget = mixture.tokens_per_batch_of(task) or EVALUATION_TOKENS
-        batches = by_length(mine, split.lengths, 4 * mixture.batch_size_of(task), budget)
+        budget = mixture.tokens_per_batch_of(task)
+        most = len(mine) if budget else 4 * mixture.batch_size_of(task)
+        batches = by_length(mine, split.lengths, most, budget or EVALUATION_TOKENS)
         # Lightning leaves out an evaluation without batches; on one rank alone, that would keep the others waiting.
         return batches or [mine]
 

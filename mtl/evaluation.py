@@ -146,6 +146,19 @@ class PredictionFiles:
         return self._folder / f".{task}-{rank}.part"
 
 
+def on_cpu(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Tensors of one type, brought to the CPU together: a device is waited for once, and not for each of them.
+
+    >>> [tensor.tolist() for tensor in on_cpu([torch.ones(1, 2), torch.zeros(0), torch.tensor([3.0])])]
+    [[[1.0, 1.0]], [], [3.0]]
+    """
+    if not tensors:
+        return []
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors]).cpu()
+    parts = torch.split(flat, [tensor.numel() for tensor in tensors])
+    return [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
+
+
 class _TaskEvaluation:
     def __init__(
         self,
@@ -166,11 +179,11 @@ class _TaskEvaluation:
 
     def add(self, examples: Sequence[Example], mask: Tensor, logits: Tensor, fields: Mapping[str, Tensor]) -> None:
         loss, count = self._head.loss(logits, fields)
-        self._loss += torch.stack([loss.double(), count.double()]).cpu()
-        outputs = self._head.outputs(logits, mask, fields)
+        self._loss = self._loss.to(loss.device) + torch.stack([loss.double(), count.double()])
+        outputs = on_cpu(self._head.outputs(logits, mask, fields))
         for example, output in zip(examples, outputs, strict=True):
             row = example["row"]
-            self._pending[row].append((example, output.cpu()))
+            self._pending[row].append((example, output))
             if len(self._pending[row]) == self._expected[row] and not self._waits:
                 self._score(row)
 

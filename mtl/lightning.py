@@ -170,6 +170,7 @@ class MixtureCLI(LightningCLI):
             if is_free:
                 config.trainer.precision = checkpoint_precision(checkpoint)
                 self.config_init[self.subcommand].trainer.precision = config.trainer.precision
+                _check_trainer(self.config_init[self.subcommand].trainer.as_dict(), trains=self.subcommand == "fit")
         self.model.predictions_folder = folder.path / "predictions" if options.predictions else None
         self.trainer = self._make_trainer(folder, options, EarlyStoppingOptions(**config.early_stopping.as_dict()))
 

@@ -204,8 +204,11 @@ class _TaskPreparation:
             self.pieces,
             summary.fingerprint,
         ]
-        build = _ExampleBuild(self, rows, split, training)
-        table, found = self.store.table(content_key("examples", identity), build.start)
+
+        def build() -> tuple[Iterator[Example], Any]:
+            return _ExampleBuild(self, rows, split, training).start()
+
+        table, found = self.store.table(content_key("examples", identity), build)
         return table, ExampleSummary(**found)
 
 

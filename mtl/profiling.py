@@ -52,20 +52,28 @@ class StepProfile(Callback):
         self._profile: profile | None = None
         self._started = 0.0
         self._steps = 0
+        self._seen = 0
+        """Steps of the look so far."""
+        self._told = 0
+        """Steps of the longest look that was written."""
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         self._steps += 1
-        if self._steps == FIRST + 1 and trainer.is_global_zero:
+        if self._steps > FIRST and self._told < STEPS and self._profile is None and trainer.is_global_zero:
             activities = [ProfilerActivity.CPU]
             if torch.cuda.is_available():
                 activities.append(ProfilerActivity.CUDA)
             self._profile = profile(activities=activities)
             self._profile.start()
-            self._started = time.perf_counter()
+            self._seen, self._started = 0, time.perf_counter()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-        if self._steps == FIRST + STEPS:
+        self._seen += 1
+        if self._seen == STEPS:
             self._finish()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self._finish()  # an evaluation is no part of a step; a longer look may come after it
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self._finish()
@@ -76,9 +84,13 @@ class StepProfile(Callback):
     def _finish(self) -> None:
         if self._profile is None:
             return
-        steps = self._steps - FIRST
-        wall = 1000 * (time.perf_counter() - self._started) / steps
+        steps = self._seen
+        wall = 1000 * (time.perf_counter() - self._started) / max(1, steps)
         self._profile.stop()
+        if steps <= self._told:
+            self._profile = None
+            return
+        self._told = steps
         spent = "self_device_time_total" if torch.cuda.is_available() else "self_cpu_time_total"  # microseconds
         events = self._profile.key_averages()
         operators = [Operator(event.key, getattr(event, spent) / 1000 / steps) for event in events]

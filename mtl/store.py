@@ -137,13 +137,16 @@ class Store:
 
         Args:
             key: A hash of everything that decides the content.
-            build: Makes the table; where the folder is full, once more into a temporary one.
+            build: Makes the table; where the folder is full, it is called once more for a temporary one.
         """
         try:
-            return self._table(key, build)
-        except OSError as error:  # the folder is full, or a part of it is another user's
-            self.folder = _temporary(self.folder, error.strerror or type(error).__name__)
-            return self._table(key, build)
+            try:
+                return self._table(key, build)
+            except OSError as error:  # the folder is full, or a part of it is another user's
+                self.folder = _temporary(self.folder, error.strerror or type(error).__name__)
+                return self._table(key, build)
+        except _SourceError as error:
+            raise error.error from None
 
     def _table(self, key: str, build: Build) -> tuple[Table, Any]:
         path = self.folder / FORMAT / key[:2] / f"{key}.arrow"
@@ -154,11 +157,34 @@ class Store:
         with FileLock(f"{path}.lock"):
             found = _read(path)
             if found is None:
-                records, summary = build()
-                _write(path, records, summary)
+                _write(path, *_guarded(build))
                 found = _read(path)
         assert found is not None
         return found
+
+
+class _SourceError(Exception):
+    """What a table is made of can't be read, which is no fault of the store's folder."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def _guarded(build: Build) -> tuple[Iterator[Mapping[str, Any]], Callable[[], Any]]:
+    """The records and the summary, where errors of reading can be told from those of writing."""
+    try:
+        records, summary = build()
+    except OSError as error:
+        raise _SourceError(error) from error
+
+    def read() -> Iterator[Mapping[str, Any]]:
+        try:
+            yield from records
+        except OSError as error:
+            raise _SourceError(error) from error
+
+    return read(), summary
 
 
 def content_key(*parts: Any) -> str:

@@ -23,6 +23,7 @@ from mtl.data import MixtureData
 from mtl.faults import InputError
 from mtl.lightning import _check_trainer, _way_on
 from mtl.mixture import load_mixture
+from mtl.module import CHECKPOINT_KEY
 from mtl.runs import RunFolder
 
 Write = Callable[..., Path]
@@ -381,6 +382,23 @@ def test_best_last_and_the_best_of_a_task_are_found_by_name(
     assert in_process("test", path, f"--ckpt_path={folder.path.parent / 'latest'}") == 2  # a pointer, no checkpoint
     assert set(folder.metrics["test"]) == set(PRIMARY)
     assert latest(path).path == folder.path  # evaluating makes no run
+
+
+@pytest.mark.usefixtures("_fresh")
+@pytest.mark.filterwarnings("ignore:You passed `Trainer")
+def test_the_precision_of_a_checkpoint_is_held_against_the_device(
+    toy_mixture: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = toy_mixture()
+    assert in_process("fit", path) == 0
+    file = latest(path).resolve_checkpoint("last")
+    content = torch.load(file, weights_only=True)
+    content[CHECKPOINT_KEY]["precision"] = "16-mixed"  # as from a GPU
+    torch.save(content, file)
+    words = ["--mixture", str(path), "--trainer.accelerator=cpu", "--run.baselines=false", f"--ckpt_path={file}"]
+    assert run(["test", *words]) == 2
+    assert "trainer.precision: A CPU has no mixed precision with fp16" in capsys.readouterr().err
+    assert run(["test", *words, "--trainer.precision=32-true"]) == 0
 
 
 @pytest.mark.usefixtures("_fresh")

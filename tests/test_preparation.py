@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mtl import preparation
+from mtl import preparation, store
 from mtl.assembly import build_heads
 from mtl.faults import InputError
 from mtl.mixture import Mixture, load_mixture
@@ -51,6 +52,31 @@ def test_an_unchanged_mixture_is_encoded_once(toy_mixture: Write, encoded: list[
         for split, content in splits.items():
             assert list(content.examples) == list(second[task][split].examples)
             assert content.example_summary == second[task][split].example_summary
+
+
+@pytest.mark.filterwarnings("ignore:The cache folder")
+def test_a_disk_that_fills_up_half_way_changes_no_account(
+    toy_mixture: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "roomy"))
+    expected = prepared(load_mixture(toy_mixture()))
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "full"))
+    store._temporary.cache_clear()
+    write_arrow = store._write_arrow
+
+    def full(path: Path, records: Iterator[Any]) -> None:
+        if path.is_relative_to(tmp_path):
+            assert len(list(islice(records, 5))) == 5
+            raise OSError(28, "No space left on device")
+        write_arrow(path, records)
+
+    monkeypatch.setattr(store, "_write_arrow", full)
+    found = prepared(load_mixture(toy_mixture()))
+    store._temporary.cache_clear()
+    for task, splits in expected.items():
+        for split, content in splits.items():
+            assert found[task][split].row_summary == content.row_summary
+            assert found[task][split].example_summary == content.example_summary
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,16 @@ def test_a_profile_tells_of_the_steps_it_saw(
     assert "| aten::addmm |" in text
 
 
+def test_an_evaluation_is_no_part_of_a_step(
+    tmp_path: Path, toy_mixture: Callable[..., Path], train: Callable[..., Any]
+) -> None:
+    folder = RunFolder.create(tmp_path / "runs", "toy", 1)
+    trained = train(load_mixture(toy_mixture()), callbacks=[StepProfile(folder)], max_epochs=3, limit_val_batches=1)
+    longest = trained.trainer.global_step // 3
+    assert 1 < longest < STEPS  # an epoch, between two evaluations
+    assert (folder.path / "profile.md").read_text().startswith(f"Mean of {longest} steps after")
+
+
 def test_the_phases_of_the_first_process_alone_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RANK", raising=False)
     folder = RunFolder(tmp_path)

@@ -275,6 +275,26 @@ def test_a_folder_that_becomes_full_is_replaced_by_a_temporary_one_with_a_warnin
     module._temporary.cache_clear()
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_what_a_table_is_made_of_may_be_unreadable_which_is_no_fault_of_the_folder(
+    tmp_path: Path, at_once: bool
+) -> None:
+    def broken() -> Any:
+        if at_once:
+            raise PermissionError(13, "Permission denied")
+
+        def records() -> Any:
+            yield RECORDS[0]
+            raise PermissionError(13, "Permission denied")
+
+        return records(), dict
+
+    store = Store(tmp_path)
+    with pytest.raises(PermissionError):  # and no warning, which would be an error here
+        store.table(KEY, broken)
+    assert store.folder == tmp_path
+
+
 def test_the_temporary_folder_is_gone_when_the_process_ends(unwritable: Path) -> None:
     script = f"from mtl.store import Store; print(Store({str(unwritable)!r}).folder)"
     run = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True)

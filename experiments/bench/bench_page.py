@@ -85,10 +85,16 @@ def summary(entries: Sequence[Entry]) -> dict[str, Any]:
         "machines": sorted(
             {machine_line({**e["machine"], "machine.threads": str(e["setting"]["threads"])}) for e in latest}
         ),
-        "commits": sorted({e["machine"].get("git.biomtl.commit", "unknown") for e in latest}),
+        "commits": sorted({commit_of(e["machine"]) for e in latest}),
         "setting": latest[-1]["setting"] if latest else None,
         "rounds": [{key: entry[key] for key in entry if key not in common} for entry in latest],
     }
+
+
+def commit_of(machine: Mapping[str, str]) -> str:
+    """The commit that was measured, and whether the working copy differed from it."""
+    changed = " (with changes in the working copy)" if machine.get("git.biomtl.dirty") == "true" else ""
+    return f"{machine.get('git.biomtl.commit', 'unknown')}{changed}"
 
 
 def ratios_by_round(rounds: Rounds) -> dict[str, list[float]]:

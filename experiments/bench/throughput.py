@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -90,7 +91,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of each contestant (default all)")
     parser.add_argument("--encoder", default="minilm-l6", help="as a mixture names it (default minilm-l6)")
     parser.add_argument("--work", type=Path, default=Path("runs/bench"), help="rows and caches (default runs/bench)")
-    parser.add_argument("--out", type=Path, default=Path("experiments/results"), help="(default experiments/results)")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench/results"), help="(default runs/bench/results)")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     command = shlex.join(["python", "experiments/bench/throughput.py", *arguments])
@@ -166,8 +167,18 @@ def run(contestant: Contestant, number: int, setting: Mapping[str, Any], work: P
         return found
     if contestant.needed:
         sys.exit(f"{shlex.join(command)} failed:\n{done.stderr}")
-    lines = done.stderr.strip().splitlines() or ["no message"]
-    return {"unavailable": lines[-1]}
+    return {"unavailable": reason(done.stderr)}
+
+
+def reason(stderr: str) -> str:
+    r"""The last error of a traceback, without the hints that may follow it.
+
+    >>> reason("Traceback (most recent call last):\n  File ...\ntorch.Error: no room\n\nSet X=1 for more\n")
+    'torch.Error: no room'
+    """
+    lines = [line for line in stderr.strip().splitlines() if line]
+    errors = [line for line in lines if re.match(r"(\w+\.)*\w*(Error|Exception|Unsupported|Failed)\w*: ", line)]
+    return (errors or lines or ["no message"])[-1]
 
 
 @cache
