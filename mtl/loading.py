@@ -186,7 +186,7 @@ def parse_overrides(overrides: Sequence[str]) -> Fields:
     for override in overrides:
         key, equals, text = override.partition("=")
         if not (key and equals):
-            faults.append(Fault(override, "An override must be key=value.", "Write tasks.gad.rate=3, for example."))
+            faults.append(Fault(override, "An override must be key=value.", "Write seed=3, for example."))
             continue
         try:
             value = yaml.safe_load(text)

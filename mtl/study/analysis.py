@@ -5,7 +5,7 @@ Shapes: S seeds, C cells, D documents, N rows of counts, K counts, B resamples.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -25,6 +25,8 @@ Array = NDArray[np.float64]
 Results = Mapping[str, Finished]
 
 NUM_RESAMPLES = 1_000
+
+NOT_RUN = " has not been run"
 
 
 def find(description: Mapping[str, Any], results: Results) -> Findings:
@@ -225,21 +227,31 @@ class _Study:
                 told.update(lacking)
                 if lacking:
                     seeds = ", ".join(str(seed) for seed in sorted(set(lacking.values())))
-                    why = "; ".join(dict.fromkeys(self._reason(key, row.target) for key in lacking))
+                    why = self._reasons(lacking, row.target)
                     yield f"{design}: {row.target} with {row.partner} lacks the seeds {seeds}: {why}"
         for target, keys in self._description["singles"].items():
             for key, score in zip(keys, self._scores(target, keys), strict=True):
                 if np.isnan(score) and key not in told:
-                    yield f"single: {self._reason(key, target)}"
+                    yield f"single: {self._reasons([key], target)}"
+
+    def _reasons(self, keys: Iterable[str], target: str) -> str:
+        """Why some runs have no score, in a sentence; those that were never trained together."""
+        found = dict.fromkeys(self._reason(key, target) for key in keys)
+        known = [reason for reason in found if not reason.endswith(NOT_RUN)]
+        never = [reason.removesuffix(NOT_RUN) for reason in found if reason.endswith(NOT_RUN)]
+        if len(never) > 2:
+            never = [never[0], f"{len(never) - 1} others"]
+        verb = "has" if never and len(found) - len(known) == 1 else "have"
+        return "; ".join([*known, *([f"{' and '.join(never)} {verb} not been run"] if never else [])]) + "."
 
     def _reason(self, key: str, target: str) -> str:
         run = self._description["runs"][key]
         name, error = run["name"], self._description["failures"].get(key)
         if key in self._results:
-            return f"the {self.targets[target].metric} of '{name}' on test is not defined."
+            return f"the {self.targets[target].metric} of '{name}' on test is not defined"
         if error is None and run.get("source") in self._description["failures"]:
             return self._reason(run["source"], target)
-        return f"'{name}' has not been run." if error is None else f"'{name}' failed: {error.splitlines()[0]}"
+        return f"'{name}'{NOT_RUN}" if error is None else f"'{name}' failed: {error.splitlines()[0].rstrip('.')}"
 
     # --- groups ---------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import statistics as numbers
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from mtl.study.findings import Cost, Family, Findings, Gain, TargetFacts
+from mtl.study.findings import Cost, Family, Findings, Gain, Grouping, TargetFacts
 from mtl.study.presentation import MARKS, company, holds, level, noise_floor, p_value, points, score, span, state
 from mtl.study.statistics import Interval, floor, interval
 
@@ -118,6 +118,8 @@ def summary(findings: Findings) -> Summary:
             f"Of {_count(len(states), 'gain')} that were asked for, {helped} may be claimed to help and {hurt} to"
             f" hurt; of the other {len(states) - helped - hurt} nothing is claimed."
         )
+    if findings.missing:
+        headline = f"The study is not finished, and this is what its runs say so far. {headline}"
     return Summary(headline, tuple(design_summary(findings, family) for family in designs), _limits(findings))
 
 
@@ -146,6 +148,17 @@ def partners(findings: Findings) -> list[Partners]:
         candidates = [(g, f.design) for g, f in gains if _is_candidate(g, f)]
         found.append(Partners(target, tuple(by_state["helps"]), tuple(by_state["hurts"]), tuple(candidates)))
     return found
+
+
+def grouping_statement(grouping: Grouping) -> str:
+    """The groups that pairs predict, and what they measured."""
+    groups = " | ".join(" + ".join(group) for group in grouping.groups)
+    told = f"Groups that the pairs predict to be best: {groups} (sum of gains {points(grouping.predicted_total)})"
+    if grouping.measured is None:
+        return f"{told}; `mtl study verify` trains them."
+    measured = sum(grouping.measured.values())
+    known = " Groups of one or two are their own pairs again." if max(map(len, grouping.groups)) <= 2 else ""
+    return f"{told}; measured: {points(measured)}.{known}"
 
 
 def changes(findings: Findings) -> Iterator[Change]:
@@ -245,6 +258,13 @@ def _design_limits(findings: Findings, family: Family) -> Iterator[str]:
             f"{_count(unresolvable, 'gain')} can't be resolved: with {num_seeds} seeds the smallest p is"
             f" {p_value(family.floor)}, above {findings.alpha:g}. At least {needed} seeds are needed. That tells about"
             " the number of seeds, and nothing about the gains."
+        )
+    flat = [gain for gain in family.gains if gain.cell.n > 1 and gain.cell.sd == 0]
+    if flat:
+        which = ", ".join(f"{gain.target} {company(family, gain.partner)}" for gain in flat)
+        yield (
+            f"{_count(len(flat), 'gain')} {_are(len(flat))} the same for every seed ({which}), as where a task has"
+            " learnt nothing yet: an interval without width is no certainty."
         )
     if undecided:
         yield (

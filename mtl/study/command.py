@@ -34,7 +34,13 @@ def main(arguments: Sequence[str]) -> int:
     """
     options = _parse(arguments[1:])
     act = {"plan": _plan, "run": _run, "report": _report, "verify": _verify}[options.action]
-    return act(options)
+    try:
+        return act(options)
+    except InputError as error:
+        if not options.json:
+            raise
+        print(json.dumps({"ok": False, "faults": [fault.to_dict() for fault in error.faults]}, indent=2))  # noqa: T201
+        return 2
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -50,7 +56,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--no-probe", action="store_true", help="plan without timing a few updates of each task")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    return parser.parse_args(arguments)
+    return parser.parse_intermixed_args(arguments)
 
 
 def _plan(options: argparse.Namespace) -> int:
@@ -113,8 +119,14 @@ def _train_and_report(session: Any, options: argparse.Namespace) -> int:
     try:
         session.run(str(uuid.uuid4()))
     except BaseException as error:
-        session.tracker.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-        raise
+        is_stopped = isinstance(error, KeyboardInterrupt | SystemExit)  # Lightning makes an exit of Ctrl-C
+        session.tracker.end("KILLED" if is_stopped else "FAILED")
+        if not is_stopped:
+            raise
+        done = sum(session.is_done(order) for order in session.plan.orders)
+        told = f"Stopped with {done} of {len(session.plan.orders)} runs done; the same command goes on with the others."
+        print(f"mtl: study: {told}", file=sys.stderr)  # noqa: T201
+        return 1
     findings = session.findings()
     folder = options.out or session.folder / "report"
     write_report(findings, folder)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from itertools import combinations, permutations
 from typing import Any, NamedTuple
 
+from mtl.faults import did_you_mean
+
 REPLICATE = 1_000_000
 """Added to a seed for its replicate."""
 
@@ -156,7 +158,7 @@ def _check_groups(options: Any, tasks: Sequence[str]) -> list[str]:
         return ["It must be a list of lists of tasks, such as groups: [[a, b], [c]]."]
     faults = []
     for group in options:
-        faults += [f"There is no task '{task}'." for task in group if task not in tasks]
+        faults += [f"There is no task '{task}'. {did_you_mean(task, tasks)}" for task in group if task not in tasks]
         if len(set(group)) < len(group):
             faults.append(f"A task stands once in a group, and is no partner of itself; found {group}.")
     sets = [frozenset(group) for group in options]

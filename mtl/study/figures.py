@@ -222,11 +222,23 @@ def forest_plot(findings: Findings, target: str) -> Figure:
             _draw_gain(axes, len(names), gain, family)
             names.append(company(family, short(gain.partner, 30)))
     _label_forest(axes, names, headings)
+    _limit_forest(axes, [gain for _, gains in groups for gain in gains])
     facts = findings.targets[target]
     axes.set_title(f"{target}: gains in {facts.metric}", loc="left", fontsize=12, fontweight="bold", parse_math=False)
     axes.set_xlabel("gain × 100, above 0 is better", fontsize=9)
     _forest_legend(figure, axes, findings)
     return figure
+
+
+def _limit_forest(axes: Axes, gains: Sequence[Gain]) -> None:
+    """Leaves out what lies far beyond all gains: with two seeds an interval is twelve times as wide as its error."""
+    largest = max((abs(100 * gain.cell.mean) for gain in gains if gain.cell.n), default=0.0)
+    most = max(5.0, 8 * largest)
+    low, high = axes.get_xlim()
+    if low < -most or high > most:
+        axes.set_xlim(max(low, -most), min(high, most))
+        note = "lines that reach the edge go on beyond it"
+        axes.text(0, 1.0, note, fontsize=7, color="#6b6b6b", ha="left", va="bottom", transform=axes.transAxes)
 
 
 def _draw_gain(axes: Axes, line: int, gain: Gain, family: Family) -> None:
@@ -319,9 +331,12 @@ def learning_curves(findings: Findings, target: str) -> Figure:
 
 
 def _label_panel(axes: Axes, *, is_lowest: bool) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#ececec", linewidth=0.6)
     axes.tick_params(labelsize=8, labelbottom=is_lowest)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     if is_lowest:
         axes.set_xlabel("the target's own updates", fontsize=8)
 

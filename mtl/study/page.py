@@ -97,6 +97,8 @@ def gains_text(findings: Findings) -> list[RenderableType]:
         shown.append(_table(findings, family))
         if not family.is_control:
             shown.append(Text(claims.design_summary(findings, family).statement))
+    if findings.grouping is not None:
+        shown.append(Text(claims.grouping_statement(findings.grouping)))
     return shown
 
 

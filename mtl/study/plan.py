@@ -18,7 +18,7 @@ from mtl.batching import Batcher
 from mtl.components import code_hash, source_hash
 from mtl.encoder import encoder_identity
 from mtl.faults import Fault, InputError
-from mtl.leakage import crossing
+from mtl.leakage import crossing, shared
 from mtl.mixture import EvaluationSpec, LimitSpec, Mixture, SamplerSpec, TaskSpec
 from mtl.precision import natural_precision
 from mtl.preparation import TaskData, prepare
@@ -333,8 +333,9 @@ def _words(plan: StudyPlan) -> list[str]:
         name: "/".join(str(len(splits[split].rows)) for split in ("train", "dev", "test"))
         for name, splits in plan.data.items()
     }
-    limited = any(task.data.limit for task in mixture.tasks.values())
-    sampled = ", sub-sampled by document, the same in every run" if limited else ""
+    limited = [name for name, task in mixture.tasks.items() if task.data.limit]
+    which = "" if len(limited) == len(mixture.tasks) else f" those of {', '.join(limited)}"
+    sampled = f",{which} sub-sampled by document, the same in every run" if limited else ""
     chosen = "with its best primary metric on dev" if spec.select == "best" else "of the end"
     names = [part.name for part in spec.parts]
     twice = (
@@ -354,9 +355,13 @@ def _words(plan: StudyPlan) -> list[str]:
         f"Seeds: {', '.join(map(str, spec.seed_list))}. Each run trains on one {trainer['accelerator']} device in"
         f" {trainer['precision']} with {trainer['threads']} thread(s).",
     ]
+    for name, splits in plan.data.items():
+        for pair, counts in shared(splits).items():
+            told = " and ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+            words.append(f"Within {name}, {told} of {pair}, too: its scores are flattered, alone and in company.")
     if spec.exclude:
-        counts = {name: len(task.data.exclude) for name, task in mixture.tasks.items() if task.data.exclude}
-        left = ", ".join(f"{count} of {name}" for name, count in counts.items()) or "none"
+        excluded = {name: len(task.data.exclude) for name, task in mixture.tasks.items() if task.data.exclude}
+        left = ", ".join(f"{count} of {name}" for name, count in excluded.items()) or "none"
         words.append(f"Training documents that are in dev or test of another task are left out: {left}.")
     if "self_partner" in names:
         words.append(f"A task's own copy ({SELF}) has the same rows in an order of its own, and a head of its own.")

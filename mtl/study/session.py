@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from filelock import FileLock
@@ -84,6 +88,8 @@ class Session:
         def finished(order: Order) -> None:
             self._progress(left, shown)
             self.tracker.publish([order], self.ledger, between_runs=True)
+            if interrupts:
+                raise KeyboardInterrupt
 
         def watch() -> None:
             self._progress(left, shown)
@@ -92,9 +98,9 @@ class Session:
         # Sources, too, though they are finished: another study may drop an encoder that a run is yet to start from.
         needed = {order.source for order in left} | {order.key for order in left}
         orders = [order for order in self.plan.orders if order.key in needed]
-        make_launcher(launcher.name, launcher.options, launcher.workers, self.spec.trainer.threads).run(
-            self._work(orders, session), self.folder, watch, finished
-        )
+        place = make_launcher(launcher.name, launcher.options, launcher.workers, self.spec.trainer.threads)
+        with noted_interrupts() as interrupts:
+            place.run(self._work(orders, session), self.folder, watch, finished)
         self._progress(left, shown)
 
     def _note_session(self, left: Sequence[Order], session: str) -> None:
@@ -252,7 +258,7 @@ class Session:
             "select": self.spec.select,
             "model": order.model,
             "trainer": order.trainer,
-            "code": code_version(mixture.tasks.values())[:12],
+            "code": {name: code_version([task])[:12] for name, task in mixture.tasks.items()},
         }
 
     # --- files ----------------------------------------------------------------------------------------------------
@@ -274,6 +280,27 @@ class Session:
 
     def _say(self, text: str) -> None:
         sys.stderr.write(f"{self.spec.name}: {text}\n")
+
+
+@contextmanager
+def noted_interrupts() -> Iterator[list[int]]:
+    """Every Ctrl-C as it comes: one that meets Python in the midst of tidying up an object is lost otherwise."""
+    noted: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield noted  # where signals don't arrive
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        if callable(before):
+            before(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -230,7 +230,10 @@ def _spec_faults(spec: StudySpec, mixture: Mixture | None, broken: set[str]) -> 
     for name in spec.tasks:
         if names is not None and name not in names:
             faults.append(Fault("tasks", f"There is no task '{name}'.", did_you_mean(name, names)))
-    tasks = [name for name in names or () if not spec.tasks or name in spec.tasks]
+    if len(set(spec.tasks)) < len(spec.tasks):
+        faults.append(Fault("tasks", f"A task stands once; found {list(spec.tasks)}.", "Remove the second one."))
+    is_misspelt = not set(spec.tasks) <= set(names or ())  # what is told of it is enough
+    tasks = [name for name in names or () if not spec.tasks or is_misspelt or name in spec.tasks]
     faults += [
         Fault(f"tasks.{name}", f"A name that ends with {suffix} stands for a copy; found '{name}'.", "Rename it.")
         for name in names or ()
@@ -256,7 +259,7 @@ def _part_faults(part: Part, kind: str, known: Mapping[str, Any], tasks: list[st
         return []
     if len(tasks) < 2 and part.name not in ("single", "replicate", "self_partner", "continued"):
         message = f"It compares tasks, and needs at least two; found {len(tasks)}."
-        return [Fault(f"{kind}.{part.name}", message, "Add tasks to the mixture.")]
+        return [Fault(f"{kind}.{part.name}", message, "Add tasks to the study, or to its mixture.")]
     return [Fault(f"{kind}.{part.name}", message) for message in known[part.name].option_faults(part.options, tasks)]
 
 

@@ -134,8 +134,8 @@ def test_a_missing_run_is_named_with_its_reason_and_its_cell_is_not_claimed() ->
     del results["a + b, seed 2"]
     findings = find(description, results)
     assert findings.missing == (
-        "pairwise: a with b lacks the seeds 2: 'a + b, seed 2' failed: MemoryError: no room",
-        "pairwise: b with a lacks the seeds 2: 'a + b, seed 2' failed: MemoryError: no room",
+        "pairwise: a with b lacks the seeds 2: 'a + b, seed 2' failed: MemoryError: no room.",
+        "pairwise: b with a lacks the seeds 2: 'a + b, seed 2' failed: MemoryError: no room.",
     )
     gain = findings.families[0].gains[0]
     assert math.isnan(gain.differences[2])
@@ -144,6 +144,13 @@ def test_a_missing_run_is_named_with_its_reason_and_its_cell_is_not_claimed() ->
     assert gain.documents is None
     del results["a, seed 4"]
     assert "'a, seed 4' has not been run." in find(description, results).missing[0]
+    for seed in (1, 3):
+        del results[f"a + b, seed {seed}"]
+    told = find(description, results).missing[0]
+    assert told.startswith(
+        "pairwise: a with b lacks the seeds 1, 2, 3, 4: 'a + b, seed 2' failed: MemoryError: no room; "
+    )
+    assert told.endswith("; 'a + b, seed 1' and 2 others have not been run.")
 
 
 def test_a_score_that_is_not_defined_is_missing_and_says_so() -> None:
@@ -158,7 +165,7 @@ def test_a_score_that_is_not_defined_is_missing_and_says_so() -> None:
 def test_a_baseline_that_is_missing_is_named_where_nothing_is_compared_with_it() -> None:
     description, keys = described(2, [("single", None)], failures={"a, seed 1": "MemoryError"})
     results = {key: finished({run.tasks[0]: 0.5}) for run, key in keys.items() if key != "a, seed 1"}
-    assert find(description, results).missing == ("single: 'a, seed 1' failed: MemoryError",)
+    assert find(description, results).missing == ("single: 'a, seed 1' failed: MemoryError.",)
 
 
 def test_a_relative_change_from_nothing_is_not_defined() -> None:

@@ -7,8 +7,17 @@ import math
 
 import pytest
 
-from mtl.study.claims import beats_baseline, changes, costs, design_summary, mean_and_sd, partners, summary
-from mtl.study.findings import Findings
+from mtl.study.claims import (
+    beats_baseline,
+    changes,
+    costs,
+    design_summary,
+    grouping_statement,
+    mean_and_sd,
+    partners,
+    summary,
+)
+from mtl.study.findings import Findings, Grouping
 from mtl.study.statistics import floor
 from tests.study import simulated
 
@@ -48,7 +57,7 @@ def test_a_claim_says_in_which_company_the_design_puts_the_target(design: str, w
 
 
 def test_where_companies_are_no_pairs_the_sentence_speaks_of_none() -> None:
-    findings = simulated.study(with_controls=False)
+    findings = simulated.study(with_controls=False, missing=[])
     pairs = [(task, "all others") for task in findings.targets]
     joint = dataclasses.replace(findings, families=(simulated.family("joint", pairs, {}, 8),))
     assert summary(joint).headline == "No company could be claimed to help or hurt, among 3 gains that were asked for."
@@ -69,7 +78,7 @@ def test_the_number_of_seeds_that_is_asked_for_is_the_smallest_that_can_claim(al
 
 
 def test_the_headline_counts_designs_together_and_leaves_controls_out() -> None:
-    findings = simulated.study(designs=("pairwise", "sequential"))
+    findings = simulated.study(designs=("pairwise", "sequential"), missing=[])
     assert summary(findings).headline == (
         "Of 12 gains that were asked for, 2 may be claimed to help and 2 to hurt; of the other 8 nothing is claimed."
     )
@@ -77,9 +86,35 @@ def test_the_headline_counts_designs_together_and_leaves_controls_out() -> None:
 
 
 def test_without_a_claim_the_headline_says_so_with_as_many_seeds_as_one_likes() -> None:
-    findings = simulated.study(num_seeds=12, planted={})
+    findings = simulated.study(num_seeds=12, planted={}, missing=[])
     assert summary(findings).headline.startswith("No pair could be claimed to help or hurt, among 6 gains")
     assert all(not design.claims for design in summary(findings).designs)
+
+
+def test_an_unfinished_study_does_not_read_like_a_result() -> None:
+    findings = simulated.study(num_seeds=12, planted={}, missing=[])
+    assert summary(findings).headline.startswith("No pair could be claimed")
+    unfinished = dataclasses.replace(findings, missing=("pairwise: gad with hoc lacks the seeds 3",))
+    assert summary(unfinished).headline.startswith(
+        "The study is not finished, and this is what its runs say so far. No"
+    )
+
+
+def test_a_gain_that_is_the_same_for_every_seed_is_no_certainty() -> None:
+    still = only(simulated.study(), sd=0.0)
+    assert any("(gad with hoc)" in text for text in design_summary(still, still.families[0]).limits)
+    assert not any(
+        "the same for every seed" in text
+        for text in design_summary(simulated.study(), simulated.study().families[0]).limits
+    )
+
+
+def test_groups_are_told_with_what_they_measured() -> None:
+    groups = Grouping(2, (("gad", "hoc"), ("rqe",)), {"gad": 0.02, "hoc": 0.01, "rqe": 0.0}, 0.03, 100)
+    told = grouping_statement(groups)
+    assert "best: gad + hoc | rqe (sum of gains +3.00); `mtl study verify` trains them." in told
+    verified = dataclasses.replace(groups, measured={"gad": 0.02, "hoc": 0.01, "rqe": 0.0})
+    assert grouping_statement(verified).endswith("measured: +3.00. Groups of one or two are their own pairs again.")
 
 
 def test_a_claim_of_refining_says_that_its_own_updates_came_twice_and_what_that_alone_brings() -> None:

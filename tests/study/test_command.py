@@ -93,5 +93,16 @@ def test_faults_of_the_study_are_told_without_a_traceback(
     toy_study(designs=["pairwse"])
     assert run_mtl(["study", "run", "study.yaml"]) == 2
     assert "There is no design 'pairwse'. Did you mean 'pairwise'?" in capsys.readouterr().err
+    assert run_mtl(["study", "plan", "study.yaml", "--no-probe", "bugdet.updates=3", "--json"]) == 2
+    found = json.loads(capsys.readouterr().out)
+    assert found["ok"] is False
+    assert found["faults"][0]["key"] == "bugdet"
+    toy_study(tasks=["cause", "cuase", "risk"], designs=["pairwise"])
+    assert run_mtl(["study", "plan", "study.yaml"]) == 2
+    (fault,) = capsys.readouterr().err.splitlines()
+    assert "There is no task 'cuase'" in fault
+    toy_study(tasks=["cause", "risk", "cause"])
+    assert run_mtl(["study", "plan", "study.yaml"]) == 2
+    assert "A task stands once" in capsys.readouterr().err
     assert run_mtl(["study", "report", "nothing"]) == 2
     assert "has no study 'nothing'" in capsys.readouterr().err

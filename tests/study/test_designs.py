@@ -70,7 +70,7 @@ def test_designs_share_the_single_runs() -> None:
 
 def test_options_are_held_against_the_tasks() -> None:
     assert DESIGNS["groups"].option_faults(None, TASKS)
-    assert DESIGNS["groups"].option_faults([["a", "x"]], TASKS) == ["There is no task 'x'."]
+    assert DESIGNS["groups"].option_faults([["a", "x"]], TASKS) == ["There is no task 'x'. Choices: a, b, c."]
     assert "no partner of itself" in DESIGNS["groups"].option_faults([["a", "a"]], TASKS)[0]
     assert "no partner of itself" in CONTROLS["shuffled_partner"].option_faults({"a": "a"}, TASKS)[0]
     assert DESIGNS["refine_finetune"].option_faults({"heads": "new"}, TASKS)

@@ -240,6 +240,35 @@ def test_two_drivers_on_one_study_share_its_runs(toy_study: Callable[..., Path])
     assert not session(path).findings().missing
 
 
+def test_an_interrupt_that_python_swallows_stops_the_study_after_the_run(
+    toy_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Tidying:
+        """An object whose end is interrupted, which Python tells and forgets."""
+
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    def interrupted(order: Any, ledger: Ledger) -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "unraisablehook", lambda unraisable: None)
+            Tidying()
+        return train(order, ledger)
+
+    monkeypatch.setattr("mtl.study.training.train", interrupted)
+    toy_study(designs=["single"])
+    assert run_mtl(["study", "run", "study.yaml"]) == 1
+    assert "Stopped with 1 of 6 runs done; the same command goes on with the others." in capsys.readouterr().err
+    assert len(trained()) == 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_tasks_that_are_left_out_change_no_code(toy_study: Callable[..., Path]) -> None:
+    path = toy_study(designs=["single"])
+    finish(path)
+    assert session(path, "tasks=[cause, risk]").changes() == []
+
+
 def test_two_commands_whose_runs_all_fail_try_each_once(
     toy_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
