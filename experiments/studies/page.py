@@ -78,6 +78,8 @@ def page(findings: Findings, file: str, notes: str) -> Iterator[str]:
         f"- {len(findings.costs)} runs, {seconds / 60:.0f} minutes of their own time together, {outside:.1%} of it"
         " outside training and evaluation"
     )
+    commit, dirty = (findings.versions.get(f"git.biomtl.{key}", "unknown") for key in ("commit", "dirty"))
+    yield f"- trained on commit {commit[:7]}{' with changes' if dirty == 'true' else ''}"
     yield f"- {machine_line(machine())}\n"
 
 

@@ -1,5 +1,6 @@
 """The page that `experiments/studies/page.py` writes of a finished study."""
 
+import dataclasses
 import runpy
 from pathlib import Path
 
@@ -12,7 +13,7 @@ PAGE = Path(__file__).parents[2] / "experiments" / "studies" / "page.py"
 
 def test_the_page_has_every_gain_with_its_verdict_and_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(PAGE.parents[1] / "bench"))
-    findings = study()
+    findings = dataclasses.replace(study(), versions={"git.biomtl.commit": "0123456789", "git.biomtl.dirty": "false"})
     text = "\n".join(runpy.run_path(str(PAGE))["page"](findings, "study.yaml", "A note."))
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     for family in findings.families:
@@ -23,3 +24,4 @@ def test_the_page_has_every_gain_with_its_verdict_and_what_is_missing(monkeypatc
     assert all(sentence in text for sentence in findings.missing)
     assert "A note." in text
     assert "`mtl study run study.yaml`" in text
+    assert "- trained on commit 0123456\n" in text
