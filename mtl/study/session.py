@@ -286,15 +286,14 @@ class Session:
 def noted_interrupts() -> Iterator[list[int]]:
     """Every Ctrl-C as it comes: one that meets Python in the midst of tidying up an object is lost otherwise."""
     noted: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield noted  # where signals don't arrive
-        return
     before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield noted  # where signals don't arrive, or are ignored, as in the background of a shell
+        return
 
     def note(number: int, frame: FrameType | None) -> None:
         noted.append(number)
-        if callable(before):
-            before(number, frame)
+        before(number, frame)
 
     signal.signal(signal.SIGINT, note)
     try:

@@ -143,7 +143,7 @@ def test_a_driver_that_is_killed_goes_on_to_the_same_matrix(
 ) -> None:
     import psutil
 
-    path = toy_study(designs=["sequential"], tasks=["cause", "risk"], budget={"updates": 40, "evaluations": 2})
+    path = toy_study(designs=["sequential"], tasks=["cause", "risk"], budget={"updates": 20, "evaluations": 2})
     undisturbed = finish(path, root=tmp_path / "undisturbed")
     process = subprocess.Popen(
         command("run", f"launcher={launcher}"), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
@@ -165,7 +165,7 @@ def test_a_worker_that_is_killed_costs_nothing_but_its_half_trained_run(
 ) -> None:
     import psutil
 
-    path = toy_study(budget={"updates": 100, "evaluations": 2})
+    path = toy_study(designs=["sequential"], tasks=["cause", "risk"], budget={"updates": 60, "evaluations": 2})
     undisturbed = finish(path, root=tmp_path / "undisturbed")
     process = subprocess.Popen(
         command("run", "launcher={name: processes, workers: 2}"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
@@ -216,7 +216,7 @@ def test_a_run_that_takes_two_workers_down_is_a_failed_one_until_the_next_comman
 def test_two_drivers_on_one_study_share_its_runs(toy_study: Callable[..., Path]) -> None:
     from mlflow import MlflowClient
 
-    path = toy_study(budget={"updates": 40, "evaluations": 2})
+    path = toy_study(budget={"updates": 20, "evaluations": 2})
     noting = (
         "import os, sys; from mtl.study import training; real = training.train\n"
         "def train(order, ledger):\n"
@@ -257,10 +257,14 @@ def test_an_interrupt_that_python_swallows_stops_the_study_after_the_run(
 
     monkeypatch.setattr("mtl.study.training.train", interrupted)
     toy_study(designs=["single"])
-    assert run_mtl(["study", "run", "study.yaml"]) == 1
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # the background of a shell ignores it
+    try:
+        assert run_mtl(["study", "run", "study.yaml"]) == 1
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert "Stopped with 1 of 6 runs done; the same command goes on with the others." in capsys.readouterr().err
     assert len(trained()) == 1
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_tasks_that_are_left_out_change_no_code(toy_study: Callable[..., Path]) -> None:
