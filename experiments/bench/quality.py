@@ -96,7 +96,9 @@ def train(mixture_file: Path, side: str, seed: int, updates: int) -> dict[str, f
 
 
 def summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The mean score of each seed on either side, and whether ours is worse by more than seeds differ.
+    """The mean score of each seed on either side, and whether ours is worse by more than plain's seeds differ.
+
+    Plain's alone: where ours is unstable its own seeds differ by much, which is no excuse.
 
     >>> runs = [{"side": side, "seed": seed, "scores": {"gad": score}}
     ...         for side, scores in (("ours", [0.6, 0.7]), ("plain", [0.6, 0.8])) for seed, score in enumerate(scores)]
@@ -106,7 +108,7 @@ def summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """
     means = {side: [mean(run["scores"].values()) for run in runs if run["side"] == side] for side in SIDES}
     difference = mean(means["ours"]) - mean(means["plain"])
-    noise = max(stdev(values) for values in means.values())
+    noise = stdev(means["plain"])
     return {"means": means, "difference": difference, "noise": noise, "no_worse": difference >= -noise}
 
 
@@ -136,8 +138,8 @@ def as_markdown(content: dict[str, Any]) -> str:
     verdict = "no worse than" if content["no_worse"] else "WORSE than"
     lines += [
         "",
-        f"Mean of ours minus mean of plain: {content['difference']:+.4f}; the standard deviation between seeds is "
-        f"{content['noise']:.4f}, so ours is {verdict} the noise allows.",
+        f"Mean of ours minus mean of plain: {content['difference']:+.4f}; the standard deviation between plain's seeds "
+        f"is {content['noise']:.4f}, so ours is {verdict} the noise allows.",
     ]
     return "\n".join(lines) + "\n"
 
