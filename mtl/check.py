@@ -18,7 +18,7 @@ from mtl.assembly import build_heads
 from mtl.data import make_plan
 from mtl.encoder import load_config
 from mtl.faults import Fault, InputError, did_you_mean
-from mtl.leakage import shared
+from mtl.leakage import shared, shared_notes
 from mtl.loading import read_mixture_fields, read_yaml
 from mtl.mixture import EncoderSpec, Mixture, parse_mixture
 from mtl.mixture_faults import Readable, readable_tasks
@@ -231,7 +231,7 @@ def _print(file: str, faults: Sequence[Fault], plan: Plan) -> None:
     console.print(_task_table(plan))
     console.print(_split_table(plan))
     for name, task in plan["tasks"].items():
-        for note in [*task["notes"], *_shared_notes(task["shared"]), *_split_notes(task["splits"])]:
+        for note in [*task["notes"], *shared_notes(task["shared"]), *_split_notes(task["splits"])]:
             console.print(f"{name}: {note}", markup=False, soft_wrap=True)
 
 
@@ -263,14 +263,6 @@ def _split_notes(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
         for note in _notes(content):
             notes.setdefault(note, []).append(split)
     return [f"{', '.join(where)}: {note}" for note, where in notes.items()]
-
-
-def _shared_notes(shared_by_pair: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """What would flatter the later split."""
-    return [
-        " and ".join(f"{count} {kind}" for kind, count in counts.items() if count) + f" of {pair}, too"
-        for pair, counts in shared_by_pair.items()
-    ]
 
 
 def _notes(content: Mapping[str, Any]) -> list[str]:

@@ -61,6 +61,18 @@ def shared(splits: Mapping[str, SplitData]) -> dict[str, dict[str, int]]:
     return found
 
 
+def shared_notes(shared_by_pair: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """What would flatter the later split, a phrase for each pair of splits.
+
+    >>> shared_notes({"test in train": {"documents": 0, "texts": 8}})
+    ['8 texts of test in train, too']
+    """
+    return [
+        " and ".join(f"{count} {kind}" for kind, count in counts.items() if count) + f" of {pair}, too"
+        for pair, counts in shared_by_pair.items()
+    ]
+
+
 def crossing(tasks: Mapping[str, TaskData]) -> list[Crossing]:
     """Every split of a task, dev or test, of which something lies in the train of another task.
 

@@ -18,7 +18,7 @@ from mtl.batching import Batcher
 from mtl.components import code_hash, source_hash
 from mtl.encoder import encoder_identity
 from mtl.faults import Fault, InputError
-from mtl.leakage import crossing, shared
+from mtl.leakage import crossing, shared, shared_notes
 from mtl.mixture import EvaluationSpec, LimitSpec, Mixture, SamplerSpec, TaskSpec
 from mtl.precision import natural_precision
 from mtl.preparation import TaskData, prepare
@@ -356,9 +356,8 @@ def _words(plan: StudyPlan) -> list[str]:
         f" {trainer['precision']} with {trainer['threads']} thread(s).",
     ]
     for name, splits in plan.data.items():
-        for pair, counts in shared(splits).items():
-            told = " and ".join(f"{count} {kind}" for kind, count in counts.items() if count)
-            words.append(f"Within {name}, {told} of {pair}, too: its scores are flattered, alone and in company.")
+        notes = shared_notes(shared(splits))
+        words += [f"Within {name}, {note}: its scores are flattered, alone and in company." for note in notes]
     if spec.exclude:
         excluded = {name: len(task.data.exclude) for name, task in mixture.tasks.items() if task.data.exclude}
         left = ", ".join(f"{count} of {name}" for name, count in excluded.items()) or "none"

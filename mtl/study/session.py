@@ -152,7 +152,7 @@ class Session:
         return {
             "study": self.spec.name,
             "question": self.spec.question,
-            "setup": self.plan.words(),
+            "setup": self._setup,
             "seeds": list(seeds),
             "alpha": self.spec.alpha,
             "max_encoders": self.spec.max_encoders,
@@ -178,6 +178,11 @@ class Session:
     def findings(self) -> Findings:
         """What the finished runs on disk support."""
         return find(self.description(), finished_runs(self.plan.orders, self.ledger))
+
+    @cached_property
+    def _setup(self) -> list[str]:
+        """Asked for at the start and at the end; it compares the texts of all splits."""
+        return self.plan.words()
 
     @cached_property
     def _targets(self) -> dict[str, Any]:

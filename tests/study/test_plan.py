@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -155,3 +156,18 @@ def test_the_words_tell_what_makes_the_runs_comparable(toy_study: Callable[..., 
     assert "same number of its own updates, on the same examples in the same order" in words
     assert "Test selects nothing." in words
     assert "Rows of train/dev/test, sub-sampled by document, the same in every run: cause 8/9/8" in words
+
+
+def test_texts_that_a_task_has_in_train_and_test_are_told(toy_study: Callable[..., Path], tmp_path: Path) -> None:
+    path = toy_study(designs=["single"])
+
+    def texts_of_test_in_train() -> int:
+        told = " ".join(sentence for sentence in plan_of(path).words() if sentence.startswith("Within cause, "))
+        found = re.search(r"(\d+) texts of test in train, too: its scores are flattered", told)
+        return int(found[1]) if found else 0
+
+    before = texts_of_test_in_train()
+    row = json.loads((tmp_path / "cause" / "train.jsonl").read_text().splitlines()[0])
+    with (tmp_path / "cause" / "test.jsonl").open("a") as file:
+        file.write(json.dumps({**row, "id": "again"}) + "\n")
+    assert texts_of_test_in_train() == before + 1
