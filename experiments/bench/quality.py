@@ -3,7 +3,8 @@
     python experiments/bench/quality.py --seeds 3
 
 Both train the five tasks of the benchmark for the same number of updates. `plain` has batches of random examples, eager
-attention, torch's dropout and fp32. Finished trainings are kept in WORK/quality.jsonl and not repeated.
+attention, torch's dropout and fp32. Trainings run side by side, the threads shared out. Finished ones are kept in
+WORK/quality.jsonl and not repeated.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -39,7 +42,9 @@ def main(arguments: Sequence[str]) -> None:
     """Trains what is missing and writes quality.json and quality.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--updates", type=int, default=240)
+    parser.add_argument("--updates", type=int, default=300)
+    parser.add_argument("--learning-rate", type=float, default=1e-4, help="of the encoder (default 1e-4)")
+    parser.add_argument("--workers", type=int, default=2, help="trainings at a time (default 2)")
     parser.add_argument("--examples", type=int, default=1500, help="of training, per task at most")
     parser.add_argument("--encoder", default="minilm-l6")
     parser.add_argument("--work", type=Path, default=Path("runs/bench"), help="folder for rows and finished trainings")
@@ -50,17 +55,19 @@ def main(arguments: Sequence[str]) -> None:
     common = {
         "data": setting.data,
         "updates": options.updates,
+        "learning_rate": options.learning_rate,
         "examples": options.examples,
         "encoder": options.encoder,
     }
     finished = options.work / "quality.jsonl"
-    for seed in range(options.seeds):
-        for side in SIDES:
-            entry = {**common, "seed": seed, "side": side}
-            if not any(entry.items() <= old.items() for old in read(finished)):
-                entry |= {"scores": train(mixture, side, seed, options.updates)}
-                with finished.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(entry) + "\n")
+    entries = [{**common, "seed": seed, "side": side} for seed in range(options.seeds) for side in SIDES]
+    missing = [entry for entry in entries if not any(entry.items() <= old.items() for old in read(finished))]
+    threads = max(1, (os.cpu_count() or 1) // options.workers)
+    with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
+        waiting = {pool.submit(train, mixture, entry, threads): entry for entry in missing}
+        for done in as_completed(waiting):
+            with finished.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(waiting[done] | {"scores": done.result()}) + "\n")
     runs = [run for run in read(finished) if common.items() <= run.items() and run["seed"] < options.seeds]
     command = f"python experiments/bench/quality.py {' '.join(arguments)}".rstrip()
     content = {**common, **summary(runs), "runs": runs, "command": command, "machine": machine()}
@@ -71,9 +78,10 @@ def main(arguments: Sequence[str]) -> None:
     print(as_markdown(content))
 
 
-def train(mixture_file: Path, side: str, seed: int, updates: int) -> dict[str, float]:
+def train(mixture_file: Path, entry: dict[str, Any], threads: int) -> dict[str, float]:
     """The primary metric of each task on dev after a training."""
     import pytorch_lightning as pl
+    import torch
 
     import mtl.data
     import mtl.encoder
@@ -81,15 +89,18 @@ def train(mixture_file: Path, side: str, seed: int, updates: int) -> dict[str, f
     from mtl.mixture import load_mixture
     from mtl.precision import natural_precision
 
-    plain = side == "plain"
+    torch.set_num_threads(threads)
+    plain, rate = entry["side"] == "plain", entry["learning_rate"]
     quiet = {**QUIET, "precision": "32-true" if plain else natural_precision("cpu")}
-    mixture = load_mixture(mixture_file, [f"seed={seed}", *(["encoder.attention=eager"] if plain else [])])
+    mixture = load_mixture(mixture_file, [f"seed={entry['seed']}", *(["encoder.attention=eager"] if plain else [])])
     with (
         patch.object(mtl.data, "Batcher", RandomBatcher if plain else Batcher),
         patch.object(mtl.encoder, "replace_dropout", (lambda model: None) if plain else mtl.encoder.replace_dropout),
     ):
-        module, data = build_module(mixture, learning_rate=2e-4, head_learning_rate=1e-3), build_data(mixture)
-        trainer = pl.Trainer(**quiet, max_steps=updates, max_epochs=-1, gradient_clip_val=1.0, limit_val_batches=0)
+        module, data = build_module(mixture, learning_rate=rate, head_learning_rate=1e-3), build_data(mixture)
+        trainer = pl.Trainer(
+            **quiet, max_steps=entry["updates"], max_epochs=-1, gradient_clip_val=1.0, limit_val_batches=0
+        )
         trainer.fit(module, datamodule=data)
     pl.Trainer(**quiet).validate(module, datamodule=data, verbose=False)
     return {task: result.scores[module.head(task).primary_metric] for task, result in module.results["dev"].items()}
@@ -125,7 +136,7 @@ def as_markdown(content: dict[str, Any]) -> str:
         "",
         f"`{content['command']}`, {content['date']}; {machine_line(content['machine'])}.",
         "",
-        f"{content['updates']} updates of 32 examples on the {content['data']} data, up to {content['examples']} "
+        f"{content['updates']} updates of 32 examples at a rate of {content['learning_rate']:g} on the {content['data']} data, up to {content['examples']} "
         "training examples a task; primary metric on dev (up to 300 rows). `plain`: fp32, random batches, eager "
         "attention, torch's dropout.",
         "",
