@@ -262,12 +262,12 @@ torch.save(kept, f"{out}-{trainer.global_rank}.pt")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tasks_per_step", [1, 2])
+@pytest.mark.parametrize("steps", [{"tasks_per_step": 1}, {"tasks_per_step": 2}, {"tokens_per_batch": 40}], ids=str)
 def test_two_processes_train_what_one_does_and_evaluate_each_example_once(
-    tasks_per_step: int, toy_mixture: Write, tmp_path: Path
+    steps: dict[str, int], toy_mixture: Write, tmp_path: Path
 ) -> None:
     # Batches of 2, 3 and 1 examples occur, so shares are uneven, and sometimes a rank has none.
-    path = toy_mixture(tasks_per_step=tasks_per_step)
+    path = toy_mixture(**steps)
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     for devices in ("1", "2"):

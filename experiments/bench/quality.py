@@ -68,7 +68,7 @@ def main(arguments: Sequence[str]) -> None:
         for done in as_completed(waiting):
             with finished.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(waiting[done] | {"scores": done.result()}) + "\n")
-    runs = [run for run in read(finished) if common.items() <= run.items() and run["seed"] < options.seeds]
+    runs = [run for entry in entries for run in read(finished) if entry.items() <= run.items()]
     command = f"python experiments/bench/quality.py {' '.join(arguments)}".rstrip()
     content = {**common, **summary(runs), "runs": runs, "command": command, "machine": machine()}
     content["date"] = datetime.now(UTC).date().isoformat()
@@ -136,14 +136,14 @@ def as_markdown(content: dict[str, Any]) -> str:
         "",
         f"`{content['command']}`, {content['date']}; {machine_line(content['machine'])}.",
         "",
-        f"{content['updates']} updates of 32 examples at a rate of {content['learning_rate']:g} on the {content['data']} data, up to {content['examples']} "
-        "training examples a task; primary metric on dev (up to 300 rows). `plain`: fp32, random batches, eager "
-        "attention, torch's dropout.",
+        f"{content['updates']} updates of 32 examples at a rate of {content['learning_rate']:g} on the "
+        f"{content['data']} data, up to {content['examples']} training examples a task; primary metric on dev (up to "
+        "300 rows). `plain`: fp32, random batches, eager attention, torch's dropout.",
         "",
         f"| seed | side | {' | '.join(tasks)} | mean |",
         f"|---|---|{'---|' * len(tasks)}---|",
     ]
-    for run in sorted(content["runs"], key=lambda run: (run["seed"], run["side"])):
+    for run in content["runs"]:
         scores = [*run["scores"].values(), mean(run["scores"].values())]
         lines.append(f"| {run['seed']} | {run['side']} | {' | '.join(f'{score:.3f}' for score in scores)} |")
     verdict = "no worse than" if content["no_worse"] else "WORSE than"
