@@ -164,6 +164,18 @@ def test_the_meter_counts_the_window_alone() -> None:
     assert found["to_first_step"] > 0
 
 
+def test_the_meter_counts_what_a_compiled_encoder_reads() -> None:
+    encoder, meter = Encoder(), Meter()
+    encoder.compile(backend="eager")
+    meter.watch(encoder)
+    meter.begin(warmup=1, updates=2)
+    for _ in range(3):
+        encoder(attention_mask=torch.tensor([[1, 1, 1], [1, 0, 0]]))
+        meter.update_done()
+    found = meter.figures()
+    assert (found["examples"], found["real_tokens"], found["padded_tokens"]) == (4, 8, 12)
+
+
 def test_groups_of_transformers_hold_every_example_once_and_come_in_random_order() -> None:
     lengths = list(range(1, 101))
     batches = contestants.grouped(lengths, 4, 25, seed=0)

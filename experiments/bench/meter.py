@@ -44,7 +44,10 @@ class Meter:
     def watch(self, *encoders: nn.Module) -> None:
         """Counts what these are given; the attention mask must come by name."""
         for encoder in encoders:
-            encoder.register_forward_pre_hook(self._count, with_kwargs=True)
+            # A compiled module has its hooks compiled with it, and the clock can't be.
+            compiled = encoder._compiled_call_impl is not None
+            count = torch.compiler.disable(self._count) if compiled else self._count
+            encoder.register_forward_pre_hook(count, with_kwargs=True)
 
     def begin(self, warmup: int, updates: int) -> None:
         """Announces a window of updates after at least one of warm-up."""
