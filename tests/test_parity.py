@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import parity
+import parity_training
 import pytest
 
 WORDS = ["the", "patient", "patients", "with", "fever", "and", "nausea", "after", "treatment", "risk", "of", "bleeding"]
@@ -41,7 +42,7 @@ Make = Callable[[str], Any]
 def make(tmp_path: Path, tiny_encoder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Make:
     """Gives a setting of one kind of task over invented rows, two to a document, with the script pointed at them."""
     monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(parity, "TASKS", tmp_path)
+    monkeypatch.setattr(parity_training, "TASKS", tmp_path)
 
     def make_setting(kind: str) -> Any:
         (tmp_path / "task.yaml").write_text(NER if kind == "ner" else SENTENCE, encoding="utf-8")
@@ -51,7 +52,7 @@ def make(tmp_path: Path, tiny_encoder: Callable[[str], Path], monkeypatch: pytes
             rows = [_row(kind, f"{split}{i}", f"{split}-{i // 2}", rng) for i in range(number)]
             text = "".join(json.dumps(row) + "\n" for row in rows)
             (tmp_path / "rows" / f"{split}.jsonl").write_text(text, encoding="utf-8")
-        return parity.Setting("task", 40, 16, 6, 45, 1e-2, 0.0, exact=True, encoder=str(tiny_encoder("bert")))
+        return parity_training.Setting("task", 40, 16, 6, 45, 1e-2, 0.0, exact=True, encoder=str(tiny_encoder("bert")))
 
     return make_setting
 
@@ -75,7 +76,7 @@ def test_losses_rates_gradients_weights_and_scores_agree_with_the_trainer_of_tra
 ) -> None:
     setting = make(kind)
     (tmp_path / "capped").mkdir()
-    found = parity.exact(setting, parity.capped_mixture(setting, tmp_path / "capped"))
+    found = parity.exact(setting, parity_training.capped_mixture(setting, tmp_path / "capped"))
     assert found["agrees"]
     assert found["updates"] == 45
     assert found["loss"] <= 1e-5
@@ -91,7 +92,7 @@ def test_losses_rates_gradients_weights_and_scores_agree_with_the_trainer_of_tra
 def test_a_loss_that_is_one_per_mille_off_is_noticed(make: Make, tmp_path: Path) -> None:
     setting = dataclasses.replace(make("ner"), updates=5)
     (tmp_path / "capped").mkdir()
-    mixture = parity.capped_mixture(setting, tmp_path / "capped")
+    mixture = parity_training.capped_mixture(setting, tmp_path / "capped")
     spec = mixture.tasks["task"].model_copy(update={"loss_weight": 1.001})
     assert not parity.exact(setting, mixture.model_copy(update={"tasks": {"task": spec}}))["agrees"]
 
@@ -99,7 +100,7 @@ def test_a_loss_that_is_one_per_mille_off_is_noticed(make: Make, tmp_path: Path)
 def test_training_is_cut_to_whole_documents_and_dev_and_test_stay_whole(make: Make, tmp_path: Path) -> None:
     setting = dataclasses.replace(make("sentence"), examples=13)
     (tmp_path / "capped").mkdir()
-    parity.capped_mixture(setting, tmp_path / "capped")
+    parity_training.capped_mixture(setting, tmp_path / "capped")
     rows = {
         split: [json.loads(line) for line in (tmp_path / "capped" / f"{split}.jsonl").read_text().splitlines()]
         for split in ("train", "dev", "test")
@@ -135,7 +136,7 @@ def test_finished_trainings_are_not_repeated_and_the_report_says_where_it_stands
     found = json.loads((out / "parity.json").read_text())["scores"]["sentence"]
     assert found["seeds"] == [0, 1]
     assert found["machine"]["version.accelerate"]
-    assert f"| sentence (task) | test | {parity.precision(setting)} | 2 |" in (out / "parity.md").read_text()
+    assert f"| sentence (task) | test | {parity_training.precision(setting)} | 2 |" in (out / "parity.md").read_text()
     assert (out / "parity.md").read_text() in capsys.readouterr().out
 
 
@@ -158,6 +159,6 @@ def test_within_asks_for_both_ends_of_the_interval(shift: float, within: bool) -
 
 
 def test_examples_in_the_docstrings_hold() -> None:
-    result = doctest.testmod(parity)
-    assert result.attempted == 4
-    assert result.failed == 0
+    for module in (parity, parity_training):
+        result = doctest.testmod(module)
+        assert (result.failed, result.attempted) == (0, 2)
