@@ -21,7 +21,7 @@ CONTROLS: Mapping[str, str] = {
     "self_partner": "Each task trained beside its own copy: the same rows in another order, and a second head. What it"
     " gains comes from more training of the shared encoder, and not from another task.",
     "continued": "Each task trained alone, and then alone once more. What it gains comes from having its own updates"
-    " twice, as in refine_finetune, and not from other tasks.",
+    " twice, as both sides of refine_finetune have them, and not from other tasks.",
     "shuffled_partner": "The partner's labels are permuted. What is left of a gain comes from the partner's texts, or"
     " from noise as a regulariser, and not from what its labels teach.",
 }
@@ -222,8 +222,6 @@ def _claim(findings: Findings, family: Family, gain: Gain) -> Claim:
 
 
 def _cautions(findings: Findings, family: Family, gain: Gain) -> Iterator[str]:
-    if family.design == "refine_finetune":
-        yield from _twice(findings, gain)
     noise = noise_floor(findings, gain.target)
     if holds(noise, gain.cell.mean):
         yield f"It lies inside the noise floor ({span(noise)}): a second set of seeds differs by as much."
@@ -233,18 +231,6 @@ def _cautions(findings: Findings, family: Family, gain: Gain) -> Iterator[str]:
     facts = findings.targets[gain.target]
     if facts.baseline and beats_baseline(facts) is False:
         yield f"By itself the task is not better than the trivial {facts.baseline[0]} ({score(facts.baseline[1], 3)})."
-
-
-def _twice(findings: Findings, gain: Gain) -> Iterator[str]:
-    """That the target's own updates came twice, and what is known of what that brings."""
-    told = "Its own updates came twice, in company and then alone, and those of the reference once"
-    control = findings.family("continued")
-    alone = next((one for one in control.gains if one.target == gain.target), None) if control else None
-    if alone is None or not alone.cell.n:
-        yield f"{told}; the control `continued` would tell what that brings without company."
-    else:
-        mean, ends = points(alone.cell.mean), span(alone.cell.interval)
-        yield f"{told}. Twice alone, without company, it changes by {mean} ({ends})."
 
 
 def _design_limits(findings: Findings, family: Family) -> Iterator[str]:

@@ -128,8 +128,10 @@ def _sequential(tasks: Sequence[str], seed: int, options: Any) -> Iterator[Compa
 def _refine_finetune(tasks: Sequence[str], seed: int, options: Any) -> Iterator[Comparison]:
     keeps_heads = (options or {}).get("heads", "kept") == "kept"
     for target in tasks:
-        treated = Run((target,), seed, source=Run(tuple(tasks), seed), keeps_heads=keeps_heads)
-        yield Comparison("refine_finetune", target, "joint, then alone", seed, treated, Run((target,), seed))
+        # Both sides have the target's own updates twice; against one round alone every gain would be for that, too.
+        joint, alone = Run(tuple(tasks), seed), Run((target,), seed)
+        treated, reference = (Run((target,), seed, source=first, keeps_heads=keeps_heads) for first in (joint, alone))
+        yield Comparison("refine_finetune", target, "joint, then alone", seed, treated, reference)
 
 
 def _leave_one_out(tasks: Sequence[str], seed: int, options: Any) -> Iterator[Comparison]:
@@ -171,8 +173,8 @@ DESIGNS = {
     "pairwise": Design("What does a target gain when one partner is trained with it?", _pairwise),
     "sequential": Design("What does a target gain when the encoder was trained on a source task before?", _sequential),
     "refine_finetune": Design(
-        "What does a task gain when it is fine-tuned from an encoder that all tasks trained? (It then has had its own"
-        " updates twice: once in company, once alone. The control `continued` tells what that brings without company.)",
+        "What does a task gain when it is fine-tuned from an encoder that all tasks trained, and not from one that it"
+        " trained alone? (Both have had its own updates twice.)",
         _refine_finetune,
         _check_heads,
     ),

@@ -338,9 +338,9 @@ def _words(plan: StudyPlan) -> list[str]:
     sampled = f",{which} sub-sampled by document, the same in every run" if limited else ""
     chosen = "with its best primary metric on dev" if spec.select == "best" else "of the end"
     names = [part.name for part in spec.parts]
-    twice = (
-        " Runs of refine_finetune have them twice: in company, and then alone." if "refine_finetune" in names else ""
-    )
+    twice = " In refine_finetune both sides have them twice." if "refine_finetune" in names else ""
+    handed = "of its evaluation with the best mean over its targets on dev" if spec.select == "best" else "of its end"
+    sources = f" A run that others start from hands on the state {handed}." if any(r.source for r in plan.runs) else ""
     words = [
         f"{len(mixture.tasks)} tasks share the encoder '{mixture.encoder.name}'; every run starts from its weights"
         f"{', unless another run is named as its source' if any(run.source for run in plan.runs) else ''}.",
@@ -350,7 +350,7 @@ def _words(plan: StudyPlan) -> list[str]:
         "The learning rate follows the share of the run that lies behind: at every evaluation it is the same in every"
         " company, and on average in between, where the order of the tasks is drawn.",
         f"After each part every target is scored on dev; the evaluation {chosen} is the one whose test score counts,"
-        " chosen for each target by itself. Test selects nothing.",
+        f" chosen for each target by itself. Test selects nothing.{sources}",
         f"Rows of train/dev/test{sampled}: {', '.join(f'{name} {size}' for name, size in sizes.items())}.",
         f"Seeds: {', '.join(map(str, spec.seed_list))}. Each run trains on one {trainer['accelerator']} device in"
         f" {trainer['precision']} with {trainer['threads']} thread(s).",

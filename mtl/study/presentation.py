@@ -28,7 +28,7 @@ ONE_COLUMN = "its company"
 
 _COMPANIES = {
     "sequential": "after {}",
-    "refine_finetune": "fine-tuned from the joint encoder",
+    "refine_finetune": "fine-tuned from the joint encoder rather than from its own",
     "leave_one_out": "when {} joins all others",
     "replicate": "with other seeds",
     "continued": "trained alone once more",

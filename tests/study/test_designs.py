@@ -31,11 +31,17 @@ def test_sequential_pairs_are_ordered_and_start_from_the_sources_single_run() ->
     assert len({one.treated for one in found}) == 6
 
 
-def test_refine_finetune_starts_each_task_from_the_joint_run_with_fresh_or_kept_heads() -> None:
+def test_refine_finetune_starts_each_task_from_the_joint_run_or_its_own_with_fresh_or_kept_heads() -> None:
     kept, fresh = (comparisons([("refine_finetune", options)], TASKS, [0]) for options in (None, {"heads": "fresh"}))
     assert all(one.treated.source == Run(("a", "b", "c"), 0) for one in kept + fresh)
-    assert all(one.treated.keeps_heads for one in kept)
-    assert not any(one.treated.keeps_heads for one in fresh)
+    assert all(one.reference.source == Run((one.target,), 0) for one in kept + fresh)
+    assert all(run.keeps_heads for one in kept for run in (one.treated, one.reference))
+    assert not any(run.keeps_heads for one in fresh for run in (one.treated, one.reference))
+
+
+def test_what_refining_is_held_against_is_the_run_of_the_control_continued() -> None:
+    refined, continued = (comparisons([(name, None)], TASKS, [0]) for name in ("refine_finetune", "continued"))
+    assert [one.reference for one in refined] == [one.treated for one in continued]
 
 
 def test_leaving_one_out_compares_with_the_run_of_all_others() -> None:
@@ -64,7 +70,8 @@ def test_controls_name_copies_that_no_task_can_be_taken_for() -> None:
 
 def test_designs_share_the_single_runs() -> None:
     parts = [(name, [["a", "b"]] if name == "groups" else None) for name in (*DESIGNS, *CONTROLS)]
-    references = {one.reference for one in comparisons(parts, TASKS, [0]) if one.design != "leave_one_out"}
+    others = ("leave_one_out", "refine_finetune")
+    references = {one.reference for one in comparisons(parts, TASKS, [0]) if one.design not in others}
     assert references == set(single_runs(TASKS, [0]))
 
 

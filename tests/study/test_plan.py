@@ -65,8 +65,9 @@ def test_runs_that_designs_share_are_planned_once_and_sources_before_their_depen
     toy_study: Callable[..., Path],
 ) -> None:
     plan = plan_of(toy_study(designs=["single", "pairwise", "sequential", "refine_finetune", "leave_one_out", "joint"]))
-    # Of each seed: 3 single, 3 pairs (which leaving one out shares), 1 joint, 6 sequential, 3 fine-tuned.
-    assert len(plan.orders) == 2 * (3 + 3 + 1 + 6 + 3)
+    # Of each seed: 3 single, 3 pairs (which leaving one out shares), 1 joint, 6 sequential, 3 fine-tuned from the joint
+    # run and 3 from themselves.
+    assert len(plan.orders) == 2 * (3 + 3 + 1 + 6 + 3 + 3)
     assert len({order.key for order in plan.orders}) == len(plan.orders)
     place = {order.key: number for number, order in enumerate(plan.orders)}
     assert all(place[order.source] < place[order.key] for order in plan.orders if order.source)

@@ -147,6 +147,8 @@ def test_a_run_is_found_by_its_study_design_target_partner_and_seed(finished: Fi
             ("sequential", "mentions", "kind"),
             ("refine_finetune", "kind", "kind + mentions"),
             ("refine_finetune", "mentions", "kind + mentions"),
+            ("refine_finetune", "kind", "kind"),
+            ("refine_finetune", "mentions", "mentions"),
             ("self_partner", "kind", "kind__self"),
             ("self_partner", "mentions", "mentions__self"),
         )
