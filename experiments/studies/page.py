@@ -17,7 +17,7 @@ from mtl.study.claims import beats_baseline, mean_and_sd, summary
 from mtl.study.figures import heat_map
 from mtl.study.findings import Family, Findings
 from mtl.study.outcome import write_gains
-from mtl.study.presentation import p_value, points, score, span
+from mtl.study.presentation import level, p_value, points, score, span, state
 from mtl.study.reading import read_study
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "bench"))
@@ -85,15 +85,17 @@ def page(findings: Findings, file: str, notes: str) -> Iterator[str]:
 
 def _family(findings: Findings, family: Family) -> Iterator[str]:
     yield f"\n## {family.design}\n\n{family.question}\n\n![{family.design}]({findings.study}_{family.design}.png)\n"
-    yield "| target | partner | gain × 100 | 95% interval | over test documents too | p | adjusted p | q | verdict |"
+    yield (
+        f"| target | partner | gain × 100 | {level(findings)} interval | over test documents too | p | adjusted p | q"
+        " | verdict |"
+    )
     yield "|---|---|---|---|---|---|---|---|---|"
     for gain in family.gains:
         cell = gain.cell
         documents = "–" if gain.documents is None else span(gain.documents)
         numbers = f"{points(cell.mean)} | {span(cell.interval)} | {documents} | {p_value(cell.p)}"
         numbers += f" | {p_value(cell.adjusted_p)} | {p_value(cell.q)}"
-        verdict = "control" if family.is_control else cell.verdict
-        yield f"| {gain.target} | {gain.partner} | {numbers} | {verdict} |"
+        yield f"| {gain.target} | {gain.partner} | {numbers} | {state(gain, family)} |"
 
 
 if __name__ == "__main__":

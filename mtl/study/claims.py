@@ -13,7 +13,10 @@ from mtl.study.presentation import MARKS, company, holds, level, noise_floor, p_
 from mtl.study.statistics import Interval, floor, interval
 
 SCREENING_Q = 0.1
-"""A gain above 0 with at most this q is a candidate for a further study; about one in ten of those is by chance."""
+"""An unclaimed gain above 0 with at most this q is a candidate for a further study.
+
+Of all gains with such a q, claimed ones included, about one in ten is by chance; of what isn't claimed it may be more.
+"""
 
 CONTROLS: Mapping[str, str] = {
     "replicate": "The same single-task runs with other seeds. What they differ by is the noise floor: a gain that lies"
@@ -67,20 +70,30 @@ class Summary(NamedTuple):
     limits: tuple[str, ...]
 
 
+class Partner(NamedTuple):
+    """A gain as a reason to take a partner or not, with its design and what its claim needs to be read with."""
+
+    gain: Gain
+    design: str
+    cautions: tuple[str, ...]
+
+
 class Partners(NamedTuple):
     """What the evidence says about the company of a target.
 
     Args:
         target: A task.
-        recommended: Gains that are claimed to help, with their design.
-        avoided: Gains that are claimed to hurt, with their design.
+        recommended: Gains that are claimed to help, without a caution.
+        doubtful: Gains that are claimed to help, with a caution.
+        avoided: Gains that are claimed to hurt.
         candidates: For a further study; nothing is claimed of them.
     """
 
     target: str
-    recommended: tuple[tuple[Gain, str], ...]
-    avoided: tuple[tuple[Gain, str], ...]
-    candidates: tuple[tuple[Gain, str], ...]
+    recommended: tuple[Partner, ...]
+    doubtful: tuple[Partner, ...]
+    avoided: tuple[Partner, ...]
+    candidates: tuple[Partner, ...]
 
 
 class Change(NamedTuple):
@@ -144,9 +157,17 @@ def partners(findings: Findings) -> list[Partners]:
     for target in findings.targets:
         gains = [(g, f) for f in findings.families if not f.is_control for g in f.gains if g.target == target]
         gains.sort(key=lambda pair: -pair[0].cell.mean if pair[0].cell.n else math.inf)
-        by_state = {name: [(g, f.design) for g, f in gains if state(g, f) == name] for name in ("helps", "hurts")}
-        candidates = [(g, f.design) for g, f in gains if _is_candidate(g, f)]
-        found.append(Partners(target, tuple(by_state["helps"]), tuple(by_state["hurts"]), tuple(candidates)))
+        every = [(Partner(gain, family.design, tuple(_cautions(findings, gain))), family) for gain, family in gains]
+        helping = [partner for partner, family in every if state(partner.gain, family) == "helps"]
+        found.append(
+            Partners(
+                target,
+                tuple(partner for partner in helping if not partner.cautions),
+                tuple(partner for partner in helping if partner.cautions),
+                tuple(partner for partner, family in every if state(partner.gain, family) == "hurts"),
+                tuple(partner for partner, family in every if _is_candidate(partner.gain, family)),
+            )
+        )
     return found
 
 
@@ -156,9 +177,17 @@ def grouping_statement(grouping: Grouping) -> str:
     told = f"Groups that the pairs predict to be best: {groups} (sum of gains {points(grouping.predicted_total)})"
     if grouping.measured is None:
         return f"{told}; `mtl study verify` trains them."
-    measured = sum(grouping.measured.values())
-    known = " Groups of one or two are their own pairs again." if max(map(len, grouping.groups)) <= 2 else ""
-    return f"{told}; measured: {points(measured)}.{known}"
+    return f"{told}; measured: {points(sum(grouping.measured.values()))}."
+
+
+def grouping_limits(findings: Findings, grouping: Grouping) -> list[str]:
+    """How far the sums of a grouping are to be trusted, in sentences."""
+    found = ["It is the best of many partitions, by means with noise: its sum is above 0 also where no pair matters."]
+    if len({facts.metric for facts in findings.targets.values()}) > 1:
+        found.append("It adds gains of different metrics as if their points were worth the same.")
+    if grouping.measured is not None and any(len(group) == 2 for group in grouping.groups):
+        found.append("A group of two is its own pair again: what is measured there is what it was predicted from.")
+    return found
 
 
 def changes(findings: Findings) -> Iterator[Change]:
@@ -218,10 +247,10 @@ def _claim(findings: Findings, family: Family, gain: Gain) -> Claim:
         f"{gain.target} {verb} {points(abs(cell.mean), signed=False)} points of {metric} {words}"
         f" ({level(findings)} interval {span(cell.interval)}, adjusted p {p_value(cell.adjusted_p)}, {cell.n} seeds)."
     )
-    return Claim(verdict, MARKS[verdict], text, tuple(_cautions(findings, family, gain)))
+    return Claim(verdict, MARKS[verdict], text, tuple(_cautions(findings, gain)))
 
 
-def _cautions(findings: Findings, family: Family, gain: Gain) -> Iterator[str]:
+def _cautions(findings: Findings, gain: Gain) -> Iterator[str]:
     noise = noise_floor(findings, gain.target)
     if holds(noise, gain.cell.mean):
         yield f"It lies inside the noise floor ({span(noise)}): a second set of seeds differs by as much."

@@ -80,7 +80,8 @@ def _note(findings: Findings) -> str:
     found = summary(findings)
     lines = [findings.question, f"**{found.headline}**"]
     for design in found.designs:
-        lines += [f"{design.design}: {design.statement}", *(f"- {claim.mark} {claim.text}" for claim in design.claims)]
+        lines.append(f"{design.design}: {design.statement}")
+        lines += [" ".join(("-", claim.mark, claim.text, *claim.cautions)) for claim in design.claims]
     if findings.missing:
         lines.append(f"Missing: {len(findings.missing)} gains lack runs; `report.html` names them.")
     lines.append("All of it is in the artefact `report.html`; the runs are nested below this one.")

@@ -50,6 +50,7 @@ def report_page(findings: Findings, figures: Mapping[str, Figure] | None = None)
             contents=_contents(findings, controls=bool(controls), pictures=bool(pictures), change=bool(changes)),
             summary=claims.summary(findings),
             partners=claims.partners(findings),
+            grouping_limits=claims.grouping_limits(findings, findings.grouping) if findings.grouping else [],
             scores=[_Score.of(findings, target) for target in findings.targets],
             designs=[_map_of(findings, f) for f in findings.families if not f.is_control],
             controls=controls,
@@ -98,7 +99,8 @@ def gains_text(findings: Findings) -> list[RenderableType]:
         if not family.is_control:
             shown.append(Text(claims.design_summary(findings, family).statement))
     if findings.grouping is not None:
-        shown.append(Text(claims.grouping_statement(findings.grouping)))
+        limits = claims.grouping_limits(findings, findings.grouping)
+        shown.append(Text(" ".join([claims.grouping_statement(findings.grouping), *limits])))
     return shown
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from scipy import stats
 from torch import Tensor
 
 from mtl.study.statistics import Array, Interval, multiplicities
@@ -65,8 +66,24 @@ def resampled_scores(counts: ArrayLike, scores: Scores, drawn: Resamples, *, own
 def resampled_interval(gains: Array, drawn: Resamples, level: float = 0.95) -> Interval:
     """The percentile interval of the mean over drawn seeds, from the gain of each seed in each resample [B, S].
 
+    With few seeds such an interval is too narrow: drawing S of S seeds spreads by (S - 1) / S of their variance, and
+    that variance isn't known (Hesterberg 2015 on percentile intervals of small samples). So what drawing seeds moves
+    the mean by is widened to the t interval's width. Simulated coverage of the 95% interval with 60 documents and
+    normal differences: 0.93 to 0.99 at 6, 8 and 12 seeds, most where documents and seeds interact; unwidened 0.86 to
+    0.91 where seeds are all the noise.
+
     A study computes `resampled_scores` of a baseline once for all partners, and takes differences itself.
     """
-    means = (gains * drawn.seeds).sum(axis=1) / drawn.seeds.shape[1]
+    num_seeds = drawn.seeds.shape[1]
+    of_documents = gains.mean(axis=1)  # [B]: all seeds, and the drawn documents
+    of_both = (gains * drawn.seeds).sum(axis=1) / num_seeds
+    means = of_documents + _widening(num_seeds, level) * (of_both - of_documents)
     low, high = np.quantile(means, [0.5 - level / 2, 0.5 + level / 2])
     return Interval(float(low), float(high))
+
+
+def _widening(num_seeds: int, level: float) -> float:
+    """How much wider the t interval of a mean is than the percentiles of its resamples, by the normal shape."""
+    quantile = 0.5 + level / 2
+    by_shape = stats.t.ppf(quantile, num_seeds - 1) / stats.norm.ppf(quantile)
+    return float(by_shape * np.sqrt(num_seeds / (num_seeds - 1)))

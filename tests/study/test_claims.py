@@ -12,13 +12,14 @@ from mtl.study.claims import (
     changes,
     costs,
     design_summary,
+    grouping_limits,
     grouping_statement,
     mean_and_sd,
     partners,
     summary,
 )
 from mtl.study.findings import Findings, Grouping
-from mtl.study.statistics import floor
+from mtl.study.statistics import Interval, floor
 from tests.study import simulated
 
 
@@ -114,7 +115,23 @@ def test_groups_are_told_with_what_they_measured() -> None:
     told = grouping_statement(groups)
     assert "best: gad + hoc | rqe (sum of gains +3.00); `mtl study verify` trains them." in told
     verified = dataclasses.replace(groups, measured={"gad": 0.02, "hoc": 0.01, "rqe": 0.0})
-    assert grouping_statement(verified).endswith("measured: +3.00. Groups of one or two are their own pairs again.")
+    assert grouping_statement(verified).endswith("measured: +3.00.")
+
+
+def test_a_grouping_says_how_far_its_sums_can_be_trusted() -> None:
+    findings = simulated.study()
+    pair = simulated.grouping(("gad", "hoc", "biosses"), is_measured=True)
+    of_three = dataclasses.replace(pair, groups=(("gad", "hoc", "biosses"),))
+    told, not_pairs = (" ".join(grouping_limits(findings, grouping)) for grouping in (pair, of_three))
+    assert "above 0 also where no pair matters" in told
+    assert "its own pair again" in told
+    assert "its own pair again" not in not_pairs
+    assert "its own pair again" not in " ".join(grouping_limits(findings, dataclasses.replace(pair, measured=None)))
+    alike = {name: dataclasses.replace(facts, metric="f1") for name, facts in findings.targets.items()}
+    other = {**alike, "gad": dataclasses.replace(alike["gad"], metric="accuracy")}
+    for targets, is_mixed in ((alike, False), (other, True)):
+        limits = grouping_limits(dataclasses.replace(findings, targets=targets), pair)
+        assert any("different metrics" in limit for limit in limits) is is_mixed
 
 
 def test_a_gain_on_the_edge_of_the_noise_floor_is_cautioned_and_one_above_is_not() -> None:
@@ -134,9 +151,22 @@ def test_candidates_are_open_gains_above_zero_with_a_small_q() -> None:
     assert candidates(q=0.11) == candidates(mean=-0.01) == candidates(verdict="helps") == candidates(q=math.nan) == 0
 
 
+def test_a_claim_with_a_caution_is_doubtful_and_not_recommended() -> None:
+    findings = simulated.study(planted={("gad", "hoc"): 0.02})
+    family = findings.families[0]
+    gains = (dataclasses.replace(family.gains[0], documents=Interval(-0.01, 0.05)), *family.gains[1:])
+    noisy = dataclasses.replace(findings, families=(dataclasses.replace(family, gains=gains), *findings.families[1:]))
+    clear, doubtful = partners(findings)[0], partners(noisy)[0]
+    assert [partner.gain.partner for partner in clear.recommended] == ["hoc"]
+    assert not clear.doubtful
+    assert not doubtful.recommended
+    assert [partner.gain.partner for partner in doubtful.doubtful] == ["hoc"]
+    assert "leave it open" in doubtful.doubtful[0].cautions[0]
+
+
 def test_partners_come_with_the_largest_gain_first_from_all_designs() -> None:
     findings = simulated.study(planted={("gad", "hoc"): 0.02, ("gad", "biosses"): 0.04}, designs=("pairwise", "later"))
-    found = [(gain.partner, design) for gain, design in partners(findings)[0].recommended]
+    found = [(gain.partner, design) for gain, design, _ in partners(findings)[0].recommended]
     assert [partner for partner, _ in found] == ["biosses", "biosses", "hoc", "hoc"]
     assert {design for _, design in found} == {"pairwise", "later"}
 

@@ -173,10 +173,11 @@ def test_recommended_partners_are_claimed_and_candidates_are_called_candidates()
     findings = changed(simulated.study(), "pairwise", 1, q=0.08)
     findings = changed(findings, "pairwise", 2, q=0.11)
     table = page(findings).find("table", "partners")[0]
+    weak = "By itself the task is not better than the trivial tfidf (0.750)."
     assert rows(table) == [
-        ["gad", "▲ hoc (pairwise, +3.00)", "–", "biosses (pairwise, +0.10, q 0.080)"],
-        ["hoc", "none that the evidence supports", "▼ biosses (pairwise, −2.00)", "–"],
-        ["biosses", "none that the evidence supports", "–", "–"],
+        ["gad", "▲ hoc (pairwise, +3.00)", "–", "–", "biosses (pairwise, +0.10, q 0.080)"],
+        ["hoc", "none that the evidence supports", "–", f"▼ biosses (pairwise, −2.00). {weak}", "–"],
+        ["biosses", "none that the evidence supports", "–", "–", "–"],
     ]
     assert "Candidates are no claims" in table.find("caption")[0].text
 

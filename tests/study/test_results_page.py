@@ -14,14 +14,19 @@ PAGE = Path(__file__).parents[2] / "experiments" / "studies" / "page.py"
 def test_the_page_has_every_gain_with_its_verdict_and_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(PAGE.parents[1] / "bench"))
     findings = dataclasses.replace(study(), versions={"git.biomtl.commit": "0123456789", "git.biomtl.dirty": "false"})
+    family = findings.families[0]
+    unseen = dataclasses.replace(family.gains[0], cell=family.gains[0].cell._replace(n=0, verdict="unresolvable"))
+    first = dataclasses.replace(family, gains=(unseen, *family.gains[1:]))
+    findings = dataclasses.replace(findings, families=(first, *findings.families[1:]), alpha=0.1)
     text = "\n".join(runpy.run_path(str(PAGE))["page"](findings, "study.yaml", "A note."))
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     for family in findings.families:
         for gain in family.gains:
-            verdict = "control" if family.is_control else gain.cell.verdict
+            verdict = "control" if family.is_control else "missing" if not gain.cell.n else gain.cell.verdict
             start = f"| {gain.target} | {gain.partner} | "
             assert any(row.startswith(start) and row.endswith(f"{verdict} |") for row in rows)
     assert all(sentence in text for sentence in findings.missing)
+    assert "| 90% interval |" in text
     assert "A note." in text
     assert "`mtl study run study.yaml`" in text
     assert "- trained on commit 0123456\n" in text
