@@ -195,7 +195,8 @@ def as_markdown(found: Mapping[str, Any]) -> str:
         return "\n".join([*lines, "No round is measured yet: `make bench`.", ""])
     setting = found["setting"]
     lines += [
-        f"Median over rounds (least to most). {setting['data'].capitalize()} data, encoder {setting['encoder']}, "
+        "Median over rounds (least to most); a ratio is taken within each round, so it is not that of two medians. "
+        f"{setting['data'].capitalize()} data, encoder {setting['encoder']}, "
         f"at most {setting['examples']} training examples a task, {setting['batch_size']} examples an update, "
         f"max_length {setting['max_length']}, {setting['threads']} thread(s), {setting['updates']} updates after "
         f"{setting['warmup']} of warm-up; the seed is the round's number. "
