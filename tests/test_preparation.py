@@ -140,6 +140,20 @@ def test_another_vocabulary_gives_another_key(toy_mixture: Write, encoded: list[
     assert len(encoded) == 3
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("truncation_side", "left"), ("model_input_names", ["input_ids", "attention_mask"])]
+)
+def test_tokenizers_of_one_backend_that_cut_or_give_otherwise_share_no_examples(
+    toy_mixture: Write, name: str, value: Any
+) -> None:
+    mixture = only(toy_mixture, "cause", "encoder.max_length=8")
+    heads, tokenizer = build_heads(mixture)
+    _, other = build_heads(mixture)
+    setattr(other, name, value)
+    first, second = (list(prepare(mixture, heads, t)["cause"]["train"].examples) for t in (tokenizer, other))
+    assert first != second
+
+
 def test_another_head_over_the_same_rows_labels_and_options_has_tables_of_its_own(toy_mixture: Write) -> None:
     refuse = "tasks.cause.data.refuse_bad_rows=true"
     assert prepared(only(toy_mixture, "cause", refuse))["cause"]["train"].example_summary.used == 26
