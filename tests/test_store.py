@@ -16,7 +16,7 @@ import pytest
 
 from heads.rows import Entity, SpanRow, TextRow, row_to_dict
 from mtl import store as module
-from mtl.store import CHUNK, RowTable, Store, Table, content_key
+from mtl.store import CHUNK, FieldError, RowTable, Store, Table, content_key
 
 KEY = content_key("a table")
 RECORDS = [
@@ -120,6 +120,78 @@ def test_an_empty_table_is_a_table(tmp_path: Path) -> None:
     table, summary = Store(tmp_path).table(KEY, build([]))
     assert (len(table), list(table), summary) == (0, [], {"count": 0})
     assert len(RowTable(table)) == 0
+
+
+LATER = "throughout, which it is in the first 1000 records; found"
+
+
+@pytest.mark.parametrize(
+    ("early", "late", "message"),
+    [
+        (1, 1.5, rf"The field 'x' must be int32 {LATER} float and int\."),
+        (1, 2.0, rf"must be int32 {LATER} float and int\."),
+        (1, 3_000_000_000, rf"must be int32 {LATER} a number beyond int32\."),
+        (1, True, rf"must be int32 {LATER} bool and int\."),
+        (1, "12", rf"must be int32 {LATER} int and str\."),
+        (1.5, "12", rf"must be float {LATER} float and str\."),
+        ("a", 1, rf"must be string {LATER} int and str\."),
+        (True, 1, rf"must be bool {LATER} bool and int\."),
+        ([1], [2, 1.5], rf"must be list<item: int32> {LATER} list of \(float and int\) and list of \(int\)\."),
+        ([1], [[1]], rf"must be list<item: int32> {LATER} list of \(int\) and list of \(list of \(int\)\)\."),
+        ([], [[1]], rf"must be list<item: int32> {LATER} list of \(list of \(int\)\)\."),
+        ([1], 1, rf"must be list<item: int32> {LATER} int and list of \(int\)\."),
+        (None, "a", rf"must be int32 {LATER} str\."),
+    ],
+)
+def test_a_field_that_later_doesnt_fit_its_column_is_an_error_and_not_cut_to_fit(
+    tmp_path: Path, early: Any, late: Any, message: str
+) -> None:
+    records = [{"x": early} for _ in range(CHUNK + 3)] + [{"x": late}]
+    with pytest.raises(FieldError, match=message):
+        Store(tmp_path).table(KEY, build(records))
+    assert not list(tmp_path.rglob("*.arrow"))
+
+
+def test_a_field_that_comes_late_is_an_error(tmp_path: Path) -> None:
+    records = [{"x": 1} for _ in range(CHUNK)] + [{"x": 1, "y": 2}]
+    with pytest.raises(FieldError, match=r"The field 'y' must be in one of the first 1000 records; found it only"):
+        Store(tmp_path).table(KEY, build(records))
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ([1, "secret"], "int and str"),
+        ([True, 1], "bool and int"),
+        ([[1], 2], r"int and list of \(int\)"),
+        ([{"a": 1}], "dict"),
+        ([b"secret"], "bytes"),
+        ([object()], "object"),
+        ([2**70], "int"),
+        ([3_000_000_000], "a number beyond int32"),
+    ],
+)
+def test_what_no_column_holds_is_an_error_that_tells_the_types_and_no_value(
+    tmp_path: Path, values: list[Any], found: str
+) -> None:
+    rule = "must hold text, numbers of 32 bits, truth values, or lists of one of these"
+    with pytest.raises(FieldError, match=rf"The field 'x' {rule}; found {found}\."):
+        Store(tmp_path).table(KEY, build([{"x": value} for value in values]))
+
+
+@pytest.mark.parametrize(
+    ("early", "late"),
+    [(1.5, 2), ([1.5], [2, 3]), (1, None), ([], [1]), ([1], []), ([[1]], [[], [2]]), (None, 1), ((1,), [2])],
+)
+def test_a_field_whose_values_fit_one_column_keeps_them(tmp_path: Path, early: Any, late: Any) -> None:
+    table, _ = Store(tmp_path).table(KEY, build([{"x": early}] * CHUNK + [{"x": late}]))
+    assert [record["x"] for record in table.take([0, CHUNK])] == [list(early) if early == (1,) else early, late]
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    values = [np.float32(1.5), np.float64(2.5), np.int64(3)]
+    table, _ = Store(tmp_path).table(KEY, build([{"x": value, "y": np.array([1, 2])} for value in values]))
+    assert list(table) == [{"x": 1.5, "y": [1, 2]}, {"x": 2.5, "y": [1, 2]}, {"x": 3.0, "y": [1, 2]}]
 
 
 def test_the_summary_is_asked_for_after_the_last_record(tmp_path: Path) -> None:
