@@ -121,16 +121,16 @@ class Store:
     """A folder of tables under content keys.
 
     Two processes may build the same table at once: one of them does it, the other waits. A table that is damaged is
-    built again, with a warning (`_checksum` says what is noticed). Where the folder can't be written or is full,
-    tables go to a temporary folder, with a warning.
+    built again, with a warning (`_checksum` says what is noticed). Where the folder can't be written or is full, what
+    it holds is still found, and further tables go to a temporary folder, with a warning.
 
     Args:
         folder: None takes the environment variable `MTL_CACHE`, or ``~/.cache/biomtl``.
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
-        asked = Path(folder or os.environ.get("MTL_CACHE") or Path.home() / ".cache" / "biomtl")
-        self.folder = _writable(asked)
+        self.folder = Path(folder or os.environ.get("MTL_CACHE") or Path.home() / ".cache" / "biomtl")
+        self._written = self.folder  # another one from the first failure on
 
     def table(self, key: str, build: Build) -> tuple[Table, Any]:
         """The table under a key with its summary, built where it isn't there.
@@ -142,28 +142,17 @@ class Store:
         Raises:
             FieldError: A field's values are of several types, or of one that a table doesn't hold.
         """
-        try:
-            try:
-                return self._table(key, build)
-            except OSError as error:  # the folder is full, or a part of it is another user's
-                self.folder = _temporary(self.folder, error.strerror or type(error).__name__)
-                return self._table(key, build)
-        except _SourceError as error:
-            raise error.error from None
-
-    def _table(self, key: str, build: Build) -> tuple[Table, Any]:
-        path = self.folder / FORMAT / key[:2] / f"{key}.arrow"
-        found = _read(path)
+        found = _read(_place(self.folder, key))
         if found is not None:
             return found
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
-            found = _read(path)
-            if found is None:
-                _write(path, *_guarded(build))
-                found = _read(path)
-        assert found is not None
-        return found
+        try:
+            try:
+                return _found_or_built(_place(self._written, key), build)
+            except OSError as error:  # the folder is full, or it or a part of it is read-only or another user's
+                self._written = _temporary(self.folder, error.strerror or type(error).__name__)
+                return _found_or_built(_place(self._written, key), build)
+        except _SourceError as error:
+            raise error.error from None
 
 
 class FieldError(ValueError):
@@ -203,15 +192,30 @@ def content_key(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def _place(folder: Path, key: str) -> Path:
+    return folder / FORMAT / key[:2] / f"{key}.arrow"
+
+
+def _found_or_built(path: Path, build: Build) -> tuple[Table, Any]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        found = _read(path)
+        if found is None:
+            _write(path, *_guarded(build))
+            found = _read(path)
+    assert found is not None
+    return found
+
+
 def _row(record: Mapping[str, Any]) -> Row:
     return row_from_dict(json.loads(record["json"]))
 
 
 def _read(path: Path) -> tuple[Table, Any] | None:
     summary_path = path.with_suffix(".json")
-    if not (path.exists() and summary_path.exists()):
-        return None
     try:
+        if not (path.exists() and summary_path.exists()):
+            return None
         written = json.loads(summary_path.read_text(encoding="utf-8"))
         if not isinstance(written, dict) or written.get("checksum") != _checksum(path, written.get("summary")):
             raise ValueError("the table or its summary is damaged")
@@ -337,20 +341,11 @@ def _kinds(values: Iterable[Any]) -> str:
     return " and ".join(sorted(kinds - {"NoneType", "list", "tuple"}))  # an empty list is of any kind
 
 
-def _writable(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        return _temporary(folder, error.strerror or type(error).__name__)
-
-
 @cache
 def _temporary(folder: Path, reason: str) -> Path:
     """A folder in place of one that can't be written: one for the whole process, removed when it ends."""
     warnings.warn(
-        f"The cache folder {folder} can't be written ({reason}); this run uses a temporary one.", stacklevel=4
+        f"The cache folder {folder} can't be written ({reason}); this run uses a temporary one.", stacklevel=3
     )
     made = tempfile.TemporaryDirectory(prefix="biomtl-", ignore_cleanup_errors=True)
     atexit.register(made.cleanup)

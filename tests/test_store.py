@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
+import os
 import subprocess
 import sys
 import time
@@ -322,10 +324,44 @@ def unwritable(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_folder_that_cant_be_written_is_replaced_by_a_temporary_one_with_a_warning(unwritable: Path) -> None:
     with pytest.warns(UserWarning, match=rf"The cache folder {unwritable} can't be written \(Not a directory\)"):
-        store = Store(unwritable)
-    assert len(store.table(KEY, build())[0]) == len(RECORDS)
+        assert len(Store(unwritable).table(KEY, build())[0]) == len(RECORDS)
     # The same one for the whole process, and no second warning: those would be errors here.
     assert len(Store(unwritable).table(KEY, refuse)[0]) == len(RECORDS)
+
+
+@pytest.fixture
+def read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with a table under `KEY`, on a disk that has become read-only, for root as well."""
+    folder = tmp_path / "cache"
+    Store(folder).table(KEY, build())
+
+    def refusing(call: Callable[..., Any], writes: Callable[..., bool]) -> Callable[..., Any]:
+        def wrapped(path: Any, *arguments: Any, **named: Any) -> Any:
+            if not isinstance(path, int) and Path(path).is_relative_to(folder) and writes(*arguments):
+                raise OSError(errno.EROFS, "Read-only file system")
+            return call(path, *arguments, **named)
+
+        return wrapped
+
+    monkeypatch.setattr(os, "open", refusing(os.open, lambda flags, *_: bool(flags & (os.O_CREAT | os.O_RDWR))))
+    monkeypatch.setattr(os, "mkdir", refusing(os.mkdir, lambda *_: True))
+    module._temporary.cache_clear()
+    yield folder
+    module._temporary.cache_clear()
+
+
+def test_a_table_in_a_folder_that_cant_be_written_is_found_without_a_word(read_only: Path) -> None:
+    table, summary = Store(read_only).table(KEY, refuse)  # a warning would be an error here
+    assert (list(table), summary) == (RECORDS, {"count": len(RECORDS)})
+
+
+def test_only_what_such_a_folder_lacks_is_built_in_a_temporary_one(read_only: Path) -> None:
+    store, other = Store(read_only), content_key("another")
+    with pytest.warns(UserWarning, match=r"can't be written \(Read-only file system\); this run uses a temporary one"):
+        assert len(store.table(other, build(RECORDS[:3]))[0]) == 3
+    for again in (store, Store(read_only)):
+        assert len(again.table(other, refuse)[0]) == 3
+        assert len(again.table(KEY, refuse)[0]) == len(RECORDS)
 
 
 def test_a_folder_that_becomes_full_is_replaced_by_a_temporary_one_with_a_warning(
@@ -344,6 +380,10 @@ def test_a_folder_that_becomes_full_is_replaced_by_a_temporary_one_with_a_warnin
     with pytest.warns(UserWarning, match=r"can't be written \(No space left on device\)"):
         assert len(store.table(KEY, build())[0]) == len(RECORDS)
     assert not list((tmp_path / "cache").rglob("*.arrow"))
+    started: list[str] = []
+    other = build(RECORDS[:3])
+    store.table(content_key("another"), lambda: (started.append("once"), other())[1])
+    assert started == ["once"], "the full folder isn't tried again and again"
     module._temporary.cache_clear()
 
 
@@ -368,7 +408,12 @@ def test_what_a_table_is_made_of_may_be_unreadable_which_is_no_fault_of_the_fold
 
 
 def test_the_temporary_folder_is_gone_when_the_process_ends(unwritable: Path) -> None:
-    script = f"from mtl.store import Store; print(Store({str(unwritable)!r}).folder)"
+    script = f"""
+from mtl.store import Store
+store = Store({str(unwritable)!r})
+store.table("key", lambda: (iter([{{"x": 1}}]), dict))
+print(store._written)
+"""
     run = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True)
     folder = Path(run.stdout.strip())
     assert folder.name.startswith("biomtl-")
