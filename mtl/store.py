@@ -332,13 +332,13 @@ def _kinds(values: Iterable[Any]) -> str:
     """The Python types of some values: nothing of the values themselves, which are people's texts.
 
     >>> _kinds([1, None, [2, "a"], []])
-    'int and list of (int and str)'
+    'int and list of (int and str) and list of (nothing)'
     """
     kinds = set()
     for value in values:
-        items = _kinds(value) if isinstance(value, list | tuple) else ""
-        kinds.add(f"list of ({items})" if items else type(value).__name__)
-    return " and ".join(sorted(kinds - {"NoneType", "list", "tuple"}))  # an empty list is of any kind
+        is_list = isinstance(value, list | tuple)
+        kinds.add(f"list of ({_kinds(value) or 'nothing'})" if is_list else type(value).__name__)
+    return " and ".join(sorted(kinds - {"NoneType"}))
 
 
 @cache
