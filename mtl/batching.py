@@ -56,12 +56,23 @@ class Batcher:
             every = np.arange(len(lengths))
             self._budgeted = [len(batch) for batch in by_length(every, lengths, len(lengths), token_budget)]
         self.batches_per_pass = len(self._budgeted) or -(-len(lengths) // batch_size)
-        self._pass = lru_cache(maxsize=2)(self._draw_pass)
+        self._room = 0
+        self.make_room(1)
 
     def __getitem__(self, position: int) -> Indices:
         """The examples of the batch at a position, counted from the start of training."""
         number, place = divmod(position, self.batches_per_pass)
         return self._pass(number)[place]
+
+    def make_room(self, num_batches: int) -> None:
+        """Keeps the passes that so many batches in a row touch, for who asks for these in another order.
+
+        Without it the last two passes are kept, which is enough in the order of the stream.
+        """
+        num_passes = max(2, 1 + -(-(num_batches - 1) // self.batches_per_pass))
+        if num_passes > self._room:
+            self._room = num_passes
+            self._pass = lru_cache(maxsize=num_passes)(self._draw_pass)
 
     def longest(self, position: int) -> int:
         """Word pieces of the longest example of the batch at a position."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,9 @@ _POSITIONS_FROM_TWO = frozenset(
     }
 )
 """Families that count positions from the padding id + 1, so that two rows of their table are never used."""
+
+_AROUND_THE_BACKEND = ("truncation_side", "padding_side", "model_input_names", "split_special_tokens")
+"""What decides the result of a tokenizer's call and isn't written into its backend."""
 
 
 class Encoder(nn.Module):
@@ -225,7 +229,9 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     """A hash of everything that decides how text becomes word pieces."""
     tokenizer.backend_tokenizer.no_truncation()  # both are left over from earlier calls and set anew by each call
     tokenizer.backend_tokenizer.no_padding()
-    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+    around = {name: getattr(tokenizer, name) for name in _AROUND_THE_BACKEND}
+    parts = [tokenizer.backend_tokenizer.to_str(), type(tokenizer).__qualname__, around]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _from_pretrained(auto: Any, spec: EncoderSpec, **arguments: Any) -> Any:

@@ -78,6 +78,7 @@ class StepPlan:
         for task, numbers in slots_of.items():
             positions = list(range(seen[task], seen[task] + len(numbers)))
             if self.tasks_per_step > 1:
+                self.batchers[task].make_room(len(positions))
                 numbers.sort(key=lambda number: level[number])
                 positions.sort(key=self.batchers[task].longest)
             for number, position in zip(numbers, positions, strict=True):

@@ -21,7 +21,7 @@ from mtl.encoder import tokenizer_fingerprint
 from mtl.faults import Fault, InputError
 from mtl.reading import LISTED, RowSummary, read_rows
 from mtl.row_faults import row_faults, row_type_fault
-from mtl.store import CHUNK, RowTable, Store, Table, content_key
+from mtl.store import CHUNK, FieldError, RowTable, Store, Table, content_key
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -208,7 +208,10 @@ class _TaskPreparation:
         def build() -> tuple[Iterator[Example], Any]:
             return _ExampleBuild(self, rows, split, training).start()
 
-        table, found = self.store.table(content_key("examples", identity), build)
+        try:
+            table, found = self.store.table(content_key("examples", identity), build)
+        except FieldError as error:
+            raise InputError(Fault(f"tasks.{self.name}", f"Its head's examples can't be stored. {error}")) from error
         return table, ExampleSummary(**found)
 
 

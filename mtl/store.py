@@ -121,16 +121,16 @@ class Store:
     """A folder of tables under content keys.
 
     Two processes may build the same table at once: one of them does it, the other waits. A table that is damaged is
-    built again, with a warning (`_checksum` says what is noticed). Where the folder can't be written or is full,
-    tables go to a temporary folder, with a warning.
+    built again, with a warning (`_checksum` says what is noticed). Where the folder can't be written or is full, what
+    it holds is still found, and further tables go to a temporary folder, with a warning.
 
     Args:
         folder: None takes the environment variable `MTL_CACHE`, or ``~/.cache/biomtl``.
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
-        asked = Path(folder or os.environ.get("MTL_CACHE") or Path.home() / ".cache" / "biomtl")
-        self.folder = _writable(asked)
+        self.folder = Path(folder or os.environ.get("MTL_CACHE") or Path.home() / ".cache" / "biomtl")
+        self._written = self.folder  # another one from the first failure on
 
     def table(self, key: str, build: Build) -> tuple[Table, Any]:
         """The table under a key with its summary, built where it isn't there.
@@ -138,29 +138,25 @@ class Store:
         Args:
             key: A hash of everything that decides the content.
             build: Makes the table; where the folder is full, it is called once more for a temporary one.
+
+        Raises:
+            FieldError: A field's values are of several types, or of one that a table doesn't hold.
         """
+        found = _read(_place(self.folder, key))
+        if found is not None:
+            return found
         try:
             try:
-                return self._table(key, build)
-            except OSError as error:  # the folder is full, or a part of it is another user's
-                self.folder = _temporary(self.folder, error.strerror or type(error).__name__)
-                return self._table(key, build)
+                return _found_or_built(_place(self._written, key), build)
+            except OSError as error:  # the folder is full, or it or a part of it is read-only or another user's
+                self._written = _temporary(self.folder, error.strerror or type(error).__name__)
+                return _found_or_built(_place(self._written, key), build)
         except _SourceError as error:
             raise error.error from None
 
-    def _table(self, key: str, build: Build) -> tuple[Table, Any]:
-        path = self.folder / FORMAT / key[:2] / f"{key}.arrow"
-        found = _read(path)
-        if found is not None:
-            return found
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
-            found = _read(path)
-            if found is None:
-                _write(path, *_guarded(build))
-                found = _read(path)
-        assert found is not None
-        return found
+
+class FieldError(ValueError):
+    """The values of a field can't be kept in one column as they are."""
 
 
 class _SourceError(Exception):
@@ -196,15 +192,30 @@ def content_key(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def _place(folder: Path, key: str) -> Path:
+    return folder / FORMAT / key[:2] / f"{key}.arrow"
+
+
+def _found_or_built(path: Path, build: Build) -> tuple[Table, Any]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        found = _read(path)
+        if found is None:
+            _write(path, *_guarded(build))
+            found = _read(path)
+    assert found is not None
+    return found
+
+
 def _row(record: Mapping[str, Any]) -> Row:
     return row_from_dict(json.loads(record["json"]))
 
 
 def _read(path: Path) -> tuple[Table, Any] | None:
     summary_path = path.with_suffix(".json")
-    if not (path.exists() and summary_path.exists()):
-        return None
     try:
+        if not (path.exists() and summary_path.exists()):
+            return None
         written = json.loads(summary_path.read_text(encoding="utf-8"))
         if not isinstance(written, dict) or written.get("checksum") != _checksum(path, written.get("summary")):
             raise ValueError("the table or its summary is damaged")
@@ -254,44 +265,87 @@ def _write(path: Path, records: Iterable[Mapping[str, Any]], summary: Callable[[
 
 def _write_arrow(path: Path, records: Iterator[Mapping[str, Any]]) -> None:
     chunk = list(islice(records, CHUNK))
-    schema = _schema(chunk)
+    names = dict.fromkeys(name for record in chunk for name in record)
+    schema = pa.schema([(name, _column(name, chunk).type) for name in names])
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
         while chunk:
-            assert all(record.keys() <= set(schema.names) for record in chunk), "a field came after the first chunk"
-            writer.write_batch(pa.RecordBatch.from_pylist(chunk, schema=schema))
+            writer.write_batch(_batch(chunk, schema))
             chunk = list(islice(records, CHUNK))
 
 
-def _schema(records: Sequence[Mapping[str, Any]]) -> pa.Schema:
-    """The types of the first records; 32 bits are enough for ids, positions and labels."""
-    names = dict.fromkeys(name for record in records for name in record)
-    return pa.schema([(name, _type([record.get(name) for record in records])) for name in names])
+def _batch(records: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
+    late = {name for record in records for name in record}.difference(schema.names)
+    if late:
+        raise FieldError(f"The field '{min(late)}' must be in one of the first {CHUNK} records; found it only later.")
+    return pa.RecordBatch.from_arrays([_column(f.name, records, f.type) for f in schema], schema=schema)
 
 
-def _type(values: Iterable[Any]) -> pa.DataType:
-    values = [value for value in values if value is not None]
-    if any(isinstance(value, list | tuple) for value in values):
-        return pa.list_(_type(item for value in values for item in value))
-    for python, arrow in ((str, pa.string()), (float, pa.float32()), (bool, pa.bool_())):
-        if any(isinstance(value, python) for value in values):
-            return arrow
-    return pa.int32()
+def _column(name: str, records: Sequence[Mapping[str, Any]], wanted: pa.DataType | None = None) -> pa.Array:
+    """The values of a field as a column.
 
-
-def _writable(folder: Path) -> Path:
+    Args:
+        name: Of the field.
+        records: Some of the table.
+        wanted: The type that the table's first records gave it; None finds it.
+    """
+    values = [record.get(name) for record in records]
+    rule = f"be {wanted} throughout, which it is in the first {CHUNK} records"
+    if wanted is None:
+        rule = "hold text, numbers of 32 bits, truth values, or lists of one of these"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        return _temporary(folder, error.strerror or type(error).__name__)
+        # Arrow finds the types by itself: told the type, it cuts 1.5 to 1 where it is to be a whole number.
+        found = pa.array(values)
+    except (pa.ArrowException, OverflowError):
+        raise FieldError(f"The field '{name}' must {rule}; found {_kinds(values)}.") from None
+    wanted = wanted or _stored(found.type)
+    if wanted is None or not _fits(found.type, wanted):
+        raise FieldError(f"The field '{name}' must {rule}; found {_kinds(values)}.")
+    try:
+        return found.cast(wanted)
+    except pa.ArrowInvalid:
+        raise FieldError(f"The field '{name}' must {rule}; found a number beyond {wanted}.") from None
+
+
+def _stored(found: pa.DataType) -> pa.DataType | None:
+    """How a type is stored, None where it isn't; 32 bits are enough for ids, positions, labels and values."""
+    if pa.types.is_list(found):
+        items = _stored(found.value_type)
+        return None if items is None else pa.list_(items)
+    if pa.types.is_integer(found) or pa.types.is_null(found):
+        return pa.int32()
+    if pa.types.is_floating(found):
+        return pa.float32()
+    return found if found in (pa.string(), pa.bool_()) else None
+
+
+def _fits(found: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether values go into a column as they are: no fraction is cut, and no text read as a number."""
+    if pa.types.is_null(found):
+        return True
+    if pa.types.is_list(found) and pa.types.is_list(wanted):
+        return _fits(found.value_type, wanted.value_type)
+    allowed = (pa.int32(), pa.float32()) if pa.types.is_integer(found) else (_stored(found),)
+    return wanted in allowed
+
+
+def _kinds(values: Iterable[Any]) -> str:
+    """The Python types of some values: nothing of the values themselves, which are people's texts.
+
+    >>> _kinds([1, None, [2, "a"], []])
+    'int and list of (int and str) and list of (nothing)'
+    """
+    kinds = set()
+    for value in values:
+        is_list = isinstance(value, list | tuple)
+        kinds.add(f"list of ({_kinds(value) or 'nothing'})" if is_list else type(value).__name__)
+    return " and ".join(sorted(kinds - {"NoneType"}))
 
 
 @cache
 def _temporary(folder: Path, reason: str) -> Path:
     """A folder in place of one that can't be written: one for the whole process, removed when it ends."""
     warnings.warn(
-        f"The cache folder {folder} can't be written ({reason}); this run uses a temporary one.", stacklevel=4
+        f"The cache folder {folder} can't be written ({reason}); this run uses a temporary one.", stacklevel=3
     )
     made = tempfile.TemporaryDirectory(prefix="biomtl-", ignore_cleanup_errors=True)
     atexit.register(made.cleanup)

@@ -1,11 +1,16 @@
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import bench_data
 import numpy as np
 import pytest
 import torch
+from meter import rss_anon_mib
 from torch import Tensor
 
 from mtl.assembly import build_data, build_module
@@ -13,6 +18,8 @@ from mtl.batch import Share, collate
 from mtl.data import EvaluationLoader, MixtureData
 from mtl.faults import InputError
 from mtl.mixture import Mixture, load_mixture
+
+REPOSITORY = Path(__file__).parent.parent
 
 Write = Callable[..., Path]
 Train = Callable[..., Any]
@@ -364,3 +371,51 @@ def test_a_task_without_a_test_split_is_evaluated_on_dev_alone(toy_mixture: Writ
     assert {part.task for batch in data.val_dataloader() for part in batch.parts} == set(data.tasks)
     assert {part.task for batch in data.test_dataloader() for part in batch.parts} == {"cause", "drugs", "bleed"}
     assert set(data.splits("test")) == {"cause", "drugs", "bleed"}
+
+
+# --- memory ---------------------------------------------------------------------------------------------------------
+
+TRAINS_A_LITTLE = """
+import sys
+
+import pytorch_lightning as pl
+from meter import QUIET, rss_anon_mib
+
+from mtl.assembly import build_data, build_module
+from mtl.mixture import load_mixture
+
+most = 0.0
+
+class Watch(pl.Callback):
+    def on_train_batch_end(self, *_):
+        global most
+        most = max(most, rss_anon_mib())
+
+mixture = load_mixture(sys.argv[1])
+trainer = pl.Trainer(**QUIET, max_steps=20, max_epochs=-1, limit_val_batches=0, callbacks=[Watch()])
+trainer.fit(build_module(mixture), datamodule=build_data(mixture))
+assert trainer.global_step == 20
+print(most)
+"""
+
+
+@pytest.mark.slow
+def test_anonymous_memory_of_a_training_doesnt_grow_with_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not rss_anon_mib():
+        pytest.skip("the system has no /proc/self/status with RssAnon")
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "experiments" / "bench")]))
+    setting = bench_data.Setting("invented", max_length=32)
+    few, many = 2_000, 100_000
+
+    def most_mib(rows: int) -> float:
+        """Of a training in a process of its own, which finds the examples in the cache."""
+        mixture = bench_data.prepare_rows(setting, tmp_path, rows)
+        command = [sys.executable, "-W", "ignore", "-c", TRAINS_A_LITTLE, str(mixture)]
+        trained = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert trained.returncode == 0, trained.stderr
+        return float(trained.stdout.splitlines()[-1])
+
+    assert most_mib(many) - most_mib(few) < 300 * (many - few) / 1_000_000  # 300 MiB for a million rows

@@ -305,6 +305,31 @@ def test_the_fingerprint_tells_tokenizers_apart_and_forgets_earlier_calls(tiny_e
     assert tokenizer_fingerprint(load_tokenizer(described, ["@A$"])) != before
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("truncation_side", "left"),
+        ("padding_side", "left"),
+        ("model_input_names", ["input_ids", "attention_mask"]),
+        ("split_special_tokens", True),
+    ],
+)
+def test_the_fingerprint_tells_tokenizers_of_one_backend_apart(tiny_encoder: Tiny, name: str, value: Any) -> None:
+    described = spec(tiny_encoder("bert"))
+    tokenizer = load_tokenizer(described)
+    before, backend = tokenizer_fingerprint(tokenizer), tokenizer.backend_tokenizer.to_str()
+    setattr(tokenizer, name, value)
+    assert tokenizer.backend_tokenizer.to_str() == backend
+    assert tokenizer_fingerprint(tokenizer) != before
+
+
+def test_the_fingerprint_tells_classes_of_one_backend_apart(tiny_encoder: Tiny) -> None:
+    described = spec(tiny_encoder("bert"))
+    tokenizer, other = load_tokenizer(described), load_tokenizer(described)
+    other.__class__ = type("AnotherTokenizer", (type(tokenizer),), {})
+    assert tokenizer_fingerprint(other) != tokenizer_fingerprint(tokenizer)
+
+
 def test_the_encoder_needs_no_network(tiny_encoder: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("the network was asked")

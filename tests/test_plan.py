@@ -105,6 +105,35 @@ def test_all_tasks_a_step_is_every_task_in_every_step() -> None:
     assert all([pick.task for pick in slot] == ["gad", "rqe", "sts"] for slot in plan.epoch(0))
 
 
+@pytest.mark.parametrize("token_budget", [None, 300])
+def test_a_pass_is_drawn_once_however_often_a_mixed_epoch_goes_through_a_task(
+    monkeypatch: pytest.MonkeyPatch, token_budget: int | None
+) -> None:
+    drawn: list[tuple[str, int]] = []
+    draw_pass = Batcher._draw_pass
+
+    def draw(batcher: Batcher, number: int) -> list[np.ndarray]:
+        drawn.append((batcher._task, number))
+        return draw_pass(batcher, number)
+
+    monkeypatch.setattr(Batcher, "_draw_pass", draw)
+    sizes = {"large": 1600, "small": 40}
+    lengths = {name: np.random.default_rng(0).integers(5, 100, size) for name, size in sizes.items()}
+    batchers = {name: Batcher(values, 16, 3, name, token_budget=token_budget) for name, values in lengths.items()}
+    tasks = {name: TaskSize(sizes[name], batcher.batches_per_pass) for name, batcher in batchers.items()}
+    plan = StepPlan(components.find("sampler", "uniform", "sampler.name")(tasks, 3, 3), batchers, 2)
+    for epoch in range(3):
+        for slot in plan.epoch(epoch):
+            for pick in slot:
+                plan.indices(pick)
+                plan.batchers[pick.task].weight(pick.position)
+    per_pass = {name: batcher.batches_per_pass for name, batcher in batchers.items()}
+    passes = {name: -(-count // per_pass[name]) for name, count in plan.batches_of(3).items()}
+    assert passes["small"] > 3 * 10
+    assert Counter(task for task, _ in drawn) == passes
+    assert len(set(drawn)) == len(drawn)
+
+
 def test_mixed_batches_are_of_like_length() -> None:
     rng = np.random.default_rng(0)
     lengths = {name: np.clip(rng.lognormal(3.5, 0.6, 1600).astype(int), 5, 256) for name in "abc"}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from heads.regression import Regression
 from mtl import preparation, store
 from mtl.assembly import build_heads
 from mtl.faults import InputError
@@ -140,11 +141,35 @@ def test_another_vocabulary_gives_another_key(toy_mixture: Write, encoded: list[
     assert len(encoded) == 3
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("truncation_side", "left"), ("model_input_names", ["input_ids", "attention_mask"])]
+)
+def test_tokenizers_of_one_backend_that_cut_or_give_otherwise_share_no_examples(
+    toy_mixture: Write, name: str, value: Any
+) -> None:
+    mixture = only(toy_mixture, "cause", "encoder.max_length=8")
+    heads, tokenizer = build_heads(mixture)
+    _, other = build_heads(mixture)
+    setattr(other, name, value)
+    first, second = (list(prepare(mixture, heads, t)["cause"]["train"].examples) for t in (tokenizer, other))
+    assert first != second
+
+
 def test_another_head_over_the_same_rows_labels_and_options_has_tables_of_its_own(toy_mixture: Write) -> None:
     refuse = "tasks.cause.data.refuse_bad_rows=true"
     assert prepared(only(toy_mixture, "cause", refuse))["cause"]["train"].example_summary.used == 26
     with pytest.raises(InputError, match=r"'train' has none \(read 26, refused 26\)"):
         prepared(only(toy_mixture, "cause", refuse, "tasks.cause.head=multilabel"))
+
+
+def test_examples_that_no_table_holds_are_a_fault_of_their_task(
+    toy_mixture: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "CHUNK", 3)
+    real = Regression.gold
+    monkeypatch.setattr(Regression, "gold", lambda head, row: {"label": int(real(head, row)["label"]) or 0.5})
+    with pytest.raises(InputError, match=r"tasks.risk: Its head's examples can't be stored. The field 'label' must be"):
+        prepared(only(toy_mixture, "risk"))
 
 
 # --- accounts -------------------------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
+import os
 import subprocess
 import sys
 import time
@@ -16,7 +18,7 @@ import pytest
 
 from heads.rows import Entity, SpanRow, TextRow, row_to_dict
 from mtl import store as module
-from mtl.store import CHUNK, RowTable, Store, Table, content_key
+from mtl.store import CHUNK, FieldError, RowTable, Store, Table, content_key
 
 KEY = content_key("a table")
 RECORDS = [
@@ -120,6 +122,79 @@ def test_an_empty_table_is_a_table(tmp_path: Path) -> None:
     table, summary = Store(tmp_path).table(KEY, build([]))
     assert (len(table), list(table), summary) == (0, [], {"count": 0})
     assert len(RowTable(table)) == 0
+
+
+LATER = "throughout, which it is in the first 1000 records; found"
+
+
+@pytest.mark.parametrize(
+    ("early", "late", "message"),
+    [
+        (1, 1.5, rf"The field 'x' must be int32 {LATER} float and int\."),
+        (1, 2.0, rf"must be int32 {LATER} float and int\."),
+        (1, 3_000_000_000, rf"must be int32 {LATER} a number beyond int32\."),
+        (1, True, rf"must be int32 {LATER} bool and int\."),
+        (1, "12", rf"must be int32 {LATER} int and str\."),
+        (1.5, "12", rf"must be float {LATER} float and str\."),
+        ("a", 1, rf"must be string {LATER} int and str\."),
+        (True, 1, rf"must be bool {LATER} bool and int\."),
+        ([1], [2, 1.5], rf"must be list<item: int32> {LATER} list of \(float and int\) and list of \(int\)\."),
+        ([1], [[1]], rf"must be list<item: int32> {LATER} list of \(int\) and list of \(list of \(int\)\)\."),
+        ([], [[1]], rf"must be list<item: int32> {LATER} list of \(list of \(int\)\) and list of \(nothing\)\."),
+        ([1], [[]], rf"{LATER} list of \(int\) and list of \(list of \(nothing\)\)\."),
+        ([1], 1, rf"must be list<item: int32> {LATER} int and list of \(int\)\."),
+        (None, "a", rf"must be int32 {LATER} str\."),
+    ],
+)
+def test_a_field_that_later_doesnt_fit_its_column_is_an_error_and_not_cut_to_fit(
+    tmp_path: Path, early: Any, late: Any, message: str
+) -> None:
+    records = [{"x": early} for _ in range(CHUNK + 3)] + [{"x": late}]
+    with pytest.raises(FieldError, match=message):
+        Store(tmp_path).table(KEY, build(records))
+    assert not list(tmp_path.rglob("*.arrow"))
+
+
+def test_a_field_that_comes_late_is_an_error(tmp_path: Path) -> None:
+    records = [{"x": 1} for _ in range(CHUNK)] + [{"x": 1, "y": 2}]
+    with pytest.raises(FieldError, match=r"The field 'y' must be in one of the first 1000 records; found it only"):
+        Store(tmp_path).table(KEY, build(records))
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ([1, "secret"], "int and str"),
+        ([True, 1], "bool and int"),
+        ([[1], 2], r"int and list of \(int\)"),
+        ([{"a": 1}], "dict"),
+        ([b"secret"], "bytes"),
+        ([object()], "object"),
+        ([2**70], "int"),
+        ([3_000_000_000], "a number beyond int32"),
+    ],
+)
+def test_what_no_column_holds_is_an_error_that_tells_the_types_and_no_value(
+    tmp_path: Path, values: list[Any], found: str
+) -> None:
+    rule = "must hold text, numbers of 32 bits, truth values, or lists of one of these"
+    with pytest.raises(FieldError, match=rf"The field 'x' {rule}; found {found}\."):
+        Store(tmp_path).table(KEY, build([{"x": value} for value in values]))
+
+
+@pytest.mark.parametrize(
+    ("early", "late"),
+    [(1.5, 2), ([1.5], [2, 3]), (1, None), ([], [1]), ([1], []), ([[1]], [[], [2]]), (None, 1), ((1,), [2])],
+)
+def test_a_field_whose_values_fit_one_column_keeps_them(tmp_path: Path, early: Any, late: Any) -> None:
+    table, _ = Store(tmp_path).table(KEY, build([{"x": early}] * CHUNK + [{"x": late}]))
+    assert [record["x"] for record in table.take([0, CHUNK])] == [list(early) if early == (1,) else early, late]
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    values = [np.float32(1.5), np.float64(2.5), np.int64(3)]
+    table, _ = Store(tmp_path).table(KEY, build([{"x": value, "y": np.array([1, 2])} for value in values]))
+    assert list(table) == [{"x": 1.5, "y": [1, 2]}, {"x": 2.5, "y": [1, 2]}, {"x": 3.0, "y": [1, 2]}]
 
 
 def test_the_summary_is_asked_for_after_the_last_record(tmp_path: Path) -> None:
@@ -250,10 +325,44 @@ def unwritable(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_folder_that_cant_be_written_is_replaced_by_a_temporary_one_with_a_warning(unwritable: Path) -> None:
     with pytest.warns(UserWarning, match=rf"The cache folder {unwritable} can't be written \(Not a directory\)"):
-        store = Store(unwritable)
-    assert len(store.table(KEY, build())[0]) == len(RECORDS)
+        assert len(Store(unwritable).table(KEY, build())[0]) == len(RECORDS)
     # The same one for the whole process, and no second warning: those would be errors here.
     assert len(Store(unwritable).table(KEY, refuse)[0]) == len(RECORDS)
+
+
+@pytest.fixture
+def read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with a table under `KEY`, on a disk that has become read-only, for root as well."""
+    folder = tmp_path / "cache"
+    Store(folder).table(KEY, build())
+
+    def refusing(call: Callable[..., Any], writes: Callable[..., bool]) -> Callable[..., Any]:
+        def wrapped(path: Any, *arguments: Any, **named: Any) -> Any:
+            if not isinstance(path, int) and Path(path).is_relative_to(folder) and writes(*arguments):
+                raise OSError(errno.EROFS, "Read-only file system")
+            return call(path, *arguments, **named)
+
+        return wrapped
+
+    monkeypatch.setattr(os, "open", refusing(os.open, lambda flags, *_: bool(flags & (os.O_CREAT | os.O_RDWR))))
+    monkeypatch.setattr(os, "mkdir", refusing(os.mkdir, lambda *_: True))
+    module._temporary.cache_clear()
+    yield folder
+    module._temporary.cache_clear()
+
+
+def test_a_table_in_a_folder_that_cant_be_written_is_found_without_a_word(read_only: Path) -> None:
+    table, summary = Store(read_only).table(KEY, refuse)  # a warning would be an error here
+    assert (list(table), summary) == (RECORDS, {"count": len(RECORDS)})
+
+
+def test_only_what_such_a_folder_lacks_is_built_in_a_temporary_one(read_only: Path) -> None:
+    store, other = Store(read_only), content_key("another")
+    with pytest.warns(UserWarning, match=r"can't be written \(Read-only file system\); this run uses a temporary one"):
+        assert len(store.table(other, build(RECORDS[:3]))[0]) == 3
+    for again in (store, Store(read_only)):
+        assert len(again.table(other, refuse)[0]) == 3
+        assert len(again.table(KEY, refuse)[0]) == len(RECORDS)
 
 
 def test_a_folder_that_becomes_full_is_replaced_by_a_temporary_one_with_a_warning(
@@ -272,6 +381,10 @@ def test_a_folder_that_becomes_full_is_replaced_by_a_temporary_one_with_a_warnin
     with pytest.warns(UserWarning, match=r"can't be written \(No space left on device\)"):
         assert len(store.table(KEY, build())[0]) == len(RECORDS)
     assert not list((tmp_path / "cache").rglob("*.arrow"))
+    started: list[str] = []
+    other = build(RECORDS[:3])
+    store.table(content_key("another"), lambda: (started.append("once"), other())[1])
+    assert started == ["once"], "the full folder isn't tried again and again"
     module._temporary.cache_clear()
 
 
@@ -296,7 +409,12 @@ def test_what_a_table_is_made_of_may_be_unreadable_which_is_no_fault_of_the_fold
 
 
 def test_the_temporary_folder_is_gone_when_the_process_ends(unwritable: Path) -> None:
-    script = f"from mtl.store import Store; print(Store({str(unwritable)!r}).folder)"
+    script = f"""
+from mtl.store import Store
+store = Store({str(unwritable)!r})
+store.table("key", lambda: (iter([{{"x": 1}}]), dict))
+print(store._written)
+"""
     run = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True)
     folder = Path(run.stdout.strip())
     assert folder.name.startswith("biomtl-")
