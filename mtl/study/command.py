@@ -129,8 +129,7 @@ def _train_and_report(session: Any, options: argparse.Namespace) -> int:
         return 1
     findings = session.findings()
     folder = options.out or session.folder / "report"
-    write_report(findings, folder)
-    session.tracker.report(outcome(findings), folder)
+    session.tracker.report(outcome(findings), write_report(findings, folder))
     return _show(findings, options, folder, hint=session.tracker.ui_hint())
 
 

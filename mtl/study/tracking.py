@@ -192,14 +192,14 @@ class StudyTracker:
         """Writes what the study is to its parent, so that a report can be made of MLflow alone."""
         self._tell(lambda: self._describe(description))
 
-    def report(self, outcome: Outcome, folder: Path) -> None:
+    def report(self, outcome: Outcome, files: Sequence[Path]) -> None:
         """Writes the findings to the parent, and ends it.
 
         Args:
             outcome: What stands beside the files.
-            folder: Whose files become the parent's artefacts.
+            files: Of the report; they become the parent's artefacts.
         """
-        if self._tell(lambda: self._report(outcome, folder)):
+        if self._tell(lambda: self._report(outcome, files)):
             self.end("FINISHED" if outcome.is_whole else "FAILED")
 
     def end(self, status: str) -> None:
@@ -342,14 +342,15 @@ class StudyTracker:
             elif not is_tagged and run.data.tags["key"] not in keys:
                 self.client.set_tag(run.info.run_id, "superseded", "true")
 
-    def _report(self, outcome: Outcome, folder: Path) -> None:
+    def _report(self, outcome: Outcome, files: Sequence[Path]) -> None:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
         numbers = [Metric(allowed_name(name), value, now, 0) for name, value in outcome.metrics.items()]
         for chunk in chunks(numbers, 500):
             self.client.log_batch(self.parent, metrics=chunk, synchronous=True)
-        self.client.log_artifacts(self.parent, str(folder))
+        for file in files:  # and not their folder, which may hold more than the report
+            self.client.log_artifact(self.parent, str(file))
         for path, columns in outcome.tables.items():
             rows = [list(row) for row in zip(*columns.values(), strict=True)]
             self.client.log_dict(self.parent, {"columns": list(columns), "data": rows}, path)

@@ -215,6 +215,27 @@ def test_pictures_pages_and_tables_are_artefacts_of_the_study(finished: Finished
         assert artefacts(finished.folder / "mlflow.db", run) == {"result.json", "counts.npz"}
 
 
+@pytest.mark.usefixtures("store")
+def test_what_lies_beside_the_report_is_not_sent(toy_study: Callable[..., Path], tmp_path: Path) -> None:
+    toy_study(designs=["single"], tasks=["cause"])
+    (tmp_path / "patients.csv").write_text(SECRET)
+    assert run_mtl(["study", "run", "study.yaml", "--out", "."]) == 0  # where mlflow.db and mlruns are, too
+    (parent,) = runs(tmp_path / "mlflow.db", "study")
+    there = artefacts(tmp_path / "mlflow.db", parent)
+    assert there == {
+        "report.html",
+        "findings.json",
+        "gains.csv",
+        "gains.json",
+        "costs.json",
+        "study.json",
+        "curves_cause.png",
+    }
+    assert not [
+        path for path in (tmp_path / "mlruns").rglob("*") if path.is_file() and SECRET in path.read_text("latin-1")
+    ]
+
+
 def test_the_description_in_mlflow_says_what_may_be_claimed(finished: Finished) -> None:
     note = finished.parent.data.tags["mlflow.note.content"]
     assert "Which task helps which?" in note
