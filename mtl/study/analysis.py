@@ -50,6 +50,7 @@ def find(description: Mapping[str, Any], results: Results) -> Findings:
         curves=tuple(study.curves()),
         costs=tuple(study.costs()),
         outside_share=study.outside_share(),
+        repeat_seconds=sum(session.get("repeat_seconds", 0.0) for session in description["sessions"]),
         grouping=study.grouping(families),
         missing=tuple(study.missing()),
         deviations=tuple(description["deviations"]),

@@ -166,6 +166,7 @@ class Findings:
         curves: Of single-task runs and of pairs.
         costs: Of every run that counts.
         outside_share: Share of the runs' time outside training and evaluation.
+        repeat_seconds: Of finished runs that this study trained once more, for encoders that had been dropped.
         grouping: From the pairs; None without them.
         missing: Sentences: runs that failed or weren't run, and what lacks for them.
         deviations: Sentences: what a reader has to know before believing (changed mixture, leakage left out, ...).
@@ -182,6 +183,7 @@ class Findings:
     curves: tuple[Curve, ...] = ()
     costs: tuple[Cost, ...] = ()
     outside_share: float = 0.0
+    repeat_seconds: float = 0.0
     grouping: Grouping | None = None
     missing: tuple[str, ...] = ()
     deviations: tuple[str, ...] = ()

@@ -100,18 +100,37 @@ class Session:
         orders = [order for order in self.plan.orders if order.key in needed]
         place = make_launcher(launcher.name, launcher.options, launcher.workers, self.spec.trainer.threads)
         with noted_interrupts() as interrupts:
-            place.run(self._work(orders, session), self.folder, watch, finished)
+            try:
+                place.run(self._work(orders, session), self.folder, watch, finished)
+            finally:
+                self._tell_differences(orders, session)
         self._progress(left, shown)
+
+    def _tell_differences(self, orders: Sequence[Order], session: str) -> None:
+        """Warns of runs that were trained once more for their encoder, and scored otherwise than the first time."""
+        for order in orders:
+            for repeat in self._repeats(order, session):
+                if repeat["differences"]:
+                    sys.stderr.write(
+                        f"mtl: study: Warning: '{order.name}' was trained once more for its encoder, and its scores on"
+                        f" test are others: {', '.join(repeat['differences'])}. The first ones count.\n"
+                    )
+
+    def _repeats(self, order: Order, session: str) -> list[dict[str, Any]]:
+        """The trainings under this command of a run that had a result already."""
+        return [repeat for repeat in self.ledger.repeats(order.key) if repeat["session"] == session]
 
     def _note_session(self, left: Sequence[Order], session: str) -> None:
         """What this command took from its plan to here, and how much of that was training and evaluation."""
         results = [self.ledger.result(order.key) for order in left]
         costs = [result["cost"] for result in results if result is not None and result["session"] == session]
-        if not costs:
+        again = [repeat["cost"] for order in self.plan.orders for repeat in self._repeats(order, session)]
+        if not costs and not again:
             return
-        busy = sum(cost["training_seconds"] + cost["evaluation_seconds"] for cost in costs)
+        busy = sum(cost["training_seconds"] + cost["evaluation_seconds"] for cost in (*costs, *again))
         seconds, workers = time.perf_counter() - self._started, self.spec.launcher.workers
         entry = {"seconds": seconds, "workers": workers, "busy_seconds": busy, "runs": len(costs)}
+        entry["repeat_seconds"] = sum(cost["seconds"] for cost in again)
         with FileLock(self.folder / "sessions.lock"):
             self._write("sessions.json", {"sessions": [*self._sessions, entry]})
 

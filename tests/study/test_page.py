@@ -306,6 +306,9 @@ def test_costs_are_summed_over_designs_and_listed_by_run() -> None:
         ["pairwise", "24", "40 min", "32 min", "5 min", "184,320", "7,200,000"]
     ]
     assert len(rows(costs.find("table", "runs")[0])) == 24
+    assert "once more" not in costs.text
+    again = page(dataclasses.replace(simulated.study(), repeat_seconds=600.0))
+    assert "were trained once more for encoders that had been dropped: 10 min." in section(again, "costs").text
 
 
 def test_missing_runs_and_deviations_are_named_and_announced_in_short() -> None:
