@@ -19,11 +19,13 @@ from filelock import FileLock
 
 from mtl.faults import Fault, InputError
 from mtl.mlflow_store import (
+    PARAM_LENGTH,
     allowed_name,
     chunks,
     creation_lock,
     default_uri,
     find_experiment,
+    flattened,
     is_refusal,
     is_shown_by_bare_ui,
     mark_as_table,
@@ -278,7 +280,7 @@ class StudyTracker:
         return find_experiment(self.client, self.experiment, self.uri)
 
     def _send(self, order: Order, ledger: Ledger) -> str:
-        from mlflow.entities import Metric
+        from mlflow.entities import Metric, Param
 
         result = ledger.result(order.key)
         assert result is not None
@@ -289,6 +291,10 @@ class StudyTracker:
             return str(begun.info.run_id)
         started = ended - int(1000 * result["cost"]["seconds"])
         run_id = str(begun.info.run_id) if begun is not None else self._begin(order, started)
+        known = begun.data.params if begun is not None else {}
+        params = {name: value for name, value in _params(order, result).items() if name not in known}
+        for chunk in chunks([Param(*param) for param in params.items()], 100):
+            self.client.log_batch(run_id, params=chunk, synchronous=True)
         numbers = [Metric(allowed_name(name), value, ended, step) for name, value, step in _numbers(result)]
         for chunk in chunks(numbers, 500):
             self.client.log_batch(run_id, metrics=chunk, synchronous=True)
@@ -373,6 +379,16 @@ def finished_runs(orders: Iterable[Order], ledger: Ledger) -> dict[str, Finished
     """The finished runs among these from the ledger, by key."""
     found = {order.key: ledger.result(order.key) for order in orders}
     return {key: Finished(result, ledger.counts(key)) for key, result in found.items() if result is not None}
+
+
+def _params(order: Order, result: Mapping[str, Any]) -> dict[str, str]:
+    """The settings of a run and what it was trained on; what is too long for MLflow is in the study's `study.json`."""
+    labels = ("key", "name", "company", "designs", "seed")  # which are tags
+    settings = {name: value for name, value in order.to_dict().items() if name not in labels}
+    found = dict(flattened({**settings, **result.get("versions", {})}))
+    long = [name for name, value in found.items() if len(value) > PARAM_LENGTH]
+    found |= {name: f"{len(found[name])} characters, see study.json" for name in long}
+    return {allowed_name(name): value for name, value in found.items()}
 
 
 def _numbers(result: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:

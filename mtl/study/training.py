@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,6 +27,7 @@ from mtl.mixture import Mixture
 from mtl.module import MultiTaskModule
 from mtl.noise import quieten
 from mtl.study.ledger import Counts, Ledger
+from mtl.versions import versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,9 +109,16 @@ def train(order: Order, ledger: Ledger) -> tuple[dict[str, Any], Counts]:
         results = watch.test(trainer, module, data)
     if order.keeps_encoder:
         _keep_state(ledger.encoder(order.key), watch.state())
+    environment = _environment(order.trainer["accelerator"], order.trainer["threads"])
     cost = {"seconds": time.perf_counter() - started, **watch.cost()}
-    result = {**watch.scores(results, heads), "cost": cost, **_labels(order)}
+    result = {**watch.scores(results, heads), "cost": cost, **_labels(order), "versions": environment}
     return result, {target: _counts(found) for target, found in results.items()}
+
+
+@cache
+def _environment(accelerator: str, threads: int) -> dict[str, str]:
+    """Versions, commit, device and threads; asked for once, as a process goes on with the code that it loaded."""
+    return versions("" if accelerator == "cuda" else accelerator)
 
 
 def _labels(order: Order) -> dict[str, Any]:

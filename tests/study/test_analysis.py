@@ -9,6 +9,7 @@ from scipy import stats
 
 from mtl.study.analysis import find
 from mtl.study.designs import Run, comparisons
+from mtl.study.findings import TrainedOn
 from mtl.study.tracking import Finished
 
 TASKS = ["a", "b"]
@@ -231,6 +232,23 @@ def test_costs_name_what_was_there_before_and_the_share_outside_training() -> No
     assert [cost.run for cost in findings.costs if cost.reused] == ["a, seed 0"]
     assert len(findings.costs) == 18
     assert findings.outside_share == pytest.approx(0.1)
+
+
+def test_the_code_and_machines_of_the_runs_are_counted_and_old_runs_do_not_tell() -> None:
+    description, results = pairs()
+    now = {
+        "version.biomtl": "0.1.0",
+        "git.biomtl.commit": "0123",
+        "git.biomtl.dirty": "true",
+        "machine.device": "cpu",
+        "machine.threads": "4",
+    }
+    for key in ("a, seed 0", "b, seed 1"):
+        results[key].result["versions"] = now
+    assert set(find(description, results).trained_on) == {
+        TrainedOn("0.1.0", "0123", True, "cpu", "4", 2),
+        TrainedOn("", "", False, "", "", 16),
+    }
 
 
 def test_curves_are_means_over_seeds_at_the_targets_own_updates() -> None:

@@ -16,6 +16,7 @@ from mtl.study.ledger import Ledger
 from mtl.study.plan import StudyPlan, make_plan
 from mtl.study.spec import load_study
 from mtl.study.training import Order, _Watch, train
+from mtl.versions import versions
 
 
 def plan_of(path: Path, *overrides: str) -> StudyPlan:
@@ -41,6 +42,13 @@ def test_the_same_order_gives_the_same_result_and_another_seed_another(
     assert (first[1]["drugs"]["counts"] == second[1]["drugs"]["counts"]).all()
     other, _ = train(plan.order_of(Run(("cause", "drugs"), 1)), ledger)
     assert other["test"] != first[0]["test"]
+
+
+def test_a_result_tells_the_code_and_the_machine_it_is_from(toy_study: Callable[..., Path], ledger: Ledger) -> None:
+    order = plan_of(toy_study(designs=["single"], trainer={"threads": 2, "accelerator": "cpu"})).orders[0]
+    result, _ = train(order, ledger)
+    assert result["versions"] == {**versions("cpu"), "machine.threads": "2"}
+    assert {"version.biomtl", "version.torch", "machine.device"} <= set(result["versions"])
 
 
 def test_a_run_equals_lightnings_own_training_of_the_same_mixture(
