@@ -139,7 +139,8 @@ class Session:
             result = None if order.key in shown else self.ledger.result(order.key)
             if result is not None:
                 shown.add(order.key)
-                scores = ", ".join(f"{t} {result['test'][t][m] or 0:.3f}" for t, m in result["primary"].items())
+                found = {target: result["test"][target][metric] for target, metric in result["primary"].items()}
+                scores = ", ".join(f"{t} {'undefined' if s is None else f'{s:.3f}'}" for t, s in found.items())
                 self._say(f"[{len(shown)}/{len(left)}] {order.name}: {scores} ({result['cost']['seconds']:.1f} s)")
 
     def bring_known_runs(self) -> None:

@@ -126,6 +126,21 @@ def test_a_run_that_fails_is_recorded_and_the_others_go_on(
     assert len(trained()) == 12
 
 
+def test_a_score_that_is_not_defined_is_told_as_such(
+    toy_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def undefined(order: Any, ledger: Ledger) -> Any:
+        result, counts = train(order, ledger)
+        result["test"]["cause"]["accuracy"] = None if order.seed else 0.0
+        return result, counts
+
+    monkeypatch.setattr("mtl.study.training.train", undefined)
+    finish(toy_study(designs=["single"], tasks=["cause"]))
+    told = capsys.readouterr().err
+    assert "cause, seed 0: cause 0.000 (" in told
+    assert "cause, seed 1: cause undefined (" in told
+
+
 def test_a_run_whose_source_failed_is_missing_and_nobody_waits_for_it(
     toy_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,37 @@ def test_a_score_that_is_not_defined_is_the_best_of_none_but_its_like(
     assert selected == {"cause": {"evaluation": best}}
 
 
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("cause", "drugs", "best"),
+    [
+        ([0.2, 0.8, 0.5], [0.1, 0.4, 0.9], 3),
+        ([0.2, 0.8, 0.5], [NAN, NAN, NAN], 2),
+        ([0.9, 0.8, 0.5], [NAN, 0.1, 0.2], 2),  # the first has one score alone, and is no better for that
+        ([NAN, NAN, NAN], [NAN, NAN, NAN], 3),
+        ([NAN, 0.2, NAN], [NAN, NAN, NAN], 2),
+        ([0.0, 0.0, 0.0], [0.0, 0.0, 0.0], 1),
+        ([-0.5, -0.25, NAN], [NAN, NAN, NAN], 2),
+    ],
+)
+def test_the_state_that_is_handed_on_is_the_best_by_the_scores_that_are_defined(
+    toy_study: Callable[..., Path], cause: list[float], drugs: list[float], best: int
+) -> None:
+    watch = _Watch(plan_of(toy_study()).order_of(Run(("cause", "drugs"), 0)))
+    head = SimpleNamespace(primary_metric="score")
+    for number, scores in enumerate(zip(cause, drugs, strict=True), 1):
+        found = {
+            target: SimpleNamespace(scores={"score": score})
+            for target, score in zip(("cause", "drugs"), scores, strict=True)
+        }
+        state = {"number": torch.tensor(number)}
+        module: Any = SimpleNamespace(results={"dev": found}, head=lambda name: head, state_dict=state.copy)
+        watch.on_validation_end(None, module)  # type: ignore[arg-type]
+    assert watch.state()["number"] == best
+
+
 def test_counts_of_documents_give_the_score_again(toy_study: Callable[..., Path], ledger: Ledger) -> None:
     plan = plan_of(toy_study())
     result, counts = train(plan.order_of(Run(("drugs", "risk"), 0)), ledger)
