@@ -279,10 +279,19 @@ class _Study:
         best = best_grouping(gains, self._description["max_encoders"])
         groups = tuple(tuple(names[task] for task in group) for group in best.groups)
         verified = self._description["proposal"] == [list(group) for group in groups]
-        trained = next((family for family in families if family.design == "groups"), None) if verified else None
-        found = {gain.target: gain.cell for gain in trained.gains} if trained else {}
+        trained = {
+            (gain.target, gain.partner): gain.cell
+            for family in families
+            for gain in (family.gains if family.design == "groups" else ())
+        }
+        wanted = {
+            task: (task, " + ".join(partner for partner in group if partner != task))
+            for group in groups
+            for task in (group if len(group) > 1 else ())
+        }
+        found = {task: trained[place] for task, place in wanted.items() if place in trained}
         alone = {group[0]: 0.0 for group in groups if len(group) == 1}
-        is_measured = trained is not None or (verified and len(alone) == len(names))
+        is_measured = len(found) == len(wanted) and (verified or bool(wanted))
         return Grouping(
             self._description["max_encoders"],
             groups,

@@ -42,17 +42,28 @@ class Session:
     Args:
         study: As loaded.
         root: Of results on disk; the ledger in it serves all studies.
-        proposal: Groups that were predicted, which this study's design `groups` verifies.
+        proposal: Groups that pairs predicted, which are trained beside those of the design `groups`; without effect
+            where the study has other tasks or no pairs.
+        tracker: MLflow's side; None makes it.
     """
 
-    def __init__(self, study: Study, root: Path, *, proposal: Sequence[Sequence[str]] = ()) -> None:
+    def __init__(
+        self,
+        study: Study,
+        root: Path,
+        *,
+        proposal: Sequence[Sequence[str]] = (),
+        tracker: StudyTracker | None = None,
+    ) -> None:
         self._started = time.perf_counter()
+        self._proposal = [list(group) for group in proposal] if _fits(proposal, study) else []
+        if self._proposal:
+            study = study._replace(spec=study.spec.with_groups(self._proposal))
         self.plan: StudyPlan = make_plan(study)
         self.spec = study.spec
         self.folder = root / "studies" / folder_name(study.spec.name)
         self.ledger = Ledger(root / "ledger")
-        self.tracker = StudyTracker(study.spec.name, study.spec.experiment)
-        self._proposal = [list(group) for group in proposal]
+        self.tracker = tracker or StudyTracker(study.spec.name, study.spec.experiment)
         self._elsewhere: set[str] = set()  # keys of the finished runs that MLflow has
 
     # --- training -------------------------------------------------------------------------------------------------
@@ -325,6 +336,12 @@ def noted_interrupts() -> Iterator[list[int]]:
         yield noted
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _fits(proposal: Sequence[Sequence[str]], study: Study) -> bool:
+    """Whether groups may be predicted of this study: of its tasks, from its pairs."""
+    tasks = sorted(task for group in proposal for task in group)
+    return tasks == sorted(study.mixture.tasks) and any(part.name == "pairwise" for part in study.spec.parts)
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
