@@ -21,6 +21,7 @@ from urllib.parse import urlsplit, urlunsplit
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+PARAM_LENGTH = 6000  # MLflow 3 cuts longer values in silence (mlflow.utils.validation.MAX_PARAM_VAL_LENGTH)
 Operation = Callable[["MlflowClient", str], None]
 Number = tuple[str, float, int, int]
 """A metric's name, value, time in ms and step."""
@@ -160,6 +161,21 @@ def allowed_name(name: str) -> str:
     if len(name) > 250:
         name = f"{name[:230]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
     return name or "_"
+
+
+def flattened(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Parameters by dotted names, as texts.
+
+    >>> dict(flattened({"model": {"learning_rate": 0.1}, "tasks": ["gad", "hoc"]}))
+    {'model.learning_rate': '0.1', 'tasks': '["gad", "hoc"]'}
+    """
+    for key, value in params.items():
+        if isinstance(value, Mapping) and value:
+            yield from flattened(value, f"{prefix}{key}.")
+        elif isinstance(value, Mapping | list | tuple):
+            yield f"{prefix}{key}", json.dumps(value, ensure_ascii=False, default=str)
+        else:
+            yield f"{prefix}{key}", str(value)
 
 
 def chunks(items: Sequence[Any], size: int) -> Iterator[list[Any]]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import atexit
 import hashlib
-import json
 import os
 import posixpath
 import re
@@ -19,7 +18,7 @@ import sys
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -32,6 +31,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from mtl.faults import InputError
 from mtl.mlflow_store import (
+    PARAM_LENGTH,
     Operation,
     SystemMetrics,
     allowed_name,
@@ -39,6 +39,7 @@ from mtl.mlflow_store import (
     creation_lock,
     default_uri,
     find_experiment,
+    flattened,
     is_refusal,
     is_shown_by_bare_ui,
     mark_as_table,
@@ -59,7 +60,6 @@ EXPERIMENT = "biomtl"
 FINAL_WAIT = 30.0
 """Seconds that the end of a run waits for MLflow."""
 
-PARAM_LENGTH = 6000  # MLflow 3 cuts longer values in silence (mlflow.utils.validation.MAX_PARAM_VAL_LENGTH)
 STATUS = {"success": "FINISHED", "finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 
 
@@ -144,7 +144,7 @@ class MLflowTracker(Logger):
         """
         if not self._is_active():
             return
-        flat = dict(_flatten(vars(params) if isinstance(params, Namespace) else params))
+        flat = dict(flattened(vars(params) if isinstance(params, Namespace) else params))
         self._params |= flat
         self.folder.write_json("params.json", self._params)
         short = {name: self._shortened(name, value) for name, value in flat.items()}
@@ -401,16 +401,6 @@ class MLflowTracker(Logger):
 
 def _experiment_name(given: str) -> str:
     return os.environ.get("MLFLOW_EXPERIMENT_NAME") or given if given == EXPERIMENT else given
-
-
-def _flatten(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in params.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flatten(value, f"{prefix}{key}.")
-        elif isinstance(value, Mapping | list | tuple):
-            yield f"{prefix}{key}", json.dumps(value, ensure_ascii=False, default=str)
-        else:
-            yield f"{prefix}{key}", str(value)
 
 
 def _reason(error: Exception) -> str:

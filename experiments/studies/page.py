@@ -17,6 +17,7 @@ from mtl.study.claims import beats_baseline, mean_and_sd, summary
 from mtl.study.figures import heat_map
 from mtl.study.findings import Family, Findings
 from mtl.study.outcome import write_gains
+from mtl.study.page import trained_on
 from mtl.study.presentation import level, p_value, points, score, span, state
 from mtl.study.reading import read_study
 
@@ -78,8 +79,7 @@ def page(findings: Findings, file: str, notes: str) -> Iterator[str]:
         f"- {len(findings.costs)} runs, {seconds / 60:.0f} minutes of their own time together, {outside:.1%} of it"
         " outside training and evaluation"
     )
-    commit, dirty = (findings.versions.get(f"git.biomtl.{key}", "unknown") for key in ("commit", "dirty"))
-    yield f"- trained on commit {commit[:7]}{' with changes' if dirty == 'true' else ''}"
+    yield from (f"- {sentence}" for sentence in trained_on(findings))
     yield f"- {machine_line(machine())}\n"
 
 

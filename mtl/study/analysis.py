@@ -5,6 +5,7 @@ Shapes: S seeds, C cells, D documents, N rows of counts, K counts, B resamples.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from heads import Head
 from mtl.mixture import TaskSpec, build_head
 from mtl.study.designs import CONTROLS, DESIGNS
-from mtl.study.findings import Cost, Curve, Family, Findings, Gain, Grouping, TargetFacts
+from mtl.study.findings import Cost, Curve, Family, Findings, Gain, Grouping, TargetFacts, TrainedOn
 from mtl.study.grouping import MAX_TASKS, best_grouping
 from mtl.study.resampling import Resamples, resampled_interval, resampled_scores, resamples
 from mtl.study.statistics import Interval, analyse, floor, relative_change, smallest_gain
@@ -50,10 +51,12 @@ def find(description: Mapping[str, Any], results: Results) -> Findings:
         curves=tuple(study.curves()),
         costs=tuple(study.costs()),
         outside_share=study.outside_share(),
+        repeat_seconds=sum(session.get("repeat_seconds", 0.0) for session in description["sessions"]),
         grouping=study.grouping(families),
         missing=tuple(study.missing()),
         deviations=tuple(description["deviations"]),
         versions=description["versions"],
+        trained_on=tuple(study.trained_on()),
     )
 
 
@@ -203,6 +206,15 @@ class _Study:
                 reused = result["study"] != self._description["study"]
                 yield Cost(run["name"], key, run["designs"][0], **result["cost"], reused=reused)
 
+    def trained_on(self) -> Iterator[TrainedOn]:
+        """The code and machines of the finished runs; those of older runs aren't known."""
+        results = [self._results[key].result for key in self._description["runs"] if key in self._results]
+        names = ("version.biomtl", "git.biomtl.commit", "git.biomtl.dirty", "machine.device", "machine.threads")
+        found = Counter(tuple(result.get("versions", {}).get(name, "") for name in names) for result in results)
+        for values, number in found.items():
+            version, commit, dirty, device, threads = values
+            yield TrainedOn(version, commit, dirty == "true", device, threads, number)
+
     def outside_share(self) -> float:
         """The share of the workers' time that was neither training nor evaluation.
 
@@ -267,10 +279,19 @@ class _Study:
         best = best_grouping(gains, self._description["max_encoders"])
         groups = tuple(tuple(names[task] for task in group) for group in best.groups)
         verified = self._description["proposal"] == [list(group) for group in groups]
-        trained = next((family for family in families if family.design == "groups"), None) if verified else None
-        found = {gain.target: gain.cell for gain in trained.gains} if trained else {}
+        trained = {
+            (gain.target, gain.partner): gain.cell
+            for family in families
+            for gain in (family.gains if family.design == "groups" else ())
+        }
+        wanted = {
+            task: (task, " + ".join(partner for partner in group if partner != task))
+            for group in groups
+            for task in (group if len(group) > 1 else ())
+        }
+        found = {task: trained[place] for task, place in wanted.items() if place in trained}
         alone = {group[0]: 0.0 for group in groups if len(group) == 1}
-        is_measured = trained is not None or (verified and len(alone) == len(names))
+        is_measured = len(found) == len(wanted) and (verified or bool(wanted))
         return Grouping(
             self._description["max_encoders"],
             groups,

@@ -15,6 +15,7 @@ from mtl.runs import finite
 
 if TYPE_CHECKING:
     from mtl.study.findings import Findings
+    from mtl.study.session import Session
     from mtl.study.spec import Study
 
 DESCRIPTION = """Which task helps which, with evidence.
@@ -61,9 +62,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _plan(options: argparse.Namespace) -> int:
     from mtl.study.outlook import outlook, outlook_lines
-    from mtl.study.session import Session
 
-    session = Session(_load(options), options.root)
+    session = _session(options)
     session.bring_known_runs()
     found = outlook(session, probes=not options.no_probe)
     if options.json:
@@ -74,32 +74,37 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from mtl.study.session import Session
-
-    return _train_and_report(Session(_load(options), options.root), options)
+    return _train_and_report(_session(options), options)
 
 
 def _verify(options: argparse.Namespace) -> int:
     """Adds the groups to the study's designs, so that it shares their runs and its report shows both."""
+    from mtl.study.grouping import MAX_TASKS
     from mtl.study.session import Session
 
     study = _load(options)
-    session = Session(study, options.root)
+    if len(study.mixture.tasks) > MAX_TASKS:
+        message = f"Groups are searched for among at most {MAX_TASKS} tasks; this study has {len(study.mixture.tasks)}."
+        raise InputError(Fault("tasks", message, "Name fewer tasks, or write groups of your own: the design groups."))
+    session = _session(options)
     session.bring_known_runs()
     grouping = session.findings().grouping
     if grouping is None:
         message = "Groups are predicted from a complete matrix of pairs, which this study hasn't got yet."
         raise InputError(Fault("designs", message, "Run the study with the design pairwise first."))
-    designs = [one for design in study.spec.designs if (one := _without_groups(design))]
-    groups = {"groups": [list(group) for group in grouping.groups]}
-    spec = study.spec.model_copy(update={"designs": (*designs, groups)})
-    return _train_and_report(Session(study._replace(spec=spec), options.root, proposal=grouping.groups), options)
+    again = Session(study, options.root, proposal=grouping.groups, tracker=session.tracker)
+    return _train_and_report(again, options)
 
 
-def _without_groups(design: Any) -> Any:
-    if not isinstance(design, dict):
-        return design
-    return {name: options for name, options in design.items() if name != "groups"}
+def _session(options: argparse.Namespace) -> Session:
+    """The study with the groups that were proposed for it before, so that they stay in its report."""
+    from mtl.study.session import Session
+    from mtl.study.tracking import StudyTracker
+
+    study = _load(options)
+    tracker = StudyTracker(study.spec.name, study.spec.experiment)
+    proposal = tracker.known_description().get("proposal", ())
+    return Session(study, options.root, proposal=proposal, tracker=tracker)
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -129,8 +134,7 @@ def _train_and_report(session: Any, options: argparse.Namespace) -> int:
         return 1
     findings = session.findings()
     folder = options.out or session.folder / "report"
-    write_report(findings, folder)
-    session.tracker.report(outcome(findings), folder)
+    session.tracker.report(outcome(findings), write_report(findings, folder))
     return _show(findings, options, folder, hint=session.tracker.ui_hint())
 
 

@@ -129,6 +129,27 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class TrainedOn:
+    """Code and machine that some runs were trained on.
+
+    Args:
+        version: Of biomtl; empty where the runs don't tell.
+        commit: Of its repository; empty where it was in none.
+        is_changed: Whether tracked files weren't those of the commit.
+        device: Such as cpu, or a GPU's name.
+        threads: Of each run.
+        num_runs: How many.
+    """
+
+    version: str
+    commit: str
+    is_changed: bool
+    device: str
+    threads: str
+    num_runs: int
+
+
+@dataclass(frozen=True)
 class Grouping:
     """Which tasks to train together, predicted from the pairs and, once verified, measured.
 
@@ -166,10 +187,12 @@ class Findings:
         curves: Of single-task runs and of pairs.
         costs: Of every run that counts.
         outside_share: Share of the runs' time outside training and evaluation.
+        repeat_seconds: Of finished runs that this study trained once more, for encoders that had been dropped.
         grouping: From the pairs; None without them.
         missing: Sentences: runs that failed or weren't run, and what lacks for them.
         deviations: Sentences: what a reader has to know before believing (changed mixture, leakage left out, ...).
-        versions: Of packages and machine.
+        versions: Of packages and machine, where the study was described last.
+        trained_on: On which code and machines its runs were trained.
     """
 
     study: str
@@ -182,10 +205,12 @@ class Findings:
     curves: tuple[Curve, ...] = ()
     costs: tuple[Cost, ...] = ()
     outside_share: float = 0.0
+    repeat_seconds: float = 0.0
     grouping: Grouping | None = None
     missing: tuple[str, ...] = ()
     deviations: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    trained_on: tuple[TrainedOn, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types, but for numbers that aren't finite."""

@@ -5,6 +5,7 @@
         counts.npz        per target: documents, counts, owners
         encoder.pt        where a later run starts from this one's encoder
         failure.json      the last error, until the run is finished
+        repeats.json      where it was trained once more for its encoder, which had been dropped
         claim             who is at work; its time of change is a sign of life
 
 A result is found by its key alone, so studies share it. A claim is a file that exactly one process can make. It is
@@ -104,6 +105,16 @@ class Ledger:
         part.replace(folder / "counts.npz")
         write_json(folder / "result.json", result)
         (folder / "failure.json").unlink(missing_ok=True)
+
+    def repeats(self, key: str) -> list[dict[str, Any]]:
+        """What `note_repeat` was told of the run."""
+        found: list[dict[str, Any]] = (_read(self.run_folder(key) / "repeats.json") or {}).get("repeats", [])
+        return found
+
+    def note_repeat(self, key: str, repeat: Mapping[str, Any]) -> None:
+        """Notes that a finished run was trained once more; its result stays, as MLflow and other studies have it."""
+        write_json(self.run_folder(key) / "repeats.json", {"repeats": [*self.repeats(key), dict(repeat)]})
+        (self.run_folder(key) / "failure.json").unlink(missing_ok=True)
 
     def fail(self, key: str, failure: Mapping[str, Any], session: str = "") -> None:
         """Records why a run failed, beside the sessions in which it did."""

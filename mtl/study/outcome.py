@@ -16,8 +16,8 @@ from mtl.study.page import gains_columns, heat_map_page, report_page
 from mtl.study.tracking import Outcome
 
 
-def write_report(findings: Findings, folder: Path) -> None:
-    """Writes `report.html`, the tables and the pictures, in place of what an earlier report left.
+def write_report(findings: Findings, folder: Path) -> list[Path]:
+    """Writes `report.html`, the tables and the pictures, in place of what an earlier report left; gives their paths.
 
     Args:
         findings: Of the study.
@@ -30,12 +30,13 @@ def write_report(findings: Findings, folder: Path) -> None:
     figures = study_figures(findings)
     for name, figure in figures.items():
         figure.savefig(folder / f"{name}.png", dpi=150, bbox_inches="tight")
-    for family in findings.families:
-        page = heat_map_page(findings, family.design)
-        (folder / f"heat_map_{family.design}.html").write_text(page, encoding="utf-8")
-    (folder / "report.html").write_text(report_page(findings, figures), encoding="utf-8")
-    (folder / "findings.json").write_text(json.dumps(finite(findings.to_dict()), indent=1), encoding="utf-8")
+    texts = {f"heat_map_{family.design}.html": heat_map_page(findings, family.design) for family in findings.families}
+    texts["report.html"] = report_page(findings, figures)
+    texts["findings.json"] = json.dumps(finite(findings.to_dict()), indent=1)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
     write_gains(findings, folder / "gains.csv")
+    return [folder / name for name in (*(f"{name}.png" for name in figures), *texts, "gains.csv")]
 
 
 def write_gains(findings: Findings, path: Path) -> None:

@@ -47,6 +47,7 @@ def report_page(findings: Findings, figures: Mapping[str, Figure] | None = None)
         .get_template("page.html")
         .render(
             findings=findings,
+            trained_on=list(trained_on(findings)),
             contents=_contents(findings, controls=bool(controls), pictures=bool(pictures), change=bool(changes)),
             summary=claims.summary(findings),
             partners=claims.partners(findings),
@@ -102,6 +103,17 @@ def gains_text(findings: Findings) -> list[RenderableType]:
         limits = claims.grouping_limits(findings, findings.grouping)
         shown.append(Text(" ".join([claims.grouping_statement(findings.grouping), *limits])))
     return shown
+
+
+def trained_on(findings: Findings) -> Iterator[str]:
+    """On which code and machines the runs were trained, in sentences."""
+    for one in findings.trained_on:
+        runs = f"{one.num_runs} {'run' if one.num_runs == 1 else 'runs'}"
+        if not one.version:
+            yield f"{runs}: trained before runs noted their commit and machine."
+            continue
+        commit = f" at commit {one.commit[:7]}{' with changes' if one.is_changed else ''}" if one.commit else ""
+        yield f"{runs}: trained by biomtl {one.version}{commit}, on {one.device} with {one.threads} thread(s)."
 
 
 def _contents(findings: Findings, *, controls: bool, pictures: bool, change: bool) -> list[tuple[str, str]]:

@@ -42,17 +42,28 @@ class Session:
     Args:
         study: As loaded.
         root: Of results on disk; the ledger in it serves all studies.
-        proposal: Groups that were predicted, which this study's design `groups` verifies.
+        proposal: Groups that pairs predicted, which are trained beside those of the design `groups`; without effect
+            where the study has other tasks or no pairs.
+        tracker: MLflow's side; None makes it.
     """
 
-    def __init__(self, study: Study, root: Path, *, proposal: Sequence[Sequence[str]] = ()) -> None:
+    def __init__(
+        self,
+        study: Study,
+        root: Path,
+        *,
+        proposal: Sequence[Sequence[str]] = (),
+        tracker: StudyTracker | None = None,
+    ) -> None:
         self._started = time.perf_counter()
+        self._proposal = [list(group) for group in proposal] if _fits(proposal, study) else []
+        if self._proposal:
+            study = study._replace(spec=study.spec.with_groups(self._proposal))
         self.plan: StudyPlan = make_plan(study)
         self.spec = study.spec
         self.folder = root / "studies" / folder_name(study.spec.name)
         self.ledger = Ledger(root / "ledger")
-        self.tracker = StudyTracker(study.spec.name, study.spec.experiment)
-        self._proposal = [list(group) for group in proposal]
+        self.tracker = tracker or StudyTracker(study.spec.name, study.spec.experiment)
         self._elsewhere: set[str] = set()  # keys of the finished runs that MLflow has
 
     # --- training -------------------------------------------------------------------------------------------------
@@ -100,18 +111,37 @@ class Session:
         orders = [order for order in self.plan.orders if order.key in needed]
         place = make_launcher(launcher.name, launcher.options, launcher.workers, self.spec.trainer.threads)
         with noted_interrupts() as interrupts:
-            place.run(self._work(orders, session), self.folder, watch, finished)
+            try:
+                place.run(self._work(orders, session), self.folder, watch, finished)
+            finally:
+                self._tell_differences(orders, session)
         self._progress(left, shown)
+
+    def _tell_differences(self, orders: Sequence[Order], session: str) -> None:
+        """Warns of runs that were trained once more for their encoder, and scored otherwise than the first time."""
+        for order in orders:
+            for repeat in self._repeats(order, session):
+                if repeat["differences"]:
+                    sys.stderr.write(
+                        f"mtl: study: Warning: '{order.name}' was trained once more for its encoder, and its scores on"
+                        f" test are others: {', '.join(repeat['differences'])}. The first ones count.\n"
+                    )
+
+    def _repeats(self, order: Order, session: str) -> list[dict[str, Any]]:
+        """The trainings under this command of a run that had a result already."""
+        return [repeat for repeat in self.ledger.repeats(order.key) if repeat["session"] == session]
 
     def _note_session(self, left: Sequence[Order], session: str) -> None:
         """What this command took from its plan to here, and how much of that was training and evaluation."""
         results = [self.ledger.result(order.key) for order in left]
         costs = [result["cost"] for result in results if result is not None and result["session"] == session]
-        if not costs:
+        again = [repeat["cost"] for order in self.plan.orders for repeat in self._repeats(order, session)]
+        if not costs and not again:
             return
-        busy = sum(cost["training_seconds"] + cost["evaluation_seconds"] for cost in costs)
+        busy = sum(cost["training_seconds"] + cost["evaluation_seconds"] for cost in (*costs, *again))
         seconds, workers = time.perf_counter() - self._started, self.spec.launcher.workers
         entry = {"seconds": seconds, "workers": workers, "busy_seconds": busy, "runs": len(costs)}
+        entry["repeat_seconds"] = sum(cost["seconds"] for cost in again)
         with FileLock(self.folder / "sessions.lock"):
             self._write("sessions.json", {"sessions": [*self._sessions, entry]})
 
@@ -120,7 +150,8 @@ class Session:
             result = None if order.key in shown else self.ledger.result(order.key)
             if result is not None:
                 shown.add(order.key)
-                scores = ", ".join(f"{t} {result['test'][t][m] or 0:.3f}" for t, m in result["primary"].items())
+                found = {target: result["test"][target][metric] for target, metric in result["primary"].items()}
+                scores = ", ".join(f"{t} {'undefined' if s is None else f'{s:.3f}'}" for t, s in found.items())
                 self._say(f"[{len(shown)}/{len(left)}] {order.name}: {scores} ({result['cost']['seconds']:.1f} s)")
 
     def bring_known_runs(self) -> None:
@@ -305,6 +336,12 @@ def noted_interrupts() -> Iterator[list[int]]:
         yield noted
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _fits(proposal: Sequence[Sequence[str]], study: Study) -> bool:
+    """Whether groups may be predicted of this study: of its tasks, from its pairs."""
+    tasks = sorted(task for group in proposal for task in group)
+    return tasks == sorted(study.mixture.tasks) and any(part.name == "pairwise" for part in study.spec.parts)
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

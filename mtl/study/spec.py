@@ -146,6 +146,15 @@ class StudySpec(_Spec):
         """The designs, then the controls."""
         return [part for written in (*self.designs, *self.controls) for part in _parts(written)]
 
+    def with_groups(self, groups: Sequence[Sequence[str]]) -> StudySpec:
+        """The study with these groups beside those of its design `groups`, each once."""
+        options = {part.name: part.options for written in self.designs for part in _parts(written)}
+        there = options.get("groups") or []
+        new = [list(group) for group in groups if frozenset(group) not in map(frozenset, there)]
+        options["groups"] = [*there, *new]
+        designs = tuple(name if found is None else {name: found} for name, found in options.items())
+        return self.model_copy(update={"designs": designs})
+
 
 class Study(NamedTuple):
     """A study with its mixture, whose tasks are those of the study."""

@@ -19,11 +19,13 @@ from filelock import FileLock
 
 from mtl.faults import Fault, InputError
 from mtl.mlflow_store import (
+    PARAM_LENGTH,
     allowed_name,
     chunks,
     creation_lock,
     default_uri,
     find_experiment,
+    flattened,
     is_refusal,
     is_shown_by_bare_ui,
     mark_as_table,
@@ -192,14 +194,14 @@ class StudyTracker:
         """Writes what the study is to its parent, so that a report can be made of MLflow alone."""
         self._tell(lambda: self._describe(description))
 
-    def report(self, outcome: Outcome, folder: Path) -> None:
+    def report(self, outcome: Outcome, files: Sequence[Path]) -> None:
         """Writes the findings to the parent, and ends it.
 
         Args:
             outcome: What stands beside the files.
-            folder: Whose files become the parent's artefacts.
+            files: Of the report; they become the parent's artefacts.
         """
-        if self._tell(lambda: self._report(outcome, folder)):
+        if self._tell(lambda: self._report(outcome, files)):
             self.end("FINISHED" if outcome.is_whole else "FAILED")
 
     def end(self, status: str) -> None:
@@ -278,7 +280,7 @@ class StudyTracker:
         return find_experiment(self.client, self.experiment, self.uri)
 
     def _send(self, order: Order, ledger: Ledger) -> str:
-        from mlflow.entities import Metric
+        from mlflow.entities import Metric, Param
 
         result = ledger.result(order.key)
         assert result is not None
@@ -289,6 +291,10 @@ class StudyTracker:
             return str(begun.info.run_id)
         started = ended - int(1000 * result["cost"]["seconds"])
         run_id = str(begun.info.run_id) if begun is not None else self._begin(order, started)
+        known = begun.data.params if begun is not None else {}
+        params = {name: value for name, value in _params(order, result).items() if name not in known}
+        for chunk in chunks([Param(*param) for param in params.items()], 100):
+            self.client.log_batch(run_id, params=chunk, synchronous=True)
         numbers = [Metric(allowed_name(name), value, ended, step) for name, value, step in _numbers(result)]
         for chunk in chunks(numbers, 500):
             self.client.log_batch(run_id, metrics=chunk, synchronous=True)
@@ -342,14 +348,15 @@ class StudyTracker:
             elif not is_tagged and run.data.tags["key"] not in keys:
                 self.client.set_tag(run.info.run_id, "superseded", "true")
 
-    def _report(self, outcome: Outcome, folder: Path) -> None:
+    def _report(self, outcome: Outcome, files: Sequence[Path]) -> None:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
         numbers = [Metric(allowed_name(name), value, now, 0) for name, value in outcome.metrics.items()]
         for chunk in chunks(numbers, 500):
             self.client.log_batch(self.parent, metrics=chunk, synchronous=True)
-        self.client.log_artifacts(self.parent, str(folder))
+        for file in files:  # and not their folder, which may hold more than the report
+            self.client.log_artifact(self.parent, str(file))
         for path, columns in outcome.tables.items():
             rows = [list(row) for row in zip(*columns.values(), strict=True)]
             self.client.log_dict(self.parent, {"columns": list(columns), "data": rows}, path)
@@ -372,6 +379,16 @@ def finished_runs(orders: Iterable[Order], ledger: Ledger) -> dict[str, Finished
     """The finished runs among these from the ledger, by key."""
     found = {order.key: ledger.result(order.key) for order in orders}
     return {key: Finished(result, ledger.counts(key)) for key, result in found.items() if result is not None}
+
+
+def _params(order: Order, result: Mapping[str, Any]) -> dict[str, str]:
+    """The settings of a run and what it was trained on; what is too long for MLflow is in the study's `study.json`."""
+    labels = ("key", "name", "company", "designs", "seed")  # which are tags
+    settings = {name: value for name, value in order.to_dict().items() if name not in labels}
+    found = dict(flattened({**settings, **result.get("versions", {})}))
+    long = [name for name, value in found.items() if len(value) > PARAM_LENGTH]
+    found |= {name: f"{len(found[name])} characters, see study.json" for name in long}
+    return {allowed_name(name): value for name, value in found.items()}
 
 
 def _numbers(result: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:

@@ -7,9 +7,10 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,6 +27,7 @@ from mtl.mixture import Mixture
 from mtl.module import MultiTaskModule
 from mtl.noise import quieten
 from mtl.study.ledger import Counts, Ledger
+from mtl.versions import versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,9 +109,16 @@ def train(order: Order, ledger: Ledger) -> tuple[dict[str, Any], Counts]:
         results = watch.test(trainer, module, data)
     if order.keeps_encoder:
         _keep_state(ledger.encoder(order.key), watch.state())
+    environment = _environment(order.trainer["accelerator"], order.trainer["threads"])
     cost = {"seconds": time.perf_counter() - started, **watch.cost()}
-    result = {**watch.scores(results, heads), "cost": cost, **_labels(order)}
+    result = {**watch.scores(results, heads), "cost": cost, **_labels(order), "versions": environment}
     return result, {target: _counts(found) for target, found in results.items()}
+
+
+@cache
+def _environment(accelerator: str, threads: int) -> dict[str, str]:
+    """Versions, commit, device and threads; asked for once, as a process goes on with the code that it loaded."""
+    return versions("" if accelerator == "cuda" else accelerator)
 
 
 def _labels(order: Order) -> dict[str, Any]:
@@ -144,7 +153,7 @@ class _Watch(Callback):
         self._curve: list[dict[str, Any]] = []
         self._best: dict[str, int] = {}
         """By target, and under "" for all together: the evaluation it was best at."""
-        self._best_scores: dict[str, float] = {}
+        self._best_ranks: dict[str, tuple[int, float]] = {}
         self._states: dict[int, dict[str, Tensor]] = {}
         self._seconds = {"training": 0.0, "evaluation": 0.0}
         self._since = 0.0
@@ -183,11 +192,14 @@ class _Watch(Callback):
         scores = {target: results[target].scores for target in self._order.targets}
         self._curve.append({"updates": self._own_updates(number + 1), "dev": scores})
         primary = {target: found[module.head(target).primary_metric] for target, found in scores.items()}
-        for name, score in {**primary, "": sum(primary.values()) / len(primary)}.items():
-            best = self._best_scores.get(name, math.nan)
-            is_better = score > best or (math.isnan(best) and (name not in self._best or not math.isnan(score)))
-            if is_better or self._order.select == "last":
-                self._best[name], self._best_scores[name] = number, score
+        ranks = {target: _rank([score]) for target, score in primary.items()} | {"": _rank(list(primary.values()))}
+        for name, rank in ranks.items():
+            best = self._best_ranks.get(name)
+            is_better = best is None or rank > best
+            # Where no evaluation has a score, the state that trained longest is handed on.
+            is_later = name == "" and rank == best == _rank([])
+            if is_better or is_later or self._order.select == "last":
+                self._best[name], self._best_ranks[name] = number, rank
         if number in self._best.values():
             self._states[number] = {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
         self._states = {number: state for number, state in self._states.items() if number in self._best.values()}
@@ -231,6 +243,16 @@ class _Watch(Callback):
     def _own_updates(self, evaluations: int) -> dict[str, int]:
         quota = self._order.mixture["sampler"]["batches"]
         return {task: evaluations * quota[task] for task in self._order.tasks}
+
+
+def _rank(scores: Sequence[float]) -> tuple[int, float]:
+    """Orders evaluations: by how many scores are defined, then by the mean of these.
+
+    >>> _rank([0.5, float("nan")]) < _rank([0.25, 0.5])
+    True
+    """
+    known = [score for score in scores if not math.isnan(score)]
+    return len(known), sum(known) / len(known) if known else 0.0
 
 
 # --- one run from another's encoder -----------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -159,7 +159,21 @@ def _train(order: Order, work: Work) -> None:
         }
         work.ledger.fail(order.key, failure, work.session)
         return
-    work.ledger.finish(order.key, {**result, "session": work.session, "study": work.study}, counts)
+    owner = {"session": work.session, "study": work.study}
+    before = work.ledger.result(order.key)
+    if before is None:
+        work.ledger.finish(order.key, {**result, **owner}, counts)
+    else:  # its encoder had been dropped; the first result is the one that MLflow has
+        differences = list(_differences(before["test"], result["test"]))
+        work.ledger.note_repeat(order.key, {**owner, "cost": result["cost"], "differences": differences})
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """The test scores of a repeated run that aren't the first ones, to the last digit."""
+    for target, scores in before.items():
+        for name, score in scores.items():
+            if now[target][name] != score:
+                yield f"{target}/{name} {score} -> {now[target][name]}"
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from scipy import stats
 
 from mtl.study.analysis import find
 from mtl.study.designs import Run, comparisons
+from mtl.study.findings import TrainedOn
 from mtl.study.tracking import Finished
 
 TASKS = ["a", "b"]
@@ -35,10 +36,12 @@ def finished(scores: dict[str, float], updates: int = 20, study: str = "invented
     return Finished({"test": test, "curve": curve, "cost": COST, "study": study, "session": "s"}, counts)
 
 
-def described(seeds: int, parts: list[tuple[str, Any]], **more: Any) -> tuple[dict[str, Any], dict[Run, str]]:
-    found = comparisons(parts, TASKS, range(seeds))
+def described(
+    seeds: int, parts: list[tuple[str, Any]], *, tasks: list[str] = TASKS, **more: Any
+) -> tuple[dict[str, Any], dict[Run, str]]:
+    found = comparisons(parts, tasks, range(seeds))
     runs = dict.fromkeys(run for one in found for run in (one.reference, one.treated))
-    runs |= dict.fromkeys(Run((task,), seed) for task in TASKS for seed in range(seeds))
+    runs |= dict.fromkeys(Run((task,), seed) for task in tasks for seed in range(seeds))
     keys = {run: str(run) for run in runs}
     description = {
         "study": "invented",
@@ -48,7 +51,7 @@ def described(seeds: int, parts: list[tuple[str, Any]], **more: Any) -> tuple[di
         "alpha": 0.05,
         "max_encoders": 2,
         "proposal": [],
-        "mixture": {"tasks": dict.fromkeys(TASKS, HEAD)},
+        "mixture": {"tasks": dict.fromkeys(tasks, HEAD)},
         "targets": {
             task: {
                 "metric": "accuracy",
@@ -58,9 +61,9 @@ def described(seeds: int, parts: list[tuple[str, Any]], **more: Any) -> tuple[di
                 "train_rows": 100,
                 "baseline": ["majority", 0.4],
             }
-            for task in TASKS
+            for task in tasks
         },
-        "singles": {task: [keys[Run((task,), seed)] for seed in range(seeds)] for task in TASKS},
+        "singles": {task: [keys[Run((task,), seed)] for seed in range(seeds)] for task in tasks},
         "comparisons": [
             [one.design, one.target, one.partner, one.seed, keys[one.treated], keys[one.reference]] for one in found
         ],
@@ -223,6 +226,24 @@ def test_groups_are_predicted_from_pairs_and_measured_where_they_were_trained() 
     assert verified.intervals["a"].low > 0
 
 
+def test_of_several_groups_those_that_are_proposed_are_the_measured_ones() -> None:
+    tasks = ["a", "b", "c"]
+    description, keys = described(6, [("pairwise", None), ("groups", [["a", "b", "c"], ["c", "b"]])], tasks=tasks)
+    description["max_encoders"] = 3
+    scores = {("a", "b"): 0.4, ("a", "c"): 0.4, ("b", "c"): 0.8, ("a", "b", "c"): 0.6}
+    results = {key: finished(dict.fromkeys(run.tasks, scores.get(run.tasks, 0.5))) for run, key in keys.items()}
+    found = find(description, results).grouping
+    assert found is not None
+    assert found.groups == (("a",), ("b", "c"))
+    assert found.measured == pytest.approx({"a": 0.0, "b": 0.3, "c": 0.3})
+    description["comparisons"] = [
+        one for one in description["comparisons"] if one[2] not in ("b", "c") or one[0] != "groups"
+    ]
+    other = find(description, results).grouping
+    assert other is not None
+    assert other.measured is None  # the group of all three is another one
+
+
 def test_costs_name_what_was_there_before_and_the_share_outside_training() -> None:
     sessions = [{"seconds": 20.0, "workers": 2, "busy_seconds": 36.0, "runs": 4}]
     description, results = pairs(sessions=sessions)
@@ -231,6 +252,23 @@ def test_costs_name_what_was_there_before_and_the_share_outside_training() -> No
     assert [cost.run for cost in findings.costs if cost.reused] == ["a, seed 0"]
     assert len(findings.costs) == 18
     assert findings.outside_share == pytest.approx(0.1)
+
+
+def test_the_code_and_machines_of_the_runs_are_counted_and_old_runs_do_not_tell() -> None:
+    description, results = pairs()
+    now = {
+        "version.biomtl": "0.1.0",
+        "git.biomtl.commit": "0123",
+        "git.biomtl.dirty": "true",
+        "machine.device": "cpu",
+        "machine.threads": "4",
+    }
+    for key in ("a, seed 0", "b, seed 1"):
+        results[key].result["versions"] = now
+    assert set(find(description, results).trained_on) == {
+        TrainedOn("0.1.0", "0123", True, "cpu", "4", 2),
+        TrainedOn("", "", False, "", "", 16),
+    }
 
 
 def test_curves_are_means_over_seeds_at_the_targets_own_updates() -> None:

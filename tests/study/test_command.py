@@ -73,18 +73,33 @@ def test_run_and_report_write_tables_pictures_and_a_page(
 def test_groups_that_pairs_predict_are_trained_and_reported_beside_the_prediction(
     toy_study: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    toy_study(max_encoders=2)
+    toy_study(max_encoders=2, designs=["pairwise", {"groups": [["risk", "cause"]]}])
     assert run_mtl(["study", "verify", "study.yaml"]) == 2
     assert "the design pairwise first" in capsys.readouterr().err
     assert run_mtl(["study", "run", "study.yaml"]) == 0
     capsys.readouterr()
     assert run_mtl(["study", "verify", "study.yaml", "--json"]) == 0
-    grouping = json.loads(capsys.readouterr().out)["grouping"]
+    verified = json.loads(capsys.readouterr().out)
+    grouping, (groups,) = verified["grouping"], [one for one in verified["families"] if one["design"] == "groups"]
+    assert {("cause", "risk"), ("risk", "cause")} <= {(gain["target"], gain["partner"]) for gain in groups["gains"]}
     assert len(grouping["groups"]) <= 2
     assert set(grouping["measured"]) == set(grouping["predicted"]) == {"cause", "drugs", "risk"}
     for group in grouping["groups"]:
         if len(group) == 2:  # a pair is its own verification
             assert grouping["measured"][group[0]] == pytest.approx(grouping["predicted"][group[0]])
+    assert run_mtl(["study", "run", "study.yaml", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["families"] == verified["families"]
+    assert run_mtl(["study", "plan", "study.yaml", "--json", "designs=[single]"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["designs"]) == {"single"}
+
+
+def test_too_many_tasks_to_group_are_told_as_such(
+    toy_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mtl.study.grouping.MAX_TASKS", 2)
+    toy_study()
+    assert run_mtl(["study", "verify", "study.yaml"]) == 2
+    assert "Groups are searched for among at most 2 tasks; this study has 3." in capsys.readouterr().err
 
 
 def test_faults_of_the_study_are_told_without_a_traceback(

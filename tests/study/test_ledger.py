@@ -34,6 +34,17 @@ def test_a_result_is_there_whole_after_it_was_finished(ledger: Ledger) -> None:
     assert not ledger.is_finished(KEY, with_encoder=True)
 
 
+def test_a_repeat_leaves_the_result_and_clears_the_failure(ledger: Ledger) -> None:
+    ledger.finish(KEY, {"cost": {"seconds": 1.0}}, {})
+    ledger.fail(KEY, {"error": "out of memory"})
+    assert ledger.repeats(KEY) == []
+    for seconds in (2.0, 3.0):
+        ledger.note_repeat(KEY, {"cost": {"seconds": seconds}})
+    assert [repeat["cost"]["seconds"] for repeat in ledger.repeats(KEY)] == [2.0, 3.0]
+    assert ledger.result(KEY) == {"cost": {"seconds": 1.0}}
+    assert ledger.failure(KEY) is None
+
+
 def test_one_holds_a_claim_until_it_is_released(ledger: Ledger) -> None:
     claim = ledger.claim(KEY)
     assert claim is not None

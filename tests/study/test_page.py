@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from mtl.faults import InputError
-from mtl.study.findings import Family, Findings, Gain
+from mtl.study.findings import Family, Findings, Gain, TrainedOn
 from mtl.study.page import gains_columns, gains_text, heat_map_page, report_page
 from mtl.study.presentation import p_value, points, span
 from mtl.study.statistics import Interval
@@ -299,6 +299,18 @@ def test_a_grouping_is_a_prediction_until_it_is_measured() -> None:
     assert [cell.text for cell in table.find("tfoot")[0].find("td")] == ["+6.00", "incomplete", ""]
 
 
+def test_the_commits_and_machines_of_the_runs_are_told() -> None:
+    found = (
+        TrainedOn("0.1.0", "0123456789", True, "cpu", "4", 3),
+        TrainedOn("0.1.0", "", False, "a GPU", "1", 1),
+        TrainedOn("", "", False, "", "", 2),
+    )
+    told = section(page(dataclasses.replace(simulated.study(), trained_on=found)), "setup").text
+    assert "3 runs: trained by biomtl 0.1.0 at commit 0123456 with changes, on cpu with 4 thread(s)." in told
+    assert "1 run: trained by biomtl 0.1.0, on a GPU with 1 thread(s)." in told
+    assert "2 runs: trained before runs noted their commit and machine." in told
+
+
 def test_costs_are_summed_over_designs_and_listed_by_run() -> None:
     root = page(simulated.study())
     costs = section(root, "costs")
@@ -307,6 +319,9 @@ def test_costs_are_summed_over_designs_and_listed_by_run() -> None:
         ["pairwise", "24", "40 min", "32 min", "5 min", "184,320", "7,200,000"]
     ]
     assert len(rows(costs.find("table", "runs")[0])) == 24
+    assert "once more" not in costs.text
+    again = page(dataclasses.replace(simulated.study(), repeat_seconds=600.0))
+    assert "were trained once more for encoders that had been dropped: 10 min." in section(again, "costs").text
 
 
 def test_missing_runs_and_deviations_are_named_and_announced_in_short() -> None:

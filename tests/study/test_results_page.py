@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mtl.study.findings import TrainedOn
 from tests.study.simulated import study
 
 PAGE = Path(__file__).parents[2] / "experiments" / "studies" / "page.py"
@@ -13,11 +14,17 @@ PAGE = Path(__file__).parents[2] / "experiments" / "studies" / "page.py"
 
 def test_the_page_has_every_gain_with_its_verdict_and_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(PAGE.parents[1] / "bench"))
-    findings = dataclasses.replace(study(), versions={"git.biomtl.commit": "0123456789", "git.biomtl.dirty": "false"})
-    family = findings.families[0]
+    found = TrainedOn("0.1.0", "0123456789", False, "cpu", "2", 12)
+    family = study().families[0]
     unseen = dataclasses.replace(family.gains[0], cell=family.gains[0].cell._replace(n=0, verdict="unresolvable"))
     first = dataclasses.replace(family, gains=(unseen, *family.gains[1:]))
-    findings = dataclasses.replace(findings, families=(first, *findings.families[1:]), alpha=0.1)
+    findings = dataclasses.replace(
+        study(),
+        families=(first, *study().families[1:]),
+        alpha=0.1,
+        trained_on=(found,),
+        versions={"git.biomtl.commit": "of the page's writer"},
+    )
     text = "\n".join(runpy.run_path(str(PAGE))["page"](findings, "study.yaml", "A note."))
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     for family in findings.families:
@@ -29,4 +36,5 @@ def test_the_page_has_every_gain_with_its_verdict_and_what_is_missing(monkeypatc
     assert "| 90% interval |" in text
     assert "A note." in text
     assert "`mtl study run study.yaml`" in text
-    assert "- trained on commit 0123456\n" in text
+    assert "- 12 runs: trained by biomtl 0.1.0 at commit 0123456, on cpu with 2 thread(s).\n" in text
+    assert "writer" not in text

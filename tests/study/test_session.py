@@ -17,6 +17,7 @@ from mtl.cli import run as run_mtl
 from mtl.study import worker
 from mtl.study.launchers.processes import REPLACEMENTS, Processes
 from mtl.study.ledger import Ledger
+from mtl.study.reading import read_study
 from mtl.study.session import Session
 from mtl.study.spec import load_study
 from mtl.study.tracking import StudyTracker
@@ -123,6 +124,21 @@ def test_a_run_that_fails_is_recorded_and_the_others_go_on(
     _let_fail(monkeypatch, "none")
     assert run_mtl(["study", "run", "study.yaml"]) == 0
     assert len(trained()) == 12
+
+
+def test_a_score_that_is_not_defined_is_told_as_such(
+    toy_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def undefined(order: Any, ledger: Ledger) -> Any:
+        result, counts = train(order, ledger)
+        result["test"]["cause"]["accuracy"] = None if order.seed else 0.0
+        return result, counts
+
+    monkeypatch.setattr("mtl.study.training.train", undefined)
+    finish(toy_study(designs=["single"], tasks=["cause"]))
+    told = capsys.readouterr().err
+    assert "cause, seed 0: cause 0.000 (" in told
+    assert "cause, seed 1: cause undefined (" in told
 
 
 def test_a_run_whose_source_failed_is_missing_and_nobody_waits_for_it(
@@ -309,6 +325,58 @@ def test_an_encoder_that_another_study_drops_is_trained_once_more(
     assert dropped
     assert len(trained()) == len(made.plan.orders)
     assert not made.findings().missing
+
+
+def test_a_run_that_is_trained_once_more_for_its_encoder_keeps_its_result_and_its_time_is_counted(
+    toy_study: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = toy_study(designs=["single"], tasks=["cause", "risk"])
+    first = finish(path)  # keeps no encoders
+    before = {order.key: first.ledger.result(order.key) for order in first.plan.orders}
+    second = finish(path, "name=second", "designs=[sequential]")
+    assert {key: second.ledger.result(key) for key in before} == before
+    repeats = [repeat for key in before for repeat in second.ledger.repeats(key)]
+    assert len(repeats) == len(before)
+    assert [repeat["differences"] for repeat in repeats] == [[]] * len(before)
+    assert "once more" not in capsys.readouterr().err
+    found = second.findings()
+    assert found.repeat_seconds == pytest.approx(sum(repeat["cost"]["seconds"] for repeat in repeats))
+    assert {cost.key for cost in found.costs if cost.reused} == set(before)
+    assert 0 < found.outside_share < 1
+    (entry,) = second.description()["sessions"]
+    own = [repeat["cost"] for repeat in repeats] + [
+        second.ledger.result(order.key)["cost"] for order in second.plan.orders if order.key not in before
+    ]
+    assert entry["busy_seconds"] == pytest.approx(
+        sum(cost["training_seconds"] + cost["evaluation_seconds"] for cost in own)
+    )
+    assert read_study("second").to_dict() == found.to_dict()  # MLflow tells the same
+
+
+def test_a_run_that_scores_otherwise_when_trained_once_more_is_told(
+    toy_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = toy_study(designs=["single"], tasks=["cause", "risk"])
+    made = finish(path)
+    key = made.plan.orders[0].key
+    before = made.ledger.result(key)
+
+    def drifting(order: Any, ledger: Ledger) -> Any:
+        result, counts = train(order, ledger)
+        if order.name == "cause, seed 0":
+            result["test"]["cause"]["accuracy"] = 0.125
+        return result, counts
+
+    monkeypatch.setattr("mtl.study.training.train", drifting)
+    capsys.readouterr()
+    again = finish(path, "name=second", "designs=[sequential]")
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if "Warning" in line]
+    score = before["test"]["cause"]["accuracy"]
+    assert told == (
+        "mtl: study: Warning: 'cause, seed 0' was trained once more for its encoder, and its scores on test are others:"
+        f" cause/accuracy {score} -> 0.125. The first ones count."
+    )
+    assert again.ledger.result(key) == before
 
 
 def test_a_changed_mixture_is_told_and_its_old_results_are_kept_apart(

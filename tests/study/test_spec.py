@@ -46,6 +46,16 @@ def test_overrides_reach_any_key(write: Callable[..., Path]) -> None:
     assert study.spec.budget.passes == 2
 
 
+def test_groups_are_added_to_those_that_are_written_and_stand_once(write: Callable[..., Path]) -> None:
+    spec = load_study(write(designs=[{"groups": [["risk", "cause"], ["drugs"]]}, "pairwise"])).spec
+    both = spec.with_groups([["cause", "risk"], ["cause", "drugs"]])
+    groups = ("groups", [["risk", "cause"], ["drugs"], ["cause", "drugs"]])
+    assert both.parts == [groups, ("pairwise", None)]
+    assert spec.with_groups([["cause", "risk"]]).parts == spec.parts
+    alone = load_study(write()).spec.with_groups([["cause", "drugs"]])
+    assert alone.parts == [("pairwise", None), ("groups", [["cause", "drugs"]])]
+
+
 def test_all_faults_of_a_file_are_told_at_once(write: Callable[..., Path]) -> None:
     path = write(
         designs=["pairwse", {"groups": [["cause", "cause"]]}],

@@ -217,6 +217,27 @@ def test_pictures_pages_and_tables_are_artefacts_of_the_study(finished: Finished
         assert artefacts(finished.folder / "mlflow.db", run) == {"result.json", "counts.npz"}
 
 
+@pytest.mark.usefixtures("store")
+def test_what_lies_beside_the_report_is_not_sent(toy_study: Callable[..., Path], tmp_path: Path) -> None:
+    toy_study(designs=["single"], tasks=["cause"])
+    (tmp_path / "patients.csv").write_text(SECRET)
+    assert run_mtl(["study", "run", "study.yaml", "--out", "."]) == 0  # where mlflow.db and mlruns are, too
+    (parent,) = runs(tmp_path / "mlflow.db", "study")
+    there = artefacts(tmp_path / "mlflow.db", parent)
+    assert there == {
+        "report.html",
+        "findings.json",
+        "gains.csv",
+        "gains.json",
+        "costs.json",
+        "study.json",
+        "curves_cause.png",
+    }
+    assert not [
+        path for path in (tmp_path / "mlruns").rglob("*") if path.is_file() and SECRET in path.read_text("latin-1")
+    ]
+
+
 def test_the_description_in_mlflow_says_what_may_be_claimed(finished: Finished) -> None:
     note = finished.parent.data.tags["mlflow.note.content"]
     assert "Which task helps which?" in note
@@ -226,6 +247,44 @@ def test_the_description_in_mlflow_says_what_may_be_claimed(finished: Finished) 
 
 def test_versions_and_machine_are_parameters_of_the_study(finished: Finished) -> None:
     assert {"version.torch", "version.transformers", "machine.threads"} <= set(finished.parent.data.params)
+
+
+def test_settings_versions_and_device_are_parameters_of_every_run(finished: Finished) -> None:
+    results = {
+        path.parent.name: json.loads(path.read_text())
+        for path in (finished.folder / "runs" / "ledger").glob("*/*/result.json")
+    }
+    assert len(results) == len(finished.nested)
+    for run in finished.nested:
+        found, result = run.data.params, results[run.data.tags["key"]]
+        assert result["versions"].items() <= found.items()
+        assert {"version.torch", "machine.device", "machine.threads"} <= set(found)
+        for task in result["tasks"]:
+            assert found[f"mixture.tasks.{task}.head"] in ("classification", "token_classification")
+        expected = {
+            "evaluations": "2",
+            "model.learning_rate": "5e-05",
+            "mixture.seed": str(result["seed"]),
+            "mixture.encoder.max_length": "24",
+            "trainer.precision": "32-true",
+            "targets": json.dumps(result["targets"]),
+        }
+        assert {name: found[name] for name in expected} == expected
+    (one,) = finished.findings["trained_on"]
+    assert one["num_runs"] == len(finished.nested)
+    assert {one["commit"]} == {result["versions"].get("git.biomtl.commit", "") for result in results.values()}
+
+
+@pytest.mark.usefixtures("store")
+def test_a_setting_that_is_too_long_for_mlflow_points_to_the_studys_description(
+    toy_study: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "PARAM_LENGTH", 20)
+    made = Session(load_study(toy_study(designs=["single"], tasks=["cause"])), Path("runs"))
+    made.run("first")
+    found = runs(tmp_path / "mlflow.db", "study_run")[0].data.params
+    folder = made.plan.orders[0].mixture["tasks"]["cause"]["data"]["path"]
+    assert found["mixture.tasks.cause.data.path"] == f"{len(folder)} characters, see study.json"
 
 
 def test_no_word_of_a_row_is_anywhere_in_mlflow(finished: Finished) -> None:

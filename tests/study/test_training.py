@@ -16,6 +16,7 @@ from mtl.study.ledger import Ledger
 from mtl.study.plan import StudyPlan, make_plan
 from mtl.study.spec import load_study
 from mtl.study.training import Order, _Watch, train
+from mtl.versions import versions
 
 
 def plan_of(path: Path, *overrides: str) -> StudyPlan:
@@ -41,6 +42,13 @@ def test_the_same_order_gives_the_same_result_and_another_seed_another(
     assert (first[1]["drugs"]["counts"] == second[1]["drugs"]["counts"]).all()
     other, _ = train(plan.order_of(Run(("cause", "drugs"), 1)), ledger)
     assert other["test"] != first[0]["test"]
+
+
+def test_a_result_tells_the_code_and_the_machine_it_is_from(toy_study: Callable[..., Path], ledger: Ledger) -> None:
+    order = plan_of(toy_study(designs=["single"], trainer={"threads": 2, "accelerator": "cpu"})).orders[0]
+    result, _ = train(order, ledger)
+    assert result["versions"] == {**versions("cpu"), "machine.threads": "2"}
+    assert {"version.biomtl", "version.torch", "machine.device"} <= set(result["versions"])
 
 
 def test_a_run_equals_lightnings_own_training_of_the_same_mixture(
@@ -86,6 +94,37 @@ def test_a_score_that_is_not_defined_is_the_best_of_none_but_its_like(
         watch.on_validation_end(None, module)  # type: ignore[arg-type]
     selected = watch.scores({}, {"cause": head})["selected"]
     assert selected == {"cause": {"evaluation": best}}
+
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("cause", "drugs", "best"),
+    [
+        ([0.2, 0.8, 0.5], [0.1, 0.4, 0.9], 3),
+        ([0.2, 0.8, 0.5], [NAN, NAN, NAN], 2),
+        ([0.9, 0.8, 0.5], [NAN, 0.1, 0.2], 2),  # the first has one score alone, and is no better for that
+        ([NAN, NAN, NAN], [NAN, NAN, NAN], 3),
+        ([NAN, 0.2, NAN], [NAN, NAN, NAN], 2),
+        ([0.0, 0.0, 0.0], [0.0, 0.0, 0.0], 1),
+        ([-0.5, -0.25, NAN], [NAN, NAN, NAN], 2),
+    ],
+)
+def test_the_state_that_is_handed_on_is_the_best_by_the_scores_that_are_defined(
+    toy_study: Callable[..., Path], cause: list[float], drugs: list[float], best: int
+) -> None:
+    watch = _Watch(plan_of(toy_study()).order_of(Run(("cause", "drugs"), 0)))
+    head = SimpleNamespace(primary_metric="score")
+    for number, scores in enumerate(zip(cause, drugs, strict=True), 1):
+        found = {
+            target: SimpleNamespace(scores={"score": score})
+            for target, score in zip(("cause", "drugs"), scores, strict=True)
+        }
+        state = {"number": torch.tensor(number)}
+        module: Any = SimpleNamespace(results={"dev": found}, head=lambda name: head, state_dict=state.copy)
+        watch.on_validation_end(None, module)  # type: ignore[arg-type]
+    assert watch.state()["number"] == best
 
 
 def test_counts_of_documents_give_the_score_again(toy_study: Callable[..., Path], ledger: Ledger) -> None:
