@@ -408,7 +408,7 @@ def test_anonymous_memory_of_a_training_doesnt_grow_with_the_data(
     monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "experiments" / "bench")]))
     setting = bench_data.Setting("invented", max_length=32)
-    few, many = 2_000, 100_000
+    few, many = 2_000, 60_000
 
     def most_mib(rows: int) -> float:
         """Of a training in a process of its own, which finds the examples in the cache."""
