@@ -274,13 +274,13 @@ def _check_trainer(arguments: dict[str, Any], *, trains: bool = True) -> None:
         trains: Whether it is to train, and must come to an end.
 
     Raises:
-        InputError: Lightning refuses them, the training would have no end, or the device lacks the precision.
+        InputError: Lightning refuses them, the training would have no end, or the precision can't be had.
     """
     # A copy, since a strategy or a plugin that is given as an object is bound to the first trainer that takes it.
     arguments = copy.deepcopy({**arguments, "logger": False, "callbacks": None, "enable_checkpointing": False})
     try:
         trainer = pl.Trainer(**arguments)
-    except (MisconfigurationException, ValueError, TypeError) as error:
+    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:  # of a package for an option
         raise InputError(Fault("--trainer", " ".join(str(error).split()))) from error
     faults = precision_faults(str(arguments.get("precision")), trainer.strategy.root_device.type)
     epochs, steps = trainer.max_epochs, trainer.max_steps

@@ -454,6 +454,8 @@ def test_a_run_whose_data_is_at_fault_leaves_no_folder(
         ({"tokens_per_batch": 8}, (), "tokens_per_batch: It has no room for row"),
         ({}, ("--model.warmup=2",), "model.warmup: It must be a share"),
         ({}, ("--trainer.precision=16-mixed",), "trainer.precision: A CPU has no mixed precision with fp16"),
+        ({}, ("--trainer.precision=16-true",), "trainer.precision: AdamW can't train weights in fp16"),
+        ({}, ("--trainer.precision=transformer-engine",), "--trainer: "),  # of a package that isn't there
         ({}, ("--trainer.precision=bf16-mixed",), "trainer.precision: The device must compute in bf16 itself"),
         ({}, ("--trainer.max_epochs=-1",), "trainer.max_epochs: A training must have an end"),
         ({}, ("--trainer.max_epochs=-1", "--trainer.max_time=00:00:01:00"), "trainer.max_epochs: A training must have"),
