@@ -94,12 +94,16 @@ class MultiTaskModule(pl.LightningModule):
         self._apart = self._rows_reduced_apart(device)
         # A head without a batch in a step must not move, so its gradient must stay None: DDP would fill it with
         # zeros. Heads stay outside DDP, and `on_before_optimizer_step` averages the gradients of those that trained.
-        outside = [f"heads.{name}" for name, _ in self.heads.named_parameters()]
+        outside = {f"heads.{name}" for name, _ in self.heads.named_parameters()}
         # Buffers are constants. DDP would broadcast them with every pass, also in evaluation, where one rank may have
         # fewer batches than another.
-        outside += [name for name, _ in self.named_buffers()]
-        outside += [name for name, parameter in self.named_parameters() if self._is_apart(parameter)]
+        outside |= {name for name, _ in self.named_buffers()}
+        outside |= {name for name, parameter in self.named_parameters() if self._is_apart(parameter)}
         cast(Any, DistributedDataParallel)._set_params_and_buffers_to_ignore_for_model(self, outside)
+        left = [parameter for name, parameter in self.named_parameters() if name not in outside]
+        if not any(parameter.requires_grad for parameter in left):
+            # DDP refuses to wrap what it has nothing to reduce of, as with an encoder that is frozen as a whole.
+            vars(self.trainer.strategy)["configure_ddp"] = lambda: None
 
     def _is_apart(self, parameter: nn.Parameter) -> bool:
         return any(parameter is other for other in self._apart)

@@ -262,18 +262,21 @@ torch.save(kept, f"{out}-{trainer.global_rank}.pt")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("steps", [{"tasks_per_step": 1}, {"tasks_per_step": 2}, {"tokens_per_batch": 40}], ids=str)
+@pytest.mark.parametrize(
+    "option",
+    ["tasks_per_step=1", "tasks_per_step=2", "tokens_per_batch=40", "encoder.freeze_layers=2"],  # 2: the whole encoder
+)
 def test_two_processes_train_what_one_does_and_evaluate_each_example_once(
-    steps: dict[str, int], toy_mixture: Write, tmp_path: Path
+    option: str, toy_mixture: Write, tmp_path: Path
 ) -> None:
     # Batches of 2, 3 and 1 examples occur, so shares are uneven, and sometimes a rank has none.
-    path = toy_mixture(**steps)
+    path = toy_mixture()
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     for devices in ("1", "2"):
         words = [sys.executable, str(script), str(path), str(tmp_path / f"world{devices}"), devices, *NO_DROPOUT]
         done = subprocess.run(
-            words, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300, check=False
+            [*words, option], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300, check=False
         )
         assert done.returncode == 0, done.stderr
     one = torch.load(tmp_path / "world1-0.pt")
