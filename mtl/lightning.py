@@ -21,7 +21,7 @@ from mtl.arguments import take_mixture
 from mtl.assembly import build_data, build_module
 from mtl.callbacks import checkpoints, early_stopping
 from mtl.compatibility import check_checkpoint, checkpoint_precision
-from mtl.data import make_plan
+from mtl.data import limited, make_plan
 from mtl.faults import Fault, InputError
 from mtl.mixture import Mixture
 from mtl.module import MultiTaskModule
@@ -154,7 +154,8 @@ class MixtureCLI(LightningCLI):
         self.datamodule.setup()
         is_new = self.subcommand == "fit" and config.ckpt_path is None
         if self.subcommand == "fit":
-            make_plan(self.mixture, self.datamodule.tasks, 1)
+            plan = make_plan(self.mixture, self.datamodule.tasks, 1)
+            limited(plan.slots_per_epoch(), config.trainer.limit_train_batches)
         is_free = config.trainer.precision is None
         if is_free:
             config.trainer.precision = agreed_precision(config.trainer.accelerator, config.trainer.num_nodes)

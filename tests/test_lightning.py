@@ -460,6 +460,8 @@ def test_a_run_whose_data_is_at_fault_leaves_no_folder(
         ({}, ("--trainer.precision=16-true",), "trainer.precision: AdamW can't train weights in fp16"),
         ({}, ("--trainer.precision=transformer-engine",), "--trainer: "),  # of a package that isn't there
         ({}, ("--trainer.precision=bf16-mixed",), "trainer.precision: The device must compute in bf16 itself"),
+        ({}, ("--trainer.limit_train_batches=0",), "trainer.limit_train_batches: A training must have at least one"),
+        ({}, ("--trainer.limit_train_batches=0.01",), "must have at least one batch; found 0.01 of 14."),
         ({}, ("--trainer.max_epochs=-1",), "trainer.max_epochs: A training must have an end"),
         ({}, ("--trainer.max_epochs=-1", "--trainer.max_time=00:00:01:00"), "trainer.max_epochs: A training must have"),
     ],

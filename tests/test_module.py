@@ -352,6 +352,11 @@ def test_heads_keep_their_weights_to_the_last_bit_when_the_encoder_takes_another
     assert {value.device.type for value in module.to("meta").heads.parameters()} == {"meta"}
 
 
+def test_a_training_without_a_batch_is_refused(toy_mixture: Write, train: Train) -> None:
+    with pytest.raises(InputError, match=r"trainer\.limit_train_batches: A training must have at least one batch"):
+        train(load_mixture(toy_mixture()), limit_train_batches=0)
+
+
 # --- checkpoints ------------------------------------------------------------------------------------------------------
 
 
