@@ -199,11 +199,13 @@ class RelationClassification(Head):
         return logits
 
     def loss(self, logits: Tensor, fields: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        examples, columns = (fields["label"] != IGNORE).nonzero(as_tuple=True)
-        gold_types = fields["label"][examples, columns]
+        label = fields["label"]  # [B, L]
         weights = self.get_buffer("class_weights")
-        total = F.cross_entropy(logits.float()[examples], gold_types, weight=weights, reduction="sum")
-        return total, torch.tensor(len(examples), device=logits.device)
+        repeated = logits.float()[:, None].expand(-1, label.shape[1], -1)  # [B, L, C]
+        total = F.cross_entropy(
+            repeated.flatten(0, 1), label.flatten(), weight=weights, ignore_index=IGNORE, reduction="sum"
+        )
+        return total, (label != IGNORE).sum()
 
     # --- logits -> scores -----------------------------------------------------------------------------------------
 

@@ -36,17 +36,15 @@ class Part:
     examples: Sequence[Example] = ()
 
 
-@dataclass
 class Batch:
     """Input ids [B, T], attention mask [B, T] and types [B, T] (or None), and the parts that read them.
 
-    A batch without parts stands for a step in which nothing is trained.
+    A batch without parts stands for a step in which nothing is trained. It is no dataclass, since Lightning would
+    round the labels within one to the precision of the weights.
     """
 
-    input_ids: Tensor
-    mask: Tensor
-    type_ids: Tensor | None
-    parts: list[Part]
+    def __init__(self, input_ids: Tensor, mask: Tensor, type_ids: Tensor | None, parts: list[Part]) -> None:
+        self.input_ids, self.mask, self.type_ids, self.parts = input_ids, mask, type_ids, parts
 
     def to(self, device: Any, non_blocking: bool = False) -> Batch:
         """The same batch on another device."""

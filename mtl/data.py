@@ -77,12 +77,7 @@ class MixtureData(pl.LightningDataModule):
 
     def _updates_per_epoch(self) -> int:
         trainer = _attached(self)
-        num_slots = self.plan.slots_per_epoch()
-        limit = trainer.limit_train_batches
-        if isinstance(limit, int):
-            num_slots = min(num_slots, limit)
-        elif limit is not None:
-            num_slots = int(num_slots * limit)
+        num_slots = limited(self.plan.slots_per_epoch(), trainer.limit_train_batches)
         return -(-num_slots // trainer.accumulate_grad_batches)
 
     def train_dataloader(self) -> TrainLoader:
@@ -143,6 +138,24 @@ def make_plan(mixture: Mixture, tasks: Mapping[str, TaskData], num_epochs: float
     sampler_class = components.find("sampler", mixture.sampler.name, "sampler.name")
     sampler: Sampler = components.build(sampler_class, sizes, mixture.seed, num_epochs, **mixture.sampler.options)
     return StepPlan(sampler, batchers, len(leaders) if mixture.tasks_per_step == "all" else mixture.tasks_per_step)
+
+
+def limited(num_batches: int, limit: float | None) -> int:
+    """How many of an epoch's training batches are left by a limit: a whole number, or a share of them.
+
+    >>> limited(10, 3), limited(10, 0.55), limited(10, None)
+    (3, 5, 10)
+
+    Raises:
+        InputError: None is left.
+    """
+    left = num_batches
+    if limit is not None:
+        left = min(num_batches, limit) if isinstance(limit, int) else int(num_batches * limit)
+    if not left:
+        message = f"A training must have at least one batch; found {limit} of {num_batches}."
+        raise InputError(Fault("trainer.limit_train_batches", message, "Raise it, or leave it out."))
+    return left
 
 
 def _budget_faults(mixture: Mixture, task: str, train: SplitData) -> list[Fault]:

@@ -21,7 +21,7 @@ from mtl.arguments import take_mixture
 from mtl.assembly import build_data, build_module
 from mtl.callbacks import checkpoints, early_stopping
 from mtl.compatibility import check_checkpoint, checkpoint_precision
-from mtl.data import make_plan
+from mtl.data import limited, make_plan
 from mtl.faults import Fault, InputError
 from mtl.mixture import Mixture
 from mtl.module import MultiTaskModule
@@ -154,7 +154,8 @@ class MixtureCLI(LightningCLI):
         self.datamodule.setup()
         is_new = self.subcommand == "fit" and config.ckpt_path is None
         if self.subcommand == "fit":
-            make_plan(self.mixture, self.datamodule.tasks, 1)
+            plan = make_plan(self.mixture, self.datamodule.tasks, 1)
+            limited(plan.slots_per_epoch(), config.trainer.limit_train_batches)
         is_free = config.trainer.precision is None
         if is_free:
             config.trainer.precision = agreed_precision(config.trainer.accelerator, config.trainer.num_nodes)
@@ -274,13 +275,13 @@ def _check_trainer(arguments: dict[str, Any], *, trains: bool = True) -> None:
         trains: Whether it is to train, and must come to an end.
 
     Raises:
-        InputError: Lightning refuses them, the training would have no end, or the device lacks the precision.
+        InputError: Lightning refuses them, the training would have no end, or the precision can't be had.
     """
     # A copy, since a strategy or a plugin that is given as an object is bound to the first trainer that takes it.
     arguments = copy.deepcopy({**arguments, "logger": False, "callbacks": None, "enable_checkpointing": False})
     try:
         trainer = pl.Trainer(**arguments)
-    except (MisconfigurationException, ValueError, TypeError) as error:
+    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:  # of a package for an option
         raise InputError(Fault("--trainer", " ".join(str(error).split()))) from error
     faults = precision_faults(str(arguments.get("precision")), trainer.strategy.root_device.type)
     epochs, steps = trainer.max_epochs, trainer.max_steps

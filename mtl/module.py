@@ -6,9 +6,10 @@ Shapes: B examples, T tokens, H hidden size.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import pytorch_lightning as pl
 import torch
@@ -66,7 +67,7 @@ class MultiTaskModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.heads = nn.ModuleDict(dict(heads))
+        self.heads = _InSinglePrecision(dict(heads))
         self.results: dict[str, dict[str, Result]] = {}
         """The latest result of each split, by split and task."""
         self.predictions_folder: Path | None = None
@@ -93,12 +94,16 @@ class MultiTaskModule(pl.LightningModule):
         self._apart = self._rows_reduced_apart(device)
         # A head without a batch in a step must not move, so its gradient must stay None: DDP would fill it with
         # zeros. Heads stay outside DDP, and `on_before_optimizer_step` averages the gradients of those that trained.
-        outside = [f"heads.{name}" for name, _ in self.heads.named_parameters()]
+        outside = {f"heads.{name}" for name, _ in self.heads.named_parameters()}
         # Buffers are constants. DDP would broadcast them with every pass, also in evaluation, where one rank may have
         # fewer batches than another.
-        outside += [name for name, _ in self.named_buffers()]
-        outside += [name for name, parameter in self.named_parameters() if self._is_apart(parameter)]
+        outside |= {name for name, _ in self.named_buffers()}
+        outside |= {name for name, parameter in self.named_parameters() if self._is_apart(parameter)}
         cast(Any, DistributedDataParallel)._set_params_and_buffers_to_ignore_for_model(self, outside)
+        left = [parameter for name, parameter in self.named_parameters() if name not in outside]
+        if not any(parameter.requires_grad for parameter in left):
+            # DDP refuses to wrap what it has nothing to reduce of, as with an encoder that is frozen as a whole.
+            vars(self.trainer.strategy)["configure_ddp"] = lambda: None
 
     def _is_apart(self, parameter: nn.Parameter) -> bool:
         return any(parameter is other for other in self._apart)
@@ -121,8 +126,7 @@ class MultiTaskModule(pl.LightningModule):
         if not batch.parts:
             return {}
         states = self.encoder(batch.input_ids, batch.mask, batch.type_ids)  # [B, T, H]
-        # Heads compute in fp32: they cost little, and in bf16 a score has 8 bits, which ties what should be ranked.
-        with torch.autocast(states.device.type, enabled=False):
+        with _single_precision(states.device):
             return {
                 part.task: self.heads[part.task](
                     states[part.start : part.stop].float(), batch.mask[part.start : part.stop], part.fields
@@ -150,12 +154,13 @@ class MultiTaskModule(pl.LightningModule):
             return self._no_loss()
         self._update_trains = True
         logits = self(batch)
-        total = torch.zeros((), device=self.device)
-        for part in batch.parts:
-            loss, count = self.head(part.task).loss(logits[part.task], part.fields)
-            total = total + part.scale * loss
-            if part.scale:
-                self._note_loss(part.task, loss.detach(), count)
+        with _single_precision(self.device):
+            total = torch.zeros((), device=self.device)
+            for part in batch.parts:
+                loss, count = self.head(part.task).loss(logits[part.task], part.fields)
+                total = total + part.scale * loss
+                if part.scale:
+                    self._note_loss(part.task, loss.detach(), count)
         # Lightning divides by the accumulated batches and DDP by the ranks; `scale` has already counted all of them.
         return total * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
 
@@ -233,7 +238,9 @@ class MultiTaskModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         assert self._evaluator is not None
-        self._evaluator.add(batch, self(batch))
+        logits = self(batch)
+        with _single_precision(self.device):
+            self._evaluator.add(batch, logits)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self.validation_step(batch, batch_idx)
@@ -241,15 +248,16 @@ class MultiTaskModule(pl.LightningModule):
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, list[Tensor]]:
         """What each part's head needs to decode its examples, on the host."""
         logits = self(batch)
-        return {
-            part.task: [
-                output.cpu()
-                for output in self.head(part.task).outputs(
-                    logits[part.task], batch.mask[part.start : part.stop], part.fields
-                )
-            ]
-            for part in batch.parts
-        }
+        with _single_precision(self.device):
+            return {
+                part.task: [
+                    output.cpu()
+                    for output in self.head(part.task).outputs(
+                        logits[part.task], batch.mask[part.start : part.stop], part.fields
+                    )
+                ]
+                for part in batch.parts
+            }
 
     def on_validation_epoch_end(self) -> None:
         self._finish("dev", "val")
@@ -320,6 +328,32 @@ class MultiTaskModule(pl.LightningModule):
     @property
     def _data(self) -> MixtureData:
         return cast("MixtureData", cast(Any, self.trainer).datamodule)
+
+
+class _InSinglePrecision(nn.ModuleDict):
+    """Modules that follow the others to a device, and stay in fp32 whatever Lightning turns the others to."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        def move(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return tensor.to(moved.device) if moved.dtype != tensor.dtype else moved
+
+        return cast(Self, cast(Any, super())._apply(move, recurse))
+
+
+@contextmanager
+def _single_precision(device: torch.device) -> Iterator[None]:
+    """In fp32, as heads compute: they cost little, and in bf16 a score has 8 bits, which ties what should be ranked.
+
+    That is without autocast, and without the default that Lightning sets where all weights are in another precision.
+    """
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_default_dtype(default)
 
 
 def _without_double(module: nn.Module, state: dict[str, Any], *_: Any) -> None:

@@ -53,13 +53,20 @@ def agreed_precision(accelerator: str = "auto", num_nodes: int = 1) -> str:
 
 
 def precision_faults(precision: str, device: str) -> list[Fault]:
-    """What a device lacks for a precision that is asked for.
+    """Why a precision that is asked for can't be had: no training comes through in it, or the device lacks it.
 
     Args:
         precision: Lightning's name.
-        device: cpu or cuda; others are not judged.
+        device: cpu or cuda; what others lack is not judged.
     """
     key = "trainer.precision"
+    mixed = "16-mixed" if device == "cuda" else "bf16-mixed"
+    if precision == "16-true":
+        message = "AdamW can't train weights in fp16, since squares of gradients vanish in it; found 16-true."
+        return [Fault(key, message, f"Leave it out, or name {mixed} or 32-true.")]
+    if precision.startswith("transformer-engine"):
+        message = f"Its layers take sizes in multiples of 16, which heads don't have; found {precision}."
+        return [Fault(key, message, f"Leave it out, or name {mixed} or 32-true.")]
     if device == "cpu" and precision in ("16", "16-mixed"):
         message = "A CPU has no mixed precision with fp16, and Lightning would take bf16 instead; found 16-mixed."
         return [Fault(key, message, "Leave it out, or name bf16-mixed or 32-true.")]

@@ -1,4 +1,4 @@
-"""Shared fixtures: a tiny tokenizer and tiny random encoders of six families, made on the spot."""
+"""Shared fixtures: a tiny tokenizer and tiny random encoders of seven families, made on the spot."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 REPOSITORY = Path(__file__).parent.parent
-FAMILIES = ("bert", "roberta", "deberta-v2", "electra", "distilbert", "modernbert")
+FAMILIES = ("bert", "roberta", "deberta-v2", "electra", "distilbert", "modernbert", "eurobert")
 
 _WORDS = [
     "the",
@@ -139,6 +139,8 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Ca
                 sizes |= {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}
             if family == "electra":
                 sizes |= {"embedding_size": 8}
+            if family == "eurobert":
+                sizes |= {"num_key_value_heads": 1, "mask_token_id": tokenizer.mask_token_id}
             if family == "modernbert":
                 sizes |= {"cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3}
             with torch.random.fork_rng():

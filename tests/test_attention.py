@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mtl.attention import attention
 from mtl.encoder import load_encoder, load_tokenizer
+from mtl.faults import InputError
 from mtl.mixture import EncoderSpec
 
 
@@ -35,6 +36,31 @@ def test_values_and_gradients_equal_those_of_torch() -> None:
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize("num_shared", [1, 2])
+def test_neighbouring_queries_share_a_key_where_there_are_fewer_keys(num_shared: int) -> None:
+    torch.manual_seed(0)
+    query = torch.randn(3, 4, 5, 8, requires_grad=True)
+    key, value = (torch.randn(3, num_shared, 5, 8, requires_grad=True) for _ in range(2))
+    ours, _ = attention(nn.Identity(), query, key, value, None)
+    theirs = nn.functional.scaled_dot_product_attention(query, key, value, enable_gqa=True).transpose(1, 2)
+    torch.testing.assert_close(ours, theirs)
+    for one, other in zip(
+        torch.autograd.grad(ours.square().sum(), (query, key, value)),
+        torch.autograd.grad(theirs.square().sum(), (query, key, value)),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
+
+
+def test_what_would_change_the_result_and_is_not_known_is_refused() -> None:
+    query, key, value, mask = _inputs()
+    plain, _ = attention(nn.Identity(), query, key, value, mask)
+    known, _ = attention(nn.Identity(), query, key, value, mask, sliding_window=4, is_causal=False, softcap=None)
+    assert torch.equal(known, plain)
+    with pytest.raises(InputError, match=r"encoder\.attention: .* found s_aux, softcap\. Set it to eager\."):
+        attention(nn.Identity(), query, key, value, mask, softcap=30.0, s_aux=torch.zeros(2), sliding_window=4)
+
+
 def test_under_autocast_it_stays_in_the_precision_of_the_queries() -> None:
     query, key, value, mask = _inputs(torch.bfloat16)
     with torch.autocast("cpu", torch.bfloat16):
@@ -54,7 +80,7 @@ def test_dropout_acts_in_training_alone() -> None:
     torch.testing.assert_close(evaluated, torch.ones_like(evaluated))
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "electra", "distilbert", "modernbert"])
+@pytest.mark.parametrize("family", ["bert", "roberta", "electra", "distilbert", "modernbert", "eurobert"])
 def test_an_encoder_gives_the_same_states_with_it_as_with_transformers_own(tiny_encoder: Any, family: str) -> None:
     states = {}
     for implementation in ("auto", "eager"):

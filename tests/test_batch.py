@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 import torch
+from pytorch_lightning.plugins import HalfPrecision
 
 from heads import IGNORE
 from heads.classification import Classification
@@ -96,3 +97,9 @@ def test_a_batch_moves_to_a_device_with_all_its_fields() -> None:
 
 def test_the_empty_batch_has_no_parts_and_moves_too() -> None:
     assert (len(EMPTY), EMPTY.parts, EMPTY.to("cpu").parts) == (0, [], [])
+
+
+def test_labels_keep_their_precision_where_lightning_rounds_what_it_finds_in_a_batch() -> None:
+    batch = collate([Share({"sts": [text([5], 3.3)]}, {"sts": 1.0})], HEADS, pad_id=0)
+    (part,) = HalfPrecision("bf16-true").convert_input(batch).parts
+    assert torch.equal(part.fields["label"], torch.tensor([3.3]))

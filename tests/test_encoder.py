@@ -26,7 +26,7 @@ from mtl.encoder import (
 from mtl.faults import InputError
 from mtl.mixture import EncoderSpec, load_mixture
 
-FAMILIES = ["bert", "roberta", "deberta-v2", "electra", "distilbert", "modernbert"]
+FAMILIES = ["bert", "roberta", "deberta-v2", "electra", "distilbert", "modernbert", "eurobert"]
 Tiny = Callable[[str], Path]
 
 

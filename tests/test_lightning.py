@@ -262,18 +262,21 @@ torch.save(kept, f"{out}-{trainer.global_rank}.pt")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("steps", [{"tasks_per_step": 1}, {"tasks_per_step": 2}, {"tokens_per_batch": 40}], ids=str)
+@pytest.mark.parametrize(
+    "option",
+    ["tasks_per_step=1", "tasks_per_step=2", "tokens_per_batch=40", "encoder.freeze_layers=2"],  # 2: the whole encoder
+)
 def test_two_processes_train_what_one_does_and_evaluate_each_example_once(
-    steps: dict[str, int], toy_mixture: Write, tmp_path: Path
+    option: str, toy_mixture: Write, tmp_path: Path
 ) -> None:
     # Batches of 2, 3 and 1 examples occur, so shares are uneven, and sometimes a rank has none.
-    path = toy_mixture(**steps)
+    path = toy_mixture()
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     for devices in ("1", "2"):
         words = [sys.executable, str(script), str(path), str(tmp_path / f"world{devices}"), devices, *NO_DROPOUT]
         done = subprocess.run(
-            words, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300, check=False
+            [*words, option], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300, check=False
         )
         assert done.returncode == 0, done.stderr
     one = torch.load(tmp_path / "world1-0.pt")
@@ -454,7 +457,11 @@ def test_a_run_whose_data_is_at_fault_leaves_no_folder(
         ({"tokens_per_batch": 8}, (), "tokens_per_batch: It has no room for row"),
         ({}, ("--model.warmup=2",), "model.warmup: It must be a share"),
         ({}, ("--trainer.precision=16-mixed",), "trainer.precision: A CPU has no mixed precision with fp16"),
+        ({}, ("--trainer.precision=16-true",), "trainer.precision: AdamW can't train weights in fp16"),
+        ({}, ("--trainer.precision=transformer-engine",), "--trainer: "),  # of a package that isn't there
         ({}, ("--trainer.precision=bf16-mixed",), "trainer.precision: The device must compute in bf16 itself"),
+        ({}, ("--trainer.limit_train_batches=0",), "trainer.limit_train_batches: A training must have at least one"),
+        ({}, ("--trainer.limit_train_batches=0.01",), "must have at least one batch; found 0.01 of 14."),
         ({}, ("--trainer.max_epochs=-1",), "trainer.max_epochs: A training must have an end"),
         ({}, ("--trainer.max_epochs=-1", "--trainer.max_time=00:00:01:00"), "trainer.max_epochs: A training must have"),
     ],

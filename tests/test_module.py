@@ -340,6 +340,23 @@ def test_a_training_without_an_end_is_refused(toy_mixture: Write, train: Train) 
         train(load_mixture(toy_mixture()), max_epochs=-1, max_time={"minutes": 1})
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_heads_keep_their_weights_to_the_last_bit_when_the_encoder_takes_another_precision(
+    dtype: torch.dtype, toy_mixture: Write
+) -> None:
+    module = build_module(load_mixture(toy_mixture()))
+    before = {name: value.clone() for name, value in module.heads.state_dict().items()}
+    module.to(dtype)
+    assert not moved(before, dict(module.heads.state_dict()))
+    assert {value.dtype for value in module.encoder.parameters()} == {dtype}
+    assert {value.device.type for value in module.to("meta").heads.parameters()} == {"meta"}
+
+
+def test_a_training_without_a_batch_is_refused(toy_mixture: Write, train: Train) -> None:
+    with pytest.raises(InputError, match=r"trainer\.limit_train_batches: A training must have at least one batch"):
+        train(load_mixture(toy_mixture()), limit_train_batches=0)
+
+
 # --- checkpoints ------------------------------------------------------------------------------------------------------
 
 

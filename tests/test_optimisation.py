@@ -21,7 +21,7 @@ def groups(encoder: nn.Module, heads: Any = HEADS, **given: Any) -> list[dict[st
     return parameter_groups(encoder, heads, **{**defaults, **given})
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "deberta-v2", "electra", "distilbert", "modernbert"])
+@pytest.mark.parametrize("family", ["bert", "roberta", "deberta-v2", "electra", "distilbert", "modernbert", "eurobert"])
 def test_every_weight_is_in_one_group_and_only_matrices_decay(family: str, tiny_encoder: Callable[[str], Path]) -> None:
     encoder = AutoModel.from_pretrained(tiny_encoder(family))
     made = groups(encoder)

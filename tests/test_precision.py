@@ -1,8 +1,18 @@
+import copy
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
 import pytest
 import torch
+from lightning_fabric.plugins.precision.precision import _PRECISION_INPUT_STR, _PRECISION_INPUT_STR_ALIAS
 
 from mtl import precision as module
+from mtl.cli import run
 from mtl.precision import GAIN, agreed_precision, bf16_gain, natural_precision, precision_faults
+from tests import five_tasks
 
 
 def set_cpu(monkeypatch: pytest.MonkeyPatch, *found: str, gain: float = 2.0) -> None:
@@ -117,6 +127,56 @@ def test_bf16_on_a_device_without_it_is_refused_by_name(precision: str, monkeypa
 def test_fp16_is_refused_on_a_cpu_alone() -> None:
     assert len(precision_faults("16-mixed", "cpu")) == len(precision_faults("16", "cpu")) == 1
     assert precision_faults("16-mixed", "cuda") == precision_faults("32-true", "cpu") == []
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
+@pytest.mark.parametrize("precision", ["16-true", "transformer-engine", "transformer-engine-float16"])
+def test_what_no_training_comes_through_in_is_refused_on_any_device(precision: str, device: str) -> None:
+    (fault,) = precision_faults(precision, device)
+    assert fault.key == "trainer.precision"
+    assert f"found {precision}." in fault.message
+
+
+ACCEPTED = [*get_args(_PRECISION_INPUT_STR), *get_args(_PRECISION_INPUT_STR_ALIAS)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ACCEPTED)
+@pytest.mark.filterwarnings("ignore:You passed `Trainer", "ignore:`precision=")
+def test_all_heads_train_and_score_in_fp32_in_every_precision_or_it_is_refused(
+    precision: str,
+    tmp_path: Path,
+    tiny_encoder: Callable[[str], Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tasks = copy.deepcopy(five_tasks.TASKS)
+    tasks["mentions"]["options"]["decoder"] = "crf"
+    for task in ("kind", "links"):
+        tasks[task].setdefault("options", {})["class_weights"] = {tasks[task]["labels"][0]: 1.7}
+    data = {name: {"data": {"reader": "jsonl", "path": str(tmp_path / name)}} for name in tasks}
+    mixture = five_tasks.write(tmp_path, tiny_encoder("bert"), tasks={name: tasks[name] | data[name] for name in tasks})
+    words = [*five_tasks.CPU, f"--trainer.precision={precision}", "--run.track=false", "--run.baselines=false"]
+    words += ["--trainer.enable_progress_bar=false", "--trainer.max_epochs=1"]
+    with five_tasks.surroundings(tmp_path):
+        ended = run(["fit", f"--mixture={mixture}", *words])
+    if precision not in ("64", "64-true", "32", "32-true", *_bf16_here()):
+        assert ended == 2
+        assert re.search(r"trainer(\.precision)?: ", capsys.readouterr().err)
+        return
+    assert ended == 0
+    folder = five_tasks.newest(tmp_path)
+    content = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    state = content["state_dict"]
+    encoder = {"64-true": torch.float64, "bf16-true": torch.bfloat16}.get(content["biomtl"]["precision"], torch.float32)
+    assert {value.dtype for name, value in state.items() if name.startswith("encoder.")} == {encoder}
+    assert {value.dtype for name, value in state.items() if name.startswith("heads.")} == {torch.float32}
+    assert all(value.isfinite().all() for value in state.values())
+    scores = json.loads((folder / "metrics.json").read_text())["dev"]
+    assert set(scores) == set(tasks)
+
+
+def _bf16_here() -> list[str]:
+    return ["bf16", "bf16-mixed", "bf16-true"] if not precision_faults("bf16-true", "cpu") else []
 
 
 def test_timing_leaves_the_number_of_threads_as_it_was() -> None:

@@ -20,7 +20,7 @@ from mtl.encoder import encoder_identity
 from mtl.faults import Fault, InputError
 from mtl.leakage import crossing, shared, shared_notes
 from mtl.mixture import EvaluationSpec, LimitSpec, Mixture, SamplerSpec, TaskSpec
-from mtl.precision import natural_precision
+from mtl.precision import natural_precision, precision_faults
 from mtl.preparation import TaskData, prepare
 from mtl.store import content_key
 from mtl.study.designs import SELF, SHUFFLED, Comparison, Run, comparisons, original, single_runs
@@ -87,8 +87,14 @@ def make_plan(study: Study) -> StudyPlan:
     """Prepares the data of a study and plans its runs.
 
     Raises:
-        InputError: The mixture or its data is at fault, or a task's dev or test documents train another task.
+        InputError: The mixture or its data is at fault, a task's dev or test documents train another task, or the
+            precision can't be had.
     """
+    trainer = _resolved_trainer(study.spec)
+    is_elsewhere = trainer["accelerator"] != "cpu" and not torch.cuda.is_available()
+    faults = precision_faults(trainer["precision"], "" if is_elsewhere else trainer["accelerator"])
+    if faults:
+        raise InputError(faults)
     mixture = _capped(study.mixture, study.spec.budget)
     heads, tokenizer = build_heads(mixture)
     data = prepare(mixture, heads, tokenizer)

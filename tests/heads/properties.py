@@ -23,6 +23,7 @@ import torch
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
+from torch._subclasses import FakeTensorMode
 
 from heads import Example, Head, Prediction, Row, pad
 
@@ -266,6 +267,21 @@ def assert_bf16_loses_little(head: Head, rows: Sequence[Row], tokenizer: Any) ->
     assert half.dtype == torch.float32
     assert all(output.dtype == torch.float32 for output in head.outputs(logits.detach().bfloat16(), mask, fields))
     torch.testing.assert_close(half, full, rtol=0.05, atol=0.05)
+
+
+def assert_training_waits_for_no_device(head: Head, rows: Sequence[Row], tokenizer: Any) -> None:
+    """Logits and loss hang on no number's value by their shape, and nothing reads one: a GPU would be waited for.
+
+    Fake tensors have shapes and no numbers, so that whatever needs one fails.
+    """
+    examples = encode(head, rows, tokenizer)
+    states = random_states(examples)
+    mask, fields = collate(head, examples)
+    with FakeTensorMode(allow_non_fake_inputs=True) as fake:
+        fields = {name: fake.from_tensor(value) for name, value in fields.items()}
+        logits = head(fake.from_tensor(states), fake.from_tensor(mask), fields)
+        total, count = head.loss(logits, fields)
+    assert total.shape == count.shape == ()
 
 
 def assert_primary_metric_is_chosen_by_name(build: Callable[..., Head], metrics: Sequence[str]) -> None:

@@ -63,6 +63,7 @@ HEADS = [make(), make(hidden_layer=12, class_weights={"no": 3.0}, excluded=["no"
         has.assert_gradients_reach_states_and_head,
         has.assert_scores_are_finite,
         has.assert_predictions_are_json,
+        has.assert_training_waits_for_no_device,
         has.assert_bf16_loses_little,
     ],
 )

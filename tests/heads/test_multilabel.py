@@ -60,6 +60,7 @@ HEADS = [make(), make(hidden_layer=12, threshold="tuned")]
         has.assert_gradients_reach_states_and_head,
         has.assert_scores_are_finite,
         has.assert_predictions_are_json,
+        has.assert_training_waits_for_no_device,
         has.assert_bf16_loses_little,
     ],
 )

@@ -65,6 +65,7 @@ HEADS = [make(), make((-1, 5), hidden_layer=12, pooling="mean", primary_metric="
         has.assert_gradients_reach_states_and_head,
         has.assert_scores_are_finite,
         has.assert_predictions_are_json,
+        has.assert_training_waits_for_no_device,
         has.assert_bf16_loses_little,
     ],
 )

@@ -110,6 +110,7 @@ def tokens_of(head: RelationClassification, row: Row, tokenizer: Any, **options:
         has.assert_gradients_reach_states_and_head,
         has.assert_scores_are_finite,
         has.assert_predictions_are_json,
+        has.assert_training_waits_for_no_device,
         has.assert_bf16_loses_little,
     ],
 )

@@ -110,6 +110,7 @@ def taught(head: TokenClassification, row: SpanRow, tokenizer: Any, **options: A
         has.assert_gradients_reach_states_and_head,
         has.assert_scores_are_finite,
         has.assert_predictions_are_json,
+        has.assert_training_waits_for_no_device,
     ],
 )
 def test_property(has_property: Callable[..., None], head: Head, tokenizer: Any) -> None:

@@ -49,6 +49,12 @@ def test_a_target_has_the_same_own_updates_on_the_same_examples_in_every_company
         assert batches(plan, run, "cause") == alone
 
 
+def test_a_precision_that_cannot_be_had_is_refused_before_anything_is_read(toy_study: Callable[..., Path]) -> None:
+    study = load_study(toy_study(trainer={"accelerator": "cpu", "precision": "16-mixed"}))
+    with pytest.raises(InputError, match=r"trainer\.precision: A CPU has no mixed precision with fp16"):
+        make_plan(study)
+
+
 def test_a_tasks_own_copy_sees_its_rows_in_another_order(toy_study: Callable[..., Path]) -> None:
     plan = plan_of(toy_study(designs=["single"], controls=["self_partner"]))
     run = Run(("cause", "cause__self"), 0)

@@ -90,6 +90,7 @@ def test_all_faults_of_a_file_are_told_at_once(write: Callable[..., Path]) -> No
         ({"budget": {"updates": 0}}, "budget.updates: It must be at least 1"),
         ({"launcher": {"name": "local", "workers": 2}}, "is one worker; found 2"),
         ({"launcher": {"name": "processes", "speed": 2}}, "Processes has no option 'speed'"),
+        ({"trainer": {"precision": "16-true"}}, "trainer.precision: It must be"),
         ({"name": "a/b"}, "name: It must be usable as the name of a folder"),
     ],
 )
