@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from heads import Head
-from mtl.compilation import compile_encoder
 from mtl.data import MixtureData
 from mtl.encoder import load_config, load_encoder, load_tokenizer, longest_input
 from mtl.faults import Fault, InputError
@@ -78,7 +77,7 @@ def build_module(
         built: What `build_heads` gave for this mixture; None builds it here.
 
     Raises:
-        InputError: The encoder isn't there or can't be compiled, or a number is out of its range.
+        InputError: The encoder isn't there, or a number is out of its range.
     """
     require_positive({"model.learning_rate": learning_rate, "model.head_learning_rate": head_learning_rate})
     if not 0 <= warmup <= 1:
@@ -87,8 +86,6 @@ def build_module(
         raise InputError(Fault("model.weight_decay", f"It must be 0 or more; found {weight_decay!r}."))
     heads, tokenizer = built or build_heads(mixture)
     encoder = load_encoder(mixture.encoder, tokenizer, mixture.seed, weights=weights)
-    if compile:
-        compile_encoder(encoder)
     return MultiTaskModule(
         encoder,
         heads,
@@ -101,6 +98,7 @@ def build_module(
         weight_decay=weight_decay,
         warmup=warmup,
         schedule=schedule,
+        compile=compile,
     )
 
 

@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from heads import Head
 from mtl.batch import Batch
+from mtl.compilation import compile_encoder
 from mtl.evaluation import Evaluator, PredictionFiles, Result
 from mtl.optimisation import Schedule, adamw, parameter_groups, schedule
 from mtl.seeding import derive
@@ -48,6 +49,7 @@ class MultiTaskModule(pl.LightningModule):
         weight_decay: Of everything but biases and norms.
         warmup: Share of all updates.
         schedule: After the warm-up.
+        compile: Whether `setup` compiles the encoder.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class MultiTaskModule(pl.LightningModule):
         weight_decay: float = 0.01,
         warmup: float = 0.1,
         schedule: Schedule = "linear",
+        compile: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -80,6 +83,7 @@ class MultiTaskModule(pl.LightningModule):
         self._rates = (learning_rate, learning_rate if head_learning_rate is None else head_learning_rate)
         self._factors = dict(learning_rate_factors or {})
         self._weight_decay, self._warmup, self._schedule = weight_decay, warmup, schedule
+        self._awaits_compiling = compile
         self._evaluator: Evaluator | None = None
         self.train_losses: dict[str, float] = {}
         """The mean training loss per task that was logged last."""
@@ -91,6 +95,8 @@ class MultiTaskModule(pl.LightningModule):
     def setup(self, stage: str) -> None:
         device = self.trainer.strategy.root_device.type
         self.encoder.settle(device, str(self.trainer.precision))
+        if self._awaits_compiling:
+            self._compile(trains=stage == "fit")
         self._apart = self._rows_reduced_apart(device)
         # A head without a batch in a step must not move, so its gradient must stay None: DDP would fill it with
         # zeros. Heads stay outside DDP, and `on_before_optimizer_step` averages the gradients of those that trained.
@@ -104,6 +110,13 @@ class MultiTaskModule(pl.LightningModule):
         if not any(parameter.requires_grad for parameter in left):
             # DDP refuses to wrap what it has nothing to reduce of, as with an encoder that is frozen as a whole.
             vars(self.trainer.strategy)["configure_ddp"] = lambda: None
+
+    def _compile(self, *, trains: bool) -> None:
+        # Lightning moves and converts the module after this hook; an encoder that is there already stays as it is.
+        precision = self.trainer.precision_plugin
+        precision.convert_module(self.encoder.to(self.trainer.strategy.root_device))
+        compile_encoder(self.encoder, precision.forward_context, trains=trains)
+        self._awaits_compiling = False
 
     def _is_apart(self, parameter: nn.Parameter) -> bool:
         return any(parameter is other for other in self._apart)
