@@ -11,6 +11,10 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from hypothesis import settings
+
+settings.register_profile("biomtl", deadline=None)  # a busy machine is no failure
+settings.load_profile("biomtl")
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
