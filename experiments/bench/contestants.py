@@ -222,7 +222,7 @@ def counter_of_updates(meter: Meter) -> Any:
 
 def train_hf(options: argparse.Namespace, meter: Meter, *, best: bool) -> dict[str, Any]:
     """Each task has as many updates as `ours` has of it; every training has a warm-up of its own."""
-    from parity import FedTrainer
+    from parity_training import FedTrainer
     from transformers import (
         DataCollatorForTokenClassification,
         DataCollatorWithPadding,
@@ -342,7 +342,7 @@ def peer_features(example: Example) -> dict[str, Any]:
     {'input_ids': [101, 7, 102], 'labels': 1}
     """
     if "tags" in example:
-        from parity import features
+        from parity_training import features
 
         return features(example)
     if "labels" in example:
