@@ -32,9 +32,8 @@ def compile_encoder(
     try:
         if trains:
             _try(encoder.train(), context)
-        with (
-            torch.no_grad() if trains else torch.inference_mode()
-        ):  # as Lightning evaluates within a training, or alone
+        evaluates = torch.no_grad if trains else torch.inference_mode  # as Lightning does, within a training or alone
+        with evaluates():
             _try(encoder.eval(), context)
     except Exception as error:  # the compiler raises whatever its stages meet
         lines = [line.strip() for line in str(error).splitlines()]
