@@ -10,6 +10,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from heads import Example, Head, Row, TextRow, projection
@@ -181,3 +182,16 @@ def class_names(labels: Sequence[str], at_least: int) -> tuple[str, ...]:
     if twice:
         raise ValueError(f"labels must differ from each other; found more than once: {', '.join(twice)}")
     return tuple(labels)
+
+
+def weights_of(given: Mapping[str, float], labels: Sequence[str]) -> Tensor:
+    """The weight of each class in the loss, [C]; 1 for those that are not named.
+
+    Raises:
+        ValueError: A name is no class, or a weight is not above 0.
+    """
+    for name, weight in given.items():
+        choice("class_weights", name, labels)
+        if not 0 < weight < float("inf"):
+            raise ValueError(f"class_weights.{name} must be above 0; found {weight}")
+    return torch.tensor([float(given.get(name, 1.0)) for name in labels])

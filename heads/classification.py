@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from heads import IGNORE, Example, Prediction, Report, Row, TextRow, _baselines, scores
-from heads._text import TextHead, choice, class_names, describe, text_row, wrong_class
+from heads._text import TextHead, choice, class_names, describe, text_row, weights_of, wrong_class
 
 
 class Classification(TextHead):
@@ -66,7 +66,8 @@ class Classification(TextHead):
             raise ValueError("excluded must leave at least one class; found all of them")
         self._positive = positive if positive is None else choice("positive", positive, self.labels)
         self._class_weights: Tensor | None
-        self.register_buffer("_class_weights", _weights(class_weights, self.labels), persistent=False)
+        weights = None if class_weights is None else weights_of(class_weights, self.labels)
+        self.register_buffer("_class_weights", weights, persistent=False)
 
     # --- rows -> examples -----------------------------------------------------------------------------------------
 
@@ -153,13 +154,3 @@ def _prediction(labels: Sequence[str], probabilities: Sequence[float]) -> Predic
     """The likeliest class (the first of equals) and all probabilities."""
     best = max(range(len(labels)), key=lambda c: probabilities[c])
     return {"label": labels[best], "scores": dict(zip(labels, probabilities, strict=True))}
-
-
-def _weights(given: Mapping[str, float] | None, labels: Sequence[str]) -> Tensor | None:
-    if given is None:
-        return None
-    for name, weight in given.items():
-        choice("class_weights", name, labels)
-        if not 0 < weight < float("inf"):
-            raise ValueError(f"class_weights.{name} must be above 0; found {weight}")
-    return torch.tensor([float(given.get(name, 1.0)) for name in labels])

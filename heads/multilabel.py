@@ -221,8 +221,11 @@ def best_threshold(probabilities: Tensor, gold: Tensor) -> float:
     middle = (low + high) / 2
     middle = torch.where(middle > low, middle, high)  # neighbouring floats have no middle of their own
     candidates = torch.where((low < 0.5) & (high >= 0.5), torch.tensor(0.5), middle)
-    predicted = probabilities[None] >= candidates[:, None]  # [candidates, N]
-    f1 = 2 * (predicted & gold).sum(1) / (predicted.sum(1) + gold.sum()).clamp(min=1)
+    # All that lie at or above a candidate: N less the place where it would stand among the sorted ones.
+    descending = probabilities.argsort(descending=True)
+    true_positives = torch.cat([torch.zeros(1, dtype=torch.long), gold[descending].long().cumsum(0)])
+    predicted = len(probabilities) - torch.searchsorted(probabilities.sort().values, candidates)
+    f1 = 2 * true_positives[predicted] / (predicted + gold.sum()).clamp(min=1)
     nearest = torch.where(f1 == f1.max(), (candidates - 0.5).abs(), torch.inf)
     return float(candidates[nearest.argmin()])
 

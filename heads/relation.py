@@ -33,7 +33,7 @@ from heads._marking import MARKERS, Marked, markers, original, placeholder, read
 from heads._pair_window import read_tokens
 from heads._pairs import Candidate, Gold, Key, Mention, Pairing, gold
 from heads._relation_checks import check_span_row
-from heads._text import choice, class_names, describe, wrong_class
+from heads._text import choice, class_names, describe, weights_of, wrong_class
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -136,7 +136,7 @@ class RelationClassification(Head):
         self.keep_negatives = keep_negatives
         self.primary_metric = choice("primary_metric", primary_metric, self.metrics)
         self._check_options()
-        self.register_buffer("class_weights", _weights(class_weights or {}, self.labels), persistent=False)
+        self.register_buffer("class_weights", weights_of(class_weights or {}, self.labels), persistent=False)
         width = hidden_size if pooling == "cls" else 2 * hidden_size
         self.classifier = projection(width, len(self.labels), dropout=dropout, hidden_layer=hidden_layer)
 
@@ -432,11 +432,3 @@ def _token_mask(tokens: Sequence[Sequence[int]], length: int) -> Tensor:
 def _masked_max(states: Tensor, mask: Tensor) -> Tensor:
     """The maximum over chosen tokens, [B, T, H] -> [B, H]."""
     return states.masked_fill(~mask[..., None], float("-inf")).amax(1)
-
-
-def _weights(given: Mapping[str, float], labels: Sequence[str]) -> Tensor:
-    for name, weight in given.items():
-        choice("class_weights", name, labels)
-        if not 0 < weight < float("inf"):
-            raise ValueError(f"class_weights.{name} must be above 0; found {weight}")
-    return torch.tensor([float(given.get(label, 1.0)) for label in labels])

@@ -33,7 +33,7 @@ from heads import IGNORE, Example, Head, Prediction, Report, Row, Span, SpanRow,
 from heads._crf import CRF, Legal
 from heads._lexicon import AnnotatedRow, Lexicon
 from heads._tags import Scheme, TypedSpan, is_legal, tag_names, to_spans, to_tags
-from heads._text import describe
+from heads._text import choice, class_names, describe
 from heads._windows import Pieces, owner, windows
 from heads._words import flat, overlapped, typed_words, words_fault, words_of
 
@@ -83,12 +83,10 @@ class TokenClassification(Head):
         hidden_layer: int | None = None,
         primary_metric: Metric = "f1",
     ) -> None:
-        super().__init__(labels, hidden_size)
-        _check_choice("scheme", scheme, get_args(Scheme))
-        _check_choice("decoder", decoder, get_args(Decoder))
-        _check_choice("primary_metric", primary_metric, get_args(Metric))
-        if not self.labels:
-            raise ValueError("labels is empty; it must name the entity types")
+        super().__init__(class_names(labels, 1), hidden_size)
+        choice("scheme", scheme, get_args(Scheme))
+        choice("decoder", decoder, get_args(Decoder))
+        choice("primary_metric", primary_metric, get_args(Metric))
         if stride < 0:
             raise ValueError(f"stride is {stride}; it must be 0 or more")
         self.scheme: Scheme = scheme
@@ -350,11 +348,6 @@ class TokenClassification(Head):
         size, corpora = len(self.labels) + 1, counts.shape[:-1]
         confusion, words = counts[..., : size * size], counts[..., size * size :]
         return confusion.reshape(*corpora, size, size), words.reshape(*corpora, 3, size - 1)
-
-
-def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} is '{value}'; it must be one of {', '.join(choices)}")
 
 
 def _legal(tags: Sequence[str], scheme: Scheme) -> Legal:

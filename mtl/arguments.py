@@ -94,7 +94,9 @@ def read_config(path: Path) -> Config:
     trainer = rest.get("trainer")
     if isinstance(trainer, dict) and trainer.get("precision") == "auto":
         trainer.pop("precision")
-    has_seed = isinstance(seed, int) and not isinstance(seed, bool)
+    if seed is not None and not isinstance(seed, int):
+        raise InputError(Fault(f"{path}: seed_everything", f"It must be a whole number; found {seed!r}."))
+    has_seed = seed is not None and not isinstance(seed, bool)
     return Config(mixture, path.parent.absolute(), [f"seed={seed}"] if has_seed else [], rest)
 
 

@@ -63,8 +63,8 @@ class NamedCheckpoint(ModelCheckpoint):
 class StepCheckpoint(Checkpoint):
     """Saves `last` every few updates, so that a run that was stopped goes on within the epoch.
 
-    It saves between two updates only, and not where an evaluation follows: a resumed run would leave that out. The
-    end of the epoch saves what comes out of it.
+    It saves between two updates only, and not where an evaluation follows, which a resumed run would leave out: then
+    after the next update. The end of the epoch saves what comes out of it.
 
     Args:
         folder: Of the run.
@@ -73,12 +73,18 @@ class StepCheckpoint(Checkpoint):
 
     def __init__(self, folder: RunFolder, every: int) -> None:
         self._folder, self._every = folder, every
+        self._saved_at = 0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._saved_at = trainer.global_step
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         loop = trainer.fit_loop
         evaluates = loop.epoch_loop._should_check_val_fx(cast(Any, loop._data_fetcher))
-        if trainer.global_step % self._every or loop._should_accumulate() or evaluates:
+        is_due = trainer.global_step // self._every > self._saved_at // self._every
+        if not is_due or loop._should_accumulate() or evaluates:
             return
+        self._saved_at = trainer.global_step
         path = self._folder.checkpoints / "last.ckpt"
         trainer.save_checkpoint(path)
         if trainer.is_global_zero:

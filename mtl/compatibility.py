@@ -51,19 +51,20 @@ def checkpoint_precision(path: Path) -> str:
     return str(read_checkpoint(path)[CHECKPOINT_KEY].get("precision", "32-true"))
 
 
-def check_checkpoint(path: Path, mixture: Mixture, *, resumes: bool = False) -> None:
+def check_checkpoint(path: Path, mixture: Mixture, *, resumes: Mapping[str, Any] | None = None) -> None:
     """Holds a checkpoint's mixture against the one at hand.
 
     Args:
         path: Of the checkpoint.
         mixture: At hand.
-        resumes: Whether training goes on from the checkpoint, which needs more than weights.
+        resumes: Where training goes on from the checkpoint, which needs more than weights: the options of `model` at
+            hand, as `MultiTaskModule.optimisation` gives them. A schedule may be made longer, by more epochs.
 
     Raises:
         InputError: Tasks, heads, labels or the encoder differ (it lists every difference), or the checkpoint can't be
             resumed.
     """
-    if resumes and "optimizer_states" not in read_checkpoint(path):
+    if resumes is not None and "optimizer_states" not in read_checkpoint(path):
         raise InputError(
             Fault(str(path), "It holds weights alone, and training can't go on from it.", "Use --ckpt_path last.")
         )
@@ -82,8 +83,9 @@ def check_checkpoint(path: Path, mixture: Mixture, *, resumes: bool = False) -> 
             theirs, ours = getattr(trained.tasks[name], field), getattr(mixture.tasks[name], field)
             if theirs != ours:
                 faults.append(Fault(f"tasks.{name}.{field}", f"The checkpoint has {theirs!r}; found {ours!r}."))
-    if resumes and not faults:
-        faults = _resume_faults(trained, mixture)
+    if resumes is not None and not faults:
+        before = read_checkpoint(path)[CHECKPOINT_KEY].get("model", resumes)  # earlier versions kept none
+        faults = [*_resume_faults(trained, mixture), *_option_faults(before, resumes)]
     if faults:
         raise InputError([Fault(str(path), "The checkpoint is of another mixture."), *faults])
 
@@ -98,6 +100,16 @@ def _resume_faults(trained: Mixture, mixture: Mixture) -> list[Fault]:
         Fault(key, f"The checkpoint has {theirs.get(key)!r}; found {ours.get(key)!r}.", "Train a new run instead.")
         for key in sorted({*theirs, *ours})
         if theirs.get(key) != ours.get(key) and not _FREE.fullmatch(key)
+    ]
+
+
+def _option_faults(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Fault]:
+    """The optimiser's state brings its own rates, so that others would be taken down and not trained with."""
+    advice = "Leave it as it was, or train a new run."
+    return [
+        Fault(f"model.{name}", f"The checkpoint has {before[name]!r}; found {value!r}.", advice)
+        for name, value in now.items()
+        if before[name] != value
     ]
 
 

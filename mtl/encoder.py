@@ -133,6 +133,9 @@ def load_config(spec: EncoderSpec) -> PretrainedConfig:
         faults.append(Fault("encoder.num_layers", f"It must be at most {depth}; found {spec.num_layers}."))
     if spec.freeze_layers > depth:
         faults.append(Fault("encoder.freeze_layers", f"It must be at most {depth}; found {spec.freeze_layers}."))
+    if spec.freeze_layers and getattr(config, "num_hidden_groups", depth) < depth:  # ALBERT
+        message = "The layers of this encoder share their weights, so that some can't be frozen by themselves."
+        faults.append(Fault("encoder.freeze_layers", message, "Leave it out, or take another encoder."))
     longest = longest_input(config)
     if spec.max_length > longest:
         faults.append(

@@ -40,6 +40,15 @@ class Result:
     report: Report
     num_rows: int
 
+    def stacked_counts(self) -> dict[str, np.ndarray]:
+        """The counts in three arrays: `documents` [D], `counts` [N, K], and `owners` [N], each one's document."""
+        rows = [count.reshape(-1, count.shape[-1]).numpy() for count in self.counts]
+        return {
+            "documents": np.array(self.documents),
+            "counts": np.concatenate(rows) if rows else np.zeros((0, 0)),
+            "owners": np.repeat(np.arange(len(rows)), [len(row) for row in rows]),
+        }
+
 
 class Evaluator:
     """Collects the outputs of one split and scores them.

@@ -167,7 +167,8 @@ class MixtureCLI(LightningCLI):
         self.folder = folder
         config.ckpt_path = self.config_init[self.subcommand].ckpt_path = None if checkpoint is None else str(checkpoint)
         if checkpoint is not None:
-            check_checkpoint(checkpoint, self.mixture, resumes=self.subcommand == "fit")
+            resumes = self.model.optimisation if self.subcommand == "fit" else None
+            check_checkpoint(checkpoint, self.mixture, resumes=resumes)
             if is_free:
                 config.trainer.precision = checkpoint_precision(checkpoint)
                 self.config_init[self.subcommand].trainer.precision = config.trainer.precision

@@ -197,6 +197,26 @@ def without_password(uri: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
+def reason(error: Exception) -> str:
+    """What an error says, in one line, without user and password of an address.
+
+    >>> reason(OSError("no route to postgresql://me:secret@host/db"))
+    'no route to postgresql://host/db'
+    """
+    return re.sub(r"//[^/@\s]+@", "//", " ".join(str(error).split()))[:200] or type(error).__name__
+
+
+def ui_hint(uri: str, place: str = "") -> str:
+    """The line that opens MLflow; on a server the address, with `place` behind it.
+
+    >>> ui_hint("http://host:5000/", "/#/experiments/1"), ui_hint("postgresql://me:secret@host/db")
+    ('http://host:5000/#/experiments/1', 'mlflow ui --backend-store-uri "postgresql://host/db"')
+    """
+    if urlsplit(uri).scheme in ("http", "https"):
+        return without_password(uri).rstrip("/") + place
+    return "mlflow ui" if is_shown_by_bare_ui(uri) else f'mlflow ui --backend-store-uri "{without_password(uri)}"'
+
+
 class SystemMetrics:
     """Load of processors, memory, disk, network and GPU, as MLflow's own monitors read them.
 

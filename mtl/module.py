@@ -131,6 +131,17 @@ class MultiTaskModule(pl.LightningModule):
         table = None if get_table is None or device != "cpu" else get_table().weight
         return [table] if table is not None and table.requires_grad else []
 
+    @property
+    def optimisation(self) -> dict[str, Any]:
+        """The options of `model` that decide how weights move, by name."""
+        return {
+            "learning_rate": self._rates[0],
+            "head_learning_rate": self._rates[1],
+            "weight_decay": self._weight_decay,
+            "warmup": self._warmup,
+            "schedule": self._schedule,
+        }
+
     def head(self, task: str) -> Head:
         return cast(Head, self.heads[task])
 
@@ -156,9 +167,10 @@ class MultiTaskModule(pl.LightningModule):
         # Before the step rather than after it: checkpoints are saved in between, and a resumed run must go on with
         # the same sums.
         every = cast(Any, self.trainer).log_every_n_steps
-        if every and batch_idx % every == 0:
+        accumulate = self.trainer.accumulate_grad_batches
+        if every and batch_idx % (every * accumulate) == 0:
             self._log_losses()
-        if batch_idx % self.trainer.accumulate_grad_batches == 0:
+        if batch_idx % accumulate == 0:
             self._update_trains = False
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
@@ -324,6 +336,7 @@ class MultiTaskModule(pl.LightningModule):
         row_types = {name: type(data["train"].rows[0]).__name__ for name, data in self._data.tasks.items()}
         checkpoint[CHECKPOINT_KEY] = {
             "mixture": self._config,
+            "model": self.optimisation,
             "stopped": sorted(self._data.stopped),
             "losses": self._summed_losses(),
             "train_losses": dict(self.train_losses),

@@ -113,11 +113,13 @@ def _replaced(output: Path) -> Iterator[IO[str]]:
     part = output.absolute().with_name(f".{output.name}.{os.getpid()}.part")
     try:
         if output.is_dir():
-            raise IsADirectoryError(0, "It is a folder")
+            raise InputError(Fault("--output", f"'{output}' can't be written: It is a folder."))
         with part.open("w", encoding="utf-8") as file:
             yield file
         part.replace(output)
     except OSError as error:
+        if error.filename not in (None, str(part)):  # a write that fails names no file
+            raise
         raise InputError(Fault("--output", f"'{output}' can't be written: {error.strerror}.")) from error
     finally:
         part.unlink(missing_ok=True)

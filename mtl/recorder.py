@@ -81,7 +81,7 @@ class RunRecorder(Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         every = cast(Any, trainer).log_every_n_steps
-        if every and trainer.global_step % every == 0:
+        if every and trainer.global_step % every == 0 and not trainer.fit_loop._should_accumulate():
             self._log_rates(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -259,12 +259,9 @@ def accounts(content: Any) -> dict[str, int]:
 
 
 def write_counts(path: Path, result: Result) -> None:
-    """Counts per document as an archive: `documents`, `counts` and, for each row of `counts`, its document's place."""
+    """Counts per document as an archive of the arrays of `Result.stacked_counts`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    counts = [c.reshape(-1, c.shape[-1]).numpy() for c in result.counts]
-    owners = np.repeat(np.arange(len(counts)), [len(c) for c in counts])
-    stacked = np.concatenate(counts) if counts else np.zeros((0, 0))
-    np.savez_compressed(path, documents=np.array(result.documents), counts=stacked, owners=owners)
+    np.savez_compressed(path, **cast(Any, result.stacked_counts()))
 
 
 def _reports(results: Mapping[str, Result]) -> dict[str, Report]:

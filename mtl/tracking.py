@@ -13,7 +13,6 @@ import atexit
 import hashlib
 import os
 import posixpath
-import re
 import sys
 import threading
 import time
@@ -23,7 +22,6 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning.loggers import Logger
@@ -41,11 +39,12 @@ from mtl.mlflow_store import (
     find_experiment,
     flattened,
     is_refusal,
-    is_shown_by_bare_ui,
     mark_as_table,
     prepare_mlflow,
+    reason,
     send_dataset,
     send_tags,
+    ui_hint,
     without_password,
 )
 from mtl.outbox import Outbox
@@ -260,11 +259,8 @@ class MLflowTracker(Logger):
 
     def ui_hint(self) -> str:
         """The line that opens MLflow, or its address."""
-        uri = self.tracking_uri
-        if urlsplit(uri).scheme in ("http", "https"):
-            place = f"/#/experiments/{self._experiment_id}/runs/{self._run_id}" if self._experiment_id else ""
-            return without_password(uri).rstrip("/") + place
-        return "mlflow ui" if is_shown_by_bare_ui(uri) else f'mlflow ui --backend-store-uri "{without_password(uri)}"'
+        place = f"/#/experiments/{self._experiment_id}/runs/{self._run_id}" if self._experiment_id else ""
+        return ui_hint(self.tracking_uri, place)
 
     # --- details --------------------------------------------------------------------------------------------------
 
@@ -316,10 +312,11 @@ class MLflowTracker(Logger):
             return None
         try:
             run = client.get_run(self._run_id)
-            self._num_resumed = int(run.data.tags.get("resumed", "0")) + 1
+            self._num_resumed = int(run.data.tags.get("resumed", "0"))
             if not self.keeps_status:
+                self._num_resumed += 1
                 client.update_run(self._run_id, status="RUNNING")
-            client.set_tag(self._run_id, "resumed", str(self._num_resumed))
+                client.set_tag(self._run_id, "resumed", str(self._num_resumed))
         except Exception as error:  # stores differ in what they raise; `is_refusal` tells an answer from a failure
             if not is_refusal(error):
                 raise
@@ -353,7 +350,7 @@ class MLflowTracker(Logger):
         for chunk in chunks(new, 100):
             client.log_batch(run_id, params=[Param(key, value) for key, value in chunk], synchronous=True)
             self._known_params.update(chunk)
-        prefix = f"resumed.{self._num_resumed}" if self._num_resumed else "changed"
+        prefix = f"resumed.{self._num_resumed}" if self._num_resumed and not self.keeps_status else "changed"
         changed = {allowed_name(f"{prefix}.{k}"): v for k, v in named.items() if self._known_params[k] != v}
         send_tags(client, run_id, changed)
 
@@ -364,12 +361,12 @@ class MLflowTracker(Logger):
         return without_password(self.tracking_uri)
 
     def _lost(self, error: Exception) -> None:
-        reason = _reason(error)
-        self._note(state="lost", error=reason)
+        why = reason(error)
+        self._note(state="lost", error=why)
         if "lost" not in self._told:
             self._told.add("lost")
             self._tell(
-                f"MLflow at {self._place()} can't be reached ({reason}). Training goes on; "
+                f"MLflow at {self._place()} can't be reached ({why}). Training goes on; "
                 f"everything is kept in {self.folder.path} and sent when MLflow is back."
             )
 
@@ -378,10 +375,10 @@ class MLflowTracker(Logger):
         self._tell(f"MLflow at {self._place()} is back; it has everything so far.")
 
     def _refused(self, error: Exception) -> None:
-        self._note(refused=_reason(error))
+        self._note(refused=reason(error))
         if "refused" not in self._told:
             self._told.add("refused")
-            self._tell(f"MLflow refused something ({_reason(error)}); it is in {self.folder.path} only.")
+            self._tell(f"MLflow refused something ({reason(error)}); it is in {self.folder.path} only.")
 
     def _tell_unsent(self) -> None:
         self._note(state="incomplete")
@@ -401,11 +398,6 @@ class MLflowTracker(Logger):
 
 def _experiment_name(given: str) -> str:
     return os.environ.get("MLFLOW_EXPERIMENT_NAME") or given if given == EXPERIMENT else given
-
-
-def _reason(error: Exception) -> str:
-    without_password = re.sub(r"//[^/@\s]+@", "//", " ".join(str(error).split()))
-    return without_password[:200] or type(error).__name__
 
 
 def _was_interrupted() -> bool:

@@ -14,10 +14,14 @@ PACKAGES = ("biomtl", "torch", "pytorch-lightning", "transformers", "torchmetric
 
 
 def versions(device: str = "") -> dict[str, str]:
-    """Packages, git commits, device and threads, by name."""
+    """Packages, git commits, device and threads, by name.
+
+    Args:
+        device: Such as cpu; of "cuda", and where it is empty, the GPU's own name is told.
+    """
     import torch
 
-    if not device:
+    if device in ("", "cuda"):
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     found = {"version.python": platform.python_version()}
     for package in PACKAGES:

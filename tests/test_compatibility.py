@@ -19,6 +19,9 @@ def mixture(**changes: Any) -> Mixture:
     return parse_mixture({"name": "m", "tasks": {"a": task(), "b": task()}, **changes})
 
 
+OPTIONS = {"learning_rate": 5e-5, "weight_decay": 0.01, "schedule": "linear"}
+
+
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     path = tmp_path / "run" / "checkpoints" / "best.ckpt"
@@ -110,7 +113,7 @@ def test_a_resume_refuses_what_would_change_batches_losses_or_weights(
 ) -> None:
     torch.save({**read_checkpoint(checkpoint), "optimizer_states": []}, checkpoint.with_name("last.ckpt"))
     with pytest.raises(InputError) as caught:
-        check_checkpoint(checkpoint.with_name("last.ckpt"), mixture(**changes), resumes=True)
+        check_checkpoint(checkpoint.with_name("last.ckpt"), mixture(**changes), resumes=OPTIONS)
     assert [fault.key for fault in caught.value.faults[1:]] == keys
 
 
@@ -118,4 +121,16 @@ def test_a_resume_goes_on_where_only_names_paths_and_selection_differ(checkpoint
     torch.save({**read_checkpoint(checkpoint), "optimizer_states": []}, checkpoint.with_name("last.ckpt"))
     tasks = {"a": task(data={"reader": "jsonl", "path": "elsewhere"}), "b": task()}
     other = mixture(name="other", evaluation={"select": "worst"}, tasks=tasks)
-    check_checkpoint(checkpoint.with_name("last.ckpt"), other, resumes=True)
+    check_checkpoint(checkpoint.with_name("last.ckpt"), other, resumes=OPTIONS)
+
+
+def test_a_resume_refuses_rates_that_the_state_of_the_optimiser_would_overrule(checkpoint: Path) -> None:
+    content = read_checkpoint(checkpoint)
+    ours = {**content[CHECKPOINT_KEY], "model": OPTIONS}
+    last = checkpoint.with_name("last.ckpt")
+    torch.save({**content, CHECKPOINT_KEY: ours, "optimizer_states": []}, last)
+    check_checkpoint(last, mixture(), resumes=OPTIONS)
+    check_checkpoint(last, mixture())  # an evaluation moves no weight
+    with pytest.raises(InputError) as caught:
+        check_checkpoint(last, mixture(), resumes={**OPTIONS, "learning_rate": 1e-3, "schedule": "cosine"})
+    assert [fault.key for fault in caught.value.faults[1:]] == ["model.learning_rate", "model.schedule"]

@@ -310,6 +310,30 @@ def test_ranks_share_an_evaluation_by_document_and_leave_nothing_out(
             assert len({(rank, documents[row]) for rank, row in found}) == len(set(documents))
 
 
+@pytest.mark.parametrize("fields", [{"batch_size": 8}, {"tokens_per_batch": 96}])
+@pytest.mark.parametrize("world", [2, 3, 5])
+def test_the_shares_of_a_batch_are_the_batch_and_cost_alike(
+    world: int, fields: dict[str, Any], toy_mixture: Write, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixture = load_mixture(toy_mixture(**fields, tasks_per_step=2), NO_DROPOUT)
+    trained = train(mixture, max_steps=1, limit_val_batches=0)
+    loader, plan = trained.data.train_dataloader(), trained.data.plan
+    assert len(plan.epoch(0)) > 3
+    for pick in (pick for slot in plan.epoch(0) for pick in slot):
+        indices, lengths = plan.indices(pick), trained.data.tasks[pick.task]["train"].lengths
+        shares = []
+        for rank in range(world):
+            monkeypatch.setattr(trained.data, "rank_and_world", lambda rank=rank: (rank, world))
+            share, is_empty = loader._shard(indices)
+            shares.append([] if is_empty else share.tolist())
+        assert sorted(index for share in shares for index in share) == sorted(indices.tolist())
+        sizes = [len(share) for share in shares]
+        assert max(sizes) - min(sizes) <= 1
+        # A batch is sorted by length and dealt out in turn, so the longest of the shares are neighbours in it.
+        widths = [lengths[share].max() for share in shares if share]
+        assert min(widths) >= np.sort(lengths[indices])[-len(widths)]
+
+
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
 def test_ranks_share_a_training_batch_and_an_empty_share_counts_nothing(
     world: int, toy_mixture: Write, train: Train, monkeypatch: pytest.MonkeyPatch

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from transformers import AutoModel, AutoTokenizer
+from transformers import AlbertConfig, AutoModel, AutoTokenizer
 
 from mtl import attention
 from mtl.encoder import (
@@ -205,6 +205,13 @@ def test_the_longest_input_is_what_the_encoder_really_reads(family: str, longest
 def test_more_layers_than_there_are_is_refused(field: str, tiny_encoder: Tiny) -> None:
     with pytest.raises(InputError, match=f"encoder.{field}: It must be at most 2; found 3"):
         load_config(spec(tiny_encoder("bert"), **{field: 3}))
+
+
+def test_layers_that_share_their_weights_are_not_frozen_one_by_one(tmp_path: Path) -> None:
+    AlbertConfig(num_hidden_layers=3, num_hidden_groups=1).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="freeze_layers: The layers of this encoder share their weights"):
+        load_config(spec(tmp_path, freeze_layers=1))
+    load_config(spec(tmp_path))
 
 
 def test_all_faults_of_an_encoder_are_told_at_once(tiny_encoder: Tiny) -> None:

@@ -23,8 +23,10 @@ def test_ours_may_be_worse_by_no_more_than_seeds_differ(ours: list[float], no_wo
     found = quality.summary(runs(ours=ours, plain=[0.5, 0.6, 0.7]))
     assert found["means"]["plain"] == pytest.approx([0.6, 0.7, 0.8])
     assert found["noise"] == pytest.approx(0.1)
-    assert found["difference"] == pytest.approx(np.mean(ours) - 0.6)
-    assert found["no_worse"] is no_worse
+    (against,) = found["against_plain"].values()
+    assert against["difference"] == pytest.approx(np.mean(ours) - 0.6)
+    assert against["no_worse"] is no_worse
+    assert against["interval"][0] <= against["difference"] <= against["interval"][1]
 
 
 def test_random_batches_hold_each_example_once_and_pad_more() -> None:

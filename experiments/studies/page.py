@@ -73,11 +73,10 @@ def page(findings: Findings, file: str, notes: str) -> Iterator[str]:
         yield "\n## Missing, and deviations\n"
         yield from (f"- {sentence}" for sentence in (*findings.missing, *findings.deviations))
     seconds = sum(cost.seconds for cost in findings.costs)
-    outside = 1 - sum(c.training_seconds + c.evaluation_seconds for c in findings.costs) / max(seconds, 1e-9)
     yield f"\n- `mtl study run {file}`"
     yield (
-        f"- {len(findings.costs)} runs, {seconds / 60:.0f} minutes of their own time together, {outside:.1%} of it"
-        " outside training and evaluation"
+        f"- {len(findings.costs)} runs, {seconds / 60:.0f} minutes of their own time together; of the commands' time"
+        f" {findings.outside_share:.1%} was spent outside training and evaluation"
     )
     yield from (f"- {sentence}" for sentence in trained_on(findings))
     yield f"- {machine_line(machine())}\n"
@@ -87,15 +86,17 @@ def _family(findings: Findings, family: Family) -> Iterator[str]:
     yield f"\n## {family.design}\n\n{family.question}\n\n![{family.design}]({findings.study}_{family.design}.png)\n"
     yield (
         f"| target | partner | gain × 100 | {level(findings)} interval | over test documents too | p | adjusted p | q"
-        " | verdict |"
+        " | can be claimed from | verdict |"
     )
-    yield "|---|---|---|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
     for gain in family.gains:
         cell = gain.cell
         documents = "–" if gain.documents is None else span(gain.documents)
         numbers = f"{points(cell.mean)} | {span(cell.interval)} | {documents} | {p_value(cell.p)}"
         numbers += f" | {p_value(cell.adjusted_p)} | {p_value(cell.q)}"
-        yield f"| {gain.target} | {gain.partner} | {numbers} | {state(gain, family)} |"
+        smallest = None if family.is_control else family.smallest_gains.get(gain.target)
+        least = "–" if smallest is None else points(smallest, signed=False)
+        yield f"| {gain.target} | {gain.partner} | {numbers} | {least} | {state(gain, family)} |"
 
 
 if __name__ == "__main__":

@@ -17,6 +17,9 @@ Format = Literal["csv", "tsv", "parquet"]
 
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 
+_LONGEST_FIELD = 2**31 - 1
+"""In characters. Python's own limit, 128 KiB, is less than some clinical notes have."""
+
 
 class Table(Reader):
     r"""`TextRow`s from the lines of a table.
@@ -133,6 +136,7 @@ class Table(Reader):
                 consumed.append(number)
                 yield f"{line}\n"
 
+        csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
         records = csv.reader(lines(), delimiter=delimiter, strict=True)
         while True:
             consumed.clear()

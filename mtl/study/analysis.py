@@ -88,12 +88,17 @@ class _Study:
         return TargetFacts(
             metric=facts["metric"],
             unit=facts["unit"],
-            num_units=facts["num_units"],
+            num_units=self._num_units(name, facts["num_units"]),
             updates=facts["updates"],
             train_rows=facts["train_rows"],
             baseline=None if baseline is None else (str(baseline[0]), float(baseline[1])),
             single=self._scores(name, self._description["singles"][name]),
         )
+
+    def _num_units(self, target: str, read: int) -> int:
+        """The test documents that were scored; where no run is finished yet, those that were read."""
+        counts = (self._results[key].counts for key in self._description["runs"] if key in self._results)
+        return next((len(found[target]["documents"]) for found in counts if target in found), read)
 
     def _scores(self, target: str, keys: Sequence[str]) -> tuple[float, ...]:
         """Test scores by the primary metric, [S]; NaN where a run is missing."""
@@ -218,8 +223,8 @@ class _Study:
     def outside_share(self) -> float:
         """The share of the workers' time that was neither training nor evaluation.
 
-        From the plan of a command to the last run's arrival in MLflow; the plan itself, the report and commands that
-        were killed aren't in it.
+        From the start of a command, before its plan, to the last run's arrival in MLflow; the report and commands
+        that were killed aren't in it.
         """
         sessions = self._description["sessions"]
         whole = sum(session["seconds"] * session["workers"] for session in sessions)

@@ -19,8 +19,8 @@ Of all gains with such a q, claimed ones included, about one in ten is by chance
 """
 
 CONTROLS: Mapping[str, str] = {
-    "replicate": "The same single-task runs with other seeds. What they differ by is the noise floor: a gain that lies"
-    " inside this interval is not worth discussing.",
+    "replicate": "The same single-task runs with other seeds. What they differ by is the noise floor: a gain no further"
+    " from 0 than these intervals reach is not worth discussing.",
     "self_partner": "Each task trained beside its own copy: the same rows in another order, and a second head. What it"
     " gains comes from more training of the shared encoder, and not from another task.",
     "continued": "Each task trained alone, and then alone once more. What it gains comes from having its own updates"
@@ -233,7 +233,7 @@ def duration(seconds: float) -> str:
     """
     if seconds < 120:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 # --- sentences --------------------------------------------------------------------------------------------------------

@@ -210,7 +210,7 @@ def forest_plot(findings: Findings, target: str) -> Figure:
     axes = figure.add_subplot()
     floor = noise_floor(findings, target)
     if floor is not None:
-        label = f"noise floor: {level(findings)} interval of a second set of single-task seeds"
+        label = f"noise floor: as far as the {level(findings)} interval of a second set of single-task seeds reaches"
         axes.axvspan(100 * floor.low, 100 * floor.high, color="#e8e4d8", zorder=0, label=label)
     axes.axvline(0, color="black", linewidth=0.8, zorder=1)
     names: list[str] = []

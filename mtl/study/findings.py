@@ -160,7 +160,7 @@ class Grouping:
         predicted_total: The sum.
         updates: Training updates of all groups of one seed together: the cost.
         measured: Gain by task as the groups gave it; None before `mtl study verify`.
-        interval: Of the measured gain by task.
+        intervals: Of the measured gain by task.
     """
 
     max_encoders: int

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mtl.study.claims import duration
 from mtl.study.designs import CONTROLS, Run, original
 from mtl.study.ledger import Ledger
 from mtl.study.session import Session
@@ -82,7 +83,7 @@ def outlook_lines(found: Mapping[str, Any]) -> list[str]:
     ]
     lines += [f"    {number} x {company}" for company, number in found["companies"].items()]
     if found["to_train"] and found["seconds"] is not None:
-        lines.append(f"  About {_duration(found['seconds'])} of work, {_duration(found['wall_seconds'])} on the clock.")
+        lines.append(f"  About {duration(found['seconds'])} of work, {duration(found['wall_seconds'])} on the clock.")
     lines += ["", f"  Smallest p that {len(found['seeds'])} seeds can give: {found['floor']:.3g}."]
     for design, gains in found["smallest_gains"].items():
         lines.append(f"  {design}: the smallest gain that would be claimed in 4 of 5 such studies is")
@@ -136,22 +137,11 @@ def _seconds(order: Order, paces: Mapping[str, Pace]) -> float:
     return training + evaluation + max(paces[original(task)].beside for task in order.tasks)
 
 
-def _duration(seconds: float) -> str:
-    """Words for a time.
-
-    >>> _duration(50), _duration(5400)
-    ('50 s', '1.5 h')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
-
-
 # --- what can be resolved ---------------------------------------------------------------------------------------------
 
 
 def _smallest_gains(session: Session, cells: Mapping[str, int]) -> dict[str, dict[str, float | None]]:
-    """By design and target, in points of the metric where finished runs tell the spread, else as a multiple of it."""
+    """By design and target, as a difference of scores where finished runs tell the spread, else as a multiple of it."""
     seeds, alpha = len(session.spec.seed_list), session.spec.alpha
     spreads = _spreads(session)
     found: dict[str, dict[str, float | None]] = {}

@@ -273,6 +273,8 @@ _COLUMNS = (
     "q",
     "verdict",
     "single_mean",
+    "baseline",
+    "baseline_score",
     "smallest_gain",
 )
 
@@ -296,6 +298,8 @@ def _line(findings: Findings, family: Family, gain: Gain) -> dict[str, Any]:
         "q": cell.q,
         "verdict": state(gain, family),
         "single_mean": claims.mean_and_sd(facts.single)[1],
+        "baseline": facts.baseline[0] if facts.baseline else None,
+        "baseline_score": facts.baseline[1] if facts.baseline else None,
         "smallest_gain": None if family.is_control else family.smallest_gains.get(gain.target),
     }
 

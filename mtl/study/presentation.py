@@ -100,10 +100,16 @@ def resolution(gain: Gain) -> str:
 
 
 def noise_floor(findings: Findings, target: str) -> Interval | None:
-    """The interval of what a second set of single-task seeds gives; None where the study didn't ask."""
+    """As far from 0, to either side, as the interval of what a second set of single-task seeds gives reaches.
+
+    None where the study didn't ask.
+    """
     family = findings.family(NOISE_FLOOR)
-    gains = [gain for gain in family.gains if gain.target == target] if family else []
-    return gains[0].cell.interval if gains and is_known(gains[0].cell.interval) else None
+    found = [gain.cell.interval for gain in family.gains if gain.target == target] if family else []
+    if not found or not is_known(found[0]):
+        return None
+    reach = max(abs(found[0].low), abs(found[0].high))
+    return Interval(-reach, reach)
 
 
 def is_known(interval: Interval | None) -> bool:

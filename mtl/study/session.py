@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 from filelock import FileLock
 
 from mtl.baselines import trivial_baselines
+from mtl.encoder import encoder_identity
 from mtl.report import strongest_baseline
 from mtl.runs import folder_name
 from mtl.store import content_key
@@ -95,10 +97,12 @@ class Session:
     def _train(self, left: Sequence[Order], session: str) -> None:
         launcher = self.spec.launcher
         shown: set[str] = set()
+        sent: list[Future[None]] = []
 
         def finished(order: Order) -> None:
             self._progress(left, shown)
-            self.tracker.publish([order], self.ledger, between_runs=True)
+            # Beside the next run, which this process would else keep waiting.
+            sent.append(sender.submit(self.tracker.publish, [order], self.ledger, between_runs=True))
             if interrupts:
                 raise KeyboardInterrupt
 
@@ -110,11 +114,13 @@ class Session:
         needed = {order.source for order in left} | {order.key for order in left}
         orders = [order for order in self.plan.orders if order.key in needed]
         place = make_launcher(launcher.name, launcher.options, launcher.workers, self.spec.trainer.threads)
-        with noted_interrupts() as interrupts:
+        with noted_interrupts() as interrupts, ThreadPoolExecutor(1) as sender:
             try:
                 place.run(self._work(orders, session), self.folder, watch, finished)
             finally:
                 self._tell_differences(orders, session)
+        for one in sent:
+            one.result()  # raises what is no failure of MLflow
         self._progress(left, shown)
 
     def _tell_differences(self, orders: Sequence[Order], session: str) -> None:
@@ -288,8 +294,9 @@ class Session:
                 name: {split: content.row_summary.fingerprint[:12] for split, content in splits.items()}
                 for name, splits in self.plan.data.items()
             },
-            "encoder": fields["encoder"],
+            "encoder": {**fields["encoder"], "weights": encoder_identity(mixture.encoder)[:12]},
             "batch_size": fields["batch_size"],
+            "tokens_per_batch": fields["tokens_per_batch"],
             "budget": self.spec.budget.model_dump(),
             "select": self.spec.select,
             "model": order.model,
@@ -345,10 +352,13 @@ def _fits(proposal: Sequence[Sequence[str]], study: Study) -> bool:
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """The values of keys that both have and that differ, with dotted keys."""
-    for key in (key for key in before if key in now):
-        place = f"{prefix}{key}"
-        if isinstance(before[key], Mapping) and isinstance(now[key], Mapping):
-            yield from _differences(before[key], now[key], f"{place}.")
-        elif json.dumps(before[key], default=list) != json.dumps(now[key], default=list):
-            yield place, before[key], now[key]
+    """The values that differ, with dotted keys; a task that only one of the two has is no difference."""
+    is_by_task = prefix in ("tasks.", "data.", "code.")
+    for key in dict.fromkeys([*before, *now]):
+        if is_by_task and not (key in before and key in now):
+            continue
+        place, was, found = f"{prefix}{key}", before.get(key), now.get(key)
+        if isinstance(was, Mapping) and isinstance(found, Mapping):
+            yield from _differences(was, found, f"{place}.")
+        elif json.dumps(was, default=list) != json.dumps(found, default=list):
+            yield place, was, found

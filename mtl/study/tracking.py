@@ -27,9 +27,10 @@ from mtl.mlflow_store import (
     find_experiment,
     flattened,
     is_refusal,
-    is_shown_by_bare_ui,
     mark_as_table,
     prepare_mlflow,
+    reason,
+    ui_hint,
     without_password,
 )
 from mtl.study.ledger import Ledger, read_counts, write_json
@@ -159,7 +160,7 @@ class StudyTracker:
         Args:
             orders: Of the study.
             ledger: Where their results are.
-            between_runs: Whether training waits for it; then MLflow is left alone for a while after a failure.
+            between_runs: Whether more is to come; then MLflow is left alone for a while after a failure.
         """
         if between_runs and self._lost_at is not None and time.monotonic() - self._lost_at < PAUSE:
             return
@@ -211,10 +212,8 @@ class StudyTracker:
 
     def ui_hint(self) -> str:
         """The line that opens MLflow, or the address of the parent."""
-        if self.uri.startswith("http"):
-            found = f"/#/experiments/{self._experiment}/runs/{self.parent}" if "parent" in vars(self) else ""
-            return without_password(self.uri).rstrip("/") + found
-        return "mlflow ui" if is_shown_by_bare_ui(self.uri) else f'mlflow ui --backend-store-uri "{self.uri}"'
+        place = f"/#/experiments/{self._experiment}/runs/{self.parent}" if "parent" in vars(self) else ""
+        return ui_hint(self.uri, place)
 
     # --- details --------------------------------------------------------------------------------------------------
 
@@ -233,13 +232,13 @@ class StudyTracker:
         return True
 
     def _failed(self, error: Exception) -> None:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        why = reason(error)
         if is_refusal(error):
-            sys.stderr.write(f"mtl: study: MLflow at {self._place} refused what it was sent ({reason}).\n")
+            sys.stderr.write(f"mtl: study: MLflow at {self._place} refused what it was sent ({why}).\n")
             return
         if self._lost_at is None:
             sys.stderr.write(
-                f"mtl: study: MLflow at {self._place} can't be reached ({reason}). Results are kept on disk; the"
+                f"mtl: study: MLflow at {self._place} can't be reached ({why}). Results are kept on disk; the"
                 " next `mtl study run` sends them.\n"
             )
         self._lost_at = time.monotonic()
@@ -370,8 +369,7 @@ class StudyTracker:
                 paths = [Path(self.client.download_artifacts(run_id, name, folder)) for name in FILES]
                 return Finished(json.loads(paths[0].read_text(encoding="utf-8")), read_counts(paths[1]))
         except Exception as error:  # whatever became of its files, the other runs are there
-            reason = " ".join(str(error).split())[:200]
-            sys.stderr.write(f"mtl: study: The artefacts of MLflow's run {run_id} can't be read ({reason}).\n")
+            sys.stderr.write(f"mtl: study: The artefacts of MLflow's run {run_id} can't be read ({reason(error)}).\n")
             return None
 
 

@@ -14,7 +14,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
@@ -100,7 +99,10 @@ def train(order: Order, ledger: Ledger) -> tuple[dict[str, Any], Counts]:
     data.setup()
     module = build_module(mixture, built=(heads, tokenizer), **order.model)
     if order.source is not None:
-        _start_from(module, ledger.encoder(order.source), order)
+        own_tokens = {token for head in heads.values() for token in head.special_tokens()} - set(order.known_tokens)
+        added = tokenizer.get_added_vocab()
+        own_rows = [added[token] for token in own_tokens if token in added]
+        _start_from(module, ledger.encoder(order.source), own_rows, keeps_heads=order.keeps_heads)
     data.evaluated = set(order.targets)
     watch = _Watch(order)
     trainer = _trainer(order, watch)
@@ -112,13 +114,13 @@ def train(order: Order, ledger: Ledger) -> tuple[dict[str, Any], Counts]:
     environment = _environment(order.trainer["accelerator"], order.trainer["threads"])
     cost = {"seconds": time.perf_counter() - started, **watch.cost()}
     result = {**watch.scores(results, heads), "cost": cost, **_labels(order), "versions": environment}
-    return result, {target: _counts(found) for target, found in results.items()}
+    return result, {target: found.stacked_counts() for target, found in results.items()}
 
 
 @cache
 def _environment(accelerator: str, threads: int) -> dict[str, str]:
     """Versions, commit, device and threads; asked for once, as a process goes on with the code that it loaded."""
-    return versions("" if accelerator == "cuda" else accelerator)
+    return versions(accelerator)
 
 
 def _labels(order: Order) -> dict[str, Any]:
@@ -265,30 +267,32 @@ def _keep_state(path: Path, state: Mapping[str, Tensor]) -> None:
     part.replace(path)
 
 
-def _start_from(module: MultiTaskModule, path: Path, order: Order) -> None:
-    """Loads the source's encoder, and its heads where they are kept; tokens of this run alone keep their new rows."""
+def _start_from(module: MultiTaskModule, path: Path, own_rows: Sequence[int], *, keeps_heads: bool) -> None:
+    """Loads the source's encoder, and its heads where they are kept.
+
+    Args:
+        module: Of this run.
+        path: Of the source's state.
+        own_rows: Word pieces that the source didn't know. They keep the rows that they were given here, also where
+            the source's table has spare rows in their places (DeBERTa-v3).
+        keeps_heads: Whether heads of the same name go on from the source's.
+    """
     state = torch.load(path, weights_only=True)
     own = module.state_dict()
+    table = cast(Any, module.encoder.model).get_input_embeddings().weight.detach()
+    new = table[list(own_rows)]
     for name, value in state.items():
-        is_kept = name.startswith("encoder.") or (order.keeps_heads and name.startswith("heads."))
+        is_kept = name.startswith("encoder.") or (keeps_heads and name.startswith("heads."))
         if is_kept and name in own:
             target = own[name]
             if target.dim() and target.shape[0] > value.shape[0]:
-                target[: value.shape[0]] = value  # the table of word pieces has rows for this run's own tokens
+                target[: value.shape[0]] = value  # only the table of word pieces can be longer
             else:
                 target.copy_(value)
+    table[list(own_rows)] = new
 
 
 # --- details ----------------------------------------------------------------------------------------------------------
-
-
-def _counts(result: Result) -> dict[str, Any]:
-    rows = [count.reshape(-1, count.shape[-1]).numpy() for count in result.counts]
-    return {
-        "documents": np.array(result.documents),
-        "counts": np.concatenate(rows),
-        "owners": np.repeat(np.arange(len(rows)), [len(row) for row in rows]),
-    }
 
 
 def _plain(scores: Mapping[str, float]) -> dict[str, float | None]:

@@ -140,10 +140,10 @@ def test_the_primary_metric_is_chosen_by_name() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"scheme": "BILOU"}, "scheme is 'BILOU'; it must be one of BIO, BIOUL, IO"),
-        ({"decoder": "CRF"}, "decoder is 'CRF'; it must be one of linear, crf"),
+        ({"scheme": "BILOU"}, "scheme must be one of: BIO, BIOUL, IO; found 'BILOU'"),
+        ({"decoder": "CRF"}, "decoder must be one of: linear, crf; found 'CRF'"),
         ({"stride": -1}, "stride is -1; it must be 0 or more"),
-        ({"labels": []}, "labels is empty"),
+        ({"labels": []}, "labels must name at least 1"),
     ],
 )
 def test_a_wrong_option_is_refused(options: dict[str, Any], message: str) -> None:

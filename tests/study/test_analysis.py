@@ -118,9 +118,9 @@ def test_the_interval_over_documents_holds_the_gain_and_is_wider_for_fewer_docum
             counts["documents"] = np.array([f"d{number}" for number in range(100)])
             counts["counts"] = np.repeat(counts["counts"], 10, axis=0)
             counts["owners"] = np.arange(100)
-    for facts in description["targets"].values():
-        facts["num_units"] = 100
-    many = find(description, results).families[0].gains[0].documents
+    found = find(description, results)  # the description has 10 documents as read; 100 were scored
+    assert {facts.num_units for facts in found.targets.values()} == {100}
+    many = found.families[0].gains[0].documents
     assert many is not None
     assert many.high - many.low < few.documents.high - few.documents.low
 

@@ -157,7 +157,7 @@ def test_a_claim_inside_the_noise_floor_or_open_over_documents_is_cautioned() ->
         c.text for c in section(page(noisy), "short").find("ul", "claims")[0].find("li")[0].find("span", "caution")
     ]
     assert cautions == [
-        "It lies inside the noise floor (−1.00 to +4.00): a second set of seeds differs by as much.",
+        "It lies inside the noise floor (−4.00 to +4.00): a second set of seeds differs by as much.",
         "It holds for this test set; other test documents leave it open (−1.00 to +7.00).",
     ]
 
@@ -439,7 +439,7 @@ def test_columns_have_a_line_for_every_gain_and_are_json() -> None:
     findings = simulated.study(num_seeds=3)
     columns = gains_columns(findings)
     names = "design target partner metric n mean sd low high documents_low documents_high p adjusted_p q verdict"
-    assert " ".join(columns) == f"{names} single_mean smallest_gain"
+    assert " ".join(columns) == f"{names} single_mean baseline baseline_score smallest_gain"
     gains = [gain for family in findings.families for gain in family.gains]
     assert {len(values) for values in columns.values()} == {len(gains)}
     known = [i for i, gain in enumerate(gains) if gain.cell.n]

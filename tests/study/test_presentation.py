@@ -53,9 +53,11 @@ def test_a_gain_without_a_seed_is_missing_and_a_control_has_no_verdict() -> None
     assert len({MARKS[found] for found in ("helps", "hurts", "undecided", "unresolvable")}) == 4
 
 
-def test_the_noise_floor_is_the_replicates_interval_of_the_same_target() -> None:
+def test_the_noise_floor_reaches_as_far_to_either_side_as_the_replicates_interval_of_the_same_target() -> None:
     findings = simulated.study()
-    assert noise_floor(findings, "hoc") == findings.families[1].gains[1].cell.interval
+    low, high = findings.families[1].gains[1].cell.interval
+    reach = max(abs(low), abs(high))
+    assert noise_floor(findings, "hoc") == (-reach, reach)
     assert noise_floor(simulated.study(with_controls=False), "hoc") is None
     unknown = simulated.study()
     gains = tuple(

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from mtl.cli import run as run_mtl
+from mtl.encoder import encoder_identity
 from mtl.runs import finite
 from mtl.study import worker
 from mtl.study.launchers.processes import REPLACEMENTS, Processes
@@ -282,6 +284,31 @@ def test_an_interrupt_that_python_swallows_stops_the_study_after_the_run(
         signal.signal(signal.SIGINT, before)
     assert "Stopped with 1 of 6 runs done; the same command goes on with the others." in capsys.readouterr().err
     assert len(trained()) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("tokens_per_batch=256", ["tokens_per_batch: None -> 256"]),
+        ("tasks.cause.options.pooling=mean", ["tasks.cause.options.pooling: None -> mean"]),
+        ("", ["encoder.weights: "]),  # other files under the same name
+    ],
+)
+def test_whatever_sends_the_runs_under_other_keys_is_told(
+    change: str, told: list[str], toy_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    path, mixture, encoder = toy_study(designs=["single"], tasks=["cause"]), tmp_path / "toy.yaml", tmp_path / "encoder"
+    content = OmegaConf.load(mixture)
+    shutil.copytree(content.encoder.name, encoder)
+    OmegaConf.save(OmegaConf.merge(content, {"encoder": {"name": str(encoder)}}), mixture)
+    finish(path)
+    if change:
+        OmegaConf.save(OmegaConf.merge(OmegaConf.load(mixture), OmegaConf.from_dotlist(change.split())), mixture)
+    else:
+        (encoder / "note.txt").write_text("new")
+        encoder_identity.cache_clear()
+    (sentence,) = session(path).changes()
+    assert all(words in sentence for words in told)
 
 
 def test_tasks_that_are_left_out_change_no_code(toy_study: Callable[..., Path]) -> None:

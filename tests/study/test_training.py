@@ -1,4 +1,5 @@
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
+from transformers import AutoModel
 
 from mtl.assembly import build_heads
 from mtl.mixture import Mixture
@@ -17,6 +20,8 @@ from mtl.study.plan import StudyPlan, make_plan
 from mtl.study.spec import load_study
 from mtl.study.training import Order, _Watch, train
 from mtl.versions import versions
+
+TABLE = "encoder.model.embeddings.word_embeddings.weight"
 
 
 def plan_of(path: Path, *overrides: str) -> StudyPlan:
@@ -191,27 +196,31 @@ def test_fine_tuning_with_kept_heads_and_no_step_to_speak_of_scores_what_the_joi
     assert (after["test"]["cause"]["loss"] == same) == (heads == "kept")
 
 
-def test_new_tokens_of_a_target_get_rows_beside_those_that_the_source_knew(
-    toy_study: Callable[..., Path], tmp_path: Path, ledger: Ledger
-) -> None:
-    path = toy_study(designs=["sequential"], tasks=["cause", "pair"])
-    mixture = tmp_path / "toy.yaml"
-    rows = {"train": 6, "dev": 3, "test": 3}
-    for split, number in rows.items():
+def study_of_pair(toy_study: Callable[..., Path], folder: Path, **fields: Any) -> Path:
+    """A study of `cause` and of a relation task, `pair`, which has tokens of its own."""
+    path = toy_study(designs=["sequential"], tasks=["cause", "pair"], **fields)
+    (folder / "pair").mkdir()
+    for split, number in {"train": 6, "dev": 3, "test": 3}.items():
         lines = [
             f'{{"id": "{split}-{n}", "text": "@DRUG$ reduces @RISK$ {n} .", "label": "{n % 2}"}}' for n in range(number)
         ]
-        (tmp_path / "pair").mkdir(exist_ok=True)
-        (tmp_path / "pair" / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
-    mixture.write_text(
-        mixture.read_text()
-        + "  pair:\n    head: relation\n    labels: ['0', '1']\n    data: {reader: jsonl, path: pair}\n"
-        + "    options: {negative: '0', placeholders: ['@DRUG$', '@RISK$']}\n"
-    )
-    text = mixture.read_text()
-    tasks, _, pair = text.partition("  pair:\n")
-    head, _, rest = tasks.partition("tasks:\n")
-    mixture.write_text(f"{head}tasks:\n  pair:\n{pair}{rest}")
+        (folder / "pair" / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    mixture = folder / "toy.yaml"
+    content = yaml.safe_load(mixture.read_text())
+    content["tasks"]["pair"] = {
+        "head": "relation",
+        "labels": ["0", "1"],
+        "data": {"reader": "jsonl", "path": "pair"},
+        "options": {"negative": "0", "placeholders": ["@DRUG$", "@RISK$"]},
+    }
+    mixture.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def test_new_tokens_of_a_target_get_rows_beside_those_that_the_source_knew(
+    toy_study: Callable[..., Path], tmp_path: Path, ledger: Ledger
+) -> None:
+    path = study_of_pair(toy_study, tmp_path)
     plan = plan_of(path)
     for source, target in (("cause", "pair"), ("pair", "cause")):
         run = Run((target,), 0, source=Run((source,), 0))
@@ -221,6 +230,31 @@ def test_new_tokens_of_a_target_get_rows_beside_those_that_the_source_knew(
         train(plan.order_of(run.source), ledger)
         result, _ = train(order, ledger)
         assert math.isfinite(result["test"][target]["loss"])
+
+
+@pytest.mark.parametrize("num_spare", [0, 8])
+def test_new_tokens_of_a_target_start_as_they_do_alone_also_where_the_source_has_spare_rows(
+    num_spare: int, toy_study: Callable[..., Path], tmp_path: Path, tiny_encoder: Callable[[], Path], ledger: Ledger
+) -> None:
+    encoder = AutoModel.from_pretrained(tiny_encoder())
+    encoder.resize_token_embeddings(encoder.config.vocab_size + num_spare)
+    padded = tmp_path / "padded"
+    shutil.copytree(tiny_encoder(), padded)
+    encoder.save_pretrained(padded)
+    path = study_of_pair(toy_study, tmp_path, model={"learning_rate": 1e-12, "weight_decay": 0.0})
+    mixture = tmp_path / "toy.yaml"
+    content = yaml.safe_load(mixture.read_text())
+    mixture.write_text(yaml.safe_dump({**content, "encoder": {"name": str(padded)}}, sort_keys=False))
+    plan, source = plan_of(path), Run(("cause",), 0)
+    tables = []
+    for run in (source, Run(("pair",), 0), Run(("pair",), 0, source=source)):
+        order = replace(plan.order_of(run), keeps_encoder=True)
+        train(order, ledger)
+        tables.append(torch.load(ledger.encoder(order.key), weights_only=True)[TABLE])
+    before, alone, after = tables
+    new = slice(encoder.config.vocab_size - num_spare, encoder.config.vocab_size - num_spare + 2)
+    assert torch.allclose(after[new], alone[new], atol=1e-6)
+    assert not num_spare or not torch.allclose(after[new], before[new], atol=1e-3)
 
 
 def test_costs_count_the_examples_and_their_word_pieces(toy_study: Callable[..., Path], ledger: Ledger) -> None:

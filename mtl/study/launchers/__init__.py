@@ -54,7 +54,7 @@ class Launcher(ABC):
         return []
 
     def environment(self) -> dict[str, str]:
-        """Of a worker's process: so many threads, and no network where this process has none."""
+        """Of a worker's process: this process's own, with so many threads."""
         return {**os.environ, "OMP_NUM_THREADS": str(self.threads), "TOKENIZERS_PARALLELISM": "false"}
 
     def command(self, file: Path, number: int) -> list[str]:
