@@ -253,7 +253,7 @@ def _claim(findings: Findings, family: Family, gain: Gain) -> Claim:
 def _cautions(findings: Findings, gain: Gain) -> Iterator[str]:
     noise = noise_floor(findings, gain.target)
     if holds(noise, gain.cell.mean):
-        yield f"It lies inside the noise floor ({span(noise)}): a second set of seeds differs by as much."
+        yield f"It lies inside the noise floor ({span(noise)}): a second set of seeds may differ by as much."
     if holds(gain.documents):
         unit = findings.targets[gain.target].unit
         yield f"It holds for this test set; other test {unit}s leave it open ({span(gain.documents)})."

@@ -74,7 +74,7 @@ def heat_map(findings: Findings, design: str) -> Figure:
 
     family = family_of(findings, design)
     matrix = matrix_of(findings, family)
-    limit = 100 * colour_limit(family)
+    limit = 100 * colour_limit(findings)
     width, height = 1.0 * len(matrix.columns), 0.62 * len(matrix.rows)
     figure = Figure(figsize=(max(width + 3.6, 6.5), height + 2.2), layout="constrained")
     axes = figure.add_subplot()
@@ -108,9 +108,13 @@ def heat_map_legend(findings: Findings, family: Family) -> str:
     return f"{'; '.join(marks)}. {numbers}" if marks else numbers
 
 
-def colour_limit(family: Family) -> float:
-    """The gain with the strongest colour; at least one point, so that mere noise stays pale."""
-    return max([0.01, *(abs(gain.cell.mean) for gain in family.gains if gain.cell.n)])
+def colour_limit(findings: Findings) -> float:
+    """The gain with the strongest colour: the study's largest, so that a colour means the same in all its matrices.
+
+    At least one point, so that mere noise stays pale.
+    """
+    gains = [gain for family in findings.families for gain in family.gains]
+    return max([0.01, *(abs(gain.cell.mean) for gain in gains if gain.cell.n)])
 
 
 def cell_colour(mean: float, limit: float) -> str:

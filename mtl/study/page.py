@@ -171,7 +171,7 @@ class _Map(NamedTuple):
 
 def _map_of(findings: Findings, family: Family) -> _Map:
     matrix = matrix_of(findings, family)
-    limit = colour_limit(family)
+    limit = colour_limit(findings)
     prefix = f"f{findings.families.index(family)}"
     rows = []
     for i, target in enumerate(matrix.rows):
