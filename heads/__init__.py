@@ -231,6 +231,8 @@ def projection(hidden_size: int, num_outputs: int, *, dropout: float, hidden_lay
     """
     layers: list[nn.Module] = [nn.Dropout(dropout)]
     if hidden_layer is not None:
+        if hidden_layer < 1:
+            raise ValueError(f"hidden_layer must be at least 1; found {hidden_layer}")
         layers += [nn.Linear(hidden_size, hidden_layer), nn.GELU(), nn.Dropout(dropout)]
         hidden_size = hidden_layer
     layers.append(nn.Linear(hidden_size, num_outputs))

@@ -246,6 +246,8 @@ def _from_pretrained(auto: Any, spec: EncoderSpec, **arguments: Any) -> Any:
         return auto.from_pretrained(folder, revision=revision, local_files_only=cached_only, **arguments)
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
+        if isinstance(error, ImportError) and spec.attention != "auto":
+            raise InputError(Fault("encoder.attention", f"'{spec.attention}' can't be had: {reason}")) from error
         raise InputError(
             Fault(
                 "encoder.name",

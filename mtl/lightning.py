@@ -96,6 +96,7 @@ class MixtureCLI(LightningCLI):
             trainer_defaults=TRAINER_DEFAULTS,
             seed_everything_default=False,
             args=list(arguments),
+            parser_kwargs={"allow_abbrev": False},  # or a misspelt option trains with another
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
         )

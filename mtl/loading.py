@@ -203,11 +203,15 @@ def parse_overrides(overrides: Sequence[str]) -> Fields:
 
 
 def merge(below: Fields, above: Fields) -> Fields:
-    """Mappings merge key by key; anything else from above replaces what is below."""
+    """Mappings merge key by key; anything else from above replaces what is below.
+
+    So does a sampler of another name, to which the options of the one below mean nothing.
+    """
     merged = dict(below)
     for key, value in above.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = merge(merged[key], value) if both else value
+        is_other = both and key == "sampler" and value.get("name", merged[key].get("name")) != merged[key].get("name")
+        merged[key] = merge(merged[key], value) if both and not is_other else value
     return merged
 
 

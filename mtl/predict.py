@@ -29,6 +29,7 @@ from mtl.faults import Fault, InputError, did_you_mean
 from mtl.mixture import Mixture
 from mtl.module import CHECKPOINT_KEY
 from mtl.noise import quieten
+from mtl.readers import bad_row_faults
 from mtl.readers.jsonl import Jsonl
 from mtl.runs import RunFolder
 
@@ -174,7 +175,8 @@ class PredictLoader:
                 problem = head.check(self._as_read_by(name, row))
                 if problem is not None:
                     faults.append(Fault(f"{self._path} (row {row.id})", f"The task '{name}' can't read it: {problem}."))
-        faults = [bad.fault("Mend it, or leave it out.") for bad in reader.bad_rows] + faults
+        advice = 'Each line is a row in JSON, such as {"text": "…"}. Mend it, or leave it out.'
+        faults = [*bad_row_faults(reader.bad_rows, advice), *faults]
         if faults:
             more = len(faults) - LISTED
             rest = [Fault(str(self._path), f"{more} more like these.")] if more > 0 else []

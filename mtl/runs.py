@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -119,6 +120,9 @@ class RunFolder:
             InputError: No such checkpoint; the message lists those that exist.
         """
         pointers = self._read("checkpoints.json")
+        status = self.info.get("status", "FINISHED")
+        if str(name) == "best" and status != "FINISHED" and is_rank_zero():
+            sys.stderr.write(f"mtl: The run {self.path} is {status}: this is its best checkpoint so far.\n")
         if str(name) in pointers:
             path = self.path / str(pointers[str(name)]["path"])
             if path.is_file():

@@ -129,7 +129,11 @@ def _count_groups(rows: Iterable[Row], rule: SplitRule) -> Counter[tuple[str, ..
     if lacking:
         raise InputError(
             [
-                Fault("split.by", f"Every row must have '{column}'; found {len(ids)} without it, first '{ids[0]}'.")
+                Fault(
+                    "split.by",
+                    f"Every row must have '{column}'; found {len(ids)} without it, first '{ids[0]}'.",
+                    f"Of a table, name the column in data.meta: [{column}]; else fill it in, or split by another.",
+                )
                 for column, ids in lacking.items()
             ]
         )

@@ -38,7 +38,10 @@ def versions(device: str = "") -> dict[str, str]:
 
 
 def _git(folder: Path) -> dict[str, str]:
-    """Commit of the repository that holds a folder, and whether tracked files were changed since."""
+    """Commit of the repository that holds a folder, and whether that is all of its code.
+
+    It isn't where tracked files were changed since, or where Python files were added, such as a new head.
+    """
     git = shutil.which("git")
     if git is None:
         return {}
@@ -50,6 +53,8 @@ def _git(folder: Path) -> dict[str, str]:
         commit = ask("rev-parse", "HEAD")
         # An environment inside a repository is ignored by it: its packages are not of that commit.
         if commit.returncode == 0 and ask("check-ignore", "-q", ".").returncode == 1:
-            dirty = ask("status", "--porcelain", "--untracked-files=no").stdout.strip() != ""
+            changed = ask("status", "--porcelain", "--untracked-files=no").stdout.strip()
+            added = ask("ls-files", "--others", "--exclude-standard", "--full-name", ":/*.py").stdout.strip()
+            dirty = bool(changed or added)
             return {"commit": commit.stdout.strip(), "dirty": str(dirty).lower()}
     return {}

@@ -435,6 +435,9 @@ def test_what_cannot_be_resumed_or_found_is_an_input_error(
     assert "Use --ckpt_path last." in capsys.readouterr().err
     assert in_process("validate", path, "--ckpt_path=best:cuase") == 2
     assert "best:cause" in capsys.readouterr().err
+    with pytest.raises(SystemExit):  # an abbreviation, which would train with another option
+        in_process("fit", path, "--trainer.max_epoch=1")
+    assert "max_epoch" in capsys.readouterr().err
     assert in_process("fit", path, "--run.save_every=0") == 2
     assert "run.save_every: It must be a finite number above 0; found 0." in capsys.readouterr().err
 

@@ -110,6 +110,14 @@ def test_a_path_in_an_override_belongs_to_the_working_folder(tmp_path: Path, mon
 # --- overrides ------------------------------------------------------------------------------------------------------
 
 
+def test_a_sampler_of_another_name_brings_its_own_options_alone(tmp_path: Path) -> None:
+    write(tmp_path, m="name: m\nsampler: {name: temperature, temperature: 2.0}\n")
+    other = read_mixture_fields(tmp_path / "m.yaml", ["sampler.name=anchored", "sampler.main=gad"])
+    assert other["sampler"] == {"name": "anchored", "main": "gad"}
+    same = read_mixture_fields(tmp_path / "m.yaml", ["sampler={name: temperature, cap: 9}"])
+    assert same["sampler"] == {"name": "temperature", "temperature": 2.0, "cap": 9}
+
+
 def test_overrides_are_read_as_yaml_and_the_last_wins(tmp_path: Path) -> None:
     write(tmp_path, m="name: m\nencoder: {name: x, max_length: 64}\n")
     words = ["seed=1", "seed=2", "encoder.max_length=32", "a.b=[x, 1]", "c=", "d=k=v", "e='3'"]

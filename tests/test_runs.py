@@ -97,6 +97,18 @@ def test_a_path_resolves_from_here_and_from_the_runs_folder(tmp_path: Path, monk
     assert folder.resolve_checkpoint("a.ckpt") == path
 
 
+@pytest.mark.parametrize("status", ["KILLED", "RUNNING", "FINISHED"])
+def test_the_best_checkpoint_of_a_run_that_is_not_finished_is_told(
+    status: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunFolder.create(tmp_path, "demo", 1)
+    folder.point("best", checkpoint(folder, "a.ckpt"), 0.5)
+    folder.update_info(status=status)
+    folder.resolve_checkpoint("best")
+    told = capsys.readouterr().err
+    assert (f"{folder.path} is {status}" in told) == (status != "FINISHED")
+
+
 def test_a_wrong_checkpoint_name_lists_what_exists(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path, "demo", 1)
     with pytest.raises(InputError, match=r"no checkpoint 'best'.*no checkpoints yet"):

@@ -300,6 +300,11 @@ def test_versions_threads_and_the_commit_are_parameters(store: str, tmp_path: Pa
     assert run.data.params["machine.threads"] == str(torch.get_num_threads())
     assert run.data.params["git.commit"] == run.data.tags["mlflow.source.git.commit"] == commit
     assert (clean["git.dirty"], versions.versions()["git.dirty"]) == ("false", "true")
+    (tmp_path / "file").write_text("1")
+    (tmp_path / "mlflow.txt").write_text("what a run leaves is no code")
+    assert versions.versions()["git.dirty"] == "false"
+    (tmp_path / "new_head.py").write_text("")
+    assert versions.versions()["git.dirty"] == "true"
 
 
 def test_the_load_of_the_machine_is_sampled(store: str) -> None:

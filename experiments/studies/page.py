@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from mtl.study.claims import beats_baseline, mean_and_sd, summary
+from mtl.study.claims import beaten, mean_and_sd, summary
 from mtl.study.figures import heat_map
 from mtl.study.findings import Family, Findings
 from mtl.study.outcome import write_gains
@@ -60,11 +60,10 @@ def page(findings: Findings, file: str, notes: str) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|"
     for task, facts in findings.targets.items():
         _, mean, sd = mean_and_sd(facts.single)
-        beats = beats_baseline(facts)
         trivial = "–" if facts.baseline is None else f"{facts.baseline[0]} {score(facts.baseline[1])}"
-        beaten = "–" if beats is None else "yes" if beats else "no"
         units = f"{facts.num_units} {facts.unit}s"
-        yield f"| {task} | {facts.metric} | {score(mean)} | {score(sd)} | {trivial} | {beaten} | {units} |"
+        scores = f"{score(mean)} | {score(sd)} | {trivial} | {beaten(findings, task)}"
+        yield f"| {task} | {facts.metric} | {scores} | {units} |"
     for family in findings.families:
         yield from _family(findings, family)
     if notes:

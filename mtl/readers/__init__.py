@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -16,6 +16,9 @@ from heads.rows import Row
 from mtl.faults import Fault, InputError
 
 SPLITS = ("train", "dev", "test")
+SHOWN_LINES = 5
+"""Lines that a fault of many names."""
+
 SPLIT_NAMES = {"train": ("train",), "dev": ("dev", "validation", "devel", "valid"), "test": ("test",)}
 """The names under which a folder may hold a split."""
 
@@ -31,13 +34,28 @@ class BadRow(NamedTuple):
     def __str__(self) -> str:
         return f"{self._place}: {self.rule}; found {self.found}"
 
-    def fault(self, advice: str) -> Fault:
-        """What is told where it stops the reading."""
-        return Fault(self._place, f"{self.rule}; found {self.found}.", advice)
-
     @property
     def _place(self) -> str:
         return self.file if self.line is None else f"{self.file}:{self.line}"
+
+
+def bad_row_faults(bad_rows: Iterable[BadRow], advice: str) -> list[Fault]:
+    """What is told where malformed input stops the reading; of lines that are alike wrong, one fault.
+
+    >>> rows = [BadRow("a.tsv", line, "A label must be a number", "'x'") for line in (3, 9)]
+    >>> [fault.message for fault in bad_row_faults(rows, "Mend it.")]
+    ["A label must be a number; found 'x'; the same in 2 lines: 3, 9."]
+    """
+    kinds: dict[tuple[str, str, str], list[BadRow]] = {}
+    for bad in bad_rows:
+        kinds.setdefault((bad.file, bad.rule, bad.found), []).append(bad)
+    faults = []
+    for (_, rule, found), alike in kinds.items():
+        lines = [str(bad.line) for bad in alike if bad.line is not None]
+        shown = ", ".join(lines[:SHOWN_LINES]) + ", …" * (len(lines) > SHOWN_LINES)
+        more = f"; the same in {len(lines)} lines: {shown}" if len(lines) > 1 else ""
+        faults.append(Fault(alike[0]._place, f"{rule}; found {found}{more}.", advice))
+    return faults
 
 
 class Reader(ABC):
@@ -123,7 +141,7 @@ class Reader(ABC):
             yield row
         if len(self.bad_rows) > before and not self.refuse_bad_rows:
             advice = "Mend it, or set refuse_bad_rows: true."
-            raise InputError([bad.fault(advice) for bad in self.bad_rows[before:]])
+            raise InputError(bad_row_faults(self.bad_rows[before:], advice))
 
     def bad(self, source: Path, line: int | None, rule: str, found: str) -> None:
         """Notes one piece of malformed input. `found` tells offsets, lengths and codes, never the text of a row."""

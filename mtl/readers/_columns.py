@@ -51,6 +51,10 @@ class Columns:
             for name in self.names
             if name not in FIELDS
         ]
+        if not self.label_separator:
+            faults.append(
+                Fault("label_separator", "It must be one character or more; found none.", "Quote it in YAML.")
+            )
         if faults:
             raise InputError(faults)
 

@@ -66,6 +66,8 @@ class Table(Reader):
         refuse_bad_rows: bool = False,
     ) -> None:
         super().__init__(path, files=files, refuse_bad_rows=refuse_bad_rows)
+        if delimiter is not None and len(delimiter) != 1:
+            raise InputError(Fault("delimiter", f"It must be one character; found {delimiter!r}."))
         self.columns = Columns(columns or {}, meta, label_type, label_separator)
         self.format = format
         self.quoting = quoting

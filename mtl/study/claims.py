@@ -225,6 +225,17 @@ def beats_baseline(facts: TargetFacts) -> bool | None:
     return mean > facts.baseline[1]
 
 
+def beaten(findings: Findings, target: str) -> str:
+    """Whether single-task runs beat the trivial predictor: yes, no, or open where the interval over seeds holds it."""
+    facts = findings.targets[target]
+    beats = beats_baseline(facts)
+    if facts.baseline is None or beats is None:
+        return "–"
+    differences = [score - facts.baseline[1] for score in facts.single if not math.isnan(score)]
+    is_open = len(differences) < 2 or holds(interval(differences, 1 - findings.alpha))
+    return "open" if is_open else "yes" if beats else "no"
+
+
 def duration(seconds: float) -> str:
     """A time with the unit that suits it.
 

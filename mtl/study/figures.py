@@ -242,7 +242,7 @@ def _limit_forest(axes: Axes, gains: Sequence[Gain]) -> None:
     if low < -most or high > most:
         axes.set_xlim(max(low, -most), min(high, most))
         note = "lines that reach the edge go on beyond it"
-        axes.text(0, 1.0, note, fontsize=7, color="#6b6b6b", ha="left", va="bottom", transform=axes.transAxes)
+        axes.text(1, 1.0, note, fontsize=7, color="#6b6b6b", ha="right", va="bottom", transform=axes.transAxes)
 
 
 def _draw_gain(axes: Axes, line: int, gain: Gain, family: Family) -> None:

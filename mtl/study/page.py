@@ -217,12 +217,12 @@ class _Score(NamedTuple):
     n: int
     mean: float
     sd: float
-    is_beaten: bool | None
+    beaten: str
 
     @classmethod
     def of(cls, findings: Findings, target: str) -> _Score:
         n, mean, sd = claims.mean_and_sd(findings.targets[target].single)
-        return cls(target, n, mean, sd, claims.beats_baseline(findings.targets[target]))
+        return cls(target, n, mean, sd, claims.beaten(findings, target))
 
 
 class _Picture(NamedTuple):

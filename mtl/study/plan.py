@@ -336,7 +336,7 @@ def _words(plan: StudyPlan) -> list[str]:
     per_task = ", ".join(f"{name} {number}" for name, number in plan.updates.items())
     asked = f"{budget.updates} updates" if budget.updates else f"{budget.passes:g} passes"
     sizes = {
-        name: "/".join(str(len(splits[split].rows)) for split in ("train", "dev", "test"))
+        name: "/".join(str(splits[split].example_summary.used) for split in ("train", "dev", "test"))
         for name, splits in plan.data.items()
     }
     limited = [name for name, task in mixture.tasks.items() if task.data.limit]
@@ -357,7 +357,7 @@ def _words(plan: StudyPlan) -> list[str]:
         " company, and on average in between, where the order of the tasks is drawn.",
         f"After each part every target is scored on dev; the evaluation {chosen} is the one whose test score counts,"
         f" chosen for each target by itself. Test selects nothing.{sources}",
-        f"Rows of train/dev/test{sampled}: {', '.join(f'{name} {size}' for name, size in sizes.items())}.",
+        f"Rows with a label of train/dev/test{sampled}: {', '.join(f'{name} {size}' for name, size in sizes.items())}.",
         f"Seeds: {', '.join(map(str, spec.seed_list))}. Each run trains on one {trainer['accelerator']} device in"
         f" {trainer['precision']} with {trainer['threads']} thread(s).",
     ]

@@ -208,7 +208,7 @@ class Session:
             "failures": {key: failure["told"] for key, failure in failures.items() if failure is not None},
             "sessions": self._sessions,
             "identities": self._identities,
-            "deviations": self.changes(),
+            "deviations": [*self.changes(), *self._extensions()],
             "versions": versions(self.plan.orders[0].trainer["accelerator"]),
         }
 
@@ -275,8 +275,30 @@ class Session:
     def _note_identity(self) -> None:
         """What the study is now, beside what it was when it had other runs."""
         earlier = [one for one in self._identities if one["identity"] != self._identity]
-        now = {"identity": self._identity, "keys": [order.key for order in self.plan.orders]}
+        keys = [order.key for order in self.plan.orders]
+        now = {"identity": self._identity, "keys": keys, "seeds": self._seeds_so_far()}
         self._write("identities.json", {"identities": [*earlier, now]})
+
+    def _seeds_so_far(self) -> list[list[int]]:
+        """The seeds of this command, after those of earlier ones whose results could be seen."""
+        alike = [one for one in self._identities if not list(_differences(one["identity"], self._identity))]
+        before = alike[-1] if alike else {}
+        seeds: list[list[int]] = before.get("seeds", [])
+        if not any(key in self._elsewhere or self.ledger.is_finished(key) for key in before.get("keys", ())):
+            seeds = seeds[:-1]
+        now = list(self.spec.seed_list)
+        return seeds if seeds and seeds[-1] == now else [*seeds, now]
+
+    def _extensions(self) -> list[str]:
+        """That seeds were added, or left out, when results could be seen."""
+        seeds = self._seeds_so_far()
+        if len(seeds) < 2:
+            return []
+        told = "; then ".join(", ".join(map(str, some)) for some in seeds)
+        return [
+            f"The seeds were changed when results of others were there: {told}. To add seeds until something can be"
+            " claimed makes wrong claims likelier than alpha says."
+        ]
 
     @property
     def _identities(self) -> list[dict[str, Any]]:

@@ -23,6 +23,12 @@ def test_a_plain_projection_is_dropout_and_one_linear_layer() -> None:
     assert layers(torch.zeros(5, 8)).shape == (5, 3)
 
 
+@pytest.mark.parametrize("units", [0, -3])
+def test_a_hidden_layer_has_units(units: int) -> None:
+    with pytest.raises(ValueError, match=f"hidden_layer must be at least 1; found {units}"):
+        projection(8, 3, dropout=0.25, hidden_layer=units)
+
+
 def test_a_hidden_layer_stands_between_with_its_own_dropout() -> None:
     layers = projection(8, 3, dropout=0.25, hidden_layer=6)
     assert [type(layer) for layer in layers] == [nn.Dropout, nn.Linear, nn.GELU, nn.Dropout, nn.Linear]

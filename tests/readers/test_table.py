@@ -30,6 +30,27 @@ def refused(folder: Path, name: str, content: str, **options: Any) -> tuple[list
     return texts, [(bad.line, f"{bad.rule}; found {bad.found}") for bad in reader.bad_rows]
 
 
+def test_a_field_may_be_longer_than_pythons_own_limit(tmp_path: Path) -> None:
+    note = "fever " * 30_000
+    assert [row.text for row in read(tmp_path, "x.csv", f"text,label\n{note},yes\n")] == [note]
+
+
+@pytest.mark.parametrize("option", [{"delimiter": ";;"}, {"delimiter": ""}, {"label_separator": ""}])
+def test_what_can_not_separate_is_refused_by_its_key(option: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        table(tmp_path, "x.csv", "text,label\n", **option)
+    assert [fault.key for fault in caught.value.faults] == list(option)
+
+
+def test_lines_that_are_alike_wrong_are_one_fault(tmp_path: Path) -> None:
+    lines = [f"text {n},{'x' if n % 2 else n}" for n in range(20)]
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, "x.csv", "\n".join(["text,label", *lines]), label_type="number")
+    (fault,) = caught.value.faults
+    assert fault.key.endswith("x.csv:3")
+    assert "the same in 10 lines: 3, 5, 7, 9, 11, …" in fault.message
+
+
 def test_columns_feed_the_fields_and_meta(tmp_path: Path) -> None:
     content = "nr\tdoc\ts1\ts2\tlabel\tsite\n7\td1\ta\tb\tyes\tx\n8\td1\tc\t\t\ty\n"
     columns = {"id": "nr", "document": "doc", "text": "s1", "text_pair": "s2"}

@@ -8,6 +8,7 @@ import math
 import pytest
 
 from mtl.study.claims import (
+    beaten,
     beats_baseline,
     changes,
     costs,
@@ -182,10 +183,13 @@ def test_a_study_says_that_its_grouping_was_not_checked_until_it_was() -> None:
 def test_means_leave_missing_seeds_out_and_a_tie_with_the_baseline_does_not_beat_it() -> None:
     assert mean_and_sd((0.5, math.nan, 0.7)) == pytest.approx((2, 0.6, 0.1 * math.sqrt(2)))
     assert math.isnan(mean_and_sd((math.nan,))[1])
-    facts = simulated.study().targets["gad"]
+    findings = simulated.study()
+    facts = findings.targets["gad"]
     tie = dataclasses.replace(facts, single=(0.5, 0.5))
     nothing = dataclasses.replace(facts, single=(math.nan,))
     assert [beats_baseline(given) for given in (facts, tie, nothing)] == [True, False, None]
+    for given, expected in ((facts, "yes"), (tie, "open"), (nothing, "–")):
+        assert beaten(dataclasses.replace(findings, targets={"x": given}), "x") == expected
     for baseline in (None, ("majority", math.nan)):
         assert beats_baseline(dataclasses.replace(facts, baseline=baseline)) is None
 

@@ -162,7 +162,7 @@ def test_the_words_tell_what_makes_the_runs_comparable(toy_study: Callable[..., 
     assert "Own updates: cause 6, drugs 6, risk 6." in words
     assert "same number of its own updates, on the same examples in the same order" in words
     assert "Test selects nothing." in words
-    assert "Rows of train/dev/test, sub-sampled by document, the same in every run: cause 8/9/8" in words
+    assert "Rows with a label of train/dev/test, sub-sampled by document, the same in every run: cause 8/9/8" in words
 
 
 def test_texts_that_a_task_has_in_train_and_test_are_told(toy_study: Callable[..., Path], tmp_path: Path) -> None:

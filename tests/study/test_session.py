@@ -101,6 +101,16 @@ def test_more_seeds_and_tasks_train_only_what_is_new(toy_study: Callable[..., Pa
     assert len(trained()) == 3 * 6
 
 
+def test_seeds_that_are_added_when_results_can_be_seen_are_a_deviation(toy_study: Callable[..., Path]) -> None:
+    path = toy_study(tasks=["cause", "drugs"], designs=["single"])
+    assert finish(path).findings().deviations == ()
+    assert finish(path).findings().deviations == ()
+    for _ in range(2):
+        (told,) = finish(path, "seeds=3").findings().deviations
+        assert "results of others were there: 0, 1; then 0, 1, 2." in told
+    assert finish(path, "seeds=3", "name=planned").findings().deviations == ()
+
+
 def test_studies_share_their_runs(toy_study: Callable[..., Path]) -> None:
     path = toy_study(designs=["single"])
     finish(path)
