@@ -64,11 +64,11 @@ def shared(splits: Mapping[str, SplitData]) -> dict[str, dict[str, int]]:
 def shared_notes(shared_by_pair: Mapping[str, Mapping[str, int]]) -> list[str]:
     """What would flatter the later split, a phrase for each pair of splits.
 
-    >>> shared_notes({"test in train": {"documents": 0, "texts": 8}})
-    ['8 texts of test in train, too']
+    >>> shared_notes({"test in train": {"documents": 1, "texts": 8}})
+    ['1 document and 8 texts of test in train, too']
     """
     return [
-        " and ".join(f"{count} {kind}" for kind, count in counts.items() if count) + f" of {pair}, too"
+        " and ".join(f"{n} {kind if n > 1 else kind[:-1]}" for kind, n in counts.items() if n) + f" of {pair}, too"
         for pair, counts in shared_by_pair.items()
     ]
 
