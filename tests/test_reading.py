@@ -74,7 +74,7 @@ def test_refused_rows_are_counted_and_the_first_are_listed(tmp_path: Path, rows:
 
 
 def test_malformed_rows_of_all_splits_are_told_at_once_and_the_rest_is_counted(tmp_path: Path, rows: Path) -> None:
-    lines(rows / "train.jsonl", ["no json"] * (LISTED + 5))
+    lines(rows / "train.jsonl", [" " * n + "no json" for n in range(LISTED + 5)])  # each wrong at another place
     lines(rows / "dev.jsonl", [*texts(1), "no json"])
     found = refused(tmp_path, rows)
     assert len(found) == LISTED + 1 + 1
