@@ -167,10 +167,9 @@ class MultiTaskModule(pl.LightningModule):
         # Before the step rather than after it: checkpoints are saved in between, and a resumed run must go on with
         # the same sums.
         every = cast(Any, self.trainer).log_every_n_steps
-        accumulate = self.trainer.accumulate_grad_batches
-        if every and batch_idx % (every * accumulate) == 0:
+        if every and batch_idx % every == 0:
             self._log_losses()
-        if batch_idx % accumulate == 0:
+        if batch_idx % self.trainer.accumulate_grad_batches == 0:
             self._update_trains = False
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:

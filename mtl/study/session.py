@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -97,12 +96,10 @@ class Session:
     def _train(self, left: Sequence[Order], session: str) -> None:
         launcher = self.spec.launcher
         shown: set[str] = set()
-        sent: list[Future[None]] = []
 
         def finished(order: Order) -> None:
             self._progress(left, shown)
-            # Beside the next run, which this process would else keep waiting.
-            sent.append(sender.submit(self.tracker.publish, [order], self.ledger, between_runs=True))
+            self.tracker.publish([order], self.ledger, between_runs=True)
             if interrupts:
                 raise KeyboardInterrupt
 
@@ -114,13 +111,11 @@ class Session:
         needed = {order.source for order in left} | {order.key for order in left}
         orders = [order for order in self.plan.orders if order.key in needed]
         place = make_launcher(launcher.name, launcher.options, launcher.workers, self.spec.trainer.threads)
-        with noted_interrupts() as interrupts, ThreadPoolExecutor(1) as sender:
+        with noted_interrupts() as interrupts:
             try:
                 place.run(self._work(orders, session), self.folder, watch, finished)
             finally:
                 self._tell_differences(orders, session)
-        for one in sent:
-            one.result()  # raises what is no failure of MLflow
         self._progress(left, shown)
 
     def _tell_differences(self, orders: Sequence[Order], session: str) -> None:

@@ -160,7 +160,7 @@ class StudyTracker:
         Args:
             orders: Of the study.
             ledger: Where their results are.
-            between_runs: Whether more is to come; then MLflow is left alone for a while after a failure.
+            between_runs: Whether training waits for it; then MLflow is left alone for a while after a failure.
         """
         if between_runs and self._lost_at is not None and time.monotonic() - self._lost_at < PAUSE:
             return
