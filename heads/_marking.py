@@ -152,7 +152,7 @@ def _merged(regions: Iterable[_Region]) -> list[_Region]:
     for region in sorted(regions, key=lambda region: region[:2]):
         if merged and region.start < merged[-1].end:
             last = merged.pop()
-            region = _Region(last.start, max(last.end, region.end), last.roles | region.roles)  # noqa: PLW2901
+            region = _Region(last.start, max(last.end, region.end), last.roles | region.roles)  # noqa: PLW2901  # grows
         merged.append(region)
     return merged
 

@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
         parser.error("name at least one mixture file")
     outcomes = [(word, *_outcome(word, overrides, options.epochs)) for word in files]
     if options.json:
-        print(json.dumps(_for_machines(outcomes), indent=2))  # noqa: T201
+        print(json.dumps(_for_machines(outcomes), indent=2))
     else:
         for file, faults, plan in outcomes:
             _print(file, faults, plan)

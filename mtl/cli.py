@@ -33,12 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         lines = [f"  {name:10}{text}" for name, (_, text) in COMMANDS.items()]
-        print(HELP.format(commands="\n".join(lines)), end="")  # noqa: T201
+        print(HELP.format(commands="\n".join(lines)), end="")
         sys.exit(0 if arguments else 2)
     if arguments[0] in ("-V", "--version"):
         from importlib.metadata import version
 
-        print(f"biomtl {version('biomtl')}")  # noqa: T201
+        print(f"biomtl {version('biomtl')}")
         sys.exit(0)
     if arguments[0] not in COMMANDS:
         from mtl.faults import did_you_mean
@@ -64,7 +64,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _complain(lines: Sequence[str]) -> int:
     for line in lines:
-        print(f"mtl: {line}", file=sys.stderr)  # noqa: T201
+        print(f"mtl: {line}", file=sys.stderr)
     return 2
 
 

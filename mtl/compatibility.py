@@ -109,7 +109,7 @@ def _option_faults(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Fa
     return [
         Fault(f"model.{name}", f"The checkpoint has {before[name]!r}; found {value!r}.", advice)
         for name, value in now.items()
-        if before[name] != value
+        if before.get(name, value) != value
     ]
 
 

@@ -119,12 +119,12 @@ class MixtureCLI(LightningCLI):
 
     def fit(self, **arguments: Any) -> None:
         if self.trainer.is_global_zero:
-            print(_setting(self.trainer, self.folder))  # noqa: T201
+            print(_setting(self.trainer, self.folder))
         try:
             self.trainer.fit(**arguments)
         except (SystemExit, SIGTERMException):  # Lightning makes an exit of Ctrl-C
             if self.trainer.is_global_zero:
-                print(f"mtl: {_way_on(self.folder, self._words)}", file=sys.stderr)  # noqa: T201
+                print(f"mtl: {_way_on(self.folder, self._words)}", file=sys.stderr)
             sys.exit(1)  # after SIGTERM Lightning would exit with 0, as if the run were done
 
     def validate(self, **arguments: Any) -> None:

@@ -34,7 +34,7 @@ def prepare_mlflow() -> None:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # two bars for every run of a study
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing goes out that was not asked for
-    import mlflow  # noqa: F401
+    import mlflow  # noqa: F401  # for what loading does
 
     # What MLflow does with its own libraries is not the user's business, even where warnings are errors.
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"mlflow\.")

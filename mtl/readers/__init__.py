@@ -15,10 +15,10 @@ from typing import ClassVar, NamedTuple
 from heads.rows import Row
 from mtl.faults import Fault, InputError
 
-SPLITS = ("train", "dev", "test")
 SHOWN_LINES = 5
 """Lines that a fault of many names."""
 
+SPLITS = ("train", "dev", "test")
 SPLIT_NAMES = {"train": ("train",), "dev": ("dev", "validation", "devel", "valid"), "test": ("test",)}
 """The names under which a folder may hold a split."""
 

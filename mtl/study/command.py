@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     except InputError as error:
         if not options.json:
             raise
-        print(json.dumps({"ok": False, "faults": [fault.to_dict() for fault in error.faults]}, indent=2))  # noqa: T201
+        print(json.dumps({"ok": False, "faults": [fault.to_dict() for fault in error.faults]}, indent=2))
         return 2
 
 
@@ -67,9 +67,9 @@ def _plan(options: argparse.Namespace) -> int:
     session.bring_known_runs()
     found = outlook(session, probes=not options.no_probe)
     if options.json:
-        print(json.dumps(found, indent=2))  # noqa: T201
+        print(json.dumps(found, indent=2))
     else:
-        print("\n".join(outlook_lines(found)))  # noqa: T201
+        print("\n".join(outlook_lines(found)))
     return 0
 
 
@@ -130,7 +130,7 @@ def _train_and_report(session: Any, options: argparse.Namespace) -> int:
             raise
         done = sum(session.is_done(order) for order in session.plan.orders)
         told = f"Stopped with {done} of {len(session.plan.orders)} runs done; the same command goes on with the others."
-        print(f"mtl: study: {told}", file=sys.stderr)  # noqa: T201
+        print(f"mtl: study: {told}", file=sys.stderr)
         return 1
     findings = session.findings()
     folder = options.out or session.folder / "report"
@@ -143,7 +143,7 @@ def _show(findings: Findings, options: argparse.Namespace, folder: Path, *, hint
     from mtl.study.page import gains_text
 
     if options.json:
-        print(json.dumps(finite(findings.to_dict()), indent=2))  # noqa: T201
+        print(json.dumps(finite(findings.to_dict()), indent=2))
     else:
         from rich.console import Console
 
@@ -154,7 +154,7 @@ def _show(findings: Findings, options: argparse.Namespace, folder: Path, *, hint
         if hint:
             console.print(f"See it in MLflow: {hint}", soft_wrap=True, highlight=False)
     for sentence in findings.missing:
-        print(f"mtl: study: {sentence}", file=sys.stderr)  # noqa: T201
+        print(f"mtl: study: {sentence}", file=sys.stderr)
     return 1 if findings.missing else 0
 
 

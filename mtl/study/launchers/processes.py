@@ -48,7 +48,7 @@ class Processes(Launcher):
                 self._tell(process)
 
     def _start(self, file: Path, number: int) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(self.command(file, number), env=self.environment(), stdin=subprocess.DEVNULL)  # noqa: S603
+        return subprocess.Popen(self.command(file, number), env=self.environment(), stdin=subprocess.DEVNULL)  # noqa: S603  # ours
 
     def _tell(self, process: subprocess.Popen[bytes]) -> None:
         sys.stderr.write(f"mtl: study: One of {self.workers} workers ended early (exit code {process.returncode}).\n")
