@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "IGNORE",
+    "ClassReport",
     "Entity",
     "Example",
     "Head",
     "Prediction",
     "Relation",
-    "Report",
     "Row",
     "Span",
     "SpanRow",
@@ -54,7 +54,7 @@ Prediction = dict[str, Any]
 """A row's prediction in the row's own terms (label text, spans with character offsets, relations), as JSON types."""
 
 
-class Report(NamedTuple):
+class ClassReport(NamedTuple):
     """Scores class by class. `confusion[i][j]` counts gold class `classes[i]` predicted as `classes[j]`."""
 
     per_class: dict[str, dict[str, float]]
@@ -127,7 +127,7 @@ class Head(nn.Module, ABC):
     def unknown_labels(self, row: Row) -> Sequence[str]:
         """The labels for which `check` refuses the row, worded without text of a row.
 
-        Where most rows have one, `labels` is at fault and not the rows, and that is told instead.
+        Where most rows have one, `labels` is wrong and not the rows, and that is told instead.
         """
         return ()
 
@@ -207,7 +207,7 @@ class Head(nn.Module, ABC):
         return torch.tensor(found, dtype=torch.double).reshape(times.shape[:-1])
 
     @abstractmethod
-    def report(self, counts: Tensor) -> Report:
+    def report(self, counts: Tensor) -> ClassReport:
         """Scores class by class from the same counts."""
 
     @abstractmethod

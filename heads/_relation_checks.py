@@ -11,7 +11,7 @@ from heads.rows import Entity, Span, SpanRow
 
 
 def check_span_row(row: SpanRow, labels: Sequence[str], level: Literal["mention", "concept"]) -> str | None:
-    """The first fault of a row as "rule; what was found", or None.
+    """The first problem of a row as "rule; what was found", or None.
 
     >>> row = SpanRow("1", "d", "Aspirin helps.", entities=(Entity("T1", "Drug", ((0, 17),)),))
     >>> check_span_row(row, ["treats", "none"], "mention")

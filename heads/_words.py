@@ -22,7 +22,7 @@ def words_of(row: SpanRow) -> Sequence[Span]:
     return row.words if row.words is not None else [match.span() for match in _WORD.finditer(row.text)]
 
 
-def words_fault(row: SpanRow) -> str | None:
+def words_problem(row: SpanRow) -> str | None:
     """What is wrong with the row's own words."""
     before = 0
     for start, end in row.words or ():

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from heads import IGNORE, Example, Prediction, Report, Row, TextRow, _baselines, scores
+from heads import IGNORE, ClassReport, Example, Prediction, Row, TextRow, _baselines, scores
 from heads._text import TextHead, choice, class_names, describe, text_row, weights_of, wrong_class
 
 
@@ -121,7 +121,7 @@ class Classification(TextHead):
     def primary_scores(self, counts: Tensor, times: Tensor) -> Tensor:
         return self._scores(times.double() @ counts.double())[self.primary_metric]
 
-    def report(self, counts: Tensor) -> Report:
+    def report(self, counts: Tensor) -> ClassReport:
         return scores.report(self._confusion(counts), self.labels, range(len(self.labels)))
 
     def baselines(self, rows: Iterable[Row]) -> dict[str, Callable[[Sequence[Row]], list[Prediction]]]:

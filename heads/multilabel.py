@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from heads import IGNORE, Example, Prediction, Report, Row, TextRow, _baselines, scores
+from heads import IGNORE, ClassReport, Example, Prediction, Row, TextRow, _baselines, scores
 from heads._text import TextHead, choice, class_names, describe, text_row, wrong_class
 
 
@@ -76,7 +76,7 @@ class Multilabel(TextHead):
             return f"the label must be a list of class names, which may be empty; found {describe(label, self.labels)}"
         if len(set(label)) < len(label):
             return f"the names in a label must differ; found {len(label) - len(set(label))} repeated"
-        return next((fault for fault in (wrong_class(name, self.labels) for name in label) if fault), None)
+        return next((problem for problem in (wrong_class(name, self.labels) for name in label) if problem), None)
 
     def label_counts(self, row: Row) -> dict[str, int]:
         label = text_row(row).label
@@ -136,7 +136,7 @@ class Multilabel(TextHead):
     def primary_scores(self, counts: Tensor, times: Tensor) -> Tensor:
         return self._scores(times.double() @ counts.double())[self.primary_metric]
 
-    def report(self, counts: Tensor) -> Report:
+    def report(self, counts: Tensor) -> ClassReport:
         """Per label; there is no one confusion matrix where labels exclude no other."""
         true, predicted, gold = self._items(counts)
         lines = torch.stack([*scores.precision_recall_f1(true, predicted, gold), gold.double()], dim=1).tolist()
@@ -144,7 +144,7 @@ class Multilabel(TextHead):
             name: dict(zip(("precision", "recall", "f1", "support"), line, strict=True))
             for name, line in zip(self.labels, lines, strict=True)
         }
-        return Report(per_class, self.labels, None)
+        return ClassReport(per_class, self.labels, None)
 
     def baselines(self, rows: Iterable[Row]) -> dict[str, Callable[[Sequence[Row]], list[Prediction]]]:
         """`majority`: the most frequent set of labels. `tfidf`: logistic regressions on TF-IDF features, from 0.5."""

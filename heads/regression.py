@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from heads import Example, Prediction, Report, Row, TextRow, _baselines
+from heads import ClassReport, Example, Prediction, Row, TextRow, _baselines
 from heads._text import TextHead, choice, describe, text_row
 
 TOLERANCE = 0.1
@@ -33,7 +33,7 @@ class Regression(TextHead):
     Args:
         labels: Must be empty.
         hidden_size: H of the encoder.
-        range: The lowest and highest label; a label outside it is a fault.
+        range: The lowest and highest label; a label outside it is a problem.
         dropout: Before every linear layer.
         hidden_layer: Units of a GELU layer before the last; None has none.
         pooling: What is read of a text: "cls", the state of the first token, or "mean", the mean over all tokens.
@@ -143,9 +143,9 @@ class Regression(TextHead):
         diverged = ((times > 0) & ~finite).any(-1)
         return pearson_of_many(predicted, gold, times).masked_fill(diverged, 0.0)
 
-    def report(self, counts: Tensor) -> Report:
+    def report(self, counts: Tensor) -> ClassReport:
         """Nothing: numbers have no classes."""
-        return Report({}, (), None)
+        return ClassReport({}, (), None)
 
     def baselines(self, rows: Iterable[Row]) -> dict[str, Callable[[Sequence[Row]], list[Prediction]]]:
         """`mean` of training; `tfidf`: a ridge regression; `cosine` (pairs): a line on the texts' similarity."""

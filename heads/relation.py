@@ -17,10 +17,10 @@ from torch import Tensor
 
 from heads import (
     IGNORE,
+    ClassReport,
     Example,
     Head,
     Prediction,
-    Report,
     Row,
     SpanRow,
     TextRow,
@@ -236,7 +236,7 @@ class RelationClassification(Head):
     def primary_scores(self, counts: Tensor, times: Tensor) -> Tensor:
         return self._scores(times.double() @ counts.double())[self.primary_metric]
 
-    def report(self, counts: Tensor) -> Report:
+    def report(self, counts: Tensor) -> ClassReport:
         return scores.report(self._confusion(counts), self.labels, self._positives())
 
     def baselines(self, rows: Iterable[Row]) -> dict[str, Callable[[Sequence[Row]], list[Prediction]]]:

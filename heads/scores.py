@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from heads import Report
+from heads import ClassReport
 
 
 def ratio(part: Tensor, whole: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ def macro_f1(confusion: Tensor, classes: Sequence[int]) -> Tensor:
     return mean(precision_recall_f1(*_items(confusion, classes))[2])
 
 
-def report(confusion: Tensor, names: Sequence[str], classes: Sequence[int]) -> Report:
+def report(confusion: Tensor, names: Sequence[str], classes: Sequence[int]) -> ClassReport:
     """Precision, recall, F1 and support of some classes, with the whole matrix [C, C]."""
     items = _items(confusion, classes)
     lines = torch.stack([*precision_recall_f1(*items), items[2].double()], dim=1).tolist()  # [G, 4]
@@ -76,7 +76,7 @@ def report(confusion: Tensor, names: Sequence[str], classes: Sequence[int]) -> R
         names[c]: dict(zip(("precision", "recall", "f1", "support"), line, strict=True))
         for c, line in zip(classes, lines, strict=True)
     }
-    return Report(per_class, tuple(names), [[int(n) for n in line] for line in confusion.tolist()])
+    return ClassReport(per_class, tuple(names), [[int(n) for n in line] for line in confusion.tolist()])
 
 
 def _items(confusion: Tensor, classes: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:

@@ -29,13 +29,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from heads import IGNORE, Example, Head, Prediction, Report, Row, Span, SpanRow, pad, projection, scores
+from heads import IGNORE, ClassReport, Example, Head, Prediction, Row, Span, SpanRow, pad, projection, scores
 from heads._crf import CRF, Legal
 from heads._lexicon import AnnotatedRow, Lexicon
 from heads._tags import Scheme, TypedSpan, is_legal, tag_names, to_spans, to_tags
 from heads._text import choice, class_names, describe
 from heads._windows import Pieces, owner, windows
-from heads._words import flat, overlapped, typed_words, words_fault, words_of
+from heads._words import flat, overlapped, typed_words, words_of, words_problem
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -103,7 +103,7 @@ class TokenClassification(Head):
             return f"A row must be a SpanRow; found a {type(row).__name__}"
         if row.text_pair is not None:
             return "A row must have one text; found a text_pair"
-        return self._entity_fault(row) or words_fault(row)
+        return self._entity_problem(row) or words_problem(row)
 
     def is_labelled(self, row: Row) -> bool:
         return bool(self._annotated(_span_row(row)))
@@ -238,7 +238,7 @@ class TokenClassification(Head):
     def primary_scores(self, counts: Tensor, times: Tensor) -> Tensor:
         return self._scores(times.double() @ counts.double())[self.primary_metric]
 
-    def report(self, counts: Tensor) -> Report:
+    def report(self, counts: Tensor) -> ClassReport:
         confusion, words = self._split(counts)
         report = scores.report(confusion, [*self.labels, "none"], range(len(self.labels)))
         for label, word_f1 in zip(self.labels, _word_f1(*words.unbind(-2)).tolist(), strict=True):
@@ -274,7 +274,7 @@ class TokenClassification(Head):
         found = (TypedSpan(entity["start"], entity["end"], entity["type"]) for entity in prediction["entities"])
         return {span for span in found if span.type in kinds}
 
-    def _entity_fault(self, row: SpanRow) -> str | None:
+    def _entity_problem(self, row: SpanRow) -> str | None:
         for entity in row.entities:
             if entity.type not in self.labels:
                 return (

@@ -9,7 +9,7 @@ What the command `mtl` does can be done from Python with these names and Lightni
 >>> mixture.batch_size_of("rqe")
 8
 
-`check_mixture` gives every fault and the plan, `build_module` and `build_data` what the trainer fits, and a
+`check_mixture` gives every problem and the plan, `build_module` and `build_data` what the trainer fits, and a
 `RunFolder` with an `MLflowTracker` and a `RunRecorder` what a run leaves behind. `predict_rows` reads raw text.
 The contracts for components of one's own are `heads.Head`, `mtl.samplers.Sampler` and `mtl.readers.Reader`.
 """
@@ -20,14 +20,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mtl.assembly import build_data, build_module
-    from mtl.check import check as check_mixture
-    from mtl.faults import InputError
-    from mtl.mixture import Mixture, load_mixture
-    from mtl.predict import predict as predict_rows
-    from mtl.recorder import RunRecorder
-    from mtl.runs import RunFolder
-    from mtl.tracking import MLflowTracker
+    from mtl.commands.check import check as check_mixture
+    from mtl.commands.predict import predict as predict_rows
+    from mtl.config.loading import load_mixture
+    from mtl.config.mixture import Mixture
+    from mtl.problems import InputError
+    from mtl.tracking.run_folder import RunFolder
+    from mtl.tracking.tracker import MLflowTracker
+    from mtl.training.assembly import build_data, build_module
+    from mtl.training.recorder import RunRecorder
 
 __all__ = [
     "InputError",
@@ -43,18 +44,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "InputError": "mtl.faults:InputError",
-    "MLflowTracker": "mtl.tracking:MLflowTracker",
-    "Mixture": "mtl.mixture:Mixture",
-    "RunFolder": "mtl.runs:RunFolder",
-    "RunRecorder": "mtl.recorder:RunRecorder",
-    "build_data": "mtl.assembly:build_data",
-    "build_module": "mtl.assembly:build_module",
+    "InputError": "mtl.problems:InputError",
+    "MLflowTracker": "mtl.tracking.tracker:MLflowTracker",
+    "Mixture": "mtl.config.mixture:Mixture",
+    "RunFolder": "mtl.tracking.run_folder:RunFolder",
+    "RunRecorder": "mtl.training.recorder:RunRecorder",
+    "build_data": "mtl.training.assembly:build_data",
+    "build_module": "mtl.training.assembly:build_module",
     # Not `check` and `predict`: an attribute of the package with the name of a file in it is that module or the
     # function, depending on what was imported before.
-    "check_mixture": "mtl.check:check",
-    "load_mixture": "mtl.mixture:load_mixture",
-    "predict_rows": "mtl.predict:predict",
+    "check_mixture": "mtl.commands.check:check",
+    "load_mixture": "mtl.config.loading:load_mixture",
+    "predict_rows": "mtl.commands.predict:predict",
 }
 
 

@@ -1,6 +1,6 @@
 """`python -m mtl`, the same as the command `mtl`."""
 
-from mtl.cli import main
+from mtl.commands import main
 
 if __name__ == "__main__":
     main()

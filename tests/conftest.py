@@ -207,6 +207,31 @@ def toy_mixture(
     return write
 
 
+STUDY = {
+    "name": "toy_study",
+    "mixture": "toy.yaml",
+    "tasks": ["cause", "drugs", "risk"],
+    "seeds": 2,
+    "budget": {"updates": 4, "evaluations": 2},
+    "model": {"learning_rate": 1e-3},
+}
+
+
+@pytest.fixture
+def toy_study(toy_mixture: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Writes the study into `tmp_path`, the working folder, and gives its file."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+    def write(**fields: Any) -> Path:
+        toy_mixture()
+        path = tmp_path / "study.yaml"
+        path.write_text(yaml.safe_dump({**STUDY, **fields}), encoding="utf-8")
+        return path
+
+    return write
+
+
 @pytest.fixture
 def train(tmp_path: Path) -> Callable[..., Trained]:
     """Trains a mixture in this process, in fp32 on the CPU, with nothing written unless asked."""
@@ -221,7 +246,7 @@ def train(tmp_path: Path) -> Callable[..., Trained]:
     ) -> Trained:
         import pytorch_lightning as pl
 
-        from mtl.assembly import build_data, build_module
+        from mtl.training.assembly import build_data, build_module
 
         module = build_module(mixture, **{"learning_rate": 1e-3, **(model or {})})
         data = build_data(mixture)

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from mtl.cli import run
+from mtl.commands import run
 
 SECRET = "zyzzyvaquux"
 CPU = ["--trainer.accelerator=cpu", "--trainer.precision=32-true"]

@@ -18,10 +18,10 @@ import torch
 import yaml
 
 from mtl import load_mixture
-from mtl.cli import run
-from mtl.faults import InputError
-from mtl.mixture import Mixture
-from mtl.runs import RunFolder
+from mtl.commands import run
+from mtl.config.mixture import Mixture
+from mtl.problems import InputError
+from mtl.tracking.run_folder import RunFolder
 from tests import five_tasks
 
 Write = Callable[..., Path]

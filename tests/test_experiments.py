@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from mtl.arguments import read_config
-from mtl.check import check
-from mtl.mixture import load_mixture
+from mtl.commands.arguments import read_config
+from mtl.commands.check import check
+from mtl.config.loading import load_mixture
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 TASKS = sorted((EXPERIMENTS / "tasks").glob("*.yaml"))
@@ -37,9 +37,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("MTL_CACHE", str(tmp_path_factory.getbasetemp() / "experiments-cache"))
 
 
-def faultless(path: Path) -> dict[str, Any]:
-    faults, plan = check(path)
-    assert [str(fault) for fault in faults] == []
+def problemless(path: Path) -> dict[str, Any]:
+    problems, plan = check(path)
+    assert [str(problem) for problem in problems] == []
     return plan
 
 
@@ -88,7 +88,7 @@ def test_a_config_names_a_mixture_that_is_there(path: Path) -> None:
 
 
 def test_the_demo_would_run_on_what_the_repository_holds() -> None:
-    plan = faultless(EXPERIMENTS / "demo.yaml")
+    plan = problemless(EXPERIMENTS / "demo.yaml")
     assert plan["epochs"] == yaml.safe_load((EXPERIMENTS / "demo.yaml").read_text())["trainer"]["max_epochs"]
     assert {task["head"] for task in plan["tasks"].values()} == {
         "classification",
@@ -112,7 +112,7 @@ def test_a_mixture_of_public_tasks_would_run_and_has_the_documented_counts(
     name: str, data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MTL_DATA", str(data_folder))
-    tasks = faultless(EXPERIMENTS / "mixtures" / f"{name}.yaml")["tasks"]
+    tasks = problemless(EXPERIMENTS / "mixtures" / f"{name}.yaml")["tasks"]
     assert len(tasks) == {"biomedical": 8, "clinical": 3}[name]
     for task, plan in tasks.items():
         assert list(plan["splits"]) == ["train", "dev", "test"]

@@ -15,10 +15,10 @@ import yaml
 from pydantic import BaseModel
 
 from heads import Head
-from mtl import mixture as specs
-from mtl.check import check
-from mtl.components import choices, find
-from mtl.mixture import load_mixture
+from mtl.commands.check import check
+from mtl.config import mixture as specs
+from mtl.config.components import choices, find
+from mtl.config.loading import load_mixture
 from mtl.readers import Reader
 from mtl.samplers import RandomSampler, TaskSize
 from mtl.samplers.temperature import Temperature
@@ -120,8 +120,8 @@ def test_a_mixture_of_the_page_would_run_on_data_as_it_describes(
     write_data(tmp_path)
     for file, text in blocks().items():
         write(tmp_path / file, text)
-    faults, plan = check(tmp_path / f"{name}.yaml")
-    assert [str(fault) for fault in faults] == []
+    problems, plan = check(tmp_path / f"{name}.yaml")
+    assert [str(problem) for problem in problems] == []
     assert (
         set(plan["tasks"])
         == {

@@ -156,7 +156,7 @@ def test_a_public_name_is_there_and_documented(name: str) -> None:
 def test_public_names_are_listed_once_and_sorted_and_name_no_file_of_the_package() -> None:
     assert list(mtl._HOMES) == mtl.__all__ == sorted(mtl.__all__)
     assert set(mtl.__all__) <= set(dir(mtl))
-    # `mtl.check` would be the function or the module, depending on what was imported before.
+    # `mtl.commands.check` would be the function or the module, depending on what was imported before.
     assert not [name for name in mtl.__all__ if importlib.util.find_spec(f"mtl.{name}")]
 
 
@@ -186,10 +186,10 @@ def test_a_name_that_is_not_public_is_refused_like_any_missing_attribute() -> No
 def test_help_and_version_load_nothing_heavy() -> None:
     source = """
 import sys
-import mtl.cli
+import mtl.commands
 for argument in ("--help", "--version"):
     try:
-        mtl.cli.main([argument])
+        mtl.commands.main([argument])
     except SystemExit as end:
         assert end.code == 0
 print(sorted(set(sys.modules) & set(sys.argv[1:])))

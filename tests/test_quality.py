@@ -7,7 +7,7 @@ import pytest
 import quality
 from numpy.typing import NDArray
 
-from mtl.batching import Batcher
+from mtl.batching.batcher import Batcher
 
 
 def runs(**scores: list[float]) -> list[dict[str, Any]]:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mtl.cli import COMMANDS
-from mtl.cli import run as run_mtl
+from mtl.commands import COMMANDS
+from mtl.commands import run as run_mtl
 
 REPOSITORY = Path(__file__).parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -75,7 +75,9 @@ def test_the_commands_run_on_the_files_that_readme_shows(tmp_path: Path) -> None
         (tmp_path / name).write_text(repeated.get(Path(name).suffix, text), encoding="utf-8")
     asked = [shlex.split(command)[1:] for command in commands() if command.startswith("mtl ")]
     # One process for all of them: each would spend seconds on imports.
-    script = f"import mtl.cli\nfor words in {asked!r}:\n    print('exit', words[0], mtl.cli.run(words), flush=True)\n"
+    script = (
+        f"from mtl.commands import run\nfor words in {asked!r}:\n    print('exit', words[0], run(words), flush=True)\n"
+    )
     done = run(tmp_path, script + blocks("python")[0])
     assert done.returncode == 0, done.stderr[-3000:]
     assert re.findall(r"^exit (\w+) (\d)", done.stdout, re.MULTILINE) == [(words[0], "0") for words in asked]
@@ -116,11 +118,11 @@ def test_the_table_of_commands_is_that_of_the_command_line(capsys: pytest.Captur
     assert f"{{{','.join(actions)}}}" in capsys.readouterr().out
 
 
-def test_the_map_names_every_file_of_the_framework_and_no_other() -> None:
-    named = set(re.findall(r"`((?:mtl|heads)/[\w/.]*)`", README.partition("## Map of the code")[2]))
-    files = [path for folder in ("mtl", "mtl/study") for path in (REPOSITORY / folder).glob("*.py")]
-    there = {str(path.relative_to(REPOSITORY)) for path in files if not path.name.startswith("_")}
-    assert named == there | {"mtl/readers/", "mtl/samplers/", "mtl/study/launchers/", "heads/"}
+def test_the_map_names_every_package_and_no_other() -> None:
+    section = README.partition("## Map of the code")[2].partition("\n## ")[0]
+    named = set(re.findall(r"^\| `((?:mtl|heads)/[\w/]*)`", section, re.MULTILINE))
+    packages = {f"mtl/{path.parent.name}/" for path in (REPOSITORY / "mtl").glob("*/__init__.py")}
+    assert named == packages | {"heads/"}
 
 
 @pytest.mark.parametrize("folder", ["heads", "mtl/readers", "mtl/samplers"])

@@ -23,11 +23,11 @@ import yaml
 from machine import machine, machine_line
 from pydantic import ValidationError
 
-from mtl.arguments import read_config, take_mixture
-from mtl.assembly import build_data
-from mtl.data import make_plan
-from mtl.faults import Fault, InputError
-from mtl.mixture import Mixture
+from mtl.batching.data_module import make_schedule
+from mtl.commands.arguments import read_config, take_mixture
+from mtl.config.mixture import Mixture
+from mtl.problems import InputError, Problem
+from mtl.training.assembly import build_data
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -62,7 +62,7 @@ def own_updates(mixture: Mixture, epochs: int) -> dict[str, int]:
     """How many updates of the mixture train each task."""
     data = build_data(mixture)
     data.setup()
-    batches = make_plan(mixture, data.tasks, epochs).batches_of(epochs)
+    batches = make_schedule(mixture, data.tasks, epochs).batches_of(epochs)
     return {task: batches[spec.same_rows_as or task] for task, spec in mixture.tasks.items()}
 
 
@@ -74,10 +74,10 @@ def single_arguments(mixture: Mixture, task: str, updates_per_epoch: int) -> lis
     """
     if mixture.sampler.name != "temperature":
         found = f"It must be temperature, whose epochs can have any number of steps; found '{mixture.sampler.name}'."
-        raise InputError(Fault("sampler.name", found, "Take temperature: with temperature: 1 shares follow sizes."))
+        raise InputError(Problem("sampler.name", found, "Take temperature: with temperature: 1 shares follow sizes."))
     if updates_per_epoch < 1:
         message = "It must get an update per epoch in the mixture, or it can't be trained alone as long; it gets fewer."
-        raise InputError(Fault(f"tasks.{task}", message, "Give it a higher rate."))
+        raise InputError(Problem(f"tasks.{task}", message, "Give it a higher rate."))
     steps = f"--mixture.sampler.steps_per_epoch={updates_per_epoch}"
     return [f"--mixture.name={mixture.name}-{task}", f"--mixture.only=[{task}]", steps]
 

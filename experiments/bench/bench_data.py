@@ -20,11 +20,12 @@ import yaml
 
 from heads import Row
 from heads.rows import row_to_dict
-from mtl.assembly import build_data
-from mtl.encoder import encoder_folder
-from mtl.mixture import Mixture, load_mixture
-from mtl.preparation import SplitData
+from mtl.config.loading import load_mixture
+from mtl.config.mixture import Mixture
+from mtl.data.examples import SplitData
+from mtl.encoder.loading import encoder_folder
 from mtl.seeding import stream
+from mtl.training.assembly import build_data
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -24,10 +24,10 @@ from meter import QUIET, Meter
 
 if TYPE_CHECKING:
     from heads import Example
-    from mtl.batch import Batch
-    from mtl.data import MixtureData
-    from mtl.mixture import Mixture
-    from mtl.module import MultiTaskModule
+    from mtl.batching.batch import Batch
+    from mtl.batching.data_module import MixtureData
+    from mtl.config.mixture import Mixture
+    from mtl.training.module import MultiTaskModule
 
 LEARNING_RATE = 5e-5
 """Of every contestant: the default of all three frameworks."""
@@ -46,7 +46,7 @@ def ours(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
     from pytorch_lightning.strategies import DDPStrategy, StrategyRegistry
     from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 
-    from mtl import lightning
+    from mtl.commands import fit as lightning
 
     StrategyRegistry.register("ddp_bf16", DDPStrategy, "gradients sent in bf16", ddp_comm_hook=bf16_compress_hook)
     found: dict[str, Any] = {}
@@ -104,7 +104,7 @@ def evaluation(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
     """A training pass and an evaluation of the very same examples, both timed whole."""
     import pytorch_lightning as pl
 
-    from mtl.assembly import build_data, build_module
+    from mtl.training.assembly import build_data, build_module
 
     mixture = seeded(options)
     module, data = build_module(mixture, learning_rate=LEARNING_RATE), build_data(mixture)
@@ -127,8 +127,8 @@ def bare(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
     """A plain loop over the very batches of `ours`, which are ready in memory before the first update."""
     from torch import nn
 
-    from mtl.assembly import build_module
-    from mtl.optimisation import adamw, parameter_groups, schedule
+    from mtl.training.assembly import build_module
+    from mtl.training.optimisation import adamw, parameter_groups, schedule
 
     mixture = seeded(options)
     module = build_module(mixture, learning_rate=LEARNING_RATE)
@@ -175,7 +175,7 @@ def our_batches(mixture: Mixture, number: int) -> list[Batch]:
     """The first batches that our data module gives to a trainer."""
     import pytorch_lightning as pl
 
-    from mtl.assembly import build_data
+    from mtl.training.assembly import build_data
 
     batches: list[Batch] = []
 
@@ -230,7 +230,7 @@ def train_hf(options: argparse.Namespace, meter: Meter, *, best: bool) -> dict[s
         TrainingArguments,
     )
 
-    from mtl.assembly import build_data
+    from mtl.training.assembly import build_data
 
     mixture = seeded(options)
     data = build_data(mixture)
@@ -376,7 +376,7 @@ def train_tasknet(options: argparse.Namespace, meter: Meter, *, best: bool) -> d
     import tasknet
     from transformers import PrinterCallback
 
-    from mtl.assembly import build_data
+    from mtl.training.assembly import build_data
 
     mixture = seeded(options)
     data = build_data(mixture)
@@ -481,7 +481,7 @@ def product_rate(dtype: torch.dtype, rows: int, inner: int, columns: int) -> flo
 
 def seeded(options: argparse.Namespace) -> Mixture:
     """The mixture with the seed of the round."""
-    from mtl.mixture import load_mixture
+    from mtl.config.loading import load_mixture
 
     return load_mixture(options.mixture, [f"seed={options.seed}"])
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from mtl.versions import versions
+from mtl.tracking.versions import versions
 
 PEERS = ("accelerate", "tasknet")
 """Packages that only the scripts here use."""

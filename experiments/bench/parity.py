@@ -35,9 +35,9 @@ from parity_training import (
 )
 from scipy import stats
 
-from mtl.assembly import build_data, build_module
-from mtl.data import MixtureData
-from mtl.mixture import Mixture
+from mtl.batching.data_module import MixtureData
+from mtl.config.mixture import Mixture
+from mtl.training.assembly import build_data, build_module
 
 LOSS_TOLERANCE = 1e-4
 MARGIN = 2.0

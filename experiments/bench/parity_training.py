@@ -26,14 +26,15 @@ from transformers import (
 
 from heads import IGNORE, Example
 from heads.rows import row_to_dict
-from mtl.assembly import build_data
-from mtl.data import EvaluationLoader, MixtureData
-from mtl.encoder import encoder_folder
-from mtl.evaluation import Evaluator
-from mtl.mixture import Mixture, load_mixture
-from mtl.module import MultiTaskModule
-from mtl.precision import natural_precision
+from mtl.batching.data_module import EvaluationLoader, MixtureData
+from mtl.config.loading import load_mixture
+from mtl.config.mixture import Mixture
+from mtl.encoder.loading import encoder_folder
+from mtl.evaluation.evaluator import Evaluator
 from mtl.seeding import stream
+from mtl.training.assembly import build_data
+from mtl.training.module import MultiTaskModule
+from mtl.training.precision import natural_precision
 
 TASKS = Path(__file__).parent.parent / "tasks"
 

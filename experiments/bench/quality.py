@@ -27,8 +27,8 @@ from bench_data import Setting, prepare
 from machine import machine, machine_line
 from meter import QUIET
 
-from mtl.batching import Batcher, Indices
-from mtl.study.statistics import interval
+from mtl.batching.batcher import Batcher, Indices
+from mtl.study.statistics.significance import interval
 
 SIDES = ("ours", "ours_bf16", "plain")
 
@@ -85,11 +85,11 @@ def train(mixture_file: Path, entry: dict[str, Any], threads: int) -> dict[str, 
     import pytorch_lightning as pl
     import torch
 
-    import mtl.data
-    import mtl.encoder
-    from mtl.assembly import build_data, build_module
-    from mtl.mixture import load_mixture
-    from mtl.precision import natural_precision
+    import mtl.batching.data_module
+    import mtl.encoder.loading
+    from mtl.config.loading import load_mixture
+    from mtl.training.assembly import build_data, build_module
+    from mtl.training.precision import natural_precision
 
     torch.set_num_threads(threads)
     plain, rate = entry["side"] == "plain", entry["learning_rate"]
@@ -97,8 +97,10 @@ def train(mixture_file: Path, entry: dict[str, Any], threads: int) -> dict[str, 
     quiet = {**QUIET, "precision": precisions[entry["side"]]}
     mixture = load_mixture(mixture_file, [f"seed={entry['seed']}", *(["encoder.attention=eager"] if plain else [])])
     with (
-        patch.object(mtl.data, "Batcher", RandomBatcher if plain else Batcher),
-        patch.object(mtl.encoder, "replace_dropout", (lambda model: None) if plain else mtl.encoder.replace_dropout),
+        patch.object(mtl.batching.data_module, "Batcher", RandomBatcher if plain else Batcher),
+        patch.object(
+            mtl.encoder.loading, "replace_dropout", (lambda model: None) if plain else mtl.encoder.model.replace_dropout
+        ),
     ):
         module, data = build_module(mixture, learning_rate=rate, head_learning_rate=1e-3), build_data(mixture)
         trainer = pl.Trainer(

@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 from machine import machine
 
-from mtl.study.designs import Run, comparisons
-from mtl.study.ledger import Ledger
-from mtl.study.tracking import StudyTracker
-from mtl.study.training import Order
+from mtl.study.design.designs import Run, comparisons
+from mtl.study.design.run_spec import Order
+from mtl.study.running.ledger import Ledger
+from mtl.study.running.study_tracker import StudyTracker
 
 DOCUMENTS = 200
 LABELS = ["Chemical", "Disease", "Gene"]

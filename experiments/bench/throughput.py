@@ -119,7 +119,7 @@ def setting_of(options: argparse.Namespace) -> dict[str, Any]:
 
 def quicker_precision(work: Path, threads: int) -> str:
     """What `mtl fit` would choose in a process of so many threads."""
-    command = [sys.executable, "-c", "from mtl.precision import natural_precision as p; print(p('cpu'))"]
+    command = [sys.executable, "-c", "from mtl.training.precision import natural_precision as p; print(p('cpu'))"]
     done = subprocess.run(command, env=environment(work, threads), capture_output=True, text=True, check=True)
     return done.stdout.strip()
 

@@ -13,13 +13,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from mtl.study.claims import beaten, mean_and_sd, summary
-from mtl.study.figures import heat_map
-from mtl.study.findings import Family, Findings
-from mtl.study.outcome import write_gains
-from mtl.study.page import trained_on
-from mtl.study.presentation import level, p_value, points, score, span, state
-from mtl.study.reading import read_study
+from mtl.study.report.conclusions import beaten, mean_and_sd, summary
+from mtl.study.report.figures import heat_map
+from mtl.study.report.outcome import write_gains
+from mtl.study.report.page import trained_on
+from mtl.study.report.presentation import level, p_value, points, score, span, state
+from mtl.study.running.read_back import read_study
+from mtl.study.statistics.findings import Family, Findings
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "bench"))
 from machine import machine, machine_line  # beside the benchmark

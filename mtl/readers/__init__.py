@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from heads.rows import Row
-from mtl.faults import Fault, InputError
+from mtl.problems import InputError, Problem
 
 SHOWN_LINES = 5
-"""Lines that a fault of many names."""
+"""Lines that a problem of many names."""
 
 SPLITS = ("train", "dev", "test")
 SPLIT_NAMES = {"train": ("train",), "dev": ("dev", "validation", "devel", "valid"), "test": ("test",)}
@@ -39,23 +39,23 @@ class BadRow(NamedTuple):
         return self.file if self.line is None else f"{self.file}:{self.line}"
 
 
-def bad_row_faults(bad_rows: Iterable[BadRow], advice: str) -> list[Fault]:
-    """What is told where malformed input stops the reading; of lines that are alike wrong, one fault.
+def bad_row_problems(bad_rows: Iterable[BadRow], advice: str) -> list[Problem]:
+    """What is told where malformed input stops the reading; of lines that are alike wrong, one problem.
 
     >>> rows = [BadRow("a.tsv", line, "A label must be a number", "'x'") for line in (3, 9)]
-    >>> [fault.message for fault in bad_row_faults(rows, "Mend it.")]
+    >>> [problem.message for problem in bad_row_problems(rows, "Mend it.")]
     ["A label must be a number; found 'x'; the same in 2 lines: 3, 9."]
     """
     kinds: dict[tuple[str, str, str], list[BadRow]] = {}
     for bad in bad_rows:
         kinds.setdefault((bad.file, bad.rule, bad.found), []).append(bad)
-    faults = []
+    problems = []
     for (_, rule, found), alike in kinds.items():
         lines = [str(bad.line) for bad in alike if bad.line is not None]
         shown = ", ".join(lines[:SHOWN_LINES]) + ", …" * (len(lines) > SHOWN_LINES)
         more = f"; the same in {len(lines)} lines: {shown}" if len(lines) > 1 else ""
-        faults.append(Fault(alike[0]._place, f"{rule}; found {found}{more}.", advice))
-    return faults
+        problems.append(Problem(alike[0]._place, f"{rule}; found {found}{more}.", advice))
+    return problems
 
 
 class Reader(ABC):
@@ -98,12 +98,12 @@ class Reader(ABC):
             found = {split: self.path / name for split, name in self.files.items()}
             missing = [(split, path) for split, path in found.items() if not path.exists()]
             if missing:
-                raise InputError([Fault(f"files.{split}", f"'{path}' doesn't exist.") for split, path in missing])
+                raise InputError([Problem(f"files.{split}", f"'{path}' doesn't exist.") for split, path in missing])
             return found
         if self.path.is_file():
             return {"train": self.path}
         if not self.path.is_dir():
-            raise InputError(Fault("path", f"'{self.path}' is neither a file nor a folder.", "Check the path."))
+            raise InputError(Problem("path", f"'{self.path}' is neither a file nor a folder.", "Check the path."))
         found = {}
         for split, names in SPLIT_NAMES.items():
             candidates = [self.path / f"{name}{suffix}" for name in names for suffix in self.suffixes]
@@ -112,7 +112,7 @@ class Reader(ABC):
                 found[split] = present[0]
         if not found:
             raise InputError(
-                Fault(
+                Problem(
                     "path",
                     f"'{self.path}' holds no train, dev or test ({', '.join(self.suffixes)}).",
                     "Name them under `files`.",
@@ -131,7 +131,7 @@ class Reader(ABC):
         seen: set[str] = set()
         sources = self.sources()
         if split not in sources:
-            raise InputError(Fault("split", f"There is no split '{split}'.", f"Choices: {', '.join(sources)}."))
+            raise InputError(Problem("split", f"There is no split '{split}'.", f"Choices: {', '.join(sources)}."))
         source = sources[split]
         for row in self.rows(source, split):
             if row.id in seen:
@@ -141,7 +141,7 @@ class Reader(ABC):
             yield row
         if len(self.bad_rows) > before and not self.refuse_bad_rows:
             advice = "Mend it, or set refuse_bad_rows: true."
-            raise InputError(bad_row_faults(self.bad_rows[before:], advice))
+            raise InputError(bad_row_problems(self.bad_rows[before:], advice))
 
     def bad(self, source: Path, line: int | None, rule: str, found: str) -> None:
         """Notes one piece of malformed input. `found` tells offsets, lengths and codes, never the text of a row."""

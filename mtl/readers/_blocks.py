@@ -16,7 +16,7 @@ Block = list[tuple[int, str]]
 _SHOWN = 5
 
 
-class Flaw(NamedTuple):
+class Mismatch(NamedTuple):
     """What is wrong with one line of a block (no text of the row)."""
 
     line: int
@@ -51,12 +51,12 @@ def blocks(lines: Iterable[tuple[int, str]]) -> Iterator[Block]:
         yield block
 
 
-def refuse(reader: Reader, source: Path, flaws: Sequence[Flaw]) -> None:
-    """Reports a row with its first flaw and the lines of the others.
+def refuse(reader: Reader, source: Path, mismatches: Sequence[Mismatch]) -> None:
+    """Reports a row with its first mismatch and the lines of the others.
 
     That is once, so that the counts of read, used and refused rows add up.
     """
-    first, *others = flaws
-    lines = [str(flaw.line) for flaw in others[:_SHOWN]] + ["…"] * (len(others) > _SHOWN)
+    first, *others = mismatches
+    lines = [str(mismatch.line) for mismatch in others[:_SHOWN]] + ["…"] * (len(others) > _SHOWN)
     more = f"; more in the same row at line {', '.join(lines)}" if others else ""
     reader.bad(source, first.line, first.rule, first.found + more)

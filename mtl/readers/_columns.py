@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from heads.rows import TextRow
-from mtl.faults import Fault, InputError, did_you_mean
+from mtl.problems import InputError, Problem, did_you_mean
 
 LabelType = Literal["text", "number", "list"]
 
@@ -46,17 +46,17 @@ class Columns:
     label_separator: str = ","
 
     def __post_init__(self) -> None:
-        faults = [
-            Fault(f"columns.{name}", f"A row has no field '{name}'.", did_you_mean(name, FIELDS))
+        problems = [
+            Problem(f"columns.{name}", f"A row has no field '{name}'.", did_you_mean(name, FIELDS))
             for name in self.names
             if name not in FIELDS
         ]
         if not self.label_separator:
-            faults.append(
-                Fault("label_separator", "It must be one character or more; found none.", "Quote it in YAML.")
+            problems.append(
+                Problem("label_separator", "It must be one character or more; found none.", "Quote it in YAML.")
             )
-        if faults:
-            raise InputError(faults)
+        if problems:
+            raise InputError(problems)
 
     def within(self, header: Sequence[str], source: str) -> Columns:
         """The same columns, completed by those of the header that are named like a field.
@@ -68,18 +68,18 @@ class Columns:
         names = own | dict(self.names)
         wanted = [(f"columns.{field}", column) for field, column in names.items()]
         wanted += [("meta", column) for column in self.meta]
-        faults = [
-            Fault(key, f"'{source}' has no column '{column}'.", did_you_mean(column, header))
+        problems = [
+            Problem(key, f"'{source}' has no column '{column}'.", did_you_mean(column, header))
             for key, column in wanted
             if column not in header
         ]
-        faults += [
-            Fault(key, f"'{source}' has the column '{column}' more than once.", "Rename one of them.")
+        problems += [
+            Problem(key, f"'{source}' has the column '{column}' more than once.", "Rename one of them.")
             for key, column in wanted
             if header.count(column) > 1
         ]
-        if faults:
-            raise InputError(faults)
+        if problems:
+            raise InputError(problems)
         return replace(self, names=names)
 
     def used(self) -> list[str]:

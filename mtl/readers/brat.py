@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar, NamedTuple
 
 from heads.rows import Entity, Relation, SpanRow
-from mtl.faults import Fault, InputError
+from mtl.problems import InputError, Problem
 from mtl.readers import Reader
 
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError)
@@ -158,9 +158,9 @@ def _pattern(document: str) -> re.Pattern[str]:
     try:
         pattern = re.compile(document)
     except re.error as error:
-        raise InputError(Fault("document", f"It must be a regular expression; found {error} in it.")) from error
+        raise InputError(Problem("document", f"It must be a regular expression; found {error} in it.")) from error
     if pattern.groups == 0:
-        raise InputError(Fault("document", "It must have a group; found none.", "Put the document id in brackets."))
+        raise InputError(Problem("document", "It must have a group; found none.", "Put the document id in brackets."))
     return pattern
 
 

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from heads.rows import Entity, Span, SpanRow
 from mtl.readers import Reader
-from mtl.readers._blocks import Block, Flaw, blocks, refuse
+from mtl.readers._blocks import Block, Mismatch, blocks, refuse
 
 Scheme = Literal["BIO", "IO", "BIOES"]
 
@@ -100,10 +100,10 @@ class Conll(Reader):
     def _sentence(self, lines: Block, source: Path, split: str, document: str | None) -> Iterator[SpanRow]:
         if not lines:
             return
-        words, tags, flaws = self._columns(lines)
-        flaws = flaws or [Flaw(lines[index][0], *rest) for index, *rest in _invalid(tags, self.scheme)]
-        if flaws:
-            refuse(self, source, flaws)
+        words, tags, mismatches = self._columns(lines)
+        mismatches = mismatches or [Mismatch(lines[index][0], *rest) for index, *rest in _invalid(tags, self.scheme)]
+        if mismatches:
+            refuse(self, source, mismatches)
             return
         offsets = _offsets(words)
         row_id = f"{split}-{lines[0][0]}"
@@ -115,26 +115,26 @@ class Conll(Reader):
             entities=self._entities(mentions(tags, self.scheme), offsets),
         )
 
-    def _columns(self, lines: Block) -> tuple[list[str], list[Tag], list[Flaw]]:
+    def _columns(self, lines: Block) -> tuple[list[str], list[Tag], list[Mismatch]]:
         """Word and tag of each line, or what is wrong with some."""
-        words, tags, flaws = [], [], []
+        words, tags, mismatches = [], [], []
         for number, line in lines:
             if line.split()[0] == _USUAL_MARK:  # `_mark` has taken those that the option names
                 rule = f'A line that opens a document needs the option document_mark: "{_USUAL_MARK}"'
-                flaws.append(Flaw(number, rule, self.document_mark or "none"))
+                mismatches.append(Mismatch(number, rule, self.document_mark or "none"))
                 continue
             cells = line.split("\t") if self.separator == "tab" else [cell for cell in line.split(" ") if cell]
             word, tag = self._at(cells, self.token_column), self._at(cells, self.tag_column)
             if word is None or tag is None or len(cells) < 2:
                 needed = f"{self.token_column} (word) and {self.tag_column} (tag)"
                 rule = f"A line must have the columns {needed}, with a {self.separator} between"
-                flaws.append(Flaw(number, rule, f"{len(cells)} in all"))
+                mismatches.append(Mismatch(number, rule, f"{len(cells)} in all"))
             elif not word:
-                flaws.append(Flaw(number, "A word must not be empty", "no characters"))
+                mismatches.append(Mismatch(number, "A word must not be empty", "no characters"))
             else:
                 words.append(word)
                 tags.append(self._tag(tag))
-        return words, tags, flaws
+        return words, tags, mismatches
 
     @staticmethod
     def _at(cells: Sequence[str], index: int) -> str | None:

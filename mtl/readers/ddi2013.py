@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 from xml.parsers import expat
 
 from heads.rows import Entity, Relation, Span, SpanRow
-from mtl.faults import Fault, InputError
+from mtl.problems import InputError, Problem
 from mtl.readers import SPLITS, Reader
 from mtl.readers._columns import MalformedError
 
@@ -74,10 +74,10 @@ class DDI2013(Reader):
         if self.dev_ids is None:
             return found
         if not self.dev_ids.is_file():
-            raise InputError(Fault("dev_ids", f"'{self.dev_ids}' isn't a file.", "It is relative to `path`."))
+            raise InputError(Problem("dev_ids", f"'{self.dev_ids}' isn't a file.", "It is relative to `path`."))
         if "train" not in found or "dev" in found:
             message = "It cuts dev from train: there must be a train file and no dev file"
-            raise InputError(Fault("dev_ids", f"{message}; found {', '.join(found)}."))
+            raise InputError(Problem("dev_ids", f"{message}; found {', '.join(found)}."))
         found["dev"] = found["train"]
         return {split: found[split] for split in SPLITS if split in found}
 
@@ -145,8 +145,8 @@ class DDI2013(Reader):
                 continue
             try:
                 yield self._row(sentence, document_id, place, split)
-            except MalformedError as flaw:
-                self.bad(place, None, flaw.rule, f"{flaw.found} in sentence '{sentence.get('id')}'")
+            except MalformedError as mismatch:
+                self.bad(place, None, mismatch.rule, f"{mismatch.found} in sentence '{sentence.get('id')}'")
 
     def _row(self, sentence: ElementTree.Element, document_id: str, place: Path, split: str) -> SpanRow:
         text = _attribute(sentence, "text")

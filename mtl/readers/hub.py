@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heads.rows import TextRow
-from mtl.faults import Fault, InputError, did_you_mean
+from mtl.problems import InputError, Problem, did_you_mean
 from mtl.readers import SPLIT_NAMES, Reader
 from mtl.readers._columns import Columns, LabelType, MalformedError
 
@@ -70,8 +70,8 @@ class Hub(Reader):
             try:
                 cells = {name: _named(value, features[name]) for name, value in record.items()}
                 row = columns.row(cells, default_id=f"{split}-{number}")
-            except MalformedError as flaw:
-                self.bad(source, number, flaw.rule, flaw.found)
+            except MalformedError as mismatch:
+                self.bad(source, number, mismatch.rule, mismatch.found)
             else:
                 yield row
 
@@ -82,15 +82,15 @@ class Hub(Reader):
             found = {split: names[0] for split, names in named.items() if names}
             if not found:
                 message = f"'{self.path}' has no train, dev or test, but {', '.join(there)}."
-                raise InputError(Fault("path", message, "Name them under `split_names`."))
+                raise InputError(Problem("path", message, "Name them under `split_names`."))
             return found
-        faults = [
-            Fault(f"split_names.{split}", f"'{self.path}' has no split '{name}'.", did_you_mean(name, there))
+        problems = [
+            Problem(f"split_names.{split}", f"'{self.path}' has no split '{name}'.", did_you_mean(name, there))
             for split, name in self.split_names.items()
             if name not in there
         ]
-        if faults:
-            raise InputError(faults)
+        if problems:
+            raise InputError(problems)
         return dict(self.split_names)
 
     def _data(self) -> DatasetDict | IterableDatasetDict:
@@ -109,7 +109,7 @@ class Hub(Reader):
         except Exception as error:  # `datasets` has no common class for what can go wrong with a name or a network
             reason = next(iter(str(error).splitlines()), "")[:200]
             raise InputError(
-                Fault(
+                Problem(
                     "path",
                     f"The data set '{self.path}' can't be loaded: {type(error).__name__}: {reason.rstrip('.')}.",
                     "Check the name and the config; with no network, name a local folder or fill the cache before.",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from heads.rows import Row, row_from_dict
-from mtl.faults import Fault, InputError, did_you_mean
+from mtl.problems import InputError, Problem, did_you_mean
 from mtl.readers import Reader
 from mtl.readers._columns import MalformedError, as_string, kind_of, name_of, number_of, text_of
 
@@ -63,8 +63,8 @@ class Jsonl(Reader):
                 continue
             try:
                 row = self._row(_parse(line), default_id=f"{split}-{number}")
-            except MalformedError as flaw:
-                self.bad(source, number, flaw.rule, flaw.found)
+            except MalformedError as mismatch:
+                self.bad(source, number, mismatch.rule, mismatch.found)
             else:
                 yield row
 
@@ -97,13 +97,13 @@ class Jsonl(Reader):
 
 
 def _field_of_key(columns: Mapping[str, str]) -> dict[str, str]:
-    faults = [
-        Fault(f"columns.{name}", f"A row has no field '{name}'.", did_you_mean(name, _FIELDS))
+    problems = [
+        Problem(f"columns.{name}", f"A row has no field '{name}'.", did_you_mean(name, _FIELDS))
         for name in columns
         if name not in _FIELDS
     ]
-    if faults:
-        raise InputError(faults)
+    if problems:
+        raise InputError(problems)
     return {columns.get(name, name): name for name in _FIELDS}
 
 

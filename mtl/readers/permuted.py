@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from heads.rows import Entity, Relation, Row, Span, SpanRow, TextRow
-from mtl import components
-from mtl.faults import Fault, InputError
+from mtl.config import components
+from mtl.problems import InputError, Problem
 from mtl.readers import Reader
 from mtl.seeding import stream
 
@@ -28,7 +28,7 @@ from mtl.seeding import stream
 class Permuted(Reader):
     """The rows of another reader; what trains of them has its labels permuted.
 
-    Splits are read as they are. Once train is cut, limited and relieved of excluded documents, `mtl.reading` lets
+    Splits are read as they are. Once train is cut, limited and relieved of excluded documents, `mtl.data.reading` lets
     `permute` change it, so that dev and test keep their labels even where one file holds all three.
 
     - Texts with a label: the labels are dealt anew to the labelled rows.
@@ -70,7 +70,9 @@ class Permuted(Reader):
         self.seed = seed
         wrapped = components.find("reader", of, "of")
         if issubclass(wrapped, Permuted):
-            raise InputError(Fault("of", "It must be a reader of files; found this one again.", "Name what it wraps."))
+            raise InputError(
+                Problem("of", "It must be a reader of files; found this one again.", "Name what it wraps.")
+            )
         self._options = {*inspect.signature(wrapped).parameters, *(options or {})} - _COMMON
         with self._own_keys():
             self.reader: Reader = _build(wrapped, path, files, options or {}, refuse_bad_rows)
@@ -100,15 +102,15 @@ class Permuted(Reader):
 
     @contextmanager
     def _own_keys(self) -> Iterator[None]:
-        """Tells faults of the wrapped reader's options under `options`, where they are written."""
+        """Tells problems of the wrapped reader's options under `options`, where they are written."""
         try:
             yield
         except InputError as error:
-            raise InputError([self._own_key(fault) for fault in error.faults]) from None
+            raise InputError([self._own_key(problem) for problem in error.problems]) from None
 
-    def _own_key(self, fault: Fault) -> Fault:
-        is_option = fault.key.partition(".")[0] in self._options
-        return Fault(f"options.{fault.key}", fault.message, fault.suggestion) if is_option else fault
+    def _own_key(self, problem: Problem) -> Problem:
+        is_option = problem.key.partition(".")[0] in self._options
+        return Problem(f"options.{problem.key}", problem.message, problem.suggestion) if is_option else problem
 
 
 _COMMON = frozenset({"path", "files", "refuse_bad_rows"})
@@ -120,7 +122,7 @@ def _build(
 ) -> Reader:
     """The wrapped reader; some readers know no `files`, so it gets only what was given."""
     misplaced = [
-        Fault(f"options.{name}", f"The option '{name}' must stand beside 'of'; found it here.", "Move it up.")
+        Problem(f"options.{name}", f"The option '{name}' must stand beside 'of'; found it here.", "Move it up.")
         for name in sorted(_COMMON & set(options))
     ]
     if misplaced:
@@ -128,9 +130,11 @@ def _build(
     beside = (
         {"path": path} | ({} if files is None else {"files": files}) | ({"refuse_bad_rows": True} if refuses else {})
     )
-    faults = components.check_options(wrapped, {**beside, **options}, "", frozenset())
-    if faults:
-        raise InputError([Fault(fault.key.removeprefix("."), fault.message, fault.suggestion) for fault in faults])
+    problems = components.check_options(wrapped, {**beside, **options}, "", frozenset())
+    if problems:
+        raise InputError(
+            [Problem(problem.key.removeprefix("."), problem.message, problem.suggestion) for problem in problems]
+        )
     reader: Reader = components.build(wrapped, **beside, **options)
     return reader
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from heads.rows import TextRow
-from mtl.faults import Fault, InputError
+from mtl.problems import InputError, Problem
 from mtl.readers import SPLITS, Reader
 
 _FIELDS = {"QUESTION": str, "CONTEXTS": list, "final_decision": str}
@@ -45,7 +45,7 @@ class PubMedQA(Reader):
 
     def sources(self) -> dict[str, Path]:
         named = {"questions": self.questions, "splits": self.splits}
-        missing = [Fault(key, f"'{path}' isn't a file.") for key, path in named.items() if not path.is_file()]
+        missing = [Problem(key, f"'{path}' isn't a file.") for key, path in named.items() if not path.is_file()]
         if missing:
             raise InputError(missing)
         return dict.fromkeys(SPLITS, self.questions)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from heads.rows import Entity, Relation, SpanRow
 from mtl.readers import Reader
-from mtl.readers._blocks import Block, Flaw, blocks, refuse
+from mtl.readers._blocks import Block, Mismatch, blocks, refuse
 
 _TEXT_LINE = re.compile(r"([^|\t]+)\|([ta])\|(.*)", re.DOTALL)
 _RELATION_CELLS = 4
@@ -57,8 +57,8 @@ class Pubtator(Reader):
     def rows(self, source: Path, split: str) -> Iterator[SpanRow]:
         for block in blocks(self.lines(source)):
             document = _Document(block)
-            if document.flaws:
-                refuse(self, source, document.flaws)
+            if document.mismatches:
+                refuse(self, source, document.mismatches)
             else:
                 yield self._row(document)
 
@@ -93,15 +93,15 @@ class Pubtator(Reader):
 
 
 class _Document:
-    """The lines of one document, taken apart; `flaws` says what is wrong with them."""
+    """The lines of one document, taken apart; `mismatches` says what is wrong with them."""
 
     def __init__(self, block: Block) -> None:
-        self.flaws: list[Flaw] = []
+        self.mismatches: list[Mismatch] = []
         self.entities: list[Entity] = []
         self.relations: list[Relation] = []
         self.trimmed = 0
         self.id, self.text = self._head(block)
-        if self.flaws:
+        if self.mismatches:
             return
         lines: list[tuple[int, list[str]]] = [(number, line.split("\t")) for number, line in block[2:]]
         for number, cells in lines:
@@ -165,7 +165,7 @@ class _Document:
             self._flaw(number, rule, f"{known} of them there")
 
     def _flaw(self, line: int, rule: str, found: str) -> None:
-        self.flaws.append(Flaw(line, rule, found))
+        self.mismatches.append(Mismatch(line, rule, found))
 
 
 def _concepts(cell: str) -> tuple[str, ...]:

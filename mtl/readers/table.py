@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from heads.rows import TextRow
-from mtl.faults import Fault, InputError
+from mtl.problems import InputError, Problem
 from mtl.readers import Reader
 from mtl.readers._columns import Columns, LabelType, MalformedError
 
@@ -67,7 +67,7 @@ class Table(Reader):
     ) -> None:
         super().__init__(path, files=files, refuse_bad_rows=refuse_bad_rows)
         if delimiter is not None and len(delimiter) != 1:
-            raise InputError(Fault("delimiter", f"It must be one character; found {delimiter!r}."))
+            raise InputError(Problem("delimiter", f"It must be one character; found {delimiter!r}."))
         self.columns = Columns(columns or {}, meta, label_type, label_separator)
         self.format = format
         self.quoting = quoting
@@ -87,7 +87,7 @@ class Table(Reader):
         try:
             file = pq.ParquetFile(source)
         except (pa.ArrowException, OSError) as error:
-            raise InputError(Fault(str(source), f"It can't be read as parquet ({type(error).__name__}).")) from error
+            raise InputError(Problem(str(source), f"It can't be read as parquet ({type(error).__name__}).")) from error
         with file:
             columns = self.columns.within(file.schema_arrow.names, str(source))
             used = columns.used()
@@ -115,11 +115,13 @@ class Table(Reader):
         before = len(self.bad_rows)
         first = next(records, None)
         if first is None:
-            raise InputError(Fault(str(source), "It has no line that can be read.", "Check that it is the right file."))
+            raise InputError(
+                Problem(str(source), "It has no line that can be read.", "Check that it is the right file.")
+            )
         if not self.header:
             return [str(index) for index in range(len(first[1]))], itertools.chain([first], records)
         if len(self.bad_rows) > before:
-            raise InputError(Fault(str(source), f"Its header can't be read: {self.bad_rows[before]}."))
+            raise InputError(Problem(str(source), f"Its header can't be read: {self.bad_rows[before]}."))
         return first[1], records
 
     def _records(self, source: Path, kind: Format) -> Iterator[tuple[int, list[str]]]:
@@ -160,8 +162,8 @@ class Table(Reader):
     ) -> Iterator[TextRow]:
         try:
             row = columns.row(cells, default_id=f"{split}-{number}")
-        except MalformedError as flaw:
-            self.bad(source, number, flaw.rule, flaw.found)
+        except MalformedError as mismatch:
+            self.bad(source, number, mismatch.rule, mismatch.found)
         else:
             yield row
 
@@ -170,6 +172,6 @@ def _format_of(source: Path) -> Format:
     formats: dict[str, Format] = {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
     if source.suffix not in formats:
         raise InputError(
-            Fault("format", f"The suffix of '{source}' doesn't tell its format.", "Set format: csv, tsv or parquet.")
+            Problem("format", f"The suffix of '{source}' doesn't tell its format.", "Set format: csv, tsv or parquet.")
         )
     return formats[source.suffix]

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mtl.faults import Fault, InputError
+from mtl.problems import InputError, Problem
 from mtl.seeding import stream
 
 FloatArray = npt.NDArray[np.float64]
@@ -49,7 +49,7 @@ class Sampler(ABC):
     """
 
     uses_rates: bool = True
-    """Whether a rate written in the mixture has an effect; if not, writing one is a fault."""
+    """Whether a rate written in the mixture has an effect; if not, writing one is a problem."""
 
     def __init__(self, sizes: Mapping[str, TaskSize], seed: int, num_epochs: float) -> None:
         self.sizes = dict(sizes)
@@ -173,7 +173,7 @@ class RandomSampler(Sampler):
             if self.uses_rates and size.rate is not None:
                 weights[:, column] = size.rate
         if not np.isfinite(weights.sum(axis=1)).all():
-            raise InputError(Fault("sampler", "A rate must be finite; found one too large for a number."))
+            raise InputError(Problem("sampler", "A rate must be finite; found one too large for a number."))
         shares: FloatArray = weights / weights.sum(axis=1, keepdims=True)
         return shares
 
@@ -188,12 +188,12 @@ def require_positive(values: Mapping[str, float | None]) -> None:
 
     >>> require_positive({"sampler.temperature": -1.0, "sampler.max_examples": None})
     Traceback (most recent call last):
-    mtl.faults.InputError: sampler.temperature: It must be a finite number above 0; found -1.0.
+    mtl.problems.InputError: sampler.temperature: It must be a finite number above 0; found -1.0.
     """
     wrong = {key: value for key, value in values.items() if value is not None and not 0 < value < math.inf}
     if wrong:
         rule = "It must be a finite number above 0"
-        raise InputError([Fault(key, f"{rule}; found {value!r}.") for key, value in wrong.items()])
+        raise InputError([Problem(key, f"{rule}; found {value!r}.") for key, value in wrong.items()])
 
 
 def shuffled(counts: Mapping[str, int], rng: np.random.Generator) -> list[str]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
-from mtl.faults import Fault, InputError, did_you_mean
+from mtl.problems import InputError, Problem, did_you_mean
 from mtl.samplers import Sampler, TaskSize, num_batches, require_positive, shuffled
 from mtl.seeding import stream
 
@@ -46,9 +46,9 @@ class Anchored(Sampler):
     ) -> None:
         super().__init__(sizes, seed, num_epochs)
         if main not in self.sizes:
-            raise InputError(Fault("sampler.main", f"There is no task '{main}'.", did_you_mean(main, self.sizes)))
+            raise InputError(Problem("sampler.main", f"There is no task '{main}'.", did_you_mean(main, self.sizes)))
         if order not in ("mixed", "main_last"):
-            raise InputError(Fault("sampler.order", f"It must be mixed or main_last; found {order!r}."))
+            raise InputError(Problem("sampler.order", f"It must be mixed or main_last; found {order!r}."))
         require_positive({"sampler.ratio": ratio})
         self.main = main
         self.order = order
@@ -69,7 +69,7 @@ class Anchored(Sampler):
     def mixed_epoch(self, epoch: int, tasks_per_step: int) -> list[tuple[str, ...]]:
         if self.order == "main_last":
             rule = "Steps of several tasks have no order between the main task and the others"
-            raise InputError(Fault("sampler.order", f"{rule}; found main_last.", "Take mixed, or tasks_per_step: 1."))
+            raise InputError(Problem("sampler.order", f"{rule}; found main_last.", "Take mixed, or tasks_per_step: 1."))
         return super().mixed_epoch(epoch, tasks_per_step)
 
     def mixed_steps_per_epoch(self, tasks_per_step: int) -> int:
@@ -86,5 +86,5 @@ class Anchored(Sampler):
         if not wanted:
             rule = f"It must give at least one batch of the others for the {main} of '{self.main}'"
             least = math.ceil(1e4 / main) / 1e4
-            raise InputError(Fault("sampler.ratio", f"{rule}; found {ratio}.", f"Take {least} or more."))
+            raise InputError(Problem("sampler.ratio", f"{rule}; found {ratio}.", f"Take {least} or more."))
         return min(wanted, others)

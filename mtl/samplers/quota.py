@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mtl.faults import Fault, InputError, did_you_mean
+from mtl.problems import InputError, Problem, did_you_mean
 from mtl.samplers import Sampler, TaskSize, require_positive, shuffled
 from mtl.seeding import stream
 
@@ -29,14 +29,16 @@ class Quota(Sampler):
         super().__init__(sizes, seed, num_epochs)
         require_positive({f"sampler.batches.{name}": number for name, number in batches.items()})
         unknown = [name for name in batches if name not in sizes]
-        faults = [Fault(f"sampler.batches.{n}", f"There is no task '{n}'.", did_you_mean(n, sizes)) for n in unknown]
-        faults += [
-            Fault(f"sampler.batches.{name}", "Every task needs a number of batches; it has none.", "Add it.")
+        problems = [
+            Problem(f"sampler.batches.{n}", f"There is no task '{n}'.", did_you_mean(n, sizes)) for n in unknown
+        ]
+        problems += [
+            Problem(f"sampler.batches.{name}", "Every task needs a number of batches; it has none.", "Add it.")
             for name in sizes
             if name not in batches
         ]
-        if faults:
-            raise InputError(faults)
+        if problems:
+            raise InputError(problems)
         self._batches = {name: batches[name] for name in sizes}
 
     def epoch(self, epoch: int) -> list[str]:

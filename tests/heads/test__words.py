@@ -5,14 +5,14 @@ from hypothesis import strategies as st
 
 from heads import SpanRow
 from heads._tags import TypedSpan
-from heads._words import flat, overlapped, typed_words, words_fault, words_of
+from heads._words import flat, overlapped, typed_words, words_of, words_problem
 
 
 @given(st.text(max_size=30))
 def test_the_words_found_are_in_order_and_hold_every_visible_character_once(text: str) -> None:
     row = SpanRow("1", "d", text)
     words = words_of(row)
-    assert words_fault(SpanRow("1", "d", text, words=tuple(words))) is None
+    assert words_problem(SpanRow("1", "d", text, words=tuple(words))) is None
     visible = [index for index, character in enumerate(text) if not character.isspace()]
     assert [index for start, end in words for index in range(start, end)] == visible
 

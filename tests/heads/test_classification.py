@@ -195,11 +195,11 @@ def test_the_report_has_every_class_and_the_confusion() -> None:
     ],
 )
 def test_a_wrong_label_is_told_with_the_choices(label: Any, found: str) -> None:
-    fault = make().check(TextRow("1", "1", "a", label=label))
-    assert fault == f"the label must be one of: yes, no, maybe; {found}"
+    problem = make().check(TextRow("1", "1", "a", label=label))
+    assert problem == f"the label must be one of: yes, no, maybe; {found}"
 
 
-def test_right_and_missing_labels_are_no_fault() -> None:
+def test_right_and_missing_labels_are_no_problem() -> None:
     assert [make().check(row) for row in [*PAIRS, *UNLABELLED]] == [None] * 10
     assert [make().label_counts(row) for row in PAIRS[:2]] == [{"yes": 1}, {"no": 1}]
 

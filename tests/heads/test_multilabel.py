@@ -253,7 +253,7 @@ def test_a_threshold_outside_0_and_1_is_refused(threshold: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "fault"),
+    ("label", "problem"),
     [
         (("growth", "deth"), "one of: growth, death, immunity; found 'deth' (did you mean 'death'?)"),
         (("growth", "growth"), "the names in a label must differ; found 1 repeated"),
@@ -262,13 +262,13 @@ def test_a_threshold_outside_0_and_1_is_refused(threshold: float) -> None:
         (3.0, "which may be empty; found the number 3.0"),
     ],
 )
-def test_a_wrong_label_is_told(label: Any, fault: str) -> None:
+def test_a_wrong_label_is_told(label: Any, problem: str) -> None:
     found = make().check(TextRow("1", "1", "a", label=label))
     assert found is not None
-    assert found.endswith(fault)
+    assert found.endswith(problem)
 
 
-def test_right_and_missing_labels_are_no_fault() -> None:
+def test_right_and_missing_labels_are_no_problem() -> None:
     assert {make().check(row) for row in [*ROWS, *UNLABELLED]} == {None}
     assert make().label_counts(ROWS[3]) == {"death": 1, "immunity": 1}
 

@@ -212,11 +212,11 @@ def test_a_regression_has_no_classes_to_report() -> None:
     ],
 )
 def test_a_label_outside_the_range_is_told(label: Any, found: str) -> None:
-    fault = make().check(TextRow("1", "1", "a", label=label))
-    assert fault == f"the label must be a number from 0 to 4; found {found}"
+    problem = make().check(TextRow("1", "1", "a", label=label))
+    assert problem == f"the label must be a number from 0 to 4; found {found}"
 
 
-def test_both_ends_of_the_range_and_missing_labels_are_no_fault() -> None:
+def test_both_ends_of_the_range_and_missing_labels_are_no_problem() -> None:
     labels: list[Any] = [0.0, 4, "2.5", None]
     assert {make().check(TextRow("1", "1", "a", label=label)) for label in labels} == {None}
 

@@ -484,7 +484,7 @@ def test_ready_made_sentences_have_text_baselines_alone() -> None:
     assert make().baselines(UNLABELLED) == {}
 
 
-# --- faults -----------------------------------------------------------------------------------------------------------
+# --- problems ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -533,7 +533,7 @@ def entity(name: str, *spans: tuple[int, int]) -> Entity:
         ([entity("1", (0, 7))], [("D1", "1", "cause")], "must join ids of an entity of the row; found 'D1'"),
     ],
 )  # fmt: skip
-def test_a_faulty_row_is_told(entities: list[Entity], relations: list[tuple[str, str, str]], message: str) -> None:
+def test_a_problemy_row_is_told(entities: list[Entity], relations: list[tuple[str, str, str]], message: str) -> None:
     text = SpanRow("x", "x", "aspirin and warfarin", entities=tuple(entities),
                    relations=tuple(Relation(*r) for r in relations))  # fmt: skip
     with pytest.raises(ValueError, match=message):
@@ -549,7 +549,7 @@ def test_concept_relations_join_concepts_and_not_mentions() -> None:
     )
 
 
-def test_other_faults_of_a_row_are_told() -> None:
+def test_other_problems_of_a_row_are_told() -> None:
     head = make()
     assert "a sentence must lie inside the text; found 0-99 of" in str(
         head.check(row("x", "fever", sentences=((0, 99),)))

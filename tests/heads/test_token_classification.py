@@ -599,7 +599,7 @@ def test_word_scores_equal_those_of_scikit_learn(seed: int, tokenizer: Any) -> N
 
 
 @pytest.mark.parametrize(
-    ("row", "fault"),
+    ("row", "problem"),
     [
         (TextRow("1", "d", "a"), "A row must be a SpanRow; found a TextRow"),
         (SpanRow("1", "d", "a", text_pair="b"), "A row must have one text; found a text_pair"),
@@ -626,11 +626,11 @@ def test_word_scores_equal_those_of_scikit_learn(seed: int, tokenizer: Any) -> N
         ),
     ],
 )
-def test_a_bad_row_is_named_without_its_text(row: Any, fault: str) -> None:
-    assert make().check(row) == fault
+def test_a_bad_row_is_named_without_its_text(row: Any, problem: str) -> None:
+    assert make().check(row) == problem
 
 
-def test_good_rows_have_no_fault() -> None:
+def test_good_rows_have_no_problem() -> None:
     assert [make().check(row) for row in ROWS] == [None] * len(ROWS)
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heads.rows import Entity, Relation, SpanRow
-from mtl.faults import InputError
+from mtl.problems import InputError
 from mtl.readers.brat import Brat, _read
 
 TEXT = "Aspirin caused skin or eye rash.\n"

@@ -12,7 +12,7 @@ from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import IOB2, IOBES, Entities
 
 from heads.rows import Entity, SpanRow
-from mtl.faults import InputError
+from mtl.problems import InputError
 from mtl.readers.conll import Conll, Scheme, Tag, mentions
 
 TYPES = st.sampled_from(["A", "B-C"])
@@ -28,10 +28,10 @@ def read(folder: Path, content: str, **options: Any) -> list[SpanRow]:
     return rows
 
 
-def faults(folder: Path, content: str, **options: Any) -> list[str]:
+def problems(folder: Path, content: str, **options: Any) -> list[str]:
     with pytest.raises(InputError) as raised:
         read(folder, content, **options)
-    return [f"{Path(fault.key).name}: {fault.message}" for fault in raised.value.faults]
+    return [f"{Path(problem.key).name}: {problem.message}" for problem in raised.value.problems]
 
 
 def tagged(segments: list[tuple[str, int] | None], scheme: Scheme) -> list[str]:
@@ -139,7 +139,7 @@ def test_a_tag_that_its_scheme_does_not_allow_is_named(
     scheme: str, tags: list[str], message: str, tmp_path: Path
 ) -> None:
     content = "".join(f"word\t{tag}\n" for tag in tags)
-    assert faults(tmp_path, content, scheme=scheme) == [f"train.tsv:{message}"]
+    assert problems(tmp_path, content, scheme=scheme) == [f"train.tsv:{message}"]
 
 
 def test_all_flaws_of_a_sentence_are_one_refused_row(tmp_path: Path) -> None:
@@ -160,17 +160,17 @@ def test_a_line_that_is_not_utf8_takes_its_sentence_along(tmp_path: Path) -> Non
 
 def test_a_missing_column_is_named_with_its_line(tmp_path: Path) -> None:
     rule = "A line must have the columns 0 (word) and -1 (tag), with a tab between"
-    assert faults(tmp_path, "a\tO\nb\n") == [f"train.tsv:2: {rule}; found 1 in all."]
-    assert faults(tmp_path, "a\tO\n", tag_column=2)[0].endswith("found 2 in all.")
+    assert problems(tmp_path, "a\tO\nb\n") == [f"train.tsv:2: {rule}; found 1 in all."]
+    assert problems(tmp_path, "a\tO\n", tag_column=2)[0].endswith("found 2 in all.")
 
 
 def test_an_empty_word_is_malformed(tmp_path: Path) -> None:
-    assert faults(tmp_path, "a\tO\n\tO\n") == ["train.tsv:2: A word must not be empty; found no characters."]
+    assert problems(tmp_path, "a\tO\n\tO\n") == ["train.tsv:2: A word must not be empty; found no characters."]
 
 
 def test_no_message_holds_a_word_even_where_words_are_taken_for_tags(tmp_path: Path) -> None:
     content = "O\tZaphod\nI-X\tBeeblebrox\nB-X\tE-Beeblebrox\n"
-    found = faults(tmp_path, content, scheme="BIOES") + faults(tmp_path, "Zaphod\nB-X\tI-X\n", scheme="BIOES")
+    found = problems(tmp_path, content, scheme="BIOES") + problems(tmp_path, "Zaphod\nB-X\tI-X\n", scheme="BIOES")
     assert len(found) == 2
     assert not any(word in message for message in found for word in ("Zaphod", "Beeblebrox"))
 
@@ -210,7 +210,7 @@ def test_a_document_mark_gives_its_id_to_the_sentences_below(tmp_path: Path) -> 
 def test_a_document_mark_without_its_option_names_the_option_and_is_never_a_word(mark: str, tmp_path: Path) -> None:
     rule = 'A line that opens a document needs the option document_mark: "-DOCSTART-"'
     content = f"{mark}\n\nfever\tO\n"
-    assert faults(tmp_path, content) == [f"train.tsv:1: {rule}; found none."]
+    assert problems(tmp_path, content) == [f"train.tsv:1: {rule}; found none."]
     (row,) = read(tmp_path, content, document_mark="-DOCSTART-")
     assert row.text == "fever"
 

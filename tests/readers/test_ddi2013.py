@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from heads.rows import Entity, Relation, SpanRow
-from mtl.faults import InputError
+from mtl.problems import InputError
 from mtl.readers.ddi2013 import DDI2013, ENTITY_TYPES
 
 TRAIN = "DDICorpus/Train/DrugBank"

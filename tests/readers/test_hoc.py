@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from heads.rows import TextRow
-from mtl.faults import InputError
+from mtl.problems import InputError
 from mtl.readers.hoc import HALLMARKS, HoC
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from heads.rows import TextRow
-from mtl.faults import InputError
+from mtl.problems import InputError
 from mtl.readers.hub import Hub
 
 COLUMNS = {"text": "question", "label": "answer"}
@@ -101,8 +101,8 @@ def test_all_splits_that_are_not_there_are_named_with_those_that_are(tmp_path: P
     store(tmp_path / "data" / "train.parquet")
     with pytest.raises(InputError) as raised:
         Hub(str(tmp_path / "data"), split_names={"train": "trian", "dev": "dev"}).sources()
-    assert [fault.key for fault in raised.value.faults] == ["split_names.train", "split_names.dev"]
-    assert raised.value.faults[0].suggestion == "Did you mean 'train'? Choices: train."
+    assert [problem.key for problem in raised.value.problems] == ["split_names.train", "split_names.dev"]
+    assert raised.value.problems[0].suggestion == "Did you mean 'train'? Choices: train."
 
 
 def test_a_missing_column_lists_the_others(tmp_path: Path) -> None:
@@ -149,4 +149,4 @@ def test_what_is_not_there_is_said_without_a_network(options: dict[str, Any], fo
     (tmp_path / "garbage" / "train.parquet").write_bytes(b"garbage")
     with pytest.raises(InputError, match=found) as raised:
         Hub(**{**options, "path": options["path"].format(folder=tmp_path)}).sources()
-    assert "with no network, name a local folder" in raised.value.faults[0].suggestion
+    assert "with no network, name a local folder" in raised.value.problems[0].suggestion

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from heads.rows import Entity, Relation, Row, SpanRow, TextRow, row_to_dict
-from mtl.faults import InputError
+from mtl.problems import InputError
 from mtl.readers.jsonl import Jsonl
 
 SPAN_ROW = SpanRow(
@@ -33,11 +33,11 @@ def read(folder: Path, *lines: Any, **options: Any) -> list[Row]:
     return list(Jsonl(str(folder), **options).read("train"))
 
 
-def fault(folder: Path, *lines: Any, **options: Any) -> str:
-    """The only fault of some lines."""
+def problem(folder: Path, *lines: Any, **options: Any) -> str:
+    """The only problem of some lines."""
     with pytest.raises(InputError) as raised:
         read(folder, *lines, **options)
-    (found,) = raised.value.faults
+    (found,) = raised.value.problems
     return f"{Path(found.key).name}: {found.message}"
 
 
@@ -83,7 +83,7 @@ def test_renamed_keys_become_the_fields(tmp_path: Path) -> None:
 
 
 def test_a_renamed_field_is_no_longer_read_from_its_own_name(tmp_path: Path) -> None:
-    assert "found 'label'" in fault(tmp_path, {"text": "a", "label": "x", "gold": "y"}, columns={"label": "gold"})
+    assert "found 'label'" in problem(tmp_path, {"text": "a", "label": "x", "gold": "y"}, columns={"label": "gold"})
 
 
 def test_columns_may_only_name_fields(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_label_is_what_json_says(written: Any, label: Any, tmp_path: Path) -> 
     ],
 )
 def test_a_malformed_line_is_named_with_its_rule(line: str, message: str, tmp_path: Path) -> None:
-    assert fault(tmp_path, '{"text": "fine"}', line) == f"train.jsonl:2: {message}."
+    assert problem(tmp_path, '{"text": "fine"}', line) == f"train.jsonl:2: {message}."
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_malformed_line_is_named_with_its_rule(line: str, message: str, tmp_pa
     ],
 )
 def test_a_malformed_annotation_is_named_with_its_rule(line: dict[str, Any], message: str, tmp_path: Path) -> None:
-    assert fault(tmp_path, line).startswith(f"train.jsonl:1: {message}")
+    assert problem(tmp_path, line).startswith(f"train.jsonl:1: {message}")
 
 
 def test_no_message_holds_text_of_the_row(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_no_message_holds_text_of_the_row(tmp_path: Path) -> None:
     ]
     with pytest.raises(InputError) as raised:
         read(tmp_path, *lines)
-    assert len(raised.value.faults) == len(lines)
+    assert len(raised.value.problems) == len(lines)
     assert secret not in str(raised.value)
 
 
@@ -194,7 +194,7 @@ def test_the_text_of_a_discontinuous_entity_is_its_parts_with_a_space_between(tm
     (row,) = read(tmp_path, line | {"entities": [parts | {"text": "left lung"}]})
     assert isinstance(row, SpanRow)
     assert row.entities[0].spans == ((0, 4), (15, 19))
-    assert "at its offsets" in fault(tmp_path, line | {"entities": [parts | {"text": "leftlung"}]})
+    assert "at its offsets" in problem(tmp_path, line | {"entities": [parts | {"text": "leftlung"}]})
 
 
 def test_a_relation_may_join_concepts(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_a_relation_may_join_concepts(tmp_path: Path) -> None:
 
 def test_an_unknown_key_is_malformed_unless_it_is_named(tmp_path: Path) -> None:
     line = {"text": "a", "year": 2019, "note": {"x": 1}}
-    assert "found 'note', 'year'" in fault(tmp_path, line)
+    assert "found 'note', 'year'" in problem(tmp_path, line)
     (row,) = read(tmp_path, line, meta=["year"], ignore=["note"])
     assert row.meta == {"year": "2019"}
 

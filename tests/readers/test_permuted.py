@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from heads.relation import RelationClassification
 from heads.rows import Entity, Relation, Row, SpanRow, TextRow, row_to_dict
 from heads.token_classification import TokenClassification
-from mtl.faults import Fault, InputError
-from mtl.mixture import DataSpec
+from mtl.config.mixture import DataSpec
+from mtl.data.reading import RowSummary, read_rows
+from mtl.data.store import RowTable, Store
+from mtl.problems import InputError, Problem
 from mtl.readers.jsonl import Jsonl
 from mtl.readers.permuted import Permuted
-from mtl.reading import RowSummary, read_rows
-from mtl.store import RowTable, Store
 
 KEY = "tasks.t.data"
 
@@ -54,10 +54,10 @@ def labels_of(rows: Iterable[Any]) -> list[Any]:
     return [row.label for row in rows]
 
 
-def refused(path: Any, cache: Path, **fields: Any) -> list[Fault]:
+def refused(path: Any, cache: Path, **fields: Any) -> list[Problem]:
     with pytest.raises(InputError) as error:
         read(path, cache, **fields)
-    return error.value.faults
+    return error.value.problems
 
 
 # --- texts with a label -----------------------------------------------------------------------------------------------
@@ -379,9 +379,9 @@ def test_what_the_wrapped_reader_refuses_stands_where_it_is_written(folder: Path
     cache = tmp_path / "cache"
     assert [f.key for f in refused(folder, cache, of="jsnl")] == [f"{KEY}.of"]
     assert [f.key for f in refused(folder, cache, of="permuted")] == [f"{KEY}.of"]
-    (fault,) = refused(folder, cache, options={"colums": {}})
-    assert fault.key == f"{KEY}.options.colums"
-    assert "Did you mean 'columns'?" in fault.suggestion
+    (problem,) = refused(folder, cache, options={"colums": {}})
+    assert problem.key == f"{KEY}.options.colums"
+    assert "Did you mean 'columns'?" in problem.suggestion
     assert [f.key for f in refused(folder, cache, options={"meta": 3})] == [f"{KEY}.options.meta"]
     assert [f.key for f in refused(folder, cache, options={"columns": {"txt": "x"}})] == [f"{KEY}.options.columns.txt"]
     assert [f.key for f in refused(folder, cache, options={"files": {}})] == [f"{KEY}.options.files"]
@@ -404,8 +404,8 @@ def test_a_file_that_the_wrapped_reader_keeps_as_a_path_counts_as_read(tmp_path:
 
 def test_two_splits_of_one_file_are_refused_though_one_is_permuted(folder: Path, tmp_path: Path) -> None:
     source = write(folder / "all.jsonl", labelled([str(n) for n in range(20)]))
-    (fault,) = refused({"train": str(source), "dev": str(source)}, tmp_path / "cache")
-    assert "'train' and 'dev' both read all of" in fault.message
+    (problem,) = refused({"train": str(source), "dev": str(source)}, tmp_path / "cache")
+    assert "'train' and 'dev' both read all of" in problem.message
 
 
 def test_the_reader_itself_reads_what_it_wraps(folder: Path) -> None:

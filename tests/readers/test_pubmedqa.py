@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from heads.rows import TextRow
-from mtl.faults import InputError
+from mtl.problems import InputError
 from mtl.readers.pubmedqa import PubMedQA
 
 
@@ -106,7 +106,7 @@ def test_bad_bytes_are_named(tmp_path: Path) -> None:
 def test_missing_files_are_named_together(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         PubMedQA(str(tmp_path), splits="mine.json").sources()
-    assert [fault.key for fault in caught.value.faults] == ["questions", "splits"]
+    assert [problem.key for problem in caught.value.problems] == ["questions", "splits"]
     assert "mine.json" in str(caught.value)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from heads.rows import Entity, Relation, SpanRow
-from mtl.faults import InputError
+from mtl.problems import InputError
 from mtl.readers.pubtator import Pubtator
 
 HEAD = "7|t|Aspirin rash\n7|a|Low fever and rash.\n"
@@ -35,11 +35,11 @@ def read(reader: Pubtator, split: str = "train") -> list[SpanRow]:
     return rows
 
 
-def fault(folder: Path, content: str) -> str:
-    """The only fault of a file."""
+def problem(folder: Path, content: str) -> str:
+    """The only problem of a file."""
     with pytest.raises(InputError) as raised:
         read(reader_of(folder, content))
-    (found,) = raised.value.faults
+    (found,) = raised.value.problems
     return f"{Path(found.key).name}: {found.message}"
 
 
@@ -157,12 +157,12 @@ START = "A document must start with the lines id|t|title and id|a|abstract; foun
     ],
 )
 def test_a_malformed_line_is_named_with_its_rule(content: str, message: str, tmp_path: Path) -> None:
-    assert fault(tmp_path, content).startswith(f"train.txt:{message}")
+    assert problem(tmp_path, content).startswith(f"train.txt:{message}")
 
 
 def test_no_message_holds_text_of_the_row(tmp_path: Path) -> None:
     lines = ["7\t0\t6\tZaphod\tX\tD1", "7\t0\t6\tZaphod", "Zaphod\t1\t2\tx\ty", "7\tZaphod", "7\tZaphod\t1\tx\ty\tz"]
-    found = [fault(tmp_path, f"{HEAD}{line}\n") for line in lines] + [fault(tmp_path, "Zaphod\n")]
+    found = [problem(tmp_path, f"{HEAD}{line}\n") for line in lines] + [problem(tmp_path, "Zaphod\n")]
     assert len(found) == 6
     assert not any("Zaphod" in message for message in found)
 
@@ -227,7 +227,7 @@ def test_ncbi_stops_at_the_document_that_is_there_twice(data_folder: Path) -> No
     reader = Pubtator(str(data_folder / "ncbi_disease" / "pubtator"), files=NCBI)
     with pytest.raises(InputError, match="'8528200' again") as raised:
         read(reader)
-    assert len(raised.value.faults) == 1
+    assert len(raised.value.problems) == 1
 
 
 def test_ncbi_gives_the_documented_counts_less_the_document_that_is_there_twice(data_folder: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from heads.rows import TextRow
-from mtl.faults import InputError
+from mtl.problems import InputError
 from mtl.readers import Reader
 
 
@@ -32,7 +32,7 @@ def write(path: Path, content: bytes) -> Path:
 def test_a_path_that_does_not_exist_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="neither a file nor a folder") as raised:
         Lines(str(tmp_path / "nowhere")).sources()
-    assert [fault.key for fault in raised.value.faults] == ["path"]
+    assert [problem.key for problem in raised.value.problems] == ["path"]
     assert str(tmp_path / "nowhere") in str(raised.value)
 
 
@@ -41,7 +41,7 @@ def test_all_missing_files_are_named_at_once(tmp_path: Path) -> None:
     files = {"train": "a.lines", "dev": "b.lines", "test": "c.lines"}
     with pytest.raises(InputError) as raised:
         Lines(str(tmp_path), files=files).sources()
-    assert [fault.key for fault in raised.value.faults] == ["files.dev", "files.test"]
+    assert [problem.key for problem in raised.value.problems] == ["files.dev", "files.test"]
 
 
 def test_a_folder_without_a_split_is_told_the_suffixes(tmp_path: Path) -> None:
@@ -67,14 +67,14 @@ def test_files_are_relative_to_the_path_and_name_the_splits(tmp_path: Path) -> N
     assert [row.text for row in Lines(str(tmp_path), files={"test": "x.txt"}).read("test")] == ["a"]
 
 
-def test_all_faults_are_collected_after_the_whole_file_was_read(tmp_path: Path) -> None:
+def test_all_problems_are_collected_after_the_whole_file_was_read(tmp_path: Path) -> None:
     file = write(tmp_path / "x.lines", b"1|a\nbroken\n2|b\nbroken too\n3|\xff\n4|c\n1|again\n")
     reader = Lines(str(file))
     rows = []
     with pytest.raises(InputError) as raised:
         rows.extend(row.id for row in reader.read("train"))
-    assert [fault.key for fault in raised.value.faults] == [f"{file}:2", f"{file}:4", f"{file}:5", str(file)]
-    assert all("refuse_bad_rows: true" in fault.suggestion for fault in raised.value.faults)
+    assert [problem.key for problem in raised.value.problems] == [f"{file}:2", f"{file}:4", f"{file}:5", str(file)]
+    assert all("refuse_bad_rows: true" in problem.suggestion for problem in raised.value.problems)
 
 
 def test_refused_rows_are_left_out_counted_and_listed(tmp_path: Path) -> None:

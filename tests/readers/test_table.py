@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from heads.rows import TextRow
-from mtl.faults import InputError
+from mtl.problems import InputError
 from mtl.readers.table import Table
 
 
@@ -39,16 +39,16 @@ def test_a_field_may_be_longer_than_pythons_own_limit(tmp_path: Path) -> None:
 def test_what_can_not_separate_is_refused_by_its_key(option: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         table(tmp_path, "x.csv", "text,label\n", **option)
-    assert [fault.key for fault in caught.value.faults] == list(option)
+    assert [problem.key for problem in caught.value.problems] == list(option)
 
 
-def test_lines_that_are_alike_wrong_are_one_fault(tmp_path: Path) -> None:
+def test_lines_that_are_alike_wrong_are_one_problem(tmp_path: Path) -> None:
     lines = [f"text {n},{'x' if n % 2 else n}" for n in range(20)]
     with pytest.raises(InputError) as caught:
         read(tmp_path, "x.csv", "\n".join(["text,label", *lines]), label_type="number")
-    (fault,) = caught.value.faults
-    assert fault.key.endswith("x.csv:3")
-    assert "the same in 10 lines: 3, 5, 7, 9, 11, …" in fault.message
+    (problem,) = caught.value.problems
+    assert problem.key.endswith("x.csv:3")
+    assert "the same in 10 lines: 3, 5, 7, 9, 11, …" in problem.message
 
 
 def test_columns_feed_the_fields_and_meta(tmp_path: Path) -> None:
@@ -131,8 +131,8 @@ def test_the_format_can_be_stated(tmp_path: Path) -> None:
 def test_all_missing_columns_are_named_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(InputError) as raised:
         read(tmp_path, "x.tsv", "sentence\tscore\na\t1\n", columns={"text": "sentense", "label": "gold"}, meta=["site"])
-    assert [fault.key for fault in raised.value.faults] == ["columns.text", "columns.label", "meta"]
-    assert raised.value.faults[0].suggestion == "Did you mean 'sentence'? Choices: score, sentence."
+    assert [problem.key for problem in raised.value.problems] == ["columns.text", "columns.label", "meta"]
+    assert raised.value.problems[0].suggestion == "Did you mean 'sentence'? Choices: score, sentence."
 
 
 def test_a_missing_column_stops_even_where_bad_rows_are_refused(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_columns_may_only_name_fields(tmp_path: Path) -> None:
         Table(str(tmp_path), columns={"lable": "gold"})
 
 
-def test_an_empty_file_is_a_fault(tmp_path: Path) -> None:
+def test_an_empty_file_is_a_problem(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no line that can be read"):
         read(tmp_path, "x.tsv", "")
 

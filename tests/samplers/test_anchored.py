@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from scipy.stats import chisquare
 
-from mtl.faults import InputError
+from mtl.problems import InputError
 from mtl.samplers import TaskSize
 from mtl.samplers.anchored import Anchored
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from mtl.faults import InputError
+from mtl.problems import InputError
 from mtl.samplers import TaskSize
 from mtl.samplers.annealed import Annealed
 from mtl.samplers.temperature import Temperature
@@ -59,4 +59,4 @@ def test_rates_are_the_mean_over_the_first_epoch() -> None:
 def test_both_ends_must_be_above_zero() -> None:
     with pytest.raises(InputError) as error:
         Annealed(SIZES, 1, 3, start=0.0, end=-2.0)
-    assert [fault.key for fault in error.value.faults] == ["sampler.start", "sampler.end"]
+    assert [problem.key for problem in error.value.problems] == ["sampler.start", "sampler.end"]

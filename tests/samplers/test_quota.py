@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from mtl.faults import InputError
+from mtl.problems import InputError
 from mtl.samplers import TaskSize
 from mtl.samplers.quota import Quota
 
@@ -21,9 +21,9 @@ def test_the_order_of_the_quotas_decides_nothing() -> None:
     assert one.epoch(1) == other.epoch(1)
 
 
-def test_all_faults_of_the_quotas_are_told() -> None:
+def test_all_problems_of_the_quotas_are_told() -> None:
     with pytest.raises(InputError) as caught:
         Quota(SIZES, 1, 3, batches={"a": 2, "c": 1})
-    assert [fault.key for fault in caught.value.faults] == ["sampler.batches.c", "sampler.batches.b"]
+    assert [problem.key for problem in caught.value.problems] == ["sampler.batches.c", "sampler.batches.b"]
     with pytest.raises(InputError, match=r"sampler\.batches\.a: It must be a finite number above 0; found 0"):
         Quota(SIZES, 1, 3, batches={"a": 0, "b": 1})

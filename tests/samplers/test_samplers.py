@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mtl.samplers
-from mtl.components import check_options, choices, find
-from mtl.faults import InputError
+from mtl.config.components import check_options, choices, find
+from mtl.problems import InputError
 from mtl.samplers import RandomSampler, Sampler, TaskSize, require_positive, shuffled
 
 SIZES = {"a": TaskSize(80, 5), "b": TaskSize(48, 3), "c": TaskSize(16, 1)}
@@ -104,8 +104,8 @@ def test_options_pass_the_check_of_signatures(name: str) -> None:
     cls = find("sampler", name, "sampler.name")
     given_by_us = frozenset({"sizes", "seed", "num_epochs"})
     assert check_options(cls, NEEDED.get(name, {}), "sampler", given_by_us) == []
-    (fault,) = check_options(cls, NEEDED.get(name, {}) | {"tempo": 1}, "sampler", given_by_us)
-    assert fault.key == "sampler.tempo"
+    (problem,) = check_options(cls, NEEDED.get(name, {}) | {"tempo": 1}, "sampler", given_by_us)
+    assert problem.key == "sampler.tempo"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -126,7 +126,7 @@ def test_shuffled_keeps_the_counts() -> None:
 def test_all_values_that_are_not_positive_are_told_at_once() -> None:
     with pytest.raises(InputError) as error:
         require_positive({"x": 0, "y": 1, "z": float("nan"), "u": float("inf"), "v": None})
-    assert [fault.key for fault in error.value.faults] == ["x", "z", "u"]
+    assert [problem.key for problem in error.value.problems] == ["x", "z", "u"]
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, float("nan")])

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from scipy.stats import chisquare
 
-from mtl.faults import InputError
+from mtl.problems import InputError
 from mtl.samplers import TaskSize
 from mtl.samplers.temperature import Temperature
 
@@ -54,7 +54,7 @@ def test_frequencies_at_another_temperature_do_not() -> None:
 def test_options_must_be_above_zero(value: float) -> None:
     with pytest.raises(InputError) as error:
         Temperature(SIZES, 1, 3, temperature=value, max_examples=-5)
-    assert [fault.key for fault in error.value.faults] == ["sampler.temperature", "sampler.max_examples"]
+    assert [problem.key for problem in error.value.problems] == ["sampler.temperature", "sampler.max_examples"]
     assert f"found {value!r}" in str(error.value)
 
 

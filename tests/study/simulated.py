@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mtl.study.findings import Cost, Curve, Family, Findings, Gain, Grouping, TargetFacts
-from mtl.study.statistics import Interval, analyse, floor
+from mtl.study.statistics.findings import Cost, Curve, Family, Findings, Gain, Grouping, TargetFacts
+from mtl.study.statistics.significance import Interval, analyse, floor
 
 METRICS = ("f1", "pearson", "accuracy", "micro_f1")
 NAN = float("nan")

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from mtl.cli import run as run_mtl
-from mtl.study.presentation import MARKS, points
+from mtl.commands import run as run_mtl
+from mtl.study.report.presentation import MARKS, points
 from tests.mlflow_server import free_port, servers
 
 CHROMIUM = Path("/usr/bin/chromium")

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from mtl.study.session import Session
-from mtl.study.spec import load_study
-from mtl.study.statistics import Cell
+from mtl.study.design.spec import load_study
+from mtl.study.running.session import Session
+from mtl.study.statistics.significance import Cell
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 STUDY = EXPERIMENTS / "studies" / "planted.yaml"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mtl.study.findings import TrainedOn
+from mtl.study.statistics.findings import TrainedOn
 from tests.study.simulated import study
 
 PAGE = Path(__file__).parents[2] / "experiments" / "studies" / "page.py"

@@ -12,14 +12,15 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from mtl.cli import run as run_mtl
-from mtl.study import claims, spec
-from mtl.study.designs import CONTROLS, DESIGNS, comparisons, single_runs
-from mtl.study.launchers import launcher_class, launcher_names
-from mtl.study.plan import _all_runs
-from mtl.study.presentation import MARKS
-from mtl.study.spec import load_study
-from mtl.study.statistics import floor
+from mtl.commands import run as run_mtl
+from mtl.study.design import spec
+from mtl.study.design.designs import CONTROLS, DESIGNS, comparisons, single_runs
+from mtl.study.design.plan import _all_runs
+from mtl.study.design.spec import load_study
+from mtl.study.report import conclusions
+from mtl.study.report.presentation import MARKS
+from mtl.study.running.launchers import launcher_class, launcher_names
+from mtl.study.statistics.significance import floor
 
 FOLDER = Path(__file__).parent.parent.parent / "experiments" / "studies"
 PAGE = (FOLDER / "README.md").read_text(encoding="utf-8")
@@ -119,7 +120,7 @@ def test_the_smallest_p_of_the_page_is_that_of_the_sign_flips() -> None:
     numbers = re.findall(r"^ *\| (?:seeds|smallest p) \|(.*)\|$", section("Reading the verdicts"), re.MULTILINE)
     seeds, told = ([float(cell) for cell in line.split("|")] for line in numbers)
     assert told == pytest.approx([floor(int(number)) for number in seeds], abs=6e-5)
-    assert f"q of at most {claims.SCREENING_Q}" in PAGE
+    assert f"q of at most {conclusions.SCREENING_Q}" in PAGE
 
 
 def test_every_verdict_is_explained_with_its_mark() -> None:
@@ -159,7 +160,7 @@ def test_the_options_of_the_command_are_those_of_the_page(capsys: pytest.Capture
 def test_the_keys_of_a_task_that_a_study_leaves_out_are_named(
     toy_study: Callable[..., Path],
 ) -> None:
-    from mtl.study.plan import make_plan
+    from mtl.study.design.plan import make_plan
 
     study = load_study(toy_study(designs=["single"], tasks=["cause"]))
     sampler = study.mixture.sampler.model_copy(update={"name": "temperature"})

@@ -17,11 +17,11 @@ from typing import Any
 
 from make import planted
 
-from mtl.faults import InputError
-from mtl.study.figures import heat_map
-from mtl.study.findings import Findings
-from mtl.study.presentation import p_value, points, span
-from mtl.study.reading import read_study
+from mtl.problems import InputError
+from mtl.study.report.figures import heat_map
+from mtl.study.report.presentation import p_value, points, span
+from mtl.study.running.read_back import read_study
+from mtl.study.statistics.findings import Findings
 
 NARROW, WIDE = "planted", "planted_wide"
 COMMANDS = {

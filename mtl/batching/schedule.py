@@ -1,0 +1,98 @@
+"""The order of all training batches, known before training starts.
+
+An epoch is a list of slots. A slot is one pass of the encoder and names, task by task, which batch of that task's
+stream it holds. One update of the weights takes one slot, or several under gradient accumulation.
+
+Where a slot holds several tasks, it holds batches of like length: within an epoch the batches of each task are put
+into that task's slots so that their lengths rise in the same, random, order of the slots for every task.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+from mtl.batching.batcher import Batcher, Indices
+from mtl.samplers import Sampler
+from mtl.seeding import stream
+
+
+class Pick(NamedTuple):
+    """The batch at a position of a task's stream."""
+
+    task: str
+    position: int
+
+
+Slot = tuple[Pick, ...]
+
+
+class StepSchedule:
+    """What every step of the training trains.
+
+    Args:
+        sampler: Decides the task, or tasks, of each slot.
+        batchers: The stream of batches of each task that has steps of its own.
+        tasks_per_step: Tasks of a slot, at most as many as there are.
+    """
+
+    def __init__(self, sampler: Sampler, batchers: Mapping[str, Batcher], tasks_per_step: int = 1) -> None:
+        self.sampler = sampler
+        self.batchers = dict(batchers)
+        self.tasks_per_step = tasks_per_step
+        self.epoch = lru_cache(maxsize=2)(self._epoch)
+        self._counts: list[Counter[str]] = [Counter()]
+
+    def slots_per_epoch(self) -> int:
+        """Exact, and the same in every epoch."""
+        if self.tasks_per_step == 1:
+            return self.sampler.steps_per_epoch(0)
+        return self.sampler.mixed_steps_per_epoch(self.tasks_per_step)
+
+    def rates(self) -> dict[str, float]:
+        """Each task's share of the batches: expected, or of the first epoch where a slot holds several tasks."""
+        if self.tasks_per_step == 1:
+            return self.sampler.rates()
+        counts = self.batches_of(1)
+        return {name: counts[name] / counts.total() for name in self.batchers}
+
+    def batches_of(self, num_epochs: int) -> Counter[str]:
+        """How many batches of each task some epochs train."""
+        return Counter(self._before(num_epochs))
+
+    def indices(self, pick: Pick) -> Indices:
+        """The examples of a pick, over all ranks."""
+        return self.batchers[pick.task][pick.position]
+
+    def _epoch(self, epoch: int) -> list[Slot]:
+        tasks_of = self._tasks(epoch)
+        slots_of: dict[str, list[int]] = {}
+        for number, tasks in enumerate(tasks_of):
+            for task in tasks:
+                slots_of.setdefault(task, []).append(number)
+        seen = self._before(epoch)
+        level = stream(self.sampler.seed, "mixed lengths", epoch).permutation(len(tasks_of))
+        picks: list[dict[str, Pick]] = [{} for _ in tasks_of]
+        for task, numbers in slots_of.items():
+            positions = list(range(seen[task], seen[task] + len(numbers)))
+            if self.tasks_per_step > 1:
+                self.batchers[task].make_room(len(positions))
+                numbers.sort(key=lambda number: level[number])
+                positions.sort(key=self.batchers[task].longest)
+            for number, position in zip(numbers, positions, strict=True):
+                picks[number][task] = Pick(task, position)
+        return [tuple(picks[number][task] for task in tasks) for number, tasks in enumerate(tasks_of)]
+
+    def _tasks(self, epoch: int) -> list[tuple[str, ...]]:
+        if self.tasks_per_step == 1:
+            return [(task,) for task in self.sampler.epoch(epoch)]
+        return self.sampler.mixed_epoch(epoch, self.tasks_per_step)
+
+    def _before(self, epoch: int) -> Counter[str]:
+        """How many batches of each task the epochs before this one trained."""
+        while len(self._counts) <= epoch:
+            tasks = [task for slot in self._tasks(len(self._counts) - 1) for task in slot]
+            self._counts.append(self._counts[-1] + Counter(tasks))
+        return self._counts[epoch]

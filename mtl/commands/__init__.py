@@ -1,0 +1,69 @@
+"""The command `mtl`. Heavy libraries load only with the command that needs them."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+
+from mtl.threads import set_thread_defaults
+
+COMMANDS = {
+    "check": ("mtl.commands.check", "Read a mixture and its data, print what would run, and every problem at once."),
+    "fit": ("mtl.commands.fit", "Train a mixture, select on dev, track in MLflow."),
+    "validate": ("mtl.commands.fit", "Score a checkpoint on dev."),
+    "test": ("mtl.commands.fit", "Score a checkpoint on test."),
+    "study": ("mtl.commands.study", "Find out which task helps which: plan, run, report, verify."),
+    "predict": ("mtl.commands.predict", "Predict for raw text with a checkpoint."),
+    "errors": ("mtl.commands.errors", "List a run's wrong predictions for one task."),
+}
+
+HELP = """usage: mtl COMMAND ...
+
+Multi-task learning for biomedical and clinical text.
+
+commands:
+{commands}
+
+mtl COMMAND --help tells what a command takes.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command and exits: 0 done, 2 the input is wrong, 1 anything else."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        lines = [f"  {name:10}{text}" for name, (_, text) in COMMANDS.items()]
+        print(HELP.format(commands="\n".join(lines)), end="")
+        sys.exit(0 if arguments else 2)
+    if arguments[0] in ("-V", "--version"):
+        from importlib.metadata import version
+
+        print(f"biomtl {version('biomtl')}")
+        sys.exit(0)
+    if arguments[0] not in COMMANDS:
+        from mtl.problems import did_you_mean
+
+        sys.exit(_complain([f"There is no command '{arguments[0]}'. {did_you_mean(arguments[0], COMMANDS)}"]))
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs a command and gives its exit code; problems of the user's input are printed without a traceback."""
+    set_thread_defaults()
+    from mtl.problems import InputError
+
+    try:
+        command: Callable[[Sequence[str]], int | None] = importlib.import_module(COMMANDS[arguments[0]][0]).main
+        return command(arguments) or 0
+    except InputError as error:
+        return _complain([str(problem) for problem in error.problems])
+    except KeyboardInterrupt:
+        _complain(["Interrupted."])
+        return 1
+
+
+def _complain(lines: Sequence[str]) -> int:
+    for line in lines:
+        print(f"mtl: {line}", file=sys.stderr)
+    return 2

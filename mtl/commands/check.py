@@ -1,0 +1,305 @@
+"""`mtl check`: reads everything that can be read without training, and prints the plan or every problem."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from mtl.batching.data_module import make_schedule
+from mtl.commands.arguments import read_config
+from mtl.config.loading import parse_mixture
+from mtl.config.mixture import EncoderSpec, Mixture
+from mtl.config.validation import Readable, readable_tasks
+from mtl.config.yaml_files import read_mixture_fields, read_yaml
+from mtl.data.examples import SplitData, prepare, split_problems
+from mtl.data.leakage import shared, shared_notes
+from mtl.data.reading import RowSummary, read_rows
+from mtl.data.row_problems import row_problems, row_type_problem
+from mtl.data.store import RowTable, Store
+from mtl.encoder.loading import load_config
+from mtl.problems import InputError, Problem, did_you_mean
+from mtl.readers import SPLITS
+from mtl.training.assembly import build_heads
+from mtl.training.recorder import accounts
+
+Plan = dict[str, Any]
+
+
+def check(source: Any, overrides: Sequence[str] = (), *, epochs: int | None = None) -> tuple[list[Problem], Plan]:
+    """Every problem of a mixture and of its data, and the plan of what would run where there is none.
+
+    Args:
+        source: A mixture file, a config of `mtl fit` that names one, or the fields of a mixture.
+        overrides: ``key=value`` with dotted keys.
+        epochs: For how many epochs the passes are counted; None takes what the config says, else 1.
+    """
+    try:
+        fields, epochs = _read(source, overrides, epochs)
+    except InputError as error:
+        return error.problems, {}
+    problems: list[Problem] = []
+    try:
+        mixture = parse_mixture(fields)
+        fields = mixture.to_dict()  # without the tasks that `only` leaves out
+        heads, tokenizer = build_heads(mixture)
+        problems += _metric_problems(mixture, heads)
+        plan = _plan(mixture, heads, prepare(mixture, heads, tokenizer), epochs)
+    except InputError as error:
+        found = [*error.problems, *problems, *_encoder_problems(fields), *_data_problems(fields)]
+        return list(dict.fromkeys(found)), {}
+    return problems, {} if problems else plan
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs `mtl check FILE… [key=value…] [--json]`; 0 when all would run, 2 when not."""
+    parser = argparse.ArgumentParser("mtl check", description="Prints what would run, and every problem at once.")
+    parser.add_argument("words", nargs="+", metavar="FILE | KEY=VALUE", help="mixture files, and overrides for all")
+    parser.add_argument("--json", action="store_true", help="the same for machines")
+    parser.add_argument(
+        "--epochs", type=_epochs, help="count passes over the data for this many (default: 1, or what a config says)"
+    )
+    options = parser.parse_args(arguments[1:])
+    files = [word for word in options.words if "=" not in word or Path(word).is_file()]
+    overrides = [word for word in options.words if word not in files]
+    if not files:
+        parser.error("name at least one mixture file")
+    outcomes = [(word, *_outcome(word, overrides, options.epochs)) for word in files]
+    if options.json:
+        print(json.dumps(_for_machines(outcomes), indent=2))
+    else:
+        for file, problems, plan in outcomes:
+            _print(file, problems, plan)
+    return 2 if any(problems for _, problems, _ in outcomes) else 0
+
+
+def _outcome(word: str, overrides: Sequence[str], epochs: int | None) -> tuple[list[Problem], Plan]:
+    """What a word of the command line gives, that stands for a file."""
+    if Path(word).is_file():
+        return check(word, overrides, epochs=epochs)
+    message = "It is no file, and an override must be key=value."
+    return [Problem(word, message, "Check the path, or write KEY=VALUE.")], {}
+
+
+def _read(source: Any, overrides: Sequence[str], epochs: int | None) -> tuple[dict[str, Any], int]:
+    """The fields of a mixture, or of the one that a Lightning config names, and for how many epochs to plan."""
+    folder = None
+    if isinstance(source, str | Path) and "mixture" in (content := read_yaml(Path(source))) and "tasks" not in content:
+        config = read_config(Path(source))
+        source, folder, overrides = config.mixture, config.folder, [*config.overrides, *overrides]
+        trainer = config.rest.get("trainer")
+        planned = trainer.get("max_epochs") if isinstance(trainer, dict) else None
+        epochs = epochs or (planned if isinstance(planned, int) and planned > 0 else None)
+    return read_mixture_fields(source, overrides, folder=folder), epochs or 1
+
+
+def _encoder_problems(fields: Mapping[str, Any]) -> list[Problem]:
+    """Problems of the encoder of a mixture that has problems elsewhere."""
+    try:
+        load_config(EncoderSpec(**fields.get("encoder", {})))
+    except InputError as error:
+        return error.problems
+    except (ValidationError, TypeError):
+        pass  # its keys are malformed, which is already listed
+    return []
+
+
+def _data_problems(fields: Mapping[str, Any]) -> list[Problem]:
+    """Problems of the data of those tasks that can be read, whatever else is wrong."""
+    store = Store()
+    return [problem for name, task in readable_tasks(fields).items() for problem in _rows_problems(name, task, store)]
+
+
+def _rows_problems(name: str, task: Readable, store: Store) -> list[Problem]:
+    key = f"tasks.{name}.data"
+    try:
+        splits = read_rows(task.data, key, store)
+    except InputError as error:
+        # Once more without the malformed rows, so that what is wrong with the others is told as well.
+        lenient = task.data.model_copy(update={"refuse_bad_rows": True})
+        try:
+            splits = read_rows(lenient, key, store)
+        except InputError:
+            return error.problems
+        whole = [s for s in SPLITS if s not in splits or not splits[s][1].num_refused]
+        return [*error.problems, *split_problems(key, splits, whole), *_head_problems(name, task, splits)]
+    refuses = task.data.options.get("refuse_bad_rows", False)
+    return [*split_problems(key, splits), *([] if refuses else _head_problems(name, task, splits))]
+
+
+def _head_problems(name: str, task: Readable, splits: Mapping[str, tuple[RowTable, RowSummary]]) -> list[Problem]:
+    """Rows that the head can't read."""
+    if task.head is None:
+        return []
+    rows = {split: table for split, (table, _) in splits.items()}
+    wrong = (row_type_problem(f"tasks.{name}", task.head, row) for table in rows.values() for row in table)
+    problem = next((problem for problem in wrong if problem is not None), None)
+    return [problem] if problem is not None else row_problems(name, task.head, rows, task.data)
+
+
+def _metric_problems(mixture: Mixture, heads: Mapping[str, Any]) -> list[Problem]:
+    """The metric that selects must be one that its task has."""
+    task, slash, metric = mixture.evaluation.select.partition("/")
+    if not slash:
+        return []
+    known = ["loss", *heads[task].metrics]
+    if metric in known:
+        return []
+    return [Problem("evaluation.select", f"The task '{task}' has no metric '{metric}'.", did_you_mean(metric, known))]
+
+
+def _plan(mixture: Mixture, heads: Mapping[str, Any], data: Mapping[str, Mapping[str, SplitData]], epochs: int) -> Plan:
+    plan = make_schedule(mixture, data, epochs)  # type: ignore[arg-type]  # dict is invariant in its values
+    rates = plan.rates()
+    batches = plan.batches_of(epochs)
+    tasks = {}
+    for name, spec in mixture.tasks.items():
+        leader = spec.same_rows_as or name
+        tasks[name] = {
+            "head": spec.head,
+            "primary_metric": heads[name].primary_metric,
+            "splits": {split: _split_plan(content) for split, content in data[name].items()},
+            "batch_size": None if mixture.tokens_per_batch_of(name) else mixture.batch_size_of(name),
+            "tokens_per_batch": mixture.tokens_per_batch_of(name),
+            "max_length": mixture.max_length_of(name),
+            "loss_weight": spec.loss_weight,
+            "same_rows_as": spec.same_rows_as,
+            "rate": rates[leader],
+            "batches": batches[leader],
+            "passes": batches[leader] / plan.batchers[leader].batches_per_pass,
+            "shared": shared(data[name]),
+            "notes": [] if "test" in data[name] else ["no test split, so nothing is reported on test"],
+        }
+    return {
+        "name": mixture.name,
+        "encoder": mixture.encoder.name,
+        "sampler": mixture.sampler.name,
+        "select": mixture.evaluation.select,
+        "seed": mixture.seed,
+        "epochs": epochs,
+        "tasks_per_step": plan.tasks_per_step,
+        "steps": plan.slots_per_epoch() * epochs,
+        "tasks": tasks,
+    }
+
+
+def _split_plan(content: SplitData) -> dict[str, Any]:
+    rows, examples = content.row_summary, content.example_summary
+    num_examples = len(content.examples)
+    return {
+        **accounts(content),
+        "documents": rows.documents,
+        "labels": examples.labels,
+        "truncated": examples.truncated / num_examples if num_examples else 0.0,
+        "notes": examples.notes,
+        "refused_rows": rows.refused + examples.refused,
+        "left_out": rows.left_out,
+        "fingerprint": rows.fingerprint,
+    }
+
+
+def _for_machines(outcomes: Sequence[tuple[str, list[Problem], Plan]]) -> Any:
+    reports = [
+        {"file": file, "ok": not problems, "problems": [problem.to_dict() for problem in problems], "plan": plan}
+        for file, problems, plan in outcomes
+    ]
+    return reports[0] if len(reports) == 1 else reports
+
+
+def _print(file: str, problems: Sequence[Problem], plan: Plan) -> None:
+    console = Console(highlight=False)
+    console.width = max(console.width, 120)
+    if problems:
+        console.print(f"{file}: {_counted(len(problems), 'problem')}", style="bold red", markup=False, soft_wrap=True)
+        for problem in problems:
+            console.print(f"  {problem}", markup=False, soft_wrap=True)
+        return
+    mixed = f", {plan['tasks_per_step']} tasks a step" if plan["tasks_per_step"] > 1 else ""
+    console.print(
+        f"{plan['name']}: encoder {plan['encoder']}, sampler {plan['sampler']}, {_counted(plan['steps'], 'step')} in "
+        f"{_counted(plan['epochs'], 'epoch')}{mixed}, select by {plan['select']}",
+        style="bold",
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print(_task_table(plan))
+    console.print(_split_table(plan))
+    for name, task in plan["tasks"].items():
+        for note in [*task["notes"], *shared_notes(task["shared"]), *_split_notes(task["splits"])]:
+            console.print(f"{name}: {note}", markup=False, soft_wrap=True)
+
+
+def _task_table(plan: Plan) -> Table:
+    table = Table("task", "head", "metric", *_right("rate", "batches", "passes", "batch", "length", "weight"))
+    for name, task in plan["tasks"].items():
+        rate = f"with {task['same_rows_as']}" if task["same_rows_as"] else f"{task['rate']:.3f}"
+        passes = f"{task['passes']:.2f}"
+        batch = task["batch_size"] or f"{task['tokens_per_batch']} tokens"
+        numbers = (task["batches"], passes, batch, task["max_length"], task["loss_weight"])
+        table.add_row(name, task["head"], task["primary_metric"], rate, *map(str, numbers))
+    return table
+
+
+def _split_table(plan: Plan) -> Table:
+    table = Table("task", "split", *_right("rows", "documents", "examples", "truncated"), "labels")
+    for name, task in plan["tasks"].items():
+        for split, content in task["splits"].items():
+            numbers = (content["used"], content["documents"], content["examples"], f"{content['truncated']:.1%}")
+            # As Text, because rich would take a label in square brackets for a style.
+            table.add_row(name, split, *map(str, numbers), Text(_listed(content["labels"])))
+    return table
+
+
+def _split_notes(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What became of rows that aren't used, and of gold that a head can't express; alike splits share a line."""
+    notes: dict[str, list[str]] = {}
+    for split, content in splits.items():
+        for note in _notes(content):
+            notes.setdefault(note, []).append(split)
+    return [f"{', '.join(where)}: {note}" for note, where in notes.items()]
+
+
+def _notes(content: Mapping[str, Any]) -> list[str]:
+    notes = []
+    if content["refused"]:
+        notes.append(f"{_counted(content['refused'], 'row')} refused, first {content['refused_rows'][0]}")
+    if content["crossed"]:
+        notes.append(f"{_counted(content['crossed'], 'row')} dropped: their groups fell into different splits")
+    if content["limited"]:
+        notes.append(f"{_counted(content['limited'], 'row')} left out by limit")
+    if content["excluded"]:
+        notes.append(f"{_counted(content['excluded'], 'row')} left out by exclude")
+    if content["unlabelled"]:
+        notes.append(f"{_counted(content['unlabelled'], 'row')} without a label for this task, not used")
+    left_out = {reason: count for reason, count in sorted(content["left_out"].items()) if count}
+    if left_out:
+        notes.append(f"left out by the reader: {_listed(left_out)}")
+    kinds = {kind.replace("_", " "): count for kind, count in content["notes"].items() if count}
+    if kinds:
+        notes.append(f"gold that the head can't express exactly: {_listed(kinds)}")
+    return notes
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _epochs(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("it must be a whole number of at least 1")
+    return int(text)
+
+
+def _right(*names: str) -> list[Column]:
+    return [Column(name, justify="right") for name in names]

@@ -1,0 +1,304 @@
+"""`mtl fit`, `validate` and `test`: the Lightning CLI around a mixture and a run's folder."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from mtl.batching.data_module import limited, make_schedule
+from mtl.commands.arguments import take_mixture
+from mtl.config.mixture import Mixture
+from mtl.log_filters import filter_logs
+from mtl.problems import InputError, Problem
+from mtl.samplers import require_positive
+from mtl.tracking.run_folder import RunFolder
+from mtl.tracking.tracker import MLflowTracker
+from mtl.training.assembly import build_data, build_module
+from mtl.training.callbacks import checkpoints, early_stopping
+from mtl.training.checkpoints import check_checkpoint, checkpoint_precision
+from mtl.training.module import MultiTaskModule
+from mtl.training.precision import agreed_precision, precision_problems
+from mtl.training.profiling import StepProfile, phases
+from mtl.training.recorder import RunRecorder
+
+
+@dataclasses.dataclass
+class RunOptions:
+    """Where a run goes and what it records.
+
+    Args:
+        root: The folder of all runs; a run's own folder is ROOT/MIXTURE/TIME-sSEED.
+        track: Whether to write to MLflow.
+        experiment: MLflow's experiment.
+        baselines: Whether to score trivial baselines at the end.
+        save_every: Updates after which `last` is saved within an epoch, for a resume with `--ckpt_path last`; None
+            saves it at the end of each epoch only.
+        predictions: Whether to keep predictions by row id, in the run's folder and in MLflow. They hold no text, but
+            labels and offsets.
+        profile: Whether to write where a training step's time goes into the run's folder: `profile.md` by operator,
+            `fit-phases.txt` by phase. `--profile` is short for it.
+    """
+
+    root: str = "runs"
+    track: bool = True
+    experiment: str = "biomtl"
+    baselines: bool = True
+    save_every: int | None = None
+    predictions: bool = False
+    profile: bool = False
+
+
+@dataclasses.dataclass
+class EarlyStoppingOptions:
+    """When to stop before the last epoch.
+
+    Args:
+        patience: Evaluations on dev without a rise; None never stops.
+        min_delta: What counts as a rise.
+        per_task: Stop tasks one by one by their primary metric, instead of all by the selection score.
+    """
+
+    patience: int | None = None
+    min_delta: float = 0.0
+    per_task: bool = False
+
+
+TRAINER_DEFAULTS = {
+    "max_epochs": 3,
+    "gradient_clip_val": 1.0,
+    "num_sanity_val_steps": 0,
+    "enable_model_summary": False,
+    "log_every_n_steps": 10,
+}
+
+
+class MixtureCLI(LightningCLI):
+    """Lightning's command line, with a mixture in place of a model class and a data class."""
+
+    def __init__(self, mixture: Mixture, arguments: Sequence[str], words: Sequence[str]) -> None:
+        self.mixture = mixture
+        self._words = words  # as the user wrote them
+        super().__init__(
+            MultiTaskModule,
+            save_config_callback=None,
+            trainer_defaults=TRAINER_DEFAULTS,
+            seed_everything_default=False,
+            args=list(arguments),
+            parser_kwargs={"allow_abbrev": False},  # or a misspelt option trains with another
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_lightning_class_args(pl.Trainer, "trainer")
+        parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
+        parser.add_function_arguments(build_module, "model", skip={"mixture", "weights", "built"})
+        parser.add_class_arguments(RunOptions, "run")
+        parser.add_class_arguments(EarlyStoppingOptions, "early_stopping")
+        parser.add_argument("--mixture", type=str, default=None, help="The mixture file; --mixture.KEY overrides it.")
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        skipped = {"model", "train_dataloaders", "val_dataloaders", "dataloaders", "datamodule"}
+        return {"fit": skipped, "validate": skipped | {"verbose"}, "test": skipped | {"verbose"}}
+
+    # Lightning calls these in place of the trainer's own, and the `after_` ones when its progress bar is gone. Our
+    # table takes the place of Lightning's list of all metrics, which are in `metrics.json`.
+
+    def fit(self, **arguments: Any) -> None:
+        if self.trainer.is_global_zero:
+            print(_setting(self.trainer, self.folder))
+        try:
+            self.trainer.fit(**arguments)
+        except (SystemExit, SIGTERMException):  # Lightning makes an exit of Ctrl-C
+            if self.trainer.is_global_zero:
+                print(f"mtl: {_way_on(self.folder, self._words)}", file=sys.stderr)
+            sys.exit(1)  # after SIGTERM Lightning would exit with 0, as if the run were done
+
+    def validate(self, **arguments: Any) -> None:
+        self.trainer.validate(**arguments, verbose=False)
+
+    def test(self, **arguments: Any) -> None:
+        self.trainer.test(**arguments, verbose=False)
+
+    def after_fit(self) -> None:
+        self.recorder.show()
+
+    def after_validate(self) -> None:
+        self.recorder.show()
+
+    def after_test(self) -> None:
+        self.recorder.show()
+
+    def _parse_ckpt_path(self) -> None:
+        """Leaves out Lightning's search for hyper-parameters: ours keep none, and the file may be no checkpoint."""
+
+    def instantiate_classes(self) -> None:
+        assert self.subcommand is not None
+        config = self.config[self.subcommand]
+        options = RunOptions(**config.run.as_dict())
+        require_positive({"run.save_every": options.save_every})
+        # The folder last: a run whose data or options are wrong leaves none, and never becomes the latest.
+        self.datamodule = build_data(self.mixture)
+        self.datamodule.setup()
+        is_new = self.subcommand == "fit" and config.ckpt_path is None
+        if self.subcommand == "fit":
+            plan = make_schedule(self.mixture, self.datamodule.tasks, 1)
+            limited(plan.slots_per_epoch(), config.trainer.limit_train_batches)
+        is_free = config.trainer.precision is None
+        if is_free:
+            config.trainer.precision = agreed_precision(config.trainer.accelerator, config.trainer.num_nodes)
+        self.config_init = self.parser.instantiate_classes(self.config)
+        _check_trainer(self.config_init[self.subcommand].trainer.as_dict(), trains=self.subcommand == "fit")
+        built = self.datamodule.heads, self.datamodule.tokenizer
+        self.model = build_module(self.mixture, weights=is_new, **config.model.as_dict(), built=built)
+        folder, checkpoint = self._place(options, config.ckpt_path)
+        self.folder = folder
+        config.ckpt_path = self.config_init[self.subcommand].ckpt_path = None if checkpoint is None else str(checkpoint)
+        if checkpoint is not None:
+            resumes = self.model.optimisation if self.subcommand == "fit" else None
+            check_checkpoint(checkpoint, self.mixture, resumes=resumes)
+            if is_free:
+                config.trainer.precision = checkpoint_precision(checkpoint)
+                self.config_init[self.subcommand].trainer.precision = config.trainer.precision
+                _check_trainer(self.config_init[self.subcommand].trainer.as_dict(), trains=self.subcommand == "fit")
+        self.model.predictions_folder = folder.path / "predictions" if options.predictions else None
+        self.trainer = self._make_trainer(folder, options, EarlyStoppingOptions(**config.early_stopping.as_dict()))
+
+    def _place(self, options: RunOptions, asked: str | None) -> tuple[RunFolder, Path | None]:
+        """The run's folder and the checkpoint to load: a new run, or one that goes on or is evaluated."""
+        root = Path(options.root)
+        if asked is None and self.subcommand == "fit":
+            return RunFolder.create(root, self.mixture.name, self.mixture.seed), None
+        asked = asked or "best"
+        is_path = asked.endswith(".ckpt") or "/" in asked
+        folder = RunFolder.open(asked) if is_path else RunFolder.latest(root, self.mixture.name)
+        return folder, folder.resolve_checkpoint(asked)
+
+    def _make_trainer(self, folder: RunFolder, options: RunOptions, stopping: EarlyStoppingOptions) -> pl.Trainer:
+        config = self.config_init[self.subcommand].trainer
+        tracker = self._tracker(folder, options) if config.logger in (None, True) and options.track else None
+        recorded = {**self.config[self.subcommand].clone(with_meta=False).as_dict(), "mixture": self.mixture.to_dict()}
+        recorded.pop("config", None)
+        self.recorder = RunRecorder(folder, tracker, recorded, baselines=options.baselines)
+        primary = {task: self.model.head(task).primary_metric for task in self.model.heads}
+        callbacks: list[Any] = [self.recorder]
+        if self.subcommand == "fit" and config.enable_checkpointing is not False:
+            callbacks += checkpoints(folder, primary, save_every=options.save_every)
+        callbacks += early_stopping(primary, **dataclasses.asdict(stopping))
+        logger = tracker or (False if config.logger in (None, True) else config.logger)
+        arguments = {**config.as_dict(), "logger": logger}
+        if options.profile and self.subcommand == "fit":
+            callbacks.append(StepProfile(folder))
+            arguments["profiler"] = config.profiler or phases(folder)
+        return pl.Trainer(**{**arguments, "callbacks": [*_listed(config.callbacks), *callbacks]})
+
+    def _tracker(self, folder: RunFolder, options: RunOptions) -> MLflowTracker:
+        info = folder.info
+        return MLflowTracker(
+            folder,
+            experiment=options.experiment,
+            run_name=f"{self.mixture.name}-s{self.mixture.seed}",
+            run_id=info.get("mlflow", {}).get("run_id"),
+            tags={"mixture": self.mixture.name, "seed": str(self.mixture.seed)},
+        )
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs `mtl fit|validate|test` with these arguments.
+
+    Raises:
+        InputError: The mixture, its data or a checkpoint is wrong.
+    """
+    mixture, rest = take_mixture(arguments[1:])
+    asks_help = any(argument in ("--help", "-h") or argument.startswith("--help") for argument in rest)
+    if mixture is None and not asks_help:
+        raise InputError(
+            Problem("--mixture", "A mixture must be named.", "Use --mixture FILE, or a --config that names one.")
+        )
+    filter_logs()
+    try:
+        MixtureCLI(mixture, [arguments[0], *rest], arguments)  # type: ignore[arg-type]  # --help: the parser exits first
+    except SIGTERMException:
+        sys.exit(1)  # of an evaluation
+
+
+def _setting(trainer: pl.Trainer, folder: RunFolder) -> str:
+    """What decides the speed of a training, and where it leaves its results."""
+    threads = torch.get_num_threads()
+    spins = f" after {os.environ['GOMP_SPINCOUNT']} spins" if "GOMP_SPINCOUNT" in os.environ else ""
+    waiting = f"OpenMP waits {'passively' if os.environ.get('OMP_WAIT_POLICY') == 'passive' else 'by spinning'}{spins}"
+    where = f"{trainer.num_devices} x {trainer.strategy.root_device.type} in {trainer.precision}"
+    return f"Training on {where}, {threads} of {os.cpu_count()} threads, {waiting}: {folder.path}"
+
+
+def _way_on(folder: RunFolder, words: Sequence[str]) -> str:
+    """What is told at the end of a training that was interrupted."""
+    try:
+        last = folder.resolve_checkpoint("last")
+    except InputError:
+        return (
+            f"Interrupted before the first checkpoint, so there is nothing to go on from in {folder.path}. "
+            "--run.save_every N saves one every N updates."
+        )
+    # By its path: the name `last` is that of the mixture's newest run, which may be another seed's.
+    command = shlex.join(["mtl", *_without_checkpoint(words), "--ckpt_path", str(last)])
+    return f"Interrupted. The run is in {folder.path}; go on with: {command}"
+
+
+def _without_checkpoint(words: Sequence[str]) -> list[str]:
+    kept: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word == "--ckpt_path":
+            next(rest, None)  # its value
+        elif not word.startswith("--ckpt_path="):
+            kept.append(word)
+    return kept
+
+
+def _check_trainer(arguments: dict[str, Any], *, trains: bool = True) -> None:
+    """Lightning's own check of its options, and ours, before the run has a folder.
+
+    Args:
+        arguments: Of the trainer.
+        trains: Whether it is to train, and must come to an end.
+
+    Raises:
+        InputError: Lightning refuses them, the training would have no end, or the precision can't be had.
+    """
+    # A copy, since a strategy or a plugin that is given as an object is bound to the first trainer that takes it.
+    arguments = copy.deepcopy({**arguments, "logger": False, "callbacks": None, "enable_checkpointing": False})
+    try:
+        trainer = pl.Trainer(**arguments)
+    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:  # of a package for an option
+        raise InputError(Problem("--trainer", " ".join(str(error).split()))) from error
+    problems = precision_problems(str(arguments.get("precision")), trainer.strategy.root_device.type)
+    epochs, steps = trainer.max_epochs, trainer.max_steps
+    # Where neither is given, Lightning takes 1000 epochs, unless it is to stop by the clock.
+    is_endless = arguments.get("max_time") is not None if epochs is None else epochs < 0
+    if trains and is_endless and steps < 0:
+        message = f"A training must have an end, by it or by trainer.max_steps; found {epochs} and {steps}."
+        problems.append(
+            Problem("trainer.max_epochs", message, "Give one of the two; the learning rate falls towards it.")
+        )
+    if problems:
+        raise InputError(problems)
+
+
+def _listed(callbacks: Any) -> list[Any]:
+    if callbacks is None:
+        return []
+    return list(callbacks) if isinstance(callbacks, list) else [callbacks]

@@ -1,0 +1,309 @@
+"""`mtl predict`: decoded predictions for raw text. Tasks that read a text alike share one pass of the encoder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from heads import Example, Head, Prediction, Row, SpanRow, TextRow
+from mtl.batching.batch import Batch, Share, collate
+from mtl.batching.batcher import by_length
+from mtl.batching.data_module import EVALUATION_TOKENS
+from mtl.config.mixture import Mixture
+from mtl.log_filters import filter_logs
+from mtl.problems import InputError, Problem, did_you_mean
+from mtl.readers import bad_row_problems
+from mtl.readers.jsonl import Jsonl
+from mtl.tracking.run_folder import RunFolder
+from mtl.training.assembly import build_heads, build_module
+from mtl.training.checkpoints import checkpoint_mixture, checkpoint_precision, located, read_checkpoint
+from mtl.training.module import CHECKPOINT_KEY
+
+CHUNK = 64
+"""Rows that are encoded together."""
+
+LISTED = 20
+"""Rows that no task can read, listed one by one; beyond, they are counted."""
+
+Waiting = dict[int, tuple[Row, dict[str, tuple[Row, int]]]]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs `mtl predict --checkpoint C --input F --output F [--task T…] [--trainer.NAME VALUE…]`."""
+    parser = argparse.ArgumentParser("mtl predict", description="Writes decoded predictions for raw text.")
+    parser.add_argument("--checkpoint", required=True, help="a checkpoint, or a run's folder for its best")
+    parser.add_argument("--input", required=True, type=Path, help="rows as JSON lines; only `text` is needed")
+    parser.add_argument("--output", required=True, type=Path, help="JSON lines: id and a prediction per task")
+    parser.add_argument("--task", nargs="+", action="extend", help="some tasks only")
+    options, rest = parser.parse_known_args(arguments[1:])
+    filter_logs()
+    predict(options.checkpoint, options.input, options.output, tasks=options.task, trainer=_trainer_options(rest))
+
+
+def predict(
+    checkpoint: str | Path,
+    rows: Path,
+    output: Path,
+    *,
+    tasks: Sequence[str] | None = None,
+    trainer: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes a line per row of the input: its id and, per task, the decoded prediction with scores and offsets.
+
+    The id of a row without one is `row-` and its line. Gold that the input may hold is not looked at.
+
+    Args:
+        checkpoint: A checkpoint file, or a run's folder for its best.
+        rows: JSON lines in the form of `heads.rows.row_to_dict`; labels are not needed.
+        output: Is replaced when all is done.
+        tasks: Some tasks of the mixture; None takes all.
+        trainer: Options of Lightning's trainer, such as ``{"accelerator": "gpu"}``; one device.
+
+    Raises:
+        InputError: The checkpoint, a task name, the input or the output is wrong.
+    """
+    path = _checkpoint_file(checkpoint)
+    mixture = located(checkpoint_mixture(path), path)
+    names = list(tasks or mixture.tasks)
+    unknown = [name for name in names if name not in mixture.tasks]
+    if unknown:
+        raise InputError(
+            [Problem("--task", f"There is no task '{n}'.", did_you_mean(n, mixture.tasks)) for n in unknown]
+        )
+    if not rows.is_file():
+        raise InputError(Problem("--input", f"'{rows}' is no file."))
+    with _replaced(output) as file:
+        heads, tokenizer = build_heads(mixture)
+        content = read_checkpoint(path)
+        row_types = content[CHECKPOINT_KEY].get("row_types", {})
+        loader = PredictLoader(rows, {name: heads[name] for name in names}, tokenizer, mixture, row_types)
+        module = build_module(mixture, weights=False)
+        module.load_state_dict(content["state_dict"])
+        writer = PredictionWriter(loader, {name: module.head(name) for name in names}, file)
+        runner = _trainer({"precision": checkpoint_precision(path), **(trainer or {})}, writer)
+        runner.predict(module, loader, return_predictions=False)
+
+
+def _trainer(given: Mapping[str, Any], writer: Callback) -> pl.Trainer:
+    """Lightning's trainer with its own bar off: it counts batches, and ours rows."""
+    options: dict[str, Any] = {"accelerator": "auto", "logger": False, "enable_checkpointing": False, "devices": 1}
+    options |= {"enable_progress_bar": False, "enable_model_summary": False, **given}
+    if str(options["devices"]) != "1":
+        raise InputError(Problem("--trainer.devices", "Prediction runs on one device.", "Split the input to use more."))
+    try:
+        return pl.Trainer(**{**options, "callbacks": [writer]})
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise InputError(Problem("--trainer", " ".join(str(error).split()))) from error
+
+
+@contextmanager
+def _replaced(output: Path) -> Iterator[IO[str]]:
+    """A file that takes the place of `output` when all went well, and else is gone."""
+    part = output.absolute().with_name(f".{output.name}.{os.getpid()}.part")
+    try:
+        if output.is_dir():
+            raise InputError(Problem("--output", f"'{output}' can't be written: It is a folder."))
+        with part.open("w", encoding="utf-8") as file:
+            yield file
+        part.replace(output)
+    except OSError as error:
+        if error.filename not in (None, str(part)):  # a write that fails names no file
+            raise
+        raise InputError(Problem("--output", f"'{output}' can't be written: {error.strerror}.")) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+class PredictLoader:
+    """Batches of raw rows, a chunk at a time; what is in flight is in `waiting` until it is written.
+
+    All rows are read once before the first is predicted, so that a bad line is told at once and not after hours.
+
+    Args:
+        path: JSON lines.
+        heads: Of the tasks that are asked for.
+        tokenizer: The encoder's.
+        mixture: For lengths and batch sizes.
+        row_types: The kind of rows that a task was trained on, where its head reads several.
+
+    Raises:
+        InputError: A line is malformed, or a task can't read it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        heads: Mapping[str, Head],
+        tokenizer: Any,
+        mixture: Mixture,
+        row_types: Mapping[str, str],
+    ) -> None:
+        self._path, self._row_types = path, dict(row_types)
+        self._heads, self._tokenizer, self._mixture = dict(heads), tokenizer, mixture
+        self.num_rows = self._count()
+        self.waiting: Waiting = {}
+        """Rows by number, each with the row and the number of examples that every task makes of it."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        numbered = enumerate(self._rows())
+        while chunk := list(islice(numbered, CHUNK)):
+            yield from self._batches(chunk)
+
+    def _rows(self) -> Iterator[Row]:
+        return self._reader().read("row")
+
+    def _reader(self) -> Jsonl:
+        return Jsonl("", files={"row": str(self._path.absolute())}, refuse_bad_rows=True)
+
+    def _count(self) -> int:
+        num_rows, problems, reader = 0, [], self._reader()
+        for row in reader.read("row"):
+            num_rows += 1
+            for name, head in self._heads.items():
+                problem = head.check(self._as_read_by(name, row))
+                if problem is not None:
+                    problems.append(
+                        Problem(f"{self._path} (row {row.id})", f"The task '{name}' can't read it: {problem}.")
+                    )
+        advice = 'Each line is a row in JSON, such as {"text": "…"}. Mend it, or leave it out.'
+        problems = [*bad_row_problems(reader.bad_rows, advice), *problems]
+        if problems:
+            more = len(problems) - LISTED
+            rest = [Problem(str(self._path), f"{more} more like these.")] if more > 0 else []
+            raise InputError(problems[:LISTED] + rest)
+        return num_rows
+
+    def _batches(self, chunk: Sequence[tuple[int, Row]]) -> Iterator[Batch]:
+        encoded = {name: self._encode(name, head, chunk) for name, head in self._heads.items()}
+        for names, inputs in _grouped(encoded).items():
+            lengths = np.array([len(by_task[names[0]]["input_ids"]) for by_task in inputs], dtype=np.int64)
+            for indices in by_length(np.arange(len(inputs)), lengths, 4 * self._mixture.batch_size, EVALUATION_TOKENS):
+                taken = {name: [inputs[i][name] for i in indices] for name in names}
+                share = Share(taken, dict.fromkeys(taken, 1.0))
+                yield collate([share], self._heads, self._tokenizer.pad_token_id or 0, keep_examples=True)
+
+    def _encode(self, name: str, head: Head, chunk: Sequence[tuple[int, Row]]) -> list[Example]:
+        rows = [self._as_read_by(name, row) for _, row in chunk]
+        examples = head.encode(rows, self._tokenizer, self._mixture.max_length_of(name), training=False)
+        sizes = np.bincount([example["row"] for example in examples], minlength=len(rows))
+        for (number, row), own, size in zip(chunk, rows, sizes, strict=True):
+            self.waiting.setdefault(number, (row, {}))[1][name] = (own, int(size))
+        numbered = [{**example, "row": chunk[example["row"]][0]} for example in examples]
+        return [{**example, "part": part} for part, example in enumerate(numbered)]
+
+    def _as_read_by(self, name: str, row: Row) -> Row:
+        """The row in the shape that the task was trained on, without gold; raw text has no mentions."""
+        head = self._heads[name]
+        reads = head.row_type if isinstance(head.row_type, tuple) else (head.row_type,)
+        trained = [kind for kind in reads if kind.__name__ == self._row_types.get(name)] or reads
+        if isinstance(row, tuple(trained)):
+            return head.without_gold(row)
+        kind = SpanRow if isinstance(row, TextRow) else TextRow
+        return kind(row.id, row.document, row.text, row.text_pair, meta=row.meta)
+
+
+def _grouped(encoded: Mapping[str, Sequence[Example]]) -> dict[tuple[str, ...], list[dict[str, Example]]]:
+    """Every different input once, with each task's example of it; those that the same tasks read stand together."""
+    by_input: dict[tuple[Any, ...], dict[str, Example]] = defaultdict(dict)
+    for name, examples in encoded.items():
+        times: Counter[tuple[Any, ...]] = Counter()  # two candidate pairs of a task may read the same
+        for example in examples:
+            key = (example["row"], tuple(example["input_ids"]))
+            by_input[*key, times[key]][name] = example
+            times[key] += 1
+    groups: dict[tuple[str, ...], list[dict[str, Example]]] = defaultdict(list)
+    for by_task in by_input.values():
+        groups[tuple(by_task)].append(by_task)
+    return groups
+
+
+class PredictionWriter(Callback):
+    """Writes each row as soon as it and all rows before it are decoded.
+
+    Args:
+        loader: Whose rows are predicted.
+        heads: Of the tasks that are asked for.
+        file: Where lines go.
+    """
+
+    def __init__(self, loader: PredictLoader, heads: Mapping[str, Head], file: IO[str]) -> None:
+        self._loader, self._heads, self._file = loader, dict(heads), file
+        self._outputs: dict[tuple[int, str], list[tuple[Example, Tensor]]] = defaultdict(list)
+        self._next = 0
+        self._bar = tqdm(total=loader.num_rows, unit="row", desc="predict")
+
+    def on_predict_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, *_: Any
+    ) -> None:
+        for part in batch.parts:
+            for example, output in zip(part.examples, outputs[part.task], strict=True):
+                self._outputs[example["row"], part.task].append((example, output))
+        self._write_ready()
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._write_ready()
+        self._bar.close()
+        assert self._next == self._loader.num_rows, "a row was not predicted"
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._bar.close()
+
+    def _write_ready(self) -> None:
+        while self._next in self._loader.waiting and self._is_complete(self._next):
+            row, tasks = self._loader.waiting.pop(self._next)
+            predictions = {name: self._decoded(name, own) for name, (own, _) in tasks.items()}
+            self._file.write(json.dumps({"id": row.id, "predictions": predictions}, ensure_ascii=False) + "\n")
+            self._next += 1
+            self._bar.update()
+
+    def _is_complete(self, number: int) -> bool:
+        _, tasks = self._loader.waiting[number]
+        return len(tasks) == len(self._heads) and all(
+            len(self._outputs[number, name]) == size for name, (_, size) in tasks.items()
+        )
+
+    def _decoded(self, name: str, row: Row) -> Prediction:
+        pending = sorted(self._outputs.pop((self._next, name)), key=lambda pair: pair[0]["part"])
+        return self._heads[name].decode(row, [example for example, _ in pending], [output for _, output in pending])
+
+
+def _checkpoint_file(checkpoint: str | Path) -> Path:
+    path = Path(checkpoint)
+    if path.is_dir():
+        return RunFolder.open(path).resolve_checkpoint("best")
+    if not path.is_file():
+        raise InputError(Problem("--checkpoint", f"'{path}' is neither a checkpoint nor a run's folder."))
+    return path
+
+
+def _trainer_options(words: Sequence[str]) -> dict[str, Any]:
+    """``--trainer.NAME VALUE`` and ``--trainer.NAME=VALUE`` as arguments of the trainer."""
+    import inspect
+
+    import yaml
+
+    known = [f"--trainer.{name}" for name in inspect.signature(pl.Trainer).parameters]
+    options: dict[str, Any] = {}
+    waiting = list(words)
+    while waiting:
+        name, equals, value = waiting.pop(0).partition("=")
+        if name not in known:
+            raise InputError(Problem(name, "There is no such option.", did_you_mean(name, known)))
+        if not equals and not waiting:
+            raise InputError(Problem(name, "An option needs a value."))
+        options[name.removeprefix("--trainer.")] = yaml.safe_load(value if equals else waiting.pop(0))
+    return options

@@ -1,0 +1,164 @@
+"""`mtl study plan|run|report|verify`: what would be trained, training what is missing, and what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mtl.files import finite
+from mtl.problems import InputError, Problem
+
+if TYPE_CHECKING:
+    from mtl.study.design.spec import Study
+    from mtl.study.running.session import Session
+    from mtl.study.statistics.findings import Findings
+
+DESCRIPTION = """Which task helps which, with evidence.
+
+  plan    the runs, what they take, and what so many seeds can resolve
+  run     train what is missing, then report; stopped at any moment, it goes on with the next call
+  report  tables, pictures and report.html again, from MLflow alone
+  verify  train the groups that the pairs predict to be best, and report predicted beside measured
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs `mtl study …`; 1 where runs are missing at the end.
+
+    Raises:
+        InputError: The study, its mixture or its data is wrong.
+    """
+    options = _parse(arguments[1:])
+    act = {"plan": _plan, "run": _run, "report": _report, "verify": _verify}[options.action]
+    try:
+        return act(options)
+    except InputError as error:
+        if not options.json:
+            raise
+        print(json.dumps({"ok": False, "problems": [problem.to_dict() for problem in error.problems]}, indent=2))
+        return 2
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="mtl study", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("action", choices=["plan", "run", "report", "verify"])
+    parser.add_argument("study", help="the study's file; for report, its name will do")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as seeds=8 or launcher.workers=4")
+    parser.add_argument("--root", type=Path, default=Path("runs"), help="of results on disk (default runs)")
+    parser.add_argument(
+        "--out", type=Path, help="where report.html and the pictures go (default ROOT/studies/NAME/report)"
+    )
+    parser.add_argument("--no-probe", action="store_true", help="plan without timing a few updates of each task")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser.parse_intermixed_args(arguments)
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from mtl.study.running.estimate import estimate, estimate_lines
+
+    session = _session(options)
+    session.bring_known_runs()
+    found = estimate(session, probes=not options.no_probe)
+    if options.json:
+        print(json.dumps(found, indent=2))
+    else:
+        print("\n".join(estimate_lines(found)))
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    return _train_and_report(_session(options), options)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    """Adds the groups to the study's designs, so that it shares their runs and its report shows both."""
+    from mtl.study.running.session import Session
+    from mtl.study.statistics.grouping import MAX_TASKS
+
+    study = _load(options)
+    if len(study.mixture.tasks) > MAX_TASKS:
+        message = f"Groups are searched for among at most {MAX_TASKS} tasks; this study has {len(study.mixture.tasks)}."
+        raise InputError(Problem("tasks", message, "Name fewer tasks, or write groups of your own: the design groups."))
+    session = _session(options)
+    session.bring_known_runs()
+    grouping = session.findings().grouping
+    if grouping is None:
+        message = "Groups are predicted from a complete matrix of pairs, which this study hasn't got yet."
+        raise InputError(Problem("designs", message, "Run the study with the design pairwise first."))
+    again = Session(study, options.root, proposal=grouping.groups, tracker=session.tracker)
+    return _train_and_report(again, options)
+
+
+def _session(options: argparse.Namespace) -> Session:
+    """The study with the groups that were proposed for it before, so that they stay in its report."""
+    from mtl.study.running.session import Session
+    from mtl.study.running.study_tracker import StudyTracker
+
+    study = _load(options)
+    tracker = StudyTracker(study.spec.name, study.spec.experiment)
+    proposal = tracker.known_description().get("proposal", ())
+    return Session(study, options.root, proposal=proposal, tracker=tracker)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from mtl.study.report.outcome import write_report
+    from mtl.study.running.read_back import read_study
+
+    name = _load(options).spec.name if Path(options.study).is_file() else options.study
+    findings = read_study(name)
+    folder = options.out or options.root / "studies" / name / "report"
+    write_report(findings, folder)
+    return _show(findings, options, folder)
+
+
+def _train_and_report(session: Any, options: argparse.Namespace) -> int:
+    from mtl.study.report.outcome import outcome, write_report
+
+    try:
+        session.run(str(uuid.uuid4()))
+    except BaseException as error:
+        is_stopped = isinstance(error, KeyboardInterrupt | SystemExit)  # Lightning makes an exit of Ctrl-C
+        session.tracker.end("KILLED" if is_stopped else "FAILED")
+        if not is_stopped:
+            raise
+        done = sum(session.is_done(order) for order in session.plan.orders)
+        told = f"Stopped with {done} of {len(session.plan.orders)} runs done; the same command goes on with the others."
+        print(f"mtl: study: {told}", file=sys.stderr)
+        return 1
+    findings = session.findings()
+    folder = options.out or session.folder / "report"
+    session.tracker.report(outcome(findings), write_report(findings, folder))
+    return _show(findings, options, folder, hint=session.tracker.ui_hint())
+
+
+def _show(findings: Findings, options: argparse.Namespace, folder: Path, *, hint: str = "") -> int:
+    """Prints the findings; 1 where runs are missing."""
+    from mtl.study.report.page import gains_text
+
+    if options.json:
+        print(json.dumps(finite(findings.to_dict()), indent=2))
+    else:
+        from rich.console import Console
+
+        console = Console()
+        for part in gains_text(findings):
+            console.print(part)
+        console.print(f"ClassReport: {folder / 'report.html'}", soft_wrap=True, highlight=False)
+        if hint:
+            console.print(f"See it in MLflow: {hint}", soft_wrap=True, highlight=False)
+    for sentence in findings.missing:
+        print(f"mtl: study: {sentence}", file=sys.stderr)
+    return 1 if findings.missing else 0
+
+
+def _load(options: argparse.Namespace) -> Study:
+    from mtl.study.design.spec import load_study
+
+    return load_study(options.study, options.overrides)

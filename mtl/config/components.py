@@ -1,0 +1,161 @@
+"""From a name in YAML to a class.
+
+A bare name is the name of a file in `heads`, `mtl/samplers` or `mtl/readers`; a name with dots is the import path
+of a class of the user's. There is no list to extend and nothing to register.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+from pydantic import TypeAdapter
+
+from mtl.config.schema import mismatches
+from mtl.problems import InputError, Problem, did_you_mean
+
+Kind = Literal["head", "sampler", "reader"]
+
+_PACKAGES: dict[Kind, tuple[str, str]] = {
+    "head": ("heads", "Head"),
+    "sampler": ("mtl.samplers", "Sampler"),
+    "reader": ("mtl.readers", "Reader"),
+}
+
+
+def choices(kind: Kind) -> list[str]:
+    """The bare names of a kind: the files in its package that hold a component.
+
+    >>> "jsonl" in choices("reader")
+    True
+    """
+    package = importlib.import_module(_PACKAGES[kind][0])
+    return [name for name in sorted(m.name for m in pkgutil.iter_modules(package.__path__)) if _holds(kind, name)]
+
+
+def find(kind: Kind, name: str, key: str) -> type[Any]:
+    """The class behind a name.
+
+    Args:
+        kind: What is looked for.
+        name: A bare name or an import path ``package.module.Class``.
+        key: The key in the mixture where the name stands, for the error.
+
+    Raises:
+        InputError: There is no such component.
+    """
+    package, base_name = _PACKAGES[kind]
+    base = getattr(importlib.import_module(package), base_name)
+    if "." in name:
+        return _import_path(name, base, key)
+    found = _component_in(package, name, base)
+    if found is None:
+        raise InputError(Problem(key, f"There is no {kind} '{name}'.", did_you_mean(name, choices(kind))))
+    return found
+
+
+def check_options(cls: type[Any], options: Mapping[str, Any], key: str, given: frozenset[str]) -> list[Problem]:
+    """Every problem of some options, held against the signature of a class without building it.
+
+    Args:
+        cls: The class.
+        options: Option names and values as written by the user.
+        key: The key under which the options stand.
+        given: Names of arguments that the framework passes itself, and so are no options.
+    """
+    hints = get_type_hints(cls.__init__)
+    parameters = {
+        name: parameter
+        for name, parameter in inspect.signature(cls).parameters.items()
+        if name not in given and parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    }
+    problems = [
+        Problem(f"{key}.{name}", f"{cls.__name__} has no option '{name}'.", did_you_mean(name, parameters))
+        for name in options
+        if name not in parameters
+    ]
+    problems += [
+        Problem(f"{key}.{name}", f"{cls.__name__} needs the option '{name}'.", "Add it.")
+        for name, parameter in parameters.items()
+        if parameter.default is inspect.Parameter.empty and name not in options
+    ]
+    for name, value in options.items():
+        if name in parameters and name in hints:
+            problems += _type_problems(hints[name], value, f"{key}.{name}")
+    return problems
+
+
+def build(cls: type[Any], *arguments: Any, **options: Any) -> Any:
+    """An instance, with options from YAML turned into the types that the signature states (a list into a tuple)."""
+    hints = get_type_hints(cls.__init__)
+    typed = {
+        name: TypeAdapter(hints[name]).validate_python(value) if name in hints else value
+        for name, value in options.items()
+    }
+    return cls(*arguments, **typed)
+
+
+def source_hash(cls: type[Any]) -> str:
+    """A hash of a component: its name, its own file, and the package of its kind with what the files there share."""
+    bases = tuple(getattr(importlib.import_module(package), name) for package, name in _PACKAGES.values())
+    files = {Path(inspect.getfile(parent)) for parent in cls.__mro__ if issubclass(parent, bases)}
+    folders = {Path(importlib.import_module(package).__path__[0]) for package, _ in _PACKAGES.values()}
+    files |= {file for folder in folders & {file.parent for file in files} for file in folder.glob("*.py")}
+    # The components of a package share its files, so only the name tells them apart.
+    parts = [cls.__qualname__.encode(), *(file.read_bytes() for file in sorted(files))]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def code_hash(*modules: str) -> str:
+    """A hash of the code of some modules, given by their import paths."""
+    files = [Path(inspect.getfile(importlib.import_module(name))) for name in modules]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def _type_problems(hint: Any, value: Any, key: str) -> list[Problem]:
+    # Leniently, so that YAML's lists pass as tuples and its integers as floats; but true is not the number 1.
+    found = mismatches(TypeAdapter(hint), value, strict=isinstance(value, bool))
+    return [Problem(".".join([key, *map(str, mismatch.place)]), mismatch.message) for mismatch in found]
+
+
+def _import_path(path: str, base: type[Any], key: str) -> type[Any]:
+    module_name, _, class_name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise InputError(
+            Problem(key, f"'{path}' can't be imported: {error}.", "It must be package.module.Class.")
+        ) from error
+    if not (inspect.isclass(found) and issubclass(found, base)):
+        raise InputError(Problem(key, f"'{path}' is no subclass of {base.__module__}.{base.__name__}."))
+    return found
+
+
+def _holds(kind: Kind, name: str) -> bool:
+    package, base_name = _PACKAGES[kind]
+    base = getattr(importlib.import_module(package), base_name)
+    return _component_in(package, name, base) is not None
+
+
+def _component_in(package: str, name: str, base: type[Any]) -> type[Any] | None:
+    """The one public subclass of `base` that the file defines."""
+    if not name.isidentifier() or importlib.util.find_spec(f"{package}.{name}") is None:
+        return None
+    module = importlib.import_module(f"{package}.{name}")
+    found = [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value)
+        and issubclass(value, base)
+        and value.__module__ == module.__name__
+        and not inspect.isabstract(value)
+        and not value.__name__.startswith("_")
+    ]
+    assert len(found) < 2, f"{package}/{name}.py must define one public {base.__name__}, not {len(found)}"
+    return found[0] if found else None

@@ -1,0 +1,396 @@
+"""Every problem of a mixture's fields that can be told before any data is read, in the words of its file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from mtl.config import components, schema
+from mtl.config.mixture import (
+    DataSpec,
+    EncoderSpec,
+    EvaluationSpec,
+    LimitSpec,
+    Mixture,
+    PrivacySpec,
+    SamplerSpec,
+    SplitSpec,
+    TaskSpec,
+    build_head,
+)
+from mtl.config.schema import Mismatch
+from mtl.files import folder_name
+from mtl.problems import InputError, Problem, did_you_mean, nearest
+from mtl.samplers import TaskSize
+
+Fields = Mapping[str, Any]
+
+TASK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")  # it stands in MLflow's keys, which hold 250 characters
+
+
+class Readable(NamedTuple):
+    """A task's data, whose reader is known, and its head where that can be built."""
+
+    data: DataSpec
+    head: Any | None
+
+
+def mixture_problems(fields: Fields) -> list[Problem]:
+    """Every problem of some fields; empty where they make a mixture.
+
+    Where a key is malformed, the rest is held against all other rules without it.
+    """
+    fields = dict(fields)
+    problems = _only_problems(fields.pop("only", None), _tasks(fields))
+    mismatches = schema.mismatches(TypeAdapter(Mixture), fields)
+    problems += [_schema_problem(mismatch, fields) for mismatch in mismatches]
+    keys = {str(mismatch.place[0]) for mismatch in mismatches if mismatch.place and mismatch.place[:1] != ("tasks",)}
+    parts = {str(name): _ReadableTask.of(task) for name, task in _tasks(fields).items()}
+    for name, part in parts.items():
+        problems += _task_problems(name, part)
+    problems += _case_problems(list(parts))
+    whole = _without({**fields, "tasks": {name: part.spec for name, part in parts.items() if part.spec}}, keys)
+    if whole is not None:
+        others = [name for name, part in parts.items() if part.spec is None]
+        problems += _name_problems(whole) if "name" not in keys else []
+        problems += _sharing_problems(whole, others)
+        problems += _sampler_problems(whole, others) if "sampler" not in keys else []
+        problems += _batch_problems(whole, others)
+        problems += _evaluation_problems(whole, others) if "evaluation" not in keys else []
+    return list(dict.fromkeys(problems))
+
+
+def readable_tasks(fields: Fields) -> dict[str, Readable]:
+    """The tasks whose data can be read, of a mixture that may have problems elsewhere."""
+    found = {}
+    for name, task in _tasks(fields).items():
+        part = _ReadableTask.of(task)
+        if part.data is None or _reader_problems(str(name), part.data):
+            continue
+        is_whole = part.spec is not None and part.has_whole_head and not _head_problems(name, part.spec)
+        found[str(name)] = Readable(part.data, build_head(part.spec, hidden_size=8) if part.spec and is_whole else None)
+    return found
+
+
+# --- the form of the fields -------------------------------------------------------------------------------------------
+
+
+class _ReadableTask(NamedTuple):
+    """What of a task can be read: its specification without the keys that are malformed, its data, and those keys."""
+
+    spec: TaskSpec | None
+    data: DataSpec | None
+    malformed: frozenset[str]
+
+    @classmethod
+    def of(cls, task: Any) -> _ReadableTask:
+        fields = task if isinstance(task, Mapping) else {}
+        malformed = frozenset(str(f.place[0]) for f in schema.mismatches(TypeAdapter(TaskSpec), fields) if f.place)
+        try:
+            spec = TaskSpec(**{key: value for key, value in fields.items() if key not in malformed})
+        except ValidationError:  # the head is missing, or the data
+            return cls(None, _data_of(fields), malformed)
+        return cls(spec, spec.data, malformed)
+
+    @property
+    def has_whole_head(self) -> bool:
+        return not self.malformed & {"head", "labels", "options", "primary_metric"}
+
+
+def _data_of(task: Fields) -> DataSpec | None:
+    """A task's data, where its own keys are right."""
+    try:
+        return DataSpec(**task["data"])
+    except (KeyError, TypeError, ValidationError):
+        return None
+
+
+def _without(fields: Fields, keys: Iterable[str]) -> Mixture | None:
+    """The mixture without its malformed keys; None where no task is left."""
+    kept = {key: value for key, value in fields.items() if key not in keys}
+    try:
+        return Mixture(**{"name": "unnamed", **kept})
+    except ValidationError:
+        return None
+
+
+def _schema_problem(mismatch: Mismatch, fields: Fields) -> Problem:
+    key = ".".join(map(str, mismatch.place))
+    error = mismatch.errors[0]
+    if error["type"] == "extra_forbidden":
+        name = str(mismatch.place[-1])
+        return Problem(
+            key, f"There is no key '{name}' here.", did_you_mean(name, _model_at(mismatch.place).model_fields)
+        )
+    if error["type"] == "missing":
+        return Problem(key, f"The key '{mismatch.place[-1]}' is missing.", _way_to(mismatch.place, fields))
+    if mismatch.place == ("tasks",) and error["type"] == "too_short":
+        return Problem(key, "A mixture must have a task; found none.", "Add one, or include a task file.")
+    return Problem(key, mismatch.message, _advice(error))
+
+
+def _advice(error: Mapping[str, Any]) -> str:
+    """What to do where YAML has read a bare word as something else than text."""
+    if error["type"] != "string_type":
+        return ""
+    if isinstance(error["input"], bool):
+        return "Put it in quotes: YAML reads a bare yes, no, on, off, true or false as a boolean."
+    if isinstance(error["input"], int | float):
+        return "Put it in quotes: YAML reads bare digits as a number."
+    return "Put it in quotes: YAML reads a bare null or ~ as nothing." if error["input"] is None else ""
+
+
+def _way_to(place: Sequence[str | int], fields: Fields) -> str:
+    """How a missing key may have been meant: misspelt beside, or of another task."""
+    *parents, name = place
+    value: Any = fields
+    for part in parents:
+        value = value[part]
+    known = _model_at(place).model_fields
+    beside = nearest(str(name), [str(key) for key in value if key not in known])
+    if beside:
+        return f"Add it; or is it what '{beside}' should be?"
+    if len(parents) == 2 and parents[0] == "tasks":
+        task = nearest(str(parents[1]), [str(other) for other in fields["tasks"] if other != parents[1]])
+        return f"Add it; or is the task '{task}' meant?" if task else "Add it."
+    return "Add it."
+
+
+def _model_at(place: Sequence[str | int]) -> type[BaseModel]:
+    """The model that the last key of a place belongs to."""
+    parents = tuple(place[:-1])
+    if parents[:1] == ("tasks",):
+        of_task: dict[Any, type[BaseModel]] = {
+            (): TaskSpec,
+            ("data",): DataSpec,
+            ("data", "split"): SplitSpec,
+            ("data", "limit"): LimitSpec,
+        }
+        return of_task[parents[2:]]
+    of_mixture: dict[Any, type[BaseModel]] = {
+        (): Mixture,
+        ("encoder",): EncoderSpec,
+        ("sampler",): SamplerSpec,
+        ("evaluation",): EvaluationSpec,
+        ("privacy",): PrivacySpec,
+    }
+    return of_mixture[parents]
+
+
+# --- tasks ------------------------------------------------------------------------------------------------------------
+
+
+def _task_problems(name: str, part: _ReadableTask) -> list[Problem]:
+    problems = _task_name_problems(name)
+    problems += _reader_problems(name, part.data) if part.data else []
+    if part.spec is None:
+        return problems
+    problems += _head_problems(name, part.spec) if part.has_whole_head else _head_component_problems(name, part.spec)
+    return problems
+
+
+def _task_name_problems(name: str) -> list[Problem]:
+    from torch import nn
+
+    key = f"tasks.{name}"
+    if not TASK_NAME.fullmatch(name):
+        rule = "A task's name must be at most 100 letters, digits and '_', and begin with a letter"
+        return [Problem(key, f"{rule}; found '{name}'.", "Rename it.")]
+    if hasattr(nn.ModuleDict(), name):  # which holds the heads under the tasks' names, and refuses its own methods'
+        return [Problem(key, f"PyTorch keeps the name '{name}' for itself.", f"Rename it, to {name}_task for example.")]
+    return []
+
+
+def _case_problems(names: Sequence[str]) -> list[Problem]:
+    """Names that some file systems would take for the same file."""
+    first: dict[str, str] = {}
+    return [
+        Problem(
+            f"tasks.{name}", f"Names must differ in more than upper and lower case; found '{other}' too.", "Rename it."
+        )
+        for name in names
+        for other in [first.setdefault(name.lower(), name)]
+        if other != name
+    ]
+
+
+def _reader_problems(name: str, data: DataSpec) -> list[Problem]:
+    key = f"tasks.{name}.data"
+    return _component_problems("reader", data.reader, data.reader_arguments, (f"{key}.reader", key))
+
+
+def _head_problems(name: str, spec: TaskSpec) -> list[Problem]:
+    """Problems of the head's name, labels and options, and what its constructor refuses."""
+    repeated = sorted({label for label in spec.labels if spec.labels.count(label) > 1})
+    if repeated:
+        message = f"Labels must differ; found {', '.join(repeated)} more than once."
+        return [Problem(f"tasks.{name}.labels", message, "Remove the copies."), *_head_component_problems(name, spec)]
+    return _head_component_problems(name, spec) or _construction_problems(name, spec)
+
+
+def _head_component_problems(name: str, spec: TaskSpec) -> list[Problem]:
+    key = f"tasks.{name}"
+    problems = _component_problems("head", spec.head, spec.head_options, (f"{key}.head", f"{key}.options"))
+    if spec.primary_metric is None:
+        return problems
+    # It stands beside the options, though it is an argument of the head like them.
+    wrong, right = f"{key}.options.primary_metric", f"{key}.primary_metric"
+    return [Problem(right if f.key == wrong else f.key, f.message, f.suggestion) for f in problems]
+
+
+def _construction_problems(name: str, spec: TaskSpec) -> list[Problem]:
+    """What the head's own constructor refuses, such as options that exclude each other."""
+    try:
+        build_head(spec, hidden_size=8)
+    except InputError as error:
+        return error.problems
+    except ValueError as error:
+        message = str(error).rstrip(".")
+        option = re.split(r"[ .]", message)[0]
+        beside = option == "labels" or (option == "primary_metric" and spec.primary_metric is not None)
+        return [Problem(f"tasks.{name}.{option}" if beside else f"tasks.{name}.options", f"{message}.")]
+    return []
+
+
+_FRAMEWORK_ARGUMENTS: dict[components.Kind, frozenset[str]] = {
+    "head": frozenset({"labels", "hidden_size"}),
+    "sampler": frozenset({"sizes", "seed", "num_epochs"}),
+    "reader": frozenset(),
+}
+
+
+def _component_problems(
+    kind: components.Kind, name: str, options: Mapping[str, Any], keys: tuple[str, str]
+) -> list[Problem]:
+    """Problems of a component's name and options, which stand under the two keys."""
+    try:
+        cls = components.find(kind, name, keys[0])
+    except InputError as error:
+        return error.problems
+    return components.check_options(cls, options, keys[1], _FRAMEWORK_ARGUMENTS[kind])
+
+
+def _only_problems(only: Any, tasks: Mapping[str, Any]) -> list[Problem]:
+    if only is None:
+        return []
+    if not isinstance(only, list | tuple) or not only:
+        return [Problem("only", "It must be a list of tasks.", "Write only: [TASK, TASK].")]
+    return [Problem("only", f"There is no task '{n}'.", did_you_mean(str(n), tasks)) for n in only if n not in tasks]
+
+
+# --- what spans tasks -------------------------------------------------------------------------------------------------
+# `others` are the names of tasks that are there and can't be read: they may be named, and nothing is said about them.
+
+
+def _name_problems(mixture: Mixture) -> list[Problem]:
+    try:
+        folder_name(mixture.name)
+    except InputError as error:
+        return error.problems
+    return []
+
+
+def _sharing_problems(mixture: Mixture, others: Sequence[str]) -> list[Problem]:
+    return [
+        problem
+        for name, spec in mixture.tasks.items()
+        if spec.same_rows_as is not None and spec.same_rows_as not in others
+        for problem in _follower_problems(mixture, name, spec.same_rows_as)
+    ]
+
+
+def _follower_problems(mixture: Mixture, name: str, leader: str) -> list[Problem]:
+    key, spec = f"tasks.{name}", mixture.tasks[name]
+    if leader not in mixture.tasks or leader == name:
+        names = [task for task in mixture.tasks if task != name]
+        return [
+            Problem(f"{key}.same_rows_as", f"It must name another task; found '{leader}'.", did_you_mean(leader, names))
+        ]
+    head_of_both = mixture.tasks[leader].same_rows_as
+    if head_of_both is not None:
+        message = f"'{leader}' itself follows '{head_of_both}'."
+        return [Problem(f"{key}.same_rows_as", message, f"Name '{head_of_both}', unless that is this task.")]
+    problems = [
+        Problem(f"{key}.{field}", f"It has no effect: the task trains on the batches of '{leader}'.", "Remove it.")
+        for field in ("rate", "batch_size", "tokens_per_batch")
+        if getattr(spec, field) is not None
+    ]
+    lengths = mixture.max_length_of(name), mixture.max_length_of(leader)
+    if lengths[0] != lengths[1]:
+        message = f"It must be that of '{leader}', {lengths[1]}, which reads the texts for both; found {lengths[0]}."
+        problems.append(Problem(f"{key}.max_length", message, "Give both the same."))
+    return problems
+
+
+def _sampler_problems(mixture: Mixture, others: Sequence[str]) -> list[Problem]:
+    spec = mixture.sampler
+    problems = _component_problems("sampler", spec.name, spec.options, ("sampler.name", "sampler"))
+    if problems:
+        return problems
+    cls = components.find("sampler", spec.name, "sampler.name")
+    rates = {name: mixture.tasks[name].rate for name in mixture.leaders()}
+    if not cls.uses_rates:
+        problems = [
+            Problem(
+                f"tasks.{name}.rate",
+                f"The sampler '{spec.name}' makes no use of rates.",
+                "Remove it, or choose a sampler that does, such as temperature or weighted.",
+            )
+            for name, rate in rates.items()
+            if rate is not None
+        ]
+    # Sizes are known once the data is read; the options can be refused before, whatever the sizes.
+    sizes = {name: TaskSize(32_000, 1_000, rate) for name, rate in {**rates, **dict.fromkeys(others)}.items()}
+    try:
+        sampler = components.build(cls, sizes, 0, 1, **spec.options)
+        if isinstance(mixture.tasks_per_step, int) and 1 < mixture.tasks_per_step <= len(sizes):
+            sampler.mixed_epoch(0, mixture.tasks_per_step)
+        elif mixture.tasks_per_step == "all" and len(sizes) > 1:
+            sampler.mixed_epoch(0, len(sizes))
+    except InputError as error:
+        problems += error.problems
+    return problems
+
+
+def _batch_problems(mixture: Mixture, others: Sequence[str]) -> list[Problem]:
+    rule = "A batch has a number of examples or of tokens, not both."
+    problems = [
+        Problem(f"tasks.{name}.tokens_per_batch", rule, "Remove it, or batch_size.")
+        for name, spec in mixture.tasks.items()
+        if spec.tokens_per_batch and spec.batch_size
+    ]
+    number = len(mixture.leaders())
+    if mixture.tasks_per_step == "all" or 1 < mixture.tasks_per_step == number + len(others):
+        rates = [name for name, spec in mixture.tasks.items() if spec.rate is not None]
+        rule = f"It has no effect: with tasks_per_step: {mixture.tasks_per_step} every step trains every task"
+        problems += [Problem(f"tasks.{name}.rate", f"{rule}.", "Remove it, or use loss_weight.") for name in rates]
+    elif mixture.tasks_per_step > number + len(others):
+        message = f"There are {number} tasks with batches of their own; found {mixture.tasks_per_step}."
+        problems.append(Problem("tasks_per_step", message, "Write all, or a smaller number."))
+    return problems
+
+
+def _evaluation_problems(mixture: Mixture, others: Sequence[str]) -> list[Problem]:
+    select, weights = mixture.evaluation.select, mixture.evaluation.weights
+    names = [*mixture.tasks, *others]
+    problems = [
+        Problem(f"evaluation.weights.{name}", f"There is no task '{name}'.", did_you_mean(name, names))
+        for name in weights
+        if name not in names
+    ]
+    if weights and select != "weighted":
+        message = f"They have no effect: select is '{select}'."
+        problems.append(Problem("evaluation.weights", message, "Remove them, or set select: weighted."))
+    task, slash, _ = select.partition("/")
+    rules = ["mean", "weighted", "worst", *(f"{name}/<metric>" for name in names)]
+    if select not in rules[:3] and not (slash and task in names):
+        problems.append(Problem("evaluation.select", f"There is no rule '{select}'.", did_you_mean(select, rules)))
+    return problems
+
+
+def _tasks(fields: Fields) -> Mapping[str, Any]:
+    tasks = fields.get("tasks")
+    return tasks if isinstance(tasks, Mapping) else {}

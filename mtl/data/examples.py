@@ -1,0 +1,316 @@
+"""From a task of the mixture to rows and encoded examples on disk, with every row accounted for.
+
+Rows read = used + unlabelled + refused; what a reader or a split left out before is counted by reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from heads import Example, Head, Row
+from mtl.config.components import code_hash, source_hash
+from mtl.data.reading import LISTED, RowSummary, read_rows
+from mtl.data.row_problems import row_problems, row_type_problem
+from mtl.data.store import CHUNK, FieldError, RowTable, Store, Table, content_key
+from mtl.encoder.loading import tokenizer_fingerprint
+from mtl.problems import InputError, Problem
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from mtl.config.mixture import Mixture, TaskSpec
+
+
+@dataclass(frozen=True)
+class ExampleSummary:
+    """What encoding a split gave.
+
+    Args:
+        used: Rows that became examples.
+        unlabelled: Rows with nothing to learn from or to score.
+        refused: Rows that break a rule of the head, by id; the first few.
+        num_refused: How many rows did.
+        truncated: Examples that lost text to the maximum length.
+        rows_without_examples: Used rows without an example (no candidate pair, say), which are still scored.
+        labels: How often each label occurs in the gold annotation of the used rows.
+        notes: What of the gold the head can't express, by kind.
+    """
+
+    used: int
+    unlabelled: int
+    refused: list[str]
+    num_refused: int
+    truncated: int
+    rows_without_examples: list[int] = field(default_factory=list)
+    labels: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SplitData:
+    """One split of a task, on disk."""
+
+    rows: RowTable
+    row_summary: RowSummary
+    examples: Table
+    example_summary: ExampleSummary
+
+    @cached_property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Word pieces of each example."""
+        return self.examples.lengths("input_ids") if len(self.examples) else np.zeros(0, dtype=np.int64)
+
+    @cached_property
+    def targets(self) -> npt.NDArray[np.int64]:
+        """What each example adds to the count of the loss."""
+        return self.examples.column("targets").astype(np.int64) if len(self.examples) else np.zeros(0, dtype=np.int64)
+
+    @cached_property
+    def example_rows(self) -> npt.NDArray[np.int64]:
+        """The row of each example, never decreasing."""
+        return self.examples.column("row").astype(np.int64) if len(self.examples) else np.zeros(0, dtype=np.int64)
+
+
+TaskData = dict[str, SplitData]
+"""The splits of one task by name."""
+
+
+def prepare(
+    mixture: Mixture,
+    task_heads: Mapping[str, Head],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    splits: Sequence[str] = ("train", "dev", "test"),
+    store: Store | None = None,
+) -> dict[str, TaskData]:
+    """Reads and encodes the tasks of a mixture, or finds them already encoded.
+
+    Raises:
+        InputError: With the problems of all tasks.
+    """
+    store = store or Store()
+    pieces = tokenizer_fingerprint(tokenizer)
+    leaders = {spec.same_rows_as for spec in mixture.tasks.values()}
+    data: dict[str, TaskData] = {}
+    problems: list[Problem] = []
+    for name, spec in mixture.tasks.items():
+        shared = name in leaders or spec.same_rows_as is not None
+        task = _TaskPreparation(
+            name, spec, task_heads[name], tokenizer, mixture.max_length_of(name), shared, pieces, store
+        )
+        try:
+            data[name] = task.run(splits)
+        except InputError as error:
+            problems += error.problems
+    problems += _sharing_problems(mixture, data)
+    if problems:
+        raise InputError(problems)
+    return data
+
+
+def document_ranks(split: SplitData, world: int) -> npt.NDArray[np.int64]:
+    """The rank that evaluates each row: a document's rows stay together."""
+    return split.rows.document_numbers() % world
+
+
+def split_problems(
+    key: str, rows: Mapping[str, tuple[RowTable, RowSummary]], splits: Sequence[str] = ("train", "dev", "test")
+) -> list[Problem]:
+    """Splits that a task's data lacks, and splits without a row."""
+    there = ", ".join(rows) or "none"
+    problems = [
+        Problem(
+            key,
+            f"Training needs the splits train and dev; there is no '{split}', found {there}.",
+            "Name its file under `files`, or cut it from another with `split`.",
+        )
+        for split in ("train", "dev")
+        if split in splits and split not in rows
+    ]
+    for split, (table, summary) in rows.items():
+        if split in splits and not table:
+            reasons = {"refused": summary.num_refused, "dropped because their groups cross splits": summary.crossed}
+            lost = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
+            message = f"Every split must have a row; '{split}' has none{f' ({lost})' if lost else ''}."
+            problems.append(Problem(key, message, "Check its file."))
+    return problems
+
+
+class _BadRowsError(Exception):
+    """A split has rows that its head can't read."""
+
+
+@dataclass(frozen=True)
+class _TaskPreparation:
+    name: str
+    spec: TaskSpec
+    head: Head
+    tokenizer: PreTrainedTokenizerBase
+    max_length: int
+    shared: bool
+    pieces: str
+    store: Store
+
+    def run(self, splits: Sequence[str]) -> TaskData:
+        key = f"tasks.{self.name}.data"
+        rows = read_rows(self.spec.data, key, self.store)
+        problems = split_problems(key, rows, splits)
+        data: TaskData = {}
+        has_bad_rows = False
+        for split, (table, summary) in rows.items():
+            if split not in splits or not table:
+                continue
+            try:
+                examples, example_summary = self._examples(split, table, summary)
+            except _BadRowsError:
+                has_bad_rows = True
+                continue
+            except InputError as error:
+                problems += error.problems
+                continue
+            data[split] = SplitData(table, summary, examples, example_summary)
+            if not _can_be_used(split, data[split]):
+                message = (
+                    f"Every split must have a row with a label for this task; '{split}' has none"
+                    f" (read {len(table)}, refused {example_summary.num_refused})."
+                )
+                problems.append(Problem(key, message, "Check the labels, or leave out the split if it isn't needed."))
+        if has_bad_rows:
+            tables = {split: table for split, (table, _) in rows.items() if split in splits}
+            problems += row_problems(self.name, self.head, tables, self.spec.data)
+        if problems:
+            raise InputError(problems)
+        return data
+
+    def _examples(self, split: str, rows: RowTable, summary: RowSummary) -> tuple[Table, ExampleSummary]:
+        training = split == "train" and not self.shared
+        identity = [
+            source_hash(type(self.head)),
+            code_hash("mtl.data.examples"),
+            self.spec.labels,
+            self.spec.head_options,
+            self.spec.data.options.get("refuse_bad_rows", False),
+            self.max_length,
+            training,
+            self.shared,
+            self.pieces,
+            summary.fingerprint,
+        ]
+
+        def build() -> tuple[Iterator[Example], Any]:
+            return _ExampleBuild(self, rows, split, training).start()
+
+        try:
+            table, found = self.store.table(content_key("examples", identity), build)
+        except FieldError as error:
+            raise InputError(Problem(f"tasks.{self.name}", f"Its head's examples can't be stored. {error}")) from error
+        return table, ExampleSummary(**found)
+
+
+class _ExampleBuild:
+    """One pass of a head over the rows of a split, with its accounts."""
+
+    def __init__(self, task: _TaskPreparation, rows: RowTable, split: str, training: bool) -> None:
+        self._task, self._rows, self._split, self._training = task, rows, split, training
+        self._used = self._unlabelled = self._truncated = 0
+        self._problems: list[tuple[str, str]] = []
+        self._notes: Counter[str] = Counter()
+        self._rows_without_examples: list[int] = []
+        self._labels: Counter[str] = Counter(dict.fromkeys(task.spec.labels, 0))
+
+    def start(self) -> tuple[Iterator[Example], Any]:
+        return self._records(), self._summary
+
+    def _records(self) -> Iterator[Example]:
+        numbered = enumerate(self._rows)
+        while chunk := list(islice(numbered, CHUNK)):
+            usable = [(index, row) for index, row in chunk if self._is_usable(row)]
+            yield from self._encode(usable)
+        if self._problems and not self._task.spec.data.options.get("refuse_bad_rows", False):
+            raise _BadRowsError
+
+    def _is_usable(self, row: Row) -> bool:
+        head = self._task.head
+        problem = row_type_problem(f"tasks.{self._task.name}", head, row)
+        if problem is not None:
+            raise InputError(problem)  # one is enough: it would be the same for every row
+        broken = head.check(row)
+        if broken is not None:
+            self._problems.append((row.id, broken))
+            return False
+        if head.is_labelled(row):
+            self._labels.update(head.label_counts(row))
+            self._notes.update(head.notes(row))
+        elif not self._task.shared:
+            self._unlabelled += 1
+            return False
+        self._used += 1
+        return True
+
+    def _encode(self, numbered: Sequence[tuple[int, Row]]) -> Iterator[Example]:
+        if not numbered:
+            return
+        task = self._task
+        rows = [row for _, row in numbered]
+        parts: Counter[int] = Counter()  # examples so far of each row
+        try:
+            examples = task.head.encode(rows, task.tokenizer, task.max_length, training=self._training)
+        except ValueError as error:
+            raise InputError(Problem(f"tasks.{task.name}", f"{str(error).rstrip('.')}.")) from error
+        for example in examples:
+            row = example["row"]
+            self._truncated += bool(example["truncated"])
+            yield {**example, "row": numbered[row][0], "part": parts[row]}
+            parts[row] += 1
+        self._rows_without_examples += [index for place, (index, _) in enumerate(numbered) if not parts[place]]
+
+    def _summary(self) -> dict[str, Any]:
+        listed = [f"row {row}: {problem}" for row, problem in self._problems[:LISTED]]
+        summary = ExampleSummary(
+            used=self._used,
+            unlabelled=self._unlabelled,
+            refused=listed,
+            num_refused=len(self._problems),
+            truncated=self._truncated,
+            rows_without_examples=self._rows_without_examples,
+            labels=dict(self._labels),
+            notes=dict(+self._notes),
+        )
+        return asdict(summary)
+
+
+def _sharing_problems(mixture: Mixture, data: Mapping[str, TaskData]) -> list[Problem]:
+    problems = []
+    for name, spec in mixture.tasks.items():
+        leader = spec.same_rows_as
+        if leader is None or leader not in data or name not in data:
+            continue
+        problems += [
+            Problem(
+                f"tasks.{name}.same_rows_as",
+                f"Both tasks must read the very same texts; those of '{split}' differ from those of '{leader}'.",
+                "Give both the same data, or remove same_rows_as.",
+            )
+            for split in ("train", "dev", "test")
+            if not _same_inputs(data[name].get(split), data[leader].get(split))
+        ]
+    return problems
+
+
+def _same_inputs(one: SplitData | None, other: SplitData | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one.examples.equals(other.examples, ("row", "input_ids"))
+
+
+def _can_be_used(split: str, data: SplitData) -> bool:
+    """Whether there is anything to learn from, or to score; gold without a candidate still counts as missed."""
+    return bool(data.targets.any()) or (split != "train" and bool(data.example_summary.rows_without_examples))

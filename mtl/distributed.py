@@ -1,0 +1,59 @@
+"""What the processes of one training share: who is who, and values reduced or gathered over all of them.
+
+Everything here works on one process, too, where it changes nothing.
+
+Shapes: V rows of a table, H hidden size.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+import torch.distributed
+from torch import Tensor
+
+
+def is_rank_zero() -> bool:
+    """Whether this process is the first of those that train together, as launchers tell it."""
+    if "RANK" in os.environ:
+        return os.environ["RANK"] == "0"
+    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
+def rank() -> int:
+    """The number of this process among those of its process group; 0 without one."""
+    return torch.distributed.get_rank() if world_size() > 1 else 0
+
+
+def world_size() -> int:
+    """How many processes train together; 1 without a process group."""
+    ready = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if ready else 1
+
+
+def gather(value: Any) -> list[Any]:
+    """The value of every rank; the process's own alone where there is no group."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    torch.distributed.all_gather_object(values, value)
+    return values
+
+
+def sum_over_ranks(values: Tensor) -> Tensor:
+    """The sum of a tensor over all processes, in place."""
+    if world_size() > 1:
+        torch.distributed.all_reduce(values)
+    return values
+
+
+def average_rows(gradient: Tensor) -> None:
+    """Averages a gradient [V, H] over all processes, in place; only rows that are not zero on some rank are sent."""
+    touched = gradient.any(dim=1).to(torch.uint8)  # [V]
+    torch.distributed.all_reduce(touched, op=torch.distributed.ReduceOp.MAX)
+    rows = touched.nonzero().squeeze(1)
+    values = gradient[rows]
+    torch.distributed.all_reduce(values)
+    gradient[rows] = values / world_size()

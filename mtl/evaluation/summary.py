@@ -1,0 +1,156 @@
+"""Results for people: the table at the end of a run, and the errors of a task class by class."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from rich.table import Table
+    from rich.text import Text
+
+    from heads import ClassReport
+
+MISSING = "–"
+
+
+class Baseline(NamedTuple):
+    """A trivial predictor and its score."""
+
+    name: str
+    value: float
+
+
+class ResultLine(NamedTuple):
+    """What a run reached on a task.
+
+    `baseline` was scored on the split that is compared with it: test, or dev where the task has no test.
+    """
+
+    task: str
+    metric: str
+    dev: float | None = None
+    test: float | None = None
+    baseline: Baseline | None = None
+
+    @property
+    def is_beaten(self) -> bool | None:
+        """Whether the model is better than the baseline; None where there is nothing to compare.
+
+        >>> ResultLine("gad", "f1", dev=0.9, test=0.5, baseline=Baseline("majority", 0.5)).is_beaten
+        False
+        >>> ResultLine("gad", "f1", dev=0.9, baseline=Baseline("majority", 0.5)).is_beaten
+        True
+        """
+        score = self.dev if self.test is None else self.test
+        return None if score is None or self.baseline is None else score > self.baseline.value
+
+
+def strongest_baseline(scores: Mapping[str, Mapping[str, float]], metric: str) -> Baseline | None:
+    """The trivial predictor to beat: the best by the primary metric, of equals the first.
+
+    Args:
+        scores: ``{predictor: {metric: value}}``.
+        metric: The task's primary metric; higher is better.
+
+    >>> strongest_baseline({"majority": {"f1": 0.4}, "tfidf": {"f1": 0.6}}, "f1")
+    Baseline(name='tfidf', value=0.6)
+    """
+    found = [Baseline(name, values[metric]) for name, values in scores.items() if metric in values]
+    return max((b for b in found if not math.isnan(b.value)), key=lambda b: b.value, default=None)
+
+
+def table(results: Iterable[ResultLine], title: str | None = None) -> Table:
+    """A table for the terminal: task, primary metric, dev, test, and the trivial baseline, beaten or not."""
+    from rich.table import Table
+
+    made = Table(title=title)
+    made.add_column("task", no_wrap=True)
+    made.add_column("primary metric")
+    made.add_column("dev", justify="right")
+    made.add_column("test", justify="right")
+    made.add_column("trivial baseline")
+    for result in results:
+        made.add_row(result.task, result.metric, _number(result.dev), _number(result.test), _baseline(result))
+    return made
+
+
+def per_class_table(report: ClassReport) -> dict[str, list[str | float | None]]:
+    """The scores class by class as columns; a score that a class lacks is None.
+
+    >>> from heads import Report
+    >>> per_class_table(ClassReport({"yes": {"f1": 0.5, "support": 4.0}}, ("yes",), None))
+    {'class': ['yes'], 'f1': [0.5], 'support': [4.0]}
+    """
+    metrics = list(dict.fromkeys(metric for values in report.per_class.values() for metric in values))
+    columns: dict[str, list[str | float | None]] = {"class": list(report.per_class)}
+    for metric in metrics:
+        columns[metric] = [values.get(metric) for values in report.per_class.values()]
+    return columns
+
+
+def confusion_figure(report: ClassReport, title: str) -> Figure:
+    """The confusion matrix as a picture: counts, coloured by their share of the gold class.
+
+    Readable for up to about 20 classes. Only names of classes and counts are shown.
+
+    Args:
+        report: With a confusion matrix.
+        title: Above the picture, such as task and split.
+    """
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    assert report.confusion is not None, "this report has no confusion matrix"
+    counts = np.array(report.confusion, dtype=float)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    width = 3.0 + 0.55 * len(report.classes)
+    figure = Figure(figsize=(width + 1.0, width), layout="constrained")  # not pyplot: it keeps every figure open
+    axes = figure.add_subplot()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    _label(axes, report.classes, title)
+    for i, line in enumerate(report.confusion):
+        for j, count in enumerate(line):
+            _write(axes, i, j, count, is_dark=bool(shares[i, j] > 0.5))
+    bar = figure.colorbar(image, ax=axes, shrink=0.8)
+    bar.set_label("share of the gold class")
+    return figure
+
+
+def _label(axes: Axes, classes: Iterable[str], title: str) -> None:
+    names = [_short(name) for name in classes]
+    axes.set_title(title, parse_math=False)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("gold")
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
+    axes.set_yticks(range(len(names)), names, parse_math=False)  # a class may be called @CHEMICAL$
+
+
+def _write(axes: Axes, gold: int, predicted: int, count: int, *, is_dark: bool) -> None:
+    """One count in its cell; zeros stay in the background, so that errors are seen."""
+    colour = "white" if is_dark else "black" if count else "lightgrey"
+    size = 9 if count < 10_000 else 7
+    axes.text(predicted, gold, f"{count:d}", ha="center", va="center", color=colour, fontsize=size)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 32 else f"{name[:31]}…"
+
+
+def _number(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.4f}"
+
+
+def _baseline(result: ResultLine) -> str | Text:
+    from rich.text import Text
+
+    if result.baseline is None:
+        return MISSING
+    shown = Text(f"{result.baseline.name} {result.baseline.value:.4f} ")
+    if result.is_beaten is not None:
+        word, colour = ("beaten", "green") if result.is_beaten else ("not beaten", "red")
+        shown.append(word, style=colour)
+    return shown

@@ -1,0 +1,36 @@
+"""What other libraries say about themselves and the user can't act on."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any, cast
+
+_UNASKED = ("GPU available", "TPU available", "HPU available", "💡 Tip", "`Trainer.fit` stopped", "Restoring states")
+
+
+def filter_logs() -> None:
+    """Leaves messages about the user's own run, and drops adverts, inventories and notes to developers."""
+    from transformers.utils import logging as transformers_logging
+
+    cast(Any, transformers_logging).disable_progress_bar()
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_wanted)
+    logging.getLogger("transformers.modeling_utils").addFilter(_is_no_inventory)
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+    warnings.filterwarnings("ignore", message=".*does not have many workers")
+    warnings.filterwarnings("ignore", message=r".*`self.log\(.*sync_dist=True")  # our scores are gathered before
+    warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`, callbacks")  # evaluation has none
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # a resumed run's
+    # Losses and rates are logged at the end of an epoch too, however few steps it has.
+    warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
+
+
+def _is_wanted(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(_UNASKED)
+
+
+def _is_no_inventory(record: logging.LogRecord) -> bool:
+    """Weights that a mixture has no use for (upper layers, a pooler) are no news; weights that are missing are."""
+    message = record.getMessage()
+    return "LOAD REPORT" not in message or any(word in message for word in ("MISSING", "MISMATCH", "CONVERSION"))

@@ -1,0 +1,63 @@
+"""What is wrong with the user's input: collected, worded alike, and shown all at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One problem.
+
+    Args:
+        key: The key, or file and line, that is wrong.
+        message: The rule and what was found, without text of a row.
+        suggestion: What to do about it; empty where the message says it.
+    """
+
+    key: str
+    message: str
+    suggestion: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.message}" + (f" {self.suggestion}" if self.suggestion else "")
+
+    def to_dict(self) -> dict[str, str]:
+        return asdict(self)
+
+
+class InputError(ValueError):
+    """The user's input is wrong. The command line prints it without a traceback and exits with 2."""
+
+    def __init__(self, problems: Sequence[Problem] | Problem) -> None:
+        self.problems = [problems] if isinstance(problems, Problem) else list(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """A sentence with the nearest of the right names, and all of them.
+
+    >>> did_you_mean("clasification", ["classification", "regression"])
+    "Did you mean 'classification'? Choices: classification, regression."
+    """
+    choices = sorted(choices)
+    found = nearest(name, choices)
+    hint = f"Did you mean '{found}'? " if found else ""
+    return f"{hint}Choices: {', '.join(choices) or 'none'}."
+
+
+def nearest(name: str, choices: Iterable[str]) -> str | None:
+    """The name that was probably meant; None where no choice is near.
+
+    That is one that differs in upper and lower case only, else the most similar, whatever its case.
+
+    >>> nearest("clasification", ["classification", "regression"])
+    'classification'
+    >>> nearest("CRF", ["crf", "linear"])
+    'crf'
+    """
+    by_letters = {choice.casefold(): choice for choice in choices}
+    found = difflib.get_close_matches(name.casefold(), list(by_letters), n=1, cutoff=0.6)
+    return by_letters[found[0]] if found else None

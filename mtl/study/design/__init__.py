@@ -1,0 +1,3 @@
+"""What a study asks: its file, its designs, and the runs that they need."""
+
+__all__ = ["designs", "plan", "spec"]

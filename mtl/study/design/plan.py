@@ -1,0 +1,375 @@
+"""From a study to the runs it needs: each once, with its key, and in words what makes them comparable."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from heads import Head, SpanRow
+from mtl.batching.batcher import Batcher
+from mtl.config import components
+from mtl.config.components import code_hash, source_hash
+from mtl.config.mixture import EvaluationSpec, LimitSpec, Mixture, SamplerSpec, TaskSpec
+from mtl.data.examples import TaskData, prepare
+from mtl.data.leakage import crossing, shared, shared_notes
+from mtl.data.store import content_key
+from mtl.encoder.loading import encoder_identity
+from mtl.problems import InputError, Problem
+from mtl.study.design.designs import SELF, SHUFFLED, Comparison, Run, comparisons, original, single_runs
+from mtl.study.design.run_spec import RunSpec
+from mtl.study.design.spec import BudgetSpec, Study, StudySpec
+from mtl.training.assembly import build_heads
+from mtl.training.precision import natural_precision, precision_problems
+
+RESULT_CODE = (
+    "mtl.training.assembly",
+    "mtl.encoder.cpu_attention",
+    "mtl.batching.batch",
+    "mtl.batching.batcher",
+    "mtl.batching.data_module",
+    "mtl.encoder.cpu_dropout",
+    "mtl.encoder.loading",
+    "mtl.evaluation.evaluator",
+    "mtl.training.module",
+    "mtl.training.optimisation",
+    "mtl.batching.schedule",
+    "mtl.data.examples",
+    "mtl.samplers",
+    "mtl.samplers.quota",
+    "mtl.seeding",
+    "mtl.study.running.train_run",
+)
+"""The modules whose code decides a result; heads and readers count by the tasks that use them."""
+
+RESULT_PACKAGES = ("torch", "transformers", "tokenizers", "pytorch-lightning", "torchmetrics", "numpy")
+
+LISTED = 5
+"""Documents that a problem names."""
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """A study, ready to run.
+
+    Args:
+        study: As loaded, its tasks with their caps.
+        heads: Of each task.
+        data: Prepared, of each task.
+        updates: Own updates of each task in every run.
+        comparisons: What is compared.
+        runs: Every run once, sources first.
+        orders: The same, as the workers read them.
+    """
+
+    study: Study
+    heads: Mapping[str, Head]
+    data: Mapping[str, TaskData]
+    updates: Mapping[str, int]
+    comparisons: tuple[Comparison, ...]
+    runs: tuple[Run, ...]
+    orders: tuple[RunSpec, ...]
+
+    def order_of(self, run: Run) -> RunSpec:
+        return self.orders[self.runs.index(run)]
+
+    def words(self) -> list[str]:
+        """What is trained and compared, in sentences."""
+        return _words(self)
+
+
+def make_plan(study: Study) -> StudyPlan:
+    """Prepares the data of a study and plans its runs.
+
+    Raises:
+        InputError: The mixture or its data is wrong, a task's dev or test documents train another task, or the
+            precision can't be had.
+    """
+    trainer = _resolved_trainer(study.spec)
+    is_elsewhere = trainer["accelerator"] != "cpu" and not torch.cuda.is_available()
+    problems = precision_problems(trainer["precision"], "" if is_elsewhere else trainer["accelerator"])
+    if problems:
+        raise InputError(problems)
+    mixture = _capped(study.mixture, study.spec.budget)
+    heads, tokenizer = build_heads(mixture)
+    data = prepare(mixture, heads, tokenizer)
+    found = crossing(data)
+    if found and study.spec.exclude is None:
+        raise InputError(_leakage_problems(found))
+    if found:
+        mixture = _without_crossing(mixture, found)
+        data = prepare(mixture, heads, tokenizer)
+    lacking = [name for name, splits in data.items() if "test" not in splits]
+    if lacking:
+        message, advice = "A study reports on test; there is no split 'test'.", "Name its file, or cut it with `split`."
+        raise InputError([Problem(f"tasks.{name}.data", message, advice) for name in lacking])
+    study = Study(study.spec, mixture)
+    per_evaluation = _updates_per_evaluation(study, data)
+    compared = comparisons(study.spec.parts, list(mixture.tasks), study.spec.seed_list)
+    runs = _all_runs(compared, single_runs(list(mixture.tasks), study.spec.seed_list))
+    orders = _RunSpecs(study, per_evaluation, heads, data).of(runs, compared)
+    updates = {name: number * study.spec.budget.evaluations for name, number in per_evaluation.items()}
+    return StudyPlan(study, heads, data, updates, tuple(compared), tuple(runs), tuple(orders))
+
+
+# --- the tasks of a study ---------------------------------------------------------------------------------------------
+
+
+def _capped(mixture: Mixture, budget: BudgetSpec) -> Mixture:
+    """Tasks with the study's caps, and without what the quota of own updates takes the place of."""
+    caps = {"train": budget.train_rows, "dev": budget.dev_rows, "test": budget.test_rows}
+    caps = {split: number for split, number in caps.items() if number is not None}
+    tasks = {}
+    for name, spec in mixture.tasks.items():
+        limit = LimitSpec(**caps, seed=budget.sample_seed) if caps else spec.data.limit
+        data = spec.data.model_copy(update={"limit": limit})
+        tasks[name] = spec.model_copy(update={"data": data, "rate": None, "same_rows_as": None})
+    return mixture.model_copy(
+        update={
+            "tasks": tasks,
+            "sampler": SamplerSpec(),
+            "evaluation": EvaluationSpec(),
+            "tasks_per_step": 1,
+        }
+    )
+
+
+def _leakage_problems(found: Sequence[Any]) -> list[Problem]:
+    problems = []
+    for one in found:
+        ids = ", ".join(one.documents[:LISTED])
+        more = f" and {len(one.documents) - LISTED} more" if len(one.documents) > LISTED else ""
+        message = (
+            f"No document may train one task and be in {one.split} of another; training documents of '{one.partner}'"
+            f" that are in {one.split} of '{one.target}': {ids}{more}."
+        )
+        advice = "Write exclude: documents to leave them out of training, or choose other splits."
+        problems.append(Problem(f"tasks.{one.partner}", message, advice))
+    return problems
+
+
+def _without_crossing(mixture: Mixture, found: Iterable[Any]) -> Mixture:
+    leaving: dict[str, set[str]] = {}
+    for one in found:
+        leaving.setdefault(one.partner, set()).update(one.documents)
+    tasks = dict(mixture.tasks)
+    for name, documents in leaving.items():
+        excluded = tuple(sorted({*tasks[name].data.exclude, *documents}))
+        data = tasks[name].data.model_copy(update={"exclude": excluded})
+        tasks[name] = tasks[name].model_copy(update={"data": data})
+    return mixture.model_copy(update={"tasks": tasks})
+
+
+def _updates_per_evaluation(study: Study, data: Mapping[str, TaskData]) -> dict[str, int]:
+    budget, mixture = study.spec.budget, study.mixture
+    found = {}
+    for name in mixture.tasks:
+        wanted = float(budget.updates or 0)
+        if budget.passes is not None:
+            lengths = data[name]["train"].lengths
+            batcher = Batcher(
+                lengths, mixture.batch_size_of(name), 0, name, token_budget=mixture.tokens_per_batch_of(name)
+            )
+            wanted = budget.passes * batcher.batches_per_pass
+        found[name] = math.ceil(wanted / budget.evaluations)
+    return found
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------
+
+
+def _all_runs(compared: Iterable[Comparison], singles: Iterable[Run]) -> list[Run]:
+    """Every run once, sources before what needs them.
+
+    Seed by seed: what is stopped half-way has some seeds whole, and few encoders wait for runs that start from them.
+    """
+    found: dict[Run, None] = {}
+    for run in (*singles, *(run for one in compared for run in (one.reference, one.treated))):
+        chain = [run]
+        while chain[-1].source is not None:
+            chain.append(chain[-1].source)
+        found |= dict.fromkeys(reversed(chain))
+    return sorted(found, key=lambda run: run.seed)  # a source has the seed of what needs it
+
+
+class _RunSpecs:
+    """Turns runs into orders."""
+
+    def __init__(
+        self,
+        study: Study,
+        per_evaluation: Mapping[str, int],
+        heads: Mapping[str, Head],
+        data: Mapping[str, TaskData],
+    ) -> None:
+        self._study, self._per_evaluation, self._heads, self._data = study, per_evaluation, heads, data
+        self._fingerprints = {
+            name: {split: content.row_summary.fingerprint for split, content in splits.items()}
+            for name, splits in data.items()
+        }
+        self._encoder = encoder_identity(study.mixture.encoder)
+        self._trainer = _resolved_trainer(study.spec)
+        self._keys: dict[Run, str] = {}
+
+    def of(self, runs: Sequence[Run], compared: Sequence[Comparison]) -> list[RunSpec]:
+        designs: dict[Run, dict[str, None]] = {}
+        for one in compared:
+            for run in (one.treated, one.reference):
+                designs.setdefault(run, {})[one.design] = None
+        sources = {run.source for run in runs}
+        return [self._order(run, tuple(designs.get(run, {"single": None})), run in sources) for run in runs]
+
+    def _order(self, run: Run, designs: tuple[str, ...], is_source: bool) -> RunSpec:
+        mixture = self._mixture(run)
+        spec = self._study.spec
+        order = RunSpec(
+            key="",
+            name=str(run),
+            company=run.company,
+            tasks=run.tasks,
+            targets=tuple(task for task in run.tasks if original(task) == task),
+            seed=run.seed,
+            designs=("single",) if len(run.tasks) == 1 and run.source is None else designs,
+            mixture=mixture.to_dict(),
+            evaluations=spec.budget.evaluations,
+            select=spec.select,
+            model=spec.model.model_dump(),
+            trainer=self._trainer,
+            known_tokens=self._known_tokens(run),
+            source=self._keys[run.source] if run.source else None,
+            keeps_heads=run.keeps_heads,
+            keeps_encoder=is_source,
+        )
+        self._keys[run] = content_key(self._identity(run, order))
+        return replace(order, key=self._keys[run])
+
+    def _mixture(self, run: Run) -> Mixture:
+        base = self._study.mixture
+        names = sorted(run.tasks)  # their order decides which step trains which, and no key knows it
+        tasks = {
+            name: self._permuted(name) if name.endswith(SHUFFLED) else base.tasks[original(name)] for name in names
+        }
+        quota = {task: self._per_evaluation[original(task)] for task in names}
+        sampler = SamplerSpec.model_validate({"name": "quota", "batches": quota})
+        return base.model_copy(update={"name": "run", "tasks": tasks, "sampler": sampler, "seed": run.seed})
+
+    def _permuted(self, copy: str) -> TaskSpec:
+        """The task with permuted training labels: of its mentions, where these are what its head predicts."""
+        task = original(copy)
+        spec, head = self._study.mixture.tasks[task], self._heads[task]
+        rows = (row for row in self._data[task]["train"].rows if isinstance(row, SpanRow) and row.entities)
+        example = next(rows, None)
+        predicts_mentions = example is not None and not getattr(head.without_gold(example), "entities", ())
+        data = spec.data.permuted(self._study.spec.budget.sample_seed, mentions=predicts_mentions)
+        return spec.model_copy(update={"data": data})
+
+    def _known_tokens(self, run: Run) -> tuple[str, ...]:
+        if run.source is None:
+            return ()
+        own = [token for task in sorted(run.source.tasks) for token in self._heads[original(task)].special_tokens()]
+        return tuple(dict.fromkeys([*self._known_tokens(run.source), *own]))
+
+    def _identity(self, run: Run, order: RunSpec) -> dict[str, Any]:
+        """All that decides the result, without paths, names for people, or where it runs."""
+        tasks = {}
+        for name, fields in order.mixture["tasks"].items():
+            kept = {key: value for key, value in fields.items() if key != "data"}
+            variant = name.removeprefix(original(name))
+            tasks[name] = {**kept, "rows": self._fingerprints[original(name)], "variant": variant}
+            if variant == SHUFFLED:
+                how = [fields["data"]["seed"], fields["data"]["mentions"]]
+                tasks[name]["permuted"] = [*how, code_hash("mtl.readers.permuted")]
+        mixture = {key: order.mixture[key] for key in ("batch_size", "tokens_per_batch", "sampler")}
+        encoder = {key: value for key, value in order.mixture["encoder"].items() if key not in ("name", "revision")}
+        return {
+            "tasks": tasks,
+            "mixture": mixture,
+            "encoder": {**encoder, "weights": self._encoder},
+            "seed": run.seed,
+            "source": order.source,
+            "keeps_heads": order.keeps_heads,
+            "evaluations": order.evaluations,
+            "select": order.select,
+            "model": order.model,
+            "trainer": order.trainer,
+            "code": code_version([self._study.mixture.tasks[original(task)] for task in run.tasks]),
+        }
+
+
+def code_version(tasks: Iterable[TaskSpec]) -> str:
+    """A hash of the code that decides the result of some tasks, and the versions of the packages below it."""
+    heads = {spec.head for spec in tasks}
+    return content_key(_code(), {head: _head_code(head) for head in sorted(heads)})
+
+
+@cache
+def _code() -> list[str]:
+    return [code_hash(*RESULT_CODE), *(version(package) for package in RESULT_PACKAGES)]
+
+
+@cache
+def _head_code(name: str) -> str:
+    return source_hash(components.find("head", name, "head"))
+
+
+def _resolved_trainer(spec: StudySpec) -> dict[str, Any]:
+    """The trainer's options with the device and precision that they come to here."""
+    has_gpu = torch.cuda.is_available() and spec.trainer.accelerator in ("auto", "gpu", "cuda")
+    accelerator = "cuda" if has_gpu else "cpu" if spec.trainer.accelerator == "auto" else spec.trainer.accelerator
+    precision: str = spec.trainer.precision
+    if precision == "auto":
+        precision = natural_precision("cuda") if has_gpu else "32-true"
+    return {**spec.trainer.model_dump(), "accelerator": accelerator, "precision": precision}
+
+
+# --- in words ---------------------------------------------------------------------------------------------------------
+
+
+def _words(plan: StudyPlan) -> list[str]:
+    spec, mixture = plan.study.spec, plan.study.mixture
+    budget, trainer = spec.budget, _resolved_trainer(spec)
+    per_task = ", ".join(f"{name} {number}" for name, number in plan.updates.items())
+    asked = f"{budget.updates} updates" if budget.updates else f"{budget.passes:g} passes"
+    sizes = {
+        name: "/".join(str(splits[split].example_summary.used) for split in ("train", "dev", "test"))
+        for name, splits in plan.data.items()
+    }
+    limited = [name for name, task in mixture.tasks.items() if task.data.limit]
+    which = "" if len(limited) == len(mixture.tasks) else f" those of {', '.join(limited)}"
+    sampled = f",{which} sub-sampled by document, the same in every run" if limited else ""
+    chosen = "with its best primary metric on dev" if spec.select == "best" else "of the end"
+    names = [part.name for part in spec.parts]
+    twice = " In refine_finetune both sides have them twice." if "refine_finetune" in names else ""
+    handed = "of its evaluation with the best mean over its targets on dev" if spec.select == "best" else "of its end"
+    sources = f" A run that others start from hands on the state {handed}." if any(r.source for r in plan.runs) else ""
+    words = [
+        f"{len(mixture.tasks)} tasks share the encoder '{mixture.encoder.name}'; every run starts from its weights"
+        f"{', unless another run is named as its source' if any(run.source for run in plan.runs) else ''}.",
+        f"Budget: {asked} per task, rounded up to {budget.evaluations} equal parts. Own updates: {per_task}.",
+        "Every target gets the same number of its own updates, on the same examples in the same order, as in its"
+        f" single-task baseline of the same seed; the partner's updates come on top, in between.{twice}",
+        "The learning rate follows the share of the run that lies behind: at every evaluation it is the same in every"
+        " company, and on average in between, where the order of the tasks is drawn.",
+        f"After each part every target is scored on dev; the evaluation {chosen} is the one whose test score counts,"
+        f" chosen for each target by itself. Test selects nothing.{sources}",
+        f"Rows with a label of train/dev/test{sampled}: {', '.join(f'{name} {size}' for name, size in sizes.items())}.",
+        f"Seeds: {', '.join(map(str, spec.seed_list))}. Each run trains on one {trainer['accelerator']} device in"
+        f" {trainer['precision']} with {trainer['threads']} thread(s).",
+    ]
+    for name, splits in plan.data.items():
+        notes = shared_notes(shared(splits))
+        words += [f"Within {name}, {note}: its scores are flattered, alone and in company." for note in notes]
+    if spec.exclude:
+        excluded = {name: len(task.data.exclude) for name, task in mixture.tasks.items() if task.data.exclude}
+        left = ", ".join(f"{count} of {name}" for name, count in excluded.items()) or "none"
+        words.append(f"Training documents that are in dev or test of another task are left out: {left}.")
+    if "self_partner" in names:
+        words.append(f"A task's own copy ({SELF}) has the same rows in an order of its own, and a head of its own.")
+    if "shuffled_partner" in names:
+        words.append(f"A shuffled partner ({SHUFFLED}) has its own texts and permuted training labels.")
+    return words

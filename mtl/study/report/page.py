@@ -1,0 +1,365 @@
+"""What a study found as a page that stands alone, as columns for MLflow and as tables for the terminal.
+
+The sentences come from the verdicts, and no other place decides what may be claimed. Only names of tasks and numbers
+are shown, and all names are escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mtl.study.report import conclusions, presentation
+from mtl.study.report.figures import cell_colour, colour_limit, heat_map_legend, study_figures
+from mtl.study.report.presentation import State, family_of, matrix_of, points, short, span, state
+from mtl.study.statistics.findings import Family, Findings, Gain
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+    from matplotlib.figure import Figure
+    from rich.console import RenderableType
+    from rich.table import Table
+
+TERMINAL_ROWS = 20
+"""Of a family's table in the terminal; the page has them all."""
+
+_WORDS = {"control": "a control, nothing is claimed"}
+
+
+def report_page(findings: Findings, figures: Mapping[str, Figure] | None = None) -> str:
+    """A study's report as one HTML file that needs no network.
+
+    Args:
+        findings: Of the study.
+        figures: The pictures by the names of `study_figures`; None draws them. Heat maps are left out of the page,
+            which has them as tables.
+    """
+    pictures = list(_pictures(findings, study_figures(findings) if figures is None else figures))
+    changes = list(conclusions.changes(findings))
+    controls = [_map_of(findings, f) for f in findings.families if f.is_control]
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            findings=findings,
+            trained_on=list(trained_on(findings)),
+            contents=_contents(findings, controls=bool(controls), pictures=bool(pictures), change=bool(changes)),
+            summary=conclusions.summary(findings),
+            partners=conclusions.partners(findings),
+            grouping_limits=conclusions.grouping_limits(findings, findings.grouping) if findings.grouping else [],
+            scores=[_Score.of(findings, target) for target in findings.targets],
+            designs=[_map_of(findings, f) for f in findings.families if not f.is_control],
+            controls=controls,
+            pictures=pictures,
+            changes=changes,
+            costs=conclusions.costs(findings),
+            level=presentation.level(findings),
+            screening_q=conclusions.SCREENING_Q,
+        )
+    )
+
+
+def heat_map_page(findings: Findings, design: str) -> str:
+    """The interactive heat map of a design alone, as one HTML file that needs no network.
+
+    Raises:
+        InputError: Where the study has no such design.
+    """
+    family = family_of(findings, design)
+    summary = conclusions.design_summary(findings, family)
+    return (
+        _environment()
+        .get_template("heat_map.html")
+        .render(
+            findings=findings,
+            map=_map_of(findings, family),
+            statements=() if family.is_control else (summary.statement, *summary.limits),
+            level=presentation.level(findings),
+        )
+    )
+
+
+def gains_columns(findings: Findings) -> dict[str, list[Any]]:
+    """All gains as columns, for `mlflow.log_table`; the verdict of a control is "control", and unknown numbers None."""
+    lines = [_line(findings, family, gain) for family in findings.families for gain in family.gains]
+    return {name: [_json_value(line[name]) for line in lines] for name in _COLUMNS}
+
+
+def gains_text(findings: Findings) -> list[RenderableType]:
+    """For the terminal: what is claimed, and a table per design or control with its clearest gains."""
+    from rich.text import Text
+
+    shown: list[RenderableType] = [Text(conclusions.summary(findings).headline)]
+    for family in findings.families:
+        shown.append(_table(findings, family))
+        if not family.is_control:
+            shown.append(Text(conclusions.design_summary(findings, family).statement))
+    if findings.grouping is not None:
+        limits = conclusions.grouping_limits(findings, findings.grouping)
+        shown.append(Text(" ".join([conclusions.grouping_statement(findings.grouping), *limits])))
+    return shown
+
+
+def trained_on(findings: Findings) -> Iterator[str]:
+    """On which code and machines the runs were trained, in sentences."""
+    for one in findings.trained_on:
+        runs = f"{one.num_runs} {'run' if one.num_runs == 1 else 'runs'}"
+        if not one.version:
+            yield f"{runs}: trained before runs noted their commit and machine."
+            continue
+        commit = f" at commit {one.commit[:7]}{' with changes' if one.is_changed else ''}" if one.commit else ""
+        yield f"{runs}: trained by biomtl {one.version}{commit}, on {one.device} with {one.threads} thread(s)."
+
+
+def _contents(findings: Findings, *, controls: bool, pictures: bool, change: bool) -> list[tuple[str, str]]:
+    """The page's sections that aren't empty."""
+    sections = [
+        ("short", "In short", True),
+        ("setup", "How it was done", True),
+        ("matrix", "Which task helps which", True),
+        ("partners", "Recommended partners", True),
+        ("scores", "The tasks by themselves", True),
+        ("controls", "Controls", controls),
+        ("pictures", "Pictures", pictures),
+        ("change", "Relative change", change),
+        ("grouping", "Grouping", findings.grouping is not None),
+        ("costs", "Costs", bool(findings.costs)),
+        ("missing", "What is missing", True),
+        ("deviations", "Deviations", True),
+        ("versions", "Versions", True),
+        ("words", "How to read the words", True),
+    ]
+    return [(anchor, name) for anchor, name, is_there in sections if is_there]
+
+
+# --- heat maps --------------------------------------------------------------------------------------------------------
+
+
+class _Cell(NamedTuple):
+    """A cell of the interactive map; `gain` is None where the design has none."""
+
+    identity: str
+    gain: Gain | None
+    state: str
+    mark: str
+    colour: str
+    spoken: str
+
+
+class _Row(NamedTuple):
+    target: str
+    company: str | None
+    smallest_gain: float | None
+    cells: list[_Cell]
+
+
+class _Map(NamedTuple):
+    family: Family
+    matrix: presentation.Matrix
+    rows: list[_Row]
+    legend: str
+    explanation: str
+    limit: float
+    colours: list[str]
+    gains: list[tuple[Gain, State, str]]
+
+
+def _map_of(findings: Findings, family: Family) -> _Map:
+    matrix = matrix_of(findings, family)
+    limit = colour_limit(findings)
+    prefix = f"f{findings.families.index(family)}"
+    rows = []
+    for i, target in enumerate(matrix.rows):
+        gains = [matrix.cells.get((target, column)) for column in matrix.columns]
+        cells = [_cell(findings, family, gain, f"{prefix}-{i}-{j}", limit) for j, gain in enumerate(gains)]
+        company = None
+        if matrix.has_one_column and gains[0]:
+            company = presentation.company(family, gains[0].partner)
+        rows.append(_Row(target, company, family.smallest_gains.get(target), cells))
+    legend, explanation = heat_map_legend(findings, family), conclusions.CONTROLS.get(family.design, "")
+    listed = [(gain, state(gain, family), _holds_zero(gain)) for gain in family.gains]
+    colours = [cell_colour(limit * step / 4, limit) for step in range(-4, 5)]
+    return _Map(family, matrix, rows, legend, explanation, limit, colours, listed)
+
+
+def _holds_zero(gain: Gain) -> str:
+    if not presentation.is_known(gain.cell.interval):
+        return presentation.MISSING
+    return "yes" if presentation.holds(gain.cell.interval) else "no"
+
+
+def _cell(findings: Findings, family: Family, gain: Gain | None, identity: str, limit: float) -> _Cell:
+    if gain is None:
+        return _Cell(identity, None, "absent", "", "", "not part of the design")
+    found, words = state(gain, family), f"{gain.target} {presentation.company(family, gain.partner)}"
+    if found == "missing":
+        return _Cell(identity, gain, found, "", "", f"{words}: missing, no seed has the runs.")
+    spoken = (
+        f"{words}: {_WORDS.get(found, found)}. Mean gain {points(gain.cell.mean)} points of"
+        f" {findings.targets[gain.target].metric}, {presentation.level(findings)} interval {span(gain.cell.interval)},"
+        f" {gain.cell.n} seeds."
+    )
+    return _Cell(identity, gain, found, presentation.MARKS[found], cell_colour(gain.cell.mean, limit), spoken)
+
+
+# --- scores, pictures -------------------------------------------------------------------------------------------------
+
+
+class _Score(NamedTuple):
+    """A task by itself, beside the strongest trivial predictor."""
+
+    target: str
+    n: int
+    mean: float
+    sd: float
+    beaten: str
+
+    @classmethod
+    def of(cls, findings: Findings, target: str) -> _Score:
+        n, mean, sd = conclusions.mean_and_sd(findings.targets[target].single)
+        return cls(target, n, mean, sd, conclusions.beaten(findings, target))
+
+
+class _Picture(NamedTuple):
+    kind: str
+    target: str
+    alternative: str
+    source: str
+
+
+def _pictures(findings: Findings, figures: Mapping[str, Figure]) -> Iterator[_Picture]:
+    for target, facts in findings.targets.items():
+        for kind in ("forest", "curves"):
+            figure = figures.get(f"{kind}_{target}")
+            if figure is None:
+                continue
+            if kind == "forest":
+                text = f"Forest plot of the gains of {target} in {facts.metric}; the numbers are in the tables above."
+            else:
+                text = f"Learning curves of {target}: {facts.metric} on dev against its own updates, by partner."
+            yield _Picture(kind, target, text, _inline(figure))
+
+
+def _inline(figure: Figure) -> str:
+    from matplotlib import rc_context
+
+    out = io.BytesIO()
+    with rc_context({"svg.hashsalt": "mtl"}):  # the same picture gives the same file
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    return f"data:image/svg+xml;base64,{base64.b64encode(out.getvalue()).decode('ascii')}"
+
+
+# --- columns and terminal ---------------------------------------------------------------------------------------------
+
+_COLUMNS = (
+    "design",
+    "target",
+    "partner",
+    "metric",
+    "n",
+    "mean",
+    "sd",
+    "low",
+    "high",
+    "documents_low",
+    "documents_high",
+    "p",
+    "adjusted_p",
+    "q",
+    "verdict",
+    "single_mean",
+    "baseline",
+    "baseline_score",
+    "smallest_gain",
+)
+
+
+def _line(findings: Findings, family: Family, gain: Gain) -> dict[str, Any]:
+    cell, facts, documents = gain.cell, findings.targets[gain.target], gain.documents
+    return {
+        "design": family.design,
+        "target": gain.target,
+        "partner": gain.partner,
+        "metric": facts.metric,
+        "n": cell.n,
+        "mean": cell.mean,
+        "sd": cell.sd,
+        "low": cell.interval.low,
+        "high": cell.interval.high,
+        "documents_low": documents.low if documents else None,
+        "documents_high": documents.high if documents else None,
+        "p": cell.p,
+        "adjusted_p": cell.adjusted_p,
+        "q": cell.q,
+        "verdict": state(gain, family),
+        "single_mean": conclusions.mean_and_sd(facts.single)[1],
+        "baseline": facts.baseline[0] if facts.baseline else None,
+        "baseline_score": facts.baseline[1] if facts.baseline else None,
+        "smallest_gain": None if family.is_control else family.smallest_gains.get(gain.target),
+    }
+
+
+def _json_value(value: Any) -> Any:
+    """JSON has neither NaN nor infinity."""
+    return None if isinstance(value, float) and not abs(value) < float("inf") else value
+
+
+def _table(findings: Findings, family: Family) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    styles = {"helps": "green", "hurts": "red", "missing": "yellow"}
+    title = Text(f"{family.design}{' (control)' if family.is_control else ''}: gain × 100")
+    columns = ("target", "partner", "gain", presentation.level(findings), "adj. p", "")
+    made = Table(*columns, title=title, title_justify="left")
+    for column in made.columns[2:5]:
+        column.justify = "right"
+    order = {"helps": 0, "hurts": 1, "missing": 2}
+    gains = sorted(family.gains, key=lambda g: order.get(state(g, family), 3))
+    if len(gains) > TERMINAL_ROWS:
+        gains = sorted(gains, key=lambda g: (order.get(state(g, family), 3), -abs(g.cell.mean)))[:TERMINAL_ROWS]
+        made.caption = f"{len(family.gains) - TERMINAL_ROWS} more in the report"
+    for gain in gains:
+        found, cell = state(gain, family), gain.cell
+        p = presentation.MISSING if found == "unresolvable" else presentation.p_value(cell.adjusted_p)
+        numbers = (points(cell.mean), span(cell.interval), p)
+        last = Text(f"{presentation.MARKS[found]} {found}".strip(), style=styles.get(found, ""))
+        made.add_row(Text(short(gain.target)), Text(short(gain.partner)), *numbers, last)
+    return made
+
+
+def _breakable(name: str) -> Markup:
+    """A name that may be broken after an underscore; escaped."""
+    from markupsafe import Markup, escape
+
+    return escape(name).replace("_", Markup("_<wbr>"))
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals["marks"] = presentation.MARKS
+    made.filters |= {
+        "points": points,
+        "span": span,
+        "score": presentation.score,
+        "p": presentation.p_value,
+        "duration": conclusions.duration,
+        "resolution": presentation.resolution,
+        "breakable": _breakable,
+        "company": lambda gain, family: presentation.company(family, gain.partner),
+    }
+    return made

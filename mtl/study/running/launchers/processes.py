@@ -1,0 +1,54 @@
+"""Several processes on this machine, each with its own threads, and with its own GPU where there are several."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mtl.study.running.launchers import Launcher
+
+if TYPE_CHECKING:
+    from mtl.study.design.run_spec import RunSpec
+    from mtl.study.running.worker import Work
+
+
+REPLACEMENTS = 3
+"""For each worker, how many may take the place of one that died: where every one dies at once, more wouldn't help."""
+
+
+class Processes(Launcher):
+    """Trains in processes of this machine; another takes the place of one that dies."""
+
+    def run(self, work: Work, folder: Path, watch: Callable[[], None], finished: Callable[[RunSpec], None]) -> None:
+        file = work.write(folder)
+        started = [self._start(file, number) for number in range(self.workers)]
+        replacements = REPLACEMENTS * self.workers
+        try:
+            while True:
+                for number, process in enumerate(started):  # asks every one how it is: none lingers as a zombie
+                    if process.poll() and replacements:
+                        replacements -= 1
+                        self._tell(process)
+                        started[number] = self._start(file, number)
+                if all(process.returncode is not None for process in started):
+                    break
+                watch()
+                time.sleep(1.0)
+        finally:
+            for process in started:
+                process.terminate()
+            for process in started:
+                process.wait()
+        for process in started:
+            if process.returncode not in (0, -15):
+                self._tell(process)
+
+    def _start(self, file: Path, number: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(self.command(file, number), env=self.environment(), stdin=subprocess.DEVNULL)  # noqa: S603  # ours
+
+    def _tell(self, process: subprocess.Popen[bytes]) -> None:
+        sys.stderr.write(f"mtl: study: One of {self.workers} workers ended early (exit code {process.returncode}).\n")

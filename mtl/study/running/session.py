@@ -1,0 +1,381 @@
+"""One command's work on a study: its plan, the runs that are there, the training of those that aren't."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from filelock import FileLock
+
+from mtl.data.store import content_key
+from mtl.encoder.loading import encoder_identity
+from mtl.evaluation.baselines import trivial_baselines
+from mtl.evaluation.summary import strongest_baseline
+from mtl.files import folder_name, write_json
+from mtl.study.design.designs import Run
+from mtl.study.design.plan import StudyPlan, code_version, make_plan
+from mtl.study.design.run_spec import RunSpec
+from mtl.study.design.spec import Study
+from mtl.study.running.launchers import make_launcher
+from mtl.study.running.ledger import Ledger
+from mtl.study.running.study_tracker import StudyTracker, finished_runs
+from mtl.study.running.worker import Work
+from mtl.study.statistics.analysis import find
+from mtl.study.statistics.findings import Findings
+from mtl.tracking.versions import versions
+
+LISTED = 12
+"""Changed keys that are told one by one."""
+
+
+class Session:
+    """A study on its way.
+
+    Args:
+        study: As loaded.
+        root: Of results on disk; the ledger in it serves all studies.
+        proposal: Groups that pairs predicted, which are trained beside those of the design `groups`; without effect
+            where the study has other tasks or no pairs.
+        tracker: MLflow's side; None makes it.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        root: Path,
+        *,
+        proposal: Sequence[Sequence[str]] = (),
+        tracker: StudyTracker | None = None,
+    ) -> None:
+        self._started = time.perf_counter()
+        self._proposal = [list(group) for group in proposal] if _fits(proposal, study) else []
+        if self._proposal:
+            study = study._replace(spec=study.spec.with_groups(self._proposal))
+        self.plan: StudyPlan = make_plan(study)
+        self.spec = study.spec
+        self.folder = root / "studies" / folder_name(study.spec.name)
+        self.ledger = Ledger(root / "ledger")
+        self.tracker = tracker or StudyTracker(study.spec.name, study.spec.experiment)
+        self._elsewhere: set[str] = set()  # keys of the finished runs that MLflow has
+
+    # --- training -------------------------------------------------------------------------------------------------
+
+    def run(self, session: str) -> None:
+        """Trains what is missing, sends it to MLflow, and says what changed since the last time."""
+        self.bring_known_runs()
+        for sentence in self.changes():
+            sys.stderr.write(f"mtl: study: {sentence}\n")
+        self._note_identity()
+        left = [order for order in self.plan.orders if not self.is_done(order)]
+        self._say(f"{len(self.plan.orders)} runs, {len(left)} to train.")
+        self.tracker.describe(self.description())
+        self.tracker.publish(self.plan.orders, self.ledger)
+        if left:
+            self._train(left, session)
+        self.tracker.publish(self.plan.orders, self.ledger)
+        self._drop_encoders()
+        self._note_session(left, session)
+        self.tracker.describe(self.description())
+
+    def is_done(self, order: RunSpec) -> bool:
+        """Whether a run needs no training."""
+        return self._work(self.plan.orders, "").is_done(order)
+
+    def _work(self, orders: Sequence[RunSpec], session: str) -> Work:
+        return Work(tuple(orders), self.ledger, session, self.spec.name)
+
+    def _train(self, left: Sequence[RunSpec], session: str) -> None:
+        launcher = self.spec.launcher
+        shown: set[str] = set()
+
+        def finished(order: RunSpec) -> None:
+            self._progress(left, shown)
+            self.tracker.publish([order], self.ledger, between_runs=True)
+            if interrupts:
+                raise KeyboardInterrupt
+
+        def watch() -> None:
+            self._progress(left, shown)
+            self.tracker.publish(left, self.ledger, between_runs=True)
+
+        # Sources, too, though they are finished: another study may drop an encoder that a run is yet to start from.
+        needed = {order.source for order in left} | {order.key for order in left}
+        orders = [order for order in self.plan.orders if order.key in needed]
+        place = make_launcher(launcher.name, launcher.options, launcher.workers, self.spec.trainer.threads)
+        with noted_interrupts() as interrupts:
+            try:
+                place.run(self._work(orders, session), self.folder, watch, finished)
+            finally:
+                self._tell_differences(orders, session)
+        self._progress(left, shown)
+
+    def _tell_differences(self, orders: Sequence[RunSpec], session: str) -> None:
+        """Warns of runs that were trained once more for their encoder, and scored otherwise than the first time."""
+        for order in orders:
+            for repeat in self._repeats(order, session):
+                if repeat["differences"]:
+                    sys.stderr.write(
+                        f"mtl: study: Warning: '{order.name}' was trained once more for its encoder, and its scores on"
+                        f" test are others: {', '.join(repeat['differences'])}. The first ones count.\n"
+                    )
+
+    def _repeats(self, order: RunSpec, session: str) -> list[dict[str, Any]]:
+        """The trainings under this command of a run that had a result already."""
+        return [repeat for repeat in self.ledger.repeats(order.key) if repeat["session"] == session]
+
+    def _note_session(self, left: Sequence[RunSpec], session: str) -> None:
+        """What this command took from its plan to here, and how much of that was training and evaluation."""
+        results = [self.ledger.result(order.key) for order in left]
+        costs = [result["cost"] for result in results if result is not None and result["session"] == session]
+        again = [repeat["cost"] for order in self.plan.orders for repeat in self._repeats(order, session)]
+        if not costs and not again:
+            return
+        busy = sum(cost["training_seconds"] + cost["evaluation_seconds"] for cost in (*costs, *again))
+        seconds, workers = time.perf_counter() - self._started, self.spec.launcher.workers
+        entry = {"seconds": seconds, "workers": workers, "busy_seconds": busy, "runs": len(costs)}
+        entry["repeat_seconds"] = sum(cost["seconds"] for cost in again)
+        with FileLock(self.folder / "sessions.lock"):
+            self._write("sessions.json", {"sessions": [*self._sessions, entry]})
+
+    def _progress(self, left: Sequence[RunSpec], shown: set[str]) -> None:
+        for order in left:
+            result = None if order.key in shown else self.ledger.result(order.key)
+            if result is not None:
+                shown.add(order.key)
+                found = {target: result["test"][target][metric] for target, metric in result["primary"].items()}
+                scores = ", ".join(f"{t} {'undefined' if s is None else f'{s:.3f}'}" for t, s in found.items())
+                self._say(f"[{len(shown)}/{len(left)}] {order.name}: {scores} ({result['cost']['seconds']:.1f} s)")
+
+    def bring_known_runs(self) -> None:
+        """Finished runs that only MLflow has, from another machine or a folder that is gone."""
+        missing = [order.key for order in self.plan.orders if not self.ledger.is_finished(order.key)]
+        there = self.tracker.finished_or_none() if missing else {}
+        self._elsewhere = set(there or ())
+        for key in missing:
+            if there and key in there and not self.tracker.fetch(there[key], key, self.ledger):
+                there = self.tracker.finished_or_none()  # what can't be brought is trained again
+        before = self.tracker.known_description() if self._elsewhere and not self._identities else {}
+        for name in ("sessions", "identities"):
+            if name in before:
+                self._write(f"{name}.json", {name: before[name]})
+
+    def _drop_encoders(self) -> None:
+        """Those that a command which was killed left behind."""
+        work = self._work(self.plan.orders, "")
+        for source in {order.source for order in self.plan.orders if order.source is not None}:
+            work.drop_encoder(source)
+
+    # --- what the study is ----------------------------------------------------------------------------------------
+
+    def description(self) -> dict[str, Any]:
+        """All that a report needs beside the runs' results, as JSON types."""
+        keys = {run: order.key for run, order in zip(self.plan.runs, self.plan.orders, strict=True)}
+        failures = {order.key: self.ledger.failure(order.key) for order in self.plan.orders}
+        seeds = self.spec.seed_list
+        return {
+            "study": self.spec.name,
+            "question": self.spec.question,
+            "setup": self._setup,
+            "seeds": list(seeds),
+            "alpha": self.spec.alpha,
+            "max_encoders": self.spec.max_encoders,
+            "proposal": self._proposal,
+            "mixture": self.plan.study.mixture.to_dict(),
+            "targets": self._targets,
+            "singles": {task: [keys[Run((task,), seed)] for seed in seeds] for task in self.plan.study.mixture.tasks},
+            "comparisons": [
+                [one.design, one.target, one.partner, one.seed, keys[one.treated], keys[one.reference]]
+                for one in self.plan.comparisons
+            ],
+            "runs": {
+                o.key: {"name": o.name, "company": o.company, "designs": o.designs, "source": o.source}
+                for o in self.plan.orders
+            },
+            "failures": {key: failure["told"] for key, failure in failures.items() if failure is not None},
+            "sessions": self._sessions,
+            "identities": self._identities,
+            "deviations": [*self.changes(), *self._extensions()],
+            "versions": versions(self.plan.orders[0].trainer["accelerator"]),
+        }
+
+    def findings(self) -> Findings:
+        """What the finished runs on disk support."""
+        return find(self.description(), finished_runs(self.plan.orders, self.ledger))
+
+    @cached_property
+    def _setup(self) -> list[str]:
+        """Asked for at the start and at the end; it compares the texts of all splits."""
+        return self.plan.words()
+
+    @cached_property
+    def _targets(self) -> dict[str, Any]:
+        """What is known of each task by itself; its baselines are fitted once."""
+        plan = self.plan
+        key = content_key(self._identity["data"], self._identity["code"], plan.study.mixture.to_dict()["tasks"])
+        before = self._read("targets.json")
+        if before.get("key") == key:
+            found: dict[str, Any] = before["targets"]
+            return {name: {**facts, "updates": plan.updates[name]} for name, facts in found.items()}
+        scores = trivial_baselines(plan.heads, plan.data, "test")
+        targets = {}
+        for name, splits in plan.data.items():
+            metric = plan.heads[name].primary_metric
+            rows = splits["test"].rows
+            has_documents = any(row.document != row.id for row in rows)
+            targets[name] = {
+                "metric": metric,
+                "unit": "document" if has_documents else "row",
+                "num_units": len(set(rows.documents().tolist())),
+                "updates": plan.updates[name],
+                "train_rows": splits["train"].example_summary.used,
+                "baseline": strongest_baseline(scores[name], metric),
+            }
+        self._write("targets.json", {"key": key, "targets": targets})
+        return targets
+
+    # --- what changed ---------------------------------------------------------------------------------------------
+
+    def changes(self) -> list[str]:
+        """What changed since runs of this study were finished that no longer count, in sentences."""
+        return self._changes
+
+    @cached_property
+    def _changes(self) -> list[str]:
+        return [told for before in self._identities if (told := self._change_since(before))]
+
+    def _change_since(self, before: Mapping[str, Any]) -> str:
+        """Empty where nothing changed, or no finished run is left from then."""
+        now = {order.key for order in self.plan.orders}
+        gone = [key for key in before["keys"] if key not in now]
+        old = [key for key in gone if key in self._elsewhere or self.ledger.is_finished(key)]
+        changed = list(_differences(before["identity"], self._identity))
+        if not old or not changed:  # fewer tasks, seeds or designs change no run
+            return ""
+        told = [f"{key}: {was} -> {now}" for key, was, now in changed[:LISTED]]
+        more = [f"and {len(changed) - LISTED} more"] if len(changed) > LISTED else []
+        return (
+            f"Changed since runs were finished: {'; '.join([*told, *more])}. {len(old)} finished runs of before are"
+            " kept apart, under their own keys, and don't count here."
+        )
+
+    def _note_identity(self) -> None:
+        """What the study is now, beside what it was when it had other runs."""
+        earlier = [one for one in self._identities if one["identity"] != self._identity]
+        keys = [order.key for order in self.plan.orders]
+        now = {"identity": self._identity, "keys": keys, "seeds": self._seeds_so_far()}
+        self._write("identities.json", {"identities": [*earlier, now]})
+
+    def _seeds_so_far(self) -> list[list[int]]:
+        """The seeds of this command, after those of earlier ones whose results could be seen."""
+        alike = [one for one in self._identities if not list(_differences(one["identity"], self._identity))]
+        before = alike[-1] if alike else {}
+        seeds: list[list[int]] = before.get("seeds", [])
+        if not any(key in self._elsewhere or self.ledger.is_finished(key) for key in before.get("keys", ())):
+            seeds = seeds[:-1]
+        now = list(self.spec.seed_list)
+        return seeds if seeds and seeds[-1] == now else [*seeds, now]
+
+    def _extensions(self) -> list[str]:
+        """That seeds were added, or left out, when results could be seen."""
+        seeds = self._seeds_so_far()
+        if len(seeds) < 2:
+            return []
+        told = "; then ".join(", ".join(map(str, some)) for some in seeds)
+        return [
+            f"The seeds were changed when results of others were there: {told}. To add seeds until something can be"
+            " claimed makes wrong claims likelier than alpha says."
+        ]
+
+    @property
+    def _identities(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._read("identities.json").get("identities", [])
+        return found
+
+    @cached_property
+    def _identity(self) -> dict[str, Any]:
+        """What decides results, in the user's words."""
+        order, mixture = self.plan.orders[0], self.plan.study.mixture
+        fields = mixture.to_dict()
+        return {
+            "tasks": {name: {k: v for k, v in task.items() if k != "data"} for name, task in fields["tasks"].items()},
+            "data": {
+                name: {split: content.row_summary.fingerprint[:12] for split, content in splits.items()}
+                for name, splits in self.plan.data.items()
+            },
+            "encoder": {**fields["encoder"], "weights": encoder_identity(mixture.encoder)[:12]},
+            "batch_size": fields["batch_size"],
+            "tokens_per_batch": fields["tokens_per_batch"],
+            "budget": self.spec.budget.model_dump(),
+            "select": self.spec.select,
+            "model": order.model,
+            "trainer": order.trainer,
+            "code": {name: code_version([task])[:12] for name, task in mixture.tasks.items()},
+        }
+
+    # --- files ----------------------------------------------------------------------------------------------------
+
+    @property
+    def _sessions(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._read("sessions.json").get("sessions", [])
+        return found
+
+    def _read(self, name: str) -> dict[str, Any]:
+        path = self.folder / name
+        if not path.is_file():
+            return {}
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return content
+
+    def _write(self, name: str, content: Mapping[str, Any]) -> None:
+        write_json(self.folder / name, content)
+
+    def _say(self, text: str) -> None:
+        sys.stderr.write(f"{self.spec.name}: {text}\n")
+
+
+@contextmanager
+def noted_interrupts() -> Iterator[list[int]]:
+    """Every Ctrl-C as it comes: one that meets Python in the midst of tidying up an object is lost otherwise."""
+    noted: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield noted  # where signals don't arrive, or are ignored, as in the background of a shell
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _fits(proposal: Sequence[Sequence[str]], study: Study) -> bool:
+    """Whether groups may be predicted of this study: of its tasks, from its pairs."""
+    tasks = sorted(task for group in proposal for task in group)
+    return tasks == sorted(study.mixture.tasks) and any(part.name == "pairwise" for part in study.spec.parts)
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The values that differ, with dotted keys; a task that only one of the two has is no difference."""
+    is_by_task = prefix in ("tasks.", "data.", "code.")
+    for key in dict.fromkeys([*before, *now]):
+        if is_by_task and not (key in before and key in now):
+            continue
+        place, was, found = f"{prefix}{key}", before.get(key), now.get(key)
+        if isinstance(was, Mapping) and isinstance(found, Mapping):
+            yield from _differences(was, found, f"{place}.")
+        elif json.dumps(was, default=list) != json.dumps(found, default=list):
+            yield place, was, found

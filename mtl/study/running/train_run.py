@@ -1,0 +1,265 @@
+"""Trains one run of a study: its tasks at their own numbers of updates, scored where each target was best on dev."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+
+from mtl.batching.data_module import MixtureData
+from mtl.config.mixture import Mixture
+from mtl.evaluation.evaluator import TaskResult
+from mtl.log_filters import filter_logs
+from mtl.study.design.run_spec import RunSpec
+from mtl.study.running.ledger import Counts, Ledger
+from mtl.tracking.versions import versions
+from mtl.training.assembly import build_heads, build_module
+from mtl.training.module import MultiTaskModule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mtl.batching.batch import Batch
+
+
+def train(order: RunSpec, ledger: Ledger) -> tuple[dict[str, Any], Counts]:
+    """Trains a run and gives its result and its counts; the encoder goes to the ledger where it is kept.
+
+    Raises:
+        InputError: The mixture or its data is wrong.
+    """
+    started = time.perf_counter()
+    filter_logs()
+    torch.set_num_threads(order.trainer["threads"])
+    mixture = Mixture(**order.mixture)
+    heads, tokenizer = build_heads(mixture, order.known_tokens)
+    data = MixtureData(mixture, heads, tokenizer)
+    data.setup()
+    module = build_module(mixture, built=(heads, tokenizer), **order.model)
+    if order.source is not None:
+        own_tokens = {token for head in heads.values() for token in head.special_tokens()} - set(order.known_tokens)
+        added = tokenizer.get_added_vocab()
+        own_rows = [added[token] for token in own_tokens if token in added]
+        _start_from(module, ledger.encoder(order.source), own_rows, keeps_heads=order.keeps_heads)
+    data.evaluated = set(order.targets)
+    watch = _Watch(order)
+    trainer = _trainer(order, watch)
+    with _quiet():
+        trainer.fit(module, datamodule=data)
+        results = watch.test(trainer, module, data)
+    if order.keeps_encoder:
+        _keep_state(ledger.encoder(order.key), watch.state())
+    environment = _environment(order.trainer["accelerator"], order.trainer["threads"])
+    cost = {"seconds": time.perf_counter() - started, **watch.cost()}
+    result = {**watch.scores(results, heads), "cost": cost, **_labels(order), "versions": environment}
+    return result, {target: found.stacked_counts() for target, found in results.items()}
+
+
+@cache
+def _environment(accelerator: str, threads: int) -> dict[str, str]:
+    """Versions, commit, device and threads; asked for once, as a process goes on with the code that it loaded."""
+    return versions(accelerator)
+
+
+def _labels(order: RunSpec) -> dict[str, Any]:
+    names = ("key", "name", "company", "tasks", "targets", "seed", "designs")
+    return {name: getattr(order, name) for name in names}
+
+
+def _trainer(order: RunSpec, watch: _Watch) -> pl.Trainer:
+    with _quiet():
+        return pl.Trainer(
+            max_epochs=order.evaluations,
+            accelerator=order.trainer["accelerator"],
+            # Lightning takes 1 for the first GPU, whichever this worker was given.
+            devices=[torch.cuda.current_device()] if order.trainer["accelerator"] == "cuda" else 1,
+            precision=order.trainer["precision"],
+            gradient_clip_val=order.trainer["gradient_clip_val"],
+            callbacks=[watch],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            inference_mode=False,  # whose tensors couldn't be trained on after an evaluation
+        )
+
+
+class _Watch(Callback):
+    """Notes the scores after every evaluation, keeps the states that a target was best in, and takes the time."""
+
+    def __init__(self, order: RunSpec) -> None:
+        self._order = order
+        self._curve: list[dict[str, Any]] = []
+        self._best: dict[str, int] = {}
+        """By target, and under "" for all together: the evaluation it was best at."""
+        self._best_ranks: dict[str, tuple[int, float]] = {}
+        self._states: dict[int, dict[str, Tensor]] = {}
+        self._seconds = {"training": 0.0, "evaluation": 0.0}
+        self._since = 0.0
+        self._examples = 0
+        self._tokens: Tensor | int = 0
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._since = time.perf_counter()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._lap("training")
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._since = time.perf_counter()
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._lap("evaluation")
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Batch, batch_idx: int) -> None:
+        self._examples += len(batch)
+        self._tokens = self._tokens + batch.mask.sum()  # stays on the device
+
+    def _lap(self, kind: str) -> None:
+        now = time.perf_counter()
+        self._seconds[kind] += now - self._since
+        self._since = now
+
+    # --- scores ---------------------------------------------------------------------------------------------------
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        module = cast(MultiTaskModule, pl_module)
+        results = module.results["dev"]
+        number = len(self._curve)
+        scores = {target: results[target].scores for target in self._order.targets}
+        self._curve.append({"updates": self._own_updates(number + 1), "dev": scores})
+        primary = {target: found[module.head(target).primary_metric] for target, found in scores.items()}
+        ranks = {target: _rank([score]) for target, score in primary.items()} | {"": _rank(list(primary.values()))}
+        for name, rank in ranks.items():
+            best = self._best_ranks.get(name)
+            is_better = best is None or rank > best
+            # Where no evaluation has a score, the state that trained longest is handed on.
+            is_later = name == "" and rank == best == _rank([])
+            if is_better or is_later or self._order.select == "last":
+                self._best[name], self._best_ranks[name] = number, rank
+        if number in self._best.values():
+            self._states[number] = {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
+        self._states = {number: state for number, state in self._states.items() if number in self._best.values()}
+        self._lap("evaluation")
+
+    def test(self, trainer: pl.Trainer, module: MultiTaskModule, data: MixtureData) -> dict[str, TaskResult]:
+        """Each target on test, in the state that it was best in on dev."""
+        results: dict[str, TaskResult] = {}
+        for number in sorted({self._best[target] for target in self._order.targets}):
+            data.evaluated = {target for target in self._order.targets if self._best[target] == number}
+            module.load_state_dict(self._states[number])
+            trainer.test(module, datamodule=data, verbose=False)
+            results |= {target: module.results["test"][target] for target in data.evaluated}
+        return {target: results[target] for target in self._order.targets}
+
+    def scores(self, results: Mapping[str, TaskResult], heads: Mapping[str, Any]) -> dict[str, Any]:
+        chosen = {target: self._best[target] for target in self._order.targets}
+        return {
+            "test": {target: _plain(result.scores) for target, result in results.items()},
+            "dev": {target: _plain(self._curve[number]["dev"][target]) for target, number in chosen.items()},
+            "primary": {target: heads[target].primary_metric for target in self._order.targets},
+            "selected": {target: {"evaluation": number + 1} for target, number in chosen.items()},
+            "curve": [
+                {**point, "dev": {target: _plain(found) for target, found in point["dev"].items()}}
+                for point in self._curve
+            ],
+        }
+
+    def state(self) -> Mapping[str, Tensor]:
+        """The state with the best mean over the targets."""
+        return self._states[self._best[""]]
+
+    def cost(self) -> dict[str, float]:
+        return {
+            "training_seconds": self._seconds["training"],
+            "evaluation_seconds": self._seconds["evaluation"],
+            "examples": self._examples,
+            "tokens": int(self._tokens),
+        }
+
+    def _own_updates(self, evaluations: int) -> dict[str, int]:
+        quota = self._order.mixture["sampler"]["batches"]
+        return {task: evaluations * quota[task] for task in self._order.tasks}
+
+
+def _rank(scores: Sequence[float]) -> tuple[int, float]:
+    """RunSpecs evaluations: by how many scores are defined, then by the mean of these.
+
+    >>> _rank([0.5, float("nan")]) < _rank([0.25, 0.5])
+    True
+    """
+    known = [score for score in scores if not math.isnan(score)]
+    return len(known), sum(known) / len(known) if known else 0.0
+
+
+# --- one run from another's encoder -----------------------------------------------------------------------------------
+
+
+def _keep_state(path: Path, state: Mapping[str, Tensor]) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(dict(state), part)
+    part.replace(path)
+
+
+def _start_from(module: MultiTaskModule, path: Path, own_rows: Sequence[int], *, keeps_heads: bool) -> None:
+    """Loads the source's encoder, and its heads where they are kept.
+
+    Args:
+        module: Of this run.
+        path: Of the source's state.
+        own_rows: Word pieces that the source didn't know. They keep the rows that they were given here, also where
+            the source's table has spare rows in their places (DeBERTa-v3).
+        keeps_heads: Whether heads of the same name go on from the source's.
+    """
+    state = torch.load(path, weights_only=True)
+    own = module.state_dict()
+    table = cast(Any, module.encoder.model).get_input_embeddings().weight.detach()
+    new = table[list(own_rows)]
+    for name, value in state.items():
+        is_kept = name.startswith("encoder.") or (keeps_heads and name.startswith("heads."))
+        if is_kept and name in own:
+            target = own[name]
+            if target.dim() and target.shape[0] > value.shape[0]:
+                target[: value.shape[0]] = value  # only the table of word pieces can be longer
+            else:
+                target.copy_(value)
+    table[list(own_rows)] = new
+
+
+# --- details ----------------------------------------------------------------------------------------------------------
+
+
+def _plain(scores: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in scores.items()}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's notes on devices, workers and loaders, which say nothing that a study's runs don't share."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric)\.")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,314 @@
+"""From the results of a study's runs to its findings. Nothing here trains, reads data, or asks where results are from.
+
+Shapes: S seeds, C cells, D documents, N rows of counts, K counts, B resamples.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heads import Head
+from mtl.config.mixture import TaskSpec, build_head
+from mtl.study.design.designs import CONTROLS, DESIGNS
+from mtl.study.design.run_spec import Finished
+from mtl.study.statistics.findings import Cost, Curve, Family, Findings, Gain, Grouping, TargetFacts, TrainedOn
+from mtl.study.statistics.grouping import MAX_TASKS, best_grouping
+from mtl.study.statistics.resampling import Resamples, resampled_interval, resampled_scores, resamples
+from mtl.study.statistics.significance import Interval, analyse, floor, relative_change, smallest_gain
+
+Array = NDArray[np.float64]
+Results = Mapping[str, Finished]
+
+NUM_RESAMPLES = 1_000
+
+NOT_RUN = " has not been run"
+
+
+def find(description: Mapping[str, Any], results: Results) -> Findings:
+    """The findings of a study.
+
+    Args:
+        description: As `Session.description` gives it, and MLflow keeps it.
+        results: The finished runs, by key.
+    """
+    study = _Study(description, results)
+    designs = dict.fromkeys(one[0] for one in description["comparisons"])
+    families = tuple(study.family(design) for design in designs)
+    return Findings(
+        study=description["study"],
+        question=description["question"],
+        setup=tuple(description["setup"]),
+        seeds=tuple(description["seeds"]),
+        alpha=description["alpha"],
+        targets=study.targets,
+        families=(*(f for f in families if not f.is_control), *(f for f in families if f.is_control)),
+        curves=tuple(study.curves()),
+        costs=tuple(study.costs()),
+        outside_share=study.outside_share(),
+        repeat_seconds=sum(session.get("repeat_seconds", 0.0) for session in description["sessions"]),
+        grouping=study.grouping(families),
+        missing=tuple(study.missing()),
+        deviations=tuple(description["deviations"]),
+        versions=description["versions"],
+        trained_on=tuple(study.trained_on()),
+    )
+
+
+class _Row(NamedTuple):
+    """One cell's runs: the keys by seed, with and without company."""
+
+    target: str
+    partner: str
+    treated: list[str]
+    reference: list[str]
+
+
+class _Study:
+    def __init__(self, description: Mapping[str, Any], results: Results) -> None:
+        self._description, self._results = description, results
+        self._seeds: list[int] = description["seeds"]
+        self._heads: dict[str, Head] = {
+            name: build_head(TaskSpec(**fields), hidden_size=8)
+            for name, fields in description["mixture"]["tasks"].items()
+        }
+        self._resampled_of = cache(self._resample)
+        self._drawn_of = cache(self._draw)
+        self.targets = {name: self._facts(name, facts) for name, facts in description["targets"].items()}
+
+    # --- scores ---------------------------------------------------------------------------------------------------
+
+    def _facts(self, name: str, facts: Mapping[str, Any]) -> TargetFacts:
+        baseline = facts["baseline"]
+        return TargetFacts(
+            metric=facts["metric"],
+            unit=facts["unit"],
+            num_units=self._num_units(name, facts["num_units"]),
+            updates=facts["updates"],
+            train_rows=facts["train_rows"],
+            baseline=None if baseline is None else (str(baseline[0]), float(baseline[1])),
+            single=self._scores(name, self._description["singles"][name]),
+        )
+
+    def _num_units(self, target: str, read: int) -> int:
+        """The test documents that were scored; where no run is finished yet, those that were read."""
+        counts = (self._results[key].counts for key in self._description["runs"] if key in self._results)
+        return next((len(found[target]["documents"]) for found in counts if target in found), read)
+
+    def _scores(self, target: str, keys: Sequence[str]) -> tuple[float, ...]:
+        """Test scores by the primary metric, [S]; NaN where a run is missing."""
+        metric = self._heads[target].primary_metric
+        found = [self._results[key].result["test"][target][metric] if key in self._results else None for key in keys]
+        return tuple(float("nan") if value is None else float(value) for value in found)
+
+    # --- gains ----------------------------------------------------------------------------------------------------
+
+    def _rows(self, design: str) -> list[_Row]:
+        rows: dict[tuple[str, str], _Row] = {}
+        for name, target, partner, _, treated, reference in self._description["comparisons"]:
+            if name == design:
+                row = rows.setdefault((target, partner), _Row(target, partner, [], []))
+                row.treated.append(treated)
+                row.reference.append(reference)
+        order = list(self.targets)
+        return sorted(rows.values(), key=lambda row: order.index(row.target))
+
+    def family(self, design: str) -> Family:
+        """The gains of a design or control, tested together."""
+        rows = self._rows(design)
+        treated = np.array([self._scores(row.target, row.treated) for row in rows]).T  # [S, C]
+        reference = np.array([self._scores(row.target, row.reference) for row in rows]).T
+        differences = treated - reference
+        cells = analyse(differences, self._description["alpha"])
+        gains = tuple(
+            Gain(
+                row.target,
+                row.partner,
+                cell,
+                self._documents(row),
+                tuple(differences[:, number].tolist()),
+                tuple(reference[:, number].tolist()),
+                tuple(treated[:, number].tolist()),
+            )
+            for number, (row, cell) in enumerate(zip(rows, cells, strict=True))
+        )
+        smallest = _smallest_gain(len(self._seeds), len(rows), self._description["alpha"])
+        spreads: dict[str, list[float]] = {}
+        for gain in gains:
+            spreads.setdefault(gain.target, []).append(gain.cell.sd)
+        return Family(
+            design,
+            (DESIGNS | CONTROLS)[design].question,
+            design in CONTROLS,
+            gains,
+            floor(len(self._seeds)),
+            {target: smallest * float(np.nanmedian(sds)) for target, sds in spreads.items() if not np.isnan(sds).all()},
+            # In leave_one_out the joint run has another reference for each partner: no one number is of it.
+            {} if design in CONTROLS or design == "leave_one_out" else dict(self._relative_changes(rows)),
+        )
+
+    def _relative_changes(self, rows: Sequence[_Row]) -> Iterator[tuple[str, tuple[float, ...]]]:
+        """Delta-m of every company with one run for several targets, by seed."""
+        companies: dict[tuple[str, ...], list[_Row]] = {}
+        for row in rows:
+            companies.setdefault(tuple(row.treated), []).append(row)
+        for keys, members in companies.items():
+            before = np.array([self._scores(row.target, row.reference) for row in members]).T  # [S, T]
+            after = np.array([self._scores(row.target, row.treated) for row in members]).T
+            if len(members) > 1:
+                name = self._description["runs"][keys[0]]["company"]
+                if (before <= 0).any():  # relative to a negative score a gain turns round
+                    before = np.full_like(before, np.nan)
+                # A primary metric is one of which more is better.
+                yield name, tuple(relative_change(after - before, before, [1] * len(members)).tolist())
+
+    def _documents(self, row: _Row) -> Interval | None:
+        """The interval of the mean gain over resampled seeds and documents."""
+        if len(row.treated) < 2 or any(key not in self._results for key in (*row.treated, *row.reference)):
+            return None
+        treated = self._resampled_of(row.target, tuple(row.treated))
+        reference = self._resampled_of(row.target, tuple(row.reference))
+        return resampled_interval(treated - reference, self._drawn_of(row.target), 1 - self._description["alpha"])
+
+    def _resample(self, target: str, keys: tuple[str, ...]) -> Array:
+        """The corpus scores of some runs, a seed each, in the resamples of the target's documents, [B, S]."""
+        found = [self._results[key].counts[target] for key in keys]
+        counts = np.stack([one["counts"] for one in found])  # [S, N, K]
+        scores = self._heads[target].primary_scores
+        return resampled_scores(counts, scores, self._drawn_of(target), owners=found[0]["owners"])
+
+    def _draw(self, target: str) -> Resamples:
+        return resamples(len(self._seeds), self.targets[target].num_units, NUM_RESAMPLES)
+
+    # --- beside the gains -----------------------------------------------------------------------------------------
+
+    def curves(self) -> Iterator[Curve]:
+        """Dev scores of single runs and of pairs, mean over seeds."""
+        for target, keys in self._description["singles"].items():
+            yield from self._curve(target, "single", keys)
+        for row in self._rows("pairwise"):
+            yield from self._curve(row.target, row.partner, row.treated)
+
+    def _curve(self, target: str, company: str, keys: Sequence[str]) -> Iterator[Curve]:
+        metric = self._heads[target].primary_metric
+        curves = [self._results[key].result["curve"] for key in keys if key in self._results]
+        if curves:
+            values = np.array([[point["dev"][target][metric] for point in curve] for curve in curves], dtype=float)
+            updates = tuple(int(point["updates"][target]) for point in curves[0])
+            sd = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
+            yield Curve(target, company, updates, tuple(values.mean(axis=0).tolist()), tuple(sd.tolist()))
+
+    def costs(self) -> Iterator[Cost]:
+        """What each finished run took."""
+        for key, run in self._description["runs"].items():
+            if key in self._results:
+                result = self._results[key].result
+                reused = result["study"] != self._description["study"]
+                yield Cost(run["name"], key, run["designs"][0], **result["cost"], reused=reused)
+
+    def trained_on(self) -> Iterator[TrainedOn]:
+        """The code and machines of the finished runs; those of older runs aren't known."""
+        results = [self._results[key].result for key in self._description["runs"] if key in self._results]
+        names = ("version.biomtl", "git.biomtl.commit", "git.biomtl.dirty", "machine.device", "machine.threads")
+        found = Counter(tuple(result.get("versions", {}).get(name, "") for name in names) for result in results)
+        for values, number in found.items():
+            version, commit, dirty, device, threads = values
+            yield TrainedOn(version, commit, dirty == "true", device, threads, number)
+
+    def outside_share(self) -> float:
+        """The share of the workers' time that was neither training nor evaluation.
+
+        From the start of a command, before its plan, to the last run's arrival in MLflow; the report and commands
+        that were killed aren't in it.
+        """
+        sessions = self._description["sessions"]
+        whole = sum(session["seconds"] * session["workers"] for session in sessions)
+        return 1 - sum(session["busy_seconds"] for session in sessions) / whole if whole else 0.0
+
+    def missing(self) -> Iterator[str]:
+        """Which cells lack which seeds, and why."""
+        told: set[str] = set()
+        for design in dict.fromkeys(one[0] for one in self._description["comparisons"]):
+            for row in self._rows(design):
+                lacking = {
+                    key: seed
+                    for keys in (row.treated, row.reference)
+                    for key, seed, score in zip(keys, self._seeds, self._scores(row.target, keys), strict=True)
+                    if np.isnan(score)
+                }
+                told.update(lacking)
+                if lacking:
+                    seeds = ", ".join(str(seed) for seed in sorted(set(lacking.values())))
+                    why = self._reasons(lacking, row.target)
+                    yield f"{design}: {row.target} with {row.partner} lacks the seeds {seeds}: {why}"
+        for target, keys in self._description["singles"].items():
+            for key, score in zip(keys, self._scores(target, keys), strict=True):
+                if np.isnan(score) and key not in told:
+                    yield f"single: {self._reasons([key], target)}"
+
+    def _reasons(self, keys: Iterable[str], target: str) -> str:
+        """Why some runs have no score, in a sentence; those that were never trained together."""
+        found = dict.fromkeys(self._reason(key, target) for key in keys)
+        known = [reason for reason in found if not reason.endswith(NOT_RUN)]
+        never = [reason.removesuffix(NOT_RUN) for reason in found if reason.endswith(NOT_RUN)]
+        if len(never) > 2:
+            never = [never[0], f"{len(never) - 1} others"]
+        verb = "has" if never and len(found) - len(known) == 1 else "have"
+        return "; ".join([*known, *([f"{' and '.join(never)} {verb} not been run"] if never else [])]) + "."
+
+    def _reason(self, key: str, target: str) -> str:
+        run = self._description["runs"][key]
+        name, error = run["name"], self._description["failures"].get(key)
+        if key in self._results:
+            return f"the {self.targets[target].metric} of '{name}' on test is not defined"
+        if error is None and run.get("source") in self._description["failures"]:
+            return self._reason(run["source"], target)
+        return f"'{name}'{NOT_RUN}" if error is None else f"'{name}' failed: {error.splitlines()[0].rstrip('.')}"
+
+    # --- groups ---------------------------------------------------------------------------------------------------
+
+    def grouping(self, families: Sequence[Family]) -> Grouping | None:
+        """The best groups by the pairs' gains, and what they measured where they were trained."""
+        pairs = next((family for family in families if family.design == "pairwise"), None)
+        names = list(self.targets)
+        if pairs is None or not 2 <= len(names) <= MAX_TASKS or any(np.isnan(g.cell.mean) for g in pairs.gains):
+            return None
+        gains = np.zeros((len(names), len(names)))
+        for gain in pairs.gains:
+            gains[names.index(gain.target), names.index(gain.partner)] = gain.cell.mean
+        best = best_grouping(gains, self._description["max_encoders"])
+        groups = tuple(tuple(names[task] for task in group) for group in best.groups)
+        verified = self._description["proposal"] == [list(group) for group in groups]
+        trained = {
+            (gain.target, gain.partner): gain.cell
+            for family in families
+            for gain in (family.gains if family.design == "groups" else ())
+        }
+        wanted = {
+            task: (task, " + ".join(partner for partner in group if partner != task))
+            for group in groups
+            for task in (group if len(group) > 1 else ())
+        }
+        found = {task: trained[place] for task, place in wanted.items() if place in trained}
+        alone = {group[0]: 0.0 for group in groups if len(group) == 1}
+        is_measured = len(found) == len(wanted) and (verified or bool(wanted))
+        return Grouping(
+            self._description["max_encoders"],
+            groups,
+            dict(zip(names, best.predicted_gains, strict=True)),
+            best.predicted_total,
+            sum(facts.updates for facts in self.targets.values()),
+            {**{task: cell.mean for task, cell in found.items()}, **alone} if is_measured else None,
+            {task: cell.interval for task, cell in found.items()},
+        )
+
+
+@cache
+def _smallest_gain(num_seeds: int, cells: int, alpha: float) -> float:
+    """In standard deviations of the difference."""
+    return smallest_gain(1.0, num_seeds, alpha=alpha, cells=cells)

@@ -1,0 +1,276 @@
+"""What a run writes down, into its folder and into MLflow, and the table at its end."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pytorch_lightning as pl
+import yaml
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+from rich.console import Console
+
+from heads import ClassReport
+from mtl.evaluation import summary
+from mtl.evaluation.baselines import trivial_baselines
+from mtl.evaluation.evaluator import TaskResult
+from mtl.tracking.tracker import MLflowTracker
+from mtl.training.callbacks import SELECTION
+
+if TYPE_CHECKING:
+    from mtl.batching.data_module import MixtureData
+    from mtl.tracking.run_folder import RunFolder
+    from mtl.training.module import MultiTaskModule
+
+
+class RunRecorder(Callback):
+    """Records configuration, data, scores and reports of a run.
+
+    Args:
+        folder: Of the run.
+        tracker: MLflow; None leaves the folder alone.
+        config: The whole resolved configuration of the command.
+        baselines: Whether to score trivial baselines at the end.
+    """
+
+    def __init__(
+        self, folder: RunFolder, tracker: MLflowTracker | None, config: Mapping[str, Any], *, baselines: bool = True
+    ) -> None:
+        self._folder, self._tracker, self._config, self._baselines = folder, tracker, dict(config), baselines
+        self._best: float | None = None
+        self._selected: dict[str, ClassReport] = {}
+        self._lines: list[summary.ResultLine] = []
+        self._title = ""
+        self._kept: list[Path] = []
+        self._keeps_status = False
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        # The status is that of the training, where one began here; `on_fit_start` writes this file.
+        self._keeps_status = stage != "fit" and (self._folder.path / "mixture.yaml").is_file()
+        if self._tracker is not None:
+            self._tracker.keeps_status = self._keeps_status
+        self._tell(trainer, "RUNNING")
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._tell(trainer, "FINISHED")
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._drop_predictions(pl_module)
+        self._tell(trainer, "KILLED" if isinstance(exception, KeyboardInterrupt | SIGTERMException) else "FAILED")
+
+    def _tell(self, trainer: pl.Trainer, status: str) -> None:
+        """The status of a run that isn't tracked; of one that is, the tracker tells it."""
+        if self._tracker is None and trainer.is_global_zero and not self._keeps_status:
+            self._folder.update_info(status=status)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        data = _data(trainer)
+        self._folder.write_text("mixture.yaml", _yaml(data.mixture.to_dict()))
+        self._folder.write_text("config.yaml", _yaml(self._config))
+        cast("MultiTaskModule", pl_module).encoder.config.save_pretrained(self._folder.encoder)
+        data.tokenizer.save_pretrained(self._folder.encoder)
+        if self._tracker is not None:
+            self._track_inputs(self._tracker, trainer, data)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        every = cast(Any, trainer).log_every_n_steps
+        if every and trainer.global_step % every == 0 and not trainer.fit_loop._should_accumulate():
+            self._log_rates(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        every = cast(Any, trainer).log_every_n_steps
+        if not every or trainer.global_step % every:
+            self._log_rates(trainer)
+
+    def _log_rates(self, trainer: pl.Trainer) -> None:
+        if self._tracker is None:
+            return
+        groups = trainer.optimizers[0].param_groups
+        rates = {f"learning_rate/{group['name']}": group["lr"] for group in groups if "/" not in group["name"]}
+        self._tracker.log_metrics(rates, step=trainer.global_step)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        results = cast("MultiTaskModule", pl_module).results["dev"]
+        score = float(trainer.callback_metrics[SELECTION])
+        score = float("-inf") if math.isnan(score) else score  # as Lightning's checkpoint takes it
+        if trainer.state.fn != "fit":
+            self._write("dev", results)
+            self._keep_predictions(pl_module)
+            self._finish(trainer, "dev", _reports(results))
+        elif self._best is None or score > self._best:
+            self._best, self._selected = score, _reports(results)
+            self._write("dev", results)
+            self._keep_predictions(pl_module)
+        else:
+            self._drop_predictions(pl_module)
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            results = cast("MultiTaskModule", pl_module).results["test"]
+            self._write("test", results)
+            self._keep_predictions(pl_module)
+            self._finish(trainer, "test", _reports(results))
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        losses = cast("MultiTaskModule", pl_module).train_losses
+        self._folder.write_metrics("train", {task: {"loss": loss} for task, loss in losses.items()})
+        self._finish(trainer, "dev", self._selected)
+
+    def show(self) -> None:
+        """Prints the table of the run; nothing where this process recorded nothing."""
+        if not self._lines:
+            return
+        console = Console()
+        console.print(summary.table(self._lines, title=self._title))
+        console.print(f"Run folder: {self._folder.path}", soft_wrap=True, highlight=False)
+        if self._tracker is not None:
+            console.print(f"See it in MLflow: {self._tracker.ui_hint()}", soft_wrap=True, highlight=False)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self._best, "reports": {task: found._asdict() for task, found in self._selected.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._best = state_dict["best"]
+        # Checkpoints of earlier versions have none.
+        self._selected = {task: ClassReport(**found) for task, found in state_dict.get("reports", {}).items()}
+
+    def _write(self, split: str, results: Mapping[str, TaskResult]) -> None:
+        """Scores, and counts per document, which studies resample."""
+        self._folder.write_metrics(split, {task: result.scores for task, result in results.items()})
+        for task, result in results.items():
+            write_counts(self._folder.path / "counts" / split / f"{task}.npz", result)
+
+    def _keep_predictions(self, pl_module: pl.LightningModule) -> None:
+        kept = cast("MultiTaskModule", pl_module).kept
+        made = [] if kept is None else kept.merge()
+        self._kept = [*(path for path in self._kept if path not in made), *made]
+
+    def _drop_predictions(self, pl_module: pl.LightningModule) -> None:
+        """Those of an evaluation that selected nothing, or didn't come to its end."""
+        kept = cast("MultiTaskModule", pl_module).kept
+        if kept is not None:
+            kept.discard()
+
+    def _finish(self, trainer: pl.Trainer, split: str, reports: Mapping[str, ClassReport]) -> None:
+        data = _data(trainer)
+        baselines = self._trivial(data, split) if self._baselines else {}
+        primary = {task: head.primary_metric for task, head in data.heads.items()}
+        strongest = {task: summary.strongest_baseline(found, primary[task]) for task, found in baselines.items()}
+        best = {task: baselines[task][found.name] for task, found in strongest.items() if found is not None}
+        if split == "test" or "test" not in self._folder.metrics:
+            self._folder.write_metrics("baseline", best)
+        file = self._folder.path / "baselines.json"
+        before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        self._folder.write_json(file.name, {**before, split: baselines})
+        if trainer.state.fn != "fit":
+            self._note_checkpoint(trainer, split)
+        if self._tracker is not None:
+            self._track_results(self._tracker, split, reports, baselines)
+            for path in self._kept:
+                self._tracker.log_artifact(path, f"predictions/{split}")
+        metrics = self._folder.metrics
+        self._title = f"{data.mixture.name}, baselines on {split}"
+        self._lines = [
+            summary.ResultLine(
+                task,
+                metric,
+                metrics.get("dev", {}).get(task, {}).get(metric),
+                metrics.get("test", {}).get(task, {}).get(metric) if split == "test" else None,
+                strongest.get(task),
+            )
+            for task, metric in primary.items()
+        ]
+
+    def _trivial(self, data: MixtureData, split: str) -> dict[str, dict[str, dict[str, float]]]:
+        """Baselines on the split; on dev for a task that lacks it."""
+        lacking = {task: splits for task, splits in data.tasks.items() if split not in splits}
+        return trivial_baselines(data.heads, data.tasks, split) | trivial_baselines(data.heads, lacking, "dev")
+
+    def _note_checkpoint(self, trainer: pl.Trainer, split: str) -> None:
+        """Which checkpoint the scores of a split are from: not always the best."""
+        checkpoint = Path(str(trainer.ckpt_path)).name
+        self._folder.update_info(evaluated={**self._folder.info.get("evaluated", {}), split: checkpoint})
+
+    def _track_inputs(self, tracker: MLflowTracker, trainer: pl.Trainer, data: MixtureData) -> None:
+        tracker.log_hyperparams(self._config)
+        tracker.log_text(_yaml(data.mixture.to_dict()), "mixture.yaml")
+        tracker.log_text(_yaml(self._config), "config.yaml")
+        tracker.log_versions(str(trainer.strategy.root_device))
+        rates = data.plan.rates()
+        for task, splits in data.tasks.items():
+            path = data.mixture.tasks[task].data.path
+            source = path if isinstance(path, str) else json.dumps(path)
+            for split, content in splits.items():
+                rows = content.row_summary
+                tracker.log_dataset(task, split, rows.fingerprint, rows.rows, source)
+                tracker.log_metrics(
+                    {f"data/{task}/{split}/{name}": count for name, count in accounts(content).items()}, 0
+                )
+            if task in rates:
+                tracker.log_metrics({f"data/{task}/rate": rates[task]}, 0)
+
+    def _track_results(
+        self,
+        tracker: MLflowTracker,
+        split: str,
+        reports: Mapping[str, ClassReport],
+        baselines: Mapping[str, Mapping[str, Mapping[str, float]]],
+    ) -> None:
+        for task, found in reports.items():
+            if found.per_class:
+                tracker.log_table(summary.per_class_table(found), f"{split}/{task}/per_class.json")
+            if found.confusion is not None:
+                figure = summary.confusion_figure(found, f"{task}, {split}")
+                tracker.log_figure(figure, f"{split}/{task}/confusion.png")
+                columns: dict[str, list[Any]] = {"gold": list(found.classes)}
+                for place, predicted in enumerate(found.classes):
+                    columns[predicted] = [line[place] for line in found.confusion]
+                tracker.log_table(columns, f"{split}/{task}/confusion.json")
+        for task, by_predictor in baselines.items():
+            for predictor, scores in by_predictor.items():
+                prefix = f"baseline/{split}/{task}/{predictor}"
+                tracker.log_metrics({f"{prefix}/{name}": value for name, value in scores.items()}, 0)
+
+
+def accounts(content: Any) -> dict[str, int]:
+    """The rows of a split by what became of them: read = used + unlabelled + refused + crossed + limited + excluded."""
+    rows, examples = content.row_summary, content.example_summary
+    return {
+        "read": rows.rows + rows.num_refused + rows.crossed + rows.limited + rows.excluded,
+        "used": examples.used,
+        "unlabelled": examples.unlabelled,
+        "refused": rows.num_refused + examples.num_refused,
+        "crossed": rows.crossed,
+        "limited": rows.limited,
+        "excluded": rows.excluded,
+        "examples": len(content.examples),
+    }
+
+
+def write_counts(path: Path, result: TaskResult) -> None:
+    """Counts per document as an archive of the arrays of `TaskResult.stacked_counts`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, **cast(Any, result.stacked_counts()))
+
+
+def _reports(results: Mapping[str, TaskResult]) -> dict[str, ClassReport]:
+    return {task: result.report for task, result in results.items()}
+
+
+def _data(trainer: pl.Trainer) -> MixtureData:
+    return cast("MixtureData", cast(Any, trainer).datamodule)
+
+
+def _yaml(content: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)

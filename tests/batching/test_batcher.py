@@ -1,0 +1,127 @@
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mtl.batching.batcher import WINDOW, Batcher, by_length
+
+LENGTHS = st.lists(st.integers(2, 512), min_size=1, max_size=300).map(np.array)
+
+
+@given(LENGTHS, st.integers(1, 40), st.integers(0, 5))
+@settings(max_examples=60, deadline=None)
+def test_every_example_occurs_exactly_once_per_pass(lengths: np.ndarray, batch_size: int, seed: int) -> None:
+    batcher = Batcher(lengths, batch_size, seed, "gad")
+    for number in range(3):
+        start = number * batcher.batches_per_pass
+        batches = [batcher[position] for position in range(start, start + batcher.batches_per_pass)]
+        assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
+        assert sum(len(batch) < batch_size for batch in batches) <= 1
+        assert max(map(len, batches)) <= batch_size
+
+
+@given(LENGTHS, st.integers(1, 40), st.lists(st.integers(0, 500), min_size=1, max_size=20))
+@settings(max_examples=40, deadline=None)
+def test_a_position_is_the_same_batch_whoever_asks_and_in_whatever_order(
+    lengths: np.ndarray, batch_size: int, positions: list[int]
+) -> None:
+    one = Batcher(lengths, batch_size, 7, "gad")
+    asked = [one[position].tolist() for position in positions]
+    for position, batch in reversed(list(zip(positions, asked, strict=True))):
+        assert Batcher(lengths, batch_size, 7, "gad")[position].tolist() == batch == one[position].tolist()
+
+
+def test_seed_task_and_pass_each_change_the_order() -> None:
+    lengths = np.arange(2, 202)
+
+    def order(seed: int, task: str, number: int) -> list[int]:
+        batcher = Batcher(lengths, 8, seed, task)
+        return [i for place in range(25) for i in batcher[number * 25 + place].tolist()]
+
+    base = order(0, "gad", 0)
+    assert base == order(0, "gad", 0)
+    for other in (order(1, "gad", 0), order(0, "rqe", 0), order(0, "gad", 1)):
+        assert other != base
+
+
+def test_padding_is_little_where_the_lengths_vary() -> None:
+    rng = np.random.default_rng(0)
+    lengths = np.clip(rng.lognormal(3.5, 0.6, 5000).astype(int), 5, 512)
+
+    def padded_per_real(batches: list[np.ndarray]) -> float:
+        return sum(lengths[b].max() * len(b) for b in batches) / sum(lengths[b].sum() for b in batches)
+
+    batcher = Batcher(lengths, 32, 0, "gad")
+    ours = padded_per_real([batcher[position] for position in range(batcher.batches_per_pass)])
+    shuffled = rng.permutation(5000)
+    plain = padded_per_real([shuffled[start : start + 32] for start in range(0, 5000, 32)])
+    assert ours < 1.1
+    assert plain > 1.8
+
+
+def test_a_batch_is_not_tied_to_its_neighbours_across_passes() -> None:
+    lengths = np.full(400, 10)
+    batcher = Batcher(lengths, 4, 0, "gad")
+    pairs = Counter(frozenset(pair) for position in range(300) for pair in pairwise(sorted(batcher[position].tolist())))
+    assert max(pairs.values()) < 3  # of equal length, so each pass groups them anew
+
+
+def test_batches_of_like_length_come_in_random_order() -> None:
+    lengths = np.arange(2, 2 + 4 * WINDOW)
+    batcher = Batcher(lengths, 4, 0, "gad")
+    longest = [int(lengths[batcher[position]].max()) for position in range(WINDOW)]
+    assert longest != sorted(longest)
+    assert abs(np.corrcoef(longest, np.arange(WINDOW))[0, 1]) < 0.4
+
+
+@given(LENGTHS, st.integers(1, 40), st.integers(1, 3000))
+@settings(max_examples=60, deadline=None)
+def test_evaluation_batches_hold_each_example_once_within_the_budget(
+    lengths: np.ndarray, batch_size: int, budget: int
+) -> None:
+    batches = by_length(np.arange(len(lengths)), lengths, batch_size, budget)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
+    assert all(len(b) <= batch_size for b in batches)
+    assert all(len(b) == 1 or lengths[b].max() * len(b) <= budget for b in batches)
+    assert all(lengths[a].min() >= lengths[b].max() for a, b in pairwise(batches))
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_evaluation_of_nothing_or_one_example_is_no_special_case(size: int) -> None:
+    assert [b.tolist() for b in by_length(np.arange(size), np.array([9] * size), 4, 1)] == [[0]] * size
+
+
+@given(LENGTHS, st.integers(0, 2000), st.integers(0, 5))
+@settings(max_examples=60, deadline=None)
+def test_a_budget_of_tokens_holds_and_every_example_occurs_once_per_pass(
+    lengths: np.ndarray, spare: int, seed: int
+) -> None:
+    budget = int(lengths.max()) + spare
+    batcher = Batcher(lengths, 32, seed, "gad", token_budget=budget)
+    for number in range(3):
+        positions = range(number * batcher.batches_per_pass, (number + 1) * batcher.batches_per_pass)
+        batches = [batcher[position] for position in positions]
+        assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
+        assert all(lengths[batch].max() * len(batch) <= budget for batch in batches)
+        assert sum(batcher.weight(position) for position in positions) == pytest.approx(batcher.batches_per_pass)
+        assert [batcher.longest(position) for position in positions] == [lengths[batch].max() for batch in batches]
+
+
+def test_batches_of_a_budget_are_redrawn_and_shuffled_in_every_pass() -> None:
+    lengths = np.repeat(np.arange(10, 60), 40)
+    batcher = Batcher(lengths, 32, 0, "gad", token_budget=512)
+    first, second = (
+        {frozenset(batcher[number * batcher.batches_per_pass + i].tolist()) for i in range(batcher.batches_per_pass)}
+        for number in range(2)
+    )
+    assert len(first & second) < len(first) / 10
+    longest = [batcher.longest(position) for position in range(batcher.batches_per_pass)]
+    assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.4
+
+
+def test_batches_of_a_number_of_examples_count_alike() -> None:
+    batcher = Batcher(np.arange(5, 42), 4, 3, "gad")
+    assert {batcher.weight(position) for position in range(10)} == {1.0}

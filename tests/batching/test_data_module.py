@@ -1,0 +1,446 @@
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import bench_data
+import numpy as np
+import pytest
+import torch
+from meter import rss_anon_mib
+from torch import Tensor
+
+from mtl.batching.batch import Share, collate
+from mtl.batching.data_module import EvaluationLoader, MixtureData
+from mtl.config.loading import load_mixture
+from mtl.config.mixture import Mixture
+from mtl.problems import InputError
+from mtl.training.assembly import build_data, build_module
+
+REPOSITORY = Path(__file__).parent.parent
+
+Write = Callable[..., Path]
+Train = Callable[..., Any]
+
+NO_DROPOUT = ["encoder.dropout=0", *(f"tasks.{t}.options.dropout=0" for t in ("cause", "drugs", "risk", "bleed"))]
+
+
+class Gradients:
+    """Keeps every weight's gradient at each update, before it is used."""
+
+    def __init__(self) -> None:
+        self.updates: list[dict[str, Tensor]] = []
+
+    def __call__(self, module: Any, data: MixtureData) -> None:
+        def keep(optimizer: Any) -> None:
+            named = module.named_parameters()
+            self.updates.append({name: p.grad.clone() for name, p in named if p.grad is not None})
+
+        module.on_before_optimizer_step = keep
+
+
+def first_update(mixture: Mixture, train: Train, **trainer: Any) -> dict[str, Tensor]:
+    gradients = Gradients()
+    train(mixture, before=gradients, max_steps=1, limit_val_batches=0, **trainer)
+    assert len(gradients.updates) == 1
+    return gradients.updates[0]
+
+
+def by_hand(mixture: Mixture, weights: Mapping[str, float], examples: Mapping[str, list[int]]) -> dict[str, Tensor]:
+    """The gradients of the weighted sum of the tasks' mean losses, one pass of the encoder per task."""
+    module, data = build_module(mixture), build_data(mixture)
+    data.setup()
+    total = torch.zeros(())
+    for task, indices in examples.items():
+        share = Share({task: data.tasks[task]["train"].examples.take(indices)}, {task: 1.0})
+        batch = collate([share], data.heads, 0)
+        loss, count = module.head(task).loss(module(batch)[task], batch.parts[0].fields)
+        if count:
+            total = total + weights[task] * loss / count
+    total.backward()
+    return {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
+
+
+def assert_alike(one: Mapping[str, Tensor], other: Mapping[str, Tensor], tolerance: float) -> None:
+    assert one.keys() == other.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], rtol=tolerance, atol=tolerance, msg=name)
+
+
+def picked(mixture: Mixture, num_slots: int) -> list[tuple[str, list[int]]]:
+    """Task and examples of the first slots of a training."""
+    data = build_data(mixture)
+    data.setup()
+    slots = data.plan.epoch(0)[:num_slots]
+    return [(pick.task, data.plan.indices(pick).tolist()) for slot in slots for pick in slot]
+
+
+@pytest.mark.parametrize("task", ["cause", "drugs", "risk"])
+def test_accumulated_batches_give_the_gradient_of_one_big_batch(task: str, toy_mixture: Write, train: Train) -> None:
+    mixture = load_mixture(toy_mixture(), NO_DROPOUT).only([task])
+    accumulated = first_update(mixture, train, accumulate_grad_batches=3)
+    examples = [index for _, indices in picked(mixture, 3) for index in indices]
+    assert len(examples) > 8
+    assert_alike(accumulated, by_hand(mixture, {task: 1.0}, {task: examples}), 1e-6)
+
+
+def test_an_update_over_several_tasks_is_the_mean_over_its_batches(toy_mixture: Write, train: Train) -> None:
+    sampler = {"name": "round_robin"}
+    mixture = load_mixture(toy_mixture(sampler=sampler), NO_DROPOUT).only(["cause", "drugs", "risk"])
+    accumulated = first_update(mixture, train, accumulate_grad_batches=5)
+    examples: dict[str, list[int]] = {}
+    for task, indices in picked(mixture, 5):
+        examples.setdefault(task, []).extend(indices)
+    assert {task: len(indices) for task, indices in examples.items()} == {"cause": 6, "drugs": 8, "risk": 4}
+    weights = {"cause": 2 / 5, "drugs": 2 / 5, "risk": 1 / 5}
+    assert_alike(accumulated, by_hand(mixture, weights, examples), 1e-6)
+
+
+def test_the_last_update_of_an_epoch_has_the_scale_of_the_batches_it_has(toy_mixture: Write, train: Train) -> None:
+    mixture = load_mixture(toy_mixture(), NO_DROPOUT).only(["risk"])
+    # Three batches of 4, 4 and 1 examples: the update that accumulates four has only these, and one cut to two has two.
+    whole = first_update(mixture, train, accumulate_grad_batches=4)
+    assert_alike(whole, by_hand(mixture, {"risk": 1.0}, {"risk": list(range(9))}), 1e-6)
+    cut = first_update(mixture, train, accumulate_grad_batches=4, limit_train_batches=2)
+    examples = [index for _, indices in picked(mixture, 2) for index in indices]
+    assert_alike(cut, by_hand(mixture, {"risk": 1.0}, {"risk": examples}), 1e-6)
+
+
+def test_the_weight_of_a_task_multiplies_its_gradient(toy_mixture: Write, train: Train) -> None:
+    path = toy_mixture()
+    plain = first_update(load_mixture(path, NO_DROPOUT).only(["risk"]), train)
+    weighted = first_update(load_mixture(path, [*NO_DROPOUT, "tasks.risk.loss_weight=2.5"]).only(["risk"]), train)
+    assert_alike(weighted, {name: 2.5 * value for name, value in plain.items()}, 1e-6)
+
+
+def test_two_heads_on_one_encoding_have_the_gradients_of_two_passes(toy_mixture: Write, train: Train) -> None:
+    mixture = load_mixture(toy_mixture(), [*NO_DROPOUT, "tasks.bleed.loss_weight=0.5"]).only(["cause", "bleed"])
+    for accumulate in (1, 3):
+        shared = first_update(mixture, train, accumulate_grad_batches=accumulate)
+        examples = [index for _, indices in picked(mixture, accumulate) for index in indices]
+        separate = by_hand(mixture, {"cause": 1.0, "bleed": 0.5}, dict.fromkeys(("cause", "bleed"), examples))
+        assert any(name.startswith("heads.bleed") for name in shared)
+        assert_alike(shared, separate, 1e-5)
+
+
+@pytest.mark.parametrize("tasks_per_step", [2, 3, "all"])
+def test_a_step_of_several_tasks_has_the_gradient_of_separate_passes(
+    tasks_per_step: Any, toy_mixture: Write, train: Train
+) -> None:
+    changes = [*NO_DROPOUT, "tasks.risk.loss_weight=3", "tasks.bleed.loss_weight=0.5"]
+    mixture = load_mixture(toy_mixture(sampler={"name": "uniform"}, tasks_per_step=tasks_per_step), changes)
+    picks = dict(picked(mixture, 1))
+    assert len(picks) == (3 if tasks_per_step == "all" else tasks_per_step)
+    weights = {name: mixture.tasks[name].loss_weight / len(picks) for name in picks}
+    if "cause" in picks:  # whose texts are bleed's, too
+        picks["bleed"], weights["bleed"] = picks["cause"], 0.5 / len(picks)
+    together = first_update(mixture, train)
+    assert_alike(together, by_hand(mixture, weights, picks), 1e-5)
+
+
+def test_a_batch_weighs_the_same_in_a_step_with_room_left(toy_mixture: Write, train: Train) -> None:
+    # 26, 15 and 9 examples are 7, 4 and 3 batches of 4: 7 steps of two tasks each, though there is room for three.
+    mixture = load_mixture(toy_mixture(tasks_per_step=3), NO_DROPOUT)
+    picks = dict(picked(mixture, 1))
+    assert len(picks) == 2
+    if "cause" in picks:
+        picks["bleed"] = picks["cause"]
+    assert_alike(first_update(mixture, train), by_hand(mixture, dict.fromkeys(picks, 1 / 3), picks), 1e-5)
+
+
+def test_a_step_of_several_tasks_equals_accumulating_their_batches(toy_mixture: Write, train: Train) -> None:
+    def gradients(tasks_per_step: Any, steps: int) -> dict[str, Tensor]:
+        sampler = {"name": "round_robin", "steps_per_epoch": steps}
+        mixture = load_mixture(toy_mixture(sampler=sampler, tasks_per_step=tasks_per_step), NO_DROPOUT)
+        return first_update(mixture, train, accumulate_grad_batches=steps)
+
+    assert_alike(gradients("all", 1), gradients(1, 3), 1e-5)
+
+
+def test_a_step_of_several_tasks_is_one_pass_of_the_encoder(toy_mixture: Write, train: Train) -> None:
+    sizes = []
+
+    def count(module: Any, data: MixtureData) -> None:
+        module.encoder.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+
+    mixture = load_mixture(toy_mixture(tasks_per_step="all", sampler={"name": "uniform"}))
+    train(mixture, before=count, max_steps=4, limit_val_batches=0)
+    plan = ready(mixture).plan
+    slots = plan.epoch(0)[:4]
+    assert sizes == [sum(len(plan.indices(pick)) for pick in slot) for slot in slots]
+
+
+def ready(mixture: Mixture) -> MixtureData:
+    data = build_data(mixture)
+    data.setup()
+    return data
+
+
+def test_under_a_budget_of_tokens_every_example_counts_alike(toy_mixture: Write, train: Train) -> None:
+    mixture = load_mixture(toy_mixture(tokens_per_batch=40), NO_DROPOUT).only(["risk"])
+    data = ready(mixture)
+    sizes = [len(indices) for _, indices in picked(mixture, data.plan.slots_per_epoch())]
+    assert len(set(sizes)) > 1
+    assert sum(sizes) == 9
+    whole = first_update(mixture, train, accumulate_grad_batches=len(sizes))
+    assert_alike(whole, by_hand(mixture, {"risk": 1.0}, {"risk": list(range(9))}), 1e-6)
+    first = first_update(mixture, train)
+    _, indices = picked(mixture, 1)[0]
+    weight = len(indices) / (9 / len(sizes))
+    assert_alike(first, by_hand(mixture, {"risk": weight}, {"risk": indices}), 1e-6)
+
+
+def test_a_budget_below_the_longest_example_names_it(toy_mixture: Write) -> None:
+    mixture = load_mixture(toy_mixture(tokens_per_batch=9), ["tasks.drugs.tokens_per_batch=8"])
+    with pytest.raises(InputError) as error:
+        _ = ready(mixture).plan
+    keys = [problem.key for problem in error.value.problems]
+    assert keys[0] == "tokens_per_batch"
+    assert "tasks.drugs.tokens_per_batch" in keys
+    data = ready(mixture)
+    for problem, task in zip(error.value.problems, ("cause", "drugs"), strict=False):
+        train_split = data.tasks[task]["train"]
+        row = train_split.rows[int(train_split.example_rows[int(train_split.lengths.argmax())])].id
+        assert f"'{row}' of {task}" in problem.message
+        assert f"{train_split.lengths.max()} word pieces; found {mixture.tokens_per_batch_of(task)}" in problem.message
+
+
+def test_an_annealed_sampler_ends_where_the_training_ends(toy_mixture: Write, train: Train) -> None:
+    mixture = load_mixture(toy_mixture(sampler={"name": "annealed"}))
+    trained = train(mixture, max_steps=5, max_epochs=-1, limit_val_batches=0)
+    slots = trained.data.plan.slots_per_epoch()
+    assert trained.data.plan.sampler.num_epochs == pytest.approx(5 / slots)
+
+
+def test_an_unlabelled_row_adds_nothing_to_the_gradient(toy_mixture: Write, train: Train) -> None:
+    mixture = load_mixture(toy_mixture(), NO_DROPOUT).only(["cause", "bleed"])
+    data = build_data(mixture)
+    data.setup()
+    labelled = np.flatnonzero(data.tasks["bleed"]["train"].targets)
+    assert 0 < len(labelled) < 26
+    assert labelled.tolist() == [n for n in range(26) if n % 3 != 1]
+    update = first_update(mixture, train, accumulate_grad_batches=7)
+    examples = {"cause": list(range(26)), "bleed": labelled.tolist()}
+    assert_alike(update, by_hand(mixture, {"cause": 1.0, "bleed": 1.0}, examples), 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "updates"),
+    [
+        ({"max_epochs": 2}, 28),
+        ({"max_epochs": 2, "accumulate_grad_batches": 4}, 8),
+        ({"max_epochs": 3, "limit_train_batches": 5}, 15),
+        ({"max_epochs": 2, "limit_train_batches": 5, "accumulate_grad_batches": 3}, 4),
+        ({"max_epochs": 1, "limit_train_batches": 0.5}, 7),
+        ({"max_epochs": 1, "limit_train_batches": 100}, 14),
+        ({"max_epochs": 5, "max_steps": 9}, 9),
+        ({"max_epochs": -1, "max_steps": 17}, 17),
+        ({"max_epochs": 1, "max_steps": 99}, 14),
+        ({"fast_dev_run": True}, 1),
+        ({"overfit_batches": 2, "max_epochs": 2}, 4),
+    ],
+)
+def test_the_number_of_updates_is_known_before_the_first(
+    trainer: dict[str, Any], updates: int, toy_mixture: Write, train: Train
+) -> None:
+    known: list[int] = []
+
+    def ask(module: Any, data: MixtureData) -> None:
+        module.on_train_start = lambda: known.append(data.total_updates())
+
+    mixture = load_mixture(toy_mixture(), ["encoder.num_layers=1"])
+    trained = train(mixture, before=ask, **{"limit_val_batches": 0, **trainer})
+    assert known == [updates] == [trained.trainer.global_step]
+
+
+def test_a_training_reads_every_example_exactly_once_per_epoch(toy_mixture: Write, train: Train) -> None:
+    mixture = load_mixture(toy_mixture())
+    seen: Counter[tuple[str, str]] = Counter()
+
+    def look(module: Any, data: MixtureData) -> None:
+        def note(batch: Any, batch_idx: int) -> None:
+            for part in batch.parts:
+                for ids, mask in zip(
+                    batch.input_ids[part.start : part.stop], batch.mask[part.start : part.stop], strict=True
+                ):
+                    seen[part.task, str(ids[mask].tolist())] += 1
+
+        module.on_train_batch_start = note
+
+    trained = train(mixture, before=look, max_epochs=3, limit_val_batches=0)
+    for task, splits in trained.data.tasks.items():
+        texts = Counter(str(example["input_ids"]) for example in splits["train"].examples)
+        assert {text: count for (name, text), count in seen.items() if name == task} == {
+            text: 3 * count for text, count in texts.items()
+        }
+
+
+def test_a_partner_changes_neither_the_order_of_a_task_nor_its_examples(toy_mixture: Write) -> None:
+    mixture = load_mixture(toy_mixture())
+
+    def batches(chosen: Mixture) -> list[list[int]]:
+        data = build_data(chosen)
+        data.setup()
+        return [data.plan.batchers["drugs"][position].tolist() for position in range(12)]
+
+    assert batches(mixture) == batches(mixture.only(["drugs"])) == batches(mixture.only(["risk", "drugs"]))
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 8])
+def test_ranks_share_an_evaluation_by_document_and_leave_nothing_out(
+    world: int, toy_mixture: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = build_data(load_mixture(toy_mixture()))
+    data.setup()
+    for split in ("dev", "test"):
+        seen: dict[str, list[tuple[int, int]]] = {name: [] for name in data.tasks}
+        for rank in range(world):
+            monkeypatch.setattr(data, "rank_and_world", lambda rank=rank: (rank, world))
+            loader = data.val_dataloader() if split == "dev" else data.test_dataloader()
+            batches = list(loader)
+            assert len(batches) == len(loader) > 0  # or Lightning would leave a rank out, and the others would wait
+            for part in (part for batch in batches for part in batch.parts):
+                seen[part.task] += [(rank, example["row"]) for example in part.examples]
+        for task, found in seen.items():
+            content = data.tasks[task][split]
+            assert sorted(row for _, row in found) == content.example_rows.tolist()
+            documents = content.rows.documents()
+            assert len({(rank, documents[row]) for rank, row in found}) == len(set(documents))
+
+
+@pytest.mark.parametrize("fields", [{"batch_size": 8}, {"tokens_per_batch": 96}])
+@pytest.mark.parametrize("world", [2, 3, 5])
+def test_the_shares_of_a_batch_are_the_batch_and_cost_alike(
+    world: int, fields: dict[str, Any], toy_mixture: Write, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixture = load_mixture(toy_mixture(**fields, tasks_per_step=2), NO_DROPOUT)
+    trained = train(mixture, max_steps=1, limit_val_batches=0)
+    loader, plan = trained.data.train_dataloader(), trained.data.plan
+    assert len(plan.epoch(0)) > 3
+    for pick in (pick for slot in plan.epoch(0) for pick in slot):
+        indices, lengths = plan.indices(pick), trained.data.tasks[pick.task]["train"].lengths
+        shares = []
+        for rank in range(world):
+            monkeypatch.setattr(trained.data, "rank_and_world", lambda rank=rank: (rank, world))
+            share, is_empty = loader._shard(indices)
+            shares.append([] if is_empty else share.tolist())
+        assert sorted(index for share in shares for index in share) == sorted(indices.tolist())
+        sizes = [len(share) for share in shares]
+        assert max(sizes) - min(sizes) <= 1
+        # A batch is sorted by length and dealt out in turn, so the longest of the shares are neighbours in it.
+        widths = [lengths[share].max() for share in shares if share]
+        assert min(widths) >= np.sort(lengths[indices])[-len(widths)]
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 5])
+def test_ranks_share_a_training_batch_and_an_empty_share_counts_nothing(
+    world: int, toy_mixture: Write, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixture = load_mixture(toy_mixture(), NO_DROPOUT).only(["risk"])
+    trained = train(mixture, max_steps=1, limit_val_batches=0)
+    loader, plan = trained.data.train_dataloader(), trained.data.plan
+    for slot in plan.epoch(0):
+        count, labels, scales = 0, [], set()
+        for rank in range(world):
+            monkeypatch.setattr(trained.data, "rank_and_world", lambda rank=rank: (rank, world))
+            part = loader._batch(slot, [slot]).parts[0]
+            if part.scale:
+                count += part.stop - part.start
+                labels += part.fields["label"].tolist()
+                scales.add(part.scale)
+            else:
+                assert part.stop - part.start == 1
+        indices = plan.indices(slot[0])
+        assert count == len(indices)
+        assert scales == {1 / len(indices)}
+        whole = trained.data.tasks["risk"]["train"].examples.take(indices)
+        assert sorted(labels) == sorted(example["label"] for example in whole)
+
+
+def test_a_stopped_task_leaves_its_slots_empty_and_the_others_as_they_were(toy_mixture: Write, train: Train) -> None:
+    mixture = load_mixture(toy_mixture())
+    trained = train(mixture, limit_val_batches=0)
+    loader, plan = trained.data.train_dataloader(), trained.data.plan
+    before = [loader._batch(slot, [slot]) for slot in plan.epoch(0)]
+    trained.data.stopped = {"drugs", "bleed"}
+    after = [loader._batch(slot, [slot]) for slot in plan.epoch(0)]
+    for one, other in zip(before, after, strict=True):
+        tasks = [part.task for part in one.parts]
+        assert [part.task for part in other.parts] == [task for task in tasks if task not in trained.data.stopped]
+        if other.parts:
+            assert torch.equal(one.input_ids, other.input_ids)
+            assert {p.task: p.scale for p in one.parts}.items() >= {p.task: p.scale for p in other.parts}.items()
+    trained.data.stopped = {"cause"}
+    followed = [loader._batch(slot, [slot]) for slot in plan.epoch(0)]
+    assert {part.task for batch in followed for part in batch.parts} == {"drugs", "risk", "bleed"}
+
+
+def test_evaluation_reads_long_texts_first_and_keeps_examples(toy_mixture: Write) -> None:
+    data = build_data(load_mixture(toy_mixture()))
+    data.setup()
+    batches = list(EvaluationLoader(data, "dev"))
+    for task in data.leaders():
+        widths = [batch.input_ids.shape[1] for batch in batches if batch.parts[0].task == task]
+        assert widths == sorted(widths, reverse=True)
+    assert all(len(part.examples) == part.stop - part.start for batch in batches for part in batch.parts)
+
+
+def test_a_task_without_a_test_split_is_evaluated_on_dev_alone(toy_mixture: Write, tmp_path: Path) -> None:
+    path = toy_mixture()
+    (tmp_path / "risk" / "test.jsonl").unlink()
+    data = build_data(load_mixture(path))
+    data.setup()
+    assert {part.task for batch in data.val_dataloader() for part in batch.parts} == set(data.tasks)
+    assert {part.task for batch in data.test_dataloader() for part in batch.parts} == {"cause", "drugs", "bleed"}
+    assert set(data.splits("test")) == {"cause", "drugs", "bleed"}
+
+
+# --- memory ---------------------------------------------------------------------------------------------------------
+
+TRAINS_A_LITTLE = """
+import sys
+
+import pytorch_lightning as pl
+from meter import QUIET, rss_anon_mib
+
+from mtl.training.assembly import build_data, build_module
+from mtl.config.mixture import load_mixture
+
+most = 0.0
+
+class Watch(pl.Callback):
+    def on_train_batch_end(self, *_):
+        global most
+        most = max(most, rss_anon_mib())
+
+mixture = load_mixture(sys.argv[1])
+trainer = pl.Trainer(**QUIET, max_steps=20, max_epochs=-1, limit_val_batches=0, callbacks=[Watch()])
+trainer.fit(build_module(mixture), datamodule=build_data(mixture))
+assert trainer.global_step == 20
+print(most)
+"""
+
+
+@pytest.mark.slow
+def test_anonymous_memory_of_a_training_doesnt_grow_with_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not rss_anon_mib():
+        pytest.skip("the system has no /proc/self/status with RssAnon")
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "experiments" / "bench")]))
+    setting = bench_data.Setting("invented", max_length=32)
+    few, many = 2_000, 60_000
+
+    def most_mib(rows: int) -> float:
+        """Of a training in a process of its own, which finds the examples in the cache."""
+        mixture = bench_data.prepare_rows(setting, tmp_path, rows)
+        command = [sys.executable, "-W", "ignore", "-c", TRAINS_A_LITTLE, str(mixture)]
+        trained = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert trained.returncode == 0, trained.stderr
+        return float(trained.stdout.splitlines()[-1])
+
+    assert most_mib(many) - most_mib(few) < 300 * (many - few) / 1_000_000  # 300 MiB for a million rows

@@ -1,0 +1,504 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mtl.commands.check import check, main
+from mtl.problems import Problem
+
+SECRET = "Mr Miller of Ward 7"  # stands in every bad row, and must not be told
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path, tiny_encoder: Any, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Writes a mixture of one task, `risk`, with its rows, and gives its file.
+
+    Args of what it gives:
+        files: Content by name, as bytes, text or a list of rows; None leaves a file of the default out.
+        task: Fields of the task that differ.
+        mixture: Fields of the mixture that differ.
+    """
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
+
+    def make(files: Any = None, *, task: Any = None, rows: Callable[[int], Any] = classified, **mixture: Any) -> Path:
+        contents = {f"risk/{split}.jsonl": rows(size) for split, size in (("train", 8), ("dev", 4), ("test", 4))}
+        for name, content in {**contents, **(files or {})}.items():
+            path = tmp_path / name
+            path.parent.mkdir(exist_ok=True)
+            if isinstance(content, list):
+                path.write_text("".join(json.dumps(row) + "\n" for row in content))
+            elif content is not None:
+                path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        data = {"reader": "jsonl", "path": "risk", **(task or {}).pop("data", {})}
+        risk = {"head": "classification", "labels": ["low", "high"], "data": data, **(task or {})}
+        encoder = {"name": str(tiny_encoder("bert")), "max_length": 32}
+        fields = {"name": "small", "encoder": encoder, "tasks": {"risk": risk}, **mixture}
+        (tmp_path / "m.yaml").write_text(yaml.safe_dump(fields, sort_keys=False))
+        return tmp_path / "m.yaml"
+
+    return make
+
+
+def classified(size: int) -> list[dict[str, Any]]:
+    return [{"text": f"aspirin increases risk {n}", "label": ["low", "high"][n % 2]} for n in range(size)]
+
+
+def scored(size: int) -> list[dict[str, Any]]:
+    return [{"text": f"aspirin increases risk {n}", "label": float(n % 4)} for n in range(size)]
+
+
+def tagged(size: int) -> list[dict[str, Any]]:
+    entity = {"id": "T1", "type": "Drug", "spans": [[0, 7]], "text": "aspirin"}
+    return [{"text": f"aspirin increases risk {n}", "entities": [entity]} for n in range(size)]
+
+
+REGRESSION = {"head": "regression", "labels": [], "options": {"range": [0, 4]}}
+TAGGING = {"head": "token_classification", "labels": ["Drug"]}
+
+
+def problems(path: Path, *overrides: str) -> list[Problem]:
+    """The problems, which come without a plan and without any text of a row."""
+    found, plan = check(str(path), overrides)
+    assert found
+    assert plan == {}
+    assert SECRET not in str([str(problem) for problem in found])
+    return found
+
+
+def plan(path: Path, *overrides: str) -> dict[str, Any]:
+    found, made = check(str(path), overrides)
+    assert [str(problem) for problem in found] == []
+    return made
+
+
+# --- the plan -------------------------------------------------------------------------------------------------------
+
+
+def test_the_plan_counts_rows_labels_steps_and_passes_by_hand(write: Write) -> None:
+    made = plan(write(batch_size=3, seed=5))
+    assert {key: made[key] for key in ("name", "sampler", "select", "seed", "epochs", "steps")} == {
+        "name": "small",
+        "sampler": "proportional",
+        "select": "mean",
+        "seed": 5,
+        "epochs": 1,
+        "steps": 3,  # 8 rows in batches of 3
+    }
+    task = made["tasks"]["risk"]
+    assert (task["rate"], task["batches"], task["passes"], task["loss_weight"]) == (1.0, 3, 1.0, 1.0)
+    assert list(task["splits"]) == ["train", "dev", "test"]
+    train = task["splits"]["train"]
+    assert train["labels"] == {"low": 4, "high": 4}
+    assert (train["read"], train["used"], train["examples"], train["truncated"]) == (8, 8, 8, 0.0)
+
+
+def test_the_plan_of_more_epochs_has_more_passes(write: Write) -> None:
+    _, made = check(write(batch_size=3), epochs=4)
+    assert (made["epochs"], made["steps"], made["tasks"]["risk"]["passes"]) == (4, 12, 4.0)
+
+
+def test_the_plan_can_be_written_as_json(write: Write) -> None:
+    made = plan(write())
+    assert json.loads(json.dumps(made)) == made
+
+
+def test_rates_follow_the_sampler(write: Write) -> None:
+    write()
+    other = {"head": "classification", "labels": ["low", "high"], "data": {"reader": "jsonl", "path": "risk"}}
+    content = yaml.safe_load(write().read_text())
+    content["tasks"]["other"] = {**other, "rate": 3}
+    content["tasks"]["risk"]["rate"] = 1
+    content["sampler"] = {"name": "weighted"}
+    path = write().with_name("two.yaml")
+    path.write_text(yaml.safe_dump(content))
+    made = plan(path)
+    assert [made["tasks"][name]["rate"] for name in ("risk", "other")] == pytest.approx([0.25, 0.75])
+
+
+def test_a_missing_test_split_is_said_and_never_filled_from_dev(write: Write) -> None:
+    task = plan(write({"risk/test.jsonl": None}))["tasks"]["risk"]
+    assert list(task["splits"]) == ["train", "dev"]
+    assert task["notes"] == ["no test split, so nothing is reported on test"]
+
+
+def test_a_row_longer_than_the_maximum_is_kept_and_its_share_is_told(write: Write) -> None:
+    rows = [*classified(3), {"text": "aspirin " * 100, "label": "low"}]
+    train = plan(write({"risk/train.jsonl": rows}))["tasks"]["risk"]["splits"]["train"]
+    assert (train["used"], train["examples"], train["truncated"]) == (4, 4, 0.25)
+
+
+def test_windows_of_a_long_text_lose_nothing(write: Write) -> None:
+    long = {"text": " ".join(["aspirin"] * 100), "entities": []}
+    long["entities"] = [{"id": f"T{n}", "type": "Drug", "spans": [[8 * n, 8 * n + 7]]} for n in range(100)]
+    train = plan(write({"risk/train.jsonl": [long]}, task=TAGGING, rows=tagged))["tasks"]["risk"]["splits"]["train"]
+    assert (train["used"], train["truncated"], train["labels"]) == (1, 0.0, {"Drug": 100})
+    assert train["examples"] > 4  # 100 word pieces in windows of 30
+
+
+def test_rows_read_are_used_or_unlabelled_or_refused_or_crossed(write: Write) -> None:
+    lines = [json.dumps(row) for row in classified(5)]
+    bad = [f'{{"text": "{SECRET}", "label": "middling"}}', "no json", f'{{"text": "{SECRET}"}}', '{"text": "x"}']
+    content = ("\n".join([*lines, *bad]) + "\n").encode() + b'{"text": "\xff", "label": "low"}\n'
+    path = write({"risk/train.jsonl": content}, task={"data": {"refuse_bad_rows": True}})
+    train = plan(path)["tasks"]["risk"]["splits"]["train"]
+    assert {name: train[name] for name in ("read", "used", "unlabelled", "refused", "crossed")} == {
+        "read": 10,
+        "used": 5,
+        "unlabelled": 2,
+        "refused": 3,
+        "crossed": 0,
+    }
+    assert train["refused_rows"] == [
+        f"{path.parent}/risk/train.jsonl:7: A line must be one JSON object; found Expecting value at character 0",
+        f"{path.parent}/risk/train.jsonl:10: Text must be UTF-8; found byte 0xff at 10",
+        "row train-6: the label must be one of: low, high; found 'middling'",
+    ]
+
+
+def test_rows_that_cross_splits_are_in_the_accounts(write: Write) -> None:
+    pairs = [(f"c{i}", f"c{j}") for i in range(8) for j in range(i + 1, 8)]
+    rows = [{"text": f"x {a} {b}", "label": "low", "meta": {"a": a, "b": b}} for a, b in pairs]
+    split = {"by": ["a", "b"], "fractions": {"train": 0.5, "dev": 0.5}}
+    path = write({"all/rows.jsonl": rows}, task={"data": {"path": "all/rows.jsonl", "split": split}})
+    splits = plan(path)["tasks"]["risk"]["splits"]
+    assert [(s["read"], s["used"], s["crossed"]) for s in splits.values()] == [(22, 6, 16), (22, 6, 16)]
+
+
+def test_rows_that_are_limited_or_excluded_are_in_the_accounts_and_are_told(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = {"limit": {"train": 6, "test": 1}, "refuse_bad_rows": True}
+    rows = [{**row, "document": f"d{n}"} for n, row in enumerate(classified(9))]
+    path = write({"risk/train.jsonl": [*rows, "no row"]}, task={"data": data})
+    splits = plan(path)["tasks"]["risk"]["splits"]
+    assert {s: (c["read"], c["used"], c["limited"], c["excluded"]) for s, c in splits.items()} == {
+        "train": (10, 6, 3, 0),
+        "dev": (4, 4, 0, 0),
+        "test": (4, 1, 3, 0),
+    }
+    everyone = f"tasks.risk.data.exclude={[row['document'] for row in rows[:4]]}"
+    train = plan(path, everyone)["tasks"]["risk"]["splits"]["train"]
+    assert train["read"] == sum(train[part] for part in ("used", "refused", "limited", "excluded")) == 10
+    assert (train["limited"], train["excluded"]) == (3, 6 - train["used"])
+    assert main(["check", str(path), everyone]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "risk: train, test: 3 rows left out by limit" in lines
+    assert f"risk: train: {train['excluded']} rows left out by exclude" in lines
+
+
+def test_windows_line_ends_and_quotes_in_a_tsv_change_nothing(write: Write) -> None:
+    plain = 'text\tlabel\n"aspirin" helps\tlow\nthe "risk\thigh\n'
+    files = {f"table/{split}.tsv": plain for split in ("train", "dev")}
+    task: Any = {"data": {"reader": "table", "path": "table"}}
+    first = plan(write(files, task=dict(task)))["tasks"]["risk"]["splits"]["train"]
+    assert (first["used"], first["labels"]) == (2, {"low": 1, "high": 1})
+    windows = {name: text.replace("\n", "\r\n") for name, text in files.items()}
+    second = plan(write(windows, task={"data": {"reader": "table", "path": "table"}}))
+    assert second["tasks"]["risk"]["splits"]["train"]["fingerprint"] == first["fingerprint"]
+
+
+# --- problems of the data ---------------------------------------------------------------------------------------------
+
+
+def test_a_missing_folder_a_missing_file_and_a_missing_split(write: Write) -> None:
+    (problem,) = problems(write(), "tasks.risk.data.path=no/such")
+    assert (problem.key, problem.message) == ("tasks.risk.data.path", "'no/such' is neither a file nor a folder.")
+    (problem,) = problems(write(), "tasks.risk.data.files={train: trian.jsonl, dev: dev.jsonl}")
+    assert problem.key == "tasks.risk.data.files.train"
+    assert problem.message.endswith("trian.jsonl' doesn't exist.")
+    path = write()
+    (path.parent / "risk" / "dev.jsonl").unlink()
+    (problem,) = problems(path)
+    assert (problem.key, problem.message) == (
+        "tasks.risk.data",
+        "Training needs the splits train and dev; there is no 'dev', found train, test.",
+    )
+
+
+@pytest.mark.parametrize("split", ["train", "dev", "test"])
+@pytest.mark.parametrize("content", ["", "\n\n"])
+def test_an_empty_split(write: Write, split: str, content: str) -> None:
+    (problem,) = problems(write({f"risk/{split}.jsonl": content}))
+    assert (problem.key, problem.message) == ("tasks.risk.data", f"Every split must have a row; '{split}' has none.")
+
+
+def test_a_split_of_which_all_rows_were_refused(write: Write) -> None:
+    refuse = {"refuse_bad_rows": True}
+    (problem,) = problems(write({"risk/dev.jsonl": "x\ny\n"}, task={"data": dict(refuse)}))
+    assert problem.message == "Every split must have a row; 'dev' has none (2 refused)."
+    (problem,) = problems(write({"risk/dev.jsonl": [{"text": SECRET, "label": "odd"}]}, task={"data": dict(refuse)}))
+    assert "'dev' has none (read 1, refused 1)" in problem.message
+
+
+@pytest.mark.parametrize("split", ["train", "dev", "test"])
+def test_a_split_without_a_label(write: Write, split: str) -> None:
+    (problem,) = problems(write({f"risk/{split}.jsonl": [{"text": SECRET}] * 3}))
+    assert f"a label for this task; '{split}' has none (read 3, refused 0)" in problem.message
+
+
+def test_an_unknown_label(write: Write) -> None:
+    (problem,) = problems(write({"risk/train.jsonl": [*classified(2), {"text": SECRET, "label": "hihg"}]}))
+    assert problem == Problem(
+        "tasks.risk.train (row train-3)",
+        "the label must be one of: low, high; found 'hihg' (did you mean 'high'?).",
+        "Mend the row, or set data.refuse_bad_rows: true.",
+    )
+
+
+def test_a_text_that_stands_in_the_place_of_the_label_is_not_told(write: Write) -> None:
+    (problem,) = problems(write({"risk/dev.jsonl": [{"text": "x", "label": f"{SECRET} was admitted."}]}))
+    assert f"found a text of {len(SECRET) + 14} characters" in problem.message
+
+
+def test_an_unknown_entity_type(write: Write) -> None:
+    row = {"text": SECRET, "entities": [{"id": "T9", "type": "Gene", "spans": [[0, 2]]}]}
+    (problem,) = problems(write({"risk/dev.jsonl": [row]}, task=TAGGING, rows=tagged))
+    assert problem.key == "tasks.risk.dev (row dev-1)"
+    assert "must be a label (Drug)" in problem.message
+    assert problem.message.endswith("found 'Gene'.")
+
+
+def test_offsets_that_dont_match_the_text(write: Write) -> None:
+    wrong = [
+        {"text": SECRET, "entities": [{"id": "T1", "type": "Drug", "spans": [[0, 7]], "text": "aspirin"}]},
+        {"text": SECRET, "entities": [{"id": "T1", "type": "Drug", "spans": [[0, 99]]}]},
+        {"text": SECRET, "entities": [{"id": "T1", "type": "Drug", "spans": [[5, 5]]}]},
+    ]
+    path = write({"risk/train.jsonl": wrong}, task=TAGGING, rows=tagged)
+    found = problems(path)
+    assert [problem.key for problem in found] == [f"{path.parent}/risk/train.jsonl:{line}" for line in (1, 2, 3)]
+    assert found[0].message.startswith("The text of an entity must be the row's text at its offsets")
+    assert found[1].message.startswith("spans must lie inside the text")
+
+
+@pytest.mark.parametrize(
+    ("label", "part"),
+    [
+        (4.5, "a number from 0 to 4; found the number 4.5"),
+        (-1, "a number from 0 to 4; found the number -1"),
+        ("two", "a number from 0 to 4; found 'two'"),
+        (float("nan"), "a finite number; found nan"),
+        (float("inf"), "a finite number; found inf"),
+        (True, "a boolean"),
+    ],
+)
+def test_a_score_outside_its_range_or_no_number(write: Write, label: Any, part: str) -> None:
+    rows = [*scored(2), {"text": SECRET, "label": label}]
+    (problem,) = problems(write({"risk/test.jsonl": rows}, task=REGRESSION, rows=scored))
+    assert part in problem.message
+    assert problem.key.endswith(("risk/test.jsonl:3", "test (row test-3)"))
+
+
+def test_ids_that_stand_twice(write: Write) -> None:
+    rows = [{**row, "id": f"r{n % 3}"} for n, row in enumerate(classified(4))]
+    (problem,) = problems(write({"risk/train.jsonl": rows}))
+    assert problem.message == "An id must be unique in its split; found 'r0' again."
+
+
+def test_a_byte_that_is_no_utf8(write: Write) -> None:
+    path = write({"risk/train.jsonl": b'{"text": "a", "label": "low"}\n{"text": "caf\xe9", "label": "low"}\n'})
+    (problem,) = problems(path)
+    assert problem.key == f"{path.parent}/risk/train.jsonl:2"
+    assert problem.message == "Text must be UTF-8; found byte 0xe9 at 13."
+    assert problem.suggestion == "Mend it, or set refuse_bad_rows: true."
+
+
+def test_a_reader_whose_rows_the_head_cant_read_is_told_once(write: Write) -> None:
+    (problem,) = problems(write(task=TAGGING))
+    assert (problem.key, problem.message) == (
+        "tasks.risk.head",
+        "This head reads texts with mentions; the reader gives texts with a label.",
+    )
+    (problem,) = problems(write(rows=tagged))
+    assert problem.message == "This head reads texts with a label; the reader gives texts with mentions."
+
+
+def test_labels_that_most_rows_lack_are_one_problem_of_the_mixture_whatever_else_is_wrong(write: Write) -> None:
+    path = write({"risk/train.jsonl": [{"text": SECRET, "label": "LOW"}] * 50})
+    (problem,) = problems(path)
+    assert problem.key == "tasks.risk.labels"
+    assert "50 of 58 rows, first train-1 of train; found 'LOW' (did you mean 'low'?) in 50 rows." in problem.message
+    assert [found.key for found in problems(path, "seed=x")] == ["seed", "tasks.risk.labels"]
+
+
+def test_two_splits_that_share_a_file(write: Write) -> None:
+    (problem,) = problems(write(), "tasks.risk.data.files={train: train.jsonl, dev: train.jsonl}")
+    assert (problem.key, "'train' and 'dev' both read all of" in problem.message) == ("tasks.risk.data", True)
+
+
+def test_tasks_that_say_they_share_rows_and_dont(write: Write) -> None:
+    content = yaml.safe_load(write({"other/train.jsonl": classified(7), "other/dev.jsonl": classified(4)}).read_text())
+    content["tasks"]["other"] = {**content["tasks"]["risk"], "same_rows_as": "risk"}
+    content["tasks"]["other"]["data"] = {"reader": "jsonl", "path": "other"}
+    path = write().with_name("two.yaml")
+    path.write_text(yaml.safe_dump(content))
+    found = problems(path)
+    assert {problem.key for problem in found} == {"tasks.other.same_rows_as"}
+    assert [split for split in ("train", "dev", "test") if any(f"'{split}'" in f.message for f in found)] == [
+        "train",
+        "test",  # which `other` lacks
+    ]
+
+
+# --- problems of the mixture and what it needs ------------------------------------------------------------------------
+
+
+def test_bare_yes_and_no_bring_the_advice_to_quote(write: Write) -> None:
+    path = write()
+    path.write_text(path.read_text().replace("labels:\n    - low\n    - high\n", "labels: [yes, no]\n"))
+    found = problems(path)
+    assert [problem.key for problem in found] == ["tasks.risk.labels.0", "tasks.risk.labels.1"]
+    assert all(problem.suggestion.startswith("Put it in quotes") for problem in found)
+
+
+def test_an_encoder_that_isnt_there_with_no_network(write: Write) -> None:
+    (problem,) = problems(write(), "encoder.name=no/such-encoder")
+    assert problem.key == "encoder.name"
+    assert problem.message.startswith("'no/such-encoder' can't be loaded: ")
+    assert (
+        "a folder with a model, a hub name that can be reached or is cached, or one of: minilm-l6" in problem.suggestion
+    )
+    (problem,) = problems(write(), "encoder.name=./no/such")
+    assert problem.message == "'./no/such' can't be loaded: the folder doesn't exist."
+
+
+def test_a_length_beyond_the_encoders_positions(write: Write) -> None:
+    (problem,) = problems(write(), "encoder.max_length=131")
+    assert (problem.key, "reads at most 130 word pieces; found 131" in problem.message) == ("encoder.max_length", True)
+    (problem,) = problems(write(), "tasks.risk.max_length=131")
+    assert problem.key == "tasks.risk.max_length"
+
+
+def test_a_metric_that_the_task_doesnt_have(write: Write) -> None:
+    (problem,) = problems(write(), "evaluation.select=risk/acuracy")
+    assert (problem.key, problem.message) == ("evaluation.select", "The task 'risk' has no metric 'acuracy'.")
+    assert problem.suggestion.startswith("Did you mean 'accuracy'?")
+
+
+def test_problems_of_every_kind_are_told_in_one_go(write: Write) -> None:
+    train = [*classified(2), {"text": SECRET, "label": "odd"}, {"text": SECRET, "lable": "low"}]
+    path = write({"risk/train.jsonl": train, "risk/dev.jsonl": ""})
+    found = problems(path, "sampler.name=unifrom", "encoder.name=no/such", "seed=x", "evaluation.select=men", "taks=1")
+    assert sorted(problem.key for problem in found) == sorted(
+        [
+            "taks",
+            "seed",
+            "sampler.name",
+            "evaluation.select",
+            "encoder.name",
+            "tasks.risk.data",  # dev is empty
+            f"{path.parent}/risk/train.jsonl:4",
+            "tasks.risk.train (row train-3)",
+        ]
+    )
+
+
+def test_problems_of_all_tasks_are_told_in_one_go(write: Write) -> None:
+    content = yaml.safe_load(write({"risk/dev.jsonl": ""}).read_text())
+    content["tasks"]["other"] = {**content["tasks"]["risk"], "data": {"reader": "jsonl", "path": "nowhere"}}
+    path = write({"risk/dev.jsonl": ""}).with_name("two.yaml")
+    path.write_text(yaml.safe_dump(content))
+    assert {problem.key for problem in problems(path)} == {"tasks.risk.data", "tasks.other.data.path"}
+
+
+def test_a_broken_task_that_is_left_out_doesnt_matter(write: Write) -> None:
+    content = yaml.safe_load(write().read_text())
+    content["tasks"]["other"] = {**content["tasks"]["risk"], "data": {"reader": "jsonl", "path": "nowhere"}}
+    path = write().with_name("two.yaml")
+    path.write_text(yaml.safe_dump(content))
+    assert list(plan(path, "only=[risk]")["tasks"]) == ["risk"]
+
+
+def test_a_missing_mixture_file(tmp_path: Path) -> None:
+    assert check(tmp_path / "no.yaml") == (
+        [Problem(str(tmp_path / "no.yaml"), "The file doesn't exist.", "Check the path.")],
+        {},
+    )
+
+
+# --- a config of `mtl fit` ------------------------------------------------------------------------------------------
+
+
+def test_a_config_is_followed_to_its_mixture_seed_and_epochs(write: Write, tmp_path: Path) -> None:
+    write(batch_size=3)
+    (tmp_path / "c.yaml").write_text("mixture: m.yaml\nseed_everything: 7\ntrainer: {max_epochs: 5, precision: auto}\n")
+    made = plan(tmp_path / "c.yaml")
+    assert (made["name"], made["seed"], made["epochs"], made["steps"]) == ("small", 7, 5, 15)
+    assert plan(tmp_path / "c.yaml", "seed=8")["seed"] == 8
+    assert check(tmp_path / "c.yaml", epochs=2)[1]["epochs"] == 2
+
+
+def test_a_mixture_inside_a_config_is_checked_with_its_paths_beside_the_config(write: Write, tmp_path: Path) -> None:
+    content = yaml.safe_load(write().read_text())
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"mixture": content}))
+    assert plan(tmp_path / "c.yaml")["name"] == "small"
+
+
+def test_a_config_that_names_a_missing_mixture(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("mixture: no.yaml\n")
+    (problem,) = problems(tmp_path / "c.yaml")
+    assert (problem.key, problem.message) == (f"{tmp_path / 'c.yaml'}: mixture", "The file 'no.yaml' doesn't exist.")
+
+
+# --- what is printed ------------------------------------------------------------------------------------------------
+
+
+def printed(path: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    assert main(["check", str(path)]) == 0
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines() if line.startswith("risk: ")]
+    return [line for line in lines if " texts of " not in line]  # the splits of these toys are alike
+
+
+def test_notes_are_one_line_per_kind_and_alike_splits_share_it(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [*classified(2), {"text": "x"}]
+    files = {"risk/train.jsonl": rows, "risk/dev.jsonl": rows, "risk/test.jsonl": ["bad", *rows]}
+    path = write(files, task={"data": {"refuse_bad_rows": True}})
+    assert printed(path, capsys) == [
+        "risk: train, dev, test: 1 row without a label for this task, not used",
+        f"risk: test: 1 row refused, first {path.parent}/risk/test.jsonl:1: A line must be one JSON object; found"
+        " a text of 3 characters",
+    ]
+
+
+def test_what_a_reader_left_out_is_one_line_and_zero_counts_are_dropped(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ann = "T1\tDrug 0 7\taspirin\nT2\tRace 8 17\tincreases\nT3\tAge 18 22\trisk\nT4\tAge 8 17\tincreases\n"
+    files = {
+        f"brat/{split}/d{n}.{suffix}": text
+        for split in ("train", "dev")
+        for n in range(2)
+        for suffix, text in (("txt", f"aspirin increases risk {n}"), ("ann", ann))
+    }
+    path = write()
+    for name, text in files.items():
+        (path.parent / name).parent.mkdir(parents=True, exist_ok=True)
+        (path.parent / name).write_text(text)
+    path = write(task={**TAGGING, "data": {"reader": "brat", "path": "brat", "types": {"Drug": "Drug"}}})
+    assert printed(path, capsys) == [
+        "risk: no test split, so nothing is reported on test",
+        "risk: train, dev: left out by the reader: T Age 4, T Race 2",
+    ]
+
+
+def test_a_plan_without_loss_has_no_notes(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    assert printed(write(), capsys) == []
+
+
+def test_names_in_square_brackets_are_printed_as_they_are(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    def rows(size: int) -> list[dict[str, Any]]:
+        return [{"text": f"risk {n}", "label": ["[red]", "[/x]"][n % 2]} for n in range(size)]
+
+    assert main(["check", str(write(rows=rows, task={"labels": ["[red]", "[/x]"]}, name="[b]small"))]) == 0
+    shown = capsys.readouterr().out
+    assert "[red] 4, [/x] 4" in shown
+    assert "[b]small: encoder" in shown

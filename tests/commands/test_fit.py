@@ -1,0 +1,608 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+
+from mtl.batching.data_module import MixtureData
+from mtl.commands import run
+from mtl.commands.fit import _check_trainer, _way_on
+from mtl.config.loading import load_mixture
+from mtl.problems import InputError
+from mtl.tracking.run_folder import RunFolder
+from mtl.training import assembly
+from mtl.training.assembly import build_heads
+from mtl.training.callbacks import checkpoints, early_stopping
+from mtl.training.module import CHECKPOINT_KEY
+
+Write = Callable[..., Path]
+Train = Callable[..., Any]
+
+MTL = Path(sys.executable).with_name("mtl")
+PRIMARY = {"cause": "accuracy", "drugs": "f1", "risk": "pearson", "bleed": "accuracy"}
+QUIET = ("--trainer.accelerator=cpu", "--trainer.precision=32-true", "--trainer.enable_progress_bar=false")
+NO_DROPOUT = ("encoder.dropout=0", *(f"tasks.{task}.options.dropout=0" for task in PRIMARY))
+
+
+def command(subcommand: str, mixture: Path, *options: str) -> list[str]:
+    root = mixture.parent / "runs"
+    return [str(MTL), subcommand, f"--mixture={mixture}", f"--run.root={root}", "--run.track=false", *QUIET, *options]
+
+
+def environment(**more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in ("RANK", "LOCAL_RANK", "MTL_RUN_FOLDER")}
+    return {**kept, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **more}
+
+
+def mtl(
+    subcommand: str, mixture: Path, *options: str, expect: int = 0, **more: str
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command(subcommand, mixture, *options),
+        cwd=mixture.parent,
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done
+
+
+def latest(mixture: Path) -> RunFolder:
+    return RunFolder.latest(mixture.parent / "runs", "toy")
+
+
+def weights(folder: RunFolder, name: str = "last") -> dict[str, Tensor]:
+    content = torch.load(folder.resolve_checkpoint(name), weights_only=True)
+    return dict(content["state_dict"])
+
+
+def equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+# --- stopped and resumed ----------------------------------------------------------------------------------------------
+
+
+class StopError(Exception):
+    """Stands for whatever ends a run."""
+
+
+class StopAt(Callback):
+    def __init__(self, batch: int) -> None:
+        self._left = batch
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        if self._left == 0:
+            raise StopError
+        self._left -= 1
+
+
+class Rates:
+    """The learning rate of every update, by the update's number."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, float] = {}
+
+    def __call__(self, module: Any, data: MixtureData) -> None:
+        step = module.optimizer_step
+
+        def noting(epoch: int, batch_idx: int, optimizer: Any, closure: Any = None) -> None:
+            self.seen[module.trainer.global_step] = optimizer.param_groups[0]["lr"]
+            step(epoch, batch_idx, optimizer, closure)
+
+        module.optimizer_step = noting
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+@pytest.mark.parametrize(
+    ("stop", "options"),
+    [
+        (8, {}),  # within the first epoch
+        (18, {}),  # within the second
+        (14, {}),  # at the border: the end of an epoch is saved
+        (15, {}),
+        (21, {"accumulate_grad_batches": 4}),  # within an update: the one before it is saved
+        (16, {"accumulate_grad_batches": 3}),
+        (20, {"val_check_interval": 5}),
+        (22, {"limit_train_batches": 9, "accumulate_grad_batches": 2}),
+        (30, {"log_every_n_steps": 4}),
+    ],
+    ids=str,
+)
+def test_a_run_that_is_stopped_and_resumed_is_the_run_that_was_not(
+    stop: int, options: dict[str, Any], toy_mixture: Write, train: Train, tmp_path: Path
+) -> None:
+    mixture = load_mixture(toy_mixture())  # with dropout
+
+    def go(folder: RunFolder, rates: Rates, *callbacks: Callback, **more: Any) -> Any:
+        kept = [*callbacks, *checkpoints(folder, PRIMARY, save_every=2)]
+        fixed = {"max_epochs": 3, "enable_checkpointing": True, "before": rates, **options}
+        return train(mixture, callbacks=kept, **{**fixed, **more})
+
+    whole_folder, whole_rates = RunFolder.create(tmp_path / "whole", "toy", 1), Rates()
+    whole = go(whole_folder, whole_rates)
+    folder, before, after = RunFolder.create(tmp_path / "stopped", "toy", 1), Rates(), Rates()
+    with pytest.raises(StopError):
+        go(folder, before, StopAt(stop))
+    resumed = go(folder, after, ckpt_path=folder.resolve_checkpoint("last"))
+
+    assert min(after.seen) > 0  # it went on, and did not begin again
+    assert {**before.seen, **after.seen} == whole_rates.seen
+    assert resumed.trainer.global_step == whole.trainer.global_step
+    assert equal(whole.weights, resumed.weights)
+    scores = {task: result.scores for task, result in whole.module.results["dev"].items()}
+    assert scores == {task: result.scores for task, result in resumed.module.results["dev"].items()}
+    assert resumed.module.train_losses == whole.module.train_losses
+    for name in ("best", *(f"best:{task}" for task in PRIMARY)):
+        assert equal(weights(folder, name), weights(whole_folder, name))
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+def test_early_stopping_by_task_is_the_same_after_a_resume(toy_mixture: Write, train: Train, tmp_path: Path) -> None:
+    mixture = load_mixture(toy_mixture())
+
+    def go(folder: RunFolder, *callbacks: Callback, **more: Any) -> Any:
+        stopping = early_stopping(PRIMARY, patience=1, min_delta=0.0, per_task=True)
+        kept = [*callbacks, *stopping, *checkpoints(folder, PRIMARY, save_every=1)]
+        return train(mixture, callbacks=kept, max_epochs=4, enable_checkpointing=True, val_check_interval=0.5, **more)
+
+    whole = go(RunFolder.create(tmp_path / "whole", "toy", 1))
+    assert whole.data.stopped  # or there would be nothing to see
+    folder = RunFolder.create(tmp_path / "stopped", "toy", 1)
+    with pytest.raises(StopError):
+        go(folder, StopAt(24))
+    resumed = go(folder, ckpt_path=folder.resolve_checkpoint("last"))
+    assert resumed.data.stopped == whole.data.stopped
+    assert equal(whole.weights, resumed.weights)
+
+
+KILL = """
+import os
+import signal
+
+from pytorch_lightning.callbacks import Callback
+
+
+class KillAt(Callback):
+    def __init__(self, step: int) -> None:
+        self._step = step
+
+    def on_train_batch_start(self, trainer, *_) -> None:
+        if trainer.global_step == self._step:
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [(), ("--trainer.devices=2", "--trainer.strategy=ddp")], ids=["one", "two"])
+def test_a_killed_run_goes_on_with_the_name_last(devices: tuple[str, ...], toy_mixture: Write, tmp_path: Path) -> None:
+    (tmp_path / "kill_of_tests.py").write_text(KILL)
+    path = toy_mixture()
+    options = (
+        *("--trainer.max_epochs=3", "--run.save_every=5", "--trainer.log_every_n_steps=3", "--run.baselines=false"),
+        *devices,
+    )
+    mtl("fit", path, *options)
+    whole = latest(path)
+    killer = ("--trainer.callbacks=kill_of_tests.KillAt", "--trainer.callbacks.step=23")
+    mtl("fit", path, *options, *killer, expect=-signal.SIGKILL, PYTHONPATH=str(tmp_path))
+    folder = latest(path)
+    assert folder.path != whole.path
+    assert torch.load(folder.resolve_checkpoint("last"), weights_only=True)["global_step"] == 20  # of 42
+    done = mtl("fit", path, *options, "--ckpt_path=last")
+    assert "not resumable" not in done.stderr
+    assert latest(path).path == folder.path
+    assert equal(weights(whole), weights(folder))
+    assert folder.metrics == whole.metrics
+    assert len(list((path.parent / "runs" / "toy").glob("*/run.json"))) == 2
+
+
+# --- two processes ----------------------------------------------------------------------------------------------------
+
+SCRIPT = """
+import sys
+import warnings
+
+import pytorch_lightning as pl
+import torch
+
+from mtl.training.assembly import build_data, build_module
+from mtl.config.mixture import load_mixture
+
+warnings.simplefilter("ignore")
+mixture_path, out, devices = sys.argv[1], sys.argv[2], int(sys.argv[3])
+mixture = load_mixture(mixture_path, sys.argv[4:])
+scenarios = [
+    (1, set(), {}),
+    (2, {"drugs"}, {}),  # some updates end with the batch of a task that has stopped
+    (3, {"cause", "risk"}, {"gradient_clip_val": 0.1}),
+]
+kept = []
+for accumulate, stopped, options in scenarios:
+    module = build_module(mixture, learning_rate=1e-3)
+    data = build_data(mixture)
+    data.stopped = stopped
+    seen = []
+    step = module.training_step
+
+    def noting(batch, batch_idx):
+        seen.append([(part.task, part.stop - part.start if part.scale else 0) for part in batch.parts])
+        return step(batch, batch_idx)
+
+    module.training_step = noting
+    trainer = pl.Trainer(
+        accelerator="cpu", precision="32-true", devices=devices, strategy="ddp" if devices > 1 else "auto",
+        max_epochs=2, accumulate_grad_batches=accumulate, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, log_every_n_steps=5, **options,
+    )
+    trainer.fit(module, datamodule=data)
+    trainer.test(module, datamodule=data, verbose=False)
+    counts = {
+        split: {task: (r.documents, [c.tolist() for c in r.counts], r.num_rows) for task, r in results.items()}
+        for split, results in module.results.items()
+    }
+    weights = {name: value.clone() for name, value in module.state_dict().items()}
+    kept.append({"weights": weights, "counts": counts, "seen": seen, "losses": module.train_losses})
+torch.save(kept, f"{out}-{trainer.global_rank}.pt")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "option",
+    ["tasks_per_step=1", "tasks_per_step=2", "tokens_per_batch=40", "encoder.freeze_layers=2"],  # 2: the whole encoder
+)
+def test_two_processes_train_what_one_does_and_evaluate_each_example_once(
+    option: str, toy_mixture: Write, tmp_path: Path
+) -> None:
+    # Batches of 2, 3 and 1 examples occur, so shares are uneven, and sometimes a rank has none.
+    path = toy_mixture()
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    for devices in ("1", "2"):
+        words = [sys.executable, str(script), str(path), str(tmp_path / f"world{devices}"), devices, *NO_DROPOUT]
+        done = subprocess.run(
+            [*words, option], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    one = torch.load(tmp_path / "world1-0.pt")
+    ranks = [torch.load(tmp_path / f"world2-{rank}.pt") for rank in range(2)]
+    for single, first, second in zip(one, *ranks, strict=True):
+        assert equal(first["weights"], second["weights"])
+        for name, value in single["weights"].items():
+            torch.testing.assert_close(first["weights"][name], value, rtol=1e-5, atol=1e-5, msg=name)
+        assert first["counts"] == second["counts"]
+        for split in ("dev", "test"):
+            for task, (documents, counts, num_rows) in single["counts"][split].items():
+                assert first["counts"][split][task][::2] == (documents, num_rows)
+                if task != "risk":
+                    assert first["counts"][split][task][1] == counts
+                else:  # predicted values, of other batches, so not to the last bit
+                    np.testing.assert_allclose(
+                        np.concatenate(first["counts"][split][task][1]), np.concatenate(counts), atol=1e-4
+                    )
+        for parts, *shares in zip(single["seen"], first["seen"], second["seen"], strict=True):
+            for (task, size), (task0, size0), (task1, size1) in zip(parts, *shares, strict=True):
+                assert task == task0 == task1
+                assert size == size0 + size1
+        assert first["losses"] == second["losses"] == pytest.approx(single["losses"], rel=1e-4)
+    assert any(size == 0 for parts in ranks[1][0]["seen"] for _, size in parts)  # a rank without a share
+
+
+def test_checking_the_options_leaves_a_strategy_for_the_training() -> None:
+    import pytorch_lightning as pl
+    from pytorch_lightning.strategies import DDPStrategy
+
+    strategy = DDPStrategy()
+    arguments = {"accelerator": "cpu", "devices": 2, "strategy": strategy}
+    _check_trainer(arguments)
+    assert pl.Trainer(**arguments, logger=False, enable_checkpointing=False).strategy is strategy
+
+
+@pytest.mark.slow
+def test_mtl_fit_on_two_devices_is_one_run_logged_once(toy_mixture: Write, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    path = toy_mixture()
+    ddp = ("--trainer.devices=2", "--trainer.strategy=ddp", "--run.track=true", "--trainer.max_epochs=2")
+    done = mtl("fit", path, *ddp, "--trainer.log_every_n_steps=7", "--run.predictions=true", "--run.profile=true")
+    assert done.stdout.count("Run folder:") == 1
+    assert "sync_dist" not in done.stderr
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (experiment,) = [e for e in client.search_experiments() if e.name == "biomtl"]
+    (tracked,) = client.search_runs([experiment.experiment_id])
+    assert tracked.info.status == "FINISHED"
+    history = client.get_metric_history(tracked.info.run_id, "val/selection")
+    assert len(history) == len({metric.step for metric in history}) == 2
+    assert len(list((tmp_path / "runs" / "toy").glob("*/run.json"))) == 1
+    folder = latest(path)
+    for task, size in {"cause": 9, "drugs": 4, "risk": 5, "bleed": 6}.items():
+        with np.load(folder.path / "counts" / "dev" / f"{task}.npz") as counts:
+            assert len(counts["documents"]) == size == len(set(counts["documents"].tolist()))
+    kept = {file.name: file.read_text().splitlines() for file in (folder.path / "predictions" / "dev").iterdir()}
+    assert {name: len(lines) for name, lines in kept.items()} == {
+        "cause.jsonl": 9,
+        "drugs.jsonl": 7,
+        "risk.jsonl": 5,
+        "bleed.jsonl": 9,
+    }
+    assert all(len({json.loads(line)["id"] for line in lines}) == len(lines) for lines in kept.values())
+    assert [file.name for file in folder.path.glob("fit-phases*")] == ["fit-phases.txt"]
+    assert (folder.path / "fit-phases.txt").read_text().count("Profiler Report") == 1
+    mtl("test", path, "--trainer.devices=2", "--trainer.strategy=ddp", "--ckpt_path=best")
+    assert set(folder.metrics["test"]) == set(PRIMARY)
+
+
+# --- checkpoints by name ----------------------------------------------------------------------------------------------
+
+
+def in_process(subcommand: str, mixture: Path, *options: str) -> int:
+    return run(command(subcommand, mixture, "--run.baselines=false", "--trainer.log_every_n_steps=5", *options)[1:])
+
+
+@pytest.fixture
+def _fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The command line in this process, as if it were a fresh one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # they are for Lightning's authors
+    for name in ("MTL_RUN_FOLDER", "RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_best_last_and_the_best_of_a_task_are_found_by_name(
+    toy_mixture: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = toy_mixture()
+    assert in_process("fit", path, "--trainer.max_epochs=3", "--model.learning_rate=0.02") == 0
+    folder = latest(path)
+    for name in ("best", "last", *(f"best:{task}" for task in PRIMARY)):
+        assert in_process("validate", path, f"--ckpt_path={name}") == 0
+        scored = folder.metrics["dev"]
+        score = folder._read("checkpoints.json")[name]["score"]
+        if name == "best":
+            mean = sum(scored[task][metric] for task, metric in PRIMARY.items()) / 4
+            assert mean == pytest.approx(score, abs=1e-6)
+        elif name != "last":
+            task = name.removeprefix("best:")
+            assert scored[task][PRIMARY[task]] == pytest.approx(score, abs=1e-6)
+    monkeypatch.chdir("/")
+    assert in_process("test", path, f"--ckpt_path={folder.checkpoints / 'best.ckpt'}") == 0
+    assert in_process("test", path, f"--ckpt_path={folder.path.parent / 'latest'}") == 2  # a pointer, no checkpoint
+    assert set(folder.metrics["test"]) == set(PRIMARY)
+    assert latest(path).path == folder.path  # evaluating makes no run
+
+
+@pytest.mark.usefixtures("_fresh")
+@pytest.mark.filterwarnings("ignore:You passed `Trainer")
+def test_the_precision_of_a_checkpoint_is_held_against_the_device(
+    toy_mixture: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = toy_mixture()
+    assert in_process("fit", path) == 0
+    file = latest(path).resolve_checkpoint("last")
+    content = torch.load(file, weights_only=True)
+    content[CHECKPOINT_KEY]["precision"] = "16-mixed"  # as from a GPU
+    torch.save(content, file)
+    words = ["--mixture", str(path), "--trainer.accelerator=cpu", "--run.baselines=false", f"--ckpt_path={file}"]
+    assert run(["test", *words]) == 2
+    assert "trainer.precision: A CPU has no mixed precision with fp16" in capsys.readouterr().err
+    assert run(["test", *words, "--trainer.precision=32-true"]) == 0
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_a_checkpoint_of_another_mixture_is_refused_with_every_difference(
+    toy_mixture: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = toy_mixture()
+    assert in_process("fit", path, "--trainer.limit_val_batches=0") == 0
+    changed = yaml.safe_load(path.read_text())
+    changed["tasks"]["cause"]["labels"] = ["yes", "no"]
+    changed["tasks"]["risk"]["options"]["range"] = [0, 5]
+    del changed["tasks"]["bleed"]
+    path.write_text(yaml.safe_dump(changed))
+    capsys.readouterr()
+    assert in_process("fit", path, "--ckpt_path=last") == 2
+    told = capsys.readouterr().err
+    assert "The checkpoint is of another mixture." in told
+    for key in ("tasks.bleed: Only the checkpoint", "tasks.cause.labels: ", "tasks.risk.options: "):
+        assert key in told
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_what_cannot_be_resumed_or_found_is_an_input_error(
+    toy_mixture: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = toy_mixture()
+    assert in_process("fit", path, "--ckpt_path=last") == 2
+    assert "It holds no run." in capsys.readouterr().err
+    assert in_process("fit", path) == 0
+    assert in_process("fit", path, "--ckpt_path=best") == 2
+    assert "Use --ckpt_path last." in capsys.readouterr().err
+    assert in_process("validate", path, "--ckpt_path=best:cuase") == 2
+    assert "best:cause" in capsys.readouterr().err
+    with pytest.raises(SystemExit):  # an abbreviation, which would train with another option
+        in_process("fit", path, "--trainer.max_epoch=1")
+    assert "max_epoch" in capsys.readouterr().err
+    assert in_process("fit", path, "--run.save_every=0") == 2
+    assert "run.save_every: It must be a finite number above 0; found 0." in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_a_run_whose_data_is_at_problem_leaves_no_folder(
+    toy_mixture: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = toy_mixture()
+    (tmp_path / "risk" / "train.jsonl").write_text('{"text": "fever", "label": 9.0}\n')
+    assert in_process("fit", path) == 2
+    assert "from 0 to 4; found the number 9" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.usefixtures("_fresh")
+@pytest.mark.parametrize(
+    ("fields", "words", "message"),
+    [
+        ({"tokens_per_batch": 8}, (), "tokens_per_batch: It has no room for row"),
+        ({}, ("--model.warmup=2",), "model.warmup: It must be a share"),
+        ({}, ("--trainer.precision=16-mixed",), "trainer.precision: A CPU has no mixed precision with fp16"),
+        ({}, ("--trainer.precision=16-true",), "trainer.precision: AdamW can't train weights in fp16"),
+        ({}, ("--trainer.precision=transformer-engine",), "--trainer: "),  # of a package that isn't there
+        ({}, ("--trainer.precision=bf16-mixed",), "trainer.precision: The device must compute in bf16 itself"),
+        ({}, ("--trainer.limit_train_batches=0",), "trainer.limit_train_batches: A training must have at least one"),
+        ({}, ("--trainer.limit_train_batches=0.01",), "must have at least one batch; found 0.01 of 14."),
+        ({}, ("--trainer.max_epochs=-1",), "trainer.max_epochs: A training must have an end"),
+        ({}, ("--trainer.max_epochs=-1", "--trainer.max_time=00:00:01:00"), "trainer.max_epochs: A training must have"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:You passed `Trainer")
+def test_a_run_whose_options_are_at_problem_leaves_no_folder(
+    fields: dict[str, Any],
+    words: tuple[str, ...],
+    message: str,
+    toy_mixture: Write,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)  # a CPU that is capable of nothing
+    assert run(["fit", "--mixture", str(toy_mixture(**fields)), "--trainer.accelerator=cpu", *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_evaluation_needs_no_end_of_training() -> None:
+    endless = {"accelerator": "cpu", "max_epochs": -1, "enable_progress_bar": False}
+    _check_trainer(endless, trains=False)
+    _check_trainer({**endless, "max_steps": 5})
+    _check_trainer({**endless, "max_epochs": None})  # Lightning takes 1000
+    with pytest.raises(InputError, match=r"trainer\.max_epochs: .*; found -1 and -1\."):
+        _check_trainer(endless)
+    with pytest.raises(InputError, match=r"trainer\.max_epochs: .*; found None and -1\."):
+        _check_trainer({**endless, "max_epochs": None, "max_time": "00:00:01:00"})
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_heads_and_tokenizer_are_built_once_for_a_training(toy_mixture: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+
+    def build(*arguments: Any) -> Any:
+        built.append(build_heads(*arguments))
+        return built[-1]
+
+    monkeypatch.setattr(assembly, "build_heads", build)
+    assert in_process("fit", toy_mixture(), "--trainer.max_steps=1", "--trainer.limit_val_batches=0") == 0
+    assert len(built) == 1
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_the_way_on_after_an_interrupt_is_the_users_own_command_where_there_is_a_checkpoint(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "toy", 1)
+    words = ["fit", "--mixture", "my notes.yaml"]
+    assert _way_on(folder, words).startswith("Interrupted before the first checkpoint")
+    folder.checkpoints.mkdir()
+    (folder.checkpoints / "last.ckpt").touch()
+    folder.point("last", folder.checkpoints / "last.ckpt", None)
+    last = folder.checkpoints / "last.ckpt"
+    RunFolder.create(tmp_path, "toy", 2)  # now the mixture's newest run, whose checkpoint `last` would mean
+    assert _way_on(folder, words).endswith(f"go on with: mtl fit --mixture 'my notes.yaml' --ckpt_path {last}")
+    for named in (["--ckpt_path=last"], ["--ckpt_path", "last"]):
+        again = ["fit", *named, "--seed_everything=1"]
+        assert _way_on(folder, again).endswith(f"go on with: mtl fit --seed_everything=1 --ckpt_path {last}")
+
+
+# --- a head and a sampler of the user's -------------------------------------------------------------------------------
+
+HEAD = '''
+from heads.classification import Classification
+
+
+class MeanClassification(Classification):
+    """Reads the mean of all states.
+
+    Args:
+        labels: The class names.
+        hidden_size: H of the encoder.
+        scale: On the mean.
+    """
+
+    def __init__(self, labels, hidden_size: int, *, scale: float = 1.0) -> None:
+        super().__init__(labels, hidden_size)
+        self.scale = scale
+
+    def forward(self, states, mask, fields):
+        weights = mask[..., None].float()
+        return self.output(self.scale * (states * weights).sum(1) / weights.sum(1))
+'''
+
+SAMPLER = '''
+from mtl.samplers import Sampler
+
+
+class Backwards(Sampler):
+    """Trains the last task first, each `times` times."""
+
+    uses_rates = False
+
+    def __init__(self, sizes, seed: int, num_epochs: int, *, times: int = 1) -> None:
+        super().__init__(sizes, seed, num_epochs)
+        self.times = times
+
+    def epoch(self, epoch):
+        return [name for name in reversed(list(self.sizes)) for _ in range(self.times)]
+'''
+
+
+def with_own(path: Path, head: str, sampler: str) -> None:
+    mixture = yaml.safe_load(path.read_text())
+    mixture["tasks"]["cause"] |= {"head": head, "options": {"scale": 0.5}}
+    mixture["sampler"] = {"name": sampler, "times": 2}
+    path.write_text(yaml.safe_dump(mixture, sort_keys=False))
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_a_head_and_a_sampler_by_import_path_train(
+    toy_mixture: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my_head_of_tests.py").write_text(HEAD)
+    (tmp_path / "my_sampler_of_tests.py").write_text(SAMPLER)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = toy_mixture()
+    with_own(path, "my_head_of_tests.MeanClassification", "my_sampler_of_tests.Backwards")
+    assert in_process("fit", path, "--trainer.max_epochs=2") == 0
+    assert torch.load(latest(path).resolve_checkpoint("last"), weights_only=True)["global_step"] == 2 * 3 * 2
+    assert set(latest(path).metrics["dev"]) == set(PRIMARY)
+    with_own(path, "my_head_of_tests.MeanClassificatoin", "my_sampler_of_tests.Backwards")
+    capsys.readouterr()
+    assert in_process("fit", path) == 2
+    assert "tasks.cause.head" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_head_and_a_sampler_are_one_new_file_each(toy_mixture: Write, tmp_path: Path) -> None:
+    repository = Path(__file__).parent.parent
+    for package in ("mtl", "heads"):
+        shutil.copytree(repository / package, tmp_path / "source" / package)
+    (tmp_path / "source" / "heads" / "mean_classification.py").write_text(HEAD)
+    (tmp_path / "source" / "mtl" / "samplers" / "backwards.py").write_text(SAMPLER)
+    path = toy_mixture()
+    with_own(path, "mean_classification", "backwards")
+    words = [sys.executable, "-m", "mtl", *command("fit", path, "--run.baselines=false")[1:]]
+    here = environment(PYTHONPATH=str(tmp_path / "source"))
+    done = subprocess.run(words, cwd=tmp_path, env=here, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((latest(path).path / "metrics.json").read_text())["dev"].keys() == PRIMARY.keys()

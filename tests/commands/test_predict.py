@@ -1,0 +1,335 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from heads import Head, row_from_dict
+from mtl import commands as cli
+from mtl.batching.batch import Batch
+from mtl.commands.predict import PredictionWriter, PredictLoader, predict
+from mtl.encoder.model import Encoder
+from mtl.problems import InputError
+from mtl.training.assembly import build_heads
+from mtl.training.checkpoints import checkpoint_mixture, located
+from mtl.training.module import MultiTaskModule
+from tests import five_tasks
+from tests.five_tasks import TASKS
+
+FP32 = {"accelerator": "cpu", "precision": "32-true"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Callable[[str], Path]) -> Path:
+    return five_tasks.trained(tmp_path_factory.mktemp, tiny_encoder("bert"))
+
+
+@pytest.fixture
+def predicted(run: Path, tmp_path: Path) -> Callable[..., five_tasks.Rows]:
+    """Predicts some lines with the run's best checkpoint."""
+
+    def make(lines: five_tasks.Rows, tasks: list[str] | None = None, checkpoint: Path = run) -> five_tasks.Rows:
+        five_tasks.write_lines(tmp_path / "rows.jsonl", lines)
+        predict(checkpoint, tmp_path / "rows.jsonl", tmp_path / "out.jsonl", tasks=tasks, trainer=FP32)
+        return five_tasks.read_lines(tmp_path / "out.jsonl")
+
+    return make
+
+
+def heads_of(run: Path) -> dict[str, Head]:
+    path = run / "checkpoints" / "best.ckpt"
+    return build_heads(located(checkpoint_mixture(path), path))[0]
+
+
+def data_of(run: Path) -> Path:
+    return run.parents[2]
+
+
+def words(*numbers: int) -> five_tasks.Rows:
+    return [{"text": " ".join(["aspirin", "fever", *["the"] * n])} for n in numbers]
+
+
+# --- what is written --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", sorted(set(TASKS) - {"score"}))
+def test_predictions_score_as_the_evaluation_of_the_same_rows(
+    run: Path, predicted: Callable[..., five_tasks.Rows], task: str
+) -> None:
+    rows = five_tasks.read_lines(data_of(run) / task / "test.jsonl")
+    out = predicted(rows, [task])
+    head = heads_of(run)[task]
+    counts = [head.counts(line["predictions"][task], row_from_dict(row)) for line, row in zip(out, rows, strict=True)]
+    recorded = json.loads((run / "metrics.json").read_text())["test"][task]
+    found = head.score(torch.stack(counts).sum(0))
+    assert found == pytest.approx({name: value for name, value in recorded.items() if name != "loss"})
+
+
+def test_gold_of_the_input_is_not_looked_at(run: Path, predicted: Callable[..., five_tasks.Rows]) -> None:
+    rows = five_tasks.read_lines(data_of(run) / "kind" / "test.jsonl")
+    wrong = [{**row, "label": "no such class"} for row in rows]
+    bare = [{key: value for key, value in row.items() if key != "label"} for row in rows]
+    assert predicted(rows, ["kind"]) == predicted(wrong, ["kind"]) == predicted(bare, ["kind"])
+    mentions = five_tasks.read_lines(data_of(run) / "mentions" / "test.jsonl")
+    raw = [{"id": row["id"], "text": row["text"]} for row in mentions]
+    assert predicted(mentions, ["mentions"]) == predicted(raw, ["mentions"])
+
+
+def test_lines_stand_in_the_order_of_the_input(predicted: Callable[..., five_tasks.Rows]) -> None:
+    lines = words(*(40 * (n % 3) + n for n in range(70)))
+    out = predicted([{**line, "id": f"r{n}"} for n, line in enumerate(lines)])
+    assert [line["id"] for line in out] == [f"r{n}" for n in range(70)], "and the input is more than one chunk"
+    assert all(set(line["predictions"]) == set(TASKS) for line in out)
+
+
+def test_a_row_is_predicted_alike_alone_and_among_others(predicted: Callable[..., five_tasks.Rows]) -> None:
+    lines = words(3, 60, 9)
+    among = predicted(lines, ["kind", "mentions"])
+    for line, expected in zip(lines, among, strict=True):
+        alone = predicted([line], ["kind", "mentions"])[0]["predictions"]
+        assert alone["kind"]["scores"] == pytest.approx(expected["predictions"]["kind"]["scores"], abs=1e-5)
+        spans = [(e["start"], e["end"]) for e in expected["predictions"]["mentions"]["entities"]]
+        assert [(e["start"], e["end"]) for e in alone["mentions"]["entities"]] == spans
+
+
+def test_a_line_without_an_id_is_called_by_its_line(
+    predicted: Callable[..., five_tasks.Rows], tmp_path: Path, run: Path
+) -> None:
+    (tmp_path / "gap.jsonl").write_text('{"text": "aspirin"}\n\n{"text": "fever"}\n')
+    predict(run, tmp_path / "gap.jsonl", tmp_path / "out.jsonl", tasks=["kind"], trainer=FP32)
+    assert [line["id"] for line in five_tasks.read_lines(tmp_path / "out.jsonl")] == ["row-1", "row-3"]
+
+
+def test_mentions_are_found_where_they_stand_in_a_long_text(
+    predicted: Callable[..., five_tasks.Rows], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from heads.token_classification import TokenClassification
+
+    def outputs(self: Any, logits: Tensor, mask: Tensor, fields: dict[str, Tensor]) -> list[Tensor]:
+        first = torch.nn.functional.one_hot(torch.tensor(self.tags.index("B-Disease")), len(self.tags)).float()
+        return [first.expand(n, -1) for n in fields["word_mask"].sum(1).tolist()]
+
+    monkeypatch.setattr(TokenClassification, "outputs", outputs)
+    text = "𝒜é " + " ".join(f"w{n}" for n in range(60))
+    found = predicted([{"text": text}], ["mentions"])[0]["predictions"]["mentions"]["entities"]
+    assert [text[e["start"] : e["end"]] for e in found] == text.split()
+
+
+def test_a_relation_is_read_from_the_mentions_of_the_row_and_raw_text_has_none(
+    run: Path, predicted: Callable[..., five_tasks.Rows], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from heads.relation import RelationClassification
+
+    def outputs(self: Any, logits: Tensor, *_: Any) -> list[Tensor]:
+        return list(torch.tensor([0.7, 0.2, 0.1]).expand(len(logits), -1))
+
+    monkeypatch.setattr(RelationClassification, "outputs", outputs)
+    row = five_tasks.read_lines(data_of(run) / "links" / "test.jsonl")[0]
+    given = {key: row[key] for key in ("text", "entities", "sentences")}
+    out = predicted([given, {"text": row["text"]}], ["links"])
+    pairs = [(r["head"], r["tail"], r["type"]) for r in out[0]["predictions"]["links"]["relations"]]
+    assert pairs == [("T0", "T1", "up"), ("T0", "T2", "up")]
+    assert out[1]["predictions"] == {"links": {"relations": []}}
+
+
+def test_a_row_that_gives_one_task_nothing_to_read_is_written_all_the_same(
+    predicted: Callable[..., five_tasks.Rows],
+) -> None:
+    out = predicted(words(1, 2, 3), ["links"])
+    assert [line["predictions"] for line in out] == [{"links": {"relations": []}}] * 3
+    both = predicted(words(1, 2, 3), ["links", "kind"])
+    assert all(line["predictions"]["kind"]["label"] in ("yes", "no") for line in both)
+
+
+def test_an_empty_input_gives_an_empty_output(predicted: Callable[..., five_tasks.Rows]) -> None:
+    assert predicted([]) == []
+
+
+# --- how it is computed -----------------------------------------------------------------------------------------------
+
+
+def test_a_text_is_encoded_once_for_all_tasks_that_read_it_alike(
+    predicted: Callable[..., five_tasks.Rows], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[tuple[int, ...]] = []
+    forward = Encoder.forward
+
+    def counting(self: Any, input_ids: Tensor, mask: Tensor, *more: Any) -> Tensor:
+        encoded.extend(tuple(line[m].tolist()) for line, m in zip(input_ids, mask, strict=True))
+        return forward(self, input_ids, mask, *more)
+
+    monkeypatch.setattr(Encoder, "forward", counting)
+    short = words(*range(10))
+    predicted(short, ["kind", "topics", "mentions", "score"])
+    assert len(encoded) == len(set(encoded)) == len(short)
+    encoded.clear()
+    several_windows = {"text": " ".join(str(n) for n in range(60))}
+    predicted([*short, several_windows], ["kind", "topics", "mentions"])
+    assert len(encoded) == len(set(encoded)), "a text that tasks cut differently leaves the others shared"
+    assert len(encoded) > len(short) + 2
+
+
+def test_finished_rows_are_written_before_the_end_and_forgotten(run: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    five_tasks.write_lines(rows, words(*[1] * 200))
+    path = run / "checkpoints" / "best.ckpt"
+    heads, tokenizer = build_heads(located(checkpoint_mixture(path), path))
+    head = {"kind": heads["kind"]}
+    loader = PredictLoader(rows, head, tokenizer, located(checkpoint_mixture(path), path), {})
+    out = tmp_path / "out.jsonl"
+    with out.open("w") as file:
+        writer = PredictionWriter(loader, head, file)
+        most = 0
+        none: Any = None
+        for batch in loader:
+            assert isinstance(batch, Batch)
+            writer.on_predict_batch_end(none, none, {"kind": [torch.tensor([0.5, 0.5])] * len(batch)}, batch)
+            most = max(most, len(loader.waiting))
+        writer.on_predict_end(none, none)
+    assert most <= 64
+    assert loader.waiting == {}
+    assert len(five_tasks.read_lines(out)) == 200
+
+
+def test_a_run_that_moved_predicts_without_its_data_its_encoder_or_a_network(
+    tmp_path: Path, tiny_encoder: Callable[[str], Path]
+) -> None:
+    encoder = tmp_path / "encoder"
+    shutil.copytree(tiny_encoder("bert"), encoder)
+    run = five_tasks.train(
+        tmp_path / "here", encoder, "--run.track=false", "--run.baselines=false", "--trainer.max_epochs=1"
+    )
+    rows = tmp_path / "rows.jsonl"
+    five_tasks.write_lines(rows, words(1, 2))
+    predict(run, rows, tmp_path / "before.jsonl", trainer=FP32)
+    shutil.move(run, tmp_path / "moved")
+    shutil.rmtree(encoder)
+    shutil.rmtree(tmp_path / "here")
+    predict(tmp_path / "moved", rows, tmp_path / "after.jsonl", trainer=FP32)
+    assert (tmp_path / "after.jsonl").read_bytes() == (tmp_path / "before.jsonl").read_bytes()
+    predict(tmp_path / "moved" / "checkpoints" / "best-kind.ckpt", rows, tmp_path / "kind.jsonl", trainer=FP32)
+    assert len(five_tasks.read_lines(tmp_path / "kind.jsonl")) == 2
+
+
+# --- what can be wrong ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("{", "rows.jsonl:2: A line must be one JSON object"),
+        ('{"id": "x"}', "rows.jsonl:2"),
+        ('{"text": "secret words", "size": 1}', "rows.jsonl:2: A key must be a field of the row"),
+        ('{"text": "secret words", "entities": [{"id": "T", "type": "Drug", "spans": [[0, 99]]}]}', "rows.jsonl:2"),
+    ],
+)
+def test_a_bad_line_is_named_before_anything_is_predicted(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, line: str, told: str
+) -> None:
+    monkeypatch.setattr(MultiTaskModule, "predict_step", None)
+    (tmp_path / "rows.jsonl").write_text('{"text": "aspirin"}\n' + line + "\n")
+    code = cli.run(
+        [
+            "predict",
+            "--checkpoint",
+            str(run),
+            "--input",
+            str(tmp_path / "rows.jsonl"),
+            "--output",
+            str(tmp_path / "out"),
+        ]
+    )
+    error = capsys.readouterr().err
+    assert code == 2
+    assert "refuse_bad_rows" not in error  # which prediction doesn't have
+    assert told in error
+    assert "secret" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_row_that_a_task_can_not_read_is_named(predicted: Callable[..., five_tasks.Rows]) -> None:
+    pair = {"id": "r7", "text": "the drug", "text_pair": "the gene"}
+    with pytest.raises(InputError, match=r"row r7\): The task 'mentions' can't read it: A row must have one text"):
+        predicted([pair], ["mentions"])
+    assert predicted([pair], ["score"])[0]["predictions"].keys() == {"score"}
+
+
+def test_an_unknown_task_is_named_with_the_nearest(predicted: Callable[..., five_tasks.Rows]) -> None:
+    with pytest.raises(InputError, match=r"--task: There is no task 'kidn'\. Did you mean 'kind'\?"):
+        predicted(words(1), ["kidn"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("checkpoint", "nowhere.ckpt", "--checkpoint: 'nowhere.ckpt' is neither"),
+        ("checkpoint", ".", "run.json"),
+        ("input", "nowhere.jsonl", "--input: 'nowhere.jsonl' is no file"),
+        ("input", ".", "--input: '.' is no file"),
+        ("output", "nowhere/out.jsonl", "--output: 'nowhere/out.jsonl' can't be written"),
+        ("output", "folder", "--output: 'folder' can't be written"),
+        ("trainer.devices", "2", "--trainer.devices: Prediction runs on one device"),
+        ("trainer.precison", "32", "--trainer.precison: There is no such option. Did you mean '--trainer.precision'"),
+        ("trainer.accelerator", "abacus", "--trainer"),
+    ],
+)
+def test_a_wrong_argument_is_named(
+    run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    field: str,
+    value: str,
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    five_tasks.write_lines(tmp_path / "rows.jsonl", words(1))
+    (tmp_path / "folder").mkdir()
+    given = {"checkpoint": str(run), "input": "rows.jsonl", "output": "out.jsonl", field: value}
+    code = cli.run(["predict", *(f"--{name}={text}" for name, text in given.items())])
+    assert code == 2
+    assert told in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "rows.jsonl"]
+
+
+def test_a_failure_leaves_the_old_output(
+    run: Path, tmp_path: Path, predicted: Callable[..., five_tasks.Rows], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = predicted(words(1))
+
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(MultiTaskModule, "predict_step", fail)
+    with pytest.raises(ZeroDivisionError):
+        predicted(words(1, 2))
+    assert five_tasks.read_lines(tmp_path / "out.jsonl") == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "rows.jsonl"]
+
+
+@pytest.mark.slow
+def test_the_command_shows_a_bar_and_passes_trainer_options_on(run: Path, tmp_path: Path) -> None:
+    five_tasks.write_lines(tmp_path / "rows.jsonl", words(*range(5)))
+    names = ["--checkpoint", str(run), "--input", "rows.jsonl", "--output", "out.jsonl", "--task", "kind", "topics"]
+    options = ["--trainer.accelerator", "cpu", "--trainer.precision=32-true"]
+    done = subprocess.run(
+        [sys.executable, "-m", "mtl", "predict", *names, *options],
+        cwd=tmp_path,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert "5/5" in done.stderr
+    assert [line for line in done.stderr.replace("\r", "\n").splitlines() if line and "predict:" not in line] == []
+    lines = five_tasks.read_lines(tmp_path / "out.jsonl")
+    assert [set(line["predictions"]) for line in lines] == [{"kind", "topics"}] * 5

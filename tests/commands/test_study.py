@@ -1,0 +1,123 @@
+"""`mtl study` as its users type it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mtl.commands import run as run_mtl
+
+
+def finite(text: str) -> object:
+    """JSON as the standard has it: NaN and Infinity are refused."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_a_plan_tells_runs_time_and_what_so_few_seeds_can_not_resolve(
+    toy_study: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy_study(designs=["pairwise", "joint"], controls=["replicate"], seeds=5)
+    assert run_mtl(["study", "plan", "study.yaml"]) == 0
+    told = capsys.readouterr().out
+    assert "pairwise: 6 cells" in told
+    assert "50 runs, each counted once: 0 finished, 50 to train." in told
+    assert "5 x cause + drugs + risk" in told
+    assert " of work, " in told
+    assert "Smallest p that 5 seeds can give: 0.0625." in told
+    assert "Warning: No gain can become significant: with 5 seeds" in told
+    assert "take 6 seeds or more" in told
+    assert not Path("runs/ledger").exists()
+
+
+def test_a_plan_as_json_knows_what_is_finished_and_how_far_single_runs_spread(
+    toy_study: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy_study(designs=["single"], seeds=6, tasks=["cause", "risk"])
+    assert run_mtl(["study", "run", "study.yaml", "--json"]) == 0
+    found = finite(capsys.readouterr().out)
+    assert isinstance(found, dict)
+    assert found["families"] == []
+    assert run_mtl(["study", "plan", "study.yaml", "designs=[pairwise]", "--json", "--no-probe"]) == 0
+    plan = finite(capsys.readouterr().out)
+    assert isinstance(plan, dict)
+    assert (plan["runs"], plan["finished"], plan["to_train"]) == (18, 12, 6)
+    assert plan["companies"] == {"cause + risk": 6}
+    assert plan["seconds"] > 0
+    assert plan["smallest_gains"]["pairwise"]["risk"] > 0
+    assert plan["warnings"] == []
+
+
+def test_run_and_report_write_tables_pictures_and_a_page(
+    toy_study: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy_study(controls=["replicate"])
+    assert run_mtl(["study", "run", "study.yaml"]) == 0
+    told = capsys.readouterr().out
+    assert "unresolvable" in told
+    assert "See it in MLflow: mlflow ui" in told
+    folder = Path("runs/studies/toy_study/report")
+    names = {path.name for path in folder.iterdir()}
+    assert {"report.html", "gains.csv", "findings.json", "heat_map_pairwise.png", "heat_map_pairwise.html"} <= names
+    assert {"forest_cause.png", "curves_risk.png", "heat_map_replicate.png"} <= names
+    lines = (folder / "gains.csv").read_text().splitlines()
+    assert len(lines) == 1 + 6 + 3
+    assert run_mtl(["study", "report", "toy_study", "--out", "elsewhere"]) == 0
+    assert (Path("elsewhere") / "gains.csv").read_text().splitlines() == lines
+
+
+def test_groups_that_pairs_predict_are_trained_and_reported_beside_the_prediction(
+    toy_study: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy_study(max_encoders=2, designs=["pairwise", {"groups": [["risk", "cause"]]}])
+    assert run_mtl(["study", "verify", "study.yaml"]) == 2
+    assert "the design pairwise first" in capsys.readouterr().err
+    assert run_mtl(["study", "run", "study.yaml"]) == 0
+    capsys.readouterr()
+    assert run_mtl(["study", "verify", "study.yaml", "--json"]) == 0
+    verified = json.loads(capsys.readouterr().out)
+    grouping, (groups,) = verified["grouping"], [one for one in verified["families"] if one["design"] == "groups"]
+    assert {("cause", "risk"), ("risk", "cause")} <= {(gain["target"], gain["partner"]) for gain in groups["gains"]}
+    assert len(grouping["groups"]) <= 2
+    assert set(grouping["measured"]) == set(grouping["predicted"]) == {"cause", "drugs", "risk"}
+    for group in grouping["groups"]:
+        if len(group) == 2:  # a pair is its own verification
+            assert grouping["measured"][group[0]] == pytest.approx(grouping["predicted"][group[0]])
+    assert run_mtl(["study", "run", "study.yaml", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["families"] == verified["families"]
+    assert run_mtl(["study", "plan", "study.yaml", "--json", "designs=[single]"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["designs"]) == {"single"}
+
+
+def test_too_many_tasks_to_group_are_told_as_such(
+    toy_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mtl.study.statistics.grouping.MAX_TASKS", 2)
+    toy_study()
+    assert run_mtl(["study", "verify", "study.yaml"]) == 2
+    assert "Groups are searched for among at most 2 tasks; this study has 3." in capsys.readouterr().err
+
+
+def test_problems_of_the_study_are_told_without_a_traceback(
+    toy_study: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy_study(designs=["pairwse"])
+    assert run_mtl(["study", "run", "study.yaml"]) == 2
+    assert "There is no design 'pairwse'. Did you mean 'pairwise'?" in capsys.readouterr().err
+    assert run_mtl(["study", "plan", "study.yaml", "--no-probe", "bugdet.updates=3", "--json"]) == 2
+    found = json.loads(capsys.readouterr().out)
+    assert found["ok"] is False
+    assert found["problems"][0]["key"] == "bugdet"
+    toy_study(tasks=["cause", "cuase", "risk"], designs=["pairwise"])
+    assert run_mtl(["study", "plan", "study.yaml"]) == 2
+    (problem,) = capsys.readouterr().err.splitlines()
+    assert "There is no task 'cuase'" in problem
+    toy_study(tasks=["cause", "risk", "cause"])
+    assert run_mtl(["study", "plan", "study.yaml"]) == 2
+    assert "A task stands once" in capsys.readouterr().err
+    assert run_mtl(["study", "report", "nothing"]) == 2
+    assert "has no study 'nothing'" in capsys.readouterr().err

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mtl.config.loading import load_mixture, parse_mixture
+from mtl.config.mixture import DataSpec, LimitSpec, Mixture, build_head
+from mtl.problems import InputError
+
+
+def task(**fields: Any) -> dict[str, Any]:
+    data = {"reader": "jsonl", "path": "rows"}
+    return {"head": "classification", "labels": ["a", "b"], "data": data, **fields}
+
+
+def mixture(**fields: Any) -> Mixture:
+    return parse_mixture({"name": "m", "tasks": {"one": task(), "two": task()}, **fields})
+
+
+def test_the_smallest_mixture_has_the_documented_defaults() -> None:
+    made = parse_mixture({"name": "m", "tasks": {"one": task()}})
+    assert (made.encoder.name, made.encoder.max_length, made.sampler.name) == ("minilm-l6", 128, "proportional")
+    assert (made.evaluation.select, made.batch_size, made.seed, made.privacy.log_text) == ("mean", 32, 0, False)
+    assert (made.tasks["one"].rate, made.tasks["one"].loss_weight) == (None, 1.0)
+
+
+def test_the_design_example_is_read_whole(tmp_path: Path) -> None:
+    (tmp_path / "rqe.yaml").write_text(
+        "head: classification\ndata: {reader: rqe, path: x}\nlabels: ['true', 'false']\n"
+    )
+    (tmp_path / "m.yaml").write_text(
+        """
+name: two_kinds
+encoder: {name: minilm-l6, max_length: 128}
+sampler: {name: temperature, temperature: 2.0, max_examples: 20000}
+include: [rqe.yaml]
+tasks:
+  ncbi_disease:
+    head: token_classification
+    data: {reader: conll, path: "${oc.env:MTL_NO_SUCH,data}/ncbi", files: {train: train.tsv, dev: devel.tsv}}
+    labels: [Disease]
+  biosses:
+    head: regression
+    data: {reader: table, path: biosses, columns: {text: sentence1, text_pair: sentence2, label: score}}
+    options: {range: [0, 4]}
+  rqe: {loss_weight: 0.5}
+"""
+    )
+    made = load_mixture(tmp_path / "m.yaml", ["tasks.biosses.rate=3"])
+    assert sorted(made.tasks) == ["biosses", "ncbi_disease", "rqe"]
+    assert made.sampler.options == {"temperature": 2.0, "max_examples": 20000}
+    assert made.tasks["ncbi_disease"].data.reader_arguments == {
+        "path": "data/ncbi",
+        "files": {"train": "train.tsv", "dev": "devel.tsv"},
+    }
+    assert (made.tasks["biosses"].rate, made.tasks["rqe"].loss_weight) == (3.0, 0.5)
+    assert made.tasks["biosses"].head_options == {"range": [0, 4]}
+
+
+def test_a_mixture_as_a_dictionary_gives_it_back() -> None:
+    made = mixture(sampler={"name": "temperature", "temperature": 3.0}, seed=4)
+    assert parse_mixture(made.to_dict()) == made
+    assert parse_mixture(made.to_dict()).sampler.options == {"temperature": 3.0}
+
+
+def test_a_mapping_with_its_folder_reads_like_a_file(tmp_path: Path) -> None:
+    (tmp_path / "rows").mkdir()
+    made = load_mixture({"name": "m", "tasks": {"one": task()}}, folder=tmp_path)
+    assert made.tasks["one"].data.path == str(tmp_path / "rows")
+
+
+def test_a_path_per_split_reaches_the_reader_as_files() -> None:
+    data = {"reader": "jsonl", "path": {"train": "/a.jsonl", "dev": "/b.jsonl"}, "refuse_bad_rows": True}
+    spec = parse_mixture({"name": "m", "tasks": {"one": task(data=data)}}).tasks["one"].data
+    assert spec.reader_arguments == {
+        "path": "",
+        "files": {"train": "/a.jsonl", "dev": "/b.jsonl"},
+        "refuse_bad_rows": True,
+    }
+
+
+def test_data_with_a_limit_and_what_it_leaves_out_come_back_from_a_dictionary() -> None:
+    data = {"reader": "jsonl", "path": "rows", "limit": {"train": 3}, "exclude": ["d1"], "meta": ["site"]}
+    made = parse_mixture({"name": "m", "tasks": {"one": task(data=data)}})
+    assert parse_mixture(made.to_dict()) == made
+    spec = made.tasks["one"].data
+    assert (spec.limit, spec.exclude) == (LimitSpec(train=3), ("d1",))
+    assert spec.reader_arguments == {"path": "rows", "meta": ["site"]}
+
+
+def test_permuted_data_keep_all_but_their_reader_and_its_options() -> None:
+    fields: dict[str, Any] = {
+        "path": "rows",
+        "files": {"train": "a"},
+        "refuse_bad_rows": True,
+        "split": {"fractions": {"train": 0.5, "dev": 0.5}},
+        "limit": {"train": 3},
+        "exclude": ["d1"],
+    }
+    spec = DataSpec(**{"reader": "jsonl", "meta": ["site"], **fields})
+    wrapped = {"of": "jsonl", "options": {"meta": ["site"]}, "mentions": True, "seed": 7}
+    assert spec.permuted(7, mentions=True) == DataSpec(**{"reader": "permuted", **fields, **wrapped})
+    assert spec.permuted(7).permuted(8) == spec.permuted(8)
+
+
+def test_a_task_has_its_own_batch_size_and_length_or_the_mixtures() -> None:
+    made = mixture(tasks={"one": task(batch_size=4, max_length=64), "two": task()}, batch_size=16)
+    assert [made.batch_size_of(name) for name in made.tasks] == [4, 16]
+    assert [made.max_length_of(name) for name in made.tasks] == [64, 128]
+
+
+def test_a_primary_metric_reaches_the_head() -> None:
+    head = build_head(mixture(tasks={"one": task(primary_metric="macro_f1")}).tasks["one"], hidden_size=8)
+    assert head.primary_metric == "macro_f1"
+
+
+def test_a_part_of_a_mixture_keeps_what_its_tasks_need() -> None:
+    tasks = {"one": task(), "two": task(same_rows_as="one"), "three": task(loss_weight=2)}
+    whole = mixture(tasks=tasks, evaluation={"select": "weighted", "weights": {"one": 2, "three": 3}})
+    part = whole.only(["two", "three"])
+    assert list(part.tasks) == ["two", "three"]
+    assert part.tasks["two"].same_rows_as is None  # its leader is gone, so it trains on its own
+    assert part.evaluation.weights == {"three": 3.0}
+    assert whole.only(["one", "two"]).tasks["two"].same_rows_as == "one"
+    assert parse_mixture(part.to_dict()) == part
+
+
+def test_the_key_only_leaves_tasks_out() -> None:
+    assert list(mixture(only=["two"]).tasks) == ["two"]
+    assert list(mixture(only=None).tasks) == ["one", "two"]
+
+
+def test_a_selection_of_a_task_that_is_left_out_is_told() -> None:
+    with pytest.raises(InputError, match=r"evaluation\.select: There is no rule 'one/accuracy'"):
+        mixture(only=["two"], evaluation={"select": "one/accuracy"})
+
+
+def test_an_unknown_name_of_a_part_is_told() -> None:
+    with pytest.raises(InputError, match=r"only: There is no task 'on'\. Did you mean 'one'\?"):
+        mixture().only(["on"])
+
+
+def test_a_mixture_cant_be_changed_by_accident() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        mixture().seed = 3  # type: ignore[misc]
+
+
+def test_a_mixture_cut_to_some_tasks_mixes_no_more_than_these() -> None:
+    task = {"head": "classification", "labels": ["a", "b"], "data": {"reader": "jsonl", "path": "rows"}}
+    mixture = load_mixture({"name": "m", "tasks": dict.fromkeys("abc", task), "tasks_per_step": 3})
+    assert mixture.only(["a", "b"]).tasks_per_step == 2
+    assert mixture.model_copy(update={"tasks_per_step": "all"}).only(["a"]).tasks_per_step == "all"
+
+
+def test_a_budget_of_a_task_comes_before_its_mixtures_and_a_batch_size_of_a_task_too() -> None:
+    task = {"head": "classification", "labels": ["a", "b"], "data": {"reader": "jsonl", "path": "rows"}}
+    tasks = {"a": task, "b": {**task, "tokens_per_batch": 64}, "c": {**task, "batch_size": 4}}
+    mixture = load_mixture({"name": "m", "tasks": tasks, "tokens_per_batch": 512})
+    assert [mixture.tokens_per_batch_of(name) for name in "abc"] == [512, 64, None]

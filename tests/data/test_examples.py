@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from heads.regression import Regression
+from mtl.config.loading import load_mixture
+from mtl.config.mixture import Mixture
+from mtl.data import examples, store
+from mtl.data.examples import TaskData, document_ranks, prepare
+from mtl.data.store import Table
+from mtl.problems import InputError
+from mtl.training.assembly import build_heads
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """The tasks and splits that were encoded, not found in the cache."""
+    seen: list[tuple[str, str]] = []
+    real = examples._ExampleBuild.start
+
+    def start(build: Any) -> Any:
+        seen.append((build._task.name, build._split))
+        return real(build)
+
+    monkeypatch.setattr(examples._ExampleBuild, "start", start)
+    return seen
+
+
+def prepared(mixture: Mixture) -> dict[str, TaskData]:
+    heads, tokenizer = build_heads(mixture)
+    return prepare(mixture, heads, tokenizer)
+
+
+def only(write: Write, task: str, *overrides: str) -> Mixture:
+    return load_mixture(write(), [f"only=[{task}]", *overrides])
+
+
+def test_an_unchanged_mixture_is_encoded_once(toy_mixture: Write, encoded: list[tuple[str, str]]) -> None:
+    first = prepared(load_mixture(toy_mixture()))
+    assert sorted(encoded) == sorted((task, split) for task in first for split in ("train", "dev", "test"))
+    encoded.clear()
+    second = prepared(load_mixture(toy_mixture()))
+    assert encoded == []
+    for task, splits in first.items():
+        for split, content in splits.items():
+            assert list(content.examples) == list(second[task][split].examples)
+            assert content.example_summary == second[task][split].example_summary
+
+
+@pytest.mark.filterwarnings("ignore:The cache folder")
+def test_a_disk_that_fills_up_half_way_changes_no_account(
+    toy_mixture: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "roomy"))
+    expected = prepared(load_mixture(toy_mixture()))
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "full"))
+    store._temporary.cache_clear()
+    write_arrow = store._write_arrow
+
+    def full(path: Path, records: Iterator[Any]) -> None:
+        if path.is_relative_to(tmp_path):
+            assert len(list(islice(records, 5))) == 5
+            raise OSError(28, "No space left on device")
+        write_arrow(path, records)
+
+    monkeypatch.setattr(store, "_write_arrow", full)
+    found = prepared(load_mixture(toy_mixture()))
+    store._temporary.cache_clear()
+    for task, splits in expected.items():
+        for split, content in splits.items():
+            assert found[task][split].row_summary == content.row_summary
+            assert found[task][split].example_summary == content.example_summary
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=9",
+        "batch_size=2",
+        "tasks.drugs.loss_weight=2",
+        "tasks.drugs.learning_rate_factor=3",
+        "name=other",
+        "encoder.dropout=0.3",
+    ],
+)
+def test_what_doesnt_decide_the_examples_leaves_the_cache(
+    toy_mixture: Write, encoded: list[tuple[str, str]], override: str
+) -> None:
+    prepared(only(toy_mixture, "drugs"))
+    encoded.clear()
+    prepared(only(toy_mixture, "drugs", override))
+    assert encoded == []
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "tasks.drugs.labels=[Chemical, Gene]",
+        "tasks.drugs.options.scheme=IO",
+        "tasks.drugs.options.stride=4",
+        "tasks.drugs.max_length=16",
+        "tasks.drugs.data.refuse_bad_rows=true",
+    ],
+)
+def test_what_decides_the_examples_gives_another_key(
+    toy_mixture: Write, encoded: list[tuple[str, str]], override: str
+) -> None:
+    prepared(only(toy_mixture, "drugs"))
+    encoded.clear()
+    prepared(only(toy_mixture, "drugs", override))
+    assert encoded == [("drugs", "train"), ("drugs", "dev"), ("drugs", "test")]
+
+
+def test_changed_rows_of_a_split_are_encoded_anew_and_the_others_found(
+    toy_mixture: Write, encoded: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    mixture = only(toy_mixture, "drugs")
+    prepared(mixture)
+    encoded.clear()
+    with (tmp_path / "drugs" / "dev.jsonl").open("a") as file:
+        file.write(json.dumps({"text": "no drug", "entities": []}) + "\n")
+    assert len(prepared(mixture)["drugs"]["dev"].rows) == 8
+    assert encoded == [("drugs", "dev")]
+
+
+def test_another_vocabulary_gives_another_key(toy_mixture: Write, encoded: list[tuple[str, str]]) -> None:
+    mixture = only(toy_mixture, "drugs")
+    heads, tokenizer = build_heads(mixture)
+    prepare(mixture, heads, tokenizer)
+    encoded.clear()
+    tokenizer.add_tokens(["ibuprofen@"])
+    prepare(mixture, heads, tokenizer)
+    assert len(encoded) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("truncation_side", "left"), ("model_input_names", ["input_ids", "attention_mask"])]
+)
+def test_tokenizers_of_one_backend_that_cut_or_give_otherwise_share_no_examples(
+    toy_mixture: Write, name: str, value: Any
+) -> None:
+    mixture = only(toy_mixture, "cause", "encoder.max_length=8")
+    heads, tokenizer = build_heads(mixture)
+    _, other = build_heads(mixture)
+    setattr(other, name, value)
+    first, second = (list(prepare(mixture, heads, t)["cause"]["train"].examples) for t in (tokenizer, other))
+    assert first != second
+
+
+def test_another_head_over_the_same_rows_labels_and_options_has_tables_of_its_own(toy_mixture: Write) -> None:
+    refuse = "tasks.cause.data.refuse_bad_rows=true"
+    assert prepared(only(toy_mixture, "cause", refuse))["cause"]["train"].example_summary.used == 26
+    with pytest.raises(InputError, match=r"'train' has none \(read 26, refused 26\)"):
+        prepared(only(toy_mixture, "cause", refuse, "tasks.cause.head=multilabel"))
+
+
+def test_examples_that_no_table_holds_are_a_problem_of_their_task(
+    toy_mixture: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "CHUNK", 3)
+    real = Regression.gold
+    monkeypatch.setattr(Regression, "gold", lambda head, row: {"label": int(real(head, row)["label"]) or 0.5})
+    with pytest.raises(InputError, match=r"tasks.risk: Its head's examples can't be stored. The field 'label' must be"):
+        prepared(only(toy_mixture, "risk"))
+
+
+# --- accounts -------------------------------------------------------------------------------------------------------
+
+
+def test_rows_are_used_unlabelled_or_refused_and_numbered_as_read(toy_mixture: Write, tmp_path: Path) -> None:
+    mixture = only(toy_mixture, "cause", "tasks.cause.data.refuse_bad_rows=true")
+    rows = [{"text": "a", "label": "no"}, {"text": "b"}, {"text": "c", "label": "maybe"}, {"text": "d", "label": "yes"}]
+    (tmp_path / "cause" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    content = prepared(mixture)["cause"]["train"]
+    summary = content.example_summary
+    assert (summary.used, summary.unlabelled, summary.num_refused) == (2, 1, 1)
+    assert content.example_rows.tolist() == [0, 3]  # places among all rows that were read
+    assert [content.rows[index].text for index in content.example_rows] == ["a", "d"]
+    assert summary.labels == {"no": 1, "yes": 1}
+    assert summary.refused == ["row train-3: the label must be one of: no, yes; found 'maybe'"]
+
+
+def test_a_task_that_shares_rows_keeps_those_it_has_no_label_for(toy_mixture: Write) -> None:
+    data = prepared(load_mixture(toy_mixture()))
+    leader, follower = data["cause"]["train"], data["bleed"]["train"]
+    assert follower.example_rows.tolist() == leader.example_rows.tolist() == list(range(26))
+    assert follower.example_summary.unlabelled == 0
+    assert follower.targets.tolist() == [int(n % 3 != 1) for n in range(26)]
+    assert [e["input_ids"] for e in follower.examples] == [e["input_ids"] for e in leader.examples]
+
+
+def test_lengths_and_targets_are_those_of_the_examples(toy_mixture: Write) -> None:
+    content = prepared(only(toy_mixture, "drugs", "tasks.drugs.max_length=8"))["drugs"]["train"]
+    examples = list(content.examples)
+    assert content.lengths.tolist() == [len(example["input_ids"]) for example in examples]
+    assert max(content.lengths) <= 8
+    assert content.targets.tolist() == [example["targets"] for example in examples]
+    assert len(examples) > len(content.rows)
+    parts = [example["part"] for example in examples if example["row"] == 0]
+    assert parts == list(range(len(parts)))
+
+
+def test_asking_for_some_splits_prepares_those_alone(toy_mixture: Write) -> None:
+    mixture = only(toy_mixture, "drugs")
+    heads, tokenizer = build_heads(mixture)
+    assert list(prepare(mixture, heads, tokenizer, splits=("test",))["drugs"]) == ["test"]
+
+
+# --- sharing evaluation ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_a_document_is_evaluated_by_one_rank_and_every_row_by_some_rank(toy_mixture: Write, world: int) -> None:
+    content = prepared(only(toy_mixture, "drugs"))["drugs"]["train"]
+    ranks = document_ranks(content, world)
+    assert len(ranks) == len(content.rows) == 15
+    documents: dict[str, set[int]] = {}
+    for row, rank in zip(content.rows, ranks.tolist(), strict=True):
+        documents.setdefault(row.document, set()).add(rank)
+    assert len(documents) == 8
+    assert all(len(found) == 1 for found in documents.values())
+    assert sorted(set(ranks.tolist())) == list(range(world))
+    assert np.array_equal(ranks, document_ranks(content, world))
+
+
+# --- tasks over the same rows ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("split", ["train", "dev", "test"])
+def test_tasks_over_the_same_rows_must_read_the_same_texts_in_every_split(
+    toy_mixture: Write, tmp_path: Path, split: str
+) -> None:
+    mixture = load_mixture(toy_mixture())
+    path = tmp_path / "bleed" / f"{split}.jsonl"
+    lines = path.read_text().splitlines()
+    last = json.loads(lines[-1])
+    path.write_text("\n".join([*lines[:-1], json.dumps({**last, "text": f"{last['text']} ."})]))
+    with pytest.raises(InputError, match=f"tasks.bleed.same_rows_as: .*; those of '{split}' differ from those"):
+        prepared(mixture)
+    path.write_text("\n".join(lines[:-1]))
+    with pytest.raises(InputError, match=f"those of '{split}' differ"):
+        prepared(mixture)
+
+
+def test_texts_are_compared_without_reading_a_record_into_python(
+    toy_mixture: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixture = load_mixture(toy_mixture())
+    prepared(mixture)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a record was read")
+
+    for name in ("__iter__", "take"):
+        monkeypatch.setattr(Table, name, refuse)
+    assert set(prepared(mixture)["bleed"]) == {"train", "dev", "test"}

@@ -1,0 +1,392 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heads.rows import Row
+from mtl.config.mixture import DataSpec
+from mtl.data import reading
+from mtl.data.reading import LISTED, SHOWN_DOCUMENTS, RowSummary, documents_within, read_rows
+from mtl.data.store import RowTable, Store
+from mtl.problems import InputError, Problem
+
+KEY = "tasks.gad.data"
+
+
+def lines(path: Path, rows: list[Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in rows), encoding="utf-8")
+    return path
+
+
+def texts(number: int, **fields: Any) -> list[dict[str, Any]]:
+    return [{"text": f"text {n}", "label": "a", **fields} for n in range(number)]
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    for split, number in (("train", 6), ("dev", 3), ("test", 2)):
+        lines(tmp_path / "rows" / f"{split}.jsonl", texts(number))
+    return tmp_path / "rows"
+
+
+def read(tmp_path: Path, path: Any, **options: Any) -> dict[str, tuple[RowTable, RowSummary]]:
+    spec = DataSpec(**{"reader": "jsonl", "path": path if isinstance(path, dict) else str(path), **options})
+    return read_rows(spec, KEY, Store(tmp_path / "cache"))
+
+
+def refused(*arguments: Any, **options: Any) -> list[Problem]:
+    with pytest.raises(InputError) as error:
+        read(*arguments, **options)
+    return error.value.problems
+
+
+# --- accounts -------------------------------------------------------------------------------------------------------
+
+
+def test_every_split_is_read_and_counted(tmp_path: Path, rows: Path) -> None:
+    found = read(tmp_path, rows)
+    assert {split: (len(table), summary.rows, summary.documents) for split, (table, summary) in found.items()} == {
+        "train": (6, 6, 6),
+        "dev": (3, 3, 3),
+        "test": (2, 2, 2),
+    }
+    assert [row.text for row in found["dev"][0]] == ["text 0", "text 1", "text 2"]
+
+
+def test_a_missing_test_split_is_never_filled_from_dev(tmp_path: Path, rows: Path) -> None:
+    (rows / "test.jsonl").unlink()
+    assert list(read(tmp_path, rows)) == ["train", "dev"]
+
+
+def test_refused_rows_are_counted_and_the_first_are_listed(tmp_path: Path, rows: Path) -> None:
+    lines(rows / "train.jsonl", ["no json", *texts(2)] + ["no json"] * LISTED)
+    table, summary = read(tmp_path, rows, refuse_bad_rows=True)["train"]
+    assert (len(table), summary.rows, summary.num_refused, len(summary.refused)) == (2, 2, LISTED + 1, LISTED)
+    assert summary.refused[0].startswith(f"{rows / 'train.jsonl'}:1: A line must be one JSON object")
+    assert not any("no json" in line for line in summary.refused)
+
+
+def test_malformed_rows_of_all_splits_are_told_at_once_and_the_rest_is_counted(tmp_path: Path, rows: Path) -> None:
+    lines(rows / "train.jsonl", [" " * n + "no json" for n in range(LISTED + 5)])  # each wrong at another place
+    lines(rows / "dev.jsonl", [*texts(1), "no json"])
+    found = refused(tmp_path, rows)
+    assert len(found) == LISTED + 1 + 1
+    assert found[LISTED] == Problem(f"{KEY} (train)", "5 more problems like these.")
+    assert found[-1].key == f"{rows / 'dev.jsonl'}:2"
+
+
+def pubmedqa(folder: Path, number: int, **splits: list[str]) -> dict[str, str]:
+    question = {"QUESTION": "Why?", "CONTEXTS": ["So."], "final_decision": "yes"}
+    (folder / "q.json").write_text(json.dumps({str(n): question for n in range(number)}))
+    (folder / "s.json").write_text(json.dumps(splits))
+    return {"reader": "pubmedqa", "questions": "q.json", "splits": "s.json"}
+
+
+def test_what_a_reader_leaves_out_is_counted_by_reason(tmp_path: Path) -> None:
+    options = pubmedqa(tmp_path, 5, train=["0"], dev=["1"], test=["2"])
+    assert read(tmp_path, tmp_path, **options)["train"][1].left_out == {"question in no split": 2}
+
+
+# --- splits ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_cut_split_gives_each_row_to_one_split_and_comes_in_order(tmp_path: Path) -> None:
+    source = lines(tmp_path / "all.jsonl", [{**row, "document": f"d{n // 2}"} for n, row in enumerate(texts(40))])
+    split = {"fractions": {"test": 0.25, "dev": 0.25, "train": 0.5}}
+    found = read(tmp_path, source, split=split)
+    assert list(found) == ["train", "dev", "test"]
+    assert {name: len(table) for name, (table, _) in found.items()} == {"train": 20, "dev": 10, "test": 10}
+    documents = {name: {row.document for row in table} for name, (table, _) in found.items()}
+    assert not documents["train"] & documents["dev"] | documents["dev"] & documents["test"]
+    assert sorted(row.id for table, _ in found.values() for row in table) == sorted(f"train-{n + 1}" for n in range(40))
+
+
+def test_rows_whose_groups_cross_are_dropped_and_counted(tmp_path: Path) -> None:
+    pairs = [(f"c{i}", f"c{j}") for i in range(8) for j in range(i + 1, 8)]
+    rows = [{"text": "x", "meta": {"one": one, "two": two}} for one, two in pairs]
+    source = lines(tmp_path / "all.jsonl", rows)
+    split = {"by": ["one", "two"], "fractions": {"train": 0.5, "dev": 0.5}}
+    found = read(tmp_path, source, split=split)
+    # Four concepts on each side: 6 pairs within either, 16 across.
+    assert [(summary.rows, summary.crossed) for _, summary in found.values()] == [(6, 16), (6, 16)]
+
+
+def test_refused_rows_of_a_cut_source_are_counted_once_per_split(tmp_path: Path) -> None:
+    source = lines(tmp_path / "all.jsonl", ["no json", *texts(10)])
+    found = read(tmp_path, source, refuse_bad_rows=True, split={"fractions": {"train": 0.5, "dev": 0.5}})
+    assert [(summary.rows, summary.num_refused) for _, summary in found.values()] == [(5, 1), (5, 1)]
+
+
+def test_a_problem_of_a_cut_source_is_told_once(tmp_path: Path) -> None:
+    source = lines(tmp_path / "all.jsonl", ["no json", *texts(10)])
+    (problem,) = refused(tmp_path, source, split={"fractions": {"train": 0.5, "dev": 0.5}})
+    assert problem.key == f"{source}:1"
+
+
+@pytest.mark.parametrize(
+    ("split", "key", "part"),
+    [
+        ({"fractions": {"train": 0.8, "dev": 0.1}}, "fractions", "must add up to 1; found 0.9"),
+        ({"by": "site", "fractions": {"train": 0.5, "dev": 0.5}}, "by", "Every row must have 'site'; found 6 without"),
+        ({"source": "test", "fractions": {"train": 0.5, "test": 0.5}}, "source", "no split 'test' to cut"),
+    ],
+)
+def test_a_split_that_cant_be_made_is_told_under_its_key(tmp_path: Path, split: Any, key: str, part: str) -> None:
+    source = lines(tmp_path / "all.jsonl", texts(6))
+    (problem,) = refused(tmp_path, source, split=split)
+    assert problem.key == f"{KEY}.split.{key}"
+    assert part in problem.message
+
+
+def test_a_split_with_a_file_of_its_own_cant_be_cut_from_another(tmp_path: Path, rows: Path) -> None:
+    (problem,) = refused(tmp_path, rows, split={"fractions": {"train": 0.5, "dev": 0.5}})
+    assert problem.key == f"{KEY}.split.fractions.dev"
+    assert "The data has this split already" in problem.message
+
+
+def test_two_splits_that_read_all_of_one_file_are_refused(tmp_path: Path, rows: Path) -> None:
+    (rows / "same.jsonl").symlink_to(rows / "train.jsonl")
+    (problem,) = refused(tmp_path, rows, files={"train": "train.jsonl", "dev": "dev.jsonl", "test": "same.jsonl"})
+    assert (problem.key, "'train' and 'test' both read all of" in problem.message) == (KEY, True)
+    (problem,) = refused(tmp_path, {name: str(rows / "dev.jsonl") for name in ("dev", "test")})
+    assert "'dev' and 'test'" in problem.message
+
+
+# --- limit ----------------------------------------------------------------------------------------------------------
+
+Sizes = st.dictionaries(st.text("abc", min_size=1, max_size=3), st.integers(1, 9), min_size=1, max_size=20)
+
+
+@given(sizes=Sizes, most=st.integers(1, 60), seed=st.integers(0, 3))
+@settings(deadline=None)
+def test_a_limit_is_kept_and_no_document_that_fits_is_left_out(sizes: dict[str, int], most: int, seed: int) -> None:
+    if min(sizes.values()) > most:
+        with pytest.raises(InputError, match=f"A document must fit; found {most}, and {min(sizes.values())} rows"):
+            documents_within(sizes, most, seed, "train")
+        return
+    taken = documents_within(sizes, most, seed, "train")
+    number = sum(sizes[document] for document in taken)
+    assert 0 < number <= most
+    assert all(number + size > most for document, size in sizes.items() if document not in taken)
+
+
+def test_a_limit_draws_by_seed_and_split_and_not_by_the_order_of_rows() -> None:
+    sizes = {f"d{n}": 1 + n % 3 for n in range(60)}
+    backwards = dict(reversed(sizes.items()))
+    drawn = {(seed, split): documents_within(sizes, 40, seed, split) for seed in (0, 1) for split in ("train", "dev")}
+    assert drawn == {key: documents_within(backwards, 40, *key) for key in drawn}
+    assert len(set(drawn.values())) == 4
+
+
+def test_every_document_is_as_likely_to_be_drawn() -> None:
+    sizes = {f"d{n}": 1 for n in range(10)}
+    taken = [document for seed in range(400) for document in documents_within(sizes, 5, seed, "train")]
+    assert all(160 < taken.count(document) < 240 for document in sizes)  # 200, with a deviation of 10
+
+
+def in_documents(number: int, size: int) -> list[dict[str, Any]]:
+    return [{**row, "document": f"d{n // size}"} for n, row in enumerate(texts(number))]
+
+
+def test_a_limit_takes_whole_documents_in_the_order_of_the_file_and_accounts_for_the_rest(tmp_path: Path) -> None:
+    for split in ("train", "dev"):
+        lines(tmp_path / f"{split}.jsonl", [*in_documents(30, 3), "no json"])
+    options: dict[str, Any] = {"refuse_bad_rows": True}
+    whole = read(tmp_path, tmp_path, **options)
+    found = read(tmp_path, tmp_path, limit={"train": 10}, **options)
+    table, summary = found["train"]
+    assert (len(table), summary.rows, summary.documents, summary.limited, summary.excluded) == (9, 9, 3, 21, 0)
+    assert summary.num_refused == 1
+    kept = {row.document for row in table}
+    assert list(table) == [row for row in whole["train"][0] if row.document in kept]
+    assert found["dev"][1] == whole["dev"][1]
+    others = [list(read(tmp_path, tmp_path, limit={"train": 10, "seed": s}, **options)["train"][0]) for s in (0, 1)]
+    assert others[0] == list(table) != others[1]
+
+
+def test_a_limit_beyond_the_rows_changes_nothing(tmp_path: Path, rows: Path) -> None:
+    assert contents(read(tmp_path, rows, limit={"train": 6, "test": 99})) == contents(read(tmp_path, rows))
+
+
+def test_a_limit_applies_to_what_a_cut_leaves(tmp_path: Path) -> None:
+    pairs = [(f"c{i}", f"c{j}") for i in range(8) for j in range(i + 1, 8)]
+    source = lines(tmp_path / "all.jsonl", [{"text": "x", "meta": {"one": one, "two": two}} for one, two in pairs])
+    split = {"by": ["one", "two"], "fractions": {"train": 0.5, "dev": 0.5}}
+    whole, found = (read(tmp_path, source, split=split, **limit) for limit in ({}, {"limit": {"train": 4, "dev": 5}}))
+    for name, most in (("train", 4), ("dev", 5)):
+        table, summary = found[name]
+        assert (summary.rows, summary.limited, summary.crossed) == (most, 6 - most, 16)
+        assert {row.id for row in table} < {row.id for row in whole[name][0]}
+
+
+def test_a_limit_that_no_document_fits_is_told_under_its_key(tmp_path: Path) -> None:
+    source = lines(tmp_path / "train.jsonl", in_documents(8, 4))
+    (problem,) = refused(tmp_path, source, limit={"train": 3})
+    assert problem.key == f"{KEY}.limit.train"
+    assert problem.message == "A document must fit; found 3, and 4 rows in the smallest document."
+
+
+def test_splits_of_one_file_are_refused_whatever_their_limits(tmp_path: Path, rows: Path) -> None:
+    both = {name: str(rows / "train.jsonl") for name in ("train", "test")}
+    (problem,) = refused(tmp_path, both, limit={"train": 2, "test": 3}, exclude=[])
+    assert "'train' and 'test' both read all of" in problem.message
+
+
+# --- exclude --------------------------------------------------------------------------------------------------------
+
+
+def test_excluded_documents_are_left_out_of_train_alone_and_counted(tmp_path: Path) -> None:
+    for split in ("train", "dev"):
+        lines(tmp_path / f"{split}.jsonl", in_documents(12, 2))
+    whole = read(tmp_path, tmp_path)
+    found = read(tmp_path, tmp_path, exclude=["d4", "d1"])
+    assert [row.document for row in found["train"][0]] == [f"d{n}" for n in (0, 0, 2, 2, 3, 3, 5, 5)]
+    summary = found["train"][1]
+    assert (summary.rows, summary.excluded, summary.limited, summary.documents) == (8, 4, 0, 4)
+    assert summary.fingerprint != whole["train"][1].fingerprint
+    assert found["dev"][1] == whole["dev"][1]
+
+
+def test_nothing_comes_in_the_place_of_an_excluded_document(tmp_path: Path) -> None:
+    source = lines(tmp_path / "train.jsonl", in_documents(20, 2))
+    limited = list(read(tmp_path, source, limit={"train": 8})["train"][0])
+    outside = sorted({f"d{n}" for n in range(10)} - {row.document for row in limited})[0]
+    gone = limited[0].document
+    table, summary = read(tmp_path, source, limit={"train": 8}, exclude=[gone, outside])["train"]
+    assert list(table) == [row for row in limited if row.document != gone]
+    assert (summary.rows, summary.limited, summary.excluded) == (6, 12, 2)
+
+
+def test_a_document_to_exclude_that_train_lacks_is_a_problem_that_names_it(tmp_path: Path) -> None:
+    source = lines(tmp_path / "all.jsonl", in_documents(40, 1))
+    (problem,) = refused(tmp_path, source, exclude=["d3", "e1"])
+    assert (problem.key, problem.message) == (
+        f"{KEY}.exclude",
+        "Every document must be one of train; found 1 that aren't: 'e1'.",
+    )
+    (problem,) = refused(tmp_path, source, exclude=[f"e{n}" for n in range(SHOWN_DOCUMENTS + 1)])
+    assert "found 6 that aren't: 'e0', 'e1', 'e2', 'e3', 'e4', …" in problem.message
+    split = {"fractions": {"train": 0.5, "dev": 0.5}}
+    dev = [row.document for row in read(tmp_path, source, split=split)["dev"][0]]
+    (problem,) = refused(tmp_path, source, split=split, exclude=dev[:1])
+    assert f"'{dev[0]}'" in problem.message
+
+
+def test_a_train_without_a_row_left_is_refused(tmp_path: Path) -> None:
+    source = lines(tmp_path / "train.jsonl", in_documents(4, 2))
+    (problem,) = refused(tmp_path, source, exclude=["d0", "d1"])
+    assert (problem.key, problem.message) == (
+        f"{KEY}.exclude",
+        "A row of train must remain; found all 2 documents excluded.",
+    )
+
+
+# --- where problems are told ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        ({"files": {"train": "trian.jsonl"}}, "files.train"),
+        ({"files": {"train": "train.jsonl", "devel": "dev.jsonl"}}, "files.devel"),
+        ({"columns": {"txt": "text"}}, "columns.txt"),
+    ],
+)
+def test_a_readers_problem_stands_under_the_tasks_key(tmp_path: Path, rows: Path, options: Any, key: str) -> None:
+    (problem,) = refused(tmp_path, rows, **options)
+    assert problem.key == f"{KEY}.{key}"
+
+
+def test_a_missing_column_is_told_under_the_tasks_key_for_every_file(tmp_path: Path) -> None:
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.tsv").write_text("text\tlabel\nx\ta\n")
+    found = refused(tmp_path, tmp_path, reader="table", columns={"text": "sentence"})
+    assert [problem.key for problem in found] == [f"{KEY}.columns.text"] * 2
+    assert str(tmp_path / "dev.tsv") in found[1].message
+
+
+def test_a_missing_file_of_a_path_per_split_is_told_under_path(tmp_path: Path, rows: Path) -> None:
+    (problem,) = refused(tmp_path, {"train": str(rows / "train.jsonl"), "dev": str(rows / "no.jsonl")})
+    assert problem.key == f"{KEY}.path.dev"
+
+
+def test_a_relative_path_that_leads_nowhere_says_where_it_was_looked_for(tmp_path: Path) -> None:
+    (problem,) = refused(tmp_path, "no/such/folder")
+    assert problem.key == f"{KEY}.path"
+    assert problem.suggestion.endswith("looked for beside the file that names it, then in the working folder.")
+    (problem,) = refused(tmp_path, tmp_path / "no")
+    assert problem.suggestion == "Check the path."
+
+
+# --- the cache ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The splits that were read from their source, not from the cache."""
+    seen: list[str] = []
+    real = reading._RowBuild.start
+
+    def start(build: Any) -> Any:
+        seen.append(build._split)
+        return real(build)
+
+    monkeypatch.setattr(reading._RowBuild, "start", start)
+    return seen
+
+
+def contents(found: dict[str, tuple[RowTable, RowSummary]]) -> dict[str, tuple[list[Row], RowSummary]]:
+    return {split: (list(table), summary) for split, (table, summary) in found.items()}
+
+
+def test_rows_are_read_once(tmp_path: Path, rows: Path, reads: list[str]) -> None:
+    first = contents(read(tmp_path, rows))
+    assert contents(read(tmp_path, rows)) == first
+    assert reads == ["train", "dev", "test"]
+
+
+def test_another_option_or_another_file_is_read_anew(tmp_path: Path, rows: Path, reads: list[str]) -> None:
+    read(tmp_path, rows)
+    reads.clear()
+    read(tmp_path, rows, meta=["site"])
+    assert reads == ["train", "dev", "test"]
+    reads.clear()
+    lines(rows / "dev.jsonl", texts(4))
+    assert len(read(tmp_path, rows)["dev"][0]) == 4
+    assert "dev" in reads
+    reads.clear()
+    os.utime(rows / "dev.jsonl", ns=(0, 0))  # another file of the same size, for all we know
+    read(tmp_path, rows)
+    assert "dev" in reads
+
+
+def test_files_beside_the_rows_dont_matter(tmp_path: Path, rows: Path, reads: list[str]) -> None:
+    read(tmp_path, rows)
+    (rows / "mlflow.db").touch()
+    read(tmp_path, rows)
+    assert reads == ["train", "dev", "test"]
+
+
+def test_files_that_a_reader_keeps_as_paths_matter(tmp_path: Path, reads: list[str]) -> None:
+    options = pubmedqa(tmp_path, 3, train=["0"], dev=["1"], test=["2"])
+    assert read(tmp_path, tmp_path, **options)["train"][0][0].id == "0"
+    pubmedqa(tmp_path, 3, train=["2"], dev=["1"], test=["0"])
+    os.utime(tmp_path / "s.json", ns=(0, 0))
+    assert read(tmp_path, tmp_path, **options)["train"][0][0].id == "2"
+
+
+def test_a_fingerprint_is_of_the_content_whatever_the_place(tmp_path: Path, rows: Path) -> None:
+    moved = tmp_path / "moved"
+    rows.rename(moved)
+    first = read(tmp_path, moved)["train"][1].fingerprint
+    moved.rename(rows)
+    assert read(tmp_path, rows)["train"][1].fingerprint == first
+    lines(rows / "train.jsonl", [*texts(5), {"text": "text 5", "label": "b"}])
+    assert read(tmp_path, rows)["train"][1].fingerprint != first

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heads.rows import Row, SpanRow, TextRow
+from mtl.data.splits import SplitRule, assign
+from mtl.problems import InputError
+
+FRACTIONS = {"train": 0.7, "dev": 0.1, "test": 0.2}
+PAIR = ("concept_1", "concept_2")
+
+
+def documents(*sizes: int) -> list[Row]:
+    """Documents of so many rows."""
+    return [TextRow(f"{d}.{r}", f"d{d}", "text") for d, size in enumerate(sizes) for r in range(size)]
+
+
+def pairs(*values: tuple[str, str]) -> list[Row]:
+    return [TextRow(str(i), str(i), "text", meta=dict(zip(PAIR, value, strict=True))) for i, value in enumerate(values)]
+
+
+@given(sizes=st.lists(st.integers(1, 4), min_size=10, max_size=40), seed=st.integers(0, 5))
+def test_no_document_is_on_two_sides_and_no_row_is_lost(sizes: list[int], seed: int) -> None:
+    rows = documents(*sizes)
+    made = assign(rows, SplitRule(fractions=FRACTIONS, seed=seed))
+    sides: dict[str, set[str | None]] = {}
+    for row in rows:
+        sides.setdefault(row.document, set()).add(made.split_of(row))
+    assert all(len(side) == 1 for side in sides.values())
+    assert Counter(made.split_of(row) for row in rows) == made.num_rows
+    assert made.num_dropped == 0
+
+
+@pytest.mark.parametrize(
+    ("num", "sizes"),
+    [
+        (10, [7, 1, 2]),
+        (100, [70, 10, 20]),
+        (11, [8, 1, 2]),  # 7.7, 1.1, 2.2
+        (14, [10, 1, 3]),  # 9.8, 1.4, 2.8
+        (15, [11, 1, 3]),  # 10.5, 1.5, 3.0: of equal remainders the first gets the group that is left
+    ],
+)
+def test_groups_are_cut_by_largest_remainder(num: int, sizes: list[int]) -> None:
+    made = assign(documents(*[1] * num), SplitRule(fractions=FRACTIONS))
+    assert list(made.num_rows.values()) == sizes
+
+
+def test_a_fraction_that_floats_cannot_hold_is_exact() -> None:
+    made = assign(documents(*[1] * 100), SplitRule(fractions={"train": 0.71, "dev": 0.29}))
+    assert made.num_rows == {"train": 71, "dev": 29}
+
+
+def test_the_same_seed_gives_the_same_split_and_another_seed_another() -> None:
+    rows = documents(*[1] * 50)
+    first, again, other = (assign(rows, SplitRule(fractions=FRACTIONS, seed=seed)).splits for seed in (3, 3, 4))
+    assert first == again
+    assert first != other
+
+
+def test_the_order_of_the_rows_has_no_influence() -> None:
+    rows = documents(*[2] * 30)
+    rule = SplitRule(fractions=FRACTIONS)
+    assert assign(rows, rule).splits == assign(rows[::-1], rule).splits
+
+
+def test_a_column_of_meta_is_the_group() -> None:
+    rows: list[Row] = [SpanRow(str(i), str(i), "text", meta={"site": f"site {i % 10}"}) for i in range(100)]
+    made = assign(rows, SplitRule(by="site", fractions=FRACTIONS))
+    assert made.num_rows == {"train": 70, "dev": 10, "test": 20}
+    assert set(made.splits) == {f"site {i}" for i in range(10)}
+
+
+def test_a_pair_that_crosses_groups_is_dropped_and_counted() -> None:
+    rows = pairs(*[(f"c{i}", f"c{i}") for i in range(4)], *[(f"c{i}", f"c{j}") for i in range(4) for j in range(i)])
+    made = assign(rows, SplitRule(by=PAIR, fractions={"train": 0.5, "test": 0.5}))
+    # Four concepts, two a side: each side keeps its two (c, c) and one pair; the four pairs between are dropped.
+    assert made.num_rows == {"train": 3, "test": 3}
+    assert made.num_dropped == 4
+    assert sum(made.split_of(row) is None for row in rows) == 4
+
+
+@given(values=st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("abcdefgh")), max_size=30))
+def test_no_concept_is_on_two_sides_in_either_column(values: list[tuple[str, str]]) -> None:
+    rows = pairs(*((c, c) for c in "abcdefgh"), *values)
+    made = assign(rows, SplitRule(by=PAIR, fractions={"train": 0.5, "dev": 0.25, "test": 0.25}))
+    seen: dict[str, set[str]] = {}
+    for row in rows:
+        split = made.split_of(row)
+        for concept in row.meta.values() if split else ():
+            seen.setdefault(concept, set()).add(str(split))
+    assert all(len(splits) == 1 for splits in seen.values())
+    assert sum(made.num_rows.values()) + made.num_dropped == len(rows)
+
+
+def test_a_source_is_read_twice_and_never_held() -> None:
+    num_reads = 0
+
+    def read() -> Iterator[Row]:
+        nonlocal num_reads
+        num_reads += 1
+        yield from documents(*[2] * 20)
+
+    made = assign(read(), SplitRule(fractions={"train": 0.75, "test": 0.25}))
+    test = list(made.rows(read, "test"))
+    assert num_reads == 2
+    assert len(test) == made.num_rows["test"] == 10
+    assert [row.id for row in test] == [row.id for row in documents(*[2] * 20) if row.id in {t.id for t in test}]
+
+
+def test_rows_without_the_column_are_told_by_number_and_first_id() -> None:
+    rows = [*pairs(("a", "b"), ("c", "")), TextRow("9", "9", "secret text")]
+    with pytest.raises(InputError) as error:
+        assign(rows, SplitRule(by=PAIR, fractions={"train": 1.0}))
+    assert [problem.message for problem in error.value.problems] == [
+        "Every row must have 'concept_2'; found 2 without it, first '1'.",
+        "Every row must have 'concept_1'; found 1 without it, first '9'.",
+    ]
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("sizes", [(), (1,), (5, 5)])
+def test_a_split_left_without_rows_is_a_problem(sizes: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"split\.fractions\.dev: Every split must get a row"):
+        assign(documents(*sizes), SplitRule(fractions={"train": 0.9, "dev": 0.1}))
+
+
+@pytest.mark.parametrize(
+    ("fractions", "message"),
+    [
+        ({"train": 0.8, "dev": 0.1}, r"split\.fractions: They must add up to 1; found 0\.9"),
+        ({}, r"split\.fractions: They must add up to 1; found 0\."),
+        ({"train": float("nan")}, r"split\.fractions: They must add up to 1; found nan"),
+        ({"train": 1.2, "dev": -0.2}, r"split\.fractions\.dev: It must be above 0; found -0\.2"),
+        ({"train": 0.8, "tests": 0.2}, r"split\.fractions\.tests: There is no split 'tests'\. Did you mean 'test'\?"),
+    ],
+)
+def test_fractions_must_make_sense(fractions: dict[str, float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        SplitRule(fractions=fractions)
+
+
+def test_all_problems_of_a_rule_are_told_at_once() -> None:
+    with pytest.raises(InputError) as error:
+        SplitRule(source="all", by=(), fractions={"train": 0.5, "dev": 0})
+    keys = [problem.key for problem in error.value.problems]
+    assert keys == ["split.source", "split.fractions.dev", "split.fractions", "split.by"]

@@ -1,0 +1,102 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mtl.commands import run
+from mtl.config.loading import load_mixture
+from mtl.config.mixture import EncoderSpec
+from mtl.encoder.compilation import compile_encoder
+from mtl.encoder.loading import load_encoder, load_tokenizer
+from mtl.encoder.model import Encoder
+from mtl.problems import InputError
+from mtl.tracking.run_folder import RunFolder
+
+
+@pytest.fixture
+def encoder(tiny_encoder: Callable[[str], Path]) -> Encoder:
+    spec = EncoderSpec(name=str(tiny_encoder("bert")), dropout=0.0, num_layers=1)
+    return load_encoder(spec, load_tokenizer(spec), seed=0)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # of torch's own import
+def test_a_compiled_encoder_gives_the_same_states_for_any_shape_and_keeps_its_weights_names(encoder: Encoder) -> None:
+    batches = [torch.randint(5, 20, shape) for shape in ((3, 7), (5, 12))]
+    plain = [encoder(ids, torch.ones_like(ids, dtype=torch.bool)) for ids in batches]
+    names = list(encoder.state_dict())
+    compile_encoder(encoder)
+    assert all(parameter.grad is None for parameter in encoder.parameters())
+    for ids, states in zip(batches, plain, strict=True):
+        torch.testing.assert_close(encoder(ids, torch.ones_like(ids, dtype=torch.bool)), states, rtol=1e-4, atol=1e-5)
+    assert list(encoder.state_dict()) == names
+
+
+def test_what_cannot_be_compiled_is_refused_with_the_reason(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def backend(*_: Any) -> Any:
+        raise RuntimeError("no compiler found\nand more")
+
+    compile_module = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: compile_module(self, backend=backend))
+    with pytest.raises(
+        InputError, match=r"model\.compile: The encoder can't be compiled on this machine: .*no compiler found"
+    ):
+        compile_encoder(encoder)
+
+
+def test_an_encoder_that_is_all_frozen_is_compiled_without_a_way_back(
+    tiny_encoder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = EncoderSpec(name=str(tiny_encoder("bert")), num_layers=1, freeze_layers=1)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: None)
+    compile_encoder(load_encoder(spec, load_tokenizer(spec), seed=0))
+
+
+def test_it_is_tried_where_and_as_it_computes_in_training_and_in_evaluation(
+    toy_mixture: Callable[..., Path], train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seen_by(module: Any) -> tuple[Any, ...]:
+        weight = next(module.encoder.parameters())
+        modes = module.encoder.training, torch.is_inference_mode_enabled()
+        return *modes, torch.is_autocast_enabled("cpu"), weight.device, module.encoder.config._attn_implementation
+
+    def watch(module: Any, data: Any) -> None:
+        module.encoder.register_forward_hook(lambda *_: seen.append(seen_by(module)))
+        module.on_train_start = lambda: seen.append("training")
+
+    seen: list[Any] = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: None)
+    mixture = load_mixture(toy_mixture()).only(["risk"])
+    options = {"precision": "bf16-mixed", "max_steps": 1, "val_check_interval": 1}
+    train(mixture, before=watch, model={"compile": True}, **options)
+    begins = seen.index("training")
+    assert seen[:begins] == [seen[begins + 1], seen[-1]]
+    assert [(training, autocast) for training, _, autocast, *_ in seen[:begins]] == [(True, True), (False, True)]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the libraries, among each other
+def test_a_compiled_training_leaves_a_checkpoint_that_scores_the_same_without_compiling(
+    toy_mixture: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    mixture = toy_mixture()
+    words = [f"--mixture={mixture}", "--trainer.accelerator=cpu", "--trainer.precision=32-true", "--run.track=false"]
+    words += ["--trainer.enable_progress_bar=false"]
+    ended = run(["fit", *words, "--model.compile=true", "--trainer.max_epochs=1", "--trainer.limit_train_batches=5"])
+    told = capsys.readouterr().err
+    if "can't be compiled on this machine" in told:
+        assert ended == 2
+        pytest.skip(told)
+    assert ended == 0, told
+    folder = RunFolder.latest(tmp_path / "runs", "toy")
+    trained = json.loads((folder.path / "metrics.json").read_text())["dev"]
+    assert run(["validate", *words, "--ckpt_path=best"]) == 0
+    alone = json.loads((folder.path / "metrics.json").read_text())["dev"]
+    assert {task: pytest.approx(scores, abs=1e-4) for task, scores in trained.items()} == alone

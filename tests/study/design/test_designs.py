@@ -1,0 +1,85 @@
+from collections import Counter
+
+from mtl.study.design.designs import CONTROLS, DESIGNS, REPLICATE, Run, comparisons, original, single_runs
+
+TASKS = ["a", "b", "c"]
+
+
+def of(design: str, options: object = None, seeds: tuple[int, ...] = (0,)) -> list[tuple[str, str, str, str]]:
+    found = comparisons([(design, options)], TASKS, seeds)
+    return [(one.target, one.partner, one.treated.company, one.reference.company) for one in found]
+
+
+def test_each_pair_is_trained_once_and_read_in_both_directions() -> None:
+    found = of("pairwise")
+    assert [(target, partner) for target, partner, _, _ in found] == [
+        ("a", "b"),
+        ("b", "a"),
+        ("a", "c"),
+        ("c", "a"),
+        ("b", "c"),
+        ("c", "b"),
+    ]
+    assert set(Counter(treated for _, _, treated, _ in found).values()) == {2}
+    assert all(reference == target for target, _, _, reference in found)
+
+
+def test_sequential_pairs_are_ordered_and_start_from_the_sources_single_run() -> None:
+    found = comparisons([("sequential", None)], TASKS, [3])
+    assert len(found) == 6
+    assert all(one.treated == Run((one.target,), 3, source=Run((one.partner,), 3)) for one in found)
+    assert len({one.treated for one in found}) == 6
+
+
+def test_refine_finetune_starts_each_task_from_the_joint_run_or_its_own_with_fresh_or_kept_heads() -> None:
+    kept, fresh = (comparisons([("refine_finetune", options)], TASKS, [0]) for options in (None, {"heads": "fresh"}))
+    assert all(one.treated.source == Run(("a", "b", "c"), 0) for one in kept + fresh)
+    assert all(one.reference.source == Run((one.target,), 0) for one in kept + fresh)
+    assert all(run.keeps_heads for one in kept for run in (one.treated, one.reference))
+    assert not any(run.keeps_heads for one in fresh for run in (one.treated, one.reference))
+
+
+def test_what_refining_is_held_against_is_the_run_of_the_control_continued() -> None:
+    refined, continued = (comparisons([(name, None)], TASKS, [0]) for name in ("refine_finetune", "continued"))
+    assert [one.reference for one in refined] == [one.treated for one in continued]
+
+
+def test_leaving_one_out_compares_with_the_run_of_all_others() -> None:
+    found = of("leave_one_out")
+    assert ("a", "b", "a + b + c", "a + c") in found
+    assert len(found) == 6
+
+
+def test_groups_compare_their_members_with_themselves_alone_and_a_group_of_one_with_nothing() -> None:
+    assert of("groups", [["b", "a"], ["c"]]) == [("a", "b", "a + b", "a"), ("b", "a", "a + b", "b")]
+
+
+def test_joint_compares_every_task_with_itself_alone() -> None:
+    assert of("joint") == [(task, "all others", "a + b + c", task) for task in TASKS]
+
+
+def test_controls_name_copies_that_no_task_can_be_taken_for() -> None:
+    assert of("self_partner")[0] == ("a", "its own copy", "a + a__self", "a")
+    assert of("shuffled_partner", {"a": "c"})[0] == ("a", "c", "a + c__shuffled", "a")
+    assert of("shuffled_partner")[1] == ("b", "c", "b + c__shuffled", "b")
+    assert {original(name) for name in ("a", "a__self", "a__shuffled")} == {"a"}
+    assert of("continued")[0] == ("a", "itself before", "a then a with its heads", "a")
+    replicate = comparisons([("replicate", None)], TASKS, [5])[0]
+    assert (replicate.treated, replicate.reference) == (Run(("a",), 5 + REPLICATE), Run(("a",), 5))
+
+
+def test_designs_share_the_single_runs() -> None:
+    parts = [(name, [["a", "b"]] if name == "groups" else None) for name in (*DESIGNS, *CONTROLS)]
+    others = ("leave_one_out", "refine_finetune")
+    references = {one.reference for one in comparisons(parts, TASKS, [0]) if one.design not in others}
+    assert references == set(single_runs(TASKS, [0]))
+
+
+def test_options_are_held_against_the_tasks() -> None:
+    assert DESIGNS["groups"].option_problems(None, TASKS)
+    assert DESIGNS["groups"].option_problems([["a", "x"]], TASKS) == ["There is no task 'x'. Choices: a, b, c."]
+    assert "no partner of itself" in DESIGNS["groups"].option_problems([["a", "a"]], TASKS)[0]
+    assert "no partner of itself" in CONTROLS["shuffled_partner"].option_problems({"a": "a"}, TASKS)[0]
+    assert DESIGNS["refine_finetune"].option_problems({"heads": "new"}, TASKS)
+    assert DESIGNS["pairwise"].option_problems({"x": 1}, TASKS) == ["It has no options."]
+    assert not DESIGNS["refine_finetune"].option_problems({"heads": "fresh"}, TASKS)

@@ -1,0 +1,180 @@
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mtl.batching.data_module import make_schedule
+from mtl.config.mixture import Mixture
+from mtl.data.examples import prepare
+from mtl.problems import InputError
+from mtl.study.design.designs import Run
+from mtl.study.design.plan import StudyPlan, make_plan
+from mtl.study.design.run_spec import RunSpec
+from mtl.study.design.spec import load_study
+
+
+def plan_of(path: Path, *overrides: str) -> StudyPlan:
+    return make_plan(load_study(path, overrides))
+
+
+def keys(plan: StudyPlan) -> dict[str, str]:
+    return {order.name: order.key for order in plan.orders}
+
+
+def batches(plan: StudyPlan, run: Run, task: str) -> list[list[int]]:
+    """The examples of a task's own updates, one after the other."""
+    order = plan.order_of(run)
+    mixture = Mixture(**order.mixture)
+    from mtl.training.assembly import build_heads
+
+    heads, tokenizer = build_heads(mixture)
+    steps = make_schedule(mixture, prepare(mixture, heads, tokenizer), order.evaluations)
+    slots = [slot for epoch in range(order.evaluations) for slot in steps.epoch(epoch)]
+    return [steps.indices(pick).tolist() for slot in slots for pick in slot if pick.task == task]
+
+
+def test_a_target_has_the_same_own_updates_on_the_same_examples_in_every_company(
+    toy_study: Callable[..., Path],
+) -> None:
+    plan = plan_of(toy_study(designs=["pairwise", "joint"], controls=["self_partner", "shuffled_partner"]))
+    alone = batches(plan, Run(("cause",), 1), "cause")
+    assert len(alone) == 4
+    companies = {run for run in plan.runs if "cause" in run.tasks and run.seed == 1 and len(run.tasks) > 1}
+    assert len(companies) == 5
+    for run in companies:
+        assert batches(plan, run, "cause") == alone
+
+
+def test_a_precision_that_cannot_be_had_is_refused_before_anything_is_read(toy_study: Callable[..., Path]) -> None:
+    study = load_study(toy_study(trainer={"accelerator": "cpu", "precision": "16-mixed"}))
+    with pytest.raises(InputError, match=r"trainer\.precision: A CPU has no mixed precision with fp16"):
+        make_plan(study)
+
+
+def test_a_tasks_own_copy_sees_its_rows_in_another_order(toy_study: Callable[..., Path]) -> None:
+    plan = plan_of(toy_study(designs=["single"], controls=["self_partner"]))
+    run = Run(("cause", "cause__self"), 0)
+    assert batches(plan, run, "cause__self") != batches(plan, run, "cause")
+
+
+def test_passes_become_own_updates_rounded_up_to_whole_evaluations(toy_study: Callable[..., Path]) -> None:
+    plan = plan_of(toy_study(budget={"passes": 2, "evaluations": 3}))
+    # 26, 15 and 9 rows in batches of 4 are 7, 4 and 3 batches a pass.
+    assert plan.updates == {"cause": 15, "drugs": 9, "risk": 6}
+
+
+def test_runs_that_designs_share_are_planned_once_and_sources_before_their_dependants(
+    toy_study: Callable[..., Path],
+) -> None:
+    plan = plan_of(toy_study(designs=["single", "pairwise", "sequential", "refine_finetune", "leave_one_out", "joint"]))
+    # Of each seed: 3 single, 3 pairs (which leaving one out shares), 1 joint, 6 sequential, 3 fine-tuned from the joint
+    # run and 3 from themselves.
+    assert len(plan.orders) == 2 * (3 + 3 + 1 + 6 + 3 + 3)
+    assert len({order.key for order in plan.orders}) == len(plan.orders)
+    place = {order.key: number for number, order in enumerate(plan.orders)}
+    assert all(place[order.source] < place[order.key] for order in plan.orders if order.source)
+    assert [order.seed for order in plan.orders] == sorted(order.seed for order in plan.orders)
+    kept = {order.key for order in plan.orders if order.keeps_encoder}
+    assert kept == {order.source for order in plan.orders if order.source}
+
+
+def test_a_key_hangs_on_what_decides_the_result_and_on_nothing_else(
+    toy_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = toy_study()
+    first = keys(plan_of(path))
+    same = ["name=other", "question=Why?", "launcher={name: processes, workers: 2}", "experiment=x", "alpha=0.1"]
+    assert keys(plan_of(path, *same)) == first
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    for name in ("cause", "drugs", "risk", "bleed"):
+        (tmp_path / name).rename(moved / name)
+    mixture = yaml.safe_load((tmp_path / "toy.yaml").read_text())
+    for name, task in mixture["tasks"].items():
+        task["data"]["path"] = str(moved / name)
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump({**mixture, "name": "renamed", "seed": 9}, sort_keys=False))
+    assert keys(plan_of(path)) == first
+    different = [
+        "budget.updates=6",
+        "model.learning_rate=0.01",
+        "trainer.threads=2",
+        "select=last",
+        "budget.train_rows=8",
+    ]
+    for override in different:
+        assert not set(keys(plan_of(path, override)).values()) & set(first.values())
+
+
+def test_other_rows_change_the_keys_of_the_runs_that_read_them(toy_study: Callable[..., Path], tmp_path: Path) -> None:
+    path = toy_study()
+    first = keys(plan_of(path))
+    file = tmp_path / "risk" / "train.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    lines[0]["label"] = 1.5 if lines[0]["label"] != 1.5 else 2.5
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    changed = {name for name, key in keys(plan_of(path)).items() if key != first[name]}
+    assert changed == {name for name in first if "risk" in name}
+
+
+def test_more_tasks_or_seeds_keep_the_keys_of_the_runs_that_were_there(toy_study: Callable[..., Path]) -> None:
+    small = set(keys(plan_of(toy_study(tasks=["cause", "drugs"]))).values())
+    large = set(keys(plan_of(toy_study(seeds=3))).values())
+    assert small < large
+
+
+def test_an_order_survives_json(toy_study: Callable[..., Path]) -> None:
+    orders = plan_of(toy_study(designs=["sequential"])).orders
+    assert [RunSpec.from_dict(json.loads(json.dumps(order.to_dict()))) for order in orders] == list(orders)
+
+
+def test_documents_that_train_one_task_and_test_another_are_refused_by_id_or_left_out(
+    toy_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = toy_study(seeds=2)
+    test = [json.loads(line) for line in (tmp_path / "cause" / "test.jsonl").read_text().splitlines()]
+    train = tmp_path / "drugs" / "train.jsonl"
+    leaked: dict[str, Any] = {"id": "leak-1", "document": "doc-77", "text": test[0]["text"], "entities": []}
+    train.write_text(train.read_text() + json.dumps(leaked) + "\n")
+    with pytest.raises(InputError) as caught:
+        plan_of(path)
+    (problem,) = caught.value.problems
+    assert problem.key == "tasks.drugs"
+    assert "training documents of 'drugs' that are in test of 'cause': doc-77." in problem.message
+    assert "exclude: documents" in problem.suggestion
+    plan = plan_of(path, "exclude=documents")
+    assert plan.study.mixture.tasks["drugs"].data.exclude == ("doc-77",)
+    assert any("left out: 1 of drugs." in sentence for sentence in plan.words())
+
+
+def test_a_task_without_test_is_refused(toy_study: Callable[..., Path], tmp_path: Path) -> None:
+    path = toy_study()
+    (tmp_path / "risk" / "test.jsonl").unlink()
+    with pytest.raises(InputError, match=r"tasks\.risk\.data: A study reports on test; there is no split 'test'"):
+        plan_of(path)
+
+
+def test_the_words_tell_what_makes_the_runs_comparable(toy_study: Callable[..., Path]) -> None:
+    words = " ".join(plan_of(toy_study(budget={"updates": 5, "evaluations": 2, "train_rows": 8})).words())
+    assert "Own updates: cause 6, drugs 6, risk 6." in words
+    assert "same number of its own updates, on the same examples in the same order" in words
+    assert "Test selects nothing." in words
+    assert "Rows with a label of train/dev/test, sub-sampled by document, the same in every run: cause 8/9/8" in words
+
+
+def test_texts_that_a_task_has_in_train_and_test_are_told(toy_study: Callable[..., Path], tmp_path: Path) -> None:
+    path = toy_study(designs=["single"])
+
+    def texts_of_test_in_train() -> int:
+        told = " ".join(sentence for sentence in plan_of(path).words() if sentence.startswith("Within cause, "))
+        found = re.search(r"(\d+) texts? of test in train, too: its scores are flattered", told)
+        return int(found[1]) if found else 0
+
+    before = texts_of_test_in_train()
+    row = json.loads((tmp_path / "cause" / "train.jsonl").read_text().splitlines()[0])
+    with (tmp_path / "cause" / "test.jsonl").open("a") as file:
+        file.write(json.dumps({**row, "id": "again"}) + "\n")
+    assert texts_of_test_in_train() == before + 1

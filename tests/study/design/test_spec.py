@@ -1,0 +1,114 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mtl.problems import InputError
+from mtl.study.design.spec import load_study
+
+
+@pytest.fixture
+def write(toy_mixture: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    def make(**fields: Any) -> Path:
+        toy_mixture()
+        path = tmp_path / "study.yaml"
+        content = {"name": "toy_study", "mixture": "toy.yaml", **fields}
+        path.write_text(yaml.safe_dump({k: v for k, v in content.items() if v is not ...}), encoding="utf-8")
+        return path
+
+    return make
+
+
+def problems(path: Path, *overrides: str) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        load_study(path, overrides)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_a_study_finds_its_mixture_beside_it_and_takes_some_of_its_tasks(write: Callable[..., Path]) -> None:
+    study = load_study(write(tasks=["cause", "risk"]))
+    assert list(study.mixture.tasks) == ["cause", "risk"]
+    assert study.spec.seed_list == (0, 1, 2, 3, 4, 5)
+    assert [part.name for part in study.spec.parts] == ["pairwise"]
+
+
+def test_a_mixture_may_stand_in_the_study(write: Callable[..., Path], tmp_path: Path) -> None:
+    study = load_study(write(mixture={"name": "own", "include": ["toy.yaml"], "batch_size": 7}))
+    assert study.mixture.batch_size == 7
+    assert "drugs" in study.mixture.tasks
+
+
+def test_overrides_reach_any_key(write: Callable[..., Path]) -> None:
+    study = load_study(write(), ["seeds=[3, 7]", "budget.passes=2", "launcher.workers=1"])
+    assert study.spec.seed_list == (3, 7)
+    assert study.spec.budget.passes == 2
+
+
+def test_groups_are_added_to_those_that_are_written_and_stand_once(write: Callable[..., Path]) -> None:
+    spec = load_study(write(designs=[{"groups": [["risk", "cause"], ["drugs"]]}, "pairwise"])).spec
+    both = spec.with_groups([["cause", "risk"], ["cause", "drugs"]])
+    groups = ("groups", [["risk", "cause"], ["drugs"], ["cause", "drugs"]])
+    assert both.parts == [groups, ("pairwise", None)]
+    assert spec.with_groups([["cause", "risk"]]).parts == spec.parts
+    alone = load_study(write()).spec.with_groups([["cause", "drugs"]])
+    assert alone.parts == [("pairwise", None), ("groups", [["cause", "drugs"]])]
+
+
+def test_all_problems_of_a_file_are_told_at_once(write: Callable[..., Path]) -> None:
+    path = write(
+        designs=["pairwse", {"groups": [["cause", "cause"]]}],
+        controls=[{"shuffled_partner": {"risk": "risk"}}],
+        seeds=1,
+        budget={"updates": 3, "passes": 2},
+        tasks=["cause", "risk", "drgs"],
+        launcher={"name": "procesess"},
+        modle={},
+    )
+    found = problems(path)
+    assert "modle: There is no key 'modle' here. Did you mean 'model'?" in found[0]
+    assert any("There is no design 'pairwse'. Did you mean 'pairwise'?" in problem for problem in found)
+    assert any(problem.startswith("designs.groups: A task stands once in a group") for problem in found)
+    assert "controls.shuffled_partner: A task is no partner of itself; found risk." in found
+    assert any(
+        problem.startswith("seeds: A difference has no spread with fewer than two seeds; found 1.") for problem in found
+    )
+    assert any(problem.startswith("budget: It must have updates or passes, and not both.") for problem in found)
+    assert any("There is no task 'drgs'. Did you mean 'drugs'?" in problem for problem in found)
+    assert any("There is no launcher 'procesess'. Did you mean 'processes'?" in problem for problem in found)
+    assert len(found) == 8
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"mixture": ...}, "mixture: A study needs a mixture."),
+        ({"mixture": "nothing.yaml"}, "'nothing.yaml' doesn't exist."),
+        ({"seeds": [1, 1]}, "They must differ"),
+        ({"tasks": ["cause"]}, "It compares tasks, and needs at least two; found 1."),
+        ({"budget": {"updates": 0}}, "budget.updates: It must be at least 1"),
+        ({"launcher": {"name": "local", "workers": 2}}, "is one worker; found 2"),
+        ({"launcher": {"name": "processes", "speed": 2}}, "Processes has no option 'speed'"),
+        ({"trainer": {"precision": "16-true"}}, "trainer.precision: It must be"),
+        ({"name": "a/b"}, "name: It must be usable as the name of a folder"),
+    ],
+)
+def test_a_problem_names_key_rule_and_what_was_found(
+    write: Callable[..., Path], fields: dict[str, Any], message: str
+) -> None:
+    assert any(message in problem for problem in problems(write(**fields)))
+
+
+def test_problems_of_the_mixture_are_told_with_those_of_the_study(write: Callable[..., Path]) -> None:
+    found = problems(
+        write(
+            mixture={
+                "name": "own",
+                "tasks": {"cause": {"head": "clasification", "data": {"reader": "jsonl", "path": "x"}}},
+            },
+            seeds=1,
+        )
+    )
+    assert any(problem.startswith("mixture: tasks.cause.head: There is no head 'clasification'.") for problem in found)
+    assert any(problem.startswith("seeds:") for problem in found)

@@ -1,0 +1,245 @@
+"""Pictures of invented studies: every number where it belongs, marks as the verdicts, nothing that overlaps."""
+
+from __future__ import annotations
+
+import dataclasses
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from mtl.problems import InputError
+from mtl.study.report.figures import cell_colour, colour_limit, forest_plot, heat_map, learning_curves, study_figures
+from mtl.study.report.presentation import points
+from mtl.study.statistics.findings import Findings
+from tests.study import simulated
+
+TWELVE = [f"a_task_named_{i}" for i in range(12)]
+
+
+def cells(figure: Figure) -> dict[tuple[int, int], list[str]]:
+    """The texts of each cell by row and column, from top to bottom."""
+    found: dict[tuple[int, int], list[str]] = {}
+    for text in sorted(figure.axes[0].texts, key=lambda t: t.get_position()[1]):
+        column, row = text.get_position()
+        found.setdefault((round(row), round(column)), []).append(text.get_text())
+    return found
+
+
+def labels(axes: Axes) -> tuple[list[str], list[str]]:
+    return ([t.get_text() for t in axes.get_yticklabels()], [t.get_text() for t in axes.get_xticklabels()])
+
+
+def frames(figure: Figure, **edge: str) -> list[tuple[int, int]]:
+    """Rows and columns of cells with a rectangle that has these properties."""
+    patches = [p for p in figure.axes[0].patches if isinstance(p, Rectangle)]
+    wanted = [p for p in patches if all(getattr(p, f"get_{key}")() == value for key, value in edge.items())]
+    return [(round(p.get_y() + 0.5), round(p.get_x() + 0.5)) for p in wanted]
+
+
+# --- heat map ---------------------------------------------------------------------------------------------------------
+
+
+def test_cells_show_mean_gain_interval_and_the_mark_of_the_verdict() -> None:
+    findings = simulated.study()
+    shown = cells(heat_map(findings, "pairwise"))
+    assert labels(heat_map(findings, "pairwise").axes[0]) == (
+        ["gad (f1)", "hoc (pearson)", "biosses (accuracy)"],
+        ["gad", "hoc", "biosses"],
+    )
+    assert shown[0, 1][0] == "▲ +3.0"
+    assert shown[1, 2][0] == "▼ −2.0"
+    assert shown[0, 2][0] == shown[1, 0][0] == "· +0.1"
+    family = findings.families[0]
+    for gain in family.gains:
+        if gain.cell.n:
+            place = tuple(list(findings.targets).index(name) for name in (gain.target, gain.partner))
+            low, high = (f"{100 * end:+.1f}".replace("-", "−") for end in gain.cell.interval)
+            assert shown[place[0], place[1]][1] in (
+                f"{low} to {high}",
+                f"{points(gain.cell.interval.low, 1)} to {high}",
+            )
+
+
+def test_colours_are_mean_gains_on_a_scale_symmetric_around_zero() -> None:
+    image = heat_map(simulated.study(), "pairwise").axes[0].images[0]
+    means = np.ma.filled(image.get_array(), np.nan)
+    expected = [[np.nan, 3.0, 0.1], [0.1, np.nan, -2.0], [np.nan, 0.1, np.nan]]
+    assert means == pytest.approx(np.array(expected), nan_ok=True)
+    assert image.get_clim() == pytest.approx((-3.0, 3.0))
+    red, blue = to_rgb(cell_colour(-0.03, 0.03)), to_rgb(cell_colour(0.03, 0.03))
+    assert red[0] > red[2] + 0.3
+    assert blue[2] > blue[0] + 0.3
+
+
+def test_a_colour_means_the_same_in_all_matrices_of_a_study() -> None:
+    findings = simulated.study()
+    limits = {heat_map(findings, family.design).axes[0].images[0].get_clim() for family in findings.families}
+    assert len(findings.families) > 1
+    assert len(limits) == 1
+
+
+def test_noise_of_a_tenth_of_a_point_stays_pale() -> None:
+    findings = simulated.study(planted={}, with_controls=False)
+    assert colour_limit(findings) == 0.01
+    assert min(to_rgb(cell_colour(0.001, 0.01))) > 0.85
+
+
+def test_black_text_is_readable_on_every_colour() -> None:
+    for gain in np.linspace(-1, 1, 21):
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(cell_colour(gain, 1.0))]
+        luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+        assert (luminance + 0.05) / 0.05 > 4.5  # the contrast that WCAG 2.2 asks for
+
+
+def test_a_missing_cell_is_hatched_and_says_so_and_only_claimed_cells_are_framed() -> None:
+    figure = heat_map(simulated.study(), "pairwise")
+    assert cells(figure)[2, 0] == ["missing"]
+    assert frames(figure, hatch="////") == [(2, 0)]
+    assert sorted(frames(figure, linewidth=1.4)) == [(0, 1), (1, 2)]
+    assert cells(figure)[0, 0] == ["–"]  # no part of the design
+
+
+def test_with_three_seeds_every_cell_is_unresolvable_however_large_its_gain() -> None:
+    figure = heat_map(simulated.study(num_seeds=3, missing=[]), "pairwise")
+    shown = [texts[0] for texts in cells(figure).values() if texts != ["–"]]
+    assert len(shown) == 6
+    assert all(text.startswith("? ") for text in shown)
+    assert frames(figure, linewidth=1.4) == []
+    legend = figure.get_supxlabel()
+    assert "? unresolvable" in legend
+    assert "helps" not in legend
+
+
+def test_a_control_has_no_marks_and_its_company_in_one_column() -> None:
+    figure = heat_map(simulated.study(), "shuffled_partner")
+    assert [texts[0] for texts in cells(figure).values()] == ["+0.1"] * 3
+    assert labels(figure.axes[0])[0][0] == "gad (f1)\nwith hoc, labels permuted"
+    assert "nothing is claimed" in figure.get_supxlabel()
+    replicate = heat_map(simulated.study(), "replicate")
+    assert labels(replicate.axes[0])[1] == ["replicate"]
+
+
+def test_a_cell_that_lacks_a_seed_shows_its_number_of_seeds() -> None:
+    findings = simulated.study()
+    family = findings.families[0]
+    gain = family.gains[0]
+    fewer = dataclasses.replace(gain, cell=gain.cell._replace(n=7, adjusted_p=float("nan"), verdict="undecided"))
+    family = dataclasses.replace(family, gains=(fewer, *family.gains[1:]))
+    figure = heat_map(dataclasses.replace(findings, families=(family,)), "pairwise")
+    assert [texts[1][-5:] for texts in cells(figure).values() if ", n=" in texts[-1]] == [", n=7"]
+
+
+def test_an_unknown_design_is_refused_with_those_there_are() -> None:
+    with pytest.raises(InputError, match=r"no design or control 'pairwize'.*pairwise"):
+        heat_map(simulated.study(), "pairwize")
+
+
+@pytest.mark.parametrize("tasks", [TWELVE[:2], TWELVE])
+def test_texts_of_the_heat_map_do_not_touch(tasks: list[str]) -> None:
+    figure = heat_map(simulated.study(tasks, planted={}, missing=[]), "pairwise")
+    FigureCanvasAgg(figure).draw()
+    axes = figure.axes[0]
+    boxes = [text.get_window_extent() for text in [*axes.texts, *axes.get_yticklabels()]]
+    assert len(boxes) == 2 * len(tasks) * (len(tasks) - 1) + 2 * len(tasks)
+    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+
+
+# --- forest plot ------------------------------------------------------------------------------------------------------
+
+
+def test_a_forest_plot_has_every_gain_of_the_target_under_its_design() -> None:
+    axes = forest_plot(simulated.study(designs=("pairwise", "sequential")), "gad").axes[0]
+    lines = ["pairwise", "with hoc", "with biosses", "sequential", "after hoc", "after biosses"]
+    controls = ["replicate (control)", "with other seeds", "shuffled_partner (control)", "with hoc, labels permuted"]
+    assert labels(axes)[0] == lines + controls
+    bold = [label.get_text() for label in axes.get_yticklabels() if label.get_fontweight() == "bold"]
+    assert bold == ["pairwise", "sequential", "replicate (control)", "shuffled_partner (control)"]
+
+
+def test_a_forest_plot_draws_means_both_intervals_and_the_noise_floor_to_scale() -> None:
+    findings = simulated.study()
+    axes = forest_plot(findings, "gad").axes[0]
+    gains = [gain for family in findings.families for gain in family.gains if gain.target == "gad"]
+    drawn = [float(line.get_xdata()[0]) for line in axes.lines if line.get_marker() not in ("None", None)]
+    assert drawn == pytest.approx([100 * gain.cell.mean for gain in gains])
+    spans = [tuple(collection.get_segments()[0][:, 0]) for collection in axes.collections]
+    expected = [tuple(interval) for gain in gains for interval in (gain.cell.interval, gain.documents)]
+    assert np.array(spans) == pytest.approx(100 * np.array(expected))
+    widths = [float(collection.get_linewidth()[0]) for collection in axes.collections]
+    assert all(seeds > documents for seeds, documents in zip(widths[::2], widths[1::2], strict=True))
+    replicate = findings.family("replicate")
+    assert replicate is not None
+    band = axes.patches[0].get_extents().transformed(axes.transData.inverted())
+    reach = 100 * max(abs(end) for end in replicate.gains[0].cell.interval)
+    assert (band.x0, band.x1) == pytest.approx((-reach, reach))
+
+
+def test_a_forest_plot_says_the_verdicts_in_words_and_none_of_controls() -> None:
+    texts = [text.get_text() for text in forest_plot(simulated.study(), "gad").axes[0].texts]
+    assert ["▲ helps" in texts[0], "· undecided" in texts[1]] == [True, True]
+    assert not any(word in text for text in texts[2:] for word in ("helps", "hurts", "undecided"))
+    few = [text.get_text() for text in forest_plot(simulated.study(num_seeds=3), "gad").axes[0].texts]
+    assert all("? unresolvable" in text and "adj. p" not in text for text in few[:2])
+
+
+def test_without_a_replicate_there_is_no_noise_floor_and_what_is_missing_is_named() -> None:
+    axes = forest_plot(simulated.study(with_controls=False), "biosses").axes[0]
+    assert not axes.patches
+    assert axes.texts[0].get_text() == "missing"
+
+
+# --- learning curves --------------------------------------------------------------------------------------------------
+
+
+def test_each_partner_has_a_panel_beside_the_single_task_runs() -> None:
+    findings = simulated.study()
+    panels = learning_curves(findings, "hoc").axes
+    assert [panel.get_title() for panel in panels] == ["with gad", "with biosses"]
+    by_company = {curve.company: curve for curve in findings.curves if curve.target == "hoc"}
+    for panel, partner in zip(panels, ("gad", "biosses"), strict=True):
+        single, treated = panel.lines
+        assert list(single.get_ydata()) == pytest.approx(by_company["single"].mean)
+        assert list(treated.get_ydata()) == pytest.approx(by_company[partner].mean)
+        assert list(treated.get_xdata()) == list(by_company[partner].updates)
+
+
+def test_eleven_partners_have_eleven_panels_with_axes_at_the_lowest(tmp_path: Path) -> None:
+    figure = learning_curves(simulated.study(TWELVE), TWELVE[0])
+    figure.savefig(tmp_path / "curves.png")
+    used = [axes for axes in figure.axes if axes.axison]
+    assert len(used) == 11
+    assert [bool(axes.get_xlabel()) for axes in used] == [False] * 7 + [True] * 4
+
+
+def test_single_task_curves_alone_have_one_panel() -> None:
+    findings = simulated.study()
+    alone = dataclasses.replace(findings, curves=tuple(c for c in findings.curves if c.company == "single"))
+    assert [len(axes.lines) for axes in learning_curves(alone, "gad").axes] == [1]
+
+
+# --- all --------------------------------------------------------------------------------------------------------------
+
+
+def test_all_pictures_of_a_study_have_names_and_none_is_made_of_nothing() -> None:
+    findings = simulated.study()
+    expected = {"heat_map_pairwise", "heat_map_replicate", "heat_map_shuffled_partner"}
+    expected |= {f"{kind}_{task}" for kind in ("forest", "curves") for task in ("gad", "hoc", "biosses")}
+    assert set(study_figures(findings)) == expected
+    empty = dataclasses.replace(findings, families=(), curves=())
+    assert study_figures(empty) == {}
+
+
+def test_names_that_look_like_formulas_are_shown_as_they_are(tmp_path: Path) -> None:
+    findings: Findings = simulated.study(("$\\gad$", "a$b", "c_1^"))
+    for name, figure in study_figures(findings).items():
+        if "control" not in name:
+            figure.savefig(tmp_path / "picture.png", dpi=40)
+    shown = [t.get_text() for t in forest_plot(findings, "$\\gad$").axes[0].get_yticklabels()]
+    assert "with a$b" in shown

@@ -1,0 +1,18 @@
+from pathlib import Path
+
+from mtl.study.report.outcome import write_report
+from tests.study import simulated
+
+
+def test_a_report_takes_the_place_of_the_one_before_and_leaves_other_files_alone(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("not a report's")
+    (tmp_path / "runs").mkdir()
+    write_report(simulated.study(designs=("pairwise", "sequential")), tmp_path)
+    assert (tmp_path / "heat_map_sequential.png").is_file()
+    written = write_report(simulated.study(tasks=("gad", "hoc", "rqe")), tmp_path)
+    found = {path.name for path in tmp_path.iterdir()}
+    assert {"mlflow.db", "runs", "report.html", "findings.json", "gains.csv", "heat_map_pairwise.png"} <= found
+    assert {"forest_rqe.png", "curves_rqe.png"} <= found
+    assert not {name for name in found if "sequential" in name or "biosses" in name}
+    assert {path.name for path in written} == found - {"mlflow.db", "runs"}
+    assert all(path.parent == tmp_path for path in written)

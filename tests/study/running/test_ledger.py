@@ -1,0 +1,132 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mtl.study.running import ledger as module
+from mtl.study.running.ledger import Ledger
+
+KEY = "ab" * 32
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "ledger")
+
+
+def test_a_result_is_there_whole_after_it_was_finished(ledger: Ledger) -> None:
+    assert ledger.result(KEY) is None
+    counts = {"gad": {"documents": np.array(["1", "2"]), "counts": np.ones((2, 4)), "owners": np.arange(2)}}
+    ledger.fail(KEY, {"error": "out of memory"})
+    ledger.finish(KEY, {"test": {"gad": {"f1": 0.5}}}, counts)
+    assert ledger.result(KEY) == {"test": {"gad": {"f1": 0.5}}}
+    assert ledger.failure(KEY) is None
+    found = ledger.counts(KEY)["gad"]
+    assert found["documents"].tolist() == ["1", "2"]
+    assert found["counts"].tolist() == np.ones((2, 4)).tolist()
+    assert ledger.is_finished(KEY)
+    assert not ledger.is_finished(KEY, with_encoder=True)
+
+
+def test_a_repeat_leaves_the_result_and_clears_the_failure(ledger: Ledger) -> None:
+    ledger.finish(KEY, {"cost": {"seconds": 1.0}}, {})
+    ledger.fail(KEY, {"error": "out of memory"})
+    assert ledger.repeats(KEY) == []
+    for seconds in (2.0, 3.0):
+        ledger.note_repeat(KEY, {"cost": {"seconds": seconds}})
+    assert [repeat["cost"]["seconds"] for repeat in ledger.repeats(KEY)] == [2.0, 3.0]
+    assert ledger.result(KEY) == {"cost": {"seconds": 1.0}}
+    assert ledger.failure(KEY) is None
+
+
+def test_one_holds_a_claim_until_it_is_released(ledger: Ledger) -> None:
+    claim = ledger.claim(KEY)
+    assert claim is not None
+    with claim:
+        assert ledger.claim(KEY) is None
+    again = ledger.claim(KEY)
+    assert again is not None
+
+
+def test_the_claim_of_a_process_that_was_killed_is_taken_over_at_once(ledger: Ledger) -> None:
+    code = (
+        "import os, signal; from pathlib import Path; from mtl.study.running.ledger import Ledger;"
+        f"assert Ledger(Path({str(ledger.folder)!r})).claim({KEY!r}); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, but not asked yet how it ended
+    assert (ledger.run_folder(KEY) / "claim").is_file()
+    assert ledger.claim(KEY) is not None
+    assert process.wait() == -9
+
+
+def test_a_claim_counts_the_processes_of_its_session_that_died_over_the_run(ledger: Ledger) -> None:
+    for _ in range(2):
+        code = (
+            "import os, signal; from pathlib import Path; from mtl.study.running.ledger import Ledger;"
+            f"assert Ledger(Path({str(ledger.folder)!r})).claim({KEY!r}, 'one'); os.kill(os.getpid(), signal.SIGKILL)"
+        )
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    claim = ledger.claim(KEY, "one")
+    assert claim is not None
+    assert claim.deaths == 2
+    with claim:
+        pass
+    fresh = ledger.claim(KEY, "one")
+    assert fresh is not None
+    assert fresh.deaths == 0
+
+
+def test_the_claim_of_another_machine_is_taken_over_when_it_shows_no_sign_of_life(ledger: Ledger) -> None:
+    path = ledger.run_folder(KEY) / "claim"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"host": "elsewhere", "pid": os.getpid(), "started": 0.0}))
+    assert ledger.claim(KEY) is None
+    past = time.time() - module.LEASE - 1
+    os.utime(path, (past, past))
+    assert ledger.claim(KEY) is not None
+
+
+def test_a_process_that_has_the_number_of_a_dead_one_does_not_keep_its_claim(ledger: Ledger) -> None:
+    path = ledger.run_folder(KEY) / "claim"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "started": 1.0}))
+    assert ledger.claim(KEY) is not None
+
+
+def test_a_claim_shows_signs_of_life(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BEAT", 0.01)
+    claim = ledger.claim(KEY)
+    assert claim is not None
+    path = ledger.run_folder(KEY) / "claim"
+    os.utime(path, (0, 0))
+    with claim:
+        for _ in range(500):
+            if path.stat().st_mtime > 0:
+                break
+            time.sleep(0.01)
+        assert path.stat().st_mtime > 0
+    assert not path.exists()
+
+
+def test_of_many_that_claim_at_once_one_succeeds(ledger: Ledger) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from mtl.study.running.ledger import Ledger;"
+        f"claim = Ledger(Path({str(ledger.folder)!r})).claim({KEY!r}); print(claim is not None, flush=True);"
+        "sys.stdin.read()"
+    )
+    stale = ledger.run_folder(KEY) / "claim"
+    stale.parent.mkdir(parents=True)
+    stale.write_text(json.dumps({"host": socket.gethostname(), "pid": 2**22 + 1, "started": 0.0}))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    started = [subprocess.Popen([sys.executable, "-c", code], **pipes) for _ in range(4)]  # type: ignore[call-overload]
+    found = [process.stdout.readline().strip() for process in started]
+    for process in started:
+        process.communicate()
+    assert sorted(found) == ["False", "False", "False", "True"]

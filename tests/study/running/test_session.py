@@ -1,0 +1,531 @@
+"""A study from its file to its findings: resumed, killed, extended, changed, shared, and by every launcher."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from mtl.commands import run as run_mtl
+from mtl.encoder.loading import encoder_identity
+from mtl.files import finite
+from mtl.study.design.spec import load_study
+from mtl.study.running import worker
+from mtl.study.running.launchers.processes import REPLACEMENTS, Processes
+from mtl.study.running.ledger import Ledger
+from mtl.study.running.read_back import read_study
+from mtl.study.running.session import Session
+from mtl.study.running.study_tracker import StudyTracker
+from mtl.study.running.train_run import train
+
+ROOT = Path("runs")
+
+
+def session(path: Path, *overrides: str, root: Path = ROOT) -> Session:
+    """A study on a root; another root has a store of its own, or it would take the first one's runs from MLflow."""
+    made = Session(load_study(path, overrides), root)
+    if root != ROOT:
+        root.mkdir(exist_ok=True)
+        made.tracker = StudyTracker(made.spec.name, made.spec.experiment, f"sqlite:///{root / 'mlflow.db'}")
+    return made
+
+
+def finish(path: Path, *overrides: str, root: Path = ROOT) -> Session:
+    made = session(path, *overrides, root=root)
+    made.run(f"session of {time.monotonic_ns()}")
+    return made
+
+
+def matrix(made: Session) -> list[Any]:
+    return [
+        (family.design, gain.target, gain.partner, gain.differences, gain.documents)
+        for family in made.findings().families
+        for gain in family.gains
+    ]
+
+
+def trained(root: Path = ROOT) -> dict[str, int]:
+    """When each run of the ledger was finished."""
+    return {file.parent.name: file.stat().st_mtime_ns for file in (root / "ledger").glob("*/*/result.json")}
+
+
+@pytest.fixture
+def command(toy_study: Callable[..., Path]) -> Callable[..., list[str]]:
+    def make(action: str, *words: str) -> list[str]:
+        return [sys.executable, "-m", "mtl", "study", action, "study.yaml", *words]
+
+    return make
+
+
+def test_a_study_gives_every_gain_with_its_seeds(toy_study: Callable[..., Path]) -> None:
+    made = finish(toy_study(designs=["pairwise", "sequential", "joint"], controls=["replicate"]))
+    findings = made.findings()
+    assert [family.design for family in findings.families] == ["pairwise", "sequential", "joint", "replicate"]
+    assert [len(family.gains) for family in findings.families] == [6, 6, 3, 3]
+    for family in findings.families:
+        for gain in family.gains:
+            assert len(gain.differences) == 2
+            expected = [after - before for after, before in zip(gain.treated, gain.reference, strict=True)]
+            assert gain.differences == pytest.approx(expected)
+            assert gain.cell.verdict == "unresolvable"
+            assert gain.documents is not None
+    assert not findings.missing
+    assert len(findings.costs) == len(made.plan.orders)
+    assert findings.grouping is not None
+
+
+def test_a_second_command_trains_nothing_and_gives_the_same_matrix(toy_study: Callable[..., Path]) -> None:
+    path = toy_study()
+    first = finish(path)
+    times = trained()
+    second = finish(path)
+    assert trained() == times
+    assert matrix(second) == matrix(first)
+
+
+def test_more_seeds_and_tasks_train_only_what_is_new(toy_study: Callable[..., Path]) -> None:
+    path = toy_study(tasks=["cause", "drugs"])
+    finish(path)
+    times = trained()
+    finish(path, "seeds=3", "tasks=[cause, drugs, risk]")
+    assert {key: trained()[key] for key in times} == times
+    assert len(times) == 2 * 3
+    assert len(trained()) == 3 * 6
+
+
+def test_seeds_that_are_added_when_results_can_be_seen_are_a_deviation(toy_study: Callable[..., Path]) -> None:
+    path = toy_study(tasks=["cause", "drugs"], designs=["single"])
+    assert finish(path).findings().deviations == ()
+    assert finish(path).findings().deviations == ()
+    for _ in range(2):
+        (told,) = finish(path, "seeds=3").findings().deviations
+        assert "results of others were there: 0, 1; then 0, 1, 2." in told
+    assert finish(path, "seeds=3", "name=planned").findings().deviations == ()
+
+
+def test_studies_share_their_runs(toy_study: Callable[..., Path]) -> None:
+    path = toy_study(designs=["single"])
+    finish(path)
+    before = trained()
+    made = finish(path, "name=second", "designs=[joint]")
+    assert {key: trained()[key] for key in before} == before
+    assert len(trained()) == len(before) + 2
+    assert sum(cost.reused for cost in made.findings().costs) == len(before)
+
+
+def test_a_run_that_fails_is_recorded_and_the_others_go_on(
+    toy_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _let_fail(monkeypatch, "cause + risk, seed 1")
+    toy_study()
+    assert run_mtl(["study", "run", "study.yaml"]) == 1
+    told = capsys.readouterr().err
+    assert "pairwise: cause with risk lacks the seeds 1: 'cause + risk, seed 1' failed: MemoryError; its" in told
+    assert "no room" not in told  # a message that isn't ours may quote a row
+    (failure,) = Path("runs/ledger").glob("*/*/failure.json")
+    assert json.loads(failure.read_text())["error"] == "no room"
+    assert "pairwise: risk with cause lacks the seeds 1" in told
+    assert len(trained()) == 11
+    _let_fail(monkeypatch, "none")
+    assert run_mtl(["study", "run", "study.yaml"]) == 0
+    assert len(trained()) == 12
+
+
+def test_a_score_that_is_not_defined_is_told_as_such(
+    toy_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def undefined(order: Any, ledger: Ledger) -> Any:
+        result, counts = train(order, ledger)
+        result["test"]["cause"]["accuracy"] = None if order.seed else 0.0
+        return result, counts
+
+    monkeypatch.setattr("mtl.study.running.train_run.train", undefined)
+    finish(toy_study(designs=["single"], tasks=["cause"]))
+    told = capsys.readouterr().err
+    assert "cause, seed 0: cause 0.000 (" in told
+    assert "cause, seed 1: cause undefined (" in told
+
+
+def test_a_run_whose_source_failed_is_missing_and_nobody_waits_for_it(
+    toy_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _let_fail(monkeypatch, "cause, seed 0")
+    made = finish(toy_study(designs=["sequential"], tasks=["cause", "risk"]))
+    assert len(trained()) == 2 * 4 - 2
+    assert any(
+        "risk with cause lacks the seeds 0: 'cause, seed 0' failed: MemoryError; its message is in" in text
+        for text in made.findings().missing
+    )
+
+
+@pytest.mark.parametrize("launcher", ["{name: local}", "{name: processes, workers: 2}"])
+def test_a_driver_that_is_killed_goes_on_to_the_same_matrix(
+    toy_study: Callable[..., Path], command: Callable[..., list[str]], tmp_path: Path, launcher: str
+) -> None:
+    import psutil
+
+    path = toy_study(designs=["sequential"], tasks=["cause", "risk"], budget={"updates": 20, "evaluations": 2})
+    undisturbed = finish(path, root=tmp_path / "undisturbed")
+    process = subprocess.Popen(
+        command("run", f"launcher={launcher}"), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    _wait_for(lambda: len(trained()) >= 2)
+    workers = psutil.Process(process.pid).children()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    _wait_for(lambda: not any(worker.is_running() for worker in workers))  # they end after the run they are at
+    before = trained()
+    assert 2 <= len(before) < 8
+    resumed = finish(path)
+    assert {key: trained()[key] for key in before} == before
+    assert matrix(resumed) == matrix(undisturbed)
+
+
+def test_a_worker_that_is_killed_costs_nothing_but_its_half_trained_run(
+    toy_study: Callable[..., Path], command: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    import psutil
+
+    path = toy_study(designs=["sequential"], tasks=["cause", "risk"], budget={"updates": 60, "evaluations": 2})
+    undisturbed = finish(path, root=tmp_path / "undisturbed")
+    process = subprocess.Popen(
+        command("run", "launcher={name: processes, workers: 2}"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    _wait_for(lambda: any(claim.stat().st_size for claim in Path("runs/ledger").glob("*/*/claim")))
+    holder = json.loads(next(Path("runs/ledger").glob("*/*/claim")).read_text())
+    psutil.Process(holder["pid"]).kill()
+    _, told = process.communicate(timeout=900)
+    assert process.returncode == 0
+    assert b"One of 2 workers ended early (exit code -9)" in told
+    assert matrix(session(path)) == matrix(undisturbed)
+
+
+def test_a_worker_that_dies_is_replaced_a_few_times(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Fragile(Processes):
+        """Each worker dies as it begins."""
+
+        def command(self, file: Path, number: int) -> list[str]:
+            return [sys.executable, "-c", f"open({str(tmp_path / 'begun')!r}, 'a').write('x'); raise SystemExit(9)"]
+
+    work = worker.Work((), Ledger(tmp_path / "ledger"), "one", "toy")
+    Fragile(2, 1).run(work, tmp_path, lambda: None, lambda order: None)
+    assert (tmp_path / "begun").read_text() == "x" * 2 * (1 + REPLACEMENTS)
+    assert "One of 2 workers ended early (exit code 9)" in capsys.readouterr().err
+
+
+def test_a_run_that_takes_two_workers_down_is_a_failed_one_until_the_next_command(
+    toy_study: Callable[..., Path],
+) -> None:
+    made = session(toy_study(designs=["single"], tasks=["cause"]))
+    poisonous, other = made.plan.orders
+
+    code = (
+        "import os, signal, sys; from pathlib import Path; from mtl.study.running.ledger import Ledger;"
+        f"Ledger(Path({str(made.ledger.folder)!r})).claim({poisonous.key!r}, 'one');"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    for _ in range(worker.MAX_DEATHS):
+        subprocess.run([sys.executable, "-c", code], check=False)
+    worker.train_all(worker.Work(made.plan.orders, made.ledger, "one", "toy"))
+    assert set(trained()) == {other.key}
+    (told,) = made.findings().missing
+    assert told.startswith("single: 'cause, seed 0' failed: 2 processes that trained it were killed")
+    finish(Path("study.yaml"))
+    assert set(trained()) == {poisonous.key, other.key}
+
+
+def test_two_drivers_on_one_study_share_its_runs(toy_study: Callable[..., Path]) -> None:
+    from mlflow import MlflowClient
+
+    path = toy_study(budget={"updates": 20, "evaluations": 2})
+    noting = (
+        "import os, sys; from mtl.study.running import train_run; real = train_run.train\n"
+        "def train(order, ledger):\n"
+        "    open('trained', 'a').write(f'{os.getpid()} {order.key}\\n'); return real(order, ledger)\n"
+        "train_run.train = train; from mtl.commands import run; sys.exit(run(['study', 'run', 'study.yaml']))"
+    )
+    both = [
+        subprocess.Popen([sys.executable, "-c", noting], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        for _ in range(2)
+    ]
+    told = [process.communicate(timeout=900)[1].decode() for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    notes = [line.split() for line in Path("trained").read_text().splitlines()]
+    assert sorted(key for _, key in notes) == sorted(trained())  # each once
+    assert len(notes) == 12
+    assert {int(pid) for pid, _ in notes} == {process.pid for process in both}
+    client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+    (experiment,) = [e for e in client.search_experiments() if e.name == "biomtl-studies"]
+    nested = client.search_runs([experiment.experiment_id], "tags.kind = 'study_run'")
+    assert len(nested) == len({run.data.tags["key"] for run in nested}) == 12, told
+    assert not session(path).findings().missing
+
+
+def test_an_interrupt_that_python_swallows_stops_the_study_after_the_run(
+    toy_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Tidying:
+        """An object whose end is interrupted, which Python tells and forgets."""
+
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    def interrupted(order: Any, ledger: Ledger) -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "unraisablehook", lambda unraisable: None)
+            Tidying()
+        return train(order, ledger)
+
+    monkeypatch.setattr("mtl.study.running.train_run.train", interrupted)
+    toy_study(designs=["single"])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # the background of a shell ignores it
+    try:
+        assert run_mtl(["study", "run", "study.yaml"]) == 1
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "Stopped with 1 of 6 runs done; the same command goes on with the others." in capsys.readouterr().err
+    assert len(trained()) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("tokens_per_batch=256", ["tokens_per_batch: None -> 256"]),
+        ("tasks.cause.options.pooling=mean", ["tasks.cause.options.pooling: None -> mean"]),
+        ("", ["encoder.weights: "]),  # other files under the same name
+    ],
+)
+def test_whatever_sends_the_runs_under_other_keys_is_told(
+    change: str, told: list[str], toy_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    path, mixture, encoder = toy_study(designs=["single"], tasks=["cause"]), tmp_path / "toy.yaml", tmp_path / "encoder"
+    content = OmegaConf.load(mixture)
+    shutil.copytree(content.encoder.name, encoder)
+    OmegaConf.save(OmegaConf.merge(content, {"encoder": {"name": str(encoder)}}), mixture)
+    finish(path)
+    if change:
+        OmegaConf.save(OmegaConf.merge(OmegaConf.load(mixture), OmegaConf.from_dotlist(change.split())), mixture)
+    else:
+        (encoder / "note.txt").write_text("new")
+        encoder_identity.cache_clear()
+    (sentence,) = session(path).changes()
+    assert all(words in sentence for words in told)
+
+
+def test_tasks_that_are_left_out_change_no_code(toy_study: Callable[..., Path]) -> None:
+    path = toy_study(designs=["single"])
+    finish(path)
+    assert session(path, "tasks=[cause, risk]").changes() == []
+
+
+def test_two_commands_whose_runs_all_fail_try_each_once(
+    toy_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def fail(order: Any, ledger: Ledger) -> Any:
+        tried.append(order.key)
+        raise MemoryError("no room")
+
+    monkeypatch.setattr("mtl.study.running.train_run.train", fail)
+    made = session(toy_study(designs=["single"]))
+    for name in ("one", "other", "one", "other"):
+        worker.train_all(worker.Work(made.plan.orders, made.ledger, name, "toy"))
+    assert len(tried) == 2 * len(made.plan.orders)
+
+
+def test_an_encoder_that_another_study_drops_is_trained_once_more(
+    toy_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = toy_study(designs=["sequential"], tasks=["cause", "risk"], seeds=2)
+    made = session(path)
+    sources = [order for order in made.plan.orders if order.source is None]
+    worker.train_all(worker.Work(tuple(sources), made.ledger, "one", "toy"))
+    dropped = []
+
+    def dropping(order: Any, ledger: Ledger) -> Any:
+        if order.source is not None and not dropped:
+            dropped.append(order.key)
+            ledger.encoder(order.source).unlink()
+        return train(order, ledger)
+
+    monkeypatch.setattr("mtl.study.running.train_run.train", dropping)
+    made.run("two")
+    assert dropped
+    assert len(trained()) == len(made.plan.orders)
+    assert not made.findings().missing
+
+
+def test_a_run_that_is_trained_once_more_for_its_encoder_keeps_its_result_and_its_time_is_counted(
+    toy_study: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = toy_study(designs=["single"], tasks=["cause", "risk"])
+    first = finish(path)  # keeps no encoders
+    before = {order.key: first.ledger.result(order.key) for order in first.plan.orders}
+    second = finish(path, "name=second", "designs=[sequential]")
+    assert {key: second.ledger.result(key) for key in before} == before
+    repeats = [repeat for key in before for repeat in second.ledger.repeats(key)]
+    assert len(repeats) == len(before)
+    assert [repeat["differences"] for repeat in repeats] == [[]] * len(before)
+    assert "once more" not in capsys.readouterr().err
+    found = second.findings()
+    assert found.repeat_seconds == pytest.approx(sum(repeat["cost"]["seconds"] for repeat in repeats))
+    assert {cost.key for cost in found.costs if cost.reused} == set(before)
+    assert 0 < found.outside_share < 1
+    (entry,) = second.description()["sessions"]
+    own = [repeat["cost"] for repeat in repeats] + [
+        second.ledger.result(order.key)["cost"] for order in second.plan.orders if order.key not in before
+    ]
+    assert entry["busy_seconds"] == pytest.approx(
+        sum(cost["training_seconds"] + cost["evaluation_seconds"] for cost in own)
+    )
+    assert finite(read_study("second").to_dict()) == finite(found.to_dict())  # MLflow tells the same
+
+
+def test_a_run_that_scores_otherwise_when_trained_once_more_is_told(
+    toy_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = toy_study(designs=["single"], tasks=["cause", "risk"])
+    made = finish(path)
+    key = made.plan.orders[0].key
+    before = made.ledger.result(key)
+
+    def drifting(order: Any, ledger: Ledger) -> Any:
+        result, counts = train(order, ledger)
+        if order.name == "cause, seed 0":
+            result["test"]["cause"]["accuracy"] = 0.125
+        return result, counts
+
+    monkeypatch.setattr("mtl.study.running.train_run.train", drifting)
+    capsys.readouterr()
+    again = finish(path, "name=second", "designs=[sequential]")
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if "Warning" in line]
+    score = before["test"]["cause"]["accuracy"]
+    assert told == (
+        "mtl: study: Warning: 'cause, seed 0' was trained once more for its encoder, and its scores on test are others:"
+        f" cause/accuracy {score} -> 0.125. The first ones count."
+    )
+    assert again.ledger.result(key) == before
+
+
+def test_a_changed_mixture_is_told_and_its_old_results_are_kept_apart(
+    toy_study: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = toy_study(designs=["single"])
+    finish(path)
+    old = set(trained())
+    capsys.readouterr()
+    changed = finish(path, "model.learning_rate=0.002")
+    told = capsys.readouterr().err
+    assert "Changed since runs were finished: model.learning_rate: 0.001 -> 0.002. 6 finished runs of before" in told
+    assert old < set(trained())
+    assert len(trained()) == 12
+    assert {cost.key for cost in changed.findings().costs} == set(trained()) - old
+
+
+def test_a_change_is_told_where_only_mlflow_knows_the_runs_of_before(
+    toy_study: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mlflow import MlflowClient
+
+    path = toy_study(designs=["single"], tasks=["cause"])
+    old = {order.key for order in finish(path).plan.orders}
+    shutil.rmtree("runs")
+    capsys.readouterr()
+    finish(path, "model.learning_rate=0.002")
+    told = capsys.readouterr().err
+    assert "Changed since runs were finished: model.learning_rate: 0.001 -> 0.002. 2 finished runs of before" in told
+    client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+
+    def superseded() -> set[str]:
+        ids = [experiment.experiment_id for experiment in client.search_experiments()]
+        return {run.data.tags["key"] for run in client.search_runs(ids, "tags.superseded = 'true'")}
+
+    assert superseded() == old
+    finish(path)
+    assert len(superseded()) == 2
+    assert superseded().isdisjoint(old)
+
+
+def test_encoders_are_dropped_when_the_runs_that_start_from_them_are_done(toy_study: Callable[..., Path]) -> None:
+    path = toy_study(designs=["sequential"], tasks=["cause", "risk"])
+    made, kept = session(path), []
+    work = worker.Work(made.plan.orders, made.ledger, "one", "toy")
+    worker.train_all(work, finished=lambda order: kept.append(len(list(Path("runs/ledger").glob("*/*/encoder.pt")))))
+    assert kept == 2 * [1, 2, 1, 0]  # for each seed two that are started from, and two that start from them
+    times = trained()
+    finish(path)
+    assert trained() == times
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        "{name: processes, workers: 2}",
+        pytest.param("{name: ray, workers: 2}", marks=pytest.mark.slow),
+        pytest.param("{name: slurm, workers: 2, cluster: local, timeout_min: 10}", marks=pytest.mark.slow),
+    ],
+)
+def test_every_launcher_gives_the_matrix_of_the_local_one_to_the_last_digit(
+    toy_study: Callable[..., Path], tmp_path: Path, launcher: str
+) -> None:
+    name = launcher.partition(": ")[2].partition(",")[0]
+    if name != "processes":  # what the extras bring
+        pytest.importorskip({"slurm": "submitit"}.get(name, name), reason=f"the extra {name} isn't installed")
+    path = toy_study(designs=["sequential"], tasks=["cause", "risk"], trainer={"threads": 2})
+    local = finish(path, root=tmp_path / "local")
+    other = finish(path, f"launcher={launcher}", root=tmp_path / name)
+    assert matrix(other) == matrix(local)
+    assert len(trained(tmp_path / name)) == 8
+    sessions = [json.loads(file.read_text())["session"] for file in (tmp_path / name).glob("ledger/*/*/result.json")]
+    assert len(set(sessions)) == 1  # trained by this launcher, not brought from anywhere
+    assert set(sessions).isdisjoint(
+        json.loads(file.read_text())["session"] for file in (tmp_path / "local").glob("ledger/*/*/result.json")
+    )
+
+
+def test_what_lies_outside_training_and_evaluation_is_measured(toy_study: Callable[..., Path]) -> None:
+    made = finish(toy_study(designs=["single"]))
+    (entry,) = json.loads((made.folder / "sessions.json").read_text())["sessions"]
+    assert 0 < entry["busy_seconds"] < entry["seconds"]
+    assert made.findings().outside_share == pytest.approx(1 - entry["busy_seconds"] / entry["seconds"])
+
+
+def test_a_worker_ends_when_its_driver_was_killed(toy_study: Callable[..., Path]) -> None:
+    asked = []
+
+    def is_wanted() -> bool:
+        asked.append(len(trained()))
+        return len(asked) < 3
+
+    made = session(toy_study())
+    worker.train_all(worker.Work(made.plan.orders, made.ledger, "one", "toy"), is_wanted=is_wanted)
+    assert asked == [0, 1, 2]
+
+
+def _let_fail(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Training this run fails, and no other."""
+
+    def fragile(order: Any, ledger: Ledger) -> Any:
+        if order.name == name:
+            raise MemoryError("no room")
+        return train(order, ledger)
+
+    monkeypatch.setattr("mtl.study.running.train_run.train", fragile)
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    for _ in range(6000):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("waited for minutes in vain")

@@ -1,0 +1,268 @@
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from transformers import AutoModel
+
+from mtl.config.mixture import Mixture
+from mtl.data.examples import prepare
+from mtl.study.design.designs import Run
+from mtl.study.design.plan import StudyPlan, make_plan
+from mtl.study.design.run_spec import RunSpec
+from mtl.study.design.spec import load_study
+from mtl.study.running.ledger import Ledger
+from mtl.study.running.train_run import _Watch, train
+from mtl.tracking.versions import versions
+from mtl.training.assembly import build_heads
+
+TABLE = "encoder.model.embeddings.word_embeddings.weight"
+
+
+def plan_of(path: Path, *overrides: str) -> StudyPlan:
+    return make_plan(load_study(path, overrides))
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "ledger")
+
+
+def without_times(result: dict[str, Any]) -> dict[str, Any]:
+    cost = {name: value for name, value in result["cost"].items() if "seconds" not in name}
+    return {**result, "cost": cost}
+
+
+def test_the_same_order_gives_the_same_result_and_another_seed_another(
+    toy_study: Callable[..., Path], ledger: Ledger
+) -> None:
+    plan = plan_of(toy_study())
+    first, second = (train(plan.order_of(Run(("cause", "drugs"), 0)), ledger) for _ in range(2))
+    assert without_times(first[0]) == without_times(second[0])
+    assert (first[1]["drugs"]["counts"] == second[1]["drugs"]["counts"]).all()
+    other, _ = train(plan.order_of(Run(("cause", "drugs"), 1)), ledger)
+    assert other["test"] != first[0]["test"]
+
+
+def test_a_result_tells_the_code_and_the_machine_it_is_from(toy_study: Callable[..., Path], ledger: Ledger) -> None:
+    order = plan_of(toy_study(designs=["single"], trainer={"threads": 2, "accelerator": "cpu"})).orders[0]
+    result, _ = train(order, ledger)
+    assert result["versions"] == {**versions("cpu"), "machine.threads": "2"}
+    assert {"version.biomtl", "version.torch", "machine.device"} <= set(result["versions"])
+
+
+def test_a_run_equals_lightnings_own_training_of_the_same_mixture(
+    toy_study: Callable[..., Path], ledger: Ledger, train: Callable[..., Any]
+) -> None:
+    from mtl.study.running.train_run import train as train_run
+
+    order = plan_of(toy_study(select="last")).order_of(Run(("cause", "risk"), 1))
+    result, _ = train_run(order, ledger)
+    whole = train(Mixture(**order.mixture), model={"learning_rate": 1e-3}, max_epochs=2, gradient_clip_val=1.0)
+    (scores,) = whole.trainer.test(whole.module, datamodule=whole.data, verbose=False)
+    assert result["test"]["risk"]["pearson"] == pytest.approx(scores["test/risk/pearson"], abs=1e-6)
+    assert result["test"]["cause"]["loss"] == pytest.approx(scores["test/cause/loss"], abs=1e-6)
+
+
+def test_every_target_is_tested_in_the_state_that_it_was_best_in_on_dev(
+    toy_study: Callable[..., Path], ledger: Ledger
+) -> None:
+    path = toy_study(budget={"updates": 12, "evaluations": 6}, model={"learning_rate": 5e-3})
+    order = plan_of(path).order_of(Run(("cause", "drugs"), 0))
+    result, _ = train(order, ledger)
+    for target, metric in result["primary"].items():
+        curve = [point["dev"][target][metric] for point in result["curve"]]
+        chosen = result["selected"][target]["evaluation"]
+        assert curve[chosen - 1] == max(curve)
+        assert curve.index(max(curve)) == chosen - 1
+        assert result["dev"][target][metric] == max(curve)
+    assert [point["updates"] for point in result["curve"]] == [{"cause": 2 * n, "drugs": 2 * n} for n in range(1, 7)]
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [([0.2, 0.8, 0.8], 2), ([0.8, math.nan, 0.5], 1), ([math.nan, 0.1, 0.3], 3), ([math.nan, math.nan, math.nan], 1)],
+)
+def test_a_score_that_is_not_defined_is_the_best_of_none_but_its_like(
+    toy_study: Callable[..., Path], scores: list[float], best: int
+) -> None:
+    watch = _Watch(plan_of(toy_study(designs=["single"])).orders[0])
+    head = SimpleNamespace(primary_metric="accuracy")
+    for score in scores:
+        found = SimpleNamespace(scores={"accuracy": score})
+        module: Any = SimpleNamespace(results={"dev": {"cause": found}}, head=lambda name: head, state_dict=dict)
+        watch.on_validation_end(None, module)  # type: ignore[arg-type]
+    selected = watch.scores({}, {"cause": head})["selected"]
+    assert selected == {"cause": {"evaluation": best}}
+
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("cause", "drugs", "best"),
+    [
+        ([0.2, 0.8, 0.5], [0.1, 0.4, 0.9], 3),
+        ([0.2, 0.8, 0.5], [NAN, NAN, NAN], 2),
+        ([0.9, 0.8, 0.5], [NAN, 0.1, 0.2], 2),  # the first has one score alone, and is no better for that
+        ([NAN, NAN, NAN], [NAN, NAN, NAN], 3),
+        ([NAN, 0.2, NAN], [NAN, NAN, NAN], 2),
+        ([0.0, 0.0, 0.0], [0.0, 0.0, 0.0], 1),
+        ([-0.5, -0.25, NAN], [NAN, NAN, NAN], 2),
+    ],
+)
+def test_the_state_that_is_handed_on_is_the_best_by_the_scores_that_are_defined(
+    toy_study: Callable[..., Path], cause: list[float], drugs: list[float], best: int
+) -> None:
+    watch = _Watch(plan_of(toy_study()).order_of(Run(("cause", "drugs"), 0)))
+    head = SimpleNamespace(primary_metric="score")
+    for number, scores in enumerate(zip(cause, drugs, strict=True), 1):
+        found = {
+            target: SimpleNamespace(scores={"score": score})
+            for target, score in zip(("cause", "drugs"), scores, strict=True)
+        }
+        state = {"number": torch.tensor(number)}
+        module: Any = SimpleNamespace(results={"dev": found}, head=lambda name: head, state_dict=state.copy)
+        watch.on_validation_end(None, module)  # type: ignore[arg-type]
+    assert watch.state()["number"] == best
+
+
+def test_counts_of_documents_give_the_score_again(toy_study: Callable[..., Path], ledger: Ledger) -> None:
+    plan = plan_of(toy_study())
+    result, counts = train(plan.order_of(Run(("drugs", "risk"), 0)), ledger)
+    for target, found in counts.items():
+        head = plan.heads[target]
+        rows = torch.from_numpy(found["counts"])
+        score = head.score(rows if head.reduction == "cat" else rows.sum(0))[head.primary_metric]
+        assert score == pytest.approx(result["test"][target][head.primary_metric])
+        assert len(found["owners"]) == len(rows)
+
+
+def test_a_copy_beside_a_target_is_trained_and_not_scored(toy_study: Callable[..., Path], ledger: Ledger) -> None:
+    plan = plan_of(toy_study(controls=["self_partner", {"shuffled_partner": {"cause": "risk"}}]))
+    for partner in ("cause__self", "risk__shuffled"):
+        result, counts = train(plan.order_of(Run(("cause", partner), 0)), ledger)
+        assert set(result["test"]) == set(counts) == {"cause"}
+        alone, _ = train(plan.order_of(Run(("cause",), 0)), ledger)
+        assert result["cost"]["examples"] > alone["cost"]["examples"]
+
+
+def test_a_shuffled_partner_has_its_own_texts_and_the_labels_of_others_in_training_alone(
+    toy_study: Callable[..., Path],
+) -> None:
+    plan = plan_of(toy_study(designs=["pairwise"], controls=[{"shuffled_partner": {"cause": "risk"}}]))
+    mixture = Mixture(**plan.order_of(Run(("cause", "risk__shuffled"), 0)).mixture)
+    heads, tokenizer = build_heads(mixture)
+    found = prepare(mixture, heads, tokenizer)["risk__shuffled"]
+    for split in ("train", "dev"):
+        true: Any = list(plan.data["risk"][split].rows)
+        permuted: Any = list(found[split].rows)
+        assert [row.text for row in permuted] == [row.text for row in true]
+        labels, others = [row.label for row in true], [row.label for row in permuted]
+        assert sorted(others) == sorted(labels)
+        assert (others != labels) == (split == "train")
+
+
+def test_a_later_run_starts_from_the_encoder_of_its_source(toy_study: Callable[..., Path], ledger: Ledger) -> None:
+    plan = plan_of(toy_study(designs=["sequential"], model={"learning_rate": 1e-12}))
+    run = Run(("risk",), 0, source=Run(("cause",), 0))
+    source, order = plan.order_of(run.source or run), plan.order_of(run)
+    train(source, ledger)
+    kept = torch.load(ledger.encoder(source.key), weights_only=True)
+    noisy = {name: value + 0.5 if value.is_floating_point() else value for name, value in kept.items()}
+    from_kept, _ = train(order, ledger)
+    torch.save(noisy, ledger.encoder(source.key))
+    from_noisy, _ = train(order, ledger)
+    assert from_kept["test"]["risk"]["loss"] != from_noisy["test"]["risk"]["loss"]
+
+
+@pytest.mark.parametrize("heads", ["kept", "fresh"])
+def test_fine_tuning_with_kept_heads_and_no_step_to_speak_of_scores_what_the_joint_run_scored(
+    toy_study: Callable[..., Path], ledger: Ledger, heads: str
+) -> None:
+    path = toy_study(designs=[{"refine_finetune": {"heads": heads}}], budget={"updates": 1, "evaluations": 1})
+    plan = plan_of(path)
+    joint = Run(("cause", "drugs", "risk"), 0)
+    before, _ = train(plan.order_of(joint), ledger)
+    order = plan.order_of(Run(("cause",), 0, source=joint, keeps_heads=heads == "kept"))
+    still = replace(order, model={**order.model, "learning_rate": 1e-12, "weight_decay": 0.0})
+    after, _ = train(still, ledger)
+    same = pytest.approx(before["test"]["cause"]["loss"], abs=1e-6)
+    assert (after["test"]["cause"]["loss"] == same) == (heads == "kept")
+
+
+def study_of_pair(toy_study: Callable[..., Path], folder: Path, **fields: Any) -> Path:
+    """A study of `cause` and of a relation task, `pair`, which has tokens of its own."""
+    path = toy_study(designs=["sequential"], tasks=["cause", "pair"], **fields)
+    (folder / "pair").mkdir()
+    for split, number in {"train": 6, "dev": 3, "test": 3}.items():
+        lines = [
+            f'{{"id": "{split}-{n}", "text": "@DRUG$ reduces @RISK$ {n} .", "label": "{n % 2}"}}' for n in range(number)
+        ]
+        (folder / "pair" / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    mixture = folder / "toy.yaml"
+    content = yaml.safe_load(mixture.read_text())
+    content["tasks"]["pair"] = {
+        "head": "relation",
+        "labels": ["0", "1"],
+        "data": {"reader": "jsonl", "path": "pair"},
+        "options": {"negative": "0", "placeholders": ["@DRUG$", "@RISK$"]},
+    }
+    mixture.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def test_new_tokens_of_a_target_get_rows_beside_those_that_the_source_knew(
+    toy_study: Callable[..., Path], tmp_path: Path, ledger: Ledger
+) -> None:
+    path = study_of_pair(toy_study, tmp_path)
+    plan = plan_of(path)
+    for source, target in (("cause", "pair"), ("pair", "cause")):
+        run = Run((target,), 0, source=Run((source,), 0))
+        assert run.source is not None
+        order = plan.order_of(run)
+        assert order.known_tokens == (("@DRUG$", "@RISK$") if source == "pair" else ())
+        train(plan.order_of(run.source), ledger)
+        result, _ = train(order, ledger)
+        assert math.isfinite(result["test"][target]["loss"])
+
+
+@pytest.mark.parametrize("num_spare", [0, 8])
+def test_new_tokens_of_a_target_start_as_they_do_alone_also_where_the_source_has_spare_rows(
+    num_spare: int, toy_study: Callable[..., Path], tmp_path: Path, tiny_encoder: Callable[[], Path], ledger: Ledger
+) -> None:
+    encoder = AutoModel.from_pretrained(tiny_encoder())
+    encoder.resize_token_embeddings(encoder.config.vocab_size + num_spare)
+    padded = tmp_path / "padded"
+    shutil.copytree(tiny_encoder(), padded)
+    encoder.save_pretrained(padded)
+    path = study_of_pair(toy_study, tmp_path, model={"learning_rate": 1e-12, "weight_decay": 0.0})
+    mixture = tmp_path / "toy.yaml"
+    content = yaml.safe_load(mixture.read_text())
+    mixture.write_text(yaml.safe_dump({**content, "encoder": {"name": str(padded)}}, sort_keys=False))
+    plan, source = plan_of(path), Run(("cause",), 0)
+    tables = []
+    for run in (source, Run(("pair",), 0), Run(("pair",), 0, source=source)):
+        order = replace(plan.order_of(run), keeps_encoder=True)
+        train(order, ledger)
+        tables.append(torch.load(ledger.encoder(order.key), weights_only=True)[TABLE])
+    before, alone, after = tables
+    new = slice(encoder.config.vocab_size - num_spare, encoder.config.vocab_size - num_spare + 2)
+    assert torch.allclose(after[new], alone[new], atol=1e-6)
+    assert not num_spare or not torch.allclose(after[new], before[new], atol=1e-3)
+
+
+def test_costs_count_the_examples_and_their_word_pieces(toy_study: Callable[..., Path], ledger: Ledger) -> None:
+    plan = plan_of(toy_study(budget={"passes": 1, "evaluations": 1}))
+    order: RunSpec = plan.order_of(Run(("cause",), 0))
+    result, _ = train(order, ledger)
+    lengths = plan.data["cause"]["train"].lengths
+    assert result["cost"]["examples"] == len(lengths)
+    assert result["cost"]["tokens"] == int(lengths.sum())
+    assert 0 < result["cost"]["training_seconds"] + result["cost"]["evaluation_seconds"] < result["cost"]["seconds"]

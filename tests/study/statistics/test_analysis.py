@@ -1,0 +1,279 @@
+"""Findings from results that are written down here, checked by hand and against scipy."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mtl.study.design.designs import Run, comparisons
+from mtl.study.design.run_spec import Finished
+from mtl.study.statistics.analysis import find
+from mtl.study.statistics.findings import TrainedOn
+
+TASKS = ["a", "b"]
+HEAD = {"head": "classification", "labels": ["no", "yes"], "data": {"reader": "jsonl", "path": "none"}}
+COST = {"seconds": 10.0, "training_seconds": 6.0, "evaluation_seconds": 3.0, "examples": 50, "tokens": 900}
+
+
+def confusion(right: int, wrong: int) -> list[float]:
+    """A document's counts: gold by predicted."""
+    return [right, wrong, 0, 0]
+
+
+def finished(scores: dict[str, float], updates: int = 20, study: str = "invented") -> Finished:
+    counts = {
+        target: {
+            "documents": np.array([f"d{number}" for number in range(10)]),
+            "counts": np.array([confusion(1, 0) if number < 10 * score else confusion(0, 1) for number in range(10)]),
+            "owners": np.arange(10),
+        }
+        for target, score in scores.items()
+    }
+    test = {target: {"accuracy": score, "loss": 1.0} for target, score in scores.items()}
+    curve = [{"updates": dict.fromkeys(scores, n * updates), "dev": test} for n in (1, 2)]
+    return Finished({"test": test, "curve": curve, "cost": COST, "study": study, "session": "s"}, counts)
+
+
+def described(
+    seeds: int, parts: list[tuple[str, Any]], *, tasks: list[str] = TASKS, **more: Any
+) -> tuple[dict[str, Any], dict[Run, str]]:
+    found = comparisons(parts, tasks, range(seeds))
+    runs = dict.fromkeys(run for one in found for run in (one.reference, one.treated))
+    runs |= dict.fromkeys(Run((task,), seed) for task in tasks for seed in range(seeds))
+    keys = {run: str(run) for run in runs}
+    description = {
+        "study": "invented",
+        "question": "Which?",
+        "setup": ["Nothing was trained."],
+        "seeds": list(range(seeds)),
+        "alpha": 0.05,
+        "max_encoders": 2,
+        "proposal": [],
+        "mixture": {"tasks": dict.fromkeys(tasks, HEAD)},
+        "targets": {
+            task: {
+                "metric": "accuracy",
+                "unit": "document",
+                "num_units": 10,
+                "updates": 40,
+                "train_rows": 100,
+                "baseline": ["majority", 0.4],
+            }
+            for task in tasks
+        },
+        "singles": {task: [keys[Run((task,), seed)] for seed in range(seeds)] for task in tasks},
+        "comparisons": [
+            [one.design, one.target, one.partner, one.seed, keys[one.treated], keys[one.reference]] for one in found
+        ],
+        "runs": {key: {"name": key, "company": run.company, "designs": ["pairwise"]} for run, key in keys.items()},
+        "failures": {},
+        "sessions": [],
+        "deviations": [],
+        "versions": {},
+        **more,
+    }
+    return description, keys
+
+
+SINGLE = {"a": [0.5, 0.6, 0.5, 0.4, 0.5, 0.6], "b": [0.7, 0.7, 0.8, 0.7, 0.6, 0.7]}
+PAIR = {"a": [0.8, 0.8, 0.7, 0.7, 0.9, 0.8], "b": [0.7, 0.8, 0.7, 0.7, 0.7, 0.6]}
+
+
+def pairs(seeds: int = 6, **more: Any) -> tuple[dict[str, Any], dict[str, Finished]]:
+    description, keys = described(seeds, [("pairwise", None)], **more)
+    results = {}
+    for run, key in keys.items():
+        scores = SINGLE if len(run.tasks) == 1 else PAIR
+        results[key] = finished({task: scores[task][run.seed] for task in run.tasks})
+    return description, results
+
+
+def test_a_cell_is_what_scipy_and_a_sum_by_hand_say() -> None:
+    family = find(*pairs()).families[0]
+    gain = family.gains[0]
+    assert (gain.target, gain.partner) == ("a", "b")
+    assert gain.differences == pytest.approx((0.3, 0.2, 0.2, 0.3, 0.4, 0.2))
+    assert gain.cell.mean == pytest.approx(1.6 / 6)
+    assert gain.cell.sd == pytest.approx(math.sqrt(sum((d - 1.6 / 6) ** 2 for d in gain.differences) / 5))
+    expected = stats.ttest_1samp(gain.differences, 0).confidence_interval(0.95)
+    assert gain.cell.interval == pytest.approx((expected.low, expected.high))
+    assert gain.cell.p == 2 / 2**6  # all six differences have one sign
+    flips = stats.permutation_test((gain.differences,), np.mean, permutation_type="samples", n_resamples=np.inf)
+    assert gain.cell.p == pytest.approx(flips.pvalue)
+    assert gain.cell.verdict == "helps"
+    other = family.gains[1]
+    assert other.differences == pytest.approx((0.0, 0.1, -0.1, 0.0, 0.1, -0.1))
+    assert other.cell.verdict == "undecided"
+
+
+def test_the_interval_over_documents_holds_the_gain_and_is_wider_for_fewer_documents() -> None:
+    description, results = pairs()
+    few = find(description, results).families[0].gains[0]
+    assert few.documents is not None
+    assert few.documents.low < few.cell.mean < few.documents.high
+    for result in results.values():
+        for counts in result.counts.values():
+            counts["documents"] = np.array([f"d{number}" for number in range(100)])
+            counts["counts"] = np.repeat(counts["counts"], 10, axis=0)
+            counts["owners"] = np.arange(100)
+    found = find(description, results)  # the description has 10 documents as read; 100 were scored
+    assert {facts.num_units for facts in found.targets.values()} == {100}
+    many = found.families[0].gains[0].documents
+    assert many is not None
+    assert many.high - many.low < few.documents.high - few.documents.low
+
+
+def test_delta_m_is_the_mean_relative_gain_of_the_run() -> None:
+    family = find(*pairs()).families[0]
+    (name,) = family.relative_change
+    assert name == "a + b"
+    assert family.relative_change[name][0] == pytest.approx((0.3 / 0.5 + 0.0 / 0.7) / 2)
+
+
+def test_a_missing_run_is_named_with_its_reason_and_its_cell_is_not_claimed() -> None:
+    description, results = pairs(failures={"a + b, seed 2": "MemoryError: no room\nat line 3"})
+    del results["a + b, seed 2"]
+    findings = find(description, results)
+    assert findings.missing == (
+        "pairwise: a with b lacks the seeds 2: 'a + b, seed 2' failed: MemoryError: no room.",
+        "pairwise: b with a lacks the seeds 2: 'a + b, seed 2' failed: MemoryError: no room.",
+    )
+    gain = findings.families[0].gains[0]
+    assert math.isnan(gain.differences[2])
+    assert gain.cell.n == 5
+    assert gain.cell.verdict not in ("helps", "hurts")
+    assert gain.documents is None
+    del results["a, seed 4"]
+    assert "'a, seed 4' has not been run." in find(description, results).missing[0]
+    for seed in (1, 3):
+        del results[f"a + b, seed {seed}"]
+    told = find(description, results).missing[0]
+    assert told.startswith(
+        "pairwise: a with b lacks the seeds 1, 2, 3, 4: 'a + b, seed 2' failed: MemoryError: no room; "
+    )
+    assert told.endswith("; 'a + b, seed 1' and 2 others have not been run.")
+
+
+def test_a_score_that_is_not_defined_is_missing_and_says_so() -> None:
+    description, results = pairs()
+    results["a + b, seed 2"].result["test"]["b"]["accuracy"] = None
+    findings = find(description, results)
+    assert findings.missing == (
+        "pairwise: b with a lacks the seeds 2: the accuracy of 'a + b, seed 2' on test is not defined.",
+    )
+
+
+def test_a_baseline_that_is_missing_is_named_where_nothing_is_compared_with_it() -> None:
+    description, keys = described(2, [("single", None)], failures={"a, seed 1": "MemoryError"})
+    results = {key: finished({run.tasks[0]: 0.5}) for run, key in keys.items() if key != "a, seed 1"}
+    assert find(description, results).missing == ("single: 'a, seed 1' failed: MemoryError.",)
+
+
+def test_a_relative_change_from_nothing_is_not_defined() -> None:
+    description, results = pairs()
+    results["a, seed 2"].result["test"]["a"]["accuracy"] = 0.0
+    (values,) = find(description, results).families[0].relative_change.values()
+    assert all(math.isnan(value) for value in values)
+
+
+def test_tasks_that_are_best_alone_are_measured_once_that_was_verified() -> None:
+    description, results = pairs(proposal=[["a"], ["b"]])
+    for key, result in results.items():
+        if "+" in key:
+            for scores in result.result["test"].values():
+                scores["accuracy"] = 0.1
+    found = find(description, results).grouping
+    assert found is not None
+    assert found.groups == (("a",), ("b",))
+    assert found.measured == {"a": 0.0, "b": 0.0}
+    description["proposal"] = []
+    unverified = find(description, results).grouping
+    assert unverified is not None
+    assert unverified.measured is None
+
+
+def test_five_seeds_are_unresolvable_however_large_the_gain() -> None:
+    findings = find(*pairs(seeds=5))
+    assert {gain.cell.verdict for gain in findings.families[0].gains} == {"unresolvable"}
+    assert findings.families[0].floor == 0.0625
+    assert all(math.isinf(gain) for gain in findings.families[0].smallest_gains.values())
+
+
+def test_the_smallest_gain_is_in_the_targets_own_spread() -> None:
+    family = find(*pairs()).families[0]
+    gains = {gain.target: gain.cell.sd for gain in family.gains}
+    ratios = {target: smallest / gains[target] for target, smallest in family.smallest_gains.items()}
+    assert ratios["a"] == pytest.approx(ratios["b"])
+    assert 1 < ratios["a"] < 4
+
+
+def test_groups_are_predicted_from_pairs_and_measured_where_they_were_trained() -> None:
+    predicted = find(*pairs()).grouping
+    assert predicted is not None
+    assert predicted.groups == (("a", "b"),)
+    assert predicted.predicted["a"] == pytest.approx(1.6 / 6)
+    assert predicted.measured is None
+    description, keys = described(6, [("pairwise", None), ("groups", [["a", "b"]])], proposal=[["a", "b"]])
+    results = {
+        key: finished({t: (SINGLE if len(run.tasks) == 1 else PAIR)[t][run.seed] for t in run.tasks})
+        for run, key in keys.items()
+    }
+    verified = find(description, results).grouping
+    assert verified is not None
+    assert verified.measured == pytest.approx(dict(predicted.predicted))
+    assert verified.intervals["a"].low > 0
+
+
+def test_of_several_groups_those_that_are_proposed_are_the_measured_ones() -> None:
+    tasks = ["a", "b", "c"]
+    description, keys = described(6, [("pairwise", None), ("groups", [["a", "b", "c"], ["c", "b"]])], tasks=tasks)
+    description["max_encoders"] = 3
+    scores = {("a", "b"): 0.4, ("a", "c"): 0.4, ("b", "c"): 0.8, ("a", "b", "c"): 0.6}
+    results = {key: finished(dict.fromkeys(run.tasks, scores.get(run.tasks, 0.5))) for run, key in keys.items()}
+    found = find(description, results).grouping
+    assert found is not None
+    assert found.groups == (("a",), ("b", "c"))
+    assert found.measured == pytest.approx({"a": 0.0, "b": 0.3, "c": 0.3})
+    description["comparisons"] = [
+        one for one in description["comparisons"] if one[2] not in ("b", "c") or one[0] != "groups"
+    ]
+    other = find(description, results).grouping
+    assert other is not None
+    assert other.measured is None  # the group of all three is another one
+
+
+def test_costs_name_what_was_there_before_and_the_share_outside_training() -> None:
+    sessions = [{"seconds": 20.0, "workers": 2, "busy_seconds": 36.0, "runs": 4}]
+    description, results = pairs(sessions=sessions)
+    results["a, seed 0"].result["study"] = "an earlier one"
+    findings = find(description, results)
+    assert [cost.run for cost in findings.costs if cost.reused] == ["a, seed 0"]
+    assert len(findings.costs) == 18
+    assert findings.outside_share == pytest.approx(0.1)
+
+
+def test_the_code_and_machines_of_the_runs_are_counted_and_old_runs_do_not_tell() -> None:
+    description, results = pairs()
+    now = {
+        "version.biomtl": "0.1.0",
+        "git.biomtl.commit": "0123",
+        "git.biomtl.dirty": "true",
+        "machine.device": "cpu",
+        "machine.threads": "4",
+    }
+    for key in ("a, seed 0", "b, seed 1"):
+        results[key].result["versions"] = now
+    assert set(find(description, results).trained_on) == {
+        TrainedOn("0.1.0", "0123", True, "cpu", "4", 2),
+        TrainedOn("", "", False, "", "", 16),
+    }
+
+
+def test_curves_are_means_over_seeds_at_the_targets_own_updates() -> None:
+    curves = {(curve.target, curve.company): curve for curve in find(*pairs()).curves}
+    assert set(curves) == {("a", "single"), ("b", "single"), ("a", "b"), ("b", "a")}
+    assert curves["a", "b"].updates == (20, 40)
+    assert curves["a", "b"].mean[0] == pytest.approx(np.mean(PAIR["a"]))
+    assert curves["a", "b"].sd[0] == pytest.approx(np.std(PAIR["a"], ddof=1))

@@ -1,0 +1,218 @@
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from mtl.problems import InputError
+from mtl.tracking.run_folder import FOLDER_VARIABLE, RunFolder
+
+RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID", FOLDER_VARIABLE)
+
+
+@pytest.fixture(autouse=True)
+def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {k: v for k, v in os.environ.items() if k not in RANKS})
+
+
+def checkpoint(folder: RunFolder, name: str) -> Path:
+    folder.checkpoints.mkdir(exist_ok=True)
+    path = folder.checkpoints / name
+    path.write_bytes(b"weights")
+    return path
+
+
+def test_a_run_is_created_under_its_mixture_with_time_and_seed(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "demo", 7)
+    assert folder.path.parent == tmp_path / "demo"
+    date, time, seed = folder.path.name.split("-")
+    assert (len(date), len(time), seed) == (8, 6, "s7")
+    info = folder.info
+    assert (info["mixture"], info["seed"], info["status"]) == ("demo", 7, "RUNNING")
+
+
+def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path: Path) -> None:
+    made: list[Path] = []
+    threads = [
+        threading.Thread(target=lambda: made.append(RunFolder.create(tmp_path, "demo", 1).path)) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(made)) == 8
+
+
+def test_latest_is_the_run_created_last_and_survives_its_removal(tmp_path: Path) -> None:
+    first, second = (RunFolder.create(tmp_path, "demo", seed) for seed in (9, 1))
+    assert RunFolder.latest(tmp_path, "demo").path == second.path
+    (second.path / "run.json").unlink()
+    assert RunFolder.latest(tmp_path, "demo").path == first.path
+
+
+def test_latest_of_a_mixture_without_runs_is_refused(tmp_path: Path) -> None:
+    RunFolder.create(tmp_path, "other", 1)
+    with pytest.raises(InputError, match="demo: It holds no run"):
+        RunFolder.latest(tmp_path, "demo")
+
+
+def test_a_run_opens_by_its_folder_and_by_a_checkpoint_inside(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "demo", 1)
+    assert RunFolder.open(folder.path).path == folder.path
+    assert RunFolder.open(str(checkpoint(folder, "a.ckpt"))).path == folder.path
+
+
+def test_a_mixtures_folder_opens_as_its_newest_run(tmp_path: Path) -> None:
+    older, newer = (RunFolder.create(tmp_path, "demo", seed) for seed in (1, 2))
+    assert RunFolder.open(tmp_path / "demo").path == newer.path != older.path
+
+
+def test_what_belongs_to_no_run_does_not_open(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no run\.json"):
+        RunFolder.open(tmp_path)
+    with pytest.raises(InputError, match="does not exist"):
+        RunFolder.open(tmp_path / "nowhere")
+
+
+def test_pointers_resolve_in_a_fresh_object_and_after_the_run_was_moved(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "demo", 1)
+    folder.point("best", checkpoint(folder, "a.ckpt"), 0.5)
+    folder.point("best:gad", checkpoint(folder, "b.ckpt"), 0.75)
+    folder.point("best", checkpoint(folder, "c.ckpt"), 0.6)
+    moved = RunFolder(folder.path.rename(tmp_path / "moved"))
+    assert moved.resolve_checkpoint("best") == tmp_path / "moved/checkpoints/c.ckpt"
+    assert moved.resolve_checkpoint("best:gad").name == "b.ckpt"
+    assert json.loads((moved.path / "checkpoints.json").read_text())["best:gad"]["score"] == 0.75
+
+
+def test_a_path_resolves_from_here_and_from_the_runs_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder.create(tmp_path, "demo", 1)
+    path = checkpoint(folder, "a.ckpt")
+    assert folder.resolve_checkpoint(path) == path
+    assert folder.resolve_checkpoint("checkpoints/a.ckpt") == path
+    monkeypatch.chdir(folder.checkpoints)
+    assert folder.resolve_checkpoint("a.ckpt") == path
+
+
+@pytest.mark.parametrize("status", ["KILLED", "RUNNING", "FINISHED"])
+def test_the_best_checkpoint_of_a_run_that_is_not_finished_is_told(
+    status: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunFolder.create(tmp_path, "demo", 1)
+    folder.point("best", checkpoint(folder, "a.ckpt"), 0.5)
+    folder.update_info(status=status)
+    folder.resolve_checkpoint("best")
+    told = capsys.readouterr().err
+    assert (f"{folder.path} is {status}" in told) == (status != "FINISHED")
+
+
+def test_a_wrong_checkpoint_name_lists_what_exists(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "demo", 1)
+    with pytest.raises(InputError, match=r"no checkpoint 'best'.*no checkpoints yet"):
+        folder.resolve_checkpoint("best")
+    folder.point("best:gad", checkpoint(folder, "a.ckpt"), 0.5)
+    folder.point("last", checkpoint(folder, "a.ckpt"), None)
+    with pytest.raises(InputError, match=r"Did you mean 'best:gad'\? Choices: best:gad, last"):
+        folder.resolve_checkpoint("best:gda")
+
+
+def test_a_removed_checkpoint_is_named_as_removed(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "demo", 1)
+    path = checkpoint(folder, "a.ckpt")
+    folder.point("best", path, 0.5)
+    path.unlink()
+    with pytest.raises(InputError, match=r"a\.ckpt: The checkpoint 'best' of this run was removed"):
+        folder.resolve_checkpoint("best")
+
+
+def test_metrics_are_merged_by_split_task_and_metric(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "demo", 1)
+    folder.write_metrics("dev", {"gad": {"accuracy": 0.5, "f1": 0.4}, "rqe": {"accuracy": 0.6}})
+    folder.write_metrics("dev", {"gad": {"accuracy": 0.7}})
+    folder.write_metrics("baseline", {"gad": {"f1": 0.1}})
+    assert RunFolder.open(folder.path).metrics == {
+        "dev": {"gad": {"accuracy": 0.7, "f1": 0.4}, "rqe": {"accuracy": 0.6}},
+        "baseline": {"gad": {"f1": 0.1}},
+    }
+
+
+def test_numbers_that_json_lacks_are_written_as_null(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "demo", 1)
+    folder.write_metrics("dev", {"gad": {"f1": float("nan"), "loss": float("inf")}})
+    folder.append_line("metrics.jsonl", {"train/loss": float("nan")})
+    assert folder.metrics == {"dev": {"gad": {"f1": None, "loss": None}}}
+    assert (folder.path / "metrics.jsonl").read_text() == '{"train/loss": null}\n'
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder.create(tmp_path, "demo", 1)
+    folder.write_metrics("dev", {"gad": {"f1": 0.5}})
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(InputError, match=r"metrics\.json: It can't be written: No space left on device"):
+        folder.write_metrics("dev", {"gad": {"f1": 0.9}})
+    assert folder.metrics == {"dev": {"gad": {"f1": 0.5}}}
+    assert not list(folder.path.glob(".*"))
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file stands where the folder should be")
+    with pytest.raises(InputError, match="runs/demo: It can't be written: Not a directory"):
+        RunFolder.create(tmp_path / "runs", "demo", 1)
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "  "])
+def test_a_mixture_name_that_is_no_folder_name_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="name of a folder"):
+        RunFolder.create(tmp_path, name, 1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_updates_from_two_threads_are_both_kept(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "demo", 1)
+
+    def update(name: str) -> None:
+        for number in range(30):
+            RunFolder.open(folder.path).update_info(**{f"{name}{number}": number})
+
+    threads = [threading.Thread(target=update, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {f"{name}{number}" for name in "ab" for number in range(30)} <= set(folder.info)
+
+
+def test_a_process_of_another_rank_gets_the_folder_and_writes_nothing(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "demo", 1)
+    code = (
+        "import sys; from pathlib import Path; from mtl.tracking.run_folder import RunFolder\n"
+        f"folder = RunFolder.create(Path({str(tmp_path)!r}), 'demo', 1)\n"
+        "folder.update_info(status='WRONG'); folder.write_metrics('dev', {'a': {'b': 1}})\n"
+        "folder.append_line('metrics.jsonl', {}); folder.point('best', folder.path / 'x', 1.0)\n"
+        "print(folder.path)"
+    )
+    environment = {**os.environ, "LOCAL_RANK": "1", "PYTHONPATH": str(Path(__file__).parent.parent)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(folder.path)
+    assert sorted(p.name for p in folder.path.iterdir()) == ["run.json"]
+    assert folder.info["status"] == "RUNNING"
+    assert [p.name for p in (tmp_path / "demo").iterdir() if p.is_dir()] == [folder.path.name]
+
+
+def test_an_outside_launcher_must_tell_all_ranks_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(InputError, match=f"{FOLDER_VARIABLE}: .*must be told"):
+        RunFolder.create(tmp_path, "demo", 1)
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "demo" / "mine"))
+    other = RunFolder.create(tmp_path, "demo", 1)
+    monkeypatch.setenv("RANK", "0")
+    first = RunFolder.create(tmp_path, "demo", 1)
+    assert first.path == other.path == tmp_path / "demo" / "mine"
+    assert RunFolder.latest(tmp_path, "demo").path == first.path
+
+
+def test_the_first_rank_never_reuses_the_folder_of_a_process_above_it(tmp_path: Path) -> None:
+    assert RunFolder.create(tmp_path, "demo", 1).path != RunFolder.create(tmp_path, "demo", 1).path

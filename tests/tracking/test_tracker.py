@@ -1,0 +1,582 @@
+import contextlib
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mtl.tracking import mlflow_client, outbox, versions
+from mtl.tracking.run_folder import FOLDER_VARIABLE, RunFolder
+from mtl.tracking.tracker import MLflowTracker
+from tests.mlflow_server import Server, free_port, servers, wait_for
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_BACKEND_STORE_URI", FOLDER_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(outbox, "SEND_EVERY", 0.1)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database that MLflow has migrated: copied, it saves each test the seconds that takes."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    mlflow_client.prepare_mlflow()
+    from mlflow import MlflowClient
+
+    MlflowClient(f"sqlite:///{path}").get_experiment_by_name("none")
+    return path
+
+
+@pytest.fixture
+def store(empty_store: Path, tmp_path: Path) -> str:
+    (tmp_path / "mlflow.db").write_bytes(empty_store.read_bytes())
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+def tracker_for(folder: RunFolder | None = None, **arguments: Any) -> MLflowTracker:
+    return MLflowTracker(folder or RunFolder.create(Path("runs"), "demo", 1), run_name="demo s1", **arguments)
+
+
+def client(uri: str) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_run_leaves_parameters_metrics_tags_and_the_status_finished(store: str) -> None:
+    tracker = tracker_for(tags={"mixture": "demo"})
+    tracker.log_hyperparams({"encoder": {"name": "tiny", "layers": [1, 2]}, "seed": 1, "empty": {}, "none": None})
+    for step in range(3):
+        tracker.log_metrics({"train/gad/loss": 1.0 / (step + 1)}, step=step)
+    tracker.set_tags({"selected by": "mean"})
+    tracker.finalize("success")
+    run = client(store).get_run(tracker.run_id)
+    assert run.data.params == {
+        "encoder.name": "tiny",
+        "encoder.layers": "[1, 2]",
+        "seed": "1",
+        "empty": "{}",
+        "none": "None",
+    }
+    history = client(store).get_metric_history(run.info.run_id, "train/gad/loss")
+    assert [(m.step, m.value) for m in history] == [(0, 1.0), (1, 0.5), (2, 1 / 3)]
+    assert run.data.tags["mixture"] == "demo"
+    assert run.data.tags["selected by"] == "mean"
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "demo s1")
+    assert client(store).get_experiment(run.info.experiment_id).name == "biomtl"
+
+
+def test_the_folder_tells_the_run_and_holds_the_same_numbers(store: str) -> None:
+    tracker = tracker_for()
+    tracker.log_metrics({"val/gad/f1": 0.5}, step=4)
+    tracker.finalize("success")
+    info = tracker.folder.info
+    assert info["status"] == "FINISHED"
+    assert info["mlflow"] == {
+        "run_id": tracker.run_id,
+        "experiment": "biomtl",
+        "tracking_uri": store,
+        "state": "ok",
+    }
+    first = next(line for line in lines(tracker.folder.path / "metrics.jsonl") if "val/gad/f1" in line["metrics"])
+    assert (first["step"], first["metrics"]) == (4, {"val/gad/f1": 0.5})
+
+
+def test_no_user_and_no_host_is_sent(store: str) -> None:
+    tracker = tracker_for()
+    tracker.log_versions()
+    tracker.finalize("success")
+    run = client(store).get_run(tracker.run_id)
+    assert "mlflow.user" not in run.data.tags
+    assert run.info.user_id in ("", "unknown", None)
+    sent = " ".join([*run.data.tags.values(), *run.data.params.values()])
+    assert socket.gethostname() not in sent
+    assert str(Path.home()) not in sent
+
+
+@pytest.mark.parametrize(("told", "status"), [("success", "FINISHED"), ("failed", "FAILED"), ("killed", "KILLED")])
+def test_the_status_is_told_truly(store: str, told: str, status: str) -> None:
+    tracker = tracker_for()
+    tracker.log_metrics({"train/loss": 1.0}, step=0)
+    tracker.finalize(told)
+    assert client(store).get_run(tracker.run_id).info.status == status
+    assert tracker.folder.info["status"] == status
+
+
+def test_an_interrupt_that_lightning_calls_failed_is_killed(store: str) -> None:
+    tracker = tracker_for()
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        tracker.finalize("failed")
+    assert tracker.folder.info["status"] == "KILLED"
+    assert client(store).get_run(tracker.run_id).info.status == "KILLED"
+
+
+def test_logging_after_the_end_of_fit_opens_the_run_again(store: str) -> None:
+    tracker = tracker_for()
+    tracker.log_metrics({"train/loss": 1.0}, step=0)
+    tracker.finalize("success")
+    tracker.log_metrics({"test/gad/f1": 0.5}, step=1)
+    assert tracker.folder.info["status"] == "RUNNING"
+    tracker.finalize("failed")
+    run = client(store).get_run(tracker.run_id)
+    assert (run.info.status, run.data.metrics["test/gad/f1"]) == ("FAILED", 0.5)
+    assert len(client(store).search_runs([run.info.experiment_id])) == 1
+
+
+def test_a_long_value_is_stored_whole_as_an_artefact(store: str) -> None:
+    text = "é" * 7000
+    tracker = tracker_for()
+    tracker.log_hyperparams({"data": {"note": text}, "at_the_limit": "x" * 6000})
+    tracker.finalize("success")
+    run = client(store).get_run(tracker.run_id)
+    assert run.data.params["at_the_limit"] == "x" * 6000
+    assert run.data.params["data.note"].startswith("see artifact params/data.note.txt (7000 characters, sha256 ")
+    stored = client(store).download_artifacts(tracker.run_id, "params/data.note.txt")
+    assert Path(stored).read_text() == text
+
+
+def test_a_resumed_run_goes_on_and_changed_parameters_become_tags(store: str) -> None:
+    first = tracker_for()
+    first.log_hyperparams({"seed": 1, "epochs": 2, "note": "a" * 7000})
+    first.log_metrics({"train/loss": 1.0}, step=0)
+    first.finalize("killed")
+    second = tracker_for(RunFolder.open(first.folder.path), run_id=first.run_id)
+    second.log_hyperparams({"seed": 1, "epochs": 5, "new": "x", "note": "a" * 7000})
+    second.log_metrics({"train/loss": 0.5}, step=1)
+    second.finalize("success")
+    third = tracker_for(RunFolder.open(first.folder.path), run_id=first.run_id)
+    third.log_hyperparams({"note": "b" * 7000})
+    third.finalize("success")
+    run = client(store).get_run(first.run_id)
+    assert second.run_id == third.run_id == first.run_id
+    assert {k: run.data.params[k] for k in ("seed", "epochs", "new")} == {"seed": "1", "epochs": "2", "new": "x"}
+    assert {k: v for k, v in run.data.tags.items() if k.startswith("resumed")} == {
+        "resumed": "2",
+        "resumed.1.epochs": "5",
+        "resumed.2.note": run.data.tags["resumed.2.note"],
+    }
+    assert [m.value for m in client(store).get_metric_history(first.run_id, "train/loss")] == [1.0, 0.5]
+    assert run.info.status == "FINISHED"
+
+
+def test_a_run_the_store_does_not_know_is_replaced_and_named(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    tracker = tracker_for(run_id="0" * 32)
+    tracker.log_metrics({"train/loss": 1.0}, step=0)
+    tracker.finalize("success")
+    assert client(store).get_run(tracker.run_id).data.tags["resumed.from"] == "0" * 32
+    assert "does not know run 000" in capsys.readouterr().err
+
+
+def test_not_a_number_reaches_mlflow_and_is_null_on_disk(store: str) -> None:
+    tracker = tracker_for()
+    tracker.log_metrics({"train/loss": float("nan"), "train/norm": float("inf"), "train/ok": 1.0}, step=0)
+    tracker.finalize("success")
+    metrics = client(store).get_run(tracker.run_id).data.metrics
+    assert metrics["train/loss"] != metrics["train/loss"]
+    assert metrics["train/norm"] > 1e300
+    assert lines(tracker.folder.path / "metrics.jsonl")[0]["metrics"] == {
+        "train/loss": None,
+        "train/norm": None,
+        "train/ok": 1.0,
+    }
+
+
+def test_more_numbers_than_a_request_takes_all_arrive(store: str) -> None:
+    tracker = tracker_for()
+    tracker.log_metrics({f"train/{number}": float(number) for number in range(1203)}, step=0)
+    tracker.finalize("success")
+    metrics = client(store).get_run(tracker.run_id).data.metrics
+    assert {k: v for k, v in metrics.items() if k.startswith("train/")} == {f"train/{n}": float(n) for n in range(1203)}
+
+
+def test_logging_a_step_does_not_wait_for_mlflow(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+
+    def hang(_: MLflowTracker) -> None:
+        gate.wait(60)
+        raise ConnectionError("away")
+
+    monkeypatch.setattr(MLflowTracker, "_connect", hang)
+    monkeypatch.setattr("mtl.tracking.tracker.FINAL_WAIT", 0.1)
+    tracker = tracker_for()
+    tracker.log_metrics({"train/loss": 1.0}, step=0)  # loads MLflow
+    start = time.perf_counter()
+    for step in range(100):
+        tracker.log_metrics({"train/loss": 1.0, "train/gad/loss": 2.0}, step=step)
+    tracker.finalize("success")
+    assert time.perf_counter() - start < 1.0
+    assert tracker.folder.info["mlflow"]["state"] == "incomplete"
+    gate.set()
+    wait_for(lambda: not any(thread.name == "mtl-tracking" for thread in threading.enumerate()))
+
+
+def test_reports_are_stored_as_text_table_picture_and_json(store: str) -> None:
+    from matplotlib.figure import Figure
+
+    tracker = tracker_for()
+    tracker.log_text("hello", "notes/a.txt")
+    tracker.log_dict({"a": 1}, "b.json")
+    for _ in range(2):  # a resumed run reports again: replaced, not appended
+        tracker.log_table({"class": ["x", "y"], "f1": [0.5, float("nan")]}, "report/c.json")
+    figure = Figure()
+    figure.add_subplot().plot([0, 1])
+    tracker.log_figure(figure, "report/d.png")
+    tracker.folder.write_metrics("dev", {"gad": {"f1": 0.5}})
+    tracker.finalize("success")
+    mlflow = client(store)
+    held = {item.path for folder in ("", "notes", "report") for item in mlflow.list_artifacts(tracker.run_id, folder)}
+    assert held == {"notes", "report", "notes/a.txt", "b.json", "report/c.json", "report/d.png", "metrics.json"}
+    table = mlflow.load_table(client(store).get_run(tracker.run_id).info.experiment_id, "report/c.json")
+    assert table["class"].tolist() == ["x", "y"]
+    assert table["f1"].tolist()[0] == 0.5
+    assert (tracker.folder.artifacts / "report/d.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_artefacts_lie_beside_the_database_not_in_the_working_folder(store: str, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with contextlib.chdir(elsewhere):
+        tracker = tracker_for(tracking_uri=store)
+        tracker.log_text("hello", "a.txt")
+        tracker.finalize("success")
+    assert [path.read_text() for path in (tmp_path / "mlruns").rglob("a.txt")] == ["hello"]
+    assert not (elsewhere / "mlruns").exists()
+
+
+def test_data_sets_are_inputs_with_split_and_fingerprint(store: str) -> None:
+    tracker = tracker_for()
+    fingerprint = "f" * 64
+    for _ in range(2):
+        tracker.log_dataset("gad", "train", fingerprint, 12, "data/gad")
+    tracker.log_dataset("gad", "dev", "e" * 64, 3, "data/gad")
+    tracker.finalize("success")
+    inputs = client(store).get_run(tracker.run_id).inputs.dataset_inputs
+    assert {(i.dataset.name, i.tags[0].value, json.loads(i.dataset.profile)["rows"]) for i in inputs} == {
+        ("gad", "train", 12),
+        ("gad", "dev", 3),
+    }
+    assert {json.loads(i.dataset.profile)["fingerprint"] for i in inputs} == {fingerprint, "e" * 64}
+    assert len(inputs) == 2
+
+
+def test_versions_threads_and_the_commit_are_parameters(store: str, tmp_path: Path) -> None:
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@t"]
+    (tmp_path / "file").write_text("1")
+    for command in (["init", "-q"], ["add", "file"], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *command], cwd=tmp_path, check=True)
+    tracker = tracker_for()
+    clean = tracker.log_versions()
+    tracker.finalize("success")
+    (tmp_path / "file").write_text("2")
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    run = client(store).get_run(tracker.run_id)
+    import torch
+
+    assert torch.__version__.startswith(run.data.params["version.torch"])
+    assert run.data.params["machine.threads"] == str(torch.get_num_threads())
+    assert run.data.params["git.commit"] == run.data.tags["mlflow.source.git.commit"] == commit
+    assert (clean["git.dirty"], versions.versions()["git.dirty"]) == ("false", "true")
+    (tmp_path / "file").write_text("1")
+    (tmp_path / "mlflow.txt").write_text("what a run leaves is no code")
+    assert versions.versions()["git.dirty"] == "false"
+    (tmp_path / "new_head.py").write_text("")
+    assert versions.versions()["git.dirty"] == "true"
+
+
+def test_the_load_of_the_machine_is_sampled(store: str) -> None:
+    tracker = tracker_for()
+    tracker.log_metrics({"train/loss": 1.0}, step=0)
+    assert tracker.run_id
+    tracker.finalize("success")
+    metrics = client(store).get_run(tracker.run_id).data.metrics
+    assert metrics["system/system_memory_usage_megabytes"] > 0
+    assert "system/cpu_utilization_percentage" in metrics
+
+
+def test_the_experiment_is_taken_from_the_environment_unless_given(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "mine")
+    assert tracker_for().experiment_name == "mine"
+    assert tracker_for(experiment="given").experiment_name == "given"
+
+
+def test_another_rank_leaves_nothing(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder.create(Path("runs"), "demo", 1)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    tracker = tracker_for(folder)
+    tracker.log_hyperparams({"a": 1})
+    tracker.log_metrics({"train/loss": 1.0}, step=0)
+    tracker.log_text("x", "a.txt")
+    tracker.log_table({"a": [1]}, "t.json")
+    tracker.finalize("success")
+    assert tracker.run_id is None
+    assert [path.name for path in folder.path.iterdir()] == ["run.json"]
+    with contextlib.closing(sqlite3.connect(store.removeprefix("sqlite:///"))) as database:
+        assert database.execute("select count(*) from runs").fetchone() == (0,)
+
+
+# --- under Lightning's trainer ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Lightning answers an interrupt by ignoring all further ones."""
+    handler = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.usefixtures("_interruptible")
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("error", "seen", "status"),
+    [(None, None, "FINISHED"), (RuntimeError, RuntimeError, "FAILED"), (KeyboardInterrupt, SystemExit, "KILLED")],
+)
+def test_training_with_lightning_ends_in_the_true_status(
+    store: str, error: type[BaseException] | None, seen: type[BaseException] | None, status: str
+) -> None:
+    import pytorch_lightning as pl
+    from pytorch_lightning.demos.boring_classes import BoringModel
+
+    class Model(BoringModel):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            out = super().training_step(batch, batch_idx)
+            self.log("train/loss", out["loss"])
+            if error is not None and batch_idx == 2:
+                raise error
+            return out
+
+    tracker = tracker_for()
+    trainer = pl.Trainer(
+        logger=tracker,
+        max_steps=4,
+        log_every_n_steps=1,
+        accelerator="cpu",
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+    )
+    with pytest.raises(seen) if seen else contextlib.nullcontext():
+        trainer.fit(Model())
+    run = client(store).get_run(tracker.run_id)
+    assert (run.info.status, tracker.folder.info["status"]) == (status, status)
+    assert "train/loss" in run.data.metrics
+
+
+# --- where MLflow is -------------------------------------------------------------------------------------------------
+
+
+def test_with_nothing_configured_the_store_is_here_and_a_bare_mlflow_ui_shows_it(tmp_path: Path) -> None:
+    tracker = tracker_for()
+    assert tracker.tracking_uri == f"sqlite:///{tmp_path}/mlflow.db"
+    assert tracker.ui_hint() == "mlflow ui"
+
+
+def test_where_old_runs_would_hide_the_store_the_hint_names_it(tmp_path: Path) -> None:
+    (tmp_path / "mlruns" / "0").mkdir(parents=True)
+    (tmp_path / "mlruns" / "0" / "meta.yaml").touch()
+    assert tracker_for().ui_hint() == f'mlflow ui --backend-store-uri "sqlite:///{tmp_path}/mlflow.db"'
+
+
+def test_the_environment_says_where_mlflow_is_and_an_argument_overrides_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////a/b.db")
+    assert tracker_for().tracking_uri == "sqlite:////a/b.db"
+    assert tracker_for().ui_hint() == 'mlflow ui --backend-store-uri "sqlite:////a/b.db"'
+    assert tracker_for(tracking_uri="http://me:secret@host:5000/").ui_hint() == "http://host:5000"
+
+
+def test_a_password_in_the_address_stays_out_of_the_folder_and_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mtl.tracking.tracker.FINAL_WAIT", 5.0)
+    tracker = tracker_for(tracking_uri=f"http://me:s3cret@127.0.0.1:{free_port()}")
+    tracker.log_metrics({"train/loss": 1.0}, step=0)
+    tracker.finalize("success")
+    assert "s3cret" not in json.dumps(tracker.folder.info)
+    assert "s3cret" not in capsys.readouterr().err
+
+
+# --- while MLflow is away --------------------------------------------------------------------------------------------
+
+
+def test_a_server_that_is_down_is_told_once_and_everything_is_on_disk(capsys: pytest.CaptureFixture[str]) -> None:
+    tracker = tracker_for(tracking_uri=f"http://127.0.0.1:{free_port()}")
+    tracker.log_hyperparams({"seed": 1})
+    for step in range(5):
+        tracker.log_metrics({"val/gad/f1": 0.1 * step}, step=step)
+        time.sleep(0.15)
+    tracker.log_table({"class": ["x"]}, "report.json")
+    assert tracker.run_id is None
+    assert tracker.folder.info["mlflow"]["state"] == "lost"
+    tracker.finalize("success")
+    told = capsys.readouterr().err.splitlines()
+    assert len([line for line in told if "can't be reached" in line]) == 1
+    assert "does not have all of this run" in told[-1]
+    assert len(told) == 2
+    info = tracker.folder.info
+    assert (info["status"], info["mlflow"]["state"]) == ("FINISHED", "incomplete")
+    assert "error" in info["mlflow"]
+    assert len(lines(tracker.folder.path / "metrics.jsonl")) == 5
+    assert json.loads((tracker.folder.path / "params.json").read_text()) == {"seed": "1"}
+    assert json.loads((tracker.folder.artifacts / "report.json").read_text()) == {"columns": ["class"], "data": [["x"]]}
+
+
+def test_a_store_that_cannot_be_opened_does_not_stop_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    tracker = tracker_for(tracking_uri=f"sqlite:///{tmp_path}/file/mlflow.db")
+    tracker.log_metrics({"train/loss": 1.0}, step=0)
+    tracker.finalize("success")
+    assert "can't be reached" in capsys.readouterr().err
+    assert tracker.folder.info["mlflow"]["state"] == "incomplete"
+
+
+def test_numbers_of_an_outage_arrive_when_mlflow_is_back(
+    store: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tracker = tracker_for()
+    tracker.log_metrics({"val/f1": 0.0}, step=0)
+    assert tracker.run_id
+    from mlflow import MlflowClient
+
+    with monkeypatch.context() as away:
+        away.setattr(MlflowClient, "log_batch", lambda *_, **__: (_ for _ in ()).throw(ConnectionError("away")))
+        for step in (1, 2, 3):
+            tracker.log_metrics({"val/f1": float(step)}, step=step)
+        wait_for(lambda: tracker.folder.info["mlflow"]["state"] == "lost")
+        time.sleep(0.3)
+    wait_for(lambda: tracker.folder.info["mlflow"]["state"] == "ok")
+    tracker.finalize("success")
+    assert [m.value for m in client(store).get_metric_history(tracker.run_id, "val/f1")] == [0.0, 1.0, 2.0, 3.0]
+    told = capsys.readouterr().err.splitlines()
+    assert [("can't be reached" in line, "is back; it has" in line) for line in told] == [(True, False), (False, True)]
+
+
+def test_what_mlflow_refuses_is_told_once_and_holds_nothing_up(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    tracker = tracker_for()
+    for _ in range(2):
+        tracker.log_artifact(Path("nowhere.txt"))
+    tracker.log_metrics({"val/f1": 0.5}, step=0)
+    tracker.finalize("success")
+    run = client(store).get_run(tracker.run_id)
+    assert (run.data.metrics["val/f1"], run.info.status) == (0.5, "FINISHED")
+    assert len([line for line in capsys.readouterr().err.splitlines() if "refused" in line]) == 1
+
+
+# --- real processes --------------------------------------------------------------------------------------------------
+
+
+def run_python(code: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+LOG_ONE = """
+from pathlib import Path
+from mtl.tracking.run_folder import RunFolder
+from mtl.tracking.tracker import MLflowTracker
+tracker = MLflowTracker(RunFolder.create(Path("runs"), "demo", 1), run_name="demo")
+tracker.log_metrics({"val/f1": 0.5}, step=1)
+"""
+
+
+def statuses(uri: str) -> list[str]:
+    found = client(uri)
+    return [r.info.status for r in found.search_runs([e.experiment_id for e in found.search_experiments()])]
+
+
+@pytest.mark.slow
+def test_a_process_that_ends_without_a_word_leaves_a_failed_run_with_its_numbers(store: str) -> None:
+    process = run_python(LOG_ONE + "raise SystemExit(3)")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 3, errors
+    assert errors == ""
+    assert statuses(store) == ["FAILED"]
+    assert RunFolder.latest(Path("runs"), "demo").info["status"] == "FAILED"
+
+
+@pytest.mark.slow
+def test_two_processes_that_create_one_store_at_once_both_succeed(tmp_path: Path) -> None:
+    processes = [run_python(LOG_ONE + 'tracker.finalize("success")') for _ in range(2)]
+    ended = [(process.communicate(timeout=180), process.returncode) for process in processes]
+    assert [(output, code) for output, code in ended] == [(("", ""), 0)] * 2
+    assert statuses(f"sqlite:///{tmp_path}/mlflow.db") == ["FINISHED"] * 2
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    with servers() as start:
+        yield start
+
+
+@pytest.mark.slow
+def test_a_server_killed_half_way_and_started_again_gets_everything(
+    serve: Callable[..., Server], store: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    port = free_port()
+    arguments = ("--backend-store-uri", store, "--artifacts-destination", str(tmp_path / "artifacts"))
+    server = serve(*arguments, port=port)
+    tracker = tracker_for(tracking_uri=server.url)
+    tracker.log_hyperparams({"seed": 1, "empty": "", "note": "n" * 7000})
+    tracker.log_metrics({"val/f1": 0.0, "train/loss": float("nan")}, step=0)
+    wait_for(lambda: client(server.url).get_run(tracker.run_id).data.metrics["val/f1"] == 0.0)
+    server.kill()
+    for step in (1, 2):
+        tracker.log_metrics({"val/f1": float(step)}, step=step)
+    tracker.log_text("hello", "notes/a.txt")
+    wait_for(lambda: tracker.folder.info["mlflow"]["state"] == "lost")
+    serve(*arguments, port=port)
+    wait_for(lambda: tracker.folder.info["mlflow"]["state"] == "ok")
+    tracker.log_dataset("gad", "train", "f" * 64, 12, "data/gad")
+    tracker.finalize("success")
+    run = client(server.url).get_run(tracker.run_id)
+    assert run.info.status == "FINISHED"
+    assert [m.value for m in client(server.url).get_metric_history(tracker.run_id, "val/f1")] == [0.0, 1.0, 2.0]
+    assert run.data.metrics["train/loss"] != run.data.metrics["train/loss"]
+    assert [i.dataset.name for i in run.inputs.dataset_inputs] == ["gad"]
+    assert {f.name for f in (tmp_path / "artifacts").rglob("*.txt")} == {"a.txt", "note.txt"}
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2, told
+    assert tracker.ui_hint().endswith(f"/#/experiments/{run.info.experiment_id}/runs/{tracker.run_id}")
+
+
+@pytest.mark.slow
+def test_a_bare_mlflow_ui_shows_the_run_and_its_artefacts(serve: Callable[..., Server], store: str) -> None:
+    tracker = tracker_for()
+    tracker.log_text("hello", "notes/a.txt")
+    tracker.finalize("success")
+    assert tracker.ui_hint() == "mlflow ui"
+    server = serve(port=free_port())  # `mlflow ui` is `mlflow server`
+    address = f"{server.url}/get-artifact?path=notes/a.txt&run_uuid={tracker.run_id}"
+    assert urllib.request.urlopen(address, timeout=10).read() == b"hello"
+    assert client(server.url).get_run(tracker.run_id).info.status == "FINISHED"

@@ -1,0 +1,95 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mtl.config.loading import load_mixture
+from mtl.problems import InputError
+from mtl.training.assembly import build_data, build_heads, build_module
+
+Write = Callable[..., Path]
+
+
+def head_weights(mixture: Any, task: str) -> dict[str, torch.Tensor]:
+    return dict(build_heads(mixture)[0][task].state_dict())
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_partner_does_not_change_the_first_weights_of_a_head(toy_mixture: Write) -> None:
+    mixture = load_mixture(toy_mixture())
+    for task in mixture.tasks:
+        assert same(head_weights(mixture, task), head_weights(mixture.only([task]), task))
+
+
+def test_heads_of_other_tasks_and_other_seeds_start_from_other_weights(toy_mixture: Write) -> None:
+    path = toy_mixture()
+    mixture = load_mixture(path)
+    cause = head_weights(mixture, "cause")
+    assert not same(cause, head_weights(mixture, "bleed"))
+    assert not same(cause, head_weights(load_mixture(path, ["seed=2"]), "cause"))
+
+
+def test_building_leaves_the_global_random_state_alone(toy_mixture: Write) -> None:
+    mixture = load_mixture(toy_mixture())
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    build_heads(mixture)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_tokenizer_holds_the_tokens_of_all_heads(toy_mixture: Write) -> None:
+    path = toy_mixture()
+    data = {"reader": "jsonl", "path": "nowhere"}
+    options = {"pairs": [["Chemical", "Disease"]], "negative": "none"}
+    task = {"head": "relation", "labels": ["none", "CID"], "options": options, "data": data}
+    mixture = load_mixture(path, [f"tasks.cid={task}"])
+    heads, tokenizer = build_heads(mixture)
+    tokens = heads["cid"].special_tokens()
+    assert tokens
+    assert all(tokenizer.tokenize(token) == [token] for token in tokens)
+    module = build_module(mixture)
+    assert module.encoder.config.vocab_size == len(tokenizer)
+
+
+def test_a_length_beyond_the_encoder_is_told_for_every_task(toy_mixture: Write) -> None:
+    mixture = load_mixture(toy_mixture(), ["tasks.drugs.max_length=131", "tasks.risk.max_length=900"])
+    with pytest.raises(InputError) as caught:
+        build_heads(mixture)
+    assert [(problem.key, problem.message) for problem in caught.value.problems] == [
+        ("tasks.drugs.max_length", "The encoder reads at most 130 word pieces; found 131."),
+        ("tasks.risk.max_length", "The encoder reads at most 130 word pieces; found 900."),
+    ]
+
+
+@pytest.mark.parametrize("build", [build_heads, build_module, build_data])
+def test_an_encoder_that_is_not_there_is_an_input_error(build: Callable[..., Any], toy_mixture: Write) -> None:
+    mixture = load_mixture(toy_mixture(), ["encoder.name=./nowhere"])
+    with pytest.raises(InputError, match=r"encoder\.name: './nowhere' can't be loaded"):
+        build(mixture)
+
+
+def test_module_and_data_agree_on_heads(toy_mixture: Write) -> None:
+    mixture = load_mixture(toy_mixture())
+    module, data = build_module(mixture), build_data(mixture)
+    assert list(module.heads) == list(data.heads) == list(mixture.tasks)
+    assert all(same(dict(module.head(task).state_dict()), dict(data.heads[task].state_dict())) for task in data.heads)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"learning_rate": 0.0}, r"model\.learning_rate: It must be a finite number above 0; found 0\.0\."),
+        ({"head_learning_rate": -1.0}, r"model\.head_learning_rate: .*; found -1\.0\."),
+        ({"warmup": 500.0}, r"model\.warmup: It must be a share of all updates, from 0 to 1; found 500\.0\."),
+        ({"weight_decay": -0.1}, r"model\.weight_decay: It must be 0 or more; found -0\.1\."),
+    ],
+)
+def test_numbers_out_of_range_are_refused(options: dict[str, float], message: str, toy_mixture: Write) -> None:
+    with pytest.raises(InputError, match=message):
+        build_module(load_mixture(toy_mixture()), **options)

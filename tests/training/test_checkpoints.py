@@ -1,0 +1,137 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mtl.config.loading import parse_mixture
+from mtl.config.mixture import Mixture
+from mtl.problems import InputError
+from mtl.training.checkpoints import check_checkpoint, checkpoint_mixture, located, read_checkpoint
+from mtl.training.module import CHECKPOINT_KEY
+
+
+def task(**changes: Any) -> dict[str, Any]:
+    data = {"reader": "jsonl", "path": "nowhere"}
+    return {"head": "classification", "data": data, "labels": ["y", "n"], **changes}
+
+
+def mixture(**changes: Any) -> Mixture:
+    return parse_mixture({"name": "m", "tasks": {"a": task(), "b": task()}, **changes})
+
+
+OPTIONS = {"learning_rate": 5e-5, "weight_decay": 0.01, "schedule": "linear"}
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    path = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    path.parent.mkdir(parents=True)
+    torch.save({CHECKPOINT_KEY: {"mixture": mixture().to_dict()}}, path)
+    return path
+
+
+def problems(checkpoint: Path, other: Mixture) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        check_checkpoint(checkpoint, other)
+    assert caught.value.problems[0].key == str(checkpoint)
+    return [problem.key for problem in caught.value.problems[1:]]
+
+
+def test_the_mixture_of_a_checkpoint_comes_back_whole(checkpoint: Path) -> None:
+    assert checkpoint_mixture(checkpoint) == mixture()
+
+
+def test_what_does_not_change_the_weights_may_differ(checkpoint: Path) -> None:
+    tasks = {"b": task(loss_weight=3.0, data={"reader": "jsonl", "path": "elsewhere"}), "a": task()}
+    check_checkpoint(checkpoint, mixture(name="other", seed=9, batch_size=4, tasks=tasks))
+
+
+@pytest.mark.parametrize(
+    ("changes", "keys"),
+    [
+        ({"encoder": {"name": "other"}}, ["encoder.name"]),
+        ({"encoder": {"num_layers": 2}}, ["encoder.num_layers"]),
+        ({"tasks": {"a": task()}}, ["tasks.b"]),
+        ({"tasks": {"a": task(), "b": task(), "c": task()}}, ["tasks.c"]),
+        ({"tasks": {"a": task(labels=["n", "y"]), "b": task()}}, ["tasks.a.labels"]),
+        ({"tasks": {"a": task(options={"hidden_layer": 4}), "b": task()}}, ["tasks.a.options"]),
+        ({"tasks": {"a": task(), "b": task(head="multilabel")}}, ["tasks.b.head"]),
+    ],
+)
+def test_each_difference_is_named(checkpoint: Path, changes: dict[str, Any], keys: list[str]) -> None:
+    assert problems(checkpoint, mixture(**changes)) == keys
+
+
+def test_all_differences_are_named_at_once(checkpoint: Path) -> None:
+    changed = task(head="multilabel", labels=["y", "n", "x"], options={"hidden_layer": 4})
+    other = mixture(encoder={"name": "other", "num_layers": 3}, tasks={"a": changed, "c": task()})
+    assert problems(checkpoint, other) == [
+        "encoder.name",
+        "encoder.num_layers",
+        "tasks.a.head",
+        "tasks.a.labels",
+        "tasks.a.options",
+        "tasks.b",
+        "tasks.c",
+    ]
+
+
+def test_a_file_that_is_no_checkpoint_is_the_users_problem(tmp_path: Path) -> None:
+    (tmp_path / "text.ckpt").write_text("not a checkpoint")
+    with pytest.raises(InputError, match="is no checkpoint"):
+        read_checkpoint(tmp_path / "text.ckpt")
+
+
+def test_a_checkpoint_of_another_program_is_refused(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
+    with pytest.raises(InputError, match="not written by this framework"):
+        read_checkpoint(tmp_path / "foreign.ckpt")
+
+
+def test_the_runs_own_encoder_takes_the_place_of_the_original(checkpoint: Path) -> None:
+    asked = mixture(encoder={"name": "gone", "num_layers": 2, "revision": "abc", "max_length": 64})
+    assert located(asked, checkpoint) == asked
+    folder = checkpoint.parent.parent / "encoder"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    encoder = located(asked, checkpoint).encoder
+    assert (encoder.name, encoder.num_layers, encoder.revision, encoder.max_length) == (str(folder), None, None, 64)
+
+
+@pytest.mark.parametrize(
+    ("changes", "keys"),
+    [
+        ({"seed": 9}, ["seed"]),
+        ({"batch_size": 4}, ["batch_size"]),
+        ({"sampler": {"name": "temperature", "temperature": 3.0}}, ["sampler.name", "sampler.temperature"]),
+        ({"tasks": {"a": task(loss_weight=3.0), "b": task()}}, ["tasks.a.loss_weight"]),
+        ({"encoder": {"freeze_layers": 1}}, ["encoder.freeze_layers"]),
+    ],
+)
+def test_a_resume_refuses_what_would_change_batches_losses_or_weights(
+    checkpoint: Path, changes: dict[str, Any], keys: list[str]
+) -> None:
+    torch.save({**read_checkpoint(checkpoint), "optimizer_states": []}, checkpoint.with_name("last.ckpt"))
+    with pytest.raises(InputError) as caught:
+        check_checkpoint(checkpoint.with_name("last.ckpt"), mixture(**changes), resumes=OPTIONS)
+    assert [problem.key for problem in caught.value.problems[1:]] == keys
+
+
+def test_a_resume_goes_on_where_only_names_paths_and_selection_differ(checkpoint: Path) -> None:
+    torch.save({**read_checkpoint(checkpoint), "optimizer_states": []}, checkpoint.with_name("last.ckpt"))
+    tasks = {"a": task(data={"reader": "jsonl", "path": "elsewhere"}), "b": task()}
+    other = mixture(name="other", evaluation={"select": "worst"}, tasks=tasks)
+    check_checkpoint(checkpoint.with_name("last.ckpt"), other, resumes=OPTIONS)
+
+
+def test_a_resume_refuses_rates_that_the_state_of_the_optimiser_would_overrule(checkpoint: Path) -> None:
+    content = read_checkpoint(checkpoint)
+    ours = {**content[CHECKPOINT_KEY], "model": OPTIONS}
+    last = checkpoint.with_name("last.ckpt")
+    torch.save({**content, CHECKPOINT_KEY: ours, "optimizer_states": []}, last)
+    check_checkpoint(last, mixture(), resumes=OPTIONS)
+    check_checkpoint(last, mixture())  # an evaluation moves no weight
+    with pytest.raises(InputError) as caught:
+        check_checkpoint(last, mixture(), resumes={**OPTIONS, "learning_rate": 1e-3, "schedule": "cosine"})
+    assert [problem.key for problem in caught.value.problems[1:]] == ["model.learning_rate", "model.schedule"]

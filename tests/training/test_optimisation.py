@@ -1,0 +1,146 @@
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from transformers import AutoModel, get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
+
+from heads.classification import Classification
+from heads.token_classification import TokenClassification
+from mtl.config.loading import load_mixture
+from mtl.training.optimisation import Schedule, adamw, parameter_groups, schedule
+
+HEADS = {"gad": Classification(["no", "yes"], 16, hidden_layer=4), "ner": TokenClassification(["C"], 16, decoder="crf")}
+
+
+def groups(encoder: nn.Module, heads: Any = HEADS, **given: Any) -> list[dict[str, Any]]:
+    defaults = {"learning_rate": 3e-5, "head_learning_rate": 1e-4, "factors": {}, "weight_decay": 0.01}
+    return parameter_groups(encoder, heads, **{**defaults, **given})
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "deberta-v2", "electra", "distilbert", "modernbert", "eurobert"])
+def test_every_weight_is_in_one_group_and_only_matrices_decay(family: str, tiny_encoder: Callable[[str], Path]) -> None:
+    encoder = AutoModel.from_pretrained(tiny_encoder(family))
+    made = groups(encoder)
+    grouped = [parameter for group in made for parameter in group["params"]]
+    owned = [*encoder.parameters(), *(p for head in HEADS.values() for p in head.parameters())]
+    assert len(grouped) == len({id(p) for p in grouped}) == len({id(p) for p in owned})
+    # Biases and the scales of norms are exactly the vectors of an encoder; embeddings and linear layers are matrices.
+    for group in made:
+        if group["name"] in ("encoder", "encoder/no_decay"):
+            decays = group["name"] == "encoder"
+            assert group["weight_decay"] == (0.01 if decays else 0.0)
+            assert {p.ndim for p in group["params"]} == ({2} if decays else {1})
+
+
+def test_rms_norms_do_not_decay_either() -> None:
+    encoder = nn.Sequential(nn.Linear(4, 4), nn.RMSNorm(4))
+    by_name = {group["name"]: group["params"] for group in groups(encoder, {})}
+    assert [p is encoder[1].weight for p in by_name["encoder/no_decay"]] == [False, True]
+    assert [p is encoder[0].weight for p in by_name["encoder"]] == [True]
+
+
+def test_heads_have_their_own_rate_times_the_task_factor(tiny_encoder: Callable[[str], Path]) -> None:
+    made = groups(AutoModel.from_pretrained(tiny_encoder("bert")), factors={"ner": 2.5})
+    rates = {group["name"]: group["lr"] for group in made}
+    assert rates == {
+        "encoder": 3e-5,
+        "encoder/no_decay": 3e-5,
+        "gad": 1e-4,
+        "gad/no_decay": 1e-4,
+        "ner": pytest.approx(2.5e-4),
+        "ner/no_decay": pytest.approx(2.5e-4),
+    }
+
+
+def test_frozen_weights_are_in_no_group() -> None:
+    encoder = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    encoder[0].requires_grad_(False)
+    assert sum(len(group["params"]) for group in groups(encoder, {})) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "by_hand"),
+    [
+        ("linear", [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]),
+        ("constant", [0.5, 1.0, 1.0, 1.0, 1.0, 1.0]),
+        ("cosine", [0.5, 1.0, 1.0, (1 + math.sqrt(0.5)) / 2, 0.5, (1 - math.sqrt(0.5)) / 2]),
+    ],
+)
+def test_the_factor_at_each_update_is_that_by_hand(kind: Schedule, by_hand: list[float]) -> None:
+    factor = schedule(kind, warmup=2, total=6)
+    assert [factor(step) for step in range(6)] == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize(
+    ("kind", "oracle"), [("linear", get_linear_schedule_with_warmup), ("cosine", get_cosine_schedule_with_warmup)]
+)
+@pytest.mark.parametrize(("warmup", "total"), [(0, 7), (3, 20), (10, 100)])
+def test_after_the_warm_up_the_rate_is_that_of_transformers(
+    kind: Schedule, oracle: Callable[..., Any], warmup: int, total: int
+) -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = oracle(optimizer, warmup, total)
+    factor = schedule(kind, warmup=warmup, total=total)
+    for step in range(total):
+        if step >= warmup:
+            assert factor(step) == pytest.approx(theirs.get_last_lr()[0])
+        else:  # theirs starts at 0 and so wastes the first update; ours is one update ahead until the peak
+            assert factor(step) == pytest.approx(theirs.get_last_lr()[0] + 1 / warmup)
+        optimizer.step()
+        theirs.step()
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "constant"])
+def test_a_schedule_of_warm_up_alone_rises_to_the_peak(kind: Schedule) -> None:
+    factor = schedule(kind, warmup=4, total=4)
+    assert [factor(step) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_the_fused_optimiser_gives_the_steps_of_the_plain_one() -> None:
+    weights = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    ours, plain = nn.Parameter(weights.clone()), nn.Parameter(weights.clone())
+    one = adamw([{"params": [ours], "lr": 1e-2, "weight_decay": 0.1}], scaled=False)
+    other = torch.optim.AdamW([plain], lr=1e-2, weight_decay=0.1)
+    for _ in range(5):
+        for parameter, optimizer in ((ours, one), (plain, other)):
+            optimizer.zero_grad()
+            (parameter**2).sum().backward()
+            optimizer.step()
+    torch.testing.assert_close(ours, plain)
+
+
+class Rates:
+    """Notes the learning rate of every group at every update."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, float]] = []
+
+    def __call__(self, module: Any, data: Any) -> None:
+        step = module.optimizer_step
+
+        def noting(epoch: int, batch_idx: int, optimizer: Any, closure: Any = None) -> None:
+            self.seen.append({group["name"]: group["lr"] for group in optimizer.param_groups})
+            step(epoch, batch_idx, optimizer, closure)
+
+        module.optimizer_step = noting
+
+
+def test_training_follows_the_schedule_at_every_update(
+    toy_mixture: Callable[..., Path], train: Callable[..., Any]
+) -> None:
+    path = toy_mixture()
+    mixture = load_mixture(path, ["tasks.risk.learning_rate_factor=3.0"])
+    rates = Rates()
+    model = {"learning_rate": 1e-4, "head_learning_rate": 1e-3, "warmup": 0.25}
+    trained = train(mixture, model=model, before=rates, max_epochs=2, accumulate_grad_batches=3, limit_val_batches=0)
+    num_updates = 2 * math.ceil((7 + 4 + 3) / 3)  # 26, 15 and 9 examples in batches of 4
+    assert trained.trainer.global_step == len(rates.seen) == num_updates == 10
+    warmup = 2  # a quarter of 10, rounded to even
+    by_hand = [0.5, 1.0, *(1 - (step - warmup) / 8 for step in range(2, 10))]
+    assert [seen["encoder"] for seen in rates.seen] == pytest.approx([1e-4 * factor for factor in by_hand])
+    assert [seen["cause/no_decay"] for seen in rates.seen] == pytest.approx([1e-3 * factor for factor in by_hand])
+    assert [seen["risk"] for seen in rates.seen] == pytest.approx([3e-3 * factor for factor in by_hand])

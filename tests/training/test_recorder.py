@@ -1,0 +1,499 @@
+import json
+import math
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from heads import Head
+from mtl import commands as cli
+from mtl.config.loading import load_mixture
+from mtl.evaluation.predictions import PredictionFiles
+from mtl.tracking import mlflow_client
+from mtl.training.assembly import build_heads
+from mtl.training.checkpoints import checkpoint_mixture, read_checkpoint
+from mtl.training.module import MultiTaskModule
+from mtl.training.recorder import accounts
+from tests import five_tasks
+from tests.five_tasks import CPU, SECRET, TASKS
+
+Encoder = Callable[[str], Path]
+PARTS = ("used", "unlabelled", "refused", "crossed", "limited", "excluded")
+
+
+def client_of(folder: Path) -> Any:
+    mlflow_client.prepare_mlflow()
+    from mlflow import MlflowClient
+
+    with five_tasks.surroundings(folder):
+        return MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Encoder) -> Path:
+    return five_tasks.trained(tmp_path_factory.mktemp, tiny_encoder("bert"))
+
+
+@pytest.fixture
+def metrics(run: Path) -> dict[str, Any]:
+    return read(run / "metrics.json")
+
+
+@pytest.fixture(scope="module")
+def client(run: Path) -> Any:
+    return client_of(root(run))
+
+
+@pytest.fixture(scope="module")
+def tracked(run: Path, client: Any) -> Any:
+    return client.get_run(read(run / "run.json")["mlflow"]["run_id"])
+
+
+def root(run: Path) -> Path:
+    return run.parents[2]
+
+
+def read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def artifacts(client: Any, run_id: str, path: str | None = None) -> Iterator[str]:
+    for entry in client.list_artifacts(run_id, path):
+        yield from artifacts(client, run_id, entry.path) if entry.is_dir else [entry.path]
+
+
+# --- the run's folder -------------------------------------------------------------------------------------------------
+
+
+def test_metrics_hold_every_split_and_task_with_all_metrics_of_its_head(run: Path, metrics: dict[str, Any]) -> None:
+    heads, _ = build_heads(checkpoint_mixture(run / "checkpoints" / "best.ckpt"))
+    assert set(metrics) == {"train", "dev", "test", "baseline"}
+    assert set(metrics["train"]) == set(metrics["dev"]) == set(metrics["baseline"]) == set(TASKS)
+    assert set(metrics["test"]) == set(TASKS) - {"score"}, "a task without a test split has no test score"
+    for task, scores in metrics["dev"].items():
+        assert set(scores) == {"loss", *heads[task].metrics}
+        assert metrics["baseline"][task].keys() == set(heads[task].metrics)
+        assert math.isfinite(metrics["train"][task]["loss"])
+
+
+def test_dev_is_that_of_the_selected_checkpoint(run: Path, metrics: dict[str, Any]) -> None:
+    pointers = read(run / "checkpoints.json")
+    heads, _ = build_heads(checkpoint_mixture(run / "checkpoints" / "best.ckpt"))
+    primary = {task: metrics["dev"][task][head.primary_metric] for task, head in heads.items()}
+    assert pointers["best"]["score"] == pytest.approx(sum(primary.values()) / len(primary), abs=1e-6)
+    for task, value in primary.items():
+        assert pointers[f"best:{task}"]["score"] >= value - 1e-6
+
+
+def test_validating_the_best_checkpoint_again_gives_the_same_numbers(run: Path, metrics: dict[str, Any]) -> None:
+    with five_tasks.surroundings(root(run)):
+        options = [*CPU, "--trainer.enable_progress_bar=false", "--run.track=false"]
+        assert cli.run(["validate", f"--mixture={root(run) / 'five.yaml'}", *options]) == 0
+    after = read(run / "metrics.json")
+    assert after["test"] == metrics["test"]
+    assert after["baseline"] == metrics["baseline"], "those of test stay beside the test scores"
+    for task, scores in metrics["dev"].items():
+        assert after["dev"][task] == pytest.approx(scores, abs=1e-6)
+    assert read(run / "run.json")["evaluated"] == {"test": "best.ckpt", "dev": "best.ckpt"}
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_counts_of_documents_give_the_scores_again(run: Path, metrics: dict[str, Any], split: str) -> None:
+    heads, _ = build_heads(checkpoint_mixture(run / "checkpoints" / "best.ckpt"))
+    files = sorted((run / "counts" / split).iterdir())
+    assert [file.stem for file in files] == sorted(metrics[split])
+    for file in files:
+        head: Head = heads[file.stem]
+        counts = torch.from_numpy(np.load(file)["counts"])
+        scores = head.score(counts if head.reduction == "cat" else counts.sum(0))
+        assert scores == pytest.approx({k: v for k, v in metrics[split][file.stem].items() if k != "loss"})
+
+
+def test_the_baseline_is_that_of_test_and_of_dev_where_there_is_no_test(run: Path, metrics: dict[str, Any]) -> None:
+    heads, _ = build_heads(checkpoint_mixture(run / "checkpoints" / "best.ckpt"))
+    baselines = read(run / "baselines.json")
+    assert set(baselines) == {"dev", "test"}
+    assert baselines["test"]["score"] == baselines["dev"]["score"]
+    for task, found in baselines["test"].items():
+        primary = heads[task].primary_metric
+        assert metrics["baseline"][task][primary] == max(scores[primary] for scores in found.values())
+
+
+def test_the_mixture_and_the_configuration_are_kept_resolved(run: Path) -> None:
+    kept = yaml.safe_load((run / "mixture.yaml").read_text())
+    assert load_mixture(kept) == load_mixture(root(run) / "five.yaml")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["mixture"] == kept
+    assert (config["trainer"]["max_epochs"], config["model"]["learning_rate"]) == (2, 0.01)
+
+
+def test_thresholds_that_were_tuned_on_dev_are_in_the_checkpoint(run: Path) -> None:
+    thresholds = read_checkpoint(run / "checkpoints" / "best.ckpt")["state_dict"]["heads.topics.thresholds"]
+    assert thresholds.tolist() != [0.5, 0.5]
+
+
+# --- MLflow -----------------------------------------------------------------------------------------------------------
+
+
+def test_mlflow_holds_the_parameters_flattened(tracked: Any) -> None:
+    parameters = tracked.data.params
+    assert parameters["mixture.tasks.kind.head"] == "classification"
+    assert parameters["mixture.encoder.max_length"] == "24"
+    assert parameters["trainer.max_epochs"] == "2"
+    assert parameters["model.learning_rate"] == "0.01"
+
+
+def test_mlflow_holds_the_scores_of_every_task(tracked: Any, metrics: dict[str, Any]) -> None:
+    found = tracked.data.metrics
+    for task, scores in metrics["test"].items():
+        for name, value in scores.items():
+            assert found[f"test/{task}/{name}"] == pytest.approx(value, abs=1e-6)
+    assert {f"val/{task}/{name}" for task, scores in metrics["dev"].items() for name in scores} <= found.keys()
+    assert {f"train/{task}/loss" for task in TASKS} <= found.keys()
+    assert "val/selection" in found
+    for task, scores in metrics["baseline"].items():
+        assert any(name.startswith(f"baseline/dev/{task}/") for name in found), scores
+
+
+def test_mlflow_holds_the_learning_rates_over_time(run: Path, client: Any, tracked: Any) -> None:
+    for group in ["encoder", *TASKS]:
+        history = client.get_metric_history(tracked.info.run_id, f"learning_rate/{group}")
+        assert len(history) > 3
+        values = [point.value for point in sorted(history, key=lambda point: point.step)]
+        assert max(values) <= 0.01
+        assert values[-1] < max(values), "it falls at the end"
+
+
+def test_mlflow_holds_rates_and_counts_of_rows(tracked: Any) -> None:
+    found = tracked.data.metrics
+    assert sum(found[f"data/{task}/rate"] for task in TASKS) == pytest.approx(1.0)
+    for task in TASKS:
+        assert found[f"data/{task}/train/read"] == five_tasks.SIZES["train"]
+        parts = sum(found[f"data/{task}/train/{part}"] for part in PARTS)
+        assert parts == five_tasks.SIZES["train"]
+
+
+def test_mlflow_holds_the_data_sets_with_their_fingerprints(run: Path, tracked: Any) -> None:
+    named = {
+        (entry.dataset.name, json.loads(entry.dataset.profile)["fingerprint"])
+        for entry in tracked.inputs.dataset_inputs
+    }
+    fingerprints = {record["fingerprint"] for record in five_tasks.read_lines(run / "datasets.jsonl")}
+    assert len(fingerprints) == 14, "five tasks in three splits, but one has no test"
+    assert {fingerprint for _, fingerprint in named} == fingerprints
+
+
+def test_mlflow_holds_configuration_reports_pictures_and_metrics(client: Any, tracked: Any) -> None:
+    found = set(artifacts(client, tracked.info.run_id))
+    with_matrix = {"kind", "mentions", "links"}
+    expected = {"mixture.yaml", "config.yaml", "metrics.json"}
+    expected |= {
+        f"{split}/{task}/confusion.{kind}"
+        for split in ("dev", "test")
+        for task in with_matrix
+        for kind in ("png", "json")
+    }
+    expected |= {f"{split}/{task}/per_class.json" for split in ("dev", "test") for task in with_matrix | {"topics"}}
+    assert found >= expected
+    assert not any("score" in path for path in found), "numbers have no classes"
+    local = Path(client.download_artifacts(tracked.info.run_id, "mixture.yaml"))
+    assert yaml.safe_load(local.read_text())["name"] == "five"
+    assert "{" not in local.read_text().splitlines()[0], "a file called .yaml is written as YAML"
+
+
+def test_the_report_of_dev_is_that_of_the_selected_epoch(run: Path, metrics: dict[str, Any]) -> None:
+    table = read(run / "artifacts" / "dev" / "kind" / "confusion.json")
+    matrix = np.array([line[1:] for line in table["data"]])
+    assert matrix.sum() == five_tasks.SIZES["dev"]
+    assert matrix.trace() / matrix.sum() == pytest.approx(metrics["dev"]["kind"]["accuracy"])
+    assert table["columns"] == ["gold", "yes", "no"]
+
+
+def test_a_class_may_be_called_what_mlflow_refuses_in_a_key(run: Path) -> None:
+    table = read(run / "artifacts" / "test" / "mentions" / "confusion.json")
+    assert table["columns"] == ["gold", "@CHEMICAL$", "Disease", "none"]
+    per_class = read(run / "artifacts" / "test" / "mentions" / "per_class.json")
+    assert [line[0] for line in per_class["data"]] == ["@CHEMICAL$", "Disease"]
+
+
+def test_versions_device_and_status_are_told(run: Path, tracked: Any) -> None:
+    assert tracked.info.status == "FINISHED"
+    assert read(run / "run.json")["status"] == "FINISHED"
+    told = {**tracked.data.params, **tracked.data.tags}
+    assert any("torch" in name for name in told), sorted(told)
+    assert tracked.data.tags["mixture"] == "five"
+    assert tracked.data.tags["seed"] == "3"
+
+
+def test_no_text_of_a_row_leaves_the_data(run: Path) -> None:
+    exempt = {root(run) / name for name in ("cache", *TASKS)}
+    planted = secret_files(root(run) / "kind")
+    assert len(planted) == 3, "the search finds what is there"
+    files = [f for f in root(run).rglob("*") if f.is_file() and not any(folder in f.parents for folder in exempt)]
+    assert any(file.name == "mlflow.db" for file in files)
+    assert any(file.name == "metrics.json" for file in files)
+    assert [file for file in files if SECRET.encode() in file.read_bytes()] == []
+
+
+def secret_files(folder: Path) -> list[Path]:
+    return [file for file in folder.rglob("*") if file.is_file() and SECRET.encode() in file.read_bytes()]
+
+
+# --- whole runs -------------------------------------------------------------------------------------------------------
+
+
+def train(folder: Path, encoder: Path, *arguments: str, **changes: Any) -> Path:
+    return five_tasks.train(folder, encoder, "--run.track=false", "--run.baselines=false", *arguments, **changes)
+
+
+def test_the_table_shows_dev_test_and_baseline(
+    tmp_path: Path, tiny_encoder: Encoder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = five_tasks.train(tmp_path, tiny_encoder("bert"), "--run.track=false", only=["kind", "score"])
+    fitted = capsys.readouterr().out
+    assert f"Run folder: {run}" in fitted
+    five_tasks.test(tmp_path, "--run.track=false")
+    tested = capsys.readouterr().out
+    metrics = read(run / "metrics.json")
+    lines = {task: next(line for line in tested.splitlines() if f" {task} " in line) for task in ("kind", "score")}
+    for split in ("dev", "test", "baseline"):
+        assert f"{metrics[split]['kind']['accuracy']:.4f}" in lines["kind"]
+    cells = [cell.strip() for cell in lines["score"].split("│")[1:-1]]
+    assert cells[:2] == ["score", "pearson"]
+    assert cells[3] == "–", "there is no test split"
+    assert f"{metrics['baseline']['score']['pearson']:.4f}" in cells[4]
+    assert "Test metric" not in tested
+
+
+def test_labels_of_test_change_neither_the_checkpoint_nor_dev(tmp_path: Path, tiny_encoder: Encoder) -> None:
+    runs = {}
+    for name in ("given", "turned"):
+        folder = tmp_path / name
+        mixture = five_tasks.write(folder, tiny_encoder("bert"), only=["kind"])
+        rows = five_tasks.read_lines(folder / "kind" / "test.jsonl")
+        if name == "turned":
+            rows = [{**row, "label": "no" if row["label"] == "yes" else "yes"} for row in rows]
+            five_tasks.write_lines(folder / "kind" / "test.jsonl", rows)
+        runs[name] = five_tasks.fit(folder, mixture, "--run.track=false")
+        five_tasks.test(folder, "--run.track=false")
+    best = [read_checkpoint(run / "checkpoints" / "best.ckpt")["state_dict"] for run in runs.values()]
+    assert all(torch.equal(value, best[1][name]) for name, value in best[0].items())
+    given, turned = (read(run / "metrics.json") for run in runs.values())
+    assert given["dev"] == turned["dev"]
+    assert given["test"]["kind"]["accuracy"] == pytest.approx(1 - turned["test"]["kind"]["accuracy"])
+
+
+def test_a_limit_on_dev_batches_trains_all_the_same(tmp_path: Path, tiny_encoder: Encoder) -> None:
+    run = train(tmp_path, tiny_encoder("bert"), "--trainer.limit_val_batches=1", "--trainer.max_epochs=1")
+    assert set(read(run / "metrics.json")["dev"]) == set(TASKS)
+
+
+def test_without_dev_batches_there_is_no_dev_score_and_no_crash(tmp_path: Path, tiny_encoder: Encoder) -> None:
+    run = train(tmp_path, tiny_encoder("bert"), "--trainer.limit_val_batches=0", only=["kind"])
+    assert read(run / "metrics.json").get("dev", {}) == {}
+
+
+def test_an_exception_leaves_the_run_failed(
+    tmp_path: Path, tiny_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mtl.training.module import MultiTaskModule
+
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(MultiTaskModule, "validation_step", fail)
+    with pytest.raises(ZeroDivisionError):
+        five_tasks.train(tmp_path, tiny_encoder("bert"), only=["kind"])
+    info = read(five_tasks.newest(tmp_path) / "run.json")
+    assert info["status"] == "FAILED"
+    assert client_of(tmp_path).get_run(info["mlflow"]["run_id"]).info.status == "FAILED"
+
+
+@pytest.mark.parametrize("tracked", ["true", "false"])
+def test_a_test_that_fails_leaves_the_status_of_the_finished_training(
+    tmp_path: Path, tiny_encoder: Encoder, monkeypatch: pytest.MonkeyPatch, tracked: str
+) -> None:
+    from mtl.training.module import MultiTaskModule
+
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    run = train(tmp_path, tiny_encoder("bert"), f"--run.track={tracked}", "--trainer.max_epochs=1", only=["kind"])
+    before = read(run / "run.json")
+    monkeypatch.setattr(MultiTaskModule, "test_step", fail)
+    with pytest.raises(ZeroDivisionError):
+        five_tasks.test(tmp_path, f"--run.track={tracked}")
+    after = read(run / "run.json")
+    assert (after["status"], after["ended" if tracked == "true" else "status"]) == (
+        "FINISHED",
+        before["ended" if tracked == "true" else "status"],
+    )
+    if tracked == "true":
+        assert client_of(tmp_path).get_run(after["mlflow"]["run_id"]).info.status == "FINISHED"
+
+
+def test_a_test_of_a_failed_training_does_not_make_it_a_finished_one(
+    tmp_path: Path, tiny_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mtl.training.recorder import RunRecorder
+
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunRecorder, "on_fit_end", fail)
+        with pytest.raises(ZeroDivisionError):
+            five_tasks.train(tmp_path, tiny_encoder("bert"), "--trainer.max_epochs=1", only=["kind"])
+    five_tasks.test(tmp_path)
+    info = read(five_tasks.newest(tmp_path) / "run.json")
+    tracked = client_of(tmp_path).get_run(info["mlflow"]["run_id"])
+    assert info["status"] == tracked.info.status == "FAILED"
+    assert "test/kind/accuracy" in tracked.data.metrics  # what it scored is there all the same
+
+
+def test_a_resumed_run_that_rises_no_more_still_reports_its_best_epoch(tmp_path: Path, tiny_encoder: Encoder) -> None:
+    still = "--model.learning_rate=1e-30"  # weights don't move, so that the second epoch is no better
+    run = five_tasks.train(tmp_path, tiny_encoder("bert"), still, "--trainer.max_epochs=1", only=["kind"])
+    reports = [run / "artifacts" / "dev" / "kind" / name for name in ("confusion.json", "per_class.json")]
+    before = [read(path) for path in reports]
+    for path in reports:
+        path.unlink()
+    assert five_tasks.fit(tmp_path, tmp_path / "five.yaml", still, "--ckpt_path=last") == run
+    scored = [line for line in five_tasks.read_lines(run / "metrics.jsonl") if "val/selection" in line["metrics"]]
+    assert len(scored) == 2
+    assert [read(path) for path in reports] == before
+
+
+def has_last_checkpoint(folder: Path) -> bool:
+    return any('"last"' in path.read_text() for path in folder.glob("runs/five/*/checkpoints.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_told_to_stop_is_killed(tmp_path: Path, tiny_encoder: Encoder, sent: signal.Signals) -> None:
+    mixture = five_tasks.write(tmp_path, tiny_encoder("bert"), only=["kind"])
+    with five_tasks.surroundings(tmp_path):
+        command = [sys.executable, "-m", "mtl", "fit", f"--mixture={mixture}", *CPU, "--trainer.max_epochs=100000"]
+        log = (tmp_path / "output").open("wb")
+        process = subprocess.Popen(
+            [*command, "--trainer.enable_progress_bar=false"],
+            stdout=log,
+            stderr=log,
+            # A shell that starts the tests in the background hands down that Ctrl-C is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+        )
+        try:
+            deadline = time.monotonic() + 120
+            while not has_last_checkpoint(tmp_path) and time.monotonic() < deadline:
+                assert process.poll() is None, (tmp_path / "output").read_text()
+                time.sleep(0.2)
+            os.kill(process.pid, sent)
+            code = process.wait(60)
+        finally:
+            process.kill()
+            log.close()
+    assert code == 1
+    told = (tmp_path / "output").read_text()
+    assert "Traceback" not in told
+    run = five_tasks.newest(tmp_path)
+    last = str(run / "checkpoints" / "last.ckpt")
+    way_on = shlex.join(["mtl", *command[3:], "--trainer.enable_progress_bar=false", "--ckpt_path", last])
+    assert told.splitlines()[-1] == f"mtl: Interrupted. The run is in {run}; go on with: {way_on}"
+    info = read(run / "run.json")
+    assert info["status"] == "KILLED"
+    assert client_of(tmp_path).get_run(info["mlflow"]["run_id"]).info.status == "KILLED"
+    assert SECRET not in (tmp_path / "output").read_text()
+
+
+def test_every_row_that_was_read_is_accounted_for() -> None:
+    class Rows:
+        rows, num_refused, crossed, limited, excluded = 10, 2, 3, 20, 40
+
+    class Examples:
+        used, unlabelled, num_refused = 7, 2, 1
+
+    class Content:
+        row_summary, example_summary, examples = Rows, Examples, range(12)
+
+    found = accounts(Content)
+    parts = {"used": 7, "unlabelled": 2, "refused": 3, "crossed": 3, "limited": 20, "excluded": 40}
+    assert found == {"read": 75, **parts, "examples": 12}
+    assert found["read"] == sum(parts.values())
+    assert tuple(parts) == PARTS
+
+
+def test_predictions_are_kept_by_id_only_when_asked(run: Path, tmp_path: Path, tiny_encoder: Encoder) -> None:
+    asked = train(tmp_path, tiny_encoder("bert"), "--run.predictions=true", only=["kind"])
+    lines = [json.loads(line) for line in (asked / "predictions/dev/kind.jsonl").read_text().splitlines()]
+    assert {"id", "prediction"} == set(lines[0])
+    assert len({line["id"] for line in lines}) == len(lines) > 0
+    assert not (run / "predictions").exists()
+    assert secret_files(asked) == []
+
+
+def test_kept_predictions_are_those_of_the_selected_epoch(
+    tmp_path: Path, tiny_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[list[tuple[str, Any]]] = []
+    scores: list[float] = []
+    begin, add, select = PredictionFiles.__init__, PredictionFiles.add, MultiTaskModule.selection_score
+
+    def beginning(self: PredictionFiles, *arguments: Any, **options: Any) -> None:
+        made.append([])
+        begin(self, *arguments, **options)
+
+    def adding(self: PredictionFiles, task: str, row: Any, prediction: Any) -> None:
+        made[-1].append((row.id, prediction))
+        add(self, task, row, prediction)
+
+    def selecting(self: MultiTaskModule, results: Any) -> float:
+        scores.append(select(self, results))
+        return scores[-1]
+
+    monkeypatch.setattr(PredictionFiles, "__init__", beginning)
+    monkeypatch.setattr(PredictionFiles, "add", adding)
+    monkeypatch.setattr(MultiTaskModule, "selection_score", selecting)
+    run = train(tmp_path, tiny_encoder("bert"), "--trainer.max_epochs=4", *UNSTEADY, only=["kind"])
+    assert len(made) == len(scores) == 4
+    selected = scores.index(max(scores))
+    assert made[selected] != made[-1]  # or there would be nothing to see
+    folder = run / "predictions" / "dev"
+    assert [path.name for path in folder.iterdir()] == ["kind.jsonl"]  # and no parts
+    kept = [(line["id"], line["prediction"]) for line in five_tasks.read_lines(folder / "kind.jsonl")]
+    assert kept == made[selected]
+
+
+UNSTEADY = ("--model.learning_rate=0.3", "--model.warmup=0", "--run.predictions=true")
+"""A rate at which what is predicted changes from epoch to epoch."""
+
+
+def test_kept_predictions_carry_text_where_the_mixture_allows_it(tmp_path: Path, tiny_encoder: Encoder) -> None:
+    asked = train(
+        tmp_path, tiny_encoder("bert"), "--run.predictions=true", "--mixture.privacy.log_text=true", only=["kind"]
+    )
+    line = json.loads((asked / "predictions/dev/kind.jsonl").read_text().splitlines()[0])
+    assert set(line) == {"id", "prediction", "text", "text_pair"}
+    assert json.loads((asked / "run.json").read_text())["status"] == "FINISHED"
+
+
+def test_a_diverged_training_stops_and_is_failed(tmp_path: Path, tiny_encoder: Encoder) -> None:
+    with pytest.raises(FloatingPointError, match=r"diverged by step \d+: the loss of kind"):
+        train(
+            tmp_path,
+            tiny_encoder("bert"),
+            "--model.learning_rate=1e30",
+            "--trainer.gradient_clip_val=null",
+            only=["kind"],
+        )
+    assert json.loads(next(tmp_path.rglob("run.json")).read_text())["status"] == "FAILED"
