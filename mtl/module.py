@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from heads import Head
 from mtl.batch import Batch
 from mtl.compilation import compile_encoder
-from mtl.evaluation import Evaluator, PredictionFiles, Result
+from mtl.evaluation import Evaluator, PredictionFiles, Result, on_cpu
 from mtl.optimisation import Schedule, adamw, parameter_groups, schedule
 from mtl.seeding import derive
 
@@ -211,7 +211,7 @@ class MultiTaskModule(pl.LightningModule):
 
     def _note_loss(self, task: str, loss: Tensor, count: Tensor) -> None:
         """Adds up on the device, so that no step waits for a number to reach the host."""
-        pair = torch.stack([loss.float(), count.to(loss.device).float()])
+        pair = torch.stack([loss.float(), count.float()])
         self._losses[task] = self._losses[task].to(pair.device) + pair if task in self._losses else pair
 
     def _log_losses(self) -> None:
@@ -274,12 +274,9 @@ class MultiTaskModule(pl.LightningModule):
         logits = self(batch)
         with _single_precision(self.device):
             return {
-                part.task: [
-                    output.cpu()
-                    for output in self.head(part.task).outputs(
-                        logits[part.task], batch.mask[part.start : part.stop], part.fields
-                    )
-                ]
+                part.task: on_cpu(
+                    self.head(part.task).outputs(logits[part.task], batch.mask[part.start : part.stop], part.fields)
+                )
                 for part in batch.parts
             }
 
