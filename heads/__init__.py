@@ -158,7 +158,10 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, logits: Tensor, fields: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The summed loss and the count it should be divided by; the count equals the sum of `targets`."""
+        """The summed loss and the count to divide it by, which equals the sum of `targets`.
+
+        Both are on the device of the logits.
+        """
 
     # --- logits -> scores -----------------------------------------------------------------------------------------
 

@@ -126,8 +126,9 @@ class _TaskEvaluation:
 
     def add(self, examples: Sequence[Example], mask: Tensor, logits: Tensor, fields: Mapping[str, Tensor]) -> None:
         loss, count = self._head.loss(logits, fields)
-        self._loss = self._loss.to(loss.device) + torch.stack([loss.double(), count.double()])
-        outputs = on_cpu(self._head.outputs(logits, mask, fields))
+        # Not every device has float64, so the sums over batches are kept on the CPU.
+        *outputs, sums = on_cpu([*self._head.outputs(logits, mask, fields), torch.stack([loss.float(), count.float()])])
+        self._loss += sums.double()
         for example, output in zip(examples, outputs, strict=True):
             row = example["row"]
             self._pending[row].append((example, output))

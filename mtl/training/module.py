@@ -21,7 +21,7 @@ from heads import Head
 from mtl.batching.batch import Batch
 from mtl.distributed import average_rows
 from mtl.encoder.compilation import compile_encoder
-from mtl.evaluation.evaluator import Evaluator, TaskResult
+from mtl.evaluation.evaluator import Evaluator, TaskResult, on_cpu
 from mtl.evaluation.predictions import PredictionFiles
 from mtl.seeding import derive
 from mtl.training.optimisation import Schedule, adamw, parameter_groups, schedule
@@ -213,7 +213,7 @@ class MultiTaskModule(pl.LightningModule):
 
     def _note_loss(self, task: str, loss: Tensor, count: Tensor) -> None:
         """Adds up on the device, so that no step waits for a number to reach the host."""
-        pair = torch.stack([loss.float(), count.to(loss.device).float()])
+        pair = torch.stack([loss.float(), count.float()])
         self._losses[task] = self._losses[task].to(pair.device) + pair if task in self._losses else pair
 
     def _log_losses(self) -> None:
@@ -276,12 +276,9 @@ class MultiTaskModule(pl.LightningModule):
         logits = self(batch)
         with _single_precision(self.device):
             return {
-                part.task: [
-                    output.cpu()
-                    for output in self.head(part.task).outputs(
-                        logits[part.task], batch.mask[part.start : part.stop], part.fields
-                    )
-                ]
+                part.task: on_cpu(
+                    self.head(part.task).outputs(logits[part.task], batch.mask[part.start : part.stop], part.fields)
+                )
                 for part in batch.parts
             }
 

@@ -21,6 +21,7 @@ from mtl.study.running.ledger import Ledger
 from mtl.study.running.train_run import _Watch, train
 from mtl.tracking.versions import versions
 from mtl.training.assembly import build_heads
+from tests import emulated
 
 TABLE = "encoder.model.embeddings.word_embeddings.weight"
 
@@ -68,6 +69,18 @@ def test_a_run_equals_lightnings_own_training_of_the_same_mixture(
     (scores,) = whole.trainer.test(whole.module, datamodule=whole.data, verbose=False)
     assert result["test"]["risk"]["pearson"] == pytest.approx(scores["test/risk/pearson"], abs=1e-6)
     assert result["test"]["cause"]["loss"] == pytest.approx(scores["test/cause/loss"], abs=1e-6)
+
+
+def test_a_run_on_a_device_gives_the_result_of_the_host(toy_study: Callable[..., Path], ledger: Ledger) -> None:
+    emulated.register()
+    here = plan_of(toy_study()).order_of(Run(("cause", "drugs"), 0))
+    there = replace(here, trainer={**here.trainer, "accelerator": "emulated"})
+    (expected, counts), (result, device_counts) = train(here, ledger), train(there, ledger)
+    for target in ("cause", "drugs"):
+        assert result["test"][target] == pytest.approx(expected["test"][target], abs=1e-5)
+        assert result["dev"][target] == pytest.approx(expected["dev"][target], abs=1e-5)
+        assert (device_counts[target]["counts"] == counts[target]["counts"]).all()
+    assert result["cost"]["tokens"] == expected["cost"]["tokens"]
 
 
 def test_every_target_is_tested_in_the_state_that_it_was_best_in_on_dev(

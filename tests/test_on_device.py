@@ -1,0 +1,241 @@
+"""Training, evaluation and prediction of every head and sampler on a device that is not the host."""
+
+import json
+import math
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import nn
+from transformers import masking_utils
+
+from mtl import commands
+from mtl.commands.predict import predict
+from mtl.config import components
+from mtl.config.loading import load_mixture
+from mtl.config.mixture import Mixture
+from mtl.evaluation import evaluator
+from tests import emulated, five_tasks
+
+DEVICES = ("emulated", "cpu")
+QUIET = ["--trainer.enable_progress_bar=false", "--run.track=false", "--run.baselines=false"]
+PAIRS = {"negative": "none", "pairs": [["Drug", "Event"]]}
+RELATIONS = {"head": "relation", "labels": ["up", "down", "none"], "data": "links"}
+TASKS: dict[str, dict[str, Any]] = {
+    "kind": {**five_tasks.TASKS["kind"], "data": "kind"},
+    "kind_mean": {
+        **five_tasks.TASKS["kind"],
+        "data": "kind",
+        "same_rows_as": "kind",
+        "options": {"pooling": "mean", "hidden_layer": 8, "class_weights": {"yes": 2.0}},
+    },
+    "topics": {**five_tasks.TASKS["topics"], "data": "topics"},
+    "score": {**five_tasks.TASKS["score"], "data": "score"},
+    "mentions": {**five_tasks.TASKS["mentions"], "data": "mentions"},
+    "mentions_crf": {
+        **five_tasks.TASKS["mentions"],
+        "data": "mentions",
+        "options": {"stride": 4, "decoder": "crf", "scheme": "BIOUL"},
+    },
+    "links_cls": {**RELATIONS, "options": {**PAIRS, "input": "typed"}},
+    "links_start": {**RELATIONS, "options": {**PAIRS, "input": "markers", "pooling": "entity_start"}},
+    "links_max": {
+        **RELATIONS,
+        "options": {**PAIRS, "input": "original", "pooling": "mention_max", "class_weights": {"up": 2.0}},
+    },
+}
+SAMPLER_OPTIONS: dict[str, dict[str, Any]] = {
+    "anchored": {"main": "cause", "ratio": 0.5},
+    "quota": {"batches": {"cause": 2, "drugs": 1, "risk": 1}},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def device() -> None:
+    emulated.register()
+
+
+def write(folder: Path, encoder: Path, **changes: Any) -> Path:
+    tasks = {
+        name: {**task, "data": {"reader": "jsonl", "path": str(folder / task["data"])}} for name, task in TASKS.items()
+    }
+    return five_tasks.write(folder, encoder, tasks=tasks, **changes)
+
+
+class Outcome(NamedTuple):
+    """What a device makes of the weights: scores by split, and predictions."""
+
+    scores: dict[str, Any]
+    predictions: five_tasks.Rows
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Callable[[str], Path]) -> Path:
+    """A run that was trained on the device, with heads that then predict a bit of everything."""
+    folder = tmp_path_factory.mktemp("device")
+    options = ["--trainer.accelerator=emulated", "--trainer.max_epochs=1", "--trainer.limit_train_batches=8", *QUIET]
+    run = five_tasks.fit(folder, write(folder, tiny_encoder("bert")), *options)
+    path = run / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    generator = torch.Generator().manual_seed(1)
+    for name, weight in checkpoint["state_dict"].items():
+        if name.startswith("heads.") and weight.dim() == 2:
+            weight.normal_(generator=generator)
+    torch.save(checkpoint, path)
+    return run
+
+
+@pytest.fixture(scope="module")
+def outcomes(run: Path) -> dict[str, Outcome]:
+    """What the device and the host make of the run's weights."""
+    folder = run.parents[2]
+    lines = [
+        {name: value for name, value in row.items() if name not in ("label", "relations")}
+        for task in ("kind", "links")
+        for row in five_tasks.read_lines(folder / task / "test.jsonl")
+    ]
+    five_tasks.write_lines(folder / "rows.jsonl", lines)
+    found = {}
+    for name in DEVICES:
+        with five_tasks.surroundings(folder):
+            for command in ("validate", "test"):
+                options = [f"--trainer.accelerator={name}", "--trainer.precision=32-true", *QUIET]
+                assert commands.run([command, f"--mixture={folder / 'five.yaml'}", *options]) == 0
+        trainer = {"accelerator": name, "precision": "32-true"}
+        predict(run, folder / "rows.jsonl", folder / f"{name}.jsonl", trainer=trainer)
+        metrics = json.loads((run / "metrics.json").read_text())
+        found[name] = Outcome(metrics, five_tasks.read_lines(folder / f"{name}.jsonl"))
+    return found
+
+
+def close(values: Any) -> Any:
+    """Nested values whose numbers are compared to about five digits."""
+    if isinstance(values, dict):
+        return {name: close(value) for name, value in values.items()}
+    if isinstance(values, list):
+        return [close(value) for value in values]
+    return pytest.approx(values, rel=1e-5, abs=1e-5) if isinstance(values, float) else values
+
+
+def test_every_head_is_tried() -> None:
+    assert {task["head"] for task in TASKS.values()} == set(components.choices("head"))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_device_gives_the_scores_of_the_host(outcomes: dict[str, Outcome], task: str) -> None:
+    for split in ("dev", "test") if task != "score" else ("dev",):
+        there, here = (outcomes[name].scores[split][task] for name in DEVICES)
+        assert there == close(here)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_device_gives_the_predictions_of_the_host(outcomes: dict[str, Outcome], task: str) -> None:
+    there, here = ([line["predictions"][task] for line in outcomes[name].predictions] for name in DEVICES)
+    assert there == close(here)
+    assert len(here) == 14
+    assert any(value not in ([], None) for line in here for value in line.values()), "something is predicted"
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mixture(tmp_path: Path, tiny_encoder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Mixture:
+    """All heads in turn, without dropout in the encoder, which the host draws in its own way."""
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
+    mixture = load_mixture(write(tmp_path, tiny_encoder("bert"), sampler={"name": "round_robin"}))
+    return mixture.model_copy(update={"encoder": mixture.encoder.model_copy(update={"dropout": 0.0})})
+
+
+def test_the_device_trains_like_the_host_and_waits_in_no_update(
+    mixture: Mixture, train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Transformers reads every batch's mask on the host, to leave it out where nothing is padded. The rest is ours.
+    monkeypatch.setattr(masking_utils, "_ignore_bidirectional_mask_sdpa", lambda *_, **__: False)
+
+    def watch(module: Any, data: Any) -> None:
+        update = module.optimizer_step
+
+        def watched(*arguments: Any) -> None:
+            with emulated.forbid_sync():
+                update(*arguments)
+
+        module.optimizer_step = watched
+
+    options = {
+        "limit_train_batches": 16,
+        "limit_val_batches": 0,
+        "gradient_clip_val": 1.0,
+        "accumulate_grad_batches": 2,
+    }
+    there = train(mixture, accelerator="emulated", before=watch, **options)
+    here = train(mixture, **options)
+    assert set(there.module.train_losses) == set(TASKS)
+    assert there.module.train_losses == pytest.approx(here.module.train_losses, rel=1e-3)
+
+
+def test_in_bf16_the_encoder_computes_in_bf16_and_heads_in_fp32(mixture: Mixture, train: Callable[..., Any]) -> None:
+    seen: dict[str, set[torch.dtype]] = {"encoder": set(), "heads": set()}
+
+    def watch(module: Any, data: Any) -> None:
+        for name, layer in module.named_modules():
+            if isinstance(layer, nn.Linear):
+                types = seen[name.partition(".")[0]]
+                layer.register_forward_hook(lambda layer, inputs, output, types=types: types.add(output.dtype))
+
+    done = train(mixture, accelerator="emulated", precision="bf16-mixed", limit_train_batches=8, before=watch)
+    done.trainer.test(done.module, datamodule=done.data, verbose=False)
+    assert seen == {"encoder": {torch.bfloat16}, "heads": {torch.float32}}
+    for split, tasks in {"dev": set(TASKS), "test": set(TASKS) - {"score"}}.items():
+        losses = {task: result.scores["loss"] for task, result in done.module.results[split].items()}
+        assert set(losses) == tasks
+        assert all(map(math.isfinite, losses.values()))
+
+
+def test_what_processes_gather_is_on_the_host(
+    mixture: Mixture, train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gathered = []
+
+    def gather(value: Any) -> list[Any]:
+        gathered.append(value)
+        return [pickle.loads(pickle.dumps(value))]  # as `all_gather_object` does, and the device refuses
+
+    monkeypatch.setattr(evaluator, "gather", gather)
+    done = train(mixture, accelerator="emulated", limit_train_batches=1)
+    assert len(gathered) == len(TASKS) + 1, "the counts of each task, and the data of the thresholds that are tuned"
+    assert set(done.module.results["dev"]) == set(TASKS)
+
+
+@pytest.mark.parametrize("sampler", components.choices("sampler"))
+def test_every_sampler_trains(toy_mixture: Callable[..., Path], train: Callable[..., Any], sampler: str) -> None:
+    path = toy_mixture(sampler={"name": sampler, **SAMPLER_OPTIONS.get(sampler, {})})
+    options = {"accelerator": "emulated", "limit_train_batches": 3, "limit_val_batches": 4}
+    done = train(load_mixture(path), **options)
+    assert done.trainer.global_step == 3
+    assert done.trainer.strategy.root_device.type == "emulated"
+    assert all(map(math.isfinite, done.module.train_losses.values()))
+
+
+def test_a_resume_within_an_epoch_gives_the_weights_of_a_run_in_one_go(
+    toy_mixture: Callable[..., Path], train: Callable[..., Any], tmp_path: Path
+) -> None:
+    mixture = load_mixture(toy_mixture())
+    options = {"accelerator": "emulated", "log_every_n_steps": 4, "limit_train_batches": 9, "limit_val_batches": 0}
+    whole = train(mixture, **options)
+
+    class Stop(Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            if trainer.global_step == 6:
+                trainer.save_checkpoint(tmp_path / "six.ckpt")
+                trainer.should_stop = True
+
+    train(mixture, callbacks=[Stop()], **options)
+    resumed = train(mixture, ckpt_path=tmp_path / "six.ckpt", **options)
+    assert resumed.module.train_losses == whole.module.train_losses
+    for name, value in whole.weights.items():
+        assert torch.equal(resumed.weights[name], value), name
