@@ -1,18 +1,18 @@
 """A hash of what code means, for the keys of caches and of a study's runs.
 
-The identity of a function or class follows all code that it uses, definition by definition: its syntax tree, and the
-identity of each name in it. A comment, a docstring, an annotation, the wording of an error, a new definition, or a
-module that moves with its code changes nothing; a change in a helper does. Code counts by its syntax, a library by the
-version of its distribution, the standard library by Python's.
+The identity of a function or class covers all code that it uses, definition by definition: its own syntax tree and the
+identity of every name in it. A comment, a docstring, an annotation, the wording of an error, an unrelated definition or
+a moved module changes nothing; a change in a helper does. Our code and the user's count by their syntax, a library by
+the version of its distribution, the standard library by Python's version.
 
-A module whose code decides no result (wording, logging, tracking) states it, or a package does for its modules:
+A module that decides no result (error messages, logging, tracking) says so, or its package does for all its modules:
 
     DECIDES_RESULTS = False
 
-What refers to it then counts for nothing there, and neither do the texts in a call of it, such as an error's.
+References to such a module do not count, and neither do string constants in a call to it.
 
-Only names are followed. A class that is found by an import path at run time, an attribute of an object, and options
-that are converted to the type of an annotation are invisible here: give such classes as roots of their own.
+Only names are followed. Give classes as further roots that are looked up by their import path at run time or passed in
+as instances. Types of arguments do not count, so neither does a conversion of an option to another type.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from mtl.code_identity.hashing import Part, closure, digest, hashes
 from mtl.code_identity.modules import Modules, Target, Use, library_versions
 
 Root = type[Any] | Callable[..., Any] | str
-"""A class, a function, or one of them as ``module:name``."""
+"""A class or function, or its name as ``module:name``."""
 
 
 def code_identity(*roots: Root) -> str:
-    """A hash of what some classes and functions mean, with all code that they use.
+    """A hash of the meaning of classes and functions, including all code that they use.
 
     Args:
-        roots: Their order has no influence. One that has no source, such as a class typed in at a prompt, counts by its
-            qualified name; one that is defined inside a function counts with its whole module.
+        roots: In any order. A root without source (typed at a prompt, say) counts by its qualified name, one that
+            is defined inside a function with its whole module.
 
     Raises:
-        ValueError: A root isn't ``module:name``, or there is no such definition.
+        ValueError: A root is not ``module:name``, or there is no such definition.
 
     >>> code_identity("heads.regression:pearson") == code_identity("heads.regression:ranks")
     False
@@ -47,14 +47,14 @@ def code_identity(*roots: Root) -> str:
 
 
 def definitions(*roots: Root) -> dict[str, str]:
-    """A short hash of each definition that decides the identity of the roots, by qualified name.
+    """A short hash of each definition that the identity of the roots covers, by qualified name.
 
-    A hash covers the definition itself and the names that it uses, but not the code behind these names, so a change
-    shows where it was made. Methods are listed by themselves, statements that act on import under the name of their
-    module, and libraries as `library:torch` with their version.
+    Each hash covers the definition itself and the names in it, but not the code behind these names, so a change shows
+    where it was made. Methods have entries of their own, top-level statements with side effects are listed under the
+    name of their module, and libraries as `library:torch` with their version.
 
     Raises:
-        ValueError: A root isn't ``module:name``, or there is no such definition.
+        ValueError: A root is not ``module:name``, or there is no such definition.
 
     >>> [name for name in definitions("heads.regression:pearson") if name.startswith("heads")]
     ['heads.regression._standard', 'heads.regression.pearson']
@@ -73,9 +73,9 @@ def definitions(*roots: Root) -> dict[str, str]:
 
 
 def changed_definitions(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """What differs between two results of `definitions`, for people.
+    """The differences between two results of `definitions`, for display.
 
-    A definition that moved to another module, and is the same there, isn't listed.
+    A definition that moved to another module unchanged is not listed.
 
     >>> before = {"heads.a.f": "5e1", "heads.a.g": "0c7", "heads.a.h": "d41", "library:torch": "2.12.0"}
     >>> changed_definitions(before, {"heads.a.f": "93b", "heads.b.g": "0c7", "library:torch": "2.13.0"})
@@ -104,7 +104,7 @@ def _described(name: str, old: str | None, new: str | None) -> str:
 
 
 def _start(roots: tuple[Root, ...], modules: Modules) -> Part:
-    """The roots, as a part that uses them."""
+    """A part that uses the roots."""
     found = (_named(root, modules) if isinstance(root, str) else _defined(root, modules) for root in roots)
     uses = set().union(*found)
     return Part("", "roots", (frozenset((digest(*use.attributes), use.target) for use in uses),))
@@ -116,13 +116,13 @@ def _named(root: str, modules: Modules) -> set[Use]:
         raise ValueError(f"A root must be module:name, got {root!r}.")
     uses = modules.member(module, name.split("."))
     if any(use.target.kind == "unknown" or (use.target.kind == "module" and use.attributes) for use in uses):
-        raise ValueError(f"There is no definition {root!r}.")
+        raise ValueError(f"There is no definition {root!r}; it must be a module and a name that it defines or imports.")
     return uses
 
 
 def _defined(root: type[Any] | Callable[..., Any], modules: Modules) -> set[Use]:
     module, name = root.__module__, root.__qualname__
-    if "<" in name and modules.get(module) is not None:  # `train.<locals>.Head` has no name at the top of its module
+    if "<" in name and modules.get(module) is not None:  # `train.<locals>.Head` is not bound in its module
         return {Use(use.target, (name,)) for use in modules.member(module, ())}
     return modules.member(module, name.split("."))
 
@@ -132,5 +132,5 @@ def _targets(start: Part) -> list[Target]:
 
 
 def _plain_name(target: Target) -> str:
-    """The name of a target wherever it stands, so that a move doesn't show in the code that uses it."""
+    """The name of a target without its module, so that a move does not show in the code that uses it."""
     return target.name or target.kind

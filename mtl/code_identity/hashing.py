@@ -1,4 +1,4 @@
-"""The hash of a definition: of its syntax and of the hashes of all that it uses, whatever the modules are called."""
+"""Hashes definitions: each by its syntax and the hashes of everything it uses, independent of module names."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from mtl.code_identity.modules import NOTHING, Modules, Target, library_versions
-from mtl.code_identity.syntax import Reference
+from mtl.code_identity.normalising import Piece, Reference
 
 
 class Part(NamedTuple):
-    """What one piece of syntax says and uses.
+    """The syntax of one piece of code and what it uses.
 
     Args:
-        name: As in `Piece`; empty where people need not see the part by itself.
-        own: What counts besides what it uses.
-        uses: For each reference the targets, each with the way in which it is used.
+        name: Qualified name for display; empty if the part is not displayed.
+        own: Hash of everything but the targets.
+        uses: For each reference its targets, each with a hash of how it is used.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Part(NamedTuple):
     uses: tuple[frozenset[tuple[str, Target]], ...] = ()
 
     def digest(self, value: Callable[[Target], str]) -> str:
-        """A hash, where each target counts by its value."""
+        """A hash in which each target is represented by its value."""
         return digest(self.own, *(digest(*sorted(way + value(target) for way, target in use)) for use in self.uses))
 
 
@@ -34,13 +34,13 @@ Node = tuple[Part, ...]
 
 
 def digest(*texts: str) -> str:
-    """A hash of some texts, which tells where one ends and the next begins."""
+    """A hash of a sequence of texts; `("ab", "c")` and `("a", "bc")` differ."""
     whole = "".join(f"{len(text)}:{text}" for text in texts)
     return hashlib.sha256(whole.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def closure(targets: Iterable[Target], modules: Modules) -> dict[Target, Node]:
-    """Some targets and all that they use."""
+    """The targets and everything they use, directly or not."""
     graph: dict[Target, Node] = {}
     waiting = list(targets)
     while waiting:
@@ -54,8 +54,8 @@ def closure(targets: Iterable[Target], modules: Modules) -> dict[Target, Node]:
 def hashes(graph: Mapping[Target, Node]) -> dict[Target, str]:
     """The hash of each target of a closure.
 
-    Definitions that use each other in a cycle are hashed together. Each round takes in what is one step further away,
-    so after as many rounds as there are definitions in the cycle, all of it counts for each of them.
+    Definitions that use each other are hashed together. Each round covers one more step of use, so after as many rounds
+    as there are definitions in the cycle, each hash covers the whole cycle.
     """
     found: dict[Target, str] = {}
     for component in components(graph):
@@ -68,7 +68,7 @@ def hashes(graph: Mapping[Target, Node]) -> dict[Target, str]:
 
 
 def components(graph: Mapping[Target, Node]) -> Iterator[list[Target]]:
-    """The strongly connected components, each after all others that it uses (Tarjan 1972)."""
+    """The strongly connected components, each after those that it uses (Tarjan 1972)."""
     numbers: dict[Target, int] = {}
     lowest: dict[Target, int] = {}
     unassigned: dict[Target, None] = {}
@@ -118,19 +118,22 @@ def _node(target: Target, modules: Modules) -> Node:
 
 def _code(target: Target, modules: Modules) -> Node:
     module = modules.get(target.module)
-    assert module is not None, "only a module that was read has definitions"
+    assert module is not None, "only a module with source has definitions"
     is_definition = target.kind == "definition"
     pieces = module.syntax.definitions[target.name] if is_definition else module.syntax.statements
     parts = tuple(
         Part(
             ".".join(filter(None, [target.module, piece.name])),
             digest(piece.name, piece.syntax),
-            tuple(_use(target.module, reference, modules) for reference in piece.references),
+            (
+                *(_use(target.module, reference, modules) for reference in piece.references),
+                _field_types(target.module, piece, modules),
+            ),
         )
         for piece in pieces
     )
-    acting = frozenset(("", statements) for statements in modules.acting_on_import(target.module))
-    return (*parts, Part("", "acting on import", (acting,))) if acting else parts
+    side_effects = frozenset(("", statements) for statements in modules.side_effects(target.module))
+    return (*parts, Part("", "side effects", (side_effects,))) if side_effects else parts
 
 
 def _use(module: str, reference: Reference, modules: Modules) -> frozenset[tuple[str, Target]]:
@@ -141,6 +144,12 @@ def _use(module: str, reference: Reference, modules: Modules) -> frozenset[tuple
     )
 
 
+def _field_types(module: str, piece: Piece, modules: Modules) -> frozenset[tuple[str, Target]]:
+    """The types of a class's fields that are defined in our code."""
+    uses = (use for reference in piece.field_types for use in modules.resolve(module, reference))
+    return frozenset(("", use.target) for use in uses if use.target.kind in ("definition", "module", "statements"))
+
+
 def _members(module: str, modules: Modules) -> frozenset[tuple[str, Target]]:
     members = {
         (digest(name, *use.attributes), use.target)
@@ -148,4 +157,4 @@ def _members(module: str, modules: Modules) -> frozenset[tuple[str, Target]]:
         for use in uses
         if use.target != NOTHING
     }
-    return frozenset(members | {("", statements) for statements in modules.acting_on_import(module)})
+    return frozenset(members | {("", statements) for statements in modules.side_effects(module)})

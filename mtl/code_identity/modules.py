@@ -1,4 +1,4 @@
-"""Where the code behind a name stands: a definition in a module of ours, or a library in one of its versions.
+"""Resolves names to the code behind them: a definition in one of our modules, or a library and its version.
 
 Modules are found and read, never imported.
 """
@@ -15,23 +15,25 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from mtl.code_identity import syntax
-from mtl.code_identity.syntax import Import, ModuleSyntax, Reference
+from mtl.code_identity.normalising import Reference
+from mtl.code_identity.scopes import Import
+from mtl.code_identity.syntax import ModuleSyntax
 
 OUR_PACKAGES = ("mtl", "heads")
-"""They count by their code even where they are installed like a library."""
+"""Packages that count by their code even if they are installed in site-packages."""
 
 IMPLEMENTED_BY = {"transformers": ("tokenizers",)}
-"""Distributions that decide what a library gives although our code never imports them."""
+"""Distributions that decide the results of a library although our code never imports them."""
 
 
 class Target(NamedTuple):
-    """What a name stands for.
+    """What a name refers to.
 
     Args:
-        kind: A definition, a module as a whole, its statements that act on import, a library, a name that is bound
-            nowhere, or something that decides no result.
-        module: Import path of the module; of a library its top-level name.
-        name: Of the definition; of a library the full dotted path.
+        kind: A definition, a whole module, the statements of a module with side effects, a library, a name that is
+            bound nowhere, or code that decides no result.
+        module: Import path of the module; for a library its top-level name.
+        name: Name of the definition; for a library the full dotted path.
     """
 
     kind: Literal["definition", "module", "statements", "library", "unknown", "nothing"]
@@ -43,7 +45,7 @@ NOTHING = Target("nothing")
 
 
 class Use(NamedTuple):
-    """A target, and the attributes that are read off it.
+    """A target, and the attributes that are read from it.
 
     >>> Modules().resolve("heads.regression", Reference(("nn", "Module"), (Import("torch", "nn", 0),)))
     {Use(target=Target(kind='library', module='torch', name='torch.nn.Module'), attributes=())}
@@ -67,17 +69,17 @@ class Modules:
     def __init__(self) -> None:
         self._modules: dict[str, Module | None] = {}
         self._are_libraries: dict[str, bool] = {}
-        self._acting: dict[str, set[Target]] = {}
+        self._side_effects: dict[str, set[Target]] = {}
 
     def get(self, name: str) -> Module | None:
-        """A module of ours; None where it has no source, or doesn't exist."""
+        """A module by its import path; None if it does not exist or has no source."""
         if name not in self._modules:
             found = _file(name)
             self._modules[name] = None if found is None else _module(name, found)
         return self._modules[name]
 
     def resolve(self, module: str, reference: Reference) -> set[Use]:
-        """What a reference in a module stands for: several things where several imports bind the name."""
+        """What a reference in a module refers to; several targets if several imports bind the name."""
         if reference.imports:
             uses = [self._imported(module, found, reference.names[1:]) for found in reference.imports]
             return set().union(*uses)
@@ -85,29 +87,29 @@ class Modules:
         return self._member(module, names) or self._in_star_libraries(module, names) or {_outside(names)}
 
     def member(self, module: str, names: Sequence[str]) -> set[Use]:
-        """What an attribute of a module stands for; without names, the module as a whole."""
+        """What an attribute of a module refers to; the whole module if there are no names."""
         return self._attribute(module, tuple(names), frozenset())
 
     def members(self, name: str) -> dict[str, set[Use]]:
-        """All that a module of ours binds, by name; what star imports and ``import a.b`` bring is under ""."""
+        """Everything that a module binds, by name; star imports and the `b` of ``import a.b`` are under ""."""
         module = self.get(name)
-        assert module is not None, "only a module that was read has members"
+        assert module is not None, "only a module with source has members"
         imports = module.syntax.imports
         names = {*module.syntax.definitions, *module.syntax.statement_names, *filter(str.isidentifier, imports)}
         unnamed = [found for bound in imports.keys() - names for found in imports[bound]]
         brought = set().union(*(self._imported(name, found, ()) for found in unnamed))
         return {bound: self._member(name, (bound,)) for bound in names} | {"": brought}
 
-    def acting_on_import(self, name: str) -> set[Target]:
-        """The statements that run before a definition of this module can be used.
+    def side_effects(self, name: str) -> set[Target]:
+        """The statements with side effects that run before a definition of this module can be used.
 
-        They stand in the module, in the packages around it, and in what these import.
+        They are in the module, in its parent packages, and in the modules that these import.
         """
-        if name not in self._acting:
+        if name not in self._side_effects:
             modules = self._imported_with(name)
             found = {self._target("statements", module.name) for module in modules if module.syntax.statements}
-            self._acting[name] = found - {NOTHING}
-        return self._acting[name]
+            self._side_effects[name] = found - {NOTHING}
+        return self._side_effects[name]
 
     def _imported_with(self, name: str) -> list[Module]:
         found: dict[str, Module] = {}
@@ -127,7 +129,7 @@ class Modules:
     # --- resolving ----------------------------------------------------------------------------------------------------
 
     def _member(self, name: str, names: tuple[str, ...], seen: frozenset[tuple[str, str]] = frozenset()) -> set[Use]:
-        """What a name that is bound in a module stands for; empty where the module doesn't bind it."""
+        """What a name that a module binds refers to; empty if the module does not bind it."""
         module = self.get(name)
         if module is None or (name, names[0]) in seen:
             return set()
@@ -148,7 +150,7 @@ class Modules:
         return [_absolute(module, imported) for imported in module.syntax.imports.get("*", ())]
 
     def _in_star_libraries(self, name: str, names: tuple[str, ...]) -> set[Use]:
-        """What a name that is bound nowhere else can stand for."""
+        """What a name refers to that only a star import from a library can bind."""
         module = self.get(name)
         sources = [] if module is None or hasattr(builtins, names[0]) else self._star_sources(module)
         return {Use(_library(source, names)) for source in sources if self._is_library(source)}
@@ -157,7 +159,7 @@ class Modules:
         self, module: str, imported: Import, names: tuple[str, ...], seen: frozenset[tuple[str, str]] = frozenset()
     ) -> set[Use]:
         source = self.get(module)
-        assert source is not None, "only a module that was read has imports"
+        assert source is not None, "only a module with source has imports"
         names = names if imported.name in (None, "*") else (str(imported.name), *names)
         return self._attribute(_absolute(source, imported), names, seen)
 
@@ -180,7 +182,7 @@ class Modules:
         return Use(target) if target == NOTHING else Use(target, attributes)
 
     def _decides_results(self, module: str) -> bool:
-        """What the constant `DECIDES_RESULTS` of the module says, or of the nearest package around it."""
+        """The constant `DECIDES_RESULTS` of the module, else of the nearest parent package that has it."""
         found = (self.get(name) for name in (module, *_parents(module)))
         said = (source.syntax.decides_results for source in found if source is not None)
         return next((decides for decides in said if decides is not None), True)
@@ -193,7 +195,7 @@ class Modules:
 
 
 def _absolute(module: Module, imported: Import) -> str:
-    """The import path of the module that an import statement names."""
+    """The import path of the imported module."""
     if not imported.level:
         return imported.module
     parts = module.name.split(".")
@@ -202,7 +204,7 @@ def _absolute(module: Module, imported: Import) -> str:
 
 
 def _outside(names: tuple[str, ...]) -> Use:
-    """What a name that a module doesn't bind stands for."""
+    """What a name refers to that a module does not bind."""
     if hasattr(builtins, names[0]):
         return Use(_library("builtins", names))
     return Use(Target("unknown", name=".".join(names)))
@@ -213,7 +215,7 @@ def _library(module: str, names: Iterable[str]) -> Target:
 
 
 def _parents(name: str) -> list[str]:
-    """The packages around a module, the nearest first.
+    """The parent packages of a module, nearest first.
 
     >>> _parents("mtl.study.training")
     ['mtl.study', 'mtl']
@@ -230,7 +232,7 @@ def _module(name: str, path: Path) -> Module:
 
 
 def _file(name: str) -> Path | None:
-    """The source file of a module; None where there is none."""
+    """The source file of a module; None if there is none."""
     path, _ = _location(name)
     return path if path is not None and path.suffix == ".py" and path.is_file() else None
 
@@ -240,7 +242,7 @@ def _exists(name: str) -> bool:
 
 
 def _location(name: str) -> tuple[Path | None, list[Path]]:
-    """The file of a module, and the folders of a package; neither is imported, nor are the packages around it."""
+    """The file of a module and the folders of a package. Nothing is imported, not even parent packages."""
     loaded = sys.modules.get(name)
     if loaded is not None:
         file, folders = getattr(loaded, "__file__", None), getattr(loaded, "__path__", ())
@@ -293,7 +295,7 @@ def installed_version(distribution: str) -> str:
 
 
 def _is_library(top: str) -> bool:
-    """Whether a top-level module counts by a version: what is installed does, and what can't be found."""
+    """Whether a top-level module counts by its version: if it is installed, or can't be found."""
     if top in OUR_PACKAGES:
         return False
     if top in sys.stdlib_module_names:
@@ -301,19 +303,19 @@ def _is_library(top: str) -> bool:
     file, folders = _location(top)
     places = [*folders, *([file] if file else [])]
     if not places:
-        return top not in sys.modules  # such as a module that was made by `exec`
+        return top not in sys.modules  # a module made at run time has no file
     return all({"site-packages", "dist-packages"} & set(place.parts) for place in places)
 
 
 @cache
 def _distributions(top: str) -> tuple[str, ...]:
-    """The distributions that bring a top-level module: most have its name, and the lists of files have the others."""
+    """The distributions that contain a top-level module: the one of that name, else those whose files include it."""
     try:
         return (metadata.distribution(top).name,)
     except metadata.PackageNotFoundError:
-        return tuple(sorted({found.name for found in metadata.distributions() if _brings(found, top)}))
+        return tuple(sorted({found.name for found in metadata.distributions() if _contains(found, top)}))
 
 
-def _brings(distribution: metadata.Distribution, top: str) -> bool:
+def _contains(distribution: metadata.Distribution, top: str) -> bool:
     files = distribution.read_text("RECORD") or distribution.read_text("top_level.txt") or ""
     return any(f"\n{top}{end}" in f"\n{files}\n" for end in ("/", ".", "\n"))

@@ -1,4 +1,4 @@
-"""Small packages on disk, each under a name that no other has."""
+"""Small packages on disk, each with a unique name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def build(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
-    """Writes a package from its files and gives its name, which stands for PACKAGE in them."""
+    """Writes a package, replacing PACKAGE in its files by its name, and returns the name."""
     monkeypatch.syspath_prepend(folder)
 
     def written(files: Mapping[str, str]) -> str:
@@ -37,7 +37,7 @@ def build(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
 
 @pytest.fixture
 def identity(build: Build) -> Callable[..., str]:
-    """The identity of a root in a package of its own: two packages with equal files differ in their names alone."""
+    """The identity of a root in a new package; two packages with equal files differ only in their names."""
     from mtl.code_identity import code_identity
 
     def found(files: Mapping[str, str] | str, root: str = "main:run") -> str:

@@ -176,7 +176,7 @@ def test_what_is_used_changes_the_identity(identity: Identity, file: str, old: s
     assert identity({**edited(file, old, new), **acting}) != identity({**FILES, **acting})
 
 
-def test_two_helpers_in_each_others_place_are_another_code(identity: Identity) -> None:
+def test_swapping_two_helpers_changes_the_identity(identity: Identity) -> None:
     helpers = {"helpers.py": "def f(x):\n    return x + 1\n\ndef g(x):\n    return x + 2\n"}
     main = "from .helpers import {}\n\ndef run(x):\n    return f(x) * g(x) ** 2\n"
     straight, swapped = (identity({"main.py": main.format(names), **helpers}) for names in ("f, g", "f as g, g as f"))
@@ -197,7 +197,7 @@ def test_two_helpers_in_each_others_place_are_another_code(identity: Identity) -
         ("try:\n    from .sub import f\nexcept ImportError:\n    pass", "f(x)"),
     ],
 )
-def test_the_way_of_an_import_has_no_influence(identity: Identity, imports: str, call: str) -> None:
+def test_the_form_of_an_import_has_no_influence(identity: Identity, imports: str, call: str) -> None:
     def files(imports: str, call: str, value: int = 1) -> dict[str, str]:
         return {
             "main.py": f"{imports}\n\ndef run(x):\n    return {call}\n",
@@ -219,7 +219,7 @@ def test_the_way_of_an_import_has_no_influence(identity: Identity, imports: str,
         ("from torch.nn.functional import relu as run_relu", "run_relu(x)"),
     ],
 )
-def test_the_way_of_an_import_from_a_library_has_no_influence(identity: Identity, imports: str, call: str) -> None:
+def test_the_form_of_an_import_from_a_library_has_no_influence(identity: Identity, imports: str, call: str) -> None:
     source = "{}\n\ndef run(x):\n    return {}\n"
     direct = "from torch.nn.functional import {}"
     assert identity(source.format(imports, call)) == identity(source.format(direct.format("relu"), "relu(x)"))
@@ -259,7 +259,7 @@ def test_functions_that_call_each_other_are_followed(identity: Identity) -> None
     assert identity(files("a", "z", 1)) != first
 
 
-def test_a_name_that_the_function_binds_is_not_the_one_of_the_module(identity: Identity) -> None:
+def test_local_names_do_not_refer_to_the_module(identity: Identity) -> None:
     source = """
         def helper(x):
             return x + {}
@@ -275,6 +275,21 @@ def test_a_name_that_the_function_binds_is_not_the_one_of_the_module(identity: I
     """
     assert identity(source.format(1, 1, "other")) == identity(source.format(2, 2, "other"))
     assert identity(source.format(1, 1, "run")) != identity(source.format(2, 1, "run"))
+
+
+def test_our_types_of_fields_count_but_not_how_they_are_written(identity: Identity) -> None:
+    main = """
+        from .inner import Inner
+
+        class run:
+            size: int
+            inner: list[Inner]
+    """
+    inner = "class Inner:\n    size: {} = {}\n"
+    first = identity({"main.py": main, "inner.py": inner.format("int", 1)})
+    other = main.replace("size: int", "size: float").replace("list[Inner]", "dict[str, Inner]")
+    assert identity({"main.py": other, "inner.py": inner.format("float", 1)}) == first
+    assert identity({"main.py": main, "inner.py": inner.format("int", 2)}) != first
 
 
 def test_the_version_of_a_library_counts_where_it_is_used(monkeypatch: pytest.MonkeyPatch, identity: Identity) -> None:
@@ -337,7 +352,7 @@ def test_a_module_may_decide_results_in_a_package_that_does_not(identity: Identi
         assert identity(deciding) == identity(loud)
 
 
-def test_what_is_given_to_such_code_still_counts(identity: Identity) -> None:
+def test_code_in_the_arguments_still_counts(identity: Identity) -> None:
     assert identity({**QUIET, "helpers.py": "def used(x):\n    return x > 1\n"}) != identity(QUIET)
 
 
@@ -352,7 +367,7 @@ def test_what_is_given_to_such_code_still_counts(identity: Identity) -> None:
         "from .tools import made_by_getattr\n\ndef run(x):\n    return made_by_getattr\n",
     ],
 )
-def test_a_module_counts_as_a_whole_where_no_definition_can_be_told(identity: Identity, main: str) -> None:
+def test_a_module_counts_as_a_whole_if_no_definition_can_be_identified(identity: Identity, main: str) -> None:
     tools = {"inner.py": "def used(x):\n    return x\n", "tools.py": "from .inner import used\n\nA = 1\n"}
     first = identity({"main.py": main, **tools})
     assert identity({"main.py": main, **tools, "tools.py": tools["tools.py"] + "# comment\n"}) == first
@@ -374,7 +389,7 @@ def test_a_module_counts_as_a_whole_where_no_definition_can_be_told(identity: Id
         "@run.register\ndef _(x):\n    return '{}'",
     ],
 )
-def test_statements_that_act_on_import_belong_to_every_definition(identity: Identity, statements: str) -> None:
+def test_statements_with_side_effects_belong_to_every_definition(identity: Identity, statements: str) -> None:
     source = "def run(x):\n    return x\n\nregister = print\n\n"
     same, other = identity(source + statements.format("a")), identity(source + statements.format("b"))
     assert identity(source) != same != other
@@ -403,7 +418,7 @@ def test_the_order_of_roots_has_no_influence() -> None:
 @pytest.mark.parametrize(
     "root", ["heads.regression", "heads.regression:", ":run", "heads.regression:nothing", "heads.nothing:run"]
 )
-def test_a_root_that_is_not_there_is_an_error(root: str) -> None:
+def test_a_missing_root_is_an_error(root: str) -> None:
     with pytest.raises(ValueError, match=re.escape(repr(root))):
         code_identity(root)
 
@@ -454,7 +469,7 @@ def test_modules_are_not_imported(build: Build) -> None:
     assert not any(module.startswith(name) for module in sys.modules)
 
 
-# --- in words ---------------------------------------------------------------------------------------------------------
+# --- definitions ------------------------------------------------------------------------------------------------------
 
 
 def found_in(build: Build, files: Mapping[str, str]) -> dict[str, str]:
@@ -482,7 +497,7 @@ def test_what_changed_is_named(build: Build, file: str, old: str, new: str, chan
     assert changed_definitions(found_in(build, FILES), found_in(build, edited(file, old, new))) == changed
 
 
-def test_a_move_is_no_change(build: Build) -> None:
+def test_a_move_is_not_listed(build: Build) -> None:
     moved = {**FILES, "numbers.py": FILES["values.py"], "main.py": MAIN.replace("from .values", "from .numbers")}
     assert changed_definitions(found_in(build, FILES), found_in(build, moved)) == []
     moved["numbers.py"] = moved["numbers.py"].replace("* 10", "* 9")
@@ -501,7 +516,7 @@ def test_libraries_are_named_with_their_versions() -> None:
 
 @st.composite
 def graphs(draw: st.DrawFn) -> list[list[int]]:
-    """For each function those that it calls."""
+    """For each function the functions that it calls."""
     size = draw(st.integers(1, 6))
     return draw(st.lists(st.lists(st.integers(0, size - 1), max_size=3), min_size=size, max_size=size))
 
@@ -540,7 +555,7 @@ def reachable(graph: list[list[int]]) -> set[int]:
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(graph=graphs(), draw=st.data())
-def test_what_is_reached_counts_wherever_it_stands(identity: Identity, graph: list[list[int]], draw: Any) -> None:
+def test_reachable_code_counts_wherever_it_is_defined(identity: Identity, graph: list[list[int]], draw: Any) -> None:
     values = [0] * len(graph)
     first = identity(laid_out(draw, graph, values))
     assert identity(laid_out(draw, graph, values)) == first
@@ -618,7 +633,7 @@ def test_every_process_finds_the_same_identity() -> None:
     assert found == {code_identity("mtl.study.training:train")}
 
 
-def test_what_trains_a_run_is_found_from_its_function() -> None:
+def test_the_training_of_a_run_includes_its_modules_and_libraries() -> None:
     found = definitions("mtl.study.training:train")
     modules_found = ("mtl.batching", "mtl.encoder", "mtl.module", "mtl.seeding", "mtl.preparation", "mtl.splits")
     for module in modules_found:

@@ -14,7 +14,7 @@ Graph = list[list[int]]
 
 @st.composite
 def graphs(draw: st.DrawFn) -> Graph:
-    """For each node those that it uses."""
+    """For each node the nodes that it uses."""
     size = draw(st.integers(1, 8))
     return draw(st.lists(st.lists(st.integers(0, size - 1), max_size=3), min_size=size, max_size=size))
 
@@ -31,7 +31,7 @@ def nodes(graph: Graph, own: list[str]) -> dict[Target, Node]:
 
 
 def reaches(graph: Graph) -> np.ndarray:
-    """Whether a node uses another, directly or not, or is it."""
+    """Whether a node reaches another; each reaches itself."""
     size = len(graph)
     found = np.eye(size, dtype=bool)
     for number, others in enumerate(graph):
@@ -76,11 +76,11 @@ def test_hashes_depend_on_neither_names_nor_order(graph: Graph, draw: st.DataObj
     assert [before[target(number)] for number in order] == [after[target(new)] for new in range(len(graph))]
 
 
-def test_code_that_does_the_same_in_two_places_has_one_hash() -> None:
+def test_equal_code_in_two_places_has_one_hash() -> None:
     found = hashes(nodes([[1], [2], [1]], ["a", "b", "b"]))
     assert found[target(1)] == found[target(2)] != found[target(0)]
 
 
 @given(st.lists(st.text(max_size=4), max_size=4), st.lists(st.text(max_size=4), max_size=4))
-def test_a_digest_tells_texts_apart(one: list[str], other: list[str]) -> None:
+def test_digests_differ_if_and_only_if_the_texts_do(one: list[str], other: list[str]) -> None:
     assert (digest(*one) == digest(*other)) == (one == other)

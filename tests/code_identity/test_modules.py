@@ -12,7 +12,7 @@ from mtl.code_identity.modules import NOTHING, Modules, Target, Use, library_ver
 Build = Callable[[Mapping[str, str]], str]
 
 
-def test_names_lead_to_the_module_that_defines_them(build: Build) -> None:
+def test_names_are_resolved_to_the_module_that_defines_them(build: Build) -> None:
     name = build(
         {
             "__init__.py": "from .a import f as g, a\nfrom . import b",
@@ -38,7 +38,7 @@ def test_names_lead_to_the_module_that_defines_them(build: Build) -> None:
         assert modules.member(name, names.split(".")) == {use}, names
 
 
-def test_modules_that_import_from_each_other_end(build: Build) -> None:
+def test_circular_imports_end(build: Build) -> None:
     name = build({"a.py": "from .b import x", "b.py": "from .a import x"})
     assert Modules().member(f"{name}.a", ["x"]) == {Use(Target("module", f"{name}.a"), ("x",))}
 
@@ -67,7 +67,7 @@ def test_libraries_are_what_is_installed(module: str, is_library: bool) -> None:
 
 
 @pytest.mark.parametrize("place", ["site-packages", "dist-packages"])
-def test_a_library_is_told_by_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+def test_a_library_is_recognised_by_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     name = f"installed_in_{place.partition('-')[0]}"
     (tmp_path / place).mkdir()
     (tmp_path / place / f"{name}.py").write_text("f = 1")
@@ -80,7 +80,7 @@ def test_a_loaded_module_without_a_file_is_no_library(monkeypatch: pytest.Monkey
     assert Modules().member("made_up", ["f"]) == {Use(Target("unknown", name="f"))}
 
 
-def test_import_names_lead_to_distributions() -> None:
+def test_import_names_are_mapped_to_distributions() -> None:
     assert list(library_versions("yaml")) == ["PyYAML"]
     assert list(library_versions("sklearn")) == ["scikit-learn"]
     assert list(library_versions("transformers")) == ["transformers", "tokenizers"]
