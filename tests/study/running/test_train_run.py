@@ -1,9 +1,10 @@
 import math
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ import torch
 import yaml
 from transformers import AutoModel
 
+from mtl.code_identity import definitions
+from mtl.config import components
 from mtl.config.mixture import Mixture
 from mtl.data.examples import prepare
 from mtl.study.design.designs import Run
@@ -279,3 +282,39 @@ def test_costs_count_the_examples_and_their_word_pieces(toy_study: Callable[...,
     assert result["cost"]["examples"] == len(lengths)
     assert result["cost"]["tokens"] == int(lengths.sum())
     assert 0 < result["cost"]["training_seconds"] + result["cost"]["evaluation_seconds"] < result["cost"]["seconds"]
+
+
+def test_all_code_that_a_run_executes_is_found_from_its_function_and_its_components(
+    toy_study: Callable[..., Path], ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = plan_of(toy_study()).order_of(Run(("cause", "drugs"), 0))
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "empty"))  # so that the run reads and prepares its data
+    executed: set[tuple[str, str]] = set()
+
+    def note(frame: FrameType, event: str, argument: Any) -> None:
+        module = frame.f_globals.get("__name__", "")
+        if module.partition(".")[0] in ("mtl", "heads") and not frame.f_code.co_filename.startswith("<"):
+            executed.add((module, frame.f_code.co_qualname.partition(".<")[0]))
+
+    sys.setprofile(note)
+    try:
+        train(order, ledger)
+    finally:
+        sys.setprofile(None)
+    tasks = order.mixture["tasks"].values()
+    heads = [components.find("head", task["head"], "head") for task in tasks]
+    readers = [components.find("reader", task["data"]["reader"], "reader") for task in tasks]
+    sampler = components.find("sampler", order.mixture["sampler"]["name"], "sampler")
+    found = set(definitions(train, *heads, *readers, sampler))
+    functions = {
+        (module, name) for module, name in executed if not name.startswith("<") and module != Ledger.__module__
+    }
+    missing = {(module, name) for module, name in functions if not found & outer_names(module, name)}
+    assert missing == set()
+    assert len(functions) > 200
+
+
+def outer_names(module: str, name: str) -> set[str]:
+    """The qualified name of a function and of the classes around it."""
+    parts = name.split(".")
+    return {f"{module}.{'.'.join(parts[:size])}" for size in range(1, len(parts) + 1)}
