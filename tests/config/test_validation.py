@@ -68,6 +68,9 @@ def test_right_fields_have_no_problem() -> None:
         ("tasks.gad.data.limit.train", 0, "It must be at least 1; found 0."),
         ("tasks.gad.data.limit.dev", 2.5, "It must be a whole number; found 2.5."),
         ("tasks.gad.data.exclude", "d1", "It must be a list; found 'd1'."),
+        ("tasks.gad.data.permute", True, "It must be keys with values; found true."),
+        ("tasks.gad.data.permute.seed", 1.5, "It must be a whole number; found 1.5."),
+        ("tasks.gad.data.permute.mentions", 1, "It must be true or false; found 1."),
         ("tasks.gad.options", [1], "It must be keys with values; found a list of 1."),
         ("tasks.gad", None, "It must be keys with values; found nothing."),
         ("encoder.dropout", 1, "It must be below 1; found 1."),
@@ -113,6 +116,7 @@ def test_a_label_that_yaml_read_as_something_else_brings_the_advice_to_quote(
         ("sampler.steps_per_epoc", None),
         ("tasks.gad.data.refuse_bad_row", "refuse_bad_rows"),
         ("tasks.gad.data.limit.trian", "train"),
+        ("tasks.gad.data.permute.mention", "mentions"),
         ("tasks.gad.options.dropuot", "dropout"),
     ],
 )
