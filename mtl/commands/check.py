@@ -123,15 +123,14 @@ def _rows_problems(name: str, task: Readable, store: Store) -> list[Problem]:
         splits = read_rows(task.data, key, store)
     except InputError as error:
         # Once more without the malformed rows, so that what is wrong with the others is told as well.
-        lenient = task.data.model_copy(update={"refuse_bad_rows": True})
+        lenient = task.data.model_copy(update={"on_bad_row": "skip"})
         try:
             splits = read_rows(lenient, key, store)
         except InputError:
             return error.problems
         whole = [s for s in SPLITS if s not in splits or not splits[s][1].num_refused]
         return [*error.problems, *split_problems(key, splits, whole), *_head_problems(name, task, splits)]
-    refuses = task.data.options.get("refuse_bad_rows", False)
-    return [*split_problems(key, splits), *([] if refuses else _head_problems(name, task, splits))]
+    return [*split_problems(key, splits), *([] if task.data.skips_bad_rows else _head_problems(name, task, splits))]
 
 
 def _head_problems(name: str, task: Readable, splits: Mapping[str, tuple[RowTable, RowSummary]]) -> list[Problem]:

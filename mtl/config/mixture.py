@@ -129,6 +129,11 @@ class DataSpec(_OpenSpec):
             return {"path": self.path, **self.options}
         return {"path": "", "files": dict(self.path), **self.options}
 
+    @property
+    def skips_bad_rows(self) -> bool:
+        """Whether rows that the reader or the head cannot use are left out and counted instead of being an error."""
+        return bool(self.options.get("on_bad_row") == "skip")
+
 
 class TaskSpec(_Spec):
     """One task.

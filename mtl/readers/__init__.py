@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from heads.rows import Row
 from mtl.problems import InputError, Problem
@@ -21,6 +21,9 @@ SHOWN_LINES = 5
 SPLITS = ("train", "dev", "test")
 SPLIT_NAMES = {"train": ("train",), "dev": ("dev", "validation", "devel", "valid"), "test": ("test",)}
 """The names under which a folder may hold a split."""
+
+OnBadRow = Literal["error", "skip"]
+"""What a reader does about malformed input."""
 
 
 class BadRow(NamedTuple):
@@ -43,7 +46,7 @@ def bad_row_problems(bad_rows: Iterable[BadRow], advice: str) -> list[Problem]:
     """What is told where malformed input stops the reading; of lines that are alike wrong, one problem.
 
     >>> rows = [BadRow("a.tsv", line, "A label must be a number", "'x'") for line in (3, 9)]
-    >>> [problem.message for problem in bad_row_problems(rows, "Mend it.")]
+    >>> [problem.message for problem in bad_row_problems(rows, "Fix it.")]
     ["A label must be a number; found 'x'; the same in 2 lines: 3, 9."]
     """
     kinds: dict[tuple[str, str, str], list[BadRow]] = {}
@@ -68,17 +71,17 @@ class Reader(ABC):
         path: A folder, or a file that holds everything.
         files: File per split, relative to `path`. Without it a folder holds `train`, `dev` (or `validation`,
             `devel`, `valid`) and `test` with one of the reader's suffixes, and a single file is the split `train`.
-        refuse_bad_rows: Go on after malformed input; what was refused is counted and listed in `bad_rows`. The
-            default stops, after the whole file was read, with all of it.
+        on_bad_row: What malformed input does. `error` is an error with all of it, after the whole file was read;
+            `skip` leaves it out, counted and listed in `bad_rows`.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = ()
     """Suffixes of the files that are looked for in a folder."""
 
-    def __init__(self, path: str, *, files: Mapping[str, str] | None = None, refuse_bad_rows: bool = False) -> None:
+    def __init__(self, path: str, *, files: Mapping[str, str] | None = None, on_bad_row: OnBadRow = "error") -> None:
         self.path = Path(path)
         self.files = dict(files) if files is not None else None
-        self.refuse_bad_rows = refuse_bad_rows
+        self.on_bad_row = on_bad_row
         self.bad_rows: list[BadRow] = []
         """What `read` met and did not yield, over all splits read so far."""
         self.left_out: Counter[str] = Counter()
@@ -124,8 +127,8 @@ class Reader(ABC):
         """The rows of a split; ids are unique.
 
         Raises:
-            InputError: There is no such split, or some input was malformed and `refuse_bad_rows` is off. It lists
-                all of it.
+            InputError: There is no such split, or some input was malformed and `on_bad_row` is `error`. It
+                lists all of it.
         """
         before = len(self.bad_rows)
         seen: set[str] = set()
@@ -139,8 +142,8 @@ class Reader(ABC):
                 continue
             seen.add(row.id)
             yield row
-        if len(self.bad_rows) > before and not self.refuse_bad_rows:
-            advice = "Mend it, or set refuse_bad_rows: true."
+        if len(self.bad_rows) > before and self.on_bad_row == "error":
+            advice = "Fix the row, or set `on_bad_row: skip`."
             raise InputError(bad_row_problems(self.bad_rows[before:], advice))
 
     def bad(self, source: Path, line: int | None, rule: str, found: str) -> None:

@@ -18,7 +18,7 @@ from typing import ClassVar, NamedTuple
 
 from heads.rows import Entity, Relation, SpanRow
 from mtl.problems import InputError, Problem
-from mtl.readers import Reader
+from mtl.readers import OnBadRow, Reader
 
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError)
 """What the archive modules raise when bytes are missing or wrong."""
@@ -51,7 +51,7 @@ class Brat(Reader):
         document: A regular expression that is looked for in a file name without its suffix; its first group is the
             document. The default takes each text for a document.
         files: As for every reader.
-        refuse_bad_rows: As for every reader.
+        on_bad_row: See `Reader`.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".tar.gz", ".tgz", ".zip", "")
@@ -63,9 +63,9 @@ class Brat(Reader):
         types: Mapping[str, str] | None = None,
         document: str | None = None,
         files: Mapping[str, str] | None = None,
-        refuse_bad_rows: bool = False,
+        on_bad_row: OnBadRow = "error",
     ) -> None:
-        super().__init__(path, files=files, refuse_bad_rows=refuse_bad_rows)
+        super().__init__(path, files=files, on_bad_row=on_bad_row)
         self.types = None if types is None else dict(types)
         self.document = None if document is None else _pattern(document)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from heads.rows import Entity, Span, SpanRow
-from mtl.readers import Reader
+from mtl.readers import OnBadRow, Reader
 from mtl.readers._blocks import Block, Mismatch, blocks, refuse
 
 Scheme = Literal["BIO", "IO", "BIOES"]
@@ -49,7 +49,7 @@ class Conll(Reader):
         types: Type in the file -> type in the row. Several may become one; a type that isn't listed is left out and
             counted in `left_out`. The default takes all of them as they are.
         files: See `Reader`.
-        refuse_bad_rows: See `Reader`.
+        on_bad_row: See `Reader`.
     """
 
     suffixes = (".tsv", ".conll", ".txt", ".bio", ".iob")
@@ -66,9 +66,9 @@ class Conll(Reader):
         entity_type: str | None = None,
         types: Mapping[str, str] | None = None,
         files: Mapping[str, str] | None = None,
-        refuse_bad_rows: bool = False,
+        on_bad_row: OnBadRow = "error",
     ) -> None:
-        super().__init__(path, files=files, refuse_bad_rows=refuse_bad_rows)
+        super().__init__(path, files=files, on_bad_row=on_bad_row)
         self.token_column = token_column
         self.tag_column = tag_column
         self.separator = separator

@@ -19,7 +19,7 @@ from xml.parsers import expat
 
 from heads.rows import Entity, Relation, Span, SpanRow
 from mtl.problems import InputError, Problem
-from mtl.readers import SPLITS, Reader
+from mtl.readers import SPLITS, OnBadRow, Reader
 from mtl.readers._columns import MalformedError
 
 ENTITY_TYPES = ("drug", "brand", "group", "drug_n")
@@ -50,7 +50,7 @@ class DDI2013(Reader):
         dev_ids: A file, relative to the folder, whose first column (split by tabs) holds pair ids, as BLURB's
             `dev.tsv`. The documents of these pairs leave `train` and make up `dev`.
         files: As for every reader. An archive that holds `Train` and `Test` together can stand for both.
-        refuse_bad_rows: As for every reader.
+        on_bad_row: See `Reader`.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".zip",)
@@ -62,9 +62,9 @@ class DDI2013(Reader):
         test: Literal["ddi", "ner"] = "ddi",
         dev_ids: str | None = None,
         files: Mapping[str, str] | None = None,
-        refuse_bad_rows: bool = False,
+        on_bad_row: OnBadRow = "error",
     ) -> None:
-        super().__init__(path, files=files, refuse_bad_rows=refuse_bad_rows)
+        super().__init__(path, files=files, on_bad_row=on_bad_row)
         self.test = test
         folder = self.path.parent if self.path.is_file() else self.path
         self.dev_ids = None if dev_ids is None else folder / dev_ids

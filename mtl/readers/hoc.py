@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
 from heads.rows import TextRow
-from mtl.readers import Reader
+from mtl.readers import OnBadRow, Reader
 
 HALLMARKS = (
     "activating invasion and metastasis",
@@ -45,7 +45,7 @@ class HoC(Reader):
         unit: What a row is. A document has its sentences by number, joined by a space, and the labels of all of
             them; where one of them is malformed, the document is refused, as its labels wouldn't be known.
         files: As for every reader.
-        refuse_bad_rows: As for every reader.
+        on_bad_row: See `Reader`.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".tsv",)
@@ -56,9 +56,9 @@ class HoC(Reader):
         *,
         unit: Literal["document", "sentence"] = "document",
         files: Mapping[str, str] | None = None,
-        refuse_bad_rows: bool = False,
+        on_bad_row: OnBadRow = "error",
     ) -> None:
-        super().__init__(path, files=files, refuse_bad_rows=refuse_bad_rows)
+        super().__init__(path, files=files, on_bad_row=on_bad_row)
         self.unit = unit
 
     def rows(self, source: Path, split: str) -> Iterator[TextRow]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from heads.rows import TextRow
 from mtl.problems import InputError, Problem, did_you_mean
-from mtl.readers import SPLIT_NAMES, Reader
+from mtl.readers import SPLIT_NAMES, OnBadRow, Reader
 from mtl.readers._columns import Columns, LabelType, MalformedError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Hub(Reader):
         meta: Columns copied to `meta`.
         label_type: A label is a `text` (or a class), a finite `number`, or a `list` of names.
         label_separator: What stands between the names of a list that is a text.
-        refuse_bad_rows: See `Reader`.
+        on_bad_row: See `Reader`.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class Hub(Reader):
         meta: Sequence[str] = (),
         label_type: LabelType = "text",
         label_separator: str = ",",
-        refuse_bad_rows: bool = False,
+        on_bad_row: OnBadRow = "error",
     ) -> None:
-        super().__init__(path, refuse_bad_rows=refuse_bad_rows)
+        super().__init__(path, on_bad_row=on_bad_row)
         self.config = config
         self.split_names = split_names
         self.revision = revision

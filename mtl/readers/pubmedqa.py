@@ -10,7 +10,7 @@ from typing import Any
 
 from heads.rows import TextRow
 from mtl.problems import InputError, Problem
-from mtl.readers import SPLITS, Reader
+from mtl.readers import SPLITS, OnBadRow, Reader
 
 _FIELDS = {"QUESTION": str, "CONTEXTS": list, "final_decision": str}
 
@@ -28,7 +28,7 @@ class PubMedQA(Reader):
         path: The folder of both files.
         questions: The file of the questions: PMID to fields.
         splits: The file of the splits: train, dev, test to lists of PMIDs. The rows of a split keep its order.
-        refuse_bad_rows: As for every reader.
+        on_bad_row: See `Reader`.
     """
 
     def __init__(
@@ -37,9 +37,9 @@ class PubMedQA(Reader):
         *,
         questions: str = "ori_pqal.json",
         splits: str = "splits.json",
-        refuse_bad_rows: bool = False,
+        on_bad_row: OnBadRow = "error",
     ) -> None:
-        super().__init__(path, refuse_bad_rows=refuse_bad_rows)
+        super().__init__(path, on_bad_row=on_bad_row)
         self.questions = self.path / questions
         self.splits = self.path / splits
 

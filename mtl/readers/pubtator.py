@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from heads.rows import Entity, Relation, SpanRow
-from mtl.readers import Reader
+from mtl.readers import OnBadRow, Reader
 from mtl.readers._blocks import Block, Mismatch, blocks, refuse
 
 _TEXT_LINE = re.compile(r"([^|\t]+)\|([ta])\|(.*)", re.DOTALL)
@@ -34,7 +34,7 @@ class Pubtator(Reader):
             in `left_out`. The default takes all of them as they are.
         relations: The same for relation types.
         files: See `Reader`.
-        refuse_bad_rows: See `Reader`. A document that is there a second time is a bad row.
+        on_bad_row: See `Reader`. A document that is there a second time is a bad row.
     """
 
     suffixes = (".txt", ".pubtator", ".PubTator.txt", ".PubTator")
@@ -46,9 +46,9 @@ class Pubtator(Reader):
         types: Mapping[str, str] | None = None,
         relations: Mapping[str, str] | None = None,
         files: Mapping[str, str] | None = None,
-        refuse_bad_rows: bool = False,
+        on_bad_row: OnBadRow = "error",
     ) -> None:
-        super().__init__(path, files=files, refuse_bad_rows=refuse_bad_rows)
+        super().__init__(path, files=files, on_bad_row=on_bad_row)
         self.types = types
         self.relations = relations
         self.trimmed = 0

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from heads.rows import TextRow
 from mtl.problems import InputError, Problem
-from mtl.readers import Reader
+from mtl.readers import OnBadRow, Reader
 from mtl.readers._columns import Columns, LabelType, MalformedError
 
 Format = Literal["csv", "tsv", "parquet"]
@@ -45,7 +45,7 @@ class Table(Reader):
         label_type: A label is a `text`, a finite `number`, or a `list` of names.
         label_separator: What stands between the names of a list. A cell that holds it alone is the empty list.
         files: See `Reader`.
-        refuse_bad_rows: See `Reader`.
+        on_bad_row: See `Reader`.
     """
 
     suffixes = (".tsv", ".csv", ".parquet")
@@ -63,9 +63,9 @@ class Table(Reader):
         label_type: LabelType = "text",
         label_separator: str = ",",
         files: Mapping[str, str] | None = None,
-        refuse_bad_rows: bool = False,
+        on_bad_row: OnBadRow = "error",
     ) -> None:
-        super().__init__(path, files=files, refuse_bad_rows=refuse_bad_rows)
+        super().__init__(path, files=files, on_bad_row=on_bad_row)
         if delimiter is not None and len(delimiter) != 1:
             raise InputError(Problem("delimiter", f"It must be one character; found {delimiter!r}."))
         self.columns = Columns(columns or {}, meta, label_type, label_separator)

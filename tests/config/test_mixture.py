@@ -72,12 +72,12 @@ def test_a_mapping_with_its_folder_reads_like_a_file(tmp_path: Path) -> None:
 
 
 def test_a_path_per_split_reaches_the_reader_as_files() -> None:
-    data = {"reader": "jsonl", "path": {"train": "/a.jsonl", "dev": "/b.jsonl"}, "refuse_bad_rows": True}
+    data = {"reader": "jsonl", "path": {"train": "/a.jsonl", "dev": "/b.jsonl"}, "on_bad_row": "skip"}
     spec = parse_mixture({"name": "m", "tasks": {"one": task(data=data)}}).tasks["one"].data
     assert spec.reader_arguments == {
         "path": "",
         "files": {"train": "/a.jsonl", "dev": "/b.jsonl"},
-        "refuse_bad_rows": True,
+        "on_bad_row": "skip",
     }
 
 

@@ -67,7 +67,7 @@ def test_a_missing_test_split_is_never_filled_from_dev(tmp_path: Path, rows: Pat
 
 def test_refused_rows_are_counted_and_the_first_are_listed(tmp_path: Path, rows: Path) -> None:
     lines(rows / "train.jsonl", ["no json", *texts(2)] + ["no json"] * LISTED)
-    table, summary = read(tmp_path, rows, refuse_bad_rows=True)["train"]
+    table, summary = read(tmp_path, rows, on_bad_row="skip")["train"]
     assert (len(table), summary.rows, summary.num_refused, len(summary.refused)) == (2, 2, LISTED + 1, LISTED)
     assert summary.refused[0].startswith(f"{rows / 'train.jsonl'}:1: A line must be one JSON object")
     assert not any("no json" in line for line in summary.refused)
@@ -120,7 +120,7 @@ def test_rows_whose_groups_cross_are_dropped_and_counted(tmp_path: Path) -> None
 
 def test_refused_rows_of_a_cut_source_are_counted_once_per_split(tmp_path: Path) -> None:
     source = lines(tmp_path / "all.jsonl", ["no json", *texts(10)])
-    found = read(tmp_path, source, refuse_bad_rows=True, split={"fractions": {"train": 0.5, "dev": 0.5}})
+    found = read(tmp_path, source, on_bad_row="skip", split={"fractions": {"train": 0.5, "dev": 0.5}})
     assert [(summary.rows, summary.num_refused) for _, summary in found.values()] == [(5, 1), (5, 1)]
 
 
@@ -198,7 +198,7 @@ def in_documents(number: int, size: int) -> list[dict[str, Any]]:
 def test_a_limit_takes_whole_documents_in_the_order_of_the_file_and_accounts_for_the_rest(tmp_path: Path) -> None:
     for split in ("train", "dev"):
         lines(tmp_path / f"{split}.jsonl", [*in_documents(30, 3), "no json"])
-    options: dict[str, Any] = {"refuse_bad_rows": True}
+    options: dict[str, Any] = {"on_bad_row": "skip"}
     whole = read(tmp_path, tmp_path, **options)
     found = read(tmp_path, tmp_path, limit={"train": 10}, **options)
     table, summary = found["train"]

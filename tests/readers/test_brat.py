@@ -51,7 +51,7 @@ def read(folder: Path, annotation: str, text: str = TEXT, **options: Any) -> tup
     files: dict[str, str | bytes] = {f"{name}.txt": TEXT for name in ("1_1", "2_1")} | {"1_2.txt": text}
     files |= {f"{name}.ann": ANNOTATION for name in ("1_1", "2_1")} | {"1_2.ann": annotation}
     folder_of(folder / "train", files)
-    reader = Brat(str(folder), refuse_bad_rows=True, **options)
+    reader = Brat(str(folder), on_bad_row="skip", **options)
     return list(reader.read("train")), reader
 
 
@@ -175,20 +175,20 @@ def test_a_text_with_a_malformed_line_is_refused_whole_and_named_without_its_tex
     assert (Path(bad.file).name, bad.line) == ("1_2.ann", line)
     assert rule in str(bad)
     assert "spirin" not in str(bad)
-    with pytest.raises(InputError, match="refuse_bad_rows"):
+    with pytest.raises(InputError, match="on_bad_row: skip"):
         list(Brat(str(tmp_path)).read("train"))
 
 
 def test_half_a_pair_of_files_is_reported(tmp_path: Path) -> None:
     folder_of(tmp_path / "train", {"a.txt": TEXT, "b.ann": ANNOTATION, "c.txt": TEXT, "c.ann": ANNOTATION})
-    reader = Brat(str(tmp_path), refuse_bad_rows=True)
+    reader = Brat(str(tmp_path), on_bad_row="skip")
     assert [row.id for row in reader.read("train")] == ["c"]
     assert [Path(bad.file).name for bad in reader.bad_rows] == ["a.txt", "b.ann"]
 
 
 def test_a_bad_byte_refuses_its_text(tmp_path: Path) -> None:
     folder_of(tmp_path / "train", {"a.txt": b"\xff", "a.ann": "", "c.txt": TEXT, "c.ann": ANNOTATION})
-    reader = Brat(str(tmp_path), refuse_bad_rows=True)
+    reader = Brat(str(tmp_path), on_bad_row="skip")
     assert [row.id for row in reader.read("train")] == ["c"]
     assert "a.txt: Text must be UTF-8; found byte 0xff at 0" in str(reader.bad_rows[0])
 
@@ -206,7 +206,7 @@ def test_a_file_that_stands_twice_in_an_archive_is_reported_and_the_first_is_tak
             member = tarfile.TarInfo(name)
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
-    reader = Brat(str(tmp_path), refuse_bad_rows=True)
+    reader = Brat(str(tmp_path), on_bad_row="skip")
     assert [row.text for row in reader.read("train")] == ["One."]
     assert "A file must stand once in an archive" in str(reader.bad_rows[0])
 

@@ -145,7 +145,7 @@ def test_a_tag_that_its_scheme_does_not_allow_is_named(
 def test_all_flaws_of_a_sentence_are_one_refused_row(tmp_path: Path) -> None:
     content = "a\tI-X\nb\tO\nc\tI-X\n\nd\tO\n\ne\tQ-X\n"
     (tmp_path / "train.tsv").write_text(content)
-    reader = Conll(str(tmp_path), refuse_bad_rows=True)
+    reader = Conll(str(tmp_path), on_bad_row="skip")
     assert [row.text for row in reader.read("train")] == ["d"]
     assert [bad.line for bad in reader.bad_rows] == [1, 7]
     assert reader.bad_rows[0].found == "it after O; more in the same row at line 3"
@@ -153,7 +153,7 @@ def test_all_flaws_of_a_sentence_are_one_refused_row(tmp_path: Path) -> None:
 
 def test_a_line_that_is_not_utf8_takes_its_sentence_along(tmp_path: Path) -> None:
     (tmp_path / "train.tsv").write_bytes(b"a\tO\n\xff\tO\nb\tO\n\nc\tO\n")
-    reader = Conll(str(tmp_path), refuse_bad_rows=True)
+    reader = Conll(str(tmp_path), on_bad_row="skip")
     assert [row.text for row in reader.read("train")] == ["c"]
     assert [(bad.line, bad.rule) for bad in reader.bad_rows] == [(2, "Text must be UTF-8")]
 

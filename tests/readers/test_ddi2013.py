@@ -44,7 +44,7 @@ def read(folder: Path, inside: str, text: str = TEXT) -> tuple[list[SpanRow], DD
     """The rows of a document of three sentences, the middle one as given."""
     parts = [sentence("d0.s0"), sentence("d0.s1", inside, text), sentence("d0.s2")]
     pack(folder / "train.zip", {f"{TRAIN}/a.xml": document("d0", *parts)})
-    reader = DDI2013(str(folder), refuse_bad_rows=True)
+    reader = DDI2013(str(folder), on_bad_row="skip")
     return list(reader.read("train")), reader
 
 
@@ -128,13 +128,13 @@ def test_a_malformed_sentence_is_refused_whole_and_named_without_its_text(
     assert rule in str(bad)
     assert "in sentence 'd0.s1'" in str(bad)
     assert "arfarin" not in str(bad)
-    with pytest.raises(InputError, match="refuse_bad_rows"):
+    with pytest.raises(InputError, match="on_bad_row: skip"):
         list(DDI2013(str(tmp_path)).read("train"))
 
 
 def test_an_id_that_stands_twice_is_refused(tmp_path: Path) -> None:
     pack(tmp_path / "train.zip", {f"{TRAIN}/a.xml": document("d0"), f"{TRAIN}/b.xml": document("d0")})
-    reader = DDI2013(str(tmp_path), refuse_bad_rows=True)
+    reader = DDI2013(str(tmp_path), on_bad_row="skip")
     assert len(list(reader.read("train"))) == 1
     assert "An id must be unique" in str(reader.bad_rows[0])
 
@@ -148,7 +148,7 @@ def test_an_id_that_stands_twice_is_refused(tmp_path: Path) -> None:
 )
 def test_a_broken_document_is_named_and_the_others_are_read(tmp_path: Path, content: str | bytes, rule: str) -> None:
     pack(tmp_path / "train.zip", {f"{TRAIN}/a.xml": content, f"{TRAIN}/b.xml": document("d1")})
-    reader = DDI2013(str(tmp_path), refuse_bad_rows=True)
+    reader = DDI2013(str(tmp_path), on_bad_row="skip")
     assert [row.document for row in reader.read("train")] == ["d1"]
     assert rule in str(reader.bad_rows[0])
 
@@ -163,7 +163,7 @@ def test_a_damaged_document_is_named_and_the_others_are_read(tmp_path: Path) -> 
     pack(tmp_path / "train.zip", {f"{TRAIN}/a.xml": document("d0"), f"{TRAIN}/b.xml": document("d1")})
     path = tmp_path / "train.zip"
     path.write_bytes(path.read_bytes().replace(b"warfarin", b"heparins", 1))  # the checksum tells
-    reader = DDI2013(str(tmp_path), refuse_bad_rows=True)
+    reader = DDI2013(str(tmp_path), on_bad_row="skip")
     assert [row.document for row in reader.read("train")] == ["d1"]
     assert f"{TRAIN}/a.xml: A file must be whole in its archive; found BadZipFile" in str(reader.bad_rows[0])
 

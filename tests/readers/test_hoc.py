@@ -75,25 +75,25 @@ BROKEN = [
 @pytest.mark.parametrize(("broken", "rule"), BROKEN)
 def test_a_document_with_a_malformed_sentence_is_refused_whole_and_once(tmp_path: Path, broken: str, rule: str) -> None:
     write(tmp_path, line("7_s0"), line("8_s0"), broken, broken, line("9_s0"))
-    reader = HoC(str(tmp_path), refuse_bad_rows=True)
+    reader = HoC(str(tmp_path), on_bad_row="skip")
     assert ids(reader) == ["7", "9"]
     (bad,) = reader.bad_rows
     assert (bad.line, rule in str(bad), "Some text" in str(bad)) == (4, True, False)
-    with pytest.raises(InputError, match="refuse_bad_rows"):
+    with pytest.raises(InputError, match="on_bad_row: skip"):
         ids(HoC(str(tmp_path)))
 
 
 @pytest.mark.parametrize(("broken", "rule"), BROKEN)
 def test_among_sentences_only_the_malformed_one_is_refused(tmp_path: Path, broken: str, rule: str) -> None:
     write(tmp_path, line("7_s0"), line("8_s0"), broken, line("9_s0"))
-    reader = HoC(str(tmp_path), unit="sentence", refuse_bad_rows=True)
+    reader = HoC(str(tmp_path), unit="sentence", on_bad_row="skip")
     assert ids(reader) == ["7_s0", "8_s0", "9_s0"]
     assert [(bad.line, rule in str(bad)) for bad in reader.bad_rows] == [(4, True)]
 
 
 def test_an_index_of_another_form_is_refused(tmp_path: Path) -> None:
     write(tmp_path, line("7_s0"), line("PMID8"))
-    reader = HoC(str(tmp_path), refuse_bad_rows=True)
+    reader = HoC(str(tmp_path), on_bad_row="skip")
     assert ids(reader) == ["7"]
     assert [bad.line for bad in reader.bad_rows] == [3]
 
@@ -101,7 +101,7 @@ def test_an_index_of_another_form_is_refused(tmp_path: Path) -> None:
 def test_a_document_that_lost_a_line_to_a_bad_byte_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, line("7_s0"), line("7_s1", "Bad ."), line("7_s2"), line("8_s0"))
     path.write_bytes(path.read_bytes().replace(b"Bad", b"B\xe4d"))
-    reader = HoC(str(tmp_path), refuse_bad_rows=True)
+    reader = HoC(str(tmp_path), on_bad_row="skip")
     assert ids(reader) == ["8"]
     assert [bad.line for bad in reader.bad_rows] == [3, None]
     assert "numbered from 0 without a gap; found 2 sentences up to s2 in document '7'" in str(reader.bad_rows[1])

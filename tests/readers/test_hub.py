@@ -114,7 +114,7 @@ def test_a_missing_column_lists_the_others(tmp_path: Path) -> None:
 def test_a_malformed_row_is_refused_and_listed_by_its_number(tmp_path: Path) -> None:
     store(tmp_path / "data" / "train.parquet")
     columns = {"text": "question", "label": "score"}
-    reader = Hub(str(tmp_path / "data"), columns=columns, refuse_bad_rows=True)
+    reader = Hub(str(tmp_path / "data"), columns=columns, on_bad_row="skip")
     assert list(reader.read("train")) == []
     assert [(bad.line, bad.found) for bad in reader.bad_rows] == [(1, "a number"), (2, "a number"), (3, "a number")]
 
@@ -128,7 +128,7 @@ def test_a_class_without_a_name_is_malformed(tmp_path: Path) -> None:
     stored = pq.read_table(file)
     index = stored.schema.get_field_index("answer")
     pq.write_table(stored.set_column(index, stored.schema.field(index), pa.array([1, 0, 2])), file)
-    reader = Hub(str(tmp_path / "data"), columns=COLUMNS, refuse_bad_rows=True)
+    reader = Hub(str(tmp_path / "data"), columns=COLUMNS, on_bad_row="skip")
     assert [row.label for row in reader.read("train")] == ["yes", "no"]
     assert [(bad.line, bad.rule, bad.found) for bad in reader.bad_rows] == [(3, "A class must be one of 2", "2")]
 

@@ -169,7 +169,7 @@ def test_no_message_holds_text_of_the_row(tmp_path: Path) -> None:
 
 def test_a_document_with_a_malformed_mention_is_refused_whole_and_once(tmp_path: Path) -> None:
     wrong = "7\t0\t7\taspirin\tChemical\tD1\n"
-    reader = reader_of(tmp_path, f"{DOCUMENT}{wrong}{wrong}\n8|t|a\n8|a|b\n", refuse_bad_rows=True)
+    reader = reader_of(tmp_path, f"{DOCUMENT}{wrong}{wrong}\n8|t|a\n8|a|b\n", on_bad_row="skip")
     assert [row.id for row in read(reader)] == ["8"]
     assert [bad.line for bad in reader.bad_rows] == [7]
     assert reader.bad_rows[0].found.endswith("; more in the same row at line 8")
@@ -177,7 +177,7 @@ def test_a_document_with_a_malformed_mention_is_refused_whole_and_once(tmp_path:
 
 def test_a_line_that_is_not_utf8_takes_its_document_along(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_bytes(HEAD.encode() + b"7\t0\t1\t\xff\tX\tD1\n\n8|t|a\n8|a|b\n")
-    reader = Pubtator(str(tmp_path), refuse_bad_rows=True)
+    reader = Pubtator(str(tmp_path), on_bad_row="skip")
     assert [row.id for row in read(reader)] == ["8"]
     assert [bad.line for bad in reader.bad_rows] == [3]
 
@@ -231,7 +231,7 @@ def test_ncbi_stops_at_the_document_that_is_there_twice(data_folder: Path) -> No
 
 
 def test_ncbi_gives_the_documented_counts_less_the_document_that_is_there_twice(data_folder: Path) -> None:
-    reader = Pubtator(str(data_folder / "ncbi_disease" / "pubtator"), files=NCBI, refuse_bad_rows=True)
+    reader = Pubtator(str(data_folder / "ncbi_disease" / "pubtator"), files=NCBI, on_bad_row="skip")
     counts = counted(reader)
     expected = {k: v for k, v in documented(data_folder, "ncbi_disease/pubtator").items() if k[1] != "document blocks"}
     # The documented mentions count both blocks of 8528200, which has ten SpecificDisease and one Modifier.
@@ -244,13 +244,13 @@ def test_ncbi_gives_the_documented_counts_less_the_document_that_is_there_twice(
 
 def test_ncbis_four_types_merged_give_the_mentions_of_its_conll_form(data_folder: Path) -> None:
     folder = str(data_folder / "ncbi_disease" / "pubtator")
-    counts = counted(Pubtator(folder, files=NCBI, types=MERGED, refuse_bad_rows=True))
+    counts = counted(Pubtator(folder, files=NCBI, types=MERGED, on_bad_row="skip"))
     conll = documented(data_folder, "ncbi_disease")
     assert [counts[split, "mentions:Disease"] for split in NCBI] == [conll[split, "mentions"] for split in NCBI]
 
 
 def test_the_mention_of_ncbi_with_blanks_at_its_end_is_the_text_at_its_offsets(data_folder: Path) -> None:
-    reader = Pubtator(str(data_folder / "ncbi_disease" / "pubtator"), files=NCBI, refuse_bad_rows=True)
+    reader = Pubtator(str(data_folder / "ncbi_disease" / "pubtator"), files=NCBI, on_bad_row="skip")
     (row,) = [row for row in read(reader) if row.id == "10923035"]
     assert ((711, 761),) in [entity.spans for entity in row.entities]
     assert row.text[710] == row.text[761] == " "

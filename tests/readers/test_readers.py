@@ -74,12 +74,12 @@ def test_all_problems_are_collected_after_the_whole_file_was_read(tmp_path: Path
     with pytest.raises(InputError) as raised:
         rows.extend(row.id for row in reader.read("train"))
     assert [problem.key for problem in raised.value.problems] == [f"{file}:2", f"{file}:4", f"{file}:5", str(file)]
-    assert all("refuse_bad_rows: true" in problem.suggestion for problem in raised.value.problems)
+    assert all("on_bad_row: skip" in problem.suggestion for problem in raised.value.problems)
 
 
 def test_refused_rows_are_left_out_counted_and_listed(tmp_path: Path) -> None:
     file = write(tmp_path / "x.lines", b"1|a\nbroken\n2|b\n3|\xff\n1|again\n")
-    reader = Lines(str(file), refuse_bad_rows=True)
+    reader = Lines(str(file), on_bad_row="skip")
     used = list(reader.read("train"))
     assert [row.id for row in used] == ["1", "2"]
     assert len(used) + len(reader.bad_rows) == 5
@@ -92,7 +92,7 @@ def test_refused_rows_are_left_out_counted_and_listed(tmp_path: Path) -> None:
 
 def test_the_first_of_two_rows_with_one_id_is_kept(tmp_path: Path) -> None:
     file = write(tmp_path / "x.lines", b"1|first\n1|second\n")
-    assert [row.text for row in Lines(str(file), refuse_bad_rows=True).read("train")] == ["first"]
+    assert [row.text for row in Lines(str(file), on_bad_row="skip").read("train")] == ["first"]
 
 
 def test_two_splits_may_use_the_same_id(tmp_path: Path) -> None:

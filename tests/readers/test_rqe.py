@@ -63,13 +63,13 @@ def test_a_pair_that_stands_twice_is_kept_twice(tmp_path: Path) -> None:
 )
 def test_a_malformed_pair_is_refused_and_named_and_the_others_are_read(tmp_path: Path, broken: str, rule: str) -> None:
     write(tmp_path, pair("1"), broken, pair("3"))
-    reader = RQE(str(tmp_path), refuse_bad_rows=True)
+    reader = RQE(str(tmp_path), on_bad_row="skip")
     assert [row.id for row in reader.read("train")] == ["1", "3"]
     (bad,) = reader.bad_rows
     assert str(bad).endswith(rule)
     assert bad.line == (None if "unique" in rule else 9)
     assert "is it" not in str(bad)
-    with pytest.raises(InputError, match="refuse_bad_rows"):
+    with pytest.raises(InputError, match="on_bad_row: skip"):
         list(RQE(str(tmp_path)).read("train"))
 
 
@@ -82,7 +82,7 @@ def test_a_file_with_a_bad_byte_gives_no_row_and_names_the_line(tmp_path: Path) 
     write(tmp_path, pair("1"), pair("2"))
     path = tmp_path / "train.xml"
     path.write_bytes(path.read_bytes().replace(b"What", b"Wh\xe4t", 1))
-    reader = RQE(str(tmp_path), refuse_bad_rows=True)
+    reader = RQE(str(tmp_path), on_bad_row="skip")
     assert list(reader.read("train")) == []
     assert [(bad.line, bad.rule) for bad in reader.bad_rows] == [(7, "Text must be UTF-8")]
 
@@ -96,7 +96,7 @@ def test_the_line_ends_of_windows_change_nothing(tmp_path: Path) -> None:
 
 def test_the_data_has_the_documented_counts(data_folder: Path) -> None:
     files = {"train": "RQE_Train_8588_AMIA2016.xml", "test": "RQE_Test_302_pairs_AMIA2016.xml"}
-    reader = RQE(str(data_folder / "rqe_amia2016"), files=files, refuse_bad_rows=True)
+    reader = RQE(str(data_folder / "rqe_amia2016"), files=files, on_bad_row="skip")
     rows = {split: list(reader.read(split)) for split in files}
     found = Counter(f"{split} pairs:{row.label}" for split in rows for row in rows[split])
     found.update({f"{split} pairs": len(rows[split]) for split in rows})

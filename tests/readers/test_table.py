@@ -25,7 +25,7 @@ def read(folder: Path, name: str, content: str, **options: Any) -> list[TextRow]
 
 def refused(folder: Path, name: str, content: str, **options: Any) -> tuple[list[str], list[tuple[int | None, str]]]:
     """The texts that were read, and line and message of what was refused."""
-    reader = table(folder, name, content, refuse_bad_rows=True, **options)
+    reader = table(folder, name, content, on_bad_row="skip", **options)
     texts = [row.text for row in reader.read("train")]
     return texts, [(bad.line, f"{bad.rule}; found {bad.found}") for bad in reader.bad_rows]
 
@@ -137,7 +137,7 @@ def test_all_missing_columns_are_named_with_the_nearest(tmp_path: Path) -> None:
 
 def test_a_missing_column_stops_even_where_bad_rows_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"columns\.text: .* has no column 'text'"):
-        read(tmp_path, "x.tsv", "sentence\na\n", refuse_bad_rows=True)
+        read(tmp_path, "x.tsv", "sentence\na\n", on_bad_row="skip")
 
 
 def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_an_empty_file_is_a_problem(tmp_path: Path) -> None:
 def test_an_unreadable_header_is_never_replaced_by_the_first_row(tmp_path: Path) -> None:
     (tmp_path / "train.tsv").write_bytes(b"text\xff\tlabel\na\tb\n")
     with pytest.raises(InputError, match="header can't be read"):
-        list(Table(str(tmp_path), refuse_bad_rows=True).read("train"))
+        list(Table(str(tmp_path), on_bad_row="skip").read("train"))
 
 
 def test_a_record_with_the_wrong_number_of_fields_is_named_by_its_line(tmp_path: Path) -> None:
@@ -182,14 +182,14 @@ def test_broken_quotes_are_named_and_reading_goes_on(tmp_path: Path) -> None:
 
 def test_a_line_that_is_not_utf8_takes_its_whole_record_along(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_bytes(b'text,label\n"a\n\xff\nb",1\nc,0\n')
-    reader = Table(str(tmp_path), refuse_bad_rows=True)
+    reader = Table(str(tmp_path), on_bad_row="skip")
     assert [row.text for row in reader.read("train")] == ["c"]
     assert [(bad.line, bad.found) for bad in reader.bad_rows] == [(3, "byte 0xff at 0")]
 
 
 def test_a_number_is_finite_and_spelt_as_one(tmp_path: Path) -> None:
     content = "text\tlabel\na\t1.5\nb\t\nc\tnan\nd\tinf\ne\thigh\nf\t-2e-1\n"
-    reader = table(tmp_path, "x.tsv", content, label_type="number", refuse_bad_rows=True)
+    reader = table(tmp_path, "x.tsv", content, label_type="number", on_bad_row="skip")
     assert [(row.text, row.label) for row in reader.read("train")] == [("a", 1.5), ("b", None), ("f", -0.2)]
     assert [(bad.line, bad.rule, bad.found) for bad in reader.bad_rows] == [
         (4, "label must be a finite number", "nan"),
@@ -239,7 +239,7 @@ def test_parquet_gives_rows_across_row_groups(tmp_path: Path) -> None:
 
 def test_parquet_keeps_numbers_and_lists(tmp_path: Path) -> None:
     numbers = parquet(
-        tmp_path, {"text": ["a", "b"], "label": [0.5, float("nan")]}, label_type="number", refuse_bad_rows=True
+        tmp_path, {"text": ["a", "b"], "label": [0.5, float("nan")]}, label_type="number", on_bad_row="skip"
     )
     assert [row.label for row in numbers.read("train")] == [0.5]
     assert [(bad.line, bad.found) for bad in numbers.bad_rows] == [(2, "nan")]
