@@ -6,6 +6,7 @@ A new reader is a new file here with one subclass of `Reader`; its file name is 
 
 from __future__ import annotations
 
+import codecs
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -40,6 +41,17 @@ class BadRow(NamedTuple):
     @property
     def _place(self) -> str:
         return self.file if self.line is None else f"{self.file}:{self.line}"
+
+
+class Line(NamedTuple):
+    """A line of a text file: its number from 1, its text, and whether that is what the file holds.
+
+    A line that is not UTF-8 has replacement characters in its text, and `is_valid` is false.
+    """
+
+    number: int
+    text: str
+    is_valid: bool = True
 
 
 def bad_row_problems(bad_rows: Iterable[BadRow], advice: str) -> list[Problem]:
@@ -154,18 +166,31 @@ class Reader(ABC):
         """The lines of a UTF-8 file with their numbers from 1, split at newlines alone.
 
         A carriage return before the newline and a byte-order mark are dropped; a line that isn't UTF-8 goes to
-        `bad`.
+        `bad`. A format in which rows have several lines needs `all_lines`, to know which rows lack one.
         """
+        return ((line.number, line.text) for line in self.all_lines(source) if line.is_valid)
+
+    def all_lines(self, source: Path) -> Iterator[Line]:
+        """The same with the lines that aren't UTF-8, which are already reported to `bad`."""
         with source.open("rb") as file:
             for number, raw in enumerate(file, start=1):
-                text = self.decode(raw.removesuffix(b"\n").removesuffix(b"\r"), source, number)
-                if text is not None:
-                    yield number, text.removeprefix("\ufeff") if number == 1 else text
+                content = raw.removesuffix(b"\n").removesuffix(b"\r")
+                text = self.decode(content, source, number)
+                yield Line(number, content.decode(errors="replace") if text is None else text, text is not None)
 
-    def decode(self, raw: bytes, source: Path, line: int | None) -> str | None:
-        """Bytes as text; what isn't UTF-8 goes to `bad` and gives None."""
+    def decode(self, raw: bytes, source: Path, first_line: int = 1) -> str | None:
+        """Bytes as text, without a byte-order mark; what isn't UTF-8 goes to `bad` and gives None.
+
+        Args:
+            raw: A whole file, or a part of one.
+            source: The file, for the message.
+            first_line: The line on which the bytes begin.
+        """
+        raw = raw.removeprefix(codecs.BOM_UTF8) if first_line == 1 else raw
         try:
-            return raw.decode("utf-8")
+            return raw.decode()
         except UnicodeDecodeError as error:
-            self.bad(source, line, "Text must be UTF-8", f"byte 0x{raw[error.start]:02x} at {error.start}")
+            line = first_line + raw.count(b"\n", 0, error.start)
+            place = error.start - (raw.rfind(b"\n", 0, error.start) + 1)
+            self.bad(source, line, "Text must be UTF-8", f"byte 0x{raw[error.start]:02x} at {place}")
             return None

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from heads.rows import Entity, Span, SpanRow
-from mtl.readers import OnBadRow, Reader
-from mtl.readers._blocks import Block, Mismatch, blocks, refuse
+from mtl.readers import Line, OnBadRow, Reader
+from mtl.readers._blocks import Block, Mismatch, blocks, is_whole, refuse
 
 Scheme = Literal["BIO", "IO", "BIOES"]
 
@@ -79,34 +79,36 @@ class Conll(Reader):
 
     def rows(self, source: Path, split: str) -> Iterator[SpanRow]:
         document: str | None = None
-        for block in blocks(self.lines(source)):
+        for block in blocks(self.all_lines(source)):
             sentence: Block = []
-            for number, line in block:
+            for line in block:
                 mark = self._mark(line)
                 if mark is None:
-                    sentence.append((number, line))
+                    sentence.append(line)
                     continue
                 yield from self._sentence(sentence, source, split, document)
-                sentence, document = [], mark or f"{split}-{number}"
+                sentence, document = [], mark or f"{split}-{line.number}"
             yield from self._sentence(sentence, source, split, document)
 
-    def _mark(self, line: str) -> str | None:
-        """The id in a document mark, empty where it has none; None for other lines."""
-        first, *others = line.split()
+    def _mark(self, line: Line) -> str | None:
+        """The id in a document mark, empty if it has none that can be read; None for other lines."""
+        first, *others = line.text.split()
         if self.document_mark is None or first != self.document_mark:
             return None
-        return next((part for part in others if part not in _NO_ID), "")
+        return next((part for part in others if part not in _NO_ID), "") if line.is_valid else ""
 
     def _sentence(self, lines: Block, source: Path, split: str, document: str | None) -> Iterator[SpanRow]:
-        if not lines:
+        if not lines or not is_whole(lines):
             return
         words, tags, mismatches = self._columns(lines)
-        mismatches = mismatches or [Mismatch(lines[index][0], *rest) for index, *rest in _invalid(tags, self.scheme)]
+        mismatches = mismatches or [
+            Mismatch(lines[index].number, *rest) for index, *rest in _invalid(tags, self.scheme)
+        ]
         if mismatches:
             refuse(self, source, mismatches)
             return
         offsets = _offsets(words)
-        row_id = f"{split}-{lines[0][0]}"
+        row_id = f"{split}-{lines[0].number}"
         yield SpanRow(
             id=row_id,
             document=document or row_id,
@@ -118,7 +120,7 @@ class Conll(Reader):
     def _columns(self, lines: Block) -> tuple[list[str], list[Tag], list[Mismatch]]:
         """Word and tag of each line, or what is wrong with some."""
         words, tags, mismatches = [], [], []
-        for number, line in lines:
+        for number, line, _ in lines:
             if line.split()[0] == _USUAL_MARK:  # `_mark` has taken those that the option names
                 rule = f'A line that opens a document needs the option document_mark: "{_USUAL_MARK}"'
                 mismatches.append(Mismatch(number, rule, self.document_mark or "none"))

@@ -89,7 +89,7 @@ class PubMedQA(Reader):
 
     def _object(self, path: Path) -> dict[str, Any] | None:
         """The JSON object in a file. A key that stands twice is reported: JSON would lose the first in silence."""
-        text = self.decode(path.read_bytes(), path, None)
+        text = self.decode(path.read_bytes(), path)
         if text is None:
             return None
         twice: Counter[str] = Counter()
@@ -99,7 +99,7 @@ class PubMedQA(Reader):
             return dict(pairs)
 
         try:
-            value = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=unique)
+            value = json.loads(text, object_pairs_hook=unique)
         except json.JSONDecodeError as error:
             self.bad(path, error.lineno, "The file must be JSON", f"{error.msg} at column {error.colno}")
             return None

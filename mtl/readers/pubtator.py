@@ -8,7 +8,7 @@ from pathlib import Path
 
 from heads.rows import Entity, Relation, SpanRow
 from mtl.readers import OnBadRow, Reader
-from mtl.readers._blocks import Block, Mismatch, blocks, refuse
+from mtl.readers._blocks import Block, Mismatch, blocks, is_whole, refuse
 
 _TEXT_LINE = re.compile(r"([^|\t]+)\|([ta])\|(.*)", re.DOTALL)
 _RELATION_CELLS = 4
@@ -55,7 +55,7 @@ class Pubtator(Reader):
         """Mentions with blanks at their ends, in the text or in the line, over all splits read so far."""
 
     def rows(self, source: Path, split: str) -> Iterator[SpanRow]:
-        for block in blocks(self.lines(source)):
+        for block in filter(is_whole, blocks(self.all_lines(source))):
             document = _Document(block)
             if document.mismatches:
                 refuse(self, source, document.mismatches)
@@ -103,7 +103,7 @@ class _Document:
         self.id, self.text = self._head(block)
         if self.mismatches:
             return
-        lines: list[tuple[int, list[str]]] = [(number, line.split("\t")) for number, line in block[2:]]
+        lines: list[tuple[int, list[str]]] = [(line.number, line.text.split("\t")) for line in block[2:]]
         for number, cells in lines:
             self._line(number, cells)
         concepts = {concept for entity in self.entities for concept in entity.concepts}
@@ -114,18 +114,20 @@ class _Document:
     def _head(self, block: Block) -> tuple[str, str]:
         """Id and text from the title and the abstract, which come first."""
         found = []
-        for (number, line), kind in zip(block[:2], "ta", strict=False):
-            match = _TEXT_LINE.fullmatch(line)
+        for line, kind in zip(block[:2], "ta", strict=False):
+            match = _TEXT_LINE.fullmatch(line.text)
             if match is None or match[2] != kind:
-                self._flaw(number, "A document must start with the lines id|t|title and id|a|abstract", "another line")
+                self._flaw(
+                    line.number, "A document must start with the lines id|t|title and id|a|abstract", "another line"
+                )
                 return "", ""
             found.append((match[1], match[3]))
         if len(found) < 2:
-            self._flaw(block[0][0], "A document must have the lines id|t|title and id|a|abstract", "one line")
+            self._flaw(block[0].number, "A document must have the lines id|t|title and id|a|abstract", "one line")
             return "", ""
         (row_id, title), (abstract_id, abstract) = found
         if row_id != abstract_id:
-            self._flaw(block[1][0], "Title and abstract must have the same id", f"'{row_id}' and '{abstract_id}'")
+            self._flaw(block[1].number, "Title and abstract must have the same id", f"'{row_id}' and '{abstract_id}'")
         return row_id, f"{title} {abstract}"
 
     def _line(self, number: int, cells: list[str]) -> None:
