@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mtl.batching.data_module import MixtureData
 from mtl.config.loading import parse_mixture
 from mtl.config.mixture import Mixture
 from mtl.problems import InputError, Problem
 from mtl.training.module import CHECKPOINT_KEY
+from mtl.training.optimisation import Optimisation
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -49,17 +52,23 @@ def located(mixture: Mixture, checkpoint: Path) -> Mixture:
 
 def checkpoint_precision(path: Path) -> str:
     """The precision in which a checkpoint was trained and selected."""
-    return str(read_checkpoint(path)[CHECKPOINT_KEY].get("precision", "32-true"))
+    return str(read_checkpoint(path)[CHECKPOINT_KEY]["precision"])
 
 
-def check_checkpoint(path: Path, mixture: Mixture, *, resumes: Mapping[str, Any] | None = None) -> None:
+def row_types(checkpoint: Mapping[str, Any]) -> dict[str, str]:
+    """The kind of rows that each task was trained on, where the data module told."""
+    found: dict[str, str] = checkpoint.get(MixtureData.__qualname__, {}).get("row_types", {})
+    return found
+
+
+def check_checkpoint(path: Path, mixture: Mixture, *, resumes: Optimisation | None = None) -> None:
     """Holds a checkpoint's mixture against the one at hand.
 
     Args:
         path: Of the checkpoint.
         mixture: At hand.
         resumes: Where training goes on from the checkpoint, which needs more than weights: the options of `model` at
-            hand, as `MultiTaskModule.optimisation` gives them. A schedule may be made longer, by more epochs.
+            hand, as plain values, resolved. A schedule may be made longer, by more epochs.
 
     Raises:
         InputError: Tasks, heads, labels or the encoder differ (it lists every difference), or the checkpoint can't be
@@ -85,8 +94,8 @@ def check_checkpoint(path: Path, mixture: Mixture, *, resumes: Mapping[str, Any]
             if theirs != ours:
                 problems.append(Problem(f"tasks.{name}.{field}", f"The checkpoint has {theirs!r}; found {ours!r}."))
     if resumes is not None and not problems:
-        before = read_checkpoint(path)[CHECKPOINT_KEY].get("model", resumes)  # earlier versions kept none
-        problems = [*_resume_problems(trained, mixture), *_option_problems(before, resumes)]
+        before = read_checkpoint(path)[CHECKPOINT_KEY]["model"]
+        problems = [*_resume_problems(trained, mixture), *_option_problems(before, asdict(resumes.resolved()))]
     if problems:
         raise InputError([Problem(str(path), "The checkpoint is of another mixture."), *problems])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -20,7 +19,7 @@ from mtl.evaluation import summary
 from mtl.evaluation.baselines import trivial_baselines
 from mtl.evaluation.evaluator import TaskResult
 from mtl.tracking.tracker import MLflowTracker
-from mtl.training.callbacks import SELECTION
+from mtl.training.selection import MIXTURE
 
 if TYPE_CHECKING:
     from mtl.batching.data_module import MixtureData
@@ -42,7 +41,6 @@ class RunRecorder(Callback):
         self, folder: RunFolder, tracker: MLflowTracker | None, config: Mapping[str, Any], *, baselines: bool = True
     ) -> None:
         self._folder, self._tracker, self._config, self._baselines = folder, tracker, dict(config), baselines
-        self._best: float | None = None
         self._selected: dict[str, ClassReport] = {}
         self._lines: list[summary.ResultLine] = []
         self._title = ""
@@ -90,24 +88,21 @@ class RunRecorder(Callback):
             self._log_rates(trainer)
 
     def _log_rates(self, trainer: pl.Trainer) -> None:
-        if self._tracker is None:
-            return
         groups = trainer.optimizers[0].param_groups
         rates = {f"learning_rate/{group['name']}": group["lr"] for group in groups if "/" not in group["name"]}
-        self._tracker.log_metrics(rates, step=trainer.global_step)
+        _log(trainer, rates, trainer.global_step)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
-        results = cast("MultiTaskModule", pl_module).results["dev"]
-        score = float(trainer.callback_metrics[SELECTION])
-        score = float("-inf") if math.isnan(score) else score  # as Lightning's checkpoint takes it
+        module = cast("MultiTaskModule", pl_module)
+        results = module.results["dev"]
         if trainer.state.fn != "fit":
             self._write("dev", results)
             self._keep_predictions(pl_module)
             self._finish(trainer, "dev", _reports(results))
-        elif self._best is None or score > self._best:
-            self._best, self._selected = score, _reports(results)
+        elif MIXTURE in module.selection.improved:
+            self._selected = _reports(results)
             self._write("dev", results)
             self._keep_predictions(pl_module)
         else:
@@ -138,12 +133,10 @@ class RunRecorder(Callback):
             console.print(f"See it in MLflow: {self._tracker.ui_hint()}", soft_wrap=True, highlight=False)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self._best, "reports": {task: found._asdict() for task, found in self._selected.items()}}
+        return {"reports": {task: found._asdict() for task, found in self._selected.items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._best = state_dict["best"]
-        # Checkpoints of earlier versions have none.
-        self._selected = {task: ClassReport(**found) for task, found in state_dict.get("reports", {}).items()}
+        self._selected = {task: ClassReport(**found) for task, found in state_dict["reports"].items()}
 
     def _write(self, split: str, results: Mapping[str, TaskResult]) -> None:
         """Scores, and counts per document, which studies resample."""
@@ -175,8 +168,12 @@ class RunRecorder(Callback):
         self._folder.write_json(file.name, {**before, split: baselines})
         if trainer.state.fn != "fit":
             self._note_checkpoint(trainer, split)
+        for task, by_predictor in baselines.items():
+            for predictor, found in by_predictor.items():
+                prefix = f"baseline/{split}/{task}/{predictor}"
+                _log(trainer, {f"{prefix}/{name}": value for name, value in found.items()}, 0)
         if self._tracker is not None:
-            self._track_results(self._tracker, split, reports, baselines)
+            self._track_reports(self._tracker, split, reports)
             for path in self._kept:
                 self._tracker.log_artifact(path, f"predictions/{split}")
         metrics = self._folder.metrics
@@ -207,26 +204,18 @@ class RunRecorder(Callback):
         tracker.log_text(_yaml(data.mixture.to_dict()), "mixture.yaml")
         tracker.log_text(_yaml(self._config), "config.yaml")
         tracker.log_versions(str(trainer.strategy.root_device))
-        rates = data.plan.rates()
+        rates = data.schedule.rates()
         for task, splits in data.tasks.items():
             path = data.mixture.tasks[task].data.path
             source = path if isinstance(path, str) else json.dumps(path)
             for split, content in splits.items():
                 rows = content.row_summary
                 tracker.log_dataset(task, split, rows.fingerprint, rows.rows, source)
-                tracker.log_metrics(
-                    {f"data/{task}/{split}/{name}": count for name, count in accounts(content).items()}, 0
-                )
+                _log(trainer, {f"data/{task}/{split}/{name}": count for name, count in accounts(content).items()}, 0)
             if task in rates:
-                tracker.log_metrics({f"data/{task}/rate": rates[task]}, 0)
+                _log(trainer, {f"data/{task}/rate": rates[task]}, 0)
 
-    def _track_results(
-        self,
-        tracker: MLflowTracker,
-        split: str,
-        reports: Mapping[str, ClassReport],
-        baselines: Mapping[str, Mapping[str, Mapping[str, float]]],
-    ) -> None:
+    def _track_reports(self, tracker: MLflowTracker, split: str, reports: Mapping[str, ClassReport]) -> None:
         for task, found in reports.items():
             if found.per_class:
                 tracker.log_table(summary.per_class_table(found), f"{split}/{task}/per_class.json")
@@ -237,10 +226,12 @@ class RunRecorder(Callback):
                 for place, predicted in enumerate(found.classes):
                     columns[predicted] = [line[place] for line in found.confusion]
                 tracker.log_table(columns, f"{split}/{task}/confusion.json")
-        for task, by_predictor in baselines.items():
-            for predictor, scores in by_predictor.items():
-                prefix = f"baseline/{split}/{task}/{predictor}"
-                tracker.log_metrics({f"{prefix}/{name}": value for name, value in scores.items()}, 0)
+
+
+def _log(trainer: pl.Trainer, metrics: Mapping[str, float], step: int) -> None:
+    """Sends numbers to the trainer's loggers, the way that Lightning sends those of the module."""
+    for logger in trainer.loggers:
+        logger.log_metrics(dict(metrics), step=step)
 
 
 def accounts(content: Any) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -238,7 +238,7 @@ class _RunSpecs:
             mixture=mixture.to_dict(),
             evaluations=spec.budget.evaluations,
             select=spec.select,
-            model=spec.model.model_dump(),
+            model=asdict(spec.model),
             trainer=self._trainer,
             known_tokens=self._known_tokens(run),
             source=self._keys[run.source] if run.source else None,
@@ -284,7 +284,7 @@ class _RunSpecs:
             if variant == SHUFFLED:
                 how = [fields["data"]["seed"], fields["data"]["mentions"]]
                 tasks[name]["permuted"] = [*how, code_hash("mtl.readers.permuted")]
-        mixture = {key: order.mixture[key] for key in ("batch_size", "tokens_per_batch", "sampler")}
+        mixture = {key: order.mixture[key] for key in ("batch_size", "tokens_per_batch", "sampler", "balancing")}
         encoder = {key: value for key, value in order.mixture["encoder"].items() if key not in ("name", "revision")}
         return {
             "tasks": tasks,
