@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from mtl.single_precision import InSinglePrecision
@@ -97,4 +98,5 @@ class Balancing(InSinglePrecision):
 
     def current_factors(self) -> dict[str, float]:
         """The factor of every task now, for logs."""
-        return {task: float(self.factor(task)) for task in self.weights}
+        with torch.no_grad():
+            return {task: float(self.factor(task)) for task in self.weights}

@@ -29,7 +29,7 @@ class Uncertainty(Balancing):
         InputError: The learning rate is not a finite number above 0.
 
     >>> balancing = Uncertainty({"gad": 1.0})
-    >>> float(balancing.factor("gad")), float(balancing.offset("gad"))
+    >>> balancing.factor("gad").item(), balancing.offset("gad").item()
     (0.5, 0.0)
     """
 

@@ -20,7 +20,6 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from mtl.batching.data_module import limited, make_schedule
 from mtl.commands.arguments import take_mixture
 from mtl.config.mixture import Mixture
-from mtl.config.schema import checked
 from mtl.log_filters import filter_logs
 from mtl.problems import InputError, Problem
 from mtl.samplers import require_positive
@@ -154,9 +153,6 @@ class MixtureCLI(LightningCLI):
         assert self.subcommand is not None
         config = self.config[self.subcommand]
         options = RunOptions(**config.run.as_dict())
-        model_options = config.model.as_dict()
-        compiles = model_options.pop("compile")
-        optimisation = checked(Optimisation, model_options, "model")
         require_positive({"run.save_every": options.save_every})
         # The folder last: a run whose data or options are wrong leaves none, and never becomes the latest.
         self.datamodule = build_data(self.mixture)
@@ -171,12 +167,12 @@ class MixtureCLI(LightningCLI):
         self.config_init = self.parser.instantiate_classes(self.config)
         _check_trainer(self.config_init[self.subcommand].trainer.as_dict(), trains=self.subcommand == "fit")
         built = self.datamodule.heads, self.datamodule.tokenizer
-        self.model = build_module(self.mixture, optimisation, weights=is_new, compile=compiles, built=built)
+        self.model = build_module(self.mixture, weights=is_new, built=built, **config.model.as_dict())
         folder, checkpoint = self._place(options, config.ckpt_path)
         self.folder = folder
         config.ckpt_path = self.config_init[self.subcommand].ckpt_path = None if checkpoint is None else str(checkpoint)
         if checkpoint is not None:
-            resumes = optimisation if self.subcommand == "fit" else None
+            resumes = self.model.optimisation if self.subcommand == "fit" else None
             check_checkpoint(checkpoint, self.mixture, resumes=resumes)
             if is_free:
                 config.trainer.precision = checkpoint_precision(checkpoint)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -12,6 +12,7 @@ from mtl.balancing import Balancing
 from mtl.batching.data_module import MixtureData
 from mtl.config import components
 from mtl.config.mixture import Mixture, build_head
+from mtl.config.schema import checked
 from mtl.encoder.loading import load_config, load_encoder, load_tokenizer, longest_input
 from mtl.problems import InputError, Problem
 from mtl.seeding import derive
@@ -55,23 +56,23 @@ def build_heads(mixture: Mixture, known_tokens: Sequence[str] = ()) -> tuple[dic
 
 def build_module(
     mixture: Mixture,
-    optimisation: Optimisation | None = None,
     *,
     weights: bool = True,
     compile: bool = False,
     built: tuple[Mapping[str, Head], PreTrainedTokenizerBase] | None = None,
+    **optimisation: Any,
 ) -> MultiTaskModule:
     """The module that trains a mixture.
 
     Args:
         mixture: The tasks and the encoder.
-        optimisation: Learning rates and their schedule; None takes the defaults.
         weights: False leaves the encoder's weights random, for weights that a checkpoint holds.
         compile: Whether to compile the encoder with `torch.compile`, which takes about a minute.
         built: What `build_heads` gave for this mixture; None builds it here.
+        optimisation: Fields of `Optimisation`, such as ``learning_rate=2e-4``.
 
     Raises:
-        InputError: The encoder is not available.
+        InputError: The encoder is not available, or a field of the optimisation is wrong.
     """
     heads, tokenizer = built or build_heads(mixture)
     return MultiTaskModule(
@@ -80,7 +81,7 @@ def build_module(
         build_balancing(mixture),
         build_selection(mixture, heads),
         seed=mixture.seed,
-        optimisation=optimisation,
+        optimisation=checked(Optimisation, optimisation, "model"),
         learning_rate_factors={name: spec.learning_rate_factor for name, spec in mixture.tasks.items()},
         compile=compile,
         config=mixture.to_dict(),

@@ -41,6 +41,12 @@ class BestCheckpoints(Checkpoint):
     def __init__(self, folder: RunFolder, names: Sequence[str]) -> None:
         self._folder, self._names = folder, list(names)
 
+    @property
+    def best_model_path(self) -> str:
+        """The mixture's best checkpoint, which Lightning takes for ``ckpt_path="best"``; empty before there is one."""
+        path = _path(self._folder, MIXTURE)
+        return str(path) if path.is_file() else ""
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
@@ -86,7 +92,13 @@ class LastCheckpoint(Checkpoint):
 
 def _save(trainer: pl.Trainer, folder: RunFolder, name: str, score: float | None, *, weights_only: bool) -> None:
     """Saves a checkpoint and points the name to it; all ranks call it, the first one writes."""
-    path = Path(folder.checkpoints) / f"{name.replace(':', '-')}.ckpt"
+    if cast(Any, trainer).fast_dev_run:  # which leaves nothing behind
+        return
+    path = _path(folder, name)
     trainer.save_checkpoint(path, weights_only=weights_only)
     if trainer.is_global_zero:
         folder.point(name, path, score)
+
+
+def _path(folder: RunFolder, name: str) -> Path:
+    return folder.checkpoints / f"{name.replace(':', '-')}.ckpt"

@@ -27,7 +27,6 @@ from mtl.study.running.ledger import Counts, Ledger
 from mtl.tracking.versions import versions
 from mtl.training.assembly import build_heads, build_module
 from mtl.training.module import MultiTaskModule
-from mtl.training.optimisation import Optimisation
 from mtl.training.selection import MIXTURE, of_task
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def train(order: RunSpec, ledger: Ledger) -> tuple[dict[str, Any], Counts]:
     heads, tokenizer = build_heads(mixture, order.known_tokens)
     data = MixtureData(mixture, heads, tokenizer)
     data.setup()
-    module = build_module(mixture, Optimisation(**order.model), built=(heads, tokenizer))
+    module = build_module(mixture, built=(heads, tokenizer), **order.model)
     if order.source is not None:
         own_tokens = {token for head in heads.values() for token in head.special_tokens()} - set(order.known_tokens)
         added = tokenizer.get_added_vocab()
