@@ -43,8 +43,8 @@ class DynamicAverage(Balancing):
             message = f"must be a finite number above 0, got {temperature!r}."
             raise InputError(Problem("balancing.temperature", message))
         self.temperature = temperature
-        # The mean losses of the last two epochs, the older first, [2, K]; not a number where a task has none.
-        self.register_buffer("losses", torch.full((2, len(weights)), math.nan))
+        # The mean losses of the last two epochs, the older first, [2, K]; 0 where a task has none.
+        self.register_buffer("losses", torch.zeros(2, len(weights)))
         self._factors = dict(self.weights)
         cast(Any, self).register_load_state_dict_post_hook(lambda module, _: module._set_factors())
 

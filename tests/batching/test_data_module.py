@@ -408,7 +408,7 @@ import pytorch_lightning as pl
 from meter import QUIET, rss_anon_mib
 
 from mtl.training.assembly import build_data, build_module
-from mtl.config.mixture import load_mixture
+from mtl.config.loading import load_mixture
 
 most = 0.0
 
