@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import os
 import shlex
 import sys
@@ -198,6 +199,7 @@ class MixtureCLI(LightningCLI):
         tracker = self._tracker(folder, options) if config.logger is not False and options.track else None
         recorded = {**self.config[self.subcommand].clone(with_meta=False).as_dict(), "mixture": self.mixture.to_dict()}
         recorded.pop("config", None)
+        recorded = json.loads(json.dumps(recorded, default=str))  # callbacks may have arguments of any type
         self.recorder = RunRecorder(folder, tracker, recorded, baselines=options.baselines)
         callbacks: list[Any] = [self.recorder]
         if self.subcommand == "fit" and config.enable_checkpointing is not False:

@@ -1,3 +1,4 @@
+import csv as csv_module
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from mtl.batching.data_module import MixtureData
 from mtl.commands import run
+from mtl.commands import run as run_mtl
 from mtl.commands.fit import _check_trainer, _way_on
 from mtl.config.loading import load_mixture
 from mtl.problems import InputError
@@ -26,6 +28,7 @@ from mtl.training.assembly import build_heads
 from mtl.training.early_stopping import early_stopping
 from mtl.training.module import CHECKPOINT_KEY
 from mtl.training.saving import checkpoints
+from tests import five_tasks
 
 Write = Callable[..., Path]
 Train = Callable[..., Any]
@@ -619,3 +622,52 @@ def test_a_head_and_a_sampler_are_one_new_file_each(toy_mixture: Write, tmp_path
     done = subprocess.run(words, cwd=tmp_path, env=here, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads((latest(path).path / "metrics.json").read_text())["dev"].keys() == PRIMARY.keys()
+
+
+# --- Lightning's own options ------------------------------------------------------------------------------------------
+
+
+def test_a_logger_of_the_users_own_gets_every_number_that_mlflow_gets(
+    toy_mixture: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")
+    csv = ("--trainer.logger=CSVLogger", f"--trainer.logger.save_dir={tmp_path / 'csv'}")
+    words = command("fit", toy_mixture(), *csv, "--run.track=true", "--trainer.max_epochs=1")[1:]
+    with five_tasks.surroundings(tmp_path):
+        assert run_mtl(words) == 0
+    folder = RunFolder.latest(tmp_path / "runs", "toy")
+    lines = [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
+    tracked = {name for line in lines for name in line["metrics"]}
+    (path,) = (tmp_path / "csv").rglob("metrics.csv")
+    with path.open() as file:
+        theirs = set(csv_module.DictReader(file).fieldnames or ())
+    assert theirs - {"epoch", "step"} == tracked - {"epoch"}
+    assert {
+        "val/selection",
+        "train/cause/loss",
+        "learning_rate/encoder",
+        "baseline/dev/cause/majority/accuracy",
+    } <= theirs
+
+
+def test_without_a_logger_nothing_is_tracked(toy_mixture: Write, tmp_path: Path) -> None:
+    words = command("fit", toy_mixture(), "--trainer.logger=false", "--run.track=true", "--trainer.max_epochs=1")[1:]
+    with five_tasks.surroundings(tmp_path):
+        assert run_mtl(words) == 0
+    assert not (tmp_path / "mlflow.db").exists()
+    assert RunFolder.latest(tmp_path / "runs", "toy").info["status"] == "FINISHED"
+
+
+def test_callbacks_of_the_users_own_stand_beside_ours(toy_mixture: Write, tmp_path: Path) -> None:
+    own = (
+        "--trainer.callbacks+=Timer",
+        "--trainer.callbacks.duration=01:00:00:00",
+        "--trainer.callbacks+=ModelCheckpoint",
+    )
+    monitor = ("--trainer.callbacks.monitor=val/selection", f"--trainer.callbacks.dirpath={tmp_path / 'own'}")
+    words = command("fit", toy_mixture(), *own, *monitor, "--trainer.max_epochs=1")[1:]
+    with five_tasks.surroundings(tmp_path):
+        assert run_mtl(words) == 0
+    assert len(list((tmp_path / "own").glob("*.ckpt"))) == 1
+    folder = RunFolder.latest(tmp_path / "runs", "toy")
+    assert folder.resolve_checkpoint("best").is_file()
