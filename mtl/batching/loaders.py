@@ -6,20 +6,58 @@ Both start from the data module that they belong to, whose trainer says which ra
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from mtl.batching.batch import EMPTY, Batch, ExampleGroup, UpdateShare, collate
 from mtl.batching.batcher import Indices, by_length
-from mtl.batching.schedule import Step
+from mtl.batching.schedule import Step, StepSchedule
 from mtl.data.examples import document_ranks
 
 if TYPE_CHECKING:
-    from mtl.batching.data_module import MixtureData
+    from collections.abc import Collection, Mapping
+
+    import pytorch_lightning as pl
+
+    from heads import Head
+    from mtl.config.mixture import Mixture
+    from mtl.data.examples import SplitData, TaskData
 
 EVALUATION_TOKENS = 4096
 """Padded tokens of an evaluation batch where the mixture has no budget: the device is busy, and the batch fits."""
+
+
+class Source(Protocol):
+    """What the loaders ask of the data module that they belong to."""
+
+    mixture: Mixture
+    heads: dict[str, Head]
+    tasks: dict[str, TaskData]
+
+    @property
+    def schedule(self) -> StepSchedule:
+        """The order of all training steps."""
+
+    @property
+    def stopped(self) -> Collection[str]:
+        """Tasks that are no longer trained."""
+
+    @property
+    def pad_id(self) -> int:
+        """The tokenizer's padding token."""
+
+    def splits(self, split: str) -> Mapping[str, SplitData]:
+        """That split of every task that has it and is evaluated."""
+
+    def followers(self, task: str) -> list[str]:
+        """The tasks that train on this task's batches, itself first."""
+
+    def rank_and_world_size(self) -> tuple[int, int]:
+        """Which process this is, of how many."""
+
+    def attached_trainer(self) -> pl.Trainer:
+        """The trainer that the data module belongs to."""
 
 
 class TrainLoader:
@@ -29,7 +67,7 @@ class TrainLoader:
     very next batch.
     """
 
-    def __init__(self, data: MixtureData) -> None:
+    def __init__(self, data: Source) -> None:
         self._data = data
 
     def __len__(self) -> int:
@@ -100,7 +138,7 @@ class EvaluationLoader:
     evaluate some batches only sees some of every task.
     """
 
-    def __init__(self, data: MixtureData, split: str) -> None:
+    def __init__(self, data: Source, split: str) -> None:
         self.splits = data.splits(split)
         """The split of each task that is evaluated; an evaluation decodes and scores its rows."""
         self._data, self._split = data, split

@@ -20,13 +20,14 @@ from pydantic import TypeAdapter
 from mtl.config.schema import mismatches
 from mtl.problems import InputError, Problem, did_you_mean
 
-Kind = Literal["head", "sampler", "reader", "balancing"]
+Kind = Literal["head", "sampler", "reader", "balancing", "launcher"]
 
 _PACKAGES: dict[Kind, tuple[str, str]] = {
     "head": ("heads", "Head"),
     "sampler": ("mtl.samplers", "Sampler"),
     "reader": ("mtl.readers", "Reader"),
     "balancing": ("mtl.balancing", "Balancing"),
+    "launcher": ("mtl.study.running.launchers", "Launcher"),
 }
 
 

@@ -13,7 +13,7 @@ from mtl.batching.data_module import MixtureData
 from mtl.config import components
 from mtl.config.mixture import Mixture, build_head
 from mtl.config.schema import checked
-from mtl.encoder.loading import load_config, load_encoder, load_tokenizer, longest_input
+from mtl.encoder.pretrained import load_config, load_encoder, load_tokenizer, longest_input
 from mtl.problems import InputError, Problem
 from mtl.seeding import derive
 from mtl.training.module import MultiTaskModule

@@ -19,7 +19,7 @@ from mtl.config.mixture import EvaluationSpec, LimitSpec, Mixture, SamplerSpec, 
 from mtl.data.examples import TaskData, prepare
 from mtl.data.leakage import crossing, shared, shared_notes
 from mtl.data.store import content_key
-from mtl.encoder.loading import encoder_identity
+from mtl.encoder.pretrained import encoder_identity
 from mtl.problems import InputError, Problem
 from mtl.study.design.designs import SELF, SHUFFLED, Comparison, Run, comparisons, original, single_runs
 from mtl.study.design.run_spec import RunSpec
@@ -34,7 +34,7 @@ RESULT_CODE = (
     "mtl.batching.batcher",
     "mtl.batching.data_module",
     "mtl.encoder.cpu_dropout",
-    "mtl.encoder.loading",
+    "mtl.encoder.pretrained",
     "mtl.evaluation.evaluator",
     "mtl.training.module",
     "mtl.training.optimisation",

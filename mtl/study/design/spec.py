@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, TypeAdapter
 
-from mtl.config import schema
+from mtl.config import components, schema
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import Mixture
 from mtl.config.yaml_files import merge, parse_overrides, read_yaml, resolve
@@ -284,9 +284,16 @@ def _seed_problems(spec: StudySpec) -> list[Problem]:
 
 
 def _launcher_problems(spec: StudySpec) -> list[Problem]:
-    from mtl.study.running.launchers import launcher_problems
-
-    return launcher_problems(spec.launcher.name, spec.launcher.options, spec.launcher.workers)
+    """What is wrong with the launcher's name and options, and what it lacks here."""
+    launcher = spec.launcher
+    try:
+        cls = components.find("launcher", launcher.name, "launcher.name")
+    except InputError as error:
+        return error.problems
+    problems = components.check_options(cls, launcher.options, "launcher", frozenset({"workers", "threads"}))
+    if problems:
+        return problems
+    return [Problem("launcher", message, advice) for message, advice in cls.lacking(launcher.workers)]
 
 
 def _schema_problem(mismatch: schema.Mismatch) -> Problem:
