@@ -8,11 +8,13 @@ Shapes: V rows of a table, H hidden size.
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, cast
 
 import torch
 import torch.distributed
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 
 def is_rank_zero() -> bool:
@@ -57,3 +59,14 @@ def average_rows(gradient: Tensor) -> None:
     values = gradient[rows]
     torch.distributed.all_reduce(values)
     gradient[rows] = values / world_size()
+
+
+def average(gradients: Iterable[Tensor]) -> None:
+    """Averages gradients over all processes, in place."""
+    for gradient in gradients:
+        sum_over_ranks(gradient).div_(world_size())
+
+
+def keep_out_of_ddp(module: nn.Module, names: Iterable[str]) -> None:
+    """Makes DistributedDataParallel ignore some parameters and buffers of a module that it is going to wrap."""
+    cast(Any, DistributedDataParallel)._set_params_and_buffers_to_ignore_for_model(module, set(names))

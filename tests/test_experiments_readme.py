@@ -33,10 +33,11 @@ HEADINGS: dict[type[BaseModel], str] = {
     specs.LimitSpec: "`tasks.NAME.data.limit`",
     specs.PermuteSpec: "`tasks.NAME.data.permute`",
     specs.SamplerSpec: "`sampler`",
+    specs.BalancingSpec: "`balancing`",
     specs.EvaluationSpec: "`evaluation`",
     specs.PrivacySpec: "`privacy`",
 }
-COMPONENTS = [(kind, name) for kind in ("head", "reader", "sampler") for name in choices(kind)]
+COMPONENTS = [(kind, name) for kind in ("head", "reader", "sampler", "balancing") for name in choices(kind)]
 MIXTURES = ["entities", "abstracts", "texts", "notes", "several"]
 
 
@@ -168,7 +169,7 @@ def test_every_key_of_a_mixture_is_on_the_page_with_its_default() -> None:
 @pytest.mark.parametrize(("kind", "name"), COMPONENTS, ids=[name for _, name in COMPONENTS])
 def test_every_component_is_on_the_page_with_its_options_and_their_defaults(kind: Any, name: str) -> None:
     cls = find(kind, name, kind)
-    common = options({"head": "Heads", "reader": "Readers", "sampler": "Samplers"}[kind])
+    common = options({"head": "Heads", "reader": "Readers", "sampler": "Samplers", "balancing": "Balancing"}[kind])
     written = {option: default(text) for option, text in (common | options(f"`{name}`")).items()}
     own = signature(cls)
     # What is common to most isn't repeated, and the few that lack it are named in the text.
@@ -243,5 +244,5 @@ def test_every_link_leads_to_a_heading_of_the_page() -> None:
         for heading in re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL), re.MULTILINE)
     }
     links = re.findall(r"\]\(#([^)]+)\)", PAGE)
-    assert len(links) == 2
+    assert len(links) == 3
     assert set(links) <= headings

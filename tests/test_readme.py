@@ -125,7 +125,7 @@ def test_the_map_names_every_package_and_no_other() -> None:
     assert named == packages | {"heads/"}
 
 
-@pytest.mark.parametrize("folder", ["heads", "mtl/readers", "mtl/samplers"])
+@pytest.mark.parametrize("folder", ["heads", "mtl/readers", "mtl/samplers", "mtl/balancing"])
 def test_every_component_is_listed(folder: str) -> None:
     there = {path.stem for path in (REPOSITORY / folder).glob("*.py") if not path.name.startswith("_")}
     listed = re.search(rf"^- `{folder}/`: (.*?)(?=^- |^$)", README, re.MULTILINE | re.DOTALL)

@@ -279,9 +279,9 @@ def train_hf(options: argparse.Namespace, meter: Meter, *, best: bool) -> dict[s
 
 def own_updates(data: MixtureData, warmup: int, updates: int) -> Counter[str]:
     """How many updates of our window train each task, in the order of the mixture."""
-    slots = itertools.chain.from_iterable(data.plan.epoch(epoch) for epoch in itertools.count())
+    slots = itertools.chain.from_iterable(data.schedule.epoch(epoch) for epoch in itertools.count())
     counts = Counter(pick.task for slot in itertools.islice(slots, warmup, warmup + updates) for pick in slot)
-    return Counter({task: counts[task] for task in data.leaders() if counts[task]})
+    return Counter({task: counts[task] for task in data.mixture.leaders() if counts[task]})
 
 
 def grouped(lengths: Sequence[int], batch_size: int, number: int, seed: int) -> list[list[int]]:
@@ -402,7 +402,7 @@ def train_tasknet(options: argparse.Namespace, meter: Meter, *, best: bool) -> d
             "attn_implementation": "eager",
             "train_sampling_strategy": "group_by_length",
         }
-    tasks = [tasknet_task(tasknet, data, name) for name in data.leaders()]
+    tasks = [tasknet_task(tasknet, data, name) for name in data.mixture.leaders()]
     model = tasknet.Model(tasks, hyper_parameters)
     trainer = tasknet.Trainer(model, tasks, hyper_parameters, tokenizer=data.tokenizer)
     trainer.remove_callback(PrinterCallback)

@@ -89,9 +89,9 @@ def exact(setting: Setting, mixture: Mixture) -> dict[str, Any]:
 
 def first_batches(data: MixtureData, number: int) -> list[list[int]]:
     """The examples of our first updates, over as many epochs as that takes."""
-    epochs = range(math.ceil(number / data.plan.slots_per_epoch()))
-    slots = [slot for epoch in epochs for slot in data.plan.epoch(epoch)]
-    return [data.plan.indices(pick).tolist() for (pick,) in slots[:number]]
+    epochs = range(math.ceil(number / data.schedule.steps_per_epoch()))
+    slots = [slot for epoch in epochs for slot in data.schedule.epoch(epoch)]
+    return [data.schedule.indices(pick).tolist() for (pick,) in slots[:number]]
 
 
 def one_score(setting: Setting, mixture: Mixture, framework: str) -> float:

@@ -29,7 +29,7 @@ from heads.rows import row_to_dict
 from mtl.batching.data_module import EvaluationLoader, MixtureData
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import Mixture
-from mtl.encoder.loading import encoder_folder
+from mtl.encoder.pretrained import encoder_folder
 from mtl.evaluation.evaluator import Evaluator
 from mtl.seeding import stream
 from mtl.training.assembly import build_data
@@ -50,7 +50,7 @@ class Setting:
         batch_size: Examples of an update.
         updates: Of the weights.
         learning_rate: Peak, of encoder and head.
-        warmup: Share of the updates.
+        warmup: ExampleGroup of the updates.
         exact: Whether both must compute the same: no dropout, no warm-up, fp32.
         encoder: As a mixture names it.
         options: Of the head, over those of the task.

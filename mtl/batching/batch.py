@@ -6,13 +6,30 @@ Shapes: B examples, T tokens.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from heads import Example, Head, pad
+
+
+class UpdateShare(NamedTuple):
+    """What one task is in an update of the weights.
+
+    Args:
+        targets: Its targets in the whole update, over all ranks, accumulated steps and mixed batches: what its summed
+            loss is divided by.
+        share: Its share of the update's batches. The shares of all tasks add up to at most 1.
+    """
+
+    targets: int = 1
+    share: float = 1.0
+
+
+EVERYTHING = UpdateShare()
+"""A task whose batch is the whole update, as in evaluation."""
 
 
 @dataclass
@@ -24,7 +41,7 @@ class TaskPart:
         start: The first of the batch's examples that belong to it.
         stop: One past the last.
         fields: The head's collated fields.
-        scale: What the summed loss is multiplied by: the task's weight over the count of the whole step.
+        update: What the task is in the update that this batch is a part of; a share of 0 trains nothing.
         examples: The examples as encoded, for decoding; empty in training.
     """
 
@@ -32,7 +49,7 @@ class TaskPart:
     start: int
     stop: int
     fields: dict[str, Tensor]
-    scale: float = 1.0
+    update: UpdateShare = EVERYTHING
     examples: Sequence[Example] = ()
 
 
@@ -70,38 +87,40 @@ EMPTY = Batch(torch.zeros(0, 0, dtype=torch.long), torch.zeros(0, 0, dtype=torch
 
 
 @dataclass(frozen=True)
-class Share:
-    """Some examples with the tasks that read them: one task, or several that share their texts.
+class ExampleGroup:
+    """Some examples with the tasks that read them: one task, or several over the same texts.
 
     Args:
-        examples: By task; the same inputs for each, in the same order.
-        scales: Of each task's part.
+        examples: The examples of each task; the same inputs for each, in the same order.
+        updates: What each task is in its update; needed for training only.
     """
 
     examples: Mapping[str, Sequence[Example]]
-    scales: Mapping[str, float]
+    updates: Mapping[str, UpdateShare] = field(default_factory=dict)
 
 
-def collate(shares: Sequence[Share], heads: Mapping[str, Head], pad_id: int, *, keep_examples: bool = False) -> Batch:
-    """One batch from the shares of one or several tasks, padded to the longest.
+def collate(
+    groups: Sequence[ExampleGroup], heads: Mapping[str, Head], pad_id: int, *, keep_examples: bool = False
+) -> Batch:
+    """One batch from the examples of one or several tasks, padded to the longest.
 
     Args:
-        shares: Each gives rows of the batch, one after the other.
-        heads: By task.
-        pad_id: Of the tokenizer.
+        groups: Each gives rows of the batch, one after the other.
+        heads: The head of each task.
+        pad_id: The tokenizer's padding token.
         keep_examples: Whether parts carry their examples.
     """
-    inputs = [example for share in shares for example in next(iter(share.examples.values()))]
+    inputs = [example for group in groups for example in next(iter(group.examples.values()))]
     length = max(len(example["input_ids"]) for example in inputs)
     parts = []
     start = 0
-    for share in shares:
-        size = len(next(iter(share.examples.values())))
-        for task, examples in share.examples.items():
+    for group in groups:
+        stop = start + len(next(iter(group.examples.values())))
+        for task, examples in group.examples.items():
             fields = heads[task].collate(examples, length)
-            kept = examples if keep_examples else ()
-            parts.append(TaskPart(task, start, start + size, fields, share.scales[task], kept))
-        start += size
+            update = group.updates.get(task, EVERYTHING)
+            parts.append(TaskPart(task, start, stop, fields, update, examples if keep_examples else ()))
+        start = stop
     ids = pad([example["input_ids"] for example in inputs], length, pad_id)
     mask = pad([[1] * len(example["input_ids"]) for example in inputs], length, 0).bool()
     typed = all(example.get("token_type_ids") is not None for example in inputs)

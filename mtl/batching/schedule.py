@@ -1,10 +1,10 @@
 """The order of all training batches, known before training starts.
 
-An epoch is a list of slots. A slot is one pass of the encoder and names, task by task, which batch of that task's
-stream it holds. One update of the weights takes one slot, or several under gradient accumulation.
+An epoch is a list of steps. A step is one pass of the encoder and names, task by task, which batch of that task's
+stream it trains. One update of the weights takes one step, or several under gradient accumulation.
 
-Where a slot holds several tasks, it holds batches of like length: within an epoch the batches of each task are put
-into that task's slots so that their lengths rise in the same, random, order of the slots for every task.
+A step of several tasks trains batches of similar length: within an epoch the batches of each task are assigned to that
+task's steps so that their lengths rise in the same random order of the steps for every task.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from mtl.samplers import Sampler
 from mtl.seeding import stream
 
 
-class Pick(NamedTuple):
+class BatchRef(NamedTuple):
     """The batch at a position of a task's stream."""
 
     task: str
     position: int
 
 
-Slot = tuple[Pick, ...]
+Step = tuple[BatchRef, ...]
 
 
 class StepSchedule:
     """What every step of the training trains.
 
     Args:
-        sampler: Decides the task, or tasks, of each slot.
+        sampler: Decides the task, or tasks, of each step.
         batchers: The stream of batches of each task that has steps of its own.
-        tasks_per_step: Tasks of a slot, at most as many as there are.
+        tasks_per_step: Tasks of a step, at most as many as there are.
     """
 
     def __init__(self, sampler: Sampler, batchers: Mapping[str, Batcher], tasks_per_step: int = 1) -> None:
@@ -45,14 +45,14 @@ class StepSchedule:
         self.epoch = lru_cache(maxsize=2)(self._epoch)
         self._counts: list[Counter[str]] = [Counter()]
 
-    def slots_per_epoch(self) -> int:
+    def steps_per_epoch(self) -> int:
         """Exact, and the same in every epoch."""
         if self.tasks_per_step == 1:
             return self.sampler.steps_per_epoch(0)
         return self.sampler.mixed_steps_per_epoch(self.tasks_per_step)
 
     def rates(self) -> dict[str, float]:
-        """Each task's share of the batches: expected, or of the first epoch where a slot holds several tasks."""
+        """Each task's share of the batches: expected, or of the first epoch where a step trains several tasks."""
         if self.tasks_per_step == 1:
             return self.sampler.rates()
         counts = self.batches_of(1)
@@ -62,28 +62,28 @@ class StepSchedule:
         """How many batches of each task some epochs train."""
         return Counter(self._before(num_epochs))
 
-    def indices(self, pick: Pick) -> Indices:
-        """The examples of a pick, over all ranks."""
-        return self.batchers[pick.task][pick.position]
+    def indices(self, ref: BatchRef) -> Indices:
+        """The examples of a batch, over all ranks."""
+        return self.batchers[ref.task][ref.position]
 
-    def _epoch(self, epoch: int) -> list[Slot]:
+    def _epoch(self, epoch: int) -> list[Step]:
         tasks_of = self._tasks(epoch)
-        slots_of: dict[str, list[int]] = {}
+        steps_of: dict[str, list[int]] = {}
         for number, tasks in enumerate(tasks_of):
             for task in tasks:
-                slots_of.setdefault(task, []).append(number)
+                steps_of.setdefault(task, []).append(number)
         seen = self._before(epoch)
         level = stream(self.sampler.seed, "mixed lengths", epoch).permutation(len(tasks_of))
-        picks: list[dict[str, Pick]] = [{} for _ in tasks_of]
-        for task, numbers in slots_of.items():
+        steps: list[dict[str, BatchRef]] = [{} for _ in tasks_of]
+        for task, numbers in steps_of.items():
             positions = list(range(seen[task], seen[task] + len(numbers)))
             if self.tasks_per_step > 1:
                 self.batchers[task].make_room(len(positions))
                 numbers.sort(key=lambda number: level[number])
                 positions.sort(key=self.batchers[task].longest)
             for number, position in zip(numbers, positions, strict=True):
-                picks[number][task] = Pick(task, position)
-        return [tuple(picks[number][task] for task in tasks) for number, tasks in enumerate(tasks_of)]
+                steps[number][task] = BatchRef(task, position)
+        return [tuple(steps[number][task] for task in tasks) for number, tasks in enumerate(tasks_of)]
 
     def _tasks(self, epoch: int) -> list[tuple[str, ...]]:
         if self.tasks_per_step == 1:
@@ -93,6 +93,6 @@ class StepSchedule:
     def _before(self, epoch: int) -> Counter[str]:
         """How many batches of each task the epochs before this one trained."""
         while len(self._counts) <= epoch:
-            tasks = [task for slot in self._tasks(len(self._counts) - 1) for task in slot]
+            tasks = [task for step in self._tasks(len(self._counts) - 1) for task in step]
             self._counts.append(self._counts[-1] + Counter(tasks))
         return self._counts[epoch]

@@ -19,6 +19,10 @@ _FLAGS = frozenset({"-h", "--help", "--print_config", "--print_shtab", "--profil
 """Options of Lightning's parser that need no value."""
 
 
+_REFUSED = ("optimizer", "lr_scheduler")
+"""Options of Lightning's command line that would take the place of ours, with all that hangs on it."""
+
+
 class Config(NamedTuple):
     """A Lightning config file, taken apart.
 
@@ -61,6 +65,8 @@ def take_mixture(arguments: Sequence[str]) -> tuple[Mixture | None, list[str]]:
             overrides.append(f"seed={_needed(name, value)}")
         elif name == "--trainer.precision" and value == "auto":
             continue  # which is our default, and no word of Lightning's
+        elif name.removeprefix("--").partition(".")[0] in _REFUSED and name.startswith("--"):
+            raise InputError(_refused(name))
         elif name == "--profile":
             rest.append("--run.profile=true")
         elif name in ("--config", "-c"):
@@ -91,6 +97,9 @@ def read_config(path: Path) -> Config:
             advice = "Check the path; it is looked for beside the config, then in the working folder."
             raise InputError(Problem(f"{path}: mixture", f"The file '{mixture}' doesn't exist.", advice))
         mixture = str(places[0])
+    refused = [_refused(f"{path}: {name}") for name in _REFUSED if name in rest]
+    if refused:
+        raise InputError(refused)
     seed = rest.pop("seed_everything", None)
     trainer = rest.get("trainer")
     if isinstance(trainer, dict) and trainer.get("precision") == "auto":
@@ -99,6 +108,15 @@ def read_config(path: Path) -> Config:
         raise InputError(Problem(f"{path}: seed_everything", f"It must be a whole number; found {seed!r}."))
     has_seed = seed is not None and not isinstance(seed, bool)
     return Config(mixture, path.parent.absolute(), [f"seed={seed}"] if has_seed else [], rest)
+
+
+def _refused(key: str) -> Problem:
+    message = (
+        "is not available: the optimiser has parameter groups for the encoder, each head and the balancing, leaves a"
+        " head alone in steps that do not train it, and its schedule is resumed exactly."
+    )
+    advice = "Use model.learning_rate, model.head_learning_rate, model.weight_decay, model.warmup and model.schedule."
+    return Problem(key, message, advice)
 
 
 def _pairs(arguments: Sequence[str]) -> list[tuple[str, str | None]]:

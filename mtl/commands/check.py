@@ -24,7 +24,7 @@ from mtl.data.leakage import shared, shared_notes
 from mtl.data.reading import RowSummary, read_rows
 from mtl.data.row_problems import row_problems, row_type_problem
 from mtl.data.store import RowTable, Store
-from mtl.encoder.loading import load_config
+from mtl.encoder.pretrained import load_config
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.readers import SPLITS
 from mtl.training.assembly import build_heads
@@ -155,9 +155,9 @@ def _metric_problems(mixture: Mixture, heads: Mapping[str, Any]) -> list[Problem
 
 
 def _plan(mixture: Mixture, heads: Mapping[str, Any], data: Mapping[str, Mapping[str, SplitData]], epochs: int) -> Plan:
-    plan = make_schedule(mixture, data, epochs)  # type: ignore[arg-type]  # dict is invariant in its values
-    rates = plan.rates()
-    batches = plan.batches_of(epochs)
+    schedule = make_schedule(mixture, data, epochs)  # type: ignore[arg-type]  # dict is invariant in its values
+    rates = schedule.rates()
+    batches = schedule.batches_of(epochs)
     tasks = {}
     for name, spec in mixture.tasks.items():
         leader = spec.same_rows_as or name
@@ -172,7 +172,7 @@ def _plan(mixture: Mixture, heads: Mapping[str, Any], data: Mapping[str, Mapping
             "same_rows_as": spec.same_rows_as,
             "rate": rates[leader],
             "batches": batches[leader],
-            "passes": batches[leader] / plan.batchers[leader].batches_per_pass,
+            "passes": batches[leader] / schedule.batchers[leader].batches_per_pass,
             "shared": shared(data[name]),
             "notes": [] if "test" in data[name] else ["no test split, so nothing is reported on test"],
         }
@@ -180,11 +180,12 @@ def _plan(mixture: Mixture, heads: Mapping[str, Any], data: Mapping[str, Mapping
         "name": mixture.name,
         "encoder": mixture.encoder.name,
         "sampler": mixture.sampler.name,
+        "balancing": mixture.balancing.name,
         "select": mixture.evaluation.select,
         "seed": mixture.seed,
         "epochs": epochs,
-        "tasks_per_step": plan.tasks_per_step,
-        "steps": plan.slots_per_epoch() * epochs,
+        "tasks_per_step": schedule.tasks_per_step,
+        "steps": schedule.steps_per_epoch() * epochs,
         "tasks": tasks,
     }
 
@@ -222,8 +223,9 @@ def _print(file: str, problems: Sequence[Problem], plan: Plan) -> None:
             console.print(f"  {problem}", markup=False, soft_wrap=True)
         return
     mixed = f", {plan['tasks_per_step']} tasks a step" if plan["tasks_per_step"] > 1 else ""
+    how = f"sampler {plan['sampler']}, balancing {plan['balancing']}"
     console.print(
-        f"{plan['name']}: encoder {plan['encoder']}, sampler {plan['sampler']}, {_counted(plan['steps'], 'step')} in "
+        f"{plan['name']}: encoder {plan['encoder']}, {how}, {_counted(plan['steps'], 'step')} in "
         f"{_counted(plan['epochs'], 'epoch')}{mixed}, select by {plan['select']}",
         style="bold",
         markup=False,

@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from heads import Prediction, Row, row_to_dict
-from mtl.batching.data_module import EvaluationLoader
+from mtl.batching.loaders import EvaluationLoader
 from mtl.data.examples import prepare
 from mtl.evaluation.evaluator import Evaluator
 from mtl.log_filters import filter_logs

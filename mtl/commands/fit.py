@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import os
 import shlex
 import sys
@@ -26,12 +27,14 @@ from mtl.samplers import require_positive
 from mtl.tracking.run_folder import RunFolder
 from mtl.tracking.tracker import MLflowTracker
 from mtl.training.assembly import build_data, build_module
-from mtl.training.callbacks import checkpoints, early_stopping
 from mtl.training.checkpoints import check_checkpoint, checkpoint_precision
+from mtl.training.early_stopping import early_stopping
 from mtl.training.module import MultiTaskModule
+from mtl.training.optimisation import Optimisation
 from mtl.training.precision import agreed_precision, precision_problems
 from mtl.training.profiling import StepProfile, phases
 from mtl.training.recorder import RunRecorder
+from mtl.training.saving import checkpoints
 
 
 @dataclasses.dataclass
@@ -104,7 +107,9 @@ class MixtureCLI(LightningCLI):
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(pl.Trainer, "trainer")
         parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
-        parser.add_function_arguments(build_module, "model", skip={"mixture", "weights", "built"})
+        parser.add_class_arguments(Optimisation, "model", instantiate=False)
+        compile_help = "Whether to compile the encoder with torch.compile, which takes about a minute."
+        parser.add_argument("--model.compile", type=bool, default=False, help=compile_help)
         parser.add_class_arguments(RunOptions, "run")
         parser.add_class_arguments(EarlyStoppingOptions, "early_stopping")
         parser.add_argument("--mixture", type=str, default=None, help="The mixture file; --mixture.KEY overrides it.")
@@ -155,15 +160,15 @@ class MixtureCLI(LightningCLI):
         self.datamodule.setup()
         is_new = self.subcommand == "fit" and config.ckpt_path is None
         if self.subcommand == "fit":
-            plan = make_schedule(self.mixture, self.datamodule.tasks, 1)
-            limited(plan.slots_per_epoch(), config.trainer.limit_train_batches)
+            schedule = make_schedule(self.mixture, self.datamodule.tasks, 1)
+            limited(schedule.steps_per_epoch(), config.trainer.limit_train_batches)
         is_free = config.trainer.precision is None
         if is_free:
             config.trainer.precision = agreed_precision(config.trainer.accelerator, config.trainer.num_nodes)
         self.config_init = self.parser.instantiate_classes(self.config)
         _check_trainer(self.config_init[self.subcommand].trainer.as_dict(), trains=self.subcommand == "fit")
         built = self.datamodule.heads, self.datamodule.tokenizer
-        self.model = build_module(self.mixture, weights=is_new, **config.model.as_dict(), built=built)
+        self.model = build_module(self.mixture, weights=is_new, built=built, **config.model.as_dict())
         folder, checkpoint = self._place(options, config.ckpt_path)
         self.folder = folder
         config.ckpt_path = self.config_init[self.subcommand].ckpt_path = None if checkpoint is None else str(checkpoint)
@@ -175,6 +180,7 @@ class MixtureCLI(LightningCLI):
                 self.config_init[self.subcommand].trainer.precision = config.trainer.precision
                 _check_trainer(self.config_init[self.subcommand].trainer.as_dict(), trains=self.subcommand == "fit")
         self.model.predictions_folder = folder.path / "predictions" if options.predictions else None
+        self.model.predictions_with_text = self.mixture.privacy.log_text
         self.trainer = self._make_trainer(folder, options, EarlyStoppingOptions(**config.early_stopping.as_dict()))
 
     def _place(self, options: RunOptions, asked: str | None) -> tuple[RunFolder, Path | None]:
@@ -189,17 +195,18 @@ class MixtureCLI(LightningCLI):
 
     def _make_trainer(self, folder: RunFolder, options: RunOptions, stopping: EarlyStoppingOptions) -> pl.Trainer:
         config = self.config_init[self.subcommand].trainer
-        tracker = self._tracker(folder, options) if config.logger in (None, True) and options.track else None
+        # Loggers of the user's own stand beside MLflow; `--trainer.logger false` is Lightning's word for none at all.
+        tracker = self._tracker(folder, options) if config.logger is not False and options.track else None
         recorded = {**self.config[self.subcommand].clone(with_meta=False).as_dict(), "mixture": self.mixture.to_dict()}
         recorded.pop("config", None)
+        recorded = json.loads(json.dumps(recorded, default=str))  # callbacks may have arguments of any type
         self.recorder = RunRecorder(folder, tracker, recorded, baselines=options.baselines)
-        primary = {task: self.model.head(task).primary_metric for task in self.model.heads}
         callbacks: list[Any] = [self.recorder]
         if self.subcommand == "fit" and config.enable_checkpointing is not False:
-            callbacks += checkpoints(folder, primary, save_every=options.save_every)
-        callbacks += early_stopping(primary, **dataclasses.asdict(stopping))
-        logger = tracker or (False if config.logger in (None, True) else config.logger)
-        arguments = {**config.as_dict(), "logger": logger}
+            callbacks += checkpoints(folder, list(self.mixture.tasks), save_every=options.save_every)
+        callbacks += early_stopping(**dataclasses.asdict(stopping))
+        given = [] if config.logger in (None, True, False) else _listed(config.logger)
+        arguments = {**config.as_dict(), "logger": [*filter(None, [tracker]), *given] or False}
         if options.profile and self.subcommand == "fit":
             callbacks.append(StepProfile(folder))
             arguments["profiler"] = config.profiler or phases(folder)

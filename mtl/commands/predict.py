@@ -20,9 +20,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from heads import Example, Head, Prediction, Row, SpanRow, TextRow
-from mtl.batching.batch import Batch, Share, collate
+from mtl.batching.batch import Batch, ExampleGroup, collate
 from mtl.batching.batcher import by_length
-from mtl.batching.data_module import EVALUATION_TOKENS
+from mtl.batching.loaders import EVALUATION_TOKENS
 from mtl.config.mixture import Mixture
 from mtl.log_filters import filter_logs
 from mtl.problems import InputError, Problem, did_you_mean
@@ -30,8 +30,7 @@ from mtl.readers import bad_row_problems
 from mtl.readers.jsonl import Jsonl
 from mtl.tracking.run_folder import RunFolder
 from mtl.training.assembly import build_heads, build_module
-from mtl.training.checkpoints import checkpoint_mixture, checkpoint_precision, located, read_checkpoint
-from mtl.training.module import CHECKPOINT_KEY
+from mtl.training.checkpoints import checkpoint_mixture, checkpoint_precision, located, read_checkpoint, row_types
 
 CHUNK = 64
 """Rows that are encoded together."""
@@ -89,8 +88,7 @@ def predict(
     with _replaced(output) as file:
         heads, tokenizer = build_heads(mixture)
         content = read_checkpoint(path)
-        row_types = content[CHECKPOINT_KEY].get("row_types", {})
-        loader = PredictLoader(rows, {name: heads[name] for name in names}, tokenizer, mixture, row_types)
+        loader = PredictLoader(rows, {name: heads[name] for name in names}, tokenizer, mixture, row_types(content))
         module = build_module(mixture, weights=False)
         module.load_state_dict(content["state_dict"])
         writer = PredictionWriter(loader, {name: module.head(name) for name in names}, file)
@@ -193,8 +191,7 @@ class PredictLoader:
             lengths = np.array([len(by_task[names[0]]["input_ids"]) for by_task in inputs], dtype=np.int64)
             for indices in by_length(np.arange(len(inputs)), lengths, 4 * self._mixture.batch_size, EVALUATION_TOKENS):
                 taken = {name: [inputs[i][name] for i in indices] for name in names}
-                share = Share(taken, dict.fromkeys(taken, 1.0))
-                yield collate([share], self._heads, self._tokenizer.pad_token_id or 0, keep_examples=True)
+                yield collate([ExampleGroup(taken)], self._heads, self._tokenizer.pad_token_id or 0, keep_examples=True)
 
     def _encode(self, name: str, head: Head, chunk: Sequence[tuple[int, Row]]) -> list[Example]:
         rows = [self._as_read_by(name, row) for _, row in chunk]

@@ -1,7 +1,7 @@
 """From a name in YAML to a class.
 
-A bare name is the name of a file in `heads`, `mtl/samplers` or `mtl/readers`; a name with dots is the import path
-of a class of the user's. There is no list to extend and nothing to register.
+A bare name is the name of a file in `heads`, `mtl/samplers`, `mtl/readers` or `mtl/balancing`; a name with dots is the
+import path of a class of the user's. There is no list to extend and nothing to register.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from pydantic import TypeAdapter
 from mtl.config.schema import mismatches
 from mtl.problems import InputError, Problem, did_you_mean
 
-Kind = Literal["head", "sampler", "reader"]
+Kind = Literal["head", "sampler", "reader", "balancing", "launcher"]
 
 _PACKAGES: dict[Kind, tuple[str, str]] = {
     "head": ("heads", "Head"),
     "sampler": ("mtl.samplers", "Sampler"),
     "reader": ("mtl.readers", "Reader"),
+    "balancing": ("mtl.balancing", "Balancing"),
+    "launcher": ("mtl.study.running.launchers", "Launcher"),
 }
 
 

@@ -102,6 +102,12 @@ class SamplerSpec(_OpenSpec):
     name: StrictStr = "proportional"
 
 
+class BalancingSpec(_OpenSpec):
+    """Which method turns the losses of the tasks into one, with its options beside the name."""
+
+    name: StrictStr = "fixed"
+
+
 class DataSpec(_OpenSpec):
     """Where the rows of a task are; options of the reader stand beside these fields.
 
@@ -201,6 +207,7 @@ class Mixture(_Spec):
         tasks: By name.
         encoder: Shared by the tasks.
         sampler: Decides which tasks a step trains.
+        balancing: How the losses of an update's tasks become one.
         evaluation: What selects checkpoints.
         privacy: What may leave the data.
         batch_size: Examples of one task in a batch, over all processes.
@@ -217,6 +224,7 @@ class Mixture(_Spec):
     tasks: dict[str, TaskSpec] = Field(min_length=1)
     encoder: EncoderSpec = EncoderSpec()
     sampler: SamplerSpec = SamplerSpec()
+    balancing: BalancingSpec = BalancingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     privacy: PrivacySpec = PrivacySpec()
     batch_size: Count = 32

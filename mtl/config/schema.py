@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
+
+from mtl.problems import InputError, Problem, did_you_mean
+
+T = TypeVar("T")
 
 
 class Mismatch(NamedTuple):
@@ -25,6 +29,16 @@ class Mismatch(NamedTuple):
         alternatives = [rule.removeprefix("It must be ") for rule in rules[1:]]
         return f"{' or '.join([rules[0], *alternatives])}; found {_kind_of(self.errors[0]['input'])}."
 
+    @property
+    def is_unknown_key(self) -> bool:
+        """Whether the place is a key that does not exist."""
+        return self.errors[0]["type"] in ("extra_forbidden", "unexpected_keyword_argument")
+
+
+def keys_of(cls: type[Any]) -> list[str]:
+    """The names of the fields of a pydantic model or dataclass."""
+    return list(getattr(cls, "model_fields", None) or cls.__dataclass_fields__)
+
 
 def mismatches(adapter: TypeAdapter[Any], value: Any, *, strict: bool = False) -> list[Mismatch]:
     """What keeps a value from being of a type, place by place; empty where nothing does."""
@@ -33,6 +47,31 @@ def mismatches(adapter: TypeAdapter[Any], value: Any, *, strict: bool = False) -
     except ValidationError as error:
         return _by_place(error.errors(), value)
     return []
+
+
+def checked(cls: type[T], fields: Mapping[str, Any], key: str) -> T:
+    """An instance of a pydantic class.
+
+    Args:
+        cls: The class.
+        fields: Its fields as written by the user.
+        key: The key under which the fields stand, for errors.
+
+    Raises:
+        InputError: With every field that has a wrong value, and every key that is no field.
+    """
+    found = mismatches(TypeAdapter(cls), dict(fields))
+    if found:
+        raise InputError([_problem(one, cls, key) for one in found])
+    return cls(**fields)
+
+
+def _problem(mismatch: Mismatch, cls: type[Any], key: str) -> Problem:
+    place = ".".join([key, *map(str, mismatch.place)])
+    if not mismatch.is_unknown_key:
+        return Problem(place, mismatch.message)
+    name = str(mismatch.place[-1])
+    return Problem(place, f"There is no key '{name}' here.", did_you_mean(name, keys_of(cls)))
 
 
 def _by_place(errors: Sequence[Mapping[str, Any]], value: Any) -> list[Mismatch]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from mtl.config import components, schema
 from mtl.config.mixture import (
+    BalancingSpec,
     DataSpec,
     EncoderSpec,
     EvaluationSpec,
@@ -60,6 +61,7 @@ def mixture_problems(fields: Fields) -> list[Problem]:
         problems += _sharing_problems(whole, others)
         problems += _sampler_problems(whole, others) if "sampler" not in keys else []
         problems += _batch_problems(whole, others)
+        problems += _balancing_problems(whole, others) if "balancing" not in keys else []
         problems += _evaluation_problems(whole, others) if "evaluation" not in keys else []
     return list(dict.fromkeys(problems))
 
@@ -121,7 +123,7 @@ def _without(fields: Fields, keys: Iterable[str]) -> Mixture | None:
 def _schema_problem(mismatch: Mismatch, fields: Fields) -> Problem:
     key = ".".join(map(str, mismatch.place))
     error = mismatch.errors[0]
-    if error["type"] == "extra_forbidden":
+    if mismatch.is_unknown_key:
         name = str(mismatch.place[-1])
         return Problem(
             key, f"There is no key '{name}' here.", did_you_mean(name, _model_at(mismatch.place).model_fields)
@@ -176,6 +178,7 @@ def _model_at(place: Sequence[str | int]) -> type[BaseModel]:
         (): Mixture,
         ("encoder",): EncoderSpec,
         ("sampler",): SamplerSpec,
+        ("balancing",): BalancingSpec,
         ("evaluation",): EvaluationSpec,
         ("privacy",): PrivacySpec,
     }
@@ -261,6 +264,7 @@ _FRAMEWORK_ARGUMENTS: dict[components.Kind, frozenset[str]] = {
     "head": frozenset({"labels", "hidden_size"}),
     "sampler": frozenset({"sizes", "seed", "num_epochs"}),
     "reader": frozenset(),
+    "balancing": frozenset({"weights"}),
 }
 
 
@@ -372,6 +376,26 @@ def _batch_problems(mixture: Mixture, others: Sequence[str]) -> list[Problem]:
     elif mixture.tasks_per_step > number + len(others):
         message = f"There are {number} tasks with batches of their own; found {mixture.tasks_per_step}."
         problems.append(Problem("tasks_per_step", message, "Write all, or a smaller number."))
+    return problems
+
+
+def _balancing_problems(mixture: Mixture, others: Sequence[str]) -> list[Problem]:
+    spec = mixture.balancing
+    problems = _component_problems("balancing", spec.name, spec.options, ("balancing.name", "balancing"))
+    if problems:
+        return problems
+    cls = components.find("balancing", spec.name, "balancing.name")
+    try:
+        components.build(cls, {name: task.loss_weight for name, task in mixture.tasks.items()}, **spec.options)
+    except InputError as error:
+        problems += error.problems
+    trains_all = mixture.tasks_per_step in ("all", len(mixture.leaders()) + len(others))
+    if cls.needs == "whole" and not trains_all:
+        message = (
+            f"must be all with the balancing method '{spec.name}', which needs the losses of all tasks in every step"
+        )
+        advice = "Write tasks_per_step: all, or choose a method that does not, such as uncertainty."
+        problems.append(Problem("tasks_per_step", f"{message}, got {mixture.tasks_per_step}.", advice))
     return problems
 
 

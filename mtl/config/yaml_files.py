@@ -205,12 +205,16 @@ def parse_overrides(overrides: Sequence[str]) -> Fields:
 def merge(below: Fields, above: Fields) -> Fields:
     """Mappings merge key by key; anything else from above replaces what is below.
 
-    So does a sampler of another name, to which the options of the one below mean nothing.
+    So does a sampler or balancing method of another name, to which the options of the one below mean nothing.
     """
     merged = dict(below)
     for key, value in above.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        is_other = both and key == "sampler" and value.get("name", merged[key].get("name")) != merged[key].get("name")
+        is_other = (
+            both
+            and key in ("sampler", "balancing")
+            and value.get("name", merged[key].get("name")) != merged[key].get("name")
+        )
         merged[key] = merge(merged[key], value) if both and not is_other else value
     return merged
 

@@ -20,7 +20,7 @@ from mtl.config.components import code_hash, source_hash
 from mtl.data.reading import LISTED, RowSummary, read_rows
 from mtl.data.row_problems import row_problems, row_type_problem
 from mtl.data.store import CHUNK, FieldError, RowTable, Store, Table, content_key
-from mtl.encoder.loading import tokenizer_fingerprint
+from mtl.encoder.pretrained import tokenizer_fingerprint
 from mtl.problems import InputError, Problem
 
 if TYPE_CHECKING:

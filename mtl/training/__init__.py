@@ -3,10 +3,24 @@
 - `module`: `MultiTaskModule`, the shared encoder with a head per task.
 - `assembly`: from a mixture to the objects that Lightning trains; here configuration ends and plain arguments begin.
 - `optimisation`, `precision`, `profiling`: how weights move, in which number format, and where the time goes.
-- `callbacks`, `checkpoints`: saving, early stopping, and whether a checkpoint fits a mixture.
+- `selection`: which evaluation on dev is the best; `early_stopping` and `saving` act on it.
+- `checkpoints`: reading a checkpoint, and whether it fits a mixture.
+- `train_losses`: training losses on their way to logs.
 - `recorder`: what a run writes down.
 
 Next: `mtl.study`, which trains many runs to answer a question.
 """
 
-__all__ = ["assembly", "callbacks", "checkpoints", "module", "optimisation", "precision", "profiling", "recorder"]
+__all__ = [
+    "assembly",
+    "checkpoints",
+    "early_stopping",
+    "module",
+    "optimisation",
+    "precision",
+    "profiling",
+    "recorder",
+    "saving",
+    "selection",
+    "train_losses",
+]

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from heads import Head
+from mtl.balancing import Balancing
 from mtl.batching.data_module import MixtureData
+from mtl.config import components
 from mtl.config.mixture import Mixture, build_head
-from mtl.encoder.loading import load_config, load_encoder, load_tokenizer, longest_input
+from mtl.config.schema import checked
+from mtl.encoder.pretrained import load_config, load_encoder, load_tokenizer, longest_input
 from mtl.problems import InputError, Problem
-from mtl.samplers import require_positive
 from mtl.seeding import derive
 from mtl.training.module import MultiTaskModule
-from mtl.training.optimisation import Schedule
+from mtl.training.optimisation import Optimisation
+from mtl.training.selection import Selection
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -24,21 +27,19 @@ if TYPE_CHECKING:
 def build_heads(mixture: Mixture, known_tokens: Sequence[str] = ()) -> tuple[dict[str, Head], PreTrainedTokenizerBase]:
     """The head of each task, and the encoder's tokenizer with the tokens that the heads need.
 
-    A head's weights come from a stream of the task's own, so that a partner doesn't change them.
+    Each head draws its weights from a stream of its task's own, so that a partner does not change them.
 
     Args:
         mixture: The tasks and the encoder.
-        known_tokens: Tokens that an encoder which goes on from another run has already, in its order.
+        known_tokens: Tokens that were added to the encoder in an earlier run that this one continues, in its order.
 
     Raises:
-        InputError: The encoder isn't there or can't read texts that long.
+        InputError: The encoder is not available or cannot read texts that long.
     """
     config = load_config(mixture.encoder)
     longest = longest_input(config)
     problems = [
-        Problem(
-            f"tasks.{name}.max_length", f"The encoder reads at most {longest} word pieces; found {spec.max_length}."
-        )
+        Problem(f"tasks.{name}.max_length", f"The encoder reads at most {longest} tokens; found {spec.max_length}.")
         for name, spec in mixture.tasks.items()
         if (spec.max_length or 0) > longest
     ]
@@ -57,50 +58,51 @@ def build_module(
     mixture: Mixture,
     *,
     weights: bool = True,
-    learning_rate: float = 5e-5,
-    head_learning_rate: float | None = None,
-    weight_decay: float = 0.01,
-    warmup: float = 0.1,
-    schedule: Schedule = "linear",
     compile: bool = False,
     built: tuple[Mapping[str, Head], PreTrainedTokenizerBase] | None = None,
+    **optimisation: Any,
 ) -> MultiTaskModule:
     """The module that trains a mixture.
 
     Args:
         mixture: The tasks and the encoder.
         weights: False leaves the encoder's weights random, for weights that a checkpoint holds.
-        learning_rate: Peak learning rate of the encoder.
-        head_learning_rate: Peak learning rate of the heads; None takes that of the encoder.
-        weight_decay: Of everything but biases and norms.
-        warmup: Share of all updates in which the learning rate rises.
-        schedule: Of the learning rate after the warm-up: linear or cosine down to 0, or constant.
         compile: Whether to compile the encoder with `torch.compile`, which takes about a minute.
         built: What `build_heads` gave for this mixture; None builds it here.
+        optimisation: Fields of `Optimisation`, such as ``learning_rate=2e-4``.
 
     Raises:
-        InputError: The encoder isn't there, or a number is out of its range.
+        InputError: The encoder is not available, or a field of the optimisation is wrong.
     """
-    require_positive({"model.learning_rate": learning_rate, "model.head_learning_rate": head_learning_rate})
-    if not 0 <= warmup <= 1:
-        raise InputError(Problem("model.warmup", f"It must be a share of all updates, from 0 to 1; found {warmup!r}."))
-    if weight_decay < 0:
-        raise InputError(Problem("model.weight_decay", f"It must be 0 or more; found {weight_decay!r}."))
     heads, tokenizer = built or build_heads(mixture)
-    encoder = load_encoder(mixture.encoder, tokenizer, mixture.seed, weights=weights)
     return MultiTaskModule(
-        encoder,
+        load_encoder(mixture.encoder, tokenizer, mixture.seed, weights=weights),
         heads,
-        mixture.evaluation,
-        config=mixture.to_dict(),
+        build_balancing(mixture),
+        build_selection(mixture, heads),
         seed=mixture.seed,
-        learning_rate=learning_rate,
-        head_learning_rate=head_learning_rate,
+        optimisation=checked(Optimisation, optimisation, "model"),
         learning_rate_factors={name: spec.learning_rate_factor for name, spec in mixture.tasks.items()},
-        weight_decay=weight_decay,
-        warmup=warmup,
-        schedule=schedule,
         compile=compile,
+        config=mixture.to_dict(),
+    )
+
+
+def build_balancing(mixture: Mixture) -> Balancing:
+    """The method that balances the losses of a mixture's tasks."""
+    cls = components.find("balancing", mixture.balancing.name, "balancing.name")
+    weights = {name: spec.loss_weight for name, spec in mixture.tasks.items()}
+    balancing: Balancing = components.build(cls, weights, **mixture.balancing.options)
+    return balancing
+
+
+def build_selection(mixture: Mixture, heads: Mapping[str, Head]) -> Selection:
+    """What decides which evaluation of a mixture on dev is the best."""
+    return Selection(
+        {name: head.primary_metric for name, head in heads.items()},
+        rule=mixture.evaluation.select,
+        weights=mixture.evaluation.weights,
+        lower_is_better={name: head.lower_is_better for name, head in heads.items()},
     )
 
 

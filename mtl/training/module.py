@@ -6,29 +6,30 @@ Shapes: B examples, T tokens, H hidden size.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytorch_lightning as pl
 import torch
-import torch.distributed
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from heads import Head
-from mtl.batching.batch import Batch
-from mtl.distributed import average_rows
+from mtl.balancing import Balancing, TaskLoss
+from mtl.batching.batch import Batch, TaskPart
+from mtl.distributed import average, average_rows, keep_out_of_ddp
 from mtl.encoder.compilation import compile_encoder
 from mtl.evaluation.evaluator import Evaluator, TaskResult, on_cpu
 from mtl.evaluation.predictions import PredictionFiles
+from mtl.problems import InputError, Problem
 from mtl.seeding import derive
-from mtl.training.optimisation import Schedule, adamw, parameter_groups, schedule
+from mtl.single_precision import InSinglePrecision, single_precision
+from mtl.training.optimisation import Optimisation, adamw, parameter_groups, schedule
+from mtl.training.selection import MIXTURE, Selection
+from mtl.training.train_losses import TrainLosses
 
 if TYPE_CHECKING:
-    from mtl.batching.data_module import MixtureData
-    from mtl.config.mixture import EvaluationSpec
     from mtl.encoder.model import Encoder
 
 CHECKPOINT_KEY = "biomtl"
@@ -38,111 +39,62 @@ CHECKPOINT_KEY = "biomtl"
 class MultiTaskModule(pl.LightningModule):
     """Routes the parts of a batch through one encoder to their heads.
 
+    It trains on any loader that yields `Batch`es, and evaluates on any that also has `splits`, a mapping from tasks to
+    `SplitData`, as `MixtureData` provides. The number of updates, which the learning-rate schedule needs, is asked of
+    the data module where it knows (`total_updates`), else of the trainer.
+
     Args:
-        encoder: Shared by all tasks.
-        heads: By task.
-        evaluation: What selects checkpoints.
-        config: Plain values to keep in checkpoints: the resolved mixture.
-        loss_weights: Of the tasks, for the dev loss that is logged.
-        seed: Dropout of a step is drawn from a stream keyed by it, so that a resumed run draws the same.
-        learning_rate: Peak, of the encoder.
-        head_learning_rate: Peak, of heads; None takes `learning_rate`.
-        learning_rate_factors: On the rate of each head.
-        weight_decay: Of everything but biases and norms.
-        warmup: Share of all updates.
-        schedule: After the warm-up.
+        encoder: The encoder that all tasks share.
+        heads: The head of each task.
+        balancing: Turns the losses of an update's tasks into one.
+        selection: Decides which evaluation on dev is the best.
+        seed: Seed of the run. Dropout of a step is drawn from a stream keyed by it and the step, so that a resumed run
+            draws the same.
+        optimisation: Learning rates and their schedule.
+        learning_rate_factors: Factor on the learning rate of each task's head.
         compile: Whether `setup` compiles the encoder.
+        config: Plain values to keep in checkpoints: the resolved mixture.
     """
 
     def __init__(
         self,
         encoder: Encoder,
         heads: Mapping[str, Head],
-        evaluation: EvaluationSpec,
+        balancing: Balancing,
+        selection: Selection,
         *,
-        config: Mapping[str, Any],
         seed: int,
-        learning_rate: float = 5e-5,
-        head_learning_rate: float | None = None,
+        optimisation: Optimisation | None = None,
         learning_rate_factors: Mapping[str, float] | None = None,
-        weight_decay: float = 0.01,
-        warmup: float = 0.1,
-        schedule: Schedule = "linear",
         compile: bool = False,
+        config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.heads = _InSinglePrecision(dict(heads))
+        self.heads = _Heads(dict(heads))
+        self.balancing = balancing
+        self.selection = selection
+        self.optimisation = optimisation or Optimisation()
+        self.stopped: set[str] = set()
+        """Tasks that are no longer trained."""
         self.results: dict[str, dict[str, TaskResult]] = {}
         """The latest result of each split, by split and task."""
-        self.predictions_folder: Path | None = None
-        """Where evaluation keeps each row's prediction; None keeps none."""
-        self.kept: PredictionFiles | None = None
-        """The predictions of the latest evaluation, where they are kept, in parts."""
-        self._evaluation = evaluation
-        self._config = dict(config)
-        self._seed = seed
-        self._rates = (learning_rate, learning_rate if head_learning_rate is None else head_learning_rate)
-        self._factors = dict(learning_rate_factors or {})
-        self._weight_decay, self._warmup, self._schedule = weight_decay, warmup, schedule
-        self._awaits_compiling = compile
-        self._evaluator: Evaluator | None = None
         self.train_losses: dict[str, float] = {}
         """The mean training loss per task that was logged last."""
-        self._losses: dict[str, Tensor] = {}
+        self.predictions_folder: Path | None = None
+        """Where evaluation keeps each row's prediction; None keeps none."""
+        self.predictions_with_text = False
+        """Whether kept predictions carry the text of their row."""
+        self.kept: PredictionFiles | None = None
+        """The predictions of the latest evaluation, where they are kept, in parts."""
+        self._seed, self._config = seed, dict(config or {})
+        self._factors = dict(learning_rate_factors or {})
+        self._awaits_compiling = compile
+        self._evaluator: Evaluator | None = None
+        self._losses = TrainLosses(list(heads))
+        self._terms: dict[str, Tensor] = {}
         self._update_trains = self._was_empty = False
         self._apart: list[nn.Parameter] = []  # in a list, or the module would take the table for one more weight
-        cast(Any, self).register_load_state_dict_pre_hook(_without_double)
-
-    def setup(self, stage: str) -> None:
-        device = self.trainer.strategy.root_device.type
-        self.encoder.settle(device, str(self.trainer.precision))
-        if self._awaits_compiling:
-            self._compile(trains=stage == "fit")
-        self._apart = self._rows_reduced_apart(device)
-        # A head without a batch in a step must not move, so its gradient must stay None: DDP would fill it with
-        # zeros. Heads stay outside DDP, and `on_before_optimizer_step` averages the gradients of those that trained.
-        outside = {f"heads.{name}" for name, _ in self.heads.named_parameters()}
-        # Buffers are constants. DDP would broadcast them with every pass, also in evaluation, where one rank may have
-        # fewer batches than another.
-        outside |= {name for name, _ in self.named_buffers()}
-        outside |= {name for name, parameter in self.named_parameters() if self._is_apart(parameter)}
-        cast(Any, DistributedDataParallel)._set_params_and_buffers_to_ignore_for_model(self, outside)
-        left = [parameter for name, parameter in self.named_parameters() if name not in outside]
-        if not any(parameter.requires_grad for parameter in left):
-            # DDP refuses to wrap what it has nothing to reduce of, as with an encoder that is frozen as a whole.
-            vars(self.trainer.strategy)["configure_ddp"] = lambda: None
-
-    def _compile(self, *, trains: bool) -> None:
-        # Lightning moves and converts the module after this hook; an encoder that is there already stays as it is.
-        precision = self.trainer.precision_plugin
-        precision.convert_module(self.encoder.to(self.trainer.strategy.root_device))
-        compile_encoder(self.encoder, precision.forward_context, trains=trains)
-        self._awaits_compiling = False
-
-    def _is_apart(self, parameter: nn.Parameter) -> bool:
-        return any(parameter is other for other in self._apart)
-
-    def _rows_reduced_apart(self, device: str) -> list[nn.Parameter]:
-        """The table of word pieces, whose gradient on a CPU is not DDP's business.
-
-        It is half of a small encoder's weights, and an update touches a few hundred of its rows, so that averaging
-        these alone sends a small part of it. On a GPU, where finding them would wait for the device, DDP sends all.
-        """
-        get_table = getattr(self.encoder.model, "get_input_embeddings", None)
-        table = None if get_table is None or device != "cpu" else get_table().weight
-        return [table] if table is not None and table.requires_grad else []
-
-    @property
-    def optimisation(self) -> dict[str, Any]:
-        """The options of `model` that decide how weights move, by name."""
-        return {
-            "learning_rate": self._rates[0],
-            "head_learning_rate": self._rates[1],
-            "weight_decay": self._weight_decay,
-            "warmup": self._warmup,
-            "schedule": self._schedule,
-        }
 
     def head(self, task: str) -> Head:
         return cast(Head, self.heads[task])
@@ -152,7 +104,7 @@ class MultiTaskModule(pl.LightningModule):
         if not batch.parts:
             return {}
         states = self.encoder(batch.input_ids, batch.mask, batch.type_ids)  # [B, T, H]
-        with _single_precision(states.device):
+        with single_precision(states.device):
             return {
                 part.task: self.heads[part.task](
                     states[part.start : part.stop].float(), batch.mask[part.start : part.stop], part.fields
@@ -160,13 +112,84 @@ class MultiTaskModule(pl.LightningModule):
                 for part in batch.parts
             }
 
+    # --- before training ------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        device = self.trainer.strategy.root_device.type
+        if stage == "fit":
+            self._check_balancing()
+        self.encoder.settle(device, str(self.trainer.precision))
+        if self._awaits_compiling:
+            self._compile(trains=stage == "fit")
+        self._apart = self._rows_reduced_apart(device)
+        self._arrange_ddp()
+
+    def _check_balancing(self) -> None:
+        """Refuses settings under which a method that needs the losses of all tasks at once would not get them."""
+        if self.balancing.needs != "whole":
+            return
+        method = type(self.balancing).__name__
+        accumulate, precision = self.trainer.accumulate_grad_batches, str(self.trainer.precision)
+        problems = []
+        if accumulate > 1:
+            message = (
+                f"must be 1 with the balancing method {method}, which needs all losses in one step, got {accumulate}."
+            )
+            problems.append(Problem("trainer.accumulate_grad_batches", message, "Raise batch_size instead."))
+        if precision == "16-mixed":
+            message = f"must not scale gradients with the balancing method {method}, got 16-mixed."
+            problems.append(Problem("trainer.precision", message, "Use bf16-mixed or 32-true."))
+        if problems:
+            raise InputError(problems)
+
+    def _compile(self, *, trains: bool) -> None:
+        # Lightning moves and converts the module after this hook; an encoder that is there already stays as it is.
+        precision = self.trainer.precision_plugin
+        precision.convert_module(self.encoder.to(self.trainer.strategy.root_device))
+        compile_encoder(self.encoder, precision.forward_context, trains=trains)
+        self._awaits_compiling = False
+
+    def _rows_reduced_apart(self, device: str) -> list[nn.Parameter]:
+        """The table of token embeddings, which DDP does not average on a CPU.
+
+        It is half of a small encoder's weights, and an update touches a few hundred of its rows, so that averaging
+        these alone sends a small part of it. On a GPU, where finding them would wait for the device, DDP sends all.
+        """
+        get_table = getattr(self.encoder.model, "get_input_embeddings", None)
+        table = None if get_table is None or device != "cpu" else get_table().weight
+        return [table] if table is not None and table.requires_grad else []
+
+    def _is_apart(self, parameter: nn.Parameter) -> bool:
+        return any(parameter is other for other in self._apart)
+
+    def _arrange_ddp(self) -> None:
+        """Keeps out of DDP what must not move in a step that does not train it: DDP would fill gradients with zeros.
+
+        These are the heads and the balancing; `on_before_optimizer_step` averages the gradients of those that trained.
+        Buffers are constants, which DDP would broadcast with every pass, also in evaluation, where one rank may have
+        fewer batches than another. A balancing that makes gradients of its own is served without DDP.
+        """
+        own = ("heads.", "balancing.")
+        is_whole = self.balancing.needs == "whole"
+        outside = {name for name, _ in self.named_buffers()}
+        outside |= {
+            name
+            for name, parameter in self.named_parameters()
+            if is_whole or name.startswith(own) or self._is_apart(parameter)
+        }
+        keep_out_of_ddp(self, outside)
+        inside = [parameter for name, parameter in self.named_parameters() if name not in outside]
+        if not any(parameter.requires_grad for parameter in inside):
+            # DDP refuses to wrap what it has nothing to reduce of, as with an encoder that is frozen as a whole.
+            vars(self.trainer.strategy)["configure_ddp"] = lambda: None
+
     # --- training -------------------------------------------------------------------------------------------------
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # One stream per step makes dropout a pure function of seed and step: evaluation between steps, a stop and a
         # resume change nothing.
         torch.manual_seed(derive(self._seed, "dropout", self.trainer.current_epoch, batch_idx, self.global_rank))
-        # Before the step rather than after it: checkpoints are saved in between, and a resumed run must go on with
+        # Before the step rather than after it: checkpoints are saved in between, and a resumed run must continue with
         # the same sums.
         every = cast(Any, self.trainer).log_every_n_steps
         if every and batch_idx % every == 0:
@@ -175,51 +198,65 @@ class MultiTaskModule(pl.LightningModule):
             self._update_trains = False
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        if any(part.task in self.stopped for part in batch.parts):
+            batch.parts = [part for part in batch.parts if part.task not in self.stopped]
         self._was_empty = not batch.parts
         if self._was_empty:
             return self._no_loss()
         self._update_trains = True
         logits = self(batch)
-        with _single_precision(self.device):
+        with single_precision(self.device):
+            terms = {part.task: self._term(part, logits[part.task]) for part in batch.parts}
             total = torch.zeros((), device=self.device)
-            for part in batch.parts:
-                loss, count = self.head(part.task).loss(logits[part.task], part.fields)
-                total = total + part.scale * loss
-                if part.scale:
-                    self._note_loss(part.task, loss.detach(), count)
-        # Lightning divides by the accumulated batches and DDP by the ranks; `scale` has already counted all of them.
-        return total * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
+            for term in terms.values():
+                total = total + term
+        # Lightning divides by the accumulated batches and DDP by the ranks; the counts have already included them.
+        scale = self.trainer.accumulate_grad_batches * self.trainer.world_size
+        if self.balancing.needs == "whole":
+            self._terms = {task: term * scale for task, term in terms.items()}
+        return total * scale
+
+    def _term(self, part: TaskPart, logits: Tensor) -> Tensor:
+        """The part of the update's loss that this step and rank add for a task."""
+        total, targets = self.head(part.task).loss(logits, part.fields)
+        if part.update.share:
+            self._losses.add(part.task, total, targets)
+        return self.balancing.term(part.task, TaskLoss(total, targets, *part.update))
+
+    def backward(self, loss: Tensor, *_: Any, **__: Any) -> None:
+        shared = [parameter for parameter in self.encoder.parameters() if parameter.requires_grad]
+        self.balancing.backward(loss, self._terms, shared)
+        self._terms = {}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.trainer.world_size == 1:
             return
         # DDP averages the encoder's gradients in the backward pass of an update's last batch, unless that is empty.
-        for parameter in (self if self._was_empty else self.heads).parameters():
-            if parameter.grad is not None and not self._is_apart(parameter):
-                torch.distributed.all_reduce(parameter.grad)
-                parameter.grad /= self.trainer.world_size
+        is_all = self._was_empty or self.balancing.needs == "whole"
+        modules: list[nn.Module] = [self] if is_all else [self.heads, self.balancing]
+        parameters = [parameter for module in modules for parameter in module.parameters()]
+        average(p.grad for p in parameters if p.grad is not None and not self._is_apart(p))
         for table in self._apart:
             if table.grad is not None:
                 average_rows(table.grad)
 
     def on_train_epoch_end(self) -> None:
         self._log_losses()
+        self.balancing.on_epoch_end(self._losses.take_epoch())
 
     def _no_loss(self) -> Tensor | None:
-        """The loss of a batch whose tasks have all stopped: it hangs on no weight, so that none gets a gradient."""
+        """The loss of a batch whose tasks have all stopped: it depends on no weight, so that none gets a gradient."""
         if self.trainer.precision == "16-mixed" and not self._update_trains:
             return None  # Lightning then leaves out the step, which fp16's scaler refuses without any gradient
         return torch.zeros((), device=self.device, requires_grad=True)
 
-    def _note_loss(self, task: str, loss: Tensor, count: Tensor) -> None:
-        """Adds up on the device, so that no step waits for a number to reach the host."""
-        pair = torch.stack([loss.float(), count.float()])
-        self._losses[task] = self._losses[task].to(pair.device) + pair if task in self._losses else pair
-
     def _log_losses(self) -> None:
-        """Mean loss per task since the last time, over all ranks."""
-        means = {name: loss / count for name, (loss, count) in self._summed_losses().items()}
-        self._losses = {}
+        """Logs the mean loss per task since the last time, over all ranks.
+
+        Raises:
+            FloatingPointError: A loss is not finite.
+        """
+        means = self._losses.take(self.device)
         lost = {name: value for name, value in means.items() if not math.isfinite(value)}
         if lost:
             names = ", ".join(f"{name} ({value})" for name, value in lost.items())
@@ -227,45 +264,44 @@ class MultiTaskModule(pl.LightningModule):
             raise FloatingPointError(f"Training diverged by step {self.global_step}: the loss of {names}. {advice}")
         self.train_losses |= means
         logged = {f"train/{name}/loss": value for name, value in means.items()}
+        if logged and self.balancing.state_dict():
+            logged |= {f"balancing/{task}": factor for task, factor in self.balancing.current_factors().items()}
         for logger in self.trainer.loggers if logged else ():
             logger.log_metrics(logged, step=self.global_step)
         self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in logged.items()})
 
-    def _summed_losses(self) -> dict[str, list[float]]:
-        """Sum and count per task since the last log, over all ranks; nothing for a task that wasn't trained."""
-        pairs = torch.stack([self._losses.get(name, torch.zeros(2)).to(self.device) for name in self.heads])
-        if self.trainer.world_size > 1:
-            torch.distributed.all_reduce(pairs)
-        return {name: pair for name, pair in zip(self.heads, pairs.tolist(), strict=True) if pair[1]}
-
     def configure_optimizers(self) -> Any:
-        groups = parameter_groups(
-            self.encoder,
-            {task: self.head(task) for task in self.heads},
-            learning_rate=self._rates[0],
-            head_learning_rate=self._rates[1],
-            factors=self._factors,
-            weight_decay=self._weight_decay,
-        )
-        # Not `trainer.estimated_stepping_batches`: reading it here makes a resume drop the loader's state.
-        total = self._data.total_updates()
-        factor = schedule(self._schedule, warmup=round(self._warmup * total), total=total)
+        heads = {task: self.head(task) for task in self.heads}
+        groups = parameter_groups(self.encoder, heads, self.optimisation, factors=self._factors)
+        learned = list(self.balancing.parameters())
+        if learned:
+            rate = self.balancing.learning_rate
+            groups.append({"params": learned, "lr": rate, "weight_decay": 0.0, "name": "balancing"})
+        total = self._total_updates()
+        factor = schedule(self.optimisation.schedule, warmup=round(self.optimisation.warmup * total), total=total)
         optimizer = adamw(groups, scaled=self.trainer.precision == "16-mixed")
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def _total_updates(self) -> int:
+        # Not `trainer.estimated_stepping_batches` with our data: reading it makes a resume drop the loader's state.
+        known = getattr(cast(Any, self.trainer).datamodule, "total_updates", None)
+        return int(self.trainer.estimated_stepping_batches if known is None else known())
+
     # --- evaluation -----------------------------------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
-        self._evaluator = self._make_evaluator("dev")
+        fitting = self.trainer.state.fn == "fit"
+        loop = self.trainer.fit_loop.epoch_loop.val_loop if fitting else self.trainer.validate_loop
+        self._evaluator = self._make_evaluator("dev", loop)
 
     def on_test_epoch_start(self) -> None:
-        self._evaluator = self._make_evaluator("test")
+        self._evaluator = self._make_evaluator("test", self.trainer.test_loop)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         assert self._evaluator is not None
         logits = self(batch)
-        with _single_precision(self.device):
+        with single_precision(self.device):
             self._evaluator.add(batch, logits)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -274,7 +310,7 @@ class MultiTaskModule(pl.LightningModule):
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, list[Tensor]]:
         """What each part's head needs to decode its examples, on the host."""
         logits = self(batch)
-        with _single_precision(self.device):
+        with single_precision(self.device):
             return {
                 part.task: on_cpu(
                     self.head(part.task).outputs(logits[part.task], batch.mask[part.start : part.stop], part.fields)
@@ -288,13 +324,13 @@ class MultiTaskModule(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         self._finish("test", "test")
 
-    def _make_evaluator(self, split: str) -> Evaluator:
-        tune = split == "dev" and not self.trainer.sanity_checking
-        splits = self._data.splits(split)
+    def _make_evaluator(self, split: str, loop: Any) -> Evaluator:
+        splits = loop._combined_loader.iterables.splits
         self.kept = None
         if self.predictions_folder is not None and not self.trainer.sanity_checking:
-            with_text = self._data.mixture.privacy.log_text
-            self.kept = PredictionFiles(self.predictions_folder / split, splits, with_text=with_text)
+            folder = self.predictions_folder / split
+            self.kept = PredictionFiles(folder, splits, with_text=self.predictions_with_text)
+        tune = split == "dev" and not self.trainer.sanity_checking
         return Evaluator({name: self.head(name) for name in self.heads}, splits, tune=tune, files=self.kept)
 
     def _finish(self, split: str, prefix: str) -> None:
@@ -308,78 +344,30 @@ class MultiTaskModule(pl.LightningModule):
             return
         scores = {f"{prefix}/{task}/{name}": value for task, r in results.items() for name, value in r.scores.items()}
         if split == "dev":
-            scores["val/selection"] = self.selection_score(results)
+            self.selection.add({task: result.scores for task, result in results.items()})
+            scores["val/selection"] = self.selection.scores[MIXTURE]
         self.log_dict(scores, rank_zero_only=False)
-
-    def selection_score(self, results: Mapping[str, TaskResult]) -> float:
-        """What selects checkpoints, higher is better; lower-is-better metrics enter with a minus.
-
-        It is no number where a task it needs was not scored, since a part never stands for the whole.
-        """
-        select = self._evaluation.select
-        if "/" in select:
-            task, metric = select.split("/", 1)
-            value = results[task].scores[metric]
-            return -value if metric in self.head(task).lower_is_better else value
-        primary = {task: result.scores[self.head(task).primary_metric] for task, result in results.items()}
-        if select == "worst":
-            return math.nan if any(map(math.isnan, primary.values())) else min(primary.values())
-        weights = {task: self._evaluation.weights.get(task, 1.0) if select == "weighted" else 1.0 for task in primary}
-        return sum(weights[task] * value for task, value in primary.items()) / sum(weights.values())
 
     # --- checkpoints ----------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        # A relation task reads two shapes of rows; a prediction must read raw text as the training read its rows.
-        row_types = {name: type(data["train"].rows[0]).__name__ for name, data in self._data.tasks.items()}
         checkpoint[CHECKPOINT_KEY] = {
             "mixture": self._config,
-            "model": self.optimisation,
-            "stopped": sorted(self._data.stopped),
-            "losses": self._summed_losses(),
+            "model": asdict(self.optimisation.resolved()),
+            "stopped": sorted(self.stopped),
+            "losses": self._losses.state_dict(self.device),
             "train_losses": dict(self.train_losses),
-            "row_types": row_types,
+            "selection": self.selection.state_dict(),
             "precision": str(self.trainer.precision),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        ours = checkpoint.get(CHECKPOINT_KEY, {})
-        self._data.stopped.update(ours.get("stopped", []))
-        self.train_losses = dict(ours.get("train_losses", {}))
-        if self.global_rank == 0:  # the sums are those of all ranks together
-            self._losses = {task: torch.tensor(pair) for task, pair in ours.get("losses", {}).items()}
-
-    @property
-    def _data(self) -> MixtureData:
-        return cast("MixtureData", cast(Any, self.trainer).datamodule)
+        ours = checkpoint[CHECKPOINT_KEY]
+        self.stopped = set(ours["stopped"])
+        self.train_losses = dict(ours["train_losses"])
+        self.selection.load_state_dict(ours["selection"])
+        self._losses.load_state_dict(ours["losses"])
 
 
-class _InSinglePrecision(nn.ModuleDict):
-    """Modules that follow the others to a device, and stay in fp32 whatever Lightning turns the others to."""
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        def move(tensor: Tensor) -> Tensor:
-            moved = fn(tensor)
-            return tensor.to(moved.device) if moved.dtype != tensor.dtype else moved
-
-        return cast(Self, cast(Any, super())._apply(move, recurse))
-
-
-@contextmanager
-def _single_precision(device: torch.device) -> Iterator[None]:
-    """In fp32, as heads compute: they cost little, and in bf16 a score has 8 bits, which ties what should be ranked.
-
-    That is without autocast, and without the default that Lightning sets where all weights are in another precision.
-    """
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.set_default_dtype(default)
-
-
-def _without_double(module: nn.Module, state: dict[str, Any], *_: Any) -> None:
-    """Checkpoints of earlier versions held the table of word pieces a second time."""
-    state.pop("_word_rows", None)
+class _Heads(InSinglePrecision, nn.ModuleDict):
+    """The heads by task, which compute in fp32."""

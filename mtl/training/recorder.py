@@ -1,9 +1,8 @@
-"""What a run writes down, into its folder and into MLflow, and the table at its end."""
+"""Records a run in its folder and in MLflow, and prints the table at its end."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -20,7 +19,7 @@ from mtl.evaluation import summary
 from mtl.evaluation.baselines import trivial_baselines
 from mtl.evaluation.evaluator import TaskResult
 from mtl.tracking.tracker import MLflowTracker
-from mtl.training.callbacks import SELECTION
+from mtl.training.selection import MIXTURE
 
 if TYPE_CHECKING:
     from mtl.batching.data_module import MixtureData
@@ -31,18 +30,19 @@ if TYPE_CHECKING:
 class RunRecorder(Callback):
     """Records configuration, data, scores and reports of a run.
 
+    Numbers go to the trainer's loggers, as Lightning sends those of the module; reports and inputs go to the tracker.
+
     Args:
-        folder: Of the run.
-        tracker: MLflow; None leaves the folder alone.
+        folder: Folder of the run.
+        tracker: Tracker of the run in MLflow; None records the run in its folder only.
         config: The whole resolved configuration of the command.
-        baselines: Whether to score trivial baselines at the end.
+        baselines: Whether to score trivial predictors at the end.
     """
 
     def __init__(
         self, folder: RunFolder, tracker: MLflowTracker | None, config: Mapping[str, Any], *, baselines: bool = True
     ) -> None:
         self._folder, self._tracker, self._config, self._baselines = folder, tracker, dict(config), baselines
-        self._best: float | None = None
         self._selected: dict[str, ClassReport] = {}
         self._lines: list[summary.ResultLine] = []
         self._title = ""
@@ -50,21 +50,21 @@ class RunRecorder(Callback):
         self._keeps_status = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        # The status is that of the training, where one began here; `on_fit_start` writes this file.
+        # An evaluation keeps the status of the training that began in this folder; `on_fit_start` writes this file.
         self._keeps_status = stage != "fit" and (self._folder.path / "mixture.yaml").is_file()
         if self._tracker is not None:
             self._tracker.keeps_status = self._keeps_status
-        self._tell(trainer, "RUNNING")
+        self._set_status(trainer, "RUNNING")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._tell(trainer, "FINISHED")
+        self._set_status(trainer, "FINISHED")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self._drop_predictions(pl_module)
-        self._tell(trainer, "KILLED" if isinstance(exception, KeyboardInterrupt | SIGTERMException) else "FAILED")
+        self._set_status(trainer, "KILLED" if isinstance(exception, KeyboardInterrupt | SIGTERMException) else "FAILED")
 
-    def _tell(self, trainer: pl.Trainer, status: str) -> None:
-        """The status of a run that isn't tracked; of one that is, the tracker tells it."""
+    def _set_status(self, trainer: pl.Trainer, status: str) -> None:
+        """Sets the status of a run that is not tracked; a tracker sets that of its run itself."""
         if self._tracker is None and trainer.is_global_zero and not self._keeps_status:
             self._folder.update_info(status=status)
 
@@ -90,24 +90,21 @@ class RunRecorder(Callback):
             self._log_rates(trainer)
 
     def _log_rates(self, trainer: pl.Trainer) -> None:
-        if self._tracker is None:
-            return
         groups = trainer.optimizers[0].param_groups
         rates = {f"learning_rate/{group['name']}": group["lr"] for group in groups if "/" not in group["name"]}
-        self._tracker.log_metrics(rates, step=trainer.global_step)
+        _log(trainer, rates, trainer.global_step)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
-        results = cast("MultiTaskModule", pl_module).results["dev"]
-        score = float(trainer.callback_metrics[SELECTION])
-        score = float("-inf") if math.isnan(score) else score  # as Lightning's checkpoint takes it
+        module = cast("MultiTaskModule", pl_module)
+        results = module.results["dev"]
         if trainer.state.fn != "fit":
             self._write("dev", results)
             self._keep_predictions(pl_module)
             self._finish(trainer, "dev", _reports(results))
-        elif self._best is None or score > self._best:
-            self._best, self._selected = score, _reports(results)
+        elif MIXTURE in module.selection.improved:
+            self._selected = _reports(results)
             self._write("dev", results)
             self._keep_predictions(pl_module)
         else:
@@ -128,7 +125,7 @@ class RunRecorder(Callback):
         self._finish(trainer, "dev", self._selected)
 
     def show(self) -> None:
-        """Prints the table of the run; nothing where this process recorded nothing."""
+        """Prints the table of the run, if this process recorded one."""
         if not self._lines:
             return
         console = Console()
@@ -138,15 +135,13 @@ class RunRecorder(Callback):
             console.print(f"See it in MLflow: {self._tracker.ui_hint()}", soft_wrap=True, highlight=False)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self._best, "reports": {task: found._asdict() for task, found in self._selected.items()}}
+        return {"reports": {task: found._asdict() for task, found in self._selected.items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._best = state_dict["best"]
-        # Checkpoints of earlier versions have none.
-        self._selected = {task: ClassReport(**found) for task, found in state_dict.get("reports", {}).items()}
+        self._selected = {task: ClassReport(**found) for task, found in state_dict["reports"].items()}
 
     def _write(self, split: str, results: Mapping[str, TaskResult]) -> None:
-        """Scores, and counts per document, which studies resample."""
+        """Writes scores, and counts per document, which studies resample."""
         self._folder.write_metrics(split, {task: result.scores for task, result in results.items()})
         for task, result in results.items():
             write_counts(self._folder.path / "counts" / split / f"{task}.npz", result)
@@ -157,7 +152,7 @@ class RunRecorder(Callback):
         self._kept = [*(path for path in self._kept if path not in made), *made]
 
     def _drop_predictions(self, pl_module: pl.LightningModule) -> None:
-        """Those of an evaluation that selected nothing, or didn't come to its end."""
+        """Drops the predictions of an evaluation that was not selected or did not finish."""
         kept = cast("MultiTaskModule", pl_module).kept
         if kept is not None:
             kept.discard()
@@ -175,8 +170,12 @@ class RunRecorder(Callback):
         self._folder.write_json(file.name, {**before, split: baselines})
         if trainer.state.fn != "fit":
             self._note_checkpoint(trainer, split)
+        for task, by_predictor in baselines.items():
+            for predictor, found in by_predictor.items():
+                prefix = f"baseline/{split}/{task}/{predictor}"
+                _log(trainer, {f"{prefix}/{name}": value for name, value in found.items()}, 0)
         if self._tracker is not None:
-            self._track_results(self._tracker, split, reports, baselines)
+            self._track_reports(self._tracker, split, reports)
             for path in self._kept:
                 self._tracker.log_artifact(path, f"predictions/{split}")
         metrics = self._folder.metrics
@@ -193,12 +192,12 @@ class RunRecorder(Callback):
         ]
 
     def _trivial(self, data: MixtureData, split: str) -> dict[str, dict[str, dict[str, float]]]:
-        """Baselines on the split; on dev for a task that lacks it."""
+        """Scores of the trivial predictors on the split, or on dev for a task without that split."""
         lacking = {task: splits for task, splits in data.tasks.items() if split not in splits}
         return trivial_baselines(data.heads, data.tasks, split) | trivial_baselines(data.heads, lacking, "dev")
 
     def _note_checkpoint(self, trainer: pl.Trainer, split: str) -> None:
-        """Which checkpoint the scores of a split are from: not always the best."""
+        """Records which checkpoint the scores of a split come from; it need not be the best."""
         checkpoint = Path(str(trainer.ckpt_path)).name
         self._folder.update_info(evaluated={**self._folder.info.get("evaluated", {}), split: checkpoint})
 
@@ -207,26 +206,18 @@ class RunRecorder(Callback):
         tracker.log_text(_yaml(data.mixture.to_dict()), "mixture.yaml")
         tracker.log_text(_yaml(self._config), "config.yaml")
         tracker.log_versions(str(trainer.strategy.root_device))
-        rates = data.plan.rates()
+        rates = data.schedule.rates()
         for task, splits in data.tasks.items():
             path = data.mixture.tasks[task].data.path
             source = path if isinstance(path, str) else json.dumps(path)
             for split, content in splits.items():
                 rows = content.row_summary
                 tracker.log_dataset(task, split, rows.fingerprint, rows.rows, source)
-                tracker.log_metrics(
-                    {f"data/{task}/{split}/{name}": count for name, count in accounts(content).items()}, 0
-                )
+                _log(trainer, {f"data/{task}/{split}/{name}": count for name, count in accounts(content).items()}, 0)
             if task in rates:
-                tracker.log_metrics({f"data/{task}/rate": rates[task]}, 0)
+                _log(trainer, {f"data/{task}/rate": rates[task]}, 0)
 
-    def _track_results(
-        self,
-        tracker: MLflowTracker,
-        split: str,
-        reports: Mapping[str, ClassReport],
-        baselines: Mapping[str, Mapping[str, Mapping[str, float]]],
-    ) -> None:
+    def _track_reports(self, tracker: MLflowTracker, split: str, reports: Mapping[str, ClassReport]) -> None:
         for task, found in reports.items():
             if found.per_class:
                 tracker.log_table(summary.per_class_table(found), f"{split}/{task}/per_class.json")
@@ -237,14 +228,16 @@ class RunRecorder(Callback):
                 for place, predicted in enumerate(found.classes):
                     columns[predicted] = [line[place] for line in found.confusion]
                 tracker.log_table(columns, f"{split}/{task}/confusion.json")
-        for task, by_predictor in baselines.items():
-            for predictor, scores in by_predictor.items():
-                prefix = f"baseline/{split}/{task}/{predictor}"
-                tracker.log_metrics({f"{prefix}/{name}": value for name, value in scores.items()}, 0)
+
+
+def _log(trainer: pl.Trainer, metrics: Mapping[str, float], step: int) -> None:
+    """Sends numbers to the trainer's loggers, the way that Lightning sends those of the module."""
+    for logger in trainer.loggers:
+        logger.log_metrics(dict(metrics), step=step)
 
 
 def accounts(content: Any) -> dict[str, int]:
-    """The rows of a split by what became of them: read = used + unlabelled + refused + crossed + limited + excluded."""
+    """Numbers of rows of a split: read = used + unlabelled + refused + crossed + limited + excluded."""
     rows, examples = content.row_summary, content.example_summary
     return {
         "read": rows.rows + rows.num_refused + rows.crossed + rows.limited + rows.excluded,
@@ -259,7 +252,7 @@ def accounts(content: Any) -> dict[str, int]:
 
 
 def write_counts(path: Path, result: TaskResult) -> None:
-    """Counts per document as an archive of the arrays of `TaskResult.stacked_counts`."""
+    """Writes counts per document as an archive of the arrays of `TaskResult.stacked_counts`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, **cast(Any, result.stacked_counts()))
 

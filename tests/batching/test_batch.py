@@ -8,7 +8,7 @@ from heads import IGNORE
 from heads.classification import Classification
 from heads.regression import Regression
 from heads.token_classification import TokenClassification
-from mtl.batching.batch import EMPTY, Share, collate
+from mtl.batching.batch import EMPTY, EVERYTHING, ExampleGroup, UpdateShare, collate
 
 HEADS = {
     "gad": Classification(["no", "yes"], 8),
@@ -37,8 +37,8 @@ def words(ids: list[int], tags: list[int]) -> dict[str, Any]:
 
 def test_inputs_are_padded_to_the_longest_of_all_shares() -> None:
     shares = [
-        Share({"gad": [text([5, 6, 7], 1), text([8], 0)]}, {"gad": 0.5}),
-        Share({"ner": [words([9, 10, 11, 12], [1, 0])]}, {"ner": 0.25}),
+        ExampleGroup({"gad": [text([5, 6, 7], 1), text([8], 0)]}),
+        ExampleGroup({"ner": [words([9, 10, 11, 12], [1, 0])]}),
     ]
     batch = collate(shares, HEADS, pad_id=3)
     assert batch.input_ids.tolist() == [[5, 6, 7, 3], [8, 3, 3, 3], [9, 10, 11, 12]]
@@ -46,17 +46,17 @@ def test_inputs_are_padded_to_the_longest_of_all_shares() -> None:
     assert len(batch) == 3
 
 
-def test_each_part_has_its_own_rows_fields_and_scale() -> None:
+def test_each_part_has_its_own_rows_fields_and_share_of_the_update() -> None:
     shares = [
-        Share({"gad": [text([5], 1), text([8], 0)]}, {"gad": 0.5}),
-        Share({"ner": [words([9, 10, 11], [1, 0])]}, {"ner": 0.25}),
-        Share({"sts": [text([4], 3.5)]}, {"sts": 2.0}),
+        ExampleGroup({"gad": [text([5], 1), text([8], 0)]}, {"gad": UpdateShare(2, 0.5)}),
+        ExampleGroup({"ner": [words([9, 10, 11], [1, 0])]}, {"ner": UpdateShare(8, 0.25)}),
+        ExampleGroup({"sts": [text([4], 3.5)]}),
     ]
     parts = collate(shares, HEADS, pad_id=0).parts
-    assert [(p.task, p.start, p.stop, p.scale) for p in parts] == [
-        ("gad", 0, 2, 0.5),
-        ("ner", 2, 3, 0.25),
-        ("sts", 3, 4, 2.0),
+    assert [(p.task, p.start, p.stop, p.update) for p in parts] == [
+        ("gad", 0, 2, UpdateShare(2, 0.5)),
+        ("ner", 2, 3, UpdateShare(8, 0.25)),
+        ("sts", 3, 4, EVERYTHING),
     ]
     assert parts[0].fields["label"].tolist() == [1, 0]
     assert parts[1].fields["tags"].tolist() == [[1, 0]]
@@ -65,33 +65,36 @@ def test_each_part_has_its_own_rows_fields_and_scale() -> None:
 
 def test_tasks_that_share_texts_read_the_same_rows_of_the_batch() -> None:
     both = {"gad": [text([5], 1), text([8], 0)], "bleed": [text([5], IGNORE), text([8], 1)]}
-    batch = collate([Share(both, {"gad": 1.0, "bleed": 3.0})], HEADS, pad_id=0)
+    batch = collate([ExampleGroup(both, {"gad": UpdateShare(2, 0.5), "bleed": UpdateShare(1, 0.5)})], HEADS, pad_id=0)
     assert len(batch) == 2
-    assert [(p.task, p.start, p.stop, p.scale) for p in batch.parts] == [("gad", 0, 2, 1.0), ("bleed", 0, 2, 3.0)]
+    assert [(p.task, p.start, p.stop, p.update.targets) for p in batch.parts] == [("gad", 0, 2, 2), ("bleed", 0, 2, 1)]
     assert batch.parts[1].fields["label"].tolist() == [IGNORE, 1]
 
 
 def test_types_are_there_only_where_every_example_has_them() -> None:
     typed, bare = text([5, 6], 1, token_type_ids=[0, 1]), text([5], 1)
-    batch = collate([Share({"gad": [typed, text([5], 1, token_type_ids=[1])]}, {"gad": 1.0})], HEADS, pad_id=0)
+    batch = collate([ExampleGroup({"gad": [typed, text([5], 1, token_type_ids=[1])]})], HEADS, pad_id=0)
     assert batch.type_ids is not None
     assert batch.type_ids.tolist() == [[0, 1], [1, 0]]
-    assert collate([Share({"gad": [typed, bare]}, {"gad": 1.0})], HEADS, pad_id=0).type_ids is None
+    assert collate([ExampleGroup({"gad": [typed, bare]})], HEADS, pad_id=0).type_ids is None
 
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_examples_are_kept_for_decoding_only(keep: bool) -> None:
     examples = [text([5], 1)]
-    part = collate([Share({"gad": examples}, {"gad": 1.0})], HEADS, pad_id=0, keep_examples=keep).parts[0]
+    part = collate([ExampleGroup({"gad": examples})], HEADS, pad_id=0, keep_examples=keep).parts[0]
     assert list(part.examples) == (examples if keep else [])
 
 
 def test_a_batch_moves_to_a_device_with_all_its_fields() -> None:
-    batch = collate([Share({"ner": [words([9, 10], [1])]}, {"ner": 0.25})], HEADS, pad_id=0, keep_examples=True)
+    update = UpdateShare(4, 0.25)
+    batch = collate(
+        [ExampleGroup({"ner": [words([9, 10], [1])]}, {"ner": update})], HEADS, pad_id=0, keep_examples=True
+    )
     moved = batch.to(torch.device("meta"))
     assert {moved.input_ids.device.type, moved.mask.device.type} == {"meta"}
     assert {value.device.type for value in moved.parts[0].fields.values()} == {"meta"}
-    assert (moved.parts[0].scale, moved.parts[0].examples) == (0.25, batch.parts[0].examples)
+    assert (moved.parts[0].update, moved.parts[0].examples) == (update, batch.parts[0].examples)
     assert batch.input_ids.device.type == "cpu"
 
 
@@ -100,6 +103,6 @@ def test_the_empty_batch_has_no_parts_and_moves_too() -> None:
 
 
 def test_labels_keep_their_precision_where_lightning_rounds_what_it_finds_in_a_batch() -> None:
-    batch = collate([Share({"sts": [text([5], 3.3)]}, {"sts": 1.0})], HEADS, pad_id=0)
+    batch = collate([ExampleGroup({"sts": [text([5], 3.3)]})], HEADS, pad_id=0)
     (part,) = HalfPrecision("bf16-true").convert_input(batch).parts
     assert torch.equal(part.fields["label"], torch.tensor([3.3]))

@@ -13,8 +13,9 @@ import torch
 from meter import rss_anon_mib
 from torch import Tensor
 
-from mtl.batching.batch import Share, collate
-from mtl.batching.data_module import EvaluationLoader, MixtureData
+from mtl.batching.batch import ExampleGroup, UpdateShare, collate
+from mtl.batching.data_module import MixtureData
+from mtl.batching.loaders import EvaluationLoader
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import Mixture
 from mtl.problems import InputError
@@ -55,7 +56,7 @@ def by_hand(mixture: Mixture, weights: Mapping[str, float], examples: Mapping[st
     data.setup()
     total = torch.zeros(())
     for task, indices in examples.items():
-        share = Share({task: data.tasks[task]["train"].examples.take(indices)}, {task: 1.0})
+        share = ExampleGroup({task: data.tasks[task]["train"].examples.take(indices)}, {task: 1.0})
         batch = collate([share], data.heads, 0)
         loss, count = module.head(task).loss(module(batch)[task], batch.parts[0].fields)
         if count:
@@ -70,12 +71,12 @@ def assert_alike(one: Mapping[str, Tensor], other: Mapping[str, Tensor], toleran
         torch.testing.assert_close(one[name], other[name], rtol=tolerance, atol=tolerance, msg=name)
 
 
-def picked(mixture: Mixture, num_slots: int) -> list[tuple[str, list[int]]]:
-    """Task and examples of the first slots of a training."""
+def picked(mixture: Mixture, num_steps: int) -> list[tuple[str, list[int]]]:
+    """Task and examples of the first steps of a training."""
     data = build_data(mixture)
     data.setup()
-    slots = data.plan.epoch(0)[:num_slots]
-    return [(pick.task, data.plan.indices(pick).tolist()) for slot in slots for pick in slot]
+    steps = data.schedule.epoch(0)[:num_steps]
+    return [(ref.task, data.schedule.indices(ref).tolist()) for step in steps for ref in step]
 
 
 @pytest.mark.parametrize("task", ["cause", "drugs", "risk"])
@@ -168,9 +169,9 @@ def test_a_step_of_several_tasks_is_one_pass_of_the_encoder(toy_mixture: Write, 
 
     mixture = load_mixture(toy_mixture(tasks_per_step="all", sampler={"name": "uniform"}))
     train(mixture, before=count, max_steps=4, limit_val_batches=0)
-    plan = ready(mixture).plan
-    slots = plan.epoch(0)[:4]
-    assert sizes == [sum(len(plan.indices(pick)) for pick in slot) for slot in slots]
+    schedule = ready(mixture).schedule
+    steps = schedule.epoch(0)[:4]
+    assert sizes == [sum(len(schedule.indices(ref)) for ref in step) for step in steps]
 
 
 def ready(mixture: Mixture) -> MixtureData:
@@ -182,7 +183,7 @@ def ready(mixture: Mixture) -> MixtureData:
 def test_under_a_budget_of_tokens_every_example_counts_alike(toy_mixture: Write, train: Train) -> None:
     mixture = load_mixture(toy_mixture(tokens_per_batch=40), NO_DROPOUT).only(["risk"])
     data = ready(mixture)
-    sizes = [len(indices) for _, indices in picked(mixture, data.plan.slots_per_epoch())]
+    sizes = [len(indices) for _, indices in picked(mixture, data.schedule.steps_per_epoch())]
     assert len(set(sizes)) > 1
     assert sum(sizes) == 9
     whole = first_update(mixture, train, accumulate_grad_batches=len(sizes))
@@ -196,7 +197,7 @@ def test_under_a_budget_of_tokens_every_example_counts_alike(toy_mixture: Write,
 def test_a_budget_below_the_longest_example_names_it(toy_mixture: Write) -> None:
     mixture = load_mixture(toy_mixture(tokens_per_batch=9), ["tasks.drugs.tokens_per_batch=8"])
     with pytest.raises(InputError) as error:
-        _ = ready(mixture).plan
+        _ = ready(mixture).schedule
     keys = [problem.key for problem in error.value.problems]
     assert keys[0] == "tokens_per_batch"
     assert "tasks.drugs.tokens_per_batch" in keys
@@ -211,8 +212,8 @@ def test_a_budget_below_the_longest_example_names_it(toy_mixture: Write) -> None
 def test_an_annealed_sampler_ends_where_the_training_ends(toy_mixture: Write, train: Train) -> None:
     mixture = load_mixture(toy_mixture(sampler={"name": "annealed"}))
     trained = train(mixture, max_steps=5, max_epochs=-1, limit_val_batches=0)
-    slots = trained.data.plan.slots_per_epoch()
-    assert trained.data.plan.sampler.num_epochs == pytest.approx(5 / slots)
+    steps = trained.data.schedule.steps_per_epoch()
+    assert trained.data.schedule.sampler.num_epochs == pytest.approx(5 / steps)
 
 
 def test_an_unlabelled_row_adds_nothing_to_the_gradient(toy_mixture: Write, train: Train) -> None:
@@ -284,7 +285,7 @@ def test_a_partner_changes_neither_the_order_of_a_task_nor_its_examples(toy_mixt
     def batches(chosen: Mixture) -> list[list[int]]:
         data = build_data(chosen)
         data.setup()
-        return [data.plan.batchers["drugs"][position].tolist() for position in range(12)]
+        return [data.schedule.batchers["drugs"][position].tolist() for position in range(12)]
 
     assert batches(mixture) == batches(mixture.only(["drugs"])) == batches(mixture.only(["risk", "drugs"]))
 
@@ -298,7 +299,7 @@ def test_ranks_share_an_evaluation_by_document_and_leave_nothing_out(
     for split in ("dev", "test"):
         seen: dict[str, list[tuple[int, int]]] = {name: [] for name in data.tasks}
         for rank in range(world):
-            monkeypatch.setattr(data, "rank_and_world", lambda rank=rank: (rank, world))
+            monkeypatch.setattr(data, "rank_and_world_size", lambda rank=rank: (rank, world))
             loader = data.val_dataloader() if split == "dev" else data.test_dataloader()
             batches = list(loader)
             assert len(batches) == len(loader) > 0  # or Lightning would leave a rank out, and the others would wait
@@ -318,13 +319,13 @@ def test_the_shares_of_a_batch_are_the_batch_and_cost_alike(
 ) -> None:
     mixture = load_mixture(toy_mixture(**fields, tasks_per_step=2), NO_DROPOUT)
     trained = train(mixture, max_steps=1, limit_val_batches=0)
-    loader, plan = trained.data.train_dataloader(), trained.data.plan
-    assert len(plan.epoch(0)) > 3
-    for pick in (pick for slot in plan.epoch(0) for pick in slot):
-        indices, lengths = plan.indices(pick), trained.data.tasks[pick.task]["train"].lengths
+    loader, schedule = trained.data.train_dataloader(), trained.data.schedule
+    assert len(schedule.epoch(0)) > 3
+    for ref in (ref for step in schedule.epoch(0) for ref in step):
+        indices, lengths = schedule.indices(ref), trained.data.tasks[ref.task]["train"].lengths
         shares = []
         for rank in range(world):
-            monkeypatch.setattr(trained.data, "rank_and_world", lambda rank=rank: (rank, world))
+            monkeypatch.setattr(trained.data, "rank_and_world_size", lambda rank=rank: (rank, world))
             share, is_empty = loader._shard(indices)
             shares.append([] if is_empty else share.tolist())
         assert sorted(index for share in shares for index in share) == sorted(indices.tolist())
@@ -341,40 +342,40 @@ def test_ranks_share_a_training_batch_and_an_empty_share_counts_nothing(
 ) -> None:
     mixture = load_mixture(toy_mixture(), NO_DROPOUT).only(["risk"])
     trained = train(mixture, max_steps=1, limit_val_batches=0)
-    loader, plan = trained.data.train_dataloader(), trained.data.plan
-    for slot in plan.epoch(0):
-        count, labels, scales = 0, [], set()
+    loader, schedule = trained.data.train_dataloader(), trained.data.schedule
+    for step in schedule.epoch(0):
+        count, labels, updates = 0, [], set()
         for rank in range(world):
-            monkeypatch.setattr(trained.data, "rank_and_world", lambda rank=rank: (rank, world))
-            part = loader._batch(slot, [slot]).parts[0]
-            if part.scale:
+            monkeypatch.setattr(trained.data, "rank_and_world_size", lambda rank=rank: (rank, world))
+            part = loader._batch(step, [step]).parts[0]
+            if part.update.share:
                 count += part.stop - part.start
                 labels += part.fields["label"].tolist()
-                scales.add(part.scale)
+                updates.add(part.update)
             else:
                 assert part.stop - part.start == 1
-        indices = plan.indices(slot[0])
+        indices = schedule.indices(step[0])
         assert count == len(indices)
-        assert scales == {1 / len(indices)}
+        assert updates == {UpdateShare(len(indices), 1.0)}
         whole = trained.data.tasks["risk"]["train"].examples.take(indices)
         assert sorted(labels) == sorted(example["label"] for example in whole)
 
 
-def test_a_stopped_task_leaves_its_slots_empty_and_the_others_as_they_were(toy_mixture: Write, train: Train) -> None:
+def test_a_stopped_task_leaves_its_steps_empty_and_the_others_as_they_were(toy_mixture: Write, train: Train) -> None:
     mixture = load_mixture(toy_mixture())
     trained = train(mixture, limit_val_batches=0)
-    loader, plan = trained.data.train_dataloader(), trained.data.plan
-    before = [loader._batch(slot, [slot]) for slot in plan.epoch(0)]
-    trained.data.stopped = {"drugs", "bleed"}
-    after = [loader._batch(slot, [slot]) for slot in plan.epoch(0)]
+    loader, schedule = trained.data.train_dataloader(), trained.data.schedule
+    before = [loader._batch(step, [step]) for step in schedule.epoch(0)]
+    trained.module.stopped = {"drugs", "bleed"}
+    after = [loader._batch(step, [step]) for step in schedule.epoch(0)]
     for one, other in zip(before, after, strict=True):
         tasks = [part.task for part in one.parts]
-        assert [part.task for part in other.parts] == [task for task in tasks if task not in trained.data.stopped]
+        assert [part.task for part in other.parts] == [task for task in tasks if task not in trained.module.stopped]
         if other.parts:
             assert torch.equal(one.input_ids, other.input_ids)
-            assert {p.task: p.scale for p in one.parts}.items() >= {p.task: p.scale for p in other.parts}.items()
-    trained.data.stopped = {"cause"}
-    followed = [loader._batch(slot, [slot]) for slot in plan.epoch(0)]
+            assert {p.task: p.update for p in one.parts}.items() >= {p.task: p.update for p in other.parts}.items()
+    trained.module.stopped = {"cause"}
+    followed = [loader._batch(step, [step]) for step in schedule.epoch(0)]
     assert {part.task for batch in followed for part in batch.parts} == {"drugs", "risk", "bleed"}
 
 
@@ -382,7 +383,7 @@ def test_evaluation_reads_long_texts_first_and_keeps_examples(toy_mixture: Write
     data = build_data(load_mixture(toy_mixture()))
     data.setup()
     batches = list(EvaluationLoader(data, "dev"))
-    for task in data.leaders():
+    for task in data.mixture.leaders():
         widths = [batch.input_ids.shape[1] for batch in batches if batch.parts[0].task == task]
         assert widths == sorted(widths, reverse=True)
     assert all(len(part.examples) == part.stop - part.start for batch in batches for part in batch.parts)
@@ -407,7 +408,7 @@ import pytorch_lightning as pl
 from meter import QUIET, rss_anon_mib
 
 from mtl.training.assembly import build_data, build_module
-from mtl.config.mixture import load_mixture
+from mtl.config.loading import load_mixture
 
 most = 0.0
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mtl.batching.batcher import Batcher
-from mtl.batching.schedule import Pick, StepSchedule
+from mtl.batching.schedule import BatchRef, StepSchedule
 from mtl.config import components
 from mtl.samplers import TaskSize
 
@@ -31,7 +31,7 @@ def make(
 @pytest.mark.parametrize(("sampler", "options"), SAMPLERS, ids=[name for name, _ in SAMPLERS])
 def test_the_number_of_slots_is_exact_in_every_epoch(sampler: str, options: dict[str, object]) -> None:
     plan = make(sampler, **options)
-    assert {len(plan.epoch(epoch)) for epoch in range(5)} == {plan.slots_per_epoch()}
+    assert {len(plan.epoch(epoch)) for epoch in range(5)} == {plan.steps_per_epoch()}
 
 
 @pytest.mark.parametrize(("sampler", "options"), SAMPLERS, ids=[name for name, _ in SAMPLERS])
@@ -68,7 +68,7 @@ def test_a_proportional_epoch_trains_every_example_exactly_once() -> None:
 def test_a_partner_does_not_change_the_batches_of_a_task() -> None:
     alone, together = make(tasks=("rqe",)), make()
     for position in range(12):
-        pick = Pick("rqe", position)
+        pick = BatchRef("rqe", position)
         assert alone.indices(pick).tolist() == together.indices(pick).tolist()
 
 
@@ -81,7 +81,7 @@ def test_a_mixed_step_holds_different_tasks_and_each_batch_comes_once(
 ) -> None:
     plan = make(sampler, tasks_per_step=k, **options)
     epochs = [plan.epoch(epoch) for epoch in range(4)]
-    assert {len(epoch) for epoch in epochs} == {plan.slots_per_epoch()}
+    assert {len(epoch) for epoch in epochs} == {plan.steps_per_epoch()}
     slots = [slot for epoch in epochs for slot in epoch]
     assert all(len({pick.task for pick in slot}) == len(slot) <= k for slot in slots)
     deals = sampler in ("anchored", "proportional", "quota")  # the batches of an epoch, which may not fill its steps
@@ -142,14 +142,14 @@ def test_mixed_batches_are_of_like_length() -> None:
     cls = components.find("sampler", "uniform", "sampler.name")
     plan = StepSchedule(cls(sizes, 3, 1), batchers, 3)
 
-    def padded_per_real(slots: list[tuple[Pick, ...]]) -> float:
+    def padded_per_real(slots: list[tuple[BatchRef, ...]]) -> float:
         padded = real = 0
         for slot in slots:
             own = np.concatenate([lengths[pick.task][plan.indices(pick)] for pick in slot])
             padded, real = padded + own.max() * len(own), real + own.sum()
         return padded / real
 
-    in_stream_order = [tuple(Pick(name, position) for name in "abc") for position in range(100)]
+    in_stream_order = [tuple(BatchRef(name, position) for name in "abc") for position in range(100)]
     assert padded_per_real(plan.epoch(0)) < 1.12
     assert padded_per_real(in_stream_order) > 1.5
     longest = [batchers["a"].longest(slot[0].position) for slot in plan.epoch(0)]

@@ -144,6 +144,25 @@ def test_a_seed_that_is_a_switch_leaves_the_mixtures_own(tmp_path: Path, mixture
     assert (found.seed, json.loads(rest[1])) == (9, {})
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["--optimizer", "SGD"], ["--optimizer.lr=0.1"], ["--lr_scheduler=StepLR"], ["--lr_scheduler.gamma", "0.1"]],
+)
+def test_lightnings_own_optimisers_are_refused_by_name(mixture: str, words: list[str]) -> None:
+    with pytest.raises(InputError) as error:
+        take_mixture(["--mixture", mixture, *words])
+    (problem,) = error.value.problems
+    assert problem.key == words[0].partition("=")[0]
+    assert "model.learning_rate" in problem.suggestion
+
+
+def test_lightnings_own_optimisers_are_refused_in_a_config_too(tmp_path: Path, mixture: str) -> None:
+    path = write(tmp_path / "c.yaml", {"mixture": "m.yaml", "optimizer": {"lr": 0.1}, "lr_scheduler": "StepLR"})
+    with pytest.raises(InputError) as error:
+        take_mixture(["--config", str(path)])
+    assert [problem.key for problem in error.value.problems] == [f"{path}: optimizer", f"{path}: lr_scheduler"]
+
+
 def test_all_problems_of_the_mixture_are_told_at_once(mixture: str) -> None:
     with pytest.raises(InputError) as error:
         take_mixture(["--mixture", mixture, "--mixture.tasks.gad.head=clasification", "--mixture.sampler.name=unifrom"])

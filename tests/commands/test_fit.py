@@ -1,3 +1,4 @@
+import csv as csv_module
 import json
 import os
 import shutil
@@ -17,19 +18,23 @@ from torch import Tensor
 
 from mtl.batching.data_module import MixtureData
 from mtl.commands import run
+from mtl.commands import run as run_mtl
 from mtl.commands.fit import _check_trainer, _way_on
 from mtl.config.loading import load_mixture
 from mtl.problems import InputError
 from mtl.tracking.run_folder import RunFolder
 from mtl.training import assembly
 from mtl.training.assembly import build_heads
-from mtl.training.callbacks import checkpoints, early_stopping
+from mtl.training.early_stopping import early_stopping
 from mtl.training.module import CHECKPOINT_KEY
+from mtl.training.saving import checkpoints
+from tests import five_tasks
 
 Write = Callable[..., Path]
 Train = Callable[..., Any]
 
 MTL = Path(sys.executable).with_name("mtl")
+REPOSITORY = Path(__file__).parents[2]
 PRIMARY = {"cause": "accuracy", "drugs": "f1", "risk": "pearson", "bleed": "accuracy"}
 QUIET = ("--trainer.accelerator=cpu", "--trainer.precision=32-true", "--trainer.enable_progress_bar=false")
 NO_DROPOUT = ("encoder.dropout=0", *(f"tasks.{task}.options.dropout=0" for task in PRIMARY))
@@ -107,7 +112,6 @@ class Rates:
         module.optimizer_step = noting
 
 
-@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 @pytest.mark.parametrize(
     ("stop", "options"),
     [
@@ -129,7 +133,7 @@ def test_a_run_that_is_stopped_and_resumed_is_the_run_that_was_not(
     mixture = load_mixture(toy_mixture())  # with dropout
 
     def go(folder: RunFolder, rates: Rates, *callbacks: Callback, **more: Any) -> Any:
-        kept = [*callbacks, *checkpoints(folder, PRIMARY, save_every=2)]
+        kept = [*callbacks, *checkpoints(folder, list(PRIMARY), save_every=2)]
         fixed = {"max_epochs": 3, "enable_checkpointing": True, "before": rates, **options}
         return train(mixture, callbacks=kept, **{**fixed, **more})
 
@@ -151,22 +155,21 @@ def test_a_run_that_is_stopped_and_resumed_is_the_run_that_was_not(
         assert equal(weights(folder, name), weights(whole_folder, name))
 
 
-@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 def test_early_stopping_by_task_is_the_same_after_a_resume(toy_mixture: Write, train: Train, tmp_path: Path) -> None:
     mixture = load_mixture(toy_mixture())
 
     def go(folder: RunFolder, *callbacks: Callback, **more: Any) -> Any:
-        stopping = early_stopping(PRIMARY, patience=1, min_delta=0.0, per_task=True)
-        kept = [*callbacks, *stopping, *checkpoints(folder, PRIMARY, save_every=1)]
+        stopping = early_stopping(patience=1, min_delta=0.0, per_task=True)
+        kept = [*callbacks, *stopping, *checkpoints(folder, list(PRIMARY), save_every=1)]
         return train(mixture, callbacks=kept, max_epochs=4, enable_checkpointing=True, val_check_interval=0.5, **more)
 
     whole = go(RunFolder.create(tmp_path / "whole", "toy", 1))
-    assert whole.data.stopped  # or there would be nothing to see
+    assert whole.module.stopped  # or there would be nothing to see
     folder = RunFolder.create(tmp_path / "stopped", "toy", 1)
     with pytest.raises(StopError):
         go(folder, StopAt(24))
     resumed = go(folder, ckpt_path=folder.resolve_checkpoint("last"))
-    assert resumed.data.stopped == whole.data.stopped
+    assert resumed.module.stopped == whole.module.stopped
     assert equal(whole.weights, resumed.weights)
 
 
@@ -221,7 +224,7 @@ import pytorch_lightning as pl
 import torch
 
 from mtl.training.assembly import build_data, build_module
-from mtl.config.mixture import load_mixture
+from mtl.config.loading import load_mixture
 
 warnings.simplefilter("ignore")
 mixture_path, out, devices = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -235,18 +238,19 @@ kept = []
 for accumulate, stopped, options in scenarios:
     module = build_module(mixture, learning_rate=1e-3)
     data = build_data(mixture)
-    data.stopped = stopped
+    module.stopped = stopped
+    accumulate = 1 if module.balancing.needs == "whole" else accumulate
     seen = []
     step = module.training_step
 
     def noting(batch, batch_idx):
-        seen.append([(part.task, part.stop - part.start if part.scale else 0) for part in batch.parts])
+        seen.append([(part.task, part.stop - part.start if part.update.share else 0) for part in batch.parts])
         return step(batch, batch_idx)
 
     module.training_step = noting
     trainer = pl.Trainer(
         accelerator="cpu", precision="32-true", devices=devices, strategy="ddp" if devices > 1 else "auto",
-        max_epochs=2, accumulate_grad_batches=accumulate, logger=False, enable_checkpointing=False,
+        max_epochs=3, accumulate_grad_batches=accumulate, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, log_every_n_steps=5, **options,
     )
     trainer.fit(module, datamodule=data)
@@ -263,11 +267,17 @@ torch.save(kept, f"{out}-{trainer.global_rank}.pt")
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "option",
-    ["tasks_per_step=1", "tasks_per_step=2", "tokens_per_batch=40", "encoder.freeze_layers=2"],  # 2: the whole encoder
+    "options",
+    [
+        "tasks_per_step=1",
+        "tasks_per_step=2 balancing.name=uncertainty tasks.risk.loss_weight=0.3",
+        "tokens_per_batch=40 balancing.name=dynamic_average",
+        "encoder.freeze_layers=2",  # the whole encoder
+        "tasks_per_step=all balancing.name=tests.balancing.pcgrad.PCGrad",
+    ],
 )
 def test_two_processes_train_what_one_does_and_evaluate_each_example_once(
-    option: str, toy_mixture: Write, tmp_path: Path
+    options: str, toy_mixture: Write, tmp_path: Path
 ) -> None:
     # Batches of 2, 3 and 1 examples occur, so shares are uneven, and sometimes a rank has none.
     path = toy_mixture()
@@ -276,7 +286,13 @@ def test_two_processes_train_what_one_does_and_evaluate_each_example_once(
     for devices in ("1", "2"):
         words = [sys.executable, str(script), str(path), str(tmp_path / f"world{devices}"), devices, *NO_DROPOUT]
         done = subprocess.run(
-            [*words, option], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300, check=False
+            [*words, *options.split()],
+            cwd=tmp_path,
+            env=environment(PYTHONPATH=str(REPOSITORY)),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
     one = torch.load(tmp_path / "world1-0.pt")
@@ -606,3 +622,52 @@ def test_a_head_and_a_sampler_are_one_new_file_each(toy_mixture: Write, tmp_path
     done = subprocess.run(words, cwd=tmp_path, env=here, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads((latest(path).path / "metrics.json").read_text())["dev"].keys() == PRIMARY.keys()
+
+
+# --- Lightning's own options ------------------------------------------------------------------------------------------
+
+
+def test_a_logger_of_the_users_own_gets_every_number_that_mlflow_gets(
+    toy_mixture: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")
+    csv = ("--trainer.logger=CSVLogger", f"--trainer.logger.save_dir={tmp_path / 'csv'}")
+    words = command("fit", toy_mixture(), *csv, "--run.track=true", "--trainer.max_epochs=1")[1:]
+    with five_tasks.surroundings(tmp_path):
+        assert run_mtl(words) == 0
+    folder = RunFolder.latest(tmp_path / "runs", "toy")
+    lines = [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
+    tracked = {name for line in lines for name in line["metrics"]}
+    (path,) = (tmp_path / "csv").rglob("metrics.csv")
+    with path.open() as file:
+        theirs = set(csv_module.DictReader(file).fieldnames or ())
+    assert theirs - {"epoch", "step"} == tracked - {"epoch"}
+    assert {
+        "val/selection",
+        "train/cause/loss",
+        "learning_rate/encoder",
+        "baseline/dev/cause/majority/accuracy",
+    } <= theirs
+
+
+def test_without_a_logger_nothing_is_tracked(toy_mixture: Write, tmp_path: Path) -> None:
+    words = command("fit", toy_mixture(), "--trainer.logger=false", "--run.track=true", "--trainer.max_epochs=1")[1:]
+    with five_tasks.surroundings(tmp_path):
+        assert run_mtl(words) == 0
+    assert not (tmp_path / "mlflow.db").exists()
+    assert RunFolder.latest(tmp_path / "runs", "toy").info["status"] == "FINISHED"
+
+
+def test_callbacks_of_the_users_own_stand_beside_ours(toy_mixture: Write, tmp_path: Path) -> None:
+    own = (
+        "--trainer.callbacks+=Timer",
+        "--trainer.callbacks.duration=01:00:00:00",
+        "--trainer.callbacks+=ModelCheckpoint",
+    )
+    monitor = ("--trainer.callbacks.monitor=val/selection", f"--trainer.callbacks.dirpath={tmp_path / 'own'}")
+    words = command("fit", toy_mixture(), *own, *monitor, "--trainer.max_epochs=1")[1:]
+    with five_tasks.surroundings(tmp_path):
+        assert run_mtl(words) == 0
+    assert len(list((tmp_path / "own").glob("*.ckpt"))) == 1
+    folder = RunFolder.latest(tmp_path / "runs", "toy")
+    assert folder.resolve_checkpoint("best").is_file()

@@ -10,8 +10,8 @@ from mtl.commands import run
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import EncoderSpec
 from mtl.encoder.compilation import compile_encoder
-from mtl.encoder.loading import load_encoder, load_tokenizer
 from mtl.encoder.model import Encoder
+from mtl.encoder.pretrained import load_encoder, load_tokenizer
 from mtl.problems import InputError
 from mtl.tracking.run_folder import RunFolder
 

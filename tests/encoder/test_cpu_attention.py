@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mtl.config.mixture import EncoderSpec
 from mtl.encoder.cpu_attention import attention
-from mtl.encoder.loading import load_encoder, load_tokenizer
+from mtl.encoder.pretrained import load_encoder, load_tokenizer
 from mtl.problems import InputError
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from heads import Example, Head, Prediction, Row, SpanRow, TextRow
 from heads._words import words_of
 from heads.multilabel import Multilabel, best_threshold
-from mtl.batching.batch import Batch, Share, collate
+from mtl.batching.batch import Batch, ExampleGroup, collate
 from mtl.batching.data_module import MixtureData
 from mtl.config.loading import load_mixture
 from mtl.evaluation import predictions
@@ -69,7 +69,7 @@ def batches(data: MixtureData, split: str, size: int, seed: int | None) -> Itera
         chosen = [pick for pick in picks if pick[0] == task][:size]
         picks = [pick for pick in picks if pick not in chosen]
         examples = data.tasks[task][split].examples.take(np.array([i for _, i in chosen]))
-        yield collate([Share({task: examples}, {task: 1.0})], data.heads, 0, keep_examples=True)
+        yield collate([ExampleGroup({task: examples}, {task: 1.0})], data.heads, 0, keep_examples=True)
 
 
 def evaluate(
@@ -263,7 +263,7 @@ def test_a_row_that_was_seen_in_part_is_not_scored(data: MixtureData) -> None:
     evaluator = Evaluator(data.heads, {"mentions": content}, tune=False, on_prediction=seen.take)
     first = np.flatnonzero(content.example_rows == several)[:1]
     batch = collate(
-        [Share({"mentions": content.examples.take(first)}, {"mentions": 1.0})], data.heads, 0, keep_examples=True
+        [ExampleGroup({"mentions": content.examples.take(first)}, {"mentions": 1.0})], data.heads, 0, keep_examples=True
     )
     part = batch.parts[0]
     evaluator.add(batch, {"mentions": invented_logits(data.heads["mentions"], "mentions", part.examples, part.fields)})

@@ -13,21 +13,22 @@ import yaml
 from pydantic import BaseModel
 
 from mtl.commands import run as run_mtl
+from mtl.config.components import choices, find
 from mtl.study.design import spec
 from mtl.study.design.designs import CONTROLS, DESIGNS, comparisons, single_runs
 from mtl.study.design.plan import _all_runs
 from mtl.study.design.spec import load_study
 from mtl.study.report import conclusions
 from mtl.study.report.presentation import MARKS
-from mtl.study.running.launchers import launcher_class, launcher_names
 from mtl.study.statistics.significance import floor
+from mtl.training.optimisation import Optimisation
 
 FOLDER = Path(__file__).parent.parent.parent / "experiments" / "studies"
 PAGE = (FOLDER / "README.md").read_text(encoding="utf-8")
-HEADINGS: dict[type[BaseModel], str] = {
+HEADINGS: dict[type[Any], str] = {
     spec.StudySpec: "The study",
     spec.BudgetSpec: "`budget`",
-    spec.ModelSpec: "`model`",
+    Optimisation: "`model`",
     spec.TrainerSpec: "`trainer`",
     spec.LauncherSpec: "`launcher`",
 }
@@ -61,6 +62,8 @@ def plain(value: Any) -> Any:
     """A default as YAML can write it."""
     if isinstance(value, BaseModel):
         return value.model_dump(exclude_defaults=True)
+    if isinstance(value, Optimisation):
+        return {}
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -69,10 +72,10 @@ def names(title: str) -> list[str]:
 
 
 @pytest.mark.parametrize("model", HEADINGS, ids=lambda model: model.__name__)
-def test_every_key_of_a_study_is_on_the_page_with_its_default(model: type[BaseModel]) -> None:
+def test_every_key_of_a_study_is_on_the_page_with_its_default(model: Any) -> None:
     fields = {
         name: ... if field.is_required() else plain(field.get_default(call_default_factory=True))
-        for name, field in model.model_fields.items()
+        for name, field in model.__pydantic_fields__.items()
     }
     written = options(HEADINGS[model])
     numbers = {name: float(value) for name, value in written.items() if isinstance(fields.get(name), float)}
@@ -85,7 +88,7 @@ def test_every_part_of_a_study_is_among_them() -> None:
         for name, value in vars(spec).items()
         if inspect.isclass(value) and issubclass(value, BaseModel) and value.__module__ == spec.__name__
     }
-    assert set(HEADINGS) == {value for value in there if not value.__name__.startswith("_")}
+    assert set(HEADINGS) == {value for value in there if not value.__name__.startswith("_")} | {Optimisation}
 
 
 def test_every_design_and_control_is_on_the_page() -> None:
@@ -105,15 +108,15 @@ def test_a_design_needs_as_many_runs_as_the_page_says(name: str) -> None:
     assert len(found) - len(singles) == told
 
 
-@pytest.mark.parametrize("name", launcher_names())
+@pytest.mark.parametrize("name", choices("launcher"))
 def test_every_launcher_is_on_the_page_with_its_options(name: str) -> None:
     assert name in names("Launchers")
-    parameters = inspect.signature(launcher_class(name)).parameters.values()
+    parameters = inspect.signature(find("launcher", name, "launcher.name")).parameters.values()
     assert options(f"`{name}`") == {p.name: plain(p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
 def test_the_page_names_no_launcher_that_is_not_there() -> None:
-    assert names("Launchers") == launcher_names()
+    assert names("Launchers") == choices("launcher")
 
 
 def test_the_smallest_p_of_the_page_is_that_of_the_sign_flips() -> None:

@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,10 +62,8 @@ def test_a_length_beyond_the_encoder_is_told_for_every_task(toy_mixture: Write) 
     mixture = load_mixture(toy_mixture(), ["tasks.drugs.max_length=131", "tasks.risk.max_length=900"])
     with pytest.raises(InputError) as caught:
         build_heads(mixture)
-    assert [(problem.key, problem.message) for problem in caught.value.problems] == [
-        ("tasks.drugs.max_length", "The encoder reads at most 130 word pieces; found 131."),
-        ("tasks.risk.max_length", "The encoder reads at most 130 word pieces; found 900."),
-    ]
+    assert [problem.key for problem in caught.value.problems] == ["tasks.drugs.max_length", "tasks.risk.max_length"]
+    assert all("130" in problem.message for problem in caught.value.problems)
 
 
 @pytest.mark.parametrize("build", [build_heads, build_module, build_data])
@@ -82,14 +81,18 @@ def test_module_and_data_agree_on_heads(toy_mixture: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    "options",
     [
-        ({"learning_rate": 0.0}, r"model\.learning_rate: It must be a finite number above 0; found 0\.0\."),
-        ({"head_learning_rate": -1.0}, r"model\.head_learning_rate: .*; found -1\.0\."),
-        ({"warmup": 500.0}, r"model\.warmup: It must be a share of all updates, from 0 to 1; found 500\.0\."),
-        ({"weight_decay": -0.1}, r"model\.weight_decay: It must be 0 or more; found -0\.1\."),
+        {"learning_rate": 0.0},
+        {"learning_rate": math.inf, "head_learning_rate": -1.0},
+        {"warmup": 500.0, "weight_decay": -0.1},
+        {"schedule": "triangular"},
+        {"learing_rate": 1e-4},
     ],
 )
-def test_numbers_out_of_range_are_refused(options: dict[str, float], message: str, toy_mixture: Write) -> None:
-    with pytest.raises(InputError, match=message):
+def test_every_wrong_option_of_the_optimisation_is_named_by_its_key(
+    options: dict[str, Any], toy_mixture: Write
+) -> None:
+    with pytest.raises(InputError) as caught:
         build_module(load_mixture(toy_mixture()), **options)
+    assert {problem.key for problem in caught.value.problems} == {f"model.{name}" for name in options}

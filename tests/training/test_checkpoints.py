@@ -1,3 +1,4 @@
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from mtl.config.mixture import Mixture
 from mtl.problems import InputError
 from mtl.training.checkpoints import check_checkpoint, checkpoint_mixture, located, read_checkpoint
 from mtl.training.module import CHECKPOINT_KEY
+from mtl.training.optimisation import Optimisation
 
 
 def task(**changes: Any) -> dict[str, Any]:
@@ -20,14 +22,14 @@ def mixture(**changes: Any) -> Mixture:
     return parse_mixture({"name": "m", "tasks": {"a": task(), "b": task()}, **changes})
 
 
-OPTIONS = {"learning_rate": 5e-5, "weight_decay": 0.01, "schedule": "linear"}
+OPTIONS = Optimisation()
 
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     path = tmp_path / "run" / "checkpoints" / "best.ckpt"
     path.parent.mkdir(parents=True)
-    torch.save({CHECKPOINT_KEY: {"mixture": mixture().to_dict()}}, path)
+    torch.save({CHECKPOINT_KEY: {"mixture": mixture().to_dict(), "model": asdict(OPTIONS.resolved())}}, path)
     return path
 
 
@@ -127,11 +129,14 @@ def test_a_resume_goes_on_where_only_names_paths_and_selection_differ(checkpoint
 
 def test_a_resume_refuses_rates_that_the_state_of_the_optimiser_would_overrule(checkpoint: Path) -> None:
     content = read_checkpoint(checkpoint)
-    ours = {**content[CHECKPOINT_KEY], "model": OPTIONS}
     last = checkpoint.with_name("last.ckpt")
-    torch.save({**content, CHECKPOINT_KEY: ours, "optimizer_states": []}, last)
+    torch.save({**content, "optimizer_states": []}, last)
     check_checkpoint(last, mixture(), resumes=OPTIONS)
     check_checkpoint(last, mixture())  # an evaluation moves no weight
     with pytest.raises(InputError) as caught:
-        check_checkpoint(last, mixture(), resumes={**OPTIONS, "learning_rate": 1e-3, "schedule": "cosine"})
-    assert [problem.key for problem in caught.value.problems[1:]] == ["model.learning_rate", "model.schedule"]
+        check_checkpoint(last, mixture(), resumes=replace(OPTIONS, learning_rate=1e-3, schedule="cosine"))
+    assert [problem.key for problem in caught.value.problems[1:]] == [
+        "model.learning_rate",
+        "model.head_learning_rate",  # which follows the encoder's
+        "model.schedule",
+    ]

@@ -11,14 +11,14 @@ from transformers import AutoModel, get_cosine_schedule_with_warmup, get_linear_
 from heads.classification import Classification
 from heads.token_classification import TokenClassification
 from mtl.config.loading import load_mixture
-from mtl.training.optimisation import Schedule, adamw, parameter_groups, schedule
+from mtl.training.optimisation import LearningRateSchedule, Optimisation, adamw, parameter_groups, schedule
 
 HEADS = {"gad": Classification(["no", "yes"], 16, hidden_layer=4), "ner": TokenClassification(["C"], 16, decoder="crf")}
 
 
 def groups(encoder: nn.Module, heads: Any = HEADS, **given: Any) -> list[dict[str, Any]]:
-    defaults = {"learning_rate": 3e-5, "head_learning_rate": 1e-4, "factors": {}, "weight_decay": 0.01}
-    return parameter_groups(encoder, heads, **{**defaults, **given})
+    optimisation = Optimisation(learning_rate=3e-5, head_learning_rate=1e-4, weight_decay=0.01)
+    return parameter_groups(encoder, heads, optimisation, **{"factors": {}, **given})
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "deberta-v2", "electra", "distilbert", "modernbert", "eurobert"])
@@ -70,7 +70,7 @@ def test_frozen_weights_are_in_no_group() -> None:
         ("cosine", [0.5, 1.0, 1.0, (1 + math.sqrt(0.5)) / 2, 0.5, (1 - math.sqrt(0.5)) / 2]),
     ],
 )
-def test_the_factor_at_each_update_is_that_by_hand(kind: Schedule, by_hand: list[float]) -> None:
+def test_the_factor_at_each_update_is_that_by_hand(kind: LearningRateSchedule, by_hand: list[float]) -> None:
     factor = schedule(kind, warmup=2, total=6)
     assert [factor(step) for step in range(6)] == pytest.approx(by_hand)
 
@@ -80,7 +80,7 @@ def test_the_factor_at_each_update_is_that_by_hand(kind: Schedule, by_hand: list
 )
 @pytest.mark.parametrize(("warmup", "total"), [(0, 7), (3, 20), (10, 100)])
 def test_after_the_warm_up_the_rate_is_that_of_transformers(
-    kind: Schedule, oracle: Callable[..., Any], warmup: int, total: int
+    kind: LearningRateSchedule, oracle: Callable[..., Any], warmup: int, total: int
 ) -> None:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     theirs = oracle(optimizer, warmup, total)
@@ -95,7 +95,7 @@ def test_after_the_warm_up_the_rate_is_that_of_transformers(
 
 
 @pytest.mark.parametrize("kind", ["linear", "cosine", "constant"])
-def test_a_schedule_of_warm_up_alone_rises_to_the_peak(kind: Schedule) -> None:
+def test_a_schedule_of_warm_up_alone_rises_to_the_peak(kind: LearningRateSchedule) -> None:
     factor = schedule(kind, warmup=4, total=4)
     assert [factor(step) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
 

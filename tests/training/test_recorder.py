@@ -22,8 +22,8 @@ from mtl.evaluation.predictions import PredictionFiles
 from mtl.tracking import mlflow_client
 from mtl.training.assembly import build_heads
 from mtl.training.checkpoints import checkpoint_mixture, read_checkpoint
-from mtl.training.module import MultiTaskModule
 from mtl.training.recorder import accounts
+from mtl.training.selection import Selection
 from tests import five_tasks
 from tests.five_tasks import CPU, SECRET, TASKS
 
@@ -447,7 +447,7 @@ def test_kept_predictions_are_those_of_the_selected_epoch(
 ) -> None:
     made: list[list[tuple[str, Any]]] = []
     scores: list[float] = []
-    begin, add, select = PredictionFiles.__init__, PredictionFiles.add, MultiTaskModule.selection_score
+    begin, add, select = PredictionFiles.__init__, PredictionFiles.add, Selection.score
 
     def beginning(self: PredictionFiles, *arguments: Any, **options: Any) -> None:
         made.append([])
@@ -457,13 +457,13 @@ def test_kept_predictions_are_those_of_the_selected_epoch(
         made[-1].append((row.id, prediction))
         add(self, task, row, prediction)
 
-    def selecting(self: MultiTaskModule, results: Any) -> float:
+    def selecting(self: Selection, results: Any) -> float:
         scores.append(select(self, results))
         return scores[-1]
 
     monkeypatch.setattr(PredictionFiles, "__init__", beginning)
     monkeypatch.setattr(PredictionFiles, "add", adding)
-    monkeypatch.setattr(MultiTaskModule, "selection_score", selecting)
+    monkeypatch.setattr(Selection, "score", selecting)
     run = train(tmp_path, tiny_encoder("bert"), "--trainer.max_epochs=4", *UNSTEADY, only=["kind"])
     assert len(made) == len(scores) == 4
     selected = scores.index(max(scores))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -19,7 +19,7 @@ from mtl.config.mixture import EvaluationSpec, LimitSpec, Mixture, PermuteSpec, 
 from mtl.data.examples import TaskData, prepare
 from mtl.data.leakage import crossing, shared, shared_notes
 from mtl.data.store import content_key
-from mtl.encoder.loading import encoder_identity
+from mtl.encoder.pretrained import encoder_identity
 from mtl.problems import InputError, Problem
 from mtl.study.design.designs import SELF, SHUFFLED, Comparison, Run, comparisons, original, single_runs
 from mtl.study.design.run_spec import RunSpec
@@ -34,7 +34,7 @@ RESULT_CODE = (
     "mtl.batching.batcher",
     "mtl.batching.data_module",
     "mtl.encoder.cpu_dropout",
-    "mtl.encoder.loading",
+    "mtl.encoder.pretrained",
     "mtl.evaluation.evaluator",
     "mtl.training.module",
     "mtl.training.optimisation",
@@ -238,7 +238,7 @@ class _RunSpecs:
             mixture=mixture.to_dict(),
             evaluations=spec.budget.evaluations,
             select=spec.select,
-            model=spec.model.model_dump(),
+            model=asdict(spec.model),
             trainer=self._trainer,
             known_tokens=self._known_tokens(run),
             source=self._keys[run.source] if run.source else None,
@@ -283,7 +283,7 @@ class _RunSpecs:
             tasks[name] = {**kept, "rows": self._fingerprints[original(name)], "variant": variant}
             if variant == SHUFFLED:
                 tasks[name]["permuted"] = [fields["data"]["permute"], code_hash("mtl.data.permutation")]
-        mixture = {key: order.mixture[key] for key in ("batch_size", "tokens_per_batch", "sampler")}
+        mixture = {key: order.mixture[key] for key in ("batch_size", "tokens_per_batch", "sampler", "balancing")}
         encoder = {key: value for key, value in order.mixture["encoder"].items() if key not in ("name", "revision")}
         return {
             "tasks": tasks,

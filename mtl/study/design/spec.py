@@ -8,14 +8,14 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, TypeAdapter
 
-from mtl.config import schema
+from mtl.config import components, schema
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import Mixture
 from mtl.config.yaml_files import merge, parse_overrides, read_yaml, resolve
 from mtl.files import folder_name
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.study.design.designs import CONTROLS, DESIGNS, REPLICATE, SELF, SHUFFLED
-from mtl.training.optimisation import Schedule
+from mtl.training.optimisation import Optimisation
 
 Count = Annotated[StrictInt, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -45,16 +45,6 @@ class BudgetSpec(_Spec):
     dev_rows: Count | None = None
     test_rows: Count | None = None
     sample_seed: StrictInt = 0
-
-
-class ModelSpec(_Spec):
-    """How the encoder and the heads are trained, as `mtl fit` takes it under `model`."""
-
-    learning_rate: Positive = 5e-5
-    head_learning_rate: Positive | None = None
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
-    schedule: Schedule = "linear"
 
 
 class TrainerSpec(_Spec):
@@ -112,7 +102,7 @@ class StudySpec(_Spec):
         seeds: How many, counted from 0, or which.
         budget: Of every run.
         select: `best` tests the evaluation with the target's best primary metric on dev; `last` the last one.
-        model: Learning rates and the like.
+        model: Learning rates and their schedule, as `mtl fit` takes them under `model`.
         trainer: Threads, device, precision.
         launcher: Where it runs.
         alpha: The chance of any wrong claim in one matrix.
@@ -130,7 +120,7 @@ class StudySpec(_Spec):
     seeds: StrictInt | tuple[StrictInt, ...] = 6
     budget: BudgetSpec = BudgetSpec(passes=3)
     select: Literal["best", "last"] = "best"
-    model: ModelSpec = ModelSpec()
+    model: Optimisation = Optimisation()
     trainer: TrainerSpec = TrainerSpec()
     launcher: LauncherSpec = LauncherSpec()
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
@@ -294,17 +284,24 @@ def _seed_problems(spec: StudySpec) -> list[Problem]:
 
 
 def _launcher_problems(spec: StudySpec) -> list[Problem]:
-    from mtl.study.running.launchers import launcher_problems
-
-    return launcher_problems(spec.launcher.name, spec.launcher.options, spec.launcher.workers)
+    """What is wrong with the launcher's name and options, and what it lacks here."""
+    launcher = spec.launcher
+    try:
+        cls = components.find("launcher", launcher.name, "launcher.name")
+    except InputError as error:
+        return error.problems
+    problems = components.check_options(cls, launcher.options, "launcher", frozenset({"workers", "threads"}))
+    if problems:
+        return problems
+    return [Problem("launcher", message, advice) for message, advice in cls.lacking(launcher.workers)]
 
 
 def _schema_problem(mismatch: schema.Mismatch) -> Problem:
     key, error = ".".join(map(str, mismatch.place)), mismatch.errors[0]
-    if error["type"] == "extra_forbidden":
-        name, models = str(mismatch.place[-1]), {"budget": BudgetSpec, "model": ModelSpec, "trainer": TrainerSpec}
+    if mismatch.is_unknown_key:
+        name, models = str(mismatch.place[-1]), {"budget": BudgetSpec, "model": Optimisation, "trainer": TrainerSpec}
         model: Any = models.get(str(mismatch.place[0]), StudySpec) if len(mismatch.place) > 1 else StudySpec
-        return Problem(key, f"There is no key '{name}' here.", did_you_mean(name, model.model_fields))
+        return Problem(key, f"There is no key '{name}' here.", did_you_mean(name, schema.keys_of(model)))
     if error["type"] == "missing":
         return Problem(key, f"The key '{mismatch.place[-1]}' is missing.", "Add it.")
     return Problem(key, mismatch.message)

@@ -1,3 +1,3 @@
 """How findings are shown: sentences, numbers, figures, pages and files."""
 
-__all__ = ["claims", "figures", "outcome", "page", "presentation"]
+__all__ = ["conclusions", "figures", "outcome", "page", "presentation"]

@@ -16,8 +16,9 @@ from typing import Any
 
 from filelock import FileLock
 
+from mtl.config import components
 from mtl.data.store import content_key
-from mtl.encoder.loading import encoder_identity
+from mtl.encoder.pretrained import encoder_identity
 from mtl.evaluation.baselines import trivial_baselines
 from mtl.evaluation.summary import strongest_baseline
 from mtl.files import folder_name, write_json
@@ -25,7 +26,7 @@ from mtl.study.design.designs import Run
 from mtl.study.design.plan import StudyPlan, code_version, make_plan
 from mtl.study.design.run_spec import RunSpec
 from mtl.study.design.spec import Study
-from mtl.study.running.launchers import make_launcher
+from mtl.study.running.launchers import Launcher
 from mtl.study.running.ledger import Ledger
 from mtl.study.running.study_tracker import StudyTracker, finished_runs
 from mtl.study.running.worker import Work
@@ -110,7 +111,8 @@ class Session:
         # Sources, too, though they are finished: another study may drop an encoder that a run is yet to start from.
         needed = {order.source for order in left} | {order.key for order in left}
         orders = [order for order in self.plan.orders if order.key in needed]
-        place = make_launcher(launcher.name, launcher.options, launcher.workers, self.spec.trainer.threads)
+        cls = components.find("launcher", launcher.name, "launcher.name")
+        place: Launcher = components.build(cls, launcher.workers, self.spec.trainer.threads, **launcher.options)
         with noted_interrupts() as interrupts:
             try:
                 place.run(self._work(orders, session), self.folder, watch, finished)

@@ -27,6 +27,7 @@ from mtl.study.running.ledger import Counts, Ledger
 from mtl.tracking.versions import versions
 from mtl.training.assembly import build_heads, build_module
 from mtl.training.module import MultiTaskModule
+from mtl.training.selection import MIXTURE, of_task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,8 +105,7 @@ class _Watch(Callback):
         self._order = order
         self._curve: list[dict[str, Any]] = []
         self._best: dict[str, int] = {}
-        """By target, and under "" for all together: the evaluation it was best at."""
-        self._best_ranks: dict[str, tuple[int, float]] = {}
+        """The evaluation that counts, by the names of `mtl.training.selection`."""
         self._states: dict[int, dict[str, Tensor]] = {}
         self._seconds = {"training": 0.0, "evaluation": 0.0}
         self._since = 0.0
@@ -143,15 +143,8 @@ class _Watch(Callback):
         number = len(self._curve)
         scores = {target: results[target].scores for target in self._order.targets}
         self._curve.append({"updates": self._own_updates(number + 1), "dev": scores})
-        primary = {target: found[module.head(target).primary_metric] for target, found in scores.items()}
-        ranks = {target: _rank([score]) for target, score in primary.items()} | {"": _rank(list(primary.values()))}
-        for name, rank in ranks.items():
-            best = self._best_ranks.get(name)
-            is_better = best is None or rank > best
-            # Where no evaluation has a score, the state that trained longest is handed on.
-            is_later = name == "" and rank == best == _rank([])
-            if is_better or is_later or self._order.select == "last":
-                self._best[name], self._best_ranks[name] = number, rank
+        selected = module.selection.scores if self._order.select == "last" else module.selection.improved
+        self._best |= dict.fromkeys(selected, number)
         if number in self._best.values():
             self._states[number] = {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
         self._states = {number: state for number, state in self._states.items() if number in self._best.values()}
@@ -160,15 +153,16 @@ class _Watch(Callback):
     def test(self, trainer: pl.Trainer, module: MultiTaskModule, data: MixtureData) -> dict[str, TaskResult]:
         """Each target on test, in the state that it was best in on dev."""
         results: dict[str, TaskResult] = {}
-        for number in sorted({self._best[target] for target in self._order.targets}):
-            data.evaluated = {target for target in self._order.targets if self._best[target] == number}
+        chosen = {target: self._best[of_task(target)] for target in self._order.targets}
+        for number in sorted(set(chosen.values())):
+            data.evaluated = {target for target in self._order.targets if chosen[target] == number}
             module.load_state_dict(self._states[number])
             trainer.test(module, datamodule=data, verbose=False)
             results |= {target: module.results["test"][target] for target in data.evaluated}
         return {target: results[target] for target in self._order.targets}
 
     def scores(self, results: Mapping[str, TaskResult], heads: Mapping[str, Any]) -> dict[str, Any]:
-        chosen = {target: self._best[target] for target in self._order.targets}
+        chosen = {target: self._best[of_task(target)] for target in self._order.targets}
         return {
             "test": {target: _plain(result.scores) for target, result in results.items()},
             "dev": {target: _plain(self._curve[number]["dev"][target]) for target, number in chosen.items()},
@@ -182,7 +176,7 @@ class _Watch(Callback):
 
     def state(self) -> Mapping[str, Tensor]:
         """The state with the best mean over the targets."""
-        return self._states[self._best[""]]
+        return self._states[self._best[MIXTURE]]
 
     def cost(self) -> dict[str, float]:
         return {
@@ -195,16 +189,6 @@ class _Watch(Callback):
     def _own_updates(self, evaluations: int) -> dict[str, int]:
         quota = self._order.mixture["sampler"]["batches"]
         return {task: evaluations * quota[task] for task in self._order.tasks}
-
-
-def _rank(scores: Sequence[float]) -> tuple[int, float]:
-    """RunSpecs evaluations: by how many scores are defined, then by the mean of these.
-
-    >>> _rank([0.5, float("nan")]) < _rank([0.25, 0.5])
-    True
-    """
-    known = [score for score in scores if not math.isnan(score)]
-    return len(known), sum(known) / len(known) if known else 0.0
 
 
 # --- one run from another's encoder -----------------------------------------------------------------------------------

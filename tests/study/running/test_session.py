@@ -15,7 +15,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from mtl.commands import run as run_mtl
-from mtl.encoder.loading import encoder_identity
+from mtl.encoder.pretrained import encoder_identity
 from mtl.files import finite
 from mtl.study.design.spec import load_study
 from mtl.study.running import worker

@@ -7,18 +7,12 @@ name in YAML.
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import os
-import pkgutil
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from mtl.config.components import build, check_options
-from mtl.problems import Problem, did_you_mean
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mtl.study.design.run_spec import RunSpec
@@ -61,38 +55,3 @@ class Launcher(ABC):
     def command(self, file: Path, number: int) -> list[str]:
         """What starts a worker on what `Work.write` left."""
         return [sys.executable, "-m", "mtl.study.running.worker", str(file), str(number)]
-
-
-def launcher_names() -> list[str]:
-    """The files here."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
-
-
-def launcher_class(name: str) -> type[Launcher]:
-    """The launcher of a file here."""
-    module = importlib.import_module(f"{__name__}.{name}")
-    found = [
-        value
-        for value in vars(module).values()
-        if inspect.isclass(value) and issubclass(value, Launcher) and value.__module__ == module.__name__
-    ]
-    assert len(found) == 1, f"{module.__name__} must define one Launcher"
-    return found[0]
-
-
-def make_launcher(name: str, options: Mapping[str, Any], workers: int, threads: int) -> Launcher:
-    """A launcher with its options from YAML."""
-    made: Launcher = build(launcher_class(name), workers, threads, **options)
-    return made
-
-
-def launcher_problems(name: str, options: Mapping[str, Any], workers: int) -> list[Problem]:
-    """What is wrong with a launcher's name and options, and what it lacks here."""
-    names = launcher_names()
-    if name not in names:
-        return [Problem("launcher.name", f"There is no launcher '{name}'.", did_you_mean(name, names))]
-    cls: Any = launcher_class(name)
-    problems = check_options(cls, options, "launcher", frozenset({"workers", "threads"}))
-    if problems:
-        return problems
-    return [Problem("launcher", message, advice) for message, advice in cls.lacking(workers)]

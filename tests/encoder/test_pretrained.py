@@ -16,7 +16,8 @@ from transformers import AlbertConfig, AutoModel, AutoTokenizer
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import EncoderSpec
 from mtl.encoder import cpu_attention as attention
-from mtl.encoder.loading import (
+from mtl.encoder.model import Encoder
+from mtl.encoder.pretrained import (
     encoder_folder,
     load_config,
     load_encoder,
@@ -24,7 +25,6 @@ from mtl.encoder.loading import (
     longest_input,
     tokenizer_fingerprint,
 )
-from mtl.encoder.model import Encoder
 from mtl.problems import InputError
 
 FAMILIES = ["bert", "roberta", "deberta-v2", "electra", "distilbert", "modernbert", "eurobert"]
@@ -258,7 +258,8 @@ def test_a_hub_that_cant_be_reached_is_asked_once_and_not_again_and_again(tmp_pa
             "HF_ENDPOINT": f"http://127.0.0.1:{taken.getsockname()[1]}",
         }
         script = (
-            "from mtl.encoder.loading import load_config, load_tokenizer; from mtl.config.mixture import EncoderSpec\n"
+            "from mtl.encoder.pretrained import load_config, load_tokenizer\n"
+            "from mtl.config.mixture import EncoderSpec\n"
             "for load in (load_config, load_tokenizer):\n"
             "    try: load(EncoderSpec(name='bert-bse-uncased'))\n"
             "    except ValueError as error: print(error)\n"

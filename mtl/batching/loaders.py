@@ -1,0 +1,172 @@
+"""The batches that Lightning iterates over: an epoch of training for one rank, and all examples of a split.
+
+Both start from the data module that they belong to, whose trainer says which rank this is and where training stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from mtl.batching.batch import EMPTY, Batch, ExampleGroup, UpdateShare, collate
+from mtl.batching.batcher import Indices, by_length
+from mtl.batching.schedule import Step, StepSchedule
+from mtl.data.examples import document_ranks
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    import pytorch_lightning as pl
+
+    from heads import Head
+    from mtl.config.mixture import Mixture
+    from mtl.data.examples import SplitData, TaskData
+
+EVALUATION_TOKENS = 4096
+"""Padded tokens of an evaluation batch where the mixture has no budget: the device is busy, and the batch fits."""
+
+
+class Source(Protocol):
+    """What the loaders ask of the data module that they belong to."""
+
+    mixture: Mixture
+    heads: dict[str, Head]
+    tasks: dict[str, TaskData]
+
+    @property
+    def schedule(self) -> StepSchedule:
+        """The order of all training steps."""
+
+    @property
+    def stopped(self) -> Collection[str]:
+        """Tasks that are no longer trained."""
+
+    @property
+    def pad_id(self) -> int:
+        """The tokenizer's padding token."""
+
+    def splits(self, split: str) -> Mapping[str, SplitData]:
+        """That split of every task that has it and is evaluated."""
+
+    def followers(self, task: str) -> list[str]:
+        """The tasks that train on this task's batches, itself first."""
+
+    def rank_and_world_size(self) -> tuple[int, int]:
+        """Which process this is, of how many."""
+
+    def attached_trainer(self) -> pl.Trainer:
+        """The trainer that the data module belongs to."""
+
+
+class TrainLoader:
+    """The batches of an epoch for this rank, from wherever the trainer stands.
+
+    The start is asked for when the first batch is taken, so that a run resumed within an epoch continues with the
+    very next batch.
+    """
+
+    def __init__(self, data: Source) -> None:
+        self._data = data
+
+    def __len__(self) -> int:
+        return self._data.schedule.steps_per_epoch()
+
+    def __iter__(self) -> Iterator[Batch]:
+        trainer = self._data.attached_trainer()
+        start = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        accumulate = trainer.accumulate_grad_batches
+        # An update that a limit on batches cuts short has the shorter update's counts.
+        steps = self._data.schedule.epoch(trainer.current_epoch)[: int(trainer.num_training_batches)]
+        for index in range(start, len(steps)):
+            first = index - index % accumulate
+            yield self._batch(steps[index], steps[first : first + accumulate])
+
+    # Lightning takes a loader with these two as one that can resume. The position is the trainer's own progress,
+    # so there is nothing to keep.
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+    def _batch(self, step: Step, update: Sequence[Step]) -> Batch:
+        shares = self._update_shares(update)
+        stopped = self._data.stopped
+        groups = []
+        for ref in step:
+            tasks = [name for name in self._data.followers(ref.task) if name in shares and name not in stopped]
+            if not tasks:
+                continue
+            indices, is_empty = self._shard(self._data.schedule.indices(ref))
+            examples = {name: self._data.tasks[name]["train"].examples.take(indices) for name in tasks}
+            own = {name: shares[name]._replace(share=0.0) if is_empty else shares[name] for name in tasks}
+            groups.append(ExampleGroup(examples, own))
+        return collate(groups, self._data.heads, self._data.pad_id) if groups else EMPTY
+
+    def _update_shares(self, update: Sequence[Step]) -> dict[str, UpdateShare]:
+        """What each task is in an update; a task with nothing to learn in it has no entry.
+
+        The loss of an update is the mean over its batches of the mean loss of the batch's task, where a task's mean
+        runs over all it counts in the whole update, on all ranks. So accumulation, steps of several tasks and several
+        processes give the loss of one big batch. A step that trains fewer than `tasks_per_step` tasks counts the
+        missing ones as batches without loss, so that a batch weighs the same whatever it is trained with.
+        """
+        schedule = self._data.schedule
+        counts: dict[str, int] = {}
+        batches: dict[str, float] = {}
+        for ref in (ref for step in update for ref in step):
+            indices = schedule.indices(ref)
+            for name in self._data.followers(ref.task):
+                counts[name] = counts.get(name, 0) + int(self._data.tasks[name]["train"].targets[indices].sum())
+                batches[name] = batches.get(name, 0.0) + schedule.batchers[ref.task].weight(ref.position)
+        places = len(update) * schedule.tasks_per_step
+        return {name: UpdateShare(count, batches[name] / places) for name, count in counts.items() if count}
+
+    def _shard(self, indices: Indices) -> tuple[Indices, bool]:
+        """This rank's examples. A rank without any reads the first example, which then counts nothing."""
+        rank, world_size = self._data.rank_and_world_size()
+        mine = indices[rank::world_size]
+        return (mine, False) if len(mine) else (indices[:1], True)
+
+
+class EvaluationLoader:
+    """All examples of a split, sorted by length within a task; each rank has its own documents.
+
+    The tasks take turns by the shares of their batches that are still to come, so that a trainer that is told to
+    evaluate some batches only sees some of every task.
+    """
+
+    def __init__(self, data: Source, split: str) -> None:
+        self.splits = data.splits(split)
+        """The split of each task that is evaluated; an evaluation decodes and scores its rows."""
+        self._data, self._split = data, split
+        queues = [(task, self._batches_of(task)) for task in data.mixture.leaders()]
+        shares = [(n / len(batches), task, batch) for task, batches in queues for n, batch in enumerate(batches)]
+        self._batches = [(task, batch) for _, task, batch in sorted(shares, key=lambda share: share[0])]
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for task, indices in self._batches:
+            if not len(indices):
+                yield EMPTY
+                continue
+            names = [name for name in self._data.followers(task) if name in self.splits]
+            examples = {name: self.splits[name].examples.take(indices) for name in names}
+            yield collate([ExampleGroup(examples)], self._data.heads, self._data.pad_id, keep_examples=True)
+
+    def _batches_of(self, task: str) -> list[Indices]:
+        split = self._data.tasks[task].get(self._split)
+        if split is None or not any(name in self.splits for name in self._data.followers(task)):
+            return []
+        rank, world_size = self._data.rank_and_world_size()
+        mine = np.flatnonzero(np.isin(split.example_rows, np.flatnonzero(document_ranks(split, world_size) == rank)))
+        mixture = self._data.mixture
+        budget = mixture.tokens_per_batch_of(task)
+        most = len(mine) if budget else 4 * mixture.batch_size_of(task)
+        batches = by_length(mine, split.lengths, most, budget or EVALUATION_TOKENS)
+        # Lightning leaves out an evaluation without batches; on one rank alone, that would keep the others waiting.
+        return batches or [mine]

@@ -1,0 +1,67 @@
+"""Stopping before the last epoch, for the whole mixture or task by task."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, cast
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+
+from mtl.training.selection import MIXTURE, Best, of_task
+
+if TYPE_CHECKING:
+    from mtl.training.module import MultiTaskModule
+
+
+class SelectionEarlyStopping(Callback):
+    """Stops training when a score on dev has not improved for a while.
+
+    Task by task, a stopped task's steps stay empty, so that the learning-rate schedule and the other tasks' batches are
+    what they would have been. Training ends when all tasks have stopped.
+
+    Args:
+        patience: Evaluations without an improvement after which training stops. An evaluation that is undefined,
+            because the trainer was told to evaluate a few batches only, does not count.
+        min_delta: An improvement must be larger than this.
+        per_task: Stop each task by its own primary metric, instead of all by the mixture's selection.
+    """
+
+    def __init__(self, *, patience: int, min_delta: float = 0.0, per_task: bool = False) -> None:
+        self._patience, self._min_delta, self._per_task = patience, min_delta, per_task
+        self._best: dict[str, Best] = {}
+        self._waited: dict[str, int] = {}
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        module = cast("MultiTaskModule", pl_module)
+        tasks = list(module.selection.primary_metrics)
+        names = {of_task(task): task for task in tasks} if self._per_task else {MIXTURE: ""}
+        for name in names:
+            self._compare(name, module.selection.scores.get(name, math.nan))
+        done = {task for name, task in names.items() if self._waited.get(name, 0) >= self._patience}
+        if self._per_task:
+            module.stopped |= done
+            done = set() if len(module.stopped) < len(tasks) else done
+        trainer.should_stop = trainer.should_stop or bool(done)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": {name: best.value for name, best in self._best.items()}, "waited": self._waited}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._best = {name: Best(value) for name, value in state_dict["best"].items()}
+        self._waited = dict(state_dict["waited"])
+
+    def _compare(self, name: str, score: float) -> None:
+        if math.isnan(score):
+            return
+        is_better = self._best.setdefault(name, Best()).improves(score, self._min_delta)
+        self._waited[name] = 0 if is_better else self._waited.get(name, 0) + 1
+
+
+def early_stopping(*, patience: int | None, min_delta: float, per_task: bool) -> list[Callback]:
+    """The callback that the options ask for; none without a patience."""
+    if patience is None:
+        return []
+    return [SelectionEarlyStopping(patience=patience, min_delta=min_delta, per_task=per_task)]

@@ -1,0 +1,85 @@
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from mtl.training.selection import Best, Selection
+
+PRIMARY = {"cause": "accuracy", "drugs": "f1", "risk": "pearson", "bleed": "accuracy"}
+
+SCORES = {
+    "cause": {"loss": 0.7, "accuracy": 0.9, "macro_f1": 0.8, "micro_f1": 0.9},
+    "drugs": {"loss": 0.2, "f1": 0.3},
+    "risk": {"loss": 0.4, "pearson": 0.6, "mse": 2.0},
+    "bleed": {"loss": 0.5, "accuracy": 0.4},
+}
+
+
+def selection(**options: Any) -> Selection:
+    lower = {task: {"loss"} for task in PRIMARY} | {"risk": {"loss", "mse"}}
+    return Selection(PRIMARY, **{"lower_is_better": lower, **options})
+
+
+def scored(**primary: float) -> dict[str, Mapping[str, float]]:
+    return {task: {**SCORES[task], PRIMARY[task]: primary.get(task, SCORES[task][PRIMARY[task]])} for task in PRIMARY}
+
+
+@pytest.mark.parametrize(
+    ("options", "by_hand"),
+    [
+        ({}, (0.9 + 0.3 + 0.6 + 0.4) / 4),
+        ({"rule": "worst"}, 0.3),
+        ({"rule": "weighted"}, (0.9 + 0.3 + 0.6 + 0.4) / 4),
+        ({"rule": "weighted", "weights": {"cause": 2.0, "drugs": 0.5}}, (1.8 + 0.15 + 0.6 + 0.4) / 4.5),
+        ({"rule": "cause/macro_f1"}, 0.8),
+        ({"rule": "risk/mse"}, -2.0),
+        ({"rule": "drugs/loss"}, -0.2),
+    ],
+)
+def test_the_score_of_an_evaluation_is_that_by_hand(options: dict[str, Any], by_hand: float) -> None:
+    assert selection(**options).score(SCORES) == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize("rule", ["mean", "weighted", "worst", "drugs/f1"])
+def test_an_evaluation_without_all_the_tasks_it_needs_is_undefined(rule: str) -> None:
+    assert math.isnan(selection(rule=rule).score(scored(drugs=math.nan)))
+
+
+def test_an_evaluation_improves_what_it_is_the_best_for() -> None:
+    chosen = selection()
+    chosen.add(scored())
+    assert chosen.improved == {"best", *(f"best:{task}" for task in PRIMARY)}
+    chosen.add(scored(cause=0.95, drugs=0.0))
+    assert chosen.improved == {"best:cause"}
+    chosen.add(scored(cause=0.95))  # the mean rises above the first one's, no task above its best
+    assert chosen.improved == {"best"}
+    assert chosen.best["best:drugs"] == 0.3
+    assert chosen.best["best"] == chosen.scores["best"] == pytest.approx((0.95 + 0.3 + 0.6 + 0.4) / 4)
+
+
+def test_tasks_that_are_not_evaluated_change_nothing_of_their_own() -> None:
+    chosen = selection()
+    chosen.add({"cause": SCORES["cause"]})
+    assert chosen.improved == {"best", "best:cause"}
+    assert chosen.scores["best"] == 0.9
+
+
+def test_a_resumed_selection_compares_with_the_best_before() -> None:
+    before, after = selection(), selection()
+    before.add(scored())
+    before.add(scored(cause=0.1))
+    after.load_state_dict(before.state_dict())
+    after.add(scored(cause=0.89, drugs=0.31))
+    assert after.improved == {"best:drugs"}
+
+
+def test_an_undefined_score_is_below_every_number_and_counts_as_the_first() -> None:
+    best = Best()
+    assert [best.improves(value) for value in (math.nan, math.nan, -5.0, math.nan)] == [True, False, True, False]
+
+
+def test_a_rise_that_is_not_above_min_delta_is_no_improvement() -> None:
+    best = Best(0.5)
+    assert not best.improves(0.51, min_delta=0.01)
+    assert best.improves(0.52, min_delta=0.01)
