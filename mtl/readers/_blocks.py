@@ -16,7 +16,7 @@ Block = list[Line]
 _SHOWN = 5
 
 
-class Mismatch(NamedTuple):
+class BadLine(NamedTuple):
     """What is wrong with one line of a block (no text of the row)."""
 
     line: int
@@ -47,12 +47,12 @@ def is_whole(block: Block) -> bool:
     return all(line.is_valid for line in block)
 
 
-def refuse(reader: Reader, source: Path, mismatches: Sequence[Mismatch]) -> None:
+def refuse(reader: Reader, source: Path, bad_lines: Sequence[BadLine]) -> None:
     """Reports a row with its first mismatch and the lines of the others.
 
     That is once, so that the counts of read, used and refused rows add up.
     """
-    first, *others = mismatches
+    first, *others = bad_lines
     lines = [str(mismatch.line) for mismatch in others[:_SHOWN]] + ["…"] * (len(others) > _SHOWN)
     more = f"; more in the same row at line {', '.join(lines)}" if others else ""
     reader.bad(source, first.line, first.rule, first.found + more)

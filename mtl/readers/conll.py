@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from heads.rows import Entity, Span, SpanRow
 from mtl.readers import Line, OnBadRow, Reader
-from mtl.readers._blocks import Block, Mismatch, blocks, is_whole, refuse
+from mtl.readers._blocks import Block, BadLine, blocks, is_whole, refuse
 
 Scheme = Literal["BIO", "IO", "BIOES"]
 
@@ -100,12 +100,10 @@ class Conll(Reader):
     def _sentence(self, lines: Block, source: Path, split: str, document: str | None) -> Iterator[SpanRow]:
         if not lines or not is_whole(lines):
             return
-        words, tags, mismatches = self._columns(lines)
-        mismatches = mismatches or [
-            Mismatch(lines[index].number, *rest) for index, *rest in _invalid(tags, self.scheme)
-        ]
-        if mismatches:
-            refuse(self, source, mismatches)
+        words, tags, bad_lines = self._columns(lines)
+        bad_lines = bad_lines or [BadLine(lines[index].number, *rest) for index, *rest in _invalid(tags, self.scheme)]
+        if bad_lines:
+            refuse(self, source, bad_lines)
             return
         offsets = _offsets(words)
         row_id = f"{split}-{lines[0].number}"
@@ -117,26 +115,26 @@ class Conll(Reader):
             entities=self._entities(mentions(tags, self.scheme), offsets),
         )
 
-    def _columns(self, lines: Block) -> tuple[list[str], list[Tag], list[Mismatch]]:
+    def _columns(self, lines: Block) -> tuple[list[str], list[Tag], list[BadLine]]:
         """Word and tag of each line, or what is wrong with some."""
-        words, tags, mismatches = [], [], []
+        words, tags, bad_lines = [], [], []
         for number, line, _ in lines:
             if line.split()[0] == _USUAL_MARK:  # `_mark` has taken those that the option names
                 rule = f'A line that opens a document needs the option document_mark: "{_USUAL_MARK}"'
-                mismatches.append(Mismatch(number, rule, self.document_mark or "none"))
+                bad_lines.append(BadLine(number, rule, self.document_mark or "none"))
                 continue
             cells = line.split("\t") if self.separator == "tab" else [cell for cell in line.split(" ") if cell]
             word, tag = self._at(cells, self.token_column), self._at(cells, self.tag_column)
             if word is None or tag is None or len(cells) < 2:
                 needed = f"{self.token_column} (word) and {self.tag_column} (tag)"
                 rule = f"A line must have the columns {needed}, with a {self.separator} between"
-                mismatches.append(Mismatch(number, rule, f"{len(cells)} in all"))
+                bad_lines.append(BadLine(number, rule, f"{len(cells)} in all"))
             elif not word:
-                mismatches.append(Mismatch(number, "A word must not be empty", "no characters"))
+                bad_lines.append(BadLine(number, "A word must not be empty", "no characters"))
             else:
                 words.append(word)
                 tags.append(self._tag(tag))
-        return words, tags, mismatches
+        return words, tags, bad_lines
 
     @staticmethod
     def _at(cells: Sequence[str], index: int) -> str | None:

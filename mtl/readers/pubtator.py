@@ -8,7 +8,7 @@ from pathlib import Path
 
 from heads.rows import Entity, Relation, SpanRow
 from mtl.readers import OnBadRow, Reader
-from mtl.readers._blocks import Block, Mismatch, blocks, is_whole, refuse
+from mtl.readers._blocks import Block, BadLine, blocks, is_whole, refuse
 
 _TEXT_LINE = re.compile(r"([^|\t]+)\|([ta])\|(.*)", re.DOTALL)
 _RELATION_CELLS = 4
@@ -57,8 +57,8 @@ class Pubtator(Reader):
     def rows(self, source: Path, split: str) -> Iterator[SpanRow]:
         for block in filter(is_whole, blocks(self.all_lines(source))):
             document = _Document(block)
-            if document.mismatches:
-                refuse(self, source, document.mismatches)
+            if document.bad_lines:
+                refuse(self, source, document.bad_lines)
             else:
                 yield self._row(document)
 
@@ -93,15 +93,15 @@ class Pubtator(Reader):
 
 
 class _Document:
-    """The lines of one document, taken apart; `mismatches` says what is wrong with them."""
+    """The lines of one document, taken apart; `bad_lines` says what is wrong with them."""
 
     def __init__(self, block: Block) -> None:
-        self.mismatches: list[Mismatch] = []
+        self.bad_lines: list[BadLine] = []
         self.entities: list[Entity] = []
         self.relations: list[Relation] = []
         self.trimmed = 0
         self.id, self.text = self._head(block)
-        if self.mismatches:
+        if self.bad_lines:
             return
         lines: list[tuple[int, list[str]]] = [(line.number, line.text.split("\t")) for line in block[2:]]
         for number, cells in lines:
@@ -167,7 +167,7 @@ class _Document:
             self._flaw(number, rule, f"{known} of them there")
 
     def _flaw(self, line: int, rule: str, found: str) -> None:
-        self.mismatches.append(Mismatch(line, rule, found))
+        self.bad_lines.append(BadLine(line, rule, found))
 
 
 def _concepts(cell: str) -> tuple[str, ...]:
