@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from heads.rows import Entity, Span, SpanRow
 from mtl.readers import Line, OnBadRow, Reader
-from mtl.readers._blocks import Block, BadLine, blocks, is_whole, refuse
+from mtl.readers._blocks import BadLine, Block, blocks, is_whole, refuse
 
 Scheme = Literal["BIO", "IO", "BIOES"]
 

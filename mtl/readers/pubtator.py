@@ -8,7 +8,7 @@ from pathlib import Path
 
 from heads.rows import Entity, Relation, SpanRow
 from mtl.readers import OnBadRow, Reader
-from mtl.readers._blocks import Block, BadLine, blocks, is_whole, refuse
+from mtl.readers._blocks import BadLine, Block, blocks, is_whole, refuse
 
 _TEXT_LINE = re.compile(r"([^|\t]+)\|([ta])\|(.*)", re.DOTALL)
 _RELATION_CELLS = 4
