@@ -23,7 +23,7 @@ from heads.rows import row_to_dict
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import Mixture
 from mtl.data.examples import SplitData
-from mtl.encoder.loading import encoder_folder
+from mtl.encoder.files import encoder_folder
 from mtl.seeding import stream
 from mtl.training.assembly import build_data
 

@@ -21,6 +21,8 @@ from filelock import FileLock
 
 from heads.rows import Row, row_from_dict
 
+DECIDES_RESULTS = False
+
 CHUNK = 1000
 """Records that are in memory at once while a table is written."""
 

@@ -174,5 +174,5 @@ def test_the_keys_of_a_task_that_a_study_leaves_out_are_named(
 def test_every_link_leads_to_a_heading_of_the_page() -> None:
     headings = {heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.*)$", PAGE, re.MULTILINE)}
     links = re.findall(r"\]\(#([^)]+)\)", PAGE)
-    assert len(links) == 3
+    assert len(links) == 5
     assert set(links) <= headings

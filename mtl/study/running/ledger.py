@@ -108,6 +108,20 @@ class Ledger:
         write_json(folder / "result.json", result)
         (folder / "failure.json").unlink(missing_ok=True)
 
+    def take_over(self, old: str, key: str, labels: Mapping[str, Any]) -> None:
+        """Records the result of a finished run under another key, at the time when it was trained.
+
+        Args:
+            old: The key of the finished run.
+            key: The other key.
+            labels: What the result says otherwise under the other key.
+        """
+        result = self.result(old)
+        assert result is not None
+        self.finish(key, {**result, **labels}, self.counts(old))
+        trained = (self.run_folder(old) / "result.json").stat()
+        os.utime(self.run_folder(key) / "result.json", ns=(trained.st_atime_ns, trained.st_mtime_ns))
+
     def repeats(self, key: str) -> list[dict[str, Any]]:
         """What `note_repeat` was told of the run."""
         found: list[dict[str, Any]] = (_read(self.run_folder(key) / "repeats.json") or {}).get("repeats", [])
