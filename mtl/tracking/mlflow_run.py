@@ -7,7 +7,6 @@ import json
 import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -96,14 +95,9 @@ class MLflowRun:
             found = [RunTag(allowed_name(name), value) for name, value in chunk]
             self.client.log_batch(self.run_id, tags=found, synchronous=True)
 
-    def log_file(self, file: Path, path: str = "") -> None:
-        """Stores a file as an artifact.
-
-        Args:
-            file: File on disk.
-            path: Path of the artifact; empty takes the file's name.
-        """
-        self.client.log_artifact(self.run_id, str(file), posixpath.dirname(path) or None)
+    def log_file(self, file: Path, folder: str | None = None) -> None:
+        """Stores a file as an artifact of the same name, in a folder of the artifacts where one is given."""
+        self.client.log_artifact(self.run_id, str(file), folder)
 
     def log_json(self, content: Mapping[str, Any], path: str) -> None:
         """Stores a mapping as an artifact whose path ends with .json."""
@@ -182,8 +176,7 @@ def flattened(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield f"{prefix}{key}", str(value)
 
 
-def chunks(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
-    """The items in lists of at most `size`."""
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
+def chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """The items in parts of at most `size`."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from operator import methodcaller
-from typing import NamedTuple
 
 from mtl.tracking.mlflow_run import METRICS_AT_ONCE, MLflowRun, Number, chunks
 from mtl.tracking.outages import Outages, is_refusal
@@ -18,12 +17,12 @@ SEND_EVERY = 5.0
 LAST_TRY = 1.0
 """Seconds between the last two attempts of a queue that closes."""
 
+PATIENCE = 30.0
+"""Seconds without any progress for which a caller waits for MLflow."""
 
-class Operation(NamedTuple):
-    """Something to be sent: what it is, for messages, and the call that sends it. It must be safe to repeat."""
 
-    what: str
-    send: Callable[[MLflowRun], object]
+Send = Callable[[MLflowRun], object]
+"""Sends something to a run. It must be safe to repeat, as it may have failed half-way."""
 
 
 class SendQueue:
@@ -46,7 +45,7 @@ class SendQueue:
     ) -> None:
         self.outages = outages
         self._connect, self._before_send = connect, before_send
-        self._operations: deque[Operation] = deque()
+        self._operations: deque[tuple[str, Send]] = deque()
         self._numbers: list[Number] = []
         self._lock = threading.RLock()
         self._wake, self._tried = threading.Event(), threading.Event()
@@ -63,16 +62,16 @@ class SendQueue:
                 self._thread = threading.Thread(target=self._work, name="mtl-tracking", daemon=True)
                 self._thread.start()
 
-    def put(self, what: str, send: Callable[[MLflowRun], object]) -> None:
+    def put(self, what: str, send: Send) -> None:
         """Adds an operation at the end.
 
         Args:
             what: Name of what is sent, for messages.
-            send: Sends it; may be called again after a failure half-way.
+            send: Sends it.
         """
         with self._lock:
             self._seal()
-            self._operations.append(Operation(what, send))
+            self._operations.append((what, send))
 
     def add(self, numbers: Sequence[Number]) -> None:
         """Adds values of metrics; those of one interval share a request."""
@@ -83,15 +82,14 @@ class SendQueue:
         """Asks for an attempt to send now, without waiting for it."""
         self._wake.set()
 
-    def wait_connected(self, timeout: float) -> None:
+    def wait_connected(self) -> None:
         """Waits for the first attempt to reach MLflow, whatever came of it."""
-        self._tried.wait(timeout)
+        self._tried.wait(PATIENCE)
 
-    def close(self, patience: float) -> bool:
+    def close(self) -> bool:
         """Sends what is left and ends the thread; False, after saying what is missing, where something is left.
 
-        Args:
-            patience: Seconds to wait for the next operation to arrive. A slow server gets everything.
+        A slow server gets everything: the wait ends only where nothing arrives for `PATIENCE` seconds.
         """
         with self._lock:
             self._closing, thread = True, self._thread
@@ -99,10 +97,10 @@ class SendQueue:
         num_done = -1
         while thread is not None and thread.is_alive() and num_done != self._num_done:
             num_done = self._num_done
-            thread.join(patience)
+            thread.join(PATIENCE)
         with self._lock:
             self._seal()
-            left = [operation.what for operation in self._operations]
+            left = [what for what, _ in self._operations]
         if left:
             self.outages.unsent(left)
         return not left
@@ -130,7 +128,7 @@ class SendQueue:
             if self._run is None:
                 self._run = self._connect()
             while (operation := self._next()) is not None:
-                self._send(operation, self._run)
+                self._send(self._run, *operation)
                 with self._lock:
                     self._operations.popleft()
                     self._num_done += 1
@@ -143,15 +141,15 @@ class SendQueue:
         finally:
             self._tried.set()
 
-    def _send(self, operation: Operation, run: MLflowRun) -> None:
+    def _send(self, run: MLflowRun, what: str, send: Send) -> None:
         try:
-            operation.send(run)
+            send(run)
         except Exception as error:  # stores differ in what they raise
             if not is_refusal(error):
                 raise
-            self.outages.refused(operation.what, error)
+            self.outages.refused(what, error)
 
-    def _next(self) -> Operation | None:
+    def _next(self) -> tuple[str, Send] | None:
         with self._lock:
             self._seal()
             return self._operations[0] if self._operations else None
@@ -159,5 +157,5 @@ class SendQueue:
     def _seal(self) -> None:
         """Turns the numbers so far into operations, so that they keep their place in the order."""
         for chunk in chunks(self._numbers, METRICS_AT_ONCE):
-            self._operations.append(Operation("metrics", methodcaller("log_metrics", chunk)))
+            self._operations.append(("metrics", methodcaller("log_metrics", chunk)))
         self._numbers = []

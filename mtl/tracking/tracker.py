@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import atexit
 import os
+import posixpath
 import sys
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
@@ -29,7 +30,7 @@ from mtl.tracking.mlflow_client import default_uri, find_experiment, open_store,
 from mtl.tracking.mlflow_run import MLflowRun, Number, flattened, table
 from mtl.tracking.outages import Outages, is_refusal
 from mtl.tracking.run_folder import RunFolder
-from mtl.tracking.send_queue import SendQueue
+from mtl.tracking.send_queue import Send, SendQueue
 from mtl.tracking.system_metrics import SystemMetrics
 from mtl.tracking.versions import versions
 
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "biomtl"
-FINAL_WAIT = 30.0
-"""Seconds without any progress for which the end of a run waits for MLflow."""
-
 STATUS = {"success": "FINISHED", "finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 
 
@@ -147,7 +145,7 @@ class MLflowTracker(Logger):
             self.folder.update_info(status=ended, ended=_iso(when))
         atexit.unregister(self._at_exit)
         self._open, self._closed_once = False, True
-        self._queue.close(FINAL_WAIT)
+        self._queue.close()
 
     # --- what else a run leaves -----------------------------------------------------------------------------------
 
@@ -158,19 +156,13 @@ class MLflowTracker(Logger):
             return self._run_id or self.folder.info.get("mlflow", {}).get("run_id")
         if not self._closed_once:  # asking opens a run that has not begun, but not one that has ended
             self._begin()
-            self._queue.wait_connected(FINAL_WAIT)
+            self._queue.wait_connected()
         return self._run_id
 
-    @property
+    @cached_property
     def tracking_uri(self) -> str:
         """Where MLflow is. It may hold a password; `ui_hint` and files never do."""
-        if self._given_uri is None:
-            self._given_uri = default_uri()
-        return self._given_uri
-
-    def flush(self) -> None:
-        """Asks for a send now, without waiting for it."""
-        self._queue.wake()
+        return self._given_uri or default_uri()
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Sets tags of the run."""
@@ -206,8 +198,7 @@ class MLflowTracker(Logger):
 
     def log_artifact(self, path: Path, artifact_folder: str | None = None) -> None:
         """Stores a file that is already on disk."""
-        name = f"{artifact_folder}/{path.name}" if artifact_folder else path.name
-        self._put(name, lambda run: run.log_file(path, name))
+        self._put(path.name, lambda run: run.log_file(path, artifact_folder))
 
     def log_dataset(self, name: str, split: str, fingerprint: str, rows: int, source: str) -> None:
         """Names a data set that the run reads.
@@ -251,7 +242,7 @@ class MLflowTracker(Logger):
         outages = Outages("tracking", self.tracking_uri, kept, self._note)
         return SendQueue(self._connect, outages, self._sample_load)
 
-    def _put(self, what: str, send: Callable[[MLflowRun], object]) -> None:
+    def _put(self, what: str, send: Send) -> None:
         if self._is_active():
             self._begin()
             self._queue.put(what, send)
@@ -311,18 +302,19 @@ class MLflowTracker(Logger):
 
     def _sample_load(self, closing: bool) -> None:
         if self._load is not None and (sample := self._load.sample(closing=closing)):
-            self._write_metrics(*sample)
+            with suppress(InputError):  # a full disk stops the training elsewhere, not the sending thread
+                self._write_metrics(*sample)
 
     def _send_params(self, run: MLflowRun, params: Mapping[str, str]) -> None:
         prefix = f"resumed.{self._num_resumed}" if self._num_resumed and not self.keeps_status else "changed"
         run.set_tags({f"{prefix}.{name}": value for name, value in run.log_params(params).items()})
 
     def _send_artifact(self, path: str) -> None:
-        self._put(path, lambda run: run.log_file(self.folder.artifacts / path, path))
+        self.log_artifact(self.folder.artifacts / path, posixpath.dirname(path) or None)
 
     def _note(self, **values: str) -> None:
         """Writes where MLflow has the run, and whether it has all of it, to `run.json`."""
-        with self._noting, suppress(InputError):  # a full disk stops the training elsewhere, not the sending thread
+        with self._noting, suppress(InputError):
             self.folder.update_info(mlflow={**self.folder.info.get("mlflow", {}), **values})
 
 

@@ -68,7 +68,7 @@ def test_operations_arrive_in_order_and_once_whatever_fails(seed: int) -> None:
         queue.put("number", lambda run, number=number: cast(Store, run).take(number))
     wait_for(lambda: len(store.arrived) > 50)
     is_down = False
-    assert queue.close(60)
+    assert queue.close()
     assert store.arrived == list(range(100))
 
 
@@ -78,7 +78,7 @@ def test_an_outage_is_reported_once_when_it_begins_and_once_when_it_is_over(caps
     queue = store.queue()
     queue.put("file", lambda run: cast(Store, run).take("file"))
     wait_for(lambda: store.states[-1:] == ["ok"])
-    assert queue.close(60)
+    assert queue.close()
     told = capsys.readouterr().err.splitlines()
     assert [("unreachable" in line, "reachable again" in line) for line in told] == [(True, False), (False, True)]
     assert store.states == ["lost"] * 5 + ["ok"]
@@ -94,7 +94,7 @@ def test_a_refusal_is_reported_once_for_each_reason_and_holds_nothing_up(capsys:
     for why in ("too long", "too long", "too short"):
         queue.put("tags", lambda run, why=why: refuse(why))
     queue.put("file", lambda run: cast(Store, run).take("file"))
-    assert queue.close(60)
+    assert queue.close()
     assert store.arrived == ["file"]
     told = capsys.readouterr().err.splitlines()
     assert [line.count("refused") for line in told] == [1, 1]
@@ -107,7 +107,7 @@ def test_a_store_that_refuses_to_open_loses_nothing() -> None:
     queue = store.queue()
     queue.put("file", lambda run: cast(Store, run).take("file"))
     wait_for(lambda: store.arrived == ["file"])
-    assert queue.close(60)
+    assert queue.close()
 
 
 def test_what_is_left_at_the_end_is_said_kept_and_sent_after_the_queue_is_opened_again(
@@ -117,26 +117,27 @@ def test_what_is_left_at_the_end_is_said_kept_and_sent_after_the_queue_is_opened
     queue = store.queue()
     for number in range(5):
         queue.put(f"run {number % 4}", lambda run, number=number: cast(Store, run).take(number))
-    assert not queue.close(60)
+    assert not queue.close()
     assert store.states[-1] == "incomplete"
     assert "run 0, run 1, run 2 and 1 more" in capsys.readouterr().err
     store.fails = lambda: None
     queue.open()
-    assert queue.close(60)
+    assert queue.close()
     assert store.arrived == list(range(5))
 
 
-def test_the_end_waits_for_a_slow_store_and_not_for_one_that_hangs() -> None:
+def test_the_end_waits_for_a_slow_store_and_not_for_one_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(send_queue, "PATIENCE", 0.4)
     step = threading.Event()
     store = Store()
     queue = store.queue()
     for number in range(5):  # each takes most of the patience, and all of them more
         queue.put("number", lambda run, number=number: (step.wait(0.2), cast(Store, run).take(number)))
-    assert queue.close(0.4)
+    assert queue.close()
     assert store.arrived == list(range(5))
     queue.open()
     queue.put("file", lambda run: step.wait(60))
-    assert not queue.close(0.05)
+    assert not queue.close()
     step.set()
     wait_for(lambda: not any(thread.name == "mtl-tracking" for thread in threading.enumerate()))
 
@@ -152,7 +153,7 @@ def test_metrics_keep_their_place_and_those_between_two_operations_share_request
     queue.add([Number("f1", 0.5, 1000, -1)])
     gate.set()
     wait_for(lambda: len(store.arrived) == 4)
-    assert queue.close(60)
+    assert queue.close()
     first, second, file, last = store.arrived
     assert first == ("metrics", list(range(METRICS_AT_ONCE)))
     assert (second, file, last) == (("metrics", [METRICS_AT_ONCE]), "file", ("metrics", [-1]))

@@ -185,7 +185,7 @@ def test_logging_a_step_does_not_wait_for_mlflow(store: str, monkeypatch: pytest
         raise ConnectionError("away")
 
     monkeypatch.setattr(MLflowTracker, "_connect", hang)
-    monkeypatch.setattr("mtl.tracking.tracker.FINAL_WAIT", 0.1)
+    monkeypatch.setattr("mtl.tracking.send_queue.PATIENCE", 0.1)
     tracker = tracker_for()
     tracker.log_metrics({"train/loss": 1.0}, step=0)  # loads MLflow
     start = time.perf_counter()
@@ -360,7 +360,7 @@ def test_the_environment_says_where_mlflow_is_and_an_argument_overrides_it(monke
 def test_a_password_in_the_address_stays_out_of_the_folder_and_the_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mtl.tracking.tracker.FINAL_WAIT", 5.0)
+    monkeypatch.setattr("mtl.tracking.send_queue.PATIENCE", 5.0)
     tracker = tracker_for(tracking_uri=f"http://me:s3cret@127.0.0.1:{free_port()}")
     tracker.log_metrics({"train/loss": 1.0}, step=0)
     tracker.finalize("success")
@@ -402,27 +402,6 @@ def test_a_store_that_cannot_be_opened_does_not_stop_training(
     tracker.finalize("success")
     assert "unreachable" in capsys.readouterr().err
     assert tracker.folder.info["mlflow"]["state"] == "incomplete"
-
-
-def test_numbers_of_an_outage_arrive_when_mlflow_is_back(
-    store: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    tracker = tracker_for()
-    tracker.log_metrics({"val/f1": 0.0}, step=0)
-    assert tracker.run_id
-    from mlflow import MlflowClient
-
-    with monkeypatch.context() as away:
-        away.setattr(MlflowClient, "log_batch", lambda *_, **__: (_ for _ in ()).throw(ConnectionError("away")))
-        for step in (1, 2, 3):
-            tracker.log_metrics({"val/f1": float(step)}, step=step)
-        wait_for(lambda: tracker.folder.info["mlflow"]["state"] == "lost")
-        time.sleep(0.3)
-    wait_for(lambda: tracker.folder.info["mlflow"]["state"] == "ok")
-    tracker.finalize("success")
-    assert [m.value for m in client(store).get_metric_history(tracker.run_id, "val/f1")] == [0.0, 1.0, 2.0, 3.0]
-    told = capsys.readouterr().err.splitlines()
-    assert [("unreachable" in line, "reachable again" in line) for line in told] == [(True, False), (False, True)]
 
 
 # --- real processes --------------------------------------------------------------------------------------------------

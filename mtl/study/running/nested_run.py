@@ -35,7 +35,7 @@ def send_run(parent: MLflowRun, study: str, order: RunSpec, folder: Path) -> str
         begun = parent.client.create_run(parent.experiment_id, start_time=started, run_name=order.name, tags=tags)
     run = MLflowRun(parent.client, begun)
     run.log_params(_params(order, result))
-    run.log_metrics([Number(name, value, ended, step) for name, value, step in _numbers(result)])
+    run.log_metrics(list(_numbers(result, ended)))
     for name in FILES:
         run.log_file(folder / name)
     run.end("FINISHED", ended)
@@ -73,14 +73,14 @@ def _params(order: RunSpec, result: Mapping[str, Any]) -> dict[str, Any]:
     return {**settings, **result.get("versions", {})}
 
 
-def _numbers(result: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
-    """Name, value and step of what MLflow shows of a run: curves over own updates, test scores, costs."""
+def _numbers(result: Mapping[str, Any], time: int) -> Iterator[Number]:
+    """What MLflow shows of a run: curves over own updates, test scores, costs."""
     points = [("val", point["updates"], point["dev"]) for point in result["curve"]]
     tests = ("test", dict.fromkeys(result["test"], 0), result["test"])
     for split, steps, by_target in (*points, tests):
         for target, scores in by_target.items():
             for name, value in scores.items():
                 if value is not None:
-                    yield f"{split}/{target}/{name}", value, steps[target]
+                    yield Number(f"{split}/{target}/{name}", value, time, steps[target])
     for name, value in result["cost"].items():
-        yield f"cost/{name}", value, 0
+        yield Number(f"cost/{name}", value, time, 0)

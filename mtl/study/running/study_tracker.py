@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,13 +24,10 @@ from mtl.study.running.read_back import DESCRIPTION, RUN, STUDY, StudyReader
 from mtl.tracking.mlflow_client import creation_lock, find_experiment, ui_hint
 from mtl.tracking.mlflow_run import MLflowRun, Number, table
 from mtl.tracking.outages import Outages, is_refusal, reason
-from mtl.tracking.send_queue import SendQueue
+from mtl.tracking.send_queue import Send, SendQueue
 
 if TYPE_CHECKING:
     from mtl.study.design.run_spec import RunSpec
-
-FINAL_WAIT = 30.0
-"""Seconds without any progress for which the end of a command waits for MLflow."""
 
 T = TypeVar("T")
 
@@ -52,7 +49,6 @@ class StudyTracker:
         self._queue = SendQueue(self._connect, self._outages)
         self._parent: MLflowRun | None = None
         self._queued: set[str] = set()
-        self._known: set[str] | None = None
         self._has_begun = False
 
     # --- reading --------------------------------------------------------------------------------------------------
@@ -131,7 +127,7 @@ class StudyTracker:
 
     def close(self) -> None:
         """Waits until MLflow has everything, or makes no progress for a while; then says what it lacks."""
-        self._queue.close(FINAL_WAIT)
+        self._queue.close()
 
     def ui_hint(self) -> str:
         """The command that opens MLflow, or the address of the parent."""
@@ -139,7 +135,7 @@ class StudyTracker:
 
     # --- details --------------------------------------------------------------------------------------------------
 
-    def _put(self, what: str, send: Callable[[MLflowRun], object]) -> None:
+    def _put(self, what: str, send: Send) -> None:
         self._has_begun = True
         self._queue.open()
         self._queue.put(what, send)
@@ -164,18 +160,17 @@ class StudyTracker:
         """Sends a run that MLflow has not got."""
         marker = folder / "published.json"
         place = self._outages.place
-        if read_json(marker).get(place) in self._there():
+        if read_json(marker).get(place) in self._there:
             return
         with FileLock(marker.with_suffix(".lock")):
             run_id = send_run(parent, self._study, order, folder)
             with suppress(InputError):  # on a full disk; without a marker the next command finds the run by its key
                 write_json(marker, {**read_json(marker), place: run_id})
 
+    @cached_property
     def _there(self) -> set[str]:
         """The finished runs that MLflow had when this was asked first; somebody may have deleted some."""
-        if self._known is None:
-            self._known = set(self._reader.finished().values())
-        return self._known
+        return set(self._reader.finished().values())
 
     def _describe(self, parent: MLflowRun, description: Mapping[str, Any]) -> None:
         parent.set_status("RUNNING")
