@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 from mtl.commands import run as run_mtl
 from mtl.study.report.presentation import MARKS, points
-from tests.mlflow_server import free_port, servers
+from tests.mlflow_server import Server
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = (
@@ -43,6 +42,7 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("store")
 def test_a_study_is_found_in_mlflow_and_its_report_says_what_was_found(
     toy_study: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -53,8 +53,7 @@ def test_a_study_is_found_in_mlflow_and_its_report_says_what_was_found(
     assert run_mtl(["study", "run", "study.yaml"]) == 0
     folder = tmp_path / "runs" / "studies" / "toy_study" / "report"
     findings = json.loads((folder / "findings.json").read_text(encoding="utf-8"))
-    with servers() as serve, browser() as page:
-        server = serve("--backend-store-uri", os.environ["MLFLOW_TRACKING_URI"], port=free_port())
+    with Server(tmp_path) as server, browser() as page:
         _open_study(page, server.url, tmp_path)
         _see_nested_runs(page, findings, tmp_path)
         _see_heat_map(page, tmp_path)

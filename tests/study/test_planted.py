@@ -157,6 +157,7 @@ def _cells(*tasks: str) -> list[Cell]:
     study = load_study(STUDY, ["seeds=6", f"name={'_'.join(tasks)}", f"tasks=[{', '.join(tasks)}]"])
     session = Session(study, Path("runs"))
     session.run("one")
+    session.tracker.close()
     family = session.findings().family("pairwise")
     assert family is not None
     assert {(gain.target, gain.partner) for gain in family.gains} == set(itertools.permutations(tasks))

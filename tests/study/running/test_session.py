@@ -29,11 +29,19 @@ from mtl.study.running.train_run import train
 ROOT = Path("runs")
 
 
+@pytest.fixture(autouse=True)
+def _stores(store: str, empty_store: Path, tmp_path: Path) -> None:
+    """MLflow's store of the working folder, and an empty one to copy for other roots."""
+    shutil.copy(empty_store, tmp_path / "empty.db")
+
+
 def session(path: Path, *overrides: str, root: Path = ROOT) -> Session:
     """A study on a root; another root has a store of its own, or it would take the first one's runs from MLflow."""
     made = Session(load_study(path, overrides), root)
     if root != ROOT:
         root.mkdir(exist_ok=True)
+        if not (root / "mlflow.db").exists():
+            shutil.copy("empty.db", root / "mlflow.db")
         made.tracker = StudyTracker(made.spec.name, made.spec.experiment, f"sqlite:///{root / 'mlflow.db'}")
     return made
 
@@ -41,6 +49,7 @@ def session(path: Path, *overrides: str, root: Path = ROOT) -> Session:
 def finish(path: Path, *overrides: str, root: Path = ROOT) -> Session:
     made = session(path, *overrides, root=root)
     made.run(f"session of {time.monotonic_ns()}")
+    made.tracker.close()
     return made
 
 
@@ -360,6 +369,7 @@ def test_an_encoder_that_another_study_drops_is_trained_once_more(
 
     monkeypatch.setattr("mtl.study.running.train_run.train", dropping)
     made.run("two")
+    made.tracker.close()
     assert dropped
     assert len(trained()) == len(made.plan.orders)
     assert not made.findings().missing
