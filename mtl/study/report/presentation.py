@@ -101,7 +101,7 @@ def resolution(gain: Gain) -> str:
 
 
 def noise_floor(findings: Findings, target: str) -> Interval | None:
-    """The range of gains that seed noise alone may give: the interval of the replicate control, symmetric around 0.
+    """The range of gains that seed noise alone may produce: the interval of the replicate control, symmetric around 0.
 
     It reaches as far from 0 as the farther end of that interval. None if the study has no such control.
     """

@@ -73,6 +73,9 @@ def analyse(differences: ArrayLike, alpha: float = 0.05, *, seed: int = 0) -> li
         differences: Differences by seed and cell, [S, C]; NaN where a run is missing.
         alpha: Family-wise error rate of the whole matrix.
         seed: Seed of the sampled sign patterns, used above `MAX_EXACT_SEEDS` seeds.
+
+    Raises:
+        ValueError: If `differences` does not have two axes, or a difference is infinite.
     """
     matrix = _matrix(differences)
     known = [column[~np.isnan(column)] for column in matrix.T]
@@ -92,7 +95,7 @@ def analyse(differences: ArrayLike, alpha: float = 0.05, *, seed: int = 0) -> li
 def _verdict(num_seeds: int, mean: float, adjusted_p: float, alpha: float) -> Verdict:
     if floor(num_seeds) > alpha:
         return "unresolvable"
-    if not adjusted_p <= alpha:  # nor NaN
+    if not adjusted_p <= alpha:  # also if it is NaN
         return "undecided"
     return "helps" if mean > 0 else "hurts"
 
@@ -121,7 +124,7 @@ def sign_flip_p(differences: ArrayLike, *, seed: int = 0) -> float:
         seed: Seed of the sampled patterns.
 
     Raises:
-        ValueError: If a difference is NaN.
+        ValueError: If a difference is NaN or infinite.
 
     >>> sign_flip_p([1.0, 2.0, 3.0])
     0.25
@@ -145,7 +148,8 @@ def step_down_p(differences: ArrayLike, *, seed: int = 0) -> Array:
         seed: Seed of the sampled patterns, used above `MAX_EXACT_SEEDS` seeds.
 
     Raises:
-        ValueError: If a cell has some seeds and lacks others, or a difference is infinite.
+        ValueError: If a cell has some seeds and lacks others, `differences` does not have two axes, or a difference is
+            infinite.
     """
     matrix = _matrix(differences)
     missing = np.isnan(matrix)
