@@ -121,6 +121,7 @@ def test_a_control_has_no_marks_and_shows_its_partners_in_one_column() -> None:
     figure = heat_map(simulated.study(), "shuffled_partner")
     assert [texts[0] for texts in cells(figure).values()] == ["+0.1"] * 3
     assert labels(figure.axes[0])[0][0] == "gad (f1)\nwith hoc (shuffled labels)"
+    assert "Control" in figure.get_supxlabel()
     assert not any(mark in figure.get_supxlabel() for mark in "▲▼·?")
     replicate = heat_map(simulated.study(), "replicate")
     assert labels(replicate.axes[0])[1] == ["replicate"]
