@@ -101,8 +101,8 @@ def page(studies: Sequence[Findings], made_by: str) -> str:
         width = "3" if findings.study == NARROW else "16"
         parts.append(
             f"## Width {width}, {len(findings.seeds)} seeds\n\n{significant} of {effects} planted effects are"
-            f" significant and have the planted sign; {not_significant} of {len(found) - effects} unrelated pairs are not"
-            " significant."
+            f" significant and have the planted sign; {not_significant} of {len(found) - effects} unrelated pairs are"
+            " not significant."
             + ("" if findings.study == NARROW else " There is room for both maps, so no tasks compete.")
             + f"\n\n{_table(findings, found)}\n\n{_single(findings)}\n"
         )
