@@ -22,7 +22,7 @@ from mtl.study.running.read_back import read_study
 from mtl.study.statistics.findings import Family, Findings
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "bench"))
-from machine import machine, machine_line  # beside the benchmark
+from machine import machine, machine_line  # in experiments/bench
 
 
 def main() -> None:
