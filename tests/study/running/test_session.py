@@ -137,11 +137,11 @@ def test_a_run_that_fails_is_recorded_and_the_others_go_on(
     toy_study()
     assert run_mtl(["study", "run", "study.yaml"]) == 1
     told = capsys.readouterr().err
-    assert "pairwise: cause with risk lacks the seeds 1: 'cause + risk, seed 1' failed: MemoryError; its" in told
+    assert "pairwise: cause with risk lacks seed 1: 'cause + risk, seed 1' failed: MemoryError; its" in told
     assert "no room" not in told  # a message that isn't ours may quote a row
     (failure,) = Path("runs/ledger").glob("*/*/failure.json")
     assert json.loads(failure.read_text())["error"] == "no room"
-    assert "pairwise: risk with cause lacks the seeds 1" in told
+    assert "pairwise: risk with cause lacks seed 1" in told
     assert len(trained()) == 11
     _let_fail(monkeypatch, "none")
     assert run_mtl(["study", "run", "study.yaml"]) == 0
@@ -170,7 +170,7 @@ def test_a_run_whose_source_failed_is_missing_and_nobody_waits_for_it(
     made = finish(toy_study(designs=["sequential"], tasks=["cause", "risk"]))
     assert len(trained()) == 2 * 4 - 2
     assert any(
-        "risk with cause lacks the seeds 0: 'cause, seed 0' failed: MemoryError; its message is in" in text
+        "risk with cause lacks seed 0: 'cause, seed 0' failed: MemoryError; its message is in" in text
         for text in made.findings().missing
     )
 
