@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -259,10 +260,12 @@ STUDY = {
 
 
 @pytest.fixture
-def toy_study(toy_mixture: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+def toy_study(
+    toy_mixture: Callable[..., Path], store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Path]]:
     """Writes the study into `tmp_path`, the working folder, and gives its file."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
 
     def write(**fields: Any) -> Path:
         toy_mixture()
@@ -270,7 +273,47 @@ def toy_study(toy_mixture: Callable[..., Path], tmp_path: Path, monkeypatch: pyt
         path.write_text(yaml.safe_dump({**STUDY, **fields}), encoding="utf-8")
         return path
 
-    return write
+    gc.freeze()  # a collection follows each run, and need not look at a million objects of imported modules
+    yield write
+    gc.unfreeze()
+
+
+@pytest.fixture
+def trained_once(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trains each run of a study once for all tests of all workers, in place of once per test.
+
+    Equal keys promise equal results. Everything else of a study is real: ledger, claims, encoders, MLflow.
+    """
+    from mtl.data.store import content_key
+    from mtl.study.running import train_run
+    from mtl.study.running.ledger import Counts, Ledger
+
+    base = tmp_path_factory.getbasetemp()
+    known = Ledger((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "trained_once")
+    actual = train_run.train
+
+    def copy_encoder(source: Path, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_suffix(f".{os.getpid()}")
+        shutil.copy(source, part)
+        part.replace(target)
+
+    def train(order: Any, ledger: Ledger) -> tuple[dict[str, Any], Counts]:
+        # A probe of a plan's times has the key of its run, and other steps.
+        key = content_key(order.key, order.evaluations, order.mixture["sampler"])
+        if known.is_finished(key, with_encoder=order.keeps_encoder):
+            if order.keeps_encoder:
+                copy_encoder(known.encoder(key), ledger.encoder(order.key))
+            result = known.result(key)
+            assert result is not None
+            return {**result, **order.labels()}, known.counts(key)
+        result, counts = actual(order, ledger)
+        if order.keeps_encoder:
+            copy_encoder(ledger.encoder(order.key), known.encoder(key))
+        known.finish(key, result, counts)
+        return result, counts
+
+    monkeypatch.setattr(train_run, "train", train)
 
 
 @pytest.fixture

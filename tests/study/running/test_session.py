@@ -26,12 +26,14 @@ from mtl.study.running.session import Session
 from mtl.study.running.study_tracker import StudyTracker
 from mtl.study.running.train_run import train
 
+pytestmark = pytest.mark.usefixtures("trained_once")
+
 ROOT = Path("runs")
 
 
 @pytest.fixture(autouse=True)
-def _stores(store: str, empty_store: Path, tmp_path: Path) -> None:
-    """MLflow's store of the working folder, and an empty one to copy for other roots."""
+def _store_for_other_roots(empty_store: Path, tmp_path: Path) -> None:
+    """An empty store of MLflow to copy."""
     shutil.copy(empty_store, tmp_path / "empty.db")
 
 
@@ -64,6 +66,12 @@ def matrix(made: Session) -> list[Any]:
 def trained(root: Path = ROOT) -> dict[str, int]:
     """When each run of the ledger was finished."""
     return {file.parent.name: file.stat().st_mtime_ns for file in (root / "ledger").glob("*/*/result.json")}
+
+
+@pytest.fixture
+def trains(trained_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every run is trained, as in use: for tests of the time that this takes."""
+    monkeypatch.setattr("mtl.study.running.train_run.train", train)
 
 
 @pytest.fixture
@@ -175,6 +183,7 @@ def test_a_run_whose_source_failed_is_missing_and_nobody_waits_for_it(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["{name: local}", "{name: processes, workers: 2}"])
 def test_a_driver_that_is_killed_goes_on_to_the_same_matrix(
     toy_study: Callable[..., Path], command: Callable[..., list[str]], tmp_path: Path, launcher: str
@@ -198,6 +207,7 @@ def test_a_driver_that_is_killed_goes_on_to_the_same_matrix(
     assert matrix(resumed) == matrix(undisturbed)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_costs_nothing_but_its_half_trained_run(
     toy_study: Callable[..., Path], command: Callable[..., list[str]], tmp_path: Path
 ) -> None:
@@ -251,6 +261,7 @@ def test_a_run_that_takes_two_workers_down_is_a_failed_one_until_the_next_comman
     assert set(trained()) == {poisonous.key, other.key}
 
 
+@pytest.mark.slow
 def test_two_drivers_on_one_study_share_its_runs(toy_study: Callable[..., Path]) -> None:
     from mlflow import MlflowClient
 
@@ -375,6 +386,7 @@ def test_an_encoder_that_another_study_drops_is_trained_once_more(
     assert not made.findings().missing
 
 
+@pytest.mark.usefixtures("trains")
 def test_a_run_that_is_trained_once_more_for_its_encoder_keeps_its_result_and_its_time_is_counted(
     toy_study: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -484,7 +496,7 @@ def test_encoders_are_dropped_when_the_runs_that_start_from_them_are_done(toy_st
 @pytest.mark.parametrize(
     "launcher",
     [
-        "{name: processes, workers: 2}",
+        pytest.param("{name: processes, workers: 2}", marks=pytest.mark.slow),
         pytest.param("{name: ray, workers: 2}", marks=pytest.mark.slow),
         pytest.param("{name: slurm, workers: 2, cluster: local, timeout_min: 10}", marks=pytest.mark.slow),
     ],
@@ -507,6 +519,7 @@ def test_every_launcher_gives_the_matrix_of_the_local_one_to_the_last_digit(
     )
 
 
+@pytest.mark.usefixtures("trains")
 def test_what_lies_outside_training_and_evaluation_is_measured(toy_study: Callable[..., Path]) -> None:
     made = finish(toy_study(designs=["single"]))
     (entry,) = json.loads((made.folder / "sessions.json").read_text())["sessions"]
