@@ -31,6 +31,7 @@ HEADINGS: dict[type[BaseModel], str] = {
     specs.DataSpec: "`tasks.NAME.data`",
     specs.SplitSpec: "`tasks.NAME.data.split`",
     specs.LimitSpec: "`tasks.NAME.data.limit`",
+    specs.PermuteSpec: "`tasks.NAME.data.permute`",
     specs.SamplerSpec: "`sampler`",
     specs.BalancingSpec: "`balancing`",
     specs.EvaluationSpec: "`evaluation`",

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     """Runs `mtl check FILE… [key=value…] [--json]`; 0 when all would run, 2 when not."""
     parser = argparse.ArgumentParser("mtl check", description="Prints what would run, and every problem at once.")
     parser.add_argument("words", nargs="+", metavar="FILE | KEY=VALUE", help="mixture files, and overrides for all")
-    parser.add_argument("--json", action="store_true", help="the same for machines")
+    parser.add_argument("--json", action="store_true", help="print JSON: `ok`, `errors` and `plan` of each file")
     parser.add_argument(
         "--epochs", type=_epochs, help="count passes over the data for this many (default: 1, or what a config says)"
     )
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
         parser.error("name at least one mixture file")
     outcomes = [(word, *_outcome(word, overrides, options.epochs)) for word in files]
     if options.json:
-        print(json.dumps(_for_machines(outcomes), indent=2))
+        print(json.dumps(_json(outcomes), indent=2))
     else:
         for file, problems, plan in outcomes:
             _print(file, problems, plan)
@@ -123,15 +123,14 @@ def _rows_problems(name: str, task: Readable, store: Store) -> list[Problem]:
         splits = read_rows(task.data, key, store)
     except InputError as error:
         # Once more without the malformed rows, so that what is wrong with the others is told as well.
-        lenient = task.data.model_copy(update={"refuse_bad_rows": True})
+        lenient = task.data.model_copy(update={"on_bad_row": "skip"})
         try:
             splits = read_rows(lenient, key, store)
         except InputError:
             return error.problems
         whole = [s for s in SPLITS if s not in splits or not splits[s][1].num_refused]
         return [*error.problems, *split_problems(key, splits, whole), *_head_problems(name, task, splits)]
-    refuses = task.data.options.get("refuse_bad_rows", False)
-    return [*split_problems(key, splits), *([] if refuses else _head_problems(name, task, splits))]
+    return [*split_problems(key, splits), *([] if task.data.skips_bad_rows else _head_problems(name, task, splits))]
 
 
 def _head_problems(name: str, task: Readable, splits: Mapping[str, tuple[RowTable, RowSummary]]) -> list[Problem]:
@@ -206,12 +205,13 @@ def _split_plan(content: SplitData) -> dict[str, Any]:
     }
 
 
-def _for_machines(outcomes: Sequence[tuple[str, list[Problem], Plan]]) -> Any:
+def _json(outcomes: Sequence[tuple[str, list[Problem], Plan]]) -> dict[str, Any]:
+    """The report of one file as it is, and of several as a list below `files`."""
     reports = [
-        {"file": file, "ok": not problems, "problems": [problem.to_dict() for problem in problems], "plan": plan}
+        {"file": file, "ok": not problems, "errors": [problem.to_dict() for problem in problems], "plan": plan}
         for file, problems, plan in outcomes
     ]
-    return reports[0] if len(reports) == 1 else reports
+    return reports[0] if len(reports) == 1 else {"ok": all(report["ok"] for report in reports), "files": reports}
 
 
 def _print(file: str, problems: Sequence[Problem], plan: Plan) -> None:

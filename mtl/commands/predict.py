@@ -165,7 +165,7 @@ class PredictLoader:
         return self._reader().read("row")
 
     def _reader(self) -> Jsonl:
-        return Jsonl("", files={"row": str(self._path.absolute())}, refuse_bad_rows=True)
+        return Jsonl("", files={"row": str(self._path.absolute())}, on_bad_row="skip")
 
     def _count(self) -> int:
         num_rows, problems, reader = 0, [], self._reader()
@@ -177,7 +177,7 @@ class PredictLoader:
                     problems.append(
                         Problem(f"{self._path} (row {row.id})", f"The task '{name}' can't read it: {problem}.")
                     )
-        advice = 'Each line is a row in JSON, such as {"text": "…"}. Mend it, or leave it out.'
+        advice = 'Each line is a row in JSON, such as {"text": "…"}. Fix it, or leave it out.'
         problems = [*bad_row_problems(reader.bad_rows, advice), *problems]
         if problems:
             more = len(problems) - LISTED

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     except InputError as error:
         if not options.json:
             raise
-        print(json.dumps({"ok": False, "problems": [problem.to_dict() for problem in error.problems]}, indent=2))
+        print(json.dumps({"ok": False, "errors": [problem.to_dict() for problem in error.problems]}, indent=2))
         return 2
 
 

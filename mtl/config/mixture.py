@@ -73,6 +73,19 @@ class LimitSpec(_Spec):
         return self
 
 
+class PermuteSpec(_Spec):
+    """Permutes the labels of train as a control, see `mtl.data.permutation`.
+
+    Args:
+        seed: Seed of the permutation, separate from the run's, so that all runs share their labels.
+        mentions: Texts with mentions: true moves the mentions, false permutes the relations; None moves the mentions
+            only if no row of train has a relation.
+    """
+
+    seed: StrictInt = 0
+    mentions: StrictBool | None = None
+
+
 class _OpenSpec(_Spec):
     """A component with options of its own beside the fields that every such component has."""
 
@@ -105,6 +118,7 @@ class DataSpec(_OpenSpec):
         split: Cuts one of the source's splits into several.
         limit: Takes only so many rows of a split, after it was cut.
         exclude: Documents that are left out of train, after it was limited: nothing comes in their place.
+        permute: Permutes the labels of the rows of train that remain; dev and test keep theirs.
     """
 
     reader: StrictStr
@@ -112,6 +126,7 @@ class DataSpec(_OpenSpec):
     split: SplitSpec | None = None
     limit: LimitSpec | None = None
     exclude: tuple[StrictStr, ...] = ()
+    permute: PermuteSpec | None = None
 
     @property
     def reader_arguments(self) -> dict[str, Any]:
@@ -120,23 +135,10 @@ class DataSpec(_OpenSpec):
             return {"path": self.path, **self.options}
         return {"path": "", "files": dict(self.path), **self.options}
 
-    def permuted(self, seed: int, *, mentions: bool | None = None) -> DataSpec:
-        """The same data with the labels of train permuted, see `mtl.readers.permuted`.
-
-        Data that are permuted already are permuted with this seed instead.
-
-        Args:
-            seed: Of the permutation.
-            mentions: What is permuted of texts with mentions: the mentions, or the relations; None lets the rows
-                decide.
-        """
-        if self.reader == "permuted":
-            return self.model_copy(update={"seed": seed, "mentions": mentions})
-        beside = {name: value for name, value in self.options.items() if name in ("files", "refuse_bad_rows")}
-        options = {name: value for name, value in self.options.items() if name not in beside}
-        fields = {name: getattr(self, name) for name in DataSpec.model_fields if name != "reader"}
-        of = {"of": self.reader, "options": options, "mentions": mentions, "seed": seed}
-        return DataSpec(**{"reader": "permuted", **fields, **beside, **of})
+    @property
+    def skips_bad_rows(self) -> bool:
+        """Whether rows that the reader or the head cannot use are left out and counted instead of being an error."""
+        return bool(self.options.get("on_bad_row") == "skip")
 
 
 class TaskSpec(_Spec):

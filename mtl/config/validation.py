@@ -16,6 +16,7 @@ from mtl.config.mixture import (
     EvaluationSpec,
     LimitSpec,
     Mixture,
+    PermuteSpec,
     PrivacySpec,
     SamplerSpec,
     SplitSpec,
@@ -170,6 +171,7 @@ def _model_at(place: Sequence[str | int]) -> type[BaseModel]:
             ("data",): DataSpec,
             ("data", "split"): SplitSpec,
             ("data", "limit"): LimitSpec,
+            ("data", "permute"): PermuteSpec,
         }
         return of_task[parents[2:]]
     of_mixture: dict[Any, type[BaseModel]] = {

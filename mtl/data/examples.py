@@ -197,7 +197,7 @@ class _TaskPreparation:
             code_hash("mtl.data.examples"),
             self.spec.labels,
             self.spec.head_options,
-            self.spec.data.options.get("refuse_bad_rows", False),
+            self.spec.data.skips_bad_rows,
             self.max_length,
             training,
             self.shared,
@@ -234,7 +234,7 @@ class _ExampleBuild:
         while chunk := list(islice(numbered, CHUNK)):
             usable = [(index, row) for index, row in chunk if self._is_usable(row)]
             yield from self._encode(usable)
-        if self._problems and not self._task.spec.data.options.get("refuse_bad_rows", False):
+        if self._problems and not self._task.spec.data.skips_bad_rows:
             raise _BadRowsError
 
     def _is_usable(self, row: Row) -> bool:

@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from heads import Row, row_to_dict
 from mtl.config import components
 from mtl.config.components import code_hash, source_hash
+from mtl.data.permutation import permuted_rows
 from mtl.data.splits import SplitRule, assign
 from mtl.data.store import RowTable, Store, content_key
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.readers import SPLITS, Reader
-from mtl.readers.permuted import Permuted
 from mtl.seeding import stream
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ def read_rows(spec: DataSpec, key: str, store: Store) -> dict[str, tuple[RowTabl
             [Problem(f"{key}.files.{s}", f"There is no split '{s}'.", did_you_mean(s, SPLITS)) for s in unknown]
         )
     identity = [
-        [source_hash(type(part)) for part in _readers(reader)],
-        code_hash("heads.rows", "mtl.data.splits", "mtl.seeding", "mtl.data.reading"),
+        source_hash(reader_class),
+        code_hash("heads.rows", "mtl.data.permutation", "mtl.data.splits", "mtl.seeding", "mtl.data.reading"),
         spec.model_dump(mode="json"),
         _file_states(reader, sources),
     ]
@@ -159,16 +159,20 @@ class _RowBuild:
         return self._records(), self._summary
 
     def _records(self) -> Iterator[dict[str, str]]:
-        rows = self._kept()
-        # Last of all, so that what trains is what would have trained, with other labels.
-        if self._split == "train" and isinstance(self._reader, Permuted):
-            rows = iter(self._reader.permute(rows))
-        for row in rows:
+        for row in self._permuted(self._kept()):
             text = json.dumps(row_to_dict(row), ensure_ascii=False)
             self._rows += 1
             self._documents.add(row.document)
             self._hash.update(text.encode() + b"\n")
             yield {"id": row.id, "document": row.document, "json": text}
+
+    def _permuted(self, rows: Iterable[Row]) -> Iterable[Row]:
+        """The rows, of train with permuted labels if the data asks for it.
+
+        This is the last step, so that the task trains on the same rows as without it.
+        """
+        permute = self._spec.permute
+        return permuted_rows(rows, permute.seed, permute.mentions) if permute and self._split == "train" else rows
 
     def _kept(self) -> Iterator[Row]:
         """The rows of the split that are neither limited nor excluded."""
@@ -267,25 +271,16 @@ def _planned_splits(spec: DataSpec, sources: Mapping[str, Path], key: str) -> di
 def _file_states(reader: Reader, sources: Mapping[str, Path]) -> list[tuple[str, int, int]]:
     """Size and time of every file that reading touches.
 
-    These are the sources, what lies in those that are folders, and files that the reader, or one that it wraps,
-    keeps as paths. Where no source is on disk under its own name, all that lies in the reader's folder counts.
+    These are the sources, what lies in those that are folders, and files that the reader keeps as paths. Where no
+    source is on disk under its own name, all that lies in the reader's folder counts.
     """
-    kept = [value for part in _readers(reader) for value in vars(part).values()]
-    places = {*sources.values(), *(value for value in kept if isinstance(value, Path))}
+    places = {*sources.values(), *(value for value in vars(reader).values() if isinstance(value, Path))}
     folders = {path for path in sources.values() if path.is_dir()}
     if not any(path.exists() for path in sources.values()) and reader.path.is_dir():
         folders.add(reader.path)
     files = {path for path in places if path.is_file()}
     files |= {file for folder in folders for file in folder.rglob("*") if file.is_file()}
     return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(files)]
-
-
-def _readers(reader: Reader) -> Iterator[Reader]:
-    """A reader and those that it wraps."""
-    yield reader
-    for value in vars(reader).values():
-        if isinstance(value, Reader):
-            yield from _readers(value)
 
 
 def _shared_source_problems(

@@ -96,8 +96,8 @@ def _kind_problem(task: str, unusable: Sequence[UnusableRow], data: DataSpec) ->
     """One problem of rows that are alike wrong."""
     first, several = unusable[0], len(unusable) > 1
     key = f"tasks.{task}.{first.split} (row {_named(first, data)})"
-    ways = [f"Mend the {'rows' if several else 'row'}"] + ["add the label to `labels`"] * bool(several and first.labels)
-    advice = f"{', '.join(ways)}, or set data.refuse_bad_rows: true."
+    ways = [f"Fix the {'rows' if several else 'row'}"] + ["add the label to `labels`"] * bool(several and first.labels)
+    advice = f"{', '.join(ways)}, or set `data.on_bad_row: skip`."
     if not several:
         return Problem(key, f"{first.rule}.", advice)
     by_split = Counter(row.split for row in unusable)

@@ -6,11 +6,12 @@ A new reader is a new file here with one subclass of `Reader`; its file name is 
 
 from __future__ import annotations
 
+import codecs
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from heads.rows import Row
 from mtl.problems import InputError, Problem
@@ -21,6 +22,9 @@ SHOWN_LINES = 5
 SPLITS = ("train", "dev", "test")
 SPLIT_NAMES = {"train": ("train",), "dev": ("dev", "validation", "devel", "valid"), "test": ("test",)}
 """The names under which a folder may hold a split."""
+
+OnBadRow = Literal["error", "skip"]
+"""What a reader does about malformed input."""
 
 
 class BadRow(NamedTuple):
@@ -39,11 +43,22 @@ class BadRow(NamedTuple):
         return self.file if self.line is None else f"{self.file}:{self.line}"
 
 
+class Line(NamedTuple):
+    """A line of a text file: its number from 1, its text, and whether that is what the file holds.
+
+    A line that is not UTF-8 has replacement characters in its text, and `is_valid` is false.
+    """
+
+    number: int
+    text: str
+    is_valid: bool = True
+
+
 def bad_row_problems(bad_rows: Iterable[BadRow], advice: str) -> list[Problem]:
     """What is told where malformed input stops the reading; of lines that are alike wrong, one problem.
 
     >>> rows = [BadRow("a.tsv", line, "A label must be a number", "'x'") for line in (3, 9)]
-    >>> [problem.message for problem in bad_row_problems(rows, "Mend it.")]
+    >>> [problem.message for problem in bad_row_problems(rows, "Fix it.")]
     ["A label must be a number; found 'x'; the same in 2 lines: 3, 9."]
     """
     kinds: dict[tuple[str, str, str], list[BadRow]] = {}
@@ -68,17 +83,17 @@ class Reader(ABC):
         path: A folder, or a file that holds everything.
         files: File per split, relative to `path`. Without it a folder holds `train`, `dev` (or `validation`,
             `devel`, `valid`) and `test` with one of the reader's suffixes, and a single file is the split `train`.
-        refuse_bad_rows: Go on after malformed input; what was refused is counted and listed in `bad_rows`. The
-            default stops, after the whole file was read, with all of it.
+        on_bad_row: What malformed input does. `error` is an error with all of it, after the whole file was read;
+            `skip` leaves it out, counted and listed in `bad_rows`.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = ()
     """Suffixes of the files that are looked for in a folder."""
 
-    def __init__(self, path: str, *, files: Mapping[str, str] | None = None, refuse_bad_rows: bool = False) -> None:
+    def __init__(self, path: str, *, files: Mapping[str, str] | None = None, on_bad_row: OnBadRow = "error") -> None:
         self.path = Path(path)
         self.files = dict(files) if files is not None else None
-        self.refuse_bad_rows = refuse_bad_rows
+        self.on_bad_row = on_bad_row
         self.bad_rows: list[BadRow] = []
         """What `read` met and did not yield, over all splits read so far."""
         self.left_out: Counter[str] = Counter()
@@ -124,8 +139,8 @@ class Reader(ABC):
         """The rows of a split; ids are unique.
 
         Raises:
-            InputError: There is no such split, or some input was malformed and `refuse_bad_rows` is off. It lists
-                all of it.
+            InputError: There is no such split, or some input was malformed and `on_bad_row` is `error`. It
+                lists all of it.
         """
         before = len(self.bad_rows)
         seen: set[str] = set()
@@ -139,8 +154,8 @@ class Reader(ABC):
                 continue
             seen.add(row.id)
             yield row
-        if len(self.bad_rows) > before and not self.refuse_bad_rows:
-            advice = "Mend it, or set refuse_bad_rows: true."
+        if len(self.bad_rows) > before and self.on_bad_row == "error":
+            advice = "Fix the row, or set `on_bad_row: skip`."
             raise InputError(bad_row_problems(self.bad_rows[before:], advice))
 
     def bad(self, source: Path, line: int | None, rule: str, found: str) -> None:
@@ -151,18 +166,31 @@ class Reader(ABC):
         """The lines of a UTF-8 file with their numbers from 1, split at newlines alone.
 
         A carriage return before the newline and a byte-order mark are dropped; a line that isn't UTF-8 goes to
-        `bad`.
+        `bad`. A format in which rows have several lines needs `all_lines`, to know which rows lack one.
         """
+        return ((line.number, line.text) for line in self.all_lines(source) if line.is_valid)
+
+    def all_lines(self, source: Path) -> Iterator[Line]:
+        """The same with the lines that aren't UTF-8, which are already reported to `bad`."""
         with source.open("rb") as file:
             for number, raw in enumerate(file, start=1):
-                text = self.decode(raw.removesuffix(b"\n").removesuffix(b"\r"), source, number)
-                if text is not None:
-                    yield number, text.removeprefix("\ufeff") if number == 1 else text
+                content = raw.removesuffix(b"\n").removesuffix(b"\r")
+                text = self.decode(content, source, number)
+                yield Line(number, content.decode(errors="replace") if text is None else text, text is not None)
 
-    def decode(self, raw: bytes, source: Path, line: int | None) -> str | None:
-        """Bytes as text; what isn't UTF-8 goes to `bad` and gives None."""
+    def decode(self, raw: bytes, source: Path, first_line: int = 1) -> str | None:
+        """Bytes as text, without a byte-order mark; what isn't UTF-8 goes to `bad` and gives None.
+
+        Args:
+            raw: A whole file, or a part of one.
+            source: The file, for the message.
+            first_line: The line on which the bytes begin.
+        """
+        raw = raw.removeprefix(codecs.BOM_UTF8) if first_line == 1 else raw
         try:
-            return raw.decode("utf-8")
+            return raw.decode()
         except UnicodeDecodeError as error:
-            self.bad(source, line, "Text must be UTF-8", f"byte 0x{raw[error.start]:02x} at {error.start}")
+            line = first_line + raw.count(b"\n", 0, error.start)
+            place = error.start - (raw.rfind(b"\n", 0, error.start) + 1)
+            self.bad(source, line, "Text must be UTF-8", f"byte 0x{raw[error.start]:02x} at {place}")
             return None

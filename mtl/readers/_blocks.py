@@ -6,17 +6,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mtl.readers import Reader
+from mtl.readers import Line, Reader
 
-Block = list[tuple[int, str]]
-"""The lines of a block with their numbers."""
+Block = list[Line]
+"""The lines of a block, none of them blank."""
 
 
 # A wrong option can make every line of a long document wrong.
 _SHOWN = 5
 
 
-class Mismatch(NamedTuple):
+class BadLine(NamedTuple):
     """What is wrong with one line of a block (no text of the row)."""
 
     line: int
@@ -24,39 +24,35 @@ class Mismatch(NamedTuple):
     found: str
 
 
-def blocks(lines: Iterable[tuple[int, str]]) -> Iterator[Block]:
-    """The whole blocks of some numbered lines.
+def blocks(lines: Iterable[Line]) -> Iterator[Block]:
+    """The blocks of some lines.
 
-    A block in which a number is missing is left out: that line couldn't be read and was reported, and without it
-    the others would make a wrong row.
-
-    >>> list(blocks([(1, "a"), (2, "b"), (3, ""), (4, "c")]))
-    [[(1, 'a'), (2, 'b')], [(4, 'c')]]
-    >>> list(blocks([(1, "a"), (3, "b"), (4, ""), (5, "c")]))
-    [[(5, 'c')]]
+    >>> [[line.text for line in block] for block in blocks([Line(1, "a"), Line(2, "b"), Line(3, ""), Line(4, "c")])]
+    [['a', 'b'], ['c']]
     """
     block: Block = []
-    whole = True
-    previous = 0
-    for number, line in lines:
-        whole = whole and number == previous + 1
-        previous = number
-        if line.strip():
-            block.append((number, line))
+    for line in lines:
+        if line.text.strip():
+            block.append(line)
             continue
-        if block and whole:
+        if block:
             yield block
-        block, whole = [], True
-    if block and whole:
+        block = []
+    if block:
         yield block
 
 
-def refuse(reader: Reader, source: Path, mismatches: Sequence[Mismatch]) -> None:
+def is_whole(block: Block) -> bool:
+    """Whether every line could be read: without the one that was reported, the others would make a wrong row."""
+    return all(line.is_valid for line in block)
+
+
+def refuse(reader: Reader, source: Path, bad_lines: Sequence[BadLine]) -> None:
     """Reports a row with its first mismatch and the lines of the others.
 
     That is once, so that the counts of read, used and refused rows add up.
     """
-    first, *others = mismatches
+    first, *others = bad_lines
     lines = [str(mismatch.line) for mismatch in others[:_SHOWN]] + ["…"] * (len(others) > _SHOWN)
     more = f"; more in the same row at line {', '.join(lines)}" if others else ""
     reader.bad(source, first.line, first.rule, first.found + more)

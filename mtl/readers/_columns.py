@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from heads.rows import TextRow
-from mtl.problems import InputError, Problem, did_you_mean
+from mtl.problems import InputError, Problem, did_you_mean, nearest
 
 LabelType = Literal["text", "number", "list"]
+
+_LONGEST_NAME = 32
+"""Characters of a column's name that an error shows."""
 
 FIELDS = ("id", "document", "text", "text_pair", "label")
 
@@ -69,7 +73,7 @@ class Columns:
         wanted = [(f"columns.{field}", column) for field, column in names.items()]
         wanted += [("meta", column) for column in self.meta]
         problems = [
-            Problem(key, f"'{source}' has no column '{column}'.", did_you_mean(column, header))
+            Problem(key, f"'{source}' has no column '{column}'.", _nearest_column(column, header))
             for key, column in wanted
             if column not in header
         ]
@@ -124,6 +128,21 @@ class Columns:
         if not isinstance(parts, list):
             raise MalformedError("label must be a list", kind_of(value))
         return tuple(name_of("label", part.strip() if isinstance(part, str) else part) for part in parts)
+
+
+def _nearest_column(column: str, header: Sequence[str]) -> str:
+    """A sentence with the nearest column and the others.
+
+    A name of several words is only counted, unless it is the nearest: in a file without a header it is the text of a
+    row.
+
+    >>> _nearest_column("lable", ["label", "Fever was high."])
+    "Did you mean 'label'? Choices: label. Not shown: 1 of several words or too long."
+    """
+    near = nearest(column, header)
+    shown = [name for name in header if name == near or (len(name) <= _LONGEST_NAME and not re.search(r"\s", name))]
+    more = f" Not shown: {len(header) - len(shown)} of several words or too long." if len(shown) < len(header) else ""
+    return did_you_mean(column, shown) + more
 
 
 def text_of(field: str, value: Any) -> str:

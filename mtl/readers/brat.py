@@ -10,7 +10,6 @@ import io
 import re
 import tarfile
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -18,10 +17,8 @@ from typing import ClassVar, NamedTuple
 
 from heads.rows import Entity, Relation, SpanRow
 from mtl.problems import InputError, Problem
-from mtl.readers import Reader
-
-_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError)
-"""What the archive modules raise when bytes are missing or wrong."""
+from mtl.readers import OnBadRow, Reader
+from mtl.readers._archives import DAMAGED
 
 _RELATION = re.compile(r"(\S+) \S+?:(\S+) \S+?:(\S+) *")
 _MENTION = re.compile(r"(\S+) (\d+ \d+(?:;\d+ \d+)*)")
@@ -33,6 +30,8 @@ class Brat(Reader):
     Events, attributes, normalisations and notes (E, A, M, N, *, # lines), and relations that join events, aren't
     read; they are counted by kind in `left_out`. A file pair with a malformed line is refused whole, since a text that
     lost a mention would teach that there is none.
+
+    Offsets count the characters of the text, a carriage return included and a byte-order mark not.
 
     One text before, and after::
 
@@ -51,7 +50,7 @@ class Brat(Reader):
         document: A regular expression that is looked for in a file name without its suffix; its first group is the
             document. The default takes each text for a document.
         files: As for every reader.
-        refuse_bad_rows: As for every reader.
+        on_bad_row: See `Reader`.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".tar.gz", ".tgz", ".zip", "")
@@ -63,9 +62,9 @@ class Brat(Reader):
         types: Mapping[str, str] | None = None,
         document: str | None = None,
         files: Mapping[str, str] | None = None,
-        refuse_bad_rows: bool = False,
+        on_bad_row: OnBadRow = "error",
     ) -> None:
-        super().__init__(path, files=files, refuse_bad_rows=refuse_bad_rows)
+        super().__init__(path, files=files, on_bad_row=on_bad_row)
         self.types = None if types is None else dict(types)
         self.document = None if document is None else _pattern(document)
 
@@ -79,7 +78,7 @@ class Brat(Reader):
                 self.bad(source / name, None, "A .txt file must have an .ann beside it, if an empty one", "none")
             elif suffix == "txt":
                 annotation = f"{stem}.ann"
-                texts = [self.decode(members[part], source / part, None) for part in (name, annotation)]
+                texts = [self.decode(members[part], source / part) for part in (name, annotation)]
                 if texts[0] is not None and texts[1] is not None:
                     yield from self._row(texts[0], texts[1], source / annotation)
 
@@ -91,7 +90,7 @@ class Brat(Reader):
                 if name in found:
                     self.bad(source / name, None, "A file must stand once in an archive", "it again")
                 found.setdefault(name, content)
-        except _DAMAGED as error:
+        except DAMAGED as error:
             self.bad(source, None, "It must be a folder, or a whole .zip or .tar.gz", type(error).__name__)
         return found
 
@@ -195,7 +194,7 @@ def _read(text: str, annotation: str) -> _Annotation:
     relations: dict[int, Relation] = {}
     events: set[str] = set()
     unread: Counter[str] = Counter()
-    for number, line in enumerate(annotation.removeprefix("\ufeff").split("\n"), start=1):
+    for number, line in enumerate(annotation.split("\n"), start=1):
         fields = line.removesuffix("\r").split("\t")
         if not line.strip():
             continue

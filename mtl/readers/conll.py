@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from heads.rows import Entity, Span, SpanRow
-from mtl.readers import Reader
-from mtl.readers._blocks import Block, Mismatch, blocks, refuse
+from mtl.readers import Line, OnBadRow, Reader
+from mtl.readers._blocks import BadLine, Block, blocks, is_whole, refuse
 
 Scheme = Literal["BIO", "IO", "BIOES"]
 
@@ -49,7 +49,7 @@ class Conll(Reader):
         types: Type in the file -> type in the row. Several may become one; a type that isn't listed is left out and
             counted in `left_out`. The default takes all of them as they are.
         files: See `Reader`.
-        refuse_bad_rows: See `Reader`.
+        on_bad_row: See `Reader`.
     """
 
     suffixes = (".tsv", ".conll", ".txt", ".bio", ".iob")
@@ -66,9 +66,9 @@ class Conll(Reader):
         entity_type: str | None = None,
         types: Mapping[str, str] | None = None,
         files: Mapping[str, str] | None = None,
-        refuse_bad_rows: bool = False,
+        on_bad_row: OnBadRow = "error",
     ) -> None:
-        super().__init__(path, files=files, refuse_bad_rows=refuse_bad_rows)
+        super().__init__(path, files=files, on_bad_row=on_bad_row)
         self.token_column = token_column
         self.tag_column = tag_column
         self.separator = separator
@@ -79,34 +79,34 @@ class Conll(Reader):
 
     def rows(self, source: Path, split: str) -> Iterator[SpanRow]:
         document: str | None = None
-        for block in blocks(self.lines(source)):
+        for block in blocks(self.all_lines(source)):
             sentence: Block = []
-            for number, line in block:
+            for line in block:
                 mark = self._mark(line)
                 if mark is None:
-                    sentence.append((number, line))
+                    sentence.append(line)
                     continue
                 yield from self._sentence(sentence, source, split, document)
-                sentence, document = [], mark or f"{split}-{number}"
+                sentence, document = [], mark or f"{split}-{line.number}"
             yield from self._sentence(sentence, source, split, document)
 
-    def _mark(self, line: str) -> str | None:
-        """The id in a document mark, empty where it has none; None for other lines."""
-        first, *others = line.split()
+    def _mark(self, line: Line) -> str | None:
+        """The id in a document mark, empty if it has none that can be read; None for other lines."""
+        first, *others = line.text.split()
         if self.document_mark is None or first != self.document_mark:
             return None
-        return next((part for part in others if part not in _NO_ID), "")
+        return next((part for part in others if part not in _NO_ID), "") if line.is_valid else ""
 
     def _sentence(self, lines: Block, source: Path, split: str, document: str | None) -> Iterator[SpanRow]:
-        if not lines:
+        if not lines or not is_whole(lines):
             return
-        words, tags, mismatches = self._columns(lines)
-        mismatches = mismatches or [Mismatch(lines[index][0], *rest) for index, *rest in _invalid(tags, self.scheme)]
-        if mismatches:
-            refuse(self, source, mismatches)
+        words, tags, bad_lines = self._columns(lines)
+        bad_lines = bad_lines or [BadLine(lines[index].number, *rest) for index, *rest in _invalid(tags, self.scheme)]
+        if bad_lines:
+            refuse(self, source, bad_lines)
             return
         offsets = _offsets(words)
-        row_id = f"{split}-{lines[0][0]}"
+        row_id = f"{split}-{lines[0].number}"
         yield SpanRow(
             id=row_id,
             document=document or row_id,
@@ -115,26 +115,26 @@ class Conll(Reader):
             entities=self._entities(mentions(tags, self.scheme), offsets),
         )
 
-    def _columns(self, lines: Block) -> tuple[list[str], list[Tag], list[Mismatch]]:
+    def _columns(self, lines: Block) -> tuple[list[str], list[Tag], list[BadLine]]:
         """Word and tag of each line, or what is wrong with some."""
-        words, tags, mismatches = [], [], []
-        for number, line in lines:
+        words, tags, bad_lines = [], [], []
+        for number, line, _ in lines:
             if line.split()[0] == _USUAL_MARK:  # `_mark` has taken those that the option names
                 rule = f'A line that opens a document needs the option document_mark: "{_USUAL_MARK}"'
-                mismatches.append(Mismatch(number, rule, self.document_mark or "none"))
+                bad_lines.append(BadLine(number, rule, self.document_mark or "none"))
                 continue
             cells = line.split("\t") if self.separator == "tab" else [cell for cell in line.split(" ") if cell]
             word, tag = self._at(cells, self.token_column), self._at(cells, self.tag_column)
             if word is None or tag is None or len(cells) < 2:
                 needed = f"{self.token_column} (word) and {self.tag_column} (tag)"
                 rule = f"A line must have the columns {needed}, with a {self.separator} between"
-                mismatches.append(Mismatch(number, rule, f"{len(cells)} in all"))
+                bad_lines.append(BadLine(number, rule, f"{len(cells)} in all"))
             elif not word:
-                mismatches.append(Mismatch(number, "A word must not be empty", "no characters"))
+                bad_lines.append(BadLine(number, "A word must not be empty", "no characters"))
             else:
                 words.append(word)
                 tags.append(self._tag(tag))
-        return words, tags, mismatches
+        return words, tags, bad_lines
 
     @staticmethod
     def _at(cells: Sequence[str], index: int) -> str | None:

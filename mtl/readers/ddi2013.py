@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 from pathlib import Path, PurePosixPath
@@ -19,7 +18,8 @@ from xml.parsers import expat
 
 from heads.rows import Entity, Relation, Span, SpanRow
 from mtl.problems import InputError, Problem
-from mtl.readers import SPLITS, Reader
+from mtl.readers import SPLITS, OnBadRow, Reader
+from mtl.readers._archives import DAMAGED
 from mtl.readers._columns import MalformedError
 
 ENTITY_TYPES = ("drug", "brand", "group", "drug_n")
@@ -50,7 +50,7 @@ class DDI2013(Reader):
         dev_ids: A file, relative to the folder, whose first column (split by tabs) holds pair ids, as BLURB's
             `dev.tsv`. The documents of these pairs leave `train` and make up `dev`.
         files: As for every reader. An archive that holds `Train` and `Test` together can stand for both.
-        refuse_bad_rows: As for every reader.
+        on_bad_row: See `Reader`.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".zip",)
@@ -62,9 +62,9 @@ class DDI2013(Reader):
         test: Literal["ddi", "ner"] = "ddi",
         dev_ids: str | None = None,
         files: Mapping[str, str] | None = None,
-        refuse_bad_rows: bool = False,
+        on_bad_row: OnBadRow = "error",
     ) -> None:
-        super().__init__(path, files=files, refuse_bad_rows=refuse_bad_rows)
+        super().__init__(path, files=files, on_bad_row=on_bad_row)
         self.test = test
         folder = self.path.parent if self.path.is_file() else self.path
         self.dev_ids = None if dev_ids is None else folder / dev_ids
@@ -108,7 +108,7 @@ class DDI2013(Reader):
     def _documents(self, source: Path, split: str) -> Iterator[tuple[str, ElementTree.Element]]:
         try:
             archive = zipfile.ZipFile(source)
-        except zipfile.BadZipFile:
+        except DAMAGED:
             self.bad(source, None, "The file must be a zip archive", f"{source.stat().st_size} other bytes")
             return
         with archive:
@@ -129,12 +129,12 @@ class DDI2013(Reader):
 
     def _document(self, archive: zipfile.ZipFile, name: str, place: Path) -> ElementTree.Element | None:
         try:
-            text = self.decode(archive.read(name), place, None)
+            text = self.decode(archive.read(name), place)
             # S314: expat itself limits the expansion of entities.
-            return None if text is None else ElementTree.fromstring(text.removeprefix("\ufeff"))  # noqa: S314
+            return None if text is None else ElementTree.fromstring(text)  # noqa: S314
         except ElementTree.ParseError as error:
             self.bad(place, error.position[0], "The file must be well-formed XML", expat.ErrorString(error.code))
-        except (zipfile.BadZipFile, zlib.error) as error:
+        except DAMAGED as error:
             self.bad(place, None, "A file must be whole in its archive", type(error).__name__)
         return None
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
 from heads.rows import TextRow
-from mtl.readers import Reader
+from mtl.problems import InputError, Problem
+from mtl.readers import Line, OnBadRow, Reader
 
 HALLMARKS = (
     "activating invasion and metastasis",
@@ -45,7 +46,7 @@ class HoC(Reader):
         unit: What a row is. A document has its sentences by number, joined by a space, and the labels of all of
             them; where one of them is malformed, the document is refused, as its labels wouldn't be known.
         files: As for every reader.
-        refuse_bad_rows: As for every reader.
+        on_bad_row: See `Reader`.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".tsv",)
@@ -56,9 +57,9 @@ class HoC(Reader):
         *,
         unit: Literal["document", "sentence"] = "document",
         files: Mapping[str, str] | None = None,
-        refuse_bad_rows: bool = False,
+        on_bad_row: OnBadRow = "error",
     ) -> None:
-        super().__init__(path, files=files, refuse_bad_rows=refuse_bad_rows)
+        super().__init__(path, files=files, on_bad_row=on_bad_row)
         self.unit = unit
 
     def rows(self, source: Path, split: str) -> Iterator[TextRow]:
@@ -75,7 +76,7 @@ class HoC(Reader):
                 continue
             parts.sort(key=lambda sentence: sentence.number)
             if [sentence.number for sentence in parts] != list(range(len(parts))):
-                # A line that isn't UTF-8 leaves such a gap: what the lost sentence was labelled isn't known.
+                # A line with a malformed index leaves such a gap: the labels of the lost sentence aren't known.
                 found = f"{len(parts)} sentences up to s{parts[-1].number} in document '{document}'"
                 self.bad(source, None, "The sentences of a document must be numbered from 0 without a gap", found)
                 continue
@@ -85,22 +86,21 @@ class HoC(Reader):
     def _sentences(self, source: Path, refused: set[str]) -> Iterator[_Sentence]:
         """The sound sentences of a file; the documents of the others are added to `refused`."""
         seen: set[str] = set()
-        for line, text in self.lines(source):
-            fields = text.split("\t")
+        lines = self.all_lines(source)
+        _check_header(next(lines, Line(1, "")), source)
+        for line in lines:
+            fields = line.text.split("\t")
             index = _INDEX.fullmatch(fields[-1])
-            if line == 1:
-                if fields != _HEADER:
-                    self.bad(source, line, f"The header must be {', '.join(_HEADER)}", f"{len(fields)} other columns")
-                continue
             rule = _broken_rule(fields, index, seen)
-            if rule is None:
+            if line.is_valid and rule is None:
                 assert index is not None
                 seen.add(index[0])
                 classes = frozenset(n for n, flag in enumerate(fields[0].split(",")) if flag.endswith("1"))
                 yield _Sentence(index[0], index[1], int(index[2]), fields[1].strip(), classes)
                 continue
-            if self.unit == "sentence" or index is None or index[1] not in refused:
-                self.bad(source, line, *rule)  # a document is refused, and counted, once
+            is_counted = self.unit == "document" and index is not None and index[1] in refused
+            if rule is not None and line.is_valid and not is_counted:
+                self.bad(source, line.number, *rule)
             if index is not None:
                 refused.add(index[1])
 
@@ -111,6 +111,14 @@ class _Sentence(NamedTuple):
     number: int
     text: str
     classes: frozenset[int]
+
+
+def _check_header(header: Line, source: Path) -> None:
+    """Refuses a file without the header: it has another format, or its first row would be taken for one."""
+    columns = header.text.split("\t")
+    if columns != _HEADER:
+        message = f"The header must be {', '.join(_HEADER)}; found {len(columns)} other columns."
+        raise InputError(Problem(f"{source}:{header.number}", message, "Check that it is the right file."))
 
 
 def _broken_rule(fields: list[str], index: re.Match[str] | None, seen: set[str]) -> tuple[str, str] | None:

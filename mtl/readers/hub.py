@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from heads.rows import TextRow
 from mtl.problems import InputError, Problem, did_you_mean
-from mtl.readers import SPLIT_NAMES, Reader
+from mtl.readers import SPLIT_NAMES, OnBadRow, Reader
 from mtl.readers._columns import Columns, LabelType, MalformedError
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict, IterableDatasetDict
+    from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 
 
 class Hub(Reader):
@@ -31,7 +31,7 @@ class Hub(Reader):
         meta: Columns copied to `meta`.
         label_type: A label is a `text` (or a class), a finite `number`, or a `list` of names.
         label_separator: What stands between the names of a list that is a text.
-        refuse_bad_rows: See `Reader`.
+        on_bad_row: See `Reader`.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class Hub(Reader):
         meta: Sequence[str] = (),
         label_type: LabelType = "text",
         label_separator: str = ",",
-        refuse_bad_rows: bool = False,
+        on_bad_row: OnBadRow = "error",
     ) -> None:
-        super().__init__(path, refuse_bad_rows=refuse_bad_rows)
+        super().__init__(path, on_bad_row=on_bad_row)
         self.config = config
         self.split_names = split_names
         self.revision = revision
@@ -66,7 +66,8 @@ class Hub(Reader):
         data = self._data()[source.name]
         features: Mapping[str, Any] = data.features or {}
         columns = self.columns.within(list(features), str(source))
-        for number, record in enumerate(data.select_columns(columns.used()), start=1):
+        records = self._records(data.select_columns(columns.used()), source)
+        for number, record in enumerate(records, start=1):
             try:
                 cells = {name: _named(value, features[name]) for name, value in record.items()}
                 row = columns.row(cells, default_id=f"{split}-{number}")
@@ -74,6 +75,13 @@ class Hub(Reader):
                 self.bad(source, number, mismatch.rule, mismatch.found)
             else:
                 yield row
+
+    def _records(self, data: Dataset | IterableDataset, source: Path) -> Iterator[Mapping[str, Any]]:
+        try:
+            yield from data
+        except Exception as error:  # a folder is read as it is streamed, so that damage shows here
+            message = f"Row by row it can't be read ({type(error).__name__})."
+            raise InputError(Problem(str(source), message, "Check that its files are whole.")) from error
 
     def _split_names(self) -> dict[str, str]:
         there = list(self._data())

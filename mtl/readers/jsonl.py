@@ -10,7 +10,7 @@ from typing import Any
 
 from heads.rows import Row, row_from_dict
 from mtl.problems import InputError, Problem, did_you_mean
-from mtl.readers import Reader
+from mtl.readers import OnBadRow, Reader
 from mtl.readers._columns import MalformedError, as_string, kind_of, name_of, number_of, text_of
 
 _COMMON = ("id", "document", "text", "text_pair", "meta")
@@ -34,7 +34,7 @@ class Jsonl(Reader):
         meta: Keys that are copied to `meta`, as text.
         ignore: Keys that aren't read. Any other key that is no field makes a line malformed.
         files: See `Reader`.
-        refuse_bad_rows: See `Reader`.
+        on_bad_row: See `Reader`.
 
     Raises:
         InputError: `columns` names something that is no field of a row.
@@ -50,9 +50,9 @@ class Jsonl(Reader):
         meta: Sequence[str] = (),
         ignore: Sequence[str] = (),
         files: Mapping[str, str] | None = None,
-        refuse_bad_rows: bool = False,
+        on_bad_row: OnBadRow = "error",
     ) -> None:
-        super().__init__(path, files=files, refuse_bad_rows=refuse_bad_rows)
+        super().__init__(path, files=files, on_bad_row=on_bad_row)
         self.meta = tuple(meta)
         self.ignore = frozenset(ignore)
         self._field_of = _field_of_key(columns or {})

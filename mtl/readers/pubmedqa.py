@@ -10,7 +10,7 @@ from typing import Any
 
 from heads.rows import TextRow
 from mtl.problems import InputError, Problem
-from mtl.readers import SPLITS, Reader
+from mtl.readers import SPLITS, OnBadRow, Reader
 
 _FIELDS = {"QUESTION": str, "CONTEXTS": list, "final_decision": str}
 
@@ -28,7 +28,7 @@ class PubMedQA(Reader):
         path: The folder of both files.
         questions: The file of the questions: PMID to fields.
         splits: The file of the splits: train, dev, test to lists of PMIDs. The rows of a split keep its order.
-        refuse_bad_rows: As for every reader.
+        on_bad_row: See `Reader`.
     """
 
     def __init__(
@@ -37,9 +37,9 @@ class PubMedQA(Reader):
         *,
         questions: str = "ori_pqal.json",
         splits: str = "splits.json",
-        refuse_bad_rows: bool = False,
+        on_bad_row: OnBadRow = "error",
     ) -> None:
-        super().__init__(path, refuse_bad_rows=refuse_bad_rows)
+        super().__init__(path, on_bad_row=on_bad_row)
         self.questions = self.path / questions
         self.splits = self.path / splits
 
@@ -89,7 +89,7 @@ class PubMedQA(Reader):
 
     def _object(self, path: Path) -> dict[str, Any] | None:
         """The JSON object in a file. A key that stands twice is reported: JSON would lose the first in silence."""
-        text = self.decode(path.read_bytes(), path, None)
+        text = self.decode(path.read_bytes(), path)
         if text is None:
             return None
         twice: Counter[str] = Counter()
@@ -99,7 +99,7 @@ class PubMedQA(Reader):
             return dict(pairs)
 
         try:
-            value = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=unique)
+            value = json.loads(text, object_pairs_hook=unique)
         except json.JSONDecodeError as error:
             self.bad(path, error.lineno, "The file must be JSON", f"{error.msg} at column {error.colno}")
             return None

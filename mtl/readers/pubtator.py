@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from heads.rows import Entity, Relation, SpanRow
-from mtl.readers import Reader
-from mtl.readers._blocks import Block, Mismatch, blocks, refuse
+from mtl.readers import OnBadRow, Reader
+from mtl.readers._blocks import BadLine, Block, blocks, is_whole, refuse
 
 _TEXT_LINE = re.compile(r"([^|\t]+)\|([ta])\|(.*)", re.DOTALL)
 _RELATION_CELLS = 4
@@ -34,7 +34,7 @@ class Pubtator(Reader):
             in `left_out`. The default takes all of them as they are.
         relations: The same for relation types.
         files: See `Reader`.
-        refuse_bad_rows: See `Reader`. A document that is there a second time is a bad row.
+        on_bad_row: See `Reader`. A document that is there a second time is a bad row.
     """
 
     suffixes = (".txt", ".pubtator", ".PubTator.txt", ".PubTator")
@@ -46,19 +46,19 @@ class Pubtator(Reader):
         types: Mapping[str, str] | None = None,
         relations: Mapping[str, str] | None = None,
         files: Mapping[str, str] | None = None,
-        refuse_bad_rows: bool = False,
+        on_bad_row: OnBadRow = "error",
     ) -> None:
-        super().__init__(path, files=files, refuse_bad_rows=refuse_bad_rows)
+        super().__init__(path, files=files, on_bad_row=on_bad_row)
         self.types = types
         self.relations = relations
         self.trimmed = 0
         """Mentions with blanks at their ends, in the text or in the line, over all splits read so far."""
 
     def rows(self, source: Path, split: str) -> Iterator[SpanRow]:
-        for block in blocks(self.lines(source)):
+        for block in filter(is_whole, blocks(self.all_lines(source))):
             document = _Document(block)
-            if document.mismatches:
-                refuse(self, source, document.mismatches)
+            if document.bad_lines:
+                refuse(self, source, document.bad_lines)
             else:
                 yield self._row(document)
 
@@ -93,17 +93,17 @@ class Pubtator(Reader):
 
 
 class _Document:
-    """The lines of one document, taken apart; `mismatches` says what is wrong with them."""
+    """The lines of one document, taken apart; `bad_lines` says what is wrong with them."""
 
     def __init__(self, block: Block) -> None:
-        self.mismatches: list[Mismatch] = []
+        self.bad_lines: list[BadLine] = []
         self.entities: list[Entity] = []
         self.relations: list[Relation] = []
         self.trimmed = 0
         self.id, self.text = self._head(block)
-        if self.mismatches:
+        if self.bad_lines:
             return
-        lines: list[tuple[int, list[str]]] = [(number, line.split("\t")) for number, line in block[2:]]
+        lines: list[tuple[int, list[str]]] = [(line.number, line.text.split("\t")) for line in block[2:]]
         for number, cells in lines:
             self._line(number, cells)
         concepts = {concept for entity in self.entities for concept in entity.concepts}
@@ -114,18 +114,20 @@ class _Document:
     def _head(self, block: Block) -> tuple[str, str]:
         """Id and text from the title and the abstract, which come first."""
         found = []
-        for (number, line), kind in zip(block[:2], "ta", strict=False):
-            match = _TEXT_LINE.fullmatch(line)
+        for line, kind in zip(block[:2], "ta", strict=False):
+            match = _TEXT_LINE.fullmatch(line.text)
             if match is None or match[2] != kind:
-                self._flaw(number, "A document must start with the lines id|t|title and id|a|abstract", "another line")
+                self._flaw(
+                    line.number, "A document must start with the lines id|t|title and id|a|abstract", "another line"
+                )
                 return "", ""
             found.append((match[1], match[3]))
         if len(found) < 2:
-            self._flaw(block[0][0], "A document must have the lines id|t|title and id|a|abstract", "one line")
+            self._flaw(block[0].number, "A document must have the lines id|t|title and id|a|abstract", "one line")
             return "", ""
         (row_id, title), (abstract_id, abstract) = found
         if row_id != abstract_id:
-            self._flaw(block[1][0], "Title and abstract must have the same id", f"'{row_id}' and '{abstract_id}'")
+            self._flaw(block[1].number, "Title and abstract must have the same id", f"'{row_id}' and '{abstract_id}'")
         return row_id, f"{title} {abstract}"
 
     def _line(self, number: int, cells: list[str]) -> None:
@@ -165,7 +167,7 @@ class _Document:
             self._flaw(number, rule, f"{known} of them there")
 
     def _flaw(self, line: int, rule: str, found: str) -> None:
-        self.mismatches.append(Mismatch(line, rule, found))
+        self.bad_lines.append(BadLine(line, rule, found))
 
 
 def _concepts(cell: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from heads.rows import TextRow
 from mtl.problems import InputError, Problem
-from mtl.readers import Reader
+from mtl.readers import Line, OnBadRow, Reader
 from mtl.readers._columns import Columns, LabelType, MalformedError
 
 Format = Literal["csv", "tsv", "parquet"]
@@ -45,7 +45,7 @@ class Table(Reader):
         label_type: A label is a `text`, a finite `number`, or a `list` of names.
         label_separator: What stands between the names of a list. A cell that holds it alone is the empty list.
         files: See `Reader`.
-        refuse_bad_rows: See `Reader`.
+        on_bad_row: See `Reader`.
     """
 
     suffixes = (".tsv", ".csv", ".parquet")
@@ -63,9 +63,9 @@ class Table(Reader):
         label_type: LabelType = "text",
         label_separator: str = ",",
         files: Mapping[str, str] | None = None,
-        refuse_bad_rows: bool = False,
+        on_bad_row: OnBadRow = "error",
     ) -> None:
-        super().__init__(path, files=files, refuse_bad_rows=refuse_bad_rows)
+        super().__init__(path, files=files, on_bad_row=on_bad_row)
         if delimiter is not None and len(delimiter) != 1:
             raise InputError(Problem("delimiter", f"It must be one character; found {delimiter!r}."))
         self.columns = Columns(columns or {}, meta, label_type, label_separator)
@@ -84,17 +84,16 @@ class Table(Reader):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        number = itertools.count(1)
         try:
-            file = pq.ParquetFile(source)
-        except (pa.ArrowException, OSError) as error:
+            with pq.ParquetFile(source) as file:
+                columns = self.columns.within(file.schema_arrow.names, str(source))
+                used = columns.used()
+                for batch in file.iter_batches(columns=used):
+                    for values in zip(*(batch.column(name).to_pylist() for name in used), strict=True):
+                        yield from self._row(columns, dict(zip(used, values, strict=True)), source, split, next(number))
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise InputError(Problem(str(source), f"It can't be read as parquet ({type(error).__name__}).")) from error
-        with file:
-            columns = self.columns.within(file.schema_arrow.names, str(source))
-            used = columns.used()
-            number = itertools.count(1)
-            for batch in file.iter_batches(columns=used):
-                for values in zip(*(batch.column(name).to_pylist() for name in used), strict=True):
-                    yield from self._row(columns, dict(zip(used, values, strict=True)), source, split, next(number))
 
     # --- lines ----------------------------------------------------------------------------------------------------
 
@@ -133,12 +132,12 @@ class Table(Reader):
         return ((number, line.split(delimiter)) for number, line in self.lines(source) if line)
 
     def _quoted(self, source: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-        consumed: list[int] = []
+        consumed: list[Line] = []
 
         def lines() -> Iterator[str]:
-            for number, line in self.lines(source):
-                consumed.append(number)
-                yield f"{line}\n"
+            for line in self.all_lines(source):
+                consumed.append(line)
+                yield f"{line.text}\n"
 
         csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
         records = csv.reader(lines(), delimiter=delimiter, strict=True)
@@ -149,13 +148,12 @@ class Table(Reader):
             except StopIteration:
                 return
             except csv.Error as error:
-                rule = "Quotes must stand around a whole field, inner ones doubled (or set quoting: false)"
-                self.bad(source, consumed[0], rule, str(error))
+                if all(line.is_valid for line in consumed):
+                    rule = "Quotes must stand around a whole field, inner ones doubled (or set quoting: false)"
+                    self.bad(source, consumed[0].number, rule, str(error))
                 continue
-            # A gap is a line inside quotes that wasn't UTF-8: reported already, and the record isn't whole.
-            whole = consumed[-1] - consumed[0] + 1 == len(consumed)
-            if values and whole:
-                yield consumed[0], values
+            if values and all(line.is_valid for line in consumed):
+                yield consumed[0].number, values
 
     def _row(
         self, columns: Columns, cells: Mapping[str, Any], source: Path, split: str, number: int

@@ -1,4 +1,4 @@
-"""Whether a checkpoint belongs to a mixture."""
+"""Reading a checkpoint, and whether it fits a mixture."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from mtl.training.optimisation import Optimisation
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint's content, memory-mapped.
+    """The content of a checkpoint, memory-mapped.
 
     Raises:
-        InputError: It is no checkpoint of ours.
+        InputError: The file is not a checkpoint of this framework.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch raises whatever its unpickler meets
-        raise InputError(Problem(str(path), f"The file is no checkpoint: {type(error).__name__}.")) from error
+        raise InputError(Problem(str(path), f"The file is not a checkpoint ({type(error).__name__}).")) from error
     if CHECKPOINT_KEY not in content:
         raise InputError(Problem(str(path), "The checkpoint was not written by this framework."))
     return dict(content)
@@ -39,9 +39,9 @@ def checkpoint_mixture(path: Path) -> Mixture:
 
 
 def located(mixture: Mixture, checkpoint: Path) -> Mixture:
-    """The mixture with the encoder's configuration and tokenizer from the run's folder, where they are.
+    """The mixture with the encoder's configuration and tokenizer taken from the run's folder, if they are there.
 
-    So a checkpoint needs neither the hub nor the folder that the encoder came from.
+    A checkpoint then needs neither the hub nor the folder that the encoder came from.
     """
     folder = checkpoint.absolute().parent.parent / "encoder"
     if not (folder / "config.json").is_file():
@@ -62,28 +62,32 @@ def row_types(checkpoint: Mapping[str, Any]) -> dict[str, str]:
 
 
 def check_checkpoint(path: Path, mixture: Mixture, *, resumes: Optimisation | None = None) -> None:
-    """Holds a checkpoint's mixture against the one at hand.
+    """Checks that a checkpoint fits a mixture.
 
     Args:
-        path: Of the checkpoint.
-        mixture: At hand.
-        resumes: Where training goes on from the checkpoint, which needs more than weights: the options of `model` at
-            hand, as plain values, resolved. A schedule may be made longer, by more epochs.
+        path: The checkpoint.
+        mixture: The mixture to evaluate or to train.
+        resumes: How weights are to be trained, if training resumes from the checkpoint, which needs more than weights.
+            More epochs are allowed and stretch the learning-rate schedule.
 
     Raises:
-        InputError: Tasks, heads, labels or the encoder differ (it lists every difference), or the checkpoint can't be
-            resumed.
+        InputError: Tasks, heads, labels or the encoder differ (every difference is listed), or training cannot resume
+            from the checkpoint.
     """
     if resumes is not None and "optimizer_states" not in read_checkpoint(path):
         raise InputError(
-            Problem(str(path), "It holds weights alone, and training can't go on from it.", "Use --ckpt_path last.")
+            Problem(
+                str(path),
+                "The checkpoint holds weights only, so training cannot resume from it.",
+                "Use --ckpt_path last.",
+            )
         )
     trained = checkpoint_mixture(path)
     problems = []
     for field in ("name", "num_layers"):
         theirs, ours = getattr(trained.encoder, field), getattr(mixture.encoder, field)
         if theirs != ours:
-            problems.append(Problem(f"encoder.{field}", f"The checkpoint has {theirs!r}; found {ours!r}."))
+            problems.append(Problem(f"encoder.{field}", f"must be {theirs!r} as in the checkpoint, got {ours!r}."))
     for name in sorted({*trained.tasks, *mixture.tasks}):
         if name not in trained.tasks or name not in mixture.tasks:
             where = "mixture" if name in mixture.tasks else "checkpoint"
@@ -92,32 +96,36 @@ def check_checkpoint(path: Path, mixture: Mixture, *, resumes: Optimisation | No
         for field in ("head", "labels", "options"):
             theirs, ours = getattr(trained.tasks[name], field), getattr(mixture.tasks[name], field)
             if theirs != ours:
-                problems.append(Problem(f"tasks.{name}.{field}", f"The checkpoint has {theirs!r}; found {ours!r}."))
+                problems.append(
+                    Problem(f"tasks.{name}.{field}", f"must be {theirs!r} as in the checkpoint, got {ours!r}.")
+                )
     if resumes is not None and not problems:
         before = read_checkpoint(path)[CHECKPOINT_KEY]["model"]
         problems = [*_resume_problems(trained, mixture), *_option_problems(before, asdict(resumes.resolved()))]
     if problems:
-        raise InputError([Problem(str(path), "The checkpoint is of another mixture."), *problems])
+        raise InputError([Problem(str(path), "The checkpoint was trained on a different mixture."), *problems])
 
 
 _FREE = re.compile(r"evaluation\b.*|privacy\b.*|name|tasks\.\w+\.data\.path\b.*")
-"""What may differ when training goes on: nothing that decides a batch, a loss or a weight."""
+"""Keys that may differ on a resume: they decide no batch, no loss and no weight."""
 
 
 def _resume_problems(trained: Mixture, mixture: Mixture) -> list[Problem]:
     theirs, ours = dict(_leaves(trained.to_dict())), dict(_leaves(mixture.to_dict()))
     return [
-        Problem(key, f"The checkpoint has {theirs.get(key)!r}; found {ours.get(key)!r}.", "Train a new run instead.")
+        Problem(
+            key, f"must be {theirs.get(key)!r} as in the checkpoint, got {ours.get(key)!r}.", "Train a new run instead."
+        )
         for key in sorted({*theirs, *ours})
         if theirs.get(key) != ours.get(key) and not _FREE.fullmatch(key)
     ]
 
 
 def _option_problems(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Problem]:
-    """The optimiser's state brings its own rates, so that others would be taken down and not trained with."""
-    advice = "Leave it as it was, or train a new run."
+    """Options that differ; the state of the optimiser has its own rates, so that new ones would have no effect."""
+    advice = "Keep the value, or train a new run."
     return [
-        Problem(f"model.{name}", f"The checkpoint has {before[name]!r}; found {value!r}.", advice)
+        Problem(f"model.{name}", f"must be {before[name]!r} as in the checkpoint, got {value!r}.", advice)
         for name, value in now.items()
         if before.get(name, value) != value
     ]

@@ -1,4 +1,4 @@
-"""Which number format is quick on a device."""
+"""Which number format is fast on a device."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from mtl.distributed import is_rank_zero
 from mtl.problems import Problem
 
 GAIN = 1.2
-"""How many times as quick as fp32 the products must be in bf16 to make up for its casts."""
+"""How many times as fast as in fp32 matrix products must be in bf16 to make up for its casts."""
 
 VARIABLE = "MTL_PRECISION"
-"""Where the first process leaves its choice for the others."""
+"""Environment variable in which the first process leaves its choice for the others."""
 
 
 def natural_precision(accelerator: str = "auto") -> str:
-    """Lightning's name of the precision to train in: bf16 where the device has it and is quicker with it, else fp32.
+    """Lightning's name of the precision to train in: bf16 if the device supports it and is faster with it, else fp32.
 
-    Asked of the device's capabilities, not of its name. A CPU may have the instructions and be no quicker with them,
-    so there a few products are timed, once per process. A checkpoint keeps the precision of its run, and so do a
-    resume and an evaluation.
+    This depends on what the device can do, not on its name. A CPU may have the instructions and be no faster with them,
+    so on a CPU a few products are timed, once per process. A checkpoint keeps the precision of its run, and resuming
+    or evaluating it uses that precision.
     """
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "bf16-mixed" if _has_bf16("cuda") else "32-true"
@@ -35,17 +35,17 @@ def natural_precision(accelerator: str = "auto") -> str:
 
 
 def agreed_precision(accelerator: str = "auto", num_nodes: int = 1) -> str:
-    """`natural_precision` as the first process found it; those that Lightning starts for other devices take it over.
+    """`natural_precision` as chosen by the first process; those that Lightning starts for other devices follow it.
 
-    Processes that are started from outside, by torchrun, by SLURM or by hand on several nodes, can't ask the first
-    before they train together, and each would time its own CPU. So there nothing is timed: CPUs compute in fp32, and
-    GPUs, which must be of one kind, as they are capable.
+    Processes that an outside launcher starts (torchrun, Slurm, by hand on several nodes) cannot ask the first before
+    they train together, and each would time its own CPU. So nothing is timed there: CPUs compute in fp32, and GPUs,
+    which must all be of one kind, in what they support.
 
     Args:
-        accelerator: Lightning's name.
-        num_nodes: Of the training.
+        accelerator: Lightning's name of the accelerator.
+        num_nodes: Number of nodes of the training.
     """
-    if num_nodes > 1 or _has_outside_company():
+    if num_nodes > 1 or _is_one_of_several():
         return natural_precision("cuda") if accelerator in ("auto", "gpu", "cuda") else "32-true"
     if is_rank_zero() or VARIABLE not in os.environ:
         os.environ[VARIABLE] = natural_precision(accelerator)
@@ -53,33 +53,33 @@ def agreed_precision(accelerator: str = "auto", num_nodes: int = 1) -> str:
 
 
 def precision_problems(precision: str, device: str) -> list[Problem]:
-    """Why a precision that is asked for can't be had: no training comes through in it, or the device lacks it.
+    """Why a requested precision is not available: training cannot succeed in it, or the device does not support it.
 
     Args:
-        precision: Lightning's name.
-        device: cpu or cuda; what others lack is not judged.
+        precision: Lightning's name of the precision.
+        device: Type of the device, cpu or cuda; nothing is said about others.
     """
     key = "trainer.precision"
     mixed = "16-mixed" if device == "cuda" else "bf16-mixed"
     if precision == "16-true":
-        message = "AdamW can't train weights in fp16, since squares of gradients vanish in it; found 16-true."
-        return [Problem(key, message, f"Leave it out, or name {mixed} or 32-true.")]
+        message = "AdamW cannot train weights in fp16, where squares of gradients underflow; got 16-true."
+        return [Problem(key, message, f"Omit it, or use {mixed} or 32-true.")]
     if precision.startswith("transformer-engine"):
-        message = f"Its layers take sizes in multiples of 16, which heads don't have; found {precision}."
-        return [Problem(key, message, f"Leave it out, or name {mixed} or 32-true.")]
+        message = f"Transformer Engine needs layer sizes in multiples of 16, which heads do not have; got {precision}."
+        return [Problem(key, message, f"Omit it, or use {mixed} or 32-true.")]
     if device == "cpu" and precision in ("16", "16-mixed"):
-        message = "A CPU has no mixed precision with fp16, and Lightning would take bf16 instead; found 16-mixed."
-        return [Problem(key, message, "Leave it out, or name bf16-mixed or 32-true.")]
+        message = "A CPU has no mixed precision with fp16, and Lightning would use bf16 instead; got 16-mixed."
+        return [Problem(key, message, "Omit it, or use bf16-mixed or 32-true.")]
     if precision in ("bf16", "bf16-mixed", "bf16-true") and device in ("cpu", "cuda") and not _has_bf16(device):
         others = "32-true" if device == "cpu" else "16-mixed or 32-true"
-        message = f"The device must compute in bf16 itself; found {precision} on a {device} that would emulate it."
-        return [Problem(key, message, f"Leave it out, or name {others}.")]
+        message = f"The device must support bf16 itself; got {precision} on a {device} device that would emulate it."
+        return [Problem(key, message, f"Omit it, or use {others}.")]
     return []
 
 
 @cache
 def bf16_gain() -> float:
-    """How many times as quick as in fp32 one thread of this CPU multiplies matrices of an encoder's size in bf16."""
+    """How many times as fast as in fp32 one thread of this CPU multiplies matrices of an encoder's size in bf16."""
     seconds = {dtype: _product_seconds(dtype) for dtype in (torch.float32, torch.bfloat16)}
     return seconds[torch.float32] / seconds[torch.bfloat16]
 
@@ -89,9 +89,9 @@ def _product_seconds(dtype: torch.dtype) -> float:
     weight, bias = torch.zeros(1536, 384, dtype=dtype), torch.zeros(1536, dtype=dtype)
     taken = []
     num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # whose own time doesn't count what other processes take
+    torch.set_num_threads(1)  # the time of one thread does not include what other processes take
     try:
-        for _ in range(6):  # the first prepares, and the least of the others is the least disturbed
+        for _ in range(6):  # the first one warms up; the shortest of the others is the least disturbed
             started = time.thread_time()
             linear(states, weight, bias)
             taken.append(time.thread_time() - started)
@@ -101,14 +101,14 @@ def _product_seconds(dtype: torch.dtype) -> float:
 
 
 def _has_bf16(device: str) -> bool:
-    """Whether a device has instructions for bf16 of its own."""
+    """Whether a device has bf16 instructions of its own."""
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
-def _has_outside_company() -> bool:
+def _is_one_of_several() -> bool:
     """Whether a launcher other than Lightning started this process as one of several (Lightning sets no RANK)."""
     sizes = [("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")]
     return any(rank in os.environ and os.environ.get(size, "1") != "1" for rank, size in sizes)

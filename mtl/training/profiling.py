@@ -1,7 +1,7 @@
 """`mtl fit --profile`: where the time of a training step goes.
 
-Lightning's profiler times the phases of the whole run; torch's looks into some steps, operator by operator. Both are
-written into the run's folder.
+Lightning's profiler times the phases of the whole run; PyTorch's profiles some steps operator by operator. Both reports
+are written to the run's folder.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mtl.distributed import is_rank_zero
 from mtl.tracking.run_folder import RunFolder
 
 FIRST, STEPS = 10, 20
-"""Steps before the look inside, in which memory is still being found, and steps of the look."""
+"""Steps that are skipped, while memory is still being allocated, and steps that are profiled."""
 
 KINDS = {
     "matrix products": ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "mkldnn::", "aten::_scaled_dot"),
@@ -31,21 +31,21 @@ KINDS = {
     "copies": ("aten::copy_", "aten::_to_copy", "aten::clone", "aten::cat", "aten::contiguous"),
     "elementwise": ("aten::add", "aten::mul", "aten::div", "aten::sum", "aten::fill_", "aten::zero_"),
 }
-"""Operators of a step by what they are for; the first kind whose prefix fits counts."""
+"""Operators of a step by what they are for; the first kind with a matching prefix counts."""
 
 
 class Operator(NamedTuple):
-    """Time that an operator took itself, without those that it calls, in milliseconds a step."""
+    """Time that an operator took itself, without the operators it calls, in milliseconds per step."""
 
     name: str
     milliseconds: float
 
 
 class StepProfile(Callback):
-    """Looks into some steps of the training and writes `profile.md`.
+    """Profiles some steps of the training and writes `profile.md`.
 
     Args:
-        folder: Of the run.
+        folder: Folder of the run.
     """
 
     def __init__(self, folder: RunFolder) -> None:
@@ -54,13 +54,13 @@ class StepProfile(Callback):
         self._started = 0.0
         self._steps = 0
         self._seen = 0
-        """Steps of the look so far."""
-        self._told = 0
-        """Steps of the longest look that was written."""
+        """Steps profiled so far."""
+        self._written = 0
+        """Steps of the longest profile that was written."""
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         self._steps += 1
-        if self._steps > FIRST and self._told < STEPS and self._profile is None and trainer.is_global_zero:
+        if self._steps > FIRST and self._written < STEPS and self._profile is None and trainer.is_global_zero:
             activities = [ProfilerActivity.CPU]
             if torch.cuda.is_available():
                 activities.append(ProfilerActivity.CUDA)
@@ -74,12 +74,12 @@ class StepProfile(Callback):
             self._finish()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self._finish()  # an evaluation is no part of a step; a longer look may come after it
+        self._finish()  # an evaluation is not part of a step; a longer profile may follow it
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self._finish()
         if self._steps <= FIRST and trainer.is_global_zero:
-            text = f"The training had {self._steps} steps; the first {FIRST} are left out, and none was left.\n"
+            text = f"Nothing was profiled: the training had {self._steps} steps, and the first {FIRST} are skipped.\n"
             self._folder.write_text("profile.md", text)
 
     def _finish(self) -> None:
@@ -88,10 +88,10 @@ class StepProfile(Callback):
         steps = self._seen
         wall = 1000 * (time.perf_counter() - self._started) / max(1, steps)
         self._profile.stop()
-        if steps <= self._told:
+        if steps <= self._written:
             self._profile = None
             return
-        self._told = steps
+        self._written = steps
         spent = "self_device_time_total" if torch.cuda.is_available() else "self_cpu_time_total"  # microseconds
         events = self._profile.key_averages()
         operators = [Operator(event.key, getattr(event, spent) / 1000 / steps) for event in events]
@@ -100,12 +100,12 @@ class StepProfile(Callback):
 
 
 def phases(folder: RunFolder) -> SimpleProfiler:
-    """Lightning's profiler of phases, which writes `fit-phases.txt`, in the first process alone."""
+    """Lightning's profiler of phases, which writes `fit-phases.txt` in the first process only."""
     return _FirstProfiler(dirpath=folder.path, filename="phases")
 
 
 class _FirstProfiler(SimpleProfiler):
-    """Lightning's, which would add the rank to the file's name where there are several."""
+    """Lightning's simple profiler without the rank in the file name, which it adds when there are several."""
 
     _is_first = True
 
@@ -119,12 +119,12 @@ class _FirstProfiler(SimpleProfiler):
 
 
 def as_markdown(operators: Iterable[Operator], wall: float, steps: int) -> str:
-    """What a step's time goes to, by kind and by operator.
+    """Where the time of a step goes, by kind of operator and by operator.
 
     Args:
-        operators: With their own time a step.
-        wall: Milliseconds of a step.
-        steps: That were looked into.
+        operators: Operators with their own time per step.
+        wall: Milliseconds per step.
+        steps: Number of steps that were profiled.
     """
     operators = sorted(operators, key=lambda operator: -operator.milliseconds)
     totals = dict.fromkeys((*KINDS, "other operators"), 0.0)
@@ -132,13 +132,13 @@ def as_markdown(operators: Iterable[Operator], wall: float, steps: int) -> str:
         totals[kind_of(operator.name)] += operator.milliseconds
     totals["between operators (Python, waiting)"] = max(0.0, wall - sum(totals.values()))
     lines = [
-        f"Mean of {steps} steps after the first {FIRST}, {torch.get_num_threads()} threads; looking costs time itself.",
+        f"Mean of {steps} steps after the first {FIRST}, {torch.get_num_threads()} threads; profiling takes time too.",
         "",
-        f"| what | ms a step | of {wall:.1f} ms |",
+        f"| what | ms per step | of {wall:.1f} ms |",
         "|---|---|---|",
         *(f"| {kind} | {value:.1f} | {value / wall:.1%} |" for kind, value in totals.items()),
         "",
-        "| operator | ms a step |",
+        "| operator | ms per step |",
         "|---|---|",
         *(f"| {operator.name} | {operator.milliseconds:.2f} |" for operator in operators[:25]),
     ]

@@ -1,4 +1,4 @@
-"""What a run writes down, into its folder and into MLflow, and the table at its end."""
+"""Records a run in its folder and in MLflow, and prints the table at its end."""
 
 from __future__ import annotations
 
@@ -30,11 +30,13 @@ if TYPE_CHECKING:
 class RunRecorder(Callback):
     """Records configuration, data, scores and reports of a run.
 
+    Numbers go to the trainer's loggers, as Lightning sends those of the module; reports and inputs go to the tracker.
+
     Args:
-        folder: Of the run.
-        tracker: MLflow; None leaves the folder alone.
+        folder: Folder of the run.
+        tracker: Tracker of the run in MLflow; None records the run in its folder only.
         config: The whole resolved configuration of the command.
-        baselines: Whether to score trivial baselines at the end.
+        baselines: Whether to score trivial predictors at the end.
     """
 
     def __init__(
@@ -48,21 +50,21 @@ class RunRecorder(Callback):
         self._keeps_status = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        # The status is that of the training, where one began here; `on_fit_start` writes this file.
+        # An evaluation keeps the status of the training that began in this folder; `on_fit_start` writes this file.
         self._keeps_status = stage != "fit" and (self._folder.path / "mixture.yaml").is_file()
         if self._tracker is not None:
             self._tracker.keeps_status = self._keeps_status
-        self._tell(trainer, "RUNNING")
+        self._set_status(trainer, "RUNNING")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._tell(trainer, "FINISHED")
+        self._set_status(trainer, "FINISHED")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self._drop_predictions(pl_module)
-        self._tell(trainer, "KILLED" if isinstance(exception, KeyboardInterrupt | SIGTERMException) else "FAILED")
+        self._set_status(trainer, "KILLED" if isinstance(exception, KeyboardInterrupt | SIGTERMException) else "FAILED")
 
-    def _tell(self, trainer: pl.Trainer, status: str) -> None:
-        """The status of a run that isn't tracked; of one that is, the tracker tells it."""
+    def _set_status(self, trainer: pl.Trainer, status: str) -> None:
+        """Sets the status of a run that is not tracked; a tracker sets that of its run itself."""
         if self._tracker is None and trainer.is_global_zero and not self._keeps_status:
             self._folder.update_info(status=status)
 
@@ -123,7 +125,7 @@ class RunRecorder(Callback):
         self._finish(trainer, "dev", self._selected)
 
     def show(self) -> None:
-        """Prints the table of the run; nothing where this process recorded nothing."""
+        """Prints the table of the run, if this process recorded one."""
         if not self._lines:
             return
         console = Console()
@@ -139,7 +141,7 @@ class RunRecorder(Callback):
         self._selected = {task: ClassReport(**found) for task, found in state_dict["reports"].items()}
 
     def _write(self, split: str, results: Mapping[str, TaskResult]) -> None:
-        """Scores, and counts per document, which studies resample."""
+        """Writes scores, and counts per document, which studies resample."""
         self._folder.write_metrics(split, {task: result.scores for task, result in results.items()})
         for task, result in results.items():
             write_counts(self._folder.path / "counts" / split / f"{task}.npz", result)
@@ -150,7 +152,7 @@ class RunRecorder(Callback):
         self._kept = [*(path for path in self._kept if path not in made), *made]
 
     def _drop_predictions(self, pl_module: pl.LightningModule) -> None:
-        """Those of an evaluation that selected nothing, or didn't come to its end."""
+        """Drops the predictions of an evaluation that was not selected or did not finish."""
         kept = cast("MultiTaskModule", pl_module).kept
         if kept is not None:
             kept.discard()
@@ -190,12 +192,12 @@ class RunRecorder(Callback):
         ]
 
     def _trivial(self, data: MixtureData, split: str) -> dict[str, dict[str, dict[str, float]]]:
-        """Baselines on the split; on dev for a task that lacks it."""
+        """Scores of the trivial predictors on the split, or on dev for a task without that split."""
         lacking = {task: splits for task, splits in data.tasks.items() if split not in splits}
         return trivial_baselines(data.heads, data.tasks, split) | trivial_baselines(data.heads, lacking, "dev")
 
     def _note_checkpoint(self, trainer: pl.Trainer, split: str) -> None:
-        """Which checkpoint the scores of a split are from: not always the best."""
+        """Records which checkpoint the scores of a split come from; it need not be the best."""
         checkpoint = Path(str(trainer.ckpt_path)).name
         self._folder.update_info(evaluated={**self._folder.info.get("evaluated", {}), split: checkpoint})
 
@@ -235,7 +237,7 @@ def _log(trainer: pl.Trainer, metrics: Mapping[str, float], step: int) -> None:
 
 
 def accounts(content: Any) -> dict[str, int]:
-    """The rows of a split by what became of them: read = used + unlabelled + refused + crossed + limited + excluded."""
+    """Numbers of rows of a split: read = used + unlabelled + refused + crossed + limited + excluded."""
     rows, examples = content.row_summary, content.example_summary
     return {
         "read": rows.rows + rows.num_refused + rows.crossed + rows.limited + rows.excluded,
@@ -250,7 +252,7 @@ def accounts(content: Any) -> dict[str, int]:
 
 
 def write_counts(path: Path, result: TaskResult) -> None:
-    """Counts per document as an archive of the arrays of `TaskResult.stacked_counts`."""
+    """Writes counts per document as an archive of the arrays of `TaskResult.stacked_counts`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, **cast(Any, result.stacked_counts()))
 

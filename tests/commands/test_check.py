@@ -146,7 +146,7 @@ def test_rows_read_are_used_or_unlabelled_or_refused_or_crossed(write: Write) ->
     lines = [json.dumps(row) for row in classified(5)]
     bad = [f'{{"text": "{SECRET}", "label": "middling"}}', "no json", f'{{"text": "{SECRET}"}}', '{"text": "x"}']
     content = ("\n".join([*lines, *bad]) + "\n").encode() + b'{"text": "\xff", "label": "low"}\n'
-    path = write({"risk/train.jsonl": content}, task={"data": {"refuse_bad_rows": True}})
+    path = write({"risk/train.jsonl": content}, task={"data": {"on_bad_row": "skip"}})
     train = plan(path)["tasks"]["risk"]["splits"]["train"]
     assert {name: train[name] for name in ("read", "used", "unlabelled", "refused", "crossed")} == {
         "read": 10,
@@ -174,7 +174,7 @@ def test_rows_that_cross_splits_are_in_the_accounts(write: Write) -> None:
 def test_rows_that_are_limited_or_excluded_are_in_the_accounts_and_are_told(
     write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = {"limit": {"train": 6, "test": 1}, "refuse_bad_rows": True}
+    data = {"limit": {"train": 6, "test": 1}, "on_bad_row": "skip"}
     rows = [{**row, "document": f"d{n}"} for n, row in enumerate(classified(9))]
     path = write({"risk/train.jsonl": [*rows, "no row"]}, task={"data": data})
     splits = plan(path)["tasks"]["risk"]["splits"]
@@ -230,7 +230,7 @@ def test_an_empty_split(write: Write, split: str, content: str) -> None:
 
 
 def test_a_split_of_which_all_rows_were_refused(write: Write) -> None:
-    refuse = {"refuse_bad_rows": True}
+    refuse = {"on_bad_row": "skip"}
     (problem,) = problems(write({"risk/dev.jsonl": "x\ny\n"}, task={"data": dict(refuse)}))
     assert problem.message == "Every split must have a row; 'dev' has none (2 refused)."
     (problem,) = problems(write({"risk/dev.jsonl": [{"text": SECRET, "label": "odd"}]}, task={"data": dict(refuse)}))
@@ -248,7 +248,7 @@ def test_an_unknown_label(write: Write) -> None:
     assert problem == Problem(
         "tasks.risk.train (row train-3)",
         "the label must be one of: low, high; found 'hihg' (did you mean 'high'?).",
-        "Mend the row, or set data.refuse_bad_rows: true.",
+        "Fix the row, or set `data.on_bad_row: skip`.",
     )
 
 
@@ -307,7 +307,7 @@ def test_a_byte_that_is_no_utf8(write: Write) -> None:
     (problem,) = problems(path)
     assert problem.key == f"{path.parent}/risk/train.jsonl:2"
     assert problem.message == "Text must be UTF-8; found byte 0xe9 at 13."
-    assert problem.suggestion == "Mend it, or set refuse_bad_rows: true."
+    assert problem.suggestion == "Fix the row, or set `on_bad_row: skip`."
 
 
 def test_a_reader_whose_rows_the_head_cant_read_is_told_once(write: Write) -> None:
@@ -461,7 +461,7 @@ def test_notes_are_one_line_per_kind_and_alike_splits_share_it(
 ) -> None:
     rows = [*classified(2), {"text": "x"}]
     files = {"risk/train.jsonl": rows, "risk/dev.jsonl": rows, "risk/test.jsonl": ["bad", *rows]}
-    path = write(files, task={"data": {"refuse_bad_rows": True}})
+    path = write(files, task={"data": {"on_bad_row": "skip"}})
     assert printed(path, capsys) == [
         "risk: train, dev, test: 1 row without a label for this task, not used",
         f"risk: test: 1 row refused, first {path.parent}/risk/test.jsonl:1: A line must be one JSON object; found"

@@ -156,26 +156,30 @@ def test_check_prints_every_problem_and_ends_with_2(mixture: Path) -> None:
     assert "SECRET" not in done.stdout + done.stderr
 
 
-def test_check_tells_machines_the_same(mixture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_prints_the_plan_or_the_errors_as_json(mixture: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["check", str(mixture), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert set(report) == {"file", "ok", "problems", "plan"}
-    assert (report["ok"], report["problems"]) == (True, [])
+    assert set(report) == {"file", "ok", "errors", "plan"}
+    assert (report["file"], report["ok"], report["errors"]) == (str(mixture), True, [])
     train = report["plan"]["tasks"]["risk"]["splits"]["train"]
     assert (train["read"], train["used"], train["labels"]) == (4, 4, {"low": 2, "high": 2})
     assert cli.run(["check", str(mixture), "tasks.risk.head=clasification", "seed=x", "--json"]) == 2
     report = json.loads(capsys.readouterr().out)
     assert (report["ok"], report["plan"]) == (False, {})
-    assert [set(problem) for problem in report["problems"]] == [{"key", "message", "suggestion"}] * 2
-    assert [problem["key"] for problem in report["problems"]] == ["seed", "tasks.risk.head"]
+    assert [set(error) for error in report["errors"]] == [{"key", "message", "suggestion"}] * 2
+    assert [error["key"] for error in report["errors"]] == ["seed", "tasks.risk.head"]
 
 
-def test_check_takes_several_files_and_tells_machines_a_list(mixture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_prints_several_files_as_one_object(mixture: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = mixture.with_name("other.yaml")
     other.write_text(mixture.read_text().replace("classification", "clasification"))
     assert cli.run(["check", str(mixture), str(other), "--json"]) == 2
-    reports = json.loads(capsys.readouterr().out)
-    assert [(report["file"], report["ok"]) for report in reports] == [(str(mixture), True), (str(other), False)]
+    found = json.loads(capsys.readouterr().out)
+    assert (set(found), found["ok"]) == ({"ok", "files"}, False)
+    assert [(one["file"], one["ok"]) for one in found["files"]] == [(str(mixture), True), (str(other), False)]
+    assert all(set(one) == {"file", "ok", "errors", "plan"} for one in found["files"])
+    assert cli.run(["check", str(mixture), str(mixture), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ok"] is True
 
 
 def test_a_word_that_is_neither_file_nor_override_is_told(mixture: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,9 +195,9 @@ def test_a_file_that_isnt_there_leaves_the_plans_of_the_others(
     mixture: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.run(["check", "no.yaml", str(mixture), "--json"]) == 2
-    missing, there = json.loads(capsys.readouterr().out)
+    missing, there = json.loads(capsys.readouterr().out)["files"]
     assert [(report["file"], report["ok"]) for report in (missing, there)] == [("no.yaml", False), (str(mixture), True)]
-    assert [problem["key"] for problem in missing["problems"]] == ["no.yaml"]
+    assert [error["key"] for error in missing["errors"]] == ["no.yaml"]
     assert there["plan"]["steps"] == 1
 
 

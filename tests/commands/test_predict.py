@@ -248,7 +248,7 @@ def test_a_bad_line_is_named_before_anything_is_predicted(
     )
     error = capsys.readouterr().err
     assert code == 2
-    assert "refuse_bad_rows" not in error  # which prediction doesn't have
+    assert "on_bad_row" not in error  # which prediction doesn't have
     assert told in error
     assert "secret" not in error
     assert not (tmp_path / "out").exists()

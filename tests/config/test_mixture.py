@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mtl.config.loading import load_mixture, parse_mixture
-from mtl.config.mixture import DataSpec, LimitSpec, Mixture, build_head
+from mtl.config.mixture import LimitSpec, Mixture, PermuteSpec, build_head
 from mtl.problems import InputError
 
 
@@ -72,37 +72,23 @@ def test_a_mapping_with_its_folder_reads_like_a_file(tmp_path: Path) -> None:
 
 
 def test_a_path_per_split_reaches_the_reader_as_files() -> None:
-    data = {"reader": "jsonl", "path": {"train": "/a.jsonl", "dev": "/b.jsonl"}, "refuse_bad_rows": True}
+    data = {"reader": "jsonl", "path": {"train": "/a.jsonl", "dev": "/b.jsonl"}, "on_bad_row": "skip"}
     spec = parse_mixture({"name": "m", "tasks": {"one": task(data=data)}}).tasks["one"].data
     assert spec.reader_arguments == {
         "path": "",
         "files": {"train": "/a.jsonl", "dev": "/b.jsonl"},
-        "refuse_bad_rows": True,
+        "on_bad_row": "skip",
     }
 
 
-def test_data_with_a_limit_and_what_it_leaves_out_come_back_from_a_dictionary() -> None:
-    data = {"reader": "jsonl", "path": "rows", "limit": {"train": 3}, "exclude": ["d1"], "meta": ["site"]}
+def test_the_steps_of_reading_come_back_from_a_dictionary_and_are_no_options_of_the_reader() -> None:
+    steps = {"limit": {"train": 3}, "exclude": ["d1"], "permute": {"seed": 2}}
+    data = {"reader": "jsonl", "path": "rows", "meta": ["site"], **steps}
     made = parse_mixture({"name": "m", "tasks": {"one": task(data=data)}})
     assert parse_mixture(made.to_dict()) == made
     spec = made.tasks["one"].data
-    assert (spec.limit, spec.exclude) == (LimitSpec(train=3), ("d1",))
+    assert (spec.limit, spec.exclude, spec.permute) == (LimitSpec(train=3), ("d1",), PermuteSpec(seed=2))
     assert spec.reader_arguments == {"path": "rows", "meta": ["site"]}
-
-
-def test_permuted_data_keep_all_but_their_reader_and_its_options() -> None:
-    fields: dict[str, Any] = {
-        "path": "rows",
-        "files": {"train": "a"},
-        "refuse_bad_rows": True,
-        "split": {"fractions": {"train": 0.5, "dev": 0.5}},
-        "limit": {"train": 3},
-        "exclude": ["d1"],
-    }
-    spec = DataSpec(**{"reader": "jsonl", "meta": ["site"], **fields})
-    wrapped = {"of": "jsonl", "options": {"meta": ["site"]}, "mentions": True, "seed": 7}
-    assert spec.permuted(7, mentions=True) == DataSpec(**{"reader": "permuted", **fields, **wrapped})
-    assert spec.permuted(7).permuted(8) == spec.permuted(8)
 
 
 def test_a_task_has_its_own_batch_size_and_length_or_the_mixtures() -> None:

@@ -108,7 +108,7 @@ def test_what_doesnt_decide_the_examples_leaves_the_cache(
         "tasks.drugs.options.scheme=IO",
         "tasks.drugs.options.stride=4",
         "tasks.drugs.max_length=16",
-        "tasks.drugs.data.refuse_bad_rows=true",
+        "tasks.drugs.data.on_bad_row=skip",
     ],
 )
 def test_what_decides_the_examples_gives_another_key(
@@ -157,7 +157,7 @@ def test_tokenizers_of_one_backend_that_cut_or_give_otherwise_share_no_examples(
 
 
 def test_another_head_over_the_same_rows_labels_and_options_has_tables_of_its_own(toy_mixture: Write) -> None:
-    refuse = "tasks.cause.data.refuse_bad_rows=true"
+    refuse = "tasks.cause.data.on_bad_row=skip"
     assert prepared(only(toy_mixture, "cause", refuse))["cause"]["train"].example_summary.used == 26
     with pytest.raises(InputError, match=r"'train' has none \(read 26, refused 26\)"):
         prepared(only(toy_mixture, "cause", refuse, "tasks.cause.head=multilabel"))
@@ -177,7 +177,7 @@ def test_examples_that_no_table_holds_are_a_problem_of_their_task(
 
 
 def test_rows_are_used_unlabelled_or_refused_and_numbered_as_read(toy_mixture: Write, tmp_path: Path) -> None:
-    mixture = only(toy_mixture, "cause", "tasks.cause.data.refuse_bad_rows=true")
+    mixture = only(toy_mixture, "cause", "tasks.cause.data.on_bad_row=skip")
     rows = [{"text": "a", "label": "no"}, {"text": "b"}, {"text": "c", "label": "maybe"}, {"text": "d", "label": "yes"}]
     (tmp_path / "cause" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     content = prepared(mixture)["cause"]["train"]

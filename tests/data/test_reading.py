@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heads.rows import Row
+from heads.rows import Row, TextRow
 from mtl.config.mixture import DataSpec
 from mtl.data import reading
 from mtl.data.reading import LISTED, SHOWN_DOCUMENTS, RowSummary, documents_within, read_rows
@@ -67,7 +67,7 @@ def test_a_missing_test_split_is_never_filled_from_dev(tmp_path: Path, rows: Pat
 
 def test_refused_rows_are_counted_and_the_first_are_listed(tmp_path: Path, rows: Path) -> None:
     lines(rows / "train.jsonl", ["no json", *texts(2)] + ["no json"] * LISTED)
-    table, summary = read(tmp_path, rows, refuse_bad_rows=True)["train"]
+    table, summary = read(tmp_path, rows, on_bad_row="skip")["train"]
     assert (len(table), summary.rows, summary.num_refused, len(summary.refused)) == (2, 2, LISTED + 1, LISTED)
     assert summary.refused[0].startswith(f"{rows / 'train.jsonl'}:1: A line must be one JSON object")
     assert not any("no json" in line for line in summary.refused)
@@ -120,7 +120,7 @@ def test_rows_whose_groups_cross_are_dropped_and_counted(tmp_path: Path) -> None
 
 def test_refused_rows_of_a_cut_source_are_counted_once_per_split(tmp_path: Path) -> None:
     source = lines(tmp_path / "all.jsonl", ["no json", *texts(10)])
-    found = read(tmp_path, source, refuse_bad_rows=True, split={"fractions": {"train": 0.5, "dev": 0.5}})
+    found = read(tmp_path, source, on_bad_row="skip", split={"fractions": {"train": 0.5, "dev": 0.5}})
     assert [(summary.rows, summary.num_refused) for _, summary in found.values()] == [(5, 1), (5, 1)]
 
 
@@ -198,7 +198,7 @@ def in_documents(number: int, size: int) -> list[dict[str, Any]]:
 def test_a_limit_takes_whole_documents_in_the_order_of_the_file_and_accounts_for_the_rest(tmp_path: Path) -> None:
     for split in ("train", "dev"):
         lines(tmp_path / f"{split}.jsonl", [*in_documents(30, 3), "no json"])
-    options: dict[str, Any] = {"refuse_bad_rows": True}
+    options: dict[str, Any] = {"on_bad_row": "skip"}
     whole = read(tmp_path, tmp_path, **options)
     found = read(tmp_path, tmp_path, limit={"train": 10}, **options)
     table, summary = found["train"]
@@ -286,6 +286,69 @@ def test_a_train_without_a_row_left_is_refused(tmp_path: Path) -> None:
         f"{KEY}.exclude",
         "A row of train must remain; found all 2 documents excluded.",
     )
+
+
+# --- permute --------------------------------------------------------------------------------------------------------
+
+
+def numbered(number: int) -> list[dict[str, Any]]:
+    """Rows that each have a label of their own, in documents of three rows."""
+    return [{"text": f"text {n}", "document": f"d{n // 3}", "label": str(n)} for n in range(number)]
+
+
+def labels_of(table: RowTable) -> list[Any]:
+    return [row.label for row in table if isinstance(row, TextRow)]
+
+
+def test_only_the_labels_of_train_are_permuted(tmp_path: Path) -> None:
+    for split in ("train", "dev", "test"):
+        lines(tmp_path / f"{split}.jsonl", numbered(20))
+    plain, found = (read(tmp_path, tmp_path, **options) for options in ({}, {"permute": {"seed": 1}}))
+    assert [contents(found)[split] == contents(plain)[split] for split in found] == [False, True, True]
+    assert [row.text for row in found["train"][0]] == [row.text for row in plain["train"][0]]
+    labels, others = labels_of(plain["train"][0]), labels_of(found["train"][0])
+    assert sorted(others) == sorted(labels)
+    assert others != labels
+
+
+def test_permuting_is_the_last_step_so_that_the_same_rows_train(tmp_path: Path) -> None:
+    source = lines(tmp_path / "all.jsonl", numbered(60))
+    split = {"fractions": {"train": 0.5, "dev": 0.25, "test": 0.25}}
+    some: dict[str, Any] = {"split": split, "limit": {"train": 20, "dev": 9}}
+    some["exclude"] = [read(tmp_path, source, **some)["train"][0][0].document]
+    plain, found = (read(tmp_path, source, **some, **options) for options in ({}, {"permute": {}}))
+    assert [contents(found)[name] == contents(plain)[name] for name in found] == [False, True, True]
+    assert [row.id for row in found["train"][0]] == [row.id for row in plain["train"][0]]
+    assert sorted(labels_of(found["train"][0])) == sorted(labels_of(plain["train"][0]))
+    summaries = [summary for _, summary in (plain["train"], found["train"])]
+    assert summaries[1].limited == summaries[0].limited > 0
+    assert summaries[1].excluded == summaries[0].excluded > 0
+    assert summaries[1].content == summaries[0].content
+    assert summaries[1].fingerprint != summaries[0].fingerprint
+
+
+def test_another_seed_permutes_otherwise(tmp_path: Path) -> None:
+    source = lines(tmp_path / "train.jsonl", numbered(20))
+    labels = [labels_of(read(tmp_path, source, permute={"seed": seed})["train"][0]) for seed in (0, 1, 0)]
+    assert labels[0] == labels[2] != labels[1]
+
+
+def test_mentions_or_relations_are_permuted_as_the_data_says(tmp_path: Path) -> None:
+    entities = [{"id": f"T{n}", "type": "D", "spans": [[2 * n, 2 * n + 1]]} for n in range(3)]
+    row = {"text": "a b c d e f", "entities": entities, "relations": [{"head": "T0", "tail": "T1", "type": "x"}]}
+    source = lines(tmp_path / "train.jsonl", [row] * 20)
+    plain = list(read(tmp_path, source)["train"][0])
+    for mentions, changes in ((None, "relations"), (False, "relations"), (True, "entities")):
+        found = list(read(tmp_path, source, permute={"mentions": mentions})["train"][0])
+        for field in ("entities", "relations"):
+            same = [getattr(row, field) for row in found] == [getattr(row, field) for row in plain]
+            assert same == (field != changes)
+
+
+def test_splits_of_one_file_are_refused_though_one_is_permuted(tmp_path: Path) -> None:
+    source = str(lines(tmp_path / "all.jsonl", numbered(20)))
+    (problem,) = refused(tmp_path, {"train": source, "dev": source}, permute={})
+    assert (problem.key, "'train' and 'dev' both read all of" in problem.message) == (KEY, True)
 
 
 # --- where problems are told ------------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ def test_one_wrong_label_in_many_rows_of_several_splits_is_one_problem_that_coun
             "tasks.risk.train (row train-21)",
             "the label must be one of: yes, no; found 'odd'; the same in 7 rows (6 of train, 1 of dev): "
             "train-21, train-22, train-23, train-24, train-25, ….",
-            "Mend the rows, add the label to `labels`, or set data.refuse_bad_rows: true.",
+            "Fix the rows, add the label to `labels`, or set `data.on_bad_row: skip`.",
         )
     ]
 
@@ -52,7 +52,7 @@ def test_a_single_row_is_told_as_the_rows_problem() -> None:
     (problem,) = told(yes_no(), {"train": labelled("train", "yes", "odd", "no")})
     assert problem.key == "tasks.risk.train (row train-2)"
     assert problem.message == "the label must be one of: yes, no; found 'odd'."
-    assert problem.suggestion == "Mend the row, or set data.refuse_bad_rows: true."
+    assert problem.suggestion == "Fix the row, or set `data.on_bad_row: skip`."
 
 
 def test_where_most_rows_have_an_unknown_label_the_problem_is_that_of_labels() -> None:

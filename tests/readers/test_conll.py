@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,35 @@ from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import IOB2, IOBES, Entities
 
 from heads.rows import Entity, SpanRow
-from mtl.problems import InputError
+from mtl.problems import InputError, Problem
 from mtl.readers.conll import Conll, Scheme, Tag, mentions
+from tests.readers import properties as has
+from tests.readers.properties import Malformed, Sample
 
 TYPES = st.sampled_from(["A", "B-C"])
+SAMPLE = Sample(
+    Conll,
+    files={"train.tsv": "Zaphod\tO\n𝛼\tO\nfever\tB-X\nhigh\tI-X\n\nZaphod\tB-Y\n\n\nZaphod\tO\nrash\tB-X\n"},
+    rows=(("fever high",), ("Zaphod",), ("rash",)),
+    row_type=SpanRow,
+    malformed=(
+        Malformed("train.tsv", "rash\tB-X", "rash\tI-X", 10),
+        Malformed("train.tsv", "rash\tB-X", "rash", 10),
+        Malformed("train.tsv", "rash\tB-X", "\tB-X", 10),
+        Malformed("train.tsv", "𝛼\tO\nfever\tB-X", "𝛼\tI-X\nfever\tZaphod", 2),
+        Malformed("train.tsv", "Zaphod\tO\nrash", "-DOCSTART-\nZaphod\tO\nrash", 9),
+    ),
+)
+
 SEGMENTS = st.lists(st.one_of(st.none(), st.tuples(TYPES, st.integers(1, 4))), max_size=8)
+
+
+@pytest.mark.parametrize(
+    "has_property",
+    [*has.EVERY_READER, *has.TEXT_FILES, *has.SPANS, has.assert_an_empty_file_gives_no_rows],
+)
+def test_property(has_property: Callable[..., None], tmp_path: Path) -> None:
+    has_property(SAMPLE, tmp_path)
 
 
 def read(folder: Path, content: str, **options: Any) -> list[SpanRow]:
@@ -28,10 +53,15 @@ def read(folder: Path, content: str, **options: Any) -> list[SpanRow]:
     return rows
 
 
-def problems(folder: Path, content: str, **options: Any) -> list[str]:
+def problems(folder: Path, content: str, **options: Any) -> list[Problem]:
     with pytest.raises(InputError) as raised:
         read(folder, content, **options)
-    return [f"{Path(problem.key).name}: {problem.message}" for problem in raised.value.problems]
+    return raised.value.problems
+
+
+def places(folder: Path, content: str, **options: Any) -> list[str]:
+    """File and line of each problem."""
+    return [Path(problem.key).name for problem in problems(folder, content, **options)]
 
 
 def tagged(segments: list[tuple[str, int] | None], scheme: Scheme) -> list[str]:
@@ -78,13 +108,6 @@ def test_quotes_and_words_that_look_like_missing_values_are_words(tmp_path: Path
     assert [row.text[start:end] for start, end in row.words[1:-1]] == words[:-1]
 
 
-def test_crlf_gives_the_same_rows(tmp_path: Path) -> None:
-    content = "-DOCSTART-\tO\n\nLow\tB-X\n\nhigh\tO\n"
-    assert read(tmp_path, content, document_mark="-DOCSTART-") == read(
-        tmp_path, content.replace("\n", "\r\n"), document_mark="-DOCSTART-"
-    )
-
-
 @given(SEGMENTS)
 def test_bio_mentions_are_those_of_seqeval_in_strict_mode(segments: list[tuple[str, int] | None]) -> None:
     tags = tagged(segments, "BIO")
@@ -118,61 +141,46 @@ def test_neighbouring_mentions_of_a_type_are_one_in_io_and_two_in_bio(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("scheme", "tags", "message"),
+    ("scheme", "tags", "line"),
     [
-        ("BIO", ["O", "I-X"], "2: In BIO I must go on with a mention of its type; found it after O."),
-        ("BIO", ["B-Y", "I-X"], "2: In BIO I must go on with a mention of its type; found it after B."),
-        ("BIO", ["I-X"], "1: In BIO I must go on with a mention of its type; found it after O."),
-        ("BIO", ["S-X"], "1: In BIO a tag must be O or start with B, I; found a tag of 2 characters."),
-        ("BIO", ["Zaphod"], "1: In BIO a tag must be O or start with B, I; found a tag of 6 characters."),
-        ("BIO", [""], "1: In BIO a tag must be O or start with B, I; found a tag of 0 characters."),
-        ("BIO", ["B"], "1: A tag must name its type as in B-Drug (or set entity_type); found 'B'."),
-        ("BIO", ["O-X"], "1: In BIO a tag must be O or start with B, I; found a tag of 2 characters."),
-        ("IO", ["B-X"], "1: In IO a tag must be O or start with I; found a tag of 2 characters."),
-        ("BIOES", ["B-X", "O"], "1: In BIOES B must be followed by I or E of its type; found O."),
-        ("BIOES", ["B-X"], "1: In BIOES B must be followed by I or E of its type; found O."),
-        ("BIOES", ["O", "E-X"], "2: In BIOES E must go on with a mention of its type; found it after O."),
-        ("BIOES", ["S-X", "E-X"], "2: In BIOES E must go on with a mention of its type; found it after S."),
+        ("BIO", ["O", "I-X"], 2),
+        ("BIO", ["B-Y", "I-X"], 2),
+        ("BIO", ["I-X"], 1),
+        ("BIO", ["S-X"], 1),
+        ("BIO", ["Zaphod"], 1),
+        ("BIO", [""], 1),
+        ("BIO", ["B"], 1),
+        ("BIO", ["O-X"], 1),
+        ("IO", ["B-X"], 1),
+        ("BIOES", ["B-X", "O"], 1),
+        ("BIOES", ["B-X"], 1),
+        ("BIOES", ["O", "E-X"], 2),
+        ("BIOES", ["S-X", "E-X"], 2),
     ],
 )
-def test_a_tag_that_its_scheme_does_not_allow_is_named(
-    scheme: str, tags: list[str], message: str, tmp_path: Path
-) -> None:
+def test_a_tag_that_its_scheme_does_not_allow_is_named(scheme: str, tags: list[str], line: int, tmp_path: Path) -> None:
     content = "".join(f"word\t{tag}\n" for tag in tags)
-    assert problems(tmp_path, content, scheme=scheme) == [f"train.tsv:{message}"]
+    assert places(tmp_path, content, scheme=scheme) == [f"train.tsv:{line}"]
 
 
 def test_all_flaws_of_a_sentence_are_one_refused_row(tmp_path: Path) -> None:
     content = "a\tI-X\nb\tO\nc\tI-X\n\nd\tO\n\ne\tQ-X\n"
     (tmp_path / "train.tsv").write_text(content)
-    reader = Conll(str(tmp_path), refuse_bad_rows=True)
+    reader = Conll(str(tmp_path), on_bad_row="skip")
     assert [row.text for row in reader.read("train")] == ["d"]
     assert [bad.line for bad in reader.bad_rows] == [1, 7]
-    assert reader.bad_rows[0].found == "it after O; more in the same row at line 3"
+    assert reader.bad_rows[0].found.endswith("line 3")
 
 
-def test_a_line_that_is_not_utf8_takes_its_sentence_along(tmp_path: Path) -> None:
-    (tmp_path / "train.tsv").write_bytes(b"a\tO\n\xff\tO\nb\tO\n\nc\tO\n")
-    reader = Conll(str(tmp_path), refuse_bad_rows=True)
-    assert [row.text for row in reader.read("train")] == ["c"]
-    assert [(bad.line, bad.rule) for bad in reader.bad_rows] == [(2, "Text must be UTF-8")]
-
-
-def test_a_missing_column_is_named_with_its_line(tmp_path: Path) -> None:
-    rule = "A line must have the columns 0 (word) and -1 (tag), with a tab between"
-    assert problems(tmp_path, "a\tO\nb\n") == [f"train.tsv:2: {rule}; found 1 in all."]
-    assert problems(tmp_path, "a\tO\n", tag_column=2)[0].endswith("found 2 in all.")
-
-
-def test_an_empty_word_is_malformed(tmp_path: Path) -> None:
-    assert problems(tmp_path, "a\tO\n\tO\n") == ["train.tsv:2: A word must not be empty; found no characters."]
+def test_a_column_that_no_line_has_is_named_with_the_first_line(tmp_path: Path) -> None:
+    assert places(tmp_path, "a\tO\n", tag_column=2) == ["train.tsv:1"]
 
 
 def test_no_message_holds_a_word_even_where_words_are_taken_for_tags(tmp_path: Path) -> None:
     content = "O\tZaphod\nI-X\tBeeblebrox\nB-X\tE-Beeblebrox\n"
     found = problems(tmp_path, content, scheme="BIOES") + problems(tmp_path, "Zaphod\nB-X\tI-X\n", scheme="BIOES")
     assert len(found) == 2
-    assert not any(word in message for message in found for word in ("Zaphod", "Beeblebrox"))
+    assert not any(word in str(problem) for problem in found for word in ("Zaphod", "Beeblebrox"))
 
 
 def test_columns_are_chosen_from_either_end(tmp_path: Path) -> None:
@@ -208,9 +216,10 @@ def test_a_document_mark_gives_its_id_to_the_sentences_below(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("mark", ["-DOCSTART-", "-DOCSTART-\tO", "-DOCSTART- 91\tO"])
 def test_a_document_mark_without_its_option_names_the_option_and_is_never_a_word(mark: str, tmp_path: Path) -> None:
-    rule = 'A line that opens a document needs the option document_mark: "-DOCSTART-"'
     content = f"{mark}\n\nfever\tO\n"
-    assert problems(tmp_path, content) == [f"train.tsv:1: {rule}; found none."]
+    (problem,) = problems(tmp_path, content)
+    assert Path(problem.key).name == "train.tsv:1"
+    assert "document_mark" in problem.message
     (row,) = read(tmp_path, content, document_mark="-DOCSTART-")
     assert row.text == "fever"
 
@@ -219,6 +228,14 @@ def test_a_document_mark_without_its_option_names_the_option_and_is_never_a_word
 def test_a_document_mark_without_id_still_holds_its_sentences_together(mark: str, tmp_path: Path) -> None:
     rows = read(tmp_path, f"{mark}\n\na\tO\n\nb\tO\n\n{mark}\n\nc\tO\n", document_mark="-DOCSTART-")
     assert [(row.document, row.text) for row in rows] == [("train-1", "a"), ("train-1", "b"), ("train-7", "c")]
+
+
+def test_a_document_mark_that_is_not_utf8_still_opens_a_document(tmp_path: Path) -> None:
+    lines = (b"-DOCSTART- 91", b"", b"a\tO", b"", b"-DOCSTART- 9\xff", b"", b"b\tO", b"", b"c\tO")
+    (tmp_path / "train.tsv").write_bytes(b"\n".join(lines))
+    reader = Conll(str(tmp_path), document_mark="-DOCSTART-", on_bad_row="skip")
+    assert [row.document for row in reader.read("train")] == ["91", "train-5", "train-5"]
+    assert [bad.line for bad in reader.bad_rows] == [5]
 
 
 # --- public data ----------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from heads.rows import TextRow
 from mtl.problems import InputError
 from mtl.readers.hoc import HALLMARKS, HoC
+from tests.readers import properties as has
+from tests.readers.properties import Malformed, Sample
 
 
 def line(index: str, text: str = "Some text .", classes: tuple[int, ...] = ()) -> str:
@@ -20,6 +23,45 @@ def write(folder: Path, *lines: str, header: str = "labels\tsentence\tindex") ->
     path = folder / "train.tsv"
     path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
     return path
+
+
+SENTENCE = line("8_s1", "Zaphod left .")
+HEADER = "labels\tsentence\tindex"
+LINES = (line("7_s0", "Zaphod .", (0,)), line("7_s1", "Zaphod ."), line("8_s0", "Zaphod ."), SENTENCE)
+CONTENT = "\n".join([HEADER, *LINES, line("9_s0", "Zaphod .", (1, 9))]) + "\n"
+MALFORMED = [
+    SENTENCE.replace("3_0", "3_2"),
+    SENTENCE.replace("3_0,", ""),
+    SENTENCE.replace("Zaphod left .", " "),
+    SENTENCE.replace("8_s1", "8_s0"),
+    SENTENCE.replace("\t", "\t\t", 1),
+]
+SAMPLES = {
+    "document": Sample(
+        HoC,
+        files={"train.tsv": CONTENT},
+        rows=((HALLMARKS[0],), (), (HALLMARKS[1], HALLMARKS[9])),
+        malformed=(*(Malformed("train.tsv", SENTENCE, new, 5) for new in MALFORMED),),
+        headers=frozenset({"train.tsv"}),
+    ),
+    "sentence": Sample(
+        HoC,
+        files={"train.tsv": CONTENT},
+        rows=((HALLMARKS[0],), (), (), (), (HALLMARKS[1], HALLMARKS[9])),
+        options={"unit": "sentence"},
+        malformed=(
+            *(Malformed("train.tsv", SENTENCE, new, 5) for new in MALFORMED),
+            Malformed("train.tsv", SENTENCE, line("PMID8", "Zaphod"), 5),
+        ),
+        headers=frozenset({"train.tsv"}),
+    ),
+}
+
+
+@pytest.mark.parametrize("unit", SAMPLES)
+@pytest.mark.parametrize("has_property", [*has.EVERY_READER, *has.TEXT_FILES, has.assert_an_empty_file_is_an_error])
+def test_property(has_property: Callable[..., None], unit: str, tmp_path: Path) -> None:
+    has_property(SAMPLES[unit], tmp_path)
 
 
 def ids(reader: HoC) -> list[str]:
@@ -63,54 +105,27 @@ def test_quotes_are_text(tmp_path: Path) -> None:
     assert row.text == '"Open shut .'
 
 
-BROKEN = [
-    (line("8_s1").replace("3_0", "3_2"), "The labels must be 0_0 or 0_1"),
-    (line("8_s1").replace("3_0,", ""), "The labels must be 0_0 or 0_1"),
-    (line("8_s1", " "), "A sentence must have text; found none"),
-    (line("8_s0"), "An index must be unique; found '8_s0' again"),
-    (line("8_s1").replace("\t", "\t\t", 1), "A line must have 3 columns; found 4"),
-]
-
-
-@pytest.mark.parametrize(("broken", "rule"), BROKEN)
-def test_a_document_with_a_malformed_sentence_is_refused_whole_and_once(tmp_path: Path, broken: str, rule: str) -> None:
-    write(tmp_path, line("7_s0"), line("8_s0"), broken, broken, line("9_s0"))
-    reader = HoC(str(tmp_path), refuse_bad_rows=True)
+def test_a_document_with_several_malformed_sentences_is_refused_once(tmp_path: Path) -> None:
+    write(tmp_path, line("7_s0"), line("8_s0"), line("8_s1", " "), line("8_s2", " "), line("9_s0"))
+    reader = HoC(str(tmp_path), on_bad_row="skip")
     assert ids(reader) == ["7", "9"]
-    (bad,) = reader.bad_rows
-    assert (bad.line, rule in str(bad), "Some text" in str(bad)) == (4, True, False)
-    with pytest.raises(InputError, match="refuse_bad_rows"):
-        ids(HoC(str(tmp_path)))
+    assert [bad.line for bad in reader.bad_rows] == [4]
 
 
-@pytest.mark.parametrize(("broken", "rule"), BROKEN)
-def test_among_sentences_only_the_malformed_one_is_refused(tmp_path: Path, broken: str, rule: str) -> None:
-    write(tmp_path, line("7_s0"), line("8_s0"), broken, line("9_s0"))
-    reader = HoC(str(tmp_path), unit="sentence", refuse_bad_rows=True)
-    assert ids(reader) == ["7_s0", "8_s0", "9_s0"]
-    assert [(bad.line, rule in str(bad)) for bad in reader.bad_rows] == [(4, True)]
-
-
-def test_an_index_of_another_form_is_refused(tmp_path: Path) -> None:
-    write(tmp_path, line("7_s0"), line("PMID8"))
-    reader = HoC(str(tmp_path), refuse_bad_rows=True)
-    assert ids(reader) == ["7"]
-    assert [bad.line for bad in reader.bad_rows] == [3]
-
-
-def test_a_document_that_lost_a_line_to_a_bad_byte_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path, line("7_s0"), line("7_s1", "Bad ."), line("7_s2"), line("8_s0"))
-    path.write_bytes(path.read_bytes().replace(b"Bad", b"B\xe4d"))
-    reader = HoC(str(tmp_path), refuse_bad_rows=True)
+def test_a_sentence_without_a_readable_index_leaves_a_gap_that_refuses_its_document(tmp_path: Path) -> None:
+    write(tmp_path, line("7_s0"), line("PMID7"), line("7_s2"), line("8_s0"))
+    reader = HoC(str(tmp_path), on_bad_row="skip")
     assert ids(reader) == ["8"]
     assert [bad.line for bad in reader.bad_rows] == [3, None]
-    assert "numbered from 0 without a gap; found 2 sentences up to s2 in document '7'" in str(reader.bad_rows[1])
+    assert "'7'" in reader.bad_rows[1].found
 
 
-def test_another_header_is_reported(tmp_path: Path) -> None:
+def test_another_header_is_an_error_whatever_bad_rows_do(tmp_path: Path) -> None:
     write(tmp_path, line("7_s0"), header="sentence\tlabels\tindex")
-    with pytest.raises(InputError, match=r"train\.tsv:1: The header must be labels, sentence, index"):
-        ids(HoC(str(tmp_path)))
+    for on_bad_row in ("error", "skip"):
+        with pytest.raises(InputError) as raised:
+            ids(HoC(str(tmp_path), on_bad_row=on_bad_row))  # type: ignore[arg-type]
+        assert [problem.key for problem in raised.value.problems] == [f"{tmp_path / 'train.tsv'}:1"]
 
 
 def test_the_data_has_the_documented_counts(data_folder: Path) -> None:

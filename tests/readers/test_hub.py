@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,8 @@ import pytest
 from heads.rows import TextRow
 from mtl.problems import InputError
 from mtl.readers.hub import Hub
+from tests.readers import properties as has
+from tests.readers.properties import Sample
 
 COLUMNS = {"text": "question", "label": "answer"}
 
@@ -34,6 +38,23 @@ def store(file: Path, num_rows: int = 3) -> None:
     Dataset.from_dict({name: values[:num_rows] for name, values in columns.items()}, features).to_parquet(file)
 
 
+def parquet() -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = io.BytesIO()
+    pq.write_table(pa.table({"text": ["Zaphod a", "Zaphod b", "Zaphod c"], "label": ["yes", "no", None]}), file)
+    return file.getvalue()
+
+
+SAMPLE = Sample(Hub, files={"train.parquet": parquet()}, rows=("yes", "no", None))
+
+
+@pytest.mark.parametrize("has_property", [*has.EVERY_READER, has.assert_an_empty_file_is_an_error])
+def test_property(has_property: Callable[..., None], tmp_path: Path) -> None:
+    has_property(SAMPLE, tmp_path)
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of `datasets` of our own, without its progress bars."""
@@ -53,12 +74,6 @@ def test_a_local_folder_gives_rows_with_the_names_of_classes(tmp_path: Path) -> 
         TextRow("train-2", "train-2", "b", label="no", meta={"score": "1.0"}),
         TextRow("train-3", "train-3", "c", label=None, meta={"score": "2.0"}),
     ]
-
-
-def test_reading_twice_gives_the_same_rows(tmp_path: Path) -> None:
-    store(tmp_path / "data" / "train.parquet")
-    reader = Hub(str(tmp_path / "data"), columns=COLUMNS)
-    assert list(reader.read("train")) == list(reader.read("train"))
 
 
 def test_a_local_folder_is_not_copied_into_the_cache(tmp_path: Path, cache: Path) -> None:
@@ -97,6 +112,16 @@ def test_splits_can_be_named(tmp_path: Path) -> None:
     assert [row.id for row in reader.read("dev")] == ["dev-1"]
 
 
+def test_a_data_set_whose_splits_have_other_names_asks_for_them(tmp_path: Path) -> None:
+    store(tmp_path / "data" / "train.parquet")
+    files = "configs:\n- config_name: default\n  data_files:\n  - split: everything\n    path: train.parquet\n"
+    (tmp_path / "data" / "README.md").write_text(f"---\n{files}---\n")
+    with pytest.raises(InputError) as raised:
+        Hub(str(tmp_path / "data"), columns=COLUMNS).sources()
+    (problem,) = raised.value.problems
+    assert (problem.key, "everything" in problem.message, "split_names" in problem.suggestion) == ("path", True, True)
+
+
 def test_all_splits_that_are_not_there_are_named_with_those_that_are(tmp_path: Path) -> None:
     store(tmp_path / "data" / "train.parquet")
     with pytest.raises(InputError) as raised:
@@ -114,7 +139,7 @@ def test_a_missing_column_lists_the_others(tmp_path: Path) -> None:
 def test_a_malformed_row_is_refused_and_listed_by_its_number(tmp_path: Path) -> None:
     store(tmp_path / "data" / "train.parquet")
     columns = {"text": "question", "label": "score"}
-    reader = Hub(str(tmp_path / "data"), columns=columns, refuse_bad_rows=True)
+    reader = Hub(str(tmp_path / "data"), columns=columns, on_bad_row="skip")
     assert list(reader.read("train")) == []
     assert [(bad.line, bad.found) for bad in reader.bad_rows] == [(1, "a number"), (2, "a number"), (3, "a number")]
 
@@ -128,7 +153,7 @@ def test_a_class_without_a_name_is_malformed(tmp_path: Path) -> None:
     stored = pq.read_table(file)
     index = stored.schema.get_field_index("answer")
     pq.write_table(stored.set_column(index, stored.schema.field(index), pa.array([1, 0, 2])), file)
-    reader = Hub(str(tmp_path / "data"), columns=COLUMNS, refuse_bad_rows=True)
+    reader = Hub(str(tmp_path / "data"), columns=COLUMNS, on_bad_row="skip")
     assert [row.label for row in reader.read("train")] == ["yes", "no"]
     assert [(bad.line, bad.rule, bad.found) for bad in reader.bad_rows] == [(3, "A class must be one of 2", "2")]
 

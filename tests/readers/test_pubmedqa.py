@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from heads.rows import TextRow
 from mtl.problems import InputError
 from mtl.readers.pubmedqa import PubMedQA
+from tests.readers import properties as has
+from tests.readers.properties import Malformed, Sample
 
 
 def question(number: int, **changes: Any) -> dict[str, Any]:
@@ -35,6 +38,38 @@ def write(folder: Path, questions: Any, splits: Any) -> PubMedQA:
 
 QUESTIONS = {str(number): question(number) for number in (1, 2, 3, 4)}
 SPLITS = {"test": ["4"], "train": ["3", "1"], "dev": ["2"]}
+
+
+def without_a_line(old: str, new: str, *, file: str = "ori_pqal.json", place: str = "", lost: int = 1) -> Malformed:
+    return Malformed(file, old, new, None, place, lost)
+
+
+SAMPLE = Sample(
+    PubMedQA,
+    files={
+        "ori_pqal.json": json.dumps(
+            {name: question(0, QUESTION=f"Is Zaphod {name} right?", final_decision=f"{name}!") for name in QUESTIONS},
+            indent=1,
+        ),
+        "splits.json": json.dumps(SPLITS, indent=1),
+    },
+    rows=("3!", "1!"),
+    malformed=(
+        without_a_line('"3"', '"9"', file="splits.json", place="ori_pqal.json"),
+        without_a_line('"3"', '"4"', file="splits.json", place="ori_pqal.json"),
+        without_a_line('"3!"', '""'),
+        without_a_line('"QUESTION": "Is Zaphod 3 right?"', '"QUESTION": ["Is Zaphod 3 right?"]'),
+        without_a_line('"Is Zaphod 4 right?",', '"Is Zaphod 4 right?", "YEAR": "2012",', lost=0),
+        without_a_line('"dev"', '"devel"', file="splits.json", lost=2),
+        Malformed("ori_pqal.json", '"1": {', '"1" {', 2, lost=2),
+    ),
+    rows_in_file={"ori_pqal.json": 2, "splits.json": 2},
+)
+
+
+@pytest.mark.parametrize("has_property", [*has.EVERY_READER, *has.TEXT_FILES, has.assert_an_empty_file_is_an_error])
+def test_property(has_property: Callable[..., None], tmp_path: Path) -> None:
+    has_property(SAMPLE, tmp_path)
 
 
 def test_a_question_is_a_pair_of_itself_and_its_joined_context(tmp_path: Path) -> None:
@@ -72,35 +107,28 @@ def test_a_question_in_no_split_is_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("questions", "splits", "rule"),
+    ("questions", "splits", "name"),
     [
-        (QUESTIONS, {**SPLITS, "dev": ["9"]}, "A PMID of splits.json must be among the questions; found '9'"),
-        (QUESTIONS, {**SPLITS, "dev": ["4"]}, "A PMID must stand once in splits.json; found '4'"),
-        ({**QUESTIONS, "2": question(2, final_decision="")}, SPLITS, "A question must have QUESTION, CONTEXTS, final_"),
-        ({**QUESTIONS, "2": question(2, CONTEXTS="one text")}, SPLITS, "A question must have QUESTION, CONTEXTS"),
-        ({**QUESTIONS, "2": "text"}, SPLITS, "A question must have QUESTION, CONTEXTS"),
-        ('{"2": 1,\n "2"', SPLITS, r"ori_pqal\.json:2: The file must be JSON; found Expecting ':' delimiter"),
-        ("[1]", SPLITS, "The file must hold a JSON object; found list"),
-        (QUESTIONS, {"train": ["1"]}, r"splits\.json: It must map train, dev and test to lists"),
+        ({**QUESTIONS, "2": question(2, CONTEXTS="one text")}, SPLITS, "ori_pqal.json"),
+        ({**QUESTIONS, "2": "text"}, SPLITS, "ori_pqal.json"),
+        ("[1]", SPLITS, "ori_pqal.json"),
+        (QUESTIONS, {"train": ["1"]}, "splits.json"),
+        (QUESTIONS, {**SPLITS, "dev": "2"}, "splits.json"),
     ],
 )
-def test_malformed_input_is_named(tmp_path: Path, questions: Any, splits: Any, rule: str) -> None:
-    with pytest.raises(InputError, match=rule):
+def test_malformed_input_is_named(tmp_path: Path, questions: Any, splits: Any, name: str) -> None:
+    with pytest.raises(InputError) as raised:
         list(write(tmp_path, questions, splits).read("dev"))
+    assert [problem.key for problem in raised.value.problems] == [str(tmp_path / name)]
 
 
 def test_a_key_that_stands_twice_is_reported_not_lost(tmp_path: Path) -> None:
     text = json.dumps({"1": question(1), "2": question(2)})
     twice = text[:-1] + ', "2": ' + json.dumps(question(5)) + "}"
-    with pytest.raises(InputError, match="A key must be unique; the last one was taken; found '2' again"):
+    with pytest.raises(InputError) as raised:
         list(write(tmp_path, twice, {"train": ["1"], "dev": ["2"], "test": []}).read("dev"))
-
-
-def test_bad_bytes_are_named(tmp_path: Path) -> None:
-    reader = write(tmp_path, QUESTIONS, SPLITS)
-    (tmp_path / "ori_pqal.json").write_bytes(b'{"1": "\xff"}')
-    with pytest.raises(InputError, match="Text must be UTF-8; found byte 0xff at 7"):
-        list(reader.read("dev"))
+    (problem,) = raised.value.problems
+    assert (problem.key, "'2'" in problem.message) == (str(tmp_path / "ori_pqal.json"), True)
 
 
 def test_missing_files_are_named_together(tmp_path: Path) -> None:

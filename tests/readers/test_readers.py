@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from heads.rows import TextRow
+from mtl.config.components import choices
 from mtl.problems import InputError
 from mtl.readers import Reader
 
@@ -24,13 +25,20 @@ class Lines(Reader):
                 self.bad(source, number, "A line must have a bar", f"{len(line)} characters")
 
 
+@pytest.mark.parametrize("name", choices("reader"))
+def test_every_reader_is_held_to_the_properties(name: str) -> None:
+    test = Path(__file__).with_name(f"test_{name}.py").read_text(encoding="utf-8")
+    assert "has.EVERY_READER" in test
+    assert "has.assert_an_empty_file" in test
+
+
 def write(path: Path, content: bytes) -> Path:
     path.write_bytes(content)
     return path
 
 
 def test_a_path_that_does_not_exist_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="neither a file nor a folder") as raised:
+    with pytest.raises(InputError) as raised:
         Lines(str(tmp_path / "nowhere")).sources()
     assert [problem.key for problem in raised.value.problems] == ["path"]
     assert str(tmp_path / "nowhere") in str(raised.value)
@@ -46,8 +54,10 @@ def test_all_missing_files_are_named_at_once(tmp_path: Path) -> None:
 
 def test_a_folder_without_a_split_is_told_the_suffixes(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", b"")
-    with pytest.raises(InputError, match=r"\.lines, \.ln"):
+    with pytest.raises(InputError) as raised:
         Lines(str(tmp_path)).sources()
+    (problem,) = raised.value.problems
+    assert (problem.key, ".lines, .ln" in problem.message) == ("path", True)
 
 
 @pytest.mark.parametrize("name", ["dev", "validation", "devel", "valid"])
@@ -74,25 +84,23 @@ def test_all_problems_are_collected_after_the_whole_file_was_read(tmp_path: Path
     with pytest.raises(InputError) as raised:
         rows.extend(row.id for row in reader.read("train"))
     assert [problem.key for problem in raised.value.problems] == [f"{file}:2", f"{file}:4", f"{file}:5", str(file)]
-    assert all("refuse_bad_rows: true" in problem.suggestion for problem in raised.value.problems)
+    assert all("on_bad_row: skip" in problem.suggestion for problem in raised.value.problems)
 
 
 def test_refused_rows_are_left_out_counted_and_listed(tmp_path: Path) -> None:
     file = write(tmp_path / "x.lines", b"1|a\nbroken\n2|b\n3|\xff\n1|again\n")
-    reader = Lines(str(file), refuse_bad_rows=True)
+    reader = Lines(str(file), on_bad_row="skip")
     used = list(reader.read("train"))
     assert [row.id for row in used] == ["1", "2"]
     assert len(used) + len(reader.bad_rows) == 5
-    assert [str(bad) for bad in reader.bad_rows] == [
-        f"{file}:2: A line must have a bar; found 6 characters",
-        f"{file}:4: Text must be UTF-8; found byte 0xff at 2",
-        f"{file}: An id must be unique in its split; found '1' again",
-    ]
+    assert [(bad.file, bad.line) for bad in reader.bad_rows] == [(str(file), 2), (str(file), 4), (str(file), None)]
+    assert reader.bad_rows[1].found == "byte 0xff at 2"
+    assert str(reader.bad_rows[0]) == f"{file}:2: A line must have a bar; found 6 characters"
 
 
 def test_the_first_of_two_rows_with_one_id_is_kept(tmp_path: Path) -> None:
     file = write(tmp_path / "x.lines", b"1|first\n1|second\n")
-    assert [row.text for row in Lines(str(file), refuse_bad_rows=True).read("train")] == ["first"]
+    assert [row.text for row in Lines(str(file), on_bad_row="skip").read("train")] == ["first"]
 
 
 def test_two_splits_may_use_the_same_id(tmp_path: Path) -> None:
@@ -114,6 +122,21 @@ def test_a_bad_split_does_not_stop_another(tmp_path: Path) -> None:
 def test_crlf_and_a_byte_order_mark_leave_no_trace(tmp_path: Path) -> None:
     file = write(tmp_path / "x.lines", b"\xef\xbb\xbf1|a\r\n2|b\r\n")
     assert list(Lines(str(file)).lines(file)) == [(1, "1|a"), (2, "2|b")]
+
+
+def test_a_line_that_is_not_utf8_stands_among_all_lines_and_is_no_other(tmp_path: Path) -> None:
+    file = write(tmp_path / "x.lines", b"\xef\xbb\xbf1|a\xff\n2|b\n")
+    reader = Lines(str(file))
+    assert [line.number for line in reader.all_lines(file) if not line.is_valid] == [1]
+    assert list(reader.lines(file)) == [(2, "2|b")]
+    assert [(bad.line, bad.found) for bad in reader.bad_rows] == [(1, "byte 0xff at 3")] * 2
+
+
+def test_a_bad_byte_of_a_whole_file_is_named_by_its_line(tmp_path: Path) -> None:
+    reader = Lines("")
+    assert reader.decode(b"\xef\xbb\xbfab\ncd", tmp_path) == "ab\ncd"
+    assert reader.decode(b"ab\ncd\n\xe4f", tmp_path) is None
+    assert [(bad.line, bad.found) for bad in reader.bad_rows] == [(3, "byte 0xe4 at 0")]
 
 
 def test_only_a_newline_ends_a_line(tmp_path: Path) -> None:

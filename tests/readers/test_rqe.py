@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from heads.rows import TextRow
-from mtl.problems import InputError
 from mtl.readers.rqe import RQE, question_hash
+from tests.readers import properties as has
+from tests.readers.properties import Malformed, Sample
 
 
 def pair(
@@ -17,9 +19,35 @@ def pair(
     return f'<pair pid="{pid}" type="{kind}" value="{value}">\n<chq>\n  {chq}\n</chq>\n<faq>{faq}</faq>\n</pair>\n'
 
 
+def document(*pairs: str) -> str:
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n<RQE>\n{"".join(pairs)}</RQE>\n'
+
+
 def write(folder: Path, *pairs: str) -> RQE:
-    (folder / "train.xml").write_text(f'<?xml version="1.0" encoding="UTF-8"?>\n<RQE>\n{"".join(pairs)}</RQE>\n')
+    (folder / "train.xml").write_text(document(*pairs))
     return RQE(str(folder))
+
+
+SECOND = pair("2", "Zaphod", "What is it?", "false")
+SAMPLE = Sample(
+    RQE,
+    files={"train.xml": document(pair("1", "How is Zaphod?"), SECOND, pair("3", "Zaphod?"))},
+    rows=("true", "false", "true"),
+    malformed=(
+        Malformed("train.xml", SECOND, pair("2", "Zaphod", " "), 9),
+        Malformed("train.xml", SECOND, pair("2", " ", "Zaphod"), 9),
+        Malformed("train.xml", SECOND, pair("2", "Zaphod", value="yes"), 9),
+        Malformed("train.xml", SECOND, pair("", "Zaphod"), 9),
+        Malformed("train.xml", SECOND, pair("1", "Zaphod"), None),
+        Malformed("train.xml", SECOND, SECOND.replace("</chq>", "</faq>"), 12, lost=3),
+    ),
+    rows_in_file={"train.xml": 3},
+)
+
+
+@pytest.mark.parametrize("has_property", [*has.EVERY_READER, *has.TEXT_FILES, has.assert_an_empty_file_is_an_error])
+def test_property(has_property: Callable[..., None], tmp_path: Path) -> None:
+    has_property(SAMPLE, tmp_path)
 
 
 def test_a_pair_is_a_row_whose_document_is_the_health_question(tmp_path: Path) -> None:
@@ -51,52 +79,9 @@ def test_a_pair_that_stands_twice_is_kept_twice(tmp_path: Path) -> None:
     assert [(row.id, row.label) for row in rows] == [("1", "true"), ("2", "false")]
 
 
-@pytest.mark.parametrize(
-    ("broken", "rule"),
-    [
-        (pair("2", faq=" "), "A pair must have a faq; found an empty one, pid '2'"),
-        (pair("2", chq=" "), "A pair must have a chq; found an empty one, pid '2'"),
-        (pair("2", value="yes"), "value must be 'true' or 'false'; found 3 other characters, pid '2'"),
-        (pair(""), "A pair must have a pid; found none"),
-        (pair("1"), "An id must be unique in its split; found '1' again"),
-    ],
-)
-def test_a_malformed_pair_is_refused_and_named_and_the_others_are_read(tmp_path: Path, broken: str, rule: str) -> None:
-    write(tmp_path, pair("1"), broken, pair("3"))
-    reader = RQE(str(tmp_path), refuse_bad_rows=True)
-    assert [row.id for row in reader.read("train")] == ["1", "3"]
-    (bad,) = reader.bad_rows
-    assert str(bad).endswith(rule)
-    assert bad.line == (None if "unique" in rule else 9)
-    assert "is it" not in str(bad)
-    with pytest.raises(InputError, match="refuse_bad_rows"):
-        list(RQE(str(tmp_path)).read("train"))
-
-
-def test_a_file_that_is_not_well_formed_names_the_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"train\.xml:5: The file must be well-formed XML; found mismatched tag"):
-        list(write(tmp_path, "<pair>\n<chq>x\n</faq>\n").read("train"))
-
-
-def test_a_file_with_a_bad_byte_gives_no_row_and_names_the_line(tmp_path: Path) -> None:
-    write(tmp_path, pair("1"), pair("2"))
-    path = tmp_path / "train.xml"
-    path.write_bytes(path.read_bytes().replace(b"What", b"Wh\xe4t", 1))
-    reader = RQE(str(tmp_path), refuse_bad_rows=True)
-    assert list(reader.read("train")) == []
-    assert [(bad.line, bad.rule) for bad in reader.bad_rows] == [(7, "Text must be UTF-8")]
-
-
-def test_the_line_ends_of_windows_change_nothing(tmp_path: Path) -> None:
-    rows = list(write(tmp_path, pair()).read("train"))
-    path = tmp_path / "train.xml"
-    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-    assert list(RQE(str(tmp_path)).read("train")) == rows
-
-
 def test_the_data_has_the_documented_counts(data_folder: Path) -> None:
     files = {"train": "RQE_Train_8588_AMIA2016.xml", "test": "RQE_Test_302_pairs_AMIA2016.xml"}
-    reader = RQE(str(data_folder / "rqe_amia2016"), files=files, refuse_bad_rows=True)
+    reader = RQE(str(data_folder / "rqe_amia2016"), files=files, on_bad_row="skip")
     rows = {split: list(reader.read(split)) for split in files}
     found = Counter(f"{split} pairs:{row.label}" for split in rows for row in rows[split])
     found.update({f"{split} pairs": len(rows[split]) for split in rows})

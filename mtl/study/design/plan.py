@@ -15,7 +15,7 @@ from heads import Head, SpanRow
 from mtl.batching.batcher import Batcher
 from mtl.config import components
 from mtl.config.components import code_hash, source_hash
-from mtl.config.mixture import EvaluationSpec, LimitSpec, Mixture, SamplerSpec, TaskSpec
+from mtl.config.mixture import EvaluationSpec, LimitSpec, Mixture, PermuteSpec, SamplerSpec, TaskSpec
 from mtl.data.examples import TaskData, prepare
 from mtl.data.leakage import crossing, shared, shared_notes
 from mtl.data.store import content_key
@@ -265,8 +265,8 @@ class _RunSpecs:
         rows = (row for row in self._data[task]["train"].rows if isinstance(row, SpanRow) and row.entities)
         example = next(rows, None)
         predicts_mentions = example is not None and not getattr(head.without_gold(example), "entities", ())
-        data = spec.data.permuted(self._study.spec.budget.sample_seed, mentions=predicts_mentions)
-        return spec.model_copy(update={"data": data})
+        permute = PermuteSpec(seed=self._study.spec.budget.sample_seed, mentions=predicts_mentions)
+        return spec.model_copy(update={"data": spec.data.model_copy(update={"permute": permute})})
 
     def _known_tokens(self, run: Run) -> tuple[str, ...]:
         if run.source is None:
@@ -282,8 +282,7 @@ class _RunSpecs:
             variant = name.removeprefix(original(name))
             tasks[name] = {**kept, "rows": self._fingerprints[original(name)], "variant": variant}
             if variant == SHUFFLED:
-                how = [fields["data"]["seed"], fields["data"]["mentions"]]
-                tasks[name]["permuted"] = [*how, code_hash("mtl.readers.permuted")]
+                tasks[name]["permuted"] = [fields["data"]["permute"], code_hash("mtl.data.permutation")]
         mixture = {key: order.mixture[key] for key in ("batch_size", "tokens_per_batch", "sampler", "balancing")}
         encoder = {key: value for key, value in order.mixture["encoder"].items() if key not in ("name", "revision")}
         return {

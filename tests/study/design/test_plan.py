@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from mtl.batching.data_module import make_schedule
-from mtl.config.mixture import Mixture
+from mtl.config.mixture import Mixture, PermuteSpec
 from mtl.data.examples import prepare
 from mtl.problems import InputError
 from mtl.study.design.designs import Run
@@ -118,6 +118,22 @@ def test_other_rows_change_the_keys_of_the_runs_that_read_them(toy_study: Callab
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     changed = {name for name, key in keys(plan_of(path)).items() if key != first[name]}
     assert changed == {name for name in first if "risk" in name}
+
+
+def test_a_shuffled_partner_is_the_task_with_its_training_labels_permuted_by_the_sample_seed(
+    toy_study: Callable[..., Path],
+) -> None:
+    control = {"shuffled_partner": {"cause": "drugs", "risk": "cause"}}
+    path = toy_study(designs=["single"], controls=[control], budget={"updates": 4, "evaluations": 2, "sample_seed": 5})
+    plan = plan_of(path)
+    for target, partner, mentions in (("cause", "drugs", True), ("risk", "cause", False)):
+        copy = f"{partner}__shuffled"
+        mixture = Mixture(**plan.order_of(Run((target, copy), 0)).mixture)
+        assert mixture.tasks[copy].data.permute == PermuteSpec(seed=5, mentions=mentions)
+        original = plan.study.mixture.tasks[partner]
+        assert mixture.tasks[copy].data.model_copy(update={"permute": None}) == original.data
+    before, after = keys(plan), keys(plan_of(path, "budget.sample_seed=6"))
+    assert {name for name in before if after[name] != before[name]} == {name for name in before if "__shuffled" in name}
 
 
 def test_more_tasks_or_seeds_keep_the_keys_of_the_runs_that_were_there(toy_study: Callable[..., Path]) -> None:
