@@ -1,8 +1,8 @@
 """Task types: how rows become examples, encoder states become logits, and predictions become scores.
 
-Every public module of this package is one task type: a file with one subclass of `Head`, which a mixture names by the
-name of the file. To add a task type, add a file; there is nothing to register. Modules whose name begins with `_` are
-shared by several heads. The package imports nothing from `mtl`.
+Each task type is one public module with one subclass of `Head`. A mixture refers to it by the name of the module. To
+add a task type, add a module; there is nothing to register. Modules whose name begins with `_` are shared by several
+heads, as are `rows` and `scores`. The package imports nothing from `mtl`.
 
 Shapes: B examples, T tokens, H hidden size, C labels, N rows or documents, K counts.
 """
@@ -82,8 +82,8 @@ class Head(nn.Module, ABC):
     The methods are called in this order:
 
     1. `check` and `encode` turn rows into examples. The result is cached.
-    2. `collate` turns the labels of a batch into tensors. Padding of the token ids and the encoder are not its concern.
-    3. `forward` and `loss` give the training loss.
+    2. `collate` turns the labels of a batch into tensors. The token ids are padded elsewhere.
+    3. `forward` and `loss` compute the training loss.
     4. `outputs` and `decode` turn logits into one prediction for each row.
     5. `counts` compares a prediction with the gold annotation; `score` and `report` turn combined counts into scores.
 
@@ -260,8 +260,8 @@ class Head(nn.Module, ABC):
         """The examples of the rows, in the order of the rows.
 
         The result is cached, so it must depend on the arguments and the options of the head only, and a row must give
-        the same examples whatever the other rows are. One row may give several examples, such as windows of a long
-        text or candidate pairs; they stand next to each other.
+        the same examples whatever the other rows are. One row may give several consecutive examples, such as windows of
+        a long text or candidate pairs.
 
         Args:
             rows: Rows that passed `check`.
@@ -280,7 +280,7 @@ class Head(nn.Module, ABC):
         """The head's own fields of a batch as tensors whose first axis is B.
 
         Args:
-            examples: B examples, possibly none: a process without examples in a step takes part all the same.
+            examples: B examples; possibly none, because a process may have no examples of the task in a step.
             length: T, the length to which the batch is padded.
         """
 
@@ -290,14 +290,14 @@ class Head(nn.Module, ABC):
     def forward(self, states: Tensor, mask: Tensor, fields: Mapping[str, Tensor]) -> Tensor:
         """The logits of a batch, in the shape that the head's `loss` and `outputs` expect.
 
-        Neither `forward` nor `loss` may read values of tensors, as ``.item()``, ``if`` and boolean indexing do: on a
-        GPU every step would wait for them.
+        Neither `forward` nor `loss` may read values of tensors, as ``.item()``, ``if`` and boolean indexing do, because
+        that makes every step on a GPU wait.
 
         Args:
             states: Last hidden states of the encoder, [B, T, H]. Those of padding are arbitrary and must have no
                 effect.
             mask: True at tokens and False at padding, [B, T].
-            fields: What `collate` returned, on the device of the states.
+            fields: Result of `collate`, on the device of the states.
         """
 
     @abstractmethod
@@ -368,8 +368,8 @@ class Head(nn.Module, ABC):
             corpora = [counts.repeat_interleave(line.long(), dim=0) for line in corpora_times]
         else:
             corpora = list((corpora_times.double() @ counts.double()).to(counts.dtype))
-        found = [self.score(corpus)[self.primary_metric] for corpus in corpora]
-        return torch.tensor(found, dtype=torch.double).reshape(times.shape[:-1])
+        corpus_scores = [self.score(corpus)[self.primary_metric] for corpus in corpora]
+        return torch.tensor(corpus_scores, dtype=torch.double).reshape(times.shape[:-1])
 
     @abstractmethod
     def report(self, counts: Tensor) -> ClassReport:
@@ -379,7 +379,7 @@ class Head(nn.Module, ABC):
     def baselines(self, rows: Iterable[Row]) -> dict[str, Callable[[Sequence[Row]], list[Prediction]]]:
         """Trivial predictors by name, fitted on labelled training rows.
 
-        They show what a model must beat. Each gives one prediction for each row, which is counted and scored like the
+        They show what a model must beat. Each returns one prediction for each row, which is counted and scored like the
         model's.
         """
 

@@ -29,7 +29,7 @@ def predictor(fitted: Fitted, prediction: Callable[[Sequence[float]], Prediction
     """A predictor in the form that `Head.baselines` returns.
 
     Args:
-        fitted: Gives the values of each row.
+        fitted: Returns the values of each row.
         prediction: Turns the values of one row into its prediction.
     """
 
@@ -44,8 +44,8 @@ def predictor(fitted: Fitted, prediction: Callable[[Sequence[float]], Prediction
 def classes(rows: Sequence[TextRow], gold: Sequence[int], num_classes: int) -> dict[str, Fitted]:
     """Predictors of class probabilities, [N, C].
 
-    `majority` gives the share of each class in training. `tfidf` is a logistic regression, fitted if training has more
-    than one class.
+    `majority` returns the share of each class in training. `tfidf` is a logistic regression, fitted only if the
+    training rows have more than one class.
 
     Args:
         rows: Training rows.
@@ -64,7 +64,7 @@ def classes(rows: Sequence[TextRow], gold: Sequence[int], num_classes: int) -> d
 def label_sets(rows: Sequence[TextRow], gold: Sequence[Sequence[int]]) -> dict[str, Fitted]:
     """Predictors of label probabilities, [N, C].
 
-    `majority` gives the most frequent set of labels, as zeros and ones. `tfidf` is one logistic regression per label,
+    `majority` returns the most frequent set of labels, as zeros and ones. `tfidf` is one logistic regression per label,
     with balanced class weights, because most labels are rare and would never be predicted otherwise.
 
     Args:
@@ -84,12 +84,12 @@ def label_sets(rows: Sequence[TextRow], gold: Sequence[Sequence[int]]) -> dict[s
 def values(rows: Sequence[TextRow], gold: Sequence[float]) -> dict[str, Fitted]:
     """Predictors of a number, [N, 1].
 
-    `mean` gives the mean of training. `tfidf` is a ridge regression. `cosine` is a linear regression on the cosine
-    similarity of the two texts, fitted if all rows are pairs.
+    `mean` returns the mean of the training rows. `tfidf` is a ridge regression. `cosine` is a linear regression on the
+    cosine similarity of the two texts, fitted only if all rows are pairs.
 
     Args:
         rows: Training rows.
-        gold: Number of each row.
+        gold: Label of each row.
     """
     if not rows:
         return {}
@@ -112,8 +112,8 @@ def _has_words(rows: Sequence[TextRow]) -> bool:
 class _TfIdf:
     """TF-IDF weights of words and pairs of adjacent words, fitted on the training texts.
 
-    A single text gives its weights, [N, V]. A pair of texts gives the weights of both, their product and their absolute
-    difference, [N, 4V].
+    For single texts, the features are their weights, [N, V]. For pairs, they are the weights of both texts, their
+    product and their absolute difference, [N, 4V].
     """
 
     def __init__(self, rows: Sequence[TextRow]) -> None:

@@ -58,16 +58,16 @@ class Lexicon:
     def _match(self, row: SpanRow) -> list[tuple[_Key, TypedSpan]]:
         words = words_of(row)
         text = _key(row, words)
-        found = []
+        matches = []
         first = 0
         while first < len(words):
             keys = (text[first : first + length] for length in self._lengths.get(text[first], ()))
             key = next((key for key in keys if key in self._types), None)
             if key is not None:
                 end = words[first + len(key) - 1][1]
-                found.append((key, TypedSpan(words[first][0], end, self._types[key])))
+                matches.append((key, TypedSpan(words[first][0], end, self._types[key])))
             first += 1 if key is None else len(key)
-        return found
+        return matches
 
 
 def _types_of_mentions(rows: Sequence[AnnotatedRow]) -> dict[_Key, str]:

@@ -67,7 +67,7 @@ def placeholder(*types: str) -> str:
 
 
 def typed(text: str, head: Sequence[Mention], tail: Sequence[Mention], head_type: str, tail_type: str) -> Marked:
-    """Replaces each mention by the placeholder of its type, and overlapping heads and tails by one placeholder for both.
+    """Replaces each mention with the placeholder of its type, and overlapping heads and tails with one for both.
 
     A discontinuous mention is replaced together with its gap. If a mention of the other argument lies in the gap, the
     placeholder replaces the first part and the other parts are deleted.
@@ -139,8 +139,8 @@ def ready_made(text: str, placeholders: Sequence[str]) -> Marked:
     if not placeholders:
         return Marked(text, (), ())
     pattern = "|".join(re.escape(name) for name in sorted(placeholders, key=len, reverse=True))
-    found = sorted(re.finditer(pattern, text), key=lambda match: (placeholders.index(match[0]), match.start()))
-    places = tuple(Place(match.start(), match.start(), match.end()) for match in found)
+    matches = sorted(re.finditer(pattern, text), key=lambda match: (placeholders.index(match[0]), match.start()))
+    places = tuple(Place(match.start(), match.start(), match.end()) for match in matches)
     return Marked(text, places[:1], places[-1:])
 
 

@@ -66,13 +66,13 @@ class Pairing:
 
     def candidates(self, row: SpanRow) -> list[Candidate]:
         """All candidate pairs of a row, each once, in text order of the first and then the second argument."""
-        found: dict[Key, Candidate] = {}
+        candidates: dict[Key, Candidate] = {}
         for context, arguments in self._groups(row):
             for first, second in combinations(arguments, 2):
                 for head, tail in self._orders(first, second):
                     # A concept with mentions of two types could form the same pair twice.
-                    found.setdefault(self.key(head.id, tail.id), Candidate(head, tail, context))
-        return list(found.values())
+                    candidates.setdefault(self.key(head.id, tail.id), Candidate(head, tail, context))
+        return list(candidates.values())
 
     def _groups(self, row: SpanRow) -> Iterator[tuple[Span, list[Argument]]]:
         """The arguments that may be paired with each other, in text order, and the part of the text they are in."""
@@ -110,7 +110,7 @@ def gold(row: SpanRow, candidates: Sequence[Candidate], pairing: Pairing, labels
     """
     positives = set(labels) - {negative}
     annotated = positives if row.annotated is None else positives & set(row.annotated)
-    found: Gold = {}
+    known: Gold = {}
     untyped, denied = set(), set()
     for relation in row.relations:
         key = pairing.key(relation.head, relation.tail)
@@ -118,13 +118,13 @@ def gold(row: SpanRow, candidates: Sequence[Candidate], pairing: Pairing, labels
             untyped.add(key)
         elif relation.type == negative:
             denied.add(key)
-        elif relation.type in annotated and relation.type not in found.get(key, ()):
-            found[key] = (*found.get(key, ()), relation.type)
+        elif relation.type in annotated and relation.type not in known.get(key, ()):
+            known[key] = (*known.get(key, ()), relation.type)
     for candidate in candidates:
         key = pairing.key(candidate.head.id, candidate.tail.id)
-        if key not in found and key not in untyped and (annotated == positives or key in denied):
-            found[key] = (negative,)
-    return found
+        if key not in known and key not in untyped and (annotated == positives or key in denied):
+            known[key] = (negative,)
+    return known
 
 
 def hull(spans: Sequence[Span]) -> Span:
@@ -142,7 +142,7 @@ def _concepts(entities: Sequence[Entity]) -> list[Argument]:
     for entity in entities:
         for concept in dict.fromkeys(entity.concepts):
             mentions.setdefault((concept, entity.type), []).append(entity.spans)
-    return [Argument(concept, kind, tuple(found)) for (concept, kind), found in mentions.items()]
+    return [Argument(concept, kind, tuple(own)) for (concept, kind), own in mentions.items()]
 
 
 def _contains(outer: Span, inner: Span) -> bool:

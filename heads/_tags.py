@@ -53,9 +53,9 @@ def to_tags(spans: Iterable[TypedSpan], num_words: int, scheme: Scheme) -> list[
 def to_spans(tags: Sequence[str], scheme: Scheme) -> list[TypedSpan]:
     """The entities in a sequence of tags, decoded strictly: only entities that follow the scheme count.
 
-    A BIO entity is a B with all directly following I of its type; an I without a B is ignored. A BIOUL entity is a U, or
-    a B, any number of I and an L. An IO entity is a run of one type. For BIO and BIOUL this is seqeval's strict mode
-    (IOB2, BILOU).
+    A BIO entity is a B with all I of its type that directly follow; an I without a B is ignored. A BIOUL entity is a
+    U, or a B, any number of I and an L. An IO entity is a run of one type. For BIO and BIOUL, this is seqeval's strict
+    mode (IOB2, BILOU).
 
     >>> to_spans(["I-Drug", "O", "B-Drug", "I-Drug", "I-Gene"], "BIO")
     [TypedSpan(start=2, end=4, type='Drug')]

@@ -23,7 +23,7 @@ Text = str | tuple[str, str]
 
 
 class TextHead(Head):
-    """A head that reads one vector for each text or pair.
+    """A head that predicts from one vector for each text or pair.
 
     The vector is the state of the first token ([CLS]), as in BERT and MT-DNN, or the mean over all tokens.
 
@@ -162,8 +162,8 @@ def describe(label: object, labels: Sequence[str] = ()) -> str:
 def _nearest(label: str, labels: Sequence[str]) -> str | None:
     """The valid name that is most similar, ignoring case; None if none is similar."""
     by_letters = {name.casefold(): name for name in labels}
-    found = difflib.get_close_matches(label.casefold(), list(by_letters), n=1, cutoff=0.6)
-    return by_letters[found[0]] if found else None
+    similar = difflib.get_close_matches(label.casefold(), list(by_letters), n=1, cutoff=0.6)
+    return by_letters[similar[0]] if similar else None
 
 
 def choice(option: str, name: str, choices: Iterable[str]) -> str:

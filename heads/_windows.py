@@ -24,7 +24,7 @@ class TokenizedText(NamedTuple):
 
     @classmethod
     def of(cls, encoded: Any, index: int) -> TokenizedText:
-        """One text of the result of a fast tokenizer, which was called with offsets and without truncation."""
+        """One text from the result of a fast tokenizer that was called with offsets and without truncation."""
         of_text = [i for i, sequence in enumerate(encoded.sequence_ids(index)) if sequence == 0]
         fields = {name: encoded[name][index] for name in ("input_ids", "token_type_ids") if name in encoded}
         num_before = of_text[0] if of_text else len(fields["input_ids"])

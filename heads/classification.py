@@ -27,8 +27,8 @@ class Classification(TextHead):
     - `f1`: F1 of the class `positive`, if one is given
 
     The loss is the sum of weight(gold) * cross-entropy. Its count is the number of labelled rows, whatever their
-    weights, so that the losses of split, accumulated and mixed batches add up to that of one large batch. (PyTorch's
-    weighted mean divides by the sum of the weights instead.) Weights whose mean over the training rows is 1 keep the
+    weights, so that the losses of split, accumulated and mixed batches add up to that of one large batch. PyTorch's
+    weighted mean divides by the sum of the weights instead. Weights whose mean over the training rows is 1 keep the
     scale of the loss.
 
     Args:

@@ -155,7 +155,10 @@ class Multilabel(TextHead):
         return ClassReport(per_class, self.labels, None)
 
     def baselines(self, rows: Iterable[Row]) -> dict[str, Callable[[Sequence[Row]], list[Prediction]]]:
-        """`majority`: the most frequent set of labels. `tfidf`: logistic regressions on TF-IDF features, threshold 0.5."""
+        """`majority`: the most frequent set of labels. `tfidf`: logistic regressions on TF-IDF features.
+
+        The threshold of both is 0.5.
+        """
         known = [row for row in map(text_row, rows) if row.label is not None]
         fitted = _baselines.label_sets(known, [self.gold(row)["labels"] for row in known])
         half = [0.5] * len(self.labels)

@@ -154,7 +154,11 @@ class Regression(TextHead):
         return ClassReport({}, (), None)
 
     def baselines(self, rows: Iterable[Row]) -> dict[str, Callable[[Sequence[Row]], list[Prediction]]]:
-        """`mean`: the mean of training. `tfidf`: ridge regression. `cosine`, for pairs: regression on their similarity."""
+        """`mean`: the mean of the training rows. `tfidf`: ridge regression on TF-IDF features. `cosine`: see below.
+
+        `cosine` is a linear regression on the cosine similarity of the two texts. It is left out unless all rows are
+        pairs.
+        """
         known = [row for row in map(text_row, rows) if row.label is not None]
         fitted = _baselines.values(known, [self._value(row) for row in known])
         return {

@@ -57,8 +57,8 @@ class RelationClassification(Head):
     A candidate with two gold types is trained on both. A candidate is masked if its relation has the type None, or if
     it has no relation and the row is not annotated for all relation types.
 
-    Predictions are ``{"relations": [{"head", "tail", "type", "score"}, …]}`` with the pairs that are not in the negative
-    class, or ``{"label", "scores"}`` for a `TextRow`, as in `classification`.
+    Predictions are ``{"relations": [{"head", "tail", "type", "score"}, …]}`` with the pairs that are not in the
+    negative class, or ``{"label", "scores"}`` for a `TextRow`, as in `classification`.
 
     Metrics are `micro_f1`, `macro_f1`, `precision` and `recall` without the negative class, and `accuracy` with it.
     They count every candidate, and as missed every gold relation that is not a candidate, for example because its
@@ -80,20 +80,20 @@ class RelationClassification(Head):
         level: "mention" for a candidate for each pair of mentions. "concept" for a candidate for each pair of concept
             ids in the document, with all their mentions marked; relations then join concept ids, and `scope` must be
             "document".
-        input: "typed" replaces both mentions by placeholders for their types, and overlapping mentions by one
+        input: "typed" replaces both mentions with placeholders for their types, and overlapping mentions with one
             placeholder for both (``@CHEMICAL-GENE$``). "markers" puts ``[E1] … [/E1]`` around the head and
             ``[E2] … [/E2]`` around the tail. "original" leaves the text unchanged, so that only `pooling` distinguishes
             the pairs of a text.
         pooling: Input of the classifier. "cls": the state of the first token. "mention_max": the maximum over the
             tokens of the head, concatenated with that over the tokens of the tail (2H). "entity_start": the same with
             only the first token of each mention, which is its marker if it has one (Baldini Soares et al. 2019). A
-            mention without tokens is replaced by the first token.
-        placeholders: The placeholders of sentences that already have them, the head's first:
+            mention without tokens is represented by the first token.
+        placeholders: Placeholders in sentences that already have them, the head's first:
             ``["@GENE$", "@DISEASE$"]``.
         keep_negatives: Share of the negative examples used in training; all of them are scored. Which are kept depends
             on a hash of row id and pair only.
-        class_weights: Weight of each class in the loss, above 0; 1 for classes that are not named. The count of the
-            loss stays the number of labels.
+        class_weights: Weight of each class in the loss, above 0; 1 for classes that are not named. The count that
+            `loss` returns is still the number of labels.
         dropout: Dropout probability before each linear layer.
         hidden_layer: Size of a hidden GELU layer before the output; None for no hidden layer.
         primary_metric: Name of the metric that selects checkpoints.

@@ -1,4 +1,4 @@
-"""The two row types, which readers give and heads read.
+"""The two row types, which readers produce and heads consume.
 
 Offsets are half-open ranges of characters of `text`: ``text[start:end]``.
 """

@@ -197,7 +197,7 @@ class TokenClassification(Head):
     # --- logits -> scores -----------------------------------------------------------------------------------------
 
     def outputs(self, logits: Tensor, mask: Tensor, fields: Mapping[str, Tensor]) -> list[Tensor]:
-        """[W, C] for each example: probabilities, or for the CRF, which decodes a whole row at once, emission scores."""
+        """[W, C] for each example: probabilities, or emission scores if there is a CRF, which decodes whole rows."""
         values = logits.float() if self.crf is not None else logits.float().softmax(-1)
         return [v[:n] for v, n in zip(values, fields["word_mask"].sum(1).tolist(), strict=True)]
 
