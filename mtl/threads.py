@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+DECIDES_RESULTS = False
+
 
 def set_thread_defaults() -> None:
     """Settings that must stand before the heavy libraries load."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import random
-from collections.abc import Callable, Mapping
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -230,6 +233,32 @@ def toy_study(toy_mixture: Callable[..., Path], tmp_path: Path, monkeypatch: pyt
         return path
 
     return write
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Writes modules of a user's package `lab`, by name, which is then imported anew; None removes a module."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # an edit of the same size in the same second is an edit
+
+    def forget() -> None:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "lab"]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+
+    def write(**modules: str | None) -> None:
+        for name, source in modules.items():
+            path = tmp_path / "lab" / f"{name}.py"
+            path.parent.mkdir(exist_ok=True)
+            if source is None:
+                path.unlink()
+            else:
+                path.write_text(textwrap.dedent(source), encoding="utf-8")
+        forget()
+
+    write(__init__="")
+    yield write
+    forget()
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from pathlib import Path
 from heads import Prediction, Row
 from mtl.distributed import gather, rank, world_size
 
+DECIDES_RESULTS = False
+
 
 class PredictionFiles:
     """Predictions of a split in a file per task, a line per row, written as rows are decoded.

@@ -8,4 +8,6 @@
 Next: `mtl.training`, whose recorder calls these.
 """
 
+DECIDES_RESULTS = False
+
 __all__ = ["mlflow_client", "outbox", "run_folder", "tracker", "versions"]

@@ -21,7 +21,7 @@ from mtl.study.design.spec import load_study
 from mtl.study.report import conclusions
 from mtl.study.report.presentation import MARKS
 from mtl.study.statistics.significance import floor
-from mtl.training.optimisation import Optimisation
+from mtl.training.options import Optimisation
 
 FOLDER = Path(__file__).parent.parent.parent / "experiments" / "studies"
 PAGE = (FOLDER / "README.md").read_text(encoding="utf-8")
@@ -177,5 +177,5 @@ def test_the_keys_of_a_task_that_a_study_leaves_out_are_named(
 def test_every_link_leads_to_a_heading_of_the_page() -> None:
     headings = {heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.*)$", PAGE, re.MULTILINE)}
     links = re.findall(r"\]\(#([^)]+)\)", PAGE)
-    assert len(links) == 3
+    assert len(links) == 5
     assert set(links) <= headings

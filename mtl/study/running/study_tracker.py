@@ -270,6 +270,8 @@ class StudyTracker:
             return str(begun.info.run_id)
         started = ended - int(1000 * result["cost"]["seconds"])
         run_id = str(begun.info.run_id) if begun is not None else self._begin(order, started)
+        if "taken_over" in result:
+            self.client.set_tag(run_id, "taken_over", result["taken_over"]["from"])
         known = begun.data.params if begun is not None else {}
         params = {name: value for name, value in _params(order, result).items() if name not in known}
         for chunk in chunks([Param(*param) for param in params.items()], 100):

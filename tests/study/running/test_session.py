@@ -15,7 +15,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from mtl.commands import run as run_mtl
-from mtl.encoder.pretrained import encoder_identity
+from mtl.encoder.location import encoder_identity
 from mtl.files import finite
 from mtl.study.design.spec import load_study
 from mtl.study.running import worker
@@ -317,14 +317,14 @@ def test_whatever_sends_the_runs_under_other_keys_is_told(
     else:
         (encoder / "note.txt").write_text("new")
         encoder_identity.cache_clear()
-    (sentence,) = session(path).changes()
+    (sentence,) = session(path).history.changes()
     assert all(words in sentence for words in told)
 
 
 def test_tasks_that_are_left_out_change_no_code(toy_study: Callable[..., Path]) -> None:
     path = toy_study(designs=["single"])
     finish(path)
-    assert session(path, "tasks=[cause, risk]").changes() == []
+    assert session(path, "tasks=[cause, risk]").history.changes() == []
 
 
 def test_two_commands_whose_runs_all_fail_try_each_once(
@@ -426,7 +426,9 @@ def test_a_changed_mixture_is_told_and_its_old_results_are_kept_apart(
     capsys.readouterr()
     changed = finish(path, "model.learning_rate=0.002")
     told = capsys.readouterr().err
-    assert "Changed since runs were finished: model.learning_rate: 0.001 -> 0.002. 6 finished runs of before" in told
+    assert (
+        "Changed since runs were finished: model.learning_rate: 0.001 -> 0.002. The results of 6 finished runs" in told
+    )
     assert old < set(trained())
     assert len(trained()) == 12
     assert {cost.key for cost in changed.findings().costs} == set(trained()) - old
@@ -443,7 +445,9 @@ def test_a_change_is_told_where_only_mlflow_knows_the_runs_of_before(
     capsys.readouterr()
     finish(path, "model.learning_rate=0.002")
     told = capsys.readouterr().err
-    assert "Changed since runs were finished: model.learning_rate: 0.001 -> 0.002. 2 finished runs of before" in told
+    assert (
+        "Changed since runs were finished: model.learning_rate: 0.001 -> 0.002. The results of 2 finished runs" in told
+    )
     client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
 
     def superseded() -> set[str]:
