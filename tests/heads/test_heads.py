@@ -24,8 +24,8 @@ def test_a_plain_projection_is_dropout_and_one_linear_layer() -> None:
 
 
 @pytest.mark.parametrize("units", [0, -3])
-def test_a_hidden_layer_has_units(units: int) -> None:
-    with pytest.raises(ValueError, match=f"hidden_layer must be at least 1; found {units}"):
+def test_a_hidden_layer_has_at_least_one_unit(units: int) -> None:
+    with pytest.raises(ValueError, match=rf"hidden_layer.*got {units}"):
         projection(8, 3, dropout=0.25, hidden_layer=units)
 
 
