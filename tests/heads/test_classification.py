@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
 
 from heads import IGNORE, TextRow
 from heads.classification import Classification
@@ -137,6 +138,37 @@ def test_scores_equal_scikit_learn(seed: int) -> None:
     )
     everything = has.score(make(), [{"label": label} for label in predicted], rows)
     assert everything["micro_f1"] == everything["accuracy"]
+
+
+@pytest.mark.parametrize("classes", [LABELS, LABELS[:2]], ids=["all classes", "one class absent"])
+@pytest.mark.parametrize("seed", range(5))
+def test_scores_equal_torchmetrics(seed: int, classes: Sequence[str]) -> None:
+    rng = np.random.default_rng(seed)
+    gold, predicted = (torch.from_numpy(rng.integers(0, len(classes), 50)) for _ in range(2))
+    f1 = multiclass_f1_score(predicted, gold, num_classes=3, average="none")
+    accuracy = float(multiclass_accuracy(predicted, gold, num_classes=3, average="micro"))
+    # torchmetrics computes in float32.
+    assert scores_of(gold, predicted, positive="no") == pytest.approx(
+        {"accuracy": accuracy, "micro_f1": accuracy, "macro_f1": float(f1.mean()), "f1": float(f1[1])}, rel=1e-6
+    )
+
+
+def test_an_absent_class_counts_in_the_macro_f1_unlike_in_torchmetrics() -> None:
+    gold = predicted = torch.tensor([0, 1, 1])
+    assert float(multiclass_f1_score(predicted, gold, num_classes=3, average="macro")) == 1
+    assert scores_of(gold, predicted)["macro_f1"] == pytest.approx(2 / 3)
+
+
+def test_false_positives_on_excluded_classes_count_unlike_with_ignore_index_in_torchmetrics() -> None:
+    gold, predicted = torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1])
+    assert float(multiclass_f1_score(predicted, gold, num_classes=3, average="micro", ignore_index=1)) == 1
+    assert scores_of(gold, predicted, excluded=["no"])["micro_f1"] == pytest.approx(2 / 3)
+
+
+def scores_of(gold: Tensor, predicted: Tensor, **options: Any) -> dict[str, float]:
+    """The scores of predictions and gold classes given as indices."""
+    rows = [TextRow(str(i), str(i), "a", label=LABELS[c]) for i, c in enumerate(gold.tolist())]
+    return has.score(make(**options), [{"label": LABELS[c]} for c in predicted.tolist()], rows)
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "micro_f1", "f1"])

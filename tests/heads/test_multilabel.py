@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor
+from torchmetrics.functional.classification import multilabel_exact_match, multilabel_f1_score
 
 from heads import IGNORE, TextRow
 from heads.multilabel import Multilabel, best_threshold
@@ -105,6 +106,26 @@ def test_scores_equal_scikit_learn(seed: int) -> None:
             "example_f1": f1_score(gold, predicted, average="samples", zero_division=1.0),
             "subset_accuracy": accuracy_score(gold, predicted),
         }
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_scores_equal_torchmetrics(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    gold, predicted = rng.random((30, 3)) < 0.3, rng.random((30, 3)) < 0.4
+    rows = [TextRow(str(i), str(i), "a", label=names(line)) for i, line in enumerate(gold)]
+    pair = torch.from_numpy(predicted).int(), torch.from_numpy(gold).int()
+    samples = (labels[..., None] for labels in pair)  # each row is a sample of its own: [N, C, 1]
+    by_row = multilabel_f1_score(*samples, 3, average="micro", multidim_average="samplewise", zero_division=1)
+    # torchmetrics computes in float32.
+    assert has.score(make(), [{"labels": names(line)} for line in predicted], rows) == pytest.approx(
+        {
+            "micro_f1": float(multilabel_f1_score(*pair, 3, average="micro")),
+            "macro_f1": float(multilabel_f1_score(*pair, 3, average="macro")),
+            "example_f1": float(by_row.mean()),
+            "subset_accuracy": float(multilabel_exact_match(*pair, 3)),
+        },
+        rel=1e-6,
     )
 
 

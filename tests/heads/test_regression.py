@@ -15,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from sklearn.metrics import mean_squared_error
 from torch import Tensor
 
 from heads import TextRow
@@ -103,6 +104,17 @@ def test_scores_equal_scipy(seed: int, decimals: int) -> None:
         },
         abs=1e-12,
     )
+
+
+def test_scores_of_a_large_corpus_with_many_equal_labels_equal_scipy() -> None:
+    # The int32 ranks of torchmetrics 1.9 overflow from 65,536 equal values.
+    rng = np.random.default_rng(0)
+    gold = np.where(rng.random(100_000) < 0.7, 0.0, rng.uniform(0, 4, 100_000))
+    predicted = gold + rng.normal(size=100_000)
+    scores = make().score(torch.tensor(np.stack([predicted, gold], axis=1)))
+    assert scores["pearson"] == pytest.approx(stats.pearsonr(predicted, gold).statistic, rel=1e-12)
+    assert scores["spearman"] == pytest.approx(stats.spearmanr(predicted, gold).statistic, rel=1e-12)
+    assert scores["mse"] == pytest.approx(mean_squared_error(gold, predicted), rel=1e-12)
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False)))
