@@ -197,7 +197,7 @@ def class_names(labels: Sequence[str], at_least: int) -> tuple[str, ...]:
         raise ValueError(f"labels must have at least {at_least} names, got {len(labels)}")
     repeated = sorted({name for name in labels if list(labels).count(name) > 1})
     if repeated:
-        raise ValueError(f"labels must be unique, got more than once: {', '.join(repeated)}")
+        raise ValueError(f"labels must be unique, got {', '.join(repeated)} more than once")
     return tuple(labels)
 
 

@@ -227,7 +227,7 @@ def test_options_with_unknown_classes_or_invalid_weights_are_rejected(options: d
         make(**options)
 
 
-@pytest.mark.parametrize(("labels", "message"), [(["yes"], "at least 2.*got 1"), (["a", "b", "a"], "unique.*: a$")])
+@pytest.mark.parametrize(("labels", "message"), [(["yes"], "at least 2.*got 1"), (["a", "b", "a"], "unique.*got a ")])
 def test_labels_must_be_at_least_two_and_unique(labels: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Classification(labels, has.HIDDEN)
