@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import random
+import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,8 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from hypothesis import settings
+
+from tests.mlflow_server import Server
 
 settings.register_profile("biomtl", deadline=None)  # a busy machine is no failure
 settings.load_profile("biomtl")
@@ -158,6 +161,41 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Ca
         return made[family]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database that MLflow has migrated. A copy of it saves a test the seconds that takes."""
+    from mtl.tracking.mlflow_client import prepare_mlflow
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    prepare_mlflow()
+    from mlflow import MlflowClient
+
+    MlflowClient(f"sqlite:///{path}").get_experiment_by_name("none")
+    return path
+
+
+@pytest.fixture
+def store(empty_store: Path, tmp_path: Path) -> str:
+    """The address of an empty store in `tmp_path`."""
+    return f"sqlite:///{shutil.copy(empty_store, tmp_path)}"
+
+
+@pytest.fixture(scope="session")
+def shared_server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Server]:
+    """The server that `mlflow ui` starts, for `server`."""
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copy(empty_store, folder)
+    with Server(folder) as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared_server: Server) -> Server:
+    """A running MLflow server, which tests share, kill and start again; its store keeps what they leave."""
+    shared_server.start()
+    return shared_server
 
 
 class Trained(NamedTuple):

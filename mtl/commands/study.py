@@ -131,8 +131,11 @@ def _report(options: argparse.Namespace) -> int:
 def _train_and_report(session: Any, options: argparse.Namespace) -> int:
     from mtl.study.report.outcome import outcome, write_report
 
+    folder = options.out or session.folder / "report"
     try:
         session.run(str(uuid.uuid4()), verify_old=options.verify_old or 0)
+        findings = session.findings()
+        session.tracker.report(outcome(findings), write_report(findings, folder))
     except BaseException as error:
         is_stopped = isinstance(error, KeyboardInterrupt | SystemExit)  # Lightning makes an exit of Ctrl-C
         session.tracker.end("KILLED" if is_stopped else "FAILED")
@@ -142,9 +145,8 @@ def _train_and_report(session: Any, options: argparse.Namespace) -> int:
         told = f"Stopped with {done} of {len(session.plan.orders)} runs done; the same command goes on with the others."
         print(f"mtl: study: {told}", file=sys.stderr)
         return 1
-    findings = session.findings()
-    folder = options.out or session.folder / "report"
-    session.tracker.report(outcome(findings), write_report(findings, folder))
+    finally:
+        session.tracker.close()
     return _show(findings, options, folder, hint=session.tracker.ui_hint())
 
 

@@ -20,7 +20,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +32,7 @@ import psutil
 from filelock import FileLock
 
 from mtl.files import write_json
+from mtl.study.design.run_spec import Finished
 
 BEAT = 5.0
 """Seconds between two signs of life."""
@@ -59,6 +60,11 @@ class Ledger:
     def result(self, key: str) -> dict[str, Any] | None:
         """What the run gave; None where it isn't finished."""
         return _read(self.run_folder(key) / "result.json")
+
+    def results(self, keys: Iterable[str]) -> dict[str, Finished]:
+        """The finished runs among these, by key."""
+        found = {key: self.result(key) for key in keys}
+        return {key: Finished(result, self.counts(key)) for key, result in found.items() if result is not None}
 
     def failure(self, key: str) -> dict[str, Any] | None:
         """Why the run failed last; None where it didn't, or was finished since."""

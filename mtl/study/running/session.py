@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import threading
@@ -21,7 +20,7 @@ from mtl.config import components
 from mtl.data.store import content_key
 from mtl.evaluation.baselines import trivial_baselines
 from mtl.evaluation.summary import strongest_baseline
-from mtl.files import folder_name, write_json
+from mtl.files import folder_name, read_json, write_json
 from mtl.study.design.designs import Run
 from mtl.study.design.plan import StudyPlan, make_plan
 from mtl.study.design.run_spec import RunSpec
@@ -29,7 +28,7 @@ from mtl.study.design.spec import Study
 from mtl.study.running.history import History, counted
 from mtl.study.running.launchers import Launcher
 from mtl.study.running.ledger import Ledger
-from mtl.study.running.study_tracker import StudyTracker, finished_runs
+from mtl.study.running.study_tracker import StudyTracker
 from mtl.study.running.takeover import Takeover
 from mtl.study.running.worker import Work
 from mtl.study.statistics.analysis import find
@@ -71,7 +70,7 @@ class Session:
     # --- training -------------------------------------------------------------------------------------------------
 
     def run(self, session: str, *, verify_old: int = 0) -> None:
-        """Trains what is missing, sends it to MLflow, and says what changed since the last time.
+        """Trains what is missing, queues it for MLflow, and says what changed since the last time.
 
         Args:
             session: Of this command.
@@ -117,15 +116,14 @@ class Session:
         launcher = self.spec.launcher
         shown: set[str] = set()
 
-        def finished(order: RunSpec) -> None:
-            self._progress(left, shown)
-            self.tracker.publish([order], self.ledger, between_runs=True)
-            if interrupts:
-                raise KeyboardInterrupt
-
         def watch() -> None:
             self._progress(left, shown)
-            self.tracker.publish(left, self.ledger, between_runs=True)
+            self.tracker.publish(left, self.ledger)
+
+        def finished(order: RunSpec) -> None:
+            watch()
+            if interrupts:
+                raise KeyboardInterrupt
 
         # Sources, too, though they are finished: another study may drop an encoder that a run is yet to start from.
         needed = {order.source for order in left} | {order.key for order in left}
@@ -179,11 +177,11 @@ class Session:
     def bring_known_runs(self) -> None:
         """Finished runs that only MLflow has, from another machine or a folder that is gone."""
         missing = [order.key for order in self.plan.orders if not self.ledger.is_finished(order.key)]
-        there = self.tracker.finished_or_none() if missing else {}
+        there = self.tracker.finished() if missing else {}
         self._elsewhere = dict(there or {})
         for key in missing:
             if there and key in there and not self.tracker.fetch(there[key], key, self.ledger):
-                there = self.tracker.finished_or_none()  # what can't be brought is trained again
+                there = self.tracker.finished()  # what can't be brought is trained again
         before = self.tracker.known_description() if self._elsewhere and not self.history.entries else {}
         if "sessions" in before:
             self._write("sessions.json", {"sessions": before["sessions"]})
@@ -244,7 +242,7 @@ class Session:
 
     def findings(self) -> Findings:
         """What the finished runs on disk support."""
-        return find(self.description(), finished_runs(self.plan.orders, self.ledger))
+        return find(self.description(), self.ledger.results(order.key for order in self.plan.orders))
 
     @cached_property
     def _setup(self) -> list[str]:
@@ -287,11 +285,7 @@ class Session:
         return found
 
     def _read(self, name: str) -> dict[str, Any]:
-        path = self.folder / name
-        if not path.is_file():
-            return {}
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return content
+        return read_json(self.folder / name)
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
         write_json(self.folder / name, content)

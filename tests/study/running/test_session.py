@@ -29,11 +29,19 @@ from mtl.study.running.train_run import train
 ROOT = Path("runs")
 
 
+@pytest.fixture(autouse=True)
+def _stores(store: str, empty_store: Path, tmp_path: Path) -> None:
+    """MLflow's store of the working folder, and an empty one to copy for other roots."""
+    shutil.copy(empty_store, tmp_path / "empty.db")
+
+
 def session(path: Path, *overrides: str, root: Path = ROOT) -> Session:
     """A study on a root; another root has a store of its own, or it would take the first one's runs from MLflow."""
     made = Session(load_study(path, overrides), root)
     if root != ROOT:
         root.mkdir(exist_ok=True)
+        if not (root / "mlflow.db").exists():
+            shutil.copy("empty.db", root / "mlflow.db")
         made.tracker = StudyTracker(made.spec.name, made.spec.experiment, f"sqlite:///{root / 'mlflow.db'}")
     return made
 
@@ -41,6 +49,7 @@ def session(path: Path, *overrides: str, root: Path = ROOT) -> Session:
 def finish(path: Path, *overrides: str, root: Path = ROOT) -> Session:
     made = session(path, *overrides, root=root)
     made.run(f"session of {time.monotonic_ns()}")
+    made.tracker.close()
     return made
 
 
@@ -128,11 +137,11 @@ def test_a_run_that_fails_is_recorded_and_the_others_go_on(
     toy_study()
     assert run_mtl(["study", "run", "study.yaml"]) == 1
     told = capsys.readouterr().err
-    assert "pairwise: cause with risk lacks the seeds 1: 'cause + risk, seed 1' failed: MemoryError; its" in told
+    assert "pairwise: cause with risk lacks seed 1: 'cause + risk, seed 1' failed: MemoryError; its" in told
     assert "no room" not in told  # a message that isn't ours may quote a row
     (failure,) = Path("runs/ledger").glob("*/*/failure.json")
     assert json.loads(failure.read_text())["error"] == "no room"
-    assert "pairwise: risk with cause lacks the seeds 1" in told
+    assert "pairwise: risk with cause lacks seed 1" in told
     assert len(trained()) == 11
     _let_fail(monkeypatch, "none")
     assert run_mtl(["study", "run", "study.yaml"]) == 0
@@ -161,7 +170,7 @@ def test_a_run_whose_source_failed_is_missing_and_nobody_waits_for_it(
     made = finish(toy_study(designs=["sequential"], tasks=["cause", "risk"]))
     assert len(trained()) == 2 * 4 - 2
     assert any(
-        "risk with cause lacks the seeds 0: 'cause, seed 0' failed: MemoryError; its message is in" in text
+        "risk with cause lacks seed 0: 'cause, seed 0' failed: MemoryError; its message is in" in text
         for text in made.findings().missing
     )
 
@@ -360,6 +369,7 @@ def test_an_encoder_that_another_study_drops_is_trained_once_more(
 
     monkeypatch.setattr("mtl.study.running.train_run.train", dropping)
     made.run("two")
+    made.tracker.close()
     assert dropped
     assert len(trained()) == len(made.plan.orders)
     assert not made.findings().missing

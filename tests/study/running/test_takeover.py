@@ -31,7 +31,7 @@ MOVING = HELPERS.replace("1.0", "1.000001")
 class Silent:
     """A tracker without MLflow."""
 
-    def finished_or_none(self) -> dict[str, str]:
+    def finished(self) -> dict[str, str]:
         return {}
 
     def known_description(self) -> dict[str, Any]:
