@@ -62,7 +62,7 @@ def definitions(*roots: Root) -> dict[str, str]:
         ValueError: A root is not ``module:name``, or there is no such definition.
 
     >>> [name for name in definitions("heads.regression:pearson") if name.startswith("heads")]
-    ['heads.regression._standard', 'heads.regression.pearson']
+    ['heads.regression._scaled', 'heads.regression.pearson']
     """
     modules = Modules(map(_module_of, roots))
     found: dict[str, str] = {}

@@ -256,7 +256,7 @@ def test_a_bad_line_is_named_before_anything_is_predicted(
 
 def test_a_row_that_a_task_can_not_read_is_named(predicted: Callable[..., five_tasks.Rows]) -> None:
     pair = {"id": "r7", "text": "the drug", "text_pair": "the gene"}
-    with pytest.raises(InputError, match=r"row r7\): The task 'mentions' can't read it: A row must have one text"):
+    with pytest.raises(InputError, match=r"row r7\).*'mentions'.*text_pair"):
         predicted([pair], ["mentions"])
     assert predicted([pair], ["score"])[0]["predictions"].keys() == {"score"}
 
