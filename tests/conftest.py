@@ -1,4 +1,4 @@
-"""Shared fixtures: a tiny tokenizer and tiny random encoders of seven families, made on the spot."""
+"""Shared fixtures: a tiny tokenizer, tiny random encoders of seven families, and toy mixtures and studies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import yaml
 from hypothesis import settings
 
-settings.register_profile("biomtl", deadline=None)  # a busy machine is no failure
+settings.register_profile("biomtl", deadline=None)  # a busy machine must not fail a test
 settings.load_profile("biomtl")
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -93,13 +93,13 @@ def data_folder() -> Path:
     """The folder of public data sets that `MTL_DATA` names."""
     folder = os.environ.get("MTL_DATA", str(REPOSITORY.parent / "shared" / "data"))
     if not Path(folder).is_dir():
-        pytest.skip("MTL_DATA names no folder: the public data sets aren't here")
+        pytest.skip("the public data sets are not available: MTL_DATA is not a folder")
     return Path(folder)
 
 
 @pytest.fixture(scope="session")
 def tokenizer() -> Any:
-    """A WordPiece tokenizer (BERT's layout, lower case) that knows some words, all letters and digits."""
+    """A lower-case WordPiece tokenizer (as for BERT) whose vocabulary has some words and all letters and digits."""
     from transformers import BertTokenizer
 
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -121,7 +121,7 @@ def tokenizer() -> Any:
 
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Callable[[str], Path]:
-    """Gives the folder of a tiny random encoder of a family, tokenizer included."""
+    """A function that returns the folder of a tiny random encoder of a family, with its tokenizer."""
     import torch
     from transformers import AutoConfig, AutoModel
 
@@ -158,7 +158,7 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Ca
 
 
 class Trained(NamedTuple):
-    """What a training in this process leaves."""
+    """The objects of a finished training in this process."""
 
     trainer: Any
     module: Any
@@ -173,10 +173,10 @@ class Trained(NamedTuple):
 def toy_mixture(
     tmp_path: Path, tiny_encoder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Path]:
-    """Writes a mixture of four small invented tasks into `tmp_path` and gives its file.
+    """A function that writes a mixture of four small invented tasks into `tmp_path` and returns its file.
 
-    `cause` classifies texts, `drugs` tags them, `risk` scores them; `bleed` reads the rows of `cause` and lacks some
-    labels. The labels follow from the words.
+    `cause` classifies texts, `drugs` tags them and `risk` scores them; `bleed` reads the rows of `cause`, some of them
+    without a label. The labels follow from the words.
     """
     monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
@@ -219,7 +219,7 @@ STUDY = {
 
 @pytest.fixture
 def toy_study(toy_mixture: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Writes the study into `tmp_path`, the working folder, and gives its file."""
+    """A function that writes a study into `tmp_path`, which becomes the working folder, and returns its file."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
 
@@ -234,7 +234,7 @@ def toy_study(toy_mixture: Callable[..., Path], tmp_path: Path, monkeypatch: pyt
 
 @pytest.fixture
 def train(tmp_path: Path) -> Callable[..., Trained]:
-    """Trains a mixture in this process, in fp32 on the CPU, with nothing written unless asked."""
+    """A function that trains a mixture in this process, by default in fp32 on the CPU and without writing files."""
 
     def run(
         mixture: Any,

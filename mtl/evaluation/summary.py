@@ -86,7 +86,7 @@ def table(results: Iterable[ResultLine], title: str | None = None) -> Table:
 def per_class_table(report: ClassReport) -> dict[str, list[str | float | None]]:
     """The scores by class as columns; a score that a class does not have is None.
 
-    >>> from heads import Report
+    >>> from heads import ClassReport
     >>> per_class_table(ClassReport({"yes": {"f1": 0.5, "support": 4.0}}, ("yes",), None))
     {'class': ['yes'], 'f1': [0.5], 'support': [4.0]}
     """
