@@ -49,7 +49,7 @@ _SYNCS = {
     "unique_consecutive",
     "unique_dim",
 }
-"""Operators for whose result, or its size, the host waits. It also waits for mask indices and for copies to the host."""
+"""Operators for whose result, or its size, the host waits; it also waits for mask indices and copies to the host."""
 
 _RESIZING = ("arange", "arange.start", "arange.start_step", "eye", "eye.m", "linspace", "randperm")
 """Factories that PyTorch implements by resizing an empty tensor, which a wrapper does not support."""

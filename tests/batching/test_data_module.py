@@ -22,7 +22,7 @@ from mtl.config.mixture import Mixture
 from mtl.problems import InputError
 from mtl.training.assembly import build_data, build_module
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[2]
 
 Write = Callable[..., Path]
 Train = Callable[..., Any]
