@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 from heads import Prediction, Row, TextRow
 
+DECIDES_RESULTS = False
+
 Numbers = npt.NDArray[np.float64]
 Lines = Callable[[Sequence[TextRow]], Numbers]
 """From rows to numbers [N, K]."""

@@ -10,6 +10,8 @@ from heads._tags import TypedSpan
 from heads._words import overlapped, words_of
 from heads.rows import Span, SpanRow
 
+DECIDES_RESULTS = False
+
 _Key = tuple[str, ...]
 """A mention as words in lower case."""
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from mtl.problems import InputError, Problem
 
+DECIDES_RESULTS = False
+
 
 def write_text(path: Path, text: str) -> None:
     """Replaces a text file and creates its folder if needed.

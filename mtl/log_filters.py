@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
+
+DECIDES_RESULTS = False
 
 _UNASKED = ("GPU available", "TPU available", "HPU available", "💡 Tip", "`Trainer.fit` stopped", "Restoring states")
 
@@ -24,6 +28,22 @@ def filter_logs() -> None:
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # a resumed run's
     # Losses and rates are also logged at the end of every epoch, however short it is.
     warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """A context that silences Lightning's notes on devices, workers and loaders, which are the same for all runs."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric)\.")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _is_wanted(record: logging.LogRecord) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+DECIDES_RESULTS = False
+
 
 def set_thread_defaults() -> None:
     """Sets environment variables that numeric libraries read when they load; variables that are set stay."""

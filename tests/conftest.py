@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import random
-from collections.abc import Callable, Mapping
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import yaml
 from hypothesis import settings
+
+from tests.mlflow_server import Server
 
 settings.register_profile("biomtl", deadline=None)  # a busy machine must not fail a test
 settings.load_profile("biomtl")
@@ -157,6 +163,41 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Ca
     return make
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database that MLflow has already migrated; copying it is seconds faster than migrating one per test."""
+    from mtl.tracking.mlflow_client import prepare_mlflow
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    prepare_mlflow()
+    from mlflow import MlflowClient
+
+    MlflowClient(f"sqlite:///{path}").get_experiment_by_name("none")
+    return path
+
+
+@pytest.fixture
+def store(empty_store: Path, tmp_path: Path) -> str:
+    """The address of an empty store in `tmp_path`."""
+    return f"sqlite:///{shutil.copy(empty_store, tmp_path)}"
+
+
+@pytest.fixture(scope="session")
+def shared_server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Server]:
+    """The server that `mlflow ui` starts; tests use it through `server`."""
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copy(empty_store, folder)
+    with Server(folder) as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared_server: Server) -> Server:
+    """A running MLflow server, which tests share and may kill; its store keeps the data of earlier tests."""
+    shared_server.start()
+    return shared_server
+
+
 class Trained(NamedTuple):
     """The objects of a finished training in this process."""
 
@@ -230,6 +271,34 @@ def toy_study(toy_mixture: Callable[..., Path], tmp_path: Path, monkeypatch: pyt
         return path
 
     return write
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """A function that writes modules of a user package `lab` and makes it import anew; None removes a module."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(
+        sys, "dont_write_bytecode", True
+    )  # bytecode would hide an edit of the same size in the same second
+
+    def forget() -> None:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "lab"]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+
+    def write(**modules: str | None) -> None:
+        for name, source in modules.items():
+            path = tmp_path / "lab" / f"{name}.py"
+            path.parent.mkdir(exist_ok=True)
+            if source is None:
+                path.unlink()
+            else:
+                path.write_text(textwrap.dedent(source), encoding="utf-8")
+        forget()
+
+    write(__init__="")
+    yield write
+    forget()
 
 
 @pytest.fixture

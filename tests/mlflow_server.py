@@ -1,4 +1,4 @@
-"""A real MLflow server for tests, that can be killed and started again on the same port."""
+"""A real MLflow server for tests, which can be killed and started again on the same port."""
 
 from __future__ import annotations
 
@@ -9,46 +9,49 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
 class Server:
-    """A real `mlflow server`, in a session of its own because it starts workers."""
+    """A real `mlflow server`, in a session of its own because it starts workers.
 
-    def __init__(self, *arguments: str, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port), *arguments]
-        environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        self.process = subprocess.Popen(
-            command,
-            env=environment,
-            start_new_session=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+    Args:
+        folder: Working folder of the server. It serves the store there, as a bare `mlflow ui` does.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        port = str(free_port())
+        self.folder, self.url = folder, f"http://127.0.0.1:{port}"
+        self._command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", port]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts the server where it does not run, and waits until it answers."""
+        if self._process is None:
+            environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+            environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            self._process = subprocess.Popen(
+                self._command, cwd=self.folder, env=environment, start_new_session=True, **quiet
+            )
         wait_for(lambda: urllib.request.urlopen(f"{self.url}/health", timeout=2).read() == b"OK", 90)
 
+    def __enter__(self) -> Server:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
     def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, 9)
-        self.process.wait(10)
-
-
-@contextlib.contextmanager
-def servers() -> Iterator[Callable[..., Server]]:
-    """Gives what starts a server; all of them are killed at the end."""
-    started: list[Server] = []
-
-    def start(*arguments: str, port: int) -> Server:
-        started.append(Server(*arguments, port=port))
-        return started[-1]
-
-    try:
-        yield start
-    finally:
-        for server in started:
-            server.kill()
+        """Kills the server where it runs."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, 9)
+            self._process.wait(10)
+            self._process = None
 
 
 def free_port() -> int:

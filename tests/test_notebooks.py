@@ -80,7 +80,7 @@ def test_the_study_is_trained_read_from_mlflow_and_claims_nothing(execute: Calla
     text = printed(notebook)
     assert pictures(notebook) == 2
     assert "{'FINISHED': 12}" in text
-    assert "No pair could be claimed to help or hurt" in text
+    assert "No gain is significant" in text
     assert "{'unresolvable'} with 2 seeds: p is at least 0.5" in text
     assert re.search(r" 5 seeds: p at least 0.0625.*: no gain, however large", text)
     assert re.search(r" 6 seeds: p at least 0.0312.*: \d\.\d standard deviations", text)

@@ -23,7 +23,7 @@ from heads.rows import row_to_dict
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import Mixture
 from mtl.data.examples import SplitData
-from mtl.encoder.pretrained import encoder_folder
+from mtl.encoder.location import encoder_folder
 from mtl.seeding import stream
 from mtl.training.assembly import build_data
 

@@ -29,7 +29,7 @@ from heads.rows import row_to_dict
 from mtl.batching.data_module import EvaluationLoader, MixtureData
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import Mixture
-from mtl.encoder.pretrained import encoder_folder
+from mtl.encoder.location import encoder_folder
 from mtl.evaluation.evaluator import Evaluator
 from mtl.seeding import stream
 from mtl.training.assembly import build_data

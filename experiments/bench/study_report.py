@@ -24,7 +24,7 @@ import numpy as np
 from machine import machine
 
 from mtl.study.design.designs import Run, comparisons
-from mtl.study.design.run_spec import Order
+from mtl.study.design.run_spec import RunSpec
 from mtl.study.running.ledger import Ledger
 from mtl.study.running.study_tracker import StudyTracker
 
@@ -72,15 +72,16 @@ def simulate(folder: Path, num_tasks: int, num_seeds: int) -> int:
     tracker = StudyTracker("simulated", "biomtl-studies", store(folder))
     tracker.describe(description(tasks, seeds, orders))
     tracker.publish(list(orders.values()), ledger)
+    tracker.close()
     return len(runs)
 
 
-def order_of(run: Run) -> Order:
+def order_of(run: Run) -> RunSpec:
     """An order that is never trained."""
     design = ("single",) if len(run.tasks) == 1 else ("pairwise",)
     names = {"key": f"key of {run}", "name": str(run), "company": run.company}
-    return Order(**names, tasks=run.tasks, targets=run.tasks, seed=run.seed, designs=design, mixture={}, evaluations=3,
-                 select="best", model={}, trainer={})  # fmt: skip
+    return RunSpec(**names, tasks=run.tasks, targets=run.tasks, seed=run.seed, designs=design, mixture={},
+                   evaluations=3, select="best", model={}, trainer={})  # fmt: skip
 
 
 def counts_of(rng: np.random.Generator) -> dict[str, Any]:
@@ -91,7 +92,7 @@ def counts_of(rng: np.random.Generator) -> dict[str, Any]:
     return {"documents": documents, "counts": counts, "owners": np.arange(DOCUMENTS)}
 
 
-def result_of(order: Order, rng: np.random.Generator) -> dict[str, Any]:
+def result_of(order: RunSpec, rng: np.random.Generator) -> dict[str, Any]:
     """Scores around 0.6, a curve of three points, and a cost."""
     scores = {task: {"f1": float(rng.normal(0.6, 0.02)), "loss": 1.0} for task in order.targets}
     updates = [dict.fromkeys(order.tasks, 20 * number) for number in (1, 2, 3)]
@@ -108,7 +109,7 @@ def result_of(order: Order, rng: np.random.Generator) -> dict[str, Any]:
     }
 
 
-def description(tasks: list[str], seeds: list[int], orders: dict[Run, Order]) -> dict[str, Any]:
+def description(tasks: list[str], seeds: list[int], orders: dict[Run, RunSpec]) -> dict[str, Any]:
     """What a session would say of the study."""
     head = {"head": "token_classification", "labels": LABELS, "data": {"reader": "jsonl", "path": "none"}}
     facts = {"metric": "f1", "unit": "document", "num_units": DOCUMENTS, "updates": 60, "train_rows": 300}

@@ -10,7 +10,9 @@ modules:
 
     DECIDES_RESULTS = False
 
-References to such a module do not count, and neither do string constants in a call to it.
+References to such a module do not count, and neither do string constants in a call to it. A module that contains
+a root always counts: the code that reads rows decides no result of a run whose key includes a hash of the rows, but it
+decides these rows.
 
 Only names are followed. Classes that are looked up by their import path at run time, or passed in as instances, must be
 given as further roots. Types of arguments do not count, so neither does a conversion of an option to another type.
@@ -24,16 +26,19 @@ from typing import Any
 from mtl.code_identity.hashing import Part, closure, digest, hashes
 from mtl.code_identity.modules import Modules, Target, Use, library_versions
 
+DECIDES_RESULTS = False
+
 Root = type[Any] | Callable[..., Any] | str
 """A class or function, or its name as ``module:name``."""
 
 
-def code_identity(*roots: Root) -> str:
+def code_identity(*roots: Root, everything: bool = False) -> str:
     """A hash of the meaning of classes and functions, including all code that they use.
 
     Args:
         roots: Classes and functions, in any order. A root without source (typed at a prompt, say) counts by its
             qualified name, and one that is defined inside a function counts with its whole module.
+        everything: Whether modules that decide no result count too.
 
     Raises:
         ValueError: A root is not ``module:name``, or there is no such definition.
@@ -41,7 +46,7 @@ def code_identity(*roots: Root) -> str:
     >>> code_identity("heads.regression:pearson") == code_identity("heads.regression:ranks")
     False
     """
-    modules = Modules()
+    modules = Modules(None if everything else map(_module_of, roots))
     start = _start(roots, modules)
     found = hashes(closure(_targets(start), modules))
     return start.digest(found.__getitem__)
@@ -63,7 +68,7 @@ def definitions(*roots: Root) -> dict[str, str]:
     >>> [name for name in definitions("heads.regression:pearson") if name.startswith("heads")]
     ['heads.regression._standard', 'heads.regression.pearson']
     """
-    modules = Modules()
+    modules = Modules(map(_module_of, roots))
     found: dict[str, str] = {}
     parts: dict[str, list[str]] = {}
     for target, node in closure(_targets(_start(roots, modules)), modules).items():
@@ -109,6 +114,10 @@ def _described(name: str, old: str | None, new: str | None) -> str:
 
 
 # --- roots ------------------------------------------------------------------------------------------------------------
+
+
+def _module_of(root: Root) -> str:
+    return root.partition(":")[0] if isinstance(root, str) else root.__module__
 
 
 def _start(roots: tuple[Root, ...], modules: Modules) -> Part:

@@ -64,9 +64,14 @@ class Module(NamedTuple):
 
 
 class Modules:
-    """The modules of this process, read from their current files."""
+    """The modules of this process, read from their current files.
 
-    def __init__(self) -> None:
+    Args:
+        deciding: Modules that count even if they declare that they decide no result; None lets every module count.
+    """
+
+    def __init__(self, deciding: Iterable[str] | None = ()) -> None:
+        self._deciding = None if deciding is None else frozenset(deciding)
         self._modules: dict[str, Module | None] = {}
         self._are_libraries: dict[str, bool] = {}
         self._side_effects: dict[str, set[Target]] = {}
@@ -183,6 +188,8 @@ class Modules:
 
     def _decides_results(self, module: str) -> bool:
         """The constant `DECIDES_RESULTS` of the module, else of the nearest parent package that has it."""
+        if self._deciding is None or module in self._deciding:
+            return True
         found = (self.get(name) for name in (module, *_parents(module)))
         said = (source.syntax.decides_results for source in found if source is not None)
         return next((decides for decides in said if decides is not None), True)

@@ -30,7 +30,7 @@ from mtl.training.assembly import build_data, build_module
 from mtl.training.checkpoints import check_checkpoint, checkpoint_precision
 from mtl.training.early_stopping import early_stopping
 from mtl.training.module import MultiTaskModule
-from mtl.training.optimisation import Optimisation
+from mtl.training.options import Optimisation
 from mtl.training.precision import agreed_precision, precision_problems
 from mtl.training.profiling import StepProfile, phases
 from mtl.training.recorder import RunRecorder

@@ -55,9 +55,19 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, help="where report.html and the pictures go (default ROOT/studies/NAME/report)"
     )
+    parser.add_argument(
+        "--verify-old",
+        type=int,
+        metavar="N",
+        help="run, verify: after a change of code train N finished runs again, and take over the others if the results"
+        " are identical",
+    )
     parser.add_argument("--no-probe", action="store_true", help="plan without timing a few updates of each task")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    return parser.parse_intermixed_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
+    if options.verify_old is not None and (options.verify_old < 1 or options.action not in ("run", "verify")):
+        parser.error("--verify-old N is for run and verify, with N of 1 or more")
+    return options
 
 
 def _plan(options: argparse.Namespace) -> int:
@@ -69,7 +79,7 @@ def _plan(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(found, indent=2))
     else:
-        print("\n".join(estimate_lines(found)))
+        print("\n".join(estimate_lines(found, options.study)))
     return 0
 
 
@@ -121,8 +131,11 @@ def _report(options: argparse.Namespace) -> int:
 def _train_and_report(session: Any, options: argparse.Namespace) -> int:
     from mtl.study.report.outcome import outcome, write_report
 
+    folder = options.out or session.folder / "report"
     try:
-        session.run(str(uuid.uuid4()))
+        session.run(str(uuid.uuid4()), verify_old=options.verify_old or 0)
+        findings = session.findings()
+        session.tracker.report(outcome(findings), write_report(findings, folder))
     except BaseException as error:
         is_stopped = isinstance(error, KeyboardInterrupt | SystemExit)  # Lightning makes an exit of Ctrl-C
         session.tracker.end("KILLED" if is_stopped else "FAILED")
@@ -132,9 +145,8 @@ def _train_and_report(session: Any, options: argparse.Namespace) -> int:
         told = f"Stopped with {done} of {len(session.plan.orders)} runs done; the same command goes on with the others."
         print(f"mtl: study: {told}", file=sys.stderr)
         return 1
-    findings = session.findings()
-    folder = options.out or session.folder / "report"
-    session.tracker.report(outcome(findings), write_report(findings, folder))
+    finally:
+        session.tracker.close()
     return _show(findings, options, folder, hint=session.tracker.ui_hint())
 
 

@@ -9,4 +9,6 @@
 Next: `mtl.readers`, which turns the files that a mixture names into rows.
 """
 
+DECIDES_RESULTS = False
+
 __all__ = ["components", "loading", "mixture", "schema", "validation", "yaml_files"]

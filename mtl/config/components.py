@@ -6,13 +6,11 @@ import path of a class of the user's. There is no list to extend and nothing to 
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import inspect
 import pkgutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from pydantic import TypeAdapter
@@ -101,23 +99,6 @@ def build(cls: type[Any], *arguments: Any, **options: Any) -> Any:
         for name, value in options.items()
     }
     return cls(*arguments, **typed)
-
-
-def source_hash(cls: type[Any]) -> str:
-    """A hash of a component: its name, its own file, and the package of its kind with what the files there share."""
-    bases = tuple(getattr(importlib.import_module(package), name) for package, name in _PACKAGES.values())
-    files = {Path(inspect.getfile(parent)) for parent in cls.__mro__ if issubclass(parent, bases)}
-    folders = {Path(importlib.import_module(package).__path__[0]) for package, _ in _PACKAGES.values()}
-    files |= {file for folder in folders & {file.parent for file in files} for file in folder.glob("*.py")}
-    # The components of a package share its files, so only the name tells them apart.
-    parts = [cls.__qualname__.encode(), *(file.read_bytes() for file in sorted(files))]
-    return hashlib.sha256(b"".join(parts)).hexdigest()
-
-
-def code_hash(*modules: str) -> str:
-    """A hash of the code of some modules, given by their import paths."""
-    files = [Path(inspect.getfile(importlib.import_module(name))) for name in modules]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _type_problems(hint: Any, value: Any, key: str) -> list[Problem]:

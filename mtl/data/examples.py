@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from heads import Example, Head, Row
-from mtl.config.components import code_hash, source_hash
+from heads.rows import row_from_dict
+from mtl.code_identity import code_identity
 from mtl.data.reading import LISTED, RowSummary, read_rows
 from mtl.data.row_problems import row_problems, row_type_problem
-from mtl.data.store import CHUNK, FieldError, RowTable, Store, Table, content_key
+from mtl.data.store import CHUNK, FieldError, RowTable, Store, StoredTable, content_key
 from mtl.encoder.pretrained import tokenizer_fingerprint
 from mtl.problems import InputError, Problem
 
@@ -60,7 +61,7 @@ class SplitData:
 
     rows: RowTable
     row_summary: RowSummary
-    examples: Table
+    examples: StoredTable
     example_summary: ExampleSummary
 
     @cached_property
@@ -165,11 +166,13 @@ class _TaskPreparation:
         problems = split_problems(key, rows, splits)
         data: TaskData = {}
         has_bad_rows = False
+        # The table of rows holds their JSON, which `row_from_dict` reads.
+        code = code_identity(_ExampleBuild, row_from_dict, type(self.head))
         for split, (table, summary) in rows.items():
             if split not in splits or not table:
                 continue
             try:
-                examples, example_summary = self._examples(split, table, summary)
+                examples, example_summary = self._examples(split, table, summary, code)
             except _BadRowsError:
                 has_bad_rows = True
                 continue
@@ -190,11 +193,12 @@ class _TaskPreparation:
             raise InputError(problems)
         return data
 
-    def _examples(self, split: str, rows: RowTable, summary: RowSummary) -> tuple[Table, ExampleSummary]:
+    def _examples(
+        self, split: str, rows: RowTable, summary: RowSummary, code: str
+    ) -> tuple[StoredTable, ExampleSummary]:
         training = split == "train" and not self.shared
         identity = [
-            source_hash(type(self.head)),
-            code_hash("mtl.data.examples"),
+            code,
             self.spec.labels,
             self.spec.head_options,
             self.spec.data.skips_bad_rows,

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heads import Row, row_to_dict
+from mtl.code_identity import code_identity
 from mtl.config import components
-from mtl.config.components import code_hash, source_hash
 from mtl.data.permutation import permuted_rows
 from mtl.data.splits import SplitRule, assign
 from mtl.data.store import RowTable, Store, content_key
@@ -24,6 +24,9 @@ from mtl.seeding import stream
 
 if TYPE_CHECKING:
     from mtl.config.mixture import DataSpec
+
+# Keys of examples and runs have a hash of the rows instead.
+DECIDES_RESULTS = False
 
 LISTED = 20
 """Refused rows that are listed one by one; beyond, they are counted."""
@@ -87,9 +90,8 @@ def read_rows(spec: DataSpec, key: str, store: Store) -> dict[str, tuple[RowTabl
             [Problem(f"{key}.files.{s}", f"There is no split '{s}'.", did_you_mean(s, SPLITS)) for s in unknown]
         )
     identity = [
-        source_hash(reader_class),
-        code_hash("heads.rows", "mtl.data.permutation", "mtl.data.splits", "mtl.seeding", "mtl.data.reading"),
-        spec.model_dump(mode="json"),
+        code_identity(_RowBuild, reader_class),
+        spec.model_dump(mode="json", exclude={"reader"}, exclude_none=True),
         _file_states(reader, sources),
     ]
     found: dict[str, tuple[RowTable, RowSummary]] = {}
@@ -97,7 +99,7 @@ def read_rows(spec: DataSpec, key: str, store: Store) -> dict[str, tuple[RowTabl
     for split, source in _planned_splits(spec, sources, key).items():
         build = partial(_start_build, reader_class, split, source, spec)
         try:
-            table, summary = store.table(content_key("rows", split, identity), build)
+            table, summary = store.table(content_key("rows", split, source, identity), build)
         except InputError as error:
             problems += _few(f"{key} ({split})", _under(key, spec, error.problems))
             continue

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mtl.config.mixture import DataSpec
     from mtl.data.store import RowTable
 
+DECIDES_RESULTS = False
+
 SHOWN_ROWS = 5
 """Ids that a problem of many rows names."""
 

@@ -21,6 +21,8 @@ from filelock import FileLock
 
 from heads.rows import Row, row_from_dict
 
+DECIDES_RESULTS = False
+
 CHUNK = 1000
 """Records that are in memory at once while a table is written."""
 
@@ -31,7 +33,7 @@ BLOCK, BLOCKS = 1 << 16, 64
 """Bytes of a block that is checked when a table is opened, and blocks of a large table: 4 MiB in all."""
 
 
-class Table:
+class StoredTable:
     """A memory-mapped table of records."""
 
     def __init__(self, path: Path) -> None:
@@ -60,7 +62,7 @@ class Table:
         codes = [chunk.indices.to_numpy(zero_copy_only=False) for chunk in encoded.chunks]
         return np.concatenate([np.zeros(0, dtype=np.int64), *codes])
 
-    def equals(self, other: Table, names: Sequence[str]) -> bool:
+    def equals(self, other: StoredTable, names: Sequence[str]) -> bool:
         """Whether these columns of both tables hold the same values; neither is read into memory."""
         if len(self) != len(other):
             return False
@@ -90,7 +92,7 @@ class Table:
 class RowTable(Sequence[Row]):
     """The rows of a split, read from disk when asked for."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: StoredTable) -> None:
         self._table = table
 
     def __len__(self) -> int:
@@ -132,7 +134,7 @@ class Store:
         self.folder = Path(folder or os.environ.get("MTL_CACHE") or Path.home() / ".cache" / "biomtl")
         self._written = self.folder  # another one from the first failure on
 
-    def table(self, key: str, build: Build) -> tuple[Table, Any]:
+    def table(self, key: str, build: Build) -> tuple[StoredTable, Any]:
         """The table under a key with its summary, built where it isn't there.
 
         Args:
@@ -196,7 +198,7 @@ def _place(folder: Path, key: str) -> Path:
     return folder / FORMAT / key[:2] / f"{key}.arrow"
 
 
-def _found_or_built(path: Path, build: Build) -> tuple[Table, Any]:
+def _found_or_built(path: Path, build: Build) -> tuple[StoredTable, Any]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         found = _read(path)
@@ -211,7 +213,7 @@ def _row(record: Mapping[str, Any]) -> Row:
     return row_from_dict(json.loads(record["json"]))
 
 
-def _read(path: Path) -> tuple[Table, Any] | None:
+def _read(path: Path) -> tuple[StoredTable, Any] | None:
     summary_path = path.with_suffix(".json")
     try:
         if not (path.exists() and summary_path.exists()):
@@ -219,7 +221,7 @@ def _read(path: Path) -> tuple[Table, Any] | None:
         written = json.loads(summary_path.read_text(encoding="utf-8"))
         if not isinstance(written, dict) or written.get("checksum") != _checksum(path, written.get("summary")):
             raise ValueError("the table or its summary is damaged")
-        return Table(path), written["summary"]
+        return StoredTable(path), written["summary"]
     except (OSError, ValueError, pa.ArrowException) as error:
         warnings.warn(
             f"The cached table {path.name} can't be read ({type(error).__name__}); it is built again.", stacklevel=3

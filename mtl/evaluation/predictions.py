@@ -11,6 +11,8 @@ from pathlib import Path
 from heads import Prediction, Row
 from mtl.distributed import gather, rank, world_size
 
+DECIDES_RESULTS = False
+
 
 class PredictionFiles:
     """Writes the predictions of a split as rows are decoded: one file per task, one line per row.

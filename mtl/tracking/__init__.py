@@ -2,10 +2,16 @@
 
 - `run_folder`: `RunFolder`, everything that a run leaves on disk.
 - `tracker`: `MLflowTracker`, a Lightning logger that writes to the run's folder and to MLflow.
-- `mlflow_client`, `outbox`: MLflow's side: what it takes, and a queue for the times when it is unreachable.
+- `mlflow_client`: where MLflow is, and how it is opened.
+- `mlflow_run`: `MLflowRun`, everything that is sent to MLflow about one run.
+- `send_queue`: `SendQueue`, which sends in order and keeps what MLflow does not have yet; runs and studies share it.
+- `outages`: what is said when MLflow is unreachable or refuses something.
+- `system_metrics`: load of the machine.
 - `versions`: packages, commit, device and threads of a run.
 
 Next: `mtl.training`, whose recorder calls these.
 """
 
-__all__ = ["mlflow_client", "outbox", "run_folder", "tracker", "versions"]
+DECIDES_RESULTS = False
+
+__all__ = ["mlflow_client", "mlflow_run", "outages", "run_folder", "send_queue", "tracker", "versions"]

@@ -1,16 +1,12 @@
-"""What a run leaves in MLflow.
+"""What a run leaves in its folder and in MLflow.
 
-The run's folder comes first: every number, parameter and report is on disk before it is sent. A thread of its own
-sends them in order, so a step never waits for a database or a network; while MLflow is away they wait, and training
-goes on. The loss is told once, on stderr and in `run.json`.
-
-No text of a row, no host name and no user name is ever sent.
+The run's folder comes first: every number, parameter and report is on disk before it is queued for MLflow, so a step
+never waits for a database or a network. No text of a row, no host name and no user name is ever sent.
 """
 
 from __future__ import annotations
 
 import atexit
-import hashlib
 import os
 import posixpath
 import sys
@@ -20,6 +16,7 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,27 +26,12 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from mtl.distributed import is_rank_zero
 from mtl.problems import InputError
-from mtl.tracking.mlflow_client import (
-    PARAM_LENGTH,
-    Operation,
-    SystemMetrics,
-    allowed_name,
-    chunks,
-    creation_lock,
-    default_uri,
-    find_experiment,
-    flattened,
-    is_refusal,
-    mark_as_table,
-    prepare_mlflow,
-    reason,
-    send_dataset,
-    send_tags,
-    ui_hint,
-    without_password,
-)
-from mtl.tracking.outbox import Outbox
+from mtl.tracking.mlflow_client import default_uri, find_experiment, open_store, prepare_mlflow, ui_hint
+from mtl.tracking.mlflow_run import MLflowRun, Number, flattened, table
+from mtl.tracking.outages import Outages, is_refusal
 from mtl.tracking.run_folder import RunFolder
+from mtl.tracking.send_queue import Send, SendQueue
+from mtl.tracking.system_metrics import SystemMetrics
 from mtl.tracking.versions import versions
 
 if TYPE_CHECKING:
@@ -57,9 +39,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "biomtl"
-FINAL_WAIT = 30.0
-"""Seconds that the end of a run waits for MLflow."""
-
 STATUS = {"success": "FINISHED", "finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 
 
@@ -92,21 +71,19 @@ class MLflowTracker(Logger):
         super().__init__()
         self.folder = folder
         self.experiment_name = _experiment_name(experiment)
-        self._run_name, self._run_id, self._experiment_id = run_name, run_id, ""
+        self._run_name, self._run_id = run_name, run_id
         self._given_uri = tracking_uri
         self._tags = {"mlflow.source.name": "mtl", "folder": f"{folder.path.parent.name}/{folder.path.name}", **tags}
         self._started = _now()
         self._step = 0
         self._num_resumed = 0
-        self._known_params: dict[str, str] = {}
         self._params: dict[str, str] = {}
-        self._told: set[str] = set()
         self._noting = threading.Lock()
         self._open = self._closed_once = False
         self.keeps_status = False
         """Whether the run's status stays what it is: how an evaluation ends says nothing of the training before."""
-        self._outbox = Outbox(self._connect, self._lost, self._back, self._refused, self._system_metrics)
-        self._system: SystemMetrics | None = None
+        self._run: MLflowRun | None = None
+        self._load: SystemMetrics | None = None
 
     # --- Lightning's logger ---------------------------------------------------------------------------------------
 
@@ -134,21 +111,20 @@ class MLflowTracker(Logger):
         self._step = self._step if step is None else step
         self._write_metrics(metrics, self._step)
         if any(not name.startswith("train/") for name in metrics):
-            self._outbox.wake()  # an evaluation has ended: show it now
+            self._queue.wake()  # an evaluation has ended: show it now
 
     def log_hyperparams(self, params: Mapping[str, Any] | Namespace, *_: Any, **__: Any) -> None:
         """Records parameters, flattened with dots.
 
-        A value that is too long for MLflow is stored whole as the artefact ``params/<name>.txt``. What a resumed run
-        already has is skipped; what it has with another value goes to the tag ``resumed.<n>.<name>``.
+        What a resumed run already has is skipped; what it has with another value goes to the tag
+        ``resumed.<n>.<name>``.
         """
         if not self._is_active():
             return
         flat = dict(flattened(vars(params) if isinstance(params, Namespace) else params))
         self._params |= flat
         self.folder.write_json("params.json", self._params)
-        short = {name: self._shortened(name, value) for name, value in flat.items()}
-        self._put(lambda client, run_id: self._send_params(client, run_id, short))
+        self._put("parameters", lambda run: self._send_params(run, flat))
 
     def finalize(self, status: str) -> None:
         """Sends what is left and ends the run, or leaves its status where that is kept.
@@ -161,17 +137,15 @@ class MLflowTracker(Logger):
         ended, when = STATUS["killed" if status == "failed" and _was_interrupted() else status], _now()
         if (self.folder.path / "metrics.json").is_file():
             self.log_artifact(self.folder.path / "metrics.json")
-        self._begin()
         if self.keeps_status:
             kept = str(self.folder.info["status"])
-            self._outbox.put(lambda client, run_id: client.update_run(run_id, status=kept))
+            self._put("status", lambda run: run.set_status(kept))
         else:
-            self._outbox.put(lambda client, run_id: client.set_terminated(run_id, ended, when))
+            self._put("status", lambda run: run.end(ended, when))
             self.folder.update_info(status=ended, ended=_iso(when))
         atexit.unregister(self._at_exit)
         self._open, self._closed_once = False, True
-        if not self._outbox.close(FINAL_WAIT):
-            self._tell_unsent()
+        self._queue.close()
 
     # --- what else a run leaves -----------------------------------------------------------------------------------
 
@@ -182,27 +156,21 @@ class MLflowTracker(Logger):
             return self._run_id or self.folder.info.get("mlflow", {}).get("run_id")
         if not self._closed_once:  # asking opens a run that has not begun, but not one that has ended
             self._begin()
-            self._outbox.wait_connected(FINAL_WAIT)
+            self._queue.wait_connected()
         return self._run_id
 
-    @property
+    @cached_property
     def tracking_uri(self) -> str:
         """Where MLflow is. It may hold a password; `ui_hint` and files never do."""
-        if self._given_uri is None:
-            self._given_uri = default_uri()
-        return self._given_uri
-
-    def flush(self) -> None:
-        """Asks for a send now, without waiting for it."""
-        self._outbox.wake()
+        return self._given_uri or default_uri()
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Sets tags of the run."""
-        pairs = {allowed_name(key): str(value) for key, value in tags.items()}
-        self._put(lambda client, run_id: send_tags(client, run_id, pairs))
+        pairs = {name: str(value) for name, value in tags.items()}
+        self._put("tags", lambda run: run.set_tags(pairs))
 
     def log_text(self, text: str, path: str) -> None:
-        """Stores a text under a path of the run's artefacts."""
+        """Stores a text as an artifact with this path."""
         if self._is_active():
             self.folder.write_text(f"artifacts/{path}", text)
             self._send_artifact(path)
@@ -215,9 +183,10 @@ class MLflowTracker(Logger):
 
     def log_table(self, columns: Mapping[str, Sequence[Any]], path: str) -> None:
         """Stores columns of one length as a table that MLflow's page shows; `path` ends with .json."""
-        rows = [list(row) for row in zip(*columns.values(), strict=True)]
-        self.log_dict({"columns": list(columns), "data": rows}, path)
-        self._put(lambda client, run_id: mark_as_table(client, run_id, path))
+        if self._is_active():
+            content = table(columns)
+            self.folder.write_json(f"artifacts/{path}", content)
+            self._put(path, lambda run: run.log_table(content, path))
 
     def log_figure(self, figure: Figure, path: str) -> None:
         """Stores a picture; the ending of `path` says in which format."""
@@ -229,7 +198,7 @@ class MLflowTracker(Logger):
 
     def log_artifact(self, path: Path, artifact_folder: str | None = None) -> None:
         """Stores a file that is already on disk."""
-        self._put(lambda client, run_id: client.log_artifact(run_id, str(path), artifact_folder))
+        self._put(path.name, lambda run: run.log_file(path, artifact_folder))
 
     def log_dataset(self, name: str, split: str, fingerprint: str, rows: int, source: str) -> None:
         """Names a data set that the run reads.
@@ -244,7 +213,7 @@ class MLflowTracker(Logger):
         record = {"name": name, "split": split, "fingerprint": fingerprint, "rows": rows, "source": source}
         if self._is_active():
             self.folder.append_line("datasets.jsonl", record)
-        self._put(lambda client, run_id: send_dataset(client, run_id, record))
+        self._put("data sets", lambda run: run.log_dataset(record))
 
     def log_versions(self, device: str = "") -> dict[str, str]:
         """Records versions, git commit, device and threads as parameters, and gives them back.
@@ -260,18 +229,23 @@ class MLflowTracker(Logger):
 
     def ui_hint(self) -> str:
         """The line that opens MLflow, or its address."""
-        place = f"/#/experiments/{self._experiment_id}/runs/{self._run_id}" if self._experiment_id else ""
-        return ui_hint(self.tracking_uri, place)
+        return ui_hint(self.tracking_uri, self._run)
 
     # --- details --------------------------------------------------------------------------------------------------
 
     def _is_active(self) -> bool:
         return is_rank_zero() and getattr(rank_zero_only, "rank", 0) == 0
 
-    def _put(self, operation: Operation) -> None:
+    @cached_property
+    def _queue(self) -> SendQueue:
+        kept = f"The whole run is in {self.folder.path} (metrics.json, metrics.jsonl, params.json, artifacts)."
+        outages = Outages("tracking", self.tracking_uri, kept, self._note)
+        return SendQueue(self._connect, outages, self._sample_load)
+
+    def _put(self, what: str, send: Send) -> None:
         if self._is_active():
             self._begin()
-            self._outbox.put(operation)
+            self._queue.put(what, send)
 
     def _begin(self) -> None:
         if self._open:
@@ -281,32 +255,26 @@ class MLflowTracker(Logger):
         atexit.register(self._at_exit)
         if not self.keeps_status:
             self.folder.update_info(status="RUNNING")
-        self._note(tracking_uri=self._place(), experiment=self.experiment_name)
-        self._outbox.open()
+        self._note(tracking_uri=self._queue.outages.place, experiment=self.experiment_name)
+        self._queue.open()
         if self._closed_once and not self.keeps_status:
-            self._outbox.put(lambda client, run_id: client.update_run(run_id, status="RUNNING"))
+            self._queue.put("status", lambda run: run.set_status("RUNNING"))
 
     def _at_exit(self) -> None:
         if self._open:
             self.finalize("failed")
 
-    def _connect(self) -> tuple[MlflowClient, str]:
-        """Finds or makes experiment and run. Two processes that make one SQLite store at once break its migration."""
-        from mlflow import MlflowClient
-
-        with creation_lock(self.tracking_uri):
-            client = MlflowClient(self.tracking_uri)
-            run = self._resume(client) or client.create_run(
-                find_experiment(client, self.experiment_name, self.tracking_uri),
-                start_time=self._started,
-                run_name=self._run_name,
-                tags=self._tags,
-            )
-        self._run_id, self._experiment_id = run.info.run_id, run.info.experiment_id
-        self._known_params = dict(run.data.params)
-        self._system = SystemMetrics(self.tracking_uri, run.info.run_id, run.info.start_time)
-        self._note(run_id=run.info.run_id, state="ok")
-        return client, run.info.run_id
+    def _connect(self) -> MLflowRun:
+        client = open_store(self.tracking_uri)
+        run = self._resume(client)
+        if run is None:
+            experiment = find_experiment(client, self.experiment_name, self.tracking_uri)
+            run = client.create_run(experiment, self._started, self._tags, self._run_name)
+        self._run = MLflowRun(client, run)
+        self._run_id = self._run.run_id
+        self._load = SystemMetrics(self.tracking_uri, self._run_id, run.info.start_time)
+        self._note(run_id=self._run_id, state="ok")
+        return self._run
 
     def _resume(self, client: MlflowClient) -> Any:
         if self._run_id is None:
@@ -318,11 +286,11 @@ class MLflowTracker(Logger):
                 self._num_resumed += 1
                 client.update_run(self._run_id, status="RUNNING")
                 client.set_tag(self._run_id, "resumed", str(self._num_resumed))
-        except Exception as error:  # stores differ in what they raise; `is_refusal` tells an answer from a failure
+        except Exception as error:
             if not is_refusal(error):
                 raise
             self._tags |= {"resumed.from": self._run_id}
-            self._tell(f"MLflow at {self._place()} does not know run {self._run_id}; a new run goes on from it.")
+            self._queue.outages.say(f"MLflow has no run {self._run_id}; a new run continues it.")
             return None
         return run
 
@@ -330,70 +298,23 @@ class MLflowTracker(Logger):
         when = _now()
         values = {name: float(value) for name, value in metrics.items()}
         self.folder.append_line("metrics.jsonl", {"step": step, "time": when / 1000, "metrics": values})
-        self._outbox.add((allowed_name(name), value, when, step) for name, value in values.items())
+        self._queue.add([Number(name, value, when, step) for name, value in values.items()])
 
-    def _system_metrics(self, *, starting: bool, closing: bool) -> None:
-        if self._system is not None and (sample := self._system.sample(starting=starting, closing=closing)):
-            self._write_metrics(*sample)
+    def _sample_load(self, closing: bool) -> None:
+        if self._load is not None and (sample := self._load.sample(closing=closing)):
+            with suppress(InputError):  # a full disk stops the training elsewhere, not the sending thread
+                self._write_metrics(*sample)
 
-    def _shortened(self, name: str, value: str) -> str:
-        if len(value) <= PARAM_LENGTH:
-            return value
-        path = f"params/{allowed_name(name)}.txt"
-        self.log_text(value, path)
-        return f"see artifact {path} ({len(value)} characters, sha256 {hashlib.sha256(value.encode()).hexdigest()})"
-
-    def _send_params(self, client: MlflowClient, run_id: str, params: Mapping[str, str]) -> None:
-        from mlflow.entities import Param
-
-        named = {allowed_name(key): value for key, value in params.items()}
-        new = [(key, value) for key, value in named.items() if key not in self._known_params]
-        for chunk in chunks(new, 100):
-            client.log_batch(run_id, params=[Param(key, value) for key, value in chunk], synchronous=True)
-            self._known_params.update(chunk)
+    def _send_params(self, run: MLflowRun, params: Mapping[str, str]) -> None:
         prefix = f"resumed.{self._num_resumed}" if self._num_resumed and not self.keeps_status else "changed"
-        changed = {allowed_name(f"{prefix}.{k}"): v for k, v in named.items() if self._known_params[k] != v}
-        send_tags(client, run_id, changed)
+        run.set_tags({f"{prefix}.{name}": value for name, value in run.log_params(params).items()})
 
     def _send_artifact(self, path: str) -> None:
         self.log_artifact(self.folder.artifacts / path, posixpath.dirname(path) or None)
 
-    def _place(self) -> str:
-        return without_password(self.tracking_uri)
-
-    def _lost(self, error: Exception) -> None:
-        why = reason(error)
-        self._note(state="lost", error=why)
-        if "lost" not in self._told:
-            self._told.add("lost")
-            self._tell(
-                f"MLflow at {self._place()} can't be reached ({why}). Training goes on; "
-                f"everything is kept in {self.folder.path} and sent when MLflow is back."
-            )
-
-    def _back(self) -> None:
-        self._note(state="ok")
-        self._tell(f"MLflow at {self._place()} is back; it has everything so far.")
-
-    def _refused(self, error: Exception) -> None:
-        self._note(refused=reason(error))
-        if "refused" not in self._told:
-            self._told.add("refused")
-            self._tell(f"MLflow refused something ({reason(error)}); it is in {self.folder.path} only.")
-
-    def _tell_unsent(self) -> None:
-        self._note(state="incomplete")
-        self._tell(
-            f"MLflow at {self._place()} does not have all of this run: it could not be reached at the end. "
-            f"The whole run is in {self.folder.path} (metrics.json, metrics.jsonl, params.json, artifacts)."
-        )
-
-    def _tell(self, message: str) -> None:
-        sys.stderr.write(f"mtl: tracking: {message}\n")
-
     def _note(self, **values: str) -> None:
         """Writes where MLflow has the run, and whether it has all of it, to `run.json`."""
-        with self._noting, suppress(InputError):  # a full disk stops the training elsewhere, not the sending thread
+        with self._noting, suppress(InputError):
             self.folder.update_info(mlflow={**self.folder.info.get("mlflow", {}), **values})
 
 

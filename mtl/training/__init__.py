@@ -2,6 +2,7 @@
 
 - `module`: `MultiTaskModule`, the shared encoder with a head per task.
 - `assembly`: from a mixture to the objects that Lightning trains; configuration ends here and plain arguments begin.
+- `options`: `Optimisation`, the options of training with their defaults.
 - `optimisation`, `precision`, `profiling`: the optimiser and its schedule, the number format, and where the time goes.
 - `selection`: which evaluation on dev is the best; `early_stopping` and `saving` act on it.
 - `checkpoints`: reads checkpoints and checks whether they fit a mixture.
@@ -17,6 +18,7 @@ __all__ = [
     "early_stopping",
     "module",
     "optimisation",
+    "options",
     "precision",
     "profiling",
     "recorder",

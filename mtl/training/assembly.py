@@ -17,7 +17,7 @@ from mtl.encoder.pretrained import load_config, load_encoder, load_tokenizer, lo
 from mtl.problems import InputError, Problem
 from mtl.seeding import derive
 from mtl.training.module import MultiTaskModule
-from mtl.training.optimisation import Optimisation
+from mtl.training.options import Optimisation
 from mtl.training.selection import Selection
 
 if TYPE_CHECKING:

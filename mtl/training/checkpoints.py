@@ -15,7 +15,7 @@ from mtl.config.loading import parse_mixture
 from mtl.config.mixture import Mixture
 from mtl.problems import InputError, Problem
 from mtl.training.module import CHECKPOINT_KEY
-from mtl.training.optimisation import Optimisation
+from mtl.training.options import Optimisation
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -4,40 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
 from torch import nn
 
-LearningRateSchedule = Literal["linear", "cosine", "constant"]
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Optimisation:
-    """How the weights are trained.
-
-    Args:
-        learning_rate: Peak learning rate of the encoder.
-        head_learning_rate: Peak learning rate of the heads; None takes the encoder's.
-        weight_decay: AdamW's weight decay of everything except biases and norms.
-        warmup: Fraction of all updates, from 0 to 1, over which the learning rates rise from 0 to their peaks.
-        schedule: Learning rates after the warm-up: linear or cosine decay to 0, or constant.
-    """
-
-    learning_rate: Positive = 5e-5
-    head_learning_rate: Positive | None = None
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
-    warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
-    schedule: LearningRateSchedule = "linear"
-
-    def resolved(self) -> Optimisation:
-        """The same settings with the learning rate of the heads filled in."""
-        return self if self.head_learning_rate is not None else replace(self, head_learning_rate=self.learning_rate)
+from mtl.training.options import LearningRateSchedule, Optimisation
 
 
 def parameter_groups(
@@ -51,10 +23,10 @@ def parameter_groups(
         optimisation: Learning rates and weight decay.
         factors: Factor on the learning rate of each task's head; 1 for tasks without one.
     """
-    rates = optimisation.resolved()
-    assert rates.head_learning_rate is not None
-    parts = {"encoder": (encoder, rates.learning_rate)}
-    parts |= {task: (head, rates.head_learning_rate * factors.get(task, 1.0)) for task, head in heads.items()}
+    rate, head_rate = optimisation.learning_rate, optimisation.head_learning_rate
+    head_rate = rate if head_rate is None else head_rate
+    parts = {"encoder": (encoder, rate)}
+    parts |= {task: (head, head_rate * factors.get(task, 1.0)) for task, head in heads.items()}
     groups = []
     for name, (module, rate) in parts.items():
         decayed: list[nn.Parameter] = []
@@ -62,7 +34,7 @@ def parameter_groups(
         for owner, parameter_name, parameter in _parameters(module):
             is_bias_or_norm = parameter_name == "bias" or "Norm" in type(owner).__name__
             (undecayed if is_bias_or_norm else decayed).append(parameter)
-        for suffix, parameters, decay in (("", decayed, rates.weight_decay), ("/no_decay", undecayed, 0.0)):
+        for suffix, parameters, decay in (("", decayed, optimisation.weight_decay), ("/no_decay", undecayed, 0.0)):
             if parameters:
                 groups.append({"params": parameters, "lr": rate, "weight_decay": decay, "name": name + suffix})
     return groups

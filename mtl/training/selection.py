@@ -66,23 +66,40 @@ class Selection:
         self._rule, self._weights = rule, dict(weights or {})
         self._lower_is_better = {task: frozenset(names) for task, names in (lower_is_better or {}).items()}
         self._best: dict[str, Best] = {}
+        self._best_rank: tuple[int, float] | None = None
 
     @property
     def best(self) -> dict[str, float]:
         """The best score so far, by name; minus infinity if all scores were undefined."""
-        return {name: best.value for name, best in self._best.items() if best.value is not None}
+        mixture = {} if self._best_rank is None else {MIXTURE: self._best_rank[1]}
+        return mixture | {name: best.value for name, best in self._best.items() if best.value is not None}
 
     def add(self, results: Mapping[str, Mapping[str, float]]) -> None:
         """Adds the metrics of an evaluation and updates `scores` and `improved`.
 
+        Evaluations in which some tasks have no score are compared too: the one with more scores is better; if they have
+        equally many, the one with the higher score of the mixture over those is. As long as there is no score at all,
+        the latest evaluation is the best.
+
         Args:
             results: ``{task: {metric: value}}`` of the tasks that were evaluated.
         """
-        self.scores = {MIXTURE: self.score(results)}
-        self.scores |= {of_task(task): metrics[self.primary_metrics[task]] for task, metrics in results.items()}
-        self.improved = frozenset(
-            name for name, score in self.scores.items() if self._best.setdefault(name, Best()).improves(score)
-        )
+        tasks = {of_task(task): metrics[self.primary_metrics[task]] for task, metrics in results.items()}
+        self.scores = {MIXTURE: self.score(results), **tasks}
+        improved = {name for name, score in tasks.items() if self._best.setdefault(name, Best()).improves(score)}
+        rank = self._rank(results)
+        if self._best_rank is None or rank > self._best_rank or rank[0] == self._best_rank[0] == 0:
+            self._best_rank = rank
+            improved.add(MIXTURE)
+        self.improved = frozenset(improved)
+
+    def _rank(self, results: Mapping[str, Mapping[str, float]]) -> tuple[int, float]:
+        """The number of scores that the rule can use, and the score of the mixture over these."""
+        if "/" in self._rule:
+            score = self.score(results)
+            return (0, -math.inf) if math.isnan(score) else (1, score)
+        scored = {t: metrics for t, metrics in results.items() if not math.isnan(metrics[self.primary_metrics[t]])}
+        return (len(scored), self.score(scored)) if scored else (0, -math.inf)
 
     def score(self, results: Mapping[str, Mapping[str, float]]) -> float:
         """The score of the mixture; NaN if the score of a task that it depends on is undefined.
@@ -101,9 +118,10 @@ class Selection:
         return sum(weights[task] * value for task, value in primary.items()) / sum(weights.values())
 
     def state_dict(self) -> dict[str, Any]:
-        """The best scores, with which a resumed run continues to compare."""
-        return {"best": self.best}
+        """The best scores, with which a resumed run compares its evaluations."""
+        return {"best": {name: best.value for name, best in self._best.items()}, "rank": self._best_rank}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores the state that `state_dict` returned."""
         self._best = {name: Best(value) for name, value in state["best"].items()}
+        self._best_rank = None if state["rank"] is None else (int(state["rank"][0]), float(state["rank"][1]))

@@ -352,6 +352,21 @@ def test_a_module_may_decide_results_in_a_package_that_does_not(identity: Identi
         assert identity(deciding) == identity(loud)
 
 
+def test_a_module_with_a_root_counts_whatever_it_says(identity: Identity) -> None:
+    changed = {**QUIET, "words/faults.py": QUIET["words/faults.py"].replace("str", "repr")}
+    root = "words.faults:describe"
+    assert identity(changed, root) != identity(QUIET, root)
+    user = {"main.py": "from .words.faults import describe\n\ndef run(x):\n    return describe(x)\n"}
+    assert identity({**changed, **user}) == identity({**QUIET, **user})
+
+
+def test_all_modules_count_if_everything_does(build: Build) -> None:
+    changed = {**QUIET, "words/faults.py": QUIET["words/faults.py"].replace("str", "repr")}
+    one, same, other = (f"{build(files)}.main:run" for files in (QUIET, QUIET, changed))
+    assert code_identity(one, everything=True) == code_identity(same, everything=True)
+    assert code_identity(one, everything=True) != code_identity(other, everything=True)
+
+
 def test_code_in_the_arguments_still_counts(identity: Identity) -> None:
     assert identity({**QUIET, "helpers.py": "def used(x):\n    return x > 1\n"}) != identity(QUIET)
 
@@ -631,19 +646,3 @@ def test_every_process_finds_the_same_identity() -> None:
         for seed in ("1", "2")
     }
     assert found == {code_identity("mtl.study.running.train_run:train")}
-
-
-def test_the_training_of_a_run_includes_its_modules_and_libraries() -> None:
-    found = definitions("mtl.study.running.train_run:train")
-    modules_found = (
-        "mtl.batching",
-        "mtl.encoder",
-        "mtl.training.module",
-        "mtl.seeding",
-        "mtl.data.examples",
-        "mtl.data.splits",
-    )
-    for module in modules_found:
-        assert any(name.startswith(f"{module}.") for name in found), module
-    assert {"library:torch", "library:transformers", "library:tokenizers", "library:pytorch-lightning"} <= set(found)
-    assert "library:mlflow" not in found

@@ -13,7 +13,7 @@ import heads
 import mtl.readers
 import mtl.samplers
 from heads import Head
-from mtl.config.components import Kind, build, check_options, choices, find, source_hash
+from mtl.config.components import Kind, build, check_options, choices, find
 from mtl.problems import InputError, Problem
 from mtl.readers import Reader
 from mtl.samplers import Sampler, TaskSize
@@ -129,24 +129,6 @@ def test_a_dotted_path_that_leads_nowhere_is_told(path: str, rule: str) -> None:
 def test_a_relative_path_is_told(path: str) -> None:
     with pytest.raises(InputError, match=r"It must be package\.module\.Class"):
         find("sampler", path, "sampler.name")
-
-
-def test_the_hash_of_a_component_follows_its_own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(tmp_path)
-    source = textwrap.dedent(SOURCE.format(module="mtl.samplers", base="Sampler"))
-    for name, extra in (("first_own", ""), ("same_own", ""), ("other_own", "\nEXTRA = 1\n")):
-        (tmp_path / f"{name}.py").write_text(source + extra)
-    first, same, other = (
-        source_hash(find("sampler", f"{name}.Whole", "x")) for name in ("first_own", "same_own", "other_own")
-    )
-    assert first == same
-    assert first != other
-    assert source_hash(find("sampler", "uniform", "x")) != first
-
-
-def test_two_components_that_share_their_files_have_different_hashes() -> None:
-    hashes = {source_hash(find("head", name, "x")) for name in choices("head")}
-    assert len(hashes) == len(choices("head")) > 4
 
 
 def test_right_options_have_no_problem() -> None:

@@ -14,9 +14,10 @@ from mtl.config.loading import load_mixture
 from mtl.config.mixture import Mixture
 from mtl.data import examples, store
 from mtl.data.examples import TaskData, document_ranks, prepare
-from mtl.data.store import Table
+from mtl.data.store import StoredTable
 from mtl.problems import InputError
 from mtl.training.assembly import build_heads
+from tests.user_head import HELPERS, OURS
 
 Write = Callable[..., Path]
 
@@ -163,6 +164,26 @@ def test_another_head_over_the_same_rows_labels_and_options_has_tables_of_its_ow
         prepared(only(toy_mixture, "cause", refuse, "tasks.cause.head=multilabel"))
 
 
+def test_examples_are_encoded_anew_when_the_code_of_their_head_changed_and_not_when_its_text_did(
+    toy_mixture: Write, encoded: list[tuple[str, str]], lab: Callable[..., None]
+) -> None:
+    def prepare_all(head: str = "lab.ours.Ours") -> list[str]:
+        encoded.clear()
+        prepared(load_mixture(toy_mixture(), [f"tasks.cause.head={head}", "only=[cause, drugs, risk]"]))
+        return sorted({task for task, _ in encoded})
+
+    lab(ours=OURS, helpers=HELPERS)
+    assert prepare_all() == ["cause", "drugs", "risk"]
+    lab(
+        ours=OURS.replace("Classifies texts.", "Finds a class."), helpers="# A comment.\n" + HELPERS, new="import heads"
+    )
+    assert prepare_all() == []
+    lab(elsewhere=OURS)
+    assert prepare_all("lab.elsewhere.Ours") == []
+    lab(helpers=HELPERS.replace("1.0", "2.0"))
+    assert prepare_all() == ["cause"]
+
+
 def test_examples_that_no_table_holds_are_a_problem_of_their_task(
     toy_mixture: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,5 +282,5 @@ def test_texts_are_compared_without_reading_a_record_into_python(
         raise AssertionError("a record was read")
 
     for name in ("__iter__", "take"):
-        monkeypatch.setattr(Table, name, refuse)
+        monkeypatch.setattr(StoredTable, name, refuse)
     assert set(prepared(mixture)["bleed"]) == {"train", "dev", "test"}

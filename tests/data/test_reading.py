@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heads.rows import Row, TextRow
+from mtl.code_identity import modules
 from mtl.config.mixture import DataSpec
 from mtl.data import reading
 from mtl.data.reading import LISTED, SHOWN_DOCUMENTS, RowSummary, documents_within, read_rows
@@ -428,6 +430,57 @@ def test_another_option_or_another_file_is_read_anew(tmp_path: Path, rows: Path,
     os.utime(rows / "dev.jsonl", ns=(0, 0))  # another file of the same size, for all we know
     read(tmp_path, rows)
     assert "dev" in reads
+
+
+READER = """
+from heads.rows import TextRow
+from mtl.readers import Reader
+from lab.helpers import cleaned
+
+
+class Plain(Reader):
+    '''A text per line.'''
+
+    suffixes = (".jsonl",)
+
+    def rows(self, source, split):
+        for number, line in self.lines(source):
+            yield TextRow(f"{split}-{number}", f"{split}-{number}", cleaned(line), label="a")
+"""
+
+
+def test_rows_are_read_anew_when_the_code_of_their_reader_changed_and_not_when_its_text_did(
+    tmp_path: Path, rows: Path, reads: list[str], lab: Callable[..., None]
+) -> None:
+    def read_all(reader: str = "lab.plain.Plain", **options: Any) -> int:
+        reads.clear()
+        read(tmp_path, rows, reader=reader, **options)
+        return len(reads)
+
+    helpers = "def cleaned(text):\n    return text.strip()\n"
+    lab(plain=READER, helpers=helpers)
+    assert read_all() == 3
+    lab(plain=READER.replace("A text per line.", "Lines."), helpers="# A comment.\n" + helpers)
+    assert read_all() == 0
+    lab(elsewhere=READER)
+    assert read_all("lab.elsewhere.Plain") == 0
+    assert read_all(permute={"seed": 1}) == 3
+    lab(helpers=helpers.replace("strip", "lower"))
+    assert read_all() == 3
+    assert read_all(permute={"seed": 1}) == 3
+
+
+def test_a_row_table_depends_on_no_library_that_its_reader_does_not_use(
+    tmp_path: Path, rows: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read(tmp_path, rows)
+    actual = modules.installed_version
+    monkeypatch.setattr(modules, "installed_version", lambda name: actual(name) if name == "numpy" else "9.9")
+    read(tmp_path, rows)
+    assert reads == ["train", "dev", "test"]
+    monkeypatch.setattr(modules, "installed_version", lambda name: "9.9")
+    read(tmp_path, rows)
+    assert len(reads) == 6
 
 
 def test_files_beside_the_rows_dont_matter(tmp_path: Path, rows: Path, reads: list[str]) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from heads.rows import Entity, SpanRow, TextRow, row_to_dict
 from mtl.data import store as module
-from mtl.data.store import CHUNK, FieldError, RowTable, Store, Table, content_key
+from mtl.data.store import CHUNK, FieldError, RowTable, Store, StoredTable, content_key
 
 KEY = content_key("a table")
 RECORDS = [
@@ -60,7 +60,7 @@ def test_codes_number_the_values_of_a_column_in_order_of_first_occurrence(tmp_pa
 
 
 def test_columns_are_compared_value_by_value(tmp_path: Path) -> None:
-    def made(*changes: tuple[int, dict[str, Any]], length: int = len(RECORDS)) -> Table:
+    def made(*changes: tuple[int, dict[str, Any]], length: int = len(RECORDS)) -> StoredTable:
         records = [dict(record) for record in RECORDS[:length]]
         for place, change in changes:
             records[place] |= change
@@ -93,7 +93,7 @@ POOLS: list[Any] = []
 
 
 def test_memory_for_a_batch_doesnt_grow_with_the_table(tmp_path: Path) -> None:
-    def table(size: int) -> Table:
+    def table(size: int) -> StoredTable:
         records = ({"row": n, "input_ids": [n % 90] * 10} for n in range(size))
         return Store(tmp_path).table(content_key(size), lambda: (records, dict))[0]
 

@@ -1,4 +1,4 @@
-"""Findings of invented studies whose gains are planted."""
+"""Simulated findings of studies with planted gains."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Pair = tuple[str, str]
 def gains_of(
     pairs: Sequence[Pair], planted: Mapping[Pair, float], num_seeds: int, missing: Sequence[Pair] = (), seed: int = 0
 ) -> tuple[Gain, ...]:
-    """Gains with an SD of 0.004 over seeds whose sample mean is exactly what is planted, or 0.001 where nothing is."""
+    """Gains with an SD of 0.004 over seeds; their sample mean is exactly the planted gain, or 0.001 without one."""
     rng = np.random.default_rng(seed)
     noise = rng.normal(0, 0.004, (num_seeds, len(pairs)))
     noise -= noise.mean(axis=0)
@@ -45,7 +45,7 @@ def family(
 ) -> Family:
     smallest = {target: np.inf if floor(num_seeds) > 0.05 else 0.012 for target, _ in pairs}
     gains = gains_of(pairs, planted, num_seeds, missing, seed)
-    return Family(design, f"What {design} tells.", is_control, gains, floor(num_seeds), smallest)
+    return Family(design, f"What does {design} show?", is_control, gains, floor(num_seeds), smallest)
 
 
 def study(
@@ -57,15 +57,17 @@ def study(
     designs: Sequence[str] = ("pairwise",),
     with_controls: bool = True,
 ) -> Findings:
-    """By default the second task helps the first, the third hurts the second, and one cell is missing."""
+    """By default the second task helps the first, the third hurts the second, and one gain is missing."""
     pairs = [(target, partner) for target in tasks for partner in tasks if target != partner]
     planted = {(tasks[0], tasks[1]): 0.03, (tasks[1], tasks[2]): -0.02} if planted is None else planted
     missing = [(tasks[2], tasks[0])] if missing is None else missing
     families = [family(name, pairs, planted, num_seeds, missing=missing, seed=i) for i, name in enumerate(designs)]
     if with_controls:
-        again = [(task, "replicate") for task in tasks]
+        replicates = [(task, "replicate") for task in tasks]
         shuffled = list(zip(tasks, [*tasks[1:], *tasks[:1]], strict=True))
-        families.append(family("replicate", again, dict.fromkeys(again, 0.0), num_seeds, is_control=True, seed=9))
+        families.append(
+            family("replicate", replicates, dict.fromkeys(replicates, 0.0), num_seeds, is_control=True, seed=9)
+        )
         families.append(family("shuffled_partner", shuffled, {}, num_seeds, is_control=True))
     facts = {
         task: TargetFacts(
@@ -82,7 +84,7 @@ def study(
     return Findings(
         study="simulated",
         question="Which task helps which?",
-        setup=("The encoder is tiny.", "Every target is trained for 240 own updates in every run."),
+        setup=("The encoder is tiny.", "Every run makes 240 updates on each target task."),
         seeds=tuple(range(num_seeds)),
         alpha=0.05,
         targets=facts,
@@ -91,20 +93,20 @@ def study(
         costs=costs(pairs, num_seeds),
         outside_share=0.08,
         missing=("biosses + gad, seed 2: the run failed.",) if missing else (),
-        deviations=("12 training documents of gad lie in the test set of hoc and were left out.",),
+        deviations=("12 training documents of gad are in the test set of hoc and were left out.",),
         versions={"biomtl": "0.1.0", "torch": "2.13.0"},
     )
 
 
 def curves(tasks: Sequence[str]) -> list[Curve]:
-    made = []
+    found = []
     updates = (80, 160, 240)
     for i, target in enumerate(tasks):
-        for j, company in enumerate(["single", *(task for task in tasks if task != target)]):
+        for j, partner in enumerate(["single", *(task for task in tasks if task != target)]):
             top = 0.7 + 0.01 * np.sin(3 * i + 2 * j)
             mean = tuple(float(top - 0.2 * np.exp(-u / 90)) for u in updates)
-            made.append(Curve(target, company, updates, mean, (0.02, 0.012, 0.008)))
-    return made
+            found.append(Curve(target, partner, updates, mean, (0.02, 0.012, 0.008)))
+    return found
 
 
 def costs(pairs: Sequence[Pair], num_seeds: int) -> tuple[Cost, ...]:

@@ -1,4 +1,4 @@
-"""What is planted in the tasks of `experiments/studies/planted` is there, and a study with real training finds it."""
+"""The planted effects of `experiments/studies/planted` are in the data, and a study with real training finds them."""
 
 import csv
 import importlib.util
@@ -24,7 +24,7 @@ def _load() -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["planted_make"] = module  # dataclasses look their module up
+    sys.modules["planted_make"] = module  # dataclasses look up their module
     spec.loader.exec_module(module)
     return module
 
@@ -35,13 +35,13 @@ CORPUS = make.corpus(make.Size())
 
 
 def name_of(row: dict[str, Any]) -> str:
-    """The invented name, the one word that isn't part of every sentence."""
+    """The invented name: the one word that is not part of the sentence template."""
     text = row["text"].rsplit(", ", maxsplit=1)[-1]
     return str(text.split()[0])
 
 
 def knowledge(task: str, *splits: str) -> dict[str, str]:
-    """Names and their labels; a name has one label throughout."""
+    """The label of each name, which must be the same in all rows."""
     found: dict[str, str] = {}
     for split in splits or ("train", "dev", "test"):
         for row in CORPUS[task][split]:
@@ -49,29 +49,29 @@ def knowledge(task: str, *splits: str) -> dict[str, str]:
     return found
 
 
-# --- what is planted --------------------------------------------------------------------------------------------------
+# --- planted effects --------------------------------------------------------------------------------------------------
 
 
-def test_every_cell_of_the_four_tasks_has_a_planted_sign() -> None:
+def test_every_pair_of_the_four_tasks_has_a_planted_effect() -> None:
     assert set(SIGNS) == {(a, b) for a in make.LABELS for b in make.LABELS if a != b}
     assert Counter(SIGNS.values()) == {"helps": 2, "hurts": 4, "nothing": 6}
 
 
-def test_related_tasks_ask_for_one_map_under_other_labels() -> None:
+def test_related_tasks_share_one_map_under_different_labels() -> None:
     treats, causes = knowledge("treats"), knowledge("causes")
     pairs = set(zip(treats.values(), (causes[name] for name in treats), strict=True))
     assert len(pairs) == 4
     assert all(a != b for a, b in pairs)
 
 
-def test_each_related_task_trains_on_names_that_the_other_asks_for_and_lacks() -> None:
+def test_each_related_task_trains_on_names_that_the_other_is_tested_on_but_lacks_in_training() -> None:
     treats, causes = knowledge("treats", "train"), knowledge("causes", "train")
-    everything = knowledge("treats", "test")
-    assert set(everything) == set(knowledge("causes", "test")) == {*treats, *causes}
-    assert len(set(everything) - set(treats)) == len(set(everything) - set(causes)) == len(everything) / 3
+    tested = knowledge("treats", "test")
+    assert set(tested) == set(knowledge("causes", "test")) == {*treats, *causes}
+    assert len(set(tested) - set(treats)) == len(set(tested) - set(causes)) == len(tested) / 3
 
 
-def test_competing_maps_are_independent_and_balanced_on_the_names_each_task_lacks() -> None:
+def test_competing_maps_are_independent_also_on_the_names_that_a_task_lacks_in_training() -> None:
     departments = knowledge("departments")
     for task in ("treats", "causes"):
         labels = knowledge(task)
@@ -82,25 +82,25 @@ def test_competing_maps_are_independent_and_balanced_on_the_names_each_task_lack
             assert len(set(counts.values())) == 1
 
 
-def test_the_unrelated_task_shares_no_name_with_another() -> None:
+def test_the_unrelated_task_shares_no_names_with_the_others() -> None:
     assert not set(knowledge("instruments")) & set(knowledge("departments"))
 
 
-def test_no_sentence_trains_one_task_and_is_in_dev_or_test_of_any() -> None:
+def test_no_training_sentence_is_in_dev_or_test_of_any_task() -> None:
     trained = {row["text"] for splits in CORPUS.values() for row in splits["train"]}
-    asked = {row["text"] for splits in CORPUS.values() for split in ("dev", "test") for row in splits[split]}
-    assert not trained & asked
+    held_out = {row["text"] for splits in CORPUS.values() for split in ("dev", "test") for row in splits[split]}
+    assert not trained & held_out
 
 
-def test_the_same_seed_gives_the_same_corpus_and_another_seed_another() -> None:
+def test_the_corpus_is_reproducible_and_depends_on_the_seed() -> None:
     assert make.corpus(make.Size()) == CORPUS
     assert make.corpus(make.Size(seed=2)) != CORPUS
 
 
-# --- what was found ---------------------------------------------------------------------------------------------------
+# --- results ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_committed_figures_are_of_thirty_seeds_and_of_what_is_planted() -> None:
+def test_the_committed_results_have_thirty_seeds_and_recover_the_planted_effects() -> None:
     with (RESULTS / "planted.csv").open(encoding="utf-8", newline="") as file:
         found = [line for line in csv.DictReader(file) if line["study"] == "planted"]
     assert {(line["target"], line["partner"]): line["planted"] for line in found} == SIGNS
@@ -113,7 +113,7 @@ def test_the_committed_figures_are_of_thirty_seeds_and_of_what_is_planted() -> N
         assert line["recovered"] == "True"
 
 
-def test_the_committed_page_shows_the_committed_figures() -> None:
+def test_the_committed_page_shows_the_committed_results() -> None:
     text = (RESULTS / "planted.md").read_text(encoding="utf-8")
     shown = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
     shown = [cells for cells in shown if len(cells) == 8 and cells[0] in make.LABELS]
@@ -135,13 +135,16 @@ def _verdict(gain: float, adjusted_p: float) -> str:
 
 
 @pytest.mark.slow
-def test_a_study_with_real_training_recovers_the_planted_signs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_with_real_training_recovers_the_planted_effects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PLANTED", str(tmp_path / "planted"))
     monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     make.make(tmp_path / "planted", make.Size())
-    # A pair of each kind at the full budget: all six take twice the time, and fewer updates leave tasks unlearned.
+    # One pair of each kind, with the full budget: all six pairs take twice the time, and with fewer updates some tasks
+    # do not learn.
     related = _cells("treats", "causes")
     competing = _cells("causes", "departments")
     unrelated = _cells("departments", "instruments")
@@ -153,10 +156,11 @@ def test_a_study_with_real_training_recovers_the_planted_signs(tmp_path: Path, m
 
 
 def _cells(*tasks: str) -> list[Cell]:
-    """Of a study of two of the tasks with six seeds; studies share their runs."""
+    """The cells of a study of two of the tasks with six seeds; the studies share their runs."""
     study = load_study(STUDY, ["seeds=6", f"name={'_'.join(tasks)}", f"tasks=[{', '.join(tasks)}]"])
     session = Session(study, Path("runs"))
     session.run("one")
+    session.tracker.close()
     family = session.findings().family("pairwise")
     assert family is not None
     assert {(gain.target, gain.partner) for gain in family.gains} == set(itertools.permutations(tasks))

@@ -1,4 +1,4 @@
-"""What experiments/studies/README says is so: its keys, designs, launchers and options are those of the code."""
+"""The README of experiments/studies agrees with the code: keys, defaults, designs, launchers and options."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mtl.study.design.spec import load_study
 from mtl.study.report import conclusions
 from mtl.study.report.presentation import MARKS
 from mtl.study.statistics.significance import floor
-from mtl.training.optimisation import Optimisation
+from mtl.training.options import Optimisation
 
 FOLDER = Path(__file__).parent.parent.parent / "experiments" / "studies"
 PAGE = (FOLDER / "README.md").read_text(encoding="utf-8")
@@ -35,14 +35,14 @@ HEADINGS: dict[type[Any], str] = {
 
 
 def section(title: str) -> str:
-    """What stands under a heading, up to the next heading of any level."""
+    """The text under a heading, up to the next heading of any level."""
     match = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", PAGE, re.MULTILINE | re.DOTALL)
     assert match is not None, f"there is no section '{title}'"
     return match[1]
 
 
 def rows(title: str) -> list[list[str]]:
-    """The cells of a section's tables, without heads."""
+    """The rows of the tables of a section, without their headings."""
     lines = [line for line in section(title).splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
     return [row for row, following in zip(cells, [*cells[1:], [""]], strict=True) if not _is_head(row, following)]
@@ -53,13 +53,13 @@ def _is_head(row: list[str], following: list[str]) -> bool:
 
 
 def options(title: str) -> dict[str, Any]:
-    """The options in the tables of a section, each with its default."""
+    """The options in the tables of a section, with their defaults."""
     found = re.findall(r"^\| `(\w+)` \| (required|`[^`]*`) \|", section(title), re.MULTILINE)
-    return {name: yaml.safe_load(written.strip("`")) if written != "required" else ... for name, written in found}
+    return {name: yaml.safe_load(default.strip("`")) if default != "required" else ... for name, default in found}
 
 
 def plain(value: Any) -> Any:
-    """A default as YAML can write it."""
+    """A default as a YAML value."""
     if isinstance(value, BaseModel):
         return value.model_dump(exclude_defaults=True)
     if isinstance(value, Optimisation):
@@ -72,17 +72,17 @@ def names(title: str) -> list[str]:
 
 
 @pytest.mark.parametrize("model", HEADINGS, ids=lambda model: model.__name__)
-def test_every_key_of_a_study_is_on_the_page_with_its_default(model: Any) -> None:
+def test_every_key_of_a_study_is_documented_with_its_default(model: Any) -> None:
     fields = {
         name: ... if field.is_required() else plain(field.get_default(call_default_factory=True))
         for name, field in model.__pydantic_fields__.items()
     }
     written = options(HEADINGS[model])
     numbers = {name: float(value) for name, value in written.items() if isinstance(fields.get(name), float)}
-    assert written | numbers == fields  # YAML reads 5e-5 as a text
+    assert written | numbers == fields  # YAML reads 5e-5 as a string
 
 
-def test_every_part_of_a_study_is_among_them() -> None:
+def test_every_part_of_a_study_has_a_section() -> None:
     there = {
         value
         for name, value in vars(spec).items()
@@ -91,48 +91,48 @@ def test_every_part_of_a_study_is_among_them() -> None:
     assert set(HEADINGS) == {value for value in there if not value.__name__.startswith("_")} | {Optimisation}
 
 
-def test_every_design_and_control_is_on_the_page() -> None:
+def test_every_design_and_control_is_documented() -> None:
     assert sorted(names("Designs")) == sorted(DESIGNS)
     assert sorted(names("Controls")) == sorted(CONTROLS)
 
 
 @pytest.mark.parametrize("name", [*DESIGNS, *CONTROLS])
-def test_a_design_needs_as_many_runs_as_the_page_says(name: str) -> None:
+def test_the_documented_number_of_runs_of_a_design_is_correct(name: str) -> None:
     tasks, seeds = ["a", "b", "c", "d"], [0, 1, 2]
     groups = [["a", "b"], ["c"], ["b", "c", "d"]]
     (row,) = [row for row in rows("Designs") + rows("Controls") if row[0] == f"`{name}`"]
     assert re.fullmatch(r"[STG0-9 */()+-]+", row[-1])
-    told = eval(row[-1], {"S": len(seeds), "T": len(tasks), "G": 2})
+    documented = eval(row[-1], {"S": len(seeds), "T": len(tasks), "G": 2})
     singles = single_runs(tasks, seeds)
     found = _all_runs(comparisons([(name, groups if name == "groups" else None)], tasks, seeds), singles)
-    assert len(found) - len(singles) == told
+    assert len(found) - len(singles) == documented
 
 
 @pytest.mark.parametrize("name", choices("launcher"))
-def test_every_launcher_is_on_the_page_with_its_options(name: str) -> None:
+def test_every_launcher_is_documented_with_its_options(name: str) -> None:
     assert name in names("Launchers")
     parameters = inspect.signature(find("launcher", name, "launcher.name")).parameters.values()
     assert options(f"`{name}`") == {p.name: plain(p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
-def test_the_page_names_no_launcher_that_is_not_there() -> None:
+def test_the_table_lists_exactly_the_launchers_that_exist() -> None:
     assert names("Launchers") == choices("launcher")
 
 
-def test_the_smallest_p_of_the_page_is_that_of_the_sign_flips() -> None:
+def test_the_documented_smallest_p_is_that_of_the_sign_flip_test() -> None:
     numbers = re.findall(r"^ *\| (?:seeds|smallest p) \|(.*)\|$", section("Reading the verdicts"), re.MULTILINE)
-    seeds, told = ([float(cell) for cell in line.split("|")] for line in numbers)
-    assert told == pytest.approx([floor(int(number)) for number in seeds], abs=6e-5)
+    seeds, documented = ([float(cell) for cell in line.split("|")] for line in numbers)
+    assert documented == pytest.approx([floor(int(number)) for number in seeds], abs=6e-5)
     assert f"q of at most {conclusions.SCREENING_Q}" in PAGE
 
 
 def test_every_verdict_is_explained_with_its_mark() -> None:
-    told = " ".join(row[0] for row in rows("Reading the verdicts"))
+    explained = " ".join(row[0] for row in rows("Reading the verdicts"))
     for state, mark in MARKS.items():
-        assert state == "control" or f"{mark} `{state}`".strip() in told
+        assert state == "control" or f"{mark} `{state}`".strip() in explained
 
 
-def test_the_example_is_a_study(tmp_path: Path) -> None:
+def test_the_example_is_a_valid_study(tmp_path: Path) -> None:
     (block,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     path = FOLDER / "demo.yaml"
     written = yaml.safe_load(block)
@@ -142,7 +142,7 @@ def test_the_example_is_a_study(tmp_path: Path) -> None:
     assert list(load_study(study).mixture.tasks) == ["adverse_events", "mentions"]
 
 
-def test_every_study_of_the_folder_is_named_and_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_every_study_of_the_folder_is_listed_and_loads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MTL_DATA", str(tmp_path))
     files = sorted(path.name for path in FOLDER.glob("*.yaml"))
     assert files
@@ -152,15 +152,14 @@ def test_every_study_of_the_folder_is_named_and_loaded(monkeypatch: pytest.Monke
         assert load_study(FOLDER / name).spec.name
 
 
-def test_the_options_of_the_command_are_those_of_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_options_of_the_command_are_documented(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run_mtl(["study", "--help"])
-    there = set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}
-    told = section("The command")
-    assert set(re.findall(r"^\| `(--[a-z-]+)", told, re.MULTILINE)) == there
+    accepted = set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}
+    assert set(re.findall(r"^\| `(--[a-z-]+)", section("The command"), re.MULTILINE)) == accepted
 
 
-def test_the_keys_of_a_task_that_a_study_leaves_out_are_named(
+def test_the_keys_of_a_mixture_that_a_study_ignores_are_documented(
     toy_study: Callable[..., Path],
 ) -> None:
     from mtl.study.design.plan import make_plan
@@ -174,8 +173,8 @@ def test_the_keys_of_a_task_that_a_study_leaves_out_are_named(
     assert "its sampler, rates, `same_rows_as`, `tasks_per_step` and `evaluation` are not" in PAGE
 
 
-def test_every_link_leads_to_a_heading_of_the_page() -> None:
+def test_every_link_leads_to_a_heading() -> None:
     headings = {heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.*)$", PAGE, re.MULTILINE)}
     links = re.findall(r"\]\(#([^)]+)\)", PAGE)
-    assert len(links) == 3
+    assert len(links) == 5
     assert set(links) <= headings

@@ -10,7 +10,7 @@ from mtl.config.mixture import Mixture
 from mtl.problems import InputError
 from mtl.training.checkpoints import check_checkpoint, checkpoint_mixture, located, read_checkpoint
 from mtl.training.module import CHECKPOINT_KEY
-from mtl.training.optimisation import Optimisation
+from mtl.training.options import Optimisation
 
 
 def task(**changes: Any) -> dict[str, Any]:

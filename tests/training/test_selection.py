@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mtl.training.selection import Best, Selection
+from mtl.training.selection import MIXTURE, Best, Selection
 
 PRIMARY = {"cause": "accuracy", "drugs": "f1", "risk": "pearson", "bleed": "accuracy"}
 
@@ -63,6 +63,38 @@ def test_tasks_that_are_not_evaluated_have_no_score() -> None:
     chosen.add({"cause": SCORES["cause"]})
     assert chosen.improved == {"best", "best:cause"}
     assert chosen.scores["best"] == 0.9
+
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("cause", "drugs", "best"),
+    [
+        ([0.2, 0.8, 0.5], [0.1, 0.4, 0.9], 3),
+        ([0.2, 0.8, 0.5], [NAN, NAN, NAN], 2),
+        ([0.9, 0.8, 0.5], [NAN, 0.1, 0.2], 2),  # the first has a score for only one task
+        ([NAN, NAN, NAN], [NAN, NAN, NAN], 3),
+        ([NAN, 0.2, NAN], [NAN, NAN, NAN], 2),
+        ([0.0, 0.0, 0.0], [0.0, 0.0, 0.0], 1),
+        ([-0.5, -0.25, NAN], [NAN, NAN, NAN], 2),
+    ],
+)
+@pytest.mark.parametrize("resumes", [False, True])
+def test_the_best_evaluation_has_the_most_scores_and_among_those_the_best_mean(
+    cause: list[float], drugs: list[float], best: int, resumes: bool
+) -> None:
+    def new() -> Selection:
+        return Selection({"cause": "score", "drugs": "score"})
+
+    chosen, found = new(), 0
+    for number, scores in enumerate(zip(cause, drugs, strict=True), 1):
+        chosen.add({task: {"score": score} for task, score in zip(("cause", "drugs"), scores, strict=True)})
+        found = number if MIXTURE in chosen.improved else found
+        if resumes:
+            state, chosen = chosen.state_dict(), new()
+            chosen.load_state_dict(state)
+    assert found == best
 
 
 def test_a_resumed_selection_compares_with_the_earlier_best() -> None:

@@ -1,23 +1,26 @@
-"""Four small tasks with planted relatedness and an untrained encoder of a stated width: what `planted.yaml` studies.
+"""Makes four small tasks with planted effects and an untrained encoder of a given width, for `planted.yaml`.
 
 Usage: ``python experiments/studies/planted/make.py OUT [--width H] …`` writes ``OUT/corpus/<task>/<split>.jsonl`` and
-``OUT/encoder``; the same arguments give the same bytes. The names, and what there is to know about them, are those of
-the invented corpus (`experiments/demo`): a drug has a class, which decides the system of conditions that it treats
-and the one that it causes, and a department, which is independent of the class; instruments are something else. Every
-row holds one name in a sentence that tells nothing, so that the label is knowledge about the name, and every name is
-one entry of the vocabulary, so that this knowledge has to fit into one vector of `width` numbers.
+``OUT/encoder``; the same arguments give the same bytes. The names and the facts about them come from the invented
+corpus (`experiments/demo`). A drug has a class, which decides the system of conditions that it treats and the one that
+it causes, and a department, which is independent of the class. Instruments are unrelated to drugs. Each row contains
+one name in an uninformative sentence, so the label depends on the name alone. Each name is one entry of the vocabulary,
+so everything that is learned about it has to fit into one vector of `width` numbers.
 
-Planted between the tasks:
+Planted effects between the tasks:
 
-- **related**: treats and causes. One map of names to classes, under other labels, which separate heads absorb. Each
-  trains on names that the other one lacks, a third of all; dev and test ask for all names.
-- **competing**: departments with treats and with causes. An independent map of the same names. Before the encoder's
-  first layer a normalisation leaves a name of width H a point on a sphere of H - 2 dimensions: for H = 3 a circle, on
-  which four classes are four arcs, but four classes by four departments are sixteen, which no linear head joins.
-- **unrelated**: instruments with each other task. Other names, so other vectors.
+- **related**: treats and causes. Both map names to the same classes under different labels, which separate heads
+  absorb. Each trains on names that are missing from the other's training rows, a third of all names; dev and test
+  contain all names.
+- **competing**: departments with treats, and departments with causes. Departments are an independent map of the same
+  names. A normalisation before the encoder's first layer turns a name of width H into a point on a sphere of H - 2
+  dimensions. For H = 3 this is a circle: four classes are four arcs, but four classes by four departments are sixteen
+  arcs, which no linear head can join.
+- **unrelated**: instruments with each other task. Instruments have other names, so other vectors.
 
-The vectors of all words start as zero: a name that no task has trained is told from no other, and a guess about it is
-right for a quarter of the names whatever the company, since classes and departments are exactly balanced.
+The vectors of all words start at zero. A name that no task has trained on cannot be distinguished from other such
+names, and a guess about it is right for a quarter of the names, whatever the partner, because classes and departments
+are exactly balanced.
 """
 
 from __future__ import annotations
@@ -52,7 +55,7 @@ POOLS = {
     "departments": ("common", "adverse_events", "relations"),
     "instruments": ("common", "adverse_events", "relations"),
 }
-"""The lexicon's pools of names that a task trains on; dev and test have all three."""
+"""The pools of names in the lexicon that each task trains on; dev and test contain all three pools."""
 
 OPENINGS = ("", "at the visit, ", "in this case, ", "as reported, ")
 VERBS = ("is on record", "is listed", "was noted", "was named")
@@ -62,13 +65,13 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 @dataclass(frozen=True)
 class Size:
-    """Of the corpus and of the encoder.
+    """Size and seed of the corpus and the encoder.
 
     Args:
-        names: Of each of the three pools; a multiple of 16 keeps class and department exactly balanced.
-        width: H, of the vector of a word and of every state.
-        inner: Units between the two linear maps of the encoder's one layer.
-        seed: Of the corpus and of the encoder's weights.
+        names: Number of names in each of the three pools; a multiple of 16 keeps class and department exactly balanced.
+        width: Width H of the word vectors and the hidden states.
+        inner: Number of units between the two linear maps of the encoder's one layer.
+        seed: Seed of the corpus and of the encoder's weights.
     """
 
     names: int = 16
@@ -88,25 +91,25 @@ def make(folder: Path, size: Size) -> None:
 
 
 def planted() -> dict[tuple[str, str], str]:
-    """What is planted for each (target, partner): helps, hurts or nothing."""
+    """The planted effect for each (target, partner): helps, hurts or nothing."""
     signs = {"helps": RELATED, "hurts": COMPETING, "nothing": UNRELATED}
     return {pair: sign for sign, pairs in signs.items() for a, b in pairs for pair in ((a, b), (b, a))}
 
 
 def corpus(size: Size) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """The rows of every task and split, in the form that the jsonl reader reads."""
+    """The rows of every task and split, in the format of the jsonl reader."""
     demo = load_demo()
     lexicon = demo.Lexicon(demo.Plan(seed=size.seed, names=size.names))
     return {task: _splits(task, lexicon, size) for task in LABELS}
 
 
 def load_demo() -> Any:
-    """The module that makes the invented corpus; it is a script and no package."""
+    """The module that makes the invented corpus; it is a script and not part of a package."""
     spec = importlib.util.spec_from_file_location("demo_corpus", DEMO)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["demo_corpus"] = module  # dataclasses look their module up
+    sys.modules["demo_corpus"] = module  # dataclasses look up their module
     spec.loader.exec_module(module)
     return module
 
@@ -115,12 +118,12 @@ def load_demo() -> Any:
 
 
 def _splits(task: str, lexicon: Any, size: Size) -> dict[str, list[dict[str, Any]]]:
-    """Every name in every sentence once: half of a name's sentences are train, a quarter dev, a quarter test."""
+    """The rows of a task by split: each name in each sentence once, half in train, a quarter each in dev and test."""
     rng = random.Random(f"{size.seed}/{task}")
     splits: dict[str, list[dict[str, Any]]] = {split: [] for split in SHARES}
     for pool in POOLS["departments"]:
         for name in (lexicon.instruments if task == "instruments" else lexicon.drugs)[pool]:
-            for split, text in _dealt(name.name, size.seed):
+            for split, text in _assigned(name.name, size.seed):
                 if split != "train" or pool in POOLS[task]:
                     splits[split].append({"text": text, "label": _label(task, name)})
     for split, rows in splits.items():
@@ -129,8 +132,11 @@ def _splits(task: str, lexicon: Any, size: Size) -> dict[str, list[dict[str, Any
     return splits
 
 
-def _dealt(name: str, seed: int) -> Iterator[tuple[str, str]]:
-    """Alike for all tasks, so that no sentence trains one and is in dev or test of another."""
+def _assigned(name: str, seed: int) -> Iterator[tuple[str, str]]:
+    """The sentences of a name, each with its split.
+
+    The assignment is the same for all tasks, so no training sentence of one task is in dev or test of another.
+    """
     texts = [f"{opening}{name} {verb}." for opening, verb in product(OPENINGS, VERBS)]
     random.Random(f"{seed}/{name}").shuffle(texts)
     splits = [split for split, share in SHARES.items() for _ in range(int(share * len(texts)))]
@@ -162,7 +168,7 @@ def _write_encoder(folder: Path, size: Size) -> None:
         num_attention_heads=1,
         intermediate_size=size.inner,
         max_position_embeddings=32,
-        initializer_range=0.2,  # 0.02 is for widths of hundreds
+        initializer_range=0.2,  # the usual 0.02 suits widths of hundreds
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
     )

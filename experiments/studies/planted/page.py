@@ -1,9 +1,9 @@
-"""Writes what a study of the planted tasks found beside what is planted.
+"""Writes a page that compares the results of the planted studies with the planted effects.
 
     python experiments/studies/planted/page.py --out experiments/results
 
-Reads the finished studies `planted` and, where it is there, `planted_wide` (`experiments/studies/planted.yaml` tells
-how both are run) from MLflow, and writes planted.md, planted.csv and planted.png.
+Reads the finished study `planted` and, if it exists, `planted_wide` from MLflow and writes planted.md, planted.csv and
+planted.png. `experiments/studies/planted.yaml` says how to run both.
 """
 
 from __future__ import annotations
@@ -36,39 +36,42 @@ COMMANDS = {
     ),
 }
 FOUND = {"helps": "helps", "hurts": "hurts", "nothing": "undecided"}
-"""The verdict that each planted sign should get."""
+"""The expected verdict for each planted effect."""
 
-HEAD = """# Planted relatedness, and what a study finds of it
+HEAD = """# Planted effects: does a study find them?
 
-Four invented tasks of which it is known which can help which, each a question about a made-up name, on an untrained
-encoder with one layer. `experiments/studies/planted/make.py` makes both, and tells the mechanism.
+Four invented tasks, each a question about a made-up name, for which it is known which task can help which. The encoder
+is untrained and has one layer. `experiments/studies/planted/make.py` makes both and explains the mechanism.
 
-- **related**, each helps the other: treats and causes. One map of drugs to classes under other labels, which separate
-  heads absorb; each task trains on names that the other's training rows lack, a third of all.
-- **competing**, each hurts the other: departments with treats and with causes. An independent map of the same drugs:
-  a vector of width 3 is a point on a circle once it is normalised, with room for four arcs and not for four by four.
-- **unrelated**, nothing: instruments with any other. Other names, so other vectors.
+- **related** (each helps the other): treats and causes. Both map drugs to the same classes under different labels,
+  which separate heads absorb. Each task trains on names that are missing from the other's training rows, a third of all
+  names.
+- **competing** (each hurts the other): departments with treats, and departments with causes. Departments are an
+  independent map of the same drugs. A vector of width 3 is a point on a circle after normalisation: the circle has room
+  for four arcs, but not for four by four.
+- **unrelated** (no effect): instruments with any other task. Instruments have other names, so other vectors.
 """
 
-NOTES = """## What to know
+NOTES = """## Notes
 
-- A run on a circle can end in a local optimum, where two labels share an arc. Of the 120 runs of single tasks one did
-  (treats, seed 4), of the 90 pairs with instruments four (seed 3 once, 9 once, 25 twice): this is what the wide
-  intervals of the unrelated cells come from, and why they lean to the negative side.
-- Updates, learning rate and pooling were chosen in looks at seeds 0 to 7, which are among the thirty. With 150 updates
-  (and batches of 128, or a rate of 0.1 for the heads) four or five of 16 single runs ended in a local optimum, and
-  instruments then seemed to help departments by 4 to 13 points on eight seeds; with a learning rate of 0.1 three of six
-  did, with 128 inner units and 200 updates eight of 16, and all 16 where initial weights were 2.5 times as large, too.
-  Reading [CLS] in place of the mean, at a rate of 0.02, the two single runs that were tried stayed at 0.5. At width 4
-  departments lost 4 points beside treats on the one seed that was tried, and treats nothing.
-- The tasks are not those of `make demo` but single questions about the names of its corpus. Those of `make demo` in an
-  encoder without training were not studied: after 200 updates adverse_events, which needs two names at once, was at
+- A run on a circle can end in a local optimum in which two labels share an arc. This happened in one of the 120
+  single-task runs (treats, seed 4) and in four of the 90 runs of pairs with instruments (seeds 3 and 9 once
+  each, seed 25 twice). It explains the wide intervals of the unrelated pairs, and why they lean to the negative side.
+- The number of updates, the learning rate and the pooling were chosen on seeds 0 to 7, which are among the thirty.
+  With 150 updates (and batches of 128, or a learning rate of 0.1 for the heads), four or five of 16 single-task runs
+  ended in a local optimum, and instruments then seemed to help departments by 4 to 13 points on eight seeds. With a
+  learning rate of 0.1, three of six runs did; with 128 inner units and 200 updates, eight of 16; and with initial
+  weights 2.5 times as large as well, all 16. With [CLS] pooling instead of the mean, at a learning rate of 0.02,
+  the two single-task runs that were tried stayed at 0.5. At width 4, on the one seed that was tried, departments lost
+  4 points with treats, and treats lost nothing.
+- The tasks are not those of `make demo`, but single questions about the names of its corpus. The tasks of `make demo`
+  were not studied with an untrained encoder: after 200 updates adverse_events, which needs two names at once, was at
   chance.
 """
 
 
 def lines(findings: Findings) -> list[dict[str, Any]]:
-    """The cells with what is planted in them."""
+    """The gains with their planted effects, one row for each."""
     family = findings.family("pairwise")
     assert family is not None
     signs = planted()
@@ -86,27 +89,28 @@ def page(studies: Sequence[Findings], made_by: str) -> str:
     """The results as Markdown.
 
     Args:
-        studies: The narrow encoder's, then the wide one's where it was run.
-        made_by: Date, machine and versions.
+        studies: Findings with the narrow encoder, then with the wide one if that study was run.
+        made_by: Line with date, machine and versions.
     """
     parts = [HEAD]
     for findings in studies:
         found = lines(findings)
-        claimed = sum(line["recovered"] for line in found if line["planted"] != "nothing")
-        signs = sum(line["planted"] != "nothing" for line in found)
-        quiet = sum(line["recovered"] for line in found if line["planted"] == "nothing")
+        significant = sum(line["recovered"] for line in found if line["planted"] != "nothing")
+        effects = sum(line["planted"] != "nothing" for line in found)
+        not_significant = sum(line["recovered"] for line in found if line["planted"] == "nothing")
         width = "3" if findings.study == NARROW else "16"
         parts.append(
-            f"## Width {width}, {len(findings.seeds)} seeds\n\n{claimed} of {signs} planted signs claimed, {quiet} of"
-            f" {len(found) - signs} unrelated cells left unclaimed."
-            + ("" if findings.study == NARROW else " With room for both maps nothing has to compete.")
-            + f"\n\n{_table(findings, found)}\n\n{_alone(findings)}\n"
+            f"## Width {width}, {len(findings.seeds)} seeds\n\n{significant} of {effects} planted effects are"
+            f" significant and have the planted sign; {not_significant} of {len(found) - effects} unrelated pairs are"
+            " not significant."
+            + ("" if findings.study == NARROW else " There is room for both maps, so no tasks compete.")
+            + f"\n\n{_table(findings, found)}\n\n{_single(findings)}\n"
         )
     parts.append(NOTES)
     commands = [command.format(seeds=len(f.seeds)) for f in studies for command in COMMANDS[f.study]]
     parts.append("\n".join(f"- `{command}`" for command in commands))
     seeds = "; ".join(f"{f.study}: seeds {f.seeds[0]} to {f.seeds[-1]}" for f in studies)
-    parts.append(f"- {seeds}; page by `python experiments/studies/planted/page.py --out experiments/results`")
+    parts.append(f"- {seeds}; page made by `python experiments/studies/planted/page.py --out experiments/results`")
     parts.append(f"- {made_by}\n")
     return "\n".join(parts)
 
@@ -127,11 +131,11 @@ def _table(findings: Findings, found: Sequence[dict[str, Any]]) -> str:
     return "\n".join(rows)
 
 
-def _alone(findings: Findings) -> str:
+def _single(findings: Findings) -> str:
     scores = [f"{name} {sum(t.single) / len(t.single):.3f}" for name, t in findings.targets.items()]
     return (
-        f"Alone, mean accuracy on test: {', '.join(scores)}. treats and causes can reach 0.75 by themselves: a third of"
-        " the names is unknown to them, and a guess is right for a quarter."
+        f"Mean test accuracy of the single-task runs: {', '.join(scores)}. Alone, treats and causes can reach 0.75: a"
+        " third of the names are not in their training rows, and a guess is right for a quarter of these."
     )
 
 
@@ -140,14 +144,14 @@ def main() -> None:
     sys.path.append(str(Path(__file__).parents[2] / "bench"))
     from machine import machine, machine_line
 
-    parser = argparse.ArgumentParser(description="Writes the page of the planted study.")
-    parser.add_argument("--out", type=Path, default=Path("experiments/results"), help="folder of the page")
+    parser = argparse.ArgumentParser(description="Writes the page of the planted studies.")
+    parser.add_argument("--out", type=Path, default=Path("experiments/results"), help="folder to write to")
     arguments = parser.parse_args()
     studies = [read_study(NARROW)]
     try:
         studies.append(read_study(WIDE))
     except InputError:
-        sys.stderr.write(f"The study '{WIDE}' isn't there; the page is written without it.\n")
+        sys.stderr.write(f"The study '{WIDE}' was not found; the page is written without it.\n")
     (arguments.out / "planted.md").write_text(page(studies, machine_line(machine())), encoding="utf-8")
     found = [line for findings in studies for line in lines(findings)]
     with (arguments.out / "planted.csv").open("w", encoding="utf-8", newline="") as file:

@@ -5,49 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
-from importlib.metadata import version
 from typing import Any
 
 import torch
 
 from heads import Head, SpanRow
+from mtl.balancing import Balancing
 from mtl.batching.batcher import Batcher
 from mtl.config import components
-from mtl.config.components import code_hash, source_hash
 from mtl.config.mixture import EvaluationSpec, LimitSpec, Mixture, PermuteSpec, SamplerSpec, TaskSpec
 from mtl.data.examples import TaskData, prepare
 from mtl.data.leakage import crossing, shared, shared_notes
 from mtl.data.store import content_key
-from mtl.encoder.pretrained import encoder_identity
+from mtl.encoder.location import encoder_identity
 from mtl.problems import InputError, Problem
 from mtl.study.design.designs import SELF, SHUFFLED, Comparison, Run, comparisons, original, single_runs
 from mtl.study.design.run_spec import RunSpec
 from mtl.study.design.spec import BudgetSpec, Study, StudySpec
+from mtl.study.design.study_code import StudyCode, study_code
 from mtl.training.assembly import build_heads
 from mtl.training.precision import natural_precision, precision_problems
-
-RESULT_CODE = (
-    "mtl.training.assembly",
-    "mtl.encoder.cpu_attention",
-    "mtl.batching.batch",
-    "mtl.batching.batcher",
-    "mtl.batching.data_module",
-    "mtl.encoder.cpu_dropout",
-    "mtl.encoder.pretrained",
-    "mtl.evaluation.evaluator",
-    "mtl.training.module",
-    "mtl.training.optimisation",
-    "mtl.batching.schedule",
-    "mtl.data.examples",
-    "mtl.samplers",
-    "mtl.samplers.quota",
-    "mtl.seeding",
-    "mtl.study.running.train_run",
-)
-"""The modules whose code decides a result; heads and readers count by the tasks that use them."""
-
-RESULT_PACKAGES = ("torch", "transformers", "tokenizers", "pytorch-lightning", "torchmetrics", "numpy")
 
 LISTED = 5
 """Documents that a problem names."""
@@ -61,6 +38,7 @@ class StudyPlan:
         study: As loaded, its tasks with their caps.
         heads: Of each task.
         data: Prepared, of each task.
+        code: The code that decides the results.
         updates: Own updates of each task in every run.
         comparisons: What is compared.
         runs: Every run once, sources first.
@@ -70,6 +48,7 @@ class StudyPlan:
     study: Study
     heads: Mapping[str, Head]
     data: Mapping[str, TaskData]
+    code: StudyCode
     updates: Mapping[str, int]
     comparisons: tuple[Comparison, ...]
     runs: tuple[Run, ...]
@@ -87,14 +66,15 @@ def make_plan(study: Study) -> StudyPlan:
     """Prepares the data of a study and plans its runs.
 
     Raises:
-        InputError: The mixture or its data is wrong, a task's dev or test documents train another task, or the
-            precision can't be had.
+        InputError: The mixture or its data is wrong, a task's dev or test documents train another task, the
+            precision is not available, or the balancing method needs all tasks in every update.
     """
     trainer = _resolved_trainer(study.spec)
     is_elsewhere = trainer["accelerator"] != "cpu" and not torch.cuda.is_available()
     problems = precision_problems(trainer["precision"], "" if is_elsewhere else trainer["accelerator"])
     if problems:
         raise InputError(problems)
+    balancing = _balancing_class(study.mixture)
     mixture = _capped(study.mixture, study.spec.budget)
     heads, tokenizer = build_heads(mixture)
     data = prepare(mixture, heads, tokenizer)
@@ -112,9 +92,26 @@ def make_plan(study: Study) -> StudyPlan:
     per_evaluation = _updates_per_evaluation(study, data)
     compared = comparisons(study.spec.parts, list(mixture.tasks), study.spec.seed_list)
     runs = _all_runs(compared, single_runs(list(mixture.tasks), study.spec.seed_list))
-    orders = _RunSpecs(study, per_evaluation, heads, data).of(runs, compared)
+    permutes = any(task.endswith(SHUFFLED) for run in runs for task in run.tasks)
+    names = {name: spec.head for name, spec in mixture.tasks.items()}
+    code = study_code(heads, names, balancing, permutes=permutes)
+    orders = _RunSpecs(study, per_evaluation, heads, data, code).of(runs, compared)
     updates = {name: number * study.spec.budget.evaluations for name, number in per_evaluation.items()}
-    return StudyPlan(study, heads, data, updates, tuple(compared), tuple(runs), tuple(orders))
+    return StudyPlan(study, heads, data, code, updates, tuple(compared), tuple(runs), tuple(orders))
+
+
+def _balancing_class(mixture: Mixture) -> type[Balancing]:
+    """The balancing method's class.
+
+    Raises:
+        InputError: The method needs all tasks in every update, and a study trains one task per update.
+    """
+    name = mixture.balancing.name
+    cls: type[Balancing] = components.find("balancing", name, "balancing.name")
+    if cls.needs == "whole":
+        message = f"'{name}' needs the losses of all tasks in every update, and a study trains one task per update."
+        raise InputError(Problem("balancing.name", message, "Choose a method that does not, such as uncertainty."))
+    return cls
 
 
 # --- the tasks of a study ---------------------------------------------------------------------------------------------
@@ -206,15 +203,17 @@ class _RunSpecs:
         per_evaluation: Mapping[str, int],
         heads: Mapping[str, Head],
         data: Mapping[str, TaskData],
+        code: StudyCode,
     ) -> None:
         self._study, self._per_evaluation, self._heads, self._data = study, per_evaluation, heads, data
+        self._code = code
         self._fingerprints = {
             name: {split: content.row_summary.fingerprint for split, content in splits.items()}
             for name, splits in data.items()
         }
         self._encoder = encoder_identity(study.mixture.encoder)
         self._trainer = _resolved_trainer(study.spec)
-        self._keys: dict[Run, str] = {}
+        self._made: dict[Run, RunSpec] = {}
 
     def of(self, runs: Sequence[Run], compared: Sequence[Comparison]) -> list[RunSpec]:
         designs: dict[Run, dict[str, None]] = {}
@@ -229,6 +228,7 @@ class _RunSpecs:
         spec = self._study.spec
         order = RunSpec(
             key="",
+            configuration="",
             name=str(run),
             company=run.company,
             tasks=run.tasks,
@@ -238,15 +238,17 @@ class _RunSpecs:
             mixture=mixture.to_dict(),
             evaluations=spec.budget.evaluations,
             select=spec.select,
-            model=asdict(spec.model),
+            model=asdict(spec.model.resolved()),
             trainer=self._trainer,
             known_tokens=self._known_tokens(run),
-            source=self._keys[run.source] if run.source else None,
+            source=self._made[run.source].key if run.source else None,
             keeps_heads=run.keeps_heads,
             keeps_encoder=is_source,
         )
-        self._keys[run] = content_key(self._identity(run, order))
-        return replace(order, key=self._keys[run])
+        configuration = content_key(self._configuration(run, order))
+        key = content_key(configuration, order.source, self._code.key_of(run.tasks))
+        self._made[run] = replace(order, key=key, configuration=configuration)
+        return self._made[run]
 
     def _mixture(self, run: Run) -> Mixture:
         base = self._study.mixture
@@ -274,46 +276,45 @@ class _RunSpecs:
         own = [token for task in sorted(run.source.tasks) for token in self._heads[original(task)].special_tokens()]
         return tuple(dict.fromkeys([*self._known_tokens(run.source), *own]))
 
-    def _identity(self, run: Run, order: RunSpec) -> dict[str, Any]:
-        """All that decides the result, without paths, names for people, or where it runs."""
-        tasks = {}
-        for name, fields in order.mixture["tasks"].items():
-            kept = {key: value for key, value in fields.items() if key != "data"}
-            variant = name.removeprefix(original(name))
-            tasks[name] = {**kept, "rows": self._fingerprints[original(name)], "variant": variant}
-            if variant == SHUFFLED:
-                tasks[name]["permuted"] = [fields["data"]["permute"], code_hash("mtl.data.permutation")]
-        mixture = {key: order.mixture[key] for key in ("batch_size", "tokens_per_batch", "sampler", "balancing")}
-        encoder = {key: value for key, value in order.mixture["encoder"].items() if key not in ("name", "revision")}
+    def _configuration(self, run: Run, order: RunSpec) -> dict[str, Any]:
+        """Everything but code that decides the result, without paths, names for people, or where it runs.
+
+        A setting of None counts like one that does not exist, so that a new optional setting changes no key.
+        """
+        encoder = self._study.mixture.encoder.model_dump(mode="json", exclude={"name", "revision"}, exclude_none=True)
         return {
-            "tasks": tasks,
-            "mixture": mixture,
+            "tasks": {name: self._task(name, order.mixture["tasks"][name]) for name in order.mixture["tasks"]},
+            "sampler": order.mixture["sampler"],
+            "balancing": self._study.mixture.balancing.options,
             "encoder": {**encoder, "weights": self._encoder},
             "seed": run.seed,
-            "source": order.source,
+            "source": self._made[run.source].configuration if run.source else None,
             "keeps_heads": order.keeps_heads,
             "evaluations": order.evaluations,
             "select": order.select,
-            "model": order.model,
-            "trainer": order.trainer,
-            "code": code_version([self._study.mixture.tasks[original(task)] for task in run.tasks]),
+            "model": _given(order.model),
+            "trainer": _given(order.trainer),
+        }
+
+    def _task(self, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """What decides a task's part: values that are resolved, since the code that resolves them is in no key."""
+        mixture, task = self._study.mixture, original(name)
+        settings = {key: value for key, value in _given(fields).items() if key not in ("head", "data")}
+        variant = name.removeprefix(task)
+        return {
+            **settings,
+            "options": mixture.tasks[task].head_options,
+            "batch_size": mixture.batch_size_of(task),
+            "tokens_per_batch": mixture.tokens_per_batch_of(task),
+            "max_length": mixture.max_length_of(task),
+            "rows": self._fingerprints[task],
+            "variant": variant,
+            "permuted": fields["data"]["permute"] if variant == SHUFFLED else None,
         }
 
 
-def code_version(tasks: Iterable[TaskSpec]) -> str:
-    """A hash of the code that decides the result of some tasks, and the versions of the packages below it."""
-    heads = {spec.head for spec in tasks}
-    return content_key(_code(), {head: _head_code(head) for head in sorted(heads)})
-
-
-@cache
-def _code() -> list[str]:
-    return [code_hash(*RESULT_CODE), *(version(package) for package in RESULT_PACKAGES)]
-
-
-@cache
-def _head_code(name: str) -> str:
-    return source_hash(components.find("head", name, "head"))
+def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def _resolved_trainer(spec: StudySpec) -> dict[str, Any]:

@@ -13,6 +13,7 @@ class RunSpec:
 
     Args:
         key: A hash of all that decides its result.
+        configuration: A hash of all that decides its result apart from code.
         name: For people.
         company: What it trains, without the seed.
         tasks: Trained together.
@@ -31,6 +32,7 @@ class RunSpec:
     """
 
     key: str
+    configuration: str
     name: str
     company: str
     tasks: tuple[str, ...]
@@ -49,6 +51,11 @@ class RunSpec:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def labels(self) -> dict[str, Any]:
+        """What a result says about its run."""
+        names = ("key", "name", "company", "tasks", "targets", "seed", "designs")
+        return {name: getattr(self, name) for name in names}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> RunSpec:

@@ -15,7 +15,7 @@ from mtl.config.yaml_files import merge, parse_overrides, read_yaml, resolve
 from mtl.files import folder_name
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.study.design.designs import CONTROLS, DESIGNS, REPLICATE, SELF, SHUFFLED
-from mtl.training.optimisation import Optimisation
+from mtl.training.options import Optimisation
 
 Count = Annotated[StrictInt, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

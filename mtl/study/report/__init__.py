@@ -1,3 +1,3 @@
-"""How findings are shown: sentences, numbers, figures, pages and files."""
+"""Presentation of findings: sentences, numbers, figures, pages and files."""
 
 __all__ = ["conclusions", "figures", "outcome", "page", "presentation"]

@@ -1,4 +1,4 @@
-"""What may be said of a study, in plain sentences made from its verdicts."""
+"""Conclusions of a study in plain sentences, derived from its verdicts."""
 
 from __future__ import annotations
 
@@ -8,62 +8,83 @@ import statistics as numbers
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from mtl.study.report.presentation import MARKS, company, holds, level, noise_floor, p_value, points, score, span, state
+from mtl.study.report.presentation import (
+    MARKS,
+    MISSING,
+    State,
+    holds,
+    level,
+    noise_floor,
+    p_statement,
+    p_value,
+    partner_phrase,
+    points,
+    score,
+    span,
+    state,
+)
 from mtl.study.statistics.findings import Cost, Family, Findings, Gain, Grouping, TargetFacts
 from mtl.study.statistics.significance import Interval, floor, interval
 
 SCREENING_Q = 0.1
-"""An unclaimed gain above 0 with at most this q is a candidate for a further study.
+"""A positive gain that is not significant and has at most this q is a candidate for a further study.
 
-Of all gains with such a q, claimed ones included, about one in ten is by chance; of what isn't claimed it may be more.
+Among all gains with such a q, significant ones included, about one in ten is expected to be due to chance; among the
+gains that are not significant, the share may be higher.
 """
 
 CONTROLS: Mapping[str, str] = {
-    "replicate": "The same single-task runs with other seeds. What they differ by is the noise floor: a gain no further"
-    " from 0 than these intervals reach is not worth discussing.",
-    "self_partner": "Each task trained beside its own copy: the same rows in another order, and a second head. What it"
-    " gains comes from more training of the shared encoder, and not from another task.",
-    "continued": "Each task trained alone, and then alone once more. What it gains comes from having its own updates"
-    " twice, as both sides of refine_finetune have them, and not from other tasks.",
-    "shuffled_partner": "The partner's labels are permuted. What is left of a gain comes from the partner's texts, or"
-    " from noise as a regulariser, and not from what its labels teach.",
+    "replicate": "The single-task runs repeated with other seeds. The differences are seed noise: a gain that is closer"
+    " to 0 than these intervals reach is not worth discussing.",
+    "self_partner": "Each task co-trained with a copy of itself: the same rows in another order, with a second head."
+    " Any gain comes from more training of the shared encoder, not from another task.",
+    "continued": "Each task trained alone, and then alone once more. Any gain comes from doubling the updates on the"
+    " target task, as both sides of refine_finetune do, not from other tasks.",
+    "shuffled_partner": "The training labels of the partner are shuffled. Any remaining gain comes from the partner's"
+    " texts, or from regularisation by noise, not from its labels.",
 }
 
 
-class Claim(NamedTuple):
-    """A gain that may be claimed.
+class SignificantGain(NamedTuple):
+    """A significant gain, in words.
 
     Args:
-        verdict: helps or hurts.
-        mark: Of the verdict.
-        text: The sentence.
-        cautions: Sentences that belong to it.
+        verdict: Either "helps" or "hurts".
+        mark: Mark of the verdict.
+        text: Sentence with the numbers of the gain.
+        caveats: Sentences that must be read with it.
     """
 
     verdict: str
     mark: str
     text: str
-    cautions: tuple[str, ...]
+    caveats: tuple[str, ...]
 
 
 class DesignSummary(NamedTuple):
-    """What one design supports.
+    """The conclusions from one design.
 
     Args:
-        design: Its name.
-        statement: What was and wasn't claimed, in a sentence.
-        claims: One by one; helps before hurts, the largest first.
-        limits: What may not be claimed, in sentences.
+        design: Name of the design.
+        statement: Number of significant gains, in a sentence.
+        significant: Significant gains, from the most positive to the most negative.
+        limits: Sentences about gains from which nothing can be concluded.
     """
 
     design: str
     statement: str
-    claims: tuple[Claim, ...]
+    significant: tuple[SignificantGain, ...]
     limits: tuple[str, ...]
 
 
 class Summary(NamedTuple):
-    """A study in short."""
+    """The conclusions from a study.
+
+    Args:
+        headline: Number of significant gains over all designs, in a sentence.
+        designs: Conclusions from each design.
+        limits: Limitations of the study, in sentences.
+    """
 
     headline: str
     designs: tuple[DesignSummary, ...]
@@ -71,43 +92,64 @@ class Summary(NamedTuple):
 
 
 class Partner(NamedTuple):
-    """A gain as a reason to take a partner or not, with its design and what its claim needs to be read with."""
+    """A gain as a reason to choose or avoid a partner.
+
+    Args:
+        gain: The gain from this partner.
+        design: Design that measured it.
+        caveats: Sentences that must be read with it.
+    """
 
     gain: Gain
     design: str
-    cautions: tuple[str, ...]
+    caveats: tuple[str, ...]
 
 
 class Partners(NamedTuple):
-    """What the evidence says about the company of a target.
+    """The evidence on the partners of a target.
 
     Args:
-        target: A task.
-        recommended: Gains that are claimed to help, without a caution.
-        doubtful: Gains that are claimed to help, with a caution.
-        avoided: Gains that are claimed to hurt.
-        candidates: For a further study; nothing is claimed of them.
+        target: Name of the task.
+        recommended: Significant positive gains without a caveat.
+        with_caveats: Significant positive gains with a caveat.
+        avoided: Significant negative gains.
+        candidates: Partners for a further study; their gains are not significant.
     """
 
     target: str
     recommended: tuple[Partner, ...]
-    doubtful: tuple[Partner, ...]
+    with_caveats: tuple[Partner, ...]
     avoided: tuple[Partner, ...]
     candidates: tuple[Partner, ...]
 
 
 class Change(NamedTuple):
-    """The mean relative change over the targets of a company (Delta-m), over seeds."""
+    """The mean relative change over the targets of a run (Delta-m), over seeds.
+
+    Args:
+        design: Name of the design.
+        tasks: Tasks of the run.
+        n: Number of seeds with a value.
+        mean: Mean over seeds, as a fraction.
+        interval: Confidence interval of the mean.
+    """
 
     design: str
-    company: str
+    tasks: str
     n: int
     mean: float
     interval: Interval
 
 
 class Costs(NamedTuple):
-    """What runs took: of each design, and of all."""
+    """The cost of the runs.
+
+    Args:
+        by_design: Name, total cost and number of runs of each design.
+        total: Cost of all runs.
+        num_runs: Number of runs.
+        num_reused: Number of runs reused from other studies.
+    """
 
     by_design: tuple[tuple[str, Cost, int], ...]
     total: Cost
@@ -116,54 +158,37 @@ class Costs(NamedTuple):
 
 
 def summary(findings: Findings) -> Summary:
-    """What may be claimed, and what may not."""
+    """The conclusions from a study and their limitations."""
     designs = [family for family in findings.families if not family.is_control]
     states = [state(gain, family) for family in designs for gain in family.gains]
-    helped, hurt = states.count("helps"), states.count("hurts")
-    if not states:
-        headline = "The study has no design whose gains could be claimed."
-    elif not helped + hurt:
-        noun = "pair" if all(_is_of_pairs(findings, family) for family in designs) else "company"
-        asked = _count(len(states), "gain")
-        headline = f"No {noun} could be claimed to help or hurt, among {asked} that were asked for."
-    else:
-        headline = (
-            f"Of {_count(len(states), 'gain')} that were asked for, {helped} may be claimed to help and {hurt} to"
-            f" hurt; of the other {len(states) - helped - hurt} nothing is claimed."
-        )
+    headline = f"{_counts(states)}{_rest(states)}." if states else "The study has no design with gains to test."
     if findings.missing:
-        headline = f"The study is not finished, and this is what its runs say so far. {headline}"
+        headline = f"Some runs are missing, so this result is preliminary. {headline}"
     return Summary(headline, tuple(design_summary(findings, family) for family in designs), _limits(findings))
 
 
 def design_summary(findings: Findings, family: Family) -> DesignSummary:
-    """What one design supports."""
-    claimed = [gain for gain in family.gains if state(gain, family) in ("helps", "hurts")]
-    claimed.sort(key=lambda gain: -gain.cell.mean)
-    helped = sum(state(gain, family) == "helps" for gain in claimed)
-    if claimed:
-        hurt = len(claimed) - helped
-        statement = f"{helped} of {_count(len(family.gains), 'gain')} may be claimed to help, {hurt} to hurt."
-    else:
-        noun = "pair" if _is_of_pairs(findings, family) else "company"
-        statement = f"No {noun} could be claimed to help or hurt ({_count(len(family.gains), 'gain')})."
-    texts = tuple(_claim(findings, family, gain) for gain in claimed)
-    return DesignSummary(family.design, statement, texts, tuple(_design_limits(findings, family)))
+    """The conclusions from one design."""
+    significant = [gain for gain in family.gains if state(gain, family) in ("helps", "hurts")]
+    significant.sort(key=lambda gain: -gain.cell.mean)
+    statement = f"{_counts([state(gain, family) for gain in family.gains])} ({_procedure(findings, family)})."
+    sentences = tuple(_significant_gain(findings, family, gain) for gain in significant)
+    return DesignSummary(family.design, statement, sentences, tuple(_design_limits(findings, family)))
 
 
 def partners(findings: Findings) -> list[Partners]:
-    """The company of each target, over all designs; controls recommend nothing."""
+    """The evidence on the partners of each target, over all designs; controls are left out."""
     found = []
     for target in findings.targets:
         gains = [(g, f) for f in findings.families if not f.is_control for g in f.gains if g.target == target]
         gains.sort(key=lambda pair: -pair[0].cell.mean if pair[0].cell.n else math.inf)
-        every = [(Partner(gain, family.design, tuple(_cautions(findings, gain))), family) for gain, family in gains]
+        every = [(Partner(gain, family.design, tuple(_caveats(findings, gain))), family) for gain, family in gains]
         helping = [partner for partner, family in every if state(partner.gain, family) == "helps"]
         found.append(
             Partners(
                 target,
-                tuple(partner for partner in helping if not partner.cautions),
-                tuple(partner for partner in helping if partner.cautions),
+                tuple(partner for partner in helping if not partner.caveats),
+                tuple(partner for partner in helping if partner.caveats),
                 tuple(partner for partner, family in every if state(partner.gain, family) == "hurts"),
                 tuple(partner for partner, family in every if _is_candidate(partner.gain, family)),
             )
@@ -172,26 +197,32 @@ def partners(findings: Findings) -> list[Partners]:
 
 
 def grouping_statement(grouping: Grouping) -> str:
-    """The groups that pairs predict, and what they measured."""
+    """The groups predicted from the pairs, with the measured sum of gains if they have been trained."""
     groups = " | ".join(" + ".join(group) for group in grouping.groups)
-    told = f"Groups that the pairs predict to be best: {groups} (sum of gains {points(grouping.predicted_total)})"
+    prediction = f"Best groups predicted from the pairs: {groups} (sum of gains {points(grouping.predicted_total)})"
     if grouping.measured is None:
-        return f"{told}; `mtl study verify` trains them."
-    return f"{told}; measured: {points(sum(grouping.measured.values()))}."
+        return f"{prediction}; to train them, run `mtl study verify`."
+    return f"{prediction}; measured: {points(sum(grouping.measured.values()))}."
 
 
 def grouping_limits(findings: Findings, grouping: Grouping) -> list[str]:
-    """How far the sums of a grouping are to be trusted, in sentences."""
-    found = ["It is the best of many partitions, by means with noise: its sum is above 0 also where no pair matters."]
+    """Limitations of the predicted sum of gains, in sentences."""
+    found = [
+        "This is the best of many partitions of noisy means, so the predicted sum is biased upwards: it is above 0 even"
+        " if no pair matters."
+    ]
     if len({facts.metric for facts in findings.targets.values()}) > 1:
-        found.append("It adds gains of different metrics as if their points were worth the same.")
+        found.append("The sum treats points of different metrics as equally valuable.")
     if grouping.measured is not None and any(len(group) == 2 for group in grouping.groups):
-        found.append("A group of two is its own pair again: what is measured there is what it was predicted from.")
+        found.append(
+            "A group of two is one of the pairs that the prediction is based on, so its measured gains are no"
+            " independent check."
+        )
     return found
 
 
 def changes(findings: Findings) -> Iterator[Change]:
-    """The Delta-m of every company that has one."""
+    """Delta-m of every run that serves several targets."""
     for family in findings.families:
         for tasks, values in family.relative_change.items():
             known = [value for value in values if not math.isnan(value)]
@@ -200,7 +231,7 @@ def changes(findings: Findings) -> Iterator[Change]:
 
 
 def costs(findings: Findings) -> Costs:
-    """The sums over runs."""
+    """The cost of the runs, by design and in total."""
     designs = dict.fromkeys(cost.design for cost in findings.costs)
     by_design = []
     for design in designs:
@@ -211,33 +242,36 @@ def costs(findings: Findings) -> Costs:
 
 
 def mean_and_sd(values: Sequence[float]) -> tuple[int, float, float]:
-    """The number of known values, their mean and standard deviation; NaN where there are too few."""
+    """The number of known values, their mean and their standard deviation; NaN if there are too few values."""
     known = [value for value in values if not math.isnan(value)]
     sd = numbers.stdev(known) if len(known) > 1 else math.nan
     return len(known), numbers.fmean(known) if known else math.nan, sd
 
 
-def beats_baseline(facts: TargetFacts) -> bool | None:
-    """Whether the single-task runs are better than the trivial predictor on average; None where one is missing."""
+def mean_beats_trivial(facts: TargetFacts) -> bool | None:
+    """Whether the mean single-task score is above that of the trivial predictor; None if one of them is missing."""
     mean = mean_and_sd(facts.single)[1]
     if facts.baseline is None or math.isnan(mean) or math.isnan(facts.baseline[1]):
         return None
     return mean > facts.baseline[1]
 
 
-def beaten(findings: Findings, target: str) -> str:
-    """Whether single-task runs beat the trivial predictor: yes, no, or open where the interval over seeds holds it."""
+def beats_trivial(findings: Findings, target: str) -> str:
+    """Whether the single-task runs beat the trivial predictor: "yes", "no" or "unresolved".
+
+    It is unresolved if the interval over seeds includes the score of the trivial predictor.
+    """
     facts = findings.targets[target]
-    beats = beats_baseline(facts)
+    beats = mean_beats_trivial(facts)
     if facts.baseline is None or beats is None:
-        return "–"
+        return MISSING
     differences = [score - facts.baseline[1] for score in facts.single if not math.isnan(score)]
-    is_open = len(differences) < 2 or holds(interval(differences, 1 - findings.alpha))
-    return "open" if is_open else "yes" if beats else "no"
+    is_unresolved = len(differences) < 2 or holds(interval(differences, 1 - findings.alpha))
+    return "unresolved" if is_unresolved else "yes" if beats else "no"
 
 
 def duration(seconds: float) -> str:
-    """A time with the unit that suits it.
+    """A duration in a suitable unit.
 
     >>> duration(5), duration(600), duration(9000)
     ('5 s', '10 min', '2.5 h')
@@ -250,27 +284,59 @@ def duration(seconds: float) -> str:
 # --- sentences --------------------------------------------------------------------------------------------------------
 
 
-def _claim(findings: Findings, family: Family, gain: Gain) -> Claim:
+def _counts(states: Sequence[State]) -> str:
+    """The number of significant gains, as a clause."""
+    positive, negative = states.count("helps"), states.count("hurts")
+    if not positive + negative:
+        return "No gain is significant"
+    gains = _count(len(states), "gain")
+    return (
+        f"{positive} of {gains} {_are(positive)} significant and positive,"
+        f" and {negative} {_are(negative)} significant and negative"
+    )
+
+
+def _rest(states: Sequence[State]) -> str:
+    """The number of the other gains, as the end of a sentence."""
+    unresolved, missing = states.count("undecided") + states.count("unresolvable"), states.count("missing")
+    parts = [f"{unresolved} {_are(unresolved)} unresolved"] if unresolved else []
+    parts += [f"{missing} {_are(missing)} missing"] if missing else []
+    return f"; {' and '.join(parts)}" if parts else ""
+
+
+def _procedure(findings: Findings, family: Family) -> str:
+    """The error rate and the test that the verdicts of a design are based on."""
+    num_gains = len(family.gains)
+    num_tested = sum(gain.cell.n == len(findings.seeds) for gain in family.gains)
+    which = f"all {num_gains} gains" if num_tested == num_gains > 1 else f"{_count(num_tested, 'gain')}"
+    return f"family-wise error rate {findings.alpha:g}, Westfall-Young step-down over {which}"
+
+
+def _significant_gain(findings: Findings, family: Family, gain: Gain) -> SignificantGain:
     verdict, cell = state(gain, family), gain.cell
     verb, metric = "gains" if verdict == "helps" else "loses", findings.targets[gain.target].metric
-    words = company(family, gain.partner)
     text = (
-        f"{gain.target} {verb} {points(abs(cell.mean), signed=False)} points of {metric} {words}"
-        f" ({level(findings)} interval {span(cell.interval)}, adjusted p {p_value(cell.adjusted_p)}, {cell.n} seeds)."
+        f"{gain.target} {verb} {points(abs(cell.mean), signed=False)} points of {metric}"
+        f" {partner_phrase(family, gain.partner)} ({level(findings)} interval over {_count(cell.n, 'seed')}"
+        f" {span(cell.interval)}, adjusted {p_statement(cell.adjusted_p)})."
     )
-    return Claim(verdict, MARKS[verdict], text, tuple(_cautions(findings, gain)))
+    return SignificantGain(verdict, MARKS[verdict], text, tuple(_caveats(findings, gain)))
 
 
-def _cautions(findings: Findings, gain: Gain) -> Iterator[str]:
+def _caveats(findings: Findings, gain: Gain) -> Iterator[str]:
     noise = noise_floor(findings, gain.target)
     if holds(noise, gain.cell.mean):
-        yield f"It lies inside the noise floor ({span(noise)}): a second set of seeds may differ by as much."
+        yield f"The gain is within the noise floor ({span(noise)}): a second set of seeds may differ by as much."
     if holds(gain.documents):
         unit = findings.targets[gain.target].unit
-        yield f"It holds for this test set; other test {unit}s leave it open ({span(gain.documents)})."
+        yield (
+            f"The gain may be specific to this test set: the interval over seeds and test {unit}s"
+            f" ({span(gain.documents)}) includes 0."
+        )
     facts = findings.targets[gain.target]
-    if facts.baseline and beats_baseline(facts) is False:
-        yield f"By itself the task is not better than the trivial {facts.baseline[0]} ({score(facts.baseline[1], 3)})."
+    if facts.baseline and mean_beats_trivial(facts) is False:
+        name, value = facts.baseline
+        yield f"The single-task runs do not beat the trivial predictor {name} ({score(value, 3)})."
 
 
 def _design_limits(findings: Findings, family: Family) -> Iterator[str]:
@@ -281,54 +347,54 @@ def _design_limits(findings: Findings, family: Family) -> Iterator[str]:
     if unresolvable:
         needed = next(n for n in itertools.count(1) if floor(n) <= findings.alpha)
         yield (
-            f"{_count(unresolvable, 'gain')} can't be resolved: with {num_seeds} seeds the smallest p is"
-            f" {p_value(family.floor)}, above {findings.alpha:g}. At least {needed} seeds are needed. That tells about"
-            " the number of seeds, and nothing about the gains."
+            f"{_count(unresolvable, 'gain')} {_are(unresolvable)} unresolvable: with {_count(num_seeds, 'seed')}, the"
+            f" smallest possible p is {p_value(family.floor)}, above {findings.alpha:g}. At least {needed} seeds are"
+            " needed. This says nothing about the size of the gains."
         )
     flat = [gain for gain in family.gains if gain.cell.n > 1 and gain.cell.sd == 0]
     if flat:
-        which = ", ".join(f"{gain.target} {company(family, gain.partner)}" for gain in flat)
+        which = ", ".join(f"{gain.target} {partner_phrase(family, gain.partner)}" for gain in flat)
         yield (
-            f"{_count(len(flat), 'gain')} {_are(len(flat))} the same for every seed ({which}), as where a task has"
-            " learnt nothing yet: an interval without width is no certainty."
+            f"{_count(len(flat), 'gain')} {_are(len(flat))} identical for every seed ({which}), as happens if a task"
+            " has not learned anything yet. An interval of width 0 does not mean certainty."
         )
     if undecided:
         yield (
             f"{_count(undecided, 'gain')} {_are(undecided)} undecided: neither an effect nor its absence is shown. The"
-            " intervals tell how large each may be."
+            " intervals show how large each effect may be."
         )
     if incomplete := sum(0 < gain.cell.n < num_seeds for gain in family.gains):
-        verb, it = ("lacks", "it stands") if incomplete == 1 else ("lack", "they stand")
-        yield f"{_count(incomplete, 'gain')} {verb} a seed: {it} outside the matrix that claims are made from."
+        verb = "lacks" if incomplete == 1 else "lack"
+        yield (
+            f"{_count(incomplete, 'gain')} {verb} at least one seed and {_are(incomplete)} excluded from the"
+            " significance test."
+        )
     if missing := states.count("missing"):
-        yield f"{_count(missing, 'gain')} {_are(missing)} missing: no seed has the runs."
+        yield f"{_count(missing, 'gain')} {_are(missing)} missing: no seed has both runs."
 
 
 def _limits(findings: Findings) -> tuple[str, ...]:
-    """What no study may claim, so far as this one shows it."""
+    """The limitations of any study, and those that the findings show for this one."""
     found = [
-        "A claim is about this encoder, this budget and these data; the seeds stand for chance in training, and not for"
-        " other hospitals or corpora."
+        "The conclusions hold for this encoder, this training budget and these data. Seeds cover the randomness of"
+        " training, not the variation between hospitals or corpora."
     ]
-    weak = [target for target, facts in findings.targets.items() if beats_baseline(facts) is False]
+    weak = [target for target, facts in findings.targets.items() if mean_beats_trivial(facts) is False]
     if weak:
         found.append(
-            f"By itself no better than a trivial predictor: {', '.join(weak)}. A gain of such a task says little."
+            f"These tasks do not beat a trivial predictor when trained alone: {', '.join(weak)}. Their gains say"
+            " little."
         )
     if any(family.is_control for family in findings.families):
-        found.append("Nothing is claimed from controls; they say what a gain may be due to.")
+        found.append("No conclusions are drawn from the controls; they show what else could explain a gain.")
     if findings.grouping is not None and findings.grouping.measured is None:
-        found.append("The grouping is a prediction from pairs that no run has checked.")
+        found.append("The grouping is predicted from the pairs and has not been verified by training the groups.")
     return tuple(found)
 
 
-def _is_of_pairs(findings: Findings, family: Family) -> bool:
-    return all(gain.partner in findings.targets for gain in family.gains)
-
-
 def _is_candidate(gain: Gain, family: Family) -> bool:
-    is_open = state(gain, family) in ("undecided", "unresolvable")
-    return is_open and gain.cell.mean > 0 and gain.cell.q <= SCREENING_Q
+    is_unresolved = state(gain, family) in ("undecided", "unresolvable")
+    return is_unresolved and gain.cell.mean > 0 and gain.cell.q <= SCREENING_Q
 
 
 def _sum(runs: Sequence[Cost]) -> Cost:

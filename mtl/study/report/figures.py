@@ -1,6 +1,6 @@
-"""The pictures of a study: matrix of gains, forest plot and learning curves of a target.
+"""The figures of a study: heat maps of gains, and a forest plot and learning curves for each target.
 
-Only names of tasks and numbers are shown. Readable for up to 12 tasks.
+They show only task names and numbers, and are readable for up to 12 tasks.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from mtl.study.report.presentation import (
     MARKS,
     Matrix,
     State,
-    company,
     family_of,
     is_known,
     level,
     matrix_of,
     noise_floor,
-    p_value,
+    p_statement,
+    partner_phrase,
     points,
     short,
     span,
@@ -48,7 +48,7 @@ _WITH_PARTNER = "#1f5fa8"
 
 
 def study_figures(findings: Findings) -> dict[str, Figure]:
-    """All pictures by name: heat_map_<design>, forest_<target> and curves_<target>."""
+    """All figures by name: heat_map_<design>, forest_<target> and curves_<target>."""
     figures = {f"heat_map_{f.design}": heat_map(findings, f.design) for f in findings.families if f.gains}
     with_gains = {gain.target for family in findings.families for gain in family.gains}
     figures |= {f"forest_{task}": forest_plot(findings, task) for task in findings.targets if task in with_gains}
@@ -60,14 +60,14 @@ def study_figures(findings: Findings) -> dict[str, Figure]:
 
 
 def heat_map(findings: Findings, design: str) -> Figure:
-    """Targets in rows, partners in columns; the colour is the mean gain, blue above 0 and red below.
+    """A heat map of mean gains: targets in rows, partners in columns, positive gains blue and negative gains red.
 
     Args:
-        findings: Of the study.
-        design: A design or control.
+        findings: Findings of the study.
+        design: Name of a design or control.
 
     Raises:
-        InputError: Where the study has no such design.
+        InputError: If the study has no design or control of this name.
     """
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
@@ -92,33 +92,36 @@ def heat_map(findings: Findings, design: str) -> Figure:
 
 
 def heat_map_legend(findings: Findings, family: Family) -> str:
-    """What marks and numbers of a matrix mean."""
+    """The meaning of the marks and numbers of a matrix."""
     numbers = (
-        f"Number: mean gain × 100 in the target's own metric over {len(findings.seeds)} seeds, above 0 is better;"
-        f" below it its {level(findings)} interval."
+        f"Number: mean gain × 100 over {len(findings.seeds)} seeds, in the target's own metric (positive is better);"
+        f" below it the {level(findings)} interval."
     )
     if family.is_control:
-        return f"{numbers} A control: nothing is claimed from it."
+        return f"{numbers} Control: no conclusions are drawn from it."
     states = {state(gain, family) for gain in family.gains}
     marks = []
     if states & {"helps", "hurts", "undecided"}:
-        marks += [f"▲ helps, ▼ hurts: claimed (adjusted p at most {findings.alpha:g})", "· undecided"]
+        marks += [
+            f"▲ helps, ▼ hurts (framed): significant, adjusted p ≤ {findings.alpha:g}",
+            "· undecided: not significant",
+        ]
     if "unresolvable" in states:
-        marks += [f"? unresolvable: too few seeds for any p of at most {findings.alpha:g}"]
+        marks += [f"? unresolvable: too few seeds for any p ≤ {findings.alpha:g}"]
     return f"{'; '.join(marks)}. {numbers}" if marks else numbers
 
 
 def colour_limit(findings: Findings) -> float:
-    """The gain with the strongest colour: the study's largest, so that a colour means the same in all its matrices.
+    """The gain with the strongest colour: the largest of the study, so that all its matrices share one colour scale.
 
-    At least one point, so that mere noise stays pale.
+    It is at least one point, so that noise stays pale.
     """
     gains = [gain for family in findings.families for gain in family.gains]
     return max([0.01, *(abs(gain.cell.mean) for gain in gains if gain.cell.n)])
 
 
 def cell_colour(mean: float, limit: float) -> str:
-    """The colour of a gain as #rrggbb, on which black text is readable."""
+    """The colour of a gain as #rrggbb; black text is readable on it."""
     from matplotlib.colors import to_hex
 
     return to_hex(_colour_map()(0.5 + 0.5 * mean / limit))
@@ -126,7 +129,7 @@ def cell_colour(mean: float, limit: float) -> str:
 
 @cache
 def _colour_map() -> Colormap:
-    """Red, white, blue without the dark ends: told apart by colour-blind readers, and black text stays readable."""
+    """Red to white to blue, safe for colour-blind readers; without the dark ends, so that black text is readable."""
     from matplotlib import colormaps
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -157,12 +160,12 @@ def _draw_cell(axes: Axes, place: tuple[int, int], gain: Gain | None, family: Fa
         box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
         axes.text(column, row, "missing", fontsize=7.5, bbox=box, **centre)  # type: ignore[arg-type]
         return
-    is_claimed = shown in ("helps", "hurts")
-    if is_claimed:
+    is_significant = shown in ("helps", "hurts")
+    if is_significant:
         inner = (corner[0] + 0.03, corner[1] + 0.04)
         axes.add_patch(Rectangle(inner, 0.94, 0.92, fill=False, edgecolor="black", linewidth=1.4))
     text = f"{MARKS[shown]} {points(gain.cell.mean, 1)}".strip()
-    weight = "bold" if is_claimed else "normal"
+    weight = "bold" if is_significant else "normal"
     axes.text(column, row - 0.14, text, fontsize=10, fontweight=weight, **centre)  # type: ignore[arg-type]
     below = span(gain.cell.interval, 1)
     below += f", n={gain.cell.n}" if gain.cell.n < num_seeds else ""
@@ -172,13 +175,13 @@ def _draw_cell(axes: Axes, place: tuple[int, int], gain: Gain | None, family: Fa
 def _label(axes: Axes, matrix: Matrix, findings: Findings, family: Family) -> None:
     def row_name(row: str) -> str:
         name = f"{short(row, 24)} ({findings.targets[row].metric})"
-        return f"{name}\n{_company(matrix, family, row)}" if matrix.has_one_column else name
+        return f"{name}\n{_partner_phrase(matrix, family, row)}" if matrix.has_one_column else name
 
     rows, columns = [row_name(row) for row in matrix.rows], [short(column, 24) for column in matrix.columns]
     axes.set_yticks(range(len(rows)), rows, fontsize=9, parse_math=False)
-    if max(map(len, columns), default=0) > 12:
-        turned = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
-        axes.set_xticks(range(len(columns)), columns, fontsize=9, parse_math=False, **turned)  # type: ignore[arg-type]
+    if len(columns) > 1 and max(map(len, columns)) > 12:
+        rotated = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
+        axes.set_xticks(range(len(columns)), columns, fontsize=9, parse_math=False, **rotated)  # type: ignore[arg-type]
     else:
         axes.set_xticks(range(len(columns)), columns, fontsize=9, parse_math=False)
     axes.set_ylabel("target (metric)", fontsize=9)
@@ -191,19 +194,19 @@ def _label(axes: Axes, matrix: Matrix, findings: Findings, family: Family) -> No
     axes.tick_params(which="minor", length=0)
 
 
-def _company(matrix: Matrix, family: Family, row: str) -> str:
-    return company(family, short(matrix.cells[row, matrix.columns[0]].partner, 30))
+def _partner_phrase(matrix: Matrix, family: Family, row: str) -> str:
+    return partner_phrase(family, short(matrix.cells[row, matrix.columns[0]].partner, 30))
 
 
 # --- forest plot ------------------------------------------------------------------------------------------------------
 
 
 def forest_plot(findings: Findings, target: str) -> Figure:
-    """All gains of a target, by design and control, with the intervals of seeds and of seeds and documents.
+    """A forest plot of all gains of a target, by design and control, with both intervals of each gain.
 
     Args:
-        findings: Of the study.
-        target: A task of the study.
+        findings: Findings of the study.
+        target: Name of the task.
     """
     from matplotlib.figure import Figure
 
@@ -214,7 +217,7 @@ def forest_plot(findings: Findings, target: str) -> Figure:
     axes = figure.add_subplot()
     floor = noise_floor(findings, target)
     if floor is not None:
-        label = f"noise floor: as far as the {level(findings)} interval of a second set of single-task seeds reaches"
+        label = f"noise floor: {level(findings)} interval of the replicate control, made symmetric around 0"
         axes.axvspan(100 * floor.low, 100 * floor.high, color="#e8e4d8", zorder=0, label=label)
     axes.axvline(0, color="black", linewidth=0.8, zorder=1)
     names: list[str] = []
@@ -224,24 +227,24 @@ def forest_plot(findings: Findings, target: str) -> Figure:
         names.append(f"{family.design} (control)" if family.is_control else family.design)
         for gain in gains:
             _draw_gain(axes, len(names), gain, family)
-            names.append(company(family, short(gain.partner, 30)))
+            names.append(partner_phrase(family, short(gain.partner, 30)))
     _label_forest(axes, names, headings)
     _limit_forest(axes, [gain for _, gains in groups for gain in gains])
     facts = findings.targets[target]
     axes.set_title(f"{target}: gains in {facts.metric}", loc="left", fontsize=12, fontweight="bold", parse_math=False)
-    axes.set_xlabel("gain × 100, above 0 is better", fontsize=9)
-    _forest_legend(figure, axes, findings)
+    axes.set_xlabel("gain × 100 (positive is better)", fontsize=9)
+    _forest_legend(figure, axes, f"{level(findings)} interval over seeds", facts.unit)
     return figure
 
 
 def _limit_forest(axes: Axes, gains: Sequence[Gain]) -> None:
-    """Leaves out what lies far beyond all gains: with two seeds an interval is twelve times as wide as its error."""
+    """Cuts the axis far beyond the gains: with two seeds, an interval reaches 13 standard errors to either side."""
     largest = max((abs(100 * gain.cell.mean) for gain in gains if gain.cell.n), default=0.0)
     most = max(5.0, 8 * largest)
     low, high = axes.get_xlim()
     if low < -most or high > most:
         axes.set_xlim(max(low, -most), min(high, most))
-        note = "lines that reach the edge go on beyond it"
+        note = "intervals that reach the edge are cut off"
         axes.text(1, 1.0, note, fontsize=7, color="#6b6b6b", ha="right", va="bottom", transform=axes.transAxes)
 
 
@@ -259,7 +262,7 @@ def _draw_gain(axes: Axes, line: int, gain: Gain, family: Family) -> None:
     axes.plot([100 * cell.mean], [line], _POINTS[shown], color=colour, markerfacecolor=face, markersize=6.5, zorder=4)
     text = f"{points(cell.mean, 1)}  ({span(cell.interval, 1)})"
     if shown != "control":
-        text += f"  {MARKS[shown]} {shown}" + (f", adj. p {p_value(cell.adjusted_p)}" if is_filled else "")
+        text += f"  {MARKS[shown]} {shown}" + (f", adj. {p_statement(cell.adjusted_p)}" if is_filled else "")
     axes.text(1.01, line, text, fontsize=8, va="center", color=colour, transform=right)
 
 
@@ -279,15 +282,15 @@ def _label_forest(axes: Axes, names: Sequence[str], headings: Sequence[int]) -> 
         axes.get_yticklabels()[line].set_fontweight("bold")
 
 
-def _forest_legend(figure: Figure, axes: Axes, findings: Findings) -> None:
+def _forest_legend(figure: Figure, axes: Axes, interval: str, unit: str) -> None:
     from matplotlib.lines import Line2D
 
     def line(width: float, label: str) -> Line2D:
         return Line2D([], [], color="#4d4d4d", linewidth=width, label=label)
 
     handles = [
-        line(2.2, f"{level(findings)} interval over seeds"),
-        line(0.8, "over seeds and test documents (rows where there are none)"),
+        line(2.2, interval),
+        line(0.8, f"{interval} and test {unit}s"),
         *axes.get_legend_handles_labels()[0],
     ]
     figure.legend(handles=handles, loc="outside lower left", fontsize=8, frameon=False, ncols=1)
@@ -297,11 +300,11 @@ def _forest_legend(figure: Figure, axes: Axes, findings: Findings) -> None:
 
 
 def learning_curves(findings: Findings, target: str) -> Figure:
-    """Dev score against the target's own updates: a panel per partner, each beside the single-task runs.
+    """Learning curves of a target: a panel for each partner, each with the single-task runs for comparison.
 
     Args:
-        findings: Of the study.
-        target: A task of the study.
+        findings: Findings of the study.
+        target: Name of the task.
     """
     from matplotlib.figure import Figure
 
@@ -318,7 +321,7 @@ def learning_curves(findings: Findings, target: str) -> Figure:
             axes.set_axis_off()
             continue
         for curve in single:
-            _draw_curve(axes, curve, "#262626", "--", "single")
+            _draw_curve(axes, curve, "#262626", "--", "single-task")
         if partners:
             _draw_curve(axes, partners[i], _WITH_PARTNER, "-", "with the partner")
             axes.set_title(f"with {short(partners[i].company)}", fontsize=9, parse_math=False)
@@ -326,7 +329,7 @@ def learning_curves(findings: Findings, target: str) -> Figure:
     figure.suptitle(f"{target}: learning curves", x=0.01, ha="left", fontsize=12, fontweight="bold", parse_math=False)
     figure.supylabel(f"{findings.targets[target].metric} on dev", fontsize=9, parse_math=False)
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    title = "Mean over seeds; the band is ± 1 SD."
+    title = "Mean over seeds, band ± 1 SD"
     legend = figure.legend(
         handles, labels, title=title, loc="outside lower left", fontsize=8, title_fontsize=8, frameon=False, ncols=2
     )
@@ -342,7 +345,7 @@ def _label_panel(axes: Axes, *, is_lowest: bool) -> None:
     axes.tick_params(labelsize=8, labelbottom=is_lowest)
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     if is_lowest:
-        axes.set_xlabel("the target's own updates", fontsize=8)
+        axes.set_xlabel("updates on the target task", fontsize=8)
 
 
 def _draw_curve(axes: Axes, curve: Curve, colour: str, style: str, label: str) -> None:

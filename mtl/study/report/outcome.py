@@ -1,4 +1,4 @@
-"""What a study's findings become: files in a folder, and metrics and tables in MLflow."""
+"""The output of a study: report files in a folder, and metrics, tables and a description for MLflow."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from mtl.study.statistics.findings import Findings
 
 
 class Outcome(NamedTuple):
-    """What MLflow shows of a study's findings beside the files of its report.
+    """What MLflow shows of a study in addition to the files of its report.
 
     Args:
-        metrics: Such as ``gain/<target>/<partner>``.
-        tables: By path, ending with .json: columns.
-        note: What may be claimed, in Markdown.
+        metrics: Metrics by name, such as ``gain/<target>/<partner>``.
+        tables: Columns of each table, by the path of its .json file.
+        note: Description of the study with its conclusions, in Markdown.
         is_whole: Whether no run is missing.
     """
 
@@ -33,15 +33,15 @@ class Outcome(NamedTuple):
 
 
 def write_report(findings: Findings, folder: Path) -> list[Path]:
-    """Writes `report.html`, the tables and the pictures, in place of what an earlier report left; gives their paths.
+    """Writes `report.html`, the tables and the figures, replaces those of an earlier report and returns their paths.
 
     Args:
-        findings: Of the study.
-        folder: What is no part of a report stays there.
+        findings: Findings of the study.
+        folder: Folder to write to; files that are not part of a report are kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for pattern in ("heat_map_*.png", "heat_map_*.html", "forest_*.png", "curves_*.png"):
-        for old in folder.glob(pattern):  # of designs and tasks that the study may not have any more
+        for old in folder.glob(pattern):  # the study may no longer have these designs and tasks
             old.unlink()
     figures = study_figures(findings)
     for name, figure in figures.items():
@@ -56,7 +56,7 @@ def write_report(findings: Findings, folder: Path) -> list[Path]:
 
 
 def write_gains(findings: Findings, path: Path) -> None:
-    """Writes every gain with its statistics as a table, a line each."""
+    """Writes a CSV table with one row for each gain and its statistics."""
     columns = gains_columns(findings)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -65,12 +65,12 @@ def write_gains(findings: Findings, path: Path) -> None:
 
 
 def outcome(findings: Findings) -> Outcome:
-    """What stands in MLflow beside these files."""
+    """What MLflow shows in addition to these files."""
     return Outcome(_metrics(findings), _tables(findings), _note(findings), not findings.missing)
 
 
 def _metrics(findings: Findings) -> dict[str, float]:
-    """What MLflow's page of the study compares: ``gain/<target>/<partner>``, other designs with their name before."""
+    """Metrics of the study in MLflow: ``gain/<target>/<partner>``, prefixed with the design if it is not pairwise."""
     found = {"cost/outside_share": findings.outside_share, "cost/runs": float(len(findings.costs))}
     found["cost/seconds"] = sum(cost.seconds for cost in findings.costs)
     for family in findings.families:
@@ -85,7 +85,7 @@ def _metrics(findings: Findings) -> dict[str, float]:
 
 
 def _tables(findings: Findings) -> dict[str, dict[str, list[Any]]]:
-    """MLflow's tables: the gains, and what every run took."""
+    """Tables of the study in MLflow: the gains, and the cost of each run."""
     costs = [vars(cost) for cost in findings.costs]
     columns = {name: [cost[name] for cost in costs] for name in (costs[0] if costs else {})}
     gains = {name: [finite(value) for value in values] for name, values in gains_columns(findings).items()}
@@ -93,13 +93,13 @@ def _tables(findings: Findings) -> dict[str, dict[str, list[Any]]]:
 
 
 def _note(findings: Findings) -> str:
-    """The description of the run in MLflow."""
+    """The description of the study in MLflow."""
     found = summary(findings)
     lines = [findings.question, f"**{found.headline}**"]
     for design in found.designs:
         lines.append(f"{design.design}: {design.statement}")
-        lines += [" ".join(("-", claim.mark, claim.text, *claim.cautions)) for claim in design.claims]
+        lines += [" ".join(("-", gain.mark, gain.text, *gain.caveats)) for gain in design.significant]
     if findings.missing:
-        lines.append(f"Missing: {len(findings.missing)} gains lack runs; `report.html` names them.")
-    lines.append("All of it is in the artefact `report.html`; the runs are nested below this one.")
+        lines.append(f"Missing runs affect {len(findings.missing)} gains or baselines; `report.html` lists them.")
+    lines.append("The full report is the artifact `report.html`; the runs are nested below this one.")
     return "\n\n".join(lines)

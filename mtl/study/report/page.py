@@ -1,7 +1,6 @@
-"""What a study found as a page that stands alone, as columns for MLflow and as tables for the terminal.
+"""The findings of a study as a self-contained page, as columns for MLflow and as tables for the terminal.
 
-The sentences come from the verdicts, and no other place decides what may be claimed. Only names of tasks and numbers
-are shown, and all names are escaped.
+All conclusions come from `conclusions`. Only task names and numbers are shown, and all names are escaped.
 """
 
 from __future__ import annotations
@@ -26,20 +25,18 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 TERMINAL_ROWS = 20
-"""Of a family's table in the terminal; the page has them all."""
-
-_WORDS = {"control": "a control, nothing is claimed"}
+"""Maximum number of rows of a table in the terminal; the page shows all gains."""
 
 
 def report_page(findings: Findings, figures: Mapping[str, Figure] | None = None) -> str:
-    """A study's report as one HTML file that needs no network.
+    """The report of a study as one HTML file that needs no network.
 
     Args:
-        findings: Of the study.
-        figures: The pictures by the names of `study_figures`; None draws them. Heat maps are left out of the page,
-            which has them as tables.
+        findings: Findings of the study.
+        figures: Figures by the names of `study_figures`; None draws them. The page shows heat maps as tables and so
+            ignores their figures.
     """
-    pictures = list(_pictures(findings, study_figures(findings) if figures is None else figures))
+    images = list(_images(findings, study_figures(findings) if figures is None else figures))
     changes = list(conclusions.changes(findings))
     controls = [_map_of(findings, f) for f in findings.families if f.is_control]
     return (
@@ -48,14 +45,14 @@ def report_page(findings: Findings, figures: Mapping[str, Figure] | None = None)
         .render(
             findings=findings,
             trained_on=list(trained_on(findings)),
-            contents=_contents(findings, controls=bool(controls), pictures=bool(pictures), change=bool(changes)),
+            contents=_contents(findings, controls=bool(controls), figures=bool(images), change=bool(changes)),
             summary=conclusions.summary(findings),
             partners=conclusions.partners(findings),
             grouping_limits=conclusions.grouping_limits(findings, findings.grouping) if findings.grouping else [],
             scores=[_Score.of(findings, target) for target in findings.targets],
             designs=[_map_of(findings, f) for f in findings.families if not f.is_control],
             controls=controls,
-            pictures=pictures,
+            images=images,
             changes=changes,
             costs=conclusions.costs(findings),
             level=presentation.level(findings),
@@ -65,10 +62,14 @@ def report_page(findings: Findings, figures: Mapping[str, Figure] | None = None)
 
 
 def heat_map_page(findings: Findings, design: str) -> str:
-    """The interactive heat map of a design alone, as one HTML file that needs no network.
+    """The interactive heat map of one design or control, as one HTML file that needs no network.
+
+    Args:
+        findings: Findings of the study.
+        design: Name of a design or control.
 
     Raises:
-        InputError: Where the study has no such design.
+        InputError: If the study has no design or control of this name.
     """
     family = family_of(findings, design)
     summary = conclusions.design_summary(findings, family)
@@ -85,13 +86,13 @@ def heat_map_page(findings: Findings, design: str) -> str:
 
 
 def gains_columns(findings: Findings) -> dict[str, list[Any]]:
-    """All gains as columns, for `mlflow.log_table`; the verdict of a control is "control", and unknown numbers None."""
+    """All gains as columns, for `mlflow.log_table`; the verdict of a control is "control", unknown numbers are None."""
     lines = [_line(findings, family, gain) for family in findings.families for gain in family.gains]
     return {name: [_json_value(line[name]) for line in lines] for name in _COLUMNS}
 
 
 def gains_text(findings: Findings) -> list[RenderableType]:
-    """For the terminal: what is claimed, and a table per design or control with its clearest gains."""
+    """Text for the terminal: the conclusions, and for each design or control a table of its clearest gains."""
     from rich.text import Text
 
     shown: list[RenderableType] = [Text(conclusions.summary(findings).headline)]
@@ -106,54 +107,56 @@ def gains_text(findings: Findings) -> list[RenderableType]:
 
 
 def trained_on(findings: Findings) -> Iterator[str]:
-    """On which code and machines the runs were trained, in sentences."""
+    """The code and the machines that the runs were trained with, in sentences."""
     for one in findings.trained_on:
         runs = f"{one.num_runs} {'run' if one.num_runs == 1 else 'runs'}"
         if not one.version:
-            yield f"{runs}: trained before runs noted their commit and machine."
+            yield f"{runs}: code and machine were not recorded."
             continue
-        commit = f" at commit {one.commit[:7]}{' with changes' if one.is_changed else ''}" if one.commit else ""
-        yield f"{runs}: trained by biomtl {one.version}{commit}, on {one.device} with {one.threads} thread(s)."
+        changes = " with uncommitted changes" if one.is_changed else ""
+        commit = f" at commit {one.commit[:7]}{changes}" if one.commit else ""
+        threads = "1 thread" if one.threads == "1" else f"{one.threads} threads"
+        yield f"{runs}: trained with biomtl {one.version}{commit}, on {one.device}, {threads}."
 
 
-def _contents(findings: Findings, *, controls: bool, pictures: bool, change: bool) -> list[tuple[str, str]]:
-    """The page's sections that aren't empty."""
+def _contents(findings: Findings, *, controls: bool, figures: bool, change: bool) -> list[tuple[str, str]]:
+    """Anchors and titles of the sections that are not empty."""
     sections = [
-        ("short", "In short", True),
-        ("setup", "How it was done", True),
+        ("summary", "Summary", True),
+        ("setup", "Methods", True),
         ("matrix", "Which task helps which", True),
         ("partners", "Recommended partners", True),
-        ("scores", "The tasks by themselves", True),
+        ("scores", "Single-task results", True),
         ("controls", "Controls", controls),
-        ("pictures", "Pictures", pictures),
+        ("figures", "Figures", figures),
         ("change", "Relative change", change),
         ("grouping", "Grouping", findings.grouping is not None),
-        ("costs", "Costs", bool(findings.costs)),
-        ("missing", "What is missing", True),
+        ("costs", "Cost", bool(findings.costs)),
+        ("missing", "Missing runs", True),
         ("deviations", "Deviations", True),
         ("versions", "Versions", True),
-        ("words", "How to read the words", True),
+        ("glossary", "Glossary", True),
     ]
-    return [(anchor, name) for anchor, name, is_there in sections if is_there]
+    return [(anchor, name) for anchor, name, is_shown in sections if is_shown]
 
 
 # --- heat maps --------------------------------------------------------------------------------------------------------
 
 
 class _Cell(NamedTuple):
-    """A cell of the interactive map; `gain` is None where the design has none."""
+    """A cell of the interactive heat map; `gain` is None if the pair is not part of the design."""
 
     identity: str
     gain: Gain | None
     state: str
     mark: str
     colour: str
-    spoken: str
+    label: str
 
 
 class _Row(NamedTuple):
     target: str
-    company: str | None
+    partner_phrase: str | None
     smallest_gain: float | None
     cells: list[_Cell]
 
@@ -177,10 +180,10 @@ def _map_of(findings: Findings, family: Family) -> _Map:
     for i, target in enumerate(matrix.rows):
         gains = [matrix.cells.get((target, column)) for column in matrix.columns]
         cells = [_cell(findings, family, gain, f"{prefix}-{i}-{j}", limit) for j, gain in enumerate(gains)]
-        company = None
+        phrase = None
         if matrix.has_one_column and gains[0]:
-            company = presentation.company(family, gains[0].partner)
-        rows.append(_Row(target, company, family.smallest_gains.get(target), cells))
+            phrase = presentation.partner_phrase(family, gains[0].partner)
+        rows.append(_Row(target, phrase, family.smallest_gains.get(target), cells))
     legend, explanation = heat_map_legend(findings, family), conclusions.CONTROLS.get(family.design, "")
     listed = [(gain, state(gain, family), _holds_zero(gain)) for gain in family.gains]
     colours = [cell_colour(limit * step / 4, limit) for step in range(-4, 5)]
@@ -196,43 +199,42 @@ def _holds_zero(gain: Gain) -> str:
 def _cell(findings: Findings, family: Family, gain: Gain | None, identity: str, limit: float) -> _Cell:
     if gain is None:
         return _Cell(identity, None, "absent", "", "", "not part of the design")
-    found, words = state(gain, family), f"{gain.target} {presentation.company(family, gain.partner)}"
+    found, words = state(gain, family), f"{gain.target} {presentation.partner_phrase(family, gain.partner)}"
     if found == "missing":
-        return _Cell(identity, gain, found, "", "", f"{words}: missing, no seed has the runs.")
-    spoken = (
-        f"{words}: {_WORDS.get(found, found)}. Mean gain {points(gain.cell.mean)} points of"
-        f" {findings.targets[gain.target].metric}, {presentation.level(findings)} interval {span(gain.cell.interval)},"
-        f" {gain.cell.n} seeds."
+        return _Cell(identity, gain, found, "", "", f"{words}: missing, no seed has both runs.")
+    label = (
+        f"{words}: {found}. Mean gain {points(gain.cell.mean)} points of {findings.targets[gain.target].metric},"
+        f" {presentation.level(findings)} interval {span(gain.cell.interval)}, {gain.cell.n} seeds."
     )
-    return _Cell(identity, gain, found, presentation.MARKS[found], cell_colour(gain.cell.mean, limit), spoken)
+    return _Cell(identity, gain, found, presentation.MARKS[found], cell_colour(gain.cell.mean, limit), label)
 
 
-# --- scores, pictures -------------------------------------------------------------------------------------------------
+# --- scores, figures --------------------------------------------------------------------------------------------------
 
 
 class _Score(NamedTuple):
-    """A task by itself, beside the strongest trivial predictor."""
+    """The single-task score of a task, compared with the best trivial predictor."""
 
     target: str
     n: int
     mean: float
     sd: float
-    beaten: str
+    beats_trivial: str
 
     @classmethod
     def of(cls, findings: Findings, target: str) -> _Score:
         n, mean, sd = conclusions.mean_and_sd(findings.targets[target].single)
-        return cls(target, n, mean, sd, conclusions.beaten(findings, target))
+        return cls(target, n, mean, sd, conclusions.beats_trivial(findings, target))
 
 
-class _Picture(NamedTuple):
+class _Image(NamedTuple):
     kind: str
     target: str
     alternative: str
     source: str
 
 
-def _pictures(findings: Findings, figures: Mapping[str, Figure]) -> Iterator[_Picture]:
+def _images(findings: Findings, figures: Mapping[str, Figure]) -> Iterator[_Image]:
     for target, facts in findings.targets.items():
         for kind in ("forest", "curves"):
             figure = figures.get(f"{kind}_{target}")
@@ -241,15 +243,15 @@ def _pictures(findings: Findings, figures: Mapping[str, Figure]) -> Iterator[_Pi
             if kind == "forest":
                 text = f"Forest plot of the gains of {target} in {facts.metric}; the numbers are in the tables above."
             else:
-                text = f"Learning curves of {target}: {facts.metric} on dev against its own updates, by partner."
-            yield _Picture(kind, target, text, _inline(figure))
+                text = f"Learning curves of {target}: {facts.metric} on dev against updates on {target}, by partner."
+            yield _Image(kind, target, text, _inline(figure))
 
 
 def _inline(figure: Figure) -> str:
     from matplotlib import rc_context
 
     out = io.BytesIO()
-    with rc_context({"svg.hashsalt": "mtl"}):  # the same picture gives the same file
+    with rc_context({"svg.hashsalt": "mtl"}):  # the same figure gives the same file
         figure.savefig(out, format="svg", metadata={"Date": None})
     return f"data:image/svg+xml;base64,{base64.b64encode(out.getvalue()).decode('ascii')}"
 
@@ -305,7 +307,7 @@ def _line(findings: Findings, family: Family, gain: Gain) -> dict[str, Any]:
 
 
 def _json_value(value: Any) -> Any:
-    """JSON has neither NaN nor infinity."""
+    """The value, or None for NaN and infinity, which JSON does not have."""
     return None if isinstance(value, float) and not abs(value) < float("inf") else value
 
 
@@ -323,7 +325,7 @@ def _table(findings: Findings, family: Family) -> Table:
     gains = sorted(family.gains, key=lambda g: order.get(state(g, family), 3))
     if len(gains) > TERMINAL_ROWS:
         gains = sorted(gains, key=lambda g: (order.get(state(g, family), 3), -abs(g.cell.mean)))[:TERMINAL_ROWS]
-        made.caption = f"{len(family.gains) - TERMINAL_ROWS} more in the report"
+        made.caption = f"{len(family.gains) - TERMINAL_ROWS} more gains in the report"
     for gain in gains:
         found, cell = state(gain, family), gain.cell
         p = presentation.MISSING if found == "unresolvable" else presentation.p_value(cell.adjusted_p)
@@ -334,7 +336,7 @@ def _table(findings: Findings, family: Family) -> Table:
 
 
 def _breakable(name: str) -> Markup:
-    """A name that may be broken after an underscore; escaped."""
+    """An escaped name that may be broken after an underscore."""
     from markupsafe import Markup, escape
 
     return escape(name).replace("_", Markup("_<wbr>"))
@@ -357,9 +359,10 @@ def _environment() -> Environment:
         "span": span,
         "score": presentation.score,
         "p": presentation.p_value,
+        "p_statement": presentation.p_statement,
         "duration": conclusions.duration,
         "resolution": presentation.resolution,
         "breakable": _breakable,
-        "company": lambda gain, family: presentation.company(family, gain.partner),
+        "partner_phrase": lambda gain, family: presentation.partner_phrase(family, gain.partner),
     }
     return made

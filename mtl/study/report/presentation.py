@@ -1,4 +1,4 @@
-"""How a gain is shown: its place in a matrix, its mark, its numbers. Pictures, pages and terminal share it."""
+"""How a gain is shown: its place in a matrix, its mark and its numbers. Figures, pages and terminal share it."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ MARKS: Mapping[State, str] = {
     "missing": "",
 }
 NOISE_FLOOR = "replicate"
-"""The control whose interval tells what mere seeds give."""
+"""The control whose intervals show the seed noise."""
 
-ONE_COLUMN = "its company"
+ONE_COLUMN = "gain"
+"""Heading of the only column of a matrix in which every target has its own partners."""
 
-_COMPANIES = {
+_PARTNER_PHRASES = {
     "sequential": "after {}",
-    "refine_finetune": "fine-tuned from the joint encoder rather than from its own",
-    "leave_one_out": "when {} joins all others",
+    "refine_finetune": "when fine-tuned from the joint encoder instead of its own",
+    "leave_one_out": "when {} is added to the others",
     "replicate": "with other seeds",
-    "continued": "trained alone once more",
-    "shuffled_partner": "with {}, labels permuted",
+    "continued": "when trained alone once more",
+    "shuffled_partner": "with {} (shuffled labels)",
 }
-"""Of designs in which a partner isn't simply trained with the target."""
+"""Phrases for the designs and controls in which the target is not simply trained with a partner."""
 
 
 class Matrix(NamedTuple):
@@ -42,8 +43,8 @@ class Matrix(NamedTuple):
 
     Args:
         rows: Targets.
-        columns: Partners; `ONE_COLUMN` alone where every target has a company of its own.
-        cells: By target and column; a pair that isn't part of the design has none.
+        columns: Partners, or only `ONE_COLUMN` if every target has its own partners.
+        cells: Gain by target and column; pairs that are not part of the design have none.
     """
 
     rows: tuple[str, ...]
@@ -56,7 +57,7 @@ class Matrix(NamedTuple):
 
 
 def matrix_of(findings: Findings, family: Family) -> Matrix:
-    """The matrix of a family, tasks in the order of the study."""
+    """The matrix of a family, with tasks in the order of the study."""
     found = {gain.target for gain in family.gains}
     rows = tuple(task for task in findings.targets if task in found)
     partners = dict.fromkeys(gain.partner for gain in family.gains)
@@ -69,10 +70,10 @@ def matrix_of(findings: Findings, family: Family) -> Matrix:
 
 
 def family_of(findings: Findings, design: str) -> Family:
-    """The gains of a design or control.
+    """The family of a design or control.
 
     Raises:
-        InputError: Where the study has none of this name.
+        InputError: If the study has no design or control of this name.
     """
     family = findings.family(design)
     if family is None:
@@ -82,27 +83,27 @@ def family_of(findings: Findings, design: str) -> Family:
     return family
 
 
-def company(family: Family, partner: str) -> str:
-    """The partner as a part of a sentence, after "gad gains" or "gad"."""
-    return _COMPANIES.get(family.design, "with {}").format(partner)
+def partner_phrase(family: Family, partner: str) -> str:
+    """How the target is trained, as a phrase that follows "gad gains 3.00 points of f1" or "gad"."""
+    return _PARTNER_PHRASES.get(family.design, "with {}").format(partner)
 
 
 def state(gain: Gain, family: Family) -> State:
-    """What may be said of a gain: its verdict in a design; nothing is claimed from a control."""
+    """The verdict on a gain, or that it is missing or belongs to a control, which has no verdict."""
     if not gain.cell.n:
         return "missing"
     return "control" if family.is_control else gain.cell.verdict
 
 
 def resolution(gain: Gain) -> str:
-    """Why a gain is unresolvable, in place of a p: such as "n=5, floor 0.062"."""
-    return f"n={gain.cell.n}, floor {p_value(floor(gain.cell.n))}"
+    """The reason why a gain is unresolvable, such as "n=5, smallest p 0.062"."""
+    return f"n={gain.cell.n}, smallest p {p_value(floor(gain.cell.n))}"
 
 
 def noise_floor(findings: Findings, target: str) -> Interval | None:
-    """As far from 0, to either side, as the interval of what a second set of single-task seeds gives reaches.
+    """The range of gains that seed noise alone may produce: the interval of the replicate control, symmetric around 0.
 
-    None where the study didn't ask.
+    It reaches as far from 0 as the farther end of that interval. None if the study has no such control.
     """
     family = findings.family(NOISE_FLOOR)
     found = [gain.cell.interval for gain in family.gains if gain.target == target] if family else []
@@ -113,17 +114,17 @@ def noise_floor(findings: Findings, target: str) -> Interval | None:
 
 
 def is_known(interval: Interval | None) -> bool:
-    """Whether both ends are numbers."""
+    """Whether the interval exists and both ends are finite."""
     return interval is not None and math.isfinite(interval.low) and math.isfinite(interval.high)
 
 
 def holds(interval: Interval | None, value: float = 0.0) -> bool:
-    """Whether the value lies within; False where the ends aren't known."""
+    """Whether the interval contains the value; False if its ends are unknown."""
     return interval is not None and interval.low <= value <= interval.high
 
 
 def level(findings: Findings) -> str:
-    """Of the intervals, such as 95%."""
+    """The level of the confidence intervals, such as 95%."""
     return f"{100 * (1 - findings.alpha):g}%"
 
 
@@ -131,7 +132,7 @@ def level(findings: Findings) -> str:
 
 
 def points(value: float, digits: int = 2, *, signed: bool = True) -> str:
-    """A difference of scores times 100.
+    """A difference of scores × 100.
 
     >>> points(0.0213), points(-0.004, 1), points(-0.0001, 1), points(float("nan"))
     ('+2.13', '−0.4', '0.0', '–')
@@ -143,7 +144,7 @@ def points(value: float, digits: int = 2, *, signed: bool = True) -> str:
 
 
 def span(interval: Interval | None, digits: int = 2) -> str:
-    """Two ends times 100.
+    """The ends of an interval × 100.
 
     >>> span(Interval(-0.004, 0.0213)), span(None)
     ('−0.40 to +2.13', '–')
@@ -154,7 +155,7 @@ def span(interval: Interval | None, digits: int = 2) -> str:
 
 
 def score(value: float, digits: int = 4) -> str:
-    """A score in its metric.
+    """A score, rounded.
 
     >>> score(0.81234), score(-0.5, 2), score(float("nan"))
     ('0.8123', '−0.50', '–')
@@ -163,7 +164,7 @@ def score(value: float, digits: int = 4) -> str:
 
 
 def p_value(p: float) -> str:
-    """A p or q, never rounded down to 0.
+    """A p or q value, never rounded down to 0.
 
     >>> p_value(0.0078125), p_value(0.0005), p_value(float("nan"))
     ('0.008', '< 0.001', '–')
@@ -173,11 +174,21 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def p_statement(p: float) -> str:
+    """A p value as an equation.
+
+    >>> p_statement(0.0078125), p_statement(0.0005), p_statement(float("nan"))
+    ('p = 0.008', 'p < 0.001', 'p –')
+    """
+    text = p_value(p)
+    return f"p = {text}" if text[0].isdigit() else f"p {text}"
+
+
 def short(name: str, length: int = 28) -> str:
-    """A name cut to a length."""
+    """A name cut to at most `length` characters."""
     return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
 def _plain(text: str) -> str:
-    """With the sign of minus, and none before a zero."""
+    """The number with a typographic minus sign, and without a sign if it is zero."""
     return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")

@@ -16,6 +16,7 @@ import numpy as np
 from mtl.study.design.designs import CONTROLS, Run, original
 from mtl.study.design.run_spec import RunSpec
 from mtl.study.report.conclusions import duration
+from mtl.study.running.history import counted
 from mtl.study.running.ledger import Ledger
 from mtl.study.running.session import Session
 from mtl.study.running.train_run import train
@@ -69,19 +70,29 @@ def estimate(session: Session, *, probes: bool = True) -> dict[str, Any]:
         "wall_seconds": None if seconds is None else seconds / spec.launcher.workers,
         "floor": floor(len(spec.seed_list)),
         "smallest_gains": _smallest_gains(session, cells),
-        "warnings": [*_warnings(session, cells), *session.changes()],
+        "warnings": [*_warnings(session, cells), *session.history.changes()],
+        "changed": session.history.changed(),
+        "differ_only_in_code": session.takeover().possible(),
         "keys": {order.name: order.key for order in plan.orders},
     }
 
 
-def estimate_lines(found: Mapping[str, Any]) -> list[str]:
-    """The plan for people."""
+def estimate_lines(found: Mapping[str, Any], file: str = "FILE") -> list[str]:
+    """The plan for people.
+
+    Args:
+        found: What `estimate` gave.
+        file: The study's file, for the command that is recommended.
+    """
     lines = [f"Study {found['study']}", "", *(f"  {sentence}" for sentence in found["setup"]), ""]
     lines += [f"  {design}: {f'{cells} cells' if cells else 'baselines'}" for design, cells in found["designs"].items()]
     lines += [
         "",
         f"  {found['runs']} runs, each counted once: {found['finished']} finished, {found['to_train']} to train.",
     ]
+    if found["differ_only_in_code"]:
+        runs = counted(found["differ_only_in_code"], "finished run")
+        lines.append(f"  Only code changed since {runs}: `mtl study run {file} --verify-old 3` can take over results.")
     lines += [f"    {number} x {company}" for company, number in found["companies"].items()]
     if found["to_train"] and found["seconds"] is not None:
         lines.append(f"  About {duration(found['seconds'])} of work, {duration(found['wall_seconds'])} on the clock.")

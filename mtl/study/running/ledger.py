@@ -20,7 +20,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +32,7 @@ import psutil
 from filelock import FileLock
 
 from mtl.files import write_json
+from mtl.study.design.run_spec import Finished
 
 BEAT = 5.0
 """Seconds between two signs of life."""
@@ -60,6 +61,11 @@ class Ledger:
         """What the run gave; None where it isn't finished."""
         return _read(self.run_folder(key) / "result.json")
 
+    def results(self, keys: Iterable[str]) -> dict[str, Finished]:
+        """The finished runs among these, by key."""
+        found = {key: self.result(key) for key in keys}
+        return {key: Finished(result, self.counts(key)) for key, result in found.items() if result is not None}
+
     def failure(self, key: str) -> dict[str, Any] | None:
         """Why the run failed last; None where it didn't, or was finished since."""
         return _read(self.run_folder(key) / "failure.json")
@@ -73,7 +79,7 @@ class Ledger:
         has_result = (self.run_folder(key) / "result.json").is_file()
         return has_result and (not with_encoder or self.encoder(key).is_file())
 
-    def claim(self, key: str, session: str = "") -> Claim | None:
+    def claim(self, key: str, session: str = "") -> Lease | None:
         """The right to train a run, until it is released or its process ends; None where another has it.
 
         Args:
@@ -95,7 +101,7 @@ class Ledger:
                     holder["deaths"] = last.get("deaths", 0) + 1
                 path.unlink()
             path.write_text(json.dumps(holder), encoding="utf-8")
-        return Claim(path, holder)
+        return Lease(path, holder)
 
     def finish(self, key: str, result: Mapping[str, Any], counts: Counts) -> None:
         """Records a result; it is there whole or not at all."""
@@ -107,6 +113,20 @@ class Ledger:
         part.replace(folder / "counts.npz")
         write_json(folder / "result.json", result)
         (folder / "failure.json").unlink(missing_ok=True)
+
+    def take_over(self, old: str, key: str, labels: Mapping[str, Any]) -> None:
+        """Records the result of a finished run under another key, at the time when it was trained.
+
+        Args:
+            old: The key of the finished run.
+            key: The other key.
+            labels: What the result says otherwise under the other key.
+        """
+        result = self.result(old)
+        assert result is not None
+        self.finish(key, {**result, **labels}, self.counts(old))
+        trained = (self.run_folder(old) / "result.json").stat()
+        os.utime(self.run_folder(key) / "result.json", ns=(trained.st_atime_ns, trained.st_mtime_ns))
 
     def repeats(self, key: str) -> list[dict[str, Any]]:
         """What `note_repeat` was told of the run."""
@@ -129,7 +149,7 @@ class Ledger:
         return read_counts(self.run_folder(key) / "counts.npz")
 
 
-class Claim:
+class Lease:
     """A claim that this process holds; used in a `with` statement, which releases it."""
 
     def __init__(self, path: Path, holder: Mapping[str, Any]) -> None:
@@ -139,7 +159,7 @@ class Claim:
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True, name="mtl-claim")
 
-    def __enter__(self) -> Claim:
+    def __enter__(self) -> Lease:
         self._thread.start()
         return self
 

@@ -1,22 +1,133 @@
-"""A study's findings from MLflow alone: no ledger, no data, and nothing to train."""
+"""Reads studies from MLflow: what is finished there, and a study's findings with no ledger, no data and no training."""
 
 from __future__ import annotations
 
-from mtl.study.running.study_tracker import StudyTracker
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from mtl.problems import InputError, Problem
+from mtl.study.design.run_spec import Finished
+from mtl.study.running.ledger import read_counts
 from mtl.study.statistics.analysis import find
 from mtl.study.statistics.findings import Findings
+from mtl.tracking.mlflow_client import default_uri, open_store, prepare_mlflow, without_password
+from mtl.tracking.outages import reason
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+STUDY, RUN = "study", "study_run"
+"""Values of the tag `kind`: of a study's parent run, and of the nested runs."""
+
+DESCRIPTION = "study.json"
+"""Artifact of the parent: what the study is."""
+
+FILES = ("result.json", "counts.npz")
+"""Artifacts of a nested run, as the ledger has them."""
+
+AT_ONCE = 8
+"""Downloads at once."""
+
+
+class StudyReader:
+    """A study as MLflow has it.
+
+    Args:
+        study: Name of the study.
+        uri: Where MLflow is; None takes what MLflow was told, else `mlflow.db` in the working folder.
+    """
+
+    def __init__(self, study: str, uri: str | None = None) -> None:
+        prepare_mlflow()
+        self.study, self.uri = study, uri or default_uri()
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """Client of the store, which is made where there is none."""
+        return open_store(self.uri)
+
+    def runs(self, query: str) -> Iterator[Any]:
+        """The runs of all experiments that a query of MLflow finds."""
+        experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
+        token = None
+        while True:
+            page = self.client.search_runs(experiments, query, max_results=1000, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def parent(self) -> Any:
+        """The parent run; None where there is none.
+
+        It is the oldest: of drivers that created one each at the same moment, all take the same.
+        """
+        # Not by the name, which may hold quotes.
+        runs = [run for run in self.runs(f"tags.kind = '{STUDY}'") if run.data.tags["study"] == self.study]
+        return min(runs, key=lambda run: (run.info.start_time, run.info.run_id), default=None)
+
+    def finished(self) -> dict[str, str]:
+        """MLflow's id of every finished run of any study, by key."""
+        found = self.runs(f"tags.kind = '{RUN}' and attributes.status = 'FINISHED'")
+        return {run.data.tags["key"]: run.info.run_id for run in found}
+
+    def known_description(self) -> dict[str, Any]:
+        """What the study was when it was last described; empty where it was not."""
+        parent = self.parent()
+        if parent is None:
+            return {}
+        with TemporaryDirectory() as folder:
+            path = self.client.download_artifacts(parent.info.run_id, DESCRIPTION, folder)
+            content: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+            return content
+
+    def description(self) -> dict[str, Any]:
+        """What the study is.
+
+        Raises:
+            InputError: MLflow has no such study.
+        """
+        if found := self.known_description():
+            return found
+        names = sorted({run.data.tags["study"] for run in self.runs(f"tags.kind = '{STUDY}'")})
+        message = f"MLflow at {without_password(self.uri)} has no study '{self.study}'."
+        raise InputError(Problem("study", message, f"It has: {', '.join(names) or 'none'}."))
+
+    def results(self, keys: Iterable[str]) -> dict[str, Finished]:
+        """The finished runs among these, by key; without those whose artifacts can't be read, which it reports."""
+        there = self.finished()
+        wanted = {key: there[key] for key in keys if key in there}
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            found = zip(wanted, pool.map(self.result, wanted.values()), strict=True)
+            return {key: result for key, result in found if result is not None}
+
+    def result(self, run_id: str) -> Finished | None:
+        """The result of a finished run; None where its artifacts can't be read, which it reports."""
+        try:
+            with TemporaryDirectory() as folder:
+                paths = [Path(self.client.download_artifacts(run_id, name, folder)) for name in FILES]
+                return Finished(json.loads(paths[0].read_text(encoding="utf-8")), read_counts(paths[1]))
+        except Exception as error:  # whatever became of its files, the other runs are there
+            sys.stderr.write(f"mtl: study: The artefacts of MLflow's run {run_id} can't be read ({reason(error)}).\n")
+            return None
 
 
 def read_study(name: str, uri: str | None = None) -> Findings:
     """What the finished runs of a study support.
 
     Args:
-        name: Of the study.
+        name: Name of the study.
         uri: Where MLflow is; None takes what MLflow was told, else `mlflow.db` in the working folder.
 
     Raises:
         InputError: MLflow has no such study.
     """
-    tracker = StudyTracker(name, uri=uri)
-    description = tracker.description()
-    return find(description, tracker.results(description["runs"]))
+    reader = StudyReader(name, uri)
+    description = reader.description()
+    return find(description, reader.results(description["runs"]))

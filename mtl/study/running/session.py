@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import threading
@@ -16,26 +15,25 @@ from typing import Any
 
 from filelock import FileLock
 
+from mtl.code_identity import code_identity
 from mtl.config import components
 from mtl.data.store import content_key
-from mtl.encoder.pretrained import encoder_identity
 from mtl.evaluation.baselines import trivial_baselines
 from mtl.evaluation.summary import strongest_baseline
-from mtl.files import folder_name, write_json
+from mtl.files import folder_name, read_json, write_json
 from mtl.study.design.designs import Run
-from mtl.study.design.plan import StudyPlan, code_version, make_plan
+from mtl.study.design.plan import StudyPlan, make_plan
 from mtl.study.design.run_spec import RunSpec
 from mtl.study.design.spec import Study
+from mtl.study.running.history import History, counted
 from mtl.study.running.launchers import Launcher
 from mtl.study.running.ledger import Ledger
-from mtl.study.running.study_tracker import StudyTracker, finished_runs
+from mtl.study.running.study_tracker import StudyTracker
+from mtl.study.running.takeover import Takeover
 from mtl.study.running.worker import Work
 from mtl.study.statistics.analysis import find
 from mtl.study.statistics.findings import Findings
 from mtl.tracking.versions import versions
-
-LISTED = 12
-"""Changed keys that are told one by one."""
 
 
 class Session:
@@ -66,26 +64,46 @@ class Session:
         self.folder = root / "studies" / folder_name(study.spec.name)
         self.ledger = Ledger(root / "ledger")
         self.tracker = tracker or StudyTracker(study.spec.name, study.spec.experiment)
-        self._elsewhere: set[str] = set()  # keys of the finished runs that MLflow has
+        self._elsewhere: dict[str, str] = {}  # MLflow's ids of the finished runs that it has, by key
+        self.history = History(self.plan, self.folder / "identities.json", self._has_result, self._taken_over)
 
     # --- training -------------------------------------------------------------------------------------------------
 
-    def run(self, session: str) -> None:
-        """Trains what is missing, sends it to MLflow, and says what changed since the last time."""
+    def run(self, session: str, *, verify_old: int = 0) -> None:
+        """Trains what is missing, queues it for MLflow, and says what changed since the last time.
+
+        Args:
+            session: Of this command.
+            verify_old: How many of the runs that are finished with earlier code are trained again to verify that the
+                others may be taken over; 0 takes none over.
+        """
         self.bring_known_runs()
-        for sentence in self.changes():
+        for sentence in self.history.changes():
             sys.stderr.write(f"mtl: study: {sentence}\n")
-        self._note_identity()
+        self.history.note()
+        self.tracker.describe(self.description())
+        takeover = self.takeover()
+        if verify_old:
+            takeover.run(verify_old, lambda orders: self._train(orders, session))
+            self.history.note()
+            self.tracker.describe(self.description())
+        elif possible := takeover.possible():
+            self._say(f"--verify-old 3 can take over {counted(possible, 'finished run')}, where only code changed.")
         left = [order for order in self.plan.orders if not self.is_done(order)]
         self._say(f"{len(self.plan.orders)} runs, {len(left)} to train.")
-        self.tracker.describe(self.description())
         self.tracker.publish(self.plan.orders, self.ledger)
         if left:
             self._train(left, session)
         self.tracker.publish(self.plan.orders, self.ledger)
         self._drop_encoders()
-        self._note_session(left, session)
+        self._note_session(session)
         self.tracker.describe(self.description())
+
+    def takeover(self) -> Takeover:
+        """What results with earlier code the study may take over."""
+        return Takeover(
+            self.plan.orders, self.history.earlier(), self.ledger, fetch=self._has_or_fetches, say=self._say
+        )
 
     def is_done(self, order: RunSpec) -> bool:
         """Whether a run needs no training."""
@@ -98,15 +116,14 @@ class Session:
         launcher = self.spec.launcher
         shown: set[str] = set()
 
-        def finished(order: RunSpec) -> None:
-            self._progress(left, shown)
-            self.tracker.publish([order], self.ledger, between_runs=True)
-            if interrupts:
-                raise KeyboardInterrupt
-
         def watch() -> None:
             self._progress(left, shown)
-            self.tracker.publish(left, self.ledger, between_runs=True)
+            self.tracker.publish(left, self.ledger)
+
+        def finished(order: RunSpec) -> None:
+            watch()
+            if interrupts:
+                raise KeyboardInterrupt
 
         # Sources, too, though they are finished: another study may drop an encoder that a run is yet to start from.
         needed = {order.source for order in left} | {order.key for order in left}
@@ -134,9 +151,9 @@ class Session:
         """The trainings under this command of a run that had a result already."""
         return [repeat for repeat in self.ledger.repeats(order.key) if repeat["session"] == session]
 
-    def _note_session(self, left: Sequence[RunSpec], session: str) -> None:
+    def _note_session(self, session: str) -> None:
         """What this command took from its plan to here, and how much of that was training and evaluation."""
-        results = [self.ledger.result(order.key) for order in left]
+        results = [self.ledger.result(order.key) for order in self.plan.orders]
         costs = [result["cost"] for result in results if result is not None and result["session"] == session]
         again = [repeat["cost"] for order in self.plan.orders for repeat in self._repeats(order, session)]
         if not costs and not again:
@@ -160,15 +177,29 @@ class Session:
     def bring_known_runs(self) -> None:
         """Finished runs that only MLflow has, from another machine or a folder that is gone."""
         missing = [order.key for order in self.plan.orders if not self.ledger.is_finished(order.key)]
-        there = self.tracker.finished_or_none() if missing else {}
-        self._elsewhere = set(there or ())
+        there = self.tracker.finished() if missing else {}
+        self._elsewhere = dict(there or {})
         for key in missing:
             if there and key in there and not self.tracker.fetch(there[key], key, self.ledger):
-                there = self.tracker.finished_or_none()  # what can't be brought is trained again
-        before = self.tracker.known_description() if self._elsewhere and not self._identities else {}
-        for name in ("sessions", "identities"):
-            if name in before:
-                self._write(f"{name}.json", {name: before[name]})
+                there = self.tracker.finished()  # what can't be brought is trained again
+        before = self.tracker.known_description() if self._elsewhere and not self.history.entries else {}
+        if "sessions" in before:
+            self._write("sessions.json", {"sessions": before["sessions"]})
+        if "identities" in before:
+            self.history.restore(before["identities"])
+
+    def _has_result(self, key: str) -> bool:
+        return key in self._elsewhere or self.ledger.is_finished(key)
+
+    def _has_or_fetches(self, key: str) -> bool:
+        if self.ledger.is_finished(key):
+            return True
+        return key in self._elsewhere and self.tracker.fetch(self._elsewhere[key], key, self.ledger)
+
+    def _taken_over(self) -> dict[str, dict[str, Any]]:
+        """The notes of the runs that were taken over from earlier code, by key."""
+        results = {order.key: self.ledger.result(order.key) for order in self.plan.orders}
+        return {key: result["taken_over"] for key, result in results.items() if result and "taken_over" in result}
 
     def _drop_encoders(self) -> None:
         """Those that a command which was killed left behind."""
@@ -204,14 +235,14 @@ class Session:
             },
             "failures": {key: failure["told"] for key, failure in failures.items() if failure is not None},
             "sessions": self._sessions,
-            "identities": self._identities,
-            "deviations": [*self.changes(), *self._extensions()],
+            "identities": self.history.entries,
+            "deviations": [*self.history.changes(), *self.history.takeovers(), *self.history.extensions()],
             "versions": versions(self.plan.orders[0].trainer["accelerator"]),
         }
 
     def findings(self) -> Findings:
         """What the finished runs on disk support."""
-        return find(self.description(), finished_runs(self.plan.orders, self.ledger))
+        return find(self.description(), self.ledger.results(order.key for order in self.plan.orders))
 
     @cached_property
     def _setup(self) -> list[str]:
@@ -222,7 +253,9 @@ class Session:
     def _targets(self) -> dict[str, Any]:
         """What is known of each task by itself; its baselines are fitted once."""
         plan = self.plan
-        key = content_key(self._identity["data"], self._identity["code"], plan.study.mixture.to_dict()["tasks"])
+        heads = {type(head) for head in plan.heads.values()}
+        code = code_identity(trivial_baselines, strongest_baseline, *heads, everything=True)
+        key = content_key(self.history.settings["data"], code, plan.study.mixture.to_dict()["tasks"])
         before = self._read("targets.json")
         if before.get("key") == key:
             found: dict[str, Any] = before["targets"]
@@ -244,85 +277,6 @@ class Session:
         self._write("targets.json", {"key": key, "targets": targets})
         return targets
 
-    # --- what changed ---------------------------------------------------------------------------------------------
-
-    def changes(self) -> list[str]:
-        """What changed since runs of this study were finished that no longer count, in sentences."""
-        return self._changes
-
-    @cached_property
-    def _changes(self) -> list[str]:
-        return [told for before in self._identities if (told := self._change_since(before))]
-
-    def _change_since(self, before: Mapping[str, Any]) -> str:
-        """Empty where nothing changed, or no finished run is left from then."""
-        now = {order.key for order in self.plan.orders}
-        gone = [key for key in before["keys"] if key not in now]
-        old = [key for key in gone if key in self._elsewhere or self.ledger.is_finished(key)]
-        changed = list(_differences(before["identity"], self._identity))
-        if not old or not changed:  # fewer tasks, seeds or designs change no run
-            return ""
-        told = [f"{key}: {was} -> {now}" for key, was, now in changed[:LISTED]]
-        more = [f"and {len(changed) - LISTED} more"] if len(changed) > LISTED else []
-        return (
-            f"Changed since runs were finished: {'; '.join([*told, *more])}. {len(old)} finished runs of before are"
-            " kept apart, under their own keys, and don't count here."
-        )
-
-    def _note_identity(self) -> None:
-        """What the study is now, beside what it was when it had other runs."""
-        earlier = [one for one in self._identities if one["identity"] != self._identity]
-        keys = [order.key for order in self.plan.orders]
-        now = {"identity": self._identity, "keys": keys, "seeds": self._seeds_so_far()}
-        self._write("identities.json", {"identities": [*earlier, now]})
-
-    def _seeds_so_far(self) -> list[list[int]]:
-        """The seeds of this command, after those of earlier ones whose results could be seen."""
-        alike = [one for one in self._identities if not list(_differences(one["identity"], self._identity))]
-        before = alike[-1] if alike else {}
-        seeds: list[list[int]] = before.get("seeds", [])
-        if not any(key in self._elsewhere or self.ledger.is_finished(key) for key in before.get("keys", ())):
-            seeds = seeds[:-1]
-        now = list(self.spec.seed_list)
-        return seeds if seeds and seeds[-1] == now else [*seeds, now]
-
-    def _extensions(self) -> list[str]:
-        """That seeds were added, or left out, when results could be seen."""
-        seeds = self._seeds_so_far()
-        if len(seeds) < 2:
-            return []
-        told = "; then ".join(", ".join(map(str, some)) for some in seeds)
-        return [
-            f"The seeds were changed when results of others were there: {told}. To add seeds until something can be"
-            " claimed makes wrong claims likelier than alpha says."
-        ]
-
-    @property
-    def _identities(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._read("identities.json").get("identities", [])
-        return found
-
-    @cached_property
-    def _identity(self) -> dict[str, Any]:
-        """What decides results, in the user's words."""
-        order, mixture = self.plan.orders[0], self.plan.study.mixture
-        fields = mixture.to_dict()
-        return {
-            "tasks": {name: {k: v for k, v in task.items() if k != "data"} for name, task in fields["tasks"].items()},
-            "data": {
-                name: {split: content.row_summary.fingerprint[:12] for split, content in splits.items()}
-                for name, splits in self.plan.data.items()
-            },
-            "encoder": {**fields["encoder"], "weights": encoder_identity(mixture.encoder)[:12]},
-            "batch_size": fields["batch_size"],
-            "tokens_per_batch": fields["tokens_per_batch"],
-            "budget": self.spec.budget.model_dump(),
-            "select": self.spec.select,
-            "model": order.model,
-            "trainer": order.trainer,
-            "code": {name: code_version([task])[:12] for name, task in mixture.tasks.items()},
-        }
-
     # --- files ----------------------------------------------------------------------------------------------------
 
     @property
@@ -331,11 +285,7 @@ class Session:
         return found
 
     def _read(self, name: str) -> dict[str, Any]:
-        path = self.folder / name
-        if not path.is_file():
-            return {}
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return content
+        return read_json(self.folder / name)
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
         write_json(self.folder / name, content)
@@ -368,16 +318,3 @@ def _fits(proposal: Sequence[Sequence[str]], study: Study) -> bool:
     """Whether groups may be predicted of this study: of its tasks, from its pairs."""
     tasks = sorted(task for group in proposal for task in group)
     return tasks == sorted(study.mixture.tasks) and any(part.name == "pairwise" for part in study.spec.parts)
-
-
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """The values that differ, with dotted keys; a task that only one of the two has is no difference."""
-    is_by_task = prefix in ("tasks.", "data.", "code.")
-    for key in dict.fromkeys([*before, *now]):
-        if is_by_task and not (key in before and key in now):
-            continue
-        place, was, found = f"{prefix}{key}", before.get(key), now.get(key)
-        if isinstance(was, Mapping) and isinstance(found, Mapping):
-            yield from _differences(was, found, f"{place}.")
-        elif json.dumps(was, default=list) != json.dumps(found, default=list):
-            yield place, was, found

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
-import time
-import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -21,18 +16,13 @@ from torch import Tensor
 from mtl.batching.data_module import MixtureData
 from mtl.config.mixture import Mixture
 from mtl.evaluation.evaluator import TaskResult
-from mtl.log_filters import filter_logs
+from mtl.log_filters import filter_logs, quiet_lightning
 from mtl.study.design.run_spec import RunSpec
 from mtl.study.running.ledger import Counts, Ledger
-from mtl.tracking.versions import versions
+from mtl.study.running.run_costs import RunCosts, environment
 from mtl.training.assembly import build_heads, build_module
 from mtl.training.module import MultiTaskModule
 from mtl.training.selection import MIXTURE, of_task
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from mtl.batching.batch import Batch
 
 
 def train(order: RunSpec, ledger: Ledger) -> tuple[dict[str, Any], Counts]:
@@ -41,7 +31,7 @@ def train(order: RunSpec, ledger: Ledger) -> tuple[dict[str, Any], Counts]:
     Raises:
         InputError: The mixture or its data is wrong.
     """
-    started = time.perf_counter()
+    costs = RunCosts()
     filter_logs()
     torch.set_num_threads(order.trainer["threads"])
     mixture = Mixture(**order.mixture)
@@ -56,31 +46,19 @@ def train(order: RunSpec, ledger: Ledger) -> tuple[dict[str, Any], Counts]:
         _start_from(module, ledger.encoder(order.source), own_rows, keeps_heads=order.keeps_heads)
     data.evaluated = set(order.targets)
     watch = _Watch(order)
-    trainer = _trainer(order, watch)
-    with _quiet():
+    trainer = _trainer(order, [watch, costs])
+    with quiet_lightning():
         trainer.fit(module, datamodule=data)
         results = watch.test(trainer, module, data)
     if order.keeps_encoder:
         _keep_state(ledger.encoder(order.key), watch.state())
-    environment = _environment(order.trainer["accelerator"], order.trainer["threads"])
-    cost = {"seconds": time.perf_counter() - started, **watch.cost()}
-    result = {**watch.scores(results, heads), "cost": cost, **_labels(order), "versions": environment}
+    labels = {"cost": costs.cost(), **order.labels(), "versions": environment(order)}
+    result = {**watch.scores(results, heads), **labels}
     return result, {target: found.stacked_counts() for target, found in results.items()}
 
 
-@cache
-def _environment(accelerator: str, threads: int) -> dict[str, str]:
-    """Versions, commit, device and threads; asked for once, as a process goes on with the code that it loaded."""
-    return versions(accelerator)
-
-
-def _labels(order: RunSpec) -> dict[str, Any]:
-    names = ("key", "name", "company", "tasks", "targets", "seed", "designs")
-    return {name: getattr(order, name) for name in names}
-
-
-def _trainer(order: RunSpec, watch: _Watch) -> pl.Trainer:
-    with _quiet():
+def _trainer(order: RunSpec, callbacks: list[Callback]) -> pl.Trainer:
+    with quiet_lightning():
         return pl.Trainer(
             max_epochs=order.evaluations,
             accelerator=order.trainer["accelerator"],
@@ -88,7 +66,7 @@ def _trainer(order: RunSpec, watch: _Watch) -> pl.Trainer:
             devices=[torch.cuda.current_device()] if order.trainer["accelerator"] == "cuda" else 1,
             precision=order.trainer["precision"],
             gradient_clip_val=order.trainer["gradient_clip_val"],
-            callbacks=[watch],
+            callbacks=callbacks,
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -99,7 +77,7 @@ def _trainer(order: RunSpec, watch: _Watch) -> pl.Trainer:
 
 
 class _Watch(Callback):
-    """Notes the scores after every evaluation, keeps the states that a target was best in, and takes the time."""
+    """Records the scores of every evaluation, and keeps the states in which a target was best."""
 
     def __init__(self, order: RunSpec) -> None:
         self._order = order
@@ -107,35 +85,17 @@ class _Watch(Callback):
         self._best: dict[str, int] = {}
         """The evaluation that counts, by the names of `mtl.training.selection`."""
         self._states: dict[int, dict[str, Tensor]] = {}
-        self._seconds = {"training": 0.0, "evaluation": 0.0}
-        self._since = 0.0
-        self._examples = 0
-        self._tokens: Tensor | int = 0
 
-    # --- time -----------------------------------------------------------------------------------------------------
-
+    # The module logs the losses of an epoch after the evaluation at its end.
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._since = time.perf_counter()
+        self._note_losses(cast(MultiTaskModule, pl_module))
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._lap("training")
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._note_losses(cast(MultiTaskModule, pl_module))
 
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._since = time.perf_counter()
-
-    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._lap("evaluation")
-
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Batch, batch_idx: int) -> None:
-        self._examples += len(batch)
-        self._tokens = self._tokens + batch.mask.sum()  # stays on the device
-
-    def _lap(self, kind: str) -> None:
-        now = time.perf_counter()
-        self._seconds[kind] += now - self._since
-        self._since = now
-
-    # --- scores ---------------------------------------------------------------------------------------------------
+    def _note_losses(self, module: MultiTaskModule) -> None:
+        if self._curve:
+            self._curve[-1]["train_loss"] = dict(module.train_losses)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         module = cast(MultiTaskModule, pl_module)
@@ -148,7 +108,6 @@ class _Watch(Callback):
         if number in self._best.values():
             self._states[number] = {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
         self._states = {number: state for number, state in self._states.items() if number in self._best.values()}
-        self._lap("evaluation")
 
     def test(self, trainer: pl.Trainer, module: MultiTaskModule, data: MixtureData) -> dict[str, TaskResult]:
         """Each target on test, in the state that it was best in on dev."""
@@ -177,14 +136,6 @@ class _Watch(Callback):
     def state(self) -> Mapping[str, Tensor]:
         """The state with the best mean over the targets."""
         return self._states[self._best[MIXTURE]]
-
-    def cost(self) -> dict[str, float]:
-        return {
-            "training_seconds": self._seconds["training"],
-            "evaluation_seconds": self._seconds["evaluation"],
-            "examples": self._examples,
-            "tokens": int(self._tokens),
-        }
 
     def _own_updates(self, evaluations: int) -> dict[str, int]:
         quota = self._order.mixture["sampler"]["batches"]
@@ -231,19 +182,3 @@ def _start_from(module: MultiTaskModule, path: Path, own_rows: Sequence[int], *,
 
 def _plain(scores: Mapping[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in scores.items()}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Lightning's notes on devices, workers and loaders, which say nothing that a study's runs don't share."""
-    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric)\.")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

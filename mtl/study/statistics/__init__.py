@@ -1,3 +1,3 @@
-"""What the results of a study support: significance, intervals, groupings, collected in `findings`."""
+"""Statistics of a study: significance tests, intervals and groupings, collected in `findings`."""
 
 __all__ = ["analysis", "findings", "grouping", "resampling", "significance"]

@@ -1,4 +1,4 @@
-"""From the results of a study's runs to its findings. Nothing here trains, reads data, or asks where results are from.
+"""Findings from the results of a study's runs. Nothing here trains, reads data, or depends on where results are kept.
 
 Shapes: S seeds, C cells, D documents, N rows of counts, K counts, B resamples.
 """
@@ -27,15 +27,15 @@ Results = Mapping[str, Finished]
 
 NUM_RESAMPLES = 1_000
 
-NOT_RUN = " has not been run"
+_NOT_RUN = " has not been run"
 
 
 def find(description: Mapping[str, Any], results: Results) -> Findings:
     """The findings of a study.
 
     Args:
-        description: As `Session.description` gives it, and MLflow keeps it.
-        results: The finished runs, by key.
+        description: Description of the study, as `Session.description` returns it and MLflow stores it.
+        results: Results of the finished runs, by key.
     """
     study = _Study(description, results)
     designs = dict.fromkeys(one[0] for one in description["comparisons"])
@@ -61,7 +61,7 @@ def find(description: Mapping[str, Any], results: Results) -> Findings:
 
 
 class _Row(NamedTuple):
-    """One cell's runs: the keys by seed, with and without company."""
+    """The runs of one gain: their keys by seed, with the partner (treated) and without (reference)."""
 
     target: str
     partner: str
@@ -95,13 +95,13 @@ class _Study:
             single=self._scores(name, self._description["singles"][name]),
         )
 
-    def _num_units(self, target: str, read: int) -> int:
-        """The test documents that were scored; where no run is finished yet, those that were read."""
+    def _num_units(self, target: str, num_read: int) -> int:
+        """The number of test documents that were scored; `num_read` if no run is finished yet."""
         counts = (self._results[key].counts for key in self._description["runs"] if key in self._results)
-        return next((len(found[target]["documents"]) for found in counts if target in found), read)
+        return next((len(found[target]["documents"]) for found in counts if target in found), num_read)
 
     def _scores(self, target: str, keys: Sequence[str]) -> tuple[float, ...]:
-        """Test scores by the primary metric, [S]; NaN where a run is missing."""
+        """Test scores in the primary metric, [S]; NaN where a run is missing."""
         metric = self._heads[target].primary_metric
         found = [self._results[key].result["test"][target][metric] if key in self._results else None for key in keys]
         return tuple(float("nan") if value is None else float(value) for value in found)
@@ -119,7 +119,7 @@ class _Study:
         return sorted(rows.values(), key=lambda row: order.index(row.target))
 
     def family(self, design: str) -> Family:
-        """The gains of a design or control, tested together."""
+        """The gains of a design or control, which are tested together."""
         rows = self._rows(design)
         treated = np.array([self._scores(row.target, row.treated) for row in rows]).T  # [S, C]
         reference = np.array([self._scores(row.target, row.reference) for row in rows]).T
@@ -148,27 +148,27 @@ class _Study:
             gains,
             floor(len(self._seeds)),
             {target: smallest * float(np.nanmedian(sds)) for target, sds in spreads.items() if not np.isnan(sds).all()},
-            # In leave_one_out the joint run has another reference for each partner: no one number is of it.
+            # In leave_one_out the joint run has a different reference for each partner, so it has no single Delta-m.
             {} if design in CONTROLS or design == "leave_one_out" else dict(self._relative_changes(rows)),
         )
 
     def _relative_changes(self, rows: Sequence[_Row]) -> Iterator[tuple[str, tuple[float, ...]]]:
-        """Delta-m of every company with one run for several targets, by seed."""
-        companies: dict[tuple[str, ...], list[_Row]] = {}
+        """Delta-m by seed for every run that serves several targets, with the name of its tasks."""
+        rows_by_runs: dict[tuple[str, ...], list[_Row]] = {}
         for row in rows:
-            companies.setdefault(tuple(row.treated), []).append(row)
-        for keys, members in companies.items():
+            rows_by_runs.setdefault(tuple(row.treated), []).append(row)
+        for keys, members in rows_by_runs.items():
             before = np.array([self._scores(row.target, row.reference) for row in members]).T  # [S, T]
             after = np.array([self._scores(row.target, row.treated) for row in members]).T
             if len(members) > 1:
                 name = self._description["runs"][keys[0]]["company"]
-                if (before <= 0).any():  # relative to a negative score a gain turns round
+                if (before <= 0).any():  # relative to a negative score, a gain would change its sign
                     before = np.full_like(before, np.nan)
-                # A primary metric is one of which more is better.
+                # Higher is better for every primary metric.
                 yield name, tuple(relative_change(after - before, before, [1] * len(members)).tolist())
 
     def _documents(self, row: _Row) -> Interval | None:
-        """The interval of the mean gain over resampled seeds and documents."""
+        """The interval of the mean gain over resampled seeds and documents; None if a run is missing."""
         if len(row.treated) < 2 or any(key not in self._results for key in (*row.treated, *row.reference)):
             return None
         treated = self._resampled_of(row.target, tuple(row.treated))
@@ -176,7 +176,7 @@ class _Study:
         return resampled_interval(treated - reference, self._drawn_of(row.target), 1 - self._description["alpha"])
 
     def _resample(self, target: str, keys: tuple[str, ...]) -> Array:
-        """The corpus scores of some runs, a seed each, in the resamples of the target's documents, [B, S]."""
+        """Corpus scores of runs, one per seed, in the resamples of the target's documents, [B, S]."""
         found = [self._results[key].counts[target] for key in keys]
         counts = np.stack([one["counts"] for one in found])  # [S, N, K]
         scores = self._heads[target].primary_scores
@@ -185,26 +185,26 @@ class _Study:
     def _draw(self, target: str) -> Resamples:
         return resamples(len(self._seeds), self.targets[target].num_units, NUM_RESAMPLES)
 
-    # --- beside the gains -----------------------------------------------------------------------------------------
+    # --- curves, costs, missing runs ------------------------------------------------------------------------------
 
     def curves(self) -> Iterator[Curve]:
-        """Dev scores of single runs and of pairs, mean over seeds."""
+        """Learning curves of the single-task runs and of the pairs, mean over seeds."""
         for target, keys in self._description["singles"].items():
             yield from self._curve(target, "single", keys)
         for row in self._rows("pairwise"):
             yield from self._curve(row.target, row.partner, row.treated)
 
-    def _curve(self, target: str, company: str, keys: Sequence[str]) -> Iterator[Curve]:
+    def _curve(self, target: str, partner: str, keys: Sequence[str]) -> Iterator[Curve]:
         metric = self._heads[target].primary_metric
         curves = [self._results[key].result["curve"] for key in keys if key in self._results]
         if curves:
             values = np.array([[point["dev"][target][metric] for point in curve] for curve in curves], dtype=float)
             updates = tuple(int(point["updates"][target]) for point in curves[0])
             sd = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
-            yield Curve(target, company, updates, tuple(values.mean(axis=0).tolist()), tuple(sd.tolist()))
+            yield Curve(target, partner, updates, tuple(values.mean(axis=0).tolist()), tuple(sd.tolist()))
 
     def costs(self) -> Iterator[Cost]:
-        """What each finished run took."""
+        """The cost of each finished run."""
         for key, run in self._description["runs"].items():
             if key in self._results:
                 result = self._results[key].result
@@ -212,7 +212,7 @@ class _Study:
                 yield Cost(run["name"], key, run["designs"][0], **result["cost"], reused=reused)
 
     def trained_on(self) -> Iterator[TrainedOn]:
-        """The code and machines of the finished runs; those of older runs aren't known."""
+        """The code and the machines of the finished runs; empty fields if the runs did not record them."""
         results = [self._results[key].result for key in self._description["runs"] if key in self._results]
         names = ("version.biomtl", "git.biomtl.commit", "git.biomtl.dirty", "machine.device", "machine.threads")
         found = Counter(tuple(result.get("versions", {}).get(name, "") for name in names) for result in results)
@@ -223,16 +223,16 @@ class _Study:
     def outside_share(self) -> float:
         """The share of the workers' time that was neither training nor evaluation.
 
-        From the start of a command, before its plan, to the last run's arrival in MLflow; the report and commands
-        that were killed aren't in it.
+        Time is counted from the start of a command, before planning, until the last run is in MLflow. The report and
+        commands that were killed are not counted.
         """
         sessions = self._description["sessions"]
         whole = sum(session["seconds"] * session["workers"] for session in sessions)
         return 1 - sum(session["busy_seconds"] for session in sessions) / whole if whole else 0.0
 
     def missing(self) -> Iterator[str]:
-        """Which cells lack which seeds, and why."""
-        told: set[str] = set()
+        """Sentences that say which gains lack which seeds, and why."""
+        reported: set[str] = set()
         for design in dict.fromkeys(one[0] for one in self._description["comparisons"]):
             for row in self._rows(design):
                 lacking = {
@@ -241,39 +241,40 @@ class _Study:
                     for key, seed, score in zip(keys, self._seeds, self._scores(row.target, keys), strict=True)
                     if np.isnan(score)
                 }
-                told.update(lacking)
+                reported.update(lacking)
                 if lacking:
-                    seeds = ", ".join(str(seed) for seed in sorted(set(lacking.values())))
-                    why = self._reasons(lacking, row.target)
-                    yield f"{design}: {row.target} with {row.partner} lacks the seeds {seeds}: {why}"
+                    seeds = sorted(set(lacking.values()))
+                    noun = "seed" if len(seeds) == 1 else "seeds"
+                    which = f"{row.target} with {row.partner} lacks {noun} {', '.join(map(str, seeds))}"
+                    yield f"{design}: {which}: {self._reasons(lacking, row.target)}"
         for target, keys in self._description["singles"].items():
             for key, score in zip(keys, self._scores(target, keys), strict=True):
-                if np.isnan(score) and key not in told:
+                if np.isnan(score) and key not in reported:
                     yield f"single: {self._reasons([key], target)}"
 
     def _reasons(self, keys: Iterable[str], target: str) -> str:
-        """Why some runs have no score, in a sentence; those that were never trained together."""
+        """Why runs have no score, in a sentence; runs that have not been run are listed together."""
         found = dict.fromkeys(self._reason(key, target) for key in keys)
-        known = [reason for reason in found if not reason.endswith(NOT_RUN)]
-        never = [reason.removesuffix(NOT_RUN) for reason in found if reason.endswith(NOT_RUN)]
-        if len(never) > 2:
-            never = [never[0], f"{len(never) - 1} others"]
-        verb = "has" if never and len(found) - len(known) == 1 else "have"
-        return "; ".join([*known, *([f"{' and '.join(never)} {verb} not been run"] if never else [])]) + "."
+        others = [reason for reason in found if not reason.endswith(_NOT_RUN)]
+        not_run = [reason.removesuffix(_NOT_RUN) for reason in found if reason.endswith(_NOT_RUN)]
+        verb = "has" if len(not_run) == 1 else "have"
+        if len(not_run) > 2:
+            not_run = [not_run[0], f"{len(not_run) - 1} others"]
+        return "; ".join([*others, *([f"{' and '.join(not_run)} {verb} not been run"] if not_run else [])]) + "."
 
     def _reason(self, key: str, target: str) -> str:
         run = self._description["runs"][key]
         name, error = run["name"], self._description["failures"].get(key)
         if key in self._results:
-            return f"the {self.targets[target].metric} of '{name}' on test is not defined"
+            return f"the test {self.targets[target].metric} of '{name}' is undefined"
         if error is None and run.get("source") in self._description["failures"]:
             return self._reason(run["source"], target)
-        return f"'{name}'{NOT_RUN}" if error is None else f"'{name}' failed: {error.splitlines()[0].rstrip('.')}"
+        return f"'{name}'{_NOT_RUN}" if error is None else f"'{name}' failed: {error.splitlines()[0].rstrip('.')}"
 
-    # --- groups ---------------------------------------------------------------------------------------------------
+    # --- grouping -------------------------------------------------------------------------------------------------
 
     def grouping(self, families: Sequence[Family]) -> Grouping | None:
-        """The best groups by the pairs' gains, and what they measured where they were trained."""
+        """The best groups predicted from the pairs, with the measured gains if they have been trained."""
         pairs = next((family for family in families if family.design == "pairwise"), None)
         names = list(self.targets)
         if pairs is None or not 2 <= len(names) <= MAX_TASKS or any(np.isnan(g.cell.mean) for g in pairs.gains):
@@ -310,5 +311,5 @@ class _Study:
 
 @cache
 def _smallest_gain(num_seeds: int, cells: int, alpha: float) -> float:
-    """In standard deviations of the difference."""
+    """The minimum detectable gain, in standard deviations of the difference."""
     return smallest_gain(1.0, num_seeds, alpha=alpha, cells=cells)

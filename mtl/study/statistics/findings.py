@@ -1,4 +1,4 @@
-"""What a study found, as plain values: all that its tables, pictures and pages show.
+"""What a study found, as plain values: everything that its tables, figures and pages show.
 
 Shapes: S seeds.
 """
@@ -14,15 +14,15 @@ from mtl.study.statistics.significance import Cell, Interval
 
 @dataclass(frozen=True)
 class TargetFacts:
-    """What is known of a task by itself.
+    """Facts about a task and its single-task results.
 
     Args:
-        metric: Its primary metric, in whose unit all its gains are.
-        unit: What is resampled: "document", or "row" where the source knows no documents.
-        num_units: Of test.
-        updates: Own updates of the task in every run.
-        train_rows: Training rows after the study's cap.
-        baseline: The strongest trivial predictor's name and its score on test.
+        metric: Primary metric of the task; all its gains are differences of this metric.
+        unit: Unit of resampling: "document", or "row" if the source has no documents.
+        num_units: Number of these units in the test set.
+        updates: Number of updates on the task in every run.
+        train_rows: Number of training rows, after the study's limit.
+        baseline: Name of the best trivial predictor and its score on test; None if there is none.
         single: Test score of the single-task run of each seed, [S]; NaN where the run is missing.
     """
 
@@ -37,16 +37,16 @@ class TargetFacts:
 
 @dataclass(frozen=True)
 class Gain:
-    """One target in one company, over all seeds.
+    """The gain of one target with one partner, over all seeds.
 
     Args:
-        target: Whose score.
-        partner: In whose company: a task, or several joined with " + ".
-        cell: The statistics over seeds.
-        documents: Interval of the mean gain over resampled seeds and documents; None where counts are missing.
-        differences: By seed, [S]; NaN where a run is missing.
+        target: Task whose score is compared.
+        partner: Task or tasks it is trained with, joined with " + ".
+        cell: Statistics over seeds.
+        documents: Interval of the mean gain over resampled seeds and documents; None if counts are missing.
+        differences: Difference by seed, [S]; NaN where a run is missing.
         reference: Test score of the reference run by seed, [S].
-        treated: Test score of the run in company by seed, [S].
+        treated: Test score of the run with the partner by seed, [S].
     """
 
     target: str
@@ -60,17 +60,18 @@ class Gain:
 
 @dataclass(frozen=True)
 class Family:
-    """The gains of one design or control: what is claimed together, and never mixed with another's.
+    """The gains of one design or control, which are tested together and separately from all other families.
 
     Args:
-        design: Its name, such as pairwise or self_partner.
-        question: What its gains tell, in a sentence.
-        is_control: Shown beside the matrix, nothing is claimed from it.
-        gains: In the order of targets, then partners.
-        floor: The smallest p that so many seeds can give.
-        smallest_gains: By target, the gain that would be claimed in four of five studies; infinite where none could.
-        relative_change: By seed, the mean relative change over the targets (Delta-m), for designs with one run for
-            several targets, by the name of the company; empty elsewhere.
+        design: Name of the design or control, such as pairwise or self_partner.
+        question: The question that its gains answer, in a sentence.
+        is_control: Whether it is a control, from which no conclusions are drawn.
+        gains: Gains in the order of targets, then partners.
+        floor: Smallest p value that this number of seeds can give.
+        smallest_gains: By target, the minimum detectable gain: the smallest that would be significant in four of five
+            such studies (power 0.8); infinite if no gain could be.
+        relative_change: Mean relative change over the targets (Delta-m) by seed, for designs in which one run serves
+            several targets; the key names the tasks of the run. Empty for other designs.
     """
 
     design: str
@@ -84,14 +85,14 @@ class Family:
 
 @dataclass(frozen=True)
 class Curve:
-    """Dev score after each evaluation, mean over seeds.
+    """A learning curve: dev score at each evaluation, mean over seeds.
 
     Args:
-        target: Whose score.
-        company: "single", or the partner.
-        updates: The target's own updates at each evaluation.
-        mean: Of the primary metric on dev.
-        sd: Over seeds; 0 with one seed.
+        target: Task whose score is shown.
+        company: "single" for the single-task runs, otherwise the partner.
+        updates: Number of updates on the target at each evaluation.
+        mean: Mean of the primary metric on dev over seeds.
+        sd: Standard deviation over seeds; 0 with one seed.
     """
 
     target: str
@@ -103,18 +104,18 @@ class Curve:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one run took.
+    """The cost of one run.
 
     Args:
-        run: Its name, such as "gad + hoc, seed 3".
-        key: In the ledger.
-        design: For which it was run first.
-        seconds: From its start to its end.
-        training_seconds: In training steps, batches included.
-        evaluation_seconds: In evaluations on dev and test.
-        examples: That were trained, with repetitions.
-        tokens: Word pieces of these.
-        reused: Whether it was there before this study.
+        run: Name of the run, such as "gad + hoc, seed 3".
+        key: Key of the run in the ledger.
+        design: The first design that needs the run.
+        seconds: Time from start to end.
+        training_seconds: Time in training steps, including batches.
+        evaluation_seconds: Time in evaluations on dev and test.
+        examples: Number of training examples, counting repetitions.
+        tokens: Number of tokens of these examples.
+        reused: Whether the run is reused from another study.
     """
 
     run: str
@@ -130,15 +131,15 @@ class Cost:
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """Code and machine that some runs were trained on.
+    """The code and the machine that some of the runs were trained with.
 
     Args:
-        version: Of biomtl; empty where the runs don't tell.
-        commit: Of its repository; empty where it was in none.
-        is_changed: Whether tracked files weren't those of the commit.
-        device: Such as cpu, or a GPU's name.
-        threads: Of each run.
-        num_runs: How many.
+        version: Version of biomtl; empty if the runs did not record it.
+        commit: Commit of its repository; empty if it was not in one.
+        is_changed: Whether tracked files had uncommitted changes.
+        device: Device of the runs: cpu, or the name of a GPU.
+        threads: Number of threads of each run.
+        num_runs: Number of runs.
     """
 
     version: str
@@ -154,13 +155,13 @@ class Grouping:
     """Which tasks to train together, predicted from the pairs and, once verified, measured.
 
     Args:
-        max_encoders: How many encoders were allowed.
-        groups: The tasks of each encoder.
-        predicted: Gain by task, in its metric; a prediction from pairs.
-        predicted_total: The sum.
-        updates: Training updates of all groups of one seed together: the cost.
-        measured: Gain by task as the groups gave it; None before `mtl study verify`.
-        intervals: Of the measured gain by task.
+        max_encoders: Largest number of encoders allowed.
+        groups: Tasks of each encoder.
+        predicted: Predicted gain of each task, in its metric.
+        predicted_total: Sum of the predicted gains.
+        updates: Training cost: number of updates of all groups together, for one seed.
+        measured: Measured gain of each task in its group; None before `mtl study verify`.
+        intervals: Confidence interval of the measured gain of each task.
     """
 
     max_encoders: int
@@ -174,25 +175,25 @@ class Grouping:
 
 @dataclass(frozen=True)
 class Findings:
-    """All of a study.
+    """All results of a study.
 
     Args:
-        study: Its name.
-        question: In a sentence.
-        setup: Sentences: mixture, encoder, budget, selection, fairness, seeds, threads.
-        seeds: S.
-        alpha: Chance of any wrong claim in one family.
-        targets: By task.
+        study: Name of the study.
+        question: The question it answers, in a sentence.
+        setup: Sentences about the methods: mixture, encoder, budget, selection, fairness, seeds, threads.
+        seeds: Seeds of the study, [S].
+        alpha: Family-wise error rate of each family.
+        targets: Facts about each task, by its name.
         families: Designs first, then controls.
-        curves: Of single-task runs and of pairs.
-        costs: Of every run that counts.
-        outside_share: Share of the runs' time outside training and evaluation.
-        repeat_seconds: Of finished runs that this study trained once more, for encoders that had been dropped.
-        grouping: From the pairs; None without them.
-        missing: Sentences: runs that failed or weren't run, and what lacks for them.
-        deviations: Sentences: what a reader has to know before believing (changed mixture, leakage left out, ...).
-        versions: Of packages and machine, where the study was described last.
-        trained_on: On which code and machines its runs were trained.
+        curves: Learning curves of the single-task runs and of the pairs.
+        costs: Cost of each finished run.
+        outside_share: Share of the workers' time outside training and evaluation.
+        repeat_seconds: Time for repeating finished runs of which the encoder was needed and no longer kept.
+        grouping: Grouping predicted from the pairs; None without a complete matrix of pairs.
+        missing: Sentences about runs that failed or have not been run, and the gains that lack them.
+        deviations: Sentences that a reader must know before relying on the results (changed mixture, leakage, ...).
+        versions: Versions of packages and the machine when the study was last described.
+        trained_on: The code and the machines that the runs were trained with.
     """
 
     study: str
@@ -213,16 +214,16 @@ class Findings:
     trained_on: tuple[TrainedOn, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON types, but for numbers that aren't finite."""
+        """The findings as JSON types, except that numbers may be NaN or infinite."""
         return {name: _named(value) for name, value in asdict(self).items()}
 
     def family(self, design: str) -> Family | None:
-        """The gains of a design or control; None where the study has none."""
+        """The family of a design or control; None if the study does not have it."""
         return next((family for family in self.families if family.design == design), None)
 
 
 def _named(value: Any) -> Any:
-    """The value with named tuples as mappings, since JSON would drop their names."""
+    """The value with named tuples turned into mappings, because JSON would drop their field names."""
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return _named(value._asdict())
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Which tasks to train together, predicted from the gains of pairs.
+"""Grouping of tasks: which to train together, predicted from the gains of pairs.
 
 Shapes: K tasks.
 """
@@ -13,20 +13,20 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[np.float64]
 
 MAX_TASKS = 12
-"""The search is exact and looks at sets of tasks, 2^K of them."""
+"""Largest number of tasks: the search is exact and considers all 2^K sets of tasks."""
 
 _PER_ENCODER = 1e-9
-"""What an encoder costs, relative to the largest gain: of equally good partitions the smaller is taken."""
+"""Penalty per encoder, relative to the largest gain: of equally good partitions, the one with fewer encoders wins."""
 
 
 class PredictedGrouping(NamedTuple):
-    """A partition and what pairs predict of it: nothing here was measured on groups.
+    """A partition of the tasks and the gains predicted for it from pairs; nothing here was measured on groups.
 
     Args:
-        groups: The tasks of each encoder, ascending, by their place in the matrix.
-        predicted_gains: Of each task, [K].
-        predicted_total: Their sum.
-        num_encoders: The cost.
+        groups: Tasks of each encoder, as ascending row numbers of the matrix.
+        predicted_gains: Predicted gain of each task, [K].
+        predicted_total: Sum of the predicted gains.
+        num_encoders: Number of encoders, which is the cost.
     """
 
     groups: tuple[tuple[int, ...], ...]
@@ -36,9 +36,13 @@ class PredictedGrouping(NamedTuple):
 
 
 def predicted_gains(gains: ArrayLike, group: tuple[int, ...]) -> dict[int, float]:
-    """What each task of a group gains by the pairwise average: the mean of its gains from the group's others.
+    """The predicted gain of each task of a group: the mean of its gains from the other tasks of the group.
 
-    Alone a task gains 0. The estimate is that of Standley et al. 2020 (section 5.2) and Fifty et al. 2021.
+    A task on its own gains 0. This is the estimate of Standley et al. 2020 (section 5.2) and Fifty et al. 2021.
+
+    Args:
+        gains: Gain of the row's task from the column's task, [K, K].
+        group: Tasks of the group, as row numbers of the matrix.
 
     >>> predicted_gains([[float("nan"), 2.0], [-1.0, float("nan")]], (0, 1))
     {0: 2.0, 1: -1.0}
@@ -51,12 +55,16 @@ def predicted_gains(gains: ArrayLike, group: tuple[int, ...]) -> dict[int, float
 def best_grouping(gains: ArrayLike, max_encoders: int) -> PredictedGrouping:
     """The partition into at most `max_encoders` groups with the largest predicted total gain, found exactly.
 
-    Branch and bound: each branch chooses the group of the lowest task that has none. What the tasks left over can
-    still gain is bounded by each one's best single partner among them, as no mean is above its largest part.
+    Branch and bound: each branch chooses the group of the first task that has none yet. The gain of each remaining
+    task is bounded by its best single partner among the remaining tasks, because a mean is never above its maximum.
 
     Args:
-        gains: [K, K], of the task of the row from the partner of the column, all in one unit; the diagonal is ignored.
-        max_encoders: At least 1.
+        gains: Gain of the row's task from the column's task, [K, K], all in one unit; the diagonal is ignored.
+        max_encoders: Largest number of groups, at least 1.
+
+    Raises:
+        ValueError: If `gains` is not square, has more than `MAX_TASKS` tasks or lacks a pair, or `max_encoders` is
+            below 1.
     """
     matrix = _checked(gains, max_encoders)
     sets = _Sets(matrix)
@@ -69,21 +77,21 @@ def best_grouping(gains: ArrayLike, max_encoders: int) -> PredictedGrouping:
 def _checked(gains: ArrayLike, max_encoders: int) -> Array:
     matrix = np.array(gains, dtype=np.float64)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not 1 <= len(matrix) <= MAX_TASKS:
-        raise ValueError(f"gains has the shape {matrix.shape}; it must be square, of 1 to {MAX_TASKS} tasks.")
+        raise ValueError(f"gains must be a square matrix of 1 to {MAX_TASKS} tasks, got shape {matrix.shape}.")
     if max_encoders < 1:
-        raise ValueError(f"max_encoders is {max_encoders}; it must be at least 1.")
+        raise ValueError(f"max_encoders must be at least 1, got {max_encoders}.")
     np.fill_diagonal(matrix, 0.0)
     if not np.isfinite(matrix).all():
         target, partner = np.argwhere(~np.isfinite(matrix))[0]
         raise ValueError(
-            f"gains[{target}, {partner}] is {matrix[target, partner]}; every pair must be measured. Run what is"
-            " missing, or leave the task out."
+            f"gains[{target}, {partner}] must be a finite number, got {matrix[target, partner]}. Run the missing pair,"
+            " or leave the task out."
         )
     return matrix
 
 
 class _Sets:
-    """What each set of tasks gains as one group, and at most in any partition; sets are bit masks."""
+    """The gain of each set of tasks as one group, and an upper bound over all its partitions; sets are bit masks."""
 
     def __init__(self, matrix: Array) -> None:
         self.num_tasks = len(matrix)
@@ -91,13 +99,13 @@ class _Sets:
         members = (masks[:, None] >> np.arange(self.num_tasks)) & 1  # [2^K, K]
         sizes = members.sum(axis=1)
         self.total: Array = ((members @ matrix) * members).sum(axis=1) / np.maximum(sizes - 1, 1)
-        price = _PER_ENCODER * (float(np.abs(matrix).max()) or 1.0)
-        self.total[1:] -= price
+        penalty = _PER_ENCODER * (float(np.abs(matrix).max()) or 1.0)
+        self.total[1:] -= penalty
         self.bound: Array = np.zeros(len(masks))
-        for task, line in enumerate(matrix):
-            best = (members * line).max(axis=1)  # not below the 0 of its diagonal, which it has alone
+        for task, row in enumerate(matrix):
+            best = (members * row).max(axis=1)  # at least the 0 on the diagonal, the gain of the task on its own
             self.bound += np.where(members[:, task] == 1, best, 0.0)
-        self.bound[1:] -= price  # whatever is left needs an encoder more
+        self.bound[1:] -= penalty  # the remaining tasks need at least one more encoder
 
 
 class _Search:
@@ -111,7 +119,7 @@ class _Search:
         return tuple(_members(group) for group in self._best_groups)
 
     def _branch(self, left: int, encoders_left: int, total: float, groups: tuple[int, ...]) -> None:
-        """Chooses the group of the lowest task of `left`, most promising first."""
+        """Chooses the group of the lowest task of `left`, most promising group first."""
         if not left:
             if total > self._best:
                 self._best, self._best_groups = total, groups
@@ -126,7 +134,7 @@ class _Search:
 
 
 def _with_lowest(left: int) -> NDArray[np.int64]:
-    """All subsets of `left` that hold its lowest task."""
+    """All subsets of `left` that contain its lowest task."""
     lowest = left & -left
     subsets = np.array([lowest])
     for task in _members(left & ~lowest):

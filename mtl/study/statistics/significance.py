@@ -1,8 +1,9 @@
-"""What the gains of a study support: paired differences over seeds, intervals, tests, and what can be resolved.
+"""Significance of the gains of a study: paired differences over seeds, tests, intervals and power.
 
-A difference is the score of a target in a mixture minus its single-task baseline of the same seed, higher is better.
+A difference is the score of a target in a multi-task run minus that of its single-task baseline with the same seed;
+higher is better.
 
-Shapes: S seeds, C cells (a target and its partner, directed), T tasks, B resamples, P sign patterns.
+Shapes: S seeds, C cells (ordered pairs of a target and a partner), T tasks, B resamples, P sign patterns.
 """
 
 from __future__ import annotations
@@ -20,35 +21,36 @@ Method = Literal["t", "studentised", "bca"]
 Verdict = Literal["helps", "hurts", "undecided", "unresolvable"]
 
 MAX_EXACT_SEEDS = 16
-"""Up to here all sign patterns are counted, 2^16 of them; above they are drawn."""
+"""Up to this number of seeds all 2^S sign patterns are enumerated; beyond it they are sampled."""
 
 NUM_DRAWN_PATTERNS = 9_999
 NUM_RESAMPLES = 1_999
 
 _TIE = 1e-12
-"""Two statistics (all within 0 and 1) that differ by less are the same number, summed in another order."""
+"""Statistics (all between 0 and 1) that differ by less are ties: one number, summed in a different order."""
 
 
 class Interval(NamedTuple):
-    """Two ends; NaN where there are too few values."""
+    """The lower and upper end of an interval; NaN if there are too few values."""
 
     low: float
     high: float
 
 
 class Cell(NamedTuple):
-    """What the seeds say about one target and its partner.
+    """Statistics over seeds of one target with one partner.
 
     Args:
-        n: The number of seeds that have a difference.
-        mean: The mean gain.
-        sd: The standard deviation of the differences over seeds (n - 1 in the denominator).
-        interval: Of the mean gain, by itself, at level 1 - alpha.
-        p: The two-sided sign-flip p of this cell by itself.
-        adjusted_p: The same over the whole matrix (step-down max-T), which the verdict goes by; NaN where a seed is
-            missing.
-        q: Benjamini-Hochberg over all cells, for screening.
-        verdict: "unresolvable" tells about the number of seeds and nothing about the gain.
+        n: Number of seeds with a difference.
+        mean: Mean gain.
+        sd: Standard deviation of the differences over seeds (n - 1 in the denominator).
+        interval: Confidence interval of the mean gain at level 1 - alpha, not adjusted for the other cells.
+        p: Two-sided sign-flip p value of this cell, not adjusted.
+        adjusted_p: p value adjusted for all cells of the matrix (step-down max-T), which decides the verdict; NaN if a
+            seed is missing.
+        q: Benjamini-Hochberg adjusted p value over all cells, for screening.
+        verdict: "helps" and "hurts" are significant, "undecided" is not. "unresolvable" says that no gain could be
+            significant with so few seeds; it says nothing about the gain.
     """
 
     n: int
@@ -62,15 +64,18 @@ class Cell(NamedTuple):
 
 
 def analyse(differences: ArrayLike, alpha: float = 0.05, *, seed: int = 0) -> list[Cell]:
-    """The cells of a matrix, in its order.
+    """The statistics of each cell of a matrix of differences, in the order of its columns.
 
-    A cell that lacks a seed is described by the seeds it has, and isn't part of the family that can be claimed from:
-    its `n` tells. Where many cells lack the same seed, leave that seed out of the matrix.
+    A cell that lacks a seed is described by the seeds it has, as its `n` shows, and is excluded from the significance
+    test. If many cells lack the same seed, leave that seed out of the matrix.
 
     Args:
-        differences: [S, C]; NaN where a run is missing.
-        alpha: The chance of any wrong claim in the whole matrix.
-        seed: Of the drawn sign patterns, above `MAX_EXACT_SEEDS`.
+        differences: Differences by seed and cell, [S, C]; NaN where a run is missing.
+        alpha: Family-wise error rate of the whole matrix.
+        seed: Seed of the sampled sign patterns, used above `MAX_EXACT_SEEDS` seeds.
+
+    Raises:
+        ValueError: If `differences` does not have two axes, or a difference is infinite.
     """
     matrix = _matrix(differences)
     known = [column[~np.isnan(column)] for column in matrix.T]
@@ -90,7 +95,7 @@ def analyse(differences: ArrayLike, alpha: float = 0.05, *, seed: int = 0) -> li
 def _verdict(num_seeds: int, mean: float, adjusted_p: float, alpha: float) -> Verdict:
     if floor(num_seeds) > alpha:
         return "unresolvable"
-    if not adjusted_p <= alpha:  # nor NaN
+    if not adjusted_p <= alpha:  # also if it is NaN
         return "undecided"
     return "helps" if mean > 0 else "hurts"
 
@@ -99,9 +104,9 @@ def _verdict(num_seeds: int, mean: float, adjusted_p: float, alpha: float) -> Ve
 
 
 def floor(num_seeds: int) -> float:
-    """The smallest two-sided p that sign flips of so many seeds can give, whatever the gain and however many cells.
+    """The smallest two-sided p value that sign flips can give, whatever the gain and the number of cells.
 
-    2/2^S; above `MAX_EXACT_SEEDS`, where patterns are drawn, one in all that are drawn.
+    It is 2/2^S. Above `MAX_EXACT_SEEDS` seeds, where patterns are sampled, it is 1 / (number of patterns).
 
     >>> floor(5), floor(6)
     (0.0625, 0.03125)
@@ -110,33 +115,41 @@ def floor(num_seeds: int) -> float:
 
 
 def sign_flip_p(differences: ArrayLike, *, seed: int = 0) -> float:
-    """The two-sided p of a mean difference of 0, from flipping the signs of the differences.
+    """The two-sided p value of the null hypothesis of no difference, by flipping the signs of the differences.
 
-    Exact up to `MAX_EXACT_SEEDS` seeds; above, patterns are drawn and the observed one counts among them.
+    Exact up to `MAX_EXACT_SEEDS` seeds; beyond that, patterns are sampled and the observed one is included.
 
     Args:
-        differences: [S]; NaN is refused.
-        seed: Of the drawn patterns.
+        differences: Difference of each seed, [S], without NaN.
+        seed: Seed of the sampled patterns.
+
+    Raises:
+        ValueError: If a difference is NaN or infinite.
 
     >>> sign_flip_p([1.0, 2.0, 3.0])
     0.25
     """
     values = np.asarray(differences, dtype=np.float64)
     if np.isnan(values).any():
-        raise ValueError("differences has NaN; a test is of known values: leave the missing seeds out.")
+        raise ValueError("differences must not contain NaN: leave the missing seeds out.")
     return float(step_down_p(values[:, None], seed=seed)[0]) if len(values) else np.nan
 
 
 def step_down_p(differences: ArrayLike, *, seed: int = 0) -> Array:
-    """The p of each cell adjusted for the whole matrix: step-down max-T over flips of a seed's complete vector.
+    """The p value of each cell, adjusted for the whole matrix by step-down max-T over sign flips, [C].
 
-    Westfall and Young 1993, algorithm 2.8; Romano and Wolf 2005. Flipping all gains of a seed at once keeps the
-    dependence between cells that share a baseline, and keeps the floor 2/2^S however many cells there are. The
-    statistic is |t|; the rank of a t is that of |sum| / sqrt(S * sum of squares), whose denominator no flip changes.
+    Westfall and Young 1993, algorithm 2.8; Romano and Wolf 2005. All gains of a seed are flipped together. This keeps
+    the dependence between cells that share a baseline, and the floor stays 2/2^S for any number of cells. The
+    statistic is |t|, computed as |sum| / sqrt(S * sum of squares): it has the same ranks as |t|, and its denominator
+    does not change under flips.
 
     Args:
-        differences: [S, C]. A cell of NaN alone is left out and stays NaN; one that lacks some seeds is refused.
-        seed: Of the drawn patterns, above `MAX_EXACT_SEEDS`.
+        differences: Differences by seed and cell, [S, C]. A cell that is NaN for every seed is ignored and stays NaN.
+        seed: Seed of the sampled patterns, used above `MAX_EXACT_SEEDS` seeds.
+
+    Raises:
+        ValueError: If a cell has some seeds and lacks others, `differences` does not have two axes, or a difference is
+            infinite.
     """
     matrix = _matrix(differences)
     missing = np.isnan(matrix)
@@ -144,8 +157,8 @@ def step_down_p(differences: ArrayLike, *, seed: int = 0) -> Array:
     if len(incomplete):
         cell = incomplete[0]
         raise ValueError(
-            f"differences[:, {cell}] lacks the seeds at {np.flatnonzero(missing[:, cell]).tolist()}; max-T needs the"
-            " same seeds in all cells. Leave the cell out (NaN alone), or these seeds."
+            f"differences[:, {cell}] is NaN for the seeds at {np.flatnonzero(missing[:, cell]).tolist()}; max-T needs"
+            " the same seeds in all cells. Set the whole cell to NaN, or leave these seeds out of the matrix."
         )
     adjusted = np.full(matrix.shape[1], np.nan)
     kept = np.flatnonzero(~missing.all(axis=0))
@@ -154,17 +167,17 @@ def step_down_p(differences: ArrayLike, *, seed: int = 0) -> Array:
     statistics = _flipped_statistics(matrix[:, kept], sign_patterns(len(matrix), seed=seed))  # [P, C]
     order = np.argsort(-statistics[0], kind="stable")
     ordered = statistics[:, order]
-    largest = np.maximum.accumulate(ordered[:, ::-1], axis=1)[:, ::-1]  # of this cell and all after it
+    largest = np.maximum.accumulate(ordered[:, ::-1], axis=1)[:, ::-1]  # maximum over this cell and all after it
     p = (largest >= ordered[0] - _TIE).mean(axis=0)
     adjusted[kept[order]] = np.maximum.accumulate(p)
     return adjusted
 
 
 def screening_q(p: ArrayLike) -> Array:
-    """Benjamini and Hochberg's adjusted p (1995), which bounds the share of wrong ones among those picked out.
+    """Benjamini and Hochberg's (1995) adjusted p values, which control the false discovery rate, [C].
 
     Args:
-        p: [C]; NaN is left out and stays NaN.
+        p: Unadjusted p value of each cell, [C]; NaN is ignored and stays NaN.
     """
     from statsmodels.stats.multitest import multipletests
 
@@ -179,12 +192,12 @@ def screening_q(p: ArrayLike) -> Array:
 def sign_patterns(num_seeds: int, *, max_exact: int = 2 ** (MAX_EXACT_SEEDS - 1), seed: int = 0) -> Array:
     """Patterns of +1 and -1, [P, S], the observed one first.
 
-    The first seed keeps its sign: a pattern and its mirror image have the same |t|, so half of the 2^S are enough.
+    The first seed keeps its sign: a pattern and its mirror image have the same |t|, so half of the 2^S suffice.
 
     Args:
-        num_seeds: S.
-        max_exact: With more patterns than this, `NUM_DRAWN_PATTERNS` are drawn in place of all.
-        seed: Of the drawn patterns.
+        num_seeds: Number of seeds, S.
+        max_exact: Largest number of patterns to enumerate; beyond it, `NUM_DRAWN_PATTERNS` are sampled.
+        seed: Seed of the sampled patterns.
 
     >>> sign_patterns(2).tolist()
     [[1.0, 1.0], [1.0, -1.0]]
@@ -197,7 +210,7 @@ def sign_patterns(num_seeds: int, *, max_exact: int = 2 ** (MAX_EXACT_SEEDS - 1)
 
 
 def _flipped_statistics(matrix: Array, signs: Array) -> Array:
-    """Each cell's |sum| / sqrt(S * sum of squares) under each pattern, within 0 and 1; 0 where nothing differs."""
+    """|sum| / sqrt(S * sum of squares) under each pattern, [P, C], between 0 and 1; 0 if all differences are 0."""
     norms = np.sqrt(len(matrix) * (matrix**2).sum(axis=0))
     statistics: Array = np.abs(signs @ (matrix / np.where(norms > 0, norms, 1.0)))
     return statistics
@@ -206,10 +219,12 @@ def _flipped_statistics(matrix: Array, signs: Array) -> Array:
 def _matrix(differences: ArrayLike) -> Array:
     matrix = np.asarray(differences, dtype=np.float64)
     if matrix.ndim != 2:
-        raise ValueError(f"differences has {matrix.ndim} axes; it must have two, seeds and cells.")
+        raise ValueError(f"differences must have two axes, seeds and cells; got {matrix.ndim}.")
     if np.isinf(matrix).any():
         seed, cell = np.argwhere(np.isinf(matrix))[0]
-        raise ValueError(f"differences[{seed}, {cell}] is infinite; it must be finite, or NaN where a run is missing.")
+        raise ValueError(
+            f"differences[{seed}, {cell}] must be finite, or NaN for a missing run; got an infinite value."
+        )
     return matrix
 
 
@@ -217,7 +232,7 @@ def _matrix(differences: ArrayLike) -> Array:
 
 
 def interval(differences: ArrayLike, level: float = 0.95, method: Method = "t", *, seed: int = 0) -> Interval:
-    """The interval of the mean difference, by a method that keeps near its level with the fewest seeds.
+    """The confidence interval of the mean difference; the default method is near its nominal level with few seeds.
 
     Simulated coverage (`coverage`) of the 95% interval at skewness 0, 1 and 2, and the median width at skewness 0 in
     standard deviations; t from 20,000 simulations, the others from 4,000 (scipy 1.17.1, November 2026, seed 0):
@@ -230,16 +245,17 @@ def interval(differences: ArrayLike, level: float = 0.95, method: Method = "t", 
         8      .949 .936 .891 1.59  .942 .948 .934 1.73  .875 .882 .848 1.23
         12     .949 .941 .906 1.22  .949 .946 .940 1.26  .906 .904 .882 1.04
 
-    So BCa promises too much at every number of seeds in use, and the studentised interval fails at 3. The paired t is
-    the default: it holds at any number of seeds up to skewness 1, and is the narrower of the two that do. With heavier
-    skew the studentised one is the honest choice: at skewness 4 and 6 seeds t covers .753, it .907.
+    BCa undercovers at every number of seeds in use, and the studentised interval undercovers at 3. The paired t is the
+    default: up to skewness 1 it is close to its level at any number of seeds, and it is narrower than the studentised
+    interval. With heavier skew the studentised interval is the better choice: at skewness 4 and 6 seeds, t covers
+    .753 and the studentised interval .907.
 
     Args:
-        differences: [S], without NaN.
-        level: The coverage that is asked for.
+        differences: Difference of each seed, [S], without NaN.
+        level: Nominal coverage.
         method: "t": the paired t interval; "studentised": the bootstrap-t (Efron and Tibshirani 1993, 12.5);
-            "bca": bias-corrected and accelerated (scipy).
-        seed: Of the resamples.
+            "bca": the bias-corrected and accelerated bootstrap (scipy).
+        seed: Seed of the resamples.
     """
     values = np.asarray(differences, dtype=np.float64)
     low, high = _intervals(values[:, None], level, method, seed)
@@ -255,9 +271,17 @@ def coverage(
     num_simulations: int = 10_000,
     seed: int = 0,
 ) -> float:
-    """The share of simulated studies of one cell whose interval holds the true mean.
+    """The share of simulated one-cell studies whose interval contains the true mean.
 
     Differences are drawn from Pearson's type III distribution (a shifted gamma), which is normal at skewness 0.
+
+    Args:
+        method: Method of the interval, as in `interval`.
+        num_seeds: Number of seeds, S.
+        skewness: Skewness of the differences.
+        level: Nominal coverage.
+        num_simulations: Number of simulated studies.
+        seed: Seed of the simulation.
     """
     rng = np.random.default_rng(seed)
     draws = stats.pearson3(skewness).rvs((num_seeds, num_simulations), random_state=rng)  # mean 0, SD 1
@@ -266,7 +290,7 @@ def coverage(
 
 
 def _intervals(values: Array, level: float, method: Method, seed: int) -> tuple[Array, Array]:
-    """The ends of the interval of each column of [S, C]."""
+    """The lower and upper ends of the interval of each column of [S, C]."""
     if len(values) < 2:
         return np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan)
     return {"t": _paired_t, "studentised": _studentised, "bca": _bca}[method](values, level, seed)
@@ -280,10 +304,10 @@ def _paired_t(values: Array, level: float, seed: int) -> tuple[Array, Array]:
 
 
 def _studentised(values: Array, level: float, seed: int) -> tuple[Array, Array]:
-    """Quantiles of (resampled mean - mean) / resampled error, turned round the mean."""
+    """The bootstrap-t: quantiles of (resampled mean - mean) / resampled error, reflected about the mean."""
     num_seeds = len(values)
     weights = multiplicities(num_seeds, NUM_RESAMPLES, np.random.default_rng(seed))  # [B, S]
-    weights = weights[weights.max(axis=1) < num_seeds]  # one seed drawn over and over has no spread
+    weights = weights[weights.max(axis=1) < num_seeds]  # a resample of one seed alone has no spread
     mean = values.mean(axis=0)
     centred = values - mean
     shift = weights @ centred / num_seeds  # [B, C]
@@ -310,27 +334,27 @@ def _bca(values: Array, level: float, seed: int) -> tuple[Array, Array]:
 
 
 def multiplicities(size: int, num_resamples: int, rng: np.random.Generator) -> Array:
-    """How often each of `size` units is drawn in each resample, [B, size]; a line sums to `size`."""
+    """How often each of `size` units is drawn in each resample, [B, size]; each row sums to `size`."""
     return rng.multinomial(size, np.full(size, 1 / size), size=num_resamples).astype(np.float64)
 
 
-# --- what can be resolved ---------------------------------------------------------------------------------------------
+# --- power ------------------------------------------------------------------------------------------------------------
 
 
 def power(
     gain: float, num_seeds: int, cells: int = 20, *, alpha: float = 0.05, num_simulations: int = 2_000, seed: int = 0
 ) -> float:
-    """The share of simulated matrices in which a gain is claimed, among cells that have none.
+    """The power to detect one gain among cells without a gain, by simulation.
 
-    Differences are normal and independent. The single step of max-T is simulated; the step-down claims no less.
+    Differences are normal and independent. Single-step max-T is simulated; the step-down is at least as powerful.
 
     Args:
-        gain: In standard deviations of the difference over seeds.
-        num_seeds: S.
-        cells: C, the planted one included.
-        alpha: Of the whole matrix.
-        num_simulations: How many matrices.
-        seed: Of the draws.
+        gain: Size of the gain, in standard deviations of the difference over seeds.
+        num_seeds: Number of seeds, S.
+        cells: Number of cells, C, including the one with the gain.
+        alpha: Family-wise error rate of the whole matrix.
+        num_simulations: Number of simulated matrices.
+        seed: Seed of the simulation.
     """
     return _Planted(num_seeds, cells, num_simulations, seed).power(gain, alpha)
 
@@ -345,18 +369,18 @@ def smallest_gain(
     num_simulations: int = 1_000,
     seed: int = 0,
 ) -> float:
-    """The gain, in the metric's unit, that would be claimed with this power: by simulation of the max-T, as in `power`.
+    """The smallest gain that is detected with the given power, in the unit of `sd`; by simulation, as in `power`.
 
-    Infinite where the floor of so many seeds lies above `alpha`.
+    Infinite if the smallest possible p value (`floor`) is above `alpha`.
 
     Args:
-        sd: The standard deviation of the difference over seeds, from earlier runs.
-        num_seeds: S.
-        power: The chance to claim it.
-        alpha: Of the whole matrix.
-        cells: C, of the whole matrix.
-        num_simulations: How many matrices are drawn.
-        seed: Of the draws.
+        sd: Standard deviation of the difference over seeds, from earlier runs.
+        num_seeds: Number of seeds, S.
+        power: Probability that the gain is significant.
+        alpha: Family-wise error rate of the whole matrix.
+        cells: Number of cells of the whole matrix, C.
+        num_simulations: Number of simulated matrices.
+        seed: Seed of the simulation.
     """
     if floor(num_seeds) > alpha:
         return np.inf
@@ -373,15 +397,15 @@ def smallest_gain(
 
 
 class _Planted:
-    """Simulated matrices, drawn once, with one cell whose gain can be chosen."""
+    """Simulated matrices, drawn once, with one cell whose gain can be set."""
 
-    _MAX_PATTERNS = 2_048  # a power to two digits needs no more, and memory grows with patterns x matrices
+    _MAX_PATTERNS = 2_048  # enough for a power to two digits; memory grows with patterns x matrices
 
     def __init__(self, num_seeds: int, cells: int, num_simulations: int, seed: int) -> None:
         rng = np.random.default_rng(seed)
         self._signs = sign_patterns(num_seeds, max_exact=self._MAX_PATTERNS, seed=seed)  # [P, S]
         self._noise = rng.standard_normal((num_seeds, num_simulations))
-        self._others = np.zeros((len(self._signs), num_simulations))  # the largest statistic of the cells without gain
+        self._others = np.zeros((len(self._signs), num_simulations))  # largest statistic of the cells without a gain
         for _ in range(cells - 1):
             null = rng.standard_normal((num_seeds, num_simulations))
             np.maximum(self._others, _flipped_statistics(null, self._signs), out=self._others)
@@ -396,26 +420,31 @@ class _Planted:
         return float((p <= alpha).mean())
 
 
-# --- one number for a run ---------------------------------------------------------------------------------------------
+# --- relative change --------------------------------------------------------------------------------------------------
 
 
 def relative_change(gains: ArrayLike, baselines: ArrayLike, directions: Sequence[int]) -> Array:
-    """The mean relative change over tasks: the Delta-m of Vandenhende et al. 2021, equation 2, as a fraction.
+    """The mean relative change over tasks: Delta-m of Vandenhende et al. 2021, equation 2, as a fraction.
 
     Args:
-        gains: Score in the mixture minus single-task score, [..., T]. NaN makes the mean NaN: a part stands for no
-            whole.
-        baselines: The single-task scores, [..., T].
-        directions: Of each task's metric, [T]: 1 where higher is better, -1 where lower is.
+        gains: Multi-task score minus single-task score, [..., T]. If one is NaN, so is the mean: a mean over some of
+            the tasks would not be comparable.
+        baselines: Single-task scores, [..., T].
+        directions: Direction of each task's metric, [T]: 1 if higher is better, -1 if lower is better.
+
+    Raises:
+        ValueError: If a direction is neither 1 nor -1, or a baseline is 0.
 
     >>> float(relative_change([2.0, 1.0], [50.0, 4.0], [1, -1]))  # (0.04 - 0.25) / 2
     -0.105
     """
     divisors, signs = np.asarray(baselines, dtype=np.float64), np.asarray(directions)
     if not np.isin(signs, (1, -1)).all():
-        raise ValueError(f"directions is {signs.tolist()}; each must be 1 (higher is better) or -1.")
+        raise ValueError(
+            f"each of directions must be 1 (higher is better) or -1 (lower is better); got {signs.tolist()}."
+        )
     if (divisors == 0).any():
         place = tuple(np.argwhere(divisors == 0)[0].tolist())
-        raise ValueError(f"baselines{list(place)} is 0; a relative change needs another: leave this task out by name.")
+        raise ValueError(f"baselines{list(place)} must not be 0: a relative change divides by it. Leave the task out.")
     change: Array = np.mean(signs * np.asarray(gains, dtype=np.float64) / divisors, axis=-1)
     return change

@@ -25,6 +25,11 @@ def keys(plan: StudyPlan) -> dict[str, str]:
     return {order.name: order.key for order in plan.orders}
 
 
+def set_in_mixture(folder: Path, **settings: Any) -> None:
+    path = folder / "toy.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **settings}, sort_keys=False))
+
+
 def batches(plan: StudyPlan, run: Run, task: str) -> list[list[int]]:
     """The examples of a task's own updates, one after the other."""
     order = plan.order_of(run)
@@ -53,6 +58,25 @@ def test_a_precision_that_cannot_be_had_is_refused_before_anything_is_read(toy_s
     study = load_study(toy_study(trainer={"accelerator": "cpu", "precision": "16-mixed"}))
     with pytest.raises(InputError, match=r"trainer\.precision: A CPU has no mixed precision with fp16"):
         make_plan(study)
+
+
+def test_a_balancing_method_that_needs_all_tasks_in_every_update_is_refused(
+    toy_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = toy_study()
+    set_in_mixture(tmp_path, balancing={"name": "tests.balancing.pcgrad.PCGrad"}, tasks_per_step="all")
+    with pytest.raises(InputError) as caught:
+        make_plan(load_study(path))
+    assert [problem.key for problem in caught.value.problems] == ["balancing.name"]
+
+
+def test_the_balancing_method_and_its_options_are_in_every_key(toy_study: Callable[..., Path], tmp_path: Path) -> None:
+    path = toy_study()
+    found = []
+    for balancing in ({}, {"name": "dynamic_average"}, {"name": "dynamic_average", "temperature": 3.0}):
+        set_in_mixture(tmp_path, balancing=balancing)
+        found.append(keys(plan_of(path)))
+    assert all(len({of_plan[name] for of_plan in found}) == 3 for name in found[0])
 
 
 def test_a_tasks_own_copy_sees_its_rows_in_another_order(toy_study: Callable[..., Path]) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of invented studies: every number where it belongs, marks as the verdicts, nothing that overlaps."""
+"""The figures of simulated studies: numbers, marks, colours, and texts that do not overlap."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def labels(axes: Axes) -> tuple[list[str], list[str]]:
 
 
 def frames(figure: Figure, **edge: str) -> list[tuple[int, int]]:
-    """Rows and columns of cells with a rectangle that has these properties."""
+    """Rows and columns of the cells that have a rectangle with these properties."""
     patches = [p for p in figure.axes[0].patches if isinstance(p, Rectangle)]
     wanted = [p for p in patches if all(getattr(p, f"get_{key}")() == value for key, value in edge.items())]
     return [(round(p.get_y() + 0.5), round(p.get_x() + 0.5)) for p in wanted]
@@ -46,7 +46,7 @@ def frames(figure: Figure, **edge: str) -> list[tuple[int, int]]:
 # --- heat map ---------------------------------------------------------------------------------------------------------
 
 
-def test_cells_show_mean_gain_interval_and_the_mark_of_the_verdict() -> None:
+def test_cells_show_the_mean_gain_its_interval_and_the_mark_of_the_verdict() -> None:
     findings = simulated.study()
     shown = cells(heat_map(findings, "pairwise"))
     assert labels(heat_map(findings, "pairwise").axes[0]) == (
@@ -67,7 +67,7 @@ def test_cells_show_mean_gain_interval_and_the_mark_of_the_verdict() -> None:
             )
 
 
-def test_colours_are_mean_gains_on_a_scale_symmetric_around_zero() -> None:
+def test_the_colour_scale_is_symmetric_around_zero() -> None:
     image = heat_map(simulated.study(), "pairwise").axes[0].images[0]
     means = np.ma.filled(image.get_array(), np.nan)
     expected = [[np.nan, 3.0, 0.1], [0.1, np.nan, -2.0], [np.nan, 0.1, np.nan]]
@@ -78,14 +78,14 @@ def test_colours_are_mean_gains_on_a_scale_symmetric_around_zero() -> None:
     assert blue[2] > blue[0] + 0.3
 
 
-def test_a_colour_means_the_same_in_all_matrices_of_a_study() -> None:
+def test_all_heat_maps_of_a_study_share_one_colour_scale() -> None:
     findings = simulated.study()
     limits = {heat_map(findings, family.design).axes[0].images[0].get_clim() for family in findings.families}
     assert len(findings.families) > 1
     assert len(limits) == 1
 
 
-def test_noise_of_a_tenth_of_a_point_stays_pale() -> None:
+def test_a_tenth_of_a_point_is_pale_if_there_is_no_larger_gain() -> None:
     findings = simulated.study(planted={}, with_controls=False)
     assert colour_limit(findings) == 0.01
     assert min(to_rgb(cell_colour(0.001, 0.01))) > 0.85
@@ -95,18 +95,18 @@ def test_black_text_is_readable_on_every_colour() -> None:
     for gain in np.linspace(-1, 1, 21):
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(cell_colour(gain, 1.0))]
         luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-        assert (luminance + 0.05) / 0.05 > 4.5  # the contrast that WCAG 2.2 asks for
+        assert (luminance + 0.05) / 0.05 > 4.5  # the minimum contrast of WCAG 2.2
 
 
-def test_a_missing_cell_is_hatched_and_says_so_and_only_claimed_cells_are_framed() -> None:
+def test_missing_cells_are_hatched_and_labelled_and_only_significant_cells_are_framed() -> None:
     figure = heat_map(simulated.study(), "pairwise")
     assert cells(figure)[2, 0] == ["missing"]
     assert frames(figure, hatch="////") == [(2, 0)]
     assert sorted(frames(figure, linewidth=1.4)) == [(0, 1), (1, 2)]
-    assert cells(figure)[0, 0] == ["–"]  # no part of the design
+    assert cells(figure)[0, 0] == ["–"]  # not part of the design
 
 
-def test_with_three_seeds_every_cell_is_unresolvable_however_large_its_gain() -> None:
+def test_with_three_seeds_every_cell_is_unresolvable() -> None:
     figure = heat_map(simulated.study(num_seeds=3, missing=[]), "pairwise")
     shown = [texts[0] for texts in cells(figure).values() if texts != ["–"]]
     assert len(shown) == 6
@@ -117,16 +117,17 @@ def test_with_three_seeds_every_cell_is_unresolvable_however_large_its_gain() ->
     assert "helps" not in legend
 
 
-def test_a_control_has_no_marks_and_its_company_in_one_column() -> None:
+def test_a_control_has_no_marks_and_shows_its_partners_in_one_column() -> None:
     figure = heat_map(simulated.study(), "shuffled_partner")
     assert [texts[0] for texts in cells(figure).values()] == ["+0.1"] * 3
-    assert labels(figure.axes[0])[0][0] == "gad (f1)\nwith hoc, labels permuted"
-    assert "nothing is claimed" in figure.get_supxlabel()
+    assert labels(figure.axes[0])[0][0] == "gad (f1)\nwith hoc (shuffled labels)"
+    assert "Control" in figure.get_supxlabel()
+    assert not any(mark in figure.get_supxlabel() for mark in "▲▼·?")
     replicate = heat_map(simulated.study(), "replicate")
     assert labels(replicate.axes[0])[1] == ["replicate"]
 
 
-def test_a_cell_that_lacks_a_seed_shows_its_number_of_seeds() -> None:
+def test_a_cell_with_missing_seeds_shows_its_number_of_seeds() -> None:
     findings = simulated.study()
     family = findings.families[0]
     gain = family.gains[0]
@@ -136,13 +137,17 @@ def test_a_cell_that_lacks_a_seed_shows_its_number_of_seeds() -> None:
     assert [texts[1][-5:] for texts in cells(figure).values() if ", n=" in texts[-1]] == [", n=7"]
 
 
-def test_an_unknown_design_is_refused_with_those_there_are() -> None:
-    with pytest.raises(InputError, match=r"no design or control 'pairwize'.*pairwise"):
+def test_an_unknown_design_is_an_error_that_suggests_a_similar_name() -> None:
+    with pytest.raises(InputError) as caught:
         heat_map(simulated.study(), "pairwize")
+    (problem,) = caught.value.problems
+    assert problem.key == "design"
+    assert "'pairwize'" in problem.message
+    assert "pairwise" in problem.suggestion
 
 
 @pytest.mark.parametrize("tasks", [TWELVE[:2], TWELVE])
-def test_texts_of_the_heat_map_do_not_touch(tasks: list[str]) -> None:
+def test_the_texts_of_a_heat_map_do_not_overlap(tasks: list[str]) -> None:
     figure = heat_map(simulated.study(tasks, planted={}, missing=[]), "pairwise")
     FigureCanvasAgg(figure).draw()
     axes = figure.axes[0]
@@ -154,10 +159,10 @@ def test_texts_of_the_heat_map_do_not_touch(tasks: list[str]) -> None:
 # --- forest plot ------------------------------------------------------------------------------------------------------
 
 
-def test_a_forest_plot_has_every_gain_of_the_target_under_its_design() -> None:
+def test_a_forest_plot_lists_every_gain_of_the_target_under_its_design() -> None:
     axes = forest_plot(simulated.study(designs=("pairwise", "sequential")), "gad").axes[0]
     lines = ["pairwise", "with hoc", "with biosses", "sequential", "after hoc", "after biosses"]
-    controls = ["replicate (control)", "with other seeds", "shuffled_partner (control)", "with hoc, labels permuted"]
+    controls = ["replicate (control)", "with other seeds", "shuffled_partner (control)", "with hoc (shuffled labels)"]
     assert labels(axes)[0] == lines + controls
     bold = [label.get_text() for label in axes.get_yticklabels() if label.get_fontweight() == "bold"]
     assert bold == ["pairwise", "sequential", "replicate (control)", "shuffled_partner (control)"]
@@ -181,7 +186,7 @@ def test_a_forest_plot_draws_means_both_intervals_and_the_noise_floor_to_scale()
     assert (band.x0, band.x1) == pytest.approx((-reach, reach))
 
 
-def test_a_forest_plot_says_the_verdicts_in_words_and_none_of_controls() -> None:
+def test_a_forest_plot_names_the_verdicts_of_designs_and_none_of_controls() -> None:
     texts = [text.get_text() for text in forest_plot(simulated.study(), "gad").axes[0].texts]
     assert ["▲ helps" in texts[0], "· undecided" in texts[1]] == [True, True]
     assert not any(word in text for text in texts[2:] for word in ("helps", "hurts", "undecided"))
@@ -189,28 +194,32 @@ def test_a_forest_plot_says_the_verdicts_in_words_and_none_of_controls() -> None
     assert all("? unresolvable" in text and "adj. p" not in text for text in few[:2])
 
 
-def test_without_a_replicate_there_is_no_noise_floor_and_what_is_missing_is_named() -> None:
+def test_a_forest_plot_without_a_replicate_has_no_noise_floor() -> None:
     axes = forest_plot(simulated.study(with_controls=False), "biosses").axes[0]
     assert not axes.patches
+
+
+def test_a_forest_plot_labels_missing_gains() -> None:
+    axes = forest_plot(simulated.study(with_controls=False), "biosses").axes[0]
     assert axes.texts[0].get_text() == "missing"
 
 
 # --- learning curves --------------------------------------------------------------------------------------------------
 
 
-def test_each_partner_has_a_panel_beside_the_single_task_runs() -> None:
+def test_each_partner_has_a_panel_that_also_shows_the_single_task_runs() -> None:
     findings = simulated.study()
     panels = learning_curves(findings, "hoc").axes
     assert [panel.get_title() for panel in panels] == ["with gad", "with biosses"]
-    by_company = {curve.company: curve for curve in findings.curves if curve.target == "hoc"}
+    by_partner = {curve.company: curve for curve in findings.curves if curve.target == "hoc"}
     for panel, partner in zip(panels, ("gad", "biosses"), strict=True):
         single, treated = panel.lines
-        assert list(single.get_ydata()) == pytest.approx(by_company["single"].mean)
-        assert list(treated.get_ydata()) == pytest.approx(by_company[partner].mean)
-        assert list(treated.get_xdata()) == list(by_company[partner].updates)
+        assert list(single.get_ydata()) == pytest.approx(by_partner["single"].mean)
+        assert list(treated.get_ydata()) == pytest.approx(by_partner[partner].mean)
+        assert list(treated.get_xdata()) == list(by_partner[partner].updates)
 
 
-def test_eleven_partners_have_eleven_panels_with_axes_at_the_lowest(tmp_path: Path) -> None:
+def test_eleven_partners_have_eleven_panels_and_only_the_lowest_have_axis_labels(tmp_path: Path) -> None:
     figure = learning_curves(simulated.study(TWELVE), TWELVE[0])
     figure.savefig(tmp_path / "curves.png")
     used = [axes for axes in figure.axes if axes.axison]
@@ -218,7 +227,7 @@ def test_eleven_partners_have_eleven_panels_with_axes_at_the_lowest(tmp_path: Pa
     assert [bool(axes.get_xlabel()) for axes in used] == [False] * 7 + [True] * 4
 
 
-def test_single_task_curves_alone_have_one_panel() -> None:
+def test_single_task_curves_without_partners_have_one_panel() -> None:
     findings = simulated.study()
     alone = dataclasses.replace(findings, curves=tuple(c for c in findings.curves if c.company == "single"))
     assert [len(axes.lines) for axes in learning_curves(alone, "gad").axes] == [1]
@@ -227,7 +236,7 @@ def test_single_task_curves_alone_have_one_panel() -> None:
 # --- all --------------------------------------------------------------------------------------------------------------
 
 
-def test_all_pictures_of_a_study_have_names_and_none_is_made_of_nothing() -> None:
+def test_a_study_has_figures_for_its_designs_and_targets_and_none_without_gains() -> None:
     findings = simulated.study()
     expected = {"heat_map_pairwise", "heat_map_replicate", "heat_map_shuffled_partner"}
     expected |= {f"{kind}_{task}" for kind in ("forest", "curves") for task in ("gad", "hoc", "biosses")}
@@ -236,10 +245,10 @@ def test_all_pictures_of_a_study_have_names_and_none_is_made_of_nothing() -> Non
     assert study_figures(empty) == {}
 
 
-def test_names_that_look_like_formulas_are_shown_as_they_are(tmp_path: Path) -> None:
+def test_names_that_look_like_formulas_are_shown_unchanged(tmp_path: Path) -> None:
     findings: Findings = simulated.study(("$\\gad$", "a$b", "c_1^"))
     for name, figure in study_figures(findings).items():
         if "control" not in name:
-            figure.savefig(tmp_path / "picture.png", dpi=40)
+            figure.savefig(tmp_path / "figure.png", dpi=40)
     shown = [t.get_text() for t in forest_plot(findings, "$\\gad$").axes[0].get_yticklabels()]
     assert "with a$b" in shown

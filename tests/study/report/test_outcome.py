@@ -1,11 +1,13 @@
+"""The files of a report."""
+
 from pathlib import Path
 
 from mtl.study.report.outcome import write_report
 from tests.study import simulated
 
 
-def test_a_report_takes_the_place_of_the_one_before_and_leaves_other_files_alone(tmp_path: Path) -> None:
-    (tmp_path / "mlflow.db").write_text("not a report's")
+def test_a_report_replaces_the_previous_one_and_keeps_other_files(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("not part of a report")
     (tmp_path / "runs").mkdir()
     write_report(simulated.study(designs=("pairwise", "sequential")), tmp_path)
     assert (tmp_path / "heat_map_sequential.png").is_file()

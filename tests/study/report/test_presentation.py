@@ -1,4 +1,4 @@
-"""Where a gain stands in a matrix, and how it is called."""
+"""The place of a gain in a matrix, its state and its names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mtl.study.report.presentation import MARKS, ONE_COLUMN, family_of, matrix_o
 from tests.study import simulated
 
 
-def test_rows_and_columns_follow_the_order_of_the_tasks_whatever_that_of_the_gains() -> None:
+def test_rows_and_columns_are_in_the_order_of_the_tasks_not_of_the_gains() -> None:
     findings = simulated.study()
     family = findings.families[0]
     backwards = dataclasses.replace(family, gains=family.gains[::-1])
@@ -21,12 +21,12 @@ def test_rows_and_columns_follow_the_order_of_the_tasks_whatever_that_of_the_gai
     assert len(matrix.cells) == 6
 
 
-def test_two_tasks_still_make_a_matrix() -> None:
+def test_two_tasks_make_a_matrix() -> None:
     findings = simulated.study(("a", "b"), planted={}, missing=[])
     assert matrix_of(findings, findings.families[0]).columns == ("a", "b")
 
 
-def test_companies_of_several_tasks_share_a_column_where_each_target_has_its_own() -> None:
+def test_a_matrix_has_one_column_if_every_target_has_its_own_partners() -> None:
     findings = simulated.study()
     pairs = [("gad", "hoc + biosses"), ("hoc", "gad + biosses"), ("biosses", "gad + hoc")]
     matrix = matrix_of(findings, simulated.family("groups", pairs, {}, 8))
@@ -48,12 +48,12 @@ def test_a_gain_without_a_seed_is_missing_and_a_control_has_no_verdict() -> None
         "undecided",
     ]
     assert {state(gain, replicate) for gain in replicate.gains} == {"control"}
-    claimed = dataclasses.replace(replicate.gains[0], cell=replicate.gains[0].cell._replace(verdict="helps"))
-    assert state(claimed, replicate) == "control"
+    significant = dataclasses.replace(replicate.gains[0], cell=replicate.gains[0].cell._replace(verdict="helps"))
+    assert state(significant, replicate) == "control"
     assert len({MARKS[found] for found in ("helps", "hurts", "undecided", "unresolvable")}) == 4
 
 
-def test_the_noise_floor_reaches_as_far_to_either_side_as_the_replicates_interval_of_the_same_target() -> None:
+def test_the_noise_floor_is_the_interval_of_the_replicate_made_symmetric() -> None:
     findings = simulated.study()
     low, high = findings.families[1].gains[1].cell.interval
     reach = max(abs(low), abs(high))
@@ -68,14 +68,21 @@ def test_the_noise_floor_reaches_as_far_to_either_side_as_the_replicates_interva
     assert noise_floor(dataclasses.replace(unknown, families=(family,)), "hoc") is None
 
 
-def test_the_floor_of_an_incomplete_gain_is_that_of_the_seeds_it_has() -> None:
+def test_the_smallest_p_of_an_incomplete_gain_is_that_of_the_seeds_it_has() -> None:
     gain = simulated.study().families[0].gains[0]
-    assert resolution(dataclasses.replace(gain, cell=gain.cell._replace(n=5))) == "n=5, floor 0.062"
-    assert resolution(dataclasses.replace(gain, cell=gain.cell._replace(n=3))) == "n=3, floor 0.250"
+    assert resolution(dataclasses.replace(gain, cell=gain.cell._replace(n=5))) == "n=5, smallest p 0.062"
+    assert resolution(dataclasses.replace(gain, cell=gain.cell._replace(n=3))) == "n=3, smallest p 0.250"
 
 
-def test_long_names_are_cut_and_unknown_designs_refused() -> None:
+def test_long_names_are_cut() -> None:
     assert short("a" * 28) == "a" * 28
     assert short("a" * 29) == "a" * 27 + "…"
-    with pytest.raises(InputError, match="no design or control 'nothing'"):
-        family_of(simulated.study(), "nothing")
+
+
+def test_an_unknown_design_is_an_error() -> None:
+    with pytest.raises(InputError) as caught:
+        family_of(simulated.study(), "pairwize")
+    (problem,) = caught.value.problems
+    assert problem.key == "design"
+    assert "'pairwize'" in problem.message
+    assert "pairwise" in problem.suggestion

@@ -15,7 +15,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from mtl.commands import run as run_mtl
-from mtl.encoder.pretrained import encoder_identity
+from mtl.encoder.location import encoder_identity
 from mtl.files import finite
 from mtl.study.design.spec import load_study
 from mtl.study.running import worker
@@ -29,11 +29,19 @@ from mtl.study.running.train_run import train
 ROOT = Path("runs")
 
 
+@pytest.fixture(autouse=True)
+def _stores(store: str, empty_store: Path, tmp_path: Path) -> None:
+    """MLflow's store of the working folder, and an empty one to copy for other roots."""
+    shutil.copy(empty_store, tmp_path / "empty.db")
+
+
 def session(path: Path, *overrides: str, root: Path = ROOT) -> Session:
     """A study on a root; another root has a store of its own, or it would take the first one's runs from MLflow."""
     made = Session(load_study(path, overrides), root)
     if root != ROOT:
         root.mkdir(exist_ok=True)
+        if not (root / "mlflow.db").exists():
+            shutil.copy("empty.db", root / "mlflow.db")
         made.tracker = StudyTracker(made.spec.name, made.spec.experiment, f"sqlite:///{root / 'mlflow.db'}")
     return made
 
@@ -41,6 +49,7 @@ def session(path: Path, *overrides: str, root: Path = ROOT) -> Session:
 def finish(path: Path, *overrides: str, root: Path = ROOT) -> Session:
     made = session(path, *overrides, root=root)
     made.run(f"session of {time.monotonic_ns()}")
+    made.tracker.close()
     return made
 
 
@@ -128,11 +137,11 @@ def test_a_run_that_fails_is_recorded_and_the_others_go_on(
     toy_study()
     assert run_mtl(["study", "run", "study.yaml"]) == 1
     told = capsys.readouterr().err
-    assert "pairwise: cause with risk lacks the seeds 1: 'cause + risk, seed 1' failed: MemoryError; its" in told
+    assert "pairwise: cause with risk lacks seed 1: 'cause + risk, seed 1' failed: MemoryError; its" in told
     assert "no room" not in told  # a message that isn't ours may quote a row
     (failure,) = Path("runs/ledger").glob("*/*/failure.json")
     assert json.loads(failure.read_text())["error"] == "no room"
-    assert "pairwise: risk with cause lacks the seeds 1" in told
+    assert "pairwise: risk with cause lacks seed 1" in told
     assert len(trained()) == 11
     _let_fail(monkeypatch, "none")
     assert run_mtl(["study", "run", "study.yaml"]) == 0
@@ -161,7 +170,7 @@ def test_a_run_whose_source_failed_is_missing_and_nobody_waits_for_it(
     made = finish(toy_study(designs=["sequential"], tasks=["cause", "risk"]))
     assert len(trained()) == 2 * 4 - 2
     assert any(
-        "risk with cause lacks the seeds 0: 'cause, seed 0' failed: MemoryError; its message is in" in text
+        "risk with cause lacks seed 0: 'cause, seed 0' failed: MemoryError; its message is in" in text
         for text in made.findings().missing
     )
 
@@ -317,14 +326,14 @@ def test_whatever_sends_the_runs_under_other_keys_is_told(
     else:
         (encoder / "note.txt").write_text("new")
         encoder_identity.cache_clear()
-    (sentence,) = session(path).changes()
+    (sentence,) = session(path).history.changes()
     assert all(words in sentence for words in told)
 
 
 def test_tasks_that_are_left_out_change_no_code(toy_study: Callable[..., Path]) -> None:
     path = toy_study(designs=["single"])
     finish(path)
-    assert session(path, "tasks=[cause, risk]").changes() == []
+    assert session(path, "tasks=[cause, risk]").history.changes() == []
 
 
 def test_two_commands_whose_runs_all_fail_try_each_once(
@@ -360,6 +369,7 @@ def test_an_encoder_that_another_study_drops_is_trained_once_more(
 
     monkeypatch.setattr("mtl.study.running.train_run.train", dropping)
     made.run("two")
+    made.tracker.close()
     assert dropped
     assert len(trained()) == len(made.plan.orders)
     assert not made.findings().missing
@@ -426,7 +436,9 @@ def test_a_changed_mixture_is_told_and_its_old_results_are_kept_apart(
     capsys.readouterr()
     changed = finish(path, "model.learning_rate=0.002")
     told = capsys.readouterr().err
-    assert "Changed since runs were finished: model.learning_rate: 0.001 -> 0.002. 6 finished runs of before" in told
+    assert (
+        "Changed since runs were finished: model.learning_rate: 0.001 -> 0.002. The results of 6 finished runs" in told
+    )
     assert old < set(trained())
     assert len(trained()) == 12
     assert {cost.key for cost in changed.findings().costs} == set(trained()) - old
@@ -443,7 +455,9 @@ def test_a_change_is_told_where_only_mlflow_knows_the_runs_of_before(
     capsys.readouterr()
     finish(path, "model.learning_rate=0.002")
     told = capsys.readouterr().err
-    assert "Changed since runs were finished: model.learning_rate: 0.001 -> 0.002. 2 finished runs of before" in told
+    assert (
+        "Changed since runs were finished: model.learning_rate: 0.001 -> 0.002. The results of 2 finished runs" in told
+    )
     client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
 
     def superseded() -> set[str]:

@@ -12,18 +12,15 @@ import torch
 import yaml
 from transformers import AutoModel
 
-from mtl.code_identity import definitions
-from mtl.config import components
 from mtl.config.mixture import Mixture
 from mtl.data.examples import prepare
 from mtl.study.design.designs import Run
 from mtl.study.design.plan import StudyPlan, make_plan
-from mtl.study.design.run_spec import RunSpec
 from mtl.study.design.spec import load_study
 from mtl.study.running.ledger import Ledger
 from mtl.study.running.train_run import _Watch, train
-from mtl.tracking.versions import versions
 from mtl.training.assembly import build_heads
+from mtl.training.selection import Selection
 from tests import emulated
 
 TABLE = "encoder.model.embeddings.word_embeddings.weight"
@@ -52,13 +49,6 @@ def test_the_same_order_gives_the_same_result_and_another_seed_another(
     assert (first[1]["drugs"]["counts"] == second[1]["drugs"]["counts"]).all()
     other, _ = train(plan.order_of(Run(("cause", "drugs"), 1)), ledger)
     assert other["test"] != first[0]["test"]
-
-
-def test_a_result_tells_the_code_and_the_machine_it_is_from(toy_study: Callable[..., Path], ledger: Ledger) -> None:
-    order = plan_of(toy_study(designs=["single"], trainer={"threads": 2, "accelerator": "cpu"})).orders[0]
-    result, _ = train(order, ledger)
-    assert result["versions"] == {**versions("cpu"), "machine.threads": "2"}
-    assert {"version.biomtl", "version.torch", "machine.device"} <= set(result["versions"])
 
 
 def test_a_run_equals_lightnings_own_training_of_the_same_mixture(
@@ -110,43 +100,14 @@ def test_a_score_that_is_not_defined_is_the_best_of_none_but_its_like(
 ) -> None:
     watch = _Watch(plan_of(toy_study(designs=["single"])).orders[0])
     head = SimpleNamespace(primary_metric="accuracy")
+    selection = Selection({"cause": "accuracy"})
     for score in scores:
         found = SimpleNamespace(scores={"accuracy": score})
-        module: Any = SimpleNamespace(results={"dev": {"cause": found}}, head=lambda name: head, state_dict=dict)
+        selection.add({"cause": found.scores})
+        module: Any = SimpleNamespace(results={"dev": {"cause": found}}, selection=selection, state_dict=dict)
         watch.on_validation_end(None, module)  # type: ignore[arg-type]
     selected = watch.scores({}, {"cause": head})["selected"]
     assert selected == {"cause": {"evaluation": best}}
-
-
-NAN = math.nan
-
-
-@pytest.mark.parametrize(
-    ("cause", "drugs", "best"),
-    [
-        ([0.2, 0.8, 0.5], [0.1, 0.4, 0.9], 3),
-        ([0.2, 0.8, 0.5], [NAN, NAN, NAN], 2),
-        ([0.9, 0.8, 0.5], [NAN, 0.1, 0.2], 2),  # the first has one score alone, and is no better for that
-        ([NAN, NAN, NAN], [NAN, NAN, NAN], 3),
-        ([NAN, 0.2, NAN], [NAN, NAN, NAN], 2),
-        ([0.0, 0.0, 0.0], [0.0, 0.0, 0.0], 1),
-        ([-0.5, -0.25, NAN], [NAN, NAN, NAN], 2),
-    ],
-)
-def test_the_state_that_is_handed_on_is_the_best_by_the_scores_that_are_defined(
-    toy_study: Callable[..., Path], cause: list[float], drugs: list[float], best: int
-) -> None:
-    watch = _Watch(plan_of(toy_study()).order_of(Run(("cause", "drugs"), 0)))
-    head = SimpleNamespace(primary_metric="score")
-    for number, scores in enumerate(zip(cause, drugs, strict=True), 1):
-        found = {
-            target: SimpleNamespace(scores={"score": score})
-            for target, score in zip(("cause", "drugs"), scores, strict=True)
-        }
-        state = {"number": torch.tensor(number)}
-        module: Any = SimpleNamespace(results={"dev": found}, head=lambda name: head, state_dict=state.copy)
-        watch.on_validation_end(None, module)  # type: ignore[arg-type]
-    assert watch.state()["number"] == best
 
 
 def test_counts_of_documents_give_the_score_again(toy_study: Callable[..., Path], ledger: Ledger) -> None:
@@ -207,7 +168,9 @@ def test_fine_tuning_with_kept_heads_and_no_step_to_speak_of_scores_what_the_joi
     joint = Run(("cause", "drugs", "risk"), 0)
     before, _ = train(plan.order_of(joint), ledger)
     order = plan.order_of(Run(("cause",), 0, source=joint, keeps_heads=heads == "kept"))
-    still = replace(order, model={**order.model, "learning_rate": 1e-12, "weight_decay": 0.0})
+    still = replace(
+        order, model={**order.model, "learning_rate": 1e-12, "head_learning_rate": 1e-12, "weight_decay": 0.0}
+    )
     after, _ = train(still, ledger)
     same = pytest.approx(before["test"]["cause"]["loss"], abs=1e-6)
     assert (after["test"]["cause"]["loss"] == same) == (heads == "kept")
@@ -258,7 +221,9 @@ def test_new_tokens_of_a_target_start_as_they_do_alone_also_where_the_source_has
     padded = tmp_path / "padded"
     shutil.copytree(tiny_encoder(), padded)
     encoder.save_pretrained(padded)
-    path = study_of_pair(toy_study, tmp_path, model={"learning_rate": 1e-12, "weight_decay": 0.0})
+    path = study_of_pair(
+        toy_study, tmp_path, model={"learning_rate": 1e-12, "head_learning_rate": 1e-12, "weight_decay": 0.0}
+    )
     mixture = tmp_path / "toy.yaml"
     content = yaml.safe_load(mixture.read_text())
     mixture.write_text(yaml.safe_dump({**content, "encoder": {"name": str(padded)}}, sort_keys=False))
@@ -274,20 +239,42 @@ def test_new_tokens_of_a_target_start_as_they_do_alone_also_where_the_source_has
     assert not num_spare or not torch.allclose(after[new], before[new], atol=1e-3)
 
 
-def test_costs_count_the_examples_and_their_word_pieces(toy_study: Callable[..., Path], ledger: Ledger) -> None:
-    plan = plan_of(toy_study(budget={"passes": 1, "evaluations": 1}))
-    order: RunSpec = plan.order_of(Run(("cause",), 0))
+def test_the_curve_has_the_training_losses_of_every_evaluation(toy_study: Callable[..., Path], ledger: Ledger) -> None:
+    order = plan_of(toy_study(budget={"updates": 6, "evaluations": 3})).order_of(Run(("cause", "drugs"), 0))
     result, _ = train(order, ledger)
-    lengths = plan.data["cause"]["train"].lengths
-    assert result["cost"]["examples"] == len(lengths)
-    assert result["cost"]["tokens"] == int(lengths.sum())
-    assert 0 < result["cost"]["training_seconds"] + result["cost"]["evaluation_seconds"] < result["cost"]["seconds"]
+    losses = [point["train_loss"] for point in result["curve"]]
+    assert len(losses) == 3
+    assert all(set(loss) == {"cause", "drugs"} and all(map(math.isfinite, loss.values())) for loss in losses)
+    assert len({loss["cause"] for loss in losses}) == 3
 
 
-def test_all_code_that_a_run_executes_is_found_from_its_function_and_its_components(
+UNDECIDING = {
+    "heads.rows._entity_to_dict",
+    "heads.rows.row_to_dict",
+    "mtl.code_identity",
+    "mtl.config",
+    "mtl.data.reading",
+    "mtl.data.row_problems",
+    "mtl.data.splits",
+    "mtl.data.store",
+    "mtl.encoder.location",
+    "mtl.evaluation.predictions",
+    "mtl.log_filters",
+    "mtl.problems",
+    "mtl.readers",
+    "mtl.study.design.run_spec",
+    "mtl.study.running.ledger",
+    "mtl.study.running.run_costs",
+    "mtl.tracking",
+}
+"""What a run may execute although it is not in its key: rows, settings and files are there by their content."""
+
+
+def test_all_code_that_a_run_executes_is_in_its_key_unless_it_decides_no_result(
     toy_study: Callable[..., Path], ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    order = plan_of(toy_study()).order_of(Run(("cause", "drugs"), 0))
+    plan = plan_of(toy_study())
+    order = plan.order_of(Run(("cause", "drugs"), 0))
     monkeypatch.setenv("MTL_CACHE", str(tmp_path / "empty"))  # so that the run reads and prepares its data
     executed: set[tuple[str, str]] = set()
 
@@ -301,20 +288,14 @@ def test_all_code_that_a_run_executes_is_found_from_its_function_and_its_compone
         train(order, ledger)
     finally:
         sys.setprofile(None)
-    tasks = order.mixture["tasks"].values()
-    heads = [components.find("head", task["head"], "head") for task in tasks]
-    readers = [components.find("reader", task["data"]["reader"], "reader") for task in tasks]
-    sampler = components.find("sampler", order.mixture["sampler"]["name"], "sampler")
-    found = set(definitions(train, *heads, *readers, sampler))
-    functions = {
-        (module, name) for module, name in executed if not name.startswith("<") and module != Ledger.__module__
-    }
-    missing = {(module, name) for module, name in functions if not found & outer_names(module, name)}
-    assert missing == set()
-    assert len(functions) > 200
+    found = {name for group in plan.code.groups_of(order.tasks) for name in plan.code.definitions[group]}
+    functions = {f"{module}.{name}" for module, name in executed if not name.startswith("<")}
+    functions = {name for name in functions if not UNDECIDING & prefixes(name)}
+    assert {name for name in functions if not found & prefixes(name)} == set()
+    assert len(functions) > 150
 
 
-def outer_names(module: str, name: str) -> set[str]:
-    """The qualified name of a function and of the classes around it."""
+def prefixes(name: str) -> set[str]:
+    """A dotted name, and what is around it."""
     parts = name.split(".")
-    return {f"{module}.{'.'.join(parts[:size])}" for size in range(1, len(parts) + 1)}
+    return {".".join(parts[:size]) for size in range(1, len(parts) + 1)}

@@ -1,6 +1,7 @@
-"""Findings from results that are written down here, checked by hand and against scipy."""
+"""Findings from made-up results, checked by hand and against scipy."""
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,11 @@ COST = {"seconds": 10.0, "training_seconds": 6.0, "evaluation_seconds": 3.0, "ex
 
 
 def confusion(right: int, wrong: int) -> list[float]:
-    """A document's counts: gold by predicted."""
+    """The counts of a document: gold by predicted."""
     return [right, wrong, 0, 0]
 
 
-def finished(scores: dict[str, float], updates: int = 20, study: str = "invented") -> Finished:
+def finished(scores: dict[str, float], updates: int = 20, study: str = "made_up") -> Finished:
     counts = {
         target: {
             "documents": np.array([f"d{number}" for number in range(10)]),
@@ -36,7 +37,7 @@ def finished(scores: dict[str, float], updates: int = 20, study: str = "invented
     return Finished({"test": test, "curve": curve, "cost": COST, "study": study, "session": "s"}, counts)
 
 
-def described(
+def describe(
     seeds: int, parts: list[tuple[str, Any]], *, tasks: list[str] = TASKS, **more: Any
 ) -> tuple[dict[str, Any], dict[Run, str]]:
     found = comparisons(parts, tasks, range(seeds))
@@ -44,7 +45,7 @@ def described(
     runs |= dict.fromkeys(Run((task,), seed) for task in tasks for seed in range(seeds))
     keys = {run: str(run) for run in runs}
     description = {
-        "study": "invented",
+        "study": "made_up",
         "question": "Which?",
         "setup": ["Nothing was trained."],
         "seeds": list(range(seeds)),
@@ -82,7 +83,7 @@ PAIR = {"a": [0.8, 0.8, 0.7, 0.7, 0.9, 0.8], "b": [0.7, 0.8, 0.7, 0.7, 0.7, 0.6]
 
 
 def pairs(seeds: int = 6, **more: Any) -> tuple[dict[str, Any], dict[str, Finished]]:
-    description, keys = described(seeds, [("pairwise", None)], **more)
+    description, keys = describe(seeds, [("pairwise", None)], **more)
     results = {}
     for run, key in keys.items():
         scores = SINGLE if len(run.tasks) == 1 else PAIR
@@ -90,7 +91,14 @@ def pairs(seeds: int = 6, **more: Any) -> tuple[dict[str, Any], dict[str, Finish
     return description, results
 
 
-def test_a_cell_is_what_scipy_and_a_sum_by_hand_say() -> None:
+def parts(sentence: str) -> tuple[str, list[int], str]:
+    """The gain, the seeds and the reason in a sentence about missing runs."""
+    match = re.fullmatch(r"(.*) lacks seeds? ([\d, ]+): (.*)", sentence)
+    assert match is not None
+    return match[1], [int(seed) for seed in match[2].split(", ")], match[3]
+
+
+def test_the_statistics_of_a_cell_agree_with_scipy_and_with_sums_by_hand() -> None:
     family = find(*pairs()).families[0]
     gain = family.gains[0]
     assert (gain.target, gain.partner) == ("a", "b")
@@ -99,7 +107,7 @@ def test_a_cell_is_what_scipy_and_a_sum_by_hand_say() -> None:
     assert gain.cell.sd == pytest.approx(math.sqrt(sum((d - 1.6 / 6) ** 2 for d in gain.differences) / 5))
     expected = stats.ttest_1samp(gain.differences, 0).confidence_interval(0.95)
     assert gain.cell.interval == pytest.approx((expected.low, expected.high))
-    assert gain.cell.p == 2 / 2**6  # all six differences have one sign
+    assert gain.cell.p == 2 / 2**6  # all six differences have the same sign
     flips = stats.permutation_test((gain.differences,), np.mean, permutation_type="samples", n_resamples=np.inf)
     assert gain.cell.p == pytest.approx(flips.pvalue)
     assert gain.cell.verdict == "helps"
@@ -108,7 +116,7 @@ def test_a_cell_is_what_scipy_and_a_sum_by_hand_say() -> None:
     assert other.cell.verdict == "undecided"
 
 
-def test_the_interval_over_documents_holds_the_gain_and_is_wider_for_fewer_documents() -> None:
+def test_the_interval_over_documents_contains_the_gain_and_is_wider_for_fewer_documents() -> None:
     description, results = pairs()
     few = find(description, results).families[0].gains[0]
     assert few.documents is not None
@@ -118,7 +126,7 @@ def test_the_interval_over_documents_holds_the_gain_and_is_wider_for_fewer_docum
             counts["documents"] = np.array([f"d{number}" for number in range(100)])
             counts["counts"] = np.repeat(counts["counts"], 10, axis=0)
             counts["owners"] = np.arange(100)
-    found = find(description, results)  # the description has 10 documents as read; 100 were scored
+    found = find(description, results)  # the description says that 10 documents were read; 100 were scored
     assert {facts.num_units for facts in found.targets.values()} == {100}
     many = found.families[0].gains[0].documents
     assert many is not None
@@ -132,53 +140,56 @@ def test_delta_m_is_the_mean_relative_gain_of_the_run() -> None:
     assert family.relative_change[name][0] == pytest.approx((0.3 / 0.5 + 0.0 / 0.7) / 2)
 
 
-def test_a_missing_run_is_named_with_its_reason_and_its_cell_is_not_claimed() -> None:
+def test_a_missing_run_is_listed_with_its_reason_and_its_gains_have_no_verdict() -> None:
     description, results = pairs(failures={"a + b, seed 2": "MemoryError: no room\nat line 3"})
     del results["a + b, seed 2"]
     findings = find(description, results)
-    assert findings.missing == (
-        "pairwise: a with b lacks the seeds 2: 'a + b, seed 2' failed: MemoryError: no room.",
-        "pairwise: b with a lacks the seeds 2: 'a + b, seed 2' failed: MemoryError: no room.",
-    )
+    assert [parts(sentence)[:2] for sentence in findings.missing] == [
+        ("pairwise: a with b", [2]),
+        ("pairwise: b with a", [2]),
+    ]
+    assert {parts(sentence)[2] for sentence in findings.missing} == {"'a + b, seed 2' failed: MemoryError: no room."}
     gain = findings.families[0].gains[0]
     assert math.isnan(gain.differences[2])
     assert gain.cell.n == 5
     assert gain.cell.verdict not in ("helps", "hurts")
     assert gain.documents is None
     del results["a, seed 4"]
-    assert "'a, seed 4' has not been run." in find(description, results).missing[0]
+    failed, not_run = parts(find(description, results).missing[0])[2].split("; ")
+    assert failed.startswith("'a + b, seed 2' failed")
+    assert not_run.startswith("'a, seed 4' has not")
     for seed in (1, 3):
         del results[f"a + b, seed {seed}"]
-    told = find(description, results).missing[0]
-    assert told.startswith(
-        "pairwise: a with b lacks the seeds 1, 2, 3, 4: 'a + b, seed 2' failed: MemoryError: no room; "
-    )
-    assert told.endswith("; 'a + b, seed 1' and 2 others have not been run.")
+    which, seeds, reasons = parts(find(description, results).missing[0])
+    assert (which, seeds) == ("pairwise: a with b", [1, 2, 3, 4])
+    failed, not_run = reasons.split("; ")
+    assert failed.startswith("'a + b, seed 2' failed")
+    assert not_run.startswith("'a + b, seed 1' and 2 others have not")
 
 
-def test_a_score_that_is_not_defined_is_missing_and_says_so() -> None:
+def test_an_undefined_score_is_listed_as_missing() -> None:
     description, results = pairs()
     results["a + b, seed 2"].result["test"]["b"]["accuracy"] = None
-    findings = find(description, results)
-    assert findings.missing == (
-        "pairwise: b with a lacks the seeds 2: the accuracy of 'a + b, seed 2' on test is not defined.",
-    )
+    (sentence,) = find(description, results).missing
+    which, seeds, reason = parts(sentence)
+    assert (which, seeds) == ("pairwise: b with a", [2])
+    assert "accuracy of 'a + b, seed 2' is undefined" in reason
 
 
-def test_a_baseline_that_is_missing_is_named_where_nothing_is_compared_with_it() -> None:
-    description, keys = described(2, [("single", None)], failures={"a, seed 1": "MemoryError"})
+def test_a_missing_baseline_is_listed_even_if_nothing_is_compared_with_it() -> None:
+    description, keys = describe(2, [("single", None)], failures={"a, seed 1": "MemoryError"})
     results = {key: finished({run.tasks[0]: 0.5}) for run, key in keys.items() if key != "a, seed 1"}
     assert find(description, results).missing == ("single: 'a, seed 1' failed: MemoryError.",)
 
 
-def test_a_relative_change_from_nothing_is_not_defined() -> None:
+def test_a_relative_change_from_zero_is_undefined() -> None:
     description, results = pairs()
     results["a, seed 2"].result["test"]["a"]["accuracy"] = 0.0
     (values,) = find(description, results).families[0].relative_change.values()
     assert all(math.isnan(value) for value in values)
 
 
-def test_tasks_that_are_best_alone_are_measured_once_that_was_verified() -> None:
+def test_tasks_that_are_best_alone_count_as_measured_once_verified() -> None:
     description, results = pairs(proposal=[["a"], ["b"]])
     for key, result in results.items():
         if "+" in key:
@@ -194,14 +205,14 @@ def test_tasks_that_are_best_alone_are_measured_once_that_was_verified() -> None
     assert unverified.measured is None
 
 
-def test_five_seeds_are_unresolvable_however_large_the_gain() -> None:
+def test_with_five_seeds_every_gain_is_unresolvable() -> None:
     findings = find(*pairs(seeds=5))
     assert {gain.cell.verdict for gain in findings.families[0].gains} == {"unresolvable"}
     assert findings.families[0].floor == 0.0625
     assert all(math.isinf(gain) for gain in findings.families[0].smallest_gains.values())
 
 
-def test_the_smallest_gain_is_in_the_targets_own_spread() -> None:
+def test_the_minimum_detectable_gain_is_proportional_to_the_spread_of_the_target() -> None:
     family = find(*pairs()).families[0]
     gains = {gain.target: gain.cell.sd for gain in family.gains}
     ratios = {target: smallest / gains[target] for target, smallest in family.smallest_gains.items()}
@@ -209,13 +220,13 @@ def test_the_smallest_gain_is_in_the_targets_own_spread() -> None:
     assert 1 < ratios["a"] < 4
 
 
-def test_groups_are_predicted_from_pairs_and_measured_where_they_were_trained() -> None:
+def test_groups_are_predicted_from_pairs_and_measured_once_trained() -> None:
     predicted = find(*pairs()).grouping
     assert predicted is not None
     assert predicted.groups == (("a", "b"),)
     assert predicted.predicted["a"] == pytest.approx(1.6 / 6)
     assert predicted.measured is None
-    description, keys = described(6, [("pairwise", None), ("groups", [["a", "b"]])], proposal=[["a", "b"]])
+    description, keys = describe(6, [("pairwise", None), ("groups", [["a", "b"]])], proposal=[["a", "b"]])
     results = {
         key: finished({t: (SINGLE if len(run.tasks) == 1 else PAIR)[t][run.seed] for t in run.tasks})
         for run, key in keys.items()
@@ -226,9 +237,9 @@ def test_groups_are_predicted_from_pairs_and_measured_where_they_were_trained() 
     assert verified.intervals["a"].low > 0
 
 
-def test_of_several_groups_those_that_are_proposed_are_the_measured_ones() -> None:
+def test_only_groups_of_the_predicted_grouping_count_as_measured() -> None:
     tasks = ["a", "b", "c"]
-    description, keys = described(6, [("pairwise", None), ("groups", [["a", "b", "c"], ["c", "b"]])], tasks=tasks)
+    description, keys = describe(6, [("pairwise", None), ("groups", [["a", "b", "c"], ["c", "b"]])], tasks=tasks)
     description["max_encoders"] = 3
     scores = {("a", "b"): 0.4, ("a", "c"): 0.4, ("b", "c"): 0.8, ("a", "b", "c"): 0.6}
     results = {key: finished(dict.fromkeys(run.tasks, scores.get(run.tasks, 0.5))) for run, key in keys.items()}
@@ -241,22 +252,22 @@ def test_of_several_groups_those_that_are_proposed_are_the_measured_ones() -> No
     ]
     other = find(description, results).grouping
     assert other is not None
-    assert other.measured is None  # the group of all three is another one
+    assert other.measured is None  # the group of all three tasks is a different one
 
 
-def test_costs_name_what_was_there_before_and_the_share_outside_training() -> None:
+def test_costs_mark_reused_runs_and_the_time_outside_training_is_a_share() -> None:
     sessions = [{"seconds": 20.0, "workers": 2, "busy_seconds": 36.0, "runs": 4}]
     description, results = pairs(sessions=sessions)
-    results["a, seed 0"].result["study"] = "an earlier one"
+    results["a, seed 0"].result["study"] = "an_earlier_study"
     findings = find(description, results)
     assert [cost.run for cost in findings.costs if cost.reused] == ["a, seed 0"]
     assert len(findings.costs) == 18
     assert findings.outside_share == pytest.approx(0.1)
 
 
-def test_the_code_and_machines_of_the_runs_are_counted_and_old_runs_do_not_tell() -> None:
+def test_runs_are_counted_by_code_and_machine_and_the_fields_may_be_unknown() -> None:
     description, results = pairs()
-    now = {
+    versions = {
         "version.biomtl": "0.1.0",
         "git.biomtl.commit": "0123",
         "git.biomtl.dirty": "true",
@@ -264,14 +275,14 @@ def test_the_code_and_machines_of_the_runs_are_counted_and_old_runs_do_not_tell(
         "machine.threads": "4",
     }
     for key in ("a, seed 0", "b, seed 1"):
-        results[key].result["versions"] = now
+        results[key].result["versions"] = versions
     assert set(find(description, results).trained_on) == {
         TrainedOn("0.1.0", "0123", True, "cpu", "4", 2),
         TrainedOn("", "", False, "", "", 16),
     }
 
 
-def test_curves_are_means_over_seeds_at_the_targets_own_updates() -> None:
+def test_curves_are_means_over_seeds_at_the_updates_on_the_target() -> None:
     curves = {(curve.target, curve.company): curve for curve in find(*pairs()).curves}
     assert set(curves) == {("a", "single"), ("b", "single"), ("a", "b"), ("b", "a")}
     assert curves["a", "b"].updates == (20, 40)

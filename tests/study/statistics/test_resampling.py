@@ -1,4 +1,4 @@
-"""The bootstrap over seeds and documents: against sums by hand, copied documents, scipy and planted gains."""
+"""The bootstrap over seeds and documents, compared with sums by hand, copied documents, scipy and planted gains."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def hierarchical_interval(
     num_resamples: int = 1_000,
     seed: int = 0,
 ) -> Interval:
-    """The interval of one mean gain, as a study puts it together from its parts."""
+    """The interval of one mean gain, computed in the same steps as in a study."""
     num_documents = before.shape[1] if owners is None else int(owners.max()) + 1
     drawn = resamples(len(before), num_documents, num_resamples, seed=seed)
     gains = [resampled_scores(side, scores, drawn, owners=owners) for side in (after, before)]
@@ -34,13 +34,13 @@ def hierarchical_interval(
 
 
 def f1(totals: np.ndarray) -> np.ndarray:
-    """Of [..., 3]: true positives, spurious and missed ones."""
-    true, spurious, missed = np.moveaxis(totals, -1, 0)
-    return 2 * true / np.maximum(2 * true + spurious + missed, 1)
+    """F1 from true positives, false positives and false negatives, [..., 3]."""
+    true, false, missed = np.moveaxis(totals, -1, 0)
+    return 2 * true / np.maximum(2 * true + false + missed, 1)
 
 
 def of_totals(score: Callable[[np.ndarray], np.ndarray]) -> resampling.Scores:
-    """Scores of many corpora from a plain function of their totals."""
+    """Scores of many corpora from a function of their total counts."""
 
     def scores(counts: Tensor, times: Tensor) -> Tensor:
         return torch.from_numpy(score((times @ counts.double()).numpy()))
@@ -54,7 +54,7 @@ f1_scores = of_totals(f1)
 # --- one resample -----------------------------------------------------------------------------------------------------
 
 
-def test_resampled_f1_is_that_of_the_drawn_documents_by_hand() -> None:
+def test_the_resampled_f1_agrees_with_a_calculation_by_hand() -> None:
     counts = np.array([[[1, 0, 1], [2, 1, 0], [0, 0, 3]], [[3, 0, 0], [0, 1, 1], [1, 1, 1]]])
     drawn = Resamples(np.ones((2, 2)), np.array([[2.0, 1.0, 0.0], [0.0, 0.0, 3.0]]))
     # seed 0: 2 x (1, 0, 1) + (2, 1, 0) = (4, 1, 2): 8 / 11; 3 x (0, 0, 3): 0 / 9
@@ -62,7 +62,7 @@ def test_resampled_f1_is_that_of_the_drawn_documents_by_hand() -> None:
     np.testing.assert_allclose(resampled_scores(counts, f1_scores, drawn), [[8 / 11, 12 / 14], [0, 1 / 2]])
 
 
-def test_a_heads_own_scores_and_counts_fit_in() -> None:
+def test_the_resampled_scores_of_a_head_are_its_scores_of_copied_documents() -> None:
     head = TokenClassification(["Disease"], 4)
     counts = np.random.default_rng(0).integers(0, 6, size=(2, 5, 7))
     drawn = resamples(2, 5, 8)
@@ -74,10 +74,10 @@ def test_a_heads_own_scores_and_counts_fit_in() -> None:
 
 
 @pytest.mark.parametrize("metric", ["pearson", "spearman"])
-def test_rows_are_taken_as_often_as_their_document(metric: str) -> None:
+def test_rows_are_drawn_as_often_as_their_document(metric: str) -> None:
     head = Regression([], 4, range=(0, 4), primary_metric=metric)
     rng = np.random.default_rng(0)
-    owners = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2, 4])  # the fourth document has no row
+    owners = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2, 4])  # the fourth document has no rows
     pairs = rng.standard_normal((3, len(owners), 2))
     drawn = resamples(3, 5, 6, seed=1)
     ours = resampled_scores(pairs, head.primary_scores, drawn, owners=owners)
@@ -91,7 +91,7 @@ def test_rows_are_taken_as_often_as_their_document(metric: str) -> None:
     assert low < high
 
 
-def test_rows_of_a_document_that_add_up_score_like_their_sum() -> None:
+def test_additive_rows_of_a_document_score_like_their_sum() -> None:
     rng = np.random.default_rng(0)
     rows = rng.integers(0, 6, size=(2, 7, 3))
     owners = np.array([0, 0, 1, 2, 2, 2, 3])
@@ -102,35 +102,35 @@ def test_rows_of_a_document_that_add_up_score_like_their_sum() -> None:
     )
 
 
-def test_a_head_without_a_way_of_its_own_is_asked_resample_by_resample() -> None:
-    class Own(TokenClassification):
+def test_a_head_that_overrides_score_is_scored_one_resample_at_a_time() -> None:
+    class Overriding(TokenClassification):
         def score(self, counts: Tensor) -> dict[str, float]:
-            assert counts.dtype == torch.int64  # as it was counted
+            assert counts.dtype == torch.int64  # the type of the saved counts
             return super().score(counts)
 
     counts = np.random.default_rng(0).integers(0, 6, size=(2, 5, 7))
     drawn = resamples(2, 5, 8)
-    theirs = resampled_scores(counts, Own(["Disease"], 4).primary_scores, drawn)
+    theirs = resampled_scores(counts, Overriding(["Disease"], 4).primary_scores, drawn)
     ours = resampled_scores(counts, TokenClassification(["Disease"], 4).primary_scores, drawn)
     np.testing.assert_array_equal(theirs, ours)
 
 
-def test_chunks_of_resamples_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_do_not_depend_on_the_chunk_size(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = np.random.default_rng(0).integers(0, 6, size=(2, 5, 3))
     drawn = resamples(2, 5, 11)
     whole = resampled_scores(counts, f1_scores, drawn)
     sizes = []
 
-    def watched(lines: Tensor, times: Tensor) -> Tensor:
+    def recorded(counts: Tensor, times: Tensor) -> Tensor:
         sizes.append(len(times))
-        return f1_scores(lines, times)
+        return f1_scores(counts, times)
 
     monkeypatch.setattr(resampling, "_CHUNK_SIZE", 20)
-    np.testing.assert_array_equal(resampled_scores(counts, watched, drawn), whole)
-    assert sizes == [4, 4, 4, 4, 3, 3]  # both seeds of each chunk; 4 times 5 documents are 20 numbers
+    np.testing.assert_array_equal(resampled_scores(counts, recorded, drawn), whole)
+    assert sizes == [4, 4, 4, 4, 3, 3]  # twice per chunk, for two seeds; 4 resamples x 5 documents = 20
 
 
-def test_each_resample_draws_as_many_units_as_there_are() -> None:
+def test_each_resample_has_as_many_units_as_the_sample() -> None:
     drawn = resamples(5, 30, 200, seed=3)
     assert set(drawn.seeds.sum(axis=1)) == {5}
     assert set(drawn.documents.sum(axis=1)) == {30}
@@ -151,7 +151,7 @@ def planted_counts(rng: np.random.Generator, spread: float) -> tuple[np.ndarray,
     return tuple(np.stack([found, np.zeros_like(found), 50 - found], axis=-1) for found in (before, after))
 
 
-def test_documents_that_differ_in_their_gain_widen_the_interval_and_seeds_alone_do_not_see_it() -> None:
+def test_gains_that_differ_between_documents_widen_the_interval_but_not_the_one_over_seeds_alone() -> None:
     widths = {}
     for spread in (0.0, 6.0):
         before, after = planted_counts(np.random.default_rng(1), spread)
@@ -163,15 +163,15 @@ def test_documents_that_differ_in_their_gain_widen_the_interval_and_seeds_alone_
     assert widths[6.0][1] < widths[6.0][0] / 3
 
 
-def test_seeds_that_differ_widen_the_interval_with_documents_all_alike() -> None:
+def test_gains_that_differ_between_seeds_widen_the_interval_if_all_documents_are_identical() -> None:
     found = np.linspace(10, 30, 6)[:, None] * np.ones((6, 20))
     after = np.stack([found, np.zeros_like(found), 50 - found], axis=-1)
     before = np.stack([np.full_like(found, 10), np.zeros_like(found), np.full_like(found, 40)], axis=-1)
     low, high = hierarchical_interval(before, after, f1_scores, num_resamples=4_000)
     gains = f1(after.sum(axis=1)) - f1(before.sum(axis=1))
     theirs = stats.bootstrap((gains,), np.mean, method="percentile", rng=np.random.default_rng(2)).confidence_interval
-    # Widened as the t interval of 6 values is against the normal one with n in the denominator: by hand,
-    # 2.5706 / 1.9600 * sqrt(6 / 5). Uniform gains have lighter tails than either.
+    # Expected widening for 6 values, from the normal interval with n in the denominator to the t interval, by hand:
+    # 2.5706 / 1.9600 * sqrt(6 / 5). Uniform gains have lighter tails than both distributions.
     center, half = gains.mean(), (theirs.high - theirs.low) / 2 * 1.4368
     assert (low, high) == pytest.approx((center - half, center + half), abs=0.02)
 
@@ -185,7 +185,7 @@ def test_the_interval_covers_the_gain_with_few_seeds(num_seeds: int, of_document
     drawn = resamples(num_seeds, 60, 400)
     covered = 0
     for _ in range(800):
-        # Of a seed, of a document, and of a seed's prediction of a document; the true gain is 0.
+        # Noise of each seed, of each document, and of each seed on each document; the true gain is 0.
         gains = rng.standard_normal((num_seeds, 1)) + of_documents * rng.standard_normal(60)
         gains = gains + of_both * rng.standard_normal((num_seeds, 60))
         low, high = resampled_interval(drawn.documents @ gains.T / 60, drawn)
@@ -194,7 +194,7 @@ def test_the_interval_covers_the_gain_with_few_seeds(num_seeds: int, of_document
 
 
 def test_both_sides_score_the_same_documents() -> None:
-    # Where only the documents' difficulty differs, pairing takes it out: the gain is the same in every draw.
+    # If only the difficulty of the documents varies, pairing removes it: the gain is the same in every resample.
     hard = np.repeat(np.linspace(0, 40, 30)[None, :], 6, axis=0)
     before = np.stack([hard, np.full_like(hard, 50)], axis=-1)
     after = np.stack([hard + 5, np.full_like(hard, 50)], axis=-1)
@@ -205,15 +205,15 @@ def test_both_sides_score_the_same_documents() -> None:
     assert hierarchical_interval(before, after, of_totals(accuracy)) == pytest.approx((0.1, 0.1))
 
 
-def test_the_same_seed_gives_the_same_hierarchical_interval_and_another_seed_another() -> None:
+def test_the_hierarchical_interval_is_reproducible_and_depends_on_the_seed() -> None:
     before, after = planted_counts(np.random.default_rng(1), 3.0)
     first, again, other = (hierarchical_interval(before, after, f1_scores, seed=seed) for seed in (1, 1, 2))
     assert first == again != other
     assert first == pytest.approx(other, abs=0.02)
 
 
-def test_counts_of_other_documents_than_the_drawn_ones_are_refused() -> None:
-    with pytest.raises(ValueError, match="counts has 4 rows and the resamples have 5 documents"):
+def test_counts_that_do_not_match_the_resampled_documents_or_the_owners_are_an_error() -> None:
+    with pytest.raises(ValueError, match=r"^counts .* 5 .* documents, got 4"):
         resampled_scores(np.zeros((6, 4, 3)), f1_scores, resamples(6, 5, 10))
-    with pytest.raises(ValueError, match="counts has 4 rows and owners has 3 rows"):
+    with pytest.raises(ValueError, match=r"^counts .* 3 .* owners, got 4"):
         resampled_scores(np.zeros((6, 4, 3)), f1_scores, resamples(6, 4, 10), owners=[0, 1, 3])

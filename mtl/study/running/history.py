@@ -1,0 +1,271 @@
+"""What a study was when it had other runs, and what has changed since: settings, and code by definition."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mtl.code_identity import changed_definitions
+from mtl.encoder.location import encoder_identity
+from mtl.files import read_json, write_json
+from mtl.study.design.designs import original
+from mtl.study.design.plan import StudyPlan
+from mtl.study.design.run_spec import RunSpec
+from mtl.study.design.study_code import PERMUTING, TRAINING
+
+LISTED = 12
+"""Changed settings, and changed definitions, that are named one by one."""
+
+SOURCE = "a source"
+"""What runs that start from others need beside groups of code."""
+
+Entry = dict[str, Any]
+"""What the study was at some time, as JSON types: its settings, its code, the keys of its runs, and its seeds."""
+
+
+class Earlier(NamedTuple):
+    """A finished run of an earlier command that differs from a run of the plan only in code.
+
+    Args:
+        key: Its key.
+        changed: What has changed since, for people.
+        needs: The changed code that the run uses; a run that was trained again and gave an identical result speaks for
+            others that need nothing else.
+    """
+
+    key: str
+    changed: tuple[str, ...]
+    needs: frozenset[tuple[int, str]]
+
+
+class History:
+    """The entries of a study, one for each time that its settings or its code changed.
+
+    Args:
+        plan: The study as it is now.
+        file: Where the entries are.
+        is_finished: Whether the run of a key has a result, here or in MLflow.
+        taken_over: The notes of those runs of the plan that were taken over, by key.
+    """
+
+    def __init__(
+        self,
+        plan: StudyPlan,
+        file: Path,
+        is_finished: Callable[[str], bool],
+        taken_over: Callable[[], Mapping[str, Mapping[str, Any]]],
+    ) -> None:
+        self._plan, self._file = plan, file
+        self._is_finished, self._taken_over = is_finished, taken_over
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The oldest first."""
+        found: list[Entry] = read_json(self._file).get("identities", [])
+        return found
+
+    def restore(self, entries: Sequence[Entry]) -> None:
+        """Writes entries that another machine noted."""
+        write_json(self._file, {"identities": list(entries)})
+
+    def note(self) -> None:
+        """Writes what the study is now, after what it was when it had other runs."""
+        same = [entry for entry in self.entries if _what(entry) == _what(self._now)]
+        runs = {key: run for entry in (*same, self._now) for key, run in entry["runs"].items()}
+        self.restore([*self._others, {**self._now, "runs": runs, "seeds": self._seeds()}])
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """All that decides results apart from code, in the user's words."""
+        order, mixture, spec = self._plan.orders[0], self._plan.study.mixture, self._plan.study.spec
+        fields = mixture.to_dict()
+        return {
+            "tasks": {name: {k: v for k, v in task.items() if k != "data"} for name, task in fields["tasks"].items()},
+            "data": {
+                name: {split: content.row_summary.fingerprint[:12] for split, content in splits.items()}
+                for name, splits in self._plan.data.items()
+            },
+            "encoder": {**fields["encoder"], "weights": encoder_identity(mixture.encoder)[:12]},
+            "batch_size": fields["batch_size"],
+            "tokens_per_batch": fields["tokens_per_batch"],
+            "balancing": fields["balancing"],
+            "budget": spec.budget.model_dump(),
+            "select": spec.select,
+            "model": order.model,
+            "trainer": order.trainer,
+        }
+
+    # --- what changed ---------------------------------------------------------------------------------------------
+
+    def changes(self) -> list[str]:
+        """What has changed since runs were finished that no longer count, in a sentence for each entry."""
+        known = self._known()
+        return [sentence for entry in self._others if (sentence := self._change_since(entry, known))]
+
+    def changed(self) -> list[str]:
+        """The changes themselves, each once."""
+        known = self._known()
+        told = (differences(entry, self._now) for entry in self._others if self._uncounted(entry, known))
+        return list(dict.fromkeys(change for changes in told for change in changes))
+
+    def _change_since(self, entry: Entry, known: Collection[str]) -> str:
+        old, changed = self._uncounted(entry, known), differences(entry, self._now)
+        if not old or not changed:  # fewer tasks, seeds or designs change no run
+            return ""
+        runs = counted(len(old), "finished run")
+        return (
+            f"Changed since runs were finished: {'; '.join(changed)}. The results of {runs} from before the change are"
+            " kept but do not count here."
+        )
+
+    def _uncounted(self, entry: Entry, known: Collection[str]) -> list[str]:
+        return [key for key in entry["runs"].values() if key not in known and self._is_finished(key)]
+
+    def _known(self) -> set[str]:
+        """The keys of the plan, and the earlier keys whose results are the same."""
+        same = (note["earlier"] for note in self._taken_over().values())
+        return {order.key for order in self._plan.orders}.union(*same)
+
+    def takeovers(self) -> list[str]:
+        """Which runs were trained with earlier code and count, in a sentence for each change of code."""
+        found: dict[tuple[tuple[str, ...], int], int] = {}
+        for note in self._taken_over().values():
+            what = tuple(note["changed"]), len(note["verified"])
+            found[what] = found.get(what, 0) + 1
+        return [
+            f"{counted(number, 'run')} taken over from earlier code (changed since: {'; '.join(changed)}), after"
+            f" {counted(verified, 'run')} trained again with the new code gave results identical to the last digit."
+            for (changed, verified), number in found.items()
+        ]
+
+    def earlier(self) -> dict[str, Earlier]:
+        """For each run of the plan the latest finished run that differs from it only in code, by key."""
+        found: dict[str, Earlier] = {}
+        for number, entry in enumerate(self._others):
+            changed = tuple(_code_changes(entry["code"], self._now["code"]))
+            for order in self._plan.orders:
+                old = entry["runs"].get(order.configuration)
+                if old not in (None, order.key) and self._is_finished(old):
+                    found[order.key] = Earlier(old, changed, frozenset(self._needs(order, number, entry["code"])))
+        return found
+
+    def _needs(self, order: RunSpec, number: int, before: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+        """The changed groups of code that a run or its sources use, and whether it has sources."""
+        now = self._now["code"]
+        heads = {now["heads"][task]: before["heads"][task] for task in map(original, order.tasks)}
+        for group in self._plan.code.groups_of(order.tasks):
+            if now["hashes"][group] != before["hashes"].get(heads.get(group, group)):
+                yield number, group
+        if order.source is not None:
+            yield number, SOURCE
+            source = next(other for other in self._plan.orders if other.key == order.source)
+            yield from self._needs(source, number, before)
+
+    # --- seeds ----------------------------------------------------------------------------------------------------
+
+    def extensions(self) -> list[str]:
+        """That seeds were added, or left out, when results could be seen."""
+        seeds = self._seeds()
+        if len(seeds) < 2:
+            return []
+        told = "; then ".join(", ".join(map(str, some)) for some in seeds)
+        return [
+            f"The seeds were changed when results of others were there: {told}. To add seeds until something can be"
+            " claimed makes wrong claims likelier than alpha says."
+        ]
+
+    def _seeds(self) -> list[list[int]]:
+        """The seeds of this command, after those of earlier ones whose results could be seen and count."""
+        taken = {note["from"] for note in self._taken_over().values()}
+        before = [entry["seeds"] for entry in self._others if not taken.isdisjoint(entry["runs"].values())]
+        alike = [entry for entry in self.entries if not differences(entry, self._now)]
+        seeds: list[list[int]] = alike[-1]["seeds"] if alike else []
+        if not any(map(self._is_finished, alike[-1]["runs"].values() if alike else ())):
+            seeds = seeds[:-1]
+        seeds = [*(some for listed in before for some in listed if some not in seeds), *seeds]
+        now = list(self._plan.study.spec.seed_list)
+        return seeds if seeds and seeds[-1] == now else [*seeds, now]
+
+    # --- entries --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _now(self) -> Entry:
+        code = self._plan.code
+        return {
+            "settings": self.settings,
+            "code": {
+                "heads": dict(code.head_groups),
+                "hashes": code.identities,
+                "definitions": code.definitions,
+            },
+            "runs": {order.configuration: order.key for order in self._plan.orders},
+        }
+
+    @property
+    def _others(self) -> list[Entry]:
+        return [entry for entry in self.entries if _what(entry) != _what(self._now)]
+
+
+def _what(entry: Entry) -> Any:
+    """What an entry is about; it stays one entry when runs are added."""
+    return json.loads(json.dumps([entry["settings"], entry["code"]["heads"], entry["code"]["hashes"]]))
+
+
+# --- differences ------------------------------------------------------------------------------------------------------
+
+
+def differences(before: Entry, now: Entry) -> list[str]:
+    """The changed settings as `key: before -> now`, and the changed code as `code: names`."""
+    settings = [f"{key}: {was} -> {found}" for key, was, found in _setting_changes(before["settings"], now["settings"])]
+    return [*_capped(settings), *_code_changes(before["code"], now["code"])]
+
+
+def _setting_changes(
+    before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """The values that differ, with dotted keys; a task that only one of the two has is no difference."""
+    is_by_task = prefix in ("tasks.", "data.")
+    for key in dict.fromkeys([*before, *now]):
+        if is_by_task and not (key in before and key in now):
+            continue
+        place, was, found = f"{prefix}{key}", before.get(key), now.get(key)
+        if isinstance(was, Mapping) and isinstance(found, Mapping):
+            yield from _setting_changes(was, found, f"{place}.")
+        elif json.dumps(was, default=list) != json.dumps(found, default=list):
+            yield place, was, found
+
+
+def _code_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The changed definitions of the code that both use, in one text; empty if there are none."""
+    tasks = [task for task in now["heads"] if task in before["heads"]]
+    shared = [group for group in (TRAINING, PERMUTING) if group in before["hashes"] and group in now["hashes"]]
+    pairs = [(group, group) for group in shared] + [(before["heads"][task], now["heads"][task]) for task in tasks]
+    different = [new for old, new in pairs if before["hashes"][old] != now["hashes"][new]]
+    if not different:
+        return []
+    names = changed_definitions(
+        _merged(before["definitions"][old] for old, _ in pairs), _merged(now["definitions"][new] for _, new in pairs)
+    )
+    # Without a name where the form of stored examples changed, which is no definition.
+    return [f"code: {', '.join(_capped(names or list(dict.fromkeys(different))))}"]
+
+
+def _merged(parts: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    return {name: value for part in parts for name, value in part.items()}
+
+
+def _capped(texts: Sequence[str]) -> list[str]:
+    more = len(texts) - LISTED
+    return [*texts[:LISTED], *([f"and {more} more"] if more > 0 else [])]
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things in words.
+
+    >>> counted(1, "run"), counted(2, "run")
+    ('1 run', '2 runs')
+    """
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,88 @@
+"""One finished run of a study in MLflow: what its nested run shows, and what a report needs of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mtl.files import read_json
+from mtl.study.running.read_back import FILES, RUN
+from mtl.tracking.mlflow_run import MLflowRun, Number
+
+if TYPE_CHECKING:
+    from mtl.study.design.run_spec import RunSpec
+
+
+def send_run(parent: MLflowRun, study: str, order: RunSpec, folder: Path) -> str:
+    """Sends a finished run, or the rest of one that was sent half-way, and gives MLflow's id of it.
+
+    Args:
+        parent: Run of the study.
+        study: Name of the study.
+        order: What was trained.
+        folder: Folder of the run in the ledger.
+    """
+    begun = _begun(parent, order.key)
+    if begun is not None and begun.info.status == "FINISHED":  # another driver was faster
+        return str(begun.info.run_id)
+    result = read_json(folder / FILES[0])
+    # The file's own time, so that numbers that are sent again are the same numbers to MLflow.
+    ended = int(1000 * (folder / FILES[0]).stat().st_mtime)
+    if begun is None:
+        started = ended - int(1000 * result["cost"]["seconds"])
+        tags = _tags(parent, study, order)
+        begun = parent.client.create_run(parent.experiment_id, start_time=started, run_name=order.name, tags=tags)
+    run = MLflowRun(parent.client, begun)
+    if "taken_over" in result:
+        run.set_tags({"taken_over": result["taken_over"]["from"]})
+    run.log_params(_params(order, result))
+    run.log_metrics(list(_numbers(result, ended)))
+    for name in FILES:
+        run.log_file(folder / name)
+    run.end("FINISHED", ended)
+    return run.run_id
+
+
+def _begun(parent: MLflowRun, key: str) -> Any:
+    """MLflow's run with this key: sent by another driver, or half sent before an outage; None where there is none."""
+    query = f"tags.kind = '{RUN}' and tags.key = '{key}'"
+    found = parent.client.search_runs([parent.experiment_id], query, order_by=["attributes.status ASC"])
+    return next((run for run in found if run.info.status in ("FINISHED", "RUNNING")), None)
+
+
+def _tags(parent: MLflowRun, study: str, order: RunSpec) -> dict[str, str]:
+    source = order.company.partition(" then ")[0] if order.source else ""
+    copies = [task for task in order.tasks if task not in order.targets]
+    others = copies or [task for task in order.tasks if len(order.tasks) > 1]
+    return {
+        "kind": RUN,
+        "mlflow.parentRunId": parent.run_id,
+        "mlflow.source.name": "mtl",
+        "study": study,
+        "design": ", ".join(order.designs),
+        "target": ", ".join(order.targets),
+        "partner": source or ", ".join(others),
+        "seed": str(order.seed),
+        "key": order.key,
+    }
+
+
+def _params(order: RunSpec, result: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run, and what it was trained on."""
+    labels = ("key", "name", "company", "designs", "seed")  # which are tags
+    settings = {name: value for name, value in order.to_dict().items() if name not in labels}
+    return {**settings, **result.get("versions", {})}
+
+
+def _numbers(result: Mapping[str, Any], time: int) -> Iterator[Number]:
+    """What MLflow shows of a run: curves over own updates, test scores, costs."""
+    points = [("val", point["updates"], point["dev"]) for point in result["curve"]]
+    tests = ("test", dict.fromkeys(result["test"], 0), result["test"])
+    for split, steps, by_target in (*points, tests):
+        for target, scores in by_target.items():
+            for name, value in scores.items():
+                if value is not None:
+                    yield Number(f"{split}/{target}/{name}", value, time, steps[target])
+    for name, value in result["cost"].items():
+        yield Number(f"cost/{name}", value, time, 0)

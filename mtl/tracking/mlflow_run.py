@@ -1,0 +1,182 @@
+"""What is sent to MLflow: metrics, parameters, tags and files of one run, as its requests take them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mtl.files import finite
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+PARAM_LENGTH = 6000  # MLflow 3 silently cuts longer values (mlflow.utils.validation.MAX_PARAM_VAL_LENGTH)
+METRICS_AT_ONCE = 500  # MLflow takes 1000 and 1 MB per request
+PAIRS_AT_ONCE = 100  # what MLflow takes of parameters, and of tags
+
+
+class Number(NamedTuple):
+    """One value of a metric.
+
+    Args:
+        name: Metric.
+        value: Value, which may be infinite or not a number.
+        time: When it was measured, in milliseconds since 1970. MLflow keeps a number that is sent twice with the same
+            time only once.
+        step: Place on the metric's curve.
+    """
+
+    name: str
+    value: float
+    time: int
+    step: int
+
+
+class MLflowRun:
+    """A run in MLflow. A method returns when MLflow has all that it was given.
+
+    Every method may be repeated after a failure: what has arrived before is not there twice.
+
+    Args:
+        client: Client of the store that has the run.
+        run: The run, as the store returned it.
+    """
+
+    def __init__(self, client: MlflowClient, run: Run) -> None:
+        self.client = client
+        self.run_id, self.experiment_id = str(run.info.run_id), str(run.info.experiment_id)
+        self._params: dict[str, str] = dict(run.data.params)
+
+    def log_metrics(self, numbers: Sequence[Number]) -> None:
+        """Sends values of metrics."""
+        from mlflow.entities import Metric
+
+        for chunk in chunks(numbers, METRICS_AT_ONCE):
+            metrics = [Metric(allowed_name(one.name), one.value, one.time, one.step) for one in chunk]
+            self.client.log_batch(self.run_id, metrics=metrics, synchronous=True)
+
+    def log_params(self, params: Mapping[str, Any]) -> dict[str, str]:
+        """Sends the parameters that the run does not have, nested ones by dotted names.
+
+        A value that is too long for MLflow is stored whole as the artifact ``params/<name>.txt``.
+
+        Returns:
+            Those that the run has with another value, which MLflow never changes.
+        """
+        from mlflow.entities import Param
+
+        short = {allowed_name(name): self._shortened(allowed_name(name), v) for name, v in flattened(params)}
+        new = [(name, value) for name, value in short.items() if name not in self._params]
+        for chunk in chunks(new, PAIRS_AT_ONCE):
+            self.client.log_batch(self.run_id, params=[Param(*pair) for pair in chunk], synchronous=True)
+            self._params.update(chunk)
+        return {name: value for name, value in short.items() if self._params[name] != value}
+
+    def _shortened(self, name: str, value: str) -> str:
+        if len(value) <= PARAM_LENGTH:
+            return value
+        path = f"params/{name}.txt"
+        short = f"see artifact {path} ({len(value)} characters, sha256 {hashlib.sha256(value.encode()).hexdigest()})"
+        if self._params.get(name) != short:
+            self.client.log_text(self.run_id, value, path)
+        return short
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Sets tags, in place of those of the same names."""
+        from mlflow.entities import RunTag
+
+        for chunk in chunks(list(tags.items()), PAIRS_AT_ONCE):
+            found = [RunTag(allowed_name(name), value) for name, value in chunk]
+            self.client.log_batch(self.run_id, tags=found, synchronous=True)
+
+    def log_file(self, file: Path, folder: str | None = None) -> None:
+        """Stores a file as an artifact of the same name, in a folder of the artifacts where one is given."""
+        self.client.log_artifact(self.run_id, str(file), folder)
+
+    def log_json(self, content: Mapping[str, Any], path: str) -> None:
+        """Stores a mapping as an artifact whose path ends with .json."""
+        self.client.log_dict(self.run_id, dict(content), path)
+
+    def log_table(self, content: Mapping[str, Any], path: str) -> None:
+        """Stores what `table` gives as a table that MLflow's page shows; `path` ends with .json."""
+        self.log_json(content, path)
+        # What `MlflowClient.log_table` does after writing. It would append to the table of a resumed run.
+        key = "mlflow.loggedArtifacts"
+        tables = json.loads(self.client.get_run(self.run_id).data.tags.get(key, "[]"))
+        entry = {"path": path, "type": "table"}
+        if entry not in tables:
+            self.set_tags({key: json.dumps([*tables, entry])})
+
+    def log_dataset(self, record: Mapping[str, Any]) -> None:
+        """Names a data set that the run reads: its name, split, fingerprint, number of rows and source."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(
+            name=record["name"],
+            digest=record["fingerprint"][:36],
+            source_type="local",
+            source=json.dumps({"uri": record["source"]}),
+            profile=json.dumps({"rows": record["rows"], "fingerprint": record["fingerprint"]}),
+        )
+        self.client.log_inputs(self.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", record["split"])])])
+
+    def set_status(self, status: str) -> None:
+        """Sets the status without ending the run."""
+        self.client.update_run(self.run_id, status=status)
+
+    def end(self, status: str, time: int | None = None) -> None:
+        """Ends the run.
+
+        Args:
+            status: FINISHED, FAILED or KILLED.
+            time: When it ended, in milliseconds since 1970; None for now.
+        """
+        self.client.set_terminated(self.run_id, status, time)
+
+
+def table(columns: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """Columns of one length as the JSON of a table in MLflow; numbers that JSON cannot hold become null.
+
+    >>> table({"class": ["x", "y"], "f1": [0.5, float("nan")]})
+    {'columns': ['class', 'f1'], 'data': [['x', 0.5], ['y', None]]}
+    """
+    return {"columns": list(columns), "data": finite(list(zip(*columns.values(), strict=True)))}
+
+
+def allowed_name(name: str) -> str:
+    """A name that MLflow takes: its characters, its length, and no path that could be shortened.
+
+    >>> allowed_name("val/ddi/f1 (int|effect)")
+    'val/ddi/f1 _int_effect_'
+    """
+    name = posixpath.normpath(re.sub(r"[^\w\-. :/]", "_", name)).lstrip("./")
+    if len(name) > 250:
+        name = f"{name[:230]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return name or "_"
+
+
+def flattened(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Parameters by dotted names, as texts.
+
+    >>> dict(flattened({"model": {"learning_rate": 0.1}, "tasks": ["gad", "hoc"]}))
+    {'model.learning_rate': '0.1', 'tasks': '["gad", "hoc"]'}
+    """
+    for key, value in params.items():
+        if isinstance(value, Mapping) and value:
+            yield from flattened(value, f"{prefix}{key}.")
+        elif isinstance(value, Mapping | list | tuple):
+            yield f"{prefix}{key}", json.dumps(value, ensure_ascii=False, default=str)
+        else:
+            yield f"{prefix}{key}", str(value)
+
+
+def chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """The items in parts of at most `size`."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,44 @@
+"""Load of the machine that a run is on."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from typing import Any
+
+
+class SystemMetrics:
+    """Load of processors, memory, disk, network and GPU, as MLflow's own monitors read them.
+
+    MLflow's thread for this asks the server at every sample and ends at its first silence, so it is not started.
+
+    Args:
+        uri: Where MLflow is.
+        run_id: MLflow's id of the run.
+        started: When the run began, in milliseconds since 1970.
+    """
+
+    def __init__(self, uri: str, run_id: str, started: int) -> None:
+        from mlflow.system_metrics import system_metrics_monitor
+
+        untyped: Any = system_metrics_monitor
+        self._monitor = untyped.SystemMetricsMonitor(run_id, tracking_uri=uri)
+        self._is_on = os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true").lower() not in ("false", "0")
+        self._started, self._last = started, -math.inf
+        if self._is_on:
+            self._read()  # the first reading of the processors covers no time and only sets their clocks
+
+    def sample(self, *, closing: bool) -> tuple[dict[str, float], int] | None:
+        """The load by name, and the seconds since the run began as its step; None where none is due yet."""
+        if not self._is_on or not (closing or time.monotonic() - self._last >= self._monitor.sampling_interval):
+            return None
+        return self._read(), (int(time.time() * 1000) - self._started) // 1000
+
+    def _read(self) -> dict[str, float]:
+        self._last = time.monotonic()
+        self._monitor.collect_metrics()
+        found = {f"system/{name}": value for name, value in self._monitor.aggregate_metrics().items()}
+        for monitor in self._monitor.monitors:
+            monitor.clear_metrics()
+        return found

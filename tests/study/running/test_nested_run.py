@@ -1,0 +1,71 @@
+"""What MLflow shows of a run of a study."""
+
+from __future__ import annotations
+
+import json
+
+from tests.study.finished import NAME, SEEDS, Finished, client
+
+
+def test_a_run_is_found_by_its_study_design_target_partner_and_seed(finished: Finished) -> None:
+    names = ("study", "design", "target", "partner", "seed")
+    found = {tuple(run.data.tags.get(name, "") for name in names) for run in finished.nested}
+    expected = {
+        (NAME, design, target, partner, str(seed))
+        for seed in SEEDS
+        for design, target, partner in (
+            ("single", "kind", ""),
+            ("single", "mentions", ""),
+            ("pairwise", "kind, mentions", "kind, mentions"),
+            ("sequential", "kind", "mentions"),
+            ("sequential", "mentions", "kind"),
+            ("refine_finetune", "kind", "kind + mentions"),
+            ("refine_finetune", "mentions", "kind + mentions"),
+            ("refine_finetune", "kind", "kind"),
+            ("refine_finetune", "mentions", "mentions"),
+            ("self_partner", "kind", "kind__self"),
+            ("self_partner", "mentions", "mentions__self"),
+        )
+    }
+    assert found == expected
+    assert len(finished.nested) == len(expected)
+
+
+def test_a_run_shows_its_curves_over_own_updates_its_test_scores_and_its_cost(finished: Finished) -> None:
+    run = next(run for run in finished.nested if run.data.tags["design"] == "pairwise")
+    history = client(finished.store).get_metric_history(run.info.run_id, "val/kind/accuracy")
+    assert [point.step for point in sorted(history, key=lambda point: point.step)] == [2, 4]
+    gains = next(family for family in finished.findings["families"] if family["design"] == "pairwise")["gains"]
+    seed = SEEDS.index(int(run.data.tags["seed"]))
+    for gain in gains:
+        metric = finished.findings["targets"][gain["target"]]["metric"]
+        assert run.data.metrics[f"test/{gain['target']}/{metric}"] == gain["treated"][seed]
+    (cost,) = [cost for cost in finished.findings["costs"] if cost["key"] == run.data.tags["key"]]
+    for name in ("seconds", "training_seconds", "evaluation_seconds", "examples", "tokens"):
+        assert run.data.metrics[f"cost/{name}"] == cost[name]
+
+
+def test_settings_versions_and_device_are_parameters_of_every_run(finished: Finished) -> None:
+    results = {
+        path.parent.name: json.loads(path.read_text())
+        for path in (finished.folder / "runs" / "ledger").glob("*/*/result.json")
+    }
+    assert len(results) == len(finished.nested)
+    for run in finished.nested:
+        found, result = run.data.params, results[run.data.tags["key"]]
+        assert result["versions"].items() <= found.items()
+        assert {"version.torch", "machine.device", "machine.threads"} <= set(found)
+        for task in result["tasks"]:
+            assert found[f"mixture.tasks.{task}.head"] in ("classification", "token_classification")
+        expected = {
+            "evaluations": "2",
+            "model.learning_rate": "5e-05",
+            "mixture.seed": str(result["seed"]),
+            "mixture.encoder.max_length": "24",
+            "trainer.precision": "32-true",
+            "targets": json.dumps(result["targets"]),
+        }
+        assert {name: found[name] for name in expected} == expected
+    (one,) = finished.findings["trained_on"]
+    assert one["num_runs"] == len(finished.nested)
+    assert {one["commit"]} == {result["versions"].get("git.biomtl.commit", "") for result in results.values()}

@@ -1,0 +1,33 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mtl.study.design.designs import Run
+from mtl.study.design.plan import make_plan
+from mtl.study.design.spec import load_study
+from mtl.study.running.ledger import Ledger
+from mtl.study.running.train_run import train
+from mtl.tracking.versions import versions
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "ledger")
+
+
+def test_a_result_tells_the_code_and_the_machine_it_is_from(toy_study: Callable[..., Path], ledger: Ledger) -> None:
+    order = make_plan(load_study(toy_study(designs=["single"], trainer={"threads": 2, "accelerator": "cpu"}))).orders[0]
+    result, _ = train(order, ledger)
+    assert result["versions"] == {**versions("cpu"), "machine.threads": "2"}
+    assert {"version.biomtl", "version.torch", "machine.device"} <= set(result["versions"])
+
+
+def test_costs_count_the_examples_and_their_word_pieces(toy_study: Callable[..., Path], ledger: Ledger) -> None:
+    plan = make_plan(load_study(toy_study(budget={"passes": 1, "evaluations": 1})))
+    order = plan.order_of(Run(("cause",), 0))
+    result, _ = train(order, ledger)
+    lengths = plan.data["cause"]["train"].lengths
+    assert result["cost"]["examples"] == len(lengths)
+    assert result["cost"]["tokens"] == int(lengths.sum())
+    assert 0 < result["cost"]["training_seconds"] + result["cost"]["evaluation_seconds"] < result["cost"]["seconds"]
