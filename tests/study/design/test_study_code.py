@@ -91,7 +91,7 @@ def test_permuting_changes_the_keys_of_the_runs_with_permuted_labels(
 def test_the_libraries_that_decide_results_and_no_others_are_in_every_key(plan: Callable[..., StudyPlan]) -> None:
     code = plan().code
     libraries = {name for found in code.definitions.values() for name in found if name.startswith("library:")}
-    found = ("numpy", "python", "pytorch-lightning", "tokenizers", "torch", "transformers")
+    found = ("numpy", "python", "pytorch-lightning", "scipy", "tokenizers", "torch", "torchmetrics", "transformers")
     assert libraries == {f"library:{name}" for name in found}
 
 
