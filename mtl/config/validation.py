@@ -125,9 +125,7 @@ def _schema_problem(mismatch: Mismatch, fields: Fields) -> Problem:
     error = mismatch.errors[0]
     if mismatch.is_unknown_key:
         name = str(mismatch.place[-1])
-        return Problem(
-            key, f"unknown key '{name}'.", did_you_mean(name, _model_at(mismatch.place).model_fields)
-        )
+        return Problem(key, f"unknown key '{name}'.", did_you_mean(name, _model_at(mismatch.place).model_fields))
     if error["type"] == "missing":
         return Problem(key, f"missing key '{mismatch.place[-1]}'.", _missing_key_advice(mismatch.place, fields))
     if mismatch.place == ("tasks",) and error["type"] == "too_short":
@@ -215,7 +213,9 @@ def _case_problems(names: Sequence[str]) -> list[Problem]:
     first: dict[str, str] = {}
     return [
         Problem(
-            f"tasks.{name}", f"The name differs from '{other}' in upper and lower case only.", "Rename one of the tasks."
+            f"tasks.{name}",
+            f"The name differs from '{other}' in upper and lower case only.",
+            "Rename one of the tasks.",
         )
         for name in names
         for other in [first.setdefault(name.lower(), name)]
@@ -314,9 +314,7 @@ def _follower_problems(mixture: Mixture, name: str, leader: str) -> list[Problem
     key, spec = f"tasks.{name}", mixture.tasks[name]
     if leader not in mixture.tasks or leader == name:
         names = [task for task in mixture.tasks if task != name]
-        return [
-            Problem(f"{key}.same_rows_as", f"must name another task, got '{leader}'.", did_you_mean(leader, names))
-        ]
+        return [Problem(f"{key}.same_rows_as", f"must name another task, got '{leader}'.", did_you_mean(leader, names))]
     first = mixture.tasks[leader].same_rows_as
     if first is not None:
         message = f"'{leader}' itself has same_rows_as: {first}."
@@ -415,7 +413,9 @@ def _evaluation_problems(mixture: Mixture, others: Sequence[str]) -> list[Proble
     task, slash, _ = select.partition("/")
     rules = ["mean", "weighted", "worst", *(f"{name}/<metric>" for name in names)]
     if select not in rules[:3] and not (slash and task in names):
-        problems.append(Problem("evaluation.select", f"There is no selection rule '{select}'.", did_you_mean(select, rules)))
+        problems.append(
+            Problem("evaluation.select", f"There is no selection rule '{select}'.", did_you_mean(select, rules))
+        )
     return problems
 
 

@@ -125,7 +125,9 @@ def _read_file(path: Path, parents: tuple[Path, ...]) -> Fields:
 
 def _read_content(content: Mapping[str, Any], folder: Path) -> Fields:
     """The content of a mixture file, with its includes."""
-    fields = {str(key): value for key, value in copy.deepcopy(dict(content)).items()}  # leaves the caller's mapping unchanged
+    fields = {
+        str(key): value for key, value in copy.deepcopy(dict(content)).items()
+    }  # leaves the caller's mapping unchanged
     return _with_includes(_anchored(fields, folder), folder, (), "")
 
 
@@ -187,7 +189,9 @@ def parse_overrides(overrides: Sequence[str]) -> Fields:
     for override in overrides:
         key, equals, text = override.partition("=")
         if not (key and equals):
-            problems.append(Problem(override, "An override must have the form key=value.", "For example, write seed=3."))
+            problems.append(
+                Problem(override, "An override must have the form key=value.", "For example, write seed=3.")
+            )
             continue
         try:
             value = yaml.safe_load(text)

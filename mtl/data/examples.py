@@ -223,7 +223,9 @@ class _TaskPreparation:
         try:
             table, found = self.store.table(content_key("examples", identity), build)
         except FieldError as error:
-            raise InputError(Problem(f"tasks.{self.name}", f"The examples of the head cannot be stored. {error}")) from error
+            raise InputError(
+                Problem(f"tasks.{self.name}", f"The examples of the head cannot be stored. {error}")
+            ) from error
         return table, ExampleSummary(**found)
 
 

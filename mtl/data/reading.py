@@ -212,7 +212,9 @@ class _RowBuild:
         most: int | None = getattr(limit, self._split) if limit else None
         if limit is None or most is None:
             return None
-        return documents_within(Counter(row.document for row in read(self._new_reader())), most, limit.seed, self._split)
+        return documents_within(
+            Counter(row.document for row in read(self._new_reader())), most, limit.seed, self._split
+        )
 
     def _new_reader(self) -> Reader:
         """Another reader of the same source, for passes whose counts are ignored."""
