@@ -22,7 +22,7 @@ def load_mixture(
     """Reads a mixture and everything it includes.
 
     Args:
-        source: A YAML file, or its content as a mapping. The key `only` lists the tasks to keep; all others are dropped.
+        source: A YAML file, or its content as a mapping. The key `only` lists the tasks to keep.
         overrides: ``key=value`` with dotted keys, such as ``tasks.gad.rate=3``; values are parsed as YAML.
         folder: Folder that is searched first for relative paths in a mapping; None means the working folder.
 

@@ -151,9 +151,9 @@ def _missing_key_advice(place: Sequence[str | int], fields: Fields) -> str:
     for part in parents:
         value = value[part]
     known = _model_at(place).model_fields
-    beside = nearest(str(name), [str(key) for key in value if key not in known])
-    if beside:
-        return f"Add it, or rename '{beside}' if you meant that."
+    similar = nearest(str(name), [str(key) for key in value if key not in known])
+    if similar:
+        return f"Add it, or rename '{similar}' if that is what you meant."
     if len(parents) == 2 and parents[0] == "tasks":
         task = nearest(str(parents[1]), [str(other) for other in fields["tasks"] if other != parents[1]])
         return f"Add it, or did you mean the task '{task}'?" if task else "Add it."
@@ -257,8 +257,8 @@ def _construction_problems(name: str, spec: TaskSpec) -> list[Problem]:
     except ValueError as error:
         message = str(error).rstrip(".")
         option = re.split(r"[ .]", message)[0]
-        beside = option == "labels" or (option == "primary_metric" and spec.primary_metric is not None)
-        return [Problem(f"tasks.{name}.{option}" if beside else f"tasks.{name}.options", f"{message}.")]
+        is_own_key = option == "labels" or (option == "primary_metric" and spec.primary_metric is not None)
+        return [Problem(f"tasks.{name}.{option}" if is_own_key else f"tasks.{name}.options", f"{message}.")]
     return []
 
 

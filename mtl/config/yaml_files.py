@@ -174,8 +174,8 @@ def _settle_paths(task: Any) -> None:
 
 
 def _settled(path: str, folder: Path) -> str:
-    beside = folder / path
-    return str(beside.resolve()) if beside.exists() else path
+    relative = folder / path
+    return str(relative.resolve()) if relative.exists() else path
 
 
 def parse_overrides(overrides: Sequence[str]) -> Fields:

@@ -132,7 +132,7 @@ def _count_groups(rows: Iterable[Row], rule: SplitRule) -> Counter[tuple[str, ..
                 Problem(
                     "split.by",
                     f"Every row must have '{column}', got {len(ids)} without it, first '{ids[0]}'.",
-                    f"For a table, add meta: [{column}] to the data. Otherwise fill in the values, or split by another.",
+                    f"For a table, add meta: [{column}] to the data. Otherwise fill in the values, or change `by`.",
                 )
                 for column, ids in lacking.items()
             ]

@@ -80,8 +80,8 @@ def bad_row_problems(bad_rows: Iterable[BadRow], advice: str) -> list[Problem]:
 class Reader(ABC):
     """Base class of the readers, each of which turns files of one format into rows.
 
-    The options of a reader are the keyword-only arguments of its `__init__`. In YAML they are written under `data`, next
-    to `reader` and `path`.
+    The options of a reader are the keyword-only arguments of its `__init__`. In YAML they are written under `data`,
+    next to `reader` and `path`.
 
     Args:
         path: A folder, or a single file.

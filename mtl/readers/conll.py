@@ -30,8 +30,8 @@ class Tag(NamedTuple):
 class Conll(Reader):
     r"""One `SpanRow` per sentence: its words joined by spaces, their offsets, and the tagged mentions.
 
-    If the training file starts with ``Low<TAB>B-Finding`` / ``fever<TAB>I-Finding`` / ``.<TAB>O``, the first row has the
-    text ``Low fever .``, ``Entity("T1", "Finding", ((0, 9),))`` and the id ``train-1``.
+    If the training file starts with ``Low<TAB>B-Finding`` / ``fever<TAB>I-Finding`` / ``.<TAB>O``, the first row has
+    the text ``Low fever .``, ``Entity("T1", "Finding", ((0, 9),))`` and the id ``train-1``.
 
     The id of a row is `<split>-<line of its first word>`. Its document is the id in the last document mark, or
     `<split>-<line of the mark>` if the mark has no id; without marks, every row is its own document. A sentence with an

@@ -23,9 +23,9 @@ class Pubtator(Reader):
 
     A line with four columns is a relation between two concepts. A line with five to seven columns is a mention: the
     sixth column has its concept ids, separated by "|" or "+" (-1 or - means none), and the seventh, with the parts of a
-    composite mention, is not read. Blanks at the ends of a mention are removed from its span, and the mention is counted
-    in `trimmed`. Any other difference from the text at the offsets refuses the document, because a row without that
-    mention would teach that there is none.
+    composite mention, is not read. Blanks at the ends of a mention are removed from its span, and the mention is
+    counted in `trimmed`. Any other difference from the text at the offsets refuses the document, because a row without
+    that mention would teach that there is none.
 
     Args:
         path: See `Reader`.
