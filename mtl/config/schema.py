@@ -128,7 +128,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
-        return f"a mapping with {', '.join(map(str, value))}" if value else "an empty mapping"
+        return f"a mapping (keys: {', '.join(map(str, value))})" if value else "an empty mapping"
     if isinstance(value, list | tuple):
         return f"a list of length {len(value)}"
     written = repr(value)
