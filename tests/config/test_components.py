@@ -81,7 +81,7 @@ def test_a_component_is_added_by_one_new_file(new_file: Kind) -> None:
 
 def test_a_file_without_a_component_is_not_a_choice(new_file: Kind) -> None:
     assert "only_helpers" not in choices(new_file)
-    with pytest.raises(InputError, match="x: .*'only_helpers'"):
+    with pytest.raises(InputError, match=r"x: .*'only_helpers'"):
         find(new_file, "only_helpers", "x")
 
 

@@ -143,25 +143,24 @@ def test_an_unknown_key_of_a_task_named_like_a_section_gets_the_choices_of_a_tas
 
 
 @pytest.mark.parametrize("key", ["name", "tasks", "tasks.gad.head", "tasks.gad.data", "tasks.gad.data.path"])
-def test_a_missing_key_is_asked_for(key: str) -> None:
+def test_a_missing_key_is_reported(key: str) -> None:
     problem = only_problem(**{key.replace(".", "__"): ...})
-    assert problem == Problem(key, f"The key '{key.rsplit('.', maxsplit=1)[-1]}' is missing.", "Add it.")
+    assert problem == Problem(key, f"missing key '{key.rpartition('.')[2]}'.", "Add it.")
 
 
-def test_a_missing_key_is_recognised_in_a_misspelt_one() -> None:
+def test_a_missing_key_is_recognized_in_a_misspelt_one() -> None:
     missing, _ = mixture_problems(changed(tasks__gad__head=..., tasks__gad__haed="classification"))
-    assert missing.suggestion == "Add it; or is it what 'haed' should be?"
+    assert "'haed'" in missing.suggestion
 
 
-def test_an_override_of_a_misspelt_task_brings_the_right_one() -> None:
+def test_an_override_of_a_misspelt_task_gets_the_right_one_as_advice() -> None:
     found = mixture_problems(changed(tasks__gda__rate=3))
     assert [problem.key for problem in found] == ["tasks.gda.head", "tasks.gda.data"]
-    assert {problem.suggestion for problem in found} == {"Add it; or is the task 'gad' meant?"}
+    assert all("task 'gad'" in problem.suggestion for problem in found)
 
 
-def test_a_mixture_without_tasks_is_refused() -> None:
-    assert only_problem(tasks={}).message == "A mixture must have a task; found none."
-    assert only_problem(tasks=["gad"]).message == "mapping", "list of length 1"
+def test_a_mixture_needs_a_task() -> None:
+    assert only_problem(tasks={}).key == only_problem(tasks=["gad"]).key == "tasks"
 
 
 @pytest.mark.parametrize("name", ["", " ", "../x", "a/b", "a\\b", ".hidden"])
@@ -231,15 +230,15 @@ def test_an_unknown_component_gets_the_most_similar_one_as_advice(key: str, valu
     [
         ({"labels": []}, "labels", "at least 2"),
         ({"labels": ["a"]}, "labels", "at least 2"),
-        ({"labels": ["a", "a", "b"]}, "labels", "found a more than once"),
-        ({"primary_metric": "f1"}, "primary_metric", "must be one of: accuracy, macro_f1, micro_f1; found 'f1'."),
+        ({"labels": ["a", "a", "b"]}, "labels", "got a more than once"),
+        ({"primary_metric": "f1"}, "primary_metric", "accuracy, macro_f1, micro_f1"),
         ({"options": {"primary_metric": "f1"}}, "options", "primary_metric must be one of"),
-        ({"options": {"dropout": "much"}}, "options.dropout", "a number", "'much'"),
-        ({"options": {"labels": ["a"]}}, "options.labels", "has no option 'labels'"),
-        ({"head": "regression", "labels": []}, "options.range", "needs the option 'range'"),
+        ({"options": {"dropout": "much"}}, "options.dropout", "got 'much'"),
+        ({"options": {"labels": ["a"]}}, "options.labels", "option 'labels'"),
+        ({"head": "regression", "labels": []}, "options.range", "option 'range'"),
     ],
 )
-def test_what_the_head_refuses_is_told_under_the_key_where_it_stands(changes: Any, key: str, part: str) -> None:
+def test_what_the_head_rejects_is_reported_with_its_key(changes: Any, key: str, part: str) -> None:
     problem = only_problem(**{f"tasks__gad__{name}": value for name, value in changes.items()})
     assert problem.key == f"tasks.gad.{key}"
     assert part in problem.message
