@@ -69,7 +69,7 @@ def test_a_length_beyond_the_encoder_is_told_for_every_task(toy_mixture: Write) 
 @pytest.mark.parametrize("build", [build_heads, build_module, build_data])
 def test_an_encoder_that_is_not_there_is_an_input_error(build: Callable[..., Any], toy_mixture: Write) -> None:
     mixture = load_mixture(toy_mixture(), ["encoder.name=./nowhere"])
-    with pytest.raises(InputError, match=r"encoder\.name: './nowhere' can't be loaded"):
+    with pytest.raises(InputError, match=r"encoder\.name: './nowhere' cannot be loaded"):
         build(mixture)
 
 
