@@ -1,12 +1,12 @@
-"""What a mixture file may say, and how it becomes a checked `Mixture`.
+"""The keys of a mixture file, and how a file becomes a validated `Mixture`.
 
-- `mixture`: the keys of a mixture file with their defaults.
-- `loading`: `load_mixture`, from a file or a mapping to a `Mixture`; `yaml_files` reads and merges the YAML below it.
-- `validation`: every problem of a mixture that shows before any data is read.
-- `components`: from a name in YAML to a class of `heads`, `mtl.readers`, `mtl.samplers` or the user's own.
-- `schema`: what pydantic has against a value, in words that need no Python.
+- `mixture`: the keys of a mixture file and their defaults.
+- `loading`: `load_mixture`, from a file or a mapping to a `Mixture`; `yaml_files` reads and merges the YAML.
+- `validation`: finds every problem of a mixture that can be detected without reading data.
+- `components`: from a name in YAML to a class of `heads`, `mtl.readers`, `mtl.samplers` or the user's own code.
+- `schema`: pydantic's errors as messages for people who write YAML.
 
-Next: `mtl.readers`, which turns the files that a mixture names into rows.
+Next: `mtl.readers`, which turns the files named by a mixture into rows.
 """
 
 DECIDES_RESULTS = False

@@ -1,7 +1,7 @@
-"""From a name in YAML to a class.
+"""Finds the class behind a name in YAML.
 
-A bare name is the name of a file in `heads`, `mtl/samplers`, `mtl/readers` or `mtl/balancing`; a name with dots is the
-import path of a class of the user's. There is no list to extend and nothing to register.
+A name without dots is the name of a file in `heads`, `mtl/samplers`, `mtl/readers` or `mtl/balancing`. A name with dots
+is the import path of a user-defined class. Nothing needs to be registered.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PACKAGES: dict[Kind, tuple[str, str]] = {
 
 
 def choices(kind: Kind) -> list[str]:
-    """The bare names of a kind: the files in its package that hold a component.
+    """The built-in components of a kind, by the names of their files.
 
     >>> "jsonl" in choices("reader")
     True
@@ -43,12 +43,12 @@ def find(kind: Kind, name: str, key: str) -> type[Any]:
     """The class behind a name.
 
     Args:
-        kind: What is looked for.
-        name: A bare name or an import path ``package.module.Class``.
-        key: The key in the mixture where the name stands, for the error.
+        kind: Kind of component.
+        name: Name of a built-in component, or an import path ``package.module.Class``.
+        key: Key of the name in the mixture, for the error.
 
     Raises:
-        InputError: There is no such component.
+        InputError: The component does not exist.
     """
     package, base_name = _PACKAGES[kind]
     base = getattr(importlib.import_module(package), base_name)
@@ -60,20 +60,20 @@ def find(kind: Kind, name: str, key: str) -> type[Any]:
     return found
 
 
-def check_options(cls: type[Any], options: Mapping[str, Any], key: str, given: frozenset[str]) -> list[Problem]:
-    """Every problem of some options, held against the signature of a class without building it.
+def check_options(cls: type[Any], options: Mapping[str, Any], key: str, passed: frozenset[str]) -> list[Problem]:
+    """Every problem found by comparing options with the signature of a class, without building an instance.
 
     Args:
         cls: The class.
-        options: Option names and values as written by the user.
-        key: The key under which the options stand.
-        given: Names of arguments that the framework passes itself, and so are no options.
+        options: Names and values of the options as written by the user.
+        key: Key that holds the options, for errors.
+        passed: Names of the arguments that the framework passes itself; they cannot be set as options.
     """
     hints = get_type_hints(cls.__init__)
     parameters = {
         name: parameter
         for name, parameter in inspect.signature(cls).parameters.items()
-        if name not in given and parameter.kind is not inspect.Parameter.VAR_KEYWORD
+        if name not in passed and parameter.kind is not inspect.Parameter.VAR_KEYWORD
     }
     problems = [
         Problem(f"{key}.{name}", f"{cls.__name__} has no option '{name}'.", did_you_mean(name, parameters))
@@ -81,7 +81,7 @@ def check_options(cls: type[Any], options: Mapping[str, Any], key: str, given: f
         if name not in parameters
     ]
     problems += [
-        Problem(f"{key}.{name}", f"{cls.__name__} needs the option '{name}'.", "Add it.")
+        Problem(f"{key}.{name}", f"{cls.__name__} requires the option '{name}'.", "Add it.")
         for name, parameter in parameters.items()
         if parameter.default is inspect.Parameter.empty and name not in options
     ]
@@ -92,7 +92,7 @@ def check_options(cls: type[Any], options: Mapping[str, Any], key: str, given: f
 
 
 def build(cls: type[Any], *arguments: Any, **options: Any) -> Any:
-    """An instance, with options from YAML turned into the types that the signature states (a list into a tuple)."""
+    """An instance, with options from YAML converted to the types in the signature (such as a list to a tuple)."""
     hints = get_type_hints(cls.__init__)
     typed = {
         name: TypeAdapter(hints[name]).validate_python(value) if name in hints else value
@@ -102,7 +102,7 @@ def build(cls: type[Any], *arguments: Any, **options: Any) -> Any:
 
 
 def _type_problems(hint: Any, value: Any, key: str) -> list[Problem]:
-    # Leniently, so that YAML's lists pass as tuples and its integers as floats; but true is not the number 1.
+    # Not strict, because YAML has no tuples and may write a float as an integer; but `true` must not pass as 1.
     found = mismatches(TypeAdapter(hint), value, strict=isinstance(value, bool))
     return [Problem(".".join([key, *map(str, mismatch.place)]), mismatch.message) for mismatch in found]
 
@@ -113,10 +113,10 @@ def _import_path(path: str, base: type[Any], key: str) -> type[Any]:
         found = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise InputError(
-            Problem(key, f"'{path}' can't be imported: {error}.", "It must be package.module.Class.")
+            Problem(key, f"'{path}' cannot be imported: {error}.", "Write package.module.Class.")
         ) from error
     if not (inspect.isclass(found) and issubclass(found, base)):
-        raise InputError(Problem(key, f"'{path}' is no subclass of {base.__module__}.{base.__name__}."))
+        raise InputError(Problem(key, f"'{path}' is not a subclass of {base.__module__}.{base.__name__}."))
     return found
 
 
@@ -127,7 +127,7 @@ def _holds(kind: Kind, name: str) -> bool:
 
 
 def _component_in(package: str, name: str, base: type[Any]) -> type[Any] | None:
-    """The one public subclass of `base` that the file defines."""
+    """The public subclass of `base` that the file defines; None if it defines none."""
     if not name.isidentifier() or importlib.util.find_spec(f"{package}.{name}") is None:
         return None
     module = importlib.import_module(f"{package}.{name}")
@@ -140,5 +140,5 @@ def _component_in(package: str, name: str, base: type[Any]) -> type[Any] | None:
         and not inspect.isabstract(value)
         and not value.__name__.startswith("_")
     ]
-    assert len(found) < 2, f"{package}/{name}.py must define one public {base.__name__}, not {len(found)}"
+    assert len(found) < 2, f"{package}/{name}.py must define one public {base.__name__}, got {len(found)}"
     return found[0] if found else None

@@ -1,7 +1,7 @@
-"""From a mixture file to a checked `Mixture`.
+"""From a mixture file to a validated `Mixture`.
 
-Includes, overrides and interpolation are resolved into one mapping, which is validated as a whole: every problem is
-reported at once. Rows are read later, in `mtl.data.reading`.
+Includes, overrides and interpolations are resolved into one mapping, which is validated as a whole, so that all
+problems are reported together. Rows are read later, in `mtl.data.reading`.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ def load_mixture(
     """Reads a mixture and everything it includes.
 
     Args:
-        source: A YAML file, or its content as a mapping. A key `only` with names of tasks leaves the others out.
-        overrides: ``key=value`` with dotted keys, such as ``tasks.gad.rate=3``; values are read as YAML.
-        folder: Where paths in a mapping are looked for first; None takes the working folder.
+        source: A YAML file, or its content as a mapping. The key `only` lists the tasks to keep.
+        overrides: ``key=value`` with dotted keys, such as ``tasks.gad.rate=3``; values are parsed as YAML.
+        folder: Folder that is searched first for relative paths in a mapping; None means the working folder.
 
     Raises:
-        InputError: With every problem of the files at once.
+        InputError: The mixture is invalid; the error lists all problems of its files.
     """
     return parse_mixture(read_mixture_fields(source, overrides, folder=folder))
 
 
 def parse_mixture(fields: Mapping[str, Any]) -> Mixture:
-    """A mixture from resolved fields; a key `only` with names of tasks leaves the others out.
+    """A mixture from resolved fields; the key `only` lists the tasks to keep.
 
     Raises:
-        InputError: With every problem of the fields at once.
+        InputError: The mixture is invalid; the error lists all problems.
     """
     problems = mixture_problems(fields)
     if problems:
@@ -45,7 +45,7 @@ def parse_mixture(fields: Mapping[str, Any]) -> Mixture:
     if fields.get("only") is None:
         return mixture
     mixture = mixture.only(fields["only"])
-    problems = mixture_problems(mixture.to_dict())  # a sampler or a selection may name a task that was left out
+    problems = mixture_problems(mixture.to_dict())  # the sampler or `evaluation` may name a dropped task
     if problems:
         raise InputError(problems)
     return mixture

@@ -1,4 +1,4 @@
-"""What a mixture file may say: the tasks that share one encoder, and every key with its default."""
+"""The keys of a mixture file with their defaults: tasks that share one encoder."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class EncoderSpec(_Spec):
     """The shared encoder.
 
     Args:
-        name: A hub name, a folder, or `minilm-l6` for the one in the extra `demo`.
-        max_length: Longest input in word pieces; a task may set its own.
-        revision: Of a hub model.
-        num_layers: Keep the lowest layers only.
-        freeze_layers: The embeddings and this many of the lowest layers are not trained; 0 trains all.
-        dropout: Of the encoder, hidden states and attention; None keeps what its configuration says.
-        attention: Implementation of the attention. `auto` takes our own on a CPU (transformers' eager one for
-            families that bring their own); on a GPU the package FlashAttention 2 in half precision where it is
-            installed and the family knows it, else PyTorch's. `flash_attention_2` asks for that package by name.
+        name: A model on the Hugging Face hub, a folder, or `minilm-l6`, which comes with the extra `demo`.
+        max_length: Maximum length of an input in tokens; tasks may override it.
+        revision: Revision of a hub model; None means `main`.
+        num_layers: Number of layers to keep, counted from the lowest; None keeps all.
+        freeze_layers: Number of the lowest layers to freeze, together with the embeddings; 0 trains everything.
+        dropout: Dropout rate of the hidden states and the attention; None keeps the rates of the model's configuration.
+        attention: Implementation of the attention. On a CPU, `auto` uses our own (or transformers' eager one for model
+            families with their own attention). On a GPU, it uses the package FlashAttention 2 in half precision if that
+            is installed and the family supports it, otherwise PyTorch's. `flash_attention_2` requires the package.
     """
 
     name: StrictStr = "minilm-l6"
@@ -43,7 +43,7 @@ class EncoderSpec(_Spec):
 
 
 class SplitSpec(_Spec):
-    """How one source split is cut into several, see `mtl.data.splits`."""
+    """How one source split is divided into several; see `mtl.data.splits`."""
 
     source: Literal["train", "dev", "test"] = "train"
     by: StrictStr | tuple[StrictStr, ...] = "document"
@@ -52,13 +52,13 @@ class SplitSpec(_Spec):
 
 
 class LimitSpec(_Spec):
-    """At most how many rows of a split are read: whole documents, drawn at random, see `mtl.data.reading`.
+    """The maximum number of rows of each split: whole documents, drawn at random; see `mtl.data.reading`.
 
     Args:
-        train: Most rows of train; None takes them all.
-        dev: Most rows of dev.
-        test: Most rows of test.
-        seed: Of the draw; apart from the run's, so that all runs share their rows.
+        train: Maximum number of rows of train; None keeps all.
+        dev: Maximum number of rows of dev; None keeps all.
+        test: Maximum number of rows of test; None keeps all.
+        seed: Seed of the draw, separate from the run's, so that all runs use the same rows.
     """
 
     train: Count | None = None
@@ -69,17 +69,17 @@ class LimitSpec(_Spec):
     @model_validator(mode="after")
     def _limits_something(self) -> LimitSpec:
         if self.train is None and self.dev is None and self.test is None:
-            raise ValueError("It must limit train, dev or test")
+            raise ValueError("must limit train, dev or test")
         return self
 
 
 class PermuteSpec(_Spec):
-    """Permutes the labels of train as a control, see `mtl.data.permutation`.
+    """Permutes the labels of train as a control; see `mtl.data.permutation`.
 
     Args:
-        seed: Seed of the permutation, separate from the run's, so that all runs share their labels.
-        mentions: Texts with mentions: true moves the mentions, false permutes the relations; None moves the mentions
-            only if no row of train has a relation.
+        seed: Seed of the permutation, separate from the run's, so that all runs use the same labels.
+        mentions: For texts with mentions: true moves the mentions, false permutes the relations; None moves the
+            mentions only if no row of train has a relation.
     """
 
     seed: StrictInt = 0
@@ -87,7 +87,7 @@ class PermuteSpec(_Spec):
 
 
 class _OpenSpec(_Spec):
-    """A component with options of its own beside the fields that every such component has."""
+    """A component whose own options are written next to the fields that all components of its kind have."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -97,28 +97,28 @@ class _OpenSpec(_Spec):
 
 
 class SamplerSpec(_OpenSpec):
-    """Which sampler, with its options beside the name."""
+    """The sampler; its options are written next to the name."""
 
     name: StrictStr = "proportional"
 
 
 class BalancingSpec(_OpenSpec):
-    """Which method turns the losses of the tasks into one, with its options beside the name."""
+    """The method that combines the losses of the tasks into one; its options are written next to the name."""
 
     name: StrictStr = "fixed"
 
 
 class DataSpec(_OpenSpec):
-    """Where the rows of a task are; options of the reader stand beside these fields.
+    """Where the rows of a task come from; options of the reader are written next to these fields.
 
     Args:
-        reader: A file of `mtl/readers`, or the import path of a class.
-        path: A folder or a file; or one file per split. Relative paths are looked for beside the file in which
-            they are written, then in the working folder.
-        split: Cuts one of the source's splits into several.
-        limit: Takes only so many rows of a split, after it was cut.
-        exclude: Documents that are left out of train, after it was limited: nothing comes in their place.
-        permute: Permutes the labels of the rows of train that remain; dev and test keep theirs.
+        reader: Name of a file in `mtl/readers`, or the import path of a class.
+        path: A folder or a file, or one file per split. Relative paths are searched in the folder of the YAML file
+            that contains them, then in the working folder.
+        split: Divides one of the source's splits into several.
+        limit: Keeps only some rows of a split; applied after `split`.
+        exclude: Documents to remove from train; applied after `limit`, without replacement.
+        permute: Permutes the labels of the remaining rows of train; dev and test keep theirs.
     """
 
     reader: StrictStr
@@ -130,14 +130,14 @@ class DataSpec(_OpenSpec):
 
     @property
     def reader_arguments(self) -> dict[str, Any]:
-        """The arguments of the reader: a path per split becomes `path` and `files`."""
+        """The keyword arguments of the reader; one path per split becomes `path` and `files`."""
         if isinstance(self.path, str):
             return {"path": self.path, **self.options}
         return {"path": "", "files": dict(self.path), **self.options}
 
     @property
     def skips_bad_rows(self) -> bool:
-        """Whether rows that the reader or the head cannot use are left out and counted instead of being an error."""
+        """Whether rows that the reader or the head rejects are skipped and counted instead of raising an error."""
         return bool(self.options.get("on_bad_row") == "skip")
 
 
@@ -145,20 +145,21 @@ class TaskSpec(_Spec):
     """One task.
 
     Args:
-        head: A file of `heads`, or the import path of a class.
-        data: Where its rows are.
-        labels: Names of classes, entity types or relation types.
-        rate: Share of the steps, relative to the other tasks' rates; None lets the sampler compute it from sizes.
+        head: Name of a file in `heads`, or the import path of a class.
+        data: Where the rows of the task come from.
+        labels: Names of the classes, entity types or relation types.
+        rate: Share of the steps, relative to the rates of the other tasks; None lets the sampler derive it from the
+            sizes of the tasks.
         loss_weight: Factor on the task's mean loss.
-        primary_metric: What selects and is reported first; None takes the head's own.
-        options: Of the head.
-        batch_size: Examples per batch; None takes the mixture's.
-        tokens_per_batch: Padded word pieces per batch in place of `batch_size`; None takes the mixture's, unless the
-            task has a `batch_size`.
-        max_length: Longest input in word pieces; None takes the encoder's.
-        learning_rate_factor: Factor on the learning rate of this task's head.
-        same_rows_as: Another task over the very same texts. Its batches then train this task too: each text is
-            encoded once and feeds both heads, and this task has no steps of its own.
+        primary_metric: Metric that selects checkpoints and is reported first; None means the head's default.
+        options: Options of the head.
+        batch_size: Examples per batch; None uses the mixture's value.
+        tokens_per_batch: Tokens per batch, padding included, instead of `batch_size`; None uses the mixture's value
+            unless the task has a `batch_size`.
+        max_length: Maximum length of an input in tokens; None uses the encoder's value.
+        learning_rate_factor: Factor on the learning rate of the task's head.
+        same_rows_as: Another task with exactly the same texts. Its batches then also train this task: each text is
+            encoded once for both heads, and this task has no steps of its own.
     """
 
     head: StrictStr
@@ -182,11 +183,11 @@ class TaskSpec(_Spec):
 
 
 class EvaluationSpec(_Spec):
-    """What selects checkpoints on dev.
+    """How checkpoints are selected on dev.
 
     Args:
-        select: `mean`, `weighted` or `worst` of the tasks' primary metrics, or one metric as ``task/metric``.
-        weights: Of the tasks for `weighted`; a task without one counts 1.
+        select: The `mean`, `weighted` mean or `worst` of the tasks' primary metrics, or one metric as ``task/metric``.
+        weights: Weights of the tasks for `weighted`; the default is 1.
     """
 
     select: StrictStr = "mean"
@@ -194,7 +195,11 @@ class EvaluationSpec(_Spec):
 
 
 class PrivacySpec(_Spec):
-    """What may leave the data: with `log_text`, predictions that a run is asked to keep carry the text of their row."""
+    """Which parts of the data may be written elsewhere.
+
+    Args:
+        log_text: Whether saved predictions contain the text of their rows.
+    """
 
     log_text: StrictBool = False
 
@@ -203,21 +208,21 @@ class Mixture(_Spec):
     """Tasks that share one encoder, each with a rate. `load_mixture` reads one from a file.
 
     Args:
-        name: Of its runs' folder.
-        tasks: By name.
-        encoder: Shared by the tasks.
-        sampler: Decides which tasks a step trains.
-        balancing: How the losses of an update's tasks become one.
-        evaluation: What selects checkpoints.
-        privacy: What may leave the data.
+        name: Name of the mixture, used for the folder of its runs.
+        tasks: The tasks by name.
+        encoder: The encoder that the tasks share.
+        sampler: The sampler, which chooses the tasks of each step.
+        balancing: How the losses of the tasks in an update are combined.
+        evaluation: How checkpoints are selected.
+        privacy: Which parts of the data may be written elsewhere.
         batch_size: Examples of one task in a batch, over all processes.
-        tokens_per_batch: Padded word pieces of a batch, over all processes, in place of `batch_size`. Every example
-            then counts alike, instead of every batch.
-        tasks_per_step: How many tasks one step trains, each with a batch of its own and all encoded in one pass; `all`
-            takes every task that has batches of its own. Samplers with a fixed number of batches per task
-            (proportional, anchored) spread them evenly, so that some steps may hold fewer. Batches of like length
-            are mixed, so the order of a task's batches within an epoch then depends on its partners.
-        seed: Of everything that is drawn.
+        tokens_per_batch: Tokens of a batch, padding included, over all processes, instead of `batch_size`. Every
+            example, instead of every batch, then has the same weight.
+        tasks_per_step: Number of tasks in a step, each with its own batch, all encoded in one pass; `all` means every
+            task that has its own batches. Samplers with a fixed number of batches per task (proportional, anchored)
+            spread them evenly, so some steps may have fewer. A step combines batches of similar length, so the order
+            of a task's batches within an epoch then depends on its partners.
+        seed: Seed for all random draws.
     """
 
     name: StrictStr
@@ -233,7 +238,7 @@ class Mixture(_Spec):
     seed: Annotated[StrictInt, Field(ge=0)] = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """The whole mixture as JSON types, defaults included; `Mixture(**mixture.to_dict())` gives it back."""
+        """The whole mixture as JSON types, including defaults; `Mixture(**mixture.to_dict())` restores it."""
         return self.model_dump(mode="json")
 
     def batch_size_of(self, task: str) -> int:
@@ -244,7 +249,7 @@ class Mixture(_Spec):
         return spec.tokens_per_batch or (None if spec.batch_size else self.tokens_per_batch)
 
     def leaders(self) -> list[str]:
-        """The tasks that have batches of their own."""
+        """The tasks that have their own batches."""
         return [name for name, spec in self.tasks.items() if spec.same_rows_as is None]
 
     def max_length_of(self, task: str) -> int:
@@ -254,7 +259,7 @@ class Mixture(_Spec):
         """The same mixture with some of its tasks.
 
         Raises:
-            InputError: A name is no task of the mixture.
+            InputError: The mixture has no task of that name.
         """
         unknown = [name for name in names if name not in self.tasks]
         if unknown:
@@ -278,7 +283,7 @@ def build_head(spec: TaskSpec, hidden_size: int) -> Any:
     """The head of a task.
 
     Raises:
-        ValueError: The head refuses its options.
+        ValueError: The head rejects its options.
     """
     cls = components.find("head", spec.head, "head")
     return components.build(cls, spec.labels, hidden_size, **spec.head_options)

@@ -1,4 +1,4 @@
-"""What pydantic has against a value, place by place, in words that need no Python."""
+"""Pydantic's errors as messages for people who write YAML, one for each place in the value."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ T = TypeVar("T")
 
 
 class Mismatch(NamedTuple):
-    """What pydantic has against the value at one place: several errors where none of several types fits."""
+    """Pydantic's errors for the value at one place: more than one if the value fits none of several types."""
 
     place: tuple[str | int, ...]
     errors: list[Mapping[str, Any]]
 
     @property
     def message(self) -> str:
-        """The rule and what was found, in words that need no Python.
+        """The rule and the value, in terms of YAML instead of Python.
 
         >>> mismatches(TypeAdapter(int), "many")[0].message
-        "It must be a whole number; found 'many'."
+        "must be an integer, got 'many'."
         """
         rules = list(dict.fromkeys(_rule(error) for error in self.errors))
-        alternatives = [rule.removeprefix("It must be ") for rule in rules[1:]]
-        return f"{' or '.join([rules[0], *alternatives])}; found {_kind_of(self.errors[0]['input'])}."
+        alternatives = [rule.removeprefix("must be ") for rule in rules[1:]]
+        return f"{' or '.join([rules[0], *alternatives])}, got {_shown(self.errors[0]['input'])}."
 
     @property
     def is_unknown_key(self) -> bool:
@@ -41,9 +41,9 @@ def keys_of(cls: type[Any]) -> list[str]:
 
 
 def mismatches(adapter: TypeAdapter[Any], value: Any, *, strict: bool = False) -> list[Mismatch]:
-    """What keeps a value from being of a type, place by place; empty where nothing does."""
+    """Where and why a value does not have a type; empty if it does."""
     try:
-        adapter.validate_python(value, strict=strict or None)  # False would overrule what the type says
+        adapter.validate_python(value, strict=strict or None)  # False would override the type's own strictness
     except ValidationError as error:
         return _by_place(error.errors(), value)
     return []
@@ -54,11 +54,11 @@ def checked(cls: type[T], fields: Mapping[str, Any], key: str) -> T:
 
     Args:
         cls: The class.
-        fields: Its fields as written by the user.
-        key: The key under which the fields stand, for errors.
+        fields: Fields as written by the user.
+        key: Key that holds the fields, for errors.
 
     Raises:
-        InputError: With every field that has a wrong value, and every key that is no field.
+        InputError: Values are invalid or keys are unknown; the error lists all of them.
     """
     found = mismatches(TypeAdapter(cls), dict(fields))
     if found:
@@ -71,14 +71,14 @@ def _problem(mismatch: Mismatch, cls: type[Any], key: str) -> Problem:
     if not mismatch.is_unknown_key:
         return Problem(place, mismatch.message)
     name = str(mismatch.place[-1])
-    return Problem(place, f"There is no key '{name}' here.", did_you_mean(name, keys_of(cls)))
+    return Problem(place, f"unknown key '{name}'.", did_you_mean(name, keys_of(cls)))
 
 
 def _by_place(errors: Sequence[Mapping[str, Any]], value: Any) -> list[Mismatch]:
     found: dict[tuple[str | int, ...], list[Mapping[str, Any]]] = {}
     for error in errors:
         found.setdefault(_place(error, value), []).append(error)
-    # Of several types the one meant is the one that got further into the value.
+    # If several types were possible, the user meant the one that matched further into the value.
     return [
         Mismatch(place, errors)
         for place, errors in found.items()
@@ -87,7 +87,7 @@ def _by_place(errors: Sequence[Mapping[str, Any]], value: Any) -> list[Mismatch]
 
 
 def _place(error: Mapping[str, Any], value: Any) -> tuple[str | int, ...]:
-    """The location of an error without pydantic's names for types, which are no keys of the user's."""
+    """The location of an error without pydantic's names of types, which are not keys in the user's file."""
     place: list[str | int] = []
     for part in error["loc"]:
         inside = (
@@ -104,34 +104,32 @@ def _place(error: Mapping[str, Any], value: Any) -> tuple[str | int, ...]:
 def _rule(error: Mapping[str, Any]) -> str:
     rule = _RULES.get(error["type"], "").format(**error.get("ctx", {}))
     rule = rule or str(error["msg"]).removeprefix("Value error, ")
-    return rule.replace("Input should be", "It must be").replace("Input should have", "It must have").rstrip(".")
+    return rule.replace("Input should be", "must be").replace("Input should have", "must have").rstrip(".")
 
 
 _RULES = {
-    **dict.fromkeys(("string_type", "string_sub_type"), "It must be a text"),
-    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "It must be a whole number"),
-    **dict.fromkeys(("float_type", "float_parsing"), "It must be a number"),
-    **dict.fromkeys(("bool_type", "bool_parsing"), "It must be true or false"),
-    **dict.fromkeys(("list_type", "tuple_type"), "It must be a list"),
-    **dict.fromkeys(
-        ("dict_type", "mapping_type", "model_type", "model_attributes_type"), "It must be keys with values"
-    ),
-    "greater_than": "It must be above {gt:g}",
-    "greater_than_equal": "It must be at least {ge:g}",
-    "less_than": "It must be below {lt:g}",
-    "less_than_equal": "It must be at most {le:g}",
+    **dict.fromkeys(("string_type", "string_sub_type"), "must be a string"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "must be an integer"),
+    **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    **dict.fromkeys(("list_type", "tuple_type"), "must be a list"),
+    **dict.fromkeys(("dict_type", "mapping_type", "model_type", "model_attributes_type"), "must be a mapping"),
+    "greater_than": "must be above {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be below {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
 }
 
 
-def _kind_of(value: Any) -> str:
-    """What was found, as YAML writes it; what is long is told by its kind."""
+def _shown(value: Any) -> str:
+    """A value as YAML writes it; the type and size of a mapping, a list or a long string."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
-        return f"keys with values ({', '.join(map(str, value))})" if value else "nothing"
+        return f"a mapping (keys: {', '.join(map(str, value))})" if value else "an empty mapping"
     if isinstance(value, list | tuple):
-        return f"a list of {len(value)}"
+        return f"a list of length {len(value)}"
     written = repr(value)
-    return written if len(written) <= 80 else f"a text of {len(str(value))} characters"
+    return written if len(written) <= 80 else f"a string of {len(str(value))} characters"

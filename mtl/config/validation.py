@@ -1,4 +1,4 @@
-"""Every problem of a mixture's fields that can be told before any data is read, in the words of its file."""
+"""Finds every problem of a mixture's fields that can be detected without reading data, by the keys of its file."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ from mtl.samplers import TaskSize
 
 Fields = Mapping[str, Any]
 
-TASK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")  # it stands in MLflow's keys, which hold 250 characters
+TASK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")  # part of MLflow keys, which may have at most 250 characters
 
 
 class Readable(NamedTuple):
-    """A task's data, whose reader is known, and its head where that can be built."""
+    """A task's data, whose reader is known, and its head; None if the head cannot be built."""
 
     data: DataSpec
     head: Any | None
 
 
 def mixture_problems(fields: Fields) -> list[Problem]:
-    """Every problem of some fields; empty where they make a mixture.
+    """Every problem of some fields; empty if they make a valid mixture.
 
-    Where a key is malformed, the rest is held against all other rules without it.
+    Malformed keys are left out while the other rules are checked.
     """
     fields = dict(fields)
     problems = _only_problems(fields.pop("only", None), _tasks(fields))
@@ -67,7 +67,7 @@ def mixture_problems(fields: Fields) -> list[Problem]:
 
 
 def readable_tasks(fields: Fields) -> dict[str, Readable]:
-    """The tasks whose data can be read, of a mixture that may have problems elsewhere."""
+    """The tasks whose data can be read, from a mixture that may have problems elsewhere."""
     found = {}
     for name, task in _tasks(fields).items():
         part = _ReadableTask.of(task)
@@ -78,11 +78,11 @@ def readable_tasks(fields: Fields) -> dict[str, Readable]:
     return found
 
 
-# --- the form of the fields -------------------------------------------------------------------------------------------
+# --- keys and types ---------------------------------------------------------------------------------------------------
 
 
 class _ReadableTask(NamedTuple):
-    """What of a task can be read: its specification without the keys that are malformed, its data, and those keys."""
+    """The readable part of a task: its specification without the malformed keys, its data, and those keys."""
 
     spec: TaskSpec | None
     data: DataSpec | None
@@ -104,7 +104,7 @@ class _ReadableTask(NamedTuple):
 
 
 def _data_of(task: Fields) -> DataSpec | None:
-    """A task's data, where its own keys are right."""
+    """A task's data; None if its keys are malformed."""
     try:
         return DataSpec(**task["data"])
     except (KeyError, TypeError, ValidationError):
@@ -112,7 +112,7 @@ def _data_of(task: Fields) -> DataSpec | None:
 
 
 def _without(fields: Fields, keys: Iterable[str]) -> Mixture | None:
-    """The mixture without its malformed keys; None where no task is left."""
+    """The mixture without its malformed keys; None if no task is left."""
     kept = {key: value for key, value in fields.items() if key not in keys}
     try:
         return Mixture(**{"name": "unnamed", **kept})
@@ -125,40 +125,38 @@ def _schema_problem(mismatch: Mismatch, fields: Fields) -> Problem:
     error = mismatch.errors[0]
     if mismatch.is_unknown_key:
         name = str(mismatch.place[-1])
-        return Problem(
-            key, f"There is no key '{name}' here.", did_you_mean(name, _model_at(mismatch.place).model_fields)
-        )
+        return Problem(key, f"unknown key '{name}'.", did_you_mean(name, _model_at(mismatch.place).model_fields))
     if error["type"] == "missing":
-        return Problem(key, f"The key '{mismatch.place[-1]}' is missing.", _way_to(mismatch.place, fields))
+        return Problem(key, f"missing key '{mismatch.place[-1]}'.", _missing_key_advice(mismatch.place, fields))
     if mismatch.place == ("tasks",) and error["type"] == "too_short":
-        return Problem(key, "A mixture must have a task; found none.", "Add one, or include a task file.")
+        return Problem(key, "must have at least one task, got none.", "Add a task, or include a task file.")
     return Problem(key, mismatch.message, _advice(error))
 
 
 def _advice(error: Mapping[str, Any]) -> str:
-    """What to do where YAML has read a bare word as something else than text."""
+    """What to do if YAML has parsed an unquoted word as something other than a string."""
     if error["type"] != "string_type":
         return ""
     if isinstance(error["input"], bool):
-        return "Put it in quotes: YAML reads a bare yes, no, on, off, true or false as a boolean."
+        return "Put it in quotes: YAML reads unquoted yes, no, on, off, true and false as booleans."
     if isinstance(error["input"], int | float):
-        return "Put it in quotes: YAML reads bare digits as a number."
-    return "Put it in quotes: YAML reads a bare null or ~ as nothing." if error["input"] is None else ""
+        return "Put it in quotes: YAML reads unquoted digits as a number."
+    return "Put it in quotes: YAML reads an unquoted null or ~ as no value." if error["input"] is None else ""
 
 
-def _way_to(place: Sequence[str | int], fields: Fields) -> str:
-    """How a missing key may have been meant: misspelt beside, or of another task."""
+def _missing_key_advice(place: Sequence[str | int], fields: Fields) -> str:
+    """What to do about a missing key: it may be misspelt, or the task's name may be."""
     *parents, name = place
     value: Any = fields
     for part in parents:
         value = value[part]
     known = _model_at(place).model_fields
-    beside = nearest(str(name), [str(key) for key in value if key not in known])
-    if beside:
-        return f"Add it; or is it what '{beside}' should be?"
+    similar = nearest(str(name), [str(key) for key in value if key not in known])
+    if similar:
+        return f"Add it, or rename '{similar}' if that is what you meant."
     if len(parents) == 2 and parents[0] == "tasks":
         task = nearest(str(parents[1]), [str(other) for other in fields["tasks"] if other != parents[1]])
-        return f"Add it; or is the task '{task}' meant?" if task else "Add it."
+        return f"Add it, or did you mean the task '{task}'?" if task else "Add it."
     return "Add it."
 
 
@@ -202,19 +200,22 @@ def _task_name_problems(name: str) -> list[Problem]:
 
     key = f"tasks.{name}"
     if not TASK_NAME.fullmatch(name):
-        rule = "A task's name must be at most 100 letters, digits and '_', and begin with a letter"
-        return [Problem(key, f"{rule}; found '{name}'.", "Rename it.")]
-    if hasattr(nn.ModuleDict(), name):  # which holds the heads under the tasks' names, and refuses its own methods'
-        return [Problem(key, f"PyTorch keeps the name '{name}' for itself.", f"Rename it, to {name}_task for example.")]
+        rule = "The name of a task must start with a letter and have at most 100 letters, digits and '_'"
+        return [Problem(key, f"{rule}, got '{name}'.", "Rename the task.")]
+    if hasattr(nn.ModuleDict(), name):  # holds the heads by task, and rejects the names of its own attributes
+        advice = f"Rename the task, for example to {name}_task."
+        return [Problem(key, f"PyTorch reserves the name '{name}'.", advice)]
     return []
 
 
 def _case_problems(names: Sequence[str]) -> list[Problem]:
-    """Names that some file systems would take for the same file."""
+    """Names that are the same file on some file systems."""
     first: dict[str, str] = {}
     return [
         Problem(
-            f"tasks.{name}", f"Names must differ in more than upper and lower case; found '{other}' too.", "Rename it."
+            f"tasks.{name}",
+            f"The name differs from '{other}' in upper and lower case only.",
+            "Rename one of the tasks.",
         )
         for name in names
         for other in [first.setdefault(name.lower(), name)]
@@ -228,11 +229,12 @@ def _reader_problems(name: str, data: DataSpec) -> list[Problem]:
 
 
 def _head_problems(name: str, spec: TaskSpec) -> list[Problem]:
-    """Problems of the head's name, labels and options, and what its constructor refuses."""
+    """Problems of the head's name, labels and options, and what its constructor rejects."""
     repeated = sorted({label for label in spec.labels if spec.labels.count(label) > 1})
     if repeated:
-        message = f"Labels must differ; found {', '.join(repeated)} more than once."
-        return [Problem(f"tasks.{name}.labels", message, "Remove the copies."), *_head_component_problems(name, spec)]
+        message = f"Labels must be unique, got {', '.join(repeated)} more than once."
+        problem = Problem(f"tasks.{name}.labels", message, "Remove the duplicates.")
+        return [problem, *_head_component_problems(name, spec)]
     return _head_component_problems(name, spec) or _construction_problems(name, spec)
 
 
@@ -241,13 +243,13 @@ def _head_component_problems(name: str, spec: TaskSpec) -> list[Problem]:
     problems = _component_problems("head", spec.head, spec.head_options, (f"{key}.head", f"{key}.options"))
     if spec.primary_metric is None:
         return problems
-    # It stands beside the options, though it is an argument of the head like them.
+    # It is an argument of the head like the options, but is not written under `options`.
     wrong, right = f"{key}.options.primary_metric", f"{key}.primary_metric"
-    return [Problem(right if f.key == wrong else f.key, f.message, f.suggestion) for f in problems]
+    return [Problem(right if p.key == wrong else p.key, p.message, p.suggestion) for p in problems]
 
 
 def _construction_problems(name: str, spec: TaskSpec) -> list[Problem]:
-    """What the head's own constructor refuses, such as options that exclude each other."""
+    """What the head's constructor rejects, such as options that exclude each other."""
     try:
         build_head(spec, hidden_size=8)
     except InputError as error:
@@ -255,8 +257,8 @@ def _construction_problems(name: str, spec: TaskSpec) -> list[Problem]:
     except ValueError as error:
         message = str(error).rstrip(".")
         option = re.split(r"[ .]", message)[0]
-        beside = option == "labels" or (option == "primary_metric" and spec.primary_metric is not None)
-        return [Problem(f"tasks.{name}.{option}" if beside else f"tasks.{name}.options", f"{message}.")]
+        is_own_key = option == "labels" or (option == "primary_metric" and spec.primary_metric is not None)
+        return [Problem(f"tasks.{name}.{option}" if is_own_key else f"tasks.{name}.options", f"{message}.")]
     return []
 
 
@@ -271,7 +273,7 @@ _FRAMEWORK_ARGUMENTS: dict[components.Kind, frozenset[str]] = {
 def _component_problems(
     kind: components.Kind, name: str, options: Mapping[str, Any], keys: tuple[str, str]
 ) -> list[Problem]:
-    """Problems of a component's name and options, which stand under the two keys."""
+    """Problems of a component's name and options; `keys` are their two keys."""
     try:
         cls = components.find(kind, name, keys[0])
     except InputError as error:
@@ -283,12 +285,12 @@ def _only_problems(only: Any, tasks: Mapping[str, Any]) -> list[Problem]:
     if only is None:
         return []
     if not isinstance(only, list | tuple) or not only:
-        return [Problem("only", "It must be a list of tasks.", "Write only: [TASK, TASK].")]
+        return [Problem("only", "must be a list of tasks.", "Write only: [TASK, TASK].")]
     return [Problem("only", f"There is no task '{n}'.", did_you_mean(str(n), tasks)) for n in only if n not in tasks]
 
 
-# --- what spans tasks -------------------------------------------------------------------------------------------------
-# `others` are the names of tasks that are there and can't be read: they may be named, and nothing is said about them.
+# --- across tasks -----------------------------------------------------------------------------------------------------
+# `others` are the names of tasks that exist but are malformed: they may be referred to, but are not checked here.
 
 
 def _name_problems(mixture: Mixture) -> list[Problem]:
@@ -312,22 +314,20 @@ def _follower_problems(mixture: Mixture, name: str, leader: str) -> list[Problem
     key, spec = f"tasks.{name}", mixture.tasks[name]
     if leader not in mixture.tasks or leader == name:
         names = [task for task in mixture.tasks if task != name]
-        return [
-            Problem(f"{key}.same_rows_as", f"It must name another task; found '{leader}'.", did_you_mean(leader, names))
-        ]
-    head_of_both = mixture.tasks[leader].same_rows_as
-    if head_of_both is not None:
-        message = f"'{leader}' itself follows '{head_of_both}'."
-        return [Problem(f"{key}.same_rows_as", message, f"Name '{head_of_both}', unless that is this task.")]
+        return [Problem(f"{key}.same_rows_as", f"must name another task, got '{leader}'.", did_you_mean(leader, names))]
+    first = mixture.tasks[leader].same_rows_as
+    if first is not None:
+        message = f"'{leader}' itself has same_rows_as: {first}."
+        return [Problem(f"{key}.same_rows_as", message, f"Name '{first}', unless that is this task.")]
     problems = [
-        Problem(f"{key}.{field}", f"It has no effect: the task trains on the batches of '{leader}'.", "Remove it.")
+        Problem(f"{key}.{field}", f"has no effect, because the task trains on the batches of '{leader}'.", "Remove it.")
         for field in ("rate", "batch_size", "tokens_per_batch")
         if getattr(spec, field) is not None
     ]
     lengths = mixture.max_length_of(name), mixture.max_length_of(leader)
     if lengths[0] != lengths[1]:
-        message = f"It must be that of '{leader}', {lengths[1]}, which reads the texts for both; found {lengths[0]}."
-        problems.append(Problem(f"{key}.max_length", message, "Give both the same."))
+        message = f"must be {lengths[1]} as in '{leader}', because both tasks share its batches, got {lengths[0]}."
+        problems.append(Problem(f"{key}.max_length", message, "Set the same max_length for both tasks."))
     return problems
 
 
@@ -342,13 +342,13 @@ def _sampler_problems(mixture: Mixture, others: Sequence[str]) -> list[Problem]:
         problems = [
             Problem(
                 f"tasks.{name}.rate",
-                f"The sampler '{spec.name}' makes no use of rates.",
-                "Remove it, or choose a sampler that does, such as temperature or weighted.",
+                f"has no effect, because the sampler '{spec.name}' does not use rates.",
+                "Remove it, or choose a sampler that uses rates, such as temperature or weighted.",
             )
             for name, rate in rates.items()
             if rate is not None
         ]
-    # Sizes are known once the data is read; the options can be refused before, whatever the sizes.
+    # The real sizes are not known before the data is read, but invalid options are rejected for any sizes.
     sizes = {name: TaskSize(32_000, 1_000, rate) for name, rate in {**rates, **dict.fromkeys(others)}.items()}
     try:
         sampler = components.build(cls, sizes, 0, 1, **spec.options)
@@ -362,20 +362,20 @@ def _sampler_problems(mixture: Mixture, others: Sequence[str]) -> list[Problem]:
 
 
 def _batch_problems(mixture: Mixture, others: Sequence[str]) -> list[Problem]:
-    rule = "A batch has a number of examples or of tokens, not both."
+    rule = "cannot be combined with batch_size."
     problems = [
-        Problem(f"tasks.{name}.tokens_per_batch", rule, "Remove it, or batch_size.")
+        Problem(f"tasks.{name}.tokens_per_batch", rule, "Remove one of the two.")
         for name, spec in mixture.tasks.items()
         if spec.tokens_per_batch and spec.batch_size
     ]
-    number = len(mixture.leaders())
-    if mixture.tasks_per_step == "all" or 1 < mixture.tasks_per_step == number + len(others):
+    number = len(mixture.leaders()) + len(others)
+    if mixture.tasks_per_step == "all" or 1 < mixture.tasks_per_step == number:
         rates = [name for name, spec in mixture.tasks.items() if spec.rate is not None]
-        rule = f"It has no effect: with tasks_per_step: {mixture.tasks_per_step} every step trains every task"
-        problems += [Problem(f"tasks.{name}.rate", f"{rule}.", "Remove it, or use loss_weight.") for name in rates]
-    elif mixture.tasks_per_step > number + len(others):
-        message = f"There are {number} tasks with batches of their own; found {mixture.tasks_per_step}."
-        problems.append(Problem("tasks_per_step", message, "Write all, or a smaller number."))
+        rule = f"has no effect, because every step trains every task (tasks_per_step: {mixture.tasks_per_step})."
+        problems += [Problem(f"tasks.{name}.rate", rule, "Remove it, or use loss_weight.") for name in rates]
+    elif mixture.tasks_per_step > number:
+        message = f"must be at most {number}, the number of tasks with their own batches, got {mixture.tasks_per_step}."
+        problems.append(Problem("tasks_per_step", message, "Set it to all or to a smaller number."))
     return problems
 
 
@@ -408,12 +408,14 @@ def _evaluation_problems(mixture: Mixture, others: Sequence[str]) -> list[Proble
         if name not in names
     ]
     if weights and select != "weighted":
-        message = f"They have no effect: select is '{select}'."
-        problems.append(Problem("evaluation.weights", message, "Remove them, or set select: weighted."))
+        message = f"has no effect with select: {select}."
+        problems.append(Problem("evaluation.weights", message, "Remove the weights, or set select: weighted."))
     task, slash, _ = select.partition("/")
     rules = ["mean", "weighted", "worst", *(f"{name}/<metric>" for name in names)]
     if select not in rules[:3] and not (slash and task in names):
-        problems.append(Problem("evaluation.select", f"There is no rule '{select}'.", did_you_mean(select, rules)))
+        problems.append(
+            Problem("evaluation.select", f"There is no selection rule '{select}'.", did_you_mean(select, rules))
+        )
     return problems
 
 

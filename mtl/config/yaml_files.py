@@ -1,4 +1,4 @@
-"""From YAML files to one resolved mapping: includes, overrides, interpolation, paths."""
+"""From YAML files to one resolved mapping: includes, overrides, interpolations and paths."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ Fields = dict[str, Any]
 def read_mixture_fields(
     source: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), *, folder: Path | None = None
 ) -> Fields:
-    """The fields of a mixture with everything it includes, resolved.
+    """The resolved fields of a mixture and of everything that it includes.
 
-    An include is a task file (it has a key `head`; its file name is the task's name) or another mixture. Later
-    includes win over earlier ones, the including file over its includes, and overrides over all.
+    An include is another mixture or a task file, which has a key `head` and is named like the task. Later includes
+    override earlier ones, the including file overrides its includes, and `overrides` override everything.
 
     Args:
         source: A file, or its content.
         overrides: ``key=value`` with dotted keys.
-        folder: Where paths in a content are looked for first; None takes the working folder.
+        folder: Folder that is searched first for relative paths in a content; None means the working folder.
 
     Raises:
-        InputError: A file is missing or no YAML, an include goes round in a circle, or an interpolation fails.
+        InputError: A file is missing or not valid YAML, files include each other in a circle, or an interpolation
+            fails.
     """
     folder = folder or Path.cwd()
     problems: list[Problem] = []
@@ -57,39 +58,39 @@ def read_mixture_fields(
 
 
 def read_yaml(path: Path) -> Fields:
-    """A YAML file as a mapping, interpolation unresolved.
+    """A YAML file as a mapping, with unresolved interpolations.
 
     Raises:
-        InputError: The file is missing, no YAML (with its line), or no mapping.
+        InputError: The file is missing, not valid YAML (the key then has the line), or not a mapping.
     """
     if not path.is_file():
-        raise InputError(Problem(str(path), "The file doesn't exist.", "Check the path."))
+        raise InputError(Problem(str(path), "The file does not exist.", "Check the path."))
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         line = 1 + error.object.count(b"\n", 0, error.start)
-        message = f"The file must be UTF-8; found byte 0x{error.object[error.start]:02x}."
+        message = f"The file must be UTF-8, got byte 0x{error.object[error.start]:02x}."
         raise InputError(Problem(f"{path}:{line}", message, "Save it as UTF-8.")) from None
     except OSError as error:
-        raise InputError(Problem(str(path), f"The file can't be read: {error.strerror}.")) from None
+        raise InputError(Problem(str(path), f"The file cannot be read: {error.strerror}.")) from None
     try:
         loaded = OmegaConf.to_container(OmegaConf.load(StringIO(text)), resolve=False)
-    except OSError:  # what OmegaConf calls content that is neither a mapping nor a list
-        raise InputError(Problem(str(path), "The file must hold keys with values; found a single value.")) from None
+    except OSError:  # raised by OmegaConf for content that is neither a mapping nor a list
+        raise InputError(Problem(str(path), "The file must contain a mapping, got a single value.")) from None
     except yaml.YAMLError as error:
         raise InputError(_yaml_problem(error, str(path))) from None
     except OmegaConfBaseException as error:
         raise InputError(_interpolation_problem(error, f"{path}: ")) from None
     if not isinstance(loaded, dict):
-        raise InputError(Problem(str(path), "The file must hold keys with values; found a list."))
+        raise InputError(Problem(str(path), "The file must contain a mapping, got a list."))
     return {str(key): value for key, value in loaded.items()}
 
 
 def resolve(fields: Fields) -> Fields:
-    """Fields with every interpolation filled in.
+    """Fields with all interpolations resolved.
 
     Raises:
-        InputError: Some can't be; it lists them all.
+        InputError: Interpolations cannot be resolved; the error lists all of them.
     """
     problems: list[Problem] = []
     config = OmegaConf.create(fields)
@@ -101,7 +102,7 @@ def resolve(fields: Fields) -> Fields:
             if not error.full_key or (problems and problem.key == problems[-1].key):
                 raise InputError([*problems, problem]) from None
             problems.append(problem)
-            OmegaConf.update(config, error.full_key, None)  # and on to the next one
+            OmegaConf.update(config, error.full_key, None)  # so that the next attempt reaches the next problem
             continue
         if problems:
             raise InputError(problems)
@@ -114,7 +115,7 @@ def _read_file(path: Path, parents: tuple[Path, ...]) -> Fields:
     if path in parents:
         circle = " -> ".join(parent.name for parent in (*parents, path))
         raise InputError(
-            Problem(str(path), f"Includes must not go round in a circle; found {circle}.", "Remove one of them.")
+            Problem(str(path), f"Files must not include each other in a circle, got {circle}.", "Remove one include.")
         )
     fields = read_yaml(path)
     if "head" in fields and "tasks" not in fields:
@@ -124,22 +125,24 @@ def _read_file(path: Path, parents: tuple[Path, ...]) -> Fields:
 
 def _read_content(content: Mapping[str, Any], folder: Path) -> Fields:
     """The content of a mixture file, with its includes."""
-    fields = {str(key): value for key, value in copy.deepcopy(dict(content)).items()}  # the caller's stays as it is
+    fields = {
+        str(key): value for key, value in copy.deepcopy(dict(content)).items()
+    }  # leaves the caller's mapping unchanged
     return _with_includes(_anchored(fields, folder), folder, (), "")
 
 
 def _with_includes(fields: Fields, folder: Path, parents: tuple[Path, ...], where: str) -> Fields:
-    """The fields over what they include; `where` is the place of their file before a key, for errors."""
+    """The fields merged over their includes; `where` is the prefix of keys in errors, which names the file."""
     includes = fields.pop("include", [])
     if not isinstance(includes, list) or not all(isinstance(name, str) for name in includes):
-        raise InputError(Problem(f"{where}include", "It must be a list of files.", "Write include: [FILE, FILE]."))
+        raise InputError(Problem(f"{where}include", "must be a list of files.", "Write include: [FILE, FILE]."))
     merged: Fields = {}
     problems: list[Problem] = []
     for name in includes:
         try:
             path = folder / str(resolve({"include": name})["include"])
             if not path.is_file():
-                raise InputError(Problem(f"{where}include", f"The file '{path}' doesn't exist.", "Check the path."))
+                raise InputError(Problem(f"{where}include", f"The file '{path}' does not exist.", "Check the path."))
             merged = merge(merged, _read_file(path, parents))
         except InputError as error:
             problems += error.problems
@@ -149,7 +152,7 @@ def _with_includes(fields: Fields, folder: Path, parents: tuple[Path, ...], wher
 
 
 def _anchored(fields: Fields, folder: Path) -> Fields:
-    """Notes beside every `data.path` in which folder it was written."""
+    """Records next to every `data.path` the folder of the file that contains it."""
     for task in _tasks(fields).values():
         data = task.get("data") if isinstance(task, dict) else None
         if isinstance(data, dict) and "path" in data:
@@ -158,7 +161,7 @@ def _anchored(fields: Fields, folder: Path) -> Fields:
 
 
 def _settle_paths(task: Any) -> None:
-    """Makes `data.path` absolute where the file is found beside the YAML that names it."""
+    """Makes `data.path` absolute if it exists relative to the folder of its YAML file."""
     data = task.get("data") if isinstance(task, dict) else None
     if not isinstance(data, dict):
         return
@@ -171,28 +174,30 @@ def _settle_paths(task: Any) -> None:
 
 
 def _settled(path: str, folder: Path) -> str:
-    beside = folder / path
-    return str(beside.resolve()) if beside.exists() else path
+    relative = folder / path
+    return str(relative.resolve()) if relative.exists() else path
 
 
 def parse_overrides(overrides: Sequence[str]) -> Fields:
-    """Fields from ``key=value`` with dotted keys; values are read as YAML.
+    """Fields from ``key=value`` with dotted keys; values are parsed as YAML.
 
     Raises:
-        InputError: Some are no such pairs, or their values no YAML.
+        InputError: An override is not of this form, or its value is not valid YAML; the error lists all of them.
     """
     fields: Fields = {}
     problems = []
     for override in overrides:
         key, equals, text = override.partition("=")
         if not (key and equals):
-            problems.append(Problem(override, "An override must be key=value.", "Write seed=3, for example."))
+            problems.append(
+                Problem(override, "An override must have the form key=value.", "For example, write seed=3.")
+            )
             continue
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            problem = getattr(error, "problem", None) or "it can't be read"
-            problems.append(Problem(key, f"The value '{text}' isn't valid YAML: {problem}."))
+            problem = getattr(error, "problem", None) or "it cannot be parsed"
+            problems.append(Problem(key, f"The value '{text}' is not valid YAML: {problem}."))
             continue
         for part in reversed(key.split(".")):
             value = {part: value}
@@ -203,9 +208,10 @@ def parse_overrides(overrides: Sequence[str]) -> Fields:
 
 
 def merge(below: Fields, above: Fields) -> Fields:
-    """Mappings merge key by key; anything else from above replaces what is below.
+    """Merges mappings key by key; any other value of `above` replaces the value of `below`.
 
-    So does a sampler or balancing method of another name, to which the options of the one below mean nothing.
+    A sampler or balancing method with another name is also replaced as a whole, because options of the one below do not
+    apply to it.
     """
     merged = dict(below)
     for key, value in above.items():
@@ -226,26 +232,26 @@ def _tasks(fields: Fields) -> Fields:
 
 def _yaml_problem(error: yaml.YAMLError, path: str) -> Problem:
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
-        return Problem(path, f"The file isn't valid YAML: {' '.join(str(error).split())}.")
+        return Problem(path, f"The file is not valid YAML: {' '.join(str(error).split())}.")
     place = f"{path}:{error.problem_mark.line + 1}"
     problem = str(error.problem)
     if problem.startswith("found duplicate key "):
         name = problem.removeprefix("found duplicate key ")
-        return Problem(place, f"A key must stand once; found '{name}' again.", "Remove one of the two, or rename it.")
+        return Problem(place, f"Keys must be unique, got '{name}' twice.", "Remove or rename one of them.")
     began = error.context_mark.line + 1 if error.context_mark else error.problem_mark.line + 1
-    context = f" {error.context} that begins in line {began}:" if error.context else ""
+    context = f" {error.context} that starts in line {began}:" if error.context else ""
     advice = "Indent with spaces." if "tab character" in problem or "'\\t'" in problem else ""
-    return Problem(place, f"The file isn't valid YAML:{context} {problem}.", advice)
+    return Problem(place, f"The file is not valid YAML:{context} {problem}.", advice)
 
 
 def _interpolation_problem(error: OmegaConfBaseException, where: str) -> Problem:
-    """An interpolation that is malformed or leads nowhere; OmegaConf adds lines about its own types."""
+    """The problem of an interpolation that cannot be resolved, without OmegaConf's lines about its own types."""
     reason = str(error).splitlines()[0].rstrip(".")
     reason = reason.replace("missing BRACE_CLOSE at '<EOF>'", "the closing } is missing")
     reason = re.sub(r"^\w+ raised while resolving interpolation: ", "", reason).strip('"')
     key = f"{where}{error.full_key}" if error.full_key else where.removesuffix(": ") or "interpolation"
     missing = re.fullmatch(r"Environment variable '(.+)' not found", reason)
     if missing:
-        message = f"The environment variable {missing[1]} isn't set."
-        return Problem(key, message, f"Set it, or write a default: ${{oc.env:{missing[1]},DEFAULT}}.")
-    return Problem(key, f"It can't be filled in: {reason}.", "Write ${key} or ${oc.env:NAME,default}.")
+        message = f"The environment variable {missing[1]} is not set."
+        return Problem(key, message, f"Set it, or add a default: ${{oc.env:{missing[1]},DEFAULT}}.")
+    return Problem(key, f"The value cannot be resolved: {reason}.", "Write ${key} or ${oc.env:NAME,default}.")

@@ -1,6 +1,6 @@
-"""From a task of the mixture to rows and encoded examples on disk, with every row accounted for.
+"""Reads and encodes the tasks of a mixture to tables on disk, and counts what happens to every row.
 
-Rows read = used + unlabelled + refused; what a reader or a split left out before is counted by reason.
+Rows read = used + unlabelled + refused. Rows that a reader or a split rule left out earlier are counted by reason.
 """
 
 from __future__ import annotations
@@ -32,17 +32,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExampleSummary:
-    """What encoding a split gave.
+    """Counts of what happened to the rows of a split when they were encoded.
 
     Args:
-        used: Rows that became examples.
-        unlabelled: Rows with nothing to learn from or to score.
-        refused: Rows that break a rule of the head, by id; the first few.
-        num_refused: How many rows did.
-        truncated: Examples that lost text to the maximum length.
-        rows_without_examples: Used rows without an example (no candidate pair, say), which are still scored.
-        labels: How often each label occurs in the gold annotation of the used rows.
-        notes: What of the gold the head can't express, by kind.
+        used: Number of rows that were encoded.
+        unlabelled: Number of rows without gold annotation to train on or to score.
+        refused: The first rows that break a rule of the head, each with its id and the rule.
+        num_refused: Number of rows that break a rule of the head.
+        truncated: Number of examples whose text was cut at the maximum length.
+        rows_without_examples: Indices of used rows without examples (such as a text without a candidate pair), which
+            are still scored.
+        labels: Count of each label in the gold annotation of the used rows.
+        notes: Counts of gold annotation that the head cannot express, by kind.
     """
 
     used: int
@@ -66,17 +67,17 @@ class SplitData:
 
     @cached_property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Word pieces of each example."""
+        """Number of tokens of each example."""
         return self.examples.lengths("input_ids") if len(self.examples) else np.zeros(0, dtype=np.int64)
 
     @cached_property
     def targets(self) -> npt.NDArray[np.int64]:
-        """What each example adds to the count of the loss."""
+        """Number of targets of each example, over which the loss is averaged."""
         return self.examples.column("targets").astype(np.int64) if len(self.examples) else np.zeros(0, dtype=np.int64)
 
     @cached_property
     def example_rows(self) -> npt.NDArray[np.int64]:
-        """The row of each example, never decreasing."""
+        """The row index of each example, in non-decreasing order."""
         return self.examples.column("row").astype(np.int64) if len(self.examples) else np.zeros(0, dtype=np.int64)
 
 
@@ -92,20 +93,27 @@ def prepare(
     splits: Sequence[str] = ("train", "dev", "test"),
     store: Store | None = None,
 ) -> dict[str, TaskData]:
-    """Reads and encodes the tasks of a mixture, or finds them already encoded.
+    """Reads and encodes the tasks of a mixture; tables that are already in the store are reused.
+
+    Args:
+        mixture: The mixture.
+        task_heads: The head of each task by name.
+        tokenizer: The encoder's tokenizer, with the special tokens of the heads.
+        splits: Names of the splits to encode.
+        store: Store of the tables; None uses the default folder.
 
     Raises:
-        InputError: With the problems of all tasks.
+        InputError: Data is missing or invalid; the error lists the problems of all tasks.
     """
     store = store or Store()
-    pieces = tokenizer_fingerprint(tokenizer)
+    fingerprint = tokenizer_fingerprint(tokenizer)
     leaders = {spec.same_rows_as for spec in mixture.tasks.values()}
     data: dict[str, TaskData] = {}
     problems: list[Problem] = []
     for name, spec in mixture.tasks.items():
         shared = name in leaders or spec.same_rows_as is not None
         task = _TaskPreparation(
-            name, spec, task_heads[name], tokenizer, mixture.max_length_of(name), shared, pieces, store
+            name, spec, task_heads[name], tokenizer, mixture.max_length_of(name), shared, fingerprint, store
         )
         try:
             data[name] = task.run(splits)
@@ -118,20 +126,20 @@ def prepare(
 
 
 def document_ranks(split: SplitData, world: int) -> npt.NDArray[np.int64]:
-    """The rank that evaluates each row: a document's rows stay together."""
+    """The rank that evaluates each row; rows of one document are evaluated by the same rank."""
     return split.rows.document_numbers() % world
 
 
 def split_problems(
     key: str, rows: Mapping[str, tuple[RowTable, RowSummary]], splits: Sequence[str] = ("train", "dev", "test")
 ) -> list[Problem]:
-    """Splits that a task's data lacks, and splits without a row."""
-    there = ", ".join(rows) or "none"
+    """Problems of required splits that are missing, and of splits without rows."""
+    available = ", ".join(rows) or "none"
     problems = [
         Problem(
             key,
-            f"Training needs the splits train and dev; there is no '{split}', found {there}.",
-            "Name its file under `files`, or cut it from another with `split`.",
+            f"Training needs the splits train and dev, but '{split}' is missing. Available: {available}.",
+            "Name its file under `files`, or cut the split from another with `split`.",
         )
         for split in ("train", "dev")
         if split in splits and split not in rows
@@ -140,13 +148,13 @@ def split_problems(
         if split in splits and not table:
             reasons = {"refused": summary.num_refused, "dropped because their groups cross splits": summary.crossed}
             lost = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
-            message = f"Every split must have a row; '{split}' has none{f' ({lost})' if lost else ''}."
+            message = f"The split '{split}' has no rows{f' ({lost})' if lost else ''}."
             problems.append(Problem(key, message, "Check its file."))
     return problems
 
 
 class _BadRowsError(Exception):
-    """A split has rows that its head can't read."""
+    """A split has rows that its head rejects."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +165,7 @@ class _TaskPreparation:
     tokenizer: PreTrainedTokenizerBase
     max_length: int
     shared: bool
-    pieces: str
+    tokenizer_hash: str
     store: Store
 
     def run(self, splits: Sequence[str]) -> TaskData:
@@ -166,7 +174,7 @@ class _TaskPreparation:
         problems = split_problems(key, rows, splits)
         data: TaskData = {}
         has_bad_rows = False
-        # The table of rows holds their JSON, which `row_from_dict` reads.
+        # The table of rows contains JSON, which `row_from_dict` reads.
         code = code_identity(_ExampleBuild, row_from_dict, type(self.head))
         for split, (table, summary) in rows.items():
             if split not in splits or not table:
@@ -182,10 +190,10 @@ class _TaskPreparation:
             data[split] = SplitData(table, summary, examples, example_summary)
             if not _can_be_used(split, data[split]):
                 message = (
-                    f"Every split must have a row with a label for this task; '{split}' has none"
+                    f"The split '{split}' has no labelled rows for this task"
                     f" (read {len(table)}, refused {example_summary.num_refused})."
                 )
-                problems.append(Problem(key, message, "Check the labels, or leave out the split if it isn't needed."))
+                problems.append(Problem(key, message, "Check the labels, or remove the split if you do not need it."))
         if has_bad_rows:
             tables = {split: table for split, (table, _) in rows.items() if split in splits}
             problems += row_problems(self.name, self.head, tables, self.spec.data)
@@ -205,7 +213,7 @@ class _TaskPreparation:
             self.max_length,
             training,
             self.shared,
-            self.pieces,
+            self.tokenizer_hash,
             summary.fingerprint,
         ]
 
@@ -215,12 +223,14 @@ class _TaskPreparation:
         try:
             table, found = self.store.table(content_key("examples", identity), build)
         except FieldError as error:
-            raise InputError(Problem(f"tasks.{self.name}", f"Its head's examples can't be stored. {error}")) from error
+            raise InputError(
+                Problem(f"tasks.{self.name}", f"The examples of the head cannot be stored. {error}")
+            ) from error
         return table, ExampleSummary(**found)
 
 
 class _ExampleBuild:
-    """One pass of a head over the rows of a split, with its accounts."""
+    """One pass of a head over the rows of a split, with its counts."""
 
     def __init__(self, task: _TaskPreparation, rows: RowTable, split: str, training: bool) -> None:
         self._task, self._rows, self._split, self._training = task, rows, split, training
@@ -245,7 +255,7 @@ class _ExampleBuild:
         head = self._task.head
         problem = row_type_problem(f"tasks.{self._task.name}", head, row)
         if problem is not None:
-            raise InputError(problem)  # one is enough: it would be the same for every row
+            raise InputError(problem)  # every row of the split has the same problem
         broken = head.check(row)
         if broken is not None:
             self._problems.append((row.id, broken))
@@ -264,7 +274,7 @@ class _ExampleBuild:
             return
         task = self._task
         rows = [row for _, row in numbered]
-        parts: Counter[int] = Counter()  # examples so far of each row
+        parts: Counter[int] = Counter()  # number of examples of each row so far
         try:
             examples = task.head.encode(rows, task.tokenizer, task.max_length, training=self._training)
         except ValueError as error:
@@ -300,8 +310,8 @@ def _sharing_problems(mixture: Mixture, data: Mapping[str, TaskData]) -> list[Pr
         problems += [
             Problem(
                 f"tasks.{name}.same_rows_as",
-                f"Both tasks must read the very same texts; those of '{split}' differ from those of '{leader}'.",
-                "Give both the same data, or remove same_rows_as.",
+                f"The texts must be exactly those of '{leader}', but they differ in '{split}'.",
+                "Use the same data for both tasks, or remove same_rows_as.",
             )
             for split in ("train", "dev", "test")
             if not _same_inputs(data[name].get(split), data[leader].get(split))
@@ -316,5 +326,5 @@ def _same_inputs(one: SplitData | None, other: SplitData | None) -> bool:
 
 
 def _can_be_used(split: str, data: SplitData) -> bool:
-    """Whether there is anything to learn from, or to score; gold without a candidate still counts as missed."""
+    """Whether a split has anything to train on or to score; gold annotation without a candidate counts as missed."""
     return bool(data.targets.any()) or (split != "train" and bool(data.example_summary.rows_without_examples))

@@ -1,4 +1,4 @@
-"""What the splits of a task share, and what of a task's dev and test lies in another task's train.
+"""Finds texts and documents that splits of a task share, or that one task is scored on and another trained on.
 
 Texts are compared by hashes of their letters and digits in lower case.
 """
@@ -16,18 +16,18 @@ from mtl.data.examples import SplitData, TaskData
 from mtl.data.store import RowTable
 
 SHORTEST = 20
-"""Letters and digits that a text must have to count as found inside another: less is found anywhere."""
+"""Minimum number of letters and digits for a text to count as part of another; shorter texts occur anywhere."""
 
 
 class Crossing(NamedTuple):
-    """What of a task's dev or test is trained on by another task.
+    """Overlap of a task's dev or test with the train of another task.
 
     Args:
-        target: The task that is scored.
-        partner: The task that trains on it.
-        split: Of the target: dev or test.
-        documents: Of the partner's train, those that have to go; `data.exclude` takes them.
-        texts: Rows of the target's split whose text stands word for word in the partner's train.
+        target: Task that is scored.
+        partner: Task that trains on the shared data.
+        split: Split of the target, dev or test.
+        documents: Documents of the partner's train that contain shared data; list them in `data.exclude`.
+        texts: Number of rows of the target's split whose text also occurs in the partner's train.
     """
 
     target: str
@@ -38,13 +38,13 @@ class Crossing(NamedTuple):
 
 
 def shared(splits: Mapping[str, SplitData]) -> dict[str, dict[str, int]]:
-    """For each pair of splits that share something: how many documents, and how many rows' texts.
+    """Counts of documents and texts that two splits share, for each pair of splits with an overlap.
 
-    A text is compared by its letters and digits alone, in lower case, a pair by both texts. Documents count only
-    where the source knows any, that is where a document's id isn't just its row's id.
+    Texts are compared by their letters and digits in lower case, pairs by both texts. Documents are compared only if
+    the source has them, that is, if the document of a row has another id than the row.
 
     Returns:
-        ``{"test in train": {"documents": 3, "texts": 8}}``: of test, 3 documents and 8 rows are in train, too.
+        ``{"test in train": {"documents": 3, "texts": 8}}``: 3 documents and 8 rows of test are also in train.
     """
     found = {}
     seen = {
@@ -62,7 +62,7 @@ def shared(splits: Mapping[str, SplitData]) -> dict[str, dict[str, int]]:
 
 
 def shared_notes(shared_by_pair: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """What would flatter the later split, a phrase for each pair of splits.
+    """A phrase for each pair of splits with an overlap, which inflates the scores of the later split.
 
     >>> shared_notes({"test in train": {"documents": 1, "texts": 8}})
     ['1 document and 8 texts of test in train, too']
@@ -74,20 +74,20 @@ def shared_notes(shared_by_pair: Mapping[str, Mapping[str, int]]) -> list[str]:
 
 
 def crossing(tasks: Mapping[str, TaskData]) -> list[Crossing]:
-    """Every split of a task, dev or test, of which something lies in the train of another task.
+    """Every overlap of a task's dev or test with the train of another task.
 
-    A document of the partner's train crosses where one of its texts is a text of the target's split (a pair, where
-    both texts are). It also crosses where the target's split has a document of the same id, and a text of the one
-    holds a text of the other, as an abstract holds its sentences: two corpora may well both call a document "12", so
-    an id alone says nothing. Texts without letters and digits are not compared.
+    A document of the partner's train overlaps if one of its texts (both texts, for a pair) is a text of the target's
+    split. It also overlaps if the target's split has a document with the same id, and a text of one document contains a
+    text of the other, as an abstract contains its sentences. An equal id is not enough, because two corpora may both
+    have a document "12". Texts without letters and digits are not compared.
 
-    In memory are hashes of texts, and ids; texts are read again from disk, for ids that two tasks share.
+    Only ids and hashes of texts are held in memory. For ids that two tasks share, texts are read again from disk.
 
     Args:
-        tasks: The splits of each task by name, as `mtl.data.examples.prepare` gives them.
+        tasks: The splits of each task by name, from `mtl.data.examples.prepare`.
 
     Returns:
-        In the order of the tasks, the split and the partner; nothing where nothing crosses.
+        Overlaps ordered by target, split and partner.
     """
     seen = {
         (name, split): _Seen.of(content.rows)
@@ -107,7 +107,7 @@ def crossing(tasks: Mapping[str, TaskData]) -> list[Crossing]:
 
 
 class _Seen:
-    """A split as it is compared: the hash of each row's text, None where that is empty, and its document."""
+    """A split for comparison: the hash of each row's text (None if it has no letters and digits) and its document."""
 
     def __init__(self, rows: RowTable, prints: Sequence[bytes | None], documents: Sequence[str]) -> None:
         self.rows, self.prints, self.documents = rows, prints, documents
@@ -129,14 +129,14 @@ class _Seen:
 
 
 def _crossing(target: str, partner: str, split: str, scored: _Seen, trained: _Seen) -> Crossing:
-    alike = [text for text in scored.prints if text is not None and text in trained.by_print]
-    documents = {document for text in alike for document in trained.by_print[text]}
+    equal = [text for text in scored.prints if text is not None and text in trained.by_print]
+    documents = {document for text in equal for document in trained.by_print[text]}
     same_id = (scored.by_document.keys() & trained.by_document.keys()) - documents
-    documents |= {name for name in same_id if _one_holds_another(scored.texts_of(name), trained.texts_of(name))}
-    return Crossing(target, partner, split, tuple(sorted(documents)), len(alike))
+    documents |= {name for name in same_id if _one_contains_another(scored.texts_of(name), trained.texts_of(name))}
+    return Crossing(target, partner, split, tuple(sorted(documents)), len(equal))
 
 
-def _one_holds_another(some: Sequence[str], others: Sequence[str]) -> bool:
+def _one_contains_another(some: Sequence[str], others: Sequence[str]) -> bool:
     pairs = (sorted((one, other), key=len) for one in some for other in others)
     return any(len(shorter) >= SHORTEST and shorter in longer for shorter, longer in pairs)
 

@@ -1,8 +1,8 @@
-"""Rows with permuted labels: a control that keeps the texts and the label distribution, and removes what labels say.
+"""Rows with permuted labels: a control with the same texts and label distribution, but uninformative labels.
 
 A task that is co-trained with a permuted partner gets the partner's texts, its label distribution and one more task,
-but nothing that the labels say about the texts. `mtl.data.reading` applies it to train, last of all: dev and test
-keep their labels.
+but no information about the texts from the labels. `mtl.data.reading` permutes only train, as its last step; dev and
+test keep their labels.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _with_permuted_labels(rows: Sequence[TextRow], seed: int) -> list[TextRow]:
 
 # --- mentions ---------------------------------------------------------------------------------------------------------
 
-_WORD = re.compile(r"\w(?:\S*\w)?")  # what stands between blanks, without the punctuation around it
+_WORD = re.compile(r"\w(?:\S*\w)?")  # characters between blanks, without the punctuation around them
 
 
 def _with_moved_mentions(row: SpanRow, seed: int) -> SpanRow:
@@ -83,7 +83,7 @@ def _with_moved_mentions(row: SpanRow, seed: int) -> SpanRow:
 
 
 def _num_words(entity: Entity, words: Sequence[Span]) -> int:
-    """How many words a mention touches; at least one, also where it touches only punctuation."""
+    """Number of words that a mention overlaps; at least 1, even if it covers only punctuation."""
     start, end = _hull(entity)
     return max(1, sum(first < end and start < last for first, last in words))
 

@@ -1,4 +1,4 @@
-"""From a task's data to its rows on disk, with everything that was read accounted for."""
+"""Reads the data of a task to tables of rows on disk, and counts what was left out and why."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ from mtl.seeding import stream
 if TYPE_CHECKING:
     from mtl.config.mixture import DataSpec
 
-# Keys of examples and runs have a hash of the rows instead.
+# Keys of examples and runs contain a hash of the rows instead.
 DECIDES_RESULTS = False
 
 LISTED = 20
-"""Refused rows that are listed one by one; beyond, they are counted."""
+"""Maximum number of refused rows that are listed; the others are only counted."""
 
 SHOWN_DOCUMENTS = 5
-"""Ids that a problem of many documents names."""
+"""Maximum number of documents that an error names."""
 
 
 @dataclass(frozen=True)
 class RowSummary:
-    """What reading a split gave.
+    """Counts of what happened to the input of a split when it was read.
 
     Args:
-        rows: Rows that were read and kept.
-        documents: Different documents among them.
-        refused: Malformed input, as file, line and rule; the first few.
-        num_refused: How much malformed input there was.
-        crossed: Rows dropped because their groups fell into different splits.
-        limited: Rows left out because the split has enough (`limit`).
-        excluded: Rows of documents that the mixture leaves out by name (`exclude`).
-        left_out: What the reader left out on purpose (empty sentences, kinds of annotation), by reason.
-        fingerprint: A hash of the rows' whole content.
-        content: The same without the split's name in default ids, before anything was limited, excluded or permuted:
-            two splits that read one file alike share it.
+        rows: Number of rows that were kept.
+        documents: Number of distinct documents among them.
+        refused: The first malformed inputs, each with file, line and rule.
+        num_refused: Number of malformed inputs.
+        crossed: Number of rows dropped because their groups fell into different splits.
+        limited: Number of rows left out by `limit`.
+        excluded: Number of rows left out by `exclude`.
+        left_out: Counts of what the reader left out on purpose (such as empty sentences), by reason.
+        fingerprint: Hash of the full content of the rows.
+        content: Hash of the rows before they were limited, excluded or permuted, without the split's name in default
+            ids; equal for two splits that read the same rows of the same file.
     """
 
     rows: int
@@ -66,15 +66,15 @@ class RowSummary:
 
 
 def read_rows(spec: DataSpec, key: str, store: Store) -> dict[str, tuple[RowTable, RowSummary]]:
-    """The rows of every split that a task's data gives.
+    """The rows of every split of a task, with their summaries.
 
     Args:
-        spec: The task's data.
-        key: Where it stands in the mixture, for errors.
-        store: Where tables are kept.
+        spec: Data of the task.
+        key: Key of the data in the mixture, for errors.
+        store: Store of the tables.
 
     Raises:
-        InputError: Something is missing or malformed.
+        InputError: Files are missing or malformed.
     """
     reader_class = components.find("reader", spec.reader, f"{key}.reader")
     try:
@@ -106,25 +106,25 @@ def read_rows(spec: DataSpec, key: str, store: Store) -> dict[str, tuple[RowTabl
         found[split] = RowTable(table), RowSummary(**summary)
     problems += _shared_source_problems(key, sources, found)
     if problems:
-        raise InputError(list(dict.fromkeys(problems)))  # splits cut from one source meet the same problems
+        raise InputError(list(dict.fromkeys(problems)))  # splits cut from the same source have the same problems
     return found
 
 
 def documents_within(num_rows: Mapping[str, int], most: int, seed: int, split: str) -> frozenset[str]:
-    """The documents that a limit lets through, whole and drawn at random.
+    """A random choice of whole documents within a limit of rows.
 
-    Sorted documents are shuffled by the seed and taken in that order while they fit. One that would overshoot is
-    skipped and the next is tried, so there are never more rows than the limit says, and often exactly as many. The
-    order of the rows has no influence.
+    The sorted documents are shuffled by the seed and taken in that order. A document that would exceed the limit is
+    skipped and the next one is tried, so the number of rows never exceeds the limit and often equals it. The order of
+    the rows has no influence.
 
     Args:
-        num_rows: Rows of each document of the split.
-        most: Rows that may be taken.
-        seed: Of the draw.
-        split: Whose documents they are; each has a draw of its own.
+        num_rows: Number of rows of each document of the split.
+        most: Maximum number of rows.
+        seed: Seed of the draw.
+        split: Name of the split; each split has its own draw.
 
     Raises:
-        InputError: No document is small enough.
+        InputError: Every document exceeds the limit.
 
     >>> sorted(documents_within({"a": 3, "b": 3, "c": 1}, 4, 0, "train")) in (["a", "c"], ["b", "c"])
     True
@@ -137,18 +137,19 @@ def documents_within(num_rows: Mapping[str, int], most: int, seed: int, split: s
             taken.add(documents[index])
             room -= num_rows[documents[index]]
     if documents and not taken:
-        message = f"A document must fit; found {most}, and {min(num_rows.values())} rows in the smallest document."
-        raise InputError(Problem(f"limit.{split}", message, "Raise it: documents stay whole."))
+        smallest = min(num_rows.values())
+        message = f"must be at least {smallest}, the number of rows of the smallest document, got {most}."
+        raise InputError(Problem(f"limit.{split}", message, "Raise the limit: documents are never divided."))
     return frozenset(taken)
 
 
 def _start_build(reader_class: type[Reader], split: str, source: str, spec: DataSpec) -> Any:
-    """A build with accounts of its own: where a table has to be made twice, nothing is counted twice."""
+    """A build with a new reader and new counts, so that nothing is counted twice if a table is built twice."""
     return _RowBuild(components.build(reader_class, **spec.reader_arguments), split, source, spec).start()
 
 
 class _RowBuild:
-    """One pass of a reader over one split, with its accounts."""
+    """One pass of a reader over one split, with its counts."""
 
     def __init__(self, reader: Reader, split: str, source: str, spec: DataSpec) -> None:
         self._reader, self._split, self._source, self._spec = reader, split, source, spec
@@ -169,9 +170,9 @@ class _RowBuild:
             yield {"id": row.id, "document": row.document, "json": text}
 
     def _permuted(self, rows: Iterable[Row]) -> Iterable[Row]:
-        """The rows, of train with permuted labels if the data asks for it.
+        """The rows; those of train have permuted labels if the data has `permute`.
 
-        This is the last step, so that the task trains on the same rows as without it.
+        This is the last step, so that the task trains on the same rows as without permutation.
         """
         permute = self._spec.permute
         return permuted_rows(rows, permute.seed, permute.mentions) if permute and self._split == "train" else rows
@@ -196,32 +197,34 @@ class _RowBuild:
         _check_excluded(self._spec.exclude if excluded else (), met, kept)
 
     def _cut(self) -> Callable[[Reader], Iterator[Row]]:
-        """What gives the rows of the split, before anything is left out, each time anew."""
+        """A function that reads the rows of the split from a reader, before anything is left out."""
         rule = SplitRule(**self._spec.split.model_dump()) if self._spec.split else None
         if rule is None or self._split not in rule.fractions:
             return lambda reader: reader.read(self._split)
         source = rule.source
-        assignment = assign(self._scout().read(source), rule)
+        assignment = assign(self._new_reader().read(source), rule)
         self._crossed = assignment.num_dropped
         return lambda reader: assignment.rows(lambda: reader.read(source), self._split)
 
     def _within_limit(self, read: Callable[[Reader], Iterator[Row]]) -> frozenset[str] | None:
-        """The documents that may stay; None where the split has no limit."""
+        """The documents to keep; None if the split has no limit."""
         limit = self._spec.limit
         most: int | None = getattr(limit, self._split) if limit else None
         if limit is None or most is None:
             return None
-        return documents_within(Counter(row.document for row in read(self._scout())), most, limit.seed, self._split)
+        return documents_within(
+            Counter(row.document for row in read(self._new_reader())), most, limit.seed, self._split
+        )
 
-    def _scout(self) -> Reader:
-        """Another reader of the same, whose accounts don't count."""
-        scout: Reader = components.build(type(self._reader), **self._spec.reader_arguments)
-        return scout
+    def _new_reader(self) -> Reader:
+        """Another reader of the same source, for passes whose counts are ignored."""
+        reader: Reader = components.build(type(self._reader), **self._spec.reader_arguments)
+        return reader
 
     def _note_content(self, row: Row) -> None:
         fields = row_to_dict(row)
-        bare = {name: fields[name].removeprefix(f"{self._split}-") for name in ("id", "document")}
-        self._content.update(json.dumps(fields | bare).encode() + b"\n")
+        ids = {name: fields[name].removeprefix(f"{self._split}-") for name in ("id", "document")}
+        self._content.update(json.dumps(fields | ids).encode() + b"\n")
 
     def _summary(self) -> dict[str, Any]:
         bad = self._reader.bad_rows
@@ -242,19 +245,19 @@ class _RowBuild:
 
 
 def _check_excluded(exclude: Sequence[str], met: Collection[str], num_kept: int) -> None:
-    """Refuses documents to leave out that aren't there, and a train that nothing is left of."""
+    """Raises an error if an excluded document does not exist, or if no row of train is left."""
     missing = [document for document in dict.fromkeys(exclude) if document not in met]
     if missing:
         shown = ", ".join(f"'{document}'" for document in missing[:SHOWN_DOCUMENTS])
         more = ", …" if len(missing) > SHOWN_DOCUMENTS else ""
-        message = f"Every document must be one of train; found {len(missing)} that aren't: {shown}{more}."
+        message = f"must list documents of train, got {len(missing)} that are not in train: {shown}{more}."
         raise InputError(Problem("exclude", message, "Remove them, or check how the reader names documents."))
     if exclude and not num_kept:
-        raise InputError(Problem("exclude", f"A row of train must remain; found all {len(met)} documents excluded."))
+        raise InputError(Problem("exclude", f"must leave rows in train, got all {len(met)} of its documents."))
 
 
 def _planned_splits(spec: DataSpec, sources: Mapping[str, Path], key: str) -> dict[str, str]:
-    """Each split with the source split that its rows come from."""
+    """The source split that the rows of each split come from."""
     planned = {split: split for split in sources}
     if spec.split is None:
         return planned
@@ -263,18 +266,18 @@ def _planned_splits(spec: DataSpec, sources: Mapping[str, Path], key: str) -> di
     planned.pop(spec.split.source)
     twice = [split for split in spec.split.fractions if split in planned]
     if twice:
-        message = f"The data has this split already; it can't be cut from '{spec.split.source}' too."
-        advice = "Leave it out of `fractions`, or name the files to read under `files`."
+        message = f"The data already has this split, so it cannot be cut from '{spec.split.source}'."
+        advice = "Remove it from `fractions`, or list the files to read under `files`."
         raise InputError([Problem(f"{key}.split.fractions.{split}", message, advice) for split in twice])
     planned |= dict.fromkeys(spec.split.fractions, spec.split.source)
     return {split: planned[split] for split in SPLITS if split in planned}
 
 
 def _file_states(reader: Reader, sources: Mapping[str, Path]) -> list[tuple[str, int, int]]:
-    """Size and time of every file that reading touches.
+    """Path, size and modification time of every file that may be read.
 
-    These are the sources, what lies in those that are folders, and files that the reader keeps as paths. Where no
-    source is on disk under its own name, all that lies in the reader's folder counts.
+    These are the sources, all files in sources that are folders, and files that the reader has as attributes. If no
+    source exists on disk under its own name, all files in the reader's folder are included.
     """
     places = {*sources.values(), *(value for value in vars(reader).values() if isinstance(value, Path))}
     folders = {path for path in sources.values() if path.is_dir()}
@@ -288,26 +291,26 @@ def _file_states(reader: Reader, sources: Mapping[str, Path]) -> list[tuple[str,
 def _shared_source_problems(
     key: str, sources: Mapping[str, Path], found: Mapping[str, tuple[RowTable, RowSummary]]
 ) -> list[Problem]:
-    """Splits that read the same rows of the same file: dev must never train, and test never select."""
+    """Problems of splits with the same rows of the same file: dev must not be trained on, nor test used to select."""
     problems = []
     first: dict[tuple[Path, str], str] = {}
     for split, (_, summary) in found.items():
         if split in sources and summary.rows:
             other = first.setdefault((sources[split].resolve(), summary.content), split)
             if other != split:
-                message = f"The splits must not share rows; '{other}' and '{split}' both read all of {sources[split]}."
-                problems.append(Problem(key, message, "Name a file for each, or cut one of them with `split`."))
+                message = f"Splits must not share rows, but '{other}' and '{split}' both read all of {sources[split]}."
+                problems.append(Problem(key, message, "Use a file for each, or cut one of them with `split`."))
     return problems
 
 
 def _few(key: str, problems: list[Problem]) -> list[Problem]:
-    """The first problems, and how many more there are."""
+    """The first problems, and the number of the others."""
     more = len(problems) - LISTED
     return [*problems[:LISTED], Problem(key, f"{more} more problems like these.")] if more > 0 else problems
 
 
 def _under(key: str, spec: DataSpec, problems: Sequence[Problem]) -> list[Problem]:
-    """Problems of the reader's options under the task's key; those of a file and line stay as they are."""
+    """The problems with the task's key before the names of reader options; keys with a file and line are kept."""
     own = {"path", "files", "split", "limit", "exclude"}
     options = {*own, *inspect.signature(components.find("reader", spec.reader, key)).parameters}
     placed = []
@@ -318,8 +321,8 @@ def _under(key: str, spec: DataSpec, problems: Sequence[Problem]) -> list[Proble
             continue
         advice = problem.suggestion
         if name == "path" and isinstance(spec.path, str) and not Path(spec.path).is_absolute():
-            advice += " A relative path is looked for beside the file that names it, then in the working folder."
+            advice += " A relative path is searched in the folder of its YAML file, then in the working folder."
         if name == "files" and not isinstance(spec.path, str):
-            name = "path"  # a path per split is what the reader calls `files`
+            name = "path"  # the reader gets one path per split as `files`
         placed.append(Problem(".".join(filter(None, (key, name, below))), problem.message, advice.strip()))
     return placed

@@ -1,4 +1,4 @@
-"""What is wrong with the rows of a task for its head: told once for each kind, however many rows share it."""
+"""Problems of rows that a head rejects, reported once for each kind with the number of rows."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 DECIDES_RESULTS = False
 
 SHOWN_ROWS = 5
-"""Ids that a problem of many rows names."""
+"""Maximum number of rows that an error names."""
 
 SHOWN_LABELS = 10
-"""Unknown labels that a problem of `labels` names. More different ones look like another column, and aren't shown."""
+"""Maximum number of unknown labels that an error names. More suggest a wrong column, whose text is not shown."""
 
 
 class UnusableRow(NamedTuple):
     """A row that its head cannot use.
 
     Args:
-        split: Of the row.
-        row: Its id.
-        rule: What is wrong, in the words of `Head.check`.
-        labels: What `Head.unknown_labels` says of it.
+        split: Split of the row.
+        row: Id of the row.
+        rule: The rule that it breaks, from `Head.check`.
+        labels: Its unknown labels, from `Head.unknown_labels`.
     """
 
     split: str
@@ -40,27 +40,28 @@ class UnusableRow(NamedTuple):
 
 
 def row_type_problem(key: str, head: Head, row: Row) -> Problem | None:
-    """What is wrong where the reader gives other rows than the head reads."""
+    """The problem of a head that does not accept the reader's type of rows; None if it does."""
     if isinstance(row, head.row_type):
         return None
     wanted = head.row_type if isinstance(head.row_type, tuple) else (head.row_type,)
-    message = f"This head reads {' or '.join(_ROWS[kind] for kind in wanted)}; the reader gives {_ROWS[type(row)]}."
-    return Problem(f"{key}.head", message, "Choose another head or reader; in jsonl the key `entities` makes mentions.")
+    message = f"The head needs {' or '.join(_ROWS[kind] for kind in wanted)}, but the reader yields {_ROWS[type(row)]}."
+    advice = "Choose another head or reader. In jsonl files, rows with mentions have a key `entities`."
+    return Problem(f"{key}.head", message, advice)
 
 
 _ROWS: dict[type[Row], str] = {TextRow: "texts with a label", SpanRow: "texts with mentions"}
 
 
 def row_problems(task: str, head: Head, rows: Mapping[str, RowTable], data: DataSpec) -> list[Problem]:
-    """Every kind of problem of a task's rows, with how many rows share it and the first of them.
+    """One problem for each rule that rows of a task break, with the number of rows and the first of them.
 
-    Where most rows have a label that the head doesn't know, the problem is that of `labels`, and told as one.
+    If most rows have a label that the head does not know, one problem of `labels` is reported instead.
 
     Args:
-        task: Its name.
-        head: Its head.
-        rows: Its rows by split.
-        data: Where they are from.
+        task: Name of the task.
+        head: Head of the task.
+        rows: Rows of the task by split.
+        data: Where the rows come from.
     """
     unusable = [
         UnusableRow(split, row.id, rule, tuple(head.unknown_labels(row)))
@@ -76,9 +77,9 @@ def row_problems(task: str, head: Head, rows: Mapping[str, RowTable], data: Data
     kinds: dict[str, list[UnusableRow]] = {}
     for row in unusable:
         kinds.setdefault(row.rule, []).append(row)
-    problems += [_kind_problem(task, alike, data) for alike in list(kinds.values())[:LISTED]]
+    problems += [_kind_problem(task, same_rule, data) for same_rule in list(kinds.values())[:LISTED]]
     more = sum(map(len, list(kinds.values())[LISTED:]))
-    return [*problems, Problem(f"tasks.{task}", f"{more} more rows break a rule like these.")] if more else problems
+    return [*problems, Problem(f"tasks.{task}", f"{more} more rows break similar rules.")] if more else problems
 
 
 def _labels_problem(task: str, unusable: Sequence[UnusableRow], num_rows: int, data: DataSpec) -> Problem:
@@ -87,29 +88,29 @@ def _labels_problem(task: str, unusable: Sequence[UnusableRow], num_rows: int, d
     first = unusable[0]
     return Problem(
         f"tasks.{task}.labels",
-        f"Most rows have a label that isn't among them: {len(unusable)} of {_counted(num_rows)}, first "
-        f"{_named(first, data)} of {first.split}; found "
-        f"{named if len(found) <= SHOWN_LABELS else f'{len(found)} different ones'}.",
-        "Mend `labels` in the mixture, or check what the reader takes for the label.",
+        f"Most rows have an unknown label ({len(unusable)} of {_counted(num_rows)}, first "
+        f"{_named(first, data)} of {first.split}), got "
+        f"{named if len(found) <= SHOWN_LABELS else f'{len(found)} distinct labels'}.",
+        "Fix `labels` in the mixture, or check which column the reader uses as the label.",
     )
 
 
 def _kind_problem(task: str, unusable: Sequence[UnusableRow], data: DataSpec) -> Problem:
-    """One problem of rows that are alike wrong."""
+    """The problem of rows that break the same rule."""
     first, several = unusable[0], len(unusable) > 1
     key = f"tasks.{task}.{first.split} (row {_named(first, data)})"
-    ways = [f"Fix the {'rows' if several else 'row'}"] + ["add the label to `labels`"] * bool(several and first.labels)
-    advice = f"{', '.join(ways)}, or set `data.on_bad_row: skip`."
+    fixes = [f"Fix the {'rows' if several else 'row'}"] + ["add the label to `labels`"] * bool(several and first.labels)
+    advice = f"{', '.join(fixes)}, or set `data.on_bad_row: skip`."
     if not several:
         return Problem(key, f"{first.rule}.", advice)
     by_split = Counter(row.split for row in unusable)
     counts = ", ".join(f"{count} of {split}" for split, count in by_split.items())
     ids = [row.row for row in unusable[:SHOWN_ROWS]] + ["…"] * (len(unusable) > SHOWN_ROWS)
-    return Problem(key, f"{first.rule}; the same in {len(unusable)} rows ({counts}): {', '.join(ids)}.", advice)
+    return Problem(key, f"{first.rule}. Same problem in {len(unusable)} rows ({counts}): {', '.join(ids)}.", advice)
 
 
 def _named(row: UnusableRow, data: DataSpec) -> str:
-    """A row's id, and where that reads like one of another split, the split it was cut from."""
+    """A row's id, with the source split if the id looks like one of another split."""
     cut = data.split
     if cut is None or row.split not in cut.fractions or row.split == cut.source:
         return row.row

@@ -1,7 +1,7 @@
-"""A seeded split of one source into several, so that no document, or group of rows, is on both sides.
+"""Seeded division of one source split into several that share no document, or no group of rows.
 
-Groups, not rows, are shuffled and cut, so the fractions are fractions of the groups. Rows are read twice and never
-held: once by `assign`, once by whoever asks `Assignment.split_of` for each.
+Groups, not rows, are shuffled and divided, so the fractions are fractions of the groups. Rows are read twice and never
+held in memory: first by `assign`, then by `Assignment.rows`.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from mtl.seeding import stream
 
 @dataclass(frozen=True, kw_only=True)
 class SplitRule:
-    """How a source is split.
+    """How a source split is divided.
 
     Args:
-        source: The split that is cut.
-        by: `document`, or the names of columns in a row's `meta`. The values of several columns (the two concepts
-            of a pair) share one pool: a concept belongs to one split in whichever column it stands.
-        fractions: The share of the groups by split.
-        seed: Of the shuffle; its own, so that runs with other seeds train on the same split.
+        source: Split to divide.
+        by: `document`, or the names of columns in a row's `meta`. The values of several columns (such as the two
+            concepts of a pair) share one pool: a concept belongs to one split, whichever column it is in.
+        fractions: Fraction of the groups for each split.
+        seed: Seed of the shuffle, separate from the run's, so that all runs use the same splits.
 
     Raises:
-        InputError: A split has no such name, or the fractions are not above 0 or don't add up to 1.
+        InputError: A split has an unknown name, or the fractions are not above 0 or do not add up to 1.
     """
 
     source: str = "train"
@@ -43,15 +43,15 @@ class SplitRule:
             if name not in SPLITS
         ]
         problems += [
-            Problem(f"split.fractions.{name}", f"It must be above 0; found {fraction}.", "Leave the split out.")
+            Problem(f"split.fractions.{name}", f"must be above 0, got {fraction}.", "Remove the split.")
             for name, fraction in self.fractions.items()
             if not fraction > 0
         ]
         total = sum(self.fractions.values())
         if not abs(total - 1) < 1e-6:
-            problems.append(Problem("split.fractions", f"They must add up to 1; found {total:.6g}."))
+            problems.append(Problem("split.fractions", f"must add up to 1, got {total:.6g}."))
         if not self.columns:
-            problems.append(Problem("split.by", "It must be document or the names of columns; found nothing."))
+            problems.append(Problem("split.by", "must be document or the names of columns, got nothing."))
         if problems:
             raise InputError(problems)
 
@@ -61,7 +61,7 @@ class SplitRule:
         return (self.by,) if isinstance(self.by, str) else tuple(self.by)
 
     def groups(self, row: Row) -> tuple[str, ...]:
-        """A row's group in each column; an empty string where it has none."""
+        """A row's group in each column; an empty string if it has none."""
         if self.by == "document":
             return (row.document,)
         return tuple(row.meta.get(column, "") for column in self.columns)
@@ -69,13 +69,13 @@ class SplitRule:
 
 @dataclass(frozen=True)
 class Assignment:
-    """Which split each group belongs to, and what that makes of the rows.
+    """The split of each group.
 
     Args:
-        rule: What it was made by.
-        splits: Split by group.
-        num_rows: Rows by split.
-        num_dropped: Rows whose groups fell into different splits. They belong to none.
+        rule: Rule of the division.
+        splits: Split of each group.
+        num_rows: Number of rows of each split.
+        num_dropped: Number of rows whose groups fell into different splits; these rows belong to no split.
     """
 
     rule: SplitRule
@@ -84,22 +84,22 @@ class Assignment:
     num_dropped: int
 
     def split_of(self, row: Row) -> str | None:
-        """The split of a row that `assign` saw; None where the row is dropped."""
+        """The split of a row that was passed to `assign`; None if the row is dropped."""
         return _common([self.splits[group] for group in self.rule.groups(row)])
 
     def rows(self, read: Callable[[], Iterable[Row]], split: str) -> Iterator[Row]:
-        """The rows of one split in their own order, from a source that can be read again."""
+        """The rows of one split in their original order; `read` reads the source again."""
         return (row for row in read() if self.split_of(row) == split)
 
 
 def assign(rows: Iterable[Row], rule: SplitRule) -> Assignment:
-    """Assigns every group of some rows to a split.
+    """Assigns every group of rows to a split.
 
-    The sorted groups are shuffled by the rule's seed and cut at its fractions; sizes are rounded by largest
-    remainder, so they are exact and add up. The order of the rows has no influence.
+    The sorted groups are shuffled by the rule's seed and divided by its fractions. Sizes are rounded by the largest
+    remainder method, so that they add up to the number of groups. The order of the rows has no influence.
 
     Raises:
-        InputError: A row lacks a grouping column, or a split is left without rows.
+        InputError: A row lacks a grouping column, or a split gets no rows.
 
     >>> from heads.rows import TextRow
     >>> rows = [TextRow(str(i), f"document {i // 2}", "") for i in range(20)]
@@ -117,7 +117,7 @@ def assign(rows: Iterable[Row], rule: SplitRule) -> Assignment:
 
 
 def _count_groups(rows: Iterable[Row], rule: SplitRule) -> Counter[tuple[str, ...]]:
-    """How often each combination of groups occurs."""
+    """The number of rows with each combination of groups."""
     found: Counter[tuple[str, ...]] = Counter()
     lacking: dict[str, list[str]] = {}
     for row in rows:
@@ -131,8 +131,8 @@ def _count_groups(rows: Iterable[Row], rule: SplitRule) -> Counter[tuple[str, ..
             [
                 Problem(
                     "split.by",
-                    f"Every row must have '{column}'; found {len(ids)} without it, first '{ids[0]}'.",
-                    f"Of a table, name the column in data.meta: [{column}]; else fill it in, or split by another.",
+                    f"Every row must have '{column}', got {len(ids)} without it, first '{ids[0]}'.",
+                    f"For a table, add meta: [{column}] to the data. Otherwise fill in the values, or change `by`.",
                 )
                 for column, ids in lacking.items()
             ]
@@ -141,7 +141,7 @@ def _count_groups(rows: Iterable[Row], rule: SplitRule) -> Counter[tuple[str, ..
 
 
 def _sizes(num_groups: int, fractions: Mapping[str, float]) -> dict[str, int]:
-    """Groups by split: the whole parts, and one more for the largest remainders (of equals, the first)."""
+    """Number of groups of each split: the integer parts, plus one for the largest remainders (the first of ties)."""
     # Rounded, because 0.29 * 100 is 28.999999999999996.
     quotas = {name: round(fraction * num_groups, 6) for name, fraction in fractions.items()}
     sizes = {name: int(quota) for name, quota in quotas.items()}
@@ -167,7 +167,7 @@ def _checked(assignment: Assignment, num_groups: int) -> Assignment:
     problems = [
         Problem(
             f"split.fractions.{name}",
-            f"Every split must get a row; found {num_groups} groups and {assignment.num_dropped} rows that cross.",
+            f"The split gets no rows ({num_groups} groups; {assignment.num_dropped} rows cross splits).",
             "Use larger fractions or fewer splits.",
         )
         for name, count in assignment.num_rows.items()

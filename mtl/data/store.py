@@ -1,4 +1,4 @@
-"""Tables on disk, written once and memory-mapped: rows as read, and examples as encoded."""
+"""Memory-mapped tables on disk, written once: rows and encoded examples."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from heads.rows import Row, row_from_dict
 DECIDES_RESULTS = False
 
 CHUNK = 1000
-"""Records that are in memory at once while a table is written."""
+"""Number of records in memory while a table is written."""
 
 FORMAT = "2"
-"""Of the files in the cache; those of another format lie in a folder of their own."""
+"""Version of the file format; each version has its own folder in the cache."""
 
 BLOCK, BLOCKS = 1 << 16, 64
-"""Bytes of a block that is checked when a table is opened, and blocks of a large table: 4 MiB in all."""
+"""Bytes of a block in a table's checksum, and number of blocks for a large table (4 MiB in total)."""
 
 
 class StoredTable:
@@ -45,7 +45,7 @@ class StoredTable:
         return int(self._table.num_rows)
 
     def column(self, name: str) -> npt.NDArray[Any]:
-        """A column of numbers as an array in memory."""
+        """A numeric column as an array in memory."""
         array: npt.NDArray[Any] = self._table.column(name).to_numpy()
         return array
 
@@ -57,7 +57,7 @@ class StoredTable:
         return lengths
 
     def codes(self, name: str) -> npt.NDArray[np.int64]:
-        """A number for each value of a column, alike for like values, from 0 in the order of first occurrence."""
+        """An integer for each distinct value of a column, from 0 in the order of first occurrence."""
         encoded = self._table.column(name).dictionary_encode().unify_dictionaries()
         codes = [chunk.indices.to_numpy(zero_copy_only=False) for chunk in encoded.chunks]
         return np.concatenate([np.zeros(0, dtype=np.int64), *codes])
@@ -69,15 +69,15 @@ class StoredTable:
         return not len(self) or all(self._table.column(name).equals(other._table.column(name)) for name in names)
 
     def take(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> list[dict[str, Any]]:
-        """Some records, in the order asked for.
+        """Records by index, in the order of the indices.
 
         Raises:
-            IndexError: There is no such record.
+            IndexError: An index is out of range.
         """
         wanted = np.asarray(indices, dtype=np.int64)
         if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self):
-            raise IndexError(f"there are {len(self)} records; found {wanted.min()} to {wanted.max()}")
-        # Not Arrow's own `take`, which puts together whole columns of lists first.
+            raise IndexError(f"indices must be below {len(self)}, got {wanted.min()} to {wanted.max()}")
+        # Arrow's own `take` would first concatenate whole columns of lists.
         places = np.searchsorted(self._starts, wanted, side="right") - 1
         offsets = wanted - self._starts[places]
         taken = [self._batches[p].slice(o, 1) for p, o in zip(places.tolist(), offsets.tolist(), strict=True)]
@@ -90,7 +90,7 @@ class StoredTable:
 
 
 class RowTable(Sequence[Row]):
-    """The rows of a split, read from disk when asked for."""
+    """The rows of a split, read from disk on access."""
 
     def __init__(self, table: StoredTable) -> None:
         self._table = table
@@ -111,38 +111,38 @@ class RowTable(Sequence[Row]):
         return self._table.column("document")
 
     def document_numbers(self) -> npt.NDArray[np.int64]:
-        """The document of each row as a number, from 0 in the order of first occurrence."""
+        """The document of each row as an integer, from 0 in the order of first occurrence."""
         return self._table.codes("document")
 
 
 Build = Callable[[], tuple[Iterable[Mapping[str, Any]], Callable[[], Any]]]
-"""Gives the records of a table and, to be called after the last of them, their summary as JSON types."""
+"""Returns the records of a table, and a function that gives their summary as JSON types after the last record."""
 
 
 class Store:
-    """A folder of tables under content keys.
+    """A cache folder of tables, keyed by a hash of what determines their content.
 
-    Two processes may build the same table at once: one of them does it, the other waits. A table that is damaged is
-    built again, with a warning (`_checksum` says what is noticed). Where the folder can't be written or is full, what
-    it holds is still found, and further tables go to a temporary folder, with a warning.
+    If two processes need the same table at the same time, one builds it and the other waits. A damaged table is rebuilt
+    with a warning (see `_checksum` for what is detected). If the folder is full or not writable, its tables are still
+    read, and new tables go to a temporary folder, with a warning.
 
     Args:
-        folder: None takes the environment variable `MTL_CACHE`, or ``~/.cache/biomtl``.
+        folder: The folder; None uses the environment variable `MTL_CACHE`, or ``~/.cache/biomtl``.
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
         self.folder = Path(folder or os.environ.get("MTL_CACHE") or Path.home() / ".cache" / "biomtl")
-        self._written = self.folder  # another one from the first failure on
+        self._written = self.folder  # a temporary folder after the first failure
 
     def table(self, key: str, build: Build) -> tuple[StoredTable, Any]:
-        """The table under a key with its summary, built where it isn't there.
+        """A table and its summary; built if the store does not have it.
 
         Args:
-            key: A hash of everything that decides the content.
-            build: Makes the table; where the folder is full, it is called once more for a temporary one.
+            key: Hash of everything that determines the content.
+            build: Builds the table; called a second time, for the temporary folder, if the folder is full.
 
         Raises:
-            FieldError: A field's values are of several types, or of one that a table doesn't hold.
+            FieldError: The values of a field have several types, or a type that a table cannot store.
         """
         found = _read(_place(self.folder, key))
         if found is not None:
@@ -150,7 +150,7 @@ class Store:
         try:
             try:
                 return _found_or_built(_place(self._written, key), build)
-            except OSError as error:  # the folder is full, or it or a part of it is read-only or another user's
+            except OSError as error:  # the folder is full or (partly) not writable
                 self._written = _temporary(self.folder, error.strerror or type(error).__name__)
                 return _found_or_built(_place(self._written, key), build)
         except _SourceError as error:
@@ -158,11 +158,11 @@ class Store:
 
 
 class FieldError(ValueError):
-    """The values of a field can't be kept in one column as they are."""
+    """The values of a field cannot be stored in one column without loss."""
 
 
 class _SourceError(Exception):
-    """What a table is made of can't be read, which is no problem of the store's folder."""
+    """The source of a table cannot be read; the store's folder is not the cause."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(error)
@@ -170,7 +170,7 @@ class _SourceError(Exception):
 
 
 def _guarded(build: Build) -> tuple[Iterator[Mapping[str, Any]], Callable[[], Any]]:
-    """The records and the summary, where errors of reading can be told from those of writing."""
+    """The records and the summary; errors of reading the source are wrapped, to distinguish them from write errors."""
     try:
         records, summary = build()
     except OSError as error:
@@ -224,17 +224,17 @@ def _read(path: Path) -> tuple[StoredTable, Any] | None:
         return StoredTable(path), written["summary"]
     except (OSError, ValueError, pa.ArrowException) as error:
         warnings.warn(
-            f"The cached table {path.name} can't be read ({type(error).__name__}); it is built again.", stacklevel=3
+            f"The cached table {path.name} cannot be read ({type(error).__name__}) and is rebuilt.", stacklevel=3
         )
         return None
 
 
 def _checksum(path: Path, summary: Any) -> str:
-    """A hash of a table's size, of its bytes and of its summary.
+    """A hash of a table's size, bytes and summary.
 
-    Of a table beyond 4 MiB it hashes 64 blocks of 64 KiB at even distances, the first and the last among them, so
-    that gigabytes aren't read at each start. So a table of another length, with another header or footer, or with a
-    longer stretch of lost bytes is noticed; a few altered bytes between two blocks are not.
+    For tables above 4 MiB, only 64 evenly spaced blocks of 64 KiB are hashed, including the first and the last, so that
+    a start does not read gigabytes. This detects a changed length, header or footer and longer runs of lost bytes, but
+    not a few changed bytes between two blocks.
     """
     size = path.stat().st_size
     found = hashlib.sha256(json.dumps([size, summary], sort_keys=True).encode())
@@ -249,13 +249,13 @@ def _checksum(path: Path, summary: Any) -> str:
 
 
 def _write(path: Path, records: Iterable[Mapping[str, Any]], summary: Callable[[], Any]) -> None:
-    """Writes beside the place and moves into it, so that no reader ever sees half a table."""
+    """Writes to temporary files and then renames them, so that no process ever reads half a table."""
     handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
     os.close(handle)
     part = Path(name)
     try:
         _write_arrow(part, iter(records))
-        made = json.loads(json.dumps(summary()))  # as it will be read
+        made = json.loads(json.dumps(summary()))  # the checksum must match the summary as it will be read
         written = json.dumps({"summary": made, "checksum": _checksum(part, made)})
         part.with_suffix(".summary").write_text(written, encoding="utf-8")
         part.with_suffix(".summary").replace(path.with_suffix(".json"))
@@ -278,7 +278,7 @@ def _write_arrow(path: Path, records: Iterator[Mapping[str, Any]]) -> None:
 def _batch(records: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
     late = {name for record in records for name in record}.difference(schema.names)
     if late:
-        raise FieldError(f"The field '{min(late)}' must be in one of the first {CHUNK} records; found it only later.")
+        raise FieldError(f"The field '{min(late)}' must occur in the first {CHUNK} records, got it only later.")
     return pa.RecordBatch.from_arrays([_column(f.name, records, f.type) for f in schema], schema=schema)
 
 
@@ -286,30 +286,30 @@ def _column(name: str, records: Sequence[Mapping[str, Any]], wanted: pa.DataType
     """The values of a field as a column.
 
     Args:
-        name: Of the field.
-        records: Some of the table.
-        wanted: The type that the table's first records gave it; None finds it.
+        name: Name of the field.
+        records: Some records of the table.
+        wanted: Type of the column, from the first records of the table; None infers it.
     """
     values = [record.get(name) for record in records]
-    rule = f"be {wanted} throughout, which it is in the first {CHUNK} records"
+    rule = f"be {wanted} in every record, as in the first {CHUNK}"
     if wanted is None:
-        rule = "hold text, numbers of 32 bits, truth values, or lists of one of these"
+        rule = "contain strings, 32-bit numbers, booleans or lists of one of these"
     try:
-        # Arrow finds the types by itself: told the type, it cuts 1.5 to 1 where it is to be a whole number.
+        # The type is not passed: for an integer column, Arrow would truncate 1.5 to 1.
         found = pa.array(values)
     except (pa.ArrowException, OverflowError):
-        raise FieldError(f"The field '{name}' must {rule}; found {_kinds(values)}.") from None
+        raise FieldError(f"The field '{name}' must {rule}, got {_kinds(values)}.") from None
     wanted = wanted or _stored(found.type)
     if wanted is None or not _fits(found.type, wanted):
-        raise FieldError(f"The field '{name}' must {rule}; found {_kinds(values)}.")
+        raise FieldError(f"The field '{name}' must {rule}, got {_kinds(values)}.")
     try:
         return found.cast(wanted)
     except pa.ArrowInvalid:
-        raise FieldError(f"The field '{name}' must {rule}; found a number beyond {wanted}.") from None
+        raise FieldError(f"The field '{name}' must {rule}, got a number outside {wanted}.") from None
 
 
 def _stored(found: pa.DataType) -> pa.DataType | None:
-    """How a type is stored, None where it isn't; 32 bits are enough for ids, positions, labels and values."""
+    """The type that stores a type; None if it is unsupported. 32 bits suffice for ids, positions, labels and values."""
     if pa.types.is_list(found):
         items = _stored(found.value_type)
         return None if items is None else pa.list_(items)
@@ -321,7 +321,7 @@ def _stored(found: pa.DataType) -> pa.DataType | None:
 
 
 def _fits(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """Whether values go into a column as they are: no fraction is cut, and no text read as a number."""
+    """Whether a column can store values without loss: no truncated fractions, and no strings parsed as numbers."""
     if pa.types.is_null(found):
         return True
     if pa.types.is_list(found) and pa.types.is_list(wanted):
@@ -331,7 +331,7 @@ def _fits(found: pa.DataType, wanted: pa.DataType) -> bool:
 
 
 def _kinds(values: Iterable[Any]) -> str:
-    """The Python types of some values: nothing of the values themselves, which are people's texts.
+    """The Python types of some values, without the values, which may be text of patients.
 
     >>> _kinds([1, None, [2, "a"], []])
     'int and list of (int and str) and list of (nothing)'
@@ -345,9 +345,9 @@ def _kinds(values: Iterable[Any]) -> str:
 
 @cache
 def _temporary(folder: Path, reason: str) -> Path:
-    """A folder in place of one that can't be written: one for the whole process, removed when it ends."""
+    """A temporary folder that replaces one that is not writable: shared by the process and removed at its end."""
     warnings.warn(
-        f"The cache folder {folder} can't be written ({reason}); this run uses a temporary one.", stacklevel=3
+        f"The cache folder {folder} cannot be written ({reason}); this run uses a temporary one.", stacklevel=3
     )
     made = tempfile.TemporaryDirectory(prefix="biomtl-", ignore_cleanup_errors=True)
     atexit.register(made.cleanup)

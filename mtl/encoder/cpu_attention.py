@@ -1,8 +1,8 @@
-"""Attention for training on a CPU: plain matrix products in the precision of the queries, dropout by bytes.
+"""Attention for training on a CPU: matrix products in the precision of the queries, with `byte_dropout`.
 
-PyTorch's fused attention has no CPU kernel with dropout, and falls back to a slower form of what stands here.
+PyTorch's fused attention has no CPU kernel with dropout and falls back to a slower version of this computation.
 
-Shapes: B examples, A attention heads, K heads of keys and values, T tokens, D units of a head.
+Shapes: B examples, A attention heads, K heads of keys and values, T tokens, D units per head.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _WITHOUT_EFFECT = frozenset(
         "use_cache",
     }
 )
-"""Arguments that change no state: the mask holds what they hide, or they are for other kernels or for decoders."""
+"""Arguments without effect here: the mask already covers them, or they are for other kernels or for decoders."""
 
 
 def register() -> str:
-    """Makes this attention known to transformers and gives its name there."""
+    """Registers this attention with transformers and returns its name there."""
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import eager_mask
 
@@ -53,26 +53,26 @@ def attention(  # noqa: PLR0917  # the order is transformers'
     dropout: float = 0.0,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """Attends from query [B, A, T, D] to key and value [B, K, T, D]; gives [B, T, A, D].
+    """Attends from query [B, A, T, D] to key and value [B, K, T, D] and returns [B, T, A, D].
 
-    Where K is less than A, neighbouring queries share a key and its value. `attention_mask` [B, 1, T, T] is added to
-    the scores. The arguments are those of transformers' own functions.
+    If K is less than A, adjacent query heads share a key and value head. `attention_mask` [B, 1, T, T] is added to the
+    scores. The signature is that of the attention functions of transformers.
 
     Raises:
-        InputError: The encoder asks for something else that would change the result.
+        InputError: The encoder passes an unsupported argument that would change the result.
     """
     unknown = sorted(name for name, value in others.items() if value is not None and name not in _WITHOUT_EFFECT)
     if unknown:
-        message = f"What `auto` takes on a CPU can't do all that this encoder needs; found {', '.join(unknown)}."
+        message = f"The CPU implementation of `auto` does not support {', '.join(unknown)}, which this encoder needs."
         raise InputError(Problem("encoder.attention", message, "Set it to eager."))
     if key.size(1) < query.size(1):
         key, value = (shared.repeat_interleave(query.size(1) // key.size(1), dim=1) for shared in (key, value))
     scores = torch.matmul(query * (query.size(-1) ** -0.5 if scaling is None else scaling), key.transpose(2, 3))
     if attention_mask is not None:
         scores = scores + attention_mask.to(scores.dtype)
-    # Autocast would turn the probabilities to fp32, and the product below would turn them back.
+    # Autocast would convert the probabilities to fp32, and the product below would convert them back.
     with torch.autocast("cpu", enabled=False):
-        shares = torch.softmax(scores, dim=-1)
+        weights = torch.softmax(scores, dim=-1)
     if dropout and module.training:
-        shares = byte_dropout(shares, dropout)
-    return torch.matmul(shares, value).transpose(1, 2).contiguous(), None
+        weights = byte_dropout(weights, dropout)
+    return torch.matmul(weights, value).transpose(1, 2).contiguous(), None

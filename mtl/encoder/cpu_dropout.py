@@ -1,9 +1,9 @@
-"""Dropout that is quick on a CPU, where torch draws its random numbers one by one.
+"""Fast dropout on a CPU, where torch draws its random numbers one by one.
 
-A byte decides an element: with p = (k + f) / 256, a byte below k drops, a byte above k keeps, and a byte equal to k
-drops with probability f by a draw of its own. So the probability is exactly p, at an eighth of the random numbers.
-The bytes come from NumPy's SFC64, seeded for each call from torch's generator: the same `torch.manual_seed` gives the
-same draws, and a run that is resumed draws what it would have drawn.
+Each element uses one random byte. With p = (k + f) / 256, a byte below k drops the element, a byte above k keeps it,
+and a byte equal to k drops it with probability f, by an additional draw. The probability is therefore exactly p, with
+an eighth of the random numbers. The bytes come from NumPy's SFC64, which is seeded from torch's generator in each call,
+so the same `torch.manual_seed` gives the same draws, and a resumed run repeats the draws of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 SMALLEST = 4096
-"""Elements from which on bytes are quicker than torch's own draws."""
+"""Minimum number of elements for which this is faster than torch's own dropout."""
 
 _WIDTHS = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32}
 
 
 class ByteDropout(nn.Dropout):
-    """`nn.Dropout`, drawn by bytes where that is quicker."""
+    """`nn.Dropout` that uses `byte_dropout`."""
 
     def forward(self, input: Tensor) -> Tensor:
         return byte_dropout(input, self.p) if self.training else input
@@ -31,8 +31,8 @@ class ByteDropout(nn.Dropout):
 def byte_dropout(values: Tensor, p: float) -> Tensor:
     """Zeroes each element with probability p and scales the others by 1 / (1 - p).
 
-    Where bytes are no quicker (another device, few elements, an unusual type, compiled code, which draws in vectors)
-    this is torch's own dropout.
+    Where bytes are not faster (other devices, few elements, unusual dtypes, compiled code with vectorized draws), this
+    calls torch's own dropout.
     """
     if torch.compiler.is_compiling() or not 0 < p < 1 or values.device.type != "cpu":
         return torch.dropout(values, p, train=True)
@@ -43,7 +43,7 @@ def byte_dropout(values: Tensor, p: float) -> Tensor:
 
 
 def draw_kept(count: int, p: float) -> npt.NDArray[np.int8]:
-    """Which of some elements are kept, as 0 and 1."""
+    """A mask of `count` elements: 1 for elements that are kept, 0 for dropped ones."""
     seed = int(torch.randint(2**62, ()).item())
     source = np.random.SFC64(seed)
     words: npt.NDArray[np.uint64] = source.random_raw(-(-count // 8))
@@ -56,7 +56,7 @@ def draw_kept(count: int, p: float) -> npt.NDArray[np.int8]:
 
 
 def replace_dropout(module: nn.Module) -> None:
-    """Puts `ByteDropout` in place of every `nn.Dropout` below a module."""
+    """Replaces every `nn.Dropout` inside a module with `ByteDropout`."""
     for name, child in module.named_children():
         if type(child) is nn.Dropout:
             setattr(module, name, ByteDropout(child.p))
@@ -76,7 +76,7 @@ class _ByteDropout(torch.autograd.Function):
 
 
 def _masked(values: Tensor, kept: npt.NDArray[np.int8], scale: float) -> Tensor:
-    """Each value times 0 or the scale; the mask is multiplied onto bits read as integers, as NumPy has no bfloat16."""
+    """The values times 0 or the scale. The mask multiplies their bits as integers, because NumPy has no bfloat16."""
     bits = values.contiguous().view(_WIDTHS[values.dtype]).numpy().reshape(-1)
     masked = np.multiply(bits, kept, out=np.empty_like(bits))
     return torch.from_numpy(masked).view(values.dtype).view(values.shape).mul_(scale)

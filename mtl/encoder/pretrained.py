@@ -1,4 +1,4 @@
-"""The shared encoder: loading a Hugging Face model and its tokenizer, and fitting them to the heads.
+"""Loads the shared encoder, a Hugging Face model, and its tokenizer, and adds the tokens of the heads.
 
 Shapes: B examples, T tokens, H hidden size.
 """
@@ -38,33 +38,33 @@ _POSITIONS_FROM_TWO = frozenset(
         "xmod",
     }
 )
-"""Families that count positions from the padding id + 1, so that two rows of their table are never used."""
+"""Model families that count positions from the padding id + 1, so that two rows of their table are never used."""
 
 _AROUND_THE_BACKEND = ("truncation_side", "padding_side", "model_input_names", "split_special_tokens")
-"""What decides the result of a tokenizer's call and isn't written into its backend."""
+"""Attributes of a tokenizer that affect its output and are not part of its backend."""
 
 
 def load_tokenizer(spec: EncoderSpec, special_tokens: Sequence[str] = ()) -> PreTrainedTokenizerBase:
     """The encoder's own fast tokenizer, with special tokens added.
 
     Raises:
-        InputError: The encoder isn't there, or has no fast tokenizer.
+        InputError: The encoder cannot be loaded, or has no fast tokenizer.
     """
     from transformers import AutoTokenizer
 
     tokenizer: PreTrainedTokenizerBase = _from_pretrained(AutoTokenizer, spec)
     if not tokenizer.is_fast:
-        raise InputError(Problem("encoder.name", f"'{spec.name}' has no fast tokenizer; character offsets need one."))
+        raise InputError(Problem("encoder.name", f"'{spec.name}' has no fast tokenizer, which character offsets need."))
     new = [token for token in dict.fromkeys(special_tokens) if token not in tokenizer.get_vocab()]
     tokenizer.add_tokens(new, special_tokens=True)
     return tokenizer
 
 
 def load_config(spec: EncoderSpec) -> PretrainedConfig:
-    """The encoder's configuration, shaped by the mixture, without its weights.
+    """The encoder's configuration with the settings of the mixture; no weights are loaded.
 
     Raises:
-        InputError: The encoder isn't there, or lacks what the mixture asks for.
+        InputError: The encoder cannot be loaded, or does not support a setting of the mixture.
     """
     from transformers import AutoConfig
 
@@ -72,18 +72,16 @@ def load_config(spec: EncoderSpec) -> PretrainedConfig:
     problems = []
     depth = config.num_hidden_layers
     if spec.num_layers is not None and spec.num_layers > depth:
-        problems.append(Problem("encoder.num_layers", f"It must be at most {depth}; found {spec.num_layers}."))
+        problems.append(Problem("encoder.num_layers", f"must be at most {depth}, got {spec.num_layers}."))
     if spec.freeze_layers > depth:
-        problems.append(Problem("encoder.freeze_layers", f"It must be at most {depth}; found {spec.freeze_layers}."))
+        problems.append(Problem("encoder.freeze_layers", f"must be at most {depth}, got {spec.freeze_layers}."))
     if spec.freeze_layers and getattr(config, "num_hidden_groups", depth) < depth:  # ALBERT
-        message = "The layers of this encoder share their weights, so that some can't be frozen by themselves."
-        problems.append(Problem("encoder.freeze_layers", message, "Leave it out, or take another encoder."))
+        message = "The layers of this encoder share their weights, so only some of them cannot be frozen."
+        problems.append(Problem("encoder.freeze_layers", message, "Remove the key, or use another encoder."))
     longest = longest_input(config)
     if spec.max_length > longest:
         problems.append(
-            Problem(
-                "encoder.max_length", f"'{spec.name}' reads at most {longest} word pieces; found {spec.max_length}."
-            )
+            Problem("encoder.max_length", f"must be at most {longest} tokens for '{spec.name}', got {spec.max_length}.")
         )
     if problems:
         raise InputError(problems)
@@ -95,27 +93,27 @@ def load_config(spec: EncoderSpec) -> PretrainedConfig:
 
 
 def longest_input(config: PretrainedConfig) -> int:
-    """The most word pieces an encoder has positions for."""
+    """The maximum length of an input in tokens, from the number of positions of an encoder."""
     positions = int(getattr(config, "max_position_embeddings", 512))
     return positions - 2 if config.model_type in _POSITIONS_FROM_TWO else positions
 
 
 def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: int, *, weights: bool = True) -> Encoder:
-    """The encoder with its weights, and embedding rows for the tokens that the heads added.
+    """The encoder with its weights, and embeddings for the tokens added by the heads.
 
-    The row of a new token is the mean of the old tokens' rows plus noise from N(0, 0.02), drawn from a stream of the
-    token's own, so that another task's tokens don't change it.
+    The embedding of a new token is the mean of the original embeddings plus noise with standard deviation 0.02. Each
+    token has its own random stream, so the tokens of other tasks do not change it.
 
     Args:
-        spec: Which encoder.
-        tokenizer: With all special tokens added.
-        seed: Of the run.
-        weights: False gives the architecture alone, for weights that a checkpoint holds.
+        spec: The encoder to load.
+        tokenizer: Its tokenizer, with all special tokens added.
+        seed: Seed of the run.
+        weights: Whether to load the weights; False builds the architecture only, for weights from a checkpoint.
     """
     from transformers import AutoModel
 
     config = load_config(spec)
-    chooses_attention = spec.attention == "auto" and _takes_any_attention(config)
+    chooses_attention = spec.attention == "auto" and _supports_custom_attention(config)
     implementation = cpu_attention.register() if chooses_attention else _fixed_attention(spec.attention)
     chosen = {} if implementation is None else {"attn_implementation": implementation}
     if weights:
@@ -127,8 +125,8 @@ def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: in
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """A hash of everything that decides how text becomes word pieces."""
-    tokenizer.backend_tokenizer.no_truncation()  # both are left over from earlier calls and set anew by each call
+    """A hash of everything that determines how text is tokenized."""
+    tokenizer.backend_tokenizer.no_truncation()  # calls leave both settings behind, and every call sets them again
     tokenizer.backend_tokenizer.no_padding()
     around = {name: getattr(tokenizer, name) for name in _AROUND_THE_BACKEND}
     parts = [tokenizer.backend_tokenizer.to_str(), type(tokenizer).__qualname__, around]
@@ -143,18 +141,18 @@ def _from_pretrained(auto: Any, spec: EncoderSpec, **arguments: Any) -> Any:
         )
 
 
-def _takes_any_attention(config: PretrainedConfig) -> bool:
-    """Whether the family of an encoder takes an attention from outside, which can then be changed at any time."""
+def _supports_custom_attention(config: PretrainedConfig) -> bool:
+    """Whether a model family supports custom attention functions, which can then be changed at any time."""
     from transformers import AutoModel
 
     family: Any = AutoModel._model_mapping.get(type(config), None)
     return bool(getattr(family, "_supports_attention_backend", False))
 
 
-def _fixed_attention(asked: str) -> str | None:
-    """What is asked for; of families that bring their own, the eager one on a machine without a GPU."""
-    if asked != "auto":
-        return asked
+def _fixed_attention(attention: str) -> str | None:
+    """The requested attention. `auto` gives transformers' choice with a GPU, eager attention without one."""
+    if attention != "auto":
+        return attention
     return None if torch.cuda.is_available() else "eager"
 
 
@@ -166,10 +164,10 @@ def _from_config(config: PretrainedConfig, chosen: Mapping[str, str]) -> Any:
 
 
 def _add_embeddings(model: Any, tokenizer: PreTrainedTokenizerBase, num_known: int, seed: int) -> None:
-    """Sets the rows of the tokens beyond those that the encoder knows.
+    """Sets the embeddings of the added tokens.
 
-    Some tables have spare rows (DeBERTa-v3). They mean nothing yet, and a new token that got one as it is would
-    depend on how many tokens were added before it.
+    Some embedding tables have unused rows (DeBERTa-v3). A new token must not keep the values of such a row, because
+    they depend on how many tokens were added before it.
     """
     added = {token: index for token, index in tokenizer.get_added_vocab().items() if index >= num_known}
     if not added:
@@ -185,7 +183,7 @@ def _add_embeddings(model: Any, tokenizer: PreTrainedTokenizerBase, num_known: i
 
 
 def _set_dropout(config: PretrainedConfig, dropout: float) -> None:
-    """Sets every rate of dropout that the configuration knows; each family spells them its own way."""
+    """Sets all dropout rates of a configuration; their names depend on the model family."""
     for name in vars(config):
         if name.endswith("dropout") or name.endswith("dropout_prob"):
             setattr(config, name, dropout)

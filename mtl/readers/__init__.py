@@ -1,7 +1,7 @@
-"""File formats, one file each: from a path to rows.
+"""Readers of file formats, one file each: from a path to rows.
 
-A new reader is a new file here with one subclass of `Reader`; its file name is its name in YAML. A reader yields
-`TextRow`s or `SpanRow`s and reports what is malformed with file, line and rule, never with the text of a row.
+To add a reader, add a file with one subclass of `Reader`; the file name is the reader's name in YAML. A reader yields
+`TextRow`s or `SpanRow`s and reports malformed input with file, line and rule, never with the text of a row.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from heads.rows import Row
 from mtl.problems import InputError, Problem
 
 SHOWN_LINES = 5
-"""Lines that a problem of many names."""
+"""Maximum number of lines that an error names."""
 
 SPLITS = ("train", "dev", "test")
 SPLIT_NAMES = {"train": ("train",), "dev": ("dev", "validation", "devel", "valid"), "test": ("test",)}
-"""The names under which a folder may hold a split."""
+"""The accepted file names of each split in a folder."""
 
 OnBadRow = Literal["error", "skip"]
-"""What a reader does about malformed input."""
+"""What a reader does with malformed input."""
 
 
 class BadRow(NamedTuple):
-    """One refused piece of input: where, the rule it breaks, and what was found (no text of the row)."""
+    """One malformed input: its place, the rule that it breaks, and what was found (without text of the row)."""
 
     file: str
     line: int | None
@@ -36,7 +36,7 @@ class BadRow(NamedTuple):
     found: str
 
     def __str__(self) -> str:
-        return f"{self._place}: {self.rule}; found {self.found}"
+        return f"{self._place}: {self.rule}, got {self.found}"
 
     @property
     def _place(self) -> str:
@@ -44,9 +44,9 @@ class BadRow(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A line of a text file: its number from 1, its text, and whether that is what the file holds.
+    """A line of a text file: its number from 1, its text, and whether it is valid UTF-8.
 
-    A line that is not UTF-8 has replacement characters in its text, and `is_valid` is false.
+    The text of an invalid line contains replacement characters.
     """
 
     number: int
@@ -55,70 +55,74 @@ class Line(NamedTuple):
 
 
 def bad_row_problems(bad_rows: Iterable[BadRow], advice: str) -> list[Problem]:
-    """What is told where malformed input stops the reading; of lines that are alike wrong, one problem.
+    """The problems of malformed input; lines of a file with the same problem are reported once, with a count.
 
-    >>> rows = [BadRow("a.tsv", line, "A label must be a number", "'x'") for line in (3, 9)]
-    >>> [problem.message for problem in bad_row_problems(rows, "Fix it.")]
-    ["A label must be a number; found 'x'; the same in 2 lines: 3, 9."]
+    Args:
+        bad_rows: The malformed inputs.
+        advice: What to do about them.
+
+    >>> rows = [BadRow("a.tsv", line, "label must be a number", "'x'") for line in (3, 9)]
+    >>> [problem.message for problem in bad_row_problems(rows, "Fix the rows.")]
+    ["label must be a number, got 'x'. Same problem in 2 lines: 3, 9."]
     """
     kinds: dict[tuple[str, str, str], list[BadRow]] = {}
     for bad in bad_rows:
         kinds.setdefault((bad.file, bad.rule, bad.found), []).append(bad)
     problems = []
-    for (_, rule, found), alike in kinds.items():
-        lines = [str(bad.line) for bad in alike if bad.line is not None]
+    for (_, rule, found), same_problem in kinds.items():
+        lines = [str(bad.line) for bad in same_problem if bad.line is not None]
         shown = ", ".join(lines[:SHOWN_LINES]) + ", …" * (len(lines) > SHOWN_LINES)
-        more = f"; the same in {len(lines)} lines: {shown}" if len(lines) > 1 else ""
-        problems.append(Problem(alike[0]._place, f"{rule}; found {found}{more}.", advice))
+        more = f" Same problem in {len(lines)} lines: {shown}." if len(lines) > 1 else ""
+        problems.append(Problem(same_problem[0]._place, f"{rule}, got {found}.{more}", advice))
     return problems
 
 
 class Reader(ABC):
-    """Turns files of one format into rows.
+    """Base class of the readers, each of which turns files of one format into rows.
 
-    Options of a reader are the keyword-only arguments of its `__init__`; in YAML they stand beside `reader` and
-    `path` under `data`.
+    The options of a reader are the keyword-only arguments of its `__init__`. In YAML they are written under `data`,
+    next to `reader` and `path`.
 
     Args:
-        path: A folder, or a file that holds everything.
-        files: File per split, relative to `path`. Without it a folder holds `train`, `dev` (or `validation`,
+        path: A folder, or a single file.
+        files: File of each split, relative to `path`. By default, a folder contains `train`, `dev` (or `validation`,
             `devel`, `valid`) and `test` with one of the reader's suffixes, and a single file is the split `train`.
-        on_bad_row: What malformed input does. `error` is an error with all of it, after the whole file was read;
-            `skip` leaves it out, counted and listed in `bad_rows`.
+        on_bad_row: What to do with malformed input. `error` reads the whole file and then raises one error that lists
+            all problems; `skip` leaves the rows out, and counts and lists them in `bad_rows`.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = ()
-    """Suffixes of the files that are looked for in a folder."""
+    """Suffixes of the files that are searched in a folder."""
 
     def __init__(self, path: str, *, files: Mapping[str, str] | None = None, on_bad_row: OnBadRow = "error") -> None:
         self.path = Path(path)
         self.files = dict(files) if files is not None else None
         self.on_bad_row = on_bad_row
         self.bad_rows: list[BadRow] = []
-        """What `read` met and did not yield, over all splits read so far."""
+        """Malformed input that was not yielded, over all splits read so far."""
         self.left_out: Counter[str] = Counter()
-        """What is no part of the task (empty sentences, annotation of other types), by kind, over all splits so far."""
+        """Counts of input left out on purpose (such as empty sentences), by reason, over all splits read so far."""
 
     @abstractmethod
     def rows(self, source: Path, split: str) -> Iterator[Row]:
-        """The rows of one source in its own order. Malformed input goes to `bad` and is left out."""
+        """The rows of one source in their original order. Malformed input is passed to `bad` and left out."""
 
     def sources(self) -> dict[str, Path]:
-        """The file of each split that is there.
+        """The file of each available split.
 
         Raises:
-            InputError: The path, or a file that `files` names, is missing; or a folder holds no split.
+            InputError: The path or a file in `files` does not exist, or the folder contains no split.
         """
         if self.files is not None:
             found = {split: self.path / name for split, name in self.files.items()}
             missing = [(split, path) for split, path in found.items() if not path.exists()]
             if missing:
-                raise InputError([Problem(f"files.{split}", f"'{path}' doesn't exist.") for split, path in missing])
+                raise InputError([Problem(f"files.{split}", f"'{path}' does not exist.") for split, path in missing])
             return found
         if self.path.is_file():
             return {"train": self.path}
         if not self.path.is_dir():
-            raise InputError(Problem("path", f"'{self.path}' is neither a file nor a folder.", "Check the path."))
+            raise InputError(Problem("path", f"'{self.path}' does not exist.", "Check the path."))
         found = {}
         for split, names in SPLIT_NAMES.items():
             candidates = [self.path / f"{name}{suffix}" for name in names for suffix in self.suffixes]
@@ -129,18 +133,18 @@ class Reader(ABC):
             raise InputError(
                 Problem(
                     "path",
-                    f"'{self.path}' holds no train, dev or test ({', '.join(self.suffixes)}).",
-                    "Name them under `files`.",
+                    f"'{self.path}' contains no train, dev or test ({', '.join(self.suffixes)}).",
+                    "List the files under `files`.",
                 )
             )
         return found
 
     def read(self, split: str) -> Iterator[Row]:
-        """The rows of a split; ids are unique.
+        """The rows of a split, with unique ids.
 
         Raises:
-            InputError: There is no such split, or some input was malformed and `on_bad_row` is `error`. It
-                lists all of it.
+            InputError: The split does not exist, or input is malformed and `on_bad_row` is `error`; the error lists
+                all malformed input.
         """
         before = len(self.bad_rows)
         seen: set[str] = set()
@@ -150,7 +154,7 @@ class Reader(ABC):
         source = sources[split]
         for row in self.rows(source, split):
             if row.id in seen:
-                self.bad(source, None, "An id must be unique in its split", f"'{row.id}' again")
+                self.bad(source, None, "ids must be unique within a split", f"'{row.id}' again")
                 continue
             seen.add(row.id)
             yield row
@@ -159,19 +163,26 @@ class Reader(ABC):
             raise InputError(bad_row_problems(self.bad_rows[before:], advice))
 
     def bad(self, source: Path, line: int | None, rule: str, found: str) -> None:
-        """Notes one piece of malformed input. `found` tells offsets, lengths and codes, never the text of a row."""
+        """Records one malformed input.
+
+        Args:
+            source: File of the input.
+            line: Number of the line from 1; None if the format has no lines.
+            rule: The rule that the input breaks.
+            found: What was found instead: offsets, lengths or codes, never the text of a row.
+        """
         self.bad_rows.append(BadRow(str(source), line, rule, found))
 
     def lines(self, source: Path) -> Iterator[tuple[int, str]]:
-        """The lines of a UTF-8 file with their numbers from 1, split at newlines alone.
+        """The lines of a UTF-8 file with their numbers from 1; only newlines separate lines.
 
-        A carriage return before the newline and a byte-order mark are dropped; a line that isn't UTF-8 goes to
-        `bad`. A format in which rows have several lines needs `all_lines`, to know which rows lack one.
+        A carriage return before the newline and a byte-order mark are removed. Lines that are not UTF-8 are passed to
+        `bad` and left out. Formats whose rows have several lines need `all_lines`, to know which rows are incomplete.
         """
         return ((line.number, line.text) for line in self.all_lines(source) if line.is_valid)
 
     def all_lines(self, source: Path) -> Iterator[Line]:
-        """The same with the lines that aren't UTF-8, which are already reported to `bad`."""
+        """Like `lines`, but includes the lines that are not UTF-8, after passing them to `bad`."""
         with source.open("rb") as file:
             for number, raw in enumerate(file, start=1):
                 content = raw.removesuffix(b"\n").removesuffix(b"\r")
@@ -179,12 +190,12 @@ class Reader(ABC):
                 yield Line(number, content.decode(errors="replace") if text is None else text, text is not None)
 
     def decode(self, raw: bytes, source: Path, first_line: int = 1) -> str | None:
-        """Bytes as text, without a byte-order mark; what isn't UTF-8 goes to `bad` and gives None.
+        """Decodes UTF-8 without a byte-order mark; invalid bytes are passed to `bad` and give None.
 
         Args:
             raw: A whole file, or a part of one.
-            source: The file, for the message.
-            first_line: The line on which the bytes begin.
+            source: The file, for the error.
+            first_line: Number of the line where the bytes start.
         """
         raw = raw.removeprefix(codecs.BOM_UTF8) if first_line == 1 else raw
         try:
@@ -192,5 +203,5 @@ class Reader(ABC):
         except UnicodeDecodeError as error:
             line = first_line + raw.count(b"\n", 0, error.start)
             place = error.start - (raw.rfind(b"\n", 0, error.start) + 1)
-            self.bad(source, line, "Text must be UTF-8", f"byte 0x{raw[error.start]:02x} at {place}")
+            self.bad(source, line, "text must be UTF-8", f"byte 0x{raw[error.start]:02x} at position {place}")
             return None

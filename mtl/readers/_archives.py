@@ -1,4 +1,4 @@
-"""What a damaged archive raises: shared by the readers of archives."""
+"""The errors of damaged archives, shared by the readers of archives."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import tarfile
 import zipfile
 import zlib
 
-# Beyond its own errors, `zipfile` raises OSError for an offset outside the file, RuntimeError for a member that seems
-# to be encrypted or compressed by a method it does not know, and UnicodeDecodeError for the name of a member.
+# Besides its own errors, `zipfile` raises OSError for an offset outside the file, RuntimeError for a member that seems
+# to be encrypted or compressed by an unknown method, and UnicodeDecodeError for the name of a member.
 DAMAGED: tuple[type[Exception], ...] = (
     tarfile.TarError,
     zipfile.BadZipFile,

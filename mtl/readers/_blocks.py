@@ -1,4 +1,4 @@
-"""Lines in blocks with blank lines between: what the readers of sentences and of documents share."""
+"""Blocks of lines separated by blank lines, shared by the readers of CoNLL and PubTator files."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from mtl.readers import Line, Reader
 Block = list[Line]
 """The lines of a block, none of them blank."""
 
-
-# A wrong option can make every line of a long document wrong.
 _SHOWN = 5
+"""Maximum number of lines that an error names: a wrong option can make every line of a document invalid."""
 
 
 class BadLine(NamedTuple):
-    """What is wrong with one line of a block (no text of the row)."""
+    """The problem of one line of a block (without text of the row)."""
 
     line: int
     rule: str
@@ -43,16 +42,13 @@ def blocks(lines: Iterable[Line]) -> Iterator[Block]:
 
 
 def is_whole(block: Block) -> bool:
-    """Whether every line could be read: without the one that was reported, the others would make a wrong row."""
+    """Whether all lines are valid UTF-8; a block without its invalid lines would give a wrong row."""
     return all(line.is_valid for line in block)
 
 
 def refuse(reader: Reader, source: Path, bad_lines: Sequence[BadLine]) -> None:
-    """Reports a row with its first mismatch and the lines of the others.
-
-    That is once, so that the counts of read, used and refused rows add up.
-    """
+    """Reports a row once, with its first problem and the lines of the others, so that the counts of rows add up."""
     first, *others = bad_lines
-    lines = [str(mismatch.line) for mismatch in others[:_SHOWN]] + ["…"] * (len(others) > _SHOWN)
-    more = f"; more in the same row at line {', '.join(lines)}" if others else ""
+    lines = [str(bad.line) for bad in others[:_SHOWN]] + ["…"] * (len(others) > _SHOWN)
+    more = f" (more problems in the same row: line {', '.join(lines)})" if others else ""
     reader.bad(source, first.line, first.rule, first.found + more)

@@ -1,4 +1,4 @@
-"""From the columns of a table to the fields of a `TextRow`: what the readers of tables share."""
+"""From the columns of a table to the fields of a `TextRow`, shared by the readers of tables."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from mtl.problems import InputError, Problem, did_you_mean, nearest
 LabelType = Literal["text", "number", "list"]
 
 _LONGEST_NAME = 32
-"""Characters of a column's name that an error shows."""
+"""Maximum length of a column name that an error shows, in characters."""
 
 FIELDS = ("id", "document", "text", "text_pair", "label")
 
 
 class MalformedError(ValueError):
-    """A row breaks a rule. `found` tells offsets, lengths and codes, never the text of the row."""
+    """A row breaks a rule; `found` contains offsets, lengths and codes, never the text of the row."""
 
     def __init__(self, rule: str, found: str) -> None:
-        super().__init__(f"{rule}; found {found}")
+        super().__init__(f"{rule}, got {found}")
         self.rule = rule
         self.found = found
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column feeds which field.
+    """The column of each field.
 
     Args:
-        names: Field of `TextRow` -> column. A field that isn't named is read from the column of its own name, where
-            there is one.
+        names: Field of `TextRow` -> column. A field that is not listed is read from the column with its name, if there
+            is one.
         meta: Columns copied to `meta`.
-        label_type: How a label is read.
-        label_separator: What stands between the names of a list.
+        label_type: Type of the labels.
+        label_separator: Separator of the names in a list of labels.
 
     Raises:
-        InputError: `names` has a key that is no field.
+        InputError: `names` has a key that is not a field, or the separator is empty.
     """
 
     names: Mapping[str, str]
@@ -57,16 +57,20 @@ class Columns:
         ]
         if not self.label_separator:
             problems.append(
-                Problem("label_separator", "It must be one character or more; found none.", "Quote it in YAML.")
+                Problem("label_separator", "must have at least one character, got none.", "Quote it in YAML.")
             )
         if problems:
             raise InputError(problems)
 
     def within(self, header: Sequence[str], source: str) -> Columns:
-        """The same columns, completed by those of the header that are named like a field.
+        """The same columns, plus those in the header that have the name of a field.
+
+        Args:
+            header: Names of the columns of the table.
+            source: Name of the table, for errors.
 
         Raises:
-            InputError: A column isn't in the header, or is there twice. It lists all of them.
+            InputError: Columns are missing from the header or occur twice; the error lists all of them.
         """
         own = {field: field for field in FIELDS if field in header or field == "text"}
         names = own | dict(self.names)
@@ -87,14 +91,14 @@ class Columns:
         return replace(self, names=names)
 
     def used(self) -> list[str]:
-        """Every column that is read, once."""
+        """The distinct columns that are read."""
         return list(dict.fromkeys([*self.names.values(), *self.meta]))
 
     def row(self, cells: Mapping[str, Any], default_id: str) -> TextRow:
         """One row.
 
         Raises:
-            MalformedError: A cell isn't what its field needs.
+            MalformedError: A cell is invalid for its field.
 
         >>> Columns({"text": "sentence"}).row({"sentence": "Aspirin helps."}, "train-1")
         TextRow(id='train-1', document='train-1', text='Aspirin helps.', text_pair=None, label=None, meta={})
@@ -105,7 +109,7 @@ class Columns:
             id=row_id,
             document=name_of("document", values["document"]) if "document" in values else row_id,
             text=text_of("text", values["text"]),
-            # A table has no other way than an empty cell to say that there is no second text.
+            # In a table, only an empty cell can express that there is no second text.
             text_pair=text_of("text_pair", values["text_pair"]) if values.get("text_pair") else None,
             label=self._label(values.get("label")),
             meta={column: as_string(cells[column]) for column in self.meta if cells[column] is not None},
@@ -121,7 +125,7 @@ class Columns:
         return name_of("label", value)
 
     def _names(self, value: Any) -> tuple[str, ...]:
-        """A separator alone is the empty list: annotated, and no label applies."""
+        """The names in a list; a separator alone is the empty list (annotated, but no label applies)."""
         if value == self.label_separator:
             return ()
         parts = value.split(self.label_separator) if isinstance(value, str) else value
@@ -131,57 +135,58 @@ class Columns:
 
 
 def _nearest_column(column: str, header: Sequence[str]) -> str:
-    """A sentence with the nearest column and the others.
+    """A sentence with the most similar column and the other choices.
 
-    A name of several words is only counted, unless it is the nearest: in a file without a header it is the text of a
-    row.
+    Names of several words are counted but not shown, unless one is the most similar: in a file without a header they
+    may be the text of a row.
 
     >>> _nearest_column("lable", ["label", "Fever was high."])
-    "Did you mean 'label'? Choices: label. Not shown: 1 of several words or too long."
+    "Did you mean 'label'? Choices: label. Not shown: 1 with several words or too long."
     """
     near = nearest(column, header)
     shown = [name for name in header if name == near or (len(name) <= _LONGEST_NAME and not re.search(r"\s", name))]
-    more = f" Not shown: {len(header) - len(shown)} of several words or too long." if len(shown) < len(header) else ""
+    more = f" Not shown: {len(header) - len(shown)} with several words or too long." if len(shown) < len(header) else ""
     return did_you_mean(column, shown) + more
 
 
 def text_of(field: str, value: Any) -> str:
-    """A text that has characters, all of which UTF-8 can write.
+    """Returns a non-empty string that is valid Unicode.
 
     Raises:
-        MalformedError: It is something else.
+        MalformedError: The value is anything else.
     """
     if not isinstance(value, str) or not value:
-        raise MalformedError(f"{field} must be a text that isn't empty", kind_of(value))
+        raise MalformedError(f"{field} must be a non-empty string", kind_of(value))
     try:
         value.encode()
-    except UnicodeEncodeError as error:  # JSON can spell half a surrogate pair, on which tokenizers fail
-        raise MalformedError(f"{field} must be valid Unicode", f"half a surrogate pair at {error.start}") from None
+    except UnicodeEncodeError as error:  # JSON can contain half a surrogate pair, on which tokenizers fail
+        found = f"half a surrogate pair at position {error.start}"
+        raise MalformedError(f"{field} must be valid Unicode", found) from None
     return value
 
 
 def name_of(field: str, value: Any) -> str:
-    """A name or code: a text, or a whole number.
+    """Returns a name or code, which may be a string or an integer.
 
     Raises:
-        MalformedError: It is something else, such as a boolean: the YAML or JSON spelling of an unquoted yes or no.
+        MalformedError: The value is anything else, such as a boolean, which may be an unquoted yes or no.
     """
     if isinstance(value, bool):
-        raise MalformedError(f"{field} must be quoted where it looks like a boolean", "a boolean")
+        raise MalformedError(f"{field} must be in quotes if it looks like a boolean", "a boolean")
     return str(value) if isinstance(value, int) else text_of(field, value)
 
 
 def number_of(field: str, value: Any) -> float:
-    """A finite number, or a text that spells one.
+    """Returns a finite number from a number or a string.
 
     Raises:
-        MalformedError: It is something else.
+        MalformedError: The value is anything else.
 
     >>> number_of("label", "2.5")
     2.5
     """
     if isinstance(value, bool):
-        raise MalformedError(f"{field} must be quoted where it looks like a boolean", "a boolean")
+        raise MalformedError(f"{field} must be in quotes if it looks like a boolean", "a boolean")
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
@@ -192,7 +197,7 @@ def number_of(field: str, value: Any) -> float:
 
 
 def as_string(value: Any) -> str:
-    """A text as it is, anything else as JSON: what `meta` holds.
+    """A value of `meta`: strings are unchanged, other values become JSON.
 
     >>> as_string("site 1"), as_string(2019)
     ('site 1', '2019')
@@ -201,14 +206,14 @@ def as_string(value: Any) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """What a value is, in words that don't give it away.
+    """The type and length of a value, without its content.
 
     >>> kind_of("some words"), kind_of([1, 2]), kind_of(None)
-    ('a text of 10 characters', 'a list of 2', 'nothing')
+    ('a string of 10 characters', 'a list of length 2', 'nothing')
     """
     if isinstance(value, str):
-        return f"a text of {len(value)} characters"
+        return f"a string of {len(value)} characters"
     if isinstance(value, list):
-        return f"a list of {len(value)}"
-    names = {type(None): "nothing", bool: "a boolean", int: "a whole number", float: "a number", dict: "an object"}
+        return f"a list of length {len(value)}"
+    names = {type(None): "nothing", bool: "a boolean", int: "an integer", float: "a number", dict: "an object"}
     return names.get(type(value), f"a value of type {type(value).__name__}")

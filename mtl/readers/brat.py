@@ -1,6 +1,6 @@
-"""brat's standoff annotation: a `.txt` with the text and an `.ann` with its mentions and relations, side by side.
+"""brat standoff annotation: a `.txt` file with a text, and an `.ann` file with its mentions and relations.
 
-Format: https://brat.nlplab.org/standoff.html. The files of a split may lie in a folder, a `.zip` or a `.tar.gz`.
+Format: https://brat.nlplab.org/standoff.html. The files of a split may be in a folder, a `.zip` or a `.tar.gz`.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _MENTION = re.compile(r"(\S+) (\d+ \d+(?:;\d+ \d+)*)")
 class Brat(Reader):
     r"""Texts with mentions (T lines) and the relations between them (R lines).
 
-    Events, attributes, normalisations and notes (E, A, M, N, *, # lines), and relations that join events, aren't
-    read; they are counted by kind in `left_out`. A file pair with a malformed line is refused whole, since a text that
-    lost a mention would teach that there is none.
+    Events, attributes, normalisations and notes (E, A, M, N, *, # lines), and relations between events, are not read
+    but counted by kind in `left_out`. A malformed line refuses the whole file pair, because a text without one of its
+    mentions would teach that there is none.
 
-    Offsets count the characters of the text, a carriage return included and a byte-order mark not.
+    Offsets count the characters of the text, including carriage returns and excluding a byte-order mark.
 
-    One text before, and after::
+    A text and its row::
 
         12_1.txt   Aspirin caused a rash.
         12_1.ann   T1  Drug 0 7    Aspirin
@@ -44,12 +44,12 @@ class Brat(Reader):
                 relations=(Relation("T1", "T2", "causes"),))
 
     Args:
-        path: A folder that holds `train`, `dev` and `test` as folders or archives; or one archive.
-        types: The entity types to keep, each with the name it gets; two types with one name are merged. Mentions of
-            other types, and their relations, are left out and counted in `left_out`. The default keeps all as they are.
-        document: A regular expression that is looked for in a file name without its suffix; its first group is the
-            document. The default takes each text for a document.
-        files: As for every reader.
+        path: A folder that contains `train`, `dev` and `test` as folders or archives, or one archive.
+        types: Entity types to keep, each with its new name; types with the same new name are merged. Mentions of other
+            types, and their relations, are left out and counted in `left_out`. The default keeps all types.
+        document: Regular expression that is searched in a file name without its suffix; its first group is the
+            document. By default, each text is a document.
+        files: See `Reader`.
         on_bad_row: See `Reader`.
     """
 
@@ -73,9 +73,11 @@ class Brat(Reader):
         for name in sorted(members):
             stem, _, suffix = name.rpartition(".")
             if suffix == "ann" and f"{stem}.txt" not in members:
-                self.bad(source / name, None, "An .ann file must have a .txt beside it", "none")
+                self.bad(source / name, None, "an .ann file needs a .txt file with the same name", "none")
             elif suffix == "txt" and f"{stem}.ann" not in members:
-                self.bad(source / name, None, "A .txt file must have an .ann beside it, if an empty one", "none")
+                self.bad(
+                    source / name, None, "a .txt file needs an .ann file with the same name (may be empty)", "none"
+                )
             elif suffix == "txt":
                 annotation = f"{stem}.ann"
                 texts = [self.decode(members[part], source / part) for part in (name, annotation)]
@@ -88,17 +90,17 @@ class Brat(Reader):
         try:
             for name, content in _contents(source):
                 if name in found:
-                    self.bad(source / name, None, "A file must stand once in an archive", "it again")
+                    self.bad(source / name, None, "file names must be unique in an archive", "this one again")
                 found.setdefault(name, content)
         except DAMAGED as error:
-            self.bad(source, None, "It must be a folder, or a whole .zip or .tar.gz", type(error).__name__)
+            self.bad(source, None, "must be a folder or an intact .zip or .tar.gz archive", type(error).__name__)
         return found
 
     def _row(self, text: str, annotation: str, place: Path) -> Iterator[SpanRow]:
-        """The row of a text, or none where it is malformed or empty."""
+        """The row of a text, or nothing if it is malformed or empty."""
         match = None if self.document is None else self.document.search(place.stem)
         if self.document is not None and (match is None or not match[1]):
-            self.bad(place, None, f"A file name must match '{self.document.pattern}'", f"'{place.stem}'")
+            self.bad(place, None, f"file names must match '{self.document.pattern}'", f"'{place.stem}'")
             return
         if not text.strip() and not annotation.strip():
             self.left_out["empty text"] += 1
@@ -136,7 +138,7 @@ class Brat(Reader):
 
 
 class _Annotation(NamedTuple):
-    """What an .ann file says; `unread` counts the lines that aren't read, by kind."""
+    """The content of an .ann file; `unread` counts the lines that are not read, by kind."""
 
     entities: list[Entity]
     relations: list[Relation]
@@ -157,14 +159,14 @@ def _pattern(document: str) -> re.Pattern[str]:
     try:
         pattern = re.compile(document)
     except re.error as error:
-        raise InputError(Problem("document", f"It must be a regular expression; found {error} in it.")) from error
+        raise InputError(Problem("document", f"must be a regular expression, got an error: {error}.")) from error
     if pattern.groups == 0:
-        raise InputError(Problem("document", "It must have a group; found none.", "Put the document id in brackets."))
+        raise InputError(Problem("document", "must have a group, got none.", "Put parentheses around the document id."))
     return pattern
 
 
 def _contents(source: Path) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of the .txt and .ann files of a folder or archive, hidden ones aside."""
+    """Names and contents of the .txt and .ann files of a folder or archive, without hidden files."""
     if source.is_dir():
         for path in source.rglob("*"):
             if _wanted(path.name) and path.is_file():
@@ -175,7 +177,7 @@ def _contents(source: Path) -> Iterator[tuple[str, bytes]]:
                 if _wanted(item.filename):
                     yield item.filename, archive.read(item)
     else:
-        # Unpacked before, because only gzip itself compares the checksum; tarfile takes damage for the end.
+        # Decompressed first, because only gzip itself verifies the checksum; tarfile treats damage as the end.
         unpacked = io.BytesIO(gzip.decompress(source.read_bytes()))
         with tarfile.open(fileobj=unpacked, mode="r:") as tar:
             for member in tar:
@@ -201,7 +203,7 @@ def _read(text: str, annotation: str) -> _Annotation:
         if line[0] == "T":
             entity = _entity(fields, text, number)
             if entity.id in entities:
-                raise _MalformedError(number, "An id must be unique in its file", f"'{entity.id}' again")
+                raise _MalformedError(number, "ids must be unique within a file", f"'{entity.id}' again")
             entities[entity.id] = entity
         elif line[0] == "R":
             relations[number] = _relation(fields, number)
@@ -209,14 +211,16 @@ def _read(text: str, annotation: str) -> _Annotation:
             unread[f"{line[0]} {re.split('[ :]', fields[1])[0]}"] += 1
             events |= {fields[0]} if line[0] == "E" else set()
         else:
-            raise _MalformedError(number, "A line must be T, R, E, A, M, N, * or # and a tab", "another form")
+            raise _MalformedError(
+                number, "a line must start with T, R, E, A, M, N, * or # and have a tab", "another form"
+            )
     return _joined(entities, relations, events, unread)
 
 
 def _joined(
     entities: dict[str, Entity], relations: dict[int, Relation], events: set[str], unread: Counter[str]
 ) -> _Annotation:
-    """Keeps the relations between mentions; those that join an event are as unread as the event."""
+    """Keeps the relations between mentions; relations with an event are left out like the event."""
     kept = []
     for line, relation in relations.items():
         ends = {relation.head, relation.tail}
@@ -226,30 +230,36 @@ def _joined(
             unread[f"R {relation.type}"] += 1
         else:
             found = min(ends - entities.keys() - events)
-            raise _MalformedError(line, "A relation must join ids of its file", f"'{found}'")
+            raise _MalformedError(line, "a relation must refer to ids in its file", f"'{found}'")
     return _Annotation(list(entities.values()), kept, unread)
 
 
 def _entity(fields: list[str], text: str, line: int) -> Entity:
-    r"""A mention, its parts put in text order.
+    r"""A mention, with its parts in text order.
 
     >>> _entity(["T1", "Effect 8 12;0 4", "rash skin"], "skin or rash", 1)
     Entity(id='T1', type='Effect', spans=((0, 4), (8, 12)), concepts=())
     """
     match = _MENTION.fullmatch(fields[1]) if len(fields) > 2 and not any(fields[3:]) else None
     if match is None:
-        raise _MalformedError(line, "A mention must be id, 'type start end[;start end]' and text", "another form")
+        raise _MalformedError(
+            line, "a mention must have an id, 'type start end[;start end]' and its text", "another form"
+        )
     spans = [(int(start), int(end)) for start, end in (part.split() for part in match[2].split(";"))]
     if any(not start < end <= len(text) for start, end in spans):
-        raise _MalformedError(line, "Offsets must lie inside the text", f"{match[2]} of {len(text)} characters")
-    # brat writes a newline inside a mention as a space, and its parts in the order they were marked in.
+        raise _MalformedError(line, "offsets must be inside the text", f"{match[2]} in {len(text)} characters")
+    # brat writes newlines inside a mention as spaces, and its parts in the order in which they were marked.
     if " ".join(text[start:end] for start, end in spans).replace("\n", " ") != fields[2]:
-        raise _MalformedError(line, "Offsets must match the mention", f"{match[2]}, {len(fields[2])} characters")
+        raise _MalformedError(
+            line,
+            "the text of a mention must be the text at its offsets",
+            f"{len(fields[2])} other characters for {match[2]}",
+        )
     return Entity(fields[0], match[1], tuple(sorted(spans)))
 
 
 def _relation(fields: list[str], line: int) -> Relation:
     match = _RELATION.fullmatch(fields[1]) if len(fields) > 1 else None
     if match is None:
-        raise _MalformedError(line, "A relation must be id and 'type Arg1:id Arg2:id'", "another form")
+        raise _MalformedError(line, "a relation must have an id and 'type Arg1:id Arg2:id'", "another form")
     return Relation(match[2], match[3], match[1])

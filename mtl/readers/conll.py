@@ -1,4 +1,4 @@
-"""Tagged words in columns, one word per line and a blank line after each sentence (CoNLL)."""
+"""CoNLL files: tagged words in columns, one word per line and a blank line after each sentence."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ Scheme = Literal["BIO", "IO", "BIOES"]
 
 _PREFIXES: dict[Scheme, str] = {"BIO": "BI", "IO": "I", "BIOES": "BIES"}
 
-_USUAL_MARK = "-DOCSTART-"  # of CoNLL 2003 and what followed it; never a word of a sentence
+_USUAL_MARK = "-DOCSTART-"  # used by CoNLL 2003 and later data sets; never a word of a sentence
 
-# What stands in the other columns of a document mark that has no id.
 _NO_ID = frozenset({"O", "-X-", "-", "_"})
+"""Fillers in the other columns of a document mark without an id."""
 
 
 class Tag(NamedTuple):
-    """A prefix of the scheme and an entity type; `O` has none."""
+    """A prefix of the scheme and an entity type, which is empty for `O`."""
 
     prefix: str
     type: str
 
 
 class Conll(Reader):
-    r"""One `SpanRow` per sentence: its words with one space between, their offsets, and the mentions of their tags.
+    r"""One `SpanRow` per sentence: its words joined by spaces, their offsets, and the tagged mentions.
 
-    ``Low<TAB>B-Finding`` / ``fever<TAB>I-Finding`` / ``.<TAB>O`` at the head of the training file gives the text
-    ``Low fever .`` with ``Entity("T1", "Finding", ((0, 9),))`` and the id ``train-1``.
+    If the training file starts with ``Low<TAB>B-Finding`` / ``fever<TAB>I-Finding`` / ``.<TAB>O``, the first row has
+    the text ``Low fever .``, ``Entity("T1", "Finding", ((0, 9),))`` and the id ``train-1``.
 
-    A row's id is `<split>-<line of its first word>`. Its document is what the last document mark says: the mark's
-    id, or `<split>-<line of the mark>` where it has none; without marks every row is its own document. A sentence
-    with an invalid tag is refused whole.
+    The id of a row is `<split>-<line of its first word>`. Its document is the id in the last document mark, or
+    `<split>-<line of the mark>` if the mark has no id; without marks, every row is its own document. A sentence with an
+    invalid tag is refused as a whole.
 
     Args:
         path: See `Reader`.
-        token_column: Which column holds the word, counted from 0, or from the end below 0.
-        tag_column: Which column holds the tag.
-        separator: What stands between columns: one tab, or any number of spaces.
-        scheme: The tagging scheme of the file. In BIO a mention opens with B-, in IO two neighbouring mentions of a
-            type are one, in BIOES a mention of one word is S- and others end with E-.
-        document_mark: The first column of a line that opens a document, such as "-DOCSTART-"; an id may follow it.
-        entity_type: The type of tags that are a prefix alone (B, I).
-        types: Type in the file -> type in the row. Several may become one; a type that isn't listed is left out and
-            counted in `left_out`. The default takes all of them as they are.
+        token_column: Column of the word, counted from 0; negative numbers count from the end.
+        tag_column: Column of the tag, counted in the same way.
+        separator: Separator of the columns: one tab, or any number of spaces.
+        scheme: Tagging scheme of the file. In BIO, a mention starts with B-. In IO, adjacent mentions of one type are
+            merged. In BIOES, a mention of one word is S-, and longer ones end with E-.
+        document_mark: First column of a line that starts a document, such as "-DOCSTART-"; an id may follow it.
+        entity_type: Type of tags that consist of a prefix only (B, I).
+        types: Type in the file -> type in the row. Several types may be merged; types that are not listed are left out
+            and counted in `left_out`. The default keeps all types.
         files: See `Reader`.
         on_bad_row: See `Reader`.
     """
@@ -91,7 +91,7 @@ class Conll(Reader):
             yield from self._sentence(sentence, source, split, document)
 
     def _mark(self, line: Line) -> str | None:
-        """The id in a document mark, empty if it has none that can be read; None for other lines."""
+        """The id in a document mark, empty if it has no readable id; None for other lines."""
         first, *others = line.text.split()
         if self.document_mark is None or first != self.document_mark:
             return None
@@ -116,21 +116,21 @@ class Conll(Reader):
         )
 
     def _columns(self, lines: Block) -> tuple[list[str], list[Tag], list[BadLine]]:
-        """Word and tag of each line, or what is wrong with some."""
+        """The word and the tag of each line, and the problems of malformed lines."""
         words, tags, bad_lines = [], [], []
         for number, line, _ in lines:
-            if line.split()[0] == _USUAL_MARK:  # `_mark` has taken those that the option names
-                rule = f'A line that opens a document needs the option document_mark: "{_USUAL_MARK}"'
+            if line.split()[0] == _USUAL_MARK:  # not the mark in the option, which `_mark` recognises
+                rule = f'a line that starts a document needs the option document_mark: "{_USUAL_MARK}"'
                 bad_lines.append(BadLine(number, rule, self.document_mark or "none"))
                 continue
             cells = line.split("\t") if self.separator == "tab" else [cell for cell in line.split(" ") if cell]
             word, tag = self._at(cells, self.token_column), self._at(cells, self.tag_column)
             if word is None or tag is None or len(cells) < 2:
                 needed = f"{self.token_column} (word) and {self.tag_column} (tag)"
-                rule = f"A line must have the columns {needed}, with a {self.separator} between"
-                bad_lines.append(BadLine(number, rule, f"{len(cells)} in all"))
+                rule = f"a line must have the columns {needed}, separated by a {self.separator}"
+                bad_lines.append(BadLine(number, rule, f"a total of {len(cells)}"))
             elif not word:
-                bad_lines.append(BadLine(number, "A word must not be empty", "no characters"))
+                bad_lines.append(BadLine(number, "a word must not be empty", "no characters"))
             else:
                 words.append(word)
                 tags.append(self._tag(tag))
@@ -157,7 +157,7 @@ class Conll(Reader):
 
 
 def mentions(tags: Sequence[Tag], scheme: Scheme) -> list[tuple[int, int, str]]:
-    """First word, last word and type of the mentions of a sentence with valid tags.
+    """First word, last word and type of each mention of a sentence with valid tags.
 
     >>> mentions([Tag("B", "Drug"), Tag("I", "Drug"), Tag("O", ""), Tag("B", "Drug")], "BIO")
     [(0, 1, 'Drug'), (3, 3, 'Drug')]
@@ -166,7 +166,7 @@ def mentions(tags: Sequence[Tag], scheme: Scheme) -> list[tuple[int, int, str]]:
     for index, tag in enumerate(tags):
         if tag.prefix == "O":
             continue
-        if index and _goes_on(tags[index - 1], tag, scheme):
+        if index and _continues(tags[index - 1], tag, scheme):
             found[-1] = (found[-1][0], index, tag.type)
         else:
             found.append((index, index, tag.type))
@@ -174,35 +174,35 @@ def mentions(tags: Sequence[Tag], scheme: Scheme) -> list[tuple[int, int, str]]:
 
 
 def _invalid(tags: Sequence[Tag], scheme: Scheme) -> Iterator[tuple[int, str, str]]:
-    """Index, rule and finding of the tags that the scheme doesn't allow."""
+    """Index, rule and finding for each tag that is invalid in the scheme."""
     outside = Tag("O", "")
     for index, (before, tag, after) in enumerate(zip([outside, *tags], tags, [*tags[1:], outside], strict=False)):
         if tag == outside:
             continue
         if tag.prefix not in set(_PREFIXES[scheme]):
-            rule = f"In {scheme} a tag must be O or start with {', '.join(_PREFIXES[scheme])}"
+            rule = f"in {scheme}, a tag must be O or start with {', '.join(_PREFIXES[scheme])}"
             yield index, rule, f"a tag of {len(tag.prefix) + len(tag.type)} characters"
         elif not tag.type:
-            yield index, "A tag must name its type as in B-Drug (or set entity_type)", f"'{tag.prefix}'"
-        elif tag.prefix in "IE" and scheme != "IO" and not _goes_on(before, tag, scheme):
-            yield index, f"In {scheme} {tag.prefix} must go on with a mention of its type", f"it after {_shown(before)}"
-        elif tag.prefix in "BI" and scheme == "BIOES" and not _goes_on(tag, after, scheme):
-            yield index, f"In BIOES {tag.prefix} must be followed by I or E of its type", _shown(after)
+            yield index, "a tag must have a type as in B-Drug (or set entity_type)", f"'{tag.prefix}'"
+        elif tag.prefix in "IE" and scheme != "IO" and not _continues(before, tag, scheme):
+            yield index, f"in {scheme}, {tag.prefix} must continue a mention of its type", f"it after {_shown(before)}"
+        elif tag.prefix in "BI" and scheme == "BIOES" and not _continues(tag, after, scheme):
+            yield index, f"in BIOES, {tag.prefix} must be followed by I or E of its type", _shown(after)
 
 
 def _shown(tag: Tag) -> str:
-    """A tag's prefix, unless it is one of no scheme and so may be a word from a column taken for tags."""
+    """A tag's prefix if it belongs to a scheme; any other may be a word, because of a wrong `tag_column`."""
     return tag.prefix if tag.prefix in ("O", *"BIES") else "another tag"
 
 
-def _goes_on(before: Tag, tag: Tag, scheme: Scheme) -> bool:
+def _continues(before: Tag, tag: Tag, scheme: Scheme) -> bool:
     """Whether a tag belongs to the mention of the tag before it."""
     inner = tag.prefix == "I" or (tag.prefix == "E" and scheme == "BIOES")
     return inner and before.prefix in ("B", "I") and before.type == tag.type
 
 
 def _offsets(words: Sequence[str]) -> tuple[Span, ...]:
-    """Where words are in a text that joins them with one space.
+    """The spans of words in a text that joins them with one space.
 
     >>> _offsets(["Low", "fever"])
     ((0, 3), (4, 9))

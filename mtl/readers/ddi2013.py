@@ -1,8 +1,8 @@
-"""The DDI corpus of SemEval-2013 task 9: one XML document per drug label or abstract, packed in a zip archive.
+"""The DDI corpus of SemEval-2013 task 9: a zip archive with one XML document per drug label or abstract.
 
 ``<document id><sentence id text><entity id charOffset type text/>…<pair e1 e2 ddi type/>…</sentence>…</document>``
-(Herrero-Zazo et al. 2013). A sentence becomes a row; every pair of its entities is listed in the file, so a pair
-without a `Relation` is a true negative.
+(Herrero-Zazo et al. 2013). Each sentence becomes a row. The file lists every pair of its entities, so a pair without a
+`Relation` is a true negative.
 """
 
 from __future__ import annotations
@@ -32,24 +32,23 @@ _PAIR_ID = re.compile(r"(.+)\.s\d+\.p\d+")
 class DDI2013(Reader):
     r"""Sentences with drug mentions and the interactions between them.
 
-    A pair with ``ddi="true"`` is a relation of its type; the one such pair of the corpus that has no type is a
-    relation of type None, that is, masked. Where the `text` attribute of a mention isn't the text at its offsets, the
-    mention stays at its offsets, and the attribute is counted in `left_out`, as are sentences without text. Anything
-    else that is wrong in a sentence refuses the whole sentence, since a sentence that lost a mention or a pair would
-    teach wrong negatives.
+    A pair with ``ddi="true"`` is a relation of its type. One such pair of the corpus has no type; its relation has type
+    None and is masked. If the `text` attribute of a mention differs from the text at its offsets, the offsets are used
+    and the attribute is counted in `left_out`, as are sentences without text. Any other problem refuses the whole
+    sentence, because a sentence without one of its mentions or pairs would teach wrong negatives.
 
-    One row before, and after (offsets of the file include the last character)::
+    A sentence and its row (offsets in the file include the last character)::
 
         <sentence id="d0.s0" text="Aspirin and warfarin."><entity id="d0.s0.e0" charOffset="0-6" type="drug" …/>
         SpanRow("d0.s0", "d0", "Aspirin and warfarin.", entities=(Entity("d0.s0.e0", "drug", ((0, 7),)), …), …)
 
     Args:
-        path: The folder of the archives `train.zip` and `test.zip`, or one archive.
-        test: Which of the two test sets of the archive is the split `test`: that of the interactions, or that of
-            the drug names. The latter wasn't annotated for interactions; its rows say so.
-        dev_ids: A file, relative to the folder, whose first column (split by tabs) holds pair ids, as BLURB's
-            `dev.tsv`. The documents of these pairs leave `train` and make up `dev`.
-        files: As for every reader. An archive that holds `Train` and `Test` together can stand for both.
+        path: Folder of the archives `train.zip` and `test.zip`, or one archive.
+        test: Which of the two test sets is the split `test`: the one for interactions (`ddi`) or the one for drug names
+            (`ner`). The latter is not annotated for interactions, which its rows record in `annotated`.
+        dev_ids: A file, relative to the folder, whose first tab-separated column has pair ids, such as BLURB's
+            `dev.tsv`. The documents of these pairs are moved from `train` to `dev`.
+        files: See `Reader`. An archive that contains both `Train` and `Test` can be used for both splits.
         on_bad_row: See `Reader`.
     """
 
@@ -74,10 +73,10 @@ class DDI2013(Reader):
         if self.dev_ids is None:
             return found
         if not self.dev_ids.is_file():
-            raise InputError(Problem("dev_ids", f"'{self.dev_ids}' isn't a file.", "It is relative to `path`."))
+            raise InputError(Problem("dev_ids", f"'{self.dev_ids}' is not a file.", "Write it relative to `path`."))
         if "train" not in found or "dev" in found:
-            message = "It cuts dev from train: there must be a train file and no dev file"
-            raise InputError(Problem("dev_ids", f"{message}; found {', '.join(found)}."))
+            message = "needs a train file and no dev file, because it moves documents from train to dev"
+            raise InputError(Problem("dev_ids", f"{message}, got {', '.join(found)}."))
         found["dev"] = found["train"]
         return {split: found[split] for split in SPLITS if split in found}
 
@@ -92,15 +91,15 @@ class DDI2013(Reader):
         for document_id, line in dev.items():
             if document_id not in met:
                 assert self.dev_ids is not None
-                self.bad(self.dev_ids, line, f"A document must be in {source.name}", f"'{document_id}'")
+                self.bad(self.dev_ids, line, f"documents must be in {source.name}", f"'{document_id}'")
 
     def _dev_documents(self, path: Path) -> dict[str, int]:
-        """The documents of the listed pairs, each with the first line that names it."""
+        """The documents of the listed pairs, each with the first line that mentions it."""
         found: dict[str, int] = {}
         for number, line in self.lines(path):
             match = _PAIR_ID.fullmatch(line.split("\t")[0])
             if match is None:
-                self.bad(path, number, "The first column must be a pair id 'document.sN.pN'", "another form")
+                self.bad(path, number, "the first column must be a pair id 'document.sN.pN'", "another form")
             else:
                 found.setdefault(match[1], number)
         return found
@@ -109,13 +108,13 @@ class DDI2013(Reader):
         try:
             archive = zipfile.ZipFile(source)
         except DAMAGED:
-            self.bad(source, None, "The file must be a zip archive", f"{source.stat().st_size} other bytes")
+            self.bad(source, None, "must be a zip archive", f"{source.stat().st_size} other bytes")
             return
         with archive:
             names = sorted(name for name in archive.namelist() if self._belongs(name, split))
             if not names:
                 wanted = f"'{_TEST_FOLDERS[self.test]}'" if split == "test" else "a folder other than 'Test'"
-                self.bad(source, None, f"The archive must hold XML files in {wanted}", "none")
+                self.bad(source, None, f"the archive must contain XML files in {wanted}", "none")
             for name in names:
                 document = self._document(archive, name, source / name)
                 if document is not None:
@@ -130,12 +129,12 @@ class DDI2013(Reader):
     def _document(self, archive: zipfile.ZipFile, name: str, place: Path) -> ElementTree.Element | None:
         try:
             text = self.decode(archive.read(name), place)
-            # S314: expat itself limits the expansion of entities.
+            # S314: expat limits the expansion of entities itself.
             return None if text is None else ElementTree.fromstring(text)  # noqa: S314
         except ElementTree.ParseError as error:
-            self.bad(place, error.position[0], "The file must be well-formed XML", expat.ErrorString(error.code))
+            self.bad(place, error.position[0], "must be well-formed XML", expat.ErrorString(error.code))
         except DAMAGED as error:
-            self.bad(place, None, "A file must be whole in its archive", type(error).__name__)
+            self.bad(place, None, "must be an intact file of the archive", type(error).__name__)
         return None
 
     def _sentences(self, document: ElementTree.Element, document_id: str, place: Path, split: str) -> Iterator[SpanRow]:
@@ -145,8 +144,8 @@ class DDI2013(Reader):
                 continue
             try:
                 yield self._row(sentence, document_id, place, split)
-            except MalformedError as mismatch:
-                self.bad(place, None, mismatch.rule, f"{mismatch.found} in sentence '{sentence.get('id')}'")
+            except MalformedError as error:
+                self.bad(place, None, error.rule, f"{error.found} in sentence '{sentence.get('id')}'")
 
     def _row(self, sentence: ElementTree.Element, document_id: str, place: Path, split: str) -> SpanRow:
         text = _attribute(sentence, "text")
@@ -168,7 +167,7 @@ class DDI2013(Reader):
 
     def _entity(self, element: ElementTree.Element, text: str) -> Entity:
         spans = _spans(_attribute(element, "charOffset"), len(text))
-        # The copy joins parts with a space, or with none where a part ends in a hyphen: blanks can't be compared.
+        # The attribute joins parts with a space, but not after a hyphen, so the comparison ignores blanks.
         if _no_blanks("".join(text[start:end] for start, end in spans)) != _no_blanks(_attribute(element, "text")):
             self.left_out["text attribute of a mention that differs from its offsets"] += 1
         return Entity(_attribute(element, "id"), _attribute(element, "type"), tuple(sorted(spans)))
@@ -177,22 +176,24 @@ class DDI2013(Reader):
 def _attribute(element: ElementTree.Element, name: str) -> str:
     value = element.get(name)
     if value is None:
-        raise MalformedError(f"A <{element.tag}> must have the attribute '{name}'", "none")
+        raise MalformedError(f"<{element.tag}> must have the attribute '{name}'", "none")
     return value
 
 
 def _spans(offsets: str, length: int) -> list[Span]:
-    """Half-open spans, in the order given.
+    """Half-open spans in the order of the attribute.
 
     >>> _spans("0-4;9-11", 12)
     [(0, 5), (9, 12)]
     """
     if _OFFSETS.fullmatch(offsets) is None:
-        raise MalformedError("charOffset must be start-end, parts joined by ';'", f"{len(offsets)} other characters")
+        raise MalformedError(
+            "charOffset must be start-end, with parts separated by ';'", f"{len(offsets)} other characters"
+        )
     pairs = [part.split("-") for part in offsets.split(";")]
     spans = [(int(start), int(end) + 1) for start, end in pairs]
     if any(not start < end <= length for start, end in spans):
-        raise MalformedError("charOffset must lie inside the sentence", f"{offsets} of {length} characters")
+        raise MalformedError("charOffset must be inside the sentence", f"{offsets} in {length} characters")
     return spans
 
 
@@ -209,7 +210,7 @@ def _relations(sentence: ElementTree.Element, entity_ids: set[str]) -> tuple[Rel
             relations.append(Relation(head, tail, pair.get("type")))
     if listed != {frozenset(pair) for pair in combinations(entity_ids, 2)}:
         possible = len(entity_ids) * (len(entity_ids) - 1) // 2
-        raise MalformedError("Every pair of entities must be listed", f"{len(listed)} pairs, where {possible} are due")
+        raise MalformedError("every pair of entities must be listed", f"{len(listed)} of {possible} pairs")
     return tuple(relations)
 
 

@@ -1,4 +1,4 @@
-"""Hallmarks of Cancer (Baker et al. 2016) in BLURB's form: a table of sentences with a flag for each hallmark."""
+"""Hallmarks of Cancer (Baker et al. 2016) in BLURB's format: a table of sentences with a flag for each hallmark."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _INDEX = re.compile(r"(\d+)_s(\d+)")
 
 
 class HoC(Reader):
-    """Abstracts, or their sentences, with the hallmarks they speak of: none, one or several.
+    """Abstracts, or their sentences, labelled with any number of hallmarks.
 
-    Two sentences before, and the document after::
+    Two sentences, and the row of their document::
 
         0_0,1_0,…,7_1,8_0,9_0   Cells died .    123_s0
         0_1,1_0,…,7_0,8_0,9_0   Others moved .  123_s1
@@ -42,10 +42,10 @@ class HoC(Reader):
                 label=("activating invasion and metastasis", "resisting cell death"))
 
     Args:
-        path: The folder of `train.tsv`, `dev.tsv` and `test.tsv`.
-        unit: What a row is. A document has its sentences by number, joined by a space, and the labels of all of
-            them; where one of them is malformed, the document is refused, as its labels wouldn't be known.
-        files: As for every reader.
+        path: Folder of `train.tsv`, `dev.tsv` and `test.tsv`.
+        unit: What a row is. A document consists of its sentences in order, joined by spaces, and has the labels of all
+            of them. A document with a malformed sentence is refused, because its labels are not known.
+        files: See `Reader`.
         on_bad_row: See `Reader`.
     """
 
@@ -76,15 +76,15 @@ class HoC(Reader):
                 continue
             parts.sort(key=lambda sentence: sentence.number)
             if [sentence.number for sentence in parts] != list(range(len(parts))):
-                # A line with a malformed index leaves such a gap: the labels of the lost sentence aren't known.
+                # A line with a malformed index leaves a gap: the labels of the missing sentence are not known.
                 found = f"{len(parts)} sentences up to s{parts[-1].number} in document '{document}'"
-                self.bad(source, None, "The sentences of a document must be numbered from 0 without a gap", found)
+                self.bad(source, None, "the sentences of a document must be numbered from 0 without gaps", found)
                 continue
             label = _names(frozenset().union(*(sentence.classes for sentence in parts)))
             yield TextRow(document, document, " ".join(sentence.text for sentence in parts), label=label)
 
     def _sentences(self, source: Path, refused: set[str]) -> Iterator[_Sentence]:
-        """The sound sentences of a file; the documents of the others are added to `refused`."""
+        """The valid sentences of a file; documents with malformed sentences are added to `refused`."""
         seen: set[str] = set()
         lines = self.all_lines(source)
         _check_header(next(lines, Line(1, "")), source)
@@ -114,25 +114,25 @@ class _Sentence(NamedTuple):
 
 
 def _check_header(header: Line, source: Path) -> None:
-    """Refuses a file without the header: it has another format, or its first row would be taken for one."""
+    """Rejects a file without the expected header, which would have another format or lose its first row."""
     columns = header.text.split("\t")
     if columns != _HEADER:
-        message = f"The header must be {', '.join(_HEADER)}; found {len(columns)} other columns."
+        message = f"The header must be {', '.join(_HEADER)}, got {len(columns)} other columns."
         raise InputError(Problem(f"{source}:{header.number}", message, "Check that it is the right file."))
 
 
 def _broken_rule(fields: list[str], index: re.Match[str] | None, seen: set[str]) -> tuple[str, str] | None:
-    """The rule a line breaks and what was found."""
+    """The rule that a line breaks, and what was found; None for a valid line."""
     if len(fields) != len(_HEADER):
-        return "A line must have 3 columns", f"{len(fields)}"
+        return "a line must have 3 columns", f"{len(fields)}"
     if index is None:
-        return "The index must be PMID_sN", f"{len(fields[2])} other characters"
+        return "index must have the form PMID_sN", f"{len(fields[2])} other characters"
     if index[0] in seen:
-        return "An index must be unique", f"'{index[0]}' again"
+        return "index must be unique", f"'{index[0]}' again"
     if _FLAGS.fullmatch(fields[0]) is None:
-        return "The labels must be 0_0 or 0_1 to 9_0 or 9_1, joined by commas", f"{len(fields[0])} other characters"
+        return "labels must be 0_0 or 0_1 to 9_0 or 9_1, separated by commas", f"{len(fields[0])} other characters"
     if not fields[1].strip():
-        return "A sentence must have text", "none"
+        return "sentence must not be empty", "no text"
     return None
 
 

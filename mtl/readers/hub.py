@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub, or a local folder of parquet files, through `datasets`."""
+"""Data sets of the Hugging Face hub, or local folders of parquet files, read with `datasets`."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 
 class Hub(Reader):
-    """`TextRow`s from the columns of a data set; an integer that stands for a class becomes the class's name.
+    """`TextRow`s from the columns of a data set; class indices are replaced by the names of the classes.
 
-    A local folder is read where it lies. A data set of the hub is downloaded once into the cache of `datasets`,
-    from where it is read without a network.
+    Local folders are read in place. Data sets of the hub are downloaded once to the cache of `datasets` and then read
+    without network access.
 
     Args:
-        path: The data set's name on the hub, `owner/name`, or a folder.
-        config: The name of a configuration, where the data set has several.
-        split_names: Our split (train, dev, test) -> the data set's. The default takes `validation`, `devel` and
-            `valid` for dev.
-        revision: A branch, tag or commit on the hub. Name a commit where results must be repeatable.
+        path: Name of the data set on the hub, `owner/name`, or a folder.
+        config: Name of the configuration, if the data set has several.
+        split_names: Split of a task (train, dev, test) -> split of the data set. By default, `validation`, `devel` and
+            `valid` are also accepted for dev.
+        revision: Branch, tag or commit on the hub. Set a commit if results must be reproducible.
         columns: Field of the row -> column; see `mtl.readers.table.Table`.
         meta: Columns copied to `meta`.
-        label_type: A label is a `text` (or a class), a finite `number`, or a `list` of names.
-        label_separator: What stands between the names of a list that is a text.
+        label_type: Type of the labels: `text` (or classes), finite `number`, or `list` of names.
+        label_separator: Separator of the names in a list that is written as one string.
         on_bad_row: See `Reader`.
     """
 
@@ -55,10 +55,10 @@ class Hub(Reader):
         self._loaded: DatasetDict | IterableDatasetDict | None = None
 
     def sources(self) -> dict[str, Path]:
-        """Where each split comes from, as `<path>/<name of the split>`: a name for messages, not a file.
+        """The source of each split as `<path>/<name of the split>`, which is a name for errors and not a file.
 
         Raises:
-            InputError: The data set isn't there, or has no split of that name.
+            InputError: The data set cannot be loaded, or does not have one of the splits.
         """
         return {split: self.path / name for split, name in self._split_names().items()}
 
@@ -71,31 +71,31 @@ class Hub(Reader):
             try:
                 cells = {name: _named(value, features[name]) for name, value in record.items()}
                 row = columns.row(cells, default_id=f"{split}-{number}")
-            except MalformedError as mismatch:
-                self.bad(source, number, mismatch.rule, mismatch.found)
+            except MalformedError as error:
+                self.bad(source, number, error.rule, error.found)
             else:
                 yield row
 
     def _records(self, data: Dataset | IterableDataset, source: Path) -> Iterator[Mapping[str, Any]]:
         try:
             yield from data
-        except Exception as error:  # a folder is read as it is streamed, so that damage shows here
-            message = f"Row by row it can't be read ({type(error).__name__})."
-            raise InputError(Problem(str(source), message, "Check that its files are whole.")) from error
+        except Exception as error:  # streaming reads a folder only here, so this is where damage is detected
+            message = f"The rows cannot be read ({type(error).__name__})."
+            raise InputError(Problem(str(source), message, "Check that the files are intact.")) from error
 
     def _split_names(self) -> dict[str, str]:
-        there = list(self._data())
+        available = list(self._data())
         if self.split_names is None:
-            named = {split: [name for name in names if name in there] for split, names in SPLIT_NAMES.items()}
+            named = {split: [name for name in names if name in available] for split, names in SPLIT_NAMES.items()}
             found = {split: names[0] for split, names in named.items() if names}
             if not found:
-                message = f"'{self.path}' has no train, dev or test, but {', '.join(there)}."
-                raise InputError(Problem("path", message, "Name them under `split_names`."))
+                message = f"'{self.path}' has no train, dev or test, only {', '.join(available)}."
+                raise InputError(Problem("path", message, "List the splits to use under `split_names`."))
             return found
         problems = [
-            Problem(f"split_names.{split}", f"'{self.path}' has no split '{name}'.", did_you_mean(name, there))
+            Problem(f"split_names.{split}", f"'{self.path}' has no split '{name}'.", did_you_mean(name, available))
             for split, name in self.split_names.items()
-            if name not in there
+            if name not in available
         ]
         if problems:
             raise InputError(problems)
@@ -110,23 +110,23 @@ class Hub(Reader):
         from datasets import load_dataset
 
         local = self.path.is_dir()
-        # Streaming reads a local folder in place: no copy of what may be clinical text in the user's cache.
+        # Streaming reads local folders in place, so that clinical text is not copied to the user's cache.
         options: dict[str, Any] = {"streaming": True} if local else {"revision": self.revision}
         try:
             return load_dataset(str(self.path), self.config, **options)
-        except Exception as error:  # `datasets` has no common class for what can go wrong with a name or a network
+        except Exception as error:  # `datasets` has no common error class for wrong names and network problems
             reason = next(iter(str(error).splitlines()), "")[:200]
             raise InputError(
                 Problem(
                     "path",
-                    f"The data set '{self.path}' can't be loaded: {type(error).__name__}: {reason.rstrip('.')}.",
-                    "Check the name and the config; with no network, name a local folder or fill the cache before.",
+                    f"The data set '{self.path}' cannot be loaded: {type(error).__name__}: {reason.rstrip('.')}.",
+                    "Check the name and the config. Without network access, use a local folder or a cached data set.",
                 )
             ) from error
 
 
 def _named(value: Any, feature: Any) -> Any:
-    """A value in which the integers of classes are their names; a class of -1 is no label."""
+    """A value with class indices replaced by the names of the classes; -1 means no label."""
     from datasets import ClassLabel, LargeList
     from datasets import List as ListFeature
 
@@ -135,5 +135,5 @@ def _named(value: Any, feature: Any) -> Any:
     if not isinstance(feature, ClassLabel) or not isinstance(value, int):
         return value
     if value >= len(feature.names):
-        raise MalformedError(f"A class must be one of {len(feature.names)}", str(value))
+        raise MalformedError(f"a class index must be below {len(feature.names)}", str(value))
     return feature.names[value] if value >= 0 else None

@@ -1,4 +1,4 @@
-"""JSON lines: one row per line, in the form that `heads.rows.row_to_dict` writes."""
+"""JSON lines: one row per line, in the format of `heads.rows.row_to_dict`."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _FIELDS = (*_COMMON, "label", *_SPAN_FIELDS)
 
 
 class Jsonl(Reader):
-    """`SpanRow`s from lines with a key `entities`, `TextRow`s from the others.
+    """`SpanRow`s from lines with a key `entities`, `TextRow`s from all others.
 
     ``{"sentence": "Aspirin helps.", "gold": "yes"}`` with ``columns: {text: sentence, label: gold}`` gives
     ``TextRow(id="train-1", document="train-1", text="Aspirin helps.", label="yes")``.
 
-    `id` is `<split>-<line>` by default and `document` is the id. A label is a text, a number, a list of names, or
-    null where the row isn't annotated. An entity may carry its own `text`, which is held against its offsets. A
-    blank line is no row.
+    By default, `id` is `<split>-<line>` and `document` is the id. A label is a string, a number, a list of names, or
+    null if the row is not annotated. An entity may have its own `text`, which is compared with the text at its offsets.
+    Blank lines are ignored.
 
     Args:
         path: See `Reader`.
-        columns: Field of the row -> key in the file, where they differ.
-        meta: Keys that are copied to `meta`, as text.
-        ignore: Keys that aren't read. Any other key that is no field makes a line malformed.
+        columns: Field of the row -> key in the file, if they differ.
+        meta: Keys that are copied to `meta` as strings.
+        ignore: Keys that are not read. A line with any other unknown key is malformed.
         files: See `Reader`.
         on_bad_row: See `Reader`.
 
     Raises:
-        InputError: `columns` names something that is no field of a row.
+        InputError: `columns` has a key that is not a field of a row.
     """
 
     suffixes = (".jsonl", ".ndjson")
@@ -63,35 +63,35 @@ class Jsonl(Reader):
                 continue
             try:
                 row = self._row(_parse(line), default_id=f"{split}-{number}")
-            except MalformedError as mismatch:
-                self.bad(source, number, mismatch.rule, mismatch.found)
+            except MalformedError as error:
+                self.bad(source, number, error.rule, error.found)
             else:
                 yield row
 
     def _row(self, record: Mapping[str, Any], default_id: str) -> Row:
-        given, meta = self._fields(record)
-        meta |= _meta(given.pop("meta", {}))
-        row_id = name_of("id", given.pop("id", default_id))
+        values, meta = self._fields(record)
+        meta |= _meta(values.pop("meta", {}))
+        row_id = name_of("id", values.pop("id", default_id))
         fields: dict[str, Any] = {
             "id": row_id,
-            "document": name_of("document", given.pop("document", row_id)),
-            "text": text_of("text", given.pop("text", None)),
+            "document": name_of("document", values.pop("document", row_id)),
+            "text": text_of("text", values.pop("text", None)),
             "meta": meta,
         }
-        if "text_pair" in given:
-            fields["text_pair"] = text_of("text_pair", given.pop("text_pair"))
-        _check_shape(given)
-        if "entities" in given:
-            return row_from_dict(fields | _span_fields(given, fields["text"]))
-        return row_from_dict(fields | {"label": _label(given.get("label"))})
+        if "text_pair" in values:
+            fields["text_pair"] = text_of("text_pair", values.pop("text_pair"))
+        _check_shape(values)
+        if "entities" in values:
+            return row_from_dict(fields | _span_fields(values, fields["text"]))
+        return row_from_dict(fields | {"label": _label(values.get("label"))})
 
     def _fields(self, record: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-        """The values by field, and what goes to `meta`; a null is as good as nothing."""
+        """The values by field, and the entries of `meta`; `null` is the same as omitting the key."""
         known = {key: value for key, value in record.items() if key not in self.ignore and value is not None}
         meta = {key: as_string(known[key]) for key in self.meta if key in known}
         unknown = [key for key in record if key not in {*self._field_of, *self.meta, *self.ignore}]
         if unknown:
-            rule = "A key must be a field of the row, or be named in columns, meta or ignore"
+            rule = "keys must be fields of a row or listed in columns, meta or ignore"
             raise MalformedError(rule, ", ".join(f"'{key}'" for key in sorted(unknown)))
         return {self._field_of[key]: value for key, value in known.items() if key in self._field_of}, meta
 
@@ -111,11 +111,11 @@ def _parse(line: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
-        raise MalformedError("A line must be one JSON object", f"{error.msg} at character {error.pos}") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
-        raise MalformedError("A line must be one JSON object", type(error).__name__) from None
+        raise MalformedError("a line must be one JSON object", f"'{error.msg}' at position {error.pos}") from None
+    except (ValueError, RecursionError) as error:  # an extremely long number, or extremely deep nesting
+        raise MalformedError("a line must be one JSON object", type(error).__name__) from None
     if not isinstance(record, dict):
-        raise MalformedError("A line must be one JSON object", kind_of(record))
+        raise MalformedError("a line must be one JSON object", kind_of(record))
     return record
 
 
@@ -125,12 +125,12 @@ def _meta(value: Any) -> dict[str, str]:
     return {key: as_string(item) for key, item in value.items() if item is not None}
 
 
-def _check_shape(given: Mapping[str, Any]) -> None:
-    if "entities" in given and "label" in given:
-        raise MalformedError("A row must have a label or entities (put the other one under ignore)", "both")
-    extra = [name for name in given if name in _SPAN_FIELDS]
-    if extra and "entities" not in given:
-        raise MalformedError(f"A row with {', '.join(sorted(extra))} must have entities, if only []", "no key entities")
+def _check_shape(values: Mapping[str, Any]) -> None:
+    if "entities" in values and "label" in values:
+        raise MalformedError("a row must have either label or entities (list the other under ignore)", "both")
+    extra = [name for name in values if name in _SPAN_FIELDS]
+    if extra and "entities" not in values:
+        raise MalformedError(f"a row with {', '.join(sorted(extra))} must have entities (may be [])", "no entities")
 
 
 def _label(value: Any) -> str | list[str] | float | None:
@@ -146,44 +146,44 @@ def _label(value: Any) -> str | list[str] | float | None:
 # --- entities and relations -----------------------------------------------------------------------------------------
 
 
-def _span_fields(given: Mapping[str, Any], text: str) -> dict[str, Any]:
-    out: dict[str, Any] = {"entities": _list("entities", given["entities"], lambda e: _entity(e, text))}
+def _span_fields(values: Mapping[str, Any], text: str) -> dict[str, Any]:
+    out: dict[str, Any] = {"entities": _list("entities", values["entities"], lambda e: _entity(e, text))}
     ids = [entity["id"] for entity in out["entities"]]
     if len(set(ids)) < len(ids):
-        raise MalformedError("The ids of a row's entities must be unique", f"{len(ids) - len(set(ids))} used again")
+        raise MalformedError("ids of entities must be unique within a row", f"{len(ids) - len(set(ids))} duplicates")
     ends = {*ids, *(concept for entity in out["entities"] for concept in entity["concepts"])}
-    out["relations"] = _list("relations", given.get("relations", []), lambda r: _relation(r, ends))
+    out["relations"] = _list("relations", values.get("relations", []), lambda r: _relation(r, ends))
     for name in ("words", "sentences"):
-        if name in given:
-            out[name] = _spans(name, given[name], text)
-    if "annotated" in given:
-        out["annotated"] = _list("annotated", given["annotated"], lambda name: text_of("annotated", name))
+        if name in values:
+            out[name] = _spans(name, values[name], text)
+    if "annotated" in values:
+        out["annotated"] = _list("annotated", values["annotated"], lambda name: text_of("annotated", name))
     return out
 
 
 def _entity(value: Any, text: str) -> dict[str, Any]:
-    _check_keys("An entity", value, needed=("id", "type", "spans"), optional=("concepts", "text"))
+    _check_keys("an entity", value, needed=("id", "type", "spans"), optional=("concepts", "text"))
     spans = _spans("spans", value["spans"], text)
     if not spans:
-        raise MalformedError("An entity must have at least one span", "none")
+        raise MalformedError("an entity must have at least one span", "none")
     if "text" in value and value["text"] != " ".join(text[start:end] for start, end in spans):
-        raise MalformedError("The text of an entity must be the row's text at its offsets", f"another text at {spans}")
+        raise MalformedError("the text of an entity must be the text at its offsets", f"another text at {spans}")
     return {
-        "id": name_of("An entity's id", value["id"]),
-        "type": text_of("An entity's type", value["type"]),
+        "id": name_of("an entity's id", value["id"]),
+        "type": text_of("an entity's type", value["type"]),
         "spans": spans,
-        "concepts": _list("concepts", value.get("concepts", []), lambda c: name_of("A concept", c)),
+        "concepts": _list("concepts", value.get("concepts", []), lambda c: name_of("a concept", c)),
     }
 
 
 def _relation(value: Any, ends: set[str]) -> dict[str, Any]:
-    _check_keys("A relation", value, needed=("head", "tail"), optional=("type",))
-    out: dict[str, Any] = {end: name_of(f"A relation's {end}", value[end]) for end in ("head", "tail")}
+    _check_keys("a relation", value, needed=("head", "tail"), optional=("type",))
+    out: dict[str, Any] = {end: name_of(f"a relation's {end}", value[end]) for end in ("head", "tail")}
     for end, name in out.items():
         if name not in ends:
-            raise MalformedError(f"A relation's {end} must be an entity or a concept of the row", f"'{name}'")
+            raise MalformedError(f"a relation's {end} must be an entity or a concept of the row", f"'{name}'")
     kind = value.get("type")
-    return out | {"type": None if kind is None else text_of("A relation's type", kind)}
+    return out | {"type": None if kind is None else text_of("a relation's type", kind)}
 
 
 def _check_keys(what: str, value: Any, *, needed: Sequence[str], optional: Sequence[str]) -> None:
@@ -194,11 +194,11 @@ def _check_keys(what: str, value: Any, *, needed: Sequence[str], optional: Seque
         raise MalformedError(f"{what} must have {', '.join(needed)}", f"no {', '.join(missing)}")
     unknown = sorted(set(value) - {*needed, *optional})
     if unknown:
-        raise MalformedError(f"{what} must have no keys but {', '.join([*needed, *optional])}", ", ".join(unknown))
+        raise MalformedError(f"{what} may only have the keys {', '.join([*needed, *optional])}", ", ".join(unknown))
 
 
 def _spans(name: str, value: Any, text: str) -> list[tuple[int, int]]:
-    """Spans inside the text, in its order and without overlap."""
+    """Spans inside the text, in text order and without overlap."""
     spans: list[tuple[int, int]] = _list(name, value, lambda pair: _span(name, pair, len(text)))
     for before, after in itertools.pairwise(spans):
         if after[0] < before[1]:
@@ -208,10 +208,10 @@ def _spans(name: str, value: Any, text: str) -> list[tuple[int, int]]:
 
 def _span(name: str, value: Any, length: int) -> tuple[int, int]:
     if not isinstance(value, list) or len(value) != 2 or not all(type(offset) is int for offset in value):
-        raise MalformedError(f"{name} must be pairs of whole numbers", kind_of(value))
+        raise MalformedError(f"{name} must be pairs of integers", kind_of(value))
     start, end = value
     if not 0 <= start < end <= length:
-        raise MalformedError(f"{name} must lie inside the text and hold a character", f"{value} in {length} characters")
+        raise MalformedError(f"{name} must be inside the text and not empty", f"{value} in {length} characters")
     return start, end
 
 

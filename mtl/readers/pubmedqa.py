@@ -1,4 +1,4 @@
-"""PubMedQA's expert-labelled questions (Jin et al. 2019): a JSON object of questions by PMID, and one of splits."""
+"""The expert-labelled questions of PubMedQA (Jin et al. 2019): JSON files with the questions by PMID and the splits."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _FIELDS = {"QUESTION": str, "CONTEXTS": list, "final_decision": str}
 
 
 class PubMedQA(Reader):
-    """A question, the abstract without its conclusion, and yes, no or maybe.
+    """Pairs of a question and an abstract without its conclusion, labelled yes, no or maybe.
 
-    The conclusion (`LONG_ANSWER`) and the annotators' guesses (`reasoning_*_pred`) give the answer away and are never
-    read. One row before, and after::
+    The conclusion (`LONG_ANSWER`) and the annotators' predictions (`reasoning_*_pred`) reveal the answer and are never
+    read. A question and its row::
 
         "21645374": {"QUESTION": "Do …?", "CONTEXTS": ["…", "…"], "YEAR": "2011", "final_decision": "yes", …}
         TextRow("21645374", "21645374", "Do …?", "… …", label="yes", meta={"year": "2011"})
 
     Args:
-        path: The folder of both files.
-        questions: The file of the questions: PMID to fields.
-        splits: The file of the splits: train, dev, test to lists of PMIDs. The rows of a split keep its order.
+        path: Folder of both files.
+        questions: File that maps each PMID to the fields of its question.
+        splits: File that maps train, dev and test to lists of PMIDs, in the order of the rows.
         on_bad_row: See `Reader`.
     """
 
@@ -45,7 +45,7 @@ class PubMedQA(Reader):
 
     def sources(self) -> dict[str, Path]:
         named = {"questions": self.questions, "splits": self.splits}
-        missing = [Problem(key, f"'{path}' isn't a file.") for key, path in named.items() if not path.is_file()]
+        missing = [Problem(key, f"'{path}' is not a file.") for key, path in named.items() if not path.is_file()]
         if missing:
             raise InputError(missing)
         return dict.fromkeys(SPLITS, self.questions)
@@ -56,7 +56,7 @@ class PubMedQA(Reader):
         if questions is None or splits is None:
             return
         if sorted(splits) != sorted(SPLITS) or not all(isinstance(ids, list) for ids in splits.values()):
-            self.bad(self.splits, None, "It must map train, dev and test to lists of PMIDs", f"{len(splits)} keys")
+            self.bad(self.splits, None, "must map train, dev and test to lists of PMIDs", f"{len(splits)} keys")
             return
         uses = Counter(pmid for ids in splits.values() for pmid in ids)
         self.left_out["question in no split"] = len(questions.keys() - uses.keys())
@@ -77,35 +77,35 @@ class PubMedQA(Reader):
 
     def _broken_rule(self, questions: dict[str, Any], pmid: str, uses: int) -> str | None:
         if uses > 1:
-            return f"A PMID must stand once in {self.splits.name}"
+            return f"PMIDs must be unique in {self.splits.name}"
         if pmid not in questions:
-            return f"A PMID of {self.splits.name} must be among the questions"
+            return f"PMIDs of {self.splits.name} must be in the file of the questions"
         fields = questions[pmid]
         if not isinstance(fields, dict) or not all(
             fields.get(name) and isinstance(fields[name], kind) for name, kind in _FIELDS.items()
         ):
-            return f"A question must have {', '.join(_FIELDS)}"
+            return f"a question must have {', '.join(_FIELDS)}"
         return None
 
     def _object(self, path: Path) -> dict[str, Any] | None:
-        """The JSON object in a file. A key that stands twice is reported: JSON would lose the first in silence."""
+        """The JSON object in a file. Duplicate keys are reported, because `json` would silently drop the first."""
         text = self.decode(path.read_bytes(), path)
         if text is None:
             return None
-        twice: Counter[str] = Counter()
+        duplicates: Counter[str] = Counter()
 
         def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-            twice.update(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+            duplicates.update(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
             return dict(pairs)
 
         try:
             value = json.loads(text, object_pairs_hook=unique)
         except json.JSONDecodeError as error:
-            self.bad(path, error.lineno, "The file must be JSON", f"{error.msg} at column {error.colno}")
+            self.bad(path, error.lineno, "must be JSON", f"'{error.msg}' at column {error.colno}")
             return None
-        for key in twice:
-            self.bad(path, None, "A key must be unique; the last one was taken", f"'{key}' again")
+        for key in duplicates:
+            self.bad(path, None, "keys must be unique (the last one is used)", f"'{key}' again")
         if not isinstance(value, dict):
-            self.bad(path, None, "The file must hold a JSON object", type(value).__name__)
+            self.bad(path, None, "must be a JSON object", f"a {type(value).__name__}")
             return None
         return value

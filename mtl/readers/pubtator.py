@@ -1,4 +1,4 @@
-"""PubTator: titles and abstracts with mentions, concept ids and relations between concepts."""
+"""PubTator files: titles and abstracts with mentions, concept ids and relations between concepts."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ _MENTION_CELLS = (5, 6, 7)
 
 
 class Pubtator(Reader):
-    """One `SpanRow` per document: its title, one space and its abstract, which is what the offsets count over.
+    """One `SpanRow` per document, whose text is the title, one space and the abstract, as offsets in the file assume.
 
     ``7|t|Aspirin`` / ``7|a|Headache followed.`` / ``7<TAB>8<TAB>16<TAB>Headache<TAB>Disease<TAB>D006261`` gives the
     text ``Aspirin Headache followed.`` with ``Entity("T1", "Disease", ((8, 16),), ("D006261",))``.
 
-    A line of four columns is a relation between two concepts, one of five to seven is a mention: the sixth column
-    has its concept ids, joined with "|" or "+", where -1 or - is none; the seventh, the single mentions of a
-    composite one, isn't read. Blanks at the ends of a mention are no part of it: the span is shrunk to the
-    rest, and the mention counted in `trimmed`. What else differs from the text at the offsets is malformed, and
-    refuses the document: without that mention the row would teach that there is none.
+    A line with four columns is a relation between two concepts. A line with five to seven columns is a mention: the
+    sixth column has its concept ids, separated by "|" or "+" (-1 or - means none), and the seventh, with the parts of a
+    composite mention, is not read. Blanks at the ends of a mention are removed from its span, and the mention is
+    counted in `trimmed`. Any other difference from the text at the offsets refuses the document, because a row without
+    that mention would teach that there is none.
 
     Args:
         path: See `Reader`.
-        types: Entity type in the file -> type in the row. Several may become one; a type that isn't listed is no
-            part of the task: its mentions, and relations of concepts that only they have, are left out and counted
-            in `left_out`. The default takes all of them as they are.
-        relations: The same for relation types.
+        types: Entity type in the file -> type in the row. Several types may be merged. Mentions of types that are not
+            listed, and relations of concepts that only they have, are left out and counted in `left_out`. The default
+            keeps all types.
+        relations: Relation type in the file -> type in the row, in the same way.
         files: See `Reader`.
-        on_bad_row: See `Reader`. A document that is there a second time is a bad row.
+        on_bad_row: See `Reader`. A repeated document is a bad row.
     """
 
     suffixes = (".txt", ".pubtator", ".PubTator.txt", ".PubTator")
@@ -85,7 +85,7 @@ class Pubtator(Reader):
                 yield Relation(head, tail, name)
 
     def _name(self, kind: str, names: Mapping[str, str] | None) -> str | None:
-        """The name of a type in the row; None, and counted, where it is no part of the task."""
+        """The name of a type in the row; types that are not listed are counted and give None."""
         if names is None or kind in names:
             return kind if names is None else names[kind]
         self.left_out[kind] += 1
@@ -93,7 +93,7 @@ class Pubtator(Reader):
 
 
 class _Document:
-    """The lines of one document, taken apart; `bad_lines` says what is wrong with them."""
+    """The parsed lines of one document; `bad_lines` has the problems of malformed lines."""
 
     def __init__(self, block: Block) -> None:
         self.bad_lines: list[BadLine] = []
@@ -112,47 +112,45 @@ class _Document:
                 self._relation(number, cells, concepts)
 
     def _head(self, block: Block) -> tuple[str, str]:
-        """Id and text from the title and the abstract, which come first."""
+        """Id and text from the first two lines, the title and the abstract."""
         found = []
         for line, kind in zip(block[:2], "ta", strict=False):
             match = _TEXT_LINE.fullmatch(line.text)
             if match is None or match[2] != kind:
-                self._flaw(
-                    line.number, "A document must start with the lines id|t|title and id|a|abstract", "another line"
-                )
+                self._bad(line.number, "a document must start with id|t|title and id|a|abstract", "another line")
                 return "", ""
             found.append((match[1], match[3]))
         if len(found) < 2:
-            self._flaw(block[0].number, "A document must have the lines id|t|title and id|a|abstract", "one line")
+            self._bad(block[0].number, "a document must start with id|t|title and id|a|abstract", "one line")
             return "", ""
         (row_id, title), (abstract_id, abstract) = found
         if row_id != abstract_id:
-            self._flaw(block[1].number, "Title and abstract must have the same id", f"'{row_id}' and '{abstract_id}'")
+            self._bad(block[1].number, "title and abstract must have the same id", f"'{row_id}' and '{abstract_id}'")
         return row_id, f"{title} {abstract}"
 
     def _line(self, number: int, cells: list[str]) -> None:
         if _TEXT_LINE.fullmatch(cells[0]):
-            self._flaw(number, "A blank line must stand between documents", "a title or an abstract")
+            self._bad(number, "documents must be separated by a blank line", "a title or an abstract")
         elif cells[0] != self.id:
-            self._flaw(number, "A line must start with the id of its title", f"{len(cells[0])} other characters")
+            self._bad(number, "a line must start with the id of its title", f"{len(cells[0])} other characters")
         elif len(cells) in _MENTION_CELLS:
             self._mention(number, cells)
         elif len(cells) != _RELATION_CELLS:
-            self._flaw(number, "A mention must have 5 to 7 columns, a relation 4", str(len(cells)))
+            self._bad(number, "a mention must have 5 to 7 columns, a relation 4", str(len(cells)))
 
     def _mention(self, number: int, cells: list[str]) -> None:
         _, first, last, mention, kind, *concepts = cells
         if not (first.isdecimal() and last.isdecimal()):
-            self._flaw(number, "start and end must be whole numbers", f"{len(first)} and {len(last)} characters")
+            self._bad(number, "start and end must be integers", f"{len(first)} and {len(last)} characters")
             return
         start, end = int(first), int(last)
-        there = self.text[start:end]
-        if not there.strip() or not kind or there.strip() != mention.strip():
-            found = f"{start}-{end} of {len(self.text)} against {len(mention)} characters"
-            self._flaw(number, "A mention must have a type and be the text at its offsets", found)
+        marked = self.text[start:end]
+        if not marked.strip() or not kind or marked.strip() != mention.strip():
+            found = f"{start}-{end} in {len(self.text)} characters for a mention of {len(mention)}"
+            self._bad(number, "a mention must have a type and be the text at its offsets", found)
             return
-        start += len(there) - len(there.lstrip())
-        end = start + len(there.strip())
+        start += len(marked) - len(marked.lstrip())
+        end = start + len(marked.strip())
         self.trimmed += (start, end) != (int(first), int(last)) or mention != mention.strip()
         name = f"T{len(self.entities) + 1}"
         self.entities.append(Entity(name, kind, ((start, end),), _concepts(concepts[0]) if concepts else ()))
@@ -163,10 +161,10 @@ class _Document:
             self.relations.append(Relation(head, tail, kind))
         else:
             known = sum(end in concepts for end in (head, tail))
-            rule = "A relation must have a type and two concepts of its document"
-            self._flaw(number, rule, f"{known} of them there")
+            rule = "a relation must have a type and two concepts of its document"
+            self._bad(number, rule, f"{known} of its concepts")
 
-    def _flaw(self, line: int, rule: str, found: str) -> None:
+    def _bad(self, line: int, rule: str, found: str) -> None:
         self.bad_lines.append(BadLine(line, rule, found))
 
 

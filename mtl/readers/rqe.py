@@ -1,4 +1,4 @@
-"""Recognising question entailment, AMIA 2016 (Ben Abacha & Demner-Fushman 2016): pairs of questions in XML."""
+"""Recognizing question entailment, AMIA 2016 (Ben Abacha & Demner-Fushman 2016): pairs of questions in XML."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from mtl.readers import Reader
 
 
 class RQE(Reader):
-    """A health question (chq), a frequent question (faq), and whether the second's answers answer the first.
+    """Pairs of a consumer health question (chq) and a frequently asked question (faq), labelled with their entailment.
 
-    The attribute `type` tells how a pair was made and gives the label away; it is never read. A health question
-    stands in several pairs, so its hash is the row's document, and stands in `meta` for splits grouped by it.
+    The label is true if answers to the faq also answer the chq. The attribute `type` describes how a pair was made and
+    reveals the label, so it is never read. A chq occurs in several pairs; its hash is the document of the row, and is
+    also in `meta` for splits grouped by it.
 
-    One row before, and after::
+    A pair and its row::
 
         <pair pid="1" type="…" value="true"><chq> How …? </chq><faq> What …? </faq></pair>
         TextRow("1", "0fe0cf7a20b4", "How …?", "What …?", label="true", meta={"chq": "0fe0cf7a20b4"})
@@ -32,17 +33,17 @@ class RQE(Reader):
             pid, label = pair.get("pid", ""), pair.get("value", "")
             chq, faq = (pair.findtext(tag, "").strip() for tag in ("chq", "faq"))
             if not pid:
-                self.bad(source, line, "A pair must have a pid", "none")
+                self.bad(source, line, "a pair must have a pid", "none")
             elif label not in ("true", "false"):
                 self.bad(source, line, "value must be 'true' or 'false'", f"{len(label)} other characters, pid '{pid}'")
             elif not chq or not faq:
-                self.bad(source, line, f"A pair must have a {'faq' if chq else 'chq'}", f"an empty one, pid '{pid}'")
+                self.bad(source, line, f"{'faq' if chq else 'chq'} must not be empty", f"no text, pid '{pid}'")
             else:
                 group = question_hash(chq)
                 yield TextRow(pid, group, chq, faq, label=label, meta={"chq": group})
 
     def _pairs(self, source: Path) -> Iterator[tuple[int, ElementTree.Element]]:
-        """The pairs, each with its line. A file that isn't well-formed gives none: its pairs can't be told apart."""
+        """The pairs with their lines; nothing if the file is not well-formed, because its pairs are then unclear."""
         before = len(self.bad_rows)
         text = "\n".join(line for _, line in self.lines(source))
         if len(self.bad_rows) > before:
@@ -50,11 +51,11 @@ class RQE(Reader):
         try:
             yield from _elements(text, "pair")
         except expat.ExpatError as error:
-            self.bad(source, error.lineno, "The file must be well-formed XML", expat.ErrorString(error.code))
+            self.bad(source, error.lineno, "must be well-formed XML", expat.ErrorString(error.code))
 
 
 def question_hash(question: str) -> str:
-    """A short name for a question, the same whatever its case and blanks.
+    """A short hash of a question that ignores case and blanks.
 
     >>> question_hash("What is  asthma?") == question_hash("what is asthma?")
     True
@@ -63,7 +64,7 @@ def question_hash(question: str) -> str:
 
 
 def _elements(text: str, tag: str) -> list[tuple[int, ElementTree.Element]]:
-    r"""The elements of a tag with their lines, which ElementTree's own parser doesn't tell.
+    r"""The elements with a tag and their lines, which ElementTree's own parser does not provide.
 
     >>> [(line, pair.text) for line, pair in _elements("<all>\n<pair>x</pair>\n</all>", "pair")]
     [(2, 'x')]

@@ -1,4 +1,4 @@
-"""Tables, one row per text or pair: comma- or tab-separated files, and parquet."""
+"""Tables with one row per text or pair: comma-separated, tab-separated and parquet files."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Format = Literal["csv", "tsv", "parquet"]
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 _LONGEST_FIELD = 2**31 - 1
-"""In characters. Python's own limit, 128 KiB, is less than some clinical notes have."""
+"""Maximum length of a field in characters. Some clinical notes exceed Python's default, 128 KiB."""
 
 
 class Table(Reader):
-    r"""`TextRow`s from the lines of a table.
+    r"""`TextRow`s from the rows of a table.
 
-    An empty label is None (not annotated), an empty second text is none, and no other cell means "missing": `NA`,
-    `null` and `nan` are text. A blank line is no row.
+    An empty label means not annotated, and an empty `text_pair` means no second text. No other value means "missing":
+    `NA`, `null` and `nan` are text. Blank lines are ignored.
 
     ``index<TAB>sentence<TAB>label`` / ``0<TAB>Aspirin helps.<TAB>1`` with
     ``columns: {id: index, text: sentence}`` gives
@@ -33,17 +33,17 @@ class Table(Reader):
 
     Args:
         path: See `Reader`.
-        columns: Field of the row (`id`, `document`, `text`, `text_pair`, `label`) -> column. A field that isn't
-            named is read from the column of its own name, where there is one. `id` is `<split>-<line>` by default
-            (`<split>-<row>` in parquet), `document` is the id.
+        columns: Field of the row (`id`, `document`, `text`, `text_pair`, `label`) -> column. A field that is not
+            listed is read from the column with its name, if there is one. By default, `id` is `<split>-<line>`
+            (`<split>-<row>` in parquet) and `document` is the id.
         meta: Columns copied to `meta`.
-        format: What the files are; the default goes by their suffix.
-        quoting: Whether fields may stand in quotes, with inner quotes doubled, as in Excel's CSV; otherwise a quote
-            is text. The default is true for csv and false for tsv.
-        header: Whether the first line names the columns. Otherwise they are called "0", "1", …
-        delimiter: The character between fields; the default is a comma for csv and a tab for tsv.
-        label_type: A label is a `text`, a finite `number`, or a `list` of names.
-        label_separator: What stands between the names of a list. A cell that holds it alone is the empty list.
+        format: Format of the files; by default, their suffix determines it.
+        quoting: Whether fields may be in quotes, with inner quotes doubled, as in Excel's CSV; if false, quotes are
+            text. The default is true for csv and false for tsv.
+        header: Whether the first line has the names of the columns; if false, their names are "0", "1", …
+        delimiter: Character between fields; the default is a comma for csv and a tab for tsv.
+        label_type: Type of the labels: `text`, finite `number`, or `list` of names.
+        label_separator: Separator of the names in a list. A cell that contains only the separator is an empty list.
         files: See `Reader`.
         on_bad_row: See `Reader`.
     """
@@ -67,7 +67,7 @@ class Table(Reader):
     ) -> None:
         super().__init__(path, files=files, on_bad_row=on_bad_row)
         if delimiter is not None and len(delimiter) != 1:
-            raise InputError(Problem("delimiter", f"It must be one character; found {delimiter!r}."))
+            raise InputError(Problem("delimiter", f"must be one character, got {delimiter!r}."))
         self.columns = Columns(columns or {}, meta, label_type, label_separator)
         self.format = format
         self.quoting = quoting
@@ -93,9 +93,11 @@ class Table(Reader):
                     for values in zip(*(batch.column(name).to_pylist() for name in used), strict=True):
                         yield from self._row(columns, dict(zip(used, values, strict=True)), source, split, next(number))
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise InputError(Problem(str(source), f"It can't be read as parquet ({type(error).__name__}).")) from error
+            raise InputError(
+                Problem(str(source), f"The file cannot be read as parquet ({type(error).__name__}).")
+            ) from error
 
-    # --- lines ----------------------------------------------------------------------------------------------------
+    # --- text -----------------------------------------------------------------------------------------------------
 
     def _delimited(self, source: Path, split: str, kind: Format) -> Iterator[TextRow]:
         records = self._records(source, kind)
@@ -105,7 +107,7 @@ class Table(Reader):
             if len(values) == len(names):
                 yield from self._row(columns, dict(zip(names, values, strict=True)), source, split, number)
             else:
-                self.bad(source, number, f"A record must have {len(names)} fields", str(len(values)))
+                self.bad(source, number, f"a row must have {len(names)} fields", str(len(values)))
 
     def _header(
         self, source: Path, records: Iterator[tuple[int, list[str]]]
@@ -114,13 +116,11 @@ class Table(Reader):
         before = len(self.bad_rows)
         first = next(records, None)
         if first is None:
-            raise InputError(
-                Problem(str(source), "It has no line that can be read.", "Check that it is the right file.")
-            )
+            raise InputError(Problem(str(source), "The file has no readable line.", "Check that it is the right file."))
         if not self.header:
             return [str(index) for index in range(len(first[1]))], itertools.chain([first], records)
         if len(self.bad_rows) > before:
-            raise InputError(Problem(str(source), f"Its header can't be read: {self.bad_rows[before]}."))
+            raise InputError(Problem(str(source), f"The header cannot be read: {self.bad_rows[before]}."))
         return first[1], records
 
     def _records(self, source: Path, kind: Format) -> Iterator[tuple[int, list[str]]]:
@@ -149,7 +149,7 @@ class Table(Reader):
                 return
             except csv.Error as error:
                 if all(line.is_valid for line in consumed):
-                    rule = "Quotes must stand around a whole field, inner ones doubled (or set quoting: false)"
+                    rule = "quotes must enclose a whole field, with inner quotes doubled (or set quoting: false)"
                     self.bad(source, consumed[0].number, rule, str(error))
                 continue
             if values and all(line.is_valid for line in consumed):
@@ -160,8 +160,8 @@ class Table(Reader):
     ) -> Iterator[TextRow]:
         try:
             row = columns.row(cells, default_id=f"{split}-{number}")
-        except MalformedError as mismatch:
-            self.bad(source, number, mismatch.rule, mismatch.found)
+        except MalformedError as error:
+            self.bad(source, number, error.rule, error.found)
         else:
             yield row
 
@@ -170,6 +170,8 @@ def _format_of(source: Path) -> Format:
     formats: dict[str, Format] = {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
     if source.suffix not in formats:
         raise InputError(
-            Problem("format", f"The suffix of '{source}' doesn't tell its format.", "Set format: csv, tsv or parquet.")
+            Problem(
+                "format", f"The suffix of '{source}' does not determine its format.", "Set format: csv, tsv or parquet."
+            )
         )
     return formats[source.suffix]

@@ -60,7 +60,7 @@ def problems(options: dict[str, Any]) -> list[Problem]:
 
 @pytest.fixture(params=sorted(PACKAGES))
 def new_file(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A kind in whose package stands one more file, `brand_new.py`."""
+    """A kind whose package has another file, `brand_new.py`."""
     package, base = PACKAGES[request.param]
     source = SOURCE.format(module=package.__name__, base=base.__name__)
     (tmp_path / "brand_new.py").write_text(textwrap.dedent(source))
@@ -79,29 +79,29 @@ def test_a_component_is_added_by_one_new_file(new_file: Kind) -> None:
     assert issubclass(found, PACKAGES[new_file][1])
 
 
-def test_a_file_without_a_component_is_no_choice(new_file: Kind) -> None:
+def test_a_file_without_a_component_is_not_a_choice(new_file: Kind) -> None:
     assert "only_helpers" not in choices(new_file)
-    with pytest.raises(InputError, match="There is no"):
+    with pytest.raises(InputError, match=r"x: .*'only_helpers'"):
         find(new_file, "only_helpers", "x")
 
 
 @pytest.mark.parametrize("kind", sorted(PACKAGES))
 @pytest.mark.parametrize("name", ["", "no such", "__init__", "a/b", "1"])
-def test_a_name_that_is_no_file_is_refused_with_the_choices(kind: Kind, name: str) -> None:
+def test_an_unknown_name_is_reported_with_the_choices(kind: Kind, name: str) -> None:
     with pytest.raises(InputError) as error:
         find(kind, name, "tasks.gad.head")
     (problem,) = error.value.problems
     assert problem.key == "tasks.gad.head"
-    assert problem.message == f"There is no {kind} '{name}'."
+    assert f"{kind} '{name}'" in problem.message
     assert problem.suggestion == f"Choices: {', '.join(choices(kind))}."
 
 
-def test_a_misspelt_name_brings_the_nearest() -> None:
-    with pytest.raises(InputError, match=r"There is no sampler 'proportonal'\. Did you mean 'proportional'\?"):
+def test_a_misspelt_name_gets_the_most_similar_one_as_advice() -> None:
+    with pytest.raises(InputError, match=r"sampler\.name: .*'proportonal'.*'proportional'\?"):
         find("sampler", "proportonal", "sampler.name")
 
 
-def test_a_dotted_path_names_a_class_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dotted_path_names_a_user_defined_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "invented_package"
     folder.mkdir()
     (folder / "__init__.py").touch()
@@ -114,84 +114,92 @@ def test_a_dotted_path_names_a_class_of_the_users(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("path", "rule"),
     [
-        ("no_such_package.Thing", "can't be imported: No module named 'no_such_package'"),
-        ("mtl.samplers.uniform.Unifrom", "can't be imported: module 'mtl.samplers.uniform' has no attribute"),
-        ("mtl.samplers.uniform.Uniform", r"is no subclass of mtl\.readers\.Reader"),
-        ("mtl.seeding.stream", r"is no subclass of mtl\.readers\.Reader"),
+        ("no_such_package.Thing", "No module named 'no_such_package'"),
+        ("mtl.samplers.uniform.Unifrom", "module 'mtl.samplers.uniform' has no attribute"),
+        ("mtl.samplers.uniform.Uniform", r"subclass of mtl\.readers\.Reader"),
+        ("mtl.seeding.stream", r"subclass of mtl\.readers\.Reader"),
     ],
 )
-def test_a_dotted_path_that_leads_nowhere_is_told(path: str, rule: str) -> None:
-    with pytest.raises(InputError, match=f"data.reader: '{path}' {rule}"):
+def test_a_dotted_path_without_a_component_is_reported(path: str, rule: str) -> None:
+    with pytest.raises(InputError, match=f"data.reader: '{path}' .*{rule}"):
         find("reader", path, "data.reader")
 
 
 @pytest.mark.parametrize("path", [".x", "..samplers.uniform.Uniform", "../uniform"])
-def test_a_relative_path_is_told(path: str) -> None:
-    with pytest.raises(InputError, match=r"It must be package\.module\.Class"):
+def test_a_relative_path_is_reported(path: str) -> None:
+    with pytest.raises(InputError, match=r"package\.module\.Class"):
         find("sampler", path, "sampler.name")
 
 
-def test_right_options_have_no_problem() -> None:
+def test_valid_options_have_no_problems() -> None:
     assert problems({"mode": "crf"}) == []
     assert problems({"mode": "linear", "layers": 2, "names": ["a", "b"], "limit": 1}) == []
     assert problems({"mode": "linear", "limit": None}) == []
 
 
-def test_an_unknown_option_brings_the_nearest() -> None:
+def test_an_unknown_option_gets_the_most_similar_one_as_advice() -> None:
     (problem,) = problems({"mode": "crf", "layer": 2})
     assert problem.key == "tasks.gad.options.layer"
-    assert problem.message == "Invented has no option 'layer'."
+    assert "Invented" in problem.message
     assert problem.suggestion == "Did you mean 'layers'? Choices: layers, limit, mode, names, threshold."
 
 
-def test_a_missing_option_is_asked_for() -> None:
-    assert problems({}) == [Problem("tasks.gad.options.mode", "Invented needs the option 'mode'.", "Add it.")]
+def test_a_missing_option_is_reported() -> None:
+    (problem,) = problems({})
+    assert (problem.key, problem.suggestion) == ("tasks.gad.options.mode", "Add it.")
+    assert "option 'mode'" in problem.message
 
 
-def test_what_the_framework_passes_is_no_option() -> None:
+def test_arguments_that_the_framework_passes_are_not_options() -> None:
     (problem,) = problems({"mode": "crf", "sizes": {}})
-    assert problem.message == "Invented has no option 'sizes'."
+    assert problem.key == "tasks.gad.options.sizes"
+    assert "option 'sizes'" in problem.message
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "wording"),
+    ("option", "value", "rule", "shown"),
     [
-        ("mode", "crt", "It must be 'linear' or 'crf'; found 'crt'."),
-        ("layers", "many", "It must be a whole number; found 'many'."),
-        ("layers", 1.5, "It must be a whole number; found 1.5."),
-        ("layers", True, "It must be a whole number; found true."),
-        ("layers", None, "It must be a whole number; found nothing."),
-        ("limit", [1], "It must be a number; found a list of 1."),
-        ("limit", {"low": 1}, "It must be a number; found keys with values (low)."),
-        ("threshold", "tunned", "It must be a number or 'tuned'; found 'tunned'."),
+        ("mode", "crt", "'linear' or 'crf'", "'crt'"),
+        ("layers", "many", "integer", "'many'"),
+        ("layers", 1.5, "integer", "1.5"),
+        ("layers", True, "integer", "true"),
+        ("layers", None, "integer", "nothing"),
+        ("limit", [1], "a number", "list of length 1"),
+        ("limit", {"low": 1}, "a number", "(keys: low)"),
+        ("threshold", "tunned", "a number or 'tuned'", "'tunned'"),
     ],
 )
-def test_a_wrong_value_is_told_with_rule_and_found(option: str, value: Any, wording: str) -> None:
+def test_an_invalid_value_is_reported_with_the_rule_and_the_value(
+    option: str, value: Any, rule: str, shown: str
+) -> None:
     (problem,) = problems({"mode": "crf"} | {option: value})
-    assert (problem.key, problem.message) == (f"tasks.gad.options.{option}", wording)
+    assert problem.key == f"tasks.gad.options.{option}"
+    assert rule in problem.message
+    assert problem.message.endswith(f" {shown}.")
 
 
-def test_a_wrong_part_of_a_list_is_named_by_its_place() -> None:
+def test_an_invalid_item_of_a_list_is_reported_with_its_index() -> None:
     (problem,) = problems({"mode": "crf", "names": ["a", 3]})
     assert problem.key == "tasks.gad.options.names.1"
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_together() -> None:
     keys = [
         problem.key.removeprefix("tasks.gad.options.") for problem in problems({"layers": "x", "limt": 1, "limit": "y"})
     ]
     assert sorted(keys) == ["layers", "limit", "limt", "mode"]
 
 
-def test_options_of_a_subclass_are_those_of_its_own_signature() -> None:
+def test_the_options_of_a_subclass_come_from_its_own_signature() -> None:
     class Quiet(Invented):
         def __init__(self, sizes: Mapping[str, TaskSize], *, volume: int = 0) -> None: ...
 
     (problem,) = check_options(Quiet, {"layers": 1}, "sampler", frozenset({"sizes"}))
-    assert problem.message == "Quiet has no option 'layers'."
+    assert problem.key == "sampler.layers"
+    assert "Quiet" in problem.message
 
 
-def test_options_are_built_as_the_types_of_the_signature() -> None:
+def test_options_are_converted_to_the_types_of_the_signature() -> None:
     class Ranged:
         def __init__(self, first: str, *, range: tuple[float, float], times: int = 1) -> None:
             self.given = (first, range, times)

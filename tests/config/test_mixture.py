@@ -26,7 +26,7 @@ def test_the_smallest_mixture_has_the_documented_defaults() -> None:
     assert (made.tasks["one"].rate, made.tasks["one"].loss_weight) == (None, 1.0)
 
 
-def test_the_design_example_is_read_whole(tmp_path: Path) -> None:
+def test_a_mixture_of_several_kinds_of_tasks_is_read_completely(tmp_path: Path) -> None:
     (tmp_path / "rqe.yaml").write_text(
         "head: classification\ndata: {reader: rqe, path: x}\nlabels: ['true', 'false']\n"
     )
@@ -59,19 +59,19 @@ tasks:
     assert made.tasks["biosses"].head_options == {"range": [0, 4]}
 
 
-def test_a_mixture_as_a_dictionary_gives_it_back() -> None:
+def test_a_mixture_can_be_restored_from_its_dictionary() -> None:
     made = mixture(sampler={"name": "temperature", "temperature": 3.0}, seed=4)
     assert parse_mixture(made.to_dict()) == made
     assert parse_mixture(made.to_dict()).sampler.options == {"temperature": 3.0}
 
 
-def test_a_mapping_with_its_folder_reads_like_a_file(tmp_path: Path) -> None:
+def test_a_mapping_with_a_folder_is_read_like_a_file(tmp_path: Path) -> None:
     (tmp_path / "rows").mkdir()
     made = load_mixture({"name": "m", "tasks": {"one": task()}}, folder=tmp_path)
     assert made.tasks["one"].data.path == str(tmp_path / "rows")
 
 
-def test_a_path_per_split_reaches_the_reader_as_files() -> None:
+def test_paths_per_split_are_passed_to_the_reader_as_files() -> None:
     data = {"reader": "jsonl", "path": {"train": "/a.jsonl", "dev": "/b.jsonl"}, "on_bad_row": "skip"}
     spec = parse_mixture({"name": "m", "tasks": {"one": task(data=data)}}).tasks["one"].data
     assert spec.reader_arguments == {
@@ -81,7 +81,7 @@ def test_a_path_per_split_reaches_the_reader_as_files() -> None:
     }
 
 
-def test_the_steps_of_reading_come_back_from_a_dictionary_and_are_no_options_of_the_reader() -> None:
+def test_limit_exclude_and_permute_survive_a_round_trip_and_are_not_options_of_the_reader() -> None:
     steps = {"limit": {"train": 3}, "exclude": ["d1"], "permute": {"seed": 2}}
     data = {"reader": "jsonl", "path": "rows", "meta": ["site"], **steps}
     made = parse_mixture({"name": "m", "tasks": {"one": task(data=data)}})
@@ -91,18 +91,18 @@ def test_the_steps_of_reading_come_back_from_a_dictionary_and_are_no_options_of_
     assert spec.reader_arguments == {"path": "rows", "meta": ["site"]}
 
 
-def test_a_task_has_its_own_batch_size_and_length_or_the_mixtures() -> None:
+def test_batch_size_and_length_of_a_task_default_to_those_of_the_mixture() -> None:
     made = mixture(tasks={"one": task(batch_size=4, max_length=64), "two": task()}, batch_size=16)
     assert [made.batch_size_of(name) for name in made.tasks] == [4, 16]
     assert [made.max_length_of(name) for name in made.tasks] == [64, 128]
 
 
-def test_a_primary_metric_reaches_the_head() -> None:
+def test_a_primary_metric_is_passed_to_the_head() -> None:
     head = build_head(mixture(tasks={"one": task(primary_metric="macro_f1")}).tasks["one"], hidden_size=8)
     assert head.primary_metric == "macro_f1"
 
 
-def test_a_part_of_a_mixture_keeps_what_its_tasks_need() -> None:
+def test_a_mixture_reduced_to_some_tasks_keeps_what_they_need() -> None:
     tasks = {"one": task(), "two": task(same_rows_as="one"), "three": task(loss_weight=2)}
     whole = mixture(tasks=tasks, evaluation={"select": "weighted", "weights": {"one": 2, "three": 3}})
     part = whole.only(["two", "three"])
@@ -113,34 +113,34 @@ def test_a_part_of_a_mixture_keeps_what_its_tasks_need() -> None:
     assert parse_mixture(part.to_dict()) == part
 
 
-def test_the_key_only_leaves_tasks_out() -> None:
+def test_the_key_only_drops_the_other_tasks() -> None:
     assert list(mixture(only=["two"]).tasks) == ["two"]
     assert list(mixture(only=None).tasks) == ["one", "two"]
 
 
-def test_a_selection_of_a_task_that_is_left_out_is_told() -> None:
-    with pytest.raises(InputError, match=r"evaluation\.select: There is no rule 'one/accuracy'"):
+def test_a_selection_by_a_dropped_task_is_invalid() -> None:
+    with pytest.raises(InputError, match=r"evaluation\.select: .*'one/accuracy'"):
         mixture(only=["two"], evaluation={"select": "one/accuracy"})
 
 
-def test_an_unknown_name_of_a_part_is_told() -> None:
-    with pytest.raises(InputError, match=r"only: There is no task 'on'\. Did you mean 'one'\?"):
+def test_an_unknown_task_in_only_is_reported() -> None:
+    with pytest.raises(InputError, match=r"only: .*'on'.*'one'\?"):
         mixture().only(["on"])
 
 
-def test_a_mixture_cant_be_changed_by_accident() -> None:
+def test_a_mixture_is_immutable() -> None:
     with pytest.raises(ValueError, match="frozen"):
         mixture().seed = 3  # type: ignore[misc]
 
 
-def test_a_mixture_cut_to_some_tasks_mixes_no_more_than_these() -> None:
+def test_a_mixture_reduced_to_some_tasks_has_no_more_tasks_per_step_than_these() -> None:
     task = {"head": "classification", "labels": ["a", "b"], "data": {"reader": "jsonl", "path": "rows"}}
     mixture = load_mixture({"name": "m", "tasks": dict.fromkeys("abc", task), "tasks_per_step": 3})
     assert mixture.only(["a", "b"]).tasks_per_step == 2
     assert mixture.model_copy(update={"tasks_per_step": "all"}).only(["a"]).tasks_per_step == "all"
 
 
-def test_a_budget_of_a_task_comes_before_its_mixtures_and_a_batch_size_of_a_task_too() -> None:
+def test_tokens_per_batch_or_batch_size_of_a_task_override_the_tokens_per_batch_of_the_mixture() -> None:
     task = {"head": "classification", "labels": ["a", "b"], "data": {"reader": "jsonl", "path": "rows"}}
     tasks = {"a": task, "b": {**task, "tokens_per_batch": 64}, "c": {**task, "batch_size": 4}}
     mixture = load_mixture({"name": "m", "tasks": tasks, "tokens_per_batch": 512})

@@ -25,7 +25,7 @@ def problems(*arguments: Any, **options: Any) -> list[Problem]:
 # --- includes -------------------------------------------------------------------------------------------------------
 
 
-def test_a_task_file_brings_the_task_of_its_name_and_the_including_file_overrides_its_fields(tmp_path: Path) -> None:
+def test_a_task_file_defines_the_task_of_its_name_and_the_including_file_overrides_its_fields(tmp_path: Path) -> None:
     write(tmp_path, gad=TASK, m="name: m\ninclude: [gad.yaml]\ntasks:\n  gad: {loss_weight: 0.5, labels: [c, d]}\n")
     fields = read_mixture_fields(tmp_path / "m.yaml")
     task = fields["tasks"]["gad"]
@@ -33,7 +33,7 @@ def test_a_task_file_brings_the_task_of_its_name_and_the_including_file_override
     assert "include" not in fields
 
 
-def test_a_mixture_can_include_a_mixture_and_later_wins_over_earlier(tmp_path: Path) -> None:
+def test_a_mixture_can_include_mixtures_and_later_ones_override_earlier_ones(tmp_path: Path) -> None:
     write(tmp_path, gad=TASK)
     write(tmp_path, one="name: one\nseed: 1\nbatch_size: 4\ninclude: [gad.yaml]\n", two="seed: 2\nbatch_size: 8\n")
     write(tmp_path, m="name: m\nbatch_size: 16\ninclude: [one.yaml, two.yaml]\n")
@@ -41,40 +41,40 @@ def test_a_mixture_can_include_a_mixture_and_later_wins_over_earlier(tmp_path: P
     assert (fields["name"], fields["seed"], fields["batch_size"], fields["tasks"]["gad"]["rate"]) == ("m", 2, 16, 3)
 
 
-def test_a_file_that_two_includes_share_is_no_circle(tmp_path: Path) -> None:
+def test_a_file_that_is_included_twice_is_not_a_circle(tmp_path: Path) -> None:
     write(tmp_path, gad=TASK, one="include: [gad.yaml]\n", two="include: [gad.yaml]\n")
     write(tmp_path, m="name: m\ninclude: [one.yaml, two.yaml]\n")
     assert list(read_mixture_fields(tmp_path / "m.yaml")["tasks"]) == ["gad"]
 
 
-def test_an_include_in_a_circle_is_told_with_its_way(tmp_path: Path) -> None:
+def test_a_circle_of_includes_is_reported_with_its_files(tmp_path: Path) -> None:
     write(tmp_path, a="name: a\ninclude: [b.yaml]\n", b="include: [c.yaml]\n", c="include: [a.yaml]\n")
     (problem,) = problems(tmp_path / "a.yaml")
     assert problem.key == str(tmp_path / "a.yaml")
     assert "a.yaml -> b.yaml -> c.yaml -> a.yaml" in problem.message
 
 
-def test_every_missing_include_is_told_with_the_file_that_names_it(tmp_path: Path) -> None:
+def test_every_missing_include_is_reported_with_the_including_file(tmp_path: Path) -> None:
     write(tmp_path, m="name: m\ninclude: [x.yaml, deeper/y.yaml]\n")
-    assert [(f.key, f.message) for f in problems(tmp_path / "m.yaml")] == [
-        (f"{tmp_path / 'm.yaml'}: include", f"The file '{tmp_path / name}' doesn't exist.")
-        for name in ("x.yaml", "deeper/y.yaml")
-    ]
+    found = problems(tmp_path / "m.yaml")
+    assert [problem.key for problem in found] == [f"{tmp_path / 'm.yaml'}: include"] * 2
+    for problem, name in zip(found, ("x.yaml", "deeper/y.yaml"), strict=True):
+        assert f"'{tmp_path / name}'" in problem.message
 
 
 @pytest.mark.parametrize("include", ["gad.yaml", "{gad: 1}", "[1, 2]"])
-def test_an_include_that_is_no_list_of_files_is_refused(tmp_path: Path, include: str) -> None:
+def test_an_include_must_be_a_list_of_files(tmp_path: Path, include: str) -> None:
     write(tmp_path, m=f"name: m\ninclude: {include}\n")
     (problem,) = problems(tmp_path / "m.yaml")
-    assert problem == Problem(
-        f"{tmp_path / 'm.yaml'}: include", "It must be a list of files.", "Write include: [FILE, FILE]."
-    )
+    assert problem.key == f"{tmp_path / 'm.yaml'}: include"
+    assert "list of files" in problem.message
+    assert "include: [FILE, FILE]" in problem.suggestion
 
 
 # --- paths ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_relative_path_belongs_to_the_file_that_writes_it(tmp_path: Path) -> None:
+def test_a_relative_path_is_relative_to_the_file_that_contains_it(tmp_path: Path) -> None:
     for folder in ("tasks", "mixtures"):
         (tmp_path / folder / "rows").mkdir(parents=True)
     write(tmp_path / "tasks", gad=TASK)
@@ -86,19 +86,21 @@ def test_a_relative_path_belongs_to_the_file_that_writes_it(tmp_path: Path) -> N
     assert data == {"reader": "jsonl", "path": str(tmp_path / "mixtures" / "rows")}
 
 
-def test_a_path_that_is_not_beside_the_file_stays_as_written(tmp_path: Path) -> None:
+def test_a_path_that_does_not_exist_next_to_the_file_is_unchanged(tmp_path: Path) -> None:
     write(tmp_path, m=f"name: m\ntasks:\n  gad:\n    {TASK.replace(chr(10), chr(10) + '    ')}\n")
     assert read_mixture_fields(tmp_path / "m.yaml")["tasks"]["gad"]["data"]["path"] == "rows"
 
 
-def test_each_path_of_a_path_per_split_is_found_beside_the_file(tmp_path: Path) -> None:
+def test_paths_per_split_are_searched_next_to_the_file(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").touch()
     content = {"tasks": {"gad": {"data": {"path": {"train": "a.jsonl", "dev": "b.jsonl"}}}}}
     data = read_mixture_fields(content, folder=tmp_path)["tasks"]["gad"]["data"]
     assert data["path"] == {"train": str(tmp_path / "a.jsonl"), "dev": "b.jsonl"}
 
 
-def test_a_path_in_an_override_belongs_to_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_in_an_override_is_relative_to_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "there" / "rows").mkdir(parents=True)
     (tmp_path / "here" / "rows").mkdir(parents=True)
     write(tmp_path / "there", m=f"name: m\ntasks:\n  gad:\n    {TASK.replace(chr(10), chr(10) + '    ')}\n")
@@ -110,7 +112,7 @@ def test_a_path_in_an_override_belongs_to_the_working_folder(tmp_path: Path, mon
 # --- overrides ------------------------------------------------------------------------------------------------------
 
 
-def test_a_sampler_of_another_name_brings_its_own_options_alone(tmp_path: Path) -> None:
+def test_a_sampler_of_another_name_drops_the_options_of_the_first(tmp_path: Path) -> None:
     write(tmp_path, m="name: m\nsampler: {name: temperature, temperature: 2.0}\n")
     other = read_mixture_fields(tmp_path / "m.yaml", ["sampler.name=anchored", "sampler.main=gad"])
     assert other["sampler"] == {"name": "anchored", "main": "gad"}
@@ -118,7 +120,7 @@ def test_a_sampler_of_another_name_brings_its_own_options_alone(tmp_path: Path) 
     assert same["sampler"] == {"name": "temperature", "temperature": 2.0, "cap": 9}
 
 
-def test_overrides_are_read_as_yaml_and_the_last_wins(tmp_path: Path) -> None:
+def test_overrides_are_parsed_as_yaml_and_the_last_one_wins(tmp_path: Path) -> None:
     write(tmp_path, m="name: m\nencoder: {name: x, max_length: 64}\n")
     words = ["seed=1", "seed=2", "encoder.max_length=32", "a.b=[x, 1]", "c=", "d=k=v", "e='3'"]
     fields = read_mixture_fields(tmp_path / "m.yaml", words)
@@ -132,17 +134,18 @@ def test_overrides_are_read_as_yaml_and_the_last_wins(tmp_path: Path) -> None:
     )
 
 
-def test_problems_of_the_file_and_of_the_overrides_come_together(tmp_path: Path) -> None:
+def test_problems_of_the_file_and_of_the_overrides_are_reported_together(tmp_path: Path) -> None:
     found = problems(tmp_path / "no.yaml", ["rate", "=3", "a=[1"])
     assert [problem.key for problem in found] == [str(tmp_path / "no.yaml"), "rate", "=3", "a"]
-    assert found[1].message == "An override must be key=value."
-    assert found[3].message.startswith("The value '[1' isn't valid YAML: expected ',' or ']'")
+    assert "key=value" in found[1].message
+    assert "'[1'" in found[3].message
+    assert "expected ',' or ']'" in found[3].message
 
 
 # --- interpolation --------------------------------------------------------------------------------------------------
 
 
-def test_interpolation_reads_the_environment_its_default_and_other_keys(
+def test_interpolations_read_the_environment_defaults_and_other_keys(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MTL_TEST_FOLDER", "/somewhere")
@@ -152,52 +155,45 @@ def test_interpolation_reads_the_environment_its_default_and_other_keys(
     assert (fields["a"], fields["b"], fields["c"]) == ("/somewhere/x", "data/y", 6)
 
 
-def test_an_include_is_found_by_interpolation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_include_can_contain_an_interpolation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MTL_TEST_FOLDER", str(tmp_path))
     write(tmp_path, gad=TASK, m="name: m\ninclude: ['${oc.env:MTL_TEST_FOLDER}/gad.yaml']\n")
     assert "gad" in read_mixture_fields(tmp_path / "m.yaml")["tasks"]
 
 
-def test_all_failing_interpolations_are_told_with_their_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_failing_interpolations_are_reported_with_their_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("MTL_TEST_NONE", raising=False)
     write(tmp_path, m="a: {b: '${oc.env:MTL_TEST_NONE}/x'}\nc: [1, '${no.such}']\nd: 4\n")
-    assert problems(tmp_path / "m.yaml") == [
-        Problem(
-            "a.b",
-            "The environment variable MTL_TEST_NONE isn't set.",
-            "Set it, or write a default: ${oc.env:MTL_TEST_NONE,DEFAULT}.",
-        ),
-        Problem(
-            "c[1]",
-            "It can't be filled in: Interpolation key 'no.such' not found.",
-            "Write ${key} or ${oc.env:NAME,default}.",
-        ),
-    ]
+    variable, key = problems(tmp_path / "m.yaml")
+    assert (variable.key, key.key) == ("a.b", "c[1]")
+    assert "MTL_TEST_NONE" in variable.message
+    assert "${oc.env:MTL_TEST_NONE,DEFAULT}" in variable.suggestion
+    assert "'no.such'" in key.message
 
 
-def test_a_malformed_interpolation_is_told_with_file_and_key(tmp_path: Path) -> None:
+def test_a_malformed_interpolation_is_reported_with_file_and_key(tmp_path: Path) -> None:
     write(tmp_path, m="a: '${oc.env:X'\n")
     (problem,) = problems(tmp_path / "m.yaml")
-    assert (problem.key, problem.message) == (
-        f"{tmp_path / 'm.yaml'}: a",
-        "It can't be filled in: the closing } is missing.",
-    )
+    assert problem.key == f"{tmp_path / 'm.yaml'}: a"
+    assert "closing }" in problem.message
 
 
-# --- files that are no YAML -----------------------------------------------------------------------------------------
+# --- invalid files --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
-        (b"a: 1\nb: [1, 2\nc: {\n", 3, "isn't valid YAML: while parsing a flow sequence that begins in line 2"),
-        (b"a: 1\nb: 2\na: 3\n", 3, "A key must stand once; found 'a' again."),
-        (b"tasks:\n  x: 1\n  y: 2\n  x: 3\n", 4, "A key must stand once; found 'x' again."),
-        (b"a:\n\tb: 1\n", 2, "isn't valid YAML"),
-        (b"a: 1\n# caf\xe9\n", 2, "The file must be UTF-8; found byte 0xe9."),
+        (b"a: 1\nb: [1, 2\nc: {\n", 3, "in line 2"),
+        (b"a: 1\nb: 2\na: 3\n", 3, "'a'"),
+        (b"tasks:\n  x: 1\n  y: 2\n  x: 3\n", 4, "'x'"),
+        (b"a:\n\tb: 1\n", 2, "YAML"),
+        (b"a: 1\n# caf\xe9\n", 2, "byte 0xe9"),
     ],
 )
-def test_a_file_that_cant_be_read_is_told_with_its_line(tmp_path: Path, text: bytes, line: int, message: str) -> None:
+def test_an_unreadable_file_is_reported_with_the_line(tmp_path: Path, text: bytes, line: int, message: str) -> None:
     path = tmp_path / "m.yaml"
     path.write_bytes(text)
     (problem,) = problems(path)
@@ -207,33 +203,36 @@ def test_a_file_that_cant_be_read_is_told_with_its_line(tmp_path: Path, text: by
     assert str(path) not in problem.message
 
 
-def test_a_tab_brings_the_advice_to_use_spaces(tmp_path: Path) -> None:
+def test_a_tab_gets_the_advice_to_use_spaces(tmp_path: Path) -> None:
     write(tmp_path, m="name: t\n\tencoder: x\n")
     assert problems(tmp_path / "m.yaml")[0].suggestion == "Indent with spaces."
 
 
 @pytest.mark.parametrize(("text", "found"), [("- a\n- b\n", "a list"), ("3\n", "a single value")])
-def test_a_file_without_keys_is_refused(tmp_path: Path, text: str, found: str) -> None:
+def test_a_file_must_contain_a_mapping(tmp_path: Path, text: str, found: str) -> None:
     write(tmp_path, m=text)
-    assert problems(tmp_path / "m.yaml")[0].message == f"The file must hold keys with values; found {found}."
+    (problem,) = problems(tmp_path / "m.yaml")
+    assert problem.key == str(tmp_path / "m.yaml")
+    assert problem.message.endswith(f" {found}.")
 
 
-def test_windows_line_ends_and_a_byte_order_mark_change_nothing(tmp_path: Path) -> None:
+def test_windows_line_endings_and_a_byte_order_mark_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "plain.yaml").write_bytes(b"name: m\nencoder: {name: x}\n")
     (tmp_path / "windows.yaml").write_bytes(b"\xef\xbb\xbfname: m\r\nencoder: {name: x}\r\n")
     assert read_yaml(tmp_path / "plain.yaml") == read_yaml(tmp_path / "windows.yaml")
 
 
-def test_a_missing_file_and_a_folder_are_told(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_reported(tmp_path: Path) -> None:
     for path in (tmp_path / "no.yaml", tmp_path):
-        assert problems(path) == [Problem(str(path), "The file doesn't exist.", "Check the path.")]
+        (problem,) = problems(path)
+        assert (problem.key, problem.suggestion) == (str(path), "Check the path.")
 
 
-def test_an_empty_file_holds_no_fields(tmp_path: Path) -> None:
+def test_an_empty_file_has_no_fields(tmp_path: Path) -> None:
     write(tmp_path, m="")
     assert read_mixture_fields(tmp_path / "m.yaml") == {}
 
 
-def test_numbers_that_name_tasks_become_text(tmp_path: Path) -> None:
+def test_task_names_that_are_numbers_become_strings(tmp_path: Path) -> None:
     write(tmp_path, m="tasks: {2013: {head: x}}\n")
     assert list(read_mixture_fields(tmp_path / "m.yaml")["tasks"]) == ["2013"]

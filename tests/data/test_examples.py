@@ -24,7 +24,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """The tasks and splits that were encoded, not found in the cache."""
+    """The tasks and splits that were encoded instead of found in the cache."""
     seen: list[tuple[str, str]] = []
     real = examples._ExampleBuild.start
 
@@ -58,7 +58,7 @@ def test_an_unchanged_mixture_is_encoded_once(toy_mixture: Write, encoded: list[
 
 
 @pytest.mark.filterwarnings("ignore:The cache folder")
-def test_a_disk_that_fills_up_half_way_changes_no_account(
+def test_a_disk_that_becomes_full_changes_no_counts(
     toy_mixture: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MTL_CACHE", str(tmp_path / "roomy"))
@@ -93,7 +93,7 @@ def test_a_disk_that_fills_up_half_way_changes_no_account(
         "encoder.dropout=0.3",
     ],
 )
-def test_what_doesnt_decide_the_examples_leaves_the_cache(
+def test_settings_that_do_not_change_the_examples_use_the_same_cache(
     toy_mixture: Write, encoded: list[tuple[str, str]], override: str
 ) -> None:
     prepared(only(toy_mixture, "drugs"))
@@ -112,7 +112,7 @@ def test_what_doesnt_decide_the_examples_leaves_the_cache(
         "tasks.drugs.data.on_bad_row=skip",
     ],
 )
-def test_what_decides_the_examples_gives_another_key(
+def test_settings_that_change_the_examples_give_another_key(
     toy_mixture: Write, encoded: list[tuple[str, str]], override: str
 ) -> None:
     prepared(only(toy_mixture, "drugs"))
@@ -121,7 +121,7 @@ def test_what_decides_the_examples_gives_another_key(
     assert encoded == [("drugs", "train"), ("drugs", "dev"), ("drugs", "test")]
 
 
-def test_changed_rows_of_a_split_are_encoded_anew_and_the_others_found(
+def test_only_splits_with_changed_rows_are_encoded_again(
     toy_mixture: Write, encoded: list[tuple[str, str]], tmp_path: Path
 ) -> None:
     mixture = only(toy_mixture, "drugs")
@@ -146,7 +146,7 @@ def test_another_vocabulary_gives_another_key(toy_mixture: Write, encoded: list[
 @pytest.mark.parametrize(
     ("name", "value"), [("truncation_side", "left"), ("model_input_names", ["input_ids", "attention_mask"])]
 )
-def test_tokenizers_of_one_backend_that_cut_or_give_otherwise_share_no_examples(
+def test_tokenizers_with_one_backend_but_other_settings_do_not_share_examples(
     toy_mixture: Write, name: str, value: Any
 ) -> None:
     mixture = only(toy_mixture, "cause", "encoder.max_length=8")
@@ -157,14 +157,14 @@ def test_tokenizers_of_one_backend_that_cut_or_give_otherwise_share_no_examples(
     assert first != second
 
 
-def test_another_head_over_the_same_rows_labels_and_options_has_tables_of_its_own(toy_mixture: Write) -> None:
+def test_another_head_on_the_same_rows_has_its_own_tables(toy_mixture: Write) -> None:
     refuse = "tasks.cause.data.on_bad_row=skip"
     assert prepared(only(toy_mixture, "cause", refuse))["cause"]["train"].example_summary.used == 26
-    with pytest.raises(InputError, match=r"'train' has none \(read 26, refused 26\)"):
+    with pytest.raises(InputError, match=r"'train' .*\(read 26, refused 26\)"):
         prepared(only(toy_mixture, "cause", refuse, "tasks.cause.head=multilabel"))
 
 
-def test_examples_are_encoded_anew_when_the_code_of_their_head_changed_and_not_when_its_text_did(
+def test_examples_are_encoded_again_if_the_code_of_their_head_changes_but_not_if_only_its_docstring_does(
     toy_mixture: Write, encoded: list[tuple[str, str]], lab: Callable[..., None]
 ) -> None:
     def prepare_all(head: str = "lab.ours.Ours") -> list[str]:
@@ -184,17 +184,17 @@ def test_examples_are_encoded_anew_when_the_code_of_their_head_changed_and_not_w
     assert prepare_all() == ["cause"]
 
 
-def test_examples_that_no_table_holds_are_a_problem_of_their_task(
+def test_examples_that_cannot_be_stored_are_a_problem_of_their_task(
     toy_mixture: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "CHUNK", 3)
     real = Regression.gold
     monkeypatch.setattr(Regression, "gold", lambda head, row: {"label": int(real(head, row)["label"]) or 0.5})
-    with pytest.raises(InputError, match=r"tasks.risk: Its head's examples can't be stored. The field 'label' must be"):
+    with pytest.raises(InputError, match=r"tasks\.risk: .*'label' must be"):
         prepared(only(toy_mixture, "risk"))
 
 
-# --- accounts -------------------------------------------------------------------------------------------------------
+# --- counts ---------------------------------------------------------------------------------------------------------
 
 
 def test_rows_are_used_unlabelled_or_refused_and_numbered_as_read(toy_mixture: Write, tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_rows_are_used_unlabelled_or_refused_and_numbered_as_read(toy_mixture: W
     content = prepared(mixture)["cause"]["train"]
     summary = content.example_summary
     assert (summary.used, summary.unlabelled, summary.num_refused) == (2, 1, 1)
-    assert content.example_rows.tolist() == [0, 3]  # places among all rows that were read
+    assert content.example_rows.tolist() == [0, 3]  # indices among all rows that were read
     assert [content.rows[index].text for index in content.example_rows] == ["a", "d"]
     assert summary.labels == {"no": 1, "yes": 1}
     (refused,) = summary.refused
@@ -212,7 +212,7 @@ def test_rows_are_used_unlabelled_or_refused_and_numbered_as_read(toy_mixture: W
     assert "'maybe'" in refused
 
 
-def test_a_task_that_shares_rows_keeps_those_it_has_no_label_for(toy_mixture: Write) -> None:
+def test_a_task_that_shares_rows_keeps_its_unlabelled_rows(toy_mixture: Write) -> None:
     data = prepared(load_mixture(toy_mixture()))
     leader, follower = data["cause"]["train"], data["bleed"]["train"]
     assert follower.example_rows.tolist() == leader.example_rows.tolist() == list(range(26))
@@ -232,13 +232,13 @@ def test_lengths_and_targets_are_those_of_the_examples(toy_mixture: Write) -> No
     assert parts == list(range(len(parts)))
 
 
-def test_asking_for_some_splits_prepares_those_alone(toy_mixture: Write) -> None:
+def test_only_the_requested_splits_are_prepared(toy_mixture: Write) -> None:
     mixture = only(toy_mixture, "drugs")
     heads, tokenizer = build_heads(mixture)
     assert list(prepare(mixture, heads, tokenizer, splits=("test",))["drugs"]) == ["test"]
 
 
-# --- sharing evaluation ---------------------------------------------------------------------------------------------
+# --- distributed evaluation -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
@@ -255,11 +255,11 @@ def test_a_document_is_evaluated_by_one_rank_and_every_row_by_some_rank(toy_mixt
     assert np.array_equal(ranks, document_ranks(content, world))
 
 
-# --- tasks over the same rows ---------------------------------------------------------------------------------------
+# --- tasks on the same rows -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("split", ["train", "dev", "test"])
-def test_tasks_over_the_same_rows_must_read_the_same_texts_in_every_split(
+def test_tasks_with_same_rows_as_must_have_the_same_texts_in_every_split(
     toy_mixture: Write, tmp_path: Path, split: str
 ) -> None:
     mixture = load_mixture(toy_mixture())
@@ -267,10 +267,10 @@ def test_tasks_over_the_same_rows_must_read_the_same_texts_in_every_split(
     lines = path.read_text().splitlines()
     last = json.loads(lines[-1])
     path.write_text("\n".join([*lines[:-1], json.dumps({**last, "text": f"{last['text']} ."})]))
-    with pytest.raises(InputError, match=f"tasks.bleed.same_rows_as: .*; those of '{split}' differ from those"):
+    with pytest.raises(InputError, match=rf"tasks\.bleed\.same_rows_as: .*'{split}'"):
         prepared(mixture)
     path.write_text("\n".join(lines[:-1]))
-    with pytest.raises(InputError, match=f"those of '{split}' differ"):
+    with pytest.raises(InputError, match=rf"tasks\.bleed\.same_rows_as: .*'{split}'"):
         prepared(mixture)
 
 

@@ -49,7 +49,7 @@ def refused(*arguments: Any, **options: Any) -> list[Problem]:
     return error.value.problems
 
 
-# --- accounts -------------------------------------------------------------------------------------------------------
+# --- counts ---------------------------------------------------------------------------------------------------------
 
 
 def test_every_split_is_read_and_counted(tmp_path: Path, rows: Path) -> None:
@@ -71,12 +71,14 @@ def test_refused_rows_are_counted_and_the_first_are_listed(tmp_path: Path, rows:
     lines(rows / "train.jsonl", ["no json", *texts(2)] + ["no json"] * LISTED)
     table, summary = read(tmp_path, rows, on_bad_row="skip")["train"]
     assert (len(table), summary.rows, summary.num_refused, len(summary.refused)) == (2, 2, LISTED + 1, LISTED)
-    assert summary.refused[0].startswith(f"{rows / 'train.jsonl'}:1: A line must be one JSON object")
+    assert summary.refused[0].startswith(f"{rows / 'train.jsonl'}:1: ")
     assert not any("no json" in line for line in summary.refused)
 
 
-def test_malformed_rows_of_all_splits_are_told_at_once_and_the_rest_is_counted(tmp_path: Path, rows: Path) -> None:
-    lines(rows / "train.jsonl", [" " * n + "no json" for n in range(LISTED + 5)])  # each wrong at another place
+def test_malformed_rows_of_all_splits_are_reported_together_and_the_others_counted(tmp_path: Path, rows: Path) -> None:
+    lines(
+        rows / "train.jsonl", [" " * n + "no json" for n in range(LISTED + 5)]
+    )  # each has its error at another position
     lines(rows / "dev.jsonl", [*texts(1), "no json"])
     found = refused(tmp_path, rows)
     assert len(found) == LISTED + 1 + 1
@@ -99,7 +101,7 @@ def test_what_a_reader_leaves_out_is_counted_by_reason(tmp_path: Path) -> None:
 # --- splits ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_cut_split_gives_each_row_to_one_split_and_comes_in_order(tmp_path: Path) -> None:
+def test_a_divided_split_gives_each_row_to_one_split_in_the_original_order(tmp_path: Path) -> None:
     source = lines(tmp_path / "all.jsonl", [{**row, "document": f"d{n // 2}"} for n, row in enumerate(texts(40))])
     split = {"fractions": {"test": 0.25, "dev": 0.25, "train": 0.5}}
     found = read(tmp_path, source, split=split)
@@ -120,13 +122,13 @@ def test_rows_whose_groups_cross_are_dropped_and_counted(tmp_path: Path) -> None
     assert [(summary.rows, summary.crossed) for _, summary in found.values()] == [(6, 16), (6, 16)]
 
 
-def test_refused_rows_of_a_cut_source_are_counted_once_per_split(tmp_path: Path) -> None:
+def test_refused_rows_of_a_divided_source_are_counted_once_per_split(tmp_path: Path) -> None:
     source = lines(tmp_path / "all.jsonl", ["no json", *texts(10)])
     found = read(tmp_path, source, on_bad_row="skip", split={"fractions": {"train": 0.5, "dev": 0.5}})
     assert [(summary.rows, summary.num_refused) for _, summary in found.values()] == [(5, 1), (5, 1)]
 
 
-def test_a_problem_of_a_cut_source_is_told_once(tmp_path: Path) -> None:
+def test_a_problem_of_a_divided_source_is_reported_once(tmp_path: Path) -> None:
     source = lines(tmp_path / "all.jsonl", ["no json", *texts(10)])
     (problem,) = refused(tmp_path, source, split={"fractions": {"train": 0.5, "dev": 0.5}})
     assert problem.key == f"{source}:1"
@@ -135,28 +137,28 @@ def test_a_problem_of_a_cut_source_is_told_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("split", "key", "part"),
     [
-        ({"fractions": {"train": 0.8, "dev": 0.1}}, "fractions", "must add up to 1; found 0.9"),
-        ({"by": "site", "fractions": {"train": 0.5, "dev": 0.5}}, "by", "Every row must have 'site'; found 6 without"),
-        ({"source": "test", "fractions": {"train": 0.5, "test": 0.5}}, "source", "no split 'test' to cut"),
+        ({"fractions": {"train": 0.8, "dev": 0.1}}, "fractions", "0.9"),
+        ({"by": "site", "fractions": {"train": 0.5, "dev": 0.5}}, "by", "'site', got 6 "),
+        ({"source": "test", "fractions": {"train": 0.5, "test": 0.5}}, "source", "'test'"),
     ],
 )
-def test_a_split_that_cant_be_made_is_told_under_its_key(tmp_path: Path, split: Any, key: str, part: str) -> None:
+def test_an_impossible_split_is_reported_with_its_key(tmp_path: Path, split: Any, key: str, part: str) -> None:
     source = lines(tmp_path / "all.jsonl", texts(6))
     (problem,) = refused(tmp_path, source, split=split)
     assert problem.key == f"{KEY}.split.{key}"
     assert part in problem.message
 
 
-def test_a_split_with_a_file_of_its_own_cant_be_cut_from_another(tmp_path: Path, rows: Path) -> None:
+def test_a_split_with_its_own_file_cannot_be_cut_from_another(tmp_path: Path, rows: Path) -> None:
     (problem,) = refused(tmp_path, rows, split={"fractions": {"train": 0.5, "dev": 0.5}})
     assert problem.key == f"{KEY}.split.fractions.dev"
-    assert "The data has this split already" in problem.message
+    assert "'train'" in problem.message
 
 
-def test_two_splits_that_read_all_of_one_file_are_refused(tmp_path: Path, rows: Path) -> None:
+def test_two_splits_cannot_read_all_of_the_same_file(tmp_path: Path, rows: Path) -> None:
     (rows / "same.jsonl").symlink_to(rows / "train.jsonl")
     (problem,) = refused(tmp_path, rows, files={"train": "train.jsonl", "dev": "dev.jsonl", "test": "same.jsonl"})
-    assert (problem.key, "'train' and 'test' both read all of" in problem.message) == (KEY, True)
+    assert (problem.key, "'train' and 'test'" in problem.message) == (KEY, True)
     (problem,) = refused(tmp_path, {name: str(rows / "dev.jsonl") for name in ("dev", "test")})
     assert "'dev' and 'test'" in problem.message
 
@@ -168,9 +170,11 @@ Sizes = st.dictionaries(st.text("abc", min_size=1, max_size=3), st.integers(1, 9
 
 @given(sizes=Sizes, most=st.integers(1, 60), seed=st.integers(0, 3))
 @settings(deadline=None)
-def test_a_limit_is_kept_and_no_document_that_fits_is_left_out(sizes: dict[str, int], most: int, seed: int) -> None:
+def test_a_limit_is_respected_and_no_document_that_fits_is_left_out(
+    sizes: dict[str, int], most: int, seed: int
+) -> None:
     if min(sizes.values()) > most:
-        with pytest.raises(InputError, match=f"A document must fit; found {most}, and {min(sizes.values())} rows"):
+        with pytest.raises(InputError, match=rf"limit\.train: must be at least {min(sizes.values())},.* got {most}\."):
             documents_within(sizes, most, seed, "train")
         return
     taken = documents_within(sizes, most, seed, "train")
@@ -179,7 +183,7 @@ def test_a_limit_is_kept_and_no_document_that_fits_is_left_out(sizes: dict[str, 
     assert all(number + size > most for document, size in sizes.items() if document not in taken)
 
 
-def test_a_limit_draws_by_seed_and_split_and_not_by_the_order_of_rows() -> None:
+def test_a_limited_choice_depends_on_seed_and_split_but_not_on_the_order_of_rows() -> None:
     sizes = {f"d{n}": 1 + n % 3 for n in range(60)}
     backwards = dict(reversed(sizes.items()))
     drawn = {(seed, split): documents_within(sizes, 40, seed, split) for seed in (0, 1) for split in ("train", "dev")}
@@ -197,7 +201,7 @@ def in_documents(number: int, size: int) -> list[dict[str, Any]]:
     return [{**row, "document": f"d{n // size}"} for n, row in enumerate(texts(number))]
 
 
-def test_a_limit_takes_whole_documents_in_the_order_of_the_file_and_accounts_for_the_rest(tmp_path: Path) -> None:
+def test_a_limit_keeps_whole_documents_in_the_order_of_the_file_and_counts_the_others(tmp_path: Path) -> None:
     for split in ("train", "dev"):
         lines(tmp_path / f"{split}.jsonl", [*in_documents(30, 3), "no json"])
     options: dict[str, Any] = {"on_bad_row": "skip"}
@@ -213,11 +217,11 @@ def test_a_limit_takes_whole_documents_in_the_order_of_the_file_and_accounts_for
     assert others[0] == list(table) != others[1]
 
 
-def test_a_limit_beyond_the_rows_changes_nothing(tmp_path: Path, rows: Path) -> None:
+def test_a_limit_above_the_number_of_rows_changes_nothing(tmp_path: Path, rows: Path) -> None:
     assert contents(read(tmp_path, rows, limit={"train": 6, "test": 99})) == contents(read(tmp_path, rows))
 
 
-def test_a_limit_applies_to_what_a_cut_leaves(tmp_path: Path) -> None:
+def test_a_limit_applies_after_a_split_is_divided(tmp_path: Path) -> None:
     pairs = [(f"c{i}", f"c{j}") for i in range(8) for j in range(i + 1, 8)]
     source = lines(tmp_path / "all.jsonl", [{"text": "x", "meta": {"one": one, "two": two}} for one, two in pairs])
     split = {"by": ["one", "two"], "fractions": {"train": 0.5, "dev": 0.5}}
@@ -228,23 +232,24 @@ def test_a_limit_applies_to_what_a_cut_leaves(tmp_path: Path) -> None:
         assert {row.id for row in table} < {row.id for row in whole[name][0]}
 
 
-def test_a_limit_that_no_document_fits_is_told_under_its_key(tmp_path: Path) -> None:
+def test_a_limit_below_the_smallest_document_is_reported_with_its_key(tmp_path: Path) -> None:
     source = lines(tmp_path / "train.jsonl", in_documents(8, 4))
     (problem,) = refused(tmp_path, source, limit={"train": 3})
     assert problem.key == f"{KEY}.limit.train"
-    assert problem.message == "A document must fit; found 3, and 4 rows in the smallest document."
+    assert "at least 4" in problem.message
+    assert problem.message.endswith(" 3.")
 
 
-def test_splits_of_one_file_are_refused_whatever_their_limits(tmp_path: Path, rows: Path) -> None:
+def test_two_splits_cannot_read_the_same_file_with_any_limits(tmp_path: Path, rows: Path) -> None:
     both = {name: str(rows / "train.jsonl") for name in ("train", "test")}
     (problem,) = refused(tmp_path, both, limit={"train": 2, "test": 3}, exclude=[])
-    assert "'train' and 'test' both read all of" in problem.message
+    assert "'train' and 'test'" in problem.message
 
 
 # --- exclude --------------------------------------------------------------------------------------------------------
 
 
-def test_excluded_documents_are_left_out_of_train_alone_and_counted(tmp_path: Path) -> None:
+def test_excluded_documents_are_left_out_of_train_only_and_counted(tmp_path: Path) -> None:
     for split in ("train", "dev"):
         lines(tmp_path / f"{split}.jsonl", in_documents(12, 2))
     whole = read(tmp_path, tmp_path)
@@ -256,7 +261,7 @@ def test_excluded_documents_are_left_out_of_train_alone_and_counted(tmp_path: Pa
     assert found["dev"][1] == whole["dev"][1]
 
 
-def test_nothing_comes_in_the_place_of_an_excluded_document(tmp_path: Path) -> None:
+def test_an_excluded_document_is_not_replaced(tmp_path: Path) -> None:
     source = lines(tmp_path / "train.jsonl", in_documents(20, 2))
     limited = list(read(tmp_path, source, limit={"train": 8})["train"][0])
     outside = sorted({f"d{n}" for n in range(10)} - {row.document for row in limited})[0]
@@ -266,35 +271,32 @@ def test_nothing_comes_in_the_place_of_an_excluded_document(tmp_path: Path) -> N
     assert (summary.rows, summary.limited, summary.excluded) == (6, 12, 2)
 
 
-def test_a_document_to_exclude_that_train_lacks_is_a_problem_that_names_it(tmp_path: Path) -> None:
+def test_excluded_documents_that_are_not_in_train_are_reported(tmp_path: Path) -> None:
     source = lines(tmp_path / "all.jsonl", in_documents(40, 1))
     (problem,) = refused(tmp_path, source, exclude=["d3", "e1"])
-    assert (problem.key, problem.message) == (
-        f"{KEY}.exclude",
-        "Every document must be one of train; found 1 that aren't: 'e1'.",
-    )
+    assert problem.key == f"{KEY}.exclude"
+    assert "got 1 " in problem.message
+    assert problem.message.endswith(": 'e1'.")
     (problem,) = refused(tmp_path, source, exclude=[f"e{n}" for n in range(SHOWN_DOCUMENTS + 1)])
-    assert "found 6 that aren't: 'e0', 'e1', 'e2', 'e3', 'e4', …" in problem.message
+    assert "got 6 " in problem.message
+    assert problem.message.endswith(": 'e0', 'e1', 'e2', 'e3', 'e4', ….")
     split = {"fractions": {"train": 0.5, "dev": 0.5}}
     dev = [row.document for row in read(tmp_path, source, split=split)["dev"][0]]
     (problem,) = refused(tmp_path, source, split=split, exclude=dev[:1])
     assert f"'{dev[0]}'" in problem.message
 
 
-def test_a_train_without_a_row_left_is_refused(tmp_path: Path) -> None:
+def test_at_least_one_row_of_train_must_remain(tmp_path: Path) -> None:
     source = lines(tmp_path / "train.jsonl", in_documents(4, 2))
     (problem,) = refused(tmp_path, source, exclude=["d0", "d1"])
-    assert (problem.key, problem.message) == (
-        f"{KEY}.exclude",
-        "A row of train must remain; found all 2 documents excluded.",
-    )
+    assert (problem.key, "all 2 " in problem.message) == (f"{KEY}.exclude", True)
 
 
 # --- permute --------------------------------------------------------------------------------------------------------
 
 
 def numbered(number: int) -> list[dict[str, Any]]:
-    """Rows that each have a label of their own, in documents of three rows."""
+    """Rows with distinct labels, in documents of three rows."""
     return [{"text": f"text {n}", "document": f"d{n // 3}", "label": str(n)} for n in range(number)]
 
 
@@ -313,7 +315,7 @@ def test_only_the_labels_of_train_are_permuted(tmp_path: Path) -> None:
     assert others != labels
 
 
-def test_permuting_is_the_last_step_so_that_the_same_rows_train(tmp_path: Path) -> None:
+def test_labels_are_permuted_last_so_that_the_same_rows_are_trained_on(tmp_path: Path) -> None:
     source = lines(tmp_path / "all.jsonl", numbered(60))
     split = {"fractions": {"train": 0.5, "dev": 0.25, "test": 0.25}}
     some: dict[str, Any] = {"split": split, "limit": {"train": 20, "dev": 9}}
@@ -329,13 +331,13 @@ def test_permuting_is_the_last_step_so_that_the_same_rows_train(tmp_path: Path) 
     assert summaries[1].fingerprint != summaries[0].fingerprint
 
 
-def test_another_seed_permutes_otherwise(tmp_path: Path) -> None:
+def test_another_seed_gives_another_permutation(tmp_path: Path) -> None:
     source = lines(tmp_path / "train.jsonl", numbered(20))
     labels = [labels_of(read(tmp_path, source, permute={"seed": seed})["train"][0]) for seed in (0, 1, 0)]
     assert labels[0] == labels[2] != labels[1]
 
 
-def test_mentions_or_relations_are_permuted_as_the_data_says(tmp_path: Path) -> None:
+def test_the_data_decides_whether_mentions_or_relations_are_permuted(tmp_path: Path) -> None:
     entities = [{"id": f"T{n}", "type": "D", "spans": [[2 * n, 2 * n + 1]]} for n in range(3)]
     row = {"text": "a b c d e f", "entities": entities, "relations": [{"head": "T0", "tail": "T1", "type": "x"}]}
     source = lines(tmp_path / "train.jsonl", [row] * 20)
@@ -347,13 +349,13 @@ def test_mentions_or_relations_are_permuted_as_the_data_says(tmp_path: Path) -> 
             assert same == (field != changes)
 
 
-def test_splits_of_one_file_are_refused_though_one_is_permuted(tmp_path: Path) -> None:
+def test_two_splits_cannot_read_the_same_file_even_if_one_is_permuted(tmp_path: Path) -> None:
     source = str(lines(tmp_path / "all.jsonl", numbered(20)))
     (problem,) = refused(tmp_path, {"train": source, "dev": source}, permute={})
-    assert (problem.key, "'train' and 'dev' both read all of" in problem.message) == (KEY, True)
+    assert (problem.key, "'train' and 'dev'" in problem.message) == (KEY, True)
 
 
-# --- where problems are told ------------------------------------------------------------------------------------------
+# --- keys of problems -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -364,12 +366,12 @@ def test_splits_of_one_file_are_refused_though_one_is_permuted(tmp_path: Path) -
         ({"columns": {"txt": "text"}}, "columns.txt"),
     ],
 )
-def test_a_readers_problem_stands_under_the_tasks_key(tmp_path: Path, rows: Path, options: Any, key: str) -> None:
+def test_a_problem_of_a_reader_has_the_key_of_its_task(tmp_path: Path, rows: Path, options: Any, key: str) -> None:
     (problem,) = refused(tmp_path, rows, **options)
     assert problem.key == f"{KEY}.{key}"
 
 
-def test_a_missing_column_is_told_under_the_tasks_key_for_every_file(tmp_path: Path) -> None:
+def test_a_missing_column_is_reported_with_the_key_of_its_task_for_every_file(tmp_path: Path) -> None:
     for split in ("train", "dev"):
         (tmp_path / f"{split}.tsv").write_text("text\tlabel\nx\ta\n")
     found = refused(tmp_path, tmp_path, reader="table", columns={"text": "sentence"})
@@ -377,15 +379,15 @@ def test_a_missing_column_is_told_under_the_tasks_key_for_every_file(tmp_path: P
     assert str(tmp_path / "dev.tsv") in found[1].message
 
 
-def test_a_missing_file_of_a_path_per_split_is_told_under_path(tmp_path: Path, rows: Path) -> None:
+def test_a_missing_file_of_paths_per_split_is_reported_under_path(tmp_path: Path, rows: Path) -> None:
     (problem,) = refused(tmp_path, {"train": str(rows / "train.jsonl"), "dev": str(rows / "no.jsonl")})
     assert problem.key == f"{KEY}.path.dev"
 
 
-def test_a_relative_path_that_leads_nowhere_says_where_it_was_looked_for(tmp_path: Path) -> None:
+def test_a_missing_relative_path_is_reported_with_the_searched_folders(tmp_path: Path) -> None:
     (problem,) = refused(tmp_path, "no/such/folder")
     assert problem.key == f"{KEY}.path"
-    assert problem.suggestion.endswith("looked for beside the file that names it, then in the working folder.")
+    assert "working folder" in problem.suggestion
     (problem,) = refused(tmp_path, tmp_path / "no")
     assert problem.suggestion == "Check the path."
 
@@ -395,7 +397,7 @@ def test_a_relative_path_that_leads_nowhere_says_where_it_was_looked_for(tmp_pat
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The splits that were read from their source, not from the cache."""
+    """The splits that were read from their source instead of the cache."""
     seen: list[str] = []
     real = reading._RowBuild.start
 
@@ -417,7 +419,7 @@ def test_rows_are_read_once(tmp_path: Path, rows: Path, reads: list[str]) -> Non
     assert reads == ["train", "dev", "test"]
 
 
-def test_another_option_or_another_file_is_read_anew(tmp_path: Path, rows: Path, reads: list[str]) -> None:
+def test_another_option_or_a_changed_file_is_read_again(tmp_path: Path, rows: Path, reads: list[str]) -> None:
     read(tmp_path, rows)
     reads.clear()
     read(tmp_path, rows, meta=["site"])
@@ -427,7 +429,7 @@ def test_another_option_or_another_file_is_read_anew(tmp_path: Path, rows: Path,
     assert len(read(tmp_path, rows)["dev"][0]) == 4
     assert "dev" in reads
     reads.clear()
-    os.utime(rows / "dev.jsonl", ns=(0, 0))  # another file of the same size, for all we know
+    os.utime(rows / "dev.jsonl", ns=(0, 0))  # may be another file of the same size
     read(tmp_path, rows)
     assert "dev" in reads
 
@@ -449,7 +451,7 @@ class Plain(Reader):
 """
 
 
-def test_rows_are_read_anew_when_the_code_of_their_reader_changed_and_not_when_its_text_did(
+def test_rows_are_read_again_if_the_code_of_their_reader_changes_but_not_if_only_its_docstring_does(
     tmp_path: Path, rows: Path, reads: list[str], lab: Callable[..., None]
 ) -> None:
     def read_all(reader: str = "lab.plain.Plain", **options: Any) -> int:
@@ -483,14 +485,14 @@ def test_a_row_table_depends_on_no_library_that_its_reader_does_not_use(
     assert len(reads) == 6
 
 
-def test_files_beside_the_rows_dont_matter(tmp_path: Path, rows: Path, reads: list[str]) -> None:
+def test_other_files_in_the_folder_do_not_matter(tmp_path: Path, rows: Path, reads: list[str]) -> None:
     read(tmp_path, rows)
     (rows / "mlflow.db").touch()
     read(tmp_path, rows)
     assert reads == ["train", "dev", "test"]
 
 
-def test_files_that_a_reader_keeps_as_paths_matter(tmp_path: Path, reads: list[str]) -> None:
+def test_files_that_a_reader_has_as_attributes_matter(tmp_path: Path, reads: list[str]) -> None:
     options = pubmedqa(tmp_path, 3, train=["0"], dev=["1"], test=["2"])
     assert read(tmp_path, tmp_path, **options)["train"][0][0].id == "0"
     pubmedqa(tmp_path, 3, train=["2"], dev=["1"], test=["0"])
@@ -498,7 +500,7 @@ def test_files_that_a_reader_keeps_as_paths_matter(tmp_path: Path, reads: list[s
     assert read(tmp_path, tmp_path, **options)["train"][0][0].id == "2"
 
 
-def test_a_fingerprint_is_of_the_content_whatever_the_place(tmp_path: Path, rows: Path) -> None:
+def test_a_fingerprint_depends_on_the_content_and_not_on_the_path(tmp_path: Path, rows: Path) -> None:
     moved = tmp_path / "moved"
     rows.rename(moved)
     first = read(tmp_path, moved)["train"][1].fingerprint

@@ -16,7 +16,7 @@ PAIR = ("concept_1", "concept_2")
 
 
 def documents(*sizes: int) -> list[Row]:
-    """Documents of so many rows."""
+    """Rows of documents with these numbers of rows."""
     return [TextRow(f"{d}.{r}", f"d{d}", "text") for d, size in enumerate(sizes) for r in range(size)]
 
 
@@ -25,7 +25,7 @@ def pairs(*values: tuple[str, str]) -> list[Row]:
 
 
 @given(sizes=st.lists(st.integers(1, 4), min_size=10, max_size=40), seed=st.integers(0, 5))
-def test_no_document_is_on_two_sides_and_no_row_is_lost(sizes: list[int], seed: int) -> None:
+def test_no_document_is_in_two_splits_and_no_row_is_lost(sizes: list[int], seed: int) -> None:
     rows = documents(*sizes)
     made = assign(rows, SplitRule(fractions=FRACTIONS, seed=seed))
     sides: dict[str, set[str | None]] = {}
@@ -43,7 +43,7 @@ def test_no_document_is_on_two_sides_and_no_row_is_lost(sizes: list[int], seed: 
         (100, [70, 10, 20]),
         (11, [8, 1, 2]),  # 7.7, 1.1, 2.2
         (14, [10, 1, 3]),  # 9.8, 1.4, 2.8
-        (15, [11, 1, 3]),  # 10.5, 1.5, 3.0: of equal remainders the first gets the group that is left
+        (15, [11, 1, 3]),  # 10.5, 1.5, 3.0: of equal remainders, the first gets the remaining group
     ],
 )
 def test_groups_are_cut_by_largest_remainder(num: int, sizes: list[int]) -> None:
@@ -51,7 +51,7 @@ def test_groups_are_cut_by_largest_remainder(num: int, sizes: list[int]) -> None
     assert list(made.num_rows.values()) == sizes
 
 
-def test_a_fraction_that_floats_cannot_hold_is_exact() -> None:
+def test_a_fraction_that_floats_cannot_represent_is_exact() -> None:
     made = assign(documents(*[1] * 100), SplitRule(fractions={"train": 0.71, "dev": 0.29}))
     assert made.num_rows == {"train": 71, "dev": 29}
 
@@ -79,14 +79,14 @@ def test_a_column_of_meta_is_the_group() -> None:
 def test_a_pair_that_crosses_groups_is_dropped_and_counted() -> None:
     rows = pairs(*[(f"c{i}", f"c{i}") for i in range(4)], *[(f"c{i}", f"c{j}") for i in range(4) for j in range(i)])
     made = assign(rows, SplitRule(by=PAIR, fractions={"train": 0.5, "test": 0.5}))
-    # Four concepts, two a side: each side keeps its two (c, c) and one pair; the four pairs between are dropped.
+    # Four concepts, two per split: each split keeps its two (c, c) and one pair; the four pairs across are dropped.
     assert made.num_rows == {"train": 3, "test": 3}
     assert made.num_dropped == 4
     assert sum(made.split_of(row) is None for row in rows) == 4
 
 
 @given(values=st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("abcdefgh")), max_size=30))
-def test_no_concept_is_on_two_sides_in_either_column(values: list[tuple[str, str]]) -> None:
+def test_no_concept_is_in_two_splits_in_either_column(values: list[tuple[str, str]]) -> None:
     rows = pairs(*((c, c) for c in "abcdefgh"), *values)
     made = assign(rows, SplitRule(by=PAIR, fractions={"train": 0.5, "dev": 0.25, "test": 0.25}))
     seen: dict[str, set[str]] = {}
@@ -98,7 +98,7 @@ def test_no_concept_is_on_two_sides_in_either_column(values: list[tuple[str, str
     assert sum(made.num_rows.values()) + made.num_dropped == len(rows)
 
 
-def test_a_source_is_read_twice_and_never_held() -> None:
+def test_a_source_is_read_twice_and_never_held_in_memory() -> None:
     num_reads = 0
 
     def read() -> Iterator[Row]:
@@ -113,39 +113,41 @@ def test_a_source_is_read_twice_and_never_held() -> None:
     assert [row.id for row in test] == [row.id for row in documents(*[2] * 20) if row.id in {t.id for t in test}]
 
 
-def test_rows_without_the_column_are_told_by_number_and_first_id() -> None:
+def test_rows_without_the_column_are_reported_with_their_number_and_the_first_id() -> None:
     rows = [*pairs(("a", "b"), ("c", "")), TextRow("9", "9", "secret text")]
     with pytest.raises(InputError) as error:
         assign(rows, SplitRule(by=PAIR, fractions={"train": 1.0}))
-    assert [problem.message for problem in error.value.problems] == [
-        "Every row must have 'concept_2'; found 2 without it, first '1'.",
-        "Every row must have 'concept_1'; found 1 without it, first '9'.",
-    ]
+    second, first = error.value.problems
+    assert second.key == first.key == "split.by"
+    for part in ("'concept_2'", "got 2 ", "'1'"):
+        assert part in second.message
+    for part in ("'concept_1'", "got 1 ", "'9'"):
+        assert part in first.message
     assert "secret" not in str(error.value)
 
 
 @pytest.mark.parametrize("sizes", [(), (1,), (5, 5)])
-def test_a_split_left_without_rows_is_a_problem(sizes: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match=r"split\.fractions\.dev: Every split must get a row"):
+def test_a_split_without_rows_is_a_problem(sizes: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"split\.fractions\.dev: .* groups"):
         assign(documents(*sizes), SplitRule(fractions={"train": 0.9, "dev": 0.1}))
 
 
 @pytest.mark.parametrize(
     ("fractions", "message"),
     [
-        ({"train": 0.8, "dev": 0.1}, r"split\.fractions: They must add up to 1; found 0\.9"),
-        ({}, r"split\.fractions: They must add up to 1; found 0\."),
-        ({"train": float("nan")}, r"split\.fractions: They must add up to 1; found nan"),
-        ({"train": 1.2, "dev": -0.2}, r"split\.fractions\.dev: It must be above 0; found -0\.2"),
-        ({"train": 0.8, "tests": 0.2}, r"split\.fractions\.tests: There is no split 'tests'\. Did you mean 'test'\?"),
+        ({"train": 0.8, "dev": 0.1}, r"split\.fractions: .* 1, got 0\.9\."),
+        ({}, r"split\.fractions: .* 1, got 0\."),
+        ({"train": float("nan")}, r"split\.fractions: .* 1, got nan"),
+        ({"train": 1.2, "dev": -0.2}, r"split\.fractions\.dev: .* 0, got -0\.2"),
+        ({"train": 0.8, "tests": 0.2}, r"split\.fractions\.tests: .*'tests'.*'test'\?"),
     ],
 )
-def test_fractions_must_make_sense(fractions: dict[str, float], message: str) -> None:
+def test_invalid_fractions_are_reported(fractions: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
         SplitRule(fractions=fractions)
 
 
-def test_all_problems_of_a_rule_are_told_at_once() -> None:
+def test_all_problems_of_a_rule_are_reported_together() -> None:
     with pytest.raises(InputError) as error:
         SplitRule(source="all", by=(), fractions={"train": 0.5, "dev": 0})
     keys = [problem.key for problem in error.value.problems]

@@ -23,7 +23,7 @@ def encoder(tiny_encoder: Callable[[str], Path]) -> Encoder:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # of torch's own import
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # from torch's own import
 def test_a_compiled_encoder_gives_the_same_states_for_any_shape_and_keeps_its_weights_names(encoder: Encoder) -> None:
     batches = [torch.randint(5, 20, shape) for shape in ((3, 7), (5, 12))]
     plain = [encoder(ids, torch.ones_like(ids, dtype=torch.bool)) for ids in batches]
@@ -35,19 +35,17 @@ def test_a_compiled_encoder_gives_the_same_states_for_any_shape_and_keeps_its_we
     assert list(encoder.state_dict()) == names
 
 
-def test_what_cannot_be_compiled_is_refused_with_the_reason(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_compilation_is_reported_with_the_reason(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     def backend(*_: Any) -> Any:
         raise RuntimeError("no compiler found\nand more")
 
     compile_module = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: compile_module(self, backend=backend))
-    with pytest.raises(
-        InputError, match=r"model\.compile: The encoder can't be compiled on this machine: .*no compiler found"
-    ):
+    with pytest.raises(InputError, match=r"model\.compile: .*: no compiler found"):
         compile_encoder(encoder)
 
 
-def test_an_encoder_that_is_all_frozen_is_compiled_without_a_way_back(
+def test_a_frozen_encoder_is_compiled_without_a_backward_pass(
     tiny_encoder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = EncoderSpec(name=str(tiny_encoder("bert")), num_layers=1, freeze_layers=1)
@@ -55,7 +53,7 @@ def test_an_encoder_that_is_all_frozen_is_compiled_without_a_way_back(
     compile_encoder(load_encoder(spec, load_tokenizer(spec), seed=0))
 
 
-def test_it_is_tried_where_and_as_it_computes_in_training_and_in_evaluation(
+def test_the_test_passes_use_the_device_precision_and_modes_of_the_run(
     toy_mixture: Callable[..., Path], train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def seen_by(module: Any) -> tuple[Any, ...]:
@@ -78,8 +76,8 @@ def test_it_is_tried_where_and_as_it_computes_in_training_and_in_evaluation(
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the libraries, among each other
-def test_a_compiled_training_leaves_a_checkpoint_that_scores_the_same_without_compiling(
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from the libraries
+def test_a_checkpoint_of_a_compiled_run_has_the_same_scores_without_compilation(
     toy_mixture: Callable[..., Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -90,11 +88,11 @@ def test_a_compiled_training_leaves_a_checkpoint_that_scores_the_same_without_co
     words = [f"--mixture={mixture}", "--trainer.accelerator=cpu", "--trainer.precision=32-true", "--run.track=false"]
     words += ["--trainer.enable_progress_bar=false"]
     ended = run(["fit", *words, "--model.compile=true", "--trainer.max_epochs=1", "--trainer.limit_train_batches=5"])
-    told = capsys.readouterr().err
-    if "can't be compiled on this machine" in told:
+    printed = capsys.readouterr().err
+    if "model.compile: " in printed:
         assert ended == 2
-        pytest.skip(told)
-    assert ended == 0, told
+        pytest.skip(printed)
+    assert ended == 0, printed
     folder = RunFolder.latest(tmp_path / "runs", "toy")
     trained = json.loads((folder.path / "metrics.json").read_text())["dev"]
     assert run(["validate", *words, "--ckpt_path=best"]) == 0

@@ -37,7 +37,7 @@ def test_values_and_gradients_equal_those_of_torch() -> None:
 
 
 @pytest.mark.parametrize("num_shared", [1, 2])
-def test_neighbouring_queries_share_a_key_where_there_are_fewer_keys(num_shared: int) -> None:
+def test_adjacent_query_heads_share_a_key_head_if_there_are_fewer_keys(num_shared: int) -> None:
     torch.manual_seed(0)
     query = torch.randn(3, 4, 5, 8, requires_grad=True)
     key, value = (torch.randn(3, num_shared, 5, 8, requires_grad=True) for _ in range(2))
@@ -52,16 +52,16 @@ def test_neighbouring_queries_share_a_key_where_there_are_fewer_keys(num_shared:
         torch.testing.assert_close(one, other)
 
 
-def test_what_would_change_the_result_and_is_not_known_is_refused() -> None:
+def test_an_unsupported_argument_that_would_change_the_result_is_an_error() -> None:
     query, key, value, mask = _inputs()
     plain, _ = attention(nn.Identity(), query, key, value, mask)
     known, _ = attention(nn.Identity(), query, key, value, mask, sliding_window=4, is_causal=False, softcap=None)
     assert torch.equal(known, plain)
-    with pytest.raises(InputError, match=r"encoder\.attention: .* found s_aux, softcap\. Set it to eager\."):
+    with pytest.raises(InputError, match=r"encoder\.attention: .* s_aux, softcap, .*eager"):
         attention(nn.Identity(), query, key, value, mask, softcap=30.0, s_aux=torch.zeros(2), sliding_window=4)
 
 
-def test_under_autocast_it_stays_in_the_precision_of_the_queries() -> None:
+def test_autocast_keeps_the_precision_of_the_queries() -> None:
     query, key, value, mask = _inputs(torch.bfloat16)
     with torch.autocast("cpu", torch.bfloat16):
         ours, _ = attention(nn.Identity(), query, key, value, mask)
@@ -70,7 +70,7 @@ def test_under_autocast_it_stays_in_the_precision_of_the_queries() -> None:
     torch.testing.assert_close(ours.float(), exact.transpose(1, 2), rtol=0.05, atol=0.05)
 
 
-def test_dropout_acts_in_training_alone() -> None:
+def test_dropout_is_applied_only_in_training() -> None:
     query = torch.zeros(4, 4, 32, 8)
     value = torch.ones(4, 4, 32, 8)
     module = nn.Identity()
@@ -81,7 +81,9 @@ def test_dropout_acts_in_training_alone() -> None:
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "electra", "distilbert", "modernbert", "eurobert"])
-def test_an_encoder_gives_the_same_states_with_it_as_with_transformers_own(tiny_encoder: Any, family: str) -> None:
+def test_an_encoder_has_the_same_states_with_our_attention_and_with_transformers(
+    tiny_encoder: Any, family: str
+) -> None:
     states = {}
     for implementation in ("auto", "eager"):
         spec = EncoderSpec(name=str(tiny_encoder(family)), attention=implementation, max_length=64)

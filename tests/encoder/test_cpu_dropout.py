@@ -20,7 +20,7 @@ def test_each_element_is_dropped_with_exactly_the_stated_probability(p: float) -
     assert stats.binomtest(dropped, NUM, p).pvalue > 1e-3
 
 
-def test_a_probability_between_two_bytes_is_told_from_the_bytes_beside_it() -> None:
+def test_a_probability_between_two_bytes_differs_from_both() -> None:
     torch.manual_seed(2)
     dropped = 8 * NUM - int(draw_kept(8 * NUM, 0.1).sum())
     assert stats.binomtest(dropped, 8 * NUM, 25 / 256).pvalue < 1e-6
@@ -75,7 +75,7 @@ def test_an_infinite_value_that_is_dropped_becomes_zero() -> None:
 
 
 @pytest.mark.parametrize("p", [0.0, 1.0])
-def test_the_ends_are_those_of_torch(p: float) -> None:
+def test_probabilities_0_and_1_behave_like_torch(p: float) -> None:
     values = torch.ones(SMALLEST)
     assert torch.equal(byte_dropout(values, p), torch.dropout(values, p, train=True))
 
@@ -85,7 +85,7 @@ def test_evaluation_drops_nothing() -> None:
     assert ByteDropout(0.5).eval()(values) is values
 
 
-def test_every_plain_dropout_below_a_module_is_replaced() -> None:
+def test_every_plain_dropout_inside_a_module_is_replaced() -> None:
     model = nn.Sequential(nn.Dropout(0.2), nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.3)), nn.Dropout1d(0.4))
     replace_dropout(model)
     kinds = {type(m): m.p for m in model.modules() if hasattr(m, "p")}

@@ -54,7 +54,7 @@ def new_row(encoder: Any, folder: Path, tokens: tuple[str, ...], token: str) -> 
 def test_one_step_with_two_heads_gives_every_trained_weight_a_gradient(
     family: str, toy_mixture: Callable[..., Path], train: Callable[..., Any]
 ) -> None:
-    # DDP stops at a weight without a gradient, so none may be left over: no pooler, no unused layer.
+    # DDP fails on weights without gradients, so there must be no pooler and no unused layer.
     missing: list[str] = []
     steps: list[int] = []
 
@@ -141,7 +141,7 @@ def test_special_tokens_are_added_whole_and_the_embedding_grows(family: str, tin
     assert states(encoder, ids).shape == (1, len(ids), encoder.hidden_size)
 
 
-def test_a_new_row_is_the_same_whatever_other_tokens_are_there(tiny_encoder: Tiny) -> None:
+def test_a_new_embedding_does_not_depend_on_other_new_tokens(tiny_encoder: Tiny) -> None:
     folder = tiny_encoder("bert")
     alone, together = ("@B$",), ("@A$", "@B$", "@C$")
     row = new_row(load(folder, alone), folder, alone, "@B$")
@@ -150,7 +150,7 @@ def test_a_new_row_is_the_same_whatever_other_tokens_are_there(tiny_encoder: Tin
     assert not torch.equal(row, new_row(load(folder, alone, seed=1), folder, alone, "@B$"))
 
 
-def test_a_new_row_lies_near_the_mean_of_the_old_ones(tiny_encoder: Tiny) -> None:
+def test_a_new_embedding_is_close_to_the_mean_of_the_old_ones(tiny_encoder: Tiny) -> None:
     folder = tiny_encoder("bert")
     tokens = tuple(f"@T{n}$" for n in range(200))
     encoder = load(folder, tokens)
@@ -160,8 +160,8 @@ def test_a_new_row_lies_near_the_mean_of_the_old_ones(tiny_encoder: Tiny) -> Non
     assert (new - old.mean(0)).std() == pytest.approx(0.02, rel=0.05)
 
 
-def test_spare_rows_of_the_embedding_are_drawn_anew_for_new_tokens(tiny_encoder: Tiny, tmp_path: Path) -> None:
-    # Some encoders (DeBERTa-v3) have more rows than tokens; a row without a meaning must not depend on its place.
+def test_unused_rows_of_the_embedding_table_are_redrawn_for_new_tokens(tiny_encoder: Tiny, tmp_path: Path) -> None:
+    # Some encoders (DeBERTa-v3) have more rows than tokens; a new embedding must not depend on its index.
     model = AutoModel.from_pretrained(tiny_encoder("bert"))
     model.resize_token_embeddings(model.config.vocab_size + 8)
     folder = tmp_path / "padded"
@@ -174,7 +174,7 @@ def test_spare_rows_of_the_embedding_are_drawn_anew_for_new_tokens(tiny_encoder:
     assert torch.equal(row, new_row(load(folder, alone), folder, alone, "@B$"))
 
 
-def test_a_token_the_encoder_knows_keeps_its_row(tiny_encoder: Tiny) -> None:
+def test_a_known_token_keeps_its_embedding(tiny_encoder: Tiny) -> None:
     folder = tiny_encoder("bert")
     known = load(folder, ("aspirin", "@A$"))
     assert torch.equal(
@@ -193,28 +193,30 @@ def test_without_weights_the_architecture_is_the_same(tiny_encoder: Tiny) -> Non
 
 
 @pytest.mark.parametrize(("family", "longest"), [("bert", 130), ("roberta", 128), ("modernbert", 130)])
-def test_the_longest_input_is_what_the_encoder_really_reads(family: str, longest: int, tiny_encoder: Tiny) -> None:
+def test_the_longest_input_is_the_longest_that_the_encoder_accepts(
+    family: str, longest: int, tiny_encoder: Tiny
+) -> None:
     folder = tiny_encoder(family)
     assert longest_input(load_config(spec(folder))) == longest
     assert states(load(folder), [20] * longest).shape[1] == longest
-    with pytest.raises(InputError, match=f"at most {longest} word pieces; found {longest + 1}"):
+    with pytest.raises(InputError, match=rf"encoder\.max_length: .* {longest} .* got {longest + 1}\."):
         load_config(spec(folder, max_length=longest + 1))
 
 
 @pytest.mark.parametrize("field", ["num_layers", "freeze_layers"])
-def test_more_layers_than_there_are_is_refused(field: str, tiny_encoder: Tiny) -> None:
-    with pytest.raises(InputError, match=f"encoder.{field}: It must be at most 2; found 3"):
+def test_more_layers_than_the_encoder_has_are_an_error(field: str, tiny_encoder: Tiny) -> None:
+    with pytest.raises(InputError, match=rf"encoder\.{field}: .* 2, got 3\."):
         load_config(spec(tiny_encoder("bert"), **{field: 3}))
 
 
-def test_layers_that_share_their_weights_are_not_frozen_one_by_one(tmp_path: Path) -> None:
+def test_layers_that_share_their_weights_cannot_be_frozen_separately(tmp_path: Path) -> None:
     AlbertConfig(num_hidden_layers=3, num_hidden_groups=1).save_pretrained(tmp_path)
-    with pytest.raises(InputError, match="freeze_layers: The layers of this encoder share their weights"):
+    with pytest.raises(InputError, match=r"encoder\.freeze_layers: "):
         load_config(spec(tmp_path, freeze_layers=1))
     load_config(spec(tmp_path))
 
 
-def test_all_problems_of_an_encoder_are_told_at_once(tiny_encoder: Tiny) -> None:
+def test_all_problems_of_an_encoder_are_reported_together(tiny_encoder: Tiny) -> None:
     with pytest.raises(InputError) as caught:
         load_config(spec(tiny_encoder("bert"), num_layers=9, freeze_layers=9, max_length=999))
     assert [problem.key for problem in caught.value.problems] == [
@@ -226,20 +228,22 @@ def test_all_problems_of_an_encoder_are_told_at_once(tiny_encoder: Tiny) -> None
 
 @pytest.mark.parametrize("name", ["no/such-encoder", "./nowhere", "someone/unknown-encoder-of-tests"])
 @pytest.mark.parametrize("what", [load_config, load_tokenizer])
-def test_an_encoder_that_is_not_there_is_named(name: str, what: Callable[..., Any]) -> None:
-    with pytest.raises(InputError, match=r"encoder\.name: .*can't be loaded") as caught:
+def test_an_encoder_that_does_not_exist_is_reported(name: str, what: Callable[..., Any]) -> None:
+    with pytest.raises(InputError, match=rf"encoder\.name: '{name}'") as caught:
         what(EncoderSpec(name=name))
     assert "minilm-l6" in caught.value.problems[0].suggestion
 
 
 @pytest.mark.parametrize("name", ["minilm-16", "MiniLM-L6", "minilm_l6"])
-def test_a_misspelt_packaged_encoder_brings_its_name(name: str) -> None:
+def test_a_misspelt_packaged_encoder_gets_its_name_as_advice(name: str) -> None:
     with pytest.raises(InputError) as caught:
         load_config(EncoderSpec(name=name))
-    assert str(caught.value) == f"encoder.name: There is no encoder '{name}'. Did you mean 'minilm-l6'?"
+    (problem,) = caught.value.problems
+    assert (problem.key, problem.suggestion) == ("encoder.name", "Did you mean 'minilm-l6'?")
+    assert f"'{name}'" in problem.message
 
 
-def test_a_folder_may_be_called_like_a_packaged_encoder(
+def test_a_folder_may_have_a_name_similar_to_a_packaged_encoder(
     tiny_encoder: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -248,7 +252,7 @@ def test_a_folder_may_be_called_like_a_packaged_encoder(
 
 
 @pytest.mark.slow
-def test_a_hub_that_cant_be_reached_is_asked_once_and_not_again_and_again(tmp_path: Path) -> None:
+def test_an_unreachable_hub_is_asked_only_once(tmp_path: Path) -> None:
     with socket.socket() as taken:  # bound and not listening, so that every connection is refused
         taken.bind(("127.0.0.1", 0))
         hub = {
@@ -266,11 +270,11 @@ def test_a_hub_that_cant_be_reached_is_asked_once_and_not_again_and_again(tmp_pa
         done = subprocess.run(
             [sys.executable, "-c", script], env={**os.environ, **hub}, capture_output=True, text=True, check=True
         )
-    assert done.stdout.count("encoder.name: 'bert-bse-uncased' can't be loaded: ") == 2
+    assert done.stdout.count("encoder.name: 'bert-bse-uncased' ") == 2
     assert "Retrying" not in done.stderr
 
 
-def test_a_folder_without_weights_is_named(tiny_encoder: Tiny, tmp_path: Path) -> None:
+def test_a_folder_without_weights_is_reported(tiny_encoder: Tiny, tmp_path: Path) -> None:
     folder = tmp_path / "bare"
     shutil.copytree(tiny_encoder("bert"), folder)
     (folder / "model.safetensors").unlink()
@@ -278,7 +282,7 @@ def test_a_folder_without_weights_is_named(tiny_encoder: Tiny, tmp_path: Path) -
         load(folder)
 
 
-def test_damaged_weights_are_named(tiny_encoder: Tiny, tmp_path: Path) -> None:
+def test_damaged_weights_are_reported(tiny_encoder: Tiny, tmp_path: Path) -> None:
     folder = tmp_path / "damaged"
     shutil.copytree(tiny_encoder("bert"), folder)
     (folder / "model.safetensors").write_bytes(b"none")
@@ -286,7 +290,7 @@ def test_damaged_weights_are_named(tiny_encoder: Tiny, tmp_path: Path) -> None:
         load(folder)
 
 
-def test_a_configuration_that_is_no_json_is_named(tiny_encoder: Tiny, tmp_path: Path) -> None:
+def test_a_configuration_that_is_not_json_is_reported(tiny_encoder: Tiny, tmp_path: Path) -> None:
     folder = tmp_path / "broken"
     shutil.copytree(tiny_encoder("bert"), folder)
     (folder / "config.json").write_text("{")
@@ -294,7 +298,7 @@ def test_a_configuration_that_is_no_json_is_named(tiny_encoder: Tiny, tmp_path: 
         load_config(spec(folder))
 
 
-def test_the_fingerprint_tells_tokenizers_apart_and_forgets_earlier_calls(tiny_encoder: Tiny) -> None:
+def test_the_fingerprint_distinguishes_tokenizers_and_ignores_earlier_calls(tiny_encoder: Tiny) -> None:
     described = spec(tiny_encoder("bert"))
     tokenizer = load_tokenizer(described)
     before = tokenizer_fingerprint(tokenizer)
@@ -312,7 +316,7 @@ def test_the_fingerprint_tells_tokenizers_apart_and_forgets_earlier_calls(tiny_e
         ("split_special_tokens", True),
     ],
 )
-def test_the_fingerprint_tells_tokenizers_of_one_backend_apart(tiny_encoder: Tiny, name: str, value: Any) -> None:
+def test_the_fingerprint_distinguishes_settings_of_one_backend(tiny_encoder: Tiny, name: str, value: Any) -> None:
     described = spec(tiny_encoder("bert"))
     tokenizer = load_tokenizer(described)
     before, backend = tokenizer_fingerprint(tokenizer), tokenizer.backend_tokenizer.to_str()
@@ -321,7 +325,7 @@ def test_the_fingerprint_tells_tokenizers_of_one_backend_apart(tiny_encoder: Tin
     assert tokenizer_fingerprint(tokenizer) != before
 
 
-def test_the_fingerprint_tells_classes_of_one_backend_apart(tiny_encoder: Tiny) -> None:
+def test_the_fingerprint_distinguishes_classes_with_one_backend(tiny_encoder: Tiny) -> None:
     described = spec(tiny_encoder("bert"))
     tokenizer, other = load_tokenizer(described), load_tokenizer(described)
     other.__class__ = type("AnotherTokenizer", (type(tokenizer),), {})
@@ -348,7 +352,7 @@ def implementation(encoder: Any) -> str:
 
 
 def set_gpu(monkeypatch: pytest.MonkeyPatch, *, package: bool, capability: tuple[int, int] = (9, 0)) -> None:
-    """A machine with a GPU; transformers' own look at it is left out."""
+    """A machine with a GPU, without transformers' own checks of the GPU."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
     monkeypatch.setattr(transformers.utils, "is_flash_attn_2_available", lambda: package)
@@ -358,7 +362,7 @@ def set_gpu(monkeypatch: pytest.MonkeyPatch, *, package: bool, capability: tuple
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_training_on_a_cpu_takes_our_attention_also_where_there_is_a_gpu(
+def test_training_on_a_cpu_uses_our_attention_even_if_there_is_a_gpu(
     family: str, tiny_encoder: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = "eager" if family == "deberta-v2" else attention.NAME
@@ -381,7 +385,7 @@ def test_a_training_on_a_cpu_takes_our_attention_also_where_there_is_a_gpu(
         ("16-mixed", True, (7, 5), "sdpa"),
     ],
 )
-def test_a_gpu_takes_flash_attention_where_package_precision_and_device_allow_it(
+def test_a_gpu_uses_flash_attention_if_package_precision_and_device_allow_it(
     precision: str,
     package: bool,
     capability: tuple[int, int],
@@ -397,7 +401,7 @@ def test_a_gpu_takes_flash_attention_where_package_precision_and_device_allow_it
     assert implementation(encoder) == attention.NAME
 
 
-def test_a_family_without_flash_attention_takes_pytorchs(tiny_encoder: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_family_without_flash_attention_uses_pytorchs(tiny_encoder: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     set_gpu(monkeypatch, package=True)
     encoder = load(tiny_encoder("bert"))
     monkeypatch.setattr(type(encoder.model), "_supports_flash_attn", False)
@@ -408,14 +412,14 @@ def test_a_family_without_flash_attention_takes_pytorchs(tiny_encoder: Tiny, mon
     assert implementation(encoder) == "eager"
 
 
-def test_an_attention_that_is_asked_for_stays(tiny_encoder: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_requested_attention_is_kept(tiny_encoder: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = load(tiny_encoder("bert"), attention="eager")
     set_gpu(monkeypatch, package=True)
     encoder.settle("cuda", "bf16-mixed")
     assert implementation(encoder) == "eager"
 
 
-def test_the_states_are_those_of_the_implementation_that_was_settled_on(tiny_encoder: Tiny) -> None:
+def test_the_states_come_from_the_selected_implementation(tiny_encoder: Tiny) -> None:
     encoder = load(tiny_encoder("bert")).eval()
     ids = [2, 20, 21, 22, 3]
     ours = states(encoder, ids)
@@ -426,7 +430,7 @@ def test_the_states_are_those_of_the_implementation_that_was_settled_on(tiny_enc
     torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_trainers_device_and_precision_decide(
+def test_the_trainers_device_and_precision_determine_the_attention(
     toy_mixture: Callable[..., Path], train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, str]] = []

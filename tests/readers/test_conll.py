@@ -163,13 +163,13 @@ def test_a_tag_that_its_scheme_does_not_allow_is_named(scheme: str, tags: list[s
     assert places(tmp_path, content, scheme=scheme) == [f"train.tsv:{line}"]
 
 
-def test_all_flaws_of_a_sentence_are_one_refused_row(tmp_path: Path) -> None:
+def test_all_problems_of_a_sentence_are_one_refused_row(tmp_path: Path) -> None:
     content = "a\tI-X\nb\tO\nc\tI-X\n\nd\tO\n\ne\tQ-X\n"
     (tmp_path / "train.tsv").write_text(content)
     reader = Conll(str(tmp_path), on_bad_row="skip")
     assert [row.text for row in reader.read("train")] == ["d"]
     assert [bad.line for bad in reader.bad_rows] == [1, 7]
-    assert reader.bad_rows[0].found.endswith("line 3")
+    assert reader.bad_rows[0].found.endswith("line 3)")
 
 
 def test_a_column_that_no_line_has_is_named_with_the_first_line(tmp_path: Path) -> None:

@@ -155,23 +155,25 @@ def test_a_class_without_a_name_is_malformed(tmp_path: Path) -> None:
     pq.write_table(stored.set_column(index, stored.schema.field(index), pa.array([1, 0, 2])), file)
     reader = Hub(str(tmp_path / "data"), columns=COLUMNS, on_bad_row="skip")
     assert [row.label for row in reader.read("train")] == ["yes", "no"]
-    assert [(bad.line, bad.rule, bad.found) for bad in reader.bad_rows] == [(3, "A class must be one of 2", "2")]
+    assert [(bad.line, "below 2" in bad.rule, bad.found) for bad in reader.bad_rows] == [(3, True, "2")]
 
 
 @pytest.mark.parametrize(
     ("options", "found"),
     [
-        ({"path": "nobody/nothing"}, "The data set 'nobody/nothing' can't be loaded"),
+        ({"path": "nobody/nothing"}, "'nobody/nothing'"),
         ({"path": "{folder}/empty"}, "doesn't contain any data files"),
         ({"path": "{folder}/data", "config": "large"}, "BuilderConfig 'large' not found"),
         ({"path": "{folder}/garbage"}, "ArrowInvalid"),
     ],
 )
-def test_what_is_not_there_is_said_without_a_network(options: dict[str, Any], found: str, tmp_path: Path) -> None:
+def test_a_data_set_that_cannot_be_loaded_is_reported_without_network_access(
+    options: dict[str, Any], found: str, tmp_path: Path
+) -> None:
     store(tmp_path / "data" / "train.parquet")
     (tmp_path / "empty").mkdir()
     (tmp_path / "garbage").mkdir()
     (tmp_path / "garbage" / "train.parquet").write_bytes(b"garbage")
     with pytest.raises(InputError, match=found) as raised:
         Hub(**{**options, "path": options["path"].format(folder=tmp_path)}).sources()
-    assert "with no network, name a local folder" in raised.value.problems[0].suggestion
+    assert "local folder" in raised.value.problems[0].suggestion

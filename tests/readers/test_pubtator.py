@@ -180,7 +180,7 @@ def test_a_document_with_a_malformed_mention_is_refused_whole_and_once(tmp_path:
     reader = reader_of(tmp_path, f"{DOCUMENT}{wrong}{wrong}\n8|t|a\n8|a|b\n", on_bad_row="skip")
     assert [row.id for row in read(reader)] == ["8"]
     assert [bad.line for bad in reader.bad_rows] == [7]
-    assert reader.bad_rows[0].found.endswith("line 8")
+    assert reader.bad_rows[0].found.endswith("line 8)")
 
 
 # --- public data ----------------------------------------------------------------------------------------------------

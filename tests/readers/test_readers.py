@@ -22,7 +22,7 @@ class Lines(Reader):
             if bar:
                 yield TextRow(row_id, row_id, text)
             else:
-                self.bad(source, number, "A line must have a bar", f"{len(line)} characters")
+                self.bad(source, number, "a line must have a bar", f"{len(line)} characters")
 
 
 @pytest.mark.parametrize("name", choices("reader"))
@@ -94,8 +94,8 @@ def test_refused_rows_are_left_out_counted_and_listed(tmp_path: Path) -> None:
     assert [row.id for row in used] == ["1", "2"]
     assert len(used) + len(reader.bad_rows) == 5
     assert [(bad.file, bad.line) for bad in reader.bad_rows] == [(str(file), 2), (str(file), 4), (str(file), None)]
-    assert reader.bad_rows[1].found == "byte 0xff at 2"
-    assert str(reader.bad_rows[0]) == f"{file}:2: A line must have a bar; found 6 characters"
+    assert reader.bad_rows[1].found == "byte 0xff at position 2"
+    assert str(reader.bad_rows[0]) == f"{file}:2: a line must have a bar, got 6 characters"
 
 
 def test_the_first_of_two_rows_with_one_id_is_kept(tmp_path: Path) -> None:
@@ -124,19 +124,19 @@ def test_crlf_and_a_byte_order_mark_leave_no_trace(tmp_path: Path) -> None:
     assert list(Lines(str(file)).lines(file)) == [(1, "1|a"), (2, "2|b")]
 
 
-def test_a_line_that_is_not_utf8_stands_among_all_lines_and_is_no_other(tmp_path: Path) -> None:
+def test_a_line_that_is_not_utf8_is_only_in_all_lines(tmp_path: Path) -> None:
     file = write(tmp_path / "x.lines", b"\xef\xbb\xbf1|a\xff\n2|b\n")
     reader = Lines(str(file))
     assert [line.number for line in reader.all_lines(file) if not line.is_valid] == [1]
     assert list(reader.lines(file)) == [(2, "2|b")]
-    assert [(bad.line, bad.found) for bad in reader.bad_rows] == [(1, "byte 0xff at 3")] * 2
+    assert [(bad.line, bad.found) for bad in reader.bad_rows] == [(1, "byte 0xff at position 3")] * 2
 
 
-def test_a_bad_byte_of_a_whole_file_is_named_by_its_line(tmp_path: Path) -> None:
+def test_an_invalid_byte_of_a_file_is_reported_with_its_line(tmp_path: Path) -> None:
     reader = Lines("")
     assert reader.decode(b"\xef\xbb\xbfab\ncd", tmp_path) == "ab\ncd"
     assert reader.decode(b"ab\ncd\n\xe4f", tmp_path) is None
-    assert [(bad.line, bad.found) for bad in reader.bad_rows] == [(3, "byte 0xe4 at 0")]
+    assert [(bad.line, bad.found) for bad in reader.bad_rows] == [(3, "byte 0xe4 at position 0")]
 
 
 def test_only_a_newline_ends_a_line(tmp_path: Path) -> None:

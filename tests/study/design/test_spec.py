@@ -87,7 +87,7 @@ def test_all_problems_of_a_file_are_told_at_once(write: Callable[..., Path]) -> 
         ({"mixture": "nothing.yaml"}, "'nothing.yaml' doesn't exist."),
         ({"seeds": [1, 1]}, "They must differ"),
         ({"tasks": ["cause"]}, "It compares tasks, and needs at least two; found 1."),
-        ({"budget": {"updates": 0}}, "budget.updates: It must be at least 1"),
+        ({"budget": {"updates": 0}}, "budget.updates: must be at least 1"),
         ({"launcher": {"name": "local", "workers": 2}}, "is one worker; found 2"),
         ({"launcher": {"name": "processes", "speed": 2}}, "Processes has no option 'speed'"),
         ({"trainer": {"precision": "16-true"}}, "trainer.precision: It must be"),
