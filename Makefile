@@ -6,12 +6,13 @@ WORKERS ?= 2
 BIN := .venv/bin
 # The environment is complete when this file is there; it is made again when what it holds is changed.
 INSTALLED := .venv/installed
+LOWEST := .venv-lowest/bin
 
-.PHONY: help install demo demo-study test lint bench
+.PHONY: help install demo demo-study test test-lowest lint bench
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "PYTHON=python3.12 chooses the interpreter of .venv (3.11 or newer), WORKERS=4 the processes of the tests."
 
 install: $(INSTALLED) ## make .venv and install everything into it, once
@@ -29,6 +30,9 @@ demo-study: $(INSTALLED) ## find out which of three small tasks helps which (at 
 test: $(INSTALLED) ## run all tests and doctests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
+test-lowest: .venv-lowest/installed ## run the quick tests with the lowest versions that pyproject.toml allows
+	OMP_NUM_THREADS=1 $(LOWEST)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal
+
 lint: $(INSTALLED) ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -43,4 +47,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 		{ echo "Python 3.11 or newer is needed: make install PYTHON=python3.11"; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[demo,dev]"
+	@touch $@
+
+# torch has wheels for each kind of machine, so pip installs the pinned one as `make install` does. uv adds what it needs.
+.venv-lowest/installed: pyproject.toml
+	$(PYTHON) -m venv --clear .venv-lowest
+	grep '^torch==' constraints.txt > .venv-lowest/torch.txt
+	$(LOWEST)/python -m pip install --quiet --no-deps uv -r .venv-lowest/torch.txt
+	$(LOWEST)/uv pip install --quiet --python $(LOWEST)/python --resolution lowest-direct -c .venv-lowest/torch.txt -e ".[demo,dev]"
 	@touch $@
