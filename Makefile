@@ -50,7 +50,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 # torch has wheels for each kind of machine, so pip installs the pinned one as `make install` does. uv adds what it needs.
-.venv-lowest/installed: pyproject.toml
+.venv-lowest/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear .venv-lowest
 	grep '^torch==' constraints.txt > .venv-lowest/torch.txt
 	$(LOWEST)/python -m pip install --quiet --no-deps uv -r .venv-lowest/torch.txt
