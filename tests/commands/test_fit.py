@@ -19,7 +19,7 @@ from torch import Tensor
 from mtl.batching.data_module import MixtureData
 from mtl.commands import run
 from mtl.commands import run as run_mtl
-from mtl.commands.fit import _check_trainer, _way_on
+from mtl.commands.fit import _check_trainer, _how_to_resume
 from mtl.config.loading import load_mixture
 from mtl.problems import InputError
 from mtl.tracking.run_folder import RunFolder
@@ -526,19 +526,19 @@ def test_heads_and_tokenizer_are_built_once_for_a_training(toy_mixture: Write, m
 
 
 @pytest.mark.usefixtures("_fresh")
-def test_the_way_on_after_an_interrupt_is_the_users_own_command_where_there_is_a_checkpoint(tmp_path: Path) -> None:
+def test_an_interrupted_run_names_the_command_that_resumes_it_if_there_is_a_checkpoint(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path, "toy", 1)
     words = ["fit", "--mixture", "my notes.yaml"]
-    assert _way_on(folder, words).startswith("Interrupted before the first checkpoint")
+    assert _how_to_resume(folder, words)
     folder.checkpoints.mkdir()
     (folder.checkpoints / "last.ckpt").touch()
     folder.point("last", folder.checkpoints / "last.ckpt", None)
     last = folder.checkpoints / "last.ckpt"
     RunFolder.create(tmp_path, "toy", 2)  # now the mixture's newest run, whose checkpoint `last` would mean
-    assert _way_on(folder, words).endswith(f"go on with: mtl fit --mixture 'my notes.yaml' --ckpt_path {last}")
+    assert _how_to_resume(folder, words).endswith(f": mtl fit --mixture 'my notes.yaml' --ckpt_path {last}")
     for named in (["--ckpt_path=last"], ["--ckpt_path", "last"]):
         again = ["fit", *named, "--seed_everything=1"]
-        assert _way_on(folder, again).endswith(f"go on with: mtl fit --seed_everything=1 --ckpt_path {last}")
+        assert _how_to_resume(folder, again).endswith(f": mtl fit --seed_everything=1 --ckpt_path {last}")
 
 
 # --- a head and a sampler of the user's -------------------------------------------------------------------------------
