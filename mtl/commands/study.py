@@ -61,8 +61,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--verify-old",
         type=int,
         metavar="N",
-        help="run, verify: after a code change, train N finished runs again, and reuse the results of the others if"
-        " theirs are identical",
+        help="run, verify: after a code change, train N finished runs again, and take over the others if the results"
+        " are identical",
     )
     parser.add_argument("--no-probe", action="store_true", help="plan: do not time a few updates of each task")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -1,4 +1,4 @@
-"""One finished run of a study in MLflow: what its nested run shows, and what a report needs of it."""
+"""Sends a finished run of a study to MLflow: what its nested run shows, and what a report needs."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 
 def send_run(parent: MLflowRun, study: str, order: RunSpec, folder: Path) -> str:
-    """Sends a finished run, or the rest of one that was sent half-way, and gives MLflow's id of it.
+    """Sends a finished run, or completes one that was partly sent, and returns its MLflow id.
 
     Args:
-        parent: Run of the study.
+        parent: Parent run of the study.
         study: Name of the study.
-        order: What was trained.
+        order: Spec of the run.
         folder: Folder of the run in the ledger.
     """
     begun = _begun(parent, order.key)
     if begun is not None and begun.info.status == "FINISHED":  # another driver was faster
         return str(begun.info.run_id)
     result = read_json(folder / FILES[0])
-    # The file's own time, so that numbers that are sent again are the same numbers to MLflow.
+    # The time of the file, so that MLflow recognises numbers that are sent again.
     ended = int(1000 * (folder / FILES[0]).stat().st_mtime)
     if begun is None:
         started = ended - int(1000 * result["cost"]["seconds"])
@@ -45,7 +45,7 @@ def send_run(parent: MLflowRun, study: str, order: RunSpec, folder: Path) -> str
 
 
 def _begun(parent: MLflowRun, key: str) -> Any:
-    """MLflow's run with this key: sent by another driver, or half sent before an outage; None where there is none."""
+    """The MLflow run with this key, sent by another driver or partly sent before an outage; None if there is none."""
     query = f"tags.kind = '{RUN}' and tags.key = '{key}'"
     found = parent.client.search_runs([parent.experiment_id], query, order_by=["attributes.status ASC"])
     return next((run for run in found if run.info.status in ("FINISHED", "RUNNING")), None)
@@ -69,14 +69,14 @@ def _tags(parent: MLflowRun, study: str, order: RunSpec) -> dict[str, str]:
 
 
 def _params(order: RunSpec, result: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a run, and what it was trained on."""
+    """The settings of a run, with versions and device."""
     labels = ("key", "name", "company", "designs", "seed")  # which are tags
     settings = {name: value for name, value in order.to_dict().items() if name not in labels}
     return {**settings, **result.get("versions", {})}
 
 
 def _numbers(result: Mapping[str, Any], time: int) -> Iterator[Number]:
-    """What MLflow shows of a run: curves over own updates, test scores, costs."""
+    """The metrics of a run: dev curves over target updates, test scores and costs."""
     points = [("val", point["updates"], point["dev"]) for point in result["curve"]]
     tests = ("test", dict.fromkeys(result["test"], 0), result["test"])
     for split, steps, by_target in (*points, tests):

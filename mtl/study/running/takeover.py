@@ -1,6 +1,6 @@
-"""Takes over finished runs after a change of code that left results as they were.
+"""Takes over the results of finished runs after a code change that does not affect results.
 
-A few runs are trained again. If their results are identical to the last digit, the others count under their new keys.
+A few runs are trained again. If their results are bit-identical, the results of the others count under their new keys.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from mtl.study.running.history import Earlier, counted
 from mtl.study.running.ledger import Ledger
 
 COMPARED = ("curve", "selected", "primary", "dev", "test")
-"""The parts of a result that must be identical, beside its counts."""
+"""The parts of a result that must be identical, besides its counts."""
 
 LISTED = 3
-"""Different values of a run that are named."""
+"""Maximum number of differing values of a run that are listed."""
 
 
 class Takeover:
     """The runs of a study whose results with earlier code may be taken over.
 
     Args:
-        orders: The runs of the plan.
-        earlier: The finished run with earlier code, by key of the present run.
-        ledger: Where results are.
-        fetch: Brings the result of a key from MLflow if the ledger does not have it; False if that is not possible.
-        say: Tells people what happens.
+        orders: Specs of the runs of the plan.
+        earlier: Finished run with earlier code, by key of the current run.
+        ledger: Ledger with the results.
+        fetch: Downloads the result of a key from MLflow if the ledger does not have it; returns False on failure.
+        say: Shows a message to the user.
     """
 
     def __init__(
@@ -44,23 +44,23 @@ class Takeover:
         self._orders, self._earlier, self._ledger, self._fetch, self._say = orders, earlier, ledger, fetch, say
 
     def possible(self) -> int:
-        """How many runs may be taken over; none if a run is known to give another result with the present code."""
+        """Returns how many runs may be taken over; 0 if a run is known to give a different result with the current code."""
         differs = any(any(self._differences(order)) for order in self._trained_twice())
         return 0 if differs else len(self._open())
 
     def run(self, number: int, train: Callable[[Sequence[RunSpec]], None]) -> None:
         """Trains some runs again, and takes over the others if the results are identical.
 
-        Runs that an earlier command trained again count as well.
+        Runs that an earlier command trained again also count.
 
         Args:
-            number: How many are trained at most.
-            train: Trains some runs of the plan.
+            number: Maximum number of runs to train.
+            train: Trains the given runs of the plan.
         """
         self._earlier = {key: old for key, old in self._earlier.items() if self._fetch(old.key)}
         twice, candidates = self._trained_twice(), self._open()
         if not candidates:
-            self._say("No finished run differs from an open run only in code; nothing is taken over.")
+            self._say("No finished run differs from a missing run only in code; nothing is taken over.")
             return
         if not self._are_identical(twice):
             return
@@ -70,8 +70,8 @@ class Takeover:
         again = self._choose(candidates, room, covered)
         if again:
             names = ", ".join(f"'{order.name}'" for order in again)
-            told = counted(len(candidates), "run")
-            self._say(f"Training {len(again)} of {told} again that finished with other code: {names}.")
+            total = counted(len(candidates), "run")
+            self._say(f"Training {len(again)} of {total} with earlier code again: {names}.")
             train(again)
         failed = [order.name for order in again if not self._ledger.is_finished(order.key)]
         if failed:
@@ -79,7 +79,9 @@ class Takeover:
             return
         verified = [*twice, *(order for order in again if order.key in self._earlier)]
         if not verified:
-            self._say(f"Every run starts from another that must be trained, too: --verify-old {number} is too few.")
+            self._say(
+                f"--verify-old {number} is too small: every run starts from another run that must also be trained."
+            )
             return
         if self._are_identical(verified):
             keys = {order.key for order in again}
@@ -88,18 +90,20 @@ class Takeover:
     # --- what there is --------------------------------------------------------------------------------------------
 
     def _open(self) -> list[RunSpec]:
-        """The runs with a result of earlier code alone."""
+        """The runs that have a result only with earlier code."""
         return [o for o in self._orders if o.key in self._earlier and not self._ledger.is_finished(o.key)]
 
     def _trained_twice(self) -> list[RunSpec]:
-        """The runs that were trained with earlier code and with the present code."""
+        """The runs that were trained both with earlier code and with the current code."""
         found = []
         for order in self._orders:
             old, result = self._earlier.get(order.key), self._ledger.result(order.key)
             before = None if old is None else self._ledger.result(old.key)
             if result is None or before is None or "taken_over" in result:
                 continue
-            if order.key not in before.get("taken_over", {}).get("earlier", ()):  # or it would be compared with itself
+            if order.key not in before.get("taken_over", {}).get(
+                "earlier", ()
+            ):  # otherwise it would be compared with itself
                 found.append(order)
         return found
 
@@ -109,7 +113,7 @@ class Takeover:
             if found:
                 more = f", and {len(found) - LISTED} more" if len(found) > LISTED else ""
                 self._say(
-                    f"'{order.name}' gives another result with the present code: {', '.join(found[:LISTED])}{more}."
+                    f"'{order.name}' gives a different result with the current code: {', '.join(found[:LISTED])}{more}."
                     " Nothing is taken over."
                 )
                 return False
@@ -126,9 +130,9 @@ class Takeover:
     # --- choosing -------------------------------------------------------------------------------------------------
 
     def _choose(self, candidates: Sequence[RunSpec], room: int, covered: frozenset[tuple[int, str]]) -> list[RunSpec]:
-        """Up to so many runs, with the sources that they start from: those that cover most, for each run to train.
+        """Up to `room` runs, including the sources that must be trained: those with the best coverage per trained run.
 
-        The changed code comes first, then tasks, designs and seeds; then the order of the plan.
+        Coverage of changed code comes first, then tasks, designs and seeds, then the order of the plan.
         """
         chosen: dict[str, RunSpec] = {}
         seen: frozenset[tuple[str, Any]] = frozenset()
@@ -147,7 +151,7 @@ class Takeover:
             seen |= _features(best)
 
     def _chain(self, order: RunSpec, chosen: Mapping[str, RunSpec]) -> list[RunSpec]:
-        """A run after the sources that have to be trained for it."""
+        """A run, preceded by the sources that must be trained for it."""
         source = next((other for other in self._orders if other.key == order.source), None)
         if source is None or source.key in chosen or self._ledger.is_finished(source.key):
             return [order]
@@ -168,12 +172,12 @@ class Takeover:
         if len(sure) < len(orders):
             lacking = {what for order in orders for _, what in self._earlier[order.key].needs - covered}
             self._say(
-                f"{counted(len(orders) - len(sure), 'run')} not taken over: no run trained again used"
-                f" {', '.join(sorted(lacking))}, which changed; a larger --verify-old trains one."
+                f"{counted(len(orders) - len(sure), 'run')} not taken over: no run that was trained again used"
+                f" {', '.join(sorted(lacking))}, which changed. Use a larger --verify-old to train one."
             )
 
     def _take_one(self, order: RunSpec, verified: Sequence[RunSpec]) -> bool:
-        """False where another command is training the run, or has trained it by now."""
+        """Takes over one run; False if another command is training the run or has trained it."""
         claim = self._ledger.claim(order.key)
         if claim is None:
             return False
@@ -185,7 +189,7 @@ class Takeover:
         return True
 
     def _note(self, order: RunSpec, verified: Sequence[RunSpec]) -> dict[str, Any]:
-        """How a run was taken over; `earlier` are all keys under which its result, or a verified one, was before."""
+        """How a run was taken over; `earlier` lists all earlier keys of this result and of the verified results."""
         old = self._earlier[order.key]
         keys = [old.key, *(self._earlier[other.key].key for other in verified)]
         notes = [(self._ledger.result(key) or {}).get("taken_over", {}) for key in keys]
@@ -199,7 +203,7 @@ class Takeover:
 
 
 def differences(before: Finished, now: Finished) -> Iterator[str]:
-    """The values that two results of a run do not share to the last digit: curves, scores, and counts."""
+    """Yields the values in which two results of a run differ: curves, scores and counts, compared bit by bit."""
     old, new = (dict(_values({part: one.result[part] for part in COMPARED}, "")) for one in (before, now))
     for name in dict.fromkeys([*old, *new]):
         if name not in old or name not in new:
@@ -218,7 +222,7 @@ def _is_same_array(one: Any, other: Any) -> bool:
 
 
 def _values(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """The single values within JSON, with dotted names."""
+    """The leaf values of JSON content, with dotted names."""
     if isinstance(value, Mapping | list):
         parts = value.items() if isinstance(value, Mapping) else enumerate(value, 1)
         for key, part in parts:
