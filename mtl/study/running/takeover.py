@@ -1,6 +1,6 @@
 """Takes over the results of finished runs after a code change that does not affect results.
 
-A few runs are trained again. If their results are bit-identical, the results of the others count under their new keys.
+A few runs are trained again. If their results are bit-identical, the others count under their new keys.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Takeover:
         self._orders, self._earlier, self._ledger, self._fetch, self._say = orders, earlier, ledger, fetch, say
 
     def possible(self) -> int:
-        """Returns how many runs may be taken over; 0 if a run is known to give a different result with the current code."""
+        """Returns how many runs may be taken over; 0 if a run is known to differ with the current code."""
         differs = any(any(self._differences(order)) for order in self._trained_twice())
         return 0 if differs else len(self._open())
 
