@@ -105,7 +105,7 @@ def read_config(path: Path) -> Config:
     if isinstance(trainer, dict) and trainer.get("precision") == "auto":
         trainer.pop("precision")
     if seed is not None and not isinstance(seed, int):
-        raise InputError(Problem(f"{path}: seed_everything", f"must be an integer, got {seed!r}"))
+        raise InputError(Problem(f"{path}: seed_everything", f"must be an integer, got {seed!r}."))
     has_seed = seed is not None and not isinstance(seed, bool)
     return Config(mixture, path.parent.absolute(), [f"seed={seed}"] if has_seed else [], rest)
 

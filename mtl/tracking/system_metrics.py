@@ -27,10 +27,10 @@ class SystemMetrics:
         self._is_on = os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true").lower() not in ("false", "0")
         self._started, self._last = started, -math.inf
         if self._is_on:
-            self._read()  # the first reading of the processors covers no time and only starts the counters
+            self._read()  # the first reading covers no time and only starts the counters
 
     def sample(self, *, closing: bool) -> tuple[dict[str, float], int] | None:
-        """Returns the load by name, and the seconds since the start of the run as the step; None if no sample is due."""
+        """Returns the load by name, and as its step the seconds since the start of the run; None if none is due."""
         if not self._is_on or not (closing or time.monotonic() - self._last >= self._monitor.sampling_interval):
             return None
         return self._read(), (int(time.time() * 1000) - self._started) // 1000

@@ -161,7 +161,7 @@ def _check_heads(options: Any, tasks: Sequence[str]) -> list[str]:
 
 def _check_groups(options: Any, tasks: Sequence[str]) -> list[str]:
     if not isinstance(options, list) or not all(isinstance(group, list) and group for group in options):
-        return ["must be a list of lists of tasks, such as groups: [[a, b], [c]]"]
+        return ["must be a list of lists of tasks, such as groups: [[a, b], [c]]."]
     problems = []
     for group in options:
         problems += [f"There is no task '{task}'. {did_you_mean(task, tasks)}" for task in group if task not in tasks]
@@ -220,7 +220,7 @@ def _shuffled_partner(tasks: Sequence[str], seed: int, options: Any) -> Iterator
 
 def _check_partners(options: Any, tasks: Sequence[str]) -> list[str]:
     if not isinstance(options, Mapping):
-        return [f"must map targets to partners, got {options!r}"]
+        return [f"must map targets to partners, got {options!r}."]
     problems = [f"There is no task '{name}'." for pair in options.items() for name in pair if name not in tasks]
     return problems + [f"A task cannot be its own partner, got {a}." for a, b in options.items() if a == b]
 

@@ -245,7 +245,9 @@ def _spec_problems(spec: StudySpec, mixture: Mixture | None, broken: set[str]) -
         problems += _seed_problems(spec)
     if "budget" not in broken and (spec.budget.updates is None) == (spec.budget.passes is None):
         problems.append(
-            Problem("budget", "must have either updates or passes, not both", "For example, write budget: {passes: 3}.")
+            Problem(
+                "budget", "must have either updates or passes, not both.", "For example, write budget: {passes: 3}."
+            )
         )
     problems += _launcher_problems(spec) if "launcher" not in broken else []
     names = list(mixture.tasks) if mixture else None
