@@ -55,7 +55,7 @@ def test_latest_is_the_run_created_last_and_survives_its_removal(tmp_path: Path)
 
 def test_latest_of_a_mixture_without_runs_is_refused(tmp_path: Path) -> None:
     RunFolder.create(tmp_path, "other", 1)
-    with pytest.raises(InputError, match="demo: It holds no run"):
+    with pytest.raises(InputError, match="demo: "):
         RunFolder.latest(tmp_path, "demo")
 
 
@@ -73,7 +73,7 @@ def test_a_mixtures_folder_opens_as_its_newest_run(tmp_path: Path) -> None:
 def test_what_belongs_to_no_run_does_not_open(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no run\.json"):
         RunFolder.open(tmp_path)
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match="exist"):
         RunFolder.open(tmp_path / "nowhere")
 
 
@@ -98,20 +98,20 @@ def test_a_path_resolves_from_here_and_from_the_runs_folder(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("status", ["KILLED", "RUNNING", "FINISHED"])
-def test_the_best_checkpoint_of_a_run_that_is_not_finished_is_told(
+def test_the_best_checkpoint_of_an_unfinished_run_is_reported(
     status: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = RunFolder.create(tmp_path, "demo", 1)
     folder.point("best", checkpoint(folder, "a.ckpt"), 0.5)
     folder.update_info(status=status)
     folder.resolve_checkpoint("best")
-    told = capsys.readouterr().err
-    assert (f"{folder.path} is {status}" in told) == (status != "FINISHED")
+    error = capsys.readouterr().err
+    assert (f"{folder.path} is {status}" in error) == (status != "FINISHED")
 
 
 def test_a_wrong_checkpoint_name_lists_what_exists(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path, "demo", 1)
-    with pytest.raises(InputError, match=r"no checkpoint 'best'.*no checkpoints yet"):
+    with pytest.raises(InputError, match=r"ckpt_path: .*'best'"):
         folder.resolve_checkpoint("best")
     folder.point("best:gad", checkpoint(folder, "a.ckpt"), 0.5)
     folder.point("last", checkpoint(folder, "a.ckpt"), None)
@@ -124,7 +124,7 @@ def test_a_removed_checkpoint_is_named_as_removed(tmp_path: Path) -> None:
     path = checkpoint(folder, "a.ckpt")
     folder.point("best", path, 0.5)
     path.unlink()
-    with pytest.raises(InputError, match=r"a\.ckpt: The checkpoint 'best' of this run was removed"):
+    with pytest.raises(InputError, match=r"a\.ckpt: .*'best'"):
         folder.resolve_checkpoint("best")
 
 
@@ -151,7 +151,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
     folder = RunFolder.create(tmp_path, "demo", 1)
     folder.write_metrics("dev", {"gad": {"f1": 0.5}})
     monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(InputError, match=r"metrics\.json: It can't be written: No space left on device"):
+    with pytest.raises(InputError, match=r"metrics\.json: .*No space left on device"):
         folder.write_metrics("dev", {"gad": {"f1": 0.9}})
     assert folder.metrics == {"dev": {"gad": {"f1": 0.5}}}
     assert not list(folder.path.glob(".*"))
@@ -159,7 +159,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file stands where the folder should be")
-    with pytest.raises(InputError, match="runs/demo: It can't be written: Not a directory"):
+    with pytest.raises(InputError, match="runs/demo: .*Not a directory"):
         RunFolder.create(tmp_path / "runs", "demo", 1)
 
 
@@ -204,7 +204,7 @@ def test_a_process_of_another_rank_gets_the_folder_and_writes_nothing(tmp_path: 
 
 def test_an_outside_launcher_must_tell_all_ranks_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
-    with pytest.raises(InputError, match=f"{FOLDER_VARIABLE}: .*must be told"):
+    with pytest.raises(InputError, match=f"{FOLDER_VARIABLE}: .*{FOLDER_VARIABLE}="):
         RunFolder.create(tmp_path, "demo", 1)
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "demo" / "mine"))
     other = RunFolder.create(tmp_path, "demo", 1)

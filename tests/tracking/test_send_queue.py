@@ -79,10 +79,10 @@ def test_an_outage_is_reported_once_when_it_begins_and_once_when_it_is_over(caps
     queue.put("file", lambda run: cast(Store, run).take("file"))
     wait_for(lambda: store.states[-1:] == ["ok"])
     assert queue.close()
-    told = capsys.readouterr().err.splitlines()
-    assert [("unreachable" in line, "reachable again" in line) for line in told] == [(True, False), (False, True)]
+    lines = capsys.readouterr().err.splitlines()
+    assert [("unreachable" in line, "reachable again" in line) for line in lines] == [(True, False), (False, True)]
     assert store.states == ["lost"] * 5 + ["ok"]
-    assert "secret" not in "".join(told)
+    assert "secret" not in "".join(lines)
 
 
 def test_a_refusal_is_reported_once_for_each_reason_and_holds_nothing_up(capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,8 +96,8 @@ def test_a_refusal_is_reported_once_for_each_reason_and_holds_nothing_up(capsys:
     queue.put("file", lambda run: cast(Store, run).take("file"))
     assert queue.close()
     assert store.arrived == ["file"]
-    told = capsys.readouterr().err.splitlines()
-    assert [line.count("refused") for line in told] == [1, 1]
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.count("refused") for line in lines] == [1, 1]
     assert store.states == []
 
 

@@ -100,11 +100,11 @@ def test_no_user_and_no_host_is_sent(store: str) -> None:
     assert str(Path.home()) not in sent
 
 
-@pytest.mark.parametrize(("told", "status"), [("success", "FINISHED"), ("failed", "FAILED"), ("killed", "KILLED")])
-def test_the_status_is_told_truly(store: str, told: str, status: str) -> None:
+@pytest.mark.parametrize(("reported", "status"), [("success", "FINISHED"), ("failed", "FAILED"), ("killed", "KILLED")])
+def test_the_final_status_is_recorded(store: str, reported: str, status: str) -> None:
     tracker = tracker_for()
     tracker.log_metrics({"train/loss": 1.0}, step=0)
-    tracker.finalize(told)
+    tracker.finalize(reported)
     assert client(store).get_run(tracker.run_id).info.status == status
     assert tracker.folder.info["status"] == status
 
@@ -371,7 +371,7 @@ def test_a_password_in_the_address_stays_out_of_the_folder_and_the_terminal(
 # --- while MLflow is away --------------------------------------------------------------------------------------------
 
 
-def test_a_server_that_is_down_is_told_once_and_everything_is_on_disk(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreachable_server_is_reported_once_and_everything_is_on_disk(capsys: pytest.CaptureFixture[str]) -> None:
     tracker = tracker_for(tracking_uri=f"http://127.0.0.1:{free_port()}")
     tracker.log_hyperparams({"seed": 1})
     for step in range(5):
@@ -381,10 +381,10 @@ def test_a_server_that_is_down_is_told_once_and_everything_is_on_disk(capsys: py
     assert tracker.run_id is None
     assert tracker.folder.info["mlflow"]["state"] == "lost"
     tracker.finalize("success")
-    told = capsys.readouterr().err.splitlines()
-    assert len([line for line in told if "unreachable" in line]) == 1
-    assert "still lacks: parameters, metrics, report.json and 1 more" in told[-1]
-    assert len(told) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len([line for line in lines if "unreachable" in line]) == 1
+    assert ": parameters, metrics, report.json and 1 more" in lines[-1]
+    assert len(lines) == 2
     info = tracker.folder.info
     assert (info["status"], info["mlflow"]["state"]) == ("FINISHED", "incomplete")
     assert "error" in info["mlflow"]

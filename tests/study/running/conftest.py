@@ -1,4 +1,4 @@
-"""What tests of running studies share: a finished study in MLflow."""
+"""Shared fixtures of the tests of running studies: a finished study in MLflow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.study.finished import NAME, SEEDS, Finished, runs
 
 @pytest.fixture(autouse=True)
 def _quick_collections() -> Iterator[None]:
-    """Leaves out of a collection, which follows each run of a study, the million objects that were imported before."""
+    """Speeds up garbage collection after each run of a study by excluding the million objects of imports."""
     gc.freeze()
     yield
     gc.unfreeze()
@@ -28,7 +28,7 @@ def _quick_collections() -> Iterator[None]:
 def finished(
     tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Callable[[str], Path], empty_store: Path
 ) -> Finished:
-    """A finished study, which the tests share and don't change."""
+    """A finished study, which tests share and must not change."""
     folder = tmp_path_factory.mktemp("finished")
     five_tasks.write(folder, tiny_encoder("bert"))
     shutil.copy(empty_store, folder / "mlflow.db")

@@ -40,7 +40,7 @@ def without_times(result: dict[str, Any]) -> dict[str, Any]:
     return {**result, "cost": cost}
 
 
-def test_the_same_order_gives_the_same_result_and_another_seed_another(
+def test_the_same_spec_gives_the_same_result_and_another_seed_a_different_one(
     toy_study: Callable[..., Path], ledger: Ledger
 ) -> None:
     plan = plan_of(toy_study())
@@ -51,7 +51,7 @@ def test_the_same_order_gives_the_same_result_and_another_seed_another(
     assert other["test"] != first[0]["test"]
 
 
-def test_a_run_equals_lightnings_own_training_of_the_same_mixture(
+def test_a_run_equals_training_of_the_same_mixture_by_lightning(
     toy_study: Callable[..., Path], ledger: Ledger, train: Callable[..., Any]
 ) -> None:
     from mtl.study.running.train_run import train as train_run
@@ -76,9 +76,7 @@ def test_a_run_on_a_device_gives_the_result_of_the_host(toy_study: Callable[...,
     assert result["cost"]["tokens"] == expected["cost"]["tokens"]
 
 
-def test_every_target_is_tested_in_the_state_that_it_was_best_in_on_dev(
-    toy_study: Callable[..., Path], ledger: Ledger
-) -> None:
+def test_every_target_is_tested_in_its_best_state_on_dev(toy_study: Callable[..., Path], ledger: Ledger) -> None:
     path = toy_study(budget={"updates": 12, "evaluations": 6}, model={"learning_rate": 5e-3})
     order = plan_of(path).order_of(Run(("cause", "drugs"), 0))
     result, _ = train(order, ledger)
@@ -95,7 +93,7 @@ def test_every_target_is_tested_in_the_state_that_it_was_best_in_on_dev(
     ("scores", "best"),
     [([0.2, 0.8, 0.8], 2), ([0.8, math.nan, 0.5], 1), ([math.nan, 0.1, 0.3], 3), ([math.nan, math.nan, math.nan], 1)],
 )
-def test_a_score_that_is_not_defined_is_the_best_of_none_but_its_like(
+def test_an_undefined_score_is_best_only_among_undefined_scores(
     toy_study: Callable[..., Path], scores: list[float], best: int
 ) -> None:
     watch = _Watch(plan_of(toy_study(designs=["single"])).orders[0])
@@ -110,7 +108,7 @@ def test_a_score_that_is_not_defined_is_the_best_of_none_but_its_like(
     assert selected == {"cause": {"evaluation": best}}
 
 
-def test_counts_of_documents_give_the_score_again(toy_study: Callable[..., Path], ledger: Ledger) -> None:
+def test_counts_of_documents_reproduce_the_score(toy_study: Callable[..., Path], ledger: Ledger) -> None:
     plan = plan_of(toy_study())
     result, counts = train(plan.order_of(Run(("drugs", "risk"), 0)), ledger)
     for target, found in counts.items():
@@ -130,7 +128,7 @@ def test_a_copy_beside_a_target_is_trained_and_not_scored(toy_study: Callable[..
         assert result["cost"]["examples"] > alone["cost"]["examples"]
 
 
-def test_a_shuffled_partner_has_its_own_texts_and_the_labels_of_others_in_training_alone(
+def test_a_shuffled_partner_has_its_own_texts_with_shuffled_labels_only_in_training(
     toy_study: Callable[..., Path],
 ) -> None:
     plan = plan_of(toy_study(designs=["pairwise"], controls=[{"shuffled_partner": {"cause": "risk"}}]))
@@ -160,7 +158,7 @@ def test_a_later_run_starts_from_the_encoder_of_its_source(toy_study: Callable[.
 
 
 @pytest.mark.parametrize("heads", ["kept", "fresh"])
-def test_fine_tuning_with_kept_heads_and_no_step_to_speak_of_scores_what_the_joint_run_scored(
+def test_fine_tuning_with_kept_heads_and_a_tiny_step_gives_the_scores_of_the_joint_run(
     toy_study: Callable[..., Path], ledger: Ledger, heads: str
 ) -> None:
     path = toy_study(designs=[{"refine_finetune": {"heads": heads}}], budget={"updates": 1, "evaluations": 1})
@@ -197,7 +195,7 @@ def study_of_pair(toy_study: Callable[..., Path], folder: Path, **fields: Any) -
     return path
 
 
-def test_new_tokens_of_a_target_get_rows_beside_those_that_the_source_knew(
+def test_new_tokens_of_a_target_get_embeddings_next_to_those_of_the_source(
     toy_study: Callable[..., Path], tmp_path: Path, ledger: Ledger
 ) -> None:
     path = study_of_pair(toy_study, tmp_path)
@@ -213,7 +211,7 @@ def test_new_tokens_of_a_target_get_rows_beside_those_that_the_source_knew(
 
 
 @pytest.mark.parametrize("num_spare", [0, 8])
-def test_new_tokens_of_a_target_start_as_they_do_alone_also_where_the_source_has_spare_rows(
+def test_new_tokens_of_a_target_start_as_in_a_single_task_run_even_if_the_source_has_spare_rows(
     num_spare: int, toy_study: Callable[..., Path], tmp_path: Path, tiny_encoder: Callable[[], Path], ledger: Ledger
 ) -> None:
     encoder = AutoModel.from_pretrained(tiny_encoder())
