@@ -168,7 +168,7 @@ def _show(findings: Findings, options: argparse.Namespace, folder: Path, *, hint
             console.print(part)
         console.print(f"Report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
         if hint:
-            console.print(f"Open in MLflow: {hint}", soft_wrap=True, highlight=False)
+            console.print(f"See it in MLflow: {hint}", soft_wrap=True, highlight=False)
     for sentence in findings.missing:
         print(f"mtl: study: {sentence}", file=sys.stderr)
     return 1 if findings.missing else 0
