@@ -1,9 +1,10 @@
-"""Task types, one file each: how rows become examples, states become logits, and predictions become scores.
+"""Task types: how rows become examples, encoder states become logits, and predictions become scores.
 
-A new task type is a new file here with one subclass of `Head`; its file name is its name in YAML. Nothing here
-imports from `mtl`.
+Each task type is one public module with one subclass of `Head`. A mixture refers to it by the name of the module. To
+add a task type, add a module; there is nothing to register. Modules whose name begins with `_` are shared by several
+heads, as are `rows` and `scores`. The package imports nothing from `mtl`.
 
-Shapes: B examples, T tokens, H hidden size, C labels, D documents, K counts.
+Shapes: B examples, T tokens, H hidden size, C labels, N rows or documents, K counts.
 """
 
 from __future__ import annotations
@@ -40,22 +41,35 @@ __all__ = [
 ]
 
 IGNORE = -100
-"""The label of whatever must not be learned: padding, later word pieces, what was not annotated."""
+"""Label of everything that must not be learned: padding, tokens after the first of a word, anything not annotated."""
 
 Example = dict[str, Any]
-"""What one pass of the encoder reads, as lists and numbers that Arrow can store.
+"""One input of the encoder with its labels, as numbers and lists that Arrow can store.
 
-Every example has `row` (index among the rows it was made from), `input_ids`, `targets` (what this example adds to
-the count that `Head.loss` returns) and `truncated` (text was lost to the maximum length); `token_type_ids` where
-the tokenizer makes them; the rest belongs to the head.
+Every example has these keys:
+
+- `row`: index of its row among the rows given to `Head.encode`
+- `input_ids`: token ids with special tokens, at most `max_length` of them
+- `token_type_ids`: only if the tokenizer makes them
+- `targets`: what the example adds to the count that `Head.loss` returns
+- `truncated`: whether text was lost because of `max_length`
+
+All other keys belong to the head. All examples of a head have the same keys, and the values of a key have one type.
 """
 
 Prediction = dict[str, Any]
-"""A row's prediction in the row's own terms (label text, spans with character offsets, relations), as JSON types."""
+"""The prediction for one row in the terms of the row (label names, character offsets, relations), as JSON types."""
 
 
 class ClassReport(NamedTuple):
-    """Scores class by class. `confusion[i][j]` counts gold class `classes[i]` predicted as `classes[j]`."""
+    """Scores of each class.
+
+    Args:
+        per_class: Scores by class, such as precision, recall, F1 and support.
+        classes: Names of the rows and columns of `confusion`.
+        confusion: `confusion[i][j]` counts gold class `classes[i]` predicted as `classes[j]`. None if the head has no
+            confusion matrix.
+    """
 
     per_class: dict[str, dict[str, float]]
     classes: tuple[str, ...]
@@ -65,35 +79,129 @@ class ClassReport(NamedTuple):
 class Head(nn.Module, ABC):
     """A task type on top of a shared encoder.
 
-    Options of a head are the keyword-only arguments of its `__init__`; their types and defaults are checked from
-    the signature. A subclass calls ``super().__init__()`` and stores what it needs.
+    The methods are called in this order:
+
+    1. `check` and `encode` turn rows into examples. The result is cached.
+    2. `collate` turns the labels of a batch into tensors. The token ids are padded elsewhere.
+    3. `forward` and `loss` compute the training loss.
+    4. `outputs` and `decode` turn logits into one prediction for each row.
+    5. `counts` compares a prediction with the gold annotation; `score` and `report` turn combined counts into scores.
+
+    Losses and counts are sums over examples and rows, never means. Batches can therefore be split, accumulated, mixed
+    with batches of other tasks or shared between processes without changing the result, and a study can resample
+    documents from stored counts.
+
+    The options of a head in a mixture are the keyword-only arguments of its `__init__`. Their names, types and defaults
+    are checked against the signature.
 
     Args:
-        labels: The names of the classes, entity types or relation types; empty for a regression.
+        labels: Names of the classes, entity types or relation types; empty for a regression.
         hidden_size: H of the encoder.
+
+    A complete head, which predicts one label for a text from the state of the first token:
+
+    >>> from collections import Counter
+    >>> import torch.nn.functional as F
+    >>> from heads import scores
+    >>> class OneLabel(Head):
+    ...     metrics = ("accuracy",)
+    ...     primary_metric = "accuracy"
+    ...
+    ...     def __init__(self, labels, hidden_size, *, dropout=0.1):
+    ...         super().__init__(labels, hidden_size)
+    ...         self.classifier = projection(hidden_size, len(labels), dropout=dropout, hidden_layer=None)
+    ...
+    ...     def check(self, row):
+    ...         is_valid = row.label is None or row.label in self.labels
+    ...         return None if is_valid else f"the label must be one of: {', '.join(self.labels)}"
+    ...
+    ...     def is_labelled(self, row):
+    ...         return row.label is not None
+    ...
+    ...     def label_counts(self, row):
+    ...         return {row.label: 1} if self.is_labelled(row) else {}
+    ...
+    ...     def encode(self, rows, tokenizer, max_length, *, training):
+    ...         if not rows:
+    ...             return []
+    ...         encoded = tokenizer([row.text for row in rows], truncation=True, max_length=max_length)
+    ...         inputs = [name for name in ("input_ids", "token_type_ids") if name in encoded]
+    ...         return [
+    ...             {
+    ...                 "row": index,
+    ...                 **{name: encoded[name][index] for name in inputs},
+    ...                 "targets": int(self.is_labelled(row)),
+    ...                 "truncated": bool(encoded.encodings[index].overflowing),
+    ...                 "label": self.labels.index(row.label) if self.is_labelled(row) else IGNORE,
+    ...             }
+    ...             for index, row in enumerate(rows)
+    ...         ]
+    ...
+    ...     def collate(self, examples, length):
+    ...         return {"label": torch.tensor([example["label"] for example in examples], dtype=torch.long)}  # [B]
+    ...
+    ...     def forward(self, states, mask, fields):
+    ...         return self.classifier(states[:, 0])  # [B, T, H] -> [B, C]
+    ...
+    ...     def loss(self, logits, fields):
+    ...         label = fields["label"]
+    ...         total = F.cross_entropy(logits.float(), label, ignore_index=IGNORE, reduction="sum")
+    ...         return total, (label != IGNORE).sum()
+    ...
+    ...     def outputs(self, logits, mask, fields):
+    ...         return list(logits.float())  # B tensors [C]
+    ...
+    ...     def decode(self, row, examples, outputs):
+    ...         return {"label": self.labels[int(outputs[0].argmax())]}  # this head makes one example per row
+    ...
+    ...     def counts(self, prediction, row):
+    ...         confusion = torch.zeros(len(self.labels), len(self.labels), dtype=torch.long)
+    ...         if self.is_labelled(row):
+    ...             confusion[self.labels.index(row.label), self.labels.index(prediction["label"])] = 1
+    ...         return confusion.flatten()  # [C * C]
+    ...
+    ...     def score(self, counts):
+    ...         return {"accuracy": float(scores.accuracy(counts.reshape(len(self.labels), -1)))}
+    ...
+    ...     def report(self, counts):
+    ...         return scores.report(counts.reshape(len(self.labels), -1), self.labels, range(len(self.labels)))
+    ...
+    ...     def baselines(self, rows):
+    ...         most_frequent = Counter(row.label for row in rows if self.is_labelled(row)).most_common(1)
+    ...         return {"majority": lambda rows: [{"label": label} for _ in rows] for label, _ in most_frequent}
+
+    It is used like this:
+
+    >>> head = OneLabel(["yes", "no"], 8)
+    >>> rows = [TextRow("1", "1", "Aspirin helps.", label="yes"), TextRow("2", "2", "It does not.", label="no")]
+    >>> majority = head.baselines(rows)["majority"]
+    >>> head.score(sum(head.counts(prediction, row) for prediction, row in zip(majority(rows), rows)))
+    {'accuracy': 0.5}
     """
 
     primary_metric: str
-    """The metric that selects and is reported first. Higher is better."""
+    """Name of the metric that selects checkpoints and is reported first. Higher is better."""
 
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"loss"})
-    """Names of metrics where less is better."""
+    """Names of the metrics for which lower is better."""
 
     reduction: ClassVar[Literal["sum", "cat"]] = "sum"
-    """How counts of several rows become one: added, or concatenated along the first axis."""
+    """How the counts of several rows are combined: summed, or concatenated along the first axis."""
 
     row_type: ClassVar[type[TextRow] | type[SpanRow] | tuple[type[Row], ...]] = TextRow
-    """The rows this head reads."""
+    """Types of the rows that the head reads."""
 
     metrics: tuple[str, ...]
-    """The names of what `score` gives."""
+    """Names of the metrics that `score` returns."""
 
     labels: tuple[str, ...]
+    """Names of the classes, entity types or relation types."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "score" in vars(cls) and "primary_scores" not in vars(cls):
-            cls.primary_scores = Head.primary_scores  # type: ignore[method-assign]  # that of a parent knows no such score
+            # A `primary_scores` of the parent class would compute the parent's score.
+            cls.primary_scores = Head.primary_scores  # type: ignore[method-assign]
 
     @abstractmethod
     def __init__(self, labels: Sequence[str], hidden_size: int) -> None:
@@ -103,139 +211,209 @@ class Head(nn.Module, ABC):
     # --- rows -> examples -----------------------------------------------------------------------------------------
 
     def special_tokens(self) -> tuple[str, ...]:
-        """Tokens that the vocabulary must hold whole, such as entity placeholders."""
+        """Tokens to add to the vocabulary so that they are never split, such as entity placeholders."""
         return ()
 
     @abstractmethod
     def check(self, row: Row) -> str | None:
-        """What is wrong with this row for this head ("rule; what was found", without text of the row), or None."""
+        """The first problem of the row for this head, or None.
+
+        A problem has the form "rule, got value" without a full stop. It is printed and logged, so it must not contain
+        text of the row. All other methods except `unknown_labels` are given only rows without a problem.
+        """
 
     @abstractmethod
     def is_labelled(self, row: Row) -> bool:
-        """Whether the row has anything to learn from or to score."""
+        """Whether the row has gold annotation to train on or to score."""
 
     def without_gold(self, row: Row) -> Row:
-        """The row without what this head predicts: what is left for a prediction to read."""
+        """A copy of the row without the annotation that this head predicts.
+
+        By default that is the label of a `TextRow`, and the relations of a `SpanRow`.
+        """
         if isinstance(row, TextRow):
             return replace(row, label=None)
         return replace(row, relations=(), annotated=None)
 
     @abstractmethod
     def label_counts(self, row: Row) -> Mapping[str, int]:
-        """How often each label occurs in the row's gold annotation."""
+        """How often each label occurs in the gold annotation of the row."""
 
     def unknown_labels(self, row: Row) -> Sequence[str]:
-        """The labels for which `check` refuses the row, worded without text of a row.
+        """Descriptions, without text of the row, of its labels that are not in `labels` and so fail `check`.
 
-        Where most rows have one, `labels` is wrong and not the rows, and that is told instead.
+        If most rows have one, `labels` is probably wrong rather than the rows, and is reported as the problem.
         """
         return ()
 
     def notes(self, row: Row) -> Mapping[str, int]:
-        """What of the row's gold this head can't express (overlapping mentions, say), by kind, for the plan."""
+        """How many gold annotations of the row the head cannot represent, by kind, such as overlapping mentions.
+
+        The totals are printed before training.
+        """
         return {}
 
     @abstractmethod
     def encode(
         self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, max_length: int, *, training: bool
     ) -> list[Example]:
-        """Turns rows into examples: pure and batched, so that the result can be cached.
+        """The examples of the rows, in the order of the rows.
 
-        One row may give several examples (windows, candidate pairs), which are neighbours in the result and in the
-        order of the rows. With `training` a head may leave out what it does not learn from; without, every row has
-        at least one example, unless it has nothing that could be predicted.
+        The result is cached, so it must depend on the arguments and the options of the head only, and a row must give
+        the same examples whatever the other rows are. One row may give several consecutive examples, such as windows of
+        a long text or candidate pairs.
+
+        Args:
+            rows: Rows that passed `check`.
+            tokenizer: Tokenizer of the encoder, with the head's `special_tokens`.
+            max_length: Maximum number of tokens of an example, special tokens included.
+            training: Whether the examples are for training, which allows leaving out some, such as unlabelled rows or
+                a share of the negatives. If false, every row has at least one example unless it has nothing to
+                predict.
+
+        Raises:
+            ValueError: The head cannot work with this tokenizer or this `max_length`.
         """
 
     @abstractmethod
     def collate(self, examples: Sequence[Example], length: int) -> dict[str, Tensor]:
-        """The head's own fields of some examples as tensors; `length` is T."""
+        """The head's own fields of a batch as tensors whose first axis is B.
+
+        Args:
+            examples: B examples; possibly none, because a process may have no examples of the task in a step.
+            length: T, the length to which the batch is padded.
+        """
 
     # --- states -> loss -------------------------------------------------------------------------------------------
 
     @abstractmethod
     def forward(self, states: Tensor, mask: Tensor, fields: Mapping[str, Tensor]) -> Tensor:
-        """Logits from states [B, T, H], attention mask [B, T] (bool) and the collated fields."""
+        """The logits of a batch, in the shape that the head's `loss` and `outputs` expect.
+
+        Neither `forward` nor `loss` may read values of tensors, as ``.item()``, ``if`` and boolean indexing do, because
+        that makes every step on a GPU wait.
+
+        Args:
+            states: Last hidden states of the encoder, [B, T, H]. Those of padding are arbitrary and must have no
+                effect.
+            mask: True at tokens and False at padding, [B, T].
+            fields: Result of `collate`, on the device of the states.
+        """
 
     @abstractmethod
     def loss(self, logits: Tensor, fields: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The summed loss and the count to divide it by, which equals the sum of `targets`.
+        """The loss summed over the batch, in float32, and the number of targets; two scalars on the logits' device.
 
-        Both are on the device of the logits.
+        The sum of losses is divided by the sum of these numbers over the whole update: all processes, accumulated
+        batches and mixed batches. The number equals the sum of `targets` over the examples. Anything with the label
+        `IGNORE` adds to neither, and a batch without targets has a loss of 0 with gradients of 0.
         """
 
     # --- logits -> scores -----------------------------------------------------------------------------------------
 
     @abstractmethod
     def outputs(self, logits: Tensor, mask: Tensor, fields: Mapping[str, Tensor]) -> list[Tensor]:
-        """What decoding needs of each example, without padding: B tensors, float32."""
+        """What `decode` needs of each example, without padding: B tensors in float32."""
 
     @abstractmethod
     def decode(self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Prediction:
-        """The prediction for a row from all its examples and their outputs (on the CPU)."""
+        """The prediction for a row. It must not depend on the row's gold annotation.
+
+        Args:
+            row: The row.
+            examples: All examples of the row, in the order in which `encode` made them.
+            outputs: The output of each of them, on the CPU.
+        """
 
     @abstractmethod
     def counts(self, prediction: Prediction, row: Row) -> Tensor:
-        """What the score needs to know of this row against its gold: [K] to be added, or [n, K] to be concatenated."""
+        """What `score` needs to know about one row, from its prediction and its gold annotation.
+
+        The shape is [K] with the reduction "sum" and [n, K] with "cat"; a row without gold gives zeros or [0, K]. Gold
+        annotation that was lost to `max_length` or cannot be predicted counts as missed.
+        """
 
     def error(self, prediction: Prediction, row: Row) -> float:
-        """How wrong the prediction is: the number of mistakes against the row's gold, 0 where it is right."""
+        """The number of mistakes in the prediction, 0 if it is right. Wrong predictions are listed in this order.
+
+        By default it is the sum of the confusion matrix of the row off its diagonal.
+        """
         confusion = self.report(self.counts(prediction, row)).confusion
-        assert confusion is not None, "a head without a confusion matrix defines its errors itself"
+        assert confusion is not None, "a head without a confusion matrix must override `error`"
         return float(sum(n for i, line in enumerate(confusion) for j, n in enumerate(line) if i != j))
 
     @abstractmethod
     def score(self, counts: Tensor) -> dict[str, float]:
-        """All metrics from counts added or concatenated over rows: a plain function of [K] or [N, K]."""
+        """All `metrics` of a corpus from its combined counts, [K] or [N, K].
+
+        A pure function. Without rows (counts of 0, or N = 0) all metrics are defined and finite.
+        """
 
     def primary_scores(self, counts: Tensor, times: Tensor) -> Tensor:
-        """The primary metric of many corpora at once, drawn from the same rows or documents with repetition.
+        """The primary metric of many corpora that are resampled from the same rows or documents.
 
-        The default asks `score` corpus by corpus, which is right for every head. A bootstrap asks for thousands: a
-        head that computes them together spares most of its time. A class with a `score` of its own goes back to the
-        default, unless it brings this method too.
+        The default calls `score` for each corpus, which is right for every head. A bootstrap has thousands of corpora,
+        so a head that computes them all at once saves most of its time. A class that overrides `score` gets the
+        default back unless it overrides this method too.
 
         Args:
-            counts: Of each row or document, [N, K].
-            times: How often each of them is taken, whole numbers [..., N].
+            counts: Counts of each row or document, [N, K].
+            times: How many times each corpus contains each of them: whole numbers, [..., N].
 
         Returns:
-            The scores, float64 [...].
+            The score of each corpus, in float64, [...].
         """
-        lines = times.reshape(times.shape[:-1].numel(), len(counts))  # one corpus each
+        corpora_times = times.reshape(times.shape[:-1].numel(), len(counts))  # one line for each corpus
         if self.reduction == "cat":
-            corpora = [counts.repeat_interleave(line.long(), dim=0) for line in lines]
+            corpora = [counts.repeat_interleave(line.long(), dim=0) for line in corpora_times]
         else:
-            corpora = list((lines.double() @ counts.double()).to(counts.dtype))
-        found = [self.score(corpus)[self.primary_metric] for corpus in corpora]
-        return torch.tensor(found, dtype=torch.double).reshape(times.shape[:-1])
+            corpora = list((corpora_times.double() @ counts.double()).to(counts.dtype))
+        corpus_scores = [self.score(corpus)[self.primary_metric] for corpus in corpora]
+        return torch.tensor(corpus_scores, dtype=torch.double).reshape(times.shape[:-1])
 
     @abstractmethod
     def report(self, counts: Tensor) -> ClassReport:
-        """Scores class by class from the same counts."""
+        """Scores of each class, from the counts that `score` takes."""
 
     @abstractmethod
     def baselines(self, rows: Iterable[Row]) -> dict[str, Callable[[Sequence[Row]], list[Prediction]]]:
-        """Trivial predictors by name, fitted on training rows."""
+        """Trivial predictors by name, fitted on labelled training rows.
+
+        They show what a model must beat. Each returns one prediction for each row, which is counted and scored like the
+        model's.
+        """
 
     # --- fitted after training, on dev ----------------------------------------------------------------------------
 
     def tuning_data(self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Tensor | None:
-        """What `tune` needs of this dev row, [n, K]; None where the head tunes nothing."""
+        """What `tune` needs to know about one dev row, [n, K]; None if the head tunes nothing."""
         return None
 
     def tune(self, data: Tensor) -> None:
-        """Fits decision parameters (thresholds) on the concatenated tuning data of dev."""
+        """Fits decision parameters, such as thresholds, on the concatenated tuning data of all dev rows, [n, K]."""
 
 
 def projection(hidden_size: int, num_outputs: int, *, dropout: float, hidden_layer: int | None) -> nn.Sequential:
-    """Dropout and a linear layer, with a GELU layer of `hidden_layer` units between where one is asked for.
+    """Dropout and a linear layer, optionally with a hidden GELU layer before them.
 
-    Weights start from N(0, 0.02) and biases from 0, as in BERT (Devlin et al. 2019) and MT-DNN.
+    Weights are drawn from N(0, 0.02) and biases are 0, as in BERT (Devlin et al. 2019) and MT-DNN (Liu et al. 2019).
+
+    Args:
+        hidden_size: H of the encoder.
+        num_outputs: Size of the output.
+        dropout: Dropout probability before each linear layer.
+        hidden_layer: Size of the hidden layer; None for no hidden layer.
+
+    Raises:
+        ValueError: `hidden_layer` is below 1.
+
+    >>> projection(8, 3, dropout=0.1, hidden_layer=None)(torch.zeros(5, 8)).shape
+    torch.Size([5, 3])
     """
     layers: list[nn.Module] = [nn.Dropout(dropout)]
     if hidden_layer is not None:
         if hidden_layer < 1:
-            raise ValueError(f"hidden_layer must be at least 1; found {hidden_layer}")
+            raise ValueError(f"hidden_layer must be at least 1, got {hidden_layer}")
         layers += [nn.Linear(hidden_size, hidden_layer), nn.GELU(), nn.Dropout(dropout)]
         hidden_size = hidden_layer
     layers.append(nn.Linear(hidden_size, num_outputs))
@@ -247,7 +425,7 @@ def projection(hidden_size: int, num_outputs: int, *, dropout: float, hidden_lay
 
 
 def pad(sequences: Sequence[Sequence[int]], length: int, value: int) -> Tensor:
-    """Integer sequences as one tensor [B, length], filled up with `value` on the right.
+    """Integer sequences as one tensor [B, length], padded on the right with `value`.
 
     >>> pad([[1, 2], [3]], 3, 0).tolist()
     [[1, 2, 0], [3, 0, 0]]

@@ -1,9 +1,9 @@
-"""Trivial predictors for texts: what a model must beat before its score means anything.
+"""Trivial predictors for texts, which show what a model must beat.
 
-Each function takes labelled training rows and gives predictors by name: from rows to one line of numbers a row.
-scikit-learn is imported when they are fitted, since it costs seconds that training doesn't need.
+Each function takes labelled training rows and returns fitted predictors by name. scikit-learn is imported when they are
+fitted, because its import takes seconds and training does not need it.
 
-Shapes: N rows, C classes, V features.
+Shapes: N rows, C classes, K values of a row, V features.
 """
 
 from __future__ import annotations
@@ -20,73 +20,88 @@ from heads import Prediction, Row, TextRow
 DECIDES_RESULTS = False
 
 Numbers = npt.NDArray[np.float64]
-Lines = Callable[[Sequence[TextRow]], Numbers]
-"""From rows to numbers [N, K]."""
+Fitted = Callable[[Sequence[TextRow]], Numbers]
+"""From rows to their values, [N, K]."""
 
-_MAX_FEATURES = 50_000  # bounds the memory of a fit; the rarest words and pairs of words go first
-_WORD = r"(?u)\w+|[^\w\s]"  # signs count too, so that any text that isn't blank has a feature
+_MAX_FEATURES = 50_000  # bounds the memory of a fit; the rarest words and pairs of words are dropped first
+_WORD = r"(?u)\w+|[^\w\s]"  # punctuation counts too, so that every text that is not blank has a feature
 
 
-def predictor(lines: Lines, prediction: Callable[[Sequence[float]], Prediction]) -> Callable[..., list[Prediction]]:
-    """A predictor as heads offer them, from one that gives numbers."""
+def predictor(fitted: Fitted, prediction: Callable[[Sequence[float]], Prediction]) -> Callable[..., list[Prediction]]:
+    """A predictor in the form that `Head.baselines` returns.
+
+    Args:
+        fitted: Returns the values of each row.
+        prediction: Turns the values of one row into its prediction.
+    """
 
     def predict(rows: Sequence[Row]) -> list[Prediction]:
         texts = [row for row in rows if isinstance(row, TextRow)]
         assert len(texts) == len(rows)
-        return [prediction(line) for line in lines(texts).tolist()] if texts else []
+        return [prediction(values) for values in fitted(texts).tolist()] if texts else []
 
     return predict
 
 
-def classes(rows: Sequence[TextRow], gold: Sequence[int], num_classes: int) -> dict[str, Lines]:
-    """`majority`: the share of each class in training. `tfidf`: logistic regression, where there is more than one.
+def classes(rows: Sequence[TextRow], gold: Sequence[int], num_classes: int) -> dict[str, Fitted]:
+    """Predictors of class probabilities, [N, C].
 
-    Gives probabilities [N, C].
+    `majority` returns the share of each class in training. `tfidf` is a logistic regression, fitted only if the
+    training rows have more than one class.
+
+    Args:
+        rows: Training rows.
+        gold: Class index of each row.
+        num_classes: C.
     """
     if not rows:
         return {}
     shares = np.bincount(gold, minlength=num_classes) / len(gold)
-    found = {"majority": _constant(shares)}
+    predictors = {"majority": _constant(shares)}
     if len(set(gold)) > 1 and _has_words(rows):
-        found["tfidf"] = _tfidf_classes(rows, gold, num_classes)
-    return found
+        predictors["tfidf"] = _tfidf_classes(rows, gold, num_classes)
+    return predictors
 
 
-def label_sets(rows: Sequence[TextRow], gold: Sequence[Sequence[int]]) -> dict[str, Lines]:
-    """`majority`: the most frequent set of labels. `tfidf`: one logistic regression a label.
+def label_sets(rows: Sequence[TextRow], gold: Sequence[Sequence[int]]) -> dict[str, Fitted]:
+    """Predictors of label probabilities, [N, C].
 
-    The regressions weigh both classes of a label alike, because most labels are rare and would never be predicted.
+    `majority` returns the most frequent set of labels, as zeros and ones. `tfidf` is one logistic regression per label,
+    with balanced class weights, because most labels are rare and would never be predicted otherwise.
 
     Args:
-        rows: The training rows.
+        rows: Training rows.
         gold: 0 or 1 for each row and label, [N, C].
-
-    Gives probabilities [N, C].
     """
     if not rows:
         return {}
-    # The set that came first wins among equals: Counter keeps the order of insertion.
-    majority = Counter(tuple(line) for line in gold).most_common(1)[0][0]
-    found = {"majority": _constant(np.array(majority, dtype=float))}
+    # Of equally frequent sets the first in training wins, since Counter keeps the order of insertion.
+    majority = Counter(tuple(labels) for labels in gold).most_common(1)[0][0]
+    predictors = {"majority": _constant(np.array(majority, dtype=float))}
     if _has_words(rows):
-        found["tfidf"] = _tfidf_labels(rows, np.array(gold))
-    return found
+        predictors["tfidf"] = _tfidf_labels(rows, np.array(gold))
+    return predictors
 
 
-def values(rows: Sequence[TextRow], gold: Sequence[float]) -> dict[str, Lines]:
-    """`mean`: of training. `tfidf`: ridge regression. `cosine`: a line fitted to the similarity of a pair's texts.
+def values(rows: Sequence[TextRow], gold: Sequence[float]) -> dict[str, Fitted]:
+    """Predictors of a number, [N, 1].
 
-    Gives values [N, 1].
+    `mean` returns the mean of the training rows. `tfidf` is a ridge regression. `cosine` is a linear regression on the
+    cosine similarity of the two texts, fitted only if all rows are pairs.
+
+    Args:
+        rows: Training rows.
+        gold: Label of each row.
     """
     if not rows:
         return {}
-    found = {"mean": _constant(np.array([np.mean(gold)]))}
+    predictors = {"mean": _constant(np.array([np.mean(gold)]))}
     if not _has_words(rows):
-        return found
-    found["tfidf"] = _tfidf_values(rows, gold)
+        return predictors
+    predictors["tfidf"] = _tfidf_values(rows, gold)
     if all(row.text_pair is not None for row in rows):
-        found["cosine"] = _cosine_values(rows, gold)
-    return found
+        predictors["cosine"] = _cosine_values(rows, gold)
+    return predictors
 
 
 def _has_words(rows: Sequence[TextRow]) -> bool:
@@ -97,9 +112,10 @@ def _has_words(rows: Sequence[TextRow]) -> bool:
 
 
 class _TfIdf:
-    """TF-IDF of words and pairs of words, with weights from the training texts.
+    """TF-IDF weights of words and pairs of adjacent words, fitted on the training texts.
 
-    A pair gives both texts' weights, their product and their difference [N, 4V]; a text its weights [N, V].
+    For single texts, the features are their weights, [N, V]. For pairs, they are the weights of both texts, their
+    product and their absolute difference, [N, 4V].
     """
 
     def __init__(self, rows: Sequence[TextRow]) -> None:
@@ -116,13 +132,13 @@ class _TfIdf:
 
         if not self._is_pair:
             return self._vectorizer.transform([row.text for row in rows])
-        one, other = self._both(rows)
-        return hstack([one, other, one.multiply(other), abs(one - other)]).tocsr()
+        first, second = self._both(rows)
+        return hstack([first, second, first.multiply(second), abs(first - second)]).tocsr()
 
     def cosine(self, rows: Sequence[TextRow]) -> Numbers:
-        """The cosine of each pair's weights, [N, 1]; 1 for equal texts."""
-        one, other = self._both(rows)
-        return np.asarray(one.multiply(other).sum(axis=1), dtype=float).reshape(-1, 1)  # rows have length 1
+        """The cosine similarity of the two texts of each row, [N, 1]; 1 for equal texts."""
+        first, second = self._both(rows)
+        return np.asarray(first.multiply(second).sum(axis=1), dtype=float).reshape(-1, 1)  # weights have norm 1
 
     def _both(self, rows: Sequence[TextRow]) -> tuple[Any, Any]:
         transform = self._vectorizer.transform
@@ -132,28 +148,29 @@ class _TfIdf:
 # --- fitting ----------------------------------------------------------------------------------------------------------
 
 
-def _constant(line: Numbers) -> Lines:
-    return lambda rows: np.tile(line, (len(rows), 1))
+def _constant(values: Numbers) -> Fitted:
+    return lambda rows: np.tile(values, (len(rows), 1))
 
 
-def _tfidf_classes(rows: Sequence[TextRow], gold: Sequence[int], num_classes: int) -> Lines:
+def _tfidf_classes(rows: Sequence[TextRow], gold: Sequence[int], num_classes: int) -> Fitted:
     features = _TfIdf(rows)
     model = _logistic().fit(features(rows), gold)
 
-    def lines(texts: Sequence[TextRow]) -> Numbers:
-        probabilities = np.zeros((len(texts), num_classes))
-        probabilities[:, model.classes_] = model.predict_proba(features(texts))
-        return probabilities
+    def probabilities(texts: Sequence[TextRow]) -> Numbers:
+        result = np.zeros((len(texts), num_classes))
+        result[:, model.classes_] = model.predict_proba(features(texts))
+        return result
 
-    return lines
+    return probabilities
 
 
-def _tfidf_labels(rows: Sequence[TextRow], gold: npt.NDArray[np.int_]) -> Lines:
+def _tfidf_labels(rows: Sequence[TextRow], gold: npt.NDArray[np.int_]) -> Fitted:
     features = _TfIdf(rows)
-    seen = features(rows)
-    models = [_logistic("balanced").fit(seen, column) if len(set(column)) > 1 else column[0] for column in gold.T]
+    train = features(rows)
+    # A label that all training rows have, or none, is a constant.
+    models = [_logistic("balanced").fit(train, column) if len(set(column)) > 1 else column[0] for column in gold.T]
 
-    def lines(texts: Sequence[TextRow]) -> Numbers:
+    def probabilities(texts: Sequence[TextRow]) -> Numbers:
         inputs = features(texts)
         columns = [
             model.predict_proba(inputs)[:, 1] if hasattr(model, "predict_proba") else np.full(len(texts), float(model))
@@ -161,10 +178,10 @@ def _tfidf_labels(rows: Sequence[TextRow], gold: npt.NDArray[np.int_]) -> Lines:
         ]
         return np.stack(columns, axis=1)
 
-    return lines
+    return probabilities
 
 
-def _tfidf_values(rows: Sequence[TextRow], gold: Sequence[float]) -> Lines:
+def _tfidf_values(rows: Sequence[TextRow], gold: Sequence[float]) -> Fitted:
     from sklearn.linear_model import Ridge
 
     features = _TfIdf(rows)
@@ -172,7 +189,7 @@ def _tfidf_values(rows: Sequence[TextRow], gold: Sequence[float]) -> Lines:
     return lambda texts: np.asarray(model.predict(features(texts)), dtype=float).reshape(-1, 1)
 
 
-def _cosine_values(rows: Sequence[TextRow], gold: Sequence[float]) -> Lines:
+def _cosine_values(rows: Sequence[TextRow], gold: Sequence[float]) -> Fitted:
     from sklearn.linear_model import LinearRegression
 
     features = _TfIdf(rows)

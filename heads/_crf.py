@@ -17,7 +17,7 @@ from heads import IGNORE
 
 
 class Legal(NamedTuple):
-    """Which tags may begin [C], follow each other [C, C] (from, to) and end [C] a sequence; bool."""
+    """Which tags may start a sequence [C], follow each other [C, C] (from, to) and end a sequence [C]; bool."""
 
     start: Tensor
     transitions: Tensor
@@ -25,18 +25,18 @@ class Legal(NamedTuple):
 
 
 class CRF(nn.Module):
-    """Scores of beginnings, transitions and ends, on top of emissions.
+    """Scores of first tags, transitions and last tags, on top of emission scores.
 
-    All scores start at 0, so at first the model is a softmax per word.
+    All scores are 0 at first, which makes the model a softmax for each word.
 
     Args:
         num_tags: C.
-        legal: What decoding may choose; training sees no constraint. None allows everything.
+        legal: Sequences that decoding may choose; training is not constrained. None allows all sequences.
     """
 
-    barred_start: Tensor
-    barred_transitions: Tensor
-    barred_end: Tensor
+    illegal_start: Tensor
+    illegal_transitions: Tensor
+    illegal_end: Tensor
 
     def __init__(self, num_tags: int, legal: Legal | None = None) -> None:
         super().__init__()
@@ -45,20 +45,20 @@ class CRF(nn.Module):
         self.end = nn.Parameter(torch.zeros(num_tags))
         if legal is None:
             legal = Legal(*(torch.ones_like(p, dtype=torch.bool) for p in (self.start, self.transitions, self.end)))
-        self.register_buffer("barred_start", ~legal.start, persistent=False)
-        self.register_buffer("barred_transitions", ~legal.transitions, persistent=False)
-        self.register_buffer("barred_end", ~legal.end, persistent=False)
+        self.register_buffer("illegal_start", ~legal.start, persistent=False)
+        self.register_buffer("illegal_transitions", ~legal.transitions, persistent=False)
+        self.register_buffer("illegal_end", ~legal.end, persistent=False)
 
     def log_likelihood(self, emissions: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
         """The log-probability of the known tags of each sequence, [B].
 
-        A word whose tag is `IGNORE` is summed over: the numerator runs over all sequences that agree with the known
-        tags (Tsuboi et al. 2008). Without a known tag the result is 0.
+        A word whose tag is `IGNORE` is marginalised: the numerator sums over all sequences that agree with the known
+        tags (Tsuboi et al. 2008). The result is 0 for a sequence without a known tag.
 
         Args:
             emissions: Scores of tags, [B, T, C].
             tags: Tag indices or `IGNORE`, [B, T].
-            mask: Where there are words, [B, T] (bool), from the left without gaps.
+            mask: True at words, [B, T]; words come first, without gaps.
         """
         is_known = tags != IGNORE
         agrees = nn.functional.one_hot(tags.clamp(min=0), emissions.shape[2]).bool() | ~is_known[..., None]
@@ -84,14 +84,14 @@ class CRF(nn.Module):
 
     @torch.no_grad()
     def marginals(self, emissions: Tensor) -> Tensor:
-        """The probability of each tag at each word of one sequence over all its legal taggings, [T, C]."""
+        """The probability of each tag at each word of one sequence, over all legal tag sequences, [T, C]."""
         start, transitions, end = self._decoding_scores(emissions)
         ahead = _log_sums(emissions, start, transitions)
         behind = _log_sums(emissions.flip(0), end, transitions.T).flip(0)
         return (ahead + behind - emissions).softmax(1)
 
     def _log_sum(self, emissions: Tensor, mask: Tensor) -> Tensor:
-        """The log of the summed exponentials of the scores of all sequences, [B]."""
+        """The log-sum-exp of the scores of all sequences, [B]."""
         score = self.start + emissions[:, 0]
         for t in range(1, emissions.shape[1]):
             following = torch.logsumexp(score[:, :, None] + self.transitions, 1) + emissions[:, t]
@@ -100,14 +100,14 @@ class CRF(nn.Module):
 
     def _decoding_scores(self, emissions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return (
-            self.start.masked_fill(self.barred_start, -torch.inf).to(emissions),
-            self.transitions.masked_fill(self.barred_transitions, -torch.inf).to(emissions),
-            self.end.masked_fill(self.barred_end, -torch.inf).to(emissions),
+            self.start.masked_fill(self.illegal_start, -torch.inf).to(emissions),
+            self.transitions.masked_fill(self.illegal_transitions, -torch.inf).to(emissions),
+            self.end.masked_fill(self.illegal_end, -torch.inf).to(emissions),
         )
 
 
 def _log_sums(emissions: Tensor, start: Tensor, transitions: Tensor) -> Tensor:
-    """The log of the summed exponentials of all beginnings that reach a tag at a word, [T, C]."""
+    """The log-sum-exp of the scores of all partial sequences that end with a tag at a word, [T, C]."""
     sums = [start + emissions[0]]
     for emission in emissions[1:]:
         sums.append(torch.logsumexp(sums[-1][:, None] + transitions, 0) + emission)

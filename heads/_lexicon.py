@@ -1,4 +1,4 @@
-"""The trivial predictor of entities: what was a mention in training is a mention."""
+"""A trivial predictor of entities: every mention of the training rows is a mention."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from heads.rows import Span, SpanRow
 DECIDES_RESULTS = False
 
 _Key = tuple[str, ...]
-"""A mention as words in lower case."""
+"""The words of a mention in lower case."""
 
 
 class AnnotatedRow(NamedTuple):
-    """A row, its gold mentions, and the types that were looked for."""
+    """A row, its gold mentions, and the entity types that were annotated in it."""
 
     row: SpanRow
     gold: list[TypedSpan]
@@ -25,10 +25,10 @@ class AnnotatedRow(NamedTuple):
 
 
 class Lexicon:
-    """Finds the mentions of training rows in other rows, the longest first, whatever their case.
+    """Finds the mentions of training rows in other rows: the longest match at each word, ignoring case.
 
-    A mention is a sequence of words; its type is its most frequent one. It is dropped where, on the training rows, it
-    is matched more often outside the annotation than as an entity.
+    A mention is a sequence of words, and has its most frequent type. Mentions that match the training rows more often
+    outside the annotation than as an entity are left out.
     """
 
     def __init__(self, rows: Sequence[AnnotatedRow]) -> None:
@@ -38,17 +38,17 @@ class Lexicon:
         self._fill({key: kind for key, kind in types.items() if balance[key] >= 0})
 
     def find(self, row: SpanRow) -> list[TypedSpan]:
-        """The mentions of the row, in characters; none overlap."""
+        """The mentions in the row, as spans of characters that do not overlap."""
         return [span for _, span in self._match(row)]
 
     def _fill(self, types: dict[_Key, str]) -> None:
         self._types = types
-        self._lengths: dict[str, list[int]] = {}  # of the mentions that begin with a word, the longest first
+        self._lengths: dict[str, list[int]] = {}  # lengths of the mentions by first word, longest first
         for length, first in sorted({(len(key), key[0]) for key in types}, reverse=True):
             self._lengths.setdefault(first, []).append(length)
 
     def _balance(self, rows: Sequence[AnnotatedRow]) -> Counter[_Key]:
-        """How many more matches of each mention are annotated than not."""
+        """By how many each mention has more matches that are annotated than matches that are not."""
         balance: Counter[_Key] = Counter()
         for row, gold, types in rows:
             entities = {(span.start, span.end) for span in gold}
@@ -60,16 +60,16 @@ class Lexicon:
     def _match(self, row: SpanRow) -> list[tuple[_Key, TypedSpan]]:
         words = words_of(row)
         text = _key(row, words)
-        found = []
+        matches = []
         first = 0
         while first < len(words):
             keys = (text[first : first + length] for length in self._lengths.get(text[first], ()))
             key = next((key for key in keys if key in self._types), None)
             if key is not None:
                 end = words[first + len(key) - 1][1]
-                found.append((key, TypedSpan(words[first][0], end, self._types[key])))
+                matches.append((key, TypedSpan(words[first][0], end, self._types[key])))
             first += 1 if key is None else len(key)
-        return found
+        return matches
 
 
 def _types_of_mentions(rows: Sequence[AnnotatedRow]) -> dict[_Key, str]:

@@ -1,10 +1,10 @@
-"""The text of a candidate pair, with its two ends made visible, and where they stand in that text.
+"""The text of a candidate pair with its head and tail marked, and their positions in that text.
 
-One pair, "COX-2 is inhibited by aspirin", in the three forms (head: aspirin, tail: COX-2):
+"COX-2 is inhibited by aspirin" (head: aspirin, tail: COX-2) in the three forms:
 
 - typed: ``@GENE$ is inhibited by @CHEMICAL$``
 - markers: ``[E2] COX-2 [/E2] is inhibited by [E1] aspirin [/E1]``
-- original: the text as it is; only the places tell the pair.
+- original: the unchanged text; only the positions identify the pair
 """
 
 from __future__ import annotations
@@ -22,7 +22,13 @@ _HEAD, _TAIL = frozenset({0}), frozenset({1})
 
 
 class Place(NamedTuple):
-    """Where an end of the pair stands: characters `start` to `end`; `opening` is the start of its marker, if any."""
+    """The position of a head or tail in the marked text, in characters.
+
+    Args:
+        opening: Start of its opening marker; equal to `start` without markers.
+        start: Its first character.
+        end: One past its last character.
+    """
 
     opening: int
     start: int
@@ -30,7 +36,7 @@ class Place(NamedTuple):
 
 
 class Marked(NamedTuple):
-    """The text of a candidate and the places of its head and of its tail."""
+    """The text of a candidate pair and the positions of its head and its tail."""
 
     text: str
     head: tuple[Place, ...]
@@ -38,7 +44,13 @@ class Marked(NamedTuple):
 
 
 class _Region(NamedTuple):
-    """A stretch of text and the ends that stand there (0 head, 1 tail, none: a part that only goes)."""
+    """A stretch of text to replace or mark.
+
+    Args:
+        start: Its first character.
+        end: One past its last character.
+        roles: Whose mention it is: 0 for the head, 1 for the tail, both, or empty if the text is to be deleted.
+    """
 
     start: int
     end: int
@@ -46,7 +58,7 @@ class _Region(NamedTuple):
 
 
 def placeholder(*types: str) -> str:
-    """The token that stands for a mention of a type, or for two overlapping ones.
+    """The token that replaces a mention of a type, or two overlapping mentions of two types.
 
     >>> placeholder("Chemical"), placeholder("Chemical", "Gene")
     ('@CHEMICAL$', '@CHEMICAL-GENE$')
@@ -55,10 +67,10 @@ def placeholder(*types: str) -> str:
 
 
 def typed(text: str, head: Sequence[Mention], tail: Sequence[Mention], head_type: str, tail_type: str) -> Marked:
-    """Each mention replaced by the placeholder of its own type; overlapping ones of both ends by one for both.
+    """Replaces each mention with the placeholder of its type, and overlapping heads and tails with one for both.
 
-    A discontinuous mention goes with its gap. Where a mention of the other end stands in the gap, the placeholder
-    takes the place of the first part and the other parts are cut out.
+    A discontinuous mention is replaced together with its gap. If a mention of the other argument lies in the gap, the
+    placeholder replaces the first part and the other parts are deleted.
 
     >>> typed("COX-2 is inhibited by aspirin", [((22, 29),)], [((0, 5),)], "Chemical", "Gene").text
     '@GENE$ is inhibited by @CHEMICAL$'
@@ -82,7 +94,7 @@ def typed(text: str, head: Sequence[Mention], tail: Sequence[Mention], head_type
 
 
 def markers(text: str, head: Sequence[Mention], tail: Sequence[Mention]) -> Marked:
-    """Markers set around each mention, from its first part to its last (Baldini Soares et al. 2019, section 3.1).
+    """Puts markers around each mention, from its first to its last part (Baldini Soares et al. 2019, section 3.1).
 
     >>> markers("COX-2 is inhibited by aspirin", [((22, 29),)], [((0, 5),)]).text
     '[E2] COX-2 [/E2] is inhibited by [E1] aspirin [/E1]'
@@ -91,7 +103,7 @@ def markers(text: str, head: Sequence[Mention], tail: Sequence[Mention]) -> Mark
     regions = [r for role, mentions in ((_HEAD, head), (_TAIL, tail)) for r in _merged(_hulls(mentions, role))]
     for index, (start, end, roles) in enumerate(regions):
         (role,) = roles
-        # At one position marks close before others open, and nest: the longer mention opens first and closes last.
+        # At the same position, close before opening, and nest: the longer mention opens first and closes last.
         marks.append(((start, 1, -end, role, index), f"[E{role + 1}] "))
         marks.append(((end, 0, -start, -role, index), f" [/E{role + 1}]"))
     pieces, length, position = [], 0, 0
@@ -110,15 +122,15 @@ def markers(text: str, head: Sequence[Mention], tail: Sequence[Mention]) -> Mark
 
 
 def original(text: str, head: Sequence[Mention], tail: Sequence[Mention]) -> Marked:
-    """The text as it is; a discontinuous mention stands in as many places as it has parts."""
+    """Leaves the text unchanged. A discontinuous mention has one position for each part."""
     return Marked(text, _parts(head), _parts(tail))
 
 
 def ready_made(text: str, placeholders: Sequence[str]) -> Marked:
-    """A sentence in which placeholders already stand.
+    """Finds the head and tail in a sentence that already has placeholders.
 
-    The head is the one named first in `placeholders`, the tail the one named last; the order in the text decides
-    between equal ones. A single one is both.
+    Of the placeholders in the sentence, the head is the one that comes first in `placeholders` and the tail the one
+    that comes last; equal ones are ordered as in the text. A single placeholder is both.
 
     >>> marked = ready_made("No link of @DISEASE$ with @GENE$.", ["@GENE$", "@DISEASE$"])
     >>> marked.head, marked.tail
@@ -127,8 +139,8 @@ def ready_made(text: str, placeholders: Sequence[str]) -> Marked:
     if not placeholders:
         return Marked(text, (), ())
     pattern = "|".join(re.escape(name) for name in sorted(placeholders, key=len, reverse=True))
-    found = sorted(re.finditer(pattern, text), key=lambda match: (placeholders.index(match[0]), match.start()))
-    places = tuple(Place(match.start(), match.start(), match.end()) for match in found)
+    matches = sorted(re.finditer(pattern, text), key=lambda match: (placeholders.index(match[0]), match.start()))
+    places = tuple(Place(match.start(), match.start(), match.end()) for match in matches)
     return Marked(text, places[:1], places[-1:])
 
 
@@ -147,7 +159,7 @@ def _hulls(mentions: Sequence[Mention], role: frozenset[int]) -> list[_Region]:
 
 
 def _merged(regions: Iterable[_Region]) -> list[_Region]:
-    """Overlapping regions as one, in text order."""
+    """The regions in text order, overlapping ones merged."""
     merged: list[_Region] = []
     for region in sorted(regions, key=lambda region: region[:2]):
         if merged and region.start < merged[-1].end:

@@ -1,4 +1,4 @@
-"""The tokens of a marked text that fit the maximum length, and where the two ends of the pair are among them."""
+"""The tokens of a marked text that fit into the maximum length, and the tokens of the head and tail among them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from transformers import BatchEncoding
 
 Tokens = tuple[int, int]
-"""Token indices, half open."""
+"""A half-open range of token indices."""
 
 
 class Window(NamedTuple):
-    """Indices of the tokens that are kept, and whether that is not all of them."""
+    """The indices of the tokens that are kept, and whether any are dropped."""
 
     kept: list[int]
     truncated: bool
@@ -27,15 +27,16 @@ def read_tokens(encoded: BatchEncoding, index: int, marked: Marked, max_length: 
     """The tokens of one marked text as fields of an example.
 
     Args:
-        encoded: What a fast tokenizer made of several texts, uncut, with offsets.
-        index: Which of the texts.
-        marked: That text.
-        max_length: Tokens of an example at most, special ones included.
-        starts: Wants only the first token of each place, its marker if it has one.
+        encoded: Result of a fast tokenizer for several texts, with offsets and without truncation.
+        index: Index of the text in `encoded`.
+        marked: The text and the positions of head and tail.
+        max_length: Maximum number of tokens, special tokens included.
+        starts: Whether `head_tokens` and `tail_tokens` hold only the first token of each position, which is its
+            marker if it has one.
 
     Returns:
-        `input_ids`, `token_type_ids` where there are any, `truncated`, and in `head_tokens` and `tail_tokens` the
-        indices of the tokens of both ends; empty where none is left.
+        `input_ids`, `token_type_ids` if the tokenizer makes them, `truncated`, and `head_tokens` and `tail_tokens`:
+        the indices of the tokens of head and tail, empty if none are left.
     """
     inner = [i for i, sequence in enumerate(encoded.sequence_ids(index)) if sequence is not None]
     length = len(encoded["input_ids"][index])
@@ -63,7 +64,7 @@ def read_tokens(encoded: BatchEncoding, index: int, marked: Marked, max_length: 
 
 
 def token_span(place: Place, offsets: Sequence[Span], *, opening: bool = False) -> Tokens:
-    """The tokens that touch a place; `opening` takes its marker in. Empty where there are none.
+    """The tokens that overlap a position, with `opening` those of its marker too; an empty range if there are none.
 
     >>> token_span(Place(4, 4, 9), [(0, 3), (4, 6), (6, 9), (9, 10)])
     (1, 3)
@@ -74,10 +75,10 @@ def token_span(place: Place, offsets: Sequence[Span], *, opening: bool = False) 
 
 
 def fit(head: Sequence[Tokens], tail: Sequence[Tokens], length: int, size: int) -> Window:
-    """A window of `size` out of `length` tokens that holds both ends.
+    """A window of `size` out of `length` tokens that contains the head and the tail.
 
-    It is centred on the head and the tail that stand nearest to each other. Where even these are too far apart, each
-    gets half of the window and the text between the halves goes.
+    It is centred on the head and the tail that are nearest to each other. If these are too far apart, each gets half of
+    the window, and the text between the halves is dropped.
 
     >>> fit([(4, 5)], [(6, 7)], length=10, size=5)
     Window(kept=[3, 4, 5, 6, 7], truncated=True)
@@ -101,7 +102,7 @@ def _extent(first: Tokens, second: Tokens) -> int:
 
 
 def _around(span: Tokens, length: int, size: int) -> list[int]:
-    """A window centred on a span, or from its start where the span is longer than the window."""
+    """A window centred on a span. If the span is longer than the window, it begins at the start of the span."""
     start = span[0] - max(0, size - (span[1] - span[0])) // 2
     start = max(0, min(start, length - size))
     return list(range(start, start + size))

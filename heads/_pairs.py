@@ -1,4 +1,4 @@
-"""Candidate pairs of a `SpanRow`: which mentions, or concepts, may be related, and what the gold says of each pair."""
+"""Candidate pairs of a `SpanRow`: which mentions or concepts may be related, and the gold relations of each pair."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Literal, NamedTuple
 from heads.rows import Entity, Span, SpanRow
 
 Key = tuple[str, str]
-"""The two ids of a pair: (head, tail), or in the order of the alphabet where pairs have no direction."""
+"""The two ids of a pair: (head, tail), or in alphabetical order if pairs have no direction."""
 
 Gold = dict[Key, tuple[str, ...]]
 """The relation types of each annotated pair."""
 
 Mention = tuple[Span, ...]
-"""The parts of one mention in text order; more than one where it is discontinuous."""
+"""The parts of one mention in text order; more than one if it is discontinuous."""
 
 
 class Argument(NamedTuple):
-    """One end of a pair: an entity with its one mention, or a concept with all of them."""
+    """The head or tail of a pair: an entity with its one mention, or a concept with all its mentions."""
 
     id: str
     type: str
@@ -28,7 +28,7 @@ class Argument(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A pair whose relation is to be told, and the part of the row's text it is read in."""
+    """A pair whose relation is to be predicted, and the part of the row's text in which it is read."""
 
     head: Argument
     tail: Argument
@@ -37,15 +37,15 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class Pairing:
-    """The rule by which pairs are made.
+    """The rules that decide which pairs are candidates.
 
     Args:
-        types: Allowed (head type, tail type); None allows every pair.
-        directed: Whether (a, b) and (b, a) are two pairs. If not, a pair is made once: the types decide which end is
-            the head, and the order in the text where they allow both.
-        scope: What both ends must share.
-        level: Whether ends are mentions or concepts.
-        merge: New names of entity types.
+        types: Allowed pairs of (head type, tail type); None allows all.
+        directed: Whether (a, b) and (b, a) are two pairs. If not, there is one pair: its head is decided by the types,
+            or by the order in the text if the types allow both.
+        scope: What the head and tail must have in common.
+        level: Whether heads and tails are mentions or concepts.
+        merge: New names for entity types.
     """
 
     types: frozenset[tuple[str, str]] | None = None
@@ -55,7 +55,7 @@ class Pairing:
     merge: Mapping[str, str] = field(default_factory=dict)
 
     def key(self, head: str, tail: str) -> Key:
-        """What is equal for two statements about one pair.
+        """The key of a pair, which is the same for both orders unless pairs are directed.
 
         >>> Pairing().key("T2", "T1")
         ('T1', 'T2')
@@ -65,17 +65,17 @@ class Pairing:
         return (head, tail) if self.directed or head <= tail else (tail, head)
 
     def candidates(self, row: SpanRow) -> list[Candidate]:
-        """All pairs of a row, each once, in text order of their first and then their second end."""
-        found: dict[Key, Candidate] = {}
+        """All candidate pairs of a row, each once, in text order of the first and then the second argument."""
+        candidates: dict[Key, Candidate] = {}
         for context, arguments in self._groups(row):
             for first, second in combinations(arguments, 2):
                 for head, tail in self._orders(first, second):
-                    # A concept that occurs under two types could pair with another concept twice.
-                    found.setdefault(self.key(head.id, tail.id), Candidate(head, tail, context))
-        return list(found.values())
+                    # A concept with mentions of two types could form the same pair twice.
+                    candidates.setdefault(self.key(head.id, tail.id), Candidate(head, tail, context))
+        return list(candidates.values())
 
     def _groups(self, row: SpanRow) -> Iterator[tuple[Span, list[Argument]]]:
-        """What may be paired with each other, in text order, with the text around it."""
+        """The arguments that may be paired with each other, in text order, and the part of the text they are in."""
         entities = [entity._replace(type=self.merge.get(entity.type, entity.type)) for entity in row.entities]
         entities.sort(key=lambda entity: hull(entity.spans))
         everything = (0, len(row.text))
@@ -95,15 +95,22 @@ class Pairing:
 
 
 def gold(row: SpanRow, candidates: Sequence[Candidate], pairing: Pairing, labels: Sequence[str], negative: str) -> Gold:
-    """The relation types of every pair that was annotated: of each candidate, and of gold relations that are none.
+    """The relation types of every annotated pair: the candidates, and gold relations whose pair is not a candidate.
 
-    A pair with several types has them all. A candidate without a relation is of the negative class. A candidate is
-    left out where its only relation has no type, or where nothing is stated of it and some positive type was not
-    annotated in the row.
+    A pair with several types has all of them. A candidate without a relation has the negative class. A candidate is
+    left out if its only relation has no type, or if it has no relation and the row is not annotated for all positive
+    types.
+
+    Args:
+        row: The row.
+        candidates: Its candidate pairs.
+        pairing: The rules that made them.
+        labels: All relation types, with the negative class.
+        negative: The negative class.
     """
     positives = set(labels) - {negative}
     annotated = positives if row.annotated is None else positives & set(row.annotated)
-    found: Gold = {}
+    known: Gold = {}
     untyped, denied = set(), set()
     for relation in row.relations:
         key = pairing.key(relation.head, relation.tail)
@@ -111,17 +118,17 @@ def gold(row: SpanRow, candidates: Sequence[Candidate], pairing: Pairing, labels
             untyped.add(key)
         elif relation.type == negative:
             denied.add(key)
-        elif relation.type in annotated and relation.type not in found.get(key, ()):
-            found[key] = (*found.get(key, ()), relation.type)
+        elif relation.type in annotated and relation.type not in known.get(key, ()):
+            known[key] = (*known.get(key, ()), relation.type)
     for candidate in candidates:
         key = pairing.key(candidate.head.id, candidate.tail.id)
-        if key not in found and key not in untyped and (annotated == positives or key in denied):
-            found[key] = (negative,)
-    return found
+        if key not in known and key not in untyped and (annotated == positives or key in denied):
+            known[key] = (negative,)
+    return known
 
 
 def hull(spans: Sequence[Span]) -> Span:
-    """From the start of the first part to the end of the last.
+    """The span from the start of the first part to the end of the last.
 
     >>> hull([(3, 5), (9, 12)])
     (3, 12)
@@ -135,7 +142,7 @@ def _concepts(entities: Sequence[Entity]) -> list[Argument]:
     for entity in entities:
         for concept in dict.fromkeys(entity.concepts):
             mentions.setdefault((concept, entity.type), []).append(entity.spans)
-    return [Argument(concept, kind, tuple(found)) for (concept, kind), found in mentions.items()]
+    return [Argument(concept, kind, tuple(own)) for (concept, kind), own in mentions.items()]
 
 
 def _contains(outer: Span, inner: Span) -> bool:

@@ -1,10 +1,10 @@
 """Tagging schemes: typed spans of words as one tag per word, and back.
 
-| scheme | only word | first | inner | last | also known as |
+| scheme | single word | first | inside | last | remark |
 |---|---|---|---|---|---|
-| BIO | B | B | I | I | IOB2 |
-| BIOUL | U | B | I | L | BILOU, IOBES |
-| IO | I | I | I | I | neighbours of one type merge |
+| BIO | B | B | I | I | also called IOB2 |
+| BIOUL | U | B | I | L | also called BILOU or IOBES |
+| IO | I | I | I | I | adjacent entities of one type merge |
 
 (Ramshaw and Marcus 1995 for BIO; Ratinov and Roth 2009 for BIOUL.)
 """
@@ -22,7 +22,7 @@ _CONTINUES: dict[Scheme, str] = {"BIO": "I", "BIOUL": "IL", "IO": "I"}
 
 
 class TypedSpan(NamedTuple):
-    """From `start` up to, not including, `end` (words or characters), and the entity type."""
+    """A half-open span of words or characters, from `start` up to but not including `end`, and its entity type."""
 
     start: int
     end: int
@@ -30,7 +30,7 @@ class TypedSpan(NamedTuple):
 
 
 def tag_names(types: Sequence[str], scheme: Scheme) -> tuple[str, ...]:
-    """All tags of some entity types; O comes first.
+    """All tags of the entity types, O first.
 
     >>> tag_names(["Drug", "Gene"], "BIO")
     ('O', 'B-Drug', 'I-Drug', 'B-Gene', 'I-Gene')
@@ -39,7 +39,7 @@ def tag_names(types: Sequence[str], scheme: Scheme) -> tuple[str, ...]:
 
 
 def to_tags(spans: Iterable[TypedSpan], num_words: int, scheme: Scheme) -> list[str]:
-    """One tag per word from spans of words that don't overlap.
+    """One tag per word, from spans of words that do not overlap.
 
     >>> to_tags([TypedSpan(0, 2, "Drug"), TypedSpan(3, 4, "Gene")], 5, "BIOUL")
     ['B-Drug', 'L-Drug', 'O', 'U-Gene', 'O']
@@ -51,11 +51,11 @@ def to_tags(spans: Iterable[TypedSpan], num_words: int, scheme: Scheme) -> list[
 
 
 def to_spans(tags: Sequence[str], scheme: Scheme) -> list[TypedSpan]:
-    """The entities in some tags, read strictly: what doesn't begin (BIOUL: and end) as the scheme says is no entity.
+    """The entities in a sequence of tags, decoded strictly: only entities that follow the scheme count.
 
-    A BIO entity begins with B and takes every I of its type that follows; an I without a B is nothing. A BIOUL entity
-    is U, or B to L without a break. An IO entity is a run of one type. This is how seqeval reads in strict mode
-    (IOB2, BILOU).
+    A BIO entity is a B with all I of its type that directly follow; an I without a B is ignored. A BIOUL entity is a
+    U, or a B, any number of I and an L. An IO entity is a run of one type. For BIO and BIOUL, this is seqeval's strict
+    mode (IOB2, BILOU).
 
     >>> to_spans(["I-Drug", "O", "B-Drug", "I-Drug", "I-Gene"], "BIO")
     [TypedSpan(start=2, end=4, type='Drug')]
@@ -77,7 +77,7 @@ def to_spans(tags: Sequence[str], scheme: Scheme) -> list[TypedSpan]:
 
 
 def is_legal(before: str, after: str, scheme: Scheme) -> bool:
-    """Whether one tag may follow another. The edges of a text count as O.
+    """Whether one tag may follow another. The beginning and end of a text count as O.
 
     >>> is_legal("O", "I-Drug", "BIO"), is_legal("B-Drug", "I-Drug", "BIO"), is_legal("B-Drug", "O", "BIOUL")
     (False, True, False)

@@ -1,4 +1,4 @@
-"""A tokenised text cut into overlapping windows, so that no word is lost to the maximum length."""
+"""Overlapping windows of a tokenised text, so that no word is lost to the maximum length."""
 
 from __future__ import annotations
 
@@ -9,34 +9,42 @@ from heads import Example
 from heads.rows import Span
 
 
-class Pieces(NamedTuple):
-    """A tokenised text: its fields with special tokens, and the offsets of the pieces between them."""
+class TokenizedText(NamedTuple):
+    """A tokenised text.
+
+    Args:
+        fields: `input_ids` and, if the tokenizer makes them, `token_type_ids`, with special tokens.
+        offsets: The characters of each token of the text, without special tokens.
+        num_before: Number of special tokens before the text.
+    """
 
     fields: dict[str, list[int]]
     offsets: list[Span]
     num_before: int
 
     @classmethod
-    def of(cls, encoded: Any, index: int) -> Pieces:
-        """The pieces of one text of a tokenizer's result with offsets, made without truncation."""
+    def of(cls, encoded: Any, index: int) -> TokenizedText:
+        """One text from the result of a fast tokenizer that was called with offsets and without truncation."""
         of_text = [i for i, sequence in enumerate(encoded.sequence_ids(index)) if sequence == 0]
         fields = {name: encoded[name][index] for name in ("input_ids", "token_type_ids") if name in encoded}
         num_before = of_text[0] if of_text else len(fields["input_ids"])
         return cls(fields, [tuple(encoded["offset_mapping"][index][i]) for i in of_text], num_before)
 
-    def window(self, pieces: range) -> Example:
-        """The fields with some of the pieces between the special tokens.
+    def window(self, tokens: range) -> Example:
+        """The fields with only these tokens of the text, and all special tokens.
 
-        >>> Pieces({"input_ids": [101, 7, 8, 9, 102]}, [(0, 1), (1, 2), (2, 3)], 1).window(range(1, 3))
+        >>> TokenizedText({"input_ids": [101, 7, 8, 9, 102]}, [(0, 1), (1, 2), (2, 3)], 1).window(range(1, 3))
         {'input_ids': [101, 8, 9, 102]}
         """
         after = self.num_before + len(self.offsets)
-        inner = slice(self.num_before + pieces.start, self.num_before + pieces.stop)
+        inner = slice(self.num_before + tokens.start, self.num_before + tokens.stop)
         return {name: [*ids[: self.num_before], *ids[inner], *ids[after:]] for name, ids in self.fields.items()}
 
 
-def windows(num_pieces: int, room: int, stride: int) -> list[range]:
-    """Ranges of at most `room` pieces that share at least `stride`, or half of `room`; the last one is full too.
+def windows(num_tokens: int, size: int, stride: int) -> list[range]:
+    """Windows of at most `size` tokens that overlap by at least `stride` tokens, or half of `size` if that is less.
+
+    The last window is full too, so it may overlap more.
 
     >>> windows(10, 6, 2)
     [range(0, 6), range(4, 10)]
@@ -45,25 +53,30 @@ def windows(num_pieces: int, room: int, stride: int) -> list[range]:
     >>> windows(0, 4, 1)
     [range(0, 0)]
     """
-    starts = [*range(0, num_pieces - room, room - min(stride, room // 2)), max(0, num_pieces - room)]
-    return [range(start, min(start + room, num_pieces)) for start in starts]
+    starts = [*range(0, num_tokens - size, size - min(stride, size // 2)), max(0, num_tokens - size)]
+    return [range(start, min(start + size, num_tokens)) for start in starts]
 
 
-def owner(pieces: range, among: Sequence[range]) -> int:
-    """The window that holds the word's first piece and shows most pieces between the word and where the text is cut.
+def owner(word: range, among: Sequence[range]) -> int:
+    """The index of the window that a word belongs to.
 
-    Only a word longer than the overlap can have its end cut off; its first piece still stands for it.
-    A later word never belongs to an earlier window.
+    Of the windows that contain the first token of the word, it is the one with the most context: the most tokens
+    between the word and the nearest edge at which the text is cut. Only a word longer than the overlap can be cut
+    itself; it is still represented by its first token. A later word never belongs to an earlier window.
+
+    Args:
+        word: The tokens of the word.
+        among: The windows, in order.
 
     >>> owner(range(4, 5), [range(0, 6), range(3, 9)]), owner(range(5, 6), [range(0, 6), range(3, 9)])
     (0, 1)
     """
-    num_pieces = among[-1].stop
+    num_tokens = among[-1].stop
 
     def context(index: int) -> float:
         window = among[index]
-        before = pieces.start - window.start if window.start > 0 else float("inf")
-        after = window.stop - pieces.stop if window.stop < num_pieces else float("inf")
+        before = word.start - window.start if window.start > 0 else float("inf")
+        after = window.stop - word.stop if window.stop < num_tokens else float("inf")
         return min(before, after)
 
-    return max((i for i, window in enumerate(among) if pieces.start in window), key=context)
+    return max((i for i, window in enumerate(among) if word.start in window), key=context)

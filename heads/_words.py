@@ -1,4 +1,4 @@
-"""The words of a row, and which of them a mention covers."""
+"""The words of a row, and the words that a mention covers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WORD = re.compile(r"[^\W_]+|[^\w\s]|_")
 
 
 def words_of(row: SpanRow) -> Sequence[Span]:
-    """The row's own words, or runs of letters and digits and every other visible character alone.
+    """The row's own words if it has any, otherwise runs of letters and digits, and every other visible character alone.
 
     >>> words_of(SpanRow("1", "d", "IL-2 (10mg)."))
     [(0, 2), (2, 3), (3, 4), (5, 6), (6, 10), (10, 11), (11, 12)]
@@ -23,20 +23,20 @@ def words_of(row: SpanRow) -> Sequence[Span]:
 
 
 def words_problem(row: SpanRow) -> str | None:
-    """What is wrong with the row's own words."""
+    """The first problem of the row's own words in the form "rule, got value", or None."""
     before = 0
     for start, end in row.words or ():
         if not before <= start < end <= len(row.text):
             return (
-                "Words must lie in the text one after the other and not be empty; found"
-                f" {start}-{end} after {before} in {len(row.text)} characters"
+                "words must be in text order, inside the text and not empty, got"
+                f" {start}-{end} after {before} in a text of {len(row.text)} characters"
             )
         before = end
     return None
 
 
 def overlapped(targets: Iterable[Span | TypedSpan], spans: Sequence[Span]) -> list[range]:
-    """Which of the spans, which are in order, each target overlaps.
+    """The indices of the spans that each target overlaps; the spans must be in order.
 
     >>> overlapped([(0, 3), (4, 6), (7, 9)], [(0, 2), (2, 5), (5, 7)])
     [range(0, 2), range(1, 3), range(3, 3)]
@@ -46,9 +46,9 @@ def overlapped(targets: Iterable[Span | TypedSpan], spans: Sequence[Span]) -> li
 
 
 def flat(mentions: Sequence[TypedSpan], words: Sequence[Span]) -> list[TypedSpan]:
-    """Mentions (in characters) as spans of words, without those that share a word with a longer one.
+    """Mentions (in characters) as spans of words, without mentions that share a word with a longer one.
 
-    Of equally long ones the earlier in the text wins, then the earlier in the list.
+    Of equally long mentions the first in the text is kept, then the first in the list.
 
     >>> flat([TypedSpan(0, 3, "A"), TypedSpan(0, 7, "B"), TypedSpan(8, 9, "A")], [(0, 3), (4, 7), (8, 11)])
     [TypedSpan(start=0, end=2, type='B'), TypedSpan(start=2, end=3, type='A')]

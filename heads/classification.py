@@ -17,28 +17,34 @@ from heads._text import TextHead, choice, class_names, describe, text_row, weigh
 
 
 class Classification(TextHead):
-    """A softmax over the classes, read off [CLS].
+    """A softmax over the classes, on one vector for each text.
 
-    Metrics: `accuracy`; `macro_f1`, the mean F1 of all classes; `micro_f1`, pooled over the classes that are not
-    `excluded` (without any it equals the accuracy); and `f1` of the class `positive`, where one is named.
+    Metrics:
 
-    The loss is the sum of weight(gold) * cross-entropy, and its count is the number of labelled rows whatever the
-    weights, so that split, accumulated and mixed batches add up to one large one. PyTorch's own weighted mean
-    divides by the sum of the weights instead: weights with a mean of 1 over the training rows keep the scale.
+    - `accuracy`
+    - `macro_f1`: the mean F1 over all classes; a class that neither occurs nor is predicted counts as 0
+    - `micro_f1`: F1 pooled over the classes that are not `excluded`; equal to the accuracy if none is
+    - `f1`: F1 of the class `positive`, if one is given
+
+    The loss is the sum of weight(gold) * cross-entropy. Its count is the number of labelled rows, whatever their
+    weights, so that the losses of split, accumulated and mixed batches add up to that of one large batch. PyTorch's
+    weighted mean divides by the sum of the weights instead. Weights whose mean over the training rows is 1 keep the
+    scale of the loss.
 
     Args:
-        labels: The class names.
+        labels: Names of the classes.
         hidden_size: H of the encoder.
-        dropout: Before every linear layer.
-        hidden_layer: Units of a GELU layer before the last; None has none.
-        pooling: What is read of a text: "cls", the state of the first token, or "mean", the mean over all tokens.
-        class_weights: Weight of a class in the loss, above 0; classes that are not named weigh 1.
-        excluded: Classes that `micro_f1` leaves out, such as the negative one of a relation task.
-        positive: The class whose F1 is the metric `f1`; None has no such metric.
-        primary_metric: The metric that selects.
+        dropout: Dropout probability before each linear layer.
+        hidden_layer: Size of a hidden GELU layer before the output; None for no hidden layer.
+        pooling: "cls" for the state of the first token, "mean" for the mean over the states of all tokens.
+        class_weights: Weight of each class in the loss, above 0; 1 for classes that are not named.
+        excluded: Classes that `micro_f1` leaves out, such as the negative class of a relation task.
+        positive: The class whose F1 is the metric `f1`; None for no such metric.
+        primary_metric: Name of the metric that selects checkpoints.
 
     Raises:
-        ValueError: An option names a class or metric that isn't there, or a weight is not above 0.
+        ValueError: There are fewer than two labels or a label twice, an option names an unknown class or metric, all
+            classes are excluded, or a weight is not above 0.
 
     >>> head = Classification(["yes", "no"], 8, positive="yes")
     >>> head.score(torch.tensor([3, 1, 0, 4]))["accuracy"]
@@ -63,7 +69,7 @@ class Classification(TextHead):
         self.primary_metric = choice("primary_metric", primary_metric, self.metrics)
         self._excluded = {choice("excluded", name, self.labels) for name in excluded}
         if len(self._excluded) == len(self.labels):
-            raise ValueError("excluded must leave at least one class; found all of them")
+            raise ValueError("excluded must leave at least one class, got all of them")
         self._positive = positive if positive is None else choice("positive", positive, self.labels)
         self._class_weights: Tensor | None
         weights = None if class_weights is None else weights_of(class_weights, self.labels)
@@ -87,7 +93,7 @@ class Classification(TextHead):
         return {"label": self.labels.index(row.label) if isinstance(row.label, str) else IGNORE}
 
     def collate(self, examples: Sequence[Example], length: int) -> dict[str, Tensor]:
-        """`label`: the gold class [B], `IGNORE` where there is none."""
+        """`label`: index of the gold class, or `IGNORE`, [B]."""
         return {"label": torch.tensor([example["label"] for example in examples], dtype=torch.long)}
 
     # --- states -> loss -------------------------------------------------------------------------------------------
@@ -104,11 +110,11 @@ class Classification(TextHead):
         return list(logits.float().softmax(-1))
 
     def decode(self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Prediction:
-        """`label`, and `scores`: the probability of every class."""
+        """`label`: the most probable class; `scores`: the probability of each class."""
         return _prediction(self.labels, outputs[0].tolist())
 
     def counts(self, prediction: Prediction, row: Row) -> Tensor:
-        """The row's confusion matrix, flattened: [C * C]."""
+        """The flattened confusion matrix of the row, [C * C]."""
         label = text_row(row).label
         confusion = torch.zeros(len(self.labels), len(self.labels), dtype=torch.long)
         if isinstance(label, str):
@@ -125,32 +131,32 @@ class Classification(TextHead):
         return scores.report(self._confusion(counts), self.labels, range(len(self.labels)))
 
     def baselines(self, rows: Iterable[Row]) -> dict[str, Callable[[Sequence[Row]], list[Prediction]]]:
-        """`majority`: the most frequent class. `tfidf`: a logistic regression on TF-IDF features."""
+        """`majority`: the most frequent class. `tfidf`: logistic regression on TF-IDF features."""
         known = [row for row in map(text_row, rows) if row.label is not None]
         fitted = _baselines.classes(known, [self.labels.index(str(row.label)) for row in known], len(self.labels))
         return {
-            name: _baselines.predictor(probabilities, lambda line: _prediction(self.labels, line))
-            for name, probabilities in fitted.items()
+            name: _baselines.predictor(predictor, lambda probabilities: _prediction(self.labels, probabilities))
+            for name, predictor in fitted.items()
         }
 
     def _scores(self, counts: Tensor) -> dict[str, Tensor]:
-        """All metrics of one corpus or many, [..., C * C] -> [...]."""
+        """All metrics of one or many corpora, [..., C * C] -> [...]."""
         confusion = self._confusion(counts)
         classes = range(len(self.labels))
-        found = {
+        metrics = {
             "accuracy": scores.accuracy(confusion),
             "macro_f1": scores.macro_f1(confusion, classes),
             "micro_f1": scores.micro(confusion, [c for c in classes if self.labels[c] not in self._excluded])[2],
         }
         if self._positive is not None:
-            found["f1"] = scores.micro(confusion, [self.labels.index(self._positive)])[2]
-        return found
+            metrics["f1"] = scores.micro(confusion, [self.labels.index(self._positive)])[2]
+        return metrics
 
     def _confusion(self, counts: Tensor) -> Tensor:
         return counts.reshape(*counts.shape[:-1], len(self.labels), len(self.labels))
 
 
 def _prediction(labels: Sequence[str], probabilities: Sequence[float]) -> Prediction:
-    """The likeliest class (the first of equals) and all probabilities."""
+    """The most probable class, the first of equals, and all probabilities."""
     best = max(range(len(labels)), key=lambda c: probabilities[c])
     return {"label": labels[best], "scores": dict(zip(labels, probabilities, strict=True))}

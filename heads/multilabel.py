@@ -1,4 +1,4 @@
-"""Any number of labels for a text or a pair of texts, none included.
+"""Any number of labels, possibly none, for a text or a pair of texts.
 
 Shapes: B examples, T tokens, H hidden size, C labels, N rows.
 """
@@ -17,31 +17,36 @@ from heads._text import TextHead, choice, class_names, describe, text_row, wrong
 
 
 class Multilabel(TextHead):
-    """A sigmoid for each label, read off [CLS].
+    """A sigmoid for each label, on one vector for each text.
 
-    A row's label is a tuple of names; the empty tuple says that no label applies, None that nobody looked.
+    The label of a row is a tuple of names. The empty tuple means that no label applies; None means that the row was not
+    annotated.
 
-    Metrics: `micro_f1`, pooled over labels; `macro_f1`, their mean; `subset_accuracy`, the share of rows whose set
-    is exactly right; and `example_f1`, the mean over rows of 2|Y ∩ P| / (|Y| + |P|) for gold set Y and predicted
-    set P, 1 where both are empty (Tsoumakas, Katakis and Vlahavas 2010, "Mining Multi-label Data", section 34.7;
-    scikit-learn's ``average="samples"`` with ``zero_division=1``). It is not the harmonic mean of the mean
-    precision and the mean recall over rows (Zhang and Zhou 2014), which BLUE reports for HoC.
+    Metrics:
 
-    The loss of a row is the mean of its labels' binary cross-entropies, and the count is the number of labelled
-    rows, so that a task with many labels weighs no more than one with few.
+    - `micro_f1`: F1 pooled over the labels
+    - `macro_f1`: the mean F1 over the labels
+    - `subset_accuracy`: the share of rows whose set of labels is exactly right
+    - `example_f1`: the mean over rows of 2|Y ∩ P| / (|Y| + |P|) for gold set Y and predicted set P, 1 if both are
+      empty (Tsoumakas, Katakis and Vlahavas 2010, "Mining Multi-label Data", section 34.7; scikit-learn's
+      ``average="samples"`` with ``zero_division=1``). It is not the harmonic mean of the mean precision and the mean
+      recall over rows (Zhang and Zhou 2014), which BLUE reports for HoC.
+
+    The loss of a row is the mean binary cross-entropy over the labels. Its count is the number of labelled rows, so a
+    task with many labels has no larger loss than one with few.
 
     Args:
-        labels: The label names.
+        labels: Names of the labels.
         hidden_size: H of the encoder.
-        dropout: Before every linear layer.
-        hidden_layer: Units of a GELU layer before the last; None has none.
-        pooling: What is read of a text: "cls", the state of the first token, or "mean", the mean over all tokens.
-        threshold: A label is predicted from this probability on. "tuned" takes, label by label, the threshold with
-            the best F1 on dev (scores on dev are then optimistic); a checkpoint carries it.
-        primary_metric: The metric that selects.
+        dropout: Dropout probability before each linear layer.
+        hidden_layer: Size of a hidden GELU layer before the output; None for no hidden layer.
+        pooling: "cls" for the state of the first token, "mean" for the mean over the states of all tokens.
+        threshold: Probability from which a label is predicted. "tuned" chooses for each label the threshold with the
+            best F1 on dev, which makes dev scores optimistic; tuned thresholds are saved in checkpoints.
+        primary_metric: Name of the metric that selects checkpoints.
 
     Raises:
-        ValueError: The threshold is not between 0 and 1, or the metric isn't there.
+        ValueError: There is no label or a label twice, the threshold is not between 0 and 1, or the metric is unknown.
     """
 
     thresholds: Tensor
@@ -63,7 +68,7 @@ class Multilabel(TextHead):
         self.primary_metric = choice("primary_metric", primary_metric, self.metrics)
         self._is_tuned = threshold == "tuned"
         start = 0.5 if threshold == "tuned" else _between_0_and_1(threshold)
-        # A written threshold stays out of the checkpoint: there it would silently overrule a changed option.
+        # A fixed threshold is not saved: loading a checkpoint would silently override a changed option.
         self.register_buffer("thresholds", torch.full((len(labels),), start), persistent=self._is_tuned)
 
     # --- rows -> examples -----------------------------------------------------------------------------------------
@@ -73,9 +78,9 @@ class Multilabel(TextHead):
         if label is None:
             return None
         if not isinstance(label, tuple):
-            return f"the label must be a list of class names, which may be empty; found {describe(label, self.labels)}"
+            return f"the label must be a (possibly empty) list of class names, got {describe(label, self.labels)}"
         if len(set(label)) < len(label):
-            return f"the names in a label must differ; found {len(label) - len(set(label))} repeated"
+            return f"the names in a label must be unique, got {len(label) - len(set(label))} repeated"
         return next((problem for problem in (wrong_class(name, self.labels) for name in label) if problem), None)
 
     def label_counts(self, row: Row) -> dict[str, int]:
@@ -91,9 +96,9 @@ class Multilabel(TextHead):
         return {"labels": self._one_hot(row.label) if isinstance(row.label, tuple) else [IGNORE] * len(self.labels)}
 
     def collate(self, examples: Sequence[Example], length: int) -> dict[str, Tensor]:
-        """`labels`: 0, 1 or `IGNORE` (a whole row) for each label, [B, C]."""
-        lines = [example["labels"] for example in examples]
-        return {"labels": torch.tensor(lines, dtype=torch.long).reshape(len(lines), len(self.labels))}
+        """`labels`: 0 or 1 for each label, `IGNORE` for all labels of an unlabelled row, [B, C]."""
+        labels = [example["labels"] for example in examples]
+        return {"labels": torch.tensor(labels, dtype=torch.long).reshape(len(labels), len(self.labels))}
 
     # --- states -> loss -------------------------------------------------------------------------------------------
 
@@ -110,11 +115,14 @@ class Multilabel(TextHead):
         return list(logits.float().sigmoid())
 
     def decode(self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Prediction:
-        """`labels`: those from their thresholds on; `scores`: the probability of every label."""
+        """`labels`: the labels whose probability reaches the threshold; `scores`: the probability of each label."""
         return _prediction(self.labels, outputs[0].tolist(), self.thresholds.tolist())
 
     def counts(self, prediction: Prediction, row: Row) -> Tensor:
-        """True and false positives, false and true negatives of each label; example F1, exact match, 1: [4C + 3]."""
+        """The cells of each label, the F1 of the row, whether it is exactly right, and 1 for the row: [4C + 3].
+
+        The cells are true positives, false positives, false negatives and true negatives.
+        """
         label = text_row(row).label
         if not isinstance(label, tuple):
             return torch.zeros(4 * len(self.labels) + 3, dtype=torch.double)
@@ -126,7 +134,7 @@ class Multilabel(TextHead):
         return torch.cat([cells.flatten().double(), torch.tensor(per_row, dtype=torch.double)])
 
     def error(self, prediction: Prediction, row: Row) -> float:
-        """How many labels were missed or made up."""
+        """The number of labels that are missing or wrongly predicted."""
         _, false_positive, false_negative, _ = self._cells(self.counts(prediction, row))
         return float((false_positive + false_negative).sum())
 
@@ -137,29 +145,32 @@ class Multilabel(TextHead):
         return self._scores(times.double() @ counts.double())[self.primary_metric]
 
     def report(self, counts: Tensor) -> ClassReport:
-        """Per label; there is no one confusion matrix where labels exclude no other."""
+        """Scores of each label, without a confusion matrix, since labels do not exclude each other."""
         true, predicted, gold = self._items(counts)
-        lines = torch.stack([*scores.precision_recall_f1(true, predicted, gold), gold.double()], dim=1).tolist()
+        table = torch.stack([*scores.precision_recall_f1(true, predicted, gold), gold.double()], dim=1).tolist()
         per_class = {
-            name: dict(zip(("precision", "recall", "f1", "support"), line, strict=True))
-            for name, line in zip(self.labels, lines, strict=True)
+            name: dict(zip(("precision", "recall", "f1", "support"), values, strict=True))
+            for name, values in zip(self.labels, table, strict=True)
         }
         return ClassReport(per_class, self.labels, None)
 
     def baselines(self, rows: Iterable[Row]) -> dict[str, Callable[[Sequence[Row]], list[Prediction]]]:
-        """`majority`: the most frequent set of labels. `tfidf`: logistic regressions on TF-IDF features, from 0.5."""
+        """`majority`: the most frequent set of labels. `tfidf`: logistic regressions on TF-IDF features.
+
+        The threshold of both is 0.5.
+        """
         known = [row for row in map(text_row, rows) if row.label is not None]
         fitted = _baselines.label_sets(known, [self.gold(row)["labels"] for row in known])
         half = [0.5] * len(self.labels)
         return {
-            name: _baselines.predictor(lines, lambda line: _prediction(self.labels, line, half))
-            for name, lines in fitted.items()
+            name: _baselines.predictor(predictor, lambda probabilities: _prediction(self.labels, probabilities, half))
+            for name, predictor in fitted.items()
         }
 
     # --- fitted after training, on dev ----------------------------------------------------------------------------
 
     def tuning_data(self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Tensor | None:
-        """Probabilities and gold of a labelled row, [1, 2C]; [0, 2C] of another; None with a written threshold."""
+        """Probabilities and gold of a row, [1, 2C], or [0, 2C] if it is not labelled; None with a fixed threshold."""
         if not self._is_tuned:
             return None
         label = text_row(row).label
@@ -168,7 +179,7 @@ class Multilabel(TextHead):
         return torch.cat([outputs[0].cpu(), torch.tensor(self._one_hot(label)).float()])[None]
 
     def tune(self, data: Tensor) -> None:
-        """Sets the threshold of each label from probabilities and gold, [N, 2C]."""
+        """Sets the threshold of each label, from the probabilities and gold of dev, [N, 2C]."""
         if not self._is_tuned:
             return
         probabilities, gold = data.float().chunk(2, dim=1)
@@ -181,16 +192,16 @@ class Multilabel(TextHead):
         return [int(label in names) for label in self.labels]
 
     def _cells(self, counts: Tensor) -> Tensor:
-        """True and false positives, false and true negatives of each label, [..., 4, C]."""
+        """True positives, false positives, false negatives and true negatives of each label, [..., 4, C]."""
         return counts[..., :-3].reshape(*counts.shape[:-1], 4, len(self.labels))
 
     def _items(self, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """How often each label was right, predicted and gold, all [..., C]."""
+        """The numbers of correct, predicted and gold items of each label, each [..., C]."""
         true, false_positive, false_negative, _ = self._cells(counts).unbind(-2)
         return true, true + false_positive, true + false_negative
 
     def _scores(self, counts: Tensor) -> dict[str, Tensor]:
-        """All metrics of one corpus or many, [..., 4C + 3] -> [...]."""
+        """All metrics of one or many corpora, [..., 4C + 3] -> [...]."""
         items = self._items(counts)
         example_f1, exact, rows = counts[..., -3:].unbind(-1)
         return {
@@ -202,13 +213,13 @@ class Multilabel(TextHead):
 
 
 def best_threshold(probabilities: Tensor, gold: Tensor) -> float:
-    """The threshold t for which ``probability >= t`` has the best F1; among equals the one nearest to 0.5.
+    """The threshold t for which ``probability >= t`` has the best F1; of equally good ones the nearest to 0.5.
 
-    F1 changes only at the probabilities themselves, so one candidate in each gap between neighbours is enough: 0.5
-    where it lies in the gap, else the middle, which keeps a distance from both.
+    F1 changes only at the probabilities themselves, so one candidate in each gap between neighbouring probabilities is
+    enough: 0.5 if it lies in the gap, otherwise the midpoint, which leaves a margin on both sides.
 
     Args:
-        probabilities: Of one label, [N].
+        probabilities: Predicted probabilities of one label, [N].
         gold: Whether the label applies, [N] (bool).
 
     >>> best_threshold(torch.tensor([0.125, 0.25, 0.375]), torch.tensor([False, True, True]))
@@ -219,9 +230,9 @@ def best_threshold(probabilities: Tensor, gold: Tensor) -> float:
     edges = torch.cat([torch.zeros(1), torch.unique(probabilities), torch.ones(1)])
     low, high = edges[:-1], edges[1:]  # no probability lies strictly between the two
     middle = (low + high) / 2
-    middle = torch.where(middle > low, middle, high)  # neighbouring floats have no middle of their own
+    middle = torch.where(middle > low, middle, high)  # there is no float between two adjacent floats
     candidates = torch.where((low < 0.5) & (high >= 0.5), torch.tensor(0.5), middle)
-    # All that lie at or above a candidate: N less the place where it would stand among the sorted ones.
+    # The number of probabilities at or above a candidate is N minus its insertion point among the sorted ones.
     descending = probabilities.argsort(descending=True)
     true_positives = torch.cat([torch.zeros(1, dtype=torch.long), gold[descending].long().cumsum(0)])
     predicted = len(probabilities) - torch.searchsorted(probabilities.sort().values, candidates)
@@ -237,5 +248,5 @@ def _prediction(labels: Sequence[str], probabilities: Sequence[float], threshold
 
 def _between_0_and_1(threshold: float) -> float:
     if not 0 < threshold < 1:
-        raise ValueError(f"threshold must be 'tuned' or between 0 and 1; found {threshold}")
+        raise ValueError(f"threshold must be 'tuned' or between 0 and 1, got {threshold}")
     return threshold

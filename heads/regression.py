@@ -1,6 +1,9 @@
 """A number for a text or a pair of texts.
 
-Shapes: B examples, T tokens, H hidden size, N rows.
+The scores of one corpus come from torchmetrics and SciPy, which are imported when needed because that takes seconds.
+The primary scores of many resampled corpora are vectorised here.
+
+Shapes: B examples, T tokens, H hidden size, N rows, D distinct values.
 """
 
 from __future__ import annotations
@@ -16,31 +19,32 @@ from heads import ClassReport, Example, Prediction, Row, TextRow, _baselines
 from heads._text import TextHead, choice, describe, text_row
 
 TOLERANCE = 0.1
-"""Share of the range within which a number counts as right when errors are listed. No metric uses it."""
+"""Share of the range within which a prediction counts as right when errors are listed. No metric uses it."""
 
 
 class Regression(TextHead):
-    """A linear output read off [CLS], trained with the squared error.
+    """A linear output on one vector for each text, trained with the squared error.
 
-    The labels' range is mapped to [0, 1] for the loss, so that one learning rate and one loss weight serve ranges
-    from 0-1 to 0-100; predictions and metrics are in the row's own units. A prediction beyond the range is not
-    clipped: clipping makes ties, which would change the rank correlation, and hides what the model does.
+    For the loss, the range of the labels is mapped to [0, 1], so that the same learning rate and loss weight suit
+    ranges from 0-1 to 0-100. Predictions and metrics are in the units of the labels. Predictions outside the range are
+    not clipped: clipping creates ties, which would change the rank correlation, and hides what the model does.
 
-    Metrics: `pearson`, `spearman` (ties get their mean rank) and `mse` in the row's own units. The correlation of a
-    constant prediction, or gold, is defined as 0. Where a prediction isn't finite (training diverged), correlations
-    are 0 and `mse` is infinite; without rows all three are 0.
+    Metrics: `pearson`, `spearman` (ties get their mean rank) and `mse`. A correlation is 0 if the predictions or the
+    labels are constant. If a prediction is not finite because training diverged, the correlations are 0 and `mse` is
+    infinite. Without rows, all three are 0.
 
     Args:
         labels: Must be empty.
         hidden_size: H of the encoder.
-        range: The lowest and highest label; a label outside it is a problem.
-        dropout: Before every linear layer.
-        hidden_layer: Units of a GELU layer before the last; None has none.
-        pooling: What is read of a text: "cls", the state of the first token, or "mean", the mean over all tokens.
-        primary_metric: The metric that selects; `mse` can't, since less of it is better.
+        range: The lowest and the highest label; rows with a label outside are invalid.
+        dropout: Dropout probability before each linear layer.
+        hidden_layer: Size of a hidden GELU layer before the output; None for no hidden layer.
+        pooling: "cls" for the state of the first token, "mean" for the mean over the states of all tokens.
+        primary_metric: Name of the metric that selects checkpoints: `pearson` or `spearman`. It cannot be `mse`,
+            because lower is better.
 
     Raises:
-        ValueError: There are labels, the range is not two finite growing numbers, or the metric isn't there.
+        ValueError: There are labels, the range is not two finite numbers in ascending order, or the metric is unknown.
     """
 
     lower_is_better = frozenset({"loss", "mse"})
@@ -59,12 +63,12 @@ class Regression(TextHead):
         primary_metric: str = "pearson",
     ) -> None:
         if labels:
-            raise ValueError(f"labels must be empty for a regression; found {len(labels)}")
+            raise ValueError(f"labels must be empty for a regression, got {len(labels)}")
         super().__init__((), hidden_size, 1, dropout, hidden_layer, pooling)
         self.primary_metric = choice("primary_metric", primary_metric, ("pearson", "spearman"))
         self._low, self._high = map(float, range)
         if not (math.isfinite(self._low) and math.isfinite(self._high) and self._low < self._high):
-            raise ValueError(f"range must be two finite numbers, the lower first; found {list(range)}")
+            raise ValueError(f"range must be two finite numbers, the lower first; got {list(range)}")
 
     # --- rows -> examples -----------------------------------------------------------------------------------------
 
@@ -75,18 +79,18 @@ class Regression(TextHead):
         value = _number(label)
         if value is not None and self._low <= value <= self._high:
             return None
-        found = describe(label) if value is None else f"the number {value:g}"
-        return f"the label must be a number from {self._low:g} to {self._high:g}; found {found}"
+        got = describe(label) if value is None else f"the number {value:g}"
+        return f"the label must be a number from {self._low:g} to {self._high:g}, got {got}"
 
     def label_counts(self, row: Row) -> dict[str, int]:
-        """Nothing: numbers have no classes."""
+        """Empty, because numbers have no classes."""
         return {}
 
     def gold(self, row: TextRow) -> dict[str, Any]:
         return {"label": 0.0 if row.label is None else self._value(row)}
 
     def collate(self, examples: Sequence[Example], length: int) -> dict[str, Tensor]:
-        """`label`: the gold in its own units [B], and `labelled`: where there is one [B] (bool)."""
+        """`label`: the gold number in its own units, [B]; `labelled`: whether there is one, [B] (bool)."""
         return {
             "label": torch.tensor([example["label"] for example in examples], dtype=torch.float),
             "labelled": torch.tensor([example["targets"] > 0 for example in examples], dtype=torch.bool),
@@ -103,21 +107,21 @@ class Regression(TextHead):
     # --- logits -> scores -----------------------------------------------------------------------------------------
 
     def outputs(self, logits: Tensor, mask: Tensor, fields: Mapping[str, Tensor]) -> list[Tensor]:
-        """The value in the row's own units, [1], of each example."""
+        """The predicted number in the units of the labels, [1] for each example."""
         return list(self._low + logits.float() * (self._high - self._low))
 
     def decode(self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Prediction:
-        """`value`, in the row's own units."""
+        """`value`: the predicted number in the units of the labels."""
         return {"value": float(outputs[0])}
 
     def counts(self, prediction: Prediction, row: Row) -> Tensor:
-        """Prediction and gold, [1, 2], or [0, 2] where there is no gold."""
+        """Prediction and gold, [1, 2], or [0, 2] without gold."""
         row = text_row(row)
         pairs = [] if row.label is None else [[prediction["value"], self._value(row)]]
         return torch.tensor(pairs, dtype=torch.double).reshape(-1, 2)
 
     def error(self, prediction: Prediction, row: Row) -> float:
-        """The distance to the gold as a share of the range; within `TOLERANCE` a number counts as right."""
+        """The distance from the gold number as a share of the range, or 0 if it is within `TOLERANCE`."""
         pairs = self.counts(prediction, row)
         if not len(pairs):
             return 0.0
@@ -126,13 +130,15 @@ class Regression(TextHead):
         return 0.0 if share <= TOLERANCE else share if math.isfinite(share) else math.inf
 
     def score(self, counts: Tensor) -> dict[str, float]:
+        from torchmetrics.functional.regression import mean_squared_error
+
         predicted, gold = counts.double().T  # [N], [N]
         if not counts.isfinite().all():
             return {"pearson": 0.0, "spearman": 0.0, "mse": math.inf}
         return {
             "pearson": pearson(predicted, gold),
             "spearman": pearson(ranks(predicted), ranks(gold)),
-            "mse": float(((predicted - gold) ** 2).sum() / max(len(gold), 1)),
+            "mse": float(mean_squared_error(predicted, gold)) if len(gold) else 0.0,
         }
 
     def primary_scores(self, counts: Tensor, times: Tensor) -> Tensor:
@@ -144,52 +150,62 @@ class Regression(TextHead):
         return pearson_of_many(predicted, gold, times).masked_fill(diverged, 0.0)
 
     def report(self, counts: Tensor) -> ClassReport:
-        """Nothing: numbers have no classes."""
+        """Empty, because numbers have no classes."""
         return ClassReport({}, (), None)
 
     def baselines(self, rows: Iterable[Row]) -> dict[str, Callable[[Sequence[Row]], list[Prediction]]]:
-        """`mean` of training; `tfidf`: a ridge regression; `cosine` (pairs): a line on the texts' similarity."""
+        """`mean`: the mean of the training rows. `tfidf`: ridge regression on TF-IDF features. `cosine`: see below.
+
+        `cosine` is a linear regression on the cosine similarity of the two texts. It is left out unless all rows are
+        pairs.
+        """
         known = [row for row in map(text_row, rows) if row.label is not None]
         fitted = _baselines.values(known, [self._value(row) for row in known])
-        return {name: _baselines.predictor(lines, lambda line: {"value": line[0]}) for name, lines in fitted.items()}
+        return {
+            name: _baselines.predictor(predictor, lambda values: {"value": values[0]})
+            for name, predictor in fitted.items()
+        }
 
     def _value(self, row: TextRow) -> float:
         value = _number(row.label)
-        assert value is not None, "check() comes first"
+        assert value is not None, "rows must pass `check` first"
         return value
 
 
 def pearson(one: Tensor, other: Tensor) -> float:
-    """Pearson's correlation of two vectors [N]; 0 where one of them is constant.
+    """Pearson's correlation of two vectors [N]; 0 if one of them is constant or N is 0.
 
     >>> pearson(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 2.0, 2.0]))
     0.866...
     >>> pearson(torch.tensor([0.1, 0.1]), torch.tensor([1.0, 2.0]))
     0.0
     """
+    from torchmetrics.functional.regression import pearson_corrcoef
+
     if len(one) == 0 or one.min() == one.max() or other.min() == other.max():
         return 0.0
-    return float((_standard(one) @ _standard(other)).clamp(-1, 1))
+    return float(pearson_corrcoef(_scaled(one), _scaled(other)))
 
 
 def ranks(values: Tensor) -> Tensor:
-    """The rank of each value from 1 on; equal values share the mean of their ranks.
+    """The ranks of the values [N], from 1; equal values get the mean of their ranks.
 
     >>> ranks(torch.tensor([30.0, 10.0, 30.0])).tolist()
     [2.5, 1.0, 2.5]
     """
-    _, position, sizes = torch.unique(values, return_inverse=True, return_counts=True)
-    mean_ranks: Tensor = sizes.cumsum(0).double() - (sizes - 1) / 2
-    return mean_ranks[position]
+    # SciPy's, because those of torchmetrics 1.9 overflow with 65,536 equal values and are float32.
+    from scipy.stats import rankdata
+
+    return torch.from_numpy(rankdata(values.numpy()))
 
 
 def pearson_of_many(one: Tensor, other: Tensor, times: Tensor) -> Tensor:
-    """Pearson's correlation of vectors whose items are taken so many times; 0 where one of them is constant.
+    """Pearson's correlation in many resampled corpora, [...]; 0 if one of the vectors is constant in a corpus.
 
     Args:
-        one: The same for all, [N], or of each, [..., N].
-        other: In the same order.
-        times: Whole numbers, [..., N].
+        one: A vector that all corpora share, [N], or one for each corpus, [..., N].
+        other: The other vector, in the same order.
+        times: How many times each corpus contains each item: whole numbers, [..., N].
 
     >>> one, other = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 2.0, 2.0])
     >>> pearson_of_many(one, other, torch.tensor([[1, 1, 1], [2, 0, 0]]))
@@ -198,43 +214,41 @@ def pearson_of_many(one: Tensor, other: Tensor, times: Tensor) -> Tensor:
     if not times.shape[-1]:
         return torch.zeros(times.shape[:-1], dtype=torch.double)
     times = times.double()
-    products = _standard_of_many(one.double(), times) * _standard_of_many(other.double(), times)
+    products = _standardised(one.double(), times) * _standardised(other.double(), times)
     return (products * times).sum(-1).clamp(-1, 1)
 
 
 def ranks_of_many(values: Tensor, times: Tensor) -> Tensor:
-    """The rank of each of the values [N] among all that are taken, with `times` [..., N] as in `pearson_of_many`.
+    """The ranks of the values [N] in many resampled corpora, with `times` [..., N] as in `pearson_of_many`.
 
     >>> ranks_of_many(torch.tensor([30.0, 10.0]), torch.tensor([[1, 1], [2, 3]])).tolist()
     [[2.0, 1.0], [4.5, 2.0]]
     """
-    different, position = torch.unique(values, return_inverse=True)
-    sizes = torch.zeros(*times.shape[:-1], len(different), dtype=torch.double)
-    sizes = sizes.index_add(-1, position, times.double())
+    distinct, position = torch.unique(values, return_inverse=True)  # [D], [N]
+    sizes = torch.zeros(*times.shape[:-1], len(distinct), dtype=torch.double)
+    sizes = sizes.index_add(-1, position, times.double())  # [..., D]
     return (sizes.cumsum(-1) - (sizes - 1) / 2)[..., position]
 
 
-def _standard_of_many(values: Tensor, times: Tensor) -> Tensor:
-    """What `_standard` gives, of the values that are taken; 0 for constant ones. [N] or [..., N] -> [..., N]."""
-    taken = times > 0
-    low = values.where(taken, math.inf).amin(-1, keepdim=True)
-    high = values.where(taken, -math.inf).amax(-1, keepdim=True)
+def _scaled(values: Tensor) -> Tensor:
+    """Deviations from the mean, divided by the largest, so that squares of tiny or huge values stay in range."""
+    deviations = values - values.mean()
+    return deviations / deviations.abs().max()
+
+
+def _standardised(values: Tensor, times: Tensor) -> Tensor:
+    """The values of each corpus, centred and of norm 1; 0 if constant or not in it. [N] or [..., N] -> [..., N]."""
+    is_taken = times > 0
+    low = values.where(is_taken, math.inf).amin(-1, keepdim=True)
+    high = values.where(is_taken, -math.inf).amax(-1, keepdim=True)
     mean = (values * times).sum(-1, keepdim=True) / times.sum(-1, keepdim=True)
-    centred = (values - mean).where(taken & (low < high), 0.0)
+    centred = (values - mean).where(is_taken & (low < high), 0.0)
     centred = centred / centred.abs().amax(-1, keepdim=True)
     return (centred / (centred**2 * times).sum(-1, keepdim=True).sqrt()).where(low < high, 0.0)
 
 
-def _standard(values: Tensor) -> Tensor:
-    """Centred and of length 1; divided by the largest first, so that squares of tiny values don't vanish."""
-    centred = values - values.mean()
-    centred = centred / centred.abs().max()
-    standard: Tensor = centred / torch.linalg.vector_norm(centred)
-    return standard
-
-
 def _number(label: object) -> float | None:
-    """A number, also where a file wrote it as text; None for anything else."""
+    """The label as a number, even if a file has it as text; None if it is not a number."""
     if isinstance(label, bool) or not isinstance(label, str | int | float):
         return None
     try:

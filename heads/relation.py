@@ -1,4 +1,4 @@
-"""Relations between mentions, or between concepts, told apart as classes of candidate pairs.
+"""Relations between mentions or concepts, as classes of candidate pairs.
 
 Shapes: B examples, T tokens, H hidden size, C labels, L gold types of a candidate.
 """
@@ -39,61 +39,67 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-_CHUNK_SIZE = 1024  # texts in one call of the tokenizer: offsets of all candidates of a corpus would fill gigabytes
+_CHUNK_SIZE = 1024  # texts per call of the tokenizer; the offsets of all candidates of a corpus would take gigabytes
 
 _WHOLE_TEXT: Key = ("", "")
-"""The only "pair" of a text that is marked already."""
+"""The only "pair" of a `TextRow`, whose placeholders are already in the text."""
 
 
 class RelationClassification(Head):
-    r"""One class for each candidate pair, one of the classes being "no relation".
+    """One class for each candidate pair, with one class for "no relation".
 
-    A `SpanRow` is turned into candidates: pairs of its mentions (or concepts), each with the sentence (or document)
-    it stands in. With the default `input` a candidate of the row "COX-2 is inhibited by aspirin" is read as
-    ``@GENE$ is inhibited by @CHEMICAL$``: a placeholder stands where its own entity stands, all other entities stay
-    text, as in BLURB (Gu et al. 2021). A `TextRow` is a sentence in which placeholders already stand, with the
-    relation as its label.
+    The candidates of a `SpanRow` are pairs of its mentions (or concepts), each with the sentence (or document) that
+    contains it. By default, the only candidate of "COX-2 is inhibited by aspirin" is read as
+    ``@GENE$ is inhibited by @CHEMICAL$``: each mention of the pair is replaced by its placeholder, and all other
+    mentions stay text, as in BLURB (Gu et al. 2021). A `TextRow` is a sentence that already has placeholders, with the
+    relation type as its label.
 
-    A candidate with two gold types teaches both. A pair whose relation has the type None, or that stands in a row
-    not annotated for all relation types, is masked.
+    A candidate with two gold types is trained on both. A candidate is masked if its relation has the type None, or if
+    it has no relation and the row is not annotated for all relation types.
 
-    Predictions are ``{"relations": [{"head", "tail", "type", "score"}, …]}`` with the pairs that are not of the
-    negative class, and ``{"label", "scores"}`` for a `TextRow`, as in `classification`.
+    Predictions are ``{"relations": [{"head", "tail", "type", "score"}, …]}`` with the pairs that are not in the
+    negative class, or ``{"label", "scores"}`` for a `TextRow`, as in `classification`.
 
-    Scores count every candidate, and as missed every gold relation that never became one (its mentions stand in two
-    sentences, say). One prediction finds one gold type at most: of a pair's several types the others are missed.
-    `micro_f1`, `macro_f1`, `precision` and `recall` leave the negative class out; they are 0 where nothing but the
-    negative class is predicted.
+    Metrics are `micro_f1`, `macro_f1`, `precision` and `recall` without the negative class, and `accuracy` with it.
+    They count every candidate, and as missed every gold relation that is not a candidate, for example because its
+    mentions are in two sentences. A prediction matches at most one gold type; other types of the pair are missed. The
+    first four are 0 if only the negative class is predicted.
 
     Args:
+        labels: Relation types, with the negative class.
+        hidden_size: H of the encoder.
         negative: The label that means "no relation".
-        pairs: Allowed (head type, tail type). None allows all pairs of `entity_types`.
-        entity_types: Types whose mentions are paired when `pairs` is not given. Empty takes every entity of a row,
-            which typed placeholders don't allow: they must be known before any row is.
-        merge_types: New names of entity types, before pairs and placeholders are made: ``{"brand": "drug"}``.
-        directed: Makes (a, b) and (b, a) two candidates where `pairs` allows both. If not, each pair is one
-            candidate: its types decide which end is the head; where they don't, the first in the text is.
-        scope: What both mentions must stand in. A row without sentences is one sentence; a mention that crosses the
-            border of a sentence is in none.
-        level: "mention" makes a candidate of each pair of mentions. "concept" makes one of each pair of concept ids
-            in the document, with all their mentions marked; relations join concept ids then, and `scope` must be
+        pairs: Allowed pairs of (head type, tail type); None allows all pairs of `entity_types`.
+        entity_types: Types whose mentions are paired if `pairs` is not given. If it is empty too, all entities of a row
+            are paired, which is not possible with input "typed": its placeholders must be known in advance.
+        merge_types: New names for entity types, applied before pairs and placeholders are made: ``{"brand": "drug"}``.
+        directed: Whether (a, b) and (b, a) are two candidates if `pairs` allows both. If not, they are one candidate,
+            whose head is decided by the types, or is the first in the text if the types allow both.
+        scope: Whether both mentions must be in the same sentence or only in the same document. A row without sentences
+            is one sentence; a mention that crosses the end of a sentence is in none.
+        level: "mention" for a candidate for each pair of mentions. "concept" for a candidate for each pair of concept
+            ids in the document, with all their mentions marked; relations then join concept ids, and `scope` must be
             "document".
-        input: "typed" replaces both mentions by placeholders of their types, and overlapping mentions by one of both
-            (``@CHEMICAL-GENE$``). "markers" sets ``[E1] … [/E1]`` around the head and ``[E2] … [/E2]`` around the
-            tail. "original" leaves the text alone, so only pooling over the mentions sees the pair.
-        pooling: What the classifier reads. "cls": the state of the first token. "mention_max": the maximum over the
-            tokens of the head beside that of the tail (2H). "entity_start": the same with only the first token of
-            each mention, or its marker (Baldini Soares et al. 2019). An end without tokens is read as the first token.
-        placeholders: Those that stand in ready-made sentences, the head's first: ``["@GENE$", "@DISEASE$"]``.
-        keep_negatives: Share of the negative examples that are trained on; all are scored. A hash of the row's id and
-            the pair decides, so a choice depends on nothing else.
-        class_weights: Weight of a class in the loss; 1 for those not named. The count stays the number of labels.
-        dropout: Before each linear layer.
-        hidden_layer: Units of a layer between; None for none.
-        primary_metric: The metric that selects and is reported first.
+        input: "typed" replaces both mentions with placeholders for their types, and overlapping mentions with one
+            placeholder for both (``@CHEMICAL-GENE$``). "markers" puts ``[E1] … [/E1]`` around the head and
+            ``[E2] … [/E2]`` around the tail. "original" leaves the text unchanged, so that only `pooling` distinguishes
+            the pairs of a text.
+        pooling: Input of the classifier. "cls": the state of the first token. "mention_max": the maximum over the
+            tokens of the head, concatenated with that over the tokens of the tail (2H). "entity_start": the same with
+            only the first token of each mention, which is its marker if it has one (Baldini Soares et al. 2019). A
+            mention without tokens is represented by the first token.
+        placeholders: Placeholders in sentences that already have them, the head's first:
+            ``["@GENE$", "@DISEASE$"]``.
+        keep_negatives: Share of the negative examples used in training; all of them are scored. Which are kept depends
+            on a hash of row id and pair only.
+        class_weights: Weight of each class in the loss, above 0; 1 for classes that are not named. The count that
+            `loss` returns is still the number of labels.
+        dropout: Dropout probability before each linear layer.
+        hidden_layer: Size of a hidden GELU layer before the output; None for no hidden layer.
+        primary_metric: Name of the metric that selects checkpoints.
 
     Raises:
-        ValueError: An option is out of its range, or options contradict each other.
+        ValueError: An option is out of range, or options contradict each other.
     """
 
     row_type = (SpanRow, TextRow)
@@ -123,9 +129,9 @@ class RelationClassification(Head):
     ) -> None:
         super().__init__(class_names(labels, 2), hidden_size)
         if pairs is not None and not pairs:
-            raise ValueError("pairs must name at least one pair of types, or be left out; found an empty list")
+            raise ValueError("pairs must have at least one pair of types, got an empty list; add a pair or omit pairs")
         if pairs is not None and entity_types:
-            raise ValueError("entity_types has no effect beside pairs, which name the types; give one of them")
+            raise ValueError("entity_types has no effect with pairs, which name the types; omit one of them")
         types: list[tuple[str, str]] = [(head, tail) for head, tail in pairs or product(entity_types, entity_types)]
         self.types = tuple(types)
         self.pairing = Pairing(frozenset(types) or None, directed, scope, level, dict(merge_types or {}))
@@ -153,16 +159,16 @@ class RelationClassification(Head):
 
     def check(self, row: Row) -> str | None:
         if row.text_pair is not None:
-            return "A relation is read from one text; found a second"
+            return "the row must have one text, got a text_pair"
         if isinstance(row, TextRow):
             return None if row.label is None else wrong_class(row.label, self.labels)
         if self.input == "typed" and not self.types:
-            return "Rows with entities need the option pairs or entity_types; found neither"
+            return "rows with entities need the option pairs or entity_types, got neither"
         return check_span_row(row, self.labels, self.pairing.level)
 
     def unknown_labels(self, row: Row) -> Sequence[str]:
-        found = [row.label] if isinstance(row, TextRow) else [relation.type for relation in row.relations]
-        return [describe(label, self.labels) for label in found if label is not None and label not in self.labels]
+        gold = [row.label] if isinstance(row, TextRow) else [relation.type for relation in row.relations]
+        return [describe(label, self.labels) for label in gold if label is not None and label not in self.labels]
 
     def is_labelled(self, row: Row) -> bool:
         return bool(self._gold(row))
@@ -178,10 +184,9 @@ class RelationClassification(Head):
         return [example for chunk in chunks for example in self._examples(chunk, tokenizer, max_length)]
 
     def collate(self, examples: Sequence[Example], length: int) -> dict[str, Tensor]:
-        """`label`: gold types [B, L]; `head_mask`, `tail_mask`: the tokens to pool, [B, T], unless [CLS] is read."""
-        most = max([1, *(len(example["label"]) for example in examples)])
-        label = pad([example["label"] for example in examples], most, IGNORE)
-        fields = {"label": label.long().reshape(-1, most)}  # an empty batch has no shape of its own
+        """`label`: gold types, [B, L]; `head_mask`, `tail_mask`: tokens to pool, [B, T], unless pooling is "cls"."""
+        num_types = max([1, *(len(example["label"]) for example in examples)])
+        fields = {"label": pad([example["label"] for example in examples], num_types, IGNORE)}
         if self.pooling != "cls":
             fields["head_mask"] = _token_mask([example["head_tokens"] for example in examples], length)
             fields["tail_mask"] = _token_mask([example["tail_tokens"] for example in examples], length)
@@ -193,8 +198,8 @@ class RelationClassification(Head):
         if self.pooling == "cls":
             pooled = states[:, 0]  # [B, H]
         else:
-            ends = [_masked_max(states, fields[name]) for name in ("head_mask", "tail_mask")]
-            pooled = torch.cat(ends, dim=-1)  # [B, 2H]
+            maxima = [_masked_max(states, fields[name]) for name in ("head_mask", "tail_mask")]
+            pooled = torch.cat(maxima, dim=-1)  # [B, 2H]
         logits: Tensor = self.classifier(pooled)  # [B, C]
         return logits
 
@@ -214,12 +219,12 @@ class RelationClassification(Head):
         return list(logits.float().softmax(-1))
 
     def decode(self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Prediction:
-        """See the class; the likeliest type of each candidate, the first of equals."""
+        """The most probable type of each candidate, the first of equals; the class describes the format."""
         pairs = [(example["head"], example["tail"]) for example in examples]
         return self._prediction(row, pairs, [output.tolist() for output in outputs])
 
     def counts(self, prediction: Prediction, row: Row) -> Tensor:
-        """The confusion matrix of the row's candidates and missed relations, flattened: [C * C]."""
+        """The flattened confusion matrix of the candidates and the missed relations of the row, [C * C]."""
         confusion = torch.zeros(len(self.labels), len(self.labels), dtype=torch.long)
         if isinstance(row, TextRow):
             predicted = {_WHOLE_TEXT: prediction["label"]}
@@ -240,25 +245,25 @@ class RelationClassification(Head):
         return scores.report(self._confusion(counts), self.labels, self._positives())
 
     def baselines(self, rows: Iterable[Row]) -> dict[str, Callable[[Sequence[Row]], list[Prediction]]]:
-        """`majority`, `tfidf` (logistic regression on the marked text) and `type_pair`.
+        """`majority`: the most frequent type. `tfidf`: logistic regression on the marked text. `type_pair`: see below.
 
-        The last is the most frequent relation of the pair's entity types, and of all pairs where training has none of
-        these types; there is none for ready-made sentences, which have no entity types.
+        `type_pair` is the most frequent relation type among training pairs with the same entity types, or among all
+        training pairs if there are none. It is left out for `TextRow`s, which have no entity types.
         """
         items = [item for row in rows for item in self._items(row)]
         known = [(item, self.labels.index(label)) for item in items for label in item.types]
         if not known:
             return {}
         fitted = _baselines.classes([item.text_row() for item, _ in known], [c for _, c in known], len(self.labels))
-        predictors = {name: self._predictor(_of_texts(lines)) for name, lines in fitted.items()}
-        if any(item.kind != _WHOLE_TEXT for item in items):
-            predictors["type_pair"] = self._predictor(_of_kinds(known, len(self.labels)))
+        predictors = {name: self._predictor(_of_texts(predictor)) for name, predictor in fitted.items()}
+        if any(item.entity_types != _WHOLE_TEXT for item in items):
+            predictors["type_pair"] = self._predictor(_of_entity_types(known, len(self.labels)))
         return predictors
 
     # --- private --------------------------------------------------------------------------------------------------
 
     def _items(self, row: Row, *, training: bool = False) -> Iterator[_Item]:
-        """What is classified in a row; with `training`, what of it is learned from."""
+        """What is classified in a row; with `training`, only what is trained on."""
         if isinstance(row, TextRow):
             types = self._gold(row).get(_WHOLE_TEXT, ())
             if not training or self._is_trained(row.id, _WHOLE_TEXT, types):
@@ -268,10 +273,10 @@ class RelationClassification(Head):
         known = self._gold(row, candidates)
         for candidate in candidates:
             key = self.pairing.key(candidate.head.id, candidate.tail.id)
-            kind = self.pairing.key(candidate.head.type, candidate.tail.type)
+            entity_types = self.pairing.key(candidate.head.type, candidate.tail.type)
             types = known.get(key, ())
             if not training or self._is_trained(row.id, key, types):
-                yield _Item(candidate.head.id, candidate.tail.id, kind, types, self._mark(row, candidate))
+                yield _Item(candidate.head.id, candidate.tail.id, entity_types, types, self._mark(row, candidate))
 
     def _examples(
         self, items: Sequence[tuple[int, _Item]], tokenizer: PreTrainedTokenizerBase, max_length: int
@@ -311,22 +316,22 @@ class RelationClassification(Head):
         return markers(text, head, tail) if self.input == "markers" else original(text, head, tail)
 
     def _prediction(self, row: Row, pairs: Sequence[Key], probabilities: Sequence[Sequence[float]]) -> Prediction:
-        best = [self.labels[max(range(len(line)), key=line.__getitem__)] for line in probabilities]
+        best = [self.labels[max(range(len(own)), key=own.__getitem__)] for own in probabilities]
         if isinstance(row, TextRow):
             return {"label": best[0], "scores": dict(zip(self.labels, probabilities[0], strict=True))}
         relations = [
-            {"head": head, "tail": tail, "type": label, "score": max(line)}
-            for (head, tail), label, line in zip(pairs, best, probabilities, strict=True)
+            {"head": head, "tail": tail, "type": label, "score": max(own)}
+            for (head, tail), label, own in zip(pairs, best, probabilities, strict=True)
             if label != self.negative
         ]
         return {"relations": relations}
 
-    def _predictor(self, lines: _Lines) -> Callable[[Sequence[Row]], list[Prediction]]:
+    def _predictor(self, fitted: _Fitted) -> Callable[[Sequence[Row]], list[Prediction]]:
         def predict(rows: Sequence[Row]) -> list[Prediction]:
             items = [list(self._items(row)) for row in rows]
-            found = iter(lines([item for own in items for item in own]))
+            probabilities = iter(fitted([item for own in items for item in own]))
             return [
-                self._prediction(row, [(item.head, item.tail) for item in own], [next(found) for _ in own])
+                self._prediction(row, [(item.head, item.tail) for item in own], [next(probabilities) for _ in own])
                 for row, own in zip(rows, items, strict=True)
             ]
 
@@ -336,7 +341,7 @@ class RelationClassification(Head):
         return [index for index, label in enumerate(self.labels) if label != self.negative]
 
     def _scores(self, counts: Tensor) -> dict[str, Tensor]:
-        """All metrics of one corpus or many, [..., C * C] -> [...]."""
+        """All metrics of one or many corpora, [..., C * C] -> [...]."""
         confusion = self._confusion(counts)
         precision, recall, f1 = scores.micro(confusion, self._positives())
         return {
@@ -352,33 +357,41 @@ class RelationClassification(Head):
 
     def _check_options(self) -> None:
         if not 0 <= self.keep_negatives <= 1:
-            raise ValueError(f"keep_negatives must be between 0 and 1; found {self.keep_negatives}")
+            raise ValueError(f"keep_negatives must be between 0 and 1, got {self.keep_negatives}")
         if self.pairing.level == "concept" and self.pairing.scope != "document":
             raise ValueError("level 'concept' pairs the concepts of a whole document; set scope to 'document'")
         if self.input == "typed" and not self.types and not self.placeholders:
             raise ValueError(
-                "input 'typed' must know the types before it reads a row; give pairs or entity_types, or placeholders "
-                "where sentences are marked already"
+                "input 'typed' needs to know the entity types in advance; set pairs or entity_types, or placeholders "
+                "if the sentences already have them"
             )
         if self.pooling == "cls" and self.input == "original":
             raise ValueError(
-                "input 'original' with pooling 'cls' hides which pair is meant; set pooling to 'mention_max' or "
-                "'entity_start', or input to 'typed' or 'markers'"
+                "input 'original' with pooling 'cls' cannot tell the pairs of a text apart; set pooling to "
+                "'mention_max' or 'entity_start', or input to 'typed' or 'markers'"
             )
         both_ways = self.pairing.directed and any((tail, head) in self.types for head, tail in self.types)
         if self.pooling == "cls" and self.input == "typed" and both_ways:
             raise ValueError(
-                "directed pairs of (a, b) and (b, a) are one text with input 'typed' and pooling 'cls'; set input to "
-                "'markers', or pooling to 'mention_max' or 'entity_start'"
+                "directed pairs (a, b) and (b, a) give the same text with input 'typed' and pooling 'cls'; set input "
+                "to 'markers', or pooling to 'mention_max' or 'entity_start'"
             )
 
 
 class _Item(NamedTuple):
-    """One candidate: its ends, the kinds of its ends, its gold types (none where it is masked) and its text."""
+    """One candidate.
+
+    Args:
+        head: Id of the head.
+        tail: Id of the tail.
+        entity_types: Types of head and tail, as a key of the pairing.
+        types: Gold relation types; empty if the candidate is masked.
+        marked: Its text, and the positions of head and tail in it.
+    """
 
     head: str
     tail: str
-    kind: Key
+    entity_types: Key
     types: tuple[str, ...]
     marked: Marked
 
@@ -386,29 +399,29 @@ class _Item(NamedTuple):
         return TextRow("", "", self.marked.text)
 
 
-_Lines = Callable[[Sequence[_Item]], Sequence[Sequence[float]]]
+_Fitted = Callable[[Sequence[_Item]], Sequence[Sequence[float]]]
 """From candidates to the probabilities [C] of each."""
 
 
-def _of_texts(lines: _baselines.Lines) -> _Lines:
-    return lambda items: lines([item.text_row() for item in items]).tolist() if items else []
+def _of_texts(fitted: _baselines.Fitted) -> _Fitted:
+    return lambda items: fitted([item.text_row() for item in items]).tolist() if items else []
 
 
-def _of_kinds(known: Sequence[tuple[_Item, int]], num_classes: int) -> _Lines:
+def _of_entity_types(known: Sequence[tuple[_Item, int]], num_classes: int) -> _Fitted:
     counts: defaultdict[Key, Counter[int]] = defaultdict(Counter)
     for item, label in known:
-        counts[item.kind][label] += 1
+        counts[item.entity_types][label] += 1
     everything = Counter(label for _, label in known)
 
     def shares(item: _Item) -> list[float]:
-        own = counts.get(item.kind, everything)
+        own = counts.get(item.entity_types, everything)
         return [own[label] / own.total() for label in range(num_classes)]
 
     return lambda items: [shares(item) for item in items]
 
 
 def _matches(types: Sequence[str], predicted: str, negative: str) -> list[tuple[str, str]]:
-    """(gold, predicted) for each gold type of a pair: the prediction is used once, on its own type if that is there.
+    """(gold, predicted) for each gold type of a pair. The prediction is matched with one of them: if possible, itself.
 
     >>> _matches(["cause", "treat"], "treat", "none")
     [('treat', 'treat'), ('cause', 'none')]
@@ -422,13 +435,13 @@ def _shifted(mentions: Sequence[Mention], by: int) -> list[Mention]:
 
 
 def _token_mask(tokens: Sequence[Sequence[int]], length: int) -> Tensor:
-    """True at the given tokens, [B, T]; at the first token where there are none."""
+    """True at the given tokens of each example, or at the first token if there are none, [B, T]."""
     mask = torch.zeros(len(tokens), length, dtype=torch.bool)
-    for line, indices in zip(mask, tokens, strict=True):
-        line[list(indices) or [0]] = True
+    for example_mask, indices in zip(mask, tokens, strict=True):
+        example_mask[list(indices) or [0]] = True
     return mask
 
 
 def _masked_max(states: Tensor, mask: Tensor) -> Tensor:
-    """The maximum over chosen tokens, [B, T, H] -> [B, H]."""
+    """The maximum over the tokens at which the mask is true, [B, T, H] -> [B, H]."""
     return states.masked_fill(~mask[..., None], float("-inf")).amax(1)

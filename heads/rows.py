@@ -1,6 +1,6 @@
-"""The two shapes of an example before tokenisation.
+"""The two row types, which readers produce and heads consume.
 
-Offsets are characters of `text`, half open: ``text[start:end]``.
+Offsets are half-open ranges of characters of `text`: ``text[start:end]``.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ class TextRow:
     """One text, or a pair of texts, with one label.
 
     Args:
-        id: Unique within its task and split.
-        document: The unit of splits, leakage checks, sharded evaluation and resampling; the id where the source
-            knows no documents.
-        text: The text, or the first of a pair.
-        text_pair: The second of a pair.
-        label: A class name, several class names, a number, or None where the row is not annotated.
-        meta: Groups (site, year, …) for splits and reports. It never reaches the model.
+        id: Identifier, unique within task and split.
+        document: Identifier of the document, which is the unit of splits, leakage checks, sharded evaluation and
+            resampling; equal to `id` if the source has no documents.
+        text: The text, or the first text of a pair.
+        text_pair: The second text of a pair.
+        label: A class name, several class names or a number; None if the row is not annotated.
+        meta: Groups for splits and reports, such as site or year. The model never sees them.
     """
 
     id: str
@@ -35,7 +35,14 @@ class TextRow:
 
 
 class Entity(NamedTuple):
-    """A mention: its type, its parts in text order (more than one where it is discontinuous), its concept ids."""
+    """A mention of an entity.
+
+    Args:
+        id: Identifier, unique within its row.
+        type: Entity type.
+        spans: Its parts in text order; more than one if the mention is discontinuous.
+        concepts: Ids of the concepts that it refers to, such as MeSH ids.
+    """
 
     id: str
     type: str
@@ -44,7 +51,13 @@ class Entity(NamedTuple):
 
 
 class Relation(NamedTuple):
-    """A typed pair. `head` and `tail` are entity ids, or concept ids; `type` is None where it was not annotated."""
+    """A relation between two entities or two concepts of a row.
+
+    Args:
+        head: Entity id or concept id of the head.
+        tail: Entity id or concept id of the tail.
+        type: Relation type; None if the type was not annotated.
+    """
 
     head: str
     tail: str
@@ -53,13 +66,20 @@ class Relation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SpanRow:
-    """One text with mentions in it and relations between them.
+    """One text with mentions of entities and relations between them.
 
     Args:
-        words: Where the source's own words are; None lets the head find them.
-        sentences: Where its sentences are; None makes the row one sentence.
-        annotated: The entity and relation types that were annotated in this row; None means all of them. What was
-            not annotated is masked, never learned as "nothing here".
+        id: Identifier, unique within task and split.
+        document: Identifier of the document, as in `TextRow`.
+        text: The text.
+        text_pair: A second text.
+        words: Words of the source; None if the head is to split the text into words.
+        sentences: Sentences of the source; None if the row is one sentence.
+        entities: Mentions.
+        relations: Relations between the mentions or their concepts.
+        annotated: Entity and relation types that were annotated in this row; None for all. Types that were not
+            annotated are masked: their absence is never learned.
+        meta: Groups for splits and reports, such as site or year. The model never sees them.
     """
 
     id: str
@@ -78,7 +98,7 @@ Row = TextRow | SpanRow
 
 
 def row_to_dict(row: Row) -> dict[str, Any]:
-    """A row as JSON types; fields at their default are left out. The jsonl reader reads this form.
+    """A row as JSON types, in the format of the jsonl reader. Fields with their default value are left out.
 
     >>> row_to_dict(TextRow("1", "d", "Aspirin helps.", label="yes"))
     {'id': '1', 'document': 'd', 'text': 'Aspirin helps.', 'label': 'yes'}
@@ -107,11 +127,11 @@ def row_to_dict(row: Row) -> dict[str, Any]:
 
 
 def row_from_dict(fields: Mapping[str, Any]) -> Row:
-    """The row that `row_to_dict` wrote: a `SpanRow` where there is a key `entities`, else a `TextRow`.
+    """The row that `row_to_dict` wrote: a `SpanRow` if there is a key `entities`, else a `TextRow`.
 
     Raises:
         KeyError: `id`, `document` or `text` is missing.
-        TypeError: A key is not a field of the row.
+        TypeError: A key is not a field of the row type.
 
     >>> row = SpanRow("1", "d", "Aspirin helps.", entities=(Entity("T1", "Drug", ((0, 7),)),), annotated=("Drug",))
     >>> row_from_dict(row_to_dict(row)) == row

@@ -1,9 +1,9 @@
-"""Scores as plain functions of confusion matrices: `confusion[..., i, j]` counts gold class i predicted as class j.
+"""Scores as pure functions of confusion matrices: `confusion[..., i, j]` counts gold class i predicted as class j.
 
-All take the counts of one corpus or of many at once. A precision, recall or F1 whose denominator is zero is 0, as in
-scikit-learn's ``zero_division=0``.
+All functions take the counts of one corpus or of many corpora at once. A score whose denominator is 0 is 0, as in
+scikit-learn with ``zero_division=0``. All scores are float64.
 
-Shapes: C classes, G chosen ones.
+Shapes: C classes, G selected classes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from heads import ClassReport
 
 
 def ratio(part: Tensor, whole: Tensor) -> Tensor:
-    """Part over whole, float64; 0 where the whole is.
+    """Part divided by whole; 0 where the whole is 0.
 
     >>> ratio(torch.tensor([1, 0]), torch.tensor([4, 0])).tolist()
     [0.25, 0.0]
@@ -26,14 +26,15 @@ def ratio(part: Tensor, whole: Tensor) -> Tensor:
 
 
 def mean(values: Tensor) -> Tensor:
-    """The mean over the last axis, [..., G] -> [...], added up from the first to the last."""
-    # torch adds many corpora in another order than one, and their last digits would differ.
+    """The mean over the last axis, [..., G] -> [...]."""
+    # Added up in a fixed order: torch's own sum depends on the shape, so many corpora would differ from one in the last
+    # digit.
     total: Tensor = sum(values.unbind(-1), torch.zeros((), dtype=torch.double))
     return total / values.shape[-1]
 
 
 def accuracy(confusion: Tensor) -> Tensor:
-    """Share of the diagonal, [..., C, C] -> [...]; 0 for an empty matrix.
+    """The share of the diagonal, [..., C, C] -> [...].
 
     >>> float(accuracy(torch.tensor([[3, 1], [0, 4]])))
     0.875
@@ -42,7 +43,12 @@ def accuracy(confusion: Tensor) -> Tensor:
 
 
 def precision_recall_f1(true: Tensor, predicted: Tensor, gold: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Precision, recall and F1 from the number of right, predicted and gold items, all [...].
+    """Precision, recall and F1, each [...].
+
+    Args:
+        true: Number of correctly predicted items, [...].
+        predicted: Number of predicted items, [...].
+        gold: Number of gold items, [...].
 
     >>> [float(score) for score in precision_recall_f1(torch.tensor(1), torch.tensor(2), torch.tensor(4))]
     [0.5, 0.25, 0.3333333333333333]
@@ -51,7 +57,7 @@ def precision_recall_f1(true: Tensor, predicted: Tensor, gold: Tensor) -> tuple[
 
 
 def micro(confusion: Tensor, classes: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Precision, recall and F1 pooled over some classes; errors into and out of the other classes count.
+    """Precision, recall and F1 pooled over the given classes. Confusions with other classes count as errors.
 
     >>> [float(score) for score in micro(torch.tensor([[5, 1], [1, 3]]), [1])]
     [0.75, 0.75, 0.75]
@@ -60,7 +66,7 @@ def micro(confusion: Tensor, classes: Sequence[int]) -> tuple[Tensor, Tensor, Te
 
 
 def macro_f1(confusion: Tensor, classes: Sequence[int]) -> Tensor:
-    """Mean F1 over some classes; a class that neither occurs nor is predicted counts 0.
+    """The mean F1 over the given classes. A class that neither occurs nor is predicted counts as 0.
 
     >>> float(macro_f1(torch.tensor([[2, 0], [0, 2]]), [0, 1]))
     1.0
@@ -69,7 +75,13 @@ def macro_f1(confusion: Tensor, classes: Sequence[int]) -> Tensor:
 
 
 def report(confusion: Tensor, names: Sequence[str], classes: Sequence[int]) -> ClassReport:
-    """Precision, recall, F1 and support of some classes, with the whole matrix [C, C]."""
+    """Precision, recall, F1 and support of the given classes, with the whole confusion matrix.
+
+    Args:
+        confusion: Confusion matrix, [C, C].
+        names: Names of all C classes.
+        classes: Indices of the classes that get scores.
+    """
     items = _items(confusion, classes)
     lines = torch.stack([*precision_recall_f1(*items), items[2].double()], dim=1).tolist()  # [G, 4]
     per_class = {
@@ -80,7 +92,7 @@ def report(confusion: Tensor, names: Sequence[str], classes: Sequence[int]) -> C
 
 
 def _items(confusion: Tensor, classes: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """The right, predicted and gold items of each chosen class, [..., C, C] -> three times [..., G]."""
-    chosen = list(classes)
-    right = confusion.diagonal(dim1=-2, dim2=-1)
-    return right[..., chosen], confusion.sum(-2)[..., chosen], confusion.sum(-1)[..., chosen]
+    """The numbers of correct, predicted and gold items of each given class, [..., C, C] -> three times [..., G]."""
+    selected = list(classes)
+    correct = confusion.diagonal(dim1=-2, dim2=-1)
+    return correct[..., selected], confusion.sum(-2)[..., selected], confusion.sum(-1)[..., selected]

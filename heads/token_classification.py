@@ -1,20 +1,20 @@
-"""Entities in a text: a tag for each word, read off its first word piece.
+"""Entities in a text: one tag for each word, predicted from the first token of the word.
 
-Conventions, the same in training, scoring and baselines:
+These conventions hold in training, scoring and baselines:
 
-- Words are the row's own, or runs of letters and digits and every other visible character alone. Gold offsets never
-  decide where a word ends.
-- A discontinuous entity is its hull, from the first start to the last end.
-- Where gold entities overlap, tags follow the longest (of equals the first); scoring keeps all, so the others are
-  missed.
-- An entity that cuts a word marks the whole word for training and is scored at its own offsets, so it is missed.
-- In a row that annotates only some of the labels, words outside every annotated entity aren't learned (they may
-  belong to a type that nobody looked for), and only annotated types are scored.
-- A text longer than the encoder reads becomes overlapping windows; a word belongs to the window that shows most
-  around it, is learned there only, and is predicted from there.
-- Predicted tags are read strictly, as seqeval does in strict mode: an I without its B is no entity.
+- The words are the row's own. If it has none, runs of letters and digits are words, and every other visible character
+  is a word. Gold offsets have no influence on them.
+- A discontinuous entity is treated as one span from its first to its last character.
+- If gold entities overlap, only the longest is tagged (of equally long ones the first). All of them are scored, so the
+  others are missed.
+- An entity that covers only part of a word tags the whole word. It is scored at its own offsets, so it is missed.
+- If a row is annotated for some labels only, only these are scored, and words outside their entities are not trained
+  on, because they may be entities of other types.
+- A text that is longer than `max_length` is split into overlapping windows. Each word belongs to the window in which it
+  has the most context; it is trained on and predicted in that window only.
+- Predicted tags are decoded strictly, as in seqeval's strict mode: an I without a B is not an entity.
 
-`TokenClassification.notes` tells how often a row meets one of these.
+`TokenClassification.notes` counts how often this affects gold entities.
 
 Shapes: B examples, T tokens, H hidden size, W words of an example, C tags, L labels.
 """
@@ -34,7 +34,7 @@ from heads._crf import CRF, Legal
 from heads._lexicon import AnnotatedRow, Lexicon
 from heads._tags import Scheme, TypedSpan, is_legal, tag_names, to_spans, to_tags
 from heads._text import choice, class_names, describe
-from heads._windows import Pieces, owner, windows
+from heads._windows import TokenizedText, owner, windows
 from heads._words import flat, overlapped, typed_words, words_of, words_problem
 
 if TYPE_CHECKING:
@@ -45,27 +45,31 @@ Metric = Literal["f1", "precision", "recall", "macro_f1", "word_macro_f1", "word
 
 
 class TokenClassification(Head):
-    """Named entities by tagging words.
+    """Named entity recognition by tagging words.
 
-    Predictions are ``{"entities": [{"type", "start", "end", "score"}]}`` with character offsets; the score is the
-    mean probability of the tags of the entity's words (linear: softmax; CRF: marginal).
+    Predictions are ``{"entities": [{"type", "start", "end", "score"}]}`` with character offsets. The score is the mean
+    probability of the tags of the entity's words: softmax probabilities, or marginal probabilities with a CRF.
 
-    Metrics: `f1`, `precision` and `recall` pool exact matches of span and type over the types; `macro_f1` is the mean
-    over types. `word_macro_f1` and `word_micro_f1` ask of each word whether an entity of a type covers it; with the
-    scheme IO that is the measure of PICO in BLURB.
+    Metrics:
+
+    - `f1`, `precision`, `recall`: exact matches of span and type, pooled over the types
+    - `macro_f1`: the mean F1 of exact matches over the types
+    - `word_micro_f1`, `word_macro_f1`: F1 over words, which are positive for a type if an entity of the type covers
+      them; with the scheme IO, this is the PICO metric of BLURB
 
     Args:
         labels: Entity types.
-        hidden_size: H.
-        scheme: How entities become tags: BIO, BIOUL or IO.
-        decoder: "linear" decides for each word alone; "crf" scores whole sequences and keeps to the scheme.
-        stride: Tokens that neighbouring windows of a long text share; at most half a window is used.
-        dropout: Share of the units dropped before each linear layer.
-        hidden_layer: Units of a layer between states and tags; None for none.
-        primary_metric: What selects.
+        hidden_size: H of the encoder.
+        scheme: Tagging scheme: BIO, BIOUL or IO.
+        decoder: "linear" for a softmax for each word; "crf" for a CRF over the sequence, whose predictions follow the
+            scheme.
+        stride: Number of tokens by which the windows of a long text overlap, at most half a window.
+        dropout: Dropout probability before each linear layer.
+        hidden_layer: Size of a hidden GELU layer before the output; None for no hidden layer.
+        primary_metric: Name of the metric that selects checkpoints.
 
     Raises:
-        ValueError: An argument is out of range.
+        ValueError: There is no label or a label twice, or an option is out of range.
     """
 
     metrics: tuple[str, ...] = get_args(Metric)
@@ -88,7 +92,7 @@ class TokenClassification(Head):
         choice("decoder", decoder, get_args(Decoder))
         choice("primary_metric", primary_metric, get_args(Metric))
         if stride < 0:
-            raise ValueError(f"stride is {stride}; it must be 0 or more")
+            raise ValueError(f"stride must be at least 0, got {stride}")
         self.scheme: Scheme = scheme
         self.stride = stride
         self.primary_metric = primary_metric
@@ -100,9 +104,9 @@ class TokenClassification(Head):
 
     def check(self, row: Row) -> str | None:
         if not isinstance(row, SpanRow):
-            return f"A row must be a SpanRow; found a {type(row).__name__}"
+            return f"the row must be a SpanRow, got a {type(row).__name__}"
         if row.text_pair is not None:
-            return "A row must have one text; found a text_pair"
+            return "the row must have one text, got a text_pair"
         return self._entity_problem(row) or words_problem(row)
 
     def is_labelled(self, row: Row) -> bool:
@@ -119,13 +123,13 @@ class TokenClassification(Head):
         return {label: counts[label] for label in self._annotated(_span_row(row))}
 
     def notes(self, row: Row) -> Mapping[str, int]:
-        """How many entities of the row are discontinuous, lie under a longer one, or cut a word."""
+        """How many gold entities are discontinuous, overlap a longer one, or cover only part of a word."""
         row = _span_row(row)
         words, gold = words_of(row), self._gold(row)
         starts, ends = {start for start, _ in words}, {end for _, end in words}
-        kinds = self._annotated(row)
+        types = self._annotated(row)
         return {
-            "discontinuous": sum(len(entity.spans) > 1 for entity in row.entities if entity.type in kinds),
+            "discontinuous": sum(len(entity.spans) > 1 for entity in row.entities if entity.type in types),
             "overlapping": sum(bool(covered) for covered in overlapped(gold, words)) - len(flat(gold, words)),
             "cutting_a_word": sum(span.start not in starts or span.end not in ends for span in gold),
         }
@@ -133,19 +137,19 @@ class TokenClassification(Head):
     def encode(
         self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, max_length: int, *, training: bool
     ) -> list[Example]:
-        """One example per window of a row: the same in training and evaluation, and at least one for every row.
+        """One example for each window of a row, at least one for every row. Training and evaluation have the same.
 
         Raises:
-            ValueError: The tokenizer knows no offsets, or the maximum length leaves no room for text.
+            ValueError: The tokenizer does not give offsets, or `max_length` leaves no room for text.
         """
         if not rows:
             return []
         if not tokenizer.is_fast:
-            raise ValueError("The tokenizer must be a fast one, which knows offsets; found a slow one")
+            raise ValueError("the tokenizer must be a fast one, which gives offsets, got a slow one")
         room = max_length - tokenizer.num_special_tokens_to_add()
         if room < 1:
-            raise ValueError(f"max_length is {max_length}; it must leave room for text beside the special tokens")
-        # The raw text rather than its words is tokenised, so that all heads that read this text share one input.
+            raise ValueError(f"max_length must leave room for text besides special tokens, got {max_length}")
+        # The text is tokenised as a whole rather than word by word, so that all heads that read it share one input.
         encoded = tokenizer(
             [row.text for row in rows],
             truncation=False,
@@ -156,11 +160,11 @@ class TokenClassification(Head):
         return [
             example | {"row": index}
             for index, row in enumerate(rows)
-            for example in self._examples(_span_row(row), Pieces.of(encoded, index), room)
+            for example in self._examples(_span_row(row), TokenizedText.of(encoded, index), room)
         ]
 
     def collate(self, examples: Sequence[Example], length: int) -> dict[str, Tensor]:
-        """`positions` (of first pieces), `tags` (`IGNORE` where not learned) and `word_mask`, all [B, W]."""
+        """`positions`: first token of each word; `tags`: gold tag or `IGNORE`; `word_mask`; all [B, W]."""
         num_words = max([1, *(len(example["words"]) for example in examples)])
 
         def padded(sequences: list[list[int]], value: int) -> Tensor:
@@ -175,13 +179,13 @@ class TokenClassification(Head):
     # --- states -> loss -------------------------------------------------------------------------------------------
 
     def forward(self, states: Tensor, mask: Tensor, fields: Mapping[str, Tensor]) -> Tensor:
-        """Scores of tags at the first piece of each word, [B, W, C]."""
+        """Scores of the tags at the first token of each word, [B, W, C]."""
         positions = fields["positions"][..., None].expand(-1, -1, states.shape[2])  # [B, W, H]
         logits: Tensor = self.projection(states.gather(1, positions))
         return logits
 
     def loss(self, logits: Tensor, fields: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Cross-entropy summed over learned words, or minus the log-likelihoods; the count is that of learned words."""
+        """The summed cross-entropy or negative log-likelihood, and the number of words that have a tag."""
         tags = fields["tags"]
         count = (tags != IGNORE).sum()
         logits = logits.float()
@@ -193,7 +197,7 @@ class TokenClassification(Head):
     # --- logits -> scores -----------------------------------------------------------------------------------------
 
     def outputs(self, logits: Tensor, mask: Tensor, fields: Mapping[str, Tensor]) -> list[Tensor]:
-        """[W, C] per example: probabilities of tags, or emissions for the CRF, which decodes a whole row at once."""
+        """[W, C] for each example: probabilities, or emission scores if there is a CRF, which decodes whole rows."""
         values = logits.float() if self.crf is not None else logits.float().softmax(-1)
         return [v[:n] for v, n in zip(values, fields["word_mask"].sum(1).tolist(), strict=True)]
 
@@ -213,9 +217,10 @@ class TokenClassification(Head):
         }
 
     def counts(self, prediction: Prediction, row: Row) -> Tensor:
-        """[(L + 1)² + 3 L]: the flattened confusion of exact spans, then words found, spurious and missed per type.
+        """The flattened confusion matrix of exact spans, and the words found, spurious and missed of each type.
 
-        The last class of the confusion is "none": a missed entity is predicted as none, a spurious one has gold none.
+        The shape is [(L + 1)² + 3 L]. The last class of the confusion matrix is "none": a missed entity is predicted as
+        none, and the gold type of a spurious one is none.
         """
         row = _span_row(row)
         gold, predicted = set(self._gold(row)), self._predicted(prediction, row)
@@ -246,7 +251,7 @@ class TokenClassification(Head):
         return report
 
     def baselines(self, rows: Iterable[Row]) -> dict[str, Callable[[Sequence[Row]], list[Prediction]]]:
-        """`lexicon` marks the mentions of the training rows; `majority` marks nothing and scores 0."""
+        """`lexicon`: the mentions of the training rows. `majority`: no entities, which scores 0."""
         read = [_span_row(row) for row in rows]
         lexicon = Lexicon([AnnotatedRow(row, self._gold(row), self._annotated(row)) for row in read])
         return {
@@ -257,72 +262,72 @@ class TokenClassification(Head):
     # --- private --------------------------------------------------------------------------------------------------
 
     def _annotated(self, row: SpanRow) -> tuple[str, ...]:
-        """The labels that were annotated in the row."""
+        """The labels for which the row is annotated."""
         return tuple(label for label in self.labels if row.annotated is None or label in row.annotated)
 
     def _gold(self, row: SpanRow) -> list[TypedSpan]:
-        """The hulls of the annotated entities, in characters."""
-        kinds = self._annotated(row)
+        """The entities of the annotated types, each as one span of characters."""
+        types = self._annotated(row)
         return [
             TypedSpan(min(start for start, _ in entity.spans), max(end for _, end in entity.spans), entity.type)
             for entity in row.entities
-            if entity.type in kinds
+            if entity.type in types
         ]
 
     def _predicted(self, prediction: Prediction, row: SpanRow) -> set[TypedSpan]:
-        kinds = self._annotated(row)
-        found = (TypedSpan(entity["start"], entity["end"], entity["type"]) for entity in prediction["entities"])
-        return {span for span in found if span.type in kinds}
+        types = self._annotated(row)
+        spans = (TypedSpan(entity["start"], entity["end"], entity["type"]) for entity in prediction["entities"])
+        return {span for span in spans if span.type in types}
 
     def _entity_problem(self, row: SpanRow) -> str | None:
         for entity in row.entities:
             if entity.type not in self.labels:
                 return (
-                    f"The type of an entity must be a label ({', '.join(self.labels)}), or be left out by the reader's"
-                    f" `types`; found {describe(entity.type, self.labels)}"
+                    f"the type of an entity must be one of: {', '.join(self.labels)} (or left out with the option"
+                    f" `types` of the reader); got {describe(entity.type, self.labels)}"
                 )
             if not entity.spans:
-                return f"An entity must have a span; found none (entity {entity.id})"
+                return f"an entity must have a span, got none for {entity.id}"
             for start, end in entity.spans:
                 if not 0 <= start < end <= len(row.text):
                     return (
-                        "The span of an entity must lie in the text and not be empty; found"
-                        f" {start}-{end} in {len(row.text)} characters (entity {entity.id})"
+                        "the spans of an entity must be inside the text and not empty, got"
+                        f" {start}-{end} for {entity.id} in a text of {len(row.text)} characters"
                     )
         return None
 
     def _targets(self, row: SpanRow, words: Sequence[Span]) -> list[int]:
-        """The tag that each word teaches."""
-        kinds = self._annotated(row)
-        if not kinds:
+        """The index of the gold tag of each word, `IGNORE` if it is not trained on."""
+        types = self._annotated(row)
+        if not types:
             return [IGNORE] * len(words)
         index = {tag: i for i, tag in enumerate(self.tags)}
-        if len(kinds) < len(self.labels):
+        if len(types) < len(self.labels):
             index["O"] = IGNORE
         return [index[tag] for tag in to_tags(flat(self._gold(row), words), len(words), self.scheme)]
 
-    def _examples(self, row: SpanRow, pieces: Pieces, room: int) -> list[Example]:
+    def _examples(self, row: SpanRow, tokenized: TokenizedText, room: int) -> list[Example]:
         words = words_of(row)
         targets = self._targets(row, words)
-        cuts = windows(len(pieces.offsets), room, self.stride)
-        owned: list[list[tuple[int, int]]] = [[] for _ in cuts]
-        for word, own in enumerate(overlapped(words, pieces.offsets)):
-            if own:
-                owned[owner(own, cuts)].append((word, own.start))
+        parts = windows(len(tokenized.offsets), room, self.stride)
+        owned: list[list[tuple[int, int]]] = [[] for _ in parts]  # (word, its first token) of each window
+        for word, tokens in enumerate(overlapped(words, tokenized.offsets)):
+            if tokens:
+                owned[owner(tokens, parts)].append((word, tokens.start))
         return [
-            pieces.window(window)
+            tokenized.window(window)
             | {
                 "words": [word for word, _ in members],
-                "positions": [pieces.num_before + first - window.start for _, first in members],
+                "positions": [tokenized.num_before + first - window.start for _, first in members],
                 "tags": [targets[word] for word, _ in members],
                 "targets": sum(targets[word] != IGNORE for word, _ in members),
                 "truncated": False,
             }
-            for window, members in zip(cuts, owned, strict=True)
+            for window, members in zip(parts, owned, strict=True)
         ]
 
     def _best(self, values: Tensor) -> tuple[list[int], list[float]]:
-        """The chosen tag of each word and its probability, from the outputs of all words of a row [W, C]."""
+        """The predicted tag of each word and its probability, from the outputs of all words of a row, [W, C]."""
         if self.crf is None:
             best = values.max(1)
             return best.indices.tolist(), best.values.tolist()
@@ -330,7 +335,7 @@ class TokenClassification(Head):
         return path, self.crf.marginals(values)[range(len(path)), path].tolist()
 
     def _scores(self, counts: Tensor) -> dict[str, Tensor]:
-        """All metrics of one corpus or many, [..., K] -> [...]."""
+        """All metrics of one or many corpora, [..., K] -> [...]."""
         confusion, words = self._split(counts)
         types = range(len(self.labels))
         precision, recall, f1 = scores.micro(confusion, types)
@@ -344,7 +349,7 @@ class TokenClassification(Head):
         }
 
     def _split(self, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """The confusion [..., L + 1, L + 1] and the words found, spurious and missed [..., 3, L]."""
+        """The confusion matrix [..., L + 1, L + 1], and the words found, spurious and missed [..., 3, L]."""
         size, corpora = len(self.labels) + 1, counts.shape[:-1]
         confusion, words = counts[..., : size * size], counts[..., size * size :]
         return confusion.reshape(*corpora, size, size), words.reshape(*corpora, 3, size - 1)
@@ -361,9 +366,9 @@ def _span_row(row: Row) -> SpanRow:
     return row
 
 
-def _entity(start: int, end: int, kind: str, probabilities: Sequence[float]) -> dict[str, Any]:
+def _entity(start: int, end: int, entity_type: str, probabilities: Sequence[float]) -> dict[str, Any]:
     score = round(sum(probabilities) / len(probabilities), 6)
-    return {"type": kind, "start": start, "end": end, "score": score}
+    return {"type": entity_type, "start": start, "end": end, "score": score}
 
 
 def _lexicon_prediction(lexicon: Lexicon, row: Row) -> Prediction:
@@ -371,9 +376,9 @@ def _lexicon_prediction(lexicon: Lexicon, row: Row) -> Prediction:
 
 
 def _matches(gold: set[TypedSpan], predicted: set[TypedSpan]) -> list[tuple[str, str]]:
-    """Pairs of gold and predicted type at the same span; "" stands for none.
+    """Pairs of gold and predicted type at the same span; "" means none.
 
-    Where a span has several types, equal ones are paired first and the rest in alphabetical order.
+    If a span has several types, equal types are paired first and the others in alphabetical order.
     """
     right = [(span.type, span.type) for span in gold & predicted]
     missed, spurious = _types_by_span(gold - predicted), _types_by_span(predicted - gold)

@@ -1,6 +1,6 @@
 """Multi-task learning for biomedical and clinical text: one shared encoder, a head per task.
 
-What the command `mtl` does can be done from Python with these names and Lightning's trainer:
+With these names and Lightning's trainer, Python code can do what the command `mtl` does:
 
 >>> from mtl import load_mixture
 >>> data = {"reader": "jsonl", "path": "data/rqe"}
@@ -9,9 +9,9 @@ What the command `mtl` does can be done from Python with these names and Lightni
 >>> mixture.batch_size_of("rqe")
 8
 
-`check_mixture` gives every problem and the plan, `build_module` and `build_data` what the trainer fits, and a
-`RunFolder` with an `MLflowTracker` and a `RunRecorder` what a run leaves behind. `predict_rows` reads raw text.
-The contracts for components of one's own are `heads.Head`, `mtl.samplers.Sampler` and `mtl.readers.Reader`.
+`check_mixture` reports every problem and the plan. `build_module` and `build_data` make what the trainer fits, and
+`RunFolder`, `MLflowTracker` and `RunRecorder` record the run. `predict_rows` predicts from raw text. Components of your
+own subclass `heads.Head`, `mtl.samplers.Sampler`, `mtl.balancing.Balancing` or `mtl.readers.Reader`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public name when it is first used: `mtl --help` must not wait for torch."""
+    """Imports a public name when it is first used, so that `mtl --help` does not wait for torch."""
     if name not in _HOMES:
         raise AttributeError(f"module 'mtl' has no attribute {name!r}")
     module, _, attribute = _HOMES[name].partition(":")

@@ -1,6 +1,6 @@
-"""What the processes of one training share: who is who, and values reduced or gathered over all of them.
+"""Distributed training: ranks, and values reduced or gathered over all processes.
 
-Everything here works on one process, too, where it changes nothing.
+Everything here also works in a single process, where it changes nothing.
 
 Shapes: V rows of a table, H hidden size.
 """
@@ -18,25 +18,25 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 def is_rank_zero() -> bool:
-    """Whether this process is the first of those that train together, as launchers tell it."""
+    """Whether this process is the first of those that train together, according to the launcher's variables."""
     if "RANK" in os.environ:
         return os.environ["RANK"] == "0"
     return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
 def rank() -> int:
-    """The number of this process among those of its process group; 0 without one."""
+    """The rank of this process in its process group; 0 without one."""
     return torch.distributed.get_rank() if world_size() > 1 else 0
 
 
 def world_size() -> int:
-    """How many processes train together; 1 without a process group."""
+    """The number of processes that train together; 1 without a process group."""
     ready = torch.distributed.is_available() and torch.distributed.is_initialized()
     return torch.distributed.get_world_size() if ready else 1
 
 
 def gather(value: Any) -> list[Any]:
-    """The value of every rank; the process's own alone where there is no group."""
+    """The values of all ranks, in order of rank; only this process's value without a process group."""
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()
@@ -52,7 +52,7 @@ def sum_over_ranks(values: Tensor) -> Tensor:
 
 
 def average_rows(gradient: Tensor) -> None:
-    """Averages a gradient [V, H] over all processes, in place; only rows that are not zero on some rank are sent."""
+    """Averages a gradient [V, H] over all processes, in place, sending only rows that are not zero on some rank."""
     touched = gradient.any(dim=1).to(torch.uint8)  # [V]
     torch.distributed.all_reduce(touched, op=torch.distributed.ReduceOp.MAX)
     rows = touched.nonzero().squeeze(1)
@@ -68,5 +68,5 @@ def average(gradients: Iterable[Tensor]) -> None:
 
 
 def keep_out_of_ddp(module: nn.Module, names: Iterable[str]) -> None:
-    """Makes DistributedDataParallel ignore some parameters and buffers of a module that it is going to wrap."""
+    """Makes DistributedDataParallel ignore some parameters and buffers of a module that it will wrap."""
     cast(Any, DistributedDataParallel)._set_params_and_buffers_to_ignore_for_model(module, set(names))

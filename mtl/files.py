@@ -1,4 +1,4 @@
-"""Writing files whole: a process that is killed leaves the old file or the new one, never half of one."""
+"""Writes files atomically: a process that is killed leaves the old file or the new one, never a part of one."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ DECIDES_RESULTS = False
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replaces a text file, whose folder is made where there is none.
+    """Replaces a text file and creates its folder if needed.
 
     Raises:
-        InputError: It cannot be written.
+        InputError: The file cannot be written.
     """
     make_folder(path.parent)
-    # Not a `tempfile`: that is its owner's alone, whereas a result has the rights the user's umask gives.
+    # Not a `tempfile`, which only its owner may read; results have the permissions of the user's umask.
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:
         temporary.write_text(text, encoding="utf-8")
@@ -35,16 +35,16 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Replaces a JSON file; numbers that JSON cannot hold become null.
+    """Replaces a JSON file; NaN and infinite numbers become null.
 
     Raises:
-        InputError: It cannot be written.
+        InputError: The file cannot be written.
     """
     write_text(path, json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file; empty where there is no file.
+    """The content of a JSON file; empty if there is no file.
 
     Raises:
         InputError: The file is not JSON.
@@ -54,15 +54,15 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(Problem(str(path), f"It must be JSON; {error}.", "Restore or remove the file.")) from error
+        raise InputError(Problem(str(path), f"must be JSON: {error}.", "Restore or remove the file.")) from error
     return content
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder and those above it where they do not exist.
+    """Creates a folder and its parents if they do not exist.
 
     Raises:
-        InputError: It cannot be made.
+        InputError: The folder cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -73,12 +73,12 @@ def make_folder(folder: Path) -> None:
 def not_writable(path: Path, error: OSError) -> InputError:
     """The error for a file or folder that cannot be written."""
     return InputError(
-        Problem(str(path), f"It can't be written: {error.strerror or error}.", "Choose another folder for the runs.")
+        Problem(str(path), f"cannot be written: {error.strerror or error}.", "Choose another folder for the runs.")
     )
 
 
 def finite(value: Any) -> Any:
-    """The value with null in place of numbers that JSON cannot hold."""
+    """The value with None in place of NaN and infinite numbers."""
     if isinstance(value, Mapping):
         return {str(key): finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -90,10 +90,10 @@ def folder_name(name: str) -> str:
     """The name of the folder for a mixture's runs or for a study: the name itself.
 
     Raises:
-        InputError: The name cannot be that of a folder.
+        InputError: No folder can have this name.
     """
     if name.startswith(".") or {"/", "\\", "\0"} & set(name) or not name.strip():
         raise InputError(
-            Problem("name", f"It must be usable as the name of a folder; found {name!r}.", "Leave out / and \\.")
+            Problem("name", f"must be a valid folder name, got {name!r}.", "Omit / and \\ and a leading dot.")
         )
     return name

@@ -1,4 +1,4 @@
-"""What other libraries say about themselves and the user can't act on."""
+"""Filters messages of other libraries on which the user cannot act."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _UNASKED = ("GPU available", "TPU available", "HPU available", "💡 Tip", "`Tra
 
 
 def filter_logs() -> None:
-    """Leaves messages about the user's own run, and drops adverts, inventories and notes to developers."""
+    """Drops adverts, inventories and notes to developers; messages about the user's own run remain."""
     from transformers.utils import logging as transformers_logging
 
     cast(Any, transformers_logging).disable_progress_bar()
@@ -23,16 +23,16 @@ def filter_logs() -> None:
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
     warnings.filterwarnings("ignore", message=".*does not have many workers")
-    warnings.filterwarnings("ignore", message=r".*`self.log\(.*sync_dist=True")  # our scores are gathered before
+    warnings.filterwarnings("ignore", message=r".*`self.log\(.*sync_dist=True")  # our scores are already gathered
     warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`, callbacks")  # evaluation has none
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # a resumed run's
-    # Losses and rates are logged at the end of an epoch too, however few steps it has.
+    # Losses and rates are also logged at the end of every epoch, however short it is.
     warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
 
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Silences Lightning's notes on devices, workers and loaders, which are the same for all runs of a study."""
+    """A context that silences Lightning's notes on devices, workers and loaders, which are the same for all runs."""
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -51,6 +51,6 @@ def _is_wanted(record: logging.LogRecord) -> bool:
 
 
 def _is_no_inventory(record: logging.LogRecord) -> bool:
-    """Weights that a mixture has no use for (upper layers, a pooler) are no news; weights that are missing are."""
+    """Hides lists of weights that a mixture does not use (upper layers, a pooler), but not of missing weights."""
     message = record.getMessage()
     return "LOAD REPORT" not in message or any(word in message for word in ("MISSING", "MISMATCH", "CONVERSION"))

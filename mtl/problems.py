@@ -1,4 +1,4 @@
-"""What is wrong with the user's input: collected, worded alike, and shown all at once."""
+"""Problems in the user's input: collected, worded in one form, and shown all at once."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Problem:
     """One problem.
 
     Args:
-        key: The key, or file and line, that is wrong.
+        key: Key, or file and line, of the problem.
         message: The rule and what was found, without text of a row.
-        suggestion: What to do about it; empty where the message says it.
+        suggestion: What to do about it; empty if the message makes it obvious.
     """
 
     key: str
@@ -31,7 +31,7 @@ class Problem:
 
 
 class InputError(ValueError):
-    """The user's input is wrong. The command line prints it without a traceback and exits with 2."""
+    """The user's input has problems. The command line prints them without a traceback and exits with code 2."""
 
     def __init__(self, problems: Sequence[Problem] | Problem) -> None:
         self.problems = [problems] if isinstance(problems, Problem) else list(problems)
@@ -39,7 +39,7 @@ class InputError(ValueError):
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """A sentence with the nearest of the right names, and all of them.
+    """A sentence with the nearest of the valid names, and all of them.
 
     >>> did_you_mean("clasification", ["classification", "regression"])
     "Did you mean 'classification'? Choices: classification, regression."
@@ -51,9 +51,9 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:
-    """The name that was probably meant; None where no choice is near.
+    """The name that was probably meant; None if no choice is similar.
 
-    That is one that differs in upper and lower case only, else the most similar, whatever its case.
+    A choice that differs only in case is the nearest; otherwise the most similar one is, ignoring case.
 
     >>> nearest("clasification", ["classification", "regression"])
     'classification'

@@ -1,4 +1,4 @@
-"""Random streams keyed by what they are for, so that adding a task changes no other task's draws."""
+"""Random streams keyed by their purpose, so that adding a task does not change the draws of other tasks."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def derive(seed: int, *key: str | int) -> int:
 
 
 def stream(seed: int, *key: str | int) -> np.random.Generator:
-    """A NumPy generator for that key."""
+    """A NumPy generator whose seed is `derive(seed, *key)`."""
     return np.random.default_rng(derive(seed, *key))

@@ -1,6 +1,6 @@
-"""Parts of a model that compute in fp32 whatever the precision of the rest.
+"""Parts of a model that compute in fp32, regardless of the precision of the rest.
 
-Heads and balancing cost little, and in bf16 a score has 8 bits, which ties what should be ranked.
+Heads and balancing cost little, and in bf16 a score has only 8 significant bits, so scores that should be ranked tie.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 class InSinglePrecision(nn.Module):
-    """A mixin for modules that follow the others to a device, and keep their own precision."""
+    """A mixin for modules that move to other devices with the rest but keep their own precision."""
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         def move(tensor: Tensor) -> Tensor:
@@ -26,7 +26,11 @@ class InSinglePrecision(nn.Module):
 
 @contextmanager
 def single_precision(device: torch.device) -> Iterator[None]:
-    """A context without autocast, and without the default type that Lightning sets where all weights have another."""
+    """A context without autocast and with float32 as the default dtype, which Lightning changes in true precisions.
+
+    Args:
+        device: Device of the computation.
+    """
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:

@@ -1,4 +1,4 @@
-"""How the numeric libraries' threads wait, set before these libraries load."""
+"""How the threads of numeric libraries wait; this must be set before the libraries load."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ DECIDES_RESULTS = False
 
 
 def set_thread_defaults() -> None:
-    """Settings that must stand before the heavy libraries load."""
-    # OpenMP threads that spin for long starve those of another process on the machine; ones that never spin are slow to
-    # wake. A short spin (GNU's runtime; others only wait) is nearly as quick as a long one, alone or in company.
+    """Sets environment variables that numeric libraries read when they load; variables that are set stay."""
+    # OpenMP threads that spin for long slow down other processes on the machine; threads that never spin are slow to
+    # wake. With a short spin (GNU's runtime only) a run is nearly as fast as with a long one, alone or beside others.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "passive"
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-    # Said in so many words, or tokenizers complain when a process is forked; ours tokenise in none that is.
+    # If this is not set, tokenizers warns when a process is forked. Our forked processes do not tokenise.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")

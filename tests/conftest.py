@@ -1,7 +1,8 @@
-"""Shared fixtures: a tiny tokenizer and tiny random encoders of seven families, made on the spot."""
+"""Shared fixtures: a tiny tokenizer, tiny random encoders of seven families, and toy mixtures and studies."""
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -19,7 +20,7 @@ from hypothesis import settings
 
 from tests.mlflow_server import Server
 
-settings.register_profile("biomtl", deadline=None)  # a busy machine is no failure
+settings.register_profile("biomtl", deadline=None)  # a busy machine must not fail a test
 settings.load_profile("biomtl")
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -99,13 +100,13 @@ def data_folder() -> Path:
     """The folder of public data sets that `MTL_DATA` names."""
     folder = os.environ.get("MTL_DATA", str(REPOSITORY.parent / "shared" / "data"))
     if not Path(folder).is_dir():
-        pytest.skip("MTL_DATA names no folder: the public data sets aren't here")
+        pytest.skip("the public data sets are not available: MTL_DATA is not a folder")
     return Path(folder)
 
 
 @pytest.fixture(scope="session")
 def tokenizer() -> Any:
-    """A WordPiece tokenizer (BERT's layout, lower case) that knows some words, all letters and digits."""
+    """A lower-case WordPiece tokenizer (as for BERT) whose vocabulary has some words and all letters and digits."""
     from transformers import BertTokenizer
 
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -127,7 +128,7 @@ def tokenizer() -> Any:
 
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Callable[[str], Path]:
-    """Gives the folder of a tiny random encoder of a family, tokenizer included."""
+    """A function that returns the folder of a tiny random encoder of a family, with its tokenizer."""
     import torch
     from transformers import AutoConfig, AutoModel
 
@@ -165,7 +166,7 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Ca
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database that MLflow has migrated. A copy of it saves a test the seconds that takes."""
+    """A database that MLflow has already migrated; copying it is seconds faster than migrating one per test."""
     from mtl.tracking.mlflow_client import prepare_mlflow
 
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
@@ -184,7 +185,7 @@ def store(empty_store: Path, tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def shared_server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Server]:
-    """The server that `mlflow ui` starts, for `server`."""
+    """The server that `mlflow ui` starts; tests use it through `server`."""
     folder = tmp_path_factory.mktemp("server")
     shutil.copy(empty_store, folder)
     with Server(folder) as server:
@@ -193,13 +194,13 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -
 
 @pytest.fixture
 def server(shared_server: Server) -> Server:
-    """A running MLflow server, which tests share, kill and start again; its store keeps what they leave."""
+    """A running MLflow server, which tests share and may kill; its store keeps the data of earlier tests."""
     shared_server.start()
     return shared_server
 
 
 class Trained(NamedTuple):
-    """What a training in this process leaves."""
+    """The objects of a finished training in this process."""
 
     trainer: Any
     module: Any
@@ -214,10 +215,10 @@ class Trained(NamedTuple):
 def toy_mixture(
     tmp_path: Path, tiny_encoder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Path]:
-    """Writes a mixture of four small invented tasks into `tmp_path` and gives its file.
+    """A function that writes a mixture of four small invented tasks into `tmp_path` and returns its file.
 
-    `cause` classifies texts, `drugs` tags them, `risk` scores them; `bleed` reads the rows of `cause` and lacks some
-    labels. The labels follow from the words.
+    `cause` classifies texts, `drugs` tags them and `risk` scores them; `bleed` reads the rows of `cause`, some of them
+    without a label. The labels follow from the words.
     """
     monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
@@ -259,10 +260,12 @@ STUDY = {
 
 
 @pytest.fixture
-def toy_study(toy_mixture: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Writes the study into `tmp_path`, the working folder, and gives its file."""
+def toy_study(
+    toy_mixture: Callable[..., Path], store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Path]]:
+    """A function that writes a study into `tmp_path`, which becomes the working folder, and returns its file."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
 
     def write(**fields: Any) -> Path:
         toy_mixture()
@@ -270,14 +273,56 @@ def toy_study(toy_mixture: Callable[..., Path], tmp_path: Path, monkeypatch: pyt
         path.write_text(yaml.safe_dump({**STUDY, **fields}), encoding="utf-8")
         return path
 
-    return write
+    gc.freeze()  # a collection follows each run, and need not look at a million objects of imported modules
+    yield write
+    gc.unfreeze()
+
+
+@pytest.fixture
+def trained_once(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trains each run of a study once for all tests of all workers, in place of once per test.
+
+    Equal keys promise equal results. Everything else of a study is real: ledger, claims, encoders, MLflow.
+    """
+    from mtl.data.store import content_key
+    from mtl.study.running import train_run
+    from mtl.study.running.ledger import Counts, Ledger
+
+    base = tmp_path_factory.getbasetemp()
+    known = Ledger((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "trained_once")
+    actual = train_run.train
+
+    def copy_encoder(source: Path, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_suffix(f".{os.getpid()}")
+        shutil.copy(source, part)
+        part.replace(target)
+
+    def train(order: Any, ledger: Ledger) -> tuple[dict[str, Any], Counts]:
+        # A probe of a plan's times has the key of its run, and other steps.
+        key = content_key(order.key, order.evaluations, order.mixture["sampler"])
+        if known.is_finished(key, with_encoder=order.keeps_encoder):
+            if order.keeps_encoder:
+                copy_encoder(known.encoder(key), ledger.encoder(order.key))
+            result = known.result(key)
+            assert result is not None
+            return {**result, **order.labels()}, known.counts(key)
+        result, counts = actual(order, ledger)
+        if order.keeps_encoder:
+            copy_encoder(ledger.encoder(order.key), known.encoder(key))
+        known.finish(key, result, counts)
+        return result, counts
+
+    monkeypatch.setattr(train_run, "train", train)
 
 
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Writes modules of a user's package `lab`, by name, which is then imported anew; None removes a module."""
+    """A function that writes modules of a user package `lab` and makes it import anew; None removes a module."""
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # an edit of the same size in the same second is an edit
+    monkeypatch.setattr(
+        sys, "dont_write_bytecode", True
+    )  # bytecode would hide an edit of the same size in the same second
 
     def forget() -> None:
         for name in [name for name in sys.modules if name.partition(".")[0] == "lab"]:
@@ -301,7 +346,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
 
 @pytest.fixture
 def train(tmp_path: Path) -> Callable[..., Trained]:
-    """Trains a mixture in this process, in fp32 on the CPU, with nothing written unless asked."""
+    """A function that trains a mixture in this process, by default in fp32 on the CPU and without writing files."""
 
     def run(
         mixture: Any,

@@ -1,14 +1,14 @@
-"""An emulated accelerator: tensors on `emulated:0` keep their values on the host and obey a device's rules.
+"""An emulated accelerator: tensors on `emulated:0` store their values on the host and follow the rules of a device.
 
-It shows on a CPU what otherwise only fails on a GPU:
+It detects on a CPU what would otherwise fail only on a GPU:
 
-- Tensors of two devices do not mix, except a host tensor without dimensions, host indices, and copies (as on CUDA).
+- Tensors of two devices cannot be mixed, except for scalar host tensors, host indices and copies (as on CUDA).
 - There is no float64 and no complex128 (as on Apple's MPS).
-- NumPy does not read a tensor on the device, and pickle does not write one.
-- Random numbers come from a generator of the device's own.
+- NumPy cannot read a tensor on the device, and pickle cannot write one.
+- The device has its own random generator.
 
-`forbid_sync` also raises wherever the host would wait for the device. After `register()`, tensors go there with
-``.to("emulated")`` and Lightning trains there with ``Trainer(accelerator="emulated")``, in fp32 or bf16.
+`forbid_sync` also raises an error wherever the host would wait for the device. After `register()`, ``.to("emulated")``
+moves tensors to the device and Lightning trains on it with ``Trainer(accelerator="emulated")``, in fp32 or bf16.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _MISSING_DTYPES = (torch.float64, torch.complex128)
 _COPIES = {"copy_", "_foreach_copy_"}
 _INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put"}
 _JOINS = {"cat", "stack"}
-"""Operators that refuse even a host tensor without dimensions."""
+"""Operators that refuse even scalar host tensors."""
 
 _SYNCS = {
     "_local_scalar_dense",
@@ -49,10 +49,10 @@ _SYNCS = {
     "unique_consecutive",
     "unique_dim",
 }
-"""Operators for whose result, or its size, the host waits, as it does for a mask as an index and a copy to the host."""
+"""Operators for whose result, or its size, the host waits; it also waits for mask indices and copies to the host."""
 
 _RESIZING = ("arange", "arange.start", "arange.start_step", "eye", "eye.m", "linspace", "randperm")
-"""Factories that PyTorch builds by resizing an empty tensor, which a wrapper cannot follow."""
+"""Factories that PyTorch implements by resizing an empty tensor, which a wrapper does not support."""
 
 # Autocast as on CUDA (ATen/autocast_mode.h), for the operators that encoders and heads use.
 _LOWER_PRECISION = ("linear", "matmul", "mm", "mv", "bmm", "addmm", "baddbmm", "einsum", "scaled_dot_product_attention")
@@ -81,10 +81,10 @@ class EmulatedTensor(torch.Tensor):
     """A tensor on the device.
 
     Args:
-        host: The values.
+        host: Host tensor with the values.
 
     Raises:
-        TypeError: The device lacks their type.
+        TypeError: The device does not support their dtype.
     """
 
     host: Tensor
@@ -92,7 +92,7 @@ class EmulatedTensor(torch.Tensor):
     @staticmethod
     def __new__(cls, host: Tensor) -> EmulatedTensor:
         _require_dtype(host.dtype)
-        with torch.inference_mode(host.is_inference()):  # where a view of an ordinary tensor is one, too
+        with torch.inference_mode(host.is_inference()):  # in which a view of an ordinary tensor is an ordinary tensor
             made: EmulatedTensor = torch.Tensor._make_wrapper_subclass(
                 cls,
                 host.size(),
@@ -105,7 +105,7 @@ class EmulatedTensor(torch.Tensor):
         return made
 
     def __tensor_flatten__(self) -> tuple[list[str], None]:
-        # With these two, `nn.Module.to` swaps its parameters for converted ones, as PyTorch does for all wrappers.
+        # With these two methods, `nn.Module.to` replaces parameters by converted ones, as for all wrappers.
         return ["host"], None
 
     @staticmethod
@@ -121,7 +121,7 @@ class EmulatedTensor(torch.Tensor):
     def numpy(self, *, force: bool = False) -> Any:
         if force:
             return self.detach().cpu().numpy()
-        raise TypeError("can't convert emulated:0 device type tensor to numpy. Copy it to the host first.")
+        raise TypeError("NumPy cannot read a tensor on the emulated device. Copy it to the host first.")
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         return self.numpy()
@@ -140,11 +140,11 @@ class EmulatedTensor(torch.Tensor):
 def register() -> None:
     """Makes the device known to PyTorch and Lightning, once per process.
 
-    `torch.accelerator` does not list it as available, and Lightning's "auto" never selects it, so that other code in
-    the process computes where it did before.
+    `torch.accelerator` does not list it as available and Lightning's "auto" never selects it, so other code in the
+    process is not affected.
     """
-    # At its first backward pass PyTorch starts a thread for each device that it knows, and a process that is forked
-    # later cannot run one. It starts none if that pass comes before the registration; ours then runs in one thread.
+    # In its first backward pass PyTorch starts a thread for each registered device, and a process that is forked later
+    # cannot run a backward pass. A pass before the registration avoids this thread; passes then run in one thread.
     torch.ones((), requires_grad=True).backward()
     torch.autograd.set_multithreading_enabled(False)
     _setup_privateuseone_for_python_backend(NAME, _DeviceModule(), _Hooks())
@@ -152,15 +152,15 @@ def register() -> None:
     backend.fallback(lambda op, *args, **kwargs: _run(op, args, kwargs), "PrivateUse1")
     backend.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
     operators = torch.library.Library("aten", "IMPL")
-    for name in (*_RESIZING, "copy_"):  # `torch.tensor` copies below the wrapper, where the fallback is not found
+    for name in (*_RESIZING, "copy_"):  # `torch.tensor` copies below the wrapper, without the fallback
         operators.impl(name, _kernel(_operator(name)), "PrivateUse1")
     for name in _LOWER_PRECISION:
         operators.impl(name, _autocast(_operator(name), lambda: torch.get_autocast_dtype(NAME)), "AutocastPrivateUse1")
     for name in _SINGLE_PRECISION:
         operators.impl(name, _autocast(_operator(name), lambda: torch.float32), "AutocastPrivateUse1")
-    _libraries.extend([backend, operators])  # a library that is collected takes its kernels along
+    _libraries.extend([backend, operators])  # if a library is garbage-collected, its kernels are removed
     EmulatedAccelerator.register_accelerators(AcceleratorRegistry)
-    # Lightning would compute on the CPU with any accelerator that it does not know.
+    # With an accelerator that it does not know, Lightning would compute on the CPU.
     choose = _AcceleratorConnector._choose_strategy
     _AcceleratorConnector._choose_strategy = lambda connector: (  # type: ignore[assignment, method-assign]
         EmulatedStrategy() if isinstance(connector.accelerator, EmulatedAccelerator) else choose(connector)
@@ -169,7 +169,7 @@ def register() -> None:
 
 @contextmanager
 def forbid_sync() -> Iterator[None]:
-    """Raises RuntimeError wherever the host would wait for the device."""
+    """A context in which RuntimeError is raised wherever the host would wait for the device."""
     global _sync_is_forbidden  # noqa: PLW0603
     before, _sync_is_forbidden = _sync_is_forbidden, True
     try:
@@ -182,7 +182,7 @@ def forbid_sync() -> Iterator[None]:
 
 
 class EmulatedAccelerator(Accelerator):
-    """Lightning's handle on the device, also known to it as "emulated"."""
+    """The accelerator for Lightning, registered as "emulated"."""
 
     def setup_device(self, device: torch.device) -> None:
         assert device.type == NAME, device
@@ -192,7 +192,7 @@ class EmulatedAccelerator(Accelerator):
 
     @staticmethod
     def parse_devices(devices: Any) -> int:
-        assert str(devices) == "1", f"there is one emulated device, not {devices}"
+        assert str(devices) == "1", f"there is only one emulated device, got {devices}"
         return 1
 
     @staticmethod
@@ -217,7 +217,7 @@ class EmulatedAccelerator(Accelerator):
 
 
 class EmulatedStrategy(SingleDeviceStrategy):
-    """Places a training on the device and its checkpoints on the host."""
+    """Trains on the device and writes checkpoints from the host."""
 
     def __init__(self) -> None:
         super().__init__(torch.device(NAME, 0), checkpoint_io=HostCheckpointIO())
@@ -229,12 +229,12 @@ class EmulatedStrategy(SingleDeviceStrategy):
     @precision_plugin.setter
     def precision_plugin(self, plugin: Precision | None) -> None:
         if isinstance(plugin, MixedPrecision):
-            plugin.device = NAME  # Lightning takes every accelerator that it does not know for CUDA
+            plugin.device = NAME  # for an unknown accelerator, Lightning assumes CUDA
         self._precision_plugin = plugin
 
 
 class HostCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints from the host."""
+    """Copies checkpoints to the host before writing them."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         super().save_checkpoint(move_data_to_device(checkpoint, _HOST), path, storage_options)
@@ -244,7 +244,7 @@ class HostCheckpointIO(TorchCheckpointIO):
 
 
 class _DeviceModule:
-    """What PyTorch asks of `torch.emulated`."""
+    """The functions that PyTorch needs in `torch.emulated`."""
 
     @staticmethod
     def is_available() -> bool:
@@ -319,13 +319,13 @@ def _autocast(op: Any, target: Callable[[], torch.dtype]) -> Callable[..., Any]:
 
 
 class _Rules(NamedTuple):
-    """What of an operator's declaration matters here, looked up once.
+    """The properties of an operator that matter here, looked up once.
 
     Args:
-        name: Without the overload.
-        arguments: The name of each, and whether it is changed in place.
-        is_composite: It is made of other operators.
-        is_random: It draws from a generator.
+        name: Name of the operator without the overload.
+        arguments: Names of the arguments, and whether each is changed in place.
+        is_composite: Whether it is composed of other operators.
+        is_random: Whether it draws from a generator.
     """
 
     name: str
@@ -342,9 +342,9 @@ def _rules(op: Any) -> _Rules:
 
 
 def _run(op: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """Computes an operator on the host, once the device's rules allow it."""
+    """Computes an operator on the host if the rules of the device allow it."""
     rules = _rules(op)
-    if rules.is_composite:  # its parts come here one by one
+    if rules.is_composite:  # each of its parts calls this function
         return op.decompose(*args, **kwargs)
     inputs = {id(t.host): t for t in _tensors([*args, *kwargs.values()]) if isinstance(t, EmulatedTensor)}
     device = kwargs.get("device")
@@ -377,7 +377,7 @@ def _unwrapped(value: Any) -> Any:
 
 
 def _wrapped(value: Any, inputs: Mapping[int, EmulatedTensor]) -> Any:
-    """A result on the device; the wrapper of an input that was changed in place."""
+    """A result on the device; for an input that was changed in place, its existing wrapper."""
     if isinstance(value, list | tuple):
         return type(value)(_wrapped(item, inputs) for item in value)
     if not isinstance(value, Tensor):
@@ -386,19 +386,19 @@ def _wrapped(value: Any, inputs: Mapping[int, EmulatedTensor]) -> Any:
 
 
 def _check(rules: _Rules, args: Sequence[Any], kwargs: Mapping[str, Any], *, to_device: bool) -> None:
-    """Raises what a device raises for an operator that has some of its tensors."""
-    given = {**dict(zip(rules.arguments, args, strict=False)), **kwargs}
-    for argument, value in given.items():
+    """Raises the error of a device for an operator with invalid arguments, at least one of them on the device."""
+    arguments = {**dict(zip(rules.arguments, args, strict=False)), **kwargs}
+    for argument, value in arguments.items():
         for tensor in _tensors([value]):
             if not isinstance(tensor, EmulatedTensor):
                 _check_host_tensor(rules, argument, tensor)
-    if isinstance(given.get("generator"), torch.Generator):
-        raise RuntimeError(f"Expected a generator of the device, but found one of the host ({rules.name})")
-    if rules.name in _SYNCS or (rules.name in _INDEXING and any(map(_is_mask, given["indices"]))):
+    if isinstance(arguments.get("generator"), torch.Generator):
+        raise RuntimeError(f"Expected a generator of the device, got one of the host ({rules.name})")
+    if rules.name in _SYNCS or (rules.name in _INDEXING and any(map(_is_mask, arguments["indices"]))):
         _sync(rules.name)
-    if not to_device and "device" in given:
+    if not to_device and "device" in arguments:
         _sync(rules.name)
-        _require_dtype(given.get("dtype"))
+        _require_dtype(arguments.get("dtype"))
 
 
 def _check_host_tensor(rules: _Rules, argument: str, tensor: Tensor) -> None:
@@ -406,7 +406,7 @@ def _check_host_tensor(rules: _Rules, argument: str, tensor: Tensor) -> None:
     if rules.name in _COPIES:
         if is_written:
             _sync(rules.name)
-            _require_dtype(tensor.dtype)  # values are converted where they come from
+            _require_dtype(tensor.dtype)  # values are converted on the source device
         return
     is_index = rules.name in _INDEXING and argument == "indices"
     is_number = tensor.dim() == 0 and rules.name not in _JOINS
@@ -417,7 +417,7 @@ def _check_host_tensor(rules: _Rules, argument: str, tensor: Tensor) -> None:
 
 def _require_dtype(dtype: torch.dtype | None) -> None:
     if dtype in _MISSING_DTYPES:
-        raise TypeError(f"The emulated device has no {dtype}, like MPS. Convert on the host.")
+        raise TypeError(f"The emulated device has no {dtype}, like MPS. Convert the tensor on the host.")
 
 
 def _is_mask(index: Any) -> bool:
@@ -426,12 +426,12 @@ def _is_mask(index: Any) -> bool:
 
 def _sync(name: str) -> None:
     if _sync_is_forbidden:
-        raise RuntimeError(f"The host waits for the emulated device here ({name})")
+        raise RuntimeError(f"The host waits for the emulated device ({name})")
 
 
 @contextmanager
 def _device_generator() -> Iterator[None]:
-    """Lends the device's random state to the host's generator."""
+    """A context in which the host's generator has the random state of the device."""
     global _random_state  # noqa: PLW0603
     before = torch.get_rng_state()
     torch.set_rng_state(_random_state)

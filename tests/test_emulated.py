@@ -26,7 +26,7 @@ def on_device(tensor: Tensor = HOST) -> Tensor:
     return tensor.to("emulated")
 
 
-# --- where tensors are ------------------------------------------------------------------------------------------------
+# --- location of tensors ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -66,14 +66,14 @@ def test_a_view_shares_its_values() -> None:
     assert torch.equal(values.cpu(), expected)
 
 
-def test_a_copy_shares_none() -> None:
+def test_a_copy_does_not_share_its_values() -> None:
     values = on_device()
     for other in (values.cpu(), values.clone(), copy.deepcopy(values), on_device()):
         other.zero_()
     assert torch.equal(values.cpu(), HOST)
 
 
-# --- what mixes -------------------------------------------------------------------------------------------------------
+# --- mixing devices ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_copy_shares_none() -> None:
     ],
 )
 @pytest.mark.parametrize("mode", [torch.enable_grad, torch.inference_mode])
-def test_the_device_and_the_host_do_not_mix(mix: Callable[..., Any], mode: Callable[[], Any]) -> None:
+def test_tensors_of_the_device_and_the_host_cannot_be_mixed(mix: Callable[..., Any], mode: Callable[[], Any]) -> None:
     with mode(), pytest.raises(RuntimeError, match="same device"):
         mix(HOST.clone(), on_device())
 
@@ -112,11 +112,11 @@ def test_the_device_and_the_host_do_not_mix(mix: Callable[..., Any], mode: Calla
         (lambda there: there[[2, 0]], HOST[[2, 0]]),
     ],
 )
-def test_host_numbers_and_host_indices_mix(mix: Callable[..., Tensor], expected: Tensor) -> None:
+def test_host_scalars_and_host_indices_are_allowed(mix: Callable[..., Tensor], expected: Tensor) -> None:
     assert torch.equal(mix(on_device()).cpu(), expected)
 
 
-def test_both_can_be_copied_to_each_other_in_place() -> None:
+def test_device_and_host_tensors_can_be_copied_to_each_other_in_place() -> None:
     there, here = torch.zeros(3, 4, device="emulated"), torch.zeros(3, 4)
     there.copy_(HOST)
     here.copy_(there)
@@ -149,34 +149,34 @@ def test_there_is_no_float64(make: Callable[[], Any], mode: Callable[[], Any]) -
         make()
 
 
-def test_the_host_converts_what_was_copied() -> None:
+def test_the_host_converts_copies_to_float64() -> None:
     assert torch.equal(on_device().cpu().double(), HOST.double())
 
 
-def test_numpy_reads_copies_only() -> None:
+def test_numpy_reads_only_copies_on_the_host() -> None:
     for read in (lambda: on_device().numpy(), lambda: np.asarray(on_device())):
         with pytest.raises(TypeError, match="to the host first"):
             read()
     assert (on_device().cpu().numpy() == HOST.numpy()).all()
 
 
-def test_a_tensor_on_the_device_is_not_pickled() -> None:
+def test_a_tensor_on_the_device_cannot_be_pickled() -> None:
     for write in (pickle.dumps, lambda content: torch.save(content, io.BytesIO())):
         with pytest.raises(TypeError, match="to the host first"):
             write({"loss": on_device()})
 
 
-def test_a_generator_of_the_host_does_not_draw_there() -> None:
+def test_a_generator_of_the_host_cannot_draw_on_the_device() -> None:
     with pytest.raises(RuntimeError, match="generator"):
         torch.rand(3, generator=torch.Generator(), device="emulated")
 
 
-def test_a_shape_is_not_changed_in_place() -> None:
+def test_a_shape_cannot_be_changed_in_place() -> None:
     with pytest.raises(NotImplementedError):
         on_device().unsqueeze_(0)
 
 
-# --- what waits -------------------------------------------------------------------------------------------------------
+# --- waiting for the device -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -195,14 +195,14 @@ def test_a_shape_is_not_changed_in_place() -> None:
         lambda there: there.unique(),
     ],
 )
-def test_what_the_host_reads_makes_it_wait(read: Callable[[Tensor], Any]) -> None:
+def test_reading_a_value_makes_the_host_wait(read: Callable[[Tensor], Any]) -> None:
     there = on_device()
     read(there)
     with forbid_sync(), pytest.raises(RuntimeError, match="waits"):
         read(there)
 
 
-def test_a_training_step_need_not_wait() -> None:
+def test_a_training_step_does_not_have_to_wait() -> None:
     model = nn.Linear(4, 2).to("emulated")
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     with forbid_sync():
@@ -213,16 +213,16 @@ def test_a_training_step_need_not_wait() -> None:
     assert loss.item() > 0
 
 
-# --- what it computes -------------------------------------------------------------------------------------------------
+# --- results ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("options", [{"fused": True}, {"foreach": True}, {"foreach": False}])
-def test_training_gives_the_weights_of_the_host(options: dict[str, bool]) -> None:
+def test_training_gives_the_same_weights_as_on_the_host(options: dict[str, bool]) -> None:
     def trained(device: str) -> list[Tensor]:
         torch.manual_seed(1)
         model = nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.GELU(), nn.Dropout(0.5), nn.Linear(8, 3)).to(device)
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, **options)
-        torch.manual_seed(2)  # the weights above drew from the host's generator alone
+        torch.manual_seed(2)  # the weights above were drawn from the generator of the host
         for _ in range(3):
             optimizer.zero_grad()
             functional.cross_entropy(model(HOST.to(device)), torch.tensor([0, 1, 2]).to(device)).backward()
@@ -235,7 +235,7 @@ def test_training_gives_the_weights_of_the_host(options: dict[str, bool]) -> Non
         torch.testing.assert_close(there, here)
 
 
-def test_a_module_goes_there_with_its_parameters_and_comes_back() -> None:
+def test_a_module_moves_to_the_device_and_back_with_its_parameters() -> None:
     model = nn.Linear(4, 2)
     weight, before = model.weight, model.weight.detach().clone()
     assert model.to("emulated").weight is weight
@@ -260,7 +260,7 @@ def test_autocast_computes_products_in_bf16_and_sums_in_fp32() -> None:
     )
 
 
-def test_random_numbers_are_the_seeds_and_leave_those_of_the_host_alone() -> None:
+def test_random_numbers_follow_the_seed_and_do_not_change_those_of_the_host() -> None:
     torch.manual_seed(5)
     first = torch.rand(3, device="emulated").tolist()
     torch.manual_seed(5)
@@ -269,7 +269,7 @@ def test_random_numbers_are_the_seeds_and_leave_those_of_the_host_alone() -> Non
     assert torch.rand(3, device="emulated").tolist() != first
 
 
-# --- what it leaves alone ---------------------------------------------------------------------------------------------
+# --- other code in the process ----------------------------------------------------------------------------------------
 
 
 def test_other_code_in_the_process_does_not_see_the_device() -> None:

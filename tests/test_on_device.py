@@ -1,4 +1,4 @@
-"""Training, evaluation and prediction of every head and sampler on a device that is not the host."""
+"""Training, evaluation and prediction with every head and sampler on a device other than the host."""
 
 import json
 import math
@@ -67,7 +67,7 @@ def write(folder: Path, encoder: Path, **changes: Any) -> Path:
 
 
 class Outcome(NamedTuple):
-    """What a device makes of the weights: scores by split, and predictions."""
+    """Scores by split, and predictions, of the same weights on one device."""
 
     scores: dict[str, Any]
     predictions: five_tasks.Rows
@@ -75,7 +75,7 @@ class Outcome(NamedTuple):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Callable[[str], Path]) -> Path:
-    """A run that was trained on the device, with heads that then predict a bit of everything."""
+    """A run that was trained on the device, with head weights replaced so that all kinds of outputs are predicted."""
     folder = tmp_path_factory.mktemp("device")
     options = ["--trainer.accelerator=emulated", "--trainer.max_epochs=1", "--trainer.limit_train_batches=8", *QUIET]
     run = five_tasks.fit(folder, write(folder, tiny_encoder("bert")), *options)
@@ -91,7 +91,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Callable[[str], 
 
 @pytest.fixture(scope="module")
 def outcomes(run: Path) -> dict[str, Outcome]:
-    """What the device and the host make of the run's weights."""
+    """The outcome of the run's weights on the device and on the host."""
     folder = run.parents[2]
     lines = [
         {name: value for name, value in row.items() if name not in ("label", "relations")}
@@ -113,7 +113,7 @@ def outcomes(run: Path) -> dict[str, Outcome]:
 
 
 def close(values: Any) -> Any:
-    """Nested values whose numbers are compared to about five digits."""
+    """Nested values in which floats compare equal up to about five digits."""
     if isinstance(values, dict):
         return {name: close(value) for name, value in values.items()}
     if isinstance(values, list):
@@ -121,23 +121,23 @@ def close(values: Any) -> Any:
     return pytest.approx(values, rel=1e-5, abs=1e-5) if isinstance(values, float) else values
 
 
-def test_every_head_is_tried() -> None:
+def test_the_tasks_cover_every_head() -> None:
     assert {task["head"] for task in TASKS.values()} == set(components.choices("head"))
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_device_gives_the_scores_of_the_host(outcomes: dict[str, Outcome], task: str) -> None:
+def test_the_device_gives_the_same_scores_as_the_host(outcomes: dict[str, Outcome], task: str) -> None:
     for split in ("dev", "test") if task != "score" else ("dev",):
         there, here = (outcomes[name].scores[split][task] for name in DEVICES)
         assert there == close(here)
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_device_gives_the_predictions_of_the_host(outcomes: dict[str, Outcome], task: str) -> None:
+def test_the_device_gives_the_same_predictions_as_the_host(outcomes: dict[str, Outcome], task: str) -> None:
     there, here = ([line["predictions"][task] for line in outcomes[name].predictions] for name in DEVICES)
     assert there == close(here)
     assert len(here) == 14
-    assert any(value not in ([], None) for line in here for value in line.values()), "something is predicted"
+    assert any(value not in ([], None) for line in here for value in line.values()), "nothing was predicted"
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
@@ -145,16 +145,16 @@ def test_the_device_gives_the_predictions_of_the_host(outcomes: dict[str, Outcom
 
 @pytest.fixture
 def mixture(tmp_path: Path, tiny_encoder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Mixture:
-    """All heads in turn, without dropout in the encoder, which the host draws in its own way."""
+    """A mixture of all heads, without dropout in the encoder, since host and device draw it differently."""
     monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
     mixture = load_mixture(write(tmp_path, tiny_encoder("bert"), sampler={"name": "round_robin"}))
     return mixture.model_copy(update={"encoder": mixture.encoder.model_copy(update={"dropout": 0.0})})
 
 
-def test_the_device_trains_like_the_host_and_waits_in_no_update(
+def test_the_device_trains_like_the_host_and_no_update_waits_for_it(
     mixture: Mixture, train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Transformers reads every batch's mask on the host, to leave it out where nothing is padded. The rest is ours.
+    # Transformers reads the mask of every batch on the host, to omit it if nothing is padded. All else is our code.
     monkeypatch.setattr(masking_utils, "_ignore_bidirectional_mask_sdpa", lambda *_, **__: False)
 
     def watch(module: Any, data: Any) -> None:
@@ -196,18 +196,18 @@ def test_in_bf16_the_encoder_computes_in_bf16_and_heads_in_fp32(mixture: Mixture
         assert all(map(math.isfinite, losses.values()))
 
 
-def test_what_processes_gather_is_on_the_host(
+def test_values_that_processes_gather_are_on_the_host(
     mixture: Mixture, train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gathered = []
 
     def gather(value: Any) -> list[Any]:
         gathered.append(value)
-        return [pickle.loads(pickle.dumps(value))]  # as `all_gather_object` does, and the device refuses
+        return [pickle.loads(pickle.dumps(value))]  # as in `all_gather_object`; tensors of the device cannot be pickled
 
     monkeypatch.setattr(evaluator, "gather", gather)
     done = train(mixture, accelerator="emulated", limit_train_batches=1)
-    assert len(gathered) == len(TASKS) + 1, "the counts of each task, and the data of the thresholds that are tuned"
+    assert len(gathered) == len(TASKS) + 1, "expected the counts of each task and the data for tuning thresholds"
     assert set(done.module.results["dev"]) == set(TASKS)
 
 
@@ -221,7 +221,7 @@ def test_every_sampler_trains(toy_mixture: Callable[..., Path], train: Callable[
     assert all(map(math.isfinite, done.module.train_losses.values()))
 
 
-def test_a_resume_within_an_epoch_gives_the_weights_of_a_run_in_one_go(
+def test_a_run_resumed_within_an_epoch_gives_the_weights_of_an_uninterrupted_run(
     toy_mixture: Callable[..., Path], train: Callable[..., Any], tmp_path: Path
 ) -> None:
     mixture = load_mixture(toy_mixture())

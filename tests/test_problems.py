@@ -3,14 +3,12 @@ from __future__ import annotations
 from mtl.problems import InputError, Problem, did_you_mean
 
 
-def test_a_problem_reads_key_then_rule_then_way_out() -> None:
-    assert str(Problem("seed", "It must be a number; found 'x'.", "Write 1.")) == (
-        "seed: It must be a number; found 'x'. Write 1."
-    )
-    assert str(Problem("seed", "It must be a number.")) == "seed: It must be a number."
+def test_a_problem_reads_key_then_message_then_suggestion() -> None:
+    assert str(Problem("seed", "must be a number, got 'x'.", "Set 1.")) == "seed: must be a number, got 'x'. Set 1."
+    assert str(Problem("seed", "must be a number.")) == "seed: must be a number."
 
 
-def test_a_problem_as_a_dictionary_has_the_three_fields_of_the_json_plan() -> None:
+def test_a_problem_as_a_dictionary_has_the_fields_of_the_json_plan() -> None:
     assert Problem("a", "b", "c").to_dict() == {"key": "a", "message": "b", "suggestion": "c"}
 
 
@@ -21,15 +19,15 @@ def test_an_error_holds_and_shows_every_problem() -> None:
     assert isinstance(error, ValueError)
 
 
-def test_one_problem_needs_no_list() -> None:
+def test_a_single_problem_needs_no_list() -> None:
     assert InputError(Problem("a", "One.")).problems == [Problem("a", "One.")]
 
 
-def test_the_nearest_name_comes_before_all_names_in_order() -> None:
+def test_the_nearest_name_comes_before_all_names_in_alphabetical_order() -> None:
     assert did_you_mean("unifrom", ["weighted", "uniform"]) == "Did you mean 'uniform'? Choices: uniform, weighted."
 
 
-def test_no_nearest_name_is_made_up() -> None:
+def test_there_is_no_suggestion_if_no_name_is_similar() -> None:
     assert did_you_mean("xyz", ["uniform"]) == "Choices: uniform."
     assert did_you_mean("xyz", []) == "Choices: none."
 

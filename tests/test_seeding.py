@@ -14,7 +14,7 @@ def test_the_same_key_gives_the_same_numbers() -> None:
 
 
 def test_a_derived_seed_never_changes_between_versions() -> None:
-    # A change here changes every run that was ever made: first 8 bytes of sha256(b"1\x1forder\x1fgad"), halved.
+    # A change here would change every run: first 8 bytes of sha256(b"1\x1forder\x1fgad"), halved.
     assert derive(1, "order", "gad") == 8408320598271848013
 
 
@@ -24,7 +24,7 @@ def test_another_seed_purpose_or_task_gives_other_numbers(other: tuple[int | str
     assert stream(int(seed), *key).random() != stream(1, "order", "gad").random()
 
 
-def test_parts_of_a_key_do_not_run_together() -> None:
+def test_the_boundaries_between_parts_of_a_key_matter() -> None:
     assert derive(1, "ab", "c") != derive(1, "a", "bc")
     assert derive(1, 2) != derive(12)
 

@@ -1,4 +1,4 @@
-"""How the losses of several tasks become one update of the weights: one file per method.
+"""How the losses of several tasks are combined into one update of the weights: one file per method.
 
 A new method is a new file here with one subclass of `Balancing`; its file name is its name in YAML
 (``balancing: {name: uncertainty}``).
@@ -12,7 +12,7 @@ a mixed step. `share` is the task's share of the update's batches. Counts are kn
 each rank adds its own part of the sums, and the parts add up to the loss of one big batch. A method decides `factor`
 and `offset`; both are fixed during an update.
 
-A method that needs the losses or gradients of all tasks before it can decide anything says so with `needs = "whole"`.
+A method that needs the losses or gradients of all tasks before it can decide anything sets `needs = "whole"`.
 It gets them in `backward`, which requires that every step trains every task and is an update by itself.
 """
 
@@ -34,8 +34,9 @@ class TaskLoss(NamedTuple):
 
     Args:
         total: Sum over the targets of this step and rank, a scalar.
-        targets: How many targets `total` sums over, a scalar.
-        update_targets: Targets of the task in the whole update: all ranks, accumulated steps and mixed batches.
+        targets: Number of targets that `total` sums over, a scalar.
+        update_targets: Number of the task's targets in the whole update: all ranks, accumulated steps and mixed
+            batches.
         share: The task's share of the update's batches; 0 where this rank has no examples of the task.
     """
 
@@ -46,11 +47,12 @@ class TaskLoss(NamedTuple):
 
 
 class Balancing(InSinglePrecision):
-    """Turns the losses of an update's tasks into one.
+    """Combines the losses of an update's tasks into one.
 
     Options of a method are the keyword-only arguments of its `__init__`. Learned parameters are trained by the
-    optimiser of the model, at `learning_rate` and without weight decay; one parameter per task, so that a task that is
-    not trained in a step moves nothing. What a resume needs is in parameters and buffers.
+    optimiser of the model, at `learning_rate` and without weight decay. Each must belong to one task, so that a step
+    moves only the parameters of the tasks that it trains. Everything that a resumed run needs must be a parameter or
+    buffer.
 
     Args:
         weights: The tasks, in the order of the mixture, each with its `loss_weight`: a factor on its mean loss.
@@ -60,18 +62,18 @@ class Balancing(InSinglePrecision):
     """"linear": factors and offsets, fixed before the update. "whole": the losses of all tasks in one step."""
 
     learning_rate: float = 0.0
-    """Peak learning rate of the method's own parameters, where it has some."""
+    """Peak learning rate of the method's own parameters, if it has any."""
 
     def __init__(self, weights: Mapping[str, float]) -> None:
         super().__init__()
         self.weights = dict(weights)
 
     def factor(self, task: str) -> Tensor | float:
-        """What the task's mean loss is multiplied by in this update."""
+        """The factor on the task's mean loss in this update."""
         return self.weights[task]
 
     def offset(self, task: str) -> Tensor | float:
-        """What is added to the task's weighted mean loss in this update."""
+        """The offset that is added to the task's weighted mean loss in this update."""
         return 0.0
 
     def term(self, task: str, loss: TaskLoss) -> Tensor:
@@ -87,16 +89,16 @@ class Balancing(InSinglePrecision):
 
         Args:
             loss: The sum of the terms.
-            terms: Of each task, as `term` gives them and scaled like `loss`; filled for methods that need the whole.
-            shared: The encoder's trained parameters. A method that replaces their gradients averages its own over the
-                ranks (`mtl.distributed`); every other gradient is averaged afterwards.
+            terms: The term of each task, scaled like `loss`; empty unless `needs` is "whole".
+            shared: The encoder's trained parameters. A method that replaces their gradients must average its own over
+                the ranks (`mtl.distributed`); all other gradients are averaged afterwards.
         """
         loss.backward()  # type: ignore[no-untyped-call]
 
     def on_epoch_end(self, means: Mapping[str, float]) -> None:
-        """Takes the mean training loss of each task that was trained in the epoch, over all ranks."""
+        """Receives the mean training loss, over all ranks, of each task that was trained in the epoch."""
 
     def current_factors(self) -> dict[str, float]:
-        """The factor of every task now, for logs."""
+        """The current factor of every task, for logs."""
         with torch.no_grad():
             return {task: float(self.factor(task)) for task in self.weights}

@@ -1,4 +1,4 @@
-"""Dynamic weight average: tasks whose loss falls slowly weigh more."""
+"""Dynamic weight average: tasks whose loss falls slowly get a larger weight."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class DynamicAverage(Balancing):
 
     With K tasks and r_k the ratio of task k's mean training loss in the last epoch to that in the epoch before, its
     factor is ``loss_weight * K * softmax(r / temperature)_k``. In the first two epochs, and for a task that was not
-    trained in two epochs, r_k is 1. A training of one or two epochs is therefore one with fixed weights.
+    trained in two epochs, r_k is 1. A training of one or two epochs therefore has fixed weights.
 
     Args:
-        weights: See `Balancing`.
-        temperature: High values make the factors more equal.
+        weights: The tasks with their loss weights, see `Balancing`.
+        temperature: Temperature of the softmax; high values make the factors more equal.
 
     Raises:
         InputError: The temperature is not a finite number above 0.
@@ -43,7 +43,7 @@ class DynamicAverage(Balancing):
             message = f"must be a finite number above 0, got {temperature!r}."
             raise InputError(Problem("balancing.temperature", message))
         self.temperature = temperature
-        # The mean losses of the last two epochs, the older first, [2, K]; 0 where a task has none.
+        # Mean losses of the last two epochs, the older first, [2, K]; 0 for a task without a loss.
         self.register_buffer("losses", torch.zeros(2, len(weights)))
         self._factors = dict(self.weights)
         cast(Any, self).register_load_state_dict_post_hook(lambda module, _: module._set_factors())

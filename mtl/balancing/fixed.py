@@ -6,7 +6,7 @@ from mtl.balancing import Balancing
 
 
 class Fixed(Balancing):
-    """Weighs each task's mean loss with its `loss_weight`, throughout.
+    """Multiplies each task's mean loss by its `loss_weight`, which stays the same.
 
     With equal weights this is unitary scalarisation, which matches most adaptive methods when it is tuned (Kurin et
     al. 2022, https://arxiv.org/abs/2201.04122).

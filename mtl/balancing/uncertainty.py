@@ -16,14 +16,14 @@ class Uncertainty(Balancing):
     """Weighs each task by the inverse of a learned variance (Kendall et al. 2018, https://arxiv.org/abs/1705.07115).
 
     With a task's log-variance s and its weighted mean loss L, its term is 1/2 exp(-s) L + s/2, whose minimum over s is
-    at s = log L. So every task ends up contributing about the same, whatever the scale of its loss. The term is added
-    in the steps that train the task, and only there; steps of other tasks do not move its log-variance.
+    at s = log L. So every task ends up contributing about the same, whatever the scale of its loss. Only steps that
+    train a task add its term and move its log-variance.
 
     Args:
-        weights: See `Balancing`.
-        learning_rate: Peak learning rate of the log-variances. It follows the schedule of the others. AdamW moves a
-            parameter by about its rate per update, so that 1e-3 lets a log-variance move by 1 in 1,000 updates, while
-            a rate for encoders would leave it where it starts.
+        weights: The tasks with their loss weights, see `Balancing`.
+        learning_rate: Peak learning rate of the log-variances, which follows the schedule of the model. AdamW moves a
+            parameter by about its learning rate per update, so 1e-3 lets a log-variance move by 1 in 1,000 updates; at
+            the learning rate of an encoder it would hardly move.
 
     Raises:
         InputError: The learning rate is not a finite number above 0.
@@ -51,5 +51,5 @@ class Uncertainty(Balancing):
 
 
 def _key(task: str) -> str:
-    """The task's key in a `ParameterDict`, which has methods (`copy`) that a bare name could hide."""
+    """The task's key in a `ParameterDict`, prefixed so that it cannot equal the name of a method (`copy`)."""
     return f"of_{task}"

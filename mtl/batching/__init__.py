@@ -1,12 +1,12 @@
 """Which examples each training step trains, as pure functions of seed and position.
 
 - `batcher`: the stream of batches of one task.
-- `schedule`: which tasks, and which of their batches, each step trains.
-- `batch`: what one pass of the encoder reads, and the parts that the heads read of it.
+- `schedule`: which tasks each step trains, and on which of their batches.
+- `batch`: the input of one pass of the encoder, and the part of it that each head reads.
 - `loaders`: the batches of a training epoch and of an evaluation, for one rank.
-- `data_module`: `MixtureData`, the LightningDataModule that puts these together.
+- `data_module`: `MixtureData`, the LightningDataModule that combines these.
 
-Next: `mtl.encoder`, which turns a batch into states.
+Next: `mtl.encoder`, which turns a batch into hidden states.
 """
 
 __all__ = ["batch", "batcher", "data_module", "loaders", "schedule"]

@@ -1,4 +1,4 @@
-"""One pass of the encoder: the inputs of one task or several, and what each head needs of them.
+"""The input of one pass of the encoder, for one task or several, and the part of it that each head reads.
 
 Shapes: B examples, T tokens.
 """
@@ -16,12 +16,12 @@ from heads import Example, Head, pad
 
 
 class UpdateShare(NamedTuple):
-    """What one task is in an update of the weights.
+    """The share of one task in an update of the weights.
 
     Args:
-        targets: Its targets in the whole update, over all ranks, accumulated steps and mixed batches: what its summed
-            loss is divided by.
-        share: Its share of the update's batches. The shares of all tasks add up to at most 1.
+        targets: Number of the task's targets in the whole update, over all ranks, accumulated steps and mixed batches.
+            The summed loss of the task is divided by it.
+        share: The task's share of the update's batches. The shares of all tasks add up to at most 1.
     """
 
     targets: int = 1
@@ -29,20 +29,20 @@ class UpdateShare(NamedTuple):
 
 
 EVERYTHING = UpdateShare()
-"""A task whose batch is the whole update, as in evaluation."""
+"""The share of a task whose batch is the whole update, as in evaluation."""
 
 
 @dataclass
 class TaskPart:
-    """What one head reads of a batch.
+    """The part of a batch that one head reads.
 
     Args:
         task: The head's task.
-        start: The first of the batch's examples that belong to it.
-        stop: One past the last.
-        fields: The head's collated fields.
-        update: What the task is in the update that this batch is a part of; a share of 0 trains nothing.
-        examples: The examples as encoded, for decoding; empty in training.
+        start: Index in the batch of the first example of this part.
+        stop: One past the index of the last.
+        fields: Fields that the head collated.
+        update: The task's share in the update that this batch belongs to; a share of 0 trains nothing.
+        examples: Encoded examples, for decoding; empty in training.
     """
 
     task: str
@@ -56,8 +56,14 @@ class TaskPart:
 class Batch:
     """Input ids [B, T], attention mask [B, T] and types [B, T] (or None), and the parts that read them.
 
-    A batch without parts stands for a step in which nothing is trained. It is no dataclass, since Lightning would
-    round the labels within one to the precision of the weights.
+    A batch without parts stands for a step in which nothing is trained. This is not a dataclass, because Lightning
+    would round the labels in a dataclass to the precision of the weights.
+
+    Args:
+        input_ids: Token ids [B, T].
+        mask: True for tokens and False for padding [B, T].
+        type_ids: Token type ids [B, T]; None if the encoder has none.
+        parts: The parts that heads read.
     """
 
     def __init__(self, input_ids: Tensor, mask: Tensor, type_ids: Tensor | None, parts: list[TaskPart]) -> None:
@@ -91,8 +97,8 @@ class ExampleGroup:
     """Some examples with the tasks that read them: one task, or several over the same texts.
 
     Args:
-        examples: The examples of each task; the same inputs for each, in the same order.
-        updates: What each task is in its update; needed for training only.
+        examples: The examples of each task: the same inputs for each task, in the same order.
+        updates: The share of each task in its update; needed in training only.
     """
 
     examples: Mapping[str, Sequence[Example]]
@@ -102,13 +108,13 @@ class ExampleGroup:
 def collate(
     groups: Sequence[ExampleGroup], heads: Mapping[str, Head], pad_id: int, *, keep_examples: bool = False
 ) -> Batch:
-    """One batch from the examples of one or several tasks, padded to the longest.
+    """One batch of the examples of one or several tasks, padded to the longest.
 
     Args:
-        groups: Each gives rows of the batch, one after the other.
+        groups: Groups of examples, which follow each other in the batch.
         heads: The head of each task.
-        pad_id: The tokenizer's padding token.
-        keep_examples: Whether parts carry their examples.
+        pad_id: Id of the tokenizer's padding token.
+        keep_examples: Whether parts hold their examples.
     """
     inputs = [example for group in groups for example in next(iter(group.examples.values()))]
     length = max(len(example["input_ids"]) for example in inputs)

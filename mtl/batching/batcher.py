@@ -1,12 +1,12 @@
-"""Which examples make the next batch of a task, as a pure function of (seed, task, position).
+"""Which examples form each batch of a task, as a pure function of (seed, task, position).
 
-A pass over a task's examples is a fresh permutation, cut into windows; inside a window examples are sorted by length
-and cut into batches, so that a batch holds examples of like length and little padding; then the batches are shuffled.
-Every example occurs exactly once per pass, and position p of a task's stream of batches is always the same batch,
-whoever asks, however often, on however many ranks.
+A pass over a task's examples is a fresh permutation, cut into windows. Within a window, examples are sorted by length
+and cut into batches, so that a batch holds examples of similar length and little padding. Then the batches are
+shuffled. Every example occurs exactly once per pass, and position p of a task's stream of batches is always the same
+batch, whatever was read before and however many ranks there are.
 
-A batch holds a number of examples, or as many as a budget of tokens has room for. Under a budget the window is the
-whole pass: its sorted lengths, and so the sizes of its batches, are the same in every pass, which keeps the number of
+A batch holds a fixed number of examples, or as many as fit into a token budget. With a budget the window is the whole
+pass: its sorted lengths, and therefore the sizes of its batches, are the same in every pass, which keeps the number of
 steps exact.
 """
 
@@ -20,10 +20,11 @@ import numpy.typing as npt
 from mtl.seeding import stream
 
 WINDOW = 50
-"""Batches in a window. Larger windows pad less; smaller ones mix batches more.
+"""Number of batches in a window. Larger windows need less padding; smaller ones mix examples more.
 
-A task of one window meets itself again: of 1,500 examples of log-normal lengths in batches of 32, about 6 in 10 of
-those that share a batch share one in the next pass, too (1 in 50 at random; of 5,000 examples 15 in 100).
+If a task has only one window, the same examples often share a batch again: with 1,500 examples of log-normal lengths
+in batches of 32, about 6 in 10 of those that share a batch do so in the next pass too (1 in 50 at random). With 5,000
+examples it is 15 in 100.
 """
 
 Indices = npt.NDArray[np.int64]
@@ -33,12 +34,12 @@ class Batcher:
     """The stream of batches of one task.
 
     Args:
-        lengths: Word pieces of each example.
-        batch_size: Examples of a batch; the last of a pass may hold fewer.
-        seed: Of the run.
-        task: Keys the stream, so that other tasks don't change this one's order.
-        token_budget: Padded tokens of a batch, at least those of the longest example; it takes the place of
-            `batch_size`.
+        lengths: Number of tokens of each example [N].
+        batch_size: Number of examples per batch; the last batch of a pass may hold fewer.
+        seed: Seed of the run.
+        task: Name of the task, which keys the stream, so that other tasks do not change the order of this one.
+        token_budget: Largest number of padded tokens per batch, at least the length of the longest example. It
+            replaces `batch_size`; None limits the number of examples instead.
 
     >>> batcher = Batcher(np.array([5, 3, 9]), 2, seed=0, task="gad")
     >>> batcher.batches_per_pass
@@ -51,10 +52,10 @@ class Batcher:
         self, lengths: Indices, batch_size: int, seed: int, task: str, *, token_budget: int | None = None
     ) -> None:
         self._lengths, self._batch_size, self._seed, self._task = lengths, batch_size, seed, task
-        self._budgeted: list[int] = []  # the sizes of a pass's batches, longest examples first
+        self._budgeted: list[int] = []  # sizes of the batches of a pass, longest examples first
         if token_budget is not None:
-            every = np.arange(len(lengths))
-            self._budgeted = [len(batch) for batch in by_length(every, lengths, len(lengths), token_budget)]
+            indices = np.arange(len(lengths))
+            self._budgeted = [len(batch) for batch in by_length(indices, lengths, len(lengths), token_budget)]
         self.batches_per_pass = len(self._budgeted) or -(-len(lengths) // batch_size)
         self._room = 0
         self.make_room(1)
@@ -65,9 +66,12 @@ class Batcher:
         return self._pass(number)[place]
 
     def make_room(self, num_batches: int) -> None:
-        """Keeps the passes that so many batches in a row touch, for who asks for these in another order.
+        """Keeps enough passes in memory to read some consecutive batches in any order.
 
-        Without it the last two passes are kept, which is enough in the order of the stream.
+        By default the last two passes are kept, which is enough to read batches in the order of the stream.
+
+        Args:
+            num_batches: Number of consecutive batches.
         """
         num_passes = max(2, 1 + -(-(num_batches - 1) // self.batches_per_pass))
         if num_passes > self._room:
@@ -75,14 +79,14 @@ class Batcher:
             self._pass = lru_cache(maxsize=num_passes)(self._draw_pass)
 
     def longest(self, position: int) -> int:
-        """Word pieces of the longest example of the batch at a position."""
+        """The number of tokens of the longest example in the batch at a position."""
         return int(self._lengths[self[position]].max())
 
     def weight(self, position: int) -> float:
-        """What the batch at a position counts for among its task's batches.
+        """The weight of the batch at a position among its task's batches; the mean over a pass is 1.
 
-        Batches of a number of examples count alike. Under a budget of tokens one of short texts holds many times the
-        examples of one of long texts, so there a batch counts by its examples, and every example alike.
+        Without a token budget all batches have the same weight. With one, a batch of short texts holds many times the
+        examples of a batch of long texts, so the weight is proportional to the number of examples.
         """
         if not self._budgeted:
             return 1.0
@@ -95,7 +99,7 @@ class Batcher:
         return [batches[i] for i in rng.permutation(len(batches))]
 
     def _by_number(self, drawn: Indices) -> list[Indices]:
-        """Batches of like length; only the last window of a pass can leave one that isn't full."""
+        """Batches of examples of similar length; only the last window of a pass may have one that is not full."""
         size = self._batch_size * WINDOW
         windows = [drawn[start : start + size] for start in range(0, len(drawn), size)]
         sorted_windows = [window[np.argsort(self._lengths[window], kind="stable")] for window in windows]
@@ -106,13 +110,19 @@ class Batcher:
         ]
 
     def _by_budget(self, drawn: Indices) -> list[Indices]:
-        """Batches of the sizes that fit the budget; which of the examples of a length go together is drawn."""
+        """Batches of the sizes that fit the budget; examples of equal length are assigned to them at random."""
         longest_first = drawn[np.argsort(-self._lengths[drawn], kind="stable")]
         return np.split(longest_first, np.cumsum(self._budgeted)[:-1])
 
 
 def by_length(indices: Indices, lengths: Indices, batch_size: int, token_budget: int) -> list[Indices]:
-    """Batches for evaluation: longest first, within a number of examples and of padded tokens.
+    """Batches for evaluation: longest examples first, within limits on examples and padded tokens.
+
+    Args:
+        indices: Examples to batch.
+        lengths: Number of tokens of each example [N].
+        batch_size: Largest number of examples per batch.
+        token_budget: Largest number of padded tokens per batch; a longer example gets a batch of its own.
 
     >>> [b.tolist() for b in by_length(np.arange(4), np.array([4, 9, 5, 8]), batch_size=3, token_budget=20)]
     [[1, 3], [2, 0]]

@@ -1,4 +1,4 @@
-"""A mixture's data as Lightning reads it."""
+"""The LightningDataModule of a mixture."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class MixtureData(pl.LightningDataModule):
     """Reads, encodes and batches the tasks of a mixture.
 
     Args:
-        mixture: The tasks.
+        mixture: Mixture that names the tasks and their data.
         heads: The head of each task.
         tokenizer: The encoder's tokenizer.
     """
@@ -57,9 +57,9 @@ class MixtureData(pl.LightningDataModule):
         return EvaluationLoader(self, "test")
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps: the kind of rows each task was trained on.
+        """The kind of rows that each task was trained on.
 
-        A relation head reads two kinds, and a prediction must read raw text as the training read its rows.
+        A relation head reads two kinds, and prediction must read raw text the way that training read its rows.
         """
         return {"row_types": {name: type(data["train"].rows[0]).__name__ for name, data in self.tasks.items()}}
 
@@ -76,18 +76,18 @@ class MixtureData(pl.LightningDataModule):
         return self._schedule
 
     def total_updates(self) -> int:
-        """The exact number of updates that the trainer is asked for.
+        """The exact number of updates that the trainer is configured for.
 
         Raises:
-            InputError: The training has no end.
+            InputError: Neither the number of epochs nor that of steps is limited.
         """
         trainer = self.attached_trainer()
         epochs = trainer.max_epochs
         by_epochs = None if epochs is None or epochs < 0 else self._updates_per_epoch() * epochs
         limits = [limit for limit in (by_epochs, trainer.max_steps) if limit is not None and limit >= 0]
         if not limits:
-            rule = "It must be given, or trainer.max_steps: the learning rate needs to know the end of the training"
-            raise InputError(Problem("trainer.max_epochs", f"{rule}; found {epochs}."))
+            rule = "must be set, or trainer.max_steps, because the learning-rate schedule ends with the training"
+            raise InputError(Problem("trainer.max_epochs", f"{rule}; got {epochs}."))
         return min(limits)
 
     def _updates_per_epoch(self) -> int:
@@ -97,13 +97,13 @@ class MixtureData(pl.LightningDataModule):
 
     @property
     def stopped(self) -> Collection[str]:
-        """Tasks that are no longer trained, as the module that is trained says; their steps stay empty."""
+        """Tasks that the module no longer trains; their steps stay empty."""
         return getattr(self.attached_trainer().lightning_module, "stopped", ())
 
-    # --- what the loaders ask -------------------------------------------------------------------------------------
+    # --- for the loaders ------------------------------------------------------------------------------------------
 
     def splits(self, split: str) -> dict[str, SplitData]:
-        """That split of every task that has it and is evaluated."""
+        """The split of every task that has it and is evaluated."""
         return {
             name: data[split]
             for name, data in self.tasks.items()
@@ -111,7 +111,7 @@ class MixtureData(pl.LightningDataModule):
         }
 
     def followers(self, task: str) -> list[str]:
-        """The tasks that train on this task's batches, itself first."""
+        """The tasks that train on this task's batches, starting with the task itself."""
         return [task, *(name for name, spec in self.mixture.tasks.items() if spec.same_rows_as == task)]
 
     @property
@@ -124,15 +124,20 @@ class MixtureData(pl.LightningDataModule):
         return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
     def attached_trainer(self) -> pl.Trainer:
-        assert self.trainer is not None, "training batches need a trainer"
+        assert self.trainer is not None, "the data module is not attached to a trainer"
         return self.trainer
 
 
 def make_schedule(mixture: Mixture, tasks: Mapping[str, TaskData], num_epochs: float) -> StepSchedule:
-    """The schedule of a mixture whose data is prepared.
+    """The schedule of a mixture.
+
+    Args:
+        mixture: The mixture.
+        tasks: Prepared data of each task.
+        num_epochs: Number of epochs of the training, which may end within an epoch.
 
     Raises:
-        InputError: A budget of tokens is smaller than a task's longest example.
+        InputError: A token budget is smaller than a task's longest example.
     """
     leaders = mixture.leaders()
     problems = [problem for name in leaders for problem in _budget_problems(mixture, name, tasks[name]["train"])]
@@ -158,20 +163,24 @@ def make_schedule(mixture: Mixture, tasks: Mapping[str, TaskData], num_epochs: f
 
 
 def limited(num_steps: int, limit: float | None) -> int:
-    """How many of an epoch's steps a limit leaves: a whole number, or a share of them.
+    """The number of steps of an epoch within a limit.
+
+    Args:
+        num_steps: Number of steps of the whole epoch.
+        limit: Largest number of steps if an integer, fraction of the steps if a float; None sets no limit.
 
     >>> limited(10, 3), limited(10, 0.55), limited(10, None)
     (3, 5, 10)
 
     Raises:
-        InputError: None is left.
+        InputError: No step is left.
     """
     left = num_steps
     if limit is not None:
         left = min(num_steps, limit) if isinstance(limit, int) else int(num_steps * limit)
     if not left:
-        message = f"A training must have at least one batch; found {limit} of {num_steps}."
-        raise InputError(Problem("trainer.limit_train_batches", message, "Raise it, or leave it out."))
+        message = f"must leave at least one batch per epoch, got {limit} of {num_steps}."
+        raise InputError(Problem("trainer.limit_train_batches", message, "Raise it, or omit it."))
     return left
 
 
@@ -182,5 +191,5 @@ def _budget_problems(mixture: Mixture, task: str, train: SplitData) -> list[Prob
         return []
     key = "tokens_per_batch" if mixture.tasks[task].tokens_per_batch is None else f"tasks.{task}.tokens_per_batch"
     row = train.rows[int(train.example_rows[longest])].id
-    message = f"It has no room for row '{row}' of {task}, the longest of train: {train.lengths[longest]} word pieces"
-    return [Problem(key, f"{message}; found {budget}.", "Raise it, or lower the task's max_length.")]
+    rule = f"must be at least {train.lengths[longest]}, the tokens of the longest train row of {task}, '{row}'"
+    return [Problem(key, f"{rule}; got {budget}.", "Raise it, or lower the task's max_length.")]

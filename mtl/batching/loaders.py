@@ -1,6 +1,6 @@
 """The batches that Lightning iterates over: an epoch of training for one rank, and all examples of a split.
 
-Both start from the data module that they belong to, whose trainer says which rank this is and where training stands.
+Both loaders read from their data module, whose trainer knows the rank and the progress of the training.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from mtl.data.examples import SplitData, TaskData
 
 EVALUATION_TOKENS = 4096
-"""Padded tokens of an evaluation batch where the mixture has no budget: the device is busy, and the batch fits."""
+"""Padded tokens per evaluation batch without a token budget: enough to keep a device busy, few enough to fit."""
 
 
 class Source(Protocol):
-    """What the loaders ask of the data module that they belong to."""
+    """What the loaders need from their data module."""
 
     mixture: Mixture
     heads: dict[str, Head]
@@ -45,26 +45,29 @@ class Source(Protocol):
 
     @property
     def pad_id(self) -> int:
-        """The tokenizer's padding token."""
+        """The id of the tokenizer's padding token."""
 
     def splits(self, split: str) -> Mapping[str, SplitData]:
-        """That split of every task that has it and is evaluated."""
+        """The split of every task that has it and is evaluated."""
 
     def followers(self, task: str) -> list[str]:
-        """The tasks that train on this task's batches, itself first."""
+        """The tasks that train on this task's batches, starting with the task itself."""
 
     def rank_and_world_size(self) -> tuple[int, int]:
-        """Which process this is, of how many."""
+        """The rank of this process and the number of processes."""
 
     def attached_trainer(self) -> pl.Trainer:
         """The trainer that the data module belongs to."""
 
 
 class TrainLoader:
-    """The batches of an epoch for this rank, from wherever the trainer stands.
+    """The batches of an epoch for this rank, from the trainer's current position on.
 
-    The start is asked for when the first batch is taken, so that a run resumed within an epoch continues with the
+    The position is read when the first batch is requested, so that a run resumed within an epoch continues with the
     very next batch.
+
+    Args:
+        data: Data module that the loader belongs to.
     """
 
     def __init__(self, data: Source) -> None:
@@ -77,14 +80,14 @@ class TrainLoader:
         trainer = self._data.attached_trainer()
         start = trainer.fit_loop.epoch_loop.batch_progress.current.ready
         accumulate = trainer.accumulate_grad_batches
-        # An update that a limit on batches cuts short has the shorter update's counts.
+        # If a limit on batches cuts an update short, its counts are those of the shorter update.
         steps = self._data.schedule.epoch(trainer.current_epoch)[: int(trainer.num_training_batches)]
         for index in range(start, len(steps)):
             first = index - index % accumulate
             yield self._batch(steps[index], steps[first : first + accumulate])
 
-    # Lightning takes a loader with these two as one that can resume. The position is the trainer's own progress,
-    # so there is nothing to keep.
+    # Lightning considers a loader with these two methods resumable. The position is the trainer's own progress, so
+    # there is nothing to save.
     def state_dict(self) -> dict[str, Any]:
         return {}
 
@@ -106,12 +109,13 @@ class TrainLoader:
         return collate(groups, self._data.heads, self._data.pad_id) if groups else EMPTY
 
     def _update_shares(self, update: Sequence[Step]) -> dict[str, UpdateShare]:
-        """What each task is in an update; a task with nothing to learn in it has no entry.
+        """The share of each task in an update; a task without targets in it has no entry.
 
         The loss of an update is the mean over its batches of the mean loss of the batch's task, where a task's mean
-        runs over all it counts in the whole update, on all ranks. So accumulation, steps of several tasks and several
+        runs over all its targets in the whole update, on all ranks. So accumulation, steps of several tasks and several
         processes give the loss of one big batch. A step that trains fewer than `tasks_per_step` tasks counts the
-        missing ones as batches without loss, so that a batch weighs the same whatever it is trained with.
+        missing ones as batches with zero loss, so that the weight of a batch does not depend on what it is trained
+        with.
         """
         schedule = self._data.schedule
         counts: dict[str, int] = {}
@@ -121,11 +125,11 @@ class TrainLoader:
             for name in self._data.followers(ref.task):
                 counts[name] = counts.get(name, 0) + int(self._data.tasks[name]["train"].targets[indices].sum())
                 batches[name] = batches.get(name, 0.0) + schedule.batchers[ref.task].weight(ref.position)
-        places = len(update) * schedule.tasks_per_step
-        return {name: UpdateShare(count, batches[name] / places) for name, count in counts.items() if count}
+        num_batches = len(update) * schedule.tasks_per_step
+        return {name: UpdateShare(count, batches[name] / num_batches) for name, count in counts.items() if count}
 
     def _shard(self, indices: Indices) -> tuple[Indices, bool]:
-        """This rank's examples. A rank without any reads the first example, which then counts nothing."""
+        """This rank's examples, and whether there are none; then it reads the first example with a share of 0."""
         rank, world_size = self._data.rank_and_world_size()
         mine = indices[rank::world_size]
         return (mine, False) if len(mine) else (indices[:1], True)
@@ -134,13 +138,17 @@ class TrainLoader:
 class EvaluationLoader:
     """All examples of a split, sorted by length within a task; each rank has its own documents.
 
-    The tasks take turns by the shares of their batches that are still to come, so that a trainer that is told to
-    evaluate some batches only sees some of every task.
+    The batches of the tasks are interleaved in proportion to their numbers, so that a trainer that evaluates only some
+    of the batches sees some of every task.
+
+    Args:
+        data: Data module that the loader belongs to.
+        split: Name of the split.
     """
 
     def __init__(self, data: Source, split: str) -> None:
         self.splits = data.splits(split)
-        """The split of each task that is evaluated; an evaluation decodes and scores its rows."""
+        """The split of each task that is evaluated."""
         self._data, self._split = data, split
         queues = [(task, self._batches_of(task)) for task in data.mixture.leaders()]
         shares = [(n / len(batches), task, batch) for task, batches in queues for n, batch in enumerate(batches)]
@@ -168,5 +176,5 @@ class EvaluationLoader:
         budget = mixture.tokens_per_batch_of(task)
         most = len(mine) if budget else 4 * mixture.batch_size_of(task)
         batches = by_length(mine, split.lengths, most, budget or EVALUATION_TOKENS)
-        # Lightning leaves out an evaluation without batches; on one rank alone, that would keep the others waiting.
+        # Lightning skips an evaluation without batches. If one rank skipped it, the others would wait for that rank.
         return batches or [mine]

@@ -1,7 +1,7 @@
 """The order of all training batches, known before training starts.
 
-An epoch is a list of steps. A step is one pass of the encoder and names, task by task, which batch of that task's
-stream it trains. One update of the weights takes one step, or several under gradient accumulation.
+An epoch is a list of steps. A step is one pass of the encoder and names, for each task that it trains, a batch of that
+task's stream. One update of the weights takes one step, or several with gradient accumulation.
 
 A step of several tasks trains batches of similar length: within an epoch the batches of each task are assigned to that
 task's steps so that their lengths rise in the same random order of the steps for every task.
@@ -30,12 +30,12 @@ Step = tuple[BatchRef, ...]
 
 
 class StepSchedule:
-    """What every step of the training trains.
+    """The batches that every step of a training trains on.
 
     Args:
-        sampler: Decides the task, or tasks, of each step.
+        sampler: Sampler that chooses the task or tasks of each step.
         batchers: The stream of batches of each task that has steps of its own.
-        tasks_per_step: Tasks of a step, at most as many as there are.
+        tasks_per_step: Number of tasks per step, at most the number of tasks.
     """
 
     def __init__(self, sampler: Sampler, batchers: Mapping[str, Batcher], tasks_per_step: int = 1) -> None:
@@ -46,20 +46,20 @@ class StepSchedule:
         self._counts: list[Counter[str]] = [Counter()]
 
     def steps_per_epoch(self) -> int:
-        """Exact, and the same in every epoch."""
+        """The exact number of steps per epoch, the same in every epoch."""
         if self.tasks_per_step == 1:
             return self.sampler.steps_per_epoch(0)
         return self.sampler.mixed_steps_per_epoch(self.tasks_per_step)
 
     def rates(self) -> dict[str, float]:
-        """Each task's share of the batches: expected, or of the first epoch where a step trains several tasks."""
+        """Each task's expected share of the batches; its share in the first epoch if a step trains several tasks."""
         if self.tasks_per_step == 1:
             return self.sampler.rates()
         counts = self.batches_of(1)
         return {name: counts[name] / counts.total() for name in self.batchers}
 
     def batches_of(self, num_epochs: int) -> Counter[str]:
-        """How many batches of each task some epochs train."""
+        """The number of batches of each task in the first `num_epochs` epochs."""
         return Counter(self._before(num_epochs))
 
     def indices(self, ref: BatchRef) -> Indices:
@@ -91,7 +91,7 @@ class StepSchedule:
         return self.sampler.mixed_epoch(epoch, self.tasks_per_step)
 
     def _before(self, epoch: int) -> Counter[str]:
-        """How many batches of each task the epochs before this one trained."""
+        """The number of batches of each task in the epochs before this one."""
         while len(self._counts) <= epoch:
             tasks = [task for step in self._tasks(len(self._counts) - 1) for task in step]
             self._counts.append(self._counts[-1] + Counter(tasks))

@@ -5,16 +5,17 @@ identity of every name in it. A comment, a docstring, an annotation, the wording
 a moved module changes nothing; a change in a helper does. Our code and the user's count by their syntax, a library by
 the version of its distribution, the standard library by Python's version.
 
-A module that decides no result (error messages, logging, tracking) says so, or its package does for all its modules:
+A module that decides no result (error messages, logging, tracking) declares this, or its package does for all its
+modules:
 
     DECIDES_RESULTS = False
 
-References to such a module do not count, and neither do string constants in a call to it. A module with a root in it
-counts whatever it says: the code that reads rows decides no result of a run whose key has a hash of its rows, but it
+References to such a module do not count, and neither do string constants in a call to it. A module that contains
+a root always counts: the code that reads rows decides no result of a run whose key includes a hash of the rows, but it
 decides these rows.
 
-Only names are followed. Give classes as further roots that are looked up by their import path at run time or passed in
-as instances. Types of arguments do not count, so neither does a conversion of an option to another type.
+Only names are followed. Classes that are looked up by their import path at run time, or passed in as instances, must be
+given as further roots. Types of arguments do not count, so neither does a conversion of an option to another type.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ def code_identity(*roots: Root, everything: bool = False) -> str:
     """A hash of the meaning of classes and functions, including all code that they use.
 
     Args:
-        roots: In any order. A root without source (typed at a prompt, say) counts by its qualified name, one that
-            is defined inside a function with its whole module.
-        everything: Whether modules that decide no result count, too.
+        roots: Classes and functions, in any order. A root without source (typed at a prompt, say) counts by its
+            qualified name, and one that is defined inside a function counts with its whole module.
+        everything: Whether modules that decide no result count too.
 
     Raises:
         ValueError: A root is not ``module:name``, or there is no such definition.
@@ -58,11 +59,14 @@ def definitions(*roots: Root) -> dict[str, str]:
     where it was made. Methods have entries of their own, top-level statements with side effects are listed under the
     name of their module, and libraries as `library:torch` with their version.
 
+    Args:
+        roots: Classes and functions, in any order.
+
     Raises:
         ValueError: A root is not ``module:name``, or there is no such definition.
 
     >>> [name for name in definitions("heads.regression:pearson") if name.startswith("heads")]
-    ['heads.regression._standard', 'heads.regression.pearson']
+    ['heads.regression._scaled', 'heads.regression.pearson']
     """
     modules = Modules(map(_module_of, roots))
     found: dict[str, str] = {}
@@ -81,6 +85,10 @@ def changed_definitions(before: Mapping[str, str], now: Mapping[str, str]) -> li
     """The differences between two results of `definitions`, for display.
 
     A definition that moved to another module unchanged is not listed.
+
+    Args:
+        before: Earlier result of `definitions`.
+        now: Later result of `definitions`.
 
     >>> before = {"heads.a.f": "5e1", "heads.a.g": "0c7", "heads.a.h": "d41", "library:torch": "2.12.0"}
     >>> changed_definitions(before, {"heads.a.f": "93b", "heads.b.g": "0c7", "library:torch": "2.13.0"})

@@ -1,4 +1,4 @@
-"""Hashes definitions: each by its syntax and the hashes of everything it uses, independent of module names."""
+"""Hashes definitions, each by its syntax and the hashes of everything that it uses, independent of module names."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Part(NamedTuple):
 
     Args:
         name: Qualified name for display; empty if the part is not displayed.
-        own: Hash of everything but the targets.
-        uses: For each reference its targets, each with a hash of how it is used.
+        own: Hash of everything except the targets.
+        uses: The targets of each reference, each with a hash of how it is used.
     """
 
     name: str

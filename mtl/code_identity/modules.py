@@ -23,7 +23,7 @@ OUR_PACKAGES = ("mtl", "heads")
 """Packages that count by their code even if they are installed in site-packages."""
 
 IMPLEMENTED_BY = {"transformers": ("tokenizers",)}
-"""Distributions that decide the results of a library although our code never imports them."""
+"""Distributions that affect the results of a library although our code never imports them."""
 
 
 class Target(NamedTuple):
@@ -64,10 +64,10 @@ class Module(NamedTuple):
 
 
 class Modules:
-    """The modules of this process, as their files are now.
+    """The modules of this process, read from their current files.
 
     Args:
-        deciding: Modules that count even if they say that they decide no result; None lets every module count.
+        deciding: Modules that count even if they declare that they decide no result; None lets every module count.
     """
 
     def __init__(self, deciding: Iterable[str] | None = ()) -> None:
@@ -302,7 +302,7 @@ def installed_version(distribution: str) -> str:
 
 
 def _is_library(top: str) -> bool:
-    """Whether a top-level module counts by its version: if it is installed, or can't be found."""
+    """Whether a top-level module counts by its version: if it is installed, or cannot be found."""
     if top in OUR_PACKAGES:
         return False
     if top in sys.stdlib_module_names:

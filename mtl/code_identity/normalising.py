@@ -1,4 +1,4 @@
-"""A normal form of statements, equal for statements of equal meaning, and the names that they refer to.
+"""A normal form of statements, the same for statements of the same meaning, and the names that they refer to.
 
 Docstrings, comments, annotations, imports, formatting and the wording of errors are left out. Names that the code does
 not bind itself are replaced by placeholders and listed as references, which `mtl.code_identity.modules` resolves.
@@ -225,7 +225,7 @@ class _Writer:
         for part in (node.decorator_list, node.bases, node.keywords):
             self._write(part)
         for name, imports in bindings(node.body).items():
-            if imports:  # binds an attribute, whose uses can't be seen
+            if imports:  # binds an attribute whose uses cannot be followed
                 self._references.append(Reference((name,), imports))
         self._block(node.body, in_class=True)
         self._close()

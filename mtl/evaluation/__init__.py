@@ -1,11 +1,11 @@
 """From the outputs of heads to scores.
 
-- `evaluator`: predictions per row, counts per document, gathered over ranks, scored once.
-- `predictions`: files of predictions, a line per row.
-- `baselines`: trivial predictors, scored through the same counts.
+- `evaluator`: decodes each row, counts per document, gathers over ranks and scores once.
+- `predictions`: files of predictions, one line per row.
+- `baselines`: trivial predictors, scored from the same counts as the model.
 - `summary`: tables and figures of results for people.
 
-Next: `mtl.tracking`, which keeps what a run leaves.
+Next: `mtl.tracking`, which stores what a run records.
 """
 
 __all__ = ["baselines", "evaluator", "predictions", "summary"]

@@ -1,4 +1,4 @@
-"""What trivial predictors score, through the same counts as the model."""
+"""Scores of trivial predictors, from the same counts as the model's."""
 
 from __future__ import annotations
 
@@ -15,9 +15,14 @@ Scores = dict[str, float]
 def trivial_baselines(
     heads: Mapping[str, Head], data: Mapping[str, TaskData], split: str
 ) -> dict[str, dict[str, Scores]]:
-    """The scores of the trivial predictors of each task that has the split, by task and predictor, fitted on train.
+    """The scores of trivial predictors, fitted on train, by task and predictor.
 
-    They are scored on the rows that the model is scored on.
+    They are scored on the rows that the model is scored on. Tasks without the split are left out.
+
+    Args:
+        heads: The head of each task.
+        data: The splits of each task.
+        split: Name of the split to score.
     """
     return {name: _of_task(heads[name], splits, split) for name, splits in data.items() if split in splits}
 
@@ -29,7 +34,7 @@ def _of_task(head: Head, splits: TaskData, split: str) -> dict[str, Scores]:
 
 
 def _usable(head: Head, rows: Iterable[Row]) -> list[Row]:
-    """What is left of the rows when those are gone that this head can't read or that have nothing to score."""
+    """The rows that this head can read and score."""
     return [row for row in rows if isinstance(row, head.row_type) and head.check(row) is None and head.is_labelled(row)]
 
 

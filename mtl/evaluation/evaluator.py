@@ -1,4 +1,4 @@
-"""From what heads put out to scores: predictions per row, counts per document, gathered over ranks, scored once."""
+"""From outputs of heads to scores: decodes each row, counts per document, gathers over ranks and scores once."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class TaskResult:
     """The scores of one task on one split.
 
     Args:
-        scores: All metrics, with the mean loss as `loss`; not a number where nothing was scored.
-        documents: The id of each document.
-        counts: Per document, in the same order: [K], or [n, K] where the head concatenates.
-        report: Class by class.
-        num_rows: Rows that were scored.
+        scores: All metrics, with the mean loss as `loss`; NaN if nothing was scored.
+        documents: Ids of the documents.
+        counts: Counts of each document, in the order of `documents`: [K], or [n, K] if the head concatenates counts.
+        report: Scores of each class.
+        num_rows: Number of rows that were scored.
     """
 
     scores: dict[str, float]
@@ -38,7 +38,7 @@ class TaskResult:
     num_rows: int
 
     def stacked_counts(self) -> dict[str, np.ndarray]:
-        """The counts in three arrays: `documents` [D], `counts` [N, K], and `owners` [N], each one's document."""
+        """The counts as three arrays: `documents` [D], `counts` [N, K], and `owners` [N], each one's document."""
         rows = [count.reshape(-1, count.shape[-1]).numpy() for count in self.counts]
         return {
             "documents": np.array(self.documents),
@@ -50,15 +50,15 @@ class TaskResult:
 class Evaluator:
     """Collects the outputs of one split and scores them.
 
-    A row is decoded as soon as all its examples have been seen, and its outputs are dropped. Heads that tune
-    something on dev wait for the end of the pass.
+    A row is decoded as soon as all its examples have been seen, and its outputs are dropped. If a head tunes its
+    decision parameters on dev, its rows are decoded at the end of the pass.
 
     Args:
-        heads: By task.
+        heads: The head of each task.
         splits: The split of each task.
-        tune: Whether heads may fit their decision parameters on this split (dev only).
-        on_prediction: Called with task, row id and prediction.
-        files: Where predictions are kept.
+        tune: Whether heads may tune their decision parameters on this split (dev only).
+        on_prediction: Called with task, row id and prediction of each row.
+        files: Files to which predictions are written; None writes none.
     """
 
     def __init__(
@@ -82,7 +82,12 @@ class Evaluator:
 
     @torch.no_grad()
     def add(self, batch: Batch, logits: Mapping[str, Tensor]) -> None:
-        """Takes the logits of each part of a batch."""
+        """Adds a batch.
+
+        Args:
+            batch: Batch with the examples of its parts.
+            logits: Logits of each part, by task.
+        """
         for part in batch.parts:
             self._tasks[part.task].add(
                 part.examples, batch.mask[part.start : part.stop], logits[part.task], part.fields
@@ -94,7 +99,7 @@ class Evaluator:
 
 
 def on_cpu(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Tensors of one type, brought to the CPU together: a device is waited for once, and not for each of them.
+    """Tensors of one dtype, moved to the CPU together, so that the host waits for the device only once.
 
     >>> [tensor.tolist() for tensor in on_cpu([torch.ones(1, 2), torch.zeros(0), torch.tensor([3.0])])]
     [[[1.0, 1.0]], [], [3.0]]
@@ -126,17 +131,17 @@ class _TaskEvaluation:
 
     def add(self, examples: Sequence[Example], mask: Tensor, logits: Tensor, fields: Mapping[str, Tensor]) -> None:
         loss, count = self._head.loss(logits, fields)
-        # Not every device has float64, so the sums over batches are kept on the CPU.
+        # Some devices have no float64, so the sums over batches are kept on the CPU.
         *outputs, sums = on_cpu([*self._head.outputs(logits, mask, fields), torch.stack([loss.float(), count.float()])])
         self._loss += sums.double()
         for example, output in zip(examples, outputs, strict=True):
             row = example["row"]
             self._pending[row].append((example, output))
-            if len(self._pending[row]) == self._expected[row] and not self._waits:
+            if len(self._pending[row]) == self._expected[row] and not self._is_tuned:
                 self._score(row)
 
     def finish(self) -> TaskResult:
-        if self._waits:
+        if self._is_tuned:
             self._tune_head()
         for row in [row for row in self._pending if len(self._pending[row]) == self._expected[row]]:
             self._score(row)
@@ -147,7 +152,7 @@ class _TaskEvaluation:
         pooled = [_pool(counts[document], self._head.reduction) for document in documents]
         total = _pool(pooled, self._head.reduction) if pooled else None
         mean_loss = float(loss[0] / loss[1]) if loss[1] else math.nan
-        if total is None:  # the trainer was told to evaluate a few batches only, and none was of this task
+        if total is None:  # the trainer evaluated only some of the batches, and none of them was of this task
             return TaskResult(
                 dict.fromkeys(("loss", *self._head.metrics), math.nan), [], [], ClassReport({}, (), None), 0
             )
@@ -156,20 +161,20 @@ class _TaskEvaluation:
         )
 
     @property
-    def _waits(self) -> bool:
+    def _is_tuned(self) -> bool:
         return self._tune and type(self._head).tune is not Head.tune
 
     def _score(self, row_index: int) -> None:
         row = self._split.rows[row_index]
         examples, outputs = _in_order(self._pending.pop(row_index, []))
         prediction = self._head.decode(row, examples, outputs)
-        if self._head.is_labelled(row):  # another task's row may not be: they share their texts
+        if self._head.is_labelled(row):  # rows that tasks share may have no label for this task
             self._counts[row.document].append(self._head.counts(prediction, row))
             self._num_rows += 1
         self._take(self._name, row, prediction)
 
     def _rows_without_examples(self) -> list[int]:
-        """This rank's rows that have gold, or could have, and no example."""
+        """This rank's rows without examples, which are scored too."""
         ranks = document_ranks(self._split, world_size())
         return [row for row in self._split.example_summary.rows_without_examples if ranks[row] == rank()]
 
@@ -184,7 +189,7 @@ class _TaskEvaluation:
             self._head.tune(torch.cat(gathered))
 
     def _gathered(self) -> tuple[dict[str, list[Tensor]], int, Tensor]:
-        """Counts by document, number of rows and loss over all ranks. A document belongs to one rank."""
+        """The counts by document, the number of rows and the loss over all ranks. A document belongs to one rank."""
         counts: dict[str, list[Tensor]] = {}
         num_rows, loss = 0, torch.zeros(2, dtype=torch.float64)
         for rank_counts, rank_rows, rank_loss in gather((dict(self._counts), self._num_rows, self._loss)):
@@ -195,7 +200,7 @@ class _TaskEvaluation:
 
 
 def _in_order(pending: Sequence[tuple[Example, Tensor]]) -> tuple[list[Example], list[Tensor]]:
-    """Examples and outputs of a row in the order in which the head made them."""
+    """The examples and outputs of a row in the order in which the head encoded them."""
     ordered = sorted(pending, key=lambda pair: pair[0]["part"])
     return [example for example, _ in ordered], [output for _, output in ordered]
 

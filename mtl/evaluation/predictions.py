@@ -1,4 +1,4 @@
-"""Predictions of a split, kept in files as rows are decoded."""
+"""Files of the predictions of a split."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ DECIDES_RESULTS = False
 
 
 class PredictionFiles:
-    """Predictions of a split in a file per task, a line per row, written as rows are decoded.
+    """Writes the predictions of a split as rows are decoded: one file per task, one line per row.
 
     ``{"id": "dev-1", "prediction": "yes"}``
 
-    Each rank writes a part of its own, beside the place of the whole, so all must see the same folder.
+    Each rank writes its own part into the folder of the merged files, so all ranks must see the same folder.
 
     Args:
-        folder: Of the split.
-        tasks: That are predicted.
-        with_text: Whether lines carry the texts of their rows.
+        folder: Folder of the split.
+        tasks: Names of the tasks.
+        with_text: Whether lines include the texts of their rows.
     """
 
     def __init__(self, folder: Path, tasks: Iterable[str], *, with_text: bool = False) -> None:
@@ -33,25 +33,26 @@ class PredictionFiles:
         self._open = {task: self._part(task, rank()).open("w", encoding="utf-8") for task in self._tasks}
 
     def add(self, task: str, row: Row, prediction: Prediction) -> None:
+        """Writes the prediction of a task for a row."""
         texts = {"text": row.text, "text_pair": row.text_pair} if self._with_text else {}
         line = {"id": row.id, "prediction": prediction, **texts}
         self._open[task].write(f"{json.dumps(line, ensure_ascii=False)}\n")
 
     def close(self) -> None:
-        """Ends this rank's parts, and waits for those of the others."""
+        """Closes the parts of this rank and waits for the other ranks to close theirs."""
         self._close()
         gather(None)
 
     def merge(self) -> list[Path]:
-        """Makes one file of all ranks' parts for each task; to be called by one rank, after `close`."""
+        """Merges the parts of all ranks and returns the file of each task; one rank calls it, after `close`."""
         merged = []
         for task in self._tasks:
             path = self._folder / f"{task}.jsonl"
             first, *others = (self._part(task, number) for number in range(world_size()))
-            with first.open("ab") as whole:
+            with first.open("ab") as merged_file:
                 for other in others:
                     with other.open("rb") as part:
-                        shutil.copyfileobj(part, whole)
+                        shutil.copyfileobj(part, merged_file)
             first.replace(path)
             merged.append(path)
         self.discard()
@@ -62,7 +63,7 @@ class PredictionFiles:
         self._close()
         for path in (self._part(task, number) for task in self._tasks for number in range(world_size())):
             path.unlink(missing_ok=True)
-        with suppress(OSError):  # unless it holds what an earlier evaluation left
+        with suppress(OSError):  # it may hold predictions of an earlier evaluation
             self._folder.rmdir()
 
     def _close(self) -> None:

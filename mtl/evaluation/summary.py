@@ -1,4 +1,4 @@
-"""Results for people: the table at the end of a run, and the errors of a task class by class."""
+"""Results for people: the table at the end of a run, and the scores and errors of a task by class."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Baseline(NamedTuple):
 
 
 class ResultLine(NamedTuple):
-    """What a run reached on a task.
+    """The scores of a run on a task.
 
-    `baseline` was scored on the split that is compared with it: test, or dev where the task has no test.
+    `baseline` was scored on the split with which it is compared: test, or dev if the task has no test split.
     """
 
     task: str
@@ -38,7 +38,7 @@ class ResultLine(NamedTuple):
 
     @property
     def is_beaten(self) -> bool | None:
-        """Whether the model is better than the baseline; None where there is nothing to compare.
+        """Whether the model is better than the baseline; None if there is nothing to compare.
 
         >>> ResultLine("gad", "f1", dev=0.9, test=0.5, baseline=Baseline("majority", 0.5)).is_beaten
         False
@@ -50,7 +50,7 @@ class ResultLine(NamedTuple):
 
 
 def strongest_baseline(scores: Mapping[str, Mapping[str, float]], metric: str) -> Baseline | None:
-    """The trivial predictor to beat: the best by the primary metric, of equals the first.
+    """The trivial predictor to beat: the best by the primary metric, and the first among equals.
 
     Args:
         scores: ``{predictor: {metric: value}}``.
@@ -59,29 +59,34 @@ def strongest_baseline(scores: Mapping[str, Mapping[str, float]], metric: str) -
     >>> strongest_baseline({"majority": {"f1": 0.4}, "tfidf": {"f1": 0.6}}, "f1")
     Baseline(name='tfidf', value=0.6)
     """
-    found = [Baseline(name, values[metric]) for name, values in scores.items() if metric in values]
-    return max((b for b in found if not math.isnan(b.value)), key=lambda b: b.value, default=None)
+    baselines = [Baseline(name, values[metric]) for name, values in scores.items() if metric in values]
+    return max((b for b in baselines if not math.isnan(b.value)), key=lambda b: b.value, default=None)
 
 
 def table(results: Iterable[ResultLine], title: str | None = None) -> Table:
-    """A table for the terminal: task, primary metric, dev, test, and the trivial baseline, beaten or not."""
+    """A table for the terminal: task, primary metric, dev, test, and whether the trivial baseline is beaten.
+
+    Args:
+        results: One line per task.
+        title: Title of the table; None shows none.
+    """
     from rich.table import Table
 
-    made = Table(title=title)
-    made.add_column("task", no_wrap=True)
-    made.add_column("primary metric")
-    made.add_column("dev", justify="right")
-    made.add_column("test", justify="right")
-    made.add_column("trivial baseline")
+    grid = Table(title=title)
+    grid.add_column("task", no_wrap=True)
+    grid.add_column("primary metric")
+    grid.add_column("dev", justify="right")
+    grid.add_column("test", justify="right")
+    grid.add_column("trivial baseline")
     for result in results:
-        made.add_row(result.task, result.metric, _number(result.dev), _number(result.test), _baseline(result))
-    return made
+        grid.add_row(result.task, result.metric, _number(result.dev), _number(result.test), _baseline(result))
+    return grid
 
 
 def per_class_table(report: ClassReport) -> dict[str, list[str | float | None]]:
-    """The scores class by class as columns; a score that a class lacks is None.
+    """The scores by class as columns; a score that a class does not have is None.
 
-    >>> from heads import Report
+    >>> from heads import ClassReport
     >>> per_class_table(ClassReport({"yes": {"f1": 0.5, "support": 4.0}}, ("yes",), None))
     {'class': ['yes'], 'f1': [0.5], 'support': [4.0]}
     """
@@ -93,13 +98,13 @@ def per_class_table(report: ClassReport) -> dict[str, list[str | float | None]]:
 
 
 def confusion_figure(report: ClassReport, title: str) -> Figure:
-    """The confusion matrix as a picture: counts, coloured by their share of the gold class.
+    """A figure of the confusion matrix: counts, coloured by their share of the gold class.
 
     Readable for up to about 20 classes. Only names of classes and counts are shown.
 
     Args:
-        report: With a confusion matrix.
-        title: Above the picture, such as task and split.
+        report: Report that has a confusion matrix.
+        title: Title of the figure, such as task and split.
     """
     import numpy as np
     from matplotlib.figure import Figure
@@ -130,7 +135,7 @@ def _label(axes: Axes, classes: Iterable[str], title: str) -> None:
 
 
 def _write(axes: Axes, gold: int, predicted: int, count: int, *, is_dark: bool) -> None:
-    """One count in its cell; zeros stay in the background, so that errors are seen."""
+    """Writes a count into its cell; zeros are light, so that errors stand out."""
     colour = "white" if is_dark else "black" if count else "lightgrey"
     size = 9 if count < 10_000 else 7
     axes.text(predicted, gold, f"{count:d}", ha="center", va="center", color=colour, fontsize=size)

@@ -1,8 +1,8 @@
-"""Which task the next step trains: one file per rule.
+"""Which task, or tasks, each step trains: one file per sampler.
 
-A sampler is a pure function of (sizes, seed, epoch), so that a resumed or repeated run sees the same order, all
-ranks agree without talking, and the number of steps is known before training starts. It says which task a step
-trains, or which tasks where a step trains several; which examples that is, is the batcher's business.
+A sampler is a pure function of (sizes, seed, epoch). So a resumed or repeated run sees the same order, all ranks agree
+without communicating, and the number of steps is known before training starts. The batcher decides which examples a
+step trains on.
 
 A new sampler is a new file here with one subclass of `Sampler`; its file name is its name in YAML.
 
@@ -28,7 +28,13 @@ FloatArray = npt.NDArray[np.float64]
 
 
 class TaskSize(NamedTuple):
-    """What a sampler may know of a task: its training examples, the batches of one pass, and a written rate."""
+    """What a sampler may know about a task.
+
+    Args:
+        examples: Number of training examples.
+        batches: Number of batches in one pass over them.
+        rate: Sampling rate that the mixture sets; None if it sets none.
+    """
 
     examples: int
     batches: int
@@ -36,20 +42,20 @@ class TaskSize(NamedTuple):
 
 
 class Sampler(ABC):
-    """Plans the task of every step.
+    """Chooses the task of every step.
 
     Args:
-        sizes: The tasks in the order of the mixture.
-        seed: Of the run.
-        num_epochs: How many epochs the run is planned for, with the share of a last one that is cut short; only
-            samplers that change over time use it.
+        sizes: Size of each task, in the order of the mixture.
+        seed: Seed of the run.
+        num_epochs: Number of epochs that the run is planned for, fractional if it ends within an epoch. Only samplers
+            that change over time use it.
 
-    Options of a sampler are the keyword-only arguments that its own `__init__` adds. An option whose value can't be
-    used raises an `InputError` under the key ``sampler.<option>``.
+    The options of a sampler are the keyword-only arguments that its `__init__` adds. It must raise an `InputError`
+    under the key ``sampler.<option>`` for an invalid value.
     """
 
     uses_rates: bool = True
-    """Whether a rate written in the mixture has an effect; if not, writing one is a problem."""
+    """Whether the rates that a mixture sets have an effect; if not, setting one is a problem."""
 
     def __init__(self, sizes: Mapping[str, TaskSize], seed: int, num_epochs: float) -> None:
         self.sizes = dict(sizes)
@@ -58,34 +64,46 @@ class Sampler(ABC):
 
     @abstractmethod
     def epoch(self, epoch: int) -> list[str]:
-        """The task of each step of an epoch, in order: the same for the same seed and epoch, whenever asked."""
+        """The task of each step of an epoch, in order; it depends only on the sampler's arguments and the epoch.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+        """
 
     def steps_per_epoch(self, epoch: int) -> int:
-        """The exact number of steps of an epoch."""
+        """The exact number of steps of an epoch.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+        """
         return len(self.epoch(epoch))
 
     def mixed_epoch(self, epoch: int, tasks_per_step: int) -> list[tuple[str, ...]]:
-        """The tasks of each step of an epoch where a step trains several, each another one.
+        """The tasks of each step of an epoch if a step trains several different tasks.
 
-        Here the batches of `epoch` are dealt out evenly to shuffled steps, so that an epoch trains the same batches
-        as without mixing. Where one task has more batches than there would be steps, there are as many steps as it
-        has batches, and they hold fewer tasks.
+        By default the batches of `epoch` are assigned evenly to shuffled steps, so that an epoch trains the same
+        batches as without mixing. If one task has more batches than there would be steps, there are as many steps as
+        it has batches, and they hold fewer tasks.
 
         Args:
-            epoch: Counted from 0.
-            tasks_per_step: At most so many, and never more than there are tasks.
+            epoch: Number of the epoch, from 0.
+            tasks_per_step: Largest number of tasks per step, at most the number of tasks.
         """
         counts = Counter(self.epoch(epoch))
         num_steps = self.mixed_steps_per_epoch(tasks_per_step)
-        return dealt(counts, num_steps, stream(self.seed, "mixed", epoch))
+        return assigned(counts, num_steps, stream(self.seed, "mixed", epoch))
 
     def mixed_steps_per_epoch(self, tasks_per_step: int) -> int:
-        """The exact number of steps of every epoch where a step trains several tasks."""
+        """The exact number of steps of every epoch if a step trains several tasks.
+
+        Args:
+            tasks_per_step: Largest number of tasks per step.
+        """
         return max(math.ceil(self.steps_per_epoch(0) / tasks_per_step), self._most_batches)
 
     @cached_property
     def _most_batches(self) -> int:
-        """The most batches that any task has in any planned epoch."""
+        """The largest number of batches of one task in one planned epoch."""
         epochs = range(max(1, math.ceil(self.num_epochs)))
         return max(count for epoch in epochs for count in Counter(self.epoch(epoch)).values())
 
@@ -96,18 +114,21 @@ class Sampler(ABC):
 
 
 class RandomSampler(Sampler):
-    """Draws the task of every step with a probability in proportion to its rate.
+    """Draws the task of every step with a probability proportional to its rate.
 
-    An epoch is as many steps as one pass over all tasks has batches, unless `steps_per_epoch` says otherwise; a
-    task's batches go on where the last epoch stopped, pass after pass. A rate written in the mixture takes the
-    place of the computed one where `uses_rates` is on. A step of several tasks draws them one after the other
-    without replacement, and an epoch then has as many steps as hold the same number of batches.
+    An epoch has as many steps as one pass over all tasks has batches, unless `steps_per_epoch` is set; the batches of a
+    task continue where the last epoch stopped, pass after pass. If `uses_rates` is True, a rate that the mixture sets
+    replaces the computed one. The tasks of a step of several tasks are drawn without replacement, and an epoch then has
+    as many steps as the same number of batches needs.
 
     Args:
-        steps_per_epoch: Steps of an epoch; None takes the batches of all tasks together.
+        sizes: Size of each task, in the order of the mixture.
+        seed: Seed of the run.
+        num_epochs: Number of epochs that the run is planned for.
+        steps_per_epoch: Number of steps per epoch; None takes the number of batches in one pass over all tasks.
 
     Raises:
-        InputError: `steps_per_epoch` or a written rate is not above 0.
+        InputError: `steps_per_epoch` or a rate of the mixture is not a finite number above 0.
     """
 
     def __init__(
@@ -130,15 +151,15 @@ class RandomSampler(Sampler):
         """The rate of each task, in the order of `sizes`.
 
         Args:
-            progress: For each step the share of the planned training that lies behind it, [S, 1], from 0 to 1.
+            progress: Fraction of the planned training before each step [S, 1], from 0 to 1.
 
         Returns:
-            The rates [S, K], or [K] where they don't change.
+            The rates [S, K], or [K] if they do not change.
         """
 
     def epoch(self, epoch: int) -> list[str]:
         draws = stream(self.seed, "sampler", epoch).random(self._num_steps)
-        # A step's task is the number of borders between the tasks' shares of [0, 1) at or below its draw.
+        # The index of a step's task is the number of borders between the tasks' shares of [0, 1) at or below its draw.
         borders = self._shares(self._progress(epoch, self._num_steps)).cumsum(axis=1)[:, :-1]  # [S or 1, K - 1]
         return _names(self.sizes, (borders <= draws[:, None]).sum(axis=1))
 
@@ -162,56 +183,67 @@ class RandomSampler(Sampler):
         return dict(zip(self.sizes, self._shares(done).mean(axis=0).tolist(), strict=True))
 
     def _progress(self, epoch: int, num_steps: int) -> FloatArray:
-        """The share of the planned training that lies behind each step [S]."""
+        """The fraction of the planned training before each step [S]."""
         done: FloatArray = (epoch + np.arange(num_steps) / num_steps) / (self.num_epochs or 1.0)
         return done.clip(max=1.0)
 
     def _shares(self, progress: FloatArray) -> FloatArray:
-        """The tasks' shares [S, K] at some progress [S]; [1, K] where they don't change."""
+        """The tasks' shares [S, K] at some progress [S]; [1, K] if they do not change."""
         weights = np.atleast_2d(np.array(self.weights(progress[:, None]), dtype=np.float64))
         for column, size in enumerate(self.sizes.values()):
             if self.uses_rates and size.rate is not None:
                 weights[:, column] = size.rate
         if not np.isfinite(weights.sum(axis=1)).all():
-            raise InputError(Problem("sampler", "A rate must be finite; found one too large for a number."))
+            raise InputError(Problem("sampler", "must give finite rates, got one that overflows."))
         shares: FloatArray = weights / weights.sum(axis=1, keepdims=True)
         return shares
 
 
 def num_batches(sizes: Mapping[str, TaskSize]) -> int:
-    """Batches of one pass over all tasks."""
+    """The number of batches of one pass over all tasks."""
     return sum(size.batches for size in sizes.values())
 
 
 def require_positive(values: Mapping[str, float | None]) -> None:
-    """Raises an `InputError` with every value, by its key, that is not a finite number above 0; None passes.
+    """Checks that all values are finite numbers above 0; None is allowed.
+
+    Args:
+        values: Values by key.
+
+    Raises:
+        InputError: Some values are not; each is listed with its key.
 
     >>> require_positive({"sampler.temperature": -1.0, "sampler.max_examples": None})
     Traceback (most recent call last):
-    mtl.problems.InputError: sampler.temperature: It must be a finite number above 0; found -1.0.
+    mtl.problems.InputError: sampler.temperature: must be a finite number above 0, got -1.0.
     """
     wrong = {key: value for key, value in values.items() if value is not None and not 0 < value < math.inf}
     if wrong:
-        rule = "It must be a finite number above 0"
-        raise InputError([Problem(key, f"{rule}; found {value!r}.") for key, value in wrong.items()])
+        rule = "must be a finite number above 0"
+        raise InputError([Problem(key, f"{rule}, got {value!r}.") for key, value in wrong.items()])
 
 
 def shuffled(counts: Mapping[str, int], rng: np.random.Generator) -> list[str]:
-    """Each task as often as its count says, in random order."""
+    """Each task as often as its count, in random order."""
     return _names(counts, rng.permutation(np.repeat(np.arange(len(counts)), list(counts.values()))))
 
 
-def dealt(counts: Mapping[str, int], num_steps: int, rng: np.random.Generator) -> list[tuple[str, ...]]:
-    """Steps of different tasks that hold each task as often as its count says, and equally many tasks (or one more).
+def assigned(counts: Mapping[str, int], num_steps: int, rng: np.random.Generator) -> list[tuple[str, ...]]:
+    """Batches assigned at random to steps of different tasks, all with the same number of tasks or one more.
 
-    Dealing task after task to the steps in turn puts no task twice into a step, since none has more batches than
-    there are steps.
+    Batches are assigned to the steps in turn, task by task, which puts no task into a step twice, because no task has
+    more batches than there are steps.
 
-    >>> sorted(len(step) for step in dealt({"a": 3, "b": 2, "c": 1}, 4, np.random.default_rng(0)))
+    Args:
+        counts: Number of batches of each task.
+        num_steps: Number of steps.
+        rng: Generator of the order.
+
+    >>> sorted(len(step) for step in assigned({"a": 3, "b": 2, "c": 1}, 4, np.random.default_rng(0)))
     [1, 1, 2, 2]
     """
     most = max(counts.values())
-    assert most <= num_steps, f"{num_steps} steps can't hold {most} batches of one task"
+    assert most <= num_steps, f"{num_steps} steps cannot hold {most} batches of one task"
     names = list(counts)
     batches = [names[i] for i in rng.permutation(len(names)) for _ in range(counts[names[i]])]
     order = rng.permutation(num_steps)

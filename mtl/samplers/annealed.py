@@ -1,4 +1,4 @@
-"""A temperature that moves over the planned training, as from the sizes' shares to nearly equal ones."""
+"""A temperature that changes during training, for example from proportional sampling to nearly uniform sampling."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from mtl.samplers.temperature import tempered
 class Annealed(RandomSampler):
     """Draws tasks at the rate min(examples, max_examples) ^ (1 / t), where t moves linearly from `start` to `end`.
 
-    An epoch is as many steps as one pass over all tasks has batches. The temperature moves from step to step over
-    all planned epochs and stays at `end` beyond them. Stickland & Murray 2019 (https://arxiv.org/abs/1902.02671,
-    section 3.2) lower the exponent 1 / t from 1 to 0.2; the defaults have the same two ends.
+    An epoch has as many steps as one pass over all tasks has batches. The temperature changes with every step over all
+    planned epochs and stays at `end` after them. Stickland & Murray 2019 (https://arxiv.org/abs/1902.02671, section
+    3.2) lower the exponent 1 / t from 1 to 0.2; the defaults have the same two ends.
 
     Args:
+        sizes: Size of each task, in the order of the mixture.
+        seed: Seed of the run.
+        num_epochs: Number of epochs that the run is planned for.
         start: Temperature of the first step.
         end: Temperature at the end of the planned training.
-        max_examples: Examples beyond this number don't count; None counts all.
-        steps_per_epoch: Steps of an epoch; None takes the batches of all tasks together.
+        max_examples: Cap on the number of examples that count; None sets no cap.
+        steps_per_epoch: Number of steps per epoch; None takes the number of batches in one pass over all tasks.
 
     Raises:
         InputError: An option is not above 0.

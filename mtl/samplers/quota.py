@@ -1,4 +1,4 @@
-"""A fixed number of batches of each task: what a comparison at equal own updates needs."""
+"""A fixed number of batches of each task, for comparisons at equal numbers of target updates."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from mtl.seeding import stream
 
 
 class Quota(Sampler):
-    """Trains so many batches of each task in every epoch, in random order; a task goes on where the last epoch stopped.
+    """Trains a fixed number of batches of each task in every epoch, in random order.
+
+    Each task continues where the last epoch stopped.
 
     Args:
-        batches: Of each task in an epoch, whatever its size.
+        sizes: Size of each task, in the order of the mixture.
+        seed: Seed of the run.
+        num_epochs: Number of epochs that the run is planned for.
+        batches: Number of batches of each task per epoch, independent of its size.
 
     Raises:
-        InputError: A number is not above 0, or a task has none or isn't there.
+        InputError: A number is not above 0, a task has no number, or there is no task of that name.
 
     >>> sampler = Quota({"a": TaskSize(80, 5), "b": TaskSize(48, 3)}, seed=1, num_epochs=3, batches={"a": 2, "b": 1})
     >>> sorted(sampler.epoch(0))
@@ -33,7 +38,7 @@ class Quota(Sampler):
             Problem(f"sampler.batches.{n}", f"There is no task '{n}'.", did_you_mean(n, sizes)) for n in unknown
         ]
         problems += [
-            Problem(f"sampler.batches.{name}", "Every task needs a number of batches; it has none.", "Add it.")
+            Problem(f"sampler.batches.{name}", "must be set: every task needs a number of batches.", "Add it.")
             for name in sizes
             if name not in batches
         ]

@@ -9,15 +9,18 @@ from mtl.samplers import Sampler, TaskSize, num_batches, require_positive
 
 
 class RoundRobin(Sampler):
-    """Gives each task its turn, again and again.
+    """Cycles through the tasks in the order of the mixture.
 
-    An epoch is as many steps as one pass over all tasks has batches, so that it costs what an epoch of the other
-    samplers costs; the next epoch goes on with the task whose turn it is. All tasks get equally many steps (one
-    more or less), so small ones come round more than once in an epoch and large ones not wholly. Nothing is drawn:
-    the order is the same for every seed.
+    An epoch has as many steps as one pass over all tasks has batches, so that it costs as much as an epoch of the other
+    samplers. The next epoch continues with the task whose turn it is. All tasks get the same number of steps (give or
+    take one), so an epoch repeats small tasks and covers large ones only partly. Nothing is random: the order is the
+    same for every seed.
 
     Args:
-        steps_per_epoch: Steps of an epoch; None takes the batches of all tasks together.
+        sizes: Size of each task, in the order of the mixture.
+        seed: Seed of the run.
+        num_epochs: Number of epochs that the run is planned for.
+        steps_per_epoch: Number of steps per epoch; None takes the number of batches in one pass over all tasks.
 
     Raises:
         InputError: `steps_per_epoch` is not above 0.

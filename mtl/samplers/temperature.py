@@ -1,4 +1,4 @@
-"""Shares between those of the sizes (temperature 1) and equal ones (high temperature), with a cap on size."""
+"""Sampling between proportional to size (temperature 1) and uniform (high temperature), with a cap on size."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from mtl.samplers import FloatArray, RandomSampler, TaskSize, require_positive
 class Temperature(RandomSampler):
     """Draws tasks at the rate min(examples, max_examples) ^ (1 / temperature).
 
-    An epoch is as many steps as one pass over all tasks has batches; small tasks come round more than once in it
-    and large ones not wholly. Source: T5 (Raffel et al. 2020, https://arxiv.org/abs/1910.10683, section 3.5.2).
+    An epoch has as many steps as one pass over all tasks has batches, so it repeats small tasks and covers large ones
+    only partly. Source: T5 (Raffel et al. 2020, https://arxiv.org/abs/1910.10683, section 3.5.2).
 
     Args:
-        temperature: 1 draws in proportion to size, more favours small tasks, less than 1 large ones.
-        max_examples: Examples beyond this number don't count; None counts all.
-        steps_per_epoch: Steps of an epoch; None takes the batches of all tasks together.
+        sizes: Size of each task, in the order of the mixture.
+        seed: Seed of the run.
+        num_epochs: Number of epochs that the run is planned for.
+        temperature: 1 draws in proportion to size; values above 1 favour small tasks, values below 1 large ones.
+        max_examples: Cap on the number of examples that count; None sets no cap.
+        steps_per_epoch: Number of steps per epoch; None takes the number of batches in one pass over all tasks.
 
     Raises:
         InputError: An option is not above 0.
@@ -48,9 +51,15 @@ class Temperature(RandomSampler):
 
 
 def tempered(sizes: Mapping[str, TaskSize], temperature: FloatArray, max_examples: int | None) -> FloatArray:
-    """Rates [..., K] at temperatures [..., 1]; infinite where they are too large for a number."""
+    """The rates [..., K] at temperatures [..., 1]; infinite if they overflow.
+
+    Args:
+        sizes: Size of each task.
+        temperature: Temperatures [..., 1], or a scalar.
+        max_examples: Cap on the number of examples that count; None sets no cap.
+    """
     examples = np.array([size.examples for size in sizes.values()], dtype=np.float64)
-    counted = np.minimum(examples, np.inf if max_examples is None else max_examples)
+    capped = np.minimum(examples, np.inf if max_examples is None else max_examples)
     with np.errstate(over="ignore"):
-        rates: FloatArray = counted ** (1 / temperature)
+        rates: FloatArray = capped ** (1 / temperature)
     return rates

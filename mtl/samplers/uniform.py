@@ -1,4 +1,4 @@
-"""Every task as likely as any other, whatever its size."""
+"""All tasks with equal probability, independent of their sizes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from mtl.samplers import FloatArray, RandomSampler
 class Uniform(RandomSampler):
     """Draws all tasks with equal probability.
 
-    An epoch is as many steps as one pass over all tasks has batches; small tasks come round more than once in it
-    and large ones not wholly.
+    An epoch has as many steps as one pass over all tasks has batches, so it repeats small tasks and covers large ones
+    only partly.
 
     Args:
-        steps_per_epoch: Steps of an epoch; None takes the batches of all tasks together.
+        sizes: Size of each task, in the order of the mixture.
+        seed: Seed of the run.
+        num_epochs: Number of epochs that the run is planned for.
+        steps_per_epoch: Number of steps per epoch; None takes the number of batches in one pass over all tasks.
 
     >>> from mtl.samplers import TaskSize
     >>> sizes = {"gad": TaskSize(64, 2), "rqe": TaskSize(100, 4)}

@@ -1,4 +1,4 @@
-"""The rates that the mixture writes down."""
+"""The rates that the mixture sets."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from mtl.samplers import FloatArray, RandomSampler
 
 
 class Weighted(RandomSampler):
-    """Draws tasks at their written rates; a task without one has the rate 1.
+    """Draws tasks at the rates that the mixture sets; a task without one has the rate 1.
 
-    An epoch is as many steps as one pass over all tasks has batches.
+    An epoch has as many steps as one pass over all tasks has batches.
 
     Args:
-        steps_per_epoch: Steps of an epoch; None takes the batches of all tasks together.
+        sizes: Size of each task, in the order of the mixture.
+        seed: Seed of the run.
+        num_epochs: Number of epochs that the run is planned for.
+        steps_per_epoch: Number of steps per epoch; None takes the number of batches in one pass over all tasks.
 
     Raises:
         InputError: A rate is not above 0.
@@ -23,4 +26,4 @@ class Weighted(RandomSampler):
     """
 
     def weights(self, progress: FloatArray) -> list[float]:
-        return [1.0] * len(self.sizes)  # the base puts the written rates in their places
+        return [1.0] * len(self.sizes)  # the base class replaces them by the rates that the mixture sets

@@ -1,13 +1,13 @@
-"""Training one mixture: the LightningModule and what surrounds it.
+"""Training one mixture: the LightningModule, its callbacks and its checkpoints.
 
 - `module`: `MultiTaskModule`, the shared encoder with a head per task.
-- `assembly`: from a mixture to the objects that Lightning trains; here configuration ends and plain arguments begin.
+- `assembly`: from a mixture to the objects that Lightning trains; configuration ends here and plain arguments begin.
 - `options`: `Optimisation`, the options of training with their defaults.
-- `optimisation`, `precision`, `profiling`: how weights move, in which number format, and where the time goes.
+- `optimisation`, `precision`, `profiling`: the optimiser and its schedule, the number format, and where the time goes.
 - `selection`: which evaluation on dev is the best; `early_stopping` and `saving` act on it.
-- `checkpoints`: reading a checkpoint, and whether it fits a mixture.
-- `train_losses`: training losses on their way to logs.
-- `recorder`: what a run writes down.
+- `checkpoints`: reads checkpoints and checks whether they fit a mixture.
+- `train_losses`: training losses between two logs.
+- `recorder`: what a run records.
 
 Next: `mtl.study`, which trains many runs to answer a question.
 """

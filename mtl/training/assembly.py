@@ -1,4 +1,4 @@
-"""From a mixture to the objects that Lightning trains: here configuration ends and plain arguments begin."""
+"""From a mixture to the objects that Lightning trains: configuration ends here and plain arguments begin."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 def build_heads(mixture: Mixture, known_tokens: Sequence[str] = ()) -> tuple[dict[str, Head], PreTrainedTokenizerBase]:
     """The head of each task, and the encoder's tokenizer with the tokens that the heads need.
 
-    Each head draws its weights from a stream of its task's own, so that a partner does not change them.
+    The initial weights of a head come from a random stream keyed by its task, so that a partner does not change them.
 
     Args:
         mixture: The tasks and the encoder.
-        known_tokens: Tokens that were added to the encoder in an earlier run that this one continues, in its order.
+        known_tokens: Tokens that an earlier run added to the encoder, in its order, if this run starts from it.
 
     Raises:
-        InputError: The encoder is not available or cannot read texts that long.
+        InputError: The encoder is not available, or a task's `max_length` is above what it can read.
     """
     config = load_config(mixture.encoder)
     longest = longest_input(config)
     problems = [
-        Problem(f"tasks.{name}.max_length", f"The encoder reads at most {longest} tokens; found {spec.max_length}.")
+        Problem(f"tasks.{name}.max_length", f"must be at most {longest} for this encoder, got {spec.max_length}.")
         for name, spec in mixture.tasks.items()
         if (spec.max_length or 0) > longest
     ]
@@ -66,13 +66,14 @@ def build_module(
 
     Args:
         mixture: The tasks and the encoder.
-        weights: False leaves the encoder's weights random, for weights that a checkpoint holds.
+        weights: Whether to load the encoder's pretrained weights; False leaves them random, to be loaded from a
+            checkpoint.
         compile: Whether to compile the encoder with `torch.compile`, which takes about a minute.
-        built: What `build_heads` gave for this mixture; None builds it here.
+        built: Result of `build_heads` for this mixture; None calls it.
         optimisation: Fields of `Optimisation`, such as ``learning_rate=2e-4``.
 
     Raises:
-        InputError: The encoder is not available, or a field of the optimisation is wrong.
+        InputError: The encoder is not available, or a field of the optimisation is invalid.
     """
     heads, tokenizer = built or build_heads(mixture)
     return MultiTaskModule(
@@ -97,7 +98,7 @@ def build_balancing(mixture: Mixture) -> Balancing:
 
 
 def build_selection(mixture: Mixture, heads: Mapping[str, Head]) -> Selection:
-    """What decides which evaluation of a mixture on dev is the best."""
+    """The rule that selects the best evaluation of a mixture on dev."""
     return Selection(
         {name: head.primary_metric for name, head in heads.items()},
         rule=mixture.evaluation.select,

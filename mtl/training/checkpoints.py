@@ -1,4 +1,4 @@
-"""Reading a checkpoint, and whether it fits a mixture."""
+"""Reads checkpoints and checks whether they fit a mixture."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # torch raises whatever its unpickler meets
+    except Exception as error:  # the unpickler may raise any exception
         raise InputError(Problem(str(path), f"The file is not a checkpoint ({type(error).__name__}).")) from error
     if CHECKPOINT_KEY not in content:
         raise InputError(Problem(str(path), "The checkpoint was not written by this framework."))
@@ -56,9 +56,9 @@ def checkpoint_precision(path: Path) -> str:
 
 
 def row_types(checkpoint: Mapping[str, Any]) -> dict[str, str]:
-    """The kind of rows that each task was trained on, where the data module told."""
-    found: dict[str, str] = checkpoint.get(MixtureData.__qualname__, {}).get("row_types", {})
-    return found
+    """The kind of rows that each task was trained on; empty if the checkpoint does not say."""
+    types: dict[str, str] = checkpoint.get(MixtureData.__qualname__, {}).get("row_types", {})
+    return types
 
 
 def check_checkpoint(path: Path, mixture: Mixture, *, resumes: Optimisation | None = None) -> None:
@@ -67,8 +67,8 @@ def check_checkpoint(path: Path, mixture: Mixture, *, resumes: Optimisation | No
     Args:
         path: The checkpoint.
         mixture: The mixture to evaluate or to train.
-        resumes: How weights are to be trained, if training resumes from the checkpoint, which needs more than weights.
-            More epochs are allowed and stretch the learning-rate schedule.
+        resumes: Optimisation of the training that resumes from the checkpoint, which must then hold more than weights;
+            None checks for an evaluation. More epochs are allowed and stretch the learning-rate schedule.
 
     Raises:
         InputError: Tasks, heads, labels or the encoder differ (every difference is listed), or training cannot resume
@@ -107,7 +107,7 @@ def check_checkpoint(path: Path, mixture: Mixture, *, resumes: Optimisation | No
 
 
 _FREE = re.compile(r"evaluation\b.*|privacy\b.*|name|tasks\.\w+\.data\.path\b.*")
-"""Keys that may differ on a resume: they decide no batch, no loss and no weight."""
+"""Keys that may differ when a run resumes, because they affect no batch, loss or weight."""
 
 
 def _resume_problems(trained: Mixture, mixture: Mixture) -> list[Problem]:
@@ -122,7 +122,7 @@ def _resume_problems(trained: Mixture, mixture: Mixture) -> list[Problem]:
 
 
 def _option_problems(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Problem]:
-    """Options that differ; the state of the optimiser has its own rates, so that new ones would have no effect."""
+    """Options that differ. The state of the optimiser keeps its own rates, so new ones would have no effect."""
     advice = "Keep the value, or train a new run."
     return [
         Problem(f"model.{name}", f"must be {before[name]!r} as in the checkpoint, got {value!r}.", advice)

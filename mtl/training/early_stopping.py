@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 class SelectionEarlyStopping(Callback):
     """Stops training when a score on dev has not improved for a while.
 
-    Task by task, a stopped task's steps stay empty, so that the learning-rate schedule and the other tasks' batches are
-    what they would have been. Training ends when all tasks have stopped.
+    With `per_task`, the steps of a stopped task stay empty, so that the learning-rate schedule and the batches of the
+    other tasks do not change. Training ends when all tasks have stopped.
 
     Args:
-        patience: Evaluations without an improvement after which training stops. An evaluation that is undefined,
-            because the trainer was told to evaluate a few batches only, does not count.
+        patience: Number of dev evaluations without improvement after which training stops. An undefined score does not
+            count; scores are undefined if the trainer evaluates only some of the batches.
         min_delta: An improvement must be larger than this.
-        per_task: Stop each task by its own primary metric, instead of all by the mixture's selection.
+        per_task: Whether each task stops by its own primary metric; otherwise the whole mixture stops by the score of
+            its selection.
     """
 
     def __init__(self, *, patience: int, min_delta: float = 0.0, per_task: bool = False) -> None:
@@ -61,7 +62,7 @@ class SelectionEarlyStopping(Callback):
 
 
 def early_stopping(*, patience: int | None, min_delta: float, per_task: bool) -> list[Callback]:
-    """The callback that the options ask for; none without a patience."""
+    """The callback for these options of `SelectionEarlyStopping`; an empty list if `patience` is None."""
     if patience is None:
         return []
     return [SelectionEarlyStopping(patience=patience, min_delta=min_delta, per_task=per_task)]

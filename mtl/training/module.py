@@ -34,27 +34,27 @@ if TYPE_CHECKING:
     from mtl.encoder.model import Encoder
 
 CHECKPOINT_KEY = "biomtl"
-"""Where a checkpoint keeps what is ours. Lightning's own hyper-parameters would silently beat the command line."""
+"""Key of our entries in a checkpoint. Lightning's own hyper-parameters would silently override the command line."""
 
 
 class MultiTaskModule(pl.LightningModule):
     """Routes the parts of a batch through one encoder to their heads.
 
     It trains on any loader that yields `Batch`es, and evaluates on any that also has `splits`, a mapping from tasks to
-    `SplitData`, as `MixtureData` provides. The number of updates, which the learning-rate schedule needs, is asked of
-    the data module where it knows (`total_updates`), else of the trainer.
+    `SplitData`, as `MixtureData` provides. The number of updates, which the learning-rate schedule needs, comes from
+    the data module if it has `total_updates`, else from the trainer.
 
     Args:
         encoder: The encoder that all tasks share.
         heads: The head of each task.
-        balancing: Turns the losses of an update's tasks into one.
-        selection: Decides which evaluation on dev is the best.
-        seed: Seed of the run. Dropout of a step is drawn from a stream keyed by it and the step, so that a resumed run
-            draws the same.
-        optimisation: Learning rates and their schedule.
-        learning_rate_factors: Factor on the learning rate of each task's head.
+        balancing: Method that combines the losses of an update's tasks into one.
+        selection: Rule that selects the best evaluation on dev.
+        seed: Seed of the run. The dropout of each step is drawn from a stream keyed by the seed and the step, so that a
+            resumed run draws the same.
+        optimisation: Learning rates and their schedule; None takes the defaults.
+        learning_rate_factors: Factor on the learning rate of each task's head; 1 for tasks without one.
         compile: Whether `setup` compiles the encoder.
-        config: Plain values to keep in checkpoints: the resolved mixture.
+        config: The resolved mixture as plain values, saved in checkpoints.
     """
 
     def __init__(
@@ -81,27 +81,27 @@ class MultiTaskModule(pl.LightningModule):
         self.results: dict[str, dict[str, TaskResult]] = {}
         """The latest result of each split, by split and task."""
         self.train_losses: dict[str, float] = {}
-        """The mean training loss per task that was logged last."""
+        """The mean training loss of each task when it was last logged."""
         self.predictions_folder: Path | None = None
-        """Where evaluation keeps each row's prediction; None keeps none."""
+        """Folder in which evaluation saves the prediction of each row; None saves none."""
         self.predictions_with_text = False
-        """Whether kept predictions carry the text of their row."""
+        """Whether saved predictions include the text of their row."""
         self.kept: PredictionFiles | None = None
-        """The predictions of the latest evaluation, where they are kept, in parts."""
+        """Prediction files of the latest evaluation, one part per rank; None if predictions are not saved."""
         self._seed, self._config = seed, dict(config or {})
         self._factors = dict(learning_rate_factors or {})
-        self._awaits_compiling = compile
+        self._needs_compile = compile
         self._evaluator: Evaluator | None = None
         self._losses = TrainLosses(list(heads))
         self._terms: dict[str, Tensor] = {}
         self._update_trains = self._was_empty = False
-        self._apart: list[nn.Parameter] = []  # in a list, or the module would take the table for one more weight
+        self._tables: list[nn.Parameter] = []  # a list, because an attribute would register it as a second weight
 
     def head(self, task: str) -> Head:
         return cast(Head, self.heads[task])
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """The logits of each part's task."""
+        """The logits of each part, by task."""
         if not batch.parts:
             return {}
         states = self.encoder(batch.input_ids, batch.mask, batch.type_ids)  # [B, T, H]
@@ -120,13 +120,17 @@ class MultiTaskModule(pl.LightningModule):
         if stage == "fit":
             self._check_balancing()
         self.encoder.settle(device, str(self.trainer.precision))
-        if self._awaits_compiling:
+        if self._needs_compile:
             self._compile(trains=stage == "fit")
-        self._apart = self._rows_reduced_apart(device)
+        self._tables = self._tables_outside_ddp(device)
         self._arrange_ddp()
 
     def _check_balancing(self) -> None:
-        """Refuses settings under which a method that needs the losses of all tasks at once would not get them."""
+        """Checks that a method that needs the losses of all tasks at once gets them.
+
+        Raises:
+            InputError: Steps are accumulated or gradients are scaled.
+        """
         if self.balancing.needs != "whole":
             return
         method = type(self.balancing).__name__
@@ -144,31 +148,33 @@ class MultiTaskModule(pl.LightningModule):
             raise InputError(problems)
 
     def _compile(self, *, trains: bool) -> None:
-        # Lightning moves and converts the module after this hook; an encoder that is there already stays as it is.
+        # Lightning moves and converts the module only after this hook, which then no longer changes the encoder.
         precision = self.trainer.precision_plugin
         precision.convert_module(self.encoder.to(self.trainer.strategy.root_device))
         compile_encoder(self.encoder, precision.forward_context, trains=trains)
-        self._awaits_compiling = False
+        self._needs_compile = False
 
-    def _rows_reduced_apart(self, device: str) -> list[nn.Parameter]:
+    def _tables_outside_ddp(self, device: str) -> list[nn.Parameter]:
         """The table of token embeddings, which DDP does not average on a CPU.
 
-        It is half of a small encoder's weights, and an update touches a few hundred of its rows, so that averaging
-        these alone sends a small part of it. On a GPU, where finding them would wait for the device, DDP sends all.
+        The table holds half of a small encoder's weights, but an update touches only a few hundred of its rows, so
+        averaging just these rows sends much less. On a GPU, finding the rows would make the host wait for the device,
+        so DDP averages the whole table.
         """
         get_table = getattr(self.encoder.model, "get_input_embeddings", None)
         table = None if get_table is None or device != "cpu" else get_table().weight
         return [table] if table is not None and table.requires_grad else []
 
-    def _is_apart(self, parameter: nn.Parameter) -> bool:
-        return any(parameter is other for other in self._apart)
+    def _is_table(self, parameter: nn.Parameter) -> bool:
+        return any(parameter is other for other in self._tables)
 
     def _arrange_ddp(self) -> None:
-        """Keeps out of DDP what must not move in a step that does not train it: DDP would fill gradients with zeros.
+        """Excludes from DDP the parameters that must not move in a step that does not train them.
 
-        These are the heads and the balancing; `on_before_optimizer_step` averages the gradients of those that trained.
-        Buffers are constants, which DDP would broadcast with every pass, also in evaluation, where one rank may have
-        fewer batches than another. A balancing that makes gradients of its own is served without DDP.
+        DDP would fill their gradients with zeros. They belong to the heads and the balancing;
+        `on_before_optimizer_step` averages the gradients of those that were trained. Buffers are excluded too: they
+        are constants, but DDP would broadcast them in every pass, also in evaluation, where one rank may have fewer
+        batches than another. If the balancing method computes gradients itself, all parameters are excluded.
         """
         own = ("heads.", "balancing.")
         is_whole = self.balancing.needs == "whole"
@@ -176,22 +182,22 @@ class MultiTaskModule(pl.LightningModule):
         outside |= {
             name
             for name, parameter in self.named_parameters()
-            if is_whole or name.startswith(own) or self._is_apart(parameter)
+            if is_whole or name.startswith(own) or self._is_table(parameter)
         }
         keep_out_of_ddp(self, outside)
         inside = [parameter for name, parameter in self.named_parameters() if name not in outside]
         if not any(parameter.requires_grad for parameter in inside):
-            # DDP refuses to wrap what it has nothing to reduce of, as with an encoder that is frozen as a whole.
+            # DDP refuses to wrap a module that has nothing to reduce, as with an encoder that is frozen completely.
             vars(self.trainer.strategy)["configure_ddp"] = lambda: None
 
     # --- training -------------------------------------------------------------------------------------------------
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        # One stream per step makes dropout a pure function of seed and step: evaluation between steps, a stop and a
-        # resume change nothing.
+        # One stream per step makes dropout a pure function of seed and step, so evaluating between steps, stopping and
+        # resuming change nothing.
         torch.manual_seed(derive(self._seed, "dropout", self.trainer.current_epoch, batch_idx, self.global_rank))
-        # Before the step rather than after it: checkpoints are saved in between, and a resumed run must continue with
-        # the same sums.
+        # Log before the step, not after it: checkpoints are saved in between, and a resumed run must continue with the
+        # same sums.
         every = cast(Any, self.trainer).log_every_n_steps
         if every and batch_idx % every == 0:
             self._log_losses()
@@ -211,14 +217,14 @@ class MultiTaskModule(pl.LightningModule):
             total = torch.zeros((), device=self.device)
             for term in terms.values():
                 total = total + term
-        # Lightning divides by the accumulated batches and DDP by the ranks; the counts have already included them.
+        # Lightning divides by the accumulated batches and DDP by the ranks, but the terms already account for both.
         scale = self.trainer.accumulate_grad_batches * self.trainer.world_size
         if self.balancing.needs == "whole":
             self._terms = {task: term * scale for task, term in terms.items()}
         return total * scale
 
     def _term(self, part: TaskPart, logits: Tensor) -> Tensor:
-        """The part of the update's loss that this step and rank add for a task."""
+        """This step's and rank's part of a task's term in the loss of the update."""
         total, targets = self.head(part.task).loss(logits, part.fields)
         if part.update.share:
             self._losses.add(part.task, total, targets)
@@ -236,8 +242,8 @@ class MultiTaskModule(pl.LightningModule):
         is_all = self._was_empty or self.balancing.needs == "whole"
         modules: list[nn.Module] = [self] if is_all else [self.heads, self.balancing]
         parameters = [parameter for module in modules for parameter in module.parameters()]
-        average(p.grad for p in parameters if p.grad is not None and not self._is_apart(p))
-        for table in self._apart:
+        average(p.grad for p in parameters if p.grad is not None and not self._is_table(p))
+        for table in self._tables:
             if table.grad is not None:
                 average_rows(table.grad)
 
@@ -246,23 +252,24 @@ class MultiTaskModule(pl.LightningModule):
         self.balancing.on_epoch_end(self._losses.take_epoch())
 
     def _no_loss(self) -> Tensor | None:
-        """The loss of a batch whose tasks have all stopped: it depends on no weight, so that none gets a gradient."""
+        """The loss of a batch whose tasks have all stopped. It depends on no weight, so no weight gets a gradient."""
         if self.trainer.precision == "16-mixed" and not self._update_trains:
-            return None  # Lightning then leaves out the step, which fp16's scaler refuses without any gradient
+            return None  # Lightning then skips the step; the fp16 scaler refuses to step without any gradient
         return torch.zeros((), device=self.device, requires_grad=True)
 
     def _log_losses(self) -> None:
-        """Logs the mean loss per task since the last time, over all ranks.
+        """Logs the mean loss of each task since the last log, over all ranks.
 
         Raises:
             FloatingPointError: A loss is not finite.
         """
         means = self._losses.take(self.device)
-        lost = {name: value for name, value in means.items() if not math.isfinite(value)}
-        if lost:
-            names = ", ".join(f"{name} ({value})" for name, value in lost.items())
+        diverged = {name: value for name, value in means.items() if not math.isfinite(value)}
+        if diverged:
+            names = ", ".join(f"{name} ({value})" for name, value in diverged.items())
             advice = "Lower model.learning_rate, keep trainer.gradient_clip_val, or use trainer.precision=32-true."
-            raise FloatingPointError(f"Training diverged by step {self.global_step}: the loss of {names}. {advice}")
+            message = f"Training diverged by step {self.global_step}: the loss of {names} is not finite."
+            raise FloatingPointError(f"{message} {advice}")
         self.train_losses |= means
         logged = {f"train/{name}/loss": value for name, value in means.items()}
         if logged and self.balancing.state_dict():
@@ -285,7 +292,7 @@ class MultiTaskModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _total_updates(self) -> int:
-        # Not `trainer.estimated_stepping_batches` with our data: reading it makes a resume drop the loader's state.
+        # With our data, reading `trainer.estimated_stepping_batches` would make a resumed run drop the loader's state.
         known = getattr(cast(Any, self.trainer).datamodule, "total_updates", None)
         return int(self.trainer.estimated_stepping_batches if known is None else known())
 
@@ -309,7 +316,7 @@ class MultiTaskModule(pl.LightningModule):
         self.validation_step(batch, batch_idx)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, list[Tensor]]:
-        """What each part's head needs to decode its examples, on the host."""
+        """The outputs that each part's head decodes, by task, on the host."""
         logits = self(batch)
         with single_precision(self.device):
             return {
@@ -371,4 +378,4 @@ class MultiTaskModule(pl.LightningModule):
 
 
 class _Heads(InSinglePrecision, nn.ModuleDict):
-    """The heads by task, which compute in fp32."""
+    """The heads by task; they compute in fp32."""

@@ -1,6 +1,6 @@
 """The options of training: one class with all defaults, for the command line, studies and Python.
 
-It decides no result of a run by itself: a run's key has the values.
+The class itself decides no result of a run, because the key of a run includes the values.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class Optimisation:
 
     Args:
         learning_rate: Peak learning rate of the encoder.
-        head_learning_rate: Peak learning rate of the heads; None takes that of the encoder.
-        weight_decay: AdamW's decay of everything but biases and norms.
-        warmup: Share of all updates in which the learning rates rise from 0, from 0 to 1.
-        schedule: Learning rates after the warm-up: linear or cosine down to 0, or constant.
+        head_learning_rate: Peak learning rate of the heads; None takes the encoder's.
+        weight_decay: AdamW's weight decay of everything except biases and norms.
+        warmup: Fraction of all updates, from 0 to 1, over which the learning rates rise from 0 to their peaks.
+        schedule: Learning rates after the warm-up: linear or cosine decay to 0, or constant.
     """
 
     learning_rate: Positive = 5e-5
@@ -37,5 +37,5 @@ class Optimisation:
     schedule: LearningRateSchedule = "linear"
 
     def resolved(self) -> Optimisation:
-        """The same with the heads' learning rate filled in."""
+        """The same settings with the learning rate of the heads filled in."""
         return self if self.head_learning_rate is not None else replace(self, head_learning_rate=self.learning_rate)

@@ -14,18 +14,21 @@ from mtl.distributed import is_rank_zero
 from mtl.problems import Problem
 
 GAIN = 1.2
-"""How many times as fast as in fp32 matrix products must be in bf16 to make up for its casts."""
+"""Smallest speed-up of matrix products in bf16 over fp32 that makes up for the casts."""
 
 VARIABLE = "MTL_PRECISION"
 """Environment variable in which the first process leaves its choice for the others."""
 
 
 def natural_precision(accelerator: str = "auto") -> str:
-    """Lightning's name of the precision to train in: bf16 if the device supports it and is faster with it, else fp32.
+    """Lightning's name for the precision to train in: bf16 if the device supports it and is faster in it, else fp32.
 
-    This depends on what the device can do, not on its name. A CPU may have the instructions and be no faster with them,
-    so on a CPU a few products are timed, once per process. A checkpoint keeps the precision of its run, and resuming
-    or evaluating it uses that precision.
+    This depends on what the device can do, not on its name. A CPU may have the instructions without being faster, so on
+    a CPU a few products are timed, once per process. A checkpoint keeps the precision of its run, and resuming or
+    evaluating it uses that precision.
+
+    Args:
+        accelerator: Lightning's name for the accelerator.
     """
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "bf16-mixed" if _has_bf16("cuda") else "32-true"
@@ -35,14 +38,14 @@ def natural_precision(accelerator: str = "auto") -> str:
 
 
 def agreed_precision(accelerator: str = "auto", num_nodes: int = 1) -> str:
-    """`natural_precision` as chosen by the first process; those that Lightning starts for other devices follow it.
+    """`natural_precision` as chosen by the first process and used by those that Lightning starts for other devices.
 
     Processes that an outside launcher starts (torchrun, Slurm, by hand on several nodes) cannot ask the first before
     they train together, and each would time its own CPU. So nothing is timed there: CPUs compute in fp32, and GPUs,
     which must all be of one kind, in what they support.
 
     Args:
-        accelerator: Lightning's name of the accelerator.
+        accelerator: Lightning's name for the accelerator.
         num_nodes: Number of nodes of the training.
     """
     if num_nodes > 1 or _is_one_of_several():
@@ -56,8 +59,8 @@ def precision_problems(precision: str, device: str) -> list[Problem]:
     """Why a requested precision is not available: training cannot succeed in it, or the device does not support it.
 
     Args:
-        precision: Lightning's name of the precision.
-        device: Type of the device, cpu or cuda; nothing is said about others.
+        precision: Lightning's name for the precision.
+        device: Type of the device. Support is checked for cpu and cuda only.
     """
     key = "trainer.precision"
     mixed = "16-mixed" if device == "cuda" else "bf16-mixed"
@@ -68,7 +71,7 @@ def precision_problems(precision: str, device: str) -> list[Problem]:
         message = f"Transformer Engine needs layer sizes in multiples of 16, which heads do not have; got {precision}."
         return [Problem(key, message, f"Omit it, or use {mixed} or 32-true.")]
     if device == "cpu" and precision in ("16", "16-mixed"):
-        message = "A CPU has no mixed precision with fp16, and Lightning would use bf16 instead; got 16-mixed."
+        message = f"A CPU has no mixed precision with fp16, and Lightning would use bf16 instead; got {precision}."
         return [Problem(key, message, "Omit it, or use bf16-mixed or 32-true.")]
     if precision in ("bf16", "bf16-mixed", "bf16-true") and device in ("cpu", "cuda") and not _has_bf16(device):
         others = "32-true" if device == "cpu" else "16-mixed or 32-true"
@@ -79,7 +82,7 @@ def precision_problems(precision: str, device: str) -> list[Problem]:
 
 @cache
 def bf16_gain() -> float:
-    """How many times as fast as in fp32 one thread of this CPU multiplies matrices of an encoder's size in bf16."""
+    """Speed-up of bf16 over fp32 for matrix products of an encoder's size in one thread of this CPU."""
     seconds = {dtype: _product_seconds(dtype) for dtype in (torch.float32, torch.bfloat16)}
     return seconds[torch.float32] / seconds[torch.bfloat16]
 
@@ -87,17 +90,17 @@ def bf16_gain() -> float:
 def _product_seconds(dtype: torch.dtype) -> float:
     states: Tensor = torch.zeros(1024, 384, dtype=dtype)
     weight, bias = torch.zeros(1536, 384, dtype=dtype), torch.zeros(1536, dtype=dtype)
-    taken = []
+    seconds = []
     num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the time of one thread does not include what other processes take
+    torch.set_num_threads(1)  # so that the measured time does not include that of other processes
     try:
-        for _ in range(6):  # the first one warms up; the shortest of the others is the least disturbed
+        for _ in range(6):  # the first warms up; the shortest of the others was disturbed least
             started = time.thread_time()
             linear(states, weight, bias)
-            taken.append(time.thread_time() - started)
+            seconds.append(time.thread_time() - started)
     finally:
         torch.set_num_threads(num_threads)
-    return min(taken[1:])
+    return min(seconds[1:])
 
 
 def _has_bf16(device: str) -> bool:

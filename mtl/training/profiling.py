@@ -20,7 +20,7 @@ from mtl.distributed import is_rank_zero
 from mtl.tracking.run_folder import RunFolder
 
 FIRST, STEPS = 10, 20
-"""Steps that are skipped, while memory is still being allocated, and steps that are profiled."""
+"""Number of steps that are skipped, while memory is still being allocated, and number of steps that are profiled."""
 
 KINDS = {
     "matrix products": ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "mkldnn::", "aten::_scaled_dot"),
@@ -31,11 +31,11 @@ KINDS = {
     "copies": ("aten::copy_", "aten::_to_copy", "aten::clone", "aten::cat", "aten::contiguous"),
     "elementwise": ("aten::add", "aten::mul", "aten::div", "aten::sum", "aten::fill_", "aten::zero_"),
 }
-"""Operators of a step by what they are for; the first kind with a matching prefix counts."""
+"""Prefixes of operator names by kind of operator; the first kind with a matching prefix counts."""
 
 
 class Operator(NamedTuple):
-    """Time that an operator took itself, without the operators it calls, in milliseconds per step."""
+    """Time of an operator in milliseconds per step, without the operators that it calls."""
 
     name: str
     milliseconds: float
@@ -122,7 +122,7 @@ def as_markdown(operators: Iterable[Operator], wall: float, steps: int) -> str:
     """Where the time of a step goes, by kind of operator and by operator.
 
     Args:
-        operators: Operators with their own time per step.
+        operators: Operators with their time per step.
         wall: Milliseconds per step.
         steps: Number of steps that were profiled.
     """
@@ -146,7 +146,7 @@ def as_markdown(operators: Iterable[Operator], wall: float, steps: int) -> str:
 
 
 def kind_of(operator: str) -> str:
-    """What an operator is for.
+    """The kind of an operator.
 
     >>> kind_of("aten::addmm"), kind_of("_ByteDropoutBackward"), kind_of("aten::topk")
     ('matrix products', 'dropout', 'other operators')

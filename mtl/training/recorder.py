@@ -1,4 +1,4 @@
-"""Records a run in its folder and in MLflow, and prints the table at its end."""
+"""Records a run in its folder and in MLflow, and prints the table of its scores."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class RunRecorder(Callback):
     """Records configuration, data, scores and reports of a run.
 
-    Numbers go to the trainer's loggers, as Lightning sends those of the module; reports and inputs go to the tracker.
+    Numbers go to the trainer's loggers, like those that the module logs; reports and inputs go to the tracker.
 
     Args:
         folder: Folder of the run.
@@ -50,7 +50,7 @@ class RunRecorder(Callback):
         self._keeps_status = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        # An evaluation keeps the status of the training that began in this folder; `on_fit_start` writes this file.
+        # An evaluation must not change the status of the training in this folder; `on_fit_start` writes this file.
         self._keeps_status = stage != "fit" and (self._folder.path / "mixture.yaml").is_file()
         if self._tracker is not None:
             self._tracker.keeps_status = self._keeps_status
@@ -64,7 +64,7 @@ class RunRecorder(Callback):
         self._set_status(trainer, "KILLED" if isinstance(exception, KeyboardInterrupt | SIGTERMException) else "FAILED")
 
     def _set_status(self, trainer: pl.Trainer, status: str) -> None:
-        """Sets the status of a run that is not tracked; a tracker sets that of its run itself."""
+        """Sets the status of a run without a tracker; a tracker sets the status itself."""
         if self._tracker is None and trainer.is_global_zero and not self._keeps_status:
             self._folder.update_info(status=status)
 
@@ -135,21 +135,21 @@ class RunRecorder(Callback):
             console.print(f"See it in MLflow: {self._tracker.ui_hint()}", soft_wrap=True, highlight=False)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"reports": {task: found._asdict() for task, found in self._selected.items()}}
+        return {"reports": {task: report._asdict() for task, report in self._selected.items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._selected = {task: ClassReport(**found) for task, found in state_dict["reports"].items()}
+        self._selected = {task: ClassReport(**report) for task, report in state_dict["reports"].items()}
 
     def _write(self, split: str, results: Mapping[str, TaskResult]) -> None:
-        """Writes scores, and counts per document, which studies resample."""
+        """Writes scores, and the counts per document, which studies resample."""
         self._folder.write_metrics(split, {task: result.scores for task, result in results.items()})
         for task, result in results.items():
             write_counts(self._folder.path / "counts" / split / f"{task}.npz", result)
 
     def _keep_predictions(self, pl_module: pl.LightningModule) -> None:
         kept = cast("MultiTaskModule", pl_module).kept
-        made = [] if kept is None else kept.merge()
-        self._kept = [*(path for path in self._kept if path not in made), *made]
+        files = [] if kept is None else kept.merge()
+        self._kept = [*(path for path in self._kept if path not in files), *files]
 
     def _drop_predictions(self, pl_module: pl.LightningModule) -> None:
         """Drops the predictions of an evaluation that was not selected or did not finish."""
@@ -159,10 +159,10 @@ class RunRecorder(Callback):
 
     def _finish(self, trainer: pl.Trainer, split: str, reports: Mapping[str, ClassReport]) -> None:
         data = _data(trainer)
-        baselines = self._trivial(data, split) if self._baselines else {}
+        baselines = self._score_baselines(data, split) if self._baselines else {}
         primary = {task: head.primary_metric for task, head in data.heads.items()}
-        strongest = {task: summary.strongest_baseline(found, primary[task]) for task, found in baselines.items()}
-        best = {task: baselines[task][found.name] for task, found in strongest.items() if found is not None}
+        strongest = {task: summary.strongest_baseline(scores, primary[task]) for task, scores in baselines.items()}
+        best = {task: baselines[task][baseline.name] for task, baseline in strongest.items() if baseline is not None}
         if split == "test" or "test" not in self._folder.metrics:
             self._folder.write_metrics("baseline", best)
         file = self._folder.path / "baselines.json"
@@ -171,9 +171,9 @@ class RunRecorder(Callback):
         if trainer.state.fn != "fit":
             self._note_checkpoint(trainer, split)
         for task, by_predictor in baselines.items():
-            for predictor, found in by_predictor.items():
+            for predictor, scores in by_predictor.items():
                 prefix = f"baseline/{split}/{task}/{predictor}"
-                _log(trainer, {f"{prefix}/{name}": value for name, value in found.items()}, 0)
+                _log(trainer, {f"{prefix}/{name}": value for name, value in scores.items()}, 0)
         if self._tracker is not None:
             self._track_reports(self._tracker, split, reports)
             for path in self._kept:
@@ -191,13 +191,13 @@ class RunRecorder(Callback):
             for task, metric in primary.items()
         ]
 
-    def _trivial(self, data: MixtureData, split: str) -> dict[str, dict[str, dict[str, float]]]:
-        """Scores of the trivial predictors on the split, or on dev for a task without that split."""
-        lacking = {task: splits for task, splits in data.tasks.items() if split not in splits}
-        return trivial_baselines(data.heads, data.tasks, split) | trivial_baselines(data.heads, lacking, "dev")
+    def _score_baselines(self, data: MixtureData, split: str) -> dict[str, dict[str, dict[str, float]]]:
+        """The scores of the trivial predictors on the split, or on dev for tasks without that split."""
+        without_split = {task: splits for task, splits in data.tasks.items() if split not in splits}
+        return trivial_baselines(data.heads, data.tasks, split) | trivial_baselines(data.heads, without_split, "dev")
 
     def _note_checkpoint(self, trainer: pl.Trainer, split: str) -> None:
-        """Records which checkpoint the scores of a split come from; it need not be the best."""
+        """Records which checkpoint the scores of a split come from, since it need not be the best."""
         checkpoint = Path(str(trainer.ckpt_path)).name
         self._folder.update_info(evaluated={**self._folder.info.get("evaluated", {}), split: checkpoint})
 
@@ -218,26 +218,30 @@ class RunRecorder(Callback):
                 _log(trainer, {f"data/{task}/rate": rates[task]}, 0)
 
     def _track_reports(self, tracker: MLflowTracker, split: str, reports: Mapping[str, ClassReport]) -> None:
-        for task, found in reports.items():
-            if found.per_class:
-                tracker.log_table(summary.per_class_table(found), f"{split}/{task}/per_class.json")
-            if found.confusion is not None:
-                figure = summary.confusion_figure(found, f"{task}, {split}")
+        for task, report in reports.items():
+            if report.per_class:
+                tracker.log_table(summary.per_class_table(report), f"{split}/{task}/per_class.json")
+            if report.confusion is not None:
+                figure = summary.confusion_figure(report, f"{task}, {split}")
                 tracker.log_figure(figure, f"{split}/{task}/confusion.png")
-                columns: dict[str, list[Any]] = {"gold": list(found.classes)}
-                for place, predicted in enumerate(found.classes):
-                    columns[predicted] = [line[place] for line in found.confusion]
+                columns: dict[str, list[Any]] = {"gold": list(report.classes)}
+                for place, predicted in enumerate(report.classes):
+                    columns[predicted] = [line[place] for line in report.confusion]
                 tracker.log_table(columns, f"{split}/{task}/confusion.json")
 
 
 def _log(trainer: pl.Trainer, metrics: Mapping[str, float], step: int) -> None:
-    """Sends numbers to the trainer's loggers, the way that Lightning sends those of the module."""
+    """Sends numbers to all loggers of the trainer."""
     for logger in trainer.loggers:
         logger.log_metrics(dict(metrics), step=step)
 
 
 def accounts(content: Any) -> dict[str, int]:
-    """Numbers of rows of a split: read = used + unlabelled + refused + crossed + limited + excluded."""
+    """Counts of the rows of a split: read = used + unlabelled + refused + crossed + limited + excluded.
+
+    Args:
+        content: Data of the split, with summaries of its rows and examples.
+    """
     rows, examples = content.row_summary, content.example_summary
     return {
         "read": rows.rows + rows.num_refused + rows.crossed + rows.limited + rows.excluded,
@@ -252,7 +256,12 @@ def accounts(content: Any) -> dict[str, int]:
 
 
 def write_counts(path: Path, result: TaskResult) -> None:
-    """Writes counts per document as an archive of the arrays of `TaskResult.stacked_counts`."""
+    """Writes the counts per document as an npz archive of the arrays of `TaskResult.stacked_counts`.
+
+    Args:
+        path: File to write; its folder is created.
+        result: Result of the task.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, **cast(Any, result.stacked_counts()))
 

@@ -19,23 +19,23 @@ LAST = "last"
 
 
 def checkpoints(folder: RunFolder, tasks: Sequence[str], *, save_every: int | None = None) -> list[Checkpoint]:
-    """Keeps `best`, `best:<task>` of each of several tasks, and `last` with everything that a resume needs.
+    """The callbacks that save `best`, `best:<task>` if there are several tasks, and `last`, from which a run resumes.
 
     Args:
         folder: Folder of the run.
         tasks: Tasks of the mixture.
-        save_every: Updates after which `last` is saved within an epoch, too; None saves it at the end of epochs only.
+        save_every: Number of updates between saves of `last` within an epoch; None saves it only at the end of epochs.
     """
     names = [MIXTURE, *(of_task(task) for task in tasks if len(tasks) > 1)]
     return [BestCheckpoints(folder, names), LastCheckpoint(folder, every=save_every)]
 
 
 class BestCheckpoints(Checkpoint):
-    """Saves the weights whenever an evaluation on dev is the best so far, under the name it is the best for.
+    """Saves the weights whenever an evaluation on dev is the best so far, once for each selection that improved.
 
     Args:
         folder: Folder of the run.
-        names: Names of a `Selection` that are kept.
+        names: Names of the selections, as in `Selection.scores`, whose best weights are saved.
     """
 
     def __init__(self, folder: RunFolder, names: Sequence[str]) -> None:
@@ -43,7 +43,7 @@ class BestCheckpoints(Checkpoint):
 
     @property
     def best_model_path(self) -> str:
-        """The mixture's best checkpoint, which Lightning takes for ``ckpt_path="best"``; empty before there is one."""
+        """Path of the mixture's best checkpoint, for Lightning's ``ckpt_path="best"``; empty if there is none."""
         path = _path(self._folder, MIXTURE)
         return str(path) if path.is_file() else ""
 
@@ -57,14 +57,14 @@ class BestCheckpoints(Checkpoint):
 
 
 class LastCheckpoint(Checkpoint):
-    """Saves `last` at the end of every epoch, and every few updates where that is asked for.
+    """Saves `last` at the end of every epoch, and optionally every few updates.
 
-    Within an epoch it saves between two updates only, and not where an evaluation follows, which a resumed run would
-    leave out: then it saves after the next update.
+    Within an epoch it saves only between two updates, and not right before an evaluation, which a resumed run would
+    skip; it then saves after the next update.
 
     Args:
         folder: Folder of the run.
-        every: Updates from one save to the next within an epoch; None saves none there.
+        every: Number of updates between saves within an epoch; None saves only at the end of epochs.
     """
 
     def __init__(self, folder: RunFolder, *, every: int | None = None) -> None:
@@ -91,8 +91,8 @@ class LastCheckpoint(Checkpoint):
 
 
 def _save(trainer: pl.Trainer, folder: RunFolder, name: str, score: float | None, *, weights_only: bool) -> None:
-    """Saves a checkpoint and points the name to it; all ranks call it, the first one writes."""
-    if cast(Any, trainer).fast_dev_run:  # which leaves nothing behind
+    """Saves a checkpoint and points its name to it. All ranks must call this; only the first one writes."""
+    if cast(Any, trainer).fast_dev_run:  # a trial run must leave no files
         return
     path = _path(folder, name)
     trainer.save_checkpoint(path, weights_only=weights_only)

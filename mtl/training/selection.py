@@ -1,4 +1,4 @@
-"""Which evaluation on dev is the best: decided here, read by checkpoints, early stopping, the recorder and studies."""
+"""Selects the best evaluation on dev, for checkpoints, early stopping, the recorder and studies."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 MIXTURE = "best"
-"""The name of the mixture's own selection; that of a task is `of_task(task)`. Checkpoints have the same names."""
+"""The name of the mixture's selection; a task's selection is named `of_task(task)`. Checkpoints have the same names."""
 
 
 def of_task(task: str) -> str:
-    """The name of a task's own selection.
+    """The name of a task's selection.
 
     >>> of_task("gad")
     'best:gad'
@@ -31,7 +31,7 @@ class Best:
         self.value = value
 
     def improves(self, value: float, min_delta: float = 0.0) -> bool:
-        """Takes a value; True where it is above the best so far by more than `min_delta`, or the first."""
+        """Adds a value and returns whether it is the first, or above the best so far by more than `min_delta`."""
         value = -math.inf if math.isnan(value) else value
         if self.value is not None and not value > self.value + min_delta:
             return False
@@ -40,14 +40,14 @@ class Best:
 
 
 class Selection:
-    """Scores every evaluation on dev for the mixture and for each of its tasks, and keeps which was the best.
+    """Scores every evaluation on dev, for the mixture and for each of its tasks, and keeps the best scores.
 
     Args:
-        primary_metrics: The primary metric of each task, by which its own best evaluation is chosen.
-        rule: What scores the mixture: `mean`, `weighted` or `worst` of the primary metrics, or one metric as
+        primary_metrics: The primary metric of each task, which selects the task's best evaluation.
+        rule: Score of the mixture: the `mean`, `weighted` mean or `worst` of the primary metrics, or one metric as
             ``task/metric``.
-        weights: Weights of the tasks for `weighted`; a task without one counts 1.
-        lower_is_better: Of each task, its metrics where less is better; they enter with a minus.
+        weights: Weights of the tasks for `weighted`; 1 for tasks without one.
+        lower_is_better: The metrics of each task for which lower is better; their values are negated.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Selection:
         self.scores: dict[str, float] = {}
         """The scores of the latest evaluation, by name."""
         self.improved: frozenset[str] = frozenset()
-        """The names for which the latest evaluation is the best so far."""
+        """The names of the selections for which the latest evaluation is the best so far."""
         self._rule, self._weights = rule, dict(weights or {})
         self._lower_is_better = {task: frozenset(names) for task, names in (lower_is_better or {}).items()}
         self._best: dict[str, Best] = {}
@@ -70,20 +70,21 @@ class Selection:
 
     @property
     def best(self) -> dict[str, float]:
-        """The best score so far, by name; minus infinity where none was defined."""
+        """The best score so far, by name; minus infinity if all scores were undefined."""
         mixture = {} if self._best_rank is None else {MIXTURE: self._best_rank[1]}
         return mixture | {name: best.value for name, best in self._best.items() if best.value is not None}
 
     def add(self, results: Mapping[str, Mapping[str, float]]) -> None:
-        """Takes the metrics of an evaluation by task; `scores` and `improved` are about it from then on.
+        """Adds the metrics of an evaluation and updates `scores` and `improved`.
 
-        Evaluations in which some tasks have no score are compared, too: one with more scores is better, then the one
-        that the rule puts higher on those. As long as there is no score at all, the latest evaluation is the best.
+        Evaluations in which some tasks have no score are compared too: the one with more scores is better; if they have
+        equally many, the one with the higher score of the mixture over those is. As long as there is no score at all,
+        the latest evaluation is the best.
 
         Args:
             results: ``{task: {metric: value}}`` of the tasks that were evaluated.
         """
-        tasks = {of_task(task): found[self.primary_metrics[task]] for task, found in results.items()}
+        tasks = {of_task(task): metrics[self.primary_metrics[task]] for task, metrics in results.items()}
         self.scores = {MIXTURE: self.score(results), **tasks}
         improved = {name for name, score in tasks.items() if self._best.setdefault(name, Best()).improves(score)}
         rank = self._rank(results)
@@ -93,33 +94,34 @@ class Selection:
         self.improved = frozenset(improved)
 
     def _rank(self, results: Mapping[str, Mapping[str, float]]) -> tuple[int, float]:
-        """How many scores the rule can use, and the score of the mixture over these."""
+        """The number of scores that the rule can use, and the score of the mixture over these."""
         if "/" in self._rule:
             score = self.score(results)
             return (0, -math.inf) if math.isnan(score) else (1, score)
-        scored = {t: found for t, found in results.items() if not math.isnan(found[self.primary_metrics[t]])}
+        scored = {t: metrics for t, metrics in results.items() if not math.isnan(metrics[self.primary_metrics[t]])}
         return (len(scored), self.score(scored)) if scored else (0, -math.inf)
 
     def score(self, results: Mapping[str, Mapping[str, float]]) -> float:
-        """What the mixture is selected by; not a number where a task it needs was not scored.
+        """The score of the mixture; NaN if the score of a task that it depends on is undefined.
 
-        A part of the tasks never stands for all of them.
+        Args:
+            results: ``{task: {metric: value}}`` of the tasks that were evaluated.
         """
         if "/" in self._rule:
             task, metric = self._rule.split("/", 1)
             value = results[task][metric]
             return -value if metric in self._lower_is_better.get(task, ()) else value
-        primary = {task: found[self.primary_metrics[task]] for task, found in results.items()}
+        primary = {task: metrics[self.primary_metrics[task]] for task, metrics in results.items()}
         if self._rule == "worst":
             return math.nan if any(map(math.isnan, primary.values())) else min(primary.values())
         weights = {task: self._weights.get(task, 1.0) if self._rule == "weighted" else 1.0 for task in primary}
         return sum(weights[task] * value for task, value in primary.items()) / sum(weights.values())
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs to compare its evaluations with earlier ones."""
+        """The best scores, with which a resumed run compares its evaluations."""
         return {"best": {name: best.value for name, best in self._best.items()}, "rank": self._best_rank}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what `state_dict` gave."""
+        """Restores the state that `state_dict` returned."""
         self._best = {name: Best(value) for name, value in state["best"].items()}
         self._best_rank = None if state["rank"] is None else (int(state["rank"][0]), float(state["rank"][1]))

@@ -1,4 +1,4 @@
-"""Training losses on their way to logs: added up on the device, read by the host only when they are logged."""
+"""Training losses between two logs: summed on the device, and read by the host only when they are logged."""
 
 from __future__ import annotations
 
@@ -20,16 +20,22 @@ class TrainLosses:
 
     def __init__(self, tasks: Sequence[str]) -> None:
         self._tasks = list(tasks)
-        self._sums: dict[str, Tensor] = {}  # loss and count on this rank since the last log
-        self._epoch: dict[str, list[float]] = {}  # the same since the epoch began, of what was logged, over all ranks
+        self._sums: dict[str, Tensor] = {}  # summed loss and number of targets on this rank since the last log
+        self._epoch: dict[str, list[float]] = {}  # the same from the start of the epoch to the last log, all ranks
 
     def add(self, task: str, total: Tensor, count: Tensor) -> None:
-        """Adds a summed loss and what it counts; nothing waits for the device."""
+        """Adds the loss of a step without making the host wait for the device.
+
+        Args:
+            task: Task of the loss.
+            total: Sum of the loss over the targets, a scalar.
+            count: Number of targets, a scalar.
+        """
         pair = torch.stack([total.detach().float(), count.to(total.device).float()])
         self._sums[task] = self._sums[task].to(pair.device) + pair if task in self._sums else pair
 
     def take(self, device: torch.device) -> dict[str, float]:
-        """The mean losses over all ranks since the last time; a task that was not trained has none."""
+        """The mean loss over all ranks since the last call, of each task that was trained; all ranks must call this."""
         sums = self._reduced(device)
         self._sums = {}
         for task, (total, count) in sums.items():
@@ -38,17 +44,17 @@ class TrainLosses:
         return _means(sums)
 
     def take_epoch(self) -> dict[str, float]:
-        """The mean losses over the epoch; to be asked after `take`, when the epoch ends."""
+        """The mean losses over the epoch; call it at the end of the epoch, after `take`."""
         means = _means(self._epoch)
         self._epoch = {}
         return means
 
     def state_dict(self, device: torch.device) -> dict[str, Any]:
-        """What a resumed run needs to log what it would have logged; to be called by all ranks."""
+        """The state with which a resumed run logs the same losses; all ranks must call this."""
         return {"sums": self._reduced(device), "epoch": dict(self._epoch)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes up what `state_dict` gave. Its sums are those of all ranks together, so the first one keeps them."""
+        """Restores what `state_dict` returned. Its sums cover all ranks, so only the first rank keeps them."""
         self._sums = {task: torch.tensor(pair) for task, pair in state["sums"].items()} if rank() == 0 else {}
         self._epoch = {task: list(pair) for task, pair in state["epoch"].items()}
 

@@ -1,4 +1,4 @@
-"""A method on per-task gradients, as a user would write one: what the contract of `Balancing` has to allow for."""
+"""A method on per-task gradients, as a user would write it with the interface of `Balancing`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mtl.distributed import average
 
 
 class PCGrad(Balancing):
-    """Removes from each task's gradient what conflicts with another's (Yu et al. 2020), in the order of the mixture."""
+    """Removes from each task's gradient its conflicts with others (Yu et al. 2020), in the order of the mixture."""
 
     needs = "whole"
 
@@ -27,11 +27,11 @@ class PCGrad(Balancing):
             place += parameter.numel()
 
     def _gradient(self, term: Tensor, shared: Sequence[nn.Parameter]) -> Tensor:
-        found = torch.autograd.grad(term, list(shared), retain_graph=True, allow_unused=True)
+        gradients = torch.autograd.grad(term, list(shared), retain_graph=True, allow_unused=True)
         return torch.cat(
             [
                 (torch.zeros_like(parameter) if gradient is None else gradient).flatten()
-                for parameter, gradient in zip(shared, found, strict=True)
+                for parameter, gradient in zip(shared, gradients, strict=True)
             ]
         )
 

@@ -1,4 +1,4 @@
-"""What every balancing method promises, written once."""
+"""Properties that every balancing method must have."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WEIGHTS = {"gad": 1.0, "hoc": 0.5, "ner": 2.0}
 
 
 def adds_up(make: Make, losses: Sequence[float], cuts: Sequence[int]) -> None:
-    """However the targets of an update are spread over ranks and steps, the terms add up to that of one big batch."""
+    """The terms add up to that of one big batch, however the targets are spread over ranks and steps."""
     whole, parts = (_loss(make(WEIGHTS), losses, pieces) for pieces in ([len(losses)], cuts))
     torch.testing.assert_close(parts[0], whole[0], rtol=1e-6, atol=1e-6)
     assert parts[1].keys() == whole[1].keys()
@@ -39,7 +39,7 @@ def scales_with_the_loss_weight(make: Make) -> None:
 
 
 def resumes(make: Make, train: Callable[[Balancing], None]) -> None:
-    """The state dict holds all that decides the factors of later updates."""
+    """The state dict holds everything that decides the factors of later updates."""
     before, after = make(WEIGHTS), make(WEIGHTS)
     train(before)
     after.load_state_dict(before.state_dict())
@@ -50,7 +50,7 @@ def resumes(make: Make, train: Callable[[Balancing], None]) -> None:
 
 
 def stays_in_single_precision(make: Make) -> None:
-    """Turning the model to another precision leaves the method as it is."""
+    """Converting the model to another precision does not change the method."""
     balancing = make(WEIGHTS)
     before = balancing.current_factors()
     balancing.to(torch.bfloat16)
@@ -59,7 +59,7 @@ def stays_in_single_precision(make: Make) -> None:
 
 
 def _loss(balancing: Balancing, losses: Sequence[float], pieces: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of an update and the method's gradients, where the task "ner" comes in pieces of so many targets."""
+    """The loss of an update and the method's gradients, with the targets of task "ner" split into pieces."""
     total = torch.zeros(())
     start = 0
     for size in pieces:

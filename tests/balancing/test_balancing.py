@@ -1,4 +1,4 @@
-"""Balancing in a training: what a method gets, and what it decides."""
+"""Balancing in a training: the input of a method, and the effects of its decisions."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,7 +27,7 @@ METHODS = components.choices("balancing")
 
 
 def gradients_of(mixture: Any, train: Train, **trainer: Any) -> dict[str, Tensor]:
-    """The gradients of the first update, of the method's own parameters, too."""
+    """The gradients of the first update, including those of the method's own parameters."""
     found: dict[str, Tensor] = {}
 
     def look(module: Any, data: Any) -> None:
@@ -43,7 +43,7 @@ def gradients_of(mixture: Any, train: Train, **trainer: Any) -> dict[str, Tensor
     return found
 
 
-def assert_alike(one: Mapping[str, Tensor], other: Mapping[str, Tensor], tolerance: float = 1e-6) -> None:
+def assert_close(one: Mapping[str, Tensor], other: Mapping[str, Tensor], tolerance: float = 1e-6) -> None:
     assert one.keys() == other.keys()
     for name in one:
         torch.testing.assert_close(one[name], other[name], rtol=tolerance, atol=tolerance, msg=name)
@@ -56,7 +56,7 @@ def test_accumulation_and_one_big_batch_give_the_same_gradients(method: str, toy
         mixture = load_mixture(toy_mixture(**fields), [*NO_DROPOUT, "tasks.risk.loss_weight=0.3"]).only(["risk"])
         return gradients_of(mixture, train, accumulate_grad_batches=accumulate)
 
-    assert_alike(first(9, 1), first(3, 3))
+    assert_close(first(9, 1), first(3, 3))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -69,7 +69,7 @@ def test_a_step_of_all_tasks_and_its_accumulated_batches_give_the_same_gradients
         mixture = load_mixture(toy_mixture(**fields), [*NO_DROPOUT, "tasks.risk.loss_weight=3"])
         return gradients_of(mixture, train, accumulate_grad_batches=steps)
 
-    assert_alike(first("all", 1), first(1, 3), 1e-5)
+    assert_close(first("all", 1), first(1, 3), 1e-5)
 
 
 def test_a_log_variance_moves_only_in_steps_of_its_task(toy_mixture: Write, train: Train) -> None:
@@ -96,7 +96,7 @@ def test_a_log_variance_moves_only_in_steps_of_its_task(toy_mixture: Write, trai
 
     trained = train(mixture, before=look, limit_val_batches=0, model={"warmup": 0.0, "schedule": "constant"})
     for tasks, changed in moved:
-        # A batch may hold only rows that a task which shares its texts has no label for.
+        # A batch may hold only rows that have no label for a task that shares them.
         assert changed <= tasks
         assert changed >= tasks - {"bleed"}
     groups = {group["name"]: group for group in trained.trainer.optimizers[0].param_groups}
@@ -105,7 +105,7 @@ def test_a_log_variance_moves_only_in_steps_of_its_task(toy_mixture: Write, trai
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_training_that_is_resumed_ends_with_the_same_weights(
+def test_a_resumed_training_ends_with_the_same_weights(
     method: str, toy_mixture: Write, train: Train, tmp_path: Path
 ) -> None:
     mixture = load_mixture(toy_mixture(balancing={"name": method}))
@@ -113,7 +113,7 @@ def test_a_training_that_is_resumed_ends_with_the_same_weights(
     folder = RunFolder.create(tmp_path / "runs", "toy", 1)
     kept = checkpoints(folder, list(mixture.tasks), save_every=5)
 
-    class Stop(Exception):  # a stop in the middle of the third epoch, where nothing is tidied up
+    class Stop(Exception):  # interrupts the third epoch without any clean-up
         pass
 
     def interrupt(module: Any, data: Any) -> None:
@@ -147,7 +147,7 @@ def test_factors_that_change_are_logged(toy_mixture: Write, train: Train) -> Non
 # --- methods that need the losses of all tasks at once ----------------------------------------------------------------
 
 
-def test_a_method_on_gradients_is_one_file(toy_mixture: Write, train: Train) -> None:
+def test_a_method_on_per_task_gradients_is_one_file(toy_mixture: Write, train: Train) -> None:
     fields = {"tasks_per_step": "all", "sampler": {"name": "uniform"}}
     plain = gradients_of(load_mixture(toy_mixture(**fields), NO_DROPOUT), train)
     single = {
@@ -172,7 +172,7 @@ def test_a_method_on_gradients_is_one_file(toy_mixture: Write, train: Train) -> 
                 row = row - (row @ rows[other]) / (rows[other] @ rows[other]) * rows[other]
         expected += row
     torch.testing.assert_close(torch.cat([found[name].flatten() for name in names]), expected, rtol=1e-3, atol=1e-5)
-    assert_alike({n: g for n, g in found.items() if n not in names}, {n: g for n, g in plain.items() if n not in names})
+    assert_close({n: g for n, g in found.items() if n not in names}, {n: g for n, g in plain.items() if n not in names})
     assert not torch.allclose(expected, torch.cat([plain[name].flatten() for name in names]), rtol=1e-3, atol=1e-5)
 
 
@@ -180,7 +180,7 @@ OTHERS = {"cause", "bleed", "drugs", "risk"}
 
 
 @pytest.mark.parametrize("tasks_per_step", [1, 2])
-def test_a_method_that_needs_all_tasks_is_refused_where_a_step_trains_fewer(
+def test_a_method_that_needs_all_tasks_is_refused_if_a_step_trains_fewer(
     tasks_per_step: int, toy_mixture: Write
 ) -> None:
     with pytest.raises(InputError) as caught:
@@ -221,7 +221,7 @@ def test_the_mixture_names_the_method_and_its_options(toy_mixture: Write) -> Non
         ({"nmae": "uncertainty"}, "balancing.nmae"),
     ],
 )
-def test_a_wrong_name_or_option_is_named_by_its_key(fields: dict[str, Any], key: str, toy_mixture: Write) -> None:
+def test_an_invalid_name_or_option_is_named_by_its_key(fields: dict[str, Any], key: str, toy_mixture: Write) -> None:
     with pytest.raises(InputError) as caught:
         load_mixture(toy_mixture(balancing=fields))
     assert [problem.key for problem in caught.value.problems] == [key]

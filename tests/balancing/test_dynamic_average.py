@@ -26,18 +26,18 @@ def test_it_has_the_properties_of_every_method() -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.5, 2.0])
-def test_the_factors_of_every_epoch_are_those_of_torchjd(temperature: float) -> None:
+def test_the_factors_of_every_epoch_agree_with_torchjd(temperature: float) -> None:
     ours, theirs = DynamicAverage(dict.fromkeys("abc", 1.0), temperature=temperature), DWA(temperature)
     for losses in EPOCHS:
         means = torch.tensor(losses, requires_grad=True)
-        theirs(means).backward()  # whose gradient is the vector of its factors
+        theirs(means).backward()  # the gradient is the vector of the factors
         assert list(ours.current_factors().values()) == pytest.approx(means.grad.tolist(), rel=1e-5)
         theirs.step()
         ours.on_epoch_end(dict(zip("abc", losses, strict=True)))
     assert ours.current_factors() != dict.fromkeys("abc", 1.0)
 
 
-def test_two_epochs_have_fixed_weights() -> None:
+def test_the_first_two_epochs_have_fixed_weights() -> None:
     balancing = DynamicAverage(has.WEIGHTS)
     balancing.on_epoch_end(dict(zip(has.WEIGHTS, EPOCHS[0], strict=True)))
     assert balancing.current_factors() == pytest.approx(has.WEIGHTS)

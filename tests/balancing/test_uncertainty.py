@@ -25,7 +25,7 @@ def step(balancing: Balancing) -> None:
     losses=st.lists(st.floats(0.01, 10.0), min_size=1, max_size=8),
     cuts=st.lists(st.integers(0, 8), max_size=5),
 )
-def test_the_terms_of_an_update_add_up_however_it_is_spread(losses: list[float], cuts: list[int]) -> None:
+def test_the_terms_of_an_update_add_up_however_its_targets_are_spread(losses: list[float], cuts: list[int]) -> None:
     edges = sorted(min(cut, len(losses)) for cut in cuts)
     pieces = [end - start for start, end in zip([0, *edges], [*edges, len(losses)], strict=True)]
     has.adds_up(Uncertainty, losses, pieces)
@@ -38,7 +38,7 @@ def test_it_has_the_properties_of_every_method() -> None:
     has.stays_in_single_precision(Uncertainty)
 
 
-def test_the_loss_and_its_gradients_are_those_of_torchjd() -> None:
+def test_the_loss_and_its_gradients_agree_with_torchjd() -> None:
     means = torch.tensor([0.2, 1.5, 4.0])
     ours, theirs = Uncertainty(dict.fromkeys("abc", 1.0)), UW(3)
     (log_variances,) = theirs.parameters()
@@ -55,7 +55,7 @@ def test_the_loss_and_its_gradients_are_those_of_torchjd() -> None:
     torch.testing.assert_close(gradients, log_variances.grad)
 
 
-def test_a_log_variance_comes_to_rest_at_the_logarithm_of_the_loss() -> None:
+def test_a_log_variance_converges_to_the_logarithm_of_the_loss() -> None:
     balancing = Uncertainty({"gad": 2.0})
     optimizer = torch.optim.SGD(balancing.parameters(), lr=0.5)
     for _ in range(200):

@@ -35,24 +35,24 @@ def words(ids: list[int], tags: list[int]) -> dict[str, Any]:
     }
 
 
-def test_inputs_are_padded_to_the_longest_of_all_shares() -> None:
-    shares = [
+def test_inputs_are_padded_to_the_longest_of_all_groups() -> None:
+    groups = [
         ExampleGroup({"gad": [text([5, 6, 7], 1), text([8], 0)]}),
         ExampleGroup({"ner": [words([9, 10, 11, 12], [1, 0])]}),
     ]
-    batch = collate(shares, HEADS, pad_id=3)
+    batch = collate(groups, HEADS, pad_id=3)
     assert batch.input_ids.tolist() == [[5, 6, 7, 3], [8, 3, 3, 3], [9, 10, 11, 12]]
     assert batch.mask.tolist() == [[True] * 3 + [False], [True] + [False] * 3, [True] * 4]
     assert len(batch) == 3
 
 
-def test_each_part_has_its_own_rows_fields_and_share_of_the_update() -> None:
-    shares = [
+def test_each_part_has_its_rows_fields_and_share_of_the_update() -> None:
+    groups = [
         ExampleGroup({"gad": [text([5], 1), text([8], 0)]}, {"gad": UpdateShare(2, 0.5)}),
         ExampleGroup({"ner": [words([9, 10, 11], [1, 0])]}, {"ner": UpdateShare(8, 0.25)}),
         ExampleGroup({"sts": [text([4], 3.5)]}),
     ]
-    parts = collate(shares, HEADS, pad_id=0).parts
+    parts = collate(groups, HEADS, pad_id=0).parts
     assert [(p.task, p.start, p.stop, p.update) for p in parts] == [
         ("gad", 0, 2, UpdateShare(2, 0.5)),
         ("ner", 2, 3, UpdateShare(8, 0.25)),
@@ -71,16 +71,16 @@ def test_tasks_that_share_texts_read_the_same_rows_of_the_batch() -> None:
     assert batch.parts[1].fields["label"].tolist() == [IGNORE, 1]
 
 
-def test_types_are_there_only_where_every_example_has_them() -> None:
-    typed, bare = text([5, 6], 1, token_type_ids=[0, 1]), text([5], 1)
+def test_a_batch_has_type_ids_only_if_every_example_has_them() -> None:
+    typed, untyped = text([5, 6], 1, token_type_ids=[0, 1]), text([5], 1)
     batch = collate([ExampleGroup({"gad": [typed, text([5], 1, token_type_ids=[1])]})], HEADS, pad_id=0)
     assert batch.type_ids is not None
     assert batch.type_ids.tolist() == [[0, 1], [1, 0]]
-    assert collate([ExampleGroup({"gad": [typed, bare]})], HEADS, pad_id=0).type_ids is None
+    assert collate([ExampleGroup({"gad": [typed, untyped]})], HEADS, pad_id=0).type_ids is None
 
 
 @pytest.mark.parametrize("keep", [False, True])
-def test_examples_are_kept_for_decoding_only(keep: bool) -> None:
+def test_examples_are_kept_only_for_decoding(keep: bool) -> None:
     examples = [text([5], 1)]
     part = collate([ExampleGroup({"gad": examples})], HEADS, pad_id=0, keep_examples=keep).parts[0]
     assert list(part.examples) == (examples if keep else [])
@@ -102,7 +102,7 @@ def test_the_empty_batch_has_no_parts_and_moves_too() -> None:
     assert (len(EMPTY), EMPTY.parts, EMPTY.to("cpu").parts) == (0, [], [])
 
 
-def test_labels_keep_their_precision_where_lightning_rounds_what_it_finds_in_a_batch() -> None:
+def test_labels_keep_their_precision_when_lightning_converts_inputs() -> None:
     batch = collate([ExampleGroup({"sts": [text([5], 3.3)]})], HEADS, pad_id=0)
     (part,) = HalfPrecision("bf16-true").convert_input(batch).parts
     assert torch.equal(part.fields["label"], torch.tensor([3.3]))

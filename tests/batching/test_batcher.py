@@ -25,12 +25,12 @@ def test_every_example_occurs_exactly_once_per_pass(lengths: np.ndarray, batch_s
 
 @given(LENGTHS, st.integers(1, 40), st.lists(st.integers(0, 500), min_size=1, max_size=20))
 @settings(max_examples=40, deadline=None)
-def test_a_position_is_the_same_batch_whoever_asks_and_in_whatever_order(
+def test_a_position_is_the_same_batch_in_any_order_of_reading(
     lengths: np.ndarray, batch_size: int, positions: list[int]
 ) -> None:
     one = Batcher(lengths, batch_size, 7, "gad")
-    asked = [one[position].tolist() for position in positions]
-    for position, batch in reversed(list(zip(positions, asked, strict=True))):
+    batches = [one[position].tolist() for position in positions]
+    for position, batch in reversed(list(zip(positions, batches, strict=True))):
         assert Batcher(lengths, batch_size, 7, "gad")[position].tolist() == batch == one[position].tolist()
 
 
@@ -47,7 +47,7 @@ def test_seed_task_and_pass_each_change_the_order() -> None:
         assert other != base
 
 
-def test_padding_is_little_where_the_lengths_vary() -> None:
+def test_batches_need_little_padding_when_lengths_vary() -> None:
     rng = np.random.default_rng(0)
     lengths = np.clip(rng.lognormal(3.5, 0.6, 5000).astype(int), 5, 512)
 
@@ -62,14 +62,14 @@ def test_padding_is_little_where_the_lengths_vary() -> None:
     assert plain > 1.8
 
 
-def test_a_batch_is_not_tied_to_its_neighbours_across_passes() -> None:
+def test_examples_of_equal_length_are_grouped_anew_in_every_pass() -> None:
     lengths = np.full(400, 10)
     batcher = Batcher(lengths, 4, 0, "gad")
     pairs = Counter(frozenset(pair) for position in range(300) for pair in pairwise(sorted(batcher[position].tolist())))
-    assert max(pairs.values()) < 3  # of equal length, so each pass groups them anew
+    assert max(pairs.values()) < 3
 
 
-def test_batches_of_like_length_come_in_random_order() -> None:
+def test_batches_come_in_random_order_of_length() -> None:
     lengths = np.arange(2, 2 + 4 * WINDOW)
     batcher = Batcher(lengths, 4, 0, "gad")
     longest = [int(lengths[batcher[position]].max()) for position in range(WINDOW)]
@@ -90,13 +90,13 @@ def test_evaluation_batches_hold_each_example_once_within_the_budget(
 
 
 @pytest.mark.parametrize("size", [0, 1])
-def test_evaluation_of_nothing_or_one_example_is_no_special_case(size: int) -> None:
+def test_evaluation_batches_of_no_example_or_one_example(size: int) -> None:
     assert [b.tolist() for b in by_length(np.arange(size), np.array([9] * size), 4, 1)] == [[0]] * size
 
 
 @given(LENGTHS, st.integers(0, 2000), st.integers(0, 5))
 @settings(max_examples=60, deadline=None)
-def test_a_budget_of_tokens_holds_and_every_example_occurs_once_per_pass(
+def test_batches_stay_within_the_token_budget_and_hold_every_example_once_per_pass(
     lengths: np.ndarray, spare: int, seed: int
 ) -> None:
     budget = int(lengths.max()) + spare
@@ -110,7 +110,7 @@ def test_a_budget_of_tokens_holds_and_every_example_occurs_once_per_pass(
         assert [batcher.longest(position) for position in positions] == [lengths[batch].max() for batch in batches]
 
 
-def test_batches_of_a_budget_are_redrawn_and_shuffled_in_every_pass() -> None:
+def test_batches_with_a_token_budget_are_redrawn_and_shuffled_in_every_pass() -> None:
     lengths = np.repeat(np.arange(10, 60), 40)
     batcher = Batcher(lengths, 32, 0, "gad", token_budget=512)
     first, second = (
@@ -122,6 +122,6 @@ def test_batches_of_a_budget_are_redrawn_and_shuffled_in_every_pass() -> None:
     assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.4
 
 
-def test_batches_of_a_number_of_examples_count_alike() -> None:
+def test_without_a_token_budget_all_batches_have_the_same_weight() -> None:
     batcher = Batcher(np.arange(5, 42), 4, 3, "gad")
     assert {batcher.weight(position) for position in range(10)} == {1.0}

@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -21,7 +22,7 @@ from mtl.config.mixture import Mixture
 from mtl.problems import InputError
 from mtl.training.assembly import build_data, build_module
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[2]
 
 Write = Callable[..., Path]
 Train = Callable[..., Any]
@@ -30,7 +31,7 @@ NO_DROPOUT = ["encoder.dropout=0", *(f"tasks.{t}.options.dropout=0" for t in ("c
 
 
 class Gradients:
-    """Keeps every weight's gradient at each update, before it is used."""
+    """Records the gradient of every weight before each update."""
 
     def __init__(self) -> None:
         self.updates: list[dict[str, Tensor]] = []
@@ -65,13 +66,13 @@ def by_hand(mixture: Mixture, weights: Mapping[str, float], examples: Mapping[st
     return {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
 
 
-def assert_alike(one: Mapping[str, Tensor], other: Mapping[str, Tensor], tolerance: float) -> None:
+def assert_close(one: Mapping[str, Tensor], other: Mapping[str, Tensor], tolerance: float) -> None:
     assert one.keys() == other.keys()
     for name in one:
         torch.testing.assert_close(one[name], other[name], rtol=tolerance, atol=tolerance, msg=name)
 
 
-def picked(mixture: Mixture, num_steps: int) -> list[tuple[str, list[int]]]:
+def first_batches(mixture: Mixture, num_steps: int) -> list[tuple[str, list[int]]]:
     """Task and examples of the first steps of a training."""
     data = build_data(mixture)
     data.setup()
@@ -83,9 +84,9 @@ def picked(mixture: Mixture, num_steps: int) -> list[tuple[str, list[int]]]:
 def test_accumulated_batches_give_the_gradient_of_one_big_batch(task: str, toy_mixture: Write, train: Train) -> None:
     mixture = load_mixture(toy_mixture(), NO_DROPOUT).only([task])
     accumulated = first_update(mixture, train, accumulate_grad_batches=3)
-    examples = [index for _, indices in picked(mixture, 3) for index in indices]
+    examples = [index for _, indices in first_batches(mixture, 3) for index in indices]
     assert len(examples) > 8
-    assert_alike(accumulated, by_hand(mixture, {task: 1.0}, {task: examples}), 1e-6)
+    assert_close(accumulated, by_hand(mixture, {task: 1.0}, {task: examples}), 1e-6)
 
 
 def test_an_update_over_several_tasks_is_the_mean_over_its_batches(toy_mixture: Write, train: Train) -> None:
@@ -93,38 +94,38 @@ def test_an_update_over_several_tasks_is_the_mean_over_its_batches(toy_mixture: 
     mixture = load_mixture(toy_mixture(sampler=sampler), NO_DROPOUT).only(["cause", "drugs", "risk"])
     accumulated = first_update(mixture, train, accumulate_grad_batches=5)
     examples: dict[str, list[int]] = {}
-    for task, indices in picked(mixture, 5):
+    for task, indices in first_batches(mixture, 5):
         examples.setdefault(task, []).extend(indices)
     assert {task: len(indices) for task, indices in examples.items()} == {"cause": 6, "drugs": 8, "risk": 4}
     weights = {"cause": 2 / 5, "drugs": 2 / 5, "risk": 1 / 5}
-    assert_alike(accumulated, by_hand(mixture, weights, examples), 1e-6)
+    assert_close(accumulated, by_hand(mixture, weights, examples), 1e-6)
 
 
-def test_the_last_update_of_an_epoch_has_the_scale_of_the_batches_it_has(toy_mixture: Write, train: Train) -> None:
+def test_a_shorter_last_update_is_the_mean_over_its_own_batches(toy_mixture: Write, train: Train) -> None:
     mixture = load_mixture(toy_mixture(), NO_DROPOUT).only(["risk"])
-    # Three batches of 4, 4 and 1 examples: the update that accumulates four has only these, and one cut to two has two.
+    # There are three batches, of 4, 4 and 1 examples. An update of four has only these; a limit of two leaves two.
     whole = first_update(mixture, train, accumulate_grad_batches=4)
-    assert_alike(whole, by_hand(mixture, {"risk": 1.0}, {"risk": list(range(9))}), 1e-6)
+    assert_close(whole, by_hand(mixture, {"risk": 1.0}, {"risk": list(range(9))}), 1e-6)
     cut = first_update(mixture, train, accumulate_grad_batches=4, limit_train_batches=2)
-    examples = [index for _, indices in picked(mixture, 2) for index in indices]
-    assert_alike(cut, by_hand(mixture, {"risk": 1.0}, {"risk": examples}), 1e-6)
+    examples = [index for _, indices in first_batches(mixture, 2) for index in indices]
+    assert_close(cut, by_hand(mixture, {"risk": 1.0}, {"risk": examples}), 1e-6)
 
 
 def test_the_weight_of_a_task_multiplies_its_gradient(toy_mixture: Write, train: Train) -> None:
     path = toy_mixture()
     plain = first_update(load_mixture(path, NO_DROPOUT).only(["risk"]), train)
     weighted = first_update(load_mixture(path, [*NO_DROPOUT, "tasks.risk.loss_weight=2.5"]).only(["risk"]), train)
-    assert_alike(weighted, {name: 2.5 * value for name, value in plain.items()}, 1e-6)
+    assert_close(weighted, {name: 2.5 * value for name, value in plain.items()}, 1e-6)
 
 
-def test_two_heads_on_one_encoding_have_the_gradients_of_two_passes(toy_mixture: Write, train: Train) -> None:
+def test_two_heads_on_one_pass_have_the_gradients_of_two_passes(toy_mixture: Write, train: Train) -> None:
     mixture = load_mixture(toy_mixture(), [*NO_DROPOUT, "tasks.bleed.loss_weight=0.5"]).only(["cause", "bleed"])
     for accumulate in (1, 3):
         shared = first_update(mixture, train, accumulate_grad_batches=accumulate)
-        examples = [index for _, indices in picked(mixture, accumulate) for index in indices]
+        examples = [index for _, indices in first_batches(mixture, accumulate) for index in indices]
         separate = by_hand(mixture, {"cause": 1.0, "bleed": 0.5}, dict.fromkeys(("cause", "bleed"), examples))
         assert any(name.startswith("heads.bleed") for name in shared)
-        assert_alike(shared, separate, 1e-5)
+        assert_close(shared, separate, 1e-5)
 
 
 @pytest.mark.parametrize("tasks_per_step", [2, 3, "all"])
@@ -133,23 +134,23 @@ def test_a_step_of_several_tasks_has_the_gradient_of_separate_passes(
 ) -> None:
     changes = [*NO_DROPOUT, "tasks.risk.loss_weight=3", "tasks.bleed.loss_weight=0.5"]
     mixture = load_mixture(toy_mixture(sampler={"name": "uniform"}, tasks_per_step=tasks_per_step), changes)
-    picks = dict(picked(mixture, 1))
-    assert len(picks) == (3 if tasks_per_step == "all" else tasks_per_step)
-    weights = {name: mixture.tasks[name].loss_weight / len(picks) for name in picks}
-    if "cause" in picks:  # whose texts are bleed's, too
-        picks["bleed"], weights["bleed"] = picks["cause"], 0.5 / len(picks)
+    chosen = dict(first_batches(mixture, 1))
+    assert len(chosen) == (3 if tasks_per_step == "all" else tasks_per_step)
+    weights = {name: mixture.tasks[name].loss_weight / len(chosen) for name in chosen}
+    if "cause" in chosen:  # `bleed` reads the same texts
+        chosen["bleed"], weights["bleed"] = chosen["cause"], 0.5 / len(chosen)
     together = first_update(mixture, train)
-    assert_alike(together, by_hand(mixture, weights, picks), 1e-5)
+    assert_close(together, by_hand(mixture, weights, chosen), 1e-5)
 
 
-def test_a_batch_weighs_the_same_in_a_step_with_room_left(toy_mixture: Write, train: Train) -> None:
-    # 26, 15 and 9 examples are 7, 4 and 3 batches of 4: 7 steps of two tasks each, though there is room for three.
+def test_a_batch_has_the_same_weight_in_a_step_with_fewer_tasks(toy_mixture: Write, train: Train) -> None:
+    # 26, 15 and 9 examples are 7, 4 and 3 batches of 4: 7 steps of two tasks each, though three tasks are allowed.
     mixture = load_mixture(toy_mixture(tasks_per_step=3), NO_DROPOUT)
-    picks = dict(picked(mixture, 1))
-    assert len(picks) == 2
-    if "cause" in picks:
-        picks["bleed"] = picks["cause"]
-    assert_alike(first_update(mixture, train), by_hand(mixture, dict.fromkeys(picks, 1 / 3), picks), 1e-5)
+    chosen = dict(first_batches(mixture, 1))
+    assert len(chosen) == 2
+    if "cause" in chosen:
+        chosen["bleed"] = chosen["cause"]
+    assert_close(first_update(mixture, train), by_hand(mixture, dict.fromkeys(chosen, 1 / 3), chosen), 1e-5)
 
 
 def test_a_step_of_several_tasks_equals_accumulating_their_batches(toy_mixture: Write, train: Train) -> None:
@@ -158,7 +159,7 @@ def test_a_step_of_several_tasks_equals_accumulating_their_batches(toy_mixture: 
         mixture = load_mixture(toy_mixture(sampler=sampler, tasks_per_step=tasks_per_step), NO_DROPOUT)
         return first_update(mixture, train, accumulate_grad_batches=steps)
 
-    assert_alike(gradients("all", 1), gradients(1, 3), 1e-5)
+    assert_close(gradients("all", 1), gradients(1, 3), 1e-5)
 
 
 def test_a_step_of_several_tasks_is_one_pass_of_the_encoder(toy_mixture: Write, train: Train) -> None:
@@ -180,21 +181,21 @@ def ready(mixture: Mixture) -> MixtureData:
     return data
 
 
-def test_under_a_budget_of_tokens_every_example_counts_alike(toy_mixture: Write, train: Train) -> None:
+def test_with_a_token_budget_every_example_has_the_same_weight(toy_mixture: Write, train: Train) -> None:
     mixture = load_mixture(toy_mixture(tokens_per_batch=40), NO_DROPOUT).only(["risk"])
     data = ready(mixture)
-    sizes = [len(indices) for _, indices in picked(mixture, data.schedule.steps_per_epoch())]
+    sizes = [len(indices) for _, indices in first_batches(mixture, data.schedule.steps_per_epoch())]
     assert len(set(sizes)) > 1
     assert sum(sizes) == 9
     whole = first_update(mixture, train, accumulate_grad_batches=len(sizes))
-    assert_alike(whole, by_hand(mixture, {"risk": 1.0}, {"risk": list(range(9))}), 1e-6)
+    assert_close(whole, by_hand(mixture, {"risk": 1.0}, {"risk": list(range(9))}), 1e-6)
     first = first_update(mixture, train)
-    _, indices = picked(mixture, 1)[0]
+    _, indices = first_batches(mixture, 1)[0]
     weight = len(indices) / (9 / len(sizes))
-    assert_alike(first, by_hand(mixture, {"risk": weight}, {"risk": indices}), 1e-6)
+    assert_close(first, by_hand(mixture, {"risk": weight}, {"risk": indices}), 1e-6)
 
 
-def test_a_budget_below_the_longest_example_names_it(toy_mixture: Write) -> None:
+def test_a_token_budget_below_the_longest_example_is_an_input_error_that_names_it(toy_mixture: Write) -> None:
     mixture = load_mixture(toy_mixture(tokens_per_batch=9), ["tasks.drugs.tokens_per_batch=8"])
     with pytest.raises(InputError) as error:
         _ = ready(mixture).schedule
@@ -205,11 +206,12 @@ def test_a_budget_below_the_longest_example_names_it(toy_mixture: Write) -> None
     for problem, task in zip(error.value.problems, ("cause", "drugs"), strict=False):
         train_split = data.tasks[task]["train"]
         row = train_split.rows[int(train_split.example_rows[int(train_split.lengths.argmax())])].id
-        assert f"'{row}' of {task}" in problem.message
-        assert f"{train_split.lengths.max()} word pieces; found {mixture.tokens_per_batch_of(task)}" in problem.message
+        assert {f"'{row}';", task + ","} <= set(problem.message.split())
+        numbers = [int(number) for number in re.findall(r"(?<![\w-])\d+(?![\w-])", problem.message)]
+        assert numbers == [train_split.lengths.max(), mixture.tokens_per_batch_of(task)]
 
 
-def test_an_annealed_sampler_ends_where_the_training_ends(toy_mixture: Write, train: Train) -> None:
+def test_an_annealed_sampler_ends_with_the_training(toy_mixture: Write, train: Train) -> None:
     mixture = load_mixture(toy_mixture(sampler={"name": "annealed"}))
     trained = train(mixture, max_steps=5, max_epochs=-1, limit_val_batches=0)
     steps = trained.data.schedule.steps_per_epoch()
@@ -225,7 +227,7 @@ def test_an_unlabelled_row_adds_nothing_to_the_gradient(toy_mixture: Write, trai
     assert labelled.tolist() == [n for n in range(26) if n % 3 != 1]
     update = first_update(mixture, train, accumulate_grad_batches=7)
     examples = {"cause": list(range(26)), "bleed": labelled.tolist()}
-    assert_alike(update, by_hand(mixture, {"cause": 1.0, "bleed": 1.0}, examples), 1e-5)
+    assert_close(update, by_hand(mixture, {"cause": 1.0, "bleed": 1.0}, examples), 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +246,7 @@ def test_an_unlabelled_row_adds_nothing_to_the_gradient(toy_mixture: Write, trai
         ({"overfit_batches": 2, "max_epochs": 2}, 4),
     ],
 )
-def test_the_number_of_updates_is_known_before_the_first(
+def test_the_number_of_updates_is_known_before_training(
     trainer: dict[str, Any], updates: int, toy_mixture: Write, train: Train
 ) -> None:
     known: list[int] = []
@@ -282,8 +284,8 @@ def test_a_training_reads_every_example_exactly_once_per_epoch(toy_mixture: Writ
 def test_a_partner_changes_neither_the_order_of_a_task_nor_its_examples(toy_mixture: Write) -> None:
     mixture = load_mixture(toy_mixture())
 
-    def batches(chosen: Mixture) -> list[list[int]]:
-        data = build_data(chosen)
+    def batches(other: Mixture) -> list[list[int]]:
+        data = build_data(other)
         data.setup()
         return [data.schedule.batchers["drugs"][position].tolist() for position in range(12)]
 
@@ -291,7 +293,7 @@ def test_a_partner_changes_neither_the_order_of_a_task_nor_its_examples(toy_mixt
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 8])
-def test_ranks_share_an_evaluation_by_document_and_leave_nothing_out(
+def test_ranks_divide_an_evaluation_by_document_and_cover_all_rows(
     world: int, toy_mixture: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = build_data(load_mixture(toy_mixture()))
@@ -302,7 +304,7 @@ def test_ranks_share_an_evaluation_by_document_and_leave_nothing_out(
             monkeypatch.setattr(data, "rank_and_world_size", lambda rank=rank: (rank, world))
             loader = data.val_dataloader() if split == "dev" else data.test_dataloader()
             batches = list(loader)
-            assert len(batches) == len(loader) > 0  # or Lightning would leave a rank out, and the others would wait
+            assert len(batches) == len(loader) > 0  # otherwise Lightning would skip a rank, and the others would wait
             for part in (part for batch in batches for part in batch.parts):
                 seen[part.task] += [(rank, example["row"]) for example in part.examples]
         for task, found in seen.items():
@@ -314,7 +316,7 @@ def test_ranks_share_an_evaluation_by_document_and_leave_nothing_out(
 
 @pytest.mark.parametrize("fields", [{"batch_size": 8}, {"tokens_per_batch": 96}])
 @pytest.mark.parametrize("world", [2, 3, 5])
-def test_the_shares_of_a_batch_are_the_batch_and_cost_alike(
+def test_ranks_divide_a_batch_into_parts_of_similar_cost(
     world: int, fields: dict[str, Any], toy_mixture: Write, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mixture = load_mixture(toy_mixture(**fields, tasks_per_step=2), NO_DROPOUT)
@@ -331,13 +333,14 @@ def test_the_shares_of_a_batch_are_the_batch_and_cost_alike(
         assert sorted(index for share in shares for index in share) == sorted(indices.tolist())
         sizes = [len(share) for share in shares]
         assert max(sizes) - min(sizes) <= 1
-        # A batch is sorted by length and dealt out in turn, so the longest of the shares are neighbours in it.
+        # A batch is sorted by length and assigned to the ranks in turn, so the longest examples of the ranks are next
+        # to each other in it.
         widths = [lengths[share].max() for share in shares if share]
         assert min(widths) >= np.sort(lengths[indices])[-len(widths)]
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
-def test_ranks_share_a_training_batch_and_an_empty_share_counts_nothing(
+def test_ranks_divide_a_training_batch_and_a_rank_without_examples_adds_nothing(
     world: int, toy_mixture: Write, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mixture = load_mixture(toy_mixture(), NO_DROPOUT).only(["risk"])
@@ -361,7 +364,7 @@ def test_ranks_share_a_training_batch_and_an_empty_share_counts_nothing(
         assert sorted(labels) == sorted(example["label"] for example in whole)
 
 
-def test_a_stopped_task_leaves_its_steps_empty_and_the_others_as_they_were(toy_mixture: Write, train: Train) -> None:
+def test_a_stopped_task_leaves_its_steps_empty_and_does_not_change_the_others(toy_mixture: Write, train: Train) -> None:
     mixture = load_mixture(toy_mixture())
     trained = train(mixture, limit_val_batches=0)
     loader, schedule = trained.data.train_dataloader(), trained.data.schedule
@@ -389,7 +392,7 @@ def test_evaluation_reads_long_texts_first_and_keeps_examples(toy_mixture: Write
     assert all(len(part.examples) == part.stop - part.start for batch in batches for part in batch.parts)
 
 
-def test_a_task_without_a_test_split_is_evaluated_on_dev_alone(toy_mixture: Write, tmp_path: Path) -> None:
+def test_a_task_without_a_test_split_is_evaluated_on_dev_only(toy_mixture: Write, tmp_path: Path) -> None:
     path = toy_mixture()
     (tmp_path / "risk" / "test.jsonl").unlink()
     data = build_data(load_mixture(path))
@@ -426,18 +429,18 @@ print(most)
 
 
 @pytest.mark.slow
-def test_anonymous_memory_of_a_training_doesnt_grow_with_the_data(
+def test_anonymous_memory_of_a_training_does_not_grow_with_the_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not rss_anon_mib():
-        pytest.skip("the system has no /proc/self/status with RssAnon")
+        pytest.skip("RssAnon in /proc/self/status is not available")
     monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "experiments" / "bench")]))
     setting = bench_data.Setting("invented", max_length=32)
     few, many = 2_000, 60_000
 
     def most_mib(rows: int) -> float:
-        """Of a training in a process of its own, which finds the examples in the cache."""
+        """Peak memory of a training in its own process, which finds the examples in the cache."""
         mixture = bench_data.prepare_rows(setting, tmp_path, rows)
         command = [sys.executable, "-W", "ignore", "-c", TRAINS_A_LITTLE, str(mixture)]
         trained = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -9,11 +9,11 @@ from mtl.config import components
 from mtl.samplers import TaskSize
 
 LENGTHS = {"gad": np.arange(5, 42), "rqe": np.arange(5, 18), "sts": np.arange(5, 9)}
-NEEDED: dict[str, dict[str, object]] = {
+REQUIRED: dict[str, dict[str, object]] = {
     "anchored": {"main": "rqe", "ratio": 0.5},
     "quota": {"batches": {"gad": 10, "rqe": 4, "sts": 1}},
 }
-SAMPLERS = [(name, NEEDED.get(name, {})) for name in components.choices("sampler")]
+SAMPLERS = [(name, REQUIRED.get(name, {})) for name in components.choices("sampler")]
 
 
 def make(
@@ -29,37 +29,37 @@ def make(
 
 
 @pytest.mark.parametrize(("sampler", "options"), SAMPLERS, ids=[name for name, _ in SAMPLERS])
-def test_the_number_of_slots_is_exact_in_every_epoch(sampler: str, options: dict[str, object]) -> None:
-    plan = make(sampler, **options)
-    assert {len(plan.epoch(epoch)) for epoch in range(5)} == {plan.steps_per_epoch()}
+def test_the_number_of_steps_is_exact_in_every_epoch(sampler: str, options: dict[str, object]) -> None:
+    schedule = make(sampler, **options)
+    assert {len(schedule.epoch(epoch)) for epoch in range(5)} == {schedule.steps_per_epoch()}
 
 
 @pytest.mark.parametrize(("sampler", "options"), SAMPLERS, ids=[name for name, _ in SAMPLERS])
 def test_each_task_trains_its_batches_in_order_without_gaps_across_epochs(
     sampler: str, options: dict[str, object]
 ) -> None:
-    plan = make(sampler, **options)
-    picks = [pick for epoch in range(4) for slot in plan.epoch(epoch) for pick in slot]
+    schedule = make(sampler, **options)
+    refs = [ref for epoch in range(4) for step in schedule.epoch(epoch) for ref in step]
     for task in LENGTHS:
-        positions = [pick.position for pick in picks if pick.task == task]
+        positions = [ref.position for ref in refs if ref.task == task]
         assert positions == list(range(len(positions)))
-    assert plan.batches_of(4) == Counter(pick.task for pick in picks)
+    assert schedule.batches_of(4) == Counter(ref.task for ref in refs)
 
 
-def test_an_epoch_is_the_same_asked_alone_twice_or_after_others() -> None:
-    plan = make("temperature")
-    late = plan.epoch(3)
-    assert [plan.epoch(epoch) for epoch in range(4)][3] == late == make("temperature").epoch(3)
-    assert plan.epoch(0) != plan.epoch(1)
+def test_an_epoch_does_not_depend_on_which_epochs_were_read_before() -> None:
+    schedule = make("temperature")
+    late = schedule.epoch(3)
+    assert [schedule.epoch(epoch) for epoch in range(4)][3] == late == make("temperature").epoch(3)
+    assert schedule.epoch(0) != schedule.epoch(1)
 
 
 def test_a_proportional_epoch_trains_every_example_exactly_once() -> None:
-    plan = make()
+    schedule = make()
     for epoch in range(3):
         seen: dict[str, list[int]] = {task: [] for task in LENGTHS}
-        for slot in plan.epoch(epoch):
-            for pick in slot:
-                seen[pick.task] += plan.indices(pick).tolist()
+        for step in schedule.epoch(epoch):
+            for ref in step:
+                seen[ref.task] += schedule.indices(ref).tolist()
         assert {task: sorted(examples) for task, examples in seen.items()} == {
             task: list(range(len(lengths))) for task, lengths in LENGTHS.items()
         }
@@ -68,45 +68,45 @@ def test_a_proportional_epoch_trains_every_example_exactly_once() -> None:
 def test_a_partner_does_not_change_the_batches_of_a_task() -> None:
     alone, together = make(tasks=("rqe",)), make()
     for position in range(12):
-        pick = BatchRef("rqe", position)
-        assert alone.indices(pick).tolist() == together.indices(pick).tolist()
+        ref = BatchRef("rqe", position)
+        assert alone.indices(ref).tolist() == together.indices(ref).tolist()
 
 
 MIXED = [(name, options, k) for name, options in SAMPLERS for k in (2, 3)]
 
 
 @pytest.mark.parametrize(("sampler", "options", "k"), MIXED, ids=[f"{name}-{k}" for name, _, k in MIXED])
-def test_a_mixed_step_holds_different_tasks_and_each_batch_comes_once(
+def test_a_mixed_step_holds_different_tasks_and_each_batch_is_trained_once(
     sampler: str, options: dict[str, object], k: int
 ) -> None:
-    plan = make(sampler, tasks_per_step=k, **options)
-    epochs = [plan.epoch(epoch) for epoch in range(4)]
-    assert {len(epoch) for epoch in epochs} == {plan.steps_per_epoch()}
-    slots = [slot for epoch in epochs for slot in epoch]
-    assert all(len({pick.task for pick in slot}) == len(slot) <= k for slot in slots)
-    deals = sampler in ("anchored", "proportional", "quota")  # the batches of an epoch, which may not fill its steps
-    assert max(map(len, slots)) == (2 if deals else k)
+    schedule = make(sampler, tasks_per_step=k, **options)
+    epochs = [schedule.epoch(epoch) for epoch in range(4)]
+    assert {len(epoch) for epoch in epochs} == {schedule.steps_per_epoch()}
+    steps = [step for epoch in epochs for step in epoch]
+    assert all(len({ref.task for ref in step}) == len(step) <= k for step in steps)
+    fixed = sampler in ("anchored", "proportional", "quota")  # a fixed number of batches, which may not fill the steps
+    assert max(map(len, steps)) == (2 if fixed else k)
     for task in LENGTHS:
-        positions = [[pick.position for slot in epoch for pick in slot if pick.task == task] for epoch in epochs]
+        positions = [[ref.position for step in epoch for ref in step if ref.task == task] for epoch in epochs]
         # Within an epoch the lengths decide the order; across epochs a task's stream has no gaps.
         assert [position for epoch in positions for position in sorted(epoch)] == list(range(sum(map(len, positions))))
-    assert plan.batches_of(4) == Counter(pick.task for slot in slots for pick in slot)
-    assert sum(plan.rates().values()) == pytest.approx(1)
+    assert schedule.batches_of(4) == Counter(ref.task for step in steps for ref in step)
+    assert sum(schedule.rates().values()) == pytest.approx(1)
 
 
-def test_a_mixed_epoch_is_the_same_whoever_asks() -> None:
+def test_a_mixed_epoch_does_not_depend_on_which_epochs_were_read_before() -> None:
     late = make("temperature", tasks_per_step=2).epoch(3)
-    plan = make("temperature", tasks_per_step=2)
-    assert [plan.epoch(epoch) for epoch in range(4)][3] == late != plan.epoch(2)
+    schedule = make("temperature", tasks_per_step=2)
+    assert [schedule.epoch(epoch) for epoch in range(4)][3] == late != schedule.epoch(2)
 
 
-def test_all_tasks_a_step_is_every_task_in_every_step() -> None:
-    plan = make("uniform", tasks_per_step=3)
-    assert all([pick.task for pick in slot] == ["gad", "rqe", "sts"] for slot in plan.epoch(0))
+def test_with_all_tasks_per_step_every_step_trains_every_task() -> None:
+    schedule = make("uniform", tasks_per_step=3)
+    assert all([ref.task for ref in step] == ["gad", "rqe", "sts"] for step in schedule.epoch(0))
 
 
 @pytest.mark.parametrize("token_budget", [None, 300])
-def test_a_pass_is_drawn_once_however_often_a_mixed_epoch_goes_through_a_task(
+def test_a_pass_is_drawn_only_once_even_if_a_mixed_epoch_repeats_a_task(
     monkeypatch: pytest.MonkeyPatch, token_budget: int | None
 ) -> None:
     drawn: list[tuple[str, int]] = []
@@ -121,36 +121,36 @@ def test_a_pass_is_drawn_once_however_often_a_mixed_epoch_goes_through_a_task(
     lengths = {name: np.random.default_rng(0).integers(5, 100, size) for name, size in sizes.items()}
     batchers = {name: Batcher(values, 16, 3, name, token_budget=token_budget) for name, values in lengths.items()}
     tasks = {name: TaskSize(sizes[name], batcher.batches_per_pass) for name, batcher in batchers.items()}
-    plan = StepSchedule(components.find("sampler", "uniform", "sampler.name")(tasks, 3, 3), batchers, 2)
+    schedule = StepSchedule(components.find("sampler", "uniform", "sampler.name")(tasks, 3, 3), batchers, 2)
     for epoch in range(3):
-        for slot in plan.epoch(epoch):
-            for pick in slot:
-                plan.indices(pick)
-                plan.batchers[pick.task].weight(pick.position)
+        for step in schedule.epoch(epoch):
+            for ref in step:
+                schedule.indices(ref)
+                schedule.batchers[ref.task].weight(ref.position)
     per_pass = {name: batcher.batches_per_pass for name, batcher in batchers.items()}
-    passes = {name: -(-count // per_pass[name]) for name, count in plan.batches_of(3).items()}
+    passes = {name: -(-count // per_pass[name]) for name, count in schedule.batches_of(3).items()}
     assert passes["small"] > 3 * 10
     assert Counter(task for task, _ in drawn) == passes
     assert len(set(drawn)) == len(drawn)
 
 
-def test_mixed_batches_are_of_like_length() -> None:
+def test_batches_of_a_mixed_step_have_similar_lengths() -> None:
     rng = np.random.default_rng(0)
     lengths = {name: np.clip(rng.lognormal(3.5, 0.6, 1600).astype(int), 5, 256) for name in "abc"}
     batchers = {name: Batcher(values, 16, 3, name) for name, values in lengths.items()}
     sizes = {name: TaskSize(1600, 100) for name in lengths}
     cls = components.find("sampler", "uniform", "sampler.name")
-    plan = StepSchedule(cls(sizes, 3, 1), batchers, 3)
+    schedule = StepSchedule(cls(sizes, 3, 1), batchers, 3)
 
-    def padded_per_real(slots: list[tuple[BatchRef, ...]]) -> float:
+    def padded_per_real(steps: list[tuple[BatchRef, ...]]) -> float:
         padded = real = 0
-        for slot in slots:
-            own = np.concatenate([lengths[pick.task][plan.indices(pick)] for pick in slot])
+        for step in steps:
+            own = np.concatenate([lengths[ref.task][schedule.indices(ref)] for ref in step])
             padded, real = padded + own.max() * len(own), real + own.sum()
         return padded / real
 
     in_stream_order = [tuple(BatchRef(name, position) for name in "abc") for position in range(100)]
-    assert padded_per_real(plan.epoch(0)) < 1.12
+    assert padded_per_real(schedule.epoch(0)) < 1.12
     assert padded_per_real(in_stream_order) > 1.5
-    longest = [batchers["a"].longest(slot[0].position) for slot in plan.epoch(0)]
+    longest = [batchers["a"].longest(step[0].position) for step in schedule.epoch(0)]
     assert abs(np.corrcoef(longest, np.arange(100))[0, 1]) < 0.4  # long and short steps come in random order

@@ -159,7 +159,7 @@ def test_rows_read_are_used_unlabelled_skipped_or_crossed(write: Write) -> None:
     assert train["refused_rows"] == [
         f"{path.parent}/risk/train.jsonl:7: A line must be one JSON object; found Expecting value at character 0",
         f"{path.parent}/risk/train.jsonl:10: Text must be UTF-8; found byte 0xff at 10",
-        "row train-6: the label must be one of: low, high; found 'middling'",
+        "row train-6: the label must be one of: low, high; got 'middling'",
     ]
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from mtl.commands import run as run_mtl
 
+pytestmark = pytest.mark.usefixtures("trained_once")
+
 
 def finite(text: str) -> object:
     """JSON as the standard has it: NaN and Infinity are refused."""

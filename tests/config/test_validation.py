@@ -231,7 +231,7 @@ def test_an_unknown_component_brings_the_nearest(key: str, value: str, message: 
         ({"labels": []}, "labels", "at least 2"),
         ({"labels": ["a"]}, "labels", "at least 2"),
         ({"labels": ["a", "a", "b"]}, "labels", "found a more than once"),
-        ({"primary_metric": "f1"}, "primary_metric", "must be one of: accuracy, macro_f1, micro_f1; found 'f1'."),
+        ({"primary_metric": "f1"}, "primary_metric", "accuracy, macro_f1, micro_f1; got 'f1'."),
         ({"options": {"primary_metric": "f1"}}, "options", "primary_metric must be one of"),
         ({"options": {"dropout": "much"}}, "options.dropout", "It must be a number; found 'much'."),
         ({"options": {"labels": ["a"]}}, "options.labels", "has no option 'labels'"),

@@ -207,7 +207,9 @@ def test_rows_are_used_unlabelled_or_refused_and_numbered_as_read(toy_mixture: W
     assert content.example_rows.tolist() == [0, 3]  # places among all rows that were read
     assert [content.rows[index].text for index in content.example_rows] == ["a", "d"]
     assert summary.labels == {"no": 1, "yes": 1}
-    assert summary.refused == ["row train-3: the label must be one of: no, yes; found 'maybe'"]
+    (refused,) = summary.refused
+    assert refused.startswith("row train-3: ")
+    assert "'maybe'" in refused
 
 
 def test_a_task_that_shares_rows_keeps_those_it_has_no_label_for(toy_mixture: Write) -> None:

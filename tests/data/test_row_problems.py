@@ -38,21 +38,21 @@ def test_rows_without_a_problem_give_none() -> None:
 def test_one_wrong_label_in_many_rows_of_several_splits_is_one_problem_that_counts_them() -> None:
     good = ["yes"] * 20
     rows = {"train": labelled("train", *good, *["odd"] * 6), "dev": labelled("dev", "yes", "odd")}
-    assert told(yes_no(), rows) == [
-        Problem(
-            "tasks.risk.train (row train-21)",
-            "the label must be one of: yes, no; found 'odd'; the same in 7 rows (6 of train, 1 of dev): "
-            "train-21, train-22, train-23, train-24, train-25, ….",
-            "Fix the rows, add the label to `labels`, or set `data.on_bad_row: skip`.",
-        )
-    ]
+    (problem,) = told(yes_no(), rows)
+    assert problem.key == "tasks.risk.train (row train-21)"
+    assert "'odd'" in problem.message
+    assert problem.message.endswith(
+        "7 rows (6 of train, 1 of dev): train-21, train-22, train-23, train-24, train-25, …."
+    )
+    assert all(key in problem.suggestion for key in ("`labels`", "`data.on_bad_row: skip`"))
 
 
 def test_a_single_row_is_told_as_the_rows_problem() -> None:
     (problem,) = told(yes_no(), {"train": labelled("train", "yes", "odd", "no")})
     assert problem.key == "tasks.risk.train (row train-2)"
-    assert problem.message == "the label must be one of: yes, no; found 'odd'."
-    assert problem.suggestion == "Fix the row, or set `data.on_bad_row: skip`."
+    assert "'odd'" in problem.message
+    assert "`labels`" not in problem.suggestion
+    assert "`data.on_bad_row: skip`" in problem.suggestion
 
 
 def test_where_most_rows_have_an_unknown_label_the_problem_is_that_of_labels() -> None:
@@ -65,7 +65,7 @@ def test_where_most_rows_have_an_unknown_label_the_problem_is_that_of_labels() -
         "Mend `labels` in the mixture, or check what the reader takes for the label.",
     )
     assert second.key == "tasks.risk.dev (row dev-2)"  # what is wrong otherwise is told beside it
-    assert second.message.endswith("found the number 3.0.")
+    assert "the number 3.0" in second.message
 
 
 def test_exactly_half_of_the_rows_are_not_most_of_them() -> None:
@@ -90,7 +90,7 @@ def test_twenty_kinds_are_listed_and_the_rows_of_the_others_counted() -> None:
     numbers = [float(n) for n in range(5, 28)]
     found = told(Regression([], 8, range=(0, 4)), {"train": labelled("train", *numbers, 27.0, 1.0)})
     assert len(found) == 21
-    assert found[19].message.endswith("found the number 24.")
+    assert "the number 24." in found[19].message
     assert found[20] == Problem("tasks.risk", "4 more rows break a rule like these.")  # 25, 26 and twice 27
 
 

@@ -11,7 +11,7 @@ from mtl.evaluation.baselines import trivial_baselines
 
 
 class Rows:
-    """What `trivial_baselines` reads of a split."""
+    """The part of a split that `trivial_baselines` reads."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self.rows = rows
@@ -30,7 +30,7 @@ def scores(head: Head, train: Sequence[Row], test: Sequence[Row]) -> dict[str, d
     return trivial_baselines({"task": head}, data, "test").get("task", {})
 
 
-def test_the_majority_of_training_is_scored_on_the_split_as_scikit_learn_scores_it() -> None:
+def test_the_scores_of_the_majority_predictor_agree_with_scikit_learn() -> None:
     found = scores(Classification(["y", "n"], 8), texts("yyn"), texts("ynnnn"))
     assert found["majority"]["accuracy"] == pytest.approx(0.2)
     assert found["majority"]["macro_f1"] == pytest.approx(
@@ -38,7 +38,7 @@ def test_the_majority_of_training_is_scored_on_the_split_as_scikit_learn_scores_
     )
 
 
-def test_words_that_decide_are_found_by_the_linear_model() -> None:
+def test_the_linear_model_finds_the_words_that_decide_the_class() -> None:
     assert scores(Classification(["y", "n"], 8), texts("yynnyn"), texts("ynny"))["tfidf"]["accuracy"] == 1.0
 
 
@@ -48,7 +48,7 @@ def test_rows_that_the_model_is_not_scored_on_do_not_count() -> None:
     assert scores(head, texts("yyn") + unusable, texts("ynn") + unusable) == scores(head, texts("yyn"), texts("ynn"))
 
 
-def test_a_split_without_anything_to_score_has_no_baseline() -> None:
+def test_a_split_without_labels_has_no_baseline() -> None:
     assert scores(Classification(["y", "n"], 8), texts("yyn"), texts("??")) == {}
 
 
@@ -57,7 +57,7 @@ def test_a_task_without_the_split_is_left_out() -> None:
     assert trivial_baselines({"task": Classification(["y", "n"], 8)}, data, "test") == {}
 
 
-def test_the_mean_of_training_has_the_error_around_it_and_no_correlation() -> None:
+def test_the_mean_predictor_has_no_correlation_and_the_hand_computed_error() -> None:
     def numbers(*values: float) -> list[Row]:
         return [TextRow(str(i), str(i), "the drug", label=value) for i, value in enumerate(values)]
 

@@ -41,12 +41,12 @@ class Seen(dict[str, dict[str, Prediction]]):
     """Predictions by task and row."""
 
     def take(self, task: str, row: str, prediction: Prediction) -> None:
-        assert row not in self.setdefault(task, {}), "a row is scored once"
+        assert row not in self.setdefault(task, {}), "a row was scored twice"
         self[task][row] = prediction
 
 
 def invented_logits(head: Head, task: str, examples: Sequence[Example], fields: dict[str, Tensor]) -> Tensor:
-    """Logits that hang on the example alone, so that its batch can't matter."""
+    """Logits that depend only on the example, not on its batch."""
     size = len(getattr(head, "tags", head.labels)) or 1
     lines = []
     for example in examples:
@@ -95,7 +95,7 @@ def rows(data: MixtureData, task: str, split: str = "dev") -> list[Row]:
 
 
 def raw(data: MixtureData, task: str, split: str = "dev") -> list[Tensor]:
-    """The invented logits of each row of a task with one example a row."""
+    """The invented logits of each row of a task with one example per row."""
     examples = data.tasks[task][split].examples.take(np.arange(len(data.tasks[task][split].examples)))
     assert [example["row"] for example in examples] == list(range(len(rows(data, task, split))))
     return list(invented_logits(data.heads[task], task, examples, {}))
@@ -106,7 +106,7 @@ def labels_of(row: Row) -> Any:
     return row.label
 
 
-def test_a_classification_scores_as_scikit_learn_scores_all_its_rows(data: MixtureData) -> None:
+def test_scores_of_a_classification_agree_with_scikit_learn(data: MixtureData) -> None:
     results, _ = evaluate(data)
     gold = [labels_of(row) for row in rows(data, "kind")]
     predicted = [("yes", "no")[int(line.argmax())] for line in raw(data, "kind")]
@@ -117,7 +117,7 @@ def test_a_classification_scores_as_scikit_learn_scores_all_its_rows(data: Mixtu
     assert results["kind"].scores["loss"] == pytest.approx(float(loss))
 
 
-def test_a_multilabel_scores_as_scikit_learn_scores_all_its_rows(data: MixtureData) -> None:
+def test_scores_of_a_multilabel_task_agree_with_scikit_learn(data: MixtureData) -> None:
     results, _ = evaluate(data)
     gold = [[name in labels_of(row) for name in ("heart", "skin")] for row in rows(data, "topics")]
     predicted = [(line.sigmoid() >= 0.5).tolist() for line in raw(data, "topics")]
@@ -127,7 +127,7 @@ def test_a_multilabel_scores_as_scikit_learn_scores_all_its_rows(data: MixtureDa
     assert results["topics"].scores["subset_accuracy"] == pytest.approx(accuracy_score(gold, predicted))
 
 
-def test_a_regression_scores_as_scipy_scores_all_its_rows(data: MixtureData) -> None:
+def test_scores_of_a_regression_agree_with_scipy(data: MixtureData) -> None:
     results, _ = evaluate(data)
     gold = [labels_of(row) for row in rows(data, "score")]
     predicted = [4 * float(line) for line in raw(data, "score")]
@@ -136,7 +136,7 @@ def test_a_regression_scores_as_scipy_scores_all_its_rows(data: MixtureData) -> 
     assert results["score"].scores["mse"] == pytest.approx(np.mean((np.array(gold) - predicted) ** 2))
 
 
-def test_mentions_of_all_windows_score_as_seqeval_scores_the_whole_texts(data: MixtureData) -> None:
+def test_scores_of_mentions_in_windows_agree_with_seqeval_on_whole_texts(data: MixtureData) -> None:
     content = data.tasks["mentions"]["dev"]
     assert len(content.examples) > len(content.rows), "no text has several windows"
     results, seen = evaluate(data)
@@ -160,9 +160,9 @@ def tags(row: SpanRow, spans: Sequence[tuple[str, int, int]]) -> list[str]:
     return out
 
 
-def test_a_relation_that_no_candidate_can_find_counts_as_missed(data: MixtureData) -> None:
+def test_a_relation_without_a_candidate_pair_counts_as_missed(data: MixtureData) -> None:
     content = data.tasks["links"]["dev"]
-    assert content.example_summary.rows_without_examples == [2, 5], "two rows have their relation across sentences"
+    assert content.example_summary.rows_without_examples == [2, 5], "two rows have a relation across sentences"
     results, seen = evaluate(data)
     gold, predicted = set(), set()
     for row in rows(data, "links"):
@@ -194,11 +194,11 @@ def test_order_and_size_of_batches_change_nothing(data: MixtureData, size: int, 
 
 
 def sorted_counts(result: TaskResult) -> list[Tensor]:
-    """Counts by document; where they are concatenated, in one order."""
+    """The counts of each document; concatenated counts are sorted."""
     return [c if c.ndim == 1 else c[c[:, 0].argsort()] for c in result.counts]
 
 
-def test_counts_of_documents_on_disk_give_the_scores_again(data: MixtureData, tmp_path: Path) -> None:
+def test_the_scores_follow_from_the_counts_of_documents_on_disk(data: MixtureData, tmp_path: Path) -> None:
     results, _ = evaluate(data)
     for task, result in results.items():
         write_counts(tmp_path / f"{task}.npz", result)
@@ -226,19 +226,19 @@ def test_a_task_without_the_split_has_no_result(data: MixtureData) -> None:
     assert set(evaluate(data, "test")[0]) == set(five_tasks.TASKS) - {"score"}
 
 
-def test_thresholds_are_fitted_on_dev_and_stay_for_test(data: MixtureData) -> None:
+def test_thresholds_are_tuned_on_dev_and_used_on_test(data: MixtureData) -> None:
     head = data.heads["topics"]
     assert isinstance(head, Multilabel)
     before = head.thresholds.clone()
     try:
         evaluate(data, "test")
-        assert torch.equal(head.thresholds, before), "test never tunes"
+        assert torch.equal(head.thresholds, before), "an evaluation on test does not tune"
         tuned_scores = evaluate(data, tune=True)[0]["topics"].scores["micro_f1"]
         probabilities = torch.stack(raw(data, "topics")).sigmoid()
         gold = torch.tensor([[name in labels_of(row) for name in head.labels] for row in rows(data, "topics")])
         expected = [best_threshold(p, g) for p, g in zip(probabilities.T, gold.T, strict=True)]
         assert head.thresholds.tolist() == pytest.approx(expected)
-        assert not torch.equal(head.thresholds, before), "the data should move a threshold"
+        assert not torch.equal(head.thresholds, before), "the data should change a threshold"
         predicted = probabilities >= head.thresholds
         assert tuned_scores == pytest.approx(f1_score(gold, predicted, average="micro"))
         on_test = torch.stack(raw(data, "topics", "test")).sigmoid() >= head.thresholds
@@ -249,14 +249,14 @@ def test_thresholds_are_fitted_on_dev_and_stay_for_test(data: MixtureData) -> No
         head.thresholds.copy_(before)
 
 
-def test_a_task_of_which_nothing_was_scored_has_numbers_for_nothing(data: MixtureData) -> None:
+def test_a_task_without_scored_rows_has_undefined_scores(data: MixtureData) -> None:
     result = Evaluator(data.heads, data.splits("dev"), tune=False).finish()["kind"]
     assert set(result.scores) == {"loss", *data.heads["kind"].metrics}
     assert all(np.isnan(value) for value in result.scores.values())
     assert (result.num_rows, result.documents) == (0, [])
 
 
-def test_a_row_that_was_seen_in_part_is_not_scored(data: MixtureData) -> None:
+def test_a_row_that_was_seen_only_partly_is_not_scored(data: MixtureData) -> None:
     content = data.tasks["mentions"]["dev"]
     several = next(row for row in range(len(content.rows)) if (content.example_rows == row).sum() > 1)
     seen = Seen()
@@ -271,11 +271,11 @@ def test_a_row_that_was_seen_in_part_is_not_scored(data: MixtureData) -> None:
     assert seen == {}
 
 
-# --- kept predictions -------------------------------------------------------------------------------------------------
+# --- saved predictions ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("with_text", [False, True])
-def test_predictions_are_kept_by_task_in_the_order_of_decoding(
+def test_predictions_are_saved_by_task_in_the_order_of_decoding(
     data: MixtureData, tmp_path: Path, with_text: bool
 ) -> None:
     files = PredictionFiles(tmp_path / "dev", data.splits("dev"), with_text=with_text)
@@ -293,7 +293,7 @@ def test_predictions_are_kept_by_task_in_the_order_of_decoding(
             assert not with_text or (line["text"], line["text_pair"]) == texts[line["id"]]
 
 
-def test_a_kept_prediction_is_not_held_in_memory(
+def test_a_saved_prediction_is_not_kept_in_memory(
     data: MixtureData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Made(list[Any]):
@@ -329,12 +329,14 @@ def test_a_kept_prediction_is_not_held_in_memory(
     assert most <= 2
 
 
-def test_predictions_that_are_not_wanted_leave_those_that_were_and_no_parts(data: MixtureData, tmp_path: Path) -> None:
+def test_discarded_predictions_leave_no_parts_and_do_not_change_earlier_files(
+    data: MixtureData, tmp_path: Path
+) -> None:
     for number in range(2):
         files = PredictionFiles(tmp_path / "dev", data.splits("dev"))
         evaluate(data, files=files)
         if number == 0:
-            files.discard()  # of an evaluation that didn't come to its end
+            files.discard()  # as after an evaluation that failed
             assert list(tmp_path.iterdir()) == []
             continue
         files.close()
@@ -344,7 +346,7 @@ def test_predictions_that_are_not_wanted_leave_those_that_were_and_no_parts(data
     assert all(path.stat().st_size for path in merged)
 
 
-def test_the_parts_of_all_ranks_are_one_file_in_the_order_of_ranks(
+def test_the_parts_of_all_ranks_are_merged_in_the_order_of_ranks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(predictions, "world_size", lambda: 3)

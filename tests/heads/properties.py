@@ -1,10 +1,12 @@
-"""The properties a head can have, each written once; the test of a head lists those it has.
+"""The properties that every head must have, each written once.
 
-A property is a function ``assert_…(head, rows, tokenizer, …)``. States are random numbers of the head's hidden size
-(`HIDDEN`) unless a property says otherwise, so that nothing needs an encoder. Special tokens of the head are added
-to a copy of the tokenizer.
+The test module of a head gives `CASES`, a few heads with rows, and checks them with ``shared_test(CASES)``. It also
+calls `assert_overfits` and `assert_many_corpora_score_like_each_alone`, which need a tiny encoder and random counts.
 
-Shapes: B examples, T tokens, H hidden size.
+States are random numbers of the size `HIDDEN` unless a property says otherwise, so that nothing needs an encoder. The
+special tokens of a head are added to a copy of the tokenizer.
+
+Shapes: B examples, T tokens, H hidden size, N rows, K counts.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import copy
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,110 +36,150 @@ MAX_LENGTH = 48
 
 Fields = dict[str, Tensor]
 Corpora = tuple[Tensor, Tensor]
-"""The counts of some rows [N, K], and how often corpora take each of them [B, N]."""
-GoldLogits = Callable[[Fields], Tensor]
+"""The counts of some rows, [N, K], and how many times each corpus contains each row, [B, N]."""
 
 
-# --- the properties ---------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Case:
+    """A head, and rows on which its properties are checked.
+
+    Args:
+        make: Makes the head from its options.
+        rows: Labelled rows of different lengths.
+        unlabelled: Valid rows without annotation.
+        gold_logits: Logits that predict the gold annotation, from the collated fields.
+        options: Options of the head.
+    """
+
+    make: Callable[..., Head]
+    rows: Sequence[Row]
+    unlabelled: Sequence[Row]
+    gold_logits: Callable[[Fields], Tensor]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def head(self) -> Head:
+        return self.make(**self.options)
 
 
-def assert_examples_are_ordered_by_row(head: Head, rows: Sequence[Row], tokenizer: Any) -> None:
-    """Examples are neighbours in the order of the rows, fit the maximum length, and every row has one to predict."""
+def shared_test(cases: Mapping[str, Case]) -> Callable[..., None]:
+    """A test of every property in `EVERY_HEAD` on every case."""
+
+    @pytest.mark.parametrize("case", cases.values(), ids=cases.keys())
+    @pytest.mark.parametrize("has_property", EVERY_HEAD)
+    def test(has_property: Callable[[Case, Any], None], case: Case, tokenizer: Any) -> None:
+        has_property(case, tokenizer)
+
+    return test
+
+
+# --- rows -> examples -------------------------------------------------------------------------------------------------
+
+
+def assert_examples_are_in_the_order_of_the_rows(case: Case, tokenizer: Any) -> None:
+    """Examples fit the maximum length, and for evaluation every row has at least one."""
     for training in (True, False):
-        examples = encode(head, rows, tokenizer, training=training)
+        examples = encode(case.head, case.rows, tokenizer, training=training)
         order = [example["row"] for example in examples]
         assert order == sorted(order)
-        assert set(order) <= set(range(len(rows)))
+        assert set(order) <= set(range(len(case.rows)))
         assert all(0 < len(example["input_ids"]) <= MAX_LENGTH for example in examples)
         assert all(isinstance(example["truncated"], bool) for example in examples)
-        assert training or set(order) == set(range(len(rows)))
+        assert training or set(order) == set(range(len(case.rows)))
 
 
-def assert_examples_can_be_stored(head: Head, rows: Sequence[Row], tokenizer: Any) -> None:
-    """Examples are alike in their fields, and Arrow gives back what it was given."""
-    examples = encode(head, rows, tokenizer)
+def assert_examples_can_be_stored(case: Case, tokenizer: Any) -> None:
+    """All examples have the same fields, and Arrow returns what was stored."""
+    examples = encode(case.head, case.rows, tokenizer)
     assert all(set(example) == set(examples[0]) for example in examples)
     assert pa.Table.from_pylist(examples).to_pylist() == examples
 
 
-def assert_encoding_is_pure(head: Head, rows: Sequence[Row], tokenizer: Any) -> None:
+def assert_encoding_is_pure(case: Case, tokenizer: Any) -> None:
     """The same rows give the same examples, whatever was encoded or drawn before."""
     for training in (True, False):
-        first = encode(head, rows, tokenizer, training=training)
-        encode(head, rows[1:], tokenizer, training=not training)
+        first = encode(case.head, case.rows, tokenizer, training=training)
+        encode(case.head, case.rows[1:], tokenizer, training=not training)
         torch.rand(3)
-        assert encode(head, rows, tokenizer, training=training) == first
+        assert encode(case.head, case.rows, tokenizer, training=training) == first
 
 
-def assert_a_row_is_encoded_alike_in_any_company(head: Head, rows: Sequence[Row], tokenizer: Any) -> None:
-    """A row alone gives the examples that it gives among others."""
-    together = encode(head, rows, tokenizer, training=False)
+def assert_examples_do_not_depend_on_other_rows(case: Case, tokenizer: Any) -> None:
+    """A row gives the same examples alone as with other rows."""
+    together = encode(case.head, case.rows, tokenizer, training=False)
     alone = [
         example | {"row": index}
-        for index, row in enumerate(rows)
-        for example in encode(head, [row], tokenizer, training=False)
+        for index, row in enumerate(case.rows)
+        for example in encode(case.head, [row], tokenizer, training=False)
     ]
     assert alone == together
 
 
-def assert_no_rows_give_no_examples(head: Head, tokenizer: Any) -> None:
-    """A task without rows of its own on this rank is no special case."""
-    assert encode(head, [], tokenizer) == []
+def assert_no_rows_give_no_examples(case: Case, tokenizer: Any) -> None:
+    """A task may have no rows in a process."""
+    assert encode(case.head, [], tokenizer) == []
 
 
-def assert_an_empty_batch_counts_zero(head: Head) -> None:
-    """A rank's empty share of a step has a loss of zero over a count of zero, with gradients of zero."""
-    fields = head.collate([], 4)
+def assert_an_empty_batch_counts_zero(case: Case, tokenizer: Any) -> None:
+    """A process without examples in a step has a loss of zero, a count of zero and gradients of zero."""
+    fields = case.head.collate([], 4)
     states = torch.zeros(0, 4, HIDDEN, requires_grad=True)
-    total, count = head.loss(head(states, torch.zeros(0, 4, dtype=torch.bool), fields), fields)
+    total, count = case.head.loss(case.head(states, torch.zeros(0, 4, dtype=torch.bool), fields), fields)
     total.backward()
     assert (total.item(), count.item()) == (0, 0)
+    assert all(p.grad is None or not p.grad.any() for p in case.head.parameters())
 
 
-def assert_collate_pads(head: Head, rows: Sequence[Row], tokenizer: Any) -> None:
-    """Examples of different lengths become tensors of one size, on any length asked for, each with B lines."""
-    examples = encode(head, rows, tokenizer)
-    assert len({len(example["input_ids"]) for example in examples}) > 1, "give rows of different lengths"
+def assert_collate_pads(case: Case, tokenizer: Any) -> None:
+    """Examples of different lengths become tensors with B rows, for any length of the batch."""
+    examples = encode(case.head, case.rows, tokenizer)
+    assert len({len(example["input_ids"]) for example in examples}) > 1, "the rows must differ in length"
     for length in (longest(examples), longest(examples) + 7):
-        fields = head.collate(examples, length)
+        fields = case.head.collate(examples, length)
         assert {len(value) for value in fields.values()} == {len(examples)}
         sizes = {value.shape[1] for value in fields.values() if value.ndim > 1}
-        assert all(size <= length or size == len(head.labels) for size in sizes)
+        assert all(size <= length or size == len(case.head.labels) for size in sizes)
 
 
-def assert_targets_add_up_to_the_count(head: Head, rows: Sequence[Row], tokenizer: Any) -> None:
-    """What the examples say they add is what the loss is divided by."""
-    examples = encode(head, rows, tokenizer)
-    _, count = loss(head, examples, random_states(examples))
+# --- states -> loss ---------------------------------------------------------------------------------------------------
+
+
+def assert_targets_add_up_to_the_count(case: Case, tokenizer: Any) -> None:
+    """The count that the loss is divided by is the sum of the targets of the examples."""
+    examples = encode(case.head, case.rows, tokenizer)
+    _, count = loss(case.head, examples, random_states(examples))
     assert count.item() == sum(example["targets"] for example in examples) > 0
 
 
-def assert_loss_adds_up_over_batches(head: Head, rows: Sequence[Row], tokenizer: Any) -> None:
-    """The sums and counts of split batches add up to those of the whole: accumulation and mixing change nothing."""
-    examples = encode(head, rows, tokenizer)
+def assert_loss_adds_up_over_batches(case: Case, tokenizer: Any) -> None:
+    """Losses and counts of parts of a batch add up to those of the batch, so accumulation and mixing change nothing."""
+    examples = encode(case.head, case.rows, tokenizer)
     states = random_states(examples)
-    whole, whole_count = loss(head, examples, states)
+    whole, whole_count = loss(case.head, examples, states)
     for cut in range(1, len(examples)):
-        parts = [loss(head, examples[:cut], states[:cut]), loss(head, examples[cut:], states[cut:])]
+        parts = [loss(case.head, examples[:cut], states[:cut]), loss(case.head, examples[cut:], states[cut:])]
         torch.testing.assert_close(parts[0][0] + parts[1][0], whole, rtol=1e-5, atol=1e-5)
         assert (parts[0][1] + parts[1][1]).item() == whole_count.item()
 
 
-def assert_padding_changes_nothing(head: Head, rows: Sequence[Row], tokenizer: Any) -> None:
-    """States behind the end of an example reach neither its loss nor its outputs."""
-    examples = encode(head, rows, tokenizer)
+def assert_padding_changes_nothing(case: Case, tokenizer: Any) -> None:
+    """The states of padding have no effect on the loss and the outputs."""
+    examples = encode(case.head, case.rows, tokenizer)
     states = random_states(examples)
     mask = attention_mask(examples, states.shape[1])
     noise = torch.where(mask[..., None], states, torch.full_like(states, 37.0))
     longer = torch.cat([noise, torch.full_like(states[:, :5], -11.0)], dim=1)
-    torch.testing.assert_close(loss(head, examples, longer), loss(head, examples, states), rtol=1e-5, atol=1e-5)
-    for one, other in zip(outputs(head, examples, longer), outputs(head, examples, states), strict=True):
+    torch.testing.assert_close(
+        loss(case.head, examples, longer), loss(case.head, examples, states), rtol=1e-5, atol=1e-5
+    )
+    for one, other in zip(outputs(case.head, examples, longer), outputs(case.head, examples, states), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
-def assert_gradients_reach_states_and_head(head: Head, rows: Sequence[Row], tokenizer: Any) -> None:
-    """Every parameter of the head, and every labelled example's states, get a gradient."""
-    examples = encode(head, rows, tokenizer)
+def assert_gradients_reach_states_and_head(case: Case, tokenizer: Any) -> None:
+    """Every parameter of the head and the states of every labelled example get a gradient."""
+    head = case.head
+    examples = encode(head, case.rows, tokenizer)
     states = random_states(examples).requires_grad_()
     head.zero_grad()
     total, _ = loss(head, examples, states)
@@ -151,55 +195,163 @@ def assert_gradients_reach_states_and_head(head: Head, rows: Sequence[Row], toke
     head.zero_grad()
 
 
-def assert_unlabelled_rows_are_masked(
-    head: Head, rows: Sequence[Row], unlabelled: Sequence[Row], tokenizer: Any
-) -> None:
-    """Rows without annotation add nothing to targets, loss or counts, alone or beside labelled rows."""
-    assert all(head.is_labelled(row) for row in rows)
+def assert_unlabelled_rows_are_masked(case: Case, tokenizer: Any) -> None:
+    """Rows without annotation add nothing to targets, loss or counts, alone or with labelled rows."""
+    head, unlabelled = case.head, case.unlabelled
+    assert all(head.is_labelled(row) for row in case.rows)
     for row in unlabelled:
         assert not head.is_labelled(row)
         assert head.check(row) is None
         assert sum(head.label_counts(row).values()) == 0
     masked = encode(head, unlabelled, tokenizer, training=False)
     assert all(example["targets"] == 0 for example in masked)
-    states = random_states(masked)
-    total, count = loss(head, masked, states)
+    total, count = loss(head, masked, random_states(masked))
     assert (total.item(), count.item()) == (0, 0)
-    for counts in (
-        head.counts(p, row) for p, row in zip(predict(head, unlabelled, tokenizer), unlabelled, strict=True)
-    ):
+    for prediction, row in zip(predict(head, unlabelled, tokenizer), unlabelled, strict=True):
+        counts = head.counts(prediction, row)
         assert len(counts) == 0 if head.reduction == "cat" else not counts.any()
-    _assert_company_changes_no_loss(head, rows, unlabelled, tokenizer)
+
+    examples = encode(head, [*unlabelled, *case.rows], tokenizer, training=False)
+    states = random_states(examples)
+    labelled = [i for i, example in enumerate(examples) if example["row"] >= len(unlabelled)]
+    alone = loss(head, [examples[i] for i in labelled], states[labelled])
+    torch.testing.assert_close(loss(head, examples, states), alone, rtol=1e-5, atol=1e-5)
 
 
-def assert_gold_scores_perfectly(
-    head: Head,
-    rows: Sequence[Row],
-    tokenizer: Any,
-    gold_logits: GoldLogits,
-    perfect: Mapping[str, float] | None = None,
-) -> None:
-    """Logits that say the gold, decoded and counted, give the best value of every metric.
+def assert_bf16_loses_little(case: Case, tokenizer: Any) -> None:
+    """From logits in bf16, loss and outputs are computed in float32 and are close to those from float32 logits.
 
-    Args:
-        gold_logits: Makes such logits from the collated fields.
-        perfect: The best value of each metric; by default 1, or 0 where less is better.
+    They are computed outside autocast, which would cast some operations itself and hide a missing cast.
     """
-    examples = encode(head, rows, tokenizer, training=False)
+    head = case.head
+    examples = encode(head, case.rows, tokenizer)
+    states = random_states(examples)
+    full, _ = loss(head, examples, states)
     mask, fields = collate(head, examples)
-    decoded = decode(head, rows, examples, head.outputs(gold_logits(fields), mask, fields))
-    scores = score(head, decoded, rows)
-    best = {name: float(name not in head.lower_is_better) for name in scores}
-    assert scores == pytest.approx(best if perfect is None else perfect)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = head(states.bfloat16(), mask, fields)
+    half, _ = head.loss(logits.bfloat16(), fields)
+    assert half.dtype == torch.float32
+    assert all(output.dtype == torch.float32 for output in head.outputs(logits.detach().bfloat16(), mask, fields))
+    torch.testing.assert_close(half, full, rtol=0.05, atol=0.05)
+
+
+def assert_training_does_not_wait_for_the_device(case: Case, tokenizer: Any) -> None:
+    """Neither `forward` nor `loss` reads values of tensors, which would make every step wait for a GPU.
+
+    Fake tensors have shapes but no values, so reading one fails.
+    """
+    examples = encode(case.head, case.rows, tokenizer)
+    states = random_states(examples)
+    mask, fields = collate(case.head, examples)
+    with FakeTensorMode(allow_non_fake_inputs=True) as fake:
+        fields = {name: fake.from_tensor(value) for name, value in fields.items()}
+        logits = case.head(fake.from_tensor(states), fake.from_tensor(mask), fields)
+        total, count = case.head.loss(logits, fields)
+    assert total.shape == count.shape == ()
+
+
+# --- logits -> scores -------------------------------------------------------------------------------------------------
+
+
+def assert_gold_scores_perfectly(case: Case, tokenizer: Any) -> None:
+    """Logits that predict the gold annotation give the best value of every metric: 1, or 0 if lower is better."""
+    head = case.head
+    examples = encode(head, case.rows, tokenizer, training=False)
+    mask, fields = collate(head, examples)
+    predictions = decode(head, case.rows, examples, head.outputs(case.gold_logits(fields), mask, fields))
+    best = {name: float(name not in head.lower_is_better) for name in head.metrics}
+    assert score(head, predictions, case.rows) == pytest.approx(best)
+
+
+def assert_scores_are_finite(case: Case, tokenizer: Any) -> None:
+    """Every metric is a finite float, for any prediction and without rows."""
+    head = case.head
+    predictions = predict(head, case.rows, tokenizer)
+    full = reduce_counts(head, [head.counts(p, row) for p, row in zip(predictions, case.rows, strict=True)])
+    empty = full[:0] if head.reduction == "cat" else torch.zeros_like(full)
+    for counts in (full, empty):
+        scores = head.score(counts)
+        assert set(scores) == set(head.metrics)
+        assert all(type(value) is float and math.isfinite(value) for value in scores.values()), scores
+        report = head.report(counts)
+        assert all(math.isfinite(value) for values in report.per_class.values() for value in values.values())
+
+
+def assert_primary_metric_is_chosen_by_name(case: Case, tokenizer: Any) -> None:
+    """The option `primary_metric` allows every metric for which higher is better; an error names all of them."""
+    head = case.head
+    choices = [name for name in head.metrics if name not in head.lower_is_better]
+    assert head.primary_metric in choices
+    for name in choices:
+        assert case.make(**{**case.options, "primary_metric": name}).primary_metric == name
+    for wrong in {"acuracy", *head.metrics}.difference(choices):
+        with pytest.raises(ValueError, match="primary_metric") as error:
+            case.make(**{**case.options, "primary_metric": wrong})
+        assert all(name in str(error.value) for name in choices)
+
+
+def assert_predictions_are_json(case: Case, tokenizer: Any) -> None:
+    """A prediction that was written to JSON and read again has the same counts."""
+    for prediction, row in zip(predict(case.head, case.rows, tokenizer), case.rows, strict=True):
+        read = json.loads(json.dumps(prediction, allow_nan=False))
+        assert torch.equal(case.head.counts(read, row), case.head.counts(prediction, row))
+
+
+def assert_baselines_are_scored_like_the_model(case: Case, tokenizer: Any) -> None:
+    """Every trivial predictor gives one prediction for each row, which is counted and scored like the model's."""
+    head, rows = case.head, [*case.rows, *case.unlabelled]
+    predictors = head.baselines(iter(rows))
+    assert predictors
+    for name, predictor in predictors.items():
+        predictions = predictor(rows)
+        assert len(predictions) == len(rows), name
+        json.dumps(predictions, allow_nan=False)
+        scores = score(head, predictions, rows)
+        assert set(scores) == set(head.metrics), name
+        assert all(math.isfinite(value) for value in scores.values()), name
+        assert predictor(rows) == predictions, name
+        assert predictor([]) == [], name
+
+
+EVERY_HEAD: tuple[Callable[[Case, Any], None], ...] = (
+    assert_examples_are_in_the_order_of_the_rows,
+    assert_examples_can_be_stored,
+    assert_encoding_is_pure,
+    assert_examples_do_not_depend_on_other_rows,
+    assert_no_rows_give_no_examples,
+    assert_an_empty_batch_counts_zero,
+    assert_collate_pads,
+    assert_targets_add_up_to_the_count,
+    assert_loss_adds_up_over_batches,
+    assert_padding_changes_nothing,
+    assert_gradients_reach_states_and_head,
+    assert_unlabelled_rows_are_masked,
+    assert_bf16_loses_little,
+    assert_training_does_not_wait_for_the_device,
+    assert_gold_scores_perfectly,
+    assert_scores_are_finite,
+    assert_primary_metric_is_chosen_by_name,
+    assert_predictions_are_json,
+    assert_baselines_are_scored_like_the_model,
+)
+
+
+# --- properties that need more than a case ----------------------------------------------------------------------------
 
 
 def assert_overfits(
     head: Head, rows: Sequence[Row], tokenizer: Any, encoder: Path, *, num_steps: int = 80, learning_rate: float = 3e-3
 ) -> None:
-    """A tiny real encoder and the head learn a few rows by heart.
+    """A tiny encoder and the head learn a few rows by heart.
 
     Args:
+        head: The head.
+        rows: Labelled rows.
+        tokenizer: Tokenizer of the encoder.
         encoder: Folder of a tiny encoder (fixture `tiny_encoder`) with H = `HIDDEN`.
+        num_steps: Number of updates on all rows.
+        learning_rate: Learning rate.
     """
     from transformers import AutoModel
 
@@ -212,113 +364,33 @@ def assert_overfits(
     assert after < 0.1 * before, (before, after)
     scored = encode(head, rows, tokenizer, training=False)
     with torch.no_grad():
-        decoded = decode(head, rows, scored, outputs(head, scored, _encoder_states(model, scored)))
-    assert score(head, decoded, rows)[head.primary_metric] > 0.95
-
-
-def assert_scores_are_finite(head: Head, rows: Sequence[Row], tokenizer: Any) -> None:
-    """Every metric is a finite float, for any prediction and for no rows at all, and the primary one is among them."""
-    predictions = predict(head, rows, tokenizer)
-    full = reduce_counts(head, [head.counts(p, row) for p, row in zip(predictions, rows, strict=True)])
-    empty = full[:0] if head.reduction == "cat" else torch.zeros_like(full)
-    assert head.primary_metric in head.score(full)
-    for counts in (full, empty):
-        scores = head.score(counts)
-        assert set(scores) == set(head.score(full))
-        assert all(type(value) is float and math.isfinite(value) for value in scores.values()), scores
-        report = head.report(counts)
-        assert all(math.isfinite(value) for line in report.per_class.values() for value in line.values())
-
-
-def assert_predictions_are_json(head: Head, rows: Sequence[Row], tokenizer: Any) -> None:
-    """A prediction survives being written and read as JSON, and counts the same after."""
-    for prediction, row in zip(predict(head, rows, tokenizer), rows, strict=True):
-        read = json.loads(json.dumps(prediction, allow_nan=False))
-        assert torch.equal(head.counts(read, row), head.counts(prediction, row))
-
-
-def assert_baselines_score_on_the_same_path(head: Head, train: Sequence[Row], rows: Sequence[Row]) -> None:
-    """Every trivial predictor gives one prediction a row, which counts and scores like the model's."""
-    predictors = head.baselines(iter(train))
-    assert predictors
-    for name, predictor in predictors.items():
-        predictions = predictor(rows)
-        assert len(predictions) == len(rows), name
-        json.dumps(predictions, allow_nan=False)
-        scores = score(head, predictions, rows)
-        assert head.primary_metric in scores, name
-        assert all(math.isfinite(value) for value in scores.values()), name
-        assert predictor(rows) == predictions, name
-        assert predictor([]) == [], name
-
-
-def assert_bf16_loses_little(head: Head, rows: Sequence[Row], tokenizer: Any) -> None:
-    """From logits in bf16 the loss and the outputs are computed in float32, and near those of float32.
-
-    Both stand outside autocast, which would cast some operations by itself and hide a missing cast.
-    """
-    examples = encode(head, rows, tokenizer)
-    states = random_states(examples)
-    full, _ = loss(head, examples, states)
-    mask, fields = collate(head, examples)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = head(states.bfloat16(), mask, fields)
-    half, _ = head.loss(logits.bfloat16(), fields)
-    assert half.dtype == torch.float32
-    assert all(output.dtype == torch.float32 for output in head.outputs(logits.detach().bfloat16(), mask, fields))
-    torch.testing.assert_close(half, full, rtol=0.05, atol=0.05)
-
-
-def assert_training_waits_for_no_device(head: Head, rows: Sequence[Row], tokenizer: Any) -> None:
-    """Logits and loss hang on no number's value by their shape, and nothing reads one: a GPU would be waited for.
-
-    Fake tensors have shapes and no numbers, so that whatever needs one fails.
-    """
-    examples = encode(head, rows, tokenizer)
-    states = random_states(examples)
-    mask, fields = collate(head, examples)
-    with FakeTensorMode(allow_non_fake_inputs=True) as fake:
-        fields = {name: fake.from_tensor(value) for name, value in fields.items()}
-        logits = head(fake.from_tensor(states), fake.from_tensor(mask), fields)
-        total, count = head.loss(logits, fields)
-    assert total.shape == count.shape == ()
-
-
-def assert_primary_metric_is_chosen_by_name(build: Callable[..., Head], metrics: Sequence[str]) -> None:
-    """The option `primary_metric` takes every metric of the head and refuses any other, naming the choices.
-
-    Args:
-        build: Makes the head from keyword arguments.
-        metrics: All names of the head's metrics.
-    """
-    for metric in metrics:
-        assert build(primary_metric=metric).primary_metric == metric
-    with pytest.raises(ValueError, match="primary_metric") as error:
-        build(primary_metric="acuracy")
-    assert all(metric in str(error.value) for metric in metrics)
+        predictions = decode(head, rows, scored, outputs(head, scored, _encoder_states(model, scored)))
+    assert score(head, predictions, rows)[head.primary_metric] > 0.95
 
 
 def assert_many_corpora_score_like_each_alone(head: Head, corpora: Corpora) -> None:
-    """Many corpora at once have the primary metric that `score` gives to each, with its rows copied so many times."""
+    """The primary scores of many corpora are what `score` returns for each, with its rows repeated."""
     counts, times = corpora
     scores = head.primary_scores(counts, times)
     assert (scores.shape, scores.dtype) == (times.shape[:-1], torch.float64)
-    for line, found in zip(times, scores.tolist(), strict=True):
-        copied = counts.repeat_interleave(line, dim=0)
-        alone = head.score(copied if head.reduction == "cat" else copied.sum(0))[head.primary_metric]
-        assert found == pytest.approx(alone, rel=0, abs=1e-12)
+    for own_times, value in zip(times, scores.tolist(), strict=True):
+        repeated = counts.repeat_interleave(own_times, dim=0)
+        alone = head.score(repeated if head.reduction == "cat" else repeated.sum(0))[head.primary_metric]
+        assert value == pytest.approx(alone, rel=0, abs=1e-12)
     assert torch.equal(head.primary_scores(counts, times[0]), scores[0])  # one corpus has no axis
     pairs = times[:2, None].double()
     assert torch.equal(head.primary_scores(counts, pairs), scores[:2, None])
 
 
-# --- the path that a run takes, in short ------------------------------------------------------------------------------
+# --- the steps of a run, in short -------------------------------------------------------------------------------------
 
 
 def corpora(num_counts: int, unit: float = 1.0) -> st.SearchStrategy[Corpora]:
-    """Counts of up to six rows, whole multiples of a unit, with any of the K left out of all rows.
+    """Counts of up to six rows and four corpora: every row once, no row, and two random ones.
 
-    Of the corpora the first takes every row once, the second none, and two draw.
+    Args:
+        num_counts: K. Any of them may be 0 in all rows.
+        unit: All counts are multiples of it.
     """
 
     @st.composite
@@ -335,7 +407,7 @@ def corpora(num_counts: int, unit: float = 1.0) -> st.SearchStrategy[Corpora]:
 
 
 def with_special_tokens(head: Head, tokenizer: Any) -> Any:
-    """The tokenizer, or a copy that knows the head's special tokens."""
+    """The tokenizer, or a copy with the head's special tokens if it has any."""
     if not head.special_tokens():
         return tokenizer
     own = copy.deepcopy(tokenizer)
@@ -354,24 +426,24 @@ def longest(examples: Sequence[Example]) -> int:
 
 
 def attention_mask(examples: Sequence[Example], length: int) -> Tensor:
-    """Where there are tokens, [B, T]."""
+    """True at tokens, [B, T]."""
     return pad([[1] * len(example["input_ids"]) for example in examples], length, 0).bool()
 
 
 def collate(head: Head, examples: Sequence[Example], length: int | None = None) -> tuple[Tensor, Fields]:
-    """The mask [B, T] and the fields of some examples."""
+    """The mask, [B, T], and the fields of some examples."""
     length = longest(examples) if length is None else length
     return attention_mask(examples, length), head.collate(examples, length)
 
 
 def random_states(examples: Sequence[Example], seed: int = 0) -> Tensor:
-    """Random states [B, T, H]."""
+    """Random states, [B, T, H]."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(len(examples), longest(examples), HIDDEN, generator=generator)
 
 
 def loss(head: Head, examples: Sequence[Example], states: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum and count, without dropout."""
+    """The summed loss and the count, without dropout."""
     mask, fields = collate(head.eval(), examples, states.shape[1])
     total, count = head.loss(head(states, mask, fields), fields)
     return total, count
@@ -382,20 +454,21 @@ def outputs(head: Head, examples: Sequence[Example], states: Tensor) -> list[Ten
     return head.outputs(head(states, mask, fields).detach(), mask, fields)
 
 
-def decode(head: Head, rows: Sequence[Row], examples: Sequence[Example], found: Sequence[Tensor]) -> list[Prediction]:
-    """One prediction a row, from all its examples."""
+def decode(
+    head: Head, rows: Sequence[Row], examples: Sequence[Example], of_examples: Sequence[Tensor]
+) -> list[Prediction]:
+    """One prediction for each row, from all its examples and their outputs."""
     predictions = []
     for index, row in enumerate(rows):
         own = [i for i, example in enumerate(examples) if example["row"] == index]
-        predictions.append(head.decode(row, [examples[i] for i in own], [found[i] for i in own]))
+        predictions.append(head.decode(row, [examples[i] for i in own], [of_examples[i] for i in own]))
     return predictions
 
 
 def predict(head: Head, rows: Sequence[Row], tokenizer: Any) -> list[Prediction]:
     """Predictions from random states."""
     examples = encode(head, rows, tokenizer, training=False)
-    found = outputs(head, examples, random_states(examples)) if examples else []
-    return decode(head, rows, examples, found)
+    return decode(head, rows, examples, outputs(head, examples, random_states(examples)) if examples else [])
 
 
 def reduce_counts(head: Head, counts: Sequence[Tensor]) -> Tensor:
@@ -409,20 +482,12 @@ def score(head: Head, predictions: Sequence[Prediction], rows: Sequence[Row]) ->
 # --- private ----------------------------------------------------------------------------------------------------------
 
 
-def _assert_company_changes_no_loss(head: Head, rows: Sequence[Row], unlabelled: Sequence[Row], tokenizer: Any) -> None:
-    examples = encode(head, [*unlabelled, *rows], tokenizer, training=False)
-    states = random_states(examples)
-    labelled = [i for i, example in enumerate(examples) if example["row"] >= len(unlabelled)]
-    alone = loss(head, [examples[i] for i in labelled], states[labelled])
-    torch.testing.assert_close(loss(head, examples, states), alone, rtol=1e-5, atol=1e-5)
-
-
 def _fit(
     model: torch.nn.Module, head: Head, examples: Sequence[Example], num_steps: int, learning_rate: float
 ) -> tuple[float, float]:
     """The mean loss before and after training on all examples at once."""
     optimizer = torch.optim.Adam([*model.parameters(), *head.parameters()], lr=learning_rate)
-    model.eval()  # without dropout few steps suffice
+    model.eval()  # fewer steps are enough without dropout
     losses = []
     for _ in range(num_steps):
         total, count = loss(head, examples, _encoder_states(model, examples))
@@ -436,9 +501,9 @@ def _fit(
 def _encoder_states(model: torch.nn.Module, examples: Sequence[Example]) -> Tensor:
     length = longest(examples)
     ids = pad([example["input_ids"] for example in examples], length, 0)
-    kinds: dict[str, Tensor] = {}
+    types: dict[str, Tensor] = {}
     if "token_type_ids" in examples[0]:
-        kinds["token_type_ids"] = pad([example["token_type_ids"] for example in examples], length, 0)
+        types["token_type_ids"] = pad([example["token_type_ids"] for example in examples], length, 0)
     mask = attention_mask(examples, length).long()
-    states: Tensor = model(input_ids=ids, attention_mask=mask, **kinds).last_hidden_state
+    states: Tensor = model(input_ids=ids, attention_mask=mask, **types).last_hidden_state
     return states

@@ -1,3 +1,5 @@
+"""The conditional random field, against pytorch-crf and sums over all sequences."""
+
 from __future__ import annotations
 
 import itertools
@@ -39,7 +41,7 @@ def random_batch(seed: int, lengths: list[int]) -> tuple[Tensor, Tensor, Tensor]
 
 
 def path_scores(crf: CRF, emissions: Tensor) -> dict[tuple[int, ...], float]:
-    """The score of every tagging of one sequence, written out."""
+    """The score of every tag sequence of one text, by the definition."""
     scores = {}
     start, transitions, end = crf.start.detach(), crf.transitions.detach(), crf.end.detach()
     for path in itertools.product(range(emissions.shape[1]), repeat=len(emissions)):
@@ -76,7 +78,7 @@ def test_best_path_equals_that_of_pytorch_crf(seed: int) -> None:
     assert [crf.best_path(e[m]) for e, m in zip(emissions, mask, strict=True)] == expected
 
 
-def test_tags_at_the_padding_mean_nothing() -> None:
+def test_tags_of_padding_have_no_effect() -> None:
     crf = random_crf(0)
     emissions, tags, mask = random_batch(0, [3, 6])
     torch.testing.assert_close(
@@ -85,7 +87,7 @@ def test_tags_at_the_padding_mean_nothing() -> None:
     )
 
 
-def test_words_without_a_tag_are_summed_over() -> None:
+def test_words_without_a_tag_are_marginalised() -> None:
     crf = random_crf(1, num_tags=3)
     emissions = torch.randn(1, 4, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     scores = path_scores(crf, emissions[0])
@@ -94,7 +96,7 @@ def test_words_without_a_tag_are_summed_over() -> None:
     assert float(likelihood.detach()) == pytest.approx(log_sum(agreeing) - log_sum(list(scores.values())))
 
 
-def test_a_sequence_without_any_tag_or_word_adds_exactly_nothing() -> None:
+def test_a_sequence_without_known_tags_or_words_contributes_exactly_0() -> None:
     crf = random_crf(2)
     emissions, tags, mask = random_batch(2, [5, 3])
     emissions.requires_grad_()
@@ -109,7 +111,7 @@ def test_a_sequence_without_any_tag_or_word_adds_exactly_nothing() -> None:
     assert not crf.transitions.grad.any()
 
 
-def test_gradients_are_finite_beside_words_without_a_tag() -> None:
+def test_gradients_are_finite_with_words_without_a_tag() -> None:
     crf = random_crf(3)
     emissions, tags, mask = random_batch(3, [5, 2])
     tags[0, 1:3] = IGNORE
@@ -120,7 +122,7 @@ def test_gradients_are_finite_beside_words_without_a_tag() -> None:
 
 
 def bio() -> Legal:
-    """O, B, I of one type: I neither begins nor follows O."""
+    """O, B and I of one type: I can neither begin a sequence nor follow O."""
     transitions = torch.ones(3, 3, dtype=torch.bool)
     transitions[0, 2] = False
     return Legal(torch.tensor([True, True, False]), transitions, torch.tensor([True, True, True]))
@@ -131,7 +133,7 @@ def is_allowed(path: tuple[int, ...]) -> bool:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_decoding_keeps_to_the_legal_paths(seed: int) -> None:
+def test_decoding_chooses_among_legal_sequences_only(seed: int) -> None:
     crf = random_crf(seed, num_tags=3, legal=bio())
     emissions = 2 * torch.randn(5, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     scores = {path: score for path, score in path_scores(crf, emissions).items() if is_allowed(path)}
@@ -143,7 +145,7 @@ def test_decoding_keeps_to_the_legal_paths(seed: int) -> None:
         assert float(crf.marginals(emissions)[word, tag]) == pytest.approx(expected, abs=1e-6)
 
 
-def test_constraints_change_no_likelihood() -> None:
+def test_constraints_do_not_change_the_likelihood() -> None:
     emissions, tags, mask = torch.randn(2, 4, 3).double(), torch.tensor([[2, 0, 2, 1], [0, 2, 2, 0]]), torch.ones(2, 4)
     free, bound = random_crf(4, num_tags=3), random_crf(4, num_tags=3, legal=bio())
     assert torch.equal(
@@ -151,7 +153,7 @@ def test_constraints_change_no_likelihood() -> None:
     )
 
 
-def test_a_new_crf_is_a_softmax_per_word() -> None:
+def test_a_new_crf_is_a_softmax_for_each_word() -> None:
     emissions, tags, mask = random_batch(5, [4, 4])
     expected = emissions.log_softmax(-1).gather(2, tags[..., None]).sum((1, 2))
     torch.testing.assert_close(CRF(NUM_TAGS).double().log_likelihood(emissions, tags, mask), expected)

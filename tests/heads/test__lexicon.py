@@ -1,3 +1,5 @@
+"""The trivial predictor of entities."""
+
 from __future__ import annotations
 
 import pytest
@@ -17,7 +19,7 @@ def find(train: list[AnnotatedRow], text: str) -> list[TypedSpan]:
     return Lexicon(train).find(SpanRow("2", "d", text))
 
 
-def test_the_longest_known_mention_is_found_whatever_its_case_and_spacing() -> None:
+def test_the_longest_known_mention_is_found_ignoring_case_and_spacing() -> None:
     train = [
         annotated("breast cancer and cancer", (0, 13, "Disease"), (18, 24, "Disease")),
         annotated("no IL-2 drug", (3, 12, "Drug")),
@@ -36,12 +38,12 @@ def test_a_mention_that_is_mostly_not_annotated_is_dropped(text: str, is_kept: b
     assert bool(find([annotated(text, (0, 4, "Disease"))], "cold")) == is_kept
 
 
-def test_what_a_longer_mention_covers_is_no_absence() -> None:
+def test_words_inside_a_longer_mention_do_not_count_as_not_annotated() -> None:
     train = [annotated("cold and cold sore , cold sore", (0, 4, "Disease"), (9, 18, "Disease"), (21, 30, "Disease"))]
     assert find(train, "cold") == [(0, 4, "Disease")]
 
 
-def test_a_row_that_was_not_searched_for_a_type_shows_no_absence_of_it() -> None:
+def test_rows_not_annotated_for_a_type_do_not_count_against_it() -> None:
     train = [annotated("cold", (0, 4, "Disease")), annotated("cold cold cold", types=("Drug",))]
     assert find(train, "cold") == [(0, 4, "Disease")]
 

@@ -1,4 +1,4 @@
-"""The text of a candidate and the places of its ends."""
+"""The text of a candidate pair and the positions of its head and tail."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ GENE, DRUG = ((0, 5),), ((22, 29),)
 
 
 def find(text: str, *parts: str) -> Mention:
-    """A mention given by the words of its parts."""
+    """A mention given by the text of its parts."""
     starts = [text.index(part) for part in parts]
     return tuple((start, start + len(part)) for start, part in zip(starts, parts, strict=True))
 
 
 def shown(marked: Marked) -> tuple[list[str], list[str]]:
-    """The text at the places of head and tail."""
+    """The text at the positions of head and tail."""
     heads, tails = ([marked.text[place.start : place.end] for place in end] for end in (marked.head, marked.tail))
     return heads, tails
 
@@ -28,13 +28,13 @@ def shown(marked: Marked) -> tuple[list[str], list[str]]:
 # --- typed ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_placeholder_stands_where_its_own_entity_stands() -> None:
+def test_a_placeholder_replaces_its_own_entity() -> None:
     marked = typed(COX, [DRUG], [GENE], "Chemical", "Gene")
     assert marked.text == "@GENE$ is inhibited by @CHEMICAL$"
     assert shown(marked) == (["@CHEMICAL$"], ["@GENE$"])
 
 
-def test_the_order_of_the_arguments_changes_no_text() -> None:
+def test_the_order_of_the_arguments_does_not_change_the_text() -> None:
     assert typed(COX, [DRUG], [GENE], "Chemical", "Gene").text == typed(COX, [GENE], [DRUG], "Gene", "Chemical").text
 
 
@@ -60,24 +60,24 @@ def test_overlapping_mentions_share_one_placeholder(head: str, tail: str, expect
     assert shown(marked) == (["@CLASS-DRUG$"], ["@CLASS-DRUG$"])
 
 
-def test_touching_mentions_keep_their_own_placeholders() -> None:
+def test_adjacent_mentions_have_their_own_placeholders() -> None:
     assert typed("aspirinwarfarin", [((0, 7),)], [((7, 15),)], "a", "b").text == "@A$@B$"
 
 
-def test_a_discontinuous_mention_goes_with_its_gap() -> None:
+def test_a_discontinuous_mention_is_replaced_together_with_its_gap() -> None:
     text = "left and right lung tumours after smoking"
     marked = typed(text, [find(text, "left", "lung tumours")], [find(text, "smoking")], "disease", "habit")
     assert marked.text == "@DISEASE$ after @HABIT$"
 
 
-def test_a_mention_in_the_gap_of_the_other_is_not_swallowed() -> None:
+def test_a_mention_in_the_gap_of_the_other_is_kept() -> None:
     text = "left (after smoking) lung tumours"
     marked = typed(text, [find(text, "left", " lung tumours")], [find(text, "smoking")], "disease", "habit")
     assert marked.text == "@DISEASE$ (after @HABIT$)"
     assert shown(marked) == (["@DISEASE$"], ["@HABIT$"])
 
 
-def test_interleaved_mentions_each_keep_their_own_placeholder() -> None:
+def test_interleaved_mentions_have_their_own_placeholders() -> None:
     text = "oral and nasal ulcers and polyps"
     marked = typed(text, [find(text, "oral", "ulcers")], [find(text, "nasal", "polyps")], "x", "y")
     assert marked.text.split() == ["@X$", "and", "@Y$", "and"]
@@ -115,7 +115,7 @@ def test_markers_show_the_direction() -> None:
     assert markers(COX, [GENE], [DRUG]).text == "[E1] COX-2 [/E1] is inhibited by [E2] aspirin [/E2]"
 
 
-def test_the_place_of_a_marked_mention_opens_at_its_marker() -> None:
+def test_the_position_of_a_marked_mention_includes_its_marker() -> None:
     marked = markers(COX, [DRUG], [GENE])
     assert shown(marked) == (["aspirin"], ["COX-2"])
     assert marked.text[marked.head[0].opening :].startswith("[E1] aspirin")
@@ -136,11 +136,11 @@ def test_markers_of_overlapping_mentions_nest(head: str, tail: str, expected: st
     assert markers(text, [find(text, head)], [find(text, tail)]).text == expected
 
 
-def test_markers_of_touching_mentions_close_before_they_open() -> None:
+def test_markers_of_adjacent_mentions_close_before_they_open() -> None:
     assert markers("ab", [((1, 2),)], [((0, 1),)]).text == "[E2] a [/E2][E1] b [/E1]"
 
 
-def test_a_discontinuous_mention_is_marked_from_end_to_end() -> None:
+def test_a_discontinuous_mention_is_marked_from_its_first_to_its_last_part() -> None:
     text = "left and right lung tumours after smoking"
     marked = markers(text, [find(text, "left", "lung tumours")], [find(text, "smoking")])
     assert shown(marked)[0] == ["left and right lung tumours"]
@@ -149,32 +149,32 @@ def test_a_discontinuous_mention_is_marked_from_end_to_end() -> None:
 # --- original and ready-made ------------------------------------------------------------------------------------------
 
 
-def test_original_leaves_the_text_alone_and_knows_every_part() -> None:
+def test_original_leaves_the_text_unchanged_and_has_a_position_for_every_part() -> None:
     text = "hepatic and renal failure in mice"
     marked = original(text, [find(text, "hepatic", "failure")], [find(text, "mice")])
     assert marked.text == text
     assert shown(marked) == (["hepatic", "failure"], ["mice"])
 
 
-def test_ready_made_sentences_name_the_head_first_in_the_options() -> None:
+def test_the_head_of_a_sentence_with_placeholders_is_the_one_named_first() -> None:
     text = "@DISEASE$ is linked to @GENE$ and TP53"
     assert shown(ready_made(text, ["@GENE$", "@DISEASE$"])) == (["@GENE$"], ["@DISEASE$"])
     assert shown(ready_made(text, ["@DISEASE$", "@GENE$"])) == (["@DISEASE$"], ["@GENE$"])
 
 
-def test_equal_placeholders_are_told_apart_by_the_order_in_the_text() -> None:
+def test_equal_placeholders_are_ordered_as_in_the_text() -> None:
     marked = ready_made("@DRUG$ and @DRUG$", ["@DRUG$", "@DRUG-DRUG$"])
     assert (marked.head[0].start, marked.tail[0].start) == (0, 11)
 
 
-def test_a_single_placeholder_is_both_ends_and_none_is_none() -> None:
+def test_a_single_placeholder_is_both_head_and_tail_and_there_may_be_none() -> None:
     names = ["@DRUG$", "@DRUG-DRUG$"]
     assert shown(ready_made("take @DRUG-DRUG$ now", names)) == (["@DRUG-DRUG$"], ["@DRUG-DRUG$"])
     assert ready_made("take it now", names) == Marked("take it now", (), ())
     assert ready_made("take @DRUG$ now", []) == Marked("take @DRUG$ now", (), ())
 
 
-# --- whatever the mentions --------------------------------------------------------------------------------------------
+# --- any mentions -----------------------------------------------------------------------------------------------------
 
 PART = st.integers(0, 18).flatmap(lambda start: st.tuples(st.just(start), st.integers(start + 1, 20)))
 MENTION = st.lists(PART, min_size=1, max_size=3).map(
@@ -187,7 +187,7 @@ LETTERS = "abcdefghijklmnopqrst"
 
 
 @given(MENTIONS, MENTIONS)
-def test_both_ends_always_stand_in_the_typed_text_and_what_is_left_is_in_order(
+def test_the_typed_text_has_both_placeholders_and_the_rest_of_the_text_in_order(
     head: list[Mention], tail: list[Mention]
 ) -> None:
     marked = typed(LETTERS, head, tail, "H", "T")

@@ -1,4 +1,4 @@
-"""The tokens of a marked text that fit."""
+"""The tokens of a marked text that fit into the maximum length."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def far_apart(distance: int) -> Marked:
     return markers(text, [((0, 7),)], [((len(text) - 5, len(text)),)])
 
 
-def test_a_window_is_centred_on_both_ends() -> None:
+def test_a_window_is_centred_on_head_and_tail() -> None:
     assert fit([(10, 11)], [(14, 15)], length=40, size=11) == Window(list(range(7, 18)), True)
 
 
@@ -37,7 +37,7 @@ def test_a_window_stays_inside_the_text(head: tuple[int, int], tail: tuple[int, 
     assert fit([head], [tail], length=40, size=8) == Window(list(kept), True)
 
 
-def test_a_text_that_fits_is_left_whole() -> None:
+def test_a_text_that_fits_is_kept_whole() -> None:
     assert fit([(0, 1)], [(3, 4)], length=5, size=5) == Window([0, 1, 2, 3, 4], False)
 
 
@@ -46,7 +46,7 @@ def test_of_many_mentions_the_nearest_pair_is_kept() -> None:
     assert window.kept == list(range(48, 57))
 
 
-def test_a_text_without_ends_keeps_its_beginning() -> None:
+def test_without_head_and_tail_the_beginning_of_the_text_is_kept() -> None:
     assert fit([], [], length=9, size=4) == Window([0, 1, 2, 3], True)
 
 
@@ -54,7 +54,7 @@ SPAN = st.integers(0, 59).flatmap(lambda start: st.tuples(st.just(start), st.int
 
 
 @given(SPAN, SPAN, st.integers(2, 70))
-def test_a_window_fits_and_always_holds_the_start_of_both_ends(
+def test_a_window_fits_and_always_contains_the_start_of_head_and_tail(
     head: tuple[int, int], tail: tuple[int, int], size: int
 ) -> None:
     kept, truncated = fit([head], [tail], length=60, size=size)
@@ -68,7 +68,7 @@ def test_a_window_fits_and_always_holds_the_start_of_both_ends(
         assert len(kept) == min(size, 60)
 
 
-def test_tokens_of_a_place_are_those_that_touch_it() -> None:
+def test_tokens_of_a_position_are_those_that_overlap_it() -> None:
     offsets = [(0, 3), (4, 6), (6, 9), (10, 12)]
     assert token_span(Place(4, 4, 9), offsets) == (1, 3)
     assert token_span(Place(5, 5, 7), offsets) == (1, 3)
@@ -76,20 +76,20 @@ def test_tokens_of_a_place_are_those_that_touch_it() -> None:
     assert token_span(Place(0, 4, 9), offsets, opening=True) == (0, 3)
 
 
-def test_the_tokens_of_both_ends_are_found(tokenizer: Any) -> None:
+def test_the_tokens_of_head_and_tail_are_found(tokenizer: Any) -> None:
     fields, tokens = read(tokenizer, markers("no aspirin in xyz fever", [((3, 10),)], [((14, 23),)]), 40)
     assert [tokens[i] for i in fields["head_tokens"]] == ["aspirin"]
     assert [tokens[i] for i in fields["tail_tokens"]] == ["x", "##y", "##z", "fever"]
     assert fields["truncated"] is False
 
 
-def test_the_start_of_a_marked_end_is_its_marker(tokenizer: Any) -> None:
+def test_a_marked_mention_starts_at_its_marker(tokenizer: Any) -> None:
     fields, tokens = read(tokenizer, markers("no aspirin in fever", [((14, 19),)], [((3, 10),)]), 40, starts=True)
     assert [tokens[i] for i in fields["head_tokens"]] == ["[E1]"]
     assert [tokens[i] for i in fields["tail_tokens"]] == ["[E2]"]
 
 
-def test_ends_too_far_apart_are_both_kept_and_the_middle_goes(tokenizer: Any) -> None:
+def test_if_head_and_tail_are_too_far_apart_the_text_between_them_is_dropped(tokenizer: Any) -> None:
     fields, tokens = read(tokenizer, far_apart(9), 12)
     assert tokens == [
         "[CLS]",
@@ -119,7 +119,7 @@ def test_a_text_is_never_longer_than_the_maximum(tokenizer: Any, max_length: int
     assert fields["truncated"] is True
 
 
-def test_an_end_that_was_cut_away_has_no_tokens(tokenizer: Any) -> None:
+def test_a_mention_that_was_cut_off_has_no_tokens(tokenizer: Any) -> None:
     fields, _ = read(tokenizer, far_apart(20), 3)
     assert [] in (fields["head_tokens"], fields["tail_tokens"])
 

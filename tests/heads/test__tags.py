@@ -1,3 +1,5 @@
+"""Tagging schemes, against seqeval."""
+
 from __future__ import annotations
 
 import pytest
@@ -43,12 +45,12 @@ def test_spans_of_one_two_and_three_words_get_the_tags_of_the_scheme(scheme: Sch
 
 @given(flat_spans())
 @pytest.mark.parametrize("scheme", ["BIO", "BIOUL"])
-def test_spans_survive_tags(scheme: Scheme, drawn: tuple[list[TypedSpan], int]) -> None:
+def test_spans_are_the_same_after_tagging_and_reading(scheme: Scheme, drawn: tuple[list[TypedSpan], int]) -> None:
     spans, num_words = drawn
     assert to_spans(to_tags(spans, num_words, scheme), scheme) == spans
 
 
-def test_io_merges_neighbours_of_one_type_only() -> None:
+def test_io_merges_only_adjacent_spans_of_one_type() -> None:
     spans = [TypedSpan(0, 1, "A"), TypedSpan(1, 3, "A"), TypedSpan(3, 4, "B")]
     assert to_spans(to_tags(spans, 4, "IO"), "IO") == [TypedSpan(0, 3, "A"), TypedSpan(3, 4, "B")]
 
@@ -72,13 +74,13 @@ def test_any_io_tags_read_as_seqeval_reads_runs(tags: list[str]) -> None:
 
 @given(st.data())
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_tags_are_legal_exactly_if_reading_them_loses_nothing(scheme: Scheme, data: st.DataObject) -> None:
+def test_tags_are_legal_if_and_only_if_reading_them_loses_nothing(scheme: Scheme, data: st.DataObject) -> None:
     tags = data.draw(tags_of(scheme))
     steps = zip(["O", *tags], [*tags, "O"], strict=True)
     loses_nothing = to_tags(to_spans(tags, scheme), len(tags), scheme) == tags
     assert all(is_legal(before, after, scheme) for before, after in steps) == loses_nothing
 
 
-def test_outside_is_the_first_tag_and_every_type_has_the_prefixes_of_the_scheme() -> None:
+def test_o_is_the_first_tag_and_every_type_has_the_prefixes_of_the_scheme() -> None:
     assert tag_names(["A", "B"], "BIOUL") == ("O", "B-A", "I-A", "U-A", "L-A", "B-B", "I-B", "U-B", "L-B")
     assert tag_names(["A", "B"], "IO") == ("O", "I-A", "I-B")

@@ -1,3 +1,5 @@
+"""The words of a row, and the words that mentions cover."""
+
 from __future__ import annotations
 
 from hypothesis import given
@@ -9,7 +11,7 @@ from heads._words import flat, overlapped, typed_words, words_of, words_problem
 
 
 @given(st.text(max_size=30))
-def test_the_words_found_are_in_order_and_hold_every_visible_character_once(text: str) -> None:
+def test_words_are_in_order_and_contain_every_visible_character_once(text: str) -> None:
     row = SpanRow("1", "d", text)
     words = words_of(row)
     assert words_problem(SpanRow("1", "d", text, words=tuple(words))) is None
@@ -29,13 +31,13 @@ def test_a_target_overlaps_the_spans_that_share_a_character_with_it(
     assert [list(own) for own in overlapped(targets, spans)] == expected
 
 
-def test_the_longest_of_the_mentions_that_share_a_word_stays() -> None:
+def test_of_mentions_that_share_a_word_the_longest_is_kept() -> None:
     words = [(0, 3), (4, 7), (8, 11)]
     mentions = [TypedSpan(0, 7, "A"), TypedSpan(4, 12, "B"), TypedSpan(0, 3, "C"), TypedSpan(3, 4, "D")]
     assert flat(mentions, words) == [(1, 3, "B"), (0, 1, "C")]
 
 
-def test_words_are_gathered_by_type() -> None:
+def test_words_are_grouped_by_type() -> None:
     words = [(0, 3), (4, 7), (8, 11)]
     found = typed_words([TypedSpan(0, 5, "A"), TypedSpan(8, 9, "A"), TypedSpan(3, 4, "B")], words)
     assert found == {"A": {0, 1, 2}, "B": set()}

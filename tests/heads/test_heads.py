@@ -1,9 +1,11 @@
-"""The contract's own parts: projection and padding."""
+"""What the base class gives to all heads, and that all heads are held to the shared properties."""
 
 from __future__ import annotations
 
+import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,18 +26,18 @@ def test_a_plain_projection_is_dropout_and_one_linear_layer() -> None:
 
 
 @pytest.mark.parametrize("units", [0, -3])
-def test_a_hidden_layer_has_units(units: int) -> None:
-    with pytest.raises(ValueError, match=f"hidden_layer must be at least 1; found {units}"):
+def test_a_hidden_layer_has_at_least_one_unit(units: int) -> None:
+    with pytest.raises(ValueError, match=rf"hidden_layer.*got {units}"):
         projection(8, 3, dropout=0.25, hidden_layer=units)
 
 
-def test_a_hidden_layer_stands_between_with_its_own_dropout() -> None:
+def test_a_hidden_layer_comes_first_with_its_own_dropout() -> None:
     layers = projection(8, 3, dropout=0.25, hidden_layer=6)
     assert [type(layer) for layer in layers] == [nn.Dropout, nn.Linear, nn.GELU, nn.Dropout, nn.Linear]
     assert [tuple(p.shape) for p in layers.parameters()] == [(6, 8), (6,), (3, 6), (3,)]
 
 
-def test_dropout_is_the_asked_share_and_only_in_training() -> None:
+def test_dropout_has_the_given_probability_and_only_in_training() -> None:
     layers = projection(4, 1, dropout=0.25, hidden_layer=None)
     assert {layer.p for layer in layers if isinstance(layer, nn.Dropout)} == {0.25}
     states = torch.randn(3, 4)
@@ -43,7 +45,7 @@ def test_dropout_is_the_asked_share_and_only_in_training() -> None:
     assert not torch.equal(layers.train()(states.repeat(50, 1)), layers(states.repeat(50, 1)))
 
 
-def test_weights_start_near_zero_with_deviation_0_02_and_biases_at_zero() -> None:
+def test_initial_weights_have_a_standard_deviation_of_0_02_and_biases_are_0() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         layers = projection(200, 50, dropout=0.1, hidden_layer=100)
@@ -66,7 +68,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
 
 
 class Kappa(Classification):
-    """A head with a metric that its parent doesn't know: Cohen's kappa of two classes."""
+    """A head with a metric that its parent class does not have: Cohen's kappa of two classes."""
 
     def score(self, counts: torch.Tensor) -> dict[str, float]:
         assert counts.dtype == torch.int64
@@ -82,36 +84,48 @@ class Slope(Regression):
 
 
 class ShiftedSlope(Slope):
-    """A head with both."""
+    """A head that overrides both `score` and `primary_scores`."""
 
     def primary_scores(self, counts: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
         return super().primary_scores(counts, times) + 1
 
 
-def test_a_head_with_a_score_of_its_own_scores_many_corpora_by_it() -> None:
+def test_a_head_that_overrides_score_uses_it_for_many_corpora() -> None:
     counts = torch.tensor([[3, 0, 1, 2], [0, 2, 0, 1], [1, 0, 0, 4]])
     kappas = Kappa(["a", "b"], 4).primary_scores(counts, torch.tensor([[[1, 1, 1]], [[2, 0, 1]]]))
-    # (4, 2, 1, 7): observed 11 / 14, by chance (6 * 5 + 8 * 9) / 196; (7, 0, 2, 8): 15 / 17, (7 * 9 + 10 * 8) / 289
+    # (4, 2, 1, 7): observed 11 / 14, expected (6 * 5 + 8 * 9) / 196; (7, 0, 2, 8): 15 / 17, (7 * 9 + 10 * 8) / 289
     by_hand = [(11 / 14 - 102 / 196) / (1 - 102 / 196), (15 / 17 - 143 / 289) / (1 - 143 / 289)]
     assert kappas.shape == (2, 1)
     assert kappas.flatten().tolist() == pytest.approx(by_hand)
 
 
-def test_rows_that_are_concatenated_are_copied_for_it() -> None:
+def test_concatenated_counts_are_repeated_for_many_corpora() -> None:
     pairs, times = torch.tensor([[0.0, 0.0], [1.0, 1.0], [1.0, 3.0]]), torch.tensor([[1, 1, 1], [2, 3, 1], [5, 0, 2]])
-    # at 0 the line passes 0, at 1 the mean of the taken: 2, 6 / 4 and 3
+    # The line passes 0 at 0, and at 1 the mean of the values there: 2, 6 / 4 and 3.
     assert Slope([], 4, range=(0, 4)).primary_scores(pairs, times).tolist() == pytest.approx([2.0, 1.5, 3.0])
     assert ShiftedSlope([], 4, range=(0, 4)).primary_scores(pairs, times).tolist() == pytest.approx([3.0, 2.5, 4.0])
 
 
-def test_pad_fills_up_on_the_right_and_keeps_whole_numbers() -> None:
+def test_pad_adds_values_on_the_right_and_gives_integers() -> None:
     padded = pad([[5], [], [1, 2, 3]], 3, heads.IGNORE)
     assert padded.tolist() == [[5, -100, -100], [-100] * 3, [1, 2, 3]]
     assert padded.dtype == torch.long
 
 
-def test_ignore_is_what_cross_entropy_ignores_by_default() -> None:
+def test_ignore_is_the_label_that_cross_entropy_ignores_by_default() -> None:
     assert nn.CrossEntropyLoss().ignore_index == heads.IGNORE
+
+
+NOT_HEADS = {"rows", "scores"}
+
+
+def test_every_head_is_held_to_the_shared_properties() -> None:
+    names = {module.name for module in pkgutil.iter_modules(heads.__path__) if not module.name.startswith("_")}
+    assert len(names - NOT_HEADS) == 5
+    for name in names - NOT_HEADS:
+        tests = Path(__file__).with_name(f"test_{name}.py").read_text(encoding="utf-8")
+        for check in ("shared_test", "assert_overfits", "assert_many_corpora_score_like_each_alone"):
+            assert f"has.{check}(" in tests, (name, check)
 
 
 def test_heads_import_nothing_from_mtl() -> None:
@@ -125,9 +139,9 @@ def test_heads_import_nothing_from_mtl() -> None:
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
-def test_importing_a_text_head_loads_neither_scikit_learn_nor_transformers() -> None:
+def test_importing_a_text_head_loads_no_library_that_takes_seconds() -> None:
     script = (
         "import sys, heads.classification, heads.multilabel, heads.regression\n"
-        "sys.exit(bool({'sklearn', 'scipy', 'transformers'} & set(sys.modules)))\n"
+        "sys.exit(bool({'sklearn', 'scipy', 'torchmetrics', 'transformers'} & set(sys.modules)))\n"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

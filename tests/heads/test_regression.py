@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from sklearn.metrics import mean_squared_error
 from torch import Tensor
 
-from heads import Head, TextRow
+from heads import TextRow
 from heads.regression import Regression, pearson, ranks
 from tests.heads import properties as has
 
@@ -42,55 +45,22 @@ def make(range: tuple[float, float] = (0, 4), **options: Any) -> Regression:
         return Regression((), has.HIDDEN, range=range, **options)
 
 
-def gold_logits(fields: dict[str, Tensor]) -> Tensor:
-    return fields["label"][:, None] / 4
+def gold_logits(fields: dict[str, Tensor], low: float = 0, high: float = 4) -> Tensor:
+    return (fields["label"][:, None] - low) / (high - low)
 
 
-HEADS = [make(), make((-1, 5), hidden_layer=12, pooling="mean", primary_metric="spearman")]
+WIDE = {"range": (-1, 5), "hidden_layer": 12, "pooling": "mean", "primary_metric": "spearman"}
+CASES = {
+    f"{name}-{kind}": has.Case(make, rows, UNLABELLED, logits, options)
+    for name, options, logits in (("plain", {}, gold_logits), ("options", WIDE, partial(gold_logits, low=-1, high=5)))
+    for kind, rows in (("pairs", ROWS), ("singles", SINGLES))
+}
+
+test_property_of_every_head = has.shared_test(CASES)
 
 
-@pytest.mark.parametrize("rows", [ROWS, SINGLES], ids=["pairs", "singles"])
-@pytest.mark.parametrize("head", HEADS, ids=["plain", "options"])
-@pytest.mark.parametrize(
-    "has_property",
-    [
-        has.assert_examples_are_ordered_by_row,
-        has.assert_examples_can_be_stored,
-        has.assert_encoding_is_pure,
-        has.assert_a_row_is_encoded_alike_in_any_company,
-        has.assert_collate_pads,
-        has.assert_targets_add_up_to_the_count,
-        has.assert_loss_adds_up_over_batches,
-        has.assert_padding_changes_nothing,
-        has.assert_gradients_reach_states_and_head,
-        has.assert_scores_are_finite,
-        has.assert_predictions_are_json,
-        has.assert_training_waits_for_no_device,
-        has.assert_bf16_loses_little,
-    ],
-)
-def test_property(has_property: Callable[..., None], head: Head, rows: list[TextRow], tokenizer: Any) -> None:
-    has_property(head, rows, tokenizer)
-
-
-@pytest.mark.parametrize("head", HEADS, ids=["plain", "options"])
-def test_properties_with_arguments(head: Head, tokenizer: Any) -> None:
-    has.assert_no_rows_give_no_examples(head, tokenizer)
-    has.assert_an_empty_batch_counts_zero(head)
-    has.assert_unlabelled_rows_are_masked(head, ROWS, UNLABELLED, tokenizer)
-    has.assert_baselines_score_on_the_same_path(head, [*ROWS, *UNLABELLED], ROWS)
-    has.assert_baselines_score_on_the_same_path(head, SINGLES, SINGLES)
-
-
-def test_the_gold_scores_perfectly(tokenizer: Any) -> None:
-    has.assert_gold_scores_perfectly(make(), ROWS, tokenizer, gold_logits)
-
-
-def test_the_primary_metric_is_a_correlation_because_less_mse_is_better() -> None:
-    has.assert_primary_metric_is_chosen_by_name(make, ["pearson", "spearman"])
+def test_mse_is_the_metric_for_which_lower_is_better() -> None:
     assert make().lower_is_better == {"loss", "mse"}
-    with pytest.raises(ValueError, match="primary_metric must be one of: pearson, spearman; found 'mse'"):
-        make(primary_metric="mse")
 
 
 def test_it_overfits_a_few_rows(tokenizer: Any, tiny_encoder: Callable[[str], Path]) -> None:
@@ -98,14 +68,14 @@ def test_it_overfits_a_few_rows(tokenizer: Any, tiny_encoder: Callable[[str], Pa
 
 
 @pytest.mark.parametrize("scale", [1.0, 100.0])
-def test_the_loss_is_the_squared_error_on_the_range_as_0_to_1(scale: float) -> None:
+def test_the_loss_is_the_squared_error_with_the_range_mapped_to_0_to_1(scale: float) -> None:
     fields = {"label": torch.tensor([1.0, 3.0, 0.0]) * scale, "labelled": torch.tensor([True, True, False])}
     total, count = make((0, 4 * scale)).loss(torch.tensor([[0.5], [0.25], [9.0]]), fields)
     assert float(total) == pytest.approx(0.25**2 + 0.5**2)
     assert int(count) == 2
 
 
-def test_a_prediction_is_in_the_rows_units_and_not_clipped() -> None:
+def test_predictions_are_in_the_units_of_the_labels_and_not_clipped() -> None:
     head = make((-1, 5))
     outputs = head.outputs(torch.tensor([[0.0], [0.5], [1.5]]), torch.ones(3, 1).bool(), {})
     assert [head.decode(ROWS[0], [{}], [output]) for output in outputs] == [{"value": v} for v in (-1.0, 2.0, 8.0)]
@@ -136,13 +106,24 @@ def test_scores_equal_scipy(seed: int, decimals: int) -> None:
     )
 
 
+def test_scores_of_a_large_corpus_with_many_equal_labels_equal_scipy() -> None:
+    # The int32 ranks of torchmetrics 1.9 overflow from 65,536 equal values.
+    rng = np.random.default_rng(0)
+    gold = np.where(rng.random(100_000) < 0.7, 0.0, rng.uniform(0, 4, 100_000))
+    predicted = gold + rng.normal(size=100_000)
+    scores = make().score(torch.tensor(np.stack([predicted, gold], axis=1)))
+    assert scores["pearson"] == pytest.approx(stats.pearsonr(predicted, gold).statistic, rel=1e-12)
+    assert scores["spearman"] == pytest.approx(stats.spearmanr(predicted, gold).statistic, rel=1e-12)
+    assert scores["mse"] == pytest.approx(mean_squared_error(gold, predicted), rel=1e-12)
+
+
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False)))
 def test_ranks_equal_scipy(values: list[float]) -> None:
     assert ranks(torch.tensor(values, dtype=torch.double)).tolist() == stats.rankdata(values).tolist()
 
 
 @given(vectors)
-def test_no_score_is_nan_and_correlations_stay_within_1(pairs: list[tuple[float, float]]) -> None:
+def test_no_score_is_nan_and_correlations_are_between_minus_1_and_1(pairs: list[tuple[float, float]]) -> None:
     scores = make().score(torch.tensor(pairs, dtype=torch.double).reshape(-1, 2))
     assert -1 <= scores["pearson"] <= 1
     assert -1 <= scores["spearman"] <= 1
@@ -168,7 +149,7 @@ def test_one_row_has_no_correlation() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_diverged_prediction_scores_worst_and_not_nan(value: float) -> None:
+def test_a_prediction_that_is_not_finite_gives_the_worst_scores_and_not_nan(value: float) -> None:
     counts = torch.tensor([[value, 1.0], [1.0, 2.0], [2.0, 3.0]])
     assert make().score(counts) == {"pearson": 0.0, "spearman": 0.0, "mse": math.inf}
 
@@ -182,7 +163,7 @@ def test_many_corpora_score_like_each_alone(metric: str, corpora: has.Corpora) -
 
 @pytest.mark.parametrize("metric", ["pearson", "spearman"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_only_corpora_that_take_a_diverged_prediction_score_0(metric: str, value: float) -> None:
+def test_only_corpora_with_a_prediction_that_is_not_finite_score_0(metric: str, value: float) -> None:
     counts = torch.tensor([[0.5, 1.0], [1.0, 2.5], [value, 2.0], [3.0, 2.0]], dtype=torch.double)
     corpora = counts, torch.tensor([[1, 1, 1, 1], [1, 2, 0, 1]])
     head = make(primary_metric=metric)
@@ -199,49 +180,51 @@ def test_a_regression_has_no_classes_to_report() -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "found"),
+    ("label", "got"),
     [
-        (4.01, "the number 4.01"),
-        (-1e-9, "the number -1e-09"),
-        (math.nan, "the number nan"),
-        (math.inf, "the number inf"),
-        ("5", "the number 5"),
-        ("high", "'high'"),
-        ("a text of a patient", "a text of 19 characters"),
-        (("1",), "a list of 1"),
+        (4.01, ["4.01"]),
+        (-1e-9, ["-1e-09"]),
+        (math.nan, ["nan"]),
+        (math.inf, ["inf"]),
+        ("5", ["number 5"]),
+        ("high", ["'high'"]),
+        ("a text of a patient", ["text", "19"]),
+        (("1",), ["list", "1"]),
     ],
 )
-def test_a_label_outside_the_range_is_told(label: Any, found: str) -> None:
+def test_a_label_outside_the_range_is_reported(label: Any, got: list[str]) -> None:
     problem = make().check(TextRow("1", "1", "a", label=label))
-    assert problem == f"the label must be a number from 0 to 4; found {found}"
+    assert problem is not None
+    assert all(part in problem for part in ["from 0 to 4", *got])
+    assert "patient" not in problem
 
 
-def test_both_ends_of_the_range_and_missing_labels_are_no_problem() -> None:
+def test_the_limits_of_the_range_and_missing_labels_are_no_problem() -> None:
     labels: list[Any] = [0.0, 4, "2.5", None]
     assert {make().check(TextRow("1", "1", "a", label=label)) for label in labels} == {None}
 
 
-def test_a_number_written_as_text_is_that_number(tokenizer: Any) -> None:
+def test_a_label_may_be_a_number_as_text(tokenizer: Any) -> None:
     head, row = make(), TextRow("1", "1", "a", label="2.5")
     assert has.encode(head, [row], tokenizer)[0]["label"] == 2.5
     assert head.counts({"value": 1.0}, row).tolist() == [[1.0, 2.5]]
 
 
 @pytest.mark.parametrize("range", [(4, 0), (1, 1), (0, math.inf), (math.nan, 1)])
-def test_a_range_must_grow(range: tuple[float, float]) -> None:
-    with pytest.raises(ValueError, match="range must be two finite numbers, the lower first"):
+def test_the_range_must_be_finite_and_ascending(range: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match=re.escape(str(list(range)))):
         make(range)
 
 
-def test_a_regression_has_no_labels() -> None:
-    with pytest.raises(ValueError, match="labels must be empty for a regression; found 2"):
+def test_labels_must_be_empty() -> None:
+    with pytest.raises(ValueError, match=r"labels.*got 2"):
         Regression(["low", "high"], has.HIDDEN, range=(0, 1))
 
 
 # --- baselines --------------------------------------------------------------------------------------------------------
 
 
-def test_the_mean_baseline_has_a_correlation_of_0_and_the_variance_as_mse() -> None:
+def test_the_mse_of_the_mean_baseline_is_the_variance_and_its_correlation_is_0() -> None:
     predictions = make().baselines(ROWS)["mean"](ROWS)
     gold = [row.label for row in ROWS]
     assert predictions == [{"value": np.mean(gold)}] * 8
@@ -262,7 +245,7 @@ def test_the_cosine_baseline_finds_planted_similarity() -> None:
     assert baselines["cosine"]([TextRow("x", "d", "gene cell", "gene cell")])[0]["value"] > 4
 
 
-def test_the_ridge_baseline_finds_a_planted_word_and_singles_have_no_cosine() -> None:
+def test_the_ridge_baseline_finds_a_planted_word_and_single_texts_have_no_cosine() -> None:
     rows = [TextRow(str(i), "d", "high fever" if i % 2 else "low fever", label=4.0 * (i % 2)) for i in range(10)]
     baselines = make().baselines(rows)
     assert set(baselines) == {"mean", "tfidf"}
@@ -271,16 +254,16 @@ def test_the_ridge_baseline_finds_a_planted_word_and_singles_have_no_cosine() ->
     assert low["value"] < 1.5
 
 
-def test_no_labelled_rows_leave_no_baseline() -> None:
+def test_without_labelled_rows_there_are_no_baselines() -> None:
     assert make().baselines(UNLABELLED) == {}
 
 
-def test_what_is_read_is_the_first_token_or_the_mean_over_the_tokens_that_are_there() -> None:
+def test_pooling_takes_the_first_token_or_the_mean_over_tokens_without_padding() -> None:
     states = torch.randn(2, 5, has.HIDDEN)
     mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], dtype=torch.bool)
     for pooling, vectors in (("cls", states[:, 0]), ("mean", [states[0, :3].mean(0), states[1].mean(0)])):
         head = make(pooling=pooling).eval()
         expected = torch.stack([head.output(vector) for vector in vectors])
         torch.testing.assert_close(head(states, mask, {}), expected)
-    with pytest.raises(ValueError, match="pooling must be one of: cls, mean; found 'max'"):
+    with pytest.raises(ValueError, match=r"pooling.*cls, mean.*'max'"):
         make(pooling="max")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -65,16 +66,6 @@ SENTENCES = [
 UNLABELLED_SENTENCES = [TextRow("u", "u", "@GENE$ in @DISEASE$")]
 READY = {"placeholders": ("@GENE$", "@DISEASE$")}
 
-PREPARED = {
-    "typed": (make(), ROWS),
-    "markers": (make(input="markers", pooling="entity_start"), ROWS),
-    "markers_max": (make(input="markers", pooling="mention_max", hidden_layer=12), ROWS),
-    "original": (make(input="original", pooling="mention_max", class_weights={"cause": 3.0}), ROWS),
-    "directed": (make(input="markers", entity_types=["Chemical", "Disease"], directed=True), ROWS),
-    "ready_made": (make(**READY), SENTENCES),
-    "ready_made_start": (make(**READY, pooling="entity_start"), SENTENCES),
-}
-
 
 def gold_logits(fields: Mapping[str, Tensor]) -> Tensor:
     return 9.0 * F.one_hot(fields["label"][:, 0].clamp(min=0), len(LABELS)).float()
@@ -92,79 +83,43 @@ def tokens_of(head: RelationClassification, row: Row, tokenizer: Any, **options:
     return [own.convert_ids_to_tokens(example["input_ids"]) for example in examples]
 
 
-# --- the properties of every head -------------------------------------------------------------------------------------
+# --- shared properties ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", PREPARED)
-@pytest.mark.parametrize(
-    "has_property",
-    [
-        has.assert_examples_are_ordered_by_row,
-        has.assert_examples_can_be_stored,
-        has.assert_encoding_is_pure,
-        has.assert_a_row_is_encoded_alike_in_any_company,
-        has.assert_collate_pads,
-        has.assert_targets_add_up_to_the_count,
-        has.assert_loss_adds_up_over_batches,
-        has.assert_padding_changes_nothing,
-        has.assert_gradients_reach_states_and_head,
-        has.assert_scores_are_finite,
-        has.assert_predictions_are_json,
-        has.assert_training_waits_for_no_device,
-        has.assert_bf16_loses_little,
-    ],
-)
-def test_properties(name: str, has_property: Callable[..., None], tokenizer: Any) -> None:
-    head, rows = PREPARED[name]
-    has_property(head, rows, tokenizer)
+OPTIONS: dict[str, dict[str, Any]] = {
+    "typed": {},
+    "markers": {"input": "markers", "pooling": "entity_start"},
+    "markers_max": {"input": "markers", "pooling": "mention_max", "hidden_layer": 12},
+    "original": {"input": "original", "pooling": "mention_max", "class_weights": {"cause": 3.0}},
+    "directed": {"input": "markers", "entity_types": ["Chemical", "Disease"], "directed": True},
+}
+READY_OPTIONS = {"ready_made": READY, "ready_made_start": {**READY, "pooling": "entity_start"}}
+# A relation without a type masks only one order of a directed pair, so the second row would be labelled.
+CASES = {
+    name: has.Case(make, ROWS, UNLABELLED[:1] if name == "directed" else UNLABELLED, gold_logits, options)
+    for name, options in OPTIONS.items()
+} | {
+    name: has.Case(make, SENTENCES, UNLABELLED_SENTENCES, gold_logits, options)
+    for name, options in READY_OPTIONS.items()
+}
+
+test_property_of_every_head = has.shared_test(CASES)
 
 
-@pytest.mark.parametrize("name", PREPARED)
-def test_unlabelled_rows_are_masked(name: str, tokenizer: Any) -> None:
-    head, rows = PREPARED[name]
-    # With direction a relation without a type masks one of the two orders: the other is labelled.
-    unlabelled = UNLABELLED_SENTENCES if name.startswith("ready") else UNLABELLED[: 1 if name == "directed" else 2]
-    has.assert_unlabelled_rows_are_masked(head, rows, unlabelled, tokenizer)
-    assert has.encode(head, unlabelled, tokenizer, training=True) == []
-
-
-@pytest.mark.parametrize("name", PREPARED)
-def test_gold_scores_perfectly(name: str, tokenizer: Any) -> None:
-    head, rows = PREPARED[name]
-    has.assert_gold_scores_perfectly(head, rows, tokenizer, gold_logits)
+@pytest.mark.parametrize("name", CASES)
+def test_unlabelled_rows_are_left_out_of_training(name: str, tokenizer: Any) -> None:
+    assert has.encode(CASES[name].head, CASES[name].unlabelled, tokenizer, training=True) == []
 
 
 @pytest.mark.parametrize("name", ["typed", "markers", "original", "ready_made"])
-def test_overfits(name: str, tokenizer: Any, tiny_encoder: Callable[[str], Path]) -> None:
-    head, rows = PREPARED[name]
-    has.assert_overfits(head, rows, tokenizer, tiny_encoder("bert"))
-
-
-@pytest.mark.parametrize("name", ["typed", "ready_made"])
-def test_baselines_score_on_the_same_path(name: str) -> None:
-    head, rows = PREPARED[name]
-    has.assert_baselines_score_on_the_same_path(head, rows, rows)
-
-
-def test_primary_metric_is_chosen_by_name() -> None:
-    has.assert_primary_metric_is_chosen_by_name(make, RelationClassification.metrics)
-
-
-def test_no_rows_give_no_examples(tokenizer: Any) -> None:
-    has.assert_no_rows_give_no_examples(make(), tokenizer)
-
-
-@pytest.mark.parametrize("name", PREPARED)
-def test_an_empty_batch_has_no_loss(name: str) -> None:
-    head, _ = PREPARED[name]
-    fields = head.collate([], 5)
-    total, count = head.loss(head(torch.zeros(0, 5, has.HIDDEN), torch.zeros(0, 5).bool(), fields), fields)
-    assert (total.item(), count.item()) == (0, 0)
+def test_it_overfits_a_few_rows(name: str, tokenizer: Any, tiny_encoder: Callable[[str], Path]) -> None:
+    case = CASES[name]
+    has.assert_overfits(make(**case.options), case.rows, tokenizer, tiny_encoder("bert"))
 
 
 def test_many_candidates_are_encoded_like_few(tokenizer: Any) -> None:
     text = row("x", "aspirin , ibuprofen , warfarin : fever , headache , bleeding , nausea , cancer")
-    rows = [replace(text, id=str(i)) for i in range(100)]  # 1500 candidates: more than one call of the tokenizer
+    rows = [replace(text, id=str(i)) for i in range(100)]  # 1500 candidates need more than one call of the tokenizer
     few = has.encode(make(), rows[:1], tokenizer)
     assert has.encode(make(), rows, tokenizer) == [example | {"row": i} for i in range(100) for example in few]
 
@@ -172,7 +127,7 @@ def test_many_candidates_are_encoded_like_few(tokenizer: Any) -> None:
 # --- what the encoder reads -------------------------------------------------------------------------------------------
 
 
-def test_a_placeholder_stands_where_its_own_entity_stands(tokenizer: Any) -> None:
+def test_a_placeholder_replaces_its_own_entity(tokenizer: Any) -> None:
     head = make(pairs=[("Chemical", "Gene")])
     (tokens,) = tokens_of(head, row("x", "cox-2 is not by aspirin"), tokenizer)
     assert tokens == ["[CLS]", "@GENE$", "is", "not", "by", "@CHEMICAL$", "[SEP]"]
@@ -184,12 +139,12 @@ def test_each_candidate_replaces_its_own_two_mentions(tokenizer: Any) -> None:
     assert " ".join(second) == "[CLS] @CHEMICAL$ reduces fever and @DISEASE$ . [SEP]"
 
 
-def test_a_candidate_is_read_in_its_sentence_alone(tokenizer: Any) -> None:
+def test_a_candidate_is_read_in_its_sentence_only(tokenizer: Any) -> None:
     text = row("x", "no risk . aspirin reduces fever . not a gene", sentences=((0, 9), (10, 33), (34, 44)))
     assert " ".join(*tokens_of(make(), text, tokenizer)) == "[CLS] @CHEMICAL$ reduces @DISEASE$ . [SEP]"
 
 
-def test_a_document_is_read_whole(tokenizer: Any) -> None:
+def test_with_document_scope_the_whole_document_is_read(tokenizer: Any) -> None:
     text = row("x", "no aspirin . a fever", sentences=((0, 12), (13, 20)))
     assert " ".join(*tokens_of(make(scope="document"), text, tokenizer)) == "[CLS] no @CHEMICAL$ . a @DISEASE$ [SEP]"
 
@@ -213,7 +168,7 @@ def test_concepts_are_marked_at_all_their_mentions(tokenizer: Any) -> None:
     assert [tokens[i] for i in example["head_tokens"]] == ["@CHEMICAL$"] * 2
 
 
-def test_special_tokens_are_known_from_the_options() -> None:
+def test_special_tokens_follow_from_the_options() -> None:
     assert make(pairs=[("drug", "gene")]).special_tokens() == ("@DRUG$", "@GENE$", "@DRUG-GENE$")
     assert make(entity_types=["a", "b"]).special_tokens() == (
         "@A$", "@B$", "@A-A$", "@A-B$", "@B-A$", "@B-B$",
@@ -246,7 +201,7 @@ def test_a_text_that_is_too_long_keeps_both_mentions_and_is_scored(tokenizer: An
 
 
 def pooled(head: RelationClassification, fields: Mapping[str, Tensor], states: Tensor) -> Tensor:
-    """What the classifier reads."""
+    """The input of the classifier."""
     read: list[Tensor] = []
     hook = head.classifier.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
     head(states, torch.ones(states.shape[:2]).bool(), fields)
@@ -254,7 +209,7 @@ def pooled(head: RelationClassification, fields: Mapping[str, Tensor], states: T
     return read[0]
 
 
-def test_pooling_reads_the_tokens_it_names(tokenizer: Any) -> None:
+def test_each_pooling_reads_its_tokens(tokenizer: Any) -> None:
     text = row("x", "no aspirin in fever")  # [CLS] no [E1] aspirin [/E1] in [E2] fever [/E2] [SEP]
     states = torch.randn(1, 10, has.HIDDEN)
     expected = {
@@ -268,7 +223,7 @@ def test_pooling_reads_the_tokens_it_names(tokenizer: Any) -> None:
         torch.testing.assert_close(pooled(head, fields, states)[0], wanted)
 
 
-def test_mention_max_takes_the_largest_value_over_a_mention(tokenizer: Any) -> None:
+def test_mention_max_is_the_maximum_over_the_tokens_of_a_mention(tokenizer: Any) -> None:
     head = make(pairs=[("Gene", "Disease")], input="original", pooling="mention_max")
     examples = has.encode(head, [row("x", "cox-2 in fever")], tokenizer)  # [CLS] cox - 2 in fever [SEP]
     states = torch.randn(1, 7, has.HIDDEN)
@@ -311,7 +266,7 @@ def labels_of(head: RelationClassification, rows: list[SpanRow], tokenizer: Any,
     return Counter(example["label"][0] for example in has.encode(head, rows, tokenizer, training=training))
 
 
-def test_the_stated_share_of_negatives_is_kept_for_training_alone(tokenizer: Any) -> None:
+def test_a_share_of_the_negatives_is_kept_for_training_only(tokenizer: Any) -> None:
     head = make(keep_negatives=0.25)
     assert labels_of(head, MANY, tokenizer, training=False) == {2: 380, 1: 20}
     kept = labels_of(head, MANY, tokenizer, training=True)
@@ -321,7 +276,7 @@ def test_the_stated_share_of_negatives_is_kept_for_training_alone(tokenizer: Any
     assert labels_of(make(), MANY, tokenizer, training=True) == {2: 380, 1: 20}
 
 
-def test_a_negative_is_kept_whatever_its_company_and_a_larger_share_keeps_it_too(tokenizer: Any) -> None:
+def test_keeping_a_negative_does_not_depend_on_other_rows_and_a_larger_share_keeps_it_too(tokenizer: Any) -> None:
     def kept(share: float, rows: list[SpanRow]) -> set[tuple[str, str, str]]:
         examples = has.encode(make(keep_negatives=share), rows, tokenizer, training=True)
         return {(rows[example["row"]].id, example["head"], example["tail"]) for example in examples}
@@ -330,7 +285,7 @@ def test_a_negative_is_kept_whatever_its_company_and_a_larger_share_keeps_it_too
     assert kept(0.2, MANY) < kept(0.5, MANY)
 
 
-def test_ready_made_negatives_are_sub_sampled_alike(tokenizer: Any) -> None:
+def test_negatives_with_placeholders_are_subsampled_too(tokenizer: Any) -> None:
     rows = [TextRow(str(i), str(i), "@GENE$", label="none" if i % 2 else "cause") for i in range(100)]
     head = make(**READY, keep_negatives=0.3)
     kept = Counter(rows[example["row"]].label for example in has.encode(head, rows, tokenizer, training=True))
@@ -343,7 +298,7 @@ def test_ready_made_negatives_are_sub_sampled_alike(tokenizer: Any) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=30))
-def test_scores_are_those_of_scikit_learn(outcomes: list[tuple[int, int]]) -> None:
+def test_scores_equal_scikit_learn(outcomes: list[tuple[int, int]]) -> None:
     head = make(**READY)
     counts = sum(
         (
@@ -377,7 +332,7 @@ def test_many_corpora_score_like_each_alone(metric: str, corpora: has.Corpora) -
     has.assert_many_corpora_score_like_each_alone(make(primary_metric=metric), corpora)
 
 
-def test_nothing_predicted_scores_zero_however_many_pairs_are_negative() -> None:
+def test_predicting_only_the_negative_class_scores_0_except_for_accuracy() -> None:
     head = make()
     counts = sum((head.counts({"relations": []}, text) for text in ROWS), start=torch.zeros(9, dtype=torch.long))
     scores = head.score(counts)
@@ -385,12 +340,12 @@ def test_nothing_predicted_scores_zero_however_many_pairs_are_negative() -> None
     assert set(scores.values()) == {0.0}
 
 
-def test_a_right_and_a_wrong_pair_count_by_hand() -> None:
+def test_scores_of_a_right_and_a_wrong_pair_by_hand() -> None:
     scores = score(make(), ROWS[0], ("aspirin", "fever", "treat"), ("aspirin", "headache", "cause"))
     assert (scores["precision"], scores["recall"], scores["micro_f1"]) == (0.5, 0.5, 0.5)
 
 
-def test_a_gold_relation_that_never_became_a_candidate_is_missed(tokenizer: Any) -> None:
+def test_a_gold_relation_that_is_not_a_candidate_is_missed(tokenizer: Any) -> None:
     text = row("x", "aspirin or fever . headache", ("aspirin", "fever", "treat"), ("aspirin", "headache", "cause"),
                sentences=((0, 18), (19, 27)))  # fmt: skip
     head = make()
@@ -400,7 +355,7 @@ def test_a_gold_relation_that_never_became_a_candidate_is_missed(tokenizer: Any)
     assert head.label_counts(text) == {"treat": 1, "cause": 1}
 
 
-def test_a_row_with_a_missed_relation_alone_is_labelled_and_scored() -> None:
+def test_a_row_whose_only_relation_is_not_a_candidate_is_labelled_and_scored() -> None:
     text = row("x", "aspirin . headache", ("aspirin", "headache", "cause"), sentences=((0, 9), (10, 18)))
     head = make()
     assert head.is_labelled(text)
@@ -413,7 +368,7 @@ def test_a_prediction_on_a_pair_that_was_not_annotated_is_not_counted() -> None:
     assert scores["micro_f1"] == 1.0
 
 
-def test_a_pair_of_two_types_teaches_both_and_one_prediction_finds_one(tokenizer: Any) -> None:
+def test_a_pair_with_two_types_is_trained_on_both_and_a_prediction_matches_one(tokenizer: Any) -> None:
     text = row("x", "aspirin , fever", ("aspirin", "fever", "cause"), ("aspirin", "fever", "treat"))
     head = make()
     (example,) = has.encode(head, [text], tokenizer)
@@ -423,14 +378,14 @@ def test_a_pair_of_two_types_teaches_both_and_one_prediction_finds_one(tokenizer
     assert head.label_counts(text) == {"cause": 1, "treat": 1}
 
 
-def test_direction_counts_when_it_is_asked_for() -> None:
+def test_direction_matters_only_if_pairs_are_directed() -> None:
     text = row("x", "aspirin , fever", ("aspirin", "fever", "cause"))
     directed = make(input="markers", entity_types=["Chemical", "Disease"], directed=True)
     assert score(directed, text, ("fever", "aspirin", "cause"))["micro_f1"] == 0.0
     assert score(make(), text, ("fever", "aspirin", "cause"))["micro_f1"] == 1.0
 
 
-def test_predictions_name_the_pairs_that_are_not_negative(tokenizer: Any) -> None:
+def test_predictions_contain_the_pairs_that_are_not_negative(tokenizer: Any) -> None:
     head = make()
     examples = has.encode(head, [ROWS[0]], tokenizer, training=False)
     logits = torch.tensor([[0.0, 2.0, 0.0], [0.0, 0.0, 5.0]])
@@ -440,7 +395,7 @@ def test_predictions_name_the_pairs_that_are_not_negative(tokenizer: Any) -> Non
     assert (relation["head"], relation["tail"], relation["type"]) == ("aspirin", "fever", "treat")
 
 
-def test_a_ready_made_sentence_is_predicted_as_a_class(tokenizer: Any) -> None:
+def test_a_sentence_with_placeholders_gets_a_class(tokenizer: Any) -> None:
     (prediction,) = has.predict(make(**READY), SENTENCES[:1], tokenizer)
     assert set(prediction["scores"]) == set(LABELS)
     assert prediction["label"] == max(prediction["scores"], key=prediction["scores"].get)
@@ -450,7 +405,7 @@ def test_a_ready_made_sentence_is_predicted_as_a_class(tokenizer: Any) -> None:
 # --- baselines --------------------------------------------------------------------------------------------------------
 
 
-def test_the_majority_and_the_type_pair_baselines_say_what_training_says_most() -> None:
+def test_the_majority_and_type_pair_baselines_predict_the_most_frequent_type_in_training() -> None:
     head = make(pairs=[("Chemical", "Disease"), ("Gene", "Disease")])
     train = [
         row("a", "aspirin , fever", ("aspirin", "fever", "treat")),
@@ -477,7 +432,7 @@ def test_a_majority_of_a_positive_class_is_predicted_everywhere() -> None:
     }
 
 
-def test_ready_made_sentences_have_text_baselines_alone() -> None:
+def test_sentences_with_placeholders_have_text_baselines_only() -> None:
     predictors = make(**READY).baselines(SENTENCES)
     assert set(predictors) == {"majority", "tfidf"}
     assert [p["label"] for p in predictors["tfidf"](SENTENCES)] == [text.label for text in SENTENCES]
@@ -490,28 +445,28 @@ def test_ready_made_sentences_have_text_baselines_alone() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"negative": "nothing"}, "negative must be one of: cause, treat, none"),
-        ({"labels": ("none",)}, "labels must name at least 2"),
-        ({"labels": ("cause", "cause", "none")}, "more than once: cause"),
-        ({"keep_negatives": 1.5}, "keep_negatives must be between 0 and 1; found 1.5"),
-        ({"keep_negatives": -0.1}, "keep_negatives must be between 0 and 1; found -0.1"),
-        ({"class_weights": {"caus": 1.0}}, "did you mean 'cause'"),
-        ({"class_weights": {"cause": 0.0}}, "class_weights.cause must be above 0"),
-        ({"pairs": []}, "pairs must name at least one pair"),
-        ({"pairs": PAIRS, "entity_types": ["Gene"]}, "entity_types has no effect beside pairs"),
-        ({"pairs": None}, "input 'typed' must know the types"),
-        ({"level": "concept"}, "set scope to 'document'"),
-        ({"input": "original"}, "hides which pair is meant"),
-        ({"directed": True, "pairs": [("a", "a")]}, "are one text"),
-        ({"directed": True, "pairs": [("a", "b"), ("b", "a")]}, "are one text"),
+        ({"negative": "nothing"}, "negative.*cause, treat, none"),
+        ({"labels": ("none",)}, "labels.*at least 2.*got 1"),
+        ({"labels": ("cause", "cause", "none")}, "labels.*unique.*got cause "),
+        ({"keep_negatives": 1.5}, r"keep_negatives.*got 1\.5"),
+        ({"keep_negatives": -0.1}, r"keep_negatives.*got -0\.1"),
+        ({"class_weights": {"caus": 1.0}}, "class_weights.*'caus'.*'cause'"),
+        ({"class_weights": {"cause": 0.0}}, r"class_weights\.cause.*got 0\.0"),
+        ({"pairs": []}, "^pairs.*empty"),
+        ({"pairs": PAIRS, "entity_types": ["Gene"]}, "entity_types.*pairs"),
+        ({"pairs": None}, "typed.*pairs.*entity_types.*placeholders"),
+        ({"level": "concept"}, "concept.*scope.*document"),
+        ({"input": "original"}, "original.*cls.*pooling"),
+        ({"directed": True, "pairs": [("a", "a")]}, "directed.*typed.*cls.*markers"),
+        ({"directed": True, "pairs": [("a", "b"), ("b", "a")]}, "directed.*typed.*cls.*markers"),
     ],
 )
-def test_options_that_cannot_work_are_refused(options: dict[str, Any], message: str) -> None:
+def test_options_that_are_invalid_or_contradict_each_other_are_rejected(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make(**options)
 
 
-def test_directed_typed_pairs_of_one_order_are_fine() -> None:
+def test_directed_pairs_with_typed_input_are_allowed_in_one_order() -> None:
     assert make(directed=True).pairing.directed
 
 
@@ -522,42 +477,44 @@ def entity(name: str, *spans: tuple[int, int]) -> Entity:
 @pytest.mark.parametrize(
     ("entities", "relations", "message"),
     [
-        ([entity("1", (0, 7)), entity("1", (8, 9))], [], "entity ids must differ within a row; found 1 more than once"),
-        ([entity("1", (0, 99))], [], "inside the text; found 1 at 0-99 of 20 characters"),
-        ([entity("1", (-1, 3))], [], "found 1 at -1-3 of"),
-        ([entity("1", (3, 3))], [], "found 1 at 3-3 of"),
-        ([entity("1", (8, 9), (0, 7))], [], "found 1 at 8-9, 0-7 of"),
-        ([entity("1")], [], "found 1 at no place of"),
-        ([entity("1", (0, 7))], [("1", "1", "caus")], r"cause, treat, none; found 'caus' \(did you mean"),
-        ([entity("1", (0, 7))], [("1", "2", "cause")], "must join ids of an entity of the row; found '2'"),
-        ([entity("1", (0, 7))], [("D1", "1", "cause")], "must join ids of an entity of the row; found 'D1'"),
+        ([entity("1", (0, 7)), entity("1", (8, 9))], [], "entity ids.*got 1"),
+        ([entity("1", (0, 99))], [], "got 1 at 0-99.*20"),
+        ([entity("1", (-1, 3))], [], "got 1 at -1-3"),
+        ([entity("1", (3, 3))], [], "got 1 at 3-3"),
+        ([entity("1", (8, 9), (0, 7))], [], "got 1 at 8-9, 0-7"),
+        ([entity("1")], [], "got 1 at no"),
+        ([entity("1", (0, 7))], [("1", "1", "caus")], "cause, treat, none.*'caus'.*'cause'"),
+        ([entity("1", (0, 7))], [("1", "2", "cause")], "relation.*ids.*'2'"),
+        ([entity("1", (0, 7))], [("D1", "1", "cause")], "relation.*ids.*'D1'"),
     ],
 )  # fmt: skip
-def test_a_problemy_row_is_told(entities: list[Entity], relations: list[tuple[str, str, str]], message: str) -> None:
+def test_invalid_annotation_is_reported(
+    entities: list[Entity], relations: list[tuple[str, str, str]], message: str
+) -> None:
     text = SpanRow("x", "x", "aspirin and warfarin", entities=tuple(entities),
                    relations=tuple(Relation(*r) for r in relations))  # fmt: skip
-    with pytest.raises(ValueError, match=message):
-        raise ValueError(make().check(text))
+    problem = make().check(text)
+    assert problem is not None
+    assert re.search(message, problem)
+    assert "warfarin" not in problem
 
 
 def test_concept_relations_join_concepts_and_not_mentions() -> None:
     head = make(level="concept", scope="document")
     joined = row("x", "aspirin , fever", ("ASPIRIN", "FEVER", "cause"))
     assert head.check(joined) is None
-    assert head.check(row("x", "aspirin , fever", ("aspirin", "fever", "cause"))) == (
-        "a relation must join ids of a concept of the row; found 'aspirin'"
-    )
+    problem = head.check(row("x", "aspirin , fever", ("aspirin", "fever", "cause")))
+    assert problem is not None
+    assert re.search("relation.*concepts.*'aspirin'", problem)
 
 
-def test_other_problems_of_a_row_are_told() -> None:
+def test_other_problems_of_a_row_are_reported() -> None:
     head = make()
-    assert "a sentence must lie inside the text; found 0-99 of" in str(
-        head.check(row("x", "fever", sentences=((0, 99),)))
-    )
-    assert "one text" in str(head.check(TextRow("x", "x", "a", "b", label="none")))
-    assert "found 'nothing'" in str(head.check(TextRow("x", "x", "a", label="nothing")))
-    assert "a list of 1" in str(head.check(TextRow("x", "x", "a", label=("none",))))
-    assert "pairs or entity_types" in str(make(**READY).check(ROWS[0]))
+    assert re.search("sentence.*0-99.*5", str(head.check(row("x", "fever", sentences=((0, 99),)))))
+    assert "text_pair" in str(head.check(TextRow("x", "x", "a", "b", label="none")))
+    assert "'nothing'" in str(head.check(TextRow("x", "x", "a", label="nothing")))
+    assert "list of length 1" in str(head.check(TextRow("x", "x", "a", label=("none",))))
+    assert "entity_types" in str(make(**READY).check(ROWS[0]))
     assert all(head.check(text) is None for text in [*ROWS, *UNLABELLED, *SENTENCES])
 
 

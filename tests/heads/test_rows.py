@@ -1,4 +1,4 @@
-"""The two row types and their form as JSON."""
+"""The two row types and their JSON format."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ span_rows = st.builds(
 
 
 @given(text_rows | span_rows)
-def test_a_row_comes_back_from_json_as_it_was(row: Row) -> None:
+def test_a_row_is_the_same_after_writing_and_reading_json(row: Row) -> None:
     back = row_from_dict(json.loads(json.dumps(row_to_dict(row))))
     assert back == row
     assert type(back) is type(row)
 
 
-def test_not_annotated_and_annotated_as_nothing_stay_apart() -> None:
+def test_not_annotated_differs_from_annotated_with_nothing() -> None:
     unknown, nothing = TextRow("1", "d", "a"), TextRow("1", "d", "a", label=())
     assert row_to_dict(unknown) == {"id": "1", "document": "d", "text": "a"}
     assert row_from_dict(row_to_dict(nothing)).label == ()  # type: ignore[union-attr]
@@ -78,7 +78,7 @@ def test_a_discontinuous_mention_and_an_untyped_relation_by_hand() -> None:
 
 
 @pytest.mark.parametrize("missing", ["id", "document", "text"])
-def test_a_row_needs_id_document_and_text(missing: str) -> None:
+def test_a_row_must_have_id_document_and_text(missing: str) -> None:
     fields = {"id": "1", "document": "d", "text": "a"}
     del fields[missing]
     with pytest.raises(KeyError, match=missing):
@@ -86,12 +86,12 @@ def test_a_row_needs_id_document_and_text(missing: str) -> None:
 
 
 @pytest.mark.parametrize("more", [{"lable": "yes"}, {"entities": [], "label": "yes"}])
-def test_a_key_that_is_no_field_is_refused(more: dict[str, object]) -> None:
+def test_an_unknown_key_is_rejected(more: dict[str, object]) -> None:
     with pytest.raises(TypeError, match=r"lable|label"):
         row_from_dict({"id": "1", "document": "d", "text": "a", **more})
 
 
-def test_reading_leaves_the_dictionary_as_it_was() -> None:
+def test_reading_does_not_change_the_dictionary() -> None:
     fields = row_to_dict(SpanRow("1", "d", "a", words=((0, 1),), annotated=("Drug",)))
     before = json.dumps(fields)
     row_from_dict(fields)

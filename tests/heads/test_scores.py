@@ -52,7 +52,7 @@ def test_macro_f1_equals_scikit_learn_over_any_classes(pairs: list[tuple[int, in
 
 
 @given(answers, chosen_classes)
-def test_the_report_equals_scikit_learn_class_by_class(pairs: list[tuple[int, int]], classes: list[int]) -> None:
+def test_the_report_equals_scikit_learn_for_each_class(pairs: list[tuple[int, int]], classes: list[int]) -> None:
     gold, predicted = zip(*pairs, strict=True)
     confusion = confusion_of(pairs)
     report = scores.report(confusion, NAMES, classes)
@@ -71,7 +71,9 @@ def test_an_empty_matrix_scores_0_everywhere() -> None:
 
 
 @given(st.lists(answers, min_size=1, max_size=4), chosen_classes)
-def test_many_matrices_score_to_the_last_digit_like_each(many: list[list[tuple[int, int]]], classes: list[int]) -> None:
+def test_many_matrices_have_bit_identical_scores_to_each_alone(
+    many: list[list[tuple[int, int]]], classes: list[int]
+) -> None:
     confusions = [confusion_of(pairs) for pairs in many]
     together = torch.stack(confusions)
     assert scores.accuracy(together).tolist() == [float(scores.accuracy(one)) for one in confusions]

@@ -25,17 +25,19 @@ def test_ratio_04_yields_five_of_the_main_task_and_two_others() -> None:
 
 
 @pytest.mark.parametrize(("ratio", "others"), [(0.2, 1), (0.39, 1), (0.6, 3), (0.8, 4), (50.0, 4), (None, 4)])
-def test_the_others_are_the_smaller_of_ratio_times_main_and_all(ratio: float | None, others: int) -> None:
+def test_the_number_of_other_batches_is_the_smaller_of_ratio_times_main_and_all(
+    ratio: float | None, others: int
+) -> None:
     sampler = make(ratio=ratio)
     assert sampler.steps_per_epoch(0) == len(sampler.epoch(0)) == 5 + others
 
 
-def test_a_product_that_is_whole_is_not_rounded_down() -> None:
+def test_a_product_that_is_an_integer_is_not_rounded_down() -> None:
     sizes = {"a": TaskSize(1600, 100), "b": TaskSize(1600, 100)}
     assert Anchored(sizes, 1, 1, main="a", ratio=0.29).steps_per_epoch(0) == 129  # 0.29 * 100 < 29 in floats
 
 
-def test_the_others_are_drawn_without_replacement_in_proportion_to_their_batches() -> None:
+def test_batches_of_other_tasks_are_drawn_without_replacement_in_proportion_to_their_numbers() -> None:
     drawn: Counter[str] = Counter()
     for epoch in range(1000):
         others = [task for task in make(ratio=0.4).epoch(epoch) if task != "a"]
@@ -52,37 +54,37 @@ def test_main_last_ends_with_all_batches_of_the_main_task(ratio: float | None) -
     assert "a" not in tasks[:-5]
 
 
-def test_mixed_puts_the_main_task_between_the_others() -> None:
+def test_the_order_mixed_shuffles_the_main_task_with_the_others() -> None:
     orders = {"".join(make(ratio=0.4).epoch(epoch)) for epoch in range(50)}
     assert any(order.startswith("a") for order in orders)
     assert len(orders) > 20
 
 
-def test_an_unknown_main_task_is_told_with_the_nearest() -> None:
-    with pytest.raises(InputError, match=r"sampler\.main: There is no task 'gda'. Did you mean 'gad'\?"):
+def test_an_unknown_main_task_is_an_input_error_with_the_nearest_name() -> None:
+    with pytest.raises(InputError, match=r"sampler\.main: .*'gda'.*'gad'\?"):
         Anchored({"gad": TaskSize(16, 1), "rqe": TaskSize(16, 1)}, 1, 1, main="gda")
 
 
 @pytest.mark.parametrize("ratio", [0.0, -1.0, float("nan")])
 def test_a_ratio_must_be_above_zero(ratio: float) -> None:
-    with pytest.raises(InputError, match=r"sampler\.ratio: It must be a finite number above 0"):
+    with pytest.raises(InputError, match=rf"sampler\.ratio: .*{ratio}"):
         make(ratio=ratio)
 
 
-def test_a_ratio_that_gives_no_batch_is_told_with_one_that_does() -> None:
-    with pytest.raises(InputError, match=r"found 0\.1\. Take 0\.2 or more"):
+def test_a_ratio_that_gives_no_batch_is_an_input_error_with_the_smallest_valid_ratio() -> None:
+    with pytest.raises(InputError, match=r"sampler\.ratio: .* 0\.1\. .* 0\.2 "):
         make(ratio=0.1)
 
 
-def test_an_unknown_order_is_told() -> None:
-    with pytest.raises(InputError, match=r"sampler\.order: It must be mixed or main_last; found 'last'"):
+def test_an_unknown_order_is_an_input_error() -> None:
+    with pytest.raises(InputError, match=r"sampler\.order: .*mixed.*main_last.*'last'"):
         make(order="last")
 
 
-def test_a_main_task_alone_is_a_pass_over_it() -> None:
+def test_without_other_tasks_an_epoch_is_one_pass_over_the_main_task() -> None:
     assert Anchored({"a": TaskSize(80, 5)}, 1, 1, main="a", ratio=0.4).epoch(0) == ["a"] * 5
 
 
-def test_written_rates_have_no_effect() -> None:
+def test_rates_of_the_mixture_have_no_effect() -> None:
     assert not Anchored.uses_rates
     assert make().rates() == {"a": 5 / 9, "b": 3 / 9, "c": 1 / 9}

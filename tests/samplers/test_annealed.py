@@ -26,26 +26,26 @@ def test_the_temperature_moves_linearly_from_start_to_end() -> None:
     assert share_of_a(sampler, 1.0) == pytest.approx(900 ** (1 / 3) / (900 ** (1 / 3) + 100 ** (1 / 3)))
 
 
-def test_the_first_epoch_is_drawn_at_the_start_and_the_last_at_the_end() -> None:
+def test_the_first_epoch_has_the_start_temperature_and_the_last_epoch_the_end_temperature() -> None:
     sampler = Annealed(SIZES, 1, 1000, start=1.0, end=2.0, steps_per_epoch=5000)
     for epoch, expected in ((0, [4500, 500]), (999, [3750, 1250])):
         counts = Counter(sampler.epoch(epoch))
         assert chisquare([counts["a"], counts["b"]], expected).pvalue > 0.001
 
 
-def test_the_share_moves_within_an_epoch_too() -> None:
+def test_the_share_also_changes_within_an_epoch() -> None:
     tasks = Annealed(SIZES, 1, 1, start=1.0, end=1e6, steps_per_epoch=10_000).epoch(0)
     assert tasks[:20].count("a") >= 10  # the temperature reaches 2 within one step: 0.75
     assert tasks[5000:].count("a") == pytest.approx(2500, abs=250)
 
 
-def test_beyond_the_planned_training_the_temperature_stays_at_the_end() -> None:
+def test_after_the_planned_training_the_temperature_stays_at_the_end() -> None:
     sampler = Annealed(SIZES, 1, 2, start=1.0, end=2.0, steps_per_epoch=5000)
     counts = Counter(sampler.epoch(7))
     assert chisquare([counts["a"], counts["b"]], [3750, 1250]).pvalue > 0.001
 
 
-def test_equal_ends_are_a_temperature() -> None:
+def test_with_equal_ends_it_equals_the_temperature_sampler() -> None:
     annealed, fixed = Annealed(SIZES, 1, 4, start=2.0, end=2.0), Temperature(SIZES, 1, 4, temperature=2.0)
     assert annealed.epoch(3) == fixed.epoch(3)
 

@@ -12,7 +12,7 @@ def test_tasks_take_turns_in_the_order_of_the_mixture() -> None:
     assert "".join(RoundRobin(SIZES, 1, 3).epoch(0)) == "abcabcabca"
 
 
-def test_the_next_epoch_goes_on_with_the_task_whose_turn_it_is() -> None:
+def test_the_next_epoch_continues_with_the_task_whose_turn_it_is() -> None:
     sampler = RoundRobin(SIZES, 1, 3)
     turns = [task for epoch in range(3) for task in sampler.epoch(epoch)]
     assert "".join(turns) == "abc" * 10

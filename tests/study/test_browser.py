@@ -42,7 +42,6 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("store")
 def test_a_study_and_its_report_can_be_viewed_in_mlflow(toy_study: Callable[..., Path], tmp_path: Path) -> None:
     if not CHROMIUM.exists():
         pytest.skip(f"{CHROMIUM} is not installed: apt-get install chromium")

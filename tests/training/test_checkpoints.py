@@ -40,7 +40,7 @@ def problems(checkpoint: Path, other: Mixture) -> list[str]:
     return [problem.key for problem in caught.value.problems[1:]]
 
 
-def test_the_mixture_of_a_checkpoint_comes_back_whole(checkpoint: Path) -> None:
+def test_a_checkpoint_gives_back_its_mixture(checkpoint: Path) -> None:
     assert checkpoint_mixture(checkpoint) == mixture()
 
 
@@ -79,25 +79,27 @@ def test_all_differences_are_named_at_once(checkpoint: Path) -> None:
     ]
 
 
-def test_a_file_that_is_no_checkpoint_is_the_users_problem(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "text.ckpt").write_text("not a checkpoint")
-    with pytest.raises(InputError, match="is no checkpoint"):
+    with pytest.raises(InputError, match=r"checkpoint \(\w+Error\)") as caught:
         read_checkpoint(tmp_path / "text.ckpt")
+    assert [problem.key for problem in caught.value.problems] == [str(tmp_path / "text.ckpt")]
 
 
-def test_a_checkpoint_of_another_program_is_refused(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_program_is_an_input_error(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
-    with pytest.raises(InputError, match="not written by this framework"):
+    with pytest.raises(InputError, match="framework") as caught:
         read_checkpoint(tmp_path / "foreign.ckpt")
+    assert [problem.key for problem in caught.value.problems] == [str(tmp_path / "foreign.ckpt")]
 
 
-def test_the_runs_own_encoder_takes_the_place_of_the_original(checkpoint: Path) -> None:
-    asked = mixture(encoder={"name": "gone", "num_layers": 2, "revision": "abc", "max_length": 64})
-    assert located(asked, checkpoint) == asked
+def test_the_encoder_in_the_run_folder_replaces_the_original(checkpoint: Path) -> None:
+    original = mixture(encoder={"name": "gone", "num_layers": 2, "revision": "abc", "max_length": 64})
+    assert located(original, checkpoint) == original
     folder = checkpoint.parent.parent / "encoder"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    encoder = located(asked, checkpoint).encoder
+    encoder = located(original, checkpoint).encoder
     assert (encoder.name, encoder.num_layers, encoder.revision, encoder.max_length) == (str(folder), None, None, 64)
 
 
@@ -111,7 +113,7 @@ def test_the_runs_own_encoder_takes_the_place_of_the_original(checkpoint: Path) 
         ({"encoder": {"freeze_layers": 1}}, ["encoder.freeze_layers"]),
     ],
 )
-def test_a_resume_refuses_what_would_change_batches_losses_or_weights(
+def test_resuming_is_refused_if_it_would_change_batches_losses_or_weights(
     checkpoint: Path, changes: dict[str, Any], keys: list[str]
 ) -> None:
     torch.save({**read_checkpoint(checkpoint), "optimizer_states": []}, checkpoint.with_name("last.ckpt"))
@@ -120,14 +122,14 @@ def test_a_resume_refuses_what_would_change_batches_losses_or_weights(
     assert [problem.key for problem in caught.value.problems[1:]] == keys
 
 
-def test_a_resume_goes_on_where_only_names_paths_and_selection_differ(checkpoint: Path) -> None:
+def test_resuming_is_allowed_if_only_names_paths_and_selection_differ(checkpoint: Path) -> None:
     torch.save({**read_checkpoint(checkpoint), "optimizer_states": []}, checkpoint.with_name("last.ckpt"))
     tasks = {"a": task(data={"reader": "jsonl", "path": "elsewhere"}), "b": task()}
     other = mixture(name="other", evaluation={"select": "worst"}, tasks=tasks)
     check_checkpoint(checkpoint.with_name("last.ckpt"), other, resumes=OPTIONS)
 
 
-def test_a_resume_refuses_rates_that_the_state_of_the_optimiser_would_overrule(checkpoint: Path) -> None:
+def test_resuming_is_refused_with_rates_that_the_optimiser_state_would_override(checkpoint: Path) -> None:
     content = read_checkpoint(checkpoint)
     last = checkpoint.with_name("last.ckpt")
     torch.save({**content, "optimizer_states": []}, last)

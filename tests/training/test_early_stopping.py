@@ -20,20 +20,20 @@ Train = Callable[..., Any]
 PRIMARY = {"cause": "accuracy", "drugs": "f1", "risk": "pearson", "bleed": "accuracy"}
 
 
-class Play:
-    """Gives the evaluations primary scores of its own, so that early stopping has something known to judge."""
+class PresetScores:
+    """Replaces the primary scores of the evaluations by preset ones, so that the right decisions are known."""
 
     def __init__(self, scores: dict[str, list[float]], *then: Callable[[Any, MixtureData], None]) -> None:
         self._scores, self._then = scores, then
 
     def __call__(self, module: Any, data: MixtureData) -> None:
         for task, values in self._scores.items():
-            module.head(task).score = self._played(task, module.head(task).score, iter(values))
+            module.head(task).score = self._replaced(task, module.head(task).score, iter(values))
         for before in self._then:
             before(module, data)
 
     @staticmethod
-    def _played(task: str, score: Callable[[Tensor], dict[str, float]], values: Iterator[float]) -> Any:
+    def _replaced(task: str, score: Callable[[Tensor], dict[str, float]], values: Iterator[float]) -> Any:
         return lambda counts: {**score(counts), PRIMARY[task]: next(values)}
 
 
@@ -49,13 +49,13 @@ def test_without_patience_nothing_stops() -> None:
     assert early_stopping(patience=None, min_delta=0.0, per_task=True) == []
 
 
-def test_the_mean_stops_the_training_when_it_has_not_risen(toy_mixture: Write, train: Train) -> None:
+def test_training_stops_if_the_mean_score_does_not_improve(toy_mixture: Write, train: Train) -> None:
     callbacks = early_stopping(patience=2, min_delta=0.5, per_task=False)
     trained = train(load_mixture(toy_mixture()), callbacks=callbacks, max_epochs=9)
-    assert trained.trainer.current_epoch == 3  # the first evaluation is the best, two more did not beat it by 0.5
+    assert trained.trainer.current_epoch == 3  # the first evaluation is the best; two more are not better by 0.5
 
 
-def test_a_task_that_does_not_rise_stops_and_the_others_go_on(toy_mixture: Write, train: Train) -> None:
+def test_a_task_that_does_not_improve_stops_and_the_others_continue(toy_mixture: Write, train: Train) -> None:
     rising = [0.1 * n for n in range(6)]
     scores = {"cause": rising, "drugs": [0.5, 0.6, 0.6, 0.6, 0.9, 0.9], "risk": rising, "bleed": rising}
     trained_tasks: list[set[str]] = [set() for _ in range(6)]
@@ -79,7 +79,7 @@ def test_a_task_that_does_not_rise_stops_and_the_others_go_on(toy_mixture: Write
         return before
 
     mixture = load_mixture(toy_mixture())
-    train(mixture, callbacks=per_task(patience=2), before=Play(scores, look("with")), max_epochs=6)
+    train(mixture, callbacks=per_task(patience=2), before=PresetScores(scores, look("with")), max_epochs=6)
     everything = set(PRIMARY)
     assert trained_tasks == [everything] * 4 + [everything - {"drugs"}] * 2  # stops after two evaluations at 0.6
     train(mixture, before=look("without"), max_epochs=6, limit_val_batches=0)
@@ -88,10 +88,10 @@ def test_a_task_that_does_not_rise_stops_and_the_others_go_on(toy_mixture: Write
         assert one == other or (one[0] == [] and other[0] == ["drugs"] and one[2] == other[2])
 
 
-def test_a_rise_below_min_delta_is_none(toy_mixture: Write, train: Train) -> None:
+def test_a_rise_below_min_delta_is_not_an_improvement(toy_mixture: Write, train: Train) -> None:
     scores = {task: [0.5, 0.505, 0.509, 0.52] for task in PRIMARY}
     mixture = load_mixture(toy_mixture())
-    trained = train(mixture, callbacks=per_task(patience=2, min_delta=0.01), before=Play(scores), max_epochs=4)
+    trained = train(mixture, callbacks=per_task(patience=2, min_delta=0.01), before=PresetScores(scores), max_epochs=4)
     assert trained.trainer.current_epoch == 3
 
 
@@ -103,12 +103,12 @@ def test_training_ends_when_every_task_has_stopped(toy_mixture: Write, train: Tr
         "bleed": [0.5, 0.6, 0.7, 0.7, 0.7, 0.7],
     }
     mixture = load_mixture(toy_mixture())
-    trained = train(mixture, callbacks=per_task(patience=1), before=Play(scores), max_epochs=6)
-    assert trained.trainer.current_epoch == 4  # `bleed` goes on alone, on the batches of `cause`, and stops last
+    trained = train(mixture, callbacks=per_task(patience=1), before=PresetScores(scores), max_epochs=6)
+    assert trained.trainer.current_epoch == 4  # `bleed` continues alone, on the batches of `cause`, and stops last
     assert trained.module.stopped == set(PRIMARY)
 
 
-def test_a_leader_that_stops_leaves_its_batches_to_those_that_follow(toy_mixture: Write, train: Train) -> None:
+def test_tasks_that_share_the_batches_of_a_stopped_task_continue_on_them(toy_mixture: Write, train: Train) -> None:
     heads: list[dict[str, Tensor]] = []
 
     class Look(Callback):
@@ -118,26 +118,26 @@ def test_a_leader_that_stops_leaves_its_batches_to_those_that_follow(toy_mixture
     scores = {"cause": [0.5] * 3, "drugs": [0.1, 0.2, 0.3], "risk": [0.1, 0.2, 0.3], "bleed": [0.1, 0.2, 0.3]}
     mixture = load_mixture(toy_mixture())
     callbacks = [*per_task(patience=1), Look()]
-    train(mixture, callbacks=callbacks, before=Play(scores), max_epochs=3, model={"schedule": "constant"})
+    train(mixture, callbacks=callbacks, before=PresetScores(scores), max_epochs=3, model={"schedule": "constant"})
     moved = {name.split(".")[0] for name in heads[1] if not torch.equal(heads[1][name], heads[2][name])}
     assert moved == {"drugs", "risk", "bleed"}
 
 
-def test_what_has_stopped_is_stopped_after_a_resume(toy_mixture: Write, train: Train, tmp_path: Path) -> None:
+def test_a_stopped_task_stays_stopped_in_a_resumed_run(toy_mixture: Write, train: Train, tmp_path: Path) -> None:
     mixture, folder = load_mixture(toy_mixture()), folder_in(tmp_path)
     scores = {"cause": [0.1, 0.2], "drugs": [0.5, 0.5], "risk": [0.3, 0.4], "bleed": [0.1, 0.2]}
     callbacks = [*per_task(patience=1), *checkpoints(folder, list(PRIMARY))]
-    train(mixture, callbacks=callbacks, before=Play(scores), enable_checkpointing=True, max_epochs=2)
+    train(mixture, callbacks=callbacks, before=PresetScores(scores), enable_checkpointing=True, max_epochs=2)
     again = {"cause": [0.2, 0.2], "drugs": [0.9, 0.9], "risk": [0.5, 0.6], "bleed": [0.3, 0.4]}
     callbacks = [*per_task(patience=1), *checkpoints(folder, list(PRIMARY))]
     path = folder.resolve_checkpoint("last")
     options = {"callbacks": callbacks, "enable_checkpointing": True, "max_epochs": 3, "ckpt_path": path}
-    resumed = train(mixture, before=Play(again), **options)
-    assert resumed.module.stopped == {"drugs", "cause"}  # `cause` had 0.2 before, so 0.2 is no rise
+    resumed = train(mixture, before=PresetScores(again), **options)
+    assert resumed.module.stopped == {"drugs", "cause"}  # `cause` had 0.2 before, so 0.2 is not an improvement
 
 
-def test_a_score_that_is_no_number_is_no_evaluation(toy_mixture: Write, train: Train) -> None:
+def test_an_undefined_score_does_not_count_as_an_evaluation(toy_mixture: Write, train: Train) -> None:
     scores = {task: [0.5, math.nan, math.nan, 0.6] for task in PRIMARY}
     mixture = load_mixture(toy_mixture())
-    trained = train(mixture, callbacks=per_task(patience=1), before=Play(scores), max_epochs=4)
+    trained = train(mixture, callbacks=per_task(patience=1), before=PresetScores(scores), max_epochs=4)
     assert trained.module.stopped == set()

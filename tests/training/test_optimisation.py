@@ -44,7 +44,7 @@ def test_rms_norms_do_not_decay_either() -> None:
     assert [p is encoder[0].weight for p in by_name["encoder"]] == [True]
 
 
-def test_heads_have_their_own_rate_times_the_task_factor(tiny_encoder: Callable[[str], Path]) -> None:
+def test_heads_have_their_own_learning_rate_times_the_factor_of_the_task(tiny_encoder: Callable[[str], Path]) -> None:
     made = groups(AutoModel.from_pretrained(tiny_encoder("bert")), factors={"ner": 2.5})
     rates = {group["name"]: group["lr"] for group in made}
     assert rates == {
@@ -71,7 +71,9 @@ def test_frozen_weights_are_in_no_group() -> None:
         ("cosine", [0.5, 1.0, 1.0, (1 + math.sqrt(0.5)) / 2, 0.5, (1 - math.sqrt(0.5)) / 2]),
     ],
 )
-def test_the_factor_at_each_update_is_that_by_hand(kind: LearningRateSchedule, by_hand: list[float]) -> None:
+def test_the_factor_at_each_update_agrees_with_hand_computed_values(
+    kind: LearningRateSchedule, by_hand: list[float]
+) -> None:
     factor = schedule(kind, warmup=2, total=6)
     assert [factor(step) for step in range(6)] == pytest.approx(by_hand)
 
@@ -80,7 +82,7 @@ def test_the_factor_at_each_update_is_that_by_hand(kind: LearningRateSchedule, b
     ("kind", "oracle"), [("linear", get_linear_schedule_with_warmup), ("cosine", get_cosine_schedule_with_warmup)]
 )
 @pytest.mark.parametrize(("warmup", "total"), [(0, 7), (3, 20), (10, 100)])
-def test_after_the_warm_up_the_rate_is_that_of_transformers(
+def test_after_the_warm_up_the_rate_agrees_with_transformers(
     kind: LearningRateSchedule, oracle: Callable[..., Any], warmup: int, total: int
 ) -> None:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
@@ -89,19 +91,19 @@ def test_after_the_warm_up_the_rate_is_that_of_transformers(
     for step in range(total):
         if step >= warmup:
             assert factor(step) == pytest.approx(theirs.get_last_lr()[0])
-        else:  # theirs starts at 0 and so wastes the first update; ours is one update ahead until the peak
+        else:  # theirs starts at 0, which wastes the first update; ours is one update ahead until the peak
             assert factor(step) == pytest.approx(theirs.get_last_lr()[0] + 1 / warmup)
         optimizer.step()
         theirs.step()
 
 
 @pytest.mark.parametrize("kind", ["linear", "cosine", "constant"])
-def test_a_schedule_of_warm_up_alone_rises_to_the_peak(kind: LearningRateSchedule) -> None:
+def test_a_schedule_of_only_warm_up_rises_to_the_peak(kind: LearningRateSchedule) -> None:
     factor = schedule(kind, warmup=4, total=4)
     assert [factor(step) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
 
 
-def test_the_fused_optimiser_gives_the_steps_of_the_plain_one() -> None:
+def test_the_fused_optimiser_takes_the_same_steps_as_the_default_one() -> None:
     weights = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
     ours, plain = nn.Parameter(weights.clone()), nn.Parameter(weights.clone())
     one = adamw([{"params": [ours], "lr": 1e-2, "weight_decay": 0.1}], scaled=False)
@@ -115,7 +117,7 @@ def test_the_fused_optimiser_gives_the_steps_of_the_plain_one() -> None:
 
 
 class Rates:
-    """Notes the learning rate of every group at every update."""
+    """Records the learning rate of every group at every update."""
 
     def __init__(self) -> None:
         self.seen: list[dict[str, float]] = []

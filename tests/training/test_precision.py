@@ -30,7 +30,7 @@ def test_a_cpu_with_native_bf16_computes_in_it(
     assert natural_precision(accelerator) == "bf16-mixed"
 
 
-def test_a_cpu_that_is_no_quicker_in_bf16_computes_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cpu_that_is_not_faster_in_bf16_computes_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     set_cpu(monkeypatch, "avx512_bf16", gain=0.6)
     assert natural_precision("cpu") == "32-true"
 
@@ -52,17 +52,17 @@ def test_a_gpu_that_only_emulates_bf16_computes_in_fp32(
     assert natural_precision("cpu") == "bf16-mixed"
 
 
-def test_this_machine_is_judged_by_what_it_can_do() -> None:
+def test_the_precision_of_this_machine_follows_from_its_capabilities() -> None:
     flags = torch.cpu.get_capabilities()
     native = any(flags.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) and bf16_gain() >= GAIN
     assert natural_precision("cpu") == ("bf16-mixed" if native else "32-true")
 
 
-def test_other_processes_of_a_training_take_the_precision_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_processes_of_a_training_use_the_precision_that_the_first_chose(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(module.VARIABLE, raising=False)
     set_cpu(monkeypatch, "avx512_bf16")
     assert agreed_precision("cpu") == "bf16-mixed"
-    set_cpu(monkeypatch, "avx512_bf16", gain=0.6)  # timed anew, with another result
+    set_cpu(monkeypatch, "avx512_bf16", gain=0.6)  # a second timing gives another result
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert agreed_precision("cpu") == "bf16-mixed"
     monkeypatch.setenv("LOCAL_RANK", "0")
@@ -84,7 +84,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_alone")
 @pytest.mark.parametrize("environment", OUTSIDE)
-def test_processes_of_an_outside_launcher_time_nothing_and_so_agree(
+def test_processes_of_an_outside_launcher_agree_because_they_time_nothing(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_cpu(monkeypatch, "avx512_bf16")
@@ -99,7 +99,7 @@ def test_processes_of_an_outside_launcher_time_nothing_and_so_agree(
 
 
 @pytest.mark.usefixtures("_alone")
-def test_one_process_in_a_launcher_of_one_is_judged_as_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_only_process_of_a_launcher_chooses_as_if_started_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     set_cpu(monkeypatch, "avx512_bf16")
     for name in ("RANK", "SLURM_PROCID"):
         monkeypatch.setenv(name, "0")
@@ -110,12 +110,14 @@ def test_one_process_in_a_launcher_of_one_is_judged_as_alone(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("precision", ["bf16", "bf16-mixed", "bf16-true"])
-def test_bf16_on_a_device_without_it_is_refused_by_name(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bf16_is_refused_on_a_device_that_would_emulate_it(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     set_cpu(monkeypatch, "avx2")
     (problem,) = precision_problems(precision, "cpu")
-    assert (problem.key, problem.suggestion) == ("trainer.precision", "Leave it out, or name 32-true.")
-    assert f"found {precision} on a cpu" in problem.message
-    set_cpu(monkeypatch, "avx2", "amx_bf16", gain=0.5)  # slow, but what the user asks for
+    assert problem.key == "trainer.precision"
+    assert precision in problem.message.split()
+    assert "32-true" in problem.suggestion
+    assert "16-mixed" not in problem.suggestion
+    set_cpu(monkeypatch, "avx2", "amx_bf16", gain=0.5)  # slow, but requested
     assert precision_problems(precision, "cpu") == []
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
     (problem,) = precision_problems(precision, "cuda")
@@ -124,17 +126,18 @@ def test_bf16_on_a_device_without_it_is_refused_by_name(precision: str, monkeypa
     assert precision_problems(precision, "cuda") == precision_problems(precision, "mps") == []
 
 
-def test_fp16_is_refused_on_a_cpu_alone() -> None:
+def test_fp16_is_refused_on_a_cpu_only() -> None:
     assert len(precision_problems("16-mixed", "cpu")) == len(precision_problems("16", "cpu")) == 1
     assert precision_problems("16-mixed", "cuda") == precision_problems("32-true", "cpu") == []
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
 @pytest.mark.parametrize("precision", ["16-true", "transformer-engine", "transformer-engine-float16"])
-def test_what_no_training_comes_through_in_is_refused_on_any_device(precision: str, device: str) -> None:
+def test_a_precision_in_which_no_training_succeeds_is_refused_on_every_device(precision: str, device: str) -> None:
     (problem,) = precision_problems(precision, device)
     assert problem.key == "trainer.precision"
-    assert f"found {precision}." in problem.message
+    assert f"{precision}." in problem.message.split()
+    assert "32-true" in problem.suggestion
 
 
 ACCEPTED = [*get_args(_PRECISION_INPUT_STR), *get_args(_PRECISION_INPUT_STR_ALIAS)]
@@ -143,7 +146,7 @@ ACCEPTED = [*get_args(_PRECISION_INPUT_STR), *get_args(_PRECISION_INPUT_STR_ALIA
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ACCEPTED)
 @pytest.mark.filterwarnings("ignore:You passed `Trainer", "ignore:`precision=")
-def test_all_heads_train_and_score_in_fp32_in_every_precision_or_it_is_refused(
+def test_every_precision_trains_and_scores_all_heads_in_fp32_or_is_refused(
     precision: str,
     tmp_path: Path,
     tiny_encoder: Callable[[str], Path],
@@ -179,7 +182,7 @@ def _bf16_here() -> list[str]:
     return ["bf16", "bf16-mixed", "bf16-true"] if not precision_problems("bf16-true", "cpu") else []
 
 
-def test_timing_leaves_the_number_of_threads_as_it_was() -> None:
+def test_timing_restores_the_number_of_threads() -> None:
     bf16_gain.cache_clear()
     before = torch.get_num_threads()
     assert bf16_gain() > 0

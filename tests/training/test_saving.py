@@ -59,7 +59,7 @@ def test_best_holds_the_weights_of_the_best_evaluation(
         content = torch.load(folder.resolve_checkpoint(name), weights_only=True)
         assert equal(content["state_dict"], seen.weights[places[name]])
         assert "optimizer_states" not in content
-    assert len(set(places.values())) > 1  # or the test could not tell them apart
+    assert len(set(places.values())) > 1  # otherwise the test could not tell the names apart
     last = torch.load(folder.resolve_checkpoint("last"), weights_only=True)
     assert equal(last["state_dict"], seen.weights[-1])
     assert last["optimizer_states"]
@@ -77,9 +77,7 @@ def test_a_single_task_has_one_best(toy_mixture: Write, train: Train, tmp_path: 
     assert {path.name for path in folder.checkpoints.iterdir()} == {"best.ckpt", "last.ckpt"}
 
 
-def test_a_name_points_to_its_checkpoint_as_soon_as_it_is_saved(
-    toy_mixture: Write, train: Train, tmp_path: Path
-) -> None:
+def test_a_checkpoint_is_found_by_name_as_soon_as_it_is_saved(toy_mixture: Write, train: Train, tmp_path: Path) -> None:
     folder = folder_in(tmp_path)
     found: list[tuple[int, bool]] = []
 
@@ -96,7 +94,7 @@ def test_a_name_points_to_its_checkpoint_as_soon_as_it_is_saved(
 
 
 @pytest.mark.parametrize(("accumulate", "steps"), [(1, [3, 6, 9, 12]), (4, [3])])
-def test_last_is_saved_between_updates_only_and_not_before_an_evaluation(
+def test_last_is_saved_only_between_updates_and_not_before_an_evaluation(
     accumulate: int, steps: list[int], toy_mixture: Write, train: Train, tmp_path: Path
 ) -> None:
     folder = folder_in(tmp_path)

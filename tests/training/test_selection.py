@@ -37,28 +37,28 @@ def scored(**primary: float) -> dict[str, Mapping[str, float]]:
         ({"rule": "drugs/loss"}, -0.2),
     ],
 )
-def test_the_score_of_an_evaluation_is_that_by_hand(options: dict[str, Any], by_hand: float) -> None:
+def test_the_score_of_an_evaluation_agrees_with_hand_computed_values(options: dict[str, Any], by_hand: float) -> None:
     assert selection(**options).score(SCORES) == pytest.approx(by_hand)
 
 
 @pytest.mark.parametrize("rule", ["mean", "weighted", "worst", "drugs/f1"])
-def test_an_evaluation_without_all_the_tasks_it_needs_is_undefined(rule: str) -> None:
+def test_the_score_is_undefined_if_a_task_that_it_depends_on_is_undefined(rule: str) -> None:
     assert math.isnan(selection(rule=rule).score(scored(drugs=math.nan)))
 
 
-def test_an_evaluation_improves_what_it_is_the_best_for() -> None:
+def test_an_evaluation_improves_the_selections_for_which_it_is_the_best() -> None:
     chosen = selection()
     chosen.add(scored())
     assert chosen.improved == {"best", *(f"best:{task}" for task in PRIMARY)}
     chosen.add(scored(cause=0.95, drugs=0.0))
     assert chosen.improved == {"best:cause"}
-    chosen.add(scored(cause=0.95))  # the mean rises above the first one's, no task above its best
+    chosen.add(scored(cause=0.95))  # the mean is above that of the first evaluation, but no task is above its best
     assert chosen.improved == {"best"}
     assert chosen.best["best:drugs"] == 0.3
     assert chosen.best["best"] == chosen.scores["best"] == pytest.approx((0.95 + 0.3 + 0.6 + 0.4) / 4)
 
 
-def test_tasks_that_are_not_evaluated_change_nothing_of_their_own() -> None:
+def test_tasks_that_are_not_evaluated_have_no_score() -> None:
     chosen = selection()
     chosen.add({"cause": SCORES["cause"]})
     assert chosen.improved == {"best", "best:cause"}
@@ -73,7 +73,7 @@ NAN = math.nan
     [
         ([0.2, 0.8, 0.5], [0.1, 0.4, 0.9], 3),
         ([0.2, 0.8, 0.5], [NAN, NAN, NAN], 2),
-        ([0.9, 0.8, 0.5], [NAN, 0.1, 0.2], 2),  # the first has a score for one task only
+        ([0.9, 0.8, 0.5], [NAN, 0.1, 0.2], 2),  # the first has a score for only one task
         ([NAN, NAN, NAN], [NAN, NAN, NAN], 3),
         ([NAN, 0.2, NAN], [NAN, NAN, NAN], 2),
         ([0.0, 0.0, 0.0], [0.0, 0.0, 0.0], 1),
@@ -81,7 +81,7 @@ NAN = math.nan
     ],
 )
 @pytest.mark.parametrize("resumes", [False, True])
-def test_the_best_evaluation_has_most_scores_and_then_the_best_mean_of_them(
+def test_the_best_evaluation_has_the_most_scores_and_among_those_the_best_mean(
     cause: list[float], drugs: list[float], best: int, resumes: bool
 ) -> None:
     def new() -> Selection:
@@ -97,7 +97,7 @@ def test_the_best_evaluation_has_most_scores_and_then_the_best_mean_of_them(
     assert found == best
 
 
-def test_a_resumed_selection_compares_with_the_best_before() -> None:
+def test_a_resumed_selection_compares_with_the_earlier_best() -> None:
     before, after = selection(), selection()
     before.add(scored())
     before.add(scored(cause=0.1))
@@ -111,7 +111,7 @@ def test_an_undefined_score_is_below_every_number_and_counts_as_the_first() -> N
     assert [best.improves(value) for value in (math.nan, math.nan, -5.0, math.nan)] == [True, False, True, False]
 
 
-def test_a_rise_that_is_not_above_min_delta_is_no_improvement() -> None:
+def test_a_rise_that_is_not_above_min_delta_is_not_an_improvement() -> None:
     best = Best(0.5)
     assert not best.improves(0.51, min_delta=0.01)
     assert best.improves(0.52, min_delta=0.01)

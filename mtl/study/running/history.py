@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,7 +95,7 @@ class History:
             "balancing": fields["balancing"],
             "budget": spec.budget.model_dump(),
             "select": spec.select,
-            "model": order.model,
+            "model": asdict(spec.model),
             "trainer": order.trainer,
         }
 

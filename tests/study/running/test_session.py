@@ -26,12 +26,14 @@ from mtl.study.running.session import Session
 from mtl.study.running.study_tracker import StudyTracker
 from mtl.study.running.train_run import train
 
+pytestmark = pytest.mark.usefixtures("trained_once")
+
 ROOT = Path("runs")
 
 
 @pytest.fixture(autouse=True)
-def _stores(store: str, empty_store: Path, tmp_path: Path) -> None:
-    """MLflow's store of the working folder, and an empty one to copy for other roots."""
+def _store_for_other_roots(empty_store: Path, tmp_path: Path) -> None:
+    """An empty store of MLflow to copy."""
     shutil.copy(empty_store, tmp_path / "empty.db")
 
 
@@ -64,6 +66,12 @@ def matrix(made: Session) -> list[Any]:
 def trained(root: Path = ROOT) -> dict[str, int]:
     """When each run of the ledger was finished."""
     return {file.parent.name: file.stat().st_mtime_ns for file in (root / "ledger").glob("*/*/result.json")}
+
+
+@pytest.fixture
+def trains(trained_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every run is trained, as in use: for tests of the time that this takes."""
+    monkeypatch.setattr("mtl.study.running.train_run.train", train)
 
 
 @pytest.fixture
@@ -174,6 +182,7 @@ def test_a_run_whose_source_failed_is_missing_and_no_worker_waits_for_it(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["{name: local}", "{name: processes, workers: 2}"])
 def test_a_killed_driver_resumes_to_the_same_matrix(
     toy_study: Callable[..., Path], command: Callable[..., list[str]], tmp_path: Path, launcher: str
@@ -197,6 +206,7 @@ def test_a_killed_driver_resumes_to_the_same_matrix(
     assert matrix(resumed) == matrix(undisturbed)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_only_its_partly_trained_run(
     toy_study: Callable[..., Path], command: Callable[..., list[str]], tmp_path: Path
 ) -> None:
@@ -250,6 +260,7 @@ def test_a_run_that_kills_two_workers_has_failed_until_the_next_command(
     assert set(trained()) == {poisonous.key, other.key}
 
 
+@pytest.mark.slow
 def test_two_drivers_on_one_study_share_its_runs(toy_study: Callable[..., Path]) -> None:
     from mlflow import MlflowClient
 
@@ -374,6 +385,7 @@ def test_an_encoder_that_another_study_deletes_is_trained_again(
     assert not made.findings().missing
 
 
+@pytest.mark.usefixtures("trains")
 def test_a_run_that_is_trained_again_for_its_encoder_keeps_its_result_and_its_time_counts(
     toy_study: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -479,7 +491,7 @@ def test_encoders_are_deleted_when_the_runs_that_start_from_them_are_done(toy_st
 @pytest.mark.parametrize(
     "launcher",
     [
-        "{name: processes, workers: 2}",
+        pytest.param("{name: processes, workers: 2}", marks=pytest.mark.slow),
         pytest.param("{name: ray, workers: 2}", marks=pytest.mark.slow),
         pytest.param("{name: slurm, workers: 2, cluster: local, timeout_min: 10}", marks=pytest.mark.slow),
     ],
@@ -502,6 +514,7 @@ def test_every_launcher_gives_the_identical_matrix(
     )
 
 
+@pytest.mark.usefixtures("trains")
 def test_time_outside_training_and_evaluation_is_measured(toy_study: Callable[..., Path]) -> None:
     made = finish(toy_study(designs=["single"]))
     (entry,) = json.loads((made.folder / "sessions.json").read_text())["sessions"]
