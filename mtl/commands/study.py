@@ -145,8 +145,8 @@ def _train_and_report(session: Any, options: argparse.Namespace) -> int:
         session.tracker.end("KILLED" if is_stopped else "FAILED")
         if not is_stopped:
             raise
-        done = sum(session.is_done(order) for order in session.plan.orders)
-        message = f"Stopped after {done} of {len(session.plan.orders)} runs. Repeat the command to resume."
+        done = sum(session.is_done(run_spec) for run_spec in session.plan.run_specs)
+        message = f"Stopped after {done} of {len(session.plan.run_specs)} runs. Repeat the command to resume."
         print(f"mtl: study: {message}", file=sys.stderr)
         return 1
     finally:

@@ -148,7 +148,7 @@ def test_without_a_terminal_no_text_is_shown(run: Path, capsys: pytest.CaptureFi
         assert wrong.row.id in out
         assert json.dumps(wrong.prediction) in out
     assert SECRET not in out
-    assert out.endswith(f"{len(found)} wrong in dev of links\nTexts are shown on a terminal only.\n")
+    assert out.endswith(f"{len(found)} wrong in dev of links\nTexts are shown only on a terminal.\n")
 
 
 def test_the_limit_reports_how_many_rows_are_hidden(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -371,7 +371,9 @@ def test_a_password_in_the_address_stays_out_of_the_folder_and_the_terminal(
 # --- while MLflow is away --------------------------------------------------------------------------------------------
 
 
-def test_an_unreachable_server_is_reported_once_and_everything_is_on_disk(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_outage_from_the_start_is_reported_once_and_everything_is_on_disk(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     tracker = tracker_for(tracking_uri=f"http://127.0.0.1:{free_port()}")
     tracker.log_hyperparams({"seed": 1})
     for step in range(5):

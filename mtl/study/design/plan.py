@@ -42,7 +42,7 @@ class StudyPlan:
         updates: Number of updates of each task in every run that trains it.
         comparisons: All comparisons of the designs and controls.
         runs: All runs, each once, sources first.
-        orders: The specs of `runs`, in the same order, as the workers read them.
+        run_specs: The specs of `runs`, in the same order, as the workers read them.
     """
 
     study: Study
@@ -52,11 +52,11 @@ class StudyPlan:
     updates: Mapping[str, int]
     comparisons: tuple[Comparison, ...]
     runs: tuple[Run, ...]
-    orders: tuple[RunSpec, ...]
+    run_specs: tuple[RunSpec, ...]
 
-    def order_of(self, run: Run) -> RunSpec:
+    def spec_of(self, run: Run) -> RunSpec:
         """Returns the spec of a run."""
-        return self.orders[self.runs.index(run)]
+        return self.run_specs[self.runs.index(run)]
 
     def words(self) -> list[str]:
         """Returns sentences that describe what is trained and compared."""
@@ -96,9 +96,9 @@ def make_plan(study: Study) -> StudyPlan:
     permutes = any(task.endswith(SHUFFLED) for run in runs for task in run.tasks)
     names = {name: spec.head for name, spec in mixture.tasks.items()}
     code = study_code(heads, names, balancing, permutes=permutes)
-    orders = _RunSpecs(study, per_evaluation, heads, data, code).of(runs, compared)
+    run_specs = _RunSpecs(study, per_evaluation, heads, data, code).of(runs, compared)
     updates = {name: number * study.spec.budget.evaluations for name, number in per_evaluation.items()}
-    return StudyPlan(study, heads, data, code, updates, tuple(compared), tuple(runs), tuple(orders))
+    return StudyPlan(study, heads, data, code, updates, tuple(compared), tuple(runs), tuple(run_specs))
 
 
 def _balancing_class(mixture: Mixture) -> type[Balancing]:
@@ -222,12 +222,12 @@ class _RunSpecs:
             for run in (one.treated, one.reference):
                 designs.setdefault(run, {})[one.design] = None
         sources = {run.source for run in runs}
-        return [self._order(run, tuple(designs.get(run, {"single": None})), run in sources) for run in runs]
+        return [self._run_spec(run, tuple(designs.get(run, {"single": None})), run in sources) for run in runs]
 
-    def _order(self, run: Run, designs: tuple[str, ...], is_source: bool) -> RunSpec:
+    def _run_spec(self, run: Run, designs: tuple[str, ...], is_source: bool) -> RunSpec:
         mixture = self._mixture(run)
         spec = self._study.spec
-        order = RunSpec(
+        run_spec = RunSpec(
             key="",
             configuration="",
             name=str(run),
@@ -246,9 +246,9 @@ class _RunSpecs:
             keeps_heads=run.keeps_heads,
             keeps_encoder=is_source,
         )
-        configuration = content_key(self._configuration(run, order))
-        key = content_key(configuration, order.source, self._code.key_of(run.tasks))
-        self._made[run] = replace(order, key=key, configuration=configuration)
+        configuration = content_key(self._configuration(run, run_spec))
+        key = content_key(configuration, run_spec.source, self._code.key_of(run.tasks))
+        self._made[run] = replace(run_spec, key=key, configuration=configuration)
         return self._made[run]
 
     def _mixture(self, run: Run) -> Mixture:
@@ -277,24 +277,24 @@ class _RunSpecs:
         own = [token for task in sorted(run.source.tasks) for token in self._heads[original(task)].special_tokens()]
         return tuple(dict.fromkeys([*self._known_tokens(run.source), *own]))
 
-    def _configuration(self, run: Run, order: RunSpec) -> dict[str, Any]:
+    def _configuration(self, run: Run, run_spec: RunSpec) -> dict[str, Any]:
         """Everything except code that decides the result, without paths, display names or the launcher.
 
         A setting of None is the same as a missing one, so that a new optional setting changes no key.
         """
         encoder = self._study.mixture.encoder.model_dump(mode="json", exclude={"name", "revision"}, exclude_none=True)
         return {
-            "tasks": {name: self._task(name, order.mixture["tasks"][name]) for name in order.mixture["tasks"]},
-            "sampler": order.mixture["sampler"],
+            "tasks": {name: self._task(name, run_spec.mixture["tasks"][name]) for name in run_spec.mixture["tasks"]},
+            "sampler": run_spec.mixture["sampler"],
             "balancing": self._study.mixture.balancing.options,
             "encoder": {**encoder, "weights": self._encoder},
             "seed": run.seed,
             "source": self._made[run.source].configuration if run.source else None,
-            "keeps_heads": order.keeps_heads,
-            "evaluations": order.evaluations,
-            "select": order.select,
-            "model": _not_none(order.model),
-            "trainer": _not_none(order.trainer),
+            "keeps_heads": run_spec.keeps_heads,
+            "evaluations": run_spec.evaluations,
+            "select": run_spec.select,
+            "model": _not_none(run_spec.model),
+            "trainer": _not_none(run_spec.trainer),
         }
 
     def _task(self, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:

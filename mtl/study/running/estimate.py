@@ -48,10 +48,10 @@ def estimate(session: Session, *, probes: bool = True) -> dict[str, Any]:
         probes: Whether to time a few updates of each task that has no finished single-task run.
     """
     plan, spec = session.plan, session.spec
-    done = [order for order in plan.orders if session.is_done(order)]
-    left = [order for order in plan.orders if order not in done]
+    done = [run_spec for run_spec in plan.run_specs if session.is_done(run_spec)]
+    left = [run_spec for run_spec in plan.run_specs if run_spec not in done]
     paces = _paces(session, left, probes=probes)
-    seconds = sum(_seconds(order, paces) for order in left) if paces is not None else None
+    seconds = sum(_seconds(run_spec, paces) for run_spec in left) if paces is not None else None
     cells = {
         design: len({(one.target, one.partner) for one in plan.comparisons if one.design == design})
         for design in dict.fromkeys(one.design for one in plan.comparisons)
@@ -61,10 +61,10 @@ def estimate(session: Session, *, probes: bool = True) -> dict[str, Any]:
         "setup": plan.words(),
         "designs": {part.name: cells.get(part.name, 0) for part in spec.parts},
         "seeds": list(spec.seed_list),
-        "runs": len(plan.orders),
+        "runs": len(plan.run_specs),
         "finished": len(done),
         "to_train": len(left),
-        "companies": dict(Counter(order.company for order in left)),
+        "companies": dict(Counter(run_spec.company for run_spec in left)),
         "updates": dict(plan.updates),
         "seconds": seconds,
         "wall_seconds": None if seconds is None else seconds / spec.launcher.workers,
@@ -73,7 +73,7 @@ def estimate(session: Session, *, probes: bool = True) -> dict[str, Any]:
         "warnings": [*_warnings(session, cells), *session.history.changes()],
         "changed": session.history.changed(),
         "differ_only_in_code": session.takeover().possible(),
-        "keys": {order.name: order.key for order in plan.orders},
+        "keys": {run_spec.name: run_spec.key for run_spec in plan.run_specs},
     }
 
 
@@ -113,12 +113,12 @@ def _paces(session: Session, left: Sequence[RunSpec], *, probes: bool) -> dict[s
     paces = {}
     seeds = session.spec.seed_list
     for task in session.plan.study.mixture.tasks if left else ():
-        orders = [session.plan.order_of(Run((task,), seed)) for seed in seeds]
-        costs = [result["cost"] for o in orders if (result := session.ledger.result(o.key)) is not None]
+        run_specs = [session.plan.spec_of(Run((task,), seed)) for seed in seeds]
+        costs = [result["cost"] for o in run_specs if (result := session.ledger.result(o.key)) is not None]
         if costs:
-            paces[task] = _pace(costs, session.plan.updates[task], orders[0].evaluations + 1)
+            paces[task] = _pace(costs, session.plan.updates[task], run_specs[0].evaluations + 1)
         elif probes:
-            paces[task] = _pace([_probe(orders[0])], PROBE, 2)
+            paces[task] = _pace([_probe(run_specs[0])], PROBE, 2)
         else:
             return None
     return paces
@@ -132,22 +132,22 @@ def _pace(costs: Sequence[Mapping[str, float]], updates: int, evaluations: int) 
     return Pace(training / updates, evaluation / evaluations, median("seconds") - training - evaluation)
 
 
-def _probe(order: RunSpec) -> Mapping[str, float]:
+def _probe(run_spec: RunSpec) -> Mapping[str, float]:
     """The cost of a few updates, one dev evaluation and one test evaluation."""
-    (task,) = order.tasks
-    mixture = {**order.mixture, "sampler": {"name": "quota", "batches": {task: PROBE}}}
-    short = replace(order, mixture=mixture, evaluations=1, keeps_encoder=False)
+    (task,) = run_spec.tasks
+    mixture = {**run_spec.mixture, "sampler": {"name": "quota", "batches": {task: PROBE}}}
+    short = replace(run_spec, mixture=mixture, evaluations=1, keeps_encoder=False)
     with TemporaryDirectory() as folder:
         result, _ = train(short, Ledger(Path(folder)))
     cost: Mapping[str, float] = result["cost"]
     return cost
 
 
-def _seconds(order: RunSpec, paces: Mapping[str, Pace]) -> float:
-    quota: Mapping[str, int] = order.mixture["sampler"]["batches"]
-    training = sum(quota[task] * order.evaluations * paces[original(task)].update for task in order.tasks)
-    evaluation = sum((order.evaluations + 1) * paces[target].evaluation for target in order.targets)
-    return training + evaluation + max(paces[original(task)].overhead for task in order.tasks)
+def _seconds(run_spec: RunSpec, paces: Mapping[str, Pace]) -> float:
+    quota: Mapping[str, int] = run_spec.mixture["sampler"]["batches"]
+    training = sum(quota[task] * run_spec.evaluations * paces[original(task)].update for task in run_spec.tasks)
+    evaluation = sum((run_spec.evaluations + 1) * paces[target].evaluation for target in run_spec.targets)
+    return training + evaluation + max(paces[original(task)].overhead for task in run_spec.tasks)
 
 
 # --- what can be resolved ---------------------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ def _spreads(session: Session) -> dict[str, float]:
     for task in session.plan.study.mixture.tasks:
         scores = []
         for seed in session.spec.seed_list:
-            result = session.ledger.result(session.plan.order_of(Run((task,), seed)).key)
+            result = session.ledger.result(session.plan.spec_of(Run((task,), seed)).key)
             if result is not None:
                 scores.append(result["test"][task][result["primary"][task]])
         scores = [score for score in scores if score is not None]

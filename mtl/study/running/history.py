@@ -81,7 +81,7 @@ class History:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """All settings that decide results, with the names that users know."""
-        order, mixture, spec = self._plan.orders[0], self._plan.study.mixture, self._plan.study.spec
+        run_spec, mixture, spec = self._plan.run_specs[0], self._plan.study.mixture, self._plan.study.spec
         fields = mixture.to_dict()
         return {
             "tasks": {name: {k: v for k, v in task.items() if k != "data"} for name, task in fields["tasks"].items()},
@@ -96,7 +96,7 @@ class History:
             "budget": spec.budget.model_dump(),
             "select": spec.select,
             "model": asdict(spec.model),
-            "trainer": order.trainer,
+            "trainer": run_spec.trainer,
         }
 
     # --- what changed ---------------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ class History:
     def _known(self) -> set[str]:
         """The keys of the plan, and earlier keys with the same results."""
         same = (note["earlier"] for note in self._taken_over().values())
-        return {order.key for order in self._plan.orders}.union(*same)
+        return {run_spec.key for run_spec in self._plan.run_specs}.union(*same)
 
     def takeovers(self) -> list[str]:
         """Returns one sentence for each code change: how many runs were taken over."""
@@ -147,22 +147,22 @@ class History:
         found: dict[str, Earlier] = {}
         for number, entry in enumerate(self._others):
             changed = tuple(_code_changes(entry["code"], self._now["code"]))
-            for order in self._plan.orders:
-                old = entry["runs"].get(order.configuration)
-                if old not in (None, order.key) and self._is_finished(old):
-                    found[order.key] = Earlier(old, changed, frozenset(self._needs(order, number, entry["code"])))
+            for run_spec in self._plan.run_specs:
+                old = entry["runs"].get(run_spec.configuration)
+                if old not in (None, run_spec.key) and self._is_finished(old):
+                    found[run_spec.key] = Earlier(old, changed, frozenset(self._needs(run_spec, number, entry["code"])))
         return found
 
-    def _needs(self, order: RunSpec, number: int, before: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+    def _needs(self, run_spec: RunSpec, number: int, before: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
         """The changed groups of code that a run or its sources use, and a marker if it has a source."""
         now = self._now["code"]
-        heads = {now["heads"][task]: before["heads"][task] for task in map(original, order.tasks)}
-        for group in self._plan.code.groups_of(order.tasks):
+        heads = {now["heads"][task]: before["heads"][task] for task in map(original, run_spec.tasks)}
+        for group in self._plan.code.groups_of(run_spec.tasks):
             if now["hashes"][group] != before["hashes"].get(heads.get(group, group)):
                 yield number, group
-        if order.source is not None:
+        if run_spec.source is not None:
             yield number, SOURCE
-            source = next(other for other in self._plan.orders if other.key == order.source)
+            source = next(other for other in self._plan.run_specs if other.key == run_spec.source)
             yield from self._needs(source, number, before)
 
     # --- seeds ----------------------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ class History:
                 "hashes": code.identities,
                 "definitions": code.definitions,
             },
-            "runs": {order.configuration: order.key for order in self._plan.orders},
+            "runs": {run_spec.configuration: run_spec.key for run_spec in self._plan.run_specs},
         }
 
     @property

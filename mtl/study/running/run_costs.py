@@ -67,9 +67,9 @@ class RunCosts(Callback):
         self._since = now
 
 
-def environment(order: RunSpec) -> dict[str, str]:
+def environment(run_spec: RunSpec) -> dict[str, str]:
     """Returns versions, commit, device and threads of a run that this process trains."""
-    return _environment(order.trainer["accelerator"], order.trainer["threads"])
+    return _environment(run_spec.trainer["accelerator"], run_spec.trainer["threads"])
 
 
 @cache  # a process does not reload its code

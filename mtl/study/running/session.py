@@ -84,17 +84,17 @@ class Session:
         self.tracker.describe(self.description())
         takeover = self.takeover()
         if verify_old:
-            takeover.run(verify_old, lambda orders: self._train(orders, session))
+            takeover.run(verify_old, lambda run_specs: self._train(run_specs, session))
             self.history.note()
             self.tracker.describe(self.description())
         elif possible := takeover.possible():
             self._say(f"--verify-old 3 can take over {counted(possible, 'finished run')}, since only code has changed.")
-        left = [order for order in self.plan.orders if not self.is_done(order)]
-        self._say(f"{len(self.plan.orders)} runs, {len(left)} to train.")
-        self.tracker.publish(self.plan.orders, self.ledger)
+        left = [run_spec for run_spec in self.plan.run_specs if not self.is_done(run_spec)]
+        self._say(f"{len(self.plan.run_specs)} runs, {len(left)} to train.")
+        self.tracker.publish(self.plan.run_specs, self.ledger)
         if left:
             self._train(left, session)
-        self.tracker.publish(self.plan.orders, self.ledger)
+        self.tracker.publish(self.plan.run_specs, self.ledger)
         self._drop_encoders()
         self._note_session(session)
         self.tracker.describe(self.description())
@@ -102,15 +102,15 @@ class Session:
     def takeover(self) -> Takeover:
         """Returns the results with earlier code that the study may take over."""
         return Takeover(
-            self.plan.orders, self.history.earlier(), self.ledger, fetch=self._has_or_fetches, say=self._say
+            self.plan.run_specs, self.history.earlier(), self.ledger, fetch=self._has_or_fetches, say=self._say
         )
 
-    def is_done(self, order: RunSpec) -> bool:
+    def is_done(self, run_spec: RunSpec) -> bool:
         """Returns whether a run needs no training."""
-        return self._work(self.plan.orders, "").is_done(order)
+        return self._work(self.plan.run_specs, "").is_done(run_spec)
 
-    def _work(self, orders: Sequence[RunSpec], session: str) -> Work:
-        return Work(tuple(orders), self.ledger, session, self.spec.name)
+    def _work(self, run_specs: Sequence[RunSpec], session: str) -> Work:
+        return Work(tuple(run_specs), self.ledger, session, self.spec.name)
 
     def _train(self, left: Sequence[RunSpec], session: str) -> None:
         launcher = self.spec.launcher
@@ -120,42 +120,42 @@ class Session:
             self._progress(left, shown)
             self.tracker.publish(left, self.ledger)
 
-        def finished(order: RunSpec) -> None:
+        def finished(run_spec: RunSpec) -> None:
             watch()
             if interrupts:
                 raise KeyboardInterrupt
 
         # Includes finished sources: another study may have deleted an encoder from which a run still has to start.
-        needed = {order.source for order in left} | {order.key for order in left}
-        orders = [order for order in self.plan.orders if order.key in needed]
+        needed = {run_spec.source for run_spec in left} | {run_spec.key for run_spec in left}
+        run_specs = [run_spec for run_spec in self.plan.run_specs if run_spec.key in needed]
         cls = components.find("launcher", launcher.name, "launcher.name")
         place: Launcher = components.build(cls, launcher.workers, self.spec.trainer.threads, **launcher.options)
         with noted_interrupts() as interrupts:
             try:
-                place.run(self._work(orders, session), self.folder, watch, finished)
+                place.run(self._work(run_specs, session), self.folder, watch, finished)
             finally:
-                self._warn_of_differences(orders, session)
+                self._warn_of_differences(run_specs, session)
         self._progress(left, shown)
 
-    def _warn_of_differences(self, orders: Sequence[RunSpec], session: str) -> None:
+    def _warn_of_differences(self, run_specs: Sequence[RunSpec], session: str) -> None:
         """Warns of runs that were trained again for their encoder and got different scores."""
-        for order in orders:
-            for repeat in self._repeats(order, session):
+        for run_spec in run_specs:
+            for repeat in self._repeats(run_spec, session):
                 if repeat["differences"]:
                     sys.stderr.write(
-                        f"mtl: study: Warning: '{order.name}' was trained again for its encoder and got different"
+                        f"mtl: study: Warning: '{run_spec.name}' was trained again for its encoder and got different"
                         f" test scores: {', '.join(repeat['differences'])}. The first scores count.\n"
                     )
 
-    def _repeats(self, order: RunSpec, session: str) -> list[dict[str, Any]]:
+    def _repeats(self, run_spec: RunSpec, session: str) -> list[dict[str, Any]]:
         """The trainings, by this command, of a run that already had a result."""
-        return [repeat for repeat in self.ledger.repeats(order.key) if repeat["session"] == session]
+        return [repeat for repeat in self.ledger.repeats(run_spec.key) if repeat["session"] == session]
 
     def _note_session(self, session: str) -> None:
         """Records the time of this command so far, and how much of it was training and evaluation."""
-        results = [self.ledger.result(order.key) for order in self.plan.orders]
+        results = [self.ledger.result(run_spec.key) for run_spec in self.plan.run_specs]
         costs = [result["cost"] for result in results if result is not None and result["session"] == session]
-        again = [repeat["cost"] for order in self.plan.orders for repeat in self._repeats(order, session)]
+        again = [repeat["cost"] for run_spec in self.plan.run_specs for repeat in self._repeats(run_spec, session)]
         if not costs and not again:
             return
         busy = sum(cost["training_seconds"] + cost["evaluation_seconds"] for cost in (*costs, *again))
@@ -166,17 +166,17 @@ class Session:
             self._write("sessions.json", {"sessions": [*self._sessions, entry]})
 
     def _progress(self, left: Sequence[RunSpec], shown: set[str]) -> None:
-        for order in left:
-            result = None if order.key in shown else self.ledger.result(order.key)
+        for run_spec in left:
+            result = None if run_spec.key in shown else self.ledger.result(run_spec.key)
             if result is not None:
-                shown.add(order.key)
+                shown.add(run_spec.key)
                 found = {target: result["test"][target][metric] for target, metric in result["primary"].items()}
                 scores = ", ".join(f"{t} {'undefined' if s is None else f'{s:.3f}'}" for t, s in found.items())
-                self._say(f"[{len(shown)}/{len(left)}] {order.name}: {scores} ({result['cost']['seconds']:.1f} s)")
+                self._say(f"[{len(shown)}/{len(left)}] {run_spec.name}: {scores} ({result['cost']['seconds']:.1f} s)")
 
     def bring_known_runs(self) -> None:
         """Downloads finished runs that only MLflow has, from another machine or a deleted folder."""
-        missing = [order.key for order in self.plan.orders if not self.ledger.is_finished(order.key)]
+        missing = [run_spec.key for run_spec in self.plan.run_specs if not self.ledger.is_finished(run_spec.key)]
         there = self.tracker.finished() if missing else {}
         self._elsewhere = dict(there or {})
         for key in missing:
@@ -198,21 +198,21 @@ class Session:
 
     def _taken_over(self) -> dict[str, dict[str, Any]]:
         """The notes on runs that were taken over from earlier code, by key."""
-        results = {order.key: self.ledger.result(order.key) for order in self.plan.orders}
+        results = {run_spec.key: self.ledger.result(run_spec.key) for run_spec in self.plan.run_specs}
         return {key: result["taken_over"] for key, result in results.items() if result and "taken_over" in result}
 
     def _drop_encoders(self) -> None:
         """Deletes encoders that a killed command left behind."""
-        work = self._work(self.plan.orders, "")
-        for source in {order.source for order in self.plan.orders if order.source is not None}:
+        work = self._work(self.plan.run_specs, "")
+        for source in {run_spec.source for run_spec in self.plan.run_specs if run_spec.source is not None}:
             work.drop_encoder(source)
 
     # --- what the study is ----------------------------------------------------------------------------------------
 
     def description(self) -> dict[str, Any]:
         """Returns everything that a report needs besides the results of the runs, as JSON types."""
-        keys = {run: order.key for run, order in zip(self.plan.runs, self.plan.orders, strict=True)}
-        failures = {order.key: self.ledger.failure(order.key) for order in self.plan.orders}
+        keys = {run: run_spec.key for run, run_spec in zip(self.plan.runs, self.plan.run_specs, strict=True)}
+        failures = {run_spec.key: self.ledger.failure(run_spec.key) for run_spec in self.plan.run_specs}
         seeds = self.spec.seed_list
         return {
             "study": self.spec.name,
@@ -231,18 +231,18 @@ class Session:
             ],
             "runs": {
                 o.key: {"name": o.name, "company": o.company, "designs": o.designs, "source": o.source}
-                for o in self.plan.orders
+                for o in self.plan.run_specs
             },
             "failures": {key: failure["told"] for key, failure in failures.items() if failure is not None},
             "sessions": self._sessions,
             "identities": self.history.entries,
             "deviations": [*self.history.changes(), *self.history.takeovers(), *self.history.extensions()],
-            "versions": versions(self.plan.orders[0].trainer["accelerator"]),
+            "versions": versions(self.plan.run_specs[0].trainer["accelerator"]),
         }
 
     def findings(self) -> Findings:
         """Returns the findings from the finished runs on disk."""
-        return find(self.description(), self.ledger.results(order.key for order in self.plan.orders))
+        return find(self.description(), self.ledger.results(run_spec.key for run_spec in self.plan.run_specs))
 
     @cached_property
     def _setup(self) -> list[str]:

@@ -82,18 +82,18 @@ class StudyTracker:
 
     # --- writing --------------------------------------------------------------------------------------------------
 
-    def publish(self, orders: Sequence[RunSpec], ledger: Ledger) -> None:
+    def publish(self, run_specs: Sequence[RunSpec], ledger: Ledger) -> None:
         """Queues the finished runs that MLflow does not have; if there are several drivers, one of them sends each run.
 
         Args:
-            orders: Specs of the runs of the study.
+            run_specs: Specs of the runs of the study.
             ledger: Ledger with their results.
         """
-        for order in orders:
-            if order.key not in self._queued and ledger.is_finished(order.key):
-                self._queued.add(order.key)
-                send = partial(self._publish, order=order, folder=ledger.run_folder(order.key))
-                self._put(f"run '{order.name}'", send)
+        for run_spec in run_specs:
+            if run_spec.key not in self._queued and ledger.is_finished(run_spec.key):
+                self._queued.add(run_spec.key)
+                send = partial(self._publish, run_spec=run_spec, folder=ledger.run_folder(run_spec.key))
+                self._put(f"run '{run_spec.name}'", send)
 
     def describe(self, description: Mapping[str, Any]) -> None:
         """Queues the description of the study, so that a report can be written from MLflow alone."""
@@ -156,14 +156,14 @@ class StudyTracker:
         self._parent = MLflowRun(client, found)
         return self._parent
 
-    def _publish(self, parent: MLflowRun, order: RunSpec, folder: Path) -> None:
+    def _publish(self, parent: MLflowRun, run_spec: RunSpec, folder: Path) -> None:
         """Sends a run that MLflow does not have."""
         marker = folder / "published.json"
         place = self._outages.place
         if read_json(marker).get(place) in self._there:
             return
         with FileLock(marker.with_suffix(".lock")):
-            run_id = send_run(parent, self._study, order, folder)
+            run_id = send_run(parent, self._study, run_spec, folder)
             with suppress(InputError):  # disk full; without a marker, the next command finds the run by its key
                 write_json(marker, {**read_json(marker), place: run_id})
 

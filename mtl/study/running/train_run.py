@@ -25,11 +25,11 @@ from mtl.training.module import MultiTaskModule
 from mtl.training.selection import MIXTURE, of_task
 
 
-def train(order: RunSpec, ledger: Ledger) -> tuple[dict[str, Any], Counts]:
+def train(run_spec: RunSpec, ledger: Ledger) -> tuple[dict[str, Any], Counts]:
     """Trains a run and returns its result and its counts; stores the encoder in the ledger if other runs need it.
 
     Args:
-        order: Spec of the run.
+        run_spec: Spec of the run.
         ledger: Ledger that has the encoder of the source.
 
     Raises:
@@ -37,39 +37,39 @@ def train(order: RunSpec, ledger: Ledger) -> tuple[dict[str, Any], Counts]:
     """
     costs = RunCosts()
     filter_logs()
-    torch.set_num_threads(order.trainer["threads"])
-    mixture = Mixture(**order.mixture)
-    heads, tokenizer = build_heads(mixture, order.known_tokens)
+    torch.set_num_threads(run_spec.trainer["threads"])
+    mixture = Mixture(**run_spec.mixture)
+    heads, tokenizer = build_heads(mixture, run_spec.known_tokens)
     data = MixtureData(mixture, heads, tokenizer)
     data.setup()
-    module = build_module(mixture, built=(heads, tokenizer), **order.model)
-    if order.source is not None:
-        own_tokens = {token for head in heads.values() for token in head.special_tokens()} - set(order.known_tokens)
+    module = build_module(mixture, built=(heads, tokenizer), **run_spec.model)
+    if run_spec.source is not None:
+        own_tokens = {token for head in heads.values() for token in head.special_tokens()} - set(run_spec.known_tokens)
         added = tokenizer.get_added_vocab()
         own_rows = [added[token] for token in own_tokens if token in added]
-        _start_from(module, ledger.encoder(order.source), own_rows, keeps_heads=order.keeps_heads)
-    data.evaluated = set(order.targets)
-    watch = _Watch(order)
-    trainer = _trainer(order, [watch, costs])
+        _start_from(module, ledger.encoder(run_spec.source), own_rows, keeps_heads=run_spec.keeps_heads)
+    data.evaluated = set(run_spec.targets)
+    watch = _Watch(run_spec)
+    trainer = _trainer(run_spec, [watch, costs])
     with quiet_lightning():
         trainer.fit(module, datamodule=data)
         results = watch.test(trainer, module, data)
-    if order.keeps_encoder:
-        _keep_state(ledger.encoder(order.key), watch.state())
-    labels = {"cost": costs.cost(), **order.labels(), "versions": environment(order)}
+    if run_spec.keeps_encoder:
+        _keep_state(ledger.encoder(run_spec.key), watch.state())
+    labels = {"cost": costs.cost(), **run_spec.labels(), "versions": environment(run_spec)}
     result = {**watch.scores(results, heads), **labels}
     return result, {target: found.stacked_counts() for target, found in results.items()}
 
 
-def _trainer(order: RunSpec, callbacks: list[Callback]) -> pl.Trainer:
+def _trainer(run_spec: RunSpec, callbacks: list[Callback]) -> pl.Trainer:
     with quiet_lightning():
         return pl.Trainer(
-            max_epochs=order.evaluations,
-            accelerator=order.trainer["accelerator"],
+            max_epochs=run_spec.evaluations,
+            accelerator=run_spec.trainer["accelerator"],
             # To Lightning, 1 means the first GPU, even if this worker was assigned another one.
-            devices=[torch.cuda.current_device()] if order.trainer["accelerator"] == "cuda" else 1,
-            precision=order.trainer["precision"],
-            gradient_clip_val=order.trainer["gradient_clip_val"],
+            devices=[torch.cuda.current_device()] if run_spec.trainer["accelerator"] == "cuda" else 1,
+            precision=run_spec.trainer["precision"],
+            gradient_clip_val=run_spec.trainer["gradient_clip_val"],
             callbacks=callbacks,
             logger=False,
             enable_checkpointing=False,
@@ -83,8 +83,8 @@ def _trainer(order: RunSpec, callbacks: list[Callback]) -> pl.Trainer:
 class _Watch(Callback):
     """Records the scores of every evaluation, and keeps the states that were selected for a target."""
 
-    def __init__(self, order: RunSpec) -> None:
-        self._order = order
+    def __init__(self, run_spec: RunSpec) -> None:
+        self._run_spec = run_spec
         self._curve: list[dict[str, Any]] = []
         self._best: dict[str, int] = {}
         """Index of the selected evaluation, by the names of `mtl.training.selection`."""
@@ -105,9 +105,9 @@ class _Watch(Callback):
         module = cast(MultiTaskModule, pl_module)
         results = module.results["dev"]
         number = len(self._curve)
-        scores = {target: results[target].scores for target in self._order.targets}
+        scores = {target: results[target].scores for target in self._run_spec.targets}
         self._curve.append({"updates": self._updates(number + 1), "dev": scores})
-        selected = module.selection.scores if self._order.select == "last" else module.selection.improved
+        selected = module.selection.scores if self._run_spec.select == "last" else module.selection.improved
         self._best |= dict.fromkeys(selected, number)
         if number in self._best.values():
             self._states[number] = {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
@@ -116,20 +116,20 @@ class _Watch(Callback):
     def test(self, trainer: pl.Trainer, module: MultiTaskModule, data: MixtureData) -> dict[str, TaskResult]:
         """Evaluates each target on test, in the state that was selected for it on dev."""
         results: dict[str, TaskResult] = {}
-        chosen = {target: self._best[of_task(target)] for target in self._order.targets}
+        chosen = {target: self._best[of_task(target)] for target in self._run_spec.targets}
         for number in sorted(set(chosen.values())):
-            data.evaluated = {target for target in self._order.targets if chosen[target] == number}
+            data.evaluated = {target for target in self._run_spec.targets if chosen[target] == number}
             module.load_state_dict(self._states[number])
             trainer.test(module, datamodule=data, verbose=False)
             results |= {target: module.results["test"][target] for target in data.evaluated}
-        return {target: results[target] for target in self._order.targets}
+        return {target: results[target] for target in self._run_spec.targets}
 
     def scores(self, results: Mapping[str, TaskResult], heads: Mapping[str, Any]) -> dict[str, Any]:
-        chosen = {target: self._best[of_task(target)] for target in self._order.targets}
+        chosen = {target: self._best[of_task(target)] for target in self._run_spec.targets}
         return {
             "test": {target: _plain(result.scores) for target, result in results.items()},
             "dev": {target: _plain(self._curve[number]["dev"][target]) for target, number in chosen.items()},
-            "primary": {target: heads[target].primary_metric for target in self._order.targets},
+            "primary": {target: heads[target].primary_metric for target in self._run_spec.targets},
             "selected": {target: {"evaluation": number + 1} for target, number in chosen.items()},
             "curve": [
                 {**point, "dev": {target: _plain(found) for target, found in point["dev"].items()}}
@@ -142,8 +142,8 @@ class _Watch(Callback):
         return self._states[self._best[MIXTURE]]
 
     def _updates(self, evaluations: int) -> dict[str, int]:
-        quota = self._order.mixture["sampler"]["batches"]
-        return {task: evaluations * quota[task] for task in self._order.tasks}
+        quota = self._run_spec.mixture["sampler"]["batches"]
+        return {task: evaluations * quota[task] for task in self._run_spec.tasks}
 
 
 # --- starting from another run -----------------------------------------------------------------------------------

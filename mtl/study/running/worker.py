@@ -38,13 +38,13 @@ class Work:
     """The work of the workers of one command.
 
     Args:
-        orders: Specs of the runs, with sources before the runs that start from them.
+        run_specs: Specs of the runs, with sources before the runs that start from them.
         ledger: Ledger for the results.
         session: Id of the command; a run that failed in it is not tried again.
         study: Name of the study.
     """
 
-    orders: tuple[RunSpec, ...]
+    run_specs: tuple[RunSpec, ...]
     ledger: Ledger
     session: str
     study: str
@@ -55,7 +55,7 @@ class Work:
             "session": self.session,
             "study": self.study,
             "ledger": str(self.ledger.folder.absolute()),
-            "orders": [order.to_dict() for order in self.orders],
+            "orders": [run_spec.to_dict() for run_spec in self.run_specs],
         }
         path = folder.absolute() / f"work-{self.session}.json"  # workers may start in another folder
         write_json(path, content)
@@ -67,14 +67,14 @@ class Work:
         from mtl.study.design.run_spec import RunSpec
 
         content = json.loads(path.read_text(encoding="utf-8"))
-        orders = tuple(RunSpec.from_dict(order) for order in content["orders"])
-        return cls(orders, Ledger(Path(content["ledger"])), content["session"], content["study"])
+        run_specs = tuple(RunSpec.from_dict(run_spec) for run_spec in content["orders"])
+        return cls(run_specs, Ledger(Path(content["ledger"])), content["session"], content["study"])
 
-    def is_done(self, order: RunSpec) -> bool:
+    def is_done(self, run_spec: RunSpec) -> bool:
         """Returns whether a run needs no training; a missing encoder counts only if another run still needs it."""
-        dependants = [other for other in self.orders if other.source == order.key]
+        dependants = [other for other in self.run_specs if other.source == run_spec.key]
         waiting = any(not self.is_done(other) and not self._has_failed_itself(other) for other in dependants)
-        return self.ledger.is_finished(order.key, with_encoder=waiting)
+        return self.ledger.is_finished(run_spec.key, with_encoder=waiting)
 
     def drop_encoder(self, source: str) -> None:
         """Deletes the encoder of a run, its largest file, once all runs that start from it are finished.
@@ -82,25 +82,25 @@ class Work:
         Args:
             source: Key of the run.
         """
-        if all(self.ledger.is_finished(order.key) for order in self.orders if order.source == source):
+        if all(self.ledger.is_finished(run_spec.key) for run_spec in self.run_specs if run_spec.source == source):
             self.ledger.encoder(source).unlink(missing_ok=True)
 
-    def has_failed(self, order: RunSpec) -> bool:
+    def has_failed(self, run_spec: RunSpec) -> bool:
         """Returns whether the run, or a run that it starts from, failed under this command."""
-        if self._has_failed_itself(order):
+        if self._has_failed_itself(run_spec):
             return True
-        source = next((other for other in self.orders if other.key == order.source), None)
+        source = next((other for other in self.run_specs if other.key == run_spec.source), None)
         return source is not None and self.has_failed(source)
 
-    def _has_failed_itself(self, order: RunSpec) -> bool:
-        failure = self.ledger.failure(order.key)
+    def _has_failed_itself(self, run_spec: RunSpec) -> bool:
+        failure = self.ledger.failure(run_spec.key)
         return failure is not None and self.session in failure.get("sessions", ())
 
 
 def train_all(
     work: Work,
     *,
-    finished: Callable[[RunSpec], None] = lambda order: None,
+    finished: Callable[[RunSpec], None] = lambda run_spec: None,
     is_wanted: Callable[[], bool] = lambda: True,
 ) -> None:
     """Trains runs until all are finished or failed, and waits for those that other workers train.
@@ -111,62 +111,62 @@ def train_all(
         is_wanted: Called before each pass over the remaining runs; False ends the work.
     """
     while is_wanted():
-        left = [order for order in work.orders if not work.is_done(order) and not work.has_failed(order)]
+        left = [run_spec for run_spec in work.run_specs if not work.is_done(run_spec) and not work.has_failed(run_spec)]
         if not left:
             return
-        if not any(_attempt(order, work, finished) for order in left):
+        if not any(_attempt(run_spec, work, finished) for run_spec in left):
             time.sleep(WAIT)
 
 
-def _attempt(order: RunSpec, work: Work, finished: Callable[[RunSpec], None]) -> bool:
+def _attempt(run_spec: RunSpec, work: Work, finished: Callable[[RunSpec], None]) -> bool:
     """Trains a run; False if another worker has claimed it, or it still needs its source."""
-    if order.source is not None and not work.ledger.encoder(order.source).is_file():
+    if run_spec.source is not None and not work.ledger.encoder(run_spec.source).is_file():
         return False
-    claim = work.ledger.claim(order.key, work.session)
+    claim = work.ledger.claim(run_spec.key, work.session)
     if claim is None:
         return False
     with claim:
-        if work.is_done(order) or work.has_failed(order):  # in the meantime
+        if work.is_done(run_spec) or work.has_failed(run_spec):  # in the meantime
             return True
         if claim.deaths >= MAX_DEATHS:
             message = f"{claim.deaths} processes that trained this run were killed, possibly for lack of memory."
-            work.ledger.fail(order.key, {"name": order.name, "told": message, "error": message}, work.session)
+            work.ledger.fail(run_spec.key, {"name": run_spec.name, "told": message, "error": message}, work.session)
             return True
-        _train(order, work)
-    if order.source is not None:
-        work.drop_encoder(order.source)
+        _train(run_spec, work)
+    if run_spec.source is not None:
+        work.drop_encoder(run_spec.source)
     # A trainer and its module form a reference cycle, and too few objects are involved to trigger garbage collection.
     gc.collect()
-    finished(order)
+    finished(run_spec)
     return True
 
 
-def _train(order: RunSpec, work: Work) -> None:
+def _train(run_spec: RunSpec, work: Work) -> None:
     from mtl.problems import InputError
     from mtl.study.running.train_run import train
 
     try:
-        result, counts = train(order, work.ledger)
+        result, counts = train(run_spec, work.ledger)
     except Exception as error:  # a failed run must not stop the others
         is_problem = isinstance(error, InputError)
-        if order.source is not None and not work.ledger.encoder(order.source).is_file():
+        if run_spec.source is not None and not work.ledger.encoder(run_spec.source).is_file():
             return  # another study has deleted the encoder after its last use; the source is trained again
-        kind = f"{type(error).__name__}; see failure.json of run {order.key[:12]} for the message"
+        kind = f"{type(error).__name__}; see failure.json of run {run_spec.key[:12]} for the message"
         failure: dict[str, Any] = {
-            "name": order.name,
+            "name": run_spec.name,
             "told": str(error) if is_problem else kind,  # sent to MLflow: our messages quote no rows, but others may
             "error": str(error),
             "traceback": "" if is_problem else traceback.format_exc(),
         }
-        work.ledger.fail(order.key, failure, work.session)
+        work.ledger.fail(run_spec.key, failure, work.session)
         return
     owner = {"session": work.session, "study": work.study}
-    before = work.ledger.result(order.key)
+    before = work.ledger.result(run_spec.key)
     if before is None:
-        work.ledger.finish(order.key, {**result, **owner}, counts)
+        work.ledger.finish(run_spec.key, {**result, **owner}, counts)
     else:  # its encoder had been deleted; MLflow has the first result
         differences = list(_differences(before["test"], result["test"]))
-        work.ledger.note_repeat(order.key, {**owner, "cost": result["cost"], "differences": differences})
+        work.ledger.note_repeat(run_spec.key, {**owner, "cost": result["cost"], "differences": differences})
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

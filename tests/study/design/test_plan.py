@@ -22,7 +22,7 @@ def plan_of(path: Path, *overrides: str) -> StudyPlan:
 
 
 def keys(plan: StudyPlan) -> dict[str, str]:
-    return {order.name: order.key for order in plan.orders}
+    return {order.name: order.key for order in plan.run_specs}
 
 
 def set_in_mixture(folder: Path, **settings: Any) -> None:
@@ -32,7 +32,7 @@ def set_in_mixture(folder: Path, **settings: Any) -> None:
 
 def batches(plan: StudyPlan, run: Run, task: str) -> list[list[int]]:
     """The examples of the updates of a task, in order."""
-    order = plan.order_of(run)
+    order = plan.spec_of(run)
     mixture = Mixture(**order.mixture)
     from mtl.training.assembly import build_heads
 
@@ -98,13 +98,13 @@ def test_runs_that_designs_share_are_planned_once_and_sources_before_their_depen
     plan = plan_of(toy_study(designs=["single", "pairwise", "sequential", "refine_finetune", "leave_one_out", "joint"]))
     # Of each seed: 3 single, 3 pairs (which leaving one out shares), 1 joint, 6 sequential, 3 fine-tuned from the joint
     # run and 3 from themselves.
-    assert len(plan.orders) == 2 * (3 + 3 + 1 + 6 + 3 + 3)
-    assert len({order.key for order in plan.orders}) == len(plan.orders)
-    place = {order.key: number for number, order in enumerate(plan.orders)}
-    assert all(place[order.source] < place[order.key] for order in plan.orders if order.source)
-    assert [order.seed for order in plan.orders] == sorted(order.seed for order in plan.orders)
-    kept = {order.key for order in plan.orders if order.keeps_encoder}
-    assert kept == {order.source for order in plan.orders if order.source}
+    assert len(plan.run_specs) == 2 * (3 + 3 + 1 + 6 + 3 + 3)
+    assert len({order.key for order in plan.run_specs}) == len(plan.run_specs)
+    place = {order.key: number for number, order in enumerate(plan.run_specs)}
+    assert all(place[order.source] < place[order.key] for order in plan.run_specs if order.source)
+    assert [order.seed for order in plan.run_specs] == sorted(order.seed for order in plan.run_specs)
+    kept = {order.key for order in plan.run_specs if order.keeps_encoder}
+    assert kept == {order.source for order in plan.run_specs if order.source}
 
 
 def test_a_key_depends_only_on_what_decides_the_result(toy_study: Callable[..., Path], tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_shuffled_partner_is_the_task_with_its_training_labels_permuted_by_the
     plan = plan_of(path)
     for target, partner, mentions in (("cause", "drugs", True), ("risk", "cause", False)):
         copy = f"{partner}__shuffled"
-        mixture = Mixture(**plan.order_of(Run((target, copy), 0)).mixture)
+        mixture = Mixture(**plan.spec_of(Run((target, copy), 0)).mixture)
         assert mixture.tasks[copy].data.permute == PermuteSpec(seed=5, mentions=mentions)
         original = plan.study.mixture.tasks[partner]
         assert mixture.tasks[copy].data.model_copy(update={"permute": None}) == original.data
@@ -166,7 +166,7 @@ def test_more_tasks_or_seeds_do_not_change_the_keys_of_existing_runs(toy_study: 
 
 
 def test_a_run_spec_survives_json(toy_study: Callable[..., Path]) -> None:
-    orders = plan_of(toy_study(designs=["sequential"])).orders
+    orders = plan_of(toy_study(designs=["sequential"])).run_specs
     assert [RunSpec.from_dict(json.loads(json.dumps(order.to_dict()))) for order in orders] == list(orders)
 
 

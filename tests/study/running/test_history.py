@@ -104,9 +104,9 @@ def test_earlier_runs_are_those_that_differ_only_in_code(
     lab(helpers=HELPERS.replace("1.0", "2.0"))
     now = history("tasks=[cause, risk]", "seeds=3", "designs=[sequential]")
     found = now.earlier()
-    by_key = {order.key: order for order in now._plan.orders}
+    by_key = {order.key: order for order in now._plan.run_specs}
     assert {by_key[key].name for key in found} == {"cause, seed 0", "cause, seed 1"}
-    keys = {order.name: order.key for order in before._plan.orders}
+    keys = {order.name: order.key for order in before._plan.run_specs}
     for key, earlier in found.items():
         assert earlier.key == keys[by_key[key].name] != key
         assert earlier.changed == ("code: lab.helpers.scaled",)
@@ -127,7 +127,7 @@ def test_a_runs_source_needs_what_the_source_needs(history: Callable[..., Histor
     history(*designs).note()
     lab(helpers=HELPERS.replace("1.0", "2.0"))
     now = history(*designs)
-    found = {order.name: now.earlier().get(order.key) for order in now._plan.orders if order.seed == 0}
+    found = {order.name: now.earlier().get(order.key) for order in now._plan.run_specs if order.seed == 0}
     needs = {name: None if earlier is None else {what for _, what in earlier.needs} for name, earlier in found.items()}
     assert needs == {
         "cause, seed 0": {"head lab.ours.Ours"},

@@ -99,4 +99,4 @@ def test_a_run_whose_artifacts_are_gone_is_missing_and_does_not_affect_others(
         assert f"'{gone.info.run_name}'" in error
         made = Session(load_study("study.yaml"), Path("runs"))
         made.bring_known_runs()
-        assert [order.key for order in made.plan.orders if not made.is_done(order)] == [gone.data.tags["key"]]
+        assert [order.key for order in made.plan.run_specs if not made.is_done(order)] == [gone.data.tags["key"]]

@@ -17,7 +17,9 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 def test_a_result_has_the_versions_and_machine_of_its_run(toy_study: Callable[..., Path], ledger: Ledger) -> None:
-    order = make_plan(load_study(toy_study(designs=["single"], trainer={"threads": 2, "accelerator": "cpu"}))).orders[0]
+    order = make_plan(
+        load_study(toy_study(designs=["single"], trainer={"threads": 2, "accelerator": "cpu"}))
+    ).run_specs[0]
     result, _ = train(order, ledger)
     assert result["versions"] == {**versions("cpu"), "machine.threads": "2"}
     assert {"version.biomtl", "version.torch", "machine.device"} <= set(result["versions"])
@@ -25,7 +27,7 @@ def test_a_result_has_the_versions_and_machine_of_its_run(toy_study: Callable[..
 
 def test_costs_count_examples_and_tokens(toy_study: Callable[..., Path], ledger: Ledger) -> None:
     plan = make_plan(load_study(toy_study(budget={"passes": 1, "evaluations": 1})))
-    order = plan.order_of(Run(("cause",), 0))
+    order = plan.spec_of(Run(("cause",), 0))
     result, _ = train(order, ledger)
     lengths = plan.data["cause"]["train"].lengths
     assert result["cost"]["examples"] == len(lengths)

@@ -95,7 +95,7 @@ def test_a_study_gives_every_gain_with_its_seeds(toy_study: Callable[..., Path])
             assert gain.cell.verdict == "unresolvable"
             assert gain.documents is not None
     assert not findings.missing
-    assert len(findings.costs) == len(made.plan.orders)
+    assert len(findings.costs) == len(made.plan.run_specs)
     assert findings.grouping is not None
 
 
@@ -243,7 +243,7 @@ def test_a_run_that_kills_two_workers_has_failed_until_the_next_command(
     toy_study: Callable[..., Path],
 ) -> None:
     made = session(toy_study(designs=["single"], tasks=["cause"]))
-    poisonous, other = made.plan.orders
+    poisonous, other = made.plan.run_specs
 
     code = (
         "import os, signal, sys; from pathlib import Path; from mtl.study.running.ledger import Ledger;"
@@ -252,7 +252,7 @@ def test_a_run_that_kills_two_workers_has_failed_until_the_next_command(
     )
     for _ in range(worker.MAX_DEATHS):
         subprocess.run([sys.executable, "-c", code], check=False)
-    worker.train_all(worker.Work(made.plan.orders, made.ledger, "one", "toy"))
+    worker.train_all(worker.Work(made.plan.run_specs, made.ledger, "one", "toy"))
     assert set(trained()) == {other.key}
     (sentence,) = made.findings().missing
     assert sentence.startswith("single: 'cause, seed 0' failed: 2 ")
@@ -358,8 +358,8 @@ def test_two_commands_whose_runs_all_fail_try_each_once(
     monkeypatch.setattr("mtl.study.running.train_run.train", fail)
     made = session(toy_study(designs=["single"]))
     for name in ("one", "other", "one", "other"):
-        worker.train_all(worker.Work(made.plan.orders, made.ledger, name, "toy"))
-    assert len(tried) == 2 * len(made.plan.orders)
+        worker.train_all(worker.Work(made.plan.run_specs, made.ledger, name, "toy"))
+    assert len(tried) == 2 * len(made.plan.run_specs)
 
 
 def test_an_encoder_that_another_study_deletes_is_trained_again(
@@ -367,7 +367,7 @@ def test_an_encoder_that_another_study_deletes_is_trained_again(
 ) -> None:
     path = toy_study(designs=["sequential"], tasks=["cause", "risk"], seeds=2)
     made = session(path)
-    sources = [order for order in made.plan.orders if order.source is None]
+    sources = [order for order in made.plan.run_specs if order.source is None]
     worker.train_all(worker.Work(tuple(sources), made.ledger, "one", "toy"))
     dropped = []
 
@@ -381,7 +381,7 @@ def test_an_encoder_that_another_study_deletes_is_trained_again(
     made.run("two")
     made.tracker.close()
     assert dropped
-    assert len(trained()) == len(made.plan.orders)
+    assert len(trained()) == len(made.plan.run_specs)
     assert not made.findings().missing
 
 
@@ -391,7 +391,7 @@ def test_a_run_that_is_trained_again_for_its_encoder_keeps_its_result_and_its_ti
 ) -> None:
     path = toy_study(designs=["single"], tasks=["cause", "risk"])
     first = finish(path)  # keeps no encoders
-    before = {order.key: first.ledger.result(order.key) for order in first.plan.orders}
+    before = {order.key: first.ledger.result(order.key) for order in first.plan.run_specs}
     second = finish(path, "name=second", "designs=[sequential]")
     assert {key: second.ledger.result(key) for key in before} == before
     repeats = [repeat for key in before for repeat in second.ledger.repeats(key)]
@@ -404,7 +404,7 @@ def test_a_run_that_is_trained_again_for_its_encoder_keeps_its_result_and_its_ti
     assert 0 < found.outside_share < 1
     (entry,) = second.description()["sessions"]
     own = [repeat["cost"] for repeat in repeats] + [
-        second.ledger.result(order.key)["cost"] for order in second.plan.orders if order.key not in before
+        second.ledger.result(order.key)["cost"] for order in second.plan.run_specs if order.key not in before
     ]
     assert entry["busy_seconds"] == pytest.approx(
         sum(cost["training_seconds"] + cost["evaluation_seconds"] for cost in own)
@@ -417,7 +417,7 @@ def test_different_scores_of_a_run_that_is_trained_again_are_reported(
 ) -> None:
     path = toy_study(designs=["single"], tasks=["cause", "risk"])
     made = finish(path)
-    key = made.plan.orders[0].key
+    key = made.plan.run_specs[0].key
     before = made.ledger.result(key)
 
     def drifting(order: Any, ledger: Ledger) -> Any:
@@ -458,7 +458,7 @@ def test_a_change_is_reported_if_only_mlflow_has_the_earlier_runs(
     from mlflow import MlflowClient
 
     path = toy_study(designs=["single"], tasks=["cause"])
-    old = {order.key for order in finish(path).plan.orders}
+    old = {order.key for order in finish(path).plan.run_specs}
     shutil.rmtree("runs")
     capsys.readouterr()
     finish(path, "model.learning_rate=0.002")
@@ -480,7 +480,7 @@ def test_a_change_is_reported_if_only_mlflow_has_the_earlier_runs(
 def test_encoders_are_deleted_when_the_runs_that_start_from_them_are_done(toy_study: Callable[..., Path]) -> None:
     path = toy_study(designs=["sequential"], tasks=["cause", "risk"])
     made, kept = session(path), []
-    work = worker.Work(made.plan.orders, made.ledger, "one", "toy")
+    work = worker.Work(made.plan.run_specs, made.ledger, "one", "toy")
     worker.train_all(work, finished=lambda order: kept.append(len(list(Path("runs/ledger").glob("*/*/encoder.pt")))))
     assert kept == 2 * [1, 2, 1, 0]  # for each seed two that are started from, and two that start from them
     times = trained()
@@ -530,7 +530,7 @@ def test_a_worker_ends_when_its_driver_was_killed(toy_study: Callable[..., Path]
         return len(asked) < 3
 
     made = session(toy_study())
-    worker.train_all(worker.Work(made.plan.orders, made.ledger, "one", "toy"), is_wanted=is_wanted)
+    worker.train_all(worker.Work(made.plan.run_specs, made.ledger, "one", "toy"), is_wanted=is_wanted)
     assert asked == [0, 1, 2]
 
 

@@ -361,7 +361,7 @@ def test_training_does_not_wait_for_mlflow(
 
     def train(order: RunSpec, ledger: Ledger) -> Any:
         trained.append(order.key)
-        if len(trained) == len(made.plan.orders):
+        if len(trained) == len(made.plan.run_specs):
             last_begins.set()
         return real(order, ledger)
 

@@ -103,12 +103,12 @@ def session(path: Path, *overrides: str) -> Session:
 def finish(path: Path, *overrides: str, verify_old: int = 0) -> Session:
     made = session(path, *overrides)
     made.run(f"session {random.random()}", verify_old=verify_old)
-    assert all(made.is_done(order) for order in made.plan.orders)
+    assert all(made.is_done(order) for order in made.plan.run_specs)
     return made
 
 
 def results(made: Session) -> dict[str, dict[str, Any]]:
-    found = {order.name: made.ledger.result(order.key) for order in made.plan.orders}
+    found = {order.name: made.ledger.result(order.key) for order in made.plan.run_specs}
     return {name: result for name, result in found.items() if result is not None}
 
 
@@ -133,7 +133,7 @@ def test_runs_are_taken_over_if_others_give_identical_results_again(
     lab(helpers=NEUTRAL)
     training.trained.clear()
     made = finish(path, verify_old=3)
-    affected = {order.name for order in made.plan.orders if "cause" in order.tasks}
+    affected = {order.name for order in made.plan.run_specs if "cause" in order.tasks}
     assert len(training.trained) == 3
     assert set(training.trained) < affected
     assert taken_over(made) == affected - set(training.trained)
@@ -143,7 +143,7 @@ def test_runs_are_taken_over_if_others_give_identical_results_again(
         "drugs",
         "risk",
     }
-    keys = {order.name: order.key for order in before.plan.orders}
+    keys = {order.name: order.key for order in before.plan.run_specs}
     for name in taken_over(made):
         old, new = results(before)[name], results(made)[name]
         assert new["taken_over"]["from"] == keys[name] == old["key"] != new["key"]
@@ -176,7 +176,7 @@ def test_nothing_is_taken_over_if_a_value_differs(
     made = finish(path, verify_old=2)
     assert ": test.cause.accuracy " in capsys.readouterr().err
     assert taken_over(made) == set()
-    assert sorted(training.trained) == sorted(order.name for order in made.plan.orders if "cause" in order.tasks)
+    assert sorted(training.trained) == sorted(order.name for order in made.plan.run_specs if "cause" in order.tasks)
     assert len(training.trained) == 6
     (sentence,) = made.description()["deviations"]
     assert "code: lab.helpers.scaled." in sentence
@@ -203,7 +203,7 @@ def test_runs_that_were_trained_again_earlier_count(study: Write, training: Simu
     finish(path)
     lab(helpers=NEUTRAL)
     made = session(path)
-    made._train([order for order in made.plan.orders if "cause" in order.tasks][:2], "one")
+    made._train([order for order in made.plan.run_specs if "cause" in order.tasks][:2], "one")
     training.trained.clear()
     assert len(taken_over(finish(path, verify_old=2))) == 4
     assert training.trained == []
@@ -310,7 +310,7 @@ def test_a_run_may_be_taken_over_twice(study: Write, training: Simulated, lab: L
     assert len(training.trained) == 1
     twice = results(made)["cause, seed 3"]
     assert twice["test"] == results(first)["cause, seed 3"]["test"]
-    assert set(twice["taken_over"]["earlier"]) > {twice["taken_over"]["from"], first.plan.orders[3].key}
+    assert set(twice["taken_over"]["earlier"]) > {twice["taken_over"]["from"], first.plan.run_specs[3].key}
     assert not any(sentence.startswith("Changed") for sentence in made.description()["deviations"])
 
 
@@ -319,7 +319,7 @@ def test_a_run_that_another_command_is_training_is_left_to_it(study: Write, trai
     finish(path)
     lab(helpers=NEUTRAL)
     made = session(path)
-    claim = made.ledger.claim(made.plan.orders[2].key)
+    claim = made.ledger.claim(made.plan.run_specs[2].key)
     assert claim is not None
     with claim:
         made.takeover().run(1, lambda orders: made._train(orders, "one"))
@@ -355,8 +355,8 @@ def test_a_run_that_was_taken_over_is_trained_for_its_encoder_and_keeps_its_resu
     before = results(finish(path, verify_old=1))
     made = finish(path, "designs=[sequential]")
     assert {name: results(made)[name] for name in before} == before
-    (source,) = [order for order in made.plan.orders if order.name == "cause, seed 1"]
-    assert source.key in {order.source for order in made.plan.orders}
+    (source,) = [order for order in made.plan.run_specs if order.name == "cause, seed 1"]
+    assert source.key in {order.source for order in made.plan.run_specs}
     assert [repeat["differences"] for repeat in made.ledger.repeats(source.key)] == [[]]
 
 
