@@ -165,7 +165,7 @@ def test_a_folder_that_is_not_writable_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "  "])
 def test_a_mixture_name_that_is_not_a_folder_name_is_an_error(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match="^name: "):
+    with pytest.raises(InputError, match=r"^name: "):
         RunFolder.create(tmp_path, name, 1)
     assert not list(tmp_path.iterdir())
 
