@@ -1,4 +1,8 @@
-"""Memory-mapped tables on disk, written once: rows and encoded examples."""
+"""Memory-mapped tables on disk, written once: rows and encoded examples.
+
+A table is an Arrow stream that `datasets` reads. Our own code writes it, because it keeps every type as it is, shows no
+value in an error and leaves no half-written file; `experiments/results/dependencies.md` has the comparison.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from datasets import Dataset
 from filelock import FileLock
 
 from heads.rows import Row, row_from_dict
@@ -26,7 +31,7 @@ DECIDES_RESULTS = False
 CHUNK = 1000
 """Number of records in memory while a table is written."""
 
-FORMAT = "2"
+FORMAT = "3"
 """Version of the file format; each version has its own folder in the cache."""
 
 BLOCK, BLOCKS = 1 << 16, 64
@@ -37,28 +42,26 @@ class StoredTable:
     """A memory-mapped table of records."""
 
     def __init__(self, path: Path) -> None:
-        self._table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        self._batches = self._table.to_batches()
-        self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
+        self._data = Dataset.from_file(str(path)).with_format("arrow")
 
     def __len__(self) -> int:
-        return int(self._table.num_rows)
+        return len(self._data)
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """A numeric column as an array in memory."""
-        array: npt.NDArray[Any] = self._table.column(name).to_numpy()
+        array: npt.NDArray[Any] = self._data.data.column(name).to_numpy()
         return array
 
     def lengths(self, name: str) -> npt.NDArray[np.int64]:
         """The length of each list in a column of lists."""
         import pyarrow.compute as pc
 
-        lengths: npt.NDArray[np.int64] = pc.list_value_length(self._table.column(name)).to_numpy()
+        lengths: npt.NDArray[np.int64] = pc.list_value_length(self._data.data.column(name)).to_numpy()
         return lengths
 
     def codes(self, name: str) -> npt.NDArray[np.int64]:
         """An integer for each distinct value of a column, from 0 in the order of first occurrence."""
-        encoded = self._table.column(name).dictionary_encode().unify_dictionaries()
+        encoded = self._data.data.column(name).dictionary_encode().unify_dictionaries()
         codes = [chunk.indices.to_numpy(zero_copy_only=False) for chunk in encoded.chunks]
         return np.concatenate([np.zeros(0, dtype=np.int64), *codes])
 
@@ -66,7 +69,8 @@ class StoredTable:
         """Whether these columns of both tables hold the same values; neither is read into memory."""
         if len(self) != len(other):
             return False
-        return not len(self) or all(self._table.column(name).equals(other._table.column(name)) for name in names)
+        one, two = self._data.data, other._data.data
+        return not len(self) or all(one.column(name).equals(two.column(name)) for name in names)
 
     def take(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> list[dict[str, Any]]:
         """Records by index, in the order of the indices.
@@ -75,17 +79,13 @@ class StoredTable:
             IndexError: An index is out of range.
         """
         wanted = np.asarray(indices, dtype=np.int64)
-        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self):
+        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self):  # a negative one would count from the end
             raise IndexError(f"indices must be below {len(self)}, got {wanted.min()} to {wanted.max()}")
-        # Arrow's own `take` would first concatenate whole columns of lists.
-        places = np.searchsorted(self._starts, wanted, side="right") - 1
-        offsets = wanted - self._starts[places]
-        taken = [self._batches[p].slice(o, 1) for p, o in zip(places.tolist(), offsets.tolist(), strict=True)]
-        records: list[dict[str, Any]] = pa.Table.from_batches(taken, self._table.schema).combine_chunks().to_pylist()
+        records: list[dict[str, Any]] = self._data[wanted.tolist()].to_pylist()
         return records
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for batch in self._table.to_batches(max_chunksize=CHUNK):
+        for batch in self._data.iter(CHUNK):
             yield from batch.to_pylist()
 
 
@@ -269,7 +269,7 @@ def _write_arrow(path: Path, records: Iterator[Mapping[str, Any]]) -> None:
     chunk = list(islice(records, CHUNK))
     names = dict.fromkeys(name for record in chunk for name in record)
     schema = pa.schema([(name, _column(name, chunk).type) for name in names])
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
         while chunk:
             writer.write_batch(_batch(chunk, schema))
             chunk = list(islice(records, CHUNK))

@@ -20,7 +20,7 @@ from mtl.tracking.run_folder import FOLDER_VARIABLE, RunFolder
 from mtl.tracking.tracker import MLflowTracker
 from tests.mlflow_server import Server, free_port, wait_for
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
