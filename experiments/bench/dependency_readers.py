@@ -123,7 +123,7 @@ def _ours(path: Path, file: Awkward) -> str:
 
 
 def _reader(path: Path) -> Any:
-    return (Jsonl if path.suffix == ".jsonl" else Table)(str(path), refuse_bad_rows=True)
+    return (Jsonl if path.suffix == ".jsonl" else Table)(str(path), on_bad_row="skip")
 
 
 def _theirs(path: Path, file: Awkward, options: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from dependency_timing import table
 
-from mtl.data.store import Store
+from mtl.data.store import Store, StoredTable
 
 EXAMPLES, BATCH, ROUNDS = 100_000, 32, 3
 
@@ -32,7 +32,7 @@ def tables() -> list[str]:
     from dependency_faults import behaviour
 
     return [
-        table(["ms (times ours)", *BUILDS, "Dataset over our columns"], _speed_lines()),
+        table(["ms (times ours)", *BUILDS, "our file by pyarrow alone"], _speed_lines()),
         table(["memory", *BUILDS], _memory_lines()),
         table(["importing, one after the other", "seconds", "MiB"], _import_lines()),
         table(["case", *BUILDS], behaviour(BUILDS)),
@@ -72,32 +72,43 @@ BUILDS: dict[str, Build] = {
 }
 
 
-def _over_our_file(folder: Path) -> Any:
-    """A `Dataset` of our columns: our file as the stream that `datasets` reads."""
-    from datasets import Dataset
+class _PyArrow:
+    """Our file read by pyarrow alone, in batches so that taking a few records copies no whole column."""
 
-    path = folder / "stream.arrow"
-    if not path.exists():
-        (ours,) = folder.rglob("??/*.arrow")
-        with pa.ipc.open_file(pa.memory_map(str(ours))) as file, pa.ipc.new_stream(str(path), file.schema) as stream:
-            for number in range(file.num_record_batches):
-                stream.write_batch(file.get_batch(number))
-    return Dataset.from_file(str(path)).with_format("arrow")
+    def __init__(self, path: Path) -> None:
+        self._table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
+        self._batches = self._table.to_batches()
+        self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
+
+    def take(self, indices: Sequence[int]) -> list[Record]:
+        wanted = np.asarray(indices, dtype=np.int64)
+        places = np.searchsorted(self._starts, wanted, side="right") - 1
+        offsets = wanted - self._starts[places]
+        taken = [self._batches[p].slice(o, 1) for p, o in zip(places.tolist(), offsets.tolist(), strict=True)]
+        records: list[Record] = pa.Table.from_batches(taken, self._table.schema).combine_chunks().to_pylist()
+        return records
+
+    def __iter__(self) -> Iterator[Record]:
+        for batch in self._table.to_batches(max_chunksize=1_000):
+            yield from batch.to_pylist()
+
+
+def _over_our_file(folder: Path) -> _PyArrow:
+    (ours,) = folder.rglob("??/*.arrow")
+    return _PyArrow(ours)
 
 
 def take(data: Any, places: Sequence[int]) -> list[Record]:
     """Some records of a table."""
-    records: list[Record] = data.take(places) if _is_ours(data) else data[places].to_pylist()
+    records: list[Record] = data.take(places) if isinstance(data, StoredTable | _PyArrow) else data[places].to_pylist()
     return records
 
 
 def read_all(data: Any) -> Iterator[Record]:
     """All records of a table, a thousand at a time."""
-    return iter(data) if _is_ours(data) else (record for batch in data.iter(1_000) for record in batch.to_pylist())
-
-
-def _is_ours(data: Any) -> bool:
-    return type(data).__module__.startswith("mtl")
+    if isinstance(data, StoredTable | _PyArrow):
+        return iter(data)
+    return (record for batch in data.iter(1_000) for record in batch.to_pylist())
 
 
 # --- speed and memory -------------------------------------------------------------------------------------------------
@@ -139,7 +150,6 @@ def _round(examples: Sequence[Record], seed: int) -> dict[tuple[str, str], float
             times[contestant, "write 100,000 examples"] = _seconds(writing)
             times |= _reading_times(contestant, partial(build, folders[contestant], list), batches)
         opened = partial(_over_our_file, folders["ours"])
-        opened()  # makes the stream
         times["over our file", "write 100,000 examples"] = 0.0
         return times | _reading_times("over our file", opened, batches)
 

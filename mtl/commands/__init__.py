@@ -1,4 +1,4 @@
-"""The command `mtl`. Heavy libraries load only with the command that needs them."""
+"""The command `mtl`. Heavy libraries are imported only by the commands that need them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from mtl.threads import set_thread_defaults
 
 COMMANDS = {
-    "check": ("mtl.commands.check", "Read a mixture and its data, print what would run, and every problem at once."),
-    "fit": ("mtl.commands.fit", "Train a mixture, select on dev, track in MLflow."),
-    "validate": ("mtl.commands.fit", "Score a checkpoint on dev."),
-    "test": ("mtl.commands.fit", "Score a checkpoint on test."),
-    "study": ("mtl.commands.study", "Find out which task helps which: plan, run, report, verify."),
-    "predict": ("mtl.commands.predict", "Predict for raw text with a checkpoint."),
-    "errors": ("mtl.commands.errors", "List a run's wrong predictions for one task."),
+    "check": ("mtl.commands.check", "Check a mixture and its data; print what would run, or report every problem."),
+    "fit": ("mtl.commands.fit", "Train a mixture, select checkpoints on dev, and track the run in MLflow."),
+    "validate": ("mtl.commands.fit", "Evaluate a checkpoint on dev."),
+    "test": ("mtl.commands.fit", "Evaluate a checkpoint on test."),
+    "study": ("mtl.commands.study", "Measure which tasks help each other: plan, run, report, verify."),
+    "predict": ("mtl.commands.predict", "Predict on raw text with a checkpoint."),
+    "errors": ("mtl.commands.errors", "List the wrong predictions of a run for one task."),
 }
 
 HELP = """usage: mtl COMMAND ...
@@ -25,12 +25,12 @@ Multi-task learning for biomedical and clinical text.
 commands:
 {commands}
 
-mtl COMMAND --help tells what a command takes.
+Run mtl COMMAND --help for the options of a command.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs a command and exits: 0 done, 2 the input is wrong, 1 anything else."""
+    """Runs a command and exits: 0 on success, 2 if the input is invalid, 1 otherwise."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         lines = [f"  {name:10}{text}" for name, (_, text) in COMMANDS.items()]
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Runs a command and gives its exit code; problems of the user's input are printed without a traceback."""
+    """Runs a command and returns its exit code; problems in the user's input are printed without a traceback."""
     set_thread_defaults()
     from mtl.problems import InputError
 

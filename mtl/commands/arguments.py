@@ -1,6 +1,6 @@
-"""Command-line arguments before Lightning's parser sees them: the mixture is taken out, resolved and checked whole.
+"""Preprocesses command-line arguments for Lightning's parser: extracts, resolves and validates the mixture.
 
-Lightning's parser refuses a task that is included and partly overridden, and reports one problem at a time.
+Lightning's parser rejects a task that is included and partly overridden, and reports one problem at a time.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from mtl.config.yaml_files import read_yaml, resolve
 from mtl.problems import InputError, Problem
 
 _FLAGS = frozenset({"-h", "--help", "--print_config", "--print_shtab", "--profile"})
-"""Options of Lightning's parser that need no value."""
+"""Options of Lightning's parser that take no value."""
 
 
 _REFUSED = ("optimizer", "lr_scheduler")
-"""Options of Lightning's command line that would take the place of ours, with all that hangs on it."""
+"""Options of Lightning's command line that would replace our optimiser, with its parameter groups and schedule."""
 
 
 class Config(NamedTuple):
-    """A Lightning config file, taken apart.
+    """The parts of a Lightning config file.
 
     Args:
-        mixture: A path, or the content of a mixture; None where the file names none.
-        folder: Where paths in a content are looked for first.
-        overrides: What the file says of the mixture elsewhere: its seed.
-        rest: What Lightning's parser reads, interpolation resolved.
+        mixture: Path of a mixture, or its fields; None if the file has no mixture.
+        folder: Folder in which paths in the fields are looked up first.
+        overrides: Overrides of the mixture set elsewhere in the file, that is, its seed.
+        rest: The remaining fields for Lightning's parser, with interpolation resolved.
     """
 
     mixture: Any
@@ -40,14 +40,14 @@ class Config(NamedTuple):
 
 
 def take_mixture(arguments: Sequence[str]) -> tuple[Mixture | None, list[str]]:
-    """Splits the arguments of `mtl fit` into the mixture and what Lightning's parser reads.
+    """Splits the arguments of `mtl fit` into the mixture and the arguments for Lightning's parser.
 
-    The mixture is what `--mixture` names, else the key `mixture` of a config file (a path beside that file, or the
-    mixture itself); of several config files the last one wins. ``--mixture.key value`` overrides its fields,
+    The mixture comes from `--mixture`, otherwise from the key `mixture` of a config file (a path beside that file, or
+    the mixture itself); the last config file with a mixture wins. ``--mixture.key value`` overrides its fields,
     ``--seed_everything`` its seed. ``key=value`` is read as ``--key=value``, ``--profile`` as ``--run.profile=true``.
 
     Returns:
-        The mixture, None where none was named, and the other arguments.
+        The mixture (None if none was given) and the other arguments.
 
     Raises:
         InputError: The mixture or a config file has problems.
@@ -64,7 +64,7 @@ def take_mixture(arguments: Sequence[str]) -> tuple[Mixture | None, list[str]]:
         elif name == "--seed_everything":
             overrides.append(f"seed={_needed(name, value)}")
         elif name == "--trainer.precision" and value == "auto":
-            continue  # which is our default, and no word of Lightning's
+            continue  # our default, which Lightning does not accept as a value
         elif name.removeprefix("--").partition(".")[0] in _REFUSED and name.startswith("--"):
             raise InputError(_refused(name))
         elif name == "--profile":
@@ -82,10 +82,10 @@ def take_mixture(arguments: Sequence[str]) -> tuple[Mixture | None, list[str]]:
 
 
 def read_config(path: Path) -> Config:
-    """A Lightning config file; a mixture that lies beside it is found there.
+    """Reads a Lightning config file; the path of its mixture may be relative to the file.
 
     Raises:
-        InputError: The file is missing or no YAML, or an interpolation fails.
+        InputError: The file is missing or not valid YAML, or an interpolation fails.
     """
     fields = read_yaml(path)
     mixture = fields.pop("mixture", None)
@@ -94,8 +94,8 @@ def read_config(path: Path) -> Config:
         mixture = str(resolve({"mixture": mixture})["mixture"])
         places = [place for place in (path.parent / mixture, Path(mixture)) if place.is_file()]
         if not places:
-            advice = "Check the path; it is looked for beside the config, then in the working folder."
-            raise InputError(Problem(f"{path}: mixture", f"The file '{mixture}' doesn't exist.", advice))
+            advice = "Check the path; it is looked up beside the config file, then in the working folder."
+            raise InputError(Problem(f"{path}: mixture", f"The file '{mixture}' does not exist.", advice))
         mixture = str(places[0])
     refused = [_refused(f"{path}: {name}") for name in _REFUSED if name in rest]
     if refused:
@@ -105,7 +105,7 @@ def read_config(path: Path) -> Config:
     if isinstance(trainer, dict) and trainer.get("precision") == "auto":
         trainer.pop("precision")
     if seed is not None and not isinstance(seed, int):
-        raise InputError(Problem(f"{path}: seed_everything", f"It must be a whole number; found {seed!r}."))
+        raise InputError(Problem(f"{path}: seed_everything", f"must be an integer, got {seed!r}."))
     has_seed = seed is not None and not isinstance(seed, bool)
     return Config(mixture, path.parent.absolute(), [f"seed={seed}"] if has_seed else [], rest)
 
@@ -120,7 +120,7 @@ def _refused(key: str) -> Problem:
 
 
 def _pairs(arguments: Sequence[str]) -> list[tuple[str, str | None]]:
-    """Options with their values; a flag or a bare word has None."""
+    """Options with their values; flags and positional arguments have None."""
     pairs: list[tuple[str, str | None]] = []
     waiting = list(arguments)
     while waiting:
@@ -139,5 +139,5 @@ def _pairs(arguments: Sequence[str]) -> list[tuple[str, str | None]]:
 
 def _needed(name: str, value: str | None) -> str:
     if value is None:
-        raise InputError(Problem(name, "It needs a value.", f"Write {name} VALUE."))
+        raise InputError(Problem(name, "The option needs a value.", f"Write {name} VALUE."))
     return value

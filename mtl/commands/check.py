@@ -1,4 +1,4 @@
-"""`mtl check`: reads everything that can be read without training, and prints the plan or every problem."""
+"""`mtl check`: checks everything that can be checked without training; prints the plan, or every problem."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ Plan = dict[str, Any]
 
 
 def check(source: Any, overrides: Sequence[str] = (), *, epochs: int | None = None) -> tuple[list[Problem], Plan]:
-    """Every problem of a mixture and of its data, and the plan of what would run where there is none.
+    """Returns every problem in a mixture and its data, and, if there are none, the plan of what would run.
 
     Args:
-        source: A mixture file, a config of `mtl fit` that names one, or the fields of a mixture.
+        source: A mixture file, a config file of `mtl fit` that names one, or the fields of a mixture.
         overrides: ``key=value`` with dotted keys.
-        epochs: For how many epochs the passes are counted; None takes what the config says, else 1.
+        epochs: Number of epochs to plan for; None takes the number in the config file, or 1.
     """
     try:
         fields, epochs = _read(source, overrides, epochs)
@@ -48,7 +48,7 @@ def check(source: Any, overrides: Sequence[str] = (), *, epochs: int | None = No
     problems: list[Problem] = []
     try:
         mixture = parse_mixture(fields)
-        fields = mixture.to_dict()  # without the tasks that `only` leaves out
+        fields = mixture.to_dict()  # without the tasks that `only` excludes
         heads, tokenizer = build_heads(mixture)
         problems += _metric_problems(mixture, heads)
         plan = _plan(mixture, heads, prepare(mixture, heads, tokenizer), epochs)
@@ -59,18 +59,20 @@ def check(source: Any, overrides: Sequence[str] = (), *, epochs: int | None = No
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs `mtl check FILE… [key=value…] [--json]`; 0 when all would run, 2 when not."""
-    parser = argparse.ArgumentParser("mtl check", description="Prints what would run, and every problem at once.")
-    parser.add_argument("words", nargs="+", metavar="FILE | KEY=VALUE", help="mixture files, and overrides for all")
-    parser.add_argument("--json", action="store_true", help="print JSON: `ok`, `errors` and `plan` of each file")
+    """Runs `mtl check FILE… [key=value…] [--json]`; returns 0 if every file is valid, else 2."""
+    parser = argparse.ArgumentParser("mtl check", description="Prints what would run, or every problem.")
     parser.add_argument(
-        "--epochs", type=_epochs, help="count passes over the data for this many (default: 1, or what a config says)"
+        "words", nargs="+", metavar="FILE | KEY=VALUE", help="mixture files, and overrides that apply to all of them"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON with `ok`, `errors` and `plan` for each file")
+    parser.add_argument(
+        "--epochs", type=_epochs, help="number of epochs to plan for (default: max_epochs of the config file, or 1)"
     )
     options = parser.parse_args(arguments[1:])
     files = [word for word in options.words if "=" not in word or Path(word).is_file()]
     overrides = [word for word in options.words if word not in files]
     if not files:
-        parser.error("name at least one mixture file")
+        parser.error("at least one mixture file is required")
     outcomes = [(word, *_outcome(word, overrides, options.epochs)) for word in files]
     if options.json:
         print(json.dumps(_json(outcomes), indent=2))
@@ -81,15 +83,15 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _outcome(word: str, overrides: Sequence[str], epochs: int | None) -> tuple[list[Problem], Plan]:
-    """What a word of the command line gives, that stands for a file."""
+    """The problems and the plan of an argument that is not an override."""
     if Path(word).is_file():
         return check(word, overrides, epochs=epochs)
-    message = "It is no file, and an override must be key=value."
+    message = "This is neither an existing file nor an override of the form key=value."
     return [Problem(word, message, "Check the path, or write KEY=VALUE.")], {}
 
 
 def _read(source: Any, overrides: Sequence[str], epochs: int | None) -> tuple[dict[str, Any], int]:
-    """The fields of a mixture, or of the one that a Lightning config names, and for how many epochs to plan."""
+    """The fields of a mixture, which a Lightning config file may name, and the number of epochs to plan for."""
     folder = None
     if isinstance(source, str | Path) and "mixture" in (content := read_yaml(Path(source))) and "tasks" not in content:
         config = read_config(Path(source))
@@ -101,18 +103,18 @@ def _read(source: Any, overrides: Sequence[str], epochs: int | None) -> tuple[di
 
 
 def _encoder_problems(fields: Mapping[str, Any]) -> list[Problem]:
-    """Problems of the encoder of a mixture that has problems elsewhere."""
+    """Problems with the encoder of a mixture that has problems elsewhere."""
     try:
         load_config(EncoderSpec(**fields.get("encoder", {})))
     except InputError as error:
         return error.problems
     except (ValidationError, TypeError):
-        pass  # its keys are malformed, which is already listed
+        pass  # its keys are invalid, which is already reported
     return []
 
 
 def _data_problems(fields: Mapping[str, Any]) -> list[Problem]:
-    """Problems of the data of those tasks that can be read, whatever else is wrong."""
+    """Problems in the data of all tasks that can be read despite other problems."""
     store = Store()
     return [problem for name, task in readable_tasks(fields).items() for problem in _rows_problems(name, task, store)]
 
@@ -122,7 +124,7 @@ def _rows_problems(name: str, task: Readable, store: Store) -> list[Problem]:
     try:
         splits = read_rows(task.data, key, store)
     except InputError as error:
-        # Once more without the malformed rows, so that what is wrong with the others is told as well.
+        # Read again without the malformed rows, to report problems in the other rows as well.
         lenient = task.data.model_copy(update={"on_bad_row": "skip"})
         try:
             splits = read_rows(lenient, key, store)
@@ -134,7 +136,7 @@ def _rows_problems(name: str, task: Readable, store: Store) -> list[Problem]:
 
 
 def _head_problems(name: str, task: Readable, splits: Mapping[str, tuple[RowTable, RowSummary]]) -> list[Problem]:
-    """Rows that the head can't read."""
+    """Problems with rows that the head cannot read."""
     if task.head is None:
         return []
     rows = {split: table for split, (table, _) in splits.items()}
@@ -144,7 +146,7 @@ def _head_problems(name: str, task: Readable, splits: Mapping[str, tuple[RowTabl
 
 
 def _metric_problems(mixture: Mixture, heads: Mapping[str, Any]) -> list[Problem]:
-    """The metric that selects must be one that its task has."""
+    """A problem if the selection metric is not a metric of its task."""
     task, slash, metric = mixture.evaluation.select.partition("/")
     if not slash:
         return []
@@ -174,7 +176,7 @@ def _plan(mixture: Mixture, heads: Mapping[str, Any], data: Mapping[str, Mapping
             "batches": batches[leader],
             "passes": batches[leader] / schedule.batchers[leader].batches_per_pass,
             "shared": shared(data[name]),
-            "notes": [] if "test" in data[name] else ["no test split, so nothing is reported on test"],
+            "notes": [] if "test" in data[name] else ["no test split, so no test scores are reported"],
         }
     return {
         "name": mixture.name,
@@ -206,7 +208,7 @@ def _split_plan(content: SplitData) -> dict[str, Any]:
 
 
 def _json(outcomes: Sequence[tuple[str, list[Problem], Plan]]) -> dict[str, Any]:
-    """The report of one file as it is, and of several as a list below `files`."""
+    """The report of one file, or the reports of several files as a list under `files`."""
     reports = [
         {"file": file, "ok": not problems, "errors": [problem.to_dict() for problem in problems], "plan": plan}
         for file, problems, plan in outcomes
@@ -222,7 +224,7 @@ def _print(file: str, problems: Sequence[Problem], plan: Plan) -> None:
         for problem in problems:
             console.print(f"  {problem}", markup=False, soft_wrap=True)
         return
-    mixed = f", {plan['tasks_per_step']} tasks a step" if plan["tasks_per_step"] > 1 else ""
+    mixed = f", {plan['tasks_per_step']} tasks per step" if plan["tasks_per_step"] > 1 else ""
     how = f"sampler {plan['sampler']}, balancing {plan['balancing']}"
     console.print(
         f"{plan['name']}: encoder {plan['encoder']}, {how}, {_counted(plan['steps'], 'step')} in "
@@ -254,13 +256,13 @@ def _split_table(plan: Plan) -> Table:
     for name, task in plan["tasks"].items():
         for split, content in task["splits"].items():
             numbers = (content["used"], content["documents"], content["examples"], f"{content['truncated']:.1%}")
-            # As Text, because rich would take a label in square brackets for a style.
+            # As Text, because rich would interpret a label in square brackets as a style.
             table.add_row(name, split, *map(str, numbers), Text(_listed(content["labels"])))
     return table
 
 
 def _split_notes(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What became of rows that aren't used, and of gold that a head can't express; alike splits share a line."""
+    """Notes on unused rows and on gold that a head cannot represent; splits with the same note share a line."""
     notes: dict[str, list[str]] = {}
     for split, content in splits.items():
         for note in _notes(content):
@@ -271,21 +273,21 @@ def _split_notes(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _notes(content: Mapping[str, Any]) -> list[str]:
     notes = []
     if content["refused"]:
-        notes.append(f"{_counted(content['refused'], 'row')} refused, first {content['refused_rows'][0]}")
+        notes.append(f"{_counted(content['refused'], 'row')} skipped as invalid, first {content['refused_rows'][0]}")
     if content["crossed"]:
-        notes.append(f"{_counted(content['crossed'], 'row')} dropped: their groups fell into different splits")
+        notes.append(f"{_counted(content['crossed'], 'row')} dropped: their groups are in different splits")
     if content["limited"]:
-        notes.append(f"{_counted(content['limited'], 'row')} left out by limit")
+        notes.append(f"{_counted(content['limited'], 'row')} excluded by `limit`")
     if content["excluded"]:
-        notes.append(f"{_counted(content['excluded'], 'row')} left out by exclude")
+        notes.append(f"{_counted(content['excluded'], 'row')} excluded by `exclude`")
     if content["unlabelled"]:
-        notes.append(f"{_counted(content['unlabelled'], 'row')} without a label for this task, not used")
+        notes.append(f"{_counted(content['unlabelled'], 'row')} without a label for this task (not used)")
     left_out = {reason: count for reason, count in sorted(content["left_out"].items()) if count}
     if left_out:
-        notes.append(f"left out by the reader: {_listed(left_out)}")
+        notes.append(f"excluded by the reader: {_listed(left_out)}")
     kinds = {kind.replace("_", " "): count for kind, count in content["notes"].items() if count}
     if kinds:
-        notes.append(f"gold that the head can't express exactly: {_listed(kinds)}")
+        notes.append(f"gold that the head cannot represent exactly: {_listed(kinds)}")
     return notes
 
 
@@ -299,7 +301,7 @@ def _counted(count: int, noun: str) -> str:
 
 def _epochs(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError("it must be a whole number of at least 1")
+        raise argparse.ArgumentTypeError("must be an integer of at least 1")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""`mtl errors`: the wrong predictions of a run for one task, by id; their text only for who holds the data."""
+"""`mtl errors`: the wrong predictions of a run for one task, by row id; texts appear on a terminal only."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mtl.training.checkpoints import checkpoint_mixture, checkpoint_precision, l
 
 
 class Wrong(NamedTuple):
-    """A row whose prediction is not its gold, and how wrong it is (see `Head.error`)."""
+    """A row whose prediction differs from its gold, and the size of the error (see `Head.error`)."""
 
     row: Row
     prediction: Prediction
@@ -33,12 +33,14 @@ class Wrong(NamedTuple):
 
 def main(arguments: Sequence[str]) -> None:
     """Runs `mtl errors RUN --task T [--split dev] [--limit 20]`."""
-    parser = argparse.ArgumentParser("mtl errors", description="Lists wrong predictions of a run for one task.")
-    parser.add_argument("run", help="a run's folder, or a checkpoint in it")
-    parser.add_argument("--task", required=True)
-    parser.add_argument("--split", default="dev", choices=("train", "dev", "test"))
-    parser.add_argument("--limit", type=int, default=20, help="rows to show (default 20)")
-    parser.add_argument("--no-text", action="store_true", help="ids and predictions alone, also on a terminal")
+    parser = argparse.ArgumentParser("mtl errors", description="Lists the wrong predictions of a run for one task.")
+    parser.add_argument("run", help="folder of a run, or a checkpoint in it")
+    parser.add_argument("--task", required=True, help="name of the task")
+    parser.add_argument(
+        "--split", default="dev", choices=("train", "dev", "test"), help="split to predict (default dev)"
+    )
+    parser.add_argument("--limit", type=int, default=20, help="number of rows to show (default 20)")
+    parser.add_argument("--no-text", action="store_true", help="show only ids and labels, even on a terminal")
     options = parser.parse_args(arguments[1:])
     show_text = sys.stdout.isatty() and not options.no_text
     console = Console(highlight=False, emoji=False, soft_wrap=True)
@@ -49,14 +51,19 @@ def main(arguments: Sequence[str]) -> None:
     more = max(0, len(found) - options.limit)
     console.print(f"{len(found)} wrong in {options.split} of {options.task}" + (f", {more} not shown" if more else ""))
     if not show_text:
-        console.print("Texts are shown on a terminal only.")
+        console.print("Texts are shown only on a terminal.")
 
 
 def wrong_predictions(run: str | Path, task: str, split: str = "dev") -> list[Wrong]:
-    """The rows of a split that the run's best checkpoint gets wrong, the worst first.
+    """Returns the rows of a split that the best checkpoint of a run gets wrong, largest error first.
+
+    Args:
+        run: Folder of a run, or a checkpoint in it.
+        task: Name of the task.
+        split: train, dev or test.
 
     Raises:
-        InputError: There is no such run, task or split, or the data isn't here.
+        InputError: There is no such run, task or split, or the data is missing.
     """
     folder = RunFolder.open(run)
     path = folder.resolve_checkpoint("best" if Path(run).is_dir() else Path(run))
@@ -86,7 +93,7 @@ def wrong_predictions(run: str | Path, task: str, split: str = "dev") -> list[Wr
 
 
 def _run(module: Any, loader: EvaluationLoader, evaluator: Evaluator, precision: str) -> None:
-    """One pass on the CPU, in the precision of the run as far as a CPU has it."""
+    """Evaluates once on the CPU, in the precision of the run if a CPU supports it."""
     module.eval()
     with (
         torch.inference_mode(),

@@ -1,4 +1,4 @@
-"""`mtl fit`, `validate` and `test`: the Lightning CLI around a mixture and a run's folder."""
+"""`mtl fit`, `validate` and `test`: the Lightning CLI for a mixture and the folder of a run."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ class RunOptions:
     """Where a run goes and what it records.
 
     Args:
-        root: The folder of all runs; a run's own folder is ROOT/MIXTURE/TIME-sSEED.
-        track: Whether to write to MLflow.
-        experiment: MLflow's experiment.
-        baselines: Whether to score trivial baselines at the end.
-        save_every: Updates after which `last` is saved within an epoch, for a resume with `--ckpt_path last`; None
-            saves it at the end of each epoch only.
-        predictions: Whether to keep predictions by row id, in the run's folder and in MLflow. They hold no text, but
-            labels and offsets.
-        profile: Whether to write where a training step's time goes into the run's folder: `profile.md` by operator,
-            `fit-phases.txt` by phase. `--profile` is short for it.
+        root: Folder of all runs; the folder of a run is ROOT/MIXTURE/TIME-sSEED.
+        track: Whether to track the run in MLflow.
+        experiment: Name of the MLflow experiment.
+        baselines: Whether to score trivial predictors at the end.
+        save_every: Number of updates after which `last` is saved within an epoch, to resume with `--ckpt_path last`;
+            None saves it only at the end of each epoch.
+        predictions: Whether to keep predictions by row id, in the folder of the run and in MLflow. They contain
+            labels and offsets, but no text.
+        profile: Whether to profile training steps and write the times to the folder of the run: `profile.md` by
+            operator, `fit-phases.txt` by phase. `--profile` is short for `--run.profile=true`.
     """
 
     root: str = "runs"
@@ -68,9 +68,9 @@ class EarlyStoppingOptions:
     """When to stop before the last epoch.
 
     Args:
-        patience: Evaluations on dev without a rise; None never stops.
-        min_delta: What counts as a rise.
-        per_task: Stop tasks one by one by their primary metric, instead of all by the selection score.
+        patience: Number of dev evaluations without improvement; None disables early stopping.
+        min_delta: Smallest increase that counts as an improvement.
+        per_task: Whether to stop each task by its primary metric, instead of all tasks by the selection score.
     """
 
     patience: int | None = None
@@ -88,7 +88,7 @@ TRAINER_DEFAULTS = {
 
 
 class MixtureCLI(LightningCLI):
-    """Lightning's command line, with a mixture in place of a model class and a data class."""
+    """Lightning's command line, with a mixture instead of a model class and a data class."""
 
     def __init__(self, mixture: Mixture, arguments: Sequence[str], words: Sequence[str]) -> None:
         self.mixture = mixture
@@ -99,7 +99,7 @@ class MixtureCLI(LightningCLI):
             trainer_defaults=TRAINER_DEFAULTS,
             seed_everything_default=False,
             args=list(arguments),
-            parser_kwargs={"allow_abbrev": False},  # or a misspelt option trains with another
+            parser_kwargs={"allow_abbrev": False},  # otherwise a misspelt option could match another one
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
         )
@@ -108,7 +108,7 @@ class MixtureCLI(LightningCLI):
         parser.add_lightning_class_args(pl.Trainer, "trainer")
         parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
         parser.add_class_arguments(Optimisation, "model", instantiate=False)
-        compile_help = "Whether to compile the encoder with torch.compile, which takes about a minute."
+        compile_help = "Whether to compile the encoder with torch.compile, which takes about a minute at the start."
         parser.add_argument("--model.compile", type=bool, default=False, help=compile_help)
         parser.add_class_arguments(RunOptions, "run")
         parser.add_class_arguments(EarlyStoppingOptions, "early_stopping")
@@ -119,18 +119,18 @@ class MixtureCLI(LightningCLI):
         skipped = {"model", "train_dataloaders", "val_dataloaders", "dataloaders", "datamodule"}
         return {"fit": skipped, "validate": skipped | {"verbose"}, "test": skipped | {"verbose"}}
 
-    # Lightning calls these in place of the trainer's own, and the `after_` ones when its progress bar is gone. Our
-    # table takes the place of Lightning's list of all metrics, which are in `metrics.json`.
+    # Lightning calls these instead of the methods of the trainer, and the `after_` ones once its progress bar has
+    # closed. Our table replaces Lightning's list of all metrics, which are in `metrics.json`.
 
     def fit(self, **arguments: Any) -> None:
         if self.trainer.is_global_zero:
-            print(_setting(self.trainer, self.folder))
+            print(_setup(self.trainer, self.folder))
         try:
             self.trainer.fit(**arguments)
-        except (SystemExit, SIGTERMException):  # Lightning makes an exit of Ctrl-C
+        except (SystemExit, SIGTERMException):  # Lightning turns Ctrl-C into SystemExit
             if self.trainer.is_global_zero:
-                print(f"mtl: {_way_on(self.folder, self._words)}", file=sys.stderr)
-            sys.exit(1)  # after SIGTERM Lightning would exit with 0, as if the run were done
+                print(f"mtl: {_how_to_resume(self.folder, self._words)}", file=sys.stderr)
+            sys.exit(1)  # after SIGTERM Lightning would exit with 0, as if the run had finished
 
     def validate(self, **arguments: Any) -> None:
         self.trainer.validate(**arguments, verbose=False)
@@ -148,14 +148,14 @@ class MixtureCLI(LightningCLI):
         self.recorder.show()
 
     def _parse_ckpt_path(self) -> None:
-        """Leaves out Lightning's search for hyper-parameters: ours keep none, and the file may be no checkpoint."""
+        """Skips Lightning's search for hyperparameters: ours have none, and the file may not be a checkpoint."""
 
     def instantiate_classes(self) -> None:
         assert self.subcommand is not None
         config = self.config[self.subcommand]
         options = RunOptions(**config.run.as_dict())
         require_positive({"run.save_every": options.save_every})
-        # The folder last: a run whose data or options are wrong leaves none, and never becomes the latest.
+        # The folder comes last, so that a run with invalid data or options leaves none and never becomes the latest.
         self.datamodule = build_data(self.mixture)
         self.datamodule.setup()
         is_new = self.subcommand == "fit" and config.ckpt_path is None
@@ -183,30 +183,30 @@ class MixtureCLI(LightningCLI):
         self.model.predictions_with_text = self.mixture.privacy.log_text
         self.trainer = self._make_trainer(folder, options, EarlyStoppingOptions(**config.early_stopping.as_dict()))
 
-    def _place(self, options: RunOptions, asked: str | None) -> tuple[RunFolder, Path | None]:
-        """The run's folder and the checkpoint to load: a new run, or one that goes on or is evaluated."""
+    def _place(self, options: RunOptions, ckpt_path: str | None) -> tuple[RunFolder, Path | None]:
+        """The folder and the checkpoint of the run: a new run has no checkpoint, a resumed or evaluated one does."""
         root = Path(options.root)
-        if asked is None and self.subcommand == "fit":
+        if ckpt_path is None and self.subcommand == "fit":
             return RunFolder.create(root, self.mixture.name, self.mixture.seed), None
-        asked = asked or "best"
-        is_path = asked.endswith(".ckpt") or "/" in asked
-        folder = RunFolder.open(asked) if is_path else RunFolder.latest(root, self.mixture.name)
-        return folder, folder.resolve_checkpoint(asked)
+        ckpt_path = ckpt_path or "best"
+        is_path = ckpt_path.endswith(".ckpt") or "/" in ckpt_path
+        folder = RunFolder.open(ckpt_path) if is_path else RunFolder.latest(root, self.mixture.name)
+        return folder, folder.resolve_checkpoint(ckpt_path)
 
     def _make_trainer(self, folder: RunFolder, options: RunOptions, stopping: EarlyStoppingOptions) -> pl.Trainer:
         config = self.config_init[self.subcommand].trainer
-        # Loggers of the user's own stand beside MLflow; `--trainer.logger false` is Lightning's word for none at all.
+        # The user's loggers are added to MLflow; `--trainer.logger false` means no logger at all, as in Lightning.
         tracker = self._tracker(folder, options) if config.logger is not False and options.track else None
         recorded = {**self.config[self.subcommand].clone(with_meta=False).as_dict(), "mixture": self.mixture.to_dict()}
         recorded.pop("config", None)
-        recorded = json.loads(json.dumps(recorded, default=str))  # callbacks may have arguments of any type
+        recorded = json.loads(json.dumps(recorded, default=str))  # arguments of callbacks may have any type
         self.recorder = RunRecorder(folder, tracker, recorded, baselines=options.baselines)
         callbacks: list[Any] = [self.recorder]
         if self.subcommand == "fit" and config.enable_checkpointing is not False:
             callbacks += checkpoints(folder, list(self.mixture.tasks), save_every=options.save_every)
         callbacks += early_stopping(**dataclasses.asdict(stopping))
-        given = [] if config.logger in (None, True, False) else _listed(config.logger)
-        arguments = {**config.as_dict(), "logger": [*filter(None, [tracker]), *given] or False}
+        loggers = [] if config.logger in (None, True, False) else _listed(config.logger)
+        arguments = {**config.as_dict(), "logger": [*filter(None, [tracker]), *loggers] or False}
         if options.profile and self.subcommand == "fit":
             callbacks.append(StepProfile(folder))
             arguments["profiler"] = config.profiler or phases(folder)
@@ -227,23 +227,23 @@ def main(arguments: Sequence[str]) -> None:
     """Runs `mtl fit|validate|test` with these arguments.
 
     Raises:
-        InputError: The mixture, its data or a checkpoint is wrong.
+        InputError: The mixture, its data or a checkpoint is invalid.
     """
     mixture, rest = take_mixture(arguments[1:])
     asks_help = any(argument in ("--help", "-h") or argument.startswith("--help") for argument in rest)
     if mixture is None and not asks_help:
         raise InputError(
-            Problem("--mixture", "A mixture must be named.", "Use --mixture FILE, or a --config that names one.")
+            Problem("--mixture", "A mixture is required.", "Add --mixture FILE, or a --config FILE that names one.")
         )
     filter_logs()
     try:
         MixtureCLI(mixture, [arguments[0], *rest], arguments)  # type: ignore[arg-type]  # --help: the parser exits first
     except SIGTERMException:
-        sys.exit(1)  # of an evaluation
+        sys.exit(1)  # during an evaluation
 
 
-def _setting(trainer: pl.Trainer, folder: RunFolder) -> str:
-    """What decides the speed of a training, and where it leaves its results."""
+def _setup(trainer: pl.Trainer, folder: RunFolder) -> str:
+    """A line with the settings that decide the speed of the run, and its folder."""
     threads = torch.get_num_threads()
     spins = f" after {os.environ['GOMP_SPINCOUNT']} spins" if "GOMP_SPINCOUNT" in os.environ else ""
     waiting = f"OpenMP waits {'passively' if os.environ.get('OMP_WAIT_POLICY') == 'passive' else 'by spinning'}{spins}"
@@ -251,18 +251,18 @@ def _setting(trainer: pl.Trainer, folder: RunFolder) -> str:
     return f"Training on {where}, {threads} of {os.cpu_count()} threads, {waiting}: {folder.path}"
 
 
-def _way_on(folder: RunFolder, words: Sequence[str]) -> str:
-    """What is told at the end of a training that was interrupted."""
+def _how_to_resume(folder: RunFolder, words: Sequence[str]) -> str:
+    """The message of an interrupted run: how to resume it."""
     try:
         last = folder.resolve_checkpoint("last")
     except InputError:
         return (
-            f"Interrupted before the first checkpoint, so there is nothing to go on from in {folder.path}. "
-            "--run.save_every N saves one every N updates."
+            f"Interrupted before the first checkpoint, so the run in {folder.path} cannot be resumed. "
+            "Use --run.save_every N to save a checkpoint every N updates."
         )
-    # By its path: the name `last` is that of the mixture's newest run, which may be another seed's.
+    # By path: the name `last` refers to the newest run of the mixture, which may have another seed.
     command = shlex.join(["mtl", *_without_checkpoint(words), "--ckpt_path", str(last)])
-    return f"Interrupted. The run is in {folder.path}; go on with: {command}"
+    return f"Interrupted. The run is in {folder.path}; resume it with: {command}"
 
 
 def _without_checkpoint(words: Sequence[str]) -> list[str]:
@@ -277,29 +277,34 @@ def _without_checkpoint(words: Sequence[str]) -> list[str]:
 
 
 def _check_trainer(arguments: dict[str, Any], *, trains: bool = True) -> None:
-    """Lightning's own check of its options, and ours, before the run has a folder.
+    """Validates the options of the trainer, by Lightning's checks and ours, before the run has a folder.
 
     Args:
-        arguments: Of the trainer.
-        trains: Whether it is to train, and must come to an end.
+        arguments: Arguments of the trainer.
+        trains: Whether the command trains, and so needs a limit on epochs or steps.
 
     Raises:
-        InputError: Lightning refuses them, the training would have no end, or the precision can't be had.
+        InputError: Lightning rejects the options, training has no limit, or the precision is not available.
     """
-    # A copy, since a strategy or a plugin that is given as an object is bound to the first trainer that takes it.
+    # A copy, because a strategy or plugin object is bound to the first trainer that uses it.
     arguments = copy.deepcopy({**arguments, "logger": False, "callbacks": None, "enable_checkpointing": False})
     try:
         trainer = pl.Trainer(**arguments)
-    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:  # of a package for an option
+    except (
+        MisconfigurationException,
+        ValueError,
+        TypeError,
+        ImportError,
+    ) as error:  # the package of an option is missing
         raise InputError(Problem("--trainer", " ".join(str(error).split()))) from error
     problems = precision_problems(str(arguments.get("precision")), trainer.strategy.root_device.type)
     epochs, steps = trainer.max_epochs, trainer.max_steps
-    # Where neither is given, Lightning takes 1000 epochs, unless it is to stop by the clock.
+    # If neither is set, Lightning trains for 1000 epochs, unless max_time is set.
     is_endless = arguments.get("max_time") is not None if epochs is None else epochs < 0
     if trains and is_endless and steps < 0:
-        message = f"A training must have an end, by it or by trainer.max_steps; found {epochs} and {steps}."
+        message = f"Training must be limited by max_epochs or max_steps, got {epochs} and {steps}."
         problems.append(
-            Problem("trainer.max_epochs", message, "Give one of the two; the learning rate falls towards it.")
+            Problem("trainer.max_epochs", message, "Set one of them; the learning-rate schedule ends there.")
         )
     if problems:
         raise InputError(problems)

@@ -1,4 +1,4 @@
-"""`mtl predict`: decoded predictions for raw text. Tasks that read a text alike share one pass of the encoder."""
+"""`mtl predict`: decoded predictions on raw text. Tasks with the same input share one forward pass of the encoder."""
 
 from __future__ import annotations
 
@@ -33,21 +33,25 @@ from mtl.training.assembly import build_heads, build_module
 from mtl.training.checkpoints import checkpoint_mixture, checkpoint_precision, located, read_checkpoint, row_types
 
 CHUNK = 64
-"""Rows that are encoded together."""
+"""Number of rows that are encoded together."""
 
 LISTED = 20
-"""Rows that no task can read, listed one by one; beyond, they are counted."""
+"""Number of problems with rows that are listed; further ones are only counted."""
 
 Waiting = dict[int, tuple[Row, dict[str, tuple[Row, int]]]]
 
 
 def main(arguments: Sequence[str]) -> None:
     """Runs `mtl predict --checkpoint C --input F --output F [--task T…] [--trainer.NAME VALUE…]`."""
-    parser = argparse.ArgumentParser("mtl predict", description="Writes decoded predictions for raw text.")
-    parser.add_argument("--checkpoint", required=True, help="a checkpoint, or a run's folder for its best")
-    parser.add_argument("--input", required=True, type=Path, help="rows as JSON lines; only `text` is needed")
-    parser.add_argument("--output", required=True, type=Path, help="JSON lines: id and a prediction per task")
-    parser.add_argument("--task", nargs="+", action="extend", help="some tasks only")
+    parser = argparse.ArgumentParser("mtl predict", description="Writes decoded predictions on raw text.")
+    parser.add_argument(
+        "--checkpoint", required=True, help="a checkpoint, or the folder of a run to use its best checkpoint"
+    )
+    parser.add_argument("--input", required=True, type=Path, help="rows as JSON lines; only `text` is required")
+    parser.add_argument(
+        "--output", required=True, type=Path, help="JSON lines with an id and a prediction for each task"
+    )
+    parser.add_argument("--task", nargs="+", action="extend", help="tasks to predict (default: all)")
     options, rest = parser.parse_known_args(arguments[1:])
     filter_logs()
     predict(options.checkpoint, options.input, options.output, tasks=options.task, trainer=_trainer_options(rest))
@@ -61,19 +65,19 @@ def predict(
     tasks: Sequence[str] | None = None,
     trainer: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes a line per row of the input: its id and, per task, the decoded prediction with scores and offsets.
+    """Writes one line for each input row: its id and, for each task, the decoded prediction with scores and offsets.
 
-    The id of a row without one is `row-` and its line. Gold that the input may hold is not looked at.
+    A row without an id gets the id `row-` and its line number. Gold labels in the input are ignored.
 
     Args:
-        checkpoint: A checkpoint file, or a run's folder for its best.
-        rows: JSON lines in the form of `heads.rows.row_to_dict`; labels are not needed.
-        output: Is replaced when all is done.
-        tasks: Some tasks of the mixture; None takes all.
-        trainer: Options of Lightning's trainer, such as ``{"accelerator": "gpu"}``; one device.
+        checkpoint: A checkpoint file, or the folder of a run to use its best checkpoint.
+        rows: JSON lines in the format of `heads.rows.row_to_dict`; labels are not required.
+        output: File to write; an existing file is replaced once all predictions are written.
+        tasks: Names of the tasks to predict; None predicts all tasks of the mixture.
+        trainer: Options of Lightning's trainer, such as ``{"accelerator": "gpu"}``; only one device is supported.
 
     Raises:
-        InputError: The checkpoint, a task name, the input or the output is wrong.
+        InputError: The checkpoint, a task name, the input or the output is invalid.
     """
     path = _checkpoint_file(checkpoint)
     mixture = located(checkpoint_mixture(path), path)
@@ -84,7 +88,7 @@ def predict(
             [Problem("--task", f"There is no task '{n}'.", did_you_mean(n, mixture.tasks)) for n in unknown]
         )
     if not rows.is_file():
-        raise InputError(Problem("--input", f"'{rows}' is no file."))
+        raise InputError(Problem("--input", f"The file '{rows}' does not exist."))
     with _replaced(output) as file:
         heads, tokenizer = build_heads(mixture)
         content = read_checkpoint(path)
@@ -97,7 +101,7 @@ def predict(
 
 
 def _trainer(given: Mapping[str, Any], writer: Callback) -> pl.Trainer:
-    """Lightning's trainer with its own bar off: it counts batches, and ours rows."""
+    """Lightning's trainer without its progress bar, which counts batches; ours counts rows."""
     options: dict[str, Any] = {"accelerator": "auto", "logger": False, "enable_checkpointing": False, "devices": 1}
     options |= {"enable_progress_bar": False, "enable_model_summary": False, **given}
     if str(options["devices"]) != "1":
@@ -110,36 +114,36 @@ def _trainer(given: Mapping[str, Any], writer: Callback) -> pl.Trainer:
 
 @contextmanager
 def _replaced(output: Path) -> Iterator[IO[str]]:
-    """A file that takes the place of `output` when all went well, and else is gone."""
+    """A temporary file that replaces `output` on success and is deleted on failure."""
     part = output.absolute().with_name(f".{output.name}.{os.getpid()}.part")
     try:
         if output.is_dir():
-            raise InputError(Problem("--output", f"'{output}' can't be written: It is a folder."))
+            raise InputError(Problem("--output", f"'{output}' cannot be written: it is a folder."))
         with part.open("w", encoding="utf-8") as file:
             yield file
         part.replace(output)
     except OSError as error:
-        if error.filename not in (None, str(part)):  # a write that fails names no file
+        if error.filename not in (None, str(part)):  # a failed write has no file name
             raise
-        raise InputError(Problem("--output", f"'{output}' can't be written: {error.strerror}.")) from error
+        raise InputError(Problem("--output", f"'{output}' cannot be written: {error.strerror}.")) from error
     finally:
         part.unlink(missing_ok=True)
 
 
 class PredictLoader:
-    """Batches of raw rows, a chunk at a time; what is in flight is in `waiting` until it is written.
+    """Batches of raw rows, one chunk at a time; rows stay in `waiting` until their predictions are written.
 
-    All rows are read once before the first is predicted, so that a bad line is told at once and not after hours.
+    All rows are validated before the first prediction, so that an invalid line is reported at once.
 
     Args:
-        path: JSON lines.
-        heads: Of the tasks that are asked for.
-        tokenizer: The encoder's.
-        mixture: For lengths and batch sizes.
-        row_types: The kind of rows that a task was trained on, where its head reads several.
+        path: File of JSON lines.
+        heads: Head of each task to predict.
+        tokenizer: Tokenizer of the encoder.
+        mixture: Mixture that sets the maximum lengths and batch sizes.
+        row_types: Type of row on which each task was trained, for heads that read several types.
 
     Raises:
-        InputError: A line is malformed, or a task can't read it.
+        InputError: A line is malformed, or a task cannot read it.
     """
 
     def __init__(
@@ -175,13 +179,13 @@ class PredictLoader:
                 problem = head.check(self._as_read_by(name, row))
                 if problem is not None:
                     problems.append(
-                        Problem(f"{self._path} (row {row.id})", f"The task '{name}' can't read it: {problem}.")
+                        Problem(f"{self._path} (row {row.id})", f"The task '{name}' cannot read this row: {problem}.")
                     )
-        advice = 'Each line is a row in JSON, such as {"text": "…"}. Fix it, or leave it out.'
+        advice = 'Each line must be a JSON object such as {"text": "…"}. Fix the line, or remove it.'
         problems = [*bad_row_problems(reader.bad_rows, advice), *problems]
         if problems:
             more = len(problems) - LISTED
-            rest = [Problem(str(self._path), f"{more} more like these.")] if more > 0 else []
+            rest = [Problem(str(self._path), f"{more} more problems like these.")] if more > 0 else []
             raise InputError(problems[:LISTED] + rest)
         return num_rows
 
@@ -203,7 +207,7 @@ class PredictLoader:
         return [{**example, "part": part} for part, example in enumerate(numbered)]
 
     def _as_read_by(self, name: str, row: Row) -> Row:
-        """The row in the shape that the task was trained on, without gold; raw text has no mentions."""
+        """The row, converted to the type on which the task was trained, without gold; raw text has no mentions."""
         head = self._heads[name]
         reads = head.row_type if isinstance(head.row_type, tuple) else (head.row_type,)
         trained = [kind for kind in reads if kind.__name__ == self._row_types.get(name)] or reads
@@ -214,10 +218,10 @@ class PredictLoader:
 
 
 def _grouped(encoded: Mapping[str, Sequence[Example]]) -> dict[tuple[str, ...], list[dict[str, Example]]]:
-    """Every different input once, with each task's example of it; those that the same tasks read stand together."""
+    """Each distinct input with the example of each task, grouped by the set of tasks that share it."""
     by_input: dict[tuple[Any, ...], dict[str, Example]] = defaultdict(dict)
     for name, examples in encoded.items():
-        times: Counter[tuple[Any, ...]] = Counter()  # two candidate pairs of a task may read the same
+        times: Counter[tuple[Any, ...]] = Counter()  # two candidate pairs of a task may have the same input
         for example in examples:
             key = (example["row"], tuple(example["input_ids"]))
             by_input[*key, times[key]][name] = example
@@ -229,12 +233,12 @@ def _grouped(encoded: Mapping[str, Sequence[Example]]) -> dict[tuple[str, ...], 
 
 
 class PredictionWriter(Callback):
-    """Writes each row as soon as it and all rows before it are decoded.
+    """Writes each row as soon as it and all earlier rows are decoded.
 
     Args:
-        loader: Whose rows are predicted.
-        heads: Of the tasks that are asked for.
-        file: Where lines go.
+        loader: Loader of the rows.
+        heads: Head of each task to predict.
+        file: File to write to.
     """
 
     def __init__(self, loader: PredictLoader, heads: Mapping[str, Head], file: IO[str]) -> None:
@@ -283,12 +287,12 @@ def _checkpoint_file(checkpoint: str | Path) -> Path:
     if path.is_dir():
         return RunFolder.open(path).resolve_checkpoint("best")
     if not path.is_file():
-        raise InputError(Problem("--checkpoint", f"'{path}' is neither a checkpoint nor a run's folder."))
+        raise InputError(Problem("--checkpoint", f"'{path}' is neither a checkpoint file nor the folder of a run."))
     return path
 
 
 def _trainer_options(words: Sequence[str]) -> dict[str, Any]:
-    """``--trainer.NAME VALUE`` and ``--trainer.NAME=VALUE`` as arguments of the trainer."""
+    """``--trainer.NAME VALUE`` and ``--trainer.NAME=VALUE`` as keyword arguments of the trainer."""
     import inspect
 
     import yaml
@@ -299,8 +303,8 @@ def _trainer_options(words: Sequence[str]) -> dict[str, Any]:
     while waiting:
         name, equals, value = waiting.pop(0).partition("=")
         if name not in known:
-            raise InputError(Problem(name, "There is no such option.", did_you_mean(name, known)))
+            raise InputError(Problem(name, "This option does not exist.", did_you_mean(name, known)))
         if not equals and not waiting:
-            raise InputError(Problem(name, "An option needs a value."))
+            raise InputError(Problem(name, "The option needs a value.", f"Write {name} VALUE."))
         options[name.removeprefix("--trainer.")] = yaml.safe_load(value if equals else waiting.pop(0))
     return options

@@ -1,4 +1,4 @@
-"""`mtl study plan|run|report|verify`: what would be trained, training what is missing, and what came of it."""
+"""`mtl study plan|run|report|verify`: plans a study, trains its missing runs, and reports the results."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from mtl.study.running.session import Session
     from mtl.study.statistics.findings import Findings
 
-DESCRIPTION = """Which task helps which, with evidence.
+DESCRIPTION = """Measures which tasks help each other.
 
-  plan    the runs, what they take, and what so many seeds can resolve
-  run     train what is missing, then report; stopped at any moment, it goes on with the next call
-  report  tables, pictures and report.html again, from MLflow alone
-  verify  train the groups that the pairs predict to be best, and report predicted beside measured
+  plan    list the runs, estimate their cost, and show the smallest gains that the seeds can detect
+  run     train the missing runs, then report; an interrupted study resumes with the same command
+  report  write the tables, figures and report.html again, from MLflow alone
+  verify  train the groups that the pairs predict to be best, and compare predicted with measured gains
 """
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs `mtl study …`; 1 where runs are missing at the end.
+    """Runs `mtl study …`; returns 1 if runs are missing at the end.
 
     Raises:
-        InputError: The study, its mixture or its data is wrong.
+        InputError: The study, its mixture or its data is invalid.
     """
     options = _parse(arguments[1:])
     act = {"plan": _plan, "run": _run, "report": _report, "verify": _verify}[options.action]
@@ -48,25 +48,27 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="mtl study", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("action", choices=["plan", "run", "report", "verify"])
-    parser.add_argument("study", help="the study's file; for report, its name will do")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as seeds=8 or launcher.workers=4")
-    parser.add_argument("--root", type=Path, default=Path("runs"), help="of results on disk (default runs)")
+    parser.add_argument("action", choices=["plan", "run", "report", "verify"], help="see above")
+    parser.add_argument("study", help="file of the study; for report, its name is enough")
     parser.add_argument(
-        "--out", type=Path, help="where report.html and the pictures go (default ROOT/studies/NAME/report)"
+        "overrides", nargs="*", metavar="key=value", help="overrides, such as seeds=8 or launcher.workers=4"
+    )
+    parser.add_argument("--root", type=Path, default=Path("runs"), help="folder of all results (default runs)")
+    parser.add_argument(
+        "--out", type=Path, help="folder for report.html and the figures (default ROOT/studies/NAME/report)"
     )
     parser.add_argument(
         "--verify-old",
         type=int,
         metavar="N",
-        help="run, verify: after a change of code train N finished runs again, and take over the others if the results"
+        help="run, verify: after a code change, train N finished runs again, and take over the others if the results"
         " are identical",
     )
-    parser.add_argument("--no-probe", action="store_true", help="plan without timing a few updates of each task")
+    parser.add_argument("--no-probe", action="store_true", help="plan: do not time a few updates of each task")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_intermixed_args(arguments)
     if options.verify_old is not None and (options.verify_old < 1 or options.action not in ("run", "verify")):
-        parser.error("--verify-old N is for run and verify, with N of 1 or more")
+        parser.error("--verify-old N requires run or verify, and N must be at least 1")
     return options
 
 
@@ -75,11 +77,11 @@ def _plan(options: argparse.Namespace) -> int:
 
     session = _session(options)
     session.bring_known_runs()
-    found = estimate(session, probes=not options.no_probe)
+    estimated = estimate(session, probes=not options.no_probe)
     if options.json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(estimated, indent=2))
     else:
-        print("\n".join(estimate_lines(found, options.study)))
+        print("\n".join(estimate_lines(estimated, options.study)))
     return 0
 
 
@@ -88,26 +90,28 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    """Adds the groups to the study's designs, so that it shares their runs and its report shows both."""
+    """Adds the predicted groups to the designs, so that the report compares predicted and measured gains."""
     from mtl.study.running.session import Session
     from mtl.study.statistics.grouping import MAX_TASKS
 
     study = _load(options)
     if len(study.mixture.tasks) > MAX_TASKS:
-        message = f"Groups are searched for among at most {MAX_TASKS} tasks; this study has {len(study.mixture.tasks)}."
-        raise InputError(Problem("tasks", message, "Name fewer tasks, or write groups of your own: the design groups."))
+        message = f"Groups can be predicted for at most {MAX_TASKS} tasks, got {len(study.mixture.tasks)}."
+        raise InputError(
+            Problem("tasks", message, "Choose fewer tasks, or list the groups yourself with the design groups.")
+        )
     session = _session(options)
     session.bring_known_runs()
     grouping = session.findings().grouping
     if grouping is None:
-        message = "Groups are predicted from a complete matrix of pairs, which this study hasn't got yet."
+        message = "Groups are predicted from a complete matrix of pairs, which this study does not have yet."
         raise InputError(Problem("designs", message, "Run the study with the design pairwise first."))
     again = Session(study, options.root, proposal=grouping.groups, tracker=session.tracker)
     return _train_and_report(again, options)
 
 
 def _session(options: argparse.Namespace) -> Session:
-    """The study with the groups that were proposed for it before, so that they stay in its report."""
+    """The session of the study, with groups that were proposed earlier, so that they stay in its report."""
     from mtl.study.running.session import Session
     from mtl.study.running.study_tracker import StudyTracker
 
@@ -137,13 +141,13 @@ def _train_and_report(session: Any, options: argparse.Namespace) -> int:
         findings = session.findings()
         session.tracker.report(outcome(findings), write_report(findings, folder))
     except BaseException as error:
-        is_stopped = isinstance(error, KeyboardInterrupt | SystemExit)  # Lightning makes an exit of Ctrl-C
+        is_stopped = isinstance(error, KeyboardInterrupt | SystemExit)  # Lightning turns Ctrl-C into SystemExit
         session.tracker.end("KILLED" if is_stopped else "FAILED")
         if not is_stopped:
             raise
-        done = sum(session.is_done(order) for order in session.plan.orders)
-        told = f"Stopped with {done} of {len(session.plan.orders)} runs done; the same command goes on with the others."
-        print(f"mtl: study: {told}", file=sys.stderr)
+        done = sum(session.is_done(run_spec) for run_spec in session.plan.run_specs)
+        message = f"Stopped after {done} of {len(session.plan.run_specs)} runs. Repeat the command to resume."
+        print(f"mtl: study: {message}", file=sys.stderr)
         return 1
     finally:
         session.tracker.close()
@@ -151,7 +155,7 @@ def _train_and_report(session: Any, options: argparse.Namespace) -> int:
 
 
 def _show(findings: Findings, options: argparse.Namespace, folder: Path, *, hint: str = "") -> int:
-    """Prints the findings; 1 where runs are missing."""
+    """Prints the findings; returns 1 if runs are missing."""
     from mtl.study.report.page import gains_text
 
     if options.json:
@@ -162,7 +166,7 @@ def _show(findings: Findings, options: argparse.Namespace, folder: Path, *, hint
         console = Console()
         for part in gains_text(findings):
             console.print(part)
-        console.print(f"ClassReport: {folder / 'report.html'}", soft_wrap=True, highlight=False)
+        console.print(f"Report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
         if hint:
             console.print(f"See it in MLflow: {hint}", soft_wrap=True, highlight=False)
     for sentence in findings.missing:

@@ -1,4 +1,8 @@
-"""Memory-mapped tables on disk, written once: rows and encoded examples."""
+"""Memory-mapped tables on disk, written once: rows and encoded examples.
+
+A table is an Arrow stream that `datasets` reads. Our own code writes it, because it keeps every type as it is, shows no
+value in an error and leaves no half-written file; `experiments/results/dependencies.md` has the comparison.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from datasets import Dataset
 from filelock import FileLock
 
 from heads.rows import Row, row_from_dict
@@ -37,8 +42,6 @@ class StoredTable:
     """A memory-mapped table of records."""
 
     def __init__(self, path: Path) -> None:
-        from datasets import Dataset
-
         self._data = Dataset.from_file(str(path)).with_format("arrow")
 
     def __len__(self) -> int:
@@ -70,12 +73,15 @@ class StoredTable:
         return not len(self) or all(one.column(name).equals(two.column(name)) for name in names)
 
     def take(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> list[dict[str, Any]]:
-        """Records by index, in the order of the indices; negative ones count from the end.
+        """Records by index, in the order of the indices.
 
         Raises:
             IndexError: An index is out of range.
         """
-        records: list[dict[str, Any]] = self._data[[*map(int, indices)]].to_pylist()
+        wanted = np.asarray(indices, dtype=np.int64)
+        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self):  # a negative one would count from the end
+            raise IndexError(f"indices must be below {len(self)}, got {wanted.min()} to {wanted.max()}")
+        records: list[dict[str, Any]] = self._data[wanted.tolist()].to_pylist()
         return records
 
     def __iter__(self) -> Iterator[dict[str, Any]]:

@@ -1,1 +1,1 @@
-"""Transfer studies: which task helps which, with evidence."""
+"""Transfer studies, which measure how tasks help each other."""

@@ -1,15 +1,15 @@
-"""What a run leaves on disk and in MLflow.
+"""Storage of a run on disk and in MLflow.
 
-- `run_folder`: `RunFolder`, everything that a run leaves on disk.
+- `run_folder`: `RunFolder`, everything that a run writes to disk.
 - `tracker`: `MLflowTracker`, a Lightning logger that writes to the run's folder and to MLflow.
-- `mlflow_client`: where MLflow is, and how it is opened.
+- `mlflow_client`: the address of MLflow, and how its store is opened.
 - `mlflow_run`: `MLflowRun`, everything that is sent to MLflow about one run.
 - `send_queue`: `SendQueue`, which sends in order and keeps what MLflow does not have yet; runs and studies share it.
-- `outages`: what is said when MLflow is unreachable or refuses something.
+- `outages`: messages when MLflow is unreachable or refuses a request.
 - `system_metrics`: load of the machine.
 - `versions`: packages, commit, device and threads of a run.
 
-Next: `mtl.training`, whose recorder calls these.
+Next: `mtl.training`, whose recorder uses these modules.
 """
 
 DECIDES_RESULTS = False

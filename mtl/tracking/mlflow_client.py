@@ -1,4 +1,4 @@
-"""Where MLflow is, and how its store is opened."""
+"""Finds the address of MLflow and opens its store."""
 
 from __future__ import annotations
 
@@ -20,23 +20,25 @@ if TYPE_CHECKING:
 
 
 def prepare_mlflow() -> None:
-    """Loads MLflow in this thread, with a short patience and without its own voice; what the user set stays."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7 by default: four minutes for one number
+    """Imports MLflow in this thread, with short timeouts and fewer log messages; keeps settings of the user."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # default 7: four minutes for one number
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # two bars for every run of a study
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing goes out that was not asked for
-    import mlflow  # noqa: F401  # for what loading does
+    os.environ.setdefault(
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false"
+    )  # otherwise two bars for every run of a study
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # opt-in only
+    import mlflow  # noqa: F401  # for its side effects
 
-    # What MLflow does with its own libraries is not the user's business, even where warnings are errors.
+    # Deprecations inside MLflow do not concern the user, even if warnings are errors.
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"mlflow\.")
     for name in ("mlflow.store.db.utils", "mlflow.system_metrics.system_metrics_monitor", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it tells every retry
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it logs every retry
 
 
 def default_uri() -> str:
-    """Where MLflow was told it is, else `mlflow.db` in the working folder."""
+    """Returns the address set for MLflow, or `mlflow.db` in the working folder."""
     prepare_mlflow()
     from mlflow import tracking
 
@@ -45,12 +47,12 @@ def default_uri() -> str:
 
 
 def find_experiment(client: MlflowClient, name: str, uri: str) -> str:
-    """The experiment's id; it is made where it does not exist."""
+    """Returns the id of an experiment; a missing one is created."""
     from mlflow.exceptions import MlflowException
 
     if (found := client.get_experiment_by_name(name)) is not None:
         return str(found.experiment_id)
-    database = _database(uri)  # MLflow's own default is the working folder, which need not be where the store is
+    database = _database(uri)  # MLflow's default is the working folder, which may not be the folder of the store
     location = None if database is None else str(database.parent / "mlruns" / allowed_name(name).replace("/", "_"))
     try:
         return str(client.create_experiment(name, artifact_location=location))
@@ -61,17 +63,17 @@ def find_experiment(client: MlflowClient, name: str, uri: str) -> str:
 
 
 def open_store(uri: str) -> MlflowClient:
-    """A client of the store, which is created where there is none."""
+    """Returns a client of the store; a missing store is created."""
     from mlflow import MlflowClient
 
-    with creation_lock(uri):  # two processes that create one SQLite store at once would break its migration
+    with creation_lock(uri):  # two processes that create an SQLite store at once would break its migration
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
     return client
 
 
 def creation_lock(uri: str) -> AbstractContextManager[Any]:
-    """Keeps other processes of this machine from creating the same thing in an SQLite store."""
+    """Returns a lock that keeps other processes on this machine from creating the same entry in an SQLite store."""
     database = _database(uri)
     if database is None:
         return nullcontext()
@@ -82,20 +84,23 @@ def creation_lock(uri: str) -> AbstractContextManager[Any]:
 
 
 def _database(uri: str) -> Path | None:
-    """The file behind an SQLite address."""
+    """The file of an SQLite address; None for other addresses."""
     match = re.fullmatch(r"sqlite:///([^?]+)(\?.*)?", uri)
     return Path(match[1]).absolute() if match and match[1] != ":memory:" else None
 
 
-def is_shown_by_bare_ui(uri: str) -> bool:
-    """`mlflow ui` reads ./mlflow.db, unless it is told otherwise or finds runs that older versions left in ./mlruns."""
+def is_shown_by_plain_ui(uri: str) -> bool:
+    """Returns whether plain `mlflow ui` shows the store.
+
+    It reads ./mlflow.db, unless a variable names another store or ./mlruns has runs of older versions.
+    """
     has_old_runs = any(Path("mlruns").glob("[0-9]*/meta.yaml"))
     is_default = _database(uri) == Path.cwd() / "mlflow.db"
     return is_default and not has_old_runs and "MLFLOW_BACKEND_STORE_URI" not in os.environ
 
 
 def without_password(uri: str) -> str:
-    """The address without user and password.
+    """Returns the address without user and password.
 
     >>> without_password("https://me:secret@host:5000/x")
     'https://host:5000/x'
@@ -107,7 +112,7 @@ def without_password(uri: str) -> str:
 
 
 def ui_hint(uri: str, run: MLflowRun | None = None) -> str:
-    """The command that opens MLflow's pages; on a server their address, that of the run where it is known.
+    """Returns the command that opens MLflow, or, for a server, the address of MLflow or of the run.
 
     >>> ui_hint("http://host:5000/"), ui_hint("postgresql://me:secret@host/db")
     ('http://host:5000', 'mlflow ui --backend-store-uri "postgresql://host/db"')
@@ -115,4 +120,4 @@ def ui_hint(uri: str, run: MLflowRun | None = None) -> str:
     if urlsplit(uri).scheme in ("http", "https"):
         page = "" if run is None else f"/#/experiments/{run.experiment_id}/runs/{run.run_id}"
         return without_password(uri).rstrip("/") + page
-    return "mlflow ui" if is_shown_by_bare_ui(uri) else f'mlflow ui --backend-store-uri "{without_password(uri)}"'
+    return "mlflow ui" if is_shown_by_plain_ui(uri) else f'mlflow ui --backend-store-uri "{without_password(uri)}"'

@@ -1,4 +1,4 @@
-"""What is sent to MLflow: metrics, parameters, tags and files of one run, as its requests take them."""
+"""Sends metrics, parameters, tags and files of one run to MLflow, within the limits of its requests."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 PARAM_LENGTH = 6000  # MLflow 3 silently cuts longer values (mlflow.utils.validation.MAX_PARAM_VAL_LENGTH)
 METRICS_AT_ONCE = 500  # MLflow takes 1000 and 1 MB per request
-PAIRS_AT_ONCE = 100  # what MLflow takes of parameters, and of tags
+PAIRS_AT_ONCE = 100  # limit of MLflow for parameters, and for tags
 
 
 class Number(NamedTuple):
     """One value of a metric.
 
     Args:
-        name: Metric.
-        value: Value, which may be infinite or not a number.
-        time: When it was measured, in milliseconds since 1970. MLflow keeps a number that is sent twice with the same
-            time only once.
-        step: Place on the metric's curve.
+        name: Name of the metric.
+        value: Value, which may be infinite or NaN.
+        time: Time of the measurement, in milliseconds since 1970. MLflow keeps a number only once if it is sent twice
+            with the same time.
+        step: Step of the value on the curve of the metric.
     """
 
     name: str
@@ -39,9 +39,9 @@ class Number(NamedTuple):
 
 
 class MLflowRun:
-    """A run in MLflow. A method returns when MLflow has all that it was given.
+    """A run in MLflow. Each method returns once MLflow has received everything.
 
-    Every method may be repeated after a failure: what has arrived before is not there twice.
+    Every method may be repeated after a failure, without creating duplicates.
 
     Args:
         client: Client of the store that has the run.
@@ -62,12 +62,12 @@ class MLflowRun:
             self.client.log_batch(self.run_id, metrics=metrics, synchronous=True)
 
     def log_params(self, params: Mapping[str, Any]) -> dict[str, str]:
-        """Sends the parameters that the run does not have, nested ones by dotted names.
+        """Sends parameters that the run does not have yet; nested parameters get dotted names.
 
-        A value that is too long for MLflow is stored whole as the artifact ``params/<name>.txt``.
+        A value that is too long for MLflow is stored as the artifact ``params/<name>.txt``.
 
         Returns:
-            Those that the run has with another value, which MLflow never changes.
+            The parameters that the run has with a different value, which MLflow never changes.
         """
         from mlflow.entities import Param
 
@@ -88,15 +88,15 @@ class MLflowRun:
         return short
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Sets tags, in place of those of the same names."""
+        """Sets tags, and replaces existing tags with the same names."""
         from mlflow.entities import RunTag
 
         for chunk in chunks(list(tags.items()), PAIRS_AT_ONCE):
-            found = [RunTag(allowed_name(name), value) for name, value in chunk]
-            self.client.log_batch(self.run_id, tags=found, synchronous=True)
+            batch = [RunTag(allowed_name(name), value) for name, value in chunk]
+            self.client.log_batch(self.run_id, tags=batch, synchronous=True)
 
     def log_file(self, file: Path, folder: str | None = None) -> None:
-        """Stores a file as an artifact of the same name, in a folder of the artifacts where one is given."""
+        """Stores a file as an artifact of the same name, optionally in a folder of the artifacts."""
         self.client.log_artifact(self.run_id, str(file), folder)
 
     def log_json(self, content: Mapping[str, Any], path: str) -> None:
@@ -104,9 +104,9 @@ class MLflowRun:
         self.client.log_dict(self.run_id, dict(content), path)
 
     def log_table(self, content: Mapping[str, Any], path: str) -> None:
-        """Stores what `table` gives as a table that MLflow's page shows; `path` ends with .json."""
+        """Stores a result of `table` as a table that MLflow displays; `path` must end with .json."""
         self.log_json(content, path)
-        # What `MlflowClient.log_table` does after writing. It would append to the table of a resumed run.
+        # Like `MlflowClient.log_table`, which would append to the table of a resumed run.
         key = "mlflow.loggedArtifacts"
         tables = json.loads(self.client.get_run(self.run_id).data.tags.get(key, "[]"))
         entry = {"path": path, "type": "table"}
@@ -114,7 +114,7 @@ class MLflowRun:
             self.set_tags({key: json.dumps([*tables, entry])})
 
     def log_dataset(self, record: Mapping[str, Any]) -> None:
-        """Names a data set that the run reads: its name, split, fingerprint, number of rows and source."""
+        """Records a data set that the run reads: its name, split, fingerprint, number of rows and source."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         dataset = Dataset(
@@ -135,13 +135,13 @@ class MLflowRun:
 
         Args:
             status: FINISHED, FAILED or KILLED.
-            time: When it ended, in milliseconds since 1970; None for now.
+            time: Time of the end, in milliseconds since 1970; None means now.
         """
         self.client.set_terminated(self.run_id, status, time)
 
 
 def table(columns: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
-    """Columns of one length as the JSON of a table in MLflow; numbers that JSON cannot hold become null.
+    """Returns columns of equal length as the JSON of an MLflow table; numbers that JSON cannot represent become null.
 
     >>> table({"class": ["x", "y"], "f1": [0.5, float("nan")]})
     {'columns': ['class', 'f1'], 'data': [['x', 0.5], ['y', None]]}
@@ -150,7 +150,7 @@ def table(columns: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
 
 
 def allowed_name(name: str) -> str:
-    """A name that MLflow takes: its characters, its length, and no path that could be shortened.
+    """Returns a name that MLflow accepts: allowed characters, limited length, and a normalised path.
 
     >>> allowed_name("val/ddi/f1 (int|effect)")
     'val/ddi/f1 _int_effect_'
@@ -162,7 +162,7 @@ def allowed_name(name: str) -> str:
 
 
 def flattened(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Parameters by dotted names, as texts.
+    """Yields parameters as strings, with dotted names.
 
     >>> dict(flattened({"model": {"learning_rate": 0.1}, "tasks": ["gad", "hoc"]}))
     {'model.learning_rate': '0.1', 'tasks': '["gad", "hoc"]'}
@@ -177,6 +177,6 @@ def flattened(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 
 def chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    """The items in parts of at most `size`."""
+    """Yields the items in chunks of at most `size`."""
     for start in range(0, len(items), size):
         yield items[start : start + size]

@@ -1,4 +1,4 @@
-"""What is said when MLflow is unreachable, reachable again, or refuses something."""
+"""Messages when MLflow is unreachable, reachable again, or refuses a request."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Callable, Sequence
 from mtl.tracking.mlflow_client import without_password
 
 LISTED = 3
-"""Names that a message lists; more are counted."""
+"""Maximum number of names that a message lists; further ones are counted."""
 
 
 class Outages:
-    """Reports on stderr, once for each outage and once for each reason to refuse something.
+    """Reports problems on stderr, once for each outage and once for each reason of a refusal.
 
     Args:
         area: Start of each message: ``mtl: <area>: ...``.
-        uri: Where MLflow is; its password is never shown.
-        kept: Sentence that says where everything is that MLflow does not have.
-        note: Called with what is to be recorded: ``state`` (ok, lost or incomplete), ``error`` and ``refused``.
+        uri: Address of MLflow; its password is never shown.
+        kept: Sentence that says where to find everything that MLflow lacks.
+        note: Called with values to record: ``state`` (ok, lost or incomplete), ``error`` and ``refused``.
     """
 
     def __init__(self, area: str, uri: str, kept: str, note: Callable[..., None] = lambda **_: None) -> None:
@@ -29,22 +29,22 @@ class Outages:
         self._refusals: set[str] = set()
 
     def lost(self, error: Exception) -> None:
-        """MLflow did not answer."""
+        """Reports that MLflow did not answer, once for each outage."""
         why = reason(error)
         self._note(state="lost", error=why)
         if not self._is_lost:
             self._is_lost = True
-            self.say(f"MLflow at {self.place} is unreachable ({why}); sending waits until it is back. {self._kept}")
+            self.say(f"MLflow at {self.place} is unreachable ({why}); sending resumes when it is back. {self._kept}")
 
     def over(self) -> None:
-        """MLflow answers, and has everything so far."""
+        """Reports the end of an outage: MLflow has received everything so far."""
         if self._is_lost:
             self._is_lost = False
             self._note(state="ok")
             self.say(f"MLflow at {self.place} is reachable again.")
 
     def refused(self, what: str, error: Exception) -> None:
-        """MLflow answered that it will never take something."""
+        """Reports that MLflow rejected something permanently, once for each reason."""
         why = reason(error)
         self._note(refused=why)
         if why not in self._refusals:
@@ -52,7 +52,7 @@ class Outages:
             self.say(f"MLflow at {self.place} refused: {what} ({why}). {self._kept}")
 
     def unsent(self, names: Sequence[str]) -> None:
-        """The end has come before all was sent."""
+        """Reports what was not sent before the end."""
         self._note(state="incomplete")
         names = list(dict.fromkeys(names))
         more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
@@ -64,7 +64,7 @@ class Outages:
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether trying again later can't help. Stores differ in what they raise."""
+    """Returns whether retrying cannot help. Stores raise different errors."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -81,7 +81,7 @@ def is_refusal(error: Exception) -> bool:
 
 
 def reason(error: Exception) -> str:
-    """What an error says, in one line, without user and password of an address.
+    """Returns the message of an error in one line, without user and password of an address.
 
     >>> reason(OSError("no route to postgresql://me:secret@host/db"))
     'no route to postgresql://host/db'

@@ -1,16 +1,16 @@
-"""The folder of a run: everything a run leaves on disk, with or without MLflow.
+"""The folder of a run: everything that a run writes to disk, with or without MLflow.
 
-    runs/<mixture>/latest                              the newest run's folder, by name
+    runs/<mixture>/latest                              name of the folder of the newest run
     runs/<mixture>/20261121-093000-s1/
-        mixture.yaml  config.yaml                      what was trained, resolved
+        mixture.yaml  config.yaml                      the resolved configuration
         checkpoints/  checkpoints.json                 `best`, `last`, `best:<task>` -> file and score
         metrics.json                                   {split: {task: {metric: value}}}, and `baseline` like a split
-        metrics.jsonl                                  every logged number, a line per call
-        run.json                                       mixture, seed, status, where MLflow has it
-        artifacts/                                     reports, as MLflow holds them
-        encoder/                                       its configuration and tokenizer, for predictions
+        metrics.jsonl                                  all logged numbers, one line per call
+        run.json                                       mixture, seed, status, and the run in MLflow
+        artifacts/                                     reports, the same files as in MLflow
+        encoder/                                       configuration and tokenizer of the encoder, for predictions
 
-Only rank 0 writes. Files are replaced whole, so a run that is stopped leaves the old file or the new one.
+Only rank 0 writes. Files are replaced atomically, so an interrupted run leaves either the old or the new file.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from mtl.files import finite, folder_name, make_folder, not_writable, read_json,
 from mtl.problems import InputError, Problem, did_you_mean
 
 FOLDER_VARIABLE = "MTL_RUN_FOLDER"
-"""Tells the processes that rank 0 starts, or all those an outside launcher starts, the run's folder."""
+"""Variable with the folder of the run, for processes that rank 0 or an external launcher starts."""
 
-_LOCK = threading.RLock()  # the tracker's thread and the training update run.json
+_LOCK = threading.RLock()  # the tracking thread and the training thread both update run.json
 
 
 class RunFolder:
-    """A run's folder that exists; `create`, `latest` and `open` make one.
+    """The existing folder of a run; use `create`, `latest` or `open` to get one.
 
     Args:
-        path: The folder.
+        path: Path of the folder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,16 +50,16 @@ class RunFolder:
 
     @classmethod
     def create(cls, root: Path, mixture_name: str, seed: int) -> RunFolder:
-        """A new folder ``root/<mixture>/<time>-s<seed>``, which becomes the latest.
+        """Creates the folder ``root/<mixture>/<time>-s<seed>``, which becomes the latest.
 
-        A process of another rank gets the folder that rank 0 made.
+        Processes of other ranks get the folder that rank 0 created.
 
         Raises:
-            InputError: The name is no folder name, the folder can't be written, or an outside launcher started the
-                processes without telling them the folder.
+            InputError: The name is not a valid folder name, the folder is not writable, or an external launcher started
+                the processes without setting the variable for the folder.
         """
         if not is_rank_zero() or ("RANK" in os.environ and FOLDER_VARIABLE in os.environ):
-            return cls._told_by_parent(root, mixture_name, seed)
+            return cls._from_variable(root, mixture_name, seed)
         family = Path(root).absolute() / folder_name(mixture_name)
         path = _make_new(family, f"{datetime.now():%Y%m%d-%H%M%S}-s{seed}")
         os.environ[FOLDER_VARIABLE] = str(path)
@@ -67,7 +67,7 @@ class RunFolder:
 
     @classmethod
     def latest(cls, root: Path, mixture_name: str) -> RunFolder:
-        """The mixture's newest run.
+        """Returns the newest run of a mixture.
 
         Raises:
             InputError: The mixture has no run under `root`.
@@ -75,28 +75,40 @@ class RunFolder:
         family = Path(root).absolute() / folder_name(mixture_name)
         runs = sorted(file.parent for file in family.glob("*/run.json"))
         if not runs:
-            raise InputError(Problem(str(family), "It holds no run.", "Train the mixture first, or name a checkpoint."))
+            raise InputError(
+                Problem(
+                    str(family),
+                    "There is no run in this folder.",
+                    "Train the mixture first, or give the path of a checkpoint.",
+                )
+            )
         pointer = family / "latest"
         named = family / pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else runs[-1]
         return cls(named if named in runs else runs[-1])
 
     @classmethod
     def open(cls, path: Path | str) -> RunFolder:
-        """The run that a folder is, or that a checkpoint lies in; the newest of a mixture's folder.
+        """Returns the run at a path: the folder of a run, a file in it, or the folder of a mixture for its newest run.
 
         Raises:
-            InputError: There is nothing there, or it belongs to no run.
+            InputError: The path does not exist, or it does not belong to a run.
         """
         start = Path(path).absolute()
         if not start.exists():
-            raise InputError(Problem(str(path), "It does not exist.", "Give a run's folder or a checkpoint in one."))
+            raise InputError(
+                Problem(str(path), "The path does not exist.", "Give the folder of a run or a checkpoint in it.")
+            )
         for folder in (start, *start.parents):
             if (folder / "run.json").is_file():
                 return cls(folder)
         if (start / "latest").is_file():
             return cls.latest(start.parent, start.name)
         raise InputError(
-            Problem(str(path), "It is no run's folder and lies in none: there is no run.json.", "Give a run's folder.")
+            Problem(
+                str(path),
+                "This is not the folder of a run, nor in one: no run.json was found.",
+                "Give the folder of a run.",
+            )
         )
 
     # --- where things are -----------------------------------------------------------------------------------------
@@ -114,33 +126,40 @@ class RunFolder:
         return self.path / "artifacts"
 
     def resolve_checkpoint(self, name: str | Path) -> Path:
-        """The file behind `best`, `last`, `best:<task>`, or a path (from here or from the run's folder).
+        """Returns the file of a checkpoint.
+
+        Args:
+            name: `best`, `last`, `best:<task>`, or a path, relative to the working folder or the folder of the run.
 
         Raises:
-            InputError: No such checkpoint; the message lists those that exist.
+            InputError: There is no such checkpoint; the message lists those that exist.
         """
         pointers = self._read("checkpoints.json")
         status = self.info.get("status", "FINISHED")
         if str(name) == "best" and status != "FINISHED" and is_rank_zero():
-            sys.stderr.write(f"mtl: The run {self.path} is {status}: this is its best checkpoint so far.\n")
+            sys.stderr.write(f"mtl: The run {self.path} is {status}; using its best checkpoint so far.\n")
         if str(name) in pointers:
             path = self.path / str(pointers[str(name)]["path"])
             if path.is_file():
                 return path
-            raise InputError(Problem(str(path), f"The checkpoint '{name}' of this run was removed.", _those(pointers)))
+            raise InputError(
+                Problem(str(path), f"The checkpoint '{name}' of this run was deleted.", _available(pointers))
+            )
         for path in (Path(name).absolute(), self.path / name):
             if path.is_file():
                 return path
         raise InputError(
-            Problem(f"{self.path}: ckpt_path", f"There is no checkpoint '{name}'.", _those(pointers, name))
+            Problem(f"{self.path}: ckpt_path", f"There is no checkpoint '{name}'.", _available(pointers, name))
         )
 
     # --- what is written ------------------------------------------------------------------------------------------
 
     def point(self, name: str, path: Path, score: float | None) -> None:
-        """Lets a name (`best`, `last`, `best:<task>`) stand for a checkpoint, with the score that chose it."""
+        """Sets the checkpoint of a name (`best`, `last`, `best:<task>`), with the score that selected it."""
         path = Path(path).absolute()
-        inside = path.relative_to(self.path) if path.is_relative_to(self.path) else path  # a moved run still resolves
+        inside = (
+            path.relative_to(self.path) if path.is_relative_to(self.path) else path
+        )  # relative, so that a moved run still resolves
         with _LOCK:
             pointers = self._read("checkpoints.json")
             self.write_json("checkpoints.json", {**pointers, name: {"path": inside.as_posix(), "score": score}})
@@ -149,8 +168,8 @@ class RunFolder:
         """Merges the scores of tasks on a split into `metrics.json`.
 
         Args:
-            split: train, dev or test; `baseline` for the trivial predictor to beat.
-            scores: ``{task: {metric: value}}``. A metric given again replaces the old value, the others stay.
+            split: train, dev or test; `baseline` for the strongest trivial predictor.
+            scores: ``{task: {metric: value}}``. New values replace old ones; other metrics are kept.
         """
         with _LOCK:
             metrics = self.metrics
@@ -161,12 +180,12 @@ class RunFolder:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """What `metrics.json` holds; empty before the first evaluation."""
+        """The content of `metrics.json`; empty before the first evaluation."""
         return self._read("metrics.json")
 
     @property
     def info(self) -> dict[str, Any]:
-        """What `run.json` holds: mixture, seed, started, status, and under `mlflow` where MLflow has the run."""
+        """The content of `run.json`: mixture, seed, started, status, and, under `mlflow`, the run in MLflow."""
         return self._read("run.json")
 
     def update_info(self, **values: Any) -> None:
@@ -175,21 +194,21 @@ class RunFolder:
             self.write_json("run.json", {**self.info, **values})
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        """Replaces a JSON file of the folder; numbers JSON can't hold become null."""
+        """Replaces a JSON file of the folder; numbers that JSON cannot represent become null."""
         if is_rank_zero():
             write_json(self.path / name, content)
 
     def write_text(self, name: str, text: str) -> None:
-        """Replaces a text file of the folder, whose name may hold subfolders.
+        """Replaces a text file of the folder; the name may contain subfolders.
 
         Raises:
-            InputError: It can't be written.
+            InputError: The file is not writable.
         """
         if is_rank_zero():
             write_text(self.path / name, text)
 
     def append_line(self, name: str, record: Mapping[str, Any]) -> None:
-        """Adds one line of JSON to a file; not-a-number and infinity become null."""
+        """Appends one line of JSON to a file; NaN and infinity become null."""
         if not is_rank_zero():
             return
         line = json.dumps(finite(record), allow_nan=False) + "\n"
@@ -202,18 +221,18 @@ class RunFolder:
     # --- details --------------------------------------------------------------------------------------------------
 
     @classmethod
-    def _told_by_parent(cls, root: Path, mixture_name: str, seed: int) -> RunFolder:
-        told = os.environ.get(FOLDER_VARIABLE)
-        if told is None:
+    def _from_variable(cls, root: Path, mixture_name: str, seed: int) -> RunFolder:
+        path = os.environ.get(FOLDER_VARIABLE)
+        if path is None:
             example = Path(root) / mixture_name / "my-run"
             raise InputError(
                 Problem(
                     FOLDER_VARIABLE,
-                    "An outside launcher started this process, and it must be told the run's folder; it is not set.",
-                    f"Set it for all processes, e.g. {FOLDER_VARIABLE}={example}.",
+                    "An external launcher started this process, but the variable for the folder of the run is not set.",
+                    f"Set it for all processes, for example {FOLDER_VARIABLE}={example}.",
                 )
             )
-        folder = cls(Path(told).absolute())
+        folder = cls(Path(path).absolute())
         if is_rank_zero() and not (folder.path / "run.json").exists():
             make_folder(folder.path)
             folder._begin(mixture_name, seed)
@@ -230,7 +249,7 @@ class RunFolder:
 
 
 def _make_new(family: Path, stem: str) -> Path:
-    """A folder that did not exist; runs that start in the same second are numbered from 2."""
+    """Creates a new folder; further runs that start in the same second are numbered from 2."""
     make_folder(family)
     for number in count(1):
         path = family / (stem if number == 1 else f"{stem}-{number}")
@@ -244,7 +263,7 @@ def _make_new(family: Path, stem: str) -> Path:
     raise AssertionError("count never ends")
 
 
-def _those(pointers: Mapping[str, Any], name: str | Path = "") -> str:
+def _available(pointers: Mapping[str, Any], name: str | Path = "") -> str:
     if not pointers:
         return "This run has no checkpoints yet."
     return did_you_mean(str(name), pointers)

@@ -1,4 +1,4 @@
-"""What is on its way to MLflow: a thread sends it in order and keeps it until it has arrived."""
+"""A queue of operations for MLflow: a thread sends them in order and keeps each until it has succeeded."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SEND_EVERY = 5.0
 """Seconds between two attempts to send."""
 
 LAST_TRY = 1.0
-"""Seconds between the last two attempts of a queue that closes."""
+"""Seconds between the last two attempts when the queue closes."""
 
 PATIENCE = 30.0
-"""Seconds without any progress for which a caller waits for MLflow."""
+"""Seconds without progress after which a caller stops waiting for MLflow."""
 
 
 Send = Callable[[MLflowRun], object]
@@ -26,15 +26,15 @@ Send = Callable[[MLflowRun], object]
 
 
 class SendQueue:
-    """Operations on their way to MLflow: a thread performs them in order and keeps each until it has succeeded.
+    """A queue of operations for MLflow: a thread sends them in order and keeps each until it has succeeded.
 
-    An operation that MLflow refuses is reported and dropped. After any other failure MLflow is unreachable, and the
-    thread starts again with the same operation.
+    An operation that MLflow refuses is reported and dropped. After any other failure, MLflow counts as unreachable, and
+    the thread retries the same operation.
 
     Args:
-        connect: Gives the run that operations act on; tried again until it succeeds.
-        outages: Reports what fails.
-        before_send: Called by the thread before each attempt to send, with whether the queue is about to close.
+        connect: Returns the run for the operations; retried until it succeeds.
+        outages: Reports failures.
+        before_send: Called in the thread before each attempt to send, with whether the queue is closing.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class SendQueue:
         self._closing = False
 
     def open(self) -> None:
-        """Starts the thread, or keeps one from ending that is about to."""
+        """Starts the thread, or keeps a closing thread running."""
         with self._lock:
             self._closing = False
             if self._thread is None:
@@ -63,33 +63,33 @@ class SendQueue:
                 self._thread.start()
 
     def put(self, what: str, send: Send) -> None:
-        """Adds an operation at the end.
+        """Adds an operation to the end of the queue.
 
         Args:
-            what: Name of what is sent, for messages.
-            send: Sends it.
+            what: Name of the data to send, for messages.
+            send: Function that sends it.
         """
         with self._lock:
             self._seal()
             self._operations.append((what, send))
 
     def add(self, numbers: Sequence[Number]) -> None:
-        """Adds values of metrics; those of one interval share a request."""
+        """Adds values of metrics; values of one interval share a request."""
         with self._lock:
             self._numbers.extend(numbers)
 
     def wake(self) -> None:
-        """Asks for an attempt to send now, without waiting for it."""
+        """Starts an attempt to send now, without waiting for it."""
         self._wake.set()
 
     def wait_connected(self) -> None:
-        """Waits for the first attempt to reach MLflow, whatever came of it."""
+        """Waits for the end of the first attempt to connect, successful or not."""
         self._tried.wait(PATIENCE)
 
     def close(self) -> bool:
-        """Sends what is left and ends the thread; False, after saying what is missing, where something is left.
+        """Sends the rest and ends the thread; returns False, after a message, if something could not be sent.
 
-        A slow server gets everything: the wait ends only where nothing arrives for `PATIENCE` seconds.
+        A slow server receives everything: waiting ends only after `PATIENCE` seconds without progress.
         """
         with self._lock:
             self._closing, thread = True, self._thread
@@ -108,13 +108,13 @@ class SendQueue:
     def _work(self) -> None:
         is_lost = False
         while True:
-            if self._run is not None or is_lost:  # the first connection is not waited for
+            if self._run is not None or is_lost:  # the first connection is tried at once
                 self._wake.wait(SEND_EVERY)
             self._wake.clear()
             closing = self._closing
             self._before_send(closing)
             is_lost = not self._send_all()
-            if is_lost and closing:  # such as a database that another process holds for a moment
+            if is_lost and closing:  # for example, another process has locked the database for a moment
                 time.sleep(LAST_TRY)
                 self._send_all()
             with self._lock:
@@ -123,7 +123,7 @@ class SendQueue:
                     return
 
     def _send_all(self) -> bool:
-        """Sends all there is; False where MLflow is unreachable."""
+        """Sends everything in the queue; returns False if MLflow is unreachable."""
         try:
             if self._run is None:
                 self._run = self._connect()
@@ -132,7 +132,7 @@ class SendQueue:
                 with self._lock:
                     self._operations.popleft()
                     self._num_done += 1
-        except Exception as error:  # whatever a server or a network does, training goes on
+        except Exception as error:  # no problem with a server or network may stop training
             self.outages.lost(error)
             return False
         else:
@@ -144,7 +144,7 @@ class SendQueue:
     def _send(self, run: MLflowRun, what: str, send: Send) -> None:
         try:
             send(run)
-        except Exception as error:  # stores differ in what they raise
+        except Exception as error:  # stores raise different errors
             if not is_refusal(error):
                 raise
             self.outages.refused(what, error)
@@ -155,7 +155,7 @@ class SendQueue:
             return self._operations[0] if self._operations else None
 
     def _seal(self) -> None:
-        """Turns the numbers so far into operations, so that they keep their place in the order."""
+        """Turns the numbers so far into operations, so that the order is kept."""
         for chunk in chunks(self._numbers, METRICS_AT_ONCE):
             self._operations.append(("metrics", methodcaller("log_metrics", chunk)))
         self._numbers = []

@@ -1,4 +1,4 @@
-"""Load of the machine that a run is on."""
+"""Measures the load of the machine during a run."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 
 class SystemMetrics:
-    """Load of processors, memory, disk, network and GPU, as MLflow's own monitors read them.
+    """Load of processors, memory, disk, network and GPU, measured by MLflow's own monitors.
 
-    MLflow's thread for this asks the server at every sample and ends at its first silence, so it is not started.
+    MLflow's thread for this is not used, because it contacts the server at every sample and ends at the first failure.
 
     Args:
-        uri: Where MLflow is.
-        run_id: MLflow's id of the run.
-        started: When the run began, in milliseconds since 1970.
+        uri: Address of MLflow.
+        run_id: MLflow id of the run.
+        started: Start of the run, in milliseconds since 1970.
     """
 
     def __init__(self, uri: str, run_id: str, started: int) -> None:
@@ -27,10 +27,10 @@ class SystemMetrics:
         self._is_on = os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true").lower() not in ("false", "0")
         self._started, self._last = started, -math.inf
         if self._is_on:
-            self._read()  # the first reading of the processors covers no time and only sets their clocks
+            self._read()  # the first reading covers no time and only starts the counters
 
     def sample(self, *, closing: bool) -> tuple[dict[str, float], int] | None:
-        """The load by name, and the seconds since the run began as its step; None where none is due yet."""
+        """Returns the load by name, and as its step the seconds since the start of the run; None if none is due."""
         if not self._is_on or not (closing or time.monotonic() - self._last >= self._monitor.sampling_interval):
             return None
         return self._read(), (int(time.time() * 1000) - self._started) // 1000

@@ -1,7 +1,7 @@
-"""What a run leaves in its folder and in MLflow.
+"""Writes a run to its folder and to MLflow.
 
-The run's folder comes first: every number, parameter and report is on disk before it is queued for MLflow, so a step
-never waits for a database or a network. No text of a row, no host name and no user name is ever sent.
+The folder comes first: every number, parameter and report is on disk before it is queued for MLflow, so a training step
+never waits for a database or a network. Texts of rows, host names and user names are never sent.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ STATUS = {"success": "FINISHED", "finished": "FINISHED", "failed": "FAILED", "ki
 class MLflowTracker(Logger):
     """A Lightning logger that writes a run to its folder and to MLflow.
 
-    It opens with the first thing logged, and again with anything logged after `finalize` (Lightning finalizes after
-    fit and after test); a run that is open when the process ends is FAILED. Only rank 0 does anything.
+    The run starts with the first logged value, and is reopened by values logged after `finalize` (Lightning finalizes
+    after fit and after test). A run that is open when the process ends is FAILED. Only rank 0 logs anything.
 
     Args:
-        folder: The run's folder.
-        experiment: MLflow's experiment; the default gives way to ``MLFLOW_EXPERIMENT_NAME``.
-        run_name: The run's name in MLflow, such as the mixture's name and the seed.
-        run_id: An MLflow run to go on with. Where the store does not know it, a new run names it in a tag.
-        tracking_uri: Where MLflow is; None takes what MLflow was told (``MLFLOW_TRACKING_URI``,
-            ``mlflow.set_tracking_uri``), else ``mlflow.db`` in the working folder, which a bare ``mlflow ui`` shows.
+        folder: Folder of the run.
+        experiment: Name of the MLflow experiment; ``MLFLOW_EXPERIMENT_NAME`` overrides the default name.
+        run_name: Name of the run in MLflow, such as mixture and seed.
+        run_id: MLflow run to resume. If the store does not have it, a new run names it in a tag.
+        tracking_uri: Address of MLflow; None takes MLflow's own setting (``MLFLOW_TRACKING_URI``,
+            ``mlflow.set_tracking_uri``), else ``mlflow.db`` in the working folder, which plain ``mlflow ui`` shows.
         tags: Tags of the run.
     """
 
@@ -81,7 +81,7 @@ class MLflowTracker(Logger):
         self._noting = threading.Lock()
         self._open = self._closed_once = False
         self.keeps_status = False
-        """Whether the run's status stays what it is: how an evaluation ends says nothing of the training before."""
+        """Whether to keep the status of the run: the outcome of an evaluation says nothing about the training."""
         self._run: MLflowRun | None = None
         self._load: SystemMetrics | None = None
 
@@ -111,13 +111,12 @@ class MLflowTracker(Logger):
         self._step = self._step if step is None else step
         self._write_metrics(metrics, self._step)
         if any(not name.startswith("train/") for name in metrics):
-            self._queue.wake()  # an evaluation has ended: show it now
+            self._queue.wake()  # an evaluation has ended, so send its scores now
 
     def log_hyperparams(self, params: Mapping[str, Any] | Namespace, *_: Any, **__: Any) -> None:
-        """Records parameters, flattened with dots.
+        """Records parameters, with dotted names for nested ones.
 
-        What a resumed run already has is skipped; what it has with another value goes to the tag
-        ``resumed.<n>.<name>``.
+        Parameters that a resumed run already has are skipped; different values go to the tag ``resumed.<n>.<name>``.
         """
         if not self._is_active():
             return
@@ -127,10 +126,10 @@ class MLflowTracker(Logger):
         self._put("parameters", lambda run: self._send_params(run, flat))
 
     def finalize(self, status: str) -> None:
-        """Sends what is left and ends the run, or leaves its status where that is kept.
+        """Sends the rest and ends the run, or keeps its status if `keeps_status` is set.
 
         Args:
-            status: success, failed or killed. Lightning says failed for an interrupt, too; that is killed.
+            status: success, failed or killed. Lightning also passes failed after an interrupt, which is killed here.
         """
         if not self._is_active():
             return
@@ -147,21 +146,21 @@ class MLflowTracker(Logger):
         self._open, self._closed_once = False, True
         self._queue.close()
 
-    # --- what else a run leaves -----------------------------------------------------------------------------------
+    # --- other records of a run -----------------------------------------------------------------------------------
 
     @property
     def run_id(self) -> str | None:
-        """MLflow's name of the run; waits for the first connection, None where there is none."""
+        """MLflow id of the run; waits for the first attempt to connect, None if it failed."""
         if not self._is_active():
             return self._run_id or self.folder.info.get("mlflow", {}).get("run_id")
-        if not self._closed_once:  # asking opens a run that has not begun, but not one that has ended
+        if not self._closed_once:  # this opens a run that has not started, but not one that has ended
             self._begin()
             self._queue.wait_connected()
         return self._run_id
 
     @cached_property
     def tracking_uri(self) -> str:
-        """Where MLflow is. It may hold a password; `ui_hint` and files never do."""
+        """Address of MLflow. It may contain a password; `ui_hint` and files never do."""
         return self._given_uri or default_uri()
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
@@ -170,26 +169,26 @@ class MLflowTracker(Logger):
         self._put("tags", lambda run: run.set_tags(pairs))
 
     def log_text(self, text: str, path: str) -> None:
-        """Stores a text as an artifact with this path."""
+        """Stores a text as an artifact at this path."""
         if self._is_active():
             self.folder.write_text(f"artifacts/{path}", text)
             self._send_artifact(path)
 
     def log_dict(self, content: Mapping[str, Any], path: str) -> None:
-        """Stores a mapping as JSON."""
+        """Stores a mapping as a JSON artifact at this path."""
         if self._is_active():
             self.folder.write_json(f"artifacts/{path}", content)
             self._send_artifact(path)
 
     def log_table(self, columns: Mapping[str, Sequence[Any]], path: str) -> None:
-        """Stores columns of one length as a table that MLflow's page shows; `path` ends with .json."""
+        """Stores columns of equal length as a table that MLflow displays; `path` must end with .json."""
         if self._is_active():
             content = table(columns)
             self.folder.write_json(f"artifacts/{path}", content)
             self._put(path, lambda run: run.log_table(content, path))
 
     def log_figure(self, figure: Figure, path: str) -> None:
-        """Stores a picture; the ending of `path` says in which format."""
+        """Stores a figure, in the format of the extension of `path`."""
         if self._is_active():
             target = self.folder.artifacts / path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -197,18 +196,19 @@ class MLflowTracker(Logger):
             self._send_artifact(path)
 
     def log_artifact(self, path: Path, artifact_folder: str | None = None) -> None:
-        """Stores a file that is already on disk."""
+        """Stores an existing file as an artifact."""
         self._put(path.name, lambda run: run.log_file(path, artifact_folder))
 
     def log_dataset(self, name: str, split: str, fingerprint: str, rows: int, source: str) -> None:
-        """Names a data set that the run reads.
+        """Records a data set that the run reads.
 
         Args:
-            name: Of the task.
+            name: Name of the task.
             split: train, dev or test.
-            fingerprint: Of its rows. MLflow keeps the first 36 characters as the digest, and all in the profile.
-            rows: How many there are.
-            source: The file or folder, without rows.
+            fingerprint: Fingerprint of the rows. MLflow stores the first 36 characters as the digest, and all of it in
+                the profile.
+            rows: Number of rows.
+            source: File or folder of the data.
         """
         record = {"name": name, "split": split, "fingerprint": fingerprint, "rows": rows, "source": source}
         if self._is_active():
@@ -216,10 +216,10 @@ class MLflowTracker(Logger):
         self._put("data sets", lambda run: run.log_dataset(record))
 
     def log_versions(self, device: str = "") -> dict[str, str]:
-        """Records versions, git commit, device and threads as parameters, and gives them back.
+        """Records versions, git commit, device and threads as parameters, and returns them.
 
         Args:
-            device: What the trainer computes on; empty takes the GPU's name where there is one, else cpu.
+            device: Device of the trainer; empty takes the name of the GPU if there is one, else cpu.
         """
         found = versions(device)
         self.log_hyperparams(found)
@@ -228,7 +228,7 @@ class MLflowTracker(Logger):
         return found
 
     def ui_hint(self) -> str:
-        """The line that opens MLflow, or its address."""
+        """Returns the command that opens MLflow, or its address."""
         return ui_hint(self.tracking_uri, self._run)
 
     # --- details --------------------------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ class MLflowTracker(Logger):
 
     @cached_property
     def _queue(self) -> SendQueue:
-        kept = f"The whole run is in {self.folder.path} (metrics.json, metrics.jsonl, params.json, artifacts)."
+        kept = f"The complete run is in {self.folder.path} (metrics.json, metrics.jsonl, params.json, artifacts)."
         outages = Outages("tracking", self.tracking_uri, kept, self._note)
         return SendQueue(self._connect, outages, self._sample_load)
 
@@ -290,7 +290,7 @@ class MLflowTracker(Logger):
             if not is_refusal(error):
                 raise
             self._tags |= {"resumed.from": self._run_id}
-            self._queue.outages.say(f"MLflow has no run {self._run_id}; a new run continues it.")
+            self._queue.outages.say(f"MLflow has no run {self._run_id}; a new run is used instead.")
             return None
         return run
 
@@ -302,7 +302,7 @@ class MLflowTracker(Logger):
 
     def _sample_load(self, closing: bool) -> None:
         if self._load is not None and (sample := self._load.sample(closing=closing)):
-            with suppress(InputError):  # a full disk stops the training elsewhere, not the sending thread
+            with suppress(InputError):  # a full disk stops training elsewhere, but must not stop this thread
                 self._write_metrics(*sample)
 
     def _send_params(self, run: MLflowRun, params: Mapping[str, str]) -> None:
@@ -313,17 +313,17 @@ class MLflowTracker(Logger):
         self.log_artifact(self.folder.artifacts / path, posixpath.dirname(path) or None)
 
     def _note(self, **values: str) -> None:
-        """Writes where MLflow has the run, and whether it has all of it, to `run.json`."""
+        """Writes the place of the run in MLflow, and whether it is complete, to `run.json`."""
         with self._noting, suppress(InputError):
             self.folder.update_info(mlflow={**self.folder.info.get("mlflow", {}), **values})
 
 
-def _experiment_name(given: str) -> str:
-    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or given if given == EXPERIMENT else given
+def _experiment_name(name: str) -> str:
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or name if name == EXPERIMENT else name
 
 
 def _was_interrupted() -> bool:
-    """Whether the exception that is being handled, or that ended the program, is a request to stop."""
+    """Whether the current exception, or the one that ended the program, is a request to stop."""
     error = sys.exc_info()[1] or getattr(sys, "last_value", None)
     return isinstance(error, KeyboardInterrupt | SIGTERMException)
 

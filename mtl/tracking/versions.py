@@ -1,4 +1,4 @@
-"""What besides seed and data decides the last digits of a result."""
+"""Versions and hardware, which affect the last digits of a result."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ PACKAGES = ("biomtl", "torch", "pytorch-lightning", "transformers", "torchmetric
 
 
 def versions(device: str = "") -> dict[str, str]:
-    """Packages, git commits, device and threads, by name.
+    """Returns package versions, git commits, device and threads, by name.
 
     Args:
-        device: Such as cpu; of "cuda", and where it is empty, the GPU's own name is told.
+        device: Name of the device, such as cpu; "cuda" or empty takes the name of the GPU if there is one.
     """
     import torch
 
@@ -38,9 +38,9 @@ def versions(device: str = "") -> dict[str, str]:
 
 
 def _git(folder: Path) -> dict[str, str]:
-    """Commit of the repository that holds a folder, and whether that is all of its code.
+    """The commit of the repository of a folder, and whether its code differs from that commit (is dirty).
 
-    It isn't where tracked files were changed since, or where Python files were added, such as a new head.
+    Code differs if tracked files were changed, or if Python files were added, such as a new head.
     """
     git = shutil.which("git")
     if git is None:
@@ -51,7 +51,7 @@ def _git(folder: Path) -> dict[str, str]:
 
     with suppress(OSError, subprocess.TimeoutExpired):
         commit = ask("rev-parse", "HEAD")
-        # An environment inside a repository is ignored by it: its packages are not of that commit.
+        # Packages of an environment inside a repository are ignored by it, and are not part of its commit.
         if commit.returncode == 0 and ask("check-ignore", "-q", ".").returncode == 1:
             changed = ask("status", "--porcelain", "--untracked-files=no").stdout.strip()
             added = ask("ls-files", "--others", "--exclude-standard", "--full-name", ":/*.py").stdout.strip()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,17 @@ import yaml
 from mtl.commands.check import check, main
 from mtl.problems import Problem
 
-SECRET = "Mr Miller of Ward 7"  # stands in every bad row, and must not be told
+SECRET = "Mr Miller of Ward 7"  # in every invalid row, and must never be shown
 
 Write = Callable[..., Path]
 
 
 @pytest.fixture
 def write(tmp_path: Path, tiny_encoder: Any, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Writes a mixture of one task, `risk`, with its rows, and gives its file.
+    """Returns a function that writes a mixture of one task, `risk`, with its rows, and returns its path.
 
-    Args of what it gives:
-        files: Content by name, as bytes, text or a list of rows; None leaves a file of the default out.
+    Arguments of the function:
+        files: Content by name, as bytes, text or a list of rows; None omits a default file.
         task: Fields of the task that differ.
         mixture: Fields of the mixture that differ.
     """
@@ -64,7 +65,7 @@ TAGGING = {"head": "token_classification", "labels": ["Drug"]}
 
 
 def problems(path: Path, *overrides: str) -> list[Problem]:
-    """The problems, which come without a plan and without any text of a row."""
+    """The problems; there must be no plan, and no text of a row in any problem."""
     found, plan = check(str(path), overrides)
     assert found
     assert plan == {}
@@ -122,13 +123,13 @@ def test_rates_follow_the_sampler(write: Write) -> None:
     assert [made["tasks"][name]["rate"] for name in ("risk", "other")] == pytest.approx([0.25, 0.75])
 
 
-def test_a_missing_test_split_is_said_and_never_filled_from_dev(write: Write) -> None:
+def test_a_missing_test_split_is_noted_and_never_replaced_by_dev(write: Write) -> None:
     task = plan(write({"risk/test.jsonl": None}))["tasks"]["risk"]
     assert list(task["splits"]) == ["train", "dev"]
-    assert task["notes"] == ["no test split, so nothing is reported on test"]
+    assert len(task["notes"]) == 1
 
 
-def test_a_row_longer_than_the_maximum_is_kept_and_its_share_is_told(write: Write) -> None:
+def test_a_row_longer_than_the_maximum_is_kept_and_the_share_is_reported(write: Write) -> None:
     rows = [*classified(3), {"text": "aspirin " * 100, "label": "low"}]
     train = plan(write({"risk/train.jsonl": rows}))["tasks"]["risk"]["splits"]["train"]
     assert (train["used"], train["examples"], train["truncated"]) == (4, 4, 0.25)
@@ -142,7 +143,7 @@ def test_windows_of_a_long_text_lose_nothing(write: Write) -> None:
     assert train["examples"] > 4  # 100 word pieces in windows of 30
 
 
-def test_rows_read_are_used_or_unlabelled_or_refused_or_crossed(write: Write) -> None:
+def test_rows_read_are_used_unlabelled_skipped_or_crossed(write: Write) -> None:
     lines = [json.dumps(row) for row in classified(5)]
     bad = [f'{{"text": "{SECRET}", "label": "middling"}}', "no json", f'{{"text": "{SECRET}"}}', '{"text": "x"}']
     content = ("\n".join([*lines, *bad]) + "\n").encode() + b'{"text": "\xff", "label": "low"}\n'
@@ -163,7 +164,7 @@ def test_rows_read_are_used_or_unlabelled_or_refused_or_crossed(write: Write) ->
     assert "'middling'" in unknown_label
 
 
-def test_rows_that_cross_splits_are_in_the_accounts(write: Write) -> None:
+def test_rows_that_cross_splits_are_counted(write: Write) -> None:
     pairs = [(f"c{i}", f"c{j}") for i in range(8) for j in range(i + 1, 8)]
     rows = [{"text": f"x {a} {b}", "label": "low", "meta": {"a": a, "b": b}} for a, b in pairs]
     split = {"by": ["a", "b"], "fractions": {"train": 0.5, "dev": 0.5}}
@@ -172,7 +173,7 @@ def test_rows_that_cross_splits_are_in_the_accounts(write: Write) -> None:
     assert [(s["read"], s["used"], s["crossed"]) for s in splits.values()] == [(22, 6, 16), (22, 6, 16)]
 
 
-def test_rows_that_are_limited_or_excluded_are_in_the_accounts_and_are_told(
+def test_rows_that_are_limited_or_excluded_are_counted_and_reported(
     write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = {"limit": {"train": 6, "test": 1}, "on_bad_row": "skip"}
@@ -190,8 +191,8 @@ def test_rows_that_are_limited_or_excluded_are_in_the_accounts_and_are_told(
     assert (train["limited"], train["excluded"]) == (3, 6 - train["used"])
     assert main(["check", str(path), everyone]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "risk: train, test: 3 rows left out by limit" in lines
-    assert f"risk: train: {train['excluded']} rows left out by exclude" in lines
+    assert "risk: train, test: 3 rows excluded by `limit`" in lines
+    assert f"risk: train: {train['excluded']} rows excluded by `exclude`" in lines
 
 
 def test_windows_line_ends_and_quotes_in_a_tsv_change_nothing(write: Write) -> None:
@@ -210,63 +211,62 @@ def test_windows_line_ends_and_quotes_in_a_tsv_change_nothing(write: Write) -> N
 
 def test_a_missing_folder_a_missing_file_and_a_missing_split(write: Write) -> None:
     (problem,) = problems(write(), "tasks.risk.data.path=no/such")
-    assert (problem.key, problem.message) == ("tasks.risk.data.path", "'no/such' is neither a file nor a folder.")
+    assert problem.key == "tasks.risk.data.path"
+    assert "'no/such'" in problem.message
     (problem,) = problems(write(), "tasks.risk.data.files={train: trian.jsonl, dev: dev.jsonl}")
     assert problem.key == "tasks.risk.data.files.train"
-    assert problem.message.endswith("trian.jsonl' does not exist.")
+    assert "trian.jsonl" in problem.message
     path = write()
     (path.parent / "risk" / "dev.jsonl").unlink()
     (problem,) = problems(path)
-    assert (problem.key, "'dev'" in problem.message) == ("tasks.risk.data", True)
-    assert problem.message.endswith(" train, test.")
+    assert problem.key == "tasks.risk.data"
+    assert "'dev'" in problem.message
 
 
 @pytest.mark.parametrize("split", ["train", "dev", "test"])
 @pytest.mark.parametrize("content", ["", "\n\n"])
 def test_an_empty_split(write: Write, split: str, content: str) -> None:
     (problem,) = problems(write({f"risk/{split}.jsonl": content}))
-    assert (problem.key, f"'{split}' has no rows" in problem.message) == ("tasks.risk.data", True)
+    assert problem.key == "tasks.risk.data"
+    assert f"'{split}'" in problem.message
 
 
-def test_a_split_of_which_all_rows_were_refused(write: Write) -> None:
+def test_a_split_in_which_all_rows_are_invalid(write: Write) -> None:
     refuse = {"on_bad_row": "skip"}
     (problem,) = problems(write({"risk/dev.jsonl": "x\ny\n"}, task={"data": dict(refuse)}))
-    assert "'dev' has no rows (2 refused)" in problem.message
+    assert problem.key == "tasks.risk.data"
+    assert re.search(r"'dev'.*\b2\b", problem.message)
     (problem,) = problems(write({"risk/dev.jsonl": [{"text": SECRET, "label": "odd"}]}, task={"data": dict(refuse)}))
-    assert "'dev'" in problem.message
-    assert "(read 1, refused 1)" in problem.message
+    assert re.search(r"'dev'.*\b1\b.*\b1\b", problem.message)
 
 
 @pytest.mark.parametrize("split", ["train", "dev", "test"])
 def test_a_split_without_a_label(write: Write, split: str) -> None:
     (problem,) = problems(write({f"risk/{split}.jsonl": [{"text": SECRET}] * 3}))
-    assert f"'{split}'" in problem.message
-    assert "(read 3, refused 0)" in problem.message
+    assert re.search(rf"'{split}'.*\b3\b.*\b0\b", problem.message)
 
 
 def test_an_unknown_label(write: Write) -> None:
     (problem,) = problems(write({"risk/train.jsonl": [*classified(2), {"text": SECRET, "label": "hihg"}]}))
-    assert problem == Problem(
-        "tasks.risk.train (row train-3)",
-        "the label must be one of: low, high; got 'hihg' (did you mean 'high'?).",
-        "Fix the row, or set `data.on_bad_row: skip`.",
-    )
+    assert problem.key == "tasks.risk.train (row train-3)"
+    assert all(word in problem.message for word in ("low, high", "'hihg'", "did you mean 'high'?"))
+    assert "data.on_bad_row: skip" in problem.suggestion
 
 
-def test_a_text_that_stands_in_the_place_of_the_label_is_not_told(write: Write) -> None:
+def test_a_text_in_place_of_a_label_is_not_shown(write: Write) -> None:
     (problem,) = problems(write({"risk/dev.jsonl": [{"text": "x", "label": f"{SECRET} was admitted."}]}))
-    assert f"a text of {len(SECRET) + 14} characters" in problem.message
+    assert f" {len(SECRET) + 14} characters" in problem.message
 
 
 def test_an_unknown_entity_type(write: Write) -> None:
     row = {"text": SECRET, "entities": [{"id": "T9", "type": "Gene", "spans": [[0, 2]]}]}
     (problem,) = problems(write({"risk/dev.jsonl": [row]}, task=TAGGING, rows=tagged))
     assert problem.key == "tasks.risk.dev (row dev-1)"
-    assert problem.message.endswith("'Gene'.")
     assert "Drug" in problem.message
+    assert "'Gene'" in problem.message
 
 
-def test_offsets_that_dont_match_the_text(write: Write) -> None:
+def test_offsets_that_do_not_match_the_text(write: Write) -> None:
     wrong = [
         {"text": SECRET, "entities": [{"id": "T1", "type": "Drug", "spans": [[0, 7]], "text": "aspirin"}]},
         {"text": SECRET, "entities": [{"id": "T1", "type": "Drug", "spans": [[0, 99]]}]},
@@ -275,67 +275,62 @@ def test_offsets_that_dont_match_the_text(write: Write) -> None:
     path = write({"risk/train.jsonl": wrong}, task=TAGGING, rows=tagged)
     found = problems(path)
     assert [problem.key for problem in found] == [f"{path.parent}/risk/train.jsonl:{line}" for line in (1, 2, 3)]
-    assert found[0].message.startswith("The text of an entity must be the row's text at its offsets")
-    assert found[1].message.startswith("spans must lie inside the text")
 
 
 @pytest.mark.parametrize(
     ("label", "part"),
     [
-        (4.5, "from 0 to 4, got the number 4.5"),
-        (-1, "from 0 to 4, got the number -1"),
-        ("two", "from 0 to 4, got 'two'"),
-        (float("nan"), "a finite number, got nan"),
-        (float("inf"), "a finite number, got inf"),
+        (4.5, "number 4.5"),
+        (-1, "number -1"),
+        ("two", "'two'"),
+        (float("nan"), "nan"),
+        (float("inf"), "inf"),
         (True, "a boolean"),
     ],
 )
-def test_a_score_outside_its_range_or_no_number(write: Write, label: Any, part: str) -> None:
+def test_a_score_that_is_outside_its_range_or_not_a_number(write: Write, label: Any, part: str) -> None:
     rows = [*scored(2), {"text": SECRET, "label": label}]
     (problem,) = problems(write({"risk/test.jsonl": rows}, task=REGRESSION, rows=scored))
     assert part in problem.message
     assert problem.key.endswith(("risk/test.jsonl:3", "test (row test-3)"))
 
 
-def test_ids_that_stand_twice(write: Write) -> None:
+def test_duplicate_ids(write: Write) -> None:
     rows = [{**row, "id": f"r{n % 3}"} for n, row in enumerate(classified(4))]
     (problem,) = problems(write({"risk/train.jsonl": rows}))
-    assert "'r0' again" in problem.message
+    assert "risk" in problem.key
+    assert "'r0'" in problem.message
 
 
-def test_a_byte_that_is_no_utf8(write: Write) -> None:
+def test_a_byte_that_is_not_utf8(write: Write) -> None:
     path = write({"risk/train.jsonl": b'{"text": "a", "label": "low"}\n{"text": "caf\xe9", "label": "low"}\n'})
     (problem,) = problems(path)
     assert problem.key == f"{path.parent}/risk/train.jsonl:2"
-    assert problem.message.endswith("byte 0xe9 at position 13.")
-    assert problem.suggestion == "Fix the row, or set `on_bad_row: skip`."
+    assert all(word in problem.message for word in ("UTF-8", "0xe9", "13"))
+    assert "on_bad_row: skip" in problem.suggestion
 
 
-def test_a_reader_whose_rows_the_head_cant_read_is_told_once(write: Write) -> None:
+def test_a_reader_whose_rows_the_head_cannot_read_is_reported_once(write: Write) -> None:
     (problem,) = problems(write(task=TAGGING))
-    assert (problem.key, problem.message) == (
-        "tasks.risk.head",
-        "This head reads texts with mentions; the reader gives texts with a label.",
-    )
+    assert problem.key == "tasks.risk.head"
     (problem,) = problems(write(rows=tagged))
-    assert problem.message == "This head reads texts with a label; the reader gives texts with mentions."
+    assert problem.key == "tasks.risk.head"
 
 
-def test_labels_that_most_rows_lack_are_one_problem_of_the_mixture_whatever_else_is_wrong(write: Write) -> None:
+def test_labels_that_most_rows_lack_are_one_problem_of_the_mixture(write: Write) -> None:
     path = write({"risk/train.jsonl": [{"text": SECRET, "label": "LOW"}] * 50})
     (problem,) = problems(path)
     assert problem.key == "tasks.risk.labels"
-    assert "50 of 58 rows, first train-1 of train" in problem.message
-    assert "'LOW' (did you mean 'low'?) in 50 rows." in problem.message
+    assert all(word in problem.message for word in ("50 of 58", "train-1", "'LOW'", "did you mean 'low'?"))
     assert [found.key for found in problems(path, "seed=x")] == ["seed", "tasks.risk.labels"]
 
 
 def test_two_splits_that_share_a_file(write: Write) -> None:
     (problem,) = problems(write(), "tasks.risk.data.files={train: train.jsonl, dev: train.jsonl}")
-    assert (problem.key, "'train' and 'dev' both read all of" in problem.message) == ("tasks.risk.data", True)
+    assert (problem.key, "'train' and 'dev'" in problem.message) == ("tasks.risk.data", True)
 
 
-def test_tasks_that_say_they_share_rows_and_dont(write: Write) -> None:
+def test_tasks_that_are_declared_to_share_rows_but_do_not(write: Write) -> None:
     content = yaml.safe_load(write({"other/train.jsonl": classified(7), "other/dev.jsonl": classified(4)}).read_text())
     content["tasks"]["other"] = {**content["tasks"]["risk"], "same_rows_as": "risk"}
     content["tasks"]["other"]["data"] = {"reader": "jsonl", "path": "other"}
@@ -352,39 +347,40 @@ def test_tasks_that_say_they_share_rows_and_dont(write: Write) -> None:
 # --- problems of the mixture and what it needs ------------------------------------------------------------------------
 
 
-def test_bare_yes_and_no_bring_the_advice_to_quote(write: Write) -> None:
+def test_unquoted_yes_and_no_are_errors_with_the_advice_to_quote_them(write: Write) -> None:
     path = write()
     path.write_text(path.read_text().replace("labels:\n    - low\n    - high\n", "labels: [yes, no]\n"))
     found = problems(path)
     assert [problem.key for problem in found] == ["tasks.risk.labels.0", "tasks.risk.labels.1"]
-    assert all(problem.suggestion.startswith("Put it in quotes") for problem in found)
+    assert all("quotes" in problem.suggestion for problem in found)
 
 
-def test_an_encoder_that_isnt_there_with_no_network(write: Write) -> None:
+def test_a_missing_encoder_without_network(write: Write) -> None:
     (problem,) = problems(write(), "encoder.name=no/such-encoder")
     assert problem.key == "encoder.name"
-    assert problem.message.startswith("'no/such-encoder' cannot be loaded: ")
-    assert "one of: minilm-l6" in problem.suggestion
+    assert "'no/such-encoder'" in problem.message
+    assert "minilm-l6" in problem.suggestion
     (problem,) = problems(write(), "encoder.name=./no/such")
-    assert (problem.key, "'./no/such'" in problem.message) == ("encoder.name", True)
+    assert problem.key == "encoder.name"
+    assert "'./no/such'" in problem.message
 
 
 def test_a_length_beyond_the_encoders_positions(write: Write) -> None:
     (problem,) = problems(write(), "encoder.max_length=131")
     assert problem.key == "encoder.max_length"
-    assert "at most 130 tokens" in problem.message
-    assert problem.message.endswith(" 131.")
+    assert all(number in problem.message for number in ("130", "131"))
     (problem,) = problems(write(), "tasks.risk.max_length=131")
     assert problem.key == "tasks.risk.max_length"
 
 
-def test_a_metric_that_the_task_doesnt_have(write: Write) -> None:
+def test_a_metric_that_the_task_does_not_have(write: Write) -> None:
     (problem,) = problems(write(), "evaluation.select=risk/acuracy")
-    assert (problem.key, problem.message) == ("evaluation.select", "The task 'risk' has no metric 'acuracy'.")
+    assert problem.key == "evaluation.select"
+    assert all(name in problem.message for name in ("'risk'", "'acuracy'"))
     assert problem.suggestion.startswith("Did you mean 'accuracy'?")
 
 
-def test_problems_of_every_kind_are_told_in_one_go(write: Write) -> None:
+def test_problems_of_every_kind_are_reported_at_once(write: Write) -> None:
     train = [*classified(2), {"text": SECRET, "label": "odd"}, {"text": SECRET, "lable": "low"}]
     path = write({"risk/train.jsonl": train, "risk/dev.jsonl": ""})
     found = problems(path, "sampler.name=unifrom", "encoder.name=no/such", "seed=x", "evaluation.select=men", "taks=1")
@@ -402,7 +398,7 @@ def test_problems_of_every_kind_are_told_in_one_go(write: Write) -> None:
     )
 
 
-def test_problems_of_all_tasks_are_told_in_one_go(write: Write) -> None:
+def test_problems_of_all_tasks_are_reported_at_once(write: Write) -> None:
     content = yaml.safe_load(write({"risk/dev.jsonl": ""}).read_text())
     content["tasks"]["other"] = {**content["tasks"]["risk"], "data": {"reader": "jsonl", "path": "nowhere"}}
     path = write({"risk/dev.jsonl": ""}).with_name("two.yaml")
@@ -410,7 +406,7 @@ def test_problems_of_all_tasks_are_told_in_one_go(write: Write) -> None:
     assert {problem.key for problem in problems(path)} == {"tasks.risk.data", "tasks.other.data.path"}
 
 
-def test_a_broken_task_that_is_left_out_doesnt_matter(write: Write) -> None:
+def test_an_invalid_task_that_is_excluded_does_not_matter(write: Write) -> None:
     content = yaml.safe_load(write().read_text())
     content["tasks"]["other"] = {**content["tasks"]["risk"], "data": {"reader": "jsonl", "path": "nowhere"}}
     path = write().with_name("two.yaml")
@@ -419,16 +415,14 @@ def test_a_broken_task_that_is_left_out_doesnt_matter(write: Write) -> None:
 
 
 def test_a_missing_mixture_file(tmp_path: Path) -> None:
-    assert check(tmp_path / "no.yaml") == (
-        [Problem(str(tmp_path / "no.yaml"), "The file does not exist.", "Check the path.")],
-        {},
-    )
+    (problem,) = problems(tmp_path / "no.yaml")
+    assert problem.key == str(tmp_path / "no.yaml")
 
 
 # --- a config of `mtl fit` ------------------------------------------------------------------------------------------
 
 
-def test_a_config_is_followed_to_its_mixture_seed_and_epochs(write: Write, tmp_path: Path) -> None:
+def test_a_config_sets_mixture_seed_and_epochs(write: Write, tmp_path: Path) -> None:
     write(batch_size=3)
     (tmp_path / "c.yaml").write_text("mixture: m.yaml\nseed_everything: 7\ntrainer: {max_epochs: 5, precision: auto}\n")
     made = plan(tmp_path / "c.yaml")
@@ -446,7 +440,8 @@ def test_a_mixture_inside_a_config_is_checked_with_its_paths_beside_the_config(w
 def test_a_config_that_names_a_missing_mixture(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("mixture: no.yaml\n")
     (problem,) = problems(tmp_path / "c.yaml")
-    assert (problem.key, problem.message) == (f"{tmp_path / 'c.yaml'}: mixture", "The file 'no.yaml' doesn't exist.")
+    assert problem.key == f"{tmp_path / 'c.yaml'}: mixture"
+    assert "'no.yaml'" in problem.message
 
 
 # --- what is printed ------------------------------------------------------------------------------------------------
@@ -458,19 +453,17 @@ def printed(path: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
     return [line for line in lines if " texts of " not in line]  # the splits of these toys are alike
 
 
-def test_notes_are_one_line_per_kind_and_alike_splits_share_it(
-    write: Write, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_notes_are_one_line_per_kind_and_splits_share_it(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [*classified(2), {"text": "x"}]
     files = {"risk/train.jsonl": rows, "risk/dev.jsonl": rows, "risk/test.jsonl": ["bad", *rows]}
     path = write(files, task={"data": {"on_bad_row": "skip"}})
-    unlabelled, refused = printed(path, capsys)
-    assert unlabelled == "risk: train, dev, test: 1 row without a label for this task, not used"
-    assert refused.startswith(f"risk: test: 1 row refused, first {path.parent}/risk/test.jsonl:1: ")
-    assert refused.endswith(" of 3 characters")
+    assert [re.sub(r"(jsonl:\d+): .*", r"\1", line) for line in printed(path, capsys)] == [
+        "risk: train, dev, test: 1 row without a label for this task (not used)",
+        f"risk: test: 1 row skipped as invalid, first {path.parent}/risk/test.jsonl:1",
+    ]
 
 
-def test_what_a_reader_left_out_is_one_line_and_zero_counts_are_dropped(
+def test_rows_that_a_reader_excludes_are_one_line_without_zero_counts(
     write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ann = "T1\tDrug 0 7\taspirin\nT2\tRace 8 17\tincreases\nT3\tAge 18 22\trisk\nT4\tAge 8 17\tincreases\n"
@@ -486,8 +479,8 @@ def test_what_a_reader_left_out_is_one_line_and_zero_counts_are_dropped(
         (path.parent / name).write_text(text)
     path = write(task={**TAGGING, "data": {"reader": "brat", "path": "brat", "types": {"Drug": "Drug"}}})
     assert printed(path, capsys) == [
-        "risk: no test split, so nothing is reported on test",
-        "risk: train, dev: left out by the reader: T Age 4, T Race 2",
+        "risk: no test split, so no test scores are reported",
+        "risk: train, dev: excluded by the reader: T Age 4, T Race 2",
     ]
 
 
@@ -495,7 +488,7 @@ def test_a_plan_without_loss_has_no_notes(write: Write, capsys: pytest.CaptureFi
     assert printed(write(), capsys) == []
 
 
-def test_names_in_square_brackets_are_printed_as_they_are(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_in_square_brackets_are_printed_unchanged(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     def rows(size: int) -> list[dict[str, Any]]:
         return [{"text": f"risk {n}", "label": ["[red]", "[/x]"][n % 2]} for n in range(size)]
 

@@ -37,12 +37,12 @@ def _cache(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # --- what a head calls wrong ------------------------------------------------------------------------------------------
 
 
-def test_a_class_is_one_mistake_or_none() -> None:
+def test_a_class_is_one_error_or_none() -> None:
     head, row = Classification(["y", "n"], 8), TextRow("1", "1", "", label="y")
     assert [head.error({"label": label}, row) for label in ("y", "n")] == [0, 1]
 
 
-def test_labels_that_were_missed_or_made_up_add_up() -> None:
+def test_missed_and_spurious_labels_are_added_up() -> None:
     head, row = Multilabel(["a", "b", "c"], 8), TextRow("1", "1", "", label=("a", "b"))
     assert [head.error({"labels": names}, row) for names in (["b", "a"], ["a"], ["c"], [])] == [0, 1, 3, 2]
 
@@ -54,7 +54,7 @@ def test_a_number_is_wrong_beyond_a_tenth_of_its_range() -> None:
     assert head.error({"value": float("nan")}, row) == float("inf")
 
 
-def test_a_mention_that_was_missed_made_up_or_mistyped_is_a_mistake() -> None:
+def test_a_missed_spurious_or_mistyped_mention_is_an_error() -> None:
     head = TokenClassification(["Drug", "Disease"], 8)
     row = SpanRow("1", "1", "aspirin fever", entities=(Entity("T", "Drug", ((0, 7),)),))
     right, other = ({"type": kind, "start": 0, "end": 7, "score": 1.0} for kind in ("Drug", "Disease"))
@@ -63,7 +63,7 @@ def test_a_mention_that_was_missed_made_up_or_mistyped_is_a_mistake() -> None:
     assert found == [0, 1, 1, 1, 2]
 
 
-def test_a_relation_that_no_candidate_could_find_is_a_mistake() -> None:
+def test_a_relation_without_a_candidate_is_an_error() -> None:
     head = RelationClassification(["up", "none"], 8, negative="none", pairs=[("Drug", "Event")])
     entities = (Entity("A", "Drug", ((0, 7),)), Entity("B", "Event", ((10, 15),)))
     row = SpanRow("1", "1", "aspirin . fever", None, None, ((0, 9), (10, 15)), entities, (Relation("A", "B", "up"),))
@@ -80,7 +80,7 @@ def test_a_row_without_gold_is_not_wrong() -> None:
 
 
 @pytest.mark.parametrize("task", sorted(TASKS))
-def test_the_wrong_rows_are_those_whose_prediction_is_not_their_gold(run: Path, tmp_path: Path, task: str) -> None:
+def test_the_wrong_rows_are_those_whose_prediction_differs_from_gold(run: Path, tmp_path: Path, task: str) -> None:
     source = run.parents[2] / task / "dev.jsonl"
     rows = {row["id"]: row for row in five_tasks.read_lines(source)}
     predict(run, source, tmp_path / "out.jsonl", tasks=[task], trainer={"accelerator": "cpu"})
@@ -103,30 +103,30 @@ def test_the_wrong_rows_are_those_whose_prediction_is_not_their_gold(run: Path, 
     found = wrong_predictions(run, task)
     assert sorted(wrong.row.id for wrong in found) == sorted(expected)
     sizes = [wrong.error for wrong in found]
-    assert sizes == sorted(sizes, reverse=True), "the worst first"
+    assert sizes == sorted(sizes, reverse=True), "largest error first"
 
 
-def test_the_split_is_the_one_asked_for(run: Path) -> None:
+def test_the_requested_split_is_used(run: Path) -> None:
     found = wrong_predictions(run, "links", "test")
-    assert len(found) >= 2, "two rows have a relation that can't be found"
+    assert len(found) >= 2, "two rows have a relation that cannot be found"
     assert all(wrong.row.id.startswith("links-test-") for wrong in found)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("knd",), "--task: There is no task 'knd'. Did you mean 'kind'?"),
         (("score", "test"), "--split: The task 'score' has no split 'test'."),
     ],
 )
-def test_a_wrong_name_is_told(run: Path, arguments: tuple[str, ...], told: str) -> None:
+def test_a_wrong_name_is_an_error(run: Path, arguments: tuple[str, ...], message: str) -> None:
     with pytest.raises(InputError) as caught:
         wrong_predictions(run, *arguments)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no run's folder"):
+def test_a_folder_without_a_run_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"run\.json"):
         wrong_predictions(tmp_path, "kind")
 
 
@@ -148,10 +148,10 @@ def test_without_a_terminal_no_text_is_shown(run: Path, capsys: pytest.CaptureFi
         assert wrong.row.id in out
         assert json.dumps(wrong.prediction) in out
     assert SECRET not in out
-    assert out.endswith(f"{len(found)} wrong in dev of links\nTexts are shown on a terminal only.\n")
+    assert out.endswith(f"{len(found)} wrong in dev of links\nTexts are shown only on a terminal.\n")
 
 
-def test_the_limit_says_what_it_hides(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_limit_reports_how_many_rows_are_hidden(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     number = len(wrong_predictions(run, "links"))
     out = shown([str(run), "--task", "links", "--limit", "1"], capsys)
     assert f"{number} wrong in dev of links, {number - 1} not shown" in out
@@ -163,9 +163,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_what_looks_like_markup_or_emoji_is_shown_as_it_is(
-    run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_markup_and_emoji_codes_are_shown_unchanged(run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from mtl.commands import errors
 
     row = TextRow("[bold]1", "1", "take :pill: [red]now[/red] " + "x" * 200, label="yes")
@@ -177,7 +175,7 @@ def test_what_looks_like_markup_or_emoji_is_shown_as_it_is(
     assert "[bold]1" in out.getvalue()
 
 
-def test_texts_stay_hidden_on_a_terminal_where_they_are_unwanted(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_stay_hidden_on_a_terminal_on_request(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = Terminal()
     monkeypatch.setattr(sys, "stdout", out)
     assert cli.run(["errors", str(run), "--task", "links", "--no-text"]) == 0

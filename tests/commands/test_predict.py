@@ -72,7 +72,7 @@ def test_predictions_score_as_the_evaluation_of_the_same_rows(
     assert found == pytest.approx({name: value for name, value in recorded.items() if name != "loss"})
 
 
-def test_gold_of_the_input_is_not_looked_at(run: Path, predicted: Callable[..., five_tasks.Rows]) -> None:
+def test_gold_labels_of_the_input_are_ignored(run: Path, predicted: Callable[..., five_tasks.Rows]) -> None:
     rows = five_tasks.read_lines(data_of(run) / "kind" / "test.jsonl")
     wrong = [{**row, "label": "no such class"} for row in rows]
     bare = [{key: value for key, value in row.items() if key != "label"} for row in rows]
@@ -82,14 +82,14 @@ def test_gold_of_the_input_is_not_looked_at(run: Path, predicted: Callable[..., 
     assert predicted(mentions, ["mentions"]) == predicted(raw, ["mentions"])
 
 
-def test_lines_stand_in_the_order_of_the_input(predicted: Callable[..., five_tasks.Rows]) -> None:
+def test_lines_are_in_the_order_of_the_input(predicted: Callable[..., five_tasks.Rows]) -> None:
     lines = words(*(40 * (n % 3) + n for n in range(70)))
     out = predicted([{**line, "id": f"r{n}"} for n, line in enumerate(lines)])
     assert [line["id"] for line in out] == [f"r{n}" for n in range(70)], "and the input is more than one chunk"
     assert all(set(line["predictions"]) == set(TASKS) for line in out)
 
 
-def test_a_row_is_predicted_alike_alone_and_among_others(predicted: Callable[..., five_tasks.Rows]) -> None:
+def test_a_row_gets_the_same_prediction_alone_and_among_others(predicted: Callable[..., five_tasks.Rows]) -> None:
     lines = words(3, 60, 9)
     among = predicted(lines, ["kind", "mentions"])
     for line, expected in zip(lines, among, strict=True):
@@ -99,7 +99,7 @@ def test_a_row_is_predicted_alike_alone_and_among_others(predicted: Callable[...
         assert [(e["start"], e["end"]) for e in alone["mentions"]["entities"]] == spans
 
 
-def test_a_line_without_an_id_is_called_by_its_line(
+def test_a_row_without_an_id_is_named_by_its_line(
     predicted: Callable[..., five_tasks.Rows], tmp_path: Path, run: Path
 ) -> None:
     (tmp_path / "gap.jsonl").write_text('{"text": "aspirin"}\n\n{"text": "fever"}\n')
@@ -107,7 +107,7 @@ def test_a_line_without_an_id_is_called_by_its_line(
     assert [line["id"] for line in five_tasks.read_lines(tmp_path / "out.jsonl")] == ["row-1", "row-3"]
 
 
-def test_mentions_are_found_where_they_stand_in_a_long_text(
+def test_mentions_in_a_long_text_have_the_right_offsets(
     predicted: Callable[..., five_tasks.Rows], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from heads.token_classification import TokenClassification
@@ -139,7 +139,7 @@ def test_a_relation_is_read_from_the_mentions_of_the_row_and_raw_text_has_none(
     assert out[1]["predictions"] == {"links": {"relations": []}}
 
 
-def test_a_row_that_gives_one_task_nothing_to_read_is_written_all_the_same(
+def test_a_row_without_an_example_of_a_task_is_still_written(
     predicted: Callable[..., five_tasks.Rows],
 ) -> None:
     out = predicted(words(1, 2, 3), ["links"])
@@ -155,7 +155,7 @@ def test_an_empty_input_gives_an_empty_output(predicted: Callable[..., five_task
 # --- how it is computed -----------------------------------------------------------------------------------------------
 
 
-def test_a_text_is_encoded_once_for_all_tasks_that_read_it_alike(
+def test_a_text_is_encoded_once_for_all_tasks_with_the_same_input(
     predicted: Callable[..., five_tasks.Rows], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded: list[tuple[int, ...]] = []
@@ -176,7 +176,7 @@ def test_a_text_is_encoded_once_for_all_tasks_that_read_it_alike(
     assert len(encoded) > len(short) + 2
 
 
-def test_finished_rows_are_written_before_the_end_and_forgotten(run: Path, tmp_path: Path) -> None:
+def test_finished_rows_are_written_early_and_freed(run: Path, tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     five_tasks.write_lines(rows, words(*[1] * 200))
     path = run / "checkpoints" / "best.ckpt"
@@ -222,16 +222,21 @@ def test_a_run_that_moved_predicts_without_its_data_its_encoder_or_a_network(
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
-        ("{", "rows.jsonl:2: "),
+        ("{", "rows.jsonl:2"),
         ('{"id": "x"}', "rows.jsonl:2"),
-        ('{"text": "secret words", "size": 1}', "rows.jsonl:2: "),
+        ('{"text": "secret words", "size": 1}', "rows.jsonl:2"),
         ('{"text": "secret words", "entities": [{"id": "T", "type": "Drug", "spans": [[0, 99]]}]}', "rows.jsonl:2"),
     ],
 )
-def test_a_bad_line_is_named_before_anything_is_predicted(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, line: str, told: str
+def test_an_invalid_line_is_reported_before_any_prediction(
+    run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    line: str,
+    message: str,
 ) -> None:
     monkeypatch.setattr(MultiTaskModule, "predict_step", None)
     (tmp_path / "rows.jsonl").write_text('{"text": "aspirin"}\n' + line + "\n")
@@ -248,46 +253,46 @@ def test_a_bad_line_is_named_before_anything_is_predicted(
     )
     error = capsys.readouterr().err
     assert code == 2
-    assert "on_bad_row" not in error  # which prediction doesn't have
-    assert told in error
+    assert "on_bad_row" not in error  # prediction has no such option
+    assert message in error
     assert "secret" not in error
     assert not (tmp_path / "out").exists()
 
 
-def test_a_row_that_a_task_can_not_read_is_named(predicted: Callable[..., five_tasks.Rows]) -> None:
+def test_a_row_that_a_task_cannot_read_is_an_error(predicted: Callable[..., five_tasks.Rows]) -> None:
     pair = {"id": "r7", "text": "the drug", "text_pair": "the gene"}
     with pytest.raises(InputError, match=r"row r7\).*'mentions'.*text_pair"):
         predicted([pair], ["mentions"])
     assert predicted([pair], ["score"])[0]["predictions"].keys() == {"score"}
 
 
-def test_an_unknown_task_is_named_with_the_nearest(predicted: Callable[..., five_tasks.Rows]) -> None:
+def test_an_unknown_task_is_an_error_with_the_nearest_name(predicted: Callable[..., five_tasks.Rows]) -> None:
     with pytest.raises(InputError, match=r"--task: There is no task 'kidn'\. Did you mean 'kind'\?"):
         predicted(words(1), ["kidn"])
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "message"),
     [
-        ("checkpoint", "nowhere.ckpt", "--checkpoint: 'nowhere.ckpt' is neither"),
+        ("checkpoint", "nowhere.ckpt", "--checkpoint: 'nowhere.ckpt'"),
         ("checkpoint", ".", "run.json"),
-        ("input", "nowhere.jsonl", "--input: 'nowhere.jsonl' is no file"),
-        ("input", ".", "--input: '.' is no file"),
-        ("output", "nowhere/out.jsonl", "--output: 'nowhere/out.jsonl' can't be written"),
-        ("output", "folder", "--output: 'folder' can't be written"),
-        ("trainer.devices", "2", "--trainer.devices: Prediction runs on one device"),
-        ("trainer.precison", "32", "--trainer.precison: There is no such option. Did you mean '--trainer.precision'"),
+        ("input", "nowhere.jsonl", "--input: "),
+        ("input", ".", "--input: "),
+        ("output", "nowhere/out.jsonl", "--output: 'nowhere/out.jsonl'"),
+        ("output", "folder", "--output: 'folder'"),
+        ("trainer.devices", "2", "--trainer.devices: "),
+        ("trainer.precison", "32", "Did you mean '--trainer.precision'"),
         ("trainer.accelerator", "abacus", "--trainer"),
     ],
 )
-def test_a_wrong_argument_is_named(
+def test_an_invalid_argument_is_an_error(
     run: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     field: str,
     value: str,
-    told: str,
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     five_tasks.write_lines(tmp_path / "rows.jsonl", words(1))
@@ -295,7 +300,7 @@ def test_a_wrong_argument_is_named(
     given = {"checkpoint": str(run), "input": "rows.jsonl", "output": "out.jsonl", field: value}
     code = cli.run(["predict", *(f"--{name}={text}" for name, text in given.items())])
     assert code == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "rows.jsonl"]
 
 

@@ -169,7 +169,7 @@ def test_the_keys_of_a_mixture_that_a_study_ignores_are_documented(
     task = study.mixture.tasks["cause"].model_copy(update={"rate": 3.0})
     mixture = study.mixture.model_copy(update={"sampler": sampler, "tasks": {"cause": task}, "tasks_per_step": 2})
     changed, same = make_plan(study._replace(mixture=mixture)), make_plan(study)
-    assert [order.key for order in changed.orders] == [order.key for order in same.orders]
+    assert [order.key for order in changed.run_specs] == [order.key for order in same.run_specs]
     assert "its sampler, rates, `same_rows_as`, `tasks_per_step` and `evaluation` are not" in PAGE
 
 

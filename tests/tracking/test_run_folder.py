@@ -34,7 +34,7 @@ def test_a_run_is_created_under_its_mixture_with_time_and_seed(tmp_path: Path) -
     assert (info["mixture"], info["seed"], info["status"]) == ("demo", 7, "RUNNING")
 
 
-def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path: Path) -> None:
+def test_runs_of_the_same_second_get_separate_folders(tmp_path: Path) -> None:
     made: list[Path] = []
     threads = [
         threading.Thread(target=lambda: made.append(RunFolder.create(tmp_path, "demo", 1).path)) for _ in range(8)
@@ -46,16 +46,16 @@ def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path: Path) -> Non
     assert len(set(made)) == 8
 
 
-def test_latest_is_the_run_created_last_and_survives_its_removal(tmp_path: Path) -> None:
+def test_latest_is_the_newest_run_even_after_a_deletion(tmp_path: Path) -> None:
     first, second = (RunFolder.create(tmp_path, "demo", seed) for seed in (9, 1))
     assert RunFolder.latest(tmp_path, "demo").path == second.path
     (second.path / "run.json").unlink()
     assert RunFolder.latest(tmp_path, "demo").path == first.path
 
 
-def test_latest_of_a_mixture_without_runs_is_refused(tmp_path: Path) -> None:
+def test_latest_of_a_mixture_without_runs_is_an_error(tmp_path: Path) -> None:
     RunFolder.create(tmp_path, "other", 1)
-    with pytest.raises(InputError, match="demo: It holds no run"):
+    with pytest.raises(InputError, match="demo: "):
         RunFolder.latest(tmp_path, "demo")
 
 
@@ -70,10 +70,10 @@ def test_a_mixtures_folder_opens_as_its_newest_run(tmp_path: Path) -> None:
     assert RunFolder.open(tmp_path / "demo").path == newer.path != older.path
 
 
-def test_what_belongs_to_no_run_does_not_open(tmp_path: Path) -> None:
+def test_a_path_outside_any_run_does_not_open(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no run\.json"):
         RunFolder.open(tmp_path)
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match="exist"):
         RunFolder.open(tmp_path / "nowhere")
 
 
@@ -98,20 +98,20 @@ def test_a_path_resolves_from_here_and_from_the_runs_folder(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("status", ["KILLED", "RUNNING", "FINISHED"])
-def test_the_best_checkpoint_of_a_run_that_is_not_finished_is_told(
+def test_the_best_checkpoint_of_an_unfinished_run_is_reported(
     status: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = RunFolder.create(tmp_path, "demo", 1)
     folder.point("best", checkpoint(folder, "a.ckpt"), 0.5)
     folder.update_info(status=status)
     folder.resolve_checkpoint("best")
-    told = capsys.readouterr().err
-    assert (f"{folder.path} is {status}" in told) == (status != "FINISHED")
+    error = capsys.readouterr().err
+    assert (f"{folder.path} is {status}" in error) == (status != "FINISHED")
 
 
 def test_a_wrong_checkpoint_name_lists_what_exists(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path, "demo", 1)
-    with pytest.raises(InputError, match=r"no checkpoint 'best'.*no checkpoints yet"):
+    with pytest.raises(InputError, match=r"ckpt_path: .*'best'"):
         folder.resolve_checkpoint("best")
     folder.point("best:gad", checkpoint(folder, "a.ckpt"), 0.5)
     folder.point("last", checkpoint(folder, "a.ckpt"), None)
@@ -119,12 +119,12 @@ def test_a_wrong_checkpoint_name_lists_what_exists(tmp_path: Path) -> None:
         folder.resolve_checkpoint("best:gda")
 
 
-def test_a_removed_checkpoint_is_named_as_removed(tmp_path: Path) -> None:
+def test_a_deleted_checkpoint_is_an_error(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path, "demo", 1)
     path = checkpoint(folder, "a.ckpt")
     folder.point("best", path, 0.5)
     path.unlink()
-    with pytest.raises(InputError, match=r"a\.ckpt: The checkpoint 'best' of this run was removed"):
+    with pytest.raises(InputError, match=r"a\.ckpt: .*'best'"):
         folder.resolve_checkpoint("best")
 
 
@@ -139,7 +139,7 @@ def test_metrics_are_merged_by_split_task_and_metric(tmp_path: Path) -> None:
     }
 
 
-def test_numbers_that_json_lacks_are_written_as_null(tmp_path: Path) -> None:
+def test_numbers_without_a_json_form_are_written_as_null(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path, "demo", 1)
     folder.write_metrics("dev", {"gad": {"f1": float("nan"), "loss": float("inf")}})
     folder.append_line("metrics.jsonl", {"train/loss": float("nan")})
@@ -147,25 +147,25 @@ def test_numbers_that_json_lacks_are_written_as_null(tmp_path: Path) -> None:
     assert (folder.path / "metrics.jsonl").read_text() == '{"train/loss": null}\n'
 
 
-def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = RunFolder.create(tmp_path, "demo", 1)
     folder.write_metrics("dev", {"gad": {"f1": 0.5}})
     monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(InputError, match=r"metrics\.json: It can't be written: No space left on device"):
+    with pytest.raises(InputError, match=r"metrics\.json: .*No space left on device"):
         folder.write_metrics("dev", {"gad": {"f1": 0.9}})
     assert folder.metrics == {"dev": {"gad": {"f1": 0.5}}}
     assert not list(folder.path.glob(".*"))
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_writable_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file stands where the folder should be")
-    with pytest.raises(InputError, match="runs/demo: It can't be written: Not a directory"):
+    with pytest.raises(InputError, match=r"runs/demo: .*Not a directory"):
         RunFolder.create(tmp_path / "runs", "demo", 1)
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "  "])
-def test_a_mixture_name_that_is_no_folder_name_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match="name of a folder"):
+def test_a_mixture_name_that_is_not_a_folder_name_is_an_error(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"^name: "):
         RunFolder.create(tmp_path, name, 1)
     assert not list(tmp_path.iterdir())
 
@@ -202,9 +202,11 @@ def test_a_process_of_another_rank_gets_the_folder_and_writes_nothing(tmp_path: 
     assert [p.name for p in (tmp_path / "demo").iterdir() if p.is_dir()] == [folder.path.name]
 
 
-def test_an_outside_launcher_must_tell_all_ranks_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_external_launcher_must_set_the_folder_for_all_ranks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RANK", "1")
-    with pytest.raises(InputError, match=f"{FOLDER_VARIABLE}: .*must be told"):
+    with pytest.raises(InputError, match=f"{FOLDER_VARIABLE}: .*{FOLDER_VARIABLE}="):
         RunFolder.create(tmp_path, "demo", 1)
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "demo" / "mine"))
     other = RunFolder.create(tmp_path, "demo", 1)

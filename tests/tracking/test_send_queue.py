@@ -55,7 +55,7 @@ def _quickly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_operations_arrive_in_order_and_once_whatever_fails(seed: int) -> None:
+def test_operations_arrive_in_order_and_once_despite_failures(seed: int) -> None:
     rng = random.Random(seed)
     is_down = True
 
@@ -79,13 +79,13 @@ def test_an_outage_is_reported_once_when_it_begins_and_once_when_it_is_over(caps
     queue.put("file", lambda run: cast(Store, run).take("file"))
     wait_for(lambda: store.states[-1:] == ["ok"])
     assert queue.close()
-    told = capsys.readouterr().err.splitlines()
-    assert [("unreachable" in line, "reachable again" in line) for line in told] == [(True, False), (False, True)]
+    lines = capsys.readouterr().err.splitlines()
+    assert [("unreachable" in line, "reachable again" in line) for line in lines] == [(True, False), (False, True)]
     assert store.states == ["lost"] * 5 + ["ok"]
-    assert "secret" not in "".join(told)
+    assert "secret" not in "".join(lines)
 
 
-def test_a_refusal_is_reported_once_for_each_reason_and_holds_nothing_up(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refusal_is_reported_once_for_each_reason_and_blocks_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     def refuse(why: str) -> None:
         raise ValueError(why)
 
@@ -96,8 +96,8 @@ def test_a_refusal_is_reported_once_for_each_reason_and_holds_nothing_up(capsys:
     queue.put("file", lambda run: cast(Store, run).take("file"))
     assert queue.close()
     assert store.arrived == ["file"]
-    told = capsys.readouterr().err.splitlines()
-    assert [line.count("refused") for line in told] == [1, 1]
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.count("refused") for line in lines] == [1, 1]
     assert store.states == []
 
 
@@ -110,7 +110,7 @@ def test_a_store_that_refuses_to_open_loses_nothing() -> None:
     assert queue.close()
 
 
-def test_what_is_left_at_the_end_is_said_kept_and_sent_after_the_queue_is_opened_again(
+def test_the_rest_at_the_end_is_reported_kept_and_sent_after_reopening(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     store = Store(lambda: ConnectionError("away"))
@@ -126,7 +126,7 @@ def test_what_is_left_at_the_end_is_said_kept_and_sent_after_the_queue_is_opened
     assert store.arrived == list(range(5))
 
 
-def test_the_end_waits_for_a_slow_store_and_not_for_one_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_waits_for_a_slow_store_but_not_for_one_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(send_queue, "PATIENCE", 0.4)
     step = threading.Event()
     store = Store()
@@ -142,7 +142,7 @@ def test_the_end_waits_for_a_slow_store_and_not_for_one_that_hangs(monkeypatch: 
     wait_for(lambda: not any(thread.name == "mtl-tracking" for thread in threading.enumerate()))
 
 
-def test_metrics_keep_their_place_and_those_between_two_operations_share_requests() -> None:
+def test_metrics_keep_their_order_and_share_requests_between_two_operations() -> None:
     entered, gate = threading.Event(), threading.Event()
     store = Store()
     queue = store.queue()

@@ -20,7 +20,7 @@ from mtl.tracking.run_folder import FOLDER_VARIABLE, RunFolder
 from mtl.tracking.tracker import MLflowTracker
 from tests.mlflow_server import Server, free_port, wait_for
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +72,7 @@ def test_a_run_leaves_parameters_metrics_tags_and_the_status_finished(store: str
     assert client(store).get_experiment(run.info.experiment_id).name == "biomtl"
 
 
-def test_the_folder_tells_the_run_and_holds_the_same_numbers(store: str) -> None:
+def test_the_folder_names_the_mlflow_run_and_has_the_same_numbers(store: str) -> None:
     tracker = tracker_for()
     tracker.log_metrics({"val/gad/f1": 0.5}, step=4)
     tracker.finalize("success")
@@ -100,16 +100,16 @@ def test_no_user_and_no_host_is_sent(store: str) -> None:
     assert str(Path.home()) not in sent
 
 
-@pytest.mark.parametrize(("told", "status"), [("success", "FINISHED"), ("failed", "FAILED"), ("killed", "KILLED")])
-def test_the_status_is_told_truly(store: str, told: str, status: str) -> None:
+@pytest.mark.parametrize(("reported", "status"), [("success", "FINISHED"), ("failed", "FAILED"), ("killed", "KILLED")])
+def test_the_final_status_is_recorded(store: str, reported: str, status: str) -> None:
     tracker = tracker_for()
     tracker.log_metrics({"train/loss": 1.0}, step=0)
-    tracker.finalize(told)
+    tracker.finalize(reported)
     assert client(store).get_run(tracker.run_id).info.status == status
     assert tracker.folder.info["status"] == status
 
 
-def test_an_interrupt_that_lightning_calls_failed_is_killed(store: str) -> None:
+def test_an_interrupt_that_lightning_reports_as_failed_is_killed(store: str) -> None:
     tracker = tracker_for()
     try:
         raise KeyboardInterrupt
@@ -119,7 +119,7 @@ def test_an_interrupt_that_lightning_calls_failed_is_killed(store: str) -> None:
     assert client(store).get_run(tracker.run_id).info.status == "KILLED"
 
 
-def test_logging_after_the_end_of_fit_opens_the_run_again(store: str) -> None:
+def test_logging_after_the_end_of_fit_reopens_the_run(store: str) -> None:
     tracker = tracker_for()
     tracker.log_metrics({"train/loss": 1.0}, step=0)
     tracker.finalize("success")
@@ -131,7 +131,7 @@ def test_logging_after_the_end_of_fit_opens_the_run_again(store: str) -> None:
     assert len(client(store).search_runs([run.info.experiment_id])) == 1
 
 
-def test_a_resumed_run_goes_on_and_changed_parameters_become_tags(store: str) -> None:
+def test_a_resumed_run_continues_and_changed_parameters_become_tags(store: str) -> None:
     first = tracker_for()
     first.log_hyperparams({"seed": 1, "epochs": 2, "note": "a" * 7000})
     first.log_metrics({"train/loss": 1.0}, step=0)
@@ -155,7 +155,7 @@ def test_a_resumed_run_goes_on_and_changed_parameters_become_tags(store: str) ->
     assert run.info.status == "FINISHED"
 
 
-def test_a_run_the_store_does_not_know_is_replaced_and_named(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_run_is_replaced_and_named_in_a_tag(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     tracker = tracker_for(run_id="0" * 32)
     tracker.log_metrics({"train/loss": 1.0}, step=0)
     tracker.finalize("success")
@@ -163,7 +163,7 @@ def test_a_run_the_store_does_not_know_is_replaced_and_named(store: str, capsys:
     assert "has no run 000" in capsys.readouterr().err
 
 
-def test_not_a_number_reaches_mlflow_and_is_null_on_disk(store: str) -> None:
+def test_nan_is_sent_to_mlflow_and_null_on_disk(store: str) -> None:
     tracker = tracker_for()
     tracker.log_metrics({"train/loss": float("nan"), "train/norm": float("inf"), "train/ok": 1.0}, step=0)
     tracker.finalize("success")
@@ -198,7 +198,7 @@ def test_logging_a_step_does_not_wait_for_mlflow(store: str, monkeypatch: pytest
     wait_for(lambda: not any(thread.name == "mtl-tracking" for thread in threading.enumerate()))
 
 
-def test_reports_are_stored_as_text_table_picture_and_json(store: str) -> None:
+def test_reports_are_stored_as_text_table_figure_and_json(store: str) -> None:
     from matplotlib.figure import Figure
 
     tracker = tracker_for()
@@ -220,7 +220,7 @@ def test_reports_are_stored_as_text_table_picture_and_json(store: str) -> None:
     assert (tracker.folder.artifacts / "report/d.png").read_bytes()[1:4] == b"PNG"
 
 
-def test_artefacts_lie_beside_the_database_not_in_the_working_folder(store: str, tmp_path: Path) -> None:
+def test_artifacts_are_beside_the_database_not_in_the_working_folder(store: str, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     with contextlib.chdir(elsewhere):
@@ -271,7 +271,7 @@ def test_the_experiment_is_taken_from_the_environment_unless_given(store: str, m
     assert tracker_for(experiment="given").experiment_name == "given"
 
 
-def test_another_rank_leaves_nothing(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_ranks_write_nothing(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = RunFolder.create(Path("runs"), "demo", 1)
     monkeypatch.setenv("LOCAL_RANK", "1")
     tracker = tracker_for(folder)
@@ -303,7 +303,7 @@ def _interruptible() -> Iterator[None]:
     ("error", "seen", "status"),
     [(None, None, "FINISHED"), (RuntimeError, RuntimeError, "FAILED"), (KeyboardInterrupt, SystemExit, "KILLED")],
 )
-def test_training_with_lightning_ends_in_the_true_status(
+def test_training_with_lightning_records_the_right_status(
     store: str, error: type[BaseException] | None, seen: type[BaseException] | None, status: str
 ) -> None:
     import pytorch_lightning as pl
@@ -338,19 +338,19 @@ def test_training_with_lightning_ends_in_the_true_status(
 # --- where MLflow is -------------------------------------------------------------------------------------------------
 
 
-def test_with_nothing_configured_the_store_is_here_and_a_bare_mlflow_ui_shows_it(tmp_path: Path) -> None:
+def test_the_default_store_is_in_the_working_folder_and_plain_mlflow_ui_shows_it(tmp_path: Path) -> None:
     tracker = tracker_for()
     assert tracker.tracking_uri == f"sqlite:///{tmp_path}/mlflow.db"
     assert tracker.ui_hint() == "mlflow ui"
 
 
-def test_where_old_runs_would_hide_the_store_the_hint_names_it(tmp_path: Path) -> None:
+def test_the_hint_names_the_store_if_old_runs_would_hide_it(tmp_path: Path) -> None:
     (tmp_path / "mlruns" / "0").mkdir(parents=True)
     (tmp_path / "mlruns" / "0" / "meta.yaml").touch()
     assert tracker_for().ui_hint() == f'mlflow ui --backend-store-uri "sqlite:///{tmp_path}/mlflow.db"'
 
 
-def test_the_environment_says_where_mlflow_is_and_an_argument_overrides_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_argument_overrides_the_address_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////a/b.db")
     assert tracker_for().tracking_uri == "sqlite:////a/b.db"
     assert tracker_for().ui_hint() == 'mlflow ui --backend-store-uri "sqlite:////a/b.db"'
@@ -371,7 +371,9 @@ def test_a_password_in_the_address_stays_out_of_the_folder_and_the_terminal(
 # --- while MLflow is away --------------------------------------------------------------------------------------------
 
 
-def test_a_server_that_is_down_is_told_once_and_everything_is_on_disk(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_outage_from_the_start_is_reported_once_and_everything_is_on_disk(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     tracker = tracker_for(tracking_uri=f"http://127.0.0.1:{free_port()}")
     tracker.log_hyperparams({"seed": 1})
     for step in range(5):
@@ -381,10 +383,10 @@ def test_a_server_that_is_down_is_told_once_and_everything_is_on_disk(capsys: py
     assert tracker.run_id is None
     assert tracker.folder.info["mlflow"]["state"] == "lost"
     tracker.finalize("success")
-    told = capsys.readouterr().err.splitlines()
-    assert len([line for line in told if "unreachable" in line]) == 1
-    assert "still lacks: parameters, metrics, report.json and 1 more" in told[-1]
-    assert len(told) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len([line for line in lines if "unreachable" in line]) == 1
+    assert ": parameters, metrics, report.json and 1 more" in lines[-1]
+    assert len(lines) == 2
     info = tracker.folder.info
     assert (info["status"], info["mlflow"]["state"]) == ("FINISHED", "incomplete")
     assert "error" in info["mlflow"]
@@ -432,7 +434,7 @@ def statuses(uri: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_process_that_ends_without_a_word_leaves_a_failed_run_with_its_numbers(store: str) -> None:
+def test_a_process_that_ends_without_finalizing_leaves_a_failed_run_with_its_numbers(store: str) -> None:
     process = run_python(LOG_ONE + "raise SystemExit(3)")
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 3, errors
@@ -442,7 +444,7 @@ def test_a_process_that_ends_without_a_word_leaves_a_failed_run_with_its_numbers
 
 
 @pytest.mark.slow
-def test_a_bare_mlflow_ui_shows_the_run_and_its_artifacts(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_mlflow_ui_shows_the_run_and_its_artifacts(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(server.folder)
     tracker = tracker_for()
     tracker.log_text("hello", "notes/a.txt")
@@ -454,7 +456,7 @@ def test_a_bare_mlflow_ui_shows_the_run_and_its_artifacts(server: Server, monkey
 
 
 @pytest.mark.slow
-def test_a_server_killed_half_way_and_started_again_gets_everything(
+def test_a_server_that_is_killed_and_restarted_gets_everything(
     server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tracker = tracker_for(tracking_uri=server.url)

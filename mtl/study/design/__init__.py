@@ -1,3 +1,3 @@
-"""What a study asks: its file, its designs, and the runs that they need."""
+"""The design of a study: its file, its comparisons, and the runs that they need."""
 
 __all__ = ["designs", "plan", "run_spec", "spec", "study_code"]

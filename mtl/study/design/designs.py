@@ -1,7 +1,7 @@
-"""Which runs answer a question, and which of their scores are compared.
+"""Designs and controls: which runs answer a question, and which of their scores are compared.
 
-A design turns tasks and a seed into comparisons. Each names the run in company and the run without it, so the runs of
-a study are simply all those that its comparisons name, each once: designs share them.
+A design turns tasks and a seed into comparisons. Each comparison names a treated run and a reference run. The runs of
+a study are all runs that its comparisons name, each trained once and shared by all designs.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import Any, NamedTuple
 from mtl.problems import did_you_mean
 
 REPLICATE = 1_000_000
-"""Added to a seed for its replicate."""
+"""Offset from a seed to the seed of its replicate."""
 
 SELF, SHUFFLED = "__self", "__shuffled"
-"""Suffixes of tasks that stand for another: its own copy, and its copy with permuted training labels."""
+"""Suffixes of copies of a task: an exact copy, and a copy with shuffled training labels."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training: which tasks together, by which seed, starting from which other run's encoder.
+    """A run: the tasks that are trained together, the seed, and the run whose encoder it starts from.
 
     Args:
-        tasks: In the order of the mixture.
-        seed: Of everything that is drawn.
-        source: The run whose encoder this one starts from; None takes the mixture's encoder.
-        keeps_heads: Whether it starts from the source's heads, too.
+        tasks: Names of the tasks, in the order of the mixture.
+        seed: Seed for all random draws.
+        source: Run whose encoder this run starts from; None starts from the encoder of the mixture.
+        keeps_heads: Whether the run also starts from the heads of the source.
     """
 
     tasks: tuple[str, ...]
@@ -38,7 +38,7 @@ class Run:
 
     @property
     def company(self) -> str:
-        """What the run trains, without its seed."""
+        """What the run trains, regardless of the seed."""
         name = " + ".join(self.tasks)
         if self.source is None:
             return name
@@ -49,7 +49,7 @@ class Run:
 
 
 class Comparison(NamedTuple):
-    """A target's score in one run against its score in another of the same seed."""
+    """A comparison of the score of a target in two runs of the same seed."""
 
     design: str
     target: str
@@ -64,12 +64,12 @@ Compare = Callable[[Sequence[str], int, Any], Iterator[Comparison]]
 
 @dataclass(frozen=True)
 class Design:
-    """A way to compare.
+    """A design or a control.
 
     Args:
-        question: What its gains tell, in a sentence.
-        compare: From tasks, a seed and options to comparisons.
-        check: From options and tasks to what is wrong with the options; None where there are none.
+        question: The question that its gains answer, in one sentence.
+        compare: Function from tasks, a seed and options to comparisons.
+        check: Function from options and tasks to problems with the options; None if there are no options.
     """
 
     question: str
@@ -77,27 +77,31 @@ class Design:
     check: Callable[[Any, Sequence[str]], list[str]] | None = None
 
     def option_problems(self, options: Any, tasks: Sequence[str]) -> list[str]:
-        """What is wrong with the options."""
+        """Returns the problems with the options, each as a message."""
         if options is None:
-            return ["It needs its sets of tasks, such as groups: [[a, b], [c]]."] if self is DESIGNS["groups"] else []
+            return (
+                ["The design needs groups of tasks, such as groups: [[a, b], [c]]."]
+                if self is DESIGNS["groups"]
+                else []
+            )
         if self.check is None:
-            return ["It has no options."]
+            return ["This design takes no options."]
         return self.check(options, tasks)
 
 
 def comparisons(parts: Sequence[tuple[str, Any]], tasks: Sequence[str], seeds: Sequence[int]) -> list[Comparison]:
-    """All comparisons of some designs and controls with their options."""
+    """Returns all comparisons of the given designs and controls with their options."""
     known = DESIGNS | CONTROLS
     return [one for name, options in parts for seed in seeds for one in known[name].compare(tasks, seed, options)]
 
 
 def single_runs(tasks: Sequence[str], seeds: Sequence[int]) -> list[Run]:
-    """The baselines."""
+    """Returns the single-task runs, which are the baselines."""
     return [Run((task,), seed) for task in tasks for seed in seeds]
 
 
 def original(task: str) -> str:
-    """The task that a copy stands for; itself for any other."""
+    """Returns the task of which a task is a copy; the task itself if it is not a copy."""
     return task.removesuffix(SELF).removesuffix(SHUFFLED)
 
 
@@ -128,7 +132,7 @@ def _sequential(tasks: Sequence[str], seed: int, options: Any) -> Iterator[Compa
 def _refine_finetune(tasks: Sequence[str], seed: int, options: Any) -> Iterator[Comparison]:
     keeps_heads = (options or {}).get("heads", "kept") == "kept"
     for target in tasks:
-        # Both sides have the target's own updates twice; against one round alone every gain would be for that, too.
+        # Both sides train the target twice; against a single round, every gain would include that of extra training.
         joint, alone = Run(tuple(tasks), seed), Run((target,), seed)
         treated, reference = (Run((target,), seed, source=first, keeps_heads=keeps_heads) for first in (joint, alone))
         yield Comparison("refine_finetune", target, "joint, then alone", seed, treated, reference)
@@ -142,8 +146,8 @@ def _leave_one_out(tasks: Sequence[str], seed: int, options: Any) -> Iterator[Co
 
 
 def _groups(tasks: Sequence[str], seed: int, options: Any) -> Iterator[Comparison]:
-    for written in options:
-        group = tuple(task for task in tasks if task in written)
+    for names in options:
+        group = tuple(task for task in tasks if task in names)
         for target in group if len(group) > 1 else ():
             partners = " + ".join(task for task in group if task != target)
             yield Comparison("groups", target, partners, seed, Run(group, seed), Run((target,), seed))
@@ -151,35 +155,37 @@ def _groups(tasks: Sequence[str], seed: int, options: Any) -> Iterator[Compariso
 
 def _check_heads(options: Any, tasks: Sequence[str]) -> list[str]:
     if not isinstance(options, Mapping) or set(options) != {"heads"} or options["heads"] not in ("fresh", "kept"):
-        return [f"Its only option is heads: fresh or kept; found {options!r}."]
+        return [f"The only option is heads, which must be fresh or kept, got {options!r}."]
     return []
 
 
 def _check_groups(options: Any, tasks: Sequence[str]) -> list[str]:
     if not isinstance(options, list) or not all(isinstance(group, list) and group for group in options):
-        return ["It must be a list of lists of tasks, such as groups: [[a, b], [c]]."]
+        return ["must be a list of lists of tasks, such as groups: [[a, b], [c]]."]
     problems = []
     for group in options:
         problems += [f"There is no task '{task}'. {did_you_mean(task, tasks)}" for task in group if task not in tasks]
         if len(set(group)) < len(group):
-            problems.append(f"A task stands once in a group, and is no partner of itself; found {group}.")
+            problems.append(f"A task can appear only once in a group, got {group}.")
     sets = [frozenset(group) for group in options]
-    return problems + (["Groups must differ."] if len(set(sets)) < len(sets) else [])
+    return problems + (["Each group must be listed only once."] if len(set(sets)) < len(sets) else [])
 
 
 DESIGNS = {
-    "single": Design("How good is each task by itself?", _single),
-    "joint": Design("What does each task gain from being trained with all others?", _joint),
-    "pairwise": Design("What does a target gain when one partner is trained with it?", _pairwise),
-    "sequential": Design("What does a target gain when the encoder was trained on a source task before?", _sequential),
+    "single": Design("How well does each task do when it is trained alone?", _single),
+    "joint": Design("What does each task gain from being trained with all other tasks?", _joint),
+    "pairwise": Design("What does a target gain from being trained with one partner?", _pairwise),
+    "sequential": Design(
+        "What does a target gain from an encoder that was first trained on a source task?", _sequential
+    ),
     "refine_finetune": Design(
-        "What does a task gain when it is fine-tuned from an encoder that all tasks trained, and not from one that it"
-        " trained alone? (Both have had its own updates twice.)",
+        "What does a task gain from being fine-tuned from an encoder that was trained on all tasks, rather than on this"
+        " task alone? (Both sides train the task twice.)",
         _refine_finetune,
         _check_heads,
     ),
-    "leave_one_out": Design("What does a task add to a target, all others being there?", _leave_one_out),
-    "groups": Design("What does each task gain in the group that was written down for it?", _groups, _check_groups),
+    "leave_one_out": Design("What does a task add to a target that is trained with all other tasks?", _leave_one_out),
+    "groups": Design("What does each task gain in the groups listed in the study?", _groups, _check_groups),
 }
 
 
@@ -214,22 +220,23 @@ def _shuffled_partner(tasks: Sequence[str], seed: int, options: Any) -> Iterator
 
 def _check_partners(options: Any, tasks: Sequence[str]) -> list[str]:
     if not isinstance(options, Mapping):
-        return [f"It must map targets to partners; found {options!r}."]
+        return [f"must map targets to partners, got {options!r}."]
     problems = [f"There is no task '{name}'." for pair in options.items() for name in pair if name not in tasks]
-    return problems + [f"A task is no partner of itself; found {a}." for a, b in options.items() if a == b]
+    return problems + [f"A task cannot be its own partner, got {a}." for a, b in options.items() if a == b]
 
 
 CONTROLS = {
-    "replicate": Design("How far apart are two single-task trainings that differ in nothing but the seed?", _replicate),
+    "replicate": Design("How much do two single-task runs differ that differ only in their seed?", _replicate),
     "self_partner": Design(
-        "What do more updates on the target's own rows bring, through a second head of the same kind?", _self_partner
+        "What does a target gain from extra updates on its own rows, through a second head of the same type?",
+        _self_partner,
     ),
     "continued": Design(
-        "What does a task gain when it is fine-tuned, with its head, from the encoder that it trained alone?",
+        "What does a task gain from a second round of training, which starts from its own single-task run?",
         _continued,
     ),
     "shuffled_partner": Design(
-        "What does a partner bring whose training labels are permuted, so that it regularises and knows nothing?",
+        "What does a target gain from a partner with shuffled training labels, which can regularise but not inform?",
         _shuffled_partner,
         _check_partners,
     ),

@@ -1,4 +1,4 @@
-"""From a study to the runs it needs: each once, with its key, and in words what makes them comparable."""
+"""Plans the runs of a study, each with its key, and describes in words what makes them comparable."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from mtl.training.assembly import build_heads
 from mtl.training.precision import natural_precision, precision_problems
 
 LISTED = 5
-"""Documents that a problem names."""
+"""Maximum number of documents named in a problem."""
 
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """A study, ready to run.
+    """The plan of a study.
 
     Args:
-        study: As loaded, its tasks with their caps.
-        heads: Of each task.
-        data: Prepared, of each task.
+        study: The study, with the limits of its budget applied to its tasks.
+        heads: Head of each task.
+        data: Prepared data of each task.
         code: The code that decides the results.
-        updates: Own updates of each task in every run.
-        comparisons: What is compared.
-        runs: Every run once, sources first.
-        orders: The same, as the workers read them.
+        updates: Number of updates of each task in every run that trains it.
+        comparisons: All comparisons of the designs and controls.
+        runs: All runs, each once, sources first.
+        run_specs: The specs of `runs`, in the same order, as the workers read them.
     """
 
     study: Study
@@ -52,13 +52,14 @@ class StudyPlan:
     updates: Mapping[str, int]
     comparisons: tuple[Comparison, ...]
     runs: tuple[Run, ...]
-    orders: tuple[RunSpec, ...]
+    run_specs: tuple[RunSpec, ...]
 
-    def order_of(self, run: Run) -> RunSpec:
-        return self.orders[self.runs.index(run)]
+    def spec_of(self, run: Run) -> RunSpec:
+        """Returns the spec of a run."""
+        return self.run_specs[self.runs.index(run)]
 
     def words(self) -> list[str]:
-        """What is trained and compared, in sentences."""
+        """Returns sentences that describe what is trained and compared."""
         return _words(self)
 
 
@@ -66,8 +67,8 @@ def make_plan(study: Study) -> StudyPlan:
     """Prepares the data of a study and plans its runs.
 
     Raises:
-        InputError: The mixture or its data is wrong, a task's dev or test documents train another task, the
-            precision is not available, or the balancing method needs all tasks in every update.
+        InputError: The mixture or its data is invalid, dev or test documents of one task are training documents of
+            another, the precision is not available, or the balancing method needs all tasks in every update.
     """
     trainer = _resolved_trainer(study.spec)
     is_elsewhere = trainer["accelerator"] != "cpu" and not torch.cuda.is_available()
@@ -84,10 +85,10 @@ def make_plan(study: Study) -> StudyPlan:
     if found:
         mixture = _without_crossing(mixture, found)
         data = prepare(mixture, heads, tokenizer)
-    lacking = [name for name, splits in data.items() if "test" not in splits]
-    if lacking:
-        message, advice = "A study reports on test; there is no split 'test'.", "Name its file, or cut it with `split`."
-        raise InputError([Problem(f"tasks.{name}.data", message, advice) for name in lacking])
+    missing = [name for name, splits in data.items() if "test" not in splits]
+    if missing:
+        message, advice = "A study needs a split 'test'.", "Add a test file, or create the split with `split`."
+        raise InputError([Problem(f"tasks.{name}.data", message, advice) for name in missing])
     study = Study(study.spec, mixture)
     per_evaluation = _updates_per_evaluation(study, data)
     compared = comparisons(study.spec.parts, list(mixture.tasks), study.spec.seed_list)
@@ -95,9 +96,9 @@ def make_plan(study: Study) -> StudyPlan:
     permutes = any(task.endswith(SHUFFLED) for run in runs for task in run.tasks)
     names = {name: spec.head for name, spec in mixture.tasks.items()}
     code = study_code(heads, names, balancing, permutes=permutes)
-    orders = _RunSpecs(study, per_evaluation, heads, data, code).of(runs, compared)
+    run_specs = _RunSpecs(study, per_evaluation, heads, data, code).of(runs, compared)
     updates = {name: number * study.spec.budget.evaluations for name, number in per_evaluation.items()}
-    return StudyPlan(study, heads, data, code, updates, tuple(compared), tuple(runs), tuple(orders))
+    return StudyPlan(study, heads, data, code, updates, tuple(compared), tuple(runs), tuple(run_specs))
 
 
 def _balancing_class(mixture: Mixture) -> type[Balancing]:
@@ -109,8 +110,8 @@ def _balancing_class(mixture: Mixture) -> type[Balancing]:
     name = mixture.balancing.name
     cls: type[Balancing] = components.find("balancing", name, "balancing.name")
     if cls.needs == "whole":
-        message = f"'{name}' needs the losses of all tasks in every update, and a study trains one task per update."
-        raise InputError(Problem("balancing.name", message, "Choose a method that does not, such as uncertainty."))
+        message = f"'{name}' needs the losses of all tasks in every update, but a study trains one task per update."
+        raise InputError(Problem("balancing.name", message, "Choose another method, such as uncertainty."))
     return cls
 
 
@@ -118,7 +119,7 @@ def _balancing_class(mixture: Mixture) -> type[Balancing]:
 
 
 def _capped(mixture: Mixture, budget: BudgetSpec) -> Mixture:
-    """Tasks with the study's caps, and without what the quota of own updates takes the place of."""
+    """The mixture with the row limits of the study, without the settings that the numbers of updates replace."""
     caps = {"train": budget.train_rows, "dev": budget.dev_rows, "test": budget.test_rows}
     caps = {split: number for split, number in caps.items() if number is not None}
     tasks = {}
@@ -142,10 +143,10 @@ def _leakage_problems(found: Sequence[Any]) -> list[Problem]:
         ids = ", ".join(one.documents[:LISTED])
         more = f" and {len(one.documents) - LISTED} more" if len(one.documents) > LISTED else ""
         message = (
-            f"No document may train one task and be in {one.split} of another; training documents of '{one.partner}'"
-            f" that are in {one.split} of '{one.target}': {ids}{more}."
+            f"Training documents of '{one.partner}' are in the split '{one.split}' of '{one.target}': {ids}{more}."
+            " No document may be in training for one task and in dev or test for another."
         )
-        advice = "Write exclude: documents to leave them out of training, or choose other splits."
+        advice = "Set exclude: documents to exclude them from training, or choose other splits."
         problems.append(Problem(f"tasks.{one.partner}", message, advice))
     return problems
 
@@ -181,9 +182,9 @@ def _updates_per_evaluation(study: Study, data: Mapping[str, TaskData]) -> dict[
 
 
 def _all_runs(compared: Iterable[Comparison], singles: Iterable[Run]) -> list[Run]:
-    """Every run once, sources before what needs them.
+    """All runs, each once, with sources before the runs that start from them.
 
-    Seed by seed: what is stopped half-way has some seeds whole, and few encoders wait for runs that start from them.
+    Sorted by seed, so that an interrupted study has complete seeds, and few encoders have to be kept.
     """
     found: dict[Run, None] = {}
     for run in (*singles, *(run for one in compared for run in (one.reference, one.treated))):
@@ -191,11 +192,11 @@ def _all_runs(compared: Iterable[Comparison], singles: Iterable[Run]) -> list[Ru
         while chain[-1].source is not None:
             chain.append(chain[-1].source)
         found |= dict.fromkeys(reversed(chain))
-    return sorted(found, key=lambda run: run.seed)  # a source has the seed of what needs it
+    return sorted(found, key=lambda run: run.seed)  # a source has the same seed as the runs that start from it
 
 
 class _RunSpecs:
-    """Turns runs into orders."""
+    """Turns runs into run specs."""
 
     def __init__(
         self,
@@ -221,12 +222,12 @@ class _RunSpecs:
             for run in (one.treated, one.reference):
                 designs.setdefault(run, {})[one.design] = None
         sources = {run.source for run in runs}
-        return [self._order(run, tuple(designs.get(run, {"single": None})), run in sources) for run in runs]
+        return [self._run_spec(run, tuple(designs.get(run, {"single": None})), run in sources) for run in runs]
 
-    def _order(self, run: Run, designs: tuple[str, ...], is_source: bool) -> RunSpec:
+    def _run_spec(self, run: Run, designs: tuple[str, ...], is_source: bool) -> RunSpec:
         mixture = self._mixture(run)
         spec = self._study.spec
-        order = RunSpec(
+        run_spec = RunSpec(
             key="",
             configuration="",
             name=str(run),
@@ -245,14 +246,14 @@ class _RunSpecs:
             keeps_heads=run.keeps_heads,
             keeps_encoder=is_source,
         )
-        configuration = content_key(self._configuration(run, order))
-        key = content_key(configuration, order.source, self._code.key_of(run.tasks))
-        self._made[run] = replace(order, key=key, configuration=configuration)
+        configuration = content_key(self._configuration(run, run_spec))
+        key = content_key(configuration, run_spec.source, self._code.key_of(run.tasks))
+        self._made[run] = replace(run_spec, key=key, configuration=configuration)
         return self._made[run]
 
     def _mixture(self, run: Run) -> Mixture:
         base = self._study.mixture
-        names = sorted(run.tasks)  # their order decides which step trains which, and no key knows it
+        names = sorted(run.tasks)  # sorted, because their order affects the schedule but is in no key
         tasks = {
             name: self._permuted(name) if name.endswith(SHUFFLED) else base.tasks[original(name)] for name in names
         }
@@ -261,7 +262,7 @@ class _RunSpecs:
         return base.model_copy(update={"name": "run", "tasks": tasks, "sampler": sampler, "seed": run.seed})
 
     def _permuted(self, copy: str) -> TaskSpec:
-        """The task with permuted training labels: of its mentions, where these are what its head predicts."""
+        """The task with shuffled training labels, or with shuffled mentions if its head predicts mentions."""
         task = original(copy)
         spec, head = self._study.mixture.tasks[task], self._heads[task]
         rows = (row for row in self._data[task]["train"].rows if isinstance(row, SpanRow) and row.entities)
@@ -276,30 +277,30 @@ class _RunSpecs:
         own = [token for task in sorted(run.source.tasks) for token in self._heads[original(task)].special_tokens()]
         return tuple(dict.fromkeys([*self._known_tokens(run.source), *own]))
 
-    def _configuration(self, run: Run, order: RunSpec) -> dict[str, Any]:
-        """Everything but code that decides the result, without paths, names for people, or where it runs.
+    def _configuration(self, run: Run, run_spec: RunSpec) -> dict[str, Any]:
+        """Everything except code that decides the result, without paths, display names or the launcher.
 
-        A setting of None counts like one that does not exist, so that a new optional setting changes no key.
+        A setting of None is the same as a missing one, so that a new optional setting changes no key.
         """
         encoder = self._study.mixture.encoder.model_dump(mode="json", exclude={"name", "revision"}, exclude_none=True)
         return {
-            "tasks": {name: self._task(name, order.mixture["tasks"][name]) for name in order.mixture["tasks"]},
-            "sampler": order.mixture["sampler"],
+            "tasks": {name: self._task(name, run_spec.mixture["tasks"][name]) for name in run_spec.mixture["tasks"]},
+            "sampler": run_spec.mixture["sampler"],
             "balancing": self._study.mixture.balancing.options,
             "encoder": {**encoder, "weights": self._encoder},
             "seed": run.seed,
             "source": self._made[run.source].configuration if run.source else None,
-            "keeps_heads": order.keeps_heads,
-            "evaluations": order.evaluations,
-            "select": order.select,
-            "model": _given(order.model),
-            "trainer": _given(order.trainer),
+            "keeps_heads": run_spec.keeps_heads,
+            "evaluations": run_spec.evaluations,
+            "select": run_spec.select,
+            "model": _not_none(run_spec.model),
+            "trainer": _not_none(run_spec.trainer),
         }
 
     def _task(self, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """What decides a task's part: values that are resolved, since the code that resolves them is in no key."""
+        """The settings of a task, with resolved values, because the code that resolves them is in no key."""
         mixture, task = self._study.mixture, original(name)
-        settings = {key: value for key, value in _given(fields).items() if key not in ("head", "data")}
+        settings = {key: value for key, value in _not_none(fields).items() if key not in ("head", "data")}
         variant = name.removeprefix(task)
         return {
             **settings,
@@ -313,12 +314,12 @@ class _RunSpecs:
         }
 
 
-def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _not_none(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}
 
 
 def _resolved_trainer(spec: StudySpec) -> dict[str, Any]:
-    """The trainer's options with the device and precision that they come to here."""
+    """The options of the trainer, with the device and precision resolved for this machine."""
     has_gpu = torch.cuda.is_available() and spec.trainer.accelerator in ("auto", "gpu", "cuda")
     accelerator = "cuda" if has_gpu else "cpu" if spec.trainer.accelerator == "auto" else spec.trainer.accelerator
     precision: str = spec.trainer.precision
@@ -334,42 +335,43 @@ def _words(plan: StudyPlan) -> list[str]:
     spec, mixture = plan.study.spec, plan.study.mixture
     budget, trainer = spec.budget, _resolved_trainer(spec)
     per_task = ", ".join(f"{name} {number}" for name, number in plan.updates.items())
-    asked = f"{budget.updates} updates" if budget.updates else f"{budget.passes:g} passes"
+    amount = f"{budget.updates} updates" if budget.updates else f"{budget.passes:g} passes"
     sizes = {
         name: "/".join(str(splits[split].example_summary.used) for split in ("train", "dev", "test"))
         for name, splits in plan.data.items()
     }
     limited = [name for name, task in mixture.tasks.items() if task.data.limit]
-    which = "" if len(limited) == len(mixture.tasks) else f" those of {', '.join(limited)}"
-    sampled = f",{which} sub-sampled by document, the same in every run" if limited else ""
-    chosen = "with its best primary metric on dev" if spec.select == "best" else "of the end"
+    which = "" if len(limited) == len(mixture.tasks) else f" for {', '.join(limited)}"
+    sampled = f", sub-sampled by document{which} (the same sample in every run)" if limited else ""
+    chosen = "the evaluation with the best primary metric on dev" if spec.select == "best" else "the last evaluation"
     names = [part.name for part in spec.parts]
-    twice = " In refine_finetune both sides have them twice." if "refine_finetune" in names else ""
-    handed = "of its evaluation with the best mean over its targets on dev" if spec.select == "best" else "of its end"
-    sources = f" A run that others start from hands on the state {handed}." if any(r.source for r in plan.runs) else ""
+    twice = " In refine_finetune, both sides train the target twice." if "refine_finetune" in names else ""
+    kept = "at the evaluation with the best mean dev score over its targets" if spec.select == "best" else "at its end"
+    has_sources = any(run.source for run in plan.runs)
+    sources = f" Runs that start from another run use its state {kept}." if has_sources else ""
     words = [
-        f"{len(mixture.tasks)} tasks share the encoder '{mixture.encoder.name}'; every run starts from its weights"
-        f"{', unless another run is named as its source' if any(run.source for run in plan.runs) else ''}.",
-        f"Budget: {asked} per task, rounded up to {budget.evaluations} equal parts. Own updates: {per_task}.",
-        "Every target gets the same number of its own updates, on the same examples in the same order, as in its"
-        f" single-task baseline of the same seed; the partner's updates come on top, in between.{twice}",
-        "The learning rate follows the share of the run that lies behind: at every evaluation it is the same in every"
-        " company, and on average in between, where the order of the tasks is drawn.",
-        f"After each part every target is scored on dev; the evaluation {chosen} is the one whose test score counts,"
-        f" chosen for each target by itself. Test selects nothing.{sources}",
-        f"Rows with a label of train/dev/test{sampled}: {', '.join(f'{name} {size}' for name, size in sizes.items())}.",
+        f"{len(mixture.tasks)} tasks share the encoder '{mixture.encoder.name}'; every run starts from its pretrained"
+        f" weights{', unless the design starts it from another run' if has_sources else ''}.",
+        f"Budget: {amount} per task, rounded up to {budget.evaluations} equal parts. Updates per task: {per_task}.",
+        "Every target gets the same number of updates, on the same examples in the same order, as in its single-task"
+        f" baseline of the same seed; the updates of its partners are added in between.{twice}",
+        "The learning rate depends on the completed share of the run. At each evaluation it is the same in every run;"
+        " in between it is the same on average, because the order of the tasks is random.",
+        f"After each part, every target is evaluated on dev. For each target separately, {chosen} gives the test score"
+        f" that counts. Test data selects nothing.{sources}",
+        f"Labelled rows in train/dev/test{sampled}: {', '.join(f'{name} {size}' for name, size in sizes.items())}.",
         f"Seeds: {', '.join(map(str, spec.seed_list))}. Each run trains on one {trainer['accelerator']} device in"
         f" {trainer['precision']} with {trainer['threads']} thread(s).",
     ]
     for name, splits in plan.data.items():
         notes = shared_notes(shared(splits))
-        words += [f"Within {name}, {note}: its scores are flattered, alone and in company." for note in notes]
+        words += [f"Within {name}, {note}: all its scores are too optimistic." for note in notes]
     if spec.exclude:
         excluded = {name: len(task.data.exclude) for name, task in mixture.tasks.items() if task.data.exclude}
         left = ", ".join(f"{count} of {name}" for name, count in excluded.items()) or "none"
-        words.append(f"Training documents that are in dev or test of another task are left out: {left}.")
+        words.append(f"Training documents that are in dev or test of another task are excluded: {left}.")
     if "self_partner" in names:
-        words.append(f"A task's own copy ({SELF}) has the same rows in an order of its own, and a head of its own.")
+        words.append(f"The copy of a task ({SELF}) has the same rows in a different order, and a separate head.")
     if "shuffled_partner" in names:
-        words.append(f"A shuffled partner ({SHUFFLED}) has its own texts and permuted training labels.")
+        words.append(f"A shuffled partner ({SHUFFLED}) has the texts of the partner with shuffled training labels.")
     return words

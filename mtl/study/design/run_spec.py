@@ -1,4 +1,4 @@
-"""One run of a study: what it needs to know, and what it gives."""
+"""The spec and the result of one run of a study."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Any, NamedTuple
 
 @dataclass(frozen=True)
 class RunSpec:
-    """Everything that a run needs to know, as JSON types.
+    """Everything that a worker needs to train a run, as JSON types.
 
     Args:
-        key: A hash of all that decides its result.
-        configuration: A hash of all that decides its result apart from code.
-        name: For people.
-        company: What it trains, without the seed.
-        tasks: Trained together.
-        targets: Those that are scored: without copies that only stand beside a target.
-        seed: Of everything that is drawn.
-        designs: Which need it.
-        mixture: Resolved, with the seed and the own updates of an evaluation as its sampler's quota.
-        evaluations: On dev; each ends an epoch.
+        key: Hash of everything that decides the result.
+        configuration: Hash of everything except code that decides the result.
+        name: Display name.
+        company: What the run trains, regardless of the seed.
+        tasks: Names of the tasks that are trained together.
+        targets: Names of the tasks that are scored, which excludes copies of tasks.
+        seed: Seed for all random draws.
+        designs: Names of the designs and controls that need the run.
+        mixture: The resolved mixture, with the seed; the quota of its sampler is the number of updates per evaluation.
+        evaluations: Number of dev evaluations; each ends an epoch.
         select: `best` or `last`.
         model: Arguments of `build_module`.
-        trainer: Threads, accelerator, precision, gradient_clip_val.
-        known_tokens: That the source's encoder has.
-        source: Key of the run whose encoder this one starts from.
-        keeps_heads: Whether it starts from the source's heads, too.
-        keeps_encoder: Whether later runs start from this one.
+        trainer: Threads, accelerator, precision and gradient_clip_val.
+        known_tokens: Special tokens that the encoder of the source already has.
+        source: Key of the run whose encoder this run starts from.
+        keeps_heads: Whether the run also starts from the heads of the source.
+        keeps_encoder: Whether other runs start from this run.
     """
 
     key: str
@@ -50,22 +50,23 @@ class RunSpec:
     keeps_encoder: bool = False
 
     def to_dict(self) -> dict[str, Any]:
+        """Returns the spec as JSON types."""
         return asdict(self)
 
     def labels(self) -> dict[str, Any]:
-        """What a result says about its run."""
+        """Returns the fields that a result stores about its run."""
         names = ("key", "name", "company", "tasks", "targets", "seed", "designs")
         return {name: getattr(self, name) for name in names}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> RunSpec:
-        """The order that `to_dict` wrote."""
+        """Returns the spec that `to_dict` wrote."""
         tuples = {name: tuple(content[name]) for name in ("tasks", "targets", "designs", "known_tokens")}
         return cls(**{**{field.name: content[field.name] for field in fields(cls)}, **tuples})
 
 
 class Finished(NamedTuple):
-    """A run's result and its counts by target."""
+    """The result of a run, and its counts by target."""
 
     result: dict[str, Any]
     counts: dict[str, dict[str, Any]]

@@ -1,4 +1,4 @@
-"""What a study file may say, and how it is loaded: a mixture, designs, seeds, a budget, and where it runs."""
+"""The schema of study files and how they are loaded: mixture, designs, seeds, budget and launcher."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class _Spec(BaseModel):
 
 
 class BudgetSpec(_Spec):
-    """How long every run trains each of its tasks; the partner's updates come on top of the target's.
+    """How long every run trains each of its tasks; updates of partners are added to those of the target.
 
     Args:
-        updates: Own updates of each task.
-        passes: Passes over the task's training rows, in place of `updates`.
-        evaluations: On dev, evenly spread; own updates are rounded up to a multiple of it.
-        train_rows: Training rows of a task at most, sub-sampled by document; None takes all.
-        dev_rows: The same of dev, so that evaluating doesn't outweigh training.
-        test_rows: The same of test.
-        sample_seed: Of the sub-samples, which are the same in every run.
+        updates: Number of updates of each task.
+        passes: Number of passes over the training rows of each task, instead of `updates`.
+        evaluations: Number of dev evaluations, evenly spaced; updates are rounded up to a multiple of it.
+        train_rows: Maximum number of training rows of a task, sub-sampled by document; None takes all rows.
+        dev_rows: Maximum number of dev rows of a task, which limits the time spent on evaluation.
+        test_rows: Maximum number of test rows of a task.
+        sample_seed: Seed of the sub-samples, which are the same in every run.
     """
 
     updates: Count | None = None
@@ -48,14 +48,17 @@ class BudgetSpec(_Spec):
 
 
 class TrainerSpec(_Spec):
-    """On what each run trains. A run has one device; several runs at once are the launcher's business.
+    """The hardware settings of each run. A run uses one device; the launcher decides how many runs train at once.
 
     Args:
-        threads: Of each run. It decides the last digits, so it belongs to the study and not to the launcher.
-        accelerator: Lightning's name. `auto` is decided where the command runs; name it where a cluster's nodes differ.
-        precision: Lightning's name; `auto` takes bf16 on a GPU that has it, and 32-true on a CPU. (`mtl fit` times a
-            CPU first; a study's precision is in its runs' keys and must not hang on a timing.)
-        gradient_clip_val: The largest norm of a gradient.
+        threads: Number of threads of each run. It affects the last digits of results, so it is a setting of the study
+            and not of the launcher.
+        accelerator: Lightning's name of the accelerator. `auto` is resolved on the machine that runs the command;
+            set it explicitly if the nodes of a cluster differ.
+        precision: Lightning's name of the precision; `auto` selects bf16 on a GPU that supports it, and 32-true on a
+            CPU. (`mtl fit` times a CPU first, but the precision of a study is part of its run keys and must not depend
+            on timing.)
+        gradient_clip_val: Maximum norm of the gradient.
     """
 
     threads: Count = 1
@@ -65,11 +68,11 @@ class TrainerSpec(_Spec):
 
 
 class LauncherSpec(BaseModel):
-    """Where the runs are trained; options of the launcher stand beside its name.
+    """Where the runs are trained; options of the launcher are further keys.
 
     Args:
-        name: A file of `mtl/study/running/launchers`.
-        workers: Runs at once.
+        name: Name of the launcher, a module in `mtl/study/running/launchers`.
+        workers: Number of runs that train at once.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -79,11 +82,12 @@ class LauncherSpec(BaseModel):
 
     @property
     def options(self) -> dict[str, Any]:
+        """The options of the launcher."""
         return dict(self.model_extra or {})
 
 
 class DesignEntry(NamedTuple):
-    """A design or a control by its name, with its options."""
+    """The name of a design or control, with its options."""
 
     name: str
     options: Any
@@ -93,22 +97,23 @@ class StudySpec(_Spec):
     """A study. `load_study` reads one from a file.
 
     Args:
-        name: Of the study, in MLflow and in its folder.
-        mixture: A mixture file, looked for beside the study, or a mixture itself.
-        question: In a sentence, for the report.
-        tasks: Some of the mixture's; empty takes all.
-        designs: What is compared: a name, or the name with options as `{groups: [[a, b], [c]]}`.
-        controls: What is shown beside the matrix: replicate, self_partner, continued, shuffled_partner.
-        seeds: How many, counted from 0, or which.
-        budget: Of every run.
-        select: `best` tests the evaluation with the target's best primary metric on dev; `last` the last one.
-        model: Learning rates and their schedule, as `mtl fit` takes them under `model`.
-        trainer: Threads, device, precision.
-        launcher: Where it runs.
-        alpha: The chance of any wrong claim in one matrix.
-        exclude: `documents` leaves training documents out that lie in dev or test of another task; None refuses.
-        max_encoders: For the grouping that is predicted from the pairs.
-        experiment: MLflow's.
+        name: Name of the study, in MLflow and of its folder.
+        mixture: Path of a mixture file, relative to the study, or the fields of a mixture.
+        question: Question of the study, one sentence for the report.
+        tasks: Names of the tasks; empty takes all tasks of the mixture.
+        designs: Designs to compare, each a name, or a name with options such as `{groups: [[a, b], [c]]}`.
+        controls: Controls to show next to the matrix: replicate, self_partner, continued, shuffled_partner.
+        seeds: Number of seeds, counted from 0, or a list of seeds.
+        budget: Budget of every run.
+        select: `best` tests at the evaluation with the target's best primary metric on dev; `last` at the last one.
+        model: Learning rates and their schedule, as in `model` of `mtl fit`.
+        trainer: Threads, device and precision.
+        launcher: Where the runs are trained.
+        alpha: Probability of any false positive in one matrix.
+        exclude: `documents` excludes training documents that are in dev or test of another task; None reports them as
+            an error.
+        max_encoders: Maximum number of encoders in the grouping that is predicted from the pairs.
+        experiment: Name of the MLflow experiment.
     """
 
     name: StrictStr
@@ -130,25 +135,26 @@ class StudySpec(_Spec):
 
     @property
     def seed_list(self) -> tuple[int, ...]:
+        """The seeds."""
         return tuple(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds
 
     @property
     def parts(self) -> list[DesignEntry]:
         """The designs, then the controls."""
-        return [part for written in (*self.designs, *self.controls) for part in _parts(written)]
+        return [part for entry in (*self.designs, *self.controls) for part in _parts(entry)]
 
     def with_groups(self, groups: Sequence[Sequence[str]]) -> StudySpec:
-        """The study with these groups beside those of its design `groups`, each once."""
-        options = {part.name: part.options for written in self.designs for part in _parts(written)}
-        there = options.get("groups") or []
-        new = [list(group) for group in groups if frozenset(group) not in map(frozenset, there)]
-        options["groups"] = [*there, *new]
-        designs = tuple(name if found is None else {name: found} for name, found in options.items())
+        """Returns the study with these groups added to its design `groups`, without duplicates."""
+        options = {part.name: part.options for entry in self.designs for part in _parts(entry)}
+        existing = options.get("groups") or []
+        new = [list(group) for group in groups if frozenset(group) not in map(frozenset, existing)]
+        options["groups"] = [*existing, *new]
+        designs = tuple(name if value is None else {name: value} for name, value in options.items())
         return self.model_copy(update={"designs": designs})
 
 
 class Study(NamedTuple):
-    """A study with its mixture, whose tasks are those of the study."""
+    """A study with its mixture, reduced to the tasks of the study."""
 
     spec: StudySpec
     mixture: Mixture
@@ -158,33 +164,41 @@ def load_study(path: Path | str, overrides: Sequence[str] = ()) -> Study:
     """Reads a study and its mixture.
 
     Args:
-        path: The YAML file.
+        path: Path of the YAML file.
         overrides: ``key=value`` with dotted keys.
 
     Raises:
-        InputError: With every problem of both at once.
+        InputError: The study or the mixture is invalid; the error lists all problems.
     """
     path = Path(path)
     fields = read_yaml(path)
     mixture_fields = fields.pop("mixture", None)
-    given = parse_overrides(overrides)
-    if "mixture" in given:
+    changes = parse_overrides(overrides)
+    if "mixture" in changes:
         raise InputError(
-            Problem("mixture", "It can't be overridden here.", "Change the mixture's file, or the study's.")
+            Problem("mixture", "The mixture cannot be overridden here.", "Edit the mixture file or the study file.")
         )
-    fields = {**resolve(merge(fields, given)), "mixture": mixture_fields}
+    fields = {**resolve(merge(fields, changes)), "mixture": mixture_fields}
     if isinstance(mixture_fields, str):
         fields["mixture"] = resolve({"mixture": mixture_fields})["mixture"]
     return study_of(fields, path.parent)
 
 
 def study_of(fields: Mapping[str, Any], folder: Path) -> Study:
-    """A study from its fields; paths are looked for in `folder` first.
+    """Builds a study from its fields.
+
+    Args:
+        fields: Fields of the study file.
+        folder: Folder in which paths are looked up first.
 
     Raises:
-        InputError: With every problem.
+        InputError: The study or the mixture is invalid; the error lists all problems.
     """
-    problems = [Problem("mixture", "A study needs a mixture.", "Name its file.")] if not fields.get("mixture") else []
+    problems = (
+        [Problem("mixture", "A study needs a mixture.", "Add the path of a mixture file.")]
+        if not fields.get("mixture")
+        else []
+    )
     mismatches = schema.mismatches(TypeAdapter(StudySpec), dict(fields))
     problems += [
         _schema_problem(mismatch)
@@ -206,22 +220,22 @@ def study_of(fields: Mapping[str, Any], folder: Path) -> Study:
     return Study(spec, mixture.only(spec.tasks) if spec.tasks else mixture)
 
 
-def _mixture(written: Any, folder: Path) -> Mixture | None:
-    if not written:
+def _mixture(source: Any, folder: Path) -> Mixture | None:
+    if not source:
         return None
-    if isinstance(written, Mapping):
-        return load_mixture(written, folder=folder)
-    if not isinstance(written, str):
+    if isinstance(source, Mapping):
+        return load_mixture(source, folder=folder)
+    if not isinstance(source, str):
         return None
-    places = [place for place in (folder / written, Path(written)) if place.is_file()]
+    places = [place for place in (folder / source, Path(source)) if place.is_file()]
     if not places:
-        advice = "Check the path; it is looked for beside the study, then in the working folder."
-        raise InputError(Problem("file", f"'{written}' doesn't exist.", advice))
+        advice = "Check the path; it is looked up beside the study file, then in the working folder."
+        raise InputError(Problem("file", f"The file '{source}' does not exist.", advice))
     return load_mixture(places[0])
 
 
 def _spec_problems(spec: StudySpec, mixture: Mixture | None, broken: set[str]) -> list[Problem]:
-    """What the types don't tell."""
+    """Problems that the types of the fields do not reveal."""
     problems = []
     try:
         folder_name(spec.name)
@@ -231,7 +245,9 @@ def _spec_problems(spec: StudySpec, mixture: Mixture | None, broken: set[str]) -
         problems += _seed_problems(spec)
     if "budget" not in broken and (spec.budget.updates is None) == (spec.budget.passes is None):
         problems.append(
-            Problem("budget", "It must have updates or passes, and not both.", "Write budget: {passes: 3}.")
+            Problem(
+                "budget", "must have either updates or passes, not both.", "For example, write budget: {passes: 3}."
+            )
         )
     problems += _launcher_problems(spec) if "launcher" not in broken else []
     names = list(mixture.tasks) if mixture else None
@@ -239,20 +255,30 @@ def _spec_problems(spec: StudySpec, mixture: Mixture | None, broken: set[str]) -
         if names is not None and name not in names:
             problems.append(Problem("tasks", f"There is no task '{name}'.", did_you_mean(name, names)))
     if len(set(spec.tasks)) < len(spec.tasks):
-        problems.append(Problem("tasks", f"A task stands once; found {list(spec.tasks)}.", "Remove the second one."))
-    is_misspelt = not set(spec.tasks) <= set(names or ())  # what is told of it is enough
+        problems.append(
+            Problem("tasks", f"Each task can be listed only once, got {list(spec.tasks)}.", "Remove the duplicate.")
+        )
+    is_misspelt = not set(spec.tasks) <= set(names or ())  # which is already reported
     tasks = [name for name in names or () if not spec.tasks or is_misspelt or name in spec.tasks]
     problems += [
-        Problem(f"tasks.{name}", f"A name that ends with {suffix} stands for a copy; found '{name}'.", "Rename it.")
+        Problem(
+            f"tasks.{name}",
+            f"Names that end with {suffix} are reserved for copies of tasks, got '{name}'.",
+            "Rename the task.",
+        )
         for name in names or ()
         for suffix in (SELF, SHUFFLED)
         if name.endswith(suffix)
     ]
     for kind, known in (("designs", DESIGNS), ("controls", CONTROLS)):
-        parts = [part for written in getattr(spec, kind) for part in _parts(written)] if kind not in broken else []
+        parts = [part for entry in getattr(spec, kind) for part in _parts(entry)] if kind not in broken else []
         twice = {part.name for part in parts if [other.name for other in parts].count(part.name) > 1}
         problems += [
-            Problem(f"{kind}.{name}", "It stands more than once.", "Make a study of its own for the other.")
+            Problem(
+                f"{kind}.{name}",
+                f"'{name}' is listed more than once.",
+                "Create a separate study for the other options.",
+            )
             for name in sorted(twice)
         ]
         for part in parts:
@@ -266,8 +292,8 @@ def _part_problems(part: DesignEntry, kind: str, known: Mapping[str, Any], tasks
     if tasks is None:
         return []
     if len(tasks) < 2 and part.name not in ("single", "replicate", "self_partner", "continued"):
-        message = f"It compares tasks, and needs at least two; found {len(tasks)}."
-        return [Problem(f"{kind}.{part.name}", message, "Add tasks to the study, or to its mixture.")]
+        message = f"The {kind[:-1]} compares tasks and needs at least two, got {len(tasks)}."
+        return [Problem(f"{kind}.{part.name}", message, "Add tasks to the study or to its mixture.")]
     return [
         Problem(f"{kind}.{part.name}", message) for message in known[part.name].option_problems(part.options, tasks)
     ]
@@ -276,15 +302,15 @@ def _part_problems(part: DesignEntry, kind: str, known: Mapping[str, Any], tasks
 def _seed_problems(spec: StudySpec) -> list[Problem]:
     seeds = spec.seed_list
     if len(seeds) < 2:
-        message = f"A difference has no spread with fewer than two seeds; found {len(seeds)}."
-        return [Problem("seeds", message, "Take 6 or more: with 5 no gain can be significant at 0.05.")]
+        message = f"A study needs at least two seeds to estimate the spread of a difference, got {len(seeds)}."
+        return [Problem("seeds", message, "Use 6 or more: with 5 seeds, no gain can be significant at 0.05.")]
     if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= REPLICATE:
-        return [Problem("seeds", f"They must differ and be from 0 to {REPLICATE - 1}; found {list(seeds)}.")]
+        return [Problem("seeds", f"Seeds must be different and between 0 and {REPLICATE - 1}, got {list(seeds)}.")]
     return []
 
 
 def _launcher_problems(spec: StudySpec) -> list[Problem]:
-    """What is wrong with the launcher's name and options, and what it lacks here."""
+    """Problems with the name and options of the launcher, and requirements that are missing on this machine."""
     launcher = spec.launcher
     try:
         cls = components.find("launcher", launcher.name, "launcher.name")
@@ -303,13 +329,13 @@ def _schema_problem(mismatch: schema.Mismatch) -> Problem:
         model: Any = models.get(str(mismatch.place[0]), StudySpec) if len(mismatch.place) > 1 else StudySpec
         return Problem(key, f"There is no key '{name}' here.", did_you_mean(name, schema.keys_of(model)))
     if error["type"] == "missing":
-        return Problem(key, f"The key '{mismatch.place[-1]}' is missing.", "Add it.")
+        return Problem(key, f"The key '{mismatch.place[-1]}' is missing.", "Add the key.")
     return Problem(key, mismatch.message)
 
 
-def _parts(written: str | Mapping[str, Any]) -> list[DesignEntry]:
+def _parts(entry: str | Mapping[str, Any]) -> list[DesignEntry]:
     return (
-        [DesignEntry(written, None)]
-        if isinstance(written, str)
-        else [DesignEntry(n, options) for n, options in written.items()]
+        [DesignEntry(entry, None)]
+        if isinstance(entry, str)
+        else [DesignEntry(n, options) for n, options in entry.items()]
     )

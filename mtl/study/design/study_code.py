@@ -1,6 +1,6 @@
-"""The code that decides the results of a study's runs, in groups, so that each run depends only on what it uses.
+"""The code that decides the results of the runs of a study, in groups, so that a run depends only on code that it uses.
 
-What else decides results, such as a new kind of component that a mixture names, joins the roots in `study_code`.
+Any other code that decides results, such as a new type of component of a mixture, must be added in `study_code`.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ TRAINING, PERMUTING = "training", "permuting"
 
 @dataclass(frozen=True)
 class StudyCode:
-    """The code of a study by group: of training, of each head, and of permuting labels where a run needs it.
+    """The code of a study by group: training, each head, and shuffling of labels if a run needs it.
 
     Args:
-        head_groups: The group of each task's head.
-        roots: The roots of each group.
+        head_groups: Name of the group of the head, by task.
+        roots: Roots of each group (see `mtl.code_identity`).
     """
 
     head_groups: Mapping[str, str]
     roots: Mapping[str, tuple[Root, ...]]
 
     def groups_of(self, tasks: Iterable[str]) -> list[str]:
-        """The groups that a run of these tasks uses; a copy of a task uses the task's head."""
+        """Returns the groups that a run of these tasks uses; a copy of a task uses the head of the task."""
         heads = [self.head_groups[original(task)] for task in tasks]
         copies = [PERMUTING] if any(task.endswith(SHUFFLED) for task in tasks) else []
         return list(dict.fromkeys([TRAINING, *heads, *copies]))
 
     def key_of(self, tasks: Sequence[str]) -> list[dict[str, str]]:
-        """A hash of all code that a run of these tasks uses: of what all its tasks share, and of each task's head."""
+        """Returns hashes of all code that a run of these tasks uses: the shared code, and the head of each task."""
         heads = {task: self.head_groups[original(task)] for task in tasks}
         shared = [group for group in self.groups_of(tasks) if group not in heads.values()]
         return [
@@ -49,12 +49,12 @@ class StudyCode:
 
     @cached_property
     def identities(self) -> dict[str, str]:
-        """A hash of each group."""
+        """The hash of each group."""
         return {name: content_key(FORMAT, code_identity(*roots)) for name, roots in self.roots.items()}
 
     @cached_property
     def definitions(self) -> dict[str, dict[str, str]]:
-        """A short hash of each definition by group, without what the group of training has anyway."""
+        """A short hash of each definition by group; other groups omit definitions of the training group."""
         found = {name: definitions(*roots) for name, roots in self.roots.items()}
         shared = found[TRAINING].items()
         return {n: own if n == TRAINING else dict(sorted(own.items() - shared)) for n, own in found.items()}
@@ -63,18 +63,18 @@ class StudyCode:
 def study_code(
     heads: Mapping[str, Head], names: Mapping[str, str], balancing: type[Balancing], *, permutes: bool = False
 ) -> StudyCode:
-    """The code of a study.
+    """Returns the code of a study.
 
     Args:
-        heads: The head of each task.
-        names: The name of each task's head, as in the mixture.
-        balancing: The balancing method.
-        permutes: Whether a run has a task with permuted labels.
+        heads: Head of each task.
+        names: Name of the head of each task, as in the mixture.
+        balancing: Class of the balancing method.
+        permutes: Whether a run has a task with shuffled labels.
     """
     head_groups = {task: f"head {name}" for task, name in names.items()}
     training: tuple[Root, ...] = (
-        "mtl.study.running.train_run:train",  # by name: the design of a study does not import its running
-        "heads.rows:row_from_dict",  # rows are kept as JSON
+        "mtl.study.running.train_run:train",  # by name, because mtl.study.design must not import mtl.study.running
+        "heads.rows:row_from_dict",  # rows are stored as JSON
         Quota,
         balancing,
     )

@@ -1,3 +1,3 @@
-"""Training the runs of a study, wherever that is, and keeping their results."""
+"""Trains the runs of a study, locally or on a cluster, and stores their results."""
 
 __all__ = ["estimate", "launchers", "ledger", "read_back", "session", "study_tracker", "train_run", "worker"]

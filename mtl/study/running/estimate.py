@@ -1,4 +1,4 @@
-"""What a study would take, and what so many seeds can resolve: `mtl study plan`."""
+"""Estimates the cost of a study and the smallest gains that its seeds can detect: `mtl study plan`."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ from mtl.study.running.train_run import train
 from mtl.study.statistics.significance import floor, smallest_gain
 
 PROBE = 5
-"""Updates of a probe."""
+"""Number of updates of a probe."""
 
 
 class Pace(NamedTuple):
-    """What a task takes on this machine, in seconds.
+    """The time that a task takes on this machine, in seconds.
 
     Args:
-        update: One update.
-        evaluation: One pass over dev or test.
-        beside: All else of a run.
+        update: Time of one update.
+        evaluation: Time of one pass over dev or test.
+        overhead: Time of a run outside training and evaluation.
     """
 
     update: float
     evaluation: float
-    beside: float
+    overhead: float
 
 
 def estimate(session: Session, *, probes: bool = True) -> dict[str, Any]:
-    """The plan as JSON types.
+    """Returns the plan and its cost as JSON types.
 
     Args:
-        session: Of the study.
-        probes: Whether to train a few updates of each task of which no run is finished, to estimate the time.
+        session: Session of the study.
+        probes: Whether to time a few updates of each task that has no finished single-task run.
     """
     plan, spec = session.plan, session.spec
-    done = [order for order in plan.orders if session.is_done(order)]
-    left = [order for order in plan.orders if order not in done]
+    done = [run_spec for run_spec in plan.run_specs if session.is_done(run_spec)]
+    left = [run_spec for run_spec in plan.run_specs if run_spec not in done]
     paces = _paces(session, left, probes=probes)
-    seconds = sum(_seconds(order, paces) for order in left) if paces is not None else None
+    seconds = sum(_seconds(run_spec, paces) for run_spec in left) if paces is not None else None
     cells = {
         design: len({(one.target, one.partner) for one in plan.comparisons if one.design == design})
         for design in dict.fromkeys(one.design for one in plan.comparisons)
@@ -61,10 +61,10 @@ def estimate(session: Session, *, probes: bool = True) -> dict[str, Any]:
         "setup": plan.words(),
         "designs": {part.name: cells.get(part.name, 0) for part in spec.parts},
         "seeds": list(spec.seed_list),
-        "runs": len(plan.orders),
+        "runs": len(plan.run_specs),
         "finished": len(done),
         "to_train": len(left),
-        "companies": dict(Counter(order.company for order in left)),
+        "companies": dict(Counter(run_spec.company for run_spec in left)),
         "updates": dict(plan.updates),
         "seconds": seconds,
         "wall_seconds": None if seconds is None else seconds / spec.launcher.workers,
@@ -73,34 +73,35 @@ def estimate(session: Session, *, probes: bool = True) -> dict[str, Any]:
         "warnings": [*_warnings(session, cells), *session.history.changes()],
         "changed": session.history.changed(),
         "differ_only_in_code": session.takeover().possible(),
-        "keys": {order.name: order.key for order in plan.orders},
+        "keys": {run_spec.name: run_spec.key for run_spec in plan.run_specs},
     }
 
 
-def estimate_lines(found: Mapping[str, Any], file: str = "FILE") -> list[str]:
-    """The plan for people.
+def estimate_lines(estimated: Mapping[str, Any], file: str = "FILE") -> list[str]:
+    """Returns the plan as lines of text.
 
     Args:
-        found: What `estimate` gave.
-        file: The study's file, for the command that is recommended.
+        estimated: Result of `estimate`.
+        file: Path of the study file, for the suggested command.
     """
-    lines = [f"Study {found['study']}", "", *(f"  {sentence}" for sentence in found["setup"]), ""]
-    lines += [f"  {design}: {f'{cells} cells' if cells else 'baselines'}" for design, cells in found["designs"].items()]
-    lines += [
-        "",
-        f"  {found['runs']} runs, each counted once: {found['finished']} finished, {found['to_train']} to train.",
-    ]
-    if found["differ_only_in_code"]:
-        runs = counted(found["differ_only_in_code"], "finished run")
-        lines.append(f"  Only code changed since {runs}: `mtl study run {file} --verify-old 3` can take over results.")
-    lines += [f"    {number} x {company}" for company, number in found["companies"].items()]
-    if found["to_train"] and found["seconds"] is not None:
-        lines.append(f"  About {duration(found['seconds'])} of work, {duration(found['wall_seconds'])} on the clock.")
-    lines += ["", f"  Smallest p that {len(found['seeds'])} seeds can give: {found['floor']:.3g}."]
-    for design, gains in found["smallest_gains"].items():
-        lines.append(f"  {design}: the smallest gain that would be claimed in 4 of 5 such studies is")
+    lines = [f"Study {estimated['study']}", "", *(f"  {sentence}" for sentence in estimated["setup"]), ""]
+    lines += [f"  {name}: {f'{cells} cells' if cells else 'baselines'}" for name, cells in estimated["designs"].items()]
+    runs, done, left = estimated["runs"], estimated["finished"], estimated["to_train"]
+    lines += ["", f"  {runs} distinct runs: {done} finished, {left} to train."]
+    lines += [f"    {number} x {company}" for company, number in estimated["companies"].items()]
+    if estimated["differ_only_in_code"]:
+        old = counted(estimated["differ_only_in_code"], "finished run")
+        lines.append(
+            f"  Only code has changed since {old}: `mtl study run {file} --verify-old 3` can take over results."
+        )
+    if left and estimated["seconds"] is not None:
+        wall = duration(estimated["wall_seconds"])
+        lines.append(f"  Estimated time: {duration(estimated['seconds'])} of computation, {wall} of wall time.")
+    lines += ["", f"  Smallest p-value that {len(estimated['seeds'])} seeds can give: {estimated['floor']:.3g}."]
+    for design, gains in estimated["smallest_gains"].items():
+        lines.append(f"  {design}: smallest gain that would be significant in 4 of 5 such studies:")
         lines += [f"    {target}: {_gain(gain)}" for target, gain in gains.items()]
-    lines += [f"  Warning: {warning}" for warning in found["warnings"]]
+    lines += [f"  Warning: {warning}" for warning in estimated["warnings"]]
     return lines
 
 
@@ -108,16 +109,16 @@ def estimate_lines(found: Mapping[str, Any], file: str = "FILE") -> list[str]:
 
 
 def _paces(session: Session, left: Sequence[RunSpec], *, probes: bool) -> dict[str, Pace] | None:
-    """By task, from finished single runs, else from a probe; None where that isn't wanted."""
+    """The pace of each task, from finished single-task runs or a probe; None if a probe is needed but not allowed."""
     paces = {}
     seeds = session.spec.seed_list
     for task in session.plan.study.mixture.tasks if left else ():
-        orders = [session.plan.order_of(Run((task,), seed)) for seed in seeds]
-        costs = [result["cost"] for o in orders if (result := session.ledger.result(o.key)) is not None]
+        run_specs = [session.plan.spec_of(Run((task,), seed)) for seed in seeds]
+        costs = [result["cost"] for o in run_specs if (result := session.ledger.result(o.key)) is not None]
         if costs:
-            paces[task] = _pace(costs, session.plan.updates[task], orders[0].evaluations + 1)
+            paces[task] = _pace(costs, session.plan.updates[task], run_specs[0].evaluations + 1)
         elif probes:
-            paces[task] = _pace([_probe(orders[0])], PROBE, 2)
+            paces[task] = _pace([_probe(run_specs[0])], PROBE, 2)
         else:
             return None
     return paces
@@ -131,29 +132,29 @@ def _pace(costs: Sequence[Mapping[str, float]], updates: int, evaluations: int) 
     return Pace(training / updates, evaluation / evaluations, median("seconds") - training - evaluation)
 
 
-def _probe(order: RunSpec) -> Mapping[str, float]:
-    """What a few updates, one evaluation on dev and one on test take."""
-    (task,) = order.tasks
-    mixture = {**order.mixture, "sampler": {"name": "quota", "batches": {task: PROBE}}}
-    short = replace(order, mixture=mixture, evaluations=1, keeps_encoder=False)
+def _probe(run_spec: RunSpec) -> Mapping[str, float]:
+    """The cost of a few updates, one dev evaluation and one test evaluation."""
+    (task,) = run_spec.tasks
+    mixture = {**run_spec.mixture, "sampler": {"name": "quota", "batches": {task: PROBE}}}
+    short = replace(run_spec, mixture=mixture, evaluations=1, keeps_encoder=False)
     with TemporaryDirectory() as folder:
         result, _ = train(short, Ledger(Path(folder)))
     cost: Mapping[str, float] = result["cost"]
     return cost
 
 
-def _seconds(order: RunSpec, paces: Mapping[str, Pace]) -> float:
-    quota: Mapping[str, int] = order.mixture["sampler"]["batches"]
-    training = sum(quota[task] * order.evaluations * paces[original(task)].update for task in order.tasks)
-    evaluation = sum((order.evaluations + 1) * paces[target].evaluation for target in order.targets)
-    return training + evaluation + max(paces[original(task)].beside for task in order.tasks)
+def _seconds(run_spec: RunSpec, paces: Mapping[str, Pace]) -> float:
+    quota: Mapping[str, int] = run_spec.mixture["sampler"]["batches"]
+    training = sum(quota[task] * run_spec.evaluations * paces[original(task)].update for task in run_spec.tasks)
+    evaluation = sum((run_spec.evaluations + 1) * paces[target].evaluation for target in run_spec.targets)
+    return training + evaluation + max(paces[original(task)].overhead for task in run_spec.tasks)
 
 
 # --- what can be resolved ---------------------------------------------------------------------------------------------
 
 
 def _smallest_gains(session: Session, cells: Mapping[str, int]) -> dict[str, dict[str, float | None]]:
-    """By design and target, as a difference of scores where finished runs tell the spread, else as a multiple of it."""
+    """By design and target, as a score difference if finished runs show the spread, else as a multiple of it."""
     seeds, alpha = len(session.spec.seed_list), session.spec.alpha
     spreads = _spreads(session)
     found: dict[str, dict[str, float | None]] = {}
@@ -167,15 +168,15 @@ def _smallest_gains(session: Session, cells: Mapping[str, int]) -> dict[str, dic
 
 
 def _spreads(session: Session) -> dict[str, float]:
-    """By task, how the difference of two independent single runs would spread: sqrt(2) times their own spread.
+    """By task, the standard deviation of the difference of two independent single-task runs: sqrt(2) times their own.
 
-    Runs of one seed share their order of examples, so that real differences may spread less.
+    Runs of one seed see their examples in the same order, so the real differences may vary less.
     """
     spreads = {}
     for task in session.plan.study.mixture.tasks:
         scores = []
         for seed in session.spec.seed_list:
-            result = session.ledger.result(session.plan.order_of(Run((task,), seed)).key)
+            result = session.ledger.result(session.plan.spec_of(Run((task,), seed)).key)
             if result is not None:
                 scores.append(result["test"][task][result["primary"][task]])
         scores = [score for score in scores if score is not None]
@@ -192,7 +193,7 @@ def _warnings(session: Session, cells: Mapping[str, int]) -> list[str]:
     needed = next(number for number in range(2, 64) if floor(number) <= alpha)
     return [
         f"No gain can become significant: with {seeds} seeds the two-sided sign-flip p is at least 2/2^{seeds} ="
-        f" {lowest:.3g}, above alpha = {alpha:g}. Every cell will be 'unresolvable'; take {needed} seeds or more."
+        f" {lowest:.3g}, above alpha = {alpha:g}. Every cell will be 'unresolvable'; use {needed} seeds or more."
     ]
 
 

@@ -1,4 +1,4 @@
-"""What a study was when it had other runs, and what has changed since: settings, and code by definition."""
+"""Earlier versions of a study, and what has changed since: settings, and code by definition."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from mtl.study.design.run_spec import RunSpec
 from mtl.study.design.study_code import PERMUTING, TRAINING
 
 LISTED = 12
-"""Changed settings, and changed definitions, that are named one by one."""
+"""Maximum number of changed settings, and of changed definitions, that are listed."""
 
 SOURCE = "a source"
-"""What runs that start from others need beside groups of code."""
+"""What runs that start from another run need besides groups of code."""
 
 Entry = dict[str, Any]
-"""What the study was at some time, as JSON types: its settings, its code, the keys of its runs, and its seeds."""
+"""One version of the study, as JSON types: its settings, its code, the keys of its runs, and its seeds."""
 
 
 class Earlier(NamedTuple):
     """A finished run of an earlier command that differs from a run of the plan only in code.
 
     Args:
-        key: Its key.
-        changed: What has changed since, for people.
-        needs: The changed code that the run uses; a run that was trained again and gave an identical result speaks for
-            others that need nothing else.
+        key: Key of the earlier run.
+        changed: Descriptions of what has changed since.
+        needs: The changed code that the run uses. If a run is trained again with an identical result, this verifies
+            all runs that need no other changed code.
     """
 
     key: str
@@ -43,13 +43,13 @@ class Earlier(NamedTuple):
 
 
 class History:
-    """The entries of a study, one for each time that its settings or its code changed.
+    """The versions of a study: one entry for each change of its settings or its code.
 
     Args:
-        plan: The study as it is now.
-        file: Where the entries are.
-        is_finished: Whether the run of a key has a result, here or in MLflow.
-        taken_over: The notes of those runs of the plan that were taken over, by key.
+        plan: The current plan of the study.
+        file: JSON file with the entries.
+        is_finished: Whether the run with a key has a result, on disk or in MLflow.
+        taken_over: Returns notes on the runs of the plan that were taken over, by key.
     """
 
     def __init__(
@@ -64,24 +64,24 @@ class History:
 
     @property
     def entries(self) -> list[Entry]:
-        """The oldest first."""
-        found: list[Entry] = read_json(self._file).get("identities", [])
-        return found
+        """All entries, oldest first."""
+        entries: list[Entry] = read_json(self._file).get("identities", [])
+        return entries
 
     def restore(self, entries: Sequence[Entry]) -> None:
-        """Writes entries that another machine noted."""
+        """Writes entries that were recorded on another machine."""
         write_json(self._file, {"identities": list(entries)})
 
     def note(self) -> None:
-        """Writes what the study is now, after what it was when it had other runs."""
+        """Writes an entry for the current study after the entries of earlier versions."""
         same = [entry for entry in self.entries if _what(entry) == _what(self._now)]
         runs = {key: run for entry in (*same, self._now) for key, run in entry["runs"].items()}
         self.restore([*self._others, {**self._now, "runs": runs, "seeds": self._seeds()}])
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """All that decides results apart from code, in the user's words."""
-        order, mixture, spec = self._plan.orders[0], self._plan.study.mixture, self._plan.study.spec
+        """All settings that decide results, with the names that users know."""
+        run_spec, mixture, spec = self._plan.run_specs[0], self._plan.study.mixture, self._plan.study.spec
         fields = mixture.to_dict()
         return {
             "tasks": {name: {k: v for k, v in task.items() if k != "data"} for name, task in fields["tasks"].items()},
@@ -96,95 +96,95 @@ class History:
             "budget": spec.budget.model_dump(),
             "select": spec.select,
             "model": asdict(spec.model),
-            "trainer": order.trainer,
+            "trainer": run_spec.trainer,
         }
 
     # --- what changed ---------------------------------------------------------------------------------------------
 
     def changes(self) -> list[str]:
-        """What has changed since runs were finished that no longer count, in a sentence for each entry."""
+        """Returns one sentence for each earlier version: what has changed since, and how many runs no longer count."""
         known = self._known()
         return [sentence for entry in self._others if (sentence := self._change_since(entry, known))]
 
     def changed(self) -> list[str]:
-        """The changes themselves, each once."""
+        """Returns the changes themselves, without duplicates."""
         known = self._known()
-        told = (differences(entry, self._now) for entry in self._others if self._uncounted(entry, known))
-        return list(dict.fromkeys(change for changes in told for change in changes))
+        lists = (differences(entry, self._now) for entry in self._others if self._uncounted(entry, known))
+        return list(dict.fromkeys(change for changes in lists for change in changes))
 
     def _change_since(self, entry: Entry, known: Collection[str]) -> str:
         old, changed = self._uncounted(entry, known), differences(entry, self._now)
-        if not old or not changed:  # fewer tasks, seeds or designs change no run
+        if not old or not changed:  # removing tasks, seeds or designs changes no run
             return ""
         runs = counted(len(old), "finished run")
         return (
-            f"Changed since runs were finished: {'; '.join(changed)}. The results of {runs} from before the change are"
-            " kept but do not count here."
+            f"Changed since earlier runs: {'; '.join(changed)}. The results of {runs} from before the change are kept"
+            " but not used."
         )
 
     def _uncounted(self, entry: Entry, known: Collection[str]) -> list[str]:
         return [key for key in entry["runs"].values() if key not in known and self._is_finished(key)]
 
     def _known(self) -> set[str]:
-        """The keys of the plan, and the earlier keys whose results are the same."""
+        """The keys of the plan, and earlier keys with the same results."""
         same = (note["earlier"] for note in self._taken_over().values())
-        return {order.key for order in self._plan.orders}.union(*same)
+        return {run_spec.key for run_spec in self._plan.run_specs}.union(*same)
 
     def takeovers(self) -> list[str]:
-        """Which runs were trained with earlier code and count, in a sentence for each change of code."""
+        """Returns one sentence for each code change: how many runs were taken over."""
         found: dict[tuple[tuple[str, ...], int], int] = {}
         for note in self._taken_over().values():
             what = tuple(note["changed"]), len(note["verified"])
             found[what] = found.get(what, 0) + 1
         return [
-            f"{counted(number, 'run')} taken over from earlier code (changed since: {'; '.join(changed)}), after"
-            f" {counted(verified, 'run')} trained again with the new code gave results identical to the last digit."
+            f"{counted(number, 'run')} taken over from earlier code (changed since: {'; '.join(changed)}),"
+            f" because {counted(verified, 'run')} trained again with the new code gave bit-identical results."
             for (changed, verified), number in found.items()
         ]
 
     def earlier(self) -> dict[str, Earlier]:
-        """For each run of the plan the latest finished run that differs from it only in code, by key."""
+        """Returns, for each run of the plan, the latest finished run that differs from it only in code, by key."""
         found: dict[str, Earlier] = {}
         for number, entry in enumerate(self._others):
             changed = tuple(_code_changes(entry["code"], self._now["code"]))
-            for order in self._plan.orders:
-                old = entry["runs"].get(order.configuration)
-                if old not in (None, order.key) and self._is_finished(old):
-                    found[order.key] = Earlier(old, changed, frozenset(self._needs(order, number, entry["code"])))
+            for run_spec in self._plan.run_specs:
+                old = entry["runs"].get(run_spec.configuration)
+                if old not in (None, run_spec.key) and self._is_finished(old):
+                    found[run_spec.key] = Earlier(old, changed, frozenset(self._needs(run_spec, number, entry["code"])))
         return found
 
-    def _needs(self, order: RunSpec, number: int, before: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
-        """The changed groups of code that a run or its sources use, and whether it has sources."""
+    def _needs(self, run_spec: RunSpec, number: int, before: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+        """The changed groups of code that a run or its sources use, and a marker if it has a source."""
         now = self._now["code"]
-        heads = {now["heads"][task]: before["heads"][task] for task in map(original, order.tasks)}
-        for group in self._plan.code.groups_of(order.tasks):
+        heads = {now["heads"][task]: before["heads"][task] for task in map(original, run_spec.tasks)}
+        for group in self._plan.code.groups_of(run_spec.tasks):
             if now["hashes"][group] != before["hashes"].get(heads.get(group, group)):
                 yield number, group
-        if order.source is not None:
+        if run_spec.source is not None:
             yield number, SOURCE
-            source = next(other for other in self._plan.orders if other.key == order.source)
+            source = next(other for other in self._plan.run_specs if other.key == run_spec.source)
             yield from self._needs(source, number, before)
 
     # --- seeds ----------------------------------------------------------------------------------------------------
 
     def extensions(self) -> list[str]:
-        """That seeds were added, or left out, when results could be seen."""
+        """Returns a sentence if seeds were added or removed after results were available."""
         seeds = self._seeds()
         if len(seeds) < 2:
             return []
-        told = "; then ".join(", ".join(map(str, some)) for some in seeds)
+        versions = "; then ".join(", ".join(map(str, some)) for some in seeds)
         return [
-            f"The seeds were changed when results of others were there: {told}. To add seeds until something can be"
-            " claimed makes wrong claims likelier than alpha says."
+            f"The seeds were changed after results of earlier seeds were available: {versions}. Adding seeds until a"
+            " gain is significant makes false positives more likely than alpha."
         ]
 
     def _seeds(self) -> list[list[int]]:
-        """The seeds of this command, after those of earlier ones whose results could be seen and count."""
+        """The seeds of this command, after those of earlier commands whose results were available and are used."""
         taken = {note["from"] for note in self._taken_over().values()}
         before = [entry["seeds"] for entry in self._others if not taken.isdisjoint(entry["runs"].values())]
-        alike = [entry for entry in self.entries if not differences(entry, self._now)]
-        seeds: list[list[int]] = alike[-1]["seeds"] if alike else []
-        if not any(map(self._is_finished, alike[-1]["runs"].values() if alike else ())):
+        same = [entry for entry in self.entries if not differences(entry, self._now)]
+        seeds: list[list[int]] = same[-1]["seeds"] if same else []
+        if not any(map(self._is_finished, same[-1]["runs"].values() if same else ())):
             seeds = seeds[:-1]
         seeds = [*(some for listed in before for some in listed if some not in seeds), *seeds]
         now = list(self._plan.study.spec.seed_list)
@@ -202,7 +202,7 @@ class History:
                 "hashes": code.identities,
                 "definitions": code.definitions,
             },
-            "runs": {order.configuration: order.key for order in self._plan.orders},
+            "runs": {run_spec.configuration: run_spec.key for run_spec in self._plan.run_specs},
         }
 
     @property
@@ -211,7 +211,7 @@ class History:
 
 
 def _what(entry: Entry) -> Any:
-    """What an entry is about; it stays one entry when runs are added."""
+    """What identifies an entry; it stays the same entry when runs are added."""
     return json.loads(json.dumps([entry["settings"], entry["code"]["heads"], entry["code"]["hashes"]]))
 
 
@@ -219,7 +219,7 @@ def _what(entry: Entry) -> Any:
 
 
 def differences(before: Entry, now: Entry) -> list[str]:
-    """The changed settings as `key: before -> now`, and the changed code as `code: names`."""
+    """Returns the changed settings as `key: before -> now`, and the changed code as `code: names`."""
     settings = [f"{key}: {was} -> {found}" for key, was, found in _setting_changes(before["settings"], now["settings"])]
     return [*_capped(settings), *_code_changes(before["code"], now["code"])]
 
@@ -227,7 +227,7 @@ def differences(before: Entry, now: Entry) -> list[str]:
 def _setting_changes(
     before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, Any, Any]]:
-    """The values that differ, with dotted keys; a task that only one of the two has is no difference."""
+    """The values that differ, with dotted keys; tasks that are in only one of the two are ignored."""
     is_by_task = prefix in ("tasks.", "data.")
     for key in dict.fromkeys([*before, *now]):
         if is_by_task and not (key in before and key in now):
@@ -240,7 +240,7 @@ def _setting_changes(
 
 
 def _code_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The changed definitions of the code that both use, in one text; empty if there are none."""
+    """The changed definitions of code that both use, as a list with one text; empty if nothing changed."""
     tasks = [task for task in now["heads"] if task in before["heads"]]
     shared = [group for group in (TRAINING, PERMUTING) if group in before["hashes"] and group in now["hashes"]]
     pairs = [(group, group) for group in shared] + [(before["heads"][task], now["heads"][task]) for task in tasks]
@@ -250,7 +250,7 @@ def _code_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
     names = changed_definitions(
         _merged(before["definitions"][old] for old, _ in pairs), _merged(now["definitions"][new] for _, new in pairs)
     )
-    # Without a name where the form of stored examples changed, which is no definition.
+    # There are no names if only the format of stored examples changed, which is not a definition.
     return [f"code: {', '.join(_capped(names or list(dict.fromkeys(different))))}"]
 
 
@@ -264,7 +264,7 @@ def _capped(texts: Sequence[str]) -> list[str]:
 
 
 def counted(number: int, what: str) -> str:
-    """A number of things in words.
+    """Returns a count with its noun.
 
     >>> counted(1, "run"), counted(2, "run")
     ('1 run', '2 runs')

@@ -1,16 +1,16 @@
-"""Finished runs on disk, by key, and who is at work on which.
+"""Finished runs on disk, by key, and claims on runs that are being trained.
 
     ledger/3f/3f0a…/
-        result.json       scores, curve, costs; there only when the run is finished
-        counts.npz        per target: documents, counts, owners
-        encoder.pt        where a later run starts from this one's encoder
-        failure.json      the last error, until the run is finished
-        repeats.json      where it was trained once more for its encoder, which had been dropped
-        claim             who is at work; its time of change is a sign of life
+        result.json       scores, curve, costs; exists only if the run is finished
+        counts.npz        for each target: documents, counts, owners
+        encoder.pt        the encoder, if another run starts from it
+        failure.json      the last error, until the run finishes
+        repeats.json      further trainings of the run because its encoder had been deleted
+        claim             the process that trains the run; its modification time is the heartbeat
 
-A result is found by its key alone, so studies share it. A claim is a file that exactly one process can make. It is
-left behind when a process is killed; then it is taken over: at once where the process ran on this machine, and else
-when it has shown no sign of life for a while.
+A result is found by its key alone, so studies share results. A claim is a file that only one process can create. A
+killed process leaves its claim behind. Another process may then take it: at once if the killed process ran on this
+machine, otherwise after a while without a heartbeat.
 """
 
 from __future__ import annotations
@@ -35,56 +35,57 @@ from mtl.files import write_json
 from mtl.study.design.run_spec import Finished
 
 BEAT = 5.0
-"""Seconds between two signs of life."""
+"""Seconds between two heartbeats."""
 
 LEASE = 60.0
-"""Seconds without one after which a claim may be taken over."""
+"""Seconds without a heartbeat after which another process may take a claim."""
 
 Counts = Mapping[str, Mapping[str, npt.NDArray[Any]]]
-"""By target: `documents`, `counts`, and for each row of `counts` its document's place, `owners`."""
+"""By target: `documents`, `counts`, and `owners`, the index of the document of each row of `counts`."""
 
 
 class Ledger:
     """A folder of runs.
 
     Args:
-        folder: Made where it isn't there.
+        folder: The folder; it is created if it does not exist.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def run_folder(self, key: str) -> Path:
+        """Returns the folder of a run."""
         return self.folder / key[:2] / key
 
     def result(self, key: str) -> dict[str, Any] | None:
-        """What the run gave; None where it isn't finished."""
+        """Returns the result of a run; None if it is not finished."""
         return _read(self.run_folder(key) / "result.json")
 
     def results(self, keys: Iterable[str]) -> dict[str, Finished]:
-        """The finished runs among these, by key."""
+        """Returns the finished runs among these keys, by key."""
         found = {key: self.result(key) for key in keys}
         return {key: Finished(result, self.counts(key)) for key, result in found.items() if result is not None}
 
     def failure(self, key: str) -> dict[str, Any] | None:
-        """Why the run failed last; None where it didn't, or was finished since."""
+        """Returns the last failure of a run; None if it did not fail or has finished since."""
         return _read(self.run_folder(key) / "failure.json")
 
     def encoder(self, key: str) -> Path:
-        """Where the run's encoder is, or will be."""
+        """Returns the path of the encoder of a run, which may not exist."""
         return self.run_folder(key) / "encoder.pt"
 
     def is_finished(self, key: str, *, with_encoder: bool = False) -> bool:
-        """Whether there is a result, and the encoder where that is needed."""
+        """Returns whether there is a result, and, if required, the encoder."""
         has_result = (self.run_folder(key) / "result.json").is_file()
         return has_result and (not with_encoder or self.encoder(key).is_file())
 
     def claim(self, key: str, session: str = "") -> Lease | None:
-        """The right to train a run, until it is released or its process ends; None where another has it.
+        """Claims the right to train a run, until it is released or the process ends; None if another process has it.
 
         Args:
-            key: Of the run.
-            session: Of the command; the claim counts the workers of this session that the run took down with it.
+            key: Key of the run.
+            session: Id of the command; the claim counts the workers of this session that died while training the run.
         """
         folder = self.run_folder(key)
         folder.mkdir(parents=True, exist_ok=True)
@@ -92,7 +93,7 @@ class Ledger:
         process = psutil.Process()
         holder = {"host": socket.gethostname(), "pid": process.pid, "started": process.create_time()}
         holder |= {"session": session, "deaths": 0}
-        with FileLock(folder / "claim.lock"):  # looking and taking are one
+        with FileLock(folder / "claim.lock"):  # checking and taking must be atomic
             if path.exists():
                 if not _is_stale(path):
                     return None
@@ -104,23 +105,23 @@ class Ledger:
         return Lease(path, holder)
 
     def finish(self, key: str, result: Mapping[str, Any], counts: Counts) -> None:
-        """Records a result; it is there whole or not at all."""
+        """Stores a result, atomically."""
         folder = self.run_folder(key)
         folder.mkdir(parents=True, exist_ok=True)
         arrays = {f"{target}/{name}": array for target, found in counts.items() for name, array in found.items()}
         part = folder / f".counts.{os.getpid()}.npz"
-        np.savez_compressed(part, **arrays)  # type: ignore[arg-type]  # its stub takes the names for options
+        np.savez_compressed(part, **arrays)  # type: ignore[arg-type]  # the stub treats the names as options
         part.replace(folder / "counts.npz")
         write_json(folder / "result.json", result)
         (folder / "failure.json").unlink(missing_ok=True)
 
     def take_over(self, old: str, key: str, labels: Mapping[str, Any]) -> None:
-        """Records the result of a finished run under another key, at the time when it was trained.
+        """Stores the result of a finished run under another key, with the time at which it was trained.
 
         Args:
-            old: The key of the finished run.
-            key: The other key.
-            labels: What the result says otherwise under the other key.
+            old: Key of the finished run.
+            key: The new key.
+            labels: Fields of the result to replace under the new key.
         """
         result = self.result(old)
         assert result is not None
@@ -129,23 +130,23 @@ class Ledger:
         os.utime(self.run_folder(key) / "result.json", ns=(trained.st_atime_ns, trained.st_mtime_ns))
 
     def repeats(self, key: str) -> list[dict[str, Any]]:
-        """What `note_repeat` was told of the run."""
+        """Returns the records of `note_repeat` for a run."""
         found: list[dict[str, Any]] = (_read(self.run_folder(key) / "repeats.json") or {}).get("repeats", [])
         return found
 
     def note_repeat(self, key: str, repeat: Mapping[str, Any]) -> None:
-        """Notes that a finished run was trained once more; its result stays, as MLflow and other studies have it."""
+        """Records that a finished run was trained again; its first result stays, because MLflow has it."""
         write_json(self.run_folder(key) / "repeats.json", {"repeats": [*self.repeats(key), dict(repeat)]})
         (self.run_folder(key) / "failure.json").unlink(missing_ok=True)
 
     def fail(self, key: str, failure: Mapping[str, Any], session: str = "") -> None:
-        """Records why a run failed, beside the sessions in which it did."""
+        """Stores why a run failed, and in which sessions."""
         before = self.failure(key) or {}
         sessions = dict.fromkeys([*before.get("sessions", ()), session])
         write_json(self.run_folder(key) / "failure.json", {**failure, "sessions": list(sessions)})
 
     def counts(self, key: str) -> dict[str, dict[str, npt.NDArray[Any]]]:
-        """The counts of a finished run."""
+        """Returns the counts of a finished run."""
         return read_counts(self.run_folder(key) / "counts.npz")
 
 
@@ -155,7 +156,7 @@ class Lease:
     def __init__(self, path: Path, holder: Mapping[str, Any]) -> None:
         self._path, self._holder = path, dict(holder)
         self.deaths: int = holder["deaths"]
-        """How many processes of this session died over the run, one after the other."""
+        """Number of successive processes of this session that died while training the run."""
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True, name="mtl-claim")
 
@@ -168,7 +169,7 @@ class Lease:
     ) -> None:
         self._done.set()
         self._thread.join()
-        if _read(self._path) == self._holder:  # a process that slept for long may have lost it
+        if _read(self._path) == self._holder:  # a process that was suspended for long may have lost it
             self._path.unlink(missing_ok=True)
 
     def _beat(self) -> None:
@@ -178,7 +179,7 @@ class Lease:
 
 
 def read_counts(path: Path) -> dict[str, dict[str, npt.NDArray[Any]]]:
-    """The content of `counts.npz`, by target."""
+    """Returns the content of `counts.npz`, by target."""
     found: dict[str, dict[str, npt.NDArray[Any]]] = {}
     with np.load(path) as arrays:
         for name in arrays.files:
@@ -193,21 +194,21 @@ def _is_stale(path: Path) -> bool:
         holder = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return False
-    except ValueError:  # written this very moment, or cut off
+    except ValueError:  # incomplete: being written, or truncated
         return age > LEASE
     if holder["host"] != socket.gethostname():
         return age > LEASE
     try:
         process = psutil.Process(holder["pid"])
         is_another = abs(process.create_time() - holder["started"]) > 1
-        # A process that was killed keeps its number until whoever started it asks how it ended.
+        # A killed process keeps its id until its parent has read the exit status.
         return is_another or bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return True
 
 
 def _read_or_none(path: Path) -> dict[str, Any] | None:
-    """None for a file that was cut off, too."""
+    """Like `_read`, but also None for a truncated file."""
     try:
         return _read(path)
     except ValueError:

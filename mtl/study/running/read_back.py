@@ -1,4 +1,4 @@
-"""Reads studies from MLflow: what is finished there, and a study's findings with no ledger, no data and no training."""
+"""Reads studies from MLflow: the finished runs, and the findings of a study without ledger, data or training."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 STUDY, RUN = "study", "study_run"
-"""Values of the tag `kind`: of a study's parent run, and of the nested runs."""
+"""Values of the tag `kind` of parent runs and of nested runs."""
 
 DESCRIPTION = "study.json"
-"""Artifact of the parent: what the study is."""
+"""Artifact of the parent run that describes the study."""
 
 FILES = ("result.json", "counts.npz")
-"""Artifacts of a nested run, as the ledger has them."""
+"""Artifacts of a nested run, the same files as in the ledger."""
 
 AT_ONCE = 8
-"""Downloads at once."""
+"""Number of parallel downloads."""
 
 
 class StudyReader:
-    """A study as MLflow has it.
+    """A study as stored in MLflow.
 
     Args:
         study: Name of the study.
-        uri: Where MLflow is; None takes what MLflow was told, else `mlflow.db` in the working folder.
+        uri: Where MLflow is; None takes MLflow's own setting, else `mlflow.db` in the working folder.
     """
 
     def __init__(self, study: str, uri: str | None = None) -> None:
@@ -49,11 +49,11 @@ class StudyReader:
 
     @cached_property
     def client(self) -> MlflowClient:
-        """Client of the store, which is made where there is none."""
+        """Client of the store; a missing store is created."""
         return open_store(self.uri)
 
     def runs(self, query: str) -> Iterator[Any]:
-        """The runs of all experiments that a query of MLflow finds."""
+        """Yields the runs of all experiments that match an MLflow query."""
         experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
         token = None
         while True:
@@ -64,21 +64,21 @@ class StudyReader:
                 return
 
     def parent(self) -> Any:
-        """The parent run; None where there is none.
+        """Returns the parent run; None if there is none.
 
-        It is the oldest: of drivers that created one each at the same moment, all take the same.
+        The oldest one counts, so that drivers that create one at the same time all agree.
         """
-        # Not by the name, which may hold quotes.
+        # Not by name in the query, because names may contain quotes.
         runs = [run for run in self.runs(f"tags.kind = '{STUDY}'") if run.data.tags["study"] == self.study]
         return min(runs, key=lambda run: (run.info.start_time, run.info.run_id), default=None)
 
     def finished(self) -> dict[str, str]:
-        """MLflow's id of every finished run of any study, by key."""
+        """Returns the MLflow ids of the finished runs of all studies, by key."""
         found = self.runs(f"tags.kind = '{RUN}' and attributes.status = 'FINISHED'")
         return {run.data.tags["key"]: run.info.run_id for run in found}
 
     def known_description(self) -> dict[str, Any]:
-        """What the study was when it was last described; empty where it was not."""
+        """Returns the last description of the study; empty if there is none."""
         parent = self.parent()
         if parent is None:
             return {}
@@ -88,7 +88,7 @@ class StudyReader:
             return content
 
     def description(self) -> dict[str, Any]:
-        """What the study is.
+        """Returns the description of the study.
 
         Raises:
             InputError: MLflow has no such study.
@@ -97,10 +97,10 @@ class StudyReader:
             return found
         names = sorted({run.data.tags["study"] for run in self.runs(f"tags.kind = '{STUDY}'")})
         message = f"MLflow at {without_password(self.uri)} has no study '{self.study}'."
-        raise InputError(Problem("study", message, f"It has: {', '.join(names) or 'none'}."))
+        raise InputError(Problem("study", message, f"Available studies: {', '.join(names) or 'none'}."))
 
     def results(self, keys: Iterable[str]) -> dict[str, Finished]:
-        """The finished runs among these, by key; without those whose artifacts can't be read, which it reports."""
+        """Returns the finished runs among these keys; runs whose artifacts cannot be read are reported and omitted."""
         there = self.finished()
         wanted = {key: there[key] for key in keys if key in there}
         with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -108,22 +108,22 @@ class StudyReader:
             return {key: result for key, result in found if result is not None}
 
     def result(self, run_id: str) -> Finished | None:
-        """The result of a finished run; None where its artifacts can't be read, which it reports."""
+        """Returns the result of a finished run; None, after a message, if its artifacts cannot be read."""
         try:
             with TemporaryDirectory() as folder:
                 paths = [Path(self.client.download_artifacts(run_id, name, folder)) for name in FILES]
                 return Finished(json.loads(paths[0].read_text(encoding="utf-8")), read_counts(paths[1]))
-        except Exception as error:  # whatever became of its files, the other runs are there
-            sys.stderr.write(f"mtl: study: The artefacts of MLflow's run {run_id} can't be read ({reason(error)}).\n")
+        except Exception as error:  # a problem with one run must not affect the others
+            sys.stderr.write(f"mtl: study: The artifacts of MLflow run {run_id} cannot be read ({reason(error)}).\n")
             return None
 
 
 def read_study(name: str, uri: str | None = None) -> Findings:
-    """What the finished runs of a study support.
+    """Returns the findings of a study from its finished runs.
 
     Args:
         name: Name of the study.
-        uri: Where MLflow is; None takes what MLflow was told, else `mlflow.db` in the working folder.
+        uri: Where MLflow is; None takes MLflow's own setting, else `mlflow.db` in the working folder.
 
     Raises:
         InputError: MLflow has no such study.

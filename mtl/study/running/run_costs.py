@@ -1,4 +1,4 @@
-"""What a run of a study takes, and the versions and the machine that it is trained with."""
+"""The cost of a run of a study, and the versions and the machine with which it is trained."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ DECIDES_RESULTS = False
 
 
 class RunCosts(Callback):
-    """Measures seconds, and counts training examples and their tokens. Seconds count from when it is made.
+    """Measures times in seconds, and counts training examples and tokens. The clock starts with the callback.
 
-    Put it after callbacks whose work on an evaluation is part of the evaluation's time.
+    It must come after callbacks whose work counts as part of an evaluation.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class RunCosts(Callback):
         self._tokens: Tensor | int = 0
 
     def cost(self) -> dict[str, float]:
-        """Seconds of the whole run, of its training and of its evaluations, and the numbers of examples and tokens."""
+        """Returns the seconds of the run, its training and its evaluations, and the numbers of examples and tokens."""
         return {
             "seconds": time.perf_counter() - self._started,
             "training_seconds": self._seconds["training"],
@@ -47,7 +47,7 @@ class RunCosts(Callback):
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Batch, batch_idx: int) -> None:
         self._examples += len(batch)
-        self._tokens = self._tokens + batch.mask.sum()  # stays on the device
+        self._tokens = self._tokens + batch.mask.sum()  # kept on the device
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._lap("training")
@@ -67,11 +67,11 @@ class RunCosts(Callback):
         self._since = now
 
 
-def environment(order: RunSpec) -> dict[str, str]:
-    """Versions, commit, device and threads of a run that this process trains."""
-    return _environment(order.trainer["accelerator"], order.trainer["threads"])
+def environment(run_spec: RunSpec) -> dict[str, str]:
+    """Returns versions, commit, device and threads of a run that this process trains."""
+    return _environment(run_spec.trainer["accelerator"], run_spec.trainer["threads"])
 
 
-@cache  # a process keeps the code that it has loaded
+@cache  # a process does not reload its code
 def _environment(accelerator: str, threads: int) -> dict[str, str]:
     return versions(accelerator)

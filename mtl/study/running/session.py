@@ -1,4 +1,4 @@
-"""One command's work on a study: its plan, the runs that are there, the training of those that aren't."""
+"""The work of one command on a study: plans it, finds finished runs, and trains missing ones."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ from mtl.tracking.versions import versions
 
 
 class Session:
-    """A study on its way.
+    """The plan of a study, with its results on disk and in MLflow.
 
     Args:
-        study: As loaded.
-        root: Of results on disk; the ledger in it serves all studies.
-        proposal: Groups that pairs predicted, which are trained beside those of the design `groups`; without effect
-            where the study has other tasks or no pairs.
-        tracker: MLflow's side; None makes it.
+        study: The loaded study.
+        root: Folder of all results; its ledger is shared by all studies.
+        proposal: Groups predicted from pairs, which are added to the design `groups`; ignored if the study has other
+            tasks or no pairs.
+        tracker: Tracker of the study; None creates one.
     """
 
     def __init__(
@@ -64,18 +64,18 @@ class Session:
         self.folder = root / "studies" / folder_name(study.spec.name)
         self.ledger = Ledger(root / "ledger")
         self.tracker = tracker or StudyTracker(study.spec.name, study.spec.experiment)
-        self._elsewhere: dict[str, str] = {}  # MLflow's ids of the finished runs that it has, by key
+        self._elsewhere: dict[str, str] = {}  # MLflow ids of the finished runs in MLflow, by key
         self.history = History(self.plan, self.folder / "identities.json", self._has_result, self._taken_over)
 
     # --- training -------------------------------------------------------------------------------------------------
 
     def run(self, session: str, *, verify_old: int = 0) -> None:
-        """Trains what is missing, queues it for MLflow, and says what changed since the last time.
+        """Trains the missing runs, queues them for MLflow, and reports what changed since the last command.
 
         Args:
-            session: Of this command.
-            verify_old: How many of the runs that are finished with earlier code are trained again to verify that the
-                others may be taken over; 0 takes none over.
+            session: Id of this command.
+            verify_old: Number of runs finished with earlier code to train again, to verify that the others
+                may be taken over; 0 takes over none.
         """
         self.bring_known_runs()
         for sentence in self.history.changes():
@@ -84,33 +84,33 @@ class Session:
         self.tracker.describe(self.description())
         takeover = self.takeover()
         if verify_old:
-            takeover.run(verify_old, lambda orders: self._train(orders, session))
+            takeover.run(verify_old, lambda run_specs: self._train(run_specs, session))
             self.history.note()
             self.tracker.describe(self.description())
         elif possible := takeover.possible():
-            self._say(f"--verify-old 3 can take over {counted(possible, 'finished run')}, where only code changed.")
-        left = [order for order in self.plan.orders if not self.is_done(order)]
-        self._say(f"{len(self.plan.orders)} runs, {len(left)} to train.")
-        self.tracker.publish(self.plan.orders, self.ledger)
+            self._say(f"--verify-old 3 can take over {counted(possible, 'finished run')}, since only code has changed.")
+        left = [run_spec for run_spec in self.plan.run_specs if not self.is_done(run_spec)]
+        self._say(f"{len(self.plan.run_specs)} runs, {len(left)} to train.")
+        self.tracker.publish(self.plan.run_specs, self.ledger)
         if left:
             self._train(left, session)
-        self.tracker.publish(self.plan.orders, self.ledger)
+        self.tracker.publish(self.plan.run_specs, self.ledger)
         self._drop_encoders()
         self._note_session(session)
         self.tracker.describe(self.description())
 
     def takeover(self) -> Takeover:
-        """What results with earlier code the study may take over."""
+        """Returns the results with earlier code that the study may take over."""
         return Takeover(
-            self.plan.orders, self.history.earlier(), self.ledger, fetch=self._has_or_fetches, say=self._say
+            self.plan.run_specs, self.history.earlier(), self.ledger, fetch=self._has_or_fetches, say=self._say
         )
 
-    def is_done(self, order: RunSpec) -> bool:
-        """Whether a run needs no training."""
-        return self._work(self.plan.orders, "").is_done(order)
+    def is_done(self, run_spec: RunSpec) -> bool:
+        """Returns whether a run needs no training."""
+        return self._work(self.plan.run_specs, "").is_done(run_spec)
 
-    def _work(self, orders: Sequence[RunSpec], session: str) -> Work:
-        return Work(tuple(orders), self.ledger, session, self.spec.name)
+    def _work(self, run_specs: Sequence[RunSpec], session: str) -> Work:
+        return Work(tuple(run_specs), self.ledger, session, self.spec.name)
 
     def _train(self, left: Sequence[RunSpec], session: str) -> None:
         launcher = self.spec.launcher
@@ -120,42 +120,42 @@ class Session:
             self._progress(left, shown)
             self.tracker.publish(left, self.ledger)
 
-        def finished(order: RunSpec) -> None:
+        def finished(run_spec: RunSpec) -> None:
             watch()
             if interrupts:
                 raise KeyboardInterrupt
 
-        # Sources, too, though they are finished: another study may drop an encoder that a run is yet to start from.
-        needed = {order.source for order in left} | {order.key for order in left}
-        orders = [order for order in self.plan.orders if order.key in needed]
+        # Includes finished sources: another study may have deleted an encoder from which a run still has to start.
+        needed = {run_spec.source for run_spec in left} | {run_spec.key for run_spec in left}
+        run_specs = [run_spec for run_spec in self.plan.run_specs if run_spec.key in needed]
         cls = components.find("launcher", launcher.name, "launcher.name")
         place: Launcher = components.build(cls, launcher.workers, self.spec.trainer.threads, **launcher.options)
         with noted_interrupts() as interrupts:
             try:
-                place.run(self._work(orders, session), self.folder, watch, finished)
+                place.run(self._work(run_specs, session), self.folder, watch, finished)
             finally:
-                self._tell_differences(orders, session)
+                self._warn_of_differences(run_specs, session)
         self._progress(left, shown)
 
-    def _tell_differences(self, orders: Sequence[RunSpec], session: str) -> None:
-        """Warns of runs that were trained once more for their encoder, and scored otherwise than the first time."""
-        for order in orders:
-            for repeat in self._repeats(order, session):
+    def _warn_of_differences(self, run_specs: Sequence[RunSpec], session: str) -> None:
+        """Warns of runs that were trained again for their encoder and got different scores."""
+        for run_spec in run_specs:
+            for repeat in self._repeats(run_spec, session):
                 if repeat["differences"]:
                     sys.stderr.write(
-                        f"mtl: study: Warning: '{order.name}' was trained once more for its encoder, and its scores on"
-                        f" test are others: {', '.join(repeat['differences'])}. The first ones count.\n"
+                        f"mtl: study: Warning: '{run_spec.name}' was trained again for its encoder and got different"
+                        f" test scores: {', '.join(repeat['differences'])}. The first scores count.\n"
                     )
 
-    def _repeats(self, order: RunSpec, session: str) -> list[dict[str, Any]]:
-        """The trainings under this command of a run that had a result already."""
-        return [repeat for repeat in self.ledger.repeats(order.key) if repeat["session"] == session]
+    def _repeats(self, run_spec: RunSpec, session: str) -> list[dict[str, Any]]:
+        """The trainings, by this command, of a run that already had a result."""
+        return [repeat for repeat in self.ledger.repeats(run_spec.key) if repeat["session"] == session]
 
     def _note_session(self, session: str) -> None:
-        """What this command took from its plan to here, and how much of that was training and evaluation."""
-        results = [self.ledger.result(order.key) for order in self.plan.orders]
+        """Records the time of this command so far, and how much of it was training and evaluation."""
+        results = [self.ledger.result(run_spec.key) for run_spec in self.plan.run_specs]
         costs = [result["cost"] for result in results if result is not None and result["session"] == session]
-        again = [repeat["cost"] for order in self.plan.orders for repeat in self._repeats(order, session)]
+        again = [repeat["cost"] for run_spec in self.plan.run_specs for repeat in self._repeats(run_spec, session)]
         if not costs and not again:
             return
         busy = sum(cost["training_seconds"] + cost["evaluation_seconds"] for cost in (*costs, *again))
@@ -166,22 +166,22 @@ class Session:
             self._write("sessions.json", {"sessions": [*self._sessions, entry]})
 
     def _progress(self, left: Sequence[RunSpec], shown: set[str]) -> None:
-        for order in left:
-            result = None if order.key in shown else self.ledger.result(order.key)
+        for run_spec in left:
+            result = None if run_spec.key in shown else self.ledger.result(run_spec.key)
             if result is not None:
-                shown.add(order.key)
+                shown.add(run_spec.key)
                 found = {target: result["test"][target][metric] for target, metric in result["primary"].items()}
                 scores = ", ".join(f"{t} {'undefined' if s is None else f'{s:.3f}'}" for t, s in found.items())
-                self._say(f"[{len(shown)}/{len(left)}] {order.name}: {scores} ({result['cost']['seconds']:.1f} s)")
+                self._say(f"[{len(shown)}/{len(left)}] {run_spec.name}: {scores} ({result['cost']['seconds']:.1f} s)")
 
     def bring_known_runs(self) -> None:
-        """Finished runs that only MLflow has, from another machine or a folder that is gone."""
-        missing = [order.key for order in self.plan.orders if not self.ledger.is_finished(order.key)]
+        """Downloads finished runs that only MLflow has, from another machine or a deleted folder."""
+        missing = [run_spec.key for run_spec in self.plan.run_specs if not self.ledger.is_finished(run_spec.key)]
         there = self.tracker.finished() if missing else {}
         self._elsewhere = dict(there or {})
         for key in missing:
             if there and key in there and not self.tracker.fetch(there[key], key, self.ledger):
-                there = self.tracker.finished()  # what can't be brought is trained again
+                there = self.tracker.finished()  # what cannot be downloaded is trained again
         before = self.tracker.known_description() if self._elsewhere and not self.history.entries else {}
         if "sessions" in before:
             self._write("sessions.json", {"sessions": before["sessions"]})
@@ -197,22 +197,22 @@ class Session:
         return key in self._elsewhere and self.tracker.fetch(self._elsewhere[key], key, self.ledger)
 
     def _taken_over(self) -> dict[str, dict[str, Any]]:
-        """The notes of the runs that were taken over from earlier code, by key."""
-        results = {order.key: self.ledger.result(order.key) for order in self.plan.orders}
+        """The notes on runs that were taken over from earlier code, by key."""
+        results = {run_spec.key: self.ledger.result(run_spec.key) for run_spec in self.plan.run_specs}
         return {key: result["taken_over"] for key, result in results.items() if result and "taken_over" in result}
 
     def _drop_encoders(self) -> None:
-        """Those that a command which was killed left behind."""
-        work = self._work(self.plan.orders, "")
-        for source in {order.source for order in self.plan.orders if order.source is not None}:
+        """Deletes encoders that a killed command left behind."""
+        work = self._work(self.plan.run_specs, "")
+        for source in {run_spec.source for run_spec in self.plan.run_specs if run_spec.source is not None}:
             work.drop_encoder(source)
 
     # --- what the study is ----------------------------------------------------------------------------------------
 
     def description(self) -> dict[str, Any]:
-        """All that a report needs beside the runs' results, as JSON types."""
-        keys = {run: order.key for run, order in zip(self.plan.runs, self.plan.orders, strict=True)}
-        failures = {order.key: self.ledger.failure(order.key) for order in self.plan.orders}
+        """Returns everything that a report needs besides the results of the runs, as JSON types."""
+        keys = {run: run_spec.key for run, run_spec in zip(self.plan.runs, self.plan.run_specs, strict=True)}
+        failures = {run_spec.key: self.ledger.failure(run_spec.key) for run_spec in self.plan.run_specs}
         seeds = self.spec.seed_list
         return {
             "study": self.spec.name,
@@ -231,27 +231,27 @@ class Session:
             ],
             "runs": {
                 o.key: {"name": o.name, "company": o.company, "designs": o.designs, "source": o.source}
-                for o in self.plan.orders
+                for o in self.plan.run_specs
             },
             "failures": {key: failure["told"] for key, failure in failures.items() if failure is not None},
             "sessions": self._sessions,
             "identities": self.history.entries,
             "deviations": [*self.history.changes(), *self.history.takeovers(), *self.history.extensions()],
-            "versions": versions(self.plan.orders[0].trainer["accelerator"]),
+            "versions": versions(self.plan.run_specs[0].trainer["accelerator"]),
         }
 
     def findings(self) -> Findings:
-        """What the finished runs on disk support."""
-        return find(self.description(), self.ledger.results(order.key for order in self.plan.orders))
+        """Returns the findings from the finished runs on disk."""
+        return find(self.description(), self.ledger.results(run_spec.key for run_spec in self.plan.run_specs))
 
     @cached_property
     def _setup(self) -> list[str]:
-        """Asked for at the start and at the end; it compares the texts of all splits."""
+        """The description of the plan; cached, because it compares the texts of all splits."""
         return self.plan.words()
 
     @cached_property
     def _targets(self) -> dict[str, Any]:
-        """What is known of each task by itself; its baselines are fitted once."""
+        """Facts about each task; its trivial predictors are fitted only once."""
         plan = self.plan
         heads = {type(head) for head in plan.heads.values()}
         code = code_identity(trivial_baselines, strongest_baseline, *heads, everything=True)
@@ -296,11 +296,11 @@ class Session:
 
 @contextmanager
 def noted_interrupts() -> Iterator[list[int]]:
-    """Every Ctrl-C as it comes: one that meets Python in the midst of tidying up an object is lost otherwise."""
+    """Records every Ctrl-C; otherwise, one that arrives while Python finalises an object is lost."""
     noted: list[int] = []
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield noted  # where signals don't arrive, or are ignored, as in the background of a shell
+        yield noted  # signals do not arrive here, or are ignored, as in a background job of a shell
         return
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -315,6 +315,6 @@ def noted_interrupts() -> Iterator[list[int]]:
 
 
 def _fits(proposal: Sequence[Sequence[str]], study: Study) -> bool:
-    """Whether groups may be predicted of this study: of its tasks, from its pairs."""
+    """Whether groups could have been predicted for this study: they have its tasks, and it has pairs."""
     tasks = sorted(task for group in proposal for task in group)
     return tasks == sorted(study.mixture.tasks) and any(part.name == "pairwise" for part in study.spec.parts)

@@ -1,7 +1,7 @@
-"""A study in MLflow: one parent run, a nested run per training, and everything that a report needs to be made again.
+"""A study in MLflow: a parent run, a nested run for each run, and everything that a report needs.
 
-Results are on disk first, in the ledger. They are sent in order beside the training; what MLflow has not got when a
-command ends is sent by the next one.
+Results are first stored on disk, in the ledger. They are sent in order while training continues; what MLflow lacks when
+a command ends is sent by the next command.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ T = TypeVar("T")
 
 
 class StudyTracker:
-    """Sends a study to MLflow, and asks for what other commands sent. Whatever MLflow does, the study goes on.
+    """Sends a study to MLflow, and reads what other commands sent. Problems with MLflow never stop the study.
 
     Args:
         study: Name of the study.
         experiment: Experiment of the parent and its runs.
-        uri: Where MLflow is; None takes what MLflow was told, else `mlflow.db` in the working folder.
+        uri: Where MLflow is; None takes MLflow's own setting, else `mlflow.db` in the working folder.
     """
 
     def __init__(self, study: str, experiment: str = "biomtl-studies", uri: str | None = None) -> None:
@@ -54,26 +54,26 @@ class StudyTracker:
     # --- reading --------------------------------------------------------------------------------------------------
 
     def finished(self) -> dict[str, str] | None:
-        """MLflow's id of every finished run of any study, by key; None where MLflow gives no answer."""
+        """Returns the MLflow ids of the finished runs of all studies, by key; None if MLflow does not answer."""
         return self._ask(self._reader.finished)
 
     def fetch(self, run_id: str, key: str, ledger: Ledger) -> bool:
-        """Brings a finished run into the ledger, without its encoder; False, which it reports, where that fails."""
-        found = self._reader.result(run_id)
-        if found is not None:
-            ledger.finish(key, found.result, found.counts)
-        return found is not None
+        """Copies a finished run to the ledger, without its encoder; False, after a message, if that fails."""
+        run = self._reader.result(run_id)
+        if run is not None:
+            ledger.finish(key, run.result, run.counts)
+        return run is not None
 
     def known_description(self) -> dict[str, Any]:
-        """What the study was when it was last described; empty where it was not, or MLflow gives no answer."""
+        """Returns the last description of the study; empty if there is none or MLflow does not answer."""
         return self._ask(self._reader.known_description) or {}
 
     def _ask(self, question: Callable[[], T]) -> T | None:
         try:
             answer = question()
-        except Exception as error:  # stores differ in what they raise
+        except Exception as error:  # stores raise different errors
             if is_refusal(error):
-                self._outages.say(f"MLflow at {self._outages.place} can't answer ({reason(error)}).")
+                self._outages.say(f"MLflow at {self._outages.place} cannot answer ({reason(error)}).")
             else:
                 self._outages.lost(error)
             return None
@@ -82,36 +82,36 @@ class StudyTracker:
 
     # --- writing --------------------------------------------------------------------------------------------------
 
-    def publish(self, orders: Sequence[RunSpec], ledger: Ledger) -> None:
-        """Queues the finished runs that MLflow has not got; of several drivers one sends each.
+    def publish(self, run_specs: Sequence[RunSpec], ledger: Ledger) -> None:
+        """Queues the finished runs that MLflow does not have; if there are several drivers, one of them sends each run.
 
         Args:
-            orders: Runs of the study.
-            ledger: Where their results are.
+            run_specs: Specs of the runs of the study.
+            ledger: Ledger with their results.
         """
-        for order in orders:
-            if order.key not in self._queued and ledger.is_finished(order.key):
-                self._queued.add(order.key)
-                send = partial(self._publish, order=order, folder=ledger.run_folder(order.key))
-                self._put(f"run '{order.name}'", send)
+        for run_spec in run_specs:
+            if run_spec.key not in self._queued and ledger.is_finished(run_spec.key):
+                self._queued.add(run_spec.key)
+                send = partial(self._publish, run_spec=run_spec, folder=ledger.run_folder(run_spec.key))
+                self._put(f"run '{run_spec.name}'", send)
 
     def describe(self, description: Mapping[str, Any]) -> None:
-        """Queues what the study is for its parent, so that a report can be made of MLflow alone."""
+        """Queues the description of the study, so that a report can be written from MLflow alone."""
         self._put("description", partial(self._describe, description=description))
 
     def report(self, outcome: Outcome, files: Sequence[Path]) -> None:
-        """Queues the findings for the parent, and its end.
+        """Queues the findings for the parent run, and its end.
 
         Args:
-            outcome: What stands beside the files.
-            files: Files of the report; they become the parent's artifacts.
+            outcome: Metrics, tables and note of the study.
+            files: Files of the report, which become artifacts of the parent run.
         """
         now = int(time.time() * 1000)
         numbers = [Number(name, value, now, 0) for name, value in outcome.metrics.items()]
 
         def send(parent: MLflowRun) -> None:
             parent.log_metrics(numbers)
-            for file in files:  # and not their folder, which may hold more than the report
+            for file in files:  # not their folder, which may contain other files
                 parent.log_file(file)
             for path, columns in outcome.tables.items():
                 parent.log_table(table(columns), path)
@@ -121,16 +121,16 @@ class StudyTracker:
         self._put("report", send)
 
     def end(self, status: str) -> None:
-        """Queues the status of the parent, where this command has sent anything: FINISHED, FAILED or KILLED."""
+        """Queues the status of the parent run (FINISHED, FAILED or KILLED) if this command has sent anything."""
         if self._has_begun:
             self._put("status", lambda parent: parent.end(status))
 
     def close(self) -> None:
-        """Waits until MLflow has everything, or makes no progress for a while; then says what it lacks."""
+        """Waits until MLflow has everything, or makes no progress for a while; then reports what it lacks."""
         self._queue.close()
 
     def ui_hint(self) -> str:
-        """The command that opens MLflow, or the address of the parent."""
+        """Returns the command that opens MLflow, or the address of the parent run."""
         return ui_hint(self._uri, self._parent)
 
     # --- details --------------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ class StudyTracker:
         self._queue.wake()
 
     def _connect(self) -> MLflowRun:
-        """Finds the parent, or makes it where there is none."""
+        """Finds the parent run, or creates it."""
         client = self._reader.client
         with creation_lock(self._uri):
             found = self._reader.parent()
@@ -156,20 +156,20 @@ class StudyTracker:
         self._parent = MLflowRun(client, found)
         return self._parent
 
-    def _publish(self, parent: MLflowRun, order: RunSpec, folder: Path) -> None:
-        """Sends a run that MLflow has not got."""
+    def _publish(self, parent: MLflowRun, run_spec: RunSpec, folder: Path) -> None:
+        """Sends a run that MLflow does not have."""
         marker = folder / "published.json"
         place = self._outages.place
         if read_json(marker).get(place) in self._there:
             return
         with FileLock(marker.with_suffix(".lock")):
-            run_id = send_run(parent, self._study, order, folder)
-            with suppress(InputError):  # on a full disk; without a marker the next command finds the run by its key
+            run_id = send_run(parent, self._study, run_spec, folder)
+            with suppress(InputError):  # disk full; without a marker, the next command finds the run by its key
                 write_json(marker, {**read_json(marker), place: run_id})
 
     @cached_property
     def _there(self) -> set[str]:
-        """The finished runs that MLflow had when this was asked first; somebody may have deleted some."""
+        """The finished runs in MLflow when first queried; runs may have been deleted since they were sent."""
         return set(self._reader.finished().values())
 
     def _describe(self, parent: MLflowRun, description: Mapping[str, Any]) -> None:
@@ -179,7 +179,7 @@ class StudyTracker:
         parent.log_params(description["versions"])
 
     def _mark_superseded(self, parent: MLflowRun, keys: Container[str]) -> None:
-        """Tags the runs of the study that no longer belong to it, as after a change of its mixture."""
+        """Tags runs that no longer belong to the study, for example after a change of its mixture."""
         for run in self._reader.runs(f"tags.kind = '{RUN}' and tags.\"mlflow.parentRunId\" = '{parent.run_id}'"):
             is_tagged = "superseded" in run.data.tags
             if is_tagged and run.data.tags["key"] in keys:

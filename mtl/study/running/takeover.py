@@ -1,6 +1,6 @@
-"""Takes over finished runs after a change of code that left results as they were.
+"""Takes over the results of finished runs after a code change that does not affect results.
 
-A few runs are trained again. If their results are identical to the last digit, the others count under their new keys.
+A few runs are trained again. If their results are bit-identical, the others count under their new keys.
 """
 
 from __future__ import annotations
@@ -15,108 +15,112 @@ from mtl.study.running.history import Earlier, counted
 from mtl.study.running.ledger import Ledger
 
 COMPARED = ("curve", "selected", "primary", "dev", "test")
-"""The parts of a result that must be identical, beside its counts."""
+"""The parts of a result that must be identical, besides its counts."""
 
 LISTED = 3
-"""Different values of a run that are named."""
+"""Maximum number of differing values of a run that are listed."""
 
 
 class Takeover:
     """The runs of a study whose results with earlier code may be taken over.
 
     Args:
-        orders: The runs of the plan.
-        earlier: The finished run with earlier code, by key of the present run.
-        ledger: Where results are.
-        fetch: Brings the result of a key from MLflow if the ledger does not have it; False if that is not possible.
-        say: Tells people what happens.
+        run_specs: Specs of the runs of the plan.
+        earlier: Finished run with earlier code, by key of the current run.
+        ledger: Ledger with the results.
+        fetch: Downloads the result of a key from MLflow if the ledger does not have it; returns False on failure.
+        say: Shows a message to the user.
     """
 
     def __init__(
         self,
-        orders: Sequence[RunSpec],
+        run_specs: Sequence[RunSpec],
         earlier: Mapping[str, Earlier],
         ledger: Ledger,
         *,
         fetch: Callable[[str], bool],
         say: Callable[[str], None],
     ) -> None:
-        self._orders, self._earlier, self._ledger, self._fetch, self._say = orders, earlier, ledger, fetch, say
+        self._run_specs, self._earlier, self._ledger, self._fetch, self._say = run_specs, earlier, ledger, fetch, say
 
     def possible(self) -> int:
-        """How many runs may be taken over; none if a run is known to give another result with the present code."""
-        differs = any(any(self._differences(order)) for order in self._trained_twice())
+        """Returns how many runs may be taken over; 0 if a run is known to differ with the current code."""
+        differs = any(any(self._differences(run_spec)) for run_spec in self._trained_twice())
         return 0 if differs else len(self._open())
 
     def run(self, number: int, train: Callable[[Sequence[RunSpec]], None]) -> None:
         """Trains some runs again, and takes over the others if the results are identical.
 
-        Runs that an earlier command trained again count as well.
+        Runs that an earlier command trained again also count.
 
         Args:
-            number: How many are trained at most.
-            train: Trains some runs of the plan.
+            number: Maximum number of runs to train.
+            train: Trains the given runs of the plan.
         """
         self._earlier = {key: old for key, old in self._earlier.items() if self._fetch(old.key)}
         twice, candidates = self._trained_twice(), self._open()
         if not candidates:
-            self._say("No finished run differs from an open run only in code; nothing is taken over.")
+            self._say("No finished run differs from a missing run only in code; nothing is taken over.")
             return
         if not self._are_identical(twice):
             return
         covered = self._needs(twice)
-        is_covered = all(self._earlier[order.key].needs <= covered for order in candidates)
+        is_covered = all(self._earlier[run_spec.key].needs <= covered for run_spec in candidates)
         room = max(0, number - len(twice)) if is_covered else number
         again = self._choose(candidates, room, covered)
         if again:
-            names = ", ".join(f"'{order.name}'" for order in again)
-            told = counted(len(candidates), "run")
-            self._say(f"Training {len(again)} of {told} again that finished with other code: {names}.")
+            names = ", ".join(f"'{run_spec.name}'" for run_spec in again)
+            total = counted(len(candidates), "run")
+            self._say(f"Training {len(again)} of {total} with earlier code again: {names}.")
             train(again)
-        failed = [order.name for order in again if not self._ledger.is_finished(order.key)]
+        failed = [run_spec.name for run_spec in again if not self._ledger.is_finished(run_spec.key)]
         if failed:
             self._say(f"'{failed[0]}' failed, so nothing is taken over.")
             return
-        verified = [*twice, *(order for order in again if order.key in self._earlier)]
+        verified = [*twice, *(run_spec for run_spec in again if run_spec.key in self._earlier)]
         if not verified:
-            self._say(f"Every run starts from another that must be trained, too: --verify-old {number} is too few.")
+            self._say(
+                f"--verify-old {number} is too small: every run starts from another run that must also be trained."
+            )
             return
         if self._are_identical(verified):
-            keys = {order.key for order in again}
-            self._take([order for order in candidates if order.key not in keys], verified)
+            keys = {run_spec.key for run_spec in again}
+            self._take([run_spec for run_spec in candidates if run_spec.key not in keys], verified)
 
     # --- what there is --------------------------------------------------------------------------------------------
 
     def _open(self) -> list[RunSpec]:
-        """The runs with a result of earlier code alone."""
-        return [o for o in self._orders if o.key in self._earlier and not self._ledger.is_finished(o.key)]
+        """The runs that have a result only with earlier code."""
+        return [o for o in self._run_specs if o.key in self._earlier and not self._ledger.is_finished(o.key)]
 
     def _trained_twice(self) -> list[RunSpec]:
-        """The runs that were trained with earlier code and with the present code."""
+        """The runs that were trained both with earlier code and with the current code."""
         found = []
-        for order in self._orders:
-            old, result = self._earlier.get(order.key), self._ledger.result(order.key)
+        for run_spec in self._run_specs:
+            old, result = self._earlier.get(run_spec.key), self._ledger.result(run_spec.key)
             before = None if old is None else self._ledger.result(old.key)
             if result is None or before is None or "taken_over" in result:
                 continue
-            if order.key not in before.get("taken_over", {}).get("earlier", ()):  # or it would be compared with itself
-                found.append(order)
+            if run_spec.key not in before.get("taken_over", {}).get(
+                "earlier", ()
+            ):  # otherwise it would be compared with itself
+                found.append(run_spec)
         return found
 
-    def _are_identical(self, orders: Sequence[RunSpec]) -> bool:
-        for order in orders:
-            found = list(self._differences(order))
+    def _are_identical(self, run_specs: Sequence[RunSpec]) -> bool:
+        for run_spec in run_specs:
+            found = list(self._differences(run_spec))
             if found:
                 more = f", and {len(found) - LISTED} more" if len(found) > LISTED else ""
                 self._say(
-                    f"'{order.name}' gives another result with the present code: {', '.join(found[:LISTED])}{more}."
-                    " Nothing is taken over."
+                    f"'{run_spec.name}' gives a different result with the current code:"
+                    f" {', '.join(found[:LISTED])}{more}. Nothing is taken over."
                 )
                 return False
         return True
 
-    def _differences(self, order: RunSpec) -> Iterator[str]:
-        return differences(self._finished(self._earlier[order.key].key), self._finished(order.key))
+    def _differences(self, run_spec: RunSpec) -> Iterator[str]:
+        return differences(self._finished(self._earlier[run_spec.key].key), self._finished(run_spec.key))
 
     def _finished(self, key: str) -> Finished:
         result = self._ledger.result(key)
@@ -126,9 +130,9 @@ class Takeover:
     # --- choosing -------------------------------------------------------------------------------------------------
 
     def _choose(self, candidates: Sequence[RunSpec], room: int, covered: frozenset[tuple[int, str]]) -> list[RunSpec]:
-        """Up to so many runs, with the sources that they start from: those that cover most, for each run to train.
+        """Up to `room` runs, including the sources that must be trained: those with the best coverage per trained run.
 
-        The changed code comes first, then tasks, designs and seeds; then the order of the plan.
+        Coverage of changed code comes first, then tasks, designs and seeds, then the order of the plan.
         """
         chosen: dict[str, RunSpec] = {}
         seen: frozenset[tuple[str, Any]] = frozenset()
@@ -137,56 +141,56 @@ class Takeover:
             return len(self._needs(chain) - covered) / len(chain), len(_features(chain) - seen) / len(chain)
 
         while True:
-            chains = [self._chain(order, chosen) for order in candidates if order.key not in chosen]
+            chains = [self._chain(run_spec, chosen) for run_spec in candidates if run_spec.key not in chosen]
             chains = [chain for chain in chains if len(chain) <= room - len(chosen)]
             if not chains:
                 return list(chosen.values())
             best = max(chains, key=new)
-            chosen |= {order.key: order for order in best}
+            chosen |= {run_spec.key: run_spec for run_spec in best}
             covered |= self._needs(best)
             seen |= _features(best)
 
-    def _chain(self, order: RunSpec, chosen: Mapping[str, RunSpec]) -> list[RunSpec]:
-        """A run after the sources that have to be trained for it."""
-        source = next((other for other in self._orders if other.key == order.source), None)
+    def _chain(self, run_spec: RunSpec, chosen: Mapping[str, RunSpec]) -> list[RunSpec]:
+        """A run, preceded by the sources that must be trained for it."""
+        source = next((other for other in self._run_specs if other.key == run_spec.source), None)
         if source is None or source.key in chosen or self._ledger.is_finished(source.key):
-            return [order]
-        return [*self._chain(source, chosen), order]
+            return [run_spec]
+        return [*self._chain(source, chosen), run_spec]
 
-    def _needs(self, orders: Sequence[RunSpec]) -> frozenset[tuple[int, str]]:
-        needs = (self._earlier[order.key].needs for order in orders if order.key in self._earlier)
+    def _needs(self, run_specs: Sequence[RunSpec]) -> frozenset[tuple[int, str]]:
+        needs = (self._earlier[run_spec.key].needs for run_spec in run_specs if run_spec.key in self._earlier)
         return frozenset[tuple[int, str]]().union(*needs)
 
     # --- taking over ----------------------------------------------------------------------------------------------
 
-    def _take(self, orders: Sequence[RunSpec], verified: Sequence[RunSpec]) -> None:
+    def _take(self, run_specs: Sequence[RunSpec], verified: Sequence[RunSpec]) -> None:
         covered = self._needs(verified)
-        sure = [order for order in orders if self._earlier[order.key].needs <= covered]
-        taken = sum(self._take_one(order, verified) for order in sure)
+        sure = [run_spec for run_spec in run_specs if self._earlier[run_spec.key].needs <= covered]
+        taken = sum(self._take_one(run_spec, verified) for run_spec in sure)
         again, others = counted(len(verified), "run"), counted(taken, "other run")
         self._say(f"{again} trained again with identical results; {others} taken over.")
-        if len(sure) < len(orders):
-            lacking = {what for order in orders for _, what in self._earlier[order.key].needs - covered}
+        if len(sure) < len(run_specs):
+            lacking = {what for run_spec in run_specs for _, what in self._earlier[run_spec.key].needs - covered}
             self._say(
-                f"{counted(len(orders) - len(sure), 'run')} not taken over: no run trained again used"
-                f" {', '.join(sorted(lacking))}, which changed; a larger --verify-old trains one."
+                f"{counted(len(run_specs) - len(sure), 'run')} not taken over: no run that was trained again used"
+                f" {', '.join(sorted(lacking))}, which changed. Use a larger --verify-old to train one."
             )
 
-    def _take_one(self, order: RunSpec, verified: Sequence[RunSpec]) -> bool:
-        """False where another command is training the run, or has trained it by now."""
-        claim = self._ledger.claim(order.key)
+    def _take_one(self, run_spec: RunSpec, verified: Sequence[RunSpec]) -> bool:
+        """Takes over one run; False if another command is training the run or has trained it."""
+        claim = self._ledger.claim(run_spec.key)
         if claim is None:
             return False
         with claim:
-            if self._ledger.is_finished(order.key):
+            if self._ledger.is_finished(run_spec.key):
                 return False
-            labels = {**order.labels(), "taken_over": self._note(order, verified)}
-            self._ledger.take_over(self._earlier[order.key].key, order.key, labels)
+            labels = {**run_spec.labels(), "taken_over": self._note(run_spec, verified)}
+            self._ledger.take_over(self._earlier[run_spec.key].key, run_spec.key, labels)
         return True
 
-    def _note(self, order: RunSpec, verified: Sequence[RunSpec]) -> dict[str, Any]:
-        """How a run was taken over; `earlier` are all keys under which its result, or a verified one, was before."""
-        old = self._earlier[order.key]
+    def _note(self, run_spec: RunSpec, verified: Sequence[RunSpec]) -> dict[str, Any]:
+        """How a run was taken over; `earlier` lists all earlier keys of this result and of the verified results."""
+        old = self._earlier[run_spec.key]
         keys = [old.key, *(self._earlier[other.key].key for other in verified)]
         notes = [(self._ledger.result(key) or {}).get("taken_over", {}) for key in keys]
         return {
@@ -199,7 +203,7 @@ class Takeover:
 
 
 def differences(before: Finished, now: Finished) -> Iterator[str]:
-    """The values that two results of a run do not share to the last digit: curves, scores, and counts."""
+    """Yields the values in which two results of a run differ: curves, scores and counts, compared bit by bit."""
     old, new = (dict(_values({part: one.result[part] for part in COMPARED}, "")) for one in (before, now))
     for name in dict.fromkeys([*old, *new]):
         if name not in old or name not in new:
@@ -218,7 +222,7 @@ def _is_same_array(one: Any, other: Any) -> bool:
 
 
 def _values(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """The single values within JSON, with dotted names."""
+    """The leaf values of JSON content, with dotted names."""
     if isinstance(value, Mapping | list):
         parts = value.items() if isinstance(value, Mapping) else enumerate(value, 1)
         for key, part in parts:
@@ -227,13 +231,13 @@ def _values(value: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def _features(orders: Sequence[RunSpec]) -> frozenset[tuple[str, Any]]:
+def _features(run_specs: Sequence[RunSpec]) -> frozenset[tuple[str, Any]]:
     return frozenset(
         feature
-        for order in orders
+        for run_spec in run_specs
         for feature in (
-            ("seed", order.seed),
-            *(("task", original(task)) for task in order.tasks),
-            *(("design", design) for design in order.designs),
+            ("seed", run_spec.seed),
+            *(("task", original(task)) for task in run_spec.tasks),
+            *(("design", design) for design in run_spec.designs),
         )
     )

@@ -1,4 +1,4 @@
-"""Trains one run of a study: its tasks at their own numbers of updates, scored where each target was best on dev."""
+"""Trains one run of a study and scores each target on test at its selected dev evaluation."""
 
 from __future__ import annotations
 
@@ -25,65 +25,69 @@ from mtl.training.module import MultiTaskModule
 from mtl.training.selection import MIXTURE, of_task
 
 
-def train(order: RunSpec, ledger: Ledger) -> tuple[dict[str, Any], Counts]:
-    """Trains a run and gives its result and its counts; the encoder goes to the ledger where it is kept.
+def train(run_spec: RunSpec, ledger: Ledger) -> tuple[dict[str, Any], Counts]:
+    """Trains a run and returns its result and its counts; stores the encoder in the ledger if other runs need it.
+
+    Args:
+        run_spec: Spec of the run.
+        ledger: Ledger that has the encoder of the source.
 
     Raises:
-        InputError: The mixture or its data is wrong.
+        InputError: The mixture or its data is invalid.
     """
     costs = RunCosts()
     filter_logs()
-    torch.set_num_threads(order.trainer["threads"])
-    mixture = Mixture(**order.mixture)
-    heads, tokenizer = build_heads(mixture, order.known_tokens)
+    torch.set_num_threads(run_spec.trainer["threads"])
+    mixture = Mixture(**run_spec.mixture)
+    heads, tokenizer = build_heads(mixture, run_spec.known_tokens)
     data = MixtureData(mixture, heads, tokenizer)
     data.setup()
-    module = build_module(mixture, built=(heads, tokenizer), **order.model)
-    if order.source is not None:
-        own_tokens = {token for head in heads.values() for token in head.special_tokens()} - set(order.known_tokens)
+    module = build_module(mixture, built=(heads, tokenizer), **run_spec.model)
+    if run_spec.source is not None:
+        own_tokens = {token for head in heads.values() for token in head.special_tokens()} - set(run_spec.known_tokens)
         added = tokenizer.get_added_vocab()
         own_rows = [added[token] for token in own_tokens if token in added]
-        _start_from(module, ledger.encoder(order.source), own_rows, keeps_heads=order.keeps_heads)
-    data.evaluated = set(order.targets)
-    watch = _Watch(order)
-    trainer = _trainer(order, [watch, costs])
+        _start_from(module, ledger.encoder(run_spec.source), own_rows, keeps_heads=run_spec.keeps_heads)
+    data.evaluated = set(run_spec.targets)
+    watch = _Watch(run_spec)
+    trainer = _trainer(run_spec, [watch, costs])
     with quiet_lightning():
         trainer.fit(module, datamodule=data)
         results = watch.test(trainer, module, data)
-    if order.keeps_encoder:
-        _keep_state(ledger.encoder(order.key), watch.state())
-    labels = {"cost": costs.cost(), **order.labels(), "versions": environment(order)}
+    if run_spec.keeps_encoder:
+        _keep_state(ledger.encoder(run_spec.key), watch.state())
+    labels = {"cost": costs.cost(), **run_spec.labels(), "versions": environment(run_spec)}
     result = {**watch.scores(results, heads), **labels}
     return result, {target: found.stacked_counts() for target, found in results.items()}
 
 
-def _trainer(order: RunSpec, callbacks: list[Callback]) -> pl.Trainer:
+def _trainer(run_spec: RunSpec, callbacks: list[Callback]) -> pl.Trainer:
     with quiet_lightning():
         return pl.Trainer(
-            max_epochs=order.evaluations,
-            accelerator=order.trainer["accelerator"],
-            # Lightning takes 1 for the first GPU, whichever this worker was given.
-            devices=[torch.cuda.current_device()] if order.trainer["accelerator"] == "cuda" else 1,
-            precision=order.trainer["precision"],
-            gradient_clip_val=order.trainer["gradient_clip_val"],
+            max_epochs=run_spec.evaluations,
+            accelerator=run_spec.trainer["accelerator"],
+            # To Lightning, 1 means the first GPU, even if this worker was assigned another one.
+            devices=[torch.cuda.current_device()] if run_spec.trainer["accelerator"] == "cuda" else 1,
+            precision=run_spec.trainer["precision"],
+            gradient_clip_val=run_spec.trainer["gradient_clip_val"],
             callbacks=callbacks,
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            inference_mode=False,  # whose tensors couldn't be trained on after an evaluation
+            inference_mode=False,  # its tensors cannot be trained after an evaluation
         )
 
 
 class _Watch(Callback):
-    """Records the scores of every evaluation, and keeps the states in which a target was best."""
+    """Records the scores of every evaluation, and keeps the states that were selected for a target."""
 
-    def __init__(self, order: RunSpec) -> None:
-        self._order = order
+    def __init__(self, run_spec: RunSpec) -> None:
+        self._run_spec = run_spec
         self._curve: list[dict[str, Any]] = []
         self._best: dict[str, int] = {}
-        """The evaluation that counts, by the names of `mtl.training.selection`."""
+        """Index of the selected evaluation, by the names of `mtl.training.selection`."""
         self._states: dict[int, dict[str, Tensor]] = {}
 
     # The module logs the losses of an epoch after the evaluation at its end.
@@ -101,31 +105,31 @@ class _Watch(Callback):
         module = cast(MultiTaskModule, pl_module)
         results = module.results["dev"]
         number = len(self._curve)
-        scores = {target: results[target].scores for target in self._order.targets}
-        self._curve.append({"updates": self._own_updates(number + 1), "dev": scores})
-        selected = module.selection.scores if self._order.select == "last" else module.selection.improved
+        scores = {target: results[target].scores for target in self._run_spec.targets}
+        self._curve.append({"updates": self._updates(number + 1), "dev": scores})
+        selected = module.selection.scores if self._run_spec.select == "last" else module.selection.improved
         self._best |= dict.fromkeys(selected, number)
         if number in self._best.values():
             self._states[number] = {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
         self._states = {number: state for number, state in self._states.items() if number in self._best.values()}
 
     def test(self, trainer: pl.Trainer, module: MultiTaskModule, data: MixtureData) -> dict[str, TaskResult]:
-        """Each target on test, in the state that it was best in on dev."""
+        """Evaluates each target on test, in the state that was selected for it on dev."""
         results: dict[str, TaskResult] = {}
-        chosen = {target: self._best[of_task(target)] for target in self._order.targets}
+        chosen = {target: self._best[of_task(target)] for target in self._run_spec.targets}
         for number in sorted(set(chosen.values())):
-            data.evaluated = {target for target in self._order.targets if chosen[target] == number}
+            data.evaluated = {target for target in self._run_spec.targets if chosen[target] == number}
             module.load_state_dict(self._states[number])
             trainer.test(module, datamodule=data, verbose=False)
             results |= {target: module.results["test"][target] for target in data.evaluated}
-        return {target: results[target] for target in self._order.targets}
+        return {target: results[target] for target in self._run_spec.targets}
 
     def scores(self, results: Mapping[str, TaskResult], heads: Mapping[str, Any]) -> dict[str, Any]:
-        chosen = {target: self._best[of_task(target)] for target in self._order.targets}
+        chosen = {target: self._best[of_task(target)] for target in self._run_spec.targets}
         return {
             "test": {target: _plain(result.scores) for target, result in results.items()},
             "dev": {target: _plain(self._curve[number]["dev"][target]) for target, number in chosen.items()},
-            "primary": {target: heads[target].primary_metric for target in self._order.targets},
+            "primary": {target: heads[target].primary_metric for target in self._run_spec.targets},
             "selected": {target: {"evaluation": number + 1} for target, number in chosen.items()},
             "curve": [
                 {**point, "dev": {target: _plain(found) for target, found in point["dev"].items()}}
@@ -134,15 +138,15 @@ class _Watch(Callback):
         }
 
     def state(self) -> Mapping[str, Tensor]:
-        """The state with the best mean over the targets."""
+        """Returns the state that was selected for the mean over the targets."""
         return self._states[self._best[MIXTURE]]
 
-    def _own_updates(self, evaluations: int) -> dict[str, int]:
-        quota = self._order.mixture["sampler"]["batches"]
-        return {task: evaluations * quota[task] for task in self._order.tasks}
+    def _updates(self, evaluations: int) -> dict[str, int]:
+        quota = self._run_spec.mixture["sampler"]["batches"]
+        return {task: evaluations * quota[task] for task in self._run_spec.tasks}
 
 
-# --- one run from another's encoder -----------------------------------------------------------------------------------
+# --- starting from another run -----------------------------------------------------------------------------------
 
 
 def _keep_state(path: Path, state: Mapping[str, Tensor]) -> None:
@@ -153,14 +157,14 @@ def _keep_state(path: Path, state: Mapping[str, Tensor]) -> None:
 
 
 def _start_from(module: MultiTaskModule, path: Path, own_rows: Sequence[int], *, keeps_heads: bool) -> None:
-    """Loads the source's encoder, and its heads where they are kept.
+    """Loads the encoder of the source, and its heads if they are kept.
 
     Args:
-        module: Of this run.
-        path: Of the source's state.
-        own_rows: Word pieces that the source didn't know. They keep the rows that they were given here, also where
-            the source's table has spare rows in their places (DeBERTa-v3).
-        keeps_heads: Whether heads of the same name go on from the source's.
+        module: Module of this run.
+        path: Path of the state of the source.
+        own_rows: Ids of tokens that the source did not have. They keep their new embeddings, even if the embedding
+            table of the source has spare rows with these ids (DeBERTa-v3).
+        keeps_heads: Whether heads with the same name start from those of the source.
     """
     state = torch.load(path, weights_only=True)
     own = module.state_dict()
@@ -171,7 +175,7 @@ def _start_from(module: MultiTaskModule, path: Path, own_rows: Sequence[int], *,
         if is_kept and name in own:
             target = own[name]
             if target.dim() and target.shape[0] > value.shape[0]:
-                target[: value.shape[0]] = value  # only the table of word pieces can be longer
+                target[: value.shape[0]] = value  # only the token embeddings can have more rows
             else:
                 target.copy_(value)
     table[list(own_rows)] = new

@@ -1,9 +1,9 @@
-"""Trains the runs of a study, one after the other, beside any number of other workers.
+"""Trains the runs of a study one after another, alongside any number of other workers.
 
     python -m mtl.study.running.worker WORK_FILE [NUMBER]
 
-There is nobody who deals out the runs: a worker claims the next one that is open, trains it, and looks again. So a
-worker that is killed costs its half-trained run and nothing else, and two drivers of one study help each other.
+No process assigns the runs: a worker claims the next unfinished run, trains it, and repeats. So a killed worker costs
+only its partly trained run, and two drivers of one study share the work.
 """
 
 from __future__ import annotations
@@ -26,151 +26,151 @@ if TYPE_CHECKING:
     from mtl.study.design.run_spec import RunSpec
 
 WAIT = 0.5
-"""Seconds between two looks at runs that others are at work on."""
+"""Seconds between two checks of runs that other workers are training."""
 
 
 MAX_DEATHS = 2
-"""Processes that may die over a run in one session, before the others leave it alone."""
+"""Number of processes that may die while training a run in one session; after that, the run counts as failed."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What the workers of one command do.
+    """The work of the workers of one command.
 
     Args:
-        orders: Sources before what needs them.
-        ledger: Where results go.
-        session: Of the command; a run that failed in it isn't tried again.
-        study: For which the runs are trained.
+        run_specs: Specs of the runs, with sources before the runs that start from them.
+        ledger: Ledger for the results.
+        session: Id of the command; a run that failed in it is not tried again.
+        study: Name of the study.
     """
 
-    orders: tuple[RunSpec, ...]
+    run_specs: tuple[RunSpec, ...]
     ledger: Ledger
     session: str
     study: str
 
     def write(self, folder: Path) -> Path:
-        """Leaves it in a folder for workers of other processes, and gives its file."""
+        """Writes the work to a folder for workers in other processes, and returns the path of the file."""
         content = {
             "session": self.session,
             "study": self.study,
             "ledger": str(self.ledger.folder.absolute()),
-            "orders": [order.to_dict() for order in self.orders],
+            "orders": [run_spec.to_dict() for run_spec in self.run_specs],
         }
-        path = folder.absolute() / f"work-{self.session}.json"  # workers may begin in another folder
+        path = folder.absolute() / f"work-{self.session}.json"  # workers may start in another folder
         write_json(path, content)
         return path
 
     @classmethod
     def read(cls, path: Path) -> Work:
-        """What `write` left."""
+        """Returns the work that `write` wrote."""
         from mtl.study.design.run_spec import RunSpec
 
         content = json.loads(path.read_text(encoding="utf-8"))
-        orders = tuple(RunSpec.from_dict(order) for order in content["orders"])
-        return cls(orders, Ledger(Path(content["ledger"])), content["session"], content["study"])
+        run_specs = tuple(RunSpec.from_dict(run_spec) for run_spec in content["orders"])
+        return cls(run_specs, Ledger(Path(content["ledger"])), content["session"], content["study"])
 
-    def is_done(self, order: RunSpec) -> bool:
-        """Whether a run needs no training. One whose encoder is gone does where a run that starts from it does."""
-        dependants = [other for other in self.orders if other.source == order.key]
+    def is_done(self, run_spec: RunSpec) -> bool:
+        """Returns whether a run needs no training; a missing encoder counts only if another run still needs it."""
+        dependants = [other for other in self.run_specs if other.source == run_spec.key]
         waiting = any(not self.is_done(other) and not self._has_failed_itself(other) for other in dependants)
-        return self.ledger.is_finished(order.key, with_encoder=waiting)
+        return self.ledger.is_finished(run_spec.key, with_encoder=waiting)
 
     def drop_encoder(self, source: str) -> None:
-        """Drops a run's encoder, which takes most of its room, once all runs that start from it are finished.
+        """Deletes the encoder of a run, its largest file, once all runs that start from it are finished.
 
         Args:
-            source: The run's key.
+            source: Key of the run.
         """
-        if all(self.ledger.is_finished(order.key) for order in self.orders if order.source == source):
+        if all(self.ledger.is_finished(run_spec.key) for run_spec in self.run_specs if run_spec.source == source):
             self.ledger.encoder(source).unlink(missing_ok=True)
 
-    def has_failed(self, order: RunSpec) -> bool:
-        """Whether the run, or one that it starts from, failed under this command."""
-        if self._has_failed_itself(order):
+    def has_failed(self, run_spec: RunSpec) -> bool:
+        """Returns whether the run, or a run that it starts from, failed under this command."""
+        if self._has_failed_itself(run_spec):
             return True
-        source = next((other for other in self.orders if other.key == order.source), None)
+        source = next((other for other in self.run_specs if other.key == run_spec.source), None)
         return source is not None and self.has_failed(source)
 
-    def _has_failed_itself(self, order: RunSpec) -> bool:
-        failure = self.ledger.failure(order.key)
+    def _has_failed_itself(self, run_spec: RunSpec) -> bool:
+        failure = self.ledger.failure(run_spec.key)
         return failure is not None and self.session in failure.get("sessions", ())
 
 
 def train_all(
     work: Work,
     *,
-    finished: Callable[[RunSpec], None] = lambda order: None,
+    finished: Callable[[RunSpec], None] = lambda run_spec: None,
     is_wanted: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Trains until no run is left that is neither finished nor failed, waiting for those that others train.
+    """Trains runs until all are finished or failed, and waits for those that other workers train.
 
     Args:
         work: The runs.
         finished: Called after each run that this worker trained.
-        is_wanted: Asked before each look at what is left; False ends the work.
+        is_wanted: Called before each pass over the remaining runs; False ends the work.
     """
     while is_wanted():
-        left = [order for order in work.orders if not work.is_done(order) and not work.has_failed(order)]
+        left = [run_spec for run_spec in work.run_specs if not work.is_done(run_spec) and not work.has_failed(run_spec)]
         if not left:
             return
-        if not any(_attempt(order, work, finished) for order in left):
+        if not any(_attempt(run_spec, work, finished) for run_spec in left):
             time.sleep(WAIT)
 
 
-def _attempt(order: RunSpec, work: Work, finished: Callable[[RunSpec], None]) -> bool:
-    """Trains a run where it is free; False where it isn't, or waits for its source."""
-    if order.source is not None and not work.ledger.encoder(order.source).is_file():
+def _attempt(run_spec: RunSpec, work: Work, finished: Callable[[RunSpec], None]) -> bool:
+    """Trains a run; False if another worker has claimed it, or it still needs its source."""
+    if run_spec.source is not None and not work.ledger.encoder(run_spec.source).is_file():
         return False
-    claim = work.ledger.claim(order.key, work.session)
+    claim = work.ledger.claim(run_spec.key, work.session)
     if claim is None:
         return False
     with claim:
-        if work.is_done(order) or work.has_failed(order):  # since it was looked at
+        if work.is_done(run_spec) or work.has_failed(run_spec):  # in the meantime
             return True
         if claim.deaths >= MAX_DEATHS:
-            told = f"{claim.deaths} processes that trained it were killed; was there too little memory?"
-            work.ledger.fail(order.key, {"name": order.name, "told": told, "error": told}, work.session)
+            message = f"{claim.deaths} processes that trained this run were killed, possibly for lack of memory."
+            work.ledger.fail(run_spec.key, {"name": run_spec.name, "told": message, "error": message}, work.session)
             return True
-        _train(order, work)
-    if order.source is not None:
-        work.drop_encoder(order.source)
-    # A trainer and its module know each other, and a few objects that hold gigabytes don't wake Python's collector.
+        _train(run_spec, work)
+    if run_spec.source is not None:
+        work.drop_encoder(run_spec.source)
+    # A trainer and its module form a reference cycle, and too few objects are involved to trigger garbage collection.
     gc.collect()
-    finished(order)
+    finished(run_spec)
     return True
 
 
-def _train(order: RunSpec, work: Work) -> None:
+def _train(run_spec: RunSpec, work: Work) -> None:
     from mtl.problems import InputError
     from mtl.study.running.train_run import train
 
     try:
-        result, counts = train(order, work.ledger)
-    except Exception as error:  # whatever a run dies of, the others go on
+        result, counts = train(run_spec, work.ledger)
+    except Exception as error:  # a failed run must not stop the others
         is_problem = isinstance(error, InputError)
-        if order.source is not None and not work.ledger.encoder(order.source).is_file():
-            return  # another study, whose runs of this source are all finished, dropped it: it is trained once more
-        kind = f"{type(error).__name__}; its message is in failure.json of {order.key[:12]}"
+        if run_spec.source is not None and not work.ledger.encoder(run_spec.source).is_file():
+            return  # another study has deleted the encoder after its last use; the source is trained again
+        kind = f"{type(error).__name__}; see failure.json of run {run_spec.key[:12]} for the message"
         failure: dict[str, Any] = {
-            "name": order.name,
-            "told": str(error) if is_problem else kind,  # what goes to MLflow: our own words quote no row, others' may
+            "name": run_spec.name,
+            "told": str(error) if is_problem else kind,  # sent to MLflow: our messages quote no rows, but others may
             "error": str(error),
             "traceback": "" if is_problem else traceback.format_exc(),
         }
-        work.ledger.fail(order.key, failure, work.session)
+        work.ledger.fail(run_spec.key, failure, work.session)
         return
     owner = {"session": work.session, "study": work.study}
-    before = work.ledger.result(order.key)
+    before = work.ledger.result(run_spec.key)
     if before is None:
-        work.ledger.finish(order.key, {**result, **owner}, counts)
-    else:  # its encoder had been dropped; the first result is the one that MLflow has
+        work.ledger.finish(run_spec.key, {**result, **owner}, counts)
+    else:  # its encoder had been deleted; MLflow has the first result
         differences = list(_differences(before["test"], result["test"]))
-        work.ledger.note_repeat(order.key, {**owner, "cost": result["cost"], "differences": differences})
+        work.ledger.note_repeat(run_spec.key, {**owner, "cost": result["cost"], "differences": differences})
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """The test scores of a repeated run that aren't the first ones, to the last digit."""
+    """The test scores of a repeated run that differ from the first ones, even in the last digit."""
     for target, scores in before.items():
         for name, score in scores.items():
             if now[target][name] != score:
@@ -178,7 +178,7 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Works until nothing is left, or whoever started it is gone; with a number and GPUs, on the GPU of that number."""
+    """Works until nothing is left or the parent process has ended; a worker number selects one of several GPUs."""
     parent = os.getppid()
     from mtl.threads import set_thread_defaults
 
@@ -188,7 +188,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _choose_device(number: int) -> None:
-    """Spreads workers over the GPUs; before torch looks at them."""
+    """Assigns a GPU to the worker, before torch initialises the devices."""
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -26,7 +26,7 @@ def plan(toy_study: Callable[..., Path], tmp_path: Path, lab: Lab) -> Callable[.
 
 
 def keys(plan: StudyPlan) -> dict[str, str]:
-    return {order.name: order.key for order in plan.orders}
+    return {order.name: order.key for order in plan.run_specs}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What tests of running studies share: a finished study in MLflow."""
+"""Shared fixtures of the tests of running studies: a finished study in MLflow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.study.finished import NAME, SEEDS, Finished, runs
 def finished(
     tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Callable[[str], Path], empty_store: Path
 ) -> Finished:
-    """A finished study, which the tests share and don't change."""
+    """A finished study, which tests share and must not change."""
     folder = tmp_path_factory.mktemp("finished")
     five_tasks.write(folder, tiny_encoder("bert"))
     shutil.copy(empty_store, folder / "mlflow.db")

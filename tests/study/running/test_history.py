@@ -39,7 +39,7 @@ def test_changed_definitions_and_libraries_are_named_after_changed_settings() ->
     assert differences(now, now) == []
 
 
-def test_long_lists_are_cut_and_counted() -> None:
+def test_long_lists_are_shortened_with_a_count() -> None:
     head = REGRESSION | {f"heads.regression.helper_{number:02}": "d" for number in range(LISTED + 3)}
     (code,) = differences(entry(), entry(head=head))
     assert code.startswith("code: heads.regression.helper_00 (new), ")
@@ -53,7 +53,7 @@ def test_heads_of_tasks_that_only_one_has_are_no_change() -> None:
     assert differences(entry(), now) == []
 
 
-def test_a_head_that_moved_and_changed_is_compared_with_what_it_was() -> None:
+def test_a_head_that_moved_and_changed_is_compared_with_its_earlier_version() -> None:
     now = entry()
     now["code"]["heads"]["risk"] = "head lab.Ours"
     moved = {"lab.regression.Regression.loss": "b1", "lab.regression.pearson": "b9"}
@@ -90,8 +90,9 @@ def test_a_change_names_what_the_users_code_changed(
     now = history("select=last")
     code = f"code: lab.helpers.scaled, numpy {actual('numpy')} -> 9.9"
     assert now.changed() == ["select: best -> last", code]
-    (told,) = now.changes()
-    assert f"select: best -> last; {code}. The results of 12 finished runs from" in told
+    (sentence,) = now.changes()
+    assert f"select: best -> last; {code}." in sentence
+    assert "12 finished runs" in sentence
     assert now.earlier() == {}
 
 
@@ -103,18 +104,16 @@ def test_earlier_runs_are_those_that_differ_only_in_code(
     lab(helpers=HELPERS.replace("1.0", "2.0"))
     now = history("tasks=[cause, risk]", "seeds=3", "designs=[sequential]")
     found = now.earlier()
-    by_key = {order.key: order for order in now._plan.orders}
+    by_key = {order.key: order for order in now._plan.run_specs}
     assert {by_key[key].name for key in found} == {"cause, seed 0", "cause, seed 1"}
-    keys = {order.name: order.key for order in before._plan.orders}
+    keys = {order.name: order.key for order in before._plan.run_specs}
     for key, earlier in found.items():
         assert earlier.key == keys[by_key[key].name] != key
         assert earlier.changed == ("code: lab.helpers.scaled",)
         assert earlier.needs == {(0, "head lab.ours.Ours")}
 
 
-def test_an_entry_keeps_the_runs_of_seeds_that_were_left_out(
-    history: Callable[..., History], lab: Callable[..., None]
-) -> None:
+def test_an_entry_keeps_the_runs_of_removed_seeds(history: Callable[..., History], lab: Callable[..., None]) -> None:
     history("seeds=4").note()
     history("seeds=2").note()
     lab(helpers=HELPERS.replace("1.0", "2.0"))
@@ -128,7 +127,7 @@ def test_a_runs_source_needs_what_the_source_needs(history: Callable[..., Histor
     history(*designs).note()
     lab(helpers=HELPERS.replace("1.0", "2.0"))
     now = history(*designs)
-    found = {order.name: now.earlier().get(order.key) for order in now._plan.orders if order.seed == 0}
+    found = {order.name: now.earlier().get(order.key) for order in now._plan.run_specs if order.seed == 0}
     needs = {name: None if earlier is None else {what for _, what in earlier.needs} for name, earlier in found.items()}
     assert needs == {
         "cause, seed 0": {"head lab.ours.Ours"},

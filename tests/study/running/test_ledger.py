@@ -20,7 +20,7 @@ def ledger(tmp_path: Path) -> Ledger:
     return Ledger(tmp_path / "ledger")
 
 
-def test_a_result_is_there_whole_after_it_was_finished(ledger: Ledger) -> None:
+def test_a_finished_result_is_complete(ledger: Ledger) -> None:
     assert ledger.result(KEY) is None
     counts = {"gad": {"documents": np.array(["1", "2"]), "counts": np.ones((2, 4)), "owners": np.arange(2)}}
     ledger.fail(KEY, {"error": "out of memory"})
@@ -34,7 +34,7 @@ def test_a_result_is_there_whole_after_it_was_finished(ledger: Ledger) -> None:
     assert not ledger.is_finished(KEY, with_encoder=True)
 
 
-def test_a_repeat_leaves_the_result_and_clears_the_failure(ledger: Ledger) -> None:
+def test_a_repeat_keeps_the_result_and_clears_the_failure(ledger: Ledger) -> None:
     ledger.finish(KEY, {"cost": {"seconds": 1.0}}, {})
     ledger.fail(KEY, {"error": "out of memory"})
     assert ledger.repeats(KEY) == []
@@ -45,7 +45,7 @@ def test_a_repeat_leaves_the_result_and_clears_the_failure(ledger: Ledger) -> No
     assert ledger.failure(KEY) is None
 
 
-def test_one_holds_a_claim_until_it_is_released(ledger: Ledger) -> None:
+def test_one_process_holds_a_claim_until_it_is_released(ledger: Ledger) -> None:
     claim = ledger.claim(KEY)
     assert claim is not None
     with claim:
@@ -54,7 +54,7 @@ def test_one_holds_a_claim_until_it_is_released(ledger: Ledger) -> None:
     assert again is not None
 
 
-def test_the_claim_of_a_process_that_was_killed_is_taken_over_at_once(ledger: Ledger) -> None:
+def test_the_claim_of_a_killed_process_is_free_at_once(ledger: Ledger) -> None:
     code = (
         "import os, signal; from pathlib import Path; from mtl.study.running.ledger import Ledger;"
         f"assert Ledger(Path({str(ledger.folder)!r})).claim({KEY!r}); os.kill(os.getpid(), signal.SIGKILL)"
@@ -66,7 +66,7 @@ def test_the_claim_of_a_process_that_was_killed_is_taken_over_at_once(ledger: Le
     assert process.wait() == -9
 
 
-def test_a_claim_counts_the_processes_of_its_session_that_died_over_the_run(ledger: Ledger) -> None:
+def test_a_claim_counts_the_processes_of_its_session_that_died_in_the_run(ledger: Ledger) -> None:
     for _ in range(2):
         code = (
             "import os, signal; from pathlib import Path; from mtl.study.running.ledger import Ledger;"
@@ -83,7 +83,7 @@ def test_a_claim_counts_the_processes_of_its_session_that_died_over_the_run(ledg
     assert fresh.deaths == 0
 
 
-def test_the_claim_of_another_machine_is_taken_over_when_it_shows_no_sign_of_life(ledger: Ledger) -> None:
+def test_the_claim_of_another_machine_is_free_without_a_heartbeat(ledger: Ledger) -> None:
     path = ledger.run_folder(KEY) / "claim"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"host": "elsewhere", "pid": os.getpid(), "started": 0.0}))
@@ -93,14 +93,14 @@ def test_the_claim_of_another_machine_is_taken_over_when_it_shows_no_sign_of_lif
     assert ledger.claim(KEY) is not None
 
 
-def test_a_process_that_has_the_number_of_a_dead_one_does_not_keep_its_claim(ledger: Ledger) -> None:
+def test_a_process_with_the_id_of_a_dead_one_does_not_keep_its_claim(ledger: Ledger) -> None:
     path = ledger.run_folder(KEY) / "claim"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "started": 1.0}))
     assert ledger.claim(KEY) is not None
 
 
-def test_a_claim_shows_signs_of_life(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_claim_has_a_heartbeat(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BEAT", 0.01)
     claim = ledger.claim(KEY)
     assert claim is not None
@@ -115,7 +115,7 @@ def test_a_claim_shows_signs_of_life(ledger: Ledger, monkeypatch: pytest.MonkeyP
     assert not path.exists()
 
 
-def test_of_many_that_claim_at_once_one_succeeds(ledger: Ledger) -> None:
+def test_only_one_of_many_simultaneous_claims_succeeds(ledger: Ledger) -> None:
     code = (
         "import sys, time; from pathlib import Path; from mtl.study.running.ledger import Ledger;"
         f"claim = Ledger(Path({str(ledger.folder)!r})).claim({KEY!r}); print(claim is not None, flush=True);"

@@ -31,7 +31,7 @@ def test_a_run_is_found_by_its_study_design_target_partner_and_seed(finished: Fi
     assert len(finished.nested) == len(expected)
 
 
-def test_a_run_shows_its_curves_over_own_updates_its_test_scores_and_its_cost(finished: Finished) -> None:
+def test_a_run_has_curves_over_target_updates_test_scores_and_costs(finished: Finished) -> None:
     run = next(run for run in finished.nested if run.data.tags["design"] == "pairwise")
     history = client(finished.store).get_metric_history(run.info.run_id, "val/kind/accuracy")
     assert [point.step for point in sorted(history, key=lambda point: point.step)] == [2, 4]

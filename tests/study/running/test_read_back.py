@@ -32,7 +32,7 @@ def findings_at(folder: Path) -> dict[str, Any]:
     return found
 
 
-def test_a_report_is_made_of_mlflow_alone_to_the_last_digit(
+def test_a_report_from_mlflow_alone_is_identical(
     finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with five_tasks.surroundings(finished.folder):
@@ -48,19 +48,19 @@ def test_a_report_is_made_of_mlflow_alone_to_the_last_digit(
     assert not (tmp_path / "no-cache").exists()  # no data was read
 
 
-def test_a_report_on_a_study_that_mlflow_has_not_got_names_those_it_has(
+def test_a_report_on_an_unknown_study_lists_the_available_ones(
     finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with five_tasks.surroundings(finished.folder):
         os.chdir(tmp_path)
         assert run_mtl(["study", "report", "kinds"]) == 2
-    told = capsys.readouterr().err
-    assert "has no study 'kinds'" in told
-    assert f"It has: {NAME}." in told
+    error = capsys.readouterr().err
+    assert "has no study 'kinds'" in error
+    assert f": {NAME}." in error
 
 
 @pytest.mark.usefixtures("no_training")
-def test_runs_of_another_folder_or_machine_are_brought_from_mlflow(finished: Finished, tmp_path: Path) -> None:
+def test_runs_of_another_folder_or_machine_are_downloaded_from_mlflow(finished: Finished, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(finished.folder, tmp_path / "copy"))  # so that the shared one stays as it is
     shutil.rmtree(folder / "runs")
     with five_tasks.surroundings(folder):
@@ -75,7 +75,7 @@ def test_runs_of_another_folder_or_machine_are_brought_from_mlflow(finished: Fin
     assert not list((folder / "runs" / "ledger").glob("*/*/failure.json"))
 
 
-def test_a_run_whose_artefacts_are_gone_is_missing_and_holds_no_other_up(
+def test_a_run_whose_artifacts_are_gone_is_missing_and_does_not_affect_others(
     finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from mlflow import MlflowClient
@@ -94,9 +94,9 @@ def test_a_run_whose_artefacts_are_gone_is_missing_and_holds_no_other_up(
     with five_tasks.surroundings(folder):
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{finished.store}"
         assert run_mtl(["study", "report", NAME]) == 1
-        told = capsys.readouterr().err
-        assert f"The artefacts of MLflow's run {gone.info.run_id} can't be read (no such file)." in told
-        assert f"'{gone.info.run_name}' has not been run." in told
+        error = capsys.readouterr().err
+        assert f"{gone.info.run_id} cannot be read (no such file)." in error
+        assert f"'{gone.info.run_name}'" in error
         made = Session(load_study("study.yaml"), Path("runs"))
         made.bring_known_runs()
-        assert [order.key for order in made.plan.orders if not made.is_done(order)] == [gone.data.tags["key"]]
+        assert [order.key for order in made.plan.run_specs if not made.is_done(order)] == [gone.data.tags["key"]]

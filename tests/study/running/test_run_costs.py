@@ -16,16 +16,18 @@ def ledger(tmp_path: Path) -> Ledger:
     return Ledger(tmp_path / "ledger")
 
 
-def test_a_result_tells_the_code_and_the_machine_it_is_from(toy_study: Callable[..., Path], ledger: Ledger) -> None:
-    order = make_plan(load_study(toy_study(designs=["single"], trainer={"threads": 2, "accelerator": "cpu"}))).orders[0]
+def test_a_result_has_the_versions_and_machine_of_its_run(toy_study: Callable[..., Path], ledger: Ledger) -> None:
+    order = make_plan(
+        load_study(toy_study(designs=["single"], trainer={"threads": 2, "accelerator": "cpu"}))
+    ).run_specs[0]
     result, _ = train(order, ledger)
     assert result["versions"] == {**versions("cpu"), "machine.threads": "2"}
     assert {"version.biomtl", "version.torch", "machine.device"} <= set(result["versions"])
 
 
-def test_costs_count_the_examples_and_their_word_pieces(toy_study: Callable[..., Path], ledger: Ledger) -> None:
+def test_costs_count_examples_and_tokens(toy_study: Callable[..., Path], ledger: Ledger) -> None:
     plan = make_plan(load_study(toy_study(budget={"passes": 1, "evaluations": 1})))
-    order = plan.order_of(Run(("cause",), 0))
+    order = plan.spec_of(Run(("cause",), 0))
     result, _ = train(order, ledger)
     lengths = plan.data["cause"]["train"].lengths
     assert result["cost"]["examples"] == len(lengths)

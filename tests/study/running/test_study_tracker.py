@@ -28,7 +28,7 @@ from tests.study.finished import NAME, SEEDS, Finished, artifacts, client, runs
 # --- what is in MLflow ------------------------------------------------------------------------------------------------
 
 
-def test_a_study_is_a_finished_run_and_every_training_a_finished_run_below_it(finished: Finished) -> None:
+def test_a_study_is_a_finished_run_with_a_finished_nested_run_for_each_run(finished: Finished) -> None:
     assert finished.parent.info.status == "FINISHED"
     assert finished.parent.info.run_name == NAME
     assert {run.data.tags["mlflow.parentRunId"] for run in finished.nested} == {finished.parent.info.run_id}
@@ -39,7 +39,7 @@ def test_a_study_is_a_finished_run_and_every_training_a_finished_run_below_it(fi
     )
 
 
-def test_gains_are_metrics_of_the_study_as_the_report_has_them(finished: Finished) -> None:
+def test_gains_are_metrics_of_the_study_equal_to_the_report(finished: Finished) -> None:
     metrics = finished.parent.data.metrics
     expected = {
         f"{'' if family['design'] == 'pairwise' else family['design'] + '/'}gain/{gain['target']}/{gain['partner']}": (
@@ -73,7 +73,7 @@ def test_gains_and_costs_are_tables_that_mlflow_loads(finished: Finished) -> Non
     assert (costs["seconds"] > 0).all()
 
 
-def test_pictures_pages_and_tables_are_artefacts_of_the_study(finished: Finished) -> None:
+def test_figures_pages_and_tables_are_artifacts_of_the_study(finished: Finished) -> None:
     designs = ("pairwise", "sequential", "refine_finetune", "self_partner")
     there = artifacts(finished.store, finished.parent)
     assert there == {
@@ -86,7 +86,7 @@ def test_pictures_pages_and_tables_are_artefacts_of_the_study(finished: Finished
 
 
 @pytest.mark.usefixtures("store")
-def test_what_lies_beside_the_report_is_not_sent(toy_study: Callable[..., Path], tmp_path: Path) -> None:
+def test_other_files_in_the_folder_of_the_report_are_not_sent(toy_study: Callable[..., Path], tmp_path: Path) -> None:
     toy_study(designs=["single"], tasks=["cause"])
     (tmp_path / "patients.csv").write_text(SECRET)
     assert run_mtl(["study", "run", "study.yaml", "--out", "."]) == 0  # where mlflow.db and mlruns are, too
@@ -106,7 +106,7 @@ def test_what_lies_beside_the_report_is_not_sent(toy_study: Callable[..., Path],
     ]
 
 
-def test_the_description_in_mlflow_says_what_may_be_claimed(finished: Finished) -> None:
+def test_the_description_in_mlflow_names_significant_gains(finished: Finished) -> None:
     note = finished.parent.data.tags["mlflow.note.content"]
     assert "Which task helps which?" in note
     assert "significant" in note
@@ -117,7 +117,7 @@ def test_versions_and_machine_are_parameters_of_the_study(finished: Finished) ->
     assert {"version.torch", "version.transformers", "machine.threads"} <= set(finished.parent.data.params)
 
 
-def test_no_word_of_a_row_is_anywhere_in_mlflow(finished: Finished) -> None:
+def test_no_text_of_a_row_is_in_mlflow(finished: Finished) -> None:
     assert SECRET in (finished.folder / "kind" / "train.jsonl").read_text()  # it could be found
     files = [finished.store, *(finished.folder / "mlruns").rglob("*")]
     files = [path for path in files if path.is_file()]
@@ -151,7 +151,7 @@ def test_a_study_that_lacks_runs_does_not_look_finished(
     assert run_mtl(["study", "run", "study.yaml"]) == 1
     (parent,) = runs(tmp_path / "mlflow.db", "study")
     assert parent.info.status == "FAILED"
-    assert "Missing: 2 gains lack runs" in parent.data.tags["mlflow.note.content"]
+    assert "Missing: 2 gains" in parent.data.tags["mlflow.note.content"]
     monkeypatch.setattr(train_run, "train", real)
     assert run_mtl(["study", "run", "study.yaml"]) == 0
     (parent,) = runs(tmp_path / "mlflow.db", "study")
@@ -240,7 +240,7 @@ def markers(ledger: Ledger) -> int:
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_run_that_was_half_sent_is_sent_whole_and_once(
+def test_a_run_that_was_partly_sent_is_completed_once(
     store: str, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from mlflow import MlflowClient
@@ -254,9 +254,9 @@ def test_a_run_that_was_half_sent_is_sent_whole_and_once(
         publish(orders, ledger, store)
     assert sent(store) == {"first": "RUNNING"}  # the second waits for it
     assert markers(ledger) == 0
-    told = capsys.readouterr().err.splitlines()
-    assert [line.count("unreachable (away)") for line in told] == [1, 0]
-    assert "run 'first', run 'second'" in told[1]
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.count("unreachable (away)") for line in lines] == [1, 0]
+    assert "run 'first', run 'second'" in lines[1]
     publish(orders, ledger, store)
     assert sent(store) == {"first": "FINISHED", "second": "FINISHED"}
     assert markers(ledger) == 2
@@ -288,7 +288,7 @@ def test_a_run_that_was_deleted_in_mlflow_is_sent_by_the_next_command(store: str
     assert kept.items() <= {run.info.run_name: run.info.run_id for run in runs(store, "study_run")}.items()
 
 
-def test_a_run_that_mlflow_refuses_is_named_holds_no_other_up_and_is_sent_by_the_next_command(
+def test_a_run_that_mlflow_refuses_is_reported_and_sent_by_the_next_command(
     store: str, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from mlflow import MlflowClient
@@ -310,7 +310,7 @@ def test_a_run_that_mlflow_refuses_is_named_holds_no_other_up_and_is_sent_by_the
     assert sent(store) == {"first": "FINISHED", "second": "FINISHED"}
 
 
-def test_drivers_of_two_machines_that_begin_at_once_share_one_parent(
+def test_drivers_on_two_machines_that_start_at_once_share_one_parent(
     store: str, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlflow import MlflowClient
@@ -332,7 +332,7 @@ def test_drivers_of_two_machines_that_begin_at_once_share_one_parent(
 
 
 @pytest.mark.usefixtures("quick")
-def test_an_outage_is_reported_once_whether_the_study_asks_or_sends(
+def test_an_outage_is_reported_once_for_reading_and_sending(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -342,10 +342,10 @@ def test_an_outage_is_reported_once_whether_the_study_asks_or_sends(
     tracker.publish(invent(ledger, "first"), ledger)
     tracker.end("KILLED")
     tracker.close()
-    told = capsys.readouterr().err
-    assert ["unreachable" in line for line in told.splitlines()] == [True, False]
-    assert "still lacks: run 'first', status" in told
-    assert "s3cret" not in told
+    error = capsys.readouterr().err
+    assert ["unreachable" in line for line in error.splitlines()] == [True, False]
+    assert ": run 'first', status" in error
+    assert "s3cret" not in error
 
 
 @pytest.mark.usefixtures("store")
@@ -361,7 +361,7 @@ def test_training_does_not_wait_for_mlflow(
 
     def train(order: RunSpec, ledger: Ledger) -> Any:
         trained.append(order.key)
-        if len(trained) == len(made.plan.orders):
+        if len(trained) == len(made.plan.run_specs):
             last_begins.set()
         return real(order, ledger)
 
@@ -378,7 +378,7 @@ def test_training_does_not_wait_for_mlflow(
 
 
 @pytest.mark.slow
-def test_a_server_that_dies_half_way_gets_the_rest_from_the_next_command_and_nothing_is_trained_twice(
+def test_after_a_server_failure_the_next_command_sends_the_rest_and_trains_nothing(
     toy_study: Callable[..., Path],
     server: Server,
     tmp_path: Path,
@@ -399,10 +399,10 @@ def test_a_server_that_dies_half_way_gets_the_rest_from_the_next_command_and_not
 
     monkeypatch.setattr(train_run, "train", train)
     assert run_mtl(["study", "run", "study.yaml"]) == 0
-    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("mtl:")]
-    assert len(told) == 2
-    assert "unreachable" in told[0]
-    assert "and 2 more" in told[1]  # three runs, the description and the report
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("mtl:")]
+    assert len(lines) == 2
+    assert "unreachable" in lines[0]
+    assert "and 2 more" in lines[1]  # three runs, the description and the report
     report = tmp_path / "runs" / "studies" / "interrupted" / "report" / "findings.json"
     first = json.loads(report.read_text())
     assert not first["missing"]

@@ -103,12 +103,12 @@ def session(path: Path, *overrides: str) -> Session:
 def finish(path: Path, *overrides: str, verify_old: int = 0) -> Session:
     made = session(path, *overrides)
     made.run(f"session {random.random()}", verify_old=verify_old)
-    assert all(made.is_done(order) for order in made.plan.orders)
+    assert all(made.is_done(order) for order in made.plan.run_specs)
     return made
 
 
 def results(made: Session) -> dict[str, dict[str, Any]]:
-    found = {order.name: made.ledger.result(order.key) for order in made.plan.orders}
+    found = {order.name: made.ledger.result(order.key) for order in made.plan.run_specs}
     return {name: result for name, result in found.items() if result is not None}
 
 
@@ -125,7 +125,7 @@ def change_training(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setattr(modules, "_file", lambda name: changed if name == "mtl.seeding" else actual(name))
 
 
-def test_runs_are_taken_over_when_some_give_identical_results_again(
+def test_runs_are_taken_over_if_others_give_identical_results_again(
     study: Write, training: Simulated, lab: Lab, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = study()
@@ -133,7 +133,7 @@ def test_runs_are_taken_over_when_some_give_identical_results_again(
     lab(helpers=NEUTRAL)
     training.trained.clear()
     made = finish(path, verify_old=3)
-    affected = {order.name for order in made.plan.orders if "cause" in order.tasks}
+    affected = {order.name for order in made.plan.run_specs if "cause" in order.tasks}
     assert len(training.trained) == 3
     assert set(training.trained) < affected
     assert taken_over(made) == affected - set(training.trained)
@@ -143,7 +143,7 @@ def test_runs_are_taken_over_when_some_give_identical_results_again(
         "drugs",
         "risk",
     }
-    keys = {order.name: order.key for order in before.plan.orders}
+    keys = {order.name: order.key for order in before.plan.run_specs}
     for name in taken_over(made):
         old, new = results(before)[name], results(made)[name]
         assert new["taken_over"]["from"] == keys[name] == old["key"] != new["key"]
@@ -156,16 +156,15 @@ def test_runs_are_taken_over_when_some_give_identical_results_again(
         assert all(
             (counts[t]["counts"] == found["counts"]).all() for t, found in made.ledger.counts(old["key"]).items()
         )
-    (told,) = made.description()["deviations"]
-    assert told.startswith(
-        "3 runs taken over from earlier code (changed since: code: lab.helpers.scaled), after 3 runs "
-    )
+    (deviation,) = made.description()["deviations"]
+    assert "code: lab.helpers.scaled" in deviation
+    assert deviation.count("3 runs") == 2
     training.trained.clear()
-    assert finish(path, verify_old=3).description()["deviations"] == [told]
+    assert finish(path, verify_old=3).description()["deviations"] == [deviation]
     assert training.trained == []
 
 
-def test_nothing_is_taken_over_when_a_value_differs(
+def test_nothing_is_taken_over_if_a_value_differs(
     study: Write, training: Simulated, lab: Lab, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = study()
@@ -175,16 +174,16 @@ def test_nothing_is_taken_over_when_a_value_differs(
     training.trained.clear()
     capsys.readouterr()
     made = finish(path, verify_old=2)
-    told = capsys.readouterr().err
-    assert "gives another result with the present code: test.cause.accuracy " in told
+    assert ": test.cause.accuracy " in capsys.readouterr().err
     assert taken_over(made) == set()
-    assert sorted(training.trained) == sorted(order.name for order in made.plan.orders if "cause" in order.tasks)
+    assert sorted(training.trained) == sorted(order.name for order in made.plan.run_specs if "cause" in order.tasks)
     assert len(training.trained) == 6
     (sentence,) = made.description()["deviations"]
-    assert "code: lab.helpers.scaled. The results of 6 finished runs from" in sentence
+    assert "code: lab.helpers.scaled." in sentence
+    assert "6 finished runs" in sentence
 
 
-def test_a_known_difference_is_not_looked_for_again(study: Write, training: Simulated, lab: Lab) -> None:
+def test_a_known_difference_is_not_verified_again(study: Write, training: Simulated, lab: Lab) -> None:
     path = study()
     finish(path)
     lab(helpers=MOVING)
@@ -199,12 +198,12 @@ def test_a_known_difference_is_not_looked_for_again(study: Write, training: Simu
     assert taken_over(made) == set()
 
 
-def test_runs_that_were_trained_again_before_count(study: Write, training: Simulated, lab: Lab) -> None:
+def test_runs_that_were_trained_again_earlier_count(study: Write, training: Simulated, lab: Lab) -> None:
     path = study()
     finish(path)
     lab(helpers=NEUTRAL)
     made = session(path)
-    made._train([order for order in made.plan.orders if "cause" in order.tasks][:2], "one")
+    made._train([order for order in made.plan.run_specs if "cause" in order.tasks][:2], "one")
     training.trained.clear()
     assert len(taken_over(finish(path, verify_old=2))) == 4
     assert training.trained == []
@@ -276,7 +275,7 @@ def test_a_run_and_its_sources_are_trained_again_when_the_number_allows(
     assert not list(Path("runs/ledger").glob("*/*/encoder.pt"))
 
 
-def test_other_settings_or_another_machine_are_more_than_code(
+def test_other_settings_are_more_than_a_code_change(
     study: Write, training: Simulated, lab: Lab, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = study(designs=["single"])
@@ -286,13 +285,12 @@ def test_other_settings_or_another_machine_are_more_than_code(
     made = finish(path, "trainer.threads=2", verify_old=3)
     assert "nothing is taken over" in capsys.readouterr().err
     assert taken_over(made) == set()
-    assert (
-        "trainer.threads: 1 -> 2; code: lab.helpers.scaled. The results of 6 finished runs"
-        in made.description()["deviations"][0]
-    )
+    deviation = made.description()["deviations"][0]
+    assert "trainer.threads: 1 -> 2; code: lab.helpers.scaled." in deviation
+    assert "6 finished runs" in deviation
 
 
-def test_a_study_without_open_runs_takes_nothing_over(
+def test_a_study_without_missing_runs_takes_nothing_over(
     study: Write, training: Simulated, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = study(designs=["single"])
@@ -312,7 +310,7 @@ def test_a_run_may_be_taken_over_twice(study: Write, training: Simulated, lab: L
     assert len(training.trained) == 1
     twice = results(made)["cause, seed 3"]
     assert twice["test"] == results(first)["cause, seed 3"]["test"]
-    assert set(twice["taken_over"]["earlier"]) > {twice["taken_over"]["from"], first.plan.orders[3].key}
+    assert set(twice["taken_over"]["earlier"]) > {twice["taken_over"]["from"], first.plan.run_specs[3].key}
     assert not any(sentence.startswith("Changed") for sentence in made.description()["deviations"])
 
 
@@ -321,7 +319,7 @@ def test_a_run_that_another_command_is_training_is_left_to_it(study: Write, trai
     finish(path)
     lab(helpers=NEUTRAL)
     made = session(path)
-    claim = made.ledger.claim(made.plan.orders[2].key)
+    claim = made.ledger.claim(made.plan.run_specs[2].key)
     assert claim is not None
     with claim:
         made.takeover().run(1, lambda orders: made._train(orders, "one"))
@@ -344,7 +342,7 @@ def test_nothing_is_taken_over_when_a_run_fails(
     monkeypatch.setattr("mtl.study.running.train_run.train", fail)
     made = session(path)
     made.run("one", verify_old=1)
-    assert "'cause, seed 0' failed, so nothing is taken over." in capsys.readouterr().err
+    assert "'cause, seed 0' failed" in capsys.readouterr().err
     assert results(made) == {}
 
 
@@ -357,8 +355,8 @@ def test_a_run_that_was_taken_over_is_trained_for_its_encoder_and_keeps_its_resu
     before = results(finish(path, verify_old=1))
     made = finish(path, "designs=[sequential]")
     assert {name: results(made)[name] for name in before} == before
-    (source,) = [order for order in made.plan.orders if order.name == "cause, seed 1"]
-    assert source.key in {order.source for order in made.plan.orders}
+    (source,) = [order for order in made.plan.run_specs if order.name == "cause, seed 1"]
+    assert source.key in {order.source for order in made.plan.run_specs}
     assert [repeat["differences"] for repeat in made.ledger.repeats(source.key)] == [[]]
 
 
@@ -370,15 +368,15 @@ def test_seeds_that_are_added_with_or_after_a_takeover_are_a_deviation(
     lab(helpers=NEUTRAL)
     assert len(finish(path, verify_old=1).description()["deviations"]) == 1
     for _ in range(2):
-        told = finish(path, "seeds=3").description()["deviations"]
-        assert "results of others were there: 0, 1; then 0, 1, 2." in told[1]
+        deviations = finish(path, "seeds=3").description()["deviations"]
+        assert ": 0, 1; then 0, 1, 2." in deviations[1]
     lab(helpers=HELPERS.replace("*", "/"))
     for _ in range(2):
-        told = finish(path, "seeds=4", verify_old=1).description()["deviations"]
-        assert "results of others were there: 0, 1; then 0, 1, 2; then 0, 1, 2, 3." in told[-1]
+        deviations = finish(path, "seeds=4", verify_old=1).description()["deviations"]
+        assert ": 0, 1; then 0, 1, 2; then 0, 1, 2, 3." in deviations[-1]
 
 
-def test_identical_code_of_two_changes_ago_is_found(study: Write, training: Simulated, lab: Lab) -> None:
+def test_identical_code_from_two_changes_ago_is_found(study: Write, training: Simulated, lab: Lab) -> None:
     path = study(designs=["single"], tasks=["cause", "risk"])
     finish(path)
     lab(helpers=MOVING)
@@ -415,7 +413,7 @@ def plan_of(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_a_refactoring_costs_the_runs_that_verify_it(
+def test_a_refactoring_costs_only_the_runs_that_verify_it(
     study: Write, lab: Lab, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from mlflow import MlflowClient
@@ -429,20 +427,19 @@ def test_a_refactoring_costs_the_runs_that_verify_it(
     found = plan_of(capsys)
     assert (found["to_train"], found["changed"], found["differ_only_in_code"]) == (4, ["code: lab.helpers.scaled"], 4)
     assert run_mtl(["study", "plan", "study.yaml", "--no-probe"]) == 0
-    assert "since 4 finished runs: `mtl study run study.yaml --verify-old 3`" in capsys.readouterr().out
+    assert "4 finished runs: `mtl study run study.yaml --verify-old 3`" in capsys.readouterr().out
     assert run_mtl(["study", "run", "study.yaml", "--verify-old", "2", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    (told,) = report["deviations"]
-    assert told.startswith(
-        "2 runs taken over from earlier code (changed since: code: lab.helpers.scaled), after 2 runs "
-    )
+    (deviation,) = report["deviations"]
+    assert "code: lab.helpers.scaled" in deviation
+    assert deviation.count("2 runs") == 2
     assert plan_of(capsys)["to_train"] == 0
     client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
     ids = [experiment.experiment_id for experiment in client.search_experiments()]
     tagged = [run for run in client.search_runs(ids, "tags.kind = 'study_run'") if "taken_over" in run.data.tags]
     assert len(tagged) == 2
     assert all(run.data.tags["taken_over"] != run.data.tags["key"] for run in tagged)
-    assert read_study("toy_study").deviations == (told,)
+    assert read_study("toy_study").deviations == (deviation,)
 
 
 def test_a_change_in_the_last_digits_is_found_and_all_runs_are_trained(
@@ -453,9 +450,9 @@ def test_a_change_in_the_last_digits_is_found_and_all_runs_are_trained(
     lab(helpers=MOVING)
     capsys.readouterr()
     assert run_mtl(["study", "run", "study.yaml", "--verify-old", "1"]) == 0
-    told = capsys.readouterr().err
-    assert "'cause, seed 0' gives another result with the present code: curve.1.dev.cause.loss " in told
-    assert "Nothing is taken over." in told
+    error = capsys.readouterr().err
+    assert "'cause, seed 0'" in error
+    assert ": curve.1.dev.cause.loss " in error
     assert plan_of(capsys)["to_train"] == 0
 
 

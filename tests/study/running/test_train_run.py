@@ -40,23 +40,23 @@ def without_times(result: dict[str, Any]) -> dict[str, Any]:
     return {**result, "cost": cost}
 
 
-def test_the_same_order_gives_the_same_result_and_another_seed_another(
+def test_the_same_spec_gives_the_same_result_and_another_seed_a_different_one(
     toy_study: Callable[..., Path], ledger: Ledger
 ) -> None:
     plan = plan_of(toy_study())
-    first, second = (train(plan.order_of(Run(("cause", "drugs"), 0)), ledger) for _ in range(2))
+    first, second = (train(plan.spec_of(Run(("cause", "drugs"), 0)), ledger) for _ in range(2))
     assert without_times(first[0]) == without_times(second[0])
     assert (first[1]["drugs"]["counts"] == second[1]["drugs"]["counts"]).all()
-    other, _ = train(plan.order_of(Run(("cause", "drugs"), 1)), ledger)
+    other, _ = train(plan.spec_of(Run(("cause", "drugs"), 1)), ledger)
     assert other["test"] != first[0]["test"]
 
 
-def test_a_run_equals_lightnings_own_training_of_the_same_mixture(
+def test_a_run_equals_training_of_the_same_mixture_by_lightning(
     toy_study: Callable[..., Path], ledger: Ledger, train: Callable[..., Any]
 ) -> None:
     from mtl.study.running.train_run import train as train_run
 
-    order = plan_of(toy_study(select="last")).order_of(Run(("cause", "risk"), 1))
+    order = plan_of(toy_study(select="last")).spec_of(Run(("cause", "risk"), 1))
     result, _ = train_run(order, ledger)
     whole = train(Mixture(**order.mixture), model={"learning_rate": 1e-3}, max_epochs=2, gradient_clip_val=1.0)
     (scores,) = whole.trainer.test(whole.module, datamodule=whole.data, verbose=False)
@@ -66,7 +66,7 @@ def test_a_run_equals_lightnings_own_training_of_the_same_mixture(
 
 def test_a_run_on_a_device_gives_the_result_of_the_host(toy_study: Callable[..., Path], ledger: Ledger) -> None:
     emulated.register()
-    here = plan_of(toy_study()).order_of(Run(("cause", "drugs"), 0))
+    here = plan_of(toy_study()).spec_of(Run(("cause", "drugs"), 0))
     there = replace(here, trainer={**here.trainer, "accelerator": "emulated"})
     (expected, counts), (result, device_counts) = train(here, ledger), train(there, ledger)
     for target in ("cause", "drugs"):
@@ -76,11 +76,9 @@ def test_a_run_on_a_device_gives_the_result_of_the_host(toy_study: Callable[...,
     assert result["cost"]["tokens"] == expected["cost"]["tokens"]
 
 
-def test_every_target_is_tested_in_the_state_that_it_was_best_in_on_dev(
-    toy_study: Callable[..., Path], ledger: Ledger
-) -> None:
+def test_every_target_is_tested_in_its_best_state_on_dev(toy_study: Callable[..., Path], ledger: Ledger) -> None:
     path = toy_study(budget={"updates": 12, "evaluations": 6}, model={"learning_rate": 5e-3})
-    order = plan_of(path).order_of(Run(("cause", "drugs"), 0))
+    order = plan_of(path).spec_of(Run(("cause", "drugs"), 0))
     result, _ = train(order, ledger)
     for target, metric in result["primary"].items():
         curve = [point["dev"][target][metric] for point in result["curve"]]
@@ -95,10 +93,10 @@ def test_every_target_is_tested_in_the_state_that_it_was_best_in_on_dev(
     ("scores", "best"),
     [([0.2, 0.8, 0.8], 2), ([0.8, math.nan, 0.5], 1), ([math.nan, 0.1, 0.3], 3), ([math.nan, math.nan, math.nan], 1)],
 )
-def test_a_score_that_is_not_defined_is_the_best_of_none_but_its_like(
+def test_an_undefined_score_is_best_only_among_undefined_scores(
     toy_study: Callable[..., Path], scores: list[float], best: int
 ) -> None:
-    watch = _Watch(plan_of(toy_study(designs=["single"])).orders[0])
+    watch = _Watch(plan_of(toy_study(designs=["single"])).run_specs[0])
     head = SimpleNamespace(primary_metric="accuracy")
     selection = Selection({"cause": "accuracy"})
     for score in scores:
@@ -110,9 +108,9 @@ def test_a_score_that_is_not_defined_is_the_best_of_none_but_its_like(
     assert selected == {"cause": {"evaluation": best}}
 
 
-def test_counts_of_documents_give_the_score_again(toy_study: Callable[..., Path], ledger: Ledger) -> None:
+def test_counts_of_documents_reproduce_the_score(toy_study: Callable[..., Path], ledger: Ledger) -> None:
     plan = plan_of(toy_study())
-    result, counts = train(plan.order_of(Run(("drugs", "risk"), 0)), ledger)
+    result, counts = train(plan.spec_of(Run(("drugs", "risk"), 0)), ledger)
     for target, found in counts.items():
         head = plan.heads[target]
         rows = torch.from_numpy(found["counts"])
@@ -124,17 +122,17 @@ def test_counts_of_documents_give_the_score_again(toy_study: Callable[..., Path]
 def test_a_copy_beside_a_target_is_trained_and_not_scored(toy_study: Callable[..., Path], ledger: Ledger) -> None:
     plan = plan_of(toy_study(controls=["self_partner", {"shuffled_partner": {"cause": "risk"}}]))
     for partner in ("cause__self", "risk__shuffled"):
-        result, counts = train(plan.order_of(Run(("cause", partner), 0)), ledger)
+        result, counts = train(plan.spec_of(Run(("cause", partner), 0)), ledger)
         assert set(result["test"]) == set(counts) == {"cause"}
-        alone, _ = train(plan.order_of(Run(("cause",), 0)), ledger)
+        alone, _ = train(plan.spec_of(Run(("cause",), 0)), ledger)
         assert result["cost"]["examples"] > alone["cost"]["examples"]
 
 
-def test_a_shuffled_partner_has_its_own_texts_and_the_labels_of_others_in_training_alone(
+def test_a_shuffled_partner_has_its_own_texts_with_shuffled_labels_only_in_training(
     toy_study: Callable[..., Path],
 ) -> None:
     plan = plan_of(toy_study(designs=["pairwise"], controls=[{"shuffled_partner": {"cause": "risk"}}]))
-    mixture = Mixture(**plan.order_of(Run(("cause", "risk__shuffled"), 0)).mixture)
+    mixture = Mixture(**plan.spec_of(Run(("cause", "risk__shuffled"), 0)).mixture)
     heads, tokenizer = build_heads(mixture)
     found = prepare(mixture, heads, tokenizer)["risk__shuffled"]
     for split in ("train", "dev"):
@@ -149,7 +147,7 @@ def test_a_shuffled_partner_has_its_own_texts_and_the_labels_of_others_in_traini
 def test_a_later_run_starts_from_the_encoder_of_its_source(toy_study: Callable[..., Path], ledger: Ledger) -> None:
     plan = plan_of(toy_study(designs=["sequential"], model={"learning_rate": 1e-12}))
     run = Run(("risk",), 0, source=Run(("cause",), 0))
-    source, order = plan.order_of(run.source or run), plan.order_of(run)
+    source, order = plan.spec_of(run.source or run), plan.spec_of(run)
     train(source, ledger)
     kept = torch.load(ledger.encoder(source.key), weights_only=True)
     noisy = {name: value + 0.5 if value.is_floating_point() else value for name, value in kept.items()}
@@ -160,14 +158,14 @@ def test_a_later_run_starts_from_the_encoder_of_its_source(toy_study: Callable[.
 
 
 @pytest.mark.parametrize("heads", ["kept", "fresh"])
-def test_fine_tuning_with_kept_heads_and_no_step_to_speak_of_scores_what_the_joint_run_scored(
+def test_fine_tuning_with_kept_heads_and_a_tiny_step_gives_the_scores_of_the_joint_run(
     toy_study: Callable[..., Path], ledger: Ledger, heads: str
 ) -> None:
     path = toy_study(designs=[{"refine_finetune": {"heads": heads}}], budget={"updates": 1, "evaluations": 1})
     plan = plan_of(path)
     joint = Run(("cause", "drugs", "risk"), 0)
-    before, _ = train(plan.order_of(joint), ledger)
-    order = plan.order_of(Run(("cause",), 0, source=joint, keeps_heads=heads == "kept"))
+    before, _ = train(plan.spec_of(joint), ledger)
+    order = plan.spec_of(Run(("cause",), 0, source=joint, keeps_heads=heads == "kept"))
     still = replace(
         order, model={**order.model, "learning_rate": 1e-12, "head_learning_rate": 1e-12, "weight_decay": 0.0}
     )
@@ -197,7 +195,7 @@ def study_of_pair(toy_study: Callable[..., Path], folder: Path, **fields: Any) -
     return path
 
 
-def test_new_tokens_of_a_target_get_rows_beside_those_that_the_source_knew(
+def test_new_tokens_of_a_target_get_embeddings_next_to_those_of_the_source(
     toy_study: Callable[..., Path], tmp_path: Path, ledger: Ledger
 ) -> None:
     path = study_of_pair(toy_study, tmp_path)
@@ -205,15 +203,15 @@ def test_new_tokens_of_a_target_get_rows_beside_those_that_the_source_knew(
     for source, target in (("cause", "pair"), ("pair", "cause")):
         run = Run((target,), 0, source=Run((source,), 0))
         assert run.source is not None
-        order = plan.order_of(run)
+        order = plan.spec_of(run)
         assert order.known_tokens == (("@DRUG$", "@RISK$") if source == "pair" else ())
-        train(plan.order_of(run.source), ledger)
+        train(plan.spec_of(run.source), ledger)
         result, _ = train(order, ledger)
         assert math.isfinite(result["test"][target]["loss"])
 
 
 @pytest.mark.parametrize("num_spare", [0, 8])
-def test_new_tokens_of_a_target_start_as_they_do_alone_also_where_the_source_has_spare_rows(
+def test_new_tokens_of_a_target_start_as_in_a_single_task_run_even_if_the_source_has_spare_rows(
     num_spare: int, toy_study: Callable[..., Path], tmp_path: Path, tiny_encoder: Callable[[], Path], ledger: Ledger
 ) -> None:
     encoder = AutoModel.from_pretrained(tiny_encoder())
@@ -230,7 +228,7 @@ def test_new_tokens_of_a_target_start_as_they_do_alone_also_where_the_source_has
     plan, source = plan_of(path), Run(("cause",), 0)
     tables = []
     for run in (source, Run(("pair",), 0), Run(("pair",), 0, source=source)):
-        order = replace(plan.order_of(run), keeps_encoder=True)
+        order = replace(plan.spec_of(run), keeps_encoder=True)
         train(order, ledger)
         tables.append(torch.load(ledger.encoder(order.key), weights_only=True)[TABLE])
     before, alone, after = tables
@@ -240,7 +238,7 @@ def test_new_tokens_of_a_target_start_as_they_do_alone_also_where_the_source_has
 
 
 def test_the_curve_has_the_training_losses_of_every_evaluation(toy_study: Callable[..., Path], ledger: Ledger) -> None:
-    order = plan_of(toy_study(budget={"updates": 6, "evaluations": 3})).order_of(Run(("cause", "drugs"), 0))
+    order = plan_of(toy_study(budget={"updates": 6, "evaluations": 3})).spec_of(Run(("cause", "drugs"), 0))
     result, _ = train(order, ledger)
     losses = [point["train_loss"] for point in result["curve"]]
     assert len(losses) == 3
@@ -274,7 +272,7 @@ def test_all_code_that_a_run_executes_is_in_its_key_unless_it_decides_no_result(
     toy_study: Callable[..., Path], ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plan_of(toy_study())
-    order = plan.order_of(Run(("cause", "drugs"), 0))
+    order = plan.spec_of(Run(("cause", "drugs"), 0))
     monkeypatch.setenv("MTL_CACHE", str(tmp_path / "empty"))  # so that the run reads and prepares its data
     executed: set[tuple[str, str]] = set()
 

@@ -1,7 +1,7 @@
 """Where the runs of a study are trained: one file per place.
 
-A launcher starts workers (`mtl.study.running.worker`) and says whether they still run; which worker trains which
-run is the ledger's business. A new launcher is a new file here with one subclass of `Launcher`; its file name is its
+A launcher starts workers (`mtl.study.running.worker`) and watches them. The ledger decides which worker trains which
+run. A new launcher is a new file here with one subclass of `Launcher`; its file name is its
 name in YAML.
 """
 
@@ -23,8 +23,8 @@ class Launcher(ABC):
     """Starts workers.
 
     Args:
-        workers: How many.
-        threads: Of each, for its numeric libraries.
+        workers: Number of workers.
+        threads: Number of threads of the numeric libraries of each worker.
 
     Options of a launcher are the keyword-only arguments that its own `__init__` adds.
     """
@@ -34,24 +34,24 @@ class Launcher(ABC):
 
     @abstractmethod
     def run(self, work: Work, folder: Path, watch: Callable[[], None], finished: Callable[[RunSpec], None]) -> None:
-        """Trains all runs, or as many as can be; returns when no worker is left.
+        """Trains all runs, or as many as possible, and returns when no worker is left.
 
         Args:
             work: The runs.
-            folder: Of the study, where `work` is written for other processes.
-            watch: To be called about once a second while workers run elsewhere.
-            finished: To be called after each run that is trained in this very process.
+            folder: Folder of the study, where `work` is written for other processes.
+            watch: Must be called about once a second while workers run in other processes.
+            finished: Must be called after each run that is trained in this process.
         """
 
     @classmethod
     def lacking(cls, workers: int) -> list[tuple[str, str]]:
-        """What it needs and doesn't have here (a package, a number of workers), each with what to do about it."""
+        """What is missing to use this launcher (a package, a number of workers), each with what to do about it."""
         return []
 
     def environment(self) -> dict[str, str]:
-        """Of a worker's process: this process's own, with so many threads."""
+        """Environment variables of a worker: those of this process, with the number of threads."""
         return {**os.environ, "OMP_NUM_THREADS": str(self.threads), "TOKENIZERS_PARALLELISM": "false"}
 
     def command(self, file: Path, number: int) -> list[str]:
-        """What starts a worker on what `Work.write` left."""
+        """The command that starts a worker on the file that `Work.write` wrote."""
         return [sys.executable, "-m", "mtl.study.running.worker", str(file), str(number)]

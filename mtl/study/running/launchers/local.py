@@ -1,4 +1,4 @@
-"""In this process, one run after the other: the embedded default, which needs nothing."""
+"""The default launcher: trains in this process, one run after the other."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class Local(Launcher):
-    """Trains in this process. What is imported and loaded once serves all runs."""
+    """Trains in this process, so that imports and data are loaded once for all runs."""
 
     @classmethod
     def lacking(cls, workers: int) -> list[tuple[str, str]]:
         if workers == 1:
             return []
-        return [(f"The launcher 'local' is one worker; found {workers}.", "Take the launcher processes for more.")]
+        return [(f"The launcher 'local' has one worker, got {workers}.", "Use the launcher 'processes'.")]
 
     def run(self, work: Work, folder: Path, watch: Callable[[], None], finished: Callable[[RunSpec], None]) -> None:
         from mtl.study.running.worker import train_all

@@ -1,4 +1,4 @@
-"""Several processes on this machine, each with its own threads, and with its own GPU where there are several."""
+"""Several processes on this machine, each with its own threads, and its own GPU if there are several."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 REPLACEMENTS = 3
-"""For each worker, how many may take the place of one that died: where every one dies at once, more wouldn't help."""
+"""Replacements per worker that died. If each one dies at once, more would not help."""
 
 
 class Processes(Launcher):
-    """Trains in processes of this machine; another takes the place of one that dies."""
+    """Trains in processes on this machine, and replaces a process that dies."""
 
     def run(self, work: Work, folder: Path, watch: Callable[[], None], finished: Callable[[RunSpec], None]) -> None:
         file = work.write(folder)
@@ -29,10 +29,10 @@ class Processes(Launcher):
         replacements = REPLACEMENTS * self.workers
         try:
             while True:
-                for number, process in enumerate(started):  # asks every one how it is: none lingers as a zombie
+                for number, process in enumerate(started):  # polls all, so that none stays a zombie
                     if process.poll() and replacements:
                         replacements -= 1
-                        self._tell(process)
+                        self._report(process)
                         started[number] = self._start(file, number)
                 if all(process.returncode is not None for process in started):
                     break
@@ -45,10 +45,10 @@ class Processes(Launcher):
                 process.wait()
         for process in started:
             if process.returncode not in (0, -15):
-                self._tell(process)
+                self._report(process)
 
     def _start(self, file: Path, number: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(self.command(file, number), env=self.environment(), stdin=subprocess.DEVNULL)  # noqa: S603  # ours
 
-    def _tell(self, process: subprocess.Popen[bytes]) -> None:
+    def _report(self, process: subprocess.Popen[bytes]) -> None:
         sys.stderr.write(f"mtl: study: One of {self.workers} workers ended early (exit code {process.returncode}).\n")

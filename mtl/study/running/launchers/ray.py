@@ -1,6 +1,6 @@
-"""Workers of a Ray cluster (extra `ray`): each a task of Ray's, with the processors and GPUs that it asks for.
+"""Workers of a Ray cluster (extra `ray`): each is a Ray task with its CPUs and GPUs.
 
-The ledger and the data must lie on a file system that all nodes see. Without a cluster Ray starts one here.
+The ledger and the data must be on a file system that all nodes share. Without a cluster, Ray starts one on this machine.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class Ray(Launcher):
-    """Trains in Ray's tasks.
+    """Trains in Ray tasks.
 
     Args:
-        address: Of a cluster; None takes what ``RAY_ADDRESS`` names, else starts one on this machine.
-        gpus: Of a worker.
+        address: Address of a cluster; None uses ``RAY_ADDRESS``, or else starts a cluster on this machine.
+        gpus: GPUs per worker.
     """
 
     def __init__(self, workers: int, threads: int, *, address: str | None = None, gpus: float = 0) -> None:
@@ -39,8 +39,8 @@ class Ray(Launcher):
         return [("The launcher 'ray' comes with the extra 'ray'.", "Run pip install 'biomtl[ray]'.")]
 
     def run(self, work: Work, folder: Path, watch: Callable[[], None], finished: Callable[[RunSpec], None]) -> None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing goes out that was not asked for
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what 2.50 warns of
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # send no usage data
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray 2.50 warns if it is not set
         import ray
 
         untyped: Any = ray
@@ -68,6 +68,6 @@ class Ray(Launcher):
 
 
 def _worker(command: list[str], environment: dict[str, str], folder: str) -> int:
-    """A process of its own, so that threads are set before its libraries load."""
-    gpus = {name: os.environ[name] for name in ("CUDA_VISIBLE_DEVICES",) if name in os.environ}  # Ray's choice
+    """Runs a worker in a new process, so that threads are set before its libraries load."""
+    gpus = {name: os.environ[name] for name in ("CUDA_VISIBLE_DEVICES",) if name in os.environ}  # chosen by Ray
     return subprocess.run(command, env={**environment, **gpus}, cwd=folder, check=False).returncode  # noqa: S603  # ours

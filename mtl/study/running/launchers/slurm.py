@@ -1,7 +1,7 @@
-"""Jobs of a Slurm cluster, through submitit (extra `slurm`): a worker per job, all in one array.
+"""Jobs of a Slurm cluster, through submitit (extra `slurm`): one worker per job, all in one array.
 
-The ledger and the data must lie on a file system that all nodes see. `cluster: local` makes submitit start the jobs
-on this machine, which is how it is tested.
+The ledger and the data must be on a file system that all nodes share. With `cluster: local`, submitit starts the jobs on
+this machine, which is how it is tested.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class Slurm(Launcher):
-    """Trains in jobs.
+    """Trains in Slurm jobs.
 
     Args:
         cluster: slurm, or local for jobs on this machine.
-        timeout_min: Longest time of a job, in minutes. What it hasn't finished is left to the next command.
-        parameters: Of submitit's executor, such as ``{slurm_partition: gpu, gpus_per_node: 1}``.
+        timeout_min: Time limit of a job, in minutes. The next command trains the runs that it did not finish.
+        parameters: Parameters of submitit's executor, such as ``{slurm_partition: gpu, gpus_per_node: 1}``.
     """
 
     def __init__(
