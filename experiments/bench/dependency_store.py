@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import multiprocessing
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from dependency_timing import table
+from dependency_timing import imported, peak, seconds, table
 
 from mtl.data.store import Store, StoredTable
 
@@ -130,11 +128,11 @@ def _speed_lines() -> Iterator[list[object]]:
         yield [step, *(_beside(t, times[0]) for t in times)]
 
 
-def _beside(seconds: float, ours: float) -> str:
-    """Milliseconds, and how many times ours."""
-    if not seconds:
+def _beside(found: float, ours: float) -> str:
+    """A time in milliseconds, and how many times ours; both are given in seconds."""
+    if not found:
         return "as ours"
-    return f"{1000 * seconds:{'.0f' if seconds > 0.1 else '.2f'}} ({seconds / ours:.2f})"
+    return f"{1000 * found:{'.0f' if found > 0.1 else '.2f'}} ({found / ours:.2f})"
 
 
 def _round(examples: Sequence[Record], seed: int) -> dict[tuple[str, str], float]:
@@ -147,7 +145,7 @@ def _round(examples: Sequence[Record], seed: int) -> dict[tuple[str, str], float
         for contestant, build in BUILDS.items():
             folders[contestant].mkdir()
             writing = partial(build, folders[contestant], partial(iter, examples))
-            times[contestant, "write 100,000 examples"] = _seconds(writing)
+            times[contestant, "write 100,000 examples"] = seconds(writing)
             times |= _reading_times(contestant, partial(build, folders[contestant], list), batches)
         opened = partial(_over_our_file, folders["ours"])
         times["over our file", "write 100,000 examples"] = 0.0
@@ -159,17 +157,11 @@ def _reading_times(
 ) -> dict[tuple[str, str], float]:
     data = opened()
     return {
-        (contestant, "open the table"): _seconds(opened),
-        (contestant, "take 32 at random"): median(_seconds(lambda: [take(data, b) for b in batches]) for _ in range(5))
+        (contestant, "open the table"): seconds(opened),
+        (contestant, "take 32 at random"): median(seconds(lambda: [take(data, b) for b in batches]) for _ in range(5))
         / len(batches),
-        (contestant, "read all"): _seconds(lambda: sum(1 for _ in read_all(data))),
+        (contestant, "read all"): seconds(lambda: sum(1 for _ in read_all(data))),
     }
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def _memory_lines() -> Iterator[list[object]]:
@@ -181,32 +173,16 @@ def _memory_lines() -> Iterator[list[object]]:
 def _written_memory(name: str) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as small, tempfile.TemporaryDirectory() as large:
         BUILDS[name](Path(small), lambda: itertools.islice(_examples(), 10))  # imports are not counted
-        before = _peak()
+        before = peak()
         BUILDS[name](Path(large), _examples)
-        return _peak() - before, max(path.stat().st_size for path in Path(large).rglob("*.arrow")) / 2**20
-
-
-def _peak() -> float:
-    """Peak memory of this process in MiB. The kernel's own figure, since `ru_maxrss` begins at that of the parent."""
-    status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 2**10
+        return peak() - before, max(path.stat().st_size for path in Path(large).rglob("*.arrow")) / 2**20
 
 
 def _import_lines() -> Iterator[list[object]]:
     modules = ("pytorch_lightning", "datasets")
-    found = [_in_new_process(_imported, modules) for _ in range(3)]
+    found = [_in_new_process(imported, modules) for _ in range(3)]
     for number, module in enumerate(modules):
         yield [module, *(float(median(figures)) for figures in zip(*(steps[number] for steps in found), strict=True))]
-
-
-def _imported(modules: Sequence[str]) -> list[tuple[float, float]]:
-    """Seconds and MiB of each import, one after the other."""
-    steps = []
-    for module in modules:
-        before = _peak()
-        seconds = _seconds(partial(importlib.import_module, module))
-        steps.append((seconds, _peak() - before))
-    return steps
 
 
 def _in_new_process(work: Callable[..., Any], *arguments: Any) -> Any:

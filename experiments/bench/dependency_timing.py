@@ -1,9 +1,12 @@
-"""A stopwatch and a Markdown table for the scripts that measure dependencies."""
+"""A stopwatch, the peak of memory and a Markdown table for the scripts that measure dependencies."""
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
 from statistics import median
 
 REPEATS, ENOUGH = 7, 1.0
@@ -19,6 +22,29 @@ def milliseconds(work: Callable[[], object]) -> float:
         work()
         times.append(time.perf_counter() - started)
     return 1000 * median(times)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """The time of one call."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def peak() -> float:
+    """Peak memory of this process in MiB. The kernel's own figure, since `ru_maxrss` begins at that of the parent."""
+    status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 2**10
+
+
+def imported(modules: Sequence[str]) -> list[tuple[float, float]]:
+    """Seconds and MiB of each import, one after the other."""
+    steps = []
+    for module in modules:
+        before = peak()
+        duration = seconds(partial(importlib.import_module, module))
+        steps.append((duration, peak() - before))
+    return steps
 
 
 def table(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
