@@ -1,6 +1,6 @@
 """Workers of a Ray cluster (extra `ray`): each is a Ray task with its CPUs and GPUs.
 
-The ledger and the data must be on a file system that all nodes share. Without a cluster, Ray starts one on this machine.
+The ledger and the data must be on a file system that all nodes share. Without a cluster, Ray starts one here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Jobs of a Slurm cluster, through submitit (extra `slurm`): one worker per job, all in one array.
 
-The ledger and the data must be on a file system that all nodes share. With `cluster: local`, submitit starts the jobs on
-this machine, which is how it is tested.
+The ledger and the data must be on a file system that all nodes share. With `cluster: local`, submitit starts the jobs
+on this machine, which is how it is tested.
 """
 
 from __future__ import annotations
