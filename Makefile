@@ -33,8 +33,9 @@ test: $(INSTALLED) ## run all tests and doctests
 test-lowest: .venv-lowest/installed ## run the quick tests with the lowest versions that pyproject.toml allows
 	OMP_NUM_THREADS=1 $(LOWEST)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal
 
-lint: $(INSTALLED) ## check style and types
+lint: $(INSTALLED) ## check style, the arguments in docstrings, and types
 	$(BIN)/ruff check .
+	$(BIN)/ruff check --preview --select D417,DOC102 mtl heads
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 

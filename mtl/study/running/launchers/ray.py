@@ -24,6 +24,8 @@ class Ray(Launcher):
     """Trains in Ray tasks.
 
     Args:
+        workers: Number of tasks, one per worker.
+        threads: CPUs per worker.
         address: Address of a cluster; None uses ``RAY_ADDRESS``, or else starts a cluster on this machine.
         gpus: GPUs per worker.
     """
