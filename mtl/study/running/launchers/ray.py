@@ -24,8 +24,8 @@ class Ray(Launcher):
     """Trains in Ray tasks.
 
     Args:
-        workers: Number of tasks, one per worker.
-        threads: CPUs per worker.
+        workers: Number of workers.
+        threads: Number of threads of the numeric libraries of each worker.
         address: Address of a cluster; None uses ``RAY_ADDRESS``, or else starts a cluster on this machine.
         gpus: GPUs per worker.
     """

@@ -24,8 +24,8 @@ class Slurm(Launcher):
     """Trains in Slurm jobs.
 
     Args:
-        workers: Number of jobs, one per worker.
-        threads: CPUs per worker.
+        workers: Number of workers.
+        threads: Number of threads of the numeric libraries of each worker.
         cluster: slurm, or local for jobs on this machine.
         timeout_min: Time limit of a job, in minutes. The next command trains the runs that it did not finish.
         parameters: Parameters of submitit's executor, such as ``{slurm_partition: gpu, gpus_per_node: 1}``.
