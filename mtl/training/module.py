@@ -147,6 +147,18 @@ class MultiTaskModule(pl.LightningModule):
         if problems:
             raise InputError(problems)
 
+    def _check_terms(self, terms: Mapping[str, Tensor]) -> None:
+        """Checks that a step has all tasks: a foreign loader may leave some out, and early stopping per task does."""
+        missing = [task for task in self.balancing.weights if task not in terms]
+        if missing:
+            message = (
+                f"The balancing method {type(self.balancing).__name__} needs all tasks in every step, got none of"
+                f" {', '.join(missing)}."
+            )
+            raise InputError(
+                Problem("balancing.name", message, "Do not stop single tasks early, or choose another one.")
+            )
+
     def _compile(self, *, trains: bool) -> None:
         # Lightning moves and converts the module only after this hook, which then no longer changes the encoder.
         precision = self.trainer.precision_plugin
@@ -220,6 +232,7 @@ class MultiTaskModule(pl.LightningModule):
         # Lightning divides by the accumulated batches and DDP by the ranks, but the terms already account for both.
         scale = self.trainer.accumulate_grad_batches * self.trainer.world_size
         if self.balancing.needs == "whole":
+            self._check_terms(terms)
             self._terms = {task: term * scale for task, term in terms.items()}
         return total * scale
 

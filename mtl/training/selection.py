@@ -94,12 +94,11 @@ class Selection:
         self.improved = frozenset(improved)
 
     def _rank(self, results: Mapping[str, Mapping[str, float]]) -> tuple[int, float]:
-        """The number of scores that the rule can use, and the score of the mixture over these."""
-        if "/" in self._rule:
-            score = self.score(results)
-            return (0, -math.inf) if math.isnan(score) else (1, score)
-        scored = {t: metrics for t, metrics in results.items() if not math.isnan(metrics[self.primary_metrics[t]])}
-        return (len(scored), self.score(scored)) if scored else (0, -math.inf)
+        """How many scores the rule can use, and the score of the mixture over these."""
+        scored = {t: found for t, found in results.items() if not math.isnan(found[self.primary_metrics[t]])}
+        if not math.isnan(self.scores[MIXTURE]):
+            return 1 if "/" in self._rule else len(scored), self.scores[MIXTURE]
+        return (len(scored), self.score(scored)) if scored and "/" not in self._rule else (0, -math.inf)
 
     def score(self, results: Mapping[str, Mapping[str, float]]) -> float:
         """The score of the mixture; NaN if the score of a task that it depends on is undefined.

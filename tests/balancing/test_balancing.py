@@ -225,3 +225,15 @@ def test_an_invalid_name_or_option_is_named_by_its_key(fields: dict[str, Any], k
     with pytest.raises(InputError) as caught:
         load_mixture(toy_mixture(balancing=fields))
     assert [problem.key for problem in caught.value.problems] == [key]
+
+
+def test_a_step_without_a_task_is_refused_for_a_method_that_needs_all(toy_mixture: Write, train: Train) -> None:
+    mixture = load_mixture(toy_mixture(tasks_per_step="all", balancing={"name": PCGRAD}))
+
+    def stop_one(module: Any, data: Any) -> None:
+        module.stopped.add("risk")
+
+    with pytest.raises(InputError) as caught:
+        train(mixture, before=stop_one, max_steps=1, limit_val_batches=0)
+    assert [problem.key for problem in caught.value.problems] == ["balancing.name"]
+    assert "risk" in caught.value.problems[0].message

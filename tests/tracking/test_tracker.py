@@ -383,10 +383,10 @@ def test_an_outage_from_the_start_is_reported_once_and_everything_is_on_disk(
     assert tracker.run_id is None
     assert tracker.folder.info["mlflow"]["state"] == "lost"
     tracker.finalize("success")
-    lines = capsys.readouterr().err.splitlines()
-    assert len([line for line in lines if "unreachable" in line]) == 1
-    assert ": parameters, metrics, report.json and 1 more" in lines[-1]
-    assert len(lines) == 2
+    messages = capsys.readouterr().err.splitlines()
+    assert len([line for line in messages if "unreachable" in line]) == 1
+    assert ": parameters, metrics, report.json and 1 more" in messages[-1]
+    assert len(messages) == 2
     info = tracker.folder.info
     assert (info["status"], info["mlflow"]["state"]) == ("FINISHED", "incomplete")
     assert "error" in info["mlflow"]
