@@ -4,7 +4,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 
 BIN := .venv/bin
-# The environment is complete when this file is there; it is made again when what it holds is changed.
+# Marks a complete environment; rebuilt when pyproject.toml or constraints.txt changes.
 INSTALLED := .venv/installed
 LOWEST := .venv-lowest/bin
 
@@ -17,7 +17,7 @@ help: ## list the targets
 
 install: $(INSTALLED) ## make .venv and install everything into it, once
 
-demo: $(INSTALLED) ## train and test five small tasks on the invented corpus (at most 3 minutes on 2 cores)
+demo: $(INSTALLED) ## train and test five small tasks on the synthetic corpus (at most 3 minutes on 2 cores)
 	$(BIN)/mtl fit --config experiments/demo.yaml
 	$(BIN)/mtl test --config experiments/demo.yaml --ckpt_path best
 	@echo "Open the runs in a browser: $(BIN)/mlflow ui"
@@ -40,7 +40,7 @@ lint: $(INSTALLED) ## check style, the arguments in docstrings, and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(INSTALLED) ## measure speed beside transformers.Trainer and tasknet (experiments/bench; an hour or more)
+bench: $(INSTALLED) ## compare speed with transformers.Trainer and tasknet (experiments/bench; an hour or more)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[demo,bench]"
 	$(BIN)/python experiments/bench/throughput.py
 

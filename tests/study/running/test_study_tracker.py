@@ -151,12 +151,12 @@ def test_a_study_that_lacks_runs_does_not_look_finished(
     assert run_mtl(["study", "run", "study.yaml"]) == 1
     (parent,) = runs(tmp_path / "mlflow.db", "study")
     assert parent.info.status == "FAILED"
-    assert "Missing: 2 gains" in parent.data.tags["mlflow.note.content"]
+    assert "runs are missing" in parent.data.tags["mlflow.note.content"]
     monkeypatch.setattr(train_run, "train", real)
     assert run_mtl(["study", "run", "study.yaml"]) == 0
     (parent,) = runs(tmp_path / "mlflow.db", "study")
     assert parent.info.status == "FINISHED"
-    assert "Missing" not in parent.data.tags["mlflow.note.content"]
+    assert "missing" not in parent.data.tags["mlflow.note.content"]
 
 
 @pytest.mark.usefixtures("store")
