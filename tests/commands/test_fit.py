@@ -611,7 +611,7 @@ def test_a_head_and_a_sampler_by_import_path_train(
 
 @pytest.mark.slow
 def test_a_head_and_a_sampler_are_one_new_file_each(toy_mixture: Write, tmp_path: Path) -> None:
-    repository = Path(__file__).parent.parent
+    repository = REPOSITORY
     for package in ("mtl", "heads"):
         shutil.copytree(repository / package, tmp_path / "source" / package)
     (tmp_path / "source" / "heads" / "mean_classification.py").write_text(HEAD)

@@ -194,7 +194,7 @@ def test_a_process_of_another_rank_gets_the_folder_and_writes_nothing(tmp_path: 
         "folder.append_line('metrics.jsonl', {}); folder.point('best', folder.path / 'x', 1.0)\n"
         "print(folder.path)"
     )
-    environment = {**os.environ, "LOCAL_RANK": "1", "PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment = {**os.environ, "LOCAL_RANK": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(folder.path)
     assert sorted(p.name for p in folder.path.iterdir()) == ["run.json"]
