@@ -1,10 +1,10 @@
-"""Trains a mixture and each of its tasks alone with the same number of the task's own updates, and tells both.
+"""Trains a mixture and each of its tasks alone with the same number of target updates, and reports both.
 
     python experiments/bench/against_single.py experiments/biomedical.yaml --out experiments/results
 
 A task alone has the same batches in the same order, the same evaluations on dev and the same schedule of the learning
-rate over its own updates; they are spread evenly over the epochs, so that the remainder (fewer than there are epochs)
-is left out. Every checkpoint is selected on dev; test is scored once per run. A run that has test scores is not
+rate over its target updates; they are spread evenly over the epochs, so that the remainder (less than one per epoch) is
+left out. Every checkpoint is selected on dev; test is scored once per run. A run that has test scores is not
 repeated where it was asked for the same: its mixture apart from name and places of files, and what the config says.
 """
 

@@ -40,7 +40,7 @@ class Setting:
     Args:
         data: `public` (five public tasks under MTL_DATA) or `invented` (the corpus of experiments/demo).
         examples: Training examples of each task at most: whole documents, drawn once, until there are so many.
-        max_length: In word pieces.
+        max_length: Maximum length in tokens.
         batch_size: Examples of an update.
         updates: Of the window in which the time is taken.
         warmup: Updates before the window.
@@ -188,7 +188,7 @@ def tiny_encoder(folder: Path) -> str:
     return str(folder.resolve())
 
 
-# Each is one word piece in every vocabulary of BERT's, so that texts of as many words are of the same length.
+# Each is one token in every vocabulary of BERT's, so that texts of as many words are of the same length.
 WORDS = ("the", "patient", "with", "fever", "and", "pain", "after", "treatment", "risk", "of", "blood", "heart")
 
 

@@ -418,7 +418,7 @@ def train_tasknet(options: argparse.Namespace, meter: Meter, *, best: bool) -> d
 
 
 def tasknet_task(tasknet: Any, data: MixtureData, name: str) -> Any:
-    """A task of tasknet's that finds its texts already in word pieces, and pads them as its own does."""
+    """A tasknet task whose texts are already tokens, padded as tasknet pads its own."""
     import datasets
 
     train = data.tasks[name]["train"].examples

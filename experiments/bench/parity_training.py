@@ -46,7 +46,7 @@ class Setting:
     Args:
         task: A file of `experiments/tasks`.
         examples: Of training; whole documents, drawn once, until there are so many. Dev and test stay whole.
-        max_length: In word pieces.
+        max_length: Maximum length in tokens.
         batch_size: Examples of an update.
         updates: Of the weights.
         learning_rate: Peak, of encoder and head.

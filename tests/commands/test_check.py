@@ -140,7 +140,7 @@ def test_windows_of_a_long_text_lose_nothing(write: Write) -> None:
     long["entities"] = [{"id": f"T{n}", "type": "Drug", "spans": [[8 * n, 8 * n + 7]]} for n in range(100)]
     train = plan(write({"risk/train.jsonl": [long]}, task=TAGGING, rows=tagged))["tasks"]["risk"]["splits"]["train"]
     assert (train["used"], train["truncated"], train["labels"]) == (1, 0.0, {"Drug": 100})
-    assert train["examples"] > 4  # 100 word pieces in windows of 30
+    assert train["examples"] > 4  # 100 tokens in windows of 30
 
 
 def test_rows_read_are_used_unlabelled_skipped_or_crossed(write: Write) -> None:

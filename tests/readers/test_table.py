@@ -103,7 +103,7 @@ def test_what_can_not_separate_is_refused_by_its_key(option: dict[str, str], tmp
     assert [problem.key for problem in caught.value.problems] == list(option)
 
 
-def test_lines_that_are_alike_wrong_are_one_problem(tmp_path: Path) -> None:
+def test_lines_with_the_same_problem_are_reported_once(tmp_path: Path) -> None:
     lines = [f"text {n},{'x' if n % 2 else n}" for n in range(20)]
     with pytest.raises(InputError) as caught:
         read(tmp_path, "x.csv", "\n".join(["text,label", *lines]), label_type="number")
