@@ -129,6 +129,7 @@ def bare(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
 
     from mtl.training.assembly import build_module
     from mtl.training.optimisation import adamw, parameter_groups, schedule
+    from mtl.training.options import Optimisation
 
     mixture = seeded(options)
     module = build_module(mixture, learning_rate=LEARNING_RATE)
@@ -138,10 +139,8 @@ def bare(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
     groups = parameter_groups(
         module.encoder,
         {task: module.head(task) for task in module.heads},
-        learning_rate=LEARNING_RATE,
-        head_learning_rate=LEARNING_RATE,
+        Optimisation(learning_rate=LEARNING_RATE, weight_decay=0.01),
         factors={},
-        weight_decay=0.01,
     )
     optimizer = adamw(groups, scaled=False)
     factor = schedule("linear", warmup=round(0.1 * len(batches)), total=len(batches))
