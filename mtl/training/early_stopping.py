@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, cast
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from mtl.training.selection import MIXTURE, Best, of_task
+from mtl.training.selection import MIXTURE, UNDEFINED, Best, Rank, of_task
 
 if TYPE_CHECKING:
     from mtl.training.module import MultiTaskModule
@@ -21,8 +20,8 @@ class SelectionEarlyStopping(Callback):
     other tasks do not change. Training ends when all tasks have stopped.
 
     Args:
-        patience: Number of dev evaluations without improvement after which training stops. An undefined score does not
-            count; scores are undefined if the trainer evaluates only some of the batches.
+        patience: Number of dev evaluations without improvement after which training stops. `Selection` compares them,
+            also if some tasks have no score; an evaluation without any score does not count.
         min_delta: An improvement must be larger than this.
         per_task: Whether each task stops by its own primary metric; otherwise the whole mixture stops by the score of
             its selection.
@@ -40,7 +39,7 @@ class SelectionEarlyStopping(Callback):
         tasks = list(module.selection.primary_metrics)
         names = {of_task(task): task for task in tasks} if self._per_task else {MIXTURE: ""}
         for name in names:
-            self._compare(name, module.selection.scores.get(name, math.nan))
+            self._compare(name, module.selection.ranks.get(name, UNDEFINED))
         done = {task for name, task in names.items() if self._waited.get(name, 0) >= self._patience}
         if self._per_task:
             module.stopped |= done
@@ -48,16 +47,16 @@ class SelectionEarlyStopping(Callback):
         trainer.should_stop = trainer.should_stop or bool(done)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": {name: best.value for name, best in self._best.items()}, "waited": self._waited}
+        return {"best": {name: best.state_dict() for name, best in self._best.items()}, "waited": self._waited}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._best = {name: Best(value) for name, value in state_dict["best"].items()}
+        self._best = {name: Best.from_state(rank) for name, rank in state_dict["best"].items()}
         self._waited = dict(state_dict["waited"])
 
-    def _compare(self, name: str, score: float) -> None:
-        if math.isnan(score):
+    def _compare(self, name: str, rank: Rank) -> None:
+        if rank == UNDEFINED:
             return
-        is_better = self._best.setdefault(name, Best()).improves(score, self._min_delta)
+        is_better = self._best.setdefault(name, Best()).improves(rank, self._min_delta)
         self._waited[name] = 0 if is_better else self._waited.get(name, 0) + 1
 
 

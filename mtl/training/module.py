@@ -31,6 +31,7 @@ from mtl.training.selection import MIXTURE, Selection
 from mtl.training.train_losses import TrainLosses
 
 if TYPE_CHECKING:
+    from mtl.data.examples import SplitData
     from mtl.encoder.model import Encoder
 
 CHECKPOINT_KEY = "biomtl"
@@ -40,8 +41,8 @@ CHECKPOINT_KEY = "biomtl"
 class MultiTaskModule(pl.LightningModule):
     """Routes the parts of a batch through one encoder to their heads.
 
-    It trains on any loader that yields `Batch`es, and evaluates on any that also has `splits`, a mapping from tasks to
-    `SplitData`, as `MixtureData` provides. The number of updates, which the learning-rate schedule needs, comes from
+    It trains on any loader that yields `Batch`es. It evaluates on any if the loader has `splits`, a mapping from tasks
+    to `SplitData`, or if the data module has a method `splits`, as `MixtureData` has. The number of updates, which the learning-rate schedule needs, comes from
     the data module if it has `total_updates`, else from the trainer.
 
     Args:
@@ -346,13 +347,28 @@ class MultiTaskModule(pl.LightningModule):
         self._finish("test", "test")
 
     def _make_evaluator(self, split: str, loop: Any) -> Evaluator:
-        splits = loop._combined_loader.iterables.splits
+        splits = self._splits(split, loop._combined_loader.iterables)
         self.kept = None
         if self.predictions_folder is not None and not self.trainer.sanity_checking:
             folder = self.predictions_folder / split
             self.kept = PredictionFiles(folder, splits, with_text=self.predictions_with_text)
         tune = split == "dev" and not self.trainer.sanity_checking
         return Evaluator({name: self.head(name) for name in self.heads}, splits, tune=tune, files=self.kept)
+
+    def _splits(self, split: str, loader: Any) -> Mapping[str, SplitData]:
+        """The rows and examples that a loader evaluates, by task.
+
+        Raises:
+            InputError: Neither the loader nor the data module knows them.
+        """
+        if hasattr(loader, "splits"):
+            return cast("Mapping[str, SplitData]", loader.splits)
+        data = cast(Any, self.trainer).datamodule
+        if hasattr(data, "splits"):
+            return cast("Mapping[str, SplitData]", data.splits(split))
+        message = f"The loader of {split} must have `splits`, a mapping from tasks to SplitData, or its data module a"
+        message += f" method `splits(split)`; got a {type(loader).__name__}."
+        raise InputError(Problem(f"{split} loader", message, "Predictions are scored against these rows."))
 
     def _finish(self, split: str, prefix: str) -> None:
         assert self._evaluator is not None

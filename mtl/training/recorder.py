@@ -15,14 +15,15 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from heads import ClassReport
+from mtl.batching.data_module import MixtureData
 from mtl.evaluation import summary
 from mtl.evaluation.baselines import trivial_baselines
 from mtl.evaluation.evaluator import TaskResult
+from mtl.problems import InputError, Problem
 from mtl.tracking.tracker import MLflowTracker
 from mtl.training.selection import MIXTURE
 
 if TYPE_CHECKING:
-    from mtl.batching.data_module import MixtureData
     from mtl.tracking.run_folder import RunFolder
     from mtl.training.module import MultiTaskModule
 
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 class RunRecorder(Callback):
     """Records configuration, data, scores and reports of a run.
 
-    Numbers go to the trainer's loggers, like those that the module logs; reports and inputs go to the tracker.
+    Numbers go to the trainer's loggers, like those that the module logs; reports and inputs go to the tracker. The
+    trainer must be given a `MixtureData`, whose mixture, rows and examples are recorded.
 
     Args:
         folder: Folder of the run.
@@ -50,6 +52,7 @@ class RunRecorder(Callback):
         self._keeps_status = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        _data(trainer)
         # An evaluation must not change the status of the training in this folder; `on_fit_start` writes this file.
         self._keeps_status = stage != "fit" and (self._folder.path / "mixture.yaml").is_file()
         if self._tracker is not None:
@@ -271,7 +274,16 @@ def _reports(results: Mapping[str, TaskResult]) -> dict[str, ClassReport]:
 
 
 def _data(trainer: pl.Trainer) -> MixtureData:
-    return cast("MixtureData", cast(Any, trainer).datamodule)
+    """The data module of the trainer.
+
+    Raises:
+        InputError: It has none, or not one of a mixture.
+    """
+    data = cast(Any, trainer).datamodule
+    if not isinstance(data, MixtureData):
+        message = f"RunRecorder records a MixtureData, got {type(data).__name__}."
+        raise InputError(Problem("datamodule", message, "Give the trainer a MixtureData, or leave RunRecorder out."))
+    return data
 
 
 def _yaml(content: Mapping[str, Any]) -> str:

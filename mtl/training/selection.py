@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 MIXTURE = "best"
 """The name of the mixture's selection; a task's selection is named `of_task(task)`. Checkpoints have the same names."""
@@ -19,24 +19,56 @@ def of_task(task: str) -> str:
     return f"{MIXTURE}:{task}"
 
 
-class Best:
-    """The best value of a score so far; higher is better, and an undefined value is below every number.
+class Rank(NamedTuple):
+    """Where an evaluation stands: of two, the one with more scores is better, then the one with the higher score.
 
-    >>> best = Best()
-    >>> [best.improves(value) for value in (math.nan, 0.5, 0.5, 0.4, 0.6)]
-    [True, True, False, False, True]
+    Args:
+        defined: Number of primary metrics that are defined, of those that the score depends on.
+        score: The score over these; minus infinity if there are none.
     """
 
-    def __init__(self, value: float | None = None) -> None:
-        self.value = value
+    defined: int
+    score: float
 
-    def improves(self, value: float, min_delta: float = 0.0) -> bool:
-        """Adds a value and returns whether it is the first, or above the best so far by more than `min_delta`."""
-        value = -math.inf if math.isnan(value) else value
-        if self.value is not None and not value > self.value + min_delta:
-            return False
-        self.value = value
+
+UNDEFINED = Rank(0, -math.inf)
+
+
+class Best:
+    """The best evaluation so far.
+
+    >>> best = Best()
+    >>> [best.improves(Rank(1, score)) for score in (0.5, 0.5, 0.4, 0.6)]
+    [True, False, False, True]
+    >>> [best.improves(rank) for rank in (Rank(2, 0.1), Rank(1, 0.9), UNDEFINED)]
+    [True, False, False]
+    """
+
+    def __init__(self, rank: Rank | None = None) -> None:
+        self.rank = rank
+
+    def improves(self, rank: Rank, min_delta: float = 0.0) -> bool:
+        """Adds an evaluation and returns whether it is the first, or better than the best so far.
+
+        Args:
+            rank: Rank of the evaluation.
+            min_delta: With equally many scores, the score must be higher by more than this.
+        """
+        if self.rank is not None:
+            defined, score = self.rank
+            if not rank > self.rank or (rank.defined == defined and not rank.score > score + min_delta):
+                return False
+        self.rank = rank
         return True
+
+    def state_dict(self) -> list[float] | None:
+        """The rank as plain values."""
+        return None if self.rank is None else list(self.rank)
+
+    @classmethod
+    def from_state(cls, state: Sequence[float] | None) -> Best:
+        """Restores what `state_dict` returned."""
+        return cls(None if state is None else Rank(int(state[0]), float(state[1])))
 
 
 class Selection:
@@ -61,44 +93,44 @@ class Selection:
         self.primary_metrics = dict(primary_metrics)
         self.scores: dict[str, float] = {}
         """The scores of the latest evaluation, by name."""
+        self.ranks: dict[str, Rank] = {}
+        """The ranks of the latest evaluation, by name."""
         self.improved: frozenset[str] = frozenset()
         """The names of the selections for which the latest evaluation is the best so far."""
         self._rule, self._weights = rule, dict(weights or {})
         self._lower_is_better = {task: frozenset(names) for task, names in (lower_is_better or {}).items()}
         self._best: dict[str, Best] = {}
-        self._best_rank: tuple[int, float] | None = None
 
     @property
     def best(self) -> dict[str, float]:
         """The best score so far, by name; minus infinity if all scores were undefined."""
-        mixture = {} if self._best_rank is None else {MIXTURE: self._best_rank[1]}
-        return mixture | {name: best.value for name, best in self._best.items() if best.value is not None}
+        return {name: best.rank.score for name, best in self._best.items() if best.rank is not None}
 
     def add(self, results: Mapping[str, Mapping[str, float]]) -> None:
-        """Adds the metrics of an evaluation and updates `scores` and `improved`.
+        """Adds the metrics of an evaluation and updates `scores`, `ranks` and `improved`.
 
         Evaluations in which some tasks have no score are compared too: the one with more scores is better; if they have
         equally many, the one with the higher score of the mixture over those is. As long as there is no score at all,
-        the latest evaluation is the best.
+        the latest evaluation of the mixture is the best.
 
         Args:
             results: ``{task: {metric: value}}`` of the tasks that were evaluated.
         """
         tasks = {of_task(task): metrics[self.primary_metrics[task]] for task, metrics in results.items()}
         self.scores = {MIXTURE: self.score(results), **tasks}
-        improved = {name for name, score in tasks.items() if self._best.setdefault(name, Best()).improves(score)}
-        rank = self._rank(results)
-        if self._best_rank is None or rank > self._best_rank or rank[0] == self._best_rank[0] == 0:
-            self._best_rank = rank
+        ranks = {name: UNDEFINED if math.isnan(score) else Rank(1, score) for name, score in tasks.items()}
+        self.ranks = {MIXTURE: self._rank(results), **ranks}
+        improved = {name for name, rank in self.ranks.items() if self._best.setdefault(name, Best()).improves(rank)}
+        if self._best[MIXTURE].rank == UNDEFINED:
             improved.add(MIXTURE)
         self.improved = frozenset(improved)
 
-    def _rank(self, results: Mapping[str, Mapping[str, float]]) -> tuple[int, float]:
+    def _rank(self, results: Mapping[str, Mapping[str, float]]) -> Rank:
         """How many scores the rule can use, and the score of the mixture over these."""
         scored = {t: found for t, found in results.items() if not math.isnan(found[self.primary_metrics[t]])}
         if not math.isnan(self.scores[MIXTURE]):
-            return 1 if "/" in self._rule else len(scored), self.scores[MIXTURE]
-        return (len(scored), self.score(scored)) if scored and "/" not in self._rule else (0, -math.inf)
+            return Rank(1 if "/" in self._rule else len(scored), self.scores[MIXTURE])
+        return Rank(len(scored), self.score(scored)) if scored and "/" not in self._rule else UNDEFINED
 
     def score(self, results: Mapping[str, Mapping[str, float]]) -> float:
         """The score of the mixture; NaN if the score of a task that it depends on is undefined.
@@ -117,10 +149,9 @@ class Selection:
         return sum(weights[task] * value for task, value in primary.items()) / sum(weights.values())
 
     def state_dict(self) -> dict[str, Any]:
-        """The best scores, with which a resumed run compares its evaluations."""
-        return {"best": {name: best.value for name, best in self._best.items()}, "rank": self._best_rank}
+        """The best ranks, with which a resumed run compares its evaluations."""
+        return {name: best.state_dict() for name, best in self._best.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores the state that `state_dict` returned."""
-        self._best = {name: Best(value) for name, value in state["best"].items()}
-        self._best_rank = None if state["rank"] is None else (int(state["rank"][0]), float(state["rank"][1]))
+        self._best = {name: Best.from_state(rank) for name, rank in state.items()}

@@ -238,8 +238,9 @@ kept = []
 for accumulate, stopped, options in scenarios:
     module = build_module(mixture, learning_rate=1e-3)
     data = build_data(mixture)
+    if module.balancing.needs == "whole":
+        accumulate, stopped = 1, set()
     module.stopped = stopped
-    accumulate = 1 if module.balancing.needs == "whole" else accumulate
     seen = []
     step = module.training_step
 
@@ -300,7 +301,10 @@ def test_two_processes_train_what_one_does_and_evaluate_each_example_once(
     for single, first, second in zip(one, *ranks, strict=True):
         assert equal(first["weights"], second["weights"])
         for name, value in single["weights"].items():
-            torch.testing.assert_close(first["weights"][name], value, rtol=1e-5, atol=1e-5, msg=name)
+            if not name.endswith(
+                "key.bias"
+            ):  # its gradient is zero but for rounding, which AdamW makes a whole step of
+                torch.testing.assert_close(first["weights"][name], value, rtol=1e-6, atol=1e-6, msg=name)
         assert first["counts"] == second["counts"]
         for split in ("dev", "test"):
             for task, (documents, counts, num_rows) in single["counts"][split].items():

@@ -141,3 +141,12 @@ def test_an_undefined_score_does_not_count_as_an_evaluation(toy_mixture: Write, 
     mixture = load_mixture(toy_mixture())
     trained = train(mixture, callbacks=per_task(patience=1), before=PresetScores(scores), max_epochs=4)
     assert trained.module.stopped == set()
+
+
+def test_the_mixture_is_compared_over_the_tasks_that_have_a_score(toy_mixture: Write, train: Train) -> None:
+    undefined = [math.nan] * 6
+    scores = {"cause": [0.1, 0.2, 0.3, 0.3, 0.3, 0.9], "drugs": undefined, "risk": undefined, "bleed": undefined}
+    callbacks = early_stopping(patience=2, min_delta=0.0, per_task=False)
+    mixture = load_mixture(toy_mixture())
+    trained = train(mixture, callbacks=callbacks, before=PresetScores(scores), max_epochs=6)
+    assert trained.trainer.current_epoch == 5  # the third is the best, and two more are not better

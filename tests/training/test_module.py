@@ -1,16 +1,21 @@
+import copy
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins import MixedPrecision
 from torch import Tensor
+from torch.utils.data import DataLoader
 
-from mtl.batching.data_module import MixtureData
+from mtl.batching.batch import Batch
+from mtl.batching.data_module import EvaluationLoader, MixtureData
 from mtl.config.loading import load_mixture
+from mtl.data.examples import SplitData
 from mtl.problems import InputError
 from mtl.tracking.run_folder import RunFolder
 from mtl.training.assembly import build_module
@@ -320,6 +325,57 @@ def test_a_training_without_batches_is_an_input_error(toy_mixture: Write, train:
     with pytest.raises(InputError, match="0 of 14") as caught:
         train(load_mixture(toy_mixture()), limit_train_batches=0)
     assert [problem.key for problem in caught.value.problems] == ["trainer.limit_train_batches"]
+
+
+# --- loaders of other data modules ------------------------------------------------------------------------------------
+
+
+class Batches(pl.LightningDataModule):
+    """A data module that is not ours: batches in lists, with or without the rows that they come from."""
+
+    def __init__(self, train: list[Batch], dev: EvaluationLoader) -> None:
+        super().__init__()
+        self._train, self._dev = train, dev
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        return DataLoader(cast(Any, self._train), batch_size=None)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return DataLoader(cast(Any, list(self._dev)), batch_size=None)
+
+
+class BatchesWithRows(Batches):
+    def splits(self, split: str) -> Mapping[str, SplitData]:
+        return self._dev.splits
+
+
+def test_batches_of_another_data_module_give_the_same_weights_and_scores(toy_mixture: Write, train: Train) -> None:
+    mixture = load_mixture(toy_mixture())
+    batches: list[Batch] = []
+
+    def collect(module: Any, data: MixtureData) -> None:
+        step = module.training_step
+
+        def noting(batch: Batch, batch_idx: int) -> Any:
+            batches.append(copy.deepcopy(batch))
+            return step(batch, batch_idx)
+
+        module.training_step = noting
+
+    ours = train(mixture, before=collect)
+    other = build_module(mixture, learning_rate=1e-3)
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    options = {"accelerator": "cpu", "precision": "32-true", "max_epochs": 1, "num_sanity_val_steps": 0, **quiet}
+    pl.Trainer(**options).fit(other, datamodule=BatchesWithRows(batches, ours.data.val_dataloader()))
+    assert not moved(ours.weights, dict(other.state_dict()))
+    scores = [
+        {task: result.scores for task, result in module.results["dev"].items()} for module in (ours.module, other)
+    ]
+    assert scores[0] == scores[1]
+
+    with pytest.raises(InputError) as caught:
+        pl.Trainer(**options).validate(other, datamodule=Batches(batches, ours.data.val_dataloader()), verbose=False)
+    assert [problem.key for problem in caught.value.problems] == ["dev loader"]
 
 
 # --- checkpoints ------------------------------------------------------------------------------------------------------

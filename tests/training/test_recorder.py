@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 import yaml
 
@@ -19,10 +20,12 @@ from heads import Head
 from mtl import commands as cli
 from mtl.config.loading import load_mixture
 from mtl.evaluation.predictions import PredictionFiles
+from mtl.problems import InputError
 from mtl.tracking import mlflow_client
-from mtl.training.assembly import build_heads
+from mtl.tracking.run_folder import RunFolder
+from mtl.training.assembly import build_heads, build_module
 from mtl.training.checkpoints import checkpoint_mixture, read_checkpoint
-from mtl.training.recorder import accounts
+from mtl.training.recorder import RunRecorder, accounts
 from mtl.training.selection import Selection
 from tests import five_tasks
 from tests.five_tasks import CPU, SECRET, TASKS
@@ -502,3 +505,14 @@ def test_a_diverged_training_stops_as_failed(tmp_path: Path, tiny_encoder: Encod
             only=["kind"],
         )
     assert json.loads(next(tmp_path.rglob("run.json")).read_text())["status"] == "FAILED"
+
+
+def test_a_data_module_that_is_not_of_a_mixture_is_an_input_error(
+    toy_mixture: Callable[..., Path], tmp_path: Path
+) -> None:
+    module = build_module(load_mixture(toy_mixture()))
+    recorder = RunRecorder(RunFolder.create(tmp_path / "runs", "toy", 1), None, {})
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[recorder])
+    with pytest.raises(InputError) as caught:
+        trainer.fit(module, train_dataloaders=[])
+    assert [problem.key for problem in caught.value.problems] == ["datamodule"]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mtl.training.selection import MIXTURE, Best, Selection
+from mtl.training.selection import MIXTURE, UNDEFINED, Best, Rank, Selection
 
 PRIMARY = {"cause": "accuracy", "drugs": "f1", "risk": "pearson", "bleed": "accuracy"}
 
@@ -108,10 +108,13 @@ def test_a_resumed_selection_compares_with_the_earlier_best() -> None:
 
 def test_an_undefined_score_is_below_every_number_and_counts_as_the_first() -> None:
     best = Best()
-    assert [best.improves(value) for value in (math.nan, math.nan, -5.0, math.nan)] == [True, False, True, False]
+    ranks = (UNDEFINED, UNDEFINED, Rank(1, -5.0), UNDEFINED)
+    assert [best.improves(rank) for rank in ranks] == [True, False, True, False]
 
 
 def test_a_rise_that_is_not_above_min_delta_is_not_an_improvement() -> None:
-    best = Best(0.5)
-    assert not best.improves(0.51, min_delta=0.01)
-    assert best.improves(0.52, min_delta=0.01)
+    best = Best(Rank(1, 0.5))
+    assert not best.improves(Rank(1, 0.51), min_delta=0.01)
+    assert best.improves(Rank(1, 0.52), min_delta=0.01)
+    assert best.improves(Rank(2, 0.1), min_delta=0.01)
+    assert not best.improves(Rank(1, 0.9), min_delta=0.01)
