@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
 
 
 def derive(seed: int, *key: str | int) -> int:
@@ -22,3 +26,15 @@ def derive(seed: int, *key: str | int) -> int:
 def stream(seed: int, *key: str | int) -> np.random.Generator:
     """A NumPy generator whose seed is `derive(seed, *key)`."""
     return np.random.default_rng(derive(seed, *key))
+
+
+def seed_dropout(seed: int, device: torch.device) -> None:
+    """Seeds PyTorch's generators of the CPU and of one device, from which dropout is drawn.
+
+    `torch.manual_seed` seeds every backend, also those that are not there, which takes longer than a small layer.
+    """
+    import torch
+
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)

@@ -279,6 +279,10 @@ class _DeviceModule:
         global _random_state  # noqa: PLW0603
         _random_state = state
 
+    @classmethod
+    def manual_seed(cls, seed: int) -> None:
+        cls.manual_seed_all(seed)
+
     @staticmethod
     def manual_seed_all(seed: int) -> None:
         global _random_state  # noqa: PLW0603

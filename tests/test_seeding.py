@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl.seeding import derive, stream
+from mtl.seeding import derive, seed_dropout, stream
+from tests import emulated
 
 KEYS = st.lists(st.one_of(st.text("abc1", max_size=3), st.integers(0, 99)), max_size=3)
 
@@ -44,3 +46,15 @@ def test_streams_of_neighbouring_epochs_are_not_correlated() -> None:
     draws = np.array([stream(1, "sampler", epoch).random(2000) for epoch in range(10)])
     correlations = np.corrcoef(draws)[~np.eye(10, dtype=bool)]
     assert np.abs(correlations).max() < 0.11  # five standard deviations of 1 / sqrt(2000)
+
+
+@pytest.mark.parametrize("device", ["cpu", "emulated"])
+def test_dropout_is_drawn_as_after_seeding_everything(device: str) -> None:
+    emulated.register()
+    before = torch.initial_seed()
+    torch.manual_seed(7)
+    expected = torch.rand(3), torch.rand(3, device=device).cpu()
+    torch.manual_seed(before)
+    seed_dropout(7, torch.device(device))
+    assert torch.rand(3).tolist() == expected[0].tolist()
+    assert torch.rand(3, device=device).tolist() == expected[1].tolist()

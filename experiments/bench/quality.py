@@ -86,7 +86,7 @@ def train(mixture_file: Path, entry: dict[str, Any], threads: int) -> dict[str, 
     import torch
 
     import mtl.batching.data_module
-    import mtl.encoder.pretrained
+    import mtl.encoder.model
     from mtl.config.loading import load_mixture
     from mtl.training.assembly import build_data, build_module
     from mtl.training.precision import natural_precision
@@ -99,7 +99,7 @@ def train(mixture_file: Path, entry: dict[str, Any], threads: int) -> dict[str, 
     with (
         patch.object(mtl.batching.data_module, "Batcher", RandomBatcher if plain else Batcher),
         patch.object(
-            mtl.encoder.pretrained,
+            mtl.encoder.model,
             "replace_dropout",
             (lambda model: None) if plain else mtl.encoder.model.replace_dropout,
         ),

@@ -19,6 +19,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from mtl.batching.data_module import limited, make_schedule
+from mtl.commands import COMMANDS
 from mtl.commands.arguments import take_mixture
 from mtl.config.mixture import Mixture
 from mtl.log_filters import filter_logs
@@ -87,6 +88,17 @@ TRAINER_DEFAULTS = {
 }
 
 
+_EVALUATED = (
+    "Checkpoint to evaluate: `best`, `best:TASK` or `last` of the newest run of the mixture, or a path; `best` if"
+    " omitted."
+)
+CHECKPOINT_HELP = {
+    "fit": "Checkpoint to resume from: `last` of the newest run of the mixture, or a path; omitted, a new run starts.",
+    "validate": _EVALUATED,
+    "test": _EVALUATED,
+}
+
+
 class MixtureCLI(LightningCLI):
     """Lightning's command line, with a mixture instead of a model class and a data class."""
 
@@ -116,8 +128,21 @@ class MixtureCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        skipped = {"model", "train_dataloaders", "val_dataloaders", "dataloaders", "datamodule"}
+        # `weights_only` could let a checkpoint run code.
+        skipped = {"model", "train_dataloaders", "val_dataloaders", "dataloaders", "datamodule", "weights_only"}
         return {"fit": skipped, "validate": skipped | {"verbose"}, "test": skipped | {"verbose"}}
+
+    def setup_parser(self, *arguments: Any) -> None:
+        super().setup_parser(*arguments)
+        for command, parser in self._subcommand_parsers.items():
+            parser.prog = f"mtl {command}"
+            parser.description = f"{COMMANDS[command][1]} All options can stand in a file: --config FILE."
+            # Lightning describes checkpoints that our runs do not have.
+            (group,) = (
+                group for group in parser._action_groups if "ckpt_path" in {a.dest for a in group._group_actions}
+            )
+            group.title = "checkpoint"
+            group._group_actions[0].help = CHECKPOINT_HELP[command]
 
     # Lightning calls these instead of the methods of the trainer, and the `after_` ones once its progress bar has
     # closed. Our table replaces Lightning's list of all metrics, which are in `metrics.json`.

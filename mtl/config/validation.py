@@ -389,14 +389,28 @@ def _balancing_problems(mixture: Mixture, others: Sequence[str]) -> list[Problem
         components.build(cls, {name: task.loss_weight for name, task in mixture.tasks.items()}, **spec.options)
     except InputError as error:
         problems += error.problems
-    trains_all = mixture.tasks_per_step in ("all", len(mixture.leaders()) + len(others))
-    if cls.needs == "whole" and not trains_all:
+    if cls.needs != "whole":
+        return problems
+    if mixture.tasks_per_step not in ("all", len(mixture.leaders()) + len(others)):
         message = (
             f"must be all with the balancing method '{spec.name}', which needs the losses of all tasks in every step"
         )
         advice = "Write tasks_per_step: all, or choose a method that does not, such as uncertainty."
         problems.append(Problem("tasks_per_step", f"{message}, got {mixture.tasks_per_step}.", advice))
+    if not _fills_steps(mixture.sampler.name):
+        message = (
+            f"must train every task in every step with the balancing method '{spec.name}', got"
+            f" {mixture.sampler.name}, whose steps hold fewer where the tasks have different numbers of batches."
+        )
+        problems.append(Problem("sampler.name", message, "Use round_robin, uniform, temperature or weighted."))
     return problems
+
+
+def _fills_steps(sampler: str) -> bool:
+    try:
+        return components.find("sampler", sampler, "sampler.name").fills_steps
+    except InputError:  # reported as a problem of the sampler
+        return True
 
 
 def _evaluation_problems(mixture: Mixture, others: Sequence[str]) -> list[Problem]:

@@ -57,6 +57,9 @@ class Sampler(ABC):
     uses_rates: bool = True
     """Whether the rates that a mixture sets have an effect; if not, setting one is a problem."""
 
+    fills_steps: bool = False
+    """Whether each step trains every task if the mixture asks for all tasks per step; if not, some steps hold fewer."""
+
     def __init__(self, sizes: Mapping[str, TaskSize], seed: int, num_epochs: float) -> None:
         self.sizes = dict(sizes)
         self.seed = seed
@@ -130,6 +133,8 @@ class RandomSampler(Sampler):
     Raises:
         InputError: `steps_per_epoch` or a rate of the mixture is not a finite number above 0.
     """
+
+    fills_steps = True
 
     def __init__(
         self,

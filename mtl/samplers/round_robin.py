@@ -31,6 +31,7 @@ class RoundRobin(Sampler):
     """
 
     uses_rates = False
+    fills_steps = True
 
     def __init__(
         self, sizes: Mapping[str, TaskSize], seed: int, num_epochs: float, *, steps_per_epoch: int | None = None

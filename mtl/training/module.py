@@ -23,7 +23,7 @@ from mtl.encoder.compilation import compile_encoder
 from mtl.evaluation.evaluator import Evaluator, TaskResult, on_cpu
 from mtl.evaluation.predictions import PredictionFiles
 from mtl.problems import InputError, Problem
-from mtl.seeding import derive
+from mtl.seeding import derive, seed_dropout
 from mtl.single_precision import InSinglePrecision, single_precision
 from mtl.training.optimisation import adamw, parameter_groups, schedule
 from mtl.training.options import Optimisation
@@ -42,8 +42,8 @@ class MultiTaskModule(pl.LightningModule):
     """Routes the parts of a batch through one encoder to their heads.
 
     It trains on any loader that yields `Batch`es. It evaluates on any if the loader has `splits`, a mapping from tasks
-    to `SplitData`, or if the data module has a method `splits`, as `MixtureData` has. The number of updates, which the learning-rate schedule needs, comes from
-    the data module if it has `total_updates`, else from the trainer.
+    to `SplitData`, or if the data module has a method `splits`, as `MixtureData` has. The number of updates, which the
+    learning-rate schedule needs, comes from the data module if it has `total_updates`, else from the trainer.
 
     Args:
         encoder: The encoder that all tasks share.
@@ -208,7 +208,8 @@ class MultiTaskModule(pl.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # One stream per step makes dropout a pure function of seed and step, so evaluating between steps, stopping and
         # resuming change nothing.
-        torch.manual_seed(derive(self._seed, "dropout", self.trainer.current_epoch, batch_idx, self.global_rank))
+        seed = derive(self._seed, "dropout", self.trainer.current_epoch, batch_idx, self.global_rank)
+        seed_dropout(seed, self.device)
         # Log before the step, not after it: checkpoints are saved in between, and a resumed run must continue with the
         # same sums.
         every = cast(Any, self.trainer).log_every_n_steps

@@ -23,6 +23,7 @@ NO_DROPOUT = [
     *(f"tasks.{task}.options.dropout=0.0" for task in ("cause", "drugs", "risk", "bleed")),
 ]
 PCGRAD = "tests.balancing.pcgrad.PCGrad"
+FULL = {"name": "round_robin"}
 METHODS = components.choices("balancing")
 
 
@@ -184,14 +185,20 @@ def test_a_method_that_needs_all_tasks_is_refused_if_a_step_trains_fewer(
     tasks_per_step: int, toy_mixture: Write
 ) -> None:
     with pytest.raises(InputError) as caught:
-        load_mixture(toy_mixture(balancing={"name": PCGRAD}, tasks_per_step=tasks_per_step))
+        load_mixture(toy_mixture(balancing={"name": PCGRAD}, sampler=FULL, tasks_per_step=tasks_per_step))
     (problem,) = caught.value.problems
     assert problem.key == "tasks_per_step"
     assert PCGRAD in problem.message
 
 
+def test_a_method_that_needs_all_tasks_is_refused_with_a_sampler_of_smaller_steps(toy_mixture: Write) -> None:
+    with pytest.raises(InputError) as caught:
+        load_mixture(toy_mixture(balancing={"name": PCGRAD}, sampler={"name": "proportional"}, tasks_per_step="all"))
+    assert [problem.key for problem in caught.value.problems] == ["sampler.name"]
+
+
 def test_a_method_that_needs_all_tasks_is_refused_with_accumulation(toy_mixture: Write, train: Train) -> None:
-    mixture = load_mixture(toy_mixture(balancing={"name": PCGRAD}, tasks_per_step="all"))
+    mixture = load_mixture(toy_mixture(balancing={"name": PCGRAD}, sampler=FULL, tasks_per_step="all"))
     with pytest.raises(InputError) as caught:
         train(mixture, accumulate_grad_batches=2)
     (problem,) = caught.value.problems
@@ -228,7 +235,7 @@ def test_an_invalid_name_or_option_is_named_by_its_key(fields: dict[str, Any], k
 
 
 def test_a_step_without_a_task_is_refused_for_a_method_that_needs_all(toy_mixture: Write, train: Train) -> None:
-    mixture = load_mixture(toy_mixture(tasks_per_step="all", balancing={"name": PCGRAD}))
+    mixture = load_mixture(toy_mixture(tasks_per_step="all", sampler=FULL, balancing={"name": PCGRAD}))
 
     def stop_one(module: Any, data: Any) -> None:
         module.stopped.add("risk")

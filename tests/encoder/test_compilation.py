@@ -22,9 +22,15 @@ def encoder(tiny_encoder: Callable[[str], Path]) -> Encoder:
     return load_encoder(spec, load_tokenizer(spec), seed=0)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # from torch's own import
-def test_a_compiled_encoder_gives_the_same_states_for_any_shape_and_keeps_its_weights_names(encoder: Encoder) -> None:
+def test_a_compiled_encoder_gives_the_same_states_for_any_shape_and_keeps_its_weights_names(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The graph is traced, but no code is generated, which takes a minute; the test below does that.
+    compile_module = torch.nn.Module.compile
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda self, **options: compile_module(self, backend="eager", **options)
+    )
     batches = [torch.randint(5, 20, shape) for shape in ((3, 7), (5, 12))]
     plain = [encoder(ids, torch.ones_like(ids, dtype=torch.bool)) for ids in batches]
     names = list(encoder.state_dict())

@@ -184,6 +184,13 @@ def test_mixed_steps_are_exact_and_hold_different_tasks(name: str, batches: list
         assert steps == make(name, 1, sizes).mixed_epoch(epoch, tasks_per_step)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sampler_says_whether_its_steps_hold_all_tasks(name: str) -> None:
+    sampler = make(name)
+    steps = [step for epoch in range(3) for step in sampler.mixed_epoch(epoch, len(SIZES))]
+    assert sampler.fills_steps == all(set(step) == set(SIZES) for step in steps)
+
+
 @pytest.mark.parametrize("name", ["proportional", "anchored"])
 def test_mixing_trains_the_batches_that_the_sampler_draws(name: str) -> None:
     mixed = Counter(task for step in make(name).mixed_epoch(1, 2) for task in step)

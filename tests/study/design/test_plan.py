@@ -65,7 +65,8 @@ def test_a_balancing_method_that_needs_all_tasks_in_every_update_is_an_error(
     toy_study: Callable[..., Path], tmp_path: Path
 ) -> None:
     path = toy_study()
-    set_in_mixture(tmp_path, balancing={"name": "tests.balancing.pcgrad.PCGrad"}, tasks_per_step="all")
+    balancing, sampler = {"name": "tests.balancing.pcgrad.PCGrad"}, {"name": "round_robin"}
+    set_in_mixture(tmp_path, balancing=balancing, sampler=sampler, tasks_per_step="all")
     with pytest.raises(InputError) as caught:
         make_plan(load_study(path))
     assert [problem.key for problem in caught.value.problems] == ["balancing.name"]
