@@ -8,7 +8,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 LOWEST := .venv-lowest/bin
 
-.PHONY: help install demo demo-study test test-lowest lint bench
+.PHONY: help install demo demo-study test soak test-lowest lint bench
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -29,6 +29,9 @@ demo-study: $(INSTALLED) ## find out which of three small tasks helps which (at 
 
 test: $(INSTALLED) ## run all tests and doctests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+soak: $(INSTALLED) ## run the tests that take minutes each
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m soak
 
 test-lowest: .venv-lowest/installed ## run the quick tests with the lowest versions that pyproject.toml allows
 	OMP_NUM_THREADS=1 $(LOWEST)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal \
