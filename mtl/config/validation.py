@@ -230,12 +230,19 @@ def _reader_problems(name: str, data: DataSpec) -> list[Problem]:
 
 def _head_problems(name: str, spec: TaskSpec) -> list[Problem]:
     """Problems of the head's name, labels and options, and what its constructor rejects."""
+    key = f"tasks.{name}"
     repeated = sorted({label for label in spec.labels if spec.labels.count(label) > 1})
     if repeated:
         message = f"Labels must be unique, got {', '.join(repeated)} more than once."
-        problem = Problem(f"tasks.{name}.labels", message, "Remove the duplicates.")
+        problem = Problem(f"{key}.labels", message, "Remove the duplicates.")
         return [problem, *_head_component_problems(name, spec)]
-    return _head_component_problems(name, spec) or _construction_problems(name, spec)
+    problems = _head_component_problems(name, spec)
+    # The head is built without its wrong options, so that the others are still checked.
+    wrong = {option for option in spec.options for p in problems if f"{p.key}.".startswith(f"{key}.options.{option}.")}
+    if len({problem.key for problem in problems}) > len(wrong):  # the head is unknown, or a required option is missing
+        return problems
+    right = {option: value for option, value in spec.options.items() if option not in wrong}
+    return problems + _construction_problems(name, spec.model_copy(update={"options": right}))
 
 
 def _head_component_problems(name: str, spec: TaskSpec) -> list[Problem]:

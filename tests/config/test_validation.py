@@ -159,6 +159,17 @@ def test_an_override_of_a_misspelt_task_gets_the_right_one_as_advice() -> None:
     assert all("task 'gad'" in problem.suggestion for problem in found)
 
 
+def test_a_wrong_option_does_not_hide_a_wrong_metric() -> None:
+    task = {"head": "classification", "labels": ["no", "yes"], "data": {"reader": "jsonl", "path": "x"}}
+    task |= {"options": {"poolling": "mean", "dropout": "much"}, "primary_metric": "f2"}
+    problems = mixture_problems({"name": "m", "encoder": {"name": "e"}, "tasks": {"gad": task}})
+    assert sorted(problem.key for problem in problems) == [
+        "tasks.gad.options.dropout",
+        "tasks.gad.options.poolling",
+        "tasks.gad.primary_metric",
+    ]
+
+
 def test_a_mixture_needs_a_task() -> None:
     assert only_problem(tasks={}).key == only_problem(tasks=["gad"]).key == "tasks"
 
