@@ -1,6 +1,6 @@
 """The input of one pass of the encoder, for one task or several, and the part of it that each head reads.
 
-Shapes: B examples, T tokens.
+Shapes: B examples, N tokens of all examples together, T tokens of the longest example.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from heads import Example, Head, pad
+from heads import Example, Head
+from mtl.encoder.packing import Layout
 
 
 class UpdateShare(NamedTuple):
@@ -54,20 +55,25 @@ class TaskPart:
 
 
 class Batch:
-    """Input ids [B, T], attention mask [B, T] and types [B, T] (or None), and the parts that read them.
+    """The tokens of all examples without padding, where each example is, and the parts that read them.
 
     A batch without parts stands for a step in which nothing is trained. This is not a dataclass, because Lightning
     would round the labels in a dataclass to the precision of the weights.
 
     Args:
-        input_ids: Token ids [B, T].
-        mask: True for tokens and False for padding [B, T].
-        type_ids: Token type ids [B, T]; None if the encoder has none.
+        input_ids: Token ids [N], in the order of the layout.
+        layout: Where the tokens of each example are.
+        type_ids: Token type ids [N]; None if the encoder has none.
         parts: The parts that heads read.
     """
 
-    def __init__(self, input_ids: Tensor, mask: Tensor, type_ids: Tensor | None, parts: list[TaskPart]) -> None:
-        self.input_ids, self.mask, self.type_ids, self.parts = input_ids, mask, type_ids, parts
+    def __init__(self, input_ids: Tensor, layout: Layout, type_ids: Tensor | None, parts: list[TaskPart]) -> None:
+        self.input_ids, self.layout, self.type_ids, self.parts = input_ids, layout, type_ids, parts
+
+    @property
+    def mask(self) -> Tensor:
+        """True for tokens and False for padding in the states that heads read [B, T]."""
+        return self.layout.mask
 
     def to(self, device: Any, non_blocking: bool = False) -> Batch:
         """The same batch on another device."""
@@ -80,16 +86,16 @@ class Batch:
         type_ids = None if self.type_ids is None else self.type_ids.to(device, non_blocking=non_blocking)
         return Batch(
             self.input_ids.to(device, non_blocking=non_blocking),
-            self.mask.to(device, non_blocking=non_blocking),
+            self.layout.to(device, non_blocking=non_blocking),
             type_ids,
             parts,
         )
 
     def __len__(self) -> int:
-        return len(self.input_ids)
+        return len(self.layout.lengths)
 
 
-EMPTY = Batch(torch.zeros(0, 0, dtype=torch.long), torch.zeros(0, 0, dtype=torch.bool), None, [])
+EMPTY = Batch(torch.zeros(0, dtype=torch.long), Layout([]), None, [])
 
 
 @dataclass(frozen=True)
@@ -106,29 +112,27 @@ class ExampleGroup:
 
 
 def collate(
-    groups: Sequence[ExampleGroup], heads: Mapping[str, Head], pad_id: int, *, keep_examples: bool = False
+    groups: Sequence[ExampleGroup], heads: Mapping[str, Head], *, keep_examples: bool = False
 ) -> Batch:
-    """One batch of the examples of one or several tasks, padded to the longest.
+    """One batch of the examples of one or several tasks.
 
     Args:
         groups: Groups of examples, which follow each other in the batch.
         heads: The head of each task.
-        pad_id: Id of the tokenizer's padding token.
         keep_examples: Whether parts hold their examples.
     """
     inputs = [example for group in groups for example in next(iter(group.examples.values()))]
-    length = max(len(example["input_ids"]) for example in inputs)
+    layout = Layout([len(example["input_ids"]) for example in inputs])
     parts = []
     start = 0
     for group in groups:
         stop = start + len(next(iter(group.examples.values())))
         for task, examples in group.examples.items():
-            fields = heads[task].collate(examples, length)
+            fields = heads[task].collate(examples, layout.longest)
             update = group.updates.get(task, EVERYTHING)
             parts.append(TaskPart(task, start, stop, fields, update, examples if keep_examples else ()))
         start = stop
-    ids = pad([example["input_ids"] for example in inputs], length, pad_id)
-    mask = pad([[1] * len(example["input_ids"]) for example in inputs], length, 0).bool()
+    ids = layout.packed([example["input_ids"] for example in inputs])
     typed = all(example.get("token_type_ids") is not None for example in inputs)
-    type_ids = pad([example["token_type_ids"] for example in inputs], length, 0) if typed else None
-    return Batch(ids, mask, type_ids, parts)
+    type_ids = layout.packed([example["token_type_ids"] for example in inputs]) if typed else None
+    return Batch(ids, layout, type_ids, parts)

@@ -114,11 +114,6 @@ class MixtureData(pl.LightningDataModule):
         """The tasks that train on this task's batches, starting with the task itself."""
         return [task, *(name for name, spec in self.mixture.tasks.items() if spec.same_rows_as == task)]
 
-    @property
-    def pad_id(self) -> int:
-        pad_id = self.tokenizer.pad_token_id
-        return 0 if pad_id is None else int(pad_id)
-
     def rank_and_world_size(self) -> tuple[int, int]:
         trainer = self.trainer
         return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)

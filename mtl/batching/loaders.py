@@ -43,10 +43,6 @@ class Source(Protocol):
     def stopped(self) -> Collection[str]:
         """Tasks that are no longer trained."""
 
-    @property
-    def pad_id(self) -> int:
-        """The id of the tokenizer's padding token."""
-
     def splits(self, split: str) -> Mapping[str, SplitData]:
         """The split of every task that has it and is evaluated."""
 
@@ -106,7 +102,7 @@ class TrainLoader:
             examples = {name: self._data.tasks[name]["train"].examples.take(indices) for name in tasks}
             own = {name: shares[name]._replace(share=0.0) if is_empty else shares[name] for name in tasks}
             groups.append(ExampleGroup(examples, own))
-        return collate(groups, self._data.heads, self._data.pad_id) if groups else EMPTY
+        return collate(groups, self._data.heads) if groups else EMPTY
 
     def _update_shares(self, update: Sequence[Step]) -> dict[str, UpdateShare]:
         """The share of each task in an update; a task without targets in it has no entry.
@@ -164,7 +160,7 @@ class EvaluationLoader:
                 continue
             names = [name for name in self._data.followers(task) if name in self.splits]
             examples = {name: self.splits[name].examples.take(indices) for name in names}
-            yield collate([ExampleGroup(examples)], self._data.heads, self._data.pad_id, keep_examples=True)
+            yield collate([ExampleGroup(examples)], self._data.heads, keep_examples=True)
 
     def _batches_of(self, task: str) -> list[Indices]:
         split = self._data.tasks[task].get(self._split)

@@ -3,6 +3,8 @@
 - `pretrained`: configuration, tokenizer and weights.
 - `location`: where an encoder's files are, and a hash of them for the keys of runs.
 - `model`: `Encoder`, the module that computes the hidden states.
+- `packing`: the layout of a batch without padding.
+- `packed_attention`: attention within the sequences of a packed row.
 - `cpu_attention`, `cpu_dropout`: faster training on a CPU.
 - `compilation`: `torch.compile`, tested before training starts.
 

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from mtl.encoder.model import Encoder
+from mtl.encoder.packing import Layout
 from mtl.problems import InputError, Problem
 
 
@@ -47,9 +48,9 @@ def compile_encoder(
 def _try(encoder: Encoder, context: Callable[[], AbstractContextManager[None]]) -> None:
     """One small forward pass, and a backward pass unless the encoder is frozen."""
     device = next(encoder.parameters()).device
-    ids = torch.ones(2, 8, dtype=torch.long, device=device)
-    mask = torch.tensor([[True] * 8, [True] * 5 + [False] * 3], device=device)  # padded, as in batches
+    ids = torch.ones(13, dtype=torch.long, device=device)
+    layout = Layout([8, 5]).to(device)
     with context():
-        states = encoder(ids, mask, torch.zeros_like(ids))
+        states = encoder(ids, layout, torch.zeros_like(ids))
     if states.requires_grad:  # all of it may be frozen
         states.sum().backward()

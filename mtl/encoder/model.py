@@ -1,6 +1,6 @@
 """The shared encoder: a Hugging Face model that returns its last hidden states.
 
-Shapes: B examples, T tokens, H hidden size.
+Shapes: B sequences, N tokens of all sequences together, T tokens of the longest sequence, H hidden size.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from mtl.encoder import cpu_attention
 from mtl.encoder.cpu_dropout import replace_dropout
+from mtl.encoder.packing import Group, Layout
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -23,12 +23,16 @@ class Encoder(nn.Module):
     Args:
         model: The transformer.
         freeze_layers: Number of the lowest layers to freeze, together with the embeddings; 0 trains everything.
-        chooses_attention: Whether `settle` may select the implementation of the attention.
+        packs: Whether the model computes all sequences in one row, with `packed_attention`. Otherwise it gets padded
+            sequences, in a few passes of similar lengths.
+        first_position: Position of a sequence's first token, as the model counts them.
     """
 
-    def __init__(self, model: nn.Module, *, freeze_layers: int = 0, chooses_attention: bool = False) -> None:
+    def __init__(
+        self, model: nn.Module, *, freeze_layers: int = 0, packs: bool = False, first_position: int = 0
+    ) -> None:
         super().__init__()
-        self._chooses_attention = chooses_attention
+        self.packs, self._first_position = packs, first_position
         self.model = model.train()  # transformers loads models in evaluation mode
         replace_dropout(self.model)
         # No head uses the pooler, and DDP fails on parameters without gradients.
@@ -45,41 +49,29 @@ class Encoder(nn.Module):
     def hidden_size(self) -> int:
         return int(self.config.hidden_size)
 
-    def settle(self, device: str, precision: str) -> None:
-        """Selects the fastest attention implementation for the device.
+    def forward(self, input_ids: Tensor, layout: Layout, type_ids: Tensor | None = None) -> Tensor:
+        """States [B, T, H] of a batch, with zeros for padding.
 
         Args:
-            device: Type of the device, such as cpu or cuda.
-            precision: Lightning's name of the precision.
+            input_ids: Ids of all tokens [N], in the order of the layout.
+            layout: Where the sequences are.
+            type_ids: Token types [N], if the encoder uses them.
         """
-        if self._chooses_attention:
-            model: Any = self.model
-            model.set_attn_implementation(_quickest_attention(type(model), device, precision))
-
-    def forward(self, input_ids: Tensor, mask: Tensor, type_ids: Tensor | None = None) -> Tensor:
-        """States [B, T, H] from input ids [B, T], attention mask [B, T] and, if the encoder uses them, token types."""
-        inputs = {"input_ids": input_ids, "attention_mask": mask.long()}
+        inputs = {"input_ids": input_ids}
         if type_ids is not None and getattr(self.config, "type_vocab_size", 0) > 1:
             inputs["token_type_ids"] = type_ids
-        states: Tensor = self.model(**inputs).last_hidden_state
-        return states
+        if self.packs:
+            row = {name: values[None] for name, values in inputs.items()}
+            row["position_ids"] = (layout.positions + self._first_position)[None]
+            return layout.states(self.model(**row, layout=layout).last_hidden_state[0])
+        return layout.states(torch.cat([self._padded(inputs, group) for group in layout.groups]))
 
-
-def _quickest_attention(family: Any, device: str, precision: str) -> str:
-    """Our own attention on a CPU; on a GPU FlashAttention 2 if it can run, otherwise PyTorch's."""
-    if device == "cpu":
-        return cpu_attention.register()
-    if device == "cuda" and precision.startswith(("bf16", "16")) and family._supports_flash_attn and _has_flash():
-        return "flash_attention_2"
-    return "sdpa" if family._supports_sdpa else "eager"
-
-
-def _has_flash() -> bool:
-    """Whether the package FlashAttention 2 is installed and supports the GPU (Ampere or later)."""
-    from transformers import utils
-
-    probe: Any = vars(utils)["is_flash_attn_2_available"]  # untyped
-    return bool(probe()) and torch.cuda.get_device_capability() >= (8, 0)
+    def _padded(self, inputs: dict[str, Tensor], group: Group) -> Tensor:
+        """States of the tokens of a group [tokens, H], from a pass over its padded sequences."""
+        padded: dict[str, Any] = {name: group.padded(values) for name, values in inputs.items()}
+        pad_id = getattr(self.config, "pad_token_id", None)  # some families count positions by it
+        padded["input_ids"] = padded["input_ids"].where(group.mask, 0 if pad_id is None else pad_id)
+        return group.packed(self.model(**padded, attention_mask=group.mask.long()).last_hidden_state)
 
 
 def _freeze(model: nn.Module, num_layers: int) -> None:

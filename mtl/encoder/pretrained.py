@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mtl.encoder import cpu_attention
+from mtl.encoder import packed_attention
 from mtl.encoder.location import cached_only, encoder_folder, load_problems
 from mtl.encoder.model import Encoder
+from mtl.encoder.packing import Layout
 from mtl.problems import InputError, Problem
 from mtl.seeding import derive
 
@@ -23,10 +25,13 @@ if TYPE_CHECKING:
 
     from mtl.config.mixture import EncoderSpec
 
+_log = logging.getLogger(__name__)
+
 _POSITIONS_FROM_TWO = frozenset(
     {
         "camembert",
         "data2vec-text",
+        "esm",
         "ibert",
         "longformer",
         "luke",
@@ -113,15 +118,49 @@ def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: in
     from transformers import AutoModel
 
     config = load_config(spec)
-    chooses_attention = spec.attention == "auto" and _supports_custom_attention(config)
-    implementation = cpu_attention.register() if chooses_attention else _fixed_attention(spec.attention)
+    packs = spec.attention == "auto" and supports_packing(config)
+    implementation = packed_attention.register() if packs else _fixed_attention(spec.attention)
     chosen = {} if implementation is None else {"attn_implementation": implementation}
     if weights:
         model = _from_pretrained(AutoModel, spec, config=config, dtype=torch.float32, **chosen)
     else:
         model = _from_config(config, chosen)
     _add_embeddings(model, tokenizer, len(load_tokenizer(spec)), seed)
-    return Encoder(model, freeze_layers=spec.freeze_layers, chooses_attention=chooses_attention)
+    first_position = 2 if config.model_type in _POSITIONS_FROM_TWO else 0
+    if packs and not packs_correctly(model, first_position):
+        packs = False
+        model.set_attn_implementation("sdpa" if type(model)._supports_sdpa else "eager")
+    if spec.attention == "auto" and not packs:
+        _log.info("The encoder '%s' (%s) cannot be packed; its batches are padded.", spec.name, config.model_type)
+    return Encoder(model, freeze_layers=spec.freeze_layers, packs=packs, first_position=first_position)
+
+
+def packs_correctly(model: Any, first_position: int) -> bool:
+    """Whether two sequences in one row have the states that each has alone, by transformers' own attention.
+
+    A family that ignores the attention function mixes the sequences without an error; so does one that counts
+    positions otherwise than expected.
+    """
+    size = model.get_input_embeddings().weight.shape[0]
+    generator = torch.Generator().manual_seed(0)
+    sequences = [torch.randint(size, (length,), generator=generator) for length in (7, 4)]
+    layout = Layout([7, 4])
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            positions = (layout.positions + first_position)[None]
+            row = torch.cat(sequences)[None]
+            packed = model(input_ids=row, position_ids=positions, layout=layout).last_hidden_state[0]
+            model.set_attn_implementation("eager")
+            alone = [model(input_ids=ids[None], attention_mask=torch.ones_like(ids)[None]) for ids in sequences]
+    except (TypeError, ValueError, RuntimeError):  # an argument that the family does not have, or other shapes
+        return False
+    finally:
+        model.set_attn_implementation(packed_attention.NAME)
+        model.train(was_training)
+    expected = torch.cat([output.last_hidden_state[0] for output in alone])
+    return bool(torch.allclose(packed, expected, rtol=1e-3, atol=1e-4))
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -141,8 +180,8 @@ def _from_pretrained(auto: Any, spec: EncoderSpec, **arguments: Any) -> Any:
         )
 
 
-def _supports_custom_attention(config: PretrainedConfig) -> bool:
-    """Whether a model family supports custom attention functions, which can then be changed at any time."""
+def supports_packing(config: PretrainedConfig) -> bool:
+    """Whether a model family takes an attention function from outside, which packing needs."""
     from transformers import AutoModel
 
     family: Any = AutoModel._model_mapping.get(type(config), None)

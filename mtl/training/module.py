@@ -105,7 +105,7 @@ class MultiTaskModule(pl.LightningModule):
         """The logits of each part, by task."""
         if not batch.parts:
             return {}
-        states = self.encoder(batch.input_ids, batch.mask, batch.type_ids)  # [B, T, H]
+        states = self.encoder(batch.input_ids, batch.layout, batch.type_ids)  # [B, T, H]
         with single_precision(states.device):
             return {
                 part.task: self.heads[part.task](
@@ -120,7 +120,6 @@ class MultiTaskModule(pl.LightningModule):
         device = self.trainer.strategy.root_device.type
         if stage == "fit":
             self._check_balancing()
-        self.encoder.settle(device, str(self.trainer.precision))
         if self._needs_compile:
             self._compile(trains=stage == "fit")
         self._tables = self._tables_outside_ddp(device)

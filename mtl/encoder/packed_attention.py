@@ -1,0 +1,125 @@
+"""Attention over the sequences of a packed row, as an attention function of transformers.
+
+On a GPU in 16-bit precision a kernel for sequences of different lengths runs (FlashAttention, in PyTorch itself).
+Everywhere else attention pads the groups of the layout.
+
+Shapes: N tokens, A attention heads, K heads of keys and values, D units per head, n sequences of a group, t tokens of
+its longest.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention
+
+from mtl.encoder.cpu_attention import attend, check_arguments
+from mtl.encoder.packing import Group, Layout
+
+NAME = "biomtl_packed"
+
+KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+"""PyTorch's kernels without cuDNN's, which makes a plan for every new shape (10 ms per layer on an H100)."""
+
+
+def register() -> str:
+    """Registers this attention with transformers and returns its name there."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    AttentionInterface.register(NAME, attention)
+    AttentionMaskInterface.register(NAME, _no_mask)
+    return NAME
+
+
+def _no_mask(*_: Any, **__: Any) -> None:
+    """The layout keeps sequences apart."""
+
+
+@torch.compiler.disable  # the sizes of the groups differ in every batch
+def attention(  # noqa: PLR0917  # the order is transformers'
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    *,
+    layout: Layout,
+    sliding_window: int | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """Attends from query [1, A, N, D] to key and value [1, K, N, D] within each sequence and returns [1, N, A, D].
+
+    Args:
+        module: The layer.
+        query: Queries of all tokens.
+        key: Keys; if K is less than A, adjacent query heads share one.
+        value: Values.
+        attention_mask: None.
+        scaling: Factor on the scores; None takes 1 / sqrt(D).
+        dropout: Probability with which the layer drops attention weights in training.
+        layout: Where the sequences are.
+        sliding_window: Tokens attend to those less than this many places away; None attends to the whole sequence.
+        others: Further arguments of transformers.
+
+    Raises:
+        InputError: The encoder passes an unsupported argument that would change the result.
+    """
+    check_arguments(others)
+    scale = query.size(-1) ** -0.5 if scaling is None else scaling
+    dropout = dropout if module.training else 0.0
+    if key.size(1) < query.size(1):
+        key, value = (shared.repeat_interleave(query.size(1) // key.size(1), dim=1) for shared in (key, value))
+    q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))  # [N, A, D]
+    if _has_kernel(q, layout, sliding_window):
+        return _varlen(q, k, v, layout, scale, dropout)[None], None
+    parts = [_attend(q, k, v, group, scale, dropout, sliding_window) for group in layout.groups]
+    return torch.cat(parts)[None], None
+
+
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, group: Group, scale: float, dropout: float, window: int | None
+) -> Tensor:
+    """The result for the tokens of a group [tokens, A, D]."""
+    queries, keys, values = (group.padded(states).transpose(1, 2) for states in (q, k, v))  # [n, A, t, D]
+    allowed = _allowed(group, window)
+    if q.device.type == "cpu":
+        mixed = attend(queries, keys, values, allowed, scale, dropout)
+    else:
+        with sdpa_kernel(KERNELS):
+            mixed = scaled_dot_product_attention(queries, keys, values, allowed, dropout, scale=scale)
+    return group.packed(mixed.transpose(1, 2))
+
+
+def _allowed(group: Group, window: int | None) -> Tensor | None:
+    """True where a token may attend to another [n or 1, 1, t or 1, t]; None if it may attend to all."""
+    allowed = None if group.is_full else group.mask[:, None, None, :]
+    if window is None or window >= group.longest:
+        return allowed
+    places = torch.arange(group.longest, device=group.mask.device)
+    distance = (places[:, None] - places[None, :]).abs()[None, None]
+    # A row of padding attends to itself: with nothing to attend to, its gradients would not be numbers.
+    return distance < window if allowed is None else (distance < window) & (allowed | (distance == 0))
+
+
+def _has_kernel(q: Tensor, layout: Layout, window: int | None) -> bool:
+    return (
+        q.device.type == "cuda"
+        and q.dtype in (torch.bfloat16, torch.float16)
+        and window is None
+        and q.size(-1) % 8 == 0
+        and q.size(-1) <= 256
+        and torch.cuda.get_device_capability(q.device) >= (8, 0)
+    )
+
+
+def _varlen(q: Tensor, k: Tensor, v: Tensor, layout: Layout, scale: float, dropout: float) -> Tensor:
+    mixed: Tensor = torch.ops.aten._flash_attention_forward(
+        *(q, k, v, layout.boundaries, layout.boundaries, layout.longest, layout.longest, dropout, False, False),
+        scale=scale,
+    )[0]
+    return mixed

@@ -1,0 +1,157 @@
+"""The layout of a batch without padding: all its tokens in one row, longest sequence first.
+
+Linear layers, norms and dropout see real tokens only. Attention pads the sequences in a few groups of similar length,
+or not at all where a kernel takes sequences of different lengths. Heads get the states as [B, T, H].
+
+Shapes: B sequences, N tokens of all sequences together, T tokens of the longest sequence, H hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+GROUPS = 4
+"""Most groups in which a batch is padded. More of them save little padding and cost a kernel launch each."""
+
+
+class Group:
+    """Consecutive sequences of a layout, padded to the longest of them: n sequences, t tokens of the longest.
+
+    Args:
+        lengths: Number of tokens of each sequence, longest first.
+        start: Place of the first token in the layout's row.
+        device: Device of the tensors.
+    """
+
+    def __init__(self, lengths: npt.NDArray[np.int64], start: int, device: torch.device) -> None:
+        self.num, self.longest = len(lengths), int(lengths[0])
+        self.start, self.stop = start, start + int(lengths.sum())
+        self.is_full = self.stop - start == self.num * self.longest
+        """Whether all sequences have the same length, so that nothing is padded."""
+        mask = np.arange(self.longest) < lengths[:, None]
+        self.mask = torch.from_numpy(mask).to(device)
+        """True for tokens and False for padding [n, t]."""
+        self.slots = torch.from_numpy(np.flatnonzero(mask)).to(device)
+        """Place of each token among the n * t places of the padded group."""
+        self.tokens = torch.from_numpy(np.where(mask, mask.cumsum().reshape(mask.shape) - 1, 0).reshape(-1)).to(device)
+        """Token at each of the n * t places, counted from `start`; padding repeats the first token."""
+
+    def padded(self, values: Tensor) -> Tensor:
+        """The values [N, ...] of this group's tokens as [n, t, ...]; padding repeats the first token's."""
+        mine = values[self.start : self.stop]
+        if not self.is_full:
+            mine = mine.index_select(0, self.tokens)
+        return mine.reshape(self.num, self.longest, *values.shape[1:])
+
+    def packed(self, values: Tensor) -> Tensor:
+        """The values of the tokens, one after the other, from values [n, t, ...]."""
+        values = values.reshape(self.num * self.longest, *values.shape[2:])
+        return values if self.is_full else values.index_select(0, self.slots)
+
+
+class Layout:
+    """Where the tokens of a batch's sequences are in its row.
+
+    Args:
+        lengths: Number of tokens of each sequence [B], in the order of the batch.
+
+    >>> layout = Layout([2, 3])
+    >>> layout.order.tolist(), layout.positions.tolist()
+    ([1, 0], [0, 1, 2, 0, 1])
+    >>> layout.states(torch.tensor([[1.0], [2.0], [3.0], [4.0], [5.0]])).squeeze(-1).tolist()
+    [[4.0, 5.0, 0.0], [1.0, 2.0, 3.0]]
+    """
+
+    def __init__(self, lengths: Sequence[int] | npt.NDArray[np.int64]) -> None:
+        of_batch = np.asarray(lengths, dtype=np.int64)
+        self.order: npt.NDArray[np.int64] = np.argsort(-of_batch, kind="stable")
+        """Index in the batch of each sequence of the row."""
+        self.lengths: npt.NDArray[np.int64] = of_batch[self.order]
+        """Number of tokens of each sequence of the row."""
+        self.num_tokens = int(self.lengths.sum())
+        self.longest = int(self.lengths[0]) if len(self.lengths) else 0
+        starts = np.repeat(np.cumsum(self.lengths) - self.lengths, self.lengths)
+        positions = np.arange(self.num_tokens) - starts
+        self.positions = torch.from_numpy(positions)
+        """Position of each token in its sequence [N], from 0."""
+        self.slots = torch.from_numpy(np.repeat(self.order, self.lengths) * self.longest + positions)
+        """Place of each token among the B * T places of the padded batch [N]."""
+        self.boundaries = torch.from_numpy(np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int32))
+        """Place at which each sequence starts, and the number of tokens [B + 1]."""
+        self.mask = torch.from_numpy(np.arange(self.longest) < of_batch[:, None])
+        """True for tokens and False for padding in the padded batch [B, T]."""
+
+    def to(self, device: Any, non_blocking: bool = False) -> Layout:
+        """The same layout with its tensors on another device."""
+        moved = Layout.__new__(Layout)
+        vars(moved).update(
+            {
+                name: value.to(device, non_blocking=non_blocking) if isinstance(value, Tensor) else value
+                for name, value in vars(self).items()
+                if name != "groups"
+            }
+        )
+        return moved
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """The sequences in at most `GROUPS` groups of similar length, with as little padding as possible."""
+        groups, start = [], 0
+        for chunk in np.split(self.lengths, borders(self.lengths, GROUPS)):
+            groups.append(Group(chunk, start, self.positions.device))
+            start = groups[-1].stop
+        return groups
+
+    def packed(self, sequences: Sequence[Sequence[int]]) -> Tensor:
+        """Values per token [N] from those of each sequence, in the order of the batch."""
+        values = [sequences[index] for index in self.order]
+        return torch.from_numpy(np.concatenate([np.asarray(part, dtype=np.int64) for part in values]))
+
+    def states(self, values: Tensor) -> Tensor:
+        """The values [N, H] as [B, T, H], with zeros for padding."""
+        padded = values.new_zeros(len(self.lengths) * self.longest, *values.shape[1:])
+        return padded.index_copy(0, self.slots, values).reshape(len(self.lengths), self.longest, *values.shape[1:])
+
+
+def borders(lengths: npt.NDArray[np.int64], most: int) -> list[int]:
+    """Indices at which to split sequences, longest first, into at most `most` groups.
+
+    The sum over the groups of n * t**2, the area of the padded attention, is as small as possible: dynamic programming
+    over the distinct lengths.
+
+    Args:
+        lengths: Number of tokens of each sequence, in falling order.
+        most: Largest number of groups.
+
+    >>> borders(np.array([9, 9, 8, 2, 2, 1]), 2)
+    [3]
+    """
+    longest, first = np.unique(-lengths, return_index=True)
+    ends = np.append(first[1:], len(lengths))  # groups end where the length changes
+    heights = (longest * longest).astype(np.float64)  # t**2 of a group that starts with this length
+    number = len(first)
+    # cost[i, j]: area of a group from the first sequence of length i to the last one of length j.
+    cost = np.where(ends[None, :] > first[:, None], (ends[None, :] - first[:, None]) * heights[:, None], np.inf)
+    best = cost[0]
+    chosen: list[npt.NDArray[np.int64]] = []
+    for _ in range(min(most, number) - 1):
+        # The last group starts at i, after the best split of everything before it.
+        total = np.vstack([cost[:1], best[:-1, None] + cost[1:]])
+        chosen.append(total.argmin(axis=0))
+        best = total.min(axis=0)
+    found: list[int] = []
+    end = number - 1
+    for start_of in reversed(chosen):
+        start = int(start_of[end])
+        if start == 0:
+            break
+        found.append(int(first[start]))
+        end = start - 1
+    return found[::-1]
