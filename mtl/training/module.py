@@ -25,8 +25,8 @@ from mtl.evaluation.predictions import PredictionFiles
 from mtl.problems import InputError, Problem
 from mtl.seeding import derive
 from mtl.single_precision import InSinglePrecision, single_precision
+from mtl.training.hyperparameters import Optimisation
 from mtl.training.optimisation import adamw, parameter_groups, schedule
-from mtl.training.options import Optimisation
 from mtl.training.selection import MIXTURE, Selection
 from mtl.training.train_losses import TrainLosses
 
@@ -42,8 +42,8 @@ class MultiTaskModule(pl.LightningModule):
     """Routes the parts of a batch through one encoder to their heads.
 
     It trains on any loader that yields `Batch`es. It evaluates on any if the loader has `splits`, a mapping from tasks
-    to `SplitData`, or if the data module has a method `splits`, as `MixtureData` has. The number of updates, which the learning-rate schedule needs, comes from
-    the data module if it has `total_updates`, else from the trainer.
+    to `SplitData`, or if the data module has a method `splits`, as `MixtureData` has. The number of updates, which the
+    learning-rate schedule needs, comes from the data module if it has `total_updates`, else from the trainer.
 
     Args:
         encoder: The encoder that all tasks share.
