@@ -38,7 +38,7 @@ def byte_dropout(values: Tensor, p: float) -> Tensor:
         return torch.dropout(values, p, train=True)
     if values.numel() < SMALLEST or values.dtype not in _WIDTHS:
         return torch.dropout(values, p, train=True)
-    dropped: Tensor = _ByteDropoutFunction.apply(values, p)  # type: ignore[no-untyped-call]
+    dropped: Tensor = _ByteDropoutFunction.apply(values, p)  # type: ignore[no-untyped-call]  # torch has no types for it
     return dropped
 
 

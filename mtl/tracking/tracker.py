@@ -286,7 +286,7 @@ class MLflowTracker(Logger):
                 self._num_resumed += 1
                 client.update_run(self._run_id, status="RUNNING")
                 client.set_tag(self._run_id, "resumed", str(self._num_resumed))
-        except Exception as error:
+        except Exception as error:  # stores raise different errors
             if not is_refusal(error):
                 raise
             self._tags |= {"resumed.from": self._run_id}
