@@ -201,7 +201,7 @@ class Head(nn.Module, ABC):
         super().__init_subclass__(**kwargs)
         if "score" in vars(cls) and "primary_scores" not in vars(cls):
             # A `primary_scores` of the parent class would compute the parent's score.
-            cls.primary_scores = Head.primary_scores  # type: ignore[method-assign]
+            cls.primary_scores = Head.primary_scores  # type: ignore[method-assign]  # on purpose
 
     @abstractmethod
     def __init__(self, labels: Sequence[str], hidden_size: int) -> None:

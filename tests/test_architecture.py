@@ -105,13 +105,22 @@ def exported(package: str) -> set[str] | None:
     "package",
     sorted(name for name in MODULES if name.startswith("mtl.") and (REPOSITORY / name.replace(".", "/")).is_dir()),
 )
-def test_a_package_says_what_it_is_for_and_names_every_module_that_it_offers(package: str) -> None:
+def test_a_package_says_what_it_is_for_and_describes_every_module_in_it(package: str) -> None:
     text = ast.get_docstring(MODULES[package])
     assert text is not None
     assert len(text.splitlines()[0]) > 20
     for name in exported(package) or ():
         assert f"{package}.{name}" in MODULES
-        assert f"`{name}`" in text or package.startswith("mtl.study.")
+    inside = [name.removeprefix(f"{package}.") for name in MODULES if name.startswith(f"{package}.")]
+    if exported(package):
+        assert [name for name in inside if "." not in name and f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize("package", sorted(name for name in MODULES if exported(name)))
+def test_a_package_names_only_modules_that_others_use(package: str) -> None:
+    """The names that `mtl/__init__.py` hands on are imports of the layer `mtl`."""
+    used = {name for module in MODULES for name in imports(module) if layer(module) != layer(name)}
+    assert {f"{package}.{name}" for name in exported(package) or ()} - used == set()
 
 
 def test_no_two_modules_have_the_same_name() -> None:
@@ -119,12 +128,13 @@ def test_no_two_modules_have_the_same_name() -> None:
     assert {name for name, number in names.items() if number > 1} == set()
 
 
-def test_no_two_public_classes_have_the_same_name() -> None:
+def test_no_two_classes_have_the_same_name() -> None:
+    """A private class may not take the name of another one either, with or without its underscore."""
     found: dict[str, list[str]] = defaultdict(list)
     for module, tree in MODULES.items():
         for node in tree.body:
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                found[node.name].append(module)
+            if isinstance(node, ast.ClassDef):
+                found[node.name.lstrip("_")].append(module)
     assert {name: modules for name, modules in found.items() if len(modules) > 1} == {}
 
 

@@ -128,8 +128,8 @@ def bare(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
     from torch import nn
 
     from mtl.training.assembly import build_module
+    from mtl.training.hyperparameters import Optimisation
     from mtl.training.optimisation import adamw, parameter_groups, schedule
-    from mtl.training.options import Optimisation
 
     mixture = seeded(options)
     module = build_module(mixture, learning_rate=LEARNING_RATE)

@@ -80,7 +80,7 @@ class Balancing(InSinglePrecision):
         """This step's and rank's part of the task's term in the loss of the update."""
         offset = self.offset(task)
         term = (self.factor(task) * loss.share / loss.update_targets) * loss.total
-        if isinstance(offset, Tensor):
+        if isinstance(offset, Tensor) or offset != 0:  # adding a zero could turn -0.0 into 0.0
             term = term + (offset * loss.share / loss.update_targets) * loss.targets
         return term
 
@@ -93,7 +93,7 @@ class Balancing(InSinglePrecision):
             shared: The encoder's trained parameters. A method that replaces their gradients must average its own over
                 the ranks (`mtl.distributed`); all other gradients are averaged afterwards.
         """
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
 
     def on_epoch_end(self, means: Mapping[str, float]) -> None:
         """Receives the mean training loss, over all ranks, of each task that was trained in the epoch."""

@@ -9,4 +9,4 @@
 Next: `mtl.encoder`, which turns a batch into hidden states.
 """
 
-__all__ = ["batch", "batcher", "data_module", "loaders", "schedule"]
+__all__ = ["batch", "batcher", "data_module", "loaders"]

@@ -224,7 +224,7 @@ def _library(module: str, names: Iterable[str]) -> Target:
 def _parents(name: str) -> list[str]:
     """The parent packages of a module, nearest first.
 
-    >>> _parents("mtl.study.training")
+    >>> _parents("mtl.study.running")
     ['mtl.study', 'mtl']
     """
     parts = name.split(".")

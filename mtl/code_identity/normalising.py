@@ -151,7 +151,7 @@ class _Writer:
         self._written.append("[")
         for statement in meaningful(statements, in_class=in_class):
             if statement in self._separate:
-                self._written.append(f"method {statement.name}")  # type: ignore[attr-defined]
+                self._written.append(f"method {statement.name}")  # type: ignore[attr-defined]  # these are functions
             elif not isinstance(statement, ast.Import | ast.ImportFrom):
                 self._write(statement)
             if in_class and isinstance(statement, ast.AnnAssign):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -31,21 +32,34 @@ Run mtl COMMAND --help for the options of a command.
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command and exits: 0 on success, 2 if the input is invalid, 1 otherwise."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        try:
+            code = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+        except SystemExit as stop:  # as after --help, whose text must be flushed too
+            code = stop.code
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has read enough
+        # Python flushes stdout once more at exit, which must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
+
+
+def _dispatch(arguments: Sequence[str]) -> int | str | None:
     if not arguments or arguments[0] in ("-h", "--help"):
         lines = [f"  {name:10}{text}" for name, (_, text) in COMMANDS.items()]
         print(HELP.format(commands="\n".join(lines)), end="")
-        sys.exit(0 if arguments else 2)
+        return 0 if arguments else 2
     if arguments[0] in ("-V", "--version"):
         from importlib.metadata import version
 
         print(f"biomtl {version('biomtl')}")
-        sys.exit(0)
+        return 0
     if arguments[0] not in COMMANDS:
         from mtl.problems import did_you_mean
 
-        sys.exit(_complain([f"There is no command '{arguments[0]}'. {did_you_mean(arguments[0], COMMANDS)}"]))
-    sys.exit(run(arguments))
+        return _complain([f"There is no command '{arguments[0]}'. {did_you_mean(arguments[0], COMMANDS)}"])
+    return run(arguments)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -30,10 +30,12 @@ from mtl.readers import SPLITS
 from mtl.training.assembly import build_heads
 from mtl.training.recorder import accounts
 
-Plan = dict[str, Any]
+MixturePlan = dict[str, Any]
 
 
-def check(source: Any, overrides: Sequence[str] = (), *, epochs: int | None = None) -> tuple[list[Problem], Plan]:
+def check(
+    source: Any, overrides: Sequence[str] = (), *, epochs: int | None = None
+) -> tuple[list[Problem], MixturePlan]:
     """Returns every problem in a mixture and its data, and, if there are none, the plan of what would run.
 
     Args:
@@ -82,7 +84,7 @@ def main(arguments: Sequence[str]) -> int:
     return 2 if any(problems for _, problems, _ in outcomes) else 0
 
 
-def _outcome(word: str, overrides: Sequence[str], epochs: int | None) -> tuple[list[Problem], Plan]:
+def _outcome(word: str, overrides: Sequence[str], epochs: int | None) -> tuple[list[Problem], MixturePlan]:
     """The problems and the plan of an argument that is not an override."""
     if Path(word).is_file():
         return check(word, overrides, epochs=epochs)
@@ -156,7 +158,9 @@ def _metric_problems(mixture: Mixture, heads: Mapping[str, Any]) -> list[Problem
     return [Problem("evaluation.select", f"The task '{task}' has no metric '{metric}'.", did_you_mean(metric, known))]
 
 
-def _plan(mixture: Mixture, heads: Mapping[str, Any], data: Mapping[str, Mapping[str, SplitData]], epochs: int) -> Plan:
+def _plan(
+    mixture: Mixture, heads: Mapping[str, Any], data: Mapping[str, Mapping[str, SplitData]], epochs: int
+) -> MixturePlan:
     schedule = make_schedule(mixture, data, epochs)  # type: ignore[arg-type]  # dict is invariant in its values
     rates = schedule.rates()
     batches = schedule.batches_of(epochs)
@@ -207,7 +211,7 @@ def _split_plan(content: SplitData) -> dict[str, Any]:
     }
 
 
-def _json(outcomes: Sequence[tuple[str, list[Problem], Plan]]) -> dict[str, Any]:
+def _json(outcomes: Sequence[tuple[str, list[Problem], MixturePlan]]) -> dict[str, Any]:
     """The report of one file, or the reports of several files as a list under `files`."""
     reports = [
         {"file": file, "ok": not problems, "errors": [problem.to_dict() for problem in problems], "plan": plan}
@@ -216,7 +220,7 @@ def _json(outcomes: Sequence[tuple[str, list[Problem], Plan]]) -> dict[str, Any]
     return reports[0] if len(reports) == 1 else {"ok": all(report["ok"] for report in reports), "files": reports}
 
 
-def _print(file: str, problems: Sequence[Problem], plan: Plan) -> None:
+def _print(file: str, problems: Sequence[Problem], plan: MixturePlan) -> None:
     console = Console(highlight=False)
     console.width = max(console.width, 120)
     if problems:
@@ -240,7 +244,7 @@ def _print(file: str, problems: Sequence[Problem], plan: Plan) -> None:
             console.print(f"{name}: {note}", markup=False, soft_wrap=True)
 
 
-def _task_table(plan: Plan) -> Table:
+def _task_table(plan: MixturePlan) -> Table:
     table = Table("task", "head", "metric", *_right("rate", "batches", "passes", "batch", "length", "weight"))
     for name, task in plan["tasks"].items():
         rate = f"with {task['same_rows_as']}" if task["same_rows_as"] else f"{task['rate']:.3f}"
@@ -251,7 +255,7 @@ def _task_table(plan: Plan) -> Table:
     return table
 
 
-def _split_table(plan: Plan) -> Table:
+def _split_table(plan: MixturePlan) -> Table:
     table = Table("task", "split", *_right("rows", "documents", "examples", "truncated"), "labels")
     for name, task in plan["tasks"].items():
         for split, content in task["splits"].items():

@@ -30,12 +30,12 @@ from mtl.tracking.tracker import MLflowTracker
 from mtl.training.assembly import build_data, build_module
 from mtl.training.checkpoints import check_checkpoint, checkpoint_precision
 from mtl.training.early_stopping import early_stopping
+from mtl.training.hyperparameters import Optimisation
 from mtl.training.module import MultiTaskModule
-from mtl.training.options import Optimisation
 from mtl.training.precision import agreed_precision, precision_problems
 from mtl.training.profiling import StepProfile, phases
 from mtl.training.recorder import RunRecorder
-from mtl.training.saving import checkpoints
+from mtl.training.saving import checkpoint_callbacks
 
 
 @dataclasses.dataclass
@@ -228,7 +228,7 @@ class MixtureCLI(LightningCLI):
         self.recorder = RunRecorder(folder, tracker, recorded, baselines=options.baselines)
         callbacks: list[Any] = [self.recorder]
         if self.subcommand == "fit" and config.enable_checkpointing is not False:
-            callbacks += checkpoints(folder, list(self.mixture.tasks), save_every=options.save_every)
+            callbacks += checkpoint_callbacks(folder, list(self.mixture.tasks), save_every=options.save_every)
         callbacks += early_stopping(**dataclasses.asdict(stopping))
         loggers = [] if config.logger in (None, True, False) else _listed(config.logger)
         arguments = {**config.as_dict(), "logger": [*filter(None, [tracker]), *loggers] or False}

@@ -140,7 +140,7 @@ def _train_and_report(session: Any, options: argparse.Namespace) -> int:
         session.run(str(uuid.uuid4()), verify_old=options.verify_old or 0)
         findings = session.findings()
         session.tracker.report(outcome(findings), write_report(findings, folder))
-    except BaseException as error:
+    except BaseException as error:  # Ctrl-C too must end the run in MLflow
         is_stopped = isinstance(error, KeyboardInterrupt | SystemExit)  # Lightning turns Ctrl-C into SystemExit
         session.tracker.end("KILLED" if is_stopped else "FAILED")
         if not is_stopped:

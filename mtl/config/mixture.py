@@ -14,11 +14,13 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[StrictInt, Field(ge=1)]
 
 
-class _Spec(BaseModel):
+class Section(BaseModel):
+    """A mapping in a mixture or study file; unknown keys are errors, and values never change."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class EncoderSpec(_Spec):
+class EncoderSpec(Section):
     """The shared encoder.
 
     Args:
@@ -42,7 +44,7 @@ class EncoderSpec(_Spec):
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
 
 
-class SplitSpec(_Spec):
+class SplitSpec(Section):
     """How one source split is divided into several; see `mtl.data.splits`."""
 
     source: Literal["train", "dev", "test"] = "train"
@@ -51,7 +53,7 @@ class SplitSpec(_Spec):
     seed: StrictInt = 0
 
 
-class LimitSpec(_Spec):
+class LimitSpec(Section):
     """The maximum number of rows of each split: whole documents, drawn at random; see `mtl.data.reading`.
 
     Args:
@@ -73,7 +75,7 @@ class LimitSpec(_Spec):
         return self
 
 
-class PermuteSpec(_Spec):
+class PermuteSpec(Section):
     """Permutes the labels of train as a control; see `mtl.data.permutation`.
 
     Args:
@@ -86,7 +88,7 @@ class PermuteSpec(_Spec):
     mentions: StrictBool | None = None
 
 
-class _OpenSpec(_Spec):
+class _OpenSpec(Section):
     """A component whose own options are written next to the fields that all components of its kind have."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -141,7 +143,7 @@ class DataSpec(_OpenSpec):
         return bool(self.options.get("on_bad_row") == "skip")
 
 
-class TaskSpec(_Spec):
+class TaskSpec(Section):
     """One task.
 
     Args:
@@ -182,7 +184,7 @@ class TaskSpec(_Spec):
         return {**self.options, **metric}
 
 
-class EvaluationSpec(_Spec):
+class EvaluationSpec(Section):
     """How checkpoints are selected on dev.
 
     Args:
@@ -194,7 +196,7 @@ class EvaluationSpec(_Spec):
     weights: dict[str, Positive] = Field(default_factory=dict)
 
 
-class PrivacySpec(_Spec):
+class PrivacySpec(Section):
     """Which parts of the data may be written elsewhere.
 
     Args:
@@ -204,7 +206,7 @@ class PrivacySpec(_Spec):
     log_text: StrictBool = False
 
 
-class Mixture(_Spec):
+class Mixture(Section):
     """Tasks that share one encoder, each with a rate. `load_mixture` reads one from a file.
 
     Args:

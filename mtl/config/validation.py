@@ -415,7 +415,7 @@ def _balancing_problems(mixture: Mixture, others: Sequence[str]) -> list[Problem
 
 def _fills_steps(sampler: str) -> bool:
     try:
-        return components.find("sampler", sampler, "sampler.name").fills_steps
+        return bool(components.find("sampler", sampler, "sampler.name").fills_steps)
     except InputError:  # reported as a problem of the sampler
         return True
 

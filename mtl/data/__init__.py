@@ -4,9 +4,17 @@
 - `examples`: `prepare` encodes rows with their heads; `SplitData` is one split of a task on disk.
 - `store`: memory-mapped tables, cached by a hash of what determines their content.
 - `leakage`: texts and documents that several splits or tasks share.
-- `row_problems`: why a head rejects rows.
+- `row_problems`: the problems of rows that a head cannot use.
+
+A bad row is handled in one of two places, and `data.on_bad_row` decides in both whether it is an error or skipped:
+
+- While rows are read, the reader (`mtl.readers.Reader.bad`) decides whether the input is well-formed: it can be parsed,
+  and ids, types and offsets follow the rules of the format. `reading` counts what it refused.
+- While rows are encoded, the head (`heads.Head.check`) decides whether it can use a well-formed row: its label is
+  known, its number is in range. `row_problems` reports these as errors; with `skip`, `examples` refuses and counts
+  them.
 
 Next: `mtl.batching`, which chooses the examples of each step.
 """
 
-__all__ = ["examples", "leakage", "permutation", "reading", "row_problems", "splits", "store"]
+__all__ = ["examples", "leakage", "permutation", "reading", "row_problems", "store"]

@@ -25,7 +25,7 @@ def permuted_rows(rows: Iterable[Row], seed: int, mentions: bool | None = None) 
 
     - Texts with a label: the labels are permuted among the labelled rows.
     - Texts with mentions and relations: the relations of a pair (most often none) are permuted among the pairs of the
-      same two entity types. `_Pairing` defines what a pair is.
+      same two entity types. `_PossiblePairs` defines what a pair is.
     - Texts with mentions only: each row keeps the number, the types and the lengths in words of its mentions, and
       places them on other words, without overlap.
 
@@ -129,7 +129,7 @@ class _Pair(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Pairing:
+class _PossiblePairs:
     """Which pairs exist, among which the relations are permuted.
 
     They are all pairs of entities of a row, or of concepts if relations join concepts. Each pair counts once, with its
@@ -144,7 +144,7 @@ class _Pairing:
     types: frozenset[str]
 
     @classmethod
-    def of(cls, rows: Sequence[SpanRow]) -> _Pairing:
+    def of(cls, rows: Sequence[SpanRow]) -> _PossiblePairs:
         of_concepts = any(
             {relation.head, relation.tail} - {entity.id for entity in row.entities}
             for row in rows
@@ -192,7 +192,7 @@ def _with_permuted_relations(rows: Sequence[SpanRow], seed: int) -> Iterator[Spa
     Pairs are counted in one pass and enumerated again in a second, never held: a long text has thousands, and few of
     them are related.
     """
-    pairing = _Pairing.of(rows)
+    pairing = _PossiblePairs.of(rows)
     sizes: Counter[_Kind] = Counter()
     labels: defaultdict[_Kind, list[_PairLabel]] = defaultdict(list)
     for row in rows:

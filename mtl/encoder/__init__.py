@@ -11,4 +11,4 @@
 Next: `mtl.training`, which trains it with the heads.
 """
 
-__all__ = ["compilation", "cpu_attention", "cpu_dropout", "location", "model", "pretrained"]
+__all__ = ["compilation", "location", "model", "pretrained"]

@@ -38,7 +38,7 @@ def byte_dropout(values: Tensor, p: float) -> Tensor:
         return torch.dropout(values, p, train=True)
     if values.numel() < SMALLEST or values.dtype not in _WIDTHS:
         return torch.dropout(values, p, train=True)
-    dropped: Tensor = _ByteDropout.apply(values, p)  # type: ignore[no-untyped-call]
+    dropped: Tensor = _ByteDropoutFunction.apply(values, p)  # type: ignore[no-untyped-call]  # torch has no types for it
     return dropped
 
 
@@ -64,7 +64,7 @@ def replace_dropout(module: nn.Module) -> None:
             replace_dropout(child)
 
 
-class _ByteDropout(torch.autograd.Function):
+class _ByteDropoutFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, p: float) -> Tensor:
         ctx.kept, ctx.scale = draw_kept(values.numel(), p), 1 / (1 - p)

@@ -78,6 +78,7 @@ def _freeze(model: nn.Module, num_layers: int) -> None:
     layers = max((m for m in model.modules() if isinstance(m, nn.ModuleList)), key=len)
     # ELECTRA has a projection between the embeddings and the layers.
     below = [getattr(model, name, None) for name in ("embeddings", "embeddings_project")]
+    # nn.Module types attributes as Tensor | Module, and so the method of transformers.
     for module in [model.get_input_embeddings(), *below, *layers[:num_layers]]:  # type: ignore[operator]
         if module is not None:
             module.requires_grad_(requires_grad=False)

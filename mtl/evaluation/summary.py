@@ -63,7 +63,7 @@ def strongest_baseline(scores: Mapping[str, Mapping[str, float]], metric: str) -
     return max((b for b in baselines if not math.isnan(b.value)), key=lambda b: b.value, default=None)
 
 
-def table(results: Iterable[ResultLine], title: str | None = None) -> Table:
+def result_table(results: Iterable[ResultLine], title: str | None = None) -> Table:
     """A table for the terminal: task, primary metric, dev, test, and whether the trivial baseline is beaten.
 
     Args:

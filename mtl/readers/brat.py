@@ -107,7 +107,7 @@ class Brat(Reader):
             return
         try:
             found = _read(text, annotation)
-        except _MalformedError as error:
+        except _AnnotationError as error:
             self.bad(place, error.line, error.rule, error.found)
             return
         self.left_out.update(found.unread)
@@ -145,7 +145,7 @@ class _Annotation(NamedTuple):
     unread: Counter[str]
 
 
-class _MalformedError(Exception):
+class _AnnotationError(Exception):
     """A line of an .ann file breaks a rule."""
 
     def __init__(self, line: int, rule: str, found: str) -> None:
@@ -203,7 +203,7 @@ def _read(text: str, annotation: str) -> _Annotation:
         if line[0] == "T":
             entity = _entity(fields, text, number)
             if entity.id in entities:
-                raise _MalformedError(number, "ids must be unique within a file", f"'{entity.id}' again")
+                raise _AnnotationError(number, "ids must be unique within a file", f"'{entity.id}' again")
             entities[entity.id] = entity
         elif line[0] == "R":
             relations[number] = _relation(fields, number)
@@ -211,7 +211,7 @@ def _read(text: str, annotation: str) -> _Annotation:
             unread[f"{line[0]} {re.split('[ :]', fields[1])[0]}"] += 1
             events |= {fields[0]} if line[0] == "E" else set()
         else:
-            raise _MalformedError(
+            raise _AnnotationError(
                 number, "a line must start with T, R, E, A, M, N, * or # and have a tab", "another form"
             )
     return _joined(entities, relations, events, unread)
@@ -230,7 +230,7 @@ def _joined(
             unread[f"R {relation.type}"] += 1
         else:
             found = min(ends - entities.keys() - events)
-            raise _MalformedError(line, "a relation must refer to ids in its file", f"'{found}'")
+            raise _AnnotationError(line, "a relation must refer to ids in its file", f"'{found}'")
     return _Annotation(list(entities.values()), kept, unread)
 
 
@@ -242,15 +242,15 @@ def _entity(fields: list[str], text: str, line: int) -> Entity:
     """
     match = _MENTION.fullmatch(fields[1]) if len(fields) > 2 and not any(fields[3:]) else None
     if match is None:
-        raise _MalformedError(
+        raise _AnnotationError(
             line, "a mention must have an id, 'type start end[;start end]' and its text", "another form"
         )
     spans = [(int(start), int(end)) for start, end in (part.split() for part in match[2].split(";"))]
     if any(not start < end <= len(text) for start, end in spans):
-        raise _MalformedError(line, "offsets must be inside the text", f"{match[2]} in {len(text)} characters")
+        raise _AnnotationError(line, "offsets must be inside the text", f"{match[2]} in {len(text)} characters")
     # brat writes newlines inside a mention as spaces, and its parts in the order in which they were marked.
     if " ".join(text[start:end] for start, end in spans).replace("\n", " ") != fields[2]:
-        raise _MalformedError(
+        raise _AnnotationError(
             line,
             "the text of a mention must be the text at its offsets",
             f"{len(fields[2])} other characters for {match[2]}",
@@ -261,5 +261,5 @@ def _entity(fields: list[str], text: str, line: int) -> Entity:
 def _relation(fields: list[str], line: int) -> Relation:
     match = _RELATION.fullmatch(fields[1]) if len(fields) > 1 else None
     if match is None:
-        raise _MalformedError(line, "a relation must have an id and 'type Arg1:id Arg2:id'", "another form")
+        raise _AnnotationError(line, "a relation must have an id and 'type Arg1:id Arg2:id'", "another form")
     return Relation(match[2], match[3], match[1])

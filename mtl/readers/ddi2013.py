@@ -129,8 +129,7 @@ class DDI2013(Reader):
     def _document(self, archive: zipfile.ZipFile, name: str, place: Path) -> ElementTree.Element | None:
         try:
             text = self.decode(archive.read(name), place)
-            # S314: expat limits the expansion of entities itself.
-            return None if text is None else ElementTree.fromstring(text)  # noqa: S314
+            return None if text is None else ElementTree.fromstring(text)  # noqa: S314  # expat limits entities itself
         except ElementTree.ParseError as error:
             self.bad(place, error.position[0], "must be well-formed XML", expat.ErrorString(error.code))
         except DAMAGED as error:

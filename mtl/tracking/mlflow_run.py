@@ -140,10 +140,10 @@ class MLflowRun:
         self.client.set_terminated(self.run_id, status, time)
 
 
-def table(columns: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+def mlflow_table(columns: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
     """Returns columns of equal length as the JSON of an MLflow table; numbers that JSON cannot represent become null.
 
-    >>> table({"class": ["x", "y"], "f1": [0.5, float("nan")]})
+    >>> mlflow_table({"class": ["x", "y"], "f1": [0.5, float("nan")]})
     {'columns': ['class', 'f1'], 'data': [['x', 0.5], ['y', None]]}
     """
     return {"columns": list(columns), "data": finite(list(zip(*columns.values(), strict=True)))}

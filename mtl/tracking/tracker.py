@@ -27,7 +27,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from mtl.distributed import is_rank_zero
 from mtl.problems import InputError
 from mtl.tracking.mlflow_client import default_uri, find_experiment, open_store, prepare_mlflow, ui_hint
-from mtl.tracking.mlflow_run import MLflowRun, Number, flattened, table
+from mtl.tracking.mlflow_run import MLflowRun, Number, flattened, mlflow_table
 from mtl.tracking.outages import Outages, is_refusal
 from mtl.tracking.run_folder import RunFolder
 from mtl.tracking.send_queue import Send, SendQueue
@@ -183,7 +183,7 @@ class MLflowTracker(Logger):
     def log_table(self, columns: Mapping[str, Sequence[Any]], path: str) -> None:
         """Stores columns of equal length as a table that MLflow displays; `path` must end with .json."""
         if self._is_active():
-            content = table(columns)
+            content = mlflow_table(columns)
             self.folder.write_json(f"artifacts/{path}", content)
             self._put(path, lambda run: run.log_table(content, path))
 
@@ -286,7 +286,7 @@ class MLflowTracker(Logger):
                 self._num_resumed += 1
                 client.update_run(self._run_id, status="RUNNING")
                 client.set_tag(self._run_id, "resumed", str(self._num_resumed))
-        except Exception as error:
+        except Exception as error:  # stores raise different errors
             if not is_refusal(error):
                 raise
             self._tags |= {"resumed.from": self._run_id}

@@ -47,7 +47,8 @@ def _git(folder: Path) -> dict[str, str]:
         return {}
 
     def ask(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([git, "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20)  # noqa: S603, PLW1510
+        command = [git, "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)  # noqa: S603  # our own
 
     with suppress(OSError, subprocess.TimeoutExpired):
         commit = ask("rev-parse", "HEAD")

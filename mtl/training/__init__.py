@@ -2,7 +2,7 @@
 
 - `module`: `MultiTaskModule`, the shared encoder with a head per task.
 - `assembly`: from a mixture to the objects that Lightning trains; configuration ends here and plain arguments begin.
-- `options`: `Optimisation`, the options of training with their defaults.
+- `hyperparameters`: `Optimisation`, the learning rates and the other settings of the optimiser, with their defaults.
 - `optimisation`, `precision`, `profiling`: the optimiser and its schedule, the number format, and where the time goes.
 - `selection`: which evaluation on dev is the best; `early_stopping` and `saving` act on it.
 - `checkpoints`: reads checkpoints and checks whether they fit a mixture.
@@ -16,13 +16,11 @@ __all__ = [
     "assembly",
     "checkpoints",
     "early_stopping",
+    "hyperparameters",
     "module",
-    "optimisation",
-    "options",
     "precision",
     "profiling",
     "recorder",
     "saving",
     "selection",
-    "train_losses",
 ]

@@ -16,8 +16,8 @@ from mtl.config.schema import checked
 from mtl.encoder.pretrained import load_config, load_encoder, load_tokenizer, longest_input
 from mtl.problems import InputError, Problem
 from mtl.seeding import derive
+from mtl.training.hyperparameters import Optimisation
 from mtl.training.module import MultiTaskModule
-from mtl.training.options import Optimisation
 from mtl.training.selection import Selection
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from mtl.batching.data_module import MixtureData
 from mtl.config.loading import parse_mixture
 from mtl.config.mixture import Mixture
 from mtl.problems import InputError, Problem
+from mtl.training.hyperparameters import Optimisation
 from mtl.training.module import CHECKPOINT_KEY
-from mtl.training.options import Optimisation
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

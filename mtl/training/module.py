@@ -25,8 +25,8 @@ from mtl.evaluation.predictions import PredictionFiles
 from mtl.problems import InputError, Problem
 from mtl.seeding import derive, seed_dropout
 from mtl.single_precision import InSinglePrecision, single_precision
+from mtl.training.hyperparameters import Optimisation
 from mtl.training.optimisation import adamw, parameter_groups, schedule
-from mtl.training.options import Optimisation
 from mtl.training.selection import MIXTURE, Selection
 from mtl.training.train_losses import TrainLosses
 

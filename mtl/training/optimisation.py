@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mtl.training.options import LearningRateSchedule, Optimisation
+from mtl.training.hyperparameters import LearningRateSchedule, Optimisation
 
 
 def parameter_groups(

@@ -148,7 +148,7 @@ def as_markdown(operators: Iterable[Operator], wall: float, steps: int) -> str:
 def kind_of(operator: str) -> str:
     """The kind of an operator.
 
-    >>> kind_of("aten::addmm"), kind_of("_ByteDropoutBackward"), kind_of("aten::topk")
+    >>> kind_of("aten::addmm"), kind_of("_ByteDropoutFunctionBackward"), kind_of("aten::topk")
     ('matrix products', 'dropout', 'other operators')
     """
     return next((kind for kind, prefixes in KINDS.items() if operator.startswith(prefixes)), "other operators")

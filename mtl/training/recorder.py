@@ -132,7 +132,7 @@ class RunRecorder(Callback):
         if not self._lines:
             return
         console = Console()
-        console.print(summary.table(self._lines, title=self._title))
+        console.print(summary.result_table(self._lines, title=self._title))
         console.print(f"Run folder: {self._folder.path}", soft_wrap=True, highlight=False)
         if self._tracker is not None:
             console.print(f"See it in MLflow: {self._tracker.ui_hint()}", soft_wrap=True, highlight=False)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LAST = "last"
 
 
-def checkpoints(folder: RunFolder, tasks: Sequence[str], *, save_every: int | None = None) -> list[Checkpoint]:
+def checkpoint_callbacks(folder: RunFolder, tasks: Sequence[str], *, save_every: int | None = None) -> list[Checkpoint]:
     """The callbacks that save `best`, `best:<task>` if there are several tasks, and `last`, from which a run resumes.
 
     Args:

@@ -13,7 +13,7 @@ from mtl.config.loading import load_mixture
 from mtl.problems import InputError
 from mtl.tracking.run_folder import RunFolder
 from mtl.training.assembly import build_balancing
-from mtl.training.saving import checkpoints
+from mtl.training.saving import checkpoint_callbacks
 
 Write = Callable[..., Path]
 Train = Callable[..., Any]
@@ -112,7 +112,7 @@ def test_a_resumed_training_ends_with_the_same_weights(
     mixture = load_mixture(toy_mixture(balancing={"name": method}))
     whole = train(mixture, max_epochs=4, limit_val_batches=0)
     folder = RunFolder.create(tmp_path / "runs", "toy", 1)
-    kept = checkpoints(folder, list(mixture.tasks), save_every=5)
+    kept = checkpoint_callbacks(folder, list(mixture.tasks), save_every=5)
 
     class Stop(Exception):  # interrupts the third epoch without any clean-up
         pass

@@ -171,6 +171,16 @@ def test_check_prints_the_plan_or_the_errors_as_json(mixture: Path, capsys: pyte
     assert [error["key"] for error in report["errors"]] == ["seed", "tasks.risk.head"]
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["check", "--json"]])
+def test_a_reader_that_stops_reading_causes_no_traceback(arguments: list[str], mixture: Path) -> None:
+    command = [str(Path(sys.executable).parent / "mtl"), *arguments, str(mixture)]
+    read, write = os.pipe()
+    os.close(read)  # before the command starts, so that its first write fails
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=240, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_check_prints_several_files_as_one_object(mixture: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = mixture.with_name("other.yaml")
     other.write_text(mixture.read_text().replace("classification", "clasification"))

@@ -27,7 +27,7 @@ from mtl.training import assembly
 from mtl.training.assembly import build_heads
 from mtl.training.early_stopping import early_stopping
 from mtl.training.module import CHECKPOINT_KEY
-from mtl.training.saving import checkpoints
+from mtl.training.saving import checkpoint_callbacks
 from tests import five_tasks
 
 Write = Callable[..., Path]
@@ -133,7 +133,7 @@ def test_a_run_that_is_stopped_and_resumed_equals_one_that_was_not(
     mixture = load_mixture(toy_mixture())  # with dropout
 
     def go(folder: RunFolder, rates: Rates, *callbacks: Callback, **more: Any) -> Any:
-        kept = [*callbacks, *checkpoints(folder, list(PRIMARY), save_every=2)]
+        kept = [*callbacks, *checkpoint_callbacks(folder, list(PRIMARY), save_every=2)]
         fixed = {"max_epochs": 3, "enable_checkpointing": True, "before": rates, **options}
         return train(mixture, callbacks=kept, **{**fixed, **more})
 
@@ -160,7 +160,7 @@ def test_early_stopping_by_task_is_the_same_after_a_resume(toy_mixture: Write, t
 
     def go(folder: RunFolder, *callbacks: Callback, **more: Any) -> Any:
         stopping = early_stopping(patience=1, min_delta=0.0, per_task=True)
-        kept = [*callbacks, *stopping, *checkpoints(folder, list(PRIMARY), save_every=1)]
+        kept = [*callbacks, *stopping, *checkpoint_callbacks(folder, list(PRIMARY), save_every=1)]
         return train(mixture, callbacks=kept, max_epochs=4, enable_checkpointing=True, val_check_interval=0.5, **more)
 
     whole = go(RunFolder.create(tmp_path / "whole", "toy", 1))

@@ -7,13 +7,20 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from heads import ClassReport
-from mtl.evaluation.summary import Baseline, ResultLine, confusion_figure, per_class_table, strongest_baseline, table
+from mtl.evaluation.summary import (
+    Baseline,
+    ResultLine,
+    confusion_figure,
+    per_class_table,
+    result_table,
+    strongest_baseline,
+)
 
 
 def shown(results: list[ResultLine]) -> list[list[str]]:
     """The cells of the table in a terminal of 100 columns."""
     out = io.StringIO()
-    Console(file=out, width=100).print(table(results))
+    Console(file=out, width=100).print(result_table(results))
     return [
         [cell.strip() for cell in line.strip("│┃ ").split("│")] for line in out.getvalue().splitlines() if "│" in line
     ]

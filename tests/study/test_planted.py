@@ -134,8 +134,8 @@ def _verdict(gain: float, adjusted_p: float) -> str:
     return "helps" if gain > 0 else "hurts"
 
 
-# One pair of each kind, with the full budget: all six pairs take twice the time, and with fewer updates some tasks do not
-# learn.
+# One pair of each kind, with the full budget: all six pairs take twice the time, and some tasks do not learn with fewer
+# updates.
 
 
 @pytest.fixture

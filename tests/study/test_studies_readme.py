@@ -21,7 +21,7 @@ from mtl.study.design.spec import load_study
 from mtl.study.report import conclusions
 from mtl.study.report.presentation import MARKS
 from mtl.study.statistics.significance import floor
-from mtl.training.options import Optimisation
+from mtl.training.hyperparameters import Optimisation
 
 FOLDER = Path(__file__).parent.parent.parent / "experiments" / "studies"
 PAGE = (FOLDER / "README.md").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mtl.tracking.mlflow_client import find_experiment, prepare_mlflow
-from mtl.tracking.mlflow_run import METRICS_AT_ONCE, MLflowRun, Number, allowed_name, table
+from mtl.tracking.mlflow_run import METRICS_AT_ONCE, MLflowRun, Number, allowed_name, mlflow_table
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ OPERATIONS: dict[str, Callable[[MLflowRun], object]] = {
     "params": lambda run: run.log_params({"seed": 1, "note": "a" * 7000}),
     "tags": lambda run: run.set_tags({"mixture": "demo"}),
     "file": lambda run: run.log_file(Path(__file__), "report"),
-    "table": lambda run: run.log_table(table({"class": ["x"], "f1": [math.nan]}), "report/table.json"),
+    "table": lambda run: run.log_table(mlflow_table({"class": ["x"], "f1": [math.nan]}), "report/table.json"),
     "dataset": lambda run: run.log_dataset(DATASET),
     "end": lambda run: run.end("FINISHED", 3000),
 }

@@ -9,8 +9,8 @@ from mtl.config.loading import parse_mixture
 from mtl.config.mixture import Mixture
 from mtl.problems import InputError
 from mtl.training.checkpoints import check_checkpoint, checkpoint_mixture, located, read_checkpoint
+from mtl.training.hyperparameters import Optimisation
 from mtl.training.module import CHECKPOINT_KEY
-from mtl.training.options import Optimisation
 
 
 def task(**changes: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from mtl.batching.data_module import MixtureData
 from mtl.config.loading import load_mixture
 from mtl.tracking.run_folder import RunFolder
 from mtl.training.early_stopping import early_stopping
-from mtl.training.saving import checkpoints
+from mtl.training.saving import checkpoint_callbacks
 
 Write = Callable[..., Path]
 Train = Callable[..., Any]
@@ -126,10 +126,10 @@ def test_tasks_that_share_the_batches_of_a_stopped_task_continue_on_them(toy_mix
 def test_a_stopped_task_stays_stopped_in_a_resumed_run(toy_mixture: Write, train: Train, tmp_path: Path) -> None:
     mixture, folder = load_mixture(toy_mixture()), folder_in(tmp_path)
     scores = {"cause": [0.1, 0.2], "drugs": [0.5, 0.5], "risk": [0.3, 0.4], "bleed": [0.1, 0.2]}
-    callbacks = [*per_task(patience=1), *checkpoints(folder, list(PRIMARY))]
+    callbacks = [*per_task(patience=1), *checkpoint_callbacks(folder, list(PRIMARY))]
     train(mixture, callbacks=callbacks, before=PresetScores(scores), enable_checkpointing=True, max_epochs=2)
     again = {"cause": [0.2, 0.2], "drugs": [0.9, 0.9], "risk": [0.5, 0.6], "bleed": [0.3, 0.4]}
-    callbacks = [*per_task(patience=1), *checkpoints(folder, list(PRIMARY))]
+    callbacks = [*per_task(patience=1), *checkpoint_callbacks(folder, list(PRIMARY))]
     path = folder.resolve_checkpoint("last")
     options = {"callbacks": callbacks, "enable_checkpointing": True, "max_epochs": 3, "ckpt_path": path}
     resumed = train(mixture, before=PresetScores(again), **options)

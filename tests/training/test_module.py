@@ -20,7 +20,7 @@ from mtl.problems import InputError
 from mtl.tracking.run_folder import RunFolder
 from mtl.training.assembly import build_module
 from mtl.training.module import CHECKPOINT_KEY, MultiTaskModule
-from mtl.training.saving import checkpoints
+from mtl.training.saving import checkpoint_callbacks
 
 Write = Callable[..., Path]
 Train = Callable[..., Any]
@@ -278,7 +278,7 @@ def test_training_works_with_the_options_of_the_trainer(
 ) -> None:
     mixture = load_mixture(toy_mixture())
     folder = RunFolder.create(tmp_path / "runs", "toy", 1)
-    kept = checkpoints(folder, list(mixture.tasks), save_every=3)
+    kept = checkpoint_callbacks(folder, list(mixture.tasks), save_every=3)
     trained = train(mixture, callbacks=kept, enable_checkpointing=True, **{"max_epochs": 2, **trainer})
     assert all(torch.isfinite(value).all() for value in trained.weights.values())
     saved = {path.stem for path in folder.checkpoints.glob("*")}

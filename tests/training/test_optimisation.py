@@ -11,8 +11,8 @@ from transformers import AutoModel, get_cosine_schedule_with_warmup, get_linear_
 from heads.classification import Classification
 from heads.token_classification import TokenClassification
 from mtl.config.loading import load_mixture
+from mtl.training.hyperparameters import LearningRateSchedule, Optimisation
 from mtl.training.optimisation import adamw, parameter_groups, schedule
-from mtl.training.options import LearningRateSchedule, Optimisation
 
 HEADS = {"gad": Classification(["no", "yes"], 16, hidden_layer=4), "ner": TokenClassification(["C"], 16, decoder="crf")}
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mtl.config.loading import load_mixture
 from mtl.tracking.run_folder import RunFolder
-from mtl.training.saving import checkpoints
+from mtl.training.saving import checkpoint_callbacks
 
 Write = Callable[..., Path]
 Train = Callable[..., Any]
@@ -50,7 +50,7 @@ def test_best_holds_the_weights_of_the_best_evaluation(
     weights = {"weights": {"drugs": 5.0}} if select == "weighted" else {}
     mixture = load_mixture(toy_mixture(evaluation={"select": select, **weights}))
     folder, seen = folder_in(tmp_path), Evaluations()
-    callbacks = [seen, *checkpoints(folder, list(PRIMARY))]
+    callbacks = [seen, *checkpoint_callbacks(folder, list(PRIMARY))]
     train(mixture, model={"learning_rate": 2e-2}, callbacks=callbacks, enable_checkpointing=True, max_epochs=5)
     names = {"best": "val/selection", **{f"best:{task}": f"val/{task}/{metric}" for task, metric in PRIMARY.items()}}
     places = {}
@@ -72,7 +72,7 @@ def test_best_holds_the_weights_of_the_best_evaluation(
 
 def test_a_single_task_has_one_best(toy_mixture: Write, train: Train, tmp_path: Path) -> None:
     folder = folder_in(tmp_path)
-    callbacks = checkpoints(folder, ["risk"])
+    callbacks = checkpoint_callbacks(folder, ["risk"])
     train(load_mixture(toy_mixture()).only(["risk"]), callbacks=callbacks, enable_checkpointing=True)
     assert {path.name for path in folder.checkpoints.iterdir()} == {"best.ckpt", "last.ckpt"}
 
@@ -86,7 +86,7 @@ def test_a_checkpoint_is_found_by_name_as_soon_as_it_is_saved(toy_mixture: Write
             pointers = folder._read("checkpoints.json")
             found.append((trainer.global_step, "last" in pointers and folder.resolve_checkpoint("last").is_file()))
 
-    callbacks = [Look(), *checkpoints(folder, list(PRIMARY), save_every=5)]
+    callbacks = [Look(), *checkpoint_callbacks(folder, list(PRIMARY), save_every=5)]
     trained = train(load_mixture(toy_mixture()), callbacks=callbacks, enable_checkpointing=True)
     assert found == [(step, step >= 5) for step in range(14)]
     assert folder._read("checkpoints.json")["best"]["score"] == trained.module.selection.best["best"]
@@ -105,12 +105,12 @@ def test_last_is_saved_only_between_updates_and_not_before_an_evaluation(
             if "optimizer_states" in checkpoint and not trainer.validating:
                 saved.append((trainer.global_step, trainer.fit_loop.epoch_loop.batch_progress.current.ready))
 
-    callbacks = [Look(), *checkpoints(folder, list(PRIMARY), save_every=3)]
+    callbacks = [Look(), *checkpoint_callbacks(folder, list(PRIMARY), save_every=3)]
     mixture = load_mixture(toy_mixture())
     train(mixture, callbacks=callbacks, enable_checkpointing=True, accumulate_grad_batches=accumulate)
     end = math.ceil(14 / accumulate)
     assert saved == [*((step, step * accumulate) for step in steps), (end, 14)]
     saved.clear()
-    callbacks = [Look(), *checkpoints(folder_in(tmp_path), list(PRIMARY), save_every=3)]
+    callbacks = [Look(), *checkpoint_callbacks(folder_in(tmp_path), list(PRIMARY), save_every=3)]
     train(mixture, callbacks=callbacks, enable_checkpointing=True, val_check_interval=6)
     assert [step for step, _ in saved] == [3, 7, 9, 13, 14]

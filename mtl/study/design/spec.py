@@ -10,22 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, TypeAda
 
 from mtl.config import components, schema
 from mtl.config.loading import load_mixture
-from mtl.config.mixture import Mixture
+from mtl.config.mixture import Count, Mixture, Positive, Section
 from mtl.config.yaml_files import merge, parse_overrides, read_yaml, resolve
 from mtl.files import folder_name
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.study.design.designs import CONTROLS, DESIGNS, REPLICATE, SELF, SHUFFLED
-from mtl.training.options import Optimisation
-
-Count = Annotated[StrictInt, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+from mtl.training.hyperparameters import Optimisation
 
 
-class _Spec(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class BudgetSpec(_Spec):
+class BudgetSpec(Section):
     """How long every run trains each of its tasks; updates of partners are added to those of the target.
 
     Args:
@@ -47,7 +40,7 @@ class BudgetSpec(_Spec):
     sample_seed: StrictInt = 0
 
 
-class TrainerSpec(_Spec):
+class TrainerSpec(Section):
     """The hardware settings of each run. A run uses one device; the launcher decides how many runs train at once.
 
     Args:
@@ -93,7 +86,7 @@ class DesignEntry(NamedTuple):
     options: Any
 
 
-class StudySpec(_Spec):
+class StudySpec(Section):
     """A study. `load_study` reads one from a file.
 
     Args:

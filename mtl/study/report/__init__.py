@@ -1,3 +1,12 @@
-"""Presentation of findings: sentences, numbers, figures, pages and files."""
+"""Presents findings: sentences, numbers, figures, pages and files.
 
-__all__ = ["conclusions", "figures", "outcome", "page", "presentation"]
+- `conclusions`: what a study shows, in sentences; the only module that words it.
+- `presentation`: how a gain is shown: its place in a matrix, its mark and its numbers.
+- `figures`: heat maps, forest plots and learning curves.
+- `page`: a self-contained HTML page, and tables for MLflow and the terminal.
+- `outcome`: the files of a report, and what MLflow gets.
+
+Next: `mtl.commands.study`, which writes the report and prints the gains.
+"""
+
+__all__ = ["conclusions", "outcome", "page"]

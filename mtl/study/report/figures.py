@@ -9,7 +9,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mtl.study.report.presentation import (
     MARKS,
@@ -148,17 +148,17 @@ def _draw_cell(axes: Axes, place: tuple[int, int], gain: Gain | None, family: Fa
     from matplotlib.patches import Rectangle
 
     row, column = place
-    centre = {"ha": "center", "va": "center"}
+    centre: dict[str, Any] = {"ha": "center", "va": "center"}
     corner = (column - 0.5, row - 0.5)
     if gain is None:
         axes.add_patch(Rectangle(corner, 1, 1, facecolor="white", edgecolor="none"))
-        axes.text(column, row, "–", color="#8a8a8a", fontsize=9, **centre)  # type: ignore[arg-type]
+        axes.text(column, row, "–", color="#8a8a8a", fontsize=9, **centre)
         return
     shown = state(gain, family)
     if shown == "missing":
         axes.add_patch(Rectangle(corner, 1, 1, facecolor="white", edgecolor="#b0b0b0", hatch="////", linewidth=0))
         box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-        axes.text(column, row, "missing", fontsize=7.5, bbox=box, **centre)  # type: ignore[arg-type]
+        axes.text(column, row, "missing", fontsize=7.5, bbox=box, **centre)
         return
     is_significant = shown in ("helps", "hurts")
     if is_significant:
@@ -166,10 +166,10 @@ def _draw_cell(axes: Axes, place: tuple[int, int], gain: Gain | None, family: Fa
         axes.add_patch(Rectangle(inner, 0.94, 0.92, fill=False, edgecolor="black", linewidth=1.4))
     text = f"{MARKS[shown]} {points(gain.cell.mean, 1)}".strip()
     weight = "bold" if is_significant else "normal"
-    axes.text(column, row - 0.14, text, fontsize=10, fontweight=weight, **centre)  # type: ignore[arg-type]
+    axes.text(column, row - 0.14, text, fontsize=10, fontweight=weight, **centre)
     below = span(gain.cell.interval, 1)
     below += f", n={gain.cell.n}" if gain.cell.n < num_seeds else ""
-    axes.text(column, row + 0.24, below, fontsize=6.5, color="#262626", **centre)  # type: ignore[arg-type]
+    axes.text(column, row + 0.24, below, fontsize=6.5, color="#262626", **centre)
 
 
 def _label(axes: Axes, matrix: Matrix, findings: Findings, family: Family) -> None:
@@ -180,8 +180,8 @@ def _label(axes: Axes, matrix: Matrix, findings: Findings, family: Family) -> No
     rows, columns = [row_name(row) for row in matrix.rows], [short(column, 24) for column in matrix.columns]
     axes.set_yticks(range(len(rows)), rows, fontsize=9, parse_math=False)
     if len(columns) > 1 and max(map(len, columns)) > 12:
-        rotated = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
-        axes.set_xticks(range(len(columns)), columns, fontsize=9, parse_math=False, **rotated)  # type: ignore[arg-type]
+        rotated: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
+        axes.set_xticks(range(len(columns)), columns, fontsize=9, parse_math=False, **rotated)
     else:
         axes.set_xticks(range(len(columns)), columns, fontsize=9, parse_math=False)
     axes.set_ylabel("target (metric)", fontsize=9)

@@ -143,7 +143,7 @@ def _contents(findings: Findings, *, controls: bool, figures: bool, change: bool
 # --- heat maps --------------------------------------------------------------------------------------------------------
 
 
-class _Cell(NamedTuple):
+class _HeatMapCell(NamedTuple):
     """A cell of the interactive heat map; `gain` is None if the pair is not part of the design."""
 
     identity: str
@@ -154,17 +154,17 @@ class _Cell(NamedTuple):
     label: str
 
 
-class _Row(NamedTuple):
+class _HeatMapRow(NamedTuple):
     target: str
     partner_phrase: str | None
     smallest_gain: float | None
-    cells: list[_Cell]
+    cells: list[_HeatMapCell]
 
 
-class _Map(NamedTuple):
+class _HeatMap(NamedTuple):
     family: Family
     matrix: presentation.Matrix
-    rows: list[_Row]
+    rows: list[_HeatMapRow]
     legend: str
     explanation: str
     limit: float
@@ -172,7 +172,7 @@ class _Map(NamedTuple):
     gains: list[tuple[Gain, State, str]]
 
 
-def _map_of(findings: Findings, family: Family) -> _Map:
+def _map_of(findings: Findings, family: Family) -> _HeatMap:
     matrix = matrix_of(findings, family)
     limit = colour_limit(findings)
     prefix = f"f{findings.families.index(family)}"
@@ -183,11 +183,11 @@ def _map_of(findings: Findings, family: Family) -> _Map:
         phrase = None
         if matrix.has_one_column and gains[0]:
             phrase = presentation.partner_phrase(family, gains[0].partner)
-        rows.append(_Row(target, phrase, family.smallest_gains.get(target), cells))
+        rows.append(_HeatMapRow(target, phrase, family.smallest_gains.get(target), cells))
     legend, explanation = heat_map_legend(findings, family), conclusions.CONTROLS.get(family.design, "")
     listed = [(gain, state(gain, family), _holds_zero(gain)) for gain in family.gains]
     colours = [cell_colour(limit * step / 4, limit) for step in range(-4, 5)]
-    return _Map(family, matrix, rows, legend, explanation, limit, colours, listed)
+    return _HeatMap(family, matrix, rows, legend, explanation, limit, colours, listed)
 
 
 def _holds_zero(gain: Gain) -> str:
@@ -196,17 +196,17 @@ def _holds_zero(gain: Gain) -> str:
     return "yes" if presentation.holds(gain.cell.interval) else "no"
 
 
-def _cell(findings: Findings, family: Family, gain: Gain | None, identity: str, limit: float) -> _Cell:
+def _cell(findings: Findings, family: Family, gain: Gain | None, identity: str, limit: float) -> _HeatMapCell:
     if gain is None:
-        return _Cell(identity, None, "absent", "", "", "not part of the design")
+        return _HeatMapCell(identity, None, "absent", "", "", "not part of the design")
     found, words = state(gain, family), f"{gain.target} {presentation.partner_phrase(family, gain.partner)}"
     if found == "missing":
-        return _Cell(identity, gain, found, "", "", f"{words}: missing, no seed has both runs.")
+        return _HeatMapCell(identity, gain, found, "", "", f"{words}: missing, no seed has both runs.")
     label = (
         f"{words}: {found}. Mean gain {points(gain.cell.mean)} points of {findings.targets[gain.target].metric},"
         f" {presentation.level(findings)} interval {span(gain.cell.interval)}, {gain.cell.n} seeds."
     )
-    return _Cell(identity, gain, found, presentation.MARKS[found], cell_colour(gain.cell.mean, limit), label)
+    return _HeatMapCell(identity, gain, found, presentation.MARKS[found], cell_colour(gain.cell.mean, limit), label)
 
 
 # --- scores, figures --------------------------------------------------------------------------------------------------

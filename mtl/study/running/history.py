@@ -109,11 +109,11 @@ class History:
     def changed(self) -> list[str]:
         """Returns the changes themselves, without duplicates."""
         known = self._known()
-        lists = (differences(entry, self._now) for entry in self._others if self._uncounted(entry, known))
+        lists = (changes_between(entry, self._now) for entry in self._others if self._uncounted(entry, known))
         return list(dict.fromkeys(change for changes in lists for change in changes))
 
     def _change_since(self, entry: Entry, known: Collection[str]) -> str:
-        old, changed = self._uncounted(entry, known), differences(entry, self._now)
+        old, changed = self._uncounted(entry, known), changes_between(entry, self._now)
         if not old or not changed:  # removing tasks, seeds or designs changes no run
             return ""
         runs = counted(len(old), "finished run")
@@ -182,7 +182,7 @@ class History:
         """The seeds of this command, after those of earlier commands whose results were available and are used."""
         taken = {note["from"] for note in self._taken_over().values()}
         before = [entry["seeds"] for entry in self._others if not taken.isdisjoint(entry["runs"].values())]
-        same = [entry for entry in self.entries if not differences(entry, self._now)]
+        same = [entry for entry in self.entries if not changes_between(entry, self._now)]
         seeds: list[list[int]] = same[-1]["seeds"] if same else []
         if not any(map(self._is_finished, same[-1]["runs"].values() if same else ())):
             seeds = seeds[:-1]
@@ -218,7 +218,7 @@ def _what(entry: Entry) -> Any:
 # --- differences ------------------------------------------------------------------------------------------------------
 
 
-def differences(before: Entry, now: Entry) -> list[str]:
+def changes_between(before: Entry, now: Entry) -> list[str]:
     """Returns the changed settings as `key: before -> now`, and the changed code as `code: names`."""
     settings = [f"{key}: {was} -> {found}" for key, was, found in _setting_changes(before["settings"], now["settings"])]
     return [*_capped(settings), *_code_changes(before["code"], now["code"])]

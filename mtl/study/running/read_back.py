@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mtl.problems import InputError, Problem
 from mtl.study.design.run_spec import Finished
 from mtl.study.running.ledger import read_counts
-from mtl.study.statistics.analysis import find
+from mtl.study.statistics.analysis import findings_of
 from mtl.study.statistics.findings import Findings
 from mtl.tracking.mlflow_client import default_uri, open_store, prepare_mlflow, without_password
 from mtl.tracking.outages import reason
@@ -130,4 +130,4 @@ def read_study(name: str, uri: str | None = None) -> Findings:
     """
     reader = StudyReader(name, uri)
     description = reader.description()
-    return find(description, reader.results(description["runs"]))
+    return findings_of(description, reader.results(description["runs"]))

@@ -31,7 +31,7 @@ from mtl.study.running.ledger import Ledger
 from mtl.study.running.study_tracker import StudyTracker
 from mtl.study.running.takeover import Takeover
 from mtl.study.running.worker import Work
-from mtl.study.statistics.analysis import find
+from mtl.study.statistics.analysis import findings_of
 from mtl.study.statistics.findings import Findings
 from mtl.tracking.versions import versions
 
@@ -242,7 +242,7 @@ class Session:
 
     def findings(self) -> Findings:
         """Returns the findings from the finished runs on disk."""
-        return find(self.description(), self.ledger.results(run_spec.key for run_spec in self.plan.run_specs))
+        return findings_of(self.description(), self.ledger.results(run_spec.key for run_spec in self.plan.run_specs))
 
     @cached_property
     def _setup(self) -> list[str]:

@@ -22,7 +22,7 @@ from mtl.study.running.ledger import Ledger
 from mtl.study.running.nested_run import send_run
 from mtl.study.running.read_back import DESCRIPTION, RUN, STUDY, StudyReader
 from mtl.tracking.mlflow_client import creation_lock, find_experiment, ui_hint
-from mtl.tracking.mlflow_run import MLflowRun, Number, table
+from mtl.tracking.mlflow_run import MLflowRun, Number, mlflow_table
 from mtl.tracking.outages import Outages, is_refusal, reason
 from mtl.tracking.send_queue import Send, SendQueue
 
@@ -114,7 +114,7 @@ class StudyTracker:
             for file in files:  # not their folder, which may contain other files
                 parent.log_file(file)
             for path, columns in outcome.tables.items():
-                parent.log_table(table(columns), path)
+                parent.log_table(mlflow_table(columns), path)
             parent.set_tags({"mlflow.note.content": outcome.note})
             parent.end("FINISHED" if outcome.is_whole else "FAILED")
 

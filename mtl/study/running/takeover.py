@@ -120,7 +120,7 @@ class Takeover:
         return True
 
     def _differences(self, run_spec: RunSpec) -> Iterator[str]:
-        return differences(self._finished(self._earlier[run_spec.key].key), self._finished(run_spec.key))
+        return differing_values(self._finished(self._earlier[run_spec.key].key), self._finished(run_spec.key))
 
     def _finished(self, key: str) -> Finished:
         result = self._ledger.result(key)
@@ -202,7 +202,7 @@ class Takeover:
         }
 
 
-def differences(before: Finished, now: Finished) -> Iterator[str]:
+def differing_values(before: Finished, now: Finished) -> Iterator[str]:
     """Yields the values in which two results of a run differ: curves, scores and counts, compared bit by bit."""
     old, new = (dict(_values({part: one.result[part] for part in COMPARED}, "")) for one in (before, now))
     for name in dict.fromkeys([*old, *new]):

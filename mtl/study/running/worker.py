@@ -165,11 +165,11 @@ def _train(run_spec: RunSpec, work: Work) -> None:
     if before is None:
         work.ledger.finish(run_spec.key, {**result, **owner}, counts)
     else:  # its encoder had been deleted; MLflow has the first result
-        differences = list(_differences(before["test"], result["test"]))
+        differences = list(_differing_scores(before["test"], result["test"]))
         work.ledger.note_repeat(run_spec.key, {**owner, "cost": result["cost"], "differences": differences})
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+def _differing_scores(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     """The test scores of a repeated run that differ from the first ones, even in the last digit."""
     for target, scores in before.items():
         for name, score in scores.items():

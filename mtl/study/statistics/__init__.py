@@ -1,3 +1,12 @@
-"""Statistics of a study: significance tests, intervals and groupings, collected in `findings`."""
+"""From the results of runs to findings. Nothing here trains, reads data, or knows where results are kept.
 
-__all__ = ["analysis", "findings", "grouping", "resampling", "significance"]
+- `analysis`: `findings_of` collects everything that a study found.
+- `significance`: tests, intervals and power for the gains over seeds.
+- `resampling`: intervals over both seeds and test documents.
+- `grouping`: which tasks to train together, predicted from the gains of pairs.
+- `findings`: `Findings`, what a study found, as plain values.
+
+Next: `mtl.study.report`, which presents the findings.
+"""
+
+__all__ = ["analysis", "findings", "grouping", "significance"]

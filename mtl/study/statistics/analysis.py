@@ -30,14 +30,14 @@ NUM_RESAMPLES = 1_000
 _NOT_RUN = " has not been run"
 
 
-def find(description: Mapping[str, Any], results: Results) -> Findings:
+def findings_of(description: Mapping[str, Any], results: Results) -> Findings:
     """The findings of a study.
 
     Args:
         description: Description of the study, as `Session.description` returns it and MLflow stores it.
         results: Results of the finished runs, by key.
     """
-    study = _Study(description, results)
+    study = _StudyResults(description, results)
     designs = dict.fromkeys(one[0] for one in description["comparisons"])
     families = tuple(study.family(design) for design in designs)
     return Findings(
@@ -60,7 +60,7 @@ def find(description: Mapping[str, Any], results: Results) -> Findings:
     )
 
 
-class _Row(NamedTuple):
+class _RunPairs(NamedTuple):
     """The runs of one gain: their keys by seed, with the partner (treated) and without (reference)."""
 
     target: str
@@ -69,7 +69,7 @@ class _Row(NamedTuple):
     reference: list[str]
 
 
-class _Study:
+class _StudyResults:
     def __init__(self, description: Mapping[str, Any], results: Results) -> None:
         self._description, self._results = description, results
         self._seeds: list[int] = description["seeds"]
@@ -108,11 +108,11 @@ class _Study:
 
     # --- gains ----------------------------------------------------------------------------------------------------
 
-    def _rows(self, design: str) -> list[_Row]:
-        rows: dict[tuple[str, str], _Row] = {}
+    def _rows(self, design: str) -> list[_RunPairs]:
+        rows: dict[tuple[str, str], _RunPairs] = {}
         for name, target, partner, _, treated, reference in self._description["comparisons"]:
             if name == design:
-                row = rows.setdefault((target, partner), _Row(target, partner, [], []))
+                row = rows.setdefault((target, partner), _RunPairs(target, partner, [], []))
                 row.treated.append(treated)
                 row.reference.append(reference)
         order = list(self.targets)
@@ -152,9 +152,9 @@ class _Study:
             {} if design in CONTROLS or design == "leave_one_out" else dict(self._relative_changes(rows)),
         )
 
-    def _relative_changes(self, rows: Sequence[_Row]) -> Iterator[tuple[str, tuple[float, ...]]]:
+    def _relative_changes(self, rows: Sequence[_RunPairs]) -> Iterator[tuple[str, tuple[float, ...]]]:
         """Delta-m by seed for every run that serves several targets, with the name of its tasks."""
-        rows_by_runs: dict[tuple[str, ...], list[_Row]] = {}
+        rows_by_runs: dict[tuple[str, ...], list[_RunPairs]] = {}
         for row in rows:
             rows_by_runs.setdefault(tuple(row.treated), []).append(row)
         for keys, members in rows_by_runs.items():
@@ -167,7 +167,7 @@ class _Study:
                 # Higher is better for every primary metric.
                 yield name, tuple(relative_change(after - before, before, [1] * len(members)).tolist())
 
-    def _documents(self, row: _Row) -> Interval | None:
+    def _documents(self, row: _RunPairs) -> Interval | None:
         """The interval of the mean gain over resampled seeds and documents; None if a run is missing."""
         if len(row.treated) < 2 or any(key not in self._results for key in (*row.treated, *row.reference)):
             return None

@@ -10,7 +10,7 @@ import pytest
 from mtl.code_identity import modules
 from mtl.study.design.plan import make_plan
 from mtl.study.design.spec import load_study
-from mtl.study.running.history import LISTED, Entry, History, differences
+from mtl.study.running.history import LISTED, Entry, History, changes_between
 from tests.user_head import HELPERS, OURS, use
 
 TRAINING = {"mtl.training.module.Module.step": "a1", "library:torch": "2.12.0"}
@@ -32,16 +32,16 @@ def test_changed_definitions_and_libraries_are_named_after_changed_settings() ->
     now = entry(
         TRAINING | {"library:torch": "2.13.0"}, REGRESSION | {"heads.regression.Regression.loss": "b9"}, select="last"
     )
-    assert differences(entry(), now) == [
+    assert changes_between(entry(), now) == [
         "select: best -> last",
         "code: heads.regression.Regression.loss, torch 2.12.0 -> 2.13.0",
     ]
-    assert differences(now, now) == []
+    assert changes_between(now, now) == []
 
 
 def test_long_lists_are_shortened_with_a_count() -> None:
     head = REGRESSION | {f"heads.regression.helper_{number:02}": "d" for number in range(LISTED + 3)}
-    (code,) = differences(entry(), entry(head=head))
+    (code,) = changes_between(entry(), entry(head=head))
     assert code.startswith("code: heads.regression.helper_00 (new), ")
     assert code.endswith(", and 3 more")
     assert code.count(" (new)") == LISTED
@@ -50,7 +50,7 @@ def test_long_lists_are_shortened_with_a_count() -> None:
 def test_heads_of_tasks_that_only_one_has_are_no_change() -> None:
     now = entry(head={"heads.regression.Regression.loss": "other"})
     del now["code"]["heads"]["risk"]
-    assert differences(entry(), now) == []
+    assert changes_between(entry(), now) == []
 
 
 def test_a_head_that_moved_and_changed_is_compared_with_its_earlier_version() -> None:
@@ -58,13 +58,13 @@ def test_a_head_that_moved_and_changed_is_compared_with_its_earlier_version() ->
     now["code"]["heads"]["risk"] = "head lab.Ours"
     moved = {"lab.regression.Regression.loss": "b1", "lab.regression.pearson": "b9"}
     now["code"]["definitions"]["head lab.Ours"], now["code"]["hashes"]["head lab.Ours"] = moved, "x"
-    assert differences(entry(), now) == ["code: heads.regression.pearson (removed), lab.regression.pearson (new)"]
+    assert changes_between(entry(), now) == ["code: heads.regression.pearson (removed), lab.regression.pearson (new)"]
 
 
 def test_changed_code_without_a_changed_definition_is_named_by_its_group() -> None:
     now = entry()
     now["code"]["hashes"]["training"] = "another form of stored tables"
-    assert differences(entry(), now) == ["code: training"]
+    assert changes_between(entry(), now) == ["code: training"]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from mtl.study.design.spec import load_study
 from mtl.study.running.ledger import Ledger
 from mtl.study.running.read_back import read_study
 from mtl.study.running.session import Session
-from mtl.study.running.takeover import differences
+from mtl.study.running.takeover import differing_values
 from tests.user_head import HELPERS, OURS, use
 
 Lab = Callable[..., None]
@@ -391,15 +391,20 @@ def test_a_value_that_differs_in_the_last_digit_or_is_missing_is_found() -> None
     result = {**part, "curve": [{"train_loss": {"a": 0.25}}], "cost": {"seconds": 1.0}}
     counts = {"a": {"counts": np.array([1.0, np.nan]), "documents": np.array(["x", "y"])}}
     before = Finished(result, counts)
-    assert list(differences(before, Finished({**result, "cost": {"seconds": 2.0}}, counts))) == []
+    assert list(differing_values(before, Finished({**result, "cost": {"seconds": 2.0}}, counts))) == []
     moved = {**result, "curve": [{"train_loss": {"a": np.nextafter(0.25, 1)}}]}
-    assert list(differences(before, Finished(moved, counts))) == ["curve.1.train_loss.a 0.25 -> 0.25000000000000006"]
+    assert list(differing_values(before, Finished(moved, counts))) == [
+        "curve.1.train_loss.a 0.25 -> 0.25000000000000006"
+    ]
     fewer = {**result, "test": {"a": {"f1": 0.5}}, "curve": [{"train_loss": {"a": 0.25, "b": 1.0}}]}
-    assert list(differences(before, Finished(fewer, counts))) == ["test.a.loss (gone)", "curve.1.train_loss.b (new)"]
+    assert list(differing_values(before, Finished(fewer, counts))) == [
+        "test.a.loss (gone)",
+        "curve.1.train_loss.b (new)",
+    ]
     other = {"a": {**counts["a"], "counts": np.array([1.0, 0.0])}}
-    assert list(differences(before, Finished(result, other))) == ["counts of a"]
+    assert list(differing_values(before, Finished(result, other))) == ["counts of a"]
     narrow = {"a": {**counts["a"], "counts": counts["a"]["counts"].astype("float32")}}
-    assert list(differences(before, Finished(result, narrow))) == ["counts of a"]
+    assert list(differing_values(before, Finished(result, narrow))) == ["counts of a"]
 
 
 # --- from end to end --------------------------------------------------------------------------------------------------

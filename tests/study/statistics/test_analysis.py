@@ -10,7 +10,7 @@ from scipy import stats
 
 from mtl.study.design.designs import Run, comparisons
 from mtl.study.design.run_spec import Finished
-from mtl.study.statistics.analysis import find
+from mtl.study.statistics.analysis import findings_of
 from mtl.study.statistics.findings import TrainedOn
 
 TASKS = ["a", "b"]
@@ -99,7 +99,7 @@ def parts(sentence: str) -> tuple[str, list[int], str]:
 
 
 def test_the_statistics_of_a_cell_agree_with_scipy_and_with_sums_by_hand() -> None:
-    family = find(*pairs()).families[0]
+    family = findings_of(*pairs()).families[0]
     gain = family.gains[0]
     assert (gain.target, gain.partner) == ("a", "b")
     assert gain.differences == pytest.approx((0.3, 0.2, 0.2, 0.3, 0.4, 0.2))
@@ -118,7 +118,7 @@ def test_the_statistics_of_a_cell_agree_with_scipy_and_with_sums_by_hand() -> No
 
 def test_the_interval_over_documents_contains_the_gain_and_is_wider_for_fewer_documents() -> None:
     description, results = pairs()
-    few = find(description, results).families[0].gains[0]
+    few = findings_of(description, results).families[0].gains[0]
     assert few.documents is not None
     assert few.documents.low < few.cell.mean < few.documents.high
     for result in results.values():
@@ -126,7 +126,7 @@ def test_the_interval_over_documents_contains_the_gain_and_is_wider_for_fewer_do
             counts["documents"] = np.array([f"d{number}" for number in range(100)])
             counts["counts"] = np.repeat(counts["counts"], 10, axis=0)
             counts["owners"] = np.arange(100)
-    found = find(description, results)  # the description says that 10 documents were read; 100 were scored
+    found = findings_of(description, results)  # the description says that 10 documents were read; 100 were scored
     assert {facts.num_units for facts in found.targets.values()} == {100}
     many = found.families[0].gains[0].documents
     assert many is not None
@@ -134,7 +134,7 @@ def test_the_interval_over_documents_contains_the_gain_and_is_wider_for_fewer_do
 
 
 def test_delta_m_is_the_mean_relative_gain_of_the_run() -> None:
-    family = find(*pairs()).families[0]
+    family = findings_of(*pairs()).families[0]
     (name,) = family.relative_change
     assert name == "a + b"
     assert family.relative_change[name][0] == pytest.approx((0.3 / 0.5 + 0.0 / 0.7) / 2)
@@ -143,7 +143,7 @@ def test_delta_m_is_the_mean_relative_gain_of_the_run() -> None:
 def test_a_missing_run_is_listed_with_its_reason_and_its_gains_have_no_verdict() -> None:
     description, results = pairs(failures={"a + b, seed 2": "MemoryError: no room\nat line 3"})
     del results["a + b, seed 2"]
-    findings = find(description, results)
+    findings = findings_of(description, results)
     assert [parts(sentence)[:2] for sentence in findings.missing] == [
         ("pairwise: a with b", [2]),
         ("pairwise: b with a", [2]),
@@ -155,12 +155,12 @@ def test_a_missing_run_is_listed_with_its_reason_and_its_gains_have_no_verdict()
     assert gain.cell.verdict not in ("helps", "hurts")
     assert gain.documents is None
     del results["a, seed 4"]
-    failed, not_run = parts(find(description, results).missing[0])[2].split("; ")
+    failed, not_run = parts(findings_of(description, results).missing[0])[2].split("; ")
     assert failed.startswith("'a + b, seed 2' failed")
     assert not_run.startswith("'a, seed 4' has not")
     for seed in (1, 3):
         del results[f"a + b, seed {seed}"]
-    which, seeds, reasons = parts(find(description, results).missing[0])
+    which, seeds, reasons = parts(findings_of(description, results).missing[0])
     assert (which, seeds) == ("pairwise: a with b", [1, 2, 3, 4])
     failed, not_run = reasons.split("; ")
     assert failed.startswith("'a + b, seed 2' failed")
@@ -170,7 +170,7 @@ def test_a_missing_run_is_listed_with_its_reason_and_its_gains_have_no_verdict()
 def test_an_undefined_score_is_listed_as_missing() -> None:
     description, results = pairs()
     results["a + b, seed 2"].result["test"]["b"]["accuracy"] = None
-    (sentence,) = find(description, results).missing
+    (sentence,) = findings_of(description, results).missing
     which, seeds, reason = parts(sentence)
     assert (which, seeds) == ("pairwise: b with a", [2])
     assert "accuracy of 'a + b, seed 2' is undefined" in reason
@@ -179,13 +179,13 @@ def test_an_undefined_score_is_listed_as_missing() -> None:
 def test_a_missing_baseline_is_listed_even_if_nothing_is_compared_with_it() -> None:
     description, keys = describe(2, [("single", None)], failures={"a, seed 1": "MemoryError"})
     results = {key: finished({run.tasks[0]: 0.5}) for run, key in keys.items() if key != "a, seed 1"}
-    assert find(description, results).missing == ("single: 'a, seed 1' failed: MemoryError.",)
+    assert findings_of(description, results).missing == ("single: 'a, seed 1' failed: MemoryError.",)
 
 
 def test_a_relative_change_from_zero_is_undefined() -> None:
     description, results = pairs()
     results["a, seed 2"].result["test"]["a"]["accuracy"] = 0.0
-    (values,) = find(description, results).families[0].relative_change.values()
+    (values,) = findings_of(description, results).families[0].relative_change.values()
     assert all(math.isnan(value) for value in values)
 
 
@@ -195,25 +195,25 @@ def test_tasks_that_are_best_alone_count_as_measured_once_verified() -> None:
         if "+" in key:
             for scores in result.result["test"].values():
                 scores["accuracy"] = 0.1
-    found = find(description, results).grouping
+    found = findings_of(description, results).grouping
     assert found is not None
     assert found.groups == (("a",), ("b",))
     assert found.measured == {"a": 0.0, "b": 0.0}
     description["proposal"] = []
-    unverified = find(description, results).grouping
+    unverified = findings_of(description, results).grouping
     assert unverified is not None
     assert unverified.measured is None
 
 
 def test_with_five_seeds_every_gain_is_unresolvable() -> None:
-    findings = find(*pairs(seeds=5))
+    findings = findings_of(*pairs(seeds=5))
     assert {gain.cell.verdict for gain in findings.families[0].gains} == {"unresolvable"}
     assert findings.families[0].floor == 0.0625
     assert all(math.isinf(gain) for gain in findings.families[0].smallest_gains.values())
 
 
 def test_the_minimum_detectable_gain_is_proportional_to_the_spread_of_the_target() -> None:
-    family = find(*pairs()).families[0]
+    family = findings_of(*pairs()).families[0]
     gains = {gain.target: gain.cell.sd for gain in family.gains}
     ratios = {target: smallest / gains[target] for target, smallest in family.smallest_gains.items()}
     assert ratios["a"] == pytest.approx(ratios["b"])
@@ -221,7 +221,7 @@ def test_the_minimum_detectable_gain_is_proportional_to_the_spread_of_the_target
 
 
 def test_groups_are_predicted_from_pairs_and_measured_once_trained() -> None:
-    predicted = find(*pairs()).grouping
+    predicted = findings_of(*pairs()).grouping
     assert predicted is not None
     assert predicted.groups == (("a", "b"),)
     assert predicted.predicted["a"] == pytest.approx(1.6 / 6)
@@ -231,7 +231,7 @@ def test_groups_are_predicted_from_pairs_and_measured_once_trained() -> None:
         key: finished({t: (SINGLE if len(run.tasks) == 1 else PAIR)[t][run.seed] for t in run.tasks})
         for run, key in keys.items()
     }
-    verified = find(description, results).grouping
+    verified = findings_of(description, results).grouping
     assert verified is not None
     assert verified.measured == pytest.approx(dict(predicted.predicted))
     assert verified.intervals["a"].low > 0
@@ -243,14 +243,14 @@ def test_only_groups_of_the_predicted_grouping_count_as_measured() -> None:
     description["max_encoders"] = 3
     scores = {("a", "b"): 0.4, ("a", "c"): 0.4, ("b", "c"): 0.8, ("a", "b", "c"): 0.6}
     results = {key: finished(dict.fromkeys(run.tasks, scores.get(run.tasks, 0.5))) for run, key in keys.items()}
-    found = find(description, results).grouping
+    found = findings_of(description, results).grouping
     assert found is not None
     assert found.groups == (("a",), ("b", "c"))
     assert found.measured == pytest.approx({"a": 0.0, "b": 0.3, "c": 0.3})
     description["comparisons"] = [
         one for one in description["comparisons"] if one[2] not in ("b", "c") or one[0] != "groups"
     ]
-    other = find(description, results).grouping
+    other = findings_of(description, results).grouping
     assert other is not None
     assert other.measured is None  # the group of all three tasks is a different one
 
@@ -259,7 +259,7 @@ def test_costs_mark_reused_runs_and_the_time_outside_training_is_a_share() -> No
     sessions = [{"seconds": 20.0, "workers": 2, "busy_seconds": 36.0, "runs": 4}]
     description, results = pairs(sessions=sessions)
     results["a, seed 0"].result["study"] = "an_earlier_study"
-    findings = find(description, results)
+    findings = findings_of(description, results)
     assert [cost.run for cost in findings.costs if cost.reused] == ["a, seed 0"]
     assert len(findings.costs) == 18
     assert findings.outside_share == pytest.approx(0.1)
@@ -276,14 +276,14 @@ def test_runs_are_counted_by_code_and_machine_and_the_fields_may_be_unknown() ->
     }
     for key in ("a, seed 0", "b, seed 1"):
         results[key].result["versions"] = versions
-    assert set(find(description, results).trained_on) == {
+    assert set(findings_of(description, results).trained_on) == {
         TrainedOn("0.1.0", "0123", True, "cpu", "4", 2),
         TrainedOn("", "", False, "", "", 16),
     }
 
 
 def test_curves_are_means_over_seeds_at_the_updates_on_the_target() -> None:
-    curves = {(curve.target, curve.company): curve for curve in find(*pairs()).curves}
+    curves = {(curve.target, curve.company): curve for curve in findings_of(*pairs()).curves}
     assert set(curves) == {("a", "single"), ("b", "single"), ("a", "b"), ("b", "a")}
     assert curves["a", "b"].updates == (20, 40)
     assert curves["a", "b"].mean[0] == pytest.approx(np.mean(PAIR["a"]))

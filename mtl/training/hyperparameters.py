@@ -1,4 +1,4 @@
-"""The options of training: one class with all defaults, for the command line, studies and Python.
+"""Learning rates, weight decay, warm-up and schedule, with their defaults for the command line, studies and Python.
 
 The class itself decides no result of a run, because the key of a run includes the values.
 """
