@@ -5,10 +5,10 @@
 - `model`: `Encoder`, the module that computes the hidden states.
 - `packing`: the layout of a batch without padding.
 - `packed_attention`: attention within the sequences of a packed row.
-- `cpu_attention`, `cpu_dropout`: faster training on a CPU.
+- `cpu_dropout`: faster dropout on a CPU.
 - `compilation`: `torch.compile`, tested before training starts.
 
 Next: `mtl.training`, which trains it with the heads.
 """
 
-__all__ = ["compilation", "location", "model", "pretrained"]
+__all__ = ["compilation", "location", "model", "packing", "pretrained"]

@@ -9,6 +9,7 @@ its longest.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,10 +17,25 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-from mtl.encoder.cpu_attention import attend, check_arguments
+from mtl.encoder.cpu_dropout import byte_dropout
 from mtl.encoder.packing import Group, Layout
+from mtl.problems import InputError, Problem
 
 NAME = "biomtl_packed"
+
+_WITHOUT_EFFECT = frozenset(
+    {
+        "cache_position",
+        "deterministic",
+        "is_causal",
+        "output_attentions",
+        "output_hidden_states",
+        "position_ids",
+        "return_dict",
+        "use_cache",
+    }
+)
+"""Arguments without effect here: the layout already covers them, or they are for other kernels or for decoders."""
 
 KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 """PyTorch's kernels without cuDNN's, which makes a plan for every new shape (10 ms per layer on an H100)."""
@@ -69,7 +85,7 @@ def attention(  # noqa: PLR0917  # the order is transformers'
     Raises:
         InputError: The encoder passes an unsupported argument that would change the result.
     """
-    check_arguments(others)
+    _check_arguments(others)
     scale = query.size(-1) ** -0.5 if scaling is None else scaling
     dropout = dropout if module.training else 0.0
     if key.size(1) < query.size(1):
@@ -88,11 +104,27 @@ def _attend(
     queries, keys, values = (group.padded(states).transpose(1, 2) for states in (q, k, v))  # [n, A, t, D]
     allowed = _allowed(group, window)
     if q.device.type == "cpu":
-        mixed = attend(queries, keys, values, allowed, scale, dropout)
+        mixed = _on_cpu(queries, keys, values, allowed, scale, dropout)
     else:
         with sdpa_kernel(KERNELS):
             mixed = scaled_dot_product_attention(queries, keys, values, allowed, dropout, scale=scale)
     return group.packed(mixed.transpose(1, 2))
+
+
+def _on_cpu(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None, scale: float, dropout: float) -> Tensor:
+    """Attention [n, A, t, D] as matrix products, with `byte_dropout`.
+
+    PyTorch's fused attention has no CPU kernel with dropout and falls back to a slower version of this computation.
+    """
+    scores = torch.matmul(query * scale, key.transpose(2, 3))
+    if allowed is not None:
+        scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
+    # Autocast would convert the probabilities to fp32, and the product below would convert them back.
+    with torch.autocast("cpu", enabled=False):
+        weights = torch.softmax(scores, dim=-1)
+    if dropout:
+        weights = byte_dropout(weights, dropout)
+    return torch.matmul(weights, value)
 
 
 def _allowed(group: Group, window: int | None) -> Tensor | None:
@@ -123,3 +155,10 @@ def _varlen(q: Tensor, k: Tensor, v: Tensor, layout: Layout, scale: float, dropo
         scale=scale,
     )[0]
     return mixed
+
+
+def _check_arguments(others: Mapping[str, Any]) -> None:
+    unknown = sorted(name for name, value in others.items() if value is not None and name not in _WITHOUT_EFFECT)
+    if unknown:
+        message = f"The implementation of `auto` does not support {', '.join(unknown)}, which this encoder needs."
+        raise InputError(Problem("encoder.attention", message, "Set it to eager."))

@@ -126,7 +126,7 @@ def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: in
     else:
         model = _from_config(config, chosen)
     _add_embeddings(model, tokenizer, len(load_tokenizer(spec)), seed)
-    first_position = 2 if config.model_type in _POSITIONS_FROM_TWO else 0
+    first_position = config.pad_token_id + 1 if config.model_type in _POSITIONS_FROM_TWO else 0
     if packs and not packs_correctly(model, first_position):
         packs = False
         model.set_attn_implementation("sdpa" if type(model)._supports_sdpa else "eager")
@@ -143,7 +143,9 @@ def packs_correctly(model: Any, first_position: int) -> bool:
     """
     size = model.get_input_embeddings().weight.shape[0]
     generator = torch.Generator().manual_seed(0)
-    sequences = [torch.randint(size, (length,), generator=generator) for length in (7, 4)]
+    pad_id = getattr(model.config, "pad_token_id", None)
+    ids = [token for token in torch.randperm(size, generator=generator)[:12].tolist() if token != pad_id]
+    sequences = [torch.tensor(ids[:7]), torch.tensor(ids[7:11])]
     layout = Layout([7, 4])
     was_training = model.training
     model.eval()
