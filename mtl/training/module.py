@@ -41,9 +41,9 @@ CHECKPOINT_KEY = "biomtl"
 class MultiTaskModule(pl.LightningModule):
     """Routes the parts of a batch through one encoder to their heads.
 
-    It trains on any loader that yields `Batch`es. It evaluates on any if the loader has `splits`, a mapping from tasks
-    to `SplitData`, or if the data module has a method `splits`, as `MixtureData` has. The number of updates, which the learning-rate schedule needs, comes from
-    the data module if it has `total_updates`, else from the trainer.
+    It trains on any loader that yields `Batch`es. It evaluates on any loader that has `splits`, a mapping from tasks to
+    `SplitData`, or whose data module has a method `splits`, as `MixtureData` has. The number of updates, which the
+    learning-rate schedule needs, comes from the data module if it has `total_updates`, else from the trainer.
 
     Args:
         encoder: The encoder that all tasks share.

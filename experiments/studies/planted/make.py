@@ -3,9 +3,9 @@
 Usage: ``python experiments/studies/planted/make.py OUT [--width H] …`` writes ``OUT/corpus/<task>/<split>.jsonl`` and
 ``OUT/encoder``; the same arguments give the same bytes. The names and the facts about them come from the synthetic
 corpus (`experiments/demo`). A drug has a class, which determines the system of the conditions that it treats and of
-those that it causes, and a department, which is independent of the class. Instruments are unrelated to drugs. Each row contains
-one name in an uninformative sentence, so the label depends on the name alone. Each name is one entry of the vocabulary,
-so everything that is learned about it has to fit into one vector of `width` numbers.
+those that it causes, and a department, which is independent of the class. Instruments are unrelated to drugs. Each row
+contains one name in an uninformative sentence, so the label depends on the name alone. Each name is one entry of the
+vocabulary, so everything that is learned about it has to fit into one vector of `width` numbers.
 
 Planted effects between the tasks:
 
