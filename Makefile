@@ -20,12 +20,10 @@ install: $(INSTALLED) ## make .venv and install everything into it, once
 demo: $(INSTALLED) ## train and test five small tasks on the synthetic corpus (at most 3 minutes on 2 cores)
 	$(BIN)/mtl fit --config experiments/demo.yaml
 	$(BIN)/mtl test --config experiments/demo.yaml --ckpt_path best
-	@echo "Open the runs in a browser: $(BIN)/mlflow ui"
 
 demo-study: $(INSTALLED) ## find out which of three small tasks helps which (at most 5 minutes on 2 cores)
 	$(BIN)/mtl study plan experiments/studies/demo.yaml --no-probe
 	$(BIN)/mtl study run experiments/studies/demo.yaml
-	@echo "Open the study in a browser: $(BIN)/mlflow ui"
 
 test: $(INSTALLED) ## run all tests and doctests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal

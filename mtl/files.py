@@ -54,7 +54,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(Problem(str(path), f"must be JSON: {error}.", "Restore or remove the file.")) from error
+        raise InputError(Problem(str(path), f"is not valid JSON: {error}.", "Restore or remove the file.")) from error
     return content
 
 

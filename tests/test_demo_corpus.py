@@ -1,4 +1,4 @@
-"""The invented corpus is well formed, and what its README says is planted can be found again."""
+"""The synthetic corpus is well formed, and the effects that its README lists can be found in it."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_another_seed_gives_another_corpus_and_another_size_more_rows() -> None:
     }
 
 
-def test_every_row_says_that_it_is_invented() -> None:
+def test_every_row_is_marked_as_synthetic() -> None:
     assert len(all_rows()) == 2500
     assert all(row["id"].startswith("invented-") and row["meta"]["source"] == "invented" for row in all_rows())
 

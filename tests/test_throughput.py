@@ -207,7 +207,7 @@ def test_a_round_of_real_processes_is_measured_kept_and_not_repeated(
     tmp_path: Path, tiny_encoder: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "results"
-    words = ["--rounds", "1", "--data", "invented", "--examples", "20", "--updates", "2", "--warmup", "1"]
+    words = ["--rounds", "1", "--data", "synthetic", "--examples", "20", "--updates", "2", "--warmup", "1"]
     words += ["--threads", "1", "--encoder", str(tiny_encoder("bert"))]
     words += ["--work", str(tmp_path / "work"), "--out", str(out), "--only", "ours", "bare", "hf_best"]
     throughput.main(words)

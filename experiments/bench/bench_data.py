@@ -1,7 +1,7 @@
-"""What the contestants train on: five tasks cut to a size, and the invented sets of the scaling measurements.
+"""The data of the contestants: five tasks of limited size, and synthetic tasks for the scaling measurements.
 
 Everything is written to a work folder as rows in JSON lines with a mixture file beside them, and encoded once, so that
-no contestant's clock runs while texts are read.
+no contestant is timed while texts are read.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ EXPERIMENTS = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class Setting:
-    """What all rounds of a benchmark have in common.
+    """The settings that all rounds of a benchmark share.
 
     Args:
-        data: `public` (five public tasks under MTL_DATA) or `invented` (the corpus of experiments/demo).
-        examples: Training examples of each task at most: whole documents, drawn once, until there are so many.
+        data: `public` (five public tasks under MTL_DATA) or `synthetic` (the corpus of experiments/demo).
+        examples: Maximum number of training examples per task, rounded up to whole documents.
         max_length: Maximum length in tokens.
         batch_size: Examples of an update.
-        updates: Of the window in which the time is taken.
+        updates: Number of timed updates.
         warmup: Updates before the window.
-        threads: Of each contestant's process.
-        encoder: As a mixture names it.
-        precision: Of ours at its defaults, of the bare loop, and of the others at their best.
+        threads: Threads of each contestant's process.
+        encoder: Name of the encoder.
+        precision: Precision of ours with its defaults, of the bare loop, and of the others at their best.
     """
 
     data: str
@@ -74,9 +74,9 @@ def prepare(setting: Setting, folder: Path, dev_rows: int = 32) -> Path:
     """The mixture file that all contestants train, with its rows beside it and its encoded examples in the cache.
 
     Args:
-        setting: What the rounds have in common.
-        folder: For the rows.
-        dev_rows: Of each task at most; there must be some, though the throughput's contestants don't score them.
+        setting: Settings of the benchmark.
+        folder: Folder for the rows.
+        dev_rows: Maximum number of dev rows per task; dev must not be empty, although the contestants do not score it.
     """
     whole = whole_mixture(setting)
     data = build_data(whole)
@@ -111,7 +111,7 @@ def write_encoder(setting: Setting, tokenizer: PreTrainedTokenizerBase, folder: 
 def whole_mixture(setting: Setting) -> Mixture:
     """The five tasks with all their rows."""
     fields: dict[str, Any] = {"encoder": {"name": setting.encoder, "max_length": setting.max_length}}
-    if setting.data == "invented":
+    if setting.data == "synthetic":
         fields["include"] = [str(EXPERIMENTS / "mixtures" / "demo.yaml")]
         return load_mixture({"name": "bench", **fields})
     fields["include"] = [str(EXPERIMENTS / "tasks" / f"{name}.yaml") for name in FILES]
@@ -175,7 +175,7 @@ def prepare_rows(setting: Setting, folder: Path, number: int) -> Path:
 
 
 def tiny_encoder(folder: Path) -> str:
-    """The folder of a random BERT of two narrow layers that knows the invented words."""
+    """The folder of a random BERT of two narrow layers whose vocabulary is the synthetic words."""
     import torch
     from transformers import BertConfig, BertModel, BertTokenizer
 

@@ -1,9 +1,9 @@
-"""One contestant of the throughput benchmark: trains a window of updates and tells what it took.
+"""One contestant of the throughput benchmark: trains a window of updates and measures it.
 
     python experiments/bench/contestants.py ours --mixture FILE --seed 0 --warmup 10 --updates 40 --out figures.json
 
 `throughput.py` starts these, each in a process of its own. All read the same encoded examples with the same batch size.
-What only one contestant needs is imported inside its function, so that nobody's start pays for another.
+Packages of a single contestant are imported inside its function, so that they do not slow down the start of others.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mtl.training.module import MultiTaskModule
 
 LEARNING_RATE = 5e-5
-"""Of every contestant: the default of all three frameworks."""
+"""Learning rate of every contestant: the default of all three frameworks."""
 
 
 # --- ours -------------------------------------------------------------------------------------------------------------
@@ -466,7 +466,7 @@ def product_rate(dtype: torch.dtype, rows: int, inner: int, columns: int) -> flo
     """Operations per second of one shape: the best of some tries, each of 20 ms or more."""
     left, right = torch.rand(rows, inner, dtype=dtype), torch.rand(columns, inner, dtype=dtype)
     best = 0.0
-    for _ in range(6):  # the first prepares
+    for _ in range(6):  # the first is a warm-up
         done, started = 0, time.perf_counter()
         while (taken := time.perf_counter() - started) < 0.02:
             torch.nn.functional.linear(left, right)

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/bench"), help="folder for rows and finished trainings")
     parser.add_argument("--out", type=Path, default=Path("experiments/results"), help="(default experiments/results)")
     options = parser.parse_args(arguments)
-    setting = Setting("public" if "MTL_DATA" in os.environ else "invented", options.examples, encoder=options.encoder)
+    setting = Setting("public" if "MTL_DATA" in os.environ else "synthetic", options.examples, encoder=options.encoder)
     mixture = prepare(setting, options.work / "quality", dev_rows=300)
     common = {
         "data": setting.data,

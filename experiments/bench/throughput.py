@@ -1,11 +1,11 @@
-"""Measures how fast biomtl trains beside what users would take instead, in rounds, and writes the report.
+"""Measures the training speed of biomtl and of its alternatives in rounds, and writes the report.
 
     python experiments/bench/throughput.py                    # or: make bench
     python experiments/bench/throughput.py --rounds 1 --only ours bare
-    python experiments/bench/throughput.py --rounds 0         # the report again, from the rounds that are there
+    python experiments/bench/throughput.py --rounds 0         # only the report, from existing rounds
 
-Every contestant of a round is a process of its own, with the same examples, seed and threads, one after the other; the
-next round begins with the next contestant. What is measured is kept in OUT/bench.jsonl and not repeated; OUT/bench.md,
+In a round, each contestant runs in its own process, one after the other, with the same examples, seed and threads; the
+next round starts with the next contestant. Measurements are kept in OUT/bench.jsonl and not repeated; OUT/bench.md,
 bench.json and bench.png are written from that file after every round.
 """
 
@@ -32,15 +32,15 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Contestant:
-    """What one process of a round does.
+    """The configuration of one process of a round.
 
     Args:
         runner: A function of `contestants.py`.
-        mixture: The file it trains, without its suffix.
-        arguments: For `mtl fit`, beside those that all have.
-        threads: Of each of its processes; None takes the setting's.
-        rounds: In how many rounds it takes part; None is all.
-        needed: Whether the benchmark stops where it fails; others are noted as unavailable.
+        mixture: Name of the mixture file, without its suffix.
+        arguments: Additional arguments of `mtl fit`.
+        threads: Threads per process; None uses those of the setting.
+        rounds: Number of rounds in which it takes part; None is all.
+        needed: Whether the benchmark stops if it fails; otherwise it is reported as unavailable.
     """
 
     runner: str
@@ -84,12 +84,14 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="(default 7)")
     parser.add_argument("--only", nargs="+", choices=list(CONTESTANTS), metavar="NAME", help="some contestants")
-    parser.add_argument("--data", choices=["public", "invented"], help="(default public where MTL_DATA is set)")
-    parser.add_argument("--examples", type=int, default=1500, help="of training per task at most (default 1500)")
-    parser.add_argument("--updates", type=int, default=40, help="of the window (default 40)")
-    parser.add_argument("--warmup", type=int, default=10, help="updates before it (default 10)")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of each contestant (default all)")
-    parser.add_argument("--encoder", default="minilm-l6", help="as a mixture names it (default minilm-l6)")
+    parser.add_argument("--data", choices=["public", "synthetic"], help="(default public where MTL_DATA is set)")
+    parser.add_argument(
+        "--examples", type=int, default=1500, help="maximum number of training examples per task (default 1500)"
+    )
+    parser.add_argument("--updates", type=int, default=40, help="timed updates (default 40)")
+    parser.add_argument("--warmup", type=int, default=10, help="warm-up updates (default 10)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads per contestant (default all)")
+    parser.add_argument("--encoder", default="minilm-l6", help="name of the encoder (default minilm-l6)")
     parser.add_argument("--work", type=Path, default=Path("runs/bench"), help="rows and caches (default runs/bench)")
     parser.add_argument("--out", type=Path, default=Path("runs/bench/results"), help="(default runs/bench/results)")
     options = parser.parse_args(arguments)
@@ -104,21 +106,21 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def setting_of(options: argparse.Namespace) -> dict[str, Any]:
-    """What all rounds of a benchmark have in common, as `bench_data.Setting` says it.
+    """The settings that all rounds share, as a `bench_data.Setting`.
 
-    The precision is chosen once: it comes from a timing, which another process might decide otherwise.
+    The precision is chosen once: it depends on a timing, which could differ in another process.
     """
     from bench_data import Setting
 
     names = ("examples", "updates", "warmup", "threads", "encoder")
-    data = options.data or ("public" if os.environ.get("MTL_DATA") else "invented")
+    data = options.data or ("public" if os.environ.get("MTL_DATA") else "synthetic")
     done = read_entries(options.out)
     precision = done[0]["setting"]["precision"] if done else quicker_precision(options.work, options.threads)
     return asdict(Setting(data, precision=precision, **{name: getattr(options, name) for name in names}))
 
 
 def quicker_precision(work: Path, threads: int) -> str:
-    """What `mtl fit` would choose in a process of so many threads."""
+    """The precision that `mtl fit` would choose in a process with that many threads."""
     command = [sys.executable, "-c", "from mtl.training.precision import natural_precision as p; print(p('cpu'))"]
     done = subprocess.run(command, env=environment(work, threads), capture_output=True, text=True, check=True)
     return done.stdout.strip()
@@ -127,10 +129,12 @@ def quicker_precision(work: Path, threads: int) -> str:
 def run_round(
     number: int, names: Sequence[str], options: argparse.Namespace, setting: Mapping[str, Any], command: str
 ) -> None:
-    """The contestants of a round that are not measured yet, beginning with another one in each round."""
+    """Runs the contestants of a round that are not measured yet; each round starts with a different one."""
     done = read_entries(options.out)
     if any(entry["setting"] != setting for entry in done):
-        sys.exit(f"{options.out}/bench.jsonl holds rounds of another setting: name another --out, or delete it.")
+        sys.exit(
+            f"{options.out}/bench.jsonl has rounds with another setting. Choose another --out, or delete the file."
+        )
     measured = {entry["contestant"] for entry in done if entry["round"] == number and "unavailable" not in entry}
     first = number % len(names)
     for name in [*names[first:], *names[:first]]:
@@ -146,16 +150,16 @@ def run_round(
 
 @cache
 def measured_on() -> dict[str, str]:
-    """The machine without this process's own number of threads, which says nothing of the contestants'."""
+    """The machine, without the number of threads of this process, which differs from that of the contestants."""
     return {key: value for key, value in machine().items() if key != "machine.threads"}
 
 
 def run(contestant: Contestant, number: int, setting: Mapping[str, Any], work: Path) -> dict[str, Any]:
-    """The figures of one process, or why there are none."""
+    """The measurements of one process, or the reason why it failed."""
     mixture = prepared(contestant.mixture, json.dumps(setting), work)
     out = work / "figures.json"
     out.unlink(missing_ok=True)
-    # Five tasks a step, so that an update has about as many examples as the others'.
+    # With five tasks per step, an update then has about as many examples as in the other contestants.
     share = max(1, setting["batch_size"] // 5)
     words = [f"--precision={setting['precision']}", *(word.format(share=share) for word in contestant.arguments)]
     words += [f"--warmup={setting['warmup']}", f"--updates={setting['updates']}", f"--seed={number}", f"--out={out}"]
@@ -183,14 +187,14 @@ def reason(stderr: str) -> str:
 
 @cache
 def prepared(mixture: str, setting: str, work: Path) -> Path:
-    """The mixture file, with its examples encoded; asked for once per command."""
+    """The mixture file, with its examples encoded; prepared once per command."""
     command = [sys.executable, str(HERE / "bench_data.py"), mixture, "--setting", setting, "--work", str(work)]
     subprocess.run(command, env=environment(work, json.loads(setting)["threads"]), check=True)
     return work / f"{mixture}.yaml"
 
 
 def environment(work: Path, threads: int) -> dict[str, str]:
-    """The same for every contestant: no device but the CPU, no network, threads that wait as `mtl` has them wait."""
+    """The environment of every contestant: CPU only, no network, and the thread settings of `mtl`."""
     work = work.resolve()
     return {
         **os.environ,
@@ -206,7 +210,7 @@ def environment(work: Path, threads: int) -> dict[str, str]:
 
 
 def read_entries(out: Path) -> list[dict[str, Any]]:
-    """What is measured, oldest first."""
+    """The measurements so far, oldest first."""
     path = out / "bench.jsonl"
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 

@@ -1,29 +1,30 @@
-"""An invented biomedical corpus of five small tasks, in which it is known which task can help which.
+"""A synthetic biomedical corpus of five small tasks, for which it is known which task can help which.
 
 Usage: ``python experiments/demo/corpus.py OUT [--size N] [--seed S] [--hidden P] …`` writes
-``OUT/<task>/{train,dev,test}.jsonl``; the same arguments give the same bytes. Nothing in it is true: drugs, conditions
-and instruments are made of syllables, and so is what the drugs do. README.md beside this file tells the tasks apart.
+``OUT/<task>/{train,dev,test}.jsonl``; the same arguments give the same bytes. Nothing in it is real: the names of
+drugs, conditions and instruments are random syllables, and their effects are made up. README.md in this folder
+describes the tasks.
 
-What there is to know, beyond how sentences are worded:
+Knowledge in the corpus, beyond the wording of sentences:
 
-- a drug has a *class*, which decides the system of conditions that it treats and the one that it causes;
-- a drug has a *department*, which decides the topic of a note, and is independent of the class;
+- a drug has a *class*, which determines the system of the conditions that it treats, and of those that it causes;
+- a drug has a *department*, which determines the topic of a note and is independent of the class;
 - a condition has a *system*;
-- an instrument looks like a drug and is none.
+- an *instrument* has a name like a drug but is not one.
 
-Half of the drugs (`marked`) show their class in the ending and their department in the beginning, half of the
-conditions their system in the stem; for all others only data tell. Sentences either tell the label by their wording,
-and then teach this knowledge, or leave it *hidden*, and then need it.
+For half of the drugs (`marked`), the ending shows the class and the beginning the department; for half of the
+conditions, the stem shows the system; for all others, it can only be learned from data. The wording of a sentence
+either states the label and so teaches this knowledge, or leaves the label *hidden*, so that the knowledge is needed.
 
 Planted between tasks:
 
 - **related**: mentions and relations (which names are drugs); relations and adverse_events (class of a drug, system of
-  a condition). Each task has names that no other train split uses; a share `partner` of the dev and test rows is made
-  of names from the partner's train split that the own one lacks.
-- **unrelated**: similarity and each other task: other words, and a label that depends on nothing but them.
-- **competing**: adverse_events and topics. Both read "A was replaced by B", but one needs the class of A and is misled
-  by B, the other the department of B and is misled by A. An encoder with room for both is not harmed; a narrow one has
-  to choose.
+  a condition). Each task has names that no other train split uses; a share `partner` of the dev and test rows uses
+  names from the partner's train split that the task's own train split lacks.
+- **unrelated**: similarity and any other task. Similarity uses other words, and its label depends only on them.
+- **competing**: adverse_events and topics. Both read "A was replaced by B", but one task needs the class of A and is
+  misled by B, and the other needs the department of B and is misled by A. An encoder with enough capacity for both is
+  not harmed; a narrow one has to choose.
 """
 
 from __future__ import annotations
@@ -79,14 +80,14 @@ class Plan:
     """The parameters of the corpus.
 
     Args:
-        size: Training rows of a task; dev and test have a third of it each.
-        seed: Another seed gives another corpus.
-        names: Drugs (and conditions, and instruments) in each pool of names; a multiple of 16 keeps class and
-            department exactly independent.
-        marked: Share of the names whose form shows what they are.
-        hidden: Share of the rows whose wording does not tell the label.
-        partner: Share of the dev and test rows made of names that only the partner's train split has.
-        new: Share of the dev and test rows made of names that no train split has.
+        size: Number of training rows per task; dev and test have a third of that each.
+        seed: Seed of the corpus.
+        names: Number of drugs (and of conditions, and of instruments) in each pool of names; with a multiple of 16,
+            class and department are exactly independent.
+        marked: Share of the names whose form shows their class, department or system.
+        hidden: Share of the rows whose wording does not state the label.
+        partner: Share of the dev and test rows with names that occur only in the partner's train split.
+        new: Share of the dev and test rows with names that occur in no train split.
         rater_error: Probability that one of the three raters of a similarity is off by one.
     """
 
@@ -101,7 +102,7 @@ class Plan:
 
 
 class Drug(NamedTuple):
-    """A drug, or an instrument, which has the same form."""
+    """A drug, or an instrument, whose name has the same form."""
 
     name: str
     group: int
@@ -116,12 +117,12 @@ class Condition(NamedTuple):
 
 
 def effect(drug: Drug, condition: Condition) -> str:
-    """What a drug does to a condition: one class treats one system and causes the next."""
+    """The effect of a drug on a condition: each class treats one system and causes the next."""
     return {0: "treats", 1: "causes"}.get((condition.system - drug.group) % NUM_GROUPS, "none")
 
 
 class Lexicon:
-    """All names, by the pool they belong to: one that every train split uses, one for each task, and a new one."""
+    """All names by pool: one pool that every train split uses, one for each task, and one that no train split uses."""
 
     def __init__(self, plan: Plan) -> None:
         self._rng = random.Random(f"{plan.seed}/lexicon")
@@ -160,14 +161,14 @@ class Lexicon:
 
 
 class Report:
-    """A document: a few rows about the same few drugs, all from names of one origin."""
+    """A document: a few rows about the same few drugs, with names from one origin."""
 
     def __init__(self, plan: Plan, lexicon: Lexicon, task: str, split: str, rng: random.Random) -> None:
         self.plan, self.rng = plan, rng
         self.origin = _origin(plan, task, split, rng)
         own = ("common", task) if task in POOLS else ("common",)
         pools = {"own": own, "partner": (PARTNERS.get(task, task),), "new": ("new",)}[self.origin]
-        # No train split but that of `mentions` has instruments: what it lacks is new, as if of the partner.
+        # Only the train split of `mentions` has instruments, so those that it lacks are new to every task.
         others = own if self.origin == "own" else ("new",)
         self.drugs = rng.sample([drug for pool in pools for drug in lexicon.drugs[pool]], 6)
         self.conditions = [condition for pool in pools for condition in lexicon.conditions[pool]]
@@ -177,7 +178,7 @@ class Report:
         return "hidden" if self.rng.random() < self.plan.hidden else "told"
 
     def condition(self, drug: Drug, effects: Sequence[str], without: Sequence[Condition] = ()) -> Condition:
-        """A condition on which a drug has one of some effects."""
+        """A condition on which the drug has one of the given effects."""
         wanted = self.rng.choice(effects)
         return self.rng.choice([c for c in self.conditions if effect(drug, c) == wanted and c not in without])
 
@@ -186,7 +187,7 @@ class Report:
 
 
 def adverse_events(report: Report) -> Json:
-    """Whether a condition came from a drug; where the wording tells it, only by what came after what."""
+    """Whether a drug caused a condition; explicit rows show it only by the order of the two events."""
     rng, wording = report.rng, report.wording()
     drug, other = rng.sample(report.drugs, 2)
     label = rng.choice(("adverse", "no_adverse"))
@@ -199,7 +200,7 @@ def adverse_events(report: Report) -> Json:
 
 
 def topics(report: Report) -> Json:
-    """The departments of the drugs that a note newly gives; where the wording tells it, by teams that saw the case."""
+    """The departments of the newly given drugs of a note; explicit rows name the teams that saw the patient."""
     rng, wording = report.rng, report.wording()
     old, *given = rng.sample(report.drugs, rng.choice((2, 3)))
     text = _replaced(old, given, rng.choice(report.conditions))
@@ -212,7 +213,7 @@ def topics(report: Report) -> Json:
 
 
 def mentions(report: Report) -> Json:
-    """Drugs and conditions, among instruments that have the form of drugs."""
+    """Drugs and conditions, among instruments with names like those of drugs."""
     rng, wording = report.rng, report.wording()
     drug, instrument = rng.choice(report.drugs), rng.choice(report.instruments)
     condition = rng.choice(report.conditions).name
@@ -239,7 +240,7 @@ def mentions(report: Report) -> Json:
 
 
 def relations(report: Report) -> Json:
-    """What a drug does to each of two conditions; a pair without an effect has no relation."""
+    """The effect of a drug on each of two conditions; a pair without an effect has no relation."""
     rng, wording = report.rng, report.wording()
     drug = rng.choice(report.drugs)
     first = report.condition(drug, tuple(EFFECTS))
@@ -259,7 +260,7 @@ def relations(report: Report) -> Json:
 
 
 def similarity(report: Report) -> Json:
-    """How many of four parts two sentences share in meaning, as the mean of three raters."""
+    """The number of parts, of four, that have the same meaning in two sentences, as the mean of three raters."""
     rng = report.rng
     shared = rng.randrange(len(PARTS) + 1)
     same = set(rng.sample(range(len(PARTS)), shared))
@@ -280,7 +281,7 @@ TASKS: dict[str, Callable[[Report], Json]] = {
 
 
 def generate(plan: Plan) -> dict[str, dict[str, list[Json]]]:
-    """The rows of every task and split, in the form that the jsonl reader reads."""
+    """The rows of every task and split, in the format of the jsonl reader."""
     lexicon = Lexicon(plan)
     return {task: _splits(plan, lexicon, task) for task in TASKS}
 
@@ -295,7 +296,7 @@ def write(plan: Plan, folder: Path) -> None:
 
 
 def _splits(plan: Plan, lexicon: Lexicon, task: str) -> dict[str, list[Json]]:
-    """A task's rows. A text that the task already has, in whatever split, is made anew."""
+    """The rows of a task by split. A text that the task already has, in any split, is drawn again."""
     sizes = {"train": plan.size, "dev": plan.size // 3, "test": plan.size // 3}
     seen: set[tuple[str, str]] = set()
     splits: dict[str, list[Json]] = {split: [] for split in SPLITS}
@@ -310,7 +311,7 @@ def _splits(plan: Plan, lexicon: Lexicon, task: str) -> dict[str, list[Json]]:
 
 
 def _rows(plan: Plan, lexicon: Lexicon, task: str, split: str) -> Iterator[tuple[str, Json]]:
-    """Rows without end, each with its document."""
+    """An endless stream of rows, each with its document."""
     rng = random.Random(f"{plan.seed}/{task}/{split}")
     for number in itertools.count(1):
         report = Report(plan, lexicon, task, split, rng)
@@ -319,7 +320,7 @@ def _rows(plan: Plan, lexicon: Lexicon, task: str, split: str) -> Iterator[tuple
 
 
 def _origin(plan: Plan, task: str, split: str, rng: random.Random) -> str:
-    """Which names a report uses: those of the task's own train split, the partner's, or of none."""
+    """The origin of the names in a report: the task's own train split, that of the partner, or none."""
     draw = rng.random()
     if split == "train" or draw >= plan.new + plan.partner:
         return "own"
@@ -333,7 +334,7 @@ def _replaced(old: Drug, given: Sequence[Drug], condition: Condition) -> str:
 
 
 def _spans(rng: random.Random, template: str, values: dict[str, str], report: Report, wording: str = "told") -> Json:
-    """A row from a template; a field ``{Type}`` or ``{Type.number}`` with a capital is an entity of that type."""
+    """A row from a template; a capitalised field ``{Type}`` or ``{Type.number}`` is an entity of that type."""
     text, entities = rng.choice(OPENINGS), []
     for literal, field, _, _ in Formatter().parse(template):
         text += literal
@@ -354,8 +355,8 @@ def _capital(text: str) -> str:
 
 
 def main() -> None:
-    """Reads the command line and writes the corpus."""
-    parser = argparse.ArgumentParser(description="Writes the invented corpus.")
+    """Generates the corpus from the command line."""
+    parser = argparse.ArgumentParser(description="Generates the synthetic corpus.")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to write to")
     for field in fields(Plan):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
@@ -363,7 +364,7 @@ def main() -> None:
     out = arguments.pop("out")
     plan = Plan(**arguments)
     write(plan, out)
-    print(f"Wrote {len(TASKS)} invented tasks to {out}: {asdict(plan)}")
+    print(f"Wrote {len(TASKS)} synthetic tasks to {out}: {asdict(plan)}")
 
 
 if __name__ == "__main__":

@@ -112,8 +112,8 @@ def read_config(path: Path) -> Config:
 
 def _refused(key: str) -> Problem:
     message = (
-        "is not available: the optimiser has parameter groups for the encoder, each head and the balancing, leaves a"
-        " head alone in steps that do not train it, and its schedule is resumed exactly."
+        "is not available: the optimiser has parameter groups for the encoder, each head and the balancing method,"
+        " skips heads in steps that do not train them, and resumes its schedule exactly."
     )
     advice = "Use model.learning_rate, model.head_learning_rate, model.weight_decay, model.warmup and model.schedule."
     return Problem(key, message, advice)

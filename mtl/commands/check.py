@@ -126,7 +126,7 @@ def _rows_problems(name: str, task: Readable, store: Store) -> list[Problem]:
     try:
         splits = read_rows(task.data, key, store)
     except InputError as error:
-        # Read again without the malformed rows, to report problems in the other rows as well.
+        # Read again without the bad rows, to report problems in the other rows as well.
         lenient = task.data.model_copy(update={"on_bad_row": "skip"})
         try:
             splits = read_rows(lenient, key, store)
@@ -277,7 +277,7 @@ def _split_notes(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _notes(content: Mapping[str, Any]) -> list[str]:
     notes = []
     if content["refused"]:
-        notes.append(f"{_counted(content['refused'], 'row')} skipped as invalid, first {content['refused_rows'][0]}")
+        notes.append(f"{_counted(content['refused'], 'row')} skipped as bad, first {content['refused_rows'][0]}")
     if content["crossed"]:
         notes.append(f"{_counted(content['crossed'], 'row')} dropped: their groups are in different splits")
     if content["limited"]:

@@ -143,7 +143,7 @@ class PredictLoader:
         row_types: Type of row on which each task was trained, for heads that read several types.
 
     Raises:
-        InputError: A line is malformed, or a task cannot read it.
+        InputError: A line is a bad row, or a task cannot read it.
     """
 
     def __init__(
@@ -303,7 +303,7 @@ def _trainer_options(words: Sequence[str]) -> dict[str, Any]:
     while waiting:
         name, equals, value = waiting.pop(0).partition("=")
         if name not in known:
-            raise InputError(Problem(name, "This option does not exist.", did_you_mean(name, known)))
+            raise InputError(Problem(name, f"There is no option '{name}'.", did_you_mean(name, known)))
         if not equals and not waiting:
             raise InputError(Problem(name, "The option needs a value.", f"Write {name} VALUE."))
         options[name.removeprefix("--trainer.")] = yaml.safe_load(value if equals else waiting.pop(0))

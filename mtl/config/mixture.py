@@ -139,7 +139,7 @@ class DataSpec(_OpenSpec):
 
     @property
     def skips_bad_rows(self) -> bool:
-        """Whether rows that the reader or the head rejects are skipped and counted instead of raising an error."""
+        """Whether bad rows are skipped and counted instead of raising an error."""
         return bool(self.options.get("on_bad_row") == "skip")
 
 

@@ -71,7 +71,7 @@ def _problem(mismatch: Mismatch, cls: type[Any], key: str) -> Problem:
     if not mismatch.is_unknown_key:
         return Problem(place, mismatch.message)
     name = str(mismatch.place[-1])
-    return Problem(place, f"unknown key '{name}'.", did_you_mean(name, keys_of(cls)))
+    return Problem(place, f"There is no key '{name}'.", did_you_mean(name, keys_of(cls)))
 
 
 def _by_place(errors: Sequence[Mapping[str, Any]], value: Any) -> list[Mismatch]:

@@ -125,7 +125,7 @@ def _schema_problem(mismatch: Mismatch, fields: Fields) -> Problem:
     error = mismatch.errors[0]
     if mismatch.is_unknown_key:
         name = str(mismatch.place[-1])
-        return Problem(key, f"unknown key '{name}'.", did_you_mean(name, _model_at(mismatch.place).model_fields))
+        return Problem(key, f"There is no key '{name}'.", did_you_mean(name, _model_at(mismatch.place).model_fields))
     if error["type"] == "missing":
         return Problem(key, f"missing key '{mismatch.place[-1]}'.", _missing_key_advice(mismatch.place, fields))
     if mismatch.place == ("tasks",) and error["type"] == "too_short":
@@ -265,7 +265,9 @@ def _construction_problems(name: str, spec: TaskSpec) -> list[Problem]:
         message = str(error).rstrip(".")
         option = re.split(r"[ .]", message)[0]
         is_own_key = option == "labels" or (option == "primary_metric" and spec.primary_metric is not None)
-        return [Problem(f"tasks.{name}.{option}" if is_own_key else f"tasks.{name}.options", f"{message}.")]
+        if is_own_key:
+            return [Problem(f"tasks.{name}.{option}", f"{message.removeprefix(f'{option} ')}.")]
+        return [Problem(f"tasks.{name}.options", f"{message}.")]
     return []
 
 

@@ -1,6 +1,7 @@
 """Reads and encodes the tasks of a mixture to tables on disk, and counts what happens to every row.
 
-Rows read = used + unlabelled + refused. Rows that a reader or a split rule left out earlier are counted by reason.
+Rows read = used + unlabelled + refused (bad rows). Rows that a reader or a split rule left out earlier are counted by
+reason.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class ExampleSummary:
     Args:
         used: Number of rows that were encoded.
         unlabelled: Number of rows without gold annotation to train on or to score.
-        refused: The first rows that break a rule of the head, each with its id and the rule.
-        num_refused: Number of rows that break a rule of the head.
+        refused: The first bad rows, which break a rule of the head, each with its id and the rule.
+        num_refused: Number of these bad rows.
         truncated: Number of examples whose text was cut at the maximum length.
         rows_without_examples: Indices of used rows without examples (such as a text without a candidate pair), which
             are still scored.
@@ -146,7 +147,10 @@ def split_problems(
     ]
     for split, (table, summary) in rows.items():
         if split in splits and not table:
-            reasons = {"refused": summary.num_refused, "dropped because their groups cross splits": summary.crossed}
+            reasons = {
+                "skipped as bad rows": summary.num_refused,
+                "dropped because their groups cross splits": summary.crossed,
+            }
             lost = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
             message = f"The split '{split}' has no rows{f' ({lost})' if lost else ''}."
             problems.append(Problem(key, message, "Check its file."))
@@ -154,7 +158,7 @@ def split_problems(
 
 
 class _BadRowsError(Exception):
-    """A split has rows that its head rejects."""
+    """A split has bad rows: they break a rule of its head."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +195,7 @@ class _TaskPreparation:
             if not _can_be_used(split, data[split]):
                 message = (
                     f"The split '{split}' has no labelled rows for this task"
-                    f" (read {len(table)}, refused {example_summary.num_refused})."
+                    f" (read {len(table)}, skipped {example_summary.num_refused} as bad rows)."
                 )
                 problems.append(Problem(key, message, "Check the labels, or remove the split if you do not need it."))
         if has_bad_rows:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 DECIDES_RESULTS = False
 
 LISTED = 20
-"""Maximum number of refused rows that are listed; the others are only counted."""
+"""Maximum number of bad rows that are listed; the others are only counted."""
 
 SHOWN_DOCUMENTS = 5
 """Maximum number of documents that an error names."""
@@ -42,8 +42,8 @@ class RowSummary:
     Args:
         rows: Number of rows that were kept.
         documents: Number of distinct documents among them.
-        refused: The first malformed inputs, each with file, line and rule.
-        num_refused: Number of malformed inputs.
+        refused: The first bad rows, each with file, line and rule.
+        num_refused: Number of bad rows.
         crossed: Number of rows dropped because their groups fell into different splits.
         limited: Number of rows left out by `limit`.
         excluded: Number of rows left out by `exclude`.
@@ -74,7 +74,7 @@ def read_rows(spec: DataSpec, key: str, store: Store) -> dict[str, tuple[RowTabl
         store: Store of the tables.
 
     Raises:
-        InputError: Files are missing or malformed.
+        InputError: Files are missing or have bad rows.
     """
     reader_class = components.find("reader", spec.reader, f"{key}.reader")
     try:

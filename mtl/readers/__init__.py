@@ -1,7 +1,7 @@
 """Readers of file formats, one file each: from a path to rows.
 
 To add a reader, add a file with one subclass of `Reader`; the file name is the reader's name in YAML. A reader yields
-`TextRow`s or `SpanRow`s and reports malformed input with file, line and rule, never with the text of a row.
+`TextRow`s or `SpanRow`s and reports bad rows with file, line and rule, never with the text of a row.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ SPLIT_NAMES = {"train": ("train",), "dev": ("dev", "validation", "devel", "valid
 """The accepted file names of each split in a folder."""
 
 OnBadRow = Literal["error", "skip"]
-"""What a reader does with malformed input."""
+"""What a reader does with bad rows."""
 
 
 class BadRow(NamedTuple):
-    """One malformed input: its place, the rule that it breaks, and what was found (without text of the row)."""
+    """One bad row: its place, the rule that it breaks, and what was found (without text of the row)."""
 
     file: str
     line: int | None
@@ -55,10 +55,10 @@ class Line(NamedTuple):
 
 
 def bad_row_problems(bad_rows: Iterable[BadRow], advice: str) -> list[Problem]:
-    """The problems of malformed input; lines of a file with the same problem are reported once, with a count.
+    """The problems of bad rows; lines of a file with the same problem are reported once, with a count.
 
     Args:
-        bad_rows: The malformed inputs.
+        bad_rows: The bad rows.
         advice: What to do about them.
 
     >>> rows = [BadRow("a.tsv", line, "label must be a number", "'x'") for line in (3, 9)]
@@ -87,8 +87,8 @@ class Reader(ABC):
         path: A folder, or a single file.
         files: File of each split, relative to `path`. By default, a folder contains `train`, `dev` (or `validation`,
             `devel`, `valid`) and `test` with one of the reader's suffixes, and a single file is the split `train`.
-        on_bad_row: What to do with malformed input. `error` reads the whole file and then raises one error that lists
-            all problems; `skip` leaves the rows out, and counts and lists them in `bad_rows`.
+        on_bad_row: What to do with bad rows. `error` reads the whole file and then raises one error that lists
+            all problems; `skip` skips the rows, and counts and lists them in `bad_rows`.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = ()
@@ -99,13 +99,13 @@ class Reader(ABC):
         self.files = dict(files) if files is not None else None
         self.on_bad_row = on_bad_row
         self.bad_rows: list[BadRow] = []
-        """Malformed input that was not yielded, over all splits read so far."""
+        """Bad rows, which were not yielded, over all splits read so far."""
         self.left_out: Counter[str] = Counter()
         """Counts of input left out on purpose (such as empty sentences), by reason, over all splits read so far."""
 
     @abstractmethod
     def rows(self, source: Path, split: str) -> Iterator[Row]:
-        """The rows of one source in their original order. Malformed input is passed to `bad` and left out."""
+        """The rows of one source in their original order. Bad rows are passed to `bad` and skipped."""
 
     def sources(self) -> dict[str, Path]:
         """The file of each available split.
@@ -143,8 +143,8 @@ class Reader(ABC):
         """The rows of a split, with unique ids.
 
         Raises:
-            InputError: The split does not exist, or input is malformed and `on_bad_row` is `error`; the error lists
-                all malformed input.
+            InputError: The split does not exist, or there are bad rows and `on_bad_row` is `error`; the error lists
+                all of them.
         """
         before = len(self.bad_rows)
         seen: set[str] = set()
@@ -163,7 +163,7 @@ class Reader(ABC):
             raise InputError(bad_row_problems(self.bad_rows[before:], advice))
 
     def bad(self, source: Path, line: int | None, rule: str, found: str) -> None:
-        """Records one malformed input.
+        """Records one bad row.
 
         Args:
             source: File of the input.

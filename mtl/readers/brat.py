@@ -28,7 +28,7 @@ class Brat(Reader):
     r"""Texts with mentions (T lines) and the relations between them (R lines).
 
     Events, attributes, normalisations and notes (E, A, M, N, *, # lines), and relations between events, are not read
-    but counted by kind in `left_out`. A malformed line refuses the whole file pair, because a text without one of its
+    but counted by kind in `left_out`. A bad line makes the whole file pair a bad row, because a text without one of its
     mentions would teach that there is none.
 
     Offsets count the characters of the text, including carriage returns and excluding a byte-order mark.
@@ -97,7 +97,7 @@ class Brat(Reader):
         return found
 
     def _row(self, text: str, annotation: str, place: Path) -> Iterator[SpanRow]:
-        """The row of a text, or nothing if it is malformed or empty."""
+        """The row of a text, or nothing if it is bad or empty."""
         match = None if self.document is None else self.document.search(place.stem)
         if self.document is not None and (match is None or not match[1]):
             self.bad(place, None, f"file names must match '{self.document.pattern}'", f"'{place.stem}'")

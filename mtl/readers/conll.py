@@ -35,7 +35,7 @@ class Conll(Reader):
 
     The id of a row is `<split>-<line of its first word>`. Its document is the id in the last document mark, or
     `<split>-<line of the mark>` if the mark has no id; without marks, every row is its own document. A sentence with an
-    invalid tag is refused as a whole.
+    invalid tag is skipped as a whole.
 
     Args:
         path: See `Reader`.
@@ -116,7 +116,7 @@ class Conll(Reader):
         )
 
     def _columns(self, lines: Block) -> tuple[list[str], list[Tag], list[BadLine]]:
-        """The word and the tag of each line, and the problems of malformed lines."""
+        """The word and the tag of each line, and the problems of bad lines."""
         words, tags, bad_lines = [], [], []
         for number, line, _ in lines:
             if line.split()[0] == _USUAL_MARK:  # not the mark in the option, which `_mark` recognises

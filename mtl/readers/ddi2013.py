@@ -34,7 +34,7 @@ class DDI2013(Reader):
 
     A pair with ``ddi="true"`` is a relation of its type. One such pair of the corpus has no type; its relation has type
     None and is masked. If the `text` attribute of a mention differs from the text at its offsets, the offsets are used
-    and the attribute is counted in `left_out`, as are sentences without text. Any other problem refuses the whole
+    and the attribute is counted in `left_out`, as are sentences without text. Any other problem skips the whole
     sentence, because a sentence without one of its mentions or pairs would teach wrong negatives.
 
     A sentence and its row (offsets in the file include the last character)::

@@ -44,7 +44,7 @@ class HoC(Reader):
     Args:
         path: Folder of `train.tsv`, `dev.tsv` and `test.tsv`.
         unit: What a row is. A document consists of its sentences in order, joined by spaces, and has the labels of all
-            of them. A document with a malformed sentence is refused, because its labels are not known.
+            of them. A document with a bad sentence is skipped, because its labels are not known.
         files: See `Reader`.
         on_bad_row: See `Reader`.
     """
@@ -76,7 +76,7 @@ class HoC(Reader):
                 continue
             parts.sort(key=lambda sentence: sentence.number)
             if [sentence.number for sentence in parts] != list(range(len(parts))):
-                # A line with a malformed index leaves a gap: the labels of the missing sentence are not known.
+                # A line with a bad index leaves a gap: the labels of the missing sentence are not known.
                 found = f"{len(parts)} sentences up to s{parts[-1].number} in document '{document}'"
                 self.bad(source, None, "the sentences of a document must be numbered from 0 without gaps", found)
                 continue
@@ -84,7 +84,7 @@ class HoC(Reader):
             yield TextRow(document, document, " ".join(sentence.text for sentence in parts), label=label)
 
     def _sentences(self, source: Path, refused: set[str]) -> Iterator[_Sentence]:
-        """The valid sentences of a file; documents with malformed sentences are added to `refused`."""
+        """The valid sentences of a file; documents with bad sentences are added to `refused`."""
         seen: set[str] = set()
         lines = self.all_lines(source)
         _check_header(next(lines, Line(1, "")), source)

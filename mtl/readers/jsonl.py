@@ -32,7 +32,7 @@ class Jsonl(Reader):
         path: See `Reader`.
         columns: Field of the row -> key in the file, if they differ.
         meta: Keys that are copied to `meta` as strings.
-        ignore: Keys that are not read. A line with any other unknown key is malformed.
+        ignore: Keys that are not read. A line with any other unknown key is a bad row.
         files: See `Reader`.
         on_bad_row: See `Reader`.
 
@@ -111,7 +111,8 @@ def _parse(line: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
-        raise MalformedError("a line must be one JSON object", f"'{error.msg}' at position {error.pos}") from None
+        found = f"invalid JSON ({error.msg[0].lower()}{error.msg[1:]} at position {error.pos})"
+        raise MalformedError("a line must be one JSON object", found) from None
     except (ValueError, RecursionError) as error:  # an extremely long number, or extremely deep nesting
         raise MalformedError("a line must be one JSON object", type(error).__name__) from None
     if not isinstance(record, dict):

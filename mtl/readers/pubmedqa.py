@@ -101,7 +101,7 @@ class PubMedQA(Reader):
         try:
             value = json.loads(text, object_pairs_hook=unique)
         except json.JSONDecodeError as error:
-            self.bad(path, error.lineno, "must be JSON", f"'{error.msg}' at column {error.colno}")
+            self.bad(path, error.lineno, "must be valid JSON", f"'{error.msg}' at column {error.colno}")
             return None
         for key in duplicates:
             self.bad(path, None, "keys must be unique (the last one is used)", f"'{key}' again")

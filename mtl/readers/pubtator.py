@@ -24,8 +24,8 @@ class Pubtator(Reader):
     A line with four columns is a relation between two concepts. A line with five to seven columns is a mention: the
     sixth column has its concept ids, separated by "|" or "+" (-1 or - means none), and the seventh, with the parts of a
     composite mention, is not read. Blanks at the ends of a mention are removed from its span, and the mention is
-    counted in `trimmed`. Any other difference from the text at the offsets refuses the document, because a row without
-    that mention would teach that there is none.
+    counted in `trimmed`. Any other difference from the text at the offsets makes the document a bad row, because a row
+    without that mention would teach that there is none.
 
     Args:
         path: See `Reader`.
@@ -93,7 +93,7 @@ class Pubtator(Reader):
 
 
 class _Document:
-    """The parsed lines of one document; `bad_lines` has the problems of malformed lines."""
+    """The parsed lines of one document; `bad_lines` has the problems of bad lines."""
 
     def __init__(self, block: Block) -> None:
         self.bad_lines: list[BadLine] = []

@@ -240,7 +240,7 @@ def _log(trainer: pl.Trainer, metrics: Mapping[str, float], step: int) -> None:
 
 
 def accounts(content: Any) -> dict[str, int]:
-    """Counts of the rows of a split: read = used + unlabelled + refused + crossed + limited + excluded.
+    """Counts of the rows of a split: read = used + unlabelled + refused (bad rows) + crossed + limited + excluded.
 
     Args:
         content: Data of the split, with summaries of its rows and examples.

@@ -436,7 +436,7 @@ def test_anonymous_memory_of_a_training_does_not_grow_with_the_data(
         pytest.skip("RssAnon in /proc/self/status is not available")
     monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "experiments" / "bench")]))
-    setting = bench_data.Setting("invented", max_length=32)
+    setting = bench_data.Setting("synthetic", max_length=32)
     few, many = 2_000, 60_000
 
     def most_mib(rows: int) -> float:

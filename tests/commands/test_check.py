@@ -459,7 +459,7 @@ def test_notes_are_one_line_per_kind_and_splits_share_it(write: Write, capsys: p
     path = write(files, task={"data": {"on_bad_row": "skip"}})
     assert [re.sub(r"(jsonl:\d+): .*", r"\1", line) for line in printed(path, capsys)] == [
         "risk: train, dev, test: 1 row without a label for this task (not used)",
-        f"risk: test: 1 row skipped as invalid, first {path.parent}/risk/test.jsonl:1",
+        f"risk: test: 1 row skipped as bad, first {path.parent}/risk/test.jsonl:1",
     ]
 
 

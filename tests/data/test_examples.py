@@ -160,7 +160,7 @@ def test_tokenizers_with_one_backend_but_other_settings_do_not_share_examples(
 def test_another_head_on_the_same_rows_has_its_own_tables(toy_mixture: Write) -> None:
     refuse = "tasks.cause.data.on_bad_row=skip"
     assert prepared(only(toy_mixture, "cause", refuse))["cause"]["train"].example_summary.used == 26
-    with pytest.raises(InputError, match=r"'train' .*\(read 26, refused 26\)"):
+    with pytest.raises(InputError, match=r"'train' .*\(read 26, skipped 26 "):
         prepared(only(toy_mixture, "cause", refuse, "tasks.cause.head=multilabel"))
 
 

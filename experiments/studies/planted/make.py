@@ -1,11 +1,11 @@
 """Makes four small tasks with planted effects and an untrained encoder of a given width, for `planted.yaml`.
 
 Usage: ``python experiments/studies/planted/make.py OUT [--width H] …`` writes ``OUT/corpus/<task>/<split>.jsonl`` and
-``OUT/encoder``; the same arguments give the same bytes. The names and the facts about them come from the invented
-corpus (`experiments/demo`). A drug has a class, which decides the system of conditions that it treats and the one that
-it causes, and a department, which is independent of the class. Instruments are unrelated to drugs. Each row contains
-one name in an uninformative sentence, so the label depends on the name alone. Each name is one entry of the vocabulary,
-so everything that is learned about it has to fit into one vector of `width` numbers.
+``OUT/encoder``; the same arguments give the same bytes. The names and the facts about them come from the synthetic
+corpus (`experiments/demo`). A drug has a class, which determines the system of the conditions that it treats and of
+those that it causes, and a department, which is independent of the class. Instruments are unrelated to drugs. Each row
+contains one name in an uninformative sentence, so the label depends on the name alone. Each name is one entry of the
+vocabulary, so everything that is learned about it has to fit into one vector of `width` numbers.
 
 Planted effects between the tasks:
 
@@ -104,7 +104,7 @@ def corpus(size: Size) -> dict[str, dict[str, list[dict[str, Any]]]]:
 
 
 def load_demo() -> Any:
-    """The module that makes the invented corpus; it is a script and not part of a package."""
+    """The module that generates the synthetic corpus; it is a script and not part of a package."""
     spec = importlib.util.spec_from_file_location("demo_corpus", DEMO)
     assert spec is not None
     assert spec.loader is not None

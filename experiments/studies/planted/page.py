@@ -40,7 +40,7 @@ FOUND = {"helps": "helps", "hurts": "hurts", "nothing": "undecided"}
 
 HEAD = """# Planted effects: does a study find them?
 
-Four invented tasks, each a question about a made-up name, for which it is known which task can help which. The encoder
+Four synthetic tasks, each a question about a made-up name, for which it is known which task can help which. The encoder
 is untrained and has one layer. `experiments/studies/planted/make.py` makes both and explains the mechanism.
 
 - **related** (each helps the other): treats and causes. Both map drugs to the same classes under different labels,

@@ -320,7 +320,7 @@ def _schema_problem(mismatch: schema.Mismatch) -> Problem:
     if mismatch.is_unknown_key:
         name, models = str(mismatch.place[-1]), {"budget": BudgetSpec, "model": Optimisation, "trainer": TrainerSpec}
         model: Any = models.get(str(mismatch.place[0]), StudySpec) if len(mismatch.place) > 1 else StudySpec
-        return Problem(key, f"There is no key '{name}' here.", did_you_mean(name, schema.keys_of(model)))
+        return Problem(key, f"There is no key '{name}'.", did_you_mean(name, schema.keys_of(model)))
     if error["type"] == "missing":
         return Problem(key, f"The key '{mismatch.place[-1]}' is missing.", "Add the key.")
     return Problem(key, mismatch.message)

@@ -67,7 +67,7 @@ def test_all_problems_of_a_file_are_reported_at_once(write: Callable[..., Path])
         modle={},
     )
     found = problems(path)
-    assert "modle: There is no key 'modle' here. Did you mean 'model'?" in found[0]
+    assert "modle: There is no key 'modle'. Did you mean 'model'?" in found[0]
     assert any("There is no design 'pairwse'. Did you mean 'pairwise'?" in problem for problem in found)
     keys = [problem.partition(": ")[0] for problem in found]
     assert {"designs.groups", "controls.shuffled_partner", "seeds", "budget"} <= set(keys)
