@@ -65,10 +65,18 @@ class Batch:
         layout: Where the tokens of each example are.
         type_ids: Token type ids [N]; None if the encoder has none.
         parts: The parts that heads read.
+        draws: Key of the random draws of its step, such as dropout; empty if that is the number of the step.
     """
 
-    def __init__(self, input_ids: Tensor, layout: Layout, type_ids: Tensor | None, parts: list[TaskPart]) -> None:
-        self.input_ids, self.layout, self.type_ids, self.parts = input_ids, layout, type_ids, parts
+    def __init__(
+        self,
+        input_ids: Tensor,
+        layout: Layout,
+        type_ids: Tensor | None,
+        parts: list[TaskPart],
+        draws: tuple[str | int, ...] = (),
+    ) -> None:
+        self.input_ids, self.layout, self.type_ids, self.parts, self.draws = input_ids, layout, type_ids, parts, draws
 
     @property
     def mask(self) -> Tensor:
@@ -89,6 +97,7 @@ class Batch:
             self.layout.to(device, non_blocking=non_blocking),
             type_ids,
             parts,
+            self.draws,
         )
 
     def __len__(self) -> int:
@@ -112,13 +121,18 @@ class ExampleGroup:
 
 
 def collate(
-    groups: Sequence[ExampleGroup], heads: Mapping[str, Head], *, keep_examples: bool = False
+    groups: Sequence[ExampleGroup],
+    heads: Mapping[str, Head],
+    *,
+    draws: tuple[str | int, ...] = (),
+    keep_examples: bool = False,
 ) -> Batch:
     """One batch of the examples of one or several tasks.
 
     Args:
         groups: Groups of examples, which follow each other in the batch.
         heads: The head of each task.
+        draws: Key of the random draws of the batch's step.
         keep_examples: Whether parts hold their examples.
     """
     inputs = [example for group in groups for example in next(iter(group.examples.values()))]
@@ -135,4 +149,4 @@ def collate(
     ids = layout.packed([example["input_ids"] for example in inputs])
     typed = all(example.get("token_type_ids") is not None for example in inputs)
     type_ids = layout.packed([example["token_type_ids"] for example in inputs]) if typed else None
-    return Batch(ids, layout, type_ids, parts)
+    return Batch(ids, layout, type_ids, parts, draws)

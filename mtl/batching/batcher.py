@@ -1,13 +1,10 @@
 """Which examples form each batch of a task, as a pure function of (seed, task, position).
 
-A pass over a task's examples is a fresh permutation, cut into windows. Within a window, examples are sorted by length
-and cut into batches, so that a batch holds examples of similar length and little padding. Then the batches are
-shuffled. Every example occurs exactly once per pass, and position p of a task's stream of batches is always the same
-batch, whatever was read before and however many ranks there are.
-
-A batch holds a fixed number of examples, or as many as fit into a token budget. With a budget the window is the whole
-pass: its sorted lengths, and therefore the sizes of its batches, are the same in every pass, which keeps the number of
-steps exact.
+A pass over a task's examples is a fresh permutation, cut into batches of a number of examples, or of as many as a token
+budget holds. Batches are random: batches of similar length would need no padding either, but their gradients vary
+several times as much, because short and long texts pull in different directions. Every example occurs exactly once per
+pass, and position p of a task's stream of batches is always the same batch, whatever was read before and however many
+ranks there are.
 """
 
 from __future__ import annotations
@@ -18,14 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from mtl.seeding import stream
-
-WINDOW = 50
-"""Number of batches in a window. Larger windows need less padding; smaller ones mix examples more.
-
-If a task has only one window, the same examples often share a batch again: with 1,500 examples of log-normal lengths
-in batches of 32, about 6 in 10 of those that share a batch do so in the next pass too (1 in 50 at random). With 5,000
-examples it is 15 in 100.
-"""
 
 Indices = npt.NDArray[np.int64]
 
@@ -38,8 +27,8 @@ class Batcher:
         batch_size: Number of examples per batch; the last batch of a pass may hold fewer.
         seed: Seed of the run.
         task: Name of the task, which keys the stream, so that other tasks do not change the order of this one.
-        token_budget: Largest number of padded tokens per batch, at least the length of the longest example. It
-            replaces `batch_size`; None limits the number of examples instead.
+        token_budget: Largest number of tokens per batch, at least the length of the longest example. It replaces
+            `batch_size`; None limits the number of examples instead.
 
     >>> batcher = Batcher(np.array([5, 3, 9]), 2, seed=0, task="gad")
     >>> batcher.batches_per_pass
@@ -52,67 +41,66 @@ class Batcher:
         self, lengths: Indices, batch_size: int, seed: int, task: str, *, token_budget: int | None = None
     ) -> None:
         self._lengths, self._batch_size, self._seed, self._task = lengths, batch_size, seed, task
-        self._budgeted: list[int] = []  # sizes of the batches of a pass, longest examples first
+        self._budget = token_budget
+        self.batches_per_pass = -(-len(lengths) // batch_size)
         if token_budget is not None:
-            indices = np.arange(len(lengths))
-            self._budgeted = [len(batch) for batch in by_length(indices, lengths, len(lengths), token_budget)]
-        self.batches_per_pass = len(self._budgeted) or -(-len(lengths) // batch_size)
-        self._room = 0
-        self.make_room(1)
+            self.batches_per_pass = _most_batches(lengths, token_budget)
+        self._pass = lru_cache(maxsize=2)(self._draw_pass)
 
     def __getitem__(self, position: int) -> Indices:
         """The examples of the batch at a position, counted from the start of training."""
         number, place = divmod(position, self.batches_per_pass)
         return self._pass(number)[place]
 
-    def make_room(self, num_batches: int) -> None:
-        """Keeps enough passes in memory to read some consecutive batches in any order.
-
-        By default the last two passes are kept, which is enough to read batches in the order of the stream.
-
-        Args:
-            num_batches: Number of consecutive batches.
-        """
-        num_passes = max(2, 1 + -(-(num_batches - 1) // self.batches_per_pass))
-        if num_passes > self._room:
-            self._room = num_passes
-            self._pass = lru_cache(maxsize=num_passes)(self._draw_pass)
-
-    def longest(self, position: int) -> int:
-        """The number of tokens of the longest example in the batch at a position."""
-        return int(self._lengths[self[position]].max())
-
     def weight(self, position: int) -> float:
         """The weight of the batch at a position among its task's batches; the mean over a pass is 1.
 
-        Without a token budget all batches have the same weight. With one, a batch of short texts holds many times the
-        examples of a batch of long texts, so the weight is proportional to the number of examples.
+        Without a token budget all batches have the same weight. With one, a batch of short texts holds more examples
+        than a batch of long texts, so the weight is proportional to the number of examples.
         """
-        if not self._budgeted:
+        if self._budget is None:
             return 1.0
         return len(self[position]) * self.batches_per_pass / len(self._lengths)
 
     def _draw_pass(self, number: int) -> list[Indices]:
-        rng = stream(self._seed, "order", self._task, number)
-        drawn = rng.permutation(len(self._lengths))
-        batches = self._by_budget(drawn) if self._budgeted else self._by_number(drawn)
-        return [batches[i] for i in rng.permutation(len(batches))]
+        drawn = stream(self._seed, "order", self._task, number).permutation(len(self._lengths))
+        if self._budget is not None:
+            return self._by_budget(drawn, self._budget)
+        return [drawn[start : start + self._batch_size] for start in range(0, len(drawn), self._batch_size)]
 
-    def _by_number(self, drawn: Indices) -> list[Indices]:
-        """Batches of examples of similar length; only the last window of a pass may have one that is not full."""
-        size = self._batch_size * WINDOW
-        windows = [drawn[start : start + size] for start in range(0, len(drawn), size)]
-        sorted_windows = [window[np.argsort(self._lengths[window], kind="stable")] for window in windows]
-        return [
-            window[start : start + self._batch_size]
-            for window in sorted_windows
-            for start in range(0, len(window), self._batch_size)
-        ]
+    def _by_budget(self, drawn: Indices, budget: int) -> list[Indices]:
+        """As many batches as in every pass, in the order drawn, with as equal numbers of tokens as that order allows."""
+        ends = np.cumsum(self._lengths[drawn])
+        low, high = int(self._lengths.max()), budget
+        while low < high:
+            middle = (low + high) // 2
+            fits = len(_cuts(ends, middle)) < self.batches_per_pass
+            low, high = (low, middle) if fits else (middle + 1, high)
+        batches = np.split(drawn, _cuts(ends, low))
+        while len(batches) < self.batches_per_pass:
+            largest = max(range(len(batches)), key=lambda place: len(batches[place]))
+            batches[largest : largest + 1] = np.array_split(batches[largest], 2)
+        return batches
 
-    def _by_budget(self, drawn: Indices) -> list[Indices]:
-        """Batches of the sizes that fit the budget; examples of equal length are assigned to them at random."""
-        longest_first = drawn[np.argsort(-self._lengths[drawn], kind="stable")]
-        return np.split(longest_first, np.cumsum(self._budgeted)[:-1])
+
+def shard(lengths: Indices, rank: int, world_size: int) -> Indices:
+    """The places in a batch of the examples of one rank, so that all ranks get about as many tokens.
+
+    The examples are dealt out by length, and the direction changes with every round.
+
+    Args:
+        lengths: Number of tokens of each example of the batch.
+        rank: The rank.
+        world_size: Number of ranks.
+
+    >>> lengths = np.array([9, 1, 7, 8, 2, 3])
+    >>> [lengths[shard(lengths, rank, 2)].tolist() for rank in range(2)]
+    [[9, 2, 3], [1, 7, 8]]
+    """
+    order = np.argsort(-lengths, kind="stable")
+    rounds, turn = np.divmod(np.arange(len(lengths)), world_size)
+    owners = np.where(rounds % 2 == 0, turn, world_size - 1 - turn)
+    return np.sort(order[owners == rank])
 
 
 def by_length(indices: Indices, lengths: Indices, batch_size: int, token_budget: int) -> list[Indices]:
@@ -134,3 +122,28 @@ def by_length(indices: Indices, lengths: Indices, batch_size: int, token_budget:
         batches.append(order[:size])
         order = order[size:]
     return batches
+
+
+def _cuts(ends: Indices, budget: int) -> list[int]:
+    """The places before which a row of examples is cut if each batch takes as many as fit the budget.
+
+    Args:
+        ends: Number of tokens up to and including each example.
+        budget: Largest number of tokens per batch, at least that of every example.
+    """
+    cuts: list[int] = []
+    done = 0
+    while (cut := int(np.searchsorted(ends, done + budget, side="right"))) < len(ends):
+        cuts.append(cut)
+        done = int(ends[cut - 1])
+    return cuts
+
+
+def _most_batches(lengths: Indices, budget: int) -> int:
+    """The number of batches that holds any order of the examples, at most as many as there are examples.
+
+    All batches but the last hold more tokens than the budget less the longest example, and two consecutive ones more
+    than the budget.
+    """
+    total, room = int(lengths.sum()), budget - int(lengths.max()) + 1
+    return max(1, min(len(lengths), -(-total // max(1, room)), -(-2 * total // budget)))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from mtl.batching.batch import EMPTY, Batch, ExampleGroup, UpdateShare, collate
-from mtl.batching.batcher import Indices, by_length
-from mtl.batching.schedule import Step, StepSchedule
+from mtl.batching.batcher import Indices, by_length, shard
+from mtl.batching.schedule import BatchRef, Step, StepSchedule
 from mtl.data.examples import document_ranks
 
 if TYPE_CHECKING:
@@ -98,11 +98,14 @@ class TrainLoader:
             tasks = [name for name in self._data.followers(ref.task) if name in shares and name not in stopped]
             if not tasks:
                 continue
-            indices, is_empty = self._shard(self._data.schedule.indices(ref))
+            indices, is_empty = self._shard(ref)
             examples = {name: self._data.tasks[name]["train"].examples.take(indices) for name in tasks}
             own = {name: shares[name]._replace(share=0.0) if is_empty else shares[name] for name in tasks}
             groups.append(ExampleGroup(examples, own))
-        return collate(groups, self._data.heads) if groups else EMPTY
+        # A step of one task draws its dropout by the task's own position, so that partners do not change it.
+        (first, *others) = step
+        draws = () if others else first
+        return collate(groups, self._data.heads, draws=draws) if groups else EMPTY
 
     def _update_shares(self, update: Sequence[Step]) -> dict[str, UpdateShare]:
         """The share of each task in an update; a task without targets in it has no entry.
@@ -124,10 +127,10 @@ class TrainLoader:
         num_batches = len(update) * schedule.tasks_per_step
         return {name: UpdateShare(count, batches[name] / num_batches) for name, count in counts.items() if count}
 
-    def _shard(self, indices: Indices) -> tuple[Indices, bool]:
+    def _shard(self, ref: BatchRef) -> tuple[Indices, bool]:
         """This rank's examples, and whether there are none; then it reads the first example with a share of 0."""
-        rank, world_size = self._data.rank_and_world_size()
-        mine = indices[rank::world_size]
+        indices = self._data.schedule.indices(ref)
+        mine = indices[shard(self._data.tasks[ref.task]["train"].lengths[indices], *self._data.rank_and_world_size())]
         return (mine, False) if len(mine) else (indices[:1], True)
 
 

@@ -2,9 +2,6 @@
 
 An epoch is a list of steps. A step is one pass of the encoder and names, for each task that it trains, a batch of that
 task's stream. One update of the weights takes one step, or several with gradient accumulation.
-
-A step of several tasks trains batches of similar length: within an epoch the batches of each task are assigned to that
-task's steps so that their lengths rise in the same random order of the steps for every task.
 """
 
 from __future__ import annotations
@@ -16,7 +13,6 @@ from typing import NamedTuple
 
 from mtl.batching.batcher import Batcher, Indices
 from mtl.samplers import Sampler
-from mtl.seeding import stream
 
 
 class BatchRef(NamedTuple):
@@ -67,23 +63,12 @@ class StepSchedule:
         return self.batchers[ref.task][ref.position]
 
     def _epoch(self, epoch: int) -> list[Step]:
-        tasks_of = self._tasks(epoch)
-        steps_of: dict[str, list[int]] = {}
-        for number, tasks in enumerate(tasks_of):
-            for task in tasks:
-                steps_of.setdefault(task, []).append(number)
-        seen = self._before(epoch)
-        level = stream(self.sampler.seed, "mixed lengths", epoch).permutation(len(tasks_of))
-        steps: list[dict[str, BatchRef]] = [{} for _ in tasks_of]
-        for task, numbers in steps_of.items():
-            positions = list(range(seen[task], seen[task] + len(numbers)))
-            if self.tasks_per_step > 1:
-                self.batchers[task].make_room(len(positions))
-                numbers.sort(key=lambda number: level[number])
-                positions.sort(key=self.batchers[task].longest)
-            for number, position in zip(numbers, positions, strict=True):
-                steps[number][task] = BatchRef(task, position)
-        return [tuple(steps[number][task] for task in tasks) for number, tasks in enumerate(tasks_of)]
+        seen = Counter(self._before(epoch))
+        steps: list[Step] = []
+        for tasks in self._tasks(epoch):
+            steps.append(tuple(BatchRef(task, seen[task]) for task in tasks))
+            seen.update(tasks)
+        return steps
 
     def _tasks(self, epoch: int) -> list[tuple[str, ...]]:
         if self.tasks_per_step == 1:

@@ -195,7 +195,7 @@ class PredictLoader:
             lengths = np.array([len(by_task[names[0]]["input_ids"]) for by_task in inputs], dtype=np.int64)
             for indices in by_length(np.arange(len(inputs)), lengths, 4 * self._mixture.batch_size, EVALUATION_TOKENS):
                 taken = {name: [inputs[i][name] for i in indices] for name in names}
-                yield collate([ExampleGroup(taken)], self._heads, self._tokenizer.pad_token_id or 0, keep_examples=True)
+                yield collate([ExampleGroup(taken)], self._heads, keep_examples=True)
 
     def _encode(self, name: str, head: Head, chunk: Sequence[tuple[int, Row]]) -> list[Example]:
         rows = [self._as_read_by(name, row) for _, row in chunk]

@@ -54,7 +54,7 @@ def _no_mask(*_: Any, **__: Any) -> None:
     """The layout keeps sequences apart."""
 
 
-@torch.compiler.disable  # the sizes of the groups differ in every batch
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # the sizes of the groups differ in every batch
 def attention(  # noqa: PLR0917  # the order is transformers'
     module: nn.Module,
     query: Tensor,
@@ -97,9 +97,7 @@ def attention(  # noqa: PLR0917  # the order is transformers'
     return torch.cat(parts)[None], None
 
 
-def _attend(
-    q: Tensor, k: Tensor, v: Tensor, group: Group, scale: float, dropout: float, window: int | None
-) -> Tensor:
+def _attend(q: Tensor, k: Tensor, v: Tensor, group: Group, scale: float, dropout: float, window: int | None) -> Tensor:
     """The result for the tokens of a group [tokens, A, D]."""
     queries, keys, values = (group.padded(states).transpose(1, 2) for states in (q, k, v))  # [n, A, t, D]
     allowed = _allowed(group, window)

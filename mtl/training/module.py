@@ -207,8 +207,8 @@ class MultiTaskModule(pl.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # One stream per step makes dropout a pure function of seed and step, so evaluating between steps, stopping and
         # resuming change nothing.
-        seed = derive(self._seed, "dropout", self.trainer.current_epoch, batch_idx, self.global_rank)
-        seed_dropout(seed, self.device)
+        draws = batch.draws or (self.trainer.current_epoch, batch_idx)
+        seed_dropout(derive(self._seed, "dropout", *draws, self.global_rank), self.device)
         # Log before the step, not after it: checkpoints are saved in between, and a resumed run must continue with the
         # same sums.
         every = cast(Any, self.trainer).log_every_n_steps
