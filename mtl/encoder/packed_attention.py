@@ -92,24 +92,29 @@ def attention(  # noqa: PLR0917  # the order is transformers'
         key, value = (shared.repeat_interleave(query.size(1) // key.size(1), dim=1) for shared in (key, value))
     q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))  # [N, A, D]
     if _has_kernel(q, layout, sliding_window):
-        return _varlen(q, k, v, layout, scale, dropout)[None], None
-    parts = [_attend(q, k, v, group, scale, dropout, sliding_window) for group in layout.groups]
+        return _varlen(q, k, v, layout, scale=scale, dropout=dropout)[None], None
+    options: Any = {"scale": scale, "dropout": dropout, "window": sliding_window}
+    parts = [_attend(q, k, v, group, **options) for group in layout.groups]
     return torch.cat(parts)[None], None
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, group: Group, scale: float, dropout: float, window: int | None) -> Tensor:
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, group: Group, *, scale: float, dropout: float, window: int | None
+) -> Tensor:
     """The result for the tokens of a group [tokens, A, D]."""
     queries, keys, values = (group.padded(states).transpose(1, 2) for states in (q, k, v))  # [n, A, t, D]
     allowed = _allowed(group, window)
     if q.device.type == "cpu":
-        mixed = _on_cpu(queries, keys, values, allowed, scale, dropout)
+        mixed = _on_cpu(queries, keys, values, allowed, scale=scale, dropout=dropout)
     else:
         with sdpa_kernel(KERNELS):
             mixed = scaled_dot_product_attention(queries, keys, values, allowed, dropout, scale=scale)
     return group.packed(mixed.transpose(1, 2))
 
 
-def _on_cpu(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None, scale: float, dropout: float) -> Tensor:
+def _on_cpu(
+    query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None, *, scale: float, dropout: float
+) -> Tensor:
     """Attention [n, A, t, D] as matrix products, with `byte_dropout`.
 
     PyTorch's fused attention has no CPU kernel with dropout and falls back to a slower version of this computation.
@@ -147,7 +152,7 @@ def _has_kernel(q: Tensor, layout: Layout, window: int | None) -> bool:
     )
 
 
-def _varlen(q: Tensor, k: Tensor, v: Tensor, layout: Layout, scale: float, dropout: float) -> Tensor:
+def _varlen(q: Tensor, k: Tensor, v: Tensor, layout: Layout, *, scale: float, dropout: float) -> Tensor:
     mixed: Tensor = torch.ops.aten._flash_attention_forward(
         *(q, k, v, layout.boundaries, layout.boundaries, layout.longest, layout.longest, dropout, False, False),
         scale=scale,

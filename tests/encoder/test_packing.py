@@ -112,7 +112,7 @@ def test_states_and_gradients_equal_those_of_a_padded_pass(family: str, tiny_enc
         torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5 * max(1.0, float(value.abs().max())))
 
 
-@pytest.mark.parametrize("family", (*PACKED, *PADDED))
+@pytest.mark.parametrize("family", [*PACKED, *PADDED])
 def test_a_sequence_moves_no_state_of_another_by_a_bit(family: str, tiny_encoder: Tiny) -> None:
     encoder = load(tiny_encoder(family)).eval()
     ids, other = sequences(), sequences(1)
