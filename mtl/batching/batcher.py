@@ -69,7 +69,7 @@ class Batcher:
         return [drawn[start : start + self._batch_size] for start in range(0, len(drawn), self._batch_size)]
 
     def _by_budget(self, drawn: Indices, budget: int) -> list[Indices]:
-        """As many batches as in every pass, in the order drawn, with numbers of tokens as equal as that order allows."""
+        """As many batches as in every pass, in the order drawn, with token numbers as equal as that order allows."""
         ends = np.cumsum(self._lengths[drawn])
         low, high = int(self._lengths.max()), budget
         while low < high:

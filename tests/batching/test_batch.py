@@ -35,13 +35,15 @@ def words(ids: list[int], tags: list[int]) -> dict[str, Any]:
     }
 
 
-def test_inputs_are_padded_to_the_longest_of_all_groups() -> None:
+def test_inputs_are_one_row_of_tokens_and_states_are_laid_out_by_example() -> None:
     groups = [
         ExampleGroup({"gad": [text([5, 6, 7], 1), text([8], 0)]}),
         ExampleGroup({"ner": [words([9, 10, 11, 12], [1, 0])]}),
     ]
-    batch = collate(groups, HEADS, pad_id=3)
-    assert batch.input_ids.tolist() == [[5, 6, 7, 3], [8, 3, 3, 3], [9, 10, 11, 12]]
+    batch = collate(groups, HEADS)
+    assert batch.input_ids.tolist() == [9, 10, 11, 12, 5, 6, 7, 8]
+    states = batch.layout.states(batch.input_ids[:, None])[..., 0]
+    assert states.tolist() == [[5, 6, 7, 0], [8, 0, 0, 0], [9, 10, 11, 12]]
     assert batch.mask.tolist() == [[True] * 3 + [False], [True] + [False] * 3, [True] * 4]
     assert len(batch) == 3
 
@@ -52,7 +54,7 @@ def test_each_part_has_its_rows_fields_and_share_of_the_update() -> None:
         ExampleGroup({"ner": [words([9, 10, 11], [1, 0])]}, {"ner": UpdateShare(8, 0.25)}),
         ExampleGroup({"sts": [text([4], 3.5)]}),
     ]
-    parts = collate(groups, HEADS, pad_id=0).parts
+    parts = collate(groups, HEADS).parts
     assert [(p.task, p.start, p.stop, p.update) for p in parts] == [
         ("gad", 0, 2, UpdateShare(2, 0.5)),
         ("ner", 2, 3, UpdateShare(8, 0.25)),
@@ -65,7 +67,7 @@ def test_each_part_has_its_rows_fields_and_share_of_the_update() -> None:
 
 def test_tasks_that_share_texts_read_the_same_rows_of_the_batch() -> None:
     both = {"gad": [text([5], 1), text([8], 0)], "bleed": [text([5], IGNORE), text([8], 1)]}
-    batch = collate([ExampleGroup(both, {"gad": UpdateShare(2, 0.5), "bleed": UpdateShare(1, 0.5)})], HEADS, pad_id=0)
+    batch = collate([ExampleGroup(both, {"gad": UpdateShare(2, 0.5), "bleed": UpdateShare(1, 0.5)})], HEADS)
     assert len(batch) == 2
     assert [(p.task, p.start, p.stop, p.update.targets) for p in batch.parts] == [("gad", 0, 2, 2), ("bleed", 0, 2, 1)]
     assert batch.parts[1].fields["label"].tolist() == [IGNORE, 1]
@@ -73,23 +75,23 @@ def test_tasks_that_share_texts_read_the_same_rows_of_the_batch() -> None:
 
 def test_a_batch_has_type_ids_only_if_every_example_has_them() -> None:
     typed, untyped = text([5, 6], 1, token_type_ids=[0, 1]), text([5], 1)
-    batch = collate([ExampleGroup({"gad": [typed, text([5], 1, token_type_ids=[1])]})], HEADS, pad_id=0)
+    batch = collate([ExampleGroup({"gad": [typed, text([5], 1, token_type_ids=[1])]})], HEADS)
     assert batch.type_ids is not None
-    assert batch.type_ids.tolist() == [[0, 1], [1, 0]]
-    assert collate([ExampleGroup({"gad": [typed, untyped]})], HEADS, pad_id=0).type_ids is None
+    assert batch.type_ids.tolist() == [0, 1, 1]
+    assert collate([ExampleGroup({"gad": [typed, untyped]})], HEADS).type_ids is None
 
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_examples_are_kept_only_for_decoding(keep: bool) -> None:
     examples = [text([5], 1)]
-    part = collate([ExampleGroup({"gad": examples})], HEADS, pad_id=0, keep_examples=keep).parts[0]
+    part = collate([ExampleGroup({"gad": examples})], HEADS, keep_examples=keep).parts[0]
     assert list(part.examples) == (examples if keep else [])
 
 
 def test_a_batch_moves_to_a_device_with_all_its_fields() -> None:
     update = UpdateShare(4, 0.25)
     batch = collate(
-        [ExampleGroup({"ner": [words([9, 10], [1])]}, {"ner": update})], HEADS, pad_id=0, keep_examples=True
+        [ExampleGroup({"ner": [words([9, 10], [1])]}, {"ner": update})], HEADS, keep_examples=True
     )
     moved = batch.to(torch.device("meta"))
     assert {moved.input_ids.device.type, moved.mask.device.type} == {"meta"}
@@ -103,6 +105,6 @@ def test_the_empty_batch_has_no_parts_and_moves_too() -> None:
 
 
 def test_labels_keep_their_precision_when_lightning_converts_inputs() -> None:
-    batch = collate([ExampleGroup({"sts": [text([5], 3.3)]})], HEADS, pad_id=0)
+    batch = collate([ExampleGroup({"sts": [text([5], 3.3)]})], HEADS)
     (part,) = HalfPrecision("bf16-true").convert_input(batch).parts
     assert torch.equal(part.fields["label"], torch.tensor([3.3]))

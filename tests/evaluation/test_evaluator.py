@@ -69,7 +69,7 @@ def batches(data: MixtureData, split: str, size: int, seed: int | None) -> Itera
         chosen = [pick for pick in picks if pick[0] == task][:size]
         picks = [pick for pick in picks if pick not in chosen]
         examples = data.tasks[task][split].examples.take(np.array([i for _, i in chosen]))
-        yield collate([ExampleGroup({task: examples}, {task: 1.0})], data.heads, 0, keep_examples=True)
+        yield collate([ExampleGroup({task: examples}, {task: 1.0})], data.heads, keep_examples=True)
 
 
 def evaluate(
@@ -263,7 +263,7 @@ def test_a_row_that_was_seen_only_partly_is_not_scored(data: MixtureData) -> Non
     evaluator = Evaluator(data.heads, {"mentions": content}, tune=False, on_prediction=seen.take)
     first = np.flatnonzero(content.example_rows == several)[:1]
     batch = collate(
-        [ExampleGroup({"mentions": content.examples.take(first)}, {"mentions": 1.0})], data.heads, 0, keep_examples=True
+        [ExampleGroup({"mentions": content.examples.take(first)}, {"mentions": 1.0})], data.heads, keep_examples=True
     )
     part = batch.parts[0]
     evaluator.add(batch, {"mentions": invented_logits(data.heads["mentions"], "mentions", part.examples, part.fields)})
