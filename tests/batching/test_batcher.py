@@ -103,7 +103,8 @@ def test_a_large_token_budget_is_used_almost_completely() -> None:
     lengths = np.random.default_rng(0).integers(5, 128, 4000)
     batcher = Batcher(lengths, 32, 0, "gad", token_budget=4096)
     used = [int(lengths[batcher[position]].sum()) for position in range(3 * batcher.batches_per_pass)]
-    assert min(used) > 0.9 * 4096
+    assert np.mean(used) > 0.94 * 4096
+    assert sum(tokens < 0.9 * 4096 for tokens in used) <= 2 * 3  # one is cut in two where that gives the number
 
 
 @given(LENGTHS, st.integers(1, 5))

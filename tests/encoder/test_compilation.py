@@ -11,6 +11,7 @@ from mtl.config.loading import load_mixture
 from mtl.config.mixture import EncoderSpec
 from mtl.encoder.compilation import compile_encoder
 from mtl.encoder.model import Encoder
+from mtl.encoder.packing import Layout
 from mtl.encoder.pretrained import load_encoder, load_tokenizer
 from mtl.problems import InputError
 from mtl.tracking.run_folder import RunFolder
@@ -31,13 +32,14 @@ def test_a_compiled_encoder_gives_the_same_states_for_any_shape_and_keeps_its_we
     monkeypatch.setattr(
         torch.nn.Module, "compile", lambda self, **options: compile_module(self, backend="eager", **options)
     )
-    batches = [torch.randint(5, 20, shape) for shape in ((3, 7), (5, 12))]
-    plain = [encoder(ids, torch.ones_like(ids, dtype=torch.bool)) for ids in batches]
+    layouts = [Layout([7, 3, 5]), Layout([12, 1, 9, 9, 4])]
+    batches = [(torch.randint(5, 20, (layout.num_tokens,)), layout) for layout in layouts]
+    plain = [encoder(*batch) for batch in batches]
     names = list(encoder.state_dict())
     compile_encoder(encoder)
     assert all(parameter.grad is None for parameter in encoder.parameters())
-    for ids, states in zip(batches, plain, strict=True):
-        torch.testing.assert_close(encoder(ids, torch.ones_like(ids, dtype=torch.bool)), states, rtol=1e-4, atol=1e-5)
+    for batch, states in zip(batches, plain, strict=True):
+        torch.testing.assert_close(encoder(*batch), states, rtol=1e-4, atol=1e-5)
     assert list(encoder.state_dict()) == names
 
 

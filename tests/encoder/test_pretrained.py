@@ -10,13 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
 from transformers import AlbertConfig, AutoModel, AutoTokenizer
 
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import EncoderSpec
-from mtl.encoder import cpu_attention as attention
-from mtl.encoder.model import Encoder
+from mtl.encoder.packing import Layout
 from mtl.encoder.pretrained import (
     load_config,
     load_encoder,
@@ -40,9 +38,9 @@ def load(folder: Path, tokens: tuple[str, ...] = (), seed: int = 0, **fields: An
 
 
 def states(encoder: Any, ids: list[int]) -> torch.Tensor:
-    inputs = torch.tensor([ids])
+    inputs = torch.tensor(ids)
     with torch.no_grad():
-        return encoder(inputs, torch.ones_like(inputs, dtype=torch.bool), torch.zeros_like(inputs))
+        return encoder(inputs, Layout([len(ids)]), torch.zeros_like(inputs))
 
 
 def new_row(encoder: Any, folder: Path, tokens: tuple[str, ...], token: str) -> torch.Tensor:
@@ -92,8 +90,7 @@ def test_layers_freezing_and_dropout_have_an_effect(family: str, tiny_encoder: T
 @pytest.mark.parametrize("family", FAMILIES)
 def test_frozen_layers_and_all_below_them_keep_their_weights(family: str, tiny_encoder: Tiny) -> None:
     encoder = load(tiny_encoder(family), freeze_layers=1)
-    inputs = torch.tensor([[2, 20, 21, 3]])
-    encoder(inputs, torch.ones_like(inputs, dtype=torch.bool)).pow(2).sum().backward()
+    encoder(torch.tensor([2, 20, 21, 3]), Layout([4])).pow(2).sum().backward()
     trained = {name for name, parameter in encoder.named_parameters() if parameter.requires_grad}
     frozen = {name for name, parameter in encoder.named_parameters() if not parameter.requires_grad}
     layers = next(name for name in ("layer.", "layers.") if any(f".{name}0." in n for n in trained | frozen))
@@ -347,93 +344,12 @@ def test_the_encoder_needs_no_network(tiny_encoder: Tiny, monkeypatch: pytest.Mo
 # --- attention --------------------------------------------------------------------------------------------------------
 
 
-def implementation(encoder: Any) -> str:
-    return str(encoder.config._attn_implementation)
-
-
-def set_gpu(monkeypatch: pytest.MonkeyPatch, *, package: bool, capability: tuple[int, int] = (9, 0)) -> None:
-    """A machine with a GPU, without transformers' own checks of the GPU."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
-    monkeypatch.setattr(transformers.utils, "is_flash_attn_2_available", lambda: package)
-    monkeypatch.setattr(
-        transformers.PreTrainedModel, "_check_and_adjust_attn_implementation", lambda self, asked, **_: asked or "eager"
-    )
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_training_on_a_cpu_uses_our_attention_even_if_there_is_a_gpu(
-    family: str, tiny_encoder: Tiny, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    expected = "eager" if family == "deberta-v2" else attention.NAME
-    encoder = load(tiny_encoder(family))
-    assert implementation(encoder) == expected
-    set_gpu(monkeypatch, package=True)
-    encoder = load(tiny_encoder(family))
-    encoder.settle("cpu", "bf16-mixed")
-    assert implementation(encoder) == expected
-
-
-@pytest.mark.parametrize(
-    ("precision", "package", "capability", "expected"),
-    [
-        ("bf16-mixed", True, (8, 0), "flash_attention_2"),
-        ("bf16-true", True, (9, 0), "flash_attention_2"),
-        ("16-mixed", True, (8, 6), "flash_attention_2"),
-        ("32-true", True, (9, 0), "sdpa"),
-        ("bf16-mixed", False, (9, 0), "sdpa"),
-        ("16-mixed", True, (7, 5), "sdpa"),
-    ],
-)
-def test_a_gpu_uses_flash_attention_if_package_precision_and_device_allow_it(
-    precision: str,
-    package: bool,
-    capability: tuple[int, int],
-    expected: str,
-    tiny_encoder: Tiny,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    set_gpu(monkeypatch, package=package, capability=capability)
-    encoder = load(tiny_encoder("bert"))
-    encoder.settle("cuda", precision)
-    assert implementation(encoder) == expected
-    encoder.settle("cpu", precision)
-    assert implementation(encoder) == attention.NAME
-
-
-def test_a_family_without_flash_attention_uses_pytorchs(tiny_encoder: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    set_gpu(monkeypatch, package=True)
-    encoder = load(tiny_encoder("bert"))
-    monkeypatch.setattr(type(encoder.model), "_supports_flash_attn", False)
-    encoder.settle("cuda", "bf16-mixed")
-    assert implementation(encoder) == "sdpa"
-    monkeypatch.setattr(type(encoder.model), "_supports_sdpa", False)
-    encoder.settle("cuda", "bf16-mixed")
-    assert implementation(encoder) == "eager"
-
-
-def test_a_requested_attention_is_kept(tiny_encoder: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder = load(tiny_encoder("bert"), attention="eager")
-    set_gpu(monkeypatch, package=True)
-    encoder.settle("cuda", "bf16-mixed")
-    assert implementation(encoder) == "eager"
-
-
-def test_the_states_come_from_the_selected_implementation(tiny_encoder: Tiny) -> None:
-    encoder = load(tiny_encoder("bert")).eval()
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_a_requested_attention_is_kept_and_pads(attention: str, tiny_encoder: Tiny) -> None:
+    encoder = load(tiny_encoder("bert"), attention=attention).eval()
+    assert encoder.config._attn_implementation == attention
+    assert not encoder.packs
     ids = [2, 20, 21, 22, 3]
-    ours = states(encoder, ids)
-    encoder.settle("mps", "32-true")
-    assert implementation(encoder) == "sdpa"
-    expected = states(load(tiny_encoder("bert"), attention="sdpa").eval(), ids)
-    assert torch.equal(states(encoder, ids), expected)
-    torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_the_trainers_device_and_precision_determine_the_attention(
-    toy_mixture: Callable[..., Path], train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[tuple[str, str]] = []
-    monkeypatch.setattr(Encoder, "settle", lambda self, device, precision: asked.append((device, precision)))
-    train(load_mixture(toy_mixture()).only(["risk"]), limit_val_batches=0, max_steps=1, precision="bf16-mixed")
-    assert asked == [("cpu", "bf16-mixed")]
+    torch.testing.assert_close(
+        states(load(tiny_encoder("bert")).eval(), ids), states(encoder, ids), rtol=1e-4, atol=1e-5
+    )
