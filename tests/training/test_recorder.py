@@ -515,5 +515,5 @@ def test_a_data_module_that_is_not_of_a_mixture_is_an_input_error(
     options = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "max_epochs": 1}
     trainer = pl.Trainer(**options, callbacks=[recorder])
     with pytest.raises(InputError) as caught:
-        trainer.fit(module, train_dataloaders=[])
+        trainer.fit(module, train_dataloaders=[], val_dataloaders=[])
     assert [problem.key for problem in caught.value.problems] == ["datamodule"]
