@@ -75,6 +75,7 @@ def test_the_quickstart_runs_and_its_run_learns(execute: Callable[[str], Any]) -
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_the_study_is_trained_read_from_mlflow_and_claims_nothing(execute: Callable[[str], Any]) -> None:
     notebook = execute("02_pairwise_transfer.ipynb")
     text = printed(notebook)

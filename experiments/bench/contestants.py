@@ -127,6 +127,7 @@ def bare(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
     """A plain loop over the very batches of `ours`, which are ready in memory before the first update."""
     from torch import nn
 
+    from mtl.balancing import TaskLoss
     from mtl.training.assembly import build_module
     from mtl.training.hyperparameters import Optimisation
     from mtl.training.optimisation import adamw, parameter_groups, schedule
@@ -152,7 +153,11 @@ def bare(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=options.precision == "bf16-mixed"):
             logits = module(batch)
             losses = [
-                part.scale * module.head(part.task).loss(logits[part.task], part.fields)[0] for part in batch.parts
+                module.balancing.term(
+                    part.task,
+                    TaskLoss(*module.head(part.task).loss(logits[part.task], part.fields), *part.update),
+                )
+                for part in batch.parts
             ]
             loss = torch.stack(losses).sum()
         loss.backward()

@@ -426,6 +426,7 @@ print(most)
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_anonymous_memory_of_a_training_does_not_grow_with_the_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

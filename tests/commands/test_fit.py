@@ -191,7 +191,13 @@ class KillAt(Callback):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("devices", [(), ("--trainer.devices=2", "--trainer.strategy=ddp")], ids=["one", "two"])
+@pytest.mark.parametrize(
+    "devices",
+    [
+        pytest.param((), id="one"),
+        pytest.param(("--trainer.devices=2", "--trainer.strategy=ddp"), id="two", marks=pytest.mark.soak),
+    ],
+)
 def test_a_killed_run_resumes_from_the_name_last(devices: tuple[str, ...], toy_mixture: Write, tmp_path: Path) -> None:
     (tmp_path / "kill_of_tests.py").write_text(KILL)
     path = toy_mixture()

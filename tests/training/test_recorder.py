@@ -512,7 +512,8 @@ def test_a_data_module_that_is_not_of_a_mixture_is_an_input_error(
 ) -> None:
     module = build_module(load_mixture(toy_mixture()))
     recorder = RunRecorder(RunFolder.create(tmp_path / "runs", "toy", 1), None, {})
-    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[recorder])
+    options = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "max_epochs": 1}
+    trainer = pl.Trainer(**options, callbacks=[recorder])
     with pytest.raises(InputError) as caught:
-        trainer.fit(module, train_dataloaders=[])
+        trainer.fit(module, train_dataloaders=[], val_dataloaders=[])
     assert [problem.key for problem in caught.value.problems] == ["datamodule"]
