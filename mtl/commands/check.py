@@ -185,6 +185,7 @@ def _plan(
     return {
         "name": mixture.name,
         "encoder": mixture.encoder.name,
+        "packed": mixture.encoder.attention == "auto" and supports_packing(load_config(mixture.encoder)),
         "sampler": mixture.sampler.name,
         "balancing": mixture.balancing.name,
         "select": mixture.evaluation.select,
@@ -229,9 +230,10 @@ def _print(file: str, problems: Sequence[Problem], plan: MixturePlan) -> None:
             console.print(f"  {problem}", markup=False, soft_wrap=True)
         return
     mixed = f", {plan['tasks_per_step']} tasks per step" if plan["tasks_per_step"] > 1 else ""
+    packed = "packed" if plan["packed"] else "padded"
     how = f"sampler {plan['sampler']}, balancing {plan['balancing']}"
     console.print(
-        f"{plan['name']}: encoder {plan['encoder']}, {how}, {_counted(plan['steps'], 'step')} in "
+        f"{plan['name']}: encoder {plan['encoder']} ({packed}), {how}, {_counted(plan['steps'], 'step')} in "
         f"{_counted(plan['epochs'], 'epoch')}{mixed}, select by {plan['select']}",
         style="bold",
         markup=False,

@@ -30,9 +30,11 @@ class EncoderSpec(Section):
         num_layers: Number of layers to keep, counted from the lowest; None keeps all.
         freeze_layers: Number of the lowest layers to freeze, together with the embeddings; 0 trains everything.
         dropout: Dropout rate of the hidden states and the attention; None keeps the rates of the model's configuration.
-        attention: Implementation of the attention. On a CPU, `auto` uses our own (or transformers' eager one for model
-            families with their own attention). On a GPU, it uses the package FlashAttention 2 in half precision if that
-            is installed and the family supports it, otherwise PyTorch's. `flash_attention_2` requires the package.
+        attention: Implementation of the attention. `auto` packs the tokens of a batch into one row without padding;
+            a model family that does not allow this gets padded batches. The others are implementations of transformers
+            and always pad; `flash_attention_2` requires the package of that name.
+        gradient_checkpointing: Whether to compute the states of the layers again in the backward pass, which takes a
+            third more time and much less memory.
     """
 
     name: StrictStr = "minilm-l6"
@@ -42,6 +44,7 @@ class EncoderSpec(Section):
     freeze_layers: Annotated[StrictInt, Field(ge=0)] = 0
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
+    gradient_checkpointing: bool = False
 
 
 class SplitSpec(Section):
@@ -156,7 +159,7 @@ class TaskSpec(Section):
         primary_metric: Metric that selects checkpoints and is reported first; None means the head's default.
         options: Options of the head.
         batch_size: Examples per batch; None uses the mixture's value.
-        tokens_per_batch: Tokens per batch, padding included, instead of `batch_size`; None uses the mixture's value
+        tokens_per_batch: Largest number of tokens per batch, instead of `batch_size`; None uses the mixture's value
             unless the task has a `batch_size`.
         max_length: Maximum length of an input in tokens; None uses the encoder's value.
         learning_rate_factor: Factor on the learning rate of the task's head.
@@ -218,12 +221,11 @@ class Mixture(Section):
         evaluation: How checkpoints are selected.
         privacy: Which parts of the data may be written elsewhere.
         batch_size: Examples of one task in a batch, over all processes.
-        tokens_per_batch: Tokens of a batch, padding included, over all processes, instead of `batch_size`. Every
+        tokens_per_batch: Largest number of tokens of a batch, over all processes, instead of `batch_size`. Every
             example, instead of every batch, then has the same weight.
         tasks_per_step: Number of tasks in a step, each with its own batch, all encoded in one pass; `all` means every
             task that has its own batches. Samplers with a fixed number of batches per task (proportional, anchored)
-            spread them evenly, so some steps may have fewer. A step combines batches of similar length, so the order
-            of a task's batches within an epoch then depends on its partners.
+            spread them evenly, so some steps may have fewer.
         seed: Seed for all random draws.
     """
 

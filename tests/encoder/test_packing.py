@@ -182,3 +182,14 @@ def test_dropout_of_packed_states_and_attention_follows_the_seed(tiny_encoder: T
 
     assert torch.equal(drawn(1), drawn(1))
     assert not torch.equal(drawn(1), drawn(2))
+
+
+@pytest.mark.parametrize("family", ["bert", "modernbert", "deberta-v2"])
+def test_gradient_checkpointing_changes_no_gradient(family: str, tiny_encoder: Tiny) -> None:
+    plain = load(tiny_encoder(family))
+    saving = load(tiny_encoder(family), gradient_checkpointing=True)
+    assert saving.model.is_gradient_checkpointing
+    expected = gradients(plain, states(plain, sequences()))
+    found = gradients(saving, states(saving, sequences()))
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-6)
