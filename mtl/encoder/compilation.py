@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
@@ -28,6 +29,8 @@ def compile_encoder(
     Raises:
         InputError: The encoder cannot be compiled on this machine.
     """
+    # The attention of a packed encoder is not traced, and Dynamo then looks at gradients of hidden states.
+    warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf", UserWarning)
     encoder.model.compile(dynamic=True)
     was_training = encoder.training
     try:

@@ -128,7 +128,9 @@ def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: in
     _add_embeddings(model, tokenizer, len(load_tokenizer(spec)), seed)
     first_position = config.pad_token_id + 1 if config.model_type in _POSITIONS_FROM_TWO else 0
     if spec.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        # transformers renamed it in 5.23.
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
     if packs and not packs_correctly(model, first_position):
         packs = False
         model.set_attn_implementation("sdpa" if type(model)._supports_sdpa else "eager")
