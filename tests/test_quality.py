@@ -5,9 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 import quality
-from numpy.typing import NDArray
-
-from mtl.batching.batcher import Batcher
 
 
 def runs(**scores: list[float]) -> list[dict[str, Any]]:
@@ -27,18 +24,6 @@ def test_ours_may_be_worse_by_no_more_than_seeds_differ(ours: list[float], no_wo
     assert against["difference"] == pytest.approx(np.mean(ours) - 0.6)
     assert against["no_worse"] is no_worse
     assert against["interval"][0] <= against["difference"] <= against["interval"][1]
-
-
-def test_random_batches_hold_each_example_once_and_pad_more() -> None:
-    lengths = np.random.default_rng(0).integers(5, 128, 320)
-
-    def padded(cls: type[Batcher]) -> int:
-        batcher = cls(lengths, 32, 0, "gad")
-        batches: list[NDArray[np.int64]] = [batcher[position] for position in range(batcher.batches_per_pass)]
-        assert sorted(np.concatenate(batches).tolist()) == list(range(320))
-        return sum(int(lengths[batch].max()) * len(batch) for batch in batches)
-
-    assert padded(quality.RandomBatcher) > 1.5 * padded(Batcher)
 
 
 @pytest.mark.slow

@@ -27,17 +27,9 @@ from bench_data import Setting, prepare
 from machine import machine, machine_line
 from meter import QUIET
 
-from mtl.batching.batcher import Batcher, Indices
 from mtl.study.statistics.significance import interval
 
 SIDES = ("ours", "ours_bf16", "plain")
-
-
-class RandomBatcher(Batcher):
-    """Batches of examples of any length, as a shuffling loader gives them."""
-
-    def _by_number(self, drawn: Indices) -> list[Indices]:
-        return [drawn[start : start + self._batch_size] for start in range(0, len(drawn), self._batch_size)]
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -85,7 +77,6 @@ def train(mixture_file: Path, entry: dict[str, Any], threads: int) -> dict[str, 
     import pytorch_lightning as pl
     import torch
 
-    import mtl.batching.data_module
     import mtl.encoder.model
     from mtl.config.loading import load_mixture
     from mtl.training.assembly import build_data, build_module
@@ -97,7 +88,6 @@ def train(mixture_file: Path, entry: dict[str, Any], threads: int) -> dict[str, 
     quiet = {**QUIET, "precision": precisions[entry["side"]]}
     mixture = load_mixture(mixture_file, [f"seed={entry['seed']}", *(["encoder.attention=eager"] if plain else [])])
     with (
-        patch.object(mtl.batching.data_module, "Batcher", RandomBatcher if plain else Batcher),
         patch.object(
             mtl.encoder.model,
             "replace_dropout",

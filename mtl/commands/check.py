@@ -24,7 +24,7 @@ from mtl.data.leakage import shared, shared_notes
 from mtl.data.reading import RowSummary, read_rows
 from mtl.data.row_problems import row_problems, row_type_problem
 from mtl.data.store import RowTable, Store
-from mtl.encoder.pretrained import load_config
+from mtl.encoder.pretrained import load_config, supports_packing
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.readers import SPLITS
 from mtl.training.assembly import build_heads

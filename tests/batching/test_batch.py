@@ -90,9 +90,7 @@ def test_examples_are_kept_only_for_decoding(keep: bool) -> None:
 
 def test_a_batch_moves_to_a_device_with_all_its_fields() -> None:
     update = UpdateShare(4, 0.25)
-    batch = collate(
-        [ExampleGroup({"ner": [words([9, 10], [1])]}, {"ner": update})], HEADS, keep_examples=True
-    )
+    batch = collate([ExampleGroup({"ner": [words([9, 10], [1])]}, {"ner": update})], HEADS, keep_examples=True)
     moved = batch.to(torch.device("meta"))
     assert {moved.input_ids.device.type, moved.mask.device.type} == {"meta"}
     assert {value.device.type for value in moved.parts[0].fields.values()} == {"meta"}
