@@ -18,6 +18,8 @@ import throughput
 import torch
 from meter import Meter
 
+from mtl.encoder.packing import Layout
+
 SETTING = {
     "data": "public",
     "examples": 1500,
@@ -144,8 +146,19 @@ def test_the_report_names_what_is_missed_what_is_not_measured_and_who_is_unavail
 
 
 class Encoder(torch.nn.Module):
-    def forward(self, attention_mask: torch.Tensor) -> torch.Tensor:
-        return attention_mask
+    def forward(self, attention_mask: torch.Tensor | None = None, layout: Any = None) -> Any:
+        return layout if attention_mask is None else attention_mask
+
+
+def test_the_meter_counts_no_padding_of_a_packed_encoder() -> None:
+    encoder, meter = Encoder(), Meter()
+    meter.watch(encoder)
+    meter.begin(warmup=0, updates=1)
+    encoder(layout=Layout([2, 5]))
+    meter.update_done()
+    found = meter.figures()
+    assert (found["examples"], found["real_tokens"], found["padded_tokens"]) == (2, 7, 7)
+    assert found["squared_lengths"] == 4 + 25
 
 
 def test_the_meter_counts_the_window_alone() -> None:

@@ -92,10 +92,15 @@ class Meter:
             self.to_first_step = time.time() - psutil.Process().create_time()
         if self._started is None:
             return
-        mask = named["attention_mask"]  # [B, T]
-        self._lengths.append(mask.sum(1))
-        self.examples += len(mask)
-        self.padded_tokens += mask.numel()
+        if "layout" in named:  # packed: all tokens are real
+            lengths = torch.from_numpy(named["layout"].lengths)
+            padded = int(lengths.sum())
+        else:
+            mask = named["attention_mask"]  # [B, T]
+            lengths, padded = mask.sum(1), mask.numel()
+        self._lengths.append(lengths)
+        self.examples += len(lengths)
+        self.padded_tokens += padded
 
 
 def rss_anon_mib() -> float:
