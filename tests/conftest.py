@@ -215,7 +215,7 @@ class Trained(NamedTuple):
 def toy_mixture(
     tmp_path: Path, tiny_encoder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Path]:
-    """A function that writes a mixture of four small invented tasks into `tmp_path` and returns its file.
+    """A function that writes a mixture of four small synthetic tasks into `tmp_path` and returns its file.
 
     `cause` classifies texts, `drugs` tags them and `risk` scores them; `bleed` reads the rows of `cause`, some of them
     without a label. The labels follow from the words.

@@ -1,4 +1,4 @@
-"""A mixture of five invented tasks, one per head, with every oddity that evaluation has to cope with.
+"""A mixture of five synthetic tasks, one per head, with all special cases of evaluation.
 
 Documents hold several rows, a mention is far into a long text, rows have no candidate pair, a task has no test split,
 thresholds are tuned, and every row holds the word `SECRET`, which must never leave the data.

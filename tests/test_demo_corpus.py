@@ -219,7 +219,7 @@ def test_the_names_in_relations_train_raise_recall_in_mentions_test() -> None:
 
 
 def votes(seed: int, task: str) -> dict[str, Counter[int]]:
-    """What a train split tells of the class of each drug, given the systems of the conditions."""
+    """What a train split says about the class of each drug, given the systems of the conditions."""
     found: dict[str, Counter[int]] = {}
     for row in CORPORA[seed][task]["train"]:
         drug, conditions = named(seed, row, "drugs")[0], named(seed, row, "conditions")

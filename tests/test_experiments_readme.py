@@ -153,7 +153,8 @@ def test_every_key_of_a_mixture_is_on_the_page_with_its_default() -> None:
     there = {
         value
         for name, value in vars(specs).items()
-        if inspect.isclass(value) and issubclass(value, BaseModel) and value not in (BaseModel, specs.Section)
+        if inspect.isclass(value) and issubclass(value, BaseModel) and name[0] != "_"
+        if value not in (BaseModel, specs.Section)  # the base of all sections
     }
     assert set(HEADINGS) == there
     for spec, heading in HEADINGS.items():

@@ -76,7 +76,7 @@ def test_the_constraints_pin_everything_that_is_installed_to_the_version_that_is
     assert installed == {name: pinned[name] for name in needed}
 
 
-@pytest.mark.skipif(not _is_installed("tasknet"), reason="what the extra bench brings can't be told without it")
+@pytest.mark.skipif(not _is_installed("tasknet"), reason="the extra bench is not installed")
 def test_no_pin_is_left_over() -> None:
     from packaging.requirements import Requirement
 

@@ -40,7 +40,7 @@ Make = Callable[[str], Any]
 
 @pytest.fixture
 def make(tmp_path: Path, tiny_encoder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Make:
-    """Gives a setting of one kind of task over invented rows, two to a document, with the script pointed at them."""
+    """Gives a setting of one kind of task over synthetic rows, two to a document, with the script pointed at them."""
     monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(parity_training, "TASKS", tmp_path)
 

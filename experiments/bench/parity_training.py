@@ -127,7 +127,7 @@ def precision(setting: Setting) -> str:
 
 
 def rates(setting: Setting) -> dict[str, Any]:
-    """What `build_module` and the Trainer are both told."""
+    """The learning rate and warm-up of both sides."""
     return {"learning_rate": setting.learning_rate, "warmup": setting.warmup}
 
 

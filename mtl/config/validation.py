@@ -238,8 +238,8 @@ def _head_problems(name: str, spec: TaskSpec) -> list[Problem]:
         return [problem, *_head_component_problems(name, spec)]
     problems = _head_component_problems(name, spec)
     # The head is built without its wrong options, so that the others are still checked.
-    wrong = {option for option in spec.options for p in problems if f"{p.key}.".startswith(f"{key}.options.{option}.")}
-    if len({problem.key for problem in problems}) > len(wrong):  # the head is unknown, or a required option is missing
+    wrong = {problem.key.removeprefix(f"{key}.options.").partition(".")[0] for problem in problems}
+    if not wrong <= spec.options.keys():  # the head is unknown, or a required option is missing
         return problems
     right = {option: value for option, value in spec.options.items() if option not in wrong}
     return problems + _construction_problems(name, spec.model_copy(update={"options": right}))

@@ -79,6 +79,6 @@ def _freeze(model: nn.Module, num_layers: int) -> None:
     # ELECTRA has a projection between the embeddings and the layers.
     below = [getattr(model, name, None) for name in ("embeddings", "embeddings_project")]
     # nn.Module types attributes as Tensor | Module, and so the method of transformers.
-    for module in [model.get_input_embeddings(), *below, *layers[:num_layers]]:  # type: ignore[operator]
+    for module in [model.get_input_embeddings(), *below, *layers[:num_layers]]:  # type: ignore[operator]  # a method of transformers
         if module is not None:
             module.requires_grad_(requires_grad=False)

@@ -35,7 +35,7 @@ CORPUS = make.corpus(make.Size())
 
 
 def name_of(row: dict[str, Any]) -> str:
-    """The invented name: the one word that is not part of the sentence template."""
+    """The made-up name: the one word that is not part of the sentence template."""
     text = row["text"].rsplit(", ", maxsplit=1)[-1]
     return str(text.split()[0])
 
