@@ -29,6 +29,7 @@ from mtl.training.hyperparameters import Optimisation
 from mtl.training.optimisation import adamw, parameter_groups, schedule
 from mtl.training.selection import MIXTURE, Selection
 from mtl.training.train_losses import TrainLosses
+from mtl.training.withholding import Withholding
 
 if TYPE_CHECKING:
     from mtl.data.examples import SplitData
@@ -94,6 +95,7 @@ class MultiTaskModule(pl.LightningModule):
         self._needs_compile = compile
         self._evaluator: Evaluator | None = None
         self._losses = TrainLosses(list(heads))
+        self._withholding = Withholding()
         self._terms: dict[str, Tensor] = {}
         self._update_trains = self._was_empty = False
         self._tables: list[nn.Parameter] = []  # a list, because an attribute would register it as a second weight
@@ -261,6 +263,19 @@ class MultiTaskModule(pl.LightningModule):
             if table.grad is not None:
                 average_rows(table.grad)
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        by_norm = bool(gradient_clip_val) and gradient_clip_algorithm in (None, "norm")
+        if self.trainer.precision != "16-mixed":  # whose gradient scaler withholds updates itself
+            self._withholding.guard(optimizer, gradient_clip_val if by_norm else None)
+            if by_norm:
+                return
+        super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
     def on_train_epoch_end(self) -> None:
         self._log_losses()
         self.balancing.on_epoch_end(self._losses.take_epoch())
@@ -271,19 +286,34 @@ class MultiTaskModule(pl.LightningModule):
             return None  # Lightning then skips the step; the fp16 scaler refuses to step without any gradient
         return torch.zeros((), device=self.device, requires_grad=True)
 
+    def _check_finite(self, means: Mapping[str, float] | None = None) -> None:
+        """Checks that training has not diverged since the last check; the host waits for the device.
+
+        Args:
+            means: Mean losses since then, by task; None reads them if an update was withheld.
+
+        Raises:
+            FloatingPointError: A loss or a gradient is not finite.
+        """
+        withheld = self._withholding.take()
+        if means is None:
+            means = self._losses.take(self.device) if withheld else {}
+        found = [f"the loss of {name} is {value}" for name, value in means.items() if not math.isfinite(value)]
+        if withheld:
+            found.append(f"{withheld} updates with a gradient that is not finite were withheld")
+        if found:
+            message = f"Training diverged by step {self.global_step}: {', and '.join(found)}."
+            advice = "Lower model.learning_rate, keep trainer.gradient_clip_val, or use trainer.precision=32-true."
+            raise FloatingPointError(f"{message} {advice}")
+
     def _log_losses(self) -> None:
         """Logs the mean loss of each task since the last log, over all ranks.
 
         Raises:
-            FloatingPointError: A loss is not finite.
+            FloatingPointError: A loss or a gradient is not finite.
         """
         means = self._losses.take(self.device)
-        diverged = {name: value for name, value in means.items() if not math.isfinite(value)}
-        if diverged:
-            names = ", ".join(f"{name} ({value})" for name, value in diverged.items())
-            advice = "Lower model.learning_rate, keep trainer.gradient_clip_val, or use trainer.precision=32-true."
-            message = f"Training diverged by step {self.global_step}: the loss of {names} is not finite."
-            raise FloatingPointError(f"{message} {advice}")
+        self._check_finite(means)
         self.train_losses |= means
         logged = {f"train/{name}/loss": value for name, value in means.items()}
         if logged and self.balancing.state_dict():
@@ -313,6 +343,7 @@ class MultiTaskModule(pl.LightningModule):
     # --- evaluation -----------------------------------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
+        self._check_finite()
         fitting = self.trainer.state.fn == "fit"
         loop = self.trainer.fit_loop.epoch_loop.val_loop if fitting else self.trainer.validate_loop
         self._evaluator = self._make_evaluator("dev", loop)
@@ -388,6 +419,7 @@ class MultiTaskModule(pl.LightningModule):
     # --- checkpoints ----------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._check_finite()
         checkpoint[CHECKPOINT_KEY] = {
             "mixture": self._config,
             "model": asdict(self.optimisation.resolved()),
