@@ -3,7 +3,7 @@
 - `batcher`: the stream of batches of one task.
 - `schedule`: which tasks each step trains, and on which of their batches.
 - `batch`: the input of one pass of the encoder, and the part of it that each head reads.
-- `loaders`: the batches of a training epoch and of an evaluation, for one rank.
+- `loaders`: the batches of a training epoch and of an evaluation, for one rank; `prefetch` prepares them ahead.
 - `data_module`: `MixtureData`, the LightningDataModule that combines these.
 
 Next: `mtl.encoder`, which turns a batch into hidden states.

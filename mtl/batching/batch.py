@@ -5,7 +5,7 @@ Shapes: B examples, N tokens of all examples together, T tokens of the longest e
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -77,28 +77,29 @@ class Batch:
         draws: tuple[str | int, ...] = (),
     ) -> None:
         self.input_ids, self.layout, self.type_ids, self.parts, self.draws = input_ids, layout, type_ids, parts, draws
+        self._is_pinned = False
 
     @property
     def mask(self) -> Tensor:
         """True for tokens and False for padding in the states that heads read [B, T]."""
         return self.layout.mask
 
-    def to(self, device: Any, non_blocking: bool = False) -> Batch:
-        """The same batch on another device."""
+    def to(self, device: Any) -> Batch:
+        """The same batch on another device; from pinned memory it is copied without blocking the host."""
+        return self._map(lambda values: values.to(device, non_blocking=self._is_pinned))
+
+    def pin_memory(self) -> Batch:
+        """The same batch in pinned memory, for a GPU."""
+        pinned = self._map(Tensor.pin_memory)
+        pinned._is_pinned = True
+        return pinned
+
+    def _map(self, move: Callable[[Tensor], Tensor]) -> Batch:
+        type_ids = None if self.type_ids is None else move(self.type_ids)
         parts = [
-            replace(
-                part, fields={name: value.to(device, non_blocking=non_blocking) for name, value in part.fields.items()}
-            )
-            for part in self.parts
+            replace(part, fields={name: move(values) for name, values in part.fields.items()}) for part in self.parts
         ]
-        type_ids = None if self.type_ids is None else self.type_ids.to(device, non_blocking=non_blocking)
-        return Batch(
-            self.input_ids.to(device, non_blocking=non_blocking),
-            self.layout.to(device, non_blocking=non_blocking),
-            type_ids,
-            parts,
-            self.draws,
-        )
+        return Batch(move(self.input_ids), self.layout.map(move), type_ids, parts, self.draws)
 
     def __len__(self) -> int:
         return len(self.layout.lengths)

@@ -12,6 +12,7 @@ import numpy as np
 
 from mtl.batching.batch import EMPTY, Batch, ExampleGroup, UpdateShare, collate
 from mtl.batching.batcher import Indices, by_length, shard
+from mtl.batching.prefetch import ahead
 from mtl.batching.schedule import BatchRef, Step, StepSchedule
 from mtl.data.examples import document_ranks
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 EVALUATION_TOKENS = 4096
 """Padded tokens per evaluation batch without a token budget: enough to keep a device busy, few enough to fit."""
+
+PREPARED = 2
+"""Number of training batches that are prepared ahead."""
 
 
 class Source(Protocol):
@@ -60,7 +64,7 @@ class TrainLoader:
     """The batches of an epoch for this rank, from the trainer's current position on.
 
     The position is read when the first batch is requested, so that a run resumed within an epoch continues with the
-    very next batch.
+    very next batch. For a device other than a CPU, a thread prepares batches ahead.
 
     Args:
         data: Data module that the loader belongs to.
@@ -78,9 +82,26 @@ class TrainLoader:
         accumulate = trainer.accumulate_grad_batches
         # If a limit on batches cuts an update short, its counts are those of the shorter update.
         steps = self._data.schedule.epoch(trainer.current_epoch)[: int(trainer.num_training_batches)]
-        for index in range(start, len(steps)):
-            first = index - index % accumulate
-            yield self._batch(steps[index], steps[first : first + accumulate])
+        while start < len(steps):
+            stopped = frozenset(self._data.stopped)
+            for batch in self._from(steps, start, accumulate, stopped):
+                yield batch
+                start += 1
+                if stopped != self._data.stopped:
+                    break  # the batches prepared ahead still train a task that has stopped since
+
+    def _from(self, steps: Sequence[Step], start: int, accumulate: int, stopped: Collection[str]) -> Iterator[Batch]:
+        """The batches of the steps from one on, for the tasks that have not stopped."""
+
+        def make() -> Iterator[Batch]:
+            for index in range(start, len(steps)):
+                first = index - index % accumulate
+                yield self._batch(steps[index], steps[first : first + accumulate], stopped)
+
+        device = self._data.attached_trainer().strategy.root_device.type
+        if device == "cpu":
+            return make()
+        return ahead(make(), PREPARED, Batch.pin_memory if device == "cuda" else lambda batch: batch)
 
     # Lightning considers a loader with these two methods resumable. The position is the trainer's own progress, so
     # there is nothing to save.
@@ -90,9 +111,8 @@ class TrainLoader:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         pass
 
-    def _batch(self, step: Step, update: Sequence[Step]) -> Batch:
+    def _batch(self, step: Step, update: Sequence[Step], stopped: Collection[str]) -> Batch:
         shares = self._update_shares(update)
-        stopped = self._data.stopped
         groups = []
         for ref in step:
             tasks = [name for name in self._data.followers(ref.task) if name in shares and name not in stopped]

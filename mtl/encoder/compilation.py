@@ -52,7 +52,7 @@ def _try(encoder: Encoder, context: Callable[[], AbstractContextManager[None]]) 
     """One small forward pass, and a backward pass unless the encoder is frozen."""
     device = next(encoder.parameters()).device
     ids = torch.ones(13, dtype=torch.long, device=device)
-    layout = Layout([8, 5]).to(device)
+    layout = Layout([8, 5]).map(lambda values: values.to(device))
     with context():
         states = encoder(ids, layout, torch.zeros_like(ids))
     if states.requires_grad:  # all of it may be frozen

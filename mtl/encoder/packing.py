@@ -8,7 +8,7 @@ Shapes: B sequences, N tokens of all sequences together, T tokens of the longest
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -125,12 +125,12 @@ class Layout:
         self.mask = torch.from_numpy(np.arange(self.longest) < of_batch[:, None])
         """True for tokens and False for padding in the padded batch [B, T]."""
 
-    def to(self, device: Any, non_blocking: bool = False) -> Layout:
-        """The same layout with its tensors on another device."""
+    def map(self, move: Callable[[Tensor], Tensor]) -> Layout:
+        """The same layout with its tensors moved, such as to another device."""
         moved = Layout.__new__(Layout)
         vars(moved).update(
             {
-                name: value.to(device, non_blocking=non_blocking) if isinstance(value, Tensor) else value
+                name: move(value) if isinstance(value, Tensor) else value
                 for name, value in vars(self).items()
                 if name != "groups"
             }

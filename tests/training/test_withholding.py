@@ -82,8 +82,8 @@ def test_a_loss_that_is_not_finite_ends_the_training_before_the_next_evaluation_
 
         module.training_step = spoilt
 
+    options = {"limit_train_batches": 5, "log_every_n_steps": 50, "gradient_clip_val": clip}
     with pytest.raises(FloatingPointError, match="withheld"):
-        options = {"limit_train_batches": 5, "log_every_n_steps": 50, "gradient_clip_val": clip}
         train(load_mixture(toy_mixture()), before=spoil, **options)
     after = kept["module"].state_dict()
     assert all(torch.equal(after[name], value) for name, value in kept["weights"].items())
