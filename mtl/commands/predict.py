@@ -31,12 +31,12 @@ from mtl.readers.jsonl import Jsonl
 from mtl.tracking.run_folder import RunFolder
 from mtl.training.assembly import build_heads, build_module
 from mtl.training.checkpoints import (
-    TrainedOn,
+    TrainedRows,
     checkpoint_mixture,
     checkpoint_precision,
     located,
     read_checkpoint,
-    trained_on,
+    trained_rows,
 )
 
 CHUNK = 64
@@ -101,7 +101,7 @@ def predict(
         heads, tokenizer = build_heads(mixture)
         content = read_checkpoint(path)
         chosen = {name: heads[name] for name in names}
-        loader = PredictLoader(rows, chosen, tokenizer, mixture, trained_on(content))
+        loader = PredictLoader(rows, chosen, tokenizer, mixture, trained_rows(content))
         module = build_module(mixture, weights=False)
         module.load_state_dict(content["state_dict"])
         writer = PredictionWriter(loader, {name: module.head(name) for name in names}, file)
@@ -149,7 +149,7 @@ class PredictLoader:
         heads: Head of each task to predict.
         tokenizer: Tokenizer of the encoder.
         mixture: Mixture that sets the maximum lengths and batch sizes.
-        trained_on: The kind of rows on which each task was trained.
+        trained_rows: The kind of rows on which each task was trained.
 
     Raises:
         InputError: A line is a bad row, or a task cannot read it.
@@ -161,9 +161,9 @@ class PredictLoader:
         heads: Mapping[str, Head],
         tokenizer: Any,
         mixture: Mixture,
-        trained_on: TrainedOn,
+        trained_rows: TrainedRows,
     ) -> None:
-        self._path, self._trained_on = path, trained_on
+        self._path, self._trained_rows = path, trained_rows
         self._heads, self._tokenizer, self._mixture = dict(heads), tokenizer, mixture
         self.num_rows = self._count()
         self.waiting: Waiting = {}
@@ -200,7 +200,7 @@ class PredictLoader:
 
     def _pair_problem(self, name: str, row: Row) -> str | None:
         """Why a task trained on pairs cannot score one text, or the reverse: the prediction would mean nothing."""
-        trained, given = self._trained_on.num_texts.get(name), 1 if row.text_pair is None else 2
+        trained, given = self._trained_rows.num_texts.get(name), 1 if row.text_pair is None else 2
         if trained in (None, given):
             return None
         both = ("the row must have one text, got a text_pair", "the row must have a text_pair, got one text")
@@ -227,7 +227,7 @@ class PredictLoader:
         """The row, converted to the type on which the task was trained, without gold; raw text has no mentions."""
         head = self._heads[name]
         reads = head.row_type if isinstance(head.row_type, tuple) else (head.row_type,)
-        trained = [kind for kind in reads if kind.__name__ == self._trained_on.row_types.get(name)] or reads
+        trained = [kind for kind in reads if kind.__name__ == self._trained_rows.row_types.get(name)] or reads
         if isinstance(row, tuple(trained)):
             return head.without_gold(row)
         kind = SpanRow if isinstance(row, TextRow) else TextRow

@@ -55,7 +55,7 @@ def checkpoint_precision(path: Path) -> str:
     return str(read_checkpoint(path)[CHECKPOINT_KEY]["precision"])
 
 
-class TrainedOn(NamedTuple):
+class TrainedRows(NamedTuple):
     """The kind of rows on which each task was trained; empty where a checkpoint does not say.
 
     Args:
@@ -67,10 +67,10 @@ class TrainedOn(NamedTuple):
     num_texts: Mapping[str, int | None]
 
 
-def trained_on(checkpoint: Mapping[str, Any]) -> TrainedOn:
+def trained_rows(checkpoint: Mapping[str, Any]) -> TrainedRows:
     """The kind of rows on which the tasks of a checkpoint were trained."""
     state = checkpoint.get(MixtureData.__qualname__, {})
-    return TrainedOn(state.get("row_types", {}), state.get("num_texts", {}))
+    return TrainedRows(state.get("row_types", {}), state.get("num_texts", {}))
 
 
 def check_checkpoint(path: Path, mixture: Mixture, *, resumes: Optimisation | None = None) -> None:

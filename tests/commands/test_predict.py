@@ -18,7 +18,7 @@ from mtl.commands.predict import PredictionWriter, PredictLoader, predict
 from mtl.encoder.model import Encoder
 from mtl.problems import InputError
 from mtl.training.assembly import build_heads
-from mtl.training.checkpoints import TrainedOn, checkpoint_mixture, located
+from mtl.training.checkpoints import TrainedRows, checkpoint_mixture, located
 from mtl.training.module import MultiTaskModule
 from tests import five_tasks
 from tests.five_tasks import TASKS
@@ -184,7 +184,7 @@ def test_finished_rows_are_written_early_and_freed(run: Path, tmp_path: Path) ->
     path = run / "checkpoints" / "best.ckpt"
     heads, tokenizer = build_heads(located(checkpoint_mixture(path), path))
     head = {"kind": heads["kind"]}
-    loader = PredictLoader(rows, head, tokenizer, located(checkpoint_mixture(path), path), TrainedOn({}, {}))
+    loader = PredictLoader(rows, head, tokenizer, located(checkpoint_mixture(path), path), TrainedRows({}, {}))
     out = tmp_path / "out.jsonl"
     with out.open("w") as file:
         writer = PredictionWriter(loader, head, file)
