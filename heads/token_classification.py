@@ -283,8 +283,8 @@ class TokenClassification(Head):
         for entity in row.entities:
             if entity.type not in self.labels:
                 return (
-                    f"the type of an entity must be one of: {', '.join(self.labels)} (or left out with the option"
-                    f" `types` of the reader); got {describe(entity.type, self.labels)}"
+                    f"the type of an entity must be one of: {', '.join(self.labels)};"
+                    f" got {describe(entity.type, self.labels)}"
                 )
             if not entity.spans:
                 return f"an entity must have a span, got none for {entity.id}"

@@ -63,7 +63,7 @@ def simulate(folder: Path, num_tasks: int, num_seeds: int) -> int:
     """Leaves the runs of a pairwise study in an MLflow store; gives their number."""
     tasks = [f"task{number}" for number in range(num_tasks)]
     seeds = list(range(num_seeds))
-    runs = [Run(company, seed) for seed in seeds for company in [*((t,) for t in tasks), *combinations(tasks, 2)]]
+    runs = [Run(trains, seed) for seed in seeds for trains in [*((t,) for t in tasks), *combinations(tasks, 2)]]
     orders = {run: order_of(run) for run in runs}
     ledger = Ledger(folder / "ledger")
     rng = np.random.default_rng(0)
@@ -79,7 +79,7 @@ def simulate(folder: Path, num_tasks: int, num_seeds: int) -> int:
 def order_of(run: Run) -> RunSpec:
     """An order that is never trained."""
     design = ("single",) if len(run.tasks) == 1 else ("pairwise",)
-    names = {"key": f"key of {run}", "name": str(run), "company": run.company}
+    names = {"key": f"key of {run}", "name": str(run), "trains": run.trains}
     return RunSpec(**names, tasks=run.tasks, targets=run.tasks, seed=run.seed, designs=design, mixture={},
                    evaluations=3, select="best", model={}, trainer={})  # fmt: skip
 
@@ -128,7 +128,7 @@ def description(tasks: list[str], seeds: list[int], orders: dict[Run, RunSpec]) 
             [one.design, one.target, one.partner, one.seed, orders[one.treated].key, orders[one.reference].key]
             for one in comparisons([("pairwise", None)], tasks, seeds)
         ],
-        "runs": {o.key: {"name": o.name, "company": o.company, "designs": list(o.designs)} for o in orders.values()},
+        "runs": {o.key: {"name": o.name, "trains": o.trains, "designs": list(o.designs)} for o in orders.values()},
         "failures": {},
         "sessions": [],
         "deviations": [],

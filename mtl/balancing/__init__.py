@@ -14,6 +14,9 @@ and `offset`; both are fixed during an update.
 
 A method that needs the losses or gradients of all tasks before it can decide anything sets `needs = "whole"`.
 It gets them in `backward`, which requires that every step trains every task and is an update by itself.
+
+torchjd's scalarisations are the tests' reference, not the base of these methods: each of them takes the losses of all
+tasks of an update at once, which steps of one task and accumulated steps do not have.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mtl.problems import Problem
 from mtl.single_precision import InSinglePrecision
 
 __all__ = ["Balancing", "TaskLoss"]
@@ -94,6 +98,29 @@ class Balancing(InSinglePrecision):
                 the ranks (`mtl.distributed`); all other gradients are averaged afterwards.
         """
         loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
+
+    def training_problems(self, *, accumulate: int, precision: str, stops_tasks: bool = False) -> list[Problem]:
+        """Why the method cannot work with options of the training.
+
+        Args:
+            accumulate: Number of steps per update.
+            precision: Lightning's name for the precision.
+            stops_tasks: Whether early stopping may stop single tasks.
+        """
+        if self.needs != "whole":
+            return []
+        method = f"the balancing method {type(self).__name__}"
+        problems = []
+        if accumulate > 1:
+            message = f"must be 1 with {method}, which needs all losses in one step, got {accumulate}."
+            problems.append(Problem("trainer.accumulate_grad_batches", message, "Raise batch_size instead."))
+        if precision == "16-mixed":
+            message = f"must not scale gradients with {method}, got 16-mixed."
+            problems.append(Problem("trainer.precision", message, "Use bf16-mixed or 32-true."))
+        if stops_tasks:
+            message = f"must be false with {method}, which needs all tasks in every step, got true."
+            problems.append(Problem("early_stopping.per_task", message, "Stop all tasks together."))
+        return problems
 
     def on_epoch_end(self, means: Mapping[str, float]) -> None:
         """Receives the mean training loss, over all ranks, of each task that was trained in the epoch."""

@@ -57,11 +57,14 @@ class MixtureData(pl.LightningDataModule):
         return EvaluationLoader(self, "test")
 
     def state_dict(self) -> dict[str, Any]:
-        """The kind of rows that each task was trained on.
+        """What prediction must know about the rows that each task was trained on, since it reads raw text like them.
 
-        A relation head reads two kinds, and prediction must read raw text the way that training read its rows.
+        `row_types` has their type, of which a relation head reads two, and `num_texts` the number of texts per row, or
+        None if it varies.
         """
-        return {"row_types": {name: type(data["train"].rows[0]).__name__ for name, data in self.tasks.items()}}
+        rows = {name: data["train"].rows for name, data in self.tasks.items()}
+        num_texts = {name: {0: 1, len(table): 2}.get(table.num_pairs()) for name, table in rows.items()}
+        return {"row_types": {name: type(table[0]).__name__ for name, table in rows.items()}, "num_texts": num_texts}
 
     # --- training -------------------------------------------------------------------------------------------------
 

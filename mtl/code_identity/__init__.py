@@ -16,6 +16,8 @@ decides these rows.
 
 Only names are followed. Classes that are looked up by their import path at run time, or passed in as instances, must be
 given as further roots. Types of arguments do not count, so neither does a conversion of an option to another type.
+What reads annotations, docstrings or subclasses at run time is not followed either: `functools.singledispatch` by
+annotation, defaults in `Annotated`, `__doc__`, `__subclasses__`. Code that decides results must not rely on them.
 """
 
 from __future__ import annotations

@@ -56,6 +56,7 @@ def take_mixture(arguments: Sequence[str]) -> tuple[Mixture | None, list[str]]:
     overrides: list[str] = []
     configs: list[Config] = []
     rest: list[str] = []
+    refused: list[Problem] = []
     for name, value in _pairs(arguments):
         if name == "--mixture":
             source = _needed(name, value)
@@ -66,13 +67,15 @@ def take_mixture(arguments: Sequence[str]) -> tuple[Mixture | None, list[str]]:
         elif name == "--trainer.precision" and value == "auto":
             continue  # our default, which Lightning does not accept as a value
         elif name.removeprefix("--").partition(".")[0] in _REFUSED and name.startswith("--"):
-            raise InputError(_refused(name))
+            refused.append(_refused(name))
         elif name == "--profile":
             rest.append("--run.profile=true")
         elif name in ("--config", "-c"):
             configs.append(read_config(Path(_needed(name, value))))
         else:
             rest += [name] if value is None else [f"{name}={value}"] if name.startswith("--") else [name, value]
+    if refused:
+        raise InputError(refused)
     named = [config for config in configs if config.mixture is not None]
     if source is None and named:
         source, folder = named[-1].mixture, named[-1].folder

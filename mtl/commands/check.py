@@ -247,7 +247,8 @@ def _print(file: str, problems: Sequence[Problem], plan: MixturePlan) -> None:
 
 
 def _task_table(plan: MixturePlan) -> Table:
-    table = Table("task", "head", "metric", *_right("rate", "batches", "passes", "batch", "length", "weight"))
+    numeric = _right("share", "batches", "passes", "batch size", "max length", "loss weight")
+    table = Table("task", "head", "metric", *numeric)
     for name, task in plan["tasks"].items():
         rate = f"with {task['same_rows_as']}" if task["same_rows_as"] else f"{task['rate']:.3f}"
         passes = f"{task['passes']:.2f}"

@@ -194,6 +194,9 @@ class MixtureCLI(LightningCLI):
         _check_trainer(self.config_init[self.subcommand].trainer.as_dict(), trains=self.subcommand == "fit")
         built = self.datamodule.heads, self.datamodule.tokenizer
         self.model = build_module(self.mixture, weights=is_new, built=built, **config.model.as_dict())
+        stopping = EarlyStoppingOptions(**config.early_stopping.as_dict())
+        if self.subcommand == "fit":
+            self._check_balancing(stopping)
         folder, checkpoint = self._place(options, config.ckpt_path)
         self.folder = folder
         config.ckpt_path = self.config_init[self.subcommand].ckpt_path = None if checkpoint is None else str(checkpoint)
@@ -206,7 +209,22 @@ class MixtureCLI(LightningCLI):
                 _check_trainer(self.config_init[self.subcommand].trainer.as_dict(), trains=self.subcommand == "fit")
         self.model.predictions_folder = folder.path / "predictions" if options.predictions else None
         self.model.predictions_with_text = self.mixture.privacy.log_text
-        self.trainer = self._make_trainer(folder, options, EarlyStoppingOptions(**config.early_stopping.as_dict()))
+        self.trainer = self._make_trainer(folder, options, stopping)
+
+    def _check_balancing(self, stopping: EarlyStoppingOptions) -> None:
+        """Checks that the balancing method works with the options of the training.
+
+        Raises:
+            InputError: It does not.
+        """
+        trainer = self.config_init[self.subcommand].trainer
+        problems = self.model.balancing.training_problems(
+            accumulate=trainer.accumulate_grad_batches,
+            precision=str(trainer.precision),
+            stops_tasks=stopping.patience is not None and stopping.per_task,
+        )
+        if problems:
+            raise InputError(problems)
 
     def _place(self, options: RunOptions, ckpt_path: str | None) -> tuple[RunFolder, Path | None]:
         """The folder and the checkpoint of the run: a new run has no checkpoint, a resumed or evaluated one does."""

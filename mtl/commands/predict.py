@@ -30,7 +30,14 @@ from mtl.readers import bad_row_problems
 from mtl.readers.jsonl import Jsonl
 from mtl.tracking.run_folder import RunFolder
 from mtl.training.assembly import build_heads, build_module
-from mtl.training.checkpoints import checkpoint_mixture, checkpoint_precision, located, read_checkpoint, row_types
+from mtl.training.checkpoints import (
+    TrainedRows,
+    checkpoint_mixture,
+    checkpoint_precision,
+    located,
+    read_checkpoint,
+    trained_rows,
+)
 
 CHUNK = 64
 """Number of rows that are encoded together."""
@@ -47,7 +54,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--checkpoint", required=True, help="a checkpoint, or the folder of a run to use its best checkpoint"
     )
-    parser.add_argument("--input", required=True, type=Path, help="rows as JSON lines; only `text` is required")
+    rows_help = "rows as JSON lines with a `text`, and a `text_pair` for tasks on pairs"
+    parser.add_argument("--input", required=True, type=Path, help=rows_help)
     parser.add_argument(
         "--output", required=True, type=Path, help="JSON lines with an id and a prediction for each task"
     )
@@ -92,7 +100,8 @@ def predict(
     with _replaced(output) as file:
         heads, tokenizer = build_heads(mixture)
         content = read_checkpoint(path)
-        loader = PredictLoader(rows, {name: heads[name] for name in names}, tokenizer, mixture, row_types(content))
+        chosen = {name: heads[name] for name in names}
+        loader = PredictLoader(rows, chosen, tokenizer, mixture, trained_rows(content))
         module = build_module(mixture, weights=False)
         module.load_state_dict(content["state_dict"])
         writer = PredictionWriter(loader, {name: module.head(name) for name in names}, file)
@@ -140,7 +149,7 @@ class PredictLoader:
         heads: Head of each task to predict.
         tokenizer: Tokenizer of the encoder.
         mixture: Mixture that sets the maximum lengths and batch sizes.
-        row_types: Type of row on which each task was trained, for heads that read several types.
+        trained_rows: The kind of rows on which each task was trained.
 
     Raises:
         InputError: A line is a bad row, or a task cannot read it.
@@ -152,9 +161,9 @@ class PredictLoader:
         heads: Mapping[str, Head],
         tokenizer: Any,
         mixture: Mixture,
-        row_types: Mapping[str, str],
+        trained_rows: TrainedRows,
     ) -> None:
-        self._path, self._row_types = path, dict(row_types)
+        self._path, self._trained_rows = path, trained_rows
         self._heads, self._tokenizer, self._mixture = dict(heads), tokenizer, mixture
         self.num_rows = self._count()
         self.waiting: Waiting = {}
@@ -176,11 +185,11 @@ class PredictLoader:
         for row in reader.read("row"):
             num_rows += 1
             for name, head in self._heads.items():
-                problem = head.check(self._as_read_by(name, row))
+                problem = head.check(self._as_read_by(name, row)) or self._pair_problem(name, row)
                 if problem is not None:
-                    problems.append(
-                        Problem(f"{self._path} (row {row.id})", f"The task '{name}' cannot read this row: {problem}.")
-                    )
+                    message = f"The task '{name}' cannot read this row: {problem}."
+                    advice = "Choose the tasks that can read all rows with --task." if len(self._heads) > 1 else ""
+                    problems.append(Problem(f"{self._path} (row {row.id})", message, advice))
         advice = 'Each line must be a JSON object such as {"text": "…"}. Fix the line, or remove it.'
         problems = [*bad_row_problems(reader.bad_rows, advice), *problems]
         if problems:
@@ -188,6 +197,14 @@ class PredictLoader:
             rest = [Problem(str(self._path), f"{more} more problems like these.")] if more > 0 else []
             raise InputError(problems[:LISTED] + rest)
         return num_rows
+
+    def _pair_problem(self, name: str, row: Row) -> str | None:
+        """Why a task trained on pairs cannot score one text, or the reverse: the prediction would mean nothing."""
+        trained, given = self._trained_rows.num_texts.get(name), 1 if row.text_pair is None else 2
+        if trained in (None, given):
+            return None
+        both = ("the row must have one text, got a text_pair", "the row must have a text_pair, got one text")
+        return both[trained - 1]
 
     def _batches(self, chunk: Sequence[tuple[int, Row]]) -> Iterator[Batch]:
         encoded = {name: self._encode(name, head, chunk) for name, head in self._heads.items()}
@@ -210,7 +227,7 @@ class PredictLoader:
         """The row, converted to the type on which the task was trained, without gold; raw text has no mentions."""
         head = self._heads[name]
         reads = head.row_type if isinstance(head.row_type, tuple) else (head.row_type,)
-        trained = [kind for kind in reads if kind.__name__ == self._row_types.get(name)] or reads
+        trained = [kind for kind in reads if kind.__name__ == self._trained_rows.row_types.get(name)] or reads
         if isinstance(row, tuple(trained)):
             return head.without_gold(row)
         kind = SpanRow if isinstance(row, TextRow) else TextRow

@@ -56,7 +56,8 @@ def find(kind: Kind, name: str, key: str) -> type[Any]:
         return _import_path(name, base, key)
     found = _component_in(package, name, base)
     if found is None:
-        raise InputError(Problem(key, f"There is no {kind} '{name}'.", did_you_mean(name, choices(kind))))
+        what = "balancing method" if kind == "balancing" else kind
+        raise InputError(Problem(key, f"There is no {what} '{name}'.", did_you_mean(name, choices(kind))))
     return found
 
 

@@ -199,6 +199,9 @@ def _task_name_problems(name: str) -> list[Problem]:
     from torch import nn
 
     key = f"tasks.{name}"
+    if name in ("True", "False"):
+        advice = "Put it in quotes: YAML reads unquoted yes, no, on, off, true and false as booleans."
+        return [Problem(key, f"The name of a task must be a text, got {name.lower()}.", advice)]
     if not TASK_NAME.fullmatch(name):
         rule = "The name of a task must start with a letter and have at most 100 letters, digits and '_'"
         return [Problem(key, f"{rule}, got '{name}'.", "Rename the task.")]
@@ -411,7 +414,8 @@ def _balancing_problems(mixture: Mixture, others: Sequence[str]) -> list[Problem
             f"must train every task in every step with the balancing method '{spec.name}', got"
             f" {mixture.sampler.name}, whose steps hold fewer where the tasks have different numbers of batches."
         )
-        problems.append(Problem("sampler.name", message, "Use round_robin, uniform, temperature or weighted."))
+        suitable = [name for name in components.choices("sampler") if _fills_steps(name)]
+        problems.append(Problem("sampler.name", message, f"Use {' or '.join(suitable)}."))
     return problems
 
 

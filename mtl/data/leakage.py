@@ -65,12 +65,14 @@ def shared_notes(shared_by_pair: Mapping[str, Mapping[str, int]]) -> list[str]:
     """A phrase for each pair of splits with an overlap, which inflates the scores of the later split.
 
     >>> shared_notes({"test in train": {"documents": 1, "texts": 8}})
-    ['1 document and 8 texts of test in train, too']
+    ['1 document and 8 texts of test are also in train']
     """
-    return [
-        " and ".join(f"{n} {kind if n > 1 else kind[:-1]}" for kind, n in counts.items() if n) + f" of {pair}, too"
-        for pair, counts in shared_by_pair.items()
-    ]
+    found = []
+    for pair, counts in shared_by_pair.items():
+        later, earlier = pair.split(" in ")
+        what = " and ".join(f"{n} {kind if n > 1 else kind[:-1]}" for kind, n in counts.items() if n)
+        found.append(f"{what} of {later} {'is' if sum(counts.values()) == 1 else 'are'} also in {earlier}")
+    return found
 
 
 def crossing(tasks: Mapping[str, TaskData]) -> list[Crossing]:

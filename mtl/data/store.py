@@ -52,6 +52,12 @@ class StoredTable:
         array: npt.NDArray[Any] = self._data.data.column(name).to_numpy()
         return array
 
+    def num_with(self, name: str, part: str) -> int:
+        """The number of rows whose text in a column contains a part."""
+        import pyarrow.compute as pc
+
+        return int(pc.sum(pc.match_substring(self._data.data.column(name), part)).as_py() or 0)
+
     def lengths(self, name: str) -> npt.NDArray[np.int64]:
         """The length of each list in a column of lists."""
         import pyarrow.compute as pc
@@ -109,6 +115,10 @@ class RowTable(Sequence[Row]):
     def documents(self) -> npt.NDArray[Any]:
         """The document of each row."""
         return self._table.column("document")
+
+    def num_pairs(self) -> int:
+        """The number of rows with a second text."""
+        return self._table.num_with("json", '"text_pair": ')  # in a text, the quotes would be escaped
 
     def document_numbers(self) -> npt.NDArray[np.int64]:
         """The document of each row as an integer, from 0 in the order of first occurrence."""

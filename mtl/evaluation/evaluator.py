@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.distributed
 from torch import Tensor
 
 from heads import ClassReport, Example, Head, Prediction, Row

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -55,10 +55,22 @@ def checkpoint_precision(path: Path) -> str:
     return str(read_checkpoint(path)[CHECKPOINT_KEY]["precision"])
 
 
-def row_types(checkpoint: Mapping[str, Any]) -> dict[str, str]:
-    """The kind of rows that each task was trained on; empty if the checkpoint does not say."""
-    types: dict[str, str] = checkpoint.get(MixtureData.__qualname__, {}).get("row_types", {})
-    return types
+class TrainedRows(NamedTuple):
+    """The kind of rows on which each task was trained; empty where a checkpoint does not say.
+
+    Args:
+        row_types: Name of the type of the rows.
+        num_texts: Number of texts of each row: 1, 2 for pairs, or None for both kinds.
+    """
+
+    row_types: Mapping[str, str]
+    num_texts: Mapping[str, int | None]
+
+
+def trained_rows(checkpoint: Mapping[str, Any]) -> TrainedRows:
+    """The kind of rows on which the tasks of a checkpoint were trained."""
+    state = checkpoint.get(MixtureData.__qualname__, {})
+    return TrainedRows(state.get("row_types", {}), state.get("num_texts", {}))
 
 
 def check_checkpoint(path: Path, mixture: Mixture, *, resumes: Optimisation | None = None) -> None:

@@ -133,19 +133,8 @@ class MultiTaskModule(pl.LightningModule):
         Raises:
             InputError: Steps are accumulated or gradients are scaled.
         """
-        if self.balancing.needs != "whole":
-            return
-        method = type(self.balancing).__name__
         accumulate, precision = self.trainer.accumulate_grad_batches, str(self.trainer.precision)
-        problems = []
-        if accumulate > 1:
-            message = (
-                f"must be 1 with the balancing method {method}, which needs all losses in one step, got {accumulate}."
-            )
-            problems.append(Problem("trainer.accumulate_grad_batches", message, "Raise batch_size instead."))
-        if precision == "16-mixed":
-            message = f"must not scale gradients with the balancing method {method}, got 16-mixed."
-            problems.append(Problem("trainer.precision", message, "Use bf16-mixed or 32-true."))
+        problems = self.balancing.training_problems(accumulate=accumulate, precision=precision)
         if problems:
             raise InputError(problems)
 

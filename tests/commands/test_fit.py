@@ -477,6 +477,13 @@ def test_a_run_with_invalid_data_leaves_no_folder(
     assert not (tmp_path / "runs").exists()
 
 
+WHOLE = {
+    "balancing": {"name": "tests.balancing.pcgrad.PCGrad"},
+    "sampler": {"name": "round_robin"},
+    "tasks_per_step": "all",
+}
+
+
 @pytest.mark.usefixtures("_fresh")
 @pytest.mark.parametrize(
     ("fields", "words", "message"),
@@ -491,6 +498,8 @@ def test_a_run_with_invalid_data_leaves_no_folder(
         ({}, ("--trainer.limit_train_batches=0.01",), "0.01 of 14"),
         ({}, ("--trainer.max_epochs=-1",), "trainer.max_epochs: "),
         ({}, ("--trainer.max_epochs=-1", "--trainer.max_time=00:00:01:00"), "trainer.max_epochs: "),
+        (WHOLE, ("--trainer.accumulate_grad_batches=2",), "trainer.accumulate_grad_batches: "),
+        (WHOLE, ("--early_stopping.patience=1", "--early_stopping.per_task=true"), "early_stopping.per_task: "),
     ],
 )
 @pytest.mark.filterwarnings("ignore:You passed `Trainer")

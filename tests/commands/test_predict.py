@@ -18,12 +18,14 @@ from mtl.commands.predict import PredictionWriter, PredictLoader, predict
 from mtl.encoder.model import Encoder
 from mtl.problems import InputError
 from mtl.training.assembly import build_heads
-from mtl.training.checkpoints import checkpoint_mixture, located
+from mtl.training.checkpoints import TrainedRows, checkpoint_mixture, located
 from mtl.training.module import MultiTaskModule
 from tests import five_tasks
 from tests.five_tasks import TASKS
 
 FP32 = {"accelerator": "cpu", "precision": "32-true"}
+ON_ONE_TEXT = sorted(set(TASKS) - {"score"})
+"""Tasks that were not trained on pairs."""
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +86,9 @@ def test_gold_labels_of_the_input_are_ignored(run: Path, predicted: Callable[...
 
 def test_lines_are_in_the_order_of_the_input(predicted: Callable[..., five_tasks.Rows]) -> None:
     lines = words(*(40 * (n % 3) + n for n in range(70)))
-    out = predicted([{**line, "id": f"r{n}"} for n, line in enumerate(lines)])
+    out = predicted([{**line, "id": f"r{n}"} for n, line in enumerate(lines)], ON_ONE_TEXT)
     assert [line["id"] for line in out] == [f"r{n}" for n in range(70)], "and the input is more than one chunk"
-    assert all(set(line["predictions"]) == set(TASKS) for line in out)
+    assert all(set(line["predictions"]) == set(ON_ONE_TEXT) for line in out)
 
 
 def test_a_row_gets_the_same_prediction_alone_and_among_others(predicted: Callable[..., five_tasks.Rows]) -> None:
@@ -167,7 +169,7 @@ def test_a_text_is_encoded_once_for_all_tasks_with_the_same_input(
 
     monkeypatch.setattr(Encoder, "forward", counting)
     short = words(*range(10))
-    predicted(short, ["kind", "topics", "mentions", "score"])
+    predicted(short, ["kind", "topics", "mentions"])
     assert len(encoded) == len(set(encoded)) == len(short)
     encoded.clear()
     several_windows = {"text": " ".join(str(n) for n in range(60))}
@@ -182,7 +184,7 @@ def test_finished_rows_are_written_early_and_freed(run: Path, tmp_path: Path) ->
     path = run / "checkpoints" / "best.ckpt"
     heads, tokenizer = build_heads(located(checkpoint_mixture(path), path))
     head = {"kind": heads["kind"]}
-    loader = PredictLoader(rows, head, tokenizer, located(checkpoint_mixture(path), path), {})
+    loader = PredictLoader(rows, head, tokenizer, located(checkpoint_mixture(path), path), TrainedRows({}, {}))
     out = tmp_path / "out.jsonl"
     with out.open("w") as file:
         writer = PredictionWriter(loader, head, file)
@@ -208,13 +210,14 @@ def test_a_run_that_moved_predicts_without_its_data_its_encoder_or_a_network(
     )
     rows = tmp_path / "rows.jsonl"
     five_tasks.write_lines(rows, words(1, 2))
-    predict(run, rows, tmp_path / "before.jsonl", trainer=FP32)
+    predict(run, rows, tmp_path / "before.jsonl", tasks=ON_ONE_TEXT, trainer=FP32)
     shutil.move(run, tmp_path / "moved")
     shutil.rmtree(encoder)
     shutil.rmtree(tmp_path / "here")
-    predict(tmp_path / "moved", rows, tmp_path / "after.jsonl", trainer=FP32)
+    predict(tmp_path / "moved", rows, tmp_path / "after.jsonl", tasks=ON_ONE_TEXT, trainer=FP32)
     assert (tmp_path / "after.jsonl").read_bytes() == (tmp_path / "before.jsonl").read_bytes()
-    predict(tmp_path / "moved" / "checkpoints" / "best-kind.ckpt", rows, tmp_path / "kind.jsonl", trainer=FP32)
+    kind = tmp_path / "moved" / "checkpoints" / "best-kind.ckpt"
+    predict(kind, rows, tmp_path / "kind.jsonl", tasks=["kind"], trainer=FP32)
     assert len(five_tasks.read_lines(tmp_path / "kind.jsonl")) == 2
 
 
@@ -266,6 +269,17 @@ def test_a_row_that_a_task_cannot_read_is_an_error(predicted: Callable[..., five
     assert predicted([pair], ["score"])[0]["predictions"].keys() == {"score"}
 
 
+def test_a_task_trained_on_pairs_refuses_a_single_text_and_names_the_option_that_leaves_it_out(
+    predicted: Callable[..., five_tasks.Rows],
+) -> None:
+    with pytest.raises(InputError) as caught:
+        predicted(words(1, 2))
+    assert {problem.message.split("'")[1] for problem in caught.value.problems} == {"score"}
+    assert len(caught.value.problems) == 2
+    assert all("--task" in problem.suggestion for problem in caught.value.problems)
+    assert len(predicted(words(1, 2), ["kind", "mentions"])) == 2
+
+
 def test_an_unknown_task_is_an_error_with_the_nearest_name(predicted: Callable[..., five_tasks.Rows]) -> None:
     with pytest.raises(InputError, match=r"--task: There is no task 'kidn'\. Did you mean 'kind'\?"):
         predicted(words(1), ["kidn"])
@@ -297,7 +311,7 @@ def test_an_invalid_argument_is_an_error(
     monkeypatch.chdir(tmp_path)
     five_tasks.write_lines(tmp_path / "rows.jsonl", words(1))
     (tmp_path / "folder").mkdir()
-    given = {"checkpoint": str(run), "input": "rows.jsonl", "output": "out.jsonl", field: value}
+    given = {"checkpoint": str(run), "input": "rows.jsonl", "output": "out.jsonl", "task": "kind", field: value}
     code = cli.run(["predict", *(f"--{name}={text}" for name, text in given.items())])
     assert code == 2
     assert message in capsys.readouterr().err
@@ -307,14 +321,14 @@ def test_an_invalid_argument_is_an_error(
 def test_a_failure_leaves_the_old_output(
     run: Path, tmp_path: Path, predicted: Callable[..., five_tasks.Rows], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = predicted(words(1))
+    before = predicted(words(1), ["kind"])
 
     def fail(*_: Any) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(MultiTaskModule, "predict_step", fail)
     with pytest.raises(ZeroDivisionError):
-        predicted(words(1, 2))
+        predicted(words(1, 2), ["kind"])
     assert five_tasks.read_lines(tmp_path / "out.jsonl") == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "rows.jsonl"]
 

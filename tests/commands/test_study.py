@@ -48,7 +48,7 @@ def test_a_plan_as_json_has_finished_runs_and_the_smallest_gains(
     plan = finite(capsys.readouterr().out)
     assert isinstance(plan, dict)
     assert (plan["runs"], plan["finished"], plan["to_train"]) == (18, 12, 6)
-    assert plan["companies"] == {"cause + risk": 6}
+    assert plan["trains"] == {"cause + risk": 6}
     assert plan["seconds"] > 0
     assert plan["smallest_gains"]["pairwise"]["risk"] > 0
     assert plan["warnings"] == []

@@ -3,13 +3,13 @@
 - `spec`: the keys of a study file, and how it becomes a `Study`: the settings together with the mixture.
 - `designs`: designs and controls, each a question with the runs that it compares.
 - `plan`: `make_plan` turns a `Study` into a `StudyPlan`. It applies the study's limits to the tasks, prepares their
-  data, rejects documents that are in training for one task and in dev or test for another, gives every run its key
-  (a hash of the settings, the rows, the encoder and the code that decide its result), and describes in words what makes
-  the runs comparable.
-- `study_code`: the code that decides the results of a run, for its key.
+  data, and rejects documents that are in training for one task and in dev or test for another.
+- `run_key`: the spec of every run with its key: a hash of the settings, the rows, the encoder and the code that decide
+  its result. `study_code` finds that code.
+- `description`: what makes the runs comparable, in words.
 - `run_spec`: `RunSpec`, what a worker needs to train one run, and `Finished`, what the run leaves.
 
 Next: `mtl.study.running`, which trains the runs.
 """
 
-__all__ = ["designs", "plan", "run_spec", "spec", "study_code"]
+__all__ = ["description", "designs", "plan", "run_spec", "spec", "study_code"]

@@ -37,15 +37,15 @@ class Run:
     keeps_heads: bool = False
 
     @property
-    def company(self) -> str:
+    def trains(self) -> str:
         """What the run trains, regardless of the seed."""
         name = " + ".join(self.tasks)
         if self.source is None:
             return name
-        return f"{self.source.company} then {name}{' with its heads' if self.keeps_heads else ''}"
+        return f"{self.source.trains} then {name}{' with its heads' if self.keeps_heads else ''}"
 
     def __str__(self) -> str:
-        return f"{self.company}, seed {self.seed}"
+        return f"{self.trains}, seed {self.seed}"
 
 
 class Comparison(NamedTuple):

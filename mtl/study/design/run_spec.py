@@ -15,7 +15,7 @@ class RunSpec:
         key: Hash of everything that decides the result.
         configuration: Hash of everything except code that decides the result.
         name: Display name.
-        company: What the run trains, regardless of the seed.
+        trains: What the run trains, regardless of the seed.
         tasks: Names of the tasks that are trained together.
         targets: Names of the tasks that are scored, which excludes copies of tasks.
         seed: Seed for all random draws.
@@ -34,7 +34,7 @@ class RunSpec:
     key: str
     configuration: str
     name: str
-    company: str
+    trains: str
     tasks: tuple[str, ...]
     targets: tuple[str, ...]
     seed: int
@@ -55,7 +55,7 @@ class RunSpec:
 
     def labels(self) -> dict[str, Any]:
         """Returns the fields that a result stores about its run."""
-        names = ("key", "name", "company", "tasks", "targets", "seed", "designs")
+        names = ("key", "name", "trains", "tasks", "targets", "seed", "designs")
         return {name: getattr(self, name) for name in names}
 
     @classmethod

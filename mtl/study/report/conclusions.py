@@ -208,8 +208,8 @@ def grouping_statement(grouping: Grouping) -> str:
 def grouping_limits(findings: Findings, grouping: Grouping) -> list[str]:
     """Limitations of the predicted sum of gains, in sentences."""
     found = [
-        "This is the best of many partitions of noisy means, so the predicted sum is biased upwards: it is above 0 even"
-        " if no pair matters."
+        "This is the best of many partitions of noisy means, so the predicted sum is biased upwards: it tends to be too"
+        " high even if no pair matters."
     ]
     if len({facts.metric for facts in findings.targets.values()}) > 1:
         found.append("The sum treats points of different metrics as equally valuable.")
@@ -298,9 +298,8 @@ def _counts(states: Sequence[State]) -> str:
 
 def _rest(states: Sequence[State]) -> str:
     """The number of the other gains, as the end of a sentence."""
-    unresolved, missing = states.count("undecided") + states.count("unresolvable"), states.count("missing")
-    parts = [f"{unresolved} {_are(unresolved)} unresolved"] if unresolved else []
-    parts += [f"{missing} {_are(missing)} missing"] if missing else []
+    others: tuple[State, ...] = ("undecided", "unresolvable", "missing")
+    parts = [f"{states.count(one)} {_are(states.count(one))} {one}" for one in others if one in states]
     return f"; {' and '.join(parts)}" if parts else ""
 
 
@@ -393,8 +392,8 @@ def _limits(findings: Findings) -> tuple[str, ...]:
 
 
 def _is_candidate(gain: Gain, family: Family) -> bool:
-    is_unresolved = state(gain, family) in ("undecided", "unresolvable")
-    return is_unresolved and gain.cell.mean > 0 and gain.cell.q <= SCREENING_Q
+    is_open = state(gain, family) in ("undecided", "unresolvable")
+    return is_open and gain.cell.mean > 0 and gain.cell.q <= SCREENING_Q
 
 
 def _sum(runs: Sequence[Cost]) -> Cost:

@@ -309,8 +309,8 @@ def learning_curves(findings: Findings, target: str) -> Figure:
     from matplotlib.figure import Figure
 
     curves = [curve for curve in findings.curves if curve.target == target]
-    single = [curve for curve in curves if curve.company == "single"]
-    partners = [curve for curve in curves if curve.company != "single"]
+    single = [curve for curve in curves if curve.partner == "single"]
+    partners = [curve for curve in curves if curve.partner != "single"]
     num_panels = max(1, len(partners))
     columns = min(4, num_panels)
     rows = -(-num_panels // columns)
@@ -324,7 +324,7 @@ def learning_curves(findings: Findings, target: str) -> Figure:
             _draw_curve(axes, curve, "#262626", "--", "single-task")
         if partners:
             _draw_curve(axes, partners[i], _WITH_PARTNER, "-", "with the partner")
-            axes.set_title(f"with {short(partners[i].company)}", fontsize=9, parse_math=False)
+            axes.set_title(f"with {short(partners[i].partner)}", fontsize=9, parse_math=False)
         _label_panel(axes, is_lowest=i + columns >= num_panels)
     figure.suptitle(f"{target}: learning curves", x=0.01, ha="left", fontsize=12, fontweight="bold", parse_math=False)
     figure.supylabel(f"{findings.targets[target].metric} on dev", fontsize=9, parse_math=False)

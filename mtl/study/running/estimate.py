@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mtl.study.design.description import described
 from mtl.study.design.designs import CONTROLS, Run, original
 from mtl.study.design.run_spec import RunSpec
 from mtl.study.report.conclusions import duration
@@ -58,13 +59,13 @@ def estimate(session: Session, *, probes: bool = True) -> dict[str, Any]:
     }
     return {
         "study": spec.name,
-        "setup": plan.words(),
+        "setup": described(plan),
         "designs": {part.name: cells.get(part.name, 0) for part in spec.parts},
         "seeds": list(spec.seed_list),
         "runs": len(plan.run_specs),
         "finished": len(done),
         "to_train": len(left),
-        "companies": dict(Counter(run_spec.company for run_spec in left)),
+        "trains": dict(Counter(run_spec.trains for run_spec in left)),
         "updates": dict(plan.updates),
         "seconds": seconds,
         "wall_seconds": None if seconds is None else seconds / spec.launcher.workers,
@@ -88,7 +89,7 @@ def estimate_lines(estimated: Mapping[str, Any], file: str = "FILE") -> list[str
     lines += [f"  {name}: {f'{cells} cells' if cells else 'baselines'}" for name, cells in estimated["designs"].items()]
     runs, done, left = estimated["runs"], estimated["finished"], estimated["to_train"]
     lines += ["", f"  {runs} distinct runs: {done} finished, {left} to train."]
-    lines += [f"    {number} x {company}" for company, number in estimated["companies"].items()]
+    lines += [f"    {number} x {trains}" for trains, number in estimated["trains"].items()]
     if estimated["differ_only_in_code"]:
         old = counted(estimated["differ_only_in_code"], "finished run")
         lines.append(

@@ -52,7 +52,7 @@ def _begun(parent: MLflowRun, key: str) -> Any:
 
 
 def _tags(parent: MLflowRun, study: str, run_spec: RunSpec) -> dict[str, str]:
-    source = run_spec.company.partition(" then ")[0] if run_spec.source else ""
+    source = run_spec.trains.partition(" then ")[0] if run_spec.source else ""
     copies = [task for task in run_spec.tasks if task not in run_spec.targets]
     others = copies or [task for task in run_spec.tasks if len(run_spec.tasks) > 1]
     return {
@@ -70,7 +70,7 @@ def _tags(parent: MLflowRun, study: str, run_spec: RunSpec) -> dict[str, str]:
 
 def _params(run_spec: RunSpec, result: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a run, with versions and device."""
-    labels = ("key", "name", "company", "designs", "seed")  # which are tags
+    labels = ("key", "name", "trains", "designs", "seed")  # which are tags
     settings = {name: value for name, value in run_spec.to_dict().items() if name not in labels}
     return {**settings, **result.get("versions", {})}
 

@@ -21,6 +21,7 @@ from mtl.data.store import content_key
 from mtl.evaluation.baselines import trivial_baselines
 from mtl.evaluation.summary import strongest_baseline
 from mtl.files import folder_name, read_json, write_json
+from mtl.study.design.description import described
 from mtl.study.design.designs import Run
 from mtl.study.design.plan import StudyPlan, make_plan
 from mtl.study.design.run_spec import RunSpec
@@ -230,7 +231,7 @@ class Session:
                 for one in self.plan.comparisons
             ],
             "runs": {
-                o.key: {"name": o.name, "company": o.company, "designs": o.designs, "source": o.source}
+                o.key: {"name": o.name, "trains": o.trains, "designs": o.designs, "source": o.source}
                 for o in self.plan.run_specs
             },
             "failures": {key: failure["told"] for key, failure in failures.items() if failure is not None},
@@ -247,7 +248,7 @@ class Session:
     @cached_property
     def _setup(self) -> list[str]:
         """The description of the plan; cached, because it compares the texts of all splits."""
-        return self.plan.words()
+        return described(self.plan)
 
     @cached_property
     def _targets(self) -> dict[str, Any]:

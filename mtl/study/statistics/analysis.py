@@ -161,7 +161,7 @@ class _StudyResults:
             before = np.array([self._scores(row.target, row.reference) for row in members]).T  # [S, T]
             after = np.array([self._scores(row.target, row.treated) for row in members]).T
             if len(members) > 1:
-                name = self._description["runs"][keys[0]]["company"]
+                name = self._description["runs"][keys[0]]["trains"]
                 if (before <= 0).any():  # relative to a negative score, a gain would change its sign
                     before = np.full_like(before, np.nan)
                 # Higher is better for every primary metric.

@@ -89,14 +89,14 @@ class Curve:
 
     Args:
         target: Task whose score is shown.
-        company: "single" for the single-task runs, otherwise the partner.
+        partner: "single" for the single-task runs, otherwise the partner.
         updates: Number of updates on the target at each evaluation.
         mean: Mean of the primary metric on dev over seeds.
         sd: Standard deviation over seeds; 0 with one seed.
     """
 
     target: str
-    company: str
+    partner: str
     updates: tuple[int, ...]
     mean: tuple[float, ...]
     sd: tuple[float, ...]

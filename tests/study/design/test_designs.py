@@ -7,7 +7,7 @@ TASKS = ["a", "b", "c"]
 
 def of(design: str, options: object = None, seeds: tuple[int, ...] = (0,)) -> list[tuple[str, str, str, str]]:
     found = comparisons([(design, options)], TASKS, seeds)
-    return [(one.target, one.partner, one.treated.company, one.reference.company) for one in found]
+    return [(one.target, one.partner, one.treated.trains, one.reference.trains) for one in found]
 
 
 def test_each_pair_is_trained_once_and_read_in_both_directions() -> None:

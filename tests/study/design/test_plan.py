@@ -11,6 +11,7 @@ from mtl.batching.data_module import make_schedule
 from mtl.config.mixture import Mixture, PermuteSpec
 from mtl.data.examples import prepare
 from mtl.problems import InputError
+from mtl.study.design.description import described
 from mtl.study.design.designs import Run
 from mtl.study.design.plan import StudyPlan, make_plan
 from mtl.study.design.run_spec import RunSpec
@@ -48,9 +49,9 @@ def test_a_target_has_the_same_updates_on_the_same_examples_in_every_run(
     plan = plan_of(toy_study(designs=["pairwise", "joint"], controls=["self_partner", "shuffled_partner"]))
     alone = batches(plan, Run(("cause",), 1), "cause")
     assert len(alone) == 4
-    companies = {run for run in plan.runs if "cause" in run.tasks and run.seed == 1 and len(run.tasks) > 1}
-    assert len(companies) == 5
-    for run in companies:
+    co_trained = {run for run in plan.runs if "cause" in run.tasks and run.seed == 1 and len(run.tasks) > 1}
+    assert len(co_trained) == 5
+    for run in co_trained:
         assert batches(plan, run, "cause") == alone
 
 
@@ -187,7 +188,7 @@ def test_documents_in_training_of_one_task_and_test_of_another_are_reported_by_i
     assert "exclude: documents" in problem.suggestion
     plan = plan_of(path, "exclude=documents")
     assert plan.study.mixture.tasks["drugs"].data.exclude == ("doc-77",)
-    assert any(sentence.endswith(": 1 of drugs.") for sentence in plan.words())
+    assert any(sentence.endswith(": 1 of drugs.") for sentence in described(plan))
 
 
 def test_a_task_without_a_test_split_is_an_error(toy_study: Callable[..., Path], tmp_path: Path) -> None:
@@ -199,7 +200,7 @@ def test_a_task_without_a_test_split_is_an_error(toy_study: Callable[..., Path],
 
 
 def test_the_description_has_updates_and_sizes_of_each_task(toy_study: Callable[..., Path]) -> None:
-    words = " ".join(plan_of(toy_study(budget={"updates": 5, "evaluations": 2, "train_rows": 8})).words())
+    words = " ".join(described(plan_of(toy_study(budget={"updates": 5, "evaluations": 2, "train_rows": 8}))))
     assert ": cause 6, drugs 6, risk 6." in words
     assert "Budget: 5 updates per task" in words
     assert "sub-sampled" in words
@@ -212,7 +213,7 @@ def test_the_description_counts_texts_that_are_in_train_and_test_of_a_task(
     path = toy_study(designs=["single"])
 
     def texts_of_test_in_train() -> int:
-        notes = " ".join(sentence for sentence in plan_of(path).words() if sentence.startswith("Within cause, "))
+        notes = " ".join(sentence for sentence in described(plan_of(path)) if sentence.startswith("Within cause, "))
         found = re.search(r"(\d+) texts? of test ", notes)
         return int(found[1]) if found else 0
 

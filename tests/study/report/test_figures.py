@@ -211,7 +211,7 @@ def test_each_partner_has_a_panel_that_also_shows_the_single_task_runs() -> None
     findings = simulated.study()
     panels = learning_curves(findings, "hoc").axes
     assert [panel.get_title() for panel in panels] == ["with gad", "with biosses"]
-    by_partner = {curve.company: curve for curve in findings.curves if curve.target == "hoc"}
+    by_partner = {curve.partner: curve for curve in findings.curves if curve.target == "hoc"}
     for panel, partner in zip(panels, ("gad", "biosses"), strict=True):
         single, treated = panel.lines
         assert list(single.get_ydata()) == pytest.approx(by_partner["single"].mean)
@@ -229,7 +229,7 @@ def test_eleven_partners_have_eleven_panels_and_only_the_lowest_have_axis_labels
 
 def test_single_task_curves_without_partners_have_one_panel() -> None:
     findings = simulated.study()
-    alone = dataclasses.replace(findings, curves=tuple(c for c in findings.curves if c.company == "single"))
+    alone = dataclasses.replace(findings, curves=tuple(c for c in findings.curves if c.partner == "single"))
     assert [len(axes.lines) for axes in learning_curves(alone, "gad").axes] == [1]
 
 

@@ -488,20 +488,16 @@ def test_encoders_are_deleted_when_the_runs_that_start_from_them_are_done(toy_st
     assert trained() == times
 
 
+# The launcher `processes` gives it in `test_a_killed_driver_resumes_to_the_same_matrix`.
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "launcher",
-    [
-        pytest.param("{name: processes, workers: 2}", marks=pytest.mark.slow),
-        pytest.param("{name: ray, workers: 2}", marks=pytest.mark.slow),
-        pytest.param("{name: slurm, workers: 2, cluster: local, timeout_min: 10}", marks=pytest.mark.slow),
-    ],
+    "launcher", ["{name: ray, workers: 2}", "{name: slurm, workers: 2, cluster: local, timeout_min: 10}"]
 )
 def test_every_launcher_gives_the_identical_matrix(
     toy_study: Callable[..., Path], tmp_path: Path, launcher: str
 ) -> None:
     name = launcher.partition(": ")[2].partition(",")[0]
-    if name != "processes":  # what the extras bring
-        pytest.importorskip({"slurm": "submitit"}.get(name, name), reason=f"the extra {name} isn't installed")
+    pytest.importorskip({"slurm": "submitit"}.get(name, name), reason=f"the extra {name} is not installed")
     path = toy_study(designs=["sequential"], tasks=["cause", "risk"], trainer={"threads": 2})
     local = finish(path, root=tmp_path / "local")
     other = finish(path, f"launcher={launcher}", root=tmp_path / name)

@@ -189,7 +189,7 @@ def invent(ledger: Ledger, *names: str) -> list[RunSpec]:
             key=f"key of {name}",
             configuration=f"configuration of {name}",
             name=name,
-            company="cause",
+            trains="cause",
             tasks=("cause",),
             targets=("cause",),
             seed=0,

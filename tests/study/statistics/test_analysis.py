@@ -68,7 +68,7 @@ def describe(
         "comparisons": [
             [one.design, one.target, one.partner, one.seed, keys[one.treated], keys[one.reference]] for one in found
         ],
-        "runs": {key: {"name": key, "company": run.company, "designs": ["pairwise"]} for run, key in keys.items()},
+        "runs": {key: {"name": key, "trains": run.trains, "designs": ["pairwise"]} for run, key in keys.items()},
         "failures": {},
         "sessions": [],
         "deviations": [],
@@ -283,7 +283,7 @@ def test_runs_are_counted_by_code_and_machine_and_the_fields_may_be_unknown() ->
 
 
 def test_curves_are_means_over_seeds_at_the_updates_on_the_target() -> None:
-    curves = {(curve.target, curve.company): curve for curve in findings_of(*pairs()).curves}
+    curves = {(curve.target, curve.partner): curve for curve in findings_of(*pairs()).curves}
     assert set(curves) == {("a", "single"), ("b", "single"), ("a", "b"), ("b", "a")}
     assert curves["a", "b"].updates == (20, 40)
     assert curves["a", "b"].mean[0] == pytest.approx(np.mean(PAIR["a"]))

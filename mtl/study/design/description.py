@@ -1,0 +1,56 @@
+"""Describes in words what a study trains, and what makes its runs comparable."""
+
+from __future__ import annotations
+
+from mtl.data.leakage import shared, shared_notes
+from mtl.study.design.designs import SELF, SHUFFLED
+from mtl.study.design.plan import StudyPlan
+from mtl.study.design.run_key import resolved_trainer
+
+
+def described(plan: StudyPlan) -> list[str]:
+    """Sentences that describe what a study trains and compares."""
+    spec, mixture = plan.study.spec, plan.study.mixture
+    budget, trainer = spec.budget, resolved_trainer(spec)
+    per_task = ", ".join(f"{name} {number}" for name, number in plan.updates.items())
+    amount = f"{budget.updates} updates" if budget.updates else f"{budget.passes:g} passes"
+    sizes = {
+        name: "/".join(str(splits[split].example_summary.used) for split in ("train", "dev", "test"))
+        for name, splits in plan.data.items()
+    }
+    limited = [name for name, task in mixture.tasks.items() if task.data.limit]
+    which = "" if len(limited) == len(mixture.tasks) else f" for {', '.join(limited)}"
+    sampled = f", sub-sampled by document{which} (the same sample in every run)" if limited else ""
+    chosen = "the evaluation with the best primary metric on dev" if spec.select == "best" else "the last evaluation"
+    names = [part.name for part in spec.parts]
+    twice = " In refine_finetune, both sides train the target twice." if "refine_finetune" in names else ""
+    kept = "at the evaluation with the best mean dev score over its targets" if spec.select == "best" else "at its end"
+    has_sources = any(run.source for run in plan.runs)
+    sources = f" Runs that start from another run use its state {kept}." if has_sources else ""
+    words = [
+        f"{len(mixture.tasks)} tasks share the encoder '{mixture.encoder.name}'; every run starts from its pretrained"
+        f" weights{', unless the design starts it from another run' if has_sources else ''}.",
+        f"Budget: {amount} per task, rounded up so that {budget.evaluations} evaluations divide it into equal parts."
+        f" Updates per task: {per_task}.",
+        "Every target gets the same number of updates, on the same examples in the same order, as in its single-task"
+        f" baseline of the same seed; the updates of its partners are added in between.{twice}",
+        "The learning rate depends on the completed share of the run. At each evaluation it is the same in every run;"
+        " in between it is the same on average, because the order of the tasks is random.",
+        f"After each part, every target is evaluated on dev. For each target separately, {chosen} gives the test score"
+        f" that counts. Test data selects nothing.{sources}",
+        f"Labelled rows in train/dev/test{sampled}: {', '.join(f'{name} {size}' for name, size in sizes.items())}.",
+        f"Seeds: {', '.join(map(str, spec.seed_list))}. Each run trains on one {trainer['accelerator']} device in"
+        f" {trainer['precision']} with {trainer['threads']} thread{'' if trainer['threads'] == 1 else 's'}.",
+    ]
+    for name, splits in plan.data.items():
+        notes = shared_notes(shared(splits))
+        words += [f"Within {name}, {note}: its scores may be too optimistic." for note in notes]
+    if spec.exclude:
+        excluded = {name: len(task.data.exclude) for name, task in mixture.tasks.items() if task.data.exclude}
+        left = ", ".join(f"{count} of {name}" for name, count in excluded.items()) or "none"
+        words.append(f"Training documents that are in dev or test of another task are excluded: {left}.")
+    if "self_partner" in names:
+        words.append(f"The copy of a task ({SELF}) has the same rows in a different order, and a separate head.")
+    if "shuffled_partner" in names:
+        words.append(f"A shuffled partner ({SHUFFLED}) has the texts of the partner with shuffled training labels.")
+    return words

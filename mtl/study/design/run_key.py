@@ -1,0 +1,165 @@
+"""The spec of each run of a study, with its key: a hash of everything that decides the run's result.
+
+Settings and data enter the key in `RunSpecs`, code in `study_code`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+
+from heads import Head, SpanRow
+from mtl.config.mixture import Mixture, PermuteSpec, SamplerSpec, TaskSpec
+from mtl.data.examples import TaskData
+from mtl.data.store import content_key
+from mtl.encoder.location import encoder_identity
+from mtl.study.design.designs import SHUFFLED, Comparison, Run, original
+from mtl.study.design.run_spec import RunSpec
+from mtl.study.design.spec import Study, StudySpec
+from mtl.study.design.study_code import StudyCode
+from mtl.training.precision import natural_precision
+
+
+class RunSpecs:
+    """Makes the specs of runs, each with its key.
+
+    Args:
+        study: The study, with the limits of its budget applied to its tasks.
+        per_evaluation: Number of updates of each task per evaluation.
+        heads: Head of each task.
+        data: Prepared data of each task.
+        code: The code that decides the results.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        per_evaluation: Mapping[str, int],
+        heads: Mapping[str, Head],
+        data: Mapping[str, TaskData],
+        code: StudyCode,
+    ) -> None:
+        self._study, self._per_evaluation, self._heads, self._data = study, per_evaluation, heads, data
+        self._code = code
+        self._fingerprints = {
+            name: {split: content.row_summary.fingerprint for split, content in splits.items()}
+            for name, splits in data.items()
+        }
+        self._encoder = encoder_identity(study.mixture.encoder)
+        self._trainer = resolved_trainer(study.spec)
+        self._made: dict[Run, RunSpec] = {}
+
+    def of(self, runs: Sequence[Run], compared: Sequence[Comparison]) -> list[RunSpec]:
+        """The specs of runs, sources first, labelled with the designs that compare them."""
+        designs: dict[Run, dict[str, None]] = {}
+        for one in compared:
+            for run in (one.treated, one.reference):
+                designs.setdefault(run, {})[one.design] = None
+        sources = {run.source for run in runs}
+        return [self._run_spec(run, tuple(designs.get(run, {"single": None})), run in sources) for run in runs]
+
+    def _run_spec(self, run: Run, designs: tuple[str, ...], is_source: bool) -> RunSpec:
+        mixture = self._mixture(run)
+        spec = self._study.spec
+        run_spec = RunSpec(
+            key="",
+            configuration="",
+            name=str(run),
+            trains=run.trains,
+            tasks=run.tasks,
+            targets=tuple(task for task in run.tasks if original(task) == task),
+            seed=run.seed,
+            designs=("single",) if len(run.tasks) == 1 and run.source is None else designs,
+            mixture=mixture.to_dict(),
+            evaluations=spec.budget.evaluations,
+            select=spec.select,
+            model=asdict(spec.model.resolved()),
+            trainer=self._trainer,
+            known_tokens=self._known_tokens(run),
+            source=self._made[run.source].key if run.source else None,
+            keeps_heads=run.keeps_heads,
+            keeps_encoder=is_source,
+        )
+        configuration = content_key(self._configuration(run, run_spec))
+        key = content_key(configuration, run_spec.source, self._code.key_of(run.tasks))
+        self._made[run] = replace(run_spec, key=key, configuration=configuration)
+        return self._made[run]
+
+    def _mixture(self, run: Run) -> Mixture:
+        base = self._study.mixture
+        names = sorted(run.tasks)  # sorted, because their order affects the schedule but is in no key
+        tasks = {
+            name: self._permuted(name) if name.endswith(SHUFFLED) else base.tasks[original(name)] for name in names
+        }
+        quota = {task: self._per_evaluation[original(task)] for task in names}
+        sampler = SamplerSpec.model_validate({"name": "quota", "batches": quota})
+        return base.model_copy(update={"name": "run", "tasks": tasks, "sampler": sampler, "seed": run.seed})
+
+    def _permuted(self, copy: str) -> TaskSpec:
+        """The task with shuffled training labels, or with shuffled mentions if its head predicts mentions."""
+        task = original(copy)
+        spec, head = self._study.mixture.tasks[task], self._heads[task]
+        rows = (row for row in self._data[task]["train"].rows if isinstance(row, SpanRow) and row.entities)
+        example = next(rows, None)
+        predicts_mentions = example is not None and not getattr(head.without_gold(example), "entities", ())
+        permute = PermuteSpec(seed=self._study.spec.budget.sample_seed, mentions=predicts_mentions)
+        return spec.model_copy(update={"data": spec.data.model_copy(update={"permute": permute})})
+
+    def _known_tokens(self, run: Run) -> tuple[str, ...]:
+        if run.source is None:
+            return ()
+        own = [token for task in sorted(run.source.tasks) for token in self._heads[original(task)].special_tokens()]
+        return tuple(dict.fromkeys([*self._known_tokens(run.source), *own]))
+
+    def _configuration(self, run: Run, run_spec: RunSpec) -> dict[str, Any]:
+        """Everything except code that decides the result, without paths, display names or the launcher.
+
+        A setting of None is the same as a missing one, so that a new optional setting changes no key.
+        """
+        encoder = self._study.mixture.encoder.model_dump(mode="json", exclude={"name", "revision"}, exclude_none=True)
+        return {
+            "tasks": {name: self._task(name, run_spec.mixture["tasks"][name]) for name in run_spec.mixture["tasks"]},
+            "sampler": run_spec.mixture["sampler"],
+            "balancing": self._study.mixture.balancing.options,
+            "encoder": {**encoder, "weights": self._encoder},
+            "seed": run.seed,
+            "source": self._made[run.source].configuration if run.source else None,
+            "keeps_heads": run_spec.keeps_heads,
+            "evaluations": run_spec.evaluations,
+            "select": run_spec.select,
+            "model": _not_none(run_spec.model),
+            "trainer": _not_none(run_spec.trainer),
+        }
+
+    def _task(self, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of a task, with resolved values, because the code that resolves them is in no key."""
+        mixture, task = self._study.mixture, original(name)
+        settings = {key: value for key, value in _not_none(fields).items() if key not in ("head", "data")}
+        variant = name.removeprefix(task)
+        return {
+            **settings,
+            "options": mixture.tasks[task].head_options,
+            "batch_size": mixture.batch_size_of(task),
+            "tokens_per_batch": mixture.tokens_per_batch_of(task),
+            "max_length": mixture.max_length_of(task),
+            "rows": self._fingerprints[task],
+            "variant": variant,
+            "permuted": fields["data"]["permute"] if variant == SHUFFLED else None,
+        }
+
+
+def _not_none(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def resolved_trainer(spec: StudySpec) -> dict[str, Any]:
+    """The options of the trainer, with the device and precision resolved for this machine."""
+    has_gpu = torch.cuda.is_available() and spec.trainer.accelerator in ("auto", "gpu", "cuda")
+    accelerator = "cuda" if has_gpu else "cpu" if spec.trainer.accelerator == "auto" else spec.trainer.accelerator
+    precision: str = spec.trainer.precision
+    if precision == "auto":
+        precision = natural_precision("cuda") if has_gpu else "32-true"
+    return {**spec.trainer.model_dump(), "accelerator": accelerator, "precision": precision}
