@@ -1,11 +1,14 @@
-"""Whether what makes training quick costs quality: all of it on, against plain fp32 on random batches.
+"""Whether what makes training fast costs quality: packed random batches, compared with a plain fp32 loop.
 
-    python experiments/bench/quality.py --seeds 3
+    python experiments/bench/quality.py
 
-All sides train the five tasks of the benchmark for the same number of updates: `ours` in the precision that is quicker
-here, `ours_bf16` in bf16, which is what GPUs take. `plain` has batches of random examples, eager attention, torch's
-dropout and fp32. Trainings run side by side, the threads shared out. Finished ones are kept in WORK/quality.jsonl and
-not repeated.
+Two tasks whose texts differ in length, NER on sentences and inference on pairs, are trained alone with two recipes and
+batches of 16, both sides from the same initial weights. `ours` trains as `mtl fit` does, in the precision that is
+faster on this machine, and `ours_bf16` in bf16, which is what GPUs use. `plain` is a loop without any of it: random
+batches padded to their longest text, eager attention, PyTorch's dropout and fp32.
+
+Seeds are paired and added in eights, until the interval of every difference is narrow enough or there are 24.
+Trainings run side by side. Finished ones are kept in WORK/quality.jsonl and not repeated.
 """
 
 from __future__ import annotations
@@ -14,12 +17,12 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median
 from typing import Any
 from unittest.mock import patch
 
@@ -29,42 +32,58 @@ from meter import QUIET
 
 from mtl.study.statistics.significance import interval
 
-SIDES = ("ours", "ours_bf16", "plain")
+TASKS = {"public": ("ncbi_disease", "rqe"), "synthetic": ("mentions", "topics")}
+"""Tasks whose texts differ in length, by data."""
+
+RECIPES = ((1e-4, 300), (2e-4, 120))
+"""Learning rate of the encoder and number of updates; the second is where batches of similar length collapsed."""
+
+BATCH = 16
+"""Examples per update."""
+
+STEP, MOST = 8, 24
+"""Seeds that are added at a time, and the largest number."""
+
+NARROW = 0.007
+"""Half-width of the 95% interval of a difference at which no more seeds are added."""
+
+MARGIN = 0.01
+"""Largest loss of mean dev score that is accepted."""
 
 
 def main(arguments: Sequence[str]) -> None:
     """Trains what is missing and writes quality.json and quality.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--updates", type=int, default=300)
-    parser.add_argument("--learning-rate", type=float, default=1e-4, help="of the encoder (default 1e-4)")
+    parser.add_argument("--seeds", type=int, default=STEP, help=f"seeds to start with (default {STEP})")
+    parser.add_argument("--most", type=int, default=MOST, help=f"largest number of seeds (default {MOST})")
+    parser.add_argument("--sides", nargs="+", choices=sorted(SIDES), default=["ours", "plain"])
+    parser.add_argument("--updates", type=int, help="updates of every recipe, to try the script")
     parser.add_argument("--workers", type=int, default=2, help="trainings at a time (default 2)")
-    parser.add_argument("--examples", type=int, default=1500, help="of training, per task at most")
+    parser.add_argument("--examples", type=int, default=1500, help="training examples per task at most")
     parser.add_argument("--encoder", default="minilm-l6")
     parser.add_argument("--work", type=Path, default=Path("runs/bench"), help="folder for rows and finished trainings")
     parser.add_argument("--out", type=Path, default=Path("experiments/results"), help="(default experiments/results)")
     options = parser.parse_args(arguments)
     setting = Setting("public" if "MTL_DATA" in os.environ else "synthetic", options.examples, encoder=options.encoder)
     mixture = prepare(setting, options.work / "quality", dev_rows=300)
-    common = {
-        "data": setting.data,
-        "updates": options.updates,
-        "learning_rate": options.learning_rate,
-        "examples": options.examples,
-        "encoder": options.encoder,
-    }
-    finished = options.work / "quality.jsonl"
-    entries = [{**common, "seed": seed, "side": side} for seed in range(options.seeds) for side in SIDES]
-    missing = [entry for entry in entries if not any(entry.items() <= old.items() for old in read(finished))]
-    threads = max(1, (os.cpu_count() or 1) // options.workers)
-    with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
-        waiting = {pool.submit(train, mixture, entry, threads): entry for entry in missing}
-        for done in as_completed(waiting):
-            with finished.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(waiting[done] | {"scores": done.result()}) + "\n")
-    runs = [run for entry in entries for run in read(finished) if entry.items() <= run.items()]
+    recipes = [(rate, options.updates or updates) for rate, updates in RECIPES]
+    common = {"data": setting.data, "examples": options.examples, "encoder": options.encoder, "batch": BATCH}
+    number = options.seeds
+    while True:
+        wanted = [
+            {**common, "task": task, "learning_rate": rate, "updates": updates, "seed": seed, "side": side}
+            for seed in range(number)
+            for rate, updates in recipes
+            for task in TASKS[setting.data]
+            for side in options.sides
+        ]
+        runs = finished(wanted, mixture, options)
+        found = summary(runs)
+        if number + STEP > options.most or all(cell["half_width"] <= NARROW for cell in found):
+            break
+        number += STEP
     command = f"python experiments/bench/quality.py {' '.join(arguments)}".rstrip()
-    content = {**common, **summary(runs), "runs": runs, "command": command, "machine": machine()}
+    content = {**common, "summary": found, "runs": runs, "command": command, "machine": machine()}
     content["date"] = datetime.now(UTC).date().isoformat()
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "quality.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -72,95 +91,202 @@ def main(arguments: Sequence[str]) -> None:
     print(as_markdown(content))
 
 
-def train(mixture_file: Path, entry: dict[str, Any], threads: int) -> dict[str, float]:
-    """The primary metric of each task on dev after a training."""
+def finished(wanted: Sequence[dict[str, Any]], mixture: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The trainings with their scores; trains those that are missing."""
+    file = options.work / "quality.jsonl"
+    missing = [entry for entry in wanted if not any(entry.items() <= old.items() for old in read(file))]
+    threads = max(1, (os.cpu_count() or 1) // options.workers)
+    with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
+        waiting = {pool.submit(train, mixture, entry, threads): entry for entry in missing}
+        for done in as_completed(waiting):
+            with file.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(waiting[done] | {"score": done.result()}) + "\n")
+    kept = read(file)
+    return [next(run for run in kept if entry.items() <= run.items()) for entry in wanted]
+
+
+def train(mixture_file: Path, entry: dict[str, Any], threads: int) -> float:
+    """The primary metric of the task on dev after a training."""
     import pytorch_lightning as pl
     import torch
 
-    import mtl.encoder.model
+    torch.set_num_threads(threads)
+    module, data = SIDES[entry["side"]](mixture_file, entry)
+    pl.Trainer(**QUIET, precision="32-true").validate(module, datamodule=data, verbose=False)
+    (task,) = module.heads
+    return float(module.results["dev"][task].scores[module.head(task).primary_metric])
+
+
+def built(mixture_file: Path, entry: dict[str, Any], *overrides: str) -> tuple[Any, Any]:
+    """The module and the data module of a training; both sides start from the same weights."""
     from mtl.config.loading import load_mixture
     from mtl.training.assembly import build_data, build_module
+
+    words = [f"seed={entry['seed']}", f"batch_size={entry['batch']}", f"only=[{entry['task']}]", *overrides]
+    mixture = load_mixture(mixture_file, words)
+    module = build_module(mixture, learning_rate=entry["learning_rate"], head_learning_rate=HEAD_RATE)
+    return module, build_data(mixture)
+
+
+HEAD_RATE = 1e-3
+
+
+def ours(mixture_file: Path, entry: dict[str, Any], precision: str | None = None) -> tuple[Any, Any]:
+    """Trains as `mtl fit` does."""
+    import pytorch_lightning as pl
+
     from mtl.training.precision import natural_precision
 
-    torch.set_num_threads(threads)
-    plain, rate = entry["side"] == "plain", entry["learning_rate"]
-    precisions = {"ours": natural_precision("cpu"), "ours_bf16": "bf16-mixed", "plain": "32-true"}
-    quiet = {**QUIET, "precision": precisions[entry["side"]]}
-    mixture = load_mixture(mixture_file, [f"seed={entry['seed']}", *(["encoder.attention=eager"] if plain else [])])
-    with (
-        patch.object(
-            mtl.encoder.model,
-            "replace_dropout",
-            (lambda model: None) if plain else mtl.encoder.model.replace_dropout,
-        ),
-    ):
-        module, data = build_module(mixture, learning_rate=rate, head_learning_rate=1e-3), build_data(mixture)
-        trainer = pl.Trainer(
-            **quiet, max_steps=entry["updates"], max_epochs=-1, gradient_clip_val=1.0, limit_val_batches=0
-        )
-        trainer.fit(module, datamodule=data)
-    pl.Trainer(**quiet).validate(module, datamodule=data, verbose=False)
-    return {task: result.scores[module.head(task).primary_metric] for task, result in module.results["dev"].items()}
+    module, data = built(mixture_file, entry)
+    limits = {"max_steps": entry["updates"], "max_epochs": -1, "limit_val_batches": 0, "gradient_clip_val": 1.0}
+    trainer = pl.Trainer(**QUIET, **limits, precision=precision or natural_precision("cpu"))
+    trainer.fit(module, datamodule=data)
+    return module, data
 
 
-def summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The mean score of each seed on each side, and whether ours is worse by more than plain's seeds differ.
+def ours_bf16(mixture_file: Path, entry: dict[str, Any]) -> tuple[Any, Any]:
+    """Trains as `mtl fit` does in bf16."""
+    return ours(mixture_file, entry, "bf16-mixed")
 
-    Plain's alone: where ours is unstable its own seeds differ by much, which is no excuse. Beside it stands the 95%
-    paired t interval of the difference, which tells how large a loss so few seeds leave open.
 
-    >>> runs = [{"side": side, "seed": seed, "scores": {"gad": score}}
-    ...         for side, scores in (("ours", [0.6, 0.7]), ("plain", [0.6, 0.8])) for seed, score in enumerate(scores)]
-    >>> found = summary(runs)
-    >>> round(found["noise"], 3), round(found["against_plain"]["ours"]["difference"], 3)
-    (0.141, -0.05)
-    >>> found["against_plain"]["ours"]["no_worse"]
-    True
+def plain(mixture_file: Path, entry: dict[str, Any]) -> tuple[Any, Any]:
+    """Trains in a plain loop on random padded batches."""
+    import torch
+
+    import mtl.encoder.model
+    from mtl.training.hyperparameters import Optimisation
+    from mtl.training.optimisation import parameter_groups, schedule
+
+    with patch.object(mtl.encoder.model, "replace_dropout", lambda model: None):
+        module, data = built(mixture_file, entry, "encoder.attention=eager")
+    data.setup()
+    (task,) = module.heads
+    head, encoder, total = module.head(task), module.encoder.model, entry["updates"]
+    rates = Optimisation(learning_rate=entry["learning_rate"], head_learning_rate=HEAD_RATE).resolved()
+    optimizer = torch.optim.AdamW(parameter_groups(module.encoder, {task: head}, rates, factors={}))
+    factor = schedule(rates.schedule, warmup=round(rates.warmup * total), total=total)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    torch.manual_seed(entry["seed"])
+    module.train()
+    batches = random_batches(data.tasks[task]["train"].examples, head.collate, entry)
+    for _, (inputs, fields) in zip(range(total), batches, strict=False):
+        states = encoder(**inputs).last_hidden_state
+        loss, targets = head.loss(head(states, inputs["attention_mask"].bool(), fields), fields)
+        (loss / targets).backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad()
+    return module, data
+
+
+SIDES: dict[str, Callable[[Path, dict[str, Any]], tuple[Any, Any]]] = {
+    "ours": ours,
+    "ours_bf16": ours_bf16,
+    "plain": plain,
+}
+
+
+def random_batches(examples: Any, collate: Callable[..., Any], entry: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
+    """The inputs of the encoder and the fields of the head, for batches of random examples in pass after pass."""
+    import numpy as np
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    random = np.random.default_rng(entry["seed"])
+    while True:
+        order = random.permutation(len(examples))
+        for start in range(0, len(order), entry["batch"]):
+            taken = examples.take(order[start : start + entry["batch"]])
+            names = [name for name in ("input_ids", "token_type_ids") if taken[0].get(name) is not None]
+            inputs = {name: pad_sequence([torch.tensor(one[name]) for one in taken], True) for name in names}
+            lengths = torch.tensor([len(one["input_ids"]) for one in taken])
+            inputs["attention_mask"] = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
+            yield inputs, collate(taken, int(lengths.max()))
+
+
+def summary(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The paired difference of each side and the plain one, for each task and recipe and for their mean.
+
+    A training has collapsed if its score is less than half the median of the plain ones.
+
+    >>> runs = [{"side": side, "seed": seed, "task": "gad", "learning_rate": 1e-4, "updates": 9, "score": score}
+    ...         for side, scores in (("ours", [0.6, 0.7, 0.7]), ("plain", [0.6, 0.8, 0.7]))
+    ...         for seed, score in enumerate(scores)]
+    >>> cell, over_all = summary(runs)
+    >>> cell["task"], cell["seeds"], round(cell["difference"], 3), cell["collapses"], cell["no_worse"]
+    ('gad', 3, -0.033, {'ours': 0, 'plain': 0}, False)
     """
-    means = {side: [mean(run["scores"].values()) for run in runs if run["side"] == side] for side in SIDES}
-    noise = stdev(means["plain"])
-    against_plain = {}
-    for side, scores in means.items():
-        if side != "plain" and scores:
-            differences = [score - plain for score, plain in zip(scores, means["plain"], strict=True)]
-            against_plain[side] = {
-                "difference": mean(differences),
-                "interval": list(interval(differences)),
-                "no_worse": mean(differences) >= -noise,
-            }
-    return {"means": means, "noise": noise, "against_plain": against_plain}
+    scores: dict[tuple[Any, ...], dict[str, list[float]]] = {}
+    for run in sorted(runs, key=lambda run: run["seed"]):
+        cell = scores.setdefault((run["task"], run["learning_rate"], run["updates"]), {})
+        cell.setdefault(run["side"], []).append(run["score"])
+    found = []
+    for side in dict.fromkeys(run["side"] for run in runs if run["side"] != "plain"):
+        cells = [
+            _compared(side, cell, {"task": task, "learning_rate": rate, "updates": updates})
+            for (task, rate, updates), cell in scores.items()
+        ]
+        means = {
+            s: [mean(values) for values in zip(*(c[s] for c in scores.values()), strict=True)] for s in (side, "plain")
+        }
+        over_all = _compared(side, means, {"task": "mean", "learning_rate": None, "updates": None})
+        over_all["collapses"] = {s: sum(cell["collapses"][s] for cell in cells) for s in (side, "plain")}
+        found += [*cells, over_all]
+    return found
+
+
+def _compared(side: str, scores: dict[str, list[float]], labels: dict[str, Any]) -> dict[str, Any]:
+    differences = [a - b for a, b in zip(scores[side], scores["plain"], strict=True)]
+    low, high = interval(differences)
+    limit = median(scores["plain"]) / 2
+    return {
+        **labels,
+        "side": side,
+        "seeds": len(differences),
+        "means": {name: mean(scores[name]) for name in (side, "plain")},
+        "difference": mean(differences),
+        "interval": [low, high],
+        "half_width": (high - low) / 2,
+        "no_worse": low > -MARGIN,
+        "collapses": {name: sum(score < limit for score in scores[name]) for name in (side, "plain")},
+    }
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The trainings that are done."""
+    """The finished trainings."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def as_markdown(content: dict[str, Any]) -> str:
-    """The table of scores."""
-    tasks = list(content["runs"][0]["scores"])
+    """The differences and all scores."""
     lines = [
-        "# Quality with everything on that makes training quick",
+        "# Quality of fast training",
         "",
         f"`{content['command']}`, {content['date']}; {machine_line(content['machine'])}.",
         "",
-        f"{content['updates']} updates of 32 examples at a rate of {content['learning_rate']:g} on the "
-        f"{content['data']} data, up to {content['examples']} training examples a task; primary metric on dev (up to "
-        "300 rows). `plain`: fp32, random batches, eager attention, torch's dropout.",
+        f"Primary metric on dev (up to 300 rows) after training alone on the {content['data']} data, up to"
+        f" {content['examples']} training examples, batches of {content['batch']}. `plain`: a loop in fp32 on random"
+        " padded batches with eager attention and PyTorch's dropout. Seeds are paired; intervals are 95% t intervals of"
+        f" the difference in points. It must lie above -{100 * MARGIN:g} point. A training has collapsed if its score is"
+        " below half the median of the plain ones.",
         "",
-        f"| seed | side | {' | '.join(tasks)} | mean |",
-        f"|---|---|{'---|' * len(tasks)}---|",
+        "| task | rate | updates | side | seeds | mean | plain | minus plain | interval | holds | collapses | plain |",
+        f"|{'---|' * 12}",
     ]
-    for run in content["runs"]:
-        scores = [*run["scores"].values(), mean(run["scores"].values())]
-        lines.append(f"| {run['seed']} | {run['side']} | {' | '.join(f'{score:.3f}' for score in scores)} |")
-    lines += ["", f"The standard deviation between plain's seeds is {content['noise']:.4f}.", ""]
-    for side, found in content["against_plain"].items():
-        verdict = "no worse than" if found["no_worse"] else "WORSE than"
-        low, high = found["interval"]
+    for cell in content["summary"]:
+        low, high = (100 * bound for bound in cell["interval"])
+        side = cell["side"]
+        recipe = "| | " if cell["learning_rate"] is None else f"| {cell['learning_rate']:g} | {cell['updates']} "
         lines.append(
-            f"- Mean of `{side}` minus mean of `plain`: {found['difference']:+.4f} (95% paired t interval {low:+.4f} "
-            f"to {high:+.4f}), {verdict} that noise allows."
+            f"| {cell['task']} {recipe}| {side} | {cell['seeds']} | {cell['means'][side]:.4f} |"
+            f" {cell['means']['plain']:.4f} | {100 * cell['difference']:+.2f} | {low:+.2f} to {high:+.2f} |"
+            f" {'yes' if cell['no_worse'] else 'no'} | {cell['collapses'][side]} | {cell['collapses']['plain']} |"
+        )
+    lines += ["", "| task | rate | seed | side | score |", "|---|---|---|---|---|"]
+    for run in sorted(content["runs"], key=lambda run: (run["task"], run["learning_rate"], run["seed"], run["side"])):
+        lines.append(
+            f"| {run['task']} | {run['learning_rate']:g} | {run['seed']} | {run['side']} | {run['score']:.4f} |"
         )
     return "\n".join(lines) + "\n"
 
