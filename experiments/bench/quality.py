@@ -268,10 +268,10 @@ def as_markdown(content: dict[str, Any]) -> str:
         f"Primary metric on dev (up to 300 rows) after training alone on the {content['data']} data, up to"
         f" {content['examples']} training examples, batches of {content['batch']}. `plain`: a loop in fp32 on random"
         " padded batches with eager attention and PyTorch's dropout. Seeds are paired; intervals are 95% t intervals of"
-        f" the difference in points. It must lie above -{100 * MARGIN:g} point. A training has collapsed if its score is"
+        f" the difference in points. It must lie above -{100 * MARGIN:g} point. A training collapses if its score is"
         " below half the median of the plain ones.",
         "",
-        "| task | rate | updates | side | seeds | mean | plain | minus plain | interval | holds | collapses | plain |",
+        "| task | rate | updates | side | seeds | mean | plain | difference | interval | holds | collapses | plain |",
         f"|{'---|' * 12}",
     ]
     for cell in content["summary"]:
