@@ -19,6 +19,9 @@ from mtl.config import components
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import Mixture
 from mtl.evaluation import evaluator
+from mtl.study.design import run_key
+from mtl.study.design.spec import load_study
+from mtl.study.running.session import Session
 from tests import emulated, five_tasks
 
 DEVICES = ("emulated", "cpu")
@@ -227,6 +230,28 @@ def test_every_sampler_trains(toy_mixture: Callable[..., Path], train: Callable[
     assert done.trainer.global_step == 3
     assert done.trainer.strategy.root_device.type == "emulated"
     assert all(map(math.isfinite, done.module.train_losses.values()))
+
+
+def test_a_study_on_the_device_gives_the_scores_of_the_host(
+    toy_study: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = ["cause", "risk"]
+    without_dropout = {
+        "include": [str(tmp_path / "toy.yaml")],
+        "encoder": {"dropout": 0.0},
+        "tasks": {task: {"options": {"dropout": 0.0}} for task in tasks},
+    }
+    path = toy_study(tasks=tasks, mixture={"name": "toy", **without_dropout})
+    found, real = {}, run_key.resolved_trainer
+    for name in DEVICES:
+        with monkeypatch.context() as patch:
+            patch.setattr(run_key, "resolved_trainer", lambda spec, name=name: {**real(spec), "accelerator": name})
+            session = Session(load_study(path), tmp_path / name)
+            session.run("one")
+        found[name] = {order.name: session.ledger.result(order.key) for order in session.plan.run_specs}
+    assert found["cpu"].keys() == found["emulated"].keys()
+    for run, there in found["emulated"].items():
+        assert there["test"] == close(found["cpu"][run]["test"])
 
 
 def test_a_run_resumed_within_an_epoch_gives_the_weights_of_an_uninterrupted_run(

@@ -327,8 +327,16 @@ def _check_trainer(arguments: dict[str, Any], *, trains: bool = True) -> None:
         trains: Whether the command trains, and so needs a limit on epochs or steps.
 
     Raises:
-        InputError: Lightning rejects the options, training has no limit, or the precision is not available.
+        InputError: Lightning rejects the options, the strategy shards weights, training has no limit, or the precision
+            is not available.
     """
+    strategy = arguments.get("strategy")
+    name = strategy if isinstance(strategy, str) else type(strategy).__name__
+    if any(kind in name.lower() for kind in ("fsdp", "deepspeed", "modelparallel")):
+        message = f"must keep all weights on every device, because heads and checkpoints need them whole; got {name}."
+        raise InputError(
+            Problem("trainer.strategy", message, "Use ddp; for a large encoder, encoder.gradient_checkpointing.")
+        )
     # A copy, because a strategy or plugin object is bound to the first trainer that uses it.
     arguments = copy.deepcopy({**arguments, "logger": False, "callbacks": None, "enable_checkpointing": False})
     try:

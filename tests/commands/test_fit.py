@@ -498,6 +498,8 @@ WHOLE = {
         ({}, ("--trainer.limit_train_batches=0.01",), "0.01 of 14"),
         ({}, ("--trainer.max_epochs=-1",), "trainer.max_epochs: "),
         ({}, ("--trainer.max_epochs=-1", "--trainer.max_time=00:00:01:00"), "trainer.max_epochs: "),
+        ({}, ("--trainer.strategy=fsdp",), "trainer.strategy: "),
+        ({}, ("--trainer.strategy=deepspeed_stage_2",), "trainer.strategy: "),
         (WHOLE, ("--trainer.accumulate_grad_batches=2",), "trainer.accumulate_grad_batches: "),
         (WHOLE, ("--early_stopping.patience=1", "--early_stopping.per_task=true"), "early_stopping.per_task: "),
     ],

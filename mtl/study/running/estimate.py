@@ -68,7 +68,7 @@ def estimate(session: Session, *, probes: bool = True) -> dict[str, Any]:
         "trains": dict(Counter(run_spec.trains for run_spec in left)),
         "updates": dict(plan.updates),
         "seconds": seconds,
-        "wall_seconds": None if seconds is None else seconds / spec.launcher.workers,
+        "wall_seconds": None if seconds is None else seconds / session.launcher().workers,
         "floor": floor(len(spec.seed_list)),
         "smallest_gains": _smallest_gains(session, cells),
         "warnings": [*_warnings(session, cells), *session.history.changes()],

@@ -114,7 +114,6 @@ class Session:
         return Work(tuple(run_specs), self.ledger, session, self.spec.name)
 
     def _train(self, left: Sequence[RunSpec], session: str) -> None:
-        launcher = self.spec.launcher
         shown: set[str] = set()
 
         def watch() -> None:
@@ -129,14 +128,20 @@ class Session:
         # Includes finished sources: another study may have deleted an encoder from which a run still has to start.
         needed = {run_spec.source for run_spec in left} | {run_spec.key for run_spec in left}
         run_specs = [run_spec for run_spec in self.plan.run_specs if run_spec.key in needed]
-        cls = components.find("launcher", launcher.name, "launcher.name")
-        place: Launcher = components.build(cls, launcher.workers, self.spec.trainer.threads, **launcher.options)
+        place = self.launcher()
         with noted_interrupts() as interrupts:
             try:
                 place.run(self._work(run_specs, session), self.folder, watch, finished)
             finally:
                 self._warn_of_differences(run_specs, session)
         self._progress(left, shown)
+
+    def launcher(self) -> Launcher:
+        """The place where runs are trained."""
+        launcher = self.spec.launcher
+        cls = components.find("launcher", launcher.name, "launcher.name")
+        place: Launcher = components.build(cls, launcher.workers, self.spec.trainer.threads, **launcher.options)
+        return place
 
     def _warn_of_differences(self, run_specs: Sequence[RunSpec], session: str) -> None:
         """Warns of runs that were trained again for their encoder and got different scores."""
@@ -160,7 +165,7 @@ class Session:
         if not costs and not again:
             return
         busy = sum(cost["training_seconds"] + cost["evaluation_seconds"] for cost in (*costs, *again))
-        seconds, workers = time.perf_counter() - self._started, self.spec.launcher.workers
+        seconds, workers = time.perf_counter() - self._started, self.launcher().workers
         entry = {"seconds": seconds, "workers": workers, "busy_seconds": busy, "runs": len(costs)}
         entry["repeat_seconds"] = sum(cost["seconds"] for cost in again)
         with FileLock(self.folder / "sessions.lock"):

@@ -191,9 +191,10 @@ def _choose_device(number: int) -> None:
     """Assigns a GPU to the worker, before torch initialises the devices."""
     import torch
 
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if count > 1:
-        torch.cuda.set_device(number % count)
+    from mtl.study.running.launchers.processes import num_gpus
+
+    if num_gpus() > 1:
+        torch.cuda.set_device(number % num_gpus())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Several processes on this machine, each with its own threads, and its own GPU if there are several."""
+"""Several processes on this machine, each with its own threads, spread over its GPUs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
+from mtl.config.mixture import Count
 from mtl.study.running.launchers import Launcher
 
 if TYPE_CHECKING:
@@ -21,7 +24,20 @@ REPLACEMENTS = 3
 
 
 class Processes(Launcher):
-    """Trains in processes on this machine, and replaces a process that dies."""
+    """Trains in processes on this machine, and replaces a process that dies.
+
+    Worker i uses GPU i modulo the number of GPUs. A small encoder does not fill a GPU, so workers may share one.
+
+    Args:
+        workers: Number of workers.
+        threads: Number of threads of the numeric libraries of each worker.
+        workers_per_device: Number of workers per GPU, instead of `workers`; a machine without a GPU counts as one.
+    """
+
+    def __init__(self, workers: int, threads: int, *, workers_per_device: Count | None = None) -> None:
+        if workers_per_device is not None:
+            workers = workers_per_device * max(1, num_gpus())
+        super().__init__(workers, threads)
 
     def run(self, work: Work, folder: Path, watch: Callable[[], None], finished: Callable[[RunSpec], None]) -> None:
         file = work.write(folder)
@@ -52,3 +68,8 @@ class Processes(Launcher):
 
     def _report(self, process: subprocess.Popen[bytes]) -> None:
         sys.stderr.write(f"mtl: study: One of {self.workers} workers ended early (exit code {process.returncode}).\n")
+
+
+def num_gpus() -> int:
+    """The number of GPUs that this process may use."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
