@@ -24,6 +24,12 @@ def is_rank_zero() -> bool:
     return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
+def is_one_of_several() -> bool:
+    """Whether a launcher other than Lightning started this process as one of several (Lightning sets no RANK)."""
+    sizes = [("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")]
+    return any(rank in os.environ and os.environ.get(size, "1") != "1" for rank, size in sizes)
+
+
 def rank() -> int:
     """The rank of this process in its process group; 0 without one."""
     return torch.distributed.get_rank() if world_size() > 1 else 0

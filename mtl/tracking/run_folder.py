@@ -25,7 +25,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from mtl.distributed import is_rank_zero
+from mtl.distributed import is_one_of_several, is_rank_zero
 from mtl.files import finite, folder_name, make_folder, not_writable, read_json, write_json, write_text
 from mtl.problems import InputError, Problem, did_you_mean
 
@@ -58,7 +58,8 @@ class RunFolder:
             InputError: The name is not a valid folder name, the folder is not writable, or an external launcher started
                 the processes without setting the variable for the folder.
         """
-        if not is_rank_zero() or ("RANK" in os.environ and FOLDER_VARIABLE in os.environ):
+        is_named = FOLDER_VARIABLE in os.environ and ("RANK" in os.environ or is_one_of_several())
+        if not is_rank_zero() or is_named:
             return cls._from_variable(root, mixture_name, seed)
         family = Path(root).absolute() / folder_name(mixture_name)
         path = _make_new(family, f"{datetime.now():%Y%m%d-%H%M%S}-s{seed}")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from mtl.distributed import is_rank_zero
+from mtl.distributed import is_one_of_several, is_rank_zero
 from mtl.problems import Problem
 
 GAIN = 1.2
@@ -48,7 +48,7 @@ def agreed_precision(accelerator: str = "auto", num_nodes: int = 1) -> str:
         accelerator: Lightning's name for the accelerator.
         num_nodes: Number of nodes of the training.
     """
-    if num_nodes > 1 or _is_one_of_several():
+    if num_nodes > 1 or is_one_of_several():
         return natural_precision("cuda") if accelerator in ("auto", "gpu", "cuda") else "32-true"
     if is_rank_zero() or VARIABLE not in os.environ:
         os.environ[VARIABLE] = natural_precision(accelerator)
@@ -109,9 +109,3 @@ def _has_bf16(device: str) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-
-
-def _is_one_of_several() -> bool:
-    """Whether a launcher other than Lightning started this process as one of several (Lightning sets no RANK)."""
-    sizes = [("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")]
-    return any(rank in os.environ and os.environ.get(size, "1") != "1" for rank, size in sizes)
