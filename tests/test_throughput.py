@@ -153,9 +153,10 @@ class Encoder(torch.nn.Module):
 def test_the_meter_counts_no_padding_of_a_packed_encoder() -> None:
     encoder, meter = Encoder(), Meter()
     meter.watch(encoder)
-    meter.begin(warmup=0, updates=1)
-    encoder(layout=Layout([2, 5]))
-    meter.update_done()
+    meter.begin(warmup=1, updates=1)
+    for lengths in ([9], [2, 5]):  # warm-up and window
+        encoder(layout=Layout(lengths))
+        meter.update_done()
     found = meter.figures()
     assert (found["examples"], found["real_tokens"], found["padded_tokens"]) == (2, 7, 7)
     assert found["squared_lengths"] == 4 + 25

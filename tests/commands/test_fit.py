@@ -167,7 +167,7 @@ def test_early_stopping_by_task_is_the_same_after_a_resume(toy_mixture: Write, t
     assert whole.module.stopped  # or there would be nothing to see
     folder = RunFolder.create(tmp_path / "stopped", "toy", 1)
     with pytest.raises(StopError):
-        go(folder, StopAt(24))
+        go(folder, StopAt(16))
     resumed = go(folder, ckpt_path=folder.resolve_checkpoint("last"))
     assert resumed.module.stopped == whole.module.stopped
     assert equal(whole.weights, resumed.weights)

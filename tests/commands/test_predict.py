@@ -16,6 +16,7 @@ from mtl import commands as cli
 from mtl.batching.batch import Batch
 from mtl.commands.predict import PredictionWriter, PredictLoader, predict
 from mtl.encoder.model import Encoder
+from mtl.encoder.packing import Layout
 from mtl.problems import InputError
 from mtl.training.assembly import build_heads
 from mtl.training.checkpoints import TrainedRows, checkpoint_mixture, located
@@ -163,9 +164,9 @@ def test_a_text_is_encoded_once_for_all_tasks_with_the_same_input(
     encoded: list[tuple[int, ...]] = []
     forward = Encoder.forward
 
-    def counting(self: Any, input_ids: Tensor, mask: Tensor, *more: Any) -> Tensor:
-        encoded.extend(tuple(line[m].tolist()) for line, m in zip(input_ids, mask, strict=True))
-        return forward(self, input_ids, mask, *more)
+    def counting(self: Any, input_ids: Tensor, layout: Layout, *more: Any) -> Tensor:
+        encoded.extend(tuple(tokens.tolist()) for tokens in input_ids.split(layout.lengths.tolist()))
+        return forward(self, input_ids, layout, *more)
 
     monkeypatch.setattr(Encoder, "forward", counting)
     short = words(*range(10))
