@@ -152,6 +152,8 @@ class MixtureCLI(LightningCLI):
             print(_setup(self.trainer, self.folder))
         try:
             self.trainer.fit(**arguments)
+        except torch.OutOfMemoryError as error:
+            raise InputError(self.model.memory_problem()) from error
         except (SystemExit, SIGTERMException):  # Lightning turns Ctrl-C into SystemExit
             if self.trainer.is_global_zero:
                 print(f"mtl: {_how_to_resume(self.folder, self._words)}", file=sys.stderr)

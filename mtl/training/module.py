@@ -98,6 +98,7 @@ class MultiTaskModule(pl.LightningModule):
         self._withholding = Withholding()
         self._terms: dict[str, Tensor] = {}
         self._update_trains = self._was_empty = False
+        self._step: tuple[list[str], int] = ([], 0)  # the tasks and the number of tokens of the current step
         self._tables: list[nn.Parameter] = []  # a list, because an attribute would register it as a second weight
 
     def head(self, task: str) -> Head:
@@ -208,7 +209,15 @@ class MultiTaskModule(pl.LightningModule):
         if batch_idx % self.trainer.accumulate_grad_batches == 0:
             self._update_trains = False
 
+    def memory_problem(self) -> Problem:
+        """What to lower if the device runs out of memory in the current step."""
+        tasks, num_tokens = self._step
+        message = f"The device ran out of memory in a step of {', '.join(tasks)} with {num_tokens} tokens."
+        advice = "Lower batch_size, tokens_per_batch or max_length, or set encoder.gradient_checkpointing."
+        return Problem("batch_size", message, advice)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        self._step = [part.task for part in batch.parts], len(batch.input_ids)
         if any(part.task in self.stopped for part in batch.parts):
             batch.parts = [part for part in batch.parts if part.task not in self.stopped]
         self._was_empty = not batch.parts

@@ -1,6 +1,7 @@
 import csv as csv_module
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from mtl.commands import run
 from mtl.commands import run as run_mtl
 from mtl.commands.fit import _check_trainer, _how_to_resume
 from mtl.config.loading import load_mixture
+from mtl.encoder.model import Encoder
 from mtl.problems import InputError
 from mtl.tracking.run_folder import RunFolder
 from mtl.training import assembly
@@ -518,6 +520,23 @@ def test_a_run_with_invalid_options_leaves_no_folder(
     assert run(["fit", "--mixture", str(toy_mixture(**fields)), "--trainer.accelerator=cpu", *words]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_a_device_without_enough_memory_is_an_error_that_says_what_to_lower(
+    toy_mixture: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(Encoder, "forward", fail)
+    assert run(["fit", "--mixture", str(toy_mixture(tasks_per_step="all")), "--trainer.accelerator=cpu", *QUIET]) == 2
+    error = capsys.readouterr().err
+    assert "batch_size: " in error
+    assert "cause, bleed" in error
+    assert re.search(r"\d+ tokens", error)
+    assert "encoder.gradient_checkpointing" in error
+    assert RunFolder.latest(tmp_path / "runs", "toy").info["status"] == "FAILED"
 
 
 def test_an_evaluation_needs_no_limit_on_training() -> None:
