@@ -81,7 +81,8 @@ def test_a_ratio_is_the_median_of_the_ratios_within_rounds_and_not_of_all_rates(
 
 def test_the_keys_of_the_ratios_are_those_that_others_rely_on() -> None:
     keys = "padded_per_real ours_vs_bare ours_vs_tasknet_default ours_vs_tasknet_best ours_vs_hf_best gemm_share "
-    keys += "tasks32_vs_2 two_processes"
+    keys += "tasks32_vs_2 two_processes packed_random_vs_sorted_padded mixed_vs_single rank_balance "
+    keys += "gpu_ours_vs_hf_best_32 gpu_ours_vs_hf_best_128 gpu_ours_vs_bare_graph gpu_tokens_per_second_32 gpu_mfu_128"
     assert list(bench_page.summary([])["ratios"]) == keys.split()
     assert set(bench_page.summary([])["ratios"].values()) == {None}
     assert set(bench_page.MEANING) == set(bench_page.TARGETS)
@@ -92,11 +93,16 @@ def test_every_ratio_is_as_computed_by_hand() -> None:
         *(entry(0, "ours", 2000), entry(0, "bare", 2500), entry(0, "tasknet_default", 400)),
         *(entry(0, "tasknet_best", 1000), entry(0, "hf_best", 1600), gemm(0, 50e6, 80e6)),
         *(entry(0, "tasks_2", 1000), entry(0, "tasks_32", 800)),  # 1 and 1.25 s for 4 updates
+        *(entry(0, "sorted_padded", 2000), entry(0, "ours_mixed", 1900)),
+        {"round": 0, "contestant": "rank_balance", "rank_balance": 1.05, "setting": SETTING, "machine": MACHINE}
+        | {"command": "python throughput.py"},
         *(entry(0, "processes_1", 1000), entry(0, "processes_2", 1300), entry(0, "processes_2_compressed", 1200)),
     ]
     found = bench_page.summary(entries)
     # 6 x 1000 parameters x 1000 tokens + 12 x 2 layers x 10 units x 50000 squared lengths = 18e6, in 0.5 s.
-    assert found["ratios"] == pytest.approx(
+    measured = {name: value for name, value in found["ratios"].items() if not name.startswith("gpu_")}
+    assert {value for name, value in found["ratios"].items() if name not in measured} == {None}
+    assert measured == pytest.approx(
         {
             "padded_per_real": 1.04,
             "ours_vs_bare": 0.8,
@@ -106,6 +112,9 @@ def test_every_ratio_is_as_computed_by_hand() -> None:
             "gemm_share": 36 / 80,
             "tasks32_vs_2": 1.25,
             "two_processes": 1.3,
+            "packed_random_vs_sorted_padded": 1.25,
+            "mixed_vs_single": 0.95,
+            "rank_balance": 1.05,
         }
     )
     assert found["spread"]["gemm_share_fp32"]["median"] == pytest.approx(36 / 50)
@@ -134,7 +143,7 @@ def test_the_report_names_what_is_missed_what_is_not_measured_and_who_is_unavail
     page = bench_page.report(tmp_path)
     lines = page.splitlines()
     assert any(line.startswith("| ours_vs_bare ") and "0.800, missed" in line for line in lines)
-    assert any(line.startswith("| padded_per_real ") and "missed" not in line for line in lines)
+    assert any(line.startswith("| padded_per_real ") and "1.040, missed" in line for line in lines)
     assert any(line.startswith("| ours_vs_tasknet_best ") and "not measured" in line for line in lines)
     assert "tasknet_best is unavailable: ModuleNotFoundError: No module named 'tasknet'" in lines
     for said in ("a processor", "torch 2.13.0", "2026-11-22", "`python throughput.py`", "commit abc", "2 thread(s)"):
@@ -214,6 +223,22 @@ def test_examples_in_the_docstrings_hold() -> None:
     for module, number in ((contestants, 2), (bench_page, 2)):
         result = doctest.testmod(module)
         assert (result.failed, result.attempted) == (0, number)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of Lightning, for a module that only collects batches
+def test_random_and_sorted_batches_are_of_the_same_tasks_and_the_ranks_are_balanced(
+    tmp_path: Path, tiny_encoder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
+    setting = bench_data.Setting("synthetic", 40, batch_size=4, encoder=str(tiny_encoder("bert")))
+    words = {"mixture": bench_data.prepare(setting, tmp_path), "warmup": 1, "updates": 6, "precision": "32-true"}
+    options: Any = SimpleNamespace(seed=0, **words)
+    random, padded = contestants.bare(options, Meter()), contestants.sorted_padded(options, Meter())
+    assert random["updates"] == padded["updates"] == 6
+    assert random["real_tokens"] == random["padded_tokens"]
+    assert padded["real_tokens"] < padded["padded_tokens"] < 1.5 * padded["real_tokens"]
+    assert padded["squared_lengths"] > padded["real_tokens"]
+    assert 1 <= contestants.rank_balance(options, Meter())["rank_balance"] < 1.2
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +125,82 @@ def evaluation(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
 
 def bare(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
     """A plain loop over the very batches of `ours`, which are ready in memory before the first update."""
+    mixture = seeded(options)
+    started = time.perf_counter()
+    batches = our_batches(mixture, options.warmup + options.updates)
+    loading_seconds = time.perf_counter() - started
+    return {"loading_seconds": loading_seconds, **bare_loop(options, meter, mixture, batches)}
+
+
+def sorted_padded(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
+    """The same loop over batches of similar length, padded to their longest text, as version 0.1.0 made them.
+
+    The tasks follow each other as in `ours`. Padding is computed like text, which takes as long as masking it.
+    """
+    from mtl.batching.batch import ExampleGroup, UpdateShare, collate
+    from mtl.training.assembly import build_data
+
+    mixture = seeded(options)
+    tasks = [batch.parts[0].task for batch in our_batches(mixture, options.warmup + options.updates)]
+    data = build_data(mixture)
+    data.setup()
+    streams = {task: windows(data, task, options.seed) for task in set(tasks)}
+    batches, lengths = [], []
+    for task in tasks:
+        examples = next(streams[task])
+        lengths.append(torch.tensor([len(example["input_ids"]) for example in examples]))
+        padded = [padded_to(example, int(lengths[-1].max()), data.tokenizer.pad_token_id) for example in examples]
+        share = UpdateShare(sum(example["targets"] for example in examples))
+        batches.append(collate([ExampleGroup({task: padded}, {task: share})], data.heads))
+    figures = bare_loop(options, meter, mixture, batches)
+    real = torch.cat(lengths[options.warmup :])
+    return {**figures, "real_tokens": int(real.sum()), "squared_lengths": int((real**2).sum())}
+
+
+def windows(data: MixtureData, task: str, seed: int, *, size: int = 50) -> Iterator[Sequence[Example]]:
+    """Batches of similar length without end: the examples of `size` batches are sorted, and these batches shuffled."""
+    import numpy as np
+
+    train, number = data.tasks[task]["train"], data.mixture.batch_size
+    random = np.random.default_rng(seed)
+    while True:
+        drawn = random.permutation(len(train.lengths))
+        for start in range(0, len(drawn), size * number):
+            window = drawn[start : start + size * number]
+            window = window[np.argsort(train.lengths[window], kind="stable")]
+            batches = [window[place : place + number] for place in range(0, len(window), number)]
+            for place in random.permutation(len(batches)):
+                yield train.examples.take(batches[place])
+
+
+def padded_to(example: Example, length: int, pad: int) -> Example:
+    """The example with padding as further tokens."""
+    missing = length - len(example["input_ids"])
+    padded = {**example, "input_ids": [*example["input_ids"], *[pad] * missing]}
+    if example.get("token_type_ids") is not None:
+        padded["token_type_ids"] = [*example["token_type_ids"], *[0] * missing]
+    return padded
+
+
+def rank_balance(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
+    """How evenly two ranks share the tokens of each full batch of a pass, with a batch of its own for each rank."""
+    from mtl.batching.batcher import shard
+    from mtl.config.loading import load_mixture
+    from mtl.training.assembly import build_data
+
+    number = 2 * load_mixture(options.mixture).batch_size
+    data = build_data(load_mixture(options.mixture, [f"seed={options.seed}", f"batch_size={number}"]))
+    data.setup()
+    found = []
+    for ref in itertools.chain.from_iterable(data.schedule.epoch(0)):
+        lengths = data.tasks[ref.task]["train"].lengths[data.schedule.indices(ref)]
+        if len(lengths) == number:
+            found.append(max(2 * lengths[shard(lengths, rank, 2)].sum() / lengths.sum() for rank in range(2)))
+    return {"rank_balance": float(max(found))}
+
+
+def bare_loop(options: argparse.Namespace, meter: Meter, mixture: Mixture, batches: Sequence[Batch]) -> dict[str, Any]:
+    """Trains on batches that are ready in memory, with the model, optimiser, clipping and precision of `ours`."""
     from torch import nn
 
     from mtl.balancing import TaskLoss
@@ -132,11 +208,7 @@ def bare(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
     from mtl.training.hyperparameters import Optimisation
     from mtl.training.optimisation import adamw, parameter_groups, schedule
 
-    mixture = seeded(options)
     module = build_module(mixture, learning_rate=LEARNING_RATE)
-    started = time.perf_counter()
-    batches = our_batches(mixture, options.warmup + options.updates)
-    loading_seconds = time.perf_counter() - started
     groups = parameter_groups(
         module.encoder,
         {task: module.head(task) for task in module.heads},
@@ -169,7 +241,6 @@ def bare(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
     return {
         "precision": options.precision,
         "optimizer": "AdamW, fused",
-        "loading_seconds": loading_seconds,
         **encoder_size(module),
         **meter.figures(),
     }
@@ -492,7 +563,10 @@ def seeded(options: argparse.Namespace) -> Mixture:
 
 RUNNERS: dict[str, Callable[[argparse.Namespace, Meter], dict[str, Any]]] = {
     function.__name__: function
-    for function in (ours, evaluation, bare, hf_default, hf_best, tasknet_default, tasknet_best, gemm)
+    for function in (
+        *(ours, evaluation, rank_balance, bare, sorted_padded),
+        *(hf_default, hf_best, tasknet_default, tasknet_best, gemm),
+    )
 }
 
 
