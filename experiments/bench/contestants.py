@@ -317,7 +317,8 @@ def train_hf(options: argparse.Namespace, meter: Meter, *, best: bool) -> dict[s
         train = data.tasks[task]["train"]
         arguments = TrainingArguments(
             str(options.mixture.parent / "hf"),
-            use_cpu=True,
+            use_cpu=getattr(options, "device", "cpu") == "cpu",
+            dataloader_num_workers=getattr(options, "loader_workers", 0),
             bf16=in_bf16,
             seed=options.seed,
             max_steps=warmup + updates,

@@ -61,12 +61,12 @@ class Meter:
         if warmup:
             self._left = (warmup - 1, updates)
             if warmup == 1:
-                self._started = time.perf_counter()
+                self._started = now()
         elif self._started is not None:
             self.updates += 1
             self._left = (0, updates - 1)
             if updates == 1:
-                self.seconds += time.perf_counter() - self._started
+                self.seconds += now() - self._started
                 self._started = None
                 self.rss_anon_mib = max(self.rss_anon_mib, rss_anon_mib())
 
@@ -101,6 +101,13 @@ class Meter:
         self._lengths.append(lengths)
         self.examples += len(lengths)
         self.padded_tokens += padded
+
+
+def now() -> float:
+    """The time in seconds once a GPU, if there is one, has done everything that it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def rss_anon_mib() -> float:
