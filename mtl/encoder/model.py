@@ -68,7 +68,9 @@ class Encoder(nn.Module):
 
     def _padded(self, inputs: dict[str, Tensor], group: Group) -> Tensor:
         """States of the tokens of a group [tokens, H], from a pass over its padded sequences."""
-        padded: dict[str, Any] = {name: group.padded(values) for name, values in inputs.items()}
+        padded: dict[str, Any] = {
+            name: group.padded(values[group.start : group.stop]) for name, values in inputs.items()
+        }
         pad_id = getattr(self.config, "pad_token_id", None)  # some families count positions by it
         padded["input_ids"] = padded["input_ids"].where(group.mask, 0 if pad_id is None else pad_id)
         return group.packed(self.model(**padded, attention_mask=group.mask.long()).last_hidden_state)

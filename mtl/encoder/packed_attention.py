@@ -94,22 +94,23 @@ def attention(  # noqa: PLR0917  # the order is transformers'
     if _has_kernel(q, layout, sliding_window):
         return _varlen(q, k, v, layout, scale=scale, dropout=dropout)[None], None
     options: Any = {"scale": scale, "dropout": dropout, "window": sliding_window}
-    parts = [_attend(q, k, v, group, **options) for group in layout.groups]
+    by_group = zip(layout.split(q), layout.split(k), layout.split(v), layout.groups, strict=True)
+    parts = [_attend(*states, **options) for states in by_group]
     return torch.cat(parts)[None], None
 
 
 def _attend(
     q: Tensor, k: Tensor, v: Tensor, group: Group, *, scale: float, dropout: float, window: int | None
 ) -> Tensor:
-    """The result for the tokens of a group [tokens, A, D]."""
-    queries, keys, values = (group.padded(states).transpose(1, 2) for states in (q, k, v))  # [n, A, t, D]
+    """The result for the tokens of a group [tokens, A, D] from those of its queries, keys and values."""
+    queries, keys, values = (group.heads_padded(states) for states in (q, k, v))  # [n, A, t, D]
     allowed = _allowed(group, window)
     if q.device.type == "cpu":
         mixed = _on_cpu(queries, keys, values, allowed, scale=scale, dropout=dropout)
     else:
         with sdpa_kernel(KERNELS):
             mixed = scaled_dot_product_attention(queries, keys, values, allowed, dropout, scale=scale)
-    return group.packed(mixed.transpose(1, 2))
+    return group.heads_packed(mixed)
 
 
 def _on_cpu(
@@ -121,7 +122,8 @@ def _on_cpu(
     """
     scores = torch.matmul(query * scale, key.transpose(2, 3))
     if allowed is not None:
-        scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
+        with torch.no_grad():  # the gradient at these places is zero anyway, because their probability is
+            scores.masked_fill_(~allowed, torch.finfo(scores.dtype).min)
     # Autocast would convert the probabilities to fp32, and the product below would convert them back.
     with torch.autocast("cpu", enabled=False):
         weights = torch.softmax(scores, dim=-1)

@@ -42,21 +42,58 @@ class Group:
         """Place of each token among the n * t places of the padded group."""
         self.tokens = torch.from_numpy(np.where(mask, mask.cumsum().reshape(mask.shape) - 1, 0).reshape(-1)).to(device)
         """Token at each of the n * t places, counted from `start`; padding repeats the first token."""
+        self._by_head: dict[int, tuple[Tensor, Tensor]] = {}
 
     def padded(self, values: Tensor) -> Tensor:
-        """The values [N, ...] of this group's tokens as [n, t, ...]; padding repeats the first token's."""
-        mine = values[self.start : self.stop]
+        """The values [tokens, ...] of this group's tokens as [n, t, ...]; padding repeats the first token's."""
         if not self.is_full:
-            mine = _Rows.apply(mine, self.tokens, self.slots)  # type: ignore[no-untyped-call]  # of torch
-        return mine.reshape(self.num, self.longest, *values.shape[1:])
+            values = _rows(values, self.tokens, self.slots)
+        return values.reshape(self.num, self.longest, *values.shape[1:])
 
     def packed(self, values: Tensor) -> Tensor:
         """The values of the tokens, one after the other, from values [n, t, ...]."""
         values = values.reshape(self.num * self.longest, *values.shape[2:])
+        return values if self.is_full else _taken(values, self.slots)
+
+    def heads_padded(self, values: Tensor) -> Tensor:
+        """The values [tokens, A, D] of this group's tokens as [n, A, t, D]; padding repeats the first token's.
+
+        With one copy: rows are selected for each attention head, in the order in which a matrix product reads them.
+        """
+        num_tokens, heads, size = values.shape
         if self.is_full:
-            return values
-        taken: Tensor = _Taken.apply(values, self.slots)  # type: ignore[no-untyped-call]  # of torch
-        return taken
+            return values.reshape(self.num, self.longest, heads, size).transpose(1, 2)
+        places, slots = self._indices(heads)
+        padded = _rows(values.reshape(num_tokens * heads, size), places, slots)
+        return padded.reshape(self.num, heads, self.longest, size)
+
+    def heads_packed(self, values: Tensor) -> Tensor:
+        """The values of the tokens [tokens, A, D], one after the other, from values [n, A, t, D]."""
+        _, heads, _, size = values.shape
+        if self.is_full:
+            return values.transpose(1, 2).reshape(-1, heads, size)
+        _, slots = self._indices(heads)
+        return _taken(values.reshape(-1, size), slots).reshape(-1, heads, size)
+
+    def _indices(self, heads: int) -> tuple[Tensor, Tensor]:
+        """`tokens` and `slots` for values with a row per token and head, and places in the order [n, A, t]."""
+        if heads not in self._by_head:
+            head = torch.arange(heads, device=self.tokens.device)
+            tokens = self.tokens.view(self.num, 1, self.longest) * heads + head[:, None]
+            sequence, position = self.slots // self.longest, self.slots % self.longest
+            slots = (sequence[:, None] * heads + head) * self.longest + position[:, None]
+            self._by_head[heads] = tokens.reshape(-1), slots.reshape(-1)
+        return self._by_head[heads]
+
+
+def _rows(values: Tensor, rows: Tensor, places: Tensor) -> Tensor:
+    selected: Tensor = _Rows.apply(values, rows, places)  # type: ignore[no-untyped-call]  # of torch
+    return selected
+
+
+def _taken(values: Tensor, rows: Tensor) -> Tensor:
+    selected: Tensor = _Taken.apply(values, rows)  # type: ignore[no-untyped-call]  # of torch
+    return selected
 
 
 # The general gradient of a selection of rows adds them up one by one, which is slow on a CPU and not reproducible on a
@@ -145,6 +182,11 @@ class Layout:
             groups.append(Group(chunk, start, self.positions.device))
             start = groups[-1].stop
         return groups
+
+    def split(self, values: Tensor) -> tuple[Tensor, ...]:
+        """The values [N, ...] of each group's tokens."""
+        sizes = [group.stop - group.start for group in self.groups]
+        return torch.split(values, sizes)
 
     def packed(self, sequences: Sequence[Sequence[int]]) -> Tensor:
         """Values per token [N] from those of each sequence, in the order of the batch."""

@@ -92,7 +92,13 @@ def test_packing_and_unpacking_lose_nothing(lengths: list[int]) -> None:
     assert [[int(v) - 1 for v in row[mask]] for row, mask in zip(back, layout.mask, strict=True)] == rows
     assert not back[~layout.mask].any()
     assert len(layout.groups) <= GROUPS
-    assert torch.equal(torch.cat([group.packed(group.padded(ids)) for group in layout.groups]), ids)
+    parts = zip(layout.groups, layout.split(ids), strict=True)
+    assert torch.equal(torch.cat([group.packed(group.padded(part)) for group, part in parts]), ids)
+    values = torch.randn(layout.num_tokens, 3, 2)  # heads and units
+    for group, part in zip(layout.groups, layout.split(values), strict=True):
+        by_head = group.heads_padded(part)
+        assert torch.equal(group.heads_packed(by_head), part)
+        assert torch.equal(by_head, group.padded(part).transpose(1, 2))
 
 
 # --- families ---------------------------------------------------------------------------------------------------------
