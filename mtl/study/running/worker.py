@@ -191,10 +191,15 @@ def _choose_device(number: int) -> None:
     """Assigns a GPU to the worker, before torch initialises the devices."""
     import torch
 
-    from mtl.study.running.launchers.processes import num_gpus
-
     if num_gpus() > 1:
         torch.cuda.set_device(number % num_gpus())
+
+
+def num_gpus() -> int:
+    """The number of GPUs that this process may use."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 if __name__ == "__main__":

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from mtl.config.mixture import Count
 from mtl.study.running.launchers import Launcher
+from mtl.study.running.worker import num_gpus
 
 if TYPE_CHECKING:
     from mtl.study.design.run_spec import RunSpec
@@ -68,8 +67,3 @@ class Processes(Launcher):
 
     def _report(self, process: subprocess.Popen[bytes]) -> None:
         sys.stderr.write(f"mtl: study: One of {self.workers} workers ended early (exit code {process.returncode}).\n")
-
-
-def num_gpus() -> int:
-    """The number of GPUs that this process may use."""
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
