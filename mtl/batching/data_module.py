@@ -63,7 +63,7 @@ class MixtureData(pl.LightningDataModule):
         None if it varies.
         """
         rows = {name: data["train"].rows for name, data in self.tasks.items()}
-        num_texts = {name: {0: 1, len(table): 2}.get(table.num_pairs()) for name, table in rows.items()}
+        num_texts = {name: {0: 1, len(table): 2}.get(table.num_pairs) for name, table in rows.items()}
         return {"row_types": {name: type(table[0]).__name__ for name, table in rows.items()}, "num_texts": num_texts}
 
     # --- training -------------------------------------------------------------------------------------------------

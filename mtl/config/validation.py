@@ -133,12 +133,15 @@ def _schema_problem(mismatch: Mismatch, fields: Fields) -> Problem:
     return Problem(key, mismatch.message, _advice(error))
 
 
+QUOTE_BOOLEANS = "Put it in quotes: YAML reads unquoted yes, no, on, off, true and false as booleans."
+
+
 def _advice(error: Mapping[str, Any]) -> str:
     """What to do if YAML has parsed an unquoted word as something other than a string."""
     if error["type"] != "string_type":
         return ""
     if isinstance(error["input"], bool):
-        return "Put it in quotes: YAML reads unquoted yes, no, on, off, true and false as booleans."
+        return QUOTE_BOOLEANS
     if isinstance(error["input"], int | float):
         return "Put it in quotes: YAML reads unquoted digits as a number."
     return "Put it in quotes: YAML reads an unquoted null or ~ as no value." if error["input"] is None else ""
@@ -200,8 +203,7 @@ def _task_name_problems(name: str) -> list[Problem]:
 
     key = f"tasks.{name}"
     if name in ("True", "False"):
-        advice = "Put it in quotes: YAML reads unquoted yes, no, on, off, true and false as booleans."
-        return [Problem(key, f"The name of a task must be a text, got {name.lower()}.", advice)]
+        return [Problem(key, f"The name of a task must be a text, got {name.lower()}.", QUOTE_BOOLEANS)]
     if not TASK_NAME.fullmatch(name):
         rule = "The name of a task must start with a letter and have at most 100 letters, digits and '_'"
         return [Problem(key, f"{rule}, got '{name}'.", "Rename the task.")]

@@ -13,7 +13,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -116,8 +116,9 @@ class RowTable(Sequence[Row]):
         """The document of each row."""
         return self._table.column("document")
 
+    @cached_property
     def num_pairs(self) -> int:
-        """The number of rows with a second text."""
+        """The number of rows with a second text, counted once, because every checkpoint asks for it."""
         return self._table.num_with("json", '"text_pair": ')  # in a text, the quotes would be escaped
 
     def document_numbers(self) -> npt.NDArray[np.int64]:

@@ -6,8 +6,6 @@ scaler has it do. The host reads the number of withheld updates where it reads t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor, nn
 
@@ -28,7 +26,7 @@ class Withholding:
             clip_norm: Norm to which the gradient is clipped; None does not clip it.
         """
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        norm = nn.utils.get_total_norm(_gradients(parameters))
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if clip_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)
         if optimizer.defaults.get("fused"):
@@ -41,7 +39,3 @@ class Withholding:
         count = 0 if self._count is None else int(self._count.item())
         self._count = None
         return count
-
-
-def _gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
-    return [parameter.grad for parameter in parameters if parameter.grad is not None]

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from torch import nn
 
 from mtl.config.validation import mixture_problems, readable_tasks
+from mtl.config.yaml_files import read_mixture_fields
 from mtl.problems import Problem
 
 
@@ -211,6 +213,15 @@ def test_a_task_name_that_pytorch_reserves_is_invalid(name: str) -> None:
 def test_every_valid_task_name_is_a_valid_module_name(name: str) -> None:
     assert mixture_problems(named(name)) == []
     assert name in nn.ModuleDict({name: nn.Linear(1, 1)})
+
+
+@pytest.mark.parametrize("word", ["no", "yes", "off"])
+def test_a_task_name_that_yaml_reads_as_a_boolean_gets_the_advice_to_quote_it(word: str, tmp_path: Path) -> None:
+    task = "{head: classification, labels: [a, b], data: {reader: jsonl, path: rows}}"
+    (tmp_path / "m.yaml").write_text(f"name: m\ntasks:\n  {word}: {task}\n", encoding="utf-8")
+    (problem,) = mixture_problems(read_mixture_fields(tmp_path / "m.yaml"))
+    assert problem.key == f"tasks.{word in ('yes', 'on')}"
+    assert "quotes" in problem.suggestion
 
 
 def test_names_that_differ_only_in_case_are_invalid() -> None:

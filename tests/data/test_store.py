@@ -456,14 +456,14 @@ def test_rows_survive_a_round_trip(tmp_path: Path) -> None:
         table[4]
     assert table.documents().tolist() == ["d1", "d1", "d2", "d2"]
     assert table.document_numbers().tolist() == [0, 0, 1, 1]
-    assert table.num_pairs() == 1
+    assert table.num_pairs == 1
 
 
 def test_a_text_that_looks_like_a_pair_is_not_one(tmp_path: Path) -> None:
     rows = [TextRow("1", "1", '{"text_pair": "x"}'), TextRow("2", "2", "a", text_pair="b"), TextRow("3", "3", "c")]
     records = [{"id": r.id, "document": r.document, "json": json.dumps(row_to_dict(r))} for r in rows]
-    assert RowTable(Store(tmp_path).table(KEY, build(records))[0]).num_pairs() == 1
-    assert RowTable(Store(tmp_path).table(content_key(0), build(records[:1]))[0]).num_pairs() == 0
+    assert RowTable(Store(tmp_path).table(KEY, build(records))[0]).num_pairs == 1
+    assert RowTable(Store(tmp_path).table(content_key(0), build(records[:1]))[0]).num_pairs == 0
 
 
 def test_a_key_depends_on_every_part_and_not_on_the_order_of_keys() -> None:
