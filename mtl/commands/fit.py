@@ -122,6 +122,8 @@ class MixtureCLI(LightningCLI):
         parser.add_class_arguments(Optimisation, "model", instantiate=False)
         compile_help = "Whether to compile the encoder with torch.compile, which takes about a minute at the start."
         parser.add_argument("--model.compile", type=bool, default=False, help=compile_help)
+        graphs_help = "Whether to train with CUDA graphs where that is possible. Not yet verified on a GPU."
+        parser.add_argument("--model.cuda_graphs", type=bool, default=False, help=graphs_help)
         parser.add_class_arguments(RunOptions, "run")
         parser.add_class_arguments(EarlyStoppingOptions, "early_stopping")
         parser.add_argument("--mixture", type=str, default=None, help="The mixture file; --mixture.KEY overrides it.")

@@ -59,6 +59,7 @@ def build_module(
     *,
     weights: bool = True,
     compile: bool = False,
+    cuda_graphs: bool = False,
     built: tuple[Mapping[str, Head], PreTrainedTokenizerBase] | None = None,
     **optimisation: Any,
 ) -> MultiTaskModule:
@@ -69,6 +70,7 @@ def build_module(
         weights: Whether to load the encoder's pretrained weights; False leaves them random, to be loaded from a
             checkpoint.
         compile: Whether to compile the encoder with `torch.compile`, which takes about a minute.
+        cuda_graphs: Whether to train with CUDA graphs where that is possible. Not yet verified on a GPU.
         built: Result of `build_heads` for this mixture; None calls it.
         optimisation: Fields of `Optimisation`, such as ``learning_rate=2e-4``.
 
@@ -85,6 +87,7 @@ def build_module(
         optimisation=checked(Optimisation, optimisation, "model"),
         learning_rate_factors={name: spec.learning_rate_factor for name, spec in mixture.tasks.items()},
         compile=compile,
+        cuda_graphs=cuda_graphs,
         config=mixture.to_dict(),
     )
 

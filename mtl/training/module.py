@@ -5,6 +5,7 @@ Shapes: B examples, T tokens, H hidden size.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -20,6 +21,7 @@ from mtl.balancing import Balancing, TaskLoss
 from mtl.batching.batch import Batch, TaskPart
 from mtl.distributed import average, average_rows, keep_out_of_ddp
 from mtl.encoder.compilation import compile_encoder
+from mtl.encoder.graphs import obstacle
 from mtl.evaluation.evaluator import Evaluator, TaskResult, on_cpu
 from mtl.evaluation.predictions import PredictionFiles
 from mtl.problems import InputError, Problem
@@ -27,6 +29,7 @@ from mtl.seeding import derive, seed_dropout
 from mtl.single_precision import InSinglePrecision, single_precision
 from mtl.training.hyperparameters import Optimisation
 from mtl.training.optimisation import adamw, parameter_groups, schedule
+from mtl.training.precision import prepare_products
 from mtl.training.selection import MIXTURE, Selection
 from mtl.training.train_losses import TrainLosses
 from mtl.training.withholding import Withholding
@@ -34,6 +37,8 @@ from mtl.training.withholding import Withholding
 if TYPE_CHECKING:
     from mtl.data.examples import SplitData
     from mtl.encoder.model import Encoder
+
+_log = logging.getLogger(__name__)
 
 CHECKPOINT_KEY = "biomtl"
 """Key of our entries in a checkpoint. Lightning's own hyper-parameters would silently override the command line."""
@@ -56,6 +61,7 @@ class MultiTaskModule(pl.LightningModule):
         optimisation: Learning rates and their schedule; None takes the defaults.
         learning_rate_factors: Factor on the learning rate of each task's head; 1 for tasks without one.
         compile: Whether `setup` compiles the encoder.
+        cuda_graphs: Whether training replays the encoder's passes as CUDA graphs, where that is possible.
         config: The resolved mixture as plain values, saved in checkpoints.
     """
 
@@ -70,6 +76,7 @@ class MultiTaskModule(pl.LightningModule):
         optimisation: Optimisation | None = None,
         learning_rate_factors: Mapping[str, float] | None = None,
         compile: bool = False,
+        cuda_graphs: bool = False,
         config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -92,7 +99,7 @@ class MultiTaskModule(pl.LightningModule):
         """Prediction files of the latest evaluation, one part per rank; None if predictions are not saved."""
         self._seed, self._config = seed, dict(config or {})
         self._factors = dict(learning_rate_factors or {})
-        self._needs_compile = compile
+        self._needs_compile, self._wants_graphs = compile, cuda_graphs
         self._evaluator: Evaluator | None = None
         self._losses = TrainLosses(list(heads))
         self._withholding = Withholding()
@@ -123,6 +130,9 @@ class MultiTaskModule(pl.LightningModule):
         device = self.trainer.strategy.root_device.type
         if stage == "fit":
             self._check_balancing()
+            prepare_products(device)
+            if self._wants_graphs:
+                self._use_graphs()
         if self._needs_compile:
             self._compile(trains=stage == "fit")
         self._tables = self._tables_outside_ddp(device)
@@ -150,6 +160,23 @@ class MultiTaskModule(pl.LightningModule):
             raise InputError(
                 Problem("balancing.name", message, "Do not stop single tasks early, or choose another one.")
             )
+
+    def _use_graphs(self) -> None:
+        """Makes the encoder train with CUDA graphs, or logs why it cannot."""
+        if self._needs_compile:
+            reason: str | None = "model.compile is set"
+        elif self.trainer.world_size > 1:
+            reason = "DDP averages gradients within the backward pass"
+        elif self.trainer.accumulate_grad_batches > 1 or self.balancing.needs == "whole":
+            reason = "an update needs several backward passes, which would overwrite each other's gradients"
+        else:
+            dtype = {"bf16": torch.bfloat16, "16": torch.float16}.get(str(self.trainer.precision).split("-")[0])
+            device, packs = self.trainer.strategy.root_device, self.encoder.packs
+            reason = obstacle(self.encoder.model, packs=packs, device=device, dtype=dtype or torch.float32)
+        if reason is None:
+            self.encoder.use_graphs()
+        else:
+            _log.warning("CUDA graphs are off: %s.", reason)
 
     def _compile(self, *, trains: bool) -> None:
         # Lightning moves and converts the module only after this hook, which then no longer changes the encoder.
