@@ -22,6 +22,7 @@ from mtl.batching.data_module import limited, make_schedule
 from mtl.commands import COMMANDS
 from mtl.commands.arguments import take_mixture
 from mtl.config.mixture import Mixture
+from mtl.config.schema import checked
 from mtl.log_filters import filter_logs
 from mtl.problems import InputError, Problem
 from mtl.samplers import require_positive
@@ -30,6 +31,7 @@ from mtl.tracking.tracker import MLflowTracker
 from mtl.training.assembly import build_data, build_module
 from mtl.training.checkpoints import check_checkpoint, checkpoint_precision
 from mtl.training.early_stopping import early_stopping
+from mtl.training.guard import Guard
 from mtl.training.hyperparameters import Optimisation
 from mtl.training.module import MultiTaskModule
 from mtl.training.precision import agreed_precision, precision_problems
@@ -125,6 +127,7 @@ class MixtureCLI(LightningCLI):
         graphs_help = "Whether to train with CUDA graphs where that is possible. Not yet verified on a GPU."
         parser.add_argument("--model.cuda_graphs", type=bool, default=False, help=graphs_help)
         parser.add_class_arguments(RunOptions, "run")
+        parser.add_class_arguments(Guard, "guard", instantiate=False)
         parser.add_class_arguments(EarlyStoppingOptions, "early_stopping")
         parser.add_argument("--mixture", type=str, default=None, help="The mixture file; --mixture.KEY overrides it.")
 
@@ -156,6 +159,10 @@ class MixtureCLI(LightningCLI):
             self.trainer.fit(**arguments)
         except torch.OutOfMemoryError as error:
             raise InputError(self.model.memory_problem()) from error
+        except FloatingPointError as error:
+            if self.trainer.is_global_zero:
+                print(f"mtl: {error}", file=sys.stderr)
+            sys.exit(1)
         except (SystemExit, SIGTERMException):  # Lightning turns Ctrl-C into SystemExit
             if self.trainer.is_global_zero:
                 print(f"mtl: {_how_to_resume(self.folder, self._words)}", file=sys.stderr)
@@ -196,8 +203,9 @@ class MixtureCLI(LightningCLI):
             config.trainer.precision = agreed_precision(config.trainer.accelerator, config.trainer.num_nodes)
         self.config_init = self.parser.instantiate_classes(self.config)
         _check_trainer(self.config_init[self.subcommand].trainer.as_dict(), trains=self.subcommand == "fit")
+        guard = checked(Guard, config.guard.as_dict(), "guard")
         built = self.datamodule.heads, self.datamodule.tokenizer
-        self.model = build_module(self.mixture, weights=is_new, built=built, **config.model.as_dict())
+        self.model = build_module(self.mixture, weights=is_new, guard=guard, built=built, **config.model.as_dict())
         stopping = EarlyStoppingOptions(**config.early_stopping.as_dict())
         if self.subcommand == "fit":
             self._check_balancing(stopping)

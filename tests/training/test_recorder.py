@@ -495,16 +495,38 @@ def test_saved_predictions_include_text_if_the_mixture_allows_it(tmp_path: Path,
     assert json.loads((predicted / "run.json").read_text())["status"] == "FINISHED"
 
 
-def test_a_diverged_training_stops_as_failed(tmp_path: Path, tiny_encoder: Encoder) -> None:
-    with pytest.raises(FloatingPointError, match=r"step \d+: .*\bkind is (nan|inf)"):
-        train(
-            tmp_path,
-            tiny_encoder("bert"),
-            "--model.learning_rate=1e30",
-            "--trainer.gradient_clip_val=null",
-            only=["kind"],
-        )
-    assert json.loads(next(tmp_path.rglob("run.json")).read_text())["status"] == "FAILED"
+def test_a_diverged_training_stops_as_failed(
+    tmp_path: Path, tiny_encoder: Encoder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--model.learning_rate=1e30", "--trainer.gradient_clip_val=null")
+    with pytest.raises(SystemExit) as stopped:
+        train(tmp_path, tiny_encoder("bert"), *words, only=["kind"])
+    assert stopped.value.code == 1
+    folder = next(tmp_path.rglob("run.json")).parent
+    info = json.loads((folder / "run.json").read_text())
+    lines = five_tasks.read_lines(folder / "guard.jsonl")
+    assert info["status"] == "FAILED"
+    assert info["guard"] == {"not_finite": len(lines)}
+    ids = {line["id"] for line in five_tasks.read_lines(next(tmp_path.rglob("kind/train.jsonl")))}
+    for line in lines:
+        assert line["reason"] == "not_finite"
+        assert set(line["rows"]) == {"kind"}
+        assert set(line["rows"]["kind"]) <= ids
+    first = lines[0]
+    printed = capsys.readouterr().err
+    assert f"update {first['update']}" in printed
+    assert first["rows"]["kind"][0] in printed
+
+
+def test_a_training_loss_that_ends_far_above_its_start_is_named(
+    tmp_path: Path, tiny_encoder: Encoder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--model.learning_rate=30", "--model.warmup=0.5", "--trainer.log_every_n_steps=1")
+    folder = train(tmp_path, tiny_encoder("bert"), *words, only=["score"])
+    risen = json.loads((folder / "run.json").read_text())["risen_losses"]
+    assert set(risen) == {"score"}
+    assert risen["score"] > 3
+    assert "Caution" in capsys.readouterr().out
 
 
 def test_a_data_module_that_is_not_of_a_mixture_is_an_input_error(
