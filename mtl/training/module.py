@@ -32,7 +32,7 @@ from mtl.training.optimisation import adamw, parameter_groups, schedule
 from mtl.training.precision import prepare_products
 from mtl.training.selection import MIXTURE, Selection
 from mtl.training.train_losses import TrainLosses
-from mtl.training.withholding import Mark, Marked, Withholding
+from mtl.training.withholding import Mark, MarkedUpdate, Withholding
 
 if TYPE_CHECKING:
     from mtl.data.examples import SplitData
@@ -96,7 +96,7 @@ class MultiTaskModule(pl.LightningModule):
         """The latest result of each split, by split and task."""
         self.train_losses: dict[str, float] = {}
         """The mean training loss of each task when it was last logged."""
-        self.marked: list[Marked] = []
+        self.marked: list[MarkedUpdate] = []
         """Updates that were withheld or whose gradient was clipped as a spike, as far as the host knows."""
         self.predictions_folder: Path | None = None
         """Folder in which evaluation saves the prediction of each row; None saves none."""
@@ -483,7 +483,7 @@ class MultiTaskModule(pl.LightningModule):
         self.train_losses = dict(ours["train_losses"])
         self.selection.load_state_dict(ours["selection"])
         self._losses.load_state_dict(ours["losses"])
-        self.marked = [Marked(update, Mark(mark)) for update, mark in ours.get("marked", [])]
+        self.marked = [MarkedUpdate(update, Mark(mark)) for update, mark in ours.get("marked", [])]
         self._withholding.load_state_dict(ours.get("norms", {}))
 
 

@@ -30,7 +30,7 @@ class Mark(IntEnum):
     SPIKE = 2
 
 
-class Marked(NamedTuple):
+class MarkedUpdate(NamedTuple):
     """An update that was marked.
 
     Args:
@@ -84,14 +84,14 @@ class Withholding:
             vars(optimizer)["found_inf"] = withheld.float()
             self._pending.append((update, mark))
 
-    def take(self) -> list[Marked]:
+    def take(self) -> list[MarkedUpdate]:
         """The updates that were marked since the last call. The host waits for the device."""
         if not self._pending:
             return []
         marks = torch.stack([mark for _, mark in self._pending]).tolist()
         updates = [update for update, _ in self._pending]
         self._pending = []
-        return [Marked(update, Mark(int(mark))) for update, mark in zip(updates, marks, strict=True) if mark]
+        return [MarkedUpdate(update, Mark(int(mark))) for update, mark in zip(updates, marks, strict=True) if mark]
 
     def state_dict(self) -> dict[str, Any]:
         """The norms with which a resumed run finds the same spikes; empty if spikes are allowed."""

@@ -13,7 +13,7 @@ from torch import nn
 from mtl.config.loading import load_mixture
 from mtl.training.guard import Guard
 from mtl.training.optimisation import adamw
-from mtl.training.withholding import DEVIATIONS, WINDOW, Mark, Marked, Withholding
+from mtl.training.withholding import DEVIATIONS, WINDOW, Mark, MarkedUpdate, Withholding
 
 
 def model() -> tuple[nn.Linear, torch.optim.AdamW]:
@@ -43,7 +43,7 @@ def test_an_update_that_is_not_finite_changes_neither_weights_nor_the_optimiser(
     for weight, its_weight in zip(layer.parameters(), other.parameters(), strict=True):
         state, its_state = optimizer.state[weight], its_optimizer.state[its_weight]
         assert all(torch.equal(state[name], its_state[name]) for name in its_state)
-    assert disturbed.take() == [Marked(update, Mark.NOT_FINITE) for update in (1, 3, 4)]
+    assert disturbed.take() == [MarkedUpdate(update, Mark.NOT_FINITE) for update in (1, 3, 4)]
     assert undisturbed.take() == disturbed.take() == []
 
 
@@ -78,7 +78,7 @@ def test_the_limit_of_a_spike_is_as_computed_by_hand() -> None:
         withholding.guard(optimizer, update)
     before = torch.tensor(norms[:WINDOW])
     limit = float(before.mean() + DEVIATIONS * before.std())
-    assert withholding.take() == [Marked(WINDOW, Mark.SPIKE)]
+    assert withholding.take() == [MarkedUpdate(WINDOW, Mark.SPIKE)]
     assert float(layer.weight.grad.norm()) == pytest.approx(limit, rel=1e-4)
 
 
@@ -103,7 +103,7 @@ def test_a_resumed_run_finds_the_same_spikes() -> None:
     for withholding in (first, second):
         step(layer, optimizer, withholding, 30.0)
         step(layer, optimizer, withholding, 2.0)
-    assert first.take() == second.take() == [Marked(0, Mark.SPIKE)]
+    assert first.take() == second.take() == [MarkedUpdate(0, Mark.SPIKE)]
     assert first.state_dict() == second.state_dict()
     assert Withholding().state_dict() == {}
 
@@ -137,7 +137,7 @@ def test_a_gradient_that_is_not_finite_ends_the_training_before_the_next_evaluat
     after = module.state_dict()
     assert all(torch.equal(after[name], value) for name, value in kept["weights"].items())
     assert not module.results
-    assert module.marked == [Marked(update, Mark.NOT_FINITE) for update in (2, 3, 4)]
+    assert module.marked == [MarkedUpdate(update, Mark.NOT_FINITE) for update in (2, 3, 4)]
     task, ids = next(iter(module.trainer.datamodule.rows_of_update(2).items()))
     assert "update 2" in str(caught.value)
     assert f"{task}: {ids[0]}" in str(caught.value)
