@@ -29,6 +29,7 @@ from mtl.problems import InputError
 from mtl.tracking.mlflow_client import default_uri, find_experiment, open_store, prepare_mlflow, ui_hint
 from mtl.tracking.mlflow_run import MLflowRun, Number, flattened, mlflow_table
 from mtl.tracking.outages import Outages, is_refusal
+from mtl.tracking.points import Points
 from mtl.tracking.run_folder import RunFolder
 from mtl.tracking.send_queue import Send, SendQueue
 from mtl.tracking.system_metrics import SystemMetrics
@@ -237,6 +238,11 @@ class MLflowTracker(Logger):
         return is_rank_zero() and getattr(rank_zero_only, "rank", 0) == 0
 
     @cached_property
+    def _earlier(self) -> Points:
+        """The points that earlier processes have written."""
+        return Points(self.folder.path / "metrics.jsonl")
+
+    @cached_property
     def _queue(self) -> SendQueue:
         kept = f"The complete run is in {self.folder.path} (metrics.json, metrics.jsonl, params.json, artifacts)."
         outages = Outages("tracking", self.tracking_uri, kept, self._note)
@@ -252,6 +258,7 @@ class MLflowTracker(Logger):
             return
         self._open = True
         prepare_mlflow()
+        _ = self._earlier  # read before the first new point is written
         atexit.register(self._at_exit)
         if not self.keeps_status:
             self.folder.update_info(status="RUNNING")
@@ -274,6 +281,8 @@ class MLflowTracker(Logger):
         self._run_id = self._run.run_id
         self._load = SystemMetrics(self.tracking_uri, self._run_id, run.info.start_time)
         self._note(run_id=self._run_id, state="ok")
+        if len(self._earlier):  # a killed process may not have sent its last points
+            self._run.log_metrics(self._earlier.after(self._run.latest_steps))
         return self._run
 
     def _resume(self, client: MlflowClient) -> Any:
@@ -297,6 +306,10 @@ class MLflowTracker(Logger):
     def _write_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         when = _now()
         values = {name: float(value) for name, value in metrics.items()}
+        # A resumed training computes points again; an evaluation of another checkpoint has new ones at the same step.
+        values = self._earlier.new(values, step, only_same=self.keeps_status)
+        if not values:
+            return
         self.folder.append_line("metrics.jsonl", {"step": step, "time": when / 1000, "metrics": values})
         self._queue.add([Number(name, value, when, step) for name, value in values.items()])
 
