@@ -290,6 +290,8 @@ class MLflowTracker(Logger):
             return None
         try:
             run = client.get_run(self._run_id)
+            if run.info.lifecycle_stage == "deleted":
+                raise FileNotFoundError(self._run_id)
             self._num_resumed = int(run.data.tags.get("resumed", "0"))
             if not self.keeps_status:
                 self._num_resumed += 1

@@ -198,7 +198,7 @@ def test_a_run_that_mlflow_has_lost_gets_all_points_of_its_folder(store: str) ->
         first.log_metrics({"train/gad/loss": 1.0 + step}, step=step)
     first.finalize("killed")
     client(store).delete_run(first.run_id)
-    second = tracker_for(RunFolder.open(first.folder.path), run_id="0" * 32)
+    second = tracker_for(RunFolder.open(first.folder.path), run_id=first.run_id)
     second.log_metrics({"train/gad/loss": 9.0}, step=3)
     second.finalize("success")
     assert points_of(store, second.run_id)["train/gad/loss"] == [(0, 1.0), (1, 2.0), (2, 3.0), (3, 9.0)]
@@ -214,6 +214,42 @@ def test_an_evaluation_of_another_checkpoint_adds_its_points_and_a_repeated_one_
         again.log_metrics({"test/gad/f1": value}, step=0)
         again.finalize("success")
     assert points_of(store, first.run_id)["test/gad/f1"] == [(0, 0.5), (0, 0.6)]
+
+
+def test_a_deleted_experiment_is_named_with_its_remedy_and_gets_everything_once_it_is_restored(
+    store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment = client(store).create_experiment("biomtl")
+    client(store).delete_experiment(experiment)
+    tracker = tracker_for()
+    tracker.log_metrics({"val/gad/f1": 0.5}, step=1)
+    assert tracker.run_id is None
+    messages = capsys.readouterr().err.splitlines()
+    assert len(messages) == 1
+    assert f"mlflow experiments restore --experiment-id {experiment}" in messages[0]
+    assert "--run.experiment" in messages[0]
+    client(store).restore_experiment(experiment)
+    tracker.finalize("success")
+    assert points_of(store, tracker.run_id)["val/gad/f1"] == [(1, 0.5)]
+
+
+@pytest.mark.parametrize("name", ["a%2Fb", "what?x=1", "a #1 b", "ä"])
+def test_a_working_folder_of_any_name_has_its_store_and_artifacts_inside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    tracker = tracker_for()
+    tracker.log_metrics({"val/gad/f1": 0.5}, step=1)
+    tracker.log_text("a report", "report.txt")
+    tracker.finalize("success")
+    assert tracker.ui_hint() == "mlflow ui"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name]
+    assert (folder / "mlflow.db").is_file()
+    assert [path.read_text() for path in folder.glob("mlruns/**/report.txt")] == ["a report"]
+    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        assert database.execute("SELECT step, value FROM metrics WHERE key = 'val/gad/f1'").fetchall() == [(1, 0.5)]
 
 
 def test_more_tables_than_mlflow_can_list_are_stored_all_the_same(store: str) -> None:
