@@ -96,7 +96,7 @@ def load_yaml(text: str, loader: type[ValueLoader] = FileLoader) -> Any:
         return yaml.load(text, Loader=loader)  # noqa: S506  # both loaders are safe ones
     except yaml.YAMLError:
         raise
-    except (ValueError, KeyError, AttributeError, TypeError, OverflowError) as error:  # for example !!int of a word
+    except (ValueError, LookupError, AttributeError, TypeError, OverflowError) as error:  # for example !!int of a word
         raise yaml.YAMLError(f"a value cannot be read as its tag says ({type(error).__name__})") from None
 
 

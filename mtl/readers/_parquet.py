@@ -43,8 +43,8 @@ class Parquet:
         import pyarrow.parquet as pq
 
         self._source = source
-        self._limit = max(read_limit(), _RATIO * file.seek(0, io.SEEK_END))
-        self._budget = Budget(source, "A parquet file, after decompression,", self._limit)
+        limit = max(read_limit(), _RATIO * file.seek(0, io.SEEK_END))
+        self._budget = Budget(source, "A parquet file, after decompression,", limit)
         with self._guarded():
             names = _columns_of_strings(pq.ParquetFile(file))
             # As dictionaries, so that a long text that is repeated in many rows is in memory once.
@@ -61,7 +61,6 @@ class Parquet:
             InputError: The file is damaged, or expands to more than the limit.
         """
         with self._guarded():
-            self._check_sizes()
             for batch in self._file.iter_batches(batch_size=_BATCH, columns=list(names)):
                 yield from self._converted(batch)
 
@@ -71,14 +70,6 @@ class Parquet:
             for record in batch.slice(start, size).to_pylist():
                 self._budget.take(_OF_A_ROW + sum(map(_size, record.values())))
                 yield record
-
-    def _check_sizes(self) -> None:
-        """Checks the numbers of values that the file declares, because a row of a list is decoded as a whole."""
-        metadata = self._file.metadata
-        for group in range(metadata.num_row_groups):
-            for column in range(metadata.num_columns):
-                values = metadata.row_group(group).column(column).num_values
-                Budget(self._source, "A column, after decompression,", self._limit).take(values * _OF_A_VALUE)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:

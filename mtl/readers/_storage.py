@@ -56,12 +56,13 @@ class Memory:
 
     def __init__(self, contents: Mapping[str, bytes]) -> None:
         self._contents = {Path(name): content for name, content in contents.items()}
+        self._folders = {folder for path in self._contents for folder in path.parents}
 
     def is_file(self, path: Path) -> bool:
         return path in self._contents
 
     def is_dir(self, path: Path) -> bool:
-        return any(path in file.parents for file in self._contents)
+        return path in self._folders
 
     def files_below(self, folder: Path) -> Iterator[Path]:
         return (path for path in self._contents if folder in path.parents)
