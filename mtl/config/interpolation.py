@@ -78,7 +78,10 @@ def resolve(fields: Fields) -> Fields:
 
 def _resolved(config: Any) -> Any:
     problems: list[Problem] = []
-    created = OmegaConf.create(config)
+    try:
+        created = OmegaConf.create(config)
+    except OmegaConfBaseException as error:  # a type that it does not know, which only a mapping in Python can have
+        raise InputError(_problem(error, error.full_key or "mixture")) from None
     while True:
         try:
             resolved = OmegaConf.to_container(created, resolve=True)

@@ -55,6 +55,15 @@ class FileLoader(ValueLoader):
         merged = node.value[: len(node.value) - len(own)]
         node.value = [(key, value) for key, value in merged if key.tag != _STRING or key.value not in names] + own
 
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node, whose keys are strings, numbers or booleans."""
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        if not all(isinstance(key, str | int | float) for key in mapping):
+            raise yaml.constructor.ConstructorError(
+                "while constructing a mapping", node.start_mark, "a key must be a string or a number", node.start_mark
+            )
+        return mapping
+
 
 def _number(loader: Any, node: yaml.ScalarNode) -> Any:
     if len(node.value) > MAX_NUMBER:

@@ -22,12 +22,13 @@ def line_of(text: str) -> int | None:
 @pytest.mark.parametrize(
     "text",
     [
-        "a: 1e-4\nb: 1e5\nc: 1_0e5\nd: 1.5e3\ne: .5e3\nf: -.5\ng: 1:20.5\nh: 1__0e5\ni: 1_0.\nj: 1.e3\nk: .inf\nl: 0x1f\n",
+        "a: 1e-4\nb: 1e5\nc: 1_0e5\nd: 1.5e3\ne: .5e3\nf: -.5\ng: 1:20.5\nh: 1__0e5\n",
+        "i: 1_0.\nj: 1.e3\nk: .inf\nl: 0x1f\n",
         "a: 2001-01-01\nb: yes\nc: null\nd: ~\ne: '1'\nf: ???\ng: 017\n",
         "<<: {b: 1}\na: 2\n",
         "a: &x {k: 1, m: 2}\nb: {z: 0, <<: *x, k: 2}\nc: *x\n",
         "a: &x {k: 1}\nb: &y {<<: *x, z: 1}\nc: {<<: *y, k: 3}\n",
-        "1: a\n2.5: b\ntrue: c\nnull: d\n",
+        "1: a\n2.5: b\ntrue: c\n",
         "",
     ],
 )
@@ -39,9 +40,13 @@ def test_a_file_has_the_values_that_omegaconf_reads(text: str) -> None:
     assert [type(value) for value in found.values()] == [type(value) for value in expected.values()]
 
 
-@given(st.from_regex(r"[-+]?[0-9._]{0,4}([eE][-+]?[0-9]{0,2})?(:[0-9]{1,2})?", fullmatch=True))
+@given(st.from_regex(r"[-+]?[0-9.][0-9._]{0,4}([eE][-+]?[0-9]{0,2})?(:[0-9]{1,2})?", fullmatch=True))
 def test_a_number_has_the_value_that_omegaconf_reads(text: str) -> None:
-    expected = OmegaConf.to_container(OmegaConf.load(StringIO(f"a: {text}\n")))
+    try:
+        expected: Any = OmegaConf.to_container(OmegaConf.load(StringIO(f"a: {text}\n")))
+    except ValueError:
+        assert line_of(f"a: {text}\n") is None
+        return
     found = load_yaml(f"a: {text}\n")
     assert (found, type(found["a"])) == (expected, type(expected["a"]))
 
@@ -51,7 +56,7 @@ def test_an_override_has_the_value_of_plain_yaml(text: str) -> None:
     assert load_yaml(text, ValueLoader) == yaml.safe_load(text)
 
 
-@pytest.mark.parametrize("number", ["1", "0x1", "01", "1:1", "1.0", "1e1"])
+@pytest.mark.parametrize("number", ["1", "0x1", "01", "1.0", "1e1"])
 def test_long_numbers_are_refused_with_the_line(number: str) -> None:
     digit = number[-1]
     assert line_of(f"a: 1\nb: {number}{digit * 5000}\n") == 2
@@ -97,6 +102,7 @@ def test_a_value_that_contains_itself_is_refused(text: str) -> None:
         "!!python/object/apply:os.system [ls]",
         "!!python/object/apply:pathlib.Path [1]",
         "{[a]: 1}",
+        "{null: 1}",
         "*unknown",
     ],
 )
