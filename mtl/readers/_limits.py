@@ -28,7 +28,7 @@ def read_limit() -> int:
     return int(written) << 20
 
 
-class Readable(Protocol):
+class ByteStream(Protocol):
     """An open file, or a stream that decompresses one."""
 
     def read(self, size: int, /) -> bytes:
@@ -62,7 +62,7 @@ class Budget:
             advice = f"If the file is what you expect, set the environment variable {VARIABLE} to more MiB."
             raise InputError(Problem(str(self._source), message, advice))
 
-    def read(self, file: Readable) -> bytes:
+    def read(self, file: ByteStream) -> bytes:
         """The rest of a file, read in chunks: reading stops at the limit.
 
         Raises:
