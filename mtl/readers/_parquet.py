@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyarrow.parquet import ParquetFile
 
-_BATCH = 1024
+_BATCH = 8192
 """Number of rows that are decoded at once."""
 
 _CONVERTED = 64 << 20
@@ -65,11 +65,13 @@ class Parquet:
                 yield from self._converted(batch)
 
     def _converted(self, batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-        size = max(1, _CONVERTED // max(1, batch.nbytes))  # no value is longer than the batch
+        names = batch.schema.names
+        size = max(1, _CONVERTED // max(1, sum(map(_longest, batch.columns))))
         for start in range(0, len(batch), size):
-            for record in batch.slice(start, size).to_pylist():
-                self._budget.take(_OF_A_ROW + sum(map(_size, record.values())))
-                yield record
+            columns = [column.to_pylist() for column in batch.slice(start, size).columns]
+            for values in zip(*columns, strict=True):  # quicker than the batch's own `to_pylist`
+                self._budget.take(_OF_A_ROW + sum(map(_size, values)))
+                yield dict(zip(names, values, strict=True))
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -86,6 +88,16 @@ class Parquet:
 def _columns_of_strings(file: ParquetFile) -> list[str]:
     columns = (file.schema.column(index) for index in range(len(file.schema)))
     return [column.path for column in columns if column.logical_type.type == "STRING"]
+
+
+def _longest(column: pa.Array) -> int:
+    """At least the size of the largest value of a column in bytes."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_dictionary(column.type):
+        return int(column.nbytes)
+    return int(pc.max(pc.binary_length(column.dictionary)).as_py() or 0)
 
 
 def _size(value: Any) -> int:
