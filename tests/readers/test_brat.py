@@ -283,3 +283,11 @@ def test_phee_has_the_documented_counts(data_folder: Path) -> None:
         types = Counter(entity.type for row in rows for entity in row.entities)
         assert tuple(types[name] for name in kept) == mentions[split]
         assert reader.bad_rows == []
+
+
+def test_a_line_of_colons_is_quick(tmp_path: Path) -> None:
+    """With a pattern that tries every colon, this line would take hours."""
+    folder_of(tmp_path / "train", {"a.txt": "a\n", "a.ann": f"R1\ta {':' * 20_000} {':' * 20_000} x\n"})
+    reader = Brat(str(tmp_path), on_bad_row="skip")
+    assert list(reader.read("train")) == []
+    assert [bad.line for bad in reader.bad_rows] == [1]
