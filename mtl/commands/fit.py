@@ -25,6 +25,7 @@ from mtl.config.mixture import Mixture
 from mtl.log_filters import filter_logs
 from mtl.problems import InputError, Problem
 from mtl.samplers import require_positive
+from mtl.tracking.checkpoint_folder import say
 from mtl.tracking.resuming import agreed, fresh_start, newest_last
 from mtl.tracking.run_folder import RunFolder
 from mtl.tracking.tracker import MLflowTracker
@@ -103,8 +104,9 @@ _EVALUATED = (
     " omitted."
 )
 CHECKPOINT_HELP = {
-    "fit": "Checkpoint to resume from: `last` of the newest run of the mixture; `auto`: the newest `last` of the mixture"
-    " and seed, or a fresh start if there is none; or a path of a run or checkpoint. If omitted, a new run starts.",
+    "fit": "Checkpoint to resume from: `last` of the newest run of the mixture; `auto` for the newest `last` of the"
+    " mixture and seed, or a fresh start if there is none; or the path of a run or of a checkpoint. If omitted, a new"
+    " run starts.",
     "validate": _EVALUATED,
     "test": _EVALUATED,
 }
@@ -201,6 +203,11 @@ class MixtureCLI(LightningCLI):
         if self.subcommand == "fit" and config.ckpt_path == AUTO:
             chosen = agreed(lambda: newest_last(Path(options.root), self.mixture.name, self.mixture.seed))
             config.ckpt_path = AUTO if chosen is None else str(chosen)
+            say(
+                f"Resuming from {chosen}."
+                if chosen
+                else "No checkpoint of this mixture and seed: training starts afresh."
+            )
         is_new = self.subcommand == "fit" and config.ckpt_path in (None, AUTO)
         if self.subcommand == "fit":
             schedule = make_schedule(self.mixture, self.datamodule.tasks, 1)
@@ -250,7 +257,9 @@ class MixtureCLI(LightningCLI):
         trains = self.subcommand == "fit"
         if trains and ckpt_path in (None, AUTO):
             begin = RunFolder.create if ckpt_path is None else fresh_start
-            return begin(root, self.mixture.name, self.mixture.seed), None
+            folder = begin(root, self.mixture.name, self.mixture.seed)
+            folder.repair()
+            return folder, None
         checkpoint = agreed(lambda: _find_checkpoint(ckpt_path or "best", root, self.mixture.name, trains=trains))
         assert checkpoint is not None
         folder = RunFolder.open(checkpoint)
@@ -364,12 +373,13 @@ def _find_checkpoint(name: str, root: Path, mixture_name: str, *, trains: bool) 
         except InputError as error:
             if name != "last":
                 raise
-            advice = f"Use --ckpt_path {AUTO}, which starts afresh if no run of the mixture and seed has a checkpoint."
-            raise InputError(
-                [*error.problems, Problem("ckpt_path", f"'{name}' needs a checkpoint.", advice)]
-            ) from error
-    folder = RunFolder.open(name if Path(name).exists() else Path(name).parent)
-    return folder.resolve_checkpoint(("last" if trains else "best") if Path(name).is_dir() else name)
+            advice = f"Use --ckpt_path {AUTO}, which starts afresh if there is none of the mixture and seed."
+            problem = Problem("--ckpt_path", f"'{name}' requires a checkpoint.", advice)
+            raise InputError([*error.problems, problem]) from error
+    path = Path(name)
+    # A name of an earlier version, or of a checkpoint that is no longer kept, is found by the run that it lies in.
+    folder = RunFolder.open(path.parent if path.parent.name == "checkpoints" else path)
+    return folder.resolve_checkpoint(("last" if trains else "best") if path.is_dir() else name)
 
 
 def _check_trainer(arguments: dict[str, Any], *, trains: bool = True) -> None:

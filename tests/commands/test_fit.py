@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from mtl.commands.fit import _check_trainer, _how_to_resume
 from mtl.config.loading import load_mixture
 from mtl.encoder.model import Encoder
 from mtl.problems import InputError
+from mtl.tracking.checkpoint_file import write_checkpoint
 from mtl.tracking.run_folder import RunFolder
 from mtl.training import assembly
 from mtl.training.assembly import build_heads
@@ -407,6 +409,7 @@ def test_best_last_and_the_best_of_a_task_are_found_by_name(
             assert scored[task][PRIMARY[task]] == pytest.approx(score, abs=1e-6)
     monkeypatch.chdir("/")
     assert in_process("test", path, f"--ckpt_path={folder.checkpoints / 'best.ckpt'}") == 0
+    assert in_process("test", path, f"--ckpt_path={folder.path}") == 0
     assert in_process("test", path, f"--ckpt_path={folder.path.parent / 'latest'}") == 2  # a pointer, no checkpoint
     assert set(folder.metrics["test"]) == set(PRIMARY)
     assert latest(path).path == folder.path  # evaluating makes no run
@@ -422,7 +425,7 @@ def test_the_precision_of_a_checkpoint_is_checked_against_the_device(
     file = latest(path).resolve_checkpoint("last")
     content = torch.load(file, weights_only=True)
     content[CHECKPOINT_KEY]["precision"] = "16-mixed"  # as from a GPU
-    torch.save(content, file)
+    write_checkpoint(file, partial(torch.save, content))
     words = ["--mixture", str(path), "--trainer.accelerator=cpu", "--run.baselines=false", f"--ckpt_path={file}"]
     assert run(["test", *words]) == 2
     assert "trainer.precision: " in capsys.readouterr().err
@@ -453,7 +456,9 @@ def test_what_cannot_be_resumed_or_found_is_an_input_error(
 ) -> None:
     path = toy_mixture()
     assert in_process("fit", path, "--ckpt_path=last") == 2
-    assert str(Path("runs") / "toy") in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert str(Path("runs") / "toy") in error
+    assert "--ckpt_path auto" in error
     assert in_process("fit", path) == 0
     assert in_process("fit", path, "--ckpt_path=best") == 2
     assert "--ckpt_path last" in capsys.readouterr().err
@@ -569,14 +574,12 @@ def test_an_interrupted_run_names_the_command_that_resumes_it_if_there_is_a_chec
     words = ["fit", "--mixture", "my notes.yaml"]
     assert "--run.save_every" in _how_to_resume(folder, words)
     folder.checkpoints.mkdir()
-    (folder.checkpoints / "last.ckpt").touch()
-    folder.point("last", folder.checkpoints / "last.ckpt", None)
-    last = folder.checkpoints / "last.ckpt"
+    folder.saved.file("last", 3).touch()
     RunFolder.create(tmp_path, "toy", 2)  # now the mixture's newest run, whose checkpoint `last` would mean
-    assert _how_to_resume(folder, words).endswith(f": mtl fit --mixture 'my notes.yaml' --ckpt_path {last}")
+    assert _how_to_resume(folder, words).endswith(f": mtl fit --mixture 'my notes.yaml' --ckpt_path {folder.path}")
     for named in (["--ckpt_path=last"], ["--ckpt_path", "last"]):
         again = ["fit", *named, "--seed_everything=1"]
-        assert _how_to_resume(folder, again).endswith(f": mtl fit --seed_everything=1 --ckpt_path {last}")
+        assert _how_to_resume(folder, again).endswith(f": mtl fit --seed_everything=1 --ckpt_path {folder.path}")
 
 
 # --- a head and a sampler of the user's -------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,18 +64,23 @@ def test_best_holds_the_weights_of_the_best_evaluation(
     last = torch.load(folder.resolve_checkpoint("last"), weights_only=True)
     assert equal(last["state_dict"], seen.weights[-1])
     assert last["optimizer_states"]
-    assert {path.name for path in folder.checkpoints.iterdir()} == {
-        "best.ckpt",
-        "last.ckpt",
-        *(f"best-{task}.ckpt" for task in PRIMARY),
+    # One file for each evaluation that is the best for some name, and the last two states.
+    steps = {
+        *(f"best-step{14 * (place + 1)}.ckpt" for place in places.values()),
+        "last-step56.ckpt",
+        "last-step70.ckpt",
     }
+    assert {path.name for path in folder.checkpoints.iterdir()} == steps
 
 
 def test_a_single_task_has_one_best(toy_mixture: Write, train: Train, tmp_path: Path) -> None:
     folder = folder_in(tmp_path)
     callbacks = checkpoint_callbacks(folder, ["risk"])
     train(load_mixture(toy_mixture()).only(["risk"]), callbacks=callbacks, enable_checkpointing=True)
-    assert {path.name for path in folder.checkpoints.iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {re.sub(r"\d+", "", path.name) for path in folder.checkpoints.iterdir()} == {
+        "best-step.ckpt",
+        "last-step.ckpt",
+    }
 
 
 def test_a_checkpoint_is_found_by_name_as_soon_as_it_is_saved(toy_mixture: Write, train: Train, tmp_path: Path) -> None:
@@ -90,7 +96,7 @@ def test_a_checkpoint_is_found_by_name_as_soon_as_it_is_saved(toy_mixture: Write
     trained = train(load_mixture(toy_mixture()), callbacks=callbacks, enable_checkpointing=True)
     assert found == [(step, step >= 5) for step in range(14)]
     assert folder._read("checkpoints.json")["best"]["score"] == trained.module.selection.best["best"]
-    assert trained.trainer.checkpoint_callback.best_model_path == str(folder.checkpoints / "best.ckpt")
+    assert trained.trainer.checkpoint_callback.best_model_path == str(folder.resolve_checkpoint("best"))
 
 
 @pytest.mark.parametrize(("accumulate", "steps"), [(1, [3, 6, 9, 12]), (4, [3])])
