@@ -204,9 +204,9 @@ class MixtureCLI(LightningCLI):
             chosen = agreed(lambda: newest_last(Path(options.root), self.mixture.name, self.mixture.seed))
             config.ckpt_path = AUTO if chosen is None else str(chosen)
             say(
-                f"Resuming from {chosen}."
-                if chosen
-                else "No checkpoint of this mixture and seed: training starts afresh."
+                "There is no checkpoint to resume from: a fresh start."
+                if chosen is None
+                else f"Resuming from {chosen}."
             )
         is_new = self.subcommand == "fit" and config.ckpt_path in (None, AUTO)
         if self.subcommand == "fit":

@@ -146,8 +146,10 @@ class CheckpointFolder:
             return None
 
     def _lasts(self, pointers: Mapping[str, Any]) -> list[Path]:
+        """The files that `last` may mean, the first choice first; the one that the pointer names may be gone."""
+        files = self.files(LAST)
         pointed = [self._run / str(pointers[LAST]["path"])] if LAST in pointers else []
-        return list(dict.fromkeys([*self.files(LAST), *pointed]))
+        return [*(path for path in pointed if path not in files), *files]
 
     def _first_undamaged(self, paths: list[Path], pointers: Mapping[str, Any]) -> Path:
         problems: list[Problem] = []
