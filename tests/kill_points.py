@@ -17,6 +17,8 @@ import struct
 import sys
 import tempfile
 import time
+import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -120,16 +122,16 @@ class Training:
         code = 1
         try:
             os.setpgid(0, 0)
-            with self.log.open("ab") as log:
-                os.dup2(log.fileno(), 1)
-                os.dup2(log.fileno(), 2)
+            sys.stdout = sys.stderr = self.log.open("a", buffering=1, encoding="utf-8")
+            warnings.simplefilter("ignore")
             os.environ["TMPDIR"] = tempfile.tempdir = str(self.temporary)
             self._count_updates()
             words = ["fit", f"--mixture={self.mixture}", f"--run.root={self.root}", *QUIET, *self.options]
             code = commands.run([*words, "--ckpt_path=auto"])
-            sys.stdout.flush()
-            sys.stderr.flush()
+        except BaseException:
+            traceback.print_exc()
         finally:
+            sys.stdout.flush()
             os._exit(code)
 
     def _count_updates(self) -> None:
@@ -188,18 +190,18 @@ def equal(one: Any, other: Any) -> bool:
     return bool(one == other) or (one != one and other != other)
 
 
-DAMAGES: tuple[Callable[[bytes, random.Random], bytes], ...] = (
-    lambda content, rng: b"",
-    lambda content, rng: content[: rng.randrange(len(content))],
-    lambda content, rng: _flipped(content, rng),
-)
-
-
-def _flipped(content: bytes, rng: random.Random) -> bytes:
+def flipped(content: bytes, rng: random.Random) -> bytes:
     changed = bytearray(content)
     for place in rng.sample(range(len(content)), 64):
         changed[place] ^= 1 << rng.randrange(8)
     return bytes(changed)
+
+
+DAMAGES: tuple[Callable[[bytes, random.Random], bytes], ...] = (
+    lambda content, rng: b"",
+    lambda content, rng: content[: rng.randrange(len(content))],
+    flipped,
+)
 
 
 def kill(training: Training, seconds: float, *, in_save: bool) -> tuple[bool, bool]:
