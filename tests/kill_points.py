@@ -8,7 +8,6 @@ the folder for temporary files on another file system. Some kills are followed b
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
 import random
@@ -29,6 +28,7 @@ import pytorch_lightning as pl
 import torch
 
 from mtl import commands
+from mtl.tracking import checkpoint_file
 from mtl.tracking.checkpoint_file import damage
 from mtl.tracking.run_folder import RunFolder
 from mtl.training import recorder
@@ -62,7 +62,7 @@ class Counts:
 
     Args:
         kills: Trainings that were killed.
-        in_save: Kills while the file of a checkpoint was being written.
+        in_save: Kills that left the unfinished file of a checkpoint.
         unreadable: Checkpoints under their final name that were damaged after a kill.
         left_over: Files in the folder for temporary files after a kill.
         damaged: Checkpoints that the harness damaged.
@@ -114,8 +114,12 @@ class Training:
         """Number of updates that the training has finished."""
         return int(struct.unpack("q", self._updates[:8])[0])
 
-    def start(self) -> int:
-        """Starts the training, or resumes it; returns the id of its process."""
+    def start(self, in_save: Callable[[], bool] | None = None) -> int:
+        """Starts the training, or resumes it; returns the id of its process.
+
+        Args:
+            in_save: Whether to kill the process now, asked whenever the file of a checkpoint grows or is synced.
+        """
         process = os.fork()
         if process:
             return process
@@ -126,6 +130,8 @@ class Training:
             warnings.simplefilter("ignore")
             os.environ["TMPDIR"] = tempfile.tempdir = str(self.temporary)
             self._count_updates()
+            if in_save is not None:
+                _kill_in_save(in_save)
             words = ["fit", f"--mixture={self.mixture}", f"--run.root={self.root}", *QUIET, *self.options]
             code = commands.run([*words, "--ckpt_path=auto"])
         except BaseException:
@@ -157,6 +163,22 @@ class Training:
 
     def last(self) -> Path | None:
         return None if self.run is None else self.run.saved.last()
+
+
+def _kill_in_save(now: Callable[[], bool]) -> None:
+    """Makes this process kill itself while it saves a checkpoint."""
+
+    def watched(call: Callable[..., Any]) -> Callable[..., Any]:
+        def do(*words: Any) -> Any:
+            found = call(*words)
+            if now():
+                os.kill(os.getpid(), signal.SIGKILL)
+            return found
+
+        return do
+
+    checkpoint_file._Writer.write = watched(checkpoint_file._Writer.write)  # type: ignore[method-assign]
+    os.fsync = watched(os.fsync)
 
 
 def wait(process: int) -> int:
@@ -204,16 +226,13 @@ DAMAGES: tuple[Callable[[bytes, random.Random], bytes], ...] = (
 )
 
 
-def kill(training: Training, seconds: float, *, in_save: bool) -> tuple[bool, bool]:
+def kill(training: Training, seconds: float, rng: random.Random) -> tuple[bool, bool]:
     """Starts a training and kills it after some seconds; returns whether it was killed, and whether in a save."""
-    process = training.start()
     end = time.monotonic() + seconds
-    while time.monotonic() < end and not has_ended(process):
+    is_aimed, chance = rng.random() < 0.5, random.Random(rng.random())
+    process = training.start((lambda: time.monotonic() > end and chance.random() < 0.02) if is_aimed else None)
+    while time.monotonic() < end + is_aimed * seconds and not has_ended(process):
         time.sleep(0.002)
-    end = time.monotonic() + 5
-    writing: list[Path] = []
-    while in_save and not writing and time.monotonic() < end and not has_ended(process):
-        writing = list(training.root.glob("toy/*/checkpoints/.*"))
     if not has_ended(process):
         os.killpg(process, signal.SIGKILL)
     code = wait(process)
@@ -232,17 +251,22 @@ def torture(training: Training, seconds: float, kills: int, rng: random.Random, 
         damages: Whether to damage the newest checkpoint after some kills.
     """
     counts = Counts(runs=1)
-    damaged: Path | None = None
+    torn: set[Path] = set()
+    damaged: set[Path] = set()  # those of them that no process has named yet
+
+    def read_log(start: int) -> str:
+        """What the latest process wrote; takes note of the damaged checkpoints that it named."""
+        said = training.log.read_bytes()[start:].decode(errors="replace")
+        damaged.difference_update({path for path in damaged if str(path) in said})
+        return said
+
     for _ in range(20 * kills):
         if counts.kills == kills:
             break
         start = training.log.stat().st_size if training.log.exists() else 0
         had = training.last()
-        was_killed, in_save = kill(training, rng.uniform(0.05, 0.9) * seconds, in_save=rng.random() < 0.5)
-        said = training.log.read_bytes()[start:].decode(errors="replace")
-        counts.not_named += damaged is not None and str(damaged) not in said
-        counts.fresh += had is not None and "There is no checkpoint to resume from" in said
-        damaged = None
+        was_killed, in_save = kill(training, rng.uniform(0.05, 0.9) * seconds, rng)
+        counts.fresh += had is not None and "There is no checkpoint to resume from" in read_log(start)
         run = training.run
         if not was_killed:  # it was complete
             break
@@ -251,19 +275,21 @@ def torture(training: Training, seconds: float, kills: int, rng: random.Random, 
         counts.left_over += len(list(training.temporary.iterdir()))
         if run is None:
             continue
-        files = list(run.checkpoints.glob("*.ckpt"))
+        files = {*run.checkpoints.glob("*.ckpt")} - torn
         counts.unreadable += sum(damage(path) is not None for path in files)
         newest = training.last()
         if newest is not None and damages and len(run.saved.files("last")) > 1 and rng.random() < 0.3:
             newest.write_bytes(rng.choice(DAMAGES)(newest.read_bytes(), rng))
-            counts.damaged, damaged = counts.damaged + 1, newest
-        elif newest is not None:
+            counts.damaged += 1
+            damaged.add(newest)
+            torn.add(newest)
+        elif newest is not None and not torn:
             step = torch.load(newest, weights_only=True, mmap=True)["global_step"]
             counts.lost = max(counts.lost, training.updates - step)
     start = training.log.stat().st_size if training.log.exists() else 0
     code = wait(training.start())
-    said = training.log.read_bytes()[start:].decode(errors="replace")
-    counts.not_named += damaged is not None and str(damaged) not in said
+    read_log(start)
+    counts.not_named += len(damaged)
     counts.failed += code != 0
     assert training.run is not None
     assert training.run.info["status"] == "FINISHED"
@@ -334,7 +360,3 @@ def table(counts: Mapping[str, Counts]) -> str:
     for title, found in [*counts.items(), ("all", whole)]:
         rows.append([title, *(str(getattr(found, name)) for name in names)])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
-
-
-def as_json(counts: Mapping[str, Counts]) -> str:
-    return json.dumps({name: vars(found) for name, found in counts.items()}, indent=2)
