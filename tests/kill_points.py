@@ -251,7 +251,7 @@ def torture(training: Training, seconds: float, kills: int, rng: random.Random, 
         damages: Whether to damage the newest checkpoint after some kills.
     """
     counts = Counts(runs=1)
-    torn: set[Path] = set()
+    torn: dict[Path, bytes] = {}
     damaged: set[Path] = set()  # those of them that no process has named yet
 
     def read_log(start: int) -> str:
@@ -275,14 +275,14 @@ def torture(training: Training, seconds: float, kills: int, rng: random.Random, 
         counts.left_over += len(list(training.temporary.iterdir()))
         if run is None:
             continue
-        files = {*run.checkpoints.glob("*.ckpt")} - torn
-        counts.unreadable += sum(damage(path) is not None for path in files)
+        broken = [path for path in run.checkpoints.glob("*.ckpt") if damage(path) is not None]
+        counts.unreadable += sum(path.read_bytes() != torn.get(path) for path in broken)
         newest = training.last()
         if newest is not None and damages and len(run.saved.files("last")) > 1 and rng.random() < 0.3:
-            newest.write_bytes(rng.choice(DAMAGES)(newest.read_bytes(), rng))
+            torn[newest] = rng.choice(DAMAGES)(newest.read_bytes(), rng)
+            newest.write_bytes(torn[newest])
             counts.damaged += 1
             damaged.add(newest)
-            torn.add(newest)
         elif newest is not None and not torn:
             step = torch.load(newest, weights_only=True, mmap=True)["global_step"]
             counts.lost = max(counts.lost, training.updates - step)

@@ -1,4 +1,5 @@
 import csv as csv_module
+import errno
 import json
 import os
 import re
@@ -27,7 +28,7 @@ from mtl.encoder.model import Encoder
 from mtl.problems import InputError
 from mtl.tracking.checkpoint_file import write_checkpoint
 from mtl.tracking.run_folder import RunFolder
-from mtl.training import assembly
+from mtl.training import assembly, saving
 from mtl.training.assembly import build_heads
 from mtl.training.early_stopping import early_stopping
 from mtl.training.module import CHECKPOINT_KEY
@@ -467,8 +468,59 @@ def test_what_cannot_be_resumed_or_found_is_an_input_error(
     with pytest.raises(SystemExit):  # an abbreviation, which could match another option
         in_process("fit", path, "--trainer.max_epoch=1")
     assert "max_epoch" in capsys.readouterr().err
-    assert in_process("fit", path, "--run.save_every=0") == 2
-    assert capsys.readouterr().err.startswith("mtl: run.save_every: ")
+    for option in ("save_every", "save_minutes", "keep"):
+        assert in_process("fit", path, f"--run.{option}=0") == 2
+        assert capsys.readouterr().err.startswith(f"mtl: run.{option}: ")
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_auto_resumes_from_the_newest_last_of_the_seed_and_otherwise_starts_afresh_in_the_same_folder(
+    toy_mixture: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = toy_mixture()
+    killed = RunFolder.create(tmp_path / "runs", "toy", 1)  # it was killed before its first save
+    RunFolder.create(tmp_path / "runs", "toy", 2)
+    auto = ("--ckpt_path=auto", "--run.save_every=5")
+    assert in_process("fit", path, *auto, "--trainer.max_epochs=1") == 0
+    assert killed.info["status"] == "FINISHED"
+    assert len(RunFolder.all(tmp_path / "runs", "toy")) == 2
+    first = weights(killed)
+    assert in_process("fit", path, *auto, "--trainer.max_epochs=1") == 0  # as a job that is sent again
+    assert equal(weights(killed), first)
+    assert str(killed.resolve_checkpoint("last")) in capsys.readouterr().err
+    other = ("--mixture.seed=3", "--trainer.max_steps=5", "--trainer.limit_val_batches=0")
+    assert in_process("fit", path, *auto, *other) == 0
+    assert [run.info["seed"] for run in RunFolder.all(tmp_path / "runs", "toy")] == [1, 2, 3]
+    for broken in killed.saved.files("last"):
+        broken.write_bytes(b"")
+    assert in_process("fit", path, *auto, "--trainer.max_epochs=1") == 0
+    assert str(broken) in capsys.readouterr().err
+    assert equal(weights(killed), first)
+    assert killed.saved.files("last") == [killed.resolve_checkpoint("last"), killed.saved.file("last", 10)]
+    assert len(RunFolder.all(tmp_path / "runs", "toy")) == 3
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_a_run_on_a_full_disk_fails_with_the_file_and_its_status(
+    toy_mixture: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = toy_mixture()
+    write = saving.write_checkpoint
+
+    def fill(path: Path, save: Callable[[Any], None]) -> None:
+        def fail(file: Any) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        write(path, fail if path.name == "last-step10.ckpt" else save)
+
+    monkeypatch.setattr(saving, "write_checkpoint", fill)
+    assert in_process("fit", path, "--run.save_every=5") == 2
+    error = capsys.readouterr().err
+    folder = latest(path)
+    assert f"{folder.saved.file('last', 10)}: " in error
+    assert "Traceback" not in error
+    assert folder.info["status"] == "FAILED"
+    assert {file.name for file in folder.checkpoints.iterdir()} == {"last-step5.ckpt"}
 
 
 @pytest.mark.usefixtures("_fresh")
