@@ -111,7 +111,7 @@ class Training:
 
     @property
     def updates(self) -> int:
-        """Number of updates that the training has finished."""
+        """Number of updates of the training; -1 before the first one since the process started."""
         return int(struct.unpack("q", self._updates[:8])[0])
 
     def start(self, in_save: Callable[[], bool] | None = None) -> int:
@@ -120,6 +120,7 @@ class Training:
         Args:
             in_save: Whether to kill the process now, asked whenever the file of a checkpoint grows or is synced.
         """
+        self.count(-1)
         process = os.fork()
         if process:
             return process
@@ -140,13 +141,16 @@ class Training:
             sys.stdout.flush()
             os._exit(code)
 
+    def count(self, updates: int) -> None:
+        self._updates[:8] = struct.pack("q", updates)
+
     def _count_updates(self) -> None:
-        updates = self._updates
+        count = self.count
 
         class Counting(recorder.RunRecorder):
             def on_train_batch_end(self, trainer: pl.Trainer, *words: Any) -> None:
                 super().on_train_batch_end(trainer, *words)
-                updates[:8] = struct.pack("q", trainer.global_step)
+                count(trainer.global_step)
 
         from mtl.commands import fit
 
@@ -227,11 +231,20 @@ DAMAGES: tuple[Callable[[bytes, random.Random], bytes], ...] = (
 
 
 def kill(training: Training, seconds: float, rng: random.Random) -> tuple[bool, bool]:
-    """Starts a training and kills it after some seconds; returns whether it was killed, and whether in a save."""
-    end = time.monotonic() + seconds
-    is_aimed, chance = rng.random() < 0.5, random.Random(rng.random())
-    process = training.start((lambda: time.monotonic() > end and chance.random() < 0.02) if is_aimed else None)
-    while time.monotonic() < end + is_aimed * seconds and not has_ended(process):
+    """Starts a training and kills it; returns whether it was killed, and whether in a save.
+
+    Args:
+        training: The training.
+        seconds: Duration of the whole training.
+        rng: Chooses the moment: within the start of the process, within its training, or within a save.
+    """
+    place = rng.choice(["start", "training", "training", "save", "save"])
+    chance = random.Random(rng.random())  # at one of the 150 or so calls of a save, in this save or in a later one
+    process = training.start((lambda: chance.random() < 0.005) if place == "save" else None)
+    while place != "start" and training.updates < 0 and not has_ended(process):
+        time.sleep(0.002)
+    end = time.monotonic() + (seconds if place == "save" else rng.uniform(0, 0.3) * seconds)
+    while time.monotonic() < end and not has_ended(process):
         time.sleep(0.002)
     if not has_ended(process):
         os.killpg(process, signal.SIGKILL)
@@ -265,7 +278,7 @@ def torture(training: Training, seconds: float, kills: int, rng: random.Random, 
             break
         start = training.log.stat().st_size if training.log.exists() else 0
         had = training.last()
-        was_killed, in_save = kill(training, rng.uniform(0.05, 0.9) * seconds, rng)
+        was_killed, in_save = kill(training, seconds, rng)
         counts.fresh += had is not None and "There is no checkpoint to resume from" in read_log(start)
         run = training.run
         if not was_killed:  # it was complete
