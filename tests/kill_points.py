@@ -181,7 +181,7 @@ def _kill_in_save(now: Callable[[], bool]) -> None:
 
         return do
 
-    checkpoint_file._Writer.write = watched(checkpoint_file._Writer.write)  # type: ignore[method-assign]
+    checkpoint_file._ChecksumWriter.write = watched(checkpoint_file._ChecksumWriter.write)  # type: ignore[method-assign]
     os.fsync = watched(os.fsync)
 
 

@@ -43,7 +43,7 @@ def write_checkpoint(path: Path, save: Callable[[Any], None]) -> None:
         InputError: The file cannot be written. The old file, if any, is unchanged.
     """
     with replacing(path) as file:
-        writer = _Writer(file)
+        writer = _ChecksumWriter(file)
         try:
             save(writer)
         finally:
@@ -58,7 +58,7 @@ def write_checkpoint(path: Path, save: Callable[[Any], None]) -> None:
             raise OSError(f"the file was read back and {found}")
 
 
-class _Writer:
+class _ChecksumWriter:
     """Writes and sums up. Keeps the first error, because torch would report another one in its place."""
 
     def __init__(self, file: BinaryIO) -> None:
