@@ -26,6 +26,8 @@ from mtl.config.schema import checked
 from mtl.log_filters import filter_logs
 from mtl.problems import InputError, Problem
 from mtl.samplers import require_positive
+from mtl.tracking.checkpoint_folder import say
+from mtl.tracking.resuming import agreed, fresh_start, newest_last
 from mtl.tracking.run_folder import RunFolder
 from mtl.tracking.tracker import MLflowTracker
 from mtl.training.assembly import build_data, build_module
@@ -50,7 +52,10 @@ class RunOptions:
         experiment: Name of the MLflow experiment.
         baselines: Whether to score trivial predictors at the end.
         save_every: Number of updates after which `last` is saved within an epoch, to resume with `--ckpt_path last`;
-            None saves it only at the end of each epoch.
+            None does not count updates. `last` is always saved at the end of each epoch.
+        save_minutes: Minutes after which `last` is saved within an epoch; None does not count minutes.
+        keep: Number of checkpoints to keep as `last`: the newest, and those to use if it is damaged.
+        best_per_task: Whether to save the best checkpoint of each task; None does so for up to 10 tasks.
         predictions: Whether to keep predictions by row id, in the folder of the run and in MLflow. They contain
             labels and offsets, but no text.
         profile: Whether to profile training steps and write the times to the folder of the run: `profile.md` by
@@ -62,6 +67,9 @@ class RunOptions:
     experiment: str = "biomtl"
     baselines: bool = True
     save_every: int | None = None
+    save_minutes: float | None = 5
+    keep: int = 2
+    best_per_task: bool | None = None
     predictions: bool = False
     profile: bool = False
 
@@ -90,12 +98,17 @@ TRAINER_DEFAULTS = {
 }
 
 
+AUTO = "auto"
+"""Value of `--ckpt_path`: resume from the newest `last` of the mixture and seed if there is one."""
+
 _EVALUATED = (
     "Checkpoint to evaluate: `best`, `best:TASK` or `last` of the newest run of the mixture, or a path; `best` if"
     " omitted."
 )
 CHECKPOINT_HELP = {
-    "fit": "Checkpoint to resume from: `last` of the newest run of the mixture, or a path; omitted, a new run starts.",
+    "fit": "Checkpoint to resume from: `last` of the newest run of the mixture; `auto` for the newest `last` of the"
+    " mixture and seed, or a fresh start if there is none; or the path of a run or of a checkpoint. If omitted, a new"
+    " run starts.",
     "validate": _EVALUATED,
     "test": _EVALUATED,
 }
@@ -190,11 +203,21 @@ class MixtureCLI(LightningCLI):
         assert self.subcommand is not None
         config = self.config[self.subcommand]
         options = RunOptions(**config.run.as_dict())
-        require_positive({"run.save_every": options.save_every})
+        require_positive(
+            {"run.save_every": options.save_every, "run.save_minutes": options.save_minutes, "run.keep": options.keep}
+        )
         # The folder comes last, so that a run with invalid data or options leaves none and never becomes the latest.
         self.datamodule = build_data(self.mixture)
         self.datamodule.setup()
-        is_new = self.subcommand == "fit" and config.ckpt_path is None
+        if self.subcommand == "fit" and config.ckpt_path == AUTO:
+            chosen = agreed(lambda: newest_last(Path(options.root), self.mixture.name, self.mixture.seed))
+            config.ckpt_path = AUTO if chosen is None else str(chosen)
+            say(
+                "There is no checkpoint to resume from: a fresh start."
+                if chosen is None
+                else f"Resuming from {chosen}."
+            )
+        is_new = self.subcommand == "fit" and config.ckpt_path in (None, AUTO)
         if self.subcommand == "fit":
             schedule = make_schedule(self.mixture, self.datamodule.tasks, 1)
             limited(schedule.steps_per_epoch(), config.trainer.limit_train_batches)
@@ -241,12 +264,18 @@ class MixtureCLI(LightningCLI):
     def _place(self, options: RunOptions, ckpt_path: str | None) -> tuple[RunFolder, Path | None]:
         """The folder and the checkpoint of the run: a new run has no checkpoint, a resumed or evaluated one does."""
         root = Path(options.root)
-        if ckpt_path is None and self.subcommand == "fit":
-            return RunFolder.create(root, self.mixture.name, self.mixture.seed), None
-        ckpt_path = ckpt_path or "best"
-        is_path = ckpt_path.endswith(".ckpt") or "/" in ckpt_path
-        folder = RunFolder.open(ckpt_path) if is_path else RunFolder.latest(root, self.mixture.name)
-        return folder, folder.resolve_checkpoint(ckpt_path)
+        trains = self.subcommand == "fit"
+        if trains and ckpt_path in (None, AUTO):
+            begin = RunFolder.create if ckpt_path is None else fresh_start
+            folder = begin(root, self.mixture.name, self.mixture.seed)
+            folder.repair()
+            return folder, None
+        checkpoint = agreed(lambda: _find_checkpoint(ckpt_path or "best", root, self.mixture.name, trains=trains))
+        assert checkpoint is not None
+        folder = RunFolder.open(checkpoint)
+        if trains:
+            folder.repair()
+        return folder, checkpoint
 
     def _make_trainer(self, folder: RunFolder, options: RunOptions, stopping: EarlyStoppingOptions) -> pl.Trainer:
         config = self.config_init[self.subcommand].trainer
@@ -258,7 +287,14 @@ class MixtureCLI(LightningCLI):
         self.recorder = RunRecorder(folder, tracker, recorded, baselines=options.baselines)
         callbacks: list[Any] = [self.recorder]
         if self.subcommand == "fit" and config.enable_checkpointing is not False:
-            callbacks += checkpoint_callbacks(folder, list(self.mixture.tasks), save_every=options.save_every)
+            callbacks += checkpoint_callbacks(
+                folder,
+                list(self.mixture.tasks),
+                save_every=options.save_every,
+                save_minutes=options.save_minutes,
+                keep=options.keep,
+                best_per_task=options.best_per_task,
+            )
         callbacks += early_stopping(**dataclasses.asdict(stopping))
         loggers = [] if config.logger in (None, True, False) else _listed(config.logger)
         arguments = {**config.as_dict(), "logger": [*filter(None, [tracker]), *loggers] or False}
@@ -308,15 +344,13 @@ def _setup(trainer: pl.Trainer, folder: RunFolder) -> str:
 
 def _how_to_resume(folder: RunFolder, words: Sequence[str]) -> str:
     """The message of an interrupted run: how to resume it."""
-    try:
-        last = folder.resolve_checkpoint("last")
-    except InputError:
+    if not folder.saved.files("last"):
         return (
             f"Interrupted before the first checkpoint, so the run in {folder.path} cannot be resumed. "
             "Use --run.save_every N to save a checkpoint every N updates."
         )
     # By path: the name `last` refers to the newest run of the mixture, which may have another seed.
-    command = shlex.join(["mtl", *_without_checkpoint(words), "--ckpt_path", str(last)])
+    command = shlex.join(["mtl", *_without_checkpoint(words), "--ckpt_path", str(folder.path)])
     return f"Interrupted. The run is in {folder.path}; resume it with: {command}"
 
 
@@ -329,6 +363,33 @@ def _without_checkpoint(words: Sequence[str]) -> list[str]:
         elif not word.startswith("--ckpt_path="):
             kept.append(word)
     return kept
+
+
+def _find_checkpoint(name: str, root: Path, mixture_name: str, *, trains: bool) -> Path:
+    """The file of a checkpoint.
+
+    Args:
+        name: `last`, `best`, `best:TASK`, or the path of a checkpoint or of a run.
+        root: Folder of all runs.
+        mixture_name: Name of the mixture, whose newest run is meant if `name` is not a path.
+        trains: Whether a training resumes from it; the path of a run then means its `last`, otherwise its `best`.
+
+    Raises:
+        InputError: There is no such checkpoint, or it is damaged.
+    """
+    if not name.endswith(".ckpt") and "/" not in name:
+        try:
+            return RunFolder.latest(root, mixture_name).resolve_checkpoint(name)
+        except InputError as error:
+            if name != "last":
+                raise
+            advice = f"Use --ckpt_path {AUTO}, which starts afresh if there is none of the mixture and seed."
+            problem = Problem("--ckpt_path", f"'{name}' requires a checkpoint.", advice)
+            raise InputError([*error.problems, problem]) from error
+    path = Path(name)
+    # A name of an earlier version, or of a checkpoint that is no longer kept, is found by the run that it lies in.
+    folder = RunFolder.open(path.parent if path.parent.name == "checkpoints" else path)
+    return folder.resolve_checkpoint(("last" if trains else "best") if path.is_dir() else name)
 
 
 def _check_trainer(arguments: dict[str, Any], *, trains: bool = True) -> None:

@@ -3,11 +3,14 @@ import os
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 from mtl.problems import InputError
+from mtl.tracking.checkpoint_file import write_checkpoint
 from mtl.tracking.run_folder import FOLDER_VARIABLE, RunFolder
 
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID", FOLDER_VARIABLE)
@@ -21,7 +24,7 @@ def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
 def checkpoint(folder: RunFolder, name: str) -> Path:
     folder.checkpoints.mkdir(exist_ok=True)
     path = folder.checkpoints / name
-    path.write_bytes(b"weights")
+    write_checkpoint(path, partial(torch.save, {"weights": torch.ones(3)}))
     return path
 
 

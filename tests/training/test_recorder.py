@@ -80,7 +80,7 @@ def artifacts(client: Any, run_id: str, path: str | None = None) -> Iterator[str
 
 
 def test_metrics_hold_every_split_and_task_with_all_metrics_of_its_head(run: Path, metrics: dict[str, Any]) -> None:
-    heads, _ = build_heads(checkpoint_mixture(run / "checkpoints" / "best.ckpt"))
+    heads, _ = build_heads(checkpoint_mixture(RunFolder(run).resolve_checkpoint("best")))
     assert set(metrics) == {"train", "dev", "test", "baseline"}
     assert set(metrics["train"]) == set(metrics["dev"]) == set(metrics["baseline"]) == set(TASKS)
     assert set(metrics["test"]) == set(TASKS) - {"score"}, "a task without a test split has no test score"
@@ -92,7 +92,7 @@ def test_metrics_hold_every_split_and_task_with_all_metrics_of_its_head(run: Pat
 
 def test_dev_scores_are_those_of_the_selected_checkpoint(run: Path, metrics: dict[str, Any]) -> None:
     pointers = read(run / "checkpoints.json")
-    heads, _ = build_heads(checkpoint_mixture(run / "checkpoints" / "best.ckpt"))
+    heads, _ = build_heads(checkpoint_mixture(RunFolder(run).resolve_checkpoint("best")))
     primary = {task: metrics["dev"][task][head.primary_metric] for task, head in heads.items()}
     assert pointers["best"]["score"] == pytest.approx(sum(primary.values()) / len(primary), abs=1e-6)
     for task, value in primary.items():
@@ -108,12 +108,13 @@ def test_validating_the_best_checkpoint_again_gives_the_same_numbers(run: Path, 
     assert after["baseline"] == metrics["baseline"], "the baselines on test remain next to the test scores"
     for task, scores in metrics["dev"].items():
         assert after["dev"][task] == pytest.approx(scores, abs=1e-6)
-    assert read(run / "run.json")["evaluated"] == {"test": "best.ckpt", "dev": "best.ckpt"}
+    best = RunFolder(run).resolve_checkpoint("best").name
+    assert read(run / "run.json")["evaluated"] == {"test": best, "dev": best}
 
 
 @pytest.mark.parametrize("split", ["dev", "test"])
 def test_the_scores_follow_from_the_counts_of_documents(run: Path, metrics: dict[str, Any], split: str) -> None:
-    heads, _ = build_heads(checkpoint_mixture(run / "checkpoints" / "best.ckpt"))
+    heads, _ = build_heads(checkpoint_mixture(RunFolder(run).resolve_checkpoint("best")))
     files = sorted((run / "counts" / split).iterdir())
     assert [file.stem for file in files] == sorted(metrics[split])
     for file in files:
@@ -124,7 +125,7 @@ def test_the_scores_follow_from_the_counts_of_documents(run: Path, metrics: dict
 
 
 def test_the_baseline_is_scored_on_test_or_on_dev_without_a_test_split(run: Path, metrics: dict[str, Any]) -> None:
-    heads, _ = build_heads(checkpoint_mixture(run / "checkpoints" / "best.ckpt"))
+    heads, _ = build_heads(checkpoint_mixture(RunFolder(run).resolve_checkpoint("best")))
     baselines = read(run / "baselines.json")
     assert set(baselines) == {"dev", "test"}
     assert baselines["test"]["score"] == baselines["dev"]["score"]
@@ -142,7 +143,7 @@ def test_the_resolved_mixture_and_configuration_are_saved(run: Path) -> None:
 
 
 def test_thresholds_tuned_on_dev_are_in_the_checkpoint(run: Path) -> None:
-    thresholds = read_checkpoint(run / "checkpoints" / "best.ckpt")["state_dict"]["heads.topics.thresholds"]
+    thresholds = read_checkpoint(RunFolder(run).resolve_checkpoint("best"))["state_dict"]["heads.topics.thresholds"]
     assert thresholds.tolist() != [0.5, 0.5]
 
 
@@ -290,7 +291,7 @@ def test_labels_of_test_change_neither_the_checkpoint_nor_dev(tmp_path: Path, ti
             five_tasks.write_lines(folder / "kind" / "test.jsonl", rows)
         runs[name] = five_tasks.fit(folder, mixture, "--run.track=false")
         five_tasks.test(folder, "--run.track=false")
-    best = [read_checkpoint(run / "checkpoints" / "best.ckpt")["state_dict"] for run in runs.values()]
+    best = [read_checkpoint(RunFolder(run).resolve_checkpoint("best"))["state_dict"] for run in runs.values()]
     assert all(torch.equal(value, best[1][name]) for name, value in best[0].items())
     given, turned = (read(run / "metrics.json") for run in runs.values())
     assert given["dev"] == turned["dev"]
@@ -412,8 +413,7 @@ def test_a_run_that_is_interrupted_is_marked_as_killed(
     output = (tmp_path / "output").read_text()
     assert "Traceback" not in output
     run = five_tasks.newest(tmp_path)
-    last = str(run / "checkpoints" / "last.ckpt")
-    resume = shlex.join(["mtl", *command[3:], "--trainer.enable_progress_bar=false", "--ckpt_path", last])
+    resume = shlex.join(["mtl", *command[3:], "--trainer.enable_progress_bar=false", "--ckpt_path", str(run)])
     message = output.splitlines()[-1]
     assert message.startswith("mtl: ")
     assert str(run) in message.removesuffix(resume)
