@@ -35,7 +35,9 @@ from mtl.training.module import MultiTaskModule
 from mtl.training.precision import agreed_precision, precision_problems
 from mtl.training.profiling import StepProfile, phases
 from mtl.training.recorder import RunRecorder
-from mtl.training.saving import checkpoint_callbacks
+from mtl.training.run_watch import RunWatch
+from mtl.training.saving import LastCheckpoint, checkpoint_callbacks
+from mtl.training.signals import StopOnSignal, StopSignals
 
 
 @dataclasses.dataclass
@@ -102,8 +104,9 @@ CHECKPOINT_HELP = {
 class MixtureCLI(LightningCLI):
     """Lightning's command line, with a mixture instead of a model class and a data class."""
 
-    def __init__(self, mixture: Mixture, arguments: Sequence[str], words: Sequence[str]) -> None:
+    def __init__(self, mixture: Mixture, arguments: Sequence[str], words: Sequence[str], signals: StopSignals) -> None:
         self.mixture = mixture
+        self._signals = signals
         self._words = words  # as the user wrote them
         super().__init__(
             MultiTaskModule,
@@ -151,19 +154,26 @@ class MixtureCLI(LightningCLI):
         if self.trainer.is_global_zero:
             print(_setup(self.trainer, self.folder))
         try:
-            self.trainer.fit(**arguments)
+            with self._watch():
+                self.trainer.fit(**arguments)
         except torch.OutOfMemoryError as error:
             raise InputError(self.model.memory_problem()) from error
         except (SystemExit, SIGTERMException):  # Lightning turns Ctrl-C into SystemExit
             if self.trainer.is_global_zero:
+                self.recorder.end("KILLED", "Interrupted before the training started.")
                 print(f"mtl: {_how_to_resume(self.folder, self._words)}", file=sys.stderr)
             sys.exit(1)  # after SIGTERM Lightning would exit with 0, as if the run had finished
 
     def validate(self, **arguments: Any) -> None:
-        self.trainer.validate(**arguments, verbose=False)
+        with self._watch():
+            self.trainer.validate(**arguments, verbose=False)
 
     def test(self, **arguments: Any) -> None:
-        self.trainer.test(**arguments, verbose=False)
+        with self._watch():
+            self.trainer.test(**arguments, verbose=False)
+
+    def _watch(self) -> RunWatch:
+        return RunWatch(self.trainer, self._signals, self.recorder)
 
     def after_fit(self) -> None:
         self.recorder.show()
@@ -236,7 +246,10 @@ class MixtureCLI(LightningCLI):
         ckpt_path = ckpt_path or "best"
         is_path = ckpt_path.endswith(".ckpt") or "/" in ckpt_path
         folder = RunFolder.open(ckpt_path) if is_path else RunFolder.latest(root, self.mixture.name)
-        return folder, folder.resolve_checkpoint(ckpt_path)
+        checkpoint = folder.resolve_checkpoint(ckpt_path)
+        if self.subcommand == "fit":
+            folder.begin_training()
+        return folder, checkpoint
 
     def _make_trainer(self, folder: RunFolder, options: RunOptions, stopping: EarlyStoppingOptions) -> pl.Trainer:
         config = self.config_init[self.subcommand].trainer
@@ -247,8 +260,11 @@ class MixtureCLI(LightningCLI):
         recorded = json.loads(json.dumps(recorded, default=str))  # arguments of callbacks may have any type
         self.recorder = RunRecorder(folder, tracker, recorded, baselines=options.baselines)
         callbacks: list[Any] = [self.recorder]
+        saving: list[Any] = []
         if self.subcommand == "fit" and config.enable_checkpointing is not False:
-            callbacks += checkpoint_callbacks(folder, list(self.mixture.tasks), save_every=options.save_every)
+            saving = checkpoint_callbacks(folder, list(self.mixture.tasks), save_every=options.save_every)
+        last = next((callback for callback in saving if isinstance(callback, LastCheckpoint)), None)
+        callbacks += [*saving, StopOnSignal(self._signals, last)]
         callbacks += early_stopping(**dataclasses.asdict(stopping))
         loggers = [] if config.logger in (None, True, False) else _listed(config.logger)
         arguments = {**config.as_dict(), "logger": [*filter(None, [tracker]), *loggers] or False}
@@ -281,10 +297,11 @@ def main(arguments: Sequence[str]) -> None:
             Problem("--mixture", "A mixture is required.", "Add --mixture FILE, or a --config FILE that names one.")
         )
     filter_logs()
-    try:
-        MixtureCLI(mixture, [arguments[0], *rest], arguments)  # type: ignore[arg-type]  # --help: the parser exits first
-    except SIGTERMException:
-        sys.exit(1)  # during an evaluation
+    with StopSignals() as signals:
+        try:
+            MixtureCLI(mixture, [arguments[0], *rest], arguments, signals)  # type: ignore[arg-type]  # None: only --help
+        except SIGTERMException:
+            sys.exit(1)  # before the training, or during an evaluation
 
 
 def _setup(trainer: pl.Trainer, folder: RunFolder) -> str:

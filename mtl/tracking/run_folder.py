@@ -6,7 +6,7 @@
         checkpoints/  checkpoints.json                 `best`, `last`, `best:<task>` -> file and score
         metrics.json                                   {split: {task: {metric: value}}}, and `baseline` like a split
         metrics.jsonl                                  all logged numbers, one line per call
-        run.json                                       mixture, seed, status, and the run in MLflow
+        run.json                                       mixture, seed, status, process, and the run in MLflow
         artifacts/                                     reports, the same files as in MLflow
         encoder/                                       configuration and tokenizer of the encoder, for predictions
 
@@ -28,6 +28,7 @@ from typing import Any
 from mtl.distributed import is_one_of_several, is_rank_zero
 from mtl.files import finite, folder_name, make_folder, not_writable, read_json, write_json, write_text
 from mtl.problems import InputError, Problem, did_you_mean
+from mtl.processes import has_ended, this_process
 
 FOLDER_VARIABLE = "MTL_RUN_FOLDER"
 """Variable with the folder of the run, for processes that rank 0 or an external launcher starts."""
@@ -136,6 +137,7 @@ class RunFolder:
             InputError: There is no such checkpoint; the message lists those that exist.
         """
         pointers = self._read("checkpoints.json")
+        self.end_if_dead()
         status = self.info.get("status", "FINISHED")
         if str(name) == "best" and status != "FINISHED" and is_rank_zero():
             sys.stderr.write(f"mtl: The run {self.path} is {status}; using its best checkpoint so far.\n")
@@ -194,6 +196,41 @@ class RunFolder:
         with _LOCK:
             self.write_json("run.json", {**self.info, **values})
 
+    def begin_training(self) -> None:
+        """Records that this process trains the run, so that others can see whether it is still alive."""
+        self.update_info(status="RUNNING", reason=None, process=this_process())
+
+    def end(self, status: str, reason: str) -> bool:
+        """Sets the status of a run that is RUNNING, also from another process than the one that trains it.
+
+        Args:
+            status: FAILED or KILLED.
+            reason: Why the run ended.
+
+        Returns:
+            Whether the run was RUNNING.
+        """
+        with _LOCK:
+            info = self.info
+            if info.get("status") != "RUNNING":
+                return False
+            write_json(self.path / "run.json", {**info, "status": status, "reason": reason})
+            return True
+
+    def end_if_dead(self) -> bool:
+        """Sets the status of a run that is RUNNING to FAILED if its process has ended without recording how.
+
+        Nothing can record the end of a process that gets SIGKILL, as for lack of memory. A process on another machine
+        counts as alive.
+
+        Returns:
+            Whether the status was set.
+        """
+        identity = self.info.get("process")
+        if identity is None or not has_ended(identity):
+            return False
+        return self.end("FAILED", f"The process {identity['pid']} was killed or ended without recording its status.")
+
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Replaces a JSON file of the folder; numbers that JSON cannot represent become null."""
         if is_rank_zero():
@@ -241,7 +278,8 @@ class RunFolder:
 
     def _begin(self, mixture_name: str, seed: int) -> RunFolder:
         started = datetime.now().astimezone().isoformat(timespec="seconds")
-        self.write_json("run.json", {"mixture": mixture_name, "seed": seed, "started": started, "status": "RUNNING"})
+        info = {"mixture": mixture_name, "seed": seed, "started": started, "status": "RUNNING"}
+        self.write_json("run.json", {**info, "process": this_process()})
         write_text(self.path.parent / "latest", self.path.name + "\n")
         return self
 

@@ -85,6 +85,10 @@ class LastCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._save(trainer)
 
+    def save_now(self, trainer: pl.Trainer) -> None:
+        """Saves `last`; all ranks must call this, between two updates."""
+        self._save(trainer)
+
     def _save(self, trainer: pl.Trainer) -> None:
         self._saved_at = trainer.global_step
         _save(trainer, self._folder, LAST, None, weights_only=False)
