@@ -21,7 +21,11 @@ from typing import Any
 
 import psutil
 import torch
-from mlflow import MlflowClient
+
+from mtl.tracking.mlflow_client import prepare_mlflow
+
+prepare_mlflow()
+from mlflow import MlflowClient  # noqa: E402
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGKILL)
 TARGETS = ("0", "1", "all")
@@ -58,7 +62,7 @@ OPTIONS = (
     "--trainer.accelerator=cpu",
     "--trainer.precision=32-true",
     "--trainer.enable_progress_bar=false",
-    "--trainer.max_epochs=20",
+    "--trainer.max_epochs=3",  # 42 updates of the toy mixture
     "--run.save_every=2",
     "--run.baselines=false",
 )
@@ -103,7 +107,7 @@ class Run:
         several = ("--trainer.devices=2", "--trainer.strategy=ddp") if processes > 1 else ()
         self._words = ["fit", f"--mixture={mixture}", f"--run.root={root / 'runs'}", *OPTIONS, *several, *options]
 
-    def start(self, *more: str, pause: float = 0.1, evaluation: float = 0.0) -> subprocess.Popen[bytes]:
+    def start(self, *more: str, pause: float = 0.3, evaluation: float = 0.0) -> subprocess.Popen[bytes]:
         """Starts the command with a pause in every step, and returns the process of rank 0."""
         pauses = {"class_path": "pause_of_tests.Pause", "init_args": {"training": pause, "evaluation": evaluation}}
         with (self.root / "output").open("ab") as output:

@@ -160,7 +160,10 @@ class MixtureCLI(LightningCLI):
             raise InputError(self.model.memory_problem()) from error
         except (SystemExit, SIGTERMException):  # Lightning turns Ctrl-C into SystemExit
             if self.trainer.is_global_zero:
-                self.recorder.end("KILLED", "Interrupted before the training started.")
+                received = self._signals.received
+                reason = "Ctrl-C" if received is None else received.name
+                self.recorder.end("KILLED", reason)  # if the signal came before the trainer could record it
+                self.folder.update_info(reason=reason)
                 print(f"mtl: {_how_to_resume(self.folder, self._words)}", file=sys.stderr)
             sys.exit(1)  # after SIGTERM Lightning would exit with 0, as if the run had finished
 

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
-from pytorch_lightning.plugins.environments import LightningEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 
 from mtl.training.signals import StopSignals
