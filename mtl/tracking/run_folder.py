@@ -20,6 +20,7 @@ import os
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -63,6 +64,9 @@ class RunFolder:
         if not is_rank_zero() or is_named:
             return cls._from_variable(root, mixture_name, seed)
         family = Path(root).absolute() / folder_name(mixture_name)
+        for file in family.glob("*/run.json"):
+            with suppress(InputError):  # a damaged file of another run
+                cls(file.parent).end_if_dead()
         path = _make_new(family, f"{datetime.now():%Y%m%d-%H%M%S}-s{seed}")
         os.environ[FOLDER_VARIABLE] = str(path)
         return cls(path)._begin(mixture_name, seed)

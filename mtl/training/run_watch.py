@@ -107,13 +107,14 @@ class RunWatch:
         """The status, the reason and the seconds to wait, if another process has ended that should not have."""
         if self._signals.ends_since is not None:
             return None
+        status = "FAILED" if self._signals.received is None else "KILLED"
         if self._parent is not None and os.getppid() != self._parent:
-            return "FAILED", f"The process of rank 0 ({self._parent}) has ended.", 0.0
+            return status, f"The process of rank 0 ({self._parent}) has ended.", 0.0
         for rank, child in enumerate(self._launcher.procs if self._launcher else (), start=1):
             code = child.poll()
             if code and not (self._signals.stops and code > 0):  # after a signal, the others may end a moment earlier
                 how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
-                return "FAILED", f"The process of rank {rank} ({child.pid}) {how}.", GRACE
+                return status, f"The process of rank {rank} ({child.pid}) {how}.", GRACE
         return None
 
     def _stuck(self) -> tuple[str, str, float] | None:

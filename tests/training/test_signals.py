@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from pytorch_lightning.callbacks import Callback
 from mtl.config.loading import load_mixture
 from mtl.tracking.run_folder import RunFolder
 from mtl.training.saving import LastCheckpoint, checkpoint_callbacks
-from mtl.training.signals import SIGNALS, Question, Stopped, StopOnSignal, StopSignals
+from mtl.training.signals import SIGNALS, Question, StopOnSignal, Stopped, StopSignals
 from tests import signal_matrix
 
 Write = Callable[..., Path]
@@ -100,3 +98,133 @@ def test_a_run_that_a_signal_stops_can_be_resumed_to_the_same_weights_and_scores
     assert all(torch.equal(value, resumed.weights[name]) for name, value in whole.weights.items())
     assert resumed.module.selection.state_dict() == whole.module.selection.state_dict()
     assert resumed.module.train_losses == whole.module.train_losses
+
+
+@pytest.mark.parametrize("sent", SIGNALS)
+def test_a_signal_before_the_training_ends_the_process_at_once(sent: signal.Signals) -> None:
+    before = signal.getsignal(sent)
+    with StopSignals() as signals:
+        with pytest.raises(Stopped):
+            signal.raise_signal(sent)
+        signal.raise_signal(sent)  # a second one must not interrupt the end
+        assert signals.received is sent
+        assert signals.ends_since is not None
+    assert signal.getsignal(sent) is before
+
+
+def test_the_first_signal_of_a_run_is_passed_on_once(signals: StopSignals) -> None:
+    passed: list[int] = []
+    signals.pass_on = [passed.append]
+    signals.waits = True
+    signal.raise_signal(signal.SIGUSR1)
+    signal.raise_signal(signal.SIGTERM)
+    assert passed == [signal.SIGUSR1]
+
+
+def test_a_forked_process_still_ends_by_the_signal(signals: StopSignals) -> None:
+    signals.waits = True
+    child = os.fork()
+    if child == 0:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGTERM
+    assert signals.received is None
+
+
+def test_ranks_ask_each_other_about_once_a_second_and_all_at_the_same_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two ranks whose clocks run differently, as if their collective operations met."""
+    clock = {"now": 0.0}
+    monkeypatch.setattr("mtl.training.signals.time.monotonic", lambda: clock["now"])
+    monkeypatch.setattr("mtl.training.signals.world_size", lambda: 2)
+    waiting: list[torch.Tensor] = []
+
+    def meet(values: torch.Tensor) -> torch.Tensor:  # the second rank to come gets the maximum
+        waiting.append(values)
+        return values
+
+    monkeypatch.setattr("mtl.training.signals.max_over_ranks", meet)
+    trainer: Any = type("T", (), {"strategy": type("S", (), {"root_device": torch.device("cpu")})})
+    one, other = Question(), Question()
+    asked = []
+    seconds = [0.125] * 100 + [4.0] * 20
+    for step, duration in enumerate(seconds, start=1):
+        clock["now"] += duration
+        one_due, other_due = one._due, other._due
+        assert one_due == other_due
+        if step >= one_due:
+            asked.append(step)
+        one.ask(trainer, False, step=step)
+        other.ask(trainer, False, step=step)
+    assert asked[:5] == [1, 3, 7, 15, 23]
+    assert asked[-15:] == list(range(106, 121))
+    assert len(waiting) == 2 * len(asked)
+
+
+# --- real processes ---------------------------------------------------------------------------------------------------
+
+
+EXPECTED = {signal.SIGTERM: "KILLED", signal.SIGUSR1: "KILLED", signal.SIGINT: "KILLED", signal.SIGKILL: "FAILED"}
+
+
+def check(mixture: Path, folder: Path, sent: signal.Signals, processes: int, target: str) -> signal_matrix.Outcome:
+    run = signal_matrix.Run(mixture, folder / "run", processes)
+    done = signal_matrix.hit(run, sent, processes, target)
+    assert done.seconds is not None, done.output  # all processes have ended
+    assert done.code != 0
+    assert done.step is not None
+    assert signal_matrix.resume(run) == 0, run.output
+    whole = signal_matrix.Run(mixture, folder / "whole", processes)
+    assert whole.start(pause=0.0).wait(600) == 0, whole.output
+    assert signal_matrix.same_weights(run.last, whole.last)
+    return done
+
+
+@pytest.mark.slow
+def test_a_signal_to_any_of_two_processes_saves_and_ends_both(toy_mixture: Write, tmp_path: Path) -> None:
+    done = check(toy_mixture(), tmp_path, signal.SIGUSR1, 2, "1")
+    assert (done.code, done.status, done.in_mlflow) == (1, "KILLED", "KILLED")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_killed_rank_ends_the_other_with_the_reason_and_a_true_status(
+    rank: str, toy_mixture: Write, tmp_path: Path
+) -> None:
+    run = signal_matrix.Run(toy_mixture(), tmp_path / "run", 2)
+    done = signal_matrix.hit(run, signal.SIGKILL, 2, rank)
+    assert done.seconds is not None, done.output
+    assert (done.status, done.in_mlflow) == ("FAILED", "FAILED")
+    assert f"rank {rank}" in done.output
+    assert run.folder is not None
+    assert f"rank {rank}" in signal_matrix.read(run.folder / "run.json")["reason"]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(("sent", "processes", "target"), signal_matrix.CELLS, ids=str)
+def test_every_signal_to_every_rank_ends_a_run_that_can_be_resumed(
+    sent: signal.Signals, processes: int, target: str, toy_mixture: Write, tmp_path: Path
+) -> None:
+    done = check(toy_mixture(), tmp_path, sent, processes, target)
+    if sent in SIGNALS:
+        assert (done.code, done.status, done.in_mlflow) == (1, "KILLED", "KILLED")
+    elif sent == signal.SIGINT:
+        assert done.status == ("FAILED" if target == "1" else "KILLED")
+    elif processes == 2 and target != "all":
+        assert done.status == "FAILED"
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(("processes", "target"), [(1, "0"), (2, "0"), (2, "1"), (2, "all")])
+def test_a_signal_in_an_evaluation_saves_and_the_resumed_run_repeats_it(
+    processes: int, target: str, toy_mixture: Write, tmp_path: Path
+) -> None:
+    mixture = toy_mixture(batch_size=2)
+    run = signal_matrix.Run(mixture, tmp_path / "run", processes)
+    done = signal_matrix.hit(run, signal.SIGTERM, processes, target, pause=0.0, evaluation=4.0)
+    assert done.seconds is not None, done.output
+    assert (done.code, done.status) == (1, "KILLED")
+    assert signal_matrix.resume(run) == 0, run.output
+    whole = signal_matrix.Run(mixture, tmp_path / "whole", processes)
+    assert whole.start(pause=0.0).wait(600) == 0, whole.output
+    assert signal_matrix.same_weights(run.last, whole.last)
