@@ -109,10 +109,9 @@ class Run:
 
     def start(self, *more: str, pause: float = 0.3, evaluation: float = 0.0) -> subprocess.Popen[bytes]:
         """Starts the command with a pause in every step, and returns the process of rank 0."""
-        pauses = {"class_path": "pause_of_tests.Pause", "init_args": {"training": pause, "evaluation": evaluation}}
         with (self.root / "output").open("ab") as output:
             return subprocess.Popen(
-                [sys.executable, "-m", "mtl", *self._words, f"--trainer.callbacks={json.dumps(pauses)}", *more],
+                self.command(*more, pause=pause, evaluation=evaluation),
                 cwd=self.root,
                 env=environment(self.root, self.store),
                 stdout=output,
@@ -120,6 +119,11 @@ class Run:
                 # A shell that runs the tests in the background makes its processes ignore Ctrl-C.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
             )
+
+    def command(self, *more: str, pause: float, evaluation: float = 0.0) -> list[str]:
+        """The words of the command, with a pause in every step."""
+        pauses = {"class_path": "pause_of_tests.Pause", "init_args": {"training": pause, "evaluation": evaluation}}
+        return [sys.executable, "-m", "mtl", *self._words, f"--trainer.callbacks={json.dumps(pauses)}", *more]
 
     @property
     def store(self) -> str:

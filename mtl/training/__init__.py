@@ -8,6 +8,7 @@
 - `checkpoints`: reads checkpoints and checks whether they fit a mixture.
 - `train_losses`: training losses between two logs; `withholding`: updates that are not finite change no weight.
 - `recorder`: what a run records.
+- `signals`: SIGTERM and SIGUSR1 save and end a run; `run_watch` ends one whose other processes have died.
 
 Next: `mtl.study`, which trains many runs to answer a question.
 """
@@ -21,6 +22,8 @@ __all__ = [
     "precision",
     "profiling",
     "recorder",
+    "run_watch",
     "saving",
     "selection",
+    "signals",
 ]

@@ -30,6 +30,9 @@ LOOK_EVERY = 0.5
 GRACE = 10.0
 """Seconds in which a process may end by itself, with an error about the lost one or after it has saved."""
 
+AFTER_SIGNAL = 25.0
+"""Seconds after a signal until which MLflow may get the rest of the run; the status in the folder is set before."""
+
 STUCK = 20.0
 """Seconds without progress after a signal, with several processes, after which a run ends without saving."""
 
@@ -123,7 +126,7 @@ class RunWatch:
         if received is None:
             return None
         if self._signals.ends_since is not None:
-            is_late = now - self._signals.ends_since > GRACE
+            is_late = now > max(self._signals.ends_since + GRACE, self._signals.received_at + AFTER_SIGNAL)
             return ("KILLED", f"{received.name}: the run has stopped.", 0.0) if is_late else None
         if self._is_one_of_several and not self._signals.stops and now - self._signals.last_progress > STUCK:
             reason = f"{received.name}: the processes made no progress for {STUCK:.0f} seconds, so nothing was saved."

@@ -51,14 +51,16 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
+        self.received_at = 0.0
+        """When the signal arrived, by the monotonic clock, as all times here."""
         self.waits = False
         """Whether a callback acts on the signal, between two updates or batches."""
         self.stops = False
         """Whether all ranks have agreed to stop."""
         self.ends_since: float | None = None
-        """When the run began to end, by a signal or an error, by the monotonic clock; None before."""
+        """When the run began to end, by a signal or an error; None before."""
         self.last_progress = 0.0
-        """When the signal arrived, or the run last reached a point where it acts on one, by the monotonic clock."""
+        """When the signal arrived, or the run last reached a point where it acts on one."""
         self.pass_on: list[Callable[[int], object]] = []
         """Functions that send a signal to another process of the run."""
         self._process = os.getpid()
@@ -94,6 +96,7 @@ class StopSignals:
             return
         self.received = signal.Signals(number)
         self.progress()
+        self.received_at = self.last_progress
         for send in self.pass_on:
             with suppress(OSError):  # that process has ended
                 send(number)

@@ -56,7 +56,7 @@ class Scene:
 
 @pytest.fixture
 def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
-    for name, seconds in {"LOOK_EVERY": 0.01, "GRACE": 0.2, "STUCK": 0.2}.items():
+    for name, seconds in {"LOOK_EVERY": 0.01, "GRACE": 0.2, "AFTER_SIGNAL": 0.2, "STUCK": 0.2}.items():
         monkeypatch.setattr(run_watch, name, seconds)
     monkeypatch.setenv(PARENT, "0")  # restores it
     monkeypatch.delenv("LOCAL_RANK", raising=False)

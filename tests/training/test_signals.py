@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from pytorch_lightning.callbacks import Callback
@@ -21,6 +22,7 @@ from tests import signal_matrix
 Write = Callable[..., Path]
 Train = Callable[..., Any]
 
+PAGE = Path(__file__).parents[2] / "experiments" / "README.md"
 PRIMARY = {"cause": "accuracy", "drugs": "f1", "risk": "pearson", "bleed": "accuracy"}
 
 
@@ -228,3 +230,48 @@ def test_a_signal_in_an_evaluation_saves_and_the_resumed_run_repeats_it(
     whole = signal_matrix.Run(mixture, tmp_path / "whole", processes)
     assert whole.start(pause=0.0).wait(600) == 0, whole.output
     assert signal_matrix.same_weights(run.last, whole.last)
+
+
+RESUMING = """
+import os
+import sys
+from pathlib import Path
+
+last = next(Path().glob("runs/*/*/checkpoints/last.ckpt"), None)
+words = sys.argv[1:] if last is None else [*sys.argv[1:], f"--ckpt_path={last.absolute()}"]
+os.execv(words[0], words)
+"""
+
+
+@pytest.mark.slow
+def test_a_preempted_job_of_submitit_is_requeued_and_resumes(
+    toy_mixture: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitit = pytest.importorskip("submitit")
+    run = signal_matrix.Run(toy_mixture(), tmp_path / "run", 1)
+    (run.root / "resuming.py").write_text(RESUMING)
+    script = re.search(r"^```python\n(# requeue\.py\n.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    assert script is not None
+    namespace: dict[str, Any] = {"__name__": "requeue"}
+    exec(script[1], namespace)
+    for name, value in signal_matrix.environment(run.root, run.store).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(run.root)
+    executor = submitit.LocalExecutor(run.root / "jobs")
+    executor.update_parameters(timeout_min=60)
+    job = executor.submit(namespace["Command"]([sys.executable, "resuming.py", *run.command(pause=0.3)]))
+    try:
+        until = time.monotonic() + 180
+        while run.last is None and time.monotonic() < until:
+            time.sleep(0.1)
+        (task,) = psutil.Process(int(job.job_id)).children()
+        task.send_signal(signal.SIGUSR2)  # submitit's own signal for preemption
+        job.result()
+    finally:
+        job.cancel()
+    assert run.folder is not None
+    assert "KILLED" in job.stderr() + job.stdout() or "Interrupted" in job.stderr()
+    info = signal_matrix.read(run.folder / "run.json")
+    assert info["status"] == "FINISHED"
+    assert signal_matrix.steps(run.last) == 42
+    assert len(list(run.root.glob("runs/*/*/run.json"))) == 1
