@@ -152,11 +152,9 @@ class Run:
 
     def outcome(self, process: subprocess.Popen[bytes], started: float, ranks: Sequence[psutil.Process]) -> Outcome:
         """Waits until all ranks have ended, and says how."""
-        _, alive = psutil.wait_procs([rank for rank in ranks if rank.pid != process.pid], timeout=LIMIT)
-        try:
-            process.wait(max(0.1, LIMIT - (time.monotonic() - started)))
-        except subprocess.TimeoutExpired:
-            alive.append(psutil.Process(process.pid))
+        while (alive := [rank for rank in ranks if not has_ended(rank)]) and time.monotonic() - started < LIMIT:
+            process.poll()
+            time.sleep(0.05)
         seconds = None if alive else time.monotonic() - started
         for rank in alive:
             rank.kill()
@@ -178,6 +176,14 @@ def ranks_of(process: subprocess.Popen[bytes], number: int) -> list[psutil.Proce
     return ranks
 
 
+def has_ended(rank: psutil.Process) -> bool:
+    """Whether a process has ended, even if nobody has read its exit status."""
+    try:
+        return not rank.is_running() or rank.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def send(sent: signal.Signals, ranks: Sequence[psutil.Process], target: str) -> None:
     """Sends a signal to one rank, or to all."""
     for rank in ranks if target == "all" else [ranks[int(target)]]:
@@ -196,7 +202,7 @@ def hit(run: Run, sent: signal.Signals, processes: int, target: str, **pauses: f
         return run.outcome(process, started, ranks)
     finally:
         for rank in ranks:
-            if rank.is_running():
+            if not has_ended(rank):
                 rank.kill()
         process.wait()
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -234,6 +237,7 @@ def test_a_signal_in_an_evaluation_saves_and_the_resumed_run_repeats_it(
 
 RESUMING = """
 import os
+import re
 import sys
 from pathlib import Path
 
