@@ -73,8 +73,13 @@ class RunRecorder(Callback):
             self._folder.update_info(status=status)
 
     def is_running(self) -> bool:
-        """Whether the training of this run has no final status yet."""
-        return not self._keeps_status and self._folder.info.get("status") == "RUNNING"
+        """Whether the training, or the evaluation, has no final status yet."""
+        return self._keeps_status or self._folder.info.get("status") == "RUNNING"
+
+    def note(self, reason: str) -> None:
+        """Records why the training is going to end."""
+        if not self._keeps_status:
+            self._folder.update_info(reason=reason)
 
     def end(self, status: str, reason: str) -> None:
         """Records how the training ended, if nothing has recorded it yet. Any thread of any rank may call this.

@@ -46,6 +46,9 @@ class RunRecord(Protocol):
     def is_running(self) -> bool:
         """Whether the run has no final status yet."""
 
+    def note(self, reason: str) -> None:
+        """Records the reason for which a run is going to end."""
+
     def end(self, status: str, reason: str) -> None:
         """Records the status of a run that is still running, and its reason; any rank may call this."""
 
@@ -101,6 +104,7 @@ class RunWatch:
     def _watch(self) -> None:
         while not self._done.wait(LOOK_EVERY):
             _retire_lightnings_observer()
+            self._signals.look()
             problem = self._lost() or self._stuck()
             if problem is not None:
                 self._end(*problem)
@@ -110,7 +114,7 @@ class RunWatch:
         """The status, the reason and the seconds to wait, if another process has ended that should not have."""
         if self._signals.ends_since is not None:
             return None
-        status = "FAILED" if self._signals.received is None else "KILLED"
+        status = "FAILED" if self._signals.arrived is None else "KILLED"
         if self._parent is not None and os.getppid() != self._parent:
             return status, f"The process of rank 0 ({self._parent}) has ended.", 0.0
         for rank, child in enumerate(self._launcher.procs if self._launcher else (), start=1):
@@ -122,14 +126,15 @@ class RunWatch:
 
     def _stuck(self) -> tuple[str, str, float] | None:
         """The same, if a signal arrived and this process does not end."""
-        received, now = self._signals.received, time.monotonic()
-        if received is None:
+        signals, arrived, now = self._signals, self._signals.arrived, time.monotonic()
+        if arrived is None:
             return None
-        if self._signals.ends_since is not None:
-            is_late = now > max(self._signals.ends_since + GRACE, self._signals.received_at + AFTER_SIGNAL)
-            return ("KILLED", f"{received.name}: the run has stopped.", 0.0) if is_late else None
-        if self._is_one_of_several and not self._signals.stops and now - self._signals.last_progress > STUCK:
-            reason = f"{received.name}: the processes made no progress for {STUCK:.0f} seconds, so nothing was saved."
+        if signals.ends_since is not None:
+            is_late = now > max(signals.ends_since + GRACE, signals.arrived_at + AFTER_SIGNAL)
+            return ("KILLED", f"{arrived.name}: the run has stopped.", 0.0) if is_late else None
+        is_stuck = now - max(signals.last_progress, signals.arrived_at) > STUCK
+        if self._is_one_of_several and is_stuck and not signals.stops:
+            reason = f"{arrived.name}: the processes made no progress for {STUCK:.0f} seconds, so nothing was saved."
             return "KILLED", reason, 0.0
         return None
 
@@ -138,6 +143,7 @@ class RunWatch:
         if self._record.is_running():
             sys.stderr.write(f"mtl: {reason}\n")
             sys.stderr.flush()
+            self._record.note(reason)
         if self._done.wait(seconds):
             return
         # The server of MLflow may not answer.

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -51,8 +52,11 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
-        self.received_at = 0.0
-        """When the signal arrived, by the monotonic clock, as all times here."""
+        """The signal that the main thread has handled."""
+        self.arrived: signal.Signals | None = None
+        """The signal that `look` has found, handled or not."""
+        self.arrived_at = 0.0
+        """When that was, by the monotonic clock, as all times here."""
         self.waits = False
         """Whether a callback acts on the signal, between two updates or batches."""
         self.stops = False
@@ -60,22 +64,40 @@ class StopSignals:
         self.ends_since: float | None = None
         """When the run began to end, by a signal or an error; None before."""
         self.last_progress = 0.0
-        """When the signal arrived, or the run last reached a point where it acts on one."""
+        """When the run last reached a point where it acts on a signal."""
         self.pass_on: list[Callable[[int], object]] = []
         """Functions that send a signal to another process of the run."""
         self._process = os.getpid()
         self._before: dict[signal.Signals, Any] = {}
+        self._reader, self._writer = socket.socketpair()
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():  # no other thread may install handlers
             self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+            self._reader.setblocking(False)
+            self._writer.setblocking(False)
+            self._fd_before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._before:
+            signal.set_wakeup_fd(self._fd_before)
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        self._reader.close()
+        self._writer.close()
+
+    def look(self) -> None:
+        """Notes signals that have arrived while the main thread is blocked, and so cannot handle them.
+
+        Any thread may call this. A collective operation whose other side has died may block the main thread for ever.
+        """
+        with suppress(OSError):  # nothing has arrived
+            for number in self._reader.recv(64):
+                if number in SIGNALS and self.arrived is None:
+                    self.arrived, self.arrived_at = signal.Signals(number), time.monotonic()
 
     def progress(self) -> None:
         """Notes that the run is not stuck."""
@@ -95,8 +117,6 @@ class StopSignals:
         if self.received is not None:  # the run is already stopping, and a save must not be interrupted
             return
         self.received = signal.Signals(number)
-        self.progress()
-        self.received_at = self.last_progress
         for send in self.pass_on:
             with suppress(OSError):  # that process has ended
                 send(number)

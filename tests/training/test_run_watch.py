@@ -32,9 +32,13 @@ class Record:
 
     def __init__(self) -> None:
         self.ended: list[tuple[str, str]] = []
+        self.noted: list[str] = []
 
     def is_running(self) -> bool:
         return not self.ended
+
+    def note(self, reason: str) -> None:
+        self.noted.append(reason)
 
     def end(self, status: str, reason: str) -> None:
         self.ended.append((status, reason))
@@ -89,7 +93,8 @@ def test_a_dead_child_ends_the_run_as_failed_with_its_rank_and_how_it_died(
 def test_a_run_that_ends_by_itself_after_a_child_died_records_its_own_end(scene: Scene) -> None:
     scene.child.kill()
     with scene.watch() as watch:
-        time.sleep(0.05)
+        while not scene.record.noted:
+            time.sleep(0.01)
     watch._thread.join()
     assert scene.record.ended == []
     assert not scene.left.is_set()
@@ -127,9 +132,23 @@ def test_a_run_that_does_not_end_after_a_signal_is_ended_as_killed_with_its_chil
 
 def test_a_run_that_is_saving_after_a_signal_has_all_the_time_it_needs(scene: Scene) -> None:
     scene.signals.waits = scene.signals.stops = True
-    scene.signals.received = signal.SIGTERM
     with scene.watch():
-        assert not scene.left.wait(0.6)
+        scene.signals.pass_on = []  # the child of this test would end by it
+        signal.raise_signal(signal.SIGTERM)
+        assert not scene.left.wait(0.6)  # three times as long as all limits
+
+
+def test_a_signal_is_seen_while_the_main_thread_is_blocked_as_in_a_collective_operation(scene: Scene) -> None:
+    scene.child.kill()
+    scene.child.wait()
+    scene.trainer.strategy.launcher.procs = []
+    scene.signals._note = lambda *_: None  # type: ignore[method-assign]  # as if Python never got to run it
+    signal.signal(signal.SIGTERM, scene.signals._note)
+    with scene.watch():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert scene.left.wait(60)
+    assert scene.signals.received is None
+    assert [status for status, _ in scene.record.ended] == ["KILLED"]
 
 
 def test_a_signal_is_passed_on_to_the_children(scene: Scene) -> None:
