@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,7 +104,7 @@ class Run:
         self.root = root
         root.mkdir(parents=True)
         (root / "pause_of_tests.py").write_text(PAUSE, encoding="utf-8")
-        MlflowClient(self.store).get_experiment_by_name("none")  # makes the store, which takes seconds
+        shutil.copy(empty_store(root.parent), root / "mlflow.db")
         several = ("--trainer.devices=2", "--trainer.strategy=ddp") if processes > 1 else ()
         self._words = ["fit", f"--mixture={mixture}", f"--run.root={root / 'runs'}", *OPTIONS, *several, *options]
 
@@ -174,6 +175,14 @@ def ranks_of(process: subprocess.Popen[bytes], number: int) -> list[psutil.Proce
     ranks = [first, *sorted(others, key=lambda child: int(child.environ()["LOCAL_RANK"]))]
     assert len(ranks) == number, ranks
     return ranks
+
+
+def empty_store(folder: Path) -> Path:
+    """A store of MLflow without runs, made once, because that takes seconds."""
+    path = folder / "empty.db"
+    if not path.is_file():
+        MlflowClient(f"sqlite:///{path}").get_experiment_by_name("none")
+    return path
 
 
 def has_ended(rank: psutil.Process) -> bool:
