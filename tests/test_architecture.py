@@ -16,6 +16,7 @@ LAYERS = (
     "mtl.problems",
     "mtl.seeding",
     "mtl.files",
+    "mtl.processes",
     "mtl.distributed",
     "mtl.threads",
     "mtl.log_filters",

@@ -39,7 +39,9 @@ from mtl.training.module import MultiTaskModule
 from mtl.training.precision import agreed_precision, precision_problems
 from mtl.training.profiling import StepProfile, phases
 from mtl.training.recorder import RunRecorder
-from mtl.training.saving import checkpoint_callbacks
+from mtl.training.run_watch import RunWatch
+from mtl.training.saving import LastCheckpoint, checkpoint_callbacks
+from mtl.training.signals import StopOnSignal, StopSignals
 
 
 @dataclasses.dataclass
@@ -117,8 +119,9 @@ CHECKPOINT_HELP = {
 class MixtureCLI(LightningCLI):
     """Lightning's command line, with a mixture instead of a model class and a data class."""
 
-    def __init__(self, mixture: Mixture, arguments: Sequence[str], words: Sequence[str]) -> None:
+    def __init__(self, mixture: Mixture, arguments: Sequence[str], words: Sequence[str], signals: StopSignals) -> None:
         self.mixture = mixture
+        self._signals = signals
         self._words = words  # as the user wrote them
         super().__init__(
             MultiTaskModule,
@@ -169,7 +172,8 @@ class MixtureCLI(LightningCLI):
         if self.trainer.is_global_zero:
             print(_setup(self.trainer, self.folder))
         try:
-            self.trainer.fit(**arguments)
+            with self._watch():
+                self.trainer.fit(**arguments)
         except torch.OutOfMemoryError as error:
             raise InputError(self.model.memory_problem()) from error
         except FloatingPointError as error:
@@ -178,14 +182,23 @@ class MixtureCLI(LightningCLI):
             sys.exit(1)
         except (SystemExit, SIGTERMException):  # Lightning turns Ctrl-C into SystemExit
             if self.trainer.is_global_zero:
+                received = self._signals.received
+                reason = "Ctrl-C" if received is None else received.name
+                self.recorder.end("KILLED", reason)  # if the signal came before the trainer could record it
+                self.folder.update_info(reason=reason)
                 print(f"mtl: {_how_to_resume(self.folder, self._words)}", file=sys.stderr)
             sys.exit(1)  # after SIGTERM Lightning would exit with 0, as if the run had finished
 
     def validate(self, **arguments: Any) -> None:
-        self.trainer.validate(**arguments, verbose=False)
+        with self._watch():
+            self.trainer.validate(**arguments, verbose=False)
 
     def test(self, **arguments: Any) -> None:
-        self.trainer.test(**arguments, verbose=False)
+        with self._watch():
+            self.trainer.test(**arguments, verbose=False)
+
+    def _watch(self) -> RunWatch:
+        return RunWatch(self.trainer, self._signals, self.recorder)
 
     def after_fit(self) -> None:
         self.recorder.show()
@@ -269,12 +282,14 @@ class MixtureCLI(LightningCLI):
             begin = RunFolder.create if ckpt_path is None else fresh_start
             folder = begin(root, self.mixture.name, self.mixture.seed)
             folder.repair()
+            folder.begin_training()
             return folder, None
         checkpoint = agreed(lambda: _find_checkpoint(ckpt_path or "best", root, self.mixture.name, trains=trains))
         assert checkpoint is not None
         folder = RunFolder.open(checkpoint)
         if trains:
             folder.repair()
+            folder.begin_training()
         return folder, checkpoint
 
     def _make_trainer(self, folder: RunFolder, options: RunOptions, stopping: EarlyStoppingOptions) -> pl.Trainer:
@@ -286,8 +301,9 @@ class MixtureCLI(LightningCLI):
         recorded = json.loads(json.dumps(recorded, default=str))  # arguments of callbacks may have any type
         self.recorder = RunRecorder(folder, tracker, recorded, baselines=options.baselines)
         callbacks: list[Any] = [self.recorder]
+        saving: list[Any] = []
         if self.subcommand == "fit" and config.enable_checkpointing is not False:
-            callbacks += checkpoint_callbacks(
+            saving = checkpoint_callbacks(
                 folder,
                 list(self.mixture.tasks),
                 save_every=options.save_every,
@@ -295,6 +311,8 @@ class MixtureCLI(LightningCLI):
                 keep=options.keep,
                 best_per_task=options.best_per_task,
             )
+        last = next((callback for callback in saving if isinstance(callback, LastCheckpoint)), None)
+        callbacks += [*saving, StopOnSignal(self._signals, last)]
         callbacks += early_stopping(**dataclasses.asdict(stopping))
         loggers = [] if config.logger in (None, True, False) else _listed(config.logger)
         arguments = {**config.as_dict(), "logger": [*filter(None, [tracker]), *loggers] or False}
@@ -327,10 +345,11 @@ def main(arguments: Sequence[str]) -> None:
             Problem("--mixture", "A mixture is required.", "Add --mixture FILE, or a --config FILE that names one.")
         )
     filter_logs()
-    try:
-        MixtureCLI(mixture, [arguments[0], *rest], arguments)  # type: ignore[arg-type]  # --help: the parser exits first
-    except SIGTERMException:
-        sys.exit(1)  # during an evaluation
+    with StopSignals() as signals:
+        try:
+            MixtureCLI(mixture, [arguments[0], *rest], arguments, signals)  # type: ignore[arg-type]  # None: only --help
+        except SIGTERMException:
+            sys.exit(1)  # before the training, or during an evaluation
 
 
 def _setup(trainer: pl.Trainer, folder: RunFolder) -> str:

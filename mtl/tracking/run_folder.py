@@ -6,7 +6,7 @@
         checkpoints/  checkpoints.json                 `best`, `last`, `best:<task>` -> file and score
         metrics.json                                   {split: {task: {metric: value}}}, and `baseline` like a split
         metrics.jsonl                                  all logged numbers, one line per call
-        run.json                                       mixture, seed, status, and the run in MLflow
+        run.json                                       mixture, seed, status, process, and the run in MLflow
         artifacts/                                     reports, the same files as in MLflow
         encoder/                                       configuration and tokenizer of the encoder, for predictions
 
@@ -40,6 +40,7 @@ from mtl.files import (
     write_text,
 )
 from mtl.problems import InputError, Problem
+from mtl.processes import has_ended, this_process
 from mtl.tracking.checkpoint_folder import CheckpointFolder, say
 from mtl.tracking.rebuilding import is_run, rebuilt_info, rebuilt_metrics
 
@@ -77,6 +78,9 @@ class RunFolder:
         if not is_rank_zero() or is_named:
             return cls._from_variable(root, mixture_name, seed)
         family = Path(root).absolute() / folder_name(mixture_name)
+        for file in family.glob("*/run.json"):
+            with suppress(InputError):  # a damaged file of another run
+                cls(file.parent).end_if_dead()
         path = _make_new(family, f"{datetime.now():%Y%m%d-%H%M%S}-s{seed}")
         os.environ[FOLDER_VARIABLE] = str(path)
         return cls(path)._begin(mixture_name, seed)
@@ -157,6 +161,7 @@ class RunFolder:
             InputError: There is no such checkpoint, or it is damaged; the message lists those that exist. A damaged
                 `last` is named in a message, and the previous one is used.
         """
+        self.end_if_dead()
         status = self.info.get("status", "FINISHED")
         if str(name) == "best" and status != "FINISHED":
             say(f"The run {self.path} is {status}; using its best checkpoint so far.")
@@ -200,6 +205,41 @@ class RunFolder:
             content = {**self.info, **values}
             if is_rank_zero():
                 write_json(self.path / "run.json", content, in_place_if_full=True)
+
+    def begin_training(self) -> None:
+        """Records that this process trains the run, so that others can see whether it is still alive."""
+        self.update_info(status="RUNNING", reason=None, process=this_process())
+
+    def end(self, status: str, reason: str) -> bool:
+        """Sets the status of a run that is RUNNING, also from another process than the one that trains it.
+
+        Args:
+            status: FAILED or KILLED.
+            reason: Why the run ended.
+
+        Returns:
+            Whether the run was RUNNING.
+        """
+        with _LOCK:
+            info = self.info
+            if info.get("status") != "RUNNING":
+                return False
+            write_json(self.path / "run.json", {**info, "status": status, "reason": reason}, in_place_if_full=True)
+            return True
+
+    def end_if_dead(self) -> bool:
+        """Sets the status of a run that is RUNNING to FAILED if its process has ended without recording how.
+
+        Nothing can record the end of a process that gets SIGKILL, as for lack of memory. A process on another machine
+        counts as alive.
+
+        Returns:
+            Whether the status was set.
+        """
+        identity = self.info.get("process")
+        if identity is None or not has_ended(identity):
+            return False
+        return self.end("FAILED", f"The process {identity['pid']} was killed or ended without recording its status.")
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Replaces a JSON file of the folder; numbers that JSON cannot represent become null."""
@@ -273,7 +313,8 @@ class RunFolder:
 
     def _begin(self, mixture_name: str, seed: int) -> RunFolder:
         started = datetime.now().astimezone().isoformat(timespec="seconds")
-        self.write_json("run.json", {"mixture": mixture_name, "seed": seed, "started": started, "status": "RUNNING"})
+        info = {"mixture": mixture_name, "seed": seed, "started": started, "status": "RUNNING"}
+        self.write_json("run.json", {**info, "process": this_process()})
         write_text(self.path.parent / "latest", self.path.name + "\n")
         return self
 

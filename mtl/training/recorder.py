@@ -17,11 +17,12 @@ from rich.console import Console
 
 from heads import ClassReport
 from mtl.batching.data_module import MixtureData
+from mtl.distributed import is_rank_zero
 from mtl.evaluation import summary
 from mtl.evaluation.baselines import trivial_baselines
 from mtl.evaluation.evaluator import TaskResult
 from mtl.problems import InputError, Problem
-from mtl.tracking.tracker import MLflowTracker
+from mtl.tracking.tracker import MLflowTracker, end_run
 from mtl.training.selection import MIXTURE
 
 if TYPE_CHECKING:
@@ -75,6 +76,29 @@ class RunRecorder(Callback):
         """Sets the status of a run without a tracker; a tracker sets the status itself."""
         if self._tracker is None and trainer.is_global_zero and not self._keeps_status:
             self._folder.update_info(status=status)
+
+    def is_running(self) -> bool:
+        """Whether the training, or the evaluation, has no final status yet."""
+        return self._keeps_status or self._folder.info.get("status") == "RUNNING"
+
+    def note(self, reason: str) -> None:
+        """Records why the training is going to end."""
+        if not self._keeps_status:
+            self._folder.update_info(reason=reason)
+
+    def end(self, status: str, reason: str) -> None:
+        """Records how the training ended, if nothing has recorded it yet. Any thread of any rank may call this.
+
+        Args:
+            status: FAILED or KILLED.
+            reason: Why the run ended.
+        """
+        if self._keeps_status or not self._folder.end(status, reason) or self._tracker is None:
+            return
+        if is_rank_zero():
+            self._tracker.finalize(status.lower())
+        else:
+            end_run(self._folder, status)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:

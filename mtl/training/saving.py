@@ -134,6 +134,10 @@ class LastCheckpoint(Checkpoint):
             return True
         return self._clock is not None and self._clock.is_due(trainer.global_step)
 
+    def save_now(self, trainer: pl.Trainer) -> None:
+        """Saves `last`; all ranks must call this, between two updates."""
+        self._save(trainer)
+
     def _save(self, trainer: pl.Trainer) -> None:
         self._saved_at = trainer.global_step
         _save(trainer, self._folder, LAST, {LAST: None}, keep=self._keep)

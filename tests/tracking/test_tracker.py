@@ -18,7 +18,7 @@ import pytest
 
 from mtl.tracking import send_queue, versions
 from mtl.tracking.run_folder import FOLDER_VARIABLE, RunFolder
-from mtl.tracking.tracker import MLflowTracker
+from mtl.tracking.tracker import MLflowTracker, end_run
 from tests.mlflow_server import Server, free_port, wait_for
 
 REPOSITORY = Path(__file__).parents[2]
@@ -118,6 +118,18 @@ def test_an_interrupt_that_lightning_reports_as_failed_is_killed(store: str) -> 
         tracker.finalize("failed")
     assert tracker.folder.info["status"] == "KILLED"
     assert client(store).get_run(tracker.run_id).info.status == "KILLED"
+
+
+def test_another_process_can_end_a_run_in_mlflow(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    tracker = tracker_for()
+    tracker.log_metrics({"train/loss": 1.0}, step=0)
+    assert tracker.run_id is not None
+    end_run(RunFolder.open(tracker.folder.path), "FAILED")
+    assert client(store).get_run(tracker.run_id).info.status == "FAILED"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody answers
+    end_run(RunFolder.open(tracker.folder.path), "KILLED")
+    tracker.finalize("failed")
 
 
 def test_logging_after_the_end_of_fit_reopens_the_run(store: str) -> None:
@@ -533,7 +545,7 @@ def run_python(code: str, **environment: str) -> subprocess.Popen[str]:
 LOG_ONE = """
 from pathlib import Path
 from mtl.tracking.run_folder import RunFolder
-from mtl.tracking.tracker import MLflowTracker
+from mtl.tracking.tracker import MLflowTracker, end_run
 tracker = MLflowTracker(RunFolder.create(Path("runs"), "demo", 1), run_name="demo")
 tracker.log_metrics({"val/f1": 0.5}, step=1)
 """
