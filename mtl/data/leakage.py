@@ -11,12 +11,11 @@ from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from mtl.code_identity import code_identity
 from mtl.data.reading import RowSummary
 from mtl.data.store import RowTable, Store, content_key
-from mtl.data.text_keys import BLOCK, Indices, KeyedUnits, Keys, SplitTexts, joined
+from mtl.data.text_keys import BLOCK, Flags, Indices, KeyedUnits, Keys, SplitTexts, joined
 
 DECIDES_RESULTS = False
 
@@ -124,16 +123,21 @@ def _compare(rows: Rows) -> list[Overlap]:
 
 
 def _overlaps(scored: _Splits, trained: _Splits) -> list[Overlap]:
-    runs = _shared_runs(scored, trained)
-    keys = {
-        "documents": [{p: _document_keys(t, runs[side].get(p)) for p, t in splits.items()} for side, splits in enumerate((scored, trained))],
-        "texts": [{p: t.texts() for p, t in splits.items()} for splits in (scored, trained)],
-        "sentences": [{p: t.sentences() for p, t in splits.items()} for splits in (scored, trained)],
-        "containment": list(runs),
-    }
-    matches = {level: _matches(*sides) for level, sides in keys.items()}
+    scored_runs, trained_runs = _shared_runs(scored, trained)
+    sides = zip(_keys_by_level(scored, scored_runs), _keys_by_level(trained, trained_runs), strict=True)
+    matches = {level: _matches(*keys) for level, keys in zip(LEVELS, sides, strict=True)}
     pairs = dict.fromkeys(pair for found in matches.values() for pair in found)
     return [_overlap(pair, {level: found.get(pair) for level, found in matches.items()}, trained) for pair in pairs]
+
+
+def _keys_by_level(splits: _Splits, runs: Mapping[_Place, KeyedUnits]) -> list[Mapping[_Place, KeyedUnits]]:
+    """The keys of splits at each of `LEVELS`, in its order."""
+    sentences = {place: texts.sentences() for place, texts in splits.items()}
+    documents = {
+        place: joined([texts.ids(), texts.of_documents(sentences[place]), texts.of_documents(runs[place])])
+        for place, texts in splits.items()
+    }
+    return [documents, {place: texts.texts() for place, texts in splits.items()}, sentences, runs]
 
 
 def _overlap(pair: tuple[_Place, _Place], matches: Mapping[str, _Match | None], trained: _Splits) -> Overlap:
@@ -148,12 +152,6 @@ def _overlap(pair: tuple[_Place, _Place], matches: Mapping[str, _Match | None], 
             for level, match in matches.items()
         },
     )
-
-
-def _document_keys(texts: SplitTexts, runs: KeyedUnits | None) -> KeyedUnits:
-    """Keys of documents by their id alone, and by their id with a sentence or a shared run of letters."""
-    parts = [texts.sentences(), *([] if runs is None else [runs])]
-    return joined([texts.ids(), *(texts.of_documents(part) for part in parts)])
 
 
 # --- matching keys ----------------------------------------------------------------------------------------------------
@@ -195,7 +193,8 @@ def _ranges(first: Indices, last: Indices) -> Indices:
     """
     lengths = last - first
     ends = np.cumsum(lengths)
-    return np.arange(lengths.sum(), dtype=np.int64) + np.repeat(first - (ends - lengths), lengths)
+    found: Indices = np.arange(lengths.sum(), dtype=np.int64) + np.repeat(first - (ends - lengths), lengths)
+    return found
 
 
 # --- runs of letters --------------------------------------------------------------------------------------------------
@@ -254,9 +253,9 @@ class _KeySet:
         self._table = np.zeros(1 << bits, dtype=bool)
         self._table[self._sorted >> self._shift] = True
 
-    def has(self, keys: Keys) -> npt.NDArray[np.bool_]:
+    def has(self, keys: Keys) -> Flags:
         """Whether each key is in the set."""
-        found = self._table[keys >> self._shift]
+        found: Flags = self._table[keys >> self._shift]
         maybe = np.flatnonzero(found)
         if len(maybe):
             places = np.minimum(np.searchsorted(self._sorted, keys[maybe]), len(self._sorted) - 1)

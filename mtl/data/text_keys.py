@@ -27,6 +27,7 @@ CHUNK = 1 << 20
 
 Keys = npt.NDArray[np.uint64]
 Indices = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 _OTHER = re.compile(r"[\W_]+")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[^\sa-z])|\n+")
@@ -75,7 +76,7 @@ class KeyedUnits(NamedTuple):
     units: Indices
     rows: Indices
 
-    def where(self, mask: npt.NDArray[np.bool_]) -> KeyedUnits:
+    def where(self, mask: Flags) -> KeyedUnits:
         """The keys that are selected by a mask."""
         return KeyedUnits(self.keys[mask], self.units[mask], self.rows[mask])
 
@@ -186,11 +187,11 @@ class Chunk:
         self.runs: Keys = _doubled(hashes, BLOCK)
         """Key of the run that starts at each character."""
 
-    def whole_blocks(self) -> npt.NDArray[np.bool_]:
+    def whole_blocks(self) -> Flags:
         """Whether the block at each character is inside one text."""
         return self._whole(BLOCK, len(self.blocks))
 
-    def runs_around(self, blocks: npt.NDArray[np.bool_]) -> Indices:
+    def runs_around(self, blocks: Flags) -> Indices:
         """The starts of the runs inside one text that contain one of these blocks.
 
         Args:
@@ -205,8 +206,9 @@ class Chunk:
         texts = self._first + np.searchsorted(self._starts, starts, side="right") - 1
         return KeyedUnits(self.runs[starts], texts, self._rows[texts])
 
-    def _whole(self, width: int, number: int) -> npt.NDArray[np.bool_]:
-        return (self._barriers[width:][:number] - self._barriers[:number]) == 0
+    def _whole(self, width: int, number: int) -> Flags:
+        found: Flags = self._barriers[width:][:number] == self._barriers[:number]
+        return found
 
 
 def joined(parts: Sequence[KeyedUnits]) -> KeyedUnits:
