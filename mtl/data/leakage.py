@@ -19,16 +19,15 @@ from mtl.data.text_keys import BLOCK, Flags, Indices, KeyedUnits, Keys, SplitTex
 
 DECIDES_RESULTS = False
 
-LEVELS = {
-    "documents": "documents with the same id",
-    "texts": "rows with the same text",
-    "sentences": "sentences that also occur there",
-    "containment": "texts that share 64 or more letters and digits in a row",
-}
-"""What is counted at each level.
+LEVELS = ("documents", "texts", "sentences", "containment")
+"""What is counted, in units of the scored split.
 
-An id counts if it differs from the id of its row, or if it is a PubMed id (`meta.pmid`). Any other id may be the number
-of a row, so it counts only if the two documents also share a sentence or a run of letters.
+- `documents`: documents with the same id. An id counts if it differs from the id of its row, or if it is a PubMed id
+  (`meta.pmid`). Any other id may be the number of a row, so it counts only if the two documents also share a sentence
+  or a run of letters.
+- `texts`: rows with the same text, or the same two texts.
+- `sentences`: sentences of at least 20 letters and digits that also occur in the other split.
+- `containment`: texts of which 64 or more letters and digits in a row also occur in the other split.
 """
 
 Rows = Mapping[str, Mapping[str, tuple[RowTable, RowSummary]]]
@@ -59,15 +58,6 @@ class Overlap:
     def is_between_tasks(self) -> bool:
         return self.task != self.other_task
 
-    @property
-    def pair(self) -> str:
-        """The splits in words.
-
-        >>> Overlap("gad", "test", "gad", "train", {}, {}).pair
-        'test of gad in train of gad'
-        """
-        return f"{self.split} of {self.task} in {self.other_split} of {self.other_task}"
-
 
 def find_overlaps(rows: Rows, store: Store) -> list[Overlap]:
     """Every overlap of a dev or test split with a train split, and of test with dev within a task.
@@ -89,13 +79,13 @@ def find_overlaps(rows: Rows, store: Store) -> list[Overlap]:
     return [Overlap(**{**one, "documents": {k: tuple(v) for k, v in one["documents"].items()}}) for one in found]
 
 
-class _Place(NamedTuple):
+class _Split(NamedTuple):
     task: str
-    split: str
+    name: str
 
 
-_Splits = Mapping[_Place, SplitTexts]
-_Found = dict[tuple[_Place, _Place], "_Match"]
+_Texts = Mapping[_Split, SplitTexts]
+_Found = dict[tuple[_Split, _Split], "_Match"]
 
 
 class _Match(NamedTuple):
@@ -107,22 +97,22 @@ class _Match(NamedTuple):
 
 def _compare(rows: Rows) -> list[Overlap]:
     splits = {
-        _Place(task, split): SplitTexts(table.fields())
+        _Split(task, name): SplitTexts(table.fields())
         for task, of_task in rows.items()
-        for split, (table, _) in of_task.items()
+        for name, (table, _) in of_task.items()
     }
-    scored = {place: texts for place, texts in splits.items() if place.split in ("dev", "test")}
-    trained = {place: texts for place, texts in splits.items() if place.split == "train"}
+    scored = {split: texts for split, texts in splits.items() if split.name in ("dev", "test")}
+    trained = {split: texts for split, texts in splits.items() if split.name == "train"}
     found = _overlaps(scored, trained)
     for task in rows:
-        test, dev = _Place(task, "test"), _Place(task, "dev")
+        test, dev = _Split(task, "test"), _Split(task, "dev")
         if test in splits and dev in splits:
             found += _overlaps({test: splits[test]}, {dev: splits[dev]})
     order = {task: number for number, task in enumerate(rows)}
     return sorted(found, key=lambda o: (order[o.task], o.split, order[o.other_task], o.other_split != "train"))
 
 
-def _overlaps(scored: _Splits, trained: _Splits) -> list[Overlap]:
+def _overlaps(scored: _Texts, trained: _Texts) -> list[Overlap]:
     scored_runs, trained_runs = _shared_runs(scored, trained)
     sides = zip(_keys_by_level(scored, scored_runs), _keys_by_level(trained, trained_runs), strict=True)
     matches = {level: _matches(*keys) for level, keys in zip(LEVELS, sides, strict=True)}
@@ -130,21 +120,21 @@ def _overlaps(scored: _Splits, trained: _Splits) -> list[Overlap]:
     return [_overlap(pair, {level: found.get(pair) for level, found in matches.items()}, trained) for pair in pairs]
 
 
-def _keys_by_level(splits: _Splits, runs: Mapping[_Place, KeyedUnits]) -> list[Mapping[_Place, KeyedUnits]]:
+def _keys_by_level(splits: _Texts, runs: Mapping[_Split, KeyedUnits]) -> list[Mapping[_Split, KeyedUnits]]:
     """The keys of splits at each of `LEVELS`, in its order."""
-    sentences = {place: texts.sentences() for place, texts in splits.items()}
+    sentences = {split: texts.sentences() for split, texts in splits.items()}
     documents = {
-        place: joined([texts.ids(), texts.of_documents(sentences[place]), texts.of_documents(runs[place])])
-        for place, texts in splits.items()
+        split: joined([texts.ids(), texts.of_documents(sentences[split]), texts.of_documents(runs[split])])
+        for split, texts in splits.items()
     }
-    return [documents, {place: texts.texts() for place, texts in splits.items()}, sentences, runs]
+    return [documents, {split: texts.texts() for split, texts in splits.items()}, sentences, runs]
 
 
-def _overlap(pair: tuple[_Place, _Place], matches: Mapping[str, _Match | None], trained: _Splits) -> Overlap:
-    place, other = pair
+def _overlap(pair: tuple[_Split, _Split], matches: Mapping[str, _Match | None], trained: _Texts) -> Overlap:
+    split, other = pair
     names = trained[other].documents
     return Overlap(
-        *place,
+        *split,
         *other,
         counts={level: match.units if match else 0 for level, match in matches.items()},
         documents={
@@ -157,14 +147,14 @@ def _overlap(pair: tuple[_Place, _Place], matches: Mapping[str, _Match | None], 
 # --- matching keys ----------------------------------------------------------------------------------------------------
 
 
-def _matches(scored: Mapping[_Place, KeyedUnits], trained: Mapping[_Place, KeyedUnits]) -> _Found:
+def _matches(scored: Mapping[_Split, KeyedUnits], trained: Mapping[_Split, KeyedUnits]) -> _Found:
     """The pairs of splits that have a key in common."""
-    places = list(trained)
-    keys, rows, owners = _stacked([trained[place] for place in places])
+    splits = list(trained)
+    keys, rows, owners = _stacked([trained[split] for split in splits])
     order = np.argsort(keys, kind="stable")
     keys, rows, owners = keys[order], rows[order], owners[order]
     found: _Found = {}
-    for place, own in scored.items():
+    for split, own in scored.items():
         wanted, numbers = np.unique(own.keys, return_inverse=True)
         first, last = np.searchsorted(keys, wanted, "left"), np.searchsorted(keys, wanted, "right")
         which = np.repeat(np.arange(len(wanted)), last - first)
@@ -174,7 +164,7 @@ def _matches(scored: Mapping[_Place, KeyedUnits], trained: Mapping[_Place, Keyed
             has_key = np.zeros(len(wanted), dtype=bool)
             has_key[which[is_owned]] = True
             units = np.unique(own.units[has_key[numbers]])
-            found[place, places[owner]] = _Match(len(units), np.unique(rows[positions[is_owned]]))
+            found[split, splits[owner]] = _Match(len(units), np.unique(rows[positions[is_owned]]))
     return found
 
 
@@ -200,7 +190,7 @@ def _ranges(first: Indices, last: Indices) -> Indices:
 # --- runs of letters --------------------------------------------------------------------------------------------------
 
 
-def _shared_runs(scored: _Splits, trained: _Splits) -> tuple[dict[_Place, KeyedUnits], dict[_Place, KeyedUnits]]:
+def _shared_runs(scored: _Texts, trained: _Texts) -> tuple[dict[_Split, KeyedUnits], dict[_Split, KeyedUnits]]:
     """The keys of runs that occur on both sides, by split.
 
     Hashing every run of the training texts would take 8 bytes per character. A shared run contains a whole block at a
@@ -209,21 +199,21 @@ def _shared_runs(scored: _Splits, trained: _Splits) -> tuple[dict[_Place, KeyedU
     """
     blocks = _KeySet(_blocks_at_multiples(trained))
     near_scored, met = {}, []
-    for place, texts in scored.items():
+    for split, texts in scored.items():
         parts = []
         for chunk in texts.chunks():
             is_known = blocks.has(chunk.blocks)
             met.append(np.unique(chunk.blocks[is_known]))
             parts.append(chunk.units(chunk.runs_around(is_known)))
-        near_scored[place] = joined(parts)
+        near_scored[split] = joined(parts)
     shared_blocks = _KeySet(met)
     wanted = _KeySet([found.keys for found in near_scored.values()])
-    in_trained = {place: joined(list(_runs_at(texts, shared_blocks, wanted))) for place, texts in trained.items()}
+    in_trained = {split: joined(list(_runs_at(texts, shared_blocks, wanted))) for split, texts in trained.items()}
     confirmed = _KeySet([found.keys for found in in_trained.values()])
-    return {place: found.where(confirmed.has(found.keys)) for place, found in near_scored.items()}, in_trained
+    return {split: found.where(confirmed.has(found.keys)) for split, found in near_scored.items()}, in_trained
 
 
-def _blocks_at_multiples(splits: _Splits) -> list[Keys]:
+def _blocks_at_multiples(splits: _Texts) -> list[Keys]:
     return [
         np.unique(chunk.blocks[::BLOCK][chunk.whole_blocks()[::BLOCK]])
         for texts in splits.values()
