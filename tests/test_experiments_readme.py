@@ -35,6 +35,7 @@ HEADINGS: dict[type[BaseModel], str] = {
     specs.SamplerSpec: "`sampler`",
     specs.BalancingSpec: "`balancing`",
     specs.EvaluationSpec: "`evaluation`",
+    specs.LeakageSpec: "`leakage`",
     specs.PrivacySpec: "`privacy`",
 }
 COMPONENTS = [(kind, name) for kind in ("head", "reader", "sampler", "balancing") for name in choices(kind)]

@@ -188,10 +188,7 @@ def _plan(
             "batches": batches[leader],
             "passes": batches[leader] / schedule.batchers[leader].batches_per_pass,
             "shared": leakage.within(name),
-            "notes": [
-                *([] if "test" in data[name] else ["no test split, so no test scores are reported"]),
-                *leakage.notes_of(name),
-            ],
+            "notes": [] if "test" in data[name] else ["no test split, so no test scores are reported"],
         }
     return {
         "name": mixture.name,
@@ -204,7 +201,7 @@ def _plan(
         "epochs": epochs,
         "tasks_per_step": schedule.tasks_per_step,
         "steps": schedule.steps_per_epoch() * epochs,
-        "leakage": leakage.to_dict(),
+        "leakage": {**leakage.to_dict(), "notes": {name: leakage.notes_of(name) for name in tasks}},
         "tasks": tasks,
     }
 
@@ -254,7 +251,7 @@ def _print(file: str, problems: Sequence[Problem], plan: MixturePlan) -> None:
     console.print(_task_table(plan))
     console.print(_split_table(plan))
     for name, task in plan["tasks"].items():
-        for note in [*task["notes"], *_split_notes(task["splits"])]:
+        for note in [*task["notes"], *plan["leakage"]["notes"][name], *_split_notes(task["splits"])]:
             console.print(f"{name}: {note}", markup=False, soft_wrap=True)
 
 

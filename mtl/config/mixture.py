@@ -210,7 +210,7 @@ class LeakageSpec(Section):
     Args:
         documents: Documents with the same id, or rows with the same text, in train of one task and dev or test of
             another.
-        texts: The same between the splits of one task.
+        texts: The same between the splits of one task, or of two tasks that annotate the same corpus.
         sentences: Single sentences, within a task or between tasks.
         containment: Texts that share 64 or more letters and digits in a row, within a task or between tasks.
     """

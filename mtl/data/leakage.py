@@ -43,6 +43,8 @@ class Overlap:
         split: Split of the task that is scored: dev or test.
         other_task: Task that has the other split; it may be the same task.
         other_split: `train`, or for test within a task also `dev`.
+        is_published: Whether the source of the task has published this overlap: the other split is of the same task,
+            or has only texts that train of the task has too, as when two tasks annotate the same corpus.
         counts: How many units of the scored split are shared, by level.
         documents: The documents of the other split that hold shared units, by level.
     """
@@ -51,12 +53,9 @@ class Overlap:
     split: str
     other_task: str
     other_split: str
+    is_published: bool
     counts: Mapping[str, int]
     documents: Mapping[str, tuple[str, ...]]
-
-    @property
-    def is_between_tasks(self) -> bool:
-        return self.task != self.other_task
 
 
 def find_overlaps(rows: Rows, store: Store) -> list[Overlap]:
@@ -133,9 +132,11 @@ def _keys_by_level(splits: _Texts, runs: Mapping[_Split, KeyedUnits]) -> list[Ma
 def _overlap(pair: tuple[_Split, _Split], matches: Mapping[str, _Match | None], trained: _Texts) -> Overlap:
     split, other = pair
     names = trained[other].documents
+    own = trained.get(_Split(split.task, "train"))
     return Overlap(
         *split,
         *other,
+        is_published=split.task == other.task or (own is not None and trained[other].is_part_of(own)),
         counts={level: match.units if match else 0 for level, match in matches.items()},
         documents={
             level: tuple(sorted({names[row] for row in match.rows.tolist()})) if match else ()

@@ -3,7 +3,8 @@
 `mtl check`, `mtl fit` and studies all use `find_leakage`. The key `leakage` of the mixture has a policy for each kind:
 
 - `documents`: documents with the same id, and rows with the same text, in train of one task and dev or test of another.
-- `texts`: the same within one task, between the splits that its source has published.
+- `texts`: the same within one task, between the splits that its source has published. Two tasks that annotate the same
+  corpus count as one: train of the other task has no text that train of this task lacks.
 - `sentences`, `containment`: single sentences, and runs of 64 letters and digits, within a task and between tasks.
 
 Test is also compared with dev of the same task. Dev trains nothing, so this is only a warning.
@@ -175,7 +176,7 @@ def _with_excluded(leakage: Leakage, excluded: Mapping[str, set[str]], mixture: 
 def _kinds(overlap: Overlap) -> Iterator[tuple[str, tuple[str, ...]]]:
     """The keys of the policy that an overlap concerns, each with the levels that it has there."""
     levels = {
-        "documents" if overlap.is_between_tasks else "texts": ("documents", "texts"),
+        "texts" if overlap.is_published else "documents": ("documents", "texts"),
         "sentences": ("sentences",),
         "containment": ("containment",),
     }
@@ -202,10 +203,12 @@ def _described(overlap: Overlap) -> str:
     """What a split shares with another one, without ids.
 
     >>> counts = {"documents": 1, "texts": 8, "sentences": 8, "containment": 20}
-    >>> _described(Overlap("gad", "test", "gad", "train", counts, {}))
+    >>> _described(Overlap("gad", "test", "gad", "train", True, counts, {}))
     '1 document, 8 texts and 8 sentences of test are also in train; 20 texts share 64 or more letters in a row with it'
     """
-    other = f"{overlap.other_split} of {overlap.other_task}" if overlap.is_between_tasks else overlap.other_split
+    other = (
+        overlap.other_split if overlap.task == overlap.other_task else f"{overlap.other_split} of {overlap.other_task}"
+    )
     whole = [level for level in _NOUNS if overlap.counts[level]]
     runs = overlap.counts["containment"]
     if not whole:

@@ -142,6 +142,10 @@ class SplitTexts:
         keys, rows = _pairs(self._texts)
         return KeyedUnits(keys, rows, rows)
 
+    def is_part_of(self, other: SplitTexts) -> bool:
+        """Whether the other split has all texts of this one."""
+        return bool(np.isin(self.texts().keys, other.texts().keys).all())
+
     def sentences(self) -> KeyedUnits:
         """Keys of sentences with at least `SHORTEST_SENTENCE` letters and digits."""
         keys, rows = _pairs(self._sentences)

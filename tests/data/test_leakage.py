@@ -126,6 +126,23 @@ def test_the_result_does_not_depend_on_the_order_of_tasks_or_rows(tasks: Tasks) 
     assert before["dev of two in train of one"] == {"texts": 2, "sentences": 1, "containment": 1}
 
 
+def test_tasks_that_annotate_the_same_corpus_have_only_the_overlap_of_its_published_splits(tasks: Tasks) -> None:
+    train = [("1", "a", "Fever fell."), ("2", "b", "Rash."), ("3", "c", "Cough.")]
+    dev = [("4", "d", "fever fell"), ("5", "e", "Clean.")]
+    tasks.add("one", train=train, dev=dev)
+    tasks.add("part", train=train[:2], dev=dev[:1])
+    tasks.add("more", train=[*train, ("6", "f", "Clean.")], dev=[("7", "g", "Of its own.")])
+    published = {(o.task, o.other_task): o.is_published for o in tasks.overlaps()}
+    assert published == {
+        ("one", "one"): True,
+        ("one", "part"): True,
+        ("one", "more"): False,
+        ("part", "one"): False,
+        ("part", "part"): True,
+        ("part", "more"): False,
+    }
+
+
 # --- ids --------------------------------------------------------------------------------------------------------------
 
 
