@@ -214,7 +214,7 @@ def test_the_description_counts_texts_that_are_in_train_and_test_of_a_task(
 
     def texts_of_test_in_train() -> int:
         notes = " ".join(sentence for sentence in described(plan_of(path)) if sentence.startswith("cause: "))
-        found = re.search(r"(\d+) texts? of test ", notes)
+        found = re.search(r"(\d+) texts?\b.* of test ", notes)
         return int(found[1]) if found else 0
 
     before = texts_of_test_in_train()
