@@ -68,8 +68,8 @@ SENTENCES = {
 }
 # ehr_rel and not biosses for similarity: of 64 pairs there would be two updates in two hundred.
 FILES = ("gad", "rqe", "ehr_rel")
-# Some short sentences of one corpus, such as headings, are in the other one too. They stay, because all contestants train
-# the same rows, and no score is compared with one from elsewhere.
+# Some short sentences, such as headings, are in both corpora. They stay: all contestants train the same rows, and no
+# score is compared with one from elsewhere.
 LEAKAGE = {"documents": "warn"}
 
 
