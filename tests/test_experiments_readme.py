@@ -35,6 +35,7 @@ HEADINGS: dict[type[BaseModel], str] = {
     specs.SamplerSpec: "`sampler`",
     specs.BalancingSpec: "`balancing`",
     specs.EvaluationSpec: "`evaluation`",
+    specs.LeakageSpec: "`leakage`",
     specs.PrivacySpec: "`privacy`",
 }
 COMPONENTS = [(kind, name) for kind in ("head", "reader", "sampler", "balancing") for name in choices(kind)]
@@ -245,5 +246,5 @@ def test_every_link_leads_to_a_heading_of_the_page() -> None:
         for heading in re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL), re.MULTILINE)
     }
     links = re.findall(r"\]\(#([^)]+)\)", PAGE)
-    assert len(links) == 3
+    assert len(links) == 4
     assert set(links) <= headings

@@ -4,9 +4,10 @@
 - `schedule`: which tasks each step trains, and on which of their batches.
 - `batch`: the input of one pass of the encoder, and the part of it that each head reads.
 - `loaders`: the batches of a training epoch and of an evaluation, for one rank; `prefetch` prepares them ahead.
-- `data_module`: `MixtureData`, the LightningDataModule that combines these.
+- `data_module`: `MixtureData`, the LightningDataModule that combines these; `gated_data` is the one for runs, which
+  handles leakage.
 
 Next: `mtl.encoder`, which turns a batch into hidden states.
 """
 
-__all__ = ["batch", "batcher", "data_module", "loaders"]
+__all__ = ["batch", "batcher", "data_module", "gated_data", "loaders"]

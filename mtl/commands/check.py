@@ -20,7 +20,7 @@ from mtl.config.mixture import EncoderSpec, Mixture
 from mtl.config.validation import Readable, readable_tasks
 from mtl.config.yaml_files import read_mixture_fields, read_yaml
 from mtl.data.examples import SplitData, prepare, split_problems
-from mtl.data.leakage import shared, shared_notes
+from mtl.data.leakage_gate import Leakage, find_leakage
 from mtl.data.reading import RowSummary, read_rows
 from mtl.data.row_problems import row_problems, row_type_problem
 from mtl.data.store import RowTable, Store
@@ -51,9 +51,13 @@ def check(
     try:
         mixture = parse_mixture(fields)
         fields = mixture.to_dict()  # without the tasks that `only` excludes
+        leakage = find_leakage(mixture)
+        problems += leakage.problems()
         heads, tokenizer = build_heads(mixture)
         problems += _metric_problems(mixture, heads)
-        plan = _plan(mixture, heads, prepare(mixture, heads, tokenizer), epochs)
+        if not problems:
+            mixture = leakage.applied(mixture)
+        plan = _plan(mixture, heads, prepare(mixture, heads, tokenizer), epochs, leakage)
     except InputError as error:
         found = [*error.problems, *problems, *_encoder_problems(fields), *_data_problems(fields)]
         return list(dict.fromkeys(found)), {}
@@ -159,7 +163,11 @@ def _metric_problems(mixture: Mixture, heads: Mapping[str, Any]) -> list[Problem
 
 
 def _plan(
-    mixture: Mixture, heads: Mapping[str, Any], data: Mapping[str, Mapping[str, SplitData]], epochs: int
+    mixture: Mixture,
+    heads: Mapping[str, Any],
+    data: Mapping[str, Mapping[str, SplitData]],
+    epochs: int,
+    leakage: Leakage,
 ) -> MixturePlan:
     schedule = make_schedule(mixture, data, epochs)  # type: ignore[arg-type]  # dict is invariant in its values
     rates = schedule.rates()
@@ -179,7 +187,7 @@ def _plan(
             "rate": rates[leader],
             "batches": batches[leader],
             "passes": batches[leader] / schedule.batchers[leader].batches_per_pass,
-            "shared": shared(data[name]),
+            "shared": leakage.within(name),
             "notes": [] if "test" in data[name] else ["no test split, so no test scores are reported"],
         }
     return {
@@ -193,6 +201,7 @@ def _plan(
         "epochs": epochs,
         "tasks_per_step": schedule.tasks_per_step,
         "steps": schedule.steps_per_epoch() * epochs,
+        "leakage": {**leakage.to_dict(), "notes": {name: leakage.notes_of(name) for name in tasks}},
         "tasks": tasks,
     }
 
@@ -242,7 +251,7 @@ def _print(file: str, problems: Sequence[Problem], plan: MixturePlan) -> None:
     console.print(_task_table(plan))
     console.print(_split_table(plan))
     for name, task in plan["tasks"].items():
-        for note in [*task["notes"], *shared_notes(task["shared"]), *_split_notes(task["splits"])]:
+        for note in [*task["notes"], *plan["leakage"]["notes"][name], *_split_notes(task["splits"])]:
             console.print(f"{name}: {note}", markup=False, soft_wrap=True)
 
 
@@ -286,7 +295,7 @@ def _notes(content: Mapping[str, Any]) -> list[str]:
     if content["limited"]:
         notes.append(f"{_counted(content['limited'], 'row')} excluded by `limit`")
     if content["excluded"]:
-        notes.append(f"{_counted(content['excluded'], 'row')} excluded by `exclude`")
+        notes.append(f"{_counted(content['excluded'], 'row')} excluded by `exclude` or `leakage`")
     if content["unlabelled"]:
         notes.append(f"{_counted(content['unlabelled'], 'row')} without a label for this task (not used)")
     left_out = {reason: count for reason, count in sorted(content["left_out"].items()) if count}

@@ -19,10 +19,12 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from mtl.batching.data_module import limited, make_schedule
+from mtl.batching.gated_data import GatedData
 from mtl.commands import COMMANDS
 from mtl.commands.arguments import take_mixture
 from mtl.config.mixture import Mixture
 from mtl.config.schema import checked
+from mtl.distributed import is_rank_zero
 from mtl.log_filters import filter_logs
 from mtl.problems import InputError, Problem
 from mtl.samplers import require_positive
@@ -102,6 +104,9 @@ TRAINER_DEFAULTS = {
 
 AUTO = "auto"
 """Value of `--ckpt_path`: resume from the newest `last` of the mixture and seed if there is one."""
+
+LISTED = 5
+"""Maximum number of lines about leakage."""
 
 _EVALUATED = (
     "Checkpoint to evaluate: `best`, `best:TASK` or `last` of the newest run of the mixture, or a path; `best` if"
@@ -220,8 +225,9 @@ class MixtureCLI(LightningCLI):
             {"run.save_every": options.save_every, "run.save_minutes": options.save_minutes, "run.keep": options.keep}
         )
         # The folder comes last, so that a run with invalid data or options leaves none and never becomes the latest.
-        self.datamodule = build_data(self.mixture)
+        self.datamodule = build_data(self.mixture, refuses_leakage=self.subcommand == "fit")
         self.datamodule.setup()
+        _warn_of_leakage(self.datamodule)
         if self.subcommand == "fit" and config.ckpt_path == AUTO:
             chosen = agreed(lambda: newest_last(Path(options.root), self.mixture.name, self.mixture.seed))
             config.ckpt_path = AUTO if chosen is None else str(chosen)
@@ -359,6 +365,17 @@ def _setup(trainer: pl.Trainer, folder: RunFolder) -> str:
     waiting = f"OpenMP waits {'passively' if os.environ.get('OMP_WAIT_POLICY') == 'passive' else 'by spinning'}{spins}"
     where = f"{trainer.num_devices} x {trainer.strategy.root_device.type} in {trainer.precision}"
     return f"Training on {where}, {threads} of {os.cpu_count()} threads, {waiting}: {folder.path}"
+
+
+def _warn_of_leakage(data: GatedData) -> None:
+    """Prints what dev and test share with train, as counts."""
+    if data.leakage is None or not is_rank_zero():
+        return
+    notes = [f"{task}: {note}" for task in data.mixture.tasks for note in data.leakage.notes_of(task)]
+    for note in notes[:LISTED]:
+        print(f"mtl: leakage: {note}", file=sys.stderr)
+    if len(notes) > LISTED:
+        print(f"mtl: leakage: {len(notes) - LISTED} more; `mtl check` lists them.", file=sys.stderr)
 
 
 def _how_to_resume(folder: RunFolder, words: Sequence[str]) -> str:

@@ -199,6 +199,28 @@ class EvaluationSpec(Section):
     weights: dict[str, Positive] = Field(default_factory=dict)
 
 
+LeakagePolicy = Literal["error", "warn", "exclude"]
+
+
+class LeakageSpec(Section):
+    """What happens to overlaps of train with dev or test: `error`, `warn`, or `exclude`; see `mtl.data.leakage_gate`.
+
+    `exclude` leaves the documents that hold the overlap out of train.
+
+    Args:
+        documents: Documents with the same id, or rows with the same text, in train of one task and dev or test of
+            another.
+        texts: The same between the splits of one task, or of two tasks that annotate the same corpus.
+        sentences: Single sentences, within a task or between tasks.
+        containment: Texts that share 64 or more letters and digits in a row, within a task or between tasks.
+    """
+
+    documents: LeakagePolicy = "error"
+    texts: LeakagePolicy = "warn"
+    sentences: LeakagePolicy = "warn"
+    containment: LeakagePolicy = "warn"
+
+
 class PrivacySpec(Section):
     """Which parts of the data may be written elsewhere.
 
@@ -219,6 +241,7 @@ class Mixture(Section):
         sampler: The sampler, which chooses the tasks of each step.
         balancing: How the losses of the tasks in an update are combined.
         evaluation: How checkpoints are selected.
+        leakage: What happens if train overlaps with dev or test.
         privacy: Which parts of the data may be written elsewhere.
         batch_size: Examples of one task in a batch, over all processes.
         tokens_per_batch: Largest number of tokens of a batch, over all processes, instead of `batch_size`. Every
@@ -235,6 +258,7 @@ class Mixture(Section):
     sampler: SamplerSpec = SamplerSpec()
     balancing: BalancingSpec = BalancingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
+    leakage: LeakageSpec = LeakageSpec()
     privacy: PrivacySpec = PrivacySpec()
     batch_size: Count = 32
     tokens_per_batch: Count | None = None

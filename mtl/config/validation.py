@@ -15,6 +15,7 @@ from mtl.config.mixture import (
     DataSpec,
     EncoderSpec,
     EvaluationSpec,
+    LeakageSpec,
     LimitSpec,
     Mixture,
     PermuteSpec,
@@ -182,6 +183,7 @@ def _model_at(place: Sequence[str | int]) -> type[BaseModel]:
         ("sampler",): SamplerSpec,
         ("balancing",): BalancingSpec,
         ("evaluation",): EvaluationSpec,
+        ("leakage",): LeakageSpec,
         ("privacy",): PrivacySpec,
     }
     return of_mixture[parents]

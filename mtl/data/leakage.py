@@ -1,161 +1,254 @@
-"""Finds texts and documents that splits of a task share, or that one task is scored on and another trained on.
+"""Finds what a split that is scored shares with a split that is trained on, within a task and between tasks.
 
-Texts are compared by hashes of their letters and digits in lower case.
+Four levels are compared, from whole documents to runs of letters; `LEVELS` describes them. Texts are compared by their
+letters and digits in lower case (`mtl.data.text_keys`). Results contain counts and ids of documents, never text.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations, permutations
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-from heads import Row
-from mtl.data.examples import SplitData, TaskData
-from mtl.data.store import RowTable
+import numpy as np
 
-SHORTEST = 20
-"""Minimum number of letters and digits for a text to count as part of another; shorter texts occur anywhere."""
+from mtl.code_identity import code_identity
+from mtl.data.reading import RowSummary
+from mtl.data.store import RowTable, Store, content_key
+from mtl.data.text_keys import BLOCK, Flags, Indices, KeyedUnits, Keys, SplitTexts, joined
+
+DECIDES_RESULTS = False
+
+LEVELS = ("documents", "texts", "sentences", "containment")
+"""What is counted, in units of the scored split.
+
+- `documents`: documents with the same id. An id counts if it differs from the id of its row, or if it is a PubMed id
+  (`meta.pmid`). Any other id may be the number of a row, so it counts only if the two documents also share a sentence
+  or a run of letters.
+- `texts`: rows with the same text, or the same two texts.
+- `sentences`: sentences of at least 20 letters and digits that also occur in the other split.
+- `containment`: texts of which 64 or more letters and digits in a row also occur in the other split.
+"""
+
+Rows = Mapping[str, Mapping[str, tuple[RowTable, RowSummary]]]
+"""The rows of each split by task, from `mtl.data.reading.read_rows`."""
 
 
-class Crossing(NamedTuple):
-    """Overlap of a task's dev or test with the train of another task.
+@dataclass(frozen=True)
+class Overlap:
+    """What a split that is scored shares with another split.
 
     Args:
-        target: Task that is scored.
-        partner: Task that trains on the shared data.
-        split: Split of the target, dev or test.
-        documents: Documents of the partner's train that contain shared data; list them in `data.exclude`.
-        texts: Number of rows of the target's split whose text also occurs in the partner's train.
+        task: Task that is scored.
+        split: Split of the task that is scored: dev or test.
+        other_task: Task that has the other split; it may be the same task.
+        other_split: `train`, or for test within a task also `dev`.
+        is_published: Whether the source of the task has published this overlap: the other split is of the same task,
+            or has only texts that train of the task has too, as when two tasks annotate the same corpus.
+        counts: How many units of the scored split are shared, by level.
+        documents: The documents of the other split that hold shared units, by level.
     """
 
-    target: str
-    partner: str
+    task: str
     split: str
-    documents: tuple[str, ...]
-    texts: int
+    other_task: str
+    other_split: str
+    is_published: bool
+    counts: Mapping[str, int]
+    documents: Mapping[str, tuple[str, ...]]
 
 
-def shared(splits: Mapping[str, SplitData]) -> dict[str, dict[str, int]]:
-    """Counts of documents and texts that two splits share, for each pair of splits with an overlap.
+def find_overlaps(rows: Rows, store: Store) -> list[Overlap]:
+    """Every overlap of a dev or test split with a train split, and of test with dev within a task.
 
-    Texts are compared by their letters and digits in lower case, pairs by both texts. Documents are compared only if
-    the source has them, that is, if the document of a row has another id than the row.
-
-    Returns:
-        ``{"test in train": {"documents": 3, "texts": 8}}``: 3 documents and 8 rows of test are also in train.
-    """
-    found = {}
-    seen = {
-        split: (_documents(content.rows), [_print(row) for row in content.rows]) for split, content in splits.items()
-    }
-    for earlier, later in combinations([split for split in ("train", "dev", "test") if split in seen], 2):
-        texts = set(seen[earlier][1])
-        counts = {
-            "documents": len(seen[earlier][0] & seen[later][0]),
-            "texts": sum(text in texts for text in seen[later][1]),
-        }
-        if any(counts.values()):
-            found[f"{later} in {earlier}"] = counts
-    return found
-
-
-def shared_notes(shared_by_pair: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """A phrase for each pair of splits with an overlap, which inflates the scores of the later split.
-
-    >>> shared_notes({"test in train": {"documents": 1, "texts": 8}})
-    ['1 document and 8 texts of test are also in train']
-    """
-    found = []
-    for pair, counts in shared_by_pair.items():
-        later, earlier = pair.split(" in ")
-        what = " and ".join(f"{n} {kind if n > 1 else kind[:-1]}" for kind, n in counts.items() if n)
-        found.append(f"{what} of {later} {'is' if sum(counts.values()) == 1 else 'are'} also in {earlier}")
-    return found
-
-
-def crossing(tasks: Mapping[str, TaskData]) -> list[Crossing]:
-    """Every overlap of a task's dev or test with the train of another task.
-
-    A document of the partner's train overlaps if one of its texts (both texts, for a pair) is a text of the target's
-    split. It also overlaps if the target's split has a document with the same id, and a text of one document contains a
-    text of the other, as an abstract contains its sentences. An equal id is not enough, because two corpora may both
-    have a document "12". Texts without letters and digits are not compared.
-
-    Only ids and hashes of texts are held in memory. For ids that two tasks share, texts are read again from disk.
+    The result is kept in the store, so that the same rows are compared once.
 
     Args:
-        tasks: The splits of each task by name, from `mtl.data.examples.prepare`.
+        rows: The rows of each task.
+        store: Store of tables.
 
     Returns:
-        Overlaps ordered by target, split and partner.
+        Overlaps ordered by task, split and other task, without those that share nothing.
     """
-    seen = {
-        (name, split): _Seen.of(content.rows)
-        for name, splits in tasks.items()
-        for split, content in splits.items()
-        if split in ("train", "dev", "test")
-    }
-    found = [
-        _crossing(target, partner, split, seen[target, split], seen[partner, "train"])
-        for target, partner in permutations(tasks, 2)
-        for split in ("dev", "test")
-        if (target, split) in seen and (partner, "train") in seen
+    content = [
+        [task, split, summary.fingerprint] for task, splits in rows.items() for split, (_, summary) in splits.items()
     ]
-    places = {name: place for place, name in enumerate(tasks)}
-    found.sort(key=lambda one: (places[one.target], one.split, places[one.partner]))
-    return [one for one in found if one.documents]
+    key = content_key("leakage", code_identity(_compare), content)
+    _, found = store.table(key, lambda: ((), lambda: [asdict(one) for one in _compare(rows)]))
+    return [Overlap(**{**one, "documents": {k: tuple(v) for k, v in one["documents"].items()}}) for one in found]
 
 
-class _Seen:
-    """A split for comparison: the hash of each row's text (None if it has no letters and digits) and its document."""
-
-    def __init__(self, rows: RowTable, prints: Sequence[bytes | None], documents: Sequence[str]) -> None:
-        self.rows, self.prints, self.documents = rows, prints, documents
-        self.by_print: defaultdict[bytes, set[str]] = defaultdict(set)
-        self.by_document: defaultdict[str, list[int]] = defaultdict(list)
-        for index, (text, document) in enumerate(zip(prints, documents, strict=True)):
-            self.by_document[document].append(index)
-            if text is not None:
-                self.by_print[text].add(document)
-
-    @classmethod
-    def of(cls, rows: RowTable) -> _Seen:
-        prints = [_print(row) if any(_letters(text) for text in _texts(row)) else None for row in rows]
-        return cls(rows, prints, [str(document) for document in rows.documents()])
-
-    def texts_of(self, document: str) -> list[str]:
-        """The letters and digits of each text of a document, read from disk."""
-        return [_letters(text) for index in self.by_document[document] for text in _texts(self.rows[index])]
+class _Split(NamedTuple):
+    task: str
+    name: str
 
 
-def _crossing(target: str, partner: str, split: str, scored: _Seen, trained: _Seen) -> Crossing:
-    equal = [text for text in scored.prints if text is not None and text in trained.by_print]
-    documents = {document for text in equal for document in trained.by_print[text]}
-    same_id = (scored.by_document.keys() & trained.by_document.keys()) - documents
-    documents |= {name for name in same_id if _one_contains_another(scored.texts_of(name), trained.texts_of(name))}
-    return Crossing(target, partner, split, tuple(sorted(documents)), len(equal))
+_Texts = Mapping[_Split, SplitTexts]
+_Found = dict[tuple[_Split, _Split], "_Match"]
 
 
-def _one_contains_another(some: Sequence[str], others: Sequence[str]) -> bool:
-    pairs = (sorted((one, other), key=len) for one in some for other in others)
-    return any(len(shorter) >= SHORTEST and shorter in longer for shorter, longer in pairs)
+class _Match(NamedTuple):
+    """The number of units of one split that another split has, and the rows of the other split that have them."""
+
+    units: int
+    rows: Indices
 
 
-def _documents(rows: Iterable[Row]) -> set[str]:
-    return {row.document for row in rows if row.document != row.id}
+def _compare(rows: Rows) -> list[Overlap]:
+    splits = {
+        _Split(task, name): SplitTexts(table.fields())
+        for task, of_task in rows.items()
+        for name, (table, _) in of_task.items()
+    }
+    scored = {split: texts for split, texts in splits.items() if split.name in ("dev", "test")}
+    trained = {split: texts for split, texts in splits.items() if split.name == "train"}
+    found = _overlaps(scored, trained)
+    for task in rows:
+        test, dev = _Split(task, "test"), _Split(task, "dev")
+        if test in splits and dev in splits:
+            found += _overlaps({test: splits[test]}, {dev: splits[dev]})
+    order = {task: number for number, task in enumerate(rows)}
+    return sorted(found, key=lambda o: (order[o.task], o.split, order[o.other_task], o.other_split != "train"))
 
 
-def _texts(row: Row) -> list[str]:
-    return [row.text] if row.text_pair is None else [row.text, row.text_pair]
+def _overlaps(scored: _Texts, trained: _Texts) -> list[Overlap]:
+    scored_runs, trained_runs = _shared_runs(scored, trained)
+    sides = zip(_keys_by_level(scored, scored_runs), _keys_by_level(trained, trained_runs), strict=True)
+    matches = {level: _matches(*keys) for level, keys in zip(LEVELS, sides, strict=True)}
+    pairs = dict.fromkeys(pair for found in matches.values() for pair in found)
+    return [_overlap(pair, {level: found.get(pair) for level, found in matches.items()}, trained) for pair in pairs]
 
 
-def _print(row: Row) -> bytes:
-    kept = f"{_letters(row.text)}\x1f{_letters(row.text_pair or '')}"
-    return hashlib.sha256(kept.encode()).digest()[:12]
+def _keys_by_level(splits: _Texts, runs: Mapping[_Split, KeyedUnits]) -> list[Mapping[_Split, KeyedUnits]]:
+    """The keys of splits at each of `LEVELS`, in its order."""
+    sentences = {split: texts.sentences() for split, texts in splits.items()}
+    documents = {
+        split: joined([texts.ids(), texts.of_documents(sentences[split]), texts.of_documents(runs[split])])
+        for split, texts in splits.items()
+    }
+    return [documents, {split: texts.texts() for split, texts in splits.items()}, sentences, runs]
 
 
-def _letters(text: str) -> str:
-    """The letters and digits of a text in lower case."""
-    return "".join(character for character in text.casefold() if character.isalnum())
+def _overlap(pair: tuple[_Split, _Split], matches: Mapping[str, _Match | None], trained: _Texts) -> Overlap:
+    split, other = pair
+    names = trained[other].documents
+    own = trained.get(_Split(split.task, "train"))
+    return Overlap(
+        *split,
+        *other,
+        is_published=split.task == other.task or (own is not None and trained[other].is_part_of(own)),
+        counts={level: match.units if match else 0 for level, match in matches.items()},
+        documents={
+            level: tuple(sorted({names[row] for row in match.rows.tolist()})) if match else ()
+            for level, match in matches.items()
+        },
+    )
+
+
+# --- matching keys ----------------------------------------------------------------------------------------------------
+
+
+def _matches(scored: Mapping[_Split, KeyedUnits], trained: Mapping[_Split, KeyedUnits]) -> _Found:
+    """The pairs of splits that have a key in common."""
+    splits = list(trained)
+    keys, rows, owners = _stacked([trained[split] for split in splits])
+    order = np.argsort(keys, kind="stable")
+    keys, rows, owners = keys[order], rows[order], owners[order]
+    found: _Found = {}
+    for split, own in scored.items():
+        wanted, numbers = np.unique(own.keys, return_inverse=True)
+        first, last = np.searchsorted(keys, wanted, "left"), np.searchsorted(keys, wanted, "right")
+        which = np.repeat(np.arange(len(wanted)), last - first)
+        positions = _ranges(first, last)
+        for owner in np.unique(owners[positions]).tolist():
+            is_owned = owners[positions] == owner
+            has_key = np.zeros(len(wanted), dtype=bool)
+            has_key[which[is_owned]] = True
+            units = np.unique(own.units[has_key[numbers]])
+            found[split, splits[owner]] = _Match(len(units), np.unique(rows[positions[is_owned]]))
+    return found
+
+
+def _stacked(parts: Sequence[KeyedUnits]) -> tuple[Keys, Indices, Indices]:
+    """The keys of several splits with their rows and the number of their split."""
+    whole = joined(parts)
+    owners = np.repeat(np.arange(len(parts), dtype=np.int64), [len(part.keys) for part in parts])
+    return whole.keys, whole.rows, owners
+
+
+def _ranges(first: Indices, last: Indices) -> Indices:
+    """All integers of some half-open ranges.
+
+    >>> _ranges(np.array([3, 9]), np.array([5, 10])).tolist()
+    [3, 4, 9]
+    """
+    lengths = last - first
+    ends = np.cumsum(lengths)
+    found: Indices = np.arange(lengths.sum(), dtype=np.int64) + np.repeat(first - (ends - lengths), lengths)
+    return found
+
+
+# --- runs of letters --------------------------------------------------------------------------------------------------
+
+
+def _shared_runs(scored: _Texts, trained: _Texts) -> tuple[dict[_Split, KeyedUnits], dict[_Split, KeyedUnits]]:
+    """The keys of runs that occur on both sides, by split.
+
+    Hashing every run of the training texts would take 8 bytes per character. A shared run contains a whole block at a
+    multiple of `BLOCK` in the training text, so blocks at these positions find the candidates, and only runs around a
+    block that both sides have are compared.
+    """
+    blocks = _KeySet(_blocks_at_multiples(trained))
+    near_scored, met = {}, []
+    for split, texts in scored.items():
+        parts = []
+        for chunk in texts.chunks():
+            is_known = blocks.has(chunk.blocks)
+            met.append(np.unique(chunk.blocks[is_known]))
+            parts.append(chunk.units(chunk.runs_around(is_known)))
+        near_scored[split] = joined(parts)
+    shared_blocks = _KeySet(met)
+    wanted = _KeySet([found.keys for found in near_scored.values()])
+    in_trained = {split: joined(list(_runs_at(texts, shared_blocks, wanted))) for split, texts in trained.items()}
+    confirmed = _KeySet([found.keys for found in in_trained.values()])
+    return {split: found.where(confirmed.has(found.keys)) for split, found in near_scored.items()}, in_trained
+
+
+def _blocks_at_multiples(splits: _Texts) -> list[Keys]:
+    return [
+        np.unique(chunk.blocks[::BLOCK][chunk.whole_blocks()[::BLOCK]])
+        for texts in splits.values()
+        for chunk in texts.chunks()
+    ]
+
+
+def _runs_at(texts: SplitTexts, blocks: _KeySet, wanted: _KeySet) -> Iterator[KeyedUnits]:
+    """The wanted runs around blocks at multiples of `BLOCK`."""
+    for chunk in texts.chunks():
+        is_known = np.zeros(len(chunk.blocks), dtype=bool)
+        is_known[::BLOCK] = blocks.has(chunk.blocks[::BLOCK])
+        starts = chunk.runs_around(is_known)
+        yield chunk.units(starts[wanted.has(chunk.runs[starts])])
+
+
+class _KeySet:
+    """A set of keys that is asked for many keys at once.
+
+    A table of bits rules most keys out, because a search in a large sorted array takes ten times as long.
+    """
+
+    def __init__(self, parts: Sequence[Keys]) -> None:
+        self._sorted: Keys = np.unique(np.concatenate([np.zeros(0, dtype=np.uint64), *parts]))
+        bits = min(max(len(self._sorted) * 8, 2).bit_length(), 27)
+        self._shift = np.uint64(64 - bits)
+        self._table = np.zeros(1 << bits, dtype=bool)
+        self._table[self._sorted >> self._shift] = True
+
+    def has(self, keys: Keys) -> Flags:
+        """Whether each key is in the set."""
+        found: Flags = self._table[keys >> self._shift]
+        maybe = np.flatnonzero(found)
+        if len(maybe):
+            places = np.minimum(np.searchsorted(self._sorted, keys[maybe]), len(self._sorted) - 1)
+            found[maybe] = self._sorted[places] == keys[maybe]
+        return found

@@ -112,6 +112,10 @@ class RowTable(Sequence[Row]):
     def __iter__(self) -> Iterator[Row]:
         return map(_row, self._table)
 
+    def fields(self) -> Iterator[dict[str, Any]]:
+        """The rows as JSON types, in the format of `heads.row_to_dict`; much faster than the rows themselves."""
+        return (json.loads(record["json"]) for record in self._table)
+
     def documents(self) -> npt.NDArray[Any]:
         """The document of each row."""
         return self._table.column("document")

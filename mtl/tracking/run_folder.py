@@ -6,6 +6,7 @@
         checkpoints/  checkpoints.json                 `best`, `last`, `best:<task>` -> file and score
         metrics.json                                   {split: {task: {metric: value}}}, and `baseline` like a split
         metrics.jsonl                                  all logged numbers, one line per call
+        leakage.json                                   what dev and test share with train, and what was left out
         run.json                                       mixture, seed, status, process, and the run in MLflow
         artifacts/                                     reports, the same files as in MLflow
         encoder/                                       configuration and tokenizer of the encoder, for predictions

@@ -9,7 +9,7 @@ import torch
 
 from heads import Head
 from mtl.balancing import Balancing
-from mtl.batching.data_module import MixtureData
+from mtl.batching.gated_data import GatedData
 from mtl.config import components
 from mtl.config.mixture import Mixture, build_head
 from mtl.config.schema import checked
@@ -114,7 +114,12 @@ def build_selection(mixture: Mixture, heads: Mapping[str, Head]) -> Selection:
     )
 
 
-def build_data(mixture: Mixture) -> MixtureData:
-    """The data module of a mixture."""
+def build_data(mixture: Mixture, *, refuses_leakage: bool = True) -> GatedData:
+    """The data module of a mixture.
+
+    Args:
+        mixture: The tasks and the encoder.
+        refuses_leakage: Whether overlaps of train with dev or test are errors if `leakage` of the mixture says so.
+    """
     heads, tokenizer = build_heads(mixture)
-    return MixtureData(mixture, heads, tokenizer)
+    return GatedData(mixture, heads, tokenizer, refuses=refuses_leakage)

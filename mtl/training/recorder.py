@@ -17,6 +17,7 @@ from rich.console import Console
 
 from heads import ClassReport
 from mtl.batching.data_module import MixtureData
+from mtl.batching.gated_data import GatedData
 from mtl.distributed import is_rank_zero
 from mtl.evaluation import summary
 from mtl.evaluation.baselines import trivial_baselines
@@ -108,6 +109,8 @@ class RunRecorder(Callback):
         self._folder.write_text("config.yaml", _yaml(self._config))
         cast("MultiTaskModule", pl_module).encoder.config.save_pretrained(self._folder.encoder)
         data.tokenizer.save_pretrained(self._folder.encoder)
+        if isinstance(data, GatedData) and data.leakage is not None:
+            self._folder.write_json("leakage.json", data.leakage.to_dict())
         if self._tracker is not None:
             self._track_inputs(self._tracker, trainer, data)
 
@@ -269,6 +272,9 @@ class RunRecorder(Callback):
         tracker.log_text(_yaml(data.mixture.to_dict()), "mixture.yaml")
         tracker.log_text(_yaml(self._config), "config.yaml")
         tracker.log_versions(str(trainer.strategy.root_device))
+        if isinstance(data, GatedData) and data.leakage is not None:
+            counts = data.leakage.to_dict(names_documents=False)  # ids stay in the folder of the run
+            tracker.log_text(json.dumps(counts, indent=2), "leakage.json")
         rates = data.schedule.rates()
         for task, splits in data.tasks.items():
             path = data.mixture.tasks[task].data.path

@@ -192,7 +192,7 @@ def test_rows_that_are_limited_or_excluded_are_counted_and_reported(
     assert main(["check", str(path), everyone]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "risk: train, test: 3 rows excluded by `limit`" in lines
-    assert f"risk: train: {train['excluded']} rows excluded by `exclude`" in lines
+    assert f"risk: train: {train['excluded']} rows excluded by `exclude` or `leakage`" in lines
 
 
 def test_windows_line_ends_and_quotes_in_a_tsv_change_nothing(write: Write) -> None:
@@ -450,7 +450,7 @@ def test_a_config_that_names_a_missing_mixture(tmp_path: Path) -> None:
 def printed(path: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
     assert main(["check", str(path)]) == 0
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines() if line.startswith("risk: ")]
-    return [line for line in lines if " texts of " not in line]  # the splits of these toys are alike
+    return [line for line in lines if " also in " not in line]  # the splits of these toys are alike
 
 
 def test_notes_are_one_line_per_kind_and_splits_share_it(write: Write, capsys: pytest.CaptureFixture[str]) -> None:

@@ -536,6 +536,41 @@ def test_a_run_with_invalid_data_leaves_no_folder(
     assert not (tmp_path / "runs").exists()
 
 
+def leak(folder: Path) -> None:
+    """Adds the text of a row of dev of `cause` to train of `drugs`, as a document of its own."""
+    text = json.loads((folder / "cause" / "dev.jsonl").read_text().splitlines()[0])["text"]
+    with (folder / "drugs" / "train.jsonl").open("a") as file:
+        file.write(json.dumps({"id": "leak", "document": "doc-77", "text": text, "entities": []}) + "\n")
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_a_run_whose_tasks_leak_into_each_other_is_refused_before_it_has_a_folder(
+    toy_mixture: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = toy_mixture()
+    leak(tmp_path)
+    assert in_process("fit", path) == 2
+    error = capsys.readouterr().err
+    assert "mtl: tasks.drugs: " in error
+    assert "doc-77" in error
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_documents_that_leak_are_excluded_from_training_and_counted_in_the_run(
+    toy_mixture: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = toy_mixture(leakage={"documents": "exclude"})
+    leak(tmp_path)
+    assert in_process("fit", path, "--trainer.max_steps=1", "--trainer.limit_val_batches=1") == 0
+    captured = capsys.readouterr()
+    assert "mtl: leakage: drugs: " in captured.err
+    (run_folder,) = (path.parent for path in tmp_path.glob("runs/*/*/run.json"))
+    report = json.loads((run_folder / "leakage.json").read_text())
+    assert report["excluded"] == {"drugs": {"documents": 1, "rows": 1}}
+    assert load_mixture(run_folder / "mixture.yaml").tasks["drugs"].data.exclude == ()
+
+
 WHOLE = {
     "balancing": {"name": "tests.balancing.pcgrad.PCGrad"},
     "sampler": {"name": "round_robin"},

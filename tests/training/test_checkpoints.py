@@ -111,6 +111,7 @@ def test_the_encoder_in_the_run_folder_replaces_the_original(checkpoint: Path) -
         ({"sampler": {"name": "temperature", "temperature": 3.0}}, ["sampler.name", "sampler.temperature"]),
         ({"tasks": {"a": task(loss_weight=3.0), "b": task()}}, ["tasks.a.loss_weight"]),
         ({"encoder": {"freeze_layers": 1}}, ["encoder.freeze_layers"]),
+        ({"leakage": {"documents": "exclude", "texts": "error"}}, ["leakage.documents"]),
     ],
 )
 def test_resuming_is_refused_if_it_would_change_batches_losses_or_weights(
@@ -122,10 +123,10 @@ def test_resuming_is_refused_if_it_would_change_batches_losses_or_weights(
     assert [problem.key for problem in caught.value.problems[1:]] == keys
 
 
-def test_resuming_is_allowed_if_only_names_paths_and_selection_differ(checkpoint: Path) -> None:
+def test_resuming_is_allowed_if_only_names_paths_selection_and_warnings_differ(checkpoint: Path) -> None:
     torch.save({**read_checkpoint(checkpoint), "optimizer_states": []}, checkpoint.with_name("last.ckpt"))
     tasks = {"a": task(data={"reader": "jsonl", "path": "elsewhere"}), "b": task()}
-    other = mixture(name="other", evaluation={"select": "worst"}, tasks=tasks)
+    other = mixture(name="other", evaluation={"select": "worst"}, tasks=tasks, leakage={"documents": "warn"})
     check_checkpoint(checkpoint.with_name("last.ckpt"), other, resumes=OPTIONS)
 
 

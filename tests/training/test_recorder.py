@@ -201,7 +201,7 @@ def test_mlflow_holds_the_data_sets_with_their_fingerprints(run: Path, tracked: 
 def test_mlflow_holds_configuration_reports_figures_and_metrics(client: Any, tracked: Any) -> None:
     found = set(artifacts(client, tracked.info.run_id))
     with_matrix = {"kind", "mentions", "links"}
-    expected = {"mixture.yaml", "config.yaml", "metrics.json"}
+    expected = {"mixture.yaml", "config.yaml", "metrics.json", "leakage.json"}
     expected |= {
         f"{split}/{task}/confusion.{kind}"
         for split in ("dev", "test")
@@ -214,6 +214,18 @@ def test_mlflow_holds_configuration_reports_figures_and_metrics(client: Any, tra
     local = Path(client.download_artifacts(tracked.info.run_id, "mixture.yaml"))
     assert yaml.safe_load(local.read_text())["name"] == "five"
     assert "{" not in local.read_text().splitlines()[0], "a file called .yaml is written as YAML"
+
+
+def test_leakage_is_counted_in_the_folder_of_the_run_and_in_mlflow_without_ids(
+    run: Path, client: Any, tracked: Any
+) -> None:
+    sent = read(Path(client.download_artifacts(tracked.info.run_id, "leakage.json")))
+    kept = read(run / "leakage.json")
+    assert set(sent) == set(kept) == {"policy", "overlaps", "excluded"}
+    assert sent["policy"]["documents"] == "error"
+    assert len(sent["overlaps"]) == len(kept["overlaps"]) > 0
+    for without, complete in zip(sent["overlaps"], kept["overlaps"], strict=True):
+        assert complete == {**without, "first_documents": complete["first_documents"]}
 
 
 def test_the_report_on_dev_is_that_of_the_selected_epoch(run: Path, metrics: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mtl.data.leakage import shared, shared_notes
 from mtl.study.design.designs import SELF, SHUFFLED
 from mtl.study.design.plan import StudyPlan
 from mtl.study.design.run_key import resolved_trainer
@@ -42,9 +41,8 @@ def described(plan: StudyPlan) -> list[str]:
         f"Seeds: {', '.join(map(str, spec.seed_list))}. Each run trains on one {trainer['accelerator']} device in"
         f" {trainer['precision']} with {trainer['threads']} thread{'' if trainer['threads'] == 1 else 's'}.",
     ]
-    for name, splits in plan.data.items():
-        notes = shared_notes(shared(splits))
-        words += [f"Within {name}, {note}: its scores may be too optimistic." for note in notes]
+    for name in plan.data:
+        words += [f"{name}: {note}; its scores may be too optimistic." for note in plan.leakage.notes_of(name)]
     if spec.exclude:
         excluded = {name: len(task.data.exclude) for name, task in mixture.tasks.items() if task.data.exclude}
         left = ", ".join(f"{count} of {name}" for name, count in excluded.items()) or "none"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -15,18 +14,15 @@ from mtl.batching.batcher import Batcher
 from mtl.config import components
 from mtl.config.mixture import EvaluationSpec, LimitSpec, Mixture, SamplerSpec
 from mtl.data.examples import TaskData, prepare
-from mtl.data.leakage import crossing
+from mtl.data.leakage_gate import Leakage, find_leakage
 from mtl.problems import InputError, Problem
 from mtl.study.design.designs import SHUFFLED, Comparison, Run, comparisons, single_runs
 from mtl.study.design.run_key import RunSpecs, resolved_trainer
 from mtl.study.design.run_spec import RunSpec
-from mtl.study.design.spec import BudgetSpec, Study
+from mtl.study.design.spec import BudgetSpec, Study, StudySpec
 from mtl.study.design.study_code import StudyCode, study_code
 from mtl.training.assembly import build_heads
 from mtl.training.precision import precision_problems
-
-LISTED = 5
-"""Maximum number of documents named in a problem."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +33,7 @@ class StudyPlan:
         study: The study, with the limits of its budget applied to its tasks.
         heads: Head of each task.
         data: Prepared data of each task.
+        leakage: What dev and test share with train.
         code: The code that decides the results.
         updates: Number of updates of each task in every run that trains it.
         comparisons: All comparisons of the designs and controls.
@@ -47,6 +44,7 @@ class StudyPlan:
     study: Study
     heads: Mapping[str, Head]
     data: Mapping[str, TaskData]
+    leakage: Leakage
     code: StudyCode
     updates: Mapping[str, int]
     comparisons: tuple[Comparison, ...]
@@ -62,8 +60,8 @@ def make_plan(study: Study) -> StudyPlan:
     """Prepares the data of a study and plans its runs.
 
     Raises:
-        InputError: The mixture or its data is invalid, dev or test documents of one task are training documents of
-            another, the precision is not available, or the balancing method needs all tasks in every update.
+        InputError: The mixture or its data is invalid, train overlaps with dev or test in a way that is an error, the
+            precision is not available, or the balancing method needs all tasks in every update.
     """
     trainer = resolved_trainer(study.spec)
     is_elsewhere = trainer["accelerator"] != "cpu" and not torch.cuda.is_available()
@@ -73,13 +71,9 @@ def make_plan(study: Study) -> StudyPlan:
     balancing = _balancing_class(study.mixture)
     mixture = _capped(study.mixture, study.spec.budget)
     heads, tokenizer = build_heads(mixture)
+    leakage = _leakage(mixture, study.spec)
+    mixture = leakage.applied(mixture)
     data = prepare(mixture, heads, tokenizer)
-    found = crossing(data)
-    if found and study.spec.exclude is None:
-        raise InputError(_leakage_problems(found))
-    if found:
-        mixture = _without_crossing(mixture, found)
-        data = prepare(mixture, heads, tokenizer)
     missing = [name for name, splits in data.items() if "test" not in splits]
     if missing:
         message, advice = "A study needs a split 'test'.", "Add a test file, or create the split with `split`."
@@ -93,7 +87,7 @@ def make_plan(study: Study) -> StudyPlan:
     code = study_code(heads, names, balancing, permutes=permutes)
     run_specs = RunSpecs(study, per_evaluation, heads, data, code).of(runs, compared)
     updates = {name: number * study.spec.budget.evaluations for name, number in per_evaluation.items()}
-    return StudyPlan(study, heads, data, code, updates, tuple(compared), tuple(runs), tuple(run_specs))
+    return StudyPlan(study, heads, data, leakage, code, updates, tuple(compared), tuple(runs), tuple(run_specs))
 
 
 def _balancing_class(mixture: Mixture) -> type[Balancing]:
@@ -132,30 +126,19 @@ def _capped(mixture: Mixture, budget: BudgetSpec) -> Mixture:
     )
 
 
-def _leakage_problems(found: Sequence[Any]) -> list[Problem]:
-    problems = []
-    for one in found:
-        ids = ", ".join(one.documents[:LISTED])
-        more = f" and {len(one.documents) - LISTED} more" if len(one.documents) > LISTED else ""
-        message = (
-            f"Training documents of '{one.partner}' are in the split '{one.split}' of '{one.target}': {ids}{more}."
-            " No document may be in training for one task and in dev or test for another."
-        )
-        advice = "Set exclude: documents to exclude them from training, or choose other splits."
-        problems.append(Problem(f"tasks.{one.partner}", message, advice))
-    return problems
+def _leakage(mixture: Mixture, spec: StudySpec) -> Leakage:
+    """What dev and test share with train.
 
-
-def _without_crossing(mixture: Mixture, found: Iterable[Any]) -> Mixture:
-    leaving: dict[str, set[str]] = {}
-    for one in found:
-        leaving.setdefault(one.partner, set()).update(one.documents)
-    tasks = dict(mixture.tasks)
-    for name, documents in leaving.items():
-        excluded = tuple(sorted({*tasks[name].data.exclude, *documents}))
-        data = tasks[name].data.model_copy(update={"exclude": excluded})
-        tasks[name] = tasks[name].model_copy(update={"data": data})
-    return mixture.model_copy(update={"tasks": tasks})
+    Raises:
+        InputError: The policy of the mixture says that this is an error.
+    """
+    policy = mixture.leakage
+    if spec.exclude == "documents":
+        policy = policy.model_copy(update={"documents": "exclude"})
+    leakage = find_leakage(mixture, policy=policy)
+    if problems := leakage.problems():
+        raise InputError(problems)
+    return leakage
 
 
 def _updates_per_evaluation(study: Study, data: Mapping[str, TaskData]) -> dict[str, int]:

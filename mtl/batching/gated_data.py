@@ -1,0 +1,54 @@
+"""The data module of a run: it refuses, reports or leaves out what train shares with dev or test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from heads import Head
+from mtl.batching.data_module import MixtureData
+from mtl.data.examples import prepare
+from mtl.data.leakage_gate import Leakage, find_leakage
+from mtl.problems import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from mtl.config.mixture import Mixture
+
+# Runs of studies use `MixtureData`: their plan has found the overlaps of all tasks of the study.
+DECIDES_RESULTS = False
+
+
+class GatedData(MixtureData):
+    """Data of a mixture without leakage, as its key `leakage` says.
+
+    Args:
+        mixture: Mixture that names the tasks and their data.
+        heads: The head of each task.
+        tokenizer: The encoder's tokenizer.
+        refuses: Whether overlaps with the policy `error` raise an error; if not, they are only recorded, so that a
+            checkpoint that was trained with them can be evaluated.
+    """
+
+    def __init__(
+        self, mixture: Mixture, heads: Mapping[str, Head], tokenizer: PreTrainedTokenizerBase, *, refuses: bool = True
+    ) -> None:
+        super().__init__(mixture, heads, tokenizer)
+        self._refuses = refuses
+        self.leakage: Leakage | None = None
+        """What the splits share; None before `setup`."""
+
+    def setup(self, stage: str | None = None) -> None:
+        """Reads and encodes the tasks.
+
+        Raises:
+            InputError: Data is missing or invalid, or train overlaps with dev or test in a way that is an error.
+        """
+        if self.tasks:
+            return
+        self.leakage = find_leakage(self.mixture)
+        problems = self.leakage.problems() if self._refuses else []
+        if problems:
+            raise InputError(problems)
+        self.tasks = prepare(self.leakage.applied(self.mixture), self.heads, self.tokenizer)
