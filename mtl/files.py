@@ -157,9 +157,9 @@ def make_folder(folder: Path) -> None:
 
 def not_writable(path: Path, error: OSError) -> InputError:
     """The error for a file or folder that cannot be written."""
-    return InputError(
-        Problem(str(path), f"cannot be written: {error.strerror or error}.", "Choose another folder for the runs.")
-    )
+    advice = "Free some space, or choose" if is_full(error) else "Choose"
+    message = f"cannot be written: {error.strerror or error}."
+    return InputError(Problem(str(path), message, f"{advice} another folder for the runs."))
 
 
 def finite(value: Any) -> Any:

@@ -279,7 +279,8 @@ def torture(training: Training, seconds: float, kills: int, rng: random.Random, 
         start = training.log.stat().st_size if training.log.exists() else 0
         had = training.last()
         was_killed, in_save = kill(training, seconds, rng)
-        counts.fresh += had is not None and "There is no checkpoint to resume from" in read_log(start)
+        is_fresh = "There is no checkpoint to resume from" in read_log(start)
+        counts.fresh += is_fresh and had is not None
         run = training.run
         if not was_killed:  # it was complete
             break

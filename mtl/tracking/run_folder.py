@@ -48,7 +48,7 @@ from mtl.tracking.rebuilding import is_run, rebuilt_info, rebuilt_metrics
 FOLDER_VARIABLE = "MTL_RUN_FOLDER"
 """Variable with the folder of the run, for processes that rank 0 or an external launcher starts."""
 
-_LOCK = threading.RLock()  # the tracking thread and the training thread both update run.json
+_LOCK = threading.RLock()  # the tracking thread and the training thread write to the same files
 
 
 class RunFolder:
@@ -104,7 +104,7 @@ class RunFolder:
                 )
             )
         pointer = family / "latest"
-        named = pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else ""
+        named = pointer.read_text(encoding="utf-8", errors="replace").strip() if pointer.is_file() else ""
         return next((run for run in runs if run.path.name == named), runs[-1])
 
     @classmethod
@@ -266,7 +266,7 @@ class RunFolder:
         path = self.path / name
         line = json.dumps(finite(record), allow_nan=False).encode() + b"\n"
         try:
-            with path.open("r+b" if path.exists() else "w+b", buffering=0) as file:
+            with _LOCK, path.open("a+b", buffering=0) as file:
                 size = _end_last_line(file, path)
                 try:
                     if file.write(line) < len(line):

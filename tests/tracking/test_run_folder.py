@@ -263,3 +263,19 @@ def test_an_external_launcher_must_set_the_folder_for_all_ranks(
 
 def test_the_first_rank_never_reuses_the_folder_of_a_process_above_it(tmp_path: Path) -> None:
     assert RunFolder.create(tmp_path, "demo", 1).path != RunFolder.create(tmp_path, "demo", 1).path
+
+
+def test_lines_from_two_threads_are_all_kept(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "demo", 1)
+
+    def append(name: str) -> None:
+        for number in range(300):
+            RunFolder.open(folder.path).append_line("metrics.jsonl", {name: number})
+
+    threads = [threading.Thread(target=append, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    lines = [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
+    assert sorted(map(str, lines)) == sorted(str({name: number}) for name in "ab" for number in range(300))
