@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from mtl.batching.data_module import MixtureData
+from mtl.batching.gated_data import GatedData
 from mtl.config.loading import parse_mixture
 from mtl.config.mixture import Mixture
 from mtl.problems import InputError, Problem
@@ -69,7 +70,8 @@ class TrainedRows(NamedTuple):
 
 def trained_rows(checkpoint: Mapping[str, Any]) -> TrainedRows:
     """The kind of rows on which the tasks of a checkpoint were trained."""
-    state = checkpoint.get(MixtureData.__qualname__, {})
+    states = (checkpoint.get(name) for name in (GatedData.__qualname__, MixtureData.__qualname__))
+    state: Mapping[str, Any] = next(filter(None, states), {})
     return TrainedRows(state.get("row_types", {}), state.get("num_texts", {}))
 
 
