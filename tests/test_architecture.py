@@ -13,6 +13,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 LAYERS = (
     "heads",
+    "mtl.redaction",
     "mtl.problems",
     "mtl.seeding",
     "mtl.files",
