@@ -1,7 +1,7 @@
 """Shows names, ids and errors without text of the data.
 
 What a file contains is shown only if it looks like a name or an id; otherwise its length is. The message of an error is
-shown only if code that follows this rule wrote it: a `ValueError` of a user's head, or of `int(cell)`, may quote a note.
+shown only if code that follows this rule wrote it: a `ValueError` of a user's head, or of `int(cell)`, may quote text.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ _ID = re.compile(r"[\w.\-/:#@+|=()~]+", re.ASCII)  # no blanks, and so no senten
 
 _TRUSTED = frozenset(
     {"mtl", "heads", "torch", "pytorch_lightning", "lightning_fabric", "transformers", "huggingface_hub", "safetensors"}
+    | {"datasets.builder", "datasets.data_files", "datasets.load"}  # not its readers of files
     | {"importlib", "_frozen_importlib", "re", "sre_parse", "zipfile", "tarfile", "gzip"}
 )
-"""Packages whose own errors quote settings, names and sizes, but no text of the data."""
+"""Packages and modules whose own errors quote settings, names and sizes, but no text of the data."""
 
 _WITHOUT_VALUES = (
     ArithmeticError,
@@ -61,6 +62,15 @@ def is_id(text: str) -> bool:
     return len(text) <= LONGEST_ID and _ID.fullmatch(text) is not None
 
 
+def shown(text: str, what: str = "a text") -> str:
+    """A name; of any other text the length.
+
+    >>> shown("Drug"), shown("Fever was high.", "a type")
+    ('Drug', 'a type of 15 characters')
+    """
+    return text if is_name(text) else f"{what} of {len(text)} characters"
+
+
 def quoted(text: object, what: str = "a text") -> str:
     """A name in quotes; of any other text the length.
 
@@ -71,21 +81,30 @@ def quoted(text: object, what: str = "a text") -> str:
     return f"'{written}'" if is_name(written) else f"{what} of {len(written)} characters"
 
 
+def quoted_code(text: str) -> str:
+    """An id of a mention or a concept in quotes; of any other text the length.
+
+    >>> quoted_code("T7"), quoted_code("Fever was high.")
+    ("'T7'", 'a text of 15 characters')
+    """
+    return f"'{text}'" if is_id(text) else f"a text of {len(text)} characters"
+
+
 def listed(names: Iterable[str], what: str = "name") -> str:
-    """The names that look like names, and the number of the others.
+    """The names that look like names, in quotes, and the number of the others.
 
     >>> listed(["label", "Fever was high."])
-    'label and 1 other'
+    "'label' and 1 other"
     >>> listed(["Fever was high."], "key")
     '1 key that is not shown'
     """
     names = list(names)
-    shown = [name for name in names if is_name(name)]
-    hidden = len(names) - len(shown)
+    known = [f"'{name}'" for name in names if is_name(name)]
+    hidden = len(names) - len(known)
     if not hidden:
-        return ", ".join(shown)
-    if shown:
-        return f"{', '.join(shown)} and {hidden} other{'s' * (hidden > 1)}"
+        return ", ".join(known)
+    if known:
+        return f"{', '.join(known)} and {hidden} other{'s' * (hidden > 1)}"
     return f"{hidden} {what}{'s that are' if hidden > 1 else ' that is'} not shown"
 
 
@@ -149,7 +168,8 @@ def is_harmless(error: BaseException) -> bool:
     was_raised = dis.opname[code[trace.tb_lasti]] in ("RAISE_VARARGS", "RERAISE")
     if not was_raised:  # Python or an extension raised it, on behalf of this frame
         return isinstance(error, _WITHOUT_VALUES)
-    return str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0] in _TRUSTED
+    module = str(trace.tb_frame.f_globals.get("__name__", ""))
+    return module.partition(".")[0] in _TRUSTED or module in _TRUSTED
 
 
 def crash_report(error: BaseException) -> str:

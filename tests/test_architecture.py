@@ -17,6 +17,7 @@ LAYERS = (
     "mtl.problems",
     "mtl.seeding",
     "mtl.files",
+    "mtl.hashed_ids",
     "mtl.distributed",
     "mtl.threads",
     "mtl.log_filters",

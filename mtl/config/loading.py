@@ -13,6 +13,7 @@ from typing import Any
 from mtl.config.mixture import Mixture
 from mtl.config.validation import mixture_problems
 from mtl.config.yaml_files import read_mixture_fields
+from mtl.hashed_ids import hash_from_now_on
 from mtl.problems import InputError
 
 
@@ -38,6 +39,9 @@ def parse_mixture(fields: Mapping[str, Any]) -> Mixture:
     Raises:
         InputError: The mixture is invalid; the error lists all problems.
     """
+    privacy = fields.get("privacy")
+    if isinstance(privacy, Mapping) and privacy.get("hash_ids") is True:
+        hash_from_now_on()
     problems = mixture_problems(fields)
     if problems:
         raise InputError(problems)

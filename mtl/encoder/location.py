@@ -1,7 +1,7 @@
 """Finds an encoder's files, identifies them by their content, and reports problems of loading them.
 
-The files of an encoder are data and never run as code: classes in its folder (`auto_map`) are not imported, kernels that
-its configuration names are not downloaded, and pickled weights are read with `weights_only=True`.
+The files of an encoder are data and never run as code: classes in its folder (`auto_map`) are not imported, kernels
+that its configuration names are not downloaded, and pickled weights are read with `weights_only=True`.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
 from heads.rows import Row
+from mtl.hashed_ids import are_hashed, quoted_id, shown_id
 from mtl.problems import InputError, Problem
 
 SHOWN_LINES = 5
@@ -94,6 +95,9 @@ class Reader(ABC):
     suffixes: ClassVar[tuple[str, ...]] = ()
     """Suffixes of the files that are searched in a folder."""
 
+    ids_are_file_names: ClassVar[bool] = False
+    """Whether the id of a row is the name of its file, which then is shown like an id."""
+
     def __init__(self, path: str, *, files: Mapping[str, str] | None = None, on_bad_row: OnBadRow = "error") -> None:
         self.path = Path(path)
         self.files = dict(files) if files is not None else None
@@ -154,7 +158,7 @@ class Reader(ABC):
         source = sources[split]
         for row in self.rows(source, split):
             if row.id in seen:
-                self.bad(source, None, "ids must be unique within a split", f"'{row.id}' again")
+                self.bad(source, None, "ids must be unique within a split", f"{quoted_id(row.id)} again")
                 continue
             seen.add(row.id)
             yield row
@@ -171,6 +175,8 @@ class Reader(ABC):
             rule: The rule that the input breaks.
             found: What was found instead: offsets, lengths or codes, never the text of a row.
         """
+        if self.ids_are_file_names and are_hashed() and source not in self.sources().values():
+            source = source.with_name(f"{shown_id(source.stem)}{source.suffix}")
         self.bad_rows.append(BadRow(str(source), line, rule, found))
 
     def lines(self, source: Path) -> Iterator[tuple[int, str]]:

@@ -87,7 +87,7 @@ class Table(Reader):
         number = itertools.count(1)
         try:
             with pq.ParquetFile(source) as file:
-                columns = self.columns.within(file.schema_arrow.names, str(source))
+                columns = self.columns.within(file.schema_arrow.names, str(source), is_schema=True)
                 used = columns.used()
                 for batch in file.iter_batches(columns=used):
                     for values in zip(*(batch.column(name).to_pylist() for name in used), strict=True):
