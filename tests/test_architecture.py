@@ -18,6 +18,7 @@ LAYERS = (
     "mtl.seeding",
     "mtl.files",
     "mtl.hashed_ids",
+    "mtl.private_files",
     "mtl.distributed",
     "mtl.threads",
     "mtl.log_filters",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from heads import Prediction, Row
 from mtl.distributed import gather, rank, world_size
+from mtl.private_files import open_private, private_folder
 
 DECIDES_RESULTS = False
 
@@ -19,7 +20,8 @@ class PredictionFiles:
 
     ``{"id": "dev-1", "prediction": "yes"}``
 
-    Each rank writes its own part into the folder of the merged files, so all ranks must see the same folder.
+    Only their owner may read the files. Each rank writes its own part into the folder of the merged files, so all ranks
+    must see the same folder.
 
     Args:
         folder: Folder of the split.
@@ -29,8 +31,8 @@ class PredictionFiles:
 
     def __init__(self, folder: Path, tasks: Iterable[str], *, with_text: bool = False) -> None:
         self._folder, self._tasks, self._with_text = folder, list(tasks), with_text
-        folder.mkdir(parents=True, exist_ok=True)
-        self._open = {task: self._part(task, rank()).open("w", encoding="utf-8") for task in self._tasks}
+        private_folder(folder)
+        self._open = {task: open_private(self._part(task, rank())) for task in self._tasks}
 
     def add(self, task: str, row: Row, prediction: Prediction) -> None:
         """Writes the prediction of a task for a row."""

@@ -16,6 +16,7 @@ from mtl.config import components
 from mtl.config.mixture import EvaluationSpec, LimitSpec, Mixture, SamplerSpec
 from mtl.data.examples import TaskData, prepare
 from mtl.data.leakage import crossing
+from mtl.hashed_ids import shown_id
 from mtl.problems import InputError, Problem
 from mtl.study.design.designs import SHUFFLED, Comparison, Run, comparisons, single_runs
 from mtl.study.design.run_key import RunSpecs, resolved_trainer
@@ -135,7 +136,7 @@ def _capped(mixture: Mixture, budget: BudgetSpec) -> Mixture:
 def _leakage_problems(found: Sequence[Any]) -> list[Problem]:
     problems = []
     for one in found:
-        ids = ", ".join(one.documents[:LISTED])
+        ids = ", ".join(map(shown_id, one.documents[:LISTED]))
         more = f" and {len(one.documents) - LISTED} more" if len(one.documents) > LISTED else ""
         message = (
             f"Training documents of '{one.partner}' are in the split '{one.split}' of '{one.target}': {ids}{more}."

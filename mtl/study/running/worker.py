@@ -13,7 +13,6 @@ import json
 import os
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,10 +141,14 @@ def _attempt(run_spec: RunSpec, work: Work, finished: Callable[[RunSpec], None])
 
 
 def _train(run_spec: RunSpec, work: Work) -> None:
+    from mtl.hashed_ids import hash_from_now_on
     from mtl.problems import InputError
+    from mtl.redaction import crash_report, reason
     from mtl.study.running.train_run import train
 
     try:
+        if run_spec.mixture.get("privacy", {}).get("hash_ids"):
+            hash_from_now_on()
         result, counts = train(run_spec, work.ledger)
     except Exception as error:  # a failed run must not stop the others
         is_problem = isinstance(error, InputError)
@@ -155,8 +158,8 @@ def _train(run_spec: RunSpec, work: Work) -> None:
         failure: dict[str, Any] = {
             "name": run_spec.name,
             "told": str(error) if is_problem else kind,  # sent to MLflow: our messages quote no rows, but others may
-            "error": str(error),
-            "traceback": "" if is_problem else traceback.format_exc(),
+            "error": str(error) if is_problem else reason(error),
+            "traceback": "" if is_problem else crash_report(error),
         }
         work.ledger.fail(run_spec.key, failure, work.session)
         return
