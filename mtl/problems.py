@@ -29,6 +29,14 @@ class Problem:
     def __str__(self) -> str:
         return f"{self.key}: {self.message}" + (f" {self.suggestion}" if self.suggestion else "")
 
+    def without(self, texts: Iterable[str]) -> Problem:
+        """The problem with texts that do not look like names replaced by their lengths."""
+        texts = list(texts)
+        key, message, suggestion = (
+            redaction.without(part, texts) for part in (self.key, self.message, self.suggestion)
+        )
+        return Problem(key, message, suggestion)
+
     def to_dict(self) -> dict[str, str]:
         return asdict(self)
 

@@ -21,7 +21,7 @@ LONGEST_NAME, LONGEST_ID = 32, 64
 """Maximum number of characters of a name and of an id that is shown."""
 
 _NAME = re.compile(r"[A-Za-z_][\w.\-/:#@+()$%]*", re.ASCII)
-_ID = re.compile(r"[\w.\-/:#@+|=()~]+", re.ASCII)  # no blanks, and so no sentence in most languages
+_ID = re.compile(r"[\w.\-/:#@+|=()\[\]~]+", re.ASCII)  # no blanks, and so no sentence in most languages
 
 _TRUSTED = frozenset(
     {"mtl", "heads", "torch", "pytorch_lightning", "lightning_fabric", "transformers", "huggingface_hub", "safetensors"}
@@ -88,6 +88,34 @@ def quoted_code(text: str) -> str:
     ("'T7'", 'a text of 15 characters')
     """
     return f"'{text}'" if is_id(text) else f"a text of {len(text)} characters"
+
+
+def shown_key(key: str) -> str:
+    """A dotted key of a configuration; of any other text the length.
+
+    >>> shown_key("tasks.gad.labels"), shown_key("Fever was high")
+    ('tasks.gad.labels', '(a key of 14 characters)')
+    """
+    return key if _ID.fullmatch(key) else f"(a key of {len(key)} characters)"
+
+
+def without_quotes(message: str) -> str:
+    """A message in which everything in single quotes that does not look like an id is replaced by its length.
+
+    >>> without_quotes("no key 'patient was' in 'x'"), without_quotes("found ',' for '<scalar>'")
+    ("no key a text of 11 characters in 'x'", "found ',' for '<scalar>'")
+    """
+    parts = message.split("'")
+    inside = parts[1::2]
+    if len(parts) % 2 == 0:  # an apostrophe inside the quotes, so that their ends are not clear
+        length = message.rindex("'") - message.index("'") - 1
+        return f"{parts[0]}a text of {max(length, 0)} characters{parts[-1] if len(parts) > 2 else ''}"
+    hidden = [not is_id(part) and any(character.isalnum() for character in part.strip("<>")) for part in inside]
+    shown_parts = [
+        f"a text of {len(part)} characters" if is_hidden and not re.fullmatch(r"<[a-z ]+>", part) else f"'{part}'"
+        for part, is_hidden in zip(inside, hidden, strict=True)
+    ]
+    return "".join(part for pair in zip(parts[::2], [*shown_parts, ""], strict=True) for part in pair)
 
 
 def listed(names: Iterable[str], what: str = "name") -> str:

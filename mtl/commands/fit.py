@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import json
 import os
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, cast
 
 import pytorch_lightning as pl
 import torch
@@ -24,6 +25,7 @@ from mtl.commands.arguments import take_mixture
 from mtl.config.mixture import Mixture
 from mtl.log_filters import filter_logs
 from mtl.problems import InputError, Problem
+from mtl.redaction import strings, without
 from mtl.samplers import require_positive
 from mtl.tracking.run_folder import RunFolder
 from mtl.tracking.tracker import MLflowTracker
@@ -99,22 +101,38 @@ CHECKPOINT_HELP = {
 }
 
 
+class _Parser(LightningArgumentParser):
+    """Lightning's parser, whose errors quote no text of a config file: it may be a note that was given by mistake."""
+
+    config_texts: Sequence[str] = ()
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        super().error(without(message, self.config_texts), ex)
+
+
 class MixtureCLI(LightningCLI):
     """Lightning's command line, with a mixture instead of a model class and a data class."""
 
     def __init__(self, mixture: Mixture, arguments: Sequence[str], words: Sequence[str]) -> None:
         self.mixture = mixture
         self._words = words  # as the user wrote them
+        self._config_texts = _config_texts(arguments)
         super().__init__(
             MultiTaskModule,
             save_config_callback=None,
             trainer_defaults=TRAINER_DEFAULTS,
             seed_everything_default=False,
             args=list(arguments),
+            parser_class=_Parser,
             parser_kwargs={"allow_abbrev": False},  # otherwise a misspelt option could match another one
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
         )
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        parser = super().init_parser(**kwargs)
+        cast(Any, parser).config_texts = self._config_texts
+        return parser
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(pl.Trainer, "trainer")
@@ -361,6 +379,12 @@ def _check_trainer(arguments: dict[str, Any], *, trains: bool = True) -> None:
         )
     if problems:
         raise InputError(problems)
+
+
+def _config_texts(arguments: Sequence[str]) -> list[str]:
+    """The texts of the config files among the arguments of Lightning's parser, which are given as JSON."""
+    after = [value for name, value in itertools.pairwise(arguments) if name == "--config"]
+    return [text for value in after for text in strings(json.loads(value))]
 
 
 def _listed(callbacks: Any) -> list[Any]:

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from mtl.config.schema import mismatches
 from mtl.problems import InputError, Problem, did_you_mean
+from mtl.redaction import reason
 
 Kind = Literal["head", "sampler", "reader", "balancing", "launcher"]
 
@@ -114,7 +115,7 @@ def _import_path(path: str, base: type[Any], key: str) -> type[Any]:
         found = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise InputError(
-            Problem(key, f"'{path}' cannot be imported: {error}.", "Write package.module.Class.")
+            Problem(key, f"'{path}' cannot be imported: {reason(error).rstrip('.')}.", "Write package.module.Class.")
         ) from error
     if not (inspect.isclass(found) and issubclass(found, base)):
         raise InputError(Problem(key, f"'{path}' is not a subclass of {base.__module__}.{base.__name__}."))

@@ -15,6 +15,7 @@ from mtl.config.validation import mixture_problems
 from mtl.config.yaml_files import read_mixture_fields
 from mtl.hashed_ids import hash_from_now_on
 from mtl.problems import InputError
+from mtl.redaction import strings
 
 
 def load_mixture(
@@ -43,8 +44,9 @@ def parse_mixture(fields: Mapping[str, Any]) -> Mixture:
     if isinstance(privacy, Mapping) and privacy.get("hash_ids") is True:
         hash_from_now_on()
     problems = mixture_problems(fields)
-    if problems:
-        raise InputError(problems)
+    if problems:  # a wrong include may have brought a note into the fields
+        texts = strings(dict(fields))
+        raise InputError([problem.without(texts) for problem in problems])
     mixture = Mixture(**{key: value for key, value in fields.items() if key != "only"})
     if fields.get("only") is None:
         return mixture

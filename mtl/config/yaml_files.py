@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mtl.config.mixture import Mixture, TaskSpec
 from mtl.problems import InputError, Problem
+from mtl.redaction import quoted, shown_key, without_quotes
 
 Fields = dict[str, Any]
 
@@ -86,6 +88,18 @@ def read_yaml(path: Path) -> Fields:
     return {str(key): value for key, value in loaded.items()}
 
 
+def require_known_key(path: Path, fields: Fields, known: Collection[str]) -> None:
+    """Refuses a file without any known key, such as a note in the place of a mixture, before its keys are shown.
+
+    Raises:
+        InputError: No key is known.
+    """
+    if fields and not fields.keys() & set(known):
+        keys = f"{len(fields)} other key{'s' if len(fields) > 1 else ''}"
+        message = f"The file must contain at least one of the keys {', '.join(sorted(known))}; got {keys}."
+        raise InputError(Problem(str(path), message, "Check that it is the right file."))
+
+
 def resolve(fields: Fields) -> Fields:
     """Fields with all interpolations resolved.
 
@@ -118,6 +132,8 @@ def _read_file(path: Path, parents: tuple[Path, ...]) -> Fields:
             Problem(str(path), f"Files must not include each other in a circle, got {circle}.", "Remove one include.")
         )
     fields = read_yaml(path)
+    if parents:
+        require_known_key(path, fields, {*Mixture.model_fields, *TaskSpec.model_fields, "include", "only"})
     if "head" in fields and "tasks" not in fields:
         fields = {"tasks": {path.stem: fields}}
     return _with_includes(_anchored(fields, path.parent), path.parent, (*parents, path), f"{path}: ")
@@ -197,7 +213,7 @@ def parse_overrides(overrides: Sequence[str]) -> Fields:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             problem = getattr(error, "problem", None) or "it cannot be parsed"
-            problems.append(Problem(key, f"The value '{text}' is not valid YAML: {problem}."))
+            problems.append(Problem(key, f"The value '{text}' is not valid YAML: {without_quotes(str(problem))}."))
             continue
         for part in reversed(key.split(".")):
             value = {part: value}
@@ -232,16 +248,18 @@ def _tasks(fields: Fields) -> Fields:
 
 def _yaml_problem(error: yaml.YAMLError, path: str) -> Problem:
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
-        return Problem(path, f"The file is not valid YAML: {' '.join(str(error).split())}.")
+        return Problem(path, f"The file is not valid YAML: {without_quotes(' '.join(str(error).split()))}.")
     place = f"{path}:{error.problem_mark.line + 1}"
     problem = str(error.problem)
     if problem.startswith("found duplicate key "):
         name = problem.removeprefix("found duplicate key ")
-        return Problem(place, f"Keys must be unique, got '{name}' twice.", "Remove or rename one of them.")
+        return Problem(
+            place, f"Keys must be unique, got {quoted(name, 'a key')} twice.", "Remove or rename one of them."
+        )
     began = error.context_mark.line + 1 if error.context_mark else error.problem_mark.line + 1
     context = f" {error.context} that starts in line {began}:" if error.context else ""
     advice = "Indent with spaces." if "tab character" in problem or "'\\t'" in problem else ""
-    return Problem(place, f"The file is not valid YAML:{context} {problem}.", advice)
+    return Problem(place, f"The file is not valid YAML:{without_quotes(context)} {without_quotes(problem)}.", advice)
 
 
 def _interpolation_problem(error: OmegaConfBaseException, where: str) -> Problem:
@@ -249,9 +267,11 @@ def _interpolation_problem(error: OmegaConfBaseException, where: str) -> Problem
     reason = str(error).splitlines()[0].rstrip(".")
     reason = reason.replace("missing BRACE_CLOSE at '<EOF>'", "the closing } is missing")
     reason = re.sub(r"^\w+ raised while resolving interpolation: ", "", reason).strip('"')
-    key = f"{where}{error.full_key}" if error.full_key else where.removesuffix(": ") or "interpolation"
+    key = f"{where}{shown_key(error.full_key)}" if error.full_key else where.removesuffix(": ") or "interpolation"
     missing = re.fullmatch(r"Environment variable '(.+)' not found", reason)
-    if missing:
+    if missing and missing[1].isidentifier():
         message = f"The environment variable {missing[1]} is not set."
         return Problem(key, message, f"Set it, or add a default: ${{oc.env:{missing[1]},DEFAULT}}.")
-    return Problem(key, f"The value cannot be resolved: {reason}.", "Write ${key} or ${oc.env:NAME,default}.")
+    return Problem(
+        key, f"The value cannot be resolved: {without_quotes(reason)}.", "Write ${key} or ${oc.env:NAME,default}."
+    )
