@@ -17,6 +17,8 @@ COMMANDS = {
     "study": ("mtl.commands.study", "Measure which tasks help each other: plan, run, report, verify."),
     "predict": ("mtl.commands.predict", "Predict on raw text with a checkpoint."),
     "errors": ("mtl.commands.errors", "List the wrong predictions of a run for one task."),
+    "ids": ("mtl.commands.ids", "Map the hashed ids of a run back to ids, for the holder of the key."),
+    "cache": ("mtl.commands.cache", "Show the cache of rows and examples, or clear it."),
 }
 
 HELP = """usage: mtl COMMAND ...

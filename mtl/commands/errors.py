@@ -1,4 +1,7 @@
-"""`mtl errors`: the wrong predictions of a run for one task, by row id; texts appear on a terminal only."""
+"""`mtl errors`: the wrong predictions of a run for one task, by row id.
+
+Texts, and ids that are hashed elsewhere, appear on a terminal only.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from heads import Prediction, Row, row_to_dict
 from mtl.batching.loaders import EvaluationLoader
 from mtl.data.examples import prepare
 from mtl.evaluation.evaluator import Evaluator
+from mtl.hashed_ids import shown_id
 from mtl.log_filters import filter_logs
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.tracking.run_folder import RunFolder
@@ -109,7 +113,7 @@ def _print(console: Console, wrong: Wrong, *, show_text: bool) -> None:
     entities = row_to_dict(wrong.row).get("entities")
     if entities is not None:
         gold["entities"] = [{"type": e["type"], "spans": e["spans"]} for e in entities]
-    console.print(wrong.row.id, style="bold", markup=False)
+    console.print(wrong.row.id if show_text else shown_id(wrong.row.id), style="bold", markup=False)
     if show_text:
         for text in (wrong.row.text, wrong.row.text_pair):
             if text is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from heads import Prediction, Row
 from mtl.distributed import gather, rank, world_size
+from mtl.hashed_ids import shown_id
 from mtl.private_files import open_private, private_folder
 
 DECIDES_RESULTS = False
@@ -74,3 +75,13 @@ class PredictionFiles:
 
     def _part(self, task: str, rank: int) -> Path:
         return self._folder / f".{task}-{rank}.part"
+
+
+def with_hashed_ids(path: Path, copy: Path) -> Path:
+    """Writes a copy of a file of predictions in which ids are hashed, and returns its path."""
+    private_folder(copy.parent)
+    with path.open(encoding="utf-8") as lines, open_private(copy) as file:
+        for line in lines:
+            record = json.loads(line)
+            file.write(f"{json.dumps({**record, 'id': shown_id(record['id'])}, ensure_ascii=False)}\n")
+    return copy
