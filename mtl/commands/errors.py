@@ -17,6 +17,7 @@ from rich.console import Console
 
 from heads import Prediction, Row, row_to_dict
 from mtl.batching.loaders import EvaluationLoader
+from mtl.commands.arguments import add_import_option, import_modules
 from mtl.data.examples import prepare
 from mtl.evaluation.evaluator import Evaluator
 from mtl.hashed_ids import shown_id
@@ -45,7 +46,9 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--limit", type=int, default=20, help="number of rows to show (default 20)")
     parser.add_argument("--no-text", action="store_true", help="show only ids and labels, even on a terminal")
+    add_import_option(parser)
     options = parser.parse_args(arguments[1:])
+    import_modules(options.modules)
     show_text = sys.stdout.isatty() and not options.no_text
     console = Console(highlight=False, emoji=False, soft_wrap=True)
     filter_logs()

@@ -23,6 +23,7 @@ from heads import Example, Head, Prediction, Row, SpanRow, TextRow
 from mtl.batching.batch import Batch, ExampleGroup, collate
 from mtl.batching.batcher import by_length
 from mtl.batching.loaders import EVALUATION_TOKENS
+from mtl.commands.arguments import add_import_option, import_modules
 from mtl.config.mixture import Mixture
 from mtl.data.row_problems import shown_rule
 from mtl.hashed_ids import shown_id
@@ -63,7 +64,9 @@ def main(arguments: Sequence[str]) -> None:
         "--output", required=True, type=Path, help="JSON lines with an id and a prediction for each task"
     )
     parser.add_argument("--task", nargs="+", action="extend", help="tasks to predict (default: all)")
+    add_import_option(parser)
     options, rest = parser.parse_known_args(arguments[1:])
+    import_modules(options.modules)
     filter_logs()
     predict(options.checkpoint, options.input, options.output, tasks=options.task, trainer=_trainer_options(rest))
 

@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import sys
 from collections.abc import Mapping
 from typing import Any, Literal, get_type_hints
 
@@ -60,6 +61,19 @@ def find(kind: Kind, name: str, key: str) -> type[Any]:
         what = "balancing method" if kind == "balancing" else kind
         raise InputError(Problem(key, f"There is no {what} '{name}'.", did_you_mean(name, choices(kind))))
     return found
+
+
+def classes_not_imported(fields: Mapping[str, Any]) -> list[str]:
+    """The import paths in the fields of a mixture whose modules are not imported, so that nobody has named them yet.
+
+    >>> classes_not_imported({"sampler": {"name": "lab.samplers.Mine"}, "tasks": {"a": {"head": "regression"}}})
+    ['lab.samplers.Mine']
+    """
+    tasks = [task for task in (fields.get("tasks") or {}).values() if isinstance(task, Mapping)]
+    places = [(fields.get("sampler"), "name"), (fields.get("balancing"), "name")]
+    places += [(task, "head") for task in tasks] + [(task.get("data"), "reader") for task in tasks]
+    names = [str(place.get(key, "")) for place, key in places if isinstance(place, Mapping)]
+    return sorted({name for name in names if "." in name and name.rpartition(".")[0] not in sys.modules})
 
 
 def check_options(cls: type[Any], options: Mapping[str, Any], key: str, passed: frozenset[str]) -> list[Problem]:

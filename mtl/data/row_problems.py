@@ -80,8 +80,8 @@ def row_problems(task: str, head: Head, rows: Mapping[str, RowTable], data: Data
         problems.append(_labels_problem(task, outside, sum(map(len, rows.values())), data))
         unusable = [row for row in unusable if not row.labels]
     kinds: dict[str, list[UnusableRow]] = {}
-    for row in unusable:
-        kinds.setdefault(row.rule, []).append(row)
+    for one in unusable:
+        kinds.setdefault(one.rule, []).append(one)
     problems += [_kind_problem(task, same_rule, data) for same_rule in list(kinds.values())[:LISTED]]
     more = sum(map(len, list(kinds.values())[LISTED:]))
     return [*problems, Problem(f"tasks.{task}", f"{more} more rows break similar rules.")] if more else problems

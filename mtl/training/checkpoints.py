@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 import torch
 
 from mtl.batching.data_module import MixtureData
+from mtl.config import components
 from mtl.config.loading import parse_mixture
 from mtl.config.mixture import Mixture
 from mtl.problems import InputError, Problem
+from mtl.redaction import quoted_code, shown_key
 from mtl.training.hyperparameters import Optimisation
 from mtl.training.module import CHECKPOINT_KEY
 
@@ -34,8 +36,22 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def checkpoint_mixture(path: Path) -> Mixture:
-    """The mixture that a checkpoint was trained on."""
-    return parse_mixture(read_checkpoint(path)[CHECKPOINT_KEY]["mixture"])
+    """The mixture that a checkpoint was trained on.
+
+    A checkpoint is data: classes that it names by import path are used only if the user has imported their modules, with
+    a mixture that names them, with `--import`, or in Python.
+
+    Raises:
+        InputError: It names a class whose module is not imported, or its mixture is invalid.
+    """
+    fields = read_checkpoint(path)[CHECKPOINT_KEY]["mixture"]
+    classes = components.classes_not_imported(fields)
+    if classes:
+        modules = sorted({name.rpartition(".")[0] for name in classes})
+        message = f"The checkpoint names classes that are not imported: {', '.join(map(quoted_code, classes))}."
+        advice = f"If you trust this code, add {' '.join(f'--import {shown_key(module)}' for module in modules)}."
+        raise InputError(Problem(str(path), message, advice))
+    return parse_mixture(fields)
 
 
 def located(mixture: Mixture, checkpoint: Path) -> Mixture:
