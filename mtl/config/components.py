@@ -69,7 +69,8 @@ def classes_not_imported(fields: Mapping[str, Any]) -> list[str]:
     >>> classes_not_imported({"sampler": {"name": "lab.samplers.Mine"}, "tasks": {"a": {"head": "regression"}}})
     ['lab.samplers.Mine']
     """
-    tasks = [task for task in (fields.get("tasks") or {}).values() if isinstance(task, Mapping)]
+    named = fields.get("tasks")
+    tasks = [task for task in named.values() if isinstance(task, Mapping)] if isinstance(named, Mapping) else []
     places = [(fields.get("sampler"), "name"), (fields.get("balancing"), "name")]
     places += [(task, "head") for task in tasks] + [(task.get("data"), "reader") for task in tasks]
     names = [str(place.get(key, "")) for place, key in places if isinstance(place, Mapping)]

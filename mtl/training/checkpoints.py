@@ -38,13 +38,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def checkpoint_mixture(path: Path) -> Mixture:
     """The mixture that a checkpoint was trained on.
 
-    A checkpoint is data: classes that it names by import path are used only if the user has imported their modules, with
-    a mixture that names them, with `--import`, or in Python.
+    A checkpoint is data: classes that it names by import path are used only if the user has imported their modules,
+    with a mixture that names them, with `--import`, or in Python.
 
     Raises:
         InputError: It names a class whose module is not imported, or its mixture is invalid.
     """
-    fields = read_checkpoint(path)[CHECKPOINT_KEY]["mixture"]
+    own = read_checkpoint(path)[CHECKPOINT_KEY]
+    fields = own.get("mixture") if isinstance(own, Mapping) else None
+    if not isinstance(fields, Mapping):
+        raise InputError(Problem(str(path), "The checkpoint has no mixture.", "Use another checkpoint."))
     classes = components.classes_not_imported(fields)
     if classes:
         modules = sorted({name.rpartition(".")[0] for name in classes})

@@ -87,7 +87,7 @@ def plant(folder: Path) -> Path:
     return ran
 
 
-CUSTOM = {name: "payload.Custom" for name in ("AutoConfig", "AutoModel")}
+CUSTOM = dict.fromkeys(("AutoConfig", "AutoModel"), "payload.Custom")
 
 
 @pytest.mark.parametrize("load", [load_config, load_tokenizer, load_whole])
