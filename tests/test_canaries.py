@@ -78,10 +78,11 @@ def test_a_note_in_the_place_of_a_config_is_not_printed(
         ["check", "--json", "mixture.yaml"],
         ["fit", "--mixture", "mixture.yaml"],
         ["fit", "--mixture", "whole.yaml", "--config", "notes.txt"],
-        ["study", "plan", "notes.txt"],
+        ["fit", "--config", "notes.txt"],
     ]
-    single = note == "one word before the colon"  # a file given by its name may show its keys
-    for command in [*commands, *([] if single else [["check", "notes.txt"], ["fit", "--config", "notes.txt"]])]:
+    if note != "one word before the colon":  # a file given by its name may show words that look like keys
+        commands += [["check", "notes.txt"], ["study", "plan", "notes.txt"]]
+    for command in commands:
         with pytest.raises(SystemExit) as stopped:
             cli.main(command)
         printed = assert_silent(capfd)
@@ -201,7 +202,7 @@ def test_a_message_is_shown_to_whoever_asks_for_it(
         except ValueError as error:
             return crash_report(error) + str(InputError([]))
 
-    assert WORD not in reported().replace(f"ValueError({WORD}", "")
+    assert WORD not in reported()
     monkeypatch.setenv(SHOW_VARIABLE, "1")
     assert WORD in reported()
 
