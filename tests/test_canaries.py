@@ -1,4 +1,4 @@
-"""Text of the data in no stream, file, MLflow store or report: canaries in every field, searched for after every error."""
+"""No text of the data in streams, files, MLflow or reports: canaries in every field, searched for after every error."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ NOTES = {
     "a list": f"- {CANARY}\n",
     "known keys": f"tasks: {CANARY}\nseed: {CANARY}\nencoder: {{name: ['{CANARY}'], {CANARY}: 3}}\n",
     "known keys of a task": f"head: {CANARY}\nlabels: {CANARY}\n{CANARY}: 1\n",
-    "values of tasks": f"tasks: {{{CANARY}: {{head: x}}, b: {{head: '{CANARY}', data: {{path: 1, reader: '{CANARY}'}}}}}}\n",
+    "names of tasks": f"tasks: {{{CANARY}: {{head: x}}}}\n",
+    "values of tasks": f"tasks: {{b: {{head: '{CANARY}', data: {{path: 1, reader: '{CANARY}'}}}}}}\n",
     "a config file": f"trainer: {{max_epochs: {CANARY}, {CANARY}: 1}}\nmodel: {CANARY}\nrun: {{root: ['{CANARY}']}}\n",
     "a seed": f"seed_everything: {CANARY}\n",
 }
@@ -223,9 +224,9 @@ def test_problems_with_rows_to_predict_show_no_text(
     for number, line in enumerate(lines):
         rows = tmp_path / f"{number}.jsonl"
         rows.write_text(f"{line}\n{line}\n")
+        command = ["predict", f"--checkpoint={run}", f"--input={rows}", f"--output={tmp_path / 'out.jsonl'}"]
         with five_tasks.surroundings(tmp_path), pytest.raises(SystemExit):
-            output = tmp_path / "out.jsonl"
-            cli.main(["predict", f"--checkpoint={run}", f"--input={rows}", f"--output={output}", "--task", "kind"])
+            cli.main([*command, "--task", "kind"])
         assert_silent(capfd)
 
 
