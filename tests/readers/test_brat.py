@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heads.rows import Entity, Relation, SpanRow
+from mtl import hashed_ids
 from mtl.problems import InputError
 from mtl.readers.brat import Brat, _read
 from tests.readers import properties as has
@@ -283,3 +284,34 @@ def test_phee_has_the_documented_counts(data_folder: Path) -> None:
         types = Counter(entity.type for row in rows for entity in row.entities)
         assert tuple(types[name] for name in kept) == mentions[split]
         assert reader.bad_rows == []
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("#1\tAnnotatorNotes T1\tfever", "# AnnotatorNotes"),
+        ("E1\tCause:T1 Theme:T2", "E Cause"),
+        ("A1\tNegated T1", "A Negated"),
+        ("N1\tReference T1 UMLS:C01\tfever", "N Reference"),
+        ("*\tEquiv T1 T2", "* Equiv"),
+        ("#1\tFever was high", "# of another form"),
+        ("#\tFever", "# of another form"),
+        ("A1\tFever", "A of another form"),
+    ],
+)
+def test_lines_that_are_not_read_are_counted_by_their_kind_and_show_no_text(
+    line: str, kind: str, tmp_path: Path
+) -> None:
+    folder_of(tmp_path / "train", {"1.txt": SECRET, "1.ann": f"{ANN}{line}\n"})
+    reader = Brat(str(tmp_path))
+    assert len(list(reader.read("train"))) == 1
+    assert dict(reader.left_out) == {kind: 1}
+
+
+def test_a_file_name_is_hashed_like_the_id_that_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashed_ids._Process, "key", b"key")
+    folder_of(tmp_path / "train", {"smith-1.txt": SECRET, "smith-1.ann": "T1\n"})
+    reader = Brat(str(tmp_path), on_bad_row="skip")
+    assert list(reader.read("train")) == []
+    (bad,) = reader.bad_rows
+    assert bad.file == str(tmp_path / "train" / f"{hashed_ids.hashed('smith-1', b'key')}.ann")
