@@ -154,7 +154,7 @@ def _train(run_spec: RunSpec, work: Work) -> None:
         is_problem = isinstance(error, InputError)
         if run_spec.source is not None and not work.ledger.encoder(run_spec.source).is_file():
             return  # another study has deleted the encoder after its last use; the source is trained again
-        kind = f"{type(error).__name__}; see failure.json of run {run_spec.key[:12]} for the message"
+        kind = f"{type(error).__name__}; see failure.json of run {run_spec.key[:12]} for the traceback"
         failure: dict[str, Any] = {
             "name": run_spec.name,
             "told": str(error) if is_problem else kind,  # sent to MLflow: our messages quote no rows, but others may
