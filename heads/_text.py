@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -195,7 +196,7 @@ def class_names(labels: Sequence[str], at_least: int) -> tuple[str, ...]:
     """
     if len(labels) < at_least:
         raise ValueError(f"labels must have at least {at_least} names, got {len(labels)}")
-    repeated = sorted({name for name in labels if list(labels).count(name) > 1})
+    repeated = sorted(name for name, number in Counter(labels).items() if number > 1)
     if repeated:
         raise ValueError(f"labels must be unique, got {', '.join(repeated)} more than once")
     return tuple(labels)

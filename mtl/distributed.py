@@ -57,6 +57,13 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     return values
 
 
+def max_over_ranks(values: Tensor) -> Tensor:
+    """The maximum of a tensor over all processes, element by element, in place."""
+    if world_size() > 1:
+        torch.distributed.all_reduce(values, op=torch.distributed.ReduceOp.MAX)
+    return values
+
+
 def average_rows(gradient: Tensor) -> None:
     """Averages a gradient [V, H] over all processes, in place, sending only rows that are not zero on some rank."""
     touched = gradient.any(dim=1).to(torch.uint8)  # [V]

@@ -19,6 +19,7 @@ LAYERS = (
     "mtl.files",
     "mtl.hashed_ids",
     "mtl.private_files",
+    "mtl.processes",
     "mtl.distributed",
     "mtl.threads",
     "mtl.log_filters",

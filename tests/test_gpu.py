@@ -13,7 +13,7 @@ import gpu
 import pytest
 import torch
 
-CHECKS = ("device", "kernel", "isolation", "losses", "dropout")
+CHECKS = ("device", "kernel", "isolation", "losses", "dropout", "graphs")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU, or it is hidden")
 
 
@@ -32,9 +32,11 @@ def lines(path: Path) -> dict[str, Any]:
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of Lightning and Accelerate, for options of short trainings
 def test_every_step_can_be_tried_on_a_cpu(work: Path, tmp_path: Path) -> None:
     words = ["--device", "cpu", "--size", "tiny", "--updates", "2", "--warmup", "1", "--work", str(work)]
-    assert gpu.main([*words, "--out", str(tmp_path / "gpu.jsonl")]) == 0
+    page = tmp_path / "gpu.md"
+    assert gpu.main([*words, "--out", str(tmp_path / "gpu.jsonl"), "--page", str(page)]) == 0
     found = lines(tmp_path / "gpu.jsonl")
-    assert list(found) == [*CHECKS, "ours_32", "hf_32", "ours_128", "hf_128"]
+    contestants = ("ours", "ours_graphs", "hf", "bare_graphs")
+    assert list(found) == [*CHECKS, *(f"{name}_{size}" for size in (32, 128) for name in contestants)]
     assert found["kernel"]["float32_states"] < 1e-4
     assert found["losses"]["32-true"] < 1e-6
     assert found["dropout"]["bit_identical"]
@@ -42,6 +44,8 @@ def test_every_step_can_be_tried_on_a_cpu(work: Path, tmp_path: Path) -> None:
         assert found[name]["padded_per_real"] == 1
         assert found[name]["updates"] == 2
     assert found["hf_32"]["padded_per_real"] > 1
+    assert found["graphs"]["largest_difference"] == 0  # both are eager on a CPU
+    assert [line.split(" | ")[0].lstrip("| ") for line in page.read_text().splitlines()[6:]] == list(found)
 
 
 def test_a_step_that_fails_does_not_stop_the_others_and_none_starts_without_time(

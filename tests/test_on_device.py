@@ -4,6 +4,7 @@ import json
 import math
 import pickle
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,8 @@ from mtl.evaluation import evaluator
 from mtl.study.design import run_key
 from mtl.study.design.spec import load_study
 from mtl.study.running.session import Session
+from mtl.tracking.checkpoint_file import write_checkpoint
+from mtl.tracking.run_folder import RunFolder
 from tests import emulated, five_tasks
 
 DEVICES = ("emulated", "cpu")
@@ -82,13 +85,13 @@ def run(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Callable[[str], 
     folder = tmp_path_factory.mktemp("device")
     options = ["--trainer.accelerator=emulated", "--trainer.max_epochs=1", "--trainer.limit_train_batches=8", *QUIET]
     run = five_tasks.fit(folder, write(folder, tiny_encoder("bert")), *options)
-    path = run / "checkpoints" / "best.ckpt"
+    path = RunFolder(run).resolve_checkpoint("best")
     checkpoint = torch.load(path, weights_only=True)
     generator = torch.Generator().manual_seed(3)
     for name, weight in checkpoint["state_dict"].items():
         if name.startswith("heads.") and weight.dim() == 2:
             weight.normal_(generator=generator)
-    torch.save(checkpoint, path)
+    write_checkpoint(path, partial(torch.save, checkpoint))
     return run
 
 

@@ -220,7 +220,7 @@ def test_documents_are_drawn_whole_until_there_are_enough_examples() -> None:
 
 
 def test_examples_in_the_docstrings_hold() -> None:
-    for module, number in ((contestants, 2), (bench_page, 2)):
+    for module, number in ((contestants, 2), (bench_page, 4)):
         result = doctest.testmod(module)
         assert (result.failed, result.attempted) == (0, number)
 

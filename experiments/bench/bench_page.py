@@ -69,10 +69,8 @@ FORMULA = (
 
 
 def report(out: Path) -> str:
-    """Writes bench.json, bench.md and bench.png from OUT/bench.jsonl, and gives the page."""
-    path = out / "bench.jsonl"
-    entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-    found = summary(entries)
+    """Writes bench.json, bench.md and bench.png from OUT/bench.jsonl and OUT/gpu.jsonl, and returns the page."""
+    found = summary(*(read_lines(out / name) for name in ("bench.jsonl", "gpu.jsonl")))
     page = as_markdown(found)
     (out / "bench.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     (out / "bench.md").write_text(page, encoding="utf-8")
@@ -81,11 +79,21 @@ def report(out: Path) -> str:
     return page
 
 
+def read_lines(path: Path) -> list[Entry]:
+    """The content of a file of JSON lines; empty without the file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-def summary(entries: Sequence[Entry]) -> dict[str, Any]:
-    """All that bench.json holds; a contestant that was tried twice in a round counts with the later try."""
+def summary(entries: Sequence[Entry], gpu: Sequence[Entry] = ()) -> dict[str, Any]:
+    """The content of bench.json. Of a contestant that was tried twice in a round, the later try counts.
+
+    Args:
+        entries: Measurements of `throughput.py`.
+        gpu: Steps of `gpu.py`.
+    """
     rounds: Rounds = {}
     for entry in entries:
         rounds.setdefault(entry["round"], {})[entry["contestant"]] = entry
@@ -94,8 +102,9 @@ def summary(entries: Sequence[Entry]) -> dict[str, Any]:
     values = ratios_by_round(rounds)
     missing = {e["contestant"]: e["unavailable"] for e in latest if "unavailable" in e}
     spread = {name: {"median": median(own), "min": min(own), "max": max(own)} for name, own in values.items() if own}
+    medians = {name: own["median"] for name, own in spread.items()} | gpu_ratios(gpu)
     return {
-        "ratios": {name: spread[name]["median"] if name in spread else None for name in TARGETS},
+        "ratios": {name: medians.get(name) for name in TARGETS},
         "spread": {name: {**own, "rounds": len(values[name])} for name, own in spread.items()},
         "unavailable": missing,
         "contestants": figures_by_contestant(rounds),
@@ -141,6 +150,29 @@ def ratios_by_round(rounds: Rounds) -> dict[str, list[float]]:
     found["gemm_share"] = [min(pair) for pair in zip(found["gemm_share_fp32"], found["gemm_share_bf16"], strict=True)]
     variants = [own for own in (found["two_processes_plain"], found["two_processes_compressed"]) if own]
     found["two_processes"] = max(variants, key=median) if variants else []
+    return found
+
+
+def gpu_ratios(steps: Sequence[Entry]) -> dict[str, float]:
+    """The ratios from the latest try of each step of `gpu.py`, where both sides were measured.
+
+    >>> steps = [{"step": "ours_32", "real_tokens_per_second": 90.0}, {"step": "hf_32", "error": "out of memory"},
+    ...          {"step": "bare_graphs_32", "real_tokens_per_second": 100.0}]
+    >>> gpu_ratios(steps)
+    {'gpu_tokens_per_second_32': 90.0, 'gpu_ours_vs_bare_graph': 0.9}
+    """
+    latest = {step["step"]: step for step in steps}
+    rates = {name: step["real_tokens_per_second"] for name, step in latest.items() if "real_tokens_per_second" in step}
+    found = {"gpu_tokens_per_second_32": rates["ours_32"]} if "ours_32" in rates else {}
+    for name, own, other in (
+        ("gpu_ours_vs_hf_best_32", "ours_32", "hf_32"),
+        ("gpu_ours_vs_hf_best_128", "ours_128", "hf_128"),
+        ("gpu_ours_vs_bare_graph", "ours_32", "bare_graphs_32"),
+    ):
+        if own in rates and other in rates:
+            found[name] = rates[own] / rates[other]
+    if "mfu" in latest.get("ours_128", {}):
+        found["gpu_mfu_128"] = latest["ours_128"]["mfu"]
     return found
 
 

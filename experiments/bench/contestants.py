@@ -51,20 +51,13 @@ def ours(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
     StrategyRegistry.register("ddp_bf16", DDPStrategy, "gradients sent in bf16", ddp_comm_hook=bf16_compress_hook)
     found: dict[str, Any] = {}
 
-    class Window(pl.Callback):
-        def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-            meter.watch(pl_module.encoder.model)
-            meter.begin(options.warmup, options.updates)
-
-        def on_train_batch_end(self, *_: Any) -> None:
-            meter.update_done()
-
+    class Ending(pl.Callback):
         def on_train_end(self, trainer: Any, pl_module: Any) -> None:
             found.update(precision=str(trainer.precision), optimizer="AdamW, fused", **encoder_size(pl_module))
             found.update(over_ranks(trainer, meter.figures()))
 
     def before_fit(cli: Any) -> None:
-        cli.trainer.callbacks.append(Window())
+        cli.trainer.callbacks += [window(meter, options.warmup, options.updates), Ending()]
 
     lightning.MixtureCLI.before_fit = before_fit  # type: ignore[attr-defined]  # which Lightning's command line calls
     lightning.main(
@@ -77,6 +70,22 @@ def ours(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
         ]
     )
     return found
+
+
+def window(meter: Meter, warmup: int, updates: int) -> Any:
+    """A callback of Lightning that measures a window of updates of ours."""
+    import pytorch_lightning as pl
+
+    class Window(pl.Callback):
+        def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+            encoder = pl_module.encoder
+            meter.watch(encoder if encoder.has_graphs else encoder.model)
+            meter.begin(warmup, updates)
+
+        def on_train_batch_end(self, *_: Any) -> None:
+            meter.update_done()
+
+    return Window()
 
 
 def over_ranks(trainer: Any, figures: dict[str, Any]) -> dict[str, Any]:
@@ -208,7 +217,11 @@ def bare_loop(options: argparse.Namespace, meter: Meter, mixture: Mixture, batch
     from mtl.training.hyperparameters import Optimisation
     from mtl.training.optimisation import adamw, parameter_groups, schedule
 
-    module = build_module(mixture, learning_rate=LEARNING_RATE)
+    device, graphs = getattr(options, "device", "cpu"), getattr(options, "graphs", False)
+    module = build_module(mixture, learning_rate=LEARNING_RATE).to(device)
+    if graphs:
+        module.encoder.use_graphs()
+    batches = [batch.to(device) for batch in batches]
     groups = parameter_groups(
         module.encoder,
         {task: module.head(task) for task in module.heads},
@@ -218,11 +231,11 @@ def bare_loop(options: argparse.Namespace, meter: Meter, mixture: Mixture, batch
     optimizer = adamw(groups, scaled=False)
     factor = schedule("linear", warmup=round(0.1 * len(batches)), total=len(batches))
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-    meter.watch(module.encoder.model)
+    meter.watch(module.encoder if graphs else module.encoder.model)
     meter.begin(options.warmup, options.updates)
     module.train()
     for batch in batches:
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=options.precision == "bf16-mixed"):
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=options.precision == "bf16-mixed"):
             logits = module(batch)
             losses = [
                 module.balancing.term(
@@ -484,7 +497,8 @@ def train_tasknet(options: argparse.Namespace, meter: Meter, *, best: bool) -> d
     trainer = tasknet.Trainer(model, tasks, hyper_parameters, tokenizer=data.tokenizer)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(counter_of_updates(meter))
-    meter.watch(*(own.base_model for own in model.task_models_list))
+    for own in model.task_models_list:
+        meter.watch(own.base_model)
     meter.begin(options.warmup, options.updates)
     trainer.train()
     return {

@@ -5,7 +5,7 @@
 Correctness comes first, then speed at batch 32, then at batch 128. Every step prints its figures as a line of JSON when
 it ends, so that a run that is cut off still counts; a step that fails prints its error, and the others go on. It needs
 neither a network nor MLflow: the data is the synthetic corpus, and the encoder has random weights in the shape of
-BERT-base. `--device cpu --size tiny` tries the script without a GPU.
+BERT-base. `--device cpu --size tiny` tries the script without a GPU. `--page FILE` also writes the steps as Markdown.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ import numpy as np
 import torch
 from bench_data import Setting, prepare
 from bench_page import model_flops
-from contestants import LEARNING_RATE, encoder_size, hf_best
+from contestants import LEARNING_RATE, bare, encoder_size, hf_best, window
 from meter import Meter
 from torch import Tensor
 
@@ -73,6 +74,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--only", nargs="+", choices=list(STEPS), default=list(STEPS), metavar="STEP")
     parser.add_argument("--work", type=Path, default=Path("runs/gpu"), help="(default runs/gpu)")
     parser.add_argument("--out", type=Path, default=Path("runs/gpu/gpu.jsonl"), help="(default runs/gpu/gpu.jsonl)")
+    parser.add_argument("--page", type=Path, help="a Markdown file of all steps in OUT")
     options = parser.parse_args(arguments)
     started = time.monotonic()
     os.environ.setdefault("MTL_CACHE", str((options.work / "cache").resolve()))
@@ -95,7 +97,21 @@ def main(arguments: Sequence[str]) -> int:
         print(line, flush=True)
         with options.out.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
+        if options.page is not None:
+            options.page.write_text(as_markdown(options.out, arguments), encoding="utf-8")
     return int(has_failed)
+
+
+def as_markdown(lines: Path, arguments: Sequence[str]) -> str:
+    """The figures of every step, the latest try of each."""
+    latest = {line["step"]: line for line in map(json.loads, lines.read_text(encoding="utf-8").splitlines())}
+    command = " ".join(["python experiments/bench/gpu.py", *arguments])
+    page = ["# Training on a GPU", "", f"`{command}`, {datetime.now(UTC).date().isoformat()}.", ""]
+    page += ["| step | figures |", "|---|---|"]
+    for step, line in latest.items():
+        found = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in line.items()}
+        page.append(f"| {step} | {', '.join(f'{name} {value}' for name, value in found.items() if name != 'step')} |")
+    return "\n".join(page) + "\n"
 
 
 def write_encoder(folder: Path, size: str) -> Path:
@@ -224,7 +240,9 @@ def isolation(trial: Trial) -> dict[str, Any]:
     return {"sequences": len(ids)}
 
 
-def trained(trial: Trial, precision: str, device: str, *overrides: str, updates: int = 20) -> tuple[Any, list[float]]:
+def trained(
+    trial: Trial, precision: str, device: str, *overrides: str, updates: int = 20, graphs: bool = False
+) -> tuple[Any, list[float]]:
     """The module and the loss of every update of a training."""
     import pytorch_lightning as pl
 
@@ -238,7 +256,7 @@ def trained(trial: Trial, precision: str, device: str, *overrides: str, updates:
         def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, *_: Any) -> None:
             losses.append(outputs["loss"].detach())
 
-    module, data = build_module(mixture, learning_rate=1e-4), build_data(mixture)
+    module, data = build_module(mixture, learning_rate=1e-4, cuda_graphs=graphs), build_data(mixture)
     trainer = pl.Trainer(**quiet(device), precision=precision, max_steps=updates, max_epochs=-1, callbacks=[Losses()])  # type: ignore[arg-type]  # names of precisions
     trainer.fit(module, datamodule=data)
     trainer.validate(module, datamodule=data, verbose=False)
@@ -252,18 +270,20 @@ def quiet(device: str) -> dict[str, Any]:
     return {**dict.fromkeys(names, False), **kept, "num_sanity_val_steps": 0, "limit_val_batches": 4}
 
 
+TASKS = ("adverse_events", "topics", "similarity", "mentions", "relations")
+WITHOUT_DROPOUT = ["encoder.dropout=0", *(f"tasks.{task}.options.dropout=0" for task in TASKS)]
+
+
 def losses(trial: Trial) -> dict[str, Any]:
     """Without dropout, 20 updates give the losses of the CPU; every head is trained and evaluated."""
-    tasks = ("adverse_events", "topics", "similarity", "mentions", "relations")
-    off = ["encoder.dropout=0", *(f"tasks.{task}.options.dropout=0" for task in tasks)]
-    _, expected = trained(trial, "32-true", "cpu", *off)
+    _, expected = trained(trial, "32-true", "cpu", *WITHOUT_DROPOUT)
     found: dict[str, Any] = {}
     for precision, bound in (("32-true", 1e-2), ("bf16-mixed", 0.1)):
-        module, here = trained(trial, precision, trial.device, *off)
+        module, here = trained(trial, precision, trial.device, *WITHOUT_DROPOUT)
         difference = max(abs(a - b) / (1 + abs(b)) for a, b in zip(here, expected, strict=True))
         found[precision] = difference
         assert difference < bound, found
-        assert set(module.results["dev"]) == set(tasks)
+        assert set(module.results["dev"]) == set(TASKS)
     return found
 
 
@@ -275,10 +295,34 @@ def dropout(trial: Trial) -> dict[str, Any]:
     return {"largest_difference": same, "bit_identical": first == second}
 
 
+def graphs(trial: Trial) -> dict[str, Any]:
+    """Losses from CUDA graphs equal eager ones without dropout; with dropout, they are the same in a second training.
+
+    Graphs are off on a CPU, which computes both sides eagerly.
+    """
+    _, expected = trained(trial, "bf16-mixed", trial.device, *WITHOUT_DROPOUT)
+    module, found = trained(trial, "bf16-mixed", trial.device, *WITHOUT_DROPOUT, graphs=True)
+    difference = max(abs(a - b) / (1 + abs(b)) for a, b in zip(found, expected, strict=True))
+    assert difference < 0.02, (found, expected)
+    assert module.encoder.has_graphs or trial.device == "cpu"
+    (_, first), (_, second) = (trained(trial, "bf16-mixed", trial.device, updates=8, graphs=True) for _ in range(2))
+    same = max(abs(a - b) for a, b in zip(first, second, strict=True))
+    assert same < 1e-2, (first, second)
+    assert len(set(first)) == len(first)
+    return {"largest_difference": difference, "bit_identical": first == second, **rooms(module)}
+
+
+def rooms(module: Any) -> dict[str, Any]:
+    """How many graphs were captured."""
+    captured = module.encoder._graphs
+    assert captured is None or not captured.failed, "a capture failed"
+    return {"rooms": 0 if captured is None else len(captured)}
+
+
 # --- speed ------------------------------------------------------------------------------------------------------------
 
 
-def ours(trial: Trial, batch_size: int) -> dict[str, Any]:
+def ours(trial: Trial, batch_size: int, *, graphs: bool = False) -> dict[str, Any]:
     """Training as `mtl fit` does it, without MLflow."""
     import pytorch_lightning as pl
 
@@ -287,32 +331,41 @@ def ours(trial: Trial, batch_size: int) -> dict[str, Any]:
 
     mixture, meter = load_mixture(trial.mixture(batch_size)), Meter()
 
-    class Window(pl.Callback):
-        def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-            meter.watch(pl_module.encoder.model)
-            meter.begin(trial.warmup, trial.updates)
+    module = build_module(mixture, learning_rate=LEARNING_RATE, cuda_graphs=graphs)
+    steps = {"max_steps": trial.warmup + trial.updates, "max_epochs": -1, "limit_val_batches": 0}
+    callbacks = [window(meter, trial.warmup, trial.updates)]
+    trainer = pl.Trainer(**{**quiet(trial.device), **steps}, precision="bf16-mixed", callbacks=callbacks)
+    trainer.fit(module, datamodule=build_data(mixture))
+    return {**figures({**meter.figures(), **encoder_size(module)}, trial), **(rooms(module) if graphs else {})}
 
-        def on_train_batch_end(self, *_: Any) -> None:
-            meter.update_done()
 
-    module, data = build_module(mixture, learning_rate=LEARNING_RATE), build_data(mixture)
-    steps = {"max_steps": trial.warmup + trial.updates, "max_epochs": -1}
-    options: dict[str, Any] = {**quiet(trial.device), **steps, "limit_val_batches": 0, "callbacks": [Window()]}
-    pl.Trainer(**options, precision="bf16-mixed").fit(module, datamodule=data)
-    return figures({**meter.figures(), **encoder_size(module)}, trial)
+def ours_graphs(trial: Trial, batch_size: int) -> dict[str, Any]:
+    """The same with CUDA graphs."""
+    return ours(trial, batch_size, graphs=True)
+
+
+def bare_graphs(trial: Trial, batch_size: int) -> dict[str, Any]:
+    """A plain loop over the batches of `ours`, which are ready on the device, with the same graphs."""
+    options = argparse.Namespace(**settings(trial, batch_size), graphs=trial.device == "cuda")
+    return figures(bare(options, Meter()), trial)
+
+
+def settings(trial: Trial, batch_size: int) -> dict[str, Any]:
+    """What the contestants of `contestants.py` need to know."""
+    return {
+        "mixture": trial.mixture(batch_size),
+        "seed": 0,
+        "warmup": trial.warmup,
+        "updates": trial.updates,
+        "precision": "bf16-mixed",
+        "device": trial.device,
+    }
 
 
 def hf(trial: Trial, batch_size: int) -> dict[str, Any]:
     """`transformers.Trainer` at its best, one task after another."""
-    options = argparse.Namespace(
-        mixture=trial.mixture(batch_size),
-        seed=0,
-        warmup=trial.warmup,
-        updates=trial.updates,
-        precision="bf16-mixed",
-        device=trial.device,
-        loader_workers=4 if trial.device == "cuda" else 0,
-    )
+    workers = 4 if trial.device == "cuda" else 0
+    options = argparse.Namespace(**settings(trial, batch_size), loader_workers=workers)
     return figures(hf_best(options, Meter()), trial)
 
 
@@ -336,10 +389,10 @@ def figures(measured: dict[str, Any], trial: Trial) -> dict[str, Any]:
 
 def steps() -> Iterator[tuple[str, Callable[[Trial], dict[str, Any]]]]:
     """The steps in their order, by name."""
-    for check in (device, kernel, isolation, losses, dropout):
+    for check in (device, kernel, isolation, losses, dropout, graphs):
         yield check.__name__, check
     for size in (32, 128):
-        for contestant in (ours, hf):
+        for contestant in (ours, ours_graphs, hf, bare_graphs):
             yield f"{contestant.__name__}_{size}", lambda trial, run=contestant, size=size: run(trial, size)
 
 

@@ -1,4 +1,4 @@
-"""What a contestant's encoder reads in a window of updates, and how long that takes.
+"""What a contestant's encoder reads in a window of updates, and how long it takes.
 
 Shapes: B examples, T tokens.
 """
@@ -14,6 +14,9 @@ import psutil
 import torch
 from torch import Tensor, nn
 
+from mtl.encoder.graphs import Room
+from mtl.encoder.model import Encoder
+
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",
     "logger": False,
@@ -25,7 +28,7 @@ QUIET: dict[str, Any] = {
 
 
 class Meter:
-    """Counts at the encoder's door, for every contestant alike, and takes the time of the updates after a warm-up.
+    """Counts at the input of the encoder, the same for every contestant, and times the updates after a warm-up.
 
     A window runs from the end of the warm-up's last update to the end of its own last one, so that loading batches is
     in it. There may be several windows, one after the other; counts and times add up.
@@ -41,13 +44,15 @@ class Meter:
         self._left = (0, 0)
         self._started: float | None = None
 
-    def watch(self, *encoders: nn.Module) -> None:
-        """Counts what these are given; the attention mask must come by name."""
-        for encoder in encoders:
-            # A compiled module has its hooks compiled with it, and the clock can't be.
-            compiled = encoder._compiled_call_impl is not None
-            count = torch.compiler.disable(self._count) if compiled else self._count
-            encoder.register_forward_pre_hook(count, with_kwargs=True)
+    def watch(self, encoder: nn.Module) -> None:
+        """Counts what an encoder is given: a transformer, with its mask or layout by name, or our `Encoder`.
+
+        Where CUDA graphs replace calls of the transformer, only `Encoder` is called for every batch.
+        """
+        # A compiled module has its hooks compiled with it, and a clock cannot be compiled.
+        compiled = encoder._compiled_call_impl is not None
+        count = torch.compiler.disable(self._count) if compiled else self._count
+        encoder.register_forward_pre_hook(count, with_kwargs=True)
 
     def begin(self, warmup: int, updates: int) -> None:
         """Announces a window of updates after at least one of warm-up."""
@@ -92,9 +97,11 @@ class Meter:
             self.to_first_step = time.time() - psutil.Process().create_time()
         if self._started is None:
             return
-        if "layout" in named:  # packed: all tokens are real
-            lengths = torch.from_numpy(named["layout"].lengths)
-            padded = int(lengths.sum())
+        is_ours = isinstance(encoder, Encoder)
+        if is_ours or "layout" in named:
+            layout = arguments[1] if is_ours else named["layout"]
+            lengths = torch.from_numpy(layout.lengths)
+            padded = Room.of(layout).tokens if is_ours and encoder.has_graphs else int(lengths.sum())
         else:
             mask = named["attention_mask"]  # [B, T]
             lengths, padded = mask.sum(1), mask.numel()
@@ -104,14 +111,14 @@ class Meter:
 
 
 def now() -> float:
-    """The time in seconds once a GPU, if there is one, has done everything that it was given."""
+    """The time in seconds, once a GPU, if there is one, has finished its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def rss_anon_mib() -> float:
-    """This process's memory that no file backs; what the cache maps doesn't count. 0 where the system doesn't tell."""
+    """Memory of this process that no file backs, so without what the cache maps; 0 where the system does not say."""
     path = Path("/proc/self/status")
     lines = path.read_text(encoding="ascii").splitlines() if path.exists() else []
     return next((int(line.split()[1]) / 2**10 for line in lines if line.startswith("RssAnon:")), 0.0)

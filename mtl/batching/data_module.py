@@ -98,6 +98,25 @@ class MixtureData(pl.LightningDataModule):
         num_steps = limited(self.schedule.steps_per_epoch(), trainer.limit_train_batches)
         return -(-num_steps // trainer.accumulate_grad_batches)
 
+    def rows_of_update(self, update: int) -> dict[str, list[str]]:
+        """The ids of the rows of an update's examples, by task and over all ranks.
+
+        Args:
+            update: Number of the update, from 0.
+        """
+        trainer, schedule = self.attached_trainer(), self.schedule
+        accumulate = trainer.accumulate_grad_batches
+        epoch, within = divmod(update, self._updates_per_epoch())
+        num_steps = limited(schedule.steps_per_epoch(), trainer.limit_train_batches)
+        steps = schedule.epoch(epoch)[: int(num_steps)][within * accumulate : (within + 1) * accumulate]
+        found: dict[str, list[str]] = {}
+        for ref in (ref for step in steps for ref in step):
+            for task in self.followers(ref.task):
+                data = self.tasks[task]["train"]
+                places = dict.fromkeys(data.example_rows[schedule.indices(ref)].tolist())
+                found.setdefault(task, []).extend(data.rows[place].id for place in places)
+        return found
+
     @property
     def stopped(self) -> Collection[str]:
         """Tasks that the module no longer trains; their steps stay empty."""

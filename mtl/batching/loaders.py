@@ -15,6 +15,7 @@ from mtl.batching.batcher import Indices, by_length, shard
 from mtl.batching.prefetch import ahead
 from mtl.batching.schedule import BatchRef, Step, StepSchedule
 from mtl.data.examples import document_ranks
+from mtl.encoder.graphs import CAPTURING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -101,7 +102,7 @@ class TrainLoader:
         device = self._data.attached_trainer().strategy.root_device.type
         if device == "cpu":
             return make()
-        return ahead(make(), PREPARED, Batch.pin_memory if device == "cuda" else lambda batch: batch)
+        return ahead(make(), PREPARED, _pinned if device == "cuda" else lambda batch: batch)
 
     # Lightning considers a loader with these two methods resumable. The position is the trainer's own progress, so
     # there is nothing to save.
@@ -197,3 +198,8 @@ class EvaluationLoader:
         batches = by_length(mine, split.lengths, most, budget or EVALUATION_TOKENS)
         # Lightning skips an evaluation without batches. If one rank skipped it, the others would wait for that rank.
         return batches or [mine]
+
+
+def _pinned(batch: Batch) -> Batch:
+    with CAPTURING:
+        return batch.pin_memory()

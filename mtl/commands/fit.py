@@ -23,21 +23,27 @@ from mtl.batching.data_module import limited, make_schedule
 from mtl.commands import COMMANDS
 from mtl.commands.arguments import take_mixture
 from mtl.config.mixture import Mixture
+from mtl.config.schema import checked
 from mtl.log_filters import filter_logs
 from mtl.problems import InputError, Problem
 from mtl.redaction import strings, without
 from mtl.samplers import require_positive
+from mtl.tracking.checkpoint_folder import say
+from mtl.tracking.resuming import agreed, fresh_start, newest_last
 from mtl.tracking.run_folder import RunFolder
 from mtl.tracking.tracker import MLflowTracker
 from mtl.training.assembly import build_data, build_module
 from mtl.training.checkpoints import check_checkpoint, checkpoint_precision
 from mtl.training.early_stopping import early_stopping
+from mtl.training.guard import Guard
 from mtl.training.hyperparameters import Optimisation
 from mtl.training.module import MultiTaskModule
 from mtl.training.precision import agreed_precision, precision_problems
 from mtl.training.profiling import StepProfile, phases
 from mtl.training.recorder import RunRecorder
-from mtl.training.saving import checkpoint_callbacks
+from mtl.training.run_watch import RunWatch
+from mtl.training.saving import LastCheckpoint, checkpoint_callbacks
+from mtl.training.signals import StopOnSignal, StopSignals
 
 
 @dataclasses.dataclass
@@ -50,7 +56,10 @@ class RunOptions:
         experiment: Name of the MLflow experiment.
         baselines: Whether to score trivial predictors at the end.
         save_every: Number of updates after which `last` is saved within an epoch, to resume with `--ckpt_path last`;
-            None saves it only at the end of each epoch.
+            None does not count updates. `last` is always saved at the end of each epoch.
+        save_minutes: Minutes after which `last` is saved within an epoch; None does not count minutes.
+        keep: Number of checkpoints to keep as `last`: the newest, and those to use if it is damaged.
+        best_per_task: Whether to save the best checkpoint of each task; None does so for up to 10 tasks.
         predictions: Whether to keep predictions by row id, in the folder of the run and in MLflow. They contain
             labels and offsets, but no text.
         profile: Whether to profile training steps and write the times to the folder of the run: `profile.md` by
@@ -62,6 +71,9 @@ class RunOptions:
     experiment: str = "biomtl"
     baselines: bool = True
     save_every: int | None = None
+    save_minutes: float | None = 5
+    keep: int = 2
+    best_per_task: bool | None = None
     predictions: bool = False
     profile: bool = False
 
@@ -90,12 +102,17 @@ TRAINER_DEFAULTS = {
 }
 
 
+AUTO = "auto"
+"""Value of `--ckpt_path`: resume from the newest `last` of the mixture and seed if there is one."""
+
 _EVALUATED = (
     "Checkpoint to evaluate: `best`, `best:TASK` or `last` of the newest run of the mixture, or a path; `best` if"
     " omitted."
 )
 CHECKPOINT_HELP = {
-    "fit": "Checkpoint to resume from: `last` of the newest run of the mixture, or a path; omitted, a new run starts.",
+    "fit": "Checkpoint to resume from: `last` of the newest run of the mixture; `auto` for the newest `last` of the"
+    " mixture and seed, or a fresh start if there is none; or the path of a run or of a checkpoint. If omitted, a new"
+    " run starts.",
     "validate": _EVALUATED,
     "test": _EVALUATED,
 }
@@ -113,8 +130,9 @@ class _Parser(LightningArgumentParser):
 class MixtureCLI(LightningCLI):
     """Lightning's command line, with a mixture instead of a model class and a data class."""
 
-    def __init__(self, mixture: Mixture, arguments: Sequence[str], words: Sequence[str]) -> None:
+    def __init__(self, mixture: Mixture, arguments: Sequence[str], words: Sequence[str], signals: StopSignals) -> None:
         self.mixture = mixture
+        self._signals = signals
         self._words = words  # as the user wrote them
         self._config_texts = _config_texts(arguments)
         super().__init__(
@@ -140,7 +158,10 @@ class MixtureCLI(LightningCLI):
         parser.add_class_arguments(Optimisation, "model", instantiate=False)
         compile_help = "Whether to compile the encoder with torch.compile, which takes about a minute at the start."
         parser.add_argument("--model.compile", type=bool, default=False, help=compile_help)
+        graphs_help = "Whether to train with CUDA graphs where that is possible. Not yet verified on a GPU."
+        parser.add_argument("--model.cuda_graphs", type=bool, default=False, help=graphs_help)
         parser.add_class_arguments(RunOptions, "run")
+        parser.add_class_arguments(Guard, "guard", instantiate=False)
         parser.add_class_arguments(EarlyStoppingOptions, "early_stopping")
         parser.add_argument("--mixture", type=str, default=None, help="The mixture file; --mixture.KEY overrides it.")
 
@@ -169,19 +190,33 @@ class MixtureCLI(LightningCLI):
         if self.trainer.is_global_zero:
             print(_setup(self.trainer, self.folder))
         try:
-            self.trainer.fit(**arguments)
+            with self._watch():
+                self.trainer.fit(**arguments)
         except torch.OutOfMemoryError as error:
             raise InputError(self.model.memory_problem()) from error
+        except FloatingPointError as error:
+            if self.trainer.is_global_zero:
+                print(f"mtl: {error}", file=sys.stderr)
+            sys.exit(1)
         except (SystemExit, SIGTERMException):  # Lightning turns Ctrl-C into SystemExit
             if self.trainer.is_global_zero:
+                received = self._signals.received
+                reason = "Ctrl-C" if received is None else received.name
+                self.recorder.end("KILLED", reason)  # if the signal came before the trainer could record it
+                self.folder.update_info(reason=reason)
                 print(f"mtl: {_how_to_resume(self.folder, self._words)}", file=sys.stderr)
             sys.exit(1)  # after SIGTERM Lightning would exit with 0, as if the run had finished
 
     def validate(self, **arguments: Any) -> None:
-        self.trainer.validate(**arguments, verbose=False)
+        with self._watch():
+            self.trainer.validate(**arguments, verbose=False)
 
     def test(self, **arguments: Any) -> None:
-        self.trainer.test(**arguments, verbose=False)
+        with self._watch():
+            self.trainer.test(**arguments, verbose=False)
+
+    def _watch(self) -> RunWatch:
+        return RunWatch(self.trainer, self._signals, self.recorder)
 
     def after_fit(self) -> None:
         self.recorder.show()
@@ -199,11 +234,21 @@ class MixtureCLI(LightningCLI):
         assert self.subcommand is not None
         config = self.config[self.subcommand]
         options = RunOptions(**config.run.as_dict())
-        require_positive({"run.save_every": options.save_every})
+        require_positive(
+            {"run.save_every": options.save_every, "run.save_minutes": options.save_minutes, "run.keep": options.keep}
+        )
         # The folder comes last, so that a run with invalid data or options leaves none and never becomes the latest.
         self.datamodule = build_data(self.mixture)
         self.datamodule.setup()
-        is_new = self.subcommand == "fit" and config.ckpt_path is None
+        if self.subcommand == "fit" and config.ckpt_path == AUTO:
+            chosen = agreed(lambda: newest_last(Path(options.root), self.mixture.name, self.mixture.seed))
+            config.ckpt_path = AUTO if chosen is None else str(chosen)
+            say(
+                "There is no checkpoint to resume from: a fresh start."
+                if chosen is None
+                else f"Resuming from {chosen}."
+            )
+        is_new = self.subcommand == "fit" and config.ckpt_path in (None, AUTO)
         if self.subcommand == "fit":
             schedule = make_schedule(self.mixture, self.datamodule.tasks, 1)
             limited(schedule.steps_per_epoch(), config.trainer.limit_train_batches)
@@ -212,8 +257,9 @@ class MixtureCLI(LightningCLI):
             config.trainer.precision = agreed_precision(config.trainer.accelerator, config.trainer.num_nodes)
         self.config_init = self.parser.instantiate_classes(self.config)
         _check_trainer(self.config_init[self.subcommand].trainer.as_dict(), trains=self.subcommand == "fit")
+        guard = checked(Guard, config.guard.as_dict(), "guard")
         built = self.datamodule.heads, self.datamodule.tokenizer
-        self.model = build_module(self.mixture, weights=is_new, built=built, **config.model.as_dict())
+        self.model = build_module(self.mixture, weights=is_new, guard=guard, built=built, **config.model.as_dict())
         stopping = EarlyStoppingOptions(**config.early_stopping.as_dict())
         if self.subcommand == "fit":
             self._check_balancing(stopping)
@@ -249,12 +295,20 @@ class MixtureCLI(LightningCLI):
     def _place(self, options: RunOptions, ckpt_path: str | None) -> tuple[RunFolder, Path | None]:
         """The folder and the checkpoint of the run: a new run has no checkpoint, a resumed or evaluated one does."""
         root = Path(options.root)
-        if ckpt_path is None and self.subcommand == "fit":
-            return RunFolder.create(root, self.mixture.name, self.mixture.seed), None
-        ckpt_path = ckpt_path or "best"
-        is_path = ckpt_path.endswith(".ckpt") or "/" in ckpt_path
-        folder = RunFolder.open(ckpt_path) if is_path else RunFolder.latest(root, self.mixture.name)
-        return folder, folder.resolve_checkpoint(ckpt_path)
+        trains = self.subcommand == "fit"
+        if trains and ckpt_path in (None, AUTO):
+            begin = RunFolder.create if ckpt_path is None else fresh_start
+            folder = begin(root, self.mixture.name, self.mixture.seed)
+            folder.repair()
+            folder.begin_training()
+            return folder, None
+        checkpoint = agreed(lambda: _find_checkpoint(ckpt_path or "best", root, self.mixture.name, trains=trains))
+        assert checkpoint is not None
+        folder = RunFolder.open(checkpoint)
+        if trains:
+            folder.repair()
+            folder.begin_training()
+        return folder, checkpoint
 
     def _make_trainer(self, folder: RunFolder, options: RunOptions, stopping: EarlyStoppingOptions) -> pl.Trainer:
         config = self.config_init[self.subcommand].trainer
@@ -265,8 +319,18 @@ class MixtureCLI(LightningCLI):
         recorded = json.loads(json.dumps(recorded, default=str))  # arguments of callbacks may have any type
         self.recorder = RunRecorder(folder, tracker, recorded, baselines=options.baselines)
         callbacks: list[Any] = [self.recorder]
+        saving: list[Any] = []
         if self.subcommand == "fit" and config.enable_checkpointing is not False:
-            callbacks += checkpoint_callbacks(folder, list(self.mixture.tasks), save_every=options.save_every)
+            saving = checkpoint_callbacks(
+                folder,
+                list(self.mixture.tasks),
+                save_every=options.save_every,
+                save_minutes=options.save_minutes,
+                keep=options.keep,
+                best_per_task=options.best_per_task,
+            )
+        last = next((callback for callback in saving if isinstance(callback, LastCheckpoint)), None)
+        callbacks += [*saving, StopOnSignal(self._signals, last)]
         callbacks += early_stopping(**dataclasses.asdict(stopping))
         loggers = [] if config.logger in (None, True, False) else _listed(config.logger)
         arguments = {**config.as_dict(), "logger": [*filter(None, [tracker]), *loggers] or False}
@@ -299,10 +363,11 @@ def main(arguments: Sequence[str]) -> None:
             Problem("--mixture", "A mixture is required.", "Add --mixture FILE, or a --config FILE that names one.")
         )
     filter_logs()
-    try:
-        MixtureCLI(mixture, [arguments[0], *rest], arguments)  # type: ignore[arg-type]  # --help: the parser exits first
-    except SIGTERMException:
-        sys.exit(1)  # during an evaluation
+    with StopSignals() as signals:
+        try:
+            MixtureCLI(mixture, [arguments[0], *rest], arguments, signals)  # type: ignore[arg-type]  # None: only --help
+        except SIGTERMException:
+            sys.exit(1)  # before the training, or during an evaluation
 
 
 def _setup(trainer: pl.Trainer, folder: RunFolder) -> str:
@@ -316,15 +381,13 @@ def _setup(trainer: pl.Trainer, folder: RunFolder) -> str:
 
 def _how_to_resume(folder: RunFolder, words: Sequence[str]) -> str:
     """The message of an interrupted run: how to resume it."""
-    try:
-        last = folder.resolve_checkpoint("last")
-    except InputError:
+    if not folder.saved.files("last"):
         return (
             f"Interrupted before the first checkpoint, so the run in {folder.path} cannot be resumed. "
             "Use --run.save_every N to save a checkpoint every N updates."
         )
     # By path: the name `last` refers to the newest run of the mixture, which may have another seed.
-    command = shlex.join(["mtl", *_without_checkpoint(words), "--ckpt_path", str(last)])
+    command = shlex.join(["mtl", *_without_checkpoint(words), "--ckpt_path", str(folder.path)])
     return f"Interrupted. The run is in {folder.path}; resume it with: {command}"
 
 
@@ -337,6 +400,33 @@ def _without_checkpoint(words: Sequence[str]) -> list[str]:
         elif not word.startswith("--ckpt_path="):
             kept.append(word)
     return kept
+
+
+def _find_checkpoint(name: str, root: Path, mixture_name: str, *, trains: bool) -> Path:
+    """The file of a checkpoint.
+
+    Args:
+        name: `last`, `best`, `best:TASK`, or the path of a checkpoint or of a run.
+        root: Folder of all runs.
+        mixture_name: Name of the mixture, whose newest run is meant if `name` is not a path.
+        trains: Whether a training resumes from it; the path of a run then means its `last`, otherwise its `best`.
+
+    Raises:
+        InputError: There is no such checkpoint, or it is damaged.
+    """
+    if not name.endswith(".ckpt") and "/" not in name:
+        try:
+            return RunFolder.latest(root, mixture_name).resolve_checkpoint(name)
+        except InputError as error:
+            if name != "last":
+                raise
+            advice = f"Use --ckpt_path {AUTO}, which starts afresh if there is none of the mixture and seed."
+            problem = Problem("--ckpt_path", f"'{name}' requires a checkpoint.", advice)
+            raise InputError([*error.problems, problem]) from error
+    path = Path(name)
+    # A name of an earlier version, or of a checkpoint that is no longer kept, is found by the run that it lies in.
+    folder = RunFolder.open(path.parent if path.parent.name == "checkpoints" else path)
+    return folder.resolve_checkpoint(("last" if trains else "best") if path.is_dir() else name)
 
 
 def _check_trainer(arguments: dict[str, Any], *, trains: bool = True) -> None:

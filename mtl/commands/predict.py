@@ -32,6 +32,7 @@ from mtl.private_files import open_private
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.readers import bad_row_problems
 from mtl.readers.jsonl import Jsonl
+from mtl.tracking.checkpoint_file import damage
 from mtl.tracking.run_folder import RunFolder
 from mtl.training.assembly import build_heads, build_module
 from mtl.training.checkpoints import (
@@ -309,8 +310,12 @@ def _checkpoint_file(checkpoint: str | Path) -> Path:
     path = Path(checkpoint)
     if path.is_dir():
         return RunFolder.open(path).resolve_checkpoint("best")
+    if not path.is_file() and path.parent.is_dir() and path.parent.name == "checkpoints":
+        return RunFolder.open(path.parent).resolve_checkpoint(path)
     if not path.is_file():
         raise InputError(Problem("--checkpoint", f"'{path}' is neither a checkpoint file nor the folder of a run."))
+    if (found := damage(path)) is not None:
+        raise InputError(Problem(str(path), f"The file {found}."))
     return path
 
 

@@ -2,6 +2,7 @@
 
 - `mixture`: the keys of a mixture file and their defaults.
 - `loading`: `load_mixture`, from a file or a mapping to a `Mixture`; `yaml_files` reads and merges the YAML.
+- `yaml_text`: from the text of a YAML file to plain values, within limits; `interpolation`: resolves `${…}`.
 - `validation`: finds every problem of a mixture that can be detected without reading data.
 - `components`: from a name in YAML to a class of `heads`, `mtl.readers`, `mtl.samplers` or the user's own code.
 - `schema`: pydantic's errors as messages for people who write YAML.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -236,7 +237,7 @@ def _reader_problems(name: str, data: DataSpec) -> list[Problem]:
 def _head_problems(name: str, spec: TaskSpec) -> list[Problem]:
     """Problems of the head's name, labels and options, and what its constructor rejects."""
     key = f"tasks.{name}"
-    repeated = sorted({label for label in spec.labels if spec.labels.count(label) > 1})
+    repeated = sorted(label for label, count in Counter(spec.labels).items() if count > 1)
     if repeated:
         message = f"Labels must be unique, got {', '.join(repeated)} more than once."
         problem = Problem(f"{key}.labels", message, "Remove the duplicates.")

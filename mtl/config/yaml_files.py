@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Collection, Mapping, Sequence
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
+from mtl.config.interpolation import Fields, check_syntax, copied, resolve
 from mtl.config.mixture import Mixture, TaskSpec
+from mtl.config.yaml_text import ValueLoader, load_yaml
 from mtl.problems import InputError, Problem
-from mtl.redaction import quoted, shown_key, without_quotes
+from mtl.redaction import quoted, without_quotes
 
-Fields = dict[str, Any]
+__all__ = ["merge", "parse_overrides", "read_mixture_fields", "read_yaml", "require_known_key", "resolve"]
+
+MAX_INCLUDES = 100
+"""Maximum number of files that include each other in a chain."""
 
 
 def read_mixture_fields(
@@ -37,12 +38,19 @@ def read_mixture_fields(
         InputError: A file is missing or not valid YAML, files include each other in a circle, or an interpolation
             fails.
     """
-    folder = folder or Path.cwd()
+    try:
+        return _read_mixture_fields(source, overrides, folder or Path.cwd())
+    except RecursionError:  # from a mapping in Python or an override with many dots; the depth of files is limited
+        raise InputError(Problem("mixture", "Values must not be nested so deeply.")) from None
+
+
+def _read_mixture_fields(source: str | Path | Mapping[str, Any], overrides: Sequence[str], folder: Path) -> Fields:
     problems: list[Problem] = []
     written: Fields = {}
     above: Fields = {}
+    includes = _Includes()
     try:
-        written = _read_file(Path(source), ()) if isinstance(source, str | Path) else _read_content(source, folder)
+        written = includes.file(Path(source)) if isinstance(source, str | Path) else includes.content(source, folder)
     except InputError as error:
         problems += error.problems
     try:
@@ -76,16 +84,15 @@ def read_yaml(path: Path) -> Fields:
     except OSError as error:
         raise InputError(Problem(str(path), f"The file cannot be read: {error.strerror}.")) from None
     try:
-        loaded = OmegaConf.to_container(OmegaConf.load(StringIO(text)), resolve=False)
-    except OSError:  # raised by OmegaConf for content that is neither a mapping nor a list
-        raise InputError(Problem(str(path), "The file must contain a mapping, got a single value.")) from None
+        loaded = load_yaml(text)
     except yaml.YAMLError as error:
         raise InputError(_yaml_problem(error, str(path))) from None
-    except OmegaConfBaseException as error:
-        raise InputError(_interpolation_problem(error, f"{path}: ")) from None
-    if not isinstance(loaded, dict):
-        raise InputError(Problem(str(path), "The file must contain a mapping, got a list."))
-    return {str(key): value for key, value in loaded.items()}
+    if not isinstance(loaded, dict | None):
+        found = "a list" if isinstance(loaded, list) else "a single value"
+        raise InputError(Problem(str(path), f"The file must contain a mapping, got {found}."))
+    fields = {str(key): value for key, value in (loaded or {}).items()}
+    check_syntax(fields, f"{path}: ")
+    return {key: copied(value) for key, value in fields.items()}  # aliases share values
 
 
 def require_known_key(path: Path, fields: Fields, known: Collection[str]) -> None:
@@ -100,71 +107,70 @@ def require_known_key(path: Path, fields: Fields, known: Collection[str]) -> Non
         raise InputError(Problem(str(path), message, "Check that it is the right file."))
 
 
-def resolve(fields: Fields) -> Fields:
-    """Fields with all interpolations resolved.
+class _Includes:
+    """Reads files with their includes, each file once."""
 
-    Raises:
-        InputError: Interpolations cannot be resolved; the error lists all of them.
-    """
-    problems: list[Problem] = []
-    config = OmegaConf.create(fields)
-    while True:
-        try:
-            resolved = OmegaConf.to_container(config, resolve=True)
-        except OmegaConfBaseException as error:
-            problem = _interpolation_problem(error, "")
-            if not error.full_key or (problems and problem.key == problems[-1].key):
-                raise InputError([*problems, problem]) from None
-            problems.append(problem)
-            OmegaConf.update(config, error.full_key, None)  # so that the next attempt reaches the next problem
-            continue
+    def __init__(self) -> None:
+        self._done: dict[Path, Fields | InputError] = {}
+
+    def file(self, path: Path, parents: tuple[Path, ...] = ()) -> Fields:
+        """The fields of a file, merged over those of its includes."""
+        path = path.resolve()
+        if path in parents:
+            circle = " -> ".join(parent.name for parent in (*parents, path))
+            message = f"Files must not include each other in a circle, got {circle}."
+            raise InputError(Problem(str(path), message, "Remove one include."))
+        if len(parents) == MAX_INCLUDES:
+            raise InputError(Problem(str(path), f"At most {MAX_INCLUDES} files may include each other in a chain."))
+        if path not in self._done:
+            try:
+                self._done[path] = self._read(path, parents)
+            except InputError as error:
+                self._done[path] = error
+        found = self._done[path]
+        if isinstance(found, InputError):
+            raise InputError(found.problems)
+        return found
+
+    def content(self, content: Mapping[str, Any], folder: Path) -> Fields:
+        """The content of a mixture file, merged over its includes; the caller's mapping is unchanged."""
+        fields = {str(key): value for key, value in copy.deepcopy(dict(content)).items()}
+        return self._merged(_anchored(fields, folder), folder, (), "")
+
+    def _read(self, path: Path, parents: tuple[Path, ...]) -> Fields:
+        fields = read_yaml(path)
+        if parents:
+            require_known_key(path, fields, {*Mixture.model_fields, *TaskSpec.model_fields, "include", "only"})
+        if "head" in fields and "tasks" not in fields:
+            fields = {"tasks": {path.stem: fields}}
+        return self._merged(_anchored(fields, path.parent), path.parent, (*parents, path), f"{path}: ")
+
+    def _merged(self, fields: Fields, folder: Path, parents: tuple[Path, ...], where: str) -> Fields:
+        """The fields merged over their includes; `where` is the prefix of keys in errors, which names the file."""
+        includes = fields.pop("include", [])
+        if not isinstance(includes, list) or not all(isinstance(name, str) for name in includes):
+            raise InputError(Problem(f"{where}include", "must be a list of files.", "Write include: [FILE, FILE]."))
+        merged: Fields = {}
+        problems: list[Problem] = []
+        for name in includes:
+            try:
+                path = folder / str(resolve({"include": name})["include"])
+                if not _is_file(path):
+                    message = f"The file '{path}' does not exist."
+                    raise InputError(Problem(f"{where}include", message, "Check the path."))
+                merged = merge(merged, self.file(path, parents))
+            except InputError as error:
+                problems += error.problems
         if problems:
-            raise InputError(problems)
-        assert isinstance(resolved, dict)
-        return {str(key): value for key, value in resolved.items()}
+            raise InputError(list(dict.fromkeys(problems)))  # several files can include the same one
+        return merge(merged, fields)
 
 
-def _read_file(path: Path, parents: tuple[Path, ...]) -> Fields:
-    path = path.resolve()
-    if path in parents:
-        circle = " -> ".join(parent.name for parent in (*parents, path))
-        raise InputError(
-            Problem(str(path), f"Files must not include each other in a circle, got {circle}.", "Remove one include.")
-        )
-    fields = read_yaml(path)
-    if parents:
-        require_known_key(path, fields, {*Mixture.model_fields, *TaskSpec.model_fields, "include", "only"})
-    if "head" in fields and "tasks" not in fields:
-        fields = {"tasks": {path.stem: fields}}
-    return _with_includes(_anchored(fields, path.parent), path.parent, (*parents, path), f"{path}: ")
-
-
-def _read_content(content: Mapping[str, Any], folder: Path) -> Fields:
-    """The content of a mixture file, with its includes."""
-    fields = {
-        str(key): value for key, value in copy.deepcopy(dict(content)).items()
-    }  # leaves the caller's mapping unchanged
-    return _with_includes(_anchored(fields, folder), folder, (), "")
-
-
-def _with_includes(fields: Fields, folder: Path, parents: tuple[Path, ...], where: str) -> Fields:
-    """The fields merged over their includes; `where` is the prefix of keys in errors, which names the file."""
-    includes = fields.pop("include", [])
-    if not isinstance(includes, list) or not all(isinstance(name, str) for name in includes):
-        raise InputError(Problem(f"{where}include", "must be a list of files.", "Write include: [FILE, FILE]."))
-    merged: Fields = {}
-    problems: list[Problem] = []
-    for name in includes:
-        try:
-            path = folder / str(resolve({"include": name})["include"])
-            if not path.is_file():
-                raise InputError(Problem(f"{where}include", f"The file '{path}' does not exist.", "Check the path."))
-            merged = merge(merged, _read_file(path, parents))
-        except InputError as error:
-            problems += error.problems
-    if problems:
-        raise InputError(problems)
-    return merge(merged, fields)
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or has a null character
+        return False
 
 
 def _anchored(fields: Fields, folder: Path) -> Fields:
@@ -210,7 +216,7 @@ def parse_overrides(overrides: Sequence[str]) -> Fields:
             )
             continue
         try:
-            value = yaml.safe_load(text)
+            value = load_yaml(text, ValueLoader)
         except yaml.YAMLError as error:
             problem = getattr(error, "problem", None) or "it cannot be parsed"
             problems.append(Problem(key, f"The value '{text}' is not valid YAML: {without_quotes(str(problem))}."))
@@ -253,25 +259,9 @@ def _yaml_problem(error: yaml.YAMLError, path: str) -> Problem:
     problem = str(error.problem)
     if problem.startswith("found duplicate key "):
         name = problem.removeprefix("found duplicate key ")
-        return Problem(
-            place, f"Keys must be unique, got {quoted(name, 'a key')} twice.", "Remove or rename one of them."
-        )
+        message = f"Keys must be unique, got {quoted(name, 'a key')} twice."
+        return Problem(place, message, "Remove or rename one of them.")
     began = error.context_mark.line + 1 if error.context_mark else error.problem_mark.line + 1
     context = f" {error.context} that starts in line {began}:" if error.context else ""
     advice = "Indent with spaces." if "tab character" in problem or "'\\t'" in problem else ""
     return Problem(place, f"The file is not valid YAML:{without_quotes(context)} {without_quotes(problem)}.", advice)
-
-
-def _interpolation_problem(error: OmegaConfBaseException, where: str) -> Problem:
-    """The problem of an interpolation that cannot be resolved, without OmegaConf's lines about its own types."""
-    reason = str(error).splitlines()[0].rstrip(".")
-    reason = reason.replace("missing BRACE_CLOSE at '<EOF>'", "the closing } is missing")
-    reason = re.sub(r"^\w+ raised while resolving interpolation: ", "", reason).strip('"')
-    key = f"{where}{shown_key(error.full_key)}" if error.full_key else where.removesuffix(": ") or "interpolation"
-    missing = re.fullmatch(r"Environment variable '(.+)' not found", reason)
-    if missing and missing[1].isidentifier():
-        message = f"The environment variable {missing[1]} is not set."
-        return Problem(key, message, f"Set it, or add a default: ${{oc.env:{missing[1]},DEFAULT}}.")
-    return Problem(
-        key, f"The value cannot be resolved: {without_quotes(reason)}.", "Write ${key} or ${oc.env:NAME,default}."
-    )

@@ -6,9 +6,10 @@
 - `packing`: the layout of a batch without padding.
 - `packed_attention`: attention within the sequences of a packed row.
 - `cpu_dropout`: faster dropout on a CPU.
+- `graphs`: CUDA graphs of the packed encoder, off by default.
 - `compilation`: `torch.compile`, tested before training starts.
 
 Next: `mtl.training`, which trains it with the heads.
 """
 
-__all__ = ["compilation", "location", "model", "packing", "pretrained"]
+__all__ = ["compilation", "graphs", "location", "model", "packing", "pretrained"]

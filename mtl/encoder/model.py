@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl.encoder.cpu_dropout import replace_dropout
+from mtl.encoder.graphs import Capture, EncoderGraphs
 from mtl.encoder.packing import Group, Layout
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.packs, self._first_position = packs, first_position
+        self._graphs: EncoderGraphs | None = None
         self.model = model.train()  # transformers loads models in evaluation mode
         replace_dropout(self.model)
         # No head uses the pooler, and DDP fails on parameters without gradients.
@@ -49,6 +51,19 @@ class Encoder(nn.Module):
     def hidden_size(self) -> int:
         return int(self.config.hidden_size)
 
+    def use_graphs(self, capture: Capture | None = None) -> None:
+        """Trains with CUDA graphs from now on.
+
+        Args:
+            capture: As in `EncoderGraphs`.
+        """
+        self._graphs = EncoderGraphs(self.model, self._first_position, capture)
+
+    @property
+    def has_graphs(self) -> bool:
+        """Whether it trains with CUDA graphs where it can."""
+        return self._graphs is not None
+
     def forward(self, input_ids: Tensor, layout: Layout, type_ids: Tensor | None = None) -> Tensor:
         """States [B, T, H] of a batch, with zeros for padding.
 
@@ -60,6 +75,10 @@ class Encoder(nn.Module):
         inputs = {"input_ids": input_ids}
         if type_ids is not None and getattr(self.config, "type_vocab_size", 0) > 1:
             inputs["token_type_ids"] = type_ids
+        if self._graphs is not None:
+            states = self._graphs(inputs, layout)
+            if states is not None:
+                return layout.states(states)
         if self.packs:
             row = {name: values[None] for name, values in inputs.items()}
             row["position_ids"] = (layout.positions + self._first_position)[None]

@@ -78,7 +78,7 @@ def attention(  # noqa: PLR0917  # the order is transformers'
         attention_mask: None.
         scaling: Factor on the scores; None takes 1 / sqrt(D).
         dropout: Probability with which the layer drops attention weights in training.
-        layout: Where the sequences are.
+        layout: Where the sequences are; for the kernel, anything with `boundaries` and `longest`.
         sliding_window: Tokens attend to those less than this many places away; None attends to the whole sequence.
         others: Further arguments of transformers.
 

@@ -155,9 +155,10 @@ class _TaskEvaluation:
             return TaskResult(
                 dict.fromkeys(("loss", *self._head.metrics), math.nan), [], [], ClassReport({}, (), None), 0
             )
-        return TaskResult(
-            {"loss": mean_loss, **self._head.score(total)}, documents, pooled, self._head.report(total), num_rows
-        )
+        scores = self._head.score(total)
+        if loss[1] and not math.isfinite(mean_loss):
+            scores = dict.fromkeys(scores, math.nan)  # so that predictions from NaN are never selected
+        return TaskResult({"loss": mean_loss, **scores}, documents, pooled, self._head.report(total), num_rows)
 
     @property
     def _is_tuned(self) -> bool:

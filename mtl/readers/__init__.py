@@ -7,15 +7,18 @@ To add a reader, add a file with one subclass of `Reader`; the file name is the 
 from __future__ import annotations
 
 import codecs
+import itertools
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import BinaryIO, ClassVar, Literal, NamedTuple
 
 from heads.rows import Row
 from mtl.hashed_ids import are_hashed, quoted_id, shown_id
 from mtl.problems import InputError, Problem
+from mtl.readers._limits import Budget, read_limit
+from mtl.readers._storage import Disk, Storage
 
 SHOWN_LINES = 5
 """Maximum number of lines that an error names."""
@@ -23,6 +26,9 @@ SHOWN_LINES = 5
 SPLITS = ("train", "dev", "test")
 SPLIT_NAMES = {"train": ("train",), "dev": ("dev", "validation", "devel", "valid"), "test": ("test",)}
 """The accepted file names of each split in a folder."""
+
+OFFSET = r"\d{1,18}"
+"""Pattern of an offset or a number of a sentence; Python refuses to convert integers of more than 4,300 digits."""
 
 OnBadRow = Literal["error", "skip"]
 """What a reader does with bad rows."""
@@ -98,6 +104,9 @@ class Reader(ABC):
     ids_are_file_names: ClassVar[bool] = False
     """Whether the id of a row is the name of its file, which then is shown like an id."""
 
+    storage: Storage = Disk()
+    """Where files are opened; a `Memory` lets a reader read bytes that are on no disk."""
+
     def __init__(self, path: str, *, files: Mapping[str, str] | None = None, on_bad_row: OnBadRow = "error") -> None:
         self.path = Path(path)
         self.files = dict(files) if files is not None else None
@@ -119,18 +128,18 @@ class Reader(ABC):
         """
         if self.files is not None:
             found = {split: self.path / name for split, name in self.files.items()}
-            missing = [(split, path) for split, path in found.items() if not path.exists()]
+            missing = [(split, path) for split, path in found.items() if not self.exists(path)]
             if missing:
                 raise InputError([Problem(f"files.{split}", f"'{path}' does not exist.") for split, path in missing])
             return found
-        if self.path.is_file():
+        if self.storage.is_file(self.path):
             return {"train": self.path}
-        if not self.path.is_dir():
+        if not self.storage.is_dir(self.path):
             raise InputError(Problem("path", f"'{self.path}' does not exist.", "Check the path."))
         found = {}
         for split, names in SPLIT_NAMES.items():
             candidates = [self.path / f"{name}{suffix}" for name in names for suffix in self.suffixes]
-            present = [path for path in candidates if path.exists()]
+            present = [path for path in candidates if self.exists(path)]
             if present:
                 found[split] = present[0]
         if not found:
@@ -175,9 +184,44 @@ class Reader(ABC):
             rule: The rule that the input breaks.
             found: What was found instead: offsets, lengths or codes, never the text of a row.
         """
+        self.bad_rows.append(BadRow(str(self._shown(source)), line, rule, found))
+
+    def _shown(self, source: Path) -> Path:
+        """A file as errors name it."""
         if self.ids_are_file_names and are_hashed() and source not in self.sources().values():
-            source = source.with_name(f"{shown_id(source.stem)}{source.suffix}")
-        self.bad_rows.append(BadRow(str(source), line, rule, found))
+            return source.with_name(f"{shown_id(source.stem)}{source.suffix}")
+        return source
+
+    def exists(self, path: Path) -> bool:
+        """Whether there is a file or folder with this path."""
+        return self.storage.is_file(path) or self.storage.is_dir(path)
+
+    def open(self, source: Path) -> BinaryIO:
+        """Opens a file.
+
+        Raises:
+            InputError: It does not exist, is not a file, or cannot be opened.
+        """
+        try:
+            return self.storage.open(source)
+        except (OSError, ValueError) as error:  # ValueError: a null character in the path
+            raise _unreadable(self._shown(source), error) from None
+
+    def content(self, source: Path, budget: Budget | None = None) -> bytes:
+        """The bytes of a file.
+
+        Args:
+            source: The file.
+            budget: What may still be read; None allows the limit for this file alone.
+
+        Raises:
+            InputError: The file cannot be read, or is larger than the limit.
+        """
+        try:
+            with self.open(source) as file:
+                return (budget or Budget(self._shown(source), "A file that is read as a whole")).read(file)
+        except OSError as error:
+            raise _unreadable(self._shown(source), error) from None
 
     def lines(self, source: Path) -> Iterator[tuple[int, str]]:
         """The lines of a UTF-8 file with their numbers from 1; only newlines separate lines.
@@ -189,11 +233,24 @@ class Reader(ABC):
 
     def all_lines(self, source: Path) -> Iterator[Line]:
         """Like `lines`, but includes the lines that are not UTF-8, after passing them to `bad`."""
-        with source.open("rb") as file:
-            for number, raw in enumerate(file, start=1):
-                content = raw.removesuffix(b"\n").removesuffix(b"\r")
-                text = self.decode(content, source, number)
-                yield Line(number, content.decode(errors="replace") if text is None else text, text is not None)
+        for number, raw in self._raw_lines(source):
+            content = raw.removesuffix(b"\n").removesuffix(b"\r")
+            text = self.decode(content, source, number)
+            yield Line(number, content.decode(errors="replace") if text is None else text, text is not None)
+
+    def _raw_lines(self, source: Path) -> Iterator[tuple[int, bytes]]:
+        limit = read_limit()
+        try:
+            with self.open(source) as file:
+                for number in itertools.count(1):
+                    raw = file.readline(limit + 1)
+                    if not raw:
+                        return
+                    if len(raw) > limit:
+                        Budget(Path(f"{source}:{number}"), "A line", limit).take(len(raw))
+                    yield number, raw
+        except OSError as error:
+            raise _unreadable(source, error) from None
 
     def decode(self, raw: bytes, source: Path, first_line: int = 1) -> str | None:
         """Decodes UTF-8 without a byte-order mark; invalid bytes are passed to `bad` and give None.
@@ -211,3 +268,8 @@ class Reader(ABC):
             place = error.start - (raw.rfind(b"\n", 0, error.start) + 1)
             self.bad(source, line, "text must be UTF-8", f"byte 0x{raw[error.start]:02x} at position {place}")
             return None
+
+
+def _unreadable(source: Path, error: OSError | ValueError) -> InputError:
+    reason = (isinstance(error, OSError) and error.strerror) or type(error).__name__
+    return InputError(Problem(str(source), f"The file cannot be read: {reason}.", "Check the path."))

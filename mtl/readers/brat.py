@@ -5,11 +5,7 @@ Format: https://brat.nlplab.org/standoff.html. The files of a split may be in a 
 
 from __future__ import annotations
 
-import gzip
-import io
 import re
-import tarfile
-import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -18,14 +14,16 @@ from typing import ClassVar, NamedTuple
 from heads.rows import Entity, Relation, SpanRow
 from mtl.hashed_ids import quoted_id
 from mtl.problems import InputError, Problem
-from mtl.readers import OnBadRow, Reader
-from mtl.readers._archives import DAMAGED
+from mtl.readers import OFFSET, OnBadRow, Reader
+from mtl.readers._archives import DamagedError, tar_gz_members, zip_members
+from mtl.readers._limits import Budget
 from mtl.redaction import quoted_code, shown
 
-_RELATION = re.compile(r"(\S+) \S+?:(\S+) \S+?:(\S+) *")
+_ROLE = r"\S[^\s:]*"  # not \S+?, with which a line of colons takes cubic time
+_RELATION = re.compile(rf"(\S+) {_ROLE}:(\S+) {_ROLE}:(\S+) *")
+_MENTION = re.compile(rf"(\S+) ({OFFSET} {OFFSET}(?:;{OFFSET} {OFFSET})*)")
 _UNREAD = re.compile(r"([A-Za-z]\S*)[ :][A-Z*#]\d+.*")
 """The second column of the other lines: `Type:T1 …` of an event, `Type T1 …` of an attribute, a note and others."""
-_MENTION = re.compile(r"(\S+) (\d+ \d+(?:;\d+ \d+)*)")
 
 
 class Brat(Reader):
@@ -93,13 +91,25 @@ class Brat(Reader):
         """The .txt and .ann files by name."""
         found: dict[str, bytes] = {}
         try:
-            for name, content in _contents(source):
+            for name, content in self._contents(source):
                 if name in found:
                     self.bad(source / name, None, "file names must be unique in an archive", "this one again")
                 found.setdefault(name, content)
-        except DAMAGED as error:
-            self.bad(source, None, "must be a folder or an intact .zip or .tar.gz archive", type(error).__name__)
+        except DamagedError as error:
+            self.bad(source, None, "must be a folder or an intact .zip or .tar.gz archive", str(error))
         return found
+
+    def _contents(self, source: Path) -> Iterator[tuple[str, bytes]]:
+        """Names and contents of the .txt and .ann files of a folder or archive, without hidden files."""
+        if self.storage.is_dir(source):
+            budget = Budget(source, "The texts of a split")
+            for path in self.storage.files_below(source):
+                if _wanted(path.name):
+                    yield path.relative_to(source).as_posix(), self.content(path, budget)
+            return
+        members = zip_members if source.suffix == ".zip" else tar_gz_members
+        with self.open(source) as file:
+            yield from members(file, _wanted, Budget(source, "An archive, after decompression,"))
 
     def _row(self, text: str, annotation: str, place: Path) -> Iterator[SpanRow]:
         """The row of a text, or nothing if it is bad or empty."""
@@ -170,27 +180,6 @@ def _pattern(document: str) -> re.Pattern[str]:
     return pattern
 
 
-def _contents(source: Path) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of the .txt and .ann files of a folder or archive, without hidden files."""
-    if source.is_dir():
-        for path in source.rglob("*"):
-            if _wanted(path.name) and path.is_file():
-                yield path.relative_to(source).as_posix(), path.read_bytes()
-    elif source.suffix == ".zip":
-        with zipfile.ZipFile(source) as archive:
-            for item in archive.infolist():
-                if _wanted(item.filename):
-                    yield item.filename, archive.read(item)
-    else:
-        # Decompressed first, because only gzip itself verifies the checksum; tarfile treats damage as the end.
-        unpacked = io.BytesIO(gzip.decompress(source.read_bytes()))
-        with tarfile.open(fileobj=unpacked, mode="r:") as tar:
-            for member in tar:
-                file = tar.extractfile(member) if _wanted(member.name) else None
-                if file is not None:
-                    yield member.name, file.read()
-
-
 def _wanted(name: str) -> bool:
     path = PurePosixPath(name)
     return path.suffix in (".txt", ".ann") and not path.name.startswith(".")
@@ -254,8 +243,10 @@ def _entity(fields: list[str], text: str, line: int) -> Entity:
     spans = [(int(start), int(end)) for start, end in (part.split() for part in match[2].split(";"))]
     if any(not start < end <= len(text) for start, end in spans):
         raise _AnnotationError(line, "offsets must be inside the text", f"{match[2]} in {len(text)} characters")
-    # brat writes newlines inside a mention as spaces, and its parts in the order in which they were marked.
-    if " ".join(text[start:end] for start, end in spans).replace("\n", " ") != fields[2]:
+    # brat writes newlines inside a mention as spaces, and its parts in the order in which they were marked. The lengths
+    # come first, because many long parts would make a text of any size.
+    length = sum(end - start for start, end in spans) + len(spans) - 1
+    if length != len(fields[2]) or " ".join(text[start:end] for start, end in spans).replace("\n", " ") != fields[2]:
         raise _AnnotationError(
             line,
             "the text of a mention must be the text at its offsets",

@@ -7,26 +7,30 @@
 
 from __future__ import annotations
 
+import io
 import re
-import zipfile
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 from pathlib import Path, PurePosixPath
-from typing import ClassVar, Literal
-from xml.etree import ElementTree
-from xml.parsers import expat
+from typing import TYPE_CHECKING, BinaryIO, ClassVar, Literal
 
 from heads.rows import Entity, Relation, Span, SpanRow
 from mtl.hashed_ids import quoted_id
 from mtl.problems import InputError, Problem
-from mtl.readers import SPLITS, OnBadRow, Reader
-from mtl.readers._archives import DAMAGED
+from mtl.readers import OFFSET, SPLITS, OnBadRow, Reader
+from mtl.readers._archives import DamagedError, open_zip, read_zip_member
 from mtl.readers._columns import MalformedError
+from mtl.readers._limits import Budget
+from mtl.readers._xml import XmlError, parse_xml
+
+if TYPE_CHECKING:
+    from xml.etree import ElementTree
+    from zipfile import ZipFile
 
 ENTITY_TYPES = ("drug", "brand", "group", "drug_n")
 
 _TEST_FOLDERS = {"ddi": "Test for DDI Extraction task", "ner": "Test for DrugNER task"}
-_OFFSETS = re.compile(r"\d+-\d+(;\d+-\d+)*")
+_OFFSETS = re.compile(rf"{OFFSET}-{OFFSET}(;{OFFSET}-{OFFSET})*")
 _PAIR_ID = re.compile(r"(.+)\.s\d+\.p\d+")
 
 
@@ -73,7 +77,7 @@ class DDI2013(Reader):
         found = super().sources()
         if self.dev_ids is None:
             return found
-        if not self.dev_ids.is_file():
+        if not self.storage.is_file(self.dev_ids):
             raise InputError(Problem("dev_ids", f"'{self.dev_ids}' is not a file.", "Write it relative to `path`."))
         if "train" not in found or "dev" in found:
             message = "needs a train file and no dev file, because it moves documents from train to dev"
@@ -106,18 +110,23 @@ class DDI2013(Reader):
         return found
 
     def _documents(self, source: Path, split: str) -> Iterator[tuple[str, ElementTree.Element]]:
+        with self.open(source) as file:
+            yield from self._archived(file, source, split)
+
+    def _archived(self, file: BinaryIO, source: Path, split: str) -> Iterator[tuple[str, ElementTree.Element]]:
         try:
-            archive = zipfile.ZipFile(source)
-        except DAMAGED:
-            self.bad(source, None, "must be a zip archive", f"{source.stat().st_size} other bytes")
+            archive = open_zip(file)
+        except DamagedError:
+            self.bad(source, None, "must be a zip archive", f"{file.seek(0, io.SEEK_END)} other bytes")
             return
+        budget = Budget(source, "An archive, after decompression,")
         with archive:
             names = sorted(name for name in archive.namelist() if self._belongs(name, split))
             if not names:
                 wanted = f"'{_TEST_FOLDERS[self.test]}'" if split == "test" else "a folder other than 'Test'"
                 self.bad(source, None, f"the archive must contain XML files in {wanted}", "none")
             for name in names:
-                document = self._document(archive, name, source / name)
+                document = self._document(archive, name, source / name, budget)
                 if document is not None:
                     yield name, document
 
@@ -127,14 +136,14 @@ class DDI2013(Reader):
             return False
         return _TEST_FOLDERS[self.test] in path.parts if split == "test" else "Test" not in path.parts
 
-    def _document(self, archive: zipfile.ZipFile, name: str, place: Path) -> ElementTree.Element | None:
+    def _document(self, archive: ZipFile, name: str, place: Path, budget: Budget) -> ElementTree.Element | None:
         try:
-            text = self.decode(archive.read(name), place)
-            return None if text is None else ElementTree.fromstring(text)  # noqa: S314  # expat limits entities itself
-        except ElementTree.ParseError as error:
-            self.bad(place, error.position[0], "must be well-formed XML", expat.ErrorString(error.code))
-        except DAMAGED as error:
-            self.bad(place, None, "must be an intact file of the archive", type(error).__name__)
+            text = self.decode(read_zip_member(archive, name, budget), place)
+            return None if text is None else parse_xml(text)[0]
+        except XmlError as error:
+            self.bad(place, error.line, error.rule, error.found)
+        except DamagedError as error:
+            self.bad(place, None, "must be an intact file of the archive", str(error))
         return None
 
     def _sentences(self, document: ElementTree.Element, document_id: str, place: Path, split: str) -> Iterator[SpanRow]:
@@ -192,6 +201,8 @@ def _spans(offsets: str, length: int) -> list[Span]:
         )
     pairs = [part.split("-") for part in offsets.split(";")]
     spans = [(int(start), int(end) + 1) for start, end in pairs]
+    if sum(end - start for start, end in spans) > length:  # many long parts would make a text of any size
+        raise MalformedError("the parts of a mention must not be longer than the sentence", f"{length} characters")
     if any(not start < end <= length for start, end in spans):
         raise MalformedError("charOffset must be inside the sentence", f"{offsets} in {length} characters")
     return spans
@@ -208,8 +219,8 @@ def _relations(sentence: ElementTree.Element, entity_ids: set[str]) -> tuple[Rel
             raise MalformedError("ddi must be 'true' or 'false'", f"{len(truth)} other characters")
         if truth == "true":
             relations.append(Relation(head, tail, pair.get("type")))
-    if listed != {frozenset(pair) for pair in combinations(entity_ids, 2)}:
-        possible = len(entity_ids) * (len(entity_ids) - 1) // 2
+    possible = len(entity_ids) * (len(entity_ids) - 1) // 2
+    if len(listed) != possible or listed != {frozenset(pair) for pair in combinations(entity_ids, 2)}:
         raise MalformedError("every pair of entities must be listed", f"{len(listed)} of {possible} pairs")
     return tuple(relations)
 

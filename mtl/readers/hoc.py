@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, NamedTuple
 from heads.rows import TextRow
 from mtl.hashed_ids import quoted_id
 from mtl.problems import InputError, Problem
-from mtl.readers import Line, OnBadRow, Reader
+from mtl.readers import OFFSET, Line, OnBadRow, Reader
 
 HALLMARKS = (
     "activating invasion and metastasis",
@@ -29,7 +29,7 @@ HALLMARKS = (
 
 _HEADER = ["labels", "sentence", "index"]
 _FLAGS = re.compile(",".join(f"{number}_[01]" for number in range(len(HALLMARKS))))
-_INDEX = re.compile(r"(\d+)_s(\d+)")
+_INDEX = re.compile(rf"(\d+)_s({OFFSET})")
 
 
 class HoC(Reader):

@@ -12,10 +12,12 @@ from heads.rows import Row, row_from_dict
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.readers import OnBadRow, Reader
 from mtl.readers._columns import MalformedError, as_string, kind_of, name_of, number_of, text_of
+from mtl.readers._json import parse_json
 from mtl.redaction import listed, quoted_code
 
 _COMMON = ("id", "document", "text", "text_pair", "meta")
 _SPAN_FIELDS = ("entities", "relations", "words", "sentences", "annotated")
+_ONE_OBJECT = "a line must be one JSON object"
 _FIELDS = (*_COMMON, "label", *_SPAN_FIELDS)
 
 
@@ -66,6 +68,8 @@ class Jsonl(Reader):
                 row = self._row(_parse(line), default_id=f"{split}-{number}")
             except MalformedError as error:
                 self.bad(source, number, error.rule, error.found)
+            except RecursionError:  # a value of `meta` that was just not too deep to be parsed
+                self.bad(source, number, _ONE_OBJECT, "values nested too deeply")
             else:
                 yield row
 
@@ -110,14 +114,12 @@ def _field_of_key(columns: Mapping[str, str]) -> dict[str, str]:
 
 def _parse(line: str) -> dict[str, Any]:
     try:
-        record = json.loads(line)
+        record = parse_json(line, _ONE_OBJECT)
     except json.JSONDecodeError as error:
         found = f"invalid JSON ({error.msg[0].lower()}{error.msg[1:]} at position {error.pos})"
-        raise MalformedError("a line must be one JSON object", found) from None
-    except (ValueError, RecursionError) as error:  # an extremely long number, or extremely deep nesting
-        raise MalformedError("a line must be one JSON object", type(error).__name__) from None
+        raise MalformedError(_ONE_OBJECT, found) from None
     if not isinstance(record, dict):
-        raise MalformedError("a line must be one JSON object", kind_of(record))
+        raise MalformedError(_ONE_OBJECT, kind_of(record))
     return record
 
 

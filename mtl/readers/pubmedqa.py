@@ -12,6 +12,8 @@ from heads.rows import TextRow
 from mtl.hashed_ids import quoted_id
 from mtl.problems import InputError, Problem
 from mtl.readers import SPLITS, OnBadRow, Reader
+from mtl.readers._columns import MalformedError
+from mtl.readers._json import parse_json
 
 _FIELDS = {"QUESTION": str, "CONTEXTS": list, "final_decision": str}
 
@@ -46,7 +48,9 @@ class PubMedQA(Reader):
 
     def sources(self) -> dict[str, Path]:
         named = {"questions": self.questions, "splits": self.splits}
-        missing = [Problem(key, f"'{path}' is not a file.") for key, path in named.items() if not path.is_file()]
+        missing = [
+            Problem(key, f"'{path}' is not a file.") for key, path in named.items() if not self.storage.is_file(path)
+        ]
         if missing:
             raise InputError(missing)
         return dict.fromkeys(SPLITS, self.questions)
@@ -56,7 +60,7 @@ class PubMedQA(Reader):
         splits = self._object(self.splits)
         if questions is None or splits is None:
             return
-        if sorted(splits) != sorted(SPLITS) or not all(isinstance(ids, list) for ids in splits.values()):
+        if sorted(splits) != sorted(SPLITS) or not all(map(_are_names, splits.values())):
             self.bad(self.splits, None, "must map train, dev and test to lists of PMIDs", f"{len(splits)} keys")
             return
         uses = Counter(pmid for ids in splits.values() for pmid in ids)
@@ -86,11 +90,15 @@ class PubMedQA(Reader):
             fields.get(name) and isinstance(fields[name], kind) for name, kind in _FIELDS.items()
         ):
             return f"a question must have {', '.join(_FIELDS)}"
+        if not all(isinstance(context, str) for context in fields["CONTEXTS"]):
+            return "CONTEXTS must be a list of strings"
+        if not isinstance(fields.get("YEAR"), str | int | None):
+            return "YEAR must be a string or an integer"
         return None
 
     def _object(self, path: Path) -> dict[str, Any] | None:
         """The JSON object in a file. Duplicate keys are reported, because `json` would silently drop the first."""
-        text = self.decode(path.read_bytes(), path)
+        text = self.decode(self.content(path), path)
         if text is None:
             return None
         duplicates: Counter[str] = Counter()
@@ -100,9 +108,12 @@ class PubMedQA(Reader):
             return dict(pairs)
 
         try:
-            value = json.loads(text, object_pairs_hook=unique)
+            value = parse_json(text, "must be valid JSON", unique)
         except json.JSONDecodeError as error:
             self.bad(path, error.lineno, "must be valid JSON", f"'{error.msg}' at column {error.colno}")
+            return None
+        except MalformedError as error:
+            self.bad(path, None, error.rule, error.found)
             return None
         for key in duplicates:
             self.bad(path, None, "keys must be unique (the last one is used)", f"{quoted_id(key)} again")
@@ -110,3 +121,7 @@ class PubMedQA(Reader):
             self.bad(path, None, "must be a JSON object", f"a {type(value).__name__}")
             return None
         return value
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) and name for name in value)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from heads.rows import Entity, Relation, SpanRow
 from mtl.hashed_ids import quoted_id
-from mtl.readers import OnBadRow, Reader
+from mtl.readers import OFFSET, OnBadRow, Reader
 from mtl.readers._blocks import BadLine, Block, blocks, is_whole, refuse
 from mtl.redaction import shown
 
@@ -146,7 +146,7 @@ class _Document:
 
     def _mention(self, number: int, cells: list[str]) -> None:
         _, first, last, mention, kind, *concepts = cells
-        if not (first.isdecimal() and last.isdecimal()):
+        if not (re.fullmatch(OFFSET, first) and re.fullmatch(OFFSET, last)):
             self._bad(number, "start and end must be integers", f"{len(first)} and {len(last)} characters")
             return
         start, end = int(first), int(last)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
-from xml.etree import ElementTree
-from xml.parsers import expat
+from typing import TYPE_CHECKING, ClassVar
 
 from heads.rows import TextRow
 from mtl.hashed_ids import quoted_id
 from mtl.readers import Reader
+from mtl.readers._limits import Budget
+from mtl.readers._xml import XmlError, parse_xml
+
+if TYPE_CHECKING:
+    from xml.etree import ElementTree
 
 
 class RQE(Reader):
@@ -51,13 +54,19 @@ class RQE(Reader):
     def _pairs(self, source: Path) -> Iterator[tuple[int, ElementTree.Element]]:
         """The pairs with their lines; nothing if the file is not well-formed, because its pairs are then unclear."""
         before = len(self.bad_rows)
-        text = "\n".join(line for _, line in self.lines(source))
+        budget = Budget(source, "A file that is read as a whole")
+        lines = []
+        for _, line in self.lines(source):
+            budget.take(len(line))
+            lines.append(line)
         if len(self.bad_rows) > before:
             return
         try:
-            yield from _elements(text, "pair")
-        except expat.ExpatError as error:
-            self.bad(source, error.lineno, "must be well-formed XML", expat.ErrorString(error.code))
+            pairs = parse_xml("\n".join(lines), "pair")[1]
+        except XmlError as error:
+            self.bad(source, error.line, error.rule, error.found)
+        else:
+            yield from pairs
 
 
 def question_hash(question: str) -> str:
@@ -67,25 +76,3 @@ def question_hash(question: str) -> str:
     True
     """
     return hashlib.sha256(" ".join(question.lower().split()).encode()).hexdigest()[:12]
-
-
-def _elements(text: str, tag: str) -> list[tuple[int, ElementTree.Element]]:
-    r"""The elements with a tag and their lines, which ElementTree's own parser does not provide.
-
-    >>> [(line, pair.text) for line, pair in _elements("<all>\n<pair>x</pair>\n</all>", "pair")]
-    [(2, 'x')]
-    """
-    builder = ElementTree.TreeBuilder()
-    parser = expat.ParserCreate()
-    found = []
-
-    def start(name: str, attributes: dict[str, str]) -> None:
-        element = builder.start(name, attributes)
-        if name == tag:
-            found.append((parser.CurrentLineNumber, element))
-
-    parser.StartElementHandler = start
-    parser.EndElementHandler = builder.end
-    parser.CharacterDataHandler = builder.data
-    parser.Parse(text, True)
-    return found

@@ -12,6 +12,7 @@ from heads.rows import TextRow
 from mtl.problems import InputError, Problem
 from mtl.readers import Line, OnBadRow, Reader
 from mtl.readers._columns import Columns, LabelType, MalformedError
+from mtl.readers._parquet import Parquet
 
 Format = Literal["csv", "tsv", "parquet"]
 
@@ -81,21 +82,11 @@ class Table(Reader):
     # --- parquet --------------------------------------------------------------------------------------------------
 
     def _parquet(self, source: Path, split: str) -> Iterator[TextRow]:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        number = itertools.count(1)
-        try:
-            with pq.ParquetFile(source) as file:
-                columns = self.columns.within(file.schema_arrow.names, str(source), is_schema=True)
-                used = columns.used()
-                for batch in file.iter_batches(columns=used):
-                    for values in zip(*(batch.column(name).to_pylist() for name in used), strict=True):
-                        yield from self._row(columns, dict(zip(used, values, strict=True)), source, split, next(number))
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise InputError(
-                Problem(str(source), f"The file cannot be read as parquet ({type(error).__name__}).")
-            ) from error
+        with self.open(source) as file:
+            table = Parquet(file, source)
+            columns = self.columns.within(table.names, str(source), is_schema=True)
+            for number, cells in enumerate(table.records(columns.used()), start=1):
+                yield from self._row(columns, cells, source, split, number)
 
     # --- text -----------------------------------------------------------------------------------------------------
 
@@ -162,6 +153,8 @@ class Table(Reader):
             row = columns.row(cells, default_id=f"{split}-{number}")
         except MalformedError as error:
             self.bad(source, number, error.rule, error.found)
+        except RecursionError:
+            self.bad(source, number, "values of meta must not be nested deeply", "more levels than Python can write")
         else:
             yield row
 

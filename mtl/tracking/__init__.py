@@ -1,6 +1,9 @@
 """Storage of a run on disk and in MLflow.
 
 - `run_folder`: `RunFolder`, everything that a run writes to disk.
+- `checkpoint_file`: a checkpoint with its checksum; `checkpoint_folder`: the checkpoints of a run, and their names.
+- `rebuilding`: damaged or missing records of a run, from its other files.
+- `resuming`: the checkpoint from which `--ckpt_path auto` resumes, the same for all processes.
 - `tracker`: `MLflowTracker`, a Lightning logger that writes to the run's folder and to MLflow.
 - `mlflow_client`: the address of MLflow, and how its store is opened.
 - `mlflow_run`: `MLflowRun`, everything that is sent to MLflow about one run.
@@ -14,4 +17,15 @@ Next: `mtl.training`, whose recorder uses these modules.
 
 DECIDES_RESULTS = False
 
-__all__ = ["mlflow_client", "mlflow_run", "outages", "run_folder", "send_queue", "tracker", "versions"]
+__all__ = [
+    "checkpoint_file",
+    "checkpoint_folder",
+    "mlflow_client",
+    "mlflow_run",
+    "outages",
+    "resuming",
+    "run_folder",
+    "send_queue",
+    "tracker",
+    "versions",
+]

@@ -6,10 +6,11 @@ import logging
 import os
 import re
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from mtl.tracking.mlflow_run import allowed_name
 
@@ -43,17 +44,34 @@ def default_uri() -> str:
     from mlflow import tracking
 
     untyped: Any = tracking
-    return tracking.get_tracking_uri() if untyped.is_tracking_uri_set() else f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+    if untyped.is_tracking_uri_set():
+        return tracking.get_tracking_uri()
+    return f"sqlite:///{quote(str(Path.cwd() / 'mlflow.db'))}"  # MLflow decodes it
+
+
+class DeletedExperimentError(Exception):
+    """The experiment was deleted, so MLflow accepts no runs for it."""
 
 
 def find_experiment(client: MlflowClient, name: str, uri: str) -> str:
-    """Returns the id of an experiment; a missing one is created."""
+    """Returns the id of an experiment; a missing one is created.
+
+    Raises:
+        DeletedExperimentError: The experiment was deleted. MLflow keeps its name until it is deleted permanently.
+    """
     from mlflow.exceptions import MlflowException
 
     if (found := client.get_experiment_by_name(name)) is not None:
+        if found.lifecycle_stage == "deleted":
+            restore = f"mlflow experiments restore --experiment-id {found.experiment_id}"
+            raise DeletedExperimentError(
+                f"The experiment '{name}' was deleted. Restore it with `{restore}`, or name another one with"
+                " --run.experiment or MLFLOW_EXPERIMENT_NAME."
+            )
         return str(found.experiment_id)
     database = _database(uri)  # MLflow's default is the working folder, which may not be the folder of the store
-    location = None if database is None else str(database.parent / "mlruns" / allowed_name(name).replace("/", "_"))
+    folder = None if database is None else database.parent / "mlruns" / allowed_name(name).replace("/", "_")
+    location = None if folder is None else quote(str(folder))
     try:
         return str(client.create_experiment(name, artifact_location=location))
     except MlflowException:  # another process was faster
@@ -66,10 +84,22 @@ def open_store(uri: str) -> MlflowClient:
     """Returns a client of the store; a missing store is created."""
     from mlflow import MlflowClient
 
-    with creation_lock(uri):  # two processes that create an SQLite store at once would break its migration
+    # two processes that create an SQLite store at once would break its migration
+    with creation_lock(uri), _without_undecoded_folder(uri):
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
     return client
+
+
+@contextmanager
+def _without_undecoded_folder(uri: str) -> Iterator[None]:
+    """Removes the empty folder that MLflow 3 makes for an SQLite address with encoded characters (%25, %3F)."""
+    folder = Path(uri.removeprefix("sqlite:///")).parent
+    is_extra = uri.startswith("sqlite:///") and unquote(uri) != uri and not folder.exists()
+    yield
+    if is_extra:
+        with suppress(OSError):
+            os.removedirs(folder)
 
 
 def creation_lock(uri: str) -> AbstractContextManager[Any]:
@@ -86,7 +116,7 @@ def creation_lock(uri: str) -> AbstractContextManager[Any]:
 def _database(uri: str) -> Path | None:
     """The file of an SQLite address; None for other addresses."""
     match = re.fullmatch(r"sqlite:///([^?]+)(\?.*)?", uri)
-    return Path(match[1]).absolute() if match and match[1] != ":memory:" else None
+    return Path(unquote(match[1])).absolute() if match and match[1] != ":memory:" else None
 
 
 def is_shown_by_plain_ui(uri: str) -> bool:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 PARAM_LENGTH = 6000  # MLflow 3 silently cuts longer values (mlflow.utils.validation.MAX_PARAM_VAL_LENGTH)
+TAG_LENGTH = 8000  # limit of MLflow (mlflow.utils.validation.MAX_TAG_VAL_LENGTH)
 METRICS_AT_ONCE = 500  # MLflow takes 1000 and 1 MB per request
 PAIRS_AT_ONCE = 100  # limit of MLflow for parameters, and for tags
 
@@ -52,6 +53,8 @@ class MLflowRun:
         self.client = client
         self.run_id, self.experiment_id = str(run.info.run_id), str(run.info.experiment_id)
         self._params: dict[str, str] = dict(run.data.params)
+        self.latest_steps: dict[str, int] = {one.key: int(one.step) for one in run.data.to_proto().metrics}
+        """The latest step of each metric when the run was opened."""
 
     def log_metrics(self, numbers: Sequence[Number]) -> None:
         """Sends values of metrics."""
@@ -110,8 +113,10 @@ class MLflowRun:
         key = "mlflow.loggedArtifacts"
         tables = json.loads(self.client.get_run(self.run_id).data.tags.get(key, "[]"))
         entry = {"path": path, "type": "table"}
-        if entry not in tables:
-            self.set_tags({key: json.dumps([*tables, entry])})
+        listed = json.dumps([*tables, entry])
+        # MLflow then does not offer the table in its view of tables; the file is among the artifacts all the same.
+        if entry not in tables and len(listed) <= TAG_LENGTH:
+            self.set_tags({key: listed})
 
     def log_dataset(self, record: Mapping[str, Any]) -> None:
         """Records a data set that the run reads: its name, split, fingerprint, number of rows and source."""

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 
-from mtl.tracking.mlflow_client import without_password
+from mtl.tracking.mlflow_client import DeletedExperimentError, without_password
 
 LISTED = 3
 """Maximum number of names that a message lists; further ones are counted."""
@@ -34,7 +34,12 @@ class Outages:
         self._note(state="lost", error=why)
         if not self._is_lost:
             self._is_lost = True
-            self.say(f"MLflow at {self.place} is unreachable ({why}); sending resumes when it is back. {self._kept}")
+            if isinstance(error, DeletedExperimentError):
+                self.say(f"{error} Sending starts when this is done. {self._kept}")
+            else:
+                self.say(
+                    f"MLflow at {self.place} is unreachable ({why}); sending resumes when it is back. {self._kept}"
+                )
 
     def over(self) -> None:
         """Reports the end of an outage: MLflow has received everything so far."""

@@ -6,28 +6,43 @@
         checkpoints/  checkpoints.json                 `best`, `last`, `best:<task>` -> file and score
         metrics.json                                   {split: {task: {metric: value}}}, and `baseline` like a split
         metrics.jsonl                                  all logged numbers, one line per call
-        run.json                                       mixture, seed, status, and the run in MLflow
+        run.json                                       mixture, seed, status, process, and the run in MLflow
         artifacts/                                     reports, the same files as in MLflow
         encoder/                                       configuration and tokenizer of the encoder, for predictions
 
-Only rank 0 writes. Files are replaced atomically, so an interrupted run leaves either the old or the new file.
+Only rank 0 writes. Files are replaced atomically, so an interrupted run leaves either the old or the new file. If the
+disk damages one nevertheless, or if it is missing, it is rebuilt from the others, and a message says so.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
+from io import FileIO
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from mtl.distributed import is_one_of_several, is_rank_zero
-from mtl.files import finite, folder_name, make_folder, not_writable, read_json, write_json, write_text
-from mtl.problems import InputError, Problem, did_you_mean
+from mtl.files import (
+    finite,
+    folder_name,
+    make_folder,
+    not_writable,
+    read_json,
+    remove_leftovers,
+    write_json,
+    write_text,
+)
+from mtl.problems import InputError, Problem
+from mtl.processes import has_ended, this_process
+from mtl.tracking.checkpoint_folder import CheckpointFolder, say
+from mtl.tracking.rebuilding import is_run, rebuilt_info, rebuilt_metrics
 
 FOLDER_VARIABLE = "MTL_RUN_FOLDER"
 """Variable with the folder of the run, for processes that rank 0 or an external launcher starts."""
@@ -44,6 +59,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.saved = CheckpointFolder(path)
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
@@ -62,6 +78,9 @@ class RunFolder:
         if not is_rank_zero() or is_named:
             return cls._from_variable(root, mixture_name, seed)
         family = Path(root).absolute() / folder_name(mixture_name)
+        for file in family.glob("*/run.json"):
+            with suppress(InputError):  # a damaged file of another run
+                cls(file.parent).end_if_dead()
         path = _make_new(family, f"{datetime.now():%Y%m%d-%H%M%S}-s{seed}")
         os.environ[FOLDER_VARIABLE] = str(path)
         return cls(path)._begin(mixture_name, seed)
@@ -74,7 +93,7 @@ class RunFolder:
             InputError: The mixture has no run under `root`.
         """
         family = Path(root).absolute() / folder_name(mixture_name)
-        runs = sorted(file.parent for file in family.glob("*/run.json"))
+        runs = cls.all(root, mixture_name)
         if not runs:
             raise InputError(
                 Problem(
@@ -84,8 +103,14 @@ class RunFolder:
                 )
             )
         pointer = family / "latest"
-        named = family / pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else runs[-1]
-        return cls(named if named in runs else runs[-1])
+        named = pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else ""
+        return next((run for run in runs if run.path.name == named), runs[-1])
+
+    @classmethod
+    def all(cls, root: Path, mixture_name: str) -> list[RunFolder]:
+        """Returns the runs of a mixture, the oldest first."""
+        family = Path(root).absolute() / folder_name(mixture_name)
+        return [cls(path) for path in sorted(family.glob("*")) if is_run(path)]
 
     @classmethod
     def open(cls, path: Path | str) -> RunFolder:
@@ -100,7 +125,7 @@ class RunFolder:
                 Problem(str(path), "The path does not exist.", "Give the folder of a run or a checkpoint in it.")
             )
         for folder in (start, *start.parents):
-            if (folder / "run.json").is_file():
+            if is_run(folder):
                 return cls(folder)
         if (start / "latest").is_file():
             return cls.latest(start.parent, start.name)
@@ -116,7 +141,7 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
+        return self.saved.path
 
     @property
     def encoder(self) -> Path:
@@ -133,37 +158,20 @@ class RunFolder:
             name: `best`, `last`, `best:<task>`, or a path, relative to the working folder or the folder of the run.
 
         Raises:
-            InputError: There is no such checkpoint; the message lists those that exist.
+            InputError: There is no such checkpoint, or it is damaged; the message lists those that exist. A damaged
+                `last` is named in a message, and the previous one is used.
         """
-        pointers = self._read("checkpoints.json")
+        self.end_if_dead()
         status = self.info.get("status", "FINISHED")
-        if str(name) == "best" and status != "FINISHED" and is_rank_zero():
-            sys.stderr.write(f"mtl: The run {self.path} is {status}; using its best checkpoint so far.\n")
-        if str(name) in pointers:
-            path = self.path / str(pointers[str(name)]["path"])
-            if path.is_file():
-                return path
-            raise InputError(
-                Problem(str(path), f"The checkpoint '{name}' of this run was deleted.", _available(pointers))
-            )
-        for path in (Path(name).absolute(), self.path / name):
-            if path.is_file():
-                return path
-        raise InputError(
-            Problem(f"{self.path}: ckpt_path", f"There is no checkpoint '{name}'.", _available(pointers, name))
-        )
+        if str(name) == "best" and status != "FINISHED":
+            say(f"The run {self.path} is {status}; using its best checkpoint so far.")
+        return self.saved.resolve(name)
 
     # --- what is written ------------------------------------------------------------------------------------------
 
     def point(self, name: str, path: Path, score: float | None) -> None:
         """Sets the checkpoint of a name (`best`, `last`, `best:<task>`), with the score that selected it."""
-        path = Path(path).absolute()
-        inside = (
-            path.relative_to(self.path) if path.is_relative_to(self.path) else path
-        )  # relative, so that a moved run still resolves
-        with _LOCK:
-            pointers = self._read("checkpoints.json")
-            self.write_json("checkpoints.json", {**pointers, name: {"path": inside.as_posix(), "score": score}})
+        self.saved.point(path, {name: score})
 
     def write_metrics(self, split: str, scores: Mapping[str, Mapping[str, Any]]) -> None:
         """Merges the scores of tasks on a split into `metrics.json`.
@@ -182,17 +190,56 @@ class RunFolder:
     @property
     def metrics(self) -> dict[str, Any]:
         """The content of `metrics.json`; empty before the first evaluation."""
-        return self._read("metrics.json")
+        file = self.path / "metrics.json"
+        is_lost = not file.is_file() and (self.path / "checkpoints.json").is_file() and "best" in self.saved.pointers()
+        return self._read(file.name, rebuilt_metrics, is_lost=is_lost)
 
     @property
     def info(self) -> dict[str, Any]:
         """The content of `run.json`: mixture, seed, started, status, and, under `mlflow`, the run in MLflow."""
-        return self._read("run.json")
+        return self._read("run.json", rebuilt_info, is_lost=not (self.path / "run.json").is_file())
 
     def update_info(self, **values: Any) -> None:
-        """Sets some keys of `run.json`."""
+        """Sets some keys of `run.json`, also if the disk is full, so that the status is true."""
         with _LOCK:
-            self.write_json("run.json", {**self.info, **values})
+            content = {**self.info, **values}
+            if is_rank_zero():
+                write_json(self.path / "run.json", content, in_place_if_full=True)
+
+    def begin_training(self) -> None:
+        """Records that this process trains the run, so that others can see whether it is still alive."""
+        self.update_info(status="RUNNING", reason=None, process=this_process())
+
+    def end(self, status: str, reason: str) -> bool:
+        """Sets the status of a run that is RUNNING, also from another process than the one that trains it.
+
+        Args:
+            status: FAILED or KILLED.
+            reason: Why the run ended.
+
+        Returns:
+            Whether the run was RUNNING.
+        """
+        with _LOCK:
+            info = self.info
+            if info.get("status") != "RUNNING":
+                return False
+            write_json(self.path / "run.json", {**info, "status": status, "reason": reason}, in_place_if_full=True)
+            return True
+
+    def end_if_dead(self) -> bool:
+        """Sets the status of a run that is RUNNING to FAILED if its process has ended without recording how.
+
+        Nothing can record the end of a process that gets SIGKILL, as for lack of memory. A process on another machine
+        counts as alive.
+
+        Returns:
+            Whether the status was set.
+        """
+        identity = self.info.get("process")
+        if identity is None or not has_ended(identity):
+            return False
+        return self.end("FAILED", f"The process {identity['pid']} was killed or ended without recording its status.")
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Replaces a JSON file of the folder; numbers that JSON cannot represent become null."""
@@ -209,15 +256,40 @@ class RunFolder:
             write_text(self.path / name, text)
 
     def append_line(self, name: str, record: Mapping[str, Any]) -> None:
-        """Appends one line of JSON to a file; NaN and infinity become null."""
+        """Appends one line of JSON to a file; NaN and infinity become null.
+
+        If a process was killed while it wrote the last line, the part of it is removed first, with a message.
+        """
         if not is_rank_zero():
             return
-        line = json.dumps(finite(record), allow_nan=False) + "\n"
+        path = self.path / name
+        line = json.dumps(finite(record), allow_nan=False).encode() + b"\n"
         try:
-            with (self.path / name).open("a", encoding="utf-8") as file:
-                file.write(line)
+            with path.open("r+b" if path.exists() else "w+b", buffering=0) as file:
+                size = _end_last_line(file, path)
+                try:
+                    if file.write(line) < len(line):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                except OSError:
+                    with suppress(OSError):
+                        file.truncate(size)
+                    raise
         except OSError as error:
-            raise not_writable(self.path / name, error) from error
+            raise not_writable(path, error) from error
+
+    def repair(self) -> None:
+        """Prepares a run that was killed for resuming: removes unfinished files and rebuilds damaged records.
+
+        No other process may be writing in the folder.
+        """
+        if is_rank_zero():
+            remove_leftovers(self.path)
+            remove_leftovers(self.checkpoints)
+            with _LOCK:
+                info, _, _ = self.info, self.metrics, self.saved.pointers()
+            numbers = self.path / "metrics.jsonl"
+            if "mlflow" in info and not numbers.is_file():
+                say(f"{numbers} is missing; the file now begins with the resumed training.")
 
     # --- details --------------------------------------------------------------------------------------------------
 
@@ -241,12 +313,30 @@ class RunFolder:
 
     def _begin(self, mixture_name: str, seed: int) -> RunFolder:
         started = datetime.now().astimezone().isoformat(timespec="seconds")
-        self.write_json("run.json", {"mixture": mixture_name, "seed": seed, "started": started, "status": "RUNNING"})
+        info = {"mixture": mixture_name, "seed": seed, "started": started, "status": "RUNNING"}
+        self.write_json("run.json", {**info, "process": this_process()})
         write_text(self.path.parent / "latest", self.path.name + "\n")
         return self
 
-    def _read(self, name: str) -> dict[str, Any]:
-        return read_json(self.path / name)
+    def _read(
+        self, name: str, rebuild: Callable[[Path], dict[str, Any]] | None = None, *, is_lost: bool = False
+    ) -> dict[str, Any]:
+        """The content of a JSON file, which is rebuilt if it is damaged or lost."""
+        path, problem = self.path / name, "is missing"
+        if not is_lost:
+            try:
+                return read_json(path)
+            except InputError:
+                if rebuild is None:
+                    raise
+                problem = "is damaged"
+        if rebuild is None or not is_run(self.path):
+            return {}
+        with _LOCK:
+            found = rebuild(self.path)
+            say(f"{path} {problem}; it was rebuilt from the other files of the run: {', '.join(found) or 'empty'}.")
+            self.write_json(name, found)
+        return found
 
 
 def _make_new(family: Path, stem: str) -> Path:
@@ -264,7 +354,19 @@ def _make_new(family: Path, stem: str) -> Path:
     raise AssertionError("count never ends")
 
 
-def _available(pointers: Mapping[str, Any], name: str | Path = "") -> str:
-    if not pointers:
-        return "This run has no checkpoints yet."
-    return did_you_mean(str(name), pointers)
+def _end_last_line(file: FileIO, path: Path) -> int:
+    """Ends the last line of a file of JSON lines, or removes it if it is incomplete; returns the size of the file."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 1))
+    if file.read(1) in (b"", b"\n"):
+        return size
+    whole = path.read_bytes()
+    start = whole.rfind(b"\n") + 1
+    try:
+        json.loads(whole[start:])
+        file.write(b"\n")
+        return size + 1
+    except ValueError:
+        say(f"{path}: The last line was incomplete and was removed.")
+        file.truncate(start)
+        return file.seek(start)

@@ -29,6 +29,7 @@ from mtl.problems import InputError
 from mtl.tracking.mlflow_client import default_uri, find_experiment, open_store, prepare_mlflow, ui_hint
 from mtl.tracking.mlflow_run import MLflowRun, Number, flattened, mlflow_table
 from mtl.tracking.outages import Outages, is_refusal
+from mtl.tracking.points import Points
 from mtl.tracking.run_folder import RunFolder
 from mtl.tracking.send_queue import Send, SendQueue
 from mtl.tracking.system_metrics import SystemMetrics
@@ -237,6 +238,11 @@ class MLflowTracker(Logger):
         return is_rank_zero() and getattr(rank_zero_only, "rank", 0) == 0
 
     @cached_property
+    def _earlier(self) -> Points:
+        """The points that earlier processes have written."""
+        return Points(self.folder.path / "metrics.jsonl")
+
+    @cached_property
     def _queue(self) -> SendQueue:
         kept = f"The complete run is in {self.folder.path} (metrics.json, metrics.jsonl, params.json, artifacts)."
         outages = Outages("tracking", self.tracking_uri, kept, self._note)
@@ -252,6 +258,7 @@ class MLflowTracker(Logger):
             return
         self._open = True
         prepare_mlflow()
+        _ = self._earlier  # read before the first new point is written
         atexit.register(self._at_exit)
         if not self.keeps_status:
             self.folder.update_info(status="RUNNING")
@@ -274,6 +281,8 @@ class MLflowTracker(Logger):
         self._run_id = self._run.run_id
         self._load = SystemMetrics(self.tracking_uri, self._run_id, run.info.start_time)
         self._note(run_id=self._run_id, state="ok")
+        if len(self._earlier):  # a killed process may not have sent its last points
+            self._run.log_metrics(self._earlier.after(self._run.latest_steps))
         return self._run
 
     def _resume(self, client: MlflowClient) -> Any:
@@ -281,6 +290,8 @@ class MLflowTracker(Logger):
             return None
         try:
             run = client.get_run(self._run_id)
+            if run.info.lifecycle_stage == "deleted":
+                raise FileNotFoundError(self._run_id)
             self._num_resumed = int(run.data.tags.get("resumed", "0"))
             if not self.keeps_status:
                 self._num_resumed += 1
@@ -297,6 +308,10 @@ class MLflowTracker(Logger):
     def _write_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         when = _now()
         values = {name: float(value) for name, value in metrics.items()}
+        # A resumed training computes points again; an evaluation of another checkpoint has new ones at the same step.
+        values = self._earlier.new(values, step, only_same=self.keeps_status)
+        if not values:
+            return
         self.folder.append_line("metrics.jsonl", {"step": step, "time": when / 1000, "metrics": values})
         self._queue.add([Number(name, value, when, step) for name, value in values.items()])
 
@@ -316,6 +331,20 @@ class MLflowTracker(Logger):
         """Writes the place of the run in MLflow, and whether it is complete, to `run.json`."""
         with self._noting, suppress(InputError):
             self.folder.update_info(mlflow={**self.folder.info.get("mlflow", {}), **values})
+
+
+def end_run(folder: RunFolder, status: str) -> None:
+    """Sets the status of a run in MLflow whose own process has ended; says nothing if MLflow does not answer.
+
+    Args:
+        folder: Folder of the run, which names it.
+        status: FAILED or KILLED.
+    """
+    run_id = folder.info.get("mlflow", {}).get("run_id")
+    if run_id is not None:
+        prepare_mlflow()
+        with suppress(Exception):  # stores raise different errors; the status in the folder is set
+            open_store(default_uri()).set_terminated(run_id, status)
 
 
 def _experiment_name(name: str) -> str:

@@ -6,8 +6,10 @@
 - `optimisation`, `precision`, `profiling`: the optimiser and its schedule, the number format, and where the time goes.
 - `selection`: which evaluation on dev is the best; `early_stopping` and `saving` act on it.
 - `checkpoints`: reads checkpoints and checks whether they fit a mixture.
-- `train_losses`: training losses between two logs; `withholding`: updates that are not finite change no weight.
+- `train_losses`: training losses between two logs.
+- `withholding`: updates that are not finite change no weight; `guard`: what else happens then, with its defaults.
 - `recorder`: what a run records.
+- `signals`: SIGTERM and SIGUSR1 save and end a run; `run_watch` ends one whose other processes have died.
 
 Next: `mtl.study`, which trains many runs to answer a question.
 """
@@ -16,11 +18,14 @@ __all__ = [
     "assembly",
     "checkpoints",
     "early_stopping",
+    "guard",
     "hyperparameters",
     "module",
     "precision",
     "profiling",
     "recorder",
+    "run_watch",
     "saving",
     "selection",
+    "signals",
 ]

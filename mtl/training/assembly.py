@@ -16,6 +16,7 @@ from mtl.config.schema import checked
 from mtl.encoder.pretrained import load_config, load_encoder, load_tokenizer, longest_input
 from mtl.problems import InputError, Problem
 from mtl.seeding import derive
+from mtl.training.guard import Guard
 from mtl.training.hyperparameters import Optimisation
 from mtl.training.module import MultiTaskModule
 from mtl.training.selection import Selection
@@ -59,6 +60,8 @@ def build_module(
     *,
     weights: bool = True,
     compile: bool = False,
+    cuda_graphs: bool = False,
+    guard: Guard | None = None,
     built: tuple[Mapping[str, Head], PreTrainedTokenizerBase] | None = None,
     **optimisation: Any,
 ) -> MultiTaskModule:
@@ -69,6 +72,8 @@ def build_module(
         weights: Whether to load the encoder's pretrained weights; False leaves them random, to be loaded from a
             checkpoint.
         compile: Whether to compile the encoder with `torch.compile`, which takes about a minute.
+        cuda_graphs: Whether to train with CUDA graphs where that is possible. Not yet verified on a GPU.
+        guard: What happens to updates that would harm the training; None takes the defaults.
         built: Result of `build_heads` for this mixture; None calls it.
         optimisation: Fields of `Optimisation`, such as ``learning_rate=2e-4``.
 
@@ -84,7 +89,9 @@ def build_module(
         seed=mixture.seed,
         optimisation=checked(Optimisation, optimisation, "model"),
         learning_rate_factors={name: spec.learning_rate_factor for name, spec in mixture.tasks.items()},
+        guard=guard,
         compile=compile,
+        cuda_graphs=cuda_graphs,
         config=mixture.to_dict(),
     )
 

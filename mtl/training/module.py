@@ -5,7 +5,7 @@ Shapes: B examples, T tokens, H hidden size.
 
 from __future__ import annotations
 
-import math
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -20,23 +20,32 @@ from mtl.balancing import Balancing, TaskLoss
 from mtl.batching.batch import Batch, TaskPart
 from mtl.distributed import average, average_rows, keep_out_of_ddp
 from mtl.encoder.compilation import compile_encoder
+from mtl.encoder.graphs import obstacle
 from mtl.evaluation.evaluator import Evaluator, TaskResult, on_cpu
 from mtl.evaluation.predictions import PredictionFiles
+from mtl.hashed_ids import shown_id
 from mtl.problems import InputError, Problem
 from mtl.seeding import derive, seed_dropout
 from mtl.single_precision import InSinglePrecision, single_precision
+from mtl.training.guard import Guard
 from mtl.training.hyperparameters import Optimisation
 from mtl.training.optimisation import adamw, parameter_groups, schedule
+from mtl.training.precision import prepare_products
 from mtl.training.selection import MIXTURE, Selection
 from mtl.training.train_losses import TrainLosses
-from mtl.training.withholding import Withholding
+from mtl.training.withholding import Mark, MarkedUpdate, Withholding
 
 if TYPE_CHECKING:
     from mtl.data.examples import SplitData
     from mtl.encoder.model import Encoder
 
+_log = logging.getLogger(__name__)
+
 CHECKPOINT_KEY = "biomtl"
 """Key of our entries in a checkpoint. Lightning's own hyper-parameters would silently override the command line."""
+
+SHOWN = 8
+"""Number of row ids in a message. All of them are in the run's folder."""
 
 
 class MultiTaskModule(pl.LightningModule):
@@ -54,8 +63,10 @@ class MultiTaskModule(pl.LightningModule):
         seed: Seed of the run. The dropout of each step is drawn from a stream keyed by the seed and the step, so that a
             resumed run draws the same.
         optimisation: Learning rates and their schedule; None takes the defaults.
+        guard: What happens to updates that would harm the training; None takes the defaults.
         learning_rate_factors: Factor on the learning rate of each task's head; 1 for tasks without one.
         compile: Whether `setup` compiles the encoder.
+        cuda_graphs: Whether training replays the encoder's passes as CUDA graphs, where that is possible.
         config: The resolved mixture as plain values, saved in checkpoints.
     """
 
@@ -68,8 +79,10 @@ class MultiTaskModule(pl.LightningModule):
         *,
         seed: int,
         optimisation: Optimisation | None = None,
+        guard: Guard | None = None,
         learning_rate_factors: Mapping[str, float] | None = None,
         compile: bool = False,
+        cuda_graphs: bool = False,
         config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -84,6 +97,8 @@ class MultiTaskModule(pl.LightningModule):
         """The latest result of each split, by split and task."""
         self.train_losses: dict[str, float] = {}
         """The mean training loss of each task when it was last logged."""
+        self.marked: list[MarkedUpdate] = []
+        """Updates that were withheld or whose gradient was clipped as a spike, as far as the host knows."""
         self.predictions_folder: Path | None = None
         """Folder in which evaluation saves the prediction of each row; None saves none."""
         self.predictions_with_text = False
@@ -92,10 +107,11 @@ class MultiTaskModule(pl.LightningModule):
         """Prediction files of the latest evaluation, one part per rank; None if predictions are not saved."""
         self._seed, self._config = seed, dict(config or {})
         self._factors = dict(learning_rate_factors or {})
-        self._needs_compile = compile
+        self._needs_compile, self._wants_graphs = compile, cuda_graphs
         self._evaluator: Evaluator | None = None
         self._losses = TrainLosses(list(heads))
-        self._withholding = Withholding()
+        self._guard = guard or Guard()
+        self._withholding = Withholding(self._guard.spikes)
         self._terms: dict[str, Tensor] = {}
         self._update_trains = self._was_empty = False
         self._step: tuple[list[str], int] = ([], 0)  # the tasks and the number of tokens of the current step
@@ -123,6 +139,9 @@ class MultiTaskModule(pl.LightningModule):
         device = self.trainer.strategy.root_device.type
         if stage == "fit":
             self._check_balancing()
+            prepare_products(device)
+            if self._wants_graphs:
+                self._use_graphs()
         if self._needs_compile:
             self._compile(trains=stage == "fit")
         self._tables = self._tables_outside_ddp(device)
@@ -150,6 +169,23 @@ class MultiTaskModule(pl.LightningModule):
             raise InputError(
                 Problem("balancing.name", message, "Do not stop single tasks early, or choose another one.")
             )
+
+    def _use_graphs(self) -> None:
+        """Makes the encoder train with CUDA graphs, or logs why it cannot."""
+        if self._needs_compile:
+            reason: str | None = "model.compile is set"
+        elif self.trainer.world_size > 1:
+            reason = "DDP averages gradients within the backward pass"
+        elif self.trainer.accumulate_grad_batches > 1 or self.balancing.needs == "whole":
+            reason = "an update needs several backward passes, which would overwrite each other's gradients"
+        else:
+            dtype = {"bf16": torch.bfloat16, "16": torch.float16}.get(str(self.trainer.precision).split("-")[0])
+            device, packs = self.trainer.strategy.root_device, self.encoder.packs
+            reason = obstacle(self.encoder.model, packs=packs, device=device, dtype=dtype or torch.float32)
+        if reason is None:
+            self.encoder.use_graphs()
+        else:
+            _log.warning("CUDA graphs are off: %s.", reason)
 
     def _compile(self, *, trains: bool) -> None:
         # Lightning moves and converts the module only after this hook, which then no longer changes the encoder.
@@ -269,7 +305,7 @@ class MultiTaskModule(pl.LightningModule):
     ) -> None:
         by_norm = bool(gradient_clip_val) and gradient_clip_algorithm in (None, "norm")
         if self.trainer.precision != "16-mixed":  # whose gradient scaler withholds updates itself
-            self._withholding.guard(optimizer, gradient_clip_val if by_norm else None)
+            self._withholding.guard(optimizer, self.global_step, gradient_clip_val if by_norm else None)
             if by_norm:
                 return
         super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
@@ -284,25 +320,37 @@ class MultiTaskModule(pl.LightningModule):
             return None  # Lightning then skips the step; the fp16 scaler refuses to step without any gradient
         return torch.zeros((), device=self.device, requires_grad=True)
 
-    def _check_finite(self, means: Mapping[str, float] | None = None) -> None:
-        """Checks that training has not diverged since the last check; the host waits for the device.
-
-        Args:
-            means: Mean losses since then, by task; None reads them if an update was withheld.
+    def _check_finite(self) -> None:
+        """Checks the updates since the last check; the host waits for the device.
 
         Raises:
-            FloatingPointError: A loss or a gradient is not finite.
+            FloatingPointError: A loss or a gradient is not finite, and the guard does not allow that.
         """
-        withheld = self._withholding.take()
-        if means is None:
-            means = self._losses.take(self.device) if withheld else {}
-        found = [f"the loss of {name} is {value}" for name, value in means.items() if not math.isfinite(value)]
-        if withheld:
-            found.append(f"{withheld} updates with a gradient that is not finite were withheld")
-        if found:
-            message = f"Training diverged by step {self.global_step}: {', and '.join(found)}."
-            advice = "Lower model.learning_rate, keep trainer.gradient_clip_val, or use trainer.precision=32-true."
-            raise FloatingPointError(f"{message} {advice}")
+        marked = self._withholding.take()
+        self.marked += marked
+        if not self._losses.has_not_finite and all(one.mark != Mark.NOT_FINITE for one in marked):
+            return
+        losses = self._losses.take_not_finite(self.device)
+        withheld = [one.update for one in self.marked if one.mark == Mark.NOT_FINITE]
+        if self._guard.nonfinite == "skip" and len(withheld) <= self._guard.limit:
+            return
+        found = f"{len(withheld)} updates were withheld" if withheld else f"update {self.global_step} was not"
+        causes = [f"the loss of {task} is not finite" for task in losses] or ["a gradient is not finite"]
+        message = f"Training diverged by step {self.global_step}: {' and '.join(causes)}; {found}."
+        rows = self._rows_of(withheld[0]) if withheld else ""
+        advice = "Lower model.learning_rate, keep trainer.gradient_clip_val, or use trainer.precision=32-true."
+        raise FloatingPointError(" ".join(filter(None, [message, rows, advice])))
+
+    def _rows_of(self, update: int) -> str:
+        """A sentence with the ids of an update's rows, if the data module can derive them."""
+        rows_of_update = getattr(cast(Any, self.trainer).datamodule, "rows_of_update", None)
+        if rows_of_update is None:
+            return ""
+        named = [
+            f"{task}: {', '.join(map(shown_id, ids[:SHOWN]))}{', ...' * (len(ids) > SHOWN)}"
+            for task, ids in rows_of_update(update).items()
+        ]
+        return f"The first was update {update} with the rows {'; '.join(named)}."
 
     def _log_losses(self) -> None:
         """Logs the mean loss of each task since the last log, over all ranks.
@@ -311,7 +359,7 @@ class MultiTaskModule(pl.LightningModule):
             FloatingPointError: A loss or a gradient is not finite.
         """
         means = self._losses.take(self.device)
-        self._check_finite(means)
+        self._check_finite()
         self.train_losses |= means
         logged = {f"train/{name}/loss": value for name, value in means.items()}
         if logged and self.balancing.state_dict():
@@ -425,6 +473,8 @@ class MultiTaskModule(pl.LightningModule):
             "losses": self._losses.state_dict(self.device),
             "train_losses": dict(self.train_losses),
             "selection": self.selection.state_dict(),
+            "marked": [[one.update, int(one.mark)] for one in self.marked],
+            "norms": self._withholding.state_dict(),
             "precision": str(self.trainer.precision),
         }
 
@@ -434,6 +484,8 @@ class MultiTaskModule(pl.LightningModule):
         self.train_losses = dict(ours["train_losses"])
         self.selection.load_state_dict(ours["selection"])
         self._losses.load_state_dict(ours["losses"])
+        self.marked = [MarkedUpdate(update, Mark(mark)) for update, mark in ours.get("marked", [])]
+        self._withholding.load_state_dict(ours.get("norms", {}))
 
 
 class _Heads(InSinglePrecision, nn.ModuleDict):

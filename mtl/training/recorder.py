@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -16,13 +17,14 @@ from rich.console import Console
 
 from heads import ClassReport
 from mtl.batching.data_module import MixtureData
+from mtl.distributed import is_rank_zero
 from mtl.evaluation import summary
 from mtl.evaluation.baselines import trivial_baselines
 from mtl.evaluation.evaluator import TaskResult
 from mtl.evaluation.predictions import with_hashed_ids
 from mtl.hashed_ids import are_hashed, without_ids
 from mtl.problems import InputError, Problem
-from mtl.tracking.tracker import MLflowTracker
+from mtl.tracking.tracker import MLflowTracker, end_run
 from mtl.training.selection import MIXTURE
 
 if TYPE_CHECKING:
@@ -52,6 +54,9 @@ class RunRecorder(Callback):
         self._title = ""
         self._kept: list[Path] = []
         self._keeps_status = False
+        self._first_losses: dict[str, float] = {}
+        self._num_marked = 0
+        self._cautions: list[str] = []
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         _data(trainer)
@@ -65,6 +70,7 @@ class RunRecorder(Callback):
         self._set_status(trainer, "FINISHED")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._record_marked(trainer, pl_module)
         self._drop_predictions(pl_module)
         self._set_status(trainer, "KILLED" if isinstance(exception, KeyboardInterrupt | SIGTERMException) else "FAILED")
 
@@ -72,6 +78,29 @@ class RunRecorder(Callback):
         """Sets the status of a run without a tracker; a tracker sets the status itself."""
         if self._tracker is None and trainer.is_global_zero and not self._keeps_status:
             self._folder.update_info(status=status)
+
+    def is_running(self) -> bool:
+        """Whether the training, or the evaluation, has no final status yet."""
+        return self._keeps_status or self._folder.info.get("status") == "RUNNING"
+
+    def note(self, reason: str) -> None:
+        """Records why the training is going to end."""
+        if not self._keeps_status:
+            self._folder.update_info(reason=reason)
+
+    def end(self, status: str, reason: str) -> None:
+        """Records how the training ended, if nothing has recorded it yet. Any thread of any rank may call this.
+
+        Args:
+            status: FAILED or KILLED.
+            reason: Why the run ended.
+        """
+        if self._keeps_status or not self._folder.end(status, reason) or self._tracker is None:
+            return
+        if is_rank_zero():
+            self._tracker.finalize(status.lower())
+        else:
+            end_run(self._folder, status)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -85,6 +114,8 @@ class RunRecorder(Callback):
             self._track_inputs(self._tracker, trainer, data)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        self._first_losses = {**cast("MultiTaskModule", pl_module).train_losses, **self._first_losses}
+        self._record_marked(trainer, pl_module)
         every = cast(Any, trainer).log_every_n_steps
         if every and trainer.global_step % every == 0 and not trainer.fit_loop._should_accumulate():
             self._log_rates(trainer)
@@ -125,7 +156,13 @@ class RunRecorder(Callback):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
+        self._record_marked(trainer, pl_module)
         losses = cast("MultiTaskModule", pl_module).train_losses
+        risen = {task: loss for task, loss in losses.items() if has_risen(self._first_losses.get(task), loss)}
+        if risen:
+            self._folder.update_info(risen_losses=risen)
+            named = ", ".join(f"{task} {self._first_losses[task]:.3g} to {loss:.3g}" for task, loss in risen.items())
+            self._cautions.append(f"Training losses rose instead of falling: {named}. Lower model.learning_rate.")
         self._folder.write_metrics("train", {task: {"loss": loss} for task, loss in losses.items()})
         self._finish(trainer, "dev", self._selected)
 
@@ -135,15 +172,38 @@ class RunRecorder(Callback):
             return
         console = Console()
         console.print(summary.result_table(self._lines, title=self._title))
+        for caution in self._cautions:
+            console.print(f"Caution: {caution}", soft_wrap=True, highlight=False)
         console.print(f"Run folder: {self._folder.path}", soft_wrap=True, highlight=False)
         if self._tracker is not None:
             console.print(f"See it in MLflow: {self._tracker.ui_hint()}", soft_wrap=True, highlight=False)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"reports": {task: report._asdict() for task, report in self._selected.items()}}
+        reports = {task: report._asdict() for task, report in self._selected.items()}
+        return {"reports": reports, "first_losses": self._first_losses}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._selected = {task: ClassReport(**report) for task, report in state_dict["reports"].items()}
+        self._first_losses = dict(state_dict.get("first_losses", {}))
+
+    def _record_marked(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Records the updates that the guard withheld or clipped, with the ids of their rows, if there are new ones."""
+        marked = cast("MultiTaskModule", pl_module).marked
+        if len(marked) == self._num_marked or not trainer.is_global_zero:
+            return
+        self._num_marked = len(marked)
+        data = _data(trainer)
+        lines = (
+            {"update": one.update, "reason": one.mark.name.lower(), "rows": data.rows_of_update(one.update)}
+            for one in marked
+        )
+        # All lines anew: a resumed run may have lost updates that the file still has.
+        self._folder.write_text("guard.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+        counts = Counter(one.mark.name.lower() for one in marked)
+        self._folder.update_info(guard=dict(counts))
+        _log(trainer, {f"guard/{name}": count for name, count in counts.items()}, trainer.global_step)
+        named = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
+        self._cautions = [f"Updates that were withheld or clipped: {named}; see guard.jsonl."]
 
     def _write(self, split: str, results: Mapping[str, TaskResult]) -> None:
         """Writes scores, and the counts per document, which studies resample."""
@@ -273,6 +333,15 @@ def write_counts(path: Path, result: TaskResult) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, **cast(Any, result.stacked_counts()))
+
+
+def has_risen(first: float | None, last: float) -> bool:
+    """Whether a training loss ended far above where it began, and so above that of a model that knows nothing.
+
+    >>> has_risen(0.7, 9000.0), has_risen(0.7, 0.9), has_risen(None, 9000.0)
+    (True, False, False)
+    """
+    return first is not None and last > 3 * max(first, 1.0)
 
 
 def _reports(results: Mapping[str, TaskResult]) -> dict[str, ClassReport]:

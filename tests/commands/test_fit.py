@@ -1,4 +1,5 @@
 import csv as csv_module
+import errno
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,9 @@ from mtl.commands.fit import _check_trainer, _how_to_resume
 from mtl.config.loading import load_mixture
 from mtl.encoder.model import Encoder
 from mtl.problems import InputError
+from mtl.tracking.checkpoint_file import write_checkpoint
 from mtl.tracking.run_folder import RunFolder
-from mtl.training import assembly
+from mtl.training import assembly, saving
 from mtl.training.assembly import build_heads
 from mtl.training.early_stopping import early_stopping
 from mtl.training.module import CHECKPOINT_KEY
@@ -407,6 +410,7 @@ def test_best_last_and_the_best_of_a_task_are_found_by_name(
             assert scored[task][PRIMARY[task]] == pytest.approx(score, abs=1e-6)
     monkeypatch.chdir("/")
     assert in_process("test", path, f"--ckpt_path={folder.checkpoints / 'best.ckpt'}") == 0
+    assert in_process("test", path, f"--ckpt_path={folder.path}") == 0
     assert in_process("test", path, f"--ckpt_path={folder.path.parent / 'latest'}") == 2  # a pointer, no checkpoint
     assert set(folder.metrics["test"]) == set(PRIMARY)
     assert latest(path).path == folder.path  # evaluating makes no run
@@ -422,7 +426,7 @@ def test_the_precision_of_a_checkpoint_is_checked_against_the_device(
     file = latest(path).resolve_checkpoint("last")
     content = torch.load(file, weights_only=True)
     content[CHECKPOINT_KEY]["precision"] = "16-mixed"  # as from a GPU
-    torch.save(content, file)
+    write_checkpoint(file, partial(torch.save, content))
     words = ["--mixture", str(path), "--trainer.accelerator=cpu", "--run.baselines=false", f"--ckpt_path={file}"]
     assert run(["test", *words]) == 2
     assert "trainer.precision: " in capsys.readouterr().err
@@ -453,7 +457,9 @@ def test_what_cannot_be_resumed_or_found_is_an_input_error(
 ) -> None:
     path = toy_mixture()
     assert in_process("fit", path, "--ckpt_path=last") == 2
-    assert str(Path("runs") / "toy") in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert str(Path("runs") / "toy") in error
+    assert "--ckpt_path auto" in error
     assert in_process("fit", path) == 0
     assert in_process("fit", path, "--ckpt_path=best") == 2
     assert "--ckpt_path last" in capsys.readouterr().err
@@ -462,8 +468,59 @@ def test_what_cannot_be_resumed_or_found_is_an_input_error(
     with pytest.raises(SystemExit):  # an abbreviation, which could match another option
         in_process("fit", path, "--trainer.max_epoch=1")
     assert "max_epoch" in capsys.readouterr().err
-    assert in_process("fit", path, "--run.save_every=0") == 2
-    assert capsys.readouterr().err.startswith("mtl: run.save_every: ")
+    for option in ("save_every", "save_minutes", "keep"):
+        assert in_process("fit", path, f"--run.{option}=0") == 2
+        assert capsys.readouterr().err.startswith(f"mtl: run.{option}: ")
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_auto_resumes_from_the_newest_last_of_the_seed_and_otherwise_starts_afresh_in_the_same_folder(
+    toy_mixture: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = toy_mixture()
+    killed = RunFolder.create(tmp_path / "runs", "toy", 1)  # it was killed before its first save
+    RunFolder.create(tmp_path / "runs", "toy", 2)
+    auto = ("--ckpt_path=auto", "--run.save_every=5")
+    assert in_process("fit", path, *auto, "--trainer.max_epochs=1") == 0
+    assert killed.info["status"] == "FINISHED"
+    assert len(RunFolder.all(tmp_path / "runs", "toy")) == 2
+    first = weights(killed)
+    assert in_process("fit", path, *auto, "--trainer.max_epochs=1") == 0  # as a job that is sent again
+    assert equal(weights(killed), first)
+    assert str(killed.resolve_checkpoint("last")) in capsys.readouterr().err
+    other = ("--mixture.seed=3", "--trainer.max_steps=5", "--trainer.limit_val_batches=0")
+    assert in_process("fit", path, *auto, *other) == 0
+    assert [run.info["seed"] for run in RunFolder.all(tmp_path / "runs", "toy")] == [1, 2, 3]
+    for broken in killed.saved.files("last"):
+        broken.write_bytes(b"")
+    assert in_process("fit", path, *auto, "--trainer.max_epochs=1") == 0
+    assert str(broken) in capsys.readouterr().err
+    assert equal(weights(killed), first)
+    assert killed.saved.files("last") == [killed.resolve_checkpoint("last"), killed.saved.file("last", 10)]
+    assert len(RunFolder.all(tmp_path / "runs", "toy")) == 3
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_a_run_on_a_full_disk_fails_with_the_file_and_its_status(
+    toy_mixture: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = toy_mixture()
+    write = saving.write_checkpoint
+
+    def fill(path: Path, save: Callable[[Any], None]) -> None:
+        def fail(file: Any) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        write(path, fail if path.name == "last-step10.ckpt" else save)
+
+    monkeypatch.setattr(saving, "write_checkpoint", fill)
+    assert in_process("fit", path, "--run.save_every=5") == 2
+    error = capsys.readouterr().err
+    folder = latest(path)
+    assert f"{folder.saved.file('last', 10)}: " in error
+    assert "Traceback" not in error
+    assert folder.info["status"] == "FAILED"
+    assert {file.name for file in folder.checkpoints.iterdir()} == {"last-step5.ckpt"}
 
 
 @pytest.mark.usefixtures("_fresh")
@@ -569,14 +626,12 @@ def test_an_interrupted_run_names_the_command_that_resumes_it_if_there_is_a_chec
     words = ["fit", "--mixture", "my notes.yaml"]
     assert "--run.save_every" in _how_to_resume(folder, words)
     folder.checkpoints.mkdir()
-    (folder.checkpoints / "last.ckpt").touch()
-    folder.point("last", folder.checkpoints / "last.ckpt", None)
-    last = folder.checkpoints / "last.ckpt"
+    folder.saved.file("last", 3).touch()
     RunFolder.create(tmp_path, "toy", 2)  # now the mixture's newest run, whose checkpoint `last` would mean
-    assert _how_to_resume(folder, words).endswith(f": mtl fit --mixture 'my notes.yaml' --ckpt_path {last}")
+    assert _how_to_resume(folder, words).endswith(f": mtl fit --mixture 'my notes.yaml' --ckpt_path {folder.path}")
     for named in (["--ckpt_path=last"], ["--ckpt_path", "last"]):
         again = ["fit", *named, "--seed_everything=1"]
-        assert _how_to_resume(folder, again).endswith(f": mtl fit --seed_everything=1 --ckpt_path {last}")
+        assert _how_to_resume(folder, again).endswith(f": mtl fit --seed_everything=1 --ckpt_path {folder.path}")
 
 
 # --- a head and a sampler of the user's -------------------------------------------------------------------------------

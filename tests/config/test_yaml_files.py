@@ -236,3 +236,58 @@ def test_an_empty_file_has_no_fields(tmp_path: Path) -> None:
 def test_task_names_that_are_numbers_become_strings(tmp_path: Path) -> None:
     write(tmp_path, m="tasks: {2013: {head: x}}\n")
     assert list(read_mixture_fields(tmp_path / "m.yaml")["tasks"]) == ["2013"]
+
+
+# --- hostile files --------------------------------------------------------------------------------------------------
+
+
+def test_every_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(18):
+        both = f"d{number + 1}.yaml"
+        write(tmp_path, **{f"d{number}": f"include: [{both}, {both}]\nk{number}: 1\n"})
+    write(tmp_path, d18="k18: 1\n")
+    read: list[Path] = []
+    monkeypatch.setattr("mtl.config.yaml_files.read_yaml", lambda path: read.append(path) or read_yaml(path))
+    assert len(read_mixture_fields(tmp_path / "d0.yaml")) == 19
+    assert len(read) == 19
+    write(tmp_path, d18="k: [\n")
+    assert len(problems(tmp_path / "d0.yaml")) == 1
+
+
+def test_a_chain_of_includes_has_a_limit(tmp_path: Path) -> None:
+    for number in range(150):
+        write(tmp_path, **{f"c{number}": f"include: [c{number + 1}.yaml]\n"})
+    write(tmp_path, c150="a: 1\n")
+    assert len(problems(tmp_path / "c0.yaml")) == 1
+    assert read_mixture_fields(tmp_path / "c60.yaml") == {"a": 1}
+
+
+@pytest.mark.parametrize("text", ["a: 1\nb: " + "9" * 5000 + "\n", "a: 1\nb: " + "[" * 5000 + "\n", "a: 1\nb: &b [*b]"])
+def test_what_exceeds_a_limit_is_reported_with_the_line(tmp_path: Path, text: str) -> None:
+    write(tmp_path, m=text)
+    assert problems(tmp_path / "m.yaml")[0].key == f"{tmp_path / 'm.yaml'}:2"
+
+
+def test_overrides_and_mappings_have_the_same_limits() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(5000):
+        deep = {"a": deep}
+    assert problems({}, ["seed=" + "9" * 5000])[0].key == "seed"
+    assert problems({}, ["seed=" + "[" * 5000])[0].key == "seed"
+    assert len(problems({}, ["a" + ".a" * 50_000 + "=1"])) == 1
+    assert len(problems(deep)) == 1
+
+
+@pytest.mark.parametrize("name", ['"a\\0b"', "a" * 5000])
+def test_an_include_with_an_impossible_name_does_not_exist(tmp_path: Path, name: str) -> None:
+    write(tmp_path, m=f"include: [{name}]\n")
+    assert problems(tmp_path / "m.yaml")[0].key == f"{tmp_path / 'm.yaml'}: include"
+
+
+def test_a_hundred_thousand_labels_and_a_thousand_tasks_are_allowed(tmp_path: Path) -> None:
+    labels = "".join(f"    - label {number}\n" for number in range(100_000))
+    write(tmp_path, m=f"tasks:\n  a:\n    data: {{path: '${{oc.env:MTL_TEST_NONE,data}}'}}\n    labels:\n{labels}")
+    assert len(read_mixture_fields(tmp_path / "m.yaml")["tasks"]["a"]["labels"]) == 100_000
+    tasks = "".join(f"  t{n}: {{head: x, data: {{path: '${{oc.env:MTL_TEST_NONE,data}}'}}}}\n" for n in range(1200))
+    write(tmp_path, m=f"tasks:\n{tasks}")
+    assert len(read_mixture_fields(tmp_path / "m.yaml")["tasks"]) == 1200

@@ -315,3 +315,11 @@ def test_a_file_name_is_hashed_like_the_id_that_it_is(tmp_path: Path, monkeypatc
     assert list(reader.read("train")) == []
     (bad,) = reader.bad_rows
     assert bad.file == str(tmp_path / "train" / f"{hashed_ids.hashed('smith-1', b'key')}.ann")
+
+
+def test_a_line_of_colons_is_quick(tmp_path: Path) -> None:
+    """With a pattern that tries every colon, this line would take hours."""
+    folder_of(tmp_path / "train", {"a.txt": "a\n", "a.ann": f"R1\ta {':' * 20_000} {':' * 20_000} x\n"})
+    reader = Brat(str(tmp_path), on_bad_row="skip")
+    assert list(reader.read("train")) == []
+    assert [bad.line for bad in reader.bad_rows] == [1]

@@ -245,3 +245,23 @@ def test_chemprot_lines_give_the_documented_counts(data_folder: Path) -> None:
     files = {"train": "train.txt", "dev": "dev.txt", "test": "test.txt"}
     reader = Jsonl(str(data_folder / "chemprot" / "scibert"), files=files, ignore=["metadata"])
     assert [sum(1 for _ in reader.read(split)) for split in files] == [4169, 2427, 3469]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"text": "a", "meta": {"site": "\\udc00"}}',
+        '{"text": "a", "meta": {"\\ud800": 1}}',
+        '{"text": "a", "label": ["\\ud800"]}',
+        '{"text": "a", "meta": {"b": ["\\ud800"]}}',
+        '{"text": "a", "\\ud800": 1}',
+        '{"text": "a", "label": ' + "1" * 4301 + "}",
+        '{"text": "a", "meta": {"b": ' + "[" * 100_000 + "]" * 100_000 + "}}",
+    ],
+)
+def test_halves_of_surrogate_pairs_long_numbers_and_deep_values_are_bad_rows(tmp_path: Path, row: str) -> None:
+    (tmp_path / "train.jsonl").write_text('{"text": "\\ud83d\\ude00"}\n' + row + "\n")
+    reader = Jsonl(str(tmp_path), on_bad_row="skip")
+    assert [found.text for found in reader.read("train")] == ["😀"]
+    assert [bad.line for bad in reader.bad_rows] == [2]
+    str(reader.bad_rows[0]).encode()

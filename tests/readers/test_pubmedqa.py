@@ -153,3 +153,30 @@ def test_the_data_has_the_documented_counts_and_the_published_answers(data_folde
     truth = json.loads((data_folder / "pubmedqa" / "test_ground_truth.json").read_text())
     assert {row.id: row.label for row in reader.read("test")} == truth
     assert not +reader.left_out
+
+
+@pytest.mark.parametrize(
+    ("questions", "splits"),
+    [
+        (
+            '{"1": {"QUESTION": "Q", "CONTEXTS": [1], "final_decision": "yes"}}',
+            '{"train": ["1"], "dev": [], "test": []}',
+        ),
+        ('{"1": {"QUESTION": "Q", "CONTEXTS": ["a"], "final_decision": "yes", "YEAR": []}}', None),
+        ('{"1": {"QUESTION": ["Q"], "CONTEXTS": ["a"], "final_decision": "yes"}}', None),
+        ('{"1": []}', None),
+        ("{}", '{"train": [["1"]], "dev": [], "test": []}'),
+        ("{}", '{"train": [{}], "dev": [], "test": []}'),
+        ("{}", '{"train": [1], "dev": [], "test": []}'),
+        ("{}", '{"train": "1", "dev": [], "test": []}'),
+        ('{"1": ' + "1" * 4301 + "}", None),
+        ('{"1": ' + "[" * 100_000 + "}", None),
+        ('{"1": {"QUESTION": "\\ud800", "CONTEXTS": ["a"], "final_decision": "yes"}}', None),
+    ],
+)
+def test_wrong_json_types_are_bad_rows(tmp_path: Path, questions: str, splits: str | None) -> None:
+    (tmp_path / "ori_pqal.json").write_text(questions)
+    (tmp_path / "splits.json").write_text(splits or '{"train": ["1"], "dev": [], "test": []}')
+    reader = PubMedQA(str(tmp_path), on_bad_row="skip")
+    assert list(reader.read("train")) == []
+    assert len(reader.bad_rows) == 1

@@ -3,11 +3,16 @@ import os
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from mtl.problems import InputError
+from mtl.processes import this_process
+from mtl.tracking.checkpoint_file import write_checkpoint
 from mtl.tracking.run_folder import FOLDER_VARIABLE, RunFolder
 
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID", FOLDER_VARIABLE)
@@ -21,7 +26,7 @@ def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
 def checkpoint(folder: RunFolder, name: str) -> Path:
     folder.checkpoints.mkdir(exist_ok=True)
     path = folder.checkpoints / name
-    path.write_bytes(b"weights")
+    write_checkpoint(path, partial(torch.save, {"weights": torch.ones(3)}))
     return path
 
 
@@ -107,6 +112,46 @@ def test_the_best_checkpoint_of_an_unfinished_run_is_reported(
     folder.resolve_checkpoint("best")
     error = capsys.readouterr().err
     assert (f"{folder.path} is {status}" in error) == (status != "FINISHED")
+
+
+def dead_process() -> dict[str, Any]:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return {**this_process(), "pid": process.pid}
+
+
+def test_a_run_whose_process_was_killed_is_failed_once_the_next_run_starts_or_it_is_opened(tmp_path: Path) -> None:
+    one, other = (RunFolder.create(tmp_path, "demo", seed) for seed in (1, 2))
+    for folder in (one, other):
+        folder.point("best", checkpoint(folder, "a.ckpt"), 0.5)
+        folder.update_info(process=dead_process())
+    one.resolve_checkpoint("best")
+    assert [folder.info["status"] for folder in (one, other)] == ["FAILED", "RUNNING"]
+    (tmp_path / "demo" / "torn").mkdir()
+    (tmp_path / "demo" / "torn" / "run.json").write_text('{"status": "RUN')
+    third = RunFolder.create(tmp_path, "demo", 3)
+    assert [folder.info["status"] for folder in (other, third)] == ["FAILED", "RUNNING"]
+    assert str(other.info["process"]["pid"]) in other.info["reason"]
+    other.begin_training()
+    assert not other.end_if_dead()
+    assert (other.info["status"], other.info["reason"]) == ("RUNNING", None)
+
+
+@pytest.mark.parametrize("status", ["FINISHED", "KILLED", "FAILED"])
+def test_a_run_that_has_ended_keeps_its_status(status: str, tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "demo", 1)
+    folder.update_info(status=status, process=dead_process())
+    assert not folder.end_if_dead()
+    assert not folder.end("KILLED", "SIGTERM")
+    assert folder.info["status"] == status
+
+
+def test_another_rank_can_end_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder.create(tmp_path, "demo", 1)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    folder.update_info(status="FINISHED")  # only rank 0 may
+    assert folder.end("FAILED", "rank 0 has ended")
+    assert (folder.info["status"], folder.info["reason"]) == ("FAILED", "rank 0 has ended")
 
 
 def test_a_wrong_checkpoint_name_lists_what_exists(tmp_path: Path) -> None:

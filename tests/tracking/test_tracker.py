@@ -1,3 +1,4 @@
+import atexit
 import contextlib
 import json
 import os
@@ -17,7 +18,7 @@ import pytest
 
 from mtl.tracking import send_queue, versions
 from mtl.tracking.run_folder import FOLDER_VARIABLE, RunFolder
-from mtl.tracking.tracker import MLflowTracker
+from mtl.tracking.tracker import MLflowTracker, end_run
 from tests.mlflow_server import Server, free_port, wait_for
 
 REPOSITORY = Path(__file__).parents[2]
@@ -119,6 +120,18 @@ def test_an_interrupt_that_lightning_reports_as_failed_is_killed(store: str) -> 
     assert client(store).get_run(tracker.run_id).info.status == "KILLED"
 
 
+def test_another_process_can_end_a_run_in_mlflow(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    tracker = tracker_for()
+    tracker.log_metrics({"train/loss": 1.0}, step=0)
+    assert tracker.run_id is not None
+    end_run(RunFolder.open(tracker.folder.path), "FAILED")
+    assert client(store).get_run(tracker.run_id).info.status == "FAILED"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody answers
+    end_run(RunFolder.open(tracker.folder.path), "KILLED")
+    tracker.finalize("failed")
+
+
 def test_logging_after_the_end_of_fit_reopens_the_run(store: str) -> None:
     tracker = tracker_for()
     tracker.log_metrics({"train/loss": 1.0}, step=0)
@@ -153,6 +166,116 @@ def test_a_resumed_run_continues_and_changed_parameters_become_tags(store: str) 
     }
     assert [m.value for m in client(store).get_metric_history(first.run_id, "train/loss")] == [1.0, 0.5]
     assert run.info.status == "FINISHED"
+
+
+def points_of(store: str, run_id: str | None) -> dict[str, list[tuple[int, float]]]:
+    """All points that MLflow has of a run, by metric."""
+    metrics = client(store).get_run(run_id).data.metrics
+    histories = {name: client(store).get_metric_history(run_id, name) for name in metrics}
+    return {name: [(point.step, point.value) for point in history] for name, history in histories.items()}
+
+
+def test_a_killed_run_that_resumes_has_each_point_once(store: str) -> None:
+    first = tracker_for()
+    first.log_metrics({"data/gad/rows": 7.0}, step=0)
+    for step in (1, 2):
+        first.log_metrics({"train/gad/loss": 1 / step}, step=step)
+    assert first.run_id is not None
+    wait_for(lambda: [s for s, _ in points_of(store, first.run_id).get("train/gad/loss", [])] == [1, 2])
+    first._queue.close()  # as if killed: nothing ends the run
+    atexit.unregister(first._at_exit)
+    # Killed within the interval of sending, so this line is on disk only.
+    later = {"step": 3, "time": time.time(), "metrics": {"train/gad/loss": 1 / 3, "val/gad/f1": 0.5}}
+    with (first.folder.path / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(later) + "\n")
+    second = tracker_for(RunFolder.open(first.folder.path), run_id=first.run_id)
+    second.log_metrics({"data/gad/rows": 7.0}, step=0)
+    for step in (2, 3, 4):  # from a checkpoint after step 1
+        second.log_metrics({"train/gad/loss": 1 / step}, step=step)
+    second.log_metrics({"val/gad/f1": 0.5}, step=3)
+    second.finalize("success")
+    expected = {
+        "data/gad/rows": [(0, 7.0)],
+        "train/gad/loss": [(step, 1 / step) for step in (1, 2, 3, 4)],
+        "val/gad/f1": [(3, 0.5)],
+    }
+    assert {name: points_of(store, first.run_id)[name] for name in expected} == expected
+    on_disk = [(name, line["step"]) for line in lines(first.folder.path / "metrics.jsonl") for name in line["metrics"]]
+    assert len(on_disk) == len(set(on_disk))
+
+
+def test_a_run_that_mlflow_has_lost_gets_all_points_of_its_folder(store: str) -> None:
+    first = tracker_for()
+    for step in range(3):
+        first.log_metrics({"train/gad/loss": 1.0 + step}, step=step)
+    first.finalize("killed")
+    client(store).delete_run(first.run_id)
+    second = tracker_for(RunFolder.open(first.folder.path), run_id=first.run_id)
+    second.log_metrics({"train/gad/loss": 9.0}, step=3)
+    second.finalize("success")
+    assert points_of(store, second.run_id)["train/gad/loss"] == [(0, 1.0), (1, 2.0), (2, 3.0), (3, 9.0)]
+
+
+def test_an_evaluation_of_another_checkpoint_adds_its_points_and_a_repeated_one_none(store: str) -> None:
+    first = tracker_for()
+    first.log_metrics({"test/gad/f1": 0.5}, step=0)
+    first.finalize("success")
+    for value in (0.5, 0.6):
+        again = tracker_for(RunFolder.open(first.folder.path), run_id=first.run_id)
+        again.keeps_status = True
+        again.log_metrics({"test/gad/f1": value}, step=0)
+        again.finalize("success")
+    assert points_of(store, first.run_id)["test/gad/f1"] == [(0, 0.5), (0, 0.6)]
+
+
+def test_a_deleted_experiment_is_named_with_its_remedy_and_gets_everything_once_it_is_restored(
+    store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment = client(store).create_experiment("biomtl")
+    client(store).delete_experiment(experiment)
+    tracker = tracker_for()
+    tracker.log_metrics({"val/gad/f1": 0.5}, step=1)
+    assert tracker.run_id is None
+    messages = capsys.readouterr().err.splitlines()
+    assert len(messages) == 1
+    assert f"mlflow experiments restore --experiment-id {experiment}" in messages[0]
+    assert "--run.experiment" in messages[0]
+    client(store).restore_experiment(experiment)
+    tracker.finalize("success")
+    assert points_of(store, tracker.run_id)["val/gad/f1"] == [(1, 0.5)]
+
+
+@pytest.mark.parametrize("name", ["a%2Fb", "what?x=1", "a #1 b", "ä"])
+def test_a_working_folder_of_any_name_has_its_store_and_artifacts_inside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    tracker = tracker_for()
+    tracker.log_metrics({"val/gad/f1": 0.5}, step=1)
+    tracker.log_text("a report", "report.txt")
+    tracker.finalize("success")
+    assert tracker.ui_hint() == "mlflow ui"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name]
+    assert (folder / "mlflow.db").is_file()
+    assert [path.read_text() for path in folder.glob("mlruns/**/report.txt")] == ["a report"]
+    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        assert database.execute("SELECT step, value FROM metrics WHERE key = 'val/gad/f1'").fetchall() == [(1, 0.5)]
+
+
+def test_more_tables_than_mlflow_can_list_are_stored_all_the_same(store: str) -> None:
+    tracker = tracker_for()
+    for number in range(200):
+        tracker.log_table(
+            {"class": ["x"], "f1": [number / 200]}, f"test/a_task_with_a_long_name_{number}/per_class.json"
+        )
+    tracker.finalize("success")
+    stored = client(store).list_artifacts(tracker.run_id, "test")
+    assert len(stored) == 200
+    assert tracker.folder.info["mlflow"]["state"] == "ok"
+    listed = json.loads(client(store).get_run(tracker.run_id).data.tags["mlflow.loggedArtifacts"])
+    assert 60 < len(listed) < 200
 
 
 def test_an_unknown_run_is_replaced_and_named_in_a_tag(store: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -422,7 +545,7 @@ def run_python(code: str, **environment: str) -> subprocess.Popen[str]:
 LOG_ONE = """
 from pathlib import Path
 from mtl.tracking.run_folder import RunFolder
-from mtl.tracking.tracker import MLflowTracker
+from mtl.tracking.tracker import MLflowTracker, end_run
 tracker = MLflowTracker(RunFolder.create(Path("runs"), "demo", 1), run_name="demo")
 tracker.log_metrics({"val/f1": 0.5}, step=1)
 """

@@ -249,6 +249,36 @@ def test_scores_on_dev_are_logged_once_per_evaluation(toy_mixture: Write, train:
 
 
 @pytest.mark.parametrize(
+    ("model", "trainer", "word"),
+    [
+        ({}, {}, "cpu"),
+        ({}, {"accumulate_grad_batches": 2}, "several backward passes"),
+        ({"compile": True}, {}, "model.compile"),
+    ],
+)
+def test_without_a_gpu_cuda_graphs_are_off_and_the_reason_is_logged(
+    toy_mixture: Write,
+    train: Train,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    model: dict[str, Any],
+    trainer: dict[str, Any],
+    word: str,
+) -> None:
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: None)
+    mixture = load_mixture(toy_mixture())
+    plain, graphed = (
+        train(mixture, model={**model, "cuda_graphs": graphs}, max_steps=2, max_epochs=-1, **trainer)
+        for graphs in (False, True)
+    )
+    warnings = [record.message for record in caplog.records if "CUDA graphs are off" in record.message]
+    assert len(warnings) == 1
+    assert word in warnings[0]
+    for name, weight in plain.module.state_dict().items():
+        assert torch.equal(weight, graphed.module.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
     "trainer",
     [
         {"fast_dev_run": True},
@@ -281,7 +311,7 @@ def test_training_works_with_the_options_of_the_trainer(
     kept = checkpoint_callbacks(folder, list(mixture.tasks), save_every=3)
     trained = train(mixture, callbacks=kept, enable_checkpointing=True, **{"max_epochs": 2, **trainer})
     assert all(torch.isfinite(value).all() for value in trained.weights.values())
-    saved = {path.stem for path in folder.checkpoints.glob("*")}
+    saved = {path.name.partition("-")[0] for path in folder.checkpoints.glob("*")}
     if "fast_dev_run" in trainer or trainer.get("max_epochs") == 0:
         assert saved == set()
     else:

@@ -10,6 +10,7 @@ import torch
 from lightning_fabric.plugins.precision.precision import _PRECISION_INPUT_STR, _PRECISION_INPUT_STR_ALIAS
 
 from mtl.commands import run
+from mtl.tracking.run_folder import RunFolder
 from mtl.training import precision as module
 from mtl.training.precision import GAIN, agreed_precision, bf16_gain, natural_precision, precision_problems
 from tests import five_tasks
@@ -168,7 +169,7 @@ def test_every_precision_trains_and_scores_all_heads_in_fp32_or_is_refused(
         return
     assert ended == 0
     folder = five_tasks.newest(tmp_path)
-    content = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    content = torch.load(RunFolder(folder).resolve_checkpoint("last"), weights_only=True)
     state = content["state_dict"]
     encoder = {"64-true": torch.float64, "bf16-true": torch.bfloat16}.get(content["biomtl"]["precision"], torch.float32)
     assert {value.dtype for name, value in state.items() if name.startswith("encoder.")} == {encoder}

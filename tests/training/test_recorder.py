@@ -80,7 +80,7 @@ def artifacts(client: Any, run_id: str, path: str | None = None) -> Iterator[str
 
 
 def test_metrics_hold_every_split_and_task_with_all_metrics_of_its_head(run: Path, metrics: dict[str, Any]) -> None:
-    heads, _ = build_heads(checkpoint_mixture(run / "checkpoints" / "best.ckpt"))
+    heads, _ = build_heads(checkpoint_mixture(RunFolder(run).resolve_checkpoint("best")))
     assert set(metrics) == {"train", "dev", "test", "baseline"}
     assert set(metrics["train"]) == set(metrics["dev"]) == set(metrics["baseline"]) == set(TASKS)
     assert set(metrics["test"]) == set(TASKS) - {"score"}, "a task without a test split has no test score"
@@ -92,7 +92,7 @@ def test_metrics_hold_every_split_and_task_with_all_metrics_of_its_head(run: Pat
 
 def test_dev_scores_are_those_of_the_selected_checkpoint(run: Path, metrics: dict[str, Any]) -> None:
     pointers = read(run / "checkpoints.json")
-    heads, _ = build_heads(checkpoint_mixture(run / "checkpoints" / "best.ckpt"))
+    heads, _ = build_heads(checkpoint_mixture(RunFolder(run).resolve_checkpoint("best")))
     primary = {task: metrics["dev"][task][head.primary_metric] for task, head in heads.items()}
     assert pointers["best"]["score"] == pytest.approx(sum(primary.values()) / len(primary), abs=1e-6)
     for task, value in primary.items():
@@ -108,12 +108,13 @@ def test_validating_the_best_checkpoint_again_gives_the_same_numbers(run: Path, 
     assert after["baseline"] == metrics["baseline"], "the baselines on test remain next to the test scores"
     for task, scores in metrics["dev"].items():
         assert after["dev"][task] == pytest.approx(scores, abs=1e-6)
-    assert read(run / "run.json")["evaluated"] == {"test": "best.ckpt", "dev": "best.ckpt"}
+    best = RunFolder(run).resolve_checkpoint("best").name
+    assert read(run / "run.json")["evaluated"] == {"test": best, "dev": best}
 
 
 @pytest.mark.parametrize("split", ["dev", "test"])
 def test_the_scores_follow_from_the_counts_of_documents(run: Path, metrics: dict[str, Any], split: str) -> None:
-    heads, _ = build_heads(checkpoint_mixture(run / "checkpoints" / "best.ckpt"))
+    heads, _ = build_heads(checkpoint_mixture(RunFolder(run).resolve_checkpoint("best")))
     files = sorted((run / "counts" / split).iterdir())
     assert [file.stem for file in files] == sorted(metrics[split])
     for file in files:
@@ -124,7 +125,7 @@ def test_the_scores_follow_from_the_counts_of_documents(run: Path, metrics: dict
 
 
 def test_the_baseline_is_scored_on_test_or_on_dev_without_a_test_split(run: Path, metrics: dict[str, Any]) -> None:
-    heads, _ = build_heads(checkpoint_mixture(run / "checkpoints" / "best.ckpt"))
+    heads, _ = build_heads(checkpoint_mixture(RunFolder(run).resolve_checkpoint("best")))
     baselines = read(run / "baselines.json")
     assert set(baselines) == {"dev", "test"}
     assert baselines["test"]["score"] == baselines["dev"]["score"]
@@ -142,7 +143,7 @@ def test_the_resolved_mixture_and_configuration_are_saved(run: Path) -> None:
 
 
 def test_thresholds_tuned_on_dev_are_in_the_checkpoint(run: Path) -> None:
-    thresholds = read_checkpoint(run / "checkpoints" / "best.ckpt")["state_dict"]["heads.topics.thresholds"]
+    thresholds = read_checkpoint(RunFolder(run).resolve_checkpoint("best"))["state_dict"]["heads.topics.thresholds"]
     assert thresholds.tolist() != [0.5, 0.5]
 
 
@@ -290,7 +291,7 @@ def test_labels_of_test_change_neither_the_checkpoint_nor_dev(tmp_path: Path, ti
             five_tasks.write_lines(folder / "kind" / "test.jsonl", rows)
         runs[name] = five_tasks.fit(folder, mixture, "--run.track=false")
         five_tasks.test(folder, "--run.track=false")
-    best = [read_checkpoint(run / "checkpoints" / "best.ckpt")["state_dict"] for run in runs.values()]
+    best = [read_checkpoint(RunFolder(run).resolve_checkpoint("best"))["state_dict"] for run in runs.values()]
     assert all(torch.equal(value, best[1][name]) for name, value in best[0].items())
     given, turned = (read(run / "metrics.json") for run in runs.values())
     assert given["dev"] == turned["dev"]
@@ -412,8 +413,7 @@ def test_a_run_that_is_interrupted_is_marked_as_killed(
     output = (tmp_path / "output").read_text()
     assert "Traceback" not in output
     run = five_tasks.newest(tmp_path)
-    last = str(run / "checkpoints" / "last.ckpt")
-    resume = shlex.join(["mtl", *command[3:], "--trainer.enable_progress_bar=false", "--ckpt_path", last])
+    resume = shlex.join(["mtl", *command[3:], "--trainer.enable_progress_bar=false", "--ckpt_path", str(run)])
     message = output.splitlines()[-1]
     assert message.startswith("mtl: ")
     assert str(run) in message.removesuffix(resume)
@@ -495,16 +495,38 @@ def test_saved_predictions_include_text_if_the_mixture_allows_it(tmp_path: Path,
     assert json.loads((predicted / "run.json").read_text())["status"] == "FINISHED"
 
 
-def test_a_diverged_training_stops_as_failed(tmp_path: Path, tiny_encoder: Encoder) -> None:
-    with pytest.raises(FloatingPointError, match=r"step \d+: .*\bkind is (nan|inf)"):
-        train(
-            tmp_path,
-            tiny_encoder("bert"),
-            "--model.learning_rate=1e30",
-            "--trainer.gradient_clip_val=null",
-            only=["kind"],
-        )
-    assert json.loads(next(tmp_path.rglob("run.json")).read_text())["status"] == "FAILED"
+def test_a_diverged_training_stops_as_failed(
+    tmp_path: Path, tiny_encoder: Encoder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--model.learning_rate=1e30", "--trainer.gradient_clip_val=null")
+    with pytest.raises(SystemExit) as stopped:
+        train(tmp_path, tiny_encoder("bert"), *words, only=["kind"])
+    assert stopped.value.code == 1
+    folder = next(tmp_path.rglob("run.json")).parent
+    info = json.loads((folder / "run.json").read_text())
+    lines = five_tasks.read_lines(folder / "guard.jsonl")
+    assert info["status"] == "FAILED"
+    assert info["guard"] == {"not_finite": len(lines)}
+    ids = {line["id"] for line in five_tasks.read_lines(next(tmp_path.rglob("kind/train.jsonl")))}
+    for line in lines:
+        assert line["reason"] == "not_finite"
+        assert set(line["rows"]) == {"kind"}
+        assert set(line["rows"]["kind"]) <= ids
+    first = lines[0]
+    printed = capsys.readouterr().err
+    assert f"update {first['update']}" in printed
+    assert first["rows"]["kind"][0] in printed
+
+
+def test_a_training_loss_that_ends_far_above_its_start_is_named(
+    tmp_path: Path, tiny_encoder: Encoder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--model.learning_rate=30", "--model.warmup=0.5", "--trainer.log_every_n_steps=1")
+    folder = train(tmp_path, tiny_encoder("bert"), *words, only=["score"])
+    risen = json.loads((folder / "run.json").read_text())["risen_losses"]
+    assert set(risen) == {"score"}
+    assert risen["score"] > 3
+    assert "Caution" in capsys.readouterr().out
 
 
 def test_a_data_module_that_is_not_of_a_mixture_is_an_input_error(

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from mtl.config.loading import load_mixture
+from mtl.training.guard import Guard
 from mtl.training.optimisation import adamw
-from mtl.training.withholding import Withholding
+from mtl.training.withholding import DEVIATIONS, WINDOW, Mark, MarkedUpdate, Withholding
 
 
 def model() -> tuple[nn.Linear, torch.optim.AdamW]:
@@ -21,10 +22,12 @@ def model() -> tuple[nn.Linear, torch.optim.AdamW]:
     return layer, adamw([{"params": list(layer.parameters()), "lr": 0.1}], scaled=False)
 
 
-def step(layer: nn.Linear, optimizer: torch.optim.Optimizer, withholding: Withholding, factor: float) -> None:
+def step(
+    layer: nn.Linear, optimizer: torch.optim.Optimizer, withholding: Withholding, factor: float, update: int = 0
+) -> None:
     optimizer.zero_grad()
     (layer(torch.ones(1, 3)).sum() * factor).backward()
-    withholding.guard(optimizer, 1.0)
+    withholding.guard(optimizer, update, 1.0)
     optimizer.step()
 
 
@@ -32,23 +35,23 @@ def step(layer: nn.Linear, optimizer: torch.optim.Optimizer, withholding: Withho
 def test_an_update_that_is_not_finite_changes_neither_weights_nor_the_optimiser(factor: float) -> None:
     disturbed, undisturbed = Withholding(), Withholding()
     (layer, optimizer), (other, its_optimizer) = model(), model()
-    for value in (2.0, factor, 3.0, factor, factor):
-        step(layer, optimizer, disturbed, value)
+    for update, value in enumerate((2.0, factor, 3.0, factor, factor)):
+        step(layer, optimizer, disturbed, value, update)
     for value in (2.0, 3.0):
         step(other, its_optimizer, undisturbed, value)
     assert torch.equal(layer.weight, other.weight)
     for weight, its_weight in zip(layer.parameters(), other.parameters(), strict=True):
         state, its_state = optimizer.state[weight], its_optimizer.state[its_weight]
         assert all(torch.equal(state[name], its_state[name]) for name in its_state)
-    assert (disturbed.take(), undisturbed.take()) == (3, 0)
-    assert disturbed.take() == 0
+    assert disturbed.take() == [MarkedUpdate(update, Mark.NOT_FINITE) for update in (1, 3, 4)]
+    assert undisturbed.take() == disturbed.take() == []
 
 
 def test_gradients_are_clipped_as_pytorch_clips_them() -> None:
     (layer, optimizer), (other, _) = model(), model()
     for module in (layer, other):
         (module(torch.ones(1, 3)).sum() * 7).backward()
-    Withholding().guard(optimizer, 0.5)
+    Withholding().guard(optimizer, 0, 0.5)
     nn.utils.clip_grad_norm_(other.parameters(), 0.5)
     for weight, its_weight in zip(layer.parameters(), other.parameters(), strict=True):
         assert weight.grad is not None
@@ -61,30 +64,126 @@ def test_an_optimiser_that_cannot_withhold_an_update_is_left_alone() -> None:
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
     withholding = Withholding()
     step(layer, optimizer, withholding, float("nan"))
-    assert withholding.take() == 0
+    assert withholding.take() == []
     assert layer.weight.isnan().all()
 
 
-@pytest.mark.parametrize("clip", [1.0, None])
-def test_a_loss_that_is_not_finite_ends_the_training_before_the_next_evaluation_with_good_weights(
-    toy_mixture: Callable[..., Path], train: Callable[..., Any], clip: float | None
-) -> None:
-    kept: dict[str, Any] = {}
+def test_the_limit_of_a_spike_is_as_computed_by_hand() -> None:
+    (layer, optimizer), withholding, norms = model(), Withholding("clip"), []
+    random = torch.Generator().manual_seed(0)
+    for update in range(WINDOW + 1):
+        factor = 50.0 if update == WINDOW else 1 + 0.1 * float(torch.randn((), generator=random))
+        layer.weight.grad, layer.bias.grad = torch.full((2, 3), factor / 6**0.5), torch.zeros(2)
+        norms.append(float(layer.weight.grad.norm()))
+        withholding.guard(optimizer, update)
+    before = torch.tensor(norms[:WINDOW])
+    limit = float(before.mean() + DEVIATIONS * before.std())
+    assert withholding.take() == [MarkedUpdate(WINDOW, Mark.SPIKE)]
+    assert float(layer.weight.grad.norm()) == pytest.approx(limit, rel=1e-4)
+
+
+def test_a_skipped_spike_changes_nothing_and_does_not_raise_the_limit() -> None:
+    (layer, optimizer), withholding = model(), Withholding("skip")
+    for update in range(WINDOW):
+        step(layer, optimizer, withholding, 1 + update % 3, update)
+    weights = layer.weight.clone()
+    for update in range(WINDOW, WINDOW + 5):
+        step(layer, optimizer, withholding, 1e4, update)
+    assert torch.equal(layer.weight, weights)
+    assert [one.mark for one in withholding.take()] == [Mark.SPIKE] * 5
+    step(layer, optimizer, withholding, 2.0, WINDOW + 5)
+    assert not torch.equal(layer.weight, weights)
+
+
+def test_a_resumed_run_finds_the_same_spikes() -> None:
+    (layer, optimizer), first, second = model(), Withholding("skip"), Withholding("skip")
+    for update in range(WINDOW + 7):
+        step(layer, optimizer, first, 1 + update % 3, update)
+    second.load_state_dict(first.state_dict())
+    for withholding in (first, second):
+        step(layer, optimizer, withholding, 30.0)
+        step(layer, optimizer, withholding, 2.0)
+    assert first.take() == second.take() == [MarkedUpdate(0, Mark.SPIKE)]
+    assert first.state_dict() == second.state_dict()
+    assert Withholding().state_dict() == {}
+
+
+def spoilt(updates: set[int], kept: dict[str, Any]) -> Callable[[Any, Any], None]:
+    """A function that makes the losses of some updates NaN and keeps the weights before the first of them."""
 
     def spoil(module: Any, data: Any) -> None:
         kept["module"] = module
         forward = module.training_step
 
-        def spoilt(batch: Any, batch_idx: int) -> Any:
-            if batch_idx == 2:
+        def training_step(batch: Any, batch_idx: int) -> Any:
+            if module.global_step == min(updates):
                 kept["weights"] = {name: value.clone() for name, value in module.state_dict().items()}
-            return forward(batch, batch_idx) * (float("nan") if batch_idx >= 2 else 1.0)
+            return forward(batch, batch_idx) * (float("nan") if module.global_step in updates else 1.0)
 
-        module.training_step = spoilt
+        module.training_step = training_step
 
+    return spoil
+
+
+@pytest.mark.parametrize("clip", [1.0, None])
+def test_a_gradient_that_is_not_finite_ends_the_training_before_the_next_evaluation_with_good_weights(
+    toy_mixture: Callable[..., Path], train: Callable[..., Any], clip: float | None
+) -> None:
+    kept: dict[str, Any] = {}
     options = {"limit_train_batches": 5, "log_every_n_steps": 50, "gradient_clip_val": clip}
-    with pytest.raises(FloatingPointError, match="withheld"):
-        train(load_mixture(toy_mixture()), before=spoil, **options)
-    after = kept["module"].state_dict()
+    with pytest.raises(FloatingPointError) as caught:
+        train(load_mixture(toy_mixture()), before=spoilt({2, 3, 4}, kept), **options)
+    module = kept["module"]
+    after = module.state_dict()
     assert all(torch.equal(after[name], value) for name, value in kept["weights"].items())
-    assert not kept["module"].results
+    assert not module.results
+    assert module.marked == [MarkedUpdate(update, Mark.NOT_FINITE) for update in (2, 3, 4)]
+    task, ids = next(iter(module.trainer.datamodule.rows_of_update(2).items()))
+    assert "update 2" in str(caught.value)
+    assert f"{task}: {ids[0]}" in str(caught.value)
+
+
+def test_updates_that_are_not_finite_can_be_left_out_up_to_a_limit(
+    toy_mixture: Callable[..., Path], train: Callable[..., Any]
+) -> None:
+    options = {"limit_train_batches": 5, "log_every_n_steps": 2}
+    kept: dict[str, Any] = {}
+    skip = {"guard": Guard(nonfinite="skip", limit=2)}
+    trained = train(load_mixture(toy_mixture()), before=spoilt({1, 3}, kept), model=skip, **options)
+    assert [one.update for one in trained.module.marked] == [1, 3]
+    assert all(value.isfinite().all() for value in trained.weights.values() if value.is_floating_point())
+    with pytest.raises(FloatingPointError, match="3 updates"):
+        train(load_mixture(toy_mixture()), before=spoilt({1, 2, 3}, kept), model=skip, **options)
+
+
+def test_the_rows_of_an_update_are_those_that_it_trains(
+    toy_mixture: Callable[..., Path], train: Callable[..., Any]
+) -> None:
+    seen: list[dict[str, list[str]]] = []
+
+    def watch(module: Any, data: Any) -> None:
+        batch_of = data.train_dataloader
+
+        def loader() -> Any:
+            loader = batch_of()
+            make = loader._batch
+
+            def batch(step: Any, update: Any, stopped: Any) -> Any:
+                rows = {}
+                for ref in step:
+                    for task in data.followers(ref.task):
+                        split = data.tasks[task]["train"]
+                        examples = split.examples.take(data.schedule.indices(ref))
+                        rows[task] = [split.rows[example["row"]].id for example in examples]
+                seen.append(rows)
+                return make(step, update, stopped)
+
+            loader._batch = batch
+            return loader
+
+        data.train_dataloader = loader
+
+    trained = train(load_mixture(toy_mixture()), before=watch, max_epochs=2, limit_train_batches=4)
+    for update, rows in enumerate(seen):
+        assert trained.data.rows_of_update(update) == {task: list(dict.fromkeys(ids)) for task, ids in rows.items()}
+    assert len(seen) == 8

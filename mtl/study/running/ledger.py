@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -28,10 +27,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 from filelock import FileLock
 
 from mtl.files import write_json
+from mtl.processes import has_ended, this_process
 from mtl.study.design.run_spec import Finished
 
 BEAT = 5.0
@@ -90,9 +89,7 @@ class Ledger:
         folder = self.run_folder(key)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "claim"
-        process = psutil.Process()
-        holder = {"host": socket.gethostname(), "pid": process.pid, "started": process.create_time()}
-        holder |= {"session": session, "deaths": 0}
+        holder = {**this_process(), "session": session, "deaths": 0}
         with FileLock(folder / "claim.lock"):  # checking and taking must be atomic
             if path.exists():
                 if not _is_stale(path):
@@ -196,15 +193,8 @@ def _is_stale(path: Path) -> bool:
         return False
     except ValueError:  # incomplete: being written, or truncated
         return age > LEASE
-    if holder["host"] != socket.gethostname():
-        return age > LEASE
-    try:
-        process = psutil.Process(holder["pid"])
-        is_another = abs(process.create_time() - holder["started"]) > 1
-        # A killed process keeps its id until its parent has read the exit status.
-        return is_another or bool(process.status() == psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return True
+    ended = has_ended(holder)
+    return age > LEASE if ended is None else ended
 
 
 def _read_or_none(path: Path) -> dict[str, Any] | None:

@@ -1,0 +1,37 @@
+"""JSON from sources that nobody vouches for, shared by the readers of JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from mtl.readers._columns import MalformedError
+
+
+def parse_json(text: str, rule: str, unique: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """The value of a JSON text, whose strings are all valid Unicode.
+
+    Args:
+        text: The text.
+        rule: The rule in errors, such as "a line must be one JSON object".
+        unique: Makes an object from its pairs; None makes a dictionary.
+
+    Raises:
+        json.JSONDecodeError: The text is not JSON.
+        MalformedError: A number has more than 4,300 digits, values are nested too deeply, or a string contains half
+            a surrogate pair, which no file can store and tokenizers fail on.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=unique)
+        if "\\u" in text:  # only an escape can give half a pair
+            json.dumps(value, ensure_ascii=False).encode()
+    except json.JSONDecodeError:
+        raise
+    except UnicodeEncodeError:
+        raise MalformedError(rule, "half a surrogate pair") from None
+    except RecursionError:
+        raise MalformedError(rule, "values nested too deeply") from None
+    except ValueError:
+        raise MalformedError(rule, "a number of more than 4,300 digits") from None
+    return value

@@ -1,0 +1,177 @@
+"""The rooms of CUDA graphs on a CPU, with plain functions instead of graphs; `gpu.py` checks real ones."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from mtl.config.mixture import EncoderSpec
+from mtl.encoder import graphs, packed_attention
+from mtl.encoder.graphs import Room, obstacle
+from mtl.encoder.model import Encoder
+from mtl.encoder.packing import Layout
+from mtl.encoder.pretrained import load_encoder, load_tokenizer
+
+Tiny = Callable[[str], Path]
+CPU = torch.device("cpu")
+BATCHES = ([5, 60, 1, 17], [128, 128], [3], [40] * 17, [100, 99, 1, 100] * 4)
+
+
+class Captures:
+    """Counts the captures, and gives back the module itself."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def __call__(self, module: nn.Module, samples: tuple[Tensor, ...]) -> Callable[..., Tensor]:
+        self.number += 1
+        shapes = [sample.shape for sample in samples]
+
+        def replay(*arguments: Tensor) -> Tensor:
+            assert [argument.shape for argument in arguments] == shapes
+            states: Tensor = module(*arguments)
+            return states
+
+        return replay
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel for sequences of different lengths that runs on a CPU: one sequence after the other."""
+
+    def varlen(q: Tensor, k: Tensor, v: Tensor, layout: Any, *, scale: float, dropout: float) -> Tensor:
+        bounds = layout.boundaries.tolist()
+        parts = []
+        for start, stop in itertools.pairwise(bounds):
+            assert stop - start <= layout.longest
+            scores = torch.einsum("iad,jad->aij", q[start:stop], k[start:stop]) * scale
+            parts.append(torch.einsum("aij,jad->iad", scores.softmax(-1), v[start:stop]))
+        return torch.cat(parts)
+
+    monkeypatch.setattr(packed_attention, "_has_kernel", lambda *_: True)
+    monkeypatch.setattr(packed_attention, "_varlen", varlen)
+
+
+def load(folder: Path) -> Encoder:
+    spec = EncoderSpec(name=str(folder), dropout=0.0)
+    return load_encoder(spec, load_tokenizer(spec), seed=0)
+
+
+def passed(encoder: Encoder, lengths: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
+    """The states of a batch and the gradients of the weights."""
+    random = np.random.default_rng(len(lengths))
+    layout = Layout(lengths)
+    ids = layout.packed([random.integers(5, 60, length).tolist() for length in lengths])
+    types = layout.packed([[int(place > 2) for place in range(length)] for length in lengths])
+    encoder.zero_grad()
+    states = encoder(ids, layout, types)
+    (states * torch.randn(states.shape, generator=torch.Generator().manual_seed(1))).sum().backward()
+    return states.detach(), {name: p.grad.clone() for name, p in encoder.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.usefixtures("kernel")
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "eurobert"])
+def test_a_batch_in_a_room_has_the_states_and_gradients_of_the_batch_alone(tiny_encoder: Tiny, family: str) -> None:
+    encoder = load(tiny_encoder(family))
+    expected = [passed(encoder, lengths) for lengths in BATCHES]
+    captures = Captures()
+    encoder.use_graphs(captures)
+    for lengths, (states, gradients) in zip(BATCHES, expected, strict=True):
+        found, found_gradients = passed(encoder, lengths)
+        torch.testing.assert_close(found, states, atol=1e-5, rtol=0)
+        assert set(found_gradients) == set(gradients)
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(found_gradients[name], gradient, atol=1e-4, rtol=1e-4)
+    assert captures.number == len({Room.of(Layout(lengths)) for lengths in BATCHES}) < len(BATCHES)
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=40))
+def test_a_room_holds_its_batch_and_a_filling_that_is_no_longer_than_the_longest_sequence(lengths: list[int]) -> None:
+    layout = Layout(lengths)
+    room = Room.of(layout)
+    bounds = room.boundaries(layout).tolist()
+    sizes = np.diff(bounds)
+    assert bounds[-1] == room.tokens
+    assert len(sizes) == room.sequences > len(lengths)
+    assert sizes[: len(lengths)].tolist() == layout.lengths.tolist()
+    assert sizes.min() >= 0
+    assert sizes.max() <= room.longest
+    assert sizes[len(lengths) + 1 :].sum() == 0
+    assert room.tokens - layout.num_tokens < max(256, layout.num_tokens / 8)
+
+
+@pytest.mark.usefixtures("kernel")
+def test_evaluation_uses_no_room(tiny_encoder: Tiny) -> None:
+    encoder, captures, layout = load(tiny_encoder("bert")), Captures(), Layout([4, 9])
+    encoder.use_graphs(captures)
+    ids = torch.full((13,), 7)
+    with torch.no_grad():
+        encoder(ids, layout)
+    encoder.eval()(ids, layout)
+    assert captures.number == 0
+    encoder.train()(ids, layout)
+    assert captures.number == 1
+
+
+@pytest.mark.usefixtures("kernel")
+def test_after_a_failed_capture_everything_is_eager_and_the_reason_is_logged_once(
+    tiny_encoder: Tiny, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries = []
+
+    def fails(module: nn.Module, samples: tuple[Tensor, ...]) -> Callable[..., Tensor]:
+        tries.append(samples)
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    encoder = load(tiny_encoder("bert"))
+    expected = [passed(encoder, lengths) for lengths in BATCHES]
+    encoder.use_graphs(fails)
+    with caplog.at_level(logging.WARNING):
+        found = [passed(encoder, lengths) for lengths in BATCHES]
+    assert len(tries) == len(caplog.messages) == 1
+    assert "operation not permitted when stream is capturing" in caplog.text
+    for (states, gradients), (other, others) in zip(expected, found, strict=True):
+        assert torch.equal(states, other)
+        assert all(torch.equal(gradients[name], others[name]) for name in gradients)
+
+
+@pytest.mark.usefixtures("kernel")
+def test_beyond_the_largest_number_of_rooms_batches_are_eager(
+    tiny_encoder: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graphs, "MOST", 1)
+    encoder, captures = load(tiny_encoder("bert")), Captures()
+    encoder.use_graphs(captures)
+    for lengths in BATCHES:
+        passed(encoder, lengths)
+    assert captures.number == 1
+
+
+def test_an_encoder_that_cannot_be_captured_says_why(tiny_encoder: Tiny) -> None:
+    cuda, half = torch.device("cuda"), torch.bfloat16
+
+    def reason(model: nn.Module, *, packs: bool = True, device: torch.device = cuda, dtype: Any = half) -> str:
+        found = obstacle(model, packs=packs, device=device, dtype=dtype)
+        assert found is not None
+        return found
+
+    bert = load(tiny_encoder("bert")).model
+    assert "packed" in reason(bert, packs=False)
+    assert "cpu" in reason(bert, device=CPU)
+    assert "bf16-mixed" in reason(bert, dtype=torch.float32)
+    assert "kernel" in reason(load(tiny_encoder("modernbert")).model)
+    frozen = load(tiny_encoder("bert")).model.requires_grad_(requires_grad=False)
+    checkpointed = load(tiny_encoder("bert")).model
+    checkpointed.activation_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+    assert "frozen" in reason(frozen)
+    assert "gradient_checkpointing" in reason(checkpointed)

@@ -1,0 +1,29 @@
+import subprocess
+import sys
+
+import psutil
+
+from mtl.processes import has_ended, this_process
+
+
+def test_this_process_has_not_ended() -> None:
+    assert has_ended(this_process()) is False
+
+
+def test_a_process_that_was_killed_has_ended_even_before_its_parent_has_noticed() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    identity = {**this_process(), "pid": process.pid, "started": psutil.Process(process.pid).create_time()}
+    assert has_ended(identity) is False
+    process.kill()
+    psutil.wait_procs([psutil.Process(process.pid)], timeout=0.5)
+    assert has_ended(identity) is True
+    process.wait()
+    assert has_ended(identity) is True
+
+
+def test_another_process_with_the_same_id_does_not_count() -> None:
+    assert has_ended({**this_process(), "started": 1.0}) is True
+
+
+def test_a_process_of_another_machine_is_unknown() -> None:
+    assert has_ended({**this_process(), "host": "elsewhere"}) is None
