@@ -67,27 +67,30 @@ class StopSignals:
         """When the run last reached a point where it acts on a signal."""
         self.pass_on: list[Callable[[int], object]] = []
         """Functions that send a signal to another process of the run."""
-        self._process = os.getpid()
         self._before: dict[signal.Signals, Any] = {}
         self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():  # no other thread may install handlers
             self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
-            self._reader.setblocking(False)
-            self._writer.setblocking(False)
             self._fd_before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+            os.register_at_fork(after_in_child=self._restore)  # a worker of a loader ends as it would by itself
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._before:
-            signal.set_wakeup_fd(self._fd_before)
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._restore()
         self._reader.close()
         self._writer.close()
+
+    def _restore(self) -> None:
+        if self._before:
+            signal.set_wakeup_fd(self._fd_before)
+        while self._before:
+            signal.signal(*self._before.popitem())
 
     def look(self) -> None:
         """Notes signals that have arrived while the main thread is blocked, and so cannot handle them.
@@ -110,10 +113,6 @@ class StopSignals:
             self.ends_since = time.monotonic()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:  # a forked process, such as a worker of a loader, ends as it would by itself
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-            return
         if self.received is not None:  # the run is already stopping, and a save must not be interrupted
             return
         self.received = signal.Signals(number)
