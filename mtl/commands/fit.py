@@ -19,6 +19,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from mtl import redaction
 from mtl.batching.data_module import limited, make_schedule
 from mtl.commands import COMMANDS
 from mtl.commands.arguments import take_mixture
@@ -26,7 +27,6 @@ from mtl.config.mixture import Mixture
 from mtl.config.schema import checked
 from mtl.log_filters import filter_logs
 from mtl.problems import InputError, Problem
-from mtl.redaction import strings, without
 from mtl.samplers import require_positive
 from mtl.tracking.checkpoint_folder import say
 from mtl.tracking.resuming import agreed, fresh_start, newest_last
@@ -124,7 +124,7 @@ class _Parser(LightningArgumentParser):
     config_texts: Sequence[str] = ()
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        super().error(without(message, self.config_texts), ex)
+        super().error(redaction.without(message, self.config_texts), ex)
 
 
 class MixtureCLI(LightningCLI):
@@ -196,7 +196,7 @@ class MixtureCLI(LightningCLI):
             raise InputError(self.model.memory_problem()) from error
         except FloatingPointError as error:
             if self.trainer.is_global_zero:
-                print(f"mtl: {error}", file=sys.stderr)
+                print(f"mtl: {redaction.reason(error)}", file=sys.stderr)
             sys.exit(1)
         except (SystemExit, SIGTERMException):  # Lightning turns Ctrl-C into SystemExit
             if self.trainer.is_global_zero:
@@ -474,7 +474,7 @@ def _check_trainer(arguments: dict[str, Any], *, trains: bool = True) -> None:
 def _config_texts(arguments: Sequence[str]) -> list[str]:
     """The texts of the config files among the arguments of Lightning's parser, which are given as JSON."""
     after = [value for name, value in itertools.pairwise(arguments) if name == "--config"]
-    return [text for value in after for text in strings(json.loads(value))]
+    return [text for value in after for text in redaction.strings(json.loads(value))]
 
 
 def _listed(callbacks: Any) -> list[Any]:
