@@ -323,3 +323,17 @@ def test_a_line_of_colons_is_quick(tmp_path: Path) -> None:
     reader = Brat(str(tmp_path), on_bad_row="skip")
     assert list(reader.read("train")) == []
     assert [bad.line for bad in reader.bad_rows] == [1]
+
+
+def test_a_file_that_cannot_be_read_is_named_by_its_hashed_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashed_ids._Process, "key", b"key")
+    monkeypatch.setenv("MTL_READ_LIMIT_MB", "1")
+    reader = Brat(str(tmp_path))
+    folder_of(tmp_path / "train", {"smith-1.txt": " " * (2 << 20)})
+    with pytest.raises(InputError) as raised:
+        reader.content(tmp_path / "train" / "smith-2.txt")
+    with pytest.raises(InputError) as too_large:
+        reader.content(tmp_path / "train" / "smith-1.txt")
+    keys = [raised.value.problems[0].key, too_large.value.problems[0].key]
+    names = [hashed_ids.hashed(f"smith-{number}", b"key") for number in (2, 1)]
+    assert keys == [str(tmp_path / "train" / f"{name}.txt") for name in names]
