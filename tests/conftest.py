@@ -28,6 +28,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
+collect_ignore = ["readers/fuzz_with_atheris.py"]  # a program, which needs the extra `fuzz`
+
 REPOSITORY = Path(__file__).parent.parent
 FAMILIES = ("bert", "roberta", "deberta-v2", "electra", "distilbert", "modernbert", "eurobert")
 

@@ -13,9 +13,12 @@ REPOSITORY = Path(__file__).parents[1]
 
 LAYERS = (
     "heads",
+    "mtl.redaction",
     "mtl.problems",
     "mtl.seeding",
     "mtl.files",
+    "mtl.hashed_ids",
+    "mtl.private_files",
     "mtl.processes",
     "mtl.distributed",
     "mtl.threads",

@@ -134,7 +134,12 @@ def test_every_component_is_listed(folder: str) -> None:
     assert set(re.sub(r"\(.*?\)|\s", "", listed[1]).split(",")) == there - helpers
 
 
-def test_every_link_leads_to_a_file_of_the_repository() -> None:
-    links = re.findall(r"\]\(([^)]+)\)", README)
+def test_every_link_leads_to_a_file_of_the_repository_and_a_heading_in_it() -> None:
+    links = [link.partition("#") for link in re.findall(r"\]\(([^)]+)\)", README)]
     assert links
-    assert [link for link in links if not (REPOSITORY / link).exists()] == []
+    assert [file for file, _, _ in links if not (REPOSITORY / file).exists()] == []
+    for file, has_anchor, anchor in links:
+        if has_anchor:
+            text = (REPOSITORY / file).read_text(encoding="utf-8")
+            headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}

@@ -104,7 +104,7 @@ def write_encoder(setting: Setting, tokenizer: PreTrainedTokenizerBase, folder: 
     """The encoder for the other frameworks: as it is, with rows for the tokens that our heads added."""
     from transformers import AutoModel
 
-    model = AutoModel.from_pretrained(encoder_folder(setting.encoder))
+    model = AutoModel.from_pretrained(encoder_folder(setting.encoder), trust_remote_code=False)
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(len(tokenizer))
     model.save_pretrained(folder)

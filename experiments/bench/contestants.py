@@ -393,7 +393,8 @@ def hf_model(encoder: Path, data: MixtureData, task: str, first: Example, attent
     """The class of transformers' own that such a task calls for."""
     from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
-    chosen = {} if attention is None else {"attn_implementation": attention}
+    chosen: dict[str, Any] = {"trust_remote_code": False}
+    chosen |= {} if attention is None else {"attn_implementation": attention}
     labels = peer_labels(data, task)
     if "tags" in first:
         return AutoModelForTokenClassification.from_pretrained(encoder, num_labels=len(labels), **chosen)

@@ -187,7 +187,9 @@ def build_theirs(setting: Setting, data: MixtureData, seed: int) -> nn.Module:
     num_labels = len(getattr(task_head, "tags", task_head.labels))
     dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0} if setting.exact else {}
     folder = encoder_folder(setting.encoder)
-    model = AutoModelForTokenClassification.from_pretrained(folder, num_labels=num_labels, **dropout)
+    model = AutoModelForTokenClassification.from_pretrained(
+        folder, num_labels=num_labels, trust_remote_code=False, **dropout
+    )
     if len(data.tokenizer) > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(len(data.tokenizer))
     return model  # type: ignore[no-any-return]

@@ -17,6 +17,8 @@ COMMANDS = {
     "study": ("mtl.commands.study", "Measure which tasks help each other: plan, run, report, verify."),
     "predict": ("mtl.commands.predict", "Predict on raw text with a checkpoint."),
     "errors": ("mtl.commands.errors", "List the wrong predictions of a run for one task."),
+    "ids": ("mtl.commands.ids", "Map the hashed ids of a run back to ids, for the holder of the key."),
+    "cache": ("mtl.commands.cache", "Show the cache of rows and examples, or clear it."),
 }
 
 HELP = """usage: mtl COMMAND ...
@@ -37,6 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             code = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
         except SystemExit as stop:  # as after --help, whose text must be flushed too
             code = stop.code
+        except BrokenPipeError:
+            raise
+        except Exception as error:  # Python would print its message, which may be text of the data
+            from mtl.redaction import crash_report
+
+            sys.stderr.write(crash_report(error))
+            code = 1
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has read enough
         # Python flushes stdout once more at exit, which must not fail again.

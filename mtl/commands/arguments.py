@@ -5,6 +5,8 @@ Lightning's parser rejects a task that is included and partly overridden, and re
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +14,9 @@ from typing import Any, NamedTuple
 
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import Mixture
-from mtl.config.yaml_files import read_yaml, resolve
+from mtl.config.yaml_files import read_yaml, require_known_key, resolve
 from mtl.problems import InputError, Problem
+from mtl.redaction import quoted_code, reason
 
 _FLAGS = frozenset({"-h", "--help", "--print_config", "--print_shtab", "--profile"})
 """Options of Lightning's parser that take no value."""
@@ -21,6 +24,13 @@ _FLAGS = frozenset({"-h", "--help", "--print_config", "--print_shtab", "--profil
 
 _REFUSED = ("optimizer", "lr_scheduler")
 """Options of Lightning's command line that would replace our optimiser, with its parameter groups and schedule."""
+
+
+_SECTIONS = (
+    *("mixture", "trainer", "model", "run", "early_stopping", "seed_everything", "ckpt_path", "verbose"),
+    *_REFUSED,
+)
+"""Keys of a config file."""
 
 
 class Config(NamedTuple):
@@ -91,6 +101,7 @@ def read_config(path: Path) -> Config:
         InputError: The file is missing or not valid YAML, or an interpolation fails.
     """
     fields = read_yaml(path)
+    require_known_key(path, fields, _SECTIONS)
     mixture = fields.pop("mixture", None)
     rest = resolve(fields)
     if isinstance(mixture, str):
@@ -108,9 +119,39 @@ def read_config(path: Path) -> Config:
     if isinstance(trainer, dict) and trainer.get("precision") == "auto":
         trainer.pop("precision")
     if seed is not None and not isinstance(seed, int):
-        raise InputError(Problem(f"{path}: seed_everything", f"must be an integer, got {seed!r}."))
+        raise InputError(Problem(f"{path}: seed_everything", f"must be an integer, got {quoted_code(str(seed))}."))
     has_seed = seed is not None and not isinstance(seed, bool)
     return Config(mixture, path.parent.absolute(), [f"seed={seed}"] if has_seed else [], rest)
+
+
+def add_import_option(parser: argparse.ArgumentParser) -> None:
+    """Adds `--import MODULE`, for checkpoints that name classes of the user's own code."""
+    parser.add_argument(
+        "--import",
+        dest="modules",
+        metavar="MODULE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="modules with your own classes that the checkpoint names, such as lab.heads; their code runs",
+    )
+
+
+def import_modules(names: Sequence[str]) -> None:
+    """Imports modules.
+
+    Raises:
+        InputError: Modules cannot be imported; the error lists all of them.
+    """
+    problems = []
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except (ImportError, ValueError, TypeError) as error:
+            message = f"'{name}' cannot be imported: {reason(error).rstrip('.')}."
+            problems.append(Problem("--import", message, "Write --import package.module."))
+    if problems:
+        raise InputError(problems)
 
 
 def _refused(key: str) -> Problem:

@@ -22,7 +22,7 @@ from mtl.config.yaml_files import read_mixture_fields, read_yaml
 from mtl.data.examples import SplitData, prepare, split_problems
 from mtl.data.leakage_gate import Leakage, find_leakage
 from mtl.data.reading import RowSummary, read_rows
-from mtl.data.row_problems import row_problems, row_type_problem
+from mtl.data.row_problems import row_problems, row_type_problem, shown_refusals
 from mtl.data.store import RowTable, Store
 from mtl.encoder.pretrained import load_config, supports_packing
 from mtl.problems import InputError, Problem, did_you_mean
@@ -215,7 +215,7 @@ def _split_plan(content: SplitData) -> dict[str, Any]:
         "labels": examples.labels,
         "truncated": examples.truncated / num_examples if num_examples else 0.0,
         "notes": examples.notes,
-        "refused_rows": rows.refused + examples.refused,
+        "refused_rows": [*rows.refused, *shown_refusals(examples.refused, content.rows)],
         "left_out": rows.left_out,
         "fingerprint": rows.fingerprint,
     }

@@ -1,4 +1,7 @@
-"""`mtl errors`: the wrong predictions of a run for one task, by row id; texts appear on a terminal only."""
+"""`mtl errors`: the wrong predictions of a run for one task, by row id.
+
+Texts, and ids that are hashed elsewhere, appear on a terminal only.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,10 @@ from rich.console import Console
 
 from heads import Prediction, Row, row_to_dict
 from mtl.batching.loaders import EvaluationLoader
+from mtl.commands.arguments import add_import_option, import_modules
 from mtl.data.examples import prepare
 from mtl.evaluation.evaluator import Evaluator
+from mtl.hashed_ids import shown_id
 from mtl.log_filters import filter_logs
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.tracking.run_folder import RunFolder
@@ -41,7 +46,9 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--limit", type=int, default=20, help="number of rows to show (default 20)")
     parser.add_argument("--no-text", action="store_true", help="show only ids and labels, even on a terminal")
+    add_import_option(parser)
     options = parser.parse_args(arguments[1:])
+    import_modules(options.modules)
     show_text = sys.stdout.isatty() and not options.no_text
     console = Console(highlight=False, emoji=False, soft_wrap=True)
     filter_logs()
@@ -109,7 +116,7 @@ def _print(console: Console, wrong: Wrong, *, show_text: bool) -> None:
     entities = row_to_dict(wrong.row).get("entities")
     if entities is not None:
         gold["entities"] = [{"type": e["type"], "spans": e["spans"]} for e in entities]
-    console.print(wrong.row.id, style="bold", markup=False)
+    console.print(wrong.row.id if show_text else shown_id(wrong.row.id), style="bold", markup=False)
     if show_text:
         for text in (wrong.row.text, wrong.row.text_pair):
             if text is not None:

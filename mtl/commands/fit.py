@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import json
 import os
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, cast
 
 import pytorch_lightning as pl
 import torch
@@ -18,6 +19,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from mtl import redaction
 from mtl.batching.data_module import limited, make_schedule
 from mtl.batching.gated_data import GatedData
 from mtl.commands import COMMANDS
@@ -121,6 +123,15 @@ CHECKPOINT_HELP = {
 }
 
 
+class _Parser(LightningArgumentParser):
+    """Lightning's parser, whose errors quote no text of a config file: it may be a note that was given by mistake."""
+
+    config_texts: Sequence[str] = ()
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        super().error(redaction.without(message, self.config_texts), ex)
+
+
 class MixtureCLI(LightningCLI):
     """Lightning's command line, with a mixture instead of a model class and a data class."""
 
@@ -128,16 +139,23 @@ class MixtureCLI(LightningCLI):
         self.mixture = mixture
         self._signals = signals
         self._words = words  # as the user wrote them
+        self._config_texts = _config_texts(arguments)
         super().__init__(
             MultiTaskModule,
             save_config_callback=None,
             trainer_defaults=TRAINER_DEFAULTS,
             seed_everything_default=False,
             args=list(arguments),
+            parser_class=_Parser,
             parser_kwargs={"allow_abbrev": False},  # otherwise a misspelt option could match another one
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
         )
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        parser = super().init_parser(**kwargs)
+        cast(Any, parser).config_texts = self._config_texts
+        return parser
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(pl.Trainer, "trainer")
@@ -183,7 +201,7 @@ class MixtureCLI(LightningCLI):
             raise InputError(self.model.memory_problem()) from error
         except FloatingPointError as error:
             if self.trainer.is_global_zero:
-                print(f"mtl: {error}", file=sys.stderr)
+                print(f"mtl: {redaction.reason(error)}", file=sys.stderr)
             sys.exit(1)
         except (SystemExit, SIGTERMException):  # Lightning turns Ctrl-C into SystemExit
             if self.trainer.is_global_zero:
@@ -468,6 +486,12 @@ def _check_trainer(arguments: dict[str, Any], *, trains: bool = True) -> None:
         )
     if problems:
         raise InputError(problems)
+
+
+def _config_texts(arguments: Sequence[str]) -> list[str]:
+    """The texts of the config files among the arguments of Lightning's parser, which are given as JSON."""
+    after = [value for name, value in itertools.pairwise(arguments) if name == "--config"]
+    return [text for value in after for text in redaction.strings(json.loads(value))]
 
 
 def _listed(callbacks: Any) -> list[Any]:

@@ -23,8 +23,12 @@ from heads import Example, Head, Prediction, Row, SpanRow, TextRow
 from mtl.batching.batch import Batch, ExampleGroup, collate
 from mtl.batching.batcher import by_length
 from mtl.batching.loaders import EVALUATION_TOKENS
+from mtl.commands.arguments import add_import_option, import_modules
 from mtl.config.mixture import Mixture
+from mtl.data.row_problems import shown_rule
+from mtl.hashed_ids import shown_id
 from mtl.log_filters import filter_logs
+from mtl.private_files import open_private
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.readers import bad_row_problems
 from mtl.readers.jsonl import Jsonl
@@ -61,7 +65,9 @@ def main(arguments: Sequence[str]) -> None:
         "--output", required=True, type=Path, help="JSON lines with an id and a prediction for each task"
     )
     parser.add_argument("--task", nargs="+", action="extend", help="tasks to predict (default: all)")
+    add_import_option(parser)
     options, rest = parser.parse_known_args(arguments[1:])
+    import_modules(options.modules)
     filter_logs()
     predict(options.checkpoint, options.input, options.output, tasks=options.task, trainer=_trainer_options(rest))
 
@@ -129,7 +135,7 @@ def _replaced(output: Path) -> Iterator[IO[str]]:
     try:
         if output.is_dir():
             raise InputError(Problem("--output", f"'{output}' cannot be written: it is a folder."))
-        with part.open("w", encoding="utf-8") as file:
+        with open_private(part) as file:
             yield file
         part.replace(output)
     except OSError as error:
@@ -188,9 +194,9 @@ class PredictLoader:
             for name, head in self._heads.items():
                 problem = head.check(self._as_read_by(name, row)) or self._pair_problem(name, row)
                 if problem is not None:
-                    message = f"The task '{name}' cannot read this row: {problem}."
+                    message = f"The task '{name}' cannot read this row: {shown_rule(problem, row)}."
                     advice = "Choose the tasks that can read all rows with --task." if len(self._heads) > 1 else ""
-                    problems.append(Problem(f"{self._path} (row {row.id})", message, advice))
+                    problems.append(Problem(f"{self._path} (row {shown_id(row.id)})", message, advice))
         advice = 'Each line must be a JSON object such as {"text": "…"}. Fix the line, or remove it.'
         problems = [*bad_row_problems(reader.bad_rows, advice), *problems]
         if problems:

@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import sys
 from collections.abc import Mapping
 from typing import Any, Literal, get_type_hints
 
@@ -17,6 +18,7 @@ from pydantic import TypeAdapter
 
 from mtl.config.schema import mismatches
 from mtl.problems import InputError, Problem, did_you_mean
+from mtl.redaction import reason
 
 Kind = Literal["head", "sampler", "reader", "balancing", "launcher"]
 
@@ -59,6 +61,20 @@ def find(kind: Kind, name: str, key: str) -> type[Any]:
         what = "balancing method" if kind == "balancing" else kind
         raise InputError(Problem(key, f"There is no {what} '{name}'.", did_you_mean(name, choices(kind))))
     return found
+
+
+def classes_not_imported(fields: Mapping[str, Any]) -> list[str]:
+    """The import paths in the fields of a mixture whose modules are not imported, so that nobody has named them yet.
+
+    >>> classes_not_imported({"sampler": {"name": "lab.samplers.Mine"}, "tasks": {"a": {"head": "regression"}}})
+    ['lab.samplers.Mine']
+    """
+    named = fields.get("tasks")
+    tasks = [task for task in named.values() if isinstance(task, Mapping)] if isinstance(named, Mapping) else []
+    places = [(fields.get("sampler"), "name"), (fields.get("balancing"), "name")]
+    places += [(task, "head") for task in tasks] + [(task.get("data"), "reader") for task in tasks]
+    names = [str(place.get(key, "")) for place, key in places if isinstance(place, Mapping)]
+    return sorted({name for name in names if "." in name and name.rpartition(".")[0] not in sys.modules})
 
 
 def check_options(cls: type[Any], options: Mapping[str, Any], key: str, passed: frozenset[str]) -> list[Problem]:
@@ -114,7 +130,7 @@ def _import_path(path: str, base: type[Any], key: str) -> type[Any]:
         found = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise InputError(
-            Problem(key, f"'{path}' cannot be imported: {error}.", "Write package.module.Class.")
+            Problem(key, f"'{path}' cannot be imported: {reason(error).rstrip('.')}.", "Write package.module.Class.")
         ) from error
     if not (inspect.isclass(found) and issubclass(found, base)):
         raise InputError(Problem(key, f"'{path}' is not a subclass of {base.__module__}.{base.__name__}."))

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mtl.problems import InputError, Problem
+from mtl.redaction import shown_key, without_quotes
 
 Fields = dict[str, Any]
 Path = tuple[str | int, ...]
@@ -81,15 +82,17 @@ def _resolved(config: Any) -> Any:
     try:
         created = OmegaConf.create(config)
     except OmegaConfBaseException as error:  # a type that it does not know, which only a mapping in Python can have
-        raise InputError(_problem(error, error.full_key or "mixture")) from None
+        raise InputError(_problem(error, shown_key(error.full_key or "mixture"))) from None
+    before: str | None = None
     while True:
         try:
             resolved = OmegaConf.to_container(created, resolve=True)
         except OmegaConfBaseException as error:
-            problem = _problem(error, error.full_key or "interpolation")
-            if not error.full_key or (problems and problem.key == problems[-1].key):
+            problem = _problem(error, shown_key(error.full_key or "interpolation"))
+            if not error.full_key or error.full_key == before:
                 raise InputError([*problems, problem]) from None
             problems.append(problem)
+            before = error.full_key
             if len(problems) == MAX_PROBLEMS:
                 raise InputError(problems) from None
             OmegaConf.update(created, error.full_key, None)  # so that the next attempt reaches the next problem
@@ -282,10 +285,11 @@ def _texts(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
 def _key(path: Path) -> str:
     """A path as keys are written in errors.
 
-    >>> _key(("tasks", "a", "labels", 0))
-    'tasks.a.labels[0]'
+    >>> _key(("tasks", "a", "labels", 0)), _key(("Fever was high", "b"))
+    ('tasks.a.labels[0]', '(a key of 14 characters).b')
     """
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+    parts = (f"[{part}]" if isinstance(part, int) else f".{shown_key(str(part))}" for part in path)
+    return "".join(parts).removeprefix(".")
 
 
 def _too_deep(key: str) -> Problem:
@@ -298,7 +302,8 @@ def _problem(error: OmegaConfBaseException, key: str) -> Problem:
     reason = reason.replace("missing BRACE_CLOSE at '<EOF>'", "the closing } is missing")
     reason = re.sub(r"^\w+ raised while resolving interpolation: ", "", reason).strip('"')
     missing = re.fullmatch(r"Environment variable '(.+)' not found", reason)
-    if missing:
+    if missing and missing[1].isidentifier():
         message = f"The environment variable {missing[1]} is not set."
         return Problem(key, message, f"Set it, or add a default: ${{oc.env:{missing[1]},DEFAULT}}.")
-    return Problem(key, f"The value cannot be resolved: {reason}.", "Write ${key} or ${oc.env:NAME,default}.")
+    message = f"The value cannot be resolved: {without_quotes(reason)}."
+    return Problem(key, message, "Write ${key} or ${oc.env:NAME,default}.")

@@ -13,7 +13,9 @@ from typing import Any
 from mtl.config.mixture import Mixture
 from mtl.config.validation import mixture_problems
 from mtl.config.yaml_files import read_mixture_fields
+from mtl.hashed_ids import hash_from_now_on
 from mtl.problems import InputError
+from mtl.redaction import strings
 
 
 def load_mixture(
@@ -38,9 +40,13 @@ def parse_mixture(fields: Mapping[str, Any]) -> Mixture:
     Raises:
         InputError: The mixture is invalid; the error lists all problems.
     """
+    privacy = fields.get("privacy")
+    if isinstance(privacy, Mapping) and privacy.get("hash_ids") is True:
+        hash_from_now_on()
     problems = mixture_problems(fields)
-    if problems:
-        raise InputError(problems)
+    if problems:  # a wrong include may have brought a note into the fields
+        texts = strings(dict(fields))
+        raise InputError([problem.without(texts) for problem in problems])
     mixture = Mixture(**{key: value for key, value in fields.items() if key != "only"})
     if fields.get("only") is None:
         return mixture

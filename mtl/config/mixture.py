@@ -226,9 +226,11 @@ class PrivacySpec(Section):
 
     Args:
         log_text: Whether saved predictions contain the text of their rows.
+        hash_ids: Whether ids of rows and documents leave the folder of a run only as keyed hashes (see `mtl ids`).
     """
 
     log_text: StrictBool = False
+    hash_ids: StrictBool = False
 
 
 class Mixture(Section):

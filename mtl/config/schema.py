@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from mtl.problems import InputError, Problem, did_you_mean
+from mtl.redaction import is_id, quoted, shown_key
 
 T = TypeVar("T")
 
@@ -67,11 +68,11 @@ def checked(cls: type[T], fields: Mapping[str, Any], key: str) -> T:
 
 
 def _problem(mismatch: Mismatch, cls: type[Any], key: str) -> Problem:
-    place = ".".join([key, *map(str, mismatch.place)])
+    place = ".".join([key, *(shown_key(str(part)) for part in mismatch.place)])
     if not mismatch.is_unknown_key:
         return Problem(place, mismatch.message)
     name = str(mismatch.place[-1])
-    return Problem(place, f"There is no key '{name}'.", did_you_mean(name, keys_of(cls)))
+    return Problem(place, f"There is no key {quoted(name, 'a key')}.", did_you_mean(name, keys_of(cls)))
 
 
 def _by_place(errors: Sequence[Mapping[str, Any]], value: Any) -> list[Mismatch]:
@@ -128,8 +129,8 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
-        return f"a mapping (keys: {', '.join(map(str, value))})" if value else "an empty mapping"
+        return f"a mapping (keys: {', '.join(shown_key(str(key)) for key in value)})" if value else "an empty mapping"
     if isinstance(value, list | tuple):
         return f"a list of length {len(value)}"
-    written = repr(value)
-    return written if len(written) <= 80 else f"a string of {len(str(value))} characters"
+    written = str(value)
+    return repr(value) if is_id(written) or not written else f"a string of {len(written)} characters"

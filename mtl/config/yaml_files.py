@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from mtl.config.interpolation import Fields, check_syntax, copied, resolve
+from mtl.config.mixture import Mixture, TaskSpec
 from mtl.config.yaml_text import ValueLoader, load_yaml
 from mtl.problems import InputError, Problem
+from mtl.redaction import quoted, without_quotes
 
-__all__ = ["merge", "parse_overrides", "read_mixture_fields", "read_yaml", "resolve"]
+__all__ = ["merge", "parse_overrides", "read_mixture_fields", "read_yaml", "require_known_key", "resolve"]
 
 MAX_INCLUDES = 100
 """Maximum number of files that include each other in a chain."""
@@ -93,6 +95,18 @@ def read_yaml(path: Path) -> Fields:
     return {key: copied(value) for key, value in fields.items()}  # aliases share values
 
 
+def require_known_key(path: Path, fields: Fields, known: Collection[str]) -> None:
+    """Refuses a file without any known key, such as a note in the place of a mixture, before its keys are shown.
+
+    Raises:
+        InputError: No key is known.
+    """
+    if fields and not fields.keys() & set(known):
+        keys = f"{len(fields)} other key{'s' if len(fields) > 1 else ''}"
+        message = f"The file must contain at least one of the keys {', '.join(sorted(known))}; got {keys}."
+        raise InputError(Problem(str(path), message, "Check that it is the right file."))
+
+
 class _Includes:
     """Reads files with their includes, each file once."""
 
@@ -125,6 +139,8 @@ class _Includes:
 
     def _read(self, path: Path, parents: tuple[Path, ...]) -> Fields:
         fields = read_yaml(path)
+        if parents:
+            require_known_key(path, fields, {*Mixture.model_fields, *TaskSpec.model_fields, "include", "only"})
         if "head" in fields and "tasks" not in fields:
             fields = {"tasks": {path.stem: fields}}
         return self._merged(_anchored(fields, path.parent), path.parent, (*parents, path), f"{path}: ")
@@ -203,7 +219,7 @@ def parse_overrides(overrides: Sequence[str]) -> Fields:
             value = load_yaml(text, ValueLoader)
         except yaml.YAMLError as error:
             problem = getattr(error, "problem", None) or "it cannot be parsed"
-            problems.append(Problem(key, f"The value '{text}' is not valid YAML: {problem}."))
+            problems.append(Problem(key, f"The value '{text}' is not valid YAML: {without_quotes(str(problem))}."))
             continue
         for part in reversed(key.split(".")):
             value = {part: value}
@@ -238,13 +254,14 @@ def _tasks(fields: Fields) -> Fields:
 
 def _yaml_problem(error: yaml.YAMLError, path: str) -> Problem:
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
-        return Problem(path, f"The file is not valid YAML: {' '.join(str(error).split())}.")
+        return Problem(path, f"The file is not valid YAML: {without_quotes(' '.join(str(error).split()))}.")
     place = f"{path}:{error.problem_mark.line + 1}"
     problem = str(error.problem)
     if problem.startswith("found duplicate key "):
         name = problem.removeprefix("found duplicate key ")
-        return Problem(place, f"Keys must be unique, got '{name}' twice.", "Remove or rename one of them.")
+        message = f"Keys must be unique, got {quoted(name, 'a key')} twice."
+        return Problem(place, message, "Remove or rename one of them.")
     began = error.context_mark.line + 1 if error.context_mark else error.problem_mark.line + 1
     context = f" {error.context} that starts in line {began}:" if error.context else ""
     advice = "Indent with spaces." if "tab character" in problem or "'\\t'" in problem else ""
-    return Problem(place, f"The file is not valid YAML:{context} {problem}.", advice)
+    return Problem(place, f"The file is not valid YAML:{without_quotes(context)} {without_quotes(problem)}.", advice)

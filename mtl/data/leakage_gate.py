@@ -21,6 +21,7 @@ import numpy as np
 from mtl.data.leakage import Overlap, Rows, find_overlaps
 from mtl.data.reading import read_rows
 from mtl.data.store import Store
+from mtl.hashed_ids import shown_id
 from mtl.problems import InputError, Problem
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ def _kinds(overlap: Overlap) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 def _overlap_problem(overlap: Overlap, kind: str, levels: tuple[str, ...]) -> Problem:
     documents = sorted({name for level in levels for name in overlap.documents[level]})
-    shown = ", ".join(documents[:SHOWN_DOCUMENTS])
+    shown = ", ".join(map(shown_id, documents[:SHOWN_DOCUMENTS]))
     more = f" and {len(documents) - SHOWN_DOCUMENTS} more" if len(documents) > SHOWN_DOCUMENTS else ""
     message = (
         f"Train of '{overlap.other_task}' must not overlap with {overlap.split} of '{overlap.task}', got"

@@ -18,8 +18,10 @@ from mtl.config import components
 from mtl.data.permutation import permuted_rows
 from mtl.data.splits import SplitRule, assign
 from mtl.data.store import RowTable, Store, content_key
+from mtl.hashed_ids import are_hashed, quoted_id
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.readers import SPLITS, Reader
+from mtl.redaction import reason
 from mtl.seeding import stream
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ def read_rows(spec: DataSpec, key: str, store: Store) -> dict[str, tuple[RowTabl
     except InputError as error:
         raise InputError(_under(key, spec, error.problems)) from None
     except ValueError as error:
-        raise InputError(Problem(key, str(error))) from None
+        raise InputError(Problem(key, reason(error))) from None
     unknown = [split for split in sources if split not in SPLITS]
     if unknown:
         raise InputError(
@@ -93,6 +95,7 @@ def read_rows(spec: DataSpec, key: str, store: Store) -> dict[str, tuple[RowTabl
         code_identity(_RowBuild, reader_class),
         spec.model_dump(mode="json", exclude={"reader"}, exclude_none=True),
         _file_states(reader, sources),
+        *(["hashed ids"] if are_hashed() else []),  # the stored summary lists bad rows, as they are shown
     ]
     found: dict[str, tuple[RowTable, RowSummary]] = {}
     problems: list[Problem] = []
@@ -248,7 +251,7 @@ def _check_excluded(exclude: Sequence[str], met: Collection[str], num_kept: int)
     """Raises an error if an excluded document does not exist, or if no row of train is left."""
     missing = [document for document in dict.fromkeys(exclude) if document not in met]
     if missing:
-        shown = ", ".join(f"'{document}'" for document in missing[:SHOWN_DOCUMENTS])
+        shown = ", ".join(map(quoted_id, missing[:SHOWN_DOCUMENTS]))
         more = ", …" if len(missing) > SHOWN_DOCUMENTS else ""
         message = f"must list documents of train, got {len(missing)} that are not in train: {shown}{more}."
         raise InputError(Problem("exclude", message, "Remove them, or check how the reader names documents."))

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from heads import Head, Row, SpanRow, TextRow
+from heads import Head, Row, SpanRow, TextRow, row_to_dict
 from mtl.data.reading import LISTED
+from mtl.hashed_ids import shown_id
 from mtl.problems import Problem
+from mtl.redaction import repeats, strings, without
 
 if TYPE_CHECKING:
     from mtl.config.mixture import DataSpec
@@ -28,8 +30,8 @@ class UnusableRow(NamedTuple):
 
     Args:
         split: Split of the row.
-        row: Id of the row.
-        rule: The rule that it breaks, from `Head.check`.
+        row: Id of the row, as it is shown.
+        rule: The rule that it breaks, from `Head.check`, without text of the row.
         labels: Its unknown labels, from `Head.unknown_labels`.
     """
 
@@ -63,23 +65,53 @@ def row_problems(task: str, head: Head, rows: Mapping[str, RowTable], data: Data
         rows: Rows of the task by split.
         data: Where the rows come from.
     """
-    unusable = [
-        UnusableRow(split, row.id, rule, tuple(head.unknown_labels(row)))
-        for split, table in rows.items()
-        for row in table
-        if isinstance(row, head.row_type) and (rule := head.check(row)) is not None
-    ]
+    shown: dict[str, str] = {}
+    unusable = []
+    for split, table in rows.items():
+        for row in table:
+            rule = head.check(row) if isinstance(row, head.row_type) else None
+            if rule is not None:
+                if rule not in shown:  # often the same for all rows
+                    shown[rule] = shown_rule(rule, row)
+                unusable.append(UnusableRow(split, shown_id(row.id), shown[rule], tuple(head.unknown_labels(row))))
     outside = [row for row in unusable if row.labels]
     problems = []
     if 2 * len(outside) > sum(map(len, rows.values())):
         problems.append(_labels_problem(task, outside, sum(map(len, rows.values())), data))
         unusable = [row for row in unusable if not row.labels]
     kinds: dict[str, list[UnusableRow]] = {}
-    for row in unusable:
-        kinds.setdefault(row.rule, []).append(row)
+    for one in unusable:
+        kinds.setdefault(one.rule, []).append(one)
     problems += [_kind_problem(task, same_rule, data) for same_rule in list(kinds.values())[:LISTED]]
     more = sum(map(len, list(kinds.values())[LISTED:]))
     return [*problems, Problem(f"tasks.{task}", f"{more} more rows break similar rules.")] if more else problems
+
+
+def shown_rule(rule: str, row: Row) -> str:
+    """A rule from `Head.check` without text of the row, whatever the head quotes.
+
+    >>> row = TextRow("1", "1", "The fever was high.", label="Seen by the nurse")
+    >>> shown_rule("the label must be one of: a, b; got 'Seen by the nurse'", row)
+    'the label must be one of: a, b; got a text of 17 characters'
+    """
+    rule = without(rule, strings(row_to_dict(row)))
+    if any(repeats(rule, text) for text in (row.text, row.text_pair or "")):
+        return f"a rule of its head (the message of {len(rule)} characters repeats text of the row)"
+    return rule
+
+
+def shown_refusals(refused: Sequence[str], rows: RowTable) -> list[str]:
+    """Bad rows of `ExampleSummary.refused`, each "row ID: RULE", with the id and the rule as they are shown."""
+    if not refused:
+        return []
+    indices = {row_id: index for index, row_id in enumerate(rows.ids().tolist())}
+    lines = []
+    for line in refused:
+        parts = line.removeprefix("row ").split(": ")  # an id may contain a colon too
+        cuts = [cut for cut in range(1, len(parts)) if ": ".join(parts[:cut]) in indices]
+        row = rows[indices[": ".join(parts[: cuts[-1]])]]
+        lines.append(f"row {shown_id(row.id)}: {shown_rule(': '.join(parts[cuts[-1] :]), row)}")
+    return lines
 
 
 def _labels_problem(task: str, unusable: Sequence[UnusableRow], num_rows: int, data: DataSpec) -> Problem:

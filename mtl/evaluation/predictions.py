@@ -10,6 +10,8 @@ from pathlib import Path
 
 from heads import Prediction, Row
 from mtl.distributed import gather, rank, world_size
+from mtl.hashed_ids import shown_id
+from mtl.private_files import open_private, private_folder
 
 DECIDES_RESULTS = False
 
@@ -19,7 +21,8 @@ class PredictionFiles:
 
     ``{"id": "dev-1", "prediction": "yes"}``
 
-    Each rank writes its own part into the folder of the merged files, so all ranks must see the same folder.
+    Only their owner may read the files. Each rank writes its own part into the folder of the merged files, so all ranks
+    must see the same folder.
 
     Args:
         folder: Folder of the split.
@@ -29,8 +32,8 @@ class PredictionFiles:
 
     def __init__(self, folder: Path, tasks: Iterable[str], *, with_text: bool = False) -> None:
         self._folder, self._tasks, self._with_text = folder, list(tasks), with_text
-        folder.mkdir(parents=True, exist_ok=True)
-        self._open = {task: self._part(task, rank()).open("w", encoding="utf-8") for task in self._tasks}
+        private_folder(folder)
+        self._open = {task: open_private(self._part(task, rank())) for task in self._tasks}
 
     def add(self, task: str, row: Row, prediction: Prediction) -> None:
         """Writes the prediction of a task for a row."""
@@ -72,3 +75,13 @@ class PredictionFiles:
 
     def _part(self, task: str, rank: int) -> Path:
         return self._folder / f".{task}-{rank}.part"
+
+
+def with_hashed_ids(path: Path, copy: Path) -> Path:
+    """Writes a copy of a file of predictions in which ids are hashed, and returns its path."""
+    private_folder(copy.parent)
+    with path.open(encoding="utf-8") as lines, open_private(copy) as file:
+        for line in lines:
+            record = json.loads(line)
+            file.write(f"{json.dumps({**record, 'id': shown_id(record['id'])}, ensure_ascii=False)}\n")
+    return copy

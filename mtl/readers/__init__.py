@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, ClassVar, Literal, NamedTuple
 
 from heads.rows import Row
+from mtl.hashed_ids import are_hashed, quoted_id, shown_id
 from mtl.problems import InputError, Problem
 from mtl.readers._limits import Budget, read_limit
 from mtl.readers._storage import Disk, Storage
@@ -100,6 +101,9 @@ class Reader(ABC):
     suffixes: ClassVar[tuple[str, ...]] = ()
     """Suffixes of the files that are searched in a folder."""
 
+    ids_are_file_names: ClassVar[bool] = False
+    """Whether the id of a row is the name of its file, which then is shown like an id."""
+
     storage: Storage = Disk()
     """Where files are opened; a `Memory` lets a reader read bytes that are on no disk."""
 
@@ -163,7 +167,7 @@ class Reader(ABC):
         source = sources[split]
         for row in self.rows(source, split):
             if row.id in seen:
-                self.bad(source, None, "ids must be unique within a split", f"'{row.id}' again")
+                self.bad(source, None, "ids must be unique within a split", f"{quoted_id(row.id)} again")
                 continue
             seen.add(row.id)
             yield row
@@ -180,7 +184,13 @@ class Reader(ABC):
             rule: The rule that the input breaks.
             found: What was found instead: offsets, lengths or codes, never the text of a row.
         """
-        self.bad_rows.append(BadRow(str(source), line, rule, found))
+        self.bad_rows.append(BadRow(str(self._shown(source)), line, rule, found))
+
+    def _shown(self, source: Path) -> Path:
+        """A file as errors name it."""
+        if self.ids_are_file_names and are_hashed() and source not in self.sources().values():
+            return source.with_name(f"{shown_id(source.stem)}{source.suffix}")
+        return source
 
     def exists(self, path: Path) -> bool:
         """Whether there is a file or folder with this path."""
@@ -195,7 +205,7 @@ class Reader(ABC):
         try:
             return self.storage.open(source)
         except (OSError, ValueError) as error:  # ValueError: a null character in the path
-            raise _unreadable(source, error) from None
+            raise _unreadable(self._shown(source), error) from None
 
     def content(self, source: Path, budget: Budget | None = None) -> bytes:
         """The bytes of a file.
@@ -209,9 +219,9 @@ class Reader(ABC):
         """
         try:
             with self.open(source) as file:
-                return (budget or Budget(source, "A file that is read as a whole")).read(file)
+                return (budget or Budget(self._shown(source), "A file that is read as a whole")).read(file)
         except OSError as error:
-            raise _unreadable(source, error) from None
+            raise _unreadable(self._shown(source), error) from None
 
     def lines(self, source: Path) -> Iterator[tuple[int, str]]:
         """The lines of a UTF-8 file with their numbers from 1; only newlines separate lines.

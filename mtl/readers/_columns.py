@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from heads.rows import TextRow
-from mtl.problems import InputError, Problem, did_you_mean, nearest
+from mtl.problems import InputError, Problem, did_you_mean
+from mtl.redaction import is_name
 
 LabelType = Literal["text", "number", "list"]
 
-_LONGEST_NAME = 32
-"""Maximum length of a column name that an error shows, in characters."""
+_USUAL_NAMES = frozenset(
+    (
+        *("abstract", "answer", "category", "class", "concept", "doc", "document", "gold", "hypothesis", "id", "idx"),
+        *("index", "key", "label", "labels", "name", "note", "note_id", "passage", "patient_id", "pmid", "premise"),
+        *("question", "question1", "question2", "report", "score", "sentence", "sentence1", "sentence2", "source"),
+        *("subject_id", "target", "text", "text1", "text2", "text_pair", "title", "type", "value"),
+    )
+)
+"""Usual names of columns, one of which nearly every header has, and hardly any first row."""
+
+_SHOWN_LENGTHS = 10
+"""Maximum number of columns whose lengths an error names."""
 
 FIELDS = ("id", "document", "text", "text_pair", "label")
 
@@ -62,12 +72,13 @@ class Columns:
         if problems:
             raise InputError(problems)
 
-    def within(self, header: Sequence[str], source: str) -> Columns:
+    def within(self, header: Sequence[str], source: str, *, is_schema: bool = False) -> Columns:
         """The same columns, plus those in the header that have the name of a field.
 
         Args:
             header: Names of the columns of the table.
             source: Name of the table, for errors.
+            is_schema: Whether the format itself names the columns, so that the header cannot be a row.
 
         Raises:
             InputError: Columns are missing from the header or occur twice; the error lists all of them.
@@ -76,8 +87,9 @@ class Columns:
         names = own | dict(self.names)
         wanted = [(f"columns.{field}", column) for field, column in names.items()]
         wanted += [("meta", column) for column in self.meta]
+        expected = {column for _, column in wanted}
         problems = [
-            Problem(key, f"'{source}' has no column '{column}'.", _nearest_column(column, header))
+            Problem(key, f"'{source}' has no column '{column}'.", _nearest_column(column, header, expected, is_schema))
             for key, column in wanted
             if column not in header
         ]
@@ -134,19 +146,28 @@ class Columns:
         return tuple(name_of("label", part.strip() if isinstance(part, str) else part) for part in parts)
 
 
-def _nearest_column(column: str, header: Sequence[str]) -> str:
-    """A sentence with the most similar column and the other choices.
+def _nearest_column(column: str, header: Sequence[str], known: Collection[str] = (), is_schema: bool = False) -> str:
+    """A sentence with the most similar column and the other choices, or with their number.
 
-    Names of several words are counted but not shown, unless one is the most similar: in a file without a header they
-    may be the text of a row.
+    In a file without a header, the first row is read as one. The columns are shown only if they look like a header:
+    they differ, and one of them is a name that is expected or usual. Of those, names that are too long or have blanks
+    are only counted.
 
-    >>> _nearest_column("lable", ["label", "Fever was high."])
-    "Did you mean 'label'? Choices: label. Not shown: 1 with several words or too long."
+    >>> _nearest_column("lable", ["id", "label", "Comment of the nurse"])
+    "Did you mean 'label'? Choices: id, label. Not shown: 1 with several words or too long."
+    >>> _nearest_column("label", ["p1", "Fever was high."])
+    'The header has 2 columns of 2 and 15 characters. If it is a row, use the reader table with header: false.'
     """
-    near = nearest(column, header)
-    shown = [name for name in header if name == near or (len(name) <= _LONGEST_NAME and not re.search(r"\s", name))]
-    more = f" Not shown: {len(header) - len(shown)} with several words or too long." if len(shown) < len(header) else ""
-    return did_you_mean(column, shown) + more
+    is_usual = any(name in known or name.casefold() in _USUAL_NAMES for name in header)
+    if not is_schema and not (is_usual and len(set(header)) == len(header)):
+        lengths = [str(len(name)) for name in header[:_SHOWN_LENGTHS]] + ["…"] * (len(header) > _SHOWN_LENGTHS)
+        sizes = " and ".join(lengths) if len(lengths) < 3 else ", ".join(lengths)
+        columns = f"{len(header)} column{'' if len(header) == 1 else 's'}"
+        advice = "If it is a row, use the reader table with header: false."
+        return f"The header has {columns} of {sizes} characters. {advice}"
+    names = [name for name in header if is_name(name)]
+    more = f" Not shown: {len(header) - len(names)} with several words or too long." if len(names) < len(header) else ""
+    return did_you_mean(column, names) + more
 
 
 def text_of(field: str, value: Any) -> str:

@@ -41,14 +41,14 @@ def parse_xml(text: str, tag: str = "") -> tuple[ElementTree.Element, list[tuple
     """
     if len(text) > MAX_CHARACTERS:
         raise XmlError(1, f"must have at most {MAX_CHARACTERS:,} characters", f"{len(text):,}")
-    parser = _Parser(tag)
+    parser = _TreeParser(tag)
     try:
         return parser.root(text), parser.found
     except expat.ExpatError as error:
         raise XmlError(error.lineno, "must be well-formed XML", expat.ErrorString(error.code)) from None
 
 
-class _Parser:
+class _TreeParser:
     """Builds the tree, because ElementTree's own parser has no line numbers and no limits."""
 
     def __init__(self, tag: str) -> None:

@@ -12,14 +12,18 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar, NamedTuple
 
 from heads.rows import Entity, Relation, SpanRow
+from mtl.hashed_ids import quoted_id
 from mtl.problems import InputError, Problem
 from mtl.readers import OFFSET, OnBadRow, Reader
 from mtl.readers._archives import DamagedError, tar_gz_members, zip_members
 from mtl.readers._limits import Budget
+from mtl.redaction import quoted_code, shown
 
 _ROLE = r"\S[^\s:]*"  # not \S+?, with which a line of colons takes cubic time
 _RELATION = re.compile(rf"(\S+) {_ROLE}:(\S+) {_ROLE}:(\S+) *")
 _MENTION = re.compile(rf"(\S+) ({OFFSET} {OFFSET}(?:;{OFFSET} {OFFSET})*)")
+_UNREAD = re.compile(r"([A-Za-z]\S*)[ :][A-Z*#]\d+.*")
+"""The second column of the other lines: `Type:T1 …` of an event, `Type T1 …` of an attribute, a note and others."""
 
 
 class Brat(Reader):
@@ -52,6 +56,7 @@ class Brat(Reader):
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".tar.gz", ".tgz", ".zip", "")
+    ids_are_file_names: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -110,7 +115,7 @@ class Brat(Reader):
         """The row of a text, or nothing if it is bad or empty."""
         match = None if self.document is None else self.document.search(place.stem)
         if self.document is not None and (match is None or not match[1]):
-            self.bad(place, None, f"file names must match '{self.document.pattern}'", f"'{place.stem}'")
+            self.bad(place, None, f"file names must match '{self.document.pattern}'", quoted_id(place.stem))
             return
         if not text.strip() and not annotation.strip():
             self.left_out["empty text"] += 1
@@ -137,14 +142,14 @@ class Brat(Reader):
             elif entity.type in self.types:
                 yield entity._replace(type=self.types[entity.type])
             else:
-                self.left_out[f"T {entity.type}"] += 1
+                self.left_out[f"T {shown(entity.type, 'a type')}"] += 1
 
     def _between(self, relations: list[Relation], entity_ids: set[str]) -> Iterator[Relation]:
         for relation in relations:
             if relation.head in entity_ids and relation.tail in entity_ids:
                 yield relation
             else:
-                self.left_out[f"R {relation.type}"] += 1
+                self.left_out[f"R {shown(relation.type or '', 'a type')}"] += 1
 
 
 class _Annotation(NamedTuple):
@@ -192,12 +197,13 @@ def _read(text: str, annotation: str) -> _Annotation:
         if line[0] == "T":
             entity = _entity(fields, text, number)
             if entity.id in entities:
-                raise _AnnotationError(number, "ids must be unique within a file", f"'{entity.id}' again")
+                raise _AnnotationError(number, "ids must be unique within a file", f"{quoted_code(entity.id)} again")
             entities[entity.id] = entity
         elif line[0] == "R":
             relations[number] = _relation(fields, number)
         elif line[0] in "EAMN*#" and len(fields) > 1:
-            unread[f"{line[0]} {re.split('[ :]', fields[1])[0]}"] += 1
+            kind = _UNREAD.fullmatch(fields[1])
+            unread[f"{line[0]} {shown(kind[1], 'a type') if kind else 'of another form'}"] += 1
             events |= {fields[0]} if line[0] == "E" else set()
         else:
             raise _AnnotationError(
@@ -216,10 +222,10 @@ def _joined(
         if ends <= entities.keys():
             kept.append(relation)
         elif ends <= entities.keys() | events:
-            unread[f"R {relation.type}"] += 1
+            unread[f"R {shown(relation.type or '', 'a type')}"] += 1
         else:
             found = min(ends - entities.keys() - events)
-            raise _AnnotationError(line, "a relation must refer to ids in its file", f"'{found}'")
+            raise _AnnotationError(line, "a relation must refer to ids in its file", quoted_code(found))
     return _Annotation(list(entities.values()), kept, unread)
 
 

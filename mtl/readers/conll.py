@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from heads.rows import Entity, Span, SpanRow
 from mtl.readers import Line, OnBadRow, Reader
 from mtl.readers._blocks import BadLine, Block, blocks, is_whole, refuse
+from mtl.redaction import shown
 
 Scheme = Literal["BIO", "IO", "BIOES"]
 
@@ -149,7 +150,7 @@ class Conll(Reader):
         for first, last, kind in found:
             name = kind if self.types is None else self.types.get(kind)
             if name is None:
-                self.left_out[kind] += 1
+                self.left_out[shown(kind, "a type")] += 1
                 continue
             span = (offsets[first][0], offsets[last][1])
             entities.append(Entity(f"T{len(entities) + 1}", name, (span,)))

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, Literal
 
 from heads.rows import Entity, Relation, Span, SpanRow
+from mtl.hashed_ids import quoted_id
 from mtl.problems import InputError, Problem
 from mtl.readers import OFFSET, SPLITS, OnBadRow, Reader
 from mtl.readers._archives import DamagedError, open_zip, read_zip_member
@@ -95,7 +96,7 @@ class DDI2013(Reader):
         for document_id, line in dev.items():
             if document_id not in met:
                 assert self.dev_ids is not None
-                self.bad(self.dev_ids, line, f"documents must be in {source.name}", f"'{document_id}'")
+                self.bad(self.dev_ids, line, f"documents must be in {source.name}", quoted_id(document_id))
 
     def _dev_documents(self, path: Path) -> dict[str, int]:
         """The documents of the listed pairs, each with the first line that mentions it."""
@@ -153,7 +154,7 @@ class DDI2013(Reader):
             try:
                 yield self._row(sentence, document_id, place, split)
             except MalformedError as error:
-                self.bad(place, None, error.rule, f"{error.found} in sentence '{sentence.get('id')}'")
+                self.bad(place, None, error.rule, f"{error.found} in sentence {quoted_id(sentence.get('id', ''))}")
 
     def _row(self, sentence: ElementTree.Element, document_id: str, place: Path, split: str) -> SpanRow:
         text = _attribute(sentence, "text")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
 from heads.rows import TextRow
+from mtl.hashed_ids import quoted_id
 from mtl.problems import InputError, Problem
 from mtl.readers import OFFSET, Line, OnBadRow, Reader
 
@@ -77,7 +78,7 @@ class HoC(Reader):
             parts.sort(key=lambda sentence: sentence.number)
             if [sentence.number for sentence in parts] != list(range(len(parts))):
                 # A line with a bad index leaves a gap: the labels of the missing sentence are not known.
-                found = f"{len(parts)} sentences up to s{parts[-1].number} in document '{document}'"
+                found = f"{len(parts)} sentences up to s{parts[-1].number} in document {quoted_id(document)}"
                 self.bad(source, None, "the sentences of a document must be numbered from 0 without gaps", found)
                 continue
             label = _names(frozenset().union(*(sentence.classes for sentence in parts)))
@@ -128,7 +129,7 @@ def _broken_rule(fields: list[str], index: re.Match[str] | None, seen: set[str])
     if index is None:
         return "index must have the form PMID_sN", f"{len(fields[2])} other characters"
     if index[0] in seen:
-        return "index must be unique", f"'{index[0]}' again"
+        return "index must be unique", f"{quoted_id(index[0])} again"
     if _FLAGS.fullmatch(fields[0]) is None:
         return "labels must be 0_0 or 0_1 to 9_0 or 9_1, separated by commas", f"{len(fields[0])} other characters"
     if not fields[1].strip():

@@ -10,6 +10,7 @@ from heads.rows import TextRow
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.readers import SPLIT_NAMES, OnBadRow, Reader
 from mtl.readers._columns import Columns, LabelType, MalformedError
+from mtl.redaction import reason
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
@@ -115,11 +116,11 @@ class Hub(Reader):
         try:
             return load_dataset(str(self.path), self.config, **options)
         except Exception as error:  # `datasets` has no common error class for wrong names and network problems
-            reason = next(iter(str(error).splitlines()), "")[:200]
+            why = reason(error)[:200].rstrip(".")
             raise InputError(
                 Problem(
                     "path",
-                    f"The data set '{self.path}' cannot be loaded: {type(error).__name__}: {reason.rstrip('.')}.",
+                    f"The data set '{self.path}' cannot be loaded: {type(error).__name__}: {why}.",
                     "Check the name and the config. Without network access, use a local folder or a cached data set.",
                 )
             ) from error

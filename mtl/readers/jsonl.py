@@ -13,6 +13,7 @@ from mtl.problems import InputError, Problem, did_you_mean
 from mtl.readers import OnBadRow, Reader
 from mtl.readers._columns import MalformedError, as_string, kind_of, name_of, number_of, text_of
 from mtl.readers._json import parse_json
+from mtl.redaction import listed, quoted_code
 
 _COMMON = ("id", "document", "text", "text_pair", "meta")
 _SPAN_FIELDS = ("entities", "relations", "words", "sentences", "annotated")
@@ -96,7 +97,7 @@ class Jsonl(Reader):
         unknown = [key for key in record if key not in {*self._field_of, *self.meta, *self.ignore}]
         if unknown:
             rule = "keys must be fields of a row or listed in columns, meta or ignore"
-            raise MalformedError(rule, ", ".join(f"'{key}'" for key in sorted(unknown)))
+            raise MalformedError(rule, listed(sorted(unknown), "key"))
         return {self._field_of[key]: value for key, value in known.items() if key in self._field_of}, meta
 
 
@@ -184,7 +185,7 @@ def _relation(value: Any, ends: set[str]) -> dict[str, Any]:
     out: dict[str, Any] = {end: name_of(f"a relation's {end}", value[end]) for end in ("head", "tail")}
     for end, name in out.items():
         if name not in ends:
-            raise MalformedError(f"a relation's {end} must be an entity or a concept of the row", f"'{name}'")
+            raise MalformedError(f"a relation's {end} must be an entity or a concept of the row", quoted_code(name))
     kind = value.get("type")
     return out | {"type": None if kind is None else text_of("a relation's type", kind)}
 
@@ -197,7 +198,7 @@ def _check_keys(what: str, value: Any, *, needed: Sequence[str], optional: Seque
         raise MalformedError(f"{what} must have {', '.join(needed)}", f"no {', '.join(missing)}")
     unknown = sorted(set(value) - {*needed, *optional})
     if unknown:
-        raise MalformedError(f"{what} may only have the keys {', '.join([*needed, *optional])}", ", ".join(unknown))
+        raise MalformedError(f"{what} may only have the keys {', '.join([*needed, *optional])}", listed(unknown, "key"))
 
 
 def _spans(name: str, value: Any, text: str) -> list[tuple[int, int]]:

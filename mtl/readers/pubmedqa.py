@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from heads.rows import TextRow
+from mtl.hashed_ids import quoted_id
 from mtl.problems import InputError, Problem
 from mtl.readers import SPLITS, OnBadRow, Reader
 from mtl.readers._columns import MalformedError
@@ -67,7 +68,7 @@ class PubMedQA(Reader):
         for pmid in splits[split]:
             rule = self._broken_rule(questions, pmid, uses[pmid])
             if rule is not None:
-                self.bad(source, None, rule, f"'{pmid}'")
+                self.bad(source, None, rule, quoted_id(str(pmid)))
                 continue
             fields = questions[pmid]
             yield TextRow(
@@ -115,7 +116,7 @@ class PubMedQA(Reader):
             self.bad(path, None, error.rule, error.found)
             return None
         for key in duplicates:
-            self.bad(path, None, "keys must be unique (the last one is used)", f"'{key}' again")
+            self.bad(path, None, "keys must be unique (the last one is used)", f"{quoted_id(key)} again")
         if not isinstance(value, dict):
             self.bad(path, None, "must be a JSON object", f"a {type(value).__name__}")
             return None

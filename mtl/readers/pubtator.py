@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from heads.rows import Entity, Relation, SpanRow
+from mtl.hashed_ids import quoted_id
 from mtl.readers import OFFSET, OnBadRow, Reader
 from mtl.readers._blocks import BadLine, Block, blocks, is_whole, refuse
+from mtl.redaction import shown
 
 _TEXT_LINE = re.compile(r"([^|\t]+)\|([ta])\|(.*)", re.DOTALL)
 _RELATION_CELLS = 4
@@ -80,7 +82,7 @@ class Pubtator(Reader):
         for head, tail, kind in document.relations:
             assert kind is not None, "every relation line has a type"
             if not {head, tail} <= concepts:
-                self.left_out[kind] += 1
+                self.left_out[shown(kind, "a type")] += 1
             elif name := self._name(kind, self.relations):
                 yield Relation(head, tail, name)
 
@@ -88,7 +90,7 @@ class Pubtator(Reader):
         """The name of a type in the row; types that are not listed are counted and give None."""
         if names is None or kind in names:
             return kind if names is None else names[kind]
-        self.left_out[kind] += 1
+        self.left_out[shown(kind, "a type")] += 1
         return None
 
 
@@ -125,7 +127,11 @@ class _Document:
             return "", ""
         (row_id, title), (abstract_id, abstract) = found
         if row_id != abstract_id:
-            self._bad(block[1].number, "title and abstract must have the same id", f"'{row_id}' and '{abstract_id}'")
+            self._bad(
+                block[1].number,
+                "title and abstract must have the same id",
+                f"{quoted_id(row_id)} and {quoted_id(abstract_id)}",
+            )
         return row_id, f"{title} {abstract}"
 
     def _line(self, number: int, cells: list[str]) -> None:

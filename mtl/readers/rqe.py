@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from heads.rows import TextRow
+from mtl.hashed_ids import quoted_id
 from mtl.readers import Reader
 from mtl.readers._limits import Budget
 from mtl.readers._xml import XmlError, parse_xml
@@ -38,9 +39,14 @@ class RQE(Reader):
             if not pid:
                 self.bad(source, line, "a pair must have a pid", "none")
             elif label not in ("true", "false"):
-                self.bad(source, line, "value must be 'true' or 'false'", f"{len(label)} other characters, pid '{pid}'")
+                self.bad(
+                    source,
+                    line,
+                    "value must be 'true' or 'false'",
+                    f"{len(label)} other characters, pid {quoted_id(pid)}",
+                )
             elif not chq or not faq:
-                self.bad(source, line, f"{'faq' if chq else 'chq'} must not be empty", f"no text, pid '{pid}'")
+                self.bad(source, line, f"{'faq' if chq else 'chq'} must not be empty", f"no text, pid {quoted_id(pid)}")
             else:
                 group = question_hash(chq)
                 yield TextRow(pid, group, chq, faq, label=label, meta={"chq": group})

@@ -84,7 +84,7 @@ class Table(Reader):
     def _parquet(self, source: Path, split: str) -> Iterator[TextRow]:
         with self.open(source) as file:
             table = Parquet(file, source)
-            columns = self.columns.within(table.names, str(source))
+            columns = self.columns.within(table.names, str(source), is_schema=True)
             for number, cells in enumerate(table.records(columns.used()), start=1):
                 yield from self._row(columns, cells, source, split, number)
 

@@ -2,6 +2,7 @@
 
 - `run_folder`: `RunFolder`, everything that a run writes to disk.
 - `checkpoint_file`: a checkpoint with its checksum; `checkpoint_folder`: the checkpoints of a run, and their names.
+- `points`: the points of a run's curves that an earlier process has written.
 - `rebuilding`: damaged or missing records of a run, from its other files.
 - `resuming`: the checkpoint from which `--ckpt_path auto` resumes, the same for all processes.
 - `tracker`: `MLflowTracker`, a Lightning logger that writes to the run's folder and to MLflow.

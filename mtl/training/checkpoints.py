@@ -12,9 +12,11 @@ import torch
 
 from mtl.batching.data_module import MixtureData
 from mtl.batching.gated_data import GatedData
+from mtl.config import components
 from mtl.config.loading import parse_mixture
 from mtl.config.mixture import Mixture
 from mtl.problems import InputError, Problem
+from mtl.redaction import quoted_code, shown_key
 from mtl.training.hyperparameters import Optimisation
 from mtl.training.module import CHECKPOINT_KEY
 
@@ -35,8 +37,25 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def checkpoint_mixture(path: Path) -> Mixture:
-    """The mixture that a checkpoint was trained on."""
-    return parse_mixture(read_checkpoint(path)[CHECKPOINT_KEY]["mixture"])
+    """The mixture that a checkpoint was trained on.
+
+    A checkpoint is data: classes that it names by import path are used only if the user has imported their modules,
+    with a mixture that names them, with `--import`, or in Python.
+
+    Raises:
+        InputError: It names a class whose module is not imported, or its mixture is invalid.
+    """
+    own = read_checkpoint(path)[CHECKPOINT_KEY]
+    fields = own.get("mixture") if isinstance(own, Mapping) else None
+    if not isinstance(fields, Mapping):
+        raise InputError(Problem(str(path), "The checkpoint has no mixture.", "Use another checkpoint."))
+    classes = components.classes_not_imported(fields)
+    if classes:
+        modules = sorted({name.rpartition(".")[0] for name in classes})
+        message = f"The checkpoint names classes that are not imported: {', '.join(map(quoted_code, classes))}."
+        advice = f"If you trust this code, add {' '.join(f'--import {shown_key(module)}' for module in modules)}."
+        raise InputError(Problem(str(path), message, advice))
+    return parse_mixture(fields)
 
 
 def located(mixture: Mixture, checkpoint: Path) -> Mixture:

@@ -23,6 +23,7 @@ from mtl.encoder.compilation import compile_encoder
 from mtl.encoder.graphs import obstacle
 from mtl.evaluation.evaluator import Evaluator, TaskResult, on_cpu
 from mtl.evaluation.predictions import PredictionFiles
+from mtl.hashed_ids import shown_id
 from mtl.problems import InputError, Problem
 from mtl.seeding import derive, seed_dropout
 from mtl.single_precision import InSinglePrecision, single_precision
@@ -346,7 +347,7 @@ class MultiTaskModule(pl.LightningModule):
         if rows_of_update is None:
             return ""
         named = [
-            f"{task}: {', '.join(ids[:SHOWN])}{', ...' * (len(ids) > SHOWN)}"
+            f"{task}: {', '.join(map(shown_id, ids[:SHOWN]))}{', ...' * (len(ids) > SHOWN)}"
             for task, ids in rows_of_update(update).items()
         ]
         return f"The first was update {update} with the rows {'; '.join(named)}."

@@ -22,6 +22,8 @@ from mtl.distributed import is_rank_zero
 from mtl.evaluation import summary
 from mtl.evaluation.baselines import trivial_baselines
 from mtl.evaluation.evaluator import TaskResult
+from mtl.evaluation.predictions import with_hashed_ids
+from mtl.hashed_ids import are_hashed, without_ids
 from mtl.problems import InputError, Problem
 from mtl.tracking.tracker import MLflowTracker, end_run
 from mtl.training.selection import MIXTURE
@@ -243,7 +245,9 @@ class RunRecorder(Callback):
         if self._tracker is not None:
             self._track_reports(self._tracker, split, reports)
             for path in self._kept:
-                self._tracker.log_artifact(path, f"predictions/{split}")
+                shared = self._folder.artifacts / "predictions" / split / path.name
+                artifact = with_hashed_ids(path, shared) if are_hashed() else path
+                self._tracker.log_artifact(artifact, f"predictions/{split}")
         metrics = self._folder.metrics
         self._title = f"{data.mixture.name}, baselines on {split}"
         self._lines = [
@@ -268,9 +272,11 @@ class RunRecorder(Callback):
         self._folder.update_info(evaluated={**self._folder.info.get("evaluated", {}), split: checkpoint})
 
     def _track_inputs(self, tracker: MLflowTracker, trainer: pl.Trainer, data: MixtureData) -> None:
-        tracker.log_hyperparams(self._config)
-        tracker.log_text(_yaml(data.mixture.to_dict()), "mixture.yaml")
-        tracker.log_text(_yaml(self._config), "config.yaml")
+        mixture = without_ids(data.mixture.to_dict())
+        config = {**self._config, "mixture": mixture} if "mixture" in self._config else self._config
+        tracker.log_hyperparams(config)
+        tracker.log_text(_yaml(mixture), "mixture.yaml")
+        tracker.log_text(_yaml(config), "config.yaml")
         tracker.log_versions(str(trainer.strategy.root_device))
         if isinstance(data, GatedData) and data.leakage is not None:
             counts = data.leakage.to_dict(names_documents=False)  # ids stay in the folder of the run

@@ -11,6 +11,7 @@ The groups: `EVERY_READER`; `TEXT_FILES` for formats of text, whose lines, encod
 from __future__ import annotations
 
 import random
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,9 @@ from mtl.readers import BadRow, Reader
 
 SECRET = "Zaphod"
 """A word that every text of a sample contains, and no id, label or name does."""
+
+CANARY = "Qxcanary was seen today"
+"""A text that takes the place of each part of a file in turn; no error may contain its first word."""
 
 NUM_DAMAGES = 40
 
@@ -188,6 +192,23 @@ def assert_damage_is_never_another_error(sample: Sample, folder: Path) -> None:
         assert [text for text in (*skipped.messages, *stopped.messages) if SECRET in text] == []
 
 
+def assert_no_part_of_a_file_is_shown(sample: Sample, folder: Path) -> None:
+    """Text in the place of an id, label, offset, key, tag or column name appears in no message or count."""
+    for name, text in sample.texts.items():
+        for part in re.finditer(rb"[^\s|,:;=\"'{}()\[\]<>/]+", text):
+            changed = text[: part.start()] + CANARY.encode() + text[part.end() :]
+            place = _written(sample, folder, {**sample.content, name: changed})
+            for on_bad_row in ("skip", "error"):
+                reader = _build(sample, place, on_bad_row)
+                problems: list[Problem] = []
+                try:
+                    list(reader.read(sample.split))
+                except InputError as error:
+                    problems = error.problems
+                shown = [*map(str, reader.bad_rows), *map(str, problems), *reader.left_out]
+                assert [line for line in shown if "Qxcanary" in line] == [], (name, part)
+
+
 # --- formats of text --------------------------------------------------------------------------------------------------
 
 
@@ -273,6 +294,7 @@ EVERY_READER = (
     assert_a_split_that_is_not_there_is_an_error,
     assert_malformed_rows_are_counted_and_named,
     assert_damage_is_never_another_error,
+    assert_no_part_of_a_file_is_shown,
 )
 TEXT_FILES = (
     assert_the_line_ends_of_windows_change_nothing,

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heads.rows import Entity, Relation, SpanRow
+from mtl import hashed_ids
 from mtl.problems import InputError
 from mtl.readers.brat import Brat, _read
 from tests.readers import properties as has
@@ -285,9 +286,54 @@ def test_phee_has_the_documented_counts(data_folder: Path) -> None:
         assert reader.bad_rows == []
 
 
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("#1\tAnnotatorNotes T1\tfever", "# AnnotatorNotes"),
+        ("E1\tCause:T1 Theme:T2", "E Cause"),
+        ("A1\tNegated T1", "A Negated"),
+        ("N1\tReference T1 UMLS:C01\tfever", "N Reference"),
+        ("*\tEquiv T1 T2", "* Equiv"),
+        ("#1\tFever was high", "# of another form"),
+        ("#\tFever", "# of another form"),
+        ("A1\tFever", "A of another form"),
+    ],
+)
+def test_lines_that_are_not_read_are_counted_by_their_kind_and_show_no_text(
+    line: str, kind: str, tmp_path: Path
+) -> None:
+    folder_of(tmp_path / "train", {"1.txt": SECRET, "1.ann": f"{ANN}{line}\n"})
+    reader = Brat(str(tmp_path))
+    assert len(list(reader.read("train"))) == 1
+    assert dict(reader.left_out) == {kind: 1}
+
+
+def test_a_file_name_is_hashed_like_the_id_that_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashed_ids._Process, "key", b"key")
+    folder_of(tmp_path / "train", {"smith-1.txt": SECRET, "smith-1.ann": "T1\n"})
+    reader = Brat(str(tmp_path), on_bad_row="skip")
+    assert list(reader.read("train")) == []
+    (bad,) = reader.bad_rows
+    assert bad.file == str(tmp_path / "train" / f"{hashed_ids.hashed('smith-1', b'key')}.ann")
+
+
 def test_a_line_of_colons_is_quick(tmp_path: Path) -> None:
     """With a pattern that tries every colon, this line would take hours."""
     folder_of(tmp_path / "train", {"a.txt": "a\n", "a.ann": f"R1\ta {':' * 20_000} {':' * 20_000} x\n"})
     reader = Brat(str(tmp_path), on_bad_row="skip")
     assert list(reader.read("train")) == []
     assert [bad.line for bad in reader.bad_rows] == [1]
+
+
+def test_a_file_that_cannot_be_read_is_named_by_its_hashed_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashed_ids._Process, "key", b"key")
+    monkeypatch.setenv("MTL_READ_LIMIT_MB", "1")
+    reader = Brat(str(tmp_path))
+    folder_of(tmp_path / "train", {"smith-1.txt": " " * (2 << 20)})
+    with pytest.raises(InputError) as raised:
+        reader.content(tmp_path / "train" / "smith-2.txt")
+    with pytest.raises(InputError) as too_large:
+        reader.content(tmp_path / "train" / "smith-1.txt")
+    keys = [raised.value.problems[0].key, too_large.value.problems[0].key]
+    names = [hashed_ids.hashed(f"smith-{number}", b"key") for number in (2, 1)]
+    assert keys == [str(tmp_path / "train" / f"{name}.txt") for name in names]

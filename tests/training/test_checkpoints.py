@@ -1,3 +1,5 @@
+import os
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -5,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from mtl.commands.arguments import import_modules
 from mtl.config.loading import parse_mixture
 from mtl.config.mixture import Mixture
 from mtl.problems import InputError
@@ -143,3 +146,77 @@ def test_resuming_is_refused_with_rates_that_the_optimiser_state_would_override(
         "model.head_learning_rate",  # which follows the encoder's
         "model.schedule",
     ]
+
+
+# --- a checkpoint is data ---------------------------------------------------------------------------------------------
+
+
+class Payload:
+    """An object that creates a file when it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.file}",)
+
+
+@pytest.mark.parametrize("place", ["whole", "mixture", "state"])
+def test_a_checkpoint_with_code_is_an_input_error_and_does_not_run(place: str, checkpoint: Path) -> None:
+    ran = checkpoint.parent / "ran"
+    content = torch.load(checkpoint, weights_only=True)
+    changed = {
+        "whole": Payload(ran),
+        "mixture": {**content, CHECKPOINT_KEY: {**content[CHECKPOINT_KEY], "mixture": Payload(ran)}},
+        "state": {**content, "state_dict": {"weight": Payload(ran)}},
+    }
+    torch.save(changed[place], checkpoint)
+    with pytest.raises(InputError) as caught:
+        checkpoint_mixture(checkpoint)
+    assert [problem.key for problem in caught.value.problems] == [str(checkpoint)]
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("own", [None, [], {"mixture": 3}, {}])
+def test_a_checkpoint_without_a_mixture_is_an_input_error(own: Any, checkpoint: Path) -> None:
+    torch.save({CHECKPOINT_KEY: own}, checkpoint)
+    with pytest.raises(InputError) as caught:
+        checkpoint_mixture(checkpoint)
+    assert [problem.key for problem in caught.value.problems] == [str(checkpoint)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tasks": {"a": {"head": "lab.evil.Head"}}},
+        {"tasks": {"a": {"data": {"reader": "lab.evil.Reader", "path": "x"}}}},
+        {"sampler": {"name": "lab.evil.Sampler"}},
+        {"balancing": {"name": "lab.evil.Balancing"}},
+    ],
+)
+def test_a_class_that_only_the_checkpoint_names_is_not_imported(
+    changes: dict[str, Any], checkpoint: Path, lab: Callable[..., None]
+) -> None:
+    lab(evil=f"open({str(checkpoint.parent / 'ran')!r}, 'w').close()")
+    fields = mixture().to_dict()
+    tasks = {name: {**fields["tasks"][name], **task} for name, task in changes.get("tasks", {}).items()}
+    fields = {**fields, **changes, "tasks": {**fields["tasks"], **tasks}}
+    torch.save({CHECKPOINT_KEY: {"mixture": fields, "model": {}}}, checkpoint)
+    with pytest.raises(InputError) as caught:
+        checkpoint_mixture(checkpoint)
+    (problem,) = caught.value.problems
+    assert problem.key == str(checkpoint)
+    assert "--import lab.evil" in problem.suggestion
+    assert not (checkpoint.parent / "ran").exists()
+
+
+def test_a_class_whose_module_the_user_imports_is_used(checkpoint: Path, lab: Callable[..., None]) -> None:
+    lab(heads="from heads.classification import Classification\nclass Ours(Classification):\n    '''Ours.'''\n")
+    fields = mixture().to_dict()
+    fields["tasks"]["a"]["head"] = "lab.heads.Ours"
+    torch.save({CHECKPOINT_KEY: {"mixture": fields, "model": {}}}, checkpoint)
+    import_modules(["lab.heads"])
+    assert checkpoint_mixture(checkpoint).tasks["a"].head == "lab.heads.Ours"
+    with pytest.raises(InputError) as caught:
+        import_modules(["lab.none", "lab.heads"])
+    assert [problem.key for problem in caught.value.problems] == ["--import"]

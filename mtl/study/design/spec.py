@@ -14,6 +14,7 @@ from mtl.config.mixture import Count, Mixture, Positive, Section
 from mtl.config.yaml_files import merge, parse_overrides, read_yaml, resolve
 from mtl.files import folder_name
 from mtl.problems import InputError, Problem, did_you_mean
+from mtl.redaction import strings
 from mtl.study.design.designs import CONTROLS, DESIGNS, REPLICATE, SELF, SHUFFLED
 from mtl.training.hyperparameters import Optimisation
 
@@ -209,7 +210,8 @@ def study_of(fields: Mapping[str, Any], folder: Path) -> Study:
     spec = StudySpec(**known)
     problems += _spec_problems(spec, mixture, broken)
     if problems or mixture is None:
-        raise InputError(list(dict.fromkeys(problems)))
+        texts = strings(dict(fields))
+        raise InputError([problem.without(texts) for problem in dict.fromkeys(problems)])
     return Study(spec, mixture.only(spec.tasks) if spec.tasks else mixture)
 
 

@@ -13,7 +13,6 @@ import json
 import os
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,21 +141,25 @@ def _attempt(run_spec: RunSpec, work: Work, finished: Callable[[RunSpec], None])
 
 
 def _train(run_spec: RunSpec, work: Work) -> None:
+    from mtl.hashed_ids import hash_from_now_on
     from mtl.problems import InputError
+    from mtl.redaction import crash_report, reason
     from mtl.study.running.train_run import train
 
     try:
+        if run_spec.mixture.get("privacy", {}).get("hash_ids"):
+            hash_from_now_on()
         result, counts = train(run_spec, work.ledger)
     except Exception as error:  # a failed run must not stop the others
         is_problem = isinstance(error, InputError)
         if run_spec.source is not None and not work.ledger.encoder(run_spec.source).is_file():
             return  # another study has deleted the encoder after its last use; the source is trained again
-        kind = f"{type(error).__name__}; see failure.json of run {run_spec.key[:12]} for the message"
+        kind = f"{type(error).__name__}; see failure.json of run {run_spec.key[:12]} for the traceback"
         failure: dict[str, Any] = {
             "name": run_spec.name,
             "told": str(error) if is_problem else kind,  # sent to MLflow: our messages quote no rows, but others may
-            "error": str(error),
-            "traceback": "" if is_problem else traceback.format_exc(),
+            "error": str(error) if is_problem else reason(error),
+            "traceback": "" if is_problem else crash_report(error),
         }
         work.ledger.fail(run_spec.key, failure, work.session)
         return

@@ -1,4 +1,4 @@
-"""The code that decides the results of studies is as pinned, so that a change that makes users train anew is deliberate.
+"""The code that decides the results of studies is as pinned, so that a change that retrains runs is deliberate.
 
 Guards that do not fire, messages and the way files are written belong in modules with ``DECIDES_RESULTS = False``. If a
 change is meant to decide results, run `python tests/study/design/test_pinned_code.py`, which pins the new state, and

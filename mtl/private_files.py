@@ -1,0 +1,41 @@
+"""Files and folders that only their owner may read: what holds text or ids of the data."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+DECIDES_RESULTS = False
+
+
+def private_folder(folder: Path) -> None:
+    """Creates a folder that only its owner may enter, and closes one of ours that others may enter.
+
+    Its parents get the usual permissions.
+
+    Raises:
+        OSError: The folder cannot be created.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private(folder)
+
+
+def open_private(path: Path) -> IO[str]:
+    """A new or emptied text file that only its owner may read or write.
+
+    Raises:
+        OSError: The file cannot be opened.
+    """
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    make_private(path)
+    return os.fdopen(handle, "w", encoding="utf-8")
+
+
+def make_private(path: Path) -> None:
+    """Takes a file or folder from everybody but its owner; another user's stays as it is."""
+    mode = path.stat().st_mode
+    if mode & 0o077:
+        with suppress(OSError):
+            path.chmod(mode & 0o700)
