@@ -142,7 +142,8 @@ class CheckpointFolder:
             return self.resolve(LAST)
         except InputError as error:
             if self.files(LAST):
-                say(str(error))
+                for problem in error.problems:
+                    say(str(problem))
             return None
 
     def _lasts(self, pointers: Mapping[str, Any]) -> list[Path]:
