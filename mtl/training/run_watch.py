@@ -36,6 +36,9 @@ AFTER_SIGNAL = 25.0
 STUCK = 20.0
 """Seconds without progress after a signal, with several processes, after which a run ends without saving."""
 
+PARENT_ENDS = 2.0
+"""Seconds that a process of another rank waits after an error, to see whether it came from the end of rank 0."""
+
 PARENT = "MTL_RANK_0_PROCESS"
 """Variable with the id of the process that started those of the other ranks."""
 
@@ -88,7 +91,18 @@ class RunWatch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # An error about the lost connection to rank 0 may come a moment before the system reports the end of rank 0.
+        until = time.monotonic() + PARENT_ENDS
+        while error is not None and self._parent is not None and not self._done.is_set() and time.monotonic() < until:
+            self._done.wait(PARENT_ENDS / 10)
+            if (lost := self._lost_parent()) is not None:
+                self._done.set()
+                self._end(*lost)
         self._done.set()
+
+    @property
+    def _status(self) -> str:
+        return "FAILED" if self._signals.arrived is None else "KILLED"
 
     def _send(self, number: int) -> None:
         if self._parent is not None and os.getppid() == self._parent:
@@ -105,23 +119,26 @@ class RunWatch:
         while not self._done.wait(LOOK_EVERY):
             _retire_lightnings_observer()
             self._signals.look()
-            problem = self._lost() or self._stuck()
+            problem = self._lost_parent() or self._lost_child() or self._stuck()
             if problem is not None:
                 self._end(*problem)
                 return
 
-    def _lost(self) -> tuple[str, str, float] | None:
-        """The status, the reason and the seconds to wait, if another process has ended that should not have."""
+    def _lost_parent(self) -> tuple[str, str, float] | None:
+        """The status, the reason and the seconds to wait, if the process of rank 0 has ended before this one."""
+        if self._parent is None or os.getppid() == self._parent:
+            return None
+        return self._status, f"The process of rank 0 ({self._parent}) has ended.", 0.0
+
+    def _lost_child(self) -> tuple[str, str, float] | None:
+        """The same, if another process has ended that should not have."""
         if self._signals.ends_since is not None:
             return None
-        status = "FAILED" if self._signals.arrived is None else "KILLED"
-        if self._parent is not None and os.getppid() != self._parent:
-            return status, f"The process of rank 0 ({self._parent}) has ended.", 0.0
         for rank, child in enumerate(self._launcher.procs if self._launcher else (), start=1):
             code = child.poll()
             if code and not (self._signals.stops and code > 0):  # after a signal, the others may end a moment earlier
                 how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
-                return status, f"The process of rank {rank} ({child.pid}) {how}.", GRACE
+                return self._status, f"The process of rank {rank} ({child.pid}) {how}.", GRACE
         return None
 
     def _stuck(self) -> tuple[str, str, float] | None:
@@ -144,7 +161,7 @@ class RunWatch:
             sys.stderr.write(f"mtl: {reason}\n")
             sys.stderr.flush()
             self._record.note(reason)
-        if self._done.wait(seconds):
+        if seconds and self._done.wait(seconds):
             return
         # The server of MLflow may not answer.
         record = threading.Thread(target=self._record.end, args=(status, reason), daemon=True)
