@@ -123,9 +123,9 @@ def test_a_child_that_fails_records_the_end_of_its_parent_if_that_has_ended(
     monkeypatch.setattr(run_watch, "LOOK_EVERY", 60.0)  # the error comes before the thread looks
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv(PARENT, str(os.getpid() if is_alone else os.getppid()))
-    with pytest.raises(RuntimeError), scene.watch():
-        scene.signals.end()
-        raise RuntimeError("the connection was closed")
+    scene.signals.end()
+    with pytest.raises(ConnectionError), scene.watch():
+        raise ConnectionError
     assert [status for status, _ in scene.record.ended] == (["FAILED"] if is_alone else [])
     assert scene.left.is_set() == is_alone
 
