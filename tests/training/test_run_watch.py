@@ -65,7 +65,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
         "GRACE": 0.2,
         "AFTER_SIGNAL": 0.2,
         "STUCK": 0.2,
-        "PARENT_ENDS": 0.2,
+        "OTHER_ENDS": 0.2,
     }.items():
         monkeypatch.setattr(run_watch, name, seconds)
     monkeypatch.setenv(PARENT, "0")  # restores it
@@ -94,6 +94,20 @@ def test_a_dead_child_ends_the_run_as_failed_with_its_rank_and_how_it_died(
     assert "rank 1" in reason
     assert ("SIGKILL" if seen == "killed" else "3") in reason
     assert reason in capfd.readouterr().err
+
+
+def test_an_error_that_comes_from_the_death_of_a_child_is_explained(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run_watch, "LOOK_EVERY", 60.0)  # the error comes before the thread looks
+    scene.signals.end()
+    scene.child.kill()
+    with pytest.raises(ConnectionError), scene.watch():
+        raise ConnectionError
+    (reason,) = scene.record.noted
+    assert "rank 1" in reason
+    assert reason in capfd.readouterr().err
+    assert not scene.left.is_set()
 
 
 def test_a_run_that_ends_by_itself_after_a_child_died_records_its_own_end(scene: Scene) -> None:
