@@ -63,7 +63,7 @@ OPTIONS = (
     "--trainer.accelerator=cpu",
     "--trainer.precision=32-true",
     "--trainer.enable_progress_bar=false",
-    "--trainer.max_epochs=3",  # 42 updates of the toy mixture
+    "--trainer.max_epochs=5",  # 70 updates of the toy mixture
     "--run.save_every=2",
     "--run.baselines=false",
 )
@@ -145,8 +145,9 @@ class Run:
         return self.folder / pointers["last"]["path"] if self.folder and "last" in pointers else None
 
     def wait_for_checkpoint(self, process: subprocess.Popen[bytes], limit: float = 180) -> None:
+        """Waits until `last` is saved and MLflow has the run."""
         until = time.monotonic() + limit
-        while self.last is None:
+        while self.last is None or not self._is_in_mlflow():
             assert process.poll() is None, self.output
             assert time.monotonic() < until, self.output
             time.sleep(0.05)
@@ -162,6 +163,9 @@ class Run:
         code = process.wait(30)
         info = read(self.folder / "run.json") if self.folder else {}
         return Outcome(seconds, code, info.get("status", ""), self._in_mlflow(info), steps(self.last), self.output)
+
+    def _is_in_mlflow(self) -> bool:
+        return self.folder is not None and "run_id" in read(self.folder / "run.json").get("mlflow", {})
 
     def _in_mlflow(self, info: Mapping[str, Any]) -> str:
         run_id = info.get("mlflow", {}).get("run_id")

@@ -36,6 +36,9 @@ AFTER_SIGNAL = 25.0
 STUCK = 20.0
 """Seconds without progress after a signal, with several processes, after which a run ends without saving."""
 
+OTHER_ENDS = 2.0
+"""Seconds that a process waits after an error, to see whether it came from the end of another one."""
+
 PARENT = "MTL_RANK_0_PROCESS"
 """Variable with the id of the process that started those of the other ranks."""
 
@@ -76,6 +79,8 @@ class RunWatch:
         is_child = isinstance(environment, LightningEnvironment) and environment.local_rank() > 0
         self._parent = int(os.environ[PARENT]) if is_child else None
         self._done = threading.Event()
+        self._ending = threading.Lock()
+        self._has_reported = False
         self._thread = threading.Thread(target=self._watch, name="mtl-run-watch", daemon=True)
 
     def __enter__(self) -> RunWatch:
@@ -88,7 +93,20 @@ class RunWatch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # An error about a lost connection may come a moment before the system reports the end of the other process.
+        until = time.monotonic() + OTHER_ENDS
+        is_error = error is not None and not isinstance(error, SystemExit)
+        while is_error and not self._done.wait(OTHER_ENDS / 20) and time.monotonic() < until:
+            if (lost := self._lost_parent()) is not None:
+                self._end(*lost)
+            elif (lost := self._lost_child()) is not None:
+                self._done.set()
+                self._report(lost[1])
         self._done.set()
+
+    @property
+    def _status(self) -> str:
+        return "FAILED" if self._signals.arrived is None else "KILLED"
 
     def _send(self, number: int) -> None:
         if self._parent is not None and os.getppid() == self._parent:
@@ -105,23 +123,25 @@ class RunWatch:
         while not self._done.wait(LOOK_EVERY):
             _retire_lightnings_observer()
             self._signals.look()
-            problem = self._lost() or self._stuck()
+            is_ending = self._signals.ends_since is not None
+            problem = self._lost_parent() or (None if is_ending else self._lost_child()) or self._stuck()
             if problem is not None:
                 self._end(*problem)
                 return
 
-    def _lost(self) -> tuple[str, str, float] | None:
-        """The status, the reason and the seconds to wait, if another process has ended that should not have."""
-        if self._signals.ends_since is not None:
+    def _lost_parent(self) -> tuple[str, str, float] | None:
+        """The status, the reason and the seconds to wait, if the process of rank 0 has ended before this one."""
+        if self._parent is None or os.getppid() == self._parent:
             return None
-        status = "FAILED" if self._signals.arrived is None else "KILLED"
-        if self._parent is not None and os.getppid() != self._parent:
-            return status, f"The process of rank 0 ({self._parent}) has ended.", 0.0
+        return self._status, f"The process of rank 0 ({self._parent}) has ended.", 0.0
+
+    def _lost_child(self) -> tuple[str, str, float] | None:
+        """The same, if another process has ended that should not have."""
         for rank, child in enumerate(self._launcher.procs if self._launcher else (), start=1):
             code = child.poll()
             if code and not (self._signals.stops and code > 0):  # after a signal, the others may end a moment earlier
                 how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
-                return status, f"The process of rank {rank} ({child.pid}) {how}.", GRACE
+                return self._status, f"The process of rank {rank} ({child.pid}) {how}.", GRACE
         return None
 
     def _stuck(self) -> tuple[str, str, float] | None:
@@ -138,20 +158,27 @@ class RunWatch:
             return "KILLED", reason, 0.0
         return None
 
-    def _end(self, status: str, reason: str, seconds: float) -> None:
-        """Ends this process and those that it started, after it had some seconds to end by itself."""
-        if self._record.is_running():
+    def _report(self, reason: str) -> None:
+        if not self._has_reported:
+            self._has_reported = True
             sys.stderr.write(f"mtl: {reason}\n")
             sys.stderr.flush()
             self._record.note(reason)
-        if self._done.wait(seconds):
-            return
-        # The server of MLflow may not answer.
-        record = threading.Thread(target=self._record.end, args=(status, reason), daemon=True)
-        record.start()
-        record.join(GRACE / 2)
-        self._send_to_children(signal.SIGKILL)
-        self._leave(1)
+
+    def _end(self, status: str, reason: str, seconds: float) -> None:
+        """Ends this process and those that it started, after it had some seconds to end by itself."""
+        with self._ending:  # the thread and the end of the context may both come here, and one leaves for both
+            if self._record.is_running():
+                self._report(reason)
+            if self._done.wait(seconds):
+                return
+            # The server of MLflow may not answer, and a process of another rank has not loaded its client yet.
+            record = threading.Thread(target=self._record.end, args=(status, reason), daemon=True)
+            record.start()
+            record.join(2 * GRACE if self._signals.arrived is None else GRACE / 2)
+            self._send_to_children(signal.SIGKILL)
+            self._leave(1)
+            self._done.set()
 
 
 def _retire_lightnings_observer() -> None:

@@ -60,7 +60,13 @@ class Scene:
 
 @pytest.fixture
 def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
-    for name, seconds in {"LOOK_EVERY": 0.01, "GRACE": 0.2, "AFTER_SIGNAL": 0.2, "STUCK": 0.2}.items():
+    for name, seconds in {
+        "LOOK_EVERY": 0.01,
+        "GRACE": 0.2,
+        "AFTER_SIGNAL": 0.2,
+        "STUCK": 0.2,
+        "OTHER_ENDS": 0.2,
+    }.items():
         monkeypatch.setattr(run_watch, name, seconds)
     monkeypatch.setenv(PARENT, "0")  # restores it
     monkeypatch.delenv("LOCAL_RANK", raising=False)
@@ -90,6 +96,20 @@ def test_a_dead_child_ends_the_run_as_failed_with_its_rank_and_how_it_died(
     assert reason in capfd.readouterr().err
 
 
+def test_an_error_that_comes_from_the_death_of_a_child_is_explained(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run_watch, "LOOK_EVERY", 60.0)  # the error comes before the thread looks
+    scene.signals.end()
+    scene.child.kill()
+    with pytest.raises(ConnectionError), scene.watch():
+        raise ConnectionError
+    (reason,) = scene.record.noted
+    assert "rank 1" in reason
+    assert reason in capfd.readouterr().err
+    assert not scene.left.is_set()
+
+
 def test_a_run_that_ends_by_itself_after_a_child_died_records_its_own_end(scene: Scene) -> None:
     scene.child.kill()
     with scene.watch() as watch:
@@ -108,6 +128,20 @@ def test_a_child_whose_parent_has_ended_records_that_and_ends(scene: Scene, monk
     ((status, reason),) = scene.record.ended
     assert status == "FAILED"
     assert "rank 0" in reason
+
+
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_a_child_that_fails_records_the_end_of_its_parent_if_that_has_ended(
+    is_alone: bool, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_watch, "LOOK_EVERY", 60.0)  # the error comes before the thread looks
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv(PARENT, str(os.getpid() if is_alone else os.getppid()))
+    scene.signals.end()
+    with pytest.raises(ConnectionError), scene.watch():
+        raise ConnectionError
+    assert [status for status, _ in scene.record.ended] == (["FAILED"] if is_alone else [])
+    assert scene.left.is_set() == is_alone
 
 
 @pytest.mark.parametrize("phase", ["stuck", "ending"])

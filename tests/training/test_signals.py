@@ -277,5 +277,5 @@ def test_a_preempted_job_of_submitit_is_requeued_and_resumes(
     assert "KILLED" in job.stderr() + job.stdout() or "Interrupted" in job.stderr()
     info = signal_matrix.read(run.folder / "run.json")
     assert info["status"] == "FINISHED"
-    assert signal_matrix.steps(run.last) == 42
+    assert signal_matrix.steps(run.last) == 70
     assert len(list(run.root.glob("runs/*/*/run.json"))) == 1
