@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -178,8 +178,7 @@ class _TaskPreparation:
         problems = split_problems(key, rows, splits)
         data: TaskData = {}
         has_bad_rows = False
-        # The table of rows contains JSON, which `row_from_dict` reads.
-        code = code_identity(_ExampleBuild, row_from_dict, type(self.head))
+        code = _code_of(type(self.head))
         for split, (table, summary) in rows.items():
             if split not in splits or not table:
                 continue
@@ -231,6 +230,13 @@ class _TaskPreparation:
                 Problem(f"tasks.{self.name}", f"The examples of the head cannot be stored. {error}")
             ) from error
         return table, ExampleSummary(**found)
+
+
+@cache
+def _code_of(head_class: type[Head]) -> str:
+    """A hash of the code that makes examples, computed once per head."""
+    # The table of rows contains JSON, which `row_from_dict` reads.
+    return code_identity(_ExampleBuild, row_from_dict, head_class)
 
 
 class _ExampleBuild:

@@ -8,7 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +92,7 @@ def read_rows(spec: DataSpec, key: str, store: Store) -> dict[str, tuple[RowTabl
             [Problem(f"{key}.files.{s}", f"There is no split '{s}'.", did_you_mean(s, SPLITS)) for s in unknown]
         )
     identity = [
-        code_identity(_RowBuild, reader_class),
+        _code_of(reader_class),  # type: ignore[arg-type]  # mypy: every class is hashable
         spec.model_dump(mode="json", exclude={"reader"}, exclude_none=True),
         _file_states(reader, sources),
         *(["hashed ids"] if are_hashed() else []),  # the stored summary lists bad rows, as they are shown
@@ -149,6 +149,12 @@ def documents_within(num_rows: Mapping[str, int], most: int, seed: int, split: s
 def _start_build(reader_class: type[Reader], split: str, source: str, spec: DataSpec) -> Any:
     """A build with a new reader and new counts, so that nothing is counted twice if a table is built twice."""
     return _RowBuild(components.build(reader_class, **spec.reader_arguments), split, source, spec).start()
+
+
+@cache
+def _code_of(reader_class: type[Reader]) -> str:
+    """A hash of the code that makes rows, computed once per reader."""
+    return code_identity(_RowBuild, reader_class)
 
 
 class _RowBuild:

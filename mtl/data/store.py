@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from datasets import Dataset
+from datasets.table import MemoryMappedTable
 from filelock import FileLock
 
 from heads.rows import Row, row_from_dict
@@ -43,7 +44,9 @@ class StoredTable:
     """A memory-mapped table of records."""
 
     def __init__(self, path: Path) -> None:
-        self._data = Dataset.from_file(str(path)).with_format("arrow")
+        # `Dataset.from_file` would compute a fingerprint from the content of its own fields, which takes longer than
+        # the rest; the name of a table is one already.
+        self._data = Dataset(MemoryMappedTable.from_file(str(path)), fingerprint=path.stem).with_format("arrow")
 
     def __len__(self) -> int:
         return len(self._data)
