@@ -368,9 +368,6 @@ def table(counts: Mapping[str, Counts]) -> str:
     """A table of the counts of each configuration."""
     names = [each.name for each in fields(Counts)]
     rows = [["configuration", *(name.replace("_", " ") for name in names)], ["---"] + ["---:"] * len(names)]
-    whole = Counts()
-    for found in counts.values():
-        whole.add(found)
-    for title, found in [*counts.items(), ("all", whole)]:
+    for title, found in counts.items():
         rows.append([title, *(str(getattr(found, name)) for name in names)])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
