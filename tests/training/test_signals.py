@@ -80,7 +80,6 @@ def test_a_run_that_a_signal_stops_can_be_resumed_to_the_same_weights_and_scores
     number: int,
     options: dict[str, Any],
     step: int,
-    signals: StopSignals,
     toy_mixture: Write,
     train: Train,
     tmp_path: Path,
@@ -88,8 +87,9 @@ def test_a_run_that_a_signal_stops_can_be_resumed_to_the_same_weights_and_scores
     mixture = load_mixture(toy_mixture())
 
     def fit(folder: RunFolder, *callbacks: Callback, **more: Any) -> Any:
-        kept = [*callbacks, *saving(folder, signals)]
-        return train(mixture, callbacks=kept, max_epochs=3, enable_checkpointing=True, **options, **more)
+        with StopSignals() as signals:
+            kept = [*callbacks, *saving(folder, signals)]
+            return train(mixture, callbacks=kept, max_epochs=3, enable_checkpointing=True, **options, **more)
 
     whole = fit(RunFolder.create(tmp_path / "whole", "toy", 1))
     folder = RunFolder.create(tmp_path / "stopped", "toy", 1)
@@ -97,7 +97,6 @@ def test_a_run_that_a_signal_stops_can_be_resumed_to_the_same_weights_and_scores
         fit(folder, SendAt(hook, number))
     last = folder.resolve_checkpoint("last")
     assert torch.load(last, weights_only=True)["global_step"] == step
-    signals.__init__()  # type: ignore[misc]  # as in the process that resumes
     resumed = fit(folder, ckpt_path=last)
     assert resumed.trainer.global_step == whole.trainer.global_step
     assert all(torch.equal(value, resumed.weights[name]) for name, value in whole.weights.items())
