@@ -57,7 +57,9 @@ def test_the_version_is_that_of_the_distribution() -> None:
 def test_an_unknown_command_is_an_error_with_the_nearest_name() -> None:
     done = run("chekc")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("mtl: There is no command 'chekc'. Did you mean 'check'? Choices: check, ")
+    assert "'chekc'" in done.stderr
+    assert "'check'?" in done.stderr
+    assert all(command in done.stderr for command in cli.COMMANDS)
 
 
 @pytest.mark.parametrize("command", sorted(cli.COMMANDS))

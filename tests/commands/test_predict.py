@@ -18,6 +18,7 @@ from mtl.commands.predict import PredictionWriter, PredictLoader, predict
 from mtl.encoder.model import Encoder
 from mtl.encoder.packing import Layout
 from mtl.problems import InputError
+from mtl.tracking.run_folder import RunFolder
 from mtl.training.assembly import build_heads
 from mtl.training.checkpoints import TrainedRows, checkpoint_mixture, located
 from mtl.training.module import MultiTaskModule
@@ -47,7 +48,7 @@ def predicted(run: Path, tmp_path: Path) -> Callable[..., five_tasks.Rows]:
 
 
 def heads_of(run: Path) -> dict[str, Head]:
-    path = run / "checkpoints" / "best.ckpt"
+    path = RunFolder(run).resolve_checkpoint("best")
     return build_heads(located(checkpoint_mixture(path), path))[0]
 
 
@@ -182,7 +183,7 @@ def test_a_text_is_encoded_once_for_all_tasks_with_the_same_input(
 def test_finished_rows_are_written_early_and_freed(run: Path, tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     five_tasks.write_lines(rows, words(*[1] * 200))
-    path = run / "checkpoints" / "best.ckpt"
+    path = RunFolder(run).resolve_checkpoint("best")
     heads, tokenizer = build_heads(located(checkpoint_mixture(path), path))
     head = {"kind": heads["kind"]}
     loader = PredictLoader(rows, head, tokenizer, located(checkpoint_mixture(path), path), TrainedRows({}, {}))

@@ -50,8 +50,9 @@ class Store:
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(send_queue, "SEND_EVERY", 0.001)
     monkeypatch.setattr(send_queue, "LAST_TRY", 0.001)
+    before = set(threading.enumerate())  # other tests of this process may have left some
     yield
-    assert not any(thread.name == "mtl-tracking" for thread in threading.enumerate())
+    assert not any(thread.name == "mtl-tracking" for thread in set(threading.enumerate()) - before)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -127,6 +128,7 @@ def test_the_rest_at_the_end_is_reported_kept_and_sent_after_reopening(
 
 
 def test_closing_waits_for_a_slow_store_but_not_for_one_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(threading.enumerate())
     monkeypatch.setattr(send_queue, "PATIENCE", 0.4)
     step = threading.Event()
     store = Store()
@@ -139,7 +141,7 @@ def test_closing_waits_for_a_slow_store_but_not_for_one_that_hangs(monkeypatch: 
     queue.put("file", lambda run: step.wait(60))
     assert not queue.close()
     step.set()
-    wait_for(lambda: not any(thread.name == "mtl-tracking" for thread in threading.enumerate()))
+    wait_for(lambda: not any(thread.name == "mtl-tracking" for thread in set(threading.enumerate()) - before))
 
 
 def test_metrics_keep_their_order_and_share_requests_between_two_operations() -> None:

@@ -301,6 +301,7 @@ def test_nan_is_sent_to_mlflow_and_null_on_disk(store: str) -> None:
 
 
 def test_logging_a_step_does_not_wait_for_mlflow(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(threading.enumerate())
     gate = threading.Event()
 
     def hang(_: MLflowTracker) -> None:
@@ -318,7 +319,7 @@ def test_logging_a_step_does_not_wait_for_mlflow(store: str, monkeypatch: pytest
     assert time.perf_counter() - start < 1.0
     assert tracker.folder.info["mlflow"]["state"] == "incomplete"
     gate.set()
-    wait_for(lambda: not any(thread.name == "mtl-tracking" for thread in threading.enumerate()))
+    wait_for(lambda: not any(thread.name == "mtl-tracking" for thread in set(threading.enumerate()) - before))
 
 
 def test_reports_are_stored_as_text_table_figure_and_json(store: str) -> None:
