@@ -174,7 +174,7 @@ def test_every_component_is_on_the_page_with_its_options_and_their_defaults(kind
     common = options({"head": "Heads", "reader": "Readers", "sampler": "Samplers", "balancing": "Balancing"}[kind])
     written = {option: default(text) for option, text in (common | options(f"`{name}`")).items()}
     own = signature(cls)
-    # What is common to most isn't repeated, and the few that lack it are named in the text.
+    # What is common to most is not repeated, and the few that lack it are named in the text.
     assert {option: written[option] for option in own} == own
     assert set(written) - set(own) <= set(common)
     lacking = set(common) - set(own)
@@ -207,10 +207,10 @@ def test_every_reader_is_told_with_the_suffixes_it_looks_for() -> None:
 
 def test_the_page_says_which_samplers_use_rates_and_what_their_epochs_are() -> None:
     text = " ".join(section("Samplers").split())
-    told = re.search(r"Only (.*?) use rates", text)
-    assert told is not None
+    listed = re.search(r"Only (.*?) use rates", text)
+    assert listed is not None
     using = {name for name in choices("sampler") if find("sampler", name, "").uses_rates}
-    assert set(re.findall(r"`(\w+)`", told[1])) == using
+    assert set(re.findall(r"`(\w+)`", listed[1])) == using
     assert re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \|$", section("Samplers"), re.MULTILINE)[1:] == [
         "proportional",
         "temperature",

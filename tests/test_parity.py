@@ -106,7 +106,7 @@ def test_training_is_cut_to_whole_documents_and_dev_and_test_stay_whole(make: Ma
         for split in ("train", "dev", "test")
     }
     documents = [row["document"] for row in rows["train"]]
-    assert len(documents) == 14  # two rows a document: the first even number that isn't below 13
+    assert len(documents) == 14  # two rows a document: the first even number that is not below 13
     assert all(documents.count(document) == 2 for document in documents)
     assert [len(rows["dev"]), len(rows["test"])] == [10, 20]
 

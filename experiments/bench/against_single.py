@@ -76,7 +76,7 @@ def single_arguments(mixture: Mixture, task: str, updates_per_epoch: int) -> lis
         found = f"It must be temperature, whose epochs can have any number of steps; found '{mixture.sampler.name}'."
         raise InputError(Problem("sampler.name", found, "Take temperature: with temperature: 1 shares follow sizes."))
     if updates_per_epoch < 1:
-        message = "It must get an update per epoch in the mixture, or it can't be trained alone as long; it gets fewer."
+        message = "It must get an update per epoch in the mixture, or it cannot train as long alone; it gets fewer."
         raise InputError(Problem(f"tasks.{task}", message, "Give it a higher rate."))
     steps = f"--mixture.sampler.steps_per_epoch={updates_per_epoch}"
     return [f"--mixture.name={mixture.name}-{task}", f"--mixture.only=[{task}]", steps]

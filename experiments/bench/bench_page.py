@@ -38,7 +38,7 @@ MEANING = {
     "ours_vs_tasknet_default": "real tokens/s: ours at defaults / tasknet at its defaults",
     "ours_vs_tasknet_best": "real tokens/s: ours at defaults / tasknet at its best",
     "ours_vs_hf_best": "real tokens/s: ours at defaults / transformers.Trainer at its best, one task after another",
-    "gemm_share": "model FLOP/s of ours at defaults / the quicker GEMM peak of fp32 and bf16",
+    "gemm_share": "model FLOP/s of ours at defaults / the faster GEMM peak of fp32 and bf16",
     "tasks32_vs_2": "seconds per update: 32 tasks / 2 tasks, batches of the same shape",
     "two_processes": "real tokens/s: two processes of one thread / one, same global batch; the better of with and "
     "without compressed gradients",

@@ -293,7 +293,7 @@ def hf_default(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
 
 
 def hf_best(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
-    """Batches of like length, the quicker precision, and eager attention, which is quicker on a CPU than their SDPA."""
+    """Batches of similar length, the faster precision, and eager attention, which is faster on a CPU than SDPA."""
     return train_hf(options, meter, best=True)
 
 
@@ -453,7 +453,7 @@ def tasknet_default(options: argparse.Namespace, meter: Meter) -> dict[str, Any]
 
 
 def tasknet_best(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
-    """The quicker precision, eager attention, and length grouping, which it accepts and ignores."""
+    """The faster precision, eager attention, and length grouping, which it accepts and ignores."""
     return train_tasknet(options, meter, best=True)
 
 
@@ -594,7 +594,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--warmup", type=int, default=10)
     parser.add_argument("--updates", type=int, default=40)
-    parser.add_argument("--precision", choices=["bf16-mixed", "32-true"], default="32-true", help="the quicker one")
+    parser.add_argument("--precision", choices=["bf16-mixed", "32-true"], default="32-true", help="the faster one")
     parser.add_argument("--out", type=Path, required=True, help="a JSON file")
     options, options.arguments = parser.parse_known_args(arguments)  # the others are for `mtl fit`
     figures = RUNNERS[options.runner](options, Meter())

@@ -118,8 +118,8 @@ def _ours(path: Path, file: Awkward) -> str:
     rows = [(row.id, row.text, None if row.label is None else str(row.label)) for row in reader.read("train")]
     lines = [bad.line for bad in reader.bad_rows]
     assert not any("SECRET" in str(bad) for bad in reader.bad_rows)
-    told = f"; line {', '.join(map(str, lines))} refused" if lines else ""
-    return f"{_verdict(rows, file)}{told}" if lines == list(file.refused) else "other lines refused"
+    refused = f"; line {', '.join(map(str, lines))} refused" if lines else ""
+    return f"{_verdict(rows, file)}{refused}" if lines == list(file.refused) else "other lines refused"
 
 
 def _reader(path: Path) -> Any:

@@ -3,7 +3,7 @@
     python experiments/bench/gpu.py --out gpu.jsonl
 
 Correctness comes first, then speed at batch 32, then at batch 128. Every step prints its figures as a line of JSON when
-it ends, so that a run that is cut off still counts; a step that fails prints its error, and the others go on. It needs
+it ends, so that a run that is cut off still counts; a step that fails prints its error, and the others run. It needs
 neither a network nor MLflow: the data is the synthetic corpus, and the encoder has random weights in the shape of
 BERT-base. `--device cpu --size tiny` tries the script without a GPU. `--page FILE` also writes the steps as Markdown.
 """

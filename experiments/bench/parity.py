@@ -265,7 +265,7 @@ def _scores_line(name: str, entry: Mapping[str, Any]) -> str:
 
 
 def _reason(entry: Mapping[str, Any]) -> str:
-    """Why the interval isn't within the margin: too few seeds for this spread, or a real difference."""
+    """Why the interval is not within the margin: too few seeds for this spread, or a real difference."""
     low, high = entry["interval"]
     half = (high - low) / 2
     if abs(entry["difference"]) > MARGIN:

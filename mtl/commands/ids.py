@@ -69,5 +69,6 @@ def ids_of(run: str | Path) -> Iterator[HashedId]:
         for split, (rows, _) in read_rows(spec.data, f"tasks.{name}.data", store).items():
             row_ids, documents = rows.ids().tolist(), rows.documents().tolist()
             yield from (HashedId(hashed(one, key), name, split, "row", one) for one in row_ids)
-            others = dict.fromkeys(document for document in documents if document not in set(row_ids))
+            of_rows = set(row_ids)
+            others = dict.fromkeys(document for document in documents if document not in of_rows)
             yield from (HashedId(hashed(one, key), name, split, "document", one) for one in others)

@@ -69,7 +69,7 @@ class Parquet:
         size = max(1, _CONVERTED // max(1, sum(map(_longest, batch.columns))))
         for start in range(0, len(batch), size):
             columns = [column.to_pylist() for column in batch.slice(start, size).columns]
-            for values in zip(*columns, strict=True):  # quicker than the batch's own `to_pylist`
+            for values in zip(*columns, strict=True):  # faster than the batch's own `to_pylist`
                 self._budget.take(_OF_A_ROW + sum(map(_size, values)))
                 yield dict(zip(names, values, strict=True))
 

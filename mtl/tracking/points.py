@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from mtl.tracking.mlflow_run import Number, allowed_name
 
@@ -25,8 +26,10 @@ class Points:
 
     def __init__(self, path: Path) -> None:
         self._numbers: dict[tuple[str, int], Number] = {}
-        for number in _read(path):
-            self._numbers.setdefault((number.name, number.step), number)
+        for line in read_lines(path):
+            for name, value in line.metrics.items():
+                number = Number(name, math.nan if value is None else value, round(1000 * line.time), line.step)
+                self._numbers.setdefault((name, line.step), number)
 
     def __iter__(self) -> Iterator[Number]:
         return iter(self._numbers.values())
@@ -60,21 +63,24 @@ class Points:
         return [number for number in self if number.step > latest.get(allowed_name(number.name), -1)]
 
 
-def _read(path: Path) -> Iterator[Number]:
-    if not path.is_file():
-        return
-    with path.open(encoding="utf-8", errors="replace") as file:
+class MetricsLine(NamedTuple):
+    """A line of `metrics.jsonl`.
+
+    Args:
+        step: Step of the values.
+        time: Time of the measurement, in seconds since 1970.
+        metrics: Values by metric; None for those that JSON cannot represent.
+    """
+
+    step: int
+    time: float
+    metrics: dict[str, float | None]
+
+
+def read_lines(path: Path) -> Iterator[MetricsLine]:
+    """The lines of a `metrics.jsonl`; those that are damaged are skipped, and without the file there are none."""
+    with suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
         for text in file:
-            line = _parsed(text)
-            metrics = line.get("metrics")
-            for name, value in metrics.items() if isinstance(metrics, dict) else ():
-                yield Number(name, math.nan if value is None else value, round(1000 * line["time"]), line["step"])
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    try:
-        line = json.loads(text)
-    except ValueError:
-        return {}
-    is_complete = isinstance(line, dict) and isinstance(line.get("step"), int) and "time" in line
-    return line if is_complete else {}
+            with suppress(ValueError, TypeError, KeyError):
+                line = json.loads(text)
+                yield MetricsLine(int(line["step"]), float(line["time"]), dict(line["metrics"]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ import yaml
 
 from mtl.tracking.checkpoint_file import read_note
 from mtl.tracking.checkpoint_folder import BEST, LAST, CheckpointFolder
+from mtl.tracking.points import read_lines
 
 _FOLDER = re.compile(r"(\d{8}-\d{6})-s(\d+)(-\d+)?")
 
@@ -66,7 +67,7 @@ def rebuilt_metrics(run: Path) -> dict[str, Any]:
     best = -math.inf
     dev: Mapping[str, Any] = {}
     test: Mapping[str, Any] = {}
-    for record in _lines(run / "metrics.jsonl"):
+    for record in (line.metrics for line in read_lines(run / "metrics.jsonl")):
         score = record.get("val/selection")
         if score is not None and score > best:
             best, dev = score, record
@@ -74,14 +75,6 @@ def rebuilt_metrics(run: Path) -> dict[str, Any]:
             test = record
     found = {"dev": _by_task(dev, "val"), "test": _by_task(test, "test")}
     return {split: scores for split, scores in found.items() if scores}
-
-
-def _lines(path: Path) -> Iterator[Mapping[str, Any]]:
-    """The numbers of each line; lines that are damaged are skipped."""
-    with suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            with suppress(ValueError, TypeError, KeyError):
-                yield json.loads(line)["metrics"]
 
 
 def _by_task(record: Mapping[str, Any], prefix: str) -> dict[str, dict[str, Any]]:

@@ -170,10 +170,6 @@ class RunFolder:
 
     # --- what is written ------------------------------------------------------------------------------------------
 
-    def point(self, name: str, path: Path, score: float | None) -> None:
-        """Sets the checkpoint of a name (`best`, `last`, `best:<task>`), with the score that selected it."""
-        self.saved.point(path, {name: score})
-
     def write_metrics(self, split: str, scores: Mapping[str, Mapping[str, Any]]) -> None:
         """Merges the scores of tasks on a split into `metrics.json`.
 

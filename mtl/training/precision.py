@@ -81,7 +81,7 @@ def precision_problems(precision: str, device: str) -> list[Problem]:
 
 
 def prepare_products(device: str) -> None:
-    """Lets a GPU multiply fp32 matrices in TF32, with 10 of 23 bits of each factor, unless PyTorch was told otherwise.
+    """Lets a GPU multiply fp32 matrices in TF32, with 10 of 23 bits of each factor, unless the user has set this.
 
     By data sheet, an A100 then does 156 instead of 19.5 TFLOP/s. Heads always compute in fp32.
 

@@ -117,7 +117,8 @@ class RunRecorder(Callback):
             self._track_inputs(self._tracker, trainer, data)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        self._first_losses = {**cast("MultiTaskModule", pl_module).train_losses, **self._first_losses}
+        for task, loss in cast("MultiTaskModule", pl_module).train_losses.items():
+            self._first_losses.setdefault(task, loss)
         self._record_marked(trainer, pl_module)
         every = cast(Any, trainer).log_every_n_steps
         if every and trainer.global_step % every == 0 and not trainer.fit_loop._should_accumulate():

@@ -1,4 +1,4 @@
-"""Ends a run whose processes cannot go on: one of them was killed, or a signal finds them stuck.
+"""Ends a run whose processes cannot continue: one of them was killed, or a signal finds them stuck.
 
 With several processes, a collective operation waits for all of them, on a GPU for many minutes after one has died.
 Lightning kills the others within seconds, often before rank 0 has recorded why. Here a thread in each process watches
@@ -57,7 +57,7 @@ class RunRecord(Protocol):
 
 
 class RunWatch:
-    """A context around the work of a trainer that ends this process if the others, or it itself, cannot go on.
+    """A context around the work of a trainer that ends this process if the others, or it itself, cannot continue.
 
     Only processes that Lightning started are watched; other launchers, such as torchrun, watch theirs.
 

@@ -1,4 +1,4 @@
-"""What changes the identity of code, and what doesn't."""
+"""What changes the identity of code, and what does not."""
 
 from __future__ import annotations
 

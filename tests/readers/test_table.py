@@ -85,7 +85,7 @@ def read(folder: Path, name: str, content: str, **options: Any) -> list[TextRow]
 
 
 def keys(folder: Path, name: str, content: str, **options: Any) -> list[str]:
-    """The keys of the problems of a table that can't be read at all."""
+    """The keys of the problems of a table that cannot be read at all."""
     with pytest.raises(InputError) as raised:
         read(folder, name, content, **options)
     return [problem.key for problem in raised.value.problems]

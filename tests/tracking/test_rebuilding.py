@@ -33,7 +33,7 @@ def save(run: RunFolder) -> None:
     recorded = {name: value for name, value in run.info.items() if name != "status"}
     path = run.saved.file("last", 12)
     write_checkpoint(path, partial(torch.save, {NOTE: {"scores": {"last": None}, "run": recorded}}))
-    run.point("last", path, None)
+    run.saved.point(path, {"last": None})
 
 
 def tear(path: Path, torn: str | None) -> None:
@@ -75,7 +75,7 @@ def test_lost_scores_are_rebuilt_from_the_logged_numbers(
     best = run.saved.file("best", 8)
     best.parent.mkdir()
     write_checkpoint(best, partial(torch.save, {}))
-    run.point("best", best, 0.5)
+    run.saved.point(best, {"best": 0.5})
     before = run.metrics
     tear(run.path / "metrics.json", torn)
     assert run.metrics == before

@@ -22,7 +22,7 @@ def save(run: RunFolder, step: int, when: float) -> Path:
     run.checkpoints.mkdir(exist_ok=True)
     path = run.saved.file("last", step)
     write_checkpoint(path, partial(torch.save, {"step": step}))
-    run.point("last", path, None)
+    run.saved.point(path, {"last": None})
     os.utime(path, (when, when))
     return path
 

@@ -84,9 +84,9 @@ def test_a_path_outside_any_run_does_not_open(tmp_path: Path) -> None:
 
 def test_pointers_resolve_in_a_fresh_object_and_after_the_run_was_moved(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path, "demo", 1)
-    folder.point("best", checkpoint(folder, "a.ckpt"), 0.5)
-    folder.point("best:gad", checkpoint(folder, "b.ckpt"), 0.75)
-    folder.point("best", checkpoint(folder, "c.ckpt"), 0.6)
+    folder.saved.point(checkpoint(folder, "a.ckpt"), {"best": 0.5})
+    folder.saved.point(checkpoint(folder, "b.ckpt"), {"best:gad": 0.75})
+    folder.saved.point(checkpoint(folder, "c.ckpt"), {"best": 0.6})
     moved = RunFolder(folder.path.rename(tmp_path / "moved"))
     assert moved.resolve_checkpoint("best") == tmp_path / "moved/checkpoints/c.ckpt"
     assert moved.resolve_checkpoint("best:gad").name == "b.ckpt"
@@ -107,7 +107,7 @@ def test_the_best_checkpoint_of_an_unfinished_run_is_reported(
     status: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = RunFolder.create(tmp_path, "demo", 1)
-    folder.point("best", checkpoint(folder, "a.ckpt"), 0.5)
+    folder.saved.point(checkpoint(folder, "a.ckpt"), {"best": 0.5})
     folder.update_info(status=status)
     folder.resolve_checkpoint("best")
     error = capsys.readouterr().err
@@ -123,7 +123,7 @@ def dead_process() -> dict[str, Any]:
 def test_a_run_whose_process_was_killed_is_failed_once_the_next_run_starts_or_it_is_opened(tmp_path: Path) -> None:
     one, other = (RunFolder.create(tmp_path, "demo", seed) for seed in (1, 2))
     for folder in (one, other):
-        folder.point("best", checkpoint(folder, "a.ckpt"), 0.5)
+        folder.saved.point(checkpoint(folder, "a.ckpt"), {"best": 0.5})
         folder.update_info(process=dead_process())
     one.resolve_checkpoint("best")
     assert [folder.info["status"] for folder in (one, other)] == ["FAILED", "RUNNING"]
@@ -158,8 +158,8 @@ def test_a_wrong_checkpoint_name_lists_what_exists(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path, "demo", 1)
     with pytest.raises(InputError, match=r"ckpt_path: .*'best'"):
         folder.resolve_checkpoint("best")
-    folder.point("best:gad", checkpoint(folder, "a.ckpt"), 0.5)
-    folder.point("last", checkpoint(folder, "a.ckpt"), None)
+    folder.saved.point(checkpoint(folder, "a.ckpt"), {"best:gad": 0.5})
+    folder.saved.point(checkpoint(folder, "a.ckpt"), {"last": None})
     with pytest.raises(InputError, match=r"Did you mean 'best:gad'\? Choices: best:gad, last"):
         folder.resolve_checkpoint("best:gda")
 
@@ -167,7 +167,7 @@ def test_a_wrong_checkpoint_name_lists_what_exists(tmp_path: Path) -> None:
 def test_a_deleted_checkpoint_is_an_error(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path, "demo", 1)
     path = checkpoint(folder, "a.ckpt")
-    folder.point("best", path, 0.5)
+    folder.saved.point(path, {"best": 0.5})
     path.unlink()
     with pytest.raises(InputError, match=r"a\.ckpt: .*'best'"):
         folder.resolve_checkpoint("best")
@@ -236,7 +236,7 @@ def test_a_process_of_another_rank_gets_the_folder_and_writes_nothing(tmp_path: 
         "import sys; from pathlib import Path; from mtl.tracking.run_folder import RunFolder\n"
         f"folder = RunFolder.create(Path({str(tmp_path)!r}), 'demo', 1)\n"
         "folder.update_info(status='WRONG'); folder.write_metrics('dev', {'a': {'b': 1}})\n"
-        "folder.append_line('metrics.jsonl', {}); folder.point('best', folder.path / 'x', 1.0)\n"
+        "folder.append_line('metrics.jsonl', {}); folder.saved.point(folder.path / 'x', {'best': 1.0})\n"
         "print(folder.path)"
     )
     environment = {**os.environ, "LOCAL_RANK": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
