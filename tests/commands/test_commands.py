@@ -92,7 +92,9 @@ def test_other_errors_exit_with_1_and_a_traceback(tmp_path: Path, error: str) ->
     done = run_broken(tmp_path, error)
     assert done.returncode == 1
     assert done.stderr.startswith("Traceback")
-    assert done.stderr.endswith(f"{error.partition('(')[0]}: ours\n")
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"{error.partition('(')[0]}: ")
+    assert "ours" not in last  # the message of code that is not ours may quote a row
 
 
 @pytest.mark.parametrize("script", ["raise KeyboardInterrupt", "def main(arguments): raise KeyboardInterrupt"])
