@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from heads import Example
@@ -79,4 +81,10 @@ def owner(word: range, among: Sequence[range]) -> int:
         after = window.stop - word.stop if window.stop < num_tokens else float("inf")
         return min(before, after)
 
-    return max((i for i, window in enumerate(among) if word.start in window), key=context)
+    # Starts and stops of windows increase, so those that contain the token follow each other. A long document has
+    # thousands of windows and tens of thousands of words.
+    end = bisect_right(among, word.start, key=attrgetter("start"))
+    begin = end
+    while begin > 0 and word.start in among[begin - 1]:
+        begin -= 1
+    return max(range(begin, end), key=context)

@@ -45,3 +45,19 @@ def test_a_later_word_never_belongs_to_an_earlier_window(lengths: list[int], siz
     parts = windows(ends[-1], size, stride)
     owners = [owner(range(end - length, end), parts) for end, length in zip(ends, lengths, strict=True)]
     assert owners == sorted(owners)
+
+
+@given(st.integers(1, 300), st.integers(1, 20), st.integers(0, 30), st.data())
+def test_the_owner_has_the_most_context_of_all_windows_with_the_first_token(
+    num_tokens: int, size: int, stride: int, data: st.DataObject
+) -> None:
+    parts = windows(num_tokens, size, stride)
+    start = data.draw(st.integers(0, num_tokens - 1))
+    word = range(start, data.draw(st.integers(start + 1, num_tokens)))
+
+    def context(part: range) -> float:
+        before = start - part.start if part.start else float("inf")
+        return min(before, part.stop - word.stop if part.stop < num_tokens else float("inf"))
+
+    best = max(context(part) for part in parts if start in part)
+    assert owner(word, parts) == next(i for i, part in enumerate(parts) if start in part and context(part) == best)
