@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Of the store in a folder."""
+    """The environment of a command that uses the store in a folder."""
     return {**os.environ, "MLFLOW_TRACKING_URI": store(folder)}
 
 
@@ -60,26 +60,26 @@ def store(folder: Path) -> str:
 
 
 def simulate(folder: Path, num_tasks: int, num_seeds: int) -> int:
-    """Leaves the runs of a pairwise study in an MLflow store; gives their number."""
+    """Leaves the runs of a pairwise study in an MLflow store and returns their number."""
     tasks = [f"task{number}" for number in range(num_tasks)]
     seeds = list(range(num_seeds))
     runs = [Run(trains, seed) for seed in seeds for trains in [*((t,) for t in tasks), *combinations(tasks, 2)]]
-    orders = {run: order_of(run) for run in runs}
+    specs = {run: spec_of(run) for run in runs}
     ledger = Ledger(folder / "ledger")
     rng = np.random.default_rng(0)
-    for order in orders.values():
-        ledger.finish(order.key, result_of(order, rng), {task: counts_of(rng) for task in order.targets})
+    for spec in specs.values():
+        ledger.finish(spec.key, result_of(spec, rng), {task: counts_of(rng) for task in spec.targets})
     tracker = StudyTracker("simulated", "biomtl-studies", store(folder))
-    tracker.describe(description(tasks, seeds, orders))
-    tracker.publish(list(orders.values()), ledger)
+    tracker.describe(description(tasks, seeds, specs))
+    tracker.publish(list(specs.values()), ledger)
     tracker.close()
     return len(runs)
 
 
-def order_of(run: Run) -> RunSpec:
-    """An order that is never trained."""
+def spec_of(run: Run) -> RunSpec:
+    """The spec of a run that is never trained."""
     design = ("single",) if len(run.tasks) == 1 else ("pairwise",)
-    names = {"key": f"key of {run}", "name": str(run), "trains": run.trains}
+    names = {"key": f"key of {run}", "configuration": "", "name": str(run), "trains": run.trains}
     return RunSpec(**names, tasks=run.tasks, targets=run.tasks, seed=run.seed, designs=design, mixture={},
                    evaluations=3, select="best", model={}, trainer={})  # fmt: skip
 
@@ -92,16 +92,16 @@ def counts_of(rng: np.random.Generator) -> dict[str, Any]:
     return {"documents": documents, "counts": counts, "owners": np.arange(DOCUMENTS)}
 
 
-def result_of(order: RunSpec, rng: np.random.Generator) -> dict[str, Any]:
+def result_of(spec: RunSpec, rng: np.random.Generator) -> dict[str, Any]:
     """Scores around 0.6, a curve of three points, and a cost."""
-    scores = {task: {"f1": float(rng.normal(0.6, 0.02)), "loss": 1.0} for task in order.targets}
-    updates = [dict.fromkeys(order.tasks, 20 * number) for number in (1, 2, 3)]
+    scores = {task: {"f1": float(rng.normal(0.6, 0.02)), "loss": 1.0} for task in spec.targets}
+    updates = [dict.fromkeys(spec.tasks, 20 * number) for number in (1, 2, 3)]
     costs = ("seconds", "training_seconds", "evaluation_seconds", "examples", "tokens")
     return {
         "test": scores,
         "dev": scores,
-        "primary": dict.fromkeys(order.targets, "f1"),
-        "selected": {task: {"evaluation": 3} for task in order.targets},
+        "primary": dict.fromkeys(spec.targets, "f1"),
+        "selected": {task: {"evaluation": 3} for task in spec.targets},
         "curve": [{"updates": own, "dev": scores} for own in updates],
         "cost": dict.fromkeys(costs, 10),
         "study": "simulated",
@@ -109,8 +109,8 @@ def result_of(order: RunSpec, rng: np.random.Generator) -> dict[str, Any]:
     }
 
 
-def description(tasks: list[str], seeds: list[int], orders: dict[Run, RunSpec]) -> dict[str, Any]:
-    """What a session would say of the study."""
+def description(tasks: list[str], seeds: list[int], specs: dict[Run, RunSpec]) -> dict[str, Any]:
+    """The description that a session would send."""
     head = {"head": "token_classification", "labels": LABELS, "data": {"reader": "jsonl", "path": "none"}}
     facts = {"metric": "f1", "unit": "document", "num_units": DOCUMENTS, "updates": 60, "train_rows": 300}
     return {
@@ -123,12 +123,12 @@ def description(tasks: list[str], seeds: list[int], orders: dict[Run, RunSpec]) 
         "proposal": [],
         "mixture": {"tasks": dict.fromkeys(tasks, head)},
         "targets": {task: {**facts, "baseline": ["lexicon", 0.4]} for task in tasks},
-        "singles": {task: [orders[Run((task,), seed)].key for seed in seeds] for task in tasks},
+        "singles": {task: [specs[Run((task,), seed)].key for seed in seeds] for task in tasks},
         "comparisons": [
-            [one.design, one.target, one.partner, one.seed, orders[one.treated].key, orders[one.reference].key]
+            [one.design, one.target, one.partner, one.seed, specs[one.treated].key, specs[one.reference].key]
             for one in comparisons([("pairwise", None)], tasks, seeds)
         ],
-        "runs": {o.key: {"name": o.name, "trains": o.trains, "designs": list(o.designs)} for o in orders.values()},
+        "runs": {o.key: {"name": o.name, "trains": o.trains, "designs": list(o.designs)} for o in specs.values()},
         "failures": {},
         "sessions": [],
         "deviations": [],
