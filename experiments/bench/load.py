@@ -3,8 +3,8 @@
     python experiments/bench/load.py tasks rows document labels
     python experiments/bench/load.py soak --minutes 30
 
-Everything is invented. Each command runs in one thread and in a process of its own; what is printed are its processor time,
-its time on the clock and its peak memory. A first check reads and encodes the rows; a second one finds them in the cache.
+Everything is invented. Each command runs in one thread and in a process of its own, and its processor time, time on the
+clock and peak memory are printed. A first check reads and encodes the rows; a second one finds them in the cache.
 
 `soak` trains a small encoder for many short passes, with an evaluation and a save after each, samples memory and open
 files of the process, and prints their slopes over the last two thirds of the time.
@@ -109,9 +109,7 @@ def long_document(folder: Path, options: argparse.Namespace) -> Path:
         return {"id": f"{split}-{number}", "text": " ".join(words), "entities": entities}
 
     write_splits(folder / "t", SPLITS, row)
-    return mixture_file(
-        folder, {"t": "{head: token_classification, labels: [Drug], data: {reader: jsonl, path: t}}"}
-    )
+    return mixture_file(folder, {"t": "{head: token_classification, labels: [Drug], data: {reader: jsonl, path: t}}"})
 
 
 PARTS: dict[str, Callable[[Path, argparse.Namespace], Path]] = {
@@ -212,7 +210,7 @@ def sampled(process: subprocess.Popen[bytes], seconds: float, every: float) -> I
         status = dict(
             line.split(":", 1) for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if ":" in line
         )
-        files = len(os.listdir(f"/proc/{process.pid}/fd"))
+        files = sum(1 for _ in Path(f"/proc/{process.pid}/fd").iterdir())
         yield now, int(status["VmRSS"].split()[0]) / 1024, files, int(status["Threads"])
         time.sleep(every)
 
