@@ -11,7 +11,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, Literal, NoReturn, cast
 
 import pytorch_lightning as pl
 import torch
@@ -42,9 +42,11 @@ from mtl.training.hyperparameters import Optimisation
 from mtl.training.module import MultiTaskModule
 from mtl.training.precision import agreed_precision, precision_problems
 from mtl.training.profiling import StepProfile, phases
+from mtl.training.progress import ProgressLines
 from mtl.training.recorder import RunRecorder
 from mtl.training.run_watch import RunWatch
 from mtl.training.saving import LastCheckpoint, checkpoint_callbacks
+from mtl.training.shown_metrics import main_metrics
 from mtl.training.signals import StopOnSignal, StopSignals
 
 
@@ -56,6 +58,9 @@ class RunOptions:
         root: Folder of all runs; the folder of a run is ROOT/MIXTURE/TIME-sSEED.
         track: Whether to track the run in MLflow.
         experiment: Name of the MLflow experiment.
+        metrics: Which metrics MLflow gets: `main` for primary metrics, losses, the strongest trivial predictors and the
+            learning rate; `all` also for other metrics, counts of rows, all trivial predictors and the load of the
+            machine. The folder of the run has them either way.
         baselines: Whether to score trivial predictors at the end.
         save_every: Number of updates after which `last` is saved within an epoch, to resume with `--ckpt_path last`;
             None does not count updates. `last` is always saved at the end of each epoch.
@@ -71,6 +76,7 @@ class RunOptions:
     root: str = "runs"
     track: bool = True
     experiment: str = "biomtl"
+    metrics: Literal["main", "all"] = "main"
     baselines: bool = True
     save_every: int | None = None
     save_minutes: float | None = 5
@@ -338,6 +344,9 @@ class MixtureCLI(LightningCLI):
         last = next((callback for callback in saving if isinstance(callback, LastCheckpoint)), None)
         callbacks += [*saving, StopOnSignal(self._signals, last)]
         callbacks += early_stopping(**dataclasses.asdict(stopping))
+        if config.enable_progress_bar is None and not sys.stderr.isatty():
+            config.enable_progress_bar = False  # a bar in a log file is one endless line
+            callbacks.append(ProgressLines(say))
         loggers = [] if config.logger in (None, True, False) else _listed(config.logger)
         arguments = {**config.as_dict(), "logger": [*filter(None, [tracker]), *loggers] or False}
         if options.profile and self.subcommand == "fit":
@@ -346,13 +355,15 @@ class MixtureCLI(LightningCLI):
         return pl.Trainer(**{**arguments, "callbacks": [*_listed(config.callbacks), *callbacks]})
 
     def _tracker(self, folder: RunFolder, options: RunOptions) -> MLflowTracker:
-        info = folder.info
+        info, everything = folder.info, options.metrics == "all"
         return MLflowTracker(
             folder,
             experiment=options.experiment,
             run_name=f"{self.mixture.name}-s{self.mixture.seed}",
             run_id=info.get("mlflow", {}).get("run_id"),
             tags={"mixture": self.mixture.name, "seed": str(self.mixture.seed)},
+            sends=None if everything else main_metrics(self.model.selection.primary_metrics),
+            samples_load=everything,
         )
 
 

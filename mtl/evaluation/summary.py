@@ -83,6 +83,27 @@ def result_table(results: Iterable[ResultLine], title: str | None = None) -> Tab
     return grid
 
 
+def scores_table(metrics: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, list[str | float | None]]:
+    """All scores of a run as columns: a line for each task and metric, a column for each split.
+
+    Args:
+        metrics: ``{split: {task: {metric: value}}}``, where the strongest trivial predictor counts as a split.
+
+    >>> scores_table({"dev": {"gad": {"f1": 0.5, "loss": 0.7}}, "baseline": {"gad": {"f1": 0.4}}})
+    {'task': ['gad', 'gad'], 'metric': ['f1', 'loss'], 'dev': [0.5, 0.7], 'baseline': [0.4, None]}
+    """
+    names = dict.fromkeys(
+        (task, metric) for tasks in metrics.values() for task, scores in tasks.items() for metric in scores
+    )
+    columns: dict[str, list[str | float | None]] = {
+        "task": [task for task, _ in names],
+        "metric": [metric for _, metric in names],
+    }
+    for split, tasks in metrics.items():
+        columns[split] = [tasks.get(task, {}).get(metric) for task, metric in names]
+    return columns
+
+
 def per_class_table(report: ClassReport) -> dict[str, list[str | float | None]]:
     """The scores by class as columns; a score that a class does not have is None.
 

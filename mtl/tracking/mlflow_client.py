@@ -142,12 +142,23 @@ def without_password(uri: str) -> str:
 
 
 def ui_hint(uri: str, run: MLflowRun | None = None) -> str:
-    """Returns the command that opens MLflow, or, for a server, the address of MLflow or of the run.
+    """Returns how to open MLflow, with the page of the run if it is known.
+
+    MLflow 3 opens an experiment on its pages for generative AI, which show no scores, whatever the tags of the
+    experiment say; only the address chooses the pages for model training.
 
     >>> ui_hint("http://host:5000/"), ui_hint("postgresql://me:secret@host/db")
     ('http://host:5000', 'mlflow ui --backend-store-uri "postgresql://host/db"')
     """
+    page = "" if run is None else f"/#/experiments/{run.experiment_id}/runs/{run.run_id}?{MODEL_TRAINING}"
     if urlsplit(uri).scheme in ("http", "https"):
-        page = "" if run is None else f"/#/experiments/{run.experiment_id}/runs/{run.run_id}"
         return without_password(uri).rstrip("/") + page
-    return "mlflow ui" if is_shown_by_plain_ui(uri) else f'mlflow ui --backend-store-uri "{without_password(uri)}"'
+    ui = "mlflow ui" if is_shown_by_plain_ui(uri) else f'mlflow ui --backend-store-uri "{without_password(uri)}"'
+    return f"{ui}, then open {PLAIN_UI}{page}" if page else ui
+
+
+PLAIN_UI = "http://127.0.0.1:5000"
+"""Address of `mlflow ui` without options."""
+
+MODEL_TRAINING = "workflowType=machine_learning"
+"""Selects MLflow's pages for model training."""

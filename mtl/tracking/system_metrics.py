@@ -17,14 +17,15 @@ class SystemMetrics:
         uri: Address of MLflow.
         run_id: MLflow id of the run.
         started: Start of the run, in milliseconds since 1970.
+        is_on: Whether to measure; the variable of MLflow that switches its own monitors on or off overrides it.
     """
 
-    def __init__(self, uri: str, run_id: str, started: int) -> None:
+    def __init__(self, uri: str, run_id: str, started: int, *, is_on: bool = False) -> None:
         from mlflow.system_metrics import system_metrics_monitor
 
         untyped: Any = system_metrics_monitor
         self._monitor = untyped.SystemMetricsMonitor(run_id, tracking_uri=uri)
-        self._is_on = os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true").lower() not in ("false", "0")
+        self._is_on = os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", str(is_on)).lower() not in ("false", "0")
         self._started, self._last = started, -math.inf
         if self._is_on:
             self._read()  # the first reading covers no time and only starts the counters

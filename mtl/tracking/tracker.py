@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
@@ -57,6 +57,9 @@ class MLflowTracker(Logger):
         tracking_uri: Address of MLflow; None takes MLflow's own setting (``MLFLOW_TRACKING_URI``,
             ``mlflow.set_tracking_uri``), else ``mlflow.db`` in the working folder, which plain ``mlflow ui`` shows.
         tags: Tags of the run.
+        sends: Whether MLflow gets a metric, by its name; None sends all. `metrics.jsonl` gets all in any case.
+        samples_load: Whether to sample the load of the machine; MLflow's own variable
+            ``MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING`` overrides it.
     """
 
     def __init__(
@@ -68,12 +71,16 @@ class MLflowTracker(Logger):
         run_id: str | None = None,
         tracking_uri: str | None = None,
         tags: Mapping[str, str] = {},
+        sends: Callable[[str], bool] | None = None,
+        samples_load: bool = False,
     ) -> None:
         super().__init__()
         self.folder = folder
         self.experiment_name = _experiment_name(experiment)
         self._run_name, self._run_id = run_name, run_id
         self._given_uri = tracking_uri
+        self._sends = sends or (lambda _: True)
+        self._samples_load = samples_load
         self._tags = {"mlflow.source.name": "mtl", "folder": f"{folder.path.parent.name}/{folder.path.name}", **tags}
         self._started = _now()
         self._step = 0
@@ -279,10 +286,11 @@ class MLflowTracker(Logger):
             run = client.create_run(experiment, self._started, self._tags, self._run_name)
         self._run = MLflowRun(client, run)
         self._run_id = self._run.run_id
-        self._load = SystemMetrics(self.tracking_uri, self._run_id, run.info.start_time)
+        self._load = SystemMetrics(self.tracking_uri, self._run_id, run.info.start_time, is_on=self._samples_load)
         self._note(run_id=self._run_id, state="ok")
         if len(self._earlier):  # a killed process may not have sent its last points
-            self._run.log_metrics(self._earlier.after(self._run.latest_steps))
+            unsent = self._earlier.after(self._run.latest_steps)
+            self._run.log_metrics([number for number in unsent if self._sends(number.name)])
         return self._run
 
     def _resume(self, client: MlflowClient) -> Any:
@@ -313,7 +321,7 @@ class MLflowTracker(Logger):
         if not values:
             return
         self.folder.append_line("metrics.jsonl", {"step": step, "time": when / 1000, "metrics": values})
-        self._queue.add([Number(name, value, when, step) for name, value in values.items()])
+        self._queue.add([Number(name, value, when, step) for name, value in values.items() if self._sends(name)])
 
     def _sample_load(self, closing: bool) -> None:
         if self._load is not None and (sample := self._load.sample(closing=closing)):

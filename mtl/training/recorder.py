@@ -26,6 +26,7 @@ from mtl.evaluation.predictions import with_hashed_ids
 from mtl.hashed_ids import are_hashed, without_ids
 from mtl.problems import InputError, Problem
 from mtl.tracking.tracker import MLflowTracker, end_run
+from mtl.training.run_description import run_description
 from mtl.training.selection import MIXTURE
 
 if TYPE_CHECKING:
@@ -240,6 +241,9 @@ class RunRecorder(Callback):
         if trainer.state.fn != "fit":
             self._note_checkpoint(trainer, split)
         for task, by_predictor in baselines.items():
+            strongest_one = strongest[task]
+            if strongest_one is not None:
+                _log(trainer, {f"baseline/{split}/{task}/{primary[task]}": strongest_one.value}, 0)
             for predictor, scores in by_predictor.items():
                 prefix = f"baseline/{split}/{task}/{predictor}"
                 _log(trainer, {f"{prefix}/{name}": value for name, value in scores.items()}, 0)
@@ -250,6 +254,8 @@ class RunRecorder(Callback):
                 artifact = with_hashed_ids(path, shared) if are_hashed() else path
                 self._tracker.log_artifact(artifact, f"predictions/{split}")
         metrics = self._folder.metrics
+        if self._tracker is not None:
+            self._tracker.log_table(summary.scores_table(metrics), "scores.json")
         self._title = f"{data.mixture.name}, baselines on {split}"
         self._lines = [
             summary.ResultLine(
@@ -261,6 +267,9 @@ class RunRecorder(Callback):
             )
             for task, metric in primary.items()
         ]
+        if self._tracker is not None:
+            note = run_description(self._lines, self._folder.path, split, self._cautions)
+            self._tracker.set_tags({"mlflow.note.content": note})
 
     def _score_baselines(self, data: MixtureData, split: str) -> dict[str, dict[str, dict[str, float]]]:
         """The scores of the trivial predictors on the split, or on dev for tasks without that split."""
@@ -292,6 +301,7 @@ class RunRecorder(Callback):
                 _log(trainer, {f"data/{task}/{split}/{name}": count for name, count in accounts(content).items()}, 0)
             if task in rates:
                 _log(trainer, {f"data/{task}/rate": rates[task]}, 0)
+        tracker.log_table(rows_table(data), "data.json")
 
     def _track_reports(self, tracker: MLflowTracker, split: str, reports: Mapping[str, ClassReport]) -> None:
         for task, report in reports.items():
@@ -329,6 +339,17 @@ def accounts(content: Any) -> dict[str, int]:
         "excluded": rows.excluded,
         "examples": len(content.examples),
     }
+
+
+def rows_table(data: MixtureData) -> dict[str, list[Any]]:
+    """What became of the rows of each split, and the rate of each task, as columns."""
+    rates = data.schedule.rates()
+    lines = [
+        {"task": task, "split": split, **accounts(content), "rate": rates.get(task) if split == "train" else None}
+        for task, splits in data.tasks.items()
+        for split, content in splits.items()
+    ]
+    return {name: [line[name] for line in lines] for name in lines[0]}
 
 
 def write_counts(path: Path, result: TaskResult) -> None:

@@ -256,7 +256,7 @@ def test_a_working_folder_of_any_name_has_its_store_and_artifacts_inside(
     tracker.log_metrics({"val/gad/f1": 0.5}, step=1)
     tracker.log_text("a report", "report.txt")
     tracker.finalize("success")
-    assert tracker.ui_hint() == "mlflow ui"
+    assert tracker.ui_hint().startswith("mlflow ui, then open http://127.0.0.1:5000/#/experiments/")
     assert sorted(path.name for path in tmp_path.iterdir()) == [name]
     assert (folder / "mlflow.db").is_file()
     assert [path.read_text() for path in folder.glob("mlruns/**/report.txt")] == ["a report"]
@@ -379,14 +379,34 @@ def test_versions_threads_and_the_commit_are_parameters(store: str, tmp_path: Pa
     assert versions.versions()["git.dirty"] == "true"
 
 
-def test_the_load_of_the_machine_is_sampled(store: str) -> None:
-    tracker = tracker_for()
+def test_the_load_of_the_machine_is_sampled_on_request(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", raising=False)
+    quiet = tracker_for()
+    quiet.log_metrics({"train/loss": 1.0}, step=0)
+    quiet.finalize("success")
+    assert client(store).get_run(quiet.run_id).data.metrics == {"train/loss": 1.0}
+    tracker = tracker_for(samples_load=True)
     tracker.log_metrics({"train/loss": 1.0}, step=0)
     assert tracker.run_id
     tracker.finalize("success")
     metrics = client(store).get_run(tracker.run_id).data.metrics
     assert metrics["system/system_memory_usage_megabytes"] > 0
     assert "system/cpu_utilization_percentage" in metrics
+
+
+def test_metrics_that_are_not_sent_are_in_the_folder(store: str) -> None:
+    def sends(name: str) -> bool:
+        return name.startswith("val/")
+
+    first = tracker_for(sends=sends)
+    first.log_metrics({"val/f1": 0.5, "data/rows": 7.0}, step=0)
+    first.finalize("killed")
+    lines = [json.loads(line) for line in (first.folder.path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["metrics"] for line in lines] == [{"val/f1": 0.5, "data/rows": 7.0}]
+    resumed = tracker_for(run_id=first.run_id, sends=sends)
+    resumed.log_metrics({"val/f1": 0.6, "data/rows": 7.0}, step=1)
+    resumed.finalize("success")
+    assert client(store).get_run(first.run_id).data.metrics == {"val/f1": 0.6}
 
 
 def test_the_experiment_is_taken_from_the_environment_unless_given(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -573,7 +593,7 @@ def test_plain_mlflow_ui_shows_the_run_and_its_artifacts(server: Server, monkeyp
     tracker = tracker_for()
     tracker.log_text("hello", "notes/a.txt")
     tracker.finalize("success")
-    assert tracker.ui_hint() == "mlflow ui"  # which is `mlflow server`
+    assert tracker.ui_hint().startswith("mlflow ui, ")  # which is `mlflow server`
     address = f"{server.url}/get-artifact?path=notes/a.txt&run_uuid={tracker.run_id}"
     assert urllib.request.urlopen(address, timeout=10).read() == b"hello"
     assert client(server.url).get_run(tracker.run_id).info.status == "FINISHED"
@@ -605,4 +625,5 @@ def test_a_server_that_is_killed_and_restarted_gets_everything(
     assert [file.path for file in mlflow.list_artifacts(tracker.run_id, "notes")] == ["notes/a.txt"]
     assert [file.path for file in mlflow.list_artifacts(tracker.run_id, "params")] == ["params/note.txt"]
     assert len(capsys.readouterr().err.splitlines()) == 2
-    assert tracker.ui_hint().endswith(f"/#/experiments/{run.info.experiment_id}/runs/{tracker.run_id}")
+    page = f"/#/experiments/{run.info.experiment_id}/runs/{tracker.run_id}?workflowType=machine_learning"
+    assert tracker.ui_hint().endswith(page)

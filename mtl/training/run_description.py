@@ -1,0 +1,54 @@
+"""The description of a run in MLflow: its scores, and the commands that use it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from mtl.evaluation.summary import MISSING, ResultLine
+
+DECIDES_RESULTS = False
+
+
+def run_description(lines: Sequence[ResultLine], folder: Path, split: str, cautions: Sequence[str] = ()) -> str:
+    """Markdown of a few lines: scores beside the strongest trivial predictors, and the commands that use the run.
+
+    Args:
+        lines: The scores of each task.
+        folder: Folder of the run. Only its path below the working folder, or its last two parts, are shown: a path can
+            contain the name of a user.
+        split: Split on which the trivial predictors were scored.
+        cautions: What to know before relying on the scores.
+    """
+    where = shlex.quote(_shown(folder))
+    table = [
+        f"| task | metric | dev | test | trivial predictor on {split} |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {line.task} | {line.metric} | {_number(line.dev)} | {_number(line.test)} | {_baseline(line)} |"
+            for line in lines
+        ),
+    ]
+    commands = [
+        f"- Test the best checkpoint: `mtl test --config {where}/config.yaml --ckpt_path {where}`",
+        f"- Resume: `mtl fit --config {where}/config.yaml --ckpt_path {where}`",
+        f"- Predict: `mtl predict {where} --input notes.jsonl --output predictions.jsonl`",
+    ]
+    return "\n".join([*table, "", *(f"**Caution:** {caution}\n" for caution in cautions), *commands])
+
+
+def _shown(folder: Path) -> str:
+    here = Path.cwd()
+    return str(folder.relative_to(here)) if folder.is_relative_to(here) else f"…/{folder.parent.name}/{folder.name}"
+
+
+def _number(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.4f}"
+
+
+def _baseline(line: ResultLine) -> str:
+    if line.baseline is None:
+        return MISSING
+    verdict = {True: "beaten", False: "not beaten", None: ""}[line.is_beaten]
+    return f"{line.baseline.name} {line.baseline.value:.4f} {verdict}".rstrip()
