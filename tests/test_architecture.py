@@ -29,6 +29,7 @@ LAYERS = (
     "mtl.samplers",
     "mtl.balancing",
     "mtl.config",
+    "mtl.drafting",
     "mtl.encoder",
     "mtl.data",
     "mtl.batching",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from mtl.threads import set_thread_defaults
 
 COMMANDS = {
+    "init": ("mtl.commands.init", "Draft a mixture from data files: readers, columns, labels, counts."),
     "check": ("mtl.commands.check", "Check a mixture and its data; print what would run, or report every problem."),
     "fit": ("mtl.commands.fit", "Train a mixture, select checkpoints on dev, and track the run in MLflow."),
     "validate": ("mtl.commands.fit", "Evaluate a checkpoint on dev."),

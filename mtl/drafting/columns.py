@@ -1,0 +1,138 @@
+"""What the columns of a table hold, guessed from their names and values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+LABEL_NAMES = ("label", "labels", "class", "category", "gold", "target", "score", "answer", "rating", "diagnosis")
+TEXT_NAMES = ("text", "note", "sentence", "sentence1", "abstract", "report", "question", "body", "premise", "text1")
+ID_NAMES = ("id", "row_id", "note_id", "idx", "index", "pmid", "uid")
+DOCUMENT_NAMES = ("document", "doc", "doc_id", "document_id", "patient", "patient_id", "subject_id", "hadm_id")
+
+MOST_CLASSES = 50
+"""Number of distinct values above which a column is not taken for class names."""
+
+SEPARATORS = (";", "|", ",")
+"""Separators of several names in a cell, in the order in which they are tried."""
+
+
+class Roles(NamedTuple):
+    """The column of each field; None if no column fits.
+
+    Args:
+        text: Column of the text.
+        text_pair: Column of a second text.
+        label: Column of the label.
+        label_type: `text`, `number` or `list`.
+        separator: Separator of the names in a list.
+        id: Column of the id.
+        document: Column of the document.
+    """
+
+    text: str | None
+    text_pair: str | None = None
+    label: str | None = None
+    label_type: str = "text"
+    separator: str = ","
+    id: str | None = None
+    document: str | None = None
+
+
+def roles(columns: Mapping[str, Sequence[Any]]) -> Roles:
+    """The roles of columns, by their names first and by their values second.
+
+    Args:
+        columns: Values of each column, in the order of the file; None or an empty string if there is none.
+
+    >>> roles({"nr": ["1", "2"], "finding": ["No fever today.", "A rash on the arm."], "urgent": ["yes", "no"]})
+    Roles(text='finding', text_pair=None, label='urgent', label_type='text', separator=',', id=None, document=None)
+    """
+    values = {name: [value for value in cells if value not in (None, "")] for name, cells in columns.items()}
+    values = {name: cells for name, cells in values.items() if cells}
+    texts = [name for name, cells in values.items() if is_text(cells)]
+    text = _named(texts, TEXT_NAMES) or max(texts, key=lambda name: _words(values[name]), default=None)
+    if text is None:
+        return Roles(None)
+    pair = next((name for name in texts if name != text and _is_second(text, name, values)), None)
+    if pair is not None and list(values).index(pair) < list(values).index(text):
+        text, pair = pair, text
+    left = [name for name in values if name not in (text, pair) and name not in texts]
+    row_id = next((name for name in left if name.casefold() in ID_NAMES and _is_unique(values[name])), None)
+    document = next((name for name in left if name.casefold() in DOCUMENT_NAMES), None)
+    left = [name for name in left if name not in (row_id, document)]
+    label = _named(left, LABEL_NAMES) or next((name for name in reversed(left) if _is_label(values[name])), None)
+    kind, separator = ("text", ",") if label is None else label_type(values[label])
+    return Roles(text, pair, label, kind, separator, row_id, document)
+
+
+def label_type(cells: Sequence[Any]) -> tuple[str, str]:
+    """The type of labels, and the separator of the names in a list.
+
+    Whole numbers of up to ten kinds are taken for names of classes.
+
+    >>> label_type(["0.5", "2", "3.25"]), label_type(["a;b", "b", "a"]), label_type([1, 0, 1])
+    (('number', ','), ('list', ';'), ('text', ','))
+    """
+    if isinstance(cells[0], list):
+        return "list", ","
+    texts = [str(cell) for cell in cells]
+    if all(_is_number(text) for text in texts):
+        whole = all(re.fullmatch(r"[+-]?\d+", text) for text in texts)
+        return ("text" if whole and len(set(texts)) <= 10 else "number"), ","
+    for separator in SEPARATORS:
+        parts = {part.strip() for text in texts for part in text.split(separator)}
+        if any(separator in text for text in texts) and len(parts) < min(len(set(texts)), MOST_CLASSES + 1):
+            return "list", separator
+    return "text", ","
+
+
+def is_text(cells: Sequence[Any]) -> bool:
+    """Whether values look like texts: they have several words, and most of them occur once.
+
+    >>> is_text(["No fever today.", "A rash on the arm."]), is_text(["very likely", "not likely", "very likely"] * 9)
+    (True, False)
+    """
+    if not all(isinstance(cell, str) for cell in cells):
+        return False
+    several = sum(len(cell.split()) > 2 for cell in cells) > len(cells) / 2
+    return several and (len(set(cells)) > len(cells) / 10 or _words(cells) > 8)
+
+
+def _named(names: Sequence[str], usual: Sequence[str]) -> str | None:
+    by_letters: dict[str, str] = {}
+    for name in names:
+        by_letters.setdefault(name.casefold(), name)
+    return next((by_letters[name] for name in usual if name in by_letters), None)
+
+
+def _is_second(text: str, name: str, values: Mapping[str, Sequence[Any]]) -> bool:
+    """Whether a column of texts is the partner of another, and not one of several notes about the same thing."""
+    pairs = (("question", "answer"), ("premise", "hypothesis"), ("question", "context"), ("question", "passage"))
+    one, other = text.casefold(), name.casefold()
+    if {one, other} in [set(pair) for pair in pairs]:
+        return True
+    is_numbered: Callable[[str], bool] = lambda word: bool(re.search(r"([_ ]?[12ab])$", word))  # noqa: E731
+    return other.endswith("_pair") or (is_numbered(one) and is_numbered(other) and one[:-1] == other[:-1])
+
+
+def _is_label(cells: Sequence[Any]) -> bool:
+    if isinstance(cells[0], list):
+        return all(isinstance(part, str) for cell in cells for part in cell)
+    texts = [str(cell) for cell in cells]
+    few = len(set(texts)) <= min(MOST_CLASSES, max(2, len(texts) // 2))
+    return few or (all(_is_number(text) for text in texts) and not _is_unique(texts))
+
+
+def _is_unique(cells: Sequence[Any]) -> bool:
+    texts = [str(cell) for cell in cells]
+    return len(set(texts)) == len(texts)
+
+
+def _words(cells: Sequence[Any]) -> float:
+    return sum(len(str(cell).split()) for cell in cells) / len(cells)
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", text) is not None
