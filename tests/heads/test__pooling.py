@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from heads._pooling import SequencePooling, WindowCombination
 from heads._poolers import FAMILIES, pooler_of
+from heads._pooling import SequencePooling, WindowCombination
 from heads.classification import Classification
 from heads.relation import RelationClassification
 
@@ -174,9 +174,7 @@ VECTORS = torch.tensor([[[[1.0, 4.0], [3.0, 2.0], [99.0, -99.0]]]])  # [1, 1, 3,
 IS_WINDOW = torch.tensor([[[True, True, False]]])
 
 
-@pytest.mark.parametrize(
-    ("kind", "expected"), [("max", [3.0, 4.0]), ("mean", [2.0, 3.0]), ("attention", [2.0, 3.0])]
-)
+@pytest.mark.parametrize(("kind", "expected"), [("max", [3.0, 4.0]), ("mean", [2.0, 3.0]), ("attention", [2.0, 3.0])])
 def test_windows_are_combined_without_those_that_a_text_does_not_have(kind: Any, expected: list[float]) -> None:
     combine = WindowCombination(kind, 2)
     assert combine(VECTORS, IS_WINDOW).tolist() == [[expected]]

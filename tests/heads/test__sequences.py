@@ -64,7 +64,7 @@ def test_a_long_first_text_of_a_pair_is_cut_to_half_a_window(tokenizer: Any) -> 
 
 
 def test_windows_need_room_for_text(tokenizer: Any) -> None:
-    with pytest.raises(ValueError, match="max_length .* got 3"):
+    with pytest.raises(ValueError, match=r"max_length .* got 3"):
         encode_windows([LONG], tokenizer, 3, 0)
 
 

@@ -57,9 +57,7 @@ def test_poolers_start_from_the_weights_of_the_encoder_and_this_is_logged(
     from transformers import AutoModel
 
     pooler: Any = AutoModel.from_pretrained(tiny_encoder("bert")).pooler
-    mixture = load_mixture(
-        toy_mixture(), ["tasks.cause.options.pooling=pooler", "tasks.risk.options.pooling=pooler"]
-    )
+    mixture = load_mixture(toy_mixture(), ["tasks.cause.options.pooling=pooler", "tasks.risk.options.pooling=pooler"])
     with caplog.at_level(logging.WARNING):
         module = build_module(mixture)
     for task in ("cause", "risk"):
@@ -137,8 +135,7 @@ def test_pairs_apart_need_rows_with_two_texts(toy_mixture: Write) -> None:
     data = build_data(load_mixture(toy_mixture(), ["tasks.risk.options.pair=apart"]).only(["risk"]))
     with pytest.raises(InputError) as caught:
         data.setup()
-    assert any(problem.key.startswith("tasks.risk.data") for problem in caught.value.problems)
-    assert all("text_pair" in problem.message for problem in caught.value.problems)
+    assert all("risk" in problem.key and "text_pair" in problem.message for problem in caught.value.problems)
 
 
 @pytest.mark.parametrize("reading", READINGS.values(), ids=READINGS)
