@@ -4,7 +4,7 @@ Each task type is one public module with one subclass of `Head`. A mixture refer
 add a task type, add a module; there is nothing to register. Modules whose name begins with `_` are shared by several
 heads, as are `rows` and `scores`. The package imports nothing from `mtl`.
 
-Shapes: B examples, T tokens, H hidden size, C labels, N rows or documents, K counts.
+Shapes: B examples, S sequences, T tokens, H hidden size, C labels, N rows or documents, K counts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ __all__ = [
     "Entity",
     "Example",
     "Head",
+    "LoadedEncoder",
     "Prediction",
     "Relation",
     "Row",
@@ -38,6 +39,7 @@ __all__ = [
     "projection",
     "row_from_dict",
     "row_to_dict",
+    "sequence_lengths",
 ]
 
 IGNORE = -100
@@ -49,8 +51,11 @@ Example = dict[str, Any]
 Every example has these keys:
 
 - `row`: index of its row among the rows given to `Head.encode`
-- `input_ids`: token ids with special tokens, at most `max_length` of them
+- `input_ids`: token ids with special tokens, at most `max_length` of them in each sequence
 - `token_type_ids`: only if the tokenizer makes them
+- `sequence_lengths`: only if examples of the head may have several sequences, which the encoder computes separately and
+  in the same pass; the number of tokens of each sequence, while `input_ids` and `token_type_ids` hold all sequences one
+  after the other
 - `targets`: what the example adds to the count that `Head.loss` returns
 - `truncated`: whether text was lost because of `max_length`
 
@@ -59,6 +64,22 @@ All other keys belong to the head. All examples of a head have the same keys, an
 
 Prediction = dict[str, Any]
 """The prediction for one row in the terms of the row (label names, character offsets, relations), as JSON types."""
+
+
+class LoadedEncoder(Protocol):
+    """What a head may read of the shared encoder in `Head.attach`."""
+
+    @property
+    def config(self) -> Any:
+        """The configuration of the Hugging Face model."""
+
+    @property
+    def shipped(self) -> Mapping[str, Tensor] | None:
+        """Weights of the checkpoint that the encoder itself does not use, such as those of a pooler.
+
+        They have the names that they have in the class for sequence classification. None if the encoder was built
+        without weights, because those of a run's checkpoint will be loaded into it and into the heads.
+        """
 
 
 class ClassReport(NamedTuple):
@@ -82,10 +103,11 @@ class Head(nn.Module, ABC):
     The methods are called in this order:
 
     1. `check` and `encode` turn rows into examples. The result is cached.
-    2. `collate` turns the labels of a batch into tensors. The token ids are padded elsewhere.
-    3. `forward` and `loss` compute the training loss.
-    4. `outputs` and `decode` turn logits into one prediction for each row.
-    5. `counts` compares a prediction with the gold annotation; `score` and `report` turn combined counts into scores.
+    2. `attach` may take weights from the encoder, before training starts.
+    3. `collate` turns the labels of a batch into tensors. The token ids are padded elsewhere.
+    4. `forward` and `loss` compute the training loss.
+    5. `outputs` and `decode` turn logits into one prediction for each row.
+    6. `counts` compares a prediction with the gold annotation; `score` and `report` turn combined counts into scores.
 
     Losses and counts are sums over examples and rows, never means. Batches can therefore be split, accumulated, mixed
     with batches of other tasks or shared between processes without changing the result, and a study can resample
@@ -214,6 +236,23 @@ class Head(nn.Module, ABC):
         """Tokens to add to the vocabulary so that they are never split, such as entity placeholders."""
         return ()
 
+    def encoder_problem(self, config: Any) -> str | None:
+        """Why the head cannot work with an encoder, in the form "rule, got value" without a full stop, or None.
+
+        Args:
+            config: Configuration of the Hugging Face model.
+        """
+        return None
+
+    def advice(self, num_rows: int, num_pairs: int) -> Sequence[str]:
+        """Recommendations for the training rows of a task, which `mtl check` prints.
+
+        Args:
+            num_rows: Number of training rows.
+            num_pairs: Number of these rows that have two texts.
+        """
+        return ()
+
     @abstractmethod
     def check(self, row: Row) -> str | None:
         """The first problem of the row for this head, or None.
@@ -266,7 +305,7 @@ class Head(nn.Module, ABC):
         Args:
             rows: Rows that passed `check`.
             tokenizer: Tokenizer of the encoder, with the head's `special_tokens`.
-            max_length: Maximum number of tokens of an example, special tokens included.
+            max_length: Maximum number of tokens of a sequence, special tokens included.
             training: Whether the examples are for training, which allows leaving out some, such as unlabelled rows or
                 a share of the negatives. If false, every row has at least one example unless it has nothing to
                 predict.
@@ -286,6 +325,17 @@ class Head(nn.Module, ABC):
 
     # --- states -> loss -------------------------------------------------------------------------------------------
 
+    def attach(self, encoder: LoadedEncoder) -> str | None:
+        """Takes weights from the encoder; called once, after it is loaded and before anything is trained.
+
+        Parameters that depend on the kind of the encoder are made here. Random numbers come from a stream of the task.
+        By default, nothing happens.
+
+        Returns:
+            What the user should know about these weights, for the log, or None.
+        """
+        return None
+
     @abstractmethod
     def forward(self, states: Tensor, mask: Tensor, fields: Mapping[str, Tensor]) -> Tensor:
         """The logits of a batch, in the shape that the head's `loss` and `outputs` expect.
@@ -294,9 +344,9 @@ class Head(nn.Module, ABC):
         that makes every step on a GPU wait.
 
         Args:
-            states: Last hidden states of the encoder, [B, T, H]. Those of padding are arbitrary and must have no
-                effect.
-            mask: True at tokens and False at padding, [B, T].
+            states: Last hidden states of the encoder for the sequences of the examples, one after the other, [S, T, H].
+                Those of padding are arbitrary and must have no effect. S = B unless examples have several sequences.
+            mask: True at tokens and False at padding, [S, T].
             fields: Result of `collate`, on the device of the states.
         """
 
@@ -422,6 +472,17 @@ def projection(hidden_size: int, num_outputs: int, *, dropout: float, hidden_lay
             nn.init.normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
     return nn.Sequential(*layers)
+
+
+def sequence_lengths(example: Example) -> list[int]:
+    """The number of tokens of each sequence of an example.
+
+    >>> sequence_lengths({"input_ids": [101, 7, 102]})
+    [3]
+    >>> sequence_lengths({"input_ids": [101, 7, 102, 101, 102], "sequence_lengths": [3, 2]})
+    [3, 2]
+    """
+    return example.get("sequence_lengths") or [len(example["input_ids"])]
 
 
 def pad(sequences: Sequence[Sequence[int]], length: int, value: int) -> Tensor:

@@ -1,6 +1,7 @@
-"""Shared code of the heads for whole texts: encoding a text or a pair, pooling, and checks of labels and options.
+"""Shared code of the heads for whole texts: how they are read, and checks of labels and options.
 
-Shapes: B examples, T tokens, H hidden size, C classes, O outputs.
+Shapes: B examples, P texts per example, W windows of a text, S sequences, T tokens, H hidden size, C classes,
+O outputs.
 """
 
 from __future__ import annotations
@@ -9,36 +10,82 @@ import difflib
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from heads import Example, Head, Row, TextRow, projection
+from heads import Example, Head, LoadedEncoder, Row, TextRow, projection
+from heads._pooling import DEFAULT_POOLING, Pooling, SequencePooling, WindowCombination, WindowPooling
+from heads._sequences import Text, encode_cut, encode_windows, joined, sequence_indices
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Text = str | tuple[str, str]
-"""A text, or a pair of texts."""
+Pair = Literal["together", "apart"]
+Long = Literal["cut", "windows"]
+
+
+class Reading(NamedTuple):
+    """How a head reads the texts of a row.
+
+    Args:
+        pooling: One vector for each sequence: "cls" for the state of the first token, "mean" for the mean over the
+            states of all tokens, "pooler" for the pooling of transformers' class for sequence classification of the
+            encoder's family.
+        pair: "together" reads the two texts of a pair as one sequence. "apart" encodes each alone and compares their
+            vectors (Reimers and Gurevych 2019); all rows must then be pairs.
+        long: What happens to texts above the maximum length: "cut" truncates them, "windows" splits them into
+            overlapping windows. A pair that is read together is split within its second text.
+        window_pooling: One vector for each text from those of its windows.
+        stride: Number of tokens by which windows overlap, at most half a window.
+    """
+
+    pooling: Pooling = DEFAULT_POOLING
+    pair: Pair = "together"
+    long: Long = "cut"
+    window_pooling: WindowPooling = "max"
+    stride: int = 32
+
+    @property
+    def num_texts(self) -> int:
+        """P, the number of texts of an example that are encoded separately."""
+        return 2 if self.pair == "apart" else 1
+
+    @property
+    def has_several_sequences(self) -> bool:
+        """Whether an example may have several sequences."""
+        return self.pair == "apart" or self.long == "windows"
+
+    def check(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ValueError: A value is not one of the choices, or the stride is negative.
+        """
+        choice("pooling", self.pooling, get_args(Pooling))
+        choice("pair", self.pair, get_args(Pair))
+        choice("long", self.long, get_args(Long))
+        choice("window_pooling", self.window_pooling, get_args(WindowPooling))
+        if self.stride < 0:
+            raise ValueError(f"stride must be at least 0, got {self.stride}")
 
 
 class TextHead(Head):
     """A head that predicts from one vector for each text or pair.
 
-    The vector is the state of the first token ([CLS]), as in BERT and MT-DNN, or the mean over all tokens.
+    If the texts of a pair are read apart, the output layer reads [u, v, |u - v|, u * v] of their vectors u and v.
 
     Args:
         labels: Names of the classes; empty for a regression.
         hidden_size: H of the encoder.
-        num_outputs: O, the number of logits of an example.
+        num_outputs: O, the number of logits of an example; None for a head that computes them without an output layer.
         dropout: Dropout probability before each linear layer.
         hidden_layer: Size of a hidden GELU layer before the output; None for no hidden layer.
-        pooling: "cls" for the state of the first token, "mean" for the mean over the states of all tokens, with which
-            sentence encoders such as all-MiniLM were trained (Reimers and Gurevych 2019).
+        reading: How texts are read.
 
     Raises:
-        ValueError: `pooling` is neither of the two.
+        ValueError: A value of `reading` is invalid.
     """
 
     row_type = TextRow
@@ -47,62 +94,121 @@ class TextHead(Head):
         self,
         labels: Sequence[str],
         hidden_size: int,
-        num_outputs: int,
+        num_outputs: int | None,
         dropout: float,
         hidden_layer: int | None,
-        pooling: str,
+        reading: Reading,
     ) -> None:
         super().__init__(labels, hidden_size)
-        self.pooling = choice("pooling", pooling, ("cls", "mean"))
-        self.output = projection(hidden_size, num_outputs, dropout=dropout, hidden_layer=hidden_layer)
+        reading.check()
+        self.reading = reading
+        self.pooling = SequencePooling(reading.pooling, dropout)
+        self.windows = WindowCombination(reading.window_pooling, hidden_size) if reading.long == "windows" else None
+        self.output: torch.nn.Module | None = None
+        if num_outputs is not None:
+            width = hidden_size if reading.pair == "together" else 4 * hidden_size
+            self.output = projection(width, num_outputs, dropout=dropout, hidden_layer=hidden_layer)
 
     @abstractmethod
     def gold(self, row: TextRow) -> dict[str, Any]:
         """The head's own fields of an example; if the row is not labelled, with values that are ignored."""
 
+    @abstractmethod
+    def collate_gold(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """The fields of `gold` as tensors whose first axis is B."""
+
+    def encoder_problem(self, config: Any) -> str | None:
+        return self.pooling.encoder_problem(config)
+
+    def attach(self, encoder: LoadedEncoder) -> str | None:
+        return self.pooling.attach(encoder)
+
     def is_labelled(self, row: Row) -> bool:
         return text_row(row).label is not None
+
+    def pair_problem(self, row: Row) -> str | None:
+        """The problem of a row that has one text where two are read apart, or None."""
+        if self.reading.pair == "together" or row.text_pair is not None:
+            return None
+        return "the row must have a text_pair, because the option pair is 'apart'; got one text"
 
     def encode(
         self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, max_length: int, *, training: bool
     ) -> list[Example]:
         """One example for each row; unlabelled rows are left out for training."""
         kept = [(i, text_row(row)) for i, row in enumerate(rows) if self.is_labelled(row) or not training]
-        encoded = encode_texts([text_of(row) for _, row in kept], tokenizer, max_length)
+        encoded = encode_texts([text_of(row) for _, row in kept], tokenizer, max_length, self.reading)
         return [
             {"row": i, **inputs, "targets": int(self.is_labelled(row)), **self.gold(row)}
             for (i, row), inputs in zip(kept, encoded, strict=True)
         ]
 
+    def collate(self, examples: Sequence[Example], length: int) -> dict[str, Tensor]:
+        """The fields of `collate_gold`, and `sequences` [B, P, W] if examples may have several of them."""
+        fields = self.collate_gold(examples)
+        if self.reading.has_several_sequences:
+            fields["sequences"] = sequence_indices(examples, self.reading.num_texts)
+        return fields
+
     def forward(self, states: Tensor, mask: Tensor, fields: Mapping[str, Tensor]) -> Tensor:
         """Logits [B, O] from the pooled states."""
-        if self.pooling == "cls":
-            pooled = states[:, 0]  # [B, T, H] -> [B, H]
-        else:
-            counted = mask.unsqueeze(-1)  # [B, T, 1]
-            pooled = (states * counted).sum(1) / counted.sum(1)
-        logits: Tensor = self.output(pooled)
+        vectors = self.pooling(states, mask)  # [S, T, H] -> [S, H]
+        return self.logits(self._by_text(vectors, fields))
+
+    def logits(self, vectors: Tensor) -> Tensor:
+        """Logits [B, O] from the vectors of the texts, [B, P, H]."""
+        assert self.output is not None, "a head without an output layer must override `logits`"
+        logits: Tensor = self.output(pair_features(vectors) if self.reading.pair == "apart" else vectors[:, 0])
         return logits
 
+    def _by_text(self, vectors: Tensor, fields: Mapping[str, Tensor]) -> Tensor:
+        """The vectors of the texts of each example, [S, H] -> [B, P, H]."""
+        if not self.reading.has_several_sequences:
+            return vectors.unsqueeze(1)
+        sequences = fields["sequences"]  # [B, P, W]
+        of_windows = vectors[sequences.clamp(min=0)]  # [B, P, W, H]
+        if self.windows is None:
+            return of_windows[:, :, 0]
+        combined: Tensor = self.windows(of_windows, sequences >= 0)
+        return combined
 
-def encode_texts(texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[Example]:
-    """The fields `input_ids`, `token_type_ids` (if the tokenizer makes them) and `truncated` of each text or pair.
+
+def pair_features(vectors: Tensor) -> Tensor:
+    """[u, v, |u - v|, u * v] of the vectors of two texts, [B, 2, H] -> [B, 4H].
+
+    >>> pair_features(torch.tensor([[[1.0], [3.0]]])).tolist()
+    [[1.0, 3.0, 2.0, 3.0]]
+    """
+    u, v = vectors.unbind(1)
+    return torch.cat([u, v, (u - v).abs(), u * v], dim=-1)
+
+
+def encode_texts(
+    texts: Sequence[Text],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    reading: Reading | None = None,
+) -> list[Example]:
+    """The inputs of each text or pair: `input_ids`, `token_type_ids` (if the tokenizer makes them) and `truncated`.
+
+    `sequence_lengths` and `windows`, the number of sequences of each text, are added if there may be several sequences.
 
     Args:
-        texts: Texts or pairs of texts; the longer text of a pair is truncated first.
+        texts: Texts or pairs of texts.
         tokenizer: A fast tokenizer.
-        max_length: Maximum number of tokens, special tokens included.
+        max_length: Maximum number of tokens of a sequence, special tokens included.
+        reading: How texts are read; None takes the defaults.
     """
-    if not texts:
-        return []
-    encoded = tokenizer(list(texts), truncation="longest_first", max_length=max_length, return_attention_mask=False)
-    assert encoded.encodings is not None, "only fast tokenizers report what they cut off"
-    names = [name for name in ("input_ids", "token_type_ids") if name in encoded]
-    # A text of exactly the maximum length may be complete, so truncation is read from what the tokenizer cut off.
-    return [
-        {**{name: encoded[name][i] for name in names}, "truncated": bool(encoding.overflowing)}
-        for i, encoding in enumerate(encoded.encodings)
-    ]
+    reading = reading or Reading()
+    if not reading.has_several_sequences:
+        return [{**cut.sequences[0], "truncated": cut.truncated} for cut in encode_cut(texts, tokenizer, max_length)]
+    split = [text for pair in texts for text in pair] if reading.pair == "apart" else list(texts)
+    if reading.long == "windows":
+        cuts = encode_windows(split, tokenizer, max_length, reading.stride)
+    else:
+        cuts = encode_cut(split, tokenizer, max_length)
+    size = reading.num_texts
+    return [joined(cuts[start : start + size]) for start in range(0, len(cuts), size)]
 
 
 def text_of(row: TextRow) -> Text:

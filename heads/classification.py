@@ -6,14 +6,15 @@ Shapes: B examples, T tokens, H hidden size, C classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from heads import IGNORE, ClassReport, Example, Prediction, Row, TextRow, _baselines, scores
-from heads._text import TextHead, choice, class_names, describe, text_row, weights_of, wrong_class
+from heads._pooling import DEFAULT_POOLING, Pooling, WindowPooling
+from heads._text import Long, Pair, Reading, TextHead, choice, class_names, describe, text_row, weights_of, wrong_class
 
 
 class Classification(TextHead):
@@ -36,7 +37,12 @@ class Classification(TextHead):
         hidden_size: H of the encoder.
         dropout: Dropout probability before each linear layer.
         hidden_layer: Size of a hidden GELU layer before the output; None for no hidden layer.
-        pooling: "cls" for the state of the first token, "mean" for the mean over the states of all tokens.
+        pooling: "cls" for the state of the first token, "mean" for the mean over the states of all tokens, "pooler" for
+            the pooling of transformers' class for sequence classification (see `heads._pooling`).
+        pair: Whether the texts of a pair are read "together", as one sequence, or "apart", each alone.
+        long: Whether texts above the maximum length are "cut" or split into overlapping "windows".
+        window_pooling: "max", "mean" or "attention": how the vectors of a text's windows become one.
+        stride: Number of tokens by which windows overlap, at most half a window.
         class_weights: Weight of each class in the loss, above 0; 1 for classes that are not named.
         excluded: Classes that `micro_f1` leaves out, such as the negative class of a relation task.
         positive: The class whose F1 is the metric `f1`; None for no such metric.
@@ -58,13 +64,18 @@ class Classification(TextHead):
         *,
         dropout: float = 0.1,
         hidden_layer: int | None = None,
-        pooling: Literal["cls", "mean"] = "cls",
+        pooling: Pooling = DEFAULT_POOLING,
+        pair: Pair = "together",
+        long: Long = "cut",
+        window_pooling: WindowPooling = "max",
+        stride: int = 32,
         class_weights: Mapping[str, float] | None = None,
         excluded: Sequence[str] = (),
         positive: str | None = None,
         primary_metric: str = "accuracy",
     ) -> None:
-        super().__init__(class_names(labels, 2), hidden_size, len(labels), dropout, hidden_layer, pooling)
+        reading = Reading(pooling, pair, long, window_pooling, stride)
+        super().__init__(class_names(labels, 2), hidden_size, len(labels), dropout, hidden_layer, reading)
         self.metrics = ("accuracy", "macro_f1", "micro_f1") + (("f1",) if positive is not None else ())
         self.primary_metric = choice("primary_metric", primary_metric, self.metrics)
         self._excluded = {choice("excluded", name, self.labels) for name in excluded}
@@ -79,7 +90,7 @@ class Classification(TextHead):
 
     def check(self, row: Row) -> str | None:
         label = text_row(row).label
-        return None if label is None else wrong_class(label, self.labels)
+        return self.pair_problem(row) or (None if label is None else wrong_class(label, self.labels))
 
     def label_counts(self, row: Row) -> dict[str, int]:
         label = text_row(row).label
@@ -92,7 +103,7 @@ class Classification(TextHead):
     def gold(self, row: TextRow) -> dict[str, Any]:
         return {"label": self.labels.index(row.label) if isinstance(row.label, str) else IGNORE}
 
-    def collate(self, examples: Sequence[Example], length: int) -> dict[str, Tensor]:
+    def collate_gold(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """`label`: index of the gold class, or `IGNORE`, [B]."""
         return {"label": torch.tensor([example["label"] for example in examples], dtype=torch.long)}
 

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from heads import IGNORE, ClassReport, Example, Prediction, Row, TextRow, _baselines, scores
-from heads._text import TextHead, choice, class_names, describe, text_row, wrong_class
+from heads._pooling import DEFAULT_POOLING, Pooling, WindowPooling
+from heads._text import Long, Pair, Reading, TextHead, choice, class_names, describe, text_row, wrong_class
 
 
 class Multilabel(TextHead):
@@ -40,7 +41,12 @@ class Multilabel(TextHead):
         hidden_size: H of the encoder.
         dropout: Dropout probability before each linear layer.
         hidden_layer: Size of a hidden GELU layer before the output; None for no hidden layer.
-        pooling: "cls" for the state of the first token, "mean" for the mean over the states of all tokens.
+        pooling: "cls" for the state of the first token, "mean" for the mean over the states of all tokens, "pooler" for
+            the pooling of transformers' class for sequence classification (see `heads._pooling`).
+        pair: Whether the texts of a pair are read "together", as one sequence, or "apart", each alone.
+        long: Whether texts above the maximum length are "cut" or split into overlapping "windows".
+        window_pooling: "max", "mean" or "attention": how the vectors of a text's windows become one.
+        stride: Number of tokens by which windows overlap, at most half a window.
         threshold: Probability from which a label is predicted. "tuned" chooses for each label the threshold with the
             best F1 on dev, which makes dev scores optimistic; tuned thresholds are saved in checkpoints.
         primary_metric: Name of the metric that selects checkpoints.
@@ -60,11 +66,16 @@ class Multilabel(TextHead):
         *,
         dropout: float = 0.1,
         hidden_layer: int | None = None,
-        pooling: Literal["cls", "mean"] = "cls",
+        pooling: Pooling = DEFAULT_POOLING,
+        pair: Pair = "together",
+        long: Long = "cut",
+        window_pooling: WindowPooling = "max",
+        stride: int = 32,
         threshold: float | Literal["tuned"] = 0.5,
         primary_metric: str = "micro_f1",
     ) -> None:
-        super().__init__(class_names(labels, 1), hidden_size, len(labels), dropout, hidden_layer, pooling)
+        reading = Reading(pooling, pair, long, window_pooling, stride)
+        super().__init__(class_names(labels, 1), hidden_size, len(labels), dropout, hidden_layer, reading)
         self.primary_metric = choice("primary_metric", primary_metric, self.metrics)
         self._is_tuned = threshold == "tuned"
         start = 0.5 if threshold == "tuned" else _between_0_and_1(threshold)
@@ -74,9 +85,10 @@ class Multilabel(TextHead):
     # --- rows -> examples -----------------------------------------------------------------------------------------
 
     def check(self, row: Row) -> str | None:
+        problem = self.pair_problem(row)
         label = text_row(row).label
-        if label is None:
-            return None
+        if problem is not None or label is None:
+            return problem
         if not isinstance(label, tuple):
             return f"the label must be a (possibly empty) list of class names, got {describe(label, self.labels)}"
         if len(set(label)) < len(label):
@@ -95,7 +107,7 @@ class Multilabel(TextHead):
     def gold(self, row: TextRow) -> dict[str, Any]:
         return {"labels": self._one_hot(row.label) if isinstance(row.label, tuple) else [IGNORE] * len(self.labels)}
 
-    def collate(self, examples: Sequence[Example], length: int) -> dict[str, Tensor]:
+    def collate_gold(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """`labels`: 0 or 1 for each label, `IGNORE` for all labels of an unlabelled row, [B, C]."""
         labels = [example["labels"] for example in examples]
         return {"labels": torch.tensor(labels, dtype=torch.long).reshape(len(labels), len(self.labels))}

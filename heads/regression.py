@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from heads import ClassReport, Example, Prediction, Row, TextRow, _baselines
-from heads._text import TextHead, choice, describe, text_row
+from heads._pooling import DEFAULT_POOLING, Pooling, WindowPooling
+from heads._text import Long, Pair, Reading, TextHead, choice, describe, text_row
+
+FEW_PAIRS = 1000
+"""Number of training pairs below which `mtl check` recommends to read them apart: an order of magnitude."""
 
 TOLERANCE = 0.1
 """Share of the range within which a prediction counts as right when errors are listed. No metric uses it."""
@@ -24,6 +28,10 @@ TOLERANCE = 0.1
 
 class Regression(TextHead):
     """A linear output on one vector for each text, trained with the squared error.
+
+    If the texts of a pair are read apart, the prediction is instead the cosine of their two vectors (Reimers and
+    Gurevych 2019), where 0 means the lowest label and 1 the highest. With pooling "mean", training then starts from the
+    encoder's own similarity, which helps if there are few pairs.
 
     For the loss, the range of the labels is mapped to [0, 1], so that the same learning rate and loss weight suit
     ranges from 0-1 to 0-100. Predictions and metrics are in the units of the labels. Predictions outside the range are
@@ -37,14 +45,21 @@ class Regression(TextHead):
         labels: Must be empty.
         hidden_size: H of the encoder.
         range: The lowest and the highest label; rows with a label outside are invalid.
-        dropout: Dropout probability before each linear layer.
+        dropout: Dropout probability before each linear layer; without effect with pair "apart".
         hidden_layer: Size of a hidden GELU layer before the output; None for no hidden layer.
-        pooling: "cls" for the state of the first token, "mean" for the mean over the states of all tokens.
+        pooling: "cls" for the state of the first token, "mean" for the mean over the states of all tokens, "pooler" for
+            the pooling of transformers' class for sequence classification (see `heads._pooling`).
+        pair: Whether the texts of a pair are read "together", as one sequence, or "apart", each alone, with the cosine
+            of their vectors as the prediction.
+        long: Whether texts above the maximum length are "cut" or split into overlapping "windows".
+        window_pooling: "max", "mean" or "attention": how the vectors of a text's windows become one.
+        stride: Number of tokens by which windows overlap, at most half a window.
         primary_metric: Name of the metric that selects checkpoints: `pearson` or `spearman`. It cannot be `mse`,
             because lower is better.
 
     Raises:
-        ValueError: There are labels, the range is not two finite numbers in ascending order, or the metric is unknown.
+        ValueError: There are labels, the range is not two finite numbers in ascending order, the metric is unknown, or
+            there is a hidden layer with pair "apart".
     """
 
     lower_is_better = frozenset({"loss", "mse"})
@@ -59,12 +74,21 @@ class Regression(TextHead):
         range: tuple[float, float],  # the option's name in YAML
         dropout: float = 0.1,
         hidden_layer: int | None = None,
-        pooling: Literal["cls", "mean"] = "cls",
+        pooling: Pooling = DEFAULT_POOLING,
+        pair: Pair = "together",
+        long: Long = "cut",
+        window_pooling: WindowPooling = "max",
+        stride: int = 32,
         primary_metric: str = "pearson",
     ) -> None:
         if labels:
             raise ValueError(f"labels must be empty for a regression, got {len(labels)}")
-        super().__init__((), hidden_size, 1, dropout, hidden_layer, pooling)
+        reading = Reading(pooling, pair, long, window_pooling, stride)
+        if pair == "apart" and hidden_layer is not None:
+            raise ValueError(
+                "hidden_layer has no effect with pair 'apart', which has no output layer; omit one of them"
+            )
+        super().__init__((), hidden_size, None if pair == "apart" else 1, dropout, hidden_layer, reading)
         self.primary_metric = choice("primary_metric", primary_metric, ("pearson", "spearman"))
         self._low, self._high = map(float, range)
         if not (math.isfinite(self._low) and math.isfinite(self._high) and self._low < self._high):
@@ -73,9 +97,10 @@ class Regression(TextHead):
     # --- rows -> examples -----------------------------------------------------------------------------------------
 
     def check(self, row: Row) -> str | None:
+        problem = self.pair_problem(row)
         label = text_row(row).label
-        if label is None:
-            return None
+        if problem is not None or label is None:
+            return problem
         value = _number(label)
         if value is not None and self._low <= value <= self._high:
             return None
@@ -89,14 +114,29 @@ class Regression(TextHead):
     def gold(self, row: TextRow) -> dict[str, Any]:
         return {"label": 0.0 if row.label is None else self._value(row)}
 
-    def collate(self, examples: Sequence[Example], length: int) -> dict[str, Tensor]:
+    def collate_gold(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """`label`: the gold number in its own units, [B]; `labelled`: whether there is one, [B] (bool)."""
         return {
             "label": torch.tensor([example["label"] for example in examples], dtype=torch.float),
             "labelled": torch.tensor([example["targets"] > 0 for example in examples], dtype=torch.bool),
         }
 
+    def advice(self, num_rows: int, num_pairs: int) -> Sequence[str]:
+        """Recommends to read the texts of few pairs apart."""
+        if self.reading.pair == "apart" or num_pairs < num_rows or num_rows >= FEW_PAIRS:
+            return []
+        return [
+            f"only {num_rows} training pairs: options.pair apart with pooling mean is recommended, because training"
+            " then starts from the encoder's own similarity of the two texts"
+        ]
+
     # --- states -> loss -------------------------------------------------------------------------------------------
+
+    def logits(self, vectors: Tensor) -> Tensor:
+        if self.reading.pair == "together":
+            return super().logits(vectors)
+        u, v = vectors.float().unbind(1)
+        return torch.nn.functional.cosine_similarity(u, v, dim=-1).unsqueeze(-1)
 
     def loss(self, logits: Tensor, fields: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         labelled = fields["labelled"]

@@ -9,7 +9,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ from heads import (
     ClassReport,
     Example,
     Head,
+    LoadedEncoder,
     Prediction,
     Row,
     SpanRow,
@@ -32,12 +33,16 @@ from heads import (
 from heads._marking import MARKERS, Marked, markers, original, placeholder, ready_made, typed
 from heads._pair_window import read_tokens
 from heads._pairs import Candidate, Gold, Key, Mention, Pairing, gold
+from heads._pooling import DEFAULT_POOLING, Pooling, SequencePooling
 from heads._relation_checks import check_span_row
 from heads._text import choice, class_names, describe, weights_of, wrong_class
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+
+MentionPooling = Literal["mention_max", "entity_start"]
+AnyPooling = Literal[Pooling, MentionPooling]
 
 _CHUNK_SIZE = 1024  # texts per call of the tokenizer; the offsets of all candidates of a corpus would take gigabytes
 
@@ -84,10 +89,12 @@ class RelationClassification(Head):
             placeholder for both (``@CHEMICAL-GENE$``). "markers" puts ``[E1] … [/E1]`` around the head and
             ``[E2] … [/E2]`` around the tail. "original" leaves the text unchanged, so that only `pooling` distinguishes
             the pairs of a text.
-        pooling: Input of the classifier. "cls": the state of the first token. "mention_max": the maximum over the
-            tokens of the head, concatenated with that over the tokens of the tail (2H). "entity_start": the same with
-            only the first token of each mention, which is its marker if it has one (Baldini Soares et al. 2019). A
-            mention without tokens is represented by the first token.
+        pooling: Input of the classifier. "cls", "mean" and "pooler" read the whole text (see `heads._pooling`): the
+            state of the first token, the mean over all tokens, or the pooling of transformers' class for sequence
+            classification. "mention_max": the maximum over the tokens of the head, concatenated with that over the
+            tokens of the tail (2H). "entity_start": the same with only the first token of each mention, which is its
+            marker if it has one (Baldini Soares et al. 2019). A mention without tokens is represented by the first
+            token.
         placeholders: Placeholders in sentences that already have them, the head's first:
             ``["@GENE$", "@DISEASE$"]``.
         keep_negatives: Share of the negative examples used in training; all of them are scored. Which are kept depends
@@ -119,7 +126,7 @@ class RelationClassification(Head):
         scope: Literal["sentence", "document"] = "sentence",
         level: Literal["mention", "concept"] = "mention",
         input: Literal["typed", "markers", "original"] = "typed",
-        pooling: Literal["cls", "mention_max", "entity_start"] = "cls",
+        pooling: AnyPooling = DEFAULT_POOLING,
         placeholders: Sequence[str] = (),
         keep_negatives: float = 1.0,
         class_weights: Mapping[str, float] | None = None,
@@ -137,16 +144,24 @@ class RelationClassification(Head):
         self.pairing = Pairing(frozenset(types) or None, directed, scope, level, dict(merge_types or {}))
         self.negative = choice("negative", negative, self.labels)
         self.input = input
-        self.pooling = pooling
+        self.pooling = choice("pooling", pooling, get_args(AnyPooling))
+        self.reads_mentions = pooling in get_args(MentionPooling)
         self.placeholders = tuple(placeholders)
         self.keep_negatives = keep_negatives
         self.primary_metric = choice("primary_metric", primary_metric, self.metrics)
         self._check_options()
         self.register_buffer("class_weights", weights_of(class_weights or {}, self.labels), persistent=False)
-        width = hidden_size if pooling == "cls" else 2 * hidden_size
+        self.text_pooling = None if self.reads_mentions else SequencePooling(cast(Pooling, pooling), dropout)
+        width = 2 * hidden_size if self.reads_mentions else hidden_size
         self.classifier = projection(width, len(self.labels), dropout=dropout, hidden_layer=hidden_layer)
 
     # --- rows -> examples -----------------------------------------------------------------------------------------
+
+    def encoder_problem(self, config: Any) -> str | None:
+        return None if self.text_pooling is None else self.text_pooling.encoder_problem(config)
+
+    def attach(self, encoder: LoadedEncoder) -> str | None:
+        return None if self.text_pooling is None else self.text_pooling.attach(encoder)
 
     def special_tokens(self) -> tuple[str, ...]:
         tokens = list(self.placeholders)
@@ -184,10 +199,10 @@ class RelationClassification(Head):
         return [example for chunk in chunks for example in self._examples(chunk, tokenizer, max_length)]
 
     def collate(self, examples: Sequence[Example], length: int) -> dict[str, Tensor]:
-        """`label`: gold types, [B, L]; `head_mask`, `tail_mask`: tokens to pool, [B, T], unless pooling is "cls"."""
+        """`label`: gold types, [B, L]; `head_mask`, `tail_mask`: tokens to pool, [B, T], if mentions are pooled."""
         num_types = max([1, *(len(example["label"]) for example in examples)])
         fields = {"label": pad([example["label"] for example in examples], num_types, IGNORE)}
-        if self.pooling != "cls":
+        if self.reads_mentions:
             fields["head_mask"] = _token_mask([example["head_tokens"] for example in examples], length)
             fields["tail_mask"] = _token_mask([example["tail_tokens"] for example in examples], length)
         return fields
@@ -195,8 +210,8 @@ class RelationClassification(Head):
     # --- states -> loss -------------------------------------------------------------------------------------------
 
     def forward(self, states: Tensor, mask: Tensor, fields: Mapping[str, Tensor]) -> Tensor:
-        if self.pooling == "cls":
-            pooled = states[:, 0]  # [B, H]
+        if self.text_pooling is not None:
+            pooled = self.text_pooling(states, mask)  # [B, H]
         else:
             maxima = [_masked_max(states, fields[name]) for name in ("head_mask", "tail_mask")]
             pooled = torch.cat(maxima, dim=-1)  # [B, 2H]
@@ -365,16 +380,16 @@ class RelationClassification(Head):
                 "input 'typed' needs to know the entity types in advance; set pairs or entity_types, or placeholders "
                 "if the sentences already have them"
             )
-        if self.pooling == "cls" and self.input == "original":
+        if not self.reads_mentions and self.input == "original":
             raise ValueError(
-                "input 'original' with pooling 'cls' cannot tell the pairs of a text apart; set pooling to "
+                f"input 'original' with pooling '{self.pooling}' cannot tell the pairs of a text apart; set pooling to "
                 "'mention_max' or 'entity_start', or input to 'typed' or 'markers'"
             )
         both_ways = self.pairing.directed and any((tail, head) in self.types for head, tail in self.types)
-        if self.pooling == "cls" and self.input == "typed" and both_ways:
+        if not self.reads_mentions and self.input == "typed" and both_ways:
             raise ValueError(
-                "directed pairs (a, b) and (b, a) give the same text with input 'typed' and pooling 'cls'; set input "
-                "to 'markers', or pooling to 'mention_max' or 'entity_start'"
+                f"directed pairs (a, b) and (b, a) give the same text with input 'typed' and pooling '{self.pooling}'; "
+                "set input to 'markers', or pooling to 'mention_max' or 'entity_start'"
             )
 
 

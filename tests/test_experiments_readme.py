@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel
 
 from heads import Head
+from heads._text import TextHead
 from mtl.commands.check import check
 from mtl.config import mixture as specs
 from mtl.config.components import choices, find
@@ -172,6 +173,8 @@ def test_every_key_of_a_mixture_is_on_the_page_with_its_default() -> None:
 def test_every_component_is_on_the_page_with_its_options_and_their_defaults(kind: Any, name: str) -> None:
     cls = find(kind, name, kind)
     common = options({"head": "Heads", "reader": "Readers", "sampler": "Samplers", "balancing": "Balancing"}[kind])
+    if issubclass(cls, TextHead):
+        common |= options("How texts are read")
     written = {option: default(text) for option, text in (common | options(f"`{name}`")).items()}
     own = signature(cls)
     # What is common to most is not repeated, and the few that lack it are named in the text.

@@ -1,18 +1,21 @@
 """The input of one pass of the encoder, for one task or several, and the part of it that each head reads.
 
-Shapes: B examples, N tokens of all examples together, T tokens of the longest example.
+An example is one sequence, or several that its head reads together; the encoder computes each sequence alone.
+
+Shapes: S sequences, N tokens of all sequences together, T tokens of the longest sequence.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from heads import Example, Head
+from heads import Example, Head, sequence_lengths
 from mtl.encoder.packing import Layout
 
 
@@ -39,7 +42,7 @@ class TaskPart:
 
     Args:
         task: The head's task.
-        start: Index in the batch of the first example of this part.
+        start: Index in the batch of the first sequence of this part.
         stop: One past the index of the last.
         fields: Fields that the head collated.
         update: The task's share in the update that this batch belongs to; a share of 0 trains nothing.
@@ -55,17 +58,18 @@ class TaskPart:
 
 
 class Batch:
-    """The tokens of all examples without padding, where each example is, and the parts that read them.
+    """The tokens of all examples without padding, where each sequence is, and the parts that read them.
 
     A batch without parts stands for a step in which nothing is trained. This is not a dataclass, because Lightning
     would round the labels in a dataclass to the precision of the weights.
 
     Args:
         input_ids: Token ids [N], in the order of the layout.
-        layout: Where the tokens of each example are.
+        layout: Where the tokens of each sequence are.
         type_ids: Token type ids [N]; None if the encoder has none.
         parts: The parts that heads read.
         draws: Key of the random draws of its step, such as dropout; empty if that is the number of the step.
+        num_examples: Number of examples; None if that is the number of sequences.
     """
 
     def __init__(
@@ -75,13 +79,16 @@ class Batch:
         type_ids: Tensor | None,
         parts: list[TaskPart],
         draws: tuple[str | int, ...] = (),
+        *,
+        num_examples: int | None = None,
     ) -> None:
         self.input_ids, self.layout, self.type_ids, self.parts, self.draws = input_ids, layout, type_ids, parts, draws
+        self._num_examples = len(layout.lengths) if num_examples is None else num_examples
         self._is_pinned = False
 
     @property
     def mask(self) -> Tensor:
-        """True for tokens and False for padding in the states that heads read [B, T]."""
+        """True for tokens and False for padding in the states that heads read [S, T]."""
         return self.layout.mask
 
     def to(self, device: Any) -> Batch:
@@ -99,10 +106,12 @@ class Batch:
         parts = [
             replace(part, fields={name: move(values) for name, values in part.fields.items()}) for part in self.parts
         ]
-        return Batch(move(self.input_ids), self.layout.map(move), type_ids, parts, self.draws)
+        layout, examples = self.layout.map(move), self._num_examples
+        return Batch(move(self.input_ids), layout, type_ids, parts, self.draws, num_examples=examples)
 
     def __len__(self) -> int:
-        return len(self.layout.lengths)
+        """The number of examples."""
+        return self._num_examples
 
 
 EMPTY = Batch(torch.zeros(0, dtype=torch.long), Layout([]), None, [])
@@ -137,17 +146,26 @@ def collate(
         keep_examples: Whether parts hold their examples.
     """
     inputs = [example for group in groups for example in next(iter(group.examples.values()))]
-    layout = Layout([len(example["input_ids"]) for example in inputs])
+    layout = Layout([length for example in inputs for length in sequence_lengths(example)])
     parts = []
     start = 0
     for group in groups:
-        stop = start + len(next(iter(group.examples.values())))
+        stop = start + sum(len(sequence_lengths(example)) for example in next(iter(group.examples.values())))
         for task, examples in group.examples.items():
             fields = heads[task].collate(examples, layout.longest)
             update = group.updates.get(task, EVERYTHING)
             parts.append(TaskPart(task, start, stop, fields, update, examples if keep_examples else ()))
         start = stop
-    ids = layout.packed([example["input_ids"] for example in inputs])
+    ids = layout.packed(_sequences(inputs, "input_ids"))
     typed = all(example.get("token_type_ids") is not None for example in inputs)
-    type_ids = layout.packed([example["token_type_ids"] for example in inputs]) if typed else None
-    return Batch(ids, layout, type_ids, parts, draws)
+    type_ids = layout.packed(_sequences(inputs, "token_type_ids")) if typed else None
+    return Batch(ids, layout, type_ids, parts, draws, num_examples=len(inputs))
+
+
+def _sequences(examples: Sequence[Example], name: str) -> list[Sequence[int]]:
+    """The values of a field of tokens, for each sequence of the examples."""
+    found = []
+    for example in examples:
+        ends = accumulate(sequence_lengths(example), initial=0)
+        found += [example[name][start:stop] for start, stop in pairwise(ends)]
+    return found

@@ -209,4 +209,4 @@ def _budget_problems(mixture: Mixture, task: str, train: SplitData) -> list[Prob
     key = "tokens_per_batch" if mixture.tasks[task].tokens_per_batch is None else f"tasks.{task}.tokens_per_batch"
     row = train.rows[int(train.example_rows[longest])].id
     rule = f"must be at least {train.lengths[longest]}, the tokens of the longest train row of {task}, '{row}'"
-    return [Problem(key, f"{rule}; got {budget}.", "Raise it, or lower the task's max_length.")]
+    return [Problem(key, f"{rule}; got {budget}.", "Raise it, lower the task's max_length, or cut long texts.")]

@@ -188,7 +188,7 @@ def _plan(
             "batches": batches[leader],
             "passes": batches[leader] / schedule.batchers[leader].batches_per_pass,
             "shared": leakage.within(name),
-            "notes": [] if "test" in data[name] else ["no test split, so no test scores are reported"],
+            "notes": _task_notes(heads[name], data[name]),
         }
     return {
         "name": mixture.name,
@@ -204,6 +204,12 @@ def _plan(
         "leakage": {**leakage.to_dict(), "notes": {name: leakage.notes_of(name) for name in tasks}},
         "tasks": tasks,
     }
+
+
+def _task_notes(head: Any, data: Mapping[str, SplitData]) -> list[str]:
+    train = data["train"]
+    notes = [] if "test" in data else ["no test split, so no test scores are reported"]
+    return [*notes, *head.advice(len(train.rows), train.rows.num_pairs)]
 
 
 def _split_plan(content: SplitData) -> dict[str, Any]:

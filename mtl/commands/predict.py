@@ -19,7 +19,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from heads import Example, Head, Prediction, Row, SpanRow, TextRow
+from heads import Example, Head, Prediction, Row, SpanRow, TextRow, sequence_lengths
 from mtl.batching.batch import Batch, ExampleGroup, collate
 from mtl.batching.batcher import by_length
 from mtl.batching.loaders import EVALUATION_TOKENS
@@ -247,7 +247,7 @@ def _grouped(encoded: Mapping[str, Sequence[Example]]) -> dict[tuple[str, ...], 
     for name, examples in encoded.items():
         times: Counter[tuple[Any, ...]] = Counter()  # two candidate pairs of a task may have the same input
         for example in examples:
-            key = (example["row"], tuple(example["input_ids"]))
+            key = (example["row"], tuple(example["input_ids"]), tuple(sequence_lengths(example)))
             by_input[*key, times[key]][name] = example
             times[key] += 1
     groups: dict[tuple[str, ...], list[dict[str, Example]]] = defaultdict(list)

@@ -68,7 +68,7 @@ class SplitData:
 
     @cached_property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Number of tokens of each example."""
+        """Number of tokens of each example, over all its sequences."""
         return self.examples.lengths("input_ids") if len(self.examples) else np.zeros(0, dtype=np.int64)
 
     @cached_property
@@ -320,8 +320,8 @@ def _sharing_problems(mixture: Mixture, data: Mapping[str, TaskData]) -> list[Pr
         problems += [
             Problem(
                 f"tasks.{name}.same_rows_as",
-                f"The texts must be exactly those of '{leader}', but they differ in '{split}'.",
-                "Use the same data for both tasks, or remove same_rows_as.",
+                f"The inputs must be exactly those of '{leader}', but they differ in '{split}'.",
+                "Use the same data, max_length and options pair and long for both tasks, or remove same_rows_as.",
             )
             for split in ("train", "dev", "test")
             if not _same_inputs(data[name].get(split), data[leader].get(split))
@@ -332,7 +332,7 @@ def _sharing_problems(mixture: Mixture, data: Mapping[str, TaskData]) -> list[Pr
 def _same_inputs(one: SplitData | None, other: SplitData | None) -> bool:
     if one is None or other is None:
         return one is other
-    return one.examples.equals(other.examples, ("row", "input_ids"))
+    return one.examples.equals(other.examples, ("row", "input_ids", "sequence_lengths"))
 
 
 def _can_be_used(split: str, data: SplitData) -> bool:

@@ -76,11 +76,14 @@ class StoredTable:
         return np.concatenate([np.zeros(0, dtype=np.int64), *codes])
 
     def equals(self, other: StoredTable, names: Sequence[str]) -> bool:
-        """Whether these columns of both tables hold the same values; neither is read into memory."""
+        """Whether these columns of both tables hold the same values, or are in neither; none is read into memory."""
         if len(self) != len(other):
             return False
         one, two = self._data.data, other._data.data
-        return not len(self) or all(one.column(name).equals(two.column(name)) for name in names)
+        shared = [name for name in names if name in one.column_names and name in two.column_names]
+        if any((name in one.column_names) != (name in two.column_names) for name in names):
+            return not len(self)
+        return not len(self) or all(one.column(name).equals(two.column(name)) for name in shared)
 
     def take(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> list[dict[str, Any]]:
         """Records by index, in the order of the indices.

@@ -5,6 +5,7 @@ Shapes: B sequences, N tokens of all sequences together, T tokens of the longest
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,17 +28,25 @@ class Encoder(nn.Module):
         packs: Whether the model computes all sequences in one row, with `packed_attention`. Otherwise it gets padded
             sequences, in a few passes of similar lengths.
         first_position: Position of a sequence's first token, as the model counts them.
+        shipped: Weights of the checkpoint that the encoder does not use but heads may, such as those of a pooler, by
+            their names in the class for sequence classification; None if no checkpoint was loaded.
     """
 
     def __init__(
-        self, model: nn.Module, *, freeze_layers: int = 0, packs: bool = False, first_position: int = 0
+        self,
+        model: nn.Module,
+        *,
+        freeze_layers: int = 0,
+        packs: bool = False,
+        first_position: int = 0,
+        shipped: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__()
-        self.packs, self._first_position = packs, first_position
+        self.packs, self._first_position, self.shipped = packs, first_position, shipped
         self._graphs: EncoderGraphs | None = None
         self.model = model.train()  # transformers loads models in evaluation mode
         replace_dropout(self.model)
-        # No head uses the pooler, and DDP fails on parameters without gradients.
+        # Heads have poolers of their own, and DDP fails on parameters without gradients.
         if getattr(model, "pooler", None) is not None:
             model.register_module("pooler", None)
         if freeze_layers:

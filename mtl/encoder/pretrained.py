@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -121,8 +121,12 @@ def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: in
     packs = spec.attention == "auto" and supports_packing(config)
     implementation = packed_attention.register() if packs else _fixed_attention(spec.attention)
     chosen = {} if implementation is None else {"attn_implementation": implementation}
+    shipped = None
     if weights:
-        model = _from_pretrained(AutoModel, spec, config=config, dtype=torch.float32, **chosen)
+        model, loading = _from_pretrained(
+            AutoModel, spec, config=config, dtype=torch.float32, output_loading_info=True, **chosen
+        )
+        shipped = _pooler_weights(model, loading["missing_keys"])
     else:
         model = _from_config(config, chosen)
     _add_embeddings(model, tokenizer, len(load_tokenizer(spec)), seed)
@@ -136,7 +140,7 @@ def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: in
         model.set_attn_implementation("sdpa" if type(model)._supports_sdpa else "eager")
     if spec.attention == "auto" and not packs:
         _log.info("The encoder '%s' (%s) cannot be packed; its batches are padded.", spec.name, config.model_type)
-    return Encoder(model, freeze_layers=spec.freeze_layers, packs=packs, first_position=first_position)
+    return Encoder(model, freeze_layers=spec.freeze_layers, packs=packs, first_position=first_position, shipped=shipped)
 
 
 def packs_correctly(model: Any, first_position: int) -> bool:
@@ -192,6 +196,22 @@ def supports_packing(config: PretrainedConfig) -> bool:
 
     family: Any = AutoModel._model_mapping.get(type(config), None)
     return bool(getattr(family, "_supports_attention_backend", False))
+
+
+def _pooler_weights(model: Any, missing: Collection[str]) -> dict[str, torch.Tensor]:
+    """The weights of the model's pooler, by their names in the class for sequence classification.
+
+    It is empty if the checkpoint lacks any of them: transformers then draws them at random.
+
+    Args:
+        model: The loaded model.
+        missing: Names of its weights that are not in the checkpoint.
+    """
+    pooler = getattr(model, "pooler", None)
+    weights = {} if pooler is None else dict(pooler.named_parameters(prefix="pooler"))
+    if weights.keys() & set(missing):
+        return {}
+    return {f"{model.base_model_prefix}.{name}": weight.detach() for name, weight in weights.items()}
 
 
 def _fixed_attention(attention: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,10 @@ from mtl.training.selection import Selection
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from mtl.encoder.model import Encoder
+
+_log = logging.getLogger(__name__)
+
 
 def build_heads(mixture: Mixture, known_tokens: Sequence[str] = ()) -> tuple[dict[str, Head], PreTrainedTokenizerBase]:
     """The head of each task, and the encoder's tokenizer with the tokens that the heads need.
@@ -35,7 +40,8 @@ def build_heads(mixture: Mixture, known_tokens: Sequence[str] = ()) -> tuple[dic
         known_tokens: Tokens that an earlier run added to the encoder, in its order, if this run starts from it.
 
     Raises:
-        InputError: The encoder is not available, or a task's `max_length` is above what it can read.
+        InputError: The encoder is not available, a task's `max_length` is above what it can read, or a head cannot work
+            with it.
     """
     config = load_config(mixture.encoder)
     longest = longest_input(config)
@@ -51,6 +57,10 @@ def build_heads(mixture: Mixture, known_tokens: Sequence[str] = ()) -> tuple[dic
         with torch.random.fork_rng():
             torch.manual_seed(derive(mixture.seed, "head", name))
             heads[name] = build_head(spec, int(config.hidden_size))
+    unsuitable = {name: head.encoder_problem(config) for name, head in heads.items()}
+    problems = [Problem(f"tasks.{name}.options", f"{why}.") for name, why in unsuitable.items() if why is not None]
+    if problems:
+        raise InputError(problems)
     tokens = [token for head in heads.values() for token in head.special_tokens()]
     return heads, load_tokenizer(mixture.encoder, [*known_tokens, *tokens])
 
@@ -81,8 +91,10 @@ def build_module(
         InputError: The encoder is not available, or a field of the optimisation is invalid.
     """
     heads, tokenizer = built or build_heads(mixture)
+    encoder = load_encoder(mixture.encoder, tokenizer, mixture.seed, weights=weights)
+    _attach(heads, encoder, mixture.seed)
     return MultiTaskModule(
-        load_encoder(mixture.encoder, tokenizer, mixture.seed, weights=weights),
+        encoder,
         heads,
         build_balancing(mixture),
         build_selection(mixture, heads),
@@ -94,6 +106,19 @@ def build_module(
         cuda_graphs=cuda_graphs,
         config=mixture.to_dict(),
     )
+
+
+def _attach(heads: Mapping[str, Head], encoder: Encoder, seed: int) -> None:
+    """Attaches the heads to the encoder, each with a random stream of its task, and logs what they say about it."""
+    tasks_of: dict[str, list[str]] = {}
+    for name, head in heads.items():
+        with torch.random.fork_rng():
+            torch.manual_seed(derive(seed, "attach", name))
+            note = head.attach(encoder)
+        if note is not None:
+            tasks_of.setdefault(note, []).append(name)
+    for note, tasks in tasks_of.items():
+        _log.warning("%s: %s.", ", ".join(tasks), note)
 
 
 def build_balancing(mixture: Mixture) -> Balancing:

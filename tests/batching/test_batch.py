@@ -15,6 +15,7 @@ HEADS = {
     "bleed": Classification(["no", "yes"], 8),
     "sts": Regression([], 8, range=(0, 4)),
     "ner": TokenClassification(["Chemical"], 8),
+    "apart": Regression([], 8, range=(0, 4), pair="apart"),
 }
 
 
@@ -71,6 +72,24 @@ def test_tasks_that_share_texts_read_the_same_rows_of_the_batch() -> None:
     assert len(batch) == 2
     assert [(p.task, p.start, p.stop, p.update.targets) for p in batch.parts] == [("gad", 0, 2, 2), ("bleed", 0, 2, 1)]
     assert batch.parts[1].fields["label"].tolist() == [IGNORE, 1]
+
+
+def test_each_sequence_of_an_example_is_a_sequence_of_the_batch() -> None:
+    pairs = [
+        text([5, 6, 7, 8], 1.0, sequence_lengths=[3, 1], windows=[1, 1], token_type_ids=[0, 0, 0, 1]),
+        text([9, 10, 11], 2.0, sequence_lengths=[1, 2], windows=[1, 1], token_type_ids=[0, 1, 1]),
+    ]
+    single = text([12, 13], 3.0, token_type_ids=[0, 0])
+    batch = collate([ExampleGroup({"apart": pairs}), ExampleGroup({"sts": [single]})], HEADS)
+    states = batch.layout.states(batch.input_ids[:, None])[..., 0]
+    assert states.tolist() == [[5, 6, 7], [8, 0, 0], [9, 0, 0], [10, 11, 0], [12, 13, 0]]
+    assert batch.type_ids is not None
+    types = batch.layout.states(batch.type_ids[:, None])[..., 0]
+    assert types.tolist() == [[0, 0, 0], [1, 0, 0], [0, 0, 0], [1, 1, 0], [0, 0, 0]]
+    assert [(part.task, part.start, part.stop) for part in batch.parts] == [("apart", 0, 4), ("sts", 4, 5)]
+    assert batch.parts[0].fields["sequences"].tolist() == [[[0], [1]], [[2], [3]]]
+    assert batch.parts[0].fields["label"].tolist() == [1, 2]
+    assert len(batch) == len(batch.to(torch.device("meta"))) == 3
 
 
 def test_a_batch_has_type_ids_only_if_every_example_has_them() -> None:

@@ -83,6 +83,11 @@ def test_columns_are_compared_value_by_value(tmp_path: Path) -> None:
     assert not table.equals(made((1404, {"input_ids": [0, 1, 2]})), names)
     assert not table.equals(made(length=1499), names)
     assert made(length=0).equals(made(length=0), names)
+    more = made(*((place, {"extra": place}) for place in range(len(RECORDS))))
+    assert table.equals(made((3, {"name": "another"})), (*names, "extra"))
+    assert more.equals(more, (*names, "extra"))
+    assert not table.equals(more, (*names, "extra"))
+    assert not more.equals(table, (*names, "extra"))
 
 
 def arrow_peak(work: Callable[[], Any]) -> int:

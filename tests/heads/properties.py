@@ -6,7 +6,7 @@ calls `assert_overfits` and `assert_many_corpora_score_like_each_alone`, which n
 States are random numbers of the size `HIDDEN` unless a property says otherwise, so that nothing needs an encoder. The
 special tokens of a head are added to a copy of the tokenizer.
 
-Shapes: B examples, T tokens, H hidden size, N rows, K counts.
+Shapes: B examples, S sequences, T tokens, H hidden size, N rows, K counts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,10 +31,13 @@ from hypothesis.extra.numpy import arrays
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
 
-from heads import Example, Head, Prediction, Row, pad
+from heads import Example, Head, Prediction, Row, pad, sequence_lengths
 
 HIDDEN = 16
 MAX_LENGTH = 48
+
+LONG_TEXT = "ibuprofen inhibits cox-1 , and cox-2 ; aspirin reduces the risk of bleeding in patients . " * 4
+"""A text of several windows of `MAX_LENGTH` tokens."""
 
 Fields = dict[str, Tensor]
 Corpora = tuple[Tensor, Tensor]
@@ -62,6 +67,19 @@ class Case:
         return self.make(**self.options)
 
 
+def attached(make: Callable[..., Head]) -> Callable[..., Head]:
+    """Makes heads that are attached to a BERT without weights."""
+
+    def make_attached(**options: Any) -> Head:
+        from transformers import BertConfig
+
+        head = make(**options)
+        head.attach(SimpleNamespace(config=BertConfig(hidden_size=HIDDEN), shipped=None))
+        return head
+
+    return make_attached
+
+
 def shared_test(cases: Mapping[str, Case]) -> Callable[..., None]:
     """A test of every property in `EVERY_HEAD` on every case."""
 
@@ -83,7 +101,9 @@ def assert_examples_are_in_the_order_of_the_rows(case: Case, tokenizer: Any) -> 
         order = [example["row"] for example in examples]
         assert order == sorted(order)
         assert set(order) <= set(range(len(case.rows)))
-        assert all(0 < len(example["input_ids"]) <= MAX_LENGTH for example in examples)
+        for example in examples:
+            assert all(0 < length <= MAX_LENGTH for length in sequence_lengths(example))
+            assert sum(sequence_lengths(example)) == len(example["input_ids"])
         assert all(isinstance(example["truncated"], bool) for example in examples)
         assert training or set(order) == set(range(len(case.rows)))
 
@@ -157,7 +177,8 @@ def assert_loss_adds_up_over_batches(case: Case, tokenizer: Any) -> None:
     states = random_states(examples)
     whole, whole_count = loss(case.head, examples, states)
     for cut in range(1, len(examples)):
-        parts = [loss(case.head, examples[:cut], states[:cut]), loss(case.head, examples[cut:], states[cut:])]
+        place = num_sequences(examples[:cut])
+        parts = [loss(case.head, examples[:cut], states[:place]), loss(case.head, examples[cut:], states[place:])]
         torch.testing.assert_close(parts[0][0] + parts[1][0], whole, rtol=1e-5, atol=1e-5)
         assert (parts[0][1] + parts[1][1]).item() == whole_count.item()
 
@@ -190,8 +211,10 @@ def assert_gradients_reach_states_and_head(case: Case, tokenizer: Any) -> None:
         assert parameter.grad.abs().sum() > 0, name
     assert states.grad is not None
     assert states.grad.isfinite().all()
-    for example, gradient in zip(examples, states.grad, strict=True):
-        assert (gradient.abs().sum() > 0) == (example["targets"] > 0)
+    sizes = [len(sequence_lengths(example)) for example in examples]
+    for example, gradients in zip(examples, states.grad.split(sizes), strict=True):
+        for gradient in gradients:
+            assert (gradient.abs().sum() > 0) == (example["targets"] > 0)
     head.zero_grad()
 
 
@@ -214,7 +237,7 @@ def assert_unlabelled_rows_are_masked(case: Case, tokenizer: Any) -> None:
     examples = encode(head, [*unlabelled, *case.rows], tokenizer, training=False)
     states = random_states(examples)
     labelled = [i for i, example in enumerate(examples) if example["row"] >= len(unlabelled)]
-    alone = loss(head, [examples[i] for i in labelled], states[labelled])
+    alone = loss(head, [examples[i] for i in labelled], states[num_sequences(examples[: labelled[0]]) :])
     torch.testing.assert_close(loss(head, examples, states), alone, rtol=1e-5, atol=1e-5)
 
 
@@ -421,25 +444,40 @@ def encode(
     return head.encode(rows, with_special_tokens(head, tokenizer), max_length, training=training)
 
 
+def lengths_of(examples: Sequence[Example]) -> list[int]:
+    """The number of tokens of each sequence, [S]."""
+    return [length for example in examples for length in sequence_lengths(example)]
+
+
+def sequences(examples: Sequence[Example], name: str) -> list[list[int]]:
+    """The values of a field of tokens for each sequence."""
+    values = iter([value for example in examples for value in example[name]])
+    return [list(islice(values, length)) for length in lengths_of(examples)]
+
+
+def num_sequences(examples: Sequence[Example]) -> int:
+    return len(lengths_of(examples))
+
+
 def longest(examples: Sequence[Example]) -> int:
-    return max(len(example["input_ids"]) for example in examples)
+    return max(lengths_of(examples))
 
 
 def attention_mask(examples: Sequence[Example], length: int) -> Tensor:
-    """True at tokens, [B, T]."""
-    return pad([[1] * len(example["input_ids"]) for example in examples], length, 0).bool()
+    """True at tokens, [S, T]."""
+    return pad([[1] * number for number in lengths_of(examples)], length, 0).bool()
 
 
 def collate(head: Head, examples: Sequence[Example], length: int | None = None) -> tuple[Tensor, Fields]:
-    """The mask, [B, T], and the fields of some examples."""
+    """The mask, [S, T], and the fields of some examples."""
     length = longest(examples) if length is None else length
     return attention_mask(examples, length), head.collate(examples, length)
 
 
 def random_states(examples: Sequence[Example], seed: int = 0) -> Tensor:
-    """Random states, [B, T, H]."""
+    """Random states, [S, T, H]."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(len(examples), longest(examples), HIDDEN, generator=generator)
+    return torch.randn(num_sequences(examples), longest(examples), HIDDEN, generator=generator)
 
 
 def loss(head: Head, examples: Sequence[Example], states: Tensor) -> tuple[Tensor, Tensor]:
@@ -500,10 +538,10 @@ def _fit(
 
 def _encoder_states(model: torch.nn.Module, examples: Sequence[Example]) -> Tensor:
     length = longest(examples)
-    ids = pad([example["input_ids"] for example in examples], length, 0)
+    ids = pad(sequences(examples, "input_ids"), length, 0)
     types: dict[str, Tensor] = {}
     if "token_type_ids" in examples[0]:
-        types["token_type_ids"] = pad([example["token_type_ids"] for example in examples], length, 0)
+        types["token_type_ids"] = pad(sequences(examples, "token_type_ids"), length, 0)
     mask = attention_mask(examples, length).long()
     states: Tensor = model(input_ids=ids, attention_mask=mask, **types).last_hidden_state
     return states

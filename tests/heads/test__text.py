@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heads._text import class_names, describe, encode_texts, weights_of
+from heads._text import Reading, class_names, describe, encode_texts, pair_features, weights_of
 from heads.regression import Regression
 
 
@@ -22,6 +22,20 @@ def test_pooling_reads_the_first_token_or_the_mean_over_tokens_without_padding(
     torch.nn.init.ones_(linear.weight)
     torch.nn.init.zeros_(linear.bias)
     assert head(states, mask, {})[:, 0].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("pooling", "clss"), ("pair", "appart"), ("long", "window"), ("window_pooling", "cls"), ("stride", -1)],
+)
+def test_an_invalid_option_of_reading_is_named(option: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"^{option} must .*{value}"):
+        Reading(**{option: value}).check()
+
+
+def test_texts_apart_are_compared_by_difference_and_product() -> None:
+    u, v = torch.tensor([1.0, -2.0]), torch.tensor([3.0, 5.0])
+    assert pair_features(torch.stack([u, v])[None])[0].tolist() == [1, -2, 3, 5, 2, 7, 3, -10]
 
 
 def test_only_what_was_cut_off_counts_as_truncated(tokenizer: Any) -> None:

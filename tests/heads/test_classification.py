@@ -33,6 +33,7 @@ TEXTS = [
 PAIRS = [TextRow(str(i), str(i), text, pair, label) for i, (text, pair, label) in enumerate(TEXTS)]
 SINGLES = [TextRow(str(i), str(i), text, label=label) for i, (text, _, label) in enumerate(TEXTS)]
 UNLABELLED = [TextRow("u", "u", "aspirin"), TextRow("v", "v", "a drug", "fever")]
+PAIRS_WITHOUT_LABEL = [TextRow("u", "u", "aspirin", "fever"), TextRow("v", "v", "a drug", "fever")]
 
 
 def make(**options: Any) -> Classification:
@@ -50,6 +51,19 @@ CASES = {
     f"{name}-{kind}": has.Case(make, rows, UNLABELLED, gold_logits, options)
     for name, options in (("plain", {}), ("options", OPTIONS))
     for kind, rows in (("pairs", PAIRS), ("singles", SINGLES), ("mixed", [*PAIRS[:4], *SINGLES[4:]]))
+}
+LONG_ROWS = [*PAIRS, TextRow("l", "l", has.LONG_TEXT, "fever", "no")]
+CASES |= {
+    "pooler": has.Case(has.attached(make), SINGLES, UNLABELLED, gold_logits, {"pooling": "pooler"}),
+    "apart": has.Case(make, PAIRS, PAIRS_WITHOUT_LABEL, gold_logits, {"pair": "apart", "hidden_layer": 12}),
+    "windows": has.Case(make, LONG_ROWS, UNLABELLED, gold_logits, {"long": "windows", "pooling": "mean"}),
+    "apart-windows": has.Case(
+        has.attached(make),
+        LONG_ROWS,
+        PAIRS_WITHOUT_LABEL,
+        gold_logits,
+        {"pair": "apart", "long": "windows", "window_pooling": "mean", "pooling": "pooler"},
+    ),
 }
 
 test_property_of_every_head = has.shared_test(CASES)

@@ -46,6 +46,13 @@ def gold_logits(fields: dict[str, Tensor]) -> Tensor:
 CASES = {
     "plain": has.Case(make, ROWS, UNLABELLED, gold_logits),
     "options": has.Case(make, ROWS, UNLABELLED, gold_logits, {"hidden_layer": 12, "threshold": "tuned"}),
+    "windows": has.Case(
+        make,
+        [*ROWS, TextRow("l", "l", has.LONG_TEXT, label=LABELS[:1])],
+        UNLABELLED,
+        gold_logits,
+        {"long": "windows", "window_pooling": "mean"},
+    ),
 }
 
 test_property_of_every_head = has.shared_test(CASES)

@@ -49,11 +49,19 @@ def gold_logits(fields: dict[str, Tensor], low: float = 0, high: float = 4) -> T
     return (fields["label"][:, None] - low) / (high - low)
 
 
+APART: dict[str, Any] = {"pair": "apart", "pooling": "mean"}
+LONG: dict[str, Any] = {"long": "windows", "window_pooling": "attention", "stride": 2, "pooling": "mean"}
 WIDE = {"range": (-1, 5), "hidden_layer": 12, "pooling": "mean", "primary_metric": "spearman"}
 CASES = {
     f"{name}-{kind}": has.Case(make, rows, UNLABELLED, logits, options)
     for name, options, logits in (("plain", {}, gold_logits), ("options", WIDE, partial(gold_logits, low=-1, high=5)))
     for kind, rows in (("pairs", ROWS), ("singles", SINGLES))
+}
+LONG_ROWS = [*ROWS, TextRow("l", "l", "fever", has.LONG_TEXT, 1.0)]
+CASES |= {
+    "apart": has.Case(make, ROWS, UNLABELLED, gold_logits, APART),
+    "windows": has.Case(make, LONG_ROWS, UNLABELLED, gold_logits, LONG),
+    "apart-windows": has.Case(make, LONG_ROWS, UNLABELLED, gold_logits, APART | LONG),
 }
 
 test_property_of_every_head = has.shared_test(CASES)
@@ -65,6 +73,34 @@ def test_mse_is_the_metric_for_which_lower_is_better() -> None:
 
 def test_it_overfits_a_few_rows(tokenizer: Any, tiny_encoder: Callable[[str], Path]) -> None:
     has.assert_overfits(make(), ROWS, tokenizer, tiny_encoder("bert"), num_steps=120)
+
+
+def test_texts_apart_start_from_the_cosine_of_their_vectors_in_the_range_of_the_labels(tokenizer: Any) -> None:
+    head = make((-1, 5), **APART)
+    assert not list(head.parameters())
+    examples = has.encode(head, ROWS, tokenizer)
+    states = has.random_states(examples)
+    means = [own[:length].mean(0) for own, length in zip(states, has.lengths_of(examples), strict=True)]
+    found = [float(output) for output in has.outputs(head, examples, states)]
+    cosines = [float(np.dot(u, v) / (u.norm() * v.norm())) for u, v in zip(means[::2], means[1::2], strict=True)]
+    assert found == pytest.approx([-1 + 6 * cosine for cosine in cosines], abs=1e-5)
+
+
+def test_texts_apart_have_no_hidden_layer() -> None:
+    with pytest.raises(ValueError, match="hidden_layer"):
+        make(pair="apart", hidden_layer=8)
+
+
+@pytest.mark.parametrize(
+    ("options", "num_rows", "num_pairs", "expected"),
+    [({}, 64, 64, 1), ({}, 64, 63, 0), ({}, 1000, 1000, 0), (APART, 64, 64, 0)],
+)
+def test_few_pairs_are_recommended_to_be_read_apart(
+    options: dict[str, Any], num_rows: int, num_pairs: int, expected: int
+) -> None:
+    advice = make(**options).advice(num_rows, num_pairs)
+    assert len(advice) == expected
+    assert all("apart" in note for note in advice)
 
 
 @pytest.mark.parametrize("scale", [1.0, 100.0])

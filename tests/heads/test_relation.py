@@ -102,6 +102,10 @@ CASES = {
     name: has.Case(make, SENTENCES, UNLABELLED_SENTENCES, gold_logits, options)
     for name, options in READY_OPTIONS.items()
 }
+CASES |= {
+    "mean": has.Case(make, ROWS, UNLABELLED, gold_logits, {"pooling": "mean"}),
+    "pooler": has.Case(has.attached(make), ROWS, UNLABELLED, gold_logits, {"pooling": "pooler"}),
+}
 
 test_property_of_every_head = has.shared_test(CASES)
 
