@@ -1,0 +1,52 @@
+"""Which metrics a head computes: those it shows by default, and those that a mixture asks for by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from types import ModuleType
+from typing import Any
+
+from heads._text import choice
+
+
+def functions_of(module: ModuleType) -> dict[str, Callable[..., Any]]:
+    """The public functions that a module defines, by name: adding a function adds a metric.
+
+    >>> from heads import _confusion_metrics
+    >>> sorted(functions_of(_confusion_metrics))
+    ['kappa', 'mcc']
+    """
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and value.__module__ == module.__name__ and not name.startswith("_")
+    }
+
+
+def selected_metrics(
+    shown: Sequence[str],
+    optional: Iterable[str],
+    requested: Sequence[str],
+    primary: str,
+    lower_is_better: frozenset[str] = frozenset(),
+) -> tuple[str, ...]:
+    """The names of the metrics to compute: the primary one, those shown by default, and those requested.
+
+    Args:
+        shown: Metrics that are always computed.
+        optional: Metrics that are computed on request.
+        requested: Value of the option `metrics`.
+        primary: Value of the option `primary_metric`.
+        lower_is_better: Metrics that cannot be primary.
+
+    Raises:
+        ValueError: A name is unknown, or the primary metric is one for which lower is better.
+
+    >>> selected_metrics(["accuracy", "f1"], ["auroc", "mcc"], ["mcc"], "auroc")
+    ('auroc', 'accuracy', 'f1', 'mcc')
+    """
+    known = [*shown, *optional]
+    choice("primary_metric", primary, [name for name in known if name not in lower_is_better])
+    wanted = [choice("metrics", name, known) for name in requested]
+    return tuple(dict.fromkeys([primary, *shown, *wanted]))
