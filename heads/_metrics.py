@@ -1,4 +1,9 @@
-"""Which metrics a head computes: those it shows by default, and those that a mixture asks for by name."""
+"""Which metrics a head computes: those it shows by default, and those that a mixture asks for by name.
+
+A new metric is one function in `_confusion_metrics`, `_proportions` or `_ranking_metrics`.
+
+Shapes: N rows, C classes.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from heads import scores
 from heads._text import choice
 
 
@@ -50,3 +59,20 @@ def selected_metrics(
     choice("primary_metric", primary, [name for name in known if name not in lower_is_better])
     wanted = [choice("metrics", name, known) for name in requested]
     return tuple(dict.fromkeys([primary, *shown, *wanted]))
+
+
+def mean_over_classes(
+    metric: Callable[[Tensor, Tensor, Tensor], Tensor], probabilities: Tensor, gold: Tensor, times: Tensor
+) -> Tensor:
+    """The mean of a ranking metric over the classes that some rows of the corpus have and others have not, [...].
+
+    Args:
+        metric: A function of `_ranking_metrics`.
+        probabilities: Probability of each class, [N, C].
+        gold: Whether the row has the class, [N, C] (bool).
+        times: How many times each corpus contains each row, [..., N].
+    """
+    values = [metric(*columns, times) for columns in zip(probabilities.T, gold.T, strict=True)]
+    times = times.double()
+    with_class, without = times @ gold.double(), times @ (~gold).double()  # [..., C]
+    return scores.mean(torch.stack(values, dim=-1), (with_class > 0) & (without > 0))

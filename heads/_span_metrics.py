@@ -45,7 +45,8 @@ def span_counts(gold: Iterable[TypedSpan], predicted: Iterable[TypedSpan]) -> Te
 def span_scores(counts: Tensor) -> dict[str, Tensor]:
     """All `METRICS` of one or many corpora from their summed counts, [..., NUM_COUNTS] -> [...]."""
     found: dict[str, Tensor] = {}
-    for scheme, own in zip(SCHEMES, counts.unflatten(-1, (len(SCHEMES), 3)).unbind(-2), strict=True):
+    by_scheme = counts.reshape(*counts.shape[:-1], len(SCHEMES), 3).unbind(-2)
+    for scheme, own in zip(SCHEMES, by_scheme, strict=True):
         precision, recall, f1 = scores.precision_recall_f1(*own.unbind(-1))
         found |= {f"{scheme}_f1": f1, f"{scheme}_precision": precision, f"{scheme}_recall": recall}
     return found

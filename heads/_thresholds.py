@@ -107,7 +107,7 @@ def _tables(candidates: Tensor, probabilities: Tensor, gold: Tensor) -> Tensor:
     true = true_positives[predicted]
     false_positive, false_negative = predicted - true, gold.sum() - true
     true_negative = len(probabilities) - predicted - false_negative
-    return torch.stack([true_negative, false_positive, false_negative, true], dim=-1).unflatten(-1, (2, 2))
+    return scores.two_by_two(true, false_positive, false_negative, true_negative)
 
 
 def _quality(tables: Tensor, goal: Goal) -> Tensor:

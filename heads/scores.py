@@ -91,7 +91,17 @@ def against_others(confusion: Tensor, positive: int) -> Tensor:
     false_negative = confusion[..., positive, :].sum(-1) - true
     false_positive = confusion[..., :, positive].sum(-1) - true
     true_negative = confusion.sum((-2, -1)) - true - false_negative - false_positive
-    return torch.stack([true_negative, false_positive, false_negative, true], dim=-1).unflatten(-1, (2, 2))
+    return two_by_two(true, false_positive, false_negative, true_negative)
+
+
+def two_by_two(true: Tensor, false_positive: Tensor, false_negative: Tensor, true_negative: Tensor) -> Tensor:
+    """The confusion matrix [..., 2, 2] of negative (0) and positive (1) cases from its four cells, each [...].
+
+    >>> two_by_two(*torch.tensor([6, 1, 3, 12])).tolist()
+    [[12, 1], [3, 6]]
+    """
+    lines = [torch.stack([true_negative, false_positive], dim=-1), torch.stack([false_negative, true], dim=-1)]
+    return torch.stack(lines, dim=-2)
 
 
 def report(confusion: Tensor, names: Sequence[str], classes: Sequence[int]) -> ClassReport:
