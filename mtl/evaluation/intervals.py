@@ -8,17 +8,21 @@ Shapes: D documents, N rows of counts, K counts, B resamples.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import norm
+from torch import Tensor
 
 from heads import Head
 from mtl.evaluation.evaluator import TaskResult
 
 DECIDES_RESULTS = False
+
+Array = NDArray[np.float64]
 
 NUM_RESAMPLES = 1_000
 
@@ -58,17 +62,17 @@ def score_intervals(
     if len(result.documents) < 2:
         return {}
     arrays = result.stacked_counts()
-    counts, owners = torch.from_numpy(arrays["counts"]), arrays["owners"]
+    sample = _Sample(torch.from_numpy(arrays["counts"]), arrays["owners"], len(result.documents))
     proportions = {
-        name: wilson(*(_by_document(side.double().numpy(), owners, len(result.documents)) for side in sides), level)
-        for name, sides in head.proportions(counts).items()
+        name: wilson(sample.by_document(part), sample.by_document(whole), level)
+        for name, (part, whole) in head.proportions(sample.counts).items()
     }
     others = [name for name in head.metrics if name not in proportions]
-    resampled = _resampled(head, counts, owners, len(result.documents), others, num_resamples, seed)
+    resampled = _resampled(head, sample, others, num_resamples, seed)
     return {name: proportions.get(name) or _percentiles(resampled[name], level) for name in head.metrics}
 
 
-def wilson(parts: NDArray[np.float64], wholes: NDArray[np.float64], level: float = 0.95) -> ScoreInterval:
+def wilson(parts: Array, wholes: Array, level: float = 0.95) -> ScoreInterval:
     """Wilson's interval of a proportion whose cases come in documents.
 
     The numbers of cases are first divided by the design effect: how much larger the variance of the proportion over
@@ -98,7 +102,7 @@ def wilson(parts: NDArray[np.float64], wholes: NDArray[np.float64], level: float
     return ScoreInterval(low, high, "wilson")
 
 
-def _design_effect(parts: NDArray[np.float64], wholes: NDArray[np.float64]) -> float:
+def _design_effect(parts: Array, wholes: Array) -> float:
     """The variance of a proportion over documents, relative to that of independent cases; at least 1."""
     has_cases = wholes > 0
     parts, wholes = parts[has_cases], wholes[has_cases]
@@ -110,32 +114,36 @@ def _design_effect(parts: NDArray[np.float64], wholes: NDArray[np.float64]) -> f
     return max(1.0, float(variance / (share * (1 - share) / num_cases)))
 
 
-def _by_document(values: NDArray[np.float64], owners: NDArray[np.intp], num_documents: int) -> NDArray[np.float64]:
-    return np.bincount(owners, weights=values, minlength=num_documents)
+class _Sample(NamedTuple):
+    """The counts [N, K], the document of each row [N], and the number of documents."""
+
+    counts: Tensor
+    owners: NDArray[np.intp]
+    num_documents: int
+
+    def by_document(self, values: Tensor) -> Array:
+        """The sums over the rows of each document, [N] -> [D]."""
+        sums = np.zeros(self.num_documents)
+        np.add.at(sums, self.owners, values.double().numpy())
+        return sums
 
 
-def _resampled(
-    head: Head,
-    counts: torch.Tensor,
-    owners: NDArray[np.intp],
-    num_documents: int,
-    metrics: list[str],
-    num_resamples: int,
-    seed: int,
-) -> dict[str, NDArray[np.float64]]:
+def _resampled(head: Head, sample: _Sample, metrics: Sequence[str], num_resamples: int, seed: int) -> dict[str, Array]:
     """The metrics of each resample of the documents, [B]."""
     rng = np.random.default_rng(seed)
-    size = max(1, _CHUNK_SIZE // max(1, num_documents, len(counts)))
-    chunks: dict[str, list[NDArray[np.float64]]] = {name: [] for name in metrics}
+    shares = np.full(sample.num_documents, 1 / sample.num_documents)
+    size = max(1, _CHUNK_SIZE // max(sample.num_documents, len(sample.owners)))
+    chunks: dict[str, list[Array]] = {name: [] for name in metrics}
     for start in range(0, num_resamples, size):
         number = min(size, num_resamples - start)
-        drawn = rng.multinomial(num_documents, np.full(num_documents, 1 / num_documents), size=number)  # [B, D]
-        found = head.many_scores(counts, torch.from_numpy(drawn[:, owners].astype(np.float64)), metrics)
+        drawn = rng.multinomial(sample.num_documents, shares, size=number)  # [B, D]
+        times = torch.from_numpy(drawn[:, sample.owners].astype(np.float64))  # [B, N]
+        found = head.many_scores(sample.counts, times, metrics)
         for name in metrics:
             chunks[name].append(found[name].numpy())
     return {name: np.concatenate(parts) for name, parts in chunks.items()}
 
 
-def _percentiles(values: NDArray[np.float64], level: float) -> ScoreInterval:
+def _percentiles(values: Array, level: float) -> ScoreInterval:
     low, high = np.quantile(values, [0.5 - level / 2, 0.5 + level / 2])
     return ScoreInterval(float(low), float(high), "bootstrap")
