@@ -15,8 +15,9 @@ from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor
 
 from heads import Example, Head, Prediction, Row, SpanRow, TextRow
+from heads._thresholds import best_threshold
 from heads._words import words_of
-from heads.multilabel import Multilabel, best_threshold
+from heads.multilabel import Multilabel
 from mtl.batching.batch import Batch, ExampleGroup, collate
 from mtl.batching.data_module import MixtureData
 from mtl.config.loading import load_mixture
