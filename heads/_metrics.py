@@ -15,14 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from heads import scores
+from heads import _confusion_metrics, _proportions, _ranking_metrics, scores
 from heads._text import choice
 
 
 def functions_of(module: ModuleType) -> dict[str, Callable[..., Any]]:
     """The public functions that a module defines, by name: adding a function adds a metric.
 
-    >>> from heads import _confusion_metrics
     >>> sorted(functions_of(_confusion_metrics))
     ['kappa', 'mcc']
     """
@@ -31,6 +30,11 @@ def functions_of(module: ModuleType) -> dict[str, Callable[..., Any]]:
         for name, value in vars(module).items()
         if inspect.isfunction(value) and value.__module__ == module.__name__ and not name.startswith("_")
     }
+
+
+AGREEMENT = functions_of(_confusion_metrics)
+PROPORTIONS = functions_of(_proportions)
+RANKING = functions_of(_ranking_metrics)
 
 
 def selected_metrics(

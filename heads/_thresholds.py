@@ -11,14 +11,12 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from heads import _proportions, scores
-from heads._metrics import functions_of
+from heads import scores
+from heads._metrics import PROPORTIONS
 from heads._text import choice
 
 Threshold = float | Literal["tuned"] | Mapping[str, float]
 """A probability; "tuned" for the best F1 on dev; or an operating point such as ``{sensitivity: 0.95}``."""
-
-_PROPORTIONS = functions_of(_proportions)
 
 
 class Goal(NamedTuple):
@@ -114,6 +112,6 @@ def _quality(tables: Tensor, goal: Goal) -> Tensor:
     """How well each candidate serves the goal, [D]."""
     if goal.metric == "f1":
         return scores.micro(tables, [1])[2]
-    reached = scores.ratio(*_PROPORTIONS[goal.metric](tables))
-    counterpart = scores.ratio(*_PROPORTIONS[_COUNTERPARTS[goal.metric]](tables))
+    reached = scores.ratio(*PROPORTIONS[goal.metric](tables))
+    counterpart = scores.ratio(*PROPORTIONS[_COUNTERPARTS[goal.metric]](tables))
     return torch.where(reached >= min(goal.at_least, float(reached.max())), counterpart, -1.0)

@@ -20,18 +20,11 @@ from heads import (
     Row,
     TextRow,
     _baselines,
-    _confusion_metrics,
-    _proportions,
-    _ranking_metrics,
     scores,
 )
-from heads._metrics import functions_of, mean_over_classes, selected_metrics
+from heads._metrics import AGREEMENT, PROPORTIONS, RANKING, mean_over_classes, selected_metrics
 from heads._text import TextHead, choice, class_names, describe, text_row, weights_of, wrong_class
 from heads._thresholds import Threshold, best_threshold, goal_of
-
-AGREEMENT = functions_of(_confusion_metrics)
-PROPORTIONS = functions_of(_proportions)
-RANKING = functions_of(_ranking_metrics)
 
 
 class Classification(TextHead):
@@ -202,7 +195,10 @@ class Classification(TextHead):
         return report
 
     def baselines(self, rows: Iterable[Row]) -> dict[str, Callable[[Sequence[Row]], list[Prediction]]]:
-        """`majority`: the most frequent class. `tfidf`: logistic regression on TF-IDF features."""
+        """`majority`: the most frequent class. `tfidf`: logistic regression on TF-IDF features.
+
+        Both predict the most probable class, whatever the threshold.
+        """
         known = [row for row in map(text_row, rows) if row.label is not None]
         fitted = _baselines.classes(known, [self.labels.index(str(row.label)) for row in known], len(self.labels))
         return {

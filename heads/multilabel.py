@@ -20,18 +20,11 @@ from heads import (
     Row,
     TextRow,
     _baselines,
-    _confusion_metrics,
-    _proportions,
-    _ranking_metrics,
     scores,
 )
-from heads._metrics import functions_of, mean_over_classes, selected_metrics
+from heads._metrics import AGREEMENT, PROPORTIONS, RANKING, mean_over_classes, selected_metrics
 from heads._text import TextHead, choice, class_names, describe, text_row, wrong_class
 from heads._thresholds import Threshold, best_threshold, goal_of
-
-AGREEMENT = functions_of(_confusion_metrics)
-PROPORTIONS = functions_of(_proportions)
-RANKING = functions_of(_ranking_metrics)
 
 
 class Multilabel(TextHead):

@@ -26,14 +26,13 @@ from heads import (
     SpanRow,
     TextRow,
     _baselines,
-    _confusion_metrics,
     pad,
     projection,
     scores,
 )
 from heads._cooccurrence import cooccurrence_counts
 from heads._marking import MARKERS, Marked, markers, original, placeholder, ready_made, typed
-from heads._metrics import functions_of, selected_metrics
+from heads._metrics import AGREEMENT, selected_metrics
 from heads._pair_window import read_tokens
 from heads._pairs import Candidate, Gold, Key, Mention, Pairing, gold
 from heads._relation_checks import check_span_row
@@ -47,8 +46,6 @@ _CHUNK_SIZE = 1024  # texts per call of the tokenizer; the offsets of all candid
 
 _WHOLE_TEXT: Key = ("", "")
 """The only "pair" of a `TextRow`, whose placeholders are already in the text."""
-
-AGREEMENT = functions_of(_confusion_metrics)
 
 COOCCURRENCE = "cooccurrence_fpr"
 

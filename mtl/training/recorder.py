@@ -228,7 +228,7 @@ class RunRecorder(Callback):
         if self._tracker is not None:
             for task, intervals in found.items():
                 columns = summary.score_table(results[task].scores, intervals)
-                self._tracker.log_table(columns, f"{split}/{task}/scores.json")
+                self._tracker.log_table(columns, f"{split}/{task}/intervals.json")
         return found
 
     def _keep_predictions(self, pl_module: pl.LightningModule) -> None:
