@@ -223,6 +223,21 @@ def test_the_counts_of_a_document_are_those_of_its_rows(data: MixtureData) -> No
             assert head.score(counts) == pytest.approx(head.score(pooled))
 
 
+def test_a_head_may_score_documents_as_a_whole(data: MixtureData, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_row, seen = evaluate(data)
+    monkeypatch.setattr(data.heads["topics"], "score_by", "document")
+    result = evaluate(data)[0]["topics"]
+    gold, predicted = ([set[str]() for _ in result.documents] for _ in range(2))
+    for row in rows(data, "topics"):
+        assert isinstance(row, TextRow)
+        place = result.documents.index(row.document)
+        gold[place].update(row.label)
+        predicted[place].update(seen["topics"][row.id]["labels"])
+    exact = [g == p for g, p in zip(gold, predicted, strict=True)]
+    assert result.scores["subset_accuracy"] == pytest.approx(np.mean(exact))
+    assert len(result.counts) == len(by_row["topics"].counts) == 4
+
+
 def test_a_task_without_the_split_has_no_result(data: MixtureData) -> None:
     assert set(evaluate(data, "test")[0]) == set(five_tasks.TASKS) - {"score"}
 
