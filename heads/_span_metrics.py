@@ -52,8 +52,8 @@ def span_scores(counts: Tensor) -> dict[str, Tensor]:
     return found
 
 
-class _Match(NamedTuple):
-    """A gold entity that a prediction may take. The best match is the greatest."""
+class _Taken(NamedTuple):
+    """A gold entity that a prediction may take. The best one is the greatest."""
 
     credit: float
     nearness: int
@@ -66,7 +66,7 @@ def _credit(scheme: str, gold: Sequence[TypedSpan], predicted: Sequence[TypedSpa
     free = dict(enumerate(gold))
     total = 0.0
     for guess in predicted:
-        matches = [_match(scheme, place, truth, guess) for place, truth in free.items() if _overlaps(truth, guess)]
+        matches = [_taken(scheme, place, truth, guess) for place, truth in free.items() if _overlaps(truth, guess)]
         if matches:
             best = max(matches)  # one without credit is taken too
             total += best.credit
@@ -74,11 +74,11 @@ def _credit(scheme: str, gold: Sequence[TypedSpan], predicted: Sequence[TypedSpa
     return total
 
 
-def _match(scheme: str, place: int, gold: TypedSpan, predicted: TypedSpan) -> _Match:
+def _taken(scheme: str, place: int, gold: TypedSpan, predicted: TypedSpan) -> _Taken:
     credit = _credit_of_pair(scheme, gold, predicted)
     by_distance = scheme == "type" and credit > 0
     distance = abs(gold.start - predicted.start) + abs(gold.end - predicted.end) if by_distance else 0
-    return _Match(credit, -distance, -place)
+    return _Taken(credit, -distance, -place)
 
 
 def _credit_of_pair(scheme: str, gold: TypedSpan, predicted: TypedSpan) -> float:
