@@ -207,8 +207,8 @@ class Head(nn.Module, ABC):
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"loss"})
     """Names of the metrics for which lower is better."""
 
-    reduction: ClassVar[Literal["sum", "cat"]] = "sum"
-    """How the counts of several rows are combined: summed, or concatenated along the first axis."""
+    reduction: Literal["sum", "cat"] = "sum"
+    """How the counts of several documents are combined: summed, or concatenated along the first axis."""
 
     row_type: ClassVar[type[TextRow] | type[SpanRow] | tuple[type[Row], ...]] = TextRow
     """Types of the rows that the head reads."""
@@ -221,9 +221,12 @@ class Head(nn.Module, ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "score" in vars(cls) and "primary_scores" not in vars(cls):
-            # A `primary_scores` of the parent class would compute the parent's score.
-            cls.primary_scores = Head.primary_scores  # type: ignore[method-assign]  # on purpose
+        if "score" in vars(cls):
+            # These methods of the parent class would compute the parent's score.
+            if "many_scores" not in vars(cls):
+                cls.many_scores = Head.many_scores  # type: ignore[method-assign]  # on purpose
+            if "primary_scores" not in vars(cls):
+                cls.primary_scores = Head.primary_scores  # type: ignore[method-assign]  # on purpose
 
     @abstractmethod
     def __init__(self, labels: Sequence[str], hidden_size: int) -> None:
@@ -383,6 +386,17 @@ class Head(nn.Module, ABC):
         annotation that was lost to `max_length` or cannot be predicted counts as missed.
         """
 
+    def document_counts(self, counts: Sequence[Tensor]) -> Tensor:
+        """The counts of one document from those of its rows, in the shape that `counts` returns.
+
+        By default they are combined by `reduction`. A head that scores documents rather than rows overrides this.
+        """
+        return self.combined(counts)
+
+    def combined(self, counts: Sequence[Tensor]) -> Tensor:
+        """The counts of a corpus from those of its documents: their sum, or all of them with the reduction "cat"."""
+        return torch.cat(list(counts)) if self.reduction == "cat" else torch.stack(list(counts)).sum(dim=0)
+
     def error(self, prediction: Prediction, row: Row) -> float:
         """The number of mistakes in the prediction, 0 if it is right. Wrong predictions are listed in this order.
 
@@ -399,8 +413,8 @@ class Head(nn.Module, ABC):
         A pure function. Without rows (counts of 0, or N = 0) all metrics are defined and finite.
         """
 
-    def primary_scores(self, counts: Tensor, times: Tensor) -> Tensor:
-        """The primary metric of many corpora that are resampled from the same rows or documents.
+    def many_scores(self, counts: Tensor, times: Tensor, metrics: Sequence[str]) -> dict[str, Tensor]:
+        """Some metrics of many corpora that are resampled from the same rows or documents.
 
         The default calls `score` for each corpus, which is right for every head. A bootstrap has thousands of corpora,
         so a head that computes them all at once saves most of its time. A class that overrides `score` gets the
@@ -409,17 +423,38 @@ class Head(nn.Module, ABC):
         Args:
             counts: Counts of each row or document, [N, K].
             times: How many times each corpus contains each of them: whole numbers, [..., N].
+            metrics: Names of the metrics, from `metrics`.
 
         Returns:
-            The score of each corpus, in float64, [...].
+            The scores of each corpus by metric, in float64, [...].
         """
         corpora_times = times.reshape(times.shape[:-1].numel(), len(counts))  # one line for each corpus
         if self.reduction == "cat":
             corpora = [counts.repeat_interleave(line.long(), dim=0) for line in corpora_times]
         else:
             corpora = list((corpora_times.double() @ counts.double()).to(counts.dtype))
-        corpus_scores = [self.score(corpus)[self.primary_metric] for corpus in corpora]
-        return torch.tensor(corpus_scores, dtype=torch.double).reshape(times.shape[:-1])
+        found = [self.score(corpus) for corpus in corpora]
+        return {
+            name: torch.tensor([one[name] for one in found], dtype=torch.double).reshape(times.shape[:-1])
+            for name in metrics
+        }
+
+    def primary_scores(self, counts: Tensor, times: Tensor) -> Tensor:
+        """The primary metric of many corpora: see `many_scores`."""
+        return self.many_scores(counts, times, (self.primary_metric,))[self.primary_metric]
+
+    def proportions(self, counts: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """The metrics that are proportions of cases, such as a sensitivity, each as two counts of each document.
+
+        Their intervals are computed from these counts; those of all other metrics by resampling documents.
+
+        Args:
+            counts: Counts of each row or document, [N, K].
+
+        Returns:
+            The number of cases that count and the number of all cases, both [N], by metric.
+        """
+        return {}
 
     @abstractmethod
     def report(self, counts: Tensor) -> ClassReport:
@@ -434,6 +469,11 @@ class Head(nn.Module, ABC):
         """
 
     # --- fitted after training, on dev ----------------------------------------------------------------------------
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether `tune` changes predictions. By default, whether the class overrides `tune`."""
+        return type(self).tune is not Head.tune
 
     def tuning_data(self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Tensor | None:
         """What `tune` needs to know about one dev row, [n, K]; None if the head tunes nothing."""

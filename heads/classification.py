@@ -13,8 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from heads import IGNORE, ClassReport, Example, Prediction, Row, TextRow, _baselines, scores
+from heads._metrics import AGREEMENT, PROPORTIONS, RANKING, mean_over_classes, selected_metrics
 from heads._pooling import DEFAULT_POOLING, Pooling, WindowPooling
 from heads._text import Long, Pair, Reading, TextHead, choice, class_names, describe, text_row, weights_of, wrong_class
+from heads._thresholds import Threshold, best_threshold, goal_of
 
 
 class Classification(TextHead):
@@ -23,9 +25,16 @@ class Classification(TextHead):
     Metrics:
 
     - `accuracy`
-    - `macro_f1`: the mean F1 over all classes; a class that neither occurs nor is predicted counts as 0
+    - `macro_f1`: the mean F1 over the classes that occur or are predicted, as in scikit-learn by default
     - `micro_f1`: F1 pooled over the classes that are not `excluded`; equal to the accuracy if none is
     - `f1`: F1 of the class `positive`, if one is given
+
+    Metrics on request, with the option `metrics` or as `primary_metric`:
+
+    - `mcc`, `kappa`: Matthews' correlation coefficient and Cohen's kappa over all classes
+    - `auroc`, `auprc`: area under the ROC curve and average precision of the class `positive`; without one, their mean
+      over the classes, each against the others, without classes that no row or every row has
+    - `sensitivity`, `specificity`, `ppv`, `npv`: of the class `positive`; shown by default if a `threshold` is given
 
     The loss is the sum of weight(gold) * cross-entropy. Its count is the number of labelled rows, whatever their
     weights, so that the losses of split, accumulated and mixed batches add up to that of one large batch. PyTorch's
@@ -46,16 +55,24 @@ class Classification(TextHead):
         class_weights: Weight of each class in the loss, above 0; 1 for classes that are not named.
         excluded: Classes that `micro_f1` leaves out, such as the negative class of a relation task.
         positive: The class whose F1 is the metric `f1`; None for no such metric.
+        threshold: Probability from which the class `positive` is predicted; below it, the most probable other class is.
+            None predicts the most probable class. "tuned" chooses the threshold with the best F1 of the class on dev,
+            and ``{sensitivity: 0.95}`` the one with the best specificity among those with at least that sensitivity on
+            dev; `specificity`, `ppv` and `npv` likewise. A threshold from dev makes dev scores optimistic; it is saved
+            in checkpoints.
+        metrics: Names of metrics to compute besides those shown by default.
         primary_metric: Name of the metric that selects checkpoints.
 
     Raises:
         ValueError: There are fewer than two labels or a label twice, an option names an unknown class or metric, all
-            classes are excluded, or a weight is not above 0.
+            classes are excluded, a weight is not above 0, or a threshold has no `positive`.
 
     >>> head = Classification(["yes", "no"], 8, positive="yes")
     >>> head.score(torch.tensor([3, 1, 0, 4]))["accuracy"]
     0.875
     """
+
+    threshold: Tensor
 
     def __init__(
         self,
@@ -72,16 +89,26 @@ class Classification(TextHead):
         class_weights: Mapping[str, float] | None = None,
         excluded: Sequence[str] = (),
         positive: str | None = None,
+        threshold: Threshold | None = None,
+        metrics: Sequence[str] = (),
         primary_metric: str = "accuracy",
     ) -> None:
         reading = Reading(pooling, pair, long, window_pooling, stride)
         super().__init__(class_names(labels, 2), hidden_size, len(labels), dropout, hidden_layer, reading)
-        self.metrics = ("accuracy", "macro_f1", "micro_f1") + (("f1",) if positive is not None else ())
-        self.primary_metric = choice("primary_metric", primary_metric, self.metrics)
+        self._set_metrics(
+            metrics, primary_metric, has_positive=positive is not None, has_threshold=threshold is not None
+        )
         self._excluded = {choice("excluded", name, self.labels) for name in excluded}
         if len(self._excluded) == len(self.labels):
             raise ValueError("excluded must leave at least one class, got all of them")
         self._positive = positive if positive is None else choice("positive", positive, self.labels)
+        if threshold is not None and positive is None:
+            raise ValueError("threshold needs the class that it decides; set positive")
+        self._has_threshold = threshold is not None
+        self._goal = None if threshold is None else goal_of(threshold)
+        fixed = threshold if isinstance(threshold, float) else 0.5
+        # A fixed threshold is not saved: loading a checkpoint would silently override a changed option.
+        self.register_buffer("threshold", torch.tensor(fixed), persistent=self.is_tuned)
         self._class_weights: Tensor | None
         weights = None if class_weights is None else weights_of(class_weights, self.labels)
         self.register_buffer("_class_weights", weights, persistent=False)
@@ -121,28 +148,59 @@ class Classification(TextHead):
         return list(logits.float().softmax(-1))
 
     def decode(self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Prediction:
-        """`label`: the most probable class; `scores`: the probability of each class."""
-        return _prediction(self.labels, outputs[0].tolist())
+        """`label`: the most probable class, or the one that `threshold` decides; `scores`: their probabilities."""
+        prediction = _prediction(self.labels, outputs[0].tolist())
+        if not self._has_threshold:
+            return prediction
+        others = {name: value for name, value in prediction["scores"].items() if name != self._positive}
+        is_positive = prediction["scores"][self._positive] >= float(self.threshold)
+        return {**prediction, "label": self._positive if is_positive else max(others, key=lambda name: others[name])}
 
     def counts(self, prediction: Prediction, row: Row) -> Tensor:
-        """The flattened confusion matrix of the row, [C * C]."""
+        """The flattened confusion matrix of the row, [C * C].
+
+        If a metric needs them, it is followed by the probabilities, and rows are not summed: [1, C * C + C].
+        """
         label = text_row(row).label
         confusion = torch.zeros(len(self.labels), len(self.labels), dtype=torch.long)
         if isinstance(label, str):
             confusion[self.labels.index(label), self.labels.index(prediction["label"])] = 1
-        return confusion.flatten()
+        if self.reduction == "sum":
+            return confusion.flatten()
+        probabilities = torch.tensor([prediction["scores"][name] for name in self.labels], dtype=torch.double)
+        line = torch.cat([confusion.flatten().double(), probabilities])[None]
+        return line if isinstance(label, str) else line[:0]
 
     def score(self, counts: Tensor) -> dict[str, float]:
-        return {name: float(value) for name, value in self._scores(counts).items()}
+        rows = counts.reshape(-1, counts.shape[-1])
+        found = self.many_scores(rows, torch.ones(len(rows)), self.metrics)
+        return {name: float(value) for name, value in found.items()}
 
-    def primary_scores(self, counts: Tensor, times: Tensor) -> Tensor:
-        return self._scores(times.double() @ counts.double())[self.primary_metric]
+    def many_scores(self, counts: Tensor, times: Tensor, metrics: Sequence[str]) -> dict[str, Tensor]:
+        confusion = self._confusion(times.double() @ self._of_confusion(counts).double())  # [..., C, C]
+        return {name: self._metric(name, confusion, counts, times) for name in metrics}
+
+    def proportions(self, counts: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        confusion = self._confusion(self._of_confusion(counts))  # [N, C, C]
+        found = {"accuracy": (confusion.diagonal(dim1=-2, dim2=-1).sum(-1), confusion.sum((-2, -1)))}
+        if self._positive is not None:
+            table = scores.against_others(confusion, self.labels.index(self._positive))
+            found |= {name: proportion(table) for name, proportion in PROPORTIONS.items()}
+        return {name: found[name] for name in self.metrics if name in found}
 
     def report(self, counts: Tensor) -> ClassReport:
-        return scores.report(self._confusion(counts), self.labels, range(len(self.labels)))
+        """Scores of each class, and the threshold of the class `positive` if it has one."""
+        total = self._of_confusion(counts.reshape(-1, counts.shape[-1])).sum(0).long()
+        report = scores.report(self._confusion(total), self.labels, range(len(self.labels)))
+        if self._has_threshold and self._positive is not None:
+            report.per_class[self._positive]["threshold"] = float(self.threshold)
+        return report
 
     def baselines(self, rows: Iterable[Row]) -> dict[str, Callable[[Sequence[Row]], list[Prediction]]]:
-        """`majority`: the most frequent class. `tfidf`: logistic regression on TF-IDF features."""
+        """`majority`: the most frequent class. `tfidf`: logistic regression on TF-IDF features.
+
+        Both predict the most probable class, whatever the threshold.
+        """
         known = [row for row in map(text_row, rows) if row.label is not None]
         fitted = _baselines.classes(known, [self.labels.index(str(row.label)) for row in known], len(self.labels))
         return {
@@ -150,18 +208,71 @@ class Classification(TextHead):
             for name, predictor in fitted.items()
         }
 
-    def _scores(self, counts: Tensor) -> dict[str, Tensor]:
-        """All metrics of one or many corpora, [..., C * C] -> [...]."""
-        confusion = self._confusion(counts)
+    # --- fitted after training, on dev ----------------------------------------------------------------------------
+
+    @property
+    def is_tuned(self) -> bool:
+        return self._goal is not None
+
+    def tuning_data(self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Tensor | None:
+        """Probability and gold of the class `positive`, [1, 2], or [0, 2] without gold; None with a fixed threshold."""
+        if self._positive is None or not self.is_tuned:
+            return None
+        label = text_row(row).label
+        if not isinstance(label, str):
+            return torch.zeros(0, 2)
+        probability = float(outputs[0][self.labels.index(self._positive)])
+        return torch.tensor([[probability, float(label == self._positive)]])
+
+    def tune(self, data: Tensor) -> None:
+        """Sets the threshold, from the probabilities and gold of dev, [N, 2]."""
+        if self.is_tuned:
+            probabilities, gold = data.float().T
+            self.threshold.fill_(best_threshold(probabilities, gold.bool(), self._goal))
+
+    # --- private --------------------------------------------------------------------------------------------------
+
+    def _set_metrics(self, requested: Sequence[str], primary: str, *, has_positive: bool, has_threshold: bool) -> None:
+        if not has_positive:
+            for option, names in (("metrics", requested), ("primary_metric", (primary,))):
+                if not PROPORTIONS.keys().isdisjoint(names):
+                    raise ValueError(f"{option} names a metric of one class ({', '.join(names)}); set positive")
+        shown = ["accuracy", "macro_f1", "micro_f1", *(["f1"] if has_positive else [])]
+        shown += PROPORTIONS if has_threshold else []
+        optional = [*RANKING, *AGREEMENT, *(PROPORTIONS if has_positive else [])]
+        self.metrics = selected_metrics(shown, optional, requested, primary)
+        self.primary_metric = primary
+        if not RANKING.keys().isdisjoint(self.metrics):
+            self.reduction = "cat"
+
+    def _metric(self, name: str, confusion: Tensor, counts: Tensor, times: Tensor) -> Tensor:
+        """One metric of many corpora, [...], from their confusion matrices, [..., C, C], and the rows they drew."""
+        if name in RANKING:
+            return self._ranking(name, counts, times)
+        if name in AGREEMENT:
+            value: Tensor = AGREEMENT[name](confusion)
+            return value
+        positive = -1 if self._positive is None else self.labels.index(self._positive)
+        if name in PROPORTIONS:
+            return scores.ratio(*PROPORTIONS[name](scores.against_others(confusion, positive)))
+        if name == "accuracy":
+            return scores.accuracy(confusion)
         classes = range(len(self.labels))
-        metrics = {
-            "accuracy": scores.accuracy(confusion),
-            "macro_f1": scores.macro_f1(confusion, classes),
-            "micro_f1": scores.micro(confusion, [c for c in classes if self.labels[c] not in self._excluded])[2],
-        }
-        if self._positive is not None:
-            metrics["f1"] = scores.micro(confusion, [self.labels.index(self._positive)])[2]
-        return metrics
+        if name == "macro_f1":
+            return scores.macro_f1(confusion, classes)
+        included = [c for c in classes if self.labels[c] not in self._excluded]
+        return scores.micro(confusion, [positive] if name == "f1" else included)[2]
+
+    def _ranking(self, name: str, counts: Tensor, times: Tensor) -> Tensor:
+        """A metric of the ranking by probability, of the class `positive` or as the mean over classes."""
+        gold = self._confusion(self._of_confusion(counts)).sum(-1) > 0  # [N, C]
+        probabilities = counts[:, -len(self.labels) :]  # [N, C]
+        classes = range(len(self.labels)) if self._positive is None else [self.labels.index(self._positive)]
+        return mean_over_classes(RANKING[name], probabilities[:, classes], gold[:, classes], times)
+
+    def _of_confusion(self, counts: Tensor) -> Tensor:
+        """The part of the counts that is the confusion matrix, [..., C * C]."""
+        return counts[..., : len(self.labels) ** 2]
 
     def _confusion(self, counts: Tensor) -> Tensor:
         return counts.reshape(*counts.shape[:-1], len(self.labels), len(self.labels))

@@ -13,8 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from heads import IGNORE, ClassReport, Example, Prediction, Row, TextRow, _baselines, scores
+from heads._metrics import AGREEMENT, PROPORTIONS, RANKING, mean_over_classes, selected_metrics
 from heads._pooling import DEFAULT_POOLING, Pooling, WindowPooling
 from heads._text import Long, Pair, Reading, TextHead, choice, class_names, describe, text_row, wrong_class
+from heads._thresholds import Threshold, best_threshold, goal_of
 
 
 class Multilabel(TextHead):
@@ -26,12 +28,18 @@ class Multilabel(TextHead):
     Metrics:
 
     - `micro_f1`: F1 pooled over the labels
-    - `macro_f1`: the mean F1 over the labels
+    - `macro_f1`: the mean F1 over the labels; as in scikit-learn, one that neither occurs nor is predicted counts as 0
     - `subset_accuracy`: the share of rows whose set of labels is exactly right
     - `example_f1`: the mean over rows of 2|Y ∩ P| / (|Y| + |P|) for gold set Y and predicted set P, 1 if both are
       empty (Tsoumakas, Katakis and Vlahavas 2010, "Mining Multi-label Data", section 34.7; scikit-learn's
       ``average="samples"`` with ``zero_division=1``). It is not the harmonic mean of the mean precision and the mean
       recall over rows (Zhang and Zhou 2014), which BLUE reports for HoC.
+
+    Metrics on request, with the option `metrics` or as `primary_metric`, each the mean over the labels:
+
+    - `mcc`, `kappa`, `sensitivity`, `specificity`, `ppv`, `npv`: `sensitivity` and so on are shown by default if
+      `threshold` is an operating point
+    - `auroc`, `auprc`: without labels that no row or every row has
 
     The loss of a row is the mean binary cross-entropy over the labels. Its count is the number of labelled rows, so a
     task with many labels has no larger loss than one with few.
@@ -48,7 +56,12 @@ class Multilabel(TextHead):
         window_pooling: "max", "mean" or "attention": how the vectors of a text's windows become one.
         stride: Number of tokens by which windows overlap, at most half a window.
         threshold: Probability from which a label is predicted. "tuned" chooses for each label the threshold with the
-            best F1 on dev, which makes dev scores optimistic; tuned thresholds are saved in checkpoints.
+            best F1 on dev, and ``{sensitivity: 0.95}`` the one with the best specificity among those with at least that
+            sensitivity on dev; `specificity`, `ppv` and `npv` likewise. This makes dev scores optimistic. Thresholds
+            from dev are saved in checkpoints. They are chosen by row, also with `score_by` "document".
+        score_by: What is scored: each "row", or each "document", which has a label if one of its rows has it. BLURB
+            scores HoC by document from predictions for sentences.
+        metrics: Names of metrics to compute besides those shown by default.
         primary_metric: Name of the metric that selects checkpoints.
 
     Raises:
@@ -57,7 +70,7 @@ class Multilabel(TextHead):
 
     thresholds: Tensor
 
-    metrics = ("micro_f1", "macro_f1", "example_f1", "subset_accuracy")
+    metrics: tuple[str, ...] = ("micro_f1", "macro_f1", "example_f1", "subset_accuracy")
 
     def __init__(
         self,
@@ -71,16 +84,24 @@ class Multilabel(TextHead):
         long: Long = "cut",
         window_pooling: WindowPooling = "max",
         stride: int = 32,
-        threshold: float | Literal["tuned"] = 0.5,
+        threshold: Threshold = 0.5,
+        score_by: Literal["row", "document"] = "row",
+        metrics: Sequence[str] = (),
         primary_metric: str = "micro_f1",
     ) -> None:
         reading = Reading(pooling, pair, long, window_pooling, stride)
         super().__init__(class_names(labels, 1), hidden_size, len(labels), dropout, hidden_layer, reading)
-        self.primary_metric = choice("primary_metric", primary_metric, self.metrics)
-        self._is_tuned = threshold == "tuned"
-        start = 0.5 if threshold == "tuned" else _between_0_and_1(threshold)
+        self.score_by = choice("score_by", score_by, ("row", "document"))
+        self._goal = goal_of(threshold)
+        has_operating_point = self._goal is not None and self._goal.metric != "f1"
+        shown = [*self.metrics, *(PROPORTIONS if has_operating_point else [])]
+        self.metrics = selected_metrics(shown, [*RANKING, *AGREEMENT, *PROPORTIONS], metrics, primary_metric)
+        self.primary_metric = primary_metric
+        if not RANKING.keys().isdisjoint(self.metrics):
+            self.reduction = "cat"
+        start = threshold if isinstance(threshold, float) else 0.5
         # A fixed threshold is not saved: loading a checkpoint would silently override a changed option.
-        self.register_buffer("thresholds", torch.full((len(labels),), start), persistent=self._is_tuned)
+        self.register_buffer("thresholds", torch.full((len(labels),), start), persistent=self.is_tuned)
 
     # --- rows -> examples -----------------------------------------------------------------------------------------
 
@@ -133,37 +154,59 @@ class Multilabel(TextHead):
     def counts(self, prediction: Prediction, row: Row) -> Tensor:
         """The cells of each label, the F1 of the row, whether it is exactly right, and 1 for the row: [4C + 3].
 
-        The cells are true positives, false positives, false negatives and true negatives.
+        The cells are true positives, false positives, false negatives and true negatives. If a metric needs them, they
+        are followed by the probabilities, and rows are not summed: [1, 5C + 3].
         """
         label = text_row(row).label
         if not isinstance(label, tuple):
-            return torch.zeros(4 * len(self.labels) + 3, dtype=torch.double)
+            size = 4 * len(self.labels) + 3
+            none = torch.zeros(size, dtype=torch.double)
+            return none if self.reduction == "sum" else none.new_zeros(0, size + len(self.labels))
         gold = torch.tensor(self._one_hot(label), dtype=torch.bool)
         predicted = torch.tensor(self._one_hot(prediction["labels"]), dtype=torch.bool)
-        cells = torch.stack([gold & predicted, ~gold & predicted, gold & ~predicted, ~gold & ~predicted])  # [4, C]
-        true, size = int((gold & predicted).sum()), int(gold.sum() + predicted.sum())
-        per_row = [2 * true / size if size else 1.0, float(gold.equal(predicted)), 1.0]
-        return torch.cat([cells.flatten().double(), torch.tensor(per_row, dtype=torch.double)])
+        counts = _counts_of_sets(gold, predicted)
+        if self.reduction == "sum":
+            return counts
+        probabilities = torch.tensor([prediction["scores"][name] for name in self.labels], dtype=torch.double)
+        return torch.cat([counts, probabilities])[None]
+
+    def document_counts(self, counts: Sequence[Tensor]) -> Tensor:
+        """With `score_by` "document", those of the union of labels, and the highest probability of each label."""
+        if self.score_by == "row":
+            return super().document_counts(counts)
+        rows = torch.stack(list(counts)) if self.reduction == "sum" else torch.cat(list(counts))
+        rows = rows[self._of_sets(rows)[:, -1] > 0]  # those with a label
+        if not len(rows):
+            return super().document_counts(counts)
+        _, predicted, gold = (items.sum(0) > 0 for items in self._items(self._of_sets(rows)))
+        union = _counts_of_sets(gold, predicted)
+        return union if self.reduction == "sum" else torch.cat([union, rows[:, -len(self.labels) :].amax(0)])[None]
 
     def error(self, prediction: Prediction, row: Row) -> float:
         """The number of labels that are missing or wrongly predicted."""
-        _, false_positive, false_negative, _ = self._cells(self.counts(prediction, row))
+        _, false_positive, false_negative, _ = self._cells(self._of_sets(self.counts(prediction, row))).unbind(-2)
         return float((false_positive + false_negative).sum())
 
     def score(self, counts: Tensor) -> dict[str, float]:
-        return {name: float(value) for name, value in self._scores(counts).items()}
+        rows = counts.reshape(-1, counts.shape[-1])
+        found = self.many_scores(rows, torch.ones(len(rows)), self.metrics)
+        return {name: float(value) for name, value in found.items()}
 
-    def primary_scores(self, counts: Tensor, times: Tensor) -> Tensor:
-        return self._scores(times.double() @ counts.double())[self.primary_metric]
+    def many_scores(self, counts: Tensor, times: Tensor, metrics: Sequence[str]) -> dict[str, Tensor]:
+        totals = times.double() @ self._of_sets(counts).double()  # [..., 4C + 3]
+        return {name: self._metric(name, totals, counts, times) for name in metrics}
 
     def report(self, counts: Tensor) -> ClassReport:
         """Scores of each label, without a confusion matrix, since labels do not exclude each other."""
-        true, predicted, gold = self._items(counts)
+        true, predicted, gold = self._items(self._of_sets(counts.reshape(-1, counts.shape[-1])).sum(0))
         table = torch.stack([*scores.precision_recall_f1(true, predicted, gold), gold.double()], dim=1).tolist()
         per_class = {
             name: dict(zip(("precision", "recall", "f1", "support"), values, strict=True))
             for name, values in zip(self.labels, table, strict=True)
         }
+        if self.is_tuned:
+            for own, threshold in zip(per_class.values(), self.thresholds.tolist(), strict=True):
+                own["threshold"] = threshold
         return ClassReport(per_class, self.labels, None)
 
     def baselines(self, rows: Iterable[Row]) -> dict[str, Callable[[Sequence[Row]], list[Prediction]]]:
@@ -181,9 +224,13 @@ class Multilabel(TextHead):
 
     # --- fitted after training, on dev ----------------------------------------------------------------------------
 
+    @property
+    def is_tuned(self) -> bool:
+        return self._goal is not None
+
     def tuning_data(self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Tensor | None:
         """Probabilities and gold of a row, [1, 2C], or [0, 2C] if it is not labelled; None with a fixed threshold."""
-        if not self._is_tuned:
+        if not self.is_tuned:
             return None
         label = text_row(row).label
         if not isinstance(label, tuple):
@@ -192,16 +239,20 @@ class Multilabel(TextHead):
 
     def tune(self, data: Tensor) -> None:
         """Sets the threshold of each label, from the probabilities and gold of dev, [N, 2C]."""
-        if not self._is_tuned:
+        if not self.is_tuned:
             return
         probabilities, gold = data.float().chunk(2, dim=1)
-        best = [best_threshold(p, g.bool()) for p, g in zip(probabilities.T, gold.T, strict=True)]
+        best = [best_threshold(p, g.bool(), self._goal) for p, g in zip(probabilities.T, gold.T, strict=True)]
         self.thresholds.copy_(torch.tensor(best))
 
     # --- private --------------------------------------------------------------------------------------------------
 
     def _one_hot(self, names: Sequence[str]) -> list[int]:
         return [int(label in names) for label in self.labels]
+
+    def _of_sets(self, counts: Tensor) -> Tensor:
+        """The counts without the probabilities, [..., 4C + 3]."""
+        return counts[..., : 4 * len(self.labels) + 3]
 
     def _cells(self, counts: Tensor) -> Tensor:
         """True positives, false positives, false negatives and true negatives of each label, [..., 4, C]."""
@@ -212,53 +263,37 @@ class Multilabel(TextHead):
         true, false_positive, false_negative, _ = self._cells(counts).unbind(-2)
         return true, true + false_positive, true + false_negative
 
-    def _scores(self, counts: Tensor) -> dict[str, Tensor]:
-        """All metrics of one or many corpora, [..., 4C + 3] -> [...]."""
-        items = self._items(counts)
-        example_f1, exact, rows = counts[..., -3:].unbind(-1)
-        return {
-            "micro_f1": scores.precision_recall_f1(*(labels.sum(-1) for labels in items))[2],
-            "macro_f1": scores.mean(scores.precision_recall_f1(*items)[2]),
-            "example_f1": scores.ratio(example_f1, rows),
-            "subset_accuracy": scores.ratio(exact, rows),
-        }
+    def _tables(self, counts: Tensor) -> Tensor:
+        """The 2 x 2 table of each label, [..., C, 2, 2]."""
+        return scores.two_by_two(*self._cells(counts).unbind(-2))
+
+    def _metric(self, name: str, totals: Tensor, counts: Tensor, times: Tensor) -> Tensor:
+        """One metric of many corpora, [...], from their summed counts, [..., 4C + 3], and the rows they drew."""
+        if name in RANKING:
+            true, _, false_negative, _ = self._cells(self._of_sets(counts)).unbind(-2)  # [N, C]
+            probabilities = counts[:, -len(self.labels) :]
+            return mean_over_classes(RANKING[name], probabilities, true + false_negative > 0, times)
+        if name in AGREEMENT:
+            return scores.mean(AGREEMENT[name](self._tables(totals)))
+        if name in PROPORTIONS:
+            return scores.mean(scores.ratio(*PROPORTIONS[name](self._tables(totals))))
+        items = self._items(totals)
+        if name == "micro_f1":
+            return scores.precision_recall_f1(*(labels.sum(-1) for labels in items))[2]
+        if name == "macro_f1":
+            return scores.mean(scores.precision_recall_f1(*items)[2])
+        example_f1, exact, rows = totals[..., -3:].unbind(-1)
+        return scores.ratio(example_f1 if name == "example_f1" else exact, rows)
 
 
-def best_threshold(probabilities: Tensor, gold: Tensor) -> float:
-    """The threshold t for which ``probability >= t`` has the best F1; of equally good ones the nearest to 0.5.
-
-    F1 changes only at the probabilities themselves, so one candidate in each gap between neighbouring probabilities is
-    enough: 0.5 if it lies in the gap, otherwise the midpoint, which leaves a margin on both sides.
-
-    Args:
-        probabilities: Predicted probabilities of one label, [N].
-        gold: Whether the label applies, [N] (bool).
-
-    >>> best_threshold(torch.tensor([0.125, 0.25, 0.375]), torch.tensor([False, True, True]))
-    0.1875
-    >>> best_threshold(torch.tensor([0.125, 0.625]), torch.tensor([False, True]))
-    0.5
-    """
-    edges = torch.cat([torch.zeros(1), torch.unique(probabilities), torch.ones(1)])
-    low, high = edges[:-1], edges[1:]  # no probability lies strictly between the two
-    middle = (low + high) / 2
-    middle = torch.where(middle > low, middle, high)  # there is no float between two adjacent floats
-    candidates = torch.where((low < 0.5) & (high >= 0.5), torch.tensor(0.5), middle)
-    # The number of probabilities at or above a candidate is N minus its insertion point among the sorted ones.
-    descending = probabilities.argsort(descending=True)
-    true_positives = torch.cat([torch.zeros(1, dtype=torch.long), gold[descending].long().cumsum(0)])
-    predicted = len(probabilities) - torch.searchsorted(probabilities.sort().values, candidates)
-    f1 = 2 * true_positives[predicted] / (predicted + gold.sum()).clamp(min=1)
-    nearest = torch.where(f1 == f1.max(), (candidates - 0.5).abs(), torch.inf)
-    return float(candidates[nearest.argmin()])
+def _counts_of_sets(gold: Tensor, predicted: Tensor) -> Tensor:
+    """The counts [4C + 3] of one gold and one predicted set of labels, both [C] (bool)."""
+    cells = torch.stack([gold & predicted, ~gold & predicted, gold & ~predicted, ~gold & ~predicted])  # [4, C]
+    true, size = int((gold & predicted).sum()), int(gold.sum() + predicted.sum())
+    per_row = [2 * true / size if size else 1.0, float(gold.equal(predicted)), 1.0]
+    return torch.cat([cells.flatten().double(), torch.tensor(per_row, dtype=torch.double)])
 
 
 def _prediction(labels: Sequence[str], probabilities: Sequence[float], thresholds: Sequence[float]) -> Prediction:
     chosen = [n for n, p, least in zip(labels, probabilities, thresholds, strict=True) if p >= least]
     return {"labels": chosen, "scores": dict(zip(labels, probabilities, strict=True))}
-
-
-def _between_0_and_1(threshold: float) -> float:
-    if not 0 < threshold < 1:
-        raise ValueError(f"threshold must be 'tuned' or between 0 and 1, got {threshold}")
-    return threshold

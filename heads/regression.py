@@ -1,7 +1,7 @@
 """A number for a text or a pair of texts.
 
 The scores of one corpus come from torchmetrics and SciPy, which are imported when needed because that takes seconds.
-The primary scores of many resampled corpora are vectorised here.
+The scores of many resampled corpora are vectorised here.
 
 Shapes: B examples, T tokens, H hidden size, N rows, D distinct values.
 """
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from heads import ClassReport, Example, Prediction, Row, TextRow, _baselines
+from heads import ClassReport, Example, Prediction, Row, TextRow, _baselines, scores
 from heads._pooling import DEFAULT_POOLING, Pooling, WindowPooling
 from heads._text import Long, Pair, Reading, TextHead, choice, describe, text_row
 
@@ -181,13 +181,20 @@ class Regression(TextHead):
             "mse": float(mean_squared_error(predicted, gold)) if len(gold) else 0.0,
         }
 
-    def primary_scores(self, counts: Tensor, times: Tensor) -> Tensor:
+    def many_scores(self, counts: Tensor, times: Tensor, metrics: Sequence[str]) -> dict[str, Tensor]:
         finite = counts.isfinite().all(-1)  # [N]
         predicted, gold = counts.double().nan_to_num(0.0, 0.0, 0.0).T  # [N], [N]
-        if self.primary_metric == "spearman":
-            predicted, gold = ranks_of_many(predicted, times), ranks_of_many(gold, times)  # [..., N]
         diverged = ((times > 0) & ~finite).any(-1)
-        return pearson_of_many(predicted, gold, times).masked_fill(diverged, 0.0)
+        found = {}
+        for name in metrics:
+            if name == "mse":
+                squares = ((predicted - gold) ** 2 * times).sum(-1)
+                found[name] = scores.ratio(squares, times.sum(-1)).masked_fill(diverged, math.inf)
+                continue
+            ranked = name == "spearman"
+            one, other = (ranks_of_many(v, times) if ranked else v for v in (predicted, gold))  # [N] or [..., N]
+            found[name] = pearson_of_many(one, other, times).masked_fill(diverged, 0.0)
+        return found
 
     def report(self, counts: Tensor) -> ClassReport:
         """Empty, because numbers have no classes."""

@@ -23,6 +23,7 @@ from heads import (
     LoadedEncoder,
     Prediction,
     Row,
+    Span,
     SpanRow,
     TextRow,
     _baselines,
@@ -30,7 +31,9 @@ from heads import (
     projection,
     scores,
 )
+from heads._cooccurrence import cooccurrence_counts
 from heads._marking import MARKERS, Marked, markers, original, placeholder, ready_made, typed
+from heads._metrics import AGREEMENT, selected_metrics
 from heads._pair_window import read_tokens
 from heads._pairs import Candidate, Gold, Key, Mention, Pairing, gold
 from heads._pooling import DEFAULT_POOLING, Pooling, SequencePooling
@@ -48,6 +51,8 @@ _CHUNK_SIZE = 1024  # texts per call of the tokenizer; the offsets of all candid
 
 _WHOLE_TEXT: Key = ("", "")
 """The only "pair" of a `TextRow`, whose placeholders are already in the text."""
+
+COOCCURRENCE = "cooccurrence_fpr"
 
 
 class RelationClassification(Head):
@@ -68,7 +73,13 @@ class RelationClassification(Head):
     Metrics are `micro_f1`, `macro_f1`, `precision` and `recall` without the negative class, and `accuracy` with it.
     They count every candidate, and as missed every gold relation that is not a candidate, for example because its
     mentions are in two sentences. A prediction matches at most one gold type; other types of the pair are missed. The
-    first four are 0 if only the negative class is predicted.
+    first four are 0 if only the negative class is predicted. `macro_f1` leaves out types that neither occur nor are
+    predicted, as in scikit-learn by default.
+
+    On request, with the option `metrics` or as `primary_metric`, there are `mcc` and `kappa` over all labels, and
+    `cooccurrence_fpr`: the share of candidates that are predicted as related in sentences without any related
+    candidate, where the mentions only occur together. The sentences of document-wide candidates are the whole row, and
+    so is a `TextRow`; a sentence with a masked candidate is left out. Lower is better, so it cannot be primary.
 
     Args:
         labels: Relation types, with the negative class.
@@ -103,6 +114,7 @@ class RelationClassification(Head):
             `loss` returns is still the number of labels.
         dropout: Dropout probability before each linear layer.
         hidden_layer: Size of a hidden GELU layer before the output; None for no hidden layer.
+        metrics: Names of metrics to compute besides those shown by default.
         primary_metric: Name of the metric that selects checkpoints.
 
     Raises:
@@ -111,7 +123,8 @@ class RelationClassification(Head):
 
     row_type = (SpanRow, TextRow)
 
-    metrics = ("micro_f1", "macro_f1", "precision", "recall", "accuracy")
+    lower_is_better = frozenset({"loss", COOCCURRENCE})
+    metrics: tuple[str, ...] = ("micro_f1", "macro_f1", "precision", "recall", "accuracy")
 
     def __init__(
         self,
@@ -132,6 +145,7 @@ class RelationClassification(Head):
         class_weights: Mapping[str, float] | None = None,
         dropout: float = 0.1,
         hidden_layer: int | None = None,
+        metrics: Sequence[str] = (),
         primary_metric: str = "micro_f1",
     ) -> None:
         super().__init__(class_names(labels, 2), hidden_size)
@@ -148,7 +162,9 @@ class RelationClassification(Head):
         self.reads_mentions = pooling in get_args(MentionPooling)
         self.placeholders = tuple(placeholders)
         self.keep_negatives = keep_negatives
-        self.primary_metric = choice("primary_metric", primary_metric, self.metrics)
+        optional = [*AGREEMENT, COOCCURRENCE]
+        self.metrics = selected_metrics(self.metrics, optional, metrics, primary_metric, self.lower_is_better)
+        self.primary_metric = primary_metric
         self._check_options()
         self.register_buffer("class_weights", weights_of(class_weights or {}, self.labels), persistent=False)
         self.text_pooling = None if self.reads_mentions else SequencePooling(cast(Pooling, pooling), dropout)
@@ -239,22 +255,31 @@ class RelationClassification(Head):
         return self._prediction(row, pairs, [output.tolist() for output in outputs])
 
     def counts(self, prediction: Prediction, row: Row) -> Tensor:
-        """The flattened confusion matrix of the candidates and the missed relations of the row, [C * C]."""
+        """The flattened confusion matrix of the candidates and the missed relations of the row, [C * C].
+
+        If `cooccurrence_fpr` is computed, its two counts follow.
+        """
         confusion = torch.zeros(len(self.labels), len(self.labels), dtype=torch.long)
         if isinstance(row, TextRow):
             predicted = {_WHOLE_TEXT: prediction["label"]}
         else:
             predicted = {self.pairing.key(r["head"], r["tail"]): r["type"] for r in prediction["relations"]}
-        for key, types in self._gold(row).items():
+        known = self._gold(row)
+        for key, types in known.items():
             for truth, guess in _matches(types, predicted.get(key, self.negative), self.negative):
                 confusion[self.labels.index(truth), self.labels.index(guess)] += 1
-        return confusion.flatten()
+        if COOCCURRENCE not in self.metrics:
+            return confusion.flatten()
+        related = {key for key, label in predicted.items() if label != self.negative}
+        by_sentence = self._keys_by_sentence(row)
+        cooccurring = cooccurrence_counts(by_sentence, known, related, self.negative)
+        return torch.cat([confusion.flatten(), torch.tensor(cooccurring)])
 
     def score(self, counts: Tensor) -> dict[str, float]:
-        return {name: float(value) for name, value in self._scores(counts).items()}
+        return {name: float(value) for name, value in self._scores(counts, self.metrics).items()}
 
-    def primary_scores(self, counts: Tensor, times: Tensor) -> Tensor:
-        return self._scores(times.double() @ counts.double())[self.primary_metric]
+    def many_scores(self, counts: Tensor, times: Tensor, metrics: Sequence[str]) -> dict[str, Tensor]:
+        return self._scores(times.double() @ counts.double(), metrics)
 
     def report(self, counts: Tensor) -> ClassReport:
         return scores.report(self._confusion(counts), self.labels, self._positives())
@@ -355,20 +380,34 @@ class RelationClassification(Head):
     def _positives(self) -> list[int]:
         return [index for index, label in enumerate(self.labels) if label != self.negative]
 
-    def _scores(self, counts: Tensor) -> dict[str, Tensor]:
-        """All metrics of one or many corpora, [..., C * C] -> [...]."""
+    def _scores(self, counts: Tensor, metrics: Sequence[str]) -> dict[str, Tensor]:
+        """Some metrics of one or many corpora, [..., K] -> [...]."""
         confusion = self._confusion(counts)
         precision, recall, f1 = scores.micro(confusion, self._positives())
-        return {
+        found = {
             "micro_f1": f1,
             "macro_f1": scores.macro_f1(confusion, self._positives()),
             "precision": precision,
             "recall": recall,
             "accuracy": scores.accuracy(confusion),
         }
+        found |= {name: metric(confusion) for name, metric in AGREEMENT.items() if name in metrics}
+        if COOCCURRENCE in metrics:
+            found[COOCCURRENCE] = scores.ratio(*counts[..., -2:].unbind(-1))
+        return {name: found[name] for name in metrics}
+
+    def _keys_by_sentence(self, row: Row) -> list[list[Key]]:
+        """The candidates of each sentence."""
+        if isinstance(row, TextRow):
+            return [[_WHOLE_TEXT]]
+        keys: defaultdict[Span, list[Key]] = defaultdict(list)
+        for candidate in self.pairing.candidates(row):
+            keys[candidate.context].append(self.pairing.key(candidate.head.id, candidate.tail.id))
+        return list(keys.values())
 
     def _confusion(self, counts: Tensor) -> Tensor:
-        return counts.reshape(*counts.shape[:-1], len(self.labels), len(self.labels))
+        size = len(self.labels)
+        return counts[..., : size**2].reshape(*counts.shape[:-1], size, size)
 
     def _check_options(self) -> None:
         if not 0 <= self.keep_negatives <= 1:

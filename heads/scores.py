@@ -25,12 +25,18 @@ def ratio(part: Tensor, whole: Tensor) -> Tensor:
     return torch.where(whole != 0, part.double() / whole, 0.0)
 
 
-def mean(values: Tensor) -> Tensor:
-    """The mean over the last axis, [..., G] -> [...]."""
-    # Added up in a fixed order: torch's own sum depends on the shape, so many corpora would differ from one in the last
-    # digit.
-    total: Tensor = sum(values.unbind(-1), torch.zeros((), dtype=torch.double))
-    return total / values.shape[-1]
+def mean(values: Tensor, is_defined: Tensor | None = None) -> Tensor:
+    """The mean over the last axis, [..., G] -> [...]; 0 if no value is defined.
+
+    Args:
+        values: The values, [..., G].
+        is_defined: Which values belong to the mean, [..., G] (bool); None means all.
+
+    >>> float(mean(torch.tensor([1.0, 0.0, 0.5]), torch.tensor([True, False, True])))
+    0.75
+    """
+    counted = torch.ones_like(values) if is_defined is None else is_defined.double()
+    return ratio(_total(values * counted), _total(counted))
 
 
 def accuracy(confusion: Tensor) -> Tensor:
@@ -66,12 +72,36 @@ def micro(confusion: Tensor, classes: Sequence[int]) -> tuple[Tensor, Tensor, Te
 
 
 def macro_f1(confusion: Tensor, classes: Sequence[int]) -> Tensor:
-    """The mean F1 over the given classes. A class that neither occurs nor is predicted counts as 0.
+    """The mean F1 over those of the given classes that occur or are predicted, as in scikit-learn by default.
 
-    >>> float(macro_f1(torch.tensor([[2, 0], [0, 2]]), [0, 1]))
+    >>> float(macro_f1(torch.tensor([[2, 0, 0], [0, 2, 0], [0, 0, 0]]), [0, 1, 2]))
     1.0
     """
-    return mean(precision_recall_f1(*_items(confusion, classes))[2])
+    true, predicted, gold = _items(confusion, classes)
+    return mean(precision_recall_f1(true, predicted, gold)[2], predicted + gold > 0)
+
+
+def against_others(confusion: Tensor, positive: int) -> Tensor:
+    """The 2 x 2 table of one class against all others, [..., C, C] -> [..., 2, 2].
+
+    >>> against_others(torch.tensor([[5, 1, 0], [2, 6, 1], [0, 0, 7]]), 1).tolist()
+    [[12, 1], [3, 6]]
+    """
+    true = confusion[..., positive, positive]
+    false_negative = confusion[..., positive, :].sum(-1) - true
+    false_positive = confusion[..., :, positive].sum(-1) - true
+    true_negative = confusion.sum((-2, -1)) - true - false_negative - false_positive
+    return two_by_two(true, false_positive, false_negative, true_negative)
+
+
+def two_by_two(true: Tensor, false_positive: Tensor, false_negative: Tensor, true_negative: Tensor) -> Tensor:
+    """The confusion matrix [..., 2, 2] of negative (0) and positive (1) cases from its four cells, each [...].
+
+    >>> two_by_two(*torch.tensor([6, 1, 3, 12])).tolist()
+    [[12, 1], [3, 6]]
+    """
+    lines = [torch.stack([true_negative, false_positive], dim=-1), torch.stack([false_negative, true], dim=-1)]
+    return torch.stack(lines, dim=-2)
 
 
 def report(confusion: Tensor, names: Sequence[str], classes: Sequence[int]) -> ClassReport:
@@ -89,6 +119,13 @@ def report(confusion: Tensor, names: Sequence[str], classes: Sequence[int]) -> C
         for c, line in zip(classes, lines, strict=True)
     }
     return ClassReport(per_class, tuple(names), [[int(n) for n in line] for line in confusion.tolist()])
+
+
+def _total(values: Tensor) -> Tensor:
+    # Added up in a fixed order: torch's own sum depends on the shape, so many corpora would differ from one in the last
+    # digit.
+    total: Tensor = sum(values.unbind(-1), torch.zeros((), dtype=torch.double))
+    return total
 
 
 def _items(confusion: Tensor, classes: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:

@@ -32,6 +32,9 @@ from torch import Tensor, nn
 from heads import IGNORE, ClassReport, Example, Head, Prediction, Row, Span, SpanRow, pad, projection, scores
 from heads._crf import CRF, Legal
 from heads._lexicon import AnnotatedRow, Lexicon
+from heads._metrics import selected_metrics
+from heads._span_metrics import METRICS as SPAN_METRICS
+from heads._span_metrics import NUM_COUNTS, span_counts, span_scores
 from heads._tags import Scheme, TypedSpan, is_legal, tag_names, to_spans, to_tags
 from heads._text import choice, class_names, describe
 from heads._windows import TokenizedText, owner, windows
@@ -41,7 +44,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Decoder = Literal["linear", "crf"]
-Metric = Literal["f1", "precision", "recall", "macro_f1", "word_macro_f1", "word_micro_f1"]
 
 
 class TokenClassification(Head):
@@ -53,9 +55,14 @@ class TokenClassification(Head):
     Metrics:
 
     - `f1`, `precision`, `recall`: exact matches of span and type, pooled over the types
-    - `macro_f1`: the mean F1 of exact matches over the types
+    - `macro_f1`: the mean F1 of exact matches over the types that occur or are predicted, as in seqeval
     - `word_micro_f1`, `word_macro_f1`: F1 over words, which are positive for a type if an entity of the type covers
       them; with the scheme IO, this is the PICO metric of BLURB
+
+    Metrics on request, with the option `metrics` or as `primary_metric`:
+
+    - `strict_f1`, `exact_f1`, `partial_f1`, `type_f1`, and the same with `precision` and `recall`: entities that match
+      in part, in the four ways of SemEval 2013, counted as by nervaluate; see `heads._span_metrics`
 
     Args:
         labels: Entity types.
@@ -66,13 +73,14 @@ class TokenClassification(Head):
         stride: Number of tokens by which the windows of a long text overlap, at most half a window.
         dropout: Dropout probability before each linear layer.
         hidden_layer: Size of a hidden GELU layer before the output; None for no hidden layer.
+        metrics: Names of metrics to compute besides those shown by default.
         primary_metric: Name of the metric that selects checkpoints.
 
     Raises:
         ValueError: There is no label or a label twice, or an option is out of range.
     """
 
-    metrics: tuple[str, ...] = get_args(Metric)
+    metrics: tuple[str, ...] = ("f1", "precision", "recall", "macro_f1", "word_macro_f1", "word_micro_f1")
     row_type = SpanRow
 
     def __init__(
@@ -85,17 +93,19 @@ class TokenClassification(Head):
         stride: int = 32,
         dropout: float = 0.1,
         hidden_layer: int | None = None,
-        primary_metric: Metric = "f1",
+        metrics: Sequence[str] = (),
+        primary_metric: str = "f1",
     ) -> None:
         super().__init__(class_names(labels, 1), hidden_size)
         choice("scheme", scheme, get_args(Scheme))
         choice("decoder", decoder, get_args(Decoder))
-        choice("primary_metric", primary_metric, get_args(Metric))
         if stride < 0:
             raise ValueError(f"stride must be at least 0, got {stride}")
         self.scheme: Scheme = scheme
         self.stride = stride
+        self.metrics = selected_metrics(self.metrics, SPAN_METRICS, metrics, primary_metric)
         self.primary_metric = primary_metric
+        self._has_span_metrics = not set(SPAN_METRICS).isdisjoint(self.metrics)
         self.tags = tag_names(self.labels, scheme)
         self.projection = projection(hidden_size, len(self.tags), dropout=dropout, hidden_layer=hidden_layer)
         self.crf = CRF(len(self.tags), _legal(self.tags, scheme)) if decoder == "crf" else None
@@ -219,8 +229,9 @@ class TokenClassification(Head):
     def counts(self, prediction: Prediction, row: Row) -> Tensor:
         """The flattened confusion matrix of exact spans, and the words found, spurious and missed of each type.
 
-        The shape is [(L + 1)² + 3 L]. The last class of the confusion matrix is "none": a missed entity is predicted as
-        none, and the gold type of a spurious one is none.
+        The shape is [(L + 1)² + 3 L]; the counts of partial matches follow if a metric needs them. The last class of
+        the confusion matrix is "none": missed entities are predicted as none, and the gold type of spurious ones is
+        none.
         """
         row = _span_row(row)
         gold, predicted = set(self._gold(row)), self._predicted(prediction, row)
@@ -235,13 +246,14 @@ class TokenClassification(Head):
             [len(predicted_words[label] - gold_words[label]) for label in self.labels],
             [len(gold_words[label] - predicted_words[label]) for label in self.labels],
         ]
-        return torch.cat([confusion.flatten(), torch.tensor(of_words).flatten()])
+        partial = [span_counts(gold, predicted)] if self._has_span_metrics else []
+        return torch.cat([confusion.flatten(), torch.tensor(of_words).flatten(), *partial])
 
     def score(self, counts: Tensor) -> dict[str, float]:
-        return {name: float(value) for name, value in self._scores(counts).items()}
+        return {name: float(value) for name, value in self._scores(counts, self.metrics).items()}
 
-    def primary_scores(self, counts: Tensor, times: Tensor) -> Tensor:
-        return self._scores(times.double() @ counts.double())[self.primary_metric]
+    def many_scores(self, counts: Tensor, times: Tensor, metrics: Sequence[str]) -> dict[str, Tensor]:
+        return self._scores(times.double() @ counts.double(), metrics)
 
     def report(self, counts: Tensor) -> ClassReport:
         confusion, words = self._split(counts)
@@ -334,12 +346,12 @@ class TokenClassification(Head):
         path = self.crf.best_path(values)
         return path, self.crf.marginals(values)[range(len(path)), path].tolist()
 
-    def _scores(self, counts: Tensor) -> dict[str, Tensor]:
-        """All metrics of one or many corpora, [..., K] -> [...]."""
+    def _scores(self, counts: Tensor, metrics: Sequence[str]) -> dict[str, Tensor]:
+        """Some metrics of one or many corpora, [..., K] -> [...]."""
         confusion, words = self._split(counts)
         types = range(len(self.labels))
         precision, recall, f1 = scores.micro(confusion, types)
-        return {
+        found = {
             "f1": f1,
             "precision": precision,
             "recall": recall,
@@ -347,11 +359,14 @@ class TokenClassification(Head):
             "word_macro_f1": scores.mean(_word_f1(*words.unbind(-2))),
             "word_micro_f1": _word_f1(*words.sum(-1).unbind(-1)),
         }
+        if self._has_span_metrics:
+            found |= span_scores(counts[..., -NUM_COUNTS:])
+        return {name: found[name] for name in metrics}
 
     def _split(self, counts: Tensor) -> tuple[Tensor, Tensor]:
         """The confusion matrix [..., L + 1, L + 1], and the words found, spurious and missed [..., 3, L]."""
         size, corpora = len(self.labels) + 1, counts.shape[:-1]
-        confusion, words = counts[..., : size * size], counts[..., size * size :]
+        confusion, words = counts[..., : size**2], counts[..., size**2 : size**2 + 3 * (size - 1)]
         return confusion.reshape(*corpora, size, size), words.reshape(*corpora, 3, size - 1)
 
 

@@ -161,9 +161,9 @@ def pairs(case: Case) -> Tensor:
 # --- other libraries --------------------------------------------------------------------------------------------------
 
 
-def by_class(case: Case) -> Tensor:
-    """F1 of each class, [C]."""
-    return tm_classes.multiclass_f1_score(case.predicted, case.gold, case.num_classes, average="none")
+def macro_f1(case: Case) -> Tensor:
+    """The mean F1 over the classes that occur or are predicted."""
+    return tm_classes.multiclass_f1_score(case.predicted, case.gold, case.num_classes, average="macro")
 
 
 def _of_labels(case: Case, average: str) -> Tensor:
@@ -177,7 +177,7 @@ def _by_example(case: Case) -> Tensor:
     return tm_classes.multilabel_f1_score(predicted, gold, case.num_classes, **kwargs).double().mean()
 
 
-def _sklearn_f1(case: Case, labels: Sequence[int], average: str, **kwargs: float) -> float:
+def _sklearn_f1(case: Case, labels: Sequence[int] | None, average: str, **kwargs: float) -> float:
     return f1_score(case.gold, case.predicted, labels=labels, average=average, **({"zero_division": 0} | kwargs))
 
 
@@ -198,11 +198,8 @@ CLASSIFICATION: Peers = {
         case.predicted, case.gold, case.num_classes, average="micro"
     ),
     ("accuracy", "scikit-learn"): lambda case: accuracy_score(case.gold, case.predicted),
-    ("macro_f1", "torchmetrics, macro"): lambda case: tm_classes.multiclass_f1_score(
-        case.predicted, case.gold, case.num_classes, average="macro"
-    ),
-    ("macro_f1", "torchmetrics, mean of average=none"): lambda case: by_class(case).mean(),
-    ("macro_f1", "scikit-learn, labels=all"): lambda case: _sklearn_f1(case, range(case.num_classes), "macro"),
+    ("macro_f1", "torchmetrics, macro"): macro_f1,
+    ("macro_f1", "scikit-learn"): lambda case: _sklearn_f1(case, None, "macro"),
     ("micro_f1 without a class", "torchmetrics, ignore_index"): lambda case: tm_classes.multiclass_f1_score(
         case.predicted, case.gold, case.num_classes, average="micro", ignore_index=0
     ),

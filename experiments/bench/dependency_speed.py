@@ -16,11 +16,11 @@ from dependency_scores import (
     REGRESSION,
     Case,
     Peers,
-    by_class,
     cells,
     classifications,
     classifier,
     confusion,
+    macro_f1,
     multilabels,
     pairs,
     rank_correlation,
@@ -101,9 +101,10 @@ def _from_counts(counts: Tensor, case: Case) -> dict[str, Tensor]:
     state["tn"] = matrices.sum((1, 2))[:, None] - sum(state.values())
     others = {name: value[:, 1:] for name, value in state.items()}
     f1 = _computed(MulticlassF1Score, "none", state)
+    macro_f1 = _computed(MulticlassF1Score, "macro", state)
     accuracy = _computed(MulticlassAccuracy, "micro", state)
     micro_f1 = _computed(MulticlassF1Score, "micro", others) if case.num_classes > 2 else f1[:, 1]
-    return {"accuracy": accuracy, "macro_f1": f1.mean(1), "micro_f1": micro_f1, "f1": f1[:, 0]}
+    return {"accuracy": accuracy, "macro_f1": macro_f1, "micro_f1": micro_f1, "f1": f1[:, 0]}
 
 
 def _computed(
@@ -130,7 +131,7 @@ def _bootstrap_lines(size: int) -> Iterator[list[object]]:
     case = _sized(classifications(), size)
     one_hot = torch.nn.functional.one_hot(case.gold * case.num_classes + case.predicted, case.num_classes**2)
     peers: dict[str, Work] = {
-        "functions, call by call": lambda: torch.stack([by_class(drawn).mean() for drawn in _drawn(case, places)]),
+        "functions, call by call": lambda: torch.stack([macro_f1(drawn) for drawn in _drawn(case, places)]),
         "classes, given the counts": lambda: _from_counts(times.double() @ one_hot.double(), case)["macro_f1"],
     }
     ours = partial(classifier(case).primary_scores, one_hot, times)

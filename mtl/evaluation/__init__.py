@@ -2,10 +2,11 @@
 
 - `evaluator`: decodes each row, counts per document, gathers over ranks and scores once.
 - `predictions`: files of predictions, one line per row.
+- `intervals`: confidence intervals of the scores of one evaluation.
 - `baselines`: trivial predictors, scored from the same counts as the model.
 - `summary`: tables and figures of results for people.
 
 Next: `mtl.tracking`, which stores what a run records.
 """
 
-__all__ = ["baselines", "evaluator", "predictions", "summary"]
+__all__ = ["baselines", "evaluator", "intervals", "predictions", "summary"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-import torch
+from torch import Tensor
 
 from heads import Head, Prediction, Row
 from mtl.data.examples import TaskData
@@ -39,5 +40,7 @@ def _usable(head: Head, rows: Iterable[Row]) -> list[Row]:
 
 
 def _score(head: Head, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
-    counts = [head.counts(prediction, row) for prediction, row in zip(predictions, rows, strict=True)]
-    return head.score(torch.cat(counts) if head.reduction == "cat" else torch.stack(counts).sum(dim=0))
+    counts: dict[str, list[Tensor]] = defaultdict(list)
+    for prediction, row in zip(predictions, rows, strict=True):
+        counts[row.document].append(head.counts(prediction, row))
+    return head.score(head.combined([head.document_counts(own) for own in counts.values()]))

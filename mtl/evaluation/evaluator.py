@@ -148,8 +148,8 @@ class _TaskEvaluation:
             self._score(row)
         counts, num_rows, loss = self._gathered()
         documents = sorted(counts)
-        pooled = [_pool(counts[document], self._head.reduction) for document in documents]
-        total = _pool(pooled, self._head.reduction) if pooled else None
+        pooled = [self._head.document_counts(counts[document]) for document in documents]
+        total = self._head.combined(pooled) if pooled else None
         mean_loss = float(loss[0] / loss[1]) if loss[1] else math.nan
         if total is None:  # the trainer evaluated only some of the batches, and none of them was of this task
             return TaskResult(
@@ -162,7 +162,7 @@ class _TaskEvaluation:
 
     @property
     def _is_tuned(self) -> bool:
-        return self._tune and type(self._head).tune is not Head.tune
+        return self._tune and self._head.is_tuned
 
     def _score(self, row_index: int) -> None:
         row = self._split.rows[row_index]
@@ -203,7 +203,3 @@ def _in_order(pending: Sequence[tuple[Example, Tensor]]) -> tuple[list[Example],
     """The examples and outputs of a row in the order in which the head encoded them."""
     ordered = sorted(pending, key=lambda pair: pair[0]["part"])
     return [example for example, _ in ordered], [output for _, output in ordered]
-
-
-def _pool(counts: Sequence[Tensor], reduction: str) -> Tensor:
-    return torch.cat(list(counts)) if reduction == "cat" else torch.stack(list(counts)).sum(dim=0)

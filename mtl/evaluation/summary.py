@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from heads import ClassReport
+    from mtl.evaluation.intervals import ScoreInterval
 
 MISSING = "–"
 
@@ -28,6 +29,7 @@ class ResultLine(NamedTuple):
     """The scores of a run on a task.
 
     `baseline` was scored on the split with which it is compared: test, or dev if the task has no test split.
+    `interval` is that of `test`, or of `dev` if there is no `test`.
     """
 
     task: str
@@ -35,6 +37,7 @@ class ResultLine(NamedTuple):
     dev: float | None = None
     test: float | None = None
     baseline: Baseline | None = None
+    interval: ScoreInterval | None = None
 
     @property
     def is_beaten(self) -> bool | None:
@@ -79,7 +82,12 @@ def result_table(results: Iterable[ResultLine], title: str | None = None) -> Tab
     grid.add_column("test", justify="right")
     grid.add_column("trivial baseline")
     for result in results:
-        grid.add_row(result.task, result.metric, _number(result.dev), _number(result.test), _baseline(result))
+        dev, test = _number(result.dev), _number(result.test)
+        if result.test is None:
+            dev += _interval(result.interval)
+        else:
+            test += _interval(result.interval)
+        grid.add_row(result.task, result.metric, dev, test, _baseline(result))
     return grid
 
 
@@ -115,6 +123,19 @@ def per_class_table(report: ClassReport) -> dict[str, list[str | float | None]]:
     columns: dict[str, list[str | float | None]] = {"class": list(report.per_class)}
     for metric in metrics:
         columns[metric] = [values.get(metric) for values in report.per_class.values()]
+    return columns
+
+
+def score_table(scores: Mapping[str, float], intervals: Mapping[str, ScoreInterval]) -> dict[str, list[Any]]:
+    """The metrics of a task and their intervals as columns; None where there is no interval.
+
+    >>> from mtl.evaluation.intervals import ScoreInterval
+    >>> score_table({"f1": 0.5}, {"f1": ScoreInterval(0.25, 0.75, "bootstrap")})
+    {'metric': ['f1'], 'value': [0.5], 'low': [0.25], 'high': [0.75], 'method': ['bootstrap']}
+    """
+    columns: dict[str, list[Any]] = {"metric": list(scores), "value": list(scores.values())}
+    for place, name in enumerate(("low", "high", "method")):
+        columns[name] = [intervals[metric][place] if metric in intervals else None for metric in scores]
     return columns
 
 
@@ -168,6 +189,10 @@ def _short(name: str) -> str:
 
 def _number(value: float | None) -> str:
     return MISSING if value is None else f"{value:.4f}"
+
+
+def _interval(interval: ScoreInterval | None) -> str:
+    return "" if interval is None else f" \\[{interval.low:.2f}, {interval.high:.2f}]"  # \\[ is no markup
 
 
 def _baseline(result: ResultLine) -> str | Text:

@@ -4,7 +4,7 @@
     runs/<mixture>/20261121-093000-s1/
         mixture.yaml  config.yaml                      the resolved configuration
         checkpoints/  checkpoints.json                 `best`, `last`, `best:<task>` -> file and score
-        metrics.json                                   {split: {task: {metric: value}}}, and `baseline` like a split
+        metrics.json                                   {split: {task: {metric: value}}}, `baseline`, `interval`
         metrics.jsonl                                  all logged numbers, one line per call
         leakage.json                                   what dev and test share with train, and what was left out
         run.json                                       mixture, seed, status, process, and the run in MLflow
@@ -174,7 +174,8 @@ class RunFolder:
         """Merges the scores of tasks on a split into `metrics.json`.
 
         Args:
-            split: train, dev or test; `baseline` for the strongest trivial predictor.
+            split: train, dev or test; `baseline` for the strongest trivial predictor; `interval` for the intervals of
+                the scores.
             scores: ``{task: {metric: value}}``. New values replace old ones; other metrics are kept.
         """
         with _LOCK:

@@ -127,7 +127,7 @@ def check_checkpoint(path: Path, mixture: Mixture, *, resumes: Optimisation | No
             problems.append(Problem(f"tasks.{name}", f"Only the {where} has this task."))
             continue
         for field in ("head", "labels", "options"):
-            theirs, ours = getattr(trained.tasks[name], field), getattr(mixture.tasks[name], field)
+            theirs, ours = (_shaping(getattr(one.tasks[name], field)) for one in (trained, mixture))
             if theirs != ours:
                 problems.append(
                     Problem(f"tasks.{name}.{field}", f"must be {theirs!r} as in the checkpoint, got {ours!r}.")
@@ -139,7 +139,12 @@ def check_checkpoint(path: Path, mixture: Mixture, *, resumes: Optimisation | No
         raise InputError([Problem(str(path), "The checkpoint was trained on a different mixture."), *problems])
 
 
-_FREE = re.compile(r"evaluation\b.*|privacy\b.*|name|tasks\.\w+\.data\.path\b.*")
+def _shaping(value: Any) -> Any:
+    """The value of a field of a task without what changes no weight: the metrics that are computed on request."""
+    return {key: option for key, option in value.items() if key != "metrics"} if isinstance(value, dict) else value
+
+
+_FREE = re.compile(r"evaluation\b.*|privacy\b.*|name|tasks\.\w+\.data\.path\b.*|tasks\.\w+\.options\.metrics\b.*")
 """Keys that may differ when a run resumes, because they affect no batch, loss or weight."""
 
 

@@ -22,6 +22,7 @@ from mtl.distributed import is_rank_zero
 from mtl.evaluation import summary
 from mtl.evaluation.baselines import trivial_baselines
 from mtl.evaluation.evaluator import TaskResult
+from mtl.evaluation.intervals import ScoreInterval, score_intervals
 from mtl.evaluation.predictions import with_hashed_ids
 from mtl.hashed_ids import are_hashed, without_ids
 from mtl.problems import InputError, Problem
@@ -143,7 +144,7 @@ class RunRecorder(Callback):
         if trainer.state.fn != "fit":
             self._write("dev", results)
             self._keep_predictions(pl_module)
-            self._finish(trainer, "dev", _reports(results))
+            self._finish(trainer, "dev", _reports(results), self._write_intervals(trainer, "dev", results))
         elif MIXTURE in module.selection.improved:
             self._selected = _reports(results)
             self._write("dev", results)
@@ -156,7 +157,7 @@ class RunRecorder(Callback):
             results = cast("MultiTaskModule", pl_module).results["test"]
             self._write("test", results)
             self._keep_predictions(pl_module)
-            self._finish(trainer, "test", _reports(results))
+            self._finish(trainer, "test", _reports(results), self._write_intervals(trainer, "test", results))
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -169,7 +170,7 @@ class RunRecorder(Callback):
             named = ", ".join(f"{task} {self._first_losses[task]:.3g} to {loss:.3g}" for task, loss in risen.items())
             self._cautions.append(f"Training losses rose instead of falling: {named}. Lower model.learning_rate.")
         self._folder.write_metrics("train", {task: {"loss": loss} for task, loss in losses.items()})
-        self._finish(trainer, "dev", self._selected)
+        self._finish(trainer, "dev", self._selected, {})
 
     def show(self) -> None:
         """Prints the table of the run, if this process recorded one."""
@@ -216,6 +217,21 @@ class RunRecorder(Callback):
         for task, result in results.items():
             write_counts(self._folder.path / "counts" / split / f"{task}.npz", result)
 
+    def _write_intervals(
+        self, trainer: pl.Trainer, split: str, results: Mapping[str, TaskResult]
+    ) -> dict[str, dict[str, ScoreInterval]]:
+        """Computes the intervals of the scores of each task, and writes and tracks them."""
+        heads = _data(trainer).heads
+        found = {task: score_intervals(heads[task], result) for task, result in results.items()}
+        if split == "test" or "test" not in self._folder.metrics:
+            plain = {task: {name: one._asdict() for name, one in own.items()} for task, own in found.items()}
+            self._folder.write_metrics("interval", plain)
+        if self._tracker is not None:
+            for task, intervals in found.items():
+                columns = summary.score_table(results[task].scores, intervals)
+                self._tracker.log_table(columns, f"{split}/{task}/intervals.json")
+        return found
+
     def _keep_predictions(self, pl_module: pl.LightningModule) -> None:
         kept = cast("MultiTaskModule", pl_module).kept
         files = [] if kept is None else kept.merge()
@@ -227,7 +243,13 @@ class RunRecorder(Callback):
         if kept is not None:
             kept.discard()
 
-    def _finish(self, trainer: pl.Trainer, split: str, reports: Mapping[str, ClassReport]) -> None:
+    def _finish(
+        self,
+        trainer: pl.Trainer,
+        split: str,
+        reports: Mapping[str, ClassReport],
+        intervals: Mapping[str, Mapping[str, ScoreInterval]],
+    ) -> None:
         data = _data(trainer)
         baselines = self._score_baselines(data, split) if self._baselines else {}
         primary = {task: head.primary_metric for task, head in data.heads.items()}
@@ -264,6 +286,7 @@ class RunRecorder(Callback):
                 metrics.get("dev", {}).get(task, {}).get(metric),
                 metrics.get("test", {}).get(task, {}).get(metric) if split == "test" else None,
                 strongest.get(task),
+                intervals.get(task, {}).get(metric),
             )
             for task, metric in primary.items()
         ]

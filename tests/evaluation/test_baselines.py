@@ -6,6 +6,7 @@ from sklearn.metrics import f1_score
 
 from heads import Head, Row, SpanRow, TextRow
 from heads.classification import Classification
+from heads.multilabel import Multilabel
 from heads.regression import Regression
 from mtl.evaluation.baselines import trivial_baselines
 
@@ -64,3 +65,15 @@ def test_the_mean_predictor_has_no_correlation_and_the_hand_computed_error() -> 
     found = scores(Regression([], 8, range=(0, 4)), numbers(1, 3), numbers(0, 4, 2))["mean"]
     assert found["pearson"] == 0.0
     assert found["mse"] == pytest.approx((4 + 4 + 0) / 3)
+
+
+def test_documents_are_scored_as_a_whole_if_the_head_says_so() -> None:
+    def sentences(*labels: tuple[str, ...]) -> list[Row]:
+        return [TextRow(str(i), str(i // 2), "a", label=label) for i, label in enumerate(labels)]
+
+    train = sentences(("y",), ("y",), ("y",), ())
+    test = sentences(("y",), (), ("n",), ("y",))
+    by_row = scores(Multilabel(["y", "n"], 8), train, test)["majority"]
+    by_document = scores(Multilabel(["y", "n"], 8, score_by="document"), train, test)["majority"]
+    assert (by_row["micro_f1"], by_document["micro_f1"]) == pytest.approx((4 / 7, 4 / 5))
+    assert (by_row["subset_accuracy"], by_document["subset_accuracy"]) == (0.5, 0.5)

@@ -15,8 +15,9 @@ from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor
 
 from heads import Example, Head, Prediction, Row, SpanRow, TextRow
+from heads._thresholds import best_threshold
 from heads._words import words_of
-from heads.multilabel import Multilabel, best_threshold
+from heads.multilabel import Multilabel
 from mtl.batching.batch import Batch, ExampleGroup, collate
 from mtl.batching.data_module import MixtureData
 from mtl.config.loading import load_mixture
@@ -220,6 +221,21 @@ def test_the_counts_of_a_document_are_those_of_its_rows(data: MixtureData) -> No
             assert len(own) == 2
             pooled = torch.cat(own) if head.reduction == "cat" else own[0] + own[1]
             assert head.score(counts) == pytest.approx(head.score(pooled))
+
+
+def test_a_head_may_score_documents_as_a_whole(data: MixtureData, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_row, seen = evaluate(data)
+    monkeypatch.setattr(data.heads["topics"], "score_by", "document")
+    result = evaluate(data)[0]["topics"]
+    gold, predicted = ([set[str]() for _ in result.documents] for _ in range(2))
+    for row in rows(data, "topics"):
+        assert isinstance(row, TextRow)
+        place = result.documents.index(row.document)
+        gold[place].update(row.label)
+        predicted[place].update(seen["topics"][row.id]["labels"])
+    exact = [g == p for g, p in zip(gold, predicted, strict=True)]
+    assert result.scores["subset_accuracy"] == pytest.approx(np.mean(exact))
+    assert len(result.counts) == len(by_row["topics"].counts) == 4
 
 
 def test_a_task_without_the_split_has_no_result(data: MixtureData) -> None:

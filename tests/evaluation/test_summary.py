@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from heads import ClassReport
+from mtl.evaluation.intervals import ScoreInterval
 from mtl.evaluation.summary import (
     Baseline,
     ResultLine,
@@ -47,6 +48,12 @@ def test_a_row_shows_task_metric_scores_and_whether_the_baseline_is_beaten() -> 
         ["gad", "f1", "0.8123", "0.8000", "majority 0.5000 beaten"],
         ["rqe", "accuracy", "0.9000", "0.4000", "tfidf 0.5000 not beaten"],
     ]
+
+
+def test_an_interval_stands_beside_the_test_score_or_else_the_dev_score() -> None:
+    interval = ScoreInterval(0.75, 0.846, "bootstrap")
+    rows = shown([ResultLine("a", "f1", 0.9, 0.8, None, interval), ResultLine("b", "f1", 0.8, interval=interval)])
+    assert [row[2:4] for row in rows] == [["0.9000", "0.8000 [0.75, 0.85]"], ["0.8000 [0.75, 0.85]", "–"]]
 
 
 def test_a_missing_score_is_a_dash_and_beats_nothing() -> None:

@@ -11,7 +11,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    cohen_kappa_score,
+    f1_score,
+    matthews_corrcoef,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+    roc_curve,
+)
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
 
@@ -46,10 +56,11 @@ def gold_logits(fields: dict[str, Tensor]) -> Tensor:
     return 9.0 * F.one_hot(fields["label"], len(LABELS)).float()
 
 
+EVERYTHING = {"positive": "no", "threshold": 0.5, "metrics": ["auroc", "auprc", "mcc", "kappa"]}
 OPTIONS = {"hidden_layer": 12, "class_weights": {"no": 3.0}, "excluded": ["no"], "positive": "maybe"}
 CASES = {
     f"{name}-{kind}": has.Case(make, rows, UNLABELLED, gold_logits, options)
-    for name, options in (("plain", {}), ("options", OPTIONS))
+    for name, options in (("plain", {}), ("options", OPTIONS), ("everything", EVERYTHING))
     for kind, rows in (("pairs", PAIRS), ("singles", SINGLES), ("mixed", [*PAIRS[:4], *SINGLES[4:]]))
 }
 LONG_ROWS = [*PAIRS, TextRow("l", "l", has.LONG_TEXT, "fever", "no")]
@@ -160,17 +171,17 @@ def test_scores_equal_torchmetrics(seed: int, classes: Sequence[str]) -> None:
     rng = np.random.default_rng(seed)
     gold, predicted = (torch.from_numpy(rng.integers(0, len(classes), 50)) for _ in range(2))
     f1 = multiclass_f1_score(predicted, gold, num_classes=3, average="none")
+    macro = float(multiclass_f1_score(predicted, gold, num_classes=3, average="macro"))
     accuracy = float(multiclass_accuracy(predicted, gold, num_classes=3, average="micro"))
     # torchmetrics computes in float32.
     assert scores_of(gold, predicted, positive="no") == pytest.approx(
-        {"accuracy": accuracy, "micro_f1": accuracy, "macro_f1": float(f1.mean()), "f1": float(f1[1])}, rel=1e-6
+        {"accuracy": accuracy, "micro_f1": accuracy, "macro_f1": macro, "f1": float(f1[1])}, rel=1e-6
     )
 
 
-def test_an_absent_class_counts_in_the_macro_f1_unlike_in_torchmetrics() -> None:
+def test_an_absent_class_is_left_out_of_the_macro_f1() -> None:
     gold = predicted = torch.tensor([0, 1, 1])
-    assert float(multiclass_f1_score(predicted, gold, num_classes=3, average="macro")) == 1
-    assert scores_of(gold, predicted)["macro_f1"] == pytest.approx(2 / 3)
+    assert scores_of(gold, predicted)["macro_f1"] == 1.0
 
 
 def test_false_positives_on_excluded_classes_count_unlike_with_ignore_index_in_torchmetrics() -> None:
@@ -185,7 +196,10 @@ def scores_of(gold: Tensor, predicted: Tensor, **options: Any) -> dict[str, floa
     return has.score(make(**options), [{"label": LABELS[c]} for c in predicted.tolist()], rows)
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "micro_f1", "f1"])
+@pytest.mark.parametrize(
+    "metric",
+    ["accuracy", "macro_f1", "micro_f1", "f1", "mcc", "kappa", "sensitivity", "specificity", "ppv", "npv"],
+)
 @given(corpora=has.corpora(9))
 @settings(max_examples=25, deadline=None)
 def test_many_corpora_score_like_each_alone(metric: str, corpora: has.Corpora) -> None:
@@ -234,6 +248,12 @@ def test_valid_and_missing_labels_are_no_problem() -> None:
         ({"excluded": ["non"]}, r"excluded.*yes, no, maybe.*'non'"),
         ({"excluded": LABELS}, "excluded"),
         ({"positive": "Yes"}, "positive.*'Yes'"),
+        ({"metrics": ["auroc", "sensitivity"]}, "metrics.*sensitivity.*positive"),
+        ({"primary_metric": "npv"}, "primary_metric.*npv.*positive"),
+        ({"metrics": ["auroq"]}, "metrics.*auprc.*'auroq'.*'auroc'"),
+        ({"threshold": 0.5}, "threshold.*positive"),
+        ({"threshold": 1.5, "positive": "yes"}, r"threshold.*1\.5"),
+        ({"threshold": {"sensitvity": 0.9}, "positive": "yes"}, "threshold.*'sensitvity'.*'sensitivity'"),
     ],
 )
 def test_options_with_unknown_classes_or_invalid_weights_are_rejected(options: dict[str, Any], message: str) -> None:
@@ -275,3 +295,108 @@ def test_with_one_class_or_none_there_are_fewer_baselines() -> None:
 
 def test_class_weights_are_not_saved_in_a_checkpoint() -> None:
     assert set(make(class_weights={"no": 2.0}).state_dict()) == set(make().state_dict())
+
+
+# --- metrics on request -----------------------------------------------------------------------------------------------
+
+
+def drawn(seed: int, size: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    """Gold classes, [N], and probabilities with ties, [N, C]."""
+    rng = np.random.default_rng(seed)
+    probabilities = rng.integers(1, 5, (size, 3)).astype(float)
+    return rng.integers(0, 3, size), probabilities / probabilities.sum(1, keepdims=True)
+
+
+def rows_of(gold: np.ndarray) -> list[TextRow]:
+    return [TextRow(str(i), str(i), "a", label=LABELS[c]) for i, c in enumerate(gold)]
+
+
+def predictions_of(head: Classification, rows: Sequence[TextRow], probabilities: np.ndarray) -> list[Any]:
+    return [head.decode(row, [{}], [torch.from_numpy(line)]) for row, line in zip(rows, probabilities, strict=True)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_metrics_on_request_equal_scikit_learn(seed: int) -> None:
+    gold, probabilities = drawn(seed)
+    head = make(metrics=["auroc", "auprc", "mcc", "kappa"], primary_metric="mcc")
+    rows, predicted = rows_of(gold), probabilities.argmax(1)
+    scores = has.score(head, predictions_of(head, rows, probabilities), rows)
+    assert head.metrics == ("mcc", "accuracy", "macro_f1", "micro_f1", "auroc", "auprc", "kappa")
+    assert list(scores) == list(head.metrics)
+    one_hot = np.eye(3)[gold]
+    expected = {
+        "auroc": roc_auc_score(gold, probabilities, multi_class="ovr", average="macro"),
+        "auprc": average_precision_score(one_hot, probabilities, average="macro"),
+        "mcc": matthews_corrcoef(gold, predicted),
+        "kappa": cohen_kappa_score(gold, predicted),
+        "accuracy": accuracy_score(gold, predicted),
+    }
+    assert {name: scores[name] for name in expected} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_metrics_of_a_positive_class_equal_scikit_learn(seed: int) -> None:
+    gold, probabilities = drawn(seed)
+    head = make(positive="maybe", threshold=0.4, metrics=["auroc", "auprc"])
+    rows = rows_of(gold)
+    scores = has.score(head, predictions_of(head, rows, probabilities), rows)
+    is_gold, is_predicted = gold == 2, probabilities[:, 2] >= np.float32(0.4)
+    expected = {
+        "auroc": roc_auc_score(is_gold, probabilities[:, 2]),
+        "auprc": average_precision_score(is_gold, probabilities[:, 2]),
+        "sensitivity": recall_score(is_gold, is_predicted),
+        "specificity": recall_score(~is_gold, ~is_predicted),
+        "ppv": precision_score(is_gold, is_predicted),
+        "npv": precision_score(~is_gold, ~is_predicted),
+        "f1": f1_score(is_gold, is_predicted),
+    }
+    assert {name: scores[name] for name in expected} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("metric", ["auroc", "auprc", "accuracy", "ppv"])
+@pytest.mark.parametrize("positive", ["yes", None])
+def test_many_corpora_with_probabilities_score_like_each_alone(metric: str, positive: str | None) -> None:
+    if positive is None and metric == "ppv":
+        metric = "kappa"
+    head = make(positive=positive, primary_metric=metric, metrics=["auroc"])
+    gold, probabilities = drawn(3, 12)
+    rows = rows_of(gold)
+    counts = [head.counts(p, r) for p, r in zip(predictions_of(head, rows, probabilities), rows, strict=True)]
+    times = torch.from_numpy(np.random.default_rng(0).multinomial(12, np.full(12, 1 / 12), 6))
+    has.assert_many_corpora_score_like_each_alone(head, (torch.cat(counts), torch.cat([times, times[:1] * 0])))
+
+
+def test_below_the_threshold_the_most_probable_other_class_is_predicted() -> None:
+    head = make(positive="yes", threshold=0.7)
+    lines = torch.tensor([[0.6, 0.1, 0.3], [0.8, 0.1, 0.1], [0.1, 0.5, 0.4]])
+    assert [head.decode(SINGLES[0], [{}], [line])["label"] for line in lines] == ["maybe", "yes", "no"]
+
+
+def test_an_operating_point_is_chosen_on_dev_and_reported() -> None:
+    head = make(positive="yes", threshold={"sensitivity": 0.9})
+    assert head.metrics[-4:] == ("sensitivity", "specificity", "ppv", "npv")
+    gold, probabilities = drawn(1)
+    rows = rows_of(gold)
+    data = [head.tuning_data(r, [{}], [torch.from_numpy(p)]) for r, p in zip(rows, probabilities, strict=True)]
+    head.tune(torch.cat([one for one in data if one is not None]))
+    fpr, tpr, _ = roc_curve(gold == 0, probabilities[:, 0].astype(np.float32), drop_intermediate=False)
+    scores = has.score(head, predictions_of(head, rows, probabilities), rows)
+    assert scores["sensitivity"] >= 0.9
+    assert scores["specificity"] == pytest.approx(1 - fpr[tpr >= 0.9].min())
+    counts = has.reduce_counts(head, [head.counts({"label": "no"}, row) for row in rows])
+    assert head.report(counts).per_class["yes"]["threshold"] == pytest.approx(float(head.threshold))
+    assert "threshold" not in head.report(counts).per_class["no"]
+
+
+def test_a_checkpoint_contains_a_threshold_from_dev_but_no_fixed_one() -> None:
+    assert "threshold" in make(positive="yes", threshold="tuned").state_dict()
+    assert "threshold" not in make(positive="yes", threshold=0.3).state_dict()
+    assert not make(positive="yes", threshold=0.3).is_tuned
+    assert not make().is_tuned
+
+
+def test_the_proportions_of_a_document_are_counts_of_its_cases() -> None:
+    head = make(positive="yes", metrics=["ppv"])
+    counts = torch.stack([head.counts({"label": guess}, SINGLES[0]) for guess in ("yes", "no", "no")]).sum(0)[None]
+    found = {name: (int(part), int(whole)) for name, (part, whole) in head.proportions(counts).items()}
+    assert found == {"accuracy": (1, 3), "ppv": (1, 1)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,21 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    cohen_kappa_score,
+    f1_score,
+    matthews_corrcoef,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 from torch import Tensor
 from torchmetrics.functional.classification import multilabel_exact_match, multilabel_f1_score
 
 from heads import IGNORE, TextRow
-from heads.multilabel import Multilabel, best_threshold
+from heads.multilabel import Multilabel
 from tests.heads import properties as has
 
 LABELS = ("growth", "death", "immunity")
@@ -52,6 +60,13 @@ CASES = {
         UNLABELLED,
         gold_logits,
         {"long": "windows", "window_pooling": "mean"},
+    ),
+    "everything": has.Case(
+        make,
+        ROWS,
+        UNLABELLED,
+        gold_logits,
+        {"score_by": "document", "threshold": {"sensitivity": 0.9}, "metrics": ["auroc", "auprc", "mcc", "kappa"]},
     ),
 }
 
@@ -136,7 +151,7 @@ def test_scores_equal_torchmetrics(seed: int) -> None:
     )
 
 
-@pytest.mark.parametrize("metric", Multilabel.metrics)
+@pytest.mark.parametrize("metric", [*Multilabel.metrics, "mcc", "kappa", "sensitivity", "specificity", "ppv", "npv"])
 @given(corpora=has.corpora(15, unit=1 / 3))  # the F1 of a row is a fraction
 @settings(max_examples=25, deadline=None)
 def test_many_corpora_score_like_each_alone(metric: str, corpora: has.Corpora) -> None:
@@ -157,45 +172,6 @@ def test_the_report_has_every_label_and_no_confusion_matrix() -> None:
 
 
 # --- thresholds -------------------------------------------------------------------------------------------------------
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from([0.0, 0.125, 0.375, 0.5, 0.625, 0.875, 1.0]) | st.floats(0, 1, width=32), st.booleans()
-        )
-    )
-)
-def test_no_threshold_is_better_than_the_tuned_one(pairs: list[tuple[float, bool]]) -> None:
-    probabilities = torch.tensor([p for p, _ in pairs])
-    gold = torch.tensor([g for _, g in pairs], dtype=torch.bool)
-    tuned = best_threshold(probabilities, gold)
-    assert 0 <= tuned <= 1
-    best = f1_from(tuned, pairs)
-    others = [0.5, *(p for p, _ in pairs), *np.linspace(0.01, 1, 40).tolist()]
-    assert all(f1_from(other, pairs) <= best for other in others)
-    if f1_from(0.5, pairs) == best:
-        assert tuned == 0.5
-
-
-def f1_from(threshold: float, pairs: list[tuple[float, bool]]) -> float:
-    predicted = [p >= threshold for p, _ in pairs]
-    true = sum(said and gold for said, (_, gold) in zip(predicted, pairs, strict=True))
-    size = sum(predicted) + sum(gold for _, gold in pairs)
-    return 2 * true / size if size else 0.0
-
-
-def test_of_equally_good_thresholds_the_one_nearest_to_one_half_is_chosen() -> None:
-    # In the gap (0.1, 0.2], three are predicted and two are right: 2*2/(3+2); in (0.6, 0.9], one is: 2*1/(1+2).
-    assert best_threshold(torch.tensor([0.1, 0.2, 0.6, 0.9]), torch.tensor([0, 1, 0, 1]).bool()) == pytest.approx(0.15)
-    # (0.1, 0.2] and (0.6, 0.7] are equally good: 2*2/(4+2) = 2*1/(1+2). Their midpoints are 0.15 and 0.65.
-    probabilities = torch.tensor([0.1, 0.2, 0.3, 0.6, 0.7])
-    assert best_threshold(probabilities, torch.tensor([0, 1, 0, 0, 1]).bool()) == pytest.approx(0.65)
-
-
-def test_without_dev_rows_or_positives_the_threshold_is_one_half() -> None:
-    assert best_threshold(torch.zeros(0), torch.zeros(0).bool()) == 0.5
-    assert best_threshold(torch.tensor([0.2, 0.9]), torch.zeros(2).bool()) == 0.5
 
 
 def test_thresholds_are_tuned_for_each_label_and_change_predictions() -> None:
@@ -241,12 +217,6 @@ def test_a_fixed_threshold_is_not_tuned() -> None:
     assert head.tuning_data(ROWS[0], [{}], [torch.rand(3)]) is None
     head.tune(torch.tensor([[0.1] * 3 + [1.0] * 3]))
     assert head.thresholds.tolist() == [0.25] * 3
-
-
-@pytest.mark.parametrize("threshold", [0.0, 1.0, -1.0, float("nan")])
-def test_a_threshold_must_be_between_0_and_1(threshold: float) -> None:
-    with pytest.raises(ValueError, match=f"threshold.*{threshold}"):
-        make(threshold=threshold)
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------
@@ -296,3 +266,131 @@ def test_a_label_that_all_or_no_training_rows_have_is_constant_in_the_tfidf_base
     [prediction] = make().baselines(train)["tfidf"](ROWS[:1])
     assert prediction == {"labels": ["growth"], "scores": {"growth": 1.0, "death": 0.0, "immunity": 0.0}}
     assert make().baselines(UNLABELLED) == {}
+
+
+# --- metrics on request -----------------------------------------------------------------------------------------------
+
+
+def drawn(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gold labels and probabilities with ties, both [N, C]."""
+    rng = np.random.default_rng(seed)
+    return rng.random((40, 3)) < 0.3, rng.integers(1, 9, (40, 3)) / 10
+
+
+def rows_of(gold: np.ndarray, documents: Sequence[int] | None = None) -> list[TextRow]:
+    owners = range(len(gold)) if documents is None else documents
+    return [TextRow(str(i), str(d), "a", label=names(g)) for i, (d, g) in enumerate(zip(owners, gold, strict=True))]
+
+
+def predictions_of(head: Multilabel, rows: Sequence[TextRow], probabilities: np.ndarray) -> list[Any]:
+    return [head.decode(row, [{}], [torch.from_numpy(line)]) for row, line in zip(rows, probabilities, strict=True)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_metrics_on_request_are_the_means_of_those_of_scikit_learn_over_the_labels(seed: int) -> None:
+    gold, probabilities = drawn(seed)
+    wanted = ["auroc", "auprc", "mcc", "kappa", "sensitivity", "specificity", "ppv", "npv"]
+    head = make(metrics=wanted)
+    rows, predicted = rows_of(gold), probabilities >= 0.5
+    scores = has.score(head, predictions_of(head, rows, probabilities), rows)
+    columns = list(zip(gold.T, predicted.T, strict=True))
+    expected = {
+        "auroc": roc_auc_score(gold, probabilities, average="macro"),
+        "auprc": average_precision_score(gold, probabilities, average="macro"),
+        "mcc": np.mean([matthews_corrcoef(*pair) for pair in columns]),
+        "kappa": np.mean([cohen_kappa_score(*pair) for pair in columns]),
+        "sensitivity": recall_score(gold, predicted, average="macro", zero_division=0),
+        "specificity": recall_score(~gold, ~predicted, average="macro", zero_division=0),
+        "ppv": precision_score(gold, predicted, average="macro", zero_division=0),
+        "npv": precision_score(~gold, ~predicted, average="macro", zero_division=0),
+        "micro_f1": f1_score(gold, predicted, average="micro"),
+    }
+    assert {name: scores[name] for name in expected} == pytest.approx(expected)
+
+
+def test_a_label_that_no_row_has_is_left_out_of_the_mean_auroc() -> None:
+    gold, probabilities = drawn(0)
+    gold[:, 1] = False
+    head = make(primary_metric="auroc")
+    rows = rows_of(gold)
+    expected = roc_auc_score(gold[:, ::2], probabilities[:, ::2], average="macro")
+    assert has.score(head, predictions_of(head, rows, probabilities), rows)["auroc"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("metric", ["auroc", "auprc", "micro_f1", "npv"])
+def test_many_corpora_with_probabilities_score_like_each_alone(metric: str) -> None:
+    head = make(primary_metric=metric, metrics=["auroc"])
+    gold, probabilities = drawn(2)
+    rows = rows_of(gold)
+    counts = [head.counts(p, r) for p, r in zip(predictions_of(head, rows, probabilities), rows, strict=True)]
+    times = torch.from_numpy(np.random.default_rng(0).multinomial(40, np.full(40, 1 / 40), 6))
+    has.assert_many_corpora_score_like_each_alone(head, (torch.cat(counts), torch.cat([times, times[:1] * 0])))
+
+
+def test_an_operating_point_is_chosen_for_each_label() -> None:
+    gold, probabilities = drawn(4)
+    head = make(threshold={"specificity": 0.8})
+    assert {"sensitivity", "specificity", "ppv", "npv"} <= set(head.metrics)
+    rows = rows_of(gold)
+    data = [head.tuning_data(r, [{}], [torch.from_numpy(p)]) for r, p in zip(rows, probabilities, strict=True)]
+    head.tune(torch.cat([one for one in data if one is not None]))
+    predicted = probabilities >= head.thresholds.numpy()
+    assert all((~predicted[:, c])[~gold[:, c]].mean() >= 0.8 for c in range(3))
+    counts = has.reduce_counts(head, [head.counts({"labels": []}, row) for row in rows])
+    reported = [own["threshold"] for own in head.report(counts).per_class.values()]
+    assert reported == pytest.approx(head.thresholds.tolist())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_scores_by_document_equal_those_of_scikit_learn_on_unions(seed: int) -> None:
+    gold, probabilities = drawn(seed)
+    documents = np.random.default_rng(seed).integers(0, 9, len(gold))
+    head = make(score_by="document", metrics=["auroc"])
+    rows = rows_of(gold, documents.tolist())
+    by_document: dict[int, list[Tensor]] = {}
+    for prediction, row in zip(predictions_of(head, rows, probabilities), rows, strict=True):
+        by_document.setdefault(int(row.document), []).append(head.counts(prediction, row))
+    scores = head.score(head.combined([head.document_counts(own) for own in by_document.values()]))
+    union = np.array([gold[documents == d].any(0) for d in by_document])
+    highest = np.array([probabilities[documents == d].max(0) for d in by_document])
+    expected = {
+        "micro_f1": f1_score(union, highest >= 0.5, average="micro"),
+        "macro_f1": f1_score(union, highest >= 0.5, average="macro", zero_division=0.0),
+        "example_f1": f1_score(union, highest >= 0.5, average="samples", zero_division=1.0),
+        "subset_accuracy": accuracy_score(union, highest >= 0.5),
+        "auroc": mean_auroc(union, highest),
+    }
+    assert scores == pytest.approx(expected)
+
+
+def mean_auroc(gold: np.ndarray, probabilities: np.ndarray) -> float:
+    columns = [(g, p) for g, p in zip(gold.T, probabilities.T, strict=True) if 0 < g.mean() < 1]
+    return float(np.mean([roc_auc_score(*pair) for pair in columns])) if columns else 0.0
+
+
+@pytest.mark.parametrize("metrics", [[], ["auroc"]])
+def test_a_document_without_labelled_rows_counts_nothing(metrics: list[str]) -> None:
+    head = make(score_by="document", metrics=metrics)
+    unlabelled = head.counts({"labels": [], "scores": dict.fromkeys(LABELS, 0.5)}, UNLABELLED[0])
+    assert not head.document_counts([unlabelled, unlabelled]).any()
+    labelled = head.counts({"labels": [], "scores": dict.fromkeys(LABELS, 0.5)}, ROWS[0])
+    assert torch.equal(head.document_counts([unlabelled, labelled]), labelled)
+
+
+def test_rows_are_scored_one_by_one_by_default() -> None:
+    head = make()
+    counts = [head.counts({"labels": ["growth"]}, row) for row in ROWS[:2]]
+    assert torch.equal(head.document_counts(counts), counts[0] + counts[1])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"metrics": ["exact"]}, "metrics.*micro_f1.*'exact'"),
+        ({"score_by": "sentence"}, "score_by.*document.*'sentence'"),
+        ({"threshold": 1.0}, r"threshold.*1\.0"),
+    ],
+)
+def test_unknown_options_are_rejected(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(**options)

@@ -303,3 +303,21 @@ def test_pooling_takes_the_first_token_or_the_mean_over_tokens_without_padding()
         torch.testing.assert_close(head(states, mask, {}), expected)
     with pytest.raises(ValueError, match=r"pooling.*cls, mean.*'max'"):
         make(pooling="max")
+
+
+@given(corpora=has.corpora(2))
+@settings(max_examples=25, deadline=None)
+def test_all_metrics_of_many_corpora_are_those_of_each_alone(corpora: has.Corpora) -> None:
+    counts, times = corpora[0].double(), corpora[1]
+    head = make()
+    found = head.many_scores(counts, times, head.metrics)
+    for place, own_times in enumerate(times):
+        alone = head.score(counts.repeat_interleave(own_times, dim=0))
+        assert {name: float(values[place]) for name, values in found.items()} == pytest.approx(alone, abs=1e-12)
+
+
+def test_a_prediction_that_is_not_finite_makes_the_error_of_its_corpora_infinite() -> None:
+    counts = torch.tensor([[math.nan, 1.0], [1.0, 2.0]], dtype=torch.double)
+    found = make().many_scores(counts, torch.tensor([[1, 1], [0, 2]]), ("mse", "pearson"))
+    assert found["mse"].tolist() == [math.inf, 1.0]
+    assert found["pearson"].tolist() == [0.0, 0.0]

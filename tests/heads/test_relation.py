@@ -9,12 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
+from sklearn.metrics import (
+    accuracy_score,
+    cohen_kappa_score,
+    f1_score,
+    matthews_corrcoef,
+    precision_score,
+    recall_score,
+)
 from torch import Tensor
 
 from heads import IGNORE, Entity, Relation, Row, SpanRow, TextRow
@@ -91,6 +99,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "markers": {"input": "markers", "pooling": "entity_start"},
     "markers_max": {"input": "markers", "pooling": "mention_max", "hidden_layer": 12},
     "original": {"input": "original", "pooling": "mention_max", "class_weights": {"cause": 3.0}},
+    "metrics": {"metrics": ["mcc", "kappa", "cooccurrence_fpr"]},
     "directed": {"input": "markers", "entity_types": ["Chemical", "Disease"], "directed": True},
 }
 READY_OPTIONS = {"ready_made": READY, "ready_made_start": {**READY, "pooling": "entity_start"}}
@@ -313,10 +322,11 @@ def test_scores_equal_scikit_learn(outcomes: list[tuple[int, int]]) -> None:
     )
     truth, guess = [t for t, _ in outcomes], [g for _, g in outcomes]
     options: dict[str, Any] = {"labels": [0, 1], "average": "micro", "zero_division": 0}
+    present = sorted({*truth, *guess} - {2})
     assert head.score(counts) == pytest.approx(
         {
             "micro_f1": f1_score(truth, guess, **options),
-            "macro_f1": f1_score(truth, guess, **options | {"average": "macro"}),
+            "macro_f1": f1_score(truth, guess, **options | {"labels": present, "average": "macro"}) if present else 0.0,
             "precision": precision_score(truth, guess, **options),
             "recall": recall_score(truth, guess, **options),
             "accuracy": accuracy_score(truth, guess),
@@ -329,7 +339,34 @@ def test_scores_equal_scikit_learn(outcomes: list[tuple[int, int]]) -> None:
     assert [report.per_class[name]["f1"] for name in LABELS[:2]] == pytest.approx(wanted.tolist())
 
 
-@pytest.mark.parametrize("metric", RelationClassification.metrics)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=30))
+def test_metrics_on_request_equal_scikit_learn(outcomes: list[tuple[int, int]]) -> None:
+    head = make(**READY, metrics=["mcc", "kappa", "cooccurrence_fpr"])
+    rows = [TextRow("x", "x", "a", label=LABELS[truth]) for truth, _ in outcomes]
+    scores = has.score(head, [{"label": LABELS[guess]} for _, guess in outcomes], rows)
+    truth, guess = zip(*outcomes, strict=True)
+    several = len({*truth, *guess}) > 1  # scikit-learn divides by 0 for one class
+    assert scores["mcc"] == pytest.approx(matthews_corrcoef(truth, guess) if several else 0.0, abs=1e-12)
+    assert scores["kappa"] == pytest.approx(cohen_kappa_score(truth, guess) if several else 0.0, abs=1e-12)
+    # A row that is a sentence has one candidate.
+    guesses = [g for t, g in outcomes if t == 2]
+    assert scores["cooccurrence_fpr"] == pytest.approx(np.mean([g != 2 for g in guesses]) if guesses else 0.0)
+
+
+def test_co_occurring_pairs_that_are_predicted_as_related_count_in_sentences_without_relations() -> None:
+    text = "aspirin reduces fever . the headache was not with nausea or warfarin ."
+    found = row("a", text, ("aspirin", "fever", "treat"), sentences=((0, 23), (24, len(text))))
+    head = make(metrics=["cooccurrence_fpr"])
+    # The second sentence has the pairs of warfarin with headache and with nausea.
+    assert score(head, found, ("aspirin", "fever", "cause"))["cooccurrence_fpr"] == 0.0
+    assert score(head, found, ("warfarin", "nausea", "cause"))["cooccurrence_fpr"] == 0.5
+    one_sentence = row("a", text, ("aspirin", "fever", "treat"))
+    assert score(head, one_sentence, ("warfarin", "nausea", "cause"))["cooccurrence_fpr"] == 0.0
+    assert head.lower_is_better >= {"cooccurrence_fpr"}
+    assert len(make().counts({"relations": []}, found)) == 9
+
+
+@pytest.mark.parametrize("metric", [*RelationClassification.metrics, "mcc", "kappa"])
 @given(corpora=has.corpora(9))
 @settings(max_examples=25, deadline=None)
 def test_many_corpora_score_like_each_alone(metric: str, corpora: has.Corpora) -> None:

@@ -507,6 +507,36 @@ def test_a_repeated_entity_counts_once() -> None:
     assert int(counts[:9].sum()) == 1
 
 
+def test_partial_matches_are_scored_on_request() -> None:
+    row = SpanRow("1", "d", "severe chest pain", entities=(Entity("1", "Disease", ((0, 17),)),))
+    prediction = prediction_of((7, 17, "Disease"))
+    head = make(metrics=["partial_f1", "type_recall"], primary_metric="strict_f1")
+    scores = head.score(head.counts(prediction, row))
+    assert head.metrics[0] == "strict_f1"
+    assert set(scores) == {*TokenClassification.metrics, "strict_f1", "partial_f1", "type_recall"}
+    assert (scores["strict_f1"], scores["partial_f1"], scores["type_recall"]) == (0.0, 0.5, 1.0)
+    assert len(make().counts(prediction, row)) == 15
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_strict_scores_of_tagged_entities_are_those_of_exact_matches(seed: int, tokenizer: Any) -> None:
+    head = make(metrics=["strict_f1", "strict_precision", "strict_recall", "exact_f1", "partial_f1", "type_f1"])
+    generator = np.random.default_rng(seed)
+    names = tag_names(head.labels, "BIO")
+    entities = to_spans(random_tags(generator, names, 40), "BIO")
+    row = SpanRow(
+        "1",
+        "d",
+        "fever " * 40,
+        entities=tuple(Entity(str(i), s.type, ((6 * s.start, 6 * s.end - 1),)) for i, s in enumerate(entities)),
+    )
+    scores = head.score(head.counts(decode_tags(head, row, random_tags(generator, names, 40), tokenizer), row))
+    for name in ("f1", "precision", "recall"):
+        assert scores[f"strict_{name}"] == pytest.approx(scores[name])
+    assert scores["strict_f1"] <= scores["exact_f1"] <= scores["partial_f1"]
+    assert scores["strict_f1"] <= scores["type_f1"]
+
+
 def random_tags(generator: np.random.Generator, names: Sequence[str], size: int) -> list[str]:
     weights = np.array([3.0, *[1.0] * (len(names) - 1)])
     return [str(tag) for tag in generator.choice(names, size=size, p=weights / weights.sum())]

@@ -48,7 +48,10 @@ def test_a_checkpoint_gives_back_its_mixture(checkpoint: Path) -> None:
 
 
 def test_what_does_not_change_the_weights_may_differ(checkpoint: Path) -> None:
-    tasks = {"b": task(loss_weight=3.0, data={"reader": "jsonl", "path": "elsewhere"}), "a": task()}
+    tasks = {
+        "b": task(loss_weight=3.0, data={"reader": "jsonl", "path": "elsewhere"}),
+        "a": task(options={"metrics": ["auroc"]}, primary_metric="mcc"),
+    }
     check_checkpoint(checkpoint, mixture(name="other", seed=9, batch_size=4, tasks=tasks))
 
 

@@ -81,7 +81,7 @@ def artifacts(client: Any, run_id: str, path: str | None = None) -> Iterator[str
 
 def test_metrics_hold_every_split_and_task_with_all_metrics_of_its_head(run: Path, metrics: dict[str, Any]) -> None:
     heads, _ = build_heads(checkpoint_mixture(RunFolder(run).resolve_checkpoint("best")))
-    assert set(metrics) == {"train", "dev", "test", "baseline"}
+    assert set(metrics) == {"train", "dev", "test", "baseline", "interval"}
     assert set(metrics["train"]) == set(metrics["dev"]) == set(metrics["baseline"]) == set(TASKS)
     assert set(metrics["test"]) == set(TASKS) - {"score"}, "a task without a test split has no test score"
     for task, scores in metrics["dev"].items():
@@ -132,6 +132,21 @@ def test_the_baseline_is_scored_on_test_or_on_dev_without_a_test_split(run: Path
     for task, found in baselines["test"].items():
         primary = heads[task].primary_metric
         assert metrics["baseline"][task][primary] == max(scores[primary] for scores in found.values())
+
+
+def test_every_test_score_has_an_interval(run: Path, metrics: dict[str, Any]) -> None:
+    assert set(metrics["interval"]) == set(metrics["test"])
+    for task, intervals in metrics["interval"].items():
+        assert {"loss", *intervals} == set(metrics["test"][task])
+        table = read(run / "artifacts" / "test" / task / "intervals.json")
+        assert table["columns"] == ["metric", "value", "low", "high", "method"]
+        tracked = {line[0]: line[1:] for line in table["data"]}
+        for name, interval in intervals.items():
+            value = metrics["test"][task][name]
+            assert interval["low"] <= interval["high"]
+            assert tracked[name] == [pytest.approx(value), interval["low"], interval["high"], interval["method"]]
+    assert metrics["interval"]["kind"]["accuracy"]["method"] == "wilson"
+    assert metrics["interval"]["mentions"]["f1"]["method"] == "bootstrap"
 
 
 def test_the_resolved_mixture_and_configuration_are_saved(run: Path) -> None:

@@ -1,0 +1,149 @@
+"""Confidence intervals of the scores of one evaluation, whose documents are a sample.
+
+They say how much the scores would vary on other test documents. They say nothing about other seeds: see `mtl.study`.
+
+Shapes: D documents, N rows of counts, K counts, B resamples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import norm
+from torch import Tensor
+
+from heads import Head
+from mtl.evaluation.evaluator import TaskResult
+
+DECIDES_RESULTS = False
+
+Array = NDArray[np.float64]
+
+NUM_RESAMPLES = 1_000
+
+_CHUNK_SIZE = 1_000_000
+"""Size of a table of resamples by rows: 8 MB, and a head makes up to a dozen such tables."""
+
+
+class ScoreInterval(NamedTuple):
+    """A confidence interval of a score.
+
+    Args:
+        low: Lower end.
+        high: Upper end.
+        method: "bootstrap" for percentiles over resampled documents; "wilson" for Wilson's interval of a proportion.
+    """
+
+    low: float
+    high: float
+    method: Literal["bootstrap", "wilson"]
+
+
+def score_intervals(
+    head: Head, result: TaskResult, *, level: float = 0.95, num_resamples: int = NUM_RESAMPLES, seed: int = 0
+) -> dict[str, ScoreInterval]:
+    """An interval for each metric of a task; empty with fewer than two documents.
+
+    Documents are resampled as a whole, because their rows are not independent. Proportions, such as a sensitivity, get
+    Wilson's interval instead, because a bootstrap of a proportion of 1 has no width.
+
+    Args:
+        head: The head of the task.
+        result: Its result, with the counts of each document.
+        level: Nominal coverage.
+        num_resamples: Number of resamples, B.
+        seed: Seed of the resamples.
+    """
+    if len(result.documents) < 2:
+        return {}
+    arrays = result.stacked_counts()
+    sample = _Sample(torch.from_numpy(arrays["counts"]), arrays["owners"], len(result.documents))
+    proportions = {
+        name: wilson(sample.by_document(part), sample.by_document(whole), level)
+        for name, (part, whole) in head.proportions(sample.counts).items()
+    }
+    others = [name for name in head.metrics if name not in proportions]
+    resampled = _resampled(head, sample, others, num_resamples, seed)
+    return {name: proportions.get(name) or _percentiles(resampled[name], level) for name in head.metrics}
+
+
+def wilson(parts: Array, wholes: Array, level: float = 0.95) -> ScoreInterval:
+    """Wilson's interval of a proportion whose cases come in documents.
+
+    The numbers of cases are first divided by the design effect: how much larger the variance of the proportion over
+    documents is than that of independent cases, at least 1 (Rao and Scott 1992, "A simple method for the analysis of
+    clustered binary data"). With one case per document this is Wilson's interval (Wilson 1927). Without cases it is
+    the whole range from 0 to 1.
+
+    Args:
+        parts: Number of cases that count in each document, [D].
+        wholes: Number of all cases in each document, [D].
+        level: Nominal coverage.
+
+    >>> interval = wilson(np.array([1.0] * 20), np.ones(20))
+    >>> round(interval.low, 3), interval.high
+    (0.839, 1.0)
+    """
+    num_cases = float(wholes.sum())
+    if not num_cases:
+        return ScoreInterval(0.0, 1.0, "wilson")
+    share = float(parts.sum()) / num_cases
+    n = num_cases / _design_effect(parts, wholes)
+    z = float(norm.ppf(0.5 + level / 2))
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half_width = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    # Rounding must not exclude the share itself where it is 0 or 1.
+    low, high = max(0.0, min(centre - half_width, share)), min(1.0, max(centre + half_width, share))
+    return ScoreInterval(low, high, "wilson")
+
+
+def _design_effect(parts: Array, wholes: Array) -> float:
+    """The variance of a proportion over documents, relative to that of independent cases; at least 1."""
+    has_cases = wholes > 0
+    parts, wholes = parts[has_cases], wholes[has_cases]
+    num_documents, num_cases = len(wholes), wholes.sum()
+    share = parts.sum() / num_cases
+    if num_documents < 2 or num_documents == num_cases or not 0 < share < 1:
+        return 1.0
+    variance = num_documents / (num_documents - 1) * ((parts - share * wholes) ** 2).sum() / num_cases**2
+    return max(1.0, float(variance / (share * (1 - share) / num_cases)))
+
+
+class _Sample(NamedTuple):
+    """The counts [N, K], the document of each row [N], and the number of documents."""
+
+    counts: Tensor
+    owners: NDArray[np.intp]
+    num_documents: int
+
+    def by_document(self, values: Tensor) -> Array:
+        """The sums over the rows of each document, [N] -> [D]."""
+        sums = np.zeros(self.num_documents)
+        np.add.at(sums, self.owners, values.double().numpy())
+        return sums
+
+
+def _resampled(head: Head, sample: _Sample, metrics: Sequence[str], num_resamples: int, seed: int) -> dict[str, Array]:
+    """The metrics of each resample of the documents, [B]."""
+    rng = np.random.default_rng(seed)
+    shares = np.full(sample.num_documents, 1 / sample.num_documents)
+    size = max(1, _CHUNK_SIZE // max(sample.num_documents, len(sample.owners)))
+    chunks: dict[str, list[Array]] = {name: [] for name in metrics}
+    for start in range(0, num_resamples, size):
+        number = min(size, num_resamples - start)
+        drawn = rng.multinomial(sample.num_documents, shares, size=number)  # [B, D]
+        times = torch.from_numpy(drawn[:, sample.owners].astype(np.float64))  # [B, N]
+        found = head.many_scores(sample.counts, times, metrics)
+        for name in metrics:
+            chunks[name].append(found[name].numpy())
+    return {name: np.concatenate(parts) for name, parts in chunks.items()}
+
+
+def _percentiles(values: Array, level: float) -> ScoreInterval:
+    low, high = np.quantile(values, [0.5 - level / 2, 0.5 + level / 2])
+    return ScoreInterval(float(low), float(high), "bootstrap")
