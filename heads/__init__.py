@@ -253,6 +253,14 @@ class Head(nn.Module, ABC):
         """
         return {}
 
+    def unreachable(self, row: Row, examples: Sequence[Example]) -> int:
+        """How many gold annotations of the row no prediction from its examples can match; their total is a note.
+
+        They are what is missing if the examples' own targets are handed back as predictions, for example because the
+        tokenizer drops characters.
+        """
+        return 0
+
     @abstractmethod
     def encode(
         self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, max_length: int, *, training: bool
