@@ -47,6 +47,7 @@ class Table(Reader):
         label_separator: Separator of the names in a list. A cell that contains only the separator is an empty list.
         files: See `Reader`.
         on_bad_row: See `Reader`.
+        encoding: See `Reader`.
     """
 
     suffixes = (".tsv", ".csv", ".parquet")
@@ -65,8 +66,9 @@ class Table(Reader):
         label_separator: str = ",",
         files: Mapping[str, str] | None = None,
         on_bad_row: OnBadRow = "error",
+        encoding: str = "utf-8",
     ) -> None:
-        super().__init__(path, files=files, on_bad_row=on_bad_row)
+        super().__init__(path, files=files, on_bad_row=on_bad_row, encoding=encoding)
         if delimiter is not None and len(delimiter) != 1:
             raise InputError(Problem("delimiter", f"must be one character, got {delimiter!r}."))
         self.columns = Columns(columns or {}, meta, label_type, label_separator)
