@@ -318,7 +318,8 @@ def checked_encoding(name: str) -> str:
     """
     ascii_bytes = bytes(range(128))
     try:
-        extends_ascii = "escape" not in name and ascii_bytes.decode(name) == ascii_bytes.decode("ascii")
+        is_for_text = codecs.lookup(name).name not in ("idna", "punycode", "unicode-escape", "raw-unicode-escape")
+        extends_ascii = is_for_text and ascii_bytes.decode(name) == ascii_bytes.decode("ascii")
     except (LookupError, ValueError):
         extends_ascii = False
     if not extends_ascii:

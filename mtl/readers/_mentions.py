@@ -50,29 +50,32 @@ def checked_spans(
     >>> checked_spans("Low fever.", [(4, 9)], "fever ", "check", Counter())
     ((4, 9),)
     """
+    if mention is not None:  # blanks after the text, as some tools mark them, are not in it
+        blanks = len(mention) - len(mention.rstrip())
+        spans = [(start, end if end - len(text) > blanks else min(end, len(text))) for start, end in spans]
     if any(not 0 <= start < end <= len(text) for start, end in spans):
-        raise MalformedError("offsets must be inside the text and not empty", _wording(spans, len(text)))
-    if mention is not None and not _is_at(text, spans, mention):
+        raise MalformedError(f"offsets must be inside the text{_reason(text, spans, mention)}", _wording(spans, text))
+    if mention is not None and _on_one_line(_marked(text, spans)).strip() != _on_one_line(mention).strip():
         if offsets == "check":
             raise MalformedError(*_mismatch(text, spans, mention))
         adjusted[TRUSTED] += 1
     found = tuple(span for span in (_trimmed(text, *span) for span in spans) if span[0] < span[1])
     if not found:
-        raise MalformedError("a mention must have visible characters", _wording(spans, len(text)))
+        raise MalformedError("a mention must have visible characters", _wording(spans, text))
     if found != tuple(spans) or (mention is not None and mention != mention.strip()):
         adjusted[TRIMMED] += 1
     return found
 
 
-def _is_at(text: str, spans: Sequence[Span], mention: str) -> bool:
-    # The lengths come first, because many long parts would make a text of any size.
+def _marked(text: str, spans: Sequence[Span]) -> str:
+    """The text at the spans; nothing if they overlap, because many long parts would make a text of any size."""
     if sum(end - start for start, end in spans) > len(text):
-        return False
-    return _on_one_line(" ".join(text[start:end] for start, end in spans)) == _on_one_line(mention)
+        return ""
+    return " ".join(text[start:end] for start, end in spans)
 
 
 def _on_one_line(text: str) -> str:
-    return re.sub(r"[\r\n\t]", " ", text).strip()
+    return re.sub(r"[\r\n\t]", " ", text)
 
 
 def _trimmed(text: str, start: int, end: int) -> Span:
@@ -82,20 +85,27 @@ def _trimmed(text: str, start: int, end: int) -> Span:
 
 
 def _mismatch(text: str, spans: Sequence[Span], mention: str) -> tuple[str, str]:
-    """The rule with the reason why a mention differs, if it is one of the usual ones, and what was found."""
-    found = f"{len(mention)} other characters for {_wording(spans, len(text))}"
+    """The rule, with the reason if it is one of the usual ones, and what was found."""
+    found = f"{len(mention)} other characters for {_wording(spans, text)}"
+    reason = _reason(text, spans, mention)
+    if not reason and _normal(_marked(text, spans)) == _normal(mention):
+        reason = " (here they differ in case, blanks or special characters: set offsets: trust)"
+    return f"{_RULE}{reason}", found
+
+
+def _reason(text: str, spans: Sequence[Span], mention: str | None) -> str:
+    """How the offsets have to be shifted to fit the mention, in parentheses; empty if that is unknown."""
+    if mention is None:
+        return ""
     for (first, last), reason in _SHIFTS.items():
         shifted = [(start + first, end + last) for start, end in spans]
-        if all(0 <= start < end <= len(text) for start, end in shifted) and _is_at(text, shifted, mention):
-            return f"{_RULE} (here {reason})", found
-    start, end = spans[0][0], spans[-1][1]
-    if _normal(text[start:end][: 4 * len(mention) + _FAR]) == _normal(mention):
-        return f"{_RULE} (here they differ in case, blanks or special characters: set offsets: trust)", found
-    near = text.find(mention, max(0, start - _FAR), start + _FAR + len(mention)) if mention else -1
-    if near >= 0 and len(spans) == 1:
-        where = f"{abs(near - start)} characters {'after' if near > start else 'before'} its offsets"
-        return f"{_RULE} (here it is near them)", f"it {where} {_wording(spans, len(text))}"
-    return _RULE, found
+        is_inside = all(0 <= start < end <= len(text) for start, end in shifted)
+        if is_inside and _on_one_line(_marked(text, shifted)) == _on_one_line(mention):
+            return f" (here {reason})"
+    start = spans[0][0]
+    if len(spans) == 1 and mention.strip() and mention in text[max(0, start - _FAR) : start + _FAR + len(mention)]:
+        return f" (here the mention is within {_FAR} characters of them)"
+    return ""
 
 
 def _normal(text: str) -> str:
@@ -111,5 +121,5 @@ def _normal(text: str) -> str:
 _GREEK = str.maketrans("αβγδεκλμωΑΒΓΔ", "abgdeklmoABGD")
 
 
-def _wording(spans: Sequence[Span], length: int) -> str:
-    return f"{';'.join(f'{start}-{end}' for start, end in spans[:5])} in {length} characters"
+def _wording(spans: Sequence[Span], text: str) -> str:
+    return f"{';'.join(f'{start}-{end}' for start, end in spans[:5])} in {len(text)} characters"

@@ -100,7 +100,7 @@ class Conll(Reader):
                     continue
                 mark = self._mark(line)
                 if mark is None:
-                    if width is None and line.is_valid and not line.text.startswith("#"):
+                    if width is None and line.is_valid and not line.text.startswith(("#", _USUAL_MARK)):
                         width = len(self._cells(line.text))
                     sentence.append(line)
                     continue

@@ -18,7 +18,7 @@ from mtl.redaction import shown
 _TEXT_LINE = re.compile(r"([^|\t]+)\|([ta])\|(.*)", re.DOTALL)
 _RELATION_CELLS = (4, 5)
 _MENTION_CELLS = (5, 6, 7)
-_VARIANT = re.compile(r"(?:tmVar:)?[A-Za-z]?\|(?:SUB|DEL|INS|DUP|INDEL|FS|CNV|SSR|Allele|Acid|AcidChange)\|.*")
+_VARIANT = re.compile(r"(?:tmVar:)?[A-Za-z]?\|(?:SUB|DEL|INS|DUP|INDEL|FS|CNV|SSR|Allele|Acid|AcidChange)\|[^,;]*")
 """An id of a variant as tmVar writes it, such as c|SUB|G|1691|A, whose bars do not separate ids."""
 
 
