@@ -47,6 +47,10 @@ Decoder = Literal["linear", "crf"]
 Metric = Literal["f1", "precision", "recall", "macro_f1", "word_macro_f1", "word_micro_f1"]
 
 
+_OFF_BY_ONE = ((-1, -1), (1, 1), (0, 1), (-1, 0))
+"""What to add to start and end of entities if offsets count from 1, or an end is the last character."""
+
+
 class TokenClassification(Head):
     """Named entity recognition by tagging words.
 
@@ -126,7 +130,10 @@ class TokenClassification(Head):
         return {label: counts[label] for label in self._annotated(_span_row(row))}
 
     def notes(self, row: Row) -> Mapping[str, int]:
-        """How many gold entities are discontinuous, overlap a longer one, or cover only part of a word."""
+        """How many gold entities are discontinuous, overlap a longer one, cover only part of a word, or are off by one.
+
+        Those that are off by one would cover whole words if start, end or both were moved by one character.
+        """
         row = _span_row(row)
         words, gold = [trimmed(row.text, *word) for word in words_of(row)], self._gold(row)
         starts, ends = {start for start, _ in words}, {end for _, end in words}
@@ -135,6 +142,11 @@ class TokenClassification(Head):
             "discontinuous": sum(len(entity.spans) > 1 for entity in row.entities if entity.type in types),
             "overlapping": sum(bool(covered) for covered in overlapped(gold, words)) - len(flat(gold, words)),
             "cutting_a_word": sum(span.start not in starts or span.end not in ends for span in gold),
+            "off_by_one": sum(
+                (span.start not in starts or span.end not in ends)
+                and any(span.start + first in starts and span.end + last in ends for first, last in _OFF_BY_ONE)
+                for span in gold
+            ),
         }
 
     def unreachable(self, row: Row, examples: Sequence[Example]) -> int:

@@ -160,7 +160,16 @@ def test_an_entity_that_covers_part_of_a_word_tags_the_word_and_is_missed(tokeni
     assert spans_of(prediction) == [(4, 12, "Disease")]
     scores = make().score(make().counts(prediction, row))
     assert (scores["f1"], scores["word_micro_f1"]) == (0.0, 1.0)
-    assert make().notes(row) == {"discontinuous": 0, "overlapping": 0, "cutting_a_word": 1}
+    assert make().notes(row) == {"discontinuous": 0, "overlapping": 0, "cutting_a_word": 1, "off_by_one": 0}
+
+
+@pytest.mark.parametrize(("first", "last"), [(1, 1), (-1, -1), (0, -1), (1, 0)])
+def test_offsets_that_are_off_by_one_are_counted(first: int, last: int) -> None:
+    entities = tuple(Entity(f"T{s}", "Disease", ((s + first, s + 5 + last),)) for s in (4, 10))
+    row = SpanRow("1", "1", "the fever fever .", entities=entities)
+    assert make().notes(row)["off_by_one"] == 2
+    right = replace(row, entities=tuple(Entity(f"T{s}", "Disease", ((s, s + 5),)) for s in (4, 10)))
+    assert make().notes(right)["off_by_one"] == 0
 
 
 def test_gold_offsets_have_no_influence_on_words(tokenizer: Any) -> None:
