@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from heads.rows import Entity, Relation, SpanRow
@@ -12,14 +12,13 @@ from mtl.hashed_ids import quoted_id
 from mtl.readers import OFFSET, OnBadRow, Reader
 from mtl.readers._blocks import BadLine, Block, blocks, is_whole, refuse
 from mtl.readers._columns import MalformedError
+from mtl.readers._concepts import concept_ids
 from mtl.readers._mentions import Offsets, checked_spans
 from mtl.redaction import shown
 
 _TEXT_LINE = re.compile(r"([^|\t]+)\|([ta])\|(.*)", re.DOTALL)
 _RELATION_CELLS = (4, 5)
 _MENTION_CELLS = (5, 6, 7)
-_VARIANT = re.compile(r"(?:tmVar:)?[A-Za-z]?\|(?:SUB|DEL|INS|DUP|INDEL|FS|CNV|SSR|Allele|Acid|AcidChange)\|[^,;]*")
-"""An id of a variant as tmVar writes it, such as c|SUB|G|1691|A, whose bars do not separate ids."""
 
 
 class Pubtator(Reader):
@@ -175,7 +174,7 @@ class _Document:
             self._bad(number, error.rule, error.found)
             return
         name = f"T{len(self.entities) + 1}"
-        self.entities.append(Entity(name, kind, spans, _concepts(concepts[0], self._related) if concepts else ()))
+        self.entities.append(Entity(name, kind, spans, concept_ids(concepts[0], self._related) if concepts else ()))
 
     def _relation(self, number: int, cells: list[str], concepts: set[str]) -> None:
         _, kind, head, tail, *more = cells
@@ -194,23 +193,3 @@ class _Document:
 def _is_relation(cells: Sequence[str]) -> bool:
     """Whether a line is a relation; one of five columns could be a mention without concepts, which has an offset."""
     return len(cells) in _RELATION_CELLS and (len(cells) == 4 or not re.fullmatch(r"[-+]?\d+", cells[2]))
-
-
-def _concepts(cell: str, related: Collection[str] = ()) -> tuple[str, ...]:
-    """The concept ids of a mention.
-
-    Args:
-        cell: The column of the ids.
-        related: Ids that relations of the document name, which are not divided.
-
-    >>> _concepts("D014786|D006311"), _concepts("-1"), _concepts("2475,c|SUB|G|1691|A")
-    (('D014786', 'D006311'), (), ('2475', 'c|SUB|G|1691|A'))
-    """
-    parts = [cell]
-    for separators in ("[,;]", "[|+]"):
-        parts = [
-            part
-            for whole in parts
-            for part in ([whole] if whole in related or _VARIANT.fullmatch(whole) else re.split(separators, whole))
-        ]
-    return tuple(dict.fromkeys(part.strip() for part in parts if part.strip() not in ("", "-1", "-")))
