@@ -191,6 +191,9 @@ class Head(nn.Module, ABC):
     row_type: ClassVar[type[TextRow] | type[SpanRow] | tuple[type[Row], ...]] = TextRow
     """Types of the rows that the head reads."""
 
+    other_names: ClassVar[tuple[str, ...]] = ()
+    """What other frameworks call such a head, for the advice on an unknown name."""
+
     metrics: tuple[str, ...]
     """Names of the metrics that `score` returns."""
 

@@ -51,6 +51,8 @@ class Classification(TextHead):
     0.875
     """
 
+    other_names = ("text_classification", "sequence_classification", "nli", "single_label", "multiclass")
+
     def __init__(
         self,
         labels: Sequence[str],

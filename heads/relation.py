@@ -102,6 +102,7 @@ class RelationClassification(Head):
         ValueError: An option is out of range, or options contradict each other.
     """
 
+    other_names = ("re", "relations", "relation_extraction", "relation_classification")
     row_type = (SpanRow, TextRow)
 
     metrics = ("micro_f1", "macro_f1", "precision", "recall", "accuracy")

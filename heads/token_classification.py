@@ -79,6 +79,7 @@ class TokenClassification(Head):
         ValueError: There is no label or a label twice, or an option is out of range.
     """
 
+    other_names = ("ner", "named_entity_recognition", "sequence_labeling", "sequence_tagging", "tagging", "entities")
     metrics: tuple[str, ...] = get_args(Metric)
     row_type = SpanRow
 

@@ -121,6 +121,9 @@ class Reader(ABC):
     suffixes: ClassVar[tuple[str, ...]] = ()
     """Suffixes of the files that are searched in a folder."""
 
+    other_names: ClassVar[tuple[str, ...]] = ()
+    """Other names of the format, for the advice on an unknown reader."""
+
     ids_are_file_names: ClassVar[bool] = False
     """Whether the id of a row is the name of its file, which then is shown like an id."""
 
@@ -266,7 +269,9 @@ class Reader(ABC):
         for number, raw in self._raw_lines(source):
             content = raw.removesuffix(b"\n").removesuffix(b"\r")
             text = self.decode(content, source, number)
-            yield Line(number, content.decode(self.encoding, errors="replace") if text is None else text, text is not None)
+            yield Line(
+                number, content.decode(self.encoding, errors="replace") if text is None else text, text is not None
+            )
 
     def _raw_lines(self, source: Path) -> Iterator[tuple[int, bytes]]:
         limit = read_limit()

@@ -64,6 +64,7 @@ class BioC(Reader):
     """
 
     suffixes = (".xml", ".json", ".jsonl", ".bioc.xml", ".bioc.json", ".BioC.XML", ".BioC.JSON")
+    other_names = ("bioc_xml", "bioc_json", "bioc_jsonl", "xml")
 
     def __init__(
         self,

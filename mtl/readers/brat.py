@@ -67,6 +67,7 @@ class Brat(Reader):
 
     suffixes: ClassVar[tuple[str, ...]] = (".tar.gz", ".tgz", ".zip", "")
     ids_are_file_names: ClassVar[bool] = True
+    other_names = ("standoff", "ann")
 
     def __init__(
         self,

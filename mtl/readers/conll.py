@@ -62,6 +62,7 @@ class Conll(Reader):
     """
 
     suffixes = (".tsv", ".conll", ".txt", ".bio", ".iob")
+    other_names = ("bio", "iob", "iob2", "conll2003", "conll_2003", "conllu", "conll_u")
 
     def __init__(
         self,

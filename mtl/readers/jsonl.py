@@ -50,6 +50,7 @@ class Jsonl(Reader):
     """
 
     suffixes = (".jsonl", ".ndjson")
+    other_names = ("json", "ndjson", "json_lines", "prodigy")
 
     def __init__(
         self,

@@ -49,6 +49,7 @@ class Pubtator(Reader):
     """
 
     suffixes = (".txt", ".pubtator", ".PubTator.txt", ".PubTator")
+    other_names = ("pubtator3", "pubtator_central", "biored")
 
     def __init__(
         self,

@@ -88,9 +88,7 @@ TARGETS: dict[str, Target] = {
         lambda: [BioC("a.xml"), BioC("a.xml", types={"Disease": "D"}, offsets="trust", on_bad_row="skip")],
         _one("a.xml"),
     ),
-    "brat": Target(
-        lambda: [Brat("d"), Brat("d", types={"Drug": "D"}, offsets="trust", on_bad_row="skip")], _annotated
-    ),
+    "brat": Target(lambda: [Brat("d"), Brat("d", types={"Drug": "D"}, offsets="trust", on_bad_row="skip")], _annotated),
     "brat_zip": Target(lambda: [Brat("train.zip")], _one("train.zip")),
     "brat_tar": Target(lambda: [Brat("train.tar.gz")], lambda data: {"train.tar.gz": gzip.compress(data, 0)}),
     "brat_gz": Target(lambda: [Brat("train.tar.gz")], _one("train.tar.gz")),

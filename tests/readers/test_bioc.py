@@ -183,7 +183,9 @@ def test_sentences_are_kept(tmp_path: Path) -> None:
 def test_a_discontinuous_annotation_has_several_spans(tmp_path: Path) -> None:
     one = annotation("1", "Sign", 0, "skin rash")
     one["locations"] = [{"offset": 13, "length": 4}, {"offset": 0, "length": 4}]
-    (row,) = read(reader_of(tmp_path, document(passages=[{"text": "skin or eye  rash", "annotations": [one]}], relations=[])))
+    (row,) = read(
+        reader_of(tmp_path, document(passages=[{"text": "skin or eye  rash", "annotations": [one]}], relations=[]))
+    )
     assert row.entities[0].spans == ((0, 4), (13, 17))
 
 
@@ -220,7 +222,14 @@ def test_types_and_relations_are_chosen_and_merged(tmp_path: Path) -> None:
 
 
 def test_offsets_can_be_trusted_and_blanks_are_trimmed(tmp_path: Path) -> None:
-    passages = [{"text": "TNF-α rises", "annotations": [annotation("1", "Gene", 0, "TNF-a "), ]}]
+    passages = [
+        {
+            "text": "TNF-α rises",
+            "annotations": [
+                annotation("1", "Gene", 0, "TNF-a "),
+            ],
+        }
+    ]
     with pytest.raises(InputError) as raised:
         read(reader_of(tmp_path, document(passages=passages, relations=[])))
     assert "offsets: trust" in raised.value.problems[0].message

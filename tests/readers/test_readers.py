@@ -154,7 +154,9 @@ def test_text_may_have_another_encoding(name: str, usual: str, tmp_path: Path) -
     assert [row.text for row in reader.read("train")] == ["na\u00efve"]
 
 
-@pytest.mark.parametrize("name", ["cp1253x", "utf-16", "rot13", "unicode_escape", "raw-unicode-escape", "utf-7", "idna"])
+@pytest.mark.parametrize(
+    "name", ["cp1253x", "utf-16", "rot13", "unicode_escape", "raw-unicode-escape", "utf-7", "idna"]
+)
 def test_an_encoding_must_extend_ascii(name: str) -> None:
     with pytest.raises(InputError) as raised:
         Lines("", encoding=name)
