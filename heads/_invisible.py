@@ -23,9 +23,9 @@ _ZERO_WIDTH_BLANK, _LOST = "\u200b", "\ufffd"
 
 
 def simplified(text: str) -> str:
-    """The text with one character for all marks, one for all joiners and one for all separators; its length is kept.
+    r"""The text with one character for all marks, one for all joiners and one for all separators; its length is kept.
 
-    >>> simplified("cafe\\u0301 hyper\\u00adtension\\u200b") == "cafe\\u0300 hyper\\u00adtension "
+    >>> simplified("cafe\u0301 hyper\u00adtension\u200b") == "cafe\u0300 hyper\u00adtension "
     True
     """
     if text.isascii() and text.isprintable():
@@ -34,9 +34,9 @@ def simplified(text: str) -> str:
 
 
 def trimmed(text: str, start: int, end: int) -> Span:
-    """A span without the marks, joiners and separators at its ends; unchanged if it has nothing else.
+    r"""A span without the marks, joiners and separators at its ends; unchanged if it has nothing else.
 
-    >>> trimmed("\\u200basthma ", 0, 8), trimmed("a \\u200b", 1, 3)
+    >>> trimmed("\u200basthma ", 0, 8), trimmed("a \u200b", 1, 3)
     ((1, 7), (1, 3))
     """
     first, last = start, end

@@ -80,7 +80,7 @@ def _read_mixture_fields(source: str | Path | Mapping[str, Any], overrides: Sequ
 def _inherit_data(tasks: Fields) -> None:
     """Gives a task with `same_rows_as` the data of that task, below its own keys, unless it names a reader itself."""
     for task in tasks.values():
-        leader = tasks.get(task.get("same_rows_as")) if isinstance(task, dict) else None
+        leader = tasks.get(str(task.get("same_rows_as"))) if isinstance(task, dict) else None
         own = task.get("data") or {} if isinstance(task, dict) else None
         theirs = leader.get("data") if isinstance(leader, dict) else None
         if isinstance(own, dict) and isinstance(theirs, dict) and "reader" not in own:
@@ -264,8 +264,10 @@ def _settled(path: str, folder: Path, key: str, problems: list[Problem]) -> str:
 
 def _expanded(path: str, key: str, problems: list[Problem]) -> str:
     """A path with the home folder for `~` and the values of environment variables such as `$DATA`."""
-    expanded = os.path.expanduser(os.path.expandvars(path))
-    missing = re.search(r"\$(\w+)", expanded)
+    expanded = os.path.expandvars(path)
+    if expanded.startswith("~/"):
+        expanded = str(Path(expanded).expanduser())
+    missing = re.search(r"\$([A-Za-z_]\w*)", expanded)
     if missing:
         message = f"The environment variable {missing[1]} is not set."
         problems.append(Problem(key, message, f"Set it, or write ${{oc.env:{missing[1]},DEFAULT}}."))

@@ -260,7 +260,7 @@ class Reader(ABC):
         """The lines of a text file with their numbers from 1; only newlines separate lines.
 
         A carriage return before the newline and a byte-order mark are removed. Lines that cannot be decoded are passed
-        to `bad` and left out. Formats whose rows have several lines need `all_lines`, to know which rows are incomplete.
+        to `bad` and left out. Formats whose rows have several lines need `all_lines`, to know which are incomplete.
         """
         return ((line.number, line.text) for line in self.all_lines(source) if line.is_valid)
 

@@ -48,7 +48,7 @@ class Conll(Reader):
         token_column: Column of the word, counted from 0; negative numbers count from the end.
         tag_column: Column of the tag, counted in the same way.
         separator: Separator of the columns: one tab, or any number of spaces.
-        scheme: Tagging scheme of the file. In BIO (also IOB2), a mention starts with B-. In IOB1, it starts with I-, and
+        scheme: Tagging scheme of the file. In BIO (or IOB2), a mention starts with B-. In IOB1, it starts with I-, and
             with B- directly after another of its type. In IO, adjacent mentions of one type are merged. In BIOES, a
             mention of one word is S-, and longer ones end with E-; in BILOU, these are U- and L-.
         document_mark: First column of a line that starts a document, such as "-DOCSTART-"; an id may follow it.

@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from torch import nn
 
 from mtl.config.validation import mixture_problems, readable_tasks
-from mtl.config.yaml_files import read_mixture_fields
 from mtl.problems import Problem
 
 

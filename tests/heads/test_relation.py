@@ -577,7 +577,7 @@ def test_characters_that_a_tokenizer_drops_leave_markers_and_mentions(name: str,
             Entity(f"T{i}", kind, (span,)) for i, (kind, span) in enumerate(zip(PAIRS[0], spans, strict=True))
         )
         [example] = has.encode(head, [SpanRow("1", "1", text, entities=entities)], own, training=False)
-        assert example["head_tokens"] and example["tail_tokens"], repr(character)
+        assert all((example["head_tokens"], example["tail_tokens"])), repr(character)
         tokens = has.with_special_tokens(head, own).convert_ids_to_tokens(example["input_ids"])
         marks = [sum(mark in tokens for mark in marks) for marks in _MARKS_OF[name]]
         assert marks == expected, (repr(character), tokens)

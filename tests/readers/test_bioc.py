@@ -22,8 +22,10 @@ XML = """<?xml version="1.0" encoding="UTF-8"?>
 DOCUMENT = """<document><id>{0}</id>
 <passage><infon key="type">title</infon><offset>0</offset><text>Zaphod 𝛼</text></passage>
 <passage><offset>9</offset><text>Aspirin &amp; rash.</text>
-<annotation id="1"><infon key="type">Drug</infon><infon key="identifier">D1</infon><location offset="9" length="7"/><text>Aspirin</text></annotation>
-<annotation id="2"><infon key="type">Sign</infon><infon key="identifier">D2,D3</infon><location offset="19" length="4"/><text>rash</text></annotation>
+<annotation id="1"><infon key="type">Drug</infon><infon key="identifier">D1</infon>
+<location offset="9" length="7"/><text>Aspirin</text></annotation>
+<annotation id="2"><infon key="type">Sign</infon><infon key="identifier">D2,D3</infon>
+<location offset="19" length="4"/><text>rash</text></annotation>
 </passage>
 <relation id="R1"><infon key="type">causes</infon><node refid="1" role="x"/><node refid="2" role="y"/></relation>
 </document>
@@ -56,7 +58,7 @@ def changed(old: str, new: str, line: int, lost: int = 1) -> Malformed:
     return Malformed("train.xml", SECOND_OF_XML, SECOND_OF_XML.replace(old, new), line, lost=lost)
 
 
-LINE = 12  # of the second document
+LINE = 14  # of the second document
 XML_SAMPLE = Sample(
     BioC,
     files={"train.xml": XML.format("".join(DOCUMENT.format(name) for name in (7, 8, 9)))},
@@ -72,7 +74,7 @@ XML_SAMPLE = Sample(
         changed('refid="2"', 'refid="3"', LINE),
         changed("<id>8</id>", "<id></id>", LINE),
         Malformed("train.xml", SECOND_OF_XML, DOCUMENT.format(7), None),
-        changed("</passage>\n<relation", "</document>\n<relation", 17, lost=3),
+        changed("</passage>\n<relation", "</document>\n<relation", 21, lost=3),
     ),
     rows_in_file={"train.xml": 3},
 )
