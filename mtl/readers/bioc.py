@@ -90,7 +90,7 @@ class BioC(Reader):
             return
         for line, document in self._xml(text, source) if text.lstrip().startswith("<") else self._json(text, source):
             try:
-                yield self._row(_Document(document, self.concepts, self.offsets))
+                yield self._row(_BioCDocument(document, self.concepts, self.offsets))
             except MalformedError as error:
                 self.bad(source, line, error.rule, error.found)
 
@@ -126,7 +126,7 @@ class BioC(Reader):
             except MalformedError as error:
                 self.bad(source, number, error.rule, error.found)
 
-    def _row(self, document: _Document) -> SpanRow:
+    def _row(self, document: _BioCDocument) -> SpanRow:
         self.left_out.update(document.left_out)
         self.adjusted.update(document.adjusted)
         entities = tuple(
@@ -143,7 +143,7 @@ class BioC(Reader):
             meta=document.meta,
         )
 
-    def _relations(self, document: _Document, ends: Collection[str]) -> Iterator[Relation]:
+    def _relations(self, document: _BioCDocument, ends: Collection[str]) -> Iterator[Relation]:
         for relation in document.relations:
             assert relation.type is not None
             if relation.head not in ends or relation.tail not in ends:
@@ -219,7 +219,7 @@ class _Segment(NamedTuple):
     text: str
 
 
-class _Document:
+class _BioCDocument:
     """The content of one document.
 
     Raises:
