@@ -509,7 +509,7 @@ def test_what_a_reader_adjusts_and_what_cannot_be_found_is_in_the_plan(write: Wr
     found, plan = check(path)
     assert found == []
     train = plan["tasks"]["risk"]["splits"]["train"]
-    assert list(train["adjusted"].values()) == [1]
+    assert list(train["adjusted"].values()) == [2]
     assert (train["notes"]["unreachable"], train["notes"]["off_by_one"]) == (2, 1)
     assert main(["check", str(path)]) == 0
     assert "unreachable 2" in capsys.readouterr().out
