@@ -213,6 +213,9 @@ class Head(nn.Module, ABC):
     row_type: ClassVar[type[TextRow] | type[SpanRow] | tuple[type[Row], ...]] = TextRow
     """Types of the rows that the head reads."""
 
+    other_names: ClassVar[tuple[str, ...]] = ()
+    """What other frameworks call such a head, for the advice on an unknown name."""
+
     metrics: tuple[str, ...]
     """Names of the metrics that `score` returns."""
 
@@ -294,6 +297,14 @@ class Head(nn.Module, ABC):
         The totals are printed before training.
         """
         return {}
+
+    def unreachable(self, row: Row, examples: Sequence[Example]) -> int:
+        """How many gold annotations of the row no prediction from its examples can match; their total is a note.
+
+        They are what is missing if the examples' own targets are handed back as predictions, for example because the
+        tokenizer drops characters.
+        """
+        return 0
 
     @abstractmethod
     def encode(

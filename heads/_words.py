@@ -7,19 +7,24 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from heads._invisible import JOINER, MARK, simplified
 from heads._tags import TypedSpan
 from heads.rows import Span, SpanRow
 
-_WORD = re.compile(r"[^\W_]+|[^\w\s]|_")
+# In a simplified text. A mark is not a character of \w, and neither is a joiner.
+_WORD = re.compile(rf"[^\W_](?:{JOINER}*[^\W_]|{JOINER}*{MARK})*|[^\w\s{JOINER}{MARK}]{MARK}*|_{MARK}*")
 
 
 def words_of(row: SpanRow) -> Sequence[Span]:
     """The row's own words if it has any, otherwise runs of letters and digits, and every other visible character alone.
 
+    Accents and other marks belong to the character before them. Soft hyphens and other joiners belong to the word that
+    they are inside of; outside of words they are left out like blanks.
+
     >>> words_of(SpanRow("1", "d", "IL-2 (10mg)."))
     [(0, 2), (2, 3), (3, 4), (5, 6), (6, 10), (10, 11), (11, 12)]
     """
-    return row.words if row.words is not None else [match.span() for match in _WORD.finditer(row.text)]
+    return row.words if row.words is not None else [match.span() for match in _WORD.finditer(simplified(row.text))]
 
 
 def words_problem(row: SpanRow) -> str | None:

@@ -72,6 +72,7 @@ class Classification(TextHead):
     0.875
     """
 
+    other_names = ("text_classification", "sequence_classification", "nli", "single_label", "multiclass")
     threshold: Tensor
 
     def __init__(

@@ -71,6 +71,7 @@ class Multilabel(TextHead):
     thresholds: Tensor
 
     metrics: tuple[str, ...] = ("micro_f1", "macro_f1", "example_f1", "subset_accuracy")
+    other_names = ("multi_label", "multilabel_classification", "multi_label_classification", "tags")
 
     def __init__(
         self,

@@ -65,6 +65,7 @@ class Regression(TextHead):
     lower_is_better = frozenset({"loss", "mse"})
     metrics = ("pearson", "spearman", "mse")
     reduction = "cat"
+    other_names = ("similarity", "sts", "scoring", "text_regression")
 
     def __init__(
         self,

@@ -121,6 +121,7 @@ class RelationClassification(Head):
         ValueError: An option is out of range, or options contradict each other.
     """
 
+    other_names = ("re", "relations", "relation_extraction", "relation_classification")
     row_type = (SpanRow, TextRow)
 
     lower_is_better = frozenset({"loss", COOCCURRENCE})
@@ -206,6 +207,12 @@ class RelationClassification(Head):
 
     def label_counts(self, row: Row) -> Mapping[str, int]:
         return Counter(label for types in self._gold(row).values() for label in types)
+
+    def unreachable(self, row: Row, examples: Sequence[Example]) -> int:
+        """Relations of pairs that are not candidates, and all types but one of a pair."""
+        pairs = {self.pairing.key(example["head"], example["tail"]) for example in examples}
+        gold = {pair: [name for name in types if name != self.negative] for pair, types in self._gold(row).items()}
+        return sum(max(0, len(types) - (pair in pairs)) for pair, types in gold.items())
 
     def encode(
         self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, max_length: int, *, training: bool

@@ -3,7 +3,9 @@
 These conventions hold in training, scoring and baselines:
 
 - The words are the row's own. If it has none, runs of letters and digits are words, and every other visible character
-  is a word. Gold offsets have no influence on them.
+  is a word. Accents, and soft hyphens and the like inside a word, are part of it. Gold offsets have no influence.
+- A word without a token, because the tokenizer drops its characters, has no tag. An entity continues across it.
+- Spans are compared without blanks, accents and invisible characters at their ends.
 - A discontinuous entity is treated as one span from its first to its last character.
 - If gold entities overlap, only the longest is tagged (of equally long ones the first). All of them are scored, so the
   others are missed.
@@ -31,6 +33,7 @@ from torch import Tensor, nn
 
 from heads import IGNORE, ClassReport, Example, Head, Prediction, Row, Span, SpanRow, pad, projection, scores
 from heads._crf import CRF, Legal
+from heads._invisible import trimmed
 from heads._lexicon import AnnotatedRow, Lexicon
 from heads._metrics import selected_metrics
 from heads._span_metrics import METRICS as SPAN_METRICS
@@ -44,6 +47,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Decoder = Literal["linear", "crf"]
+
+
+_OFF_BY_ONE = ((-1, -1), (1, 1), (0, 1), (-1, 0))
+"""What to add to start and end of entities if offsets count from 1, or an end is the last character."""
 
 
 class TokenClassification(Head):
@@ -80,6 +87,7 @@ class TokenClassification(Head):
         ValueError: There is no label or a label twice, or an option is out of range.
     """
 
+    other_names = ("ner", "named_entity_recognition", "sequence_labeling", "sequence_tagging", "tagging", "entities")
     metrics: tuple[str, ...] = ("f1", "precision", "recall", "macro_f1", "word_macro_f1", "word_micro_f1")
     row_type = SpanRow
 
@@ -133,16 +141,31 @@ class TokenClassification(Head):
         return {label: counts[label] for label in self._annotated(_span_row(row))}
 
     def notes(self, row: Row) -> Mapping[str, int]:
-        """How many gold entities are discontinuous, overlap a longer one, or cover only part of a word."""
+        """How many gold entities are discontinuous, overlap a longer one, cover only part of a word, or are off by one.
+
+        Those that are off by one would cover whole words if start, end or both were moved by one character.
+        """
         row = _span_row(row)
-        words, gold = words_of(row), self._gold(row)
+        words, gold = [trimmed(row.text, *word) for word in words_of(row)], self._gold(row)
         starts, ends = {start for start, _ in words}, {end for _, end in words}
         types = self._annotated(row)
         return {
             "discontinuous": sum(len(entity.spans) > 1 for entity in row.entities if entity.type in types),
             "overlapping": sum(bool(covered) for covered in overlapped(gold, words)) - len(flat(gold, words)),
             "cutting_a_word": sum(span.start not in starts or span.end not in ends for span in gold),
+            "off_by_one": sum(
+                (span.start not in starts or span.end not in ends)
+                and any(span.start + first in starts and span.end + last in ends for first, last in _OFF_BY_ONE)
+                for span in gold
+            ),
         }
+
+    def unreachable(self, row: Row, examples: Sequence[Example]) -> int:
+        row = _span_row(row)
+        words = _with_tokens(words_of(row), examples)
+        tags = to_tags(flat(self._gold(row), words), len(words), self.scheme)
+        found = {_characters(row, words, span) for span in to_spans(tags, self.scheme)}
+        return len(set(self._gold(row)) - found)
 
     def encode(
         self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, max_length: int, *, training: bool
@@ -212,17 +235,14 @@ class TokenClassification(Head):
         return [v[:n] for v, n in zip(values, fields["word_mask"].sum(1).tolist(), strict=True)]
 
     def decode(self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Prediction:
-        words = words_of(_span_row(row))
-        tags, probabilities = ["O"] * len(words), [0.0] * len(words)
-        seen = [word for example in examples for word in example["words"]]
-        if seen:
-            best, best_probabilities = self._best(torch.cat(list(outputs)))
-            for word, tag, probability in zip(seen, best, best_probabilities, strict=True):
-                tags[word], probabilities[word] = self.tags[tag], probability
+        words = _with_tokens(words_of(_span_row(row)), examples)
+        if not words:
+            return {"entities": []}
+        best, probabilities = self._best(torch.cat(list(outputs)))
         return {
             "entities": [
                 _entity(words[span.start][0], words[span.end - 1][1], span.type, probabilities[span.start : span.end])
-                for span in to_spans(tags, self.scheme)
+                for span in to_spans([self.tags[tag] for tag in best], self.scheme)
             ]
         }
 
@@ -278,17 +298,21 @@ class TokenClassification(Head):
         return tuple(label for label in self.labels if row.annotated is None or label in row.annotated)
 
     def _gold(self, row: SpanRow) -> list[TypedSpan]:
-        """The entities of the annotated types, each as one span of characters."""
+        """The entities of the annotated types, each as one trimmed span of characters."""
         types = self._annotated(row)
         return [
-            TypedSpan(min(start for start, _ in entity.spans), max(end for _, end in entity.spans), entity.type)
+            TypedSpan(
+                *trimmed(row.text, min(start for start, _ in entity.spans), max(end for _, end in entity.spans)),
+                entity.type,
+            )
             for entity in row.entities
             if entity.type in types
         ]
 
     def _predicted(self, prediction: Prediction, row: SpanRow) -> set[TypedSpan]:
         types = self._annotated(row)
-        spans = (TypedSpan(entity["start"], entity["end"], entity["type"]) for entity in prediction["entities"])
+        entities = prediction["entities"]
+        spans = (TypedSpan(*trimmed(row.text, one["start"], one["end"]), one["type"]) for one in entities)
         return {span for span in spans if span.type in types}
 
     def _entity_problem(self, row: SpanRow) -> str | None:
@@ -320,12 +344,12 @@ class TokenClassification(Head):
 
     def _examples(self, row: SpanRow, tokenized: TokenizedText, room: int) -> list[Example]:
         words = words_of(row)
-        targets = self._targets(row, words)
         parts = windows(len(tokenized.offsets), room, self.stride)
+        tokens_of = {word: tokens for word, tokens in enumerate(overlapped(words, tokenized.offsets)) if tokens}
+        targets = dict(zip(tokens_of, self._targets(row, [words[word] for word in tokens_of]), strict=True))
         owned: list[list[tuple[int, int]]] = [[] for _ in parts]  # (word, its first token) of each window
-        for word, tokens in enumerate(overlapped(words, tokenized.offsets)):
-            if tokens:
-                owned[owner(tokens, parts)].append((word, tokens.start))
+        for word, tokens in tokens_of.items():
+            owned[owner(tokens, parts)].append((word, tokens.start))
         return [
             tokenized.window(window)
             | {
@@ -379,6 +403,16 @@ def _legal(tags: Sequence[str], scheme: Scheme) -> Legal:
 def _span_row(row: Row) -> SpanRow:
     assert isinstance(row, SpanRow)
     return row
+
+
+def _with_tokens(words: Sequence[Span], examples: Sequence[Example]) -> list[Span]:
+    """The words that have a token and thus a tag, in the order of their outputs, which is that of the text."""
+    return [words[word] for example in examples for word in example["words"]]
+
+
+def _characters(row: SpanRow, words: Sequence[Span], span: TypedSpan) -> TypedSpan:
+    """A span of words as a trimmed span of characters."""
+    return TypedSpan(*trimmed(row.text, words[span.start][0], words[span.end - 1][1]), span.type)
 
 
 def _entity(start: int, end: int, entity_type: str, probabilities: Sequence[float]) -> dict[str, Any]:

@@ -183,8 +183,10 @@ def test_every_component_is_on_the_page_with_its_options_and_their_defaults(kind
     lacking = set(common) - set(own)
     if lacking:
         assert (name, lacking) in (
-            ("hub", {"files"}),
-            ("pubmedqa", {"files"}),
+            ("hub", {"files", "encoding"}),
+            ("pubmedqa", {"files", "encoding"}),
+            ("ddi2013", {"encoding"}),
+            ("hoc", {"encoding"}),
             ("proportional", {"steps_per_epoch"}),
             ("anchored", {"steps_per_epoch"}),
             ("quota", {"steps_per_epoch"}),

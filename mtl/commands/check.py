@@ -223,6 +223,8 @@ def _split_plan(content: SplitData) -> dict[str, Any]:
         "notes": examples.notes,
         "refused_rows": [*rows.refused, *shown_refusals(examples.refused, content.rows)],
         "left_out": rows.left_out,
+        "adjusted": rows.adjusted,
+        "contradictory": rows.contradictory,
         "fingerprint": rows.fingerprint,
     }
 
@@ -307,6 +309,11 @@ def _notes(content: Mapping[str, Any]) -> list[str]:
     left_out = {reason: count for reason, count in sorted(content["left_out"].items()) if count}
     if left_out:
         notes.append(f"excluded by the reader: {_listed(left_out)}")
+    adjusted = {reason: count for reason, count in sorted(content["adjusted"].items()) if count}
+    if adjusted:
+        notes.append(f"adjusted by the reader: {_listed(adjusted)}")
+    if content["contradictory"]:
+        notes.append(f"{_counted(content['contradictory'], 'text')} with several different labels")
     kinds = {kind.replace("_", " "): count for kind, count in content["notes"].items() if count}
     if kinds:
         notes.append(f"gold that the head cannot represent exactly: {_listed(kinds)}")

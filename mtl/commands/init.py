@@ -45,11 +45,11 @@ def main(arguments: Sequence[str]) -> int:
     if output.exists() and not options.force:
         problems.append(Problem(str(output), "The file exists.", "Choose another --output, or add --force."))
     tasks: list[TaskDraft] = []
-    for path, task in zip(options.files, names, strict=True):
+    for path, task_name in zip(options.files, names, strict=True):
         try:
             if not path.exists():
                 raise InputError(Problem(str(path), "There is no such file or folder.", "Check the path."))
-            tasks += draft_tasks(path.absolute(), task)
+            tasks += draft_tasks(path.absolute(), task_name)
         except InputError as error:
             problems += error.problems
     if problems:

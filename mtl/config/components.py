@@ -10,8 +10,9 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_type_hints
 
 from pydantic import TypeAdapter
@@ -59,8 +60,17 @@ def find(kind: Kind, name: str, key: str) -> type[Any]:
     found = _component_in(package, name, base)
     if found is None:
         what = "balancing method" if kind == "balancing" else kind
-        raise InputError(Problem(key, f"There is no {what} '{name}'.", did_you_mean(name, choices(kind))))
+        known = choices(kind)
+        meant = _usual_name(package, base, known, name)
+        advice = f"Did you mean '{meant}'? Choices: {', '.join(known)}." if meant else did_you_mean(name, known)
+        raise InputError(Problem(key, f"There is no {what} '{name}'.", advice))
     return found
+
+
+def _usual_name(package: str, base: type[Any], names: Sequence[str], written: str) -> str | None:
+    """The component that has a name as one of its other names, ignoring case, blanks and hyphens."""
+    name = re.sub(r"[\s-]+", "_", written.strip()).lower()
+    return next((one for one in names if name in getattr(_component_in(package, one, base), "other_names", ())), None)
 
 
 def classes_not_imported(fields: Mapping[str, Any]) -> list[str]:
@@ -121,7 +131,7 @@ def build(cls: type[Any], *arguments: Any, **options: Any) -> Any:
 def _type_problems(hint: Any, value: Any, key: str) -> list[Problem]:
     # Not strict, because YAML has no tuples and may write a float as an integer; but `true` must not pass as 1.
     found = mismatches(TypeAdapter(hint), value, strict=isinstance(value, bool))
-    return [Problem(".".join([key, *map(str, mismatch.place)]), mismatch.message) for mismatch in found]
+    return [Problem(".".join([key, *map(str, one.place)]), one.message, one.advice) for one in found]
 
 
 def _import_path(path: str, base: type[Any], key: str) -> type[Any]:

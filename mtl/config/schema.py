@@ -13,6 +13,9 @@ from mtl.redaction import is_id, quoted, shown_key
 T = TypeVar("T")
 
 
+QUOTE_BOOLEANS = "Put it in quotes: YAML reads unquoted yes, no, on, off, true and false as booleans."
+
+
 class Mismatch(NamedTuple):
     """Pydantic's errors for the value at one place: more than one if the value fits none of several types."""
 
@@ -29,6 +32,21 @@ class Mismatch(NamedTuple):
         rules = list(dict.fromkeys(_rule(error) for error in self.errors))
         alternatives = [rule.removeprefix("must be ") for rule in rules[1:]]
         return f"{' or '.join([rules[0], *alternatives])}, got {_shown(self.errors[0]['input'])}."
+
+    @property
+    def advice(self) -> str:
+        """What to do if YAML has read an unquoted word as something other than a string; empty otherwise.
+
+        >>> mismatches(TypeAdapter(str), 3)[0].advice
+        'Put it in quotes: YAML reads unquoted digits as a number.'
+        """
+        strings = [error["input"] for error in self.errors if error["type"] in ("string_type", "string_sub_type")]
+        choices = [error["input"] for error in self.errors if error["type"] == "literal_error"]
+        if any(isinstance(value, bool) for value in [*strings, *choices]):
+            return QUOTE_BOOLEANS
+        if any(isinstance(value, int | float) for value in strings):
+            return "Put it in quotes: YAML reads unquoted digits as a number."
+        return "Put it in quotes: YAML reads an unquoted null or ~ as no value." if None in strings else ""
 
     @property
     def is_unknown_key(self) -> bool:
@@ -70,7 +88,7 @@ def checked(cls: type[T], fields: Mapping[str, Any], key: str) -> T:
 def _problem(mismatch: Mismatch, cls: type[Any], key: str) -> Problem:
     place = ".".join([key, *(shown_key(str(part)) for part in mismatch.place)])
     if not mismatch.is_unknown_key:
-        return Problem(place, mismatch.message)
+        return Problem(place, mismatch.message, mismatch.advice)
     name = str(mismatch.place[-1])
     return Problem(place, f"There is no key {quoted(name, 'a key')}.", did_you_mean(name, keys_of(cls)))
 

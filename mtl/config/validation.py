@@ -25,7 +25,7 @@ from mtl.config.mixture import (
     TaskSpec,
     build_head,
 )
-from mtl.config.schema import Mismatch
+from mtl.config.schema import QUOTE_BOOLEANS, Mismatch
 from mtl.files import folder_name
 from mtl.problems import InputError, Problem, did_you_mean, nearest
 from mtl.samplers import TaskSize
@@ -132,21 +132,7 @@ def _schema_problem(mismatch: Mismatch, fields: Fields) -> Problem:
         return Problem(key, f"missing key '{mismatch.place[-1]}'.", _missing_key_advice(mismatch.place, fields))
     if mismatch.place == ("tasks",) and error["type"] == "too_short":
         return Problem(key, "must have at least one task, got none.", "Add a task, or include a task file.")
-    return Problem(key, mismatch.message, _advice(error))
-
-
-QUOTE_BOOLEANS = "Put it in quotes: YAML reads unquoted yes, no, on, off, true and false as booleans."
-
-
-def _advice(error: Mapping[str, Any]) -> str:
-    """What to do if YAML has parsed an unquoted word as something other than a string."""
-    if error["type"] != "string_type":
-        return ""
-    if isinstance(error["input"], bool):
-        return QUOTE_BOOLEANS
-    if isinstance(error["input"], int | float):
-        return "Put it in quotes: YAML reads unquoted digits as a number."
-    return "Put it in quotes: YAML reads an unquoted null or ~ as no value." if error["input"] is None else ""
+    return Problem(key, mismatch.message, mismatch.advice)
 
 
 def _missing_key_advice(place: Sequence[str | int], fields: Fields) -> str:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping, Sequence
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import TypeAdapter
 
 from mtl.config.interpolation import Fields, check_syntax, copied, resolve
 from mtl.config.mixture import Mixture, TaskSpec
-from mtl.config.yaml_text import ValueLoader, load_yaml
+from mtl.config.schema import QUOTE_BOOLEANS, mismatches
+from mtl.config.yaml_text import load_yaml
 from mtl.problems import InputError, Problem
-from mtl.redaction import quoted, without_quotes
+from mtl.redaction import quoted, shown_key, strings, without_quotes
 
 __all__ = ["merge", "parse_overrides", "read_mixture_fields", "read_yaml", "require_known_key", "resolve"]
 
@@ -59,12 +63,58 @@ def _read_mixture_fields(source: str | Path | Mapping[str, Any], overrides: Sequ
         problems += error.problems
     if problems:
         raise InputError(problems)
-    fields = resolve(merge(written, above))
+    merged = merge(written, above)
+    fields = resolve(merged)
     if "tasks" in fields and isinstance(fields["tasks"], dict):
         fields["tasks"] = {str(name): task for name, task in fields["tasks"].items()}
-    for task in _tasks(fields).values():
-        _settle_paths(task)
+    _inherit_data(_tasks(fields))
+    problems = [problem for name, task in _tasks(fields).items() for problem in _settle_paths(task, str(name))]
+    encoder = fields.get("encoder")
+    if isinstance(encoder, dict) and isinstance(encoder.get("name"), str):
+        encoder["name"] = _expanded(encoder["name"], "encoder.name", problems)
+    if problems:
+        raise InputError(problems)
+    return _with_numbers(fields, merged)
+
+
+def _inherit_data(tasks: Fields) -> None:
+    """Gives a task with `same_rows_as` the data of that task, below its own keys, unless it names a reader itself."""
+    for task in tasks.values():
+        leader = tasks.get(str(task.get("same_rows_as"))) if isinstance(task, dict) else None
+        own = task.get("data") or {} if isinstance(task, dict) else None
+        theirs = leader.get("data") if isinstance(leader, dict) else None
+        if isinstance(own, dict) and isinstance(theirs, dict) and "reader" not in own:
+            task["data"] = merge(copied(theirs), own)
+
+
+def _with_numbers(fields: Fields, written: Fields) -> Fields:
+    """The fields with numbers from environment variables, which are strings, where the mixture needs numbers."""
+    if not any(_is_variable(text) for text in strings(written)):
+        return fields
+    for mismatch in mismatches(TypeAdapter(Mixture), {key: value for key, value in fields.items() if key != "only"}):
+        source, target = _at(written, mismatch.place[:-1]), _at(fields, mismatch.place[:-1])
+        last = mismatch.place[-1] if mismatch.place else None
+        if not (isinstance(source, dict) and isinstance(target, dict) and _is_variable(source.get(last))):
+            continue
+        try:
+            value = load_yaml(str(target[last]))
+        except yaml.YAMLError:
+            continue
+        if isinstance(value, bool | int | float):
+            target[last] = value
     return fields
+
+
+def _is_variable(text: Any) -> bool:
+    """Whether a value is an environment variable as a whole."""
+    return isinstance(text, str) and re.fullmatch(r"\$\{oc\.env:[^${}]*\}", text) is not None
+
+
+def _at(value: Any, place: Sequence[str | int]) -> Any:
+    """The value at a place; None if there is none."""
+    for part in place:
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def read_yaml(path: Path) -> Fields:
@@ -86,10 +136,14 @@ def read_yaml(path: Path) -> Fields:
     try:
         loaded = load_yaml(text)
     except yaml.YAMLError as error:
-        raise InputError(_yaml_problem(error, str(path))) from None
+        raise InputError(_yaml_problem(error, str(path), text)) from None
     if not isinstance(loaded, dict | None):
         found = "a list" if isinstance(loaded, list) else "a single value"
         raise InputError(Problem(str(path), f"The file must contain a mapping, got {found}."))
+    booleans = list(_boolean_keys(loaded or {}))
+    if booleans:
+        message = "A key must be a string or a number, got a boolean."
+        raise InputError([Problem(f"{path}: {key}", message, QUOTE_BOOLEANS) for key in booleans])
     fields = {str(key): value for key, value in (loaded or {}).items()}
     check_syntax(fields, f"{path}: ")
     return {key: copied(value) for key, value in fields.items()}  # aliases share values
@@ -154,7 +208,7 @@ class _Includes:
         problems: list[Problem] = []
         for name in includes:
             try:
-                path = folder / str(resolve({"include": name})["include"])
+                path = folder / _expanded(str(resolve({"include": name})["include"]), f"{where}include", problems)
                 if not _is_file(path):
                     message = f"The file '{path}' does not exist."
                     raise InputError(Problem(f"{where}include", message, "Check the path."))
@@ -182,22 +236,49 @@ def _anchored(fields: Fields, folder: Path) -> Fields:
     return fields
 
 
-def _settle_paths(task: Any) -> None:
-    """Makes `data.path` absolute if it exists relative to the folder of its YAML file."""
+def _settle_paths(task: Any, name: str) -> list[Problem]:
+    """Makes `data.path` absolute if it exists relative to the folder of its YAML file, after `~` and variables."""
+    problems: list[Problem] = []
     data = task.get("data") if isinstance(task, dict) else None
     if not isinstance(data, dict):
-        return
+        return problems
     folder = Path(data.pop("_folder", "."))
+    key = f"tasks.{name}.data.path"
     path = data.get("path")
     if isinstance(path, str):
-        data["path"] = _settled(path, folder)
+        data["path"] = _settled(path, folder, key, problems)
     elif isinstance(path, dict):
-        data["path"] = {split: _settled(p, folder) if isinstance(p, str) else p for split, p in path.items()}
+        data["path"] = {
+            split: _settled(p, folder, f"{key}.{split}", problems) if isinstance(p, str) else p
+            for split, p in path.items()
+        }
+    return problems
 
 
-def _settled(path: str, folder: Path) -> str:
+def _settled(path: str, folder: Path, key: str, problems: list[Problem]) -> str:
+    if not _exists(folder / path):
+        path = _expanded(path, key, problems)
     relative = folder / path
-    return str(relative.resolve()) if relative.exists() else path
+    return str(relative.resolve()) if _exists(relative) else path
+
+
+def _expanded(path: str, key: str, problems: list[Problem]) -> str:
+    """A path with the home folder for `~` and the values of environment variables such as `$DATA`."""
+    expanded = os.path.expandvars(path)
+    if expanded.startswith("~/"):
+        expanded = str(Path(expanded).expanduser())
+    missing = re.search(r"\$([A-Za-z_]\w*)", expanded)
+    if missing:
+        message = f"The environment variable {missing[1]} is not set."
+        problems.append(Problem(key, message, f"Set it, or write ${{oc.env:{missing[1]},DEFAULT}}."))
+    return expanded
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name that is too long, or has a null character
+        return False
 
 
 def parse_overrides(overrides: Sequence[str]) -> Fields:
@@ -216,11 +297,15 @@ def parse_overrides(overrides: Sequence[str]) -> Fields:
             )
             continue
         try:
-            value = load_yaml(text, ValueLoader)
+            value = load_yaml(text)
         except yaml.YAMLError as error:
             problem = getattr(error, "problem", None) or "it cannot be parsed"
             problems.append(Problem(key, f"The value '{text}' is not valid YAML: {without_quotes(str(problem))}."))
             continue
+        problems += [
+            Problem(f"{key}.{name}", "A key must be a string or a number, got a boolean.", QUOTE_BOOLEANS)
+            for name in _boolean_keys(value)
+        ]
         for part in reversed(key.split(".")):
             value = {part: value}
         fields = merge(fields, value)
@@ -247,12 +332,25 @@ def merge(below: Fields, above: Fields) -> Fields:
     return merged
 
 
+def _boolean_keys(value: Any, place: str = "") -> Iterator[str]:
+    """The dotted places of all keys that YAML has read as booleans, such as an unquoted no."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            is_boolean = isinstance(key, bool)
+            here = f"{place}{str(key).lower() if is_boolean else shown_key(str(key))}"
+            yield from [here] * is_boolean
+            yield from _boolean_keys(inner, f"{here}.")
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _boolean_keys(inner, f"{place}{index}.")
+
+
 def _tasks(fields: Fields) -> Fields:
     tasks = fields.get("tasks")
     return tasks if isinstance(tasks, dict) else {}
 
 
-def _yaml_problem(error: yaml.YAMLError, path: str) -> Problem:
+def _yaml_problem(error: yaml.YAMLError, path: str, text: str) -> Problem:
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return Problem(path, f"The file is not valid YAML: {without_quotes(' '.join(str(error).split()))}.")
     place = f"{path}:{error.problem_mark.line + 1}"
@@ -261,7 +359,10 @@ def _yaml_problem(error: yaml.YAMLError, path: str) -> Problem:
         name = problem.removeprefix("found duplicate key ")
         message = f"Keys must be unique, got {quoted(name, 'a key')} twice."
         return Problem(place, message, "Remove or rename one of them.")
+    lines = text.splitlines()
+    line = lines[error.problem_mark.line] if error.problem_mark.line < len(lines) else ""
+    if "\t" in line[: len(line) - len(line.lstrip())]:
+        return Problem(place, "The file is not valid YAML: the line is indented with a tab.", "Indent with spaces.")
     began = error.context_mark.line + 1 if error.context_mark else error.problem_mark.line + 1
     context = f" {error.context} that starts in line {began}:" if error.context else ""
-    advice = "Indent with spaces." if "tab character" in problem or "'\\t'" in problem else ""
-    return Problem(place, f"The file is not valid YAML:{without_quotes(context)} {without_quotes(problem)}.", advice)
+    return Problem(place, f"The file is not valid YAML:{without_quotes(context)} {without_quotes(problem)}.")

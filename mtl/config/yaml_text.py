@@ -26,12 +26,11 @@ _UNSUPPORTED = {f"tag:yaml.org,2002:{name}" for name in ("set", "omap", "pairs",
 _FLOAT = re.compile(r"^[-+]?[0-9]+(?:_[0-9]+)*(?:\.[0-9_]*)?(?:[eE][-+]?[0-9]+)$")
 
 
-class ValueLoader(_Base):  # type: ignore[misc]
-    """Loads overrides."""
+class Loader(_Base):  # type: ignore[misc]
+    """Loads files and the values of overrides.
 
-
-class FileLoader(ValueLoader):
-    """Loads files: 1e-4 is a number, a date is a string, and a key that is written twice is an error."""
+    1e-4 is a number, a date is a string, and a key that is written twice is an error.
+    """
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -74,23 +73,22 @@ def _number(loader: Any, node: yaml.ScalarNode) -> Any:
 
 
 for _tag in _NUMBERS:
-    ValueLoader.add_constructor(_tag, _number)
-FileLoader.add_implicit_resolver(_NUMBERS[1], _FLOAT, list("-+0123456789"))
-FileLoader.yaml_implicit_resolvers = {
+    Loader.add_constructor(_tag, _number)
+Loader.add_implicit_resolver(_NUMBERS[1], _FLOAT, list("-+0123456789"))
+Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag not in _UNSUPPORTED]
-    for first, resolvers in FileLoader.yaml_implicit_resolvers.items()
+    for first, resolvers in Loader.yaml_implicit_resolvers.items()
 }
-FileLoader.yaml_constructors = {
-    tag: constructor for tag, constructor in FileLoader.yaml_constructors.items() if tag not in _UNSUPPORTED
+Loader.yaml_constructors = {
+    tag: constructor for tag, constructor in Loader.yaml_constructors.items() if tag not in _UNSUPPORTED
 }
 
 
-def load_yaml(text: str, loader: type[ValueLoader] = FileLoader) -> Any:
+def load_yaml(text: str) -> Any:
     """The value of a YAML document.
 
     Args:
         text: The document.
-        loader: `FileLoader` for files, `ValueLoader` for the values of overrides.
 
     Raises:
         yaml.YAMLError: The document is not valid YAML, or exceeds a limit; nearly always with a mark.
@@ -102,7 +100,7 @@ def load_yaml(text: str, loader: type[ValueLoader] = FileLoader) -> Any:
         raise yaml.YAMLError(f"it must have at most {MAX_CHARACTERS:,} characters, got {len(text):,}")
     try:
         _check_size(text)
-        return yaml.load(text, Loader=loader)  # noqa: S506  # both loaders are safe ones
+        return yaml.load(text, Loader=Loader)  # noqa: S506  # a safe one
     except yaml.YAMLError:
         raise
     except (ValueError, LookupError, AttributeError, TypeError, OverflowError) as error:  # for example !!int of a word

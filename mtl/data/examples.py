@@ -6,7 +6,7 @@ reason.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
@@ -289,12 +289,20 @@ class _ExampleBuild:
             examples = task.head.encode(rows, task.tokenizer, task.max_length, training=self._training)
         except ValueError as error:
             raise InputError(Problem(f"tasks.{task.name}", f"{str(error).rstrip('.')}.")) from error
+        self._note_unreachable(rows, examples)
         for example in examples:
             row = example["row"]
             self._truncated += bool(example["truncated"])
             yield {**example, "row": numbered[row][0], "part": parts[row]}
             parts[row] += 1
         self._rows_without_examples += [index for place, (index, _) in enumerate(numbered) if not parts[place]]
+
+    def _note_unreachable(self, rows: Sequence[Row], examples: Sequence[Example]) -> None:
+        of_row: defaultdict[int, list[Example]] = defaultdict(list)
+        for example in examples:
+            of_row[example["row"]].append(example)
+        head = self._task.head
+        self._notes["unreachable"] += sum(head.unreachable(row, of_row[index]) for index, row in enumerate(rows))
 
     def _summary(self) -> dict[str, Any]:
         listed = [f"row {row}: {problem}" for row, problem in self._problems[:LISTED]]

@@ -12,7 +12,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from heads import Row, row_to_dict
+from heads import Row, TextRow, row_to_dict
 from mtl.code_identity import code_identity
 from mtl.config import components
 from mtl.data.permutation import permuted_rows
@@ -50,6 +50,9 @@ class RowSummary:
         limited: Number of rows left out by `limit`.
         excluded: Number of rows left out by `exclude`.
         left_out: Counts of what the reader left out on purpose (such as empty sentences), by reason.
+        adjusted: Counts of what the reader read differently from how it was written (such as blanks that it removed
+            from mentions), by reason.
+        contradictory: Number of texts that occur with several labels.
         fingerprint: Hash of the full content of the rows.
         content: Hash of the rows before they were limited, excluded or permuted, without the split's name in default
             ids; equal for two splits that read the same rows of the same file.
@@ -63,6 +66,8 @@ class RowSummary:
     limited: int
     excluded: int
     left_out: dict[str, int]
+    adjusted: dict[str, int]
+    contradictory: int
     fingerprint: str
     content: str
 
@@ -166,6 +171,7 @@ class _RowBuild:
         self._documents: set[str] = set()
         self._rows = 0
         self._hash, self._content = hashlib.sha256(), hashlib.sha256()
+        self._labels: dict[bytes, int | None] = {}  # hash of a text -> hash of its label, None if it has several
 
     def start(self) -> tuple[Iterator[dict[str, str]], Any]:
         return self._records(), self._summary
@@ -175,6 +181,7 @@ class _RowBuild:
             text = json.dumps(row_to_dict(row), ensure_ascii=False)
             self._rows += 1
             self._documents.add(row.document)
+            self._note_label(row)
             self._hash.update(text.encode() + b"\n")
             yield {"id": row.id, "document": row.document, "json": text}
 
@@ -235,6 +242,16 @@ class _RowBuild:
         ids = {name: fields[name].removeprefix(f"{self._split}-") for name in ("id", "document")}
         self._content.update(json.dumps(fields | ids).encode() + b"\n")
 
+    def _note_label(self, row: Row) -> None:
+        """Finds texts with several labels; hashes, because the texts of a large corpus would fill the memory."""
+        if not isinstance(row, TextRow) or row.label is None:
+            return
+        text = " ".join(f"{row.text}\0{row.text_pair or ''}".split()).casefold()
+        key = hashlib.blake2b(text.encode(), digest_size=8).digest()
+        label = hash(frozenset(row.label) if isinstance(row.label, tuple) else row.label)
+        if self._labels.setdefault(key, label) != label:
+            self._labels[key] = None
+
     def _summary(self) -> dict[str, Any]:
         bad = self._reader.bad_rows
         return asdict(
@@ -247,6 +264,8 @@ class _RowBuild:
                 limited=self._limited,
                 excluded=self._excluded,
                 left_out=dict(self._reader.left_out),
+                adjusted=dict(self._reader.adjusted),
+                contradictory=sum(label is None for label in self._labels.values()),
                 fingerprint=self._hash.hexdigest(),
                 content=self._content.hexdigest(),
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -81,7 +82,7 @@ def row_problems(task: str, head: Head, rows: Mapping[str, RowTable], data: Data
         unusable = [row for row in unusable if not row.labels]
     kinds: dict[str, list[UnusableRow]] = {}
     for one in unusable:
-        kinds.setdefault(one.rule, []).append(one)
+        kinds.setdefault(_cause(one.rule), []).append(one)
     problems += [_kind_problem(task, same_rule, data) for same_rule in list(kinds.values())[:LISTED]]
     more = sum(map(len, list(kinds.values())[LISTED:]))
     return [*problems, Problem(f"tasks.{task}", f"{more} more rows break similar rules.")] if more else problems
@@ -138,7 +139,29 @@ def _kind_problem(task: str, unusable: Sequence[UnusableRow], data: DataSpec) ->
     by_split = Counter(row.split for row in unusable)
     counts = ", ".join(f"{count} of {split}" for split, count in by_split.items())
     ids = [row.row for row in unusable[:SHOWN_ROWS]] + ["…"] * (len(unusable) > SHOWN_ROWS)
-    return Problem(key, f"{first.rule}. Same problem in {len(unusable)} rows ({counts}): {', '.join(ids)}.", advice)
+    others = f"The same rule is broken in {len(unusable)} rows ({counts}): {', '.join(ids)}."
+    return Problem(key, f"{_with_all_findings(unusable)}. {others}", advice)
+
+
+def _with_all_findings(unusable: Sequence[UnusableRow]) -> str:
+    """The rule that several rows break, with what was found in them, or in the first of them if that is too much."""
+    rule = unusable[0].rule
+    found = Counter(row.rule.removeprefix(_cause(rule))[len(", got ") :] for row in unusable)
+    if len(found) == 1:
+        return rule
+    if len(found) > SHOWN_LABELS:
+        return f"{rule}, and {len(found) - 1} other values"
+    named = ", ".join(f"{value} in {_counted(count)}" for value, count in found.most_common())
+    return f"{_cause(rule)}; got {named}"
+
+
+def _cause(rule: str) -> str:
+    """The rule without what was found, so that rows with one cause are one problem.
+
+    >>> _cause("the label must be one of: a, b; got 'x'")
+    'the label must be one of: a, b'
+    """
+    return re.split(r"[,;] got ", rule, maxsplit=1)[0]
 
 
 def _named(row: UnusableRow, data: DataSpec) -> str:

@@ -7,10 +7,11 @@ To add a reader, add a file with one subclass of `Reader`; the file name is the 
 from __future__ import annotations
 
 import codecs
+import inspect
 import itertools
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Literal, NamedTuple
 
@@ -61,27 +62,41 @@ class Line(NamedTuple):
     is_valid: bool = True
 
 
-def bad_row_problems(bad_rows: Iterable[BadRow], advice: str) -> list[Problem]:
-    """The problems of bad rows; lines of a file with the same problem are reported once, with a count.
+def bad_row_problems(bad_rows: Iterable[BadRow], advice: str, *, by_folder: bool = False) -> list[Problem]:
+    """The problems of bad rows; lines of a file that break the same rule are reported once, with a count.
 
     Args:
         bad_rows: The bad rows.
         advice: What to do about them.
+        by_folder: Whether the files of a folder count as one, because each holds a single row.
 
-    >>> rows = [BadRow("a.tsv", line, "label must be a number", "'x'") for line in (3, 9)]
+    >>> rows = [BadRow("a.tsv", line, "label must be a number", f"{line} characters") for line in (3, 9)]
     >>> [problem.message for problem in bad_row_problems(rows, "Fix the rows.")]
-    ["label must be a number, got 'x'. Same problem in 2 lines: 3, 9."]
+    ['label must be a number, got 3 characters. The same rule is broken in 2 lines: 3, 9.']
     """
-    kinds: dict[tuple[str, str, str], list[BadRow]] = {}
+    kinds: dict[tuple[str, str], list[BadRow]] = {}
     for bad in bad_rows:
-        kinds.setdefault((bad.file, bad.rule, bad.found), []).append(bad)
-    problems = []
-    for (_, rule, found), same_problem in kinds.items():
-        lines = [str(bad.line) for bad in same_problem if bad.line is not None]
-        shown = ", ".join(lines[:SHOWN_LINES]) + ", …" * (len(lines) > SHOWN_LINES)
-        more = f" Same problem in {len(lines)} lines: {shown}." if len(lines) > 1 else ""
-        problems.append(Problem(same_problem[0]._place, f"{rule}, got {found}.{more}", advice))
-    return problems
+        place = str(Path(bad.file).parent) if by_folder else bad.file
+        kinds.setdefault((place, bad.rule), []).append(bad)
+    return [
+        Problem(broken[0]._place, f"{rule}, got {broken[0].found}.{_others(broken)}", advice)
+        for (_, rule), broken in kinds.items()
+    ]
+
+
+def _others(broken: Sequence[BadRow]) -> str:
+    """How many lines or files break a rule, and the first of them; empty for a single one."""
+    if len(broken) == 1:
+        return ""
+    files = list(dict.fromkeys(Path(bad.file).name for bad in broken))
+    if len(files) > 1:
+        what, places = "files", files
+    elif any(bad.line is not None for bad in broken):
+        what, places = "lines", [str(bad.line) for bad in broken]
+    else:
+        return f" The same rule is broken {len(broken)} times."
+    shown = ", ".join(places[:SHOWN_LINES]) + ", …" * (len(places) > SHOWN_LINES)
+    return f" The same rule is broken in {len(places)} {what}: {shown}."
 
 
 class Reader(ABC):
@@ -96,10 +111,18 @@ class Reader(ABC):
             `devel`, `valid`) and `test` with one of the reader's suffixes, and a single file is the split `train`.
         on_bad_row: What to do with bad rows. `error` reads the whole file and then raises one error that lists
             all problems; `skip` skips the rows, and counts and lists them in `bad_rows`.
+        encoding: Encoding of text files: `utf-8`, or another one that extends ASCII, such as `cp1252` for files that
+            Excel has saved as CSV on Windows.
+
+    Raises:
+        InputError: The encoding does not exist, or does not extend ASCII.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = ()
     """Suffixes of the files that are searched in a folder."""
+
+    other_names: ClassVar[tuple[str, ...]] = ()
+    """Other names of the format, for the advice on an unknown reader."""
 
     ids_are_file_names: ClassVar[bool] = False
     """Whether the id of a row is the name of its file, which then is shown like an id."""
@@ -107,7 +130,15 @@ class Reader(ABC):
     storage: Storage = Disk()
     """Where files are opened; a `Memory` lets a reader read bytes that are on no disk."""
 
-    def __init__(self, path: str, *, files: Mapping[str, str] | None = None, on_bad_row: OnBadRow = "error") -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        files: Mapping[str, str] | None = None,
+        on_bad_row: OnBadRow = "error",
+        encoding: str = "utf-8",
+    ) -> None:
+        self.encoding = checked_encoding(encoding)
         self.path = Path(path)
         self.files = dict(files) if files is not None else None
         self.on_bad_row = on_bad_row
@@ -115,6 +146,8 @@ class Reader(ABC):
         """Bad rows, which were not yielded, over all splits read so far."""
         self.left_out: Counter[str] = Counter()
         """Counts of input left out on purpose (such as empty sentences), by reason, over all splits read so far."""
+        self.adjusted: Counter[str] = Counter()
+        """Counts of input that is read differently from how it was written, by reason, over all splits read so far."""
 
     @abstractmethod
     def rows(self, source: Path, split: str) -> Iterator[Row]:
@@ -173,7 +206,7 @@ class Reader(ABC):
             yield row
         if len(self.bad_rows) > before and self.on_bad_row == "error":
             advice = "Fix the row, or set `on_bad_row: skip`."
-            raise InputError(bad_row_problems(self.bad_rows[before:], advice))
+            raise InputError(bad_row_problems(self.bad_rows[before:], advice, by_folder=self.ids_are_file_names))
 
     def bad(self, source: Path, line: int | None, rule: str, found: str) -> None:
         """Records one bad row.
@@ -224,19 +257,21 @@ class Reader(ABC):
             raise _unreadable(self._shown(source), error) from None
 
     def lines(self, source: Path) -> Iterator[tuple[int, str]]:
-        """The lines of a UTF-8 file with their numbers from 1; only newlines separate lines.
+        """The lines of a text file with their numbers from 1; only newlines separate lines.
 
-        A carriage return before the newline and a byte-order mark are removed. Lines that are not UTF-8 are passed to
-        `bad` and left out. Formats whose rows have several lines need `all_lines`, to know which rows are incomplete.
+        A carriage return before the newline and a byte-order mark are removed. Lines that cannot be decoded are passed
+        to `bad` and left out. Formats whose rows have several lines need `all_lines`, to know which are incomplete.
         """
         return ((line.number, line.text) for line in self.all_lines(source) if line.is_valid)
 
     def all_lines(self, source: Path) -> Iterator[Line]:
-        """Like `lines`, but includes the lines that are not UTF-8, after passing them to `bad`."""
+        """Like `lines`, but includes the lines that cannot be decoded, after passing them to `bad`."""
         for number, raw in self._raw_lines(source):
             content = raw.removesuffix(b"\n").removesuffix(b"\r")
             text = self.decode(content, source, number)
-            yield Line(number, content.decode(errors="replace") if text is None else text, text is not None)
+            yield Line(
+                number, content.decode(self.encoding, errors="replace") if text is None else text, text is not None
+            )
 
     def _raw_lines(self, source: Path) -> Iterator[tuple[int, bytes]]:
         limit = read_limit()
@@ -253,21 +288,49 @@ class Reader(ABC):
             raise _unreadable(source, error) from None
 
     def decode(self, raw: bytes, source: Path, first_line: int = 1) -> str | None:
-        """Decodes UTF-8 without a byte-order mark; invalid bytes are passed to `bad` and give None.
+        """Decodes text without a byte-order mark; invalid bytes are passed to `bad` and give None.
 
         Args:
             raw: A whole file, or a part of one.
             source: The file, for the error.
             first_line: Number of the line where the bytes start.
         """
-        raw = raw.removeprefix(codecs.BOM_UTF8) if first_line == 1 else raw
+        raw = raw.removeprefix(codecs.BOM_UTF8) if first_line == 1 and self.encoding == "utf-8" else raw
         try:
-            return raw.decode()
+            return raw.decode(self.encoding)
         except UnicodeDecodeError as error:
             line = first_line + raw.count(b"\n", 0, error.start)
             place = error.start - (raw.rfind(b"\n", 0, error.start) + 1)
-            self.bad(source, line, "text must be UTF-8", f"byte 0x{raw[error.start]:02x} at position {place}")
+            found = f"byte 0x{raw[error.start]:02x} at position {place}"
+            if first_line == 1 and raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                found = "the byte-order mark of UTF-16"
+            self.bad(source, line, self._encoding_rule(), found)
             return None
+
+    def _encoding_rule(self) -> str:
+        if self.encoding != "utf-8":
+            return f"text must be valid in the encoding {self.encoding}"
+        takes_option = "encoding" in inspect.signature(type(self)).parameters
+        advice = "; a file that Excel saved on Windows needs the option encoding: cp1252" if takes_option else ""
+        return f"text must be UTF-8{advice}"
+
+
+def checked_encoding(name: str) -> str:
+    """The usual name of an encoding that extends ASCII, so that lines can be found before decoding.
+
+    Raises:
+        InputError: The encoding does not exist, or does not extend ASCII.
+    """
+    ascii_bytes = bytes(range(128))
+    try:
+        is_for_text = codecs.lookup(name).name not in ("idna", "punycode", "unicode-escape", "raw-unicode-escape")
+        extends_ascii = is_for_text and ascii_bytes.decode(name) == ascii_bytes.decode("ascii")
+    except (LookupError, ValueError):
+        extends_ascii = False
+    if not extends_ascii:
+        message = f"must be an encoding that extends ASCII, such as utf-8 or cp1252, got {name[:40]!r}."
+        raise InputError(Problem("encoding", message, "Save files in other encodings, such as UTF-16, as UTF-8."))
+    return codecs.lookup(name).name
 
 
 def _unreadable(source: Path, error: OSError | ValueError) -> InputError:

@@ -5,6 +5,7 @@ Format: https://brat.nlplab.org/standoff.html. The files of a split may be in a 
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -16,12 +17,16 @@ from mtl.hashed_ids import quoted_id
 from mtl.problems import InputError, Problem
 from mtl.readers import OFFSET, OnBadRow, Reader
 from mtl.readers._archives import DamagedError, tar_gz_members, zip_members
+from mtl.readers._columns import MalformedError
 from mtl.readers._limits import Budget
+from mtl.readers._mentions import Offsets, checked_spans
 from mtl.redaction import quoted_code, shown
 
 _ROLE = r"\S[^\s:]*"  # not \S+?, with which a line of colons takes cubic time
 _RELATION = re.compile(rf"(\S+) {_ROLE}:(\S+) {_ROLE}:(\S+) *")
 _MENTION = re.compile(rf"(\S+) ({OFFSET} {OFFSET}(?:;{OFFSET} {OFFSET})*)")
+_NO_RETURNS = "text with offsets that do not count carriage returns, which are removed"
+_WITH_MARK = "text with offsets that count its byte-order mark"
 _UNREAD = re.compile(r"([A-Za-z]\S*)[ :][A-Z*#]\d+.*")
 """The second column of the other lines: `Type:T1 …` of an event, `Type T1 …` of an attribute, a note and others."""
 
@@ -33,7 +38,9 @@ class Brat(Reader):
     but counted by kind in `left_out`. A bad line makes the whole file pair a bad row, because a text without one of its
     mentions would teach that there is none.
 
-    Offsets count the characters of the text, including carriage returns and excluding a byte-order mark.
+    Offsets count the characters of the text, including carriage returns and excluding a byte-order mark. A text whose
+    mentions fit only if carriage returns are not counted is read without them, and a byte-order mark is counted where
+    only that fits; both are counted in `adjusted`, like mentions with blanks at their ends, which are removed.
 
     A text and its row::
 
@@ -49,14 +56,18 @@ class Brat(Reader):
         path: A folder that contains `train`, `dev` and `test` as folders or archives, or one archive.
         types: Entity types to keep, each with its new name; types with the same new name are merged. Mentions of other
             types, and their relations, are left out and counted in `left_out`. The default keeps all types.
+        offsets: What happens to mentions whose text differs from the text at their offsets. With `check`, their text
+            is a bad row; with `trust`, only the offsets count, and the mentions are counted in `adjusted`.
         document: Regular expression that is searched in a file name without its suffix; its first group is the
             document. By default, each text is a document.
         files: See `Reader`.
         on_bad_row: See `Reader`.
+        encoding: See `Reader`.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".tar.gz", ".tgz", ".zip", "")
     ids_are_file_names: ClassVar[bool] = True
+    other_names = ("standoff", "ann")
 
     def __init__(
         self,
@@ -64,12 +75,15 @@ class Brat(Reader):
         *,
         types: Mapping[str, str] | None = None,
         document: str | None = None,
+        offsets: Offsets = "check",
         files: Mapping[str, str] | None = None,
         on_bad_row: OnBadRow = "error",
+        encoding: str = "utf-8",
     ) -> None:
-        super().__init__(path, files=files, on_bad_row=on_bad_row)
+        super().__init__(path, files=files, on_bad_row=on_bad_row, encoding=encoding)
         self.types = None if types is None else dict(types)
         self.document = None if document is None else _pattern(document)
+        self.offsets: Offsets = offsets
 
     def rows(self, source: Path, split: str) -> Iterator[SpanRow]:
         members = self._members(source)
@@ -85,7 +99,8 @@ class Brat(Reader):
                 annotation = f"{stem}.ann"
                 texts = [self.decode(members[part], source / part) for part in (name, annotation)]
                 if texts[0] is not None and texts[1] is not None:
-                    yield from self._row(texts[0], texts[1], source / annotation)
+                    has_mark = members[name].startswith(codecs.BOM_UTF8)
+                    yield from self._row(texts[0], texts[1], source / annotation, has_mark)
 
     def _members(self, source: Path) -> dict[str, bytes]:
         """The .txt and .ann files by name."""
@@ -111,7 +126,7 @@ class Brat(Reader):
         with self.open(source) as file:
             yield from members(file, _wanted, Budget(source, "An archive, after decompression,"))
 
-    def _row(self, text: str, annotation: str, place: Path) -> Iterator[SpanRow]:
+    def _row(self, text: str, annotation: str, place: Path, has_mark: bool) -> Iterator[SpanRow]:
         """The row of a text, or nothing if it is bad or empty."""
         match = None if self.document is None else self.document.search(place.stem)
         if self.document is not None and (match is None or not match[1]):
@@ -121,11 +136,12 @@ class Brat(Reader):
             self.left_out["empty text"] += 1
             return
         try:
-            found = _read(text, annotation)
+            text, found = self._fitting(text, annotation, has_mark)
         except _AnnotationError as error:
             self.bad(place, error.line, error.rule, error.found)
             return
         self.left_out.update(found.unread)
+        self.adjusted.update(found.adjusted)
         entities = tuple(self._renamed(found.entities))
         yield SpanRow(
             id=place.stem,
@@ -134,6 +150,26 @@ class Brat(Reader):
             entities=entities,
             relations=tuple(self._between(found.relations, {entity.id for entity in entities})),
         )
+
+    def _fitting(self, text: str, annotation: str, has_mark: bool) -> tuple[str, _Annotation]:
+        """The text whose offsets fit all mentions, and its annotation; the text as it is if none fits."""
+        others = [(text.replace("\r\n", "\n"), _NO_RETURNS, 0)] if "\r\n" in text else []
+        others += [(text, _WITH_MARK, 1)] if has_mark else []
+        first_error: _AnnotationError | None = None
+        for other, reason, shift in [(text, "", 0), *others]:
+            try:
+                found = _read("\ufeff" * shift + other, annotation)
+            except _AnnotationError as error:
+                first_error = first_error or error
+                continue
+            if shift and any(start == 0 for entity in found.entities for start, _ in entity.spans):
+                continue  # a mention cannot start at the mark
+            found.adjusted.update([reason] if reason else [])
+            return other, found._replace(entities=[_shifted(entity, -shift) for entity in found.entities])
+        assert first_error is not None
+        if self.offsets == "check":
+            raise first_error
+        return text, _read(text, annotation, "trust")
 
     def _renamed(self, entities: list[Entity]) -> Iterator[Entity]:
         for entity in entities:
@@ -153,11 +189,19 @@ class Brat(Reader):
 
 
 class _Annotation(NamedTuple):
-    """The content of an .ann file; `unread` counts the lines that are not read, by kind."""
+    """The content of an .ann file.
+
+    Args:
+        entities: Mentions.
+        relations: Relations between them.
+        unread: Counts of the lines that are not read, by kind.
+        adjusted: Counts of what is read differently from how it was written, by reason.
+    """
 
     entities: list[Entity]
     relations: list[Relation]
     unread: Counter[str]
+    adjusted: Counter[str]
 
 
 class _AnnotationError(Exception):
@@ -185,7 +229,8 @@ def _wanted(name: str) -> bool:
     return path.suffix in (".txt", ".ann") and not path.name.startswith(".")
 
 
-def _read(text: str, annotation: str) -> _Annotation:
+def _read(text: str, annotation: str, offsets: Offsets = "check") -> _Annotation:
+    adjusted: Counter[str] = Counter()
     entities: dict[str, Entity] = {}
     relations: dict[int, Relation] = {}
     events: set[str] = set()
@@ -195,7 +240,7 @@ def _read(text: str, annotation: str) -> _Annotation:
         if not line.strip():
             continue
         if line[0] == "T":
-            entity = _entity(fields, text, number)
+            entity = _entity(fields, text, number, offsets, adjusted)
             if entity.id in entities:
                 raise _AnnotationError(number, "ids must be unique within a file", f"{quoted_code(entity.id)} again")
             entities[entity.id] = entity
@@ -209,13 +254,13 @@ def _read(text: str, annotation: str) -> _Annotation:
             raise _AnnotationError(
                 number, "a line must start with T, R, E, A, M, N, * or # and have a tab", "another form"
             )
-    return _joined(entities, relations, events, unread)
+    return _Annotation(list(entities.values()), _joined(entities, relations, events, unread), unread, adjusted)
 
 
 def _joined(
     entities: dict[str, Entity], relations: dict[int, Relation], events: set[str], unread: Counter[str]
-) -> _Annotation:
-    """Keeps the relations between mentions; relations with an event are left out like the event."""
+) -> list[Relation]:
+    """The relations between mentions; relations with an event are left out like the event."""
     kept = []
     for line, relation in relations.items():
         ends = {relation.head, relation.tail}
@@ -226,13 +271,13 @@ def _joined(
         else:
             found = min(ends - entities.keys() - events)
             raise _AnnotationError(line, "a relation must refer to ids in its file", quoted_code(found))
-    return _Annotation(list(entities.values()), kept, unread)
+    return kept
 
 
-def _entity(fields: list[str], text: str, line: int) -> Entity:
+def _entity(fields: list[str], text: str, line: int, offsets: Offsets, adjusted: Counter[str]) -> Entity:
     r"""A mention, with its parts in text order.
 
-    >>> _entity(["T1", "Effect 8 12;0 4", "rash skin"], "skin or rash", 1)
+    >>> _entity(["T1", "Effect 8 12;0 4", "rash skin"], "skin or rash", 1, "check", Counter())
     Entity(id='T1', type='Effect', spans=((0, 4), (8, 12)), concepts=())
     """
     match = _MENTION.fullmatch(fields[1]) if len(fields) > 2 and not any(fields[3:]) else None
@@ -240,19 +285,16 @@ def _entity(fields: list[str], text: str, line: int) -> Entity:
         raise _AnnotationError(
             line, "a mention must have an id, 'type start end[;start end]' and its text", "another form"
         )
+    # brat writes the parts in the order in which they were marked, and their text too.
     spans = [(int(start), int(end)) for start, end in (part.split() for part in match[2].split(";"))]
-    if any(not start < end <= len(text) for start, end in spans):
-        raise _AnnotationError(line, "offsets must be inside the text", f"{match[2]} in {len(text)} characters")
-    # brat writes newlines inside a mention as spaces, and its parts in the order in which they were marked. The lengths
-    # come first, because many long parts would make a text of any size.
-    length = sum(end - start for start, end in spans) + len(spans) - 1
-    if length != len(fields[2]) or " ".join(text[start:end] for start, end in spans).replace("\n", " ") != fields[2]:
-        raise _AnnotationError(
-            line,
-            "the text of a mention must be the text at its offsets",
-            f"{len(fields[2])} other characters for {match[2]}",
-        )
-    return Entity(fields[0], match[1], tuple(sorted(spans)))
+    try:
+        return Entity(fields[0], match[1], tuple(sorted(checked_spans(text, spans, fields[2], offsets, adjusted))))
+    except MalformedError as error:
+        raise _AnnotationError(line, error.rule, error.found) from None
+
+
+def _shifted(entity: Entity, by: int) -> Entity:
+    return entity._replace(spans=tuple((start + by, end + by) for start, end in entity.spans)) if by else entity
 
 
 def _relation(fields: list[str], line: int) -> Relation:

@@ -35,6 +35,8 @@ class Hub(Reader):
         on_bad_row: See `Reader`.
     """
 
+    other_names = ("huggingface", "hf", "datasets", "huggingface_hub")
+
     def __init__(
         self,
         path: str,

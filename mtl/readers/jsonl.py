@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from mtl.problems import InputError, Problem, did_you_mean
 from mtl.readers import OnBadRow, Reader
 from mtl.readers._columns import MalformedError, as_string, kind_of, name_of, number_of, text_of
 from mtl.readers._json import parse_json
+from mtl.readers._mentions import Offsets, checked_spans
 from mtl.redaction import listed, quoted_code
 
 _COMMON = ("id", "document", "text", "text_pair", "meta")
@@ -28,22 +30,27 @@ class Jsonl(Reader):
     ``TextRow(id="train-1", document="train-1", text="Aspirin helps.", label="yes")``.
 
     By default, `id` is `<split>-<line>` and `document` is the id. A label is a string, a number, a list of names, or
-    null if the row is not annotated. An entity may have its own `text`, which is compared with the text at its offsets.
-    Blank lines are ignored.
+    null if the row is not annotated. An integer is read as a name, such as "1", which regressions read as a number. An
+    entity may have its own `text`, which is compared with the text at its offsets. Blanks at the ends of an entity are
+    removed from its spans, and the entity is counted in `adjusted`. Blank lines are ignored.
 
     Args:
         path: See `Reader`.
         columns: Field of the row -> key in the file, if they differ.
         meta: Keys that are copied to `meta` as strings.
         ignore: Keys that are not read. A line with any other unknown key is a bad row.
+        offsets: What happens to entities whose `text` differs from the text at their offsets. With `check`, their line
+            is a bad row; with `trust`, only the offsets count, and the entities are counted in `adjusted`.
         files: See `Reader`.
         on_bad_row: See `Reader`.
+        encoding: See `Reader`.
 
     Raises:
         InputError: `columns` has a key that is not a field of a row.
     """
 
     suffixes = (".jsonl", ".ndjson")
+    other_names = ("json", "ndjson", "json_lines", "prodigy")
 
     def __init__(
         self,
@@ -52,12 +59,15 @@ class Jsonl(Reader):
         columns: Mapping[str, str] | None = None,
         meta: Sequence[str] = (),
         ignore: Sequence[str] = (),
+        offsets: Offsets = "check",
         files: Mapping[str, str] | None = None,
         on_bad_row: OnBadRow = "error",
+        encoding: str = "utf-8",
     ) -> None:
-        super().__init__(path, files=files, on_bad_row=on_bad_row)
+        super().__init__(path, files=files, on_bad_row=on_bad_row, encoding=encoding)
         self.meta = tuple(meta)
         self.ignore = frozenset(ignore)
+        self.offsets: Offsets = offsets
         self._field_of = _field_of_key(columns or {})
 
     def rows(self, source: Path, split: str) -> Iterator[Row]:
@@ -87,8 +97,27 @@ class Jsonl(Reader):
             fields["text_pair"] = text_of("text_pair", values.pop("text_pair"))
         _check_shape(values)
         if "entities" in values:
-            return row_from_dict(fields | _span_fields(values, fields["text"]))
+            return row_from_dict(fields | self._span_fields(values, fields["text"]))
         return row_from_dict(fields | {"label": _label(values.get("label"))})
+
+    def _span_fields(self, values: Mapping[str, Any], text: str) -> dict[str, Any]:
+        adjusted: Counter[str] = Counter()
+        out: dict[str, Any] = {
+            "entities": _list("entities", values["entities"], lambda e: _entity(e, text, self.offsets, adjusted))
+        }
+        ids = [entity["id"] for entity in out["entities"]]
+        if len(set(ids)) < len(ids):
+            twice = f"{len(ids) - len(set(ids))} duplicates"
+            raise MalformedError("ids of entities must be unique within a row", twice)
+        ends = {*ids, *(concept for entity in out["entities"] for concept in entity["concepts"])}
+        out["relations"] = _list("relations", values.get("relations", []), lambda r: _relation(r, ends))
+        for name in ("words", "sentences"):
+            if name in values:
+                out[name] = _spans(name, values[name], text)
+        if "annotated" in values:
+            out["annotated"] = _list("annotated", values["annotated"], lambda name: text_of("annotated", name))
+        self.adjusted.update(adjusted)
+        return out
 
     def _fields(self, record: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
         """The values by field, and the entries of `meta`; `null` is the same as omitting the key."""
@@ -141,41 +170,25 @@ def _label(value: Any) -> str | list[str] | float | None:
     if value is None:
         return None
     if isinstance(value, list):
-        return [text_of("label", name) for name in value]
-    if isinstance(value, int | float):
-        return number_of("label", value)
-    return text_of("label", value)
+        return [name_of("label", name) for name in value]
+    return number_of("label", value) if isinstance(value, float) else name_of("label", value)
 
 
 # --- entities and relations -----------------------------------------------------------------------------------------
 
 
-def _span_fields(values: Mapping[str, Any], text: str) -> dict[str, Any]:
-    out: dict[str, Any] = {"entities": _list("entities", values["entities"], lambda e: _entity(e, text))}
-    ids = [entity["id"] for entity in out["entities"]]
-    if len(set(ids)) < len(ids):
-        raise MalformedError("ids of entities must be unique within a row", f"{len(ids) - len(set(ids))} duplicates")
-    ends = {*ids, *(concept for entity in out["entities"] for concept in entity["concepts"])}
-    out["relations"] = _list("relations", values.get("relations", []), lambda r: _relation(r, ends))
-    for name in ("words", "sentences"):
-        if name in values:
-            out[name] = _spans(name, values[name], text)
-    if "annotated" in values:
-        out["annotated"] = _list("annotated", values["annotated"], lambda name: text_of("annotated", name))
-    return out
-
-
-def _entity(value: Any, text: str) -> dict[str, Any]:
+def _entity(value: Any, text: str, offsets: Offsets, adjusted: Counter[str]) -> dict[str, Any]:
     _check_keys("an entity", value, needed=("id", "type", "spans"), optional=("concepts", "text"))
     spans = _spans("spans", value["spans"], text)
     if not spans:
         raise MalformedError("an entity must have at least one span", "none")
-    if "text" in value and value["text"] != " ".join(text[start:end] for start, end in spans):
-        raise MalformedError("the text of an entity must be the text at its offsets", f"another text at {spans}")
+    mention = value.get("text")
+    if mention is not None and not isinstance(mention, str):
+        raise MalformedError("the text of an entity must be a string", kind_of(mention))
     return {
         "id": name_of("an entity's id", value["id"]),
         "type": text_of("an entity's type", value["type"]),
-        "spans": spans,
+        "spans": checked_spans(text, spans, mention, offsets, adjusted),
         "concepts": _list("concepts", value.get("concepts", []), lambda c: name_of("a concept", c)),
     }
 

@@ -18,6 +18,10 @@ Format = Literal["csv", "tsv", "parquet"]
 
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 
+_OTHER_DELIMITERS = ("\t", ";", "|", ",")
+_WRITTEN = {"\t": "\\t"}
+"""How YAML writes a delimiter between double quotes, if not as it is."""
+
 _LONGEST_FIELD = 2**31 - 1
 """Maximum length of a field in characters. Some clinical notes exceed Python's default, 128 KiB."""
 
@@ -47,9 +51,11 @@ class Table(Reader):
         label_separator: Separator of the names in a list. A cell that contains only the separator is an empty list.
         files: See `Reader`.
         on_bad_row: See `Reader`.
+        encoding: See `Reader`.
     """
 
     suffixes = (".tsv", ".csv", ".parquet")
+    other_names = ("csv", "tsv", "parquet", "excel", "pandas", "dataframe")
 
     def __init__(
         self,
@@ -65,8 +71,9 @@ class Table(Reader):
         label_separator: str = ",",
         files: Mapping[str, str] | None = None,
         on_bad_row: OnBadRow = "error",
+        encoding: str = "utf-8",
     ) -> None:
-        super().__init__(path, files=files, on_bad_row=on_bad_row)
+        super().__init__(path, files=files, on_bad_row=on_bad_row, encoding=encoding)
         if delimiter is not None and len(delimiter) != 1:
             raise InputError(Problem("delimiter", f"must be one character, got {delimiter!r}."))
         self.columns = Columns(columns or {}, meta, label_type, label_separator)
@@ -93,12 +100,24 @@ class Table(Reader):
     def _delimited(self, source: Path, split: str, kind: Format) -> Iterator[TextRow]:
         records = self._records(source, kind)
         names, records = self._header(source, records)
-        columns = self.columns.within(names, str(source))
+        columns = self._columns(names, source)
         for number, values in records:
             if len(values) == len(names):
                 yield from self._row(columns, dict(zip(names, values, strict=True)), source, split, number)
             else:
                 self.bad(source, number, f"a row must have {len(names)} fields", str(len(values)))
+
+    def _columns(self, names: list[str], source: Path) -> Columns:
+        """The columns of a header; if it is a single one that has none of them, a delimiter inside it is named."""
+        try:
+            return self.columns.within(names, str(source))
+        except InputError:
+            inside = [character for character in _OTHER_DELIMITERS if character in names[0]]
+            if len(names) > 1 or not inside:
+                raise
+        message = f"'{source}' has a single column, whose name contains {inside[0]!r}."
+        advice = f'If the columns are separated by it, set delimiter: "{_WRITTEN.get(inside[0], inside[0])}".'
+        raise InputError(Problem("delimiter", message, advice))
 
     def _header(
         self, source: Path, records: Iterator[tuple[int, list[str]]]

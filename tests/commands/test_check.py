@@ -274,7 +274,8 @@ def test_offsets_that_do_not_match_the_text(write: Write) -> None:
     ]
     path = write({"risk/train.jsonl": wrong}, task=TAGGING, rows=tagged)
     found = problems(path)
-    assert [problem.key for problem in found] == [f"{path.parent}/risk/train.jsonl:{line}" for line in (1, 2, 3)]
+    assert [problem.key for problem in found] == [f"{path.parent}/risk/train.jsonl:{line}" for line in (1, 2)]
+    assert "2 lines: 2, 3" in found[1].message
 
 
 @pytest.mark.parametrize(
@@ -496,3 +497,43 @@ def test_names_in_square_brackets_are_printed_unchanged(write: Write, capsys: py
     shown = capsys.readouterr().out
     assert "[red] 4, [/x] 4" in shown
     assert "[b]small: encoder" in shown
+
+
+def test_what_a_reader_adjusts_and_what_cannot_be_found_is_in_the_plan(write: Write, capsys: Any) -> None:
+    rows = [
+        {"text": "aspirin given", "entities": [{"id": "T1", "type": "Drug", "spans": [[0, 8]]}]},
+        {"text": "no \u200b aspirin", "entities": [{"id": "T1", "type": "Drug", "spans": [[3, 4]]}]},
+        {"text": "no aspirin here", "entities": [{"id": "T1", "type": "Drug", "spans": [[4, 11]]}]},
+    ]
+    path = write({"risk/train.jsonl": rows}, task=TAGGING, rows=tagged)
+    found, plan = check(path)
+    assert found == []
+    train = plan["tasks"]["risk"]["splits"]["train"]
+    assert list(train["adjusted"].values()) == [2]
+    assert (train["notes"]["unreachable"], train["notes"]["off_by_one"]) == (2, 1)
+    assert main(["check", str(path)]) == 0
+    assert "unreachable 2" in capsys.readouterr().out
+
+
+def test_texts_with_several_labels_are_counted(write: Write, capsys: Any) -> None:
+    rows = [{"text": "aspirin", "label": label} for label in ("low", "high", "low")]
+    path = write({"risk/train.jsonl": [*rows, {"text": "risk", "label": "low"}]})
+    _, plan = check(path)
+    counts = {split: content["contradictory"] for split, content in plan["tasks"]["risk"]["splits"].items()}
+    assert counts == {"train": 1, "dev": 0, "test": 0}
+    assert main(["check", str(path)]) == 0
+    assert "several different labels" in capsys.readouterr().out
+
+
+def test_several_label_columns_of_a_table_are_several_tasks(write: Write) -> None:
+    table = "note,first,second\n" + "".join(f"aspirin {n},low,{'high' if n % 2 else ''}\n" for n in range(8))
+    files = {f"risk/{split}.csv": table.replace("aspirin", split) for split in ("train", "dev", "test")}
+    path = write(files, task={"data": {"reader": "table", "columns": {"text": "note", "label": "first"}}})
+    fields = yaml.safe_load(path.read_text())
+    other = {"head": "classification", "labels": ["low", "high"], "same_rows_as": "risk"}
+    fields["tasks"]["other"] = {**other, "data": {"columns": {"label": "second"}}}
+    path.write_text(yaml.safe_dump(fields, sort_keys=False))
+    found, plan = check(path)
+    assert found == []
+    labels = {name: task["splits"]["train"]["labels"] for name, task in plan["tasks"].items()}
+    assert labels == {"risk": {"low": 8, "high": 0}, "other": {"low": 0, "high": 4}}

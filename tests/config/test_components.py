@@ -206,3 +206,30 @@ def test_options_are_converted_to_the_types_of_the_signature() -> None:
 
     assert build(Ranged, "x", range=[0, "4"], times="2").given == ("x", (0.0, 4.0), 2)
     assert build(Ranged, "x", range=(0, 1)).given == ("x", (0.0, 1.0), 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "meant"),
+    [
+        ("reader", "csv", "table"),
+        ("reader", "TSV", "table"),
+        ("reader", "json", "jsonl"),
+        ("reader", "CoNLL-2003", "conll"),
+        ("head", "text_classification", "classification"),
+        ("head", "text-classification", "classification"),
+        ("head", "ner", "token_classification"),
+        ("head", "relation extraction", "relation"),
+        ("head", "multi-label", "multilabel"),
+    ],
+)
+def test_the_name_that_other_frameworks_use_gets_ours_as_advice(kind: Any, written: str, meant: str) -> None:
+    with pytest.raises(InputError) as raised:
+        find(kind, written, "key")
+    assert f"'{meant}'" in raised.value.problems[0].suggestion
+
+
+@pytest.mark.parametrize("kind", ["head", "reader"])
+def test_other_names_are_unique_and_no_names_of_ours(kind: Any) -> None:
+    names = choices(kind)
+    others = [other for name in names for other in find(kind, name, "key").other_names]
+    assert len({*others, *names}) == len(others) + len(names)

@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from torch import nn
 
 from mtl.config.validation import mixture_problems, readable_tasks
-from mtl.config.yaml_files import read_mixture_fields
 from mtl.problems import Problem
 
 
@@ -215,12 +213,25 @@ def test_every_valid_task_name_is_a_valid_module_name(name: str) -> None:
     assert name in nn.ModuleDict({name: nn.Linear(1, 1)})
 
 
-@pytest.mark.parametrize("word", ["no", "yes", "off"])
-def test_a_task_name_that_yaml_reads_as_a_boolean_gets_the_advice_to_quote_it(word: str, tmp_path: Path) -> None:
-    task = "{head: classification, labels: [a, b], data: {reader: jsonl, path: rows}}"
-    (tmp_path / "m.yaml").write_text(f"name: m\ntasks:\n  {word}: {task}\n", encoding="utf-8")
-    (problem,) = mixture_problems(read_mixture_fields(tmp_path / "m.yaml"))
-    assert problem.key == f"tasks.{word in ('yes', 'on')}"
+@pytest.mark.parametrize("word", ["True", "False"])
+def test_a_task_name_that_is_a_boolean_gets_the_advice_to_quote_it(word: str) -> None:
+    (problem,) = mixture_problems(named(word))
+    assert problem.key == f"tasks.{word}"
+    assert "quotes" in problem.suggestion
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"tasks__gad__primary_metric": True}, "tasks.gad.primary_metric"),
+        ({"tasks__gad__options": {"pooling": False}}, "tasks.gad.options.pooling"),
+        ({"tasks__gad__data__columns": {"text": True}}, "tasks.gad.data.columns.text"),
+        ({"sampler__name": True}, "sampler.name"),
+    ],
+)
+def test_a_boolean_in_the_place_of_a_word_gets_the_advice_to_quote_it(change: dict[str, Any], key: str) -> None:
+    problem = only_problem(**change)
+    assert problem.key == key
     assert "quotes" in problem.suggestion
 
 

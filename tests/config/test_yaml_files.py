@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mtl.config.yaml_files import read_mixture_fields, read_yaml
+from mtl.config.yaml_files import parse_overrides, read_mixture_fields, read_yaml
 from mtl.problems import InputError, Problem
 
 TASK = "head: classification\ndata: {reader: jsonl, path: rows}\nlabels: [a, b]\n"
@@ -291,3 +291,100 @@ def test_a_hundred_thousand_labels_and_a_thousand_tasks_are_allowed(tmp_path: Pa
     tasks = "".join(f"  t{n}: {{head: x, data: {{path: '${{oc.env:MTL_TEST_NONE,data}}'}}}}\n" for n in range(1200))
     write(tmp_path, m=f"tasks:\n{tasks}")
     assert len(read_mixture_fields(tmp_path / "m.yaml")["tasks"]) == 1200
+
+
+# --- files as people have them --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("tasks: {no: {head: x}}", "tasks.false"),
+        ("tasks: {a: {options: {class_weights: {yes: 2}}}}", "tasks.a.options.class_weights.true"),
+        ("tasks: {a: {data: {types: {NO: Sign}}}}", "tasks.a.data.types.false"),
+        ("on: 1", "true"),
+        ("a: [{off: 1}]", "a.0.false"),
+    ],
+)
+def test_a_key_that_yaml_reads_as_a_boolean_gets_the_advice_to_quote_it(text: str, key: str, tmp_path: Path) -> None:
+    write(tmp_path, m=f"name: m\n{text}\n")
+    (problem,) = problems(tmp_path / "m.yaml")
+    assert problem.key == f"{tmp_path / 'm.yaml'}: {key}"
+    assert "quotes" in problem.suggestion
+
+
+def test_overrides_have_the_values_of_files() -> None:
+    assert parse_overrides(["name=2026-11-27", "labels=[2020-01-01, x]", "rate=1e-4"]) == {
+        "name": "2026-11-27",
+        "labels": ["2020-01-01", "x"],
+        "rate": 1e-4,
+    }
+    with pytest.raises(InputError) as raised:
+        parse_overrides(["tasks.a.options={class_weights: {no: 2}}"])
+    assert [problem.key for problem in raised.value.problems] == ["tasks.a.options.class_weights.false"]
+
+
+@pytest.mark.parametrize("text", ["a:\n\tb: 1\n", "a:\n  b:\n  \tc: 1\n", "a:\n  - b\n\t- c\n"])
+def test_a_tab_as_indentation_is_named_with_its_line(text: str, tmp_path: Path) -> None:
+    write(tmp_path, m=text)
+    (problem,) = problems(tmp_path / "m.yaml")
+    number = 1 + next(index for index, line in enumerate(text.splitlines()) if "\t" in line)
+    assert problem.key == f"{tmp_path / 'm.yaml'}:{number}"
+    assert "tab" in problem.message
+
+
+def test_numbers_of_the_environment_are_numbers_where_the_mixture_needs_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBER", "3")
+    monkeypatch.setenv("TRUTH", "true")
+    text = "name: ${oc.env:NUMBER}\nseed: ${oc.env:NUMBER}\nbatch_size: ${oc.env:UNSET_NUMBER,8}\n"
+    text += "privacy: {hash_ids: '${oc.env:TRUTH}'}\n"
+    write(
+        tmp_path,
+        m=f"{text}tasks:\n  a: {{head: x, batch_size: '${{oc.env:NUMBER}}', labels: ['${{oc.env:NUMBER}}']}}\n",
+    )
+    fields = read_mixture_fields(tmp_path / "m.yaml")
+    assert (fields["name"], fields["seed"], fields["batch_size"]) == ("3", 3, 8)
+    assert fields["privacy"] == {"hash_ids": True}
+    assert fields["tasks"]["a"]["batch_size"] == 3
+    assert fields["tasks"]["a"]["labels"] == ["3"]
+    monkeypatch.setenv("NUMBER", "three")
+    assert read_mixture_fields(tmp_path / "m.yaml")["seed"] == "three"
+    write(tmp_path, m="name: m\nseed: '3'\ntasks: {a: {head: x}}\n")
+    assert read_mixture_fields(tmp_path / "m.yaml")["seed"] == "3"
+
+
+def test_home_folders_and_variables_in_paths_are_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rows").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DATA", str(tmp_path))
+    write(tmp_path, gad=TASK)
+    text = "name: m\ninclude: [~/gad.yaml]\nencoder: {name: ~/model}\ntasks:\n  gad: {data: {path: $DATA/rows}}\n"
+    write(tmp_path, m=text + "  b: {data: {path: {train: ~/rows}}}\n")
+    fields = read_mixture_fields(tmp_path / "m.yaml")
+    assert fields["encoder"]["name"] == str(tmp_path / "model")
+    assert fields["tasks"]["gad"]["data"]["path"] == str(tmp_path / "rows")
+    assert fields["tasks"]["b"]["data"]["path"] == {"train": str(tmp_path / "rows")}
+    monkeypatch.delenv("DATA")
+    (problem,) = problems(tmp_path / "m.yaml")
+    assert (problem.key, "DATA" in problem.message) == ("tasks.gad.data.path", True)
+
+
+def test_a_dollar_in_the_name_of_a_folder_that_exists_is_no_variable(tmp_path: Path) -> None:
+    (tmp_path / "$rows").mkdir()
+    write(tmp_path, m="name: m\ntasks:\n  gad: {data: {path: $rows}}\n")
+    assert read_mixture_fields(tmp_path / "m.yaml")["tasks"]["gad"]["data"]["path"] == str(tmp_path / "$rows")
+
+
+def test_a_task_with_the_rows_of_another_inherits_its_data(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").touch()
+    first = "{head: x, data: {reader: table, path: rows.csv, columns: {text: note, label: a}}}"
+    others = "  b: {same_rows_as: a, data: {columns: {label: b}}}\n  c: {same_rows_as: a}\n  d: {same_rows_as: none}\n"
+    write(tmp_path, m=f"name: m\ntasks:\n  a: {first}\n{others}")
+    tasks = read_mixture_fields(tmp_path / "m.yaml")["tasks"]
+    path = str(tmp_path / "rows.csv")
+    assert tasks["a"]["data"] == {"reader": "table", "path": path, "columns": {"text": "note", "label": "a"}}
+    assert tasks["b"]["data"] == {"reader": "table", "path": path, "columns": {"text": "note", "label": "b"}}
+    assert tasks["c"]["data"] == tasks["a"]["data"]
+    assert "data" not in tasks["d"]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from mtl.config.yaml_text import MAX_DEPTH, MAX_NODES, MAX_NUMBER, ValueLoader, load_yaml
+from mtl.config.yaml_text import MAX_DEPTH, MAX_NODES, MAX_NUMBER, load_yaml
 
 
 def line_of(text: str) -> int | None:
@@ -49,11 +49,6 @@ def test_a_number_has_the_value_that_omegaconf_reads(text: str) -> None:
         return
     found = load_yaml(f"a: {text}\n")
     assert (found, type(found["a"])) == (expected, type(expected["a"]))
-
-
-@pytest.mark.parametrize("text", ["1e-4", "2001-01-01", "[1, a]", "{a: 1, a: 2}", "3.0", ""])
-def test_an_override_has_the_value_of_plain_yaml(text: str) -> None:
-    assert load_yaml(text, ValueLoader) == yaml.safe_load(text)
 
 
 @pytest.mark.parametrize("number", ["1", "0x1", "01", "1.0", "1e1"])

@@ -75,15 +75,28 @@ def test_refused_rows_are_counted_and_the_first_are_listed(tmp_path: Path, rows:
     assert not any("no json" in line for line in summary.refused)
 
 
-def test_malformed_rows_of_all_splits_are_reported_together_and_the_others_counted(tmp_path: Path, rows: Path) -> None:
-    lines(
-        rows / "train.jsonl", [" " * n + "no json" for n in range(LISTED + 5)]
-    )  # each has its error at another position
-    lines(rows / "dev.jsonl", [*texts(1), "no json"])
+def test_malformed_rows_of_all_splits_are_reported_together_one_problem_per_cause(tmp_path: Path, rows: Path) -> None:
+    lines(rows / "train.jsonl", [" " * n + "no json" for n in range(66)])  # each has its error at another position
+    lines(rows / "dev.jsonl", [*texts(1), "no json", '{"text": ""}'])
     found = refused(tmp_path, rows)
-    assert len(found) == LISTED + 1 + 1
-    assert found[LISTED] == Problem(f"{KEY} (train)", "5 more problems like these.")
-    assert found[-1].key == f"{rows / 'dev.jsonl'}:2"
+    assert [problem.key for problem in found] == [
+        f"{rows / 'train.jsonl'}:1",
+        f"{rows / 'dev.jsonl'}:2",
+        f"{rows / 'dev.jsonl'}:3",
+    ]
+    assert "66 lines" in found[0].message
+
+
+def test_what_a_reader_adjusts_is_counted(tmp_path: Path, rows: Path) -> None:
+    entity = {"id": "T1", "type": "Dx", "spans": [[0, 6]]}
+    lines(rows / "train.jsonl", [json.dumps({"text": "fever .", "entities": [entity]})] * 3)
+    assert list(read(tmp_path, rows)["train"][1].adjusted.values()) == [3]
+
+
+def test_texts_with_several_labels_are_counted(tmp_path: Path, rows: Path) -> None:
+    content = [("A b", "x"), ("a  b", "y"), ("a b", "y"), ("c", "x"), ("c", "x"), ("d", None), ("d", "x")]
+    lines(rows / "train.jsonl", [json.dumps({"text": text, "label": label}) for text, label in content])
+    assert read(tmp_path, rows)["train"][1].contradictory == 1
 
 
 def pubmedqa(folder: Path, number: int, **splits: list[str]) -> dict[str, str]:

@@ -3,6 +3,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import pytest
+
 from heads import Entity, Relation, Row, SpanRow, TextRow
 from heads.classification import Classification
 from heads.multilabel import Multilabel
@@ -86,20 +88,31 @@ def test_a_text_instead_of_a_label_is_not_shown() -> None:
     assert problem.message.endswith(" of 19 characters in 2 rows.")
 
 
-def test_twenty_kinds_of_problems_are_listed_and_the_rows_of_the_others_counted() -> None:
-    numbers = [float(n) for n in range(5, 28)]
-    found = reported(Regression([], 8, range=(0, 4)), {"train": labelled("train", *numbers, 27.0, 1.0)})
+def test_rows_that_break_one_rule_are_one_problem_whatever_was_found() -> None:
+    (problem,) = reported(Regression([], 8, range=(0, 4)), {"train": labelled("train", *map(float, range(5, 71)))})
+    assert problem.key == "tasks.risk.train (row train-1)"
+    assert "66 rows" in problem.message
+    assert "65 other" in problem.message
+    (problem,) = reported(yes_no(), {"train": labelled("train", "odd", "odd", "even", *["no"] * 9)})
+    assert "'odd' in 2 rows, 'even' in 1 row" in problem.message
+
+
+def test_twenty_kinds_of_problems_are_listed_and_the_rows_of_the_others_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    head = Regression([], 8, range=(0, 4))
+    monkeypatch.setattr(head, "check", lambda row: f"rule {row.label:g} must hold, got nothing")
+    found = reported(head, {"train": labelled("train", *map(float, range(23)), 22.0)})
     assert len(found) == 21
-    assert "the number 24" in found[19].message
+    assert "rule 19 " in found[19].message
     assert found[20].key == "tasks.risk"
-    assert found[20].message.startswith("4 ")  # 25, 26 and twice 27
+    assert found[20].message.startswith("4 ")
 
 
 def test_a_row_from_a_divided_split_is_reported_with_its_source() -> None:
     cut = {"fractions": {"train": 0.8, "dev": 0.2}}
-    rows = {"train": labelled("train", "odd", "no", "no"), "dev": labelled("train", "yes", "yes", "yes", "even")}
+    rows = {"train": labelled("train", "no", "no", "no"), "dev": labelled("train", "yes", "yes", "yes", "even")}
     assert [problem.key for problem in reported(yes_no(), rows, split=cut)] == [
-        "tasks.risk.train (row train-1)",
         "tasks.risk.dev (row train-4, cut from train)",
     ]
 

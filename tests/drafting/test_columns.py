@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 
 from mtl.drafting.columns import label_type, roles
 
-NOTES = ["No fever since Tuesday.", "Rash on the left arm.", "Discharged in good condition.", "Seen by the nurse at noon."]
+NOTES = [
+    "No fever since Tuesday.",
+    "Rash on the left arm.",
+    "Discharged in good condition.",
+    "Seen by the nurse at noon.",
+]
 
 
 def table(**columns: list[object]) -> dict[str, list[object]]:
@@ -26,7 +31,8 @@ def test_values_decide_where_names_say_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "second"), [("sentence1", "sentence2"), ("question", "answer"), ("premise", "hypothesis"), ("a", "a_pair")]
+    ("first", "second"),
+    [("sentence1", "sentence2"), ("question", "answer"), ("premise", "hypothesis"), ("a", "a_pair")],
 )
 def test_a_second_text_makes_a_pair_in_the_order_of_the_file(first: str, second: str) -> None:
     found = roles({first: NOTES, second: NOTES[::-1], "score": ["1.5", "2", "0", "3.5"]})

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,9 @@ def brat_files(folder: Path) -> tuple[Path, dict[str, str]]:
 
 
 def pubtator_file(folder: Path) -> tuple[Path, dict[str, str]]:
-    blocks = [f"{index}|t|{SECRET} today.\n{index}|a|None.\n{index}\t0\t10\t{SECRET}\tDisease\tD1\n" for index in range(30)]
+    blocks = [
+        f"{index}|t|{SECRET} today.\n{index}|a|None.\n{index}\t0\t10\t{SECRET}\tDisease\tD1\n" for index in range(30)
+    ]
     (folder / "abstracts.PubTator").write_text("\n".join(blocks))
     return folder / "abstracts.PubTator", {"abstracts": "token_classification"}
 

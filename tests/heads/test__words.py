@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,8 +18,30 @@ def test_words_are_in_order_and_contain_every_visible_character_once(text: str) 
     row = SpanRow("1", "d", text)
     words = words_of(row)
     assert words_problem(SpanRow("1", "d", text, words=tuple(words))) is None
-    visible = [index for index, character in enumerate(text) if not character.isspace()]
-    assert [index for start, end in words for index in range(start, end)] == visible
+    inside = [index for start, end in words for index in range(start, end)]
+    assert len(set(inside)) == len(inside)
+    visible = {index for index, one in enumerate(text) if unicodedata.category(one)[0] in "LNPS" and one != "\ufffd"}
+    assert visible <= set(inside)
+    assert all(text[start:end].strip() == text[start:end] != "" for start, end in words)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Me\u0301nie\u0300re disease", ["Me\u0301nie\u0300re", "disease"]),
+        ("hyper\u00adtension\u00ad.", ["hyper\u00adtension", "."]),
+        ("\u200basthma\u200bnoted", ["asthma", "noted"]),
+        ("\ufeffna\ufffdve \ufffd", ["na\ufffdve"]),
+        ("\u092e\u0927\u0941\u092e\u0947\u0939 \u0939\u0948", ["\u092e\u0927\u0941\u092e\u0947\u0939", "\u0939\u0948"]),
+        ("a\x00b \u2764\ufe0f", ["a\x00b", "\u2764\ufe0f"]),
+    ],
+)
+def test_a_word_keeps_its_accents_and_what_is_invisible_inside_it(text: str, words: list[str]) -> None:
+    assert [text[start:end] for start, end in words_of(SpanRow("1", "d", text))] == words
+
+
+def test_many_invisible_characters_take_linear_time() -> None:
+    assert words_of(SpanRow("1", "d", "a" + "\u00ad" * 500_000 + " b")) == [(0, 1), (500_002, 500_003)]
 
 
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(1, 4)), max_size=4), st.lists(st.integers(1, 3), max_size=6))

@@ -601,3 +601,39 @@ def test_every_relation_of_bc5cdr_is_a_candidate(data_folder: Path) -> None:
 def concepts(text: Row, kind: str) -> set[str]:
     assert isinstance(text, SpanRow)
     return {concept for entity in text.entities if entity.type == kind for concept in entity.concepts}
+
+
+@pytest.mark.parametrize("name", ["typed", "markers", "original"])
+@pytest.mark.parametrize("lower", [True, False])
+def test_characters_that_a_tokenizer_drops_leave_markers_and_mentions(name: str, lower: bool, tokenizer: Any) -> None:
+    from transformers import BertTokenizer
+
+    own = tokenizer if lower else BertTokenizer(vocab=tokenizer.get_vocab(), do_lower_case=False)
+    head = make(**OPTIONS[name])
+    expected = {"typed": [1, 1], "markers": [2, 2], "original": [0, 0]}[name]
+    for character in "\u00ad\u200b\u200d\ufeff\x00\ue000\ufffd\u0301\u0941":
+        text = f"{character}aspirin{character}, {character} fe{character}ver{character}."
+        spans = [match.span() for match in re.finditer(r"[^ ,.]*(?:asp|fe)[^ ,.]*", text)]
+        entities = tuple(
+            Entity(f"T{i}", kind, (span,)) for i, (kind, span) in enumerate(zip(PAIRS[0], spans, strict=True))
+        )
+        [example] = has.encode(head, [SpanRow("1", "1", text, entities=entities)], own, training=False)
+        assert all((example["head_tokens"], example["tail_tokens"])), repr(character)
+        tokens = has.with_special_tokens(head, own).convert_ids_to_tokens(example["input_ids"])
+        marks = [sum(mark in tokens for mark in marks) for marks in _MARKS_OF[name]]
+        assert marks == expected, (repr(character), tokens)
+
+
+_MARKS_OF: dict[str, list[tuple[str, ...]]] = {
+    "typed": [("@CHEMICAL$",), ("@DISEASE$",)],
+    "markers": [("[E1]", "[/E1]"), ("[E2]", "[/E2]")],
+    "original": [(), ()],
+}
+
+
+def test_relations_that_are_no_candidates_are_unreachable(tokenizer: Any) -> None:
+    head = make()
+    two = row("a", "aspirin . fever", ("aspirin", "fever", "treat"), sentences=((0, 9), (10, 15)))
+    both = row("b", "aspirin for fever", ("aspirin", "fever", "treat"), ("aspirin", "fever", "cause"))
+    for one, missed in ((two, 1), (both, 1), (ROWS[0], 0), (ROWS[2], 0)):
+        assert head.unreachable(one, has.encode(head, [one], tokenizer, training=False)) == missed

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -158,7 +160,16 @@ def test_an_entity_that_covers_part_of_a_word_tags_the_word_and_is_missed(tokeni
     assert spans_of(prediction) == [(4, 12, "Disease")]
     scores = make().score(make().counts(prediction, row))
     assert (scores["f1"], scores["word_micro_f1"]) == (0.0, 1.0)
-    assert make().notes(row) == {"discontinuous": 0, "overlapping": 0, "cutting_a_word": 1}
+    assert make().notes(row) == {"discontinuous": 0, "overlapping": 0, "cutting_a_word": 1, "off_by_one": 0}
+
+
+@pytest.mark.parametrize(("first", "last"), [(1, 1), (-1, -1), (0, -1), (1, 0)])
+def test_offsets_that_are_off_by_one_are_counted(first: int, last: int) -> None:
+    entities = tuple(Entity(f"T{s}", "Disease", ((s + first, s + 5 + last),)) for s in (4, 10))
+    row = SpanRow("1", "1", "the fever fever .", entities=entities)
+    assert make().notes(row)["off_by_one"] == 2
+    right = replace(row, entities=tuple(Entity(f"T{s}", "Disease", ((s, s + 5),)) for s in (4, 10)))
+    assert make().notes(right)["off_by_one"] == 0
 
 
 def test_gold_offsets_have_no_influence_on_words(tokenizer: Any) -> None:
@@ -256,13 +267,25 @@ def test_a_word_longer_than_a_window_is_predicted_from_its_first_token(tokenizer
     assert len(spans_of(predict_gold(make(stride=2), [row], tokenizer, max_length=10)[0])) == 2
 
 
-def test_a_word_without_tokens_is_outside_and_its_entity_is_missed(tokenizer: Any) -> None:
+def test_an_entity_without_tokens_is_missed_and_counted(tokenizer: Any) -> None:
     row = row_of("fever \u200b nausea", ("Disease", "\u200b"), ("Disease", "nausea"))
-    assert trained_tags(make(), row, tokenizer) == {0: "O", 2: "B-Disease"}
+    assert trained_tags(make(), row, tokenizer) == {0: "O", 1: "B-Disease"}
     [prediction] = predict_gold(make(), [row], tokenizer)
     assert spans_of(prediction) == [(8, 14, "Disease")]
+    assert make().score(make().counts(prediction, row))["recall"] == 0.5
+    assert make().unreachable(row, has.encode(make(), [row], tokenizer)) == 1
+
+
+def test_an_entity_continues_across_a_word_that_the_tokenizer_drops(tokenizer: Any) -> None:
+    text = "\u200b fever \ufffd nausea x"
+    words = ((0, 1), (2, 7), (8, 9), (10, 16), (17, 18))
+    row = SpanRow("1", "d", text, words=words, entities=(Entity("T", "Disease", ((0, 16),)),))
+    assert trained_tags(make(), row, tokenizer) == {1: "B-Disease", 3: "I-Disease", 4: "O"}
+    [prediction] = predict_gold(make(), [row], tokenizer)
+    assert spans_of(prediction) == [(2, 16, "Disease")]
     scores = make().score(make().counts(prediction, row))
-    assert (scores["recall"], scores["word_micro_f1"]) == (0.5, pytest.approx(2 / 3))
+    assert (scores["f1"], scores["word_micro_f1"]) == (1.0, 1.0)
+    assert make().unreachable(row, has.encode(make(), [row], tokenizer)) == 0
 
 
 @pytest.mark.parametrize("text", ["", " ", "\u200b"])
@@ -344,6 +367,55 @@ def test_words_are_read_at_their_first_token_with_any_tokenizer(build: Callable[
     assert sorted(read) == list(range(len(words_of(row))))
     [prediction] = predict_gold(head, [row], tokenizer, max_length=max_length)
     assert [SAMPLE[start:end] for start, end, _ in spans_of(prediction)] == mentions
+
+
+# Cf, Cc, private use, a lost character, a blank of no width, and marks of Latin, Hebrew, Arabic and Hindi.
+DROPPED = "\u00ad\u200b\u200c\u200d\u2060\ufeff\x00\x7f\ue000\ufffd\u0301\u05b4\u064b\u0941\u093e"
+
+
+@pytest.fixture(params=["uncased", "cased", *TOKENIZERS])
+def any_tokenizer(request: pytest.FixtureRequest, tokenizer: Any) -> Any:
+    from transformers import BertTokenizer
+
+    if request.param == "uncased":
+        return tokenizer
+    if request.param == "cased":
+        return BertTokenizer(vocab=tokenizer.get_vocab(), do_lower_case=False)
+    return TOKENIZERS[request.param]()
+
+
+@pytest.mark.parametrize("character", DROPPED, ids=[f"{ord(one):04x}" for one in DROPPED])
+@pytest.mark.parametrize("with_words", [False, True])
+def test_characters_that_a_tokenizer_drops_do_not_break_entities(
+    character: str, with_words: bool, any_tokenizer: Any
+) -> None:
+    """Gold tags give an F1 of 1 with the character before, inside, after and between the words of an entity."""
+    for mention in (f"{character}fever", f"fe{character}ver", f"fever{character}", f"fever {character} x", "fever"):
+        text = f"no {mention} aspirin{character}, {character} {mention}."
+        words = tuple(match.span() for match in re.finditer(r"[^ .,]+|[.,]", text)) if with_words else None
+        row = replace(row_of(text, ("Disease", mention), ("Drug", "aspirin"), ("Disease", mention)), words=words)
+        for scheme in get_args(Scheme)[:2]:
+            head = make(scheme=scheme)
+            [prediction] = predict_gold(head, [row], any_tokenizer, max_length=200)
+            scores = head.score(head.counts(prediction, row))
+            assert (scores["f1"], scores["word_micro_f1"]) == (1.0, 1.0), (mention, scheme)
+            assert head.unreachable(row, has.encode(head, [row], any_tokenizer, max_length=200)) == 0
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_composed_and_decomposed_accents_give_the_same_tokens_and_targets(form: str, tokenizer: Any) -> None:
+    text = unicodedata.normalize(form, "naïve señor fever")
+    row = row_of(text, ("Disease", text.split(" ", 1)[1]))
+    [example] = has.encode(make(), [row], tokenizer)
+    [plain] = has.encode(make(), [row_of("naive senor fever", ("Disease", "senor fever"))], tokenizer)
+    assert {**example, "row": 0} == {**plain, "row": 0}
+
+
+def test_what_perfect_tags_miss_is_unreachable(tokenizer: Any) -> None:
+    row = row_of("the nonfever drug", ("Disease", "fever"), ("Drug", "drug"))
+    assert make().unreachable(row, has.encode(make(), [row], tokenizer)) == 1
+    pair = row_of("fever nausea", ("Disease", "fever"), ("Disease", "nausea"))
+    assert make(scheme="IO").unreachable(pair, has.encode(make(scheme="IO"), [pair], tokenizer)) == 2
 
 
 def first_tokens(tokenizer: Any, row: SpanRow) -> dict[int, int]:

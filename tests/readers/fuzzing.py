@@ -23,6 +23,7 @@ from mtl.config.yaml_text import load_yaml
 from mtl.problems import InputError
 from mtl.readers import Reader
 from mtl.readers._storage import Memory
+from mtl.readers.bioc import BioC
 from mtl.readers.brat import Brat
 from mtl.readers.conll import Conll
 from mtl.readers.ddi2013 import DDI2013
@@ -83,13 +84,18 @@ def _document(data: bytes) -> Mapping[str, bytes]:
 
 
 TARGETS: dict[str, Target] = {
-    "brat": Target(lambda: [Brat("d"), Brat("d", types={"Drug": "D"}, on_bad_row="skip")], _annotated),
+    "bioc": Target(
+        lambda: [BioC("a.xml"), BioC("a.xml", types={"Disease": "D"}, offsets="trust", on_bad_row="skip")],
+        _one("a.xml"),
+    ),
+    "brat": Target(lambda: [Brat("d"), Brat("d", types={"Drug": "D"}, offsets="trust", on_bad_row="skip")], _annotated),
     "brat_zip": Target(lambda: [Brat("train.zip")], _one("train.zip")),
     "brat_tar": Target(lambda: [Brat("train.tar.gz")], lambda data: {"train.tar.gz": gzip.compress(data, 0)}),
     "brat_gz": Target(lambda: [Brat("train.tar.gz")], _one("train.tar.gz")),
     "conll": Target(
         lambda: [
             Conll("a.tsv", document_mark="-DOCSTART-"),
+            Conll("a.tsv", scheme="IOB1", comment="#", encoding="cp1252"),
             Conll("a.tsv", scheme="BIOES", separator="space", entity_type="X"),
             Conll("a.tsv", scheme="IO", types={"Drug": "D"}, on_bad_row="skip"),
         ],

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from heads.rows import Entity, Relation, SpanRow
 from mtl import hashed_ids
 from mtl.problems import InputError
+from mtl.readers._mentions import TRIMMED, TRUSTED
 from mtl.readers.brat import Brat, _read
 from tests.readers import properties as has
 from tests.readers.properties import Malformed, Sample
@@ -263,8 +264,16 @@ def test_whatever_is_marked_is_found_at_its_offsets(data: st.DataObject) -> None
     spans = list(zip(cuts[::2], cuts[1::2], strict=False))
     offsets = ";".join(f"{start} {end}" for start, end in spans)
     mention = " ".join(text[start:end] for start, end in spans)
-    (entity,) = _read(text, f"T1\tX {offsets}\t{mention}\n").entities
-    assert entity == Entity("T1", "X", tuple(spans))
+    parts = [text[start:end] for start, end in spans]
+    trimmed = [
+        (start + len(part) - len(part.lstrip()), start + len(part.rstrip()))
+        for (start, _), part in zip(spans, parts, strict=True)
+        if part.strip()
+    ]
+    assume(trimmed)
+    found = _read(text, f"T1\tX {offsets}\t{mention}\n")
+    assert found.entities == [Entity("T1", "X", tuple(trimmed))]
+    assert found.adjusted == ({TRIMMED: 1} if trimmed != spans else {})
 
 
 def test_phee_has_the_documented_counts(data_folder: Path) -> None:
@@ -337,3 +346,65 @@ def test_a_file_that_cannot_be_read_is_named_by_its_hashed_id(tmp_path: Path, mo
     keys = [raised.value.problems[0].key, too_large.value.problems[0].key]
     names = [hashed_ids.hashed(f"smith-{number}", b"key") for number in (2, 1)]
     assert keys == [str(tmp_path / "train" / f"{name}.txt") for name in names]
+
+
+# --- files as people have them ----------------------------------------------------------------------------------------
+
+
+def brat_of(place: Path, text: bytes, annotation: str, **options: Any) -> Brat:
+    folder_of(place / "train", {"a.txt": text, "a.ann": annotation})
+    return Brat(str(place), **options)
+
+
+def marked(row: Any) -> list[str]:
+    return [" ".join(row.text[start:end] for start, end in entity.spans) for entity in row.entities]
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_offsets_may_count_carriage_returns_or_not(counted: bool, tmp_path: Path) -> None:
+    start = 27 if counted else 26
+    annotation = f"T1\tDrug 10 17\taspirin\nT2\tSign {start} {start + 4}\trash\n"
+    reader = brat_of(tmp_path, b"John took aspirin.\r\nHe had rash.\r\n", annotation)
+    (row,) = reader.read("train")
+    assert marked(row) == ["aspirin", "rash"]
+    assert list(reader.adjusted.values()) == [1] * (not counted)
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_offsets_may_count_a_byte_order_mark_or_not(counted: bool, tmp_path: Path) -> None:
+    annotation = f"T1\tDrug {int(counted)} {7 + counted}\taspirin\n"
+    reader = brat_of(tmp_path, b"\xef\xbb\xbfaspirin given", annotation)
+    (row,) = reader.read("train")
+    assert (row.text, marked(row)) == ("aspirin given", ["aspirin"])
+    assert list(reader.adjusted.values()) == [1] * counted
+
+
+def test_a_mention_that_ends_in_a_blank_is_trimmed_and_counted(tmp_path: Path) -> None:
+    reader = brat_of(tmp_path, b"aspirin given", "T1\tDrug 0 8\taspirin \n")
+    (row,) = reader.read("train")
+    assert (marked(row), reader.adjusted) == (["aspirin"], {TRIMMED: 1})
+
+
+def test_offsets_can_be_trusted(tmp_path: Path) -> None:
+    text = "TNF-α rises".encode()
+    reader = brat_of(tmp_path, text, "T1\tGene 0 5\tTNF-a\n", offsets="trust")
+    (row,) = reader.read("train")
+    assert (marked(row), reader.adjusted) == (["TNF-α"], {TRUSTED: 1})
+    with pytest.raises(InputError) as raised:
+        list(brat_of(tmp_path, text, "T1\tGene 0 5\tTNF-a\n").read("train"))
+    assert "offsets: trust" in raised.value.problems[0].message
+
+
+def test_the_same_cause_in_many_files_is_one_problem(tmp_path: Path) -> None:
+    names = [f"{number:02}" for number in range(66)]
+    files: dict[str, str | bytes] = {f"{name}.txt": f"{'x' * int(name)} Fever" for name in names}
+    files |= {f"{name}.ann": f"T1\tSign {int(name) + 2} {int(name) + 7}\tFever\n" for name in names}
+    folder_of(tmp_path / "train", files)
+    (problem,) = [p for p in _problems(tmp_path) if "count from 1" in p.message]
+    assert "66 files" in problem.message
+
+
+def _problems(place: Path) -> Any:
+    with pytest.raises(InputError) as raised:
+        list(Brat(str(place)).read("train"))
+    return raised.value.problems

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import random
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
-from seqeval.scheme import IOB2, IOBES, Entities
+from seqeval.scheme import BILOU, IOB1, IOB2, IOBES, Entities
 
 from heads.rows import Entity, SpanRow
 from mtl.problems import InputError, Problem
@@ -302,3 +303,86 @@ def test_phee_in_io_gives_the_documented_counts(data_folder: Path) -> None:
     counts, _ = counted(Conll(str(data_folder / "phee" / "ace"), **options))
     expected = documented(data_folder, "phee/ace")
     assert {(split, unit): counts[split, unit.replace("blocks", "sentences")] for split, unit in expected} == expected
+
+
+# --- files as people have them ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scheme", "tags", "spans"),
+    [
+        ("IOB1", "I-X I-X B-X O I-X I-Y B-Y", [(0, 1), (2, 2), (4, 4), (5, 5), (6, 6)]),
+        ("BILOU", "B-X I-X L-X U-X O U-Y B-X L-X", [(0, 2), (3, 3), (5, 5), (6, 7)]),
+    ],
+)
+def test_iob1_and_bilou_are_read(scheme: Scheme, tags: str, spans: list[tuple[int, int]], tmp_path: Path) -> None:
+    content = "".join(f"w{index}\t{tag}\n" for index, tag in enumerate(tags.split()))
+    (row,) = read(tmp_path, content, scheme=scheme)
+    assert row.words is not None
+    found = [row.text[slice(*entity.spans[0])].split() for entity in row.entities]
+    assert found == [[f"w{index}" for index in range(first, last + 1)] for first, last in spans]
+
+
+@pytest.mark.parametrize("scheme", ["IOB1", "BILOU"])
+@pytest.mark.parametrize("seed", range(20))
+def test_they_agree_with_seqeval(scheme: Scheme, seed: int) -> None:
+    draw = random.Random(seed)
+    tags: list[str] = []
+    while len(tags) < 30:
+        kind, length = draw.choice("XY"), draw.randint(1, 3)
+        if draw.random() < 0.3:
+            tags.append("O")
+        elif scheme == "IOB1":
+            is_next = bool(tags) and tags[-1][2:] == kind
+            tags += [f"{'B' if is_next else 'I'}-{kind}", *[f"I-{kind}"] * (length - 1)]
+        else:
+            long = [f"B-{kind}", *[f"I-{kind}"] * (length - 2), f"L-{kind}"]
+            tags += [f"U-{kind}"] if length == 1 else long
+    (expected,) = Entities([tags], IOB1 if scheme == "IOB1" else BILOU).entities
+    found = mentions([Tag(*tag.split("-")) if tag != "O" else Tag("O", "") for tag in tags], scheme)
+    assert found == [(entity.start, entity.end - 1, entity.tag) for entity in expected]
+
+
+@pytest.mark.parametrize("tags", ["B-X O", "I-X", "O L-X", "U-X L-X", "E-X", "B-X U-X"])
+def test_invalid_tags_of_bilou_are_errors(tags: str, tmp_path: Path) -> None:
+    content = "".join(f"w\t{tag}\n" for tag in tags.split())
+    assert len(problems(tmp_path, content, scheme="BILOU")) == 1
+
+
+def test_an_error_of_bio_names_iob1(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, "fever\tI-Sign\n")
+    assert "IOB1" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("content", "place", "options"),
+    [
+        ("no\tO\n\nfolic\tacid\tB-Drug\n.\tO\n", "train.tsv:3", {}),
+        ("no O\nfolic acid B-Drug\n", "train.tsv:2", {"separator": "space"}),
+        ("no\tO\nfever\tB-Sign\t\n", "train.tsv:2", {}),
+    ],
+)
+def test_lines_with_another_number_of_columns_are_errors(
+    content: str, place: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    assert places(tmp_path, content, **options) == [place]
+
+
+def test_a_wrong_separator_is_named(tmp_path: Path) -> None:
+    assert "separator: space" in problems(tmp_path, "no O\nfever B-Sign\n")[0].message
+    assert "separator: tab" in problems(tmp_path, "no\tO\nfever\tB-Sign\n", separator="space")[0].message
+
+
+def test_comments_of_conll_u_are_skipped_and_counted(tmp_path: Path) -> None:
+    content = "# sent_id = 1\n# text = # fever\n#\tO\nfever\tB-Sign\n"
+    (tmp_path / "train.tsv").write_text(content)
+    reader = Conll(str(tmp_path))
+    (row,) = reader.read("train")
+    assert (row.id, row.text, reader.left_out) == ("train-3", "# fever", {"comment": 2})
+
+
+def test_comments_between_spaces_need_an_option_that_the_error_names(tmp_path: Path) -> None:
+    content = "# sent_id = 1\nfever B-Sign\n"
+    (problem,) = problems(tmp_path, content, separator="space")
+    assert (Path(problem.key).name, 'comment: "#"' in problem.message) == ("train.tsv:1", True)
+    assert [row.text for row in read(tmp_path, content, separator="space", comment="#")] == ["fever"]

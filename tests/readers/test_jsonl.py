@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from heads.rows import Entity, Relation, Row, SpanRow, TextRow, row_to_dict
 from mtl.problems import InputError, Problem
+from mtl.readers._mentions import TRIMMED, TRUSTED
 from mtl.readers.jsonl import Jsonl
 from tests.readers import properties as has
 from tests.readers.properties import Malformed, Sample
@@ -56,7 +58,7 @@ MALFORMED_LINES = [
     '{"text": "Zaphod", "label": NaN}',
     '{"text": "Zaphod", "label": -Infinity}',
     '{"text": "Zaphod", "label": {"x": 1}}',
-    '{"text": "Zaphod", "label": ["x", 1]}',
+    '{"text": "Zaphod", "label": ["x", 1.5]}',
     '{"text": "Zaphod"',
     '["Zaphod"]',
     "9" * 5000,
@@ -155,7 +157,10 @@ def test_any_unicode_text_keeps_its_offsets(text: str, cut: int, ascii_only: boo
     row = SpanRow("1", "1", text, entities=(Entity("T1", "X", ((start, len(text)),)),))
     line = row_to_dict(row)
     line["entities"][0]["text"] = text[start:]
-    assert read(tmp_path, json.dumps(line, ensure_ascii=ascii_only)) == [row]
+    before, after = (len(row.text[start:]) - len(row.text[start:].lstrip()), len(row.text.rstrip()))
+    assume(row.text[start:].strip())
+    trimmed = replace(row, entities=(Entity("T1", "X", ((start + before, after),)),))
+    assert read(tmp_path, json.dumps(line, ensure_ascii=ascii_only)) == [trimmed]
 
 
 def test_renamed_keys_become_the_fields(tmp_path: Path) -> None:
@@ -185,7 +190,8 @@ def test_the_document_is_the_id_by_default(tmp_path: Path) -> None:
     ("written", "label"),
     [
         ("1", "1"),
-        (1, 1.0),
+        (1, "1"),
+        ([0, 1], ("0", "1")),
         (0.25, 0.25),
         (["a", "b"], ("a", "b")),
         (None, None),
@@ -265,3 +271,24 @@ def test_halves_of_surrogate_pairs_long_numbers_and_deep_values_are_bad_rows(tmp
     assert [found.text for found in reader.read("train")] == ["😀"]
     assert [bad.line for bad in reader.bad_rows] == [2]
     str(reader.bad_rows[0]).encode()
+
+
+def test_blanks_at_the_ends_of_an_entity_are_trimmed_and_counted(tmp_path: Path) -> None:
+    row = {"text": "Visit: asthma noted.", "entities": [{"id": "T1", "type": "Dx", "spans": [[6, 14]]}]}
+    (tmp_path / "train.jsonl").write_text(json.dumps(row))
+    reader = Jsonl(str(tmp_path))
+    (found,) = reader.read("train")
+    assert isinstance(found, SpanRow)
+    assert (found.entities[0].spans, reader.adjusted) == (((7, 13),), {TRIMMED: 1})
+
+
+def test_offsets_can_be_trusted(tmp_path: Path) -> None:
+    row = {"text": "TNF-α rises", "entities": [{"id": "T1", "type": "Gene", "spans": [[0, 5]], "text": "TNF-a"}]}
+    (tmp_path / "train.jsonl").write_text(json.dumps(row, ensure_ascii=False))
+    reader = Jsonl(str(tmp_path), offsets="trust")
+    (found,) = reader.read("train")
+    assert isinstance(found, SpanRow)
+    assert (found.entities[0].spans, reader.adjusted) == (((0, 5),), {TRUSTED: 1})
+    with pytest.raises(InputError) as raised:
+        list(Jsonl(str(tmp_path)).read("train"))
+    assert "offsets: trust" in raised.value.problems[0].message

@@ -10,6 +10,7 @@ import pytest
 
 from heads.rows import Entity, Relation, SpanRow
 from mtl.problems import InputError
+from mtl.readers._mentions import TRIMMED, TRUSTED
 from mtl.readers.pubtator import Pubtator
 from tests.readers import properties as has
 from tests.readers.properties import Malformed, Sample
@@ -149,13 +150,13 @@ def test_blanks_at_the_ends_of_a_mention_are_left_outside_and_counted(
     reader = reader_of(tmp_path, f"{HEAD}{line}\n")
     (row,) = read(reader)
     assert row.entities[0].spans == (span,)
-    assert reader.trimmed == 1
+    assert reader.adjusted == {TRIMMED: 1}
 
 
 def test_a_mention_without_blanks_is_not_counted_as_trimmed(tmp_path: Path) -> None:
     reader = reader_of(tmp_path, DOCUMENT)
     read(reader)
-    assert reader.trimmed == 0
+    assert reader.adjusted == {}
 
 
 @pytest.mark.parametrize(
@@ -221,7 +222,7 @@ def test_bc5cdr_gives_the_documented_counts(data_folder: Path) -> None:
     expected = {k: v for k, v in documented(data_folder, "bc5cdr_pubtator").items() if k[1] != "document blocks"}
     assert len(expected) == 15
     assert counted(reader) == expected
-    assert reader.trimmed == 0
+    assert reader.adjusted == {}
 
 
 def test_ncbi_stops_at_the_document_that_is_there_twice(data_folder: Path) -> None:
@@ -240,7 +241,7 @@ def test_ncbi_gives_the_documented_counts_less_the_document_that_is_there_twice(
     expected |= {("train", unit): expected["train", unit] - number for unit, number in again.items()}
     assert counts == expected
     assert len(reader.bad_rows) == 1
-    assert reader.trimmed == 1
+    assert reader.adjusted == {TRIMMED: 1}
 
 
 def test_ncbis_four_types_merged_give_the_mentions_of_its_conll_form(data_folder: Path) -> None:
@@ -256,3 +257,87 @@ def test_the_mention_of_ncbi_with_blanks_at_its_end_is_the_text_at_its_offsets(d
     assert ((711, 761),) in [entity.spans for entity in row.entities]
     assert row.text[710] == row.text[761] == " "
     assert row.text[760] == '"'
+
+
+# --- files as people have them ----------------------------------------------------------------------------------------
+
+BIORED = (
+    "9|t|Statins and the p.V158M variant.\n9|a|Risk of myopathy.\n"
+    "9\t0\t7\tStatins\tChemical\tD019161,D008148\n"
+    "9\t16\t23\tp.V158M\tVariant\tp|SUB|V|158|M;RS#:4680\n"
+    "9\t41\t49\tmyopathy\tDisease\tD009135\n"
+    "9\tPositive_Correlation\tD008148\tD009135\tNovel\n"
+    "9\tAssociation\tp|SUB|V|158|M\tD009135\tNo\n"
+)
+
+
+def test_the_layout_of_biored_is_read(tmp_path: Path) -> None:
+    (row,) = read(reader_of(tmp_path, BIORED))
+    assert [entity.concepts for entity in row.entities] == [
+        ("D019161", "D008148"),
+        ("p|SUB|V|158|M", "RS#:4680"),
+        ("D009135",),
+    ]
+    assert [relation.head for relation in row.relations] == ["D008148", "p|SUB|V|158|M"]
+    assert row.meta == {
+        "Positive_Correlation D008148 D009135": "Novel",
+        "Association p|SUB|V|158|M D009135": "No",
+    }
+
+
+def test_ids_that_a_relation_names_as_a_whole_are_not_divided(tmp_path: Path) -> None:
+    lines = "7\t0\t7\tAspirin\tDrug\tA|B\n7\t8\t12\trash\tSign\tC+D,E\n7\tcauses\tA|B\tE\n"
+    (row,) = read(reader_of(tmp_path, HEAD + lines))
+    assert [entity.concepts for entity in row.entities] == [("A|B",), ("C", "D", "E")]
+
+
+def test_a_mention_of_five_columns_is_no_relation(tmp_path: Path) -> None:
+    (row,) = read(reader_of(tmp_path, HEAD + "7\t0\t7\tAspirin\tDrug\n"))
+    assert (len(row.entities), row.relations) == (1, ())
+
+
+NORMALISED = "8|t|TNF-α and folic\u00a0acid\n8|a|Low Fever.\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("8\t0\t5\tTNF-a\tGene\t1", "offsets: trust"),
+        ("8\t10\t20\tfolic acid\tDrug\t1", "offsets: trust"),
+        ("8\t25\t30\tfever\tSign\t1", "offsets: trust"),
+        ("8\t26\t31\tFever\tSign\t1", "count from 1 instead of 0"),
+        ("8\t25\t29\tFever\tSign\t1", "last character instead of"),
+        ("8\t26\t30\tFever\tSign\t1", "count from 1 and the end"),
+        ("8\t24\t29\tFever\tSign\t1", "1 too small"),
+        ("8\t28\t33\tFever\tSign\t1", "within"),
+    ],
+)
+def test_the_reason_for_another_text_at_the_offsets_is_named(line: str, hint: str, tmp_path: Path) -> None:
+    reader = reader_of(tmp_path, f"{NORMALISED}{line}\n", on_bad_row="skip")
+    assert read(reader) == []
+    (bad,) = reader.bad_rows
+    assert hint in bad.rule
+    assert all(word not in str(bad) for word in ("TNF", "folic", "ever"))
+
+
+def test_offsets_can_be_trusted_and_the_mentions_are_counted(tmp_path: Path) -> None:
+    lines = "8\t0\t5\tTNF-a\tGene\t1\n8\t25\t30\tFever\tSign\t1\n"
+    reader = reader_of(tmp_path, NORMALISED + lines, offsets="trust")
+    (row,) = read(reader)
+    assert [row.text[slice(*entity.spans[0])] for entity in row.entities] == ["TNF-α", "Fever"]
+    assert reader.adjusted == {TRUSTED: 1}
+    with pytest.raises(InputError):
+        read(reader_of(tmp_path, NORMALISED + "8\t90\t95\tTNF-a\tGene\t1\n", offsets="trust"))
+
+
+def test_the_same_cause_in_many_documents_is_one_problem(tmp_path: Path) -> None:
+    def document(number: int) -> str:
+        start = number + 2
+        return f"{number}|t|{'x' * number} Fever\n{number}|a|a\n{number}\t{start}\t{start + 5}\tFever\tSign\tD1\n\n"
+
+    with pytest.raises(InputError) as raised:
+        read(reader_of(tmp_path, "".join(document(number) for number in range(1, 67))))
+    (problem,) = raised.value.problems
+    assert problem.key.endswith("train.txt:3")
+    assert "66" in problem.message
+    assert "count from 1" in problem.message

@@ -83,7 +83,8 @@ def test_all_problems_are_collected_after_the_whole_file_was_read(tmp_path: Path
     rows = []
     with pytest.raises(InputError) as raised:
         rows.extend(row.id for row in reader.read("train"))
-    assert [problem.key for problem in raised.value.problems] == [f"{file}:2", f"{file}:4", f"{file}:5", str(file)]
+    assert [problem.key for problem in raised.value.problems] == [f"{file}:2", f"{file}:5", str(file)]
+    assert "2 lines: 2, 4" in raised.value.problems[0].message
     assert all("on_bad_row: skip" in problem.suggestion for problem in raised.value.problems)
 
 
@@ -143,3 +144,36 @@ def test_only_a_newline_ends_a_line(tmp_path: Path) -> None:
     text = "1|a\u2028b\u0085c\x0bd\re\n2|\u00a0f"
     file = write(tmp_path / "x.lines", text.encode())
     assert [line for _, line in Lines(str(file)).lines(file)] == ["1|a\u2028b\u0085c\x0bd\re", "2|\u00a0f"]
+
+
+@pytest.mark.parametrize(("name", "usual"), [("cp1252", "cp1252"), ("Latin-1", "iso8859-1"), ("UTF8", "utf-8")])
+def test_text_may_have_another_encoding(name: str, usual: str, tmp_path: Path) -> None:
+    file = write(tmp_path / "x.lines", "1|na\u00efve\n".encode(name))
+    reader = Lines(str(file), encoding=name)
+    assert reader.encoding == usual
+    assert [row.text for row in reader.read("train")] == ["na\u00efve"]
+
+
+@pytest.mark.parametrize(
+    "name", ["cp1253x", "utf-16", "rot13", "unicode_escape", "raw-unicode-escape", "utf-7", "idna"]
+)
+def test_an_encoding_must_extend_ascii(name: str) -> None:
+    with pytest.raises(InputError) as raised:
+        Lines("", encoding=name)
+    assert [problem.key for problem in raised.value.problems] == ["encoding"]
+
+
+def test_an_error_of_decoding_names_the_option(tmp_path: Path) -> None:
+    file = write(tmp_path / "x.lines", b"1|na\xefve\n")
+    reader = Lines(str(file), on_bad_row="skip")
+    assert list(reader.read("train")) == []
+    assert "encoding: cp1252" in reader.bad_rows[0].rule
+    reader = Lines(str(write(file, b"1|\x81\n")), on_bad_row="skip", encoding="cp1252")
+    assert list(reader.read("train")) == []
+    assert "cp1252" in reader.bad_rows[0].rule
+
+
+def test_a_file_of_utf_16_is_named(tmp_path: Path) -> None:
+    reader = Lines(str(write(tmp_path / "x.lines", "1|a\n".encode("utf-16"))), on_bad_row="skip")
+    assert list(reader.read("train")) == []
+    assert "UTF-16" in reader.bad_rows[0].found

@@ -370,3 +370,37 @@ def test_ehr_rel_b_gives_the_documented_count_with_quoting_on(data_folder: Path)
     assert len(rows) == documented(data_folder, "ehr_rel/EHR-RelB", "pairs")["all", ""]
     assert not any('""' in row.text or row.text.startswith('"') for row in rows)
     assert all(row.meta["snomed_id_1"].isdigit() for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "written"),
+    [
+        ("train.csv", "text;label\nFever.;a\n", '";"'),
+        ("train.csv", "text\tlabel\nFever.\ta\n", '"\\t"'),
+        ("train.tsv", "text,label\nFever.,a\n", '","'),
+    ],
+)
+def test_another_delimiter_is_named(name: str, content: str, written: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as raised:
+        read(tmp_path, name, content)
+    (problem,) = raised.value.problems
+    assert (problem.key, f"delimiter: {written}" in problem.suggestion) == ("delimiter", True)
+    delimiter = {'"\\t"': "\t"}.get(written, written.strip('"'))
+    assert [row.label for row in read(tmp_path, name, content, delimiter=delimiter)] == ["a"]
+
+
+def test_a_table_without_a_header_gets_the_option(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as raised:
+        read(tmp_path, "train.csv", "Zaphod had fever.,a\nNone.,b\n")
+    (problem,) = raised.value.problems
+    assert "header: false" in problem.suggestion
+    assert "Zaphod" not in str(raised.value)
+
+
+def test_a_table_that_excel_saved_on_windows_is_read(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_bytes("text,label\nSjögren – naïve,a\n".encode("cp1252"))
+    with pytest.raises(InputError) as raised:
+        list(Table(str(tmp_path)).read("train"))
+    assert "encoding: cp1252" in str(raised.value)
+    (row,) = Table(str(tmp_path), encoding="cp1252").read("train")
+    assert row.text == "Sjögren – naïve"

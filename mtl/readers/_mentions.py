@@ -1,0 +1,125 @@
+"""Compares mentions with the text at their offsets, shared by the readers whose formats give offsets."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal
+
+from heads.rows import Span
+from mtl.readers._columns import MalformedError
+
+Offsets = Literal["check", "trust"]
+"""Whether the text of a mention must be the text at its offsets, or only its offsets count."""
+
+TRIMMED = "mention with blanks at its ends, which are removed"
+TRUSTED = "mention with another text than at its offsets, which are trusted"
+
+_RULE = "the text of a mention must be the text at its offsets"
+
+_SHIFTS = {
+    (-1, -1): "the offsets count from 1 instead of 0",
+    (0, 1): "the end is the last character instead of the one after it",
+    (-1, 0): "the offsets count from 1 and the end is the last character",
+    (1, 1): "the offsets are 1 too small",
+}
+"""How the offsets of a whole file are usually wrong: what to add to start and end, and its name."""
+
+_FAR = 200
+"""Largest distance at which a mention is searched, in characters."""
+
+
+def checked_spans(
+    text: str, spans: Sequence[Span], mention: str | None, offsets: Offsets, adjusted: Counter[str]
+) -> tuple[Span, ...]:
+    r"""The spans of a mention, without blanks at their ends.
+
+    Args:
+        text: The text.
+        spans: The parts of the mention.
+        mention: The text of the mention as the file repeats it, with a space between two parts; None if it does not.
+            Blanks at its ends have no influence, and any blank equals a line break.
+        offsets: What happens if it differs from the text at the offsets.
+        adjusted: Counts mentions that are trimmed, or whose text differs.
+
+    Raises:
+        MalformedError: The spans are outside the text or hold nothing but blanks, or the text differs.
+
+    >>> checked_spans("Low fever.", [(4, 9)], "fever ", "check", Counter())
+    ((4, 9),)
+    """
+    if mention is not None:  # blanks after the text, as some tools mark them, are not in it
+        blanks = len(mention) - len(mention.rstrip())
+        spans = [(start, end if end - len(text) > blanks else min(end, len(text))) for start, end in spans]
+    if any(not 0 <= start < end <= len(text) for start, end in spans):
+        raise MalformedError(f"offsets must be inside the text{_reason(text, spans, mention)}", _wording(spans, text))
+    if mention is not None and _on_one_line(_marked(text, spans)).strip() != _on_one_line(mention).strip():
+        if offsets == "check":
+            raise MalformedError(*_mismatch(text, spans, mention))
+        adjusted[TRUSTED] += 1
+    found = tuple(span for span in (_trimmed(text, *span) for span in spans) if span[0] < span[1])
+    if not found:
+        raise MalformedError("a mention must have visible characters", _wording(spans, text))
+    if found != tuple(spans) or (mention is not None and mention != mention.strip()):
+        adjusted[TRIMMED] += 1
+    return found
+
+
+def _marked(text: str, spans: Sequence[Span]) -> str:
+    """The text at the spans; nothing if they overlap, because many long parts would make a text of any size."""
+    if sum(end - start for start, end in spans) > len(text):
+        return ""
+    return " ".join(text[start:end] for start, end in spans)
+
+
+def _on_one_line(text: str) -> str:
+    return re.sub(r"[\r\n\t]", " ", text)
+
+
+def _trimmed(text: str, start: int, end: int) -> Span:
+    marked = text[start:end]
+    start += len(marked) - len(marked.lstrip())
+    return start, start + len(marked.strip())
+
+
+def _mismatch(text: str, spans: Sequence[Span], mention: str) -> tuple[str, str]:
+    """The rule, with the reason if it is one of the usual ones, and what was found."""
+    found = f"{len(mention)} other characters for {_wording(spans, text)}"
+    reason = _reason(text, spans, mention)
+    if not reason and _normal(_marked(text, spans)) == _normal(mention):
+        reason = " (here they differ in case, blanks or special characters: set offsets: trust)"
+    return f"{_RULE}{reason}", found
+
+
+def _reason(text: str, spans: Sequence[Span], mention: str | None) -> str:
+    """How the offsets have to be shifted to fit the mention, in parentheses; empty if that is unknown."""
+    if mention is None:
+        return ""
+    for (first, last), reason in _SHIFTS.items():
+        shifted = [(start + first, end + last) for start, end in spans]
+        is_inside = all(0 <= start < end <= len(text) for start, end in shifted)
+        if is_inside and _on_one_line(_marked(text, shifted)) == _on_one_line(mention):
+            return f" (here {reason})"
+    start = spans[0][0]
+    if len(spans) == 1 and mention.strip() and mention in text[max(0, start - _FAR) : start + _FAR + len(mention)]:
+        return f" (here the mention is within {_FAR} characters of them)"
+    return ""
+
+
+def _normal(text: str) -> str:
+    """The letters and digits of a text without case and accents, Greek letters as Latin ones.
+
+    >>> _normal("TNF-α"), _normal("Folic  acid")
+    ('tnfa', 'folicacid')
+    """
+    plain = unicodedata.normalize("NFKD", text.translate(_GREEK)).casefold()
+    return "".join(character for character in plain if character.isalnum())
+
+
+_GREEK = str.maketrans("αβγδεκλμωΑΒΓΔ", "abgdeklmoABGD")
+
+
+def _wording(spans: Sequence[Span], text: str) -> str:
+    return f"{';'.join(f'{start}-{end}' for start, end in spans[:5])} in {len(text)} characters"
