@@ -82,7 +82,7 @@ def test_texts_apart_start_from_the_cosine_of_their_vectors_in_the_range_of_the_
     states = has.random_states(examples)
     means = [own[:length].mean(0) for own, length in zip(states, has.lengths_of(examples), strict=True)]
     found = [float(output) for output in has.outputs(head, examples, states)]
-    cosines = [float(np.dot(u, v) / (u.norm() * v.norm())) for u, v in zip(means[::2], means[1::2], strict=True)]
+    cosines = [float(u @ v / (u.norm() * v.norm())) for u, v in zip(means[::2], means[1::2], strict=True)]
     assert found == pytest.approx([-1 + 6 * cosine for cosine in cosines], abs=1e-5)
 
 
