@@ -3,6 +3,8 @@
 - `module`: `MultiTaskModule`, the shared encoder with a head per task.
 - `assembly`: from a mixture to the objects that Lightning trains; configuration ends here and plain arguments begin.
 - `hyperparameters`: `Optimisation`, the learning rates and the other settings of the optimiser, with their defaults.
+- `learning_rates`: default learning rates by the size of the encoder.
+- `averaging`: the average of the weights, which is evaluated and saved if `average` is set.
 - `optimisation`, `precision`, `profiling`: the optimiser and its schedule, the number format, and where the time goes.
 - `selection`: which evaluation on dev is the best; `early_stopping` and `saving` act on it.
 - `checkpoints`: reads checkpoints and checks whether they fit a mixture.
@@ -20,6 +22,7 @@ __all__ = [
     "early_stopping",
     "guard",
     "hyperparameters",
+    "learning_rates",
     "module",
     "precision",
     "profiling",

@@ -130,8 +130,10 @@ class RunRecorder(Callback):
             self._log_rates(trainer)
 
     def _log_rates(self, trainer: pl.Trainer) -> None:
-        groups = trainer.optimizers[0].param_groups
-        rates = {f"learning_rate/{group['name']}": group["lr"] for group in groups if "/" not in group["name"]}
+        rates: dict[str, float] = {}
+        for group in trainer.optimizers[0].param_groups:  # of the layers of an encoder, the highest rate
+            name = f"learning_rate/{group['name'].partition('/')[0]}"
+            rates[name] = max(group["lr"], rates.get(name, 0.0))
         _log(trainer, rates, trainer.global_step)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
