@@ -11,4 +11,4 @@
 Next: `mtl.encoder`, which turns a batch into hidden states.
 """
 
-__all__ = ["batch", "batcher", "data_module", "gated_data", "loaders", "passes"]
+__all__ = ["batch", "batcher", "data_module", "gated_data", "loaders", "passes", "schedule"]

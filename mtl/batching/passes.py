@@ -89,10 +89,8 @@ def default_length(schedule: StepSchedule) -> DefaultLength:
     wanted = sum(passes[name] * size.batches for name, size in sizes.items())
     per_epoch = schedule.batches_of(1)
     epochs = max(1, round(wanted / sum(per_epoch[name] for name in sizes)))
-    if len(sizes) <= LISTED:
-        listed = [f"{passes[name]:.3g} passes over {size.examples} examples of {name}" for name, size in sizes.items()]
-        parts = ", ".join(listed)
-    else:
-        parts = f"{min(passes.values()):.3g} to {max(passes.values()):.3g} passes over each of {len(sizes)} tasks"
-    reason = f"default by size: {wanted:.0f} batches, as for {parts}"
-    return DefaultLength(epochs, f"{reason}; an epoch has {per_epoch.total()} batches")
+    listed = [f"{name} {passes[name]:.3g} ({size.examples})" for name, size in sizes.items()]
+    if len(listed) > LISTED:
+        listed = [f"{min(passes.values()):.3g} to {max(passes.values()):.3g} for {len(listed)} tasks"]
+    reason = f"passes by number of examples: {', '.join(listed)}; {wanted:.0f} batches, {per_epoch.total()} per epoch"
+    return DefaultLength(epochs, f"default, {reason}")

@@ -48,7 +48,9 @@ class Encoder(nn.Module):
         # No head uses the pooler, and DDP fails on parameters without gradients.
         if getattr(model, "pooler", None) is not None:
             model.register_module("pooler", None)
-        _freeze(model, freeze_layers, embeddings=bool(freeze_layers) if freeze_embeddings is None else freeze_embeddings)
+        if freeze_embeddings is None:
+            freeze_embeddings = freeze_layers > 0
+        _freeze(model, freeze_layers, embeddings=freeze_embeddings)
 
     @property
     def config(self) -> PretrainedConfig:

@@ -99,14 +99,11 @@ def load_config(spec: EncoderSpec) -> PretrainedConfig:
 def _layer_problems(spec: EncoderSpec, depth: int, *, shared: bool) -> list[Problem]:
     """Problems with the layers to freeze or to re-initialise."""
     problems = []
-    if shared:
-        message = "The layers of this encoder share their weights, so only some of them cannot be"
-        uses = {"freeze_layers": (spec.freeze_layers, "frozen"), "reinit_layers": (spec.reinit_layers, "re-initialised")}
-        for name, (number, what) in uses.items():
-            if number:
-                problems.append(
-                    Problem(f"encoder.{name}", f"{message} {what}.", "Remove the key, or use another encoder.")
-                )
+    used = {"freeze_layers": (spec.freeze_layers, "frozen"), "reinit_layers": (spec.reinit_layers, "re-initialised")}
+    for name, (number, what) in used.items():
+        if shared and number:
+            message = f"The layers of this encoder share their weights, so only some of them cannot be {what}."
+            problems.append(Problem(f"encoder.{name}", message, "Remove the key, or use another encoder."))
     if spec.num_layers is not None:
         depth = min(depth, spec.num_layers)
     if spec.reinit_layers is not None and spec.reinit_layers > depth:

@@ -41,7 +41,8 @@ class WeightAverage(WeightAveraging):
     """
 
     def __init__(self, kind: Average, *, decay: float = EMA_DECAY, start: float = 0.0) -> None:
-        function = {"multi_avg_fn": get_ema_multi_avg_fn(decay)} if kind == "ema" else {}
+        make: Any = get_ema_multi_avg_fn  # untyped in PyTorch
+        function = {"multi_avg_fn": make(decay)} if kind == "ema" else {}
         super().__init__(use_buffers=False, **function)
         self._start, self._first = start, 0
         self._is_swapped = False
@@ -92,7 +93,7 @@ class WeightAverage(WeightAveraging):
     @property
     def _average(self) -> nn.Module:
         assert self._average_model is not None
-        return cast("nn.Module", self._average_model.module)
+        return self._average_model.module
 
     # --- checkpoints ----------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from mtl.training.learning_rates import default_rate
@@ -56,6 +56,16 @@ class Optimisation:
     average: Average | None = None
     average_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     average_start: Annotated[float, Field(ge=0, lt=1)] | None = None
+
+    @model_validator(mode="after")
+    def _has_no_idle_setting(self) -> Optimisation:
+        if self.layer_decay is None and self.layer_decay_convention is not None:
+            raise ValueError("layer_decay_convention has no effect without layer_decay")
+        if self.average is None and (self.average_decay is not None or self.average_start is not None):
+            raise ValueError("average_decay and average_start have no effect without average")
+        if self.average == "mean" and self.average_decay is not None:
+            raise ValueError("average_decay has no effect with average: mean")
+        return self
 
     def resolved(self, hidden_size: int | None = None) -> Optimisation:
         """The same settings with both learning rates filled in.

@@ -431,8 +431,8 @@ class MultiTaskModule(pl.LightningModule):
         self._finish("test", "test")
 
     def on_validation_end(self) -> None:
-        for average in self._averages:  # only now, because callbacks have saved the weights that were evaluated
-            average.swap_back(self)
+        for callback in self._averages:  # only now, because callbacks have saved the weights that were evaluated
+            callback.swap_back(self)
 
     def _make_evaluator(self, split: str, loop: Any) -> Evaluator:
         splits = self._splits(split, loop._combined_loader.iterables)

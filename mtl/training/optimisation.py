@@ -31,7 +31,8 @@ def parameter_groups(
         factors: Factor on the learning rate of each task's head; 1 for tasks without one.
     """
     rates = optimisation.resolved()
-    assert rates.learning_rate is not None and rates.head_learning_rate is not None
+    assert rates.learning_rate is not None
+    assert rates.head_learning_rate is not None
     if rates.layer_decay is None:
         groups = _groups("encoder", _parameters(encoder), rates.learning_rate, rates.weight_decay)
     else:
