@@ -28,6 +28,7 @@ class ResultLine(NamedTuple):
     """The scores of a run on a task.
 
     `baseline` was scored on the split with which it is compared: test, or dev if the task has no test split.
+    `is_undertrained` says that the task was still improving on dev when training ended.
     """
 
     task: str
@@ -35,6 +36,7 @@ class ResultLine(NamedTuple):
     dev: float | None = None
     test: float | None = None
     baseline: Baseline | None = None
+    is_undertrained: bool = False
 
     @property
     def is_beaten(self) -> bool | None:
@@ -79,7 +81,8 @@ def result_table(results: Iterable[ResultLine], title: str | None = None) -> Tab
     grid.add_column("test", justify="right")
     grid.add_column("trivial baseline")
     for result in results:
-        grid.add_row(result.task, result.metric, _number(result.dev), _number(result.test), _baseline(result))
+        name = f"{result.task} (undertrained)" if result.is_undertrained else result.task
+        grid.add_row(name, result.metric, _number(result.dev), _number(result.test), _baseline(result))
     return grid
 
 

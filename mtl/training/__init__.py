@@ -11,6 +11,7 @@
 - `train_losses`: training losses between two logs.
 - `withholding`: updates that are not finite change no weight; `guard`: what else happens then, with its defaults.
 - `recorder`: what a run records.
+- `undertrained`: which tasks were still improving when training ended.
 - `signals`: SIGTERM and SIGUSR1 save and end a run; `run_watch` ends one whose other processes have died.
 
 Next: `mtl.study`, which trains many runs to answer a question.
