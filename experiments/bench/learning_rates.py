@@ -269,7 +269,7 @@ def search_page(content: Mapping[str, Any]) -> str:
         f"`{content['command']}`; {machine_line(content['machine'])}.",
         "",
         f"Encoder {content['encoder']}. {found} Median primary metric on dev over the seeds; in brackets the seeds that"
-        " collapsed: at or below the strongest trivial predictor, while the median is above it at this or another rate.",
+        " collapsed: at or below the strongest trivial predictor, with the median above it at this rate or another.",
         "",
         f"| data | task | trivial | {' | '.join(f'{rate:g}' for rate in rates)} |",
         f"|{'---|' * (3 + len(rates))}",

@@ -89,11 +89,11 @@ def test_the_plan_counts_rows_labels_steps_and_passes_by_hand(write: Write) -> N
         "sampler": "proportional",
         "select": "mean",
         "seed": 5,
-        "epochs": 1,
-        "steps": 3,  # 8 rows in batches of 3
+        "epochs": 20,
+        "steps": 60,  # 20 passes over 8 rows in batches of 3
     }
     task = made["tasks"]["risk"]
-    assert (task["rate"], task["batches"], task["passes"], task["loss_weight"]) == (1.0, 3, 1.0, 1.0)
+    assert (task["rate"], task["batches"], task["passes"], task["loss_weight"]) == (1.0, 60, 20.0, 1.0)
     assert list(task["splits"]) == ["train", "dev", "test"]
     train = task["splits"]["train"]
     assert train["labels"] == {"low": 4, "high": 4}

@@ -47,7 +47,8 @@ NO_DROPOUT = ("encoder.dropout=0", *(f"tasks.{task}.options.dropout=0" for task 
 
 def command(subcommand: str, mixture: Path, *options: str) -> list[str]:
     root = mixture.parent / "runs"
-    return [str(MTL), subcommand, f"--mixture={mixture}", f"--run.root={root}", "--run.track=false", *QUIET, *options]
+    words = [str(MTL), subcommand, f"--mixture={mixture}", f"--run.root={root}", "--run.track=false", *QUIET]
+    return [*words, *(["--trainer.max_epochs=3"] if subcommand == "fit" else []), *options]
 
 
 def environment(**more: str) -> dict[str, str]:
