@@ -32,4 +32,5 @@ __all__ = [
     "saving",
     "selection",
     "signals",
+    "undertrained",
 ]

@@ -20,8 +20,6 @@ from mtl.training.hyperparameters import Average, Optimisation
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from mtl.training.module import MultiTaskModule
-
 EMA_DECAY = 0.99
 """Default decay: it averages over about the last 100 updates, which suits trainings of hundreds to thousands."""
 
@@ -57,7 +55,7 @@ class WeightAverage(WeightAveraging):
         super().setup(trainer, pl_module, stage)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._first = round(self._start * cast("MultiTaskModule", pl_module).total_updates())
+        self._first = round(self._start * cast(Any, pl_module).total_updates())
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         return step_idx is not None and step_idx >= self._first
