@@ -2,6 +2,7 @@
 
 - `batcher`: the stream of batches of one task.
 - `schedule`: which tasks each step trains, and on which of their batches.
+- `passes`: how long a training is by default.
 - `batch`: the input of one pass of the encoder, and the part of it that each head reads.
 - `loaders`: the batches of a training epoch and of an evaluation, for one rank; `prefetch` prepares them ahead.
 - `data_module`: `MixtureData`, the LightningDataModule that combines these; `gated_data` is the one for runs, which
@@ -10,4 +11,4 @@
 Next: `mtl.encoder`, which turns a batch into hidden states.
 """
 
-__all__ = ["batch", "batcher", "data_module", "gated_data", "loaders"]
+__all__ = ["batch", "batcher", "data_module", "gated_data", "loaders", "passes", "schedule"]

@@ -6,7 +6,7 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 from rich.console import Console
@@ -14,6 +14,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from mtl.batching.data_module import make_schedule
+from mtl.batching.passes import DefaultLength, default_length
+from mtl.batching.schedule import StepSchedule
 from mtl.commands.arguments import read_config
 from mtl.config.loading import parse_mixture
 from mtl.config.mixture import EncoderSpec, Mixture
@@ -25,9 +27,11 @@ from mtl.data.reading import RowSummary, read_rows
 from mtl.data.row_problems import row_problems, row_type_problem, shown_refusals
 from mtl.data.store import RowTable, Store
 from mtl.encoder.pretrained import load_config, supports_packing
+from mtl.encoder.size import num_parameters
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.readers import SPLITS
 from mtl.training.assembly import build_heads
+from mtl.training.learning_rates import default_rate, rate_reason
 from mtl.training.recorder import accounts
 
 MixturePlan = dict[str, Any]
@@ -41,10 +45,13 @@ def check(
     Args:
         source: A mixture file, a config file of `mtl fit` that names one, or the fields of a mixture.
         overrides: ``key=value`` with dotted keys.
-        epochs: Number of epochs to plan for; None takes the number in the config file, or 1.
+        epochs: Number of epochs to plan for; None takes the number in the config file, or the default for the sizes of
+            the tasks.
     """
     try:
-        fields, epochs = _read(source, overrides, epochs)
+        fields, settings = _read(source, overrides)
+        if epochs is not None:
+            settings = settings._replace(max_epochs=epochs, max_steps=None)
     except InputError as error:
         return error.problems, {}
     problems: list[Problem] = []
@@ -57,7 +64,7 @@ def check(
         problems += _metric_problems(mixture, heads)
         if not problems:
             mixture = leakage.applied(mixture)
-        plan = _plan(mixture, heads, prepare(mixture, heads, tokenizer), epochs, leakage)
+        plan = _plan(mixture, heads, prepare(mixture, heads, tokenizer), leakage, settings)
     except InputError as error:
         found = [*error.problems, *problems, *_encoder_problems(fields), *_data_problems(fields)]
         return list(dict.fromkeys(found)), {}
@@ -72,7 +79,9 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print JSON with `ok`, `errors` and `plan` for each file")
     parser.add_argument(
-        "--epochs", type=_epochs, help="number of epochs to plan for (default: max_epochs of the config file, or 1)"
+        "--epochs",
+        type=_epochs,
+        help="number of epochs to plan for (default: as `mtl fit` would train)",
     )
     options = parser.parse_args(arguments[1:])
     files = [word for word in options.words if "=" not in word or Path(word).is_file()]
@@ -96,16 +105,38 @@ def _outcome(word: str, overrides: Sequence[str], epochs: int | None) -> tuple[l
     return [Problem(word, message, "Check the path, or write KEY=VALUE.")], {}
 
 
-def _read(source: Any, overrides: Sequence[str], epochs: int | None) -> tuple[dict[str, Any], int]:
-    """The fields of a mixture, which a Lightning config file may name, and the number of epochs to plan for."""
-    folder = None
+class _Settings(NamedTuple):
+    """What a config file of `mtl fit` sets; None where it sets nothing."""
+
+    max_epochs: int | None = None
+    max_steps: int | None = None
+    accumulate: int = 1
+    learning_rate: float | None = None
+
+
+def _read(source: Any, overrides: Sequence[str]) -> tuple[dict[str, Any], _Settings]:
+    """The fields of a mixture, which a Lightning config file may name, and the settings of that file."""
+    folder, settings = None, _Settings()
     if isinstance(source, str | Path) and "mixture" in (content := read_yaml(Path(source))) and "tasks" not in content:
         config = read_config(Path(source))
         source, folder, overrides = config.mixture, config.folder, [*config.overrides, *overrides]
-        trainer = config.rest.get("trainer")
-        planned = trainer.get("max_epochs") if isinstance(trainer, dict) else None
-        epochs = epochs or (planned if isinstance(planned, int) and planned > 0 else None)
-    return read_mixture_fields(source, overrides, folder=folder), epochs or 1
+        settings = _settings(config.rest)
+    return read_mixture_fields(source, overrides, folder=folder), settings
+
+
+def _settings(content: Mapping[str, Any]) -> _Settings:
+    trainer, model = (part if isinstance(part := content.get(name), dict) else {} for name in ("trainer", "model"))
+
+    def number(value: Any) -> int | None:
+        return value if isinstance(value, int) and value > 0 else None
+
+    rate = model.get("learning_rate")
+    return _Settings(
+        number(trainer.get("max_epochs")),
+        number(trainer.get("max_steps")),
+        number(trainer.get("accumulate_grad_batches")) or 1,
+        rate if isinstance(rate, int | float) else None,
+    )
 
 
 def _encoder_problems(fields: Mapping[str, Any]) -> list[Problem]:
@@ -166,10 +197,15 @@ def _plan(
     mixture: Mixture,
     heads: Mapping[str, Any],
     data: Mapping[str, Mapping[str, SplitData]],
-    epochs: int,
     leakage: Leakage,
+    settings: _Settings,
 ) -> MixturePlan:
-    schedule = make_schedule(mixture, data, epochs)  # type: ignore[arg-type]  # dict is invariant in its values
+    schedule = make_schedule(mixture, data, 1)  # type: ignore[arg-type]  # dict is invariant in its values
+    length = _length(schedule, settings)
+    epochs = length.epochs
+    schedule = make_schedule(mixture, data, epochs)  # type: ignore[arg-type]
+    encoder = load_config(mixture.encoder)
+    rate = settings.learning_rate
     rates = schedule.rates()
     batches = schedule.batches_of(epochs)
     tasks = {}
@@ -193,12 +229,15 @@ def _plan(
     return {
         "name": mixture.name,
         "encoder": mixture.encoder.name,
-        "packed": mixture.encoder.attention == "auto" and supports_packing(load_config(mixture.encoder)),
+        "packed": mixture.encoder.attention == "auto" and supports_packing(encoder),
         "sampler": mixture.sampler.name,
         "balancing": mixture.balancing.name,
         "select": mixture.evaluation.select,
         "seed": mixture.seed,
         "epochs": epochs,
+        "epochs_reason": length.reason,
+        "learning_rate": default_rate(encoder.hidden_size).learning_rate if rate is None else rate,
+        "learning_rate_reason": rate_reason(rate, encoder.hidden_size, num_parameters(encoder)),
         "tasks_per_step": schedule.tasks_per_step,
         "steps": schedule.steps_per_epoch() * epochs,
         "leakage": {**leakage.to_dict(), "notes": {name: leakage.notes_of(name) for name in tasks}},
@@ -210,6 +249,16 @@ def _task_notes(head: Any, data: Mapping[str, SplitData]) -> list[str]:
     train = data["train"]
     notes = [] if "test" in data else ["no test split, so no test scores are reported"]
     return [*notes, *head.advice(len(train.rows), train.rows.num_pairs)]
+
+
+def _length(schedule: StepSchedule, settings: _Settings) -> DefaultLength:
+    """The number of epochs to plan for, with its reason; the last epoch may be cut short by `max_steps`."""
+    if settings.max_epochs is None and settings.max_steps is None:
+        return default_length(schedule)
+    updates_per_epoch = -(-schedule.steps_per_epoch() // settings.accumulate)
+    by_steps = None if settings.max_steps is None else -(-settings.max_steps // updates_per_epoch)
+    limits = [limit for limit in (settings.max_epochs, by_steps) if limit is not None]
+    return DefaultLength(min(limits), "set")
 
 
 def _split_plan(content: SplitData) -> dict[str, Any]:
@@ -256,6 +305,8 @@ def _print(file: str, problems: Sequence[Problem], plan: MixturePlan) -> None:
         markup=False,
         soft_wrap=True,
     )
+    console.print(f"trainer.max_epochs {plan['epochs']} ({plan['epochs_reason']})", markup=False, soft_wrap=True)
+    console.print(f"model.learning_rate {plan['learning_rate_reason']}", markup=False, soft_wrap=True)
     console.print(_task_table(plan))
     console.print(_split_table(plan))
     for name, task in plan["tasks"].items():

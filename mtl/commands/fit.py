@@ -22,11 +22,13 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from mtl import redaction
 from mtl.batching.data_module import limited, make_schedule
 from mtl.batching.gated_data import GatedData
+from mtl.batching.passes import default_length
 from mtl.commands import COMMANDS
 from mtl.commands.arguments import take_mixture
 from mtl.config.mixture import Mixture
 from mtl.config.schema import checked
 from mtl.distributed import is_rank_zero
+from mtl.encoder.size import num_parameters
 from mtl.log_filters import filter_logs
 from mtl.problems import InputError, Problem
 from mtl.samplers import require_positive
@@ -39,6 +41,7 @@ from mtl.training.checkpoints import check_checkpoint, checkpoint_precision
 from mtl.training.early_stopping import early_stopping
 from mtl.training.guard import Guard
 from mtl.training.hyperparameters import Optimisation
+from mtl.training.learning_rates import rate_reason
 from mtl.training.module import MultiTaskModule
 from mtl.training.precision import agreed_precision, precision_problems
 from mtl.training.profiling import StepProfile, phases
@@ -102,7 +105,6 @@ class EarlyStoppingOptions:
 
 
 TRAINER_DEFAULTS = {
-    "max_epochs": 3,
     "gradient_clip_val": 1.0,
     "num_sanity_val_steps": 0,
     "enable_model_summary": False,
@@ -146,6 +148,7 @@ class MixtureCLI(LightningCLI):
         self._signals = signals
         self._words = words  # as the user wrote them
         self._config_texts = _config_texts(arguments)
+        self._chosen: dict[str, str] = {}  # settings that were chosen, or could have been, with their reasons
         super().__init__(
             MultiTaskModule,
             save_config_callback=None,
@@ -200,6 +203,8 @@ class MixtureCLI(LightningCLI):
     def fit(self, **arguments: Any) -> None:
         if self.trainer.is_global_zero:
             print(_setup(self.trainer, self.folder))
+            for key, reason in self._chosen.items():
+                print(f"{key} {reason}")
         try:
             with self._watch():
                 self.trainer.fit(**arguments)
@@ -264,6 +269,10 @@ class MixtureCLI(LightningCLI):
         if self.subcommand == "fit":
             schedule = make_schedule(self.mixture, self.datamodule.tasks, 1)
             limited(schedule.steps_per_epoch(), config.trainer.limit_train_batches)
+            if config.trainer.max_epochs is None and config.trainer.max_steps < 0:
+                length = default_length(schedule)
+                config.trainer.max_epochs = length.epochs
+                self._chosen["trainer.max_epochs"] = f"{length.epochs} ({length.reason})"
         is_free = config.trainer.precision is None
         if is_free:
             config.trainer.precision = agreed_precision(config.trainer.accelerator, config.trainer.num_nodes)
@@ -274,6 +283,11 @@ class MixtureCLI(LightningCLI):
         self.model = build_module(self.mixture, weights=is_new, guard=guard, built=built, **config.model.as_dict())
         stopping = EarlyStoppingOptions(**config.early_stopping.as_dict())
         if self.subcommand == "fit":
+            encoder = self.model.encoder.config
+            rate = rate_reason(config.model.learning_rate, encoder.hidden_size, num_parameters(encoder))
+            self._chosen["model.learning_rate"] = rate
+            for name in ("learning_rate", "head_learning_rate"):  # for the record of the run
+                config.model[name] = getattr(self.model.optimisation, name)
             self._check_balancing(stopping)
         folder, checkpoint = self._place(options, config.ckpt_path)
         self.folder = folder
@@ -329,6 +343,8 @@ class MixtureCLI(LightningCLI):
         recorded = {**self.config[self.subcommand].clone(with_meta=False).as_dict(), "mixture": self.mixture.to_dict()}
         recorded.pop("config", None)
         recorded = json.loads(json.dumps(recorded, default=str))  # arguments of callbacks may have any type
+        if self._chosen:
+            folder.update_info(chosen=self._chosen)
         self.recorder = RunRecorder(folder, tracker, recorded, baselines=options.baselines)
         callbacks: list[Any] = [self.recorder]
         saving: list[Any] = []

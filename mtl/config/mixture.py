@@ -28,7 +28,10 @@ class EncoderSpec(Section):
         max_length: Maximum length of an input in tokens; tasks may override it.
         revision: Revision of a hub model; None means `main`.
         num_layers: Number of layers to keep, counted from the lowest; None keeps all.
-        freeze_layers: Number of the lowest layers to freeze, together with the embeddings; 0 trains everything.
+        freeze_layers: Number of the lowest layers to freeze.
+        freeze_embeddings: Whether to freeze the embeddings; None does so if `freeze_layers` is above 0.
+        reinit_layers: Number of the highest layers to start from random weights instead of pretrained ones; None
+            keeps all pretrained weights.
         dropout: Dropout rate of the hidden states and the attention; None keeps the rates of the model's configuration.
         attention: Implementation of the attention. `auto` packs the tokens of a batch into one row without padding;
             a model family that does not allow this gets padded batches. The others are implementations of transformers
@@ -42,6 +45,8 @@ class EncoderSpec(Section):
     revision: StrictStr | None = None
     num_layers: Count | None = None
     freeze_layers: Annotated[StrictInt, Field(ge=0)] = 0
+    freeze_embeddings: StrictBool | None = None
+    reinit_layers: Count | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
     gradient_checkpointing: bool = False

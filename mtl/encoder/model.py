@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mtl.encoder.cpu_dropout import replace_dropout
 from mtl.encoder.graphs import Capture, EncoderGraphs
+from mtl.encoder.layers import embedding_modules, transformer_layers
 from mtl.encoder.packing import Group, Layout
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ class Encoder(nn.Module):
 
     Args:
         model: The transformer.
-        freeze_layers: Number of the lowest layers to freeze, together with the embeddings; 0 trains everything.
+        freeze_layers: Number of the lowest layers to freeze.
+        freeze_embeddings: Whether to freeze the embeddings; None does so if `freeze_layers` is above 0.
         packs: Whether the model computes all sequences in one row, with `packed_attention`. Otherwise it gets padded
             sequences, in a few passes of similar lengths.
         first_position: Position of a sequence's first token, as the model counts them.
@@ -37,6 +39,7 @@ class Encoder(nn.Module):
         model: nn.Module,
         *,
         freeze_layers: int = 0,
+        freeze_embeddings: bool | None = None,
         packs: bool = False,
         first_position: int = 0,
         shipped: Mapping[str, Tensor] | None = None,
@@ -49,8 +52,9 @@ class Encoder(nn.Module):
         # Heads have poolers of their own, and DDP fails on parameters without gradients.
         if getattr(model, "pooler", None) is not None:
             model.register_module("pooler", None)
-        if freeze_layers:
-            _freeze(model, freeze_layers)
+        if freeze_embeddings is None:
+            freeze_embeddings = freeze_layers > 0
+        _freeze(model, freeze_layers, embeddings=freeze_embeddings)
 
     @property
     def config(self) -> PretrainedConfig:
@@ -104,11 +108,7 @@ class Encoder(nn.Module):
         return group.packed(self.model(**padded, attention_mask=group.mask.long()).last_hidden_state)
 
 
-def _freeze(model: nn.Module, num_layers: int) -> None:
-    layers = max((m for m in model.modules() if isinstance(m, nn.ModuleList)), key=len)
-    # ELECTRA has a projection between the embeddings and the layers.
-    below = [getattr(model, name, None) for name in ("embeddings", "embeddings_project")]
-    # nn.Module types attributes as Tensor | Module, and so the method of transformers.
-    for module in [model.get_input_embeddings(), *below, *layers[:num_layers]]:  # type: ignore[operator]  # a method of transformers
-        if module is not None:
-            module.requires_grad_(requires_grad=False)
+def _freeze(model: nn.Module, num_layers: int, *, embeddings: bool) -> None:
+    modules = list(transformer_layers(model)[:num_layers]) if num_layers else []
+    for module in [*(embedding_modules(model) if embeddings else ()), *modules]:
+        module.requires_grad_(requires_grad=False)

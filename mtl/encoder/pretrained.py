@@ -17,6 +17,7 @@ from mtl.encoder import packed_attention
 from mtl.encoder.location import cached_only, encoder_folder, load_problems
 from mtl.encoder.model import Encoder
 from mtl.encoder.packing import Layout
+from mtl.encoder.reinitialisation import reinitialise
 from mtl.problems import InputError, Problem
 from mtl.seeding import derive
 
@@ -80,9 +81,7 @@ def load_config(spec: EncoderSpec) -> PretrainedConfig:
         problems.append(Problem("encoder.num_layers", f"must be at most {depth}, got {spec.num_layers}."))
     if spec.freeze_layers > depth:
         problems.append(Problem("encoder.freeze_layers", f"must be at most {depth}, got {spec.freeze_layers}."))
-    if spec.freeze_layers and getattr(config, "num_hidden_groups", depth) < depth:  # ALBERT
-        message = "The layers of this encoder share their weights, so only some of them cannot be frozen."
-        problems.append(Problem("encoder.freeze_layers", message, "Remove the key, or use another encoder."))
+    problems += _layer_problems(spec, depth, shared=getattr(config, "num_hidden_groups", depth) < depth)  # ALBERT
     longest = longest_input(config)
     if spec.max_length > longest:
         problems.append(
@@ -95,6 +94,25 @@ def load_config(spec: EncoderSpec) -> PretrainedConfig:
     if spec.dropout is not None:
         _set_dropout(config, spec.dropout)
     return config
+
+
+def _layer_problems(spec: EncoderSpec, depth: int, *, shared: bool) -> list[Problem]:
+    """Problems with the layers to freeze or to re-initialise."""
+    problems = []
+    used = {"freeze_layers": (spec.freeze_layers, "frozen"), "reinit_layers": (spec.reinit_layers, "re-initialised")}
+    for name, (number, what) in used.items():
+        if shared and number:
+            message = f"The layers of this encoder share their weights, so only some of them cannot be {what}."
+            problems.append(Problem(f"encoder.{name}", message, "Remove the key, or use another encoder."))
+    if spec.num_layers is not None:
+        depth = min(depth, spec.num_layers)
+    if spec.reinit_layers is not None and spec.reinit_layers > depth:
+        problems.append(Problem("encoder.reinit_layers", f"must be at most {depth}, got {spec.reinit_layers}."))
+    elif spec.reinit_layers is not None and spec.freeze_layers <= depth < spec.freeze_layers + spec.reinit_layers:
+        message = f"must be at most {depth - spec.freeze_layers}, got {spec.reinit_layers}: a layer that is"
+        message += " re-initialised must be trained."
+        problems.append(Problem("encoder.reinit_layers", message, "Lower it, or lower freeze_layers."))
+    return problems
 
 
 def longest_input(config: PretrainedConfig) -> int:
@@ -129,6 +147,8 @@ def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: in
         shipped = _pooler_weights(model, loading["missing_keys"])
     else:
         model = _from_config(config, chosen)
+    if weights and spec.reinit_layers is not None:
+        reinitialise(model, spec.reinit_layers, seed)
     _add_embeddings(model, tokenizer, len(load_tokenizer(spec)), seed)
     first_position = config.pad_token_id + 1 if config.model_type in _POSITIONS_FROM_TWO else 0
     if spec.gradient_checkpointing:
@@ -140,7 +160,14 @@ def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: in
         model.set_attn_implementation("sdpa" if type(model)._supports_sdpa else "eager")
     if spec.attention == "auto" and not packs:
         _log.info("The encoder '%s' (%s) cannot be packed; its batches are padded.", spec.name, config.model_type)
-    return Encoder(model, freeze_layers=spec.freeze_layers, packs=packs, first_position=first_position, shipped=shipped)
+    return Encoder(
+        model,
+        freeze_layers=spec.freeze_layers,
+        freeze_embeddings=spec.freeze_embeddings,
+        packs=packs,
+        first_position=first_position,
+        shipped=shipped,
+    )
 
 
 def packs_correctly(model: Any, first_position: int) -> bool:

@@ -29,7 +29,8 @@ class ResultLine(NamedTuple):
     """The scores of a run on a task.
 
     `baseline` was scored on the split with which it is compared: test, or dev if the task has no test split.
-    `interval` is that of `test`, or of `dev` if there is no `test`.
+    `interval` is that of `test`, or of `dev` if there is no `test`. `is_undertrained` says that the task was still
+    improving on dev when training ended.
     """
 
     task: str
@@ -38,6 +39,7 @@ class ResultLine(NamedTuple):
     test: float | None = None
     baseline: Baseline | None = None
     interval: ScoreInterval | None = None
+    is_undertrained: bool = False
 
     @property
     def is_beaten(self) -> bool | None:
@@ -87,7 +89,8 @@ def result_table(results: Iterable[ResultLine], title: str | None = None) -> Tab
             dev += _interval(result.interval)
         else:
             test += _interval(result.interval)
-        grid.add_row(result.task, result.metric, dev, test, _baseline(result))
+        name = f"{result.task} (undertrained)" if result.is_undertrained else result.task
+        grid.add_row(name, result.metric, dev, test, _baseline(result))
     return grid
 
 

@@ -65,6 +65,11 @@ class Sampler(ABC):
         self.seed = seed
         self.num_epochs = num_epochs
 
+    @property
+    def measured(self) -> list[str]:
+        """The tasks whose sizes decide the default length of a training."""
+        return list(self.sizes)
+
     @abstractmethod
     def epoch(self, epoch: int) -> list[str]:
         """The task of each step of an epoch, in order; it depends only on the sampler's arguments and the epoch.

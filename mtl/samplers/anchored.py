@@ -58,6 +58,10 @@ class Anchored(Sampler):
         self.order = order
         self._num_others = self._count_others(ratio)
 
+    @property
+    def measured(self) -> list[str]:
+        return [self.main]
+
     def epoch(self, epoch: int) -> list[str]:
         rng = stream(self.seed, "sampler", epoch)
         batches = {name: size.batches for name, size in self.sizes.items()}

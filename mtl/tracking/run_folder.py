@@ -4,7 +4,8 @@
     runs/<mixture>/20261121-093000-s1/
         mixture.yaml  config.yaml                      the resolved configuration
         checkpoints/  checkpoints.json                 `best`, `last`, `best:<task>` -> file and score
-        metrics.json                                   {split: {task: {metric: value}}}, `baseline`, `interval`
+        metrics.json                                   {split: {task: {metric: value}}}, `baseline`, `interval`;
+                                                       train has the loss, and whether the task is `undertrained`
         metrics.jsonl                                  all logged numbers, one line per call
         leakage.json                                   what dev and test share with train, and what was left out
         run.json                                       mixture, seed, status, process, and the run in MLflow

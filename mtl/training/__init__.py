@@ -3,12 +3,15 @@
 - `module`: `MultiTaskModule`, the shared encoder with a head per task.
 - `assembly`: from a mixture to the objects that Lightning trains; configuration ends here and plain arguments begin.
 - `hyperparameters`: `Optimisation`, the learning rates and the other settings of the optimiser, with their defaults.
+- `learning_rates`: default learning rates by the size of the encoder.
+- `averaging`: the average of the weights, which is evaluated and saved if `average` is set.
 - `optimisation`, `precision`, `profiling`: the optimiser and its schedule, the number format, and where the time goes.
 - `selection`: which evaluation on dev is the best; `early_stopping` and `saving` act on it.
 - `checkpoints`: reads checkpoints and checks whether they fit a mixture.
 - `train_losses`: training losses between two logs.
 - `withholding`: updates that are not finite change no weight; `guard`: what else happens then, with its defaults.
 - `recorder`: what a run records.
+- `undertrained`: which tasks were still improving when training ended.
 - `signals`: SIGTERM and SIGUSR1 save and end a run; `run_watch` ends one whose other processes have died.
 
 Next: `mtl.study`, which trains many runs to answer a question.
@@ -20,6 +23,7 @@ __all__ = [
     "early_stopping",
     "guard",
     "hyperparameters",
+    "learning_rates",
     "module",
     "precision",
     "profiling",
@@ -28,4 +32,5 @@ __all__ = [
     "saving",
     "selection",
     "signals",
+    "undertrained",
 ]

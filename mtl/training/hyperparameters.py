@@ -1,4 +1,5 @@
-"""Learning rates, weight decay, warm-up and schedule, with their defaults for the command line, studies and Python.
+"""Learning rates, weight decay, warm-up, schedule and averaging, with their defaults for the command line, studies and
+Python.
 
 The class itself decides no result of a run, because the key of a run includes the values.
 """
@@ -8,12 +9,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
+
+from mtl.training.learning_rates import default_rate
 
 DECIDES_RESULTS = False
 
 LearningRateSchedule = Literal["linear", "cosine", "constant"]
+
+Convention = Literal["zhang", "electra"]
+
+Average = Literal["ema", "mean"]
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -23,19 +30,55 @@ class Optimisation:
     """How the weights are trained.
 
     Args:
-        learning_rate: Peak learning rate of the encoder.
+        learning_rate: Peak learning rate of the encoder; None takes the default for its size, which `mtl check` shows.
         head_learning_rate: Peak learning rate of the heads; None takes the encoder's.
         weight_decay: AdamW's weight decay of everything except biases and norms.
         warmup: Fraction of all updates, from 0 to 1, over which the learning rates rise from 0 to their peaks.
         schedule: Learning rates after the warm-up: linear or cosine decay to 0, or constant.
+        layer_decay: Factor on the learning rate from each layer of the encoder to the one below it, such as 0.95; None
+            trains all layers at the same rate.
+        layer_decay_convention: Rate of the top layer with `layer_decay`: `zhang` (None) once the factor times the
+            learning rate (Zhang et al. 2021), `electra` twice (Clark et al. 2020).
+        average: Average of the weights that is evaluated and saved: `ema`, an exponential moving average, or `mean`,
+            an equally weighted one; None uses the latest weights.
+        average_decay: Decay of `ema` per update; None is 0.99.
+        average_start: Fraction of all updates, from 0 to 1, after which averaging starts; None is 0 for `ema` and 0.75
+            for `mean`. Evaluations before that use the latest weights.
     """
 
-    learning_rate: Positive = 5e-5
+    learning_rate: Positive | None = None
     head_learning_rate: Positive | None = None
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
     warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
     schedule: LearningRateSchedule = "linear"
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
+    layer_decay_convention: Convention | None = None
+    average: Average | None = None
+    average_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    average_start: Annotated[float, Field(ge=0, lt=1)] | None = None
 
-    def resolved(self) -> Optimisation:
-        """The same settings with the learning rate of the heads filled in."""
-        return self if self.head_learning_rate is not None else replace(self, head_learning_rate=self.learning_rate)
+    @model_validator(mode="after")
+    def _has_no_idle_setting(self) -> Optimisation:
+        if self.layer_decay is None and self.layer_decay_convention is not None:
+            raise ValueError("layer_decay_convention has no effect without layer_decay")
+        if self.average is None and (self.average_decay is not None or self.average_start is not None):
+            raise ValueError("average_decay and average_start have no effect without average")
+        if self.average == "mean" and self.average_decay is not None:
+            raise ValueError("average_decay has no effect with average: mean")
+        return self
+
+    def resolved(self, hidden_size: int | None = None) -> Optimisation:
+        """The same settings with both learning rates filled in.
+
+        Args:
+            hidden_size: Hidden size of the encoder; needed if there is no `learning_rate`.
+
+        >>> Optimisation(head_learning_rate=1e-3).resolved(384).learning_rate
+        0.00015
+        """
+        rate = self.learning_rate
+        if rate is None:
+            assert hidden_size is not None, "the default learning rate depends on the hidden size"
+            rate = default_rate(hidden_size).learning_rate
+        heads = rate if self.head_learning_rate is None else self.head_learning_rate
+        return replace(self, learning_rate=rate, head_learning_rate=heads)

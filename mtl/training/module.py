@@ -27,6 +27,7 @@ from mtl.hashed_ids import shown_id
 from mtl.problems import InputError, Problem
 from mtl.seeding import derive, seed_dropout
 from mtl.single_precision import InSinglePrecision, single_precision
+from mtl.training.averaging import WeightAverage, weight_average
 from mtl.training.guard import Guard
 from mtl.training.hyperparameters import Optimisation
 from mtl.training.optimisation import adamw, parameter_groups, schedule
@@ -62,7 +63,7 @@ class MultiTaskModule(pl.LightningModule):
         selection: Rule that selects the best evaluation on dev.
         seed: Seed of the run. The dropout of each step is drawn from a stream keyed by the seed and the step, so that a
             resumed run draws the same.
-        optimisation: Learning rates and their schedule; None takes the defaults.
+        optimisation: Learning rates, their schedule and averaging; None takes the defaults.
         guard: What happens to updates that would harm the training; None takes the defaults.
         learning_rate_factors: Factor on the learning rate of each task's head; 1 for tasks without one.
         compile: Whether `setup` compiles the encoder.
@@ -90,7 +91,7 @@ class MultiTaskModule(pl.LightningModule):
         self.heads = _Heads(dict(heads))
         self.balancing = balancing
         self.selection = selection
-        self.optimisation = optimisation or Optimisation()
+        self.optimisation = (optimisation or Optimisation()).resolved(encoder.hidden_size)
         self.stopped: set[str] = set()
         """Tasks that are no longer trained."""
         self.results: dict[str, dict[str, TaskResult]] = {}
@@ -109,6 +110,7 @@ class MultiTaskModule(pl.LightningModule):
         self._factors = dict(learning_rate_factors or {})
         self._needs_compile, self._wants_graphs = compile, cuda_graphs
         self._evaluator: Evaluator | None = None
+        self._averages: list[WeightAverage] = []
         self._losses = TrainLosses(list(heads))
         self._guard = guard or Guard()
         self._withholding = Withholding(self._guard.spikes)
@@ -134,6 +136,10 @@ class MultiTaskModule(pl.LightningModule):
             }
 
     # --- before training ------------------------------------------------------------------------------------------
+
+    def configure_callbacks(self) -> list[WeightAverage]:
+        self._averages = weight_average(self.optimisation)
+        return self._averages
 
     def setup(self, stage: str) -> None:
         device = self.trainer.strategy.root_device.type
@@ -375,13 +381,14 @@ class MultiTaskModule(pl.LightningModule):
         if learned:
             rate = self.balancing.learning_rate
             groups.append({"params": learned, "lr": rate, "weight_decay": 0.0, "name": "balancing"})
-        total = self._total_updates()
+        total = self.total_updates()
         factor = schedule(self.optimisation.schedule, warmup=round(self.optimisation.warmup * total), total=total)
         optimizer = adamw(groups, scaled=self.trainer.precision == "16-mixed")
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def _total_updates(self) -> int:
+    def total_updates(self) -> int:
+        """The number of updates of the whole training."""
         # With our data, reading `trainer.estimated_stepping_batches` would make a resumed run drop the loader's state.
         known = getattr(cast(Any, self.trainer).datamodule, "total_updates", None)
         return int(self.trainer.estimated_stepping_batches if known is None else known())
@@ -422,6 +429,10 @@ class MultiTaskModule(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         self._finish("test", "test")
+
+    def on_validation_end(self) -> None:
+        for callback in self._averages:  # only now, because callbacks have saved the weights that were evaluated
+            callback.swap_back(self)
 
     def _make_evaluator(self, split: str, loop: Any) -> Evaluator:
         splits = self._splits(split, loop._combined_loader.iterables)
@@ -468,7 +479,7 @@ class MultiTaskModule(pl.LightningModule):
         self._check_finite()
         checkpoint[CHECKPOINT_KEY] = {
             "mixture": self._config,
-            "model": asdict(self.optimisation.resolved()),
+            "model": asdict(self.optimisation),
             "stopped": sorted(self.stopped),
             "losses": self._losses.state_dict(self.device),
             "train_losses": dict(self.train_losses),

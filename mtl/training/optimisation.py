@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from mtl.training.hyperparameters import LearningRateSchedule, Optimisation
+from mtl.encoder.layers import depths
+from mtl.training.hyperparameters import Convention, LearningRateSchedule, Optimisation
+
+Owned = tuple[nn.Module, str, nn.Parameter]
+"""A parameter with the module that owns it and its name there."""
 
 
 def parameter_groups(
@@ -17,27 +21,76 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """AdamW's parameter groups: one each for the encoder and every head, plus one each for biases and norms, undecayed.
 
+    With `layer_decay`, the encoder has such groups for its embeddings, for each layer, and for what lies above them.
+    Frozen parameters are in no group.
+
     Args:
         encoder: The encoder, trained at `learning_rate`.
         heads: The head of each task, trained at `head_learning_rate` times the task's factor.
         optimisation: Learning rates and weight decay.
         factors: Factor on the learning rate of each task's head; 1 for tasks without one.
     """
-    rate, head_rate = optimisation.learning_rate, optimisation.head_learning_rate
-    head_rate = rate if head_rate is None else head_rate
-    parts = {"encoder": (encoder, rate)}
-    parts |= {task: (head, head_rate * factors.get(task, 1.0)) for task, head in heads.items()}
-    groups = []
-    for name, (module, rate) in parts.items():
-        decayed: list[nn.Parameter] = []
-        undecayed: list[nn.Parameter] = []
-        for owner, parameter_name, parameter in _parameters(module):
-            is_bias_or_norm = parameter_name == "bias" or "Norm" in type(owner).__name__
-            (undecayed if is_bias_or_norm else decayed).append(parameter)
-        for suffix, parameters, decay in (("", decayed, optimisation.weight_decay), ("/no_decay", undecayed, 0.0)):
-            if parameters:
-                groups.append({"params": parameters, "lr": rate, "weight_decay": decay, "name": name + suffix})
+    rates = optimisation.resolved()
+    assert rates.learning_rate is not None
+    assert rates.head_learning_rate is not None
+    if rates.layer_decay is None:
+        groups = _groups("encoder", _parameters(encoder), rates.learning_rate, rates.weight_decay)
+    else:
+        groups = _layer_groups(encoder, rates.learning_rate, rates)
+    for task, head in heads.items():
+        rate = rates.head_learning_rate * factors.get(task, 1.0)
+        groups += _groups(task, _parameters(head), rate, rates.weight_decay)
     return groups
+
+
+def layer_factor(depth: int, num_layers: int, decay: float, convention: Convention = "zhang") -> float:
+    """The factor on the learning rate of a layer under layer-wise decay.
+
+    The conventions differ by one step: with `zhang` (revisit-bert-finetuning, Zhang et al. 2021) the top layer has
+    decay^1, with `electra` (Clark et al. 2020) decay^2.
+
+    Args:
+        depth: 0 for the embeddings, 1 for the lowest layer, `num_layers` for the top one, one more for what lies above.
+        num_layers: Number of layers.
+        decay: Factor from a layer to the one below.
+        convention: `zhang` or `electra`.
+
+    >>> [round(layer_factor(depth, 12, 0.8), 4) for depth in (12, 1, 0)]
+    [0.8, 0.0687, 0.055]
+    >>> [round(layer_factor(depth, 12, 0.8, "electra"), 4) for depth in (12, 1, 0)]
+    [0.64, 0.055, 0.044]
+    """
+    top = num_layers + (2 if convention == "electra" else 1)
+    return float(decay ** (top - depth))
+
+
+def _layer_groups(encoder: nn.Module, rate: float, optimisation: Optimisation) -> list[dict[str, Any]]:
+    """The groups of the encoder by depth, from the embeddings up."""
+    depth_of, num_layers = depths(getattr(encoder, "model", encoder))
+    by_depth: dict[int, list[Owned]] = {depth: [] for depth in range(num_layers + 2)}
+    for owned in _parameters(encoder):
+        by_depth[depth_of[id(owned[2])]].append(owned)
+    groups: list[dict[str, Any]] = []
+    for depth, parameters in by_depth.items():
+        name = {0: "embeddings", num_layers + 1: "top"}.get(depth, f"layer_{depth}")
+        decay, convention = optimisation.layer_decay or 1.0, optimisation.layer_decay_convention or "zhang"
+        factor = layer_factor(depth, num_layers, decay, convention)
+        groups += _groups(f"encoder/{name}", parameters, rate * factor, optimisation.weight_decay)
+    return groups
+
+
+def _groups(name: str, parameters: Iterable[Owned], rate: float, weight_decay: float) -> list[dict[str, Any]]:
+    """Up to two groups: the weights, and the biases and norms, which do not decay."""
+    decayed: list[nn.Parameter] = []
+    undecayed: list[nn.Parameter] = []
+    for owner, parameter_name, parameter in parameters:
+        is_bias_or_norm = parameter_name == "bias" or "Norm" in type(owner).__name__
+        (undecayed if is_bias_or_norm else decayed).append(parameter)
+    return [
+        {"params": parameters, "lr": rate, "weight_decay": decay, "name": name + suffix}
+        for suffix, parameters, decay in (("", decayed, weight_decay), ("/no_decay", undecayed, 0.0))
+        if parameters
+    ]
 
 
 def schedule(kind: LearningRateSchedule, *, warmup: int, total: int) -> Callable[[int], float]:
@@ -78,8 +131,8 @@ def adamw(groups: list[dict[str, Any]], *, scaled: bool) -> torch.optim.AdamW:
     return optimizer
 
 
-def _parameters(module: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
-    """Every trained parameter once, with the module that owns it and its name there."""
+def _parameters(module: nn.Module) -> Iterator[Owned]:
+    """Every trained parameter once."""
     seen: set[int] = set()
     for owner in module.modules():
         for name, parameter in owner.named_parameters(recurse=False):

@@ -29,6 +29,7 @@ from mtl.problems import InputError, Problem
 from mtl.tracking.tracker import MLflowTracker, end_run
 from mtl.training.run_description import run_description
 from mtl.training.selection import MIXTURE
+from mtl.training.undertrained import DevCurves, undertrained_caution
 
 if TYPE_CHECKING:
     from mtl.tracking.run_folder import RunFolder
@@ -60,6 +61,7 @@ class RunRecorder(Callback):
         self._first_losses: dict[str, float] = {}
         self._num_marked = 0
         self._cautions: list[str] = []
+        self._curves = DevCurves()
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         _data(trainer)
@@ -132,8 +134,10 @@ class RunRecorder(Callback):
             self._log_rates(trainer)
 
     def _log_rates(self, trainer: pl.Trainer) -> None:
-        groups = trainer.optimizers[0].param_groups
-        rates = {f"learning_rate/{group['name']}": group["lr"] for group in groups if "/" not in group["name"]}
+        rates: dict[str, float] = {}
+        for group in trainer.optimizers[0].param_groups:  # of the layers of an encoder, the highest rate
+            name = f"learning_rate/{group['name'].partition('/')[0]}"
+            rates[name] = max(group["lr"], rates.get(name, 0.0))
         _log(trainer, rates, trainer.global_step)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -141,6 +145,9 @@ class RunRecorder(Callback):
             return
         module = cast("MultiTaskModule", pl_module)
         results = module.results["dev"]
+        if trainer.state.fn == "fit":
+            for task, result in results.items():
+                self._curves.add(task, result.scores[module.head(task).primary_metric], result.num_rows)
         if trainer.state.fn != "fit":
             self._write("dev", results)
             self._keep_predictions(pl_module)
@@ -170,6 +177,7 @@ class RunRecorder(Callback):
             named = ", ".join(f"{task} {self._first_losses[task]:.3g} to {loss:.3g}" for task, loss in risen.items())
             self._cautions.append(f"Training losses rose instead of falling: {named}. Lower model.learning_rate.")
         self._folder.write_metrics("train", {task: {"loss": loss} for task, loss in losses.items()})
+        self._record_undertrained()
         self._finish(trainer, "dev", self._selected, {})
 
     def show(self) -> None:
@@ -186,11 +194,13 @@ class RunRecorder(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         reports = {task: report._asdict() for task, report in self._selected.items()}
-        return {"reports": reports, "first_losses": self._first_losses}
+        return {"reports": reports, "first_losses": self._first_losses, "curves": self._curves.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._selected = {task: ClassReport(**report) for task, report in state_dict["reports"].items()}
         self._first_losses = dict(state_dict.get("first_losses", {}))
+        if "curves" in state_dict:  # which checkpoints of earlier versions do not have
+            self._curves.load_state_dict(state_dict["curves"])
 
     def _record_marked(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Records the updates that the guard withheld or clipped, with the ids of their rows, if there are new ones."""
@@ -210,6 +220,15 @@ class RunRecorder(Callback):
         _log(trainer, {f"guard/{name}": count for name, count in counts.items()}, trainer.global_step)
         named = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
         self._cautions = [f"Updates that were withheld or clipped: {named}; see guard.jsonl."]
+
+    def _record_undertrained(self) -> None:
+        flags = self._curves.undertrained()
+        self._folder.write_metrics("train", {task: {"undertrained": flag} for task, flag in flags.items()})
+        tasks = [task for task, flag in flags.items() if flag]
+        if tasks:
+            self._cautions.append(undertrained_caution(tasks))
+        if self._tracker is not None:
+            self._tracker.set_tags({"undertrained": ", ".join(tasks) or "no task"})
 
     def _write(self, split: str, results: Mapping[str, TaskResult]) -> None:
         """Writes scores, and the counts per document, which studies resample."""
@@ -287,6 +306,7 @@ class RunRecorder(Callback):
                 metrics.get("test", {}).get(task, {}).get(metric) if split == "test" else None,
                 strongest.get(task),
                 intervals.get(task, {}).get(metric),
+                bool(metrics.get("train", {}).get(task, {}).get("undertrained")),
             )
             for task, metric in primary.items()
         ]

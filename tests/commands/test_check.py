@@ -89,11 +89,11 @@ def test_the_plan_counts_rows_labels_steps_and_passes_by_hand(write: Write) -> N
         "sampler": "proportional",
         "select": "mean",
         "seed": 5,
-        "epochs": 1,
-        "steps": 3,  # 8 rows in batches of 3
+        "epochs": 20,
+        "steps": 60,  # 20 passes over 8 rows in batches of 3
     }
     task = made["tasks"]["risk"]
-    assert (task["rate"], task["batches"], task["passes"], task["loss_weight"]) == (1.0, 3, 1.0, 1.0)
+    assert (task["rate"], task["batches"], task["passes"], task["loss_weight"]) == (1.0, 60, 20.0, 1.0)
     assert list(task["splits"]) == ["train", "dev", "test"]
     train = task["splits"]["train"]
     assert train["labels"] == {"low": 4, "high": 4}
@@ -430,6 +430,37 @@ def test_a_config_sets_mixture_seed_and_epochs(write: Write, tmp_path: Path) -> 
     assert (made["name"], made["seed"], made["epochs"], made["steps"]) == ("small", 7, 5, 15)
     assert plan(tmp_path / "c.yaml", "seed=8")["seed"] == 8
     assert check(tmp_path / "c.yaml", epochs=2)[1]["epochs"] == 2
+
+
+@pytest.mark.parametrize(
+    ("trainer", "epochs"),
+    [
+        ("{}", 20),  # by size
+        ("{max_steps: 7}", 3),  # 3 updates per epoch
+        ("{max_steps: 7, max_epochs: 2}", 2),
+        ("{max_steps: 4, accumulate_grad_batches: 2}", 2),
+        ("{max_epochs: 50}", 50),
+    ],
+)
+def test_the_plan_has_the_epochs_that_would_be_trained(trainer: str, epochs: int, write: Write, tmp_path: Path) -> None:
+    write(batch_size=3)
+    (tmp_path / "c.yaml").write_text(f"mixture: m.yaml\ntrainer: {trainer}\n")
+    assert plan(tmp_path / "c.yaml")["epochs"] == epochs
+
+
+def test_the_plan_has_the_learning_rate_with_its_reason(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write()
+    assert plan(path)["learning_rate"] == 1.5e-4  # for a small encoder
+    (tmp_path / "c.yaml").write_text("mixture: m.yaml\nmodel: {learning_rate: 3.0e-5}\n")
+    made = plan(tmp_path / "c.yaml")
+    assert made["learning_rate"] == 3e-5
+    assert "1.5e-4" in made["learning_rate_reason"]  # what it replaces
+    assert main(["check", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "trainer.max_epochs 20 (" in printed
+    assert "model.learning_rate 1.5e-4 (" in printed
 
 
 def test_a_mixture_inside_a_config_is_checked_with_its_paths_beside_the_config(write: Write, tmp_path: Path) -> None:

@@ -47,7 +47,8 @@ NO_DROPOUT = ("encoder.dropout=0", *(f"tasks.{task}.options.dropout=0" for task 
 
 def command(subcommand: str, mixture: Path, *options: str) -> list[str]:
     root = mixture.parent / "runs"
-    return [str(MTL), subcommand, f"--mixture={mixture}", f"--run.root={root}", "--run.track=false", *QUIET, *options]
+    words = [str(MTL), subcommand, f"--mixture={mixture}", f"--run.root={root}", "--run.track=false", *QUIET]
+    return [*words, *(["--trainer.max_epochs=3"] if subcommand == "fit" else []), *options]
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -629,6 +630,33 @@ def test_a_device_without_enough_memory_is_an_error_that_says_what_to_lower(
     assert re.search(r"\d+ tokens", error)
     assert "encoder.gradient_checkpointing" in error
     assert RunFolder.latest(tmp_path / "runs", "toy").info["status"] == "FAILED"
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_length_and_learning_rate_have_defaults_that_the_run_records(
+    toy_mixture: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = toy_mixture()
+    words = [word for word in command("fit", path, "--run.baselines=false")[1:] if "max_epochs" not in word]
+    assert run([*words, "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1"]) == 0
+    folder = latest(path)
+    config = yaml.safe_load((folder.path / "config.yaml").read_text())
+    assert config["trainer"]["max_epochs"] == 20  # for 26, 15 and 9 examples
+    assert config["model"]["learning_rate"] == config["model"]["head_learning_rate"] == 1.5e-4
+    assert torch.load(folder.resolve_checkpoint("last"), weights_only=True)["global_step"] == 20
+    assert set(folder.info["chosen"]) == {"trainer.max_epochs", "model.learning_rate"}
+    printed = capsys.readouterr().out
+    assert "trainer.max_epochs 20 (" in printed
+    assert "model.learning_rate 1.5e-4 (" in printed
+    assert set(folder.metrics["train"]["cause"]) == {"loss", "undertrained"}
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_a_number_of_steps_is_enough_to_limit_a_training(toy_mixture: Write) -> None:
+    path = toy_mixture()
+    words = [word for word in command("fit", path, "--run.baselines=false")[1:] if "max_epochs" not in word]
+    assert run([*words, "--trainer.max_steps=45"]) == 0  # more than three epochs of 14 steps
+    assert torch.load(latest(path).resolve_checkpoint("last"), weights_only=True)["global_step"] == 45
 
 
 def test_an_evaluation_needs_no_limit_on_training() -> None:

@@ -33,6 +33,11 @@ def report(num_classes: int = 2) -> ClassReport:
     return ClassReport({name: {"f1": 0.5} for name in names}, names, confusion)
 
 
+def test_an_undertrained_task_is_marked_in_the_table() -> None:
+    lines = [ResultLine("gad", "f1", dev=0.5, is_undertrained=True), ResultLine("rqe", "f1", dev=0.5)]
+    assert [cells[0] for cells in shown(lines)] == ["gad (undertrained)", "rqe"]
+
+
 def texts(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.axes[0].texts]
 

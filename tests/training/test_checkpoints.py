@@ -25,7 +25,7 @@ def mixture(**changes: Any) -> Mixture:
     return parse_mixture({"name": "m", "tasks": {"a": task(), "b": task()}, **changes})
 
 
-OPTIONS = Optimisation()
+OPTIONS = Optimisation(learning_rate=5e-5)
 
 
 @pytest.fixture

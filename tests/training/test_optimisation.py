@@ -1,4 +1,5 @@
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from heads.classification import Classification
 from heads.token_classification import TokenClassification
 from mtl.config.loading import load_mixture
 from mtl.training.hyperparameters import LearningRateSchedule, Optimisation
-from mtl.training.optimisation import adamw, parameter_groups, schedule
+from mtl.training.optimisation import adamw, layer_factor, parameter_groups, schedule
 
 HEADS = {"gad": Classification(["no", "yes"], 16, hidden_layer=4), "ner": TokenClassification(["C"], 16, decoder="crf")}
 
@@ -61,6 +62,135 @@ def test_frozen_weights_are_in_no_group() -> None:
     encoder = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     encoder[0].requires_grad_(False)
     assert sum(len(group["params"]) for group in groups(encoder, {})) == 2
+
+
+def rates_by_name(encoder: nn.Module, **settings: Any) -> dict[str, set[float]]:
+    """The learning rate of each group that has parameters of a place, by the first part of the parameters' names."""
+    made = parameter_groups(encoder, {}, Optimisation(learning_rate=1.0, **settings), factors={})
+    rate_of = {id(parameter): group["lr"] for group in made for parameter in group["params"]}
+    assert len(rate_of) == sum(len(group["params"]) for group in made)  # no parameter is in two groups
+    found: dict[str, set[float]] = {}
+    for name, parameter in encoder.named_parameters():
+        if parameter.requires_grad:
+            place = re.match(r"(encoder\.layer\.\d+|layers\.\d+|encoder\.\w+|\w+)", name)
+            assert place is not None
+            found.setdefault(place[0], set()).add(round(rate_of[id(parameter)], 12))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("family", "convention", "by_hand"),
+    [
+        (
+            "bert",  # 2 layers
+            "zhang",
+            {"embeddings": 0.8**3, "encoder.layer.0": 0.8**2, "encoder.layer.1": 0.8, "pooler": 1.0},
+        ),
+        (
+            "bert",
+            "electra",
+            {"embeddings": 0.8**4, "encoder.layer.0": 0.8**3, "encoder.layer.1": 0.8**2, "pooler": 0.8},
+        ),
+        ("modernbert", None, {"embeddings": 0.8**3, "layers.0": 0.8**2, "layers.1": 0.8, "final_norm": 1.0}),
+        (
+            "albert",  # its layers share their weights, so that there is one
+            "zhang",
+            {
+                "embeddings": 0.8**2,
+                "encoder.embedding_hidden_mapping_in": 0.8**2,
+                "encoder.albert_layer_groups": 0.8,
+                "pooler": 1.0,
+            },
+        ),
+        (
+            "albert",
+            "electra",
+            {
+                "embeddings": 0.8**3,
+                "encoder.embedding_hidden_mapping_in": 0.8**3,
+                "encoder.albert_layer_groups": 0.8**2,
+                "pooler": 0.8,
+            },
+        ),
+    ],
+)
+def test_learning_rates_of_layers_decay_as_computed_by_hand(
+    family: str, convention: Any, by_hand: dict[str, float], tiny_encoder: Callable[[str], Path]
+) -> None:
+    encoder = AutoModel.from_pretrained(tiny_encoder(family))
+    found = rates_by_name(encoder, layer_decay=0.8, layer_decay_convention=convention)
+    assert {name: list(rates) for name, rates in found.items()} == {
+        name: [pytest.approx(rate)] for name, rate in by_hand.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("convention", "top", "lowest", "embeddings"),
+    [("zhang", 0.8, 0.0687, 0.0550), ("electra", 0.64, 0.0550, 0.0440)],
+)
+def test_the_conventions_of_layer_decay_have_the_published_rates(
+    convention: Any, top: float, lowest: float, embeddings: float
+) -> None:
+    found = [layer_factor(depth, 12, 0.8, convention) for depth in (12, 1, 0)]
+    assert found == [pytest.approx(rate, abs=5e-5) for rate in (top, lowest, embeddings)]
+
+
+def test_layer_decay_groups_decay_weights_as_without_it(tiny_encoder: Callable[[str], Path]) -> None:
+    encoder = AutoModel.from_pretrained(tiny_encoder("bert"))
+    plain = {id(p): g["weight_decay"] for g in groups(encoder, {}) for p in g["params"]}
+    layered = parameter_groups(encoder, {}, Optimisation(learning_rate=1.0, layer_decay=0.9), factors={})
+    assert {id(p): g["weight_decay"] for g in layered for p in g["params"]} == plain
+
+
+def test_layer_decay_leaves_heads_alone_and_frozen_layers_out(tiny_encoder: Callable[[str], Path]) -> None:
+    encoder = AutoModel.from_pretrained(tiny_encoder("bert"))
+    encoder.embeddings.requires_grad_(False)
+    encoder.encoder.layer[0].requires_grad_(False)
+    settings = Optimisation(learning_rate=1.0, head_learning_rate=2.0, layer_decay=0.5)
+    rates = {group["name"]: group["lr"] for group in parameter_groups(encoder, HEADS, settings, factors={"ner": 3.0})}
+    assert {name: rate for name, rate in rates.items() if "no_decay" not in name} == {
+        "encoder/layer_2": 0.5,
+        "encoder/top": 1.0,
+        "gad": 2.0,
+        "ner": 6.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("encoder", "prefixes"),
+    [
+        ({"freeze_layers": 1}, ("encoder.model.embeddings.", "encoder.model.encoder.layer.0.")),
+        ({"freeze_embeddings": True}, ("encoder.model.embeddings.",)),
+        ({"freeze_layers": 1, "freeze_embeddings": False}, ("encoder.model.encoder.layer.0.",)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("layer_decay", [None, 0.9])
+def test_frozen_parameters_have_no_gradient_and_no_state_and_do_not_move(
+    encoder: dict[str, Any],
+    prefixes: tuple[str, ...],
+    layer_decay: float | None,
+    toy_mixture: Callable[..., Path],
+    train: Callable[..., Any],
+    tiny_encoder: Callable[[str], Path],
+) -> None:
+    path = toy_mixture(encoder={"name": str(tiny_encoder("bert")), "max_length": 48, **encoder})
+    before: dict[str, torch.Tensor] = {}
+
+    def keep(module: Any, data: Any) -> None:
+        before.update({name: parameter.detach().clone() for name, parameter in module.named_parameters()})
+
+    model = {"layer_decay": layer_decay}
+    trained = train(load_mixture(path), model=model, before=keep, limit_val_batches=0)
+    state = trained.trainer.optimizers[0].state
+    for name, parameter in trained.module.named_parameters():
+        if name.startswith(prefixes):
+            assert parameter.grad is None
+            assert parameter not in state
+            assert torch.equal(parameter, before[name])
+        elif name.startswith("encoder.") and "position" not in name and "token_type" not in name:
+            assert parameter in state
+            assert not torch.equal(parameter, before[name]), name
 
 
 @pytest.mark.parametrize(

@@ -300,6 +300,22 @@ def test_versions_status_and_tags_are_recorded(run: Path, tracked: Any) -> None:
     assert tracked.data.tags["seed"] == "3"
 
 
+def test_undertrained_tasks_are_marked_in_the_metrics_and_in_mlflow(
+    tracked: Any, metrics: dict[str, Any], run: Path
+) -> None:
+    flags = {task: values["undertrained"] for task, values in metrics["train"].items()}
+    heads, _ = build_heads(checkpoint_mixture(RunFolder(run).resolve_checkpoint("best")))
+    records = [json.loads(line)["metrics"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    by_hand = {}
+    for task, head in heads.items():
+        name = f"val/{task}/{head.primary_metric}"
+        before, last = [math.nan if record[name] is None else record[name] for record in records if name in record]
+        (num_rows,) = (record[key] for record in records if (key := f"data/{task}/dev/used") in record)
+        by_hand[task] = last - before > 1 / num_rows + 1e-9
+    assert flags == by_hand
+    assert tracked.data.tags["undertrained"] == (", ".join(t for t, flag in flags.items() if flag) or "no task")
+
+
 def test_no_text_of_a_row_is_written_outside_the_data(run: Path) -> None:
     exempt = {root(run) / name for name in ("cache", *TASKS)}
     planted = secret_files(root(run) / "kind")

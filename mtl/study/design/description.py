@@ -12,7 +12,9 @@ def described(plan: StudyPlan) -> list[str]:
     spec, mixture = plan.study.spec, plan.study.mixture
     budget, trainer = spec.budget, resolved_trainer(spec)
     per_task = ", ".join(f"{name} {number}" for name, number in plan.updates.items())
-    amount = f"{budget.updates} updates" if budget.updates else f"{budget.passes:g} passes"
+    amount = f"{budget.updates} updates" if budget.updates else "20 to 3 passes, depending on its size,"
+    if budget.passes:
+        amount = f"{budget.passes:g} passes"
     sizes = {
         name: "/".join(str(splits[split].example_summary.used) for split in ("train", "dev", "test"))
         for name, splits in plan.data.items()

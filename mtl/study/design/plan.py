@@ -11,6 +11,7 @@ import torch
 from heads import Head
 from mtl.balancing import Balancing
 from mtl.batching.batcher import Batcher
+from mtl.batching.passes import default_passes
 from mtl.config import components
 from mtl.config.mixture import EvaluationSpec, LimitSpec, Mixture, SamplerSpec
 from mtl.data.examples import TaskData, prepare
@@ -146,12 +147,13 @@ def _updates_per_evaluation(study: Study, data: Mapping[str, TaskData]) -> dict[
     found = {}
     for name in mixture.tasks:
         wanted = float(budget.updates or 0)
-        if budget.passes is not None:
+        if budget.updates is None:
             lengths = data[name]["train"].lengths
             batcher = Batcher(
                 lengths, mixture.batch_size_of(name), 0, name, token_budget=mixture.tokens_per_batch_of(name)
             )
-            wanted = budget.passes * batcher.batches_per_pass
+            passes = default_passes(len(lengths)) if budget.passes is None else budget.passes
+            wanted = passes * batcher.batches_per_pass
         found[name] = math.ceil(wanted / budget.evaluations)
     return found
 

@@ -16,6 +16,7 @@ from mtl.config.mixture import Mixture, PermuteSpec, SamplerSpec, TaskSpec
 from mtl.data.examples import TaskData
 from mtl.data.store import content_key
 from mtl.encoder.location import encoder_identity
+from mtl.encoder.pretrained import load_config
 from mtl.study.design.designs import SHUFFLED, Comparison, Run, original
 from mtl.study.design.run_spec import RunSpec
 from mtl.study.design.spec import Study, StudySpec
@@ -49,6 +50,7 @@ class RunSpecs:
             for name, splits in data.items()
         }
         self._encoder = encoder_identity(study.mixture.encoder)
+        self._hidden_size = int(load_config(study.mixture.encoder).hidden_size)
         self._trainer = resolved_trainer(study.spec)
         self._made: dict[Run, RunSpec] = {}
 
@@ -76,7 +78,7 @@ class RunSpecs:
             mixture=mixture.to_dict(),
             evaluations=spec.budget.evaluations,
             select=spec.select,
-            model=asdict(spec.model.resolved()),
+            model=asdict(spec.model.resolved(self._hidden_size)),
             trainer=self._trainer,
             known_tokens=self._known_tokens(run),
             source=self._made[run.source].key if run.source else None,

@@ -24,7 +24,8 @@ class BudgetSpec(Section):
 
     Args:
         updates: Number of updates of each task.
-        passes: Number of passes over the training rows of each task, instead of `updates`.
+        passes: Number of passes over the training rows of each task, instead of `updates`. Without either, the number
+            depends on the size of the task: about 20 for 500 examples, 10 for 5,000 and 3 for 50,000.
         evaluations: Number of dev evaluations, evenly spaced; updates are rounded up to a multiple of it.
         train_rows: Maximum number of training rows of a task, sub-sampled by document; None takes all rows.
         dev_rows: Maximum number of dev rows of a task, which limits the time spent on evaluation.
@@ -117,7 +118,7 @@ class StudySpec(Section):
     designs: tuple[StrictStr | dict[StrictStr, Any], ...] = ("pairwise",)
     controls: tuple[StrictStr | dict[StrictStr, Any], ...] = ()
     seeds: StrictInt | tuple[StrictInt, ...] = 6
-    budget: BudgetSpec = BudgetSpec(passes=3)
+    budget: BudgetSpec = BudgetSpec()
     select: Literal["best", "last"] = "best"
     model: Optimisation = Optimisation()
     trainer: TrainerSpec = TrainerSpec()
@@ -238,11 +239,9 @@ def _spec_problems(spec: StudySpec, mixture: Mixture | None, broken: set[str]) -
         problems += error.problems
     if "seeds" not in broken:
         problems += _seed_problems(spec)
-    if "budget" not in broken and (spec.budget.updates is None) == (spec.budget.passes is None):
+    if "budget" not in broken and spec.budget.updates is not None and spec.budget.passes is not None:
         problems.append(
-            Problem(
-                "budget", "must have either updates or passes, not both.", "For example, write budget: {passes: 3}."
-            )
+            Problem("budget", "must have updates or passes, not both.", "For example, write budget: {passes: 3}.")
         )
     problems += _launcher_problems(spec) if "launcher" not in broken else []
     names = list(mixture.tasks) if mixture else None

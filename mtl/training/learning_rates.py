@@ -1,0 +1,72 @@
+"""Default learning rates by the size of the encoder.
+
+The code decides no result: a run records its learning rate, and the key of a study run includes it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+DECIDES_RESULTS = False
+
+
+class DefaultRate(NamedTuple):
+    """A default learning rate.
+
+    Args:
+        largest: Largest hidden size that it is for; None for all larger ones.
+        learning_rate: Peak learning rate of the encoder.
+        reason: Where it comes from.
+    """
+
+    largest: int | None
+    learning_rate: float
+    reason: str
+
+
+TABLE = (
+    # Provisional until experiments/bench/learning_rates.py has been run: half of the highest rate without a collapse.
+    DefaultRate(512, 1.5e-4, "small encoder, provisional: on the demo it learns with every seed, 4e-4 collapses"),
+    DefaultRate(1023, 3e-5, "base size: the middle of 2e-5 to 5e-5 (Devlin et al. 2019); published recipes agree"),
+    DefaultRate(None, 1e-5, "large: higher rates often collapse on small data (Mosbach et al. 2021)"),
+)
+"""By hidden size, because it is known without the weights and does not depend on the vocabulary or shared layers.
+
+The number of parameters of typical encoders: up to 512 MiniLM (22 M) and ELECTRA-small (14 M), up to 1023 DistilBERT
+(66 M), BERT-base and PubMedBERT (110 M), above BERT-large (335 M).
+"""
+
+
+def rate_reason(learning_rate: float | None, hidden_size: int, num_parameters: int) -> str:
+    """The learning rate of the encoder with its reason, for people.
+
+    Args:
+        learning_rate: The learning rate that the user set; None means the default.
+        hidden_size: Width of the encoder's states.
+        num_parameters: Number of parameters of the encoder.
+
+    >>> rate_reason(2e-4, 384, 22_713_216)
+    '2.0e-4 (22.7 M parameters; set, the default is 1.5e-4)'
+    """
+    default = default_rate(hidden_size)
+    size = f"{num_parameters / 1e6:.1f} M parameters"
+    if learning_rate is None:
+        return f"{_short(default.learning_rate)} ({size}; {default.reason})"
+    return f"{_short(learning_rate)} ({size}; set, the default is {_short(default.learning_rate)})"
+
+
+def _short(rate: float) -> str:
+    mantissa, exponent = f"{rate:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def default_rate(hidden_size: int) -> DefaultRate:
+    """The default learning rate for an encoder.
+
+    Args:
+        hidden_size: Width of the encoder's states.
+
+    >>> [default_rate(size).learning_rate for size in (384, 768, 1024)]
+    [0.00015, 3e-05, 1e-05]
+    """
+    return next(rate for rate in TABLE if rate.largest is None or hidden_size <= rate.largest)
