@@ -104,6 +104,9 @@ class RelationClassification(Head):
 
     row_type = (SpanRow, TextRow)
 
+    pairing: Pairing
+    negative: str
+
     metrics = ("micro_f1", "macro_f1", "precision", "recall", "accuracy")
 
     def __init__(

@@ -88,6 +88,7 @@ class TokenClassification(Head):
         primary_metric: Metric = "f1",
     ) -> None:
         super().__init__(class_names(labels, 1), hidden_size)
+        self.mention_types = self.labels
         choice("scheme", scheme, get_args(Scheme))
         choice("decoder", decoder, get_args(Decoder))
         choice("primary_metric", primary_metric, get_args(Metric))

@@ -26,6 +26,7 @@ LAYERS = (
     "mtl.single_precision",
     "mtl.code_identity",
     "mtl.readers",
+    "mtl.writers",
     "mtl.samplers",
     "mtl.balancing",
     "mtl.config",
@@ -35,6 +36,7 @@ LAYERS = (
     "mtl.evaluation",
     "mtl.tracking",
     "mtl.training",
+    "mtl.prediction",
     "mtl.study.design",
     "mtl.study.statistics",
     "mtl.study.report",
@@ -147,6 +149,7 @@ def is_component(module: str) -> bool:
     return module.rpartition(".")[0] in (
         "heads",
         "mtl.readers",
+        "mtl.writers",
         "mtl.samplers",
         "mtl.balancing",
         "mtl.study.running.launchers",

@@ -23,6 +23,7 @@ from mtl.evaluation import summary
 from mtl.evaluation.baselines import trivial_baselines
 from mtl.evaluation.evaluator import TaskResult
 from mtl.evaluation.predictions import with_hashed_ids
+from mtl.evaluation.triples import PRIMARY
 from mtl.hashed_ids import are_hashed, without_ids
 from mtl.problems import InputError, Problem
 from mtl.tracking.tracker import MLflowTracker, end_run
@@ -261,6 +262,13 @@ class RunRecorder(Callback):
             )
             for task, metric in primary.items()
         ]
+        if split == "test":
+            # The trivial predictors get gold mentions, so this score is not compared with theirs.
+            self._lines += [
+                summary.ResultLine(task, PRIMARY, test=scores[PRIMARY])
+                for task, scores in metrics.get("test", {}).items()
+                if PRIMARY in scores
+            ]
 
     def _score_baselines(self, data: MixtureData, split: str) -> dict[str, dict[str, dict[str, float]]]:
         """The scores of the trivial predictors on the split, or on dev for tasks without that split."""
