@@ -15,7 +15,7 @@ from torch import nn
 from transformers import masking_utils
 
 from mtl import commands
-from mtl.commands.predict import predict
+from mtl.prediction.predicting import predict
 from mtl.config import components
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import Mixture

@@ -1,7 +1,7 @@
 """Texts to predict: files of several formats, standard input, or strings from Python.
 
 Formats by suffix: `.jsonl` and `.ndjson`, `.csv` and `.tsv` and `.parquet`, `.txt` (one text per line), `.PubTator`.
-Keys and columns that are no field of a row are carried to the output.
+Keys and columns that are no field of a row are carried to the output. Labels of the input are not read.
 """
 
 from __future__ import annotations
@@ -192,8 +192,7 @@ class _CarryingJsonl(Jsonl):
         names = _chosen(self._choices, record)
         fields = {name: names.get(name, name) for name in (*FIELDS, *_GOLD)}
         known = {name: record[key] for name, key in fields.items() if name != "label" and key in record}
-        read = {fields[name] for name in known}
-        carried = {key: value for key, value in record.items() if key not in read}
+        carried = {key: value for key, value in record.items() if key not in fields.values()}
         if _RESERVED in carried:
             raise MalformedError("keys must not have the name of a key of the output", f"'{_RESERVED}'")
         row = super()._row(known, default_id)

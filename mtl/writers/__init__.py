@@ -1,7 +1,7 @@
 """Writers of predictions, one file per output format, chosen by the suffix of the output.
 
-To add a format, add a file with one subclass of `PredictionWriter`. Everything that a writer leaves on disk is private, because
-predictions contain text of the data: the mentions.
+To add a format, add a file with one subclass of `PredictionWriter`. Everything that a writer leaves on disk is private,
+because predictions contain text of the data: the mentions.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class PredictionWriter(ABC):
             tasks: Names of the tasks.
             texts: The first texts of the input: at most two.
         """
-        return None
+        return "it is a folder" if path.is_dir() else None
 
     @abstractmethod
     def write(self, path: Path, rows: Iterable[PredictedRow]) -> None:
