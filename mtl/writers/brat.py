@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mtl.private_files import open_private, private_folder, replacing_private
 from mtl.writers import PredictedRow, PredictionWriter
-from mtl.writers._annotations import Mention, annotated
+from mtl.writers._annotations import annotated
 
 DECIDES_RESULTS = False
 
@@ -19,7 +19,7 @@ DECIDES_RESULTS = False
 class BratWriter(PredictionWriter):
     """One text: `x.ann`, and `x.txt` beside it. Several texts: a folder with this name, with one pair of files each.
 
-    Files in the folder are named by the ids of the rows. The score of a mention is in a note (`#` line) of its own.
+    Files in the folder are named by the ids of the rows. A tab inside a mention divides it into two parts. The score of a mention is in a note (`#` line) of its own.
     """
 
     suffixes = (".ann",)
@@ -69,7 +69,10 @@ class BratWriter(PredictionWriter):
 def _lines(row: PredictedRow) -> Iterator[str]:
     found = annotated(row)
     for number, mention in enumerate(found.mentions, start=1):
-        yield f"T{number}\t{_word(mention.type)} {_offsets(mention)}\t{_written(row.text, mention)}"
+        parts = [part for span in mention.spans for part in _without_tabs(row.text, span)]
+        offsets = ";".join(f"{start} {end}" for start, end in parts)
+        written = " ".join(row.text[start:end] for start, end in parts).replace("\n", " ")  # as brat writes it
+        yield f"T{number}\t{_word(mention.type)} {offsets}\t{written}"
     for number, link in enumerate(found.links, start=1):
         yield f"R{number}\t{_word(link.type)} Arg1:T{link.head + 1} Arg2:T{link.tail + 1}"
     scores = [(f"T{i}", mention.score) for i, mention in enumerate(found.mentions, start=1)]
@@ -79,13 +82,9 @@ def _lines(row: PredictedRow) -> Iterator[str]:
         yield f"#{number}\tAnnotatorNotes {name}\tscore {score}"
 
 
-def _offsets(mention: Mention) -> str:
-    return ";".join(f"{start} {end}" for start, end in mention.spans)
-
-
-def _written(text: str, mention: Mention) -> str:
-    """The text of a mention as brat writes it, with blanks for line breaks."""
-    return " ".join(text[start:end] for start, end in mention.spans).replace("\n", " ")
+def _without_tabs(text: str, span: tuple[int, int]) -> list[tuple[int, int]]:
+    """The parts of a mention between tabs, which separate the columns of an `.ann` file."""
+    return [(span[0] + match.start(), span[0] + match.end()) for match in re.finditer("[^\t]+", text[slice(*span)])]
 
 
 def _word(name: str) -> str:
