@@ -88,7 +88,9 @@ class Progress:
 
     def _finished_lines(self) -> Sequence[bytes]:
         content = self.path.read_bytes()
-        header, *lines = content[: content.rfind(b"\n") + 1].splitlines(keepends=True) or [b""]
+        if b"\n" not in content:  # killed before the first row
+            return []
+        header, *lines = content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
         if header != self._header.encode():
             message = "The interrupted prediction was of another input, checkpoint or choice of options."
             raise InputError(Problem("--resume", message, "Repeat it with the same ones, or omit --resume."))
@@ -98,6 +100,7 @@ class Progress:
         if not kept:
             file = open_private(self.path, newline="")
             file.write(self._header)
+            file.flush()
             return file
         size = len(self._header.encode()) + sum(map(len, kept))
         with self.path.open("r+b") as whole:

@@ -81,7 +81,7 @@ INDUCED_TEST = [
 
 def write(folder: Path, encoder: Path, tasks: Iterable[str] = tuple(TASKS)) -> Path:
     """Writes the data, and the mixture of some of the tasks."""
-    kinds = [{"text": f"the patient {n}", "label": ("yes", "no")[n % 2]} for n in range(4)]
+    kinds = [{"sentence": f"the patient {n}", "gold": ("yes", "no")[n % 2]} for n in range(4)]
     mentions = [{key: one[key] for key in ("text", "entities")} for one in LINKS[:4]]
     findings = [{key: one[key] for key in ("text", "entities")} for one in INDUCED_TRAIN]
     findings = [
@@ -94,13 +94,15 @@ def write(folder: Path, encoder: Path, tasks: Iterable[str] = tuple(TASKS)) -> P
             used = INDUCED_TEST if (task, split) == ("induced", "test") else own
             lines = [{**one, "id": f"{split}-{n}", "document": f"{task}-{split}-{n}"} for n, one in enumerate(used)]
             five_tasks.write_lines(folder / task / f"{split}.jsonl", lines)
-    fields = {
+    fields: dict[str, Any] = {
         "name": "five",
         "encoder": {"name": str(encoder), "max_length": 48},
         "batch_size": 4,
         "leakage": dict.fromkeys(("documents", "texts", "sentences", "containment"), "warn"),
         "tasks": {name: {**TASKS[name], "data": {"reader": "jsonl", "path": str(folder / name)}} for name in tasks},
     }
+    if "kind" in tasks:
+        fields["tasks"]["kind"]["data"]["columns"] = {"text": "sentence", "label": "gold"}
     path = folder / "five.yaml"
     path.write_text(yaml.safe_dump(fields), encoding="utf-8")
     return path

@@ -62,7 +62,7 @@ def related(row: SpanRow) -> set[tuple[str | None, str, str]]:
 
 
 START = TEXT.index("𝒜")
-IN_PARTS = {("Drug", ((0, 7),)), ("Sign", ((START, START + 6), (START + 7, START + 10))), ("Sign", ((49, 54),))}
+IN_PARTS = {("Drug", ((0, 7),)), ("Sign", ((START, START + 6), (START + 7, START + 10))), ("Sign", ((TEXT.index("fever"), TEXT.index("fever") + 5),))}
 """The mentions with a tab left out."""
 GOLD = {(e["type"], ((e["start"], e["end"]),)) for e in MENTIONS}
 
