@@ -106,7 +106,9 @@ def by_entity_ids(made: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
     if "relations" not in made:
         return made
     ids = [entity["id"] for entity in row["entities"]]
-    relations = [{**relation, "head": ids[relation["head"]], "tail": ids[relation["tail"]]} for relation in made["relations"]]
+    relations = [
+        {**relation, "head": ids[relation["head"]], "tail": ids[relation["tail"]]} for relation in made["relations"]
+    ]
     return {"relations": relations}
 
 

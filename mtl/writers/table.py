@@ -38,7 +38,11 @@ class TableWriter(PredictionWriter):
         own = {"id", "document", *(LONG_COLUMNS if self.long else ())}
         starts = () if self.long else tuple(f"{task}." for task in tasks)
         clashes = [name for name in self.carried if name in own or name.startswith(starts)]
-        return f"the input has columns with names that the output needs: {listed(clashes)}" if clashes else super().problem(path, tasks, texts)
+        return (
+            f"the input has columns with names that the output needs: {listed(clashes)}"
+            if clashes
+            else super().problem(path, tasks, texts)
+        )
 
     def write(self, path: Path, rows: Iterable[PredictedRow]) -> None:
         rest = iter(rows)

@@ -113,9 +113,7 @@ def planted_run(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Callable
     """The folder of a run of the planted tasks."""
     folder = tmp_path_factory.mktemp("planted")
     mixture = write(folder, tiny_encoder("bert"))
-    return five_tasks.fit(
-        folder, mixture, "--run.track=false", "--run.baselines=false", "--trainer.max_epochs=1"
-    )
+    return five_tasks.fit(folder, mixture, "--run.track=false", "--run.baselines=false", "--trainer.max_epochs=1")
 
 
 @pytest.fixture

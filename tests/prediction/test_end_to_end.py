@@ -52,7 +52,11 @@ def test_the_scores_are_sent_to_mlflow_under_their_own_names(planted_run: Path) 
 def test_the_option_needs_a_relation_task_whose_mentions_are_found(
     tmp_path: Path, tiny_encoder: Callable[[str], Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    cases = [("test", ["links", "kind"], "Drug, Event"), ("fit", list(TASKS), "mtl fit"), ("test", ["kind"], "relation")]
+    cases = [
+        ("test", ["links", "kind"], "Drug, Event"),
+        ("fit", list(TASKS), "mtl fit"),
+        ("test", ["kind"], "relation"),
+    ]
     with five_tasks.surroundings(tmp_path):
         for name, tasks, word in cases:
             mixture = write(tmp_path, tiny_encoder("bert"), tasks)

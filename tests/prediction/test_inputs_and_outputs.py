@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import signal
 import stat
@@ -41,6 +40,10 @@ def predict(run: Path, source: Any, output: Any = None, tasks: Any = ("kind",), 
 def cli(run: Path, *options: str) -> int:
     trainer = ["--trainer.accelerator=cpu", "--trainer.precision=32-true"]
     return command(["predict", str(run), *options, *trainer])
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
 
 
 # --- what is predicted ------------------------------------------------------------------------------------------------
@@ -80,7 +83,10 @@ def test_given_mentions_are_kept_and_rows_without_any_get_predicted_ones(planted
     ]
     given, raw = predict(planted_run, [{"text": TEXT, "entities": entities}, TEXT], tasks=["links"])
     found = given["predictions"]["links"]
-    assert [(entity["text"], entity["score"]) for entity in found["entities"]] == [("aspirin", None), ("increases", None)]
+    assert [(entity["text"], entity["score"]) for entity in found["entities"]] == [
+        ("aspirin", None),
+        ("increases", None),
+    ]
     assert len(found["relations"]) == 1
     assert len(raw["predictions"]["links"]["relations"]) == 2
 
@@ -95,7 +101,6 @@ def test_a_label_has_its_probability(planted_run: Path) -> None:
 
 def test_strings_objects_and_rows_from_python_are_the_same(planted_run: Path) -> None:
     as_text, as_object, as_row = predict(planted_run, ["fever", {"text": "fever"}, TextRow("a", "b", "fever")])
-    assert as_text["predictions"] == pytest.approx(as_object["predictions"]) or as_text != {}
     scores = [line["predictions"]["kind"]["scores"]["yes"] for line in (as_text, as_object, as_row)]
     assert scores == pytest.approx([scores[0]] * 3)
     assert (as_row["id"], as_row["document"]) == ("a", "b")
@@ -103,12 +108,26 @@ def test_strings_objects_and_rows_from_python_are_the_same(planted_run: Path) ->
 
 # --- inputs -----------------------------------------------------------------------------------------------------------
 
-RECORDS = [{"id": "n1", "sentence": "fever", "patient": 7, "gold": "no"}, {"id": "n2", "sentence": "no fever", "patient": 8}]
+RECORDS = [
+    {"id": "n1", "sentence": "fever", "patient": 7, "gold": "no"},
+    {"id": "n2", "sentence": "no fever", "patient": 8},
+]
 
 
 def test_json_lines_keep_further_keys_and_know_the_columns_of_the_mixture(planted_run: Path, tmp_path: Path) -> None:
     five_tasks.write_lines(tmp_path / "notes.jsonl", RECORDS)
-    assert cli(planted_run, "--input", str(tmp_path / "notes.jsonl"), "--output", str(tmp_path / "x.jsonl"), "--task", "kind") == 0
+    assert (
+        cli(
+            planted_run,
+            "--input",
+            str(tmp_path / "notes.jsonl"),
+            "--output",
+            str(tmp_path / "x.jsonl"),
+            "--task",
+            "kind",
+        )
+        == 0
+    )
     out = five_tasks.read_lines(tmp_path / "x.jsonl")
     assert [(line["id"], line["patient"]) for line in out] == [("n1", 7), ("n2", 8)]
     assert all(list(line) == ["id", "document", "patient", "predictions"] for line in out)
@@ -119,7 +138,7 @@ def test_json_lines_keep_further_keys_and_know_the_columns_of_the_mixture(plante
 def test_tables_keep_further_columns(planted_run: Path, tmp_path: Path, column: str) -> None:
     (tmp_path / "notes.csv").write_text(f'site,{column},id\n"A, 1","fever, high",n1\nB,none,n2\n', encoding="utf-8")
     predict(planted_run, tmp_path / "notes.csv", tmp_path / "x.csv")
-    rows = list(csv.DictReader((tmp_path / "x.csv").open(encoding="utf-8")))
+    rows = table(tmp_path / "x.csv")
     assert [(row["id"], row["document"], row["site"]) for row in rows] == [("n1", "n1", "A, 1"), ("n2", "n2", "B")]
     assert all(row["kind.label"] in ("yes", "no") and 0.5 <= float(row["kind.score"]) <= 1 for row in rows)
 
@@ -146,7 +165,9 @@ def test_standard_input_is_lines_of_text_or_json(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
     assert cli(planted_run, "--input", "-", "--output", str(tmp_path / "x.jsonl"), "--task", "mentions") == 0
-    texts = [line["predictions"]["mentions"]["entities"][0]["text"] for line in five_tasks.read_lines(tmp_path / "x.jsonl")]
+    texts = [
+        line["predictions"]["mentions"]["entities"][0]["text"] for line in five_tasks.read_lines(tmp_path / "x.jsonl")
+    ]
     assert texts == ["fever", "risk"]
 
 
@@ -212,7 +233,7 @@ def test_brat_and_bioc(planted_run: Path, tmp_path: Path) -> None:
 
 def test_the_long_form_of_a_table(planted_run: Path, tmp_path: Path) -> None:
     predict(planted_run, [{"text": TEXT, "site": "A"}, "none"], tmp_path / "x.csv", tasks=["mentions"], long=True)
-    rows = list(csv.DictReader((tmp_path / "x.csv").open(encoding="utf-8")))
+    rows = table(tmp_path / "x.csv")
     assert [(row["id"], row["site"], row["text"]) for row in rows] == [
         ("row-1", "A", "aspirin"),
         ("row-1", "A", "fever"),
@@ -257,14 +278,12 @@ def test_every_row_is_in_one_shard(num_rows: int, num_shards: int) -> None:
     assert [row for rows in shards for row in rows] == list(range(num_rows))
 
 
-def failing_after(num_batches: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes the prediction fail once, after a number of batches."""
-    calls = [0]
+def fail_in_second_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the prediction fail at a row of the second chunk."""
     step = MultiTaskModule.predict_step
 
     def fail(self: Any, batch: Any, index: int) -> Any:
-        calls[0] += 1
-        if calls[0] == num_batches:
+        if any(example["row"] > CHUNK for part in batch.parts for example in part.examples):
             raise ZeroDivisionError
         return step(self, batch, index)
 
@@ -281,7 +300,7 @@ def test_an_interrupted_prediction_is_resumed_to_the_same_output(
     num_batches = [0]
     step = MultiTaskModule.predict_step
     with monkeypatch.context() as patched:
-        failing_after(40, patched)
+        fail_in_second_chunk(patched)
         with pytest.raises(ZeroDivisionError):
             predict(planted_run, source, tmp_path / name, tasks=tasks)
     assert (tmp_path / name).read_text(encoding="utf-8") == "old"
@@ -299,9 +318,9 @@ def test_an_interrupted_prediction_is_resumed_to_the_same_output(
     predict(planted_run, source, tmp_path / name, tasks=tasks, resume=True)
     assert (tmp_path / name).read_bytes() == (tmp_path / f"whole-{name}").read_bytes()
     assert not unfinished.exists()
-    resumed = num_batches[0]
+    resumed, num_batches[0] = num_batches[0], 0
     predict(planted_run, source, tmp_path / name, tasks=tasks)
-    assert resumed < num_batches[0] - resumed, "finished chunks are not predicted again"
+    assert 0 < resumed < num_batches[0], "finished chunks are not predicted again"
 
 
 def test_another_input_does_not_resume_and_a_fresh_start_discards_what_was_left(
@@ -309,11 +328,9 @@ def test_another_input_does_not_resume_and_a_fresh_start_discards_what_was_left(
 ) -> None:
     source = many(tmp_path / "notes.jsonl")
     with monkeypatch.context() as patched:
-        failing_after(8, patched)
+        fail_in_second_chunk(patched)
         with pytest.raises(ZeroDivisionError):
             predict(planted_run, source, tmp_path / "x.jsonl")
-    if not (tmp_path / ".x.jsonl.unfinished").exists():
-        pytest.fail("no chunk was finished before the failure")
     many(source, 70)
     with pytest.raises(InputError) as caught:
         predict(planted_run, source, tmp_path / "x.jsonl", resume=True)
@@ -356,10 +373,10 @@ def test_neither_texts_nor_carried_values_are_printed(
     (tmp_path / "notes.csv").write_text(f"text,{secret}\n{secret},{secret}\n{secret}\n", encoding="utf-8")
     (tmp_path / "notes.PubTator").write_text(f"7|t|{secret}\n7|a|{secret}\n7\t0\t4\t{secret}\tDrug\n", encoding="utf-8")
     for source in ("notes.jsonl", "notes.csv", "notes.PubTator"):
-        for output in ("x.jsonl", "x.csv", "x.xml"):
+        for suffix in (".jsonl", ".csv", ".xml"):
             for more in ([], ["--on-bad-row", "skip"]):
-                names = ["--input", str(tmp_path / source), "--output", str(tmp_path / output)]
+                names = ["--input", str(tmp_path / source), "--output", str(tmp_path / f"{source}{suffix}")]
                 cli(planted_run, *names, "--task", "mentions", "links", *more)
     streams = capfd.readouterr()
     assert secret not in streams.out + streams.err
-    assert secret in (tmp_path / "x.xml").read_text(encoding="utf-8") or json.dumps(secret)
+    assert secret in (tmp_path / "notes.jsonl.xml").read_text(encoding="utf-8")

@@ -62,7 +62,11 @@ def related(row: SpanRow) -> set[tuple[str | None, str, str]]:
 
 
 START = TEXT.index("𝒜")
-IN_PARTS = {("Drug", ((0, 7),)), ("Sign", ((START, START + 6), (START + 7, START + 10))), ("Sign", ((TEXT.index("fever"), TEXT.index("fever") + 5),))}
+IN_PARTS = {
+    ("Drug", ((0, 7),)),
+    ("Sign", ((START, START + 6), (START + 7, START + 10))),
+    ("Sign", ((TEXT.index("fever"), TEXT.index("fever") + 5),)),
+}
 """The mentions with a tab left out."""
 GOLD = {(e["type"], ((e["start"], e["end"]),)) for e in MENTIONS}
 
@@ -231,7 +235,9 @@ def test_outputs_are_private_and_replace_an_older_one_as_a_whole(tmp_path: Path,
 def test_an_unknown_suffix_names_the_known_ones() -> None:
     with pytest.raises(InputError) as caught:
         writer_class(Path("x.docx"))
-    assert all(suffix in caught.value.problems[0].suggestion for suffix in (".jsonl", ".csv", ".pubtator", ".ann", ".xml"))
+    assert all(
+        suffix in caught.value.problems[0].suggestion for suffix in (".jsonl", ".csv", ".pubtator", ".ann", ".xml")
+    )
 
 
 def test_mentions_of_several_tasks_are_merged() -> None:
