@@ -15,11 +15,11 @@ from torch import nn
 from transformers import masking_utils
 
 from mtl import commands
-from mtl.prediction.predicting import predict
 from mtl.config import components
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import Mixture
 from mtl.evaluation import evaluator
+from mtl.prediction.predicting import predict
 from mtl.study.design import run_key
 from mtl.study.design.spec import load_study
 from mtl.study.running.session import Session

@@ -19,7 +19,8 @@ DECIDES_RESULTS = False
 class BratWriter(PredictionWriter):
     """One text: `x.ann`, and `x.txt` beside it. Several texts: a folder with this name, with one pair of files each.
 
-    Files in the folder are named by the ids of the rows. A tab inside a mention divides it into two parts. The score of a mention is in a note (`#` line) of its own.
+    Files in the folder are named by the ids of the rows. A tab inside a mention divides it into two parts. The score of
+    a mention or relation is in a note (`#` line) of its own.
     """
 
     suffixes = (".ann",)

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from heads import Head, row_from_dict
 from mtl import commands as cli
-from mtl.prediction.predicting import predict
 from mtl.encoder.model import Encoder
 from mtl.encoder.packing import Layout
+from mtl.prediction.predicting import predict
 from mtl.problems import InputError
 from mtl.tracking.run_folder import RunFolder
 from mtl.training.assembly import build_heads
