@@ -22,6 +22,8 @@ from heads.rows import Entity, Relation, Row, Span, SpanRow, TextRow, row_from_d
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from heads._pairs import Pairing
+
 __all__ = [
     "IGNORE",
     "ClassReport",
@@ -221,6 +223,15 @@ class Head(nn.Module, ABC):
 
     labels: tuple[str, ...]
     """Names of the classes, entity types or relation types."""
+
+    mention_types: tuple[str, ...] = ()
+    """Types of the mentions that predictions list under `entities`; empty if the head predicts no mentions."""
+
+    pairing: Pairing | None = None
+    """How the head pairs the mentions of a `SpanRow`, whose relations it predicts; None if it predicts no relations."""
+
+    negative: str | None = None
+    """The label that means "no relation"; None if the head predicts no relations."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

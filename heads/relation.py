@@ -124,6 +124,9 @@ class RelationClassification(Head):
     other_names = ("re", "relations", "relation_extraction", "relation_classification")
     row_type = (SpanRow, TextRow)
 
+    pairing: Pairing
+    negative: str
+
     lower_is_better = frozenset({"loss", COOCCURRENCE})
     metrics: tuple[str, ...] = ("micro_f1", "macro_f1", "precision", "recall", "accuracy")
 

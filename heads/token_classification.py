@@ -105,6 +105,7 @@ class TokenClassification(Head):
         primary_metric: str = "f1",
     ) -> None:
         super().__init__(class_names(labels, 1), hidden_size)
+        self.mention_types = self.labels
         choice("scheme", scheme, get_args(Scheme))
         choice("decoder", decoder, get_args(Decoder))
         if stride < 0:

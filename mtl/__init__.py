@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mtl.commands.check import check as check_mixture
-    from mtl.commands.predict import predict as predict_rows
     from mtl.config.loading import load_mixture
     from mtl.config.mixture import Mixture
+    from mtl.prediction.predicting import predict as predict_rows
     from mtl.problems import InputError
     from mtl.tracking.run_folder import RunFolder
     from mtl.tracking.tracker import MLflowTracker
@@ -55,7 +55,7 @@ _HOMES = {
     # function, depending on what was imported before.
     "check_mixture": "mtl.commands.check:check",
     "load_mixture": "mtl.config.loading:load_mixture",
-    "predict_rows": "mtl.commands.predict:predict",
+    "predict_rows": "mtl.prediction.predicting:predict",
 }
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -22,15 +23,39 @@ def private_folder(folder: Path) -> None:
     make_private(folder)
 
 
-def open_private(path: Path) -> IO[str]:
+def open_private(path: Path, *, newline: str | None = None) -> IO[str]:
     """A new or emptied text file that only its owner may read or write.
+
+    Args:
+        path: The file.
+        newline: As in `open`; "" writes carriage returns as they are.
 
     Raises:
         OSError: The file cannot be opened.
     """
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     make_private(path)
-    return os.fdopen(handle, "w", encoding="utf-8")
+    return os.fdopen(handle, "w", encoding="utf-8", newline=newline)
+
+
+@contextmanager
+def replacing_private(path: Path, *, newline: str | None = None) -> Iterator[IO[str]]:
+    """A private text file that replaces `path` once it is complete; after an error, `path` is unchanged.
+
+    Args:
+        path: The file to replace.
+        newline: As in `open`.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        with open_private(part, newline=newline) as file:
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def make_private(path: Path) -> None:

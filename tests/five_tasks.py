@@ -101,6 +101,17 @@ def newest(folder: Path) -> Path:
     return family / (family / "latest").read_text(encoding="utf-8").strip()
 
 
+def by_entity_ids(made: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    """A prediction of `mtl predict` whose relations join ids of the row's entities, as heads predict them."""
+    if "relations" not in made:
+        return made
+    ids = [entity["id"] for entity in row["entities"]]
+    relations = [
+        {**relation, "head": ids[relation["head"]], "tail": ids[relation["tail"]]} for relation in made["relations"]
+    ]
+    return {"relations": relations}
+
+
 _trained: dict[str, Path] = {}
 
 

@@ -26,6 +26,7 @@ LAYERS = (
     "mtl.single_precision",
     "mtl.code_identity",
     "mtl.readers",
+    "mtl.writers",
     "mtl.samplers",
     "mtl.balancing",
     "mtl.config",
@@ -36,6 +37,7 @@ LAYERS = (
     "mtl.evaluation",
     "mtl.tracking",
     "mtl.training",
+    "mtl.prediction",
     "mtl.study.design",
     "mtl.study.statistics",
     "mtl.study.report",
@@ -148,6 +150,7 @@ def is_component(module: str) -> bool:
     return module.rpartition(".")[0] in (
         "heads",
         "mtl.readers",
+        "mtl.writers",
         "mtl.samplers",
         "mtl.balancing",
         "mtl.study.running.launchers",

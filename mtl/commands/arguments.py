@@ -18,7 +18,7 @@ from mtl.config.yaml_files import read_yaml, require_known_key, resolve
 from mtl.problems import InputError, Problem
 from mtl.redaction import quoted_code, reason
 
-_FLAGS = frozenset({"-h", "--help", "--print_config", "--print_shtab", "--profile"})
+_FLAGS = frozenset({"-h", "--help", "--print_config", "--print_shtab", "--profile", "--end-to-end"})
 """Options of Lightning's parser that take no value."""
 
 
@@ -54,7 +54,8 @@ def take_mixture(arguments: Sequence[str]) -> tuple[Mixture | None, list[str]]:
 
     The mixture comes from `--mixture`, otherwise from the key `mixture` of a config file (a path beside that file, or
     the mixture itself); the last config file with a mixture wins. ``--mixture.key value`` overrides its fields,
-    ``--seed_everything`` its seed. ``key=value`` is read as ``--key=value``, ``--profile`` as ``--run.profile=true``.
+    ``--seed_everything`` its seed. ``key=value`` is read as ``--key=value``, ``--profile`` as ``--run.profile=true``,
+    ``--end-to-end`` as ``--run.end_to_end=true``, and ``--mentions`` as an entry of ``--run.mentions``.
 
     Returns:
         The mixture (None if none was given) and the other arguments.
@@ -80,6 +81,10 @@ def take_mixture(arguments: Sequence[str]) -> tuple[Mixture | None, list[str]]:
             refused.append(_refused(name))
         elif name == "--profile":
             rest.append("--run.profile=true")
+        elif name == "--end-to-end":
+            rest.append("--run.end_to_end=true")
+        elif name == "--mentions":
+            rest.append(f"--run.mentions+={_needed(name, value)}")
         elif name in ("--config", "-c"):
             configs.append(read_config(Path(_needed(name, value))))
         else:

@@ -30,6 +30,7 @@ from mtl.config.schema import checked
 from mtl.distributed import is_rank_zero
 from mtl.encoder.size import num_parameters
 from mtl.log_filters import filter_logs
+from mtl.prediction.end_to_end import EndToEnd
 from mtl.problems import InputError, Problem
 from mtl.samplers import require_positive
 from mtl.tracking.checkpoint_folder import say
@@ -74,6 +75,10 @@ class RunOptions:
             labels and offsets, but no text.
         profile: Whether to profile training steps and write the times to the folder of the run: `profile.md` by
             operator, `fit-phases.txt` by phase. `--profile` is short for `--run.profile=true`.
+        end_to_end: Whether `mtl test` also scores relation tasks with the mentions that entity tasks find.
+            `--end-to-end` is short for `--run.end_to_end=true`.
+        mentions: Entity tasks that find the mentions of a relation task, each RELATION=TASK[,TASK]; needed if several
+            tasks find the same type. `--mentions` is short for an entry.
     """
 
     root: str = "runs"
@@ -87,6 +92,8 @@ class RunOptions:
     best_per_task: bool | None = None
     predictions: bool = False
     profile: bool = False
+    end_to_end: bool = False
+    mentions: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass
@@ -257,6 +264,7 @@ class MixtureCLI(LightningCLI):
         self.datamodule = build_data(self.mixture, refuses_leakage=self.subcommand == "fit")
         self.datamodule.setup()
         _warn_of_leakage(self.datamodule)
+        self._end_to_end = _end_to_end(options, self.subcommand, self.datamodule)
         if self.subcommand == "fit" and config.ckpt_path == AUTO:
             chosen = agreed(lambda: newest_last(Path(options.root), self.mixture.name, self.mixture.seed))
             config.ckpt_path = AUTO if chosen is None else str(chosen)
@@ -346,7 +354,12 @@ class MixtureCLI(LightningCLI):
         if self._chosen:
             folder.update_info(chosen=self._chosen)
         self.recorder = RunRecorder(folder, tracker, recorded, baselines=options.baselines)
-        callbacks: list[Any] = [self.recorder]
+        # It adds to the results that the recorder then records.
+        callbacks: list[Any] = []
+        if self._end_to_end is not None:
+            self._end_to_end.folder = folder
+            callbacks.append(self._end_to_end)
+        callbacks.append(self.recorder)
         saving: list[Any] = []
         if self.subcommand == "fit" and config.enable_checkpointing is not False:
             saving = checkpoint_callbacks(
@@ -401,6 +414,15 @@ def main(arguments: Sequence[str]) -> None:
             MixtureCLI(mixture, [arguments[0], *rest], arguments, signals)  # type: ignore[arg-type]  # None: only --help
         except SIGTERMException:
             sys.exit(1)  # before the training, or during an evaluation
+
+
+def _end_to_end(options: RunOptions, command: str, data: GatedData) -> EndToEnd | None:
+    """What scores relations between predicted mentions, if that is asked for."""
+    if not options.end_to_end:
+        return None
+    if command != "test":
+        raise InputError(Problem("--end-to-end", f"is an option of mtl test, got mtl {command}."))
+    return EndToEnd(data, options.mentions)
 
 
 def _setup(trainer: pl.Trainer, folder: RunFolder) -> str:

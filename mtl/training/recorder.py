@@ -24,6 +24,7 @@ from mtl.evaluation.baselines import trivial_baselines
 from mtl.evaluation.evaluator import TaskResult
 from mtl.evaluation.intervals import ScoreInterval, score_intervals
 from mtl.evaluation.predictions import with_hashed_ids
+from mtl.evaluation.triples import PRIMARY
 from mtl.hashed_ids import are_hashed, without_ids
 from mtl.problems import InputError, Problem
 from mtl.tracking.tracker import MLflowTracker, end_run
@@ -310,6 +311,13 @@ class RunRecorder(Callback):
             )
             for task, metric in primary.items()
         ]
+        if split == "test":
+            # The trivial predictors get gold mentions, so this score is not compared with theirs.
+            self._lines += [
+                summary.ResultLine(task, PRIMARY, test=scores[PRIMARY])
+                for task, scores in metrics.get("test", {}).items()
+                if PRIMARY in scores
+            ]
         if self._tracker is not None:
             note = run_description(self._lines, self._folder.path, split, self._cautions)
             self._tracker.set_tags({"mlflow.note.content": note})

@@ -18,7 +18,7 @@ from heads.relation import RelationClassification
 from heads.token_classification import TokenClassification
 from mtl import commands as cli
 from mtl.commands.errors import wrong_predictions
-from mtl.commands.predict import predict
+from mtl.prediction.predicting import predict
 from mtl.problems import InputError
 from tests import five_tasks
 from tests.five_tasks import SECRET, TASKS
@@ -86,7 +86,8 @@ def test_the_wrong_rows_are_those_whose_prediction_differs_from_gold(run: Path, 
     predict(run, source, tmp_path / "out.jsonl", tasks=[task], trainer={"accelerator": "cpu"})
     expected = []
     for line in five_tasks.read_lines(tmp_path / "out.jsonl"):
-        row, made = rows[line["id"]], line["predictions"][task]
+        row = rows[line["id"]]
+        made = five_tasks.by_entity_ids(line["predictions"][task], row)
         if task == "score":
             wrong = abs(made["value"] - row["label"]) > 0.4
         elif task == "kind":

@@ -13,21 +13,20 @@ from torch import Tensor
 
 from heads import Head, row_from_dict
 from mtl import commands as cli
-from mtl.batching.batch import Batch
-from mtl.commands.predict import PredictionWriter, PredictLoader, predict
 from mtl.encoder.model import Encoder
 from mtl.encoder.packing import Layout
+from mtl.prediction.predicting import predict
 from mtl.problems import InputError
 from mtl.tracking.run_folder import RunFolder
 from mtl.training.assembly import build_heads
-from mtl.training.checkpoints import TrainedRows, checkpoint_mixture, located
+from mtl.training.checkpoints import checkpoint_mixture, located
 from mtl.training.module import MultiTaskModule
 from tests import five_tasks
 from tests.five_tasks import TASKS
 
 FP32 = {"accelerator": "cpu", "precision": "32-true"}
-ON_ONE_TEXT = sorted(set(TASKS) - {"score"})
-"""Tasks that were not trained on pairs."""
+ON_ONE_TEXT = sorted(set(TASKS) - {"score", "links"})
+"""Tasks that need neither a second text nor mentions."""
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +69,8 @@ def test_predictions_score_as_the_evaluation_of_the_same_rows(
     rows = five_tasks.read_lines(data_of(run) / task / "test.jsonl")
     out = predicted(rows, [task])
     head = heads_of(run)[task]
-    counts = [head.counts(line["predictions"][task], row_from_dict(row)) for line, row in zip(out, rows, strict=True)]
+    made = [five_tasks.by_entity_ids(line["predictions"][task], row) for line, row in zip(out, rows, strict=True)]
+    counts = [head.counts(prediction, row_from_dict(row)) for prediction, row in zip(made, rows, strict=True)]
     recorded = json.loads((run / "metrics.json").read_text())["test"][task]
     found = head.score(torch.stack(counts).sum(0))
     assert found == pytest.approx({name: value for name, value in recorded.items() if name != "loss"})
@@ -83,7 +83,8 @@ def test_gold_labels_of_the_input_are_ignored(run: Path, predicted: Callable[...
     assert predicted(rows, ["kind"]) == predicted(wrong, ["kind"]) == predicted(bare, ["kind"])
     mentions = five_tasks.read_lines(data_of(run) / "mentions" / "test.jsonl")
     raw = [{"id": row["id"], "text": row["text"]} for row in mentions]
-    assert predicted(mentions, ["mentions"]) == predicted(raw, ["mentions"])
+    found, again = predicted(mentions, ["mentions"]), predicted(raw, ["mentions"])
+    assert [line["predictions"] for line in found] == [line["predictions"] for line in again]
 
 
 def test_lines_are_in_the_order_of_the_input(predicted: Callable[..., five_tasks.Rows]) -> None:
@@ -126,7 +127,7 @@ def test_mentions_in_a_long_text_have_the_right_offsets(
     assert [text[e["start"] : e["end"]] for e in found] == text.split()
 
 
-def test_a_relation_is_read_from_the_mentions_of_the_row_and_raw_text_has_none(
+def test_a_relation_is_read_from_the_mentions_of_the_row(
     run: Path, predicted: Callable[..., five_tasks.Rows], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from heads.relation import RelationClassification
@@ -137,18 +138,30 @@ def test_a_relation_is_read_from_the_mentions_of_the_row_and_raw_text_has_none(
     monkeypatch.setattr(RelationClassification, "outputs", outputs)
     row = five_tasks.read_lines(data_of(run) / "links" / "test.jsonl")[0]
     given = {key: row[key] for key in ("text", "entities", "sentences")}
-    out = predicted([given, {"text": row["text"]}], ["links"])
-    pairs = [(r["head"], r["tail"], r["type"]) for r in out[0]["predictions"]["links"]["relations"]]
-    assert pairs == [("T0", "T1", "up"), ("T0", "T2", "up")]
-    assert out[1]["predictions"] == {"links": {"relations": []}}
+    found = predicted([given], ["links"])[0]["predictions"]["links"]
+    assert [(r["head"], r["tail"], r["type"]) for r in found["relations"]] == [(0, 1, "up"), (0, 2, "up")]
+    assert [entity["text"] for entity in found["entities"]] == ["aspirin", "fever", "cancer"]
+    assert [entity["score"] for entity in found["entities"]] == [None] * 3, "they were given, not predicted"
+
+
+def test_a_relation_task_whose_mentions_no_task_finds_is_an_error_on_raw_text(
+    predicted: Callable[..., five_tasks.Rows],
+) -> None:
+    with pytest.raises(InputError) as caught:
+        predicted(words(1, 2), ["links", "mentions"])
+    assert [problem.key for problem in caught.value.problems] == ["tasks.links"]
+    assert all(name in caught.value.problems[0].message for name in ("Drug", "Event"))
+    assert "--task" in caught.value.problems[0].suggestion
 
 
 def test_a_row_without_an_example_of_a_task_is_still_written(
     predicted: Callable[..., five_tasks.Rows],
 ) -> None:
-    out = predicted(words(1, 2, 3), ["links"])
-    assert [line["predictions"] for line in out] == [{"links": {"relations": []}}] * 3
-    both = predicted(words(1, 2, 3), ["links", "kind"])
+    entity = {"id": "T1", "type": "Drug", "spans": [[0, 7]]}
+    lines = [{**line, "entities": [entity]} for line in words(1, 2, 3)]
+    out = predicted(lines, ["links"])
+    assert [line["predictions"]["links"]["relations"] for line in out] == [[]] * 3
+    both = predicted(lines, ["links", "kind"])
     assert all(line["predictions"]["kind"]["label"] in ("yes", "no") for line in both)
 
 
@@ -180,28 +193,6 @@ def test_a_text_is_encoded_once_for_all_tasks_with_the_same_input(
     assert len(encoded) > len(short) + 2
 
 
-def test_finished_rows_are_written_early_and_freed(run: Path, tmp_path: Path) -> None:
-    rows = tmp_path / "rows.jsonl"
-    five_tasks.write_lines(rows, words(*[1] * 200))
-    path = RunFolder(run).resolve_checkpoint("best")
-    heads, tokenizer = build_heads(located(checkpoint_mixture(path), path))
-    head = {"kind": heads["kind"]}
-    loader = PredictLoader(rows, head, tokenizer, located(checkpoint_mixture(path), path), TrainedRows({}, {}))
-    out = tmp_path / "out.jsonl"
-    with out.open("w") as file:
-        writer = PredictionWriter(loader, head, file)
-        most = 0
-        none: Any = None
-        for batch in loader:
-            assert isinstance(batch, Batch)
-            writer.on_predict_batch_end(none, none, {"kind": [torch.tensor([0.5, 0.5])] * len(batch)}, batch)
-            most = max(most, len(loader.waiting))
-        writer.on_predict_end(none, none)
-    assert most <= 64
-    assert loader.waiting == {}
-    assert len(five_tasks.read_lines(out)) == 200
-
-
 def test_a_run_that_moved_predicts_without_its_data_its_encoder_or_a_network(
     tmp_path: Path, tiny_encoder: Callable[[str], Path]
 ) -> None:
@@ -231,7 +222,7 @@ def test_a_run_that_moved_predicts_without_its_data_its_encoder_or_a_network(
     [
         ("{", "rows.jsonl:2"),
         ('{"id": "x"}', "rows.jsonl:2"),
-        ('{"text": "secret words", "size": 1}', "rows.jsonl:2"),
+        ('{"text": "secret words", "predictions": 1}', "rows.jsonl:2"),
         ('{"text": "secret words", "entities": [{"id": "T", "type": "Drug", "spans": [[0, 99]]}]}', "rows.jsonl:2"),
     ],
 )
@@ -253,7 +244,7 @@ def test_an_invalid_line_is_reported_before_any_prediction(
             "--input",
             str(tmp_path / "rows.jsonl"),
             "--output",
-            str(tmp_path / "out"),
+            str(tmp_path / "out.jsonl"),
         ]
     )
     error = capsys.readouterr().err
@@ -261,24 +252,27 @@ def test_an_invalid_line_is_reported_before_any_prediction(
     assert "on_bad_row" not in error  # prediction has no such option
     assert message in error
     assert "secret" not in error
-    assert not (tmp_path / "out").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
 
 
 def test_a_row_that_a_task_cannot_read_is_an_error(predicted: Callable[..., five_tasks.Rows]) -> None:
     pair = {"id": "r7", "text": "the drug", "text_pair": "the gene"}
-    with pytest.raises(InputError, match=r"row r7\).*'mentions'.*text_pair"):
+    with pytest.raises(InputError) as caught:
         predicted([pair], ["mentions"])
+    assert [problem.key for problem in caught.value.problems] == ["tasks.mentions"]
+    assert all(word in caught.value.problems[0].message for word in ("r7", "'mentions'", "text_pair"))
     assert predicted([pair], ["score"])[0]["predictions"].keys() == {"score"}
 
 
-def test_a_task_trained_on_pairs_refuses_a_single_text_and_names_the_option_that_leaves_it_out(
+def test_a_task_on_pairs_names_itself_and_the_second_text_that_it_needs(
     predicted: Callable[..., five_tasks.Rows],
 ) -> None:
     with pytest.raises(InputError) as caught:
-        predicted(words(1, 2))
-    assert {problem.message.split("'")[1] for problem in caught.value.problems} == {"score"}
-    assert len(caught.value.problems) == 2
-    assert all("--task" in problem.suggestion for problem in caught.value.problems)
+        predicted(words(1, 2), ["score", "kind"])
+    (problem,) = caught.value.problems
+    assert problem.key == "tasks.score"
+    assert all(word in problem.message for word in ("'score'", "2 rows", "'text_pair'", "row-1", "row-2"))
+    assert "--task kind" in problem.suggestion
     assert len(predicted(words(1, 2), ["kind", "mentions"])) == 2
 
 
@@ -295,7 +289,12 @@ def test_an_unknown_task_is_an_error_with_the_nearest_name(predicted: Callable[.
         ("input", "nowhere.jsonl", "--input: "),
         ("input", ".", "--input: "),
         ("output", "nowhere/out.jsonl", "--output: 'nowhere/out.jsonl'"),
-        ("output", "folder", "--output: 'folder'"),
+        ("output", "out.docx", "--output: "),
+        ("output", "folder.jsonl", "--output: 'folder.jsonl'"),
+        ("input", "notes.docx", "--input: "),
+        ("shard", "3/2", "--shard: "),
+        ("mentions", "links=mentions,kind", "--mentions: "),
+        ("long", "", "--long: "),
         ("trainer.devices", "2", "--trainer.devices: "),
         ("trainer.precison", "32", "Did you mean '--trainer.precision'"),
         ("trainer.accelerator", "abacus", "--trainer"),
@@ -312,12 +311,13 @@ def test_an_invalid_argument_is_an_error(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     five_tasks.write_lines(tmp_path / "rows.jsonl", words(1))
-    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.jsonl").mkdir()
+    (tmp_path / "notes.docx").touch()
     given = {"checkpoint": str(run), "input": "rows.jsonl", "output": "out.jsonl", "task": "kind", field: value}
-    code = cli.run(["predict", *(f"--{name}={text}" for name, text in given.items())])
+    code = cli.run(["predict", *(f"--{name}={text}" if text else f"--{name}" for name, text in given.items())])
     assert code == 2
     assert message in capsys.readouterr().err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "rows.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.jsonl", "notes.docx", "rows.jsonl"]
 
 
 def test_a_failure_leaves_the_old_output(

@@ -1,0 +1,14 @@
+"""From raw text to predictions: inputs as people have them, mentions that become candidates of relations, outputs.
+
+- `inputs`: texts in files, strings or rows, with the keys and columns that are carried to the output.
+- `mentions`: which entity tasks find the mentions of which relation task, and rows with these mentions.
+- `pipeline`: rows to batches and outputs to decoded predictions, one chunk of rows at a time.
+- `records`: decoded predictions in the form in which they are written.
+- `progress`: what an interrupted prediction leaves, so that it can be resumed.
+- `predicting`: predicts a whole input with a checkpoint.
+- `end_to_end`: scores relations between predicted mentions on test.
+
+Next: `mtl.study` and `mtl.commands`.
+"""
+
+__all__ = ["end_to_end", "predicting"]

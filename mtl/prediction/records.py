@@ -1,0 +1,71 @@
+"""Decoded predictions in the form in which they are written: entities with their text, relations between indices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from heads import Entity, Prediction, Row, SpanRow
+
+DECIDES_RESULTS = False
+
+Scores = Mapping[tuple[int, int, str], float]
+"""The scores of predicted mentions by start, end and type."""
+
+
+def as_record(prediction: Prediction, row: Row, scores: Scores | None = None) -> dict[str, Any]:
+    """A prediction as it is written.
+
+    Args:
+        prediction: Decoded prediction of one task.
+        row: The row as the task read it.
+        scores: Scores of the mentions of the row that were predicted; the others were in the input.
+
+    >>> from heads import TextRow
+    >>> as_record({"label": "yes", "scores": {"yes": 0.9, "no": 0.1}}, TextRow("1", "1", "Fever."))
+    {'label': 'yes', 'score': 0.9, 'scores': {'yes': 0.9, 'no': 0.1}}
+    >>> as_record({"entities": [{"type": "Sign", "start": 0, "end": 5, "score": 0.9}]}, TextRow("1", "1", "Fever."))
+    {'entities': [{'type': 'Sign', 'start': 0, 'end': 5, 'text': 'Fever', 'score': 0.9}]}
+    """
+    if "relations" in prediction and isinstance(row, SpanRow):
+        places = _places(row.entities)
+        relations = [
+            {"type": r["type"], "head": places[r["head"]], "tail": places[r["tail"]], "score": r["score"]}
+            for r in prediction["relations"]
+        ]
+        return {"entities": [_mention(entity, row.text, scores or {}) for entity in row.entities]} | {
+            "relations": relations
+        }
+    if "entities" in prediction:
+        return {**prediction, "entities": [_with_text(entity, row.text) for entity in prediction["entities"]]}
+    if "label" in prediction and "scores" in prediction:
+        label = prediction["label"]
+        return {"label": label, "score": prediction["scores"][label], **prediction}
+    return dict(prediction)
+
+
+def _places(entities: Sequence[Entity]) -> dict[str, int]:
+    """The index of each mention by its id, and of the first mention of each concept by the concept's id."""
+    places: dict[str, int] = {}
+    for index, entity in enumerate(entities):
+        for concept in entity.concepts:
+            places.setdefault(concept, index)
+    return places | {entity.id: index for index, entity in enumerate(entities)}
+
+
+def _mention(entity: Entity, text: str, scores: Scores) -> dict[str, Any]:
+    start, end = entity.spans[0][0], entity.spans[-1][1]
+    out: dict[str, Any] = {"type": entity.type, "start": start, "end": end}
+    out["text"] = " ".join(text[a:b] for a, b in entity.spans)
+    score = scores.get((start, end, entity.type))
+    out["score"] = score
+    if score is not None:
+        return out
+    if len(entity.spans) > 1:
+        out["spans"] = [list(span) for span in entity.spans]
+    return out | {"concepts": list(entity.concepts)} if entity.concepts else out
+
+
+def _with_text(entity: Mapping[str, Any], text: str) -> dict[str, Any]:
+    out = {name: entity[name] for name in ("type", "start", "end")}
+    return {**out, "text": text[entity["start"] : entity["end"]], **{k: v for k, v in entity.items() if k not in out}}

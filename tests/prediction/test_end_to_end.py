@@ -1,0 +1,64 @@
+"""Relations between predicted mentions, scored on planted predictions whose triples are counted by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mtl.commands import run as command
+from tests import five_tasks
+from tests.prediction.conftest import TASKS, write
+
+
+@pytest.mark.usefixtures("planted")
+def test_triples_are_scored_strictly_beside_the_score_on_gold_mentions(
+    planted_run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = planted_run.parents[2]
+    five_tasks.test(folder, "--end-to-end", "--run.track=false", "--run.baselines=false")
+    scores = json.loads((planted_run / "metrics.json").read_text())["test"]
+    links, induced = scores["links"], scores["induced"]
+    # 4 predicted, 5 gold, 1 right: F1 = 2 * 1 / (4 + 5).
+    assert links["end_to_end_precision"] == pytest.approx(1 / 4)
+    assert links["end_to_end_recall"] == pytest.approx(1 / 5)
+    assert links["end_to_end_micro_f1"] == pytest.approx(2 / 9)
+    # On gold mentions three of four candidates and one missed pair are "up", one is "down".
+    assert links["micro_f1"] == pytest.approx(2 * 3 / (4 + 5))
+    # One concept pair is found and right; the other disease has no concept.
+    assert induced["end_to_end_precision"] == 1
+    assert induced["end_to_end_recall"] == pytest.approx(1 / 2)
+    assert "end_to_end_micro_f1" not in scores["mentions"]
+    shown = capfd.readouterr().out
+    assert shown.count("end_to_end_micro_f1") == 2
+    assert "0.2222" in shown
+    counts = np.load(planted_run / "counts" / "test" / "links.end_to_end.npz")
+    assert counts["counts"].sum(0).tolist() == [1, 4, 4, 0, 0, 1], "right, predicted and gold of up, then of down"
+    assert len(counts["documents"]) == 6
+
+
+@pytest.mark.usefixtures("planted")
+def test_the_scores_are_sent_to_mlflow_under_their_own_names(planted_run: Path) -> None:
+    folder = planted_run.parents[2]
+    five_tasks.test(folder, "--end-to-end", "--run.baselines=false")
+    lines = five_tasks.read_lines(planted_run / "metrics.jsonl")
+    sent = {name for line in lines for name in line.get("metrics", line)}
+    assert {"test/links/end_to_end_micro_f1", "test/links/micro_f1", "test/induced/end_to_end_recall"} <= sent
+
+
+def test_the_option_needs_a_relation_task_whose_mentions_are_found(
+    tmp_path: Path, tiny_encoder: Callable[[str], Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    cases = [
+        ("test", ["links", "kind"], "Drug, Event"),
+        ("fit", list(TASKS), "mtl fit"),
+        ("test", ["kind"], "relation"),
+    ]
+    with five_tasks.surroundings(tmp_path):
+        for name, tasks, word in cases:
+            mixture = write(tmp_path, tiny_encoder("bert"), tasks)
+            assert command([name, f"--mixture={mixture}", *five_tasks.CPU, "--end-to-end"]) == 2
+            assert word in capfd.readouterr().err
