@@ -285,6 +285,14 @@ def beats_trivial(findings: Findings, target: str) -> str:
     return "unresolved" if is_unresolved else "yes" if beats else "no"
 
 
+def single_scores(findings: Findings) -> Iterator[str]:
+    """The single-task scores, one Markdown list item per task."""
+    for target, facts in findings.targets.items():
+        n, mean, sd = mean_and_sd(facts.single)
+        trivial = f"; trivial predictor {facts.baseline[0]} {score(facts.baseline[1])}" if facts.baseline else ""
+        yield f"- {target}: {facts.metric} {score(mean)} (SD {score(sd)}, {_count(n, 'seed')}){trivial}"
+
+
 def duration(seconds: float) -> str:
     """A duration in a suitable unit.
 

@@ -16,7 +16,6 @@ from mtl.study.report import conclusions, presentation
 from mtl.study.report.figures import cell_colour, colour_limit, heat_map_legend, study_figures
 from mtl.study.report.presentation import State, family_of, matrix_of, nearer_bound, points, short, span, state
 from mtl.study.statistics.findings import Family, Findings, Gain
-from mtl.study.statistics.learning import Learning
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -379,26 +378,6 @@ def _table(findings: Findings, family: Family) -> Table:
     return made
 
 
-def _undertrained(learning: Learning) -> str:
-    """The number of undertrained runs of a cell.
-
-    >>> _undertrained(Learning(num_runs=8, undertrained=("a, seed 1",))), _undertrained(Learning())
-    ('1 of 8', '–')
-    """
-    number = len(learning.undertrained)
-    return f"{number} of {learning.num_runs}" if learning.num_runs else presentation.MISSING
-
-
-def _settled(learning: Learning) -> str:
-    """The number of runs whose best evaluation is before the last fifth.
-
-    >>> _settled(Learning(num_runs=8, num_settled=6)), _settled(Learning(num_runs=8))
-    ('6 of 8', '–')
-    """
-    known = learning.num_runs and learning.num_settled is not None
-    return f"{learning.num_settled} of {learning.num_runs}" if known else presentation.MISSING
-
-
 def _breakable(name: str) -> Markup:
     """An escaped name that may be broken after an underscore."""
     from markupsafe import Markup, escape
@@ -427,8 +406,8 @@ def _environment() -> Environment:
         "duration": conclusions.duration,
         "resolution": presentation.resolution,
         "breakable": _breakable,
-        "undertrained": _undertrained,
-        "settled": _settled,
+        "undertrained": presentation.undertrained,
+        "settled": presentation.settled,
         "partner_phrase": lambda gain, family: presentation.partner_phrase(family, gain.partner),
     }
     return made

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.study.statistics.findings import Family, Findings, Gain
+from mtl.study.statistics.learning import Learning
 from mtl.study.statistics.significance import Interval, floor
 
 State = Literal["helps", "matched", "hurts", "undecided", "unresolvable", "control", "missing"]
@@ -215,6 +216,26 @@ def p_statement(p: float) -> str:
     """
     text = p_value(p)
     return f"p = {text}" if text[0].isdigit() else f"p {text}"
+
+
+def undertrained(learning: Learning) -> str:
+    """The number of undertrained runs of a cell.
+
+    >>> undertrained(Learning(num_runs=8, undertrained=("a, seed 1",))), undertrained(Learning())
+    ('1 of 8', '–')
+    """
+    number = len(learning.undertrained)
+    return f"{number} of {learning.num_runs}" if learning.num_runs else MISSING
+
+
+def settled(learning: Learning) -> str:
+    """The number of runs whose best evaluation is before the last fifth.
+
+    >>> settled(Learning(num_runs=8, num_settled=6)), settled(Learning(num_runs=8))
+    ('6 of 8', '–')
+    """
+    known = learning.num_runs and learning.num_settled is not None
+    return f"{learning.num_settled} of {learning.num_runs}" if known else MISSING
 
 
 def short(name: str, length: int = 28) -> str:
