@@ -102,11 +102,13 @@ class Partner(NamedTuple):
         gain: The gain from this partner.
         design: Design that measured it.
         caveats: Sentences that must be read with it.
+        mark: Mark of the verdict.
     """
 
     gain: Gain
     design: str
     caveats: tuple[str, ...]
+    mark: str
 
 
 class Partners(NamedTuple):
@@ -189,7 +191,10 @@ def partners(findings: Findings) -> list[Partners]:
     for target in findings.targets:
         gains = [(g, f) for f in findings.families if not f.is_control for g in f.gains if g.target == target]
         gains.sort(key=lambda pair: -pair[0].cell.mean if pair[0].cell.n else math.inf)
-        every = [(Partner(gain, family.design, tuple(_caveats(findings, gain))), family) for gain, family in gains]
+        every = [
+            (Partner(gain, family.design, tuple(_caveats(findings, gain)), MARKS[state(gain, family)]), family)
+            for gain, family in gains
+        ]
         helping = [partner for partner, family in every if state(partner.gain, family) in ("helps", "matched")]
         found.append(
             Partners(

@@ -216,7 +216,7 @@ def test_a_gain_that_further_training_matches_is_in_no_headline_and_not_recommen
     assert hurting.find("span", "hurts")
     recommended, with_caveats = rows(root.find("table", "partners")[0])[0][1:3]
     assert recommended == NO_PARTNER
-    assert "hoc" in with_caveats
+    assert with_caveats.startswith("△ hoc (pairwise, +3.00). No more than further training")
     gains = rows(root.find("table", "gains")[0])
     assert gains[0][-1] == "△ matched"
     assert gains[0][-3].startswith("0.00 (")
