@@ -108,8 +108,8 @@ def heat_map_legend(findings: Findings, family: Family) -> str:
     """The meaning of the marks and numbers of a matrix."""
     numbers = (
         f"Number: mean gain × 100 over {len(findings.seeds)} seeds, in the target's own metric (positive is better);"
-        f" below it the {level(findings)} interval. Colour: the bound of the interval that is nearer to 0; neutral if the"
-        " interval includes 0."
+        f" below it the {level(findings)} interval. Colour: the bound of the interval that is nearer to 0; neutral if"
+        " the interval includes 0."
     )
     if any(gain.collapsed for gain in family.gains):
         numbers += f" {CAUTION} caution: a run of the cell collapsed."
