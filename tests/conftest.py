@@ -255,6 +255,7 @@ STUDY = {
     "name": "toy_study",
     "mixture": "toy.yaml",
     "tasks": ["cause", "drugs", "risk"],
+    "continued": False,  # to save time; its tests switch it on
     "seeds": 2,
     "budget": {"updates": 4, "evaluations": 2},
     "model": {"learning_rate": 1e-3},

@@ -13,11 +13,21 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from mtl.study.report.conclusions import beats_trivial, mean_and_sd, summary
+from mtl.study.report.conclusions import beats_trivial, grouping_limits, grouping_statement, mean_and_sd, summary
 from mtl.study.report.figures import heat_map
 from mtl.study.report.outcome import write_gains
 from mtl.study.report.page import trained_on
-from mtl.study.report.presentation import level, p_value, points, score, span, state
+from mtl.study.report.presentation import (
+    is_compared,
+    level,
+    p_value,
+    points,
+    score,
+    settled,
+    span,
+    state,
+    undertrained,
+)
 from mtl.study.running.read_back import read_study
 from mtl.study.statistics.findings import Family, Findings
 
@@ -48,26 +58,27 @@ def main() -> None:
 def page(findings: Findings, file: str, notes: str) -> Iterator[str]:
     """The lines of the page."""
     found = summary(findings)
-    yield f"# {findings.study}\n\n{findings.question}\n\n**{found.headline}**\n"
+    yield f"# {findings.study}\n\n{findings.question}\n\n**{found.headline}**"
+    for family in findings.families:
+        if not family.is_control:
+            yield from _family(findings, family)
+    yield "\n## Conclusions\n"
     for design in found.designs:
         yield f"- **{design.design}**: {design.statement}"
         yield from (f"  - {gain.mark} {gain.text} {' '.join(gain.caveats)}".rstrip() for gain in design.significant)
         yield from (f"  - {limit}" for limit in design.limits)
+    if findings.grouping is not None:
+        limits = grouping_limits(findings, findings.grouping)
+        yield f"- {' '.join([grouping_statement(findings.grouping), *limits])}"
     yield "\nLimitations:\n"
     yield from (f"- {limit}" for limit in found.limits)
     yield "\n## Methods\n"
     yield from (f"- {sentence}" for sentence in findings.setup)
-    yield "\n## Single-task results\n"
-    yield "| task | metric | mean | SD over seeds | best trivial predictor | beaten | test set |"
-    yield "|---|---|---|---|---|---|---|"
-    for task, facts in findings.targets.items():
-        _, mean, sd = mean_and_sd(facts.single)
-        trivial = "–" if facts.baseline is None else f"{facts.baseline[0]} {score(facts.baseline[1])}"
-        units = f"{facts.num_units} {facts.unit}s"
-        scores = f"{score(mean)} | {score(sd)} | {trivial} | {beats_trivial(findings, task)}"
-        yield f"| {task} | {facts.metric} | {scores} | {units} |"
+    yield from _single(findings)
     for family in findings.families:
-        yield from _family(findings, family)
+        if family.is_control:
+            yield from _family(findings, family)
+    yield from _care(findings)
     if notes:
         yield f"\n## Notes\n\n{notes}"
     if findings.missing or findings.deviations:
@@ -83,13 +94,37 @@ def page(findings: Findings, file: str, notes: str) -> Iterator[str]:
     yield f"- {machine_line(machine())}\n"
 
 
+def _single(findings: Findings) -> Iterator[str]:
+    yield "\n## Single-task results\n"
+    yield (
+        "| task | metric | mean | SD over seeds | best trivial predictor | beaten | test set | one unit × 100"
+        " | undertrained runs | best before the last fifth |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|---|"
+    for task, facts in findings.targets.items():
+        _, mean, sd = mean_and_sd(facts.single)
+        trivial = "–" if facts.baseline is None else f"{facts.baseline[0]} {score(facts.baseline[1])}"
+        scores = f"{score(mean)} | {score(sd)} | {trivial} | {beats_trivial(findings, task)}"
+        units = f"{facts.num_units} {facts.unit}s | {points(facts.test_unit, signed=False) if facts.test_unit else '–'}"
+        learned = f"{undertrained(facts.learning)} | {settled(facts.learning)}"
+        yield f"| {task} | {facts.metric} | {scores} | {units} | {learned} |"
+
+
+def _care(findings: Findings) -> Iterator[str]:
+    """The collapsed and the undertrained runs by name."""
+    for name, notes in (("Collapsed", findings.collapsed), ("Undertrained", findings.undertrained)):
+        if notes:
+            yield f"\n## {name} runs\n"
+            yield from (f"- {n.run}: {n.target} {score(n.score)} on dev, against {score(n.compared)}" for n in notes)
+
+
 def _family(findings: Findings, family: Family) -> Iterator[str]:
     yield f"\n## {family.design}\n\n{family.question}\n\n![{family.design}]({findings.study}_{family.design}.png)\n"
     yield (
         f"| target | partner | gain × 100 | {level(findings)} interval over seeds | over seeds and documents | p"
-        " | adjusted p | q | minimum detectable gain | verdict |"
+        " | adjusted p | q | minimum detectable gain | more than further training | undertrained runs | verdict |"
     )
-    yield "|---|---|---|---|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|---|---|---|---|---|"
     for gain in family.gains:
         cell = gain.cell
         documents = "–" if gain.documents is None else span(gain.documents)
@@ -97,7 +132,11 @@ def _family(findings: Findings, family: Family) -> Iterator[str]:
         numbers += f" | {p_value(cell.adjusted_p)} | {p_value(cell.q)}"
         smallest = None if family.is_control else family.smallest_gains.get(gain.target)
         detectable = "–" if smallest is None else points(smallest, signed=False)
-        yield f"| {gain.target} | {gain.partner} | {numbers} | {detectable} | {state(gain, family)} |"
+        beyond = gain.beyond if is_compared(gain) else None
+        more = "–" if beyond is None else f"{points(beyond.mean)} ({span(beyond.interval)})"
+        learned = undertrained(gain.learning) + (f", {len(gain.collapsed)} collapsed" if gain.collapsed else "")
+        last = f"{detectable} | {more} | {learned} | {state(gain, family)}"
+        yield f"| {gain.target} | {gain.partner} | {numbers} | {last} |"
 
 
 if __name__ == "__main__":

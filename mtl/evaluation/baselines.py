@@ -29,12 +29,12 @@ def trivial_baselines(
 
 
 def _of_task(head: Head, splits: TaskData, split: str) -> dict[str, Scores]:
-    rows = _usable(head, splits[split].rows)
-    predictors = head.baselines(_usable(head, splits["train"].rows)) if rows else {}
+    rows = usable_rows(head, splits[split].rows)
+    predictors = head.baselines(usable_rows(head, splits["train"].rows)) if rows else {}
     return {name: _score(head, rows, predict(rows)) for name, predict in predictors.items()}
 
 
-def _usable(head: Head, rows: Iterable[Row]) -> list[Row]:
+def usable_rows(head: Head, rows: Iterable[Row]) -> list[Row]:
     """The rows that this head can read and score."""
     return [row for row in rows if isinstance(row, head.row_type) and head.check(row) is None and head.is_labelled(row)]
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mtl.commands import run as run_mtl
@@ -44,6 +45,11 @@ def test_a_plan_as_json_has_finished_runs_and_the_smallest_gains(
     found = finite(capsys.readouterr().out)
     assert isinstance(found, dict)
     assert found["families"] == []
+    assert run_mtl(["study", "run", "study.yaml"]) == 0
+    printed = capsys.readouterr().out
+    for task, facts in found["targets"].items():
+        assert f"{np.mean(facts['single']):.4f}".replace("-", "−") in printed
+        assert task in printed
     assert run_mtl(["study", "plan", "study.yaml", "designs=[pairwise]", "--json", "--no-probe"]) == 0
     plan = finite(capsys.readouterr().out)
     assert isinstance(plan, dict)
@@ -51,7 +57,33 @@ def test_a_plan_as_json_has_finished_runs_and_the_smallest_gains(
     assert plan["trains"] == {"cause + risk": 6}
     assert plan["seconds"] > 0
     assert plan["smallest_gains"]["pairwise"]["risk"] > 0
+    (warning,) = plan["warnings"]
+    assert "8 seeds are recommended" in warning
+    powers = list(plan["power"]["pairwise"]["at"].values())
+    assert powers == sorted(powers)
+    assert powers[0] < 0.8 < powers[-1]
+    assert plan["costs"] == {"pairwise": {"runs": 6, "seconds": pytest.approx(plan["seconds"])}}
+
+
+def test_a_plan_shows_what_the_control_continued_costs_and_how_to_switch_it_off(
+    toy_study: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy_study(seeds=8, tasks=["cause", "risk"], continued=True)
+    assert run_mtl(["study", "plan", "study.yaml"]) == 0
+    out = capsys.readouterr().out
+    assert "continued: 2 cells, 16 runs to train, " in out
+    assert "pairwise: power among 2 gains: " in out
+    assert "40 distinct runs: " in out
+    assert run_mtl(["study", "plan", "study.yaml", "--json", "--no-probe"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert {design: cost["runs"] for design, cost in plan["costs"].items()} == {
+        "single": 16,
+        "pairwise": 8,
+        "continued": 16,
+    }
     assert plan["warnings"] == []
+    assert run_mtl(["study", "plan", "study.yaml", "--json", "--no-probe", "continued=false"]) == 0
+    assert json.loads(capsys.readouterr().out)["runs"] == 24
 
 
 def test_run_and_report_write_tables_figures_and_a_page(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from mtl.study.statistics.findings import Cost, Curve, Family, Findings, Gain, Grouping, TargetFacts
+from mtl.study.statistics.findings import Cost, Curve, Family, Findings, Gain, Grouping, RunNote, TargetFacts
+from mtl.study.statistics.learning import Learning
 from mtl.study.statistics.significance import Interval, analyse, floor
 
 METRICS = ("f1", "pearson", "accuracy", "micro_f1")
@@ -31,6 +33,31 @@ def gains_of(
         treated = tuple(float(r + d) for r, d in zip(reference, column, strict=True))
         gains.append(Gain(target, partner, cell, documents, tuple(map(float, column)), reference, treated))
     return tuple(gains)
+
+
+def with_training(findings: Findings, further: float) -> Findings:
+    """The findings with a control `continued` with this mean gain for every target, and the pairs compared with it."""
+    pairs = [(target, "itself before") for target in findings.targets]
+    control = family("continued", pairs, dict.fromkeys(pairs, further), len(findings.seeds), is_control=True, seed=7)
+    of_target = {gain.target: np.array(gain.differences) for gain in control.gains}
+    pairwise = findings.families[0]
+    differences = np.array([np.array(gain.differences) - of_target[gain.target] for gain in pairwise.gains]).T
+    cells = analyse(differences)
+    gains = tuple(replace(gain, beyond=cell) for gain, cell in zip(pairwise.gains, cells, strict=True))
+    return replace(findings, families=(replace(pairwise, gains=gains), *findings.families[1:], control))
+
+
+def with_collapse(findings: Findings, number: int = 0) -> Findings:
+    """The findings with a collapsed run in a gain of the first design."""
+    first = findings.families[0]
+    gain = first.gains[number]
+    name = f"{gain.target} + {gain.partner}, seed 3"
+    learning = Learning(len(findings.seeds), (name,), (), 5)
+    gain = replace(gain, learning=learning, collapsed=(name,))
+    gains = (*first.gains[:number], gain, *first.gains[number + 1 :])
+    note = RunNote(name, gain.target, 0.41, 0.5)
+    families = (replace(first, gains=gains), *findings.families[1:])
+    return replace(findings, families=families, collapsed=(note,))
 
 
 def family(
@@ -78,6 +105,9 @@ def study(
             train_rows=2000 + i,
             baseline=("majority", 0.5) if i != 1 else ("tfidf", 0.75),
             single=tuple(0.7 + 0.001 * j for j in range(num_seeds)),
+            dev_baseline=("majority", 0.5),
+            test_unit=0.001,
+            learning=Learning(num_seeds, (), (f"{task}, seed 1",), num_seeds - 1),
         )
         for i, task in enumerate(tasks)
     }

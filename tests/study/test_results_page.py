@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mtl.study.statistics.findings import TrainedOn
+from tests.study import simulated
 from tests.study.simulated import study
 
 PAGE = Path(__file__).parents[2] / "experiments" / "studies" / "page.py"
@@ -35,7 +36,24 @@ def test_the_page_shows_every_gain_with_its_verdict_and_the_missing_runs(monkeyp
     assert all(sentence in text for sentence in findings.missing)
     assert "| 90% interval over seeds |" in text
     assert "A note." in text
+    headings = [line[3:] for line in text.splitlines() if line.startswith("## ")]
+    assert headings[:4] == ["pairwise", "Conclusions", "Methods", "Single-task results"]
     assert "`mtl study run study.yaml`" in text
     (trained,) = [line for line in text.splitlines() if line.startswith("- 12 runs: ")]
     assert all(part in trained for part in ("biomtl 0.1.0", "commit 0123456", "cpu", "2 threads"))
     assert "fedcba9" not in text  # the commit of the run's code counts, not of the code that writes the page
+
+
+def test_the_page_names_collapsed_runs_and_shows_the_comparison_with_further_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(PAGE.parents[1] / "bench"))
+    findings = simulated.with_collapse(simulated.with_training(study(), 0.03))
+    lines = list(runpy.run_path(str(PAGE))["page"](findings, "study.yaml", ""))
+    text = "\n".join(lines)
+    assert "- gad + hoc, seed 3: gad 0.4100 on dev, against 0.5000" in text.split("## Collapsed runs")[1]
+    (first,) = [line for line in lines if line.startswith("| gad | hoc | +3.00")]
+    *_, more, learned, verdict = [cell.strip() for cell in first.strip("|").split("|")]
+    assert more.startswith("0.00 (")
+    assert learned == "0 of 8, 1 collapsed"
+    assert verdict == "matched"

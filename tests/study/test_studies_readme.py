@@ -20,7 +20,7 @@ from mtl.study.design.plan import _all_runs
 from mtl.study.design.spec import load_study
 from mtl.study.report import conclusions
 from mtl.study.report.presentation import MARKS
-from mtl.study.statistics.significance import floor
+from mtl.study.statistics.significance import floor, power, smallest_gain
 from mtl.training.hyperparameters import Optimisation
 
 FOLDER = Path(__file__).parent.parent.parent / "experiments" / "studies"
@@ -46,6 +46,13 @@ def rows(title: str) -> list[list[str]]:
     lines = [line for line in section(title).splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
     return [row for row, following in zip(cells, [*cells[1:], [""]], strict=True) if not _is_head(row, following)]
+
+
+def rows_with_head(title: str) -> list[list[str]]:
+    """The rows of the only table of a section, with its heading."""
+    lines = [line for line in section(title).splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    return [row for row in cells if not set("".join(row)) <= set("-|")]
 
 
 def _is_head(row: list[str], following: list[str]) -> bool:
@@ -126,6 +133,17 @@ def test_the_documented_smallest_p_is_that_of_the_sign_flip_test() -> None:
     assert f"q of at most {conclusions.SCREENING_Q}" in PAGE
 
 
+def test_the_documented_power_is_that_of_the_simulation() -> None:
+    head, *lines = (row for row in rows_with_head("Number of seeds"))
+    seeds = [int(cell) for cell in head[1:]]
+    five, twenty, power_of_three = ([float(cell) for cell in line[1:]] for line in lines)
+    for number in (6, 8):
+        place = seeds.index(number)
+        assert five[place] == pytest.approx(smallest_gain(1.0, number, cells=5), abs=0.06)
+        assert twenty[place] == pytest.approx(smallest_gain(1.0, number, cells=20), abs=0.06)
+        assert power_of_three[place] == pytest.approx(power(3, number, 20, num_simulations=1_000), abs=0.01)
+
+
 def test_every_verdict_is_explained_with_its_mark() -> None:
     explained = " ".join(row[0] for row in rows("Reading the verdicts"))
     for state, mark in MARKS.items():
@@ -176,5 +194,5 @@ def test_the_keys_of_a_mixture_that_a_study_ignores_are_documented(
 def test_every_link_leads_to_a_heading() -> None:
     headings = {heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.*)$", PAGE, re.MULTILINE)}
     links = re.findall(r"\]\(#([^)]+)\)", PAGE)
-    assert len(links) == 5
+    assert len(links) == 6
     assert set(links) <= headings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mtl.study.design.designs import SELF, SHUFFLED
+from mtl.study.design.designs import CONTINUED, DESIGNS, SELF, SHUFFLED
 from mtl.study.design.plan import StudyPlan
 from mtl.study.design.run_key import resolved_trainer
 
@@ -49,6 +49,16 @@ def described(plan: StudyPlan) -> list[str]:
         excluded = {name: len(task.data.exclude) for name, task in mixture.tasks.items() if task.data.exclude}
         left = ", ".join(f"{count} of {name}" for name, count in excluded.items()) or "none"
         words.append(f"Training documents that are in dev or test of another task are excluded: {left}.")
+    if spec.lacks_continued:
+        words.append(
+            f"The control {CONTINUED} is switched off ({CONTINUED}: false), so no gain is compared with that of further"
+            " training of the target alone."
+        )
+    elif CONTINUED in names and any(DESIGNS[name].is_against_single for name in names if name in DESIGNS):
+        words.append(
+            f"The control {CONTINUED} trains each target alone once more. A significant gain must also be significantly"
+            " larger than the gain of this second round; otherwise it counts as no more than further training brings."
+        )
     if "self_partner" in names:
         words.append(f"The copy of a task ({SELF}) has the same rows in a different order, and a separate head.")
     if "shuffled_partner" in names:

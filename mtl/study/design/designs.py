@@ -16,6 +16,9 @@ from mtl.problems import did_you_mean
 REPLICATE = 1_000_000
 """Offset from a seed to the seed of its replicate."""
 
+CONTINUED = "continued"
+"""The control that shows what a second round of training alone brings."""
+
 SELF, SHUFFLED = "__self", "__shuffled"
 """Suffixes of copies of a task: an exact copy, and a copy with shuffled training labels."""
 
@@ -70,11 +73,14 @@ class Design:
         question: The question that its gains answer, in one sentence.
         compare: Function from tasks, a seed and options to comparisons.
         check: Function from options and tasks to problems with the options; None if there are no options.
+        is_against_single: Whether the reference is the single-task run, so that a second round of training alone
+            (`continued`) is what a gain must exceed.
     """
 
     question: str
     compare: Compare
     check: Callable[[Any, Sequence[str]], list[str]] | None = None
+    is_against_single: bool = False
 
     def option_problems(self, options: Any, tasks: Sequence[str]) -> list[str]:
         """Returns the problems with the options, each as a message."""
@@ -173,10 +179,16 @@ def _check_groups(options: Any, tasks: Sequence[str]) -> list[str]:
 
 DESIGNS = {
     "single": Design("How well does each task do when it is trained alone?", _single),
-    "joint": Design("What does each task gain from being trained with all other tasks?", _joint),
-    "pairwise": Design("What does a target gain from being trained with one partner?", _pairwise),
+    "joint": Design(
+        "What does each task gain from being trained with all other tasks?", _joint, is_against_single=True
+    ),
+    "pairwise": Design(
+        "What does a target gain from being trained with one partner?", _pairwise, is_against_single=True
+    ),
     "sequential": Design(
-        "What does a target gain from an encoder that was first trained on a source task?", _sequential
+        "What does a target gain from an encoder that was first trained on a source task?",
+        _sequential,
+        is_against_single=True,
     ),
     "refine_finetune": Design(
         "What does a task gain from being fine-tuned from an encoder that was trained on all tasks, rather than on this"
@@ -185,7 +197,9 @@ DESIGNS = {
         _check_heads,
     ),
     "leave_one_out": Design("What does a task add to a target that is trained with all other tasks?", _leave_one_out),
-    "groups": Design("What does each task gain in the groups listed in the study?", _groups, _check_groups),
+    "groups": Design(
+        "What does each task gain in the groups listed in the study?", _groups, _check_groups, is_against_single=True
+    ),
 }
 
 
@@ -208,7 +222,7 @@ def _continued(tasks: Sequence[str], seed: int, options: Any) -> Iterator[Compar
     for target in tasks:
         alone = Run((target,), seed)
         treated = Run((target,), seed, source=alone, keeps_heads=True)
-        yield Comparison("continued", target, "itself before", seed, treated, alone)
+        yield Comparison(CONTINUED, target, "itself before", seed, treated, alone)
 
 
 def _shuffled_partner(tasks: Sequence[str], seed: int, options: Any) -> Iterator[Comparison]:
@@ -231,7 +245,7 @@ CONTROLS = {
         "What does a target gain from extra updates on its own rows, through a second head of the same type?",
         _self_partner,
     ),
-    "continued": Design(
+    CONTINUED: Design(
         "What does a task gain from a second round of training, which starts from its own single-task run?",
         _continued,
     ),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, TypeAdapter
 
 from mtl.config import components, schema
 from mtl.config.loading import load_mixture
@@ -15,7 +15,7 @@ from mtl.config.yaml_files import merge, parse_overrides, read_yaml, resolve
 from mtl.files import folder_name
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.redaction import strings
-from mtl.study.design.designs import CONTROLS, DESIGNS, REPLICATE, SELF, SHUFFLED
+from mtl.study.design.designs import CONTINUED, CONTROLS, DESIGNS, REPLICATE, SELF, SHUFFLED
 from mtl.training.hyperparameters import Optimisation
 
 
@@ -98,6 +98,8 @@ class StudySpec(Section):
         tasks: Names of the tasks; empty takes all tasks of the mixture.
         designs: Designs to compare, each a name, or a name with options such as `{groups: [[a, b], [c]]}`.
         controls: Controls to show next to the matrix: replicate, self_partner, continued, shuffled_partner.
+        continued: Whether the control `continued` runs even if `controls` does not list it. It does so in every study
+            with a design that compares with single-task runs, because its gains must exceed that of further training.
         seeds: Number of seeds, counted from 0, or a list of seeds.
         budget: Budget of every run.
         select: `best` tests at the evaluation with the target's best primary metric on dev; `last` at the last one.
@@ -117,7 +119,8 @@ class StudySpec(Section):
     tasks: tuple[StrictStr, ...] = ()
     designs: tuple[StrictStr | dict[StrictStr, Any], ...] = ("pairwise",)
     controls: tuple[StrictStr | dict[StrictStr, Any], ...] = ()
-    seeds: StrictInt | tuple[StrictInt, ...] = 6
+    continued: StrictBool = True
+    seeds: StrictInt | tuple[StrictInt, ...] = 8
     budget: BudgetSpec = BudgetSpec()
     select: Literal["best", "last"] = "best"
     model: Optimisation = Optimisation()
@@ -135,8 +138,18 @@ class StudySpec(Section):
 
     @property
     def parts(self) -> list[DesignEntry]:
-        """The designs, then the controls."""
-        return [part for entry in (*self.designs, *self.controls) for part in _parts(entry)]
+        """The designs, then the controls, with `continued` if it is due."""
+        listed = [part for entry in (*self.designs, *self.controls) for part in _parts(entry)]
+        names = {part.name for part in listed}
+        is_due = any(design.is_against_single for name, design in DESIGNS.items() if name in names)
+        is_added = self.continued and is_due and CONTINUED not in names
+        return [*listed, *([DesignEntry(CONTINUED, None)] if is_added else [])]
+
+    @property
+    def lacks_continued(self) -> bool:
+        """Whether gains are not compared with further training, because the control is switched off."""
+        with_control = self.model_copy(update={"continued": True})
+        return len(with_control.parts) > len(self.parts)
 
     def with_groups(self, groups: Sequence[Sequence[str]]) -> StudySpec:
         """Returns the study with these groups added to its design `groups`, without duplicates."""
@@ -252,6 +265,10 @@ def _spec_problems(spec: StudySpec, mixture: Mixture | None, broken: set[str]) -
         problems.append(
             Problem("tasks", f"Each task can be listed only once, got {list(spec.tasks)}.", "Remove the duplicate.")
         )
+    listed = {part.name for entry in spec.controls for part in _parts(entry)} if "controls" not in broken else set()
+    if not spec.continued and CONTINUED in listed:
+        message = "is false, but `controls` lists continued."
+        problems.append(Problem("continued", message, "Remove one of the two."))
     is_misspelt = not set(spec.tasks) <= set(names or ())  # which is already reported
     tasks = [name for name in names or () if not spec.tasks or is_misspelt or name in spec.tasks]
     problems += [
@@ -297,7 +314,7 @@ def _seed_problems(spec: StudySpec) -> list[Problem]:
     seeds = spec.seed_list
     if len(seeds) < 2:
         message = f"A study needs at least two seeds to estimate the spread of a difference, got {len(seeds)}."
-        return [Problem("seeds", message, "Use 6 or more: with 5 seeds, no gain can be significant at 0.05.")]
+        return [Problem("seeds", message, "Use 8: with 5 seeds, no gain can be significant at 0.05.")]
     if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= REPLICATE:
         return [Problem("seeds", f"Seeds must be different and between 0 and {REPLICATE - 1}, got {list(seeds)}.")]
     return []

@@ -8,11 +8,14 @@ import statistics as numbers
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from mtl.study.design.designs import CONTINUED, DESIGNS
 from mtl.study.report.presentation import (
     MARKS,
     MISSING,
     State,
+    exceeds_training,
     holds,
+    is_compared,
     level,
     noise_floor,
     p_statement,
@@ -24,7 +27,7 @@ from mtl.study.report.presentation import (
     state,
 )
 from mtl.study.statistics.findings import Cost, Family, Findings, Gain, Grouping, TargetFacts
-from mtl.study.statistics.significance import Interval, floor, interval
+from mtl.study.statistics.significance import Interval, floor, interval, is_below
 
 SCREENING_Q = 0.1
 """A positive gain that is not significant and has at most this q is a candidate for a further study.
@@ -49,7 +52,7 @@ class SignificantGain(NamedTuple):
     """A significant gain, in words.
 
     Args:
-        verdict: Either "helps" or "hurts".
+        verdict: "helps", "matched" or "hurts".
         mark: Mark of the verdict.
         text: Sentence with the numbers of the gain.
         caveats: Sentences that must be read with it.
@@ -67,7 +70,8 @@ class DesignSummary(NamedTuple):
     Args:
         design: Name of the design.
         statement: Number of significant gains, in a sentence.
-        significant: Significant gains, from the most positive to the most negative.
+        significant: Significant gains: those that help, those that further training matches, those that hurt; each
+            from the most positive to the most negative.
         limits: Sentences about gains from which nothing can be concluded.
     """
 
@@ -98,11 +102,13 @@ class Partner(NamedTuple):
         gain: The gain from this partner.
         design: Design that measured it.
         caveats: Sentences that must be read with it.
+        mark: Mark of the verdict.
     """
 
     gain: Gain
     design: str
     caveats: tuple[str, ...]
+    mark: str
 
 
 class Partners(NamedTuple):
@@ -111,7 +117,7 @@ class Partners(NamedTuple):
     Args:
         target: Name of the task.
         recommended: Significant positive gains without a caveat.
-        with_caveats: Significant positive gains with a caveat.
+        with_caveats: Significant positive gains with a caveat, such as that further training brings as much.
         avoided: Significant negative gains.
         candidates: Partners for a further study; their gains are not significant.
     """
@@ -160,8 +166,10 @@ class Costs(NamedTuple):
 def summary(findings: Findings) -> Summary:
     """The conclusions from a study and their limitations."""
     designs = [family for family in findings.families if not family.is_control]
-    states = [state(gain, family) for family in designs for gain in family.gains]
-    headline = f"{_counts(states)}{_rest(states)}." if states else "The study has no design with gains to test."
+    pairs = [(gain, family) for family in designs for gain in family.gains]
+    headline = f"{_counts(pairs)}{_rest(pairs)}." if pairs else "The study has no design with gains to test."
+    if findings.collapsed:
+        headline += f" {_count(len(findings.collapsed), 'run')} collapsed."
     if findings.missing:
         headline = f"Some runs are missing, so this result is preliminary. {headline}"
     return Summary(headline, tuple(design_summary(findings, family) for family in designs), _limits(findings))
@@ -169,9 +177,10 @@ def summary(findings: Findings) -> Summary:
 
 def design_summary(findings: Findings, family: Family) -> DesignSummary:
     """The conclusions from one design."""
-    significant = [gain for gain in family.gains if state(gain, family) in ("helps", "hurts")]
-    significant.sort(key=lambda gain: -gain.cell.mean)
-    statement = f"{_counts([state(gain, family) for gain in family.gains])} ({_procedure(findings, family)})."
+    order = {"helps": 0, "matched": 1, "hurts": 2}
+    significant = [gain for gain in family.gains if state(gain, family) in order]
+    significant.sort(key=lambda gain: (order[state(gain, family)], -gain.cell.mean))
+    statement = f"{_counts([(gain, family) for gain in family.gains])} ({_procedure(findings, family)})."
     sentences = tuple(_significant_gain(findings, family, gain) for gain in significant)
     return DesignSummary(family.design, statement, sentences, tuple(_design_limits(findings, family)))
 
@@ -182,8 +191,11 @@ def partners(findings: Findings) -> list[Partners]:
     for target in findings.targets:
         gains = [(g, f) for f in findings.families if not f.is_control for g in f.gains if g.target == target]
         gains.sort(key=lambda pair: -pair[0].cell.mean if pair[0].cell.n else math.inf)
-        every = [(Partner(gain, family.design, tuple(_caveats(findings, gain))), family) for gain, family in gains]
-        helping = [partner for partner, family in every if state(partner.gain, family) == "helps"]
+        every = [
+            (Partner(gain, family.design, tuple(_caveats(findings, gain)), MARKS[state(gain, family)]), family)
+            for gain, family in gains
+        ]
+        helping = [partner for partner, family in every if state(partner.gain, family) in ("helps", "matched")]
         found.append(
             Partners(
                 target,
@@ -199,10 +211,18 @@ def partners(findings: Findings) -> list[Partners]:
 def grouping_statement(grouping: Grouping) -> str:
     """The groups predicted from the pairs, with the measured sum of gains if they have been trained."""
     groups = " | ".join(" + ".join(group) for group in grouping.groups)
-    prediction = f"Best groups predicted from the pairs: {groups} (sum of gains {points(grouping.predicted_total)})"
-    if grouping.measured is None:
-        return f"{prediction}; to train them, run `mtl study verify`."
-    return f"{prediction}; measured: {points(sum(grouping.measured.values()))}."
+    total = points(grouping.predicted_total)
+    if grouping.predicted_total < 0:
+        encoders = _count(grouping.max_encoders, "encoder")
+        prediction = (
+            f"Sharing is predicted to lose: even the best groups with at most {encoders} ({groups}) have a sum of gains"
+            f" of {total}, below that of separate single-task models, which is 0"
+        )
+    else:
+        prediction = f"Best groups predicted from the pairs: {groups} (sum of gains {total})"
+    if grouping.measured is not None:
+        return f"{prediction}; measured: {points(sum(grouping.measured.values()))}."
+    return f"{prediction}." if grouping.predicted_total < 0 else f"{prediction}; to train them, run `mtl study verify`."
 
 
 def grouping_limits(findings: Findings, grouping: Grouping) -> list[str]:
@@ -270,6 +290,14 @@ def beats_trivial(findings: Findings, target: str) -> str:
     return "unresolved" if is_unresolved else "yes" if beats else "no"
 
 
+def single_scores(findings: Findings) -> Iterator[str]:
+    """The single-task scores, one Markdown list item per task."""
+    for target, facts in findings.targets.items():
+        n, mean, sd = mean_and_sd(facts.single)
+        trivial = f"; trivial predictor {facts.baseline[0]} {score(facts.baseline[1])}" if facts.baseline else ""
+        yield f"- {target}: {facts.metric} {score(mean)} (SD {score(sd)}, {_count(n, 'seed')}){trivial}"
+
+
 def duration(seconds: float) -> str:
     """A duration in a suitable unit.
 
@@ -284,20 +312,32 @@ def duration(seconds: float) -> str:
 # --- sentences --------------------------------------------------------------------------------------------------------
 
 
-def _counts(states: Sequence[State]) -> str:
-    """The number of significant gains, as a clause."""
-    positive, negative = states.count("helps"), states.count("hurts")
-    if not positive + negative:
+def _counts(pairs: Sequence[tuple[Gain, Family]]) -> str:
+    """The number of significant gains, as a clause; those that further training matches are counted separately."""
+    states = [state(gain, family) for gain, family in pairs]
+    positive, matched, negative = (states.count(one) for one in ("helps", "matched", "hurts"))
+    if not positive + matched + negative:
         return "No gain is significant"
     gains = _count(len(states), "gain")
-    return (
-        f"{positive} of {gains} {_are(positive)} significant and positive,"
-        f" and {negative} {_are(negative)} significant and negative"
-    )
+    clauses = [f"{negative} {_are(negative)} significant and negative"]
+    if matched:
+        clauses.insert(0, f"{matched} {_are(matched)} significant but no more than further training brings")
+    if not positive and matched:
+        return f"No gain is more than further training brings: of {gains}, {', and '.join(clauses)}"
+    helping = [(gain, family) for gain, family in pairs if state(gain, family) == "helps"]
+    is_more = helping and all(_exceeds_training(gain, family) for gain, family in helping)
+    how = "significant, positive and more than further training brings" if is_more else "significant and positive"
+    return ", ".join([f"{positive} of {gains} {_are(positive)} {how}", *clauses[:-1], f"and {clauses[-1]}"])
 
 
-def _rest(states: Sequence[State]) -> str:
+def _exceeds_training(gain: Gain, family: Family) -> bool:
+    """Whether a significant gain exceeds that of further training; the reference of refine_finetune includes it."""
+    return family.design == "refine_finetune" or exceeds_training(gain)
+
+
+def _rest(pairs: Sequence[tuple[Gain, Family]]) -> str:
     """The number of the other gains, as the end of a sentence."""
+    states = [state(gain, family) for gain, family in pairs]
     others: tuple[State, ...] = ("undecided", "unresolvable", "missing")
     parts = [f"{states.count(one)} {_are(states.count(one))} {one}" for one in others if one in states]
     return f"; {' and '.join(parts)}" if parts else ""
@@ -313,16 +353,24 @@ def _procedure(findings: Findings, family: Family) -> str:
 
 def _significant_gain(findings: Findings, family: Family, gain: Gain) -> SignificantGain:
     verdict, cell = state(gain, family), gain.cell
-    verb, metric = "gains" if verdict == "helps" else "loses", findings.targets[gain.target].metric
+    verb, metric = "loses" if verdict == "hurts" else "gains", findings.targets[gain.target].metric
     text = (
         f"{gain.target} {verb} {points(abs(cell.mean), signed=False)} points of {metric}"
         f" {partner_phrase(family, gain.partner)} ({level(findings)} interval over {_count(cell.n, 'seed')}"
         f" {span(cell.interval)}, adjusted {p_statement(cell.adjusted_p)})."
     )
+    if verdict == "helps" and gain.beyond is not None and is_compared(gain):
+        text += f" This is {points(gain.beyond.mean, signed=False)} points more than further training brings"
+        text += f" ({span(gain.beyond.interval)}, adjusted {p_statement(gain.beyond.adjusted_p)})."
     return SignificantGain(verdict, MARKS[verdict], text, tuple(_caveats(findings, gain)))
 
 
 def _caveats(findings: Findings, gain: Gain) -> Iterator[str]:
+    if gain.cell.verdict == "helps" and is_compared(gain) and not exceeds_training(gain):
+        yield _no_more(findings, gain)
+    if gain.collapsed:
+        runs = _count(len(gain.collapsed), "run")
+        yield f"Caution: {runs} collapsed ({'; '.join(gain.collapsed)}), which may explain the gain."
     noise = noise_floor(findings, gain.target)
     if holds(noise, gain.cell.mean):
         yield f"The gain is within the noise floor ({span(noise)}): a second set of seeds may differ by as much."
@@ -336,6 +384,18 @@ def _caveats(findings: Findings, gain: Gain) -> Iterator[str]:
     if facts.baseline and mean_beats_trivial(facts) is False:
         name, value = facts.baseline
         yield f"The single-task runs do not beat the trivial predictor {name} ({score(value, 3)})."
+
+
+def _no_more(findings: Findings, gain: Gain) -> str:
+    """The sentence that compares a gain with that of further training alone."""
+    assert gain.beyond is not None
+    family = findings.family(CONTINUED)
+    found = [one.cell.mean for one in family.gains if one.target == gain.target] if family else []
+    alone = f"a second round alone gains {points(found[0])}, and the difference" if found else "the difference"
+    return (
+        f"No more than further training brings: {alone} is {points(gain.beyond.mean)}"
+        f" ({span(gain.beyond.interval)}, adjusted {p_statement(gain.beyond.adjusted_p)})."
+    )
 
 
 def _design_limits(findings: Findings, family: Family) -> Iterator[str]:
@@ -357,6 +417,19 @@ def _design_limits(findings: Findings, family: Family) -> Iterator[str]:
             f"{_count(len(flat), 'gain')} {_are(len(flat))} identical for every seed ({which}), as happens if a task"
             " has not learned anything yet. An interval of width 0 does not mean certainty."
         )
+    small = [g for g in family.gains if g.cell.n and is_below(g.cell.mean, findings.targets[g.target].test_unit)]
+    if small:
+        yield (
+            f"{_count(len(small), 'gain')} {_are(len(small))} smaller than one unit of the test set (1 / its number of"
+            " gold labels) and therefore not significant, however little they vary."
+        )
+    uncompared = [g for g in family.gains if state(g, family) == "helps" and not _exceeds_training(g, family)]
+    if uncompared:
+        few = "is" if len(uncompared) == 1 else "are"
+        yield (
+            f"{_count(len(uncompared), 'significant positive gain')} {few} not compared with further training of the"
+            f" target alone, because {_why_uncompared(findings, family)}."
+        )
     if undecided:
         yield (
             f"{_count(undecided, 'gain')} {_are(undecided)} undecided: neither an effect nor its absence is shown. The"
@@ -372,6 +445,14 @@ def _design_limits(findings: Findings, family: Family) -> Iterator[str]:
         yield f"{_count(missing, 'gain')} {_are(missing)} missing: no seed has both runs."
 
 
+def _why_uncompared(findings: Findings, family: Family) -> str:
+    if not DESIGNS[family.design].is_against_single:
+        return "the reference of this design is not the single-task run"
+    if findings.family(CONTINUED) is None:
+        return f"the study has no control `{CONTINUED}`"
+    return f"no run of the control `{CONTINUED}` is finished"
+
+
 def _limits(findings: Findings) -> tuple[str, ...]:
     """The limitations of any study, and those that the findings show for this one."""
     found = [
@@ -383,6 +464,18 @@ def _limits(findings: Findings) -> tuple[str, ...]:
         found.append(
             f"These tasks do not beat a trivial predictor when trained alone: {', '.join(weak)}. Their gains say"
             " little."
+        )
+    unsettled = [name for name, facts in findings.targets.items() if facts.learning.is_settled is False]
+    if unsettled:
+        found.append(
+            f"These tasks were not trained to near saturation: {', '.join(unsettled)}. Fewer than two of three of their"
+            " single-task runs have their best evaluation before the last fifth of the run, so that a gain may only be"
+            " faster learning."
+        )
+    unknown = [name for name, facts in findings.targets.items() if facts.baseline and facts.dev_baseline is None]
+    if unknown:
+        found.append(
+            f"Collapsed runs were not looked for in {', '.join(unknown)}: no trivial predictor was scored on dev."
         )
     if any(family.is_control for family in findings.families):
         found.append("No conclusions are drawn from the controls; they show what else could explain a gain.")

@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from mtl.study.report.presentation import (
+    CAUTION,
     MARKS,
     Matrix,
     State,
@@ -19,6 +20,7 @@ from mtl.study.report.presentation import (
     is_known,
     level,
     matrix_of,
+    nearer_bound,
     noise_floor,
     p_statement,
     partner_phrase,
@@ -37,13 +39,21 @@ if TYPE_CHECKING:
 
 _COLOURS: dict[State, str] = {
     "helps": "#1f5fa8",
+    "matched": "#5b7083",
     "hurts": "#b3261e",
     "undecided": "#4d4d4d",
     "unresolvable": "#8a8a8a",
     "control": "#000000",
     "missing": "#8a8a8a",
 }
-_POINTS: dict[State, str] = {"helps": "^", "hurts": "v", "undecided": "o", "unresolvable": "o", "control": "D"}
+_POINTS: dict[State, str] = {
+    "helps": "^",
+    "matched": "^",
+    "hurts": "v",
+    "undecided": "o",
+    "unresolvable": "o",
+    "control": "D",
+}
 _WITH_PARTNER = "#1f5fa8"
 
 
@@ -60,7 +70,10 @@ def study_figures(findings: Findings) -> dict[str, Figure]:
 
 
 def heat_map(findings: Findings, design: str) -> Figure:
-    """A heat map of mean gains: targets in rows, partners in columns, positive gains blue and negative gains red.
+    """A heat map of gains: targets in rows, partners in columns, positive gains blue and negative gains red.
+
+    The number is the mean gain. The colour follows the bound of its interval that is nearer to 0, so that unresolved
+    gains stay pale.
 
     Args:
         findings: Findings of the study.
@@ -78,14 +91,14 @@ def heat_map(findings: Findings, design: str) -> Figure:
     width, height = 1.0 * len(matrix.columns), 0.62 * len(matrix.rows)
     figure = Figure(figsize=(max(width + 3.6, 6.5), height + 2.2), layout="constrained")
     axes = figure.add_subplot()
-    image = axes.imshow(_means(matrix), cmap=_colour_map(), norm=Normalize(-limit, limit), aspect="auto")
+    image = axes.imshow(_bounds(matrix), cmap=_colour_map(), norm=Normalize(-limit, limit), aspect="auto")
     for i, row in enumerate(matrix.rows):
         for j, column in enumerate(matrix.columns):
             _draw_cell(axes, (i, j), matrix.cells.get((row, column)), family, len(findings.seeds))
     _label(axes, matrix, findings, family)
     axes.set_title(f"{findings.study}: {design}", loc="left", fontsize=12, fontweight="bold", parse_math=False, pad=10)
     bar = figure.colorbar(image, ax=axes, shrink=min(1.0, 3.5 / height), aspect=18, pad=0.02)
-    bar.set_label("mean gain × 100", fontsize=9)
+    bar.set_label(f"gain × 100: bound of the {level(findings)}\ninterval nearer to 0", fontsize=8)
     bar.outline.set_visible(False)
     figure.supxlabel(_wrapped(heat_map_legend(findings, family), figure.get_figwidth()), x=0.01, ha="left", fontsize=8)
     return figure
@@ -95,36 +108,44 @@ def heat_map_legend(findings: Findings, family: Family) -> str:
     """The meaning of the marks and numbers of a matrix."""
     numbers = (
         f"Number: mean gain × 100 over {len(findings.seeds)} seeds, in the target's own metric (positive is better);"
-        f" below it the {level(findings)} interval."
+        f" below it the {level(findings)} interval. Colour: the bound of the interval that is nearer to 0; neutral if"
+        " the interval includes 0."
     )
+    if any(gain.collapsed for gain in family.gains):
+        numbers += f" {CAUTION} caution: a run of the cell collapsed."
     if family.is_control:
         return f"{numbers} Control: no conclusions are drawn from it."
     states = {state(gain, family) for gain in family.gains}
     marks = []
-    if states & {"helps", "hurts", "undecided"}:
-        marks += [
-            f"▲ helps, ▼ hurts (framed): significant, adjusted p ≤ {findings.alpha:g}",
-            "· undecided: not significant",
-        ]
+    if states & {"helps", "matched", "hurts", "undecided"}:
+        marks += [f"▲ helps, ▼ hurts (framed): significant, adjusted p ≤ {findings.alpha:g}"]
+        if "matched" in states:
+            marks += ["△ matched: significant, but no more than further training brings"]
+        marks += ["· undecided: not significant"]
     if "unresolvable" in states:
         marks += [f"? unresolvable: too few seeds for any p ≤ {findings.alpha:g}"]
     return f"{'; '.join(marks)}. {numbers}" if marks else numbers
 
 
 def colour_limit(findings: Findings) -> float:
-    """The gain with the strongest colour: the largest of the study, so that all its matrices share one colour scale.
+    """The bound with the strongest colour: the largest of the study, so that all its matrices share one colour scale.
 
     It is at least one point, so that noise stays pale.
     """
     gains = [gain for family in findings.families for gain in family.gains]
-    return max([0.01, *(abs(gain.cell.mean) for gain in gains if gain.cell.n)])
+    return max([0.01, *(abs(nearer_bound(gain.cell.interval)) for gain in gains if gain.cell.n)])
 
 
-def cell_colour(mean: float, limit: float) -> str:
-    """The colour of a gain as #rrggbb; black text is readable on it."""
+def cell_colour(bound: float, limit: float) -> str:
+    """The colour of a gain as #rrggbb; black text is readable on it.
+
+    Args:
+        bound: Bound of its interval that is nearer to 0.
+        limit: Bound with the strongest colour.
+    """
     from matplotlib.colors import to_hex
 
-    return to_hex(_colour_map()(0.5 + 0.5 * mean / limit))
+    return to_hex(_colour_map()(0.5 + 0.5 * bound / limit))
 
 
 @cache
@@ -137,11 +158,11 @@ def _colour_map() -> Colormap:
     return LinearSegmentedColormap.from_list("gain", [whole(0.2 + 0.6 * i / 32) for i in range(33)])
 
 
-def _means(matrix: Matrix) -> list[list[float]]:
-    def mean(gain: Gain | None) -> float:
-        return 100 * gain.cell.mean if gain is not None and gain.cell.n else math.nan
+def _bounds(matrix: Matrix) -> list[list[float]]:
+    def bound(gain: Gain | None) -> float:
+        return 100 * nearer_bound(gain.cell.interval) if gain is not None and gain.cell.n else math.nan
 
-    return [[mean(matrix.cells.get((row, column))) for column in matrix.columns] for row in matrix.rows]
+    return [[bound(matrix.cells.get((row, column))) for column in matrix.columns] for row in matrix.rows]
 
 
 def _draw_cell(axes: Axes, place: tuple[int, int], gain: Gain | None, family: Family, num_seeds: int) -> None:
@@ -164,7 +185,8 @@ def _draw_cell(axes: Axes, place: tuple[int, int], gain: Gain | None, family: Fa
     if is_significant:
         inner = (corner[0] + 0.03, corner[1] + 0.04)
         axes.add_patch(Rectangle(inner, 0.94, 0.92, fill=False, edgecolor="black", linewidth=1.4))
-    text = f"{MARKS[shown]} {points(gain.cell.mean, 1)}".strip()
+    caution = f" {CAUTION}" if gain.collapsed else ""
+    text = f"{MARKS[shown]} {points(gain.cell.mean, 1)}{caution}".strip()
     weight = "bold" if is_significant else "normal"
     axes.text(column, row - 0.14, text, fontsize=10, fontweight=weight, **centre)
     below = span(gain.cell.interval, 1)
@@ -255,14 +277,15 @@ def _draw_gain(axes: Axes, line: int, gain: Gain, family: Family) -> None:
     if shown == "missing":
         axes.text(1.01, line, "missing", fontsize=8, va="center", color=colour, transform=right)
         return
-    is_filled = shown in ("helps", "hurts", "undecided")
+    is_tested = shown in ("helps", "matched", "hurts", "undecided")
     _draw_interval(axes, line, cell.interval, colour, 2.2)
     _draw_interval(axes, line + 0.27, gain.documents, colour, 0.8)
-    face = colour if is_filled else "white"
+    face = colour if is_tested and shown != "matched" else "white"
     axes.plot([100 * cell.mean], [line], _POINTS[shown], color=colour, markerfacecolor=face, markersize=6.5, zorder=4)
     text = f"{points(cell.mean, 1)}  ({span(cell.interval, 1)})"
     if shown != "control":
-        text += f"  {MARKS[shown]} {shown}" + (f", adj. {p_statement(cell.adjusted_p)}" if is_filled else "")
+        text += f"  {MARKS[shown]} {shown}" + (f", adj. {p_statement(cell.adjusted_p)}" if is_tested else "")
+    text += f"  {CAUTION} collapsed run" if gain.collapsed else ""
     axes.text(1.01, line, text, fontsize=8, va="center", color=colour, transform=right)
 
 

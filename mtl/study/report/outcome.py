@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mtl.files import finite
-from mtl.study.report.conclusions import summary
+from mtl.study.report.conclusions import single_scores, summary
 from mtl.study.report.figures import study_figures
 from mtl.study.report.page import gains_columns, heat_map_page, report_page
 from mtl.study.statistics.findings import Findings
@@ -73,6 +73,7 @@ def _metrics(findings: Findings) -> dict[str, float]:
     """Metrics of the study in MLflow: ``gain/<target>/<partner>``, prefixed with the design if it is not pairwise."""
     found = {"cost/outside_share": findings.outside_share, "cost/runs": float(len(findings.costs))}
     found["cost/seconds"] = sum(cost.seconds for cost in findings.costs)
+    found |= {"runs/collapsed": float(len(findings.collapsed)), "runs/undertrained": float(len(findings.undertrained))}
     for family in findings.families:
         prefix = "gain" if family.design == "pairwise" else f"{family.design}/gain"
         for gain in family.gains:
@@ -99,6 +100,10 @@ def _note(findings: Findings) -> str:
     for design in found.designs:
         lines.append(f"{design.design}: {design.statement}")
         lines += [" ".join(("-", gain.mark, gain.text, *gain.caveats)) for gain in design.significant]
+    if not found.designs:
+        lines += list(single_scores(findings))
+    if findings.collapsed:
+        lines.append(f"Collapsed runs: {'; '.join(dict.fromkeys(note.run for note in findings.collapsed))}.")
     if findings.missing:
         lines.append(f"Missing runs affect {len(findings.missing)} gains or baselines; `report.html` lists them.")
     lines.append("The full report is the artifact `report.html`; the runs are nested below this one.")

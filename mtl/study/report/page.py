@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mtl.study.report import conclusions, presentation
 from mtl.study.report.figures import cell_colour, colour_limit, heat_map_legend, study_figures
-from mtl.study.report.presentation import State, family_of, matrix_of, points, short, span, state
+from mtl.study.report.presentation import State, family_of, matrix_of, nearer_bound, points, short, span, state
 from mtl.study.statistics.findings import Family, Findings, Gain
 
 if TYPE_CHECKING:
@@ -92,10 +92,15 @@ def gains_columns(findings: Findings) -> dict[str, list[Any]]:
 
 
 def gains_text(findings: Findings) -> list[RenderableType]:
-    """Text for the terminal: the conclusions, and for each design or control a table of its clearest gains."""
+    """Text for the terminal: the conclusions, and for each design or control a table of its clearest gains.
+
+    A study without gains shows the single-task scores instead.
+    """
     from rich.text import Text
 
     shown: list[RenderableType] = [Text(conclusions.summary(findings).headline)]
+    if not any(family.gains for family in findings.families):
+        shown.append(_score_table(findings))
     for family in findings.families:
         shown.append(_table(findings, family))
         if not family.is_control:
@@ -123,11 +128,13 @@ def _contents(findings: Findings, *, controls: bool, figures: bool, change: bool
     """Anchors and titles of the sections that are not empty."""
     sections = [
         ("summary", "Summary", True),
-        ("setup", "Methods", True),
         ("matrix", "Which task helps which", True),
+        ("conclusions", "Conclusions", True),
+        ("setup", "Methods", True),
         ("partners", "Recommended partners", True),
         ("scores", "Single-task results", True),
         ("controls", "Controls", controls),
+        ("care", "Collapsed and undertrained runs", True),
         ("figures", "Figures", figures),
         ("change", "Relative change", change),
         ("grouping", "Grouping", findings.grouping is not None),
@@ -186,7 +193,7 @@ def _map_of(findings: Findings, family: Family) -> _HeatMap:
         rows.append(_HeatMapRow(target, phrase, family.smallest_gains.get(target), cells))
     legend, explanation = heat_map_legend(findings, family), conclusions.CONTROLS.get(family.design, "")
     listed = [(gain, state(gain, family), _holds_zero(gain)) for gain in family.gains]
-    colours = [cell_colour(limit * step / 4, limit) for step in range(-4, 5)]
+    colours = [cell_colour(limit * step / 4, limit) for step in range(-4, 5)]  # the scale below the matrix
     return _HeatMap(family, matrix, rows, legend, explanation, limit, colours, listed)
 
 
@@ -206,7 +213,10 @@ def _cell(findings: Findings, family: Family, gain: Gain | None, identity: str, 
         f"{words}: {found}. Mean gain {points(gain.cell.mean)} points of {findings.targets[gain.target].metric},"
         f" {presentation.level(findings)} interval {span(gain.cell.interval)}, {gain.cell.n} seeds."
     )
-    return _HeatMapCell(identity, gain, found, presentation.MARKS[found], cell_colour(gain.cell.mean, limit), label)
+    if gain.collapsed:
+        label += f" Caution: collapsed runs: {'; '.join(gain.collapsed)}."
+    colour = cell_colour(nearer_bound(gain.cell.interval), limit)
+    return _HeatMapCell(identity, gain, found, presentation.MARKS[found], colour, label)
 
 
 # --- scores, figures --------------------------------------------------------------------------------------------------
@@ -278,11 +288,19 @@ _COLUMNS = (
     "baseline",
     "baseline_score",
     "smallest_gain",
+    "beyond_training",
+    "beyond_training_low",
+    "beyond_training_high",
+    "beyond_training_adjusted_p",
+    "unit",
+    "runs",
+    "collapsed_runs",
+    "undertrained_runs",
 )
 
 
 def _line(findings: Findings, family: Family, gain: Gain) -> dict[str, Any]:
-    cell, facts, documents = gain.cell, findings.targets[gain.target], gain.documents
+    cell, facts, documents, beyond = gain.cell, findings.targets[gain.target], gain.documents, gain.beyond
     return {
         "design": family.design,
         "target": gain.target,
@@ -303,6 +321,14 @@ def _line(findings: Findings, family: Family, gain: Gain) -> dict[str, Any]:
         "baseline": facts.baseline[0] if facts.baseline else None,
         "baseline_score": facts.baseline[1] if facts.baseline else None,
         "smallest_gain": None if family.is_control else family.smallest_gains.get(gain.target),
+        "beyond_training": beyond.mean if beyond else None,
+        "beyond_training_low": beyond.interval.low if beyond else None,
+        "beyond_training_high": beyond.interval.high if beyond else None,
+        "beyond_training_adjusted_p": beyond.adjusted_p if beyond else None,
+        "unit": facts.test_unit or None,
+        "runs": gain.learning.num_runs,
+        "collapsed_runs": len(gain.collapsed),
+        "undertrained_runs": len(gain.learning.undertrained),
     }
 
 
@@ -311,26 +337,43 @@ def _json_value(value: Any) -> Any:
     return None if isinstance(value, float) and not abs(value) < float("inf") else value
 
 
+def _score_table(findings: Findings) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table("task", "metric", "test score", "SD", "seeds", "trivial predictor", "beaten", title="Single-task runs")
+    for column in made.columns[2:5]:
+        column.justify = "right"
+    for target, facts in findings.targets.items():
+        found = _Score.of(findings, target)
+        trivial = f"{facts.baseline[0]} {presentation.score(facts.baseline[1])}" if facts.baseline else "–"
+        numbers = (presentation.score(found.mean), presentation.score(found.sd), str(found.n))
+        made.add_row(Text(short(target)), Text(facts.metric), *numbers, Text(trivial), found.beats_trivial)
+    return made
+
+
 def _table(findings: Findings, family: Family) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    styles = {"helps": "green", "hurts": "red", "missing": "yellow"}
+    styles = {"helps": "green", "matched": "yellow", "hurts": "red", "missing": "yellow"}
     title = Text(f"{family.design}{' (control)' if family.is_control else ''}: gain × 100")
     columns = ("target", "partner", "gain", presentation.level(findings), "adj. p", "")
     made = Table(*columns, title=title, title_justify="left")
     for column in made.columns[2:5]:
         column.justify = "right"
-    order = {"helps": 0, "hurts": 1, "missing": 2}
-    gains = sorted(family.gains, key=lambda g: order.get(state(g, family), 3))
+    order = {"helps": 0, "matched": 1, "hurts": 2, "missing": 3}
+    gains = sorted(family.gains, key=lambda g: order.get(state(g, family), len(order)))
     if len(gains) > TERMINAL_ROWS:
-        gains = sorted(gains, key=lambda g: (order.get(state(g, family), 3), -abs(g.cell.mean)))[:TERMINAL_ROWS]
+        gains = sorted(gains, key=lambda g: (order.get(state(g, family), len(order)), -abs(g.cell.mean)))
+        gains = gains[:TERMINAL_ROWS]
         made.caption = f"{len(family.gains) - TERMINAL_ROWS} more gains in the report"
     for gain in gains:
         found, cell = state(gain, family), gain.cell
         p = presentation.MISSING if found == "unresolvable" else presentation.p_value(cell.adjusted_p)
         numbers = (points(cell.mean), span(cell.interval), p)
-        last = Text(f"{presentation.MARKS[found]} {found}".strip(), style=styles.get(found, ""))
+        caution = f" {presentation.CAUTION} collapsed run" if gain.collapsed else ""
+        last = Text(f"{presentation.MARKS[found]} {found}{caution}".strip(), style=styles.get(found, ""))
         made.add_row(Text(short(gain.target)), Text(short(gain.partner)), *numbers, last)
     return made
 
@@ -353,7 +396,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals["marks"] = presentation.MARKS
+    made.globals |= {"marks": presentation.MARKS, "caution": presentation.CAUTION, "not_known": presentation.MISSING}
     made.filters |= {
         "points": points,
         "span": span,
@@ -363,6 +406,8 @@ def _environment() -> Environment:
         "duration": conclusions.duration,
         "resolution": presentation.resolution,
         "breakable": _breakable,
+        "undertrained": presentation.undertrained,
+        "settled": presentation.settled,
         "partner_phrase": lambda gain, family: presentation.partner_phrase(family, gain.partner),
     }
     return made

@@ -8,19 +8,24 @@ from typing import Literal, NamedTuple
 
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.study.statistics.findings import Family, Findings, Gain
+from mtl.study.statistics.learning import Learning
 from mtl.study.statistics.significance import Interval, floor
 
-State = Literal["helps", "hurts", "undecided", "unresolvable", "control", "missing"]
+State = Literal["helps", "matched", "hurts", "undecided", "unresolvable", "control", "missing"]
 
 MISSING = "–"
 MARKS: Mapping[State, str] = {
     "helps": "▲",
+    "matched": "△",
     "hurts": "▼",
     "undecided": "·",
     "unresolvable": "?",
     "control": "",
     "missing": "",
 }
+CAUTION = "!"
+"""Mark of a gain that a collapsed run may explain."""
+
 NOISE_FLOOR = "replicate"
 """The control whose intervals show the seed noise."""
 
@@ -89,10 +94,26 @@ def partner_phrase(family: Family, partner: str) -> str:
 
 
 def state(gain: Gain, family: Family) -> State:
-    """The verdict on a gain, or that it is missing or belongs to a control, which has no verdict."""
+    """The verdict on a gain, or that it is missing or belongs to a control, which has no verdict.
+
+    A significant positive gain that is not significantly larger than that of further training alone is "matched".
+    """
     if not gain.cell.n:
         return "missing"
-    return "control" if family.is_control else gain.cell.verdict
+    if family.is_control:
+        return "control"
+    is_matched = gain.cell.verdict == "helps" and is_compared(gain) and not exceeds_training(gain)
+    return "matched" if is_matched else gain.cell.verdict
+
+
+def is_compared(gain: Gain) -> bool:
+    """Whether the gain could be compared with that of further training alone."""
+    return gain.beyond is not None and gain.beyond.n > 0
+
+
+def exceeds_training(gain: Gain) -> bool:
+    """Whether the gain is significantly larger than that of further training alone."""
+    return gain.beyond is not None and gain.beyond.verdict == "helps"
 
 
 def resolution(gain: Gain) -> str:
@@ -121,6 +142,19 @@ def is_known(interval: Interval | None) -> bool:
 def holds(interval: Interval | None, value: float = 0.0) -> bool:
     """Whether the interval contains the value; False if its ends are unknown."""
     return interval is not None and interval.low <= value <= interval.high
+
+
+def nearer_bound(interval: Interval) -> float:
+    """The bound of an interval that is nearer to 0; 0 if the interval includes 0 or is unknown.
+
+    It colours a gain: however large its mean, a gain is pale if its interval reaches 0.
+
+    >>> nearer_bound(Interval(0.01, 0.05)), nearer_bound(Interval(-0.05, -0.01)), nearer_bound(Interval(-0.01, 0.05))
+    (0.01, -0.01, 0.0)
+    """
+    if not is_known(interval) or holds(interval):
+        return 0.0
+    return interval.low if interval.low > 0 else interval.high
 
 
 def level(findings: Findings) -> str:
@@ -182,6 +216,26 @@ def p_statement(p: float) -> str:
     """
     text = p_value(p)
     return f"p = {text}" if text[0].isdigit() else f"p {text}"
+
+
+def undertrained(learning: Learning) -> str:
+    """The number of undertrained runs of a cell.
+
+    >>> undertrained(Learning(num_runs=8, undertrained=("a, seed 1",))), undertrained(Learning())
+    ('1 of 8', '–')
+    """
+    number = len(learning.undertrained)
+    return f"{number} of {learning.num_runs}" if learning.num_runs else MISSING
+
+
+def settled(learning: Learning) -> str:
+    """The number of runs whose best evaluation is before the last fifth.
+
+    >>> settled(Learning(num_runs=8, num_settled=6)), settled(Learning(num_runs=8))
+    ('6 of 8', '–')
+    """
+    known = learning.num_runs and learning.num_settled is not None
+    return f"{learning.num_settled} of {learning.num_runs}" if known else MISSING
 
 
 def short(name: str, length: int = 28) -> str:

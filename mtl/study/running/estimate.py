@@ -21,7 +21,13 @@ from mtl.study.running.history import counted
 from mtl.study.running.ledger import Ledger
 from mtl.study.running.session import Session
 from mtl.study.running.train_run import train
-from mtl.study.statistics.significance import floor, smallest_gain
+from mtl.study.statistics.significance import floor, power, smallest_gain
+
+RECOMMENDED_SEEDS = 8
+"""With 6 seeds, a gain among 20 must be 3.7 SD to be significant with a power of 0.8; with 8 seeds, 2.1 SD."""
+
+POWER_AT = (1, 2, 3, 4)
+"""Sizes of a gain, in SD of the difference over seeds, for which a plan shows the power."""
 
 PROBE = 5
 """Number of updates of a probe."""
@@ -65,12 +71,14 @@ def estimate(session: Session, *, probes: bool = True) -> dict[str, Any]:
         "runs": len(plan.run_specs),
         "finished": len(done),
         "to_train": len(left),
+        "costs": _costs(left, paces),
         "trains": dict(Counter(run_spec.trains for run_spec in left)),
         "updates": dict(plan.updates),
         "seconds": seconds,
         "wall_seconds": None if seconds is None else seconds / session.launcher().workers,
         "floor": floor(len(spec.seed_list)),
         "smallest_gains": _smallest_gains(session, cells),
+        "power": _power(session, cells),
         "warnings": [*_warnings(session, cells), *session.history.changes()],
         "changed": session.history.changed(),
         "differ_only_in_code": session.takeover().possible(),
@@ -86,7 +94,7 @@ def estimate_lines(estimated: Mapping[str, Any], file: str = "FILE") -> list[str
         file: Path of the study file, for the suggested command.
     """
     lines = [f"Study {estimated['study']}", "", *(f"  {sentence}" for sentence in estimated["setup"]), ""]
-    lines += [f"  {name}: {f'{cells} cells' if cells else 'baselines'}" for name, cells in estimated["designs"].items()]
+    lines += _cost_lines(estimated)
     runs, done, left = estimated["runs"], estimated["finished"], estimated["to_train"]
     lines += ["", f"  {runs} distinct runs: {done} finished, {left} to train."]
     lines += [f"    {number} x {trains}" for trains, number in estimated["trains"].items()]
@@ -99,6 +107,10 @@ def estimate_lines(estimated: Mapping[str, Any], file: str = "FILE") -> list[str
         wall = duration(estimated["wall_seconds"])
         lines.append(f"  Estimated time: {duration(estimated['seconds'])} of computation, {wall} of wall time.")
     lines += ["", f"  Smallest p-value that {len(estimated['seeds'])} seeds can give: {estimated['floor']:.3g}."]
+    for design, found in estimated["power"].items():
+        powers = ", ".join(f"{share:.2f} for a gain of {size} SD" for size, share in found["at"].items())
+        number = counted(estimated["designs"][design], "gain")
+        lines.append(f"  {design}: power among {number}: {powers}; 0.80 for {found['sd']:.1f} SD.")
     for design, gains in estimated["smallest_gains"].items():
         lines.append(f"  {design}: smallest gain that would be significant in 4 of 5 such studies:")
         lines += [f"    {target}: {_gain(gain)}" for target, gain in gains.items()]
@@ -106,7 +118,35 @@ def estimate_lines(estimated: Mapping[str, Any], file: str = "FILE") -> list[str
     return lines
 
 
+def _cost_lines(estimated: Mapping[str, Any]) -> list[str]:
+    """The cells of each design, and what its missing runs cost; a run that several designs share counts once."""
+    lines = []
+    costs = estimated["costs"]
+    for name in dict.fromkeys(["single", *estimated["designs"]]):
+        cells = estimated["designs"].get(name)
+        parts = [f"{cells} cells" if cells else "baselines"]
+        if name in costs:
+            parts.append(f"{counted(costs[name]['runs'], 'run')} to train")
+            parts += [duration(costs[name]["seconds"])] if costs[name]["seconds"] is not None else []
+        lines.append(f"  {name}: {', '.join(parts)}")
+    return lines
+
+
 # --- time -------------------------------------------------------------------------------------------------------------
+
+
+def _costs(left: Sequence[RunSpec], paces: Mapping[str, Pace] | None) -> dict[str, dict[str, float | None]]:
+    """By design, the number of runs to train and their time; a run counts for the first design that needs it."""
+    found: dict[str, list[RunSpec]] = {}
+    for run_spec in left:
+        found.setdefault(run_spec.designs[0], []).append(run_spec)
+    return {
+        design: {
+            "runs": len(runs),
+            "seconds": None if paces is None else sum(_seconds(run_spec, paces) for run_spec in runs),
+        }
+        for design, runs in found.items()
+    }
 
 
 def _paces(session: Session, left: Sequence[RunSpec], *, probes: bool) -> dict[str, Pace] | None:
@@ -168,6 +208,21 @@ def _smallest_gains(session: Session, cells: Mapping[str, int]) -> dict[str, dic
     return found
 
 
+def _power(session: Session, cells: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+    """By design, the power at several sizes of a gain, and the size with a power of 0.8, in standard deviations."""
+    seeds, alpha = len(session.spec.seed_list), session.spec.alpha
+    if floor(seeds) > alpha:
+        return {}
+    return {
+        design: {
+            "at": {size: power(size, seeds, number, alpha=alpha, num_simulations=1_000) for size in POWER_AT},
+            "sd": smallest_gain(1.0, seeds, alpha=alpha, cells=number),
+        }
+        for design, number in cells.items()
+        if design not in CONTROLS
+    }
+
+
 def _spreads(session: Session) -> dict[str, float]:
     """By task, the standard deviation of the difference of two independent single-task runs: sqrt(2) times their own.
 
@@ -189,12 +244,26 @@ def _spreads(session: Session) -> dict[str, float]:
 def _warnings(session: Session, cells: Mapping[str, int]) -> list[str]:
     seeds, alpha = len(session.spec.seed_list), session.spec.alpha
     lowest = floor(seeds)
-    if not cells or lowest <= alpha:
+    if not cells:
         return []
+    if lowest <= alpha:
+        return _too_few(seeds, max((n for design, n in cells.items() if design not in CONTROLS), default=0), alpha)
     needed = next(number for number in range(2, 64) if floor(number) <= alpha)
     return [
         f"No gain can become significant: with {seeds} seeds the two-sided sign-flip p is at least 2/2^{seeds} ="
-        f" {lowest:.3g}, above alpha = {alpha:g}. Every cell will be 'unresolvable'; use {needed} seeds or more."
+        f" {lowest:.3g}, above alpha = {alpha:g}. Every cell will be 'unresolvable'; use {needed} seeds or more,"
+        f" {RECOMMENDED_SEEDS} are recommended."
+    ]
+
+
+def _too_few(seeds: int, number: int, alpha: float) -> list[str]:
+    """A warning if a study with fewer seeds than recommended can find only very large gains."""
+    if seeds >= RECOMMENDED_SEEDS or not number:
+        return []
+    now, then = (smallest_gain(1.0, n, alpha=alpha, cells=number) for n in (seeds, RECOMMENDED_SEEDS))
+    return [
+        f"{RECOMMENDED_SEEDS} seeds are recommended: among {counted(number, 'gain')}, a gain must be {now:.1f} SD to be"
+        f" significant with a power of 0.8 with {seeds} seeds, and {then:.1f} SD with {RECOMMENDED_SEEDS}."
     ]
 
 

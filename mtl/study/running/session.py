@@ -20,6 +20,7 @@ from mtl.config import components
 from mtl.data.store import content_key
 from mtl.evaluation.baselines import trivial_baselines
 from mtl.evaluation.summary import strongest_baseline
+from mtl.evaluation.units import unit_of
 from mtl.files import folder_name, read_json, write_json
 from mtl.study.design.description import described
 from mtl.study.design.designs import Run
@@ -260,13 +261,13 @@ class Session:
         """Facts about each task; its trivial predictors are fitted only once."""
         plan = self.plan
         heads = {type(head) for head in plan.heads.values()}
-        code = code_identity(trivial_baselines, strongest_baseline, *heads, everything=True)
+        code = code_identity(trivial_baselines, strongest_baseline, unit_of, *heads, everything=True)
         key = content_key(self.history.settings["data"], code, plan.study.mixture.to_dict()["tasks"])
         before = self._read("targets.json")
         if before.get("key") == key:
             found: dict[str, Any] = before["targets"]
             return {name: {**facts, "updates": plan.updates[name]} for name, facts in found.items()}
-        scores = trivial_baselines(plan.heads, plan.data, "test")
+        scores = {split: trivial_baselines(plan.heads, plan.data, split) for split in ("dev", "test")}
         targets = {}
         for name, splits in plan.data.items():
             metric = plan.heads[name].primary_metric
@@ -278,7 +279,9 @@ class Session:
                 "num_units": len(set(rows.documents().tolist())),
                 "updates": plan.updates[name],
                 "train_rows": splits["train"].example_summary.used,
-                "baseline": strongest_baseline(scores[name], metric),
+                "baseline": strongest_baseline(scores["test"][name], metric),
+                "dev_baseline": strongest_baseline(scores["dev"][name], metric),
+                "units": {split: unit_of(plan.heads[name], splits[split].rows) for split in ("dev", "test")},
             }
         self._write("targets.json", {"key": key, "targets": targets})
         return targets

@@ -15,12 +15,23 @@ from numpy.typing import NDArray
 
 from heads import Head
 from mtl.config.mixture import TaskSpec, build_head
-from mtl.study.design.designs import CONTROLS, DESIGNS
+from mtl.study.design.designs import CONTINUED, CONTROLS, DESIGNS
 from mtl.study.design.run_spec import Finished
-from mtl.study.statistics.findings import Cost, Curve, Family, Findings, Gain, Grouping, TargetFacts, TrainedOn
+from mtl.study.statistics.findings import (
+    Cost,
+    Curve,
+    Family,
+    Findings,
+    Gain,
+    Grouping,
+    RunNote,
+    TargetFacts,
+    TrainedOn,
+)
 from mtl.study.statistics.grouping import MAX_TASKS, best_grouping
+from mtl.study.statistics.learning import Learning, collapsed, is_settled, rise_at_the_end
 from mtl.study.statistics.resampling import Resamples, resampled_interval, resampled_scores, resamples
-from mtl.study.statistics.significance import Interval, analyse, floor, relative_change, smallest_gain
+from mtl.study.statistics.significance import Cell, Interval, analyse, floor, relative_change, smallest_gain
 
 Array = NDArray[np.float64]
 Results = Mapping[str, Finished]
@@ -57,6 +68,8 @@ def findings_of(description: Mapping[str, Any], results: Results) -> Findings:
         deviations=tuple(description["deviations"]),
         versions=description["versions"],
         trained_on=tuple(study.trained_on()),
+        collapsed=tuple(study.collapsed.values()),
+        undertrained=tuple(study.undertrained.values()),
     )
 
 
@@ -79,20 +92,25 @@ class _StudyResults:
         }
         self._resampled_of = cache(self._resample)
         self._drawn_of = cache(self._draw)
+        self.collapsed: dict[tuple[str, str], RunNote] = {}
+        self.undertrained: dict[tuple[str, str], RunNote] = {}
         self.targets = {name: self._facts(name, facts) for name, facts in description["targets"].items()}
 
     # --- scores ---------------------------------------------------------------------------------------------------
 
     def _facts(self, name: str, facts: Mapping[str, Any]) -> TargetFacts:
-        baseline = facts["baseline"]
+        units = facts.get("units", {})  # descriptions by earlier versions have none
         return TargetFacts(
             metric=facts["metric"],
             unit=facts["unit"],
             num_units=self._num_units(name, facts["num_units"]),
             updates=facts["updates"],
             train_rows=facts["train_rows"],
-            baseline=None if baseline is None else (str(baseline[0]), float(baseline[1])),
+            baseline=_predictor(facts["baseline"]),
             single=self._scores(name, self._description["singles"][name]),
+            dev_baseline=_predictor(facts.get("dev_baseline")),
+            test_unit=units.get("test") or 0.0,
+            learning=self._learning(name, self._description["singles"][name]),
         )
 
     def _num_units(self, target: str, num_read: int) -> int:
@@ -105,6 +123,33 @@ class _StudyResults:
         metric = self._heads[target].primary_metric
         found = [self._results[key].result["test"][target][metric] if key in self._results else None for key in keys]
         return tuple(float("nan") if value is None else float(value) for value in found)
+
+    # --- learning -------------------------------------------------------------------------------------------------
+
+    def _learning(self, target: str, keys: Sequence[str]) -> Learning:
+        """How runs of different seeds learned a target. Notes those that need care."""
+        facts, metric = self._description["targets"][target], self._heads[target].primary_metric
+        names = {key: self._description["runs"][key]["name"] for key in keys if key in self._results}
+        results = {key: self._results[key].result for key in names}
+        curves = {key: [_number(p["dev"][target][metric]) for p in one["curve"]] for key, one in results.items()}
+        selected = {key: _number(one["dev"][target][metric]) for key, one in results.items()}
+        trivial, unit = _predictor(facts.get("dev_baseline")), facts.get("units", {}).get("dev")
+        failed, unfinished = [], []
+        if trivial is not None and selected:
+            failed = [list(selected)[number] for number in collapsed(list(selected.values()), trivial[1])]
+            for key in failed:
+                self.collapsed[key, target] = RunNote(names[key], target, selected[key], trivial[1])
+        for key, curve in curves.items():
+            rise = None if unit is None else rise_at_the_end(curve, unit)
+            if rise is not None:
+                unfinished.append(key)
+                self.undertrained[key, target] = RunNote(names[key], target, curve[-1], curve[-1] - rise)
+        return Learning(
+            len(names),
+            tuple(names[key] for key in failed),
+            tuple(names[key] for key in unfinished),
+            sum(map(is_settled, curves.values())) if all(len(curve) > 1 for curve in curves.values()) else None,
+        )
 
     # --- gains ----------------------------------------------------------------------------------------------------
 
@@ -124,7 +169,10 @@ class _StudyResults:
         treated = np.array([self._scores(row.target, row.treated) for row in rows]).T  # [S, C]
         reference = np.array([self._scores(row.target, row.reference) for row in rows]).T
         differences = treated - reference
-        cells = analyse(differences, self._description["alpha"])
+        units = [self.targets[row.target].test_unit for row in rows]
+        cells = analyse(differences, self._description["alpha"], units=units)
+        beyond = self._beyond(design, rows, treated, units)
+        learning = [self._learning(row.target, row.treated) for row in rows]
         gains = tuple(
             Gain(
                 row.target,
@@ -134,6 +182,9 @@ class _StudyResults:
                 tuple(differences[:, number].tolist()),
                 tuple(reference[:, number].tolist()),
                 tuple(treated[:, number].tolist()),
+                beyond[number],
+                learning[number],
+                (*learning[number].collapsed, *self._learning(row.target, row.reference).collapsed),
             )
             for number, (row, cell) in enumerate(zip(rows, cells, strict=True))
         )
@@ -141,16 +192,34 @@ class _StudyResults:
         spreads: dict[str, list[float]] = {}
         for gain in gains:
             spreads.setdefault(gain.target, []).append(gain.cell.sd)
+        detectable = {
+            target: max(smallest * float(np.nanmedian(sds)), self.targets[target].test_unit)
+            for target, sds in spreads.items()
+            if not np.isnan(sds).all()
+        }
         return Family(
             design,
             (DESIGNS | CONTROLS)[design].question,
             design in CONTROLS,
             gains,
             floor(len(self._seeds)),
-            {target: smallest * float(np.nanmedian(sds)) for target, sds in spreads.items() if not np.isnan(sds).all()},
+            detectable,
             # In leave_one_out the joint run has a different reference for each partner, so it has no single Delta-m.
             {} if design in CONTROLS or design == "leave_one_out" else dict(self._relative_changes(rows)),
         )
+
+    def _beyond(
+        self, design: str, rows: Sequence[_RunPairs], treated: Array, units: Sequence[float]
+    ) -> Sequence[Cell | None]:
+        """The statistics of each gain beyond that of further training alone; None if the study does not compare them.
+
+        The baseline of both gains is the same single-task run, so it cancels out.
+        """
+        further = {row.target: row.treated for row in self._rows(CONTINUED)}
+        if not (DESIGNS | CONTROLS)[design].is_against_single or not further:
+            return [None] * len(rows)
+        continued = np.array([self._scores(row.target, further[row.target]) for row in rows]).T  # [S, C]
+        return analyse(treated - continued, self._description["alpha"], units=units)
 
     def _relative_changes(self, rows: Sequence[_RunPairs]) -> Iterator[tuple[str, tuple[float, ...]]]:
         """Delta-m by seed for every run that serves several targets, with the name of its tasks."""
@@ -307,6 +376,15 @@ class _StudyResults:
             {**{task: cell.mean for task, cell in found.items()}, **alone} if is_measured else None,
             {task: cell.interval for task, cell in found.items()},
         )
+
+
+def _predictor(found: Sequence[Any] | None) -> tuple[str, float] | None:
+    """The name and score of a trivial predictor."""
+    return None if found is None else (str(found[0]), float(found[1]))
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
 
 
 @cache

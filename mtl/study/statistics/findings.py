@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from mtl.study.statistics.learning import UNKNOWN, Learning
 from mtl.study.statistics.significance import Cell, Interval
 
 
@@ -24,6 +25,9 @@ class TargetFacts:
         train_rows: Number of training rows, after the study's limit.
         baseline: Name of the best trivial predictor and its score on test; None if there is none.
         single: Test score of the single-task run of each seed, [S]; NaN where the run is missing.
+        dev_baseline: Name of the best trivial predictor and its score on dev; None if there is none or it is unknown.
+        test_unit: One unit of the test set (`mtl.evaluation.units`); 0 if it is unknown.
+        learning: How the single-task runs learned.
     """
 
     metric: str
@@ -33,6 +37,9 @@ class TargetFacts:
     train_rows: int
     baseline: tuple[str, float] | None
     single: tuple[float, ...]
+    dev_baseline: tuple[str, float] | None = None
+    test_unit: float = 0.0
+    learning: Learning = UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,11 @@ class Gain:
         differences: Difference by seed, [S]; NaN where a run is missing.
         reference: Test score of the reference run by seed, [S].
         treated: Test score of the run with the partner by seed, [S].
+        beyond: Statistics over seeds of the same run minus a second round of the target alone (the control
+            `continued`), tested for all gains of the design together; None if the design or study has no such
+            comparison.
+        learning: How the runs with the partner learned.
+        collapsed: Names of the runs that collapsed, on either side of the difference.
     """
 
     target: str
@@ -56,6 +68,9 @@ class Gain:
     differences: tuple[float, ...]
     reference: tuple[float, ...]
     treated: tuple[float, ...]
+    beyond: Cell | None = None
+    learning: Learning = UNKNOWN
+    collapsed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,6 +115,24 @@ class Curve:
     updates: tuple[int, ...]
     mean: tuple[float, ...]
     sd: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class RunNote:
+    """A run that needs care, and why.
+
+    Args:
+        run: Name of the run.
+        target: Task that it concerns.
+        score: Dev score that selected the tested evaluation.
+        compared: Score of the best trivial predictor on dev for a collapsed run; the best earlier dev score for an
+            undertrained one.
+    """
+
+    run: str
+    target: str
+    score: float
+    compared: float
 
 
 @dataclass(frozen=True)
@@ -194,6 +227,8 @@ class Findings:
         deviations: Sentences that a reader must know before relying on the results (changed mixture, leakage, ...).
         versions: Versions of packages and the machine when the study was last described.
         trained_on: The code and the machines that the runs were trained with.
+        collapsed: Runs that did not learn a task that other seeds learned (`mtl.study.statistics.learning`).
+        undertrained: Runs that were stopped while they still improved.
     """
 
     study: str
@@ -212,6 +247,8 @@ class Findings:
     deviations: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     trained_on: tuple[TrainedOn, ...] = ()
+    collapsed: tuple[RunNote, ...] = ()
+    undertrained: tuple[RunNote, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The findings as JSON types, except that numbers may be NaN or infinite."""

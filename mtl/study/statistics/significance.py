@@ -30,6 +30,10 @@ _TIE = 1e-12
 """Statistics (all between 0 and 1) that differ by less are ties: one number, summed in a different order."""
 
 
+ROUNDING = 1e-9
+"""Differences of scores up to this size may be rounding errors."""
+
+
 class Interval(NamedTuple):
     """The lower and upper end of an interval; NaN if there are too few values."""
 
@@ -63,15 +67,20 @@ class Cell(NamedTuple):
     verdict: Verdict
 
 
-def analyse(differences: ArrayLike, alpha: float = 0.05, *, seed: int = 0) -> list[Cell]:
+def analyse(differences: ArrayLike, alpha: float = 0.05, *, units: ArrayLike = 0.0, seed: int = 0) -> list[Cell]:
     """The statistics of each cell of a matrix of differences, in the order of its columns.
 
     A cell that lacks a seed is described by the seeds it has, as its `n` shows, and is excluded from the significance
     test. If many cells lack the same seed, leave that seed out of the matrix.
 
+    A mean below one unit of the test set is not significant, however little the differences vary: its p values are 1.
+    Without this floor, a difference of 1e-16 for every seed would have the smallest possible p. The cell still counts
+    in the test of the others, so the floor makes no p smaller.
+
     Args:
         differences: Differences by seed and cell, [S, C]; NaN where a run is missing.
         alpha: Family-wise error rate of the whole matrix.
+        units: One unit of the test set of each cell, [C], or of all cells; at least `ROUNDING` is used.
         seed: Seed of the sampled sign patterns, used above `MAX_EXACT_SEEDS` seeds.
 
     Raises:
@@ -82,6 +91,10 @@ def analyse(differences: ArrayLike, alpha: float = 0.05, *, seed: int = 0) -> li
     complete = np.array([len(values) == len(matrix) for values in known], dtype=bool)
     adjusted = step_down_p(np.where(complete, matrix, np.nan), seed=seed)
     single = np.array([sign_flip_p(values, seed=seed) for values in known])
+    floors = np.broadcast_to(np.maximum(units, ROUNDING), matrix.shape[1:])
+    means = np.array([values.mean() if len(values) else np.nan for values in known])
+    for p_values in (adjusted, single):
+        p_values[is_below(means, floors) & ~np.isnan(p_values)] = 1.0
     screened = screening_q(single)
     cells = []
     for values, p, adjusted_p, q in zip(known, single.tolist(), adjusted.tolist(), screened.tolist(), strict=True):
@@ -90,6 +103,18 @@ def analyse(differences: ArrayLike, alpha: float = 0.05, *, seed: int = 0) -> li
         verdict = _verdict(len(values), mean, adjusted_p, alpha)
         cells.append(Cell(len(values), mean, sd, interval(values, 1 - alpha), p, adjusted_p, q, verdict))
     return cells
+
+
+def is_below(means: ArrayLike, units: ArrayLike) -> NDArray[np.bool_]:
+    """Whether means are smaller than one unit of the test set, in either direction; False for NaN.
+
+    A mean of exactly one unit is not: a rounding error is allowed for.
+
+    >>> is_below([1e-16, 0.01, -0.02], 0.01).tolist()
+    [True, False, False]
+    """
+    below: NDArray[np.bool_] = np.abs(np.asarray(means)) < np.asarray(units) * (1 - 1e-9)
+    return below
 
 
 def _verdict(num_seeds: int, mean: float, adjusted_p: float, alpha: float) -> Verdict:

@@ -207,6 +207,19 @@ def test_the_description_has_updates_and_sizes_of_each_task(toy_study: Callable[
     assert ": cause 8/9/8" in words
 
 
+def test_the_description_says_whether_gains_are_compared_with_further_training(
+    toy_study: Callable[..., Path],
+) -> None:
+    path = toy_study()
+    found = {
+        value: [sentence for sentence in described(plan_of(path, f"continued={value}")) if "continued" in sentence]
+        for value in ("true", "false")
+    }
+    assert len(found["true"]) == len(found["false"]) == 1
+    assert "switched off (continued: false)" in found["false"][0]
+    assert not any("continued" in sentence for sentence in described(plan_of(path, "designs=[single]")))
+
+
 def test_the_description_counts_texts_that_are_in_train_and_test_of_a_task(
     toy_study: Callable[..., Path], tmp_path: Path
 ) -> None:

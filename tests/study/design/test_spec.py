@@ -30,8 +30,8 @@ def problems(path: Path, *overrides: str) -> list[str]:
 def test_a_study_finds_its_mixture_beside_it_and_selects_tasks(write: Callable[..., Path]) -> None:
     study = load_study(write(tasks=["cause", "risk"]))
     assert list(study.mixture.tasks) == ["cause", "risk"]
-    assert study.spec.seed_list == (0, 1, 2, 3, 4, 5)
-    assert [part.name for part in study.spec.parts] == ["pairwise"]
+    assert study.spec.seed_list == (0, 1, 2, 3, 4, 5, 6, 7)
+    assert [part.name for part in study.spec.parts] == ["pairwise", "continued"]
 
 
 def test_a_mixture_can_be_part_of_the_study(write: Callable[..., Path], tmp_path: Path) -> None:
@@ -50,10 +50,34 @@ def test_groups_are_added_to_those_of_the_study_without_duplicates(write: Callab
     spec = load_study(write(designs=[{"groups": [["risk", "cause"], ["drugs"]]}, "pairwise"])).spec
     both = spec.with_groups([["cause", "risk"], ["cause", "drugs"]])
     groups = ("groups", [["risk", "cause"], ["drugs"], ["cause", "drugs"]])
-    assert both.parts == [groups, ("pairwise", None)]
+    assert both.parts == [groups, ("pairwise", None), ("continued", None)]
     assert spec.with_groups([["cause", "risk"]]).parts == spec.parts
     alone = load_study(write()).spec.with_groups([["cause", "drugs"]])
-    assert alone.parts == [("pairwise", None), ("groups", [["cause", "drugs"]])]
+    assert alone.parts == [("pairwise", None), ("groups", [["cause", "drugs"]]), ("continued", None)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected", "lacks"),
+    [
+        ({}, ["pairwise", "continued"], False),
+        ({"continued": False}, ["pairwise"], True),
+        ({"controls": ["continued", "replicate"]}, ["pairwise", "continued", "replicate"], False),
+        ({"designs": ["single"]}, ["single"], False),
+        ({"designs": ["refine_finetune"]}, ["refine_finetune"], False),
+        ({"designs": ["leave_one_out", "sequential"]}, ["leave_one_out", "sequential", "continued"], False),
+    ],
+)
+def test_the_control_continued_runs_by_default_if_a_design_compares_with_single_task_runs(
+    write: Callable[..., Path], fields: dict[str, Any], expected: list[str], lacks: bool
+) -> None:
+    spec = load_study(write(**fields)).spec
+    assert [part.name for part in spec.parts] == expected
+    assert spec.lacks_continued is lacks
+
+
+def test_a_control_that_is_listed_and_switched_off_is_an_error(write: Callable[..., Path]) -> None:
+    found = problems(write(controls=["continued"]), "continued=false")
+    assert [problem.partition(": ")[0] for problem in found] == ["continued"]
 
 
 def test_all_problems_of_a_file_are_reported_at_once(write: Callable[..., Path]) -> None:

@@ -20,7 +20,9 @@ from mtl.study.report.conclusions import (
     partners,
     summary,
 )
+from mtl.study.report.presentation import state
 from mtl.study.statistics.findings import Findings, Grouping
+from mtl.study.statistics.learning import Learning
 from mtl.study.statistics.significance import Interval, floor
 from tests.study import simulated
 
@@ -130,6 +132,71 @@ def test_the_statement_of_a_grouping_has_its_groups_and_both_sums() -> None:
     assert "+3.00" in verified
     assert verified.endswith("measured: +2.00.")
     assert "`mtl study verify`" not in verified
+
+
+def test_a_grouping_with_a_negative_sum_is_not_recommended() -> None:
+    groups = Grouping(2, (("gad", "hoc"), ("rqe",)), {"gad": -0.02, "hoc": 0.01, "rqe": 0.0}, -0.01, 100)
+    predicted = grouping_statement(groups)
+    assert predicted.startswith("Sharing is predicted to lose")
+    assert "−1.00" in predicted
+    assert "2 encoders" in predicted
+    assert "`mtl study verify`" not in predicted
+    assert "Best groups" not in predicted
+    measured = dataclasses.replace(groups, measured={"gad": -0.02, "hoc": 0.0, "rqe": 0.0})
+    assert grouping_statement(measured).endswith("measured: −2.00.")
+
+
+@pytest.mark.parametrize(
+    ("further", "counts"),
+    [(0.01, [1, 6, 0, 1]), (0.03, [6, 1, 1]), (0.05, [6, 1, 1])],
+    ids=["helps", "as much", "less"],
+)
+def test_the_headline_counts_only_gains_beyond_further_training(further: float, counts: list[int]) -> None:
+    findings = simulated.with_training(simulated.study(missing=[]), further)
+    found = numbers(summary(findings).headline)
+    assert [number for number in found if number != 4] == [number for number in counts if number]  # 4 are undecided
+
+
+def test_the_states_of_gains_follow_the_comparison_with_further_training() -> None:
+    for further, expected in ((0.01, "helps"), (0.03, "matched"), (0.05, "matched")):
+        findings = simulated.with_training(simulated.study(), further)
+        family = findings.families[0]
+        assert state(family.gains[0], family) == expected
+        (shown, _) = design_summary(findings, family).significant
+        assert shown.verdict == expected
+        assert any(text.startswith("No more than further training") for text in shown.caveats) is (expected != "helps")
+        assert state(family.gains[3], family) == "hurts"  # further training excuses no loss
+
+
+def test_a_study_without_the_control_says_that_its_gains_are_not_compared_with_further_training() -> None:
+    bare, compared = simulated.study(), simulated.with_training(simulated.study(), 0.01)
+    texts = [" ".join(design_summary(one, one.families[0]).limits) for one in (bare, compared)]
+    assert ["`continued`" in text for text in texts] == [True, False]
+    assert "more than further training" not in summary(bare).headline
+    other = simulated.study(designs=("leave_one_out",))
+    assert "reference of this design" in " ".join(design_summary(other, other.families[0]).limits)
+    refined = simulated.study(designs=("refine_finetune",))
+    assert "not compared" not in " ".join(design_summary(refined, refined.families[0]).limits)
+
+
+def test_tasks_that_are_still_learning_and_gains_below_one_unit_are_limitations() -> None:
+    findings = simulated.study()
+    facts = findings.targets["gad"]
+    slow = dataclasses.replace(facts, learning=Learning(8, num_settled=5), test_unit=0.02)
+    changed = dataclasses.replace(findings, targets={**findings.targets, "gad": slow})
+    usual = summary(findings).limits
+    (added,) = [text for text in summary(changed).limits if text not in usual]
+    assert ": gad." in added
+    (below,) = [t for t in design_summary(changed, changed.families[0]).limits if "one unit" in t]
+    assert numbers(below)[0] == 1
+
+
+def test_a_study_that_could_not_look_for_collapsed_runs_says_so() -> None:
+    findings = simulated.study()
+    old = dataclasses.replace(findings.targets["hoc"], dev_baseline=None)
+    changed = dataclasses.replace(findings, targets={**findings.targets, "hoc": old})
+    (added,) = [text for text in summary(changed).limits if text not in summary(findings).limits]
+    assert " hoc:" in added
 
 
 def test_the_limitations_of_a_grouping_depend_on_its_groups_and_metrics() -> None:

@@ -18,6 +18,7 @@ from mtl.problems import InputError
 from mtl.study.report.figures import cell_colour, colour_limit, forest_plot, heat_map, learning_curves, study_figures
 from mtl.study.report.presentation import points
 from mtl.study.statistics.findings import Findings
+from mtl.study.statistics.significance import Interval
 from tests.study import simulated
 
 TWELVE = [f"a_task_named_{i}" for i in range(12)]
@@ -67,15 +68,43 @@ def test_cells_show_the_mean_gain_its_interval_and_the_mark_of_the_verdict() -> 
             )
 
 
-def test_the_colour_scale_is_symmetric_around_zero() -> None:
-    image = heat_map(simulated.study(), "pairwise").axes[0].images[0]
-    means = np.ma.filled(image.get_array(), np.nan)
-    expected = [[np.nan, 3.0, 0.1], [0.1, np.nan, -2.0], [np.nan, 0.1, np.nan]]
-    assert means == pytest.approx(np.array(expected), nan_ok=True)
-    assert image.get_clim() == pytest.approx((-3.0, 3.0))
+def test_colours_follow_the_bound_of_the_interval_nearer_to_zero_on_a_symmetric_scale() -> None:
+    findings = simulated.study()
+    image = heat_map(findings, "pairwise").axes[0].images[0]
+    bounds = np.ma.filled(image.get_array(), np.nan)
+    helping, hurting = (findings.families[0].gains[number].cell.interval for number in (0, 3))
+    low, high = 100 * helping.low, 100 * hurting.high
+    assert 0 < low < 3.0
+    assert -2.0 < high < 0
+    expected = [[np.nan, low, 0.0], [0.0, np.nan, high], [np.nan, 0.0, np.nan]]
+    assert bounds == pytest.approx(np.array(expected), nan_ok=True)
+    assert image.get_clim() == pytest.approx((-low, low))
     red, blue = to_rgb(cell_colour(-0.03, 0.03)), to_rgb(cell_colour(0.03, 0.03))
     assert red[0] > red[2] + 0.3
     assert blue[2] > blue[0] + 0.3
+
+
+def test_a_gain_whose_interval_includes_zero_is_white_however_large_its_mean() -> None:
+    findings = simulated.study()
+    family = findings.families[0]
+    wide = family.gains[1].cell._replace(mean=0.2, interval=Interval(-0.01, 0.41))
+    gains = (family.gains[0], dataclasses.replace(family.gains[1], cell=wide), *family.gains[2:])
+    changed = dataclasses.replace(findings, families=(dataclasses.replace(family, gains=gains),))
+    image = heat_map(changed, "pairwise").axes[0].images[0]
+    assert image.get_array()[0, 2] == 0
+    assert min(to_rgb(image.to_rgba(image.get_array())[0, 2])) > 0.96
+    assert colour_limit(changed) == family.gains[0].cell.interval.low
+
+
+def test_a_matched_gain_is_marked_and_not_framed_and_a_collapsed_run_is_marked() -> None:
+    figure = heat_map(simulated.with_collapse(simulated.with_training(simulated.study(), 0.03)), "pairwise")
+    assert cells(figure)[0, 1][0] == "△ +3.0 !"
+    assert frames(figure, linewidth=1.4) == [(1, 2)]
+    assert "△ matched" in figure.get_supxlabel()
+    assert "! caution" in figure.get_supxlabel()
+    plain = heat_map(simulated.study(), "pairwise").get_supxlabel()
+    assert "△" not in plain
+    assert "! caution" not in plain
 
 
 def test_all_heat_maps_of_a_study_share_one_colour_scale() -> None:

@@ -19,7 +19,7 @@ from mtl.problems import InputError
 from mtl.study.report.conclusions import design_summary, partners, summary
 from mtl.study.report.page import gains_columns, gains_text, heat_map_page, report_page
 from mtl.study.report.presentation import p_value, points, span
-from mtl.study.statistics.findings import Family, Findings, Gain, TrainedOn
+from mtl.study.statistics.findings import Family, Findings, Gain, RunNote, TrainedOn
 from mtl.study.statistics.significance import Interval
 from tests.study import simulated
 
@@ -94,6 +94,7 @@ def section(root: Node, name: str) -> Node:
 
 def design_limits(root: Node) -> list[str]:
     """The limitations of the first design, without those of the whole study."""
+    root = section(root, "conclusions")
     return [item.text for item in root.find("ul", "limits")[0].find("li")]
 
 
@@ -121,31 +122,32 @@ def changed(findings: Findings, design: str, number: int, **cell: object) -> Fin
 
 def test_the_summary_lists_the_significant_gains_and_no_others() -> None:
     findings = simulated.study()
-    shown_summary = section(page(findings), "summary")
+    root = page(findings)
+    shown_summary = section(root, "conclusions")
     significant = [item.text for item in shown_summary.find("ul", "significant")[0].find("li")]
     expected = design_summary(findings, findings.families[0]).significant
     assert [gain.verdict for gain in expected] == ["helps", "hurts"]
     assert significant == [" ".join((gain.mark, gain.text, *gain.caveats)) for gain in expected]
-    assert [limit[: limit.index(":")] for limit in design_limits(shown_summary)] == [
-        "3 gains are undecided",
-        "1 gain is missing",
-    ]
+    uncompared, *others = design_limits(root)
+    assert uncompared.startswith("1 significant positive gain")
+    assert "`continued`" in uncompared
+    assert [limit[: limit.index(":")] for limit in others] == ["3 gains are undecided", "1 gain is missing"]
 
 
 def test_the_headline_says_that_no_gain_is_significant() -> None:
-    shown_summary = section(page(simulated.study(planted={}, missing=[])), "summary")
-    assert shown_summary.find("p", "headline")[0].text.startswith("No gain is significant")
-    assert shown_summary.find("ul", "significant") == []
+    root = page(simulated.study(planted={}, missing=[]))
+    assert section(root, "summary").find("p", "headline")[0].text.startswith("No gain is significant")
+    assert root.find("ul", "significant") == []
 
 
 def test_with_three_seeds_all_gains_are_unresolvable_and_the_page_says_how_many_seeds_are_needed() -> None:
     root = page(simulated.study(num_seeds=3))
     shown_summary = section(root, "summary")
     assert "No gain is significant" in shown_summary.find("p", "headline")[0].text
-    limit = design_limits(shown_summary)[0]
+    limit = design_limits(root)[0]
     assert limit.startswith("5 gains are unresolvable")
     assert all(part in limit for part in ("3 seeds", "0.250", "0.05", "At least 6 seeds"))
-    assert "undecided" not in shown_summary.text
+    assert not any("undecided" in text for text in design_limits(root))
     assert {row[1] for row in rows(root.find("table", "partners")[0])} == {NO_PARTNER}
     verdicts = [row[-1] for row in rows(root.find("table", "gains")[0])]
     assert verdicts.count("? unresolvable (n=3, smallest p 0.250)") == 5
@@ -155,14 +157,14 @@ def test_with_three_seeds_all_gains_are_unresolvable_and_the_page_says_how_many_
 
 
 def test_a_gain_has_a_caveat_for_the_noise_floor_for_the_test_set_and_for_a_weak_baseline() -> None:
-    (weak,) = section(page(simulated.study()), "summary").find("span", "caveat")
+    (weak,) = section(page(simulated.study()), "conclusions").find("span", "caveat")
     assert "tfidf (0.750)" in weak.text  # the simulated baseline of hoc is above its score
     noisy = changed(simulated.study(), "replicate", 0, interval=Interval(-0.01, 0.04))
     family = noisy.families[0]
     gain = dataclasses.replace(family.gains[0], documents=Interval(-0.01, 0.07))
     family = dataclasses.replace(family, gains=(gain, *family.gains[1:]))
     noisy = dataclasses.replace(noisy, families=(family, *noisy.families[1:]))
-    first = section(page(noisy), "summary").find("ul", "significant")[0].find("li")[0]
+    first = section(page(noisy), "conclusions").find("ul", "significant")[0].find("li")[0]
     noise, documents = (caveat.text for caveat in first.find("span", "caveat"))
     assert "noise floor (−4.00 to +4.00)" in noise
     assert "documents (−1.00 to +7.00)" in documents
@@ -170,7 +172,7 @@ def test_a_gain_has_a_caveat_for_the_noise_floor_for_the_test_set_and_for_a_weak
 
 def test_a_gain_that_lacks_a_seed_is_listed_as_excluded_from_the_test() -> None:
     findings = changed(simulated.study(), "pairwise", 1, n=7, adjusted_p=math.nan)
-    undecided, excluded, missing = design_limits(section(page(findings), "summary"))
+    _, undecided, excluded, missing = design_limits(page(findings))
     assert undecided.startswith("2 gains are undecided")
     assert excluded.startswith("1 gain lacks at least one seed")
     assert missing.startswith("1 gain is missing")
@@ -200,6 +202,78 @@ def test_a_control_recommends_nothing_and_has_no_verdict_however_clear_its_gain(
     assert set(gains_columns(findings)["verdict"][6:]) == {"control"}
 
 
+# --- further training, collapsed runs ---------------------------------------------------------------------------------
+
+
+def test_a_gain_that_further_training_matches_is_in_no_headline_and_not_recommended() -> None:
+    findings = simulated.with_training(simulated.study(missing=[]), 0.03)
+    root = page(findings)
+    headline = section(root, "summary").find("p", "headline")[0].text
+    assert headline.startswith("No gain is more than further training brings")
+    (matched, hurting) = section(root, "conclusions").find("ul", "significant")[0].find("li")
+    assert matched.find("span", "matched")
+    assert "a second round alone gains +3.00" in matched.find("span", "caveat")[0].text
+    assert hurting.find("span", "hurts")
+    recommended, with_caveats = rows(root.find("table", "partners")[0])[0][1:3]
+    assert recommended == NO_PARTNER
+    assert with_caveats.startswith("△ hoc (pairwise, +3.00). No more than further training")
+    gains = rows(root.find("table", "gains")[0])
+    assert gains[0][-1] == "△ matched"
+    assert gains[0][-3].startswith("0.00 (")
+    assert gains_columns(findings)["verdict"][0] == "matched"
+    assert gains_columns(findings)["beyond_training"][0] == pytest.approx(0.0, abs=1e-9)
+    assert "△ matched" in shown(findings)
+
+
+def test_a_gain_beyond_further_training_is_in_the_headline() -> None:
+    findings = simulated.with_training(simulated.study(missing=[]), 0.01)
+    root = page(findings)
+    headline = section(root, "summary").find("p", "headline")[0].text
+    assert headline.startswith("1 of 6 gains is significant, positive and more than further training brings")
+    helping = section(root, "conclusions").find("ul", "significant")[0].find("li")[0].text
+    assert "2.00 points more than further training" in helping
+    assert rows(root.find("table", "gains")[0])[0][-1] == "▲ helps"
+
+
+def test_a_collapsed_run_is_named_and_its_cell_carries_a_caution() -> None:
+    findings = simulated.with_collapse(simulated.study())
+    root = page(findings)
+    name = "gad + hoc, seed 3"
+    assert rows(section(root, "care").find("table", "collapsed")[0]) == [[name, "gad", "0.4100", "0.5000"]]
+    assert "1 run collapsed" in section(root, "summary").find("p", "headline")[0].text
+    button = root.find("button", "is-helps")[0]
+    assert button.text.startswith("▲ +3.0 !")
+    assert name in button.attributes["aria-label"]
+    assert name in rows(root.find("table", "gains")[0])[0][-1]
+    first = root.find("span", "caveat")[0].text
+    assert first.startswith(f"Caution: 1 run collapsed ({name})")
+    recommended, with_caveats = rows(root.find("table", "partners")[0])[0][1:3]
+    assert recommended == NO_PARTNER
+    assert name in with_caveats
+    assert gains_columns(findings)["collapsed_runs"][:2] == [1, 0]
+    assert "! collapsed run" in shown(findings)
+    without = page(simulated.study())
+    assert not without.find("table", "collapsed")
+    assert "!" not in without.find("table", "matrix")[0].text
+
+
+def test_undertrained_runs_are_named_with_the_rise_at_their_end() -> None:
+    note = RunNote("gad, seed 1", "gad", 0.8, 0.75)
+    care = section(page(dataclasses.replace(simulated.study(), undertrained=(note,))), "care")
+    assert rows(care.find("table", "undertrained")[0]) == [["gad, seed 1", "gad", "0.8000", "0.7500"]]
+
+
+# --- structure --------------------------------------------------------------------------------------------------------
+
+
+def test_the_matrix_comes_before_the_conclusions_and_the_methods() -> None:
+    root = page(simulated.study())
+    order = [node.attributes["id"] for node in root.find("section")]
+    assert order[:4] == ["summary", "matrix", "conclusions", "setup"]
+    shown_first = [node.attributes["href"][1:] for node in root.find("nav")[0].find("a")]
+    assert shown_first == order
+
+
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 
@@ -214,6 +288,7 @@ def expected_row(gain: Gain, family: Family) -> list[str]:
         p_value(cell.adjusted_p),
         p_value(cell.q),
         str(cell.n),
+        "–",  # the simulated gains do not say how their runs learned
     ]
 
 
@@ -270,7 +345,8 @@ def test_every_button_has_its_own_details() -> None:
 def test_single_task_scores_are_shown_with_the_trivial_predictors() -> None:
     table = page(simulated.study()).find("table", "scores")[0]
     shown = {row[0]: row[1:] for row in rows(table)}
-    assert shown["gad"] == ["f1", "0.7035", "0.0024", "8", "majority", "0.5000", "yes", "100 documents", "2000", "240"]
+    assert shown["gad"][:8] == ["f1", "0.7035", "0.0024", "8", "majority", "0.5000", "yes", "100 documents"]
+    assert shown["gad"][8:] == ["0.10", "2000", "240", "1 of 8", "7 of 8"]
     assert shown["hoc"][4:7] == ["tfidf", "0.7500", "no"]
     assert shown["biosses"][7] == "102 rows"
 
@@ -459,7 +535,9 @@ def test_columns_have_a_value_for_every_gain_and_are_valid_json() -> None:
     findings = simulated.study(num_seeds=3)
     columns = gains_columns(findings)
     names = "design target partner metric n mean sd low high documents_low documents_high p adjusted_p q verdict"
-    assert " ".join(columns) == f"{names} single_mean baseline baseline_score smallest_gain"
+    names += " single_mean baseline baseline_score smallest_gain beyond_training beyond_training_low"
+    names += " beyond_training_high beyond_training_adjusted_p unit runs collapsed_runs undertrained_runs"
+    assert " ".join(columns) == names
     gains = [gain for family in findings.families for gain in family.gains]
     assert {len(values) for values in columns.values()} == {len(gains)}
     known = [i for i, gain in enumerate(gains) if gain.cell.n]
@@ -502,3 +580,12 @@ def test_the_terminal_cuts_a_large_table_and_says_how_many_gains_it_leaves_out()
 
 def test_a_name_that_looks_like_markup_is_shown_unchanged_in_the_terminal() -> None:
     assert "[bold]x" in shown(simulated.study(("[bold]x", "hoc", "biosses")))
+
+
+def test_a_study_of_single_tasks_prints_their_scores() -> None:
+    findings = dataclasses.replace(simulated.study(), families=(), curves=())
+    lines = [
+        [cell.strip() for cell in line.strip("│").split("│")] for line in shown(findings).splitlines() if "│" in line
+    ]
+    assert [line[0] for line in lines] == ["gad", "hoc", "biosses"]
+    assert lines[0] == ["gad", "f1", "0.7035", "0.0024", "8", "majority 0.5000", "yes"]

@@ -30,6 +30,7 @@ def finished(
         "tasks": ["kind", "mentions"],
         "designs": ["pairwise", "sequential", {"refine_finetune": {"heads": "fresh"}}],
         "controls": ["self_partner"],
+        "continued": False,
         "seeds": len(SEEDS),
         "budget": {"updates": 4, "evaluations": 2},
     }

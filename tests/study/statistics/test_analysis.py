@@ -11,7 +11,8 @@ from scipy import stats
 from mtl.study.design.designs import Run, comparisons
 from mtl.study.design.run_spec import Finished
 from mtl.study.statistics.analysis import findings_of
-from mtl.study.statistics.findings import TrainedOn
+from mtl.study.statistics.findings import Findings, TrainedOn
+from mtl.study.statistics.significance import analyse
 
 TASKS = ["a", "b"]
 HEAD = {"head": "classification", "labels": ["no", "yes"], "data": {"reader": "jsonl", "path": "none"}}
@@ -23,7 +24,9 @@ def confusion(right: int, wrong: int) -> list[float]:
     return [right, wrong, 0, 0]
 
 
-def finished(scores: dict[str, float], updates: int = 20, study: str = "made_up") -> Finished:
+def finished(
+    scores: dict[str, float], updates: int = 20, study: str = "made_up", curve: list[float] | None = None
+) -> Finished:
     counts = {
         target: {
             "documents": np.array([f"d{number}" for number in range(10)]),
@@ -33,8 +36,15 @@ def finished(scores: dict[str, float], updates: int = 20, study: str = "made_up"
         for target, score in scores.items()
     }
     test = {target: {"accuracy": score, "loss": 1.0} for target, score in scores.items()}
-    curve = [{"updates": dict.fromkeys(scores, n * updates), "dev": test} for n in (1, 2)]
-    return Finished({"test": test, "curve": curve, "cost": COST, "study": study, "session": "s"}, counts)
+    points = [
+        {
+            "updates": dict.fromkeys(scores, n * updates),
+            "dev": test if value is None else {t: {"accuracy": value} for t in scores},
+        }
+        for n, value in enumerate(curve or [None, None], start=1)
+    ]
+    dev = test if curve is None else {target: {"accuracy": max(curve)} for target in scores}
+    return Finished({"test": test, "dev": dev, "curve": points, "cost": COST, "study": study, "session": "s"}, counts)
 
 
 def describe(
@@ -61,6 +71,8 @@ def describe(
                 "updates": 40,
                 "train_rows": 100,
                 "baseline": ["majority", 0.4],
+                "dev_baseline": ["majority", 0.4],
+                "units": {"dev": 0.1, "test": 0.001},
             }
             for task in tasks
         },
@@ -288,3 +300,133 @@ def test_curves_are_means_over_seeds_at_the_updates_on_the_target() -> None:
     assert curves["a", "b"].updates == (20, 40)
     assert curves["a", "b"].mean[0] == pytest.approx(np.mean(PAIR["a"]))
     assert curves["a", "b"].sd[0] == pytest.approx(np.std(PAIR["a"], ddof=1))
+
+
+# --- further training, collapsed and undertrained runs, units ---------------------------------------------------------
+
+
+def with_continued(further: float) -> Findings:
+    """A pairwise study in which a partner adds 0.2 to task a, and a second round alone adds `further`."""
+    noise = [0.0, 0.01, -0.01, 0.02, -0.02, 0.01, -0.01, 0.0]
+    description, keys = describe(8, [("pairwise", None), ("continued", None)])
+    results = {}
+    for run, key in keys.items():
+        added = 0.2 if len(run.tasks) > 1 else further if run.source else 0.0
+        moved = noise[run.seed] * (1 if len(run.tasks) > 1 else -1 if run.source else 0)
+        results[key] = finished({task: 0.5 + (added + moved if task == "a" else 0.0) for task in run.tasks})
+    return findings_of(description, results)
+
+
+@pytest.mark.parametrize(("further", "verdict"), [(0.0, "helps"), (0.2, "undecided"), (0.4, "hurts")])
+def test_a_gain_is_compared_with_that_of_a_second_round_of_the_same_seed(further: float, verdict: str) -> None:
+    findings = with_continued(further)
+    pairwise, continued = (findings.family(name) for name in ("pairwise", "continued"))
+    assert pairwise is not None
+    assert continued is not None
+    gain = pairwise.gains[0]
+    assert gain.cell.verdict == "helps"
+    assert gain.beyond is not None
+    assert gain.beyond.verdict == verdict
+    assert gain.beyond.mean == pytest.approx(gain.cell.mean - continued.gains[0].cell.mean)
+    differences = np.array(gain.treated) - np.array(continued.gains[0].treated)
+    expected = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
+    assert gain.beyond.interval == pytest.approx((expected.low, expected.high))
+    assert all(gain.beyond is None for gain in continued.gains)
+
+
+def test_the_comparison_with_further_training_is_tested_for_all_gains_of_the_design_together() -> None:
+    findings = with_continued(0.15)
+    pairwise, continued = (findings.family(name) for name in ("pairwise", "continued"))
+    assert pairwise is not None
+    assert continued is not None
+    of_target = {gain.target: np.array(gain.treated) for gain in continued.gains}
+    matrix = np.array([np.array(gain.treated) - of_target[gain.target] for gain in pairwise.gains]).T
+    together = analyse(matrix, units=0.001)
+    assert [gain.beyond for gain in pairwise.gains] == together
+
+
+def test_designs_with_another_reference_than_the_single_task_run_are_not_compared_with_further_training() -> None:
+    description, keys = describe(
+        6, [("pairwise", None), ("refine_finetune", None), ("leave_one_out", None), ("continued", None)]
+    )
+    results = {key: finished(dict.fromkeys(run.tasks, 0.5)) for run, key in keys.items()}
+    compared = {
+        family.design
+        for family in findings_of(description, results).families
+        if any(gain.beyond is not None for gain in family.gains)
+    }
+    assert compared == {"pairwise"}
+
+
+def test_a_constant_difference_of_a_rounding_error_is_not_significant() -> None:
+    description, results = pairs()
+    for key, result in results.items():
+        for scores in result.result["test"].values():
+            scores["accuracy"] = 0.6 + (1e-16 if "+" in key else 0.0)
+    gains = findings_of(description, results).families[0].gains
+    assert {gain.cell.verdict for gain in gains} == {"undecided"}
+    assert {gain.cell.p for gain in gains} == {1.0}
+    for units in description["targets"].values():
+        units.pop("units")  # as in descriptions by earlier versions
+    assert {gain.cell.verdict for gain in findings_of(description, results).families[0].gains} == {"undecided"}
+
+
+def test_a_collapsed_run_is_named_and_marks_every_gain_that_it_is_part_of() -> None:
+    description, results = pairs()
+    for facts in description["targets"].values():
+        facts["dev_baseline"] = ["majority", 0.3]
+    results["a + b, seed 2"] = finished({"a": 0.1, "b": 0.7}, curve=[0.3, 0.2])
+    results["b, seed 4"] = finished({"b": 0.1}, curve=[0.2, 0.3])
+    findings = findings_of(description, results)
+    assert {(note.run, note.target, note.score, note.compared) for note in findings.collapsed} == {
+        ("a + b, seed 2", "a", 0.3, 0.3),
+        ("a + b, seed 2", "b", 0.3, 0.3),
+        ("b, seed 4", "b", 0.3, 0.3),
+    }
+    first, second = findings.families[0].gains
+    assert first.collapsed == ("a + b, seed 2",)
+    assert second.collapsed == ("a + b, seed 2", "b, seed 4")
+    assert findings.targets["b"].learning.collapsed == ("b, seed 4",)
+
+
+def test_a_cell_whose_median_does_not_beat_the_trivial_predictor_has_no_collapsed_run() -> None:
+    description, results = pairs()
+    for seed in range(6):
+        results[f"a, seed {seed}"] = finished({"a": 0.5}, curve=[0.1 * seed, 0.1 * seed])
+    description["targets"]["a"]["dev_baseline"] = ["majority", 0.3]
+    assert not findings_of(description, results).collapsed  # the median is 0.25
+    description["targets"]["a"]["dev_baseline"] = ["majority", 0.2]
+    found = findings_of(description, results)
+    assert [note.run for note in found.collapsed] == ["a, seed 0", "a, seed 1", "a, seed 2"]
+
+
+def test_without_a_trivial_predictor_on_dev_no_run_is_known_to_have_collapsed() -> None:
+    description, results = pairs()
+    results["a, seed 2"] = finished({"a": 0.0}, curve=[0.0, 0.0])
+    assert findings_of(description, results).collapsed
+    description["targets"]["a"].pop("dev_baseline")
+    assert not findings_of(description, results).collapsed
+
+
+def test_undertrained_runs_are_named_and_counted_in_each_cell() -> None:
+    description, results = pairs()
+    for seed in range(6):
+        results[f"a, seed {seed}"] = finished({"a": 0.5}, curve=[0.5] * 5)
+    results["a, seed 0"] = finished({"a": 0.5}, curve=[0.5, 0.5, 0.5, 0.6, 0.71])  # 0.11, more than one unit of 0.1
+    results["a, seed 1"] = finished({"a": 0.6}, curve=[0.5, 0.5, 0.5, 0.6, 0.69])
+    results["a, seed 2"] = finished({"a": 0.5}, curve=[0.5, 0.5, 0.8, 0.6, 0.7])
+    findings = findings_of(description, results)
+    assert [(note.run, note.target) for note in findings.undertrained] == [("a, seed 0", "a")]
+    assert findings.undertrained[0].score == pytest.approx(0.71)
+    assert findings.undertrained[0].compared == pytest.approx(0.6)
+    assert findings.targets["a"].learning.undertrained == ("a, seed 0",)
+    assert findings.targets["a"].learning.num_settled == 4  # all but the first two: a flat curve is settled
+    assert findings.families[0].gains[0].learning.undertrained == ()
+
+
+def test_the_minimum_detectable_gain_is_at_least_one_unit_of_the_test_set() -> None:
+    description, results = pairs()
+    description["targets"]["a"]["units"]["test"] = 0.9
+    smallest = findings_of(description, results).families[0].smallest_gains
+    assert smallest["a"] == 0.9
+    assert smallest["b"] < 0.9

@@ -379,3 +379,30 @@ def test_a_baseline_of_zero_and_an_unknown_direction_are_errors() -> None:
         relative_change([1.0, 1.0], [1.0, 0.0], [1, 1])
     with pytest.raises(ValueError, match=r"directions .* \[1, 0\]"):
         relative_change([1.0, 1.0], [1.0, 1.0], [1, 0])
+
+
+# --- one unit of the test set -----------------------------------------------------------------------------------------
+
+
+def test_a_constant_gain_below_one_unit_is_not_significant_and_one_of_a_unit_is() -> None:
+    matrix = np.column_stack([np.full(8, 1e-16), np.full(8, 0.009), np.full(8, 0.01), np.full(8, -0.01)])
+    cells = analyse(matrix, units=0.01)
+    assert [cell.verdict for cell in cells] == ["undecided", "undecided", "helps", "hurts"]
+    assert [cell.p for cell in cells] == [1.0, 1.0, 2 / 2**8, 2 / 2**8]
+    assert [cell.adjusted_p for cell in cells][:2] == [1.0, 1.0]
+    assert analyse(matrix[:, :1])[0].verdict == "undecided"  # a rounding error is never a gain
+
+
+def test_the_floor_of_one_unit_makes_no_other_p_smaller() -> None:
+    rng = np.random.default_rng(0)
+    matrix = rng.normal(0.01, 0.01, (8, 6))
+    free, floored = analyse(matrix), analyse(matrix, units=[0.0, 0.0, 0.0, 1.0, 1.0, 1.0])
+    assert [cell.adjusted_p for cell in floored[:3]] == [cell.adjusted_p for cell in free[:3]]
+    assert {cell.adjusted_p for cell in floored[3:]} == {1.0}
+    assert all(after.q >= before.q for before, after in zip(free, floored, strict=True))
+
+
+def test_an_incomplete_cell_below_one_unit_stays_untested() -> None:
+    matrix = np.full((8, 2), 1e-16)
+    matrix[0, 0] = np.nan
+    assert np.isnan(analyse(matrix, units=0.01)[0].adjusted_p)
