@@ -39,6 +39,7 @@ LAYERS = (
     "mtl.study.statistics",
     "mtl.study.report",
     "mtl.study.running",
+    "mtl.tuning",
     "mtl.commands",
     "mtl",
 )
