@@ -398,7 +398,7 @@ def option_problems(options: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
         for name in (name for name in values if name not in wrong):
             problems += _option_problems(parser, section, name, values[name])
     if not problems and "trainer" in options:
-        trainer = parser.instantiate_classes(parser.parse_object({"trainer": dict(options["trainer"])})).trainer
+        trainer = parser.instantiate(parser.parse_object({"trainer": dict(options["trainer"])})).trainer
         arguments = {"precision": "32-true", **{k: v for k, v in trainer.as_dict().items() if v is not None}}
         try:
             _check_trainer(arguments)
@@ -420,7 +420,9 @@ def _option_problems(parser: LightningArgumentParser, section: str, name: str, v
         return error.problems
     except (argparse.ArgumentError, ValueError, TypeError) as error:
         types = re.findall(r"Expected an? (?:<class '(\w+)'>|typing\.(Literal\[.*?\])|(\S+))", str(error))
-        names = dict.fromkeys("".join(found).replace("Literal", "one of ").replace("NoneType", "null") for found in types)
+        names = dict.fromkeys(
+            "".join(found).replace("Literal", "one of ").replace("NoneType", "null") for found in types
+        )
         rule = f"must be {' or '.join(names)}" if names else "is not valid"
         return [Problem(key, f"{rule}, got {json.dumps(value, default=str)}.")]
     return []

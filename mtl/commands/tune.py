@@ -92,7 +92,7 @@ def _run(search: Search, options: argparse.Namespace) -> int:
     tracker.begin({"file": str(options.file), **_params(search)})
     try:
         search.run()
-        record = search.record()
+        record = search.record(with_importance=True)
         files = write_search_report(record, search.folder)
         tracker.report(record, "\n\n".join(summary_lines(record)), files)
     except BaseException as error:  # Ctrl-C too must end the run in MLflow

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from optuna.trial import TrialState
 from pytorch_lightning.callbacks import Callback
 
-from mtl.tuning.suggestions import open_trials
+from mtl.tuning.suggestions import Direction, open_trials
 
 DECIDES_RESULTS = False
 
@@ -36,11 +36,12 @@ class PruneTraining(Callback):
 
     def __init__(
         self,
+        *,
         folder: str,
         search: str,
         trial: int,
         objective: str,
-        direction: str,
+        direction: Direction,
         pruner: str,
         seed_index: int,
     ) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import statistics
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtl.tuning.search_space import SearchSpace, fit_overrides
@@ -68,7 +71,7 @@ class SearchRecord:
         wanted: Number of trials to ask for, at most.
         seeds: The seeds of each trial.
         sampler: Name of the sampler.
-        mixture: Path of the mixture file; empty if the mixture is part of the tuning file.
+        mixture: Path of the mixture file, with which the best values are trained.
         fixed: Fixed options of `mtl fit`, as its arguments.
         trials: The trials.
         importance: Share of each key in the differences between trials; empty if it cannot be estimated.
@@ -105,16 +108,17 @@ class SearchRecord:
         best = self.best
         if best is None:
             return []
-        mixture = [f"--mixture={self.mixture}"] if self.mixture else []
-        return [*mixture, *self.fixed, *fit_overrides(best.values)]
+        return [f"--mixture={self.mixture}", *self.fixed, *fit_overrides(best.values)]
 
 
-def record_of(tuning: Tuning, study: optuna.Study) -> SearchRecord:
+def record_of(tuning: Tuning, study: optuna.Study, mixture_file: Path, *, with_importance: bool) -> SearchRecord:
     """The record of a search.
 
     Args:
         tuning: The search.
         study: Its trials.
+        mixture_file: File with the mixture.
+        with_importance: Whether to estimate the importance of each key.
     """
     spec = tuning.spec
     fixed = {f"{section}.{name}": value for section, values in spec.sections.items() for name, value in values.items()}
@@ -126,10 +130,10 @@ def record_of(tuning: Tuning, study: optuna.Study) -> SearchRecord:
         wanted=tuning.num_trials,
         seeds=spec.seed_list,
         sampler=spec.sampler,
-        mixture="" if isinstance(tuning.source, dict) else str(tuning.source),
+        mixture=str(mixture_file),
         fixed=fit_overrides(fixed),
         trials=[_trial_record(trial, tuning.space) for trial in study.get_trials(deepcopy=False)],
-        importance=_importance(study),
+        importance=_importance(study) if with_importance else {},
     )
 
 
@@ -154,8 +158,10 @@ def _importance(study: optuna.Study) -> dict[str, float]:
     """Optuna's importance of each key; empty with too few trials, or if all are equally good."""
     import optuna
 
-    try:
-        found = optuna.importance.get_param_importances(study)
-    except (ValueError, RuntimeError, ZeroDivisionError):
-        return {}
-    return {key: value for key, value in found.items() if value == value}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # with too few trials, all keys are equally important, and a warning says so
+        try:
+            found = optuna.importance.get_param_importances(study)
+        except (ValueError, RuntimeError, ZeroDivisionError, Warning):
+            return {}
+    return {key: value for key, value in found.items() if math.isfinite(value)}

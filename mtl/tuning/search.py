@@ -12,31 +12,27 @@ was: finished trainings are not repeated, and an interrupted one is resumed from
 
 from __future__ import annotations
 
+import json
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import yaml
 from filelock import FileLock
 from optuna.pruners import WilcoxonPruner
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from mtl.files import folder_name, read_json, write_json
+from mtl.files import folder_name, read_json, write_json, write_text
 from mtl.problems import InputError, Problem
+from mtl.tuning import training_process
 from mtl.tuning.claims import TrialClaim
 from mtl.tuning.pruning import PRUNED
-from mtl.tuning.records import REASON, REPEATS, SCORES, SearchRecord, record_of, values_of
+from mtl.tuning.records import REASON, REPEATS, SCORES, SearchRecord, record_of
 from mtl.tuning.search_space import fit_sections, num_combinations
-from mtl.tuning.suggestions import make_sampler, open_trials
-from mtl.tuning.training_process import (
-    TrainingOrder,
-    best_value,
-    drop_checkpoints,
-    run_of,
-    train,
-    write_config,
-)
+from mtl.tuning.suggestions import Direction, make_sampler, open_trials
+from mtl.tuning.training_process import TrainingOrder, best_value, drop_checkpoints, run_of, write_config
+from mtl.tuning.tuning_file import first_values
 
 if TYPE_CHECKING:
     from mtl.tracking.run_folder import RunFolder
@@ -63,28 +59,17 @@ class Search:
         tuning: The loaded search.
         root: Folder of all results.
         tracker: Tracker of the search; None tracks nothing.
-        train: Runs a training and returns its exit code.
-        say: Prints a line about the progress.
     """
 
-    def __init__(
-        self,
-        tuning: Tuning,
-        root: Path,
-        *,
-        tracker: TuningTracker | None = None,
-        train: Callable[[TrainingOrder], int] = train,
-        say: Callable[[str], None] | None = None,
-    ) -> None:
+    def __init__(self, tuning: Tuning, root: Path, *, tracker: TuningTracker | None = None) -> None:
         self.tuning, self.spec = tuning, tuning.spec
         self.folder = root.absolute() / "tuning" / folder_name(tuning.spec.name)
         self.tracker = tracker
-        self._train, self._say = train, say or _print
-        self._direction = "minimize" if tuning.is_minimized else "maximize"
+        self._mixture_name = tuning.mixture(first_values(tuning.space), 0).name
+        self._direction: Direction = "minimize" if tuning.is_minimized else "maximize"
         self._require_same()
-        self._study = open_trials(
-            self.folder, self.spec.name, direction=self._direction, pruner=self.spec.prune
-        )
+        self._study = open_trials(self.folder, self.spec.name, direction=self._direction, pruner=self.spec.prune)
+        self._mixture_file = self._write_mixture()
         self._failures = 0
 
     def run(self) -> None:
@@ -95,7 +80,7 @@ class Search:
         """
         before = self.record().counts
         if self._trials():
-            self._say(f"{len(self._trials())} of {self.tuning.num_trials} trials exist, {before['finished']} finished.")
+            _say(f"{len(self._trials())} of {self.tuning.num_trials} trials exist, {before['finished']} finished.")
         while True:
             found = self._next()
             if found is not None:
@@ -107,9 +92,13 @@ class Search:
             else:
                 time.sleep(WAIT)
 
-    def record(self) -> SearchRecord:
-        """Returns the trials so far as plain values."""
-        return record_of(self.tuning, self._study)
+    def record(self, *, with_importance: bool = False) -> SearchRecord:
+        """Returns the trials so far as plain values.
+
+        Args:
+            with_importance: Whether to estimate the importance of each key.
+        """
+        return record_of(self.tuning, self._study, self._mixture_file, with_importance=with_importance)
 
     # --- choosing a trial -----------------------------------------------------------------------------------------
 
@@ -129,9 +118,9 @@ class Search:
             self._study.sampler = make_sampler(
                 self.spec.sampler, self.tuning.space, self.spec.sampler_seed, len(trials)
             )
-            trial = self._study.ask()
-            self._suggest(trial)
-            return trial.number, claim
+            new = self._study.ask()
+            self._suggest(new)
+            return new.number, claim
 
     def _suggest(self, trial: Trial) -> dict[str, Any]:
         """The values of a trial, which are drawn if a process was killed before it had drawn them."""
@@ -160,7 +149,8 @@ class Search:
         values = self._suggest(trial)
         if self.tracker is not None:
             self.tracker.begin_trial(number, values)
-        twin = next((one for one in self._trials()[:number] if one.state.is_finished() and one.params == trial.params), None)
+        scored = [one for one in self._trials()[:number] if one.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+        twin = next((one for one in scored if one.params == trial.params), None)
         state, reason = self._repeat(trial, twin) if twin else self._train_seeds(trial, values, claim)
         scores = self._trials()[number].user_attrs.get(SCORES, {})
         if reason:
@@ -180,13 +170,14 @@ class Search:
     def _train_seeds(self, trial: Trial, values: dict[str, Any], claim: TrialClaim) -> tuple[TrialState, str]:
         """Trains the seeds that have no score yet; returns the state of the trial and why it did not finish."""
         for index, seed in enumerate(self.spec.seed_list):
-            scores = dict(self._trials()[trial.number].user_attrs.get(SCORES, {}))
+            frozen = self._trials()[trial.number]
+            scores = dict(frozen.user_attrs.get(SCORES, {}))
             if str(seed) not in scores:
                 self._require_same()
                 reason = self._train_seed(trial.number, values, index, claim)
                 if reason:
                     return TrialState.FAIL, reason
-                value = best_value(self._run(trial.number, values, seed), self.spec.objective, is_minimized=self.tuning.is_minimized)
+                value = self._value(trial.number, seed)
                 if value is None:
                     return TrialState.FAIL, f"{self.spec.objective} was undefined in all evaluations of seed {seed}"
                 note = self._trials()[trial.number].user_attrs.get(PRUNED)
@@ -195,7 +186,8 @@ class Search:
                 scores[str(seed)] = value
                 trial.set_user_attr(SCORES, scores)
             if isinstance(self._study.pruner, WilcoxonPruner):
-                trial.report(scores[str(seed)], index)
+                if index not in frozen.intermediate_values:
+                    trial.report(scores[str(seed)], index)
                 if index + 1 < len(self.spec.seed_list) and trial.should_prune():
                     return TrialState.PRUNED, f"after seed {seed}"
         return TrialState.COMPLETE, ""
@@ -208,7 +200,7 @@ class Search:
         """
         seed = self.spec.seed_list[index]
         folder = self._folder_of(number)
-        run = self._find_run(number, values, seed)
+        run = self._find_run(number, seed)
         if run is None or run.info.get("status") != "FINISHED":
             try:
                 mixture = self.tuning.mixture(values, seed)
@@ -217,15 +209,17 @@ class Search:
             config, log = folder / f"s{seed}.yaml", folder / f"s{seed}.log"
             sections = self._sections(number, values, index)
             write_config(config, mixture.to_dict(), sections, root=folder, experiment=self.spec.experiment)
-            code = self._train(TrainingOrder(config, log, claim.handle, lambda: self._nest(number, values, seed)))
-            run = self._find_run(number, values, seed)
+            code = training_process.train(TrainingOrder(config, log, claim.handle, lambda: self._nest(number, seed)))
+            run = self._find_run(number, seed)
             status = None if run is None else run.info.get("status")
             if status == "KILLED":
-                raise SearchStoppedError(f"The training of trial {number} with seed {seed} was interrupted from outside.")
+                raise SearchStoppedError(
+                    f"The training of trial {number} with seed {seed} was interrupted from outside."
+                )
             if code or run is None or status != "FINISHED":
                 why = None if run is None else run.info.get("reason")
                 return f"{why or f'exit code {code}'} (seed {seed}; output in {log})"
-        self._nest(number, values, seed)
+        self._nest(number, seed)
         drop_checkpoints(run, "last")
         return ""
 
@@ -265,27 +259,25 @@ class Search:
         repeats = "" if trial.repeats is None else f", repeats trial {trial.repeats}"
         reason = f": {trial.reason}" if trial.reason else ""
         values = ", ".join(f"{key}={value}" for key, value in trial.values.items())
-        self._say(
-            f"[{number + 1}/{self.tuning.num_trials}] {values}: {trial.state}{repeats}{reason}{found}{spread}"
-        )
+        _say(f"[{number + 1}/{self.tuning.num_trials}] {values}: {trial.state}{repeats}{reason}{found}{spread}")
 
     # --- files ----------------------------------------------------------------------------------------------------
 
     def _folder_of(self, number: int) -> Path:
         return self.folder / "trials" / str(number)
 
-    def _find_run(self, number: int, values: dict[str, Any], seed: int) -> RunFolder | None:
-        name = self.tuning.mixture({}, seed).name
-        return run_of(self._folder_of(number), name, seed)
+    def _find_run(self, number: int, seed: int) -> RunFolder | None:
+        return run_of(self._folder_of(number), self._mixture_name, seed)
 
-    def _run(self, number: int, values: dict[str, Any], seed: int) -> RunFolder:
-        run = self._find_run(number, values, seed)
+    def _value(self, number: int, seed: int) -> float | None:
+        """The objective of a finished training; None if it was undefined."""
+        run = self._find_run(number, seed)
         assert run is not None
-        return run
+        return best_value(run, self.spec.objective, is_minimized=self.tuning.is_minimized)
 
-    def _nest(self, number: int, values: dict[str, Any], seed: int) -> None:
+    def _nest(self, number: int, seed: int) -> None:
         """Nests the MLflow run of a training below that of its trial, once there is one."""
-        run = self._find_run(number, values, seed) if self.tracker is not None else None
+        run = self._find_run(number, seed) if self.tracker is not None else None
         run_id = None if run is None else run.info.get("mlflow", {}).get("run_id")
         if run_id is not None:
             cast(Any, self.tracker).nest(number, run_id)
@@ -298,9 +290,20 @@ class Search:
             for trial in record.trials:
                 if trial.state in ("finished", "pruned") and trial != best:
                     for seed in self.spec.seed_list:
-                        run = self._find_run(trial.number, dict(trial.values), seed)
+                        run = self._find_run(trial.number, seed)
                         if run is not None:
                             drop_checkpoints(run, "last", "best")
+
+    def _write_mixture(self) -> Path:
+        """The file of the mixture, relative to the working folder if it is in it; written if there is none."""
+        source = self.tuning.source.origin
+        if isinstance(source, Path):
+            path = source
+        else:
+            path = self.folder / "mixture.yaml"
+            content = self.tuning.mixture(first_values(self.tuning.space), 0).to_dict()
+            write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
     def _require_same(self) -> None:
         """Compares the search with the one that began in its folder.
@@ -322,11 +325,9 @@ class Search:
 
 
 def _as_json(content: dict[str, Any]) -> dict[str, Any]:
-    import json
-
     found: dict[str, Any] = json.loads(json.dumps(content, default=list))
     return found
 
 
-def _print(text: str) -> None:
+def _say(text: str) -> None:
     sys.stderr.write(f"mtl: tune: {text}\n")

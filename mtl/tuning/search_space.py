@@ -18,7 +18,7 @@ DECIDES_RESULTS = False
 FIT_SECTIONS = ("model", "trainer", "early_stopping", "guard")
 """Sections of `mtl fit` that are not part of the mixture."""
 
-_PLAIN = re.compile(r"[A-Za-z][\w./-]*")
+_PLAIN = re.compile(r"(\d+-)?[A-Za-z][\w./-]*")
 _NOT_TEXT = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf", "infinity"})
 
 
@@ -141,8 +141,8 @@ def is_of_fit(key: str) -> bool:
 def written_value(value: Any) -> str:
     """A value as the command line takes it: plain words as they are, everything else as JSON, which is YAML.
 
-    >>> [written_value(value) for value in ("cls", "no", 1e-05, None, ["a", 1])]
-    ['cls', '"no"', '1e-05', 'null', '["a", 1]']
+    >>> [written_value(value) for value in ("cls", "32-true", "no", 1e-05, None, ["a", 1])]
+    ['cls', '32-true', '"no"', '1e-05', 'null', '["a", 1]']
     """
     is_plain = isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _NOT_TEXT
     return str(value) if is_plain else json.dumps(value, ensure_ascii=False)
@@ -162,9 +162,7 @@ def fit_overrides(values: Mapping[str, Any]) -> list[str]:
     return [f"--{'' if is_of_fit(key) else 'mixture.'}{key}={written_value(value)}" for key, value in values.items()]
 
 
-def fit_sections(
-    fixed: Mapping[str, Mapping[str, Any]], values: Mapping[str, Any]
-) -> dict[str, dict[str, Any]]:
+def fit_sections(fixed: Mapping[str, Mapping[str, Any]], values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The sections of `mtl fit` with the values of a trial.
 
     Args:
@@ -180,4 +178,3 @@ def fit_sections(
             section, _, option = key.partition(".")
             sections.setdefault(section, {})[option] = value
     return sections
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import optuna
 from filelock import FileLock
@@ -23,8 +23,7 @@ DECIDES_RESULTS = False
 JOURNAL = "journal.log"
 """Name of the journal in the folder of a search."""
 
-SAMPLERS = ("grid", "tpe", "random")
-PRUNERS = ("median", "wilcoxon")
+Direction = Literal["maximize", "minimize"]
 
 MIN_WILCOXON_SEEDS = 5
 """With fewer seeds, the test cannot fall below its threshold of 0.1 before the last seed: after 3 seeds, p >= 1/8."""
@@ -49,7 +48,7 @@ class JournalLock(JournalFileOpenLock):
         self._lock.release()
 
 
-def open_trials(folder: Path, name: str, *, direction: str, pruner: str | None = None) -> optuna.Study:
+def open_trials(folder: Path, name: str, *, direction: Direction, pruner: str | None = None) -> optuna.Study:
     """Opens the trials of a search, or begins them.
 
     Args:

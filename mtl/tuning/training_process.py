@@ -1,8 +1,8 @@
 """One training of a trial: a process `mtl fit`, and the score that it leaves in the folder of its run.
 
-Each training is a process of its own: a crash or a lack of memory fails one trial and not the search, a training may use
-several devices, and its run has checkpoints, status and MLflow like any other. `--ckpt_path auto` resumes a training
-that was interrupted, or starts it.
+Each training is a process of its own: a crash or a lack of memory fails one trial and not the search, a training may
+use several devices, and its run has checkpoints, status and MLflow like any other. `--ckpt_path auto` resumes a
+training that was interrupted, or starts it.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def train(order: TrainingOrder) -> int:
     environment = {k: v for k, v in os.environ.items() if k not in (FOLDER_VARIABLE, CHECKPOINT_VARIABLE)}
     with order.log.open("ab") as output:
         # A session of its own, so that Ctrl-C reaches only this process, which then asks the training to save.
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603  # our own command
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -142,7 +142,10 @@ def drop_checkpoints(run: RunFolder, *kinds: str) -> None:
         run: Folder of the run.
         kinds: Kinds of checkpoints to delete: `last`, `best`.
     """
-    for path in (path for kind in kinds for path in run.saved.files(kind)):
+    paths = [path for kind in kinds for path in run.saved.files(kind)]
+    if not paths:
+        return
+    for path in paths:
         path.unlink(missing_ok=True)
     pointers = {name: entry for name, entry in run.saved.pointers().items() if name.partition(":")[0] not in kinds}
     write_json(run.path / "checkpoints.json", pointers)

@@ -1,7 +1,7 @@
 """The keys of tuning files, and how they are loaded: mixture, searched values, seeds and objective.
 
-All problems of a file are reported together: its own keys, every value that is to be searched, the mixture and its data.
-The values are checked by the functions that check the arguments of `mtl check` and `mtl fit`.
+All problems of a file are reported together: its own keys, every searched value, the mixture and its data. The values
+are checked by the functions that check the arguments of `mtl check` and `mtl fit`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pydantic import StrictBool, StrictFloat, StrictInt, StrictStr, TypeAdapter
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, TypeAdapter
 
 from mtl.config import schema
 from mtl.config.loading import parse_mixture
@@ -61,7 +61,9 @@ _OTHER_MEASURE = {
 
 _OTHER_MEASURE_OF_TASK = ("head", "data", "labels", "primary_metric")
 _TRAINER_BOOKKEEPING = {
-    **dict.fromkeys(("logger", "callbacks", "default_root_dir", "profiler", "plugins"), "it has no influence on scores"),
+    **dict.fromkeys(
+        ("logger", "callbacks", "default_root_dir", "profiler", "plugins"), "it has no influence on scores"
+    ),
     **dict.fromkeys(("enable_checkpointing", "barebones"), "runs are resumed from their checkpoints"),
     **dict.fromkeys(("fast_dev_run", "limit_val_batches", "overfit_batches"), "it would change what is evaluated"),
 }
@@ -108,10 +110,10 @@ class TuningSpec(Section):
     seeds: StrictInt | tuple[StrictInt, ...] = 2
     objective: StrictStr = SELECTION
     prune: Literal["median", "wilcoxon"] | None = None
-    model: dict[str, Any] = {}
-    trainer: dict[str, Any] = {}
-    early_stopping: dict[str, Any] = {}
-    guard: dict[str, Any] = {}
+    model: dict[str, Any] = Field(default_factory=dict)
+    trainer: dict[str, Any] = Field(default_factory=dict)
+    early_stopping: dict[str, Any] = Field(default_factory=dict)
+    guard: dict[str, Any] = Field(default_factory=dict)
     experiment: StrictStr = "biomtl-tuning"
 
     @property
@@ -137,6 +139,23 @@ class Checks(NamedTuple):
     options: Callable[[Mapping[str, Mapping[str, Any]]], list[Problem]]
 
 
+class MixtureSource(NamedTuple):
+    """Where the mixture of a search is.
+
+    Args:
+        origin: The mixture file, or its fields.
+        folder: Folder in which relative paths of the fields are looked up first.
+    """
+
+    origin: Path | Mapping[str, Any]
+    folder: Path
+
+    def fields(self, values: Mapping[str, Any], *more: str) -> dict[str, Any]:
+        """The fields of the mixture with values of a trial and further overrides."""
+        folder = None if isinstance(self.origin, Path) else self.folder.absolute()
+        return read_mixture_fields(self.origin, [*mixture_overrides(values), *more], folder=folder)
+
+
 @dataclass(frozen=True)
 class Tuning:
     """A search that can start.
@@ -144,16 +163,14 @@ class Tuning:
     Args:
         spec: Its settings.
         space: The searched values by key, in the order of the file.
-        source: The mixture file, or its fields.
-        folder: Folder in which relative paths of the fields are looked up first.
+        source: Where the mixture is.
         is_minimized: Whether a lower objective is better.
         fingerprints: Fingerprints of the rows of train and dev, by task and split.
     """
 
     spec: TuningSpec
     space: SearchSpace
-    source: Path | Mapping[str, Any]
-    folder: Path
+    source: MixtureSource
     is_minimized: bool
     fingerprints: Mapping[str, Any]
 
@@ -174,7 +191,7 @@ class Tuning:
         Raises:
             InputError: The mixture is invalid.
         """
-        return parse_mixture(_fields(self.source, self.folder, [*mixture_overrides(values), f"seed={seed}"]))
+        return parse_mixture(self.source.fields(values, f"seed={seed}"))
 
     def description(self) -> dict[str, Any]:
         """What makes trials comparable; a search is only resumed if it is the same."""
@@ -211,7 +228,7 @@ def load_tuning(path: Path | str, overrides: Sequence[str], checks: Checks) -> T
     fields = read_yaml(path)
     require_known_key(path, fields, schema.keys_of(TuningSpec))
     # Interpolations of the mixture belong to it, and keys of `search` have dots.
-    apart = {name: fields.pop(name) for name in ("mixture", "search") if name in fields}
+    apart: dict[str, Any] = {name: fields.pop(name) for name in ("mixture", "search") if name in fields}
     changes = parse_overrides(overrides)
     refused = [
         Problem(name, "cannot be overridden here.", "Edit the tuning file.") for name in apart if name in changes
@@ -219,9 +236,9 @@ def load_tuning(path: Path | str, overrides: Sequence[str], checks: Checks) -> T
     if refused:
         raise InputError(refused)
     fields = {**resolve(merge(fields, changes)), **apart}
-    for name in apart:
-        if name == "search" or isinstance(apart[name], str):
-            fields[name] = resolve({name: apart[name]})[name]
+    for name, value in apart.items():
+        if name == "search" or isinstance(value, str):
+            fields[name] = resolve({name: value})[name]
     return tuning_of(fields, path.parent, checks)
 
 
@@ -239,7 +256,7 @@ def tuning_of(fields: Mapping[str, Any], folder: Path, checks: Checks) -> Tuning
     mismatches = schema.mismatches(TypeAdapter(TuningSpec), dict(fields))
     problems = [_schema_problem(mismatch) for mismatch in mismatches]
     broken = {str(mismatch.place[0]) for mismatch in mismatches if mismatch.place}
-    whole = {"name": "unnamed", "mixture": {}, "search": {}}
+    whole: dict[str, Any] = {"name": "unnamed", "mixture": {}, "search": {}}
     whole |= {key: value for key, value in fields.items() if key not in broken}
     spec = TuningSpec(**{key: value for key, value in whole.items() if key in TuningSpec.model_fields})
     search = fields.get("search")
@@ -250,7 +267,7 @@ def tuning_of(fields: Mapping[str, Any], folder: Path, checks: Checks) -> Tuning
     try:
         source = _source(spec.mixture, folder) if "mixture" not in broken else None
         if source is not None:
-            tuning, found = _checked(spec, space, source, folder, checks, broken)
+            tuning, found = _checked(spec, space, source, checks, broken)
             problems += found
     except InputError as error:
         problems += [Problem(f"mixture: {one.key}", one.message, one.suggestion) for one in error.problems]
@@ -311,7 +328,9 @@ def _space(search: Mapping[Any, Any]) -> tuple[dict[str, Values], list[Problem]]
     space: dict[str, Values] = {}
     problems: list[Problem] = []
     if not search:
-        problems.append(Problem("search", "must have at least one key.", "Write search: {model.learning_rate: [1e-4]}."))
+        problems.append(
+            Problem("search", "must have at least one key.", "Write search: {model.learning_rate: [1e-4]}.")
+        )
     for key, written in search.items():
         found = [*_key_problems(str(key)), *_values_problems(str(key), written)]
         problems += found
@@ -359,33 +378,28 @@ def _values_problems(key: str, written: Any) -> list[Problem]:
     return []
 
 
-def _source(mixture: str | Mapping[str, Any], folder: Path) -> Path | Mapping[str, Any]:
+def _source(mixture: str | Mapping[str, Any], folder: Path) -> MixtureSource:
     if not isinstance(mixture, str):
-        return mixture
+        return MixtureSource(mixture, folder)
     places = [place for place in (folder / mixture, Path(mixture)) if place.is_file()]
     if not places:
         advice = "Check the path; it is looked up beside the tuning file, then in the working folder."
         raise InputError(Problem("file", f"The file '{mixture}' does not exist.", advice))
-    return places[0].resolve()
+    return MixtureSource(places[0].resolve(), folder)
 
 
 # --- the mixture, the options and the searched values -----------------------------------------------------------------
 
 
 def _checked(
-    spec: TuningSpec,
-    space: SearchSpace,
-    source: Path | Mapping[str, Any],
-    folder: Path,
-    checks: Checks,
-    broken: set[str],
+    spec: TuningSpec, space: SearchSpace, source: MixtureSource, checks: Checks, broken: set[str]
 ) -> tuple[Tuning | None, list[Problem]]:
     """The search, and every problem of its mixture, its options and its values."""
     of_mixture = {key: values for key, values in space.items() if not is_of_fit(key)}
     first = first_values(of_mixture)
 
     def mixture_with(values: Mapping[str, Any]) -> tuple[list[Problem], dict[str, Any]]:
-        return checks.mixture(_fields(source, folder, mixture_overrides({**first, **values})))
+        return checks.mixture(source.fields({**first, **values}))
 
     base, plan = mixture_with({})
     problems = [
@@ -400,29 +414,25 @@ def _checked(
     fixed = {name: section for name, section in spec.sections.items() if name not in broken}
     problems += _option_problems(fixed, space, checks)
     if not problems and spec.sampler == "grid":
-        problems += _combination_problems(space, source, folder)
-    is_minimized, found = _objective_problems(spec.objective, _valid_mixture(source, folder, first))
+        problems += _combination_problems(space, source)
+    is_minimized, found = _objective_problems(spec.objective, _valid_mixture(source, first))
     if base:
         return None, problems + found
     fingerprints = {
         task: {split: about["splits"][split]["fingerprint"] for split in ("train", "dev") if split in about["splits"]}
         for task, about in plan.get("tasks", {}).items()
     }
-    return Tuning(spec, space, source, folder, is_minimized, fingerprints), problems + found
+    return Tuning(spec, space, source, is_minimized, fingerprints), problems + found
 
 
-def _valid_mixture(source: Path | Mapping[str, Any], folder: Path, first: Mapping[str, Any]) -> Mixture | None:
+def _valid_mixture(source: MixtureSource, first: Mapping[str, Any]) -> Mixture | None:
     """The mixture with the first values, or without the searched ones; None if both are invalid."""
     for values in (first, {}):
         try:
-            return parse_mixture(_fields(source, folder, mixture_overrides(values)))
+            return parse_mixture(source.fields(values))
         except InputError:  # which is reported elsewhere
             continue
     return None
-
-
-def _fields(source: Path | Mapping[str, Any], folder: Path, overrides: Sequence[str]) -> dict[str, Any]:
-    return read_mixture_fields(source, overrides, folder=None if isinstance(source, Path) else folder.absolute())
 
 
 def _examples(space: SearchSpace) -> Iterator[tuple[str, Any]]:
@@ -441,9 +451,7 @@ def _of_value(key: str, value: Any, problem: Problem) -> Problem:
     return Problem(f"search.{key}", f"value {written_value(value)}: {where}{problem.message}", problem.suggestion)
 
 
-def _option_problems(
-    fixed: Mapping[str, Mapping[str, Any]], space: SearchSpace, checks: Checks
-) -> list[Problem]:
+def _option_problems(fixed: Mapping[str, Mapping[str, Any]], space: SearchSpace, checks: Checks) -> list[Problem]:
     """The problems of fixed and searched options of `mtl fit`."""
     of_fit = {key: values for key, values in space.items() if is_of_fit(key)}
     first = first_values(of_fit)
@@ -456,15 +464,13 @@ def _option_problems(
     return problems
 
 
-def _combination_problems(
-    space: SearchSpace, source: Path | Mapping[str, Any], folder: Path
-) -> list[Problem]:
+def _combination_problems(space: SearchSpace, source: MixtureSource) -> list[Problem]:
     """Problems of values that are only invalid together, of the first combination that has any."""
     if num_combinations(space) > MAX_CHECKED:
         return []
     for combination in itertools.product(*(values.examples for values in space.values())):
         values = dict(zip(space, combination, strict=True))
-        found = mixture_problems(_fields(source, folder, mixture_overrides(values)))
+        found = mixture_problems(source.fields(values))
         if found:
             together = ", ".join(f"{key}={written_value(value)}" for key, value in values.items())
             return [Problem("search", f"values together ({together}): {one}") for one in found]
@@ -487,5 +493,7 @@ def _objective_problems(objective: str, mixture: Mixture | None) -> tuple[bool, 
     heads, _ = build_heads(mixture)
     known = ["loss", *heads[task].metrics]
     if metric not in known:
-        return False, [Problem("objective", f"The task '{task}' has no metric '{metric}'.", did_you_mean(metric, known))]
+        return False, [
+            Problem("objective", f"The task '{task}' has no metric '{metric}'.", did_you_mean(metric, known))
+        ]
     return metric in heads[task].lower_is_better, []

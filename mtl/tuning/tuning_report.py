@@ -59,7 +59,7 @@ def caution(record: SearchRecord) -> str:
         return NO_TEST
     score = "lowest" if record.is_minimized else "highest"
     return (
-        f"The best of {trained} settings has the {score} mean of {trained} on the same dev rows and seeds, so its score is"
+        f"The best of {trained} settings has the {score} mean on the dev rows and seeds that chose it, so its score is"
         f" biased {'downward' if record.is_minimized else 'upward'}: expect worse on other rows and seeds. Report a"
         f" training with other seeds, scored on test once. {NO_TEST}"
     )
