@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ class Trainings:
 def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
     """Trains in this process instead of one process per training."""
     found = Trainings()
+    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     monkeypatch.setattr(training_process, "train", found)
     return found
 
@@ -63,7 +64,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
 @pytest.fixture
 def search_file(
     toy_mixture: Callable[..., Path], store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., Path]]:
+) -> Callable[..., Path]:
     """A function that writes a tuning file into `tmp_path`, which becomes the working folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
@@ -75,4 +76,4 @@ def search_file(
         path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
         return path
 
-    yield write
+    return write

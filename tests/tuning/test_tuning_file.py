@@ -26,7 +26,7 @@ def test_five_mistakes_give_five_problems(search_file: Write) -> None:
     path = search_file(
         smapler="grid",
         seeds=0,
-        objective="val/drugs/f2",
+        objective="val/drugs/macro",
         search={"model.learning_rate": [1e-4, -1], "tasks.cause.options.pooling": ["cls", "man"]},
     )
     with pytest.raises(InputError) as caught:
@@ -41,7 +41,7 @@ def test_five_mistakes_give_five_problems(search_file: Write) -> None:
         "search.tasks.cause.options.pooling",
     }
     assert "'sampler'?" in problems["smapler"].suggestion
-    assert "'f1'?" in problems["objective"].suggestion
+    assert "'macro_f1'?" in problems["objective"].suggestion
     assert "-1" in problems["search.model.learning_rate"].message
     assert "man" in problems["search.tasks.cause.options.pooling"].message
 
