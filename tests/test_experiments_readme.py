@@ -22,6 +22,7 @@ from mtl.config.loading import load_mixture
 from mtl.readers import Reader
 from mtl.samplers import RandomSampler, TaskSize
 from mtl.samplers.temperature import Temperature
+from mtl.tuning.tuning_file import TuningSpec
 
 PAGE = (Path(__file__).parent.parent / "experiments" / "README.md").read_text(encoding="utf-8")
 HEADINGS: dict[type[BaseModel], str] = {
@@ -37,6 +38,7 @@ HEADINGS: dict[type[BaseModel], str] = {
     specs.EvaluationSpec: "`evaluation`",
     specs.LeakageSpec: "`leakage`",
     specs.PrivacySpec: "`privacy`",
+    TuningSpec: "Searching settings",
 }
 COMPONENTS = [(kind, name) for kind in ("head", "reader", "sampler", "balancing") for name in choices(kind)]
 MIXTURES = ["entities", "abstracts", "texts", "notes", "several"]

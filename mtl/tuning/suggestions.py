@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -100,7 +101,11 @@ def make_pruner(name: str | None) -> BasePruner:
     """The pruner with this name; without a name, one that never prunes."""
     if name is None:
         return optuna.pruners.NopPruner()
-    return optuna.pruners.MedianPruner() if name == "median" else optuna.pruners.WilcoxonPruner()
+    if name == "median":
+        return optuna.pruners.MedianPruner()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # Optuna is pinned to what is tested
+        return optuna.pruners.WilcoxonPruner()
 
 
 class _Grid(optuna.samplers.GridSampler):

@@ -46,6 +46,10 @@ def runs_of(store: str, kind: str | None = None) -> list[Any]:
     return list(found.search_runs([experiment.experiment_id], query))
 
 
+def json_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 # --- what is found ----------------------------------------------------------------------------------------------------
 
 
@@ -72,9 +76,7 @@ def test_the_score_of_a_trial_is_that_of_its_runs(search_file: Write, trainings:
     found = tune(search_file(seeds=2, objective=None))
     for trial in found["all"]:
         runs = {run.info["seed"]: run for run in RunFolder.all(FOLDER / "trials" / str(trial["number"]), "toy")}
-        logged = {
-            seed: [json.loads(line) for line in (run.path / "metrics.jsonl").open()] for seed, run in runs.items()
-        }
+        logged = {seed: json_lines(run.path / "metrics.jsonl") for seed, run in runs.items()}
         best = {
             str(seed): max(line["metrics"]["val/selection"] for line in lines if "val/selection" in line["metrics"])
             for seed, lines in logged.items()
@@ -122,10 +124,9 @@ def test_the_test_split_is_never_evaluated_and_its_labels_change_nothing(
     assert not [name for run in runs_of(store) for name in run.data.metrics if name.startswith("test/")]
 
     path = search_file(name="other")
-    for file in (tmp_path / "cause" / "test.jsonl",):
-        rows = [json.loads(line) for line in file.open()]
-        flipped = [{**row, "label": {"no": "yes", "yes": "no"}[row["label"]]} for row in rows]
-        file.write_text("".join(json.dumps(row) + "\n" for row in flipped))
+    file = tmp_path / "cause" / "test.jsonl"
+    flipped = [{**row, "label": {"no": "yes", "yes": "no"}[row["label"]]} for row in json_lines(file)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in flipped))
     assert run_mtl(["tune", str(path)]) == 0
     second = json.loads(Path("runs/tuning/other/report.json").read_text())
     assert [trial["scores"] for trial in second["all"]] == [trial["scores"] for trial in first["all"]]
