@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mtl.problems import InputError, Problem
 
 if TYPE_CHECKING:
-    from mtl.tuning.search import Search
+    from mtl.tuning.search import TrialSearch
     from mtl.tuning.tuning_file import Tuning
 
 DESCRIPTION = """Searches learning rates and other settings by their score on dev; test is never evaluated.
@@ -55,12 +55,12 @@ def _tune(options: argparse.Namespace) -> int:
     _require_optuna()
     from mtl.log_filters import filter_logs
     from mtl.training.signals import StopSignals
-    from mtl.tuning.search import Search
+    from mtl.tuning.search import TrialSearch
     from mtl.tuning.tuning_tracker import TuningTracker
 
     filter_logs()
     tuning = load(options.file, options.overrides)
-    search = Search(tuning, options.root)
+    search = TrialSearch(tuning, options.root)
     search.tracker = TuningTracker(tuning.spec.name, search.folder, tuning.spec.experiment)
     with StopSignals():  # SIGTERM stops like Ctrl-C
         return _run(search, options)
@@ -81,7 +81,7 @@ def load(file: Path | str, overrides: Sequence[str] = ()) -> Tuning:
         return load_tuning(file, overrides, Checks(check, option_problems))
 
 
-def _run(search: Search, options: argparse.Namespace) -> int:
+def _run(search: TrialSearch, options: argparse.Namespace) -> int:
     from pytorch_lightning.utilities.exceptions import SIGTERMException
 
     from mtl.tuning.search import SearchStoppedError
@@ -117,7 +117,7 @@ def _run(search: Search, options: argparse.Namespace) -> int:
     return 0 if record.best is not None else 1
 
 
-def _show(search: Search, record: Any) -> None:
+def _show(search: TrialSearch, record: Any) -> None:
     from mtl.tuning.tuning_report import command, summary_lines
 
     for line in summary_lines(record):
@@ -129,7 +129,7 @@ def _show(search: Search, record: Any) -> None:
     print(f"See it in MLflow: {search.tracker.ui_hint()}")
 
 
-def _params(search: Search) -> dict[str, Any]:
+def _params(search: TrialSearch) -> dict[str, Any]:
     description = search.tuning.description()
     kept = ("options", "search", "seeds", "objective", "sampler", "prune")
     return {**{key: description[key] for key in kept}, "trials": search.tuning.num_trials}

@@ -6,7 +6,7 @@
 - `claims`: which process works on a trial.
 - `training_process`: one training, which is a process `mtl fit`, and its score.
 - `pruning`: the callback that reports evaluations of a training and ends it early.
-- `search`: `Search`, which asks for trials, trains them and records their scores.
+- `search`: `TrialSearch`, which asks for trials, trains them and records their scores.
 - `records`: the trials of a search as plain values.
 - `tuning_tracker`: the search in MLflow; `tuning_report`: the search as a page, as JSON and on the terminal.
 
@@ -15,4 +15,4 @@ Test is never evaluated: `mtl fit` scores only dev, and nothing here reads anyth
 
 DECIDES_RESULTS = False
 
-__all__ = ["search", "training_process", "tuning_file", "tuning_report", "tuning_tracker"]
+__all__ = ["search", "tuning_file", "tuning_report", "tuning_tracker"]

@@ -52,7 +52,7 @@ class SearchStoppedError(Exception):
     """The search stopped before its last trial; the message says why and what to do."""
 
 
-class Search:
+class TrialSearch:
     """A search with its trials on disk and in MLflow.
 
     Args:

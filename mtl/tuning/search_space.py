@@ -66,7 +66,7 @@ class Choices:
 
 
 @dataclass(frozen=True)
-class Interval:
+class NumberRange:
     """All numbers between two bounds; only integers if the bounds and the step are integers.
 
     Args:
@@ -95,7 +95,7 @@ class Interval:
     def size(self) -> float:
         """Number of values, infinite for real numbers.
 
-        >>> Interval(2, 5).size, Interval(0.0, 1.0).size
+        >>> NumberRange(2, 5).size, NumberRange(0.0, 1.0).size
         (4, inf)
         """
         if self.is_integer:
@@ -120,7 +120,7 @@ class Interval:
         return stored
 
 
-Values = Choices | Interval
+Values = Choices | NumberRange
 SearchSpace = Mapping[str, Values]
 
 

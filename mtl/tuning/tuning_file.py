@@ -26,7 +26,7 @@ from mtl.training.assembly import build_heads
 from mtl.tuning.search_space import (
     FIT_SECTIONS,
     Choices,
-    Interval,
+    NumberRange,
     SearchSpace,
     Values,
     fit_sections,
@@ -69,8 +69,8 @@ _TRAINER_BOOKKEEPING = {
 }
 
 
-class IntervalSpec(Section):
-    """The keys of an interval of numbers; see `Interval`."""
+class RangeSpec(Section):
+    """The keys of a range of numbers; see `NumberRange`."""
 
     low: StrictInt | StrictFloat
     high: StrictInt | StrictFloat
@@ -103,7 +103,7 @@ class TuningSpec(Section):
 
     name: StrictStr
     mixture: StrictStr | dict[str, Any]
-    search: dict[StrictStr, list[Any] | IntervalSpec]
+    search: dict[StrictStr, list[Any] | RangeSpec]
     sampler: Literal["grid", "tpe", "random"] = "tpe"
     sampler_seed: StrictInt = 0
     trials: Count | None = None
@@ -284,7 +284,7 @@ def _schema_problem(mismatch: schema.Mismatch) -> Problem:
     key, error = ".".join(map(str, mismatch.place)), mismatch.errors[0]
     if mismatch.is_unknown_key:
         name = str(mismatch.place[-1])
-        model: Any = IntervalSpec if mismatch.place[:1] == ("search",) else TuningSpec
+        model: Any = RangeSpec if mismatch.place[:1] == ("search",) else TuningSpec
         return Problem(shown_key(key), f"There is no key '{name}'.", did_you_mean(name, schema.keys_of(model)))
     if error["type"] == "missing":
         return Problem(key, f"The key '{mismatch.place[-1]}' is missing.", "Add the key.")
@@ -312,9 +312,9 @@ def _spec_problems(spec: TuningSpec, space: SearchSpace, broken: set[str]) -> li
 
 def _grid_problems(spec: TuningSpec, space: SearchSpace) -> list[Problem]:
     problems = [
-        Problem(f"search.{key}", "must be a list of values for the sampler 'grid', got an interval.", "List values.")
+        Problem(f"search.{key}", "must be a list of values for the sampler 'grid', got a range.", "List values.")
         for key, values in space.items()
-        if isinstance(values, Interval)
+        if isinstance(values, NumberRange)
     ]
     size = num_combinations(space)
     if not problems and spec.trials is not None and spec.trials < size:
@@ -336,8 +336,8 @@ def _space(search: Mapping[Any, Any]) -> tuple[dict[str, Values], list[Problem]]
         problems += found
         if not found and isinstance(written, list):
             space[str(key)] = Choices(tuple(written))
-        elif not found and not schema.mismatches(TypeAdapter(IntervalSpec), written):
-            space[str(key)] = Interval(**IntervalSpec(**written).model_dump())
+        elif not found and not schema.mismatches(TypeAdapter(RangeSpec), written):
+            space[str(key)] = NumberRange(**RangeSpec(**written).model_dump())
     return space, problems
 
 
@@ -366,14 +366,14 @@ def _values_problems(key: str, written: Any) -> list[Problem]:
         if len(set(texts)) < len(texts):
             return [Problem(f"search.{key}", "must not list a value twice.", "Remove the duplicate.")]
         return []
-    if schema.mismatches(TypeAdapter(IntervalSpec), written):
+    if schema.mismatches(TypeAdapter(RangeSpec), written):
         return []  # which the schema reports
-    interval = Interval(**IntervalSpec(**written).model_dump())
-    if not interval.low < interval.high:
-        return [Problem(f"search.{key}.high", f"must be above low ({interval.low}), got {interval.high}.")]
-    if interval.log and interval.low <= 0:
-        return [Problem(f"search.{key}.low", f"must be above 0 with log: true, got {interval.low}.")]
-    if interval.step is not None and (interval.log or interval.step <= 0):
+    number_range = NumberRange(**RangeSpec(**written).model_dump())
+    if not number_range.low < number_range.high:
+        return [Problem(f"search.{key}.high", f"must be above low ({number_range.low}), got {number_range.high}.")]
+    if number_range.log and number_range.low <= 0:
+        return [Problem(f"search.{key}.low", f"must be above 0 with log: true, got {number_range.low}.")]
+    if number_range.step is not None and (number_range.log or number_range.step <= 0):
         return [Problem(f"search.{key}.step", "must be above 0, and cannot be combined with log: true.")]
     return []
 

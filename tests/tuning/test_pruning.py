@@ -13,7 +13,7 @@ from mtl.commands import run as run_mtl
 from mtl.commands.tune import load
 from mtl.tracking.run_folder import RunFolder
 from mtl.tuning.pruning import STEPS_PER_SEED
-from mtl.tuning.search import Search
+from mtl.tuning.search import TrialSearch
 from mtl.tuning.suggestions import open_trials
 from mtl.tuning.training_process import TrainingOrder
 from tests.tuning.conftest import Trainings
@@ -36,7 +36,7 @@ def test_a_training_below_the_median_of_earlier_trials_ends_after_its_evaluation
         "trainer": {"max_epochs": 4, "accelerator": "cpu", "precision": "32-true"},
     }
     path = search_file(**fields)
-    search = Search(load(path), Path("runs"))
+    search = TrialSearch(load(path), Path("runs"))
     study = open_trials(search.folder, "toy_search", direction="minimize", pruner="median")
     steps = {seed * STEPS_PER_SEED + evaluation: 0.01 for seed in (0, 1) for evaluation in (1, 2, 3, 4)}
     distribution = search.tuning.space["model.learning_rate"].distribution()
@@ -66,7 +66,7 @@ def test_a_training_below_the_median_of_earlier_trials_ends_after_its_evaluation
 
 
 def test_without_pruning_no_trial_is_ended_early(search_file: Write, trainings: Trainings) -> None:
-    search = Search(load(search_file()), Path("runs"))
+    search = TrialSearch(load(search_file()), Path("runs"))
     assert search._sections(0, {"model.learning_rate": 1e-4}, 0)["trainer"].get("callbacks") is None
 
 

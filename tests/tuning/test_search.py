@@ -20,7 +20,7 @@ from mtl.commands import run as run_mtl
 from mtl.commands.tune import load
 from mtl.tracking.run_folder import RunFolder
 from mtl.tuning.claims import TrialClaim
-from mtl.tuning.search import Search, SearchStoppedError
+from mtl.tuning.search import SearchStoppedError, TrialSearch
 from mtl.tuning.suggestions import JOURNAL
 from mtl.tuning.training_process import TrainingOrder
 from tests.mlflow_server import wait_for
@@ -243,7 +243,7 @@ def test_a_journal_whose_last_line_was_cut_off_is_read(search_file: Write, train
 
 def test_a_trial_of_a_living_process_is_left_to_it(search_file: Write, trainings: Trainings) -> None:
     tuning = load(search_file())
-    mine, other = Search(tuning, Path("runs")), Search(tuning, Path("runs"))
+    mine, other = TrialSearch(tuning, Path("runs")), TrialSearch(tuning, Path("runs"))
     found = mine._next()
     assert found is not None
     number, claim = found
@@ -260,7 +260,7 @@ def test_a_trial_of_a_living_process_is_left_to_it(search_file: Write, trainings
 
 
 def test_a_training_that_was_ended_from_outside_stops_the_search(search_file: Write, trainings: Trainings) -> None:
-    search = Search(load(search_file()), Path("runs"))
+    search = TrialSearch(load(search_file()), Path("runs"))
 
     def kill(order: TrainingOrder) -> int:
         root = order.config.parent

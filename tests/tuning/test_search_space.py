@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl.config.yaml_text import ValueLoader, load_yaml
-from mtl.tuning.search_space import Choices, Interval, fit_overrides, mixture_overrides, num_combinations, written_value
+from mtl.tuning.search_space import (
+    Choices,
+    NumberRange,
+    fit_overrides,
+    mixture_overrides,
+    num_combinations,
+    written_value,
+)
 
 VALUES = st.recursive(
     st.none()
@@ -53,8 +60,13 @@ def test_values_become_overrides_of_the_mixture_or_options_of_fit() -> None:
 
 @pytest.mark.parametrize(
     ("interval", "size"),
-    [(Interval(1, 5), 5), (Interval(1, 5, step=2), 3), (Interval(0.0, 1.0, step=0.1), 11), (Interval(0, 1.0), None)],
+    [
+        (NumberRange(1, 5), 5),
+        (NumberRange(1, 5, step=2), 3),
+        (NumberRange(0.0, 1.0, step=0.1), 11),
+        (NumberRange(0, 1.0), None),
+    ],
 )
-def test_the_number_of_combinations_is_the_product_of_the_values(interval: Interval, size: int | None) -> None:
+def test_the_number_of_combinations_is_the_product_of_the_values(interval: NumberRange, size: int | None) -> None:
     found = num_combinations({"a": interval, "b": Choices(("x", "y"))})
     assert found == (float("inf") if size is None else 2 * size)

@@ -10,7 +10,7 @@ import pytest
 
 from mtl.commands.tune import load
 from mtl.problems import InputError
-from mtl.tuning.search_space import Choices, Interval
+from mtl.tuning.search_space import Choices, NumberRange
 
 Write = Callable[..., Path]
 
@@ -90,12 +90,12 @@ def test_keys_that_make_trials_incomparable_are_refused(key: str, search_file: W
         ({"low": 1, "hihg": 9}, ".hihg"),
     ],
 )
-def test_an_interval_that_holds_no_values_is_refused(interval: dict[str, Any], key: str, search_file: Write) -> None:
+def test_an_range_that_holds_no_values_is_refused(interval: dict[str, Any], key: str, search_file: Write) -> None:
     found = keys(search_file(sampler="tpe", search={"model.learning_rate": interval}))
     assert f"search.model.learning_rate{key}" in found
 
 
-def test_both_bounds_of_an_interval_are_checked(search_file: Write) -> None:
+def test_both_bounds_of_an_range_are_checked(search_file: Write) -> None:
     search = {"model.warmup": {"low": 0.0, "high": 1.5}}
     assert keys(search_file(sampler="random", search=search)) == ["search.model.warmup"]
 
@@ -146,7 +146,7 @@ def test_lists_and_intervals_become_values(search_file: Write) -> None:
     space = load(search_file(sampler="random", search=search)).space
     assert list(space) == list(search)
     assert space["sampler"] == Choices(({"name": "proportional"}, {"name": "temperature", "temperature": 2.0}))
-    assert space["model.learning_rate"] == Interval(1e-5, 1e-3, log=True)
+    assert space["model.learning_rate"] == NumberRange(1e-5, 1e-3, log=True)
     assert (space["trainer.max_epochs"].size, space["model.learning_rate"].size) == (3, float("inf"))
 
 
