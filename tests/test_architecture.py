@@ -42,6 +42,7 @@ LAYERS = (
     "mtl.study.statistics",
     "mtl.study.report",
     "mtl.study.running",
+    "mtl.tuning",
     "mtl.commands",
     "mtl",
 )

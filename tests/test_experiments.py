@@ -10,12 +10,14 @@ import yaml
 
 from mtl.commands.arguments import read_config
 from mtl.commands.check import check
+from mtl.commands.tune import load as load_search
 from mtl.config.loading import load_mixture
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 TASKS = sorted((EXPERIMENTS / "tasks").glob("*.yaml"))
 MIXTURES = sorted((EXPERIMENTS / "mixtures").glob("*.yaml"))
 CONFIGS = sorted(EXPERIMENTS.glob("*.yaml"))
+SEARCHES = sorted((EXPERIMENTS / "tune").glob("*.yaml"))
 
 DOCUMENTED = {
     # Rows used in train, dev and test, and mentions or labels of all: the counts in the comments of the task files.
@@ -59,7 +61,8 @@ def test_every_yaml_is_seen() -> None:
     ]
     assert [path.stem for path in MIXTURES] == ["biomedical", "clinical", "demo"]
     assert [path.stem for path in CONFIGS] == ["biomedical", "clinical", "demo"]
-    known = {*TASKS, *MIXTURES, *CONFIGS}
+    assert [path.stem for path in SEARCHES] == ["demo"]
+    known = {*TASKS, *MIXTURES, *CONFIGS, *SEARCHES}
     # Studies and suites have tests of their own.
     elsewhere = {path for name in ("studies", "suites", "results") for path in (EXPERIMENTS / name).rglob("*.yaml")}
     assert set(EXPERIMENTS.rglob("*.yaml")) == known | elsewhere
@@ -104,6 +107,13 @@ def test_the_demo_would_run_on_what_the_repository_holds() -> None:
             "test": 100,
         }
         assert all(split["truncated"] == 0 for split in task["splits"].values())
+
+
+@pytest.mark.parametrize("path", SEARCHES, ids=lambda path: path.stem)
+def test_a_search_and_all_its_values_are_valid(path: Path) -> None:
+    tuning = load_search(path)
+    assert tuning.num_trials == 4
+    assert len(tuning.spec.seed_list) == 2
 
 
 @pytest.mark.slow

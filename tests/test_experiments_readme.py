@@ -23,6 +23,7 @@ from mtl.config.loading import load_mixture
 from mtl.readers import Reader
 from mtl.samplers import RandomSampler, TaskSize
 from mtl.samplers.temperature import Temperature
+from mtl.tuning.tuning_file import TuningSpec
 
 PAGE = (Path(__file__).parent.parent / "experiments" / "README.md").read_text(encoding="utf-8")
 HEADINGS: dict[type[BaseModel], str] = {
@@ -38,6 +39,7 @@ HEADINGS: dict[type[BaseModel], str] = {
     specs.EvaluationSpec: "`evaluation`",
     specs.LeakageSpec: "`leakage`",
     specs.PrivacySpec: "`privacy`",
+    TuningSpec: "Searching settings",
 }
 COMPONENTS = [(kind, name) for kind in ("head", "reader", "sampler", "balancing") for name in choices(kind)]
 MIXTURES = ["entities", "abstracts", "texts", "notes", "several"]
@@ -158,7 +160,7 @@ def test_every_key_of_a_mixture_is_on_the_page_with_its_default() -> None:
         if inspect.isclass(value) and issubclass(value, BaseModel) and name[0] != "_"
         if value not in (BaseModel, specs.Section)  # the base of all sections
     }
-    assert set(HEADINGS) == there
+    assert set(HEADINGS) == there | {TuningSpec}
     for spec, heading in HEADINGS.items():
         fields = {
             name: inspect.Parameter.empty
@@ -251,5 +253,5 @@ def test_every_link_leads_to_a_heading_of_the_page() -> None:
         for heading in re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL), re.MULTILINE)
     }
     links = re.findall(r"\]\(#([^)]+)\)", PAGE)
-    assert len(links) == 4
+    assert len(links) == 5
     assert set(links) <= headings

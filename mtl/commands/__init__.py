@@ -16,6 +16,7 @@ COMMANDS = {
     "validate": ("mtl.commands.fit", "Evaluate a checkpoint on dev."),
     "test": ("mtl.commands.fit", "Evaluate a checkpoint on test."),
     "study": ("mtl.commands.study", "Measure which tasks help each other: plan, run, report, verify."),
+    "tune": ("mtl.commands.tune", "Search learning rates and other settings by their score on dev."),
     "predict": ("mtl.commands.predict", "Predict on raw text with a checkpoint."),
     "errors": ("mtl.commands.errors", "List the wrong predictions of a run for one task."),
     "ids": ("mtl.commands.ids", "Map the hashed ids of a run back to ids, for the holder of the key."),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
 import dataclasses
 import itertools
 import json
 import os
+import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
 
@@ -26,12 +28,12 @@ from mtl.batching.passes import default_length
 from mtl.commands import COMMANDS
 from mtl.commands.arguments import take_mixture
 from mtl.config.mixture import Mixture
-from mtl.config.schema import checked
+from mtl.config.schema import checked, keys_of
 from mtl.distributed import is_rank_zero
 from mtl.encoder.size import num_parameters
 from mtl.log_filters import filter_logs
 from mtl.prediction.end_to_end import EndToEnd
-from mtl.problems import InputError, Problem
+from mtl.problems import InputError, Problem, did_you_mean
 from mtl.samplers import require_positive
 from mtl.tracking.checkpoint_folder import say
 from mtl.tracking.resuming import agreed, fresh_start, newest_last
@@ -173,7 +175,8 @@ class MixtureCLI(LightningCLI):
         cast(Any, parser).config_texts = self._config_texts
         return parser
 
-    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+    @staticmethod
+    def add_core_arguments_to_parser(parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(pl.Trainer, "trainer")
         parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
         parser.add_class_arguments(Optimisation, "model", instantiate=False)
@@ -423,6 +426,55 @@ def _end_to_end(options: RunOptions, command: str, data: GatedData) -> EndToEnd 
     if command != "test":
         raise InputError(Problem("--end-to-end", f"is an option of mtl test, got mtl {command}."))
     return EndToEnd(data, options.mentions)
+
+
+def option_problems(options: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
+    """Every problem of options of `mtl fit` that its parser, or Lightning's trainer, finds before the training.
+
+    Args:
+        options: Options by section: model, trainer, early_stopping or guard.
+    """
+    parser = LightningArgumentParser(exit_on_error=False, allow_abbrev=False)
+    MixtureCLI.add_core_arguments_to_parser(parser)
+    known = [name for name in vars(parser.get_defaults().as_flat()) if "." in name]
+    problems: list[Problem] = []
+    for section, values in options.items():
+        names = [name.removeprefix(f"{section}.") for name in known if name.startswith(f"{section}.")]
+        wrong = [name for name in values if name not in names]
+        problems += [
+            Problem(f"{section}.{name}", f"There is no option '{name}'.", did_you_mean(name, names)) for name in wrong
+        ]
+        for name in (name for name in values if name not in wrong):
+            problems += _option_problems(parser, section, name, values[name])
+    if not problems and "trainer" in options:
+        trainer = parser.instantiate(parser.parse_object({"trainer": dict(options["trainer"])})).trainer
+        arguments = {"precision": "32-true", **{k: v for k, v in trainer.as_dict().items() if v is not None}}
+        try:
+            _check_trainer(arguments)
+        except InputError as error:
+            problems += error.problems
+    return problems
+
+
+def _option_problems(parser: LightningArgumentParser, section: str, name: str, value: Any) -> list[Problem]:
+    """The problem of the value of one option; an empty list if it is valid."""
+    key = f"{section}.{name}"
+    cls = {"model": Optimisation, "guard": Guard}.get(section)
+    try:
+        if cls is not None and name in keys_of(cls):
+            checked(cls, {name: value}, section)
+        else:
+            parser.parse_object({section: {name: value}})
+    except InputError as error:
+        return error.problems
+    except (argparse.ArgumentError, ValueError, TypeError) as error:
+        types = re.findall(r"Expected an? (?:<class '(\w+)'>|typing\.(Literal\[.*?\])|(\S+))", str(error))
+        names = dict.fromkeys(
+            "".join(found).replace("Literal", "one of ").replace("NoneType", "null") for found in types
+        )
+        rule = f"must be {' or '.join(names)}" if names else "is not valid"
+        return [Problem(key, f"{rule}, got {json.dumps(value, default=str)}.")]
+    return []
 
 
 def _setup(trainer: pl.Trainer, folder: RunFolder) -> str:

@@ -24,6 +24,7 @@ __all__ = [
     "mlflow_client",
     "mlflow_run",
     "outages",
+    "points",
     "resuming",
     "run_folder",
     "send_queue",
