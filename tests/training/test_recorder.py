@@ -350,7 +350,8 @@ def test_the_table_shows_dev_test_and_baseline(
     for split in ("dev", "test", "baseline"):
         assert f"{metrics[split]['kind']['accuracy']:.4f}" in lines["kind"]
     cells = [cell.strip() for cell in lines["score"].split("│")[1:-1]]
-    assert cells[:2] == ["score", "pearson"]
+    mark = " (undertrained)" * metrics["train"]["score"]["undertrained"]
+    assert cells[:2] == [f"score{mark}", "pearson"]
     assert cells[3] == "–", "there is no test split"
     assert f"{metrics['baseline']['score']['pearson']:.4f}" in cells[4]
     assert "Test metric" not in tested
