@@ -342,22 +342,19 @@ def test_another_input_does_not_resume_and_a_fresh_start_discards_what_was_left(
 
 @pytest.mark.slow
 def test_a_killed_prediction_is_resumed_to_the_same_output(planted_run: Path, tmp_path: Path) -> None:
-    source = many(tmp_path / "notes.jsonl", 200 * CHUNK)
-    start = [sys.executable, "-m", "mtl", "predict", str(planted_run), "--input", str(source), "--task", "kind"]
-    start += ["--trainer.accelerator=cpu", "--trainer.precision=32-true"]
+    source = many(tmp_path / "notes.jsonl", 40 * CHUNK)
+    words = [sys.executable, "-m", "mtl", "predict", str(planted_run), "--input", str(source), "--task", "kind"]
+    words += ["--trainer.accelerator=cpu", "--trainer.precision=32-true", "--output", str(tmp_path / "x.jsonl")]
     unfinished = tmp_path / ".x.jsonl.unfinished"
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    process = subprocess.Popen([*start, "--output", str(tmp_path / "x.jsonl")], env=environment, stderr=subprocess.PIPE)
-    while process.poll() is None and not (unfinished.is_file() and unfinished.stat().st_size > 30_000):
-        time.sleep(0.02)
-    assert process.poll() is None, "it was finished before it could be killed"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(words, env={**os.environ, "HF_HUB_OFFLINE": "1"}, **quiet) as process:
+        while process.poll() is None and not (unfinished.is_file() and unfinished.stat().st_size > 30_000):
+            time.sleep(0.02)
+        assert process.poll() is None, "it was finished before it could be killed"
+        process.send_signal(signal.SIGKILL)
     assert not (tmp_path / "x.jsonl").exists()
-    again = [*start, "--output", str(tmp_path / "x.jsonl"), "--resume"]
-    assert subprocess.run(again, env=environment, capture_output=True, check=False).returncode == 0
-    whole = [*start, "--output", str(tmp_path / "whole.jsonl")]
-    assert subprocess.run(whole, env=environment, capture_output=True, check=False).returncode == 0
+    predict(planted_run, source, tmp_path / "x.jsonl", resume=True)
+    predict(planted_run, source, tmp_path / "whole.jsonl")
     assert (tmp_path / "x.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
 
