@@ -3,4 +3,6 @@
 `guess` looks at the form of a file, and `draft` reads it and writes the fields of its tasks with comments.
 """
 
+__all__ = ["draft", "guess"]
+
 DECIDES_RESULTS = False

@@ -10,7 +10,8 @@
 - `checkpoints`: reads checkpoints and checks whether they fit a mixture.
 - `train_losses`: training losses between two logs.
 - `withholding`: updates that are not finite change no weight; `guard`: what else happens then, with its defaults.
-- `recorder`: what a run records.
+- `recorder`: what a run records; `shown_metrics` and `run_description`: what of it MLflow shows at first sight.
+- `progress`: lines about the progress where there is no terminal.
 - `undertrained`: which tasks were still improving when training ended.
 - `signals`: SIGTERM and SIGUSR1 save and end a run; `run_watch` ends one whose other processes have died.
 
@@ -27,10 +28,12 @@ __all__ = [
     "module",
     "precision",
     "profiling",
+    "progress",
     "recorder",
     "run_watch",
     "saving",
     "selection",
+    "shown_metrics",
     "signals",
     "undertrained",
 ]
