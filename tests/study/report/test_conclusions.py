@@ -248,7 +248,7 @@ def test_a_partner_whose_gain_has_a_caveat_is_not_recommended() -> None:
 
 def test_partners_of_all_designs_are_sorted_by_gain() -> None:
     findings = simulated.study(planted={("gad", "hoc"): 0.02, ("gad", "biosses"): 0.04}, designs=("pairwise", "later"))
-    found = [(gain.partner, design) for gain, design, _ in partners(findings)[0].recommended]
+    found = [(gain.partner, design) for gain, design, *_ in partners(findings)[0].recommended]
     assert [partner for partner, _ in found] == ["biosses", "biosses", "hoc", "hoc"]
     assert {design for _, design in found} == {"pairwise", "later"}
 
