@@ -52,7 +52,7 @@ def span_scores(counts: Tensor) -> dict[str, Tensor]:
     return found
 
 
-class _Taken(NamedTuple):
+class _TakenSpan(NamedTuple):
     """A gold entity that a prediction may take. The best one is the greatest."""
 
     credit: float
@@ -74,11 +74,11 @@ def _credit(scheme: str, gold: Sequence[TypedSpan], predicted: Sequence[TypedSpa
     return total
 
 
-def _taken(scheme: str, place: int, gold: TypedSpan, predicted: TypedSpan) -> _Taken:
+def _taken(scheme: str, place: int, gold: TypedSpan, predicted: TypedSpan) -> _TakenSpan:
     credit = _credit_of_pair(scheme, gold, predicted)
     by_distance = scheme == "type" and credit > 0
     distance = abs(gold.start - predicted.start) + abs(gold.end - predicted.end) if by_distance else 0
-    return _Taken(credit, -distance, -place)
+    return _TakenSpan(credit, -distance, -place)
 
 
 def _credit_of_pair(scheme: str, gold: TypedSpan, predicted: TypedSpan) -> float:

@@ -1,8 +1,10 @@
-"""Drafts a mixture from data files: which reader fits, what the columns hold, and which task the labels make.
+"""Drafts a mixture from data files.
 
-`guess` looks at the form of a file, and `draft` reads it and writes the fields of its tasks with comments.
+- `guess`: which reader fits a file, from its name and its first lines.
+- `columns`: what the columns of a table hold.
+- `draft`: reads all rows and writes the fields of the tasks that fit, with comments.
 """
 
-__all__ = ["draft", "guess"]
+__all__ = ["draft"]
 
 DECIDES_RESULTS = False

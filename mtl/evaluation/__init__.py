@@ -4,10 +4,11 @@
 - `predictions`: files of predictions, one line per row.
 - `intervals`: confidence intervals of the scores of one evaluation.
 - `baselines`: trivial predictors, scored from the same counts as the model.
+- `units`: the change of a score below which a difference means nothing.
 - `triples`: strict scores of relations between predicted mentions.
 - `summary`: tables and figures of results for people.
 
 Next: `mtl.tracking`, which stores what a run records.
 """
 
-__all__ = ["baselines", "evaluator", "intervals", "predictions", "summary", "triples"]
+__all__ = ["baselines", "evaluator", "intervals", "predictions", "summary", "triples", "units"]

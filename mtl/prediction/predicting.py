@@ -21,9 +21,9 @@ from mtl.data.row_problems import shown_rule
 from mtl.hashed_ids import shown_id
 from mtl.prediction.inputs import Given, Input, InputRow, open_input
 from mtl.prediction.mentions import Sources, find_sources, parse_choices
+from mtl.prediction.output_records import as_record
 from mtl.prediction.pipeline import CHUNK, Decoded, Pipeline, as_read_by, lacks_mentions
-from mtl.prediction.progress import Progress, writing
-from mtl.prediction.records import as_record
+from mtl.prediction.unfinished import Progress, writing
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.readers import bad_row_problems
 from mtl.tracking.checkpoint_file import damage
@@ -171,7 +171,7 @@ def predict(
         remaining = (one.row for one in islice(job.rows(accepted), first, wanted.stop))
         pipeline = Pipeline(remaining, live, tokenizer, mixture, kinds, sources=job.sources)
         collector = _Collector(pipeline, take, names, done=first - wanted.start, total=len(wanted))
-        _trainer(options, collector).predict(module, _Loader(pipeline), return_predictions=False)
+        _trainer(options, collector).predict(module, _PipelineLoader(pipeline), return_predictions=False)
 
     if writer is None or target is None:
         found: list[dict[str, Any]] = []
@@ -362,7 +362,7 @@ class _Collector(Callback):
             self._bar.update(len(finished))
 
 
-class _Loader:
+class _PipelineLoader:
     """The batches of a pipeline, as a loader that Lightning accepts."""
 
     def __init__(self, pipeline: Pipeline) -> None:
