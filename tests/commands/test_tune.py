@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,3 +65,11 @@ def test_problems_are_printed_as_json_and_exit_with_2(
     assert {error["key"] for error in found["errors"]} == {"sampler", "search.model.learning_rate"}
     assert run_mtl(["tune", str(path)]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_a_missing_optuna_is_an_error_with_the_extra(
+    search_file: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert run_mtl(["tune", str(search_file())]) == 2
+    assert "biomtl[tune]" in capsys.readouterr().err

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,6 @@ import pytest
 from mtl.commands import run as run_mtl
 from mtl.commands.tune import load
 from mtl.tracking.run_folder import RunFolder
-from mtl.tuning.claims import TrialClaim
 from mtl.tuning.search import SearchStoppedError, TrialSearch
 from mtl.tuning.suggestions import JOURNAL
 from mtl.tuning.training_process import TrainingOrder
@@ -326,25 +324,3 @@ def test_two_processes_share_the_trials(search_file: Write, store: str) -> None:
     assert len(list(FOLDER.glob("trials/*/toy/*/run.json"))) == 4
     assert len(runs_of(store, "tuning")) == 1
     assert len(runs_of(store, "tuning_trial")) == 4
-
-
-def test_a_claim_outlives_its_process_while_its_training_runs(tmp_path: Path) -> None:
-    claim = TrialClaim.take(tmp_path / "claim")
-    assert claim is not None
-    sleeper = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(claim.handle,))
-    with claim:
-        assert TrialClaim.take(tmp_path / "claim") is None
-    assert TrialClaim.take(tmp_path / "claim") is None
-    sleeper.communicate(b"\n")
-    deadline = time.monotonic() + 60
-    while (again := TrialClaim.take(tmp_path / "claim")) is None:
-        assert time.monotonic() < deadline
-    os.close(again.handle)
-
-
-def test_a_missing_optuna_is_an_error_with_the_extra(
-    search_file: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    assert run_mtl(["tune", str(search_file())]) == 2
-    assert "biomtl[tune]" in capsys.readouterr().err
