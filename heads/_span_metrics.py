@@ -52,7 +52,7 @@ def span_scores(counts: Tensor) -> dict[str, Tensor]:
     return found
 
 
-class _TakenSpan(NamedTuple):
+class _GoldMatch(NamedTuple):
     """A gold entity that a prediction may take. The best one is the greatest."""
 
     credit: float
@@ -66,7 +66,7 @@ def _credit(scheme: str, gold: Sequence[TypedSpan], predicted: Sequence[TypedSpa
     free = dict(enumerate(gold))
     total = 0.0
     for guess in predicted:
-        matches = [_taken(scheme, place, truth, guess) for place, truth in free.items() if _overlaps(truth, guess)]
+        matches = [_gold_match(scheme, place, truth, guess) for place, truth in free.items() if _overlaps(truth, guess)]
         if matches:
             best = max(matches)  # one without credit is taken too
             total += best.credit
@@ -74,11 +74,11 @@ def _credit(scheme: str, gold: Sequence[TypedSpan], predicted: Sequence[TypedSpa
     return total
 
 
-def _taken(scheme: str, place: int, gold: TypedSpan, predicted: TypedSpan) -> _TakenSpan:
+def _gold_match(scheme: str, place: int, gold: TypedSpan, predicted: TypedSpan) -> _GoldMatch:
     credit = _credit_of_pair(scheme, gold, predicted)
     by_distance = scheme == "type" and credit > 0
     distance = abs(gold.start - predicted.start) + abs(gold.end - predicted.end) if by_distance else 0
-    return _TakenSpan(credit, -distance, -place)
+    return _GoldMatch(credit, -distance, -place)
 
 
 def _credit_of_pair(scheme: str, gold: TypedSpan, predicted: TypedSpan) -> float:
