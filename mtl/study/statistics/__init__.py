@@ -3,10 +3,11 @@
 - `analysis`: `findings_of` collects everything that a study found.
 - `significance`: tests, intervals and power for the gains over seeds.
 - `resampling`: intervals over both seeds and test documents.
+- `learning`: which runs collapsed or were stopped while they still improved.
 - `grouping`: which tasks to train together, predicted from the gains of pairs.
 - `findings`: `Findings`, what a study found, as plain values.
 
 Next: `mtl.study.report`, which presents the findings.
 """
 
-__all__ = ["analysis", "findings", "grouping", "significance"]
+__all__ = ["analysis", "findings", "grouping", "learning", "significance"]
