@@ -26,10 +26,27 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from heads import IGNORE, ClassReport, Example, Head, Prediction, Row, Span, SpanRow, pad, projection, scores
+from heads import (
+    IGNORE,
+    ClassReport,
+    Example,
+    FrozenEncoder,
+    Head,
+    PooledInput,
+    Prediction,
+    Row,
+    Span,
+    SpanRow,
+    _frozen,
+    pad,
+    projection,
+    scores,
+)
 from heads._crf import CRF, Legal
 from heads._lexicon import AnnotatedRow, Lexicon
 from heads._tags import Scheme, TypedSpan, is_legal, tag_names, to_spans, to_tags
@@ -202,20 +219,9 @@ class TokenClassification(Head):
         return [v[:n] for v, n in zip(values, fields["word_mask"].sum(1).tolist(), strict=True)]
 
     def decode(self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Prediction:
-        words = words_of(_span_row(row))
-        tags, probabilities = ["O"] * len(words), [0.0] * len(words)
         seen = [word for example in examples for word in example["words"]]
-        if seen:
-            best, best_probabilities = self._best(torch.cat(list(outputs)))
-            for word, tag, probability in zip(seen, best, best_probabilities, strict=True):
-                tags[word], probabilities[word] = self.tags[tag], probability
-        return {
-            "entities": [
-                _entity(words[span.start][0], words[span.end - 1][1], span.type, probabilities[span.start : span.end])
-                for span in to_spans(tags, self.scheme)
-            ]
-        }
-
+        best, probabilities = self._best(torch.cat(list(outputs))) if seen else ([], [])
+        return self._entities(_span_row(row), seen, best, probabilities)
     def counts(self, prediction: Prediction, row: Row) -> Tensor:
         """The flattened confusion matrix of exact spans, and the words found, spurious and missed of each type.
 
@@ -258,6 +264,35 @@ class TokenClassification(Head):
             "lexicon": lambda rows: [_lexicon_prediction(lexicon, row) for row in rows],
             "majority": lambda rows: [{"entities": []} for _ in rows],
         }
+
+    def fit_frozen(self, rows: Sequence[Row], encoder: FrozenEncoder) -> _frozen.Weights | None:
+        """A logistic regression for the tag of each word, on the state of the word's first token."""
+        sizes = [len(words_of(_span_row(row))) for row in rows]
+        sampled = [rows[index] for index in _frozen.sample(sizes, _frozen.MAX_WORDS)]
+        examples = self.encode(sampled, encoder.tokenizer, encoder.max_length, training=True)
+        gold = np.array([tag for example in examples for tag in example["tags"]], dtype=np.int64)
+        documents = [sampled[example["row"]].document for example in examples for _ in example["tags"]]
+        known = np.flatnonzero(gold != IGNORE)
+        if not len(known):
+            return None
+        features = _word_states(examples, encoder)[known]
+        return _frozen.fit_classes(features, gold[known].tolist(), [documents[i] for i in known], len(self.tags))
+
+    def predict_frozen(
+        self, rows: Sequence[Row], weights: _frozen.Weights, encoder: FrozenEncoder
+    ) -> list[Prediction]:
+        """The most probable tag of each word, decoded like the model's, without a CRF."""
+        examples = self.encode(rows, encoder.tokenizer, encoder.max_length, training=False)
+        probabilities = _frozen.class_probabilities(_word_states(examples, encoder), weights)
+        best, highest = probabilities.argmax(axis=1).tolist(), probabilities.max(axis=1).tolist()
+        words: list[list[int]] = [[] for _ in rows]
+        for example in examples:
+            words[example["row"]] += example["words"]
+        ends = np.cumsum([len(seen) for seen in words]).tolist()
+        return [
+            self._entities(_span_row(row), seen, best[end - len(seen) : end], highest[end - len(seen) : end])
+            for row, seen, end in zip(rows, words, ends, strict=True)
+        ]
 
     # --- private --------------------------------------------------------------------------------------------------
 
@@ -326,6 +361,21 @@ class TokenClassification(Head):
             for window, members in zip(parts, owned, strict=True)
         ]
 
+    def _entities(
+        self, row: SpanRow, seen: Sequence[int], best: Sequence[int], probabilities: Sequence[float]
+    ) -> Prediction:
+        """The prediction for a row, from the words that are seen and the tag and probability of each of them."""
+        words = words_of(row)
+        tags, of_words = ["O"] * len(words), [0.0] * len(words)
+        for word, tag, probability in zip(seen, best, probabilities, strict=True):
+            tags[word], of_words[word] = self.tags[tag], probability
+        return {
+            "entities": [
+                _entity(words[span.start][0], words[span.end - 1][1], span.type, of_words[span.start : span.end])
+                for span in to_spans(tags, self.scheme)
+            ]
+        }
+
     def _best(self, values: Tensor) -> tuple[list[int], list[float]]:
         """The predicted tag of each word and its probability, from the outputs of all words of a row, [W, C]."""
         if self.crf is None:
@@ -369,6 +419,12 @@ def _span_row(row: Row) -> SpanRow:
 def _entity(start: int, end: int, entity_type: str, probabilities: Sequence[float]) -> dict[str, Any]:
     score = round(sum(probabilities) / len(probabilities), 6)
     return {"type": entity_type, "start": start, "end": end, "score": score}
+
+
+def _word_states(examples: Sequence[Example], encoder: FrozenEncoder) -> npt.NDArray[np.float64]:
+    """The state of the first token of each word, in the order of the examples and their words, [N, H]."""
+    inputs = [PooledInput(example, [[position] for position in example["positions"]]) for example in examples]
+    return np.concatenate(encoder.means(inputs)).astype(np.float64)
 
 
 def _lexicon_prediction(lexicon: Lexicon, row: Row) -> Prediction:

@@ -57,6 +57,8 @@ class RunOptions:
         track: Whether to track the run in MLflow.
         experiment: Name of the MLflow experiment.
         baselines: Whether to score trivial predictors at the end.
+        frozen: Whether to score `frozen` among them: a linear model on the states of the encoder without fine-tuning,
+            which needs a pass over the training rows unless its scores are in the cache.
         save_every: Number of updates after which `last` is saved within an epoch, to resume with `--ckpt_path last`;
             None does not count updates. `last` is always saved at the end of each epoch.
         save_minutes: Minutes after which `last` is saved within an epoch; None does not count minutes.
@@ -72,6 +74,7 @@ class RunOptions:
     track: bool = True
     experiment: str = "biomtl"
     baselines: bool = True
+    frozen: bool = True
     save_every: int | None = None
     save_minutes: float | None = 5
     keep: int = 2
@@ -323,7 +326,9 @@ class MixtureCLI(LightningCLI):
         recorded = {**self.config[self.subcommand].clone(with_meta=False).as_dict(), "mixture": self.mixture.to_dict()}
         recorded.pop("config", None)
         recorded = json.loads(json.dumps(recorded, default=str))  # arguments of callbacks may have any type
-        self.recorder = RunRecorder(folder, tracker, recorded, baselines=options.baselines)
+        self.recorder = RunRecorder(
+            folder, tracker, recorded, baselines=options.baselines, frozen=options.frozen
+        )
         callbacks: list[Any] = [self.recorder]
         saving: list[Any] = []
         if self.subcommand == "fit" and config.enable_checkpointing is not False:

@@ -3,9 +3,10 @@
 - `evaluator`: decodes each row, counts per document, gathers over ranks and scores once.
 - `predictions`: files of predictions, one line per row.
 - `baselines`: trivial predictors, scored from the same counts as the model.
+- `frozen`: the trivial predictor `frozen`, a linear model on states of the encoder without fine-tuning.
 - `summary`: tables and figures of results for people.
 
 Next: `mtl.tracking`, which stores what a run records.
 """
 
-__all__ = ["baselines", "evaluator", "predictions", "summary"]
+__all__ = ["baselines", "evaluator", "frozen", "predictions", "summary"]

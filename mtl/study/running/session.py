@@ -18,7 +18,9 @@ from filelock import FileLock
 from mtl.code_identity import code_identity
 from mtl.config import components
 from mtl.data.store import content_key
+from mtl.encoder.location import encoder_identity
 from mtl.evaluation.baselines import trivial_baselines
+from mtl.evaluation.frozen import FrozenBaseline
 from mtl.evaluation.summary import strongest_baseline
 from mtl.files import folder_name, read_json, write_json
 from mtl.study.design.description import described
@@ -260,13 +262,16 @@ class Session:
         """Facts about each task; its trivial predictors are fitted only once."""
         plan = self.plan
         heads = {type(head) for head in plan.heads.values()}
-        code = code_identity(trivial_baselines, strongest_baseline, *heads, everything=True)
-        key = content_key(self.history.settings["data"], code, plan.study.mixture.to_dict()["tasks"])
+        code = code_identity(trivial_baselines, strongest_baseline, FrozenBaseline, *heads, everything=True)
+        mixture = plan.study.mixture
+        encoder = encoder_identity(mixture.encoder) if self.spec.frozen else None
+        key = content_key(self.history.settings["data"], code, mixture.to_dict()["tasks"], encoder)
         before = self._read("targets.json")
         if before.get("key") == key:
             found: dict[str, Any] = before["targets"]
             return {name: {**facts, "updates": plan.updates[name]} for name, facts in found.items()}
-        scores = trivial_baselines(plan.heads, plan.data, "test")
+        frozen = FrozenBaseline(mixture) if self.spec.frozen else None
+        scores = trivial_baselines(plan.heads, plan.data, "test", frozen)
         targets = {}
         for name, splits in plan.data.items():
             metric = plan.heads[name].primary_metric
@@ -280,7 +285,10 @@ class Session:
                 "train_rows": splits["train"].example_summary.used,
                 "baseline": strongest_baseline(scores[name], metric),
             }
-        self._write("targets.json", {"key": key, "targets": targets})
+        if frozen is not None and frozen.problem is not None:
+            self._say(f"The trivial predictor `frozen` is missing: {frozen.problem}")
+        else:
+            self._write("targets.json", {"key": key, "targets": targets})
         return targets
 
     # --- files ----------------------------------------------------------------------------------------------------
