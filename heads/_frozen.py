@@ -69,13 +69,20 @@ def sampled(rows: Sequence[TextRow]) -> list[TextRow]:
 # --- features ---------------------------------------------------------------------------------------------------------
 
 
-def text_features(rows: Sequence[TextRow], encoder: FrozenEncoder) -> Numbers:
+def text_features(rows: Sequence[TextRow], encoder: FrozenEncoder, weights: Weights | None = None) -> Numbers:
     """Mean states over all tokens: u [N, H] of single texts, or [u, v, |u - v|, u * v] of pairs [N, 4H].
 
     The two texts of a pair are encoded separately.
+
+    Args:
+        rows: Texts or pairs.
+        encoder: Gives the states.
+        weights: The model that reads the features, whose size decides which they are; None if it is to be fitted, and
+            the features are those of pairs if any row is one.
     """
     first = text_means([row.text for row in rows], encoder)
-    if not any(row.text_pair is not None for row in rows):
+    is_pair = any(row.text_pair is not None for row in rows) if weights is None else len(weights) > first.shape[1] + 1
+    if not is_pair:
         return first
     second = text_means([row.text_pair or "" for row in rows], encoder)
     return np.concatenate([first, second, np.abs(first - second), first * second], axis=1)
@@ -86,7 +93,7 @@ def cosines(rows: Sequence[TextRow], encoder: FrozenEncoder) -> Numbers:
     first = text_means([row.text for row in rows], encoder)
     second = text_means([row.text_pair or "" for row in rows], encoder)
     lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
-    return ((first * second).sum(axis=1) / np.maximum(lengths, 1e-12)).reshape(-1, 1)
+    return np.asarray((first * second).sum(axis=1) / np.maximum(lengths, 1e-12)).reshape(-1, 1)
 
 
 def text_means(texts: Sequence[Text], encoder: FrozenEncoder) -> Numbers:

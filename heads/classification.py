@@ -148,10 +148,8 @@ class Classification(TextHead):
         features = _frozen.text_features(known, encoder)
         return _frozen.fit_classes(features, gold, [row.document for row in known], len(self.labels))
 
-    def predict_frozen(
-        self, rows: Sequence[Row], weights: _frozen.Weights, encoder: FrozenEncoder
-    ) -> list[Prediction]:
-        features = _frozen.text_features([text_row(row) for row in rows], encoder)
+    def predict_frozen(self, rows: Sequence[Row], weights: _frozen.Weights, encoder: FrozenEncoder) -> list[Prediction]:
+        features = _frozen.text_features([text_row(row) for row in rows], encoder, weights)
         probabilities = _frozen.class_probabilities(features, weights)
         return [_prediction(self.labels, of_row) for of_row in probabilities.tolist()]
 

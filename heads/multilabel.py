@@ -175,11 +175,9 @@ class Multilabel(TextHead):
         gold = [self.gold(row)["labels"] for row in known]
         return _frozen.fit_labels(_frozen.text_features(known, encoder), gold, [row.document for row in known])
 
-    def predict_frozen(
-        self, rows: Sequence[Row], weights: _frozen.Weights, encoder: FrozenEncoder
-    ) -> list[Prediction]:
+    def predict_frozen(self, rows: Sequence[Row], weights: _frozen.Weights, encoder: FrozenEncoder) -> list[Prediction]:
         """The labels whose probability is at least 0.5."""
-        features = _frozen.text_features([text_row(row) for row in rows], encoder)
+        features = _frozen.text_features([text_row(row) for row in rows], encoder, weights)
         half = [0.5] * len(self.labels)
         probabilities = _frozen.label_probabilities(features, weights)
         return [_prediction(self.labels, of_row, half) for of_row in probabilities.tolist()]

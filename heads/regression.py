@@ -179,11 +179,10 @@ class Regression(TextHead):
             return _frozen.fit_line(_frozen.cosines(known, encoder), gold)
         return _frozen.fit_values(_frozen.text_features(known, encoder), gold)
 
-    def predict_frozen(
-        self, rows: Sequence[Row], weights: _frozen.Weights, encoder: FrozenEncoder
-    ) -> list[Prediction]:
+    def predict_frozen(self, rows: Sequence[Row], weights: _frozen.Weights, encoder: FrozenEncoder) -> list[Prediction]:
         texts = [text_row(row) for row in rows]
-        features = (_frozen.cosines if len(weights) == 2 else _frozen.text_features)(texts, encoder)
+        is_cosine = len(weights) == 2
+        features = _frozen.cosines(texts, encoder) if is_cosine else _frozen.text_features(texts, encoder, weights)
         return [{"value": value} for value in _frozen.linear(features, weights)[:, 0].tolist()]
 
     def _value(self, row: TextRow) -> float:

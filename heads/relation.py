@@ -276,9 +276,7 @@ class RelationClassification(Head):
         gold = [self.labels.index(label) for _, _, label in known]
         return _frozen.fit_classes(features, gold, [document for document, _, _ in known], len(self.labels))
 
-    def predict_frozen(
-        self, rows: Sequence[Row], weights: _frozen.Weights, encoder: FrozenEncoder
-    ) -> list[Prediction]:
+    def predict_frozen(self, rows: Sequence[Row], weights: _frozen.Weights, encoder: FrozenEncoder) -> list[Prediction]:
         def probabilities(items: Sequence[_Item]) -> Sequence[Sequence[float]]:
             if not items:
                 return []

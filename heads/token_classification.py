@@ -222,6 +222,7 @@ class TokenClassification(Head):
         seen = [word for example in examples for word in example["words"]]
         best, probabilities = self._best(torch.cat(list(outputs))) if seen else ([], [])
         return self._entities(_span_row(row), seen, best, probabilities)
+
     def counts(self, prediction: Prediction, row: Row) -> Tensor:
         """The flattened confusion matrix of exact spans, and the words found, spurious and missed of each type.
 
@@ -278,9 +279,7 @@ class TokenClassification(Head):
         features = _word_states(examples, encoder)[known]
         return _frozen.fit_classes(features, gold[known].tolist(), [documents[i] for i in known], len(self.tags))
 
-    def predict_frozen(
-        self, rows: Sequence[Row], weights: _frozen.Weights, encoder: FrozenEncoder
-    ) -> list[Prediction]:
+    def predict_frozen(self, rows: Sequence[Row], weights: _frozen.Weights, encoder: FrozenEncoder) -> list[Prediction]:
         """The most probable tag of each word, decoded like the model's, without a CRF."""
         examples = self.encode(rows, encoder.tokenizer, encoder.max_length, training=False)
         probabilities = _frozen.class_probabilities(_word_states(examples, encoder), weights)

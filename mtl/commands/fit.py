@@ -326,9 +326,7 @@ class MixtureCLI(LightningCLI):
         recorded = {**self.config[self.subcommand].clone(with_meta=False).as_dict(), "mixture": self.mixture.to_dict()}
         recorded.pop("config", None)
         recorded = json.loads(json.dumps(recorded, default=str))  # arguments of callbacks may have any type
-        self.recorder = RunRecorder(
-            folder, tracker, recorded, baselines=options.baselines, frozen=options.frozen
-        )
+        self.recorder = RunRecorder(folder, tracker, recorded, baselines=options.baselines, frozen=options.frozen)
         callbacks: list[Any] = [self.recorder]
         saving: list[Any] = []
         if self.subcommand == "fit" and config.enable_checkpointing is not False:
