@@ -10,6 +10,7 @@ Shapes: N items (texts, candidate pairs or words), H hidden size, V features, C 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -142,7 +143,7 @@ def fit_classes(features: Numbers, gold: Sequence[int], documents: Sequence[str]
         weights[-1, labels[0]] = _CERTAIN
         return weights.astype(np.float32)
     scaled, unscaled = _standardised(features)
-    model = _logistic(_strength(scaled, labels, documents)).fit(scaled, labels)
+    model = _fit(_logistic(_strength(scaled, labels, documents)), scaled, labels)
     # With two classes, scikit-learn has the weights of the second class only.
     binary = len(model.classes_) == 2
     coefficients = np.concatenate([-model.coef_, model.coef_]) / 2 if binary else model.coef_
@@ -218,28 +219,37 @@ def _standardised(features: Numbers) -> tuple[Numbers, Callable[[Numbers, Number
 def _strength(features: Numbers, gold: Numbers, documents: Sequence[str]) -> float:
     """The C with the highest log-likelihood of documents that were left out; the smallest of equals."""
     totals = np.zeros(len(STRENGTHS))
-    for fitted, held_out in _folds(gold, documents):
+    for fitted, scored in _folds(gold, documents):
         model = _logistic(STRENGTHS[0], warm_start=True)
         for place, strength in enumerate(STRENGTHS):
-            model.set_params(C=strength).fit(features[fitted], gold[fitted])
-            known = held_out & np.isin(gold, model.classes_)
-            columns = np.searchsorted(model.classes_, gold[known])
-            log_likelihoods = model.predict_log_proba(features[known])[np.arange(len(columns)), columns]
+            _fit(model.set_params(C=strength), features[fitted], gold[fitted])
+            columns = np.searchsorted(model.classes_, gold[scored])
+            log_likelihoods = model.predict_log_proba(features[scored])[np.arange(len(columns)), columns]
             totals[place] += np.maximum(log_likelihoods, -_CERTAIN).sum()
     return STRENGTHS[int(totals.argmax())] if totals.any() else _DEFAULT_STRENGTH
 
 
 def _folds(gold: Numbers, documents: Sequence[str]) -> Iterator[tuple[Numbers, Numbers]]:
-    """Masks of the items to fit on and of those to leave out."""
+    """Masks of the items to fit on and of those to score: the rest, without classes that only the rest has."""
     number = {document: place for place, document in enumerate(dict.fromkeys(documents))}
     fold = np.array([number[document] % _FOLDS for document in documents])
     for left_out in range(1 if len(gold) > _MANY else _FOLDS):
         held_out = fold == left_out
-        if held_out.any() and len(np.unique(gold[~held_out])) > 1:
-            yield ~held_out, held_out
+        classes = np.unique(gold[~held_out])
+        known = held_out & np.isin(gold, classes)
+        if known.any() and len(classes) > 1:
+            yield ~held_out, known
 
 
 def _logistic(strength: float, *, warm_start: bool = False) -> Any:
     from sklearn.linear_model import LogisticRegression
 
     return LogisticRegression(C=strength, max_iter=_MAX_ITERATIONS, warm_start=warm_start)
+
+
+def _fit(model: Any, features: Numbers, gold: Numbers) -> Any:
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that is not quite optimal is a predictor, too
+        return model.fit(features, gold)
