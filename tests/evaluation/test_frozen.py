@@ -129,12 +129,16 @@ def test_every_task_has_the_scores_of_its_linear_model(prepared: Prepared) -> No
 def test_words_of_a_text_longer_than_the_maximum_length_are_predicted_in_windows(prepared: Prepared) -> None:
     head = prepared.heads["mentions"]
     states = FrozenStates(FrozenModel(prepared.mixture.encoder, CPU), 24)
-    rows = [row for row in usable_rows(head, prepared.tasks["mentions"]["train"].rows) if len(row.text) > 150]
+    rows = [
+        row
+        for row in usable_rows(head, prepared.tasks["mentions"]["train"].rows)
+        if len(head.encode([row], states.tokenizer, states.max_length, training=False)) > 1
+    ]
     weights = np.zeros((17, 5), dtype=np.float32)
     weights[-1, 1] = 1.0  # every word begins an entity
     for row, prediction in zip(rows, head.predict_frozen(rows, weights, states), strict=True):
         assert max(entity["end"] for entity in prediction["entities"]) == len(row.text)
-    assert len(rows) > 2
+    assert rows
 
 
 def test_frozen_stands_next_to_the_other_trivial_predictors(prepared: Prepared) -> None:
