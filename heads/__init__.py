@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -29,8 +31,10 @@ __all__ = [
     "ClassReport",
     "Entity",
     "Example",
+    "FrozenEncoder",
     "Head",
     "LoadedEncoder",
+    "PooledInput",
     "Prediction",
     "Relation",
     "Row",
@@ -97,6 +101,33 @@ class ClassReport(NamedTuple):
     per_class: dict[str, dict[str, float]]
     classes: tuple[str, ...]
     confusion: list[list[int]] | None
+
+
+class PooledInput(NamedTuple):
+    """One input of the encoder, and the groups of its tokens whose states are averaged.
+
+    Args:
+        fields: `input_ids` and, if the tokenizer makes them, `token_type_ids`; other fields are ignored.
+        groups: Indices of tokens; no group is empty.
+    """
+
+    fields: Mapping[str, Any]
+    groups: Sequence[Sequence[int]]
+
+
+class FrozenEncoder(Protocol):
+    """The encoder as it comes, which is not fine-tuned, for `Head.fit_frozen`."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The encoder's tokenizer, without added tokens."""
+
+    @property
+    def max_length(self) -> int:
+        """Maximum number of tokens of an input, special tokens included."""
+
+    def means(self, inputs: Sequence[PooledInput]) -> list[npt.NDArray[np.float32]]:
+        """The mean state of each group of each input: one array [number of groups, H] per input."""
 
 
 class Head(nn.Module, ABC):
@@ -489,6 +520,30 @@ class Head(nn.Module, ABC):
         They show what a model must beat. Each returns one prediction for each row, which is counted and scored like the
         model's.
         """
+
+    def fit_frozen(self, rows: Sequence[Row], encoder: FrozenEncoder) -> npt.NDArray[np.float32] | None:
+        """The weights of the trivial predictor `frozen`, [V + 1, K]; None if there is none, as by default.
+
+        It is a linear model on V features from states of the encoder as it comes, which is not fine-tuned, and so shows
+        what fine-tuning must beat. The last line is the bias.
+
+        Args:
+            rows: Labelled training rows that passed `check`.
+            encoder: Gives the states.
+        """
+        return None
+
+    def predict_frozen(
+        self, rows: Sequence[Row], weights: npt.NDArray[np.float32], encoder: FrozenEncoder
+    ) -> list[Prediction]:
+        """The predictions of `frozen`, one for each row.
+
+        Args:
+            rows: At least one row.
+            weights: Result of `fit_frozen`.
+            encoder: Gives the states.
+        """
+        raise NotImplementedError("a head with fit_frozen must override predict_frozen")
 
     # --- fitted after training, on dev ----------------------------------------------------------------------------
 

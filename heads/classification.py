@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from heads import IGNORE, ClassReport, Example, Prediction, Row, TextRow, _baselines, scores
+from heads import IGNORE, ClassReport, Example, FrozenEncoder, Prediction, Row, TextRow, _baselines, _frozen, scores
 from heads._metrics import AGREEMENT, PROPORTIONS, RANKING, mean_over_classes, selected_metrics
 from heads._pooling import DEFAULT_POOLING, Pooling, WindowPooling
 from heads._text import Long, Pair, Reading, TextHead, choice, class_names, describe, text_row, weights_of, wrong_class
@@ -208,6 +208,20 @@ class Classification(TextHead):
             name: _baselines.predictor(predictor, lambda probabilities: _prediction(self.labels, probabilities))
             for name, predictor in fitted.items()
         }
+
+    def fit_frozen(self, rows: Sequence[Row], encoder: FrozenEncoder) -> _frozen.Weights | None:
+        """A logistic regression on the mean state of the text, or on those of both texts of a pair."""
+        known = _frozen.sampled([row for row in map(text_row, rows) if row.label is not None])
+        if not known:
+            return None
+        gold = [self.labels.index(str(row.label)) for row in known]
+        features = _frozen.text_features(known, encoder)
+        return _frozen.fit_classes(features, gold, [row.document for row in known], len(self.labels))
+
+    def predict_frozen(self, rows: Sequence[Row], weights: _frozen.Weights, encoder: FrozenEncoder) -> list[Prediction]:
+        features = _frozen.text_features([text_row(row) for row in rows], encoder, weights)
+        probabilities = _frozen.class_probabilities(features, weights)
+        return [_prediction(self.labels, of_row) for of_row in probabilities.tolist()]
 
     # --- fitted after training, on dev ----------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from heads import ClassReport, Example, Prediction, Row, TextRow, _baselines, scores
+from heads import ClassReport, Example, FrozenEncoder, Prediction, Row, TextRow, _baselines, _frozen, scores
 from heads._pooling import DEFAULT_POOLING, Pooling, WindowPooling
 from heads._text import Long, Pair, Reading, TextHead, choice, describe, text_row
 
@@ -213,6 +213,25 @@ class Regression(TextHead):
             name: _baselines.predictor(predictor, lambda values: {"value": values[0]})
             for name, predictor in fitted.items()
         }
+
+    def fit_frozen(self, rows: Sequence[Row], encoder: FrozenEncoder) -> _frozen.Weights | None:
+        """For pairs a linear regression on the cosine of their mean states, otherwise a ridge regression on the state.
+
+        The weights of the cosine are [2, 1].
+        """
+        known = _frozen.sampled([row for row in map(text_row, rows) if row.label is not None])
+        if not known:
+            return None
+        gold = [self._value(row) for row in known]
+        if all(row.text_pair is not None for row in known):
+            return _frozen.fit_line(_frozen.cosines(known, encoder), gold)
+        return _frozen.fit_values(_frozen.text_features(known, encoder), gold)
+
+    def predict_frozen(self, rows: Sequence[Row], weights: _frozen.Weights, encoder: FrozenEncoder) -> list[Prediction]:
+        texts = [text_row(row) for row in rows]
+        is_cosine = len(weights) == 2
+        features = _frozen.cosines(texts, encoder) if is_cosine else _frozen.text_features(texts, encoder, weights)
+        return [{"value": value} for value in _frozen.linear(features, weights)[:, 0].tolist()]
 
     def _value(self, row: TextRow) -> float:
         value = _number(row.label)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,14 +21,17 @@ from heads import (
     IGNORE,
     ClassReport,
     Example,
+    FrozenEncoder,
     Head,
     LoadedEncoder,
+    PooledInput,
     Prediction,
     Row,
     Span,
     SpanRow,
     TextRow,
     _baselines,
+    _frozen,
     pad,
     projection,
     scores,
@@ -310,6 +315,26 @@ class RelationClassification(Head):
             predictors["type_pair"] = self._predictor(_of_entity_types(known, len(self.labels)))
         return predictors
 
+    def fit_frozen(self, rows: Sequence[Row], encoder: FrozenEncoder) -> _frozen.Weights | None:
+        """A logistic regression on mean states of the marked text: of all tokens, of the head and of the tail, [3H]."""
+        candidates = [(row.document, item) for row in rows for item in self._items(row)]
+        known = [(document, item, label) for document, item in candidates for label in item.types]
+        known = [known[index] for index in _frozen.sample([1] * len(known), _frozen.MAX_TEXTS)]
+        if not known:
+            return None
+        features = _pair_features([item for _, item, _ in known], encoder)
+        gold = [self.labels.index(label) for _, _, label in known]
+        return _frozen.fit_classes(features, gold, [document for document, _, _ in known], len(self.labels))
+
+    def predict_frozen(self, rows: Sequence[Row], weights: _frozen.Weights, encoder: FrozenEncoder) -> list[Prediction]:
+        def probabilities(items: Sequence[_Item]) -> Sequence[Sequence[float]]:
+            if not items:
+                return []
+            found: list[list[float]] = _frozen.class_probabilities(_pair_features(items, encoder), weights).tolist()
+            return found
+
+        return self._predictor(probabilities)(rows)
+
     # --- private --------------------------------------------------------------------------------------------------
 
     def _items(self, row: Row, *, training: bool = False) -> Iterator[_Item]:
@@ -469,6 +494,22 @@ _Fitted = Callable[[Sequence[_Item]], Sequence[Sequence[float]]]
 
 def _of_texts(fitted: _baselines.Fitted) -> _Fitted:
     return lambda items: fitted([item.text_row() for item in items]).tolist() if items else []
+
+
+def _pair_features(items: Sequence[_Item], encoder: FrozenEncoder) -> npt.NDArray[np.float64]:
+    """The mean states of all tokens, of the head and of the tail of each marked text, [N, 3H]."""
+    means: list[npt.NDArray[np.float32]] = []
+    for start in range(0, len(items), _CHUNK_SIZE):
+        chunk = items[start : start + _CHUNK_SIZE]
+        texts = [item.marked.text for item in chunk]
+        encoded = encoder.tokenizer(texts, return_offsets_mapping=True, return_attention_mask=False, verbose=False)
+        inputs = []
+        for index, item in enumerate(chunk):
+            fields = read_tokens(encoded, index, item.marked, encoder.max_length, starts=False)
+            pair = [fields["head_tokens"] or [0], fields["tail_tokens"] or [0]]
+            inputs.append(PooledInput(fields, [range(len(fields["input_ids"])), *pair]))
+        means += encoder.means(inputs)
+    return np.stack([mean.reshape(-1) for mean in means]).astype(np.float64)
 
 
 def _of_entity_types(known: Sequence[tuple[_Item, int]], num_classes: int) -> _Fitted:

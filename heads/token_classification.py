@@ -28,10 +28,27 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from heads import IGNORE, ClassReport, Example, Head, Prediction, Row, Span, SpanRow, pad, projection, scores
+from heads import (
+    IGNORE,
+    ClassReport,
+    Example,
+    FrozenEncoder,
+    Head,
+    PooledInput,
+    Prediction,
+    Row,
+    Span,
+    SpanRow,
+    _frozen,
+    pad,
+    projection,
+    scores,
+)
 from heads._crf import CRF, Legal
 from heads._invisible import trimmed
 from heads._lexicon import AnnotatedRow, Lexicon
@@ -237,15 +254,8 @@ class TokenClassification(Head):
 
     def decode(self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Prediction:
         words = _with_tokens(words_of(_span_row(row)), examples)
-        if not words:
-            return {"entities": []}
-        best, probabilities = self._best(torch.cat(list(outputs)))
-        return {
-            "entities": [
-                _entity(words[span.start][0], words[span.end - 1][1], span.type, probabilities[span.start : span.end])
-                for span in to_spans([self.tags[tag] for tag in best], self.scheme)
-            ]
-        }
+        best, probabilities = self._best(torch.cat(list(outputs))) if words else ([], [])
+        return self._entities(words, best, probabilities)
 
     def counts(self, prediction: Prediction, row: Row) -> Tensor:
         """The flattened confusion matrix of exact spans, and the words found, spurious and missed of each type.
@@ -291,6 +301,34 @@ class TokenClassification(Head):
             "lexicon": lambda rows: [_lexicon_prediction(lexicon, row) for row in rows],
             "majority": lambda rows: [{"entities": []} for _ in rows],
         }
+
+    def fit_frozen(self, rows: Sequence[Row], encoder: FrozenEncoder) -> _frozen.Weights | None:
+        """A logistic regression for the tag of each word, on the state of the word's first token."""
+        sizes = [len(words_of(_span_row(row))) for row in rows]
+        sampled = [rows[index] for index in _frozen.sample(sizes, _frozen.MAX_WORDS)]
+        examples = self.encode(sampled, encoder.tokenizer, encoder.max_length, training=True)
+        gold = np.array([tag for example in examples for tag in example["tags"]], dtype=np.int64)
+        documents = [sampled[example["row"]].document for example in examples for _ in example["tags"]]
+        known = np.flatnonzero(gold != IGNORE)
+        if not len(known):
+            return None
+        features = _word_states(examples, encoder)[known]
+        return _frozen.fit_classes(features, gold[known].tolist(), [documents[i] for i in known], len(self.tags))
+
+    def predict_frozen(self, rows: Sequence[Row], weights: _frozen.Weights, encoder: FrozenEncoder) -> list[Prediction]:
+        """The most probable tag of each word, decoded like the model's, without a CRF."""
+        examples = self.encode(rows, encoder.tokenizer, encoder.max_length, training=False)
+        probabilities = _frozen.class_probabilities(_word_states(examples, encoder), weights)
+        best, highest = probabilities.argmax(axis=1).tolist(), probabilities.max(axis=1).tolist()
+        of_rows: list[list[Example]] = [[] for _ in rows]
+        for example in examples:
+            of_rows[example["row"]].append(example)
+        words = [_with_tokens(words_of(_span_row(row)), own) for row, own in zip(rows, of_rows, strict=True)]
+        ends = np.cumsum([len(own) for own in words]).tolist()
+        return [
+            self._entities(own, best[end - len(own) : end], highest[end - len(own) : end])
+            for own, end in zip(words, ends, strict=True)
+        ]
 
     # --- private --------------------------------------------------------------------------------------------------
 
@@ -363,6 +401,15 @@ class TokenClassification(Head):
             for window, members in zip(parts, owned, strict=True)
         ]
 
+    def _entities(self, words: Sequence[Span], best: Sequence[int], probabilities: Sequence[float]) -> Prediction:
+        """The prediction for a row, from the words that have a tag, their tags and their probabilities."""
+        return {
+            "entities": [
+                _entity(words[span.start][0], words[span.end - 1][1], span.type, probabilities[span.start : span.end])
+                for span in to_spans([self.tags[tag] for tag in best], self.scheme)
+            ]
+        }
+
     def _best(self, values: Tensor) -> tuple[list[int], list[float]]:
         """The predicted tag of each word and its probability, from the outputs of all words of a row, [W, C]."""
         if self.crf is None:
@@ -419,6 +466,12 @@ def _characters(row: SpanRow, words: Sequence[Span], span: TypedSpan) -> TypedSp
 def _entity(start: int, end: int, entity_type: str, probabilities: Sequence[float]) -> dict[str, Any]:
     score = round(sum(probabilities) / len(probabilities), 6)
     return {"type": entity_type, "start": start, "end": end, "score": score}
+
+
+def _word_states(examples: Sequence[Example], encoder: FrozenEncoder) -> npt.NDArray[np.float64]:
+    """The state of the first token of each word, in the order of the examples and their words, [N, H]."""
+    inputs = [PooledInput(example, [[position] for position in example["positions"]]) for example in examples]
+    return np.concatenate(encoder.means(inputs)).astype(np.float64)
 
 
 def _lexicon_prediction(lexicon: Lexicon, row: Row) -> Prediction:

@@ -68,6 +68,8 @@ class RunOptions:
             learning rate; `all` also for other metrics, counts of rows, all trivial predictors and the load of the
             machine. The folder of the run has them either way.
         baselines: Whether to score trivial predictors at the end.
+        frozen: Whether to score `frozen` among them: a linear model on the states of the encoder without fine-tuning,
+            which needs a pass over the training rows unless its scores are in the cache.
         save_every: Number of updates after which `last` is saved within an epoch, to resume with `--ckpt_path last`;
             None does not count updates. `last` is always saved at the end of each epoch.
         save_minutes: Minutes after which `last` is saved within an epoch; None does not count minutes.
@@ -88,6 +90,7 @@ class RunOptions:
     experiment: str = "biomtl"
     metrics: Literal["main", "all"] = "main"
     baselines: bool = True
+    frozen: bool = True
     save_every: int | None = None
     save_minutes: float | None = 5
     keep: int = 2
@@ -356,7 +359,7 @@ class MixtureCLI(LightningCLI):
         recorded = json.loads(json.dumps(recorded, default=str))  # arguments of callbacks may have any type
         if self._chosen:
             folder.update_info(chosen=self._chosen)
-        self.recorder = RunRecorder(folder, tracker, recorded, baselines=options.baselines)
+        self.recorder = RunRecorder(folder, tracker, recorded, baselines=options.baselines, frozen=options.frozen)
         # It adds to the results that the recorder then records.
         callbacks: list[Any] = []
         if self._end_to_end is not None:

@@ -4,6 +4,7 @@
 - `predictions`: files of predictions, one line per row.
 - `intervals`: confidence intervals of the scores of one evaluation.
 - `baselines`: trivial predictors, scored from the same counts as the model.
+- `frozen`: the trivial predictor `frozen`, a linear model on states of the encoder without fine-tuning.
 - `units`: the change of a score below which a difference means nothing.
 - `triples`: strict scores of relations between predicted mentions.
 - `summary`: tables and figures of results for people.
@@ -11,4 +12,4 @@
 Next: `mtl.tracking`, which stores what a run records.
 """
 
-__all__ = ["baselines", "evaluator", "intervals", "predictions", "summary", "triples", "units"]
+__all__ = ["baselines", "evaluator", "frozen", "intervals", "predictions", "summary", "triples", "units"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from torch import Tensor
 
@@ -12,9 +12,12 @@ from mtl.data.examples import TaskData
 
 Scores = dict[str, float]
 
+Frozen = Callable[[str, Head, TaskData, str], Scores | None]
+"""From task, head, splits and the name of a split to the scores of `frozen`; None if it has none."""
+
 
 def trivial_baselines(
-    heads: Mapping[str, Head], data: Mapping[str, TaskData], split: str
+    heads: Mapping[str, Head], data: Mapping[str, TaskData], split: str, frozen: Frozen | None = None
 ) -> dict[str, dict[str, Scores]]:
     """The scores of trivial predictors, fitted on train, by task and predictor.
 
@@ -24,14 +27,14 @@ def trivial_baselines(
         heads: The head of each task.
         data: The splits of each task.
         split: Name of the split to score.
+        frozen: Scores the predictor `frozen`, such as a `FrozenBaseline`; None leaves it out.
     """
-    return {name: _of_task(heads[name], splits, split) for name, splits in data.items() if split in splits}
-
-
-def _of_task(head: Head, splits: TaskData, split: str) -> dict[str, Scores]:
-    rows = usable_rows(head, splits[split].rows)
-    predictors = head.baselines(usable_rows(head, splits["train"].rows)) if rows else {}
-    return {name: _score(head, rows, predict(rows)) for name, predict in predictors.items()}
+    found = {name: _of_task(heads[name], splits, split) for name, splits in data.items() if split in splits}
+    for name, scores in found.items():
+        of_frozen = frozen(name, heads[name], data[name], split) if frozen is not None and scores else None
+        if of_frozen is not None:
+            scores["frozen"] = of_frozen
+    return found
 
 
 def usable_rows(head: Head, rows: Iterable[Row]) -> list[Row]:
@@ -39,8 +42,15 @@ def usable_rows(head: Head, rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if isinstance(row, head.row_type) and head.check(row) is None and head.is_labelled(row)]
 
 
-def _score(head: Head, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
+def score_predictions(head: Head, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
+    """The scores of one prediction for each row; there must be at least one row."""
     counts: dict[str, list[Tensor]] = defaultdict(list)
     for prediction, row in zip(predictions, rows, strict=True):
         counts[row.document].append(head.counts(prediction, row))
     return head.score(head.combined([head.document_counts(own) for own in counts.values()]))
+
+
+def _of_task(head: Head, splits: TaskData, split: str) -> dict[str, Scores]:
+    rows = usable_rows(head, splits[split].rows)
+    predictors = head.baselines(usable_rows(head, splits["train"].rows)) if rows else {}
+    return {name: score_predictions(head, rows, predict(rows)) for name, predict in predictors.items()}

@@ -22,6 +22,7 @@ from mtl.distributed import is_rank_zero
 from mtl.evaluation import summary
 from mtl.evaluation.baselines import trivial_baselines
 from mtl.evaluation.evaluator import TaskResult
+from mtl.evaluation.frozen import FrozenBaseline
 from mtl.evaluation.intervals import ScoreInterval, score_intervals
 from mtl.evaluation.predictions import with_hashed_ids
 from mtl.evaluation.triples import PRIMARY
@@ -48,12 +49,20 @@ class RunRecorder(Callback):
         tracker: Tracker of the run in MLflow; None records the run in its folder only.
         config: The whole resolved configuration of the command.
         baselines: Whether to score trivial predictors at the end.
+        frozen: Whether `frozen` is among them.
     """
 
     def __init__(
-        self, folder: RunFolder, tracker: MLflowTracker | None, config: Mapping[str, Any], *, baselines: bool = True
+        self,
+        folder: RunFolder,
+        tracker: MLflowTracker | None,
+        config: Mapping[str, Any],
+        *,
+        baselines: bool = True,
+        frozen: bool = True,
     ) -> None:
-        self._folder, self._tracker, self._config, self._baselines = folder, tracker, dict(config), baselines
+        self._folder, self._tracker, self._config = folder, tracker, dict(config)
+        self._baselines, self._frozen = baselines, frozen
         self._selected: dict[str, ClassReport] = {}
         self._lines: list[summary.ResultLine] = []
         self._title = ""
@@ -271,7 +280,7 @@ class RunRecorder(Callback):
         intervals: Mapping[str, Mapping[str, ScoreInterval]],
     ) -> None:
         data = _data(trainer)
-        baselines = self._score_baselines(data, split) if self._baselines else {}
+        baselines = self._score_baselines(trainer, split) if self._baselines else {}
         primary = {task: head.primary_metric for task, head in data.heads.items()}
         strongest = {task: summary.strongest_baseline(scores, primary[task]) for task, scores in baselines.items()}
         best = {task: baselines[task][baseline.name] for task, baseline in strongest.items() if baseline is not None}
@@ -322,10 +331,16 @@ class RunRecorder(Callback):
             note = run_description(self._lines, self._folder.path, split, self._cautions)
             self._tracker.set_tags({"mlflow.note.content": note})
 
-    def _score_baselines(self, data: MixtureData, split: str) -> dict[str, dict[str, dict[str, float]]]:
+    def _score_baselines(self, trainer: pl.Trainer, split: str) -> dict[str, dict[str, dict[str, float]]]:
         """The scores of the trivial predictors on the split, or on dev for tasks without that split."""
+        data = _data(trainer)
+        frozen = FrozenBaseline(data.mixture, trainer.strategy.root_device) if self._frozen else None
         without_split = {task: splits for task, splits in data.tasks.items() if split not in splits}
-        return trivial_baselines(data.heads, data.tasks, split) | trivial_baselines(data.heads, without_split, "dev")
+        scores = trivial_baselines(data.heads, data.tasks, split, frozen)
+        scores |= trivial_baselines(data.heads, without_split, "dev", frozen)
+        if frozen is not None and frozen.problem is not None:
+            self._cautions.append(f"The trivial predictor `frozen` is missing: {frozen.problem}")
+        return scores
 
     def _note_checkpoint(self, trainer: pl.Trainer, split: str) -> None:
         """Records which checkpoint the scores of a split come from, since it need not be the best."""

@@ -374,6 +374,8 @@ def test_mtl_fit_on_two_devices_is_one_run_logged_once(toy_mixture: Write, tmp_p
     assert (folder.path / "fit-phases.txt").read_text().count("Profiler Report") == 1
     mtl("test", path, "--trainer.devices=2", "--trainer.strategy=ddp", "--ckpt_path=best")
     assert set(folder.metrics["test"]) == set(PRIMARY)
+    baselines = json.loads((folder.path / "baselines.json").read_text())
+    assert all("frozen" in baselines[split][task] for split in ("dev", "test") for task in PRIMARY)
 
 
 # --- checkpoints by name ----------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from hypothesis.extra.numpy import arrays
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
 
-from heads import Example, Head, Prediction, Row, pad, sequence_lengths
+from heads import Example, Head, PooledInput, Prediction, Row, pad, sequence_lengths
 
 HIDDEN = 16
 MAX_LENGTH = 48
@@ -42,6 +42,22 @@ LONG_TEXT = "ibuprofen inhibits cox-1 , and cox-2 ; aspirin reduces the risk of 
 Fields = dict[str, Tensor]
 Corpora = tuple[Tensor, Tensor]
 """The counts of some rows, [N, K], and how many times each corpus contains each row, [B, N]."""
+
+
+class FrozenEmbeddings:
+    """A stand-in for a frozen encoder: the state of a token is a random vector of its id, [V, H]."""
+
+    def __init__(self, tokenizer: Any, max_length: int = MAX_LENGTH) -> None:
+        self.tokenizer, self.max_length = tokenizer, max_length
+        self.table = np.random.default_rng(0).normal(size=(len(tokenizer), HIDDEN)).astype(np.float32)
+
+    def means(self, inputs: Sequence[PooledInput]) -> list[Any]:
+        assert all(len(one.fields["input_ids"]) <= self.max_length for one in inputs)
+        states = [self.table[one.fields["input_ids"]] for one in inputs]
+        return [
+            np.array([of_input[list(group)].mean(axis=0) for group in one.groups]).reshape(-1, HIDDEN)
+            for of_input, one in zip(states, inputs, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -337,6 +353,27 @@ def assert_baselines_are_scored_like_the_model(case: Case, tokenizer: Any) -> No
         assert predictor([]) == [], name
 
 
+def assert_a_frozen_encoder_gives_predictions(case: Case, tokenizer: Any) -> None:
+    """`frozen` gives one prediction for each row, which depends on no other row and is scored like the model's."""
+    head, rows, encoder = case.head, [*case.rows, *case.unlabelled], FrozenEmbeddings(tokenizer)
+    before = {name: value.clone() for name, value in head.state_dict().items()}
+    weights = head.fit_frozen(case.rows, encoder)
+    assert weights is not None
+    assert (weights.dtype, weights.ndim) == (np.float32, 2)
+    assert np.isfinite(weights).all()
+    predictions = head.predict_frozen(rows, weights, encoder)
+    assert len(predictions) == len(rows)
+    json.dumps(predictions, allow_nan=False)
+    assert set(score(head, predictions, rows)) == set(head.metrics)
+    alone = [head.predict_frozen([row], weights, encoder)[0] for row in rows]
+    for one, other, row in zip(alone, predictions, rows, strict=True):
+        torch.testing.assert_close(head.counts(one, row), head.counts(other, row))
+    hidden = head.predict_frozen([head.without_gold(row) for row in rows], weights, encoder)
+    assert hidden == predictions, "gold annotation has no influence"
+    assert head.fit_frozen(case.unlabelled, encoder) is None
+    assert all(torch.equal(value, before[name]) for name, value in head.state_dict().items())
+
+
 EVERY_HEAD: tuple[Callable[[Case, Any], None], ...] = (
     assert_examples_are_in_the_order_of_the_rows,
     assert_examples_can_be_stored,
@@ -357,6 +394,7 @@ EVERY_HEAD: tuple[Callable[[Case, Any], None], ...] = (
     assert_primary_metric_is_chosen_by_name,
     assert_predictions_are_json,
     assert_baselines_are_scored_like_the_model,
+    assert_a_frozen_encoder_gives_predictions,
 )
 
 

@@ -110,6 +110,8 @@ class StudySpec(Section):
         exclude: `documents` excludes training documents that are in dev or test of another task; None reports them as
             an error.
         max_encoders: Maximum number of encoders in the grouping that is predicted from the pairs.
+        frozen: Whether the trivial predictors include `frozen`, a linear model on the states of the encoder without
+            fine-tuning.
         experiment: Name of the MLflow experiment.
     """
 
@@ -129,6 +131,7 @@ class StudySpec(Section):
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
     exclude: Literal["documents"] | None = None
     max_encoders: Count = 2
+    frozen: StrictBool = True
     experiment: StrictStr = "biomtl-studies"
 
     @property

@@ -18,7 +18,9 @@ from filelock import FileLock
 from mtl.code_identity import code_identity
 from mtl.config import components
 from mtl.data.store import content_key
+from mtl.encoder.location import encoder_identity
 from mtl.evaluation.baselines import trivial_baselines
+from mtl.evaluation.frozen import FrozenBaseline
 from mtl.evaluation.summary import strongest_baseline
 from mtl.evaluation.units import unit_of
 from mtl.files import folder_name, read_json, write_json
@@ -261,13 +263,16 @@ class Session:
         """Facts about each task; its trivial predictors are fitted only once."""
         plan = self.plan
         heads = {type(head) for head in plan.heads.values()}
-        code = code_identity(trivial_baselines, strongest_baseline, unit_of, *heads, everything=True)
-        key = content_key(self.history.settings["data"], code, plan.study.mixture.to_dict()["tasks"])
+        code = code_identity(trivial_baselines, strongest_baseline, unit_of, FrozenBaseline, *heads, everything=True)
+        mixture = plan.study.mixture
+        encoder = encoder_identity(mixture.encoder) if self.spec.frozen else None
+        key = content_key(self.history.settings["data"], code, mixture.to_dict()["tasks"], encoder)
         before = self._read("targets.json")
         if before.get("key") == key:
             found: dict[str, Any] = before["targets"]
             return {name: {**facts, "updates": plan.updates[name]} for name, facts in found.items()}
-        scores = {split: trivial_baselines(plan.heads, plan.data, split) for split in ("dev", "test")}
+        frozen = FrozenBaseline(mixture) if self.spec.frozen else None
+        scores = {split: trivial_baselines(plan.heads, plan.data, split, frozen) for split in ("dev", "test")}
         targets = {}
         for name, splits in plan.data.items():
             metric = plan.heads[name].primary_metric
@@ -283,7 +288,10 @@ class Session:
                 "dev_baseline": strongest_baseline(scores["dev"][name], metric),
                 "units": {split: unit_of(plan.heads[name], splits[split].rows) for split in ("dev", "test")},
             }
-        self._write("targets.json", {"key": key, "targets": targets})
+        if frozen is not None and frozen.problem is not None:
+            self._say(f"The trivial predictor `frozen` is missing: {frozen.problem}")
+        else:
+            self._write("targets.json", {"key": key, "targets": targets})
         return targets
 
     # --- files ----------------------------------------------------------------------------------------------------
