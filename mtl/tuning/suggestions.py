@@ -68,13 +68,10 @@ def open_trials(folder: Path, name: str, *, direction: Direction, pruner: str | 
     finally:
         lock.release()
     with FileLock(folder / "begin.lock"):  # two processes must not create the study at once
-        return optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(path), lock_obj=lock)),
-            study_name=name,
-            direction=direction,
-            pruner=make_pruner(pruner),
-            load_if_exists=True,
-        )
+        storage = JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+        if name in optuna.get_all_study_names(storage):  # creating it again would add a line to the journal each time
+            return optuna.load_study(study_name=name, storage=storage, pruner=make_pruner(pruner))
+        return optuna.create_study(storage=storage, study_name=name, direction=direction, pruner=make_pruner(pruner))
 
 
 def make_sampler(name: str, space: SearchSpace, seed: int, number: int) -> BaseSampler:

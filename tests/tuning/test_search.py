@@ -277,7 +277,8 @@ def test_a_training_that_was_ended_from_outside_stops_the_search(search_file: Wr
 
 
 def start(path: Path, *words: str) -> subprocess.Popen[str]:
-    script = f"import sys; from mtl.commands import main; main({['tune', str(path), *words]!r})"
+    restored = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # ignored in background jobs
+    script = f"{restored}; from mtl.commands import main; main({['tune', str(path), *words]!r})"
     environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "LOCAL_RANK", "MTL_RUN_FOLDER")}
     return subprocess.Popen(
         [sys.executable, "-c", script],
