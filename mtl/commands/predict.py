@@ -53,10 +53,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("mtl predict", description=DESCRIPTION, allow_abbrev=False)
     parser.add_argument("run", nargs="?", help="folder of a run; its best checkpoint predicts")
     parser.add_argument("--checkpoint", help="a checkpoint instead, or the folder of a run")
-    input_help = "texts: .jsonl, .csv, .tsv, .parquet, .txt (one per line), .PubTator, or - for standard input"
+    input_help = "texts: .jsonl, .csv, .tsv, .parquet, .txt (one per line), .PubTator, .xml (BioC), or - (stdin)"
     parser.add_argument("--input", help=input_help)
     parser.add_argument("--text", help="one text instead of an input")
-    formats = ("jsonl", "table", "text", "pubtator")
+    formats = ("jsonl", "table", "text", "pubtator", "bioc")
     parser.add_argument("--input-format", choices=formats, help="format of the input, if its suffix does not tell")
     output_help = "file to write: .jsonl, .csv, .tsv, .PubTator, .ann (brat) or .xml (BioC)"
     parser.add_argument("--output", required=True, help=output_help)

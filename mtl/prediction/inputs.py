@@ -1,6 +1,7 @@
 """Texts to predict: files of several formats, standard input, or strings from Python.
 
-Formats by suffix: `.jsonl` and `.ndjson`, `.csv` and `.tsv` and `.parquet`, `.txt` (one text per line), `.PubTator`.
+Formats by suffix: `.jsonl` and `.ndjson`, `.csv` and `.tsv` and `.parquet`, `.txt` (one text per line), `.PubTator`,
+`.xml` (BioC).
 Keys and columns that are no field of a row are carried to the output. Labels of the input are not read.
 """
 
@@ -21,6 +22,7 @@ from mtl.problems import InputError, Problem
 from mtl.readers import BadRow, Reader
 from mtl.readers._columns import FIELDS, Columns, MalformedError
 from mtl.readers._storage import Disk, Memory, Storage
+from mtl.readers.bioc import BioC
 from mtl.readers.jsonl import Jsonl
 from mtl.readers.pubtator import Pubtator
 from mtl.readers.table import Table
@@ -36,6 +38,7 @@ FORMATS = {
     ".txt": "text",
     ".pubtator": "pubtator",
     ".pubtator.txt": "pubtator",
+    ".xml": "bioc",
 }
 """Input format by suffix in lower case."""
 
@@ -71,7 +74,7 @@ class Input:
 
     Args:
         name: Name of the file in errors.
-        format: `jsonl`, `table`, `text` or `pubtator`.
+        format: `jsonl`, `table`, `text`, `pubtator` or `bioc`.
         storage: Where it is read.
         columns: Names that tasks of the mixture use for the fields of a row, in the order in which they are tried.
         table_options: Options of the reader `table` that the mixture sets.
@@ -92,7 +95,11 @@ class Input:
         reader = self._reader()
         reader.storage = self.storage
         titles = self._titles() if self.format == "pubtator" else {}
-        rows = (_input_row(row, titles.get(row.id)) for row in reader.read(SPLIT))
+        carries = self.format not in ("pubtator", "bioc")  # whose meta describes relations, which are not read
+        rows = (
+            InputRow(replace(row, meta={}), _carried(row) if carries else {}, titles.get(row.id))
+            for row in reader.read(SPLIT)
+        )
         return rows, reader.bad_rows
 
     def digest(self) -> str:
@@ -111,6 +118,8 @@ class Input:
             return table
         if self.format == "pubtator":
             return Pubtator("", files=files, on_bad_row="skip")
+        if self.format == "bioc":
+            return BioC("", files=files, on_bad_row="skip")
         if self.format == "text":
             return _TextLines("", files=files, on_bad_row="skip")
         return _CarryingJsonl("", files=files, on_bad_row="skip", choices=self.columns)
@@ -129,7 +138,7 @@ def open_input(source: str | Path | Iterable[Given], tasks: Iterable[TaskSpec], 
     Args:
         source: A path, `-`, or texts.
         tasks: Tasks to predict, whose own names of columns are understood.
-        format: `jsonl`, `table`, `text` or `pubtator`; None decides by the suffix.
+        format: `jsonl`, `table`, `text`, `pubtator` or `bioc`; None decides by the suffix.
 
     Raises:
         InputError: The file does not exist, or its suffix names no format.
@@ -167,9 +176,8 @@ def _as_object(one: Given) -> Mapping[str, Any]:
     return row_to_dict(one) if isinstance(one, TextRow | SpanRow) else one
 
 
-def _input_row(row: Row, title_end: int | None) -> InputRow:
-    carried = {key: json.loads(value) for key, value in row.meta.items()}
-    return InputRow(replace(row, meta={}), carried, title_end)
+def _carried(row: Row) -> dict[str, Any]:
+    return {key: json.loads(value) for key, value in row.meta.items()}
 
 
 def _chosen(choices: Sequence[Mapping[str, str]], present: Iterable[str]) -> Mapping[str, str]:

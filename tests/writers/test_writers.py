@@ -13,6 +13,7 @@ import pytest
 
 from heads import SpanRow
 from mtl.problems import InputError
+from mtl.readers.bioc import BioC
 from mtl.readers.brat import Brat
 from mtl.readers.pubtator import Pubtator
 from mtl.writers import PredictedRow, PredictionWriter, writer_class
@@ -90,6 +91,14 @@ def test_pubtator_keeps_titles_and_concept_ids_of_the_input(tmp_path: Path) -> N
     assert content[:2] == ["7|t|Aspirin &", "7|a|ibuprofen. They cause 𝒜-rash and a <new> fever."]
     (read,) = Pubtator("", files={"test": str(tmp_path / "x.PubTator")}).read("test")
     assert [entity.concepts for entity in read.entities] == [("D1", "D2"), ("D3",)]
+
+
+def test_a_bioc_file_is_read_back_with_the_same_mentions_and_relations(tmp_path: Path) -> None:
+    write(tmp_path / "x.xml", ROW, SECOND)
+    rows = list(BioC("", files={"test": str(tmp_path / "x.xml")}).read("test"))
+    assert [(row.id, row.text) for row in rows] == [("n1", TEXT), ("n2", "No finding")]
+    assert spans(rows[0]) == GOLD
+    assert related(rows[0]) == {("causes", "Aspirin", "𝒜-rash\tand")}
 
 
 def test_brat_files_of_several_texts_are_read_back(tmp_path: Path) -> None:
