@@ -16,15 +16,15 @@ from tests.tuning.test_tuning_report import TRIALS, record
 def test_what_mlflow_missed_is_sent_by_the_next_command(
     tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(send_queue, "PATIENCE", 1.0)
-    monkeypatch.setattr(send_queue, "SEND_EVERY", 0.1)
-    monkeypatch.setattr(send_queue, "LAST_TRY", 0.1)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    away = TuningTracker("x", tmp_path, "biomtl-tuning", f"http://127.0.0.1:{free_port()}")
-    away.begin({"seeds": [0, 1]})
-    away.begin_trial(0, TRIALS[0].values)
-    away.end_trial(TRIALS[0])
-    away.close()
+    with monkeypatch.context() as impatient:
+        for name, seconds in {"PATIENCE": 1.0, "SEND_EVERY": 0.1, "LAST_TRY": 0.1}.items():
+            impatient.setattr(send_queue, name, seconds)
+        impatient.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        away = TuningTracker("x", tmp_path, "biomtl-tuning", f"http://127.0.0.1:{free_port()}")
+        away.begin({"seeds": [0, 1]})
+        away.begin_trial(0, TRIALS[0].values)
+        away.end_trial(TRIALS[0])
+        away.close()
     assert "unreachable" in capsys.readouterr().err
     for _ in range(2):  # the second time, nothing is sent twice
         there = TuningTracker("x", tmp_path, "biomtl-tuning", store)
