@@ -17,7 +17,7 @@ from mtl.data.examples import TaskData
 from mtl.data.store import content_key
 from mtl.encoder.location import encoder_identity
 from mtl.encoder.pretrained import load_config
-from mtl.study.design.designs import SHUFFLED, Comparison, Run, original
+from mtl.study.design.designs import REPLICATE, SHUFFLED, Comparison, Run, original
 from mtl.study.design.run_spec import RunSpec
 from mtl.study.design.spec import Study, StudySpec
 from mtl.study.design.study_code import StudyCode
@@ -66,6 +66,7 @@ class RunSpecs:
     def _run_spec(self, run: Run, designs: tuple[str, ...], is_source: bool) -> RunSpec:
         mixture = self._mixture(run)
         spec = self._study.spec
+        is_single = len(run.tasks) == 1 and run.source is None and run.seed < REPLICATE
         run_spec = RunSpec(
             key="",
             configuration="",
@@ -74,7 +75,7 @@ class RunSpecs:
             tasks=run.tasks,
             targets=tuple(task for task in run.tasks if original(task) == task),
             seed=run.seed,
-            designs=("single",) if len(run.tasks) == 1 and run.source is None else designs,
+            designs=("single",) if is_single else designs,
             mixture=mixture.to_dict(),
             evaluations=spec.budget.evaluations,
             select=spec.select,

@@ -109,6 +109,15 @@ def test_runs_that_designs_share_are_planned_once_and_sources_before_their_depen
     assert kept == {order.source for order in plan.run_specs if order.source}
 
 
+def test_a_run_is_labelled_with_the_designs_that_need_it(toy_study: Callable[..., Path]) -> None:
+    plan = plan_of(toy_study(controls=["replicate"], continued=True))
+    labels = {order.trains: order.designs for order in plan.run_specs if order.seed == 1}
+    assert labels["cause"] == ("single",)
+    assert labels["cause + risk"] == ("pairwise",)
+    assert labels["cause then cause with its heads"] == ("continued",)
+    assert {order.designs for order in plan.run_specs if order.seed > 1_000} == {("replicate",)}
+
+
 def test_a_key_depends_only_on_what_decides_the_result(toy_study: Callable[..., Path], tmp_path: Path) -> None:
     path = toy_study()
     first = keys(plan_of(path))
