@@ -28,6 +28,7 @@ from mtl.evaluation.predictions import with_hashed_ids
 from mtl.evaluation.triples import PRIMARY
 from mtl.hashed_ids import are_hashed, without_ids
 from mtl.problems import InputError, Problem
+from mtl.readers import SPLITS
 from mtl.tracking.tracker import MLflowTracker, end_run
 from mtl.training.run_description import run_description
 from mtl.training.selection import MIXTURE
@@ -306,7 +307,8 @@ class RunRecorder(Callback):
                 self._tracker.log_artifact(artifact, f"predictions/{split}")
         metrics = self._folder.metrics
         if self._tracker is not None:
-            self._tracker.log_table(summary.scores_table(metrics), "scores.json")
+            scored = {part: metrics[part] for part in (*SPLITS, "baseline") if part in metrics}
+            self._tracker.log_table(summary.scores_table(scored), "scores.json")
         self._title = f"{data.mixture.name}, baselines on {split}"
         self._lines = [
             summary.ResultLine(
