@@ -82,7 +82,7 @@ def imported(*folders: str) -> set[str]:
 
 
 def test_everything_that_the_packages_import_is_a_dependency() -> None:
-    optional = EXTRAS["ray"] | EXTRAS["slurm"]
+    optional = EXTRAS["ray"] | EXTRAS["slurm"] | EXTRAS["tune"]
     assert imported("mtl", "heads") - CORE - optional == set()
 
 
