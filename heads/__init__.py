@@ -116,7 +116,7 @@ class PooledInput(NamedTuple):
 
 
 class FrozenEncoder(Protocol):
-    """The encoder as it comes, which is not fine-tuned, for `Head.fit_frozen`."""
+    """The encoder without fine-tuning, for `Head.fit_frozen`."""
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -524,7 +524,7 @@ class Head(nn.Module, ABC):
     def fit_frozen(self, rows: Sequence[Row], encoder: FrozenEncoder) -> npt.NDArray[np.float32] | None:
         """The weights of the trivial predictor `frozen`, [V + 1, K]; None if there is none, as by default.
 
-        It is a linear model on V features from states of the encoder as it comes, which is not fine-tuned, and so shows
+        It is a linear model on V features from states of the encoder without fine-tuning, and so shows
         what fine-tuning must beat. The last line is the bias.
 
         Args:

@@ -1,4 +1,4 @@
-"""The trivial predictor `frozen`: a linear model on states of the encoder as it comes, which is not fine-tuned.
+"""The trivial predictor `frozen`: a linear model on states of the encoder without fine-tuning.
 
 Features are standardised. The strength of the regularisation is chosen on a fixed grid by cross-validation inside the
 training rows, with whole documents in each fold. Nothing is drawn at random except the sample of a large training set,

@@ -1,4 +1,4 @@
-"""Tells whether a process that left its identity in a file is still alive."""
+"""Finds out whether a process that left its identity in a file is still alive."""
 
 from __future__ import annotations
 

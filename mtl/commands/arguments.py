@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -190,3 +191,23 @@ def _needed(name: str, value: str | None) -> str:
     if value is None:
         raise InputError(Problem(name, "The option needs a value.", f"Write {name} VALUE."))
     return value
+
+
+def with_json_errors(act: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    """Runs a command with `--json`: problems of the input are JSON too, with exit code 2.
+
+    Args:
+        act: Runs the command and returns its exit code.
+        options: Its options, of which `json` decides.
+
+    Raises:
+        InputError: The input is invalid, and the output is not JSON.
+    """
+    try:
+        return act(options)
+    except InputError as error:
+        if not options.json:
+            raise
+        found = {"ok": False, "errors": [problem.to_dict() for problem in error.problems]}
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        return 2

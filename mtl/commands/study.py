@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mtl.commands.arguments import with_json_errors
 from mtl.files import finite
 from mtl.problems import InputError, Problem
 
@@ -35,13 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     options = _parse(arguments[1:])
     act = {"plan": _plan, "run": _run, "report": _report, "verify": _verify}[options.action]
-    try:
-        return act(options)
-    except InputError as error:
-        if not options.json:
-            raise
-        print(json.dumps({"ok": False, "errors": [problem.to_dict() for problem in error.problems]}, indent=2))
-        return 2
+    return with_json_errors(act, options)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mtl.commands.arguments import with_json_errors
 from mtl.problems import InputError, Problem
 
 if TYPE_CHECKING:
@@ -29,13 +30,7 @@ def main(arguments: Sequence[str]) -> int:
         InputError: The file, its mixture, its data or a searched value is invalid.
     """
     options = _parse(arguments[1:])
-    try:
-        return _tune(options)
-    except InputError as error:
-        if not options.json:
-            raise
-        print(json.dumps({"ok": False, "errors": [problem.to_dict() for problem in error.problems]}, indent=2))
-        return 2
+    return with_json_errors(_tune, options)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""The trivial predictor `frozen`: linear models on states of the encoder as it comes, which is not fine-tuned.
+"""The trivial predictor `frozen`: linear models on states of the encoder without fine-tuning.
 
 Heads choose the features and the model (`heads.Head.fit_frozen`). This module computes the states, and caches the
 weights and the scores, so that each is computed once for a task, whatever runs and studies ask for it. No states are
@@ -44,7 +44,7 @@ Weights = npt.NDArray[np.float32]
 
 
 class FrozenModel:
-    """An encoder as it comes. It is loaded when it is first needed, so no training has changed it.
+    """An encoder without fine-tuning. It is loaded when it is first needed, so no training has changed it.
 
     Args:
         spec: The encoder.
@@ -85,7 +85,7 @@ class FrozenModel:
 
 
 class FrozenStates:
-    """Mean states of an encoder as it comes, for one task; satisfies `heads.FrozenEncoder`.
+    """Mean states of an encoder without fine-tuning, for one task; satisfies `heads.FrozenEncoder`.
 
     Args:
         model: The encoder.

@@ -8,7 +8,8 @@
 - `tracker`: `MLflowTracker`, a Lightning logger that writes to the run's folder and to MLflow.
 - `mlflow_client`: the address of MLflow, and how its store is opened.
 - `mlflow_run`: `MLflowRun`, everything that is sent to MLflow about one run.
-- `send_queue`: `SendQueue`, which sends in order and keeps what MLflow does not have yet; runs and studies share it.
+- `send_queue`: `SendQueue`, which sends in order and keeps what MLflow does not have yet.
+- `parent_run`: `ParentRun`, what the parent runs of studies and searches in MLflow share.
 - `outages`: messages when MLflow is unreachable or refuses a request.
 - `system_metrics`: load of the machine.
 - `versions`: packages, commit, device and threads of a run.
@@ -24,10 +25,10 @@ __all__ = [
     "mlflow_client",
     "mlflow_run",
     "outages",
+    "parent_run",
     "points",
     "resuming",
     "run_folder",
-    "send_queue",
     "tracker",
     "versions",
 ]

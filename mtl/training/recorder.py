@@ -26,6 +26,7 @@ from mtl.evaluation.frozen import FrozenBaseline
 from mtl.evaluation.intervals import ScoreInterval, score_intervals
 from mtl.evaluation.predictions import with_hashed_ids
 from mtl.evaluation.triples import PRIMARY
+from mtl.evaluation.units import unit_of
 from mtl.hashed_ids import are_hashed, without_ids
 from mtl.problems import InputError, Problem
 from mtl.readers import SPLITS
@@ -158,7 +159,7 @@ class RunRecorder(Callback):
         results = module.results["dev"]
         if trainer.state.fn == "fit":
             for task, result in results.items():
-                self._curves.add(task, result.scores[module.head(task).primary_metric], result.num_rows)
+                self._curves.add(task, result.scores[module.head(task).primary_metric])
         if trainer.state.fn != "fit":
             self._write("dev", results)
             self._keep_predictions(pl_module)
@@ -188,7 +189,7 @@ class RunRecorder(Callback):
             named = ", ".join(f"{task} {self._first_losses[task]:.3g} to {loss:.3g}" for task, loss in risen.items())
             self._cautions.append(f"Training losses rose instead of falling: {named}. Lower model.learning_rate.")
         self._folder.write_metrics("train", {task: {"loss": loss} for task, loss in losses.items()})
-        self._record_undertrained()
+        self._record_undertrained(_data(trainer))
         self._finish(trainer, "dev", self._selected, {})
 
     def show(self) -> None:
@@ -232,8 +233,13 @@ class RunRecorder(Callback):
         named = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
         self._cautions = [f"Updates that were withheld or clipped: {named}; see guard.jsonl."]
 
-    def _record_undertrained(self) -> None:
-        flags = self._curves.undertrained()
+    def _record_undertrained(self, data: MixtureData) -> None:
+        units = {
+            task: unit_of(data.heads[task], splits["dev"].rows)
+            for task, splits in data.tasks.items()
+            if "dev" in splits
+        }
+        flags = self._curves.undertrained(units)
         self._folder.write_metrics("train", {task: {"undertrained": flag} for task, flag in flags.items()})
         tasks = [task for task, flag in flags.items() if flag]
         if tasks:

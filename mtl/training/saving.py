@@ -146,7 +146,7 @@ class LastCheckpoint(Checkpoint):
 
 
 class SaveClock:
-    """Tells after which updates a save by time is due, at the same update on all ranks.
+    """Decides after which updates a save by time is due, at the same update on all ranks.
 
     The clock of rank 0 decides. Because asking it interrupts the training of several processes, the ranks ask about 20
     times between two saves, at updates that they agreed on the last time.

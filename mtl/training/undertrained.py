@@ -1,10 +1,7 @@
 """Which tasks were still improving when training ended, so that their scores say more about its length than about them.
 
-A task is undertrained if its last evaluation on dev is its best and its primary metric rose there by more than one unit
-compared with the evaluation before. The unit is 1 / (number of scored dev rows): the change of accuracy if one row's
-prediction changes. The same unit is used for metrics that have no such step, such as F1 and correlations.
-
-The code decides no result, only what is reported of it.
+A task is undertrained if its last evaluation on dev is its best, and exceeds all earlier ones by more than one unit of
+dev (`mtl.evaluation.units`). Runs and studies use the same definition. It decides no result, only what is reported.
 """
 
 from __future__ import annotations
@@ -15,24 +12,28 @@ from typing import Any
 
 DECIDES_RESULTS = False
 
+_ROUNDING = 1 + 1e-6
+"""Factor on the unit, so that a rise of exactly one unit is none after rounding."""
 
-def is_undertrained(scores: Sequence[float], num_rows: int) -> bool:
-    """Whether the last score is the best one and more than one unit above the one before.
+
+def rise_at_the_end(curve: Sequence[float], unit: float) -> float | None:
+    """By how much the last evaluation exceeds all earlier ones, if that is more than one unit; None otherwise.
+
+    With one evaluation, or an undefined last one, nothing is known.
 
     Args:
-        scores: The primary metric at each evaluation on dev, in order; higher is better.
-        num_rows: Number of scored dev rows.
+        curve: The primary metric at each evaluation on dev, in order; NaN if it is undefined. Higher is better.
+        unit: One unit of dev.
 
-    >>> is_undertrained([0.5, 0.6, 0.7], 100), is_undertrained([0.5, 0.6, 0.61], 100), is_undertrained([0.7, 0.6], 100)
-    (True, False, False)
-    >>> is_undertrained([0.7], 100)  # nothing to compare with
-    False
+    >>> rise_at_the_end([0.5, 0.75], unit=0.01), rise_at_the_end([0.75, 0.755], unit=0.01)
+    (0.25, None)
     """
-    if len(scores) < 2 or not num_rows:
-        return False
-    *before, last = scores
-    is_best = all(last > score for score in before if not math.isnan(score))
-    return is_best and last - before[-1] > (1 + 1e-6) / num_rows
+    *before, last = curve or [math.nan]
+    defined = [score for score in before if not math.isnan(score)]
+    if not defined:
+        return None
+    rise = last - max(defined)
+    return rise if rise > unit * _ROUNDING else None
 
 
 class DevCurves:
@@ -40,31 +41,31 @@ class DevCurves:
 
     def __init__(self) -> None:
         self._scores: dict[str, list[float]] = {}
-        self._num_rows: dict[str, int] = {}
 
-    def add(self, task: str, score: float, num_rows: int) -> None:
+    def add(self, task: str, score: float) -> None:
         """Adds an evaluation of a task.
 
         Args:
             task: Name of the task.
             score: Its primary metric; NaN if it is undefined.
-            num_rows: Number of scored dev rows.
         """
         self._scores.setdefault(task, []).append(score)
-        self._num_rows[task] = num_rows
 
-    def undertrained(self) -> dict[str, bool]:
-        """Whether each task is undertrained."""
-        return {task: is_undertrained(scores, self._num_rows[task]) for task, scores in self._scores.items()}
+    def undertrained(self, units: Mapping[str, float]) -> dict[str, bool]:
+        """Whether each task is undertrained.
+
+        Args:
+            units: One unit of dev for each task.
+        """
+        return {task: rise_at_the_end(scores, units[task]) is not None for task, scores in self._scores.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """The evaluations so far, with which a resumed run continues."""
-        return {"scores": {task: list(scores) for task, scores in self._scores.items()}, "rows": dict(self._num_rows)}
+        return {"scores": {task: list(scores) for task, scores in self._scores.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned."""
         self._scores = {task: list(scores) for task, scores in state["scores"].items()}
-        self._num_rows = dict(state["rows"])
 
 
 def undertrained_caution(tasks: Iterable[str]) -> str:

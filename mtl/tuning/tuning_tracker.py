@@ -12,10 +12,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from mtl.tracking.mlflow_client import creation_lock, default_uri, find_experiment, open_store, prepare_mlflow, ui_hint
+from mtl.tracking.mlflow_client import creation_lock, default_uri, find_experiment, open_store, prepare_mlflow
 from mtl.tracking.mlflow_run import MLflowRun, Number, mlflow_table
-from mtl.tracking.outages import Outages
-from mtl.tracking.send_queue import Send, SendQueue
+from mtl.tracking.parent_run import ParentRun
 from mtl.tuning.records import SearchRecord, TrialRecord
 
 DECIDES_RESULTS = False
@@ -26,7 +25,7 @@ SEARCH, TRIAL = "tuning", "tuning_trial"
 STATUS = {"finished": "FINISHED", "pruned": "KILLED", "failed": "FAILED", "running": "RUNNING"}
 
 
-class TuningTracker:
+class TuningTracker(ParentRun):
     """Sends a search to MLflow. Problems with MLflow never stop the search.
 
     Args:
@@ -39,14 +38,10 @@ class TuningTracker:
     def __init__(self, name: str, folder: Path, experiment: str, uri: str | None = None) -> None:
         prepare_mlflow()
         self._name, self._folder, self._experiment = name, folder, experiment
-        self._uri = uri or default_uri()
         kept = f"The complete search is in {folder}; the next `mtl tune` sends what MLflow lacks."
-        self._outages = Outages("tune", self._uri, kept)
-        self._queue = SendQueue(self._connect, self._outages)
-        self._parent: MLflowRun | None = None
+        super().__init__("tune", uri or default_uri(), kept)
         self._runs: dict[int, MLflowRun] = {}
         self._nested: set[str] = set()
-        self._has_begun = False
 
     def begin(self, params: Mapping[str, Any]) -> None:
         """Queues the settings of the search, which is RUNNING from now on."""
@@ -114,26 +109,7 @@ class TuningTracker:
 
         self._put("report", send)
 
-    def end(self, status: str) -> None:
-        """Queues the status of the parent run (FAILED or KILLED) if this command has sent anything."""
-        if self._has_begun:
-            self._put("status", lambda parent: parent.end(status))
-
-    def close(self) -> None:
-        """Waits until MLflow has everything, or makes no progress for a while; then reports what it lacks."""
-        self._queue.close()
-
-    def ui_hint(self) -> str:
-        """Returns the command that opens MLflow, or the address of the parent run."""
-        return ui_hint(self._uri, self._parent)
-
     # --- details --------------------------------------------------------------------------------------------------
-
-    def _put(self, what: str, send: Send) -> None:
-        self._has_begun = True
-        self._queue.open()
-        self._queue.put(what, send)
-        self._queue.wake()
 
     def _connect(self) -> MLflowRun:
         """Finds the parent run, or creates it."""

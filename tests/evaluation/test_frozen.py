@@ -1,4 +1,4 @@
-"""States of the encoder as it comes, and scores of linear models on them from the cache."""
+"""States of the encoder without fine-tuning, and scores of linear models on them from the cache."""
 
 from __future__ import annotations
 

@@ -20,10 +20,11 @@ from heads import Head
 from mtl import commands as cli
 from mtl.config.loading import load_mixture
 from mtl.evaluation.predictions import PredictionFiles
+from mtl.evaluation.units import unit_of
 from mtl.problems import InputError
 from mtl.tracking import mlflow_client
 from mtl.tracking.run_folder import RunFolder
-from mtl.training.assembly import build_heads, build_module
+from mtl.training.assembly import build_data, build_heads, build_module
 from mtl.training.checkpoints import checkpoint_mixture, read_checkpoint
 from mtl.training.recorder import RunRecorder, accounts
 from mtl.training.selection import Selection
@@ -304,14 +305,16 @@ def test_undertrained_tasks_are_marked_in_the_metrics_and_in_mlflow(
     tracked: Any, metrics: dict[str, Any], run: Path
 ) -> None:
     flags = {task: values["undertrained"] for task, values in metrics["train"].items()}
-    heads, _ = build_heads(checkpoint_mixture(RunFolder(run).resolve_checkpoint("best")))
+    mixture = checkpoint_mixture(RunFolder(run).resolve_checkpoint("best"))
+    with five_tasks.surroundings(root(run)):
+        data = build_data(mixture)
+        data.setup()
     records = [json.loads(line)["metrics"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     by_hand = {}
-    for task, head in heads.items():
+    for task, head in data.heads.items():
         name = f"val/{task}/{head.primary_metric}"
         before, last = [math.nan if record[name] is None else record[name] for record in records if name in record]
-        (num_rows,) = (record[key] for record in records if (key := f"data/{task}/dev/used") in record)
-        by_hand[task] = last - before > 1 / num_rows + 1e-9
+        by_hand[task] = last - before > unit_of(head, data.tasks[task]["dev"].rows) * (1 + 1e-6)
     assert flags == by_hand
     assert tracked.data.tags["undertrained"] == (", ".join(t for t, flag in flags.items() if flag) or "no task")
 

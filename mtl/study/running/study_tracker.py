@@ -21,10 +21,10 @@ from mtl.study.report.outcome import Outcome
 from mtl.study.running.ledger import Ledger
 from mtl.study.running.nested_run import send_run
 from mtl.study.running.read_back import DESCRIPTION, RUN, STUDY, StudyReader
-from mtl.tracking.mlflow_client import creation_lock, find_experiment, ui_hint
+from mtl.tracking.mlflow_client import creation_lock, find_experiment
 from mtl.tracking.mlflow_run import MLflowRun, Number, mlflow_table
-from mtl.tracking.outages import Outages, is_refusal, reason
-from mtl.tracking.send_queue import Send, SendQueue
+from mtl.tracking.outages import is_refusal, reason
+from mtl.tracking.parent_run import ParentRun
 
 if TYPE_CHECKING:
     from mtl.study.design.run_spec import RunSpec
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class StudyTracker:
+class StudyTracker(ParentRun):
     """Sends a study to MLflow, and reads what other commands sent. Problems with MLflow never stop the study.
 
     Args:
@@ -43,13 +43,10 @@ class StudyTracker:
 
     def __init__(self, study: str, experiment: str = "biomtl-studies", uri: str | None = None) -> None:
         self._reader = StudyReader(study, uri)
-        self._study, self._experiment, self._uri = study, experiment, self._reader.uri
+        self._study, self._experiment = study, experiment
         kept = "Results are on disk; the next `mtl study run` sends what MLflow lacks."
-        self._outages = Outages("study", self._uri, kept)
-        self._queue = SendQueue(self._connect, self._outages)
-        self._parent: MLflowRun | None = None
+        super().__init__("study", self._reader.uri, kept)
         self._queued: set[str] = set()
-        self._has_begun = False
 
     # --- reading --------------------------------------------------------------------------------------------------
 
@@ -120,26 +117,7 @@ class StudyTracker:
 
         self._put("report", send)
 
-    def end(self, status: str) -> None:
-        """Queues the status of the parent run (FINISHED, FAILED or KILLED) if this command has sent anything."""
-        if self._has_begun:
-            self._put("status", lambda parent: parent.end(status))
-
-    def close(self) -> None:
-        """Waits until MLflow has everything, or makes no progress for a while; then reports what it lacks."""
-        self._queue.close()
-
-    def ui_hint(self) -> str:
-        """Returns the command that opens MLflow, or the address of the parent run."""
-        return ui_hint(self._uri, self._parent)
-
     # --- details --------------------------------------------------------------------------------------------------
-
-    def _put(self, what: str, send: Send) -> None:
-        self._has_begun = True
-        self._queue.open()
-        self._queue.put(what, send)
-        self._queue.wake()
 
     def _connect(self) -> MLflowRun:
         """Finds the parent run, or creates it."""

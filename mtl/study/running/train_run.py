@@ -23,7 +23,6 @@ from mtl.study.running.run_costs import RunCosts, environment
 from mtl.training.assembly import build_heads, build_module
 from mtl.training.module import MultiTaskModule
 from mtl.training.selection import MIXTURE, of_task
-from mtl.training.undertrained import DevCurves
 
 
 def train(run_spec: RunSpec, ledger: Ledger) -> tuple[dict[str, Any], Counts]:
@@ -90,7 +89,6 @@ class _Watch(Callback):
         self._best: dict[str, int] = {}
         """Index of the selected evaluation, by the names of `mtl.training.selection`."""
         self._states: dict[int, dict[str, Tensor]] = {}
-        self._dev_curves = DevCurves()
 
     # The module logs the losses of an epoch after the evaluation at its end.
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -107,9 +105,6 @@ class _Watch(Callback):
         module = cast(MultiTaskModule, pl_module)
         results = module.results["dev"]
         number = len(self._curve)
-        for target in self._run_spec.targets:
-            metric = module.head(target).primary_metric
-            self._dev_curves.add(target, results[target].scores[metric], results[target].num_rows)
         scores = {target: results[target].scores for target in self._run_spec.targets}
         self._curve.append({"updates": self._updates(number + 1), "dev": scores})
         selected = module.selection.scores if self._run_spec.select == "last" else module.selection.improved
@@ -135,7 +130,6 @@ class _Watch(Callback):
             "test": {target: _plain(result.scores) for target, result in results.items()},
             "dev": {target: _plain(self._curve[number]["dev"][target]) for target, number in chosen.items()},
             "primary": {target: heads[target].primary_metric for target in self._run_spec.targets},
-            "undertrained": self._dev_curves.undertrained(),
             "selected": {target: {"evaluation": number + 1} for target, number in chosen.items()},
             "curve": [
                 {**point, "dev": {target: _plain(found) for target, found in point["dev"].items()}}

@@ -29,9 +29,10 @@ from mtl.study.statistics.findings import (
     TrainedOn,
 )
 from mtl.study.statistics.grouping import MAX_TASKS, best_grouping
-from mtl.study.statistics.learning import Learning, collapsed, is_settled, rise_at_the_end
+from mtl.study.statistics.learning import Learning, collapsed, is_settled
 from mtl.study.statistics.resampling import Resamples, resampled_interval, resampled_scores, resamples
 from mtl.study.statistics.significance import Cell, Interval, analyse, floor, relative_change, smallest_gain
+from mtl.training.undertrained import rise_at_the_end
 
 Array = NDArray[np.float64]
 Results = Mapping[str, Finished]

@@ -23,7 +23,7 @@ class Learning(NamedTuple):
     Args:
         num_runs: Number of finished runs.
         collapsed: Names of the runs that collapsed, see `collapsed`.
-        undertrained: Names of the runs that are undertrained, see `rise_at_the_end`.
+        undertrained: Names of the runs that are undertrained, see `mtl.training.undertrained`.
         num_settled: Number of runs whose best evaluation is before the last fifth of the run; None if the runs have
             only one evaluation.
     """
@@ -60,25 +60,6 @@ def collapsed(scores: Sequence[float], trivial: float) -> list[int]:
     if np.isnan(values).all() or not np.nanmedian(values) > trivial:
         return []
     return [int(number) for number in np.flatnonzero(values <= trivial)]
-
-
-def rise_at_the_end(curve: Sequence[float], unit: float) -> float | None:
-    """The rise of an undertrained run: by how much its last evaluation exceeds all earlier ones; None otherwise.
-
-    A run is undertrained if its best evaluation is the last and exceeds the best of the earlier ones by more than one
-    unit of dev. With one evaluation this is unknown.
-
-    Args:
-        curve: Dev score at each evaluation, [E].
-        unit: One unit of dev (`mtl.evaluation.units`).
-
-    >>> rise_at_the_end([0.5, 0.75], unit=0.01), rise_at_the_end([0.75, 0.755], unit=0.01)
-    (0.25, None)
-    """
-    if len(curve) < 2 or not np.isfinite(curve).all():
-        return None
-    rise = curve[-1] - max(curve[:-1])
-    return float(rise) if rise > unit else None
 
 
 def is_settled(curve: Sequence[float]) -> bool:

@@ -1,10 +1,10 @@
-"""Collapsed, undertrained and settled runs."""
+"""Collapsed and settled runs."""
 
 import math
 
 import pytest
 
-from mtl.study.statistics.learning import Learning, collapsed, is_settled, rise_at_the_end
+from mtl.study.statistics.learning import Learning, collapsed, is_settled
 
 
 def test_a_run_at_or_below_the_trivial_predictor_has_collapsed_if_the_median_is_above() -> None:
@@ -13,20 +13,6 @@ def test_a_run_at_or_below_the_trivial_predictor_has_collapsed_if_the_median_is_
     assert collapsed([math.nan, 0.1, 0.9, 0.8], 0.5) == [1]
     assert collapsed([math.nan], 0.5) == []
     assert collapsed([], 0.5) == []
-
-
-@pytest.mark.parametrize(
-    ("curve", "rise"),
-    [([0.5, 0.75], 0.25), ([0.5, 0.75, 0.74], None), ([0.75, 0.75], None), ([0.5, 0.51], None), ([0.9], None)],
-)
-def test_a_run_is_undertrained_if_its_last_evaluation_is_the_best_by_more_than_one_unit(
-    curve: list[float], rise: float | None
-) -> None:
-    assert rise_at_the_end(curve, 0.02) == rise
-
-
-def test_an_undefined_score_says_nothing_about_undertraining() -> None:
-    assert rise_at_the_end([math.nan, 0.9], 0.01) is None
 
 
 def test_the_first_of_equal_evaluations_is_the_best() -> None:
