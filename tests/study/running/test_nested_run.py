@@ -59,7 +59,7 @@ def test_settings_versions_and_device_are_parameters_of_every_run(finished: Fini
             assert found[f"mixture.tasks.{task}.head"] in ("classification", "token_classification")
         expected = {
             "evaluations": "2",
-            "model.learning_rate": "5e-05",
+            "model.learning_rate": "0.00015",  # the default for small encoders
             "mixture.seed": str(result["seed"]),
             "mixture.encoder.max_length": "24",
             "trainer.precision": "32-true",
