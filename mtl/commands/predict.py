@@ -23,8 +23,13 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         InputError: An option, the input or the output is invalid.
     """
-    options, rest = _parser().parse_known_args(arguments[1:])
-    trainer = _trainer_options(rest)
+    trainer, rest = _trainer_options(arguments[1:])
+    parser = _parser()
+    options, unknown = parser.parse_known_args(rest)
+    if unknown:
+        name = unknown[0].partition("=")[0]
+        names = [option for action in parser._actions for option in action.option_strings]
+        raise InputError(Problem(name, f"There is no option '{name}'.", did_you_mean(name, names)))
     checkpoints = [name for name in (options.run, options.checkpoint) if name is not None]
     if len(checkpoints) != 1:
         message = f"Exactly one run or checkpoint is needed, got {len(checkpoints)}."
@@ -75,20 +80,25 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _trainer_options(words: Sequence[str]) -> dict[str, Any]:
-    """``--trainer.NAME VALUE`` and ``--trainer.NAME=VALUE`` as keyword arguments of the trainer."""
+def _trainer_options(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Arguments of the trainer, from ``--trainer.NAME VALUE`` and ``--trainer.NAME=VALUE``, and the other words."""
     import inspect
 
     import yaml
 
     known = [f"--trainer.{name}" for name in inspect.signature(pl.Trainer).parameters]
     options: dict[str, Any] = {}
+    others: list[str] = []
     waiting = list(words)
     while waiting:
-        name, equals, value = waiting.pop(0).partition("=")
+        word = waiting.pop(0)
+        name, equals, value = word.partition("=")
+        if not name.startswith("--trainer"):
+            others.append(word)
+            continue
         if name not in known:
             raise InputError(Problem(name, f"There is no option '{name}'.", did_you_mean(name, known)))
         if not equals and not waiting:
             raise InputError(Problem(name, "The option needs a value.", f"Write {name} VALUE."))
         options[name.removeprefix("--trainer.")] = yaml.safe_load(value if equals else waiting.pop(0))
-    return options
+    return options, others

@@ -79,7 +79,7 @@ def result_table(results: Iterable[ResultLine], title: str | None = None) -> Tab
 
     grid = Table(title=title)
     grid.add_column("task", no_wrap=True)
-    grid.add_column("primary metric")
+    grid.add_column("primary metric", no_wrap=True)
     grid.add_column("dev", justify="right")
     grid.add_column("test", justify="right")
     grid.add_column("trivial baseline")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl.config.yaml_text import ValueLoader, load_yaml
+from mtl.config.yaml_text import load_yaml
 from mtl.tuning.search_space import (
     Choices,
     NumberRange,
@@ -33,7 +33,7 @@ VALUES = st.recursive(
 
 @given(VALUES)
 def test_a_written_value_is_read_as_the_same_value(value: Any) -> None:
-    found = load_yaml(written_value(value), ValueLoader)
+    found = load_yaml(written_value(value))
     assert found == value
     assert type(found) is type(value)
 

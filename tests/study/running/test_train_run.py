@@ -266,6 +266,7 @@ UNDECIDING = {
     "mtl.study.running.ledger",
     "mtl.study.running.run_costs",
     "mtl.tracking",
+    "mtl.training.hyperparameters",
 }
 """What a run may execute although it is not in its key: rows, settings and files are there by their content."""
 
