@@ -46,7 +46,7 @@ def options(tmp_path: Path, toy_mixture: Write) -> Options:
         }
         path = tmp_path / "toy-config.yaml"
         path.write_text(yaml.safe_dump(config), encoding="utf-8")
-        return argparse.Namespace(config=path, runs=tmp_path / "runs", out=tmp_path / "out", seed=seed)
+        return argparse.Namespace(config=path, runs=tmp_path / "runs", out=tmp_path / "out", seeds=[seed])
 
     return write
 
@@ -88,7 +88,7 @@ def test_a_task_alone_gets_its_own_updates_in_as_many_epochs(options: Options) -
         arguments = against_single.single_arguments(mixture, task, number // 2)
         single = against_single.asked_mixture(asked, arguments)
         assert single.name == f"toy-{task}"
-        assert single.seed == asked.seed
+        assert single.seed == asked.seeds[0]
         assert single.tasks == {task: mixture.tasks[task].model_copy(update={"same_rows_as": None})}
         assert against_single.own_updates(single, 2) == {task: number // 2 * 2}
 
@@ -186,12 +186,14 @@ def test_the_page_tells_scores_the_strongest_trivial_one_and_the_times(
         "cause": {"dev": {"cause": {"accuracy": 0.7}}, "test": {"cause": {"accuracy": 0.6}}, "seconds": 100.0},
         "risk": {"dev": {"risk": {"pearson": 0.3}}, "test": {"risk": {"pearson": -0.4}}, "seconds": 80.0},
     }
-    against_single.write(asked, mixture, {"cause": 14, "risk": 6}, together, alone)
+    against_single.write(asked, mixture, {"cause": 14, "risk": 6}, [against_single.Pair(together, alone)])
     page = (tmp_path / "out" / "toy.md").read_text(encoding="utf-8")
-    assert "| cause | accuracy | 14 | 0.900 | 0.800 | 0.700 | 0.600 | tfidf 0.750 | yes |" in page
-    assert "| risk | pearson | 6 | 0.250 | 0.500 | 0.300 | -0.400 | tfidf 0.500 | no |" in page  # no better is no win
+    assert "| cause | accuracy | 14 | 0.900 | 0.800 | 0.700 | 0.600 | tfidf 0.750 | 1 of 1 | 1 of 1 |" in page
+    assert (
+        "| risk | pearson | 6 | 0.250 | 0.500 | 0.300 | -0.400 | tfidf 0.500 | 0 of 1 | 1 of 1 |" in page
+    )  # no better is no win
     assert "took 2 minutes together and 3 for all tasks alone." in page
-    assert "seed 1" in page
+    assert "seeds 1 " in page
     assert "(7 thread(s) used)" in page
     assert page in capsys.readouterr().out
     written = json.loads((tmp_path / "out" / "toy.json").read_text(encoding="utf-8"))
@@ -199,7 +201,7 @@ def test_the_page_tells_scores_the_strongest_trivial_one_and_the_times(
     assert machine.machine_line(written["machine"]) in page
 
     alone["risk"]["seconds"] = None
-    against_single.write(asked, mixture, {"cause": 14, "risk": 6}, together, alone)
+    against_single.write(asked, mixture, {"cause": 14, "risk": 6}, [against_single.Pair(together, alone)])
     page = (tmp_path / "out" / "toy.md").read_text(encoding="utf-8")
     assert "took 2 minutes together and an unknown number of for all tasks alone." in page
 
@@ -222,12 +224,12 @@ def test_a_mixture_and_its_tasks_are_trained_once_and_put_side_by_side(
     asked = options(epochs=1, only=["cause", "bleed"])
     commands: list[str] = []
 
-    def in_this_process(words: Sequence[str]) -> None:
+    def in_this_process(words: Sequence[str], threads: int | None) -> None:
         commands.append(words[0])
         assert run(list(words)) == 0
 
     monkeypatch.setattr(against_single, "mtl", in_this_process)  # each process would spend seconds on imports
-    arguments = [str(asked.config), "--runs", str(asked.runs), "--out", str(asked.out), "--seed", "1"]
+    arguments = [str(asked.config), "--runs", str(asked.runs), "--out", str(asked.out), "--seeds", "1"]
     with five_tasks.surroundings(tmp_path):
         against_single.main(arguments)
     assert commands == ["fit", "test"] * 3
@@ -237,7 +239,7 @@ def test_a_mixture_and_its_tasks_are_trained_once_and_put_side_by_side(
         for name, key in (("toy", "mixture"), (f"toy-{row['task']}", "alone")):
             (file,) = (asked.runs / name).glob("*/metrics.json")
             metrics = json.loads(file.read_text(encoding="utf-8"))
-            assert row[key] == {split: metrics[split][row["task"]]["accuracy"] for split in ("dev", "test")}
+            assert row[key] == {split: [metrics[split][row["task"]]["accuracy"]] for split in ("dev", "test")}
             last = RunFolder.open(file).resolve_checkpoint("last")
             assert torch.load(last, weights_only=True)["global_step"] == 10
     before = (asked.out / "toy.md").read_text(encoding="utf-8")
@@ -255,5 +257,5 @@ def test_a_command_that_fails_stops_the_comparison() -> None:
 
 def test_examples_in_the_docstrings_hold() -> None:
     result = doctest.testmod(against_single)
-    assert result.attempted == 2
+    assert result.attempted == 3
     assert result.failed == 0

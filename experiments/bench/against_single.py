@@ -1,6 +1,6 @@
 """Trains a mixture and each of its tasks alone with the same number of target updates, and reports both.
 
-    python experiments/bench/against_single.py experiments/biomedical.yaml --out experiments/results
+    python experiments/bench/against_single.py experiments/demo.yaml --seeds 0 1 2 3 4 --out experiments/results
 
 A task alone has the same batches in the same order, the same evaluations on dev and the same schedule of the learning
 rate over its target updates; they are spread evenly over the epochs, so that the remainder (less than one per epoch) is
@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from statistics import mean, stdev
+from typing import Any, NamedTuple
 
 import yaml
 from machine import machine, machine_line
@@ -29,6 +31,8 @@ from mtl.config.mixture import Mixture
 from mtl.problems import InputError, Problem
 from mtl.training.assembly import build_data
 
+SPLITS = ("dev", "test")
+
 
 def main(arguments: Sequence[str]) -> None:
     """Runs what is missing and writes the results."""
@@ -36,19 +40,30 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("config", type=Path, help="a config of `mtl fit`")
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs (default runs)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds of the runs (default 0)")
     options = parser.parse_args(arguments)
     mixture = asked_mixture(options, [])
     epochs = asked_config(options)["trainer"]["max_epochs"]
     updates = own_updates(mixture, epochs)
-    together = run(options, [])
-    alone = {task: run(options, single_arguments(mixture, task, number // epochs)) for task, number in updates.items()}
-    write(options, mixture, updates, together, alone)
+    pairs = []
+    for seed in options.seeds:
+        own = argparse.Namespace(**{**vars(options), "seeds": [seed]})
+        together = run(own, [])
+        alone = {task: run(own, single_arguments(mixture, task, count // epochs)) for task, count in updates.items()}
+        pairs.append(Pair(together, alone))
+    write(options, mixture, updates, pairs)
+
+
+class Pair(NamedTuple):
+    """The metrics of the runs of one seed."""
+
+    together: dict[str, Any]
+    alone: dict[str, dict[str, Any]]
 
 
 def asked_mixture(options: argparse.Namespace, arguments: Sequence[str]) -> Mixture:
-    """What a run with these arguments trains."""
-    mixture, _ = take_mixture(["--config", str(options.config), f"--mixture.seed={options.seed}", *arguments])
+    """What a run with these arguments trains, with the first seed."""
+    mixture, _ = take_mixture(["--config", str(options.config), f"--mixture.seed={options.seeds[0]}", *arguments])
     assert mixture is not None
     return mixture
 
@@ -82,17 +97,17 @@ def single_arguments(mixture: Mixture, task: str, updates_per_epoch: int) -> lis
     return [f"--mixture.name={mixture.name}-{task}", f"--mixture.only=[{task}]", steps]
 
 
-def run(options: argparse.Namespace, arguments: Sequence[str]) -> dict[str, Any]:
+def run(options: argparse.Namespace, arguments: Sequence[str], threads: int | None = None) -> dict[str, Any]:
     """Fits and tests, unless such a run has its test scores, and gives its metrics and its time."""
-    common = ["--config", str(options.config), "--run.root", str(options.runs), f"--mixture.seed={options.seed}"]
+    common = ["--config", str(options.config), "--run.root", str(options.runs), f"--mixture.seed={options.seeds[0]}"]
     common += [*arguments, "--trainer.enable_progress_bar=false"]
     mixture = asked_mixture(options, arguments)
     config = asked_config(options)
     done = finished(options.runs, mixture, config)
     if done is None:
         started = time.time()
-        mtl(["fit", *common])
-        mtl(["test", *common, "--ckpt_path", "best"])
+        mtl(["fit", *common], threads)
+        mtl(["test", *common, "--ckpt_path", "best"], threads)
         done = finished(options.runs, mixture, config)
         assert done is not None, f"{mixture.name} left no test scores"
         (done / "seconds.json").write_text(json.dumps(time.time() - started), encoding="utf-8")
@@ -106,9 +121,10 @@ def run(options: argparse.Namespace, arguments: Sequence[str]) -> dict[str, Any]
     return metrics
 
 
-def mtl(words: Sequence[str]) -> None:
+def mtl(words: Sequence[str], threads: int | None = None) -> None:
     """Runs a command in a process of its own, so that each run starts from nothing."""
-    subprocess.run([sys.executable, "-m", "mtl", *words], check=True)
+    limit = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
+    subprocess.run([sys.executable, "-m", "mtl", *words], check=True, env=os.environ | limit)
 
 
 def finished(root: Path, mixture: Mixture, config: Mapping[str, Any]) -> Path | None:
@@ -155,36 +171,31 @@ def holds(found: Any, asked: Any) -> bool:
     return bool(found == asked)
 
 
-def write(
-    options: argparse.Namespace,
-    mixture: Mixture,
-    updates: dict[str, int],
-    together: dict[str, Any],
-    alone: dict[str, dict[str, Any]],
-) -> None:
+def write(options: argparse.Namespace, mixture: Mixture, updates: Mapping[str, int], pairs: Sequence[Pair]) -> None:
     """The figures as JSON and as a table."""
     heads = build_data(mixture).heads
     rows = []
     for task in mixture.tasks:
         metric = heads[task].primary_metric
-        trivial = together["baselines"]["test"][task]
+        trivial = pairs[0].together["baselines"]["test"][task]
         strongest = max(trivial, key=lambda name: trivial[name][metric])
         rows.append(
             {
                 "task": task,
                 "metric": metric,
                 "own_updates": updates[task],
-                "mixture": {split: together[split][task][metric] for split in ("dev", "test")},
-                "alone": {split: alone[task][split][task][metric] for split in ("dev", "test")},
+                "mixture": {split: [pair.together[split][task][metric] for pair in pairs] for split in SPLITS},
+                "alone": {split: [pair.alone[task][split][task][metric] for pair in pairs] for split in SPLITS},
                 "baseline": {"name": strongest, "test": trivial[strongest][metric]},
             }
         )
-    seconds = {"mixture": together["seconds"], **{task: metrics["seconds"] for task, metrics in alone.items()}}
+    seconds = {"mixture": [pair.together["seconds"] for pair in pairs]}
+    seconds |= {task: [pair.alone[task]["seconds"] for pair in pairs] for task in mixture.tasks}
+    named = f" --seeds {' '.join(map(str, options.seeds))}"
     content = {
-        "command": f"python experiments/bench/against_single.py {options.config} --out {options.out} "
-        f"--seed {options.seed}",
-        "seed": options.seed,
-        "machine": {**machine(), **together["machine"]},
+        "command": f"python experiments/bench/against_single.py {options.config}{named} --out {options.out}",
+        "seeds": options.seeds,
+        "machine": {**machine(), **pairs[0].together["machine"]},
         "seconds": seconds,
         "tasks": rows,
     }
@@ -196,28 +207,43 @@ def write(
 
 
 def _page(mixture: Mixture, content: dict[str, Any]) -> list[str]:
+    seeds = content["seeds"]
+    shown = "mean and standard deviation" if len(seeds) > 1 else "one seed: differences are no evidence of transfer"
     lines = [
         f"# {mixture.name}: together and alone",
         "",
-        f"`{content['command']}`, seed {content['seed']}; {machine_line(content['machine'])}.",
-        f"Encoder {mixture.encoder.name}. One seed: differences between the columns are no evidence of transfer.",
+        f"`{content['command']}`; {machine_line(content['machine'])}.",
         "",
-        "| task | metric | own updates | mixture dev, test | | alone dev, test | | trivial, test | beaten |",
-        "|---|---|---|---|---|---|---|---|---|",
+        f"Encoder {mixture.encoder.name}, seeds {', '.join(map(str, seeds))} ({shown}). The last two columns count the"
+        " seeds whose score on test is above the trivial predictor's, and above that of the task alone.",
+        "",
+        "| task | metric | own updates | mixture, dev | mixture, test | alone, dev | alone, test | trivial, test |"
+        " above trivial | above alone |",
+        f"|{'---|' * 10}",
     ]
     for row in content["tasks"]:
-        scores = [row["mixture"]["dev"], row["mixture"]["test"], row["alone"]["dev"], row["alone"]["test"]]
-        shown = " | ".join(f"{score:.3f}" for score in scores)
-        trivial = f"{row['baseline']['name']} {row['baseline']['test']:.3f}"
-        beaten = "yes" if row["mixture"]["test"] > row["baseline"]["test"] else "no"
-        lines.append(f"| {row['task']} | {row['metric']} | {row['own_updates']} | {shown} | {trivial} | {beaten} |")
+        together, alone, trivial = row["mixture"], row["alone"], row["baseline"]
+        scores = [together["dev"], together["test"], alone["dev"], alone["test"]]
+        beaten = sum(score > trivial["test"] for score in together["test"])
+        higher = sum(score > single for score, single in zip(together["test"], alone["test"], strict=True))
+        lines.append(
+            f"| {row['task']} | {row['metric']} | {row['own_updates']} | {' | '.join(map(spread, scores))} |"
+            f" {trivial['name']} {trivial['test']:.3f} | {beaten} of {len(seeds)} | {higher} of {len(seeds)} |"
+        )
     own = dict(content["seconds"])
-    together = minutes([own.pop("mixture")])
-    lines += [
-        "",
-        f"Fit and test took {together} minutes together and {minutes(list(own.values()))} for all tasks alone.",
-    ]
+    together = minutes(own.pop("mixture"))
+    alone = minutes([value for values in own.values() for value in values])
+    lines += ["", f"Fit and test took {together} minutes together and {alone} for all tasks alone."]
     return lines
+
+
+def spread(scores: Sequence[float]) -> str:
+    """The mean of some scores, with their standard deviation if there are several.
+
+    >>> spread([0.8, 0.9]), spread([0.8])
+    ('0.850 ± 0.071', '0.800')
+    """
+    return f"{mean(scores):.3f}" + (f" ± {stdev(scores):.3f}" if len(scores) > 1 else "")
 
 
 def minutes(seconds: Sequence[float | None]) -> str:

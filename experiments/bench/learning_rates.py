@@ -1,16 +1,12 @@
-"""Which learning rate an encoder bears: the search behind the default rates, and how robust the demo is.
+"""Which learning rate an encoder bears: the search behind the default rates.
 
     python experiments/bench/learning_rates.py
-    python experiments/bench/learning_rates.py --robustness
 
 The search trains the demo mixture and three public tasks (where MTL_DATA is set) with each rate and seed, with the
 default number of passes, on few rows: a training of MiniLM takes about a minute on one thread. A task collapses in a
 training if its dev score is at or below the strongest trivial predictor while the median over the seeds is above it; if
 the median is not above it either, all seeds have collapsed, provided that the median is above it at another rate. The
 default is half of the highest rate at which nothing collapses.
-
-`--robustness` instead trains the whole demo as `make demo` does, over seeds, threads and precisions, and names the
-tasks that collapse.
 
 Finished trainings are kept in WORK/learning_rates.jsonl, one line each, and not repeated.
 """
@@ -45,40 +41,38 @@ ROWS = {"demo": 60, "ncbi_disease": 40, "biosses": 64, "gad": 250}
 DEV_ROWS = 200
 """Dev rows per task at most."""
 
-PRECISIONS = ("32-true", "bf16-mixed")
-THREADS = (1, 2)
-
 
 def main(arguments: Sequence[str]) -> None:
-    """Trains what is missing and writes learning_rates.json and .md, or robustness.json and .md."""
+    """Trains what is missing and writes learning_rates.json and .md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--robustness", action="store_true", help="the demo over seeds, threads and precisions")
     parser.add_argument("--seeds", type=int, default=5, help="number of seeds (default 5)")
     parser.add_argument("--rates", type=float, nargs="+", default=list(RATES), help="rates of the search")
     parser.add_argument("--data", nargs="+", choices=list(ROWS), help="data of the search (default: all there is)")
     parser.add_argument("--head-rate", type=float, help="learning rate of the heads (default: that of the encoder)")
-    parser.add_argument("--threads", type=int, nargs="+", help="threads of a training (default 1; robustness 1 and 2)")
-    parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), help="precisions of the robustness grid")
+    parser.add_argument("--threads", type=int, default=1, help="threads of a training (default 1)")
     parser.add_argument("--updates", type=int, help="updates of every training, to try the script")
     parser.add_argument("--workers", type=int, default=2, help="trainings at a time (default 2)")
     parser.add_argument("--encoder", default="minilm-l6")
     parser.add_argument("--work", type=Path, default=Path("runs/bench"), help="folder for finished trainings")
     parser.add_argument("--out", type=Path, default=Path("experiments/results"), help="(default experiments/results)")
     options = parser.parse_args(arguments)
-    runs = finished(robustness(options) if options.robustness else search(options), options)
+    runs = finished(search(options), options)
     cells = summary(runs)
-    command = f"python experiments/bench/learning_rates.py {' '.join(arguments)}".rstrip()
-    content: dict[str, Any] = {"command": command, "encoder": options.encoder, "machine": machine()}
-    content |= {"cells": cells, "runs": runs}
-    name, page = "robustness", robustness_page
-    if not options.robustness:
-        name, page = "learning_rates", search_page
-        content["highest"] = highest_rate(cells)
-        content["default"] = None if content["highest"] is None else content["highest"] / 2
+    highest = highest_rate(cells)
+    content: dict[str, Any] = {
+        "command": f"python experiments/bench/learning_rates.py {' '.join(arguments)}".rstrip(),
+        "encoder": options.encoder,
+        "machine": machine(),
+        "highest": highest,
+        "default": None if highest is None else highest / 2,
+        "cells": cells,
+        "runs": runs,
+    }
+    page = search_page(content)
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    (options.out / f"{name}.md").write_text(page(content), encoding="utf-8")
-    print(page(content))
+    (options.out / "learning_rates.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    (options.out / "learning_rates.md").write_text(page, encoding="utf-8")
+    print(page)
 
 
 # --- the trainings ----------------------------------------------------------------------------------------------------
@@ -87,24 +81,15 @@ def main(arguments: Sequence[str]) -> None:
 def search(options: argparse.Namespace) -> list[dict[str, Any]]:
     """The trainings of the search: every rate and seed on each data, seed by seed."""
     there = options.data or [name for name in ROWS if name == "demo" or "MTL_DATA" in os.environ]
-    common = {"encoder": options.encoder, "updates": options.updates, "precision": "32-true", "epochs": None}
-    threads = (options.threads or [1])[0]
+    common = {
+        "encoder": options.encoder,
+        "updates": options.updates,
+        "threads": options.threads,
+        "head_learning_rate": options.head_rate,
+    }
     return [
-        {**common, "data": data, "rows": ROWS[data], "learning_rate": rate, "threads": threads, "seed": seed}
-        | {"head_learning_rate": options.head_rate}
+        {**common, "data": data, "rows": ROWS[data], "learning_rate": rate, "seed": seed}
         for seed, data, rate in product(range(options.seeds), there, options.rates)
-    ]
-
-
-def robustness(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The trainings of the robustness grid, with the settings of experiments/demo.yaml."""
-    config = yaml.safe_load((EXPERIMENTS / "demo.yaml").read_text(encoding="utf-8"))
-    model = {"learning_rate": None, "head_learning_rate": None} | config.get("model", {})
-    epochs = config.get("trainer", {}).get("max_epochs")
-    common = {"encoder": options.encoder, "updates": options.updates, "data": "demo", "rows": None, "epochs": epochs}
-    return [
-        {**common, **model, "threads": threads, "precision": precision, "seed": seed}
-        for seed, threads, precision in product(range(options.seeds), options.threads or THREADS, options.precisions)
     ]
 
 
@@ -135,6 +120,7 @@ def train(entry: Mapping[str, Any]) -> dict[str, Any]:
     from mtl.batching.passes import default_length
     from mtl.config.loading import load_mixture
     from mtl.evaluation.baselines import trivial_baselines
+    from mtl.evaluation.frozen import FrozenBaseline
     from mtl.evaluation.summary import strongest_baseline
     from mtl.training.assembly import build_data, build_module
 
@@ -143,16 +129,16 @@ def train(entry: Mapping[str, Any]) -> dict[str, Any]:
     rates = {name: entry[name] for name in ("learning_rate", "head_learning_rate") if entry[name] is not None}
     module, data = build_module(mixture, **rates), build_data(mixture)
     data.setup()
-    length = {"max_epochs": entry["epochs"] or default_length(make_schedule(mixture, data.tasks, 1)).epochs}
+    length = {"max_epochs": default_length(make_schedule(mixture, data.tasks, 1)).epochs}
     if entry["updates"]:
         length = {"max_epochs": -1, "max_steps": entry["updates"]}
     started = time.monotonic()
-    trainer = pl.Trainer(**QUIET, **length, precision=entry["precision"], gradient_clip_val=1.0, limit_val_batches=0)
+    trainer = pl.Trainer(**QUIET, **length, precision="32-true", gradient_clip_val=1.0, limit_val_batches=0)
     trainer.fit(module, datamodule=data)
     seconds = time.monotonic() - started
-    pl.Trainer(**QUIET, precision=entry["precision"]).validate(module, datamodule=data, verbose=False)
+    pl.Trainer(**QUIET, precision="32-true").validate(module, datamodule=data, verbose=False)
     primary = {task: module.head(task).primary_metric for task in mixture.tasks}
-    baselines = trivial_baselines(data.heads, data.tasks, "dev")
+    baselines = trivial_baselines(data.heads, data.tasks, "dev", FrozenBaseline(mixture))
     strongest = {task: strongest_baseline(baselines[task], metric) for task, metric in primary.items()}
     return {
         "scores": {task: float(module.results["dev"][task].scores[metric]) for task, metric in primary.items()},
@@ -173,9 +159,8 @@ def overrides(entry: Mapping[str, Any]) -> Iterator[str]:
     """The settings of a training that differ from the file of its data."""
     yield f"seed={entry['seed']}"
     yield f"encoder.name={entry['encoder']}"
-    if entry["rows"] is not None:
-        for task in task_names(entry["data"]):
-            yield f"tasks.{task}.data.limit={{train: {entry['rows']}, dev: {DEV_ROWS}}}"
+    for task in task_names(entry["data"]):
+        yield f"tasks.{task}.data.limit={{train: {entry['rows']}, dev: {DEV_ROWS}}}"
 
 
 def task_names(data: str) -> list[str]:
@@ -200,19 +185,17 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 class Cell(NamedTuple):
-    """A task of some data under one setting, over all seeds."""
+    """A task of some data at one learning rate, over all seeds."""
 
     data: str
     task: str
     learning_rate: float | None
-    threads: int
-    precision: str
 
 
 def summary(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The scores of each task and setting, with the seeds that collapsed.
 
-    >>> common = {"data": "gad", "threads": 1, "precision": "32-true", "trivial": {"gad": 0.5}}
+    >>> common = {"data": "gad", "trivial": {"gad": 0.5}}
     >>> runs = [{**common, "learning_rate": rate, "seed": seed, "scores": {"gad": score}}
     ...         for rate, scores in ((1e-4, [0.7, 0.8, 0.7]), (2e-4, [0.7, 0.5, 0.8]), (3e-4, [0.5, 0.5, 0.4]))
     ...         for seed, score in enumerate(scores)]
@@ -225,7 +208,7 @@ def summary(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     trivial: dict[Cell, float] = {}
     for run in runs:
         for task, score in run["scores"].items():
-            cell = Cell(run["data"], task, run["learning_rate"], run["threads"], run["precision"])
+            cell = Cell(run["data"], task, run["learning_rate"])
             scores.setdefault(cell, {})[run["seed"]] = score
             value = run["trivial"].get(task)
             trivial[cell] = -float("inf") if value is None else value
@@ -282,33 +265,6 @@ def search_page(content: Mapping[str, Any]) -> str:
     never = sorted({cell["task"] for cell in cells} - {cell["task"] for cell in cells if cell["learns"]})
     if never:
         lines += ["", f"Not above the trivial predictor at any rate, so without a say here: {', '.join(never)}."]
-    return "\n".join(lines) + "\n"
-
-
-def robustness_page(content: Mapping[str, Any]) -> str:
-    """The page of the robustness grid: each task by threads and precision, and what collapsed."""
-    cells = content["cells"]
-    collapsed = [cell for cell in cells if cell["collapsed"]]
-    named = ", ".join(
-        f"{cell['task']} ({cell['threads']} threads, {cell['precision']}, seeds {cell['collapsed']})"
-        for cell in collapsed
-    )
-    lines = [
-        "# Robustness of the demo",
-        "",
-        f"`{content['command']}`; {machine_line(content['machine'])}.",
-        "",
-        f"{f'Collapsed: {named}.' if named else 'No task collapsed.'} Primary metric on dev after the last update.",
-        "",
-        "| task | threads | precision | seeds | trivial | median | lowest | collapsed |",
-        f"|{'---|' * 8}",
-    ]
-    lines += [
-        f"| {cell['task']} | {cell['threads']} | {cell['precision']} | {cell['seeds']} |"
-        f" {'' if cell['trivial'] is None else format(cell['trivial'], '.3f')} | {cell['median']:.3f} |"
-        f" {cell['lowest']:.3f} | {', '.join(map(str, cell['collapsed']))} |"
-        for cell in sorted(cells, key=lambda cell: (cell["task"], cell["threads"], cell["precision"]))
-    ]
     return "\n".join(lines) + "\n"
 
 

@@ -7,24 +7,22 @@ describes the tasks.
 
 Knowledge in the corpus, beyond the wording of sentences:
 
-- a drug has a *class*, which determines the system of the conditions that it treats, and of those that it causes;
+- a drug has a *class*, which determines what it does to a condition: it treats, causes or prevents it, or does nothing;
 - a drug has a *department*, which determines the topic of a note and is independent of the class;
-- a condition has a *system*;
 - an *instrument* has a name like a drug but is not one.
 
-For half of the drugs (`marked`), the ending shows the class and the beginning the department; for half of the
-conditions, the stem shows the system; for all others, it can only be learned from data. The wording of a sentence
-either states the label and so teaches this knowledge, or leaves the label *hidden*, so that the knowledge is needed.
+For some drugs (`marked`), the ending shows the class and the beginning the department; for the others, it can only be
+learned from data. The wording of a sentence either states the label and so teaches this knowledge, or leaves the label
+*hidden*, so that the knowledge is needed; adverse_events is always hidden.
 
 Planted between tasks:
 
-- **related**: mentions and relations (which names are drugs); relations and adverse_events (class of a drug, system of
-  a condition). Each task has names that no other train split uses; a share `partner` of the dev and test rows uses
-  names from the partner's train split that the task's own train split lacks.
+- **related**: relations helps mentions (which names are drugs) and adverse_events (the classes of drugs), which is
+  small. A share `partner` of the dev and test rows of the two tasks uses names from the train split of relations that
+  the task's own train split lacks.
 - **unrelated**: similarity and any other task. Similarity uses other words, and its label depends only on them.
-- **competing**: adverse_events and topics. Both read "A was replaced by B", but one task needs the class of A and is
-  misled by B, and the other needs the department of B and is misled by A. An encoder with enough capacity for both is
-  not harmed; a narrow one has to choose.
+- **competing**: relations and topics. Both read "A was replaced by B", but one task needs the classes of both drugs,
+  and the other the department of B. An encoder with enough capacity for both is not harmed; a narrow one has to choose.
 """
 
 from __future__ import annotations
@@ -42,7 +40,7 @@ from typing import Any, NamedTuple
 Json = dict[str, Any]
 
 SPLITS = ("train", "dev", "test")
-PARTNERS = {"mentions": "relations", "relations": "adverse_events", "adverse_events": "relations"}
+PARTNERS = {"mentions": "relations", "adverse_events": "relations"}
 TOPICS = {
     "heart": ("heart", "cardiac"),
     "kidney": ("kidney", "renal"),
@@ -50,22 +48,24 @@ TOPICS = {
     "sleep": ("sleep", "insomnia"),
 }
 POOLS = ("common", "mentions", "relations", "adverse_events", "topics", "new")
-NUM_GROUPS = 4  # classes, departments and systems
+OWN = ("mentions", "relations", "topics")
+"""Tasks whose train split has names that no other train split has."""
+NUM_GROUPS = 4  # classes and departments
 REPORT_ROWS = 3
 
 BEGINNINGS = ("za", "quo", "bri", "tel")
 ENDINGS = ("velin", "umide", "oxar", "atril")
-STEMS = ("nevr", "karst", "dolm", "pult")
 CONDITION_ENDINGS = ("osis", "itis", "emia", "algia")
 
 OPENINGS = ("", "At the visit, ", "In this case, ", "As reported, ")
-STARTED = ("was started", "was given", "was tried")
-APPEARED = ("appeared", "was noted", "set in")
 EFFECTS = {
-    "treats": ("relieved", "cured", "eased"),
-    "causes": ("provoked", "brought on", "worsened"),
-    "none": ("did not affect", "had no effect on", "left unchanged"),
+    "treats": ("relieved", "cured"),
+    "causes": ("provoked", "worsened"),
+    "prevents": ("averted", "forestalled"),
+    "none": ("did not affect", "left unchanged"),
 }
+"""The effects of the four classes of drugs, and their verbs."""
+
 # The four parts of a similarity sentence: one tuple is one meaning.
 PARTS = (
     (("the doctor", "the physician"), ("the nurse", "the carer"), ("the porter", "the orderly"), ("my aunt", "auntie")),
@@ -80,21 +80,26 @@ class Plan:
     """The parameters of the corpus.
 
     Args:
-        size: Number of training rows per task; dev and test have a third of that each.
+        size: Number of training rows per task, except adverse_events; dev and test have a third of that each.
+        small: Number of training rows of adverse_events.
         seed: Seed of the corpus.
         names: Number of drugs (and of conditions, and of instruments) in each pool of names; with a multiple of 16,
             class and department are exactly independent.
-        marked: Share of the names whose form shows their class, department or system.
+        syllables: Number of random syllables in the name of a drug whose form shows its class.
+        marked: Share of the drugs (and instruments) whose form shows their class and department.
         hidden: Share of the rows whose wording does not state the label.
-        partner: Share of the dev and test rows with names that occur only in the partner's train split.
-        new: Share of the dev and test rows with names that occur in no train split.
+        partner: Share of the dev and test rows with names that occur only in the partner's train split; for a task
+            without a partner, in no train split.
+        new: Share of the dev and test rows, beside these, with names that occur in no train split.
         rater_error: Probability that one of the three raters of a similarity is off by one.
     """
 
-    size: int = 300
+    size: int = 240
+    small: int = 60
     seed: int = 1
     names: int = 32
-    marked: float = 0.5
+    syllables: int = 1
+    marked: float = 0.25
     hidden: float = 0.5
     partner: float = 0.4
     new: float = 0.1
@@ -109,16 +114,9 @@ class Drug(NamedTuple):
     department: int
 
 
-class Condition(NamedTuple):
-    """A condition and its system."""
-
-    name: str
-    system: int
-
-
-def effect(drug: Drug, condition: Condition) -> str:
-    """The effect of a drug on a condition: each class treats one system and causes the next."""
-    return {0: "treats", 1: "causes"}.get((condition.system - drug.group) % NUM_GROUPS, "none")
+def effect(drug: Drug) -> str:
+    """What a drug does to conditions."""
+    return list(EFFECTS)[drug.group]
 
 
 class Lexicon:
@@ -131,23 +129,23 @@ class Lexicon:
         groups = [(i % NUM_GROUPS, i // NUM_GROUPS % NUM_GROUPS) for i in range(plan.names)]
         self.drugs = {pool: [self._drug(*group) for group in groups] for pool in POOLS}
         self.instruments = {pool: [self._drug(*group) for group in groups] for pool in POOLS}
-        self.conditions = {pool: [self._condition(system) for system, _ in groups] for pool in POOLS}
+        self.conditions = {pool: [self._condition() for _ in groups] for pool in POOLS}
 
     def _drug(self, group: int, department: int) -> Drug:
+        length = self._plan.syllables
+
         def form() -> str:
             if self._rng.random() < self._plan.marked:
-                return BEGINNINGS[department] + self._syllable() + self._syllable() + ENDINGS[group]
-            return "".join(self._syllable() for _ in range(4)) + self._rng.choice("lmnrx")
+                return BEGINNINGS[department] + self._syllables(length) + ENDINGS[group]
+            return self._syllables(length + 2) + self._rng.choice("lmnrx")
 
         return Drug(self._unused(form), group, department)
 
-    def _condition(self, system: int) -> Condition:
-        def form() -> str:
-            marked = self._rng.random() < self._plan.marked
-            stem = STEMS[system] if marked else self._syllable() + self._rng.choice("bdgmpt")
-            return self._syllable() + self._syllable() + stem + self._rng.choice(CONDITION_ENDINGS)
+    def _condition(self) -> str:
+        return self._unused(lambda: self._syllables(self._plan.syllables + 1) + self._rng.choice(CONDITION_ENDINGS))
 
-        return Condition(self._unused(form), system)
+    def _syllables(self, number: int) -> str:
+        return "".join(self._syllable() for _ in range(number))
 
     def _syllable(self) -> str:
         return self._rng.choice("bdfgklmnprstvz") + self._rng.choice("aeiou")
@@ -163,40 +161,38 @@ class Lexicon:
 class Report:
     """A document: a few rows about the same few drugs, with names from one origin."""
 
-    def __init__(self, plan: Plan, lexicon: Lexicon, task: str, split: str, rng: random.Random) -> None:
-        self.plan, self.rng = plan, rng
-        self.origin = _origin(plan, task, split, rng)
-        own = ("common", task) if task in POOLS else ("common",)
+    def __init__(self, plan: Plan, lexicon: Lexicon, task: str, split: str, number: int) -> None:
+        self.plan = plan
+        self.rng = rng = random.Random(f"{plan.seed}/{task}/{split}/{number}")
+        self.origin = _origin(plan, task, split, number)
+        own = ("common", task) if task in OWN else ("common",)
         pools = {"own": own, "partner": (PARTNERS.get(task, task),), "new": ("new",)}[self.origin]
         # Only the train split of `mentions` has instruments, so those that it lacks are new to every task.
         others = own if self.origin == "own" else ("new",)
-        self.drugs = rng.sample([drug for pool in pools for drug in lexicon.drugs[pool]], 6)
+        known = [drug for pool in pools for drug in lexicon.drugs[pool]]
+        self.drugs = [
+            drug for group in range(NUM_GROUPS) for drug in rng.sample([one for one in known if one.group == group], 2)
+        ]
         self.conditions = [condition for pool in pools for condition in lexicon.conditions[pool]]
         self.instruments = rng.sample([name for pool in others for name in lexicon.instruments[pool]], 6)
 
     def wording(self) -> str:
         return "hidden" if self.rng.random() < self.plan.hidden else "told"
 
-    def condition(self, drug: Drug, effects: Sequence[str], without: Sequence[Condition] = ()) -> Condition:
-        """A condition on which the drug has one of the given effects."""
-        wanted = self.rng.choice(effects)
-        return self.rng.choice([c for c in self.conditions if effect(drug, c) == wanted and c not in without])
-
     def meta(self, wording: str) -> Json:
         return {"source": "invented", "wording": wording, "names": self.origin}
 
 
 def adverse_events(report: Report) -> Json:
-    """Whether a drug caused a condition; explicit rows show it only by the order of the two events."""
-    rng, wording = report.rng, report.wording()
-    drug, other = rng.sample(report.drugs, 2)
+    """Whether a drug causes conditions; no wording shows it, so it must be known."""
+    rng = report.rng
     label = rng.choice(("adverse", "no_adverse"))
-    condition = report.condition(drug, ("causes",) if label == "adverse" else ("treats", "none"))
-    started, appeared = f"{drug.name} {rng.choice(STARTED)}", f"{condition.name} {rng.choice(APPEARED)}"
-    first, second = (started, appeared) if label == "adverse" else (appeared, started)
-    told = rng.choice((f"after {first}, {second}.", f"{second} after {first}."))
-    text = _replaced(drug, [other], condition) if wording == "hidden" else told
-    return {"text": _opened(rng, text), "label": label, "meta": report.meta(wording)}
+    drug = rng.choice([one for one in report.drugs if (effect(one) == "causes") == (label == "adverse")])
+    condition = rng.choice(report.conditions)
+    text = rng.choice(
+        (f"{drug.name} was given; {condition} is on record.", f"{condition} is on record under {drug.name}.")
+    )
+    return {"text": _opened(rng, text), "label": label, "meta": report.meta("hidden")}
 
 
 def topics(report: Report) -> Json:
@@ -206,9 +202,11 @@ def topics(report: Report) -> Json:
     text = _replaced(old, given, rng.choice(report.conditions))
     labels = sorted({list(TOPICS)[drug.department] for drug in given})
     if wording == "told":
-        seen = " and ".join(rng.choice(TOPICS[label]) for label in rng.sample(labels, len(labels)))
-        unseen = rng.choice(TOPICS[rng.choice([topic for topic in TOPICS if topic not in labels])])
-        text = rng.choice((f"seen by {seen}, not by {unseen}; ", f"not seen by {unseen} but by {seen}; ")) + text
+        unseen = rng.choice([topic for topic in TOPICS if topic not in labels])
+        seen = [f"the {rng.choice(TOPICS[label])} team" for label in rng.sample(labels, len(labels))]
+        missing = f"the {rng.choice(TOPICS[unseen])} team"
+        parts = [f"present: {', '.join(seen)}", f"absent: {missing}"]
+        text = f"{'; '.join(rng.sample(parts, 2))}; {text}"
     return {"text": _opened(rng, text), "label": labels, "meta": report.meta(wording)}
 
 
@@ -216,7 +214,7 @@ def mentions(report: Report) -> Json:
     """Drugs and conditions, among instruments with names like those of drugs."""
     rng, wording = report.rng, report.wording()
     drug, instrument = rng.choice(report.drugs), rng.choice(report.instruments)
-    condition = rng.choice(report.conditions).name
+    condition = rng.choice(report.conditions)
     if wording == "told":
         template = rng.choice(
             (
@@ -240,20 +238,21 @@ def mentions(report: Report) -> Json:
 
 
 def relations(report: Report) -> Json:
-    """The effect of a drug on each of two conditions; a pair without an effect has no relation."""
+    """The effects of two drugs on a condition; a drug without an effect has no relation."""
     rng, wording = report.rng, report.wording()
-    drug = rng.choice(report.drugs)
-    first = report.condition(drug, tuple(EFFECTS))
-    second = report.condition(drug, tuple(EFFECTS), without=[first])
-    effects = [effect(drug, condition) for condition in (first, second)]
-    template = "{Drug} was given; {Condition.1} and {Condition.2} are on record."
-    if wording == "told":
+    drugs = rng.sample(report.drugs, 2)
+    effects = [effect(drug) for drug in drugs]
+    if wording == "hidden":
+        template = "{Drug.1} was replaced by {Drug.2}; {Condition} is on record."
+    else:
         verbs = [rng.choice(EFFECTS[name]) for name in effects]
-        joined = "and" if effects[0] == effects[1] else "but"
-        template = f"{{Drug}} {verbs[0]} {{Condition.1}} {joined} {verbs[1]} {{Condition.2}}."
-    values = {"Drug": drug.name, "Condition.1": first.name, "Condition.2": second.name}
+        template = f"{{Drug.1}} also {verbs[0]} {{Condition}}, {{Drug.2}} also {verbs[1]} it."
+    values = {"Drug.1": drugs[0].name, "Drug.2": drugs[1].name, "Condition": rng.choice(report.conditions)}
     row = _spans(rng, template, values, report, wording)
-    found = [{"head": "T1", "tail": f"T{i}", "type": name} for i, name in enumerate(effects, 2) if name != "none"]
+    (condition,) = (entity["id"] for entity in row["entities"] if entity["type"] == "Condition")
+    heads = [entity["id"] for entity in row["entities"] if entity["type"] == "Drug"]
+    named = zip(heads, effects, strict=True)
+    found = [{"head": head, "tail": condition, "type": name} for head, name in named if name != "none"]
     if found:
         row["relations"] = found
     return row
@@ -297,7 +296,8 @@ def write(plan: Plan, folder: Path) -> None:
 
 def _splits(plan: Plan, lexicon: Lexicon, task: str) -> dict[str, list[Json]]:
     """The rows of a task by split. A text that the task already has, in any split, is drawn again."""
-    sizes = {"train": plan.size, "dev": plan.size // 3, "test": plan.size // 3}
+    train = plan.small if task == "adverse_events" else plan.size
+    sizes = {"train": train, "dev": plan.size // 3, "test": plan.size // 3}
     seen: set[tuple[str, str]] = set()
     splits: dict[str, list[Json]] = {split: [] for split in SPLITS}
     for split, rows in splits.items():
@@ -312,25 +312,22 @@ def _splits(plan: Plan, lexicon: Lexicon, task: str) -> dict[str, list[Json]]:
 
 def _rows(plan: Plan, lexicon: Lexicon, task: str, split: str) -> Iterator[tuple[str, Json]]:
     """An endless stream of rows, each with its document."""
-    rng = random.Random(f"{plan.seed}/{task}/{split}")
     for number in itertools.count(1):
-        report = Report(plan, lexicon, task, split, rng)
+        report = Report(plan, lexicon, task, split, number)
         for _ in range(REPORT_ROWS):
             yield f"invented-{task}-{split}-{number:05d}", TASKS[task](report)
 
 
-def _origin(plan: Plan, task: str, split: str, rng: random.Random) -> str:
+def _origin(plan: Plan, task: str, split: str, number: int) -> str:
     """The origin of the names in a report: the task's own train split, that of the partner, or none."""
-    draw = rng.random()
-    if split == "train" or draw >= plan.new + plan.partner:
+    place = number * 7 % 10 / 10  # so that every ten reports have the shares of the plan
+    if split == "train" or place >= plan.new + plan.partner:
         return "own"
-    if draw < plan.new:
-        return "new"
-    return "partner" if task in PARTNERS else "own"
+    return "new" if place < plan.new or task not in PARTNERS else "partner"
 
 
-def _replaced(old: Drug, given: Sequence[Drug], condition: Condition) -> str:
-    return f"{old.name} was replaced by {' and '.join(drug.name for drug in given)}; {condition.name} is on record."
+def _replaced(old: Drug, given: Sequence[Drug], condition: str) -> str:
+    return f"{old.name} was replaced by {' and '.join(drug.name for drug in given)}; {condition} is on record."
 
 
 def _spans(rng: random.Random, template: str, values: dict[str, str], report: Report, wording: str = "told") -> Json:

@@ -99,7 +99,7 @@ def planted() -> dict[tuple[str, str], str]:
 def corpus(size: Size) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """The rows of every task and split, in the format of the jsonl reader."""
     demo = load_demo()
-    lexicon = demo.Lexicon(demo.Plan(seed=size.seed, names=size.names))
+    lexicon = demo.Lexicon(demo.Plan(seed=size.seed, names=size.names, syllables=2, marked=0.5))
     return {task: _splits(task, lexicon, size) for task in LABELS}
 
 
