@@ -26,7 +26,7 @@ demo-study: $(INSTALLED) ## find out which of three small tasks helps which (at 
 	$(BIN)/mtl study run experiments/studies/demo.yaml
 
 test: $(INSTALLED) ## run all tests and doctests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=30
 
 soak: $(INSTALLED) ## run the tests that take minutes each
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m soak

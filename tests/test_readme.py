@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -100,12 +101,58 @@ def run(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_the_output_of_the_demo_is_that_of_the_tasks_the_demo_has() -> None:
-    output = next(text for text in blocks("") if "trivial baseline" in text)
+def demo_table() -> dict[str, list[str]]:
+    """The table of the demo's scores in README, by task."""
+    section = README.partition("## Quick start")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
+    assert rows[0] == ["task", "metric", "strongest trivial predictor", "alone", "in the mixture"]
+    return {task: cells for task, *cells in rows[2:]}
+
+
+def demo_results() -> dict[str, dict[str, Any]]:
+    path = REPOSITORY / "experiments" / "results" / "demo.json"
+    return {row["task"]: row for row in json.loads(path.read_text(encoding="utf-8"))["tasks"]}
+
+
+def test_the_scores_of_the_demo_are_those_of_the_results() -> None:
+    import against_single
+
+    shown, results = demo_table(), demo_results()
     mixture = yaml.safe_load((REPOSITORY / "experiments" / "mixtures" / "demo.yaml").read_text(encoding="utf-8"))
-    lines = [line for line in output.splitlines() if line.startswith("│")]
-    assert [line.split()[1] for line in lines] == list(mixture["tasks"])
-    assert all("beaten" in line for line in lines)
+    assert list(shown) == list(results) == list(mixture["tasks"])
+    for task, (metric, trivial, alone, together) in shown.items():
+        row = results[task]
+        assert metric == row["metric"]
+        assert trivial == f"{row['baseline']['name']} {row['baseline']['test']:.3f}"
+        assert alone == against_single.spread(row["alone"]["test"])
+        assert together == against_single.spread(row["mixture"]["test"])
+
+
+def test_every_task_of_the_demo_beats_its_trivial_predictors_and_one_gains_from_the_mixture() -> None:
+    gains = []
+    for row in demo_results().values():
+        together, alone = row["mixture"]["test"], row["alone"]["test"]
+        assert len(together) >= 5
+        assert min(together) > row["baseline"]["test"]
+        gains.append(min(score - single for score, single in zip(together, alone, strict=True)))
+    assert max(gains) > 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.soak
+def test_the_demo_gives_the_scores_in_readme(tmp_path: Path) -> None:
+    config = str(REPOSITORY / "experiments" / "demo.yaml")
+    for words in (["fit"], ["test", "--ckpt_path", "best"]):
+        command = [sys.executable, "-m", "mtl", words[0], "--config", config, "--run.track=false", *words[1:]]
+        subprocess.run(command, cwd=tmp_path, check=True, env=os.environ | {"MTL_CACHE": str(tmp_path / "cache")})
+    (file,) = (tmp_path / "runs" / "demo").glob("2*/metrics.json")
+    scores = json.loads(file.read_text(encoding="utf-8"))["test"]
+    for task, row in demo_results().items():
+        told = row["mixture"]["test"]
+        low, high = min(told), max(told)
+        margin = max(high - low, 0.02)  # another processor rounds differently
+        assert low - margin <= scores[task][row["metric"]] <= high + margin
+        assert scores[task][row["metric"]] > row["baseline"]["test"]
 
 
 def test_the_table_of_commands_is_that_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,7 +69,9 @@ def strongest_baseline(scores: Mapping[str, Mapping[str, float]], metric: str) -
 
 
 def result_table(results: Iterable[ResultLine], title: str | None = None) -> Table:
-    """A table for the terminal: task, primary metric, dev, test, and whether the trivial baseline is beaten.
+    """A table for the terminal: task, primary metric, dev, test, and the trivial predictor that is beaten, or is not.
+
+    It fits into 80 columns unless names are long.
 
     Args:
         results: One line per task.
@@ -77,19 +79,21 @@ def result_table(results: Iterable[ResultLine], title: str | None = None) -> Tab
     """
     from rich.table import Table
 
-    grid = Table(title=title)
+    results = list(results)
+    marked = any(result.is_undertrained for result in results)
+    grid = Table(title=title, caption="* undertrained: still improving at the last evaluation" if marked else None)
     grid.add_column("task", no_wrap=True)
-    grid.add_column("primary metric", no_wrap=True)
+    grid.add_column("metric", no_wrap=True)
     grid.add_column("dev", justify="right")
     grid.add_column("test", justify="right")
-    grid.add_column("trivial baseline")
+    grid.add_column("beats")
     for result in results:
         dev, test = _number(result.dev), _number(result.test)
         if result.test is None:
             dev += _interval(result.interval)
         else:
             test += _interval(result.interval)
-        name = f"{result.task} (undertrained)" if result.is_undertrained else result.task
+        name = f"{result.task} *" if result.is_undertrained else result.task
         grid.add_row(name, result.metric, dev, test, _baseline(result))
     return grid
 
@@ -191,7 +195,7 @@ def _short(name: str) -> str:
 
 
 def _number(value: float | None) -> str:
-    return MISSING if value is None else f"{value:.4f}"
+    return MISSING if value is None else f"{value:.3f}"
 
 
 def _interval(interval: ScoreInterval | None) -> str:
@@ -203,8 +207,7 @@ def _baseline(result: ResultLine) -> str | Text:
 
     if result.baseline is None:
         return MISSING
-    shown = Text(f"{result.baseline.name} {result.baseline.value:.4f} ")
-    if result.is_beaten is not None:
-        word, colour = ("beaten", "green") if result.is_beaten else ("not beaten", "red")
-        shown.append(word, style=colour)
-    return shown
+    shown = f"{result.baseline.name} {result.baseline.value:.3f}"
+    if result.is_beaten is None:
+        return Text(f"({shown})")
+    return Text(shown, style="green") if result.is_beaten else Text(f"not {shown}", style="red")

@@ -351,12 +351,12 @@ def test_the_table_shows_dev_test_and_baseline(
     metrics = read(run / "metrics.json")
     lines = {task: next(line for line in tested.splitlines() if f" {task} " in line) for task in ("kind", "score")}
     for split in ("dev", "test", "baseline"):
-        assert f"{metrics[split]['kind']['accuracy']:.4f}" in lines["kind"]
+        assert f"{metrics[split]['kind']['accuracy']:.3f}" in lines["kind"]
     cells = [cell.strip() for cell in lines["score"].split("│")[1:-1]]
-    mark = " (undertrained)" * metrics["train"]["score"]["undertrained"]
+    mark = " *" * metrics["train"]["score"]["undertrained"]
     assert cells[:2] == [f"score{mark}", "pearson"]
     assert cells[3] == "–", "there is no test split"
-    assert f"{metrics['baseline']['score']['pearson']:.4f}" in cells[4]
+    assert f"{metrics['baseline']['score']['pearson']:.3f}" in cells[4]
     assert "Test metric" not in tested
 
 
