@@ -116,6 +116,8 @@ def whole_mixture(setting: Setting) -> Mixture:
     fields: dict[str, Any] = {"encoder": {"name": setting.encoder, "max_length": setting.max_length}}
     if setting.data == "synthetic":
         fields["include"] = [str(EXPERIMENTS / "mixtures" / "demo.yaml")]
+        fields["encoder"]["freeze_embeddings"] = None  # other frameworks train all weights, and read pairs as one text
+        fields["tasks"] = {"similarity": {"rate": None, "options": {"pair": "together", "pooling": "cls"}}}
         return load_mixture({"name": "bench", **fields})
     fields["include"] = [str(EXPERIMENTS / "tasks" / f"{name}.yaml") for name in FILES]
     fields["leakage"] = LEAKAGE
