@@ -25,9 +25,11 @@ import yaml
 from machine import machine, machine_line
 
 from mtl.training.assembly import build_data
+from mtl.training.precision import precision_problems
 
 THREADS = (1, 2)
 PRECISIONS = ("32-true", "bf16-mixed")
+"""By default, those of these that the machine supports itself: `mtl fit` refuses an emulated bf16."""
 
 Run = tuple[int, str, int]
 """Threads, precision and seed."""
@@ -41,8 +43,10 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/robustness"), help="(default runs/robustness)")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)), help="(default 0 1 2 3 4)")
     parser.add_argument("--threads", type=int, nargs="+", default=list(THREADS), help="(default 1 2)")
-    parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), help=f"(default {' '.join(PRECISIONS)})")
+    shown = f"(default those of {' '.join(PRECISIONS)} that the CPU supports)"
+    parser.add_argument("--precisions", nargs="+", help=shown)
     options = parser.parse_args(arguments)
+    options.precisions = options.precisions or [name for name in PRECISIONS if not precision_problems(name, "cpu")]
     metrics: dict[Run, dict[str, Any]] = {}
     for threads, precision in product(options.threads, options.precisions):
         runs = [(threads, precision, seed) for seed in options.seeds]
