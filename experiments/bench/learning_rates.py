@@ -14,6 +14,7 @@ Finished trainings are kept in WORK/learning_rates.jsonl, one line each, and not
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -124,6 +125,7 @@ def train(entry: Mapping[str, Any]) -> dict[str, Any]:
     from mtl.evaluation.summary import strongest_baseline
     from mtl.training.assembly import build_data, build_module
 
+    gc.collect()  # a trainer and its module refer to each other, so earlier trainings of this process are still there
     torch.set_num_threads(entry["threads"])
     mixture = load_mixture(fields(entry), list(overrides(entry)), folder=EXPERIMENTS)
     rates = {name: entry[name] for name in ("learning_rate", "head_learning_rate") if entry[name] is not None}

@@ -10,6 +10,7 @@ same batches. Finished trainings are kept in WORK/pooling.jsonl, one line each, 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -91,6 +92,7 @@ def train(entry: dict[str, Any], work: Path, threads: int) -> dict[str, Any]:
     from mtl.training.assembly import build_data, build_module
     from mtl.training.precision import natural_precision
 
+    gc.collect()  # a trainer and its module refer to each other, so earlier trainings of this process are still there
     torch.set_num_threads(threads)
     start = time.perf_counter()
     mixture = mixture_of(entry, work)
