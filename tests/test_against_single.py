@@ -186,7 +186,7 @@ def test_the_page_tells_scores_the_strongest_trivial_one_and_the_times(
         "cause": {"dev": {"cause": {"accuracy": 0.7}}, "test": {"cause": {"accuracy": 0.6}}, "seconds": 100.0},
         "risk": {"dev": {"risk": {"pearson": 0.3}}, "test": {"risk": {"pearson": -0.4}}, "seconds": 80.0},
     }
-    against_single.write(asked, mixture, {"cause": 14, "risk": 6}, [against_single.Pair(together, alone)])
+    against_single.write(asked, mixture, [against_single.Pair({"cause": 14, "risk": 6}, together, alone)])
     page = (tmp_path / "out" / "toy.md").read_text(encoding="utf-8")
     assert "| cause | accuracy | 14 | 0.900 | 0.800 | 0.700 | 0.600 | tfidf 0.750 | 1 of 1 | 1 of 1 |" in page
     assert (
@@ -197,11 +197,11 @@ def test_the_page_tells_scores_the_strongest_trivial_one_and_the_times(
     assert "(7 thread(s) used)" in page
     assert page in capsys.readouterr().out
     written = json.loads((tmp_path / "out" / "toy.json").read_text(encoding="utf-8"))
-    assert [row["own_updates"] for row in written["tasks"]] == [14, 6]
+    assert [row["own_updates"] for row in written["tasks"]] == [[14], [6]]
     assert machine.machine_line(written["machine"]) in page
 
     alone["risk"]["seconds"] = None
-    against_single.write(asked, mixture, {"cause": 14, "risk": 6}, [against_single.Pair(together, alone)])
+    against_single.write(asked, mixture, [against_single.Pair({"cause": 14, "risk": 6}, together, alone)])
     page = (tmp_path / "out" / "toy.md").read_text(encoding="utf-8")
     assert "took 2 minutes together and an unknown number of for all tasks alone." in page
 
@@ -234,7 +234,7 @@ def test_a_mixture_and_its_tasks_are_trained_once_and_put_side_by_side(
         against_single.main(arguments)
     assert commands == ["fit", "test"] * 3
     tasks = json.loads((asked.out / "toy.json").read_text(encoding="utf-8"))["tasks"]
-    assert {row["task"]: row["own_updates"] for row in tasks} == {"cause": 10, "bleed": 10}
+    assert {row["task"]: row["own_updates"] for row in tasks} == {"cause": [10], "bleed": [10]}
     for row in tasks:
         for name, key in (("toy", "mixture"), (f"toy-{row['task']}", "alone")):
             (file,) = (asked.runs / name).glob("*/metrics.json")

@@ -42,21 +42,22 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs (default runs)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds of the runs (default 0)")
     options = parser.parse_args(arguments)
-    mixture = asked_mixture(options, [])
     epochs = asked_config(options)["trainer"]["max_epochs"]
-    updates = own_updates(mixture, epochs)
     pairs = []
     for seed in options.seeds:
         own = argparse.Namespace(**{**vars(options), "seeds": [seed]})
+        mixture = asked_mixture(own, [])
+        updates = own_updates(mixture, epochs)  # which the seed decides where the sampler draws tasks
         together = run(own, [])
         alone = {task: run(own, single_arguments(mixture, task, count // epochs)) for task, count in updates.items()}
-        pairs.append(Pair(together, alone))
-    write(options, mixture, updates, pairs)
+        pairs.append(Pair(updates, together, alone))
+    write(options, asked_mixture(options, []), pairs)
 
 
 class Pair(NamedTuple):
-    """The metrics of the runs of one seed."""
+    """The runs of one seed: the updates of each task, and the metrics of both arms."""
 
+    updates: dict[str, int]
     together: dict[str, Any]
     alone: dict[str, dict[str, Any]]
 
@@ -171,7 +172,7 @@ def holds(found: Any, asked: Any) -> bool:
     return bool(found == asked)
 
 
-def write(options: argparse.Namespace, mixture: Mixture, updates: Mapping[str, int], pairs: Sequence[Pair]) -> None:
+def write(options: argparse.Namespace, mixture: Mixture, pairs: Sequence[Pair]) -> None:
     """The figures as JSON and as a table."""
     heads = build_data(mixture).heads
     rows = []
@@ -183,7 +184,7 @@ def write(options: argparse.Namespace, mixture: Mixture, updates: Mapping[str, i
             {
                 "task": task,
                 "metric": metric,
-                "own_updates": updates[task],
+                "own_updates": [pair.updates[task] for pair in pairs],
                 "mixture": {split: [pair.together[split][task][metric] for pair in pairs] for split in SPLITS},
                 "alone": {split: [pair.alone[task][split][task][metric] for pair in pairs] for split in SPLITS},
                 "baseline": {"name": strongest, "test": trivial[strongest][metric]},
@@ -227,7 +228,7 @@ def _page(mixture: Mixture, content: dict[str, Any]) -> list[str]:
         beaten = sum(score > trivial["test"] for score in together["test"])
         higher = sum(score > single for score, single in zip(together["test"], alone["test"], strict=True))
         lines.append(
-            f"| {row['task']} | {row['metric']} | {row['own_updates']} | {' | '.join(map(spread, scores))} |"
+            f"| {row['task']} | {row['metric']} | {mean(row['own_updates']):.0f} | {' | '.join(map(spread, scores))} |"
             f" {trivial['name']} {trivial['test']:.3f} | {beaten} of {len(seeds)} | {higher} of {len(seeds)} |"
         )
     own = dict(content["seconds"])
