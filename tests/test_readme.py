@@ -129,13 +129,14 @@ def test_the_scores_of_the_demo_are_those_of_the_results() -> None:
 
 
 def test_every_task_of_the_demo_beats_its_trivial_predictors_and_one_gains_from_the_mixture() -> None:
-    gains = []
-    for row in demo_results().values():
+    gains: dict[str, list[float]] = {}
+    for task, row in demo_results().items():
         together, alone = row["mixture"]["test"], row["alone"]["test"]
         assert len(together) >= 5
         assert min(together) > row["baseline"]["test"]
-        gains.append(min(score - single for score, single in zip(together, alone, strict=True)))
-    assert max(gains) > 0.05
+        gains[task] = [score - single for score, single in zip(together, alone, strict=True)]
+    assert min(gains["adverse_events"]) > 0, "the planted gain"
+    assert sum(gains["adverse_events"]) / len(gains["adverse_events"]) > 0.1
 
 
 @pytest.mark.slow
