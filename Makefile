@@ -17,7 +17,7 @@ help: ## list the targets
 
 install: $(INSTALLED) ## make .venv and install everything into it, once
 
-demo: $(INSTALLED) ## train and test five small tasks on the synthetic corpus (3 to 4 minutes on 2 cores)
+demo: $(INSTALLED) ## train and test five small tasks on the synthetic corpus (4 to 5 minutes on 2 slow cores)
 	$(BIN)/mtl fit --config experiments/demo.yaml
 	$(BIN)/mtl test --config experiments/demo.yaml --ckpt_path best
 
