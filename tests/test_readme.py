@@ -149,8 +149,8 @@ def test_the_demo_gives_the_scores_in_readme(tmp_path: Path) -> None:
     (file,) = (tmp_path / "runs" / "demo").glob("2*/metrics.json")
     scores = json.loads(file.read_text(encoding="utf-8"))["test"]
     for task, row in demo_results().items():
-        told = row["mixture"]["test"]
-        low, high = min(told), max(told)
+        known = row["mixture"]["test"]
+        low, high = min(known), max(known)
         margin = max(high - low, 0.02)  # another processor rounds differently
         assert low - margin <= scores[task][row["metric"]] <= high + margin
         assert scores[task][row["metric"]] > row["baseline"]["test"]

@@ -1,4 +1,4 @@
-"""Which learning rate an encoder bears: the search behind the default rates.
+"""At which learning rates no seed collapses: the search behind the default rates.
 
     python experiments/bench/learning_rates.py
 

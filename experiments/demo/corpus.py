@@ -87,7 +87,7 @@ class Plan:
             class and department are exactly independent.
         syllables: Number of random syllables in the name of a drug whose form shows its class.
         marked: Share of the drugs (and instruments) whose form shows their class and department.
-        hidden: Share of the rows whose wording does not state the label.
+        hidden: Share of the rows whose wording does not state the label; in adverse_events no wording does.
         partner: Share of the dev and test rows with names that occur only in the partner's train split; for a task
             without a partner, in no train split.
         new: Share of the dev and test rows, beside these, with names that occur in no train split.
