@@ -24,6 +24,7 @@ from heads.rows import Entity, Relation, Row, Span, SpanRow, TextRow, row_from_d
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from heads._labelling import Labelling
     from heads._pairs import Pairing
 
 __all__ = [
@@ -263,6 +264,9 @@ class Head(nn.Module, ABC):
 
     negative: str | None = None
     """The label that means "no relation"; None if the head predicts no relations."""
+
+    labelling: Labelling | None = None
+    """How the head labels the mentions of a `SpanRow`, as `attributes` of its predictions; None if it labels none."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -8,8 +8,8 @@ Shapes: N rows, C classes, K values of a row, V features.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -102,6 +102,33 @@ def values(rows: Sequence[TextRow], gold: Sequence[float]) -> dict[str, Fitted]:
     if all(row.text_pair is not None for row in rows):
         predictors["cosine"] = _cosine_values(rows, gold)
     return predictors
+
+
+def shares(
+    keys: Sequence[Hashable], gold: Sequence[int], num_classes: int
+) -> Callable[[Sequence[Hashable]], list[list[float]]]:
+    """A predictor of class probabilities from a key, such as an entity type: the shares of the classes among its items.
+
+    A key without training items has the shares of the classes among all of them.
+
+    Args:
+        keys: The key of each training item.
+        gold: Class index of each item.
+        num_classes: C.
+
+    >>> shares(["Drug", "Drug", "Sign"], [0, 1, 1], 2)(["Drug", "Sign"])
+    [[0.5, 0.5], [0.0, 1.0]]
+    """
+    counts: defaultdict[Hashable, Counter[int]] = defaultdict(Counter)
+    for key, label in zip(keys, gold, strict=True):
+        counts[key][label] += 1
+    everything = Counter(gold)
+
+    def of(key: Hashable) -> list[float]:
+        own = counts.get(key, everything)
+        return [own[label] / own.total() for label in range(num_classes)]
+
+    return lambda keys: [of(key) for key in keys]
 
 
 def _has_words(rows: Sequence[TextRow]) -> bool:

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,7 +22,6 @@ from heads import (
     FrozenEncoder,
     Head,
     LoadedEncoder,
-    PooledInput,
     Prediction,
     Row,
     Span,
@@ -37,10 +34,10 @@ from heads import (
     scores,
 )
 from heads._cooccurrence import cooccurrence_counts
+from heads._marked_input import AnyPooling, MentionPooling, masked_max, mean_states, read_marked, shifted, token_mask
 from heads._marking import MARKERS, Marked, markers, original, placeholder, ready_made, typed
 from heads._metrics import AGREEMENT, selected_metrics
-from heads._pair_window import read_tokens
-from heads._pairs import Candidate, Gold, Key, Mention, Pairing, gold
+from heads._pairs import Candidate, Gold, Key, Pairing, gold
 from heads._pooling import DEFAULT_POOLING, Pooling, SequencePooling
 from heads._relation_checks import check_span_row
 from heads._text import choice, class_names, describe, weights_of, wrong_class
@@ -48,11 +45,6 @@ from heads._text import choice, class_names, describe, weights_of, wrong_class
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-
-MentionPooling = Literal["mention_max", "entity_start"]
-AnyPooling = Literal[Pooling, MentionPooling]
-
-_CHUNK_SIZE = 1024  # texts per call of the tokenizer; the offsets of all candidates of a corpus would take gigabytes
 
 _WHOLE_TEXT: Key = ("", "")
 """The only "pair" of a `TextRow`, whose placeholders are already in the text."""
@@ -226,16 +218,27 @@ class RelationClassification(Head):
         self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, max_length: int, *, training: bool
     ) -> list[Example]:
         items = [(i, item) for i, row in enumerate(rows) for item in self._items(row, training=training)]
-        chunks = [items[start : start + _CHUNK_SIZE] for start in range(0, len(items), _CHUNK_SIZE)]
-        return [example for chunk in chunks for example in self._examples(chunk, tokenizer, max_length)]
+        texts = [item.marked for _, item in items]
+        read = read_marked(texts, tokenizer, max_length, starts=self.pooling == "entity_start")
+        return [
+            {
+                "row": row,
+                **fields,
+                "targets": len(item.types),
+                "label": [self.labels.index(label) for label in item.types],
+                "head": item.head,
+                "tail": item.tail,
+            }
+            for (row, item), fields in zip(items, read, strict=True)
+        ]
 
     def collate(self, examples: Sequence[Example], length: int) -> dict[str, Tensor]:
         """`label`: gold types, [B, L]; `head_mask`, `tail_mask`: tokens to pool, [B, T], if mentions are pooled."""
         num_types = max([1, *(len(example["label"]) for example in examples)])
         fields = {"label": pad([example["label"] for example in examples], num_types, IGNORE)}
         if self.reads_mentions:
-            fields["head_mask"] = _token_mask([example["head_tokens"] for example in examples], length)
-            fields["tail_mask"] = _token_mask([example["tail_tokens"] for example in examples], length)
+            fields["head_mask"] = token_mask([example["head_tokens"] for example in examples], length)
+            fields["tail_mask"] = token_mask([example["tail_tokens"] for example in examples], length)
         return fields
 
     # --- states -> loss -------------------------------------------------------------------------------------------
@@ -244,7 +247,7 @@ class RelationClassification(Head):
         if self.text_pooling is not None:
             pooled = self.text_pooling(states, mask)  # [B, H]
         else:
-            maxima = [_masked_max(states, fields[name]) for name in ("head_mask", "tail_mask")]
+            maxima = [masked_max(states, fields[name]) for name in ("head_mask", "tail_mask")]
             pooled = torch.cat(maxima, dim=-1)  # [B, 2H]
         logits: Tensor = self.classifier(pooled)  # [B, C]
         return logits
@@ -312,7 +315,9 @@ class RelationClassification(Head):
         fitted = _baselines.classes([item.text_row() for item, _ in known], [c for _, c in known], len(self.labels))
         predictors = {name: self._predictor(_of_texts(predictor)) for name, predictor in fitted.items()}
         if any(item.entity_types != _WHOLE_TEXT for item in items):
-            predictors["type_pair"] = self._predictor(_of_entity_types(known, len(self.labels)))
+            pairs, gold = [item.entity_types for item, _ in known], [c for _, c in known]
+            shares = _baselines.shares(pairs, gold, len(self.labels))
+            predictors["type_pair"] = self._predictor(lambda items: shares([item.entity_types for item in items]))
         return predictors
 
     def fit_frozen(self, rows: Sequence[Row], encoder: FrozenEncoder) -> _frozen.Weights | None:
@@ -322,7 +327,7 @@ class RelationClassification(Head):
         known = [known[index] for index in _frozen.sample([1] * len(known), _frozen.MAX_TEXTS)]
         if not known:
             return None
-        features = _pair_features([item for _, item, _ in known], encoder)
+        features = mean_states([item.marked for _, item, _ in known], encoder, ("head", "tail"))
         gold = [self.labels.index(label) for _, _, label in known]
         return _frozen.fit_classes(features, gold, [document for document, _, _ in known], len(self.labels))
 
@@ -330,7 +335,8 @@ class RelationClassification(Head):
         def probabilities(items: Sequence[_Item]) -> Sequence[Sequence[float]]:
             if not items:
                 return []
-            found: list[list[float]] = _frozen.class_probabilities(_pair_features(items, encoder), weights).tolist()
+            features = mean_states([item.marked for item in items], encoder, ("head", "tail"))
+            found: list[list[float]] = _frozen.class_probabilities(features, weights).tolist()
             return found
 
         return self._predictor(probabilities)(rows)
@@ -353,22 +359,6 @@ class RelationClassification(Head):
             if not training or self._is_trained(row.id, key, types):
                 yield _Item(candidate.head.id, candidate.tail.id, entity_types, types, self._mark(row, candidate))
 
-    def _examples(
-        self, items: Sequence[tuple[int, _Item]], tokenizer: PreTrainedTokenizerBase, max_length: int
-    ) -> Iterator[Example]:
-        texts = [item.marked.text for _, item in items]
-        encoded = tokenizer(texts, return_offsets_mapping=True, return_attention_mask=False, verbose=False)
-        starts = self.pooling == "entity_start"
-        for index, (row, item) in enumerate(items):
-            yield {
-                "row": row,
-                **read_tokens(encoded, index, item.marked, max_length, starts=starts),
-                "targets": len(item.types),
-                "label": [self.labels.index(label) for label in item.types],
-                "head": item.head,
-                "tail": item.tail,
-            }
-
     def _gold(self, row: Row, candidates: Sequence[Candidate] | None = None) -> Gold:
         if isinstance(row, TextRow):
             return {_WHOLE_TEXT: (row.label,)} if isinstance(row.label, str) else {}
@@ -384,8 +374,8 @@ class RelationClassification(Head):
     def _mark(self, row: SpanRow, candidate: Candidate) -> Marked:
         start, end = candidate.context
         text = row.text[start:end]
-        head = _shifted(candidate.head.mentions, -start)
-        tail = _shifted(candidate.tail.mentions, -start)
+        head = shifted(candidate.head.mentions, -start)
+        tail = shifted(candidate.tail.mentions, -start)
         if self.input == "typed":
             return typed(text, head, tail, candidate.head.type, candidate.tail.type)
         return markers(text, head, tail) if self.input == "markers" else original(text, head, tail)
@@ -496,35 +486,6 @@ def _of_texts(fitted: _baselines.Fitted) -> _Fitted:
     return lambda items: fitted([item.text_row() for item in items]).tolist() if items else []
 
 
-def _pair_features(items: Sequence[_Item], encoder: FrozenEncoder) -> npt.NDArray[np.float64]:
-    """The mean states of all tokens, of the head and of the tail of each marked text, [N, 3H]."""
-    means: list[npt.NDArray[np.float32]] = []
-    for start in range(0, len(items), _CHUNK_SIZE):
-        chunk = items[start : start + _CHUNK_SIZE]
-        texts = [item.marked.text for item in chunk]
-        encoded = encoder.tokenizer(texts, return_offsets_mapping=True, return_attention_mask=False, verbose=False)
-        inputs = []
-        for index, item in enumerate(chunk):
-            fields = read_tokens(encoded, index, item.marked, encoder.max_length, starts=False)
-            pair = [fields["head_tokens"] or [0], fields["tail_tokens"] or [0]]
-            inputs.append(PooledInput(fields, [range(len(fields["input_ids"])), *pair]))
-        means += encoder.means(inputs)
-    return np.stack([mean.reshape(-1) for mean in means]).astype(np.float64)
-
-
-def _of_entity_types(known: Sequence[tuple[_Item, int]], num_classes: int) -> _Fitted:
-    counts: defaultdict[Key, Counter[int]] = defaultdict(Counter)
-    for item, label in known:
-        counts[item.entity_types][label] += 1
-    everything = Counter(label for _, label in known)
-
-    def shares(item: _Item) -> list[float]:
-        own = counts.get(item.entity_types, everything)
-        return [own[label] / own.total() for label in range(num_classes)]
-
-    return lambda items: [shares(item) for item in items]
-
-
 def _matches(types: Sequence[str], predicted: str, negative: str) -> list[tuple[str, str]]:
     """(gold, predicted) for each gold type of a pair. The prediction is matched with one of them: if possible, itself.
 
@@ -533,20 +494,3 @@ def _matches(types: Sequence[str], predicted: str, negative: str) -> list[tuple[
     """
     first = predicted if predicted in types else types[0]
     return [(first, predicted), *((other, negative) for other in types if other != first)]
-
-
-def _shifted(mentions: Sequence[Mention], by: int) -> list[Mention]:
-    return [tuple((start + by, end + by) for start, end in mention) for mention in mentions]
-
-
-def _token_mask(tokens: Sequence[Sequence[int]], length: int) -> Tensor:
-    """True at the given tokens of each example, or at the first token if there are none, [B, T]."""
-    mask = torch.zeros(len(tokens), length, dtype=torch.bool)
-    for example_mask, indices in zip(mask, tokens, strict=True):
-        example_mask[list(indices) or [0]] = True
-    return mask
-
-
-def _masked_max(states: Tensor, mask: Tensor) -> Tensor:
-    """The maximum over the tokens at which the mask is true, [B, T, H] -> [B, H]."""
-    return states.masked_fill(~mask[..., None], float("-inf")).amax(1)

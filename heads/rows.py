@@ -79,8 +79,8 @@ class SpanRow:
         sentences: Sentences of the source; None if the row is one sentence.
         entities: Mentions.
         relations: Relations between the mentions or their concepts.
-        annotated: Entity and relation types that were annotated in this row; None for all. Types that were not
-            annotated are masked: their absence is never learned.
+        annotated: Entity types, relation types and attributes that were annotated in this row; None for all. What was
+            not annotated is masked: its absence is never learned.
         meta: Groups for splits and reports, such as site or year. The model never sees them.
     """
 

@@ -371,7 +371,7 @@ def _notes(content: Mapping[str, Any]) -> list[str]:
         notes.append(f"{_counted(content['contradictory'], 'text')} with several different labels")
     kinds = {kind.replace("_", " "): count for kind, count in content["notes"].items() if count}
     if kinds:
-        notes.append(f"gold that the head cannot represent exactly: {_listed(kinds)}")
+        notes.append(f"not read as annotated: {_listed(kinds)}")
     return notes
 
 

@@ -115,7 +115,8 @@ def _print(console: Console, wrong: Wrong, *, show_text: bool) -> None:
     gold = {key: value for key, value in row_to_dict(wrong.row).items() if key in ("label", "relations")}
     entities = row_to_dict(wrong.row).get("entities")
     if entities is not None:
-        gold["entities"] = [{"type": e["type"], "spans": e["spans"]} for e in entities]
+        shown = ("id", "type", "spans", "attributes")
+        gold["entities"] = [{key: e[key] for key in shown if key in e} for e in entities]
     console.print(wrong.row.id if show_text else shown_id(wrong.row.id), style="bold", markup=False)
     if show_text:
         for text in (wrong.row.text, wrong.row.text_pair):

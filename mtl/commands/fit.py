@@ -79,10 +79,10 @@ class RunOptions:
             labels and offsets, but no text.
         profile: Whether to profile training steps and write the times to the folder of the run: `profile.md` by
             operator, `fit-phases.txt` by phase. `--profile` is short for `--run.profile=true`.
-        end_to_end: Whether `mtl test` also scores relation tasks with the mentions that entity tasks find.
+        end_to_end: Whether `mtl test` also scores relations and attributes of the mentions that entity tasks find.
             `--end-to-end` is short for `--run.end_to_end=true`.
-        mentions: Entity tasks that find the mentions of a relation task, each RELATION=TASK[,TASK]; needed if several
-            tasks find the same type. `--mentions` is short for an entry.
+        mentions: Entity tasks that find the mentions of a task, each NAME=TASK[,TASK]; needed if several tasks find the
+            same type. `--mentions` is short for an entry.
     """
 
     root: str = "runs"

@@ -13,7 +13,7 @@ from mtl.log_filters import filter_logs
 from mtl.prediction.predicting import predict
 from mtl.problems import InputError, Problem, did_you_mean
 
-DESCRIPTION = """Predicts texts with a run: labels, entities, and relations between the entities that it finds.
+DESCRIPTION = """Predicts texts with a run: labels, entities, and the attributes and relations of entities.
 Formats follow from the suffixes of input and output; docs/predicting.md describes them."""
 
 
@@ -66,9 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     output_help = "file to write: .jsonl, .csv, .tsv, .PubTator, .ann (brat) or .xml (BioC)"
     parser.add_argument("--output", required=True, help=output_help)
     parser.add_argument("--task", nargs="+", action="extend", help="tasks to predict (default: all)")
-    mentions_help = "entity tasks that find the mentions of a relation task, if several tasks find the same type"
+    mentions_help = "entity tasks that find the mentions of a task, if several tasks find the same type"
     parser.add_argument(
-        "--mentions", metavar="RELATION=TASK[,TASK…]", nargs="+", action="extend", default=[], help=mentions_help
+        "--mentions", metavar="NAME=TASK[,TASK…]", nargs="+", action="extend", default=[], help=mentions_help
     )
     parser.add_argument("--long", action="store_true", help="tables: one row per entity, relation and label")
     bad_help = "report bad rows and stop before predicting, or report and skip them (default error)"

@@ -90,10 +90,18 @@ class PermuteSpec(Section):
         seed: Seed of the permutation, separate from the run's, so that all runs use the same labels.
         mentions: For texts with mentions: true moves the mentions, false permutes the relations; None moves the
             mentions only if no row of train has a relation.
+        attribute: For texts with mentions: permutes only this attribute of the mentions.
     """
 
     seed: StrictInt = 0
     mentions: StrictBool | None = None
+    attribute: StrictStr | None = None
+
+    @model_validator(mode="after")
+    def _permutes_one_thing(self) -> PermuteSpec:
+        if self.attribute is not None and self.mentions is not None:
+            raise ValueError("must have mentions or attribute, not both")
+        return self
 
 
 class _OpenSpec(Section):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from heads import Head
 from mtl.config import components, schema
 from mtl.config.mixture import (
     BalancingSpec,
@@ -252,7 +253,7 @@ def _head_component_problems(name: str, spec: TaskSpec) -> list[Problem]:
 def _construction_problems(name: str, spec: TaskSpec) -> list[Problem]:
     """What the head's constructor rejects, such as options that exclude each other."""
     try:
-        build_head(spec, hidden_size=8)
+        return _permutation_problems(name, spec, build_head(spec, hidden_size=8))
     except InputError as error:
         return error.problems
     except ValueError as error:
@@ -262,7 +263,19 @@ def _construction_problems(name: str, spec: TaskSpec) -> list[Problem]:
         if is_own_key:
             return [Problem(f"tasks.{name}.{option}", f"{message.removeprefix(f'{option} ')}.")]
         return [Problem(f"tasks.{name}.options", f"{message}.")]
-    return []
+
+
+def _permutation_problems(name: str, spec: TaskSpec, head: Head) -> list[Problem]:
+    """A permutation that leaves what the head predicts as it is, or moves the mentions that it reads."""
+    predicted = None if head.labelling is None else head.labelling.attribute
+    if spec.data.permute is None or spec.data.permute.attribute == predicted:
+        return []
+    key = f"tasks.{name}.data.permute.attribute"
+    if predicted is None:
+        return [Problem(key, f"must be left out: the head '{spec.head}' predicts no attribute of mentions.")]
+    found = "nothing" if spec.data.permute.attribute is None else f"'{spec.data.permute.attribute}'"
+    message = f"must be '{predicted}', which the head predicts, got {found}."
+    return [Problem(key, message, f"Write permute: {{attribute: {predicted}}}.")]
 
 
 _FRAMEWORK_ARGUMENTS: dict[components.Kind, frozenset[str]] = {

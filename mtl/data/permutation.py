@@ -20,12 +20,15 @@ from heads.rows import Entity, Relation, Row, Span, SpanRow, TextRow
 from mtl.seeding import stream
 
 
-def permuted_rows(rows: Iterable[Row], seed: int, mentions: bool | None = None) -> list[Row]:
+def permuted_rows(
+    rows: Iterable[Row], seed: int, mentions: bool | None = None, attribute: str | None = None
+) -> list[Row]:
     """The same rows in the same order, with permuted labels. All of them are held in memory.
 
     - Texts with a label: the labels are permuted among the labelled rows.
     - Texts with mentions and relations: the relations of a pair (most often none) are permuted among the pairs of the
       same two entity types. `_PossiblePairs` defines what a pair is.
+    - Texts with mentions and the attribute to permute: its values are permuted among the mentions of the same type.
     - Texts with mentions only: each row keeps the number, the types and the lengths in words of its mentions, and
       places them on other words, without overlap.
 
@@ -35,6 +38,7 @@ def permuted_rows(rows: Iterable[Row], seed: int, mentions: bool | None = None) 
         mentions: True moves mentions and keeps relations; False permutes relations and keeps mentions; None moves
             mentions only if no row has a relation. Set it for a task that predicts the mentions of rows with
             relations.
+        attribute: Name of the attribute of mentions to permute; nothing else of them changes.
 
     >>> rows = [TextRow(str(n), str(n), "text", label=label) for n, label in enumerate("aaabbb")]
     >>> "".join(row.label for row in permuted_rows(rows, seed=0))
@@ -42,7 +46,11 @@ def permuted_rows(rows: Iterable[Row], seed: int, mentions: bool | None = None) 
     """
     held = list(rows)
     texts = iter(_with_permuted_labels([row for row in held if isinstance(row, TextRow)], seed))
-    spans = iter(_permuted_spans([row for row in held if isinstance(row, SpanRow)], seed, mentions))
+    span_rows = [row for row in held if isinstance(row, SpanRow)]
+    if attribute is None:
+        spans = iter(_permuted_spans(span_rows, seed, mentions))
+    else:
+        spans = _with_permuted_attribute(span_rows, seed, attribute)
     return [next(texts) if isinstance(row, TextRow) else next(spans) for row in held]
 
 
@@ -100,6 +108,37 @@ def _places(lengths: Sequence[int], num_words: int, draw: np.random.Generator) -
         starts[mention] = point + shift
         shift += lengths[mention] - 1
     return starts
+
+
+# --- attributes -------------------------------------------------------------------------------------------------------
+
+
+def _with_permuted_attribute(rows: Sequence[SpanRow], seed: int, attribute: str) -> Iterator[SpanRow]:
+    """The rows with the values of an attribute permuted among the mentions of the same type.
+
+    To have no value is a value too, except in rows in which the attribute was not annotated.
+    """
+
+    def is_known(row: SpanRow, entity: Entity) -> bool:
+        return row.annotated is None or attribute in row.annotated or attribute in entity.attributes
+
+    values: defaultdict[str, list[str | None]] = defaultdict(list)
+    for row in rows:
+        for entity in row.entities:
+            if is_known(row, entity):
+                values[entity.type].append(entity.attributes.get(attribute))
+    drawn = {
+        kind: iter([found[i] for i in stream(seed, "permuted", "attribute", kind).permutation(len(found)).tolist()])
+        for kind, found in values.items()
+    }
+    for row in rows:
+        entities = (_with_value(e, attribute, next(drawn[e.type])) if is_known(row, e) else e for e in row.entities)
+        yield replace(row, entities=tuple(entities))
+
+
+def _with_value(entity: Entity, attribute: str, value: str | None) -> Entity:
+    others = {name: own for name, own in entity.attributes.items() if name != attribute}
+    return entity._replace(attributes=others if value is None else {**others, attribute: value})
 
 
 # --- relations --------------------------------------------------------------------------------------------------------

@@ -193,7 +193,9 @@ class _RowBuild:
         This is the last step, so that the task trains on the same rows as without permutation.
         """
         permute = self._spec.permute
-        return permuted_rows(rows, permute.seed, permute.mentions) if permute and self._split == "train" else rows
+        if permute is None or self._split != "train":
+            return rows
+        return permuted_rows(rows, permute.seed, permute.mentions, permute.attribute)
 
     def _kept(self) -> Iterator[Row]:
         """The rows of the split that are neither limited nor excluded."""

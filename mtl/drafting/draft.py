@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from heads.rows import Row, SpanRow, TextRow
+from heads.rows import Entity, Row, SpanRow, TextRow
 from mtl.config.components import find
 from mtl.drafting.guess import Guess, guess
 from mtl.problems import InputError, Problem
@@ -148,6 +148,26 @@ def _span_tasks(name: str, data: dict[str, Any], comments: list[str], rows: Sequ
         }
         note = "All pairs of mentions of these types in a sentence are candidates; those without a relation are `none`."
         yield TaskDraft(f"{name}_relations", fields, [f"Relations: {_counted(related)}.", note])
+    for attribute in sorted({key for row in rows for entity in row.entities for key in entity.attributes}):
+        yield _attribute_task(name, data, attribute, [entity for row in rows for entity in row.entities])
+
+
+def _attribute_task(name: str, data: dict[str, Any], attribute: str, entities: Sequence[Entity]) -> TaskDraft:
+    """The task of an attribute of mentions; one that has a single value is taken for true or not."""
+    having = [entity for entity in entities if attribute in entity.attributes]
+    types = sorted({entity.type for entity in having})
+    values = Counter(entity.attributes[attribute] for entity in having)
+    lacking = sum(entity.type in types for entity in entities) - len(having)
+    options: dict[str, Any] = {"attribute": attribute, "entity_types": types}
+    comments = [f"Values of {attribute if is_name(attribute) else 'the attribute'}: {_counted(values)}."]
+    if len(values) == 1:
+        options["default"] = next(name for name in ("none", "no value") if name not in values)
+    if lacking:
+        note = f"`{options['default']}`" if "default" in options else "left out; set `default` if that means something"
+        comments.append(f"{lacking} mentions of these types have no value: {note}.")
+    labels = [*sorted(values), *([options["default"]] if "default" in options else [])]
+    fields = {"head": "mention_classification", "labels": labels, "options": options, "data": data}
+    return TaskDraft(re.sub(r"\W", "_", f"{name}_{attribute}", flags=re.ASCII), fields, comments)
 
 
 def _type_pairs(row: SpanRow) -> Iterator[tuple[str, str]]:

@@ -1,12 +1,12 @@
 """From raw text to predictions: inputs as people have them, mentions that become candidates of relations, outputs.
 
 - `inputs`: texts in files, strings or rows, with the keys and columns that are carried to the output.
-- `mentions`: which entity tasks find the mentions of which relation task, and rows with these mentions.
+- `mentions`: which entity tasks find the mentions that another task relates or labels, and rows with these mentions.
 - `pipeline`: rows to batches and outputs to decoded predictions, one chunk of rows at a time.
 - `output_records`: decoded predictions in the form in which they are written.
 - `unfinished`: what an interrupted prediction leaves, so that it can be resumed.
 - `predicting`: predicts a whole input with a checkpoint.
-- `end_to_end`: scores relations between predicted mentions on test.
+- `end_to_end`: scores relations and attributes of predicted mentions on test.
 
 Next: `mtl.study` and `mtl.commands`.
 """

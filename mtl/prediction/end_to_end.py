@@ -1,4 +1,4 @@
-"""Scores relation tasks on test with predicted mentions instead of gold ones, beside the scores on gold mentions."""
+"""Scores tasks that relate or label mentions on test with predicted mentions, beside the scores on gold mentions."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from mtl.batching.data_module import MixtureData
 from mtl.data.examples import document_ranks
 from mtl.distributed import gather, rank, world_size
 from mtl.evaluation.evaluator import TaskResult
-from mtl.evaluation.triples import triple_counts, triple_report, triple_scores
-from mtl.prediction.mentions import ConceptLexicon, Sources, find_sources, parse_choices
+from mtl.evaluation.strict import strict_counts, strict_report, strict_scores
+from mtl.prediction.mentions import ConceptLexicon, MentionInput, Sources, find_sources, parse_choices
 from mtl.prediction.pipeline import Pipeline
 from mtl.problems import InputError, Problem
 from mtl.tracking.checkpoint_folder import say
@@ -36,18 +36,17 @@ SPLIT = "test"
 
 
 class EndToEnd(Callback):
-    """After the evaluation of test, adds strict scores of triples to the results of each relation task.
+    """After the evaluation of test, adds strict scores to the results of each task that relates or labels mentions.
 
-    Mentions are those that entity tasks of the same checkpoint find in the test rows of the relation task. If relations
-    join concepts, a mention gets the concepts of the longest equal surface form in the training documents of the
-    relation task.
+    Mentions are those that entity tasks of the same checkpoint find in the test rows of the task. If relations join
+    concepts, a mention gets the concepts of the longest equal surface form in the training documents of the task.
 
     Args:
         data: Data of the run, set up.
-        choices: Entity tasks that the user chose, each ``RELATION=TASK[,TASK…]``.
+        choices: Entity tasks that the user chose, each ``NAME=TASK[,TASK…]``.
 
     Raises:
-        InputError: No relation task of the mixture can be scored with predicted mentions; the error says why. If only
+        InputError: No such task of the mixture can be scored with predicted mentions; the error says why. If only
             some can, the others are named on stderr.
     """
 
@@ -96,14 +95,14 @@ class EndToEnd(Callback):
     ) -> None:
         for (_, decoded), row in zip(pipeline.take_finished(), gold, strict=False):
             found = decoded[task]
-            counts[row.document].append(triple_counts(head, _span_row(found.row), found.prediction["relations"], row))
+            counts[row.document].append(strict_counts(head, _span_row(found.row), found.prediction, row))
 
     def _pipeline(self, task: str, rows: Sequence[SpanRow], module: MultiTaskModule) -> Pipeline:
         data, head = self._data, module.head(task)
-        pairing = head.pairing
-        assert pairing is not None, "the task predicts no relations"
-        train = map(_span_row, data.tasks[task]["train"].rows)
-        linkers = {task: ConceptLexicon(train, pairing.merge)} if pairing.level == "concept" else {}
+        linkers = {}
+        if head.pairing is not None and head.pairing.level == "concept":
+            train = map(_span_row, data.tasks[task]["train"].rows)
+            linkers[task] = ConceptLexicon(train, head.pairing.merge)
         names = [task, *self._sources[task]]
         kinds = data.state_dict()
         return Pipeline(
@@ -119,12 +118,12 @@ class EndToEnd(Callback):
 
 
 def _scored_tasks(data: MixtureData, choices: Sequence[str]) -> Sources:
-    """The relation tasks that can be scored, with their entity tasks."""
+    """The tasks that can be scored, with their entity tasks."""
     chosen = parse_choices(choices, data.heads)
     sources: Sources = {}
     problems: list[Problem] = []
     for name, head in data.heads.items():
-        if head.pairing is None or SPLIT not in data.tasks[name]:
+        if MentionInput.of(head) is None or SPLIT not in data.tasks[name]:
             continue
         if not _has_mentions(data.tasks[name][SPLIT]):
             message = f"The rows of '{name}' are texts with placeholders, which have no mentions to find."
@@ -135,7 +134,8 @@ def _scored_tasks(data: MixtureData, choices: Sequence[str]) -> Sources:
         except InputError as error:
             problems += error.problems
     if not sources:
-        none = Problem("--end-to-end", "needs a relation task with a test split and an entity task for its mentions.")
+        message = "needs a task with a test split that relates or labels mentions, and an entity task that finds them."
+        none = Problem("--end-to-end", message)
         raise InputError(problems or none)
     for problem in problems:
         say(f"Not scored end to end: {problem}")
@@ -155,7 +155,7 @@ def _outputs(module: MultiTaskModule, trainer: pl.Trainer, batch: Any) -> dict[s
 def _result(head: Head, documents: list[str], counts: list[Tensor], num_rows: int) -> TaskResult:
     total = torch.stack(counts).sum(0)
     flat = [count.flatten() for count in counts]
-    return TaskResult(triple_scores(total), documents, flat, triple_report(head, total), num_rows)
+    return TaskResult(strict_scores(total), documents, flat, strict_report(head, total), num_rows)
 
 
 def _span_row(row: Any) -> SpanRow:

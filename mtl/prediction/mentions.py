@@ -1,11 +1,11 @@
-"""Mentions that an entity task finds as the candidates of a relation task, and the concepts that they refer to."""
+"""Mentions that an entity task finds for a task that relates or labels mentions, and their concepts."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from heads import Entity, Head, Prediction, SpanRow
 from mtl.problems import InputError, Problem, did_you_mean
@@ -13,7 +13,7 @@ from mtl.problems import InputError, Problem, did_you_mean
 DECIDES_RESULTS = False
 
 Sources = dict[str, tuple[str, ...]]
-"""The entity tasks that find the mentions of each relation task."""
+"""The entity tasks that find the mentions of each task that reads mentions."""
 
 Linker = Callable[[Sequence[Entity], str], Sequence[tuple[str, ...]]]
 """From the mentions of a text, and the text, to the concept ids of each mention."""
@@ -21,8 +21,39 @@ Linker = Callable[[Sequence[Entity], str], Sequence[tuple[str, ...]]]
 _WORD = re.compile(r"[^\W_]+|[^\w\s]|_")
 
 
+@dataclass(frozen=True)
+class MentionInput:
+    """Which mentions a task reads.
+
+    Args:
+        types: Their types; None for all.
+        merge: New names for entity types, applied before their types are compared.
+    """
+
+    types: frozenset[str] | None = None
+    merge: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, head: Head) -> MentionInput | None:
+        """The mentions that a head relates or labels; None if it reads none."""
+        if head.labelling is not None:
+            return cls(head.labelling.types)
+        if head.pairing is None:
+            return None
+        pairs = head.pairing.types
+        return cls(None if pairs is None else frozenset(name for pair in pairs for name in pair), head.pairing.merge)
+
+    def merged(self, kind: str) -> str:
+        """The name that the task gives to an entity type."""
+        return self.merge.get(kind, kind)
+
+    def takes(self, kind: str) -> bool:
+        """Whether the task reads mentions of an entity type."""
+        return self.types is None or self.merged(kind) in self.types
+
+
 def parse_choices(words: Sequence[str], heads: Mapping[str, Head]) -> Sources:
-    """The entity tasks that the user chose for relation tasks, each as ``RELATION=TASK[,TASK…]``.
+    """The entity tasks that the user chose for tasks that read mentions, each as ``NAME=TASK[,TASK…]``.
 
     Raises:
         InputError: A word has another form, or a task has another kind or does not exist.
@@ -30,78 +61,75 @@ def parse_choices(words: Sequence[str], heads: Mapping[str, Head]) -> Sources:
     choices: Sources = {}
     problems: list[Problem] = []
     for word in words:
-        relation, equals, listed = word.partition("=")
+        reading, equals, listed = word.partition("=")
         names = tuple(name.strip() for name in listed.split(",") if name.strip())
         if not equals or not names:
-            problems.append(Problem("--mentions", "must be RELATION=TASK[,TASK…].", "Such as --mentions cdr=chemical."))
+            problems.append(Problem("--mentions", "must be NAME=TASK[,TASK…].", "Such as --mentions cdr=chemical."))
             continue
-        wanted = [(relation, "predicts relations", _relation_tasks(heads))]
+        wanted = [(reading, "relates or labels mentions", _reading_tasks(heads))]
         wanted += [(name, "predicts mentions", _entity_tasks(heads)) for name in names]
         for name, what, known in wanted:
             if name not in known:
                 advice = did_you_mean(name, known) if known else ""
                 problems.append(Problem("--mentions", f"No task with the name '{name}' {what}.", advice))
-        choices[relation] = names
+        choices[reading] = names
     if problems:
         raise InputError(problems)
     return choices
 
 
-def find_sources(heads: Mapping[str, Head], relation: str, chosen: Sequence[str] = ()) -> tuple[str, ...]:
-    """The entity tasks that find the mentions of a relation task, decided by the types of the mentions.
+def find_sources(heads: Mapping[str, Head], task: str, chosen: Sequence[str] = ()) -> tuple[str, ...]:
+    """The entity tasks that find the mentions of another task, decided by the types of the mentions.
 
-    Each type of the relation task must be found by exactly one entity task. `merge_types` of the relation task applies
-    to what the entity tasks find. A relation task without types takes the mentions of the only entity task.
+    Each type that the other task reads must be found by exactly one entity task. `merge_types` of a relation task
+    applies to what the entity tasks find. A task that reads mentions of all types takes those of the only entity task.
 
     Args:
         heads: The head of each task.
-        relation: Name of the relation task.
+        task: Name of the task that relates or labels mentions.
         chosen: Entity tasks that the user chose; empty considers all.
 
     Raises:
         InputError: No entity task finds a type, or several do.
     """
-    finders = {task: _merged_types(heads[relation], heads[task]) for task in chosen or _entity_tasks(heads)}
-    pairing = heads[relation].pairing
-    assert pairing is not None, "the task predicts no relations"
-    if pairing.types is None:
+    read = MentionInput.of(heads[task])
+    assert read is not None, "the task reads no mentions"
+    finders = {name: set(map(read.merged, heads[name].mention_types)) for name in chosen or _entity_tasks(heads)}
+    if read.types is None:
         tasks_of = {"": list(finders)}
     else:
-        wanted = sorted({name for pair in pairing.types for name in pair})
-        tasks_of = {name: [task for task, found in finders.items() if name in found] for name in wanted}
-    key = f"tasks.{relation}"
-    missing = [name for name, tasks in tasks_of.items() if not tasks]
+        tasks_of = {kind: [name for name, found in finders.items() if kind in found] for kind in sorted(read.types)}
+    key = f"tasks.{task}"
+    missing = [kind for kind, names in tasks_of.items() if not names]
     if missing:
         what = f"finds mentions of type {', '.join(missing)}" if any(missing) else "finds mentions"
-        message = f"The relation task '{relation}' needs mentions, but no entity task of the run {what}."
+        message = f"The task '{task}' needs mentions, but no entity task of the run {what}."
         advice = "Give rows with entities, train an entity task for them too, or leave the task out with --task."
         raise InputError(Problem(key, message, advice))
-    ambiguous = sorted({task for tasks in tasks_of.values() if len(tasks) > 1 for task in tasks})
+    ambiguous = sorted({name for names in tasks_of.values() if len(names) > 1 for name in names})
     if ambiguous and not chosen:
-        message = f"Several entity tasks find mentions for the relation task '{relation}': {', '.join(ambiguous)}."
-        raise InputError(Problem(key, message, f"Choose with --mentions {relation}=TASK[,TASK…]."))
-    return tuple(task for task in finders if any(task in tasks for tasks in tasks_of.values()))
+        message = f"Several entity tasks find mentions for the task '{task}': {', '.join(ambiguous)}."
+        raise InputError(Problem(key, message, f"Choose with --mentions {task}=TASK[,TASK…]."))
+    return tuple(name for name in finders if any(name in names for names in tasks_of.values()))
 
 
 def with_mentions(row: SpanRow, head: Head, predictions: Iterable[Prediction], link: Linker) -> SpanRow:
     """The row with predicted mentions as its entities, in text order, with ids ``T1``, ``T2`` and so on.
 
-    Mentions of types that the relation task cannot pair are left out, and so is all but the first of equal mentions.
+    Mentions of types that the task does not read are left out, and so is all but the first of equal mentions.
 
     Args:
         row: The row, whose own entities are replaced.
-        head: Head of the relation task.
+        head: Head of the task that relates or labels the mentions.
         predictions: Predictions of its entity tasks.
         link: Finds the concepts of the mentions.
     """
-    assert head.pairing is not None, "the task predicts no relations"
-    types, merge = head.pairing.types, head.pairing.merge
-    wanted = None if types is None else {name for pair in types for name in pair}
+    read = MentionInput.of(head)
+    assert read is not None, "the task reads no mentions"
     found: dict[tuple[int, int, str], str] = {}
     for entity in (entity for prediction in predictions for entity in prediction["entities"]):
-        merged = merge.get(entity["type"], entity["type"])
-        if wanted is None or merged in wanted:
-            found.setdefault((entity["start"], entity["end"], merged), entity["type"])
+        if read.takes(entity["type"]):
+            found.setdefault((entity["start"], entity["end"], read.merged(entity["type"])), entity["type"])
     entities = [Entity(f"T{i}", found[place], (place[:2],)) for i, place in enumerate(sorted(found), start=1)]
     concepts = link(entities, row.text)
     linked = tuple(entity._replace(concepts=own) for entity, own in zip(entities, concepts, strict=True))
@@ -160,12 +188,6 @@ class ConceptLexicon:
         return self._merge.get(entity.type, entity.type)
 
 
-def _merged_types(relation: Head, finder: Head) -> set[str]:
-    """The types that an entity task finds, by the names that a relation task gives them."""
-    assert relation.pairing is not None, "the task predicts no relations"
-    return {relation.pairing.merge.get(name, name) for name in finder.mention_types}
-
-
 def _surface(entity: Entity, text: str) -> str:
     return " ".join(text[start:end] for start, end in entity.spans).casefold()
 
@@ -174,5 +196,5 @@ def _entity_tasks(heads: Mapping[str, Head]) -> list[str]:
     return [name for name, head in heads.items() if head.mention_types]
 
 
-def _relation_tasks(heads: Mapping[str, Head]) -> list[str]:
-    return [name for name, head in heads.items() if head.pairing is not None]
+def _reading_tasks(heads: Mapping[str, Head]) -> list[str]:
+    return [name for name, head in heads.items() if MentionInput.of(head) is not None]

@@ -1,8 +1,8 @@
-"""Decoded predictions in the form in which they are written: entities with their text, relations between indices."""
+"""Decoded predictions as they are written: entities with their text and attributes, relations between indices."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from heads import Entity, Prediction, Row, SpanRow
@@ -26,6 +26,10 @@ def as_record(prediction: Prediction, row: Row, scores: Scores | None = None) ->
     {'label': 'yes', 'score': 0.9, 'scores': {'yes': 0.9, 'no': 0.1}}
     >>> as_record({"entities": [{"type": "Sign", "start": 0, "end": 5, "score": 0.9}]}, TextRow("1", "1", "Fever."))
     {'entities': [{'type': 'Sign', 'start': 0, 'end': 5, 'text': 'Fever', 'score': 0.9}]}
+    >>> row = SpanRow("1", "1", "No fever.", entities=(Entity("T1", "Sign", ((3, 8),)),))
+    >>> found = {"entity": "T1", "name": "assertion", "value": "absent", "score": 0.9}
+    >>> as_record({"attributes": [found]}, row)["entities"][0]["attributes"]
+    {'assertion': {'value': 'absent', 'score': 0.9}}
     """
     if "relations" in prediction and isinstance(row, SpanRow):
         places = _places(row.entities)
@@ -36,6 +40,8 @@ def as_record(prediction: Prediction, row: Row, scores: Scores | None = None) ->
         return {"entities": [_mention(entity, row.text, scores or {}) for entity in row.entities]} | {
             "relations": relations
         }
+    if "attributes" in prediction and isinstance(row, SpanRow):
+        return {"entities": list(_labelled(prediction["attributes"], row, scores or {}))}
     if "entities" in prediction:
         return {**prediction, "entities": [_with_text(entity, row.text) for entity in prediction["entities"]]}
     if "label" in prediction and "scores" in prediction:
@@ -51,6 +57,14 @@ def _places(entities: Sequence[Entity]) -> dict[str, int]:
         for concept in entity.concepts:
             places.setdefault(concept, index)
     return places | {entity.id: index for index, entity in enumerate(entities)}
+
+
+def _labelled(attributes: Sequence[Mapping[str, Any]], row: SpanRow, scores: Scores) -> Iterator[dict[str, Any]]:
+    """The mentions that have a predicted attribute."""
+    entities = {entity.id: entity for entity in row.entities}
+    for one in attributes:
+        found = {one["name"]: {"value": one["value"], "score": one["score"]}}
+        yield _mention(entities[one["entity"]], row.text, scores) | {"attributes": found}
 
 
 def _mention(entity: Entity, text: str, scores: Scores) -> dict[str, Any]:

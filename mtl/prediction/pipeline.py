@@ -1,7 +1,7 @@
 """Rows to batches, and outputs to decoded predictions: one chunk of rows at a time, in the order of the rows.
 
-Tasks with the same input share one forward pass of the encoder. Relation tasks whose rows have no mentions wait until
-the entity tasks of the chunk are decoded.
+Tasks with the same input share one forward pass of the encoder. Tasks that relate or label mentions, and whose rows
+have none, wait until the entity tasks of the chunk are decoded.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from heads import Example, Head, Prediction, Row, SpanRow, TextRow, sequence_len
 from mtl.batching.batch import EMPTY, Batch, ExampleGroup, collate
 from mtl.batching.batcher import by_length
 from mtl.batching.loaders import EVALUATION_TOKENS
-from mtl.prediction.mentions import Linker, Sources, by_surface, with_mentions
+from mtl.prediction.mentions import Linker, MentionInput, Sources, by_surface, with_mentions
 from mtl.training.checkpoints import TrainedRows
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Decoded(NamedTuple):
     """The prediction of one task for one row.
 
     Args:
-        row: The row as the task read it, with predicted mentions if the task pairs them.
+        row: The row as the task read it, with predicted mentions if the task reads them.
         prediction: The prediction.
         scores: Scores of the predicted mentions by start, end and type; empty if the mentions were in the input.
     """
@@ -68,7 +68,7 @@ class Pipeline:
         tokenizer: Tokenizer of the encoder.
         mixture: Mixture that sets the maximum lengths and batch sizes.
         trained_rows: The kind of rows on which each task was trained.
-        sources: The entity tasks that find the mentions of each relation task.
+        sources: The entity tasks that find the mentions of each task that reads mentions.
         linkers: How each relation task finds the concepts of predicted mentions; by their text if it has none.
         predicts_all_mentions: Whether mentions of the rows are replaced by predicted ones.
     """
@@ -116,7 +116,10 @@ class Pipeline:
             if any(later.values()):
                 yield from self._until_mentions_are_known({number for places in later.values() for number, _ in places})
                 yield from self._batches(
-                    {name: [(number, self._paired(name, number)) for number, _ in own] for name, own in later.items()}
+                    {
+                        name: [(number, self._completed(name, number)) for number, _ in own]
+                        for name, own in later.items()
+                    }
                 )
 
     def add(self, batch: Batch, outputs: Mapping[str, Sequence[Tensor]]) -> None:
@@ -148,8 +151,8 @@ class Pipeline:
             yield EMPTY
         raise AssertionError("outputs were not passed to `add`")
 
-    def _paired(self, name: str, number: int) -> Row:
-        """The row with the mentions that the entity tasks of a relation task found."""
+    def _completed(self, name: str, number: int) -> Row:
+        """The row with the mentions that the entity tasks of another task found."""
         waiting = self._waiting[number]
         found = [self._decoded(number, finder).prediction for finder in self._sources[name]]
         row = as_read_by(self._heads[name], waiting.row, SpanRow.__name__)
@@ -212,19 +215,17 @@ def as_read_by(head: Head, row: Row, trained: str | None) -> Row:
 
 
 def lacks_mentions(head: Head, row: Row, trained: str | None) -> bool:
-    """Whether a task pairs mentions, but the row has none of a type that it can pair.
+    """Whether a task relates or labels mentions, but the row has none of a type that it reads.
 
     Args:
         head: The head.
         row: The row.
         trained: Name of the type of the rows on which the task was trained; None if it is not known.
     """
-    if head.pairing is None or trained != SpanRow.__name__:
+    read = MentionInput.of(head)
+    if read is None or trained != SpanRow.__name__:
         return False
-    types = head.pairing.types
-    wanted = None if types is None else {name for pair in types for name in pair}
-    entities = row.entities if isinstance(row, SpanRow) else ()
-    return not any(wanted is None or head.pairing.merge.get(e.type, e.type) in wanted for e in entities)
+    return not any(read.takes(entity.type) for entity in (row.entities if isinstance(row, SpanRow) else ()))
 
 
 def _grouped(encoded: Mapping[str, Sequence[Example]]) -> dict[tuple[str, ...], list[dict[str, Example]]]:

@@ -120,9 +120,9 @@ def predict(
     """Predicts texts, and writes the predictions in the format of the output's suffix or returns them.
 
     Each text gives its id, its document, the keys that it carries and, for each task, the decoded prediction: entities
-    with offsets and text, relations between indices of entities, labels with their probability. A text without an id
-    gets the id `row-` and its line number. Gold labels in the input are ignored. Mentions that the input has are the
-    candidates of relation tasks; a text without any gets the mentions that the entity tasks of the run find.
+    with offsets and text, their attributes, relations between indices of entities, labels with their probability. A
+    text without an id gets the id `row-` and its line number. Gold labels in the input are ignored. Mentions that the
+    input has are related and labelled; a text without any gets the mentions that the entity tasks of the run find.
 
     Args:
         checkpoint: Folder of a run to use its best checkpoint, or a checkpoint file.
@@ -131,8 +131,8 @@ def predict(
         output: File to write (`.jsonl`, `.csv`, `.tsv`, `.PubTator`, `.ann`, `.xml`); an existing one is replaced once
             all predictions are there. None returns the lines of the JSON lines output as dictionaries.
         tasks: Names of the tasks to predict; None predicts all tasks of the mixture.
-        mentions: Entity tasks that find the mentions of a relation task, each ``RELATION=TASK[,TASK…]``; needed if
-            several tasks find the same type.
+        mentions: Entity tasks that find the mentions of a task, each ``NAME=TASK[,TASK…]``; needed if several tasks
+            find the same type.
         input_format: `jsonl`, `table`, `text` or `pubtator`; None decides by the suffix of the input.
         long: Whether a table has one row per entity, relation and label.
         on_bad_row: What to do with rows that cannot be read or that a task cannot predict: `error` reports them before
@@ -203,7 +203,7 @@ class _Job:
         source: The input.
         heads: Head of each task to predict.
         kinds: The kind of rows on which each task was trained.
-        choices: Entity tasks that the user chose, each ``RELATION=TASK[,TASK…]``.
+        choices: Entity tasks that the user chose, each ``NAME=TASK[,TASK…]``.
         all_heads: Head of each task of the run.
         specs: Tasks of the mixture.
     """
@@ -223,7 +223,7 @@ class _Job:
         self.heads = dict(heads)
         """Head of each task to predict, and after `check` of the entity tasks that they need."""
         self.sources: Sources = {}
-        """The entity tasks of each relation task that needs them, after `check`."""
+        """The entity tasks of each task whose mentions must be found, after `check`."""
 
     def check(self, *, skips: bool) -> _Accepted:
         """Reads the whole input before the first prediction.
@@ -414,7 +414,7 @@ def _check_writer(writer: PredictionWriter, output: Path, job: _Job, names: Sequ
     Raises:
         InputError: It cannot.
     """
-    holds = [name for name in names if job.heads[name].mention_types or job.heads[name].pairing is not None]
+    holds = [name for name in names if _has_place(writer, job.heads[name])]
     others = [name for name in names if name not in holds]
     if writer.only_mentions and others:
         message = f"'{output.name}' holds mentions and relations only, got {', '.join(others)}."
@@ -423,6 +423,13 @@ def _check_writer(writer: PredictionWriter, output: Path, job: _Job, names: Sequ
     problem = writer.problem(output, names, accepted.texts)
     if problem is not None:
         raise InputError(Problem("--output", f"'{output}' cannot be written: {problem}.", "Choose another path."))
+
+
+def _has_place(writer: PredictionWriter, head: Head) -> bool:
+    """Whether a format that holds only mentions has a place for the predictions of a head."""
+    if head.labelling is not None:
+        return writer.has_attributes
+    return bool(head.mention_types) or head.pairing is not None
 
 
 def _few(problems: Sequence[Problem]) -> list[Problem]:

@@ -25,7 +25,7 @@ from mtl.evaluation.evaluator import TaskResult
 from mtl.evaluation.frozen import FrozenBaseline
 from mtl.evaluation.intervals import ScoreInterval, score_intervals
 from mtl.evaluation.predictions import with_hashed_ids
-from mtl.evaluation.triples import PRIMARY
+from mtl.evaluation.strict import PRIMARY
 from mtl.evaluation.units import unit_of
 from mtl.hashed_ids import are_hashed, without_ids
 from mtl.problems import InputError, Problem

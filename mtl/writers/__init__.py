@@ -27,8 +27,8 @@ class PredictedRow:
         id: Id of the row.
         document: Document of the row.
         text: The text, to which the offsets of entities refer.
-        predictions: Prediction of each task: `{"entities"}`, `{"entities", "relations"}`, `{"label", "score",
-            "scores"}`, `{"labels", "scores"}` or `{"value"}`.
+        predictions: Prediction of each task: `{"entities"}` (each with `attributes` if the task labels them),
+            `{"entities", "relations"}`, `{"label", "score", "scores"}`, `{"labels", "scores"}` or `{"value"}`.
         carried: Further keys or columns of the input, which are copied to the output.
         title_end: Length of the title if the input separates a title from an abstract; None if it does not.
     """
@@ -55,7 +55,7 @@ class PredictionWriter(ABC):
 
     Args:
         carried: Keys or columns of the whole input that are copied to the output, in order.
-        long: Whether a table has one row per entity, relation and label instead of one row per text.
+        long: Whether a table has one row per entity, attribute, relation and label instead of one row per text.
         is_first: Whether this is the first shard; only its table has a header, so that shards can be concatenated.
     """
 
@@ -64,6 +64,9 @@ class PredictionWriter(ABC):
 
     only_mentions: ClassVar[bool] = False
     """Whether the format can hold only mentions and relations, and no labels of texts."""
+
+    has_attributes: ClassVar[bool] = True
+    """Whether the format has a place for attributes of mentions."""
 
     has_long_form: ClassVar[bool] = False
     """Whether `long` has an effect."""

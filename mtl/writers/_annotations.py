@@ -1,4 +1,4 @@
-"""The mentions and relations of a text over all tasks, for formats that keep one list of each."""
+"""The mentions, attributes and relations of a text over all tasks, for formats that keep one list of each."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ DECIDES_RESULTS = False
 Spans = tuple[tuple[int, int], ...]
 
 
+class Attribute(NamedTuple):
+    """The predicted value of an attribute, and its probability."""
+
+    value: str
+    score: float
+
+
 class Mention(NamedTuple):
     """A mention.
 
@@ -21,6 +28,7 @@ class Mention(NamedTuple):
         text: Its text.
         score: Probability of the mention; None if the input has it.
         concepts: Concept ids that the input gives.
+        attributes: Predicted attributes by name.
     """
 
     type: str
@@ -28,6 +36,7 @@ class Mention(NamedTuple):
     text: str
     score: float | None
     concepts: tuple[str, ...]
+    attributes: Mapping[str, Attribute]
 
 
 class Link(NamedTuple):
@@ -47,7 +56,7 @@ class Annotations(NamedTuple):
 
 
 def annotated(row: PredictedRow) -> Annotations:
-    """All mentions and relations of a row; a mention that several tasks list is one mention.
+    """All mentions and relations of a row; a mention that several tasks list is one mention with all its attributes.
 
     >>> entity = {"type": "Drug", "start": 0, "end": 7, "text": "Aspirin", "score": 0.9}
     >>> row = PredictedRow("1", "1", "Aspirin", {"a": {"entities": [entity]}, "b": {"entities": [entity]}})
@@ -59,8 +68,10 @@ def annotated(row: PredictedRow) -> Annotations:
     for entity in (entity for prediction in predictions for entity in prediction["entities"]):
         mention = _mention(entity)
         known = found.setdefault(_key(mention), mention)
-        if mention.concepts and not known.concepts:
-            found[_key(mention)] = known._replace(concepts=mention.concepts)
+        found[_key(mention)] = known._replace(
+            concepts=known.concepts or mention.concepts,
+            attributes={**known.attributes, **mention.attributes, **known.attributes},
+        )
     mentions = [found[key] for key in sorted(found)]
     index = {_key(mention): i for i, mention in enumerate(mentions)}
     links: dict[tuple[str, int, int], Link] = {}
@@ -74,7 +85,9 @@ def annotated(row: PredictedRow) -> Annotations:
 
 def _mention(entity: Mapping[str, Any]) -> Mention:
     spans = tuple((start, end) for start, end in entity.get("spans", [(entity["start"], entity["end"])]))
-    return Mention(entity["type"], spans, entity["text"], entity["score"], tuple(entity.get("concepts", ())))
+    concepts, attributes = tuple(entity.get("concepts", ())), entity.get("attributes", {})
+    values = {name: Attribute(one["value"], one["score"]) for name, one in attributes.items()}
+    return Mention(entity["type"], spans, entity["text"], entity["score"], concepts, values)
 
 
 def _key(mention: Mention) -> tuple[Spans, str]:

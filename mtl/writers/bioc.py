@@ -31,8 +31,9 @@ class BiocWriter(PredictionWriter):
     """One document per text. Offsets and lengths count characters, as in PubTator's exports.
 
     Labels and numbers of text tasks, and carried keys, are infons of the document: `TASK`, and `TASK.score` for the
-    probability. Relations are elements of the passage whose nodes refer to annotations. Characters that XML cannot
-    represent become blanks, so offsets stay the same.
+    probability. Attributes of mentions are infons of their annotations: `NAME` and `NAME.score`. Relations are elements
+    of the passage whose nodes refer to annotations. Characters that XML cannot represent become blanks, so offsets stay
+    the same.
     """
 
     suffixes = (".xml",)
@@ -67,6 +68,9 @@ def _elements(found: Annotations) -> Iterator[str]:
             yield f"        {_infon('score', mention.score)}"
         if mention.concepts:
             yield f"        {_infon('identifier', '|'.join(mention.concepts))}"
+        for name, attribute in mention.attributes.items():
+            yield f"        {_infon(name, attribute.value)}"
+            yield f"        {_infon(f'{name}.score', attribute.score)}"
         for start, end in mention.spans:
             yield f'        <location offset="{start}" length="{end - start}"/>'
         yield f"        <text>{_text(mention.text)}</text>"

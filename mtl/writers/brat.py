@@ -20,7 +20,7 @@ class BratWriter(PredictionWriter):
     """One text: `x.ann`, and `x.txt` beside it. Several texts: a folder with this name, with one pair of files each.
 
     Files in the folder are named by the ids of the rows. A tab inside a mention divides it into two parts. The score of
-    a mention or relation is in a note (`#` line) of its own.
+    a mention, attribute or relation is in a note (`#` line) of its own.
     """
 
     suffixes = (".ann",)
@@ -76,7 +76,11 @@ def _lines(row: PredictedRow) -> Iterator[str]:
         yield f"T{number}\t{_word(mention.type)} {offsets}\t{written}"
     for number, link in enumerate(found.links, start=1):
         yield f"R{number}\t{_word(link.type)} Arg1:T{link.head + 1} Arg2:T{link.tail + 1}"
+    attributes = [(i, *one) for i, mention in enumerate(found.mentions, start=1) for one in mention.attributes.items()]
+    for number, (mention, name, attribute) in enumerate(attributes, start=1):
+        yield f"A{number}\t{_word(name)} T{mention} {_word(attribute.value)}"
     scores = [(f"T{i}", mention.score) for i, mention in enumerate(found.mentions, start=1)]
+    scores += [(f"A{i}", attribute.score) for i, (_, _, attribute) in enumerate(attributes, start=1)]
     scores += [(f"R{i}", link.score) for i, link in enumerate(found.links, start=1)]
     known = [(name, score) for name, score in scores if score is not None]
     for number, (name, score) in enumerate(known, start=1):

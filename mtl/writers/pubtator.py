@@ -22,11 +22,12 @@ class PubtatorWriter(PredictionWriter):
     A text from another format is the title if it has one line; otherwise its first line is. Line breaks and tabs become
     blanks, so offsets stay the same. A discontinuous mention is written from its first to its last character. PubTator
     relates concepts: a mention without a concept id gets the id `T<number>` if it takes part in a relation. Relations
-    have no score in this format.
+    have no score in this format, and mentions no attributes.
     """
 
     suffixes = (".pubtator", ".pubtator.txt")
     only_mentions = True
+    has_attributes = False
 
     def write(self, path: Path, rows: Iterable[PredictedRow]) -> None:
         with replacing_private(path) as file:

@@ -24,11 +24,11 @@ class TableWriter(PredictionWriter):
 
     One row per text: `id`, `document`, the carried columns, and for each task the columns `TASK.label` and `TASK.score`
     (multilabel: `TASK.labels`, joined by "|", and the probability of each label in `TASK.score.LABEL`; regression:
-    `TASK.value`). Tasks that find entities or relations have them as JSON in `TASK.entities` and `TASK.relations`.
+    `TASK.value`). Tasks that find, label or relate entities have them as JSON in `TASK.entities` and `TASK.relations`.
 
-    The long form has one row per entity, relation, label and value, with the columns of `LONG_COLUMNS`: `kind` says
-    which it is, and `head` and `tail` of a relation count the entities of the same text and task from 0. A value is in
-    `score`.
+    The long form has one row per entity, attribute, relation, label and value, with the columns of `LONG_COLUMNS`:
+    `kind` says which it is. `head` and `tail` of a relation, and `head` of an attribute, count the entities of the same
+    text and task from 0. The value of an attribute is in `type`, that of a regression in `score`.
     """
 
     suffixes = (".csv", ".tsv")
@@ -75,9 +75,12 @@ def _cells(row: PredictedRow) -> dict[str, Any]:
 
 def _long_cells(row: PredictedRow) -> Iterator[Mapping[str, Any]]:
     for task, prediction in row.predictions.items():
-        for entity in prediction.get("entities", ()):
-            places = {name: entity[name] for name in ("type", "start", "end", "text", "score")}
-            yield {"task": task, "kind": "entity", **places}
+        for index, entity in enumerate(prediction.get("entities", ())):
+            places = {name: entity[name] for name in ("start", "end", "text")}
+            yield {"task": task, "kind": "entity", "type": entity["type"], **places, "score": entity["score"]}
+            for found in entity.get("attributes", {}).values():
+                value = {"type": found["value"], "head": index, "score": found["score"]}
+                yield {"task": task, "kind": "attribute", **places, **value}
         for relation in prediction.get("relations", ()):
             yield {"task": task, "kind": "relation", **relation}
         if "label" in prediction:

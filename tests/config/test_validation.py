@@ -72,6 +72,7 @@ def test_valid_fields_have_no_problems() -> None:
         ("tasks.gad.data.permute", True, "mapping", "true"),
         ("tasks.gad.data.permute.seed", 1.5, "integer", "1.5"),
         ("tasks.gad.data.permute.mentions", 1, "true or false", "1"),
+        ("tasks.gad.data.permute", {"mentions": True, "attribute": "a"}, "not both", "(keys: mentions, attribute)"),
         ("tasks.gad.options", [1], "mapping", "list of length 1"),
         ("tasks.gad", None, "mapping", "nothing"),
         ("encoder.dropout", 1, "below 1", "1"),
@@ -88,6 +89,19 @@ def test_an_invalid_value_is_reported_with_its_key_the_rule_and_the_value(
     assert problem.key == key
     assert rule in problem.message
     assert problem.message.endswith(f" {shown}.")
+
+
+def test_a_permutation_names_the_attribute_that_the_head_predicts_and_no_other() -> None:
+    head = {"head": "mention_classification", "options": {"attribute": "status"}}
+    labels = {f"tasks__gad__{key}": value for key, value in head.items()}
+    for permute, found in (({}, "nothing"), ({"attribute": "grade"}, "'grade'")):
+        problem = only_problem(**labels, tasks__gad__data__permute=permute)
+        assert problem.key == "tasks.gad.data.permute.attribute"
+        assert "'status'" in problem.message
+        assert problem.message.endswith(f" {found}.")
+    assert mixture_problems(changed(**labels, tasks__gad__data__permute={"attribute": "status"})) == []
+    problem = only_problem(tasks__gad__data__permute={"attribute": "status"})
+    assert problem.key == "tasks.gad.data.permute.attribute"
 
 
 def test_an_unknown_split_among_the_paths_is_reported_with_the_splits() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import combinations, pairwise
 from typing import Any
 
@@ -205,6 +206,54 @@ def test_partly_annotated_rows_permute_their_relations_among_themselves() -> Non
     assert [row.relations for row in found[:40]] != [row.relations for row in whole]
     assert found[40:] == partly  # every pair with a relation has the same one
     assert all(row.annotated == ("C", "D", "y") for row in found[40:])
+
+
+# --- attributes -------------------------------------------------------------------------------------------------------
+
+
+def graded(row_id: str, kinds: str, grades: Iterable[str | None], **fields: Any) -> SpanRow:
+    """A row with an entity of the type of each letter, each with a grade or without one."""
+    row = related(row_id, kinds, [(0, 1, "CID")] if len(kinds) > 1 else [], **fields)
+    known = [{"side": "left"} | ({"grade": grade} if grade else {}) for grade in grades]
+    entities = tuple(e._replace(attributes=own) for e, own in zip(row.entities, known, strict=True))
+    return SpanRow(row_id, row_id, row.text, entities=entities, relations=row.relations, annotated=row.annotated)
+
+
+def grades(rows: Iterable[SpanRow]) -> Counter[Any]:
+    return Counter((entity.type, entity.attributes.get("grade")) for row in rows for entity in row.entities)
+
+
+@given(st.lists(st.lists(st.tuples(st.sampled_from("CD"), st.sampled_from(["a", "b", None])))), st.integers(0, 3))
+@settings(deadline=None)
+def test_an_attribute_keeps_its_values_within_each_type_and_nothing_else_changes(
+    content: list[list[tuple[str, str | None]]], seed: int
+) -> None:
+    rows = [graded(str(n), "".join(k for k, _ in own), [g for _, g in own]) for n, own in enumerate(content)]
+    found = list(permuted_rows(rows, seed, attribute="grade"))
+    assert grades(found) == grades(rows)
+
+    def without(row: Any) -> Any:
+        hidden = tuple(entity._replace(attributes={"side": entity.attributes["side"]}) for entity in row.entities)
+        return replace(row, entities=hidden)
+
+    assert list(map(without, found)) == list(map(without, rows))
+
+
+def test_a_permuted_attribute_is_independent_of_the_mention() -> None:
+    rows = [graded(str(n), "C", ["a" if n < 500 else None]) for n in range(1000)]
+    found = list(permuted_rows(rows, 0, attribute="grade"))
+    moved: Any = found[:500]
+    assert grades(moved)["C", "a"] == pytest.approx(250, rel=0.15)
+    assert found == list(permuted_rows(rows, 0, attribute="grade")) != list(permuted_rows(rows, 1, attribute="grade"))
+
+
+def test_mentions_whose_attribute_was_not_annotated_get_none() -> None:
+    partly = [graded(str(n), "CC", [None, "a"], annotated=("C",)) for n in range(20)]
+    whole = [graded(f"w{n}", "CC", [None, "b"], annotated=("C", "grade")) for n in range(20)]
+    found: Any = list(permuted_rows([*partly, *whole], 0, attribute="grade"))
+    assert all(row.entities[0].attributes.get("grade") is None for row in found[:20])
+    assert grades(found) == grades([*partly, *whole])
+    assert any(row.entities[0].attributes.get("grade") for row in found[20:])
 
 
 # --- mentions ---------------------------------------------------------------------------------------------------------

@@ -69,6 +69,18 @@ def json_mentions(folder: Path) -> tuple[Path, dict[str, str]]:
     return write_jsonl(folder / "found.jsonl", rows), {"found": "token_classification", "found_relations": "relation"}
 
 
+def mentions_with_attributes(folder: Path) -> tuple[Path, dict[str, str]]:
+    rows = []
+    for index, note in enumerate(notes()):
+        start = note.index(SECRET)
+        grade = {"grade": ("high", "low")[index % 2]} | ({"is negated": "true"} if index % 3 else {})
+        found = {"id": "T1", "type": "Finding", "spans": [[start, start + len(SECRET)]], "attributes": grade}
+        rows.append({"id": str(index), "text": note, "entities": [found, {"id": "T2", "type": "P", "spans": [[0, 7]]}]})
+    head = "mention_classification"
+    expected = {"graded": "token_classification", "graded_grade": head, "graded_is_negated": head}
+    return write_jsonl(folder / "graded.jsonl", rows), expected
+
+
 def tagged_words(folder: Path) -> tuple[Path, dict[str, str]]:
     lines = [f"Day O\n{index} O\n{SECRET} B-Finding\n" for index in range(30)]
     (folder / "words.conll").write_text("\n".join(lines))
@@ -108,6 +120,7 @@ FILES = [
     lists_in_a_table,
     json_lines,
     json_mentions,
+    mentions_with_attributes,
     tagged_words,
     brat_files,
     pubtator_file,

@@ -414,19 +414,34 @@ def assert_overfits(
         num_steps: Number of updates on all rows.
         learning_rate: Learning rate.
     """
-    from transformers import AutoModel
-
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = AutoModel.from_pretrained(encoder)
-        model.resize_token_embeddings(len(with_special_tokens(head, tokenizer)), mean_resizing=False)
-        examples = encode(head, rows, tokenizer)
-        before, after = _fit(model, head, examples, num_steps, learning_rate)
+    (before, after), predictions = _learned(head, rows, rows, tokenizer, encoder, num_steps, learning_rate)
     assert after < 0.1 * before, (before, after)
-    scored = encode(head, rows, tokenizer, training=False)
-    with torch.no_grad():
-        predictions = decode(head, rows, scored, outputs(head, scored, _encoder_states(model, scored)))
     assert score(head, predictions, rows)[head.primary_metric] > 0.95
+
+
+def assert_generalises(
+    head: Head,
+    rows: Sequence[Row],
+    unseen: Sequence[Row],
+    tokenizer: Any,
+    encoder: Path,
+    *,
+    num_steps: int = 80,
+    learning_rate: float = 3e-3,
+) -> None:
+    """What a tiny encoder and the head learn from some rows also predicts rows that they have not seen.
+
+    Args:
+        head: The head.
+        rows: Labelled rows to train on.
+        unseen: Labelled rows to score.
+        tokenizer: Tokenizer of the encoder.
+        encoder: Folder of a tiny encoder (fixture `tiny_encoder`) with H = `HIDDEN`.
+        num_steps: Number of updates on all rows.
+        learning_rate: Learning rate.
+    """
+    _, predictions = _learned(head, rows, unseen, tokenizer, encoder, num_steps, learning_rate)
+    assert score(head, predictions, unseen)[head.primary_metric] > 0.95
 
 
 def assert_many_corpora_score_like_each_alone(head: Head, corpora: Corpora) -> None:
@@ -556,6 +571,28 @@ def score(head: Head, predictions: Sequence[Prediction], rows: Sequence[Row]) ->
 
 
 # --- private ----------------------------------------------------------------------------------------------------------
+
+
+def _learned(
+    head: Head,
+    rows: Sequence[Row],
+    scored_rows: Sequence[Row],
+    tokenizer: Any,
+    encoder: Path,
+    num_steps: int,
+    learning_rate: float,
+) -> tuple[tuple[float, float], list[Prediction]]:
+    """The mean loss before and after training on some rows, and the predictions for others."""
+    from transformers import AutoModel
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = AutoModel.from_pretrained(encoder)
+        model.resize_token_embeddings(len(with_special_tokens(head, tokenizer)), mean_resizing=False)
+        losses = _fit(model, head, encode(head, rows, tokenizer), num_steps, learning_rate)
+    scored = encode(head, scored_rows, tokenizer, training=False)
+    with torch.no_grad():
+        return losses, decode(head, scored_rows, scored, outputs(head, scored, _encoder_states(model, scored)))
 
 
 def _fit(

@@ -38,6 +38,11 @@ TASKS: dict[str, dict[str, Any]] = {
         },
     },
     "kind": {"head": "classification", "labels": ["yes", "no"]},
+    "asserted": {
+        "head": "mention_classification",
+        "labels": ["absent", "present"],
+        "options": {"attribute": "assertion", "entity_types": ["Event"]},
+    },
 }
 
 
@@ -79,6 +84,22 @@ INDUCED_TEST = [
 """`severe bleeding` is known by its last word; `nausea` is found, but is not in the training documents."""
 
 
+def asserted(text: str, **values: str | None) -> Any:
+    """A row with events, each a word of its text, and their assertion if it is known."""
+    made = row(text, dict.fromkeys(values, EVENT))
+    known = [{**e, "attributes": {"assertion": values[e["id"]]}} if values[e["id"]] else e for e in made["entities"]]
+    return {**made, "entities": known}
+
+
+ASSERTED = [
+    asserted("no fever today", fever="absent"),  # right
+    asserted("the fever after headache", fever="present", headache="absent"),  # another value, and a missed mention
+    asserted("there was a risk"),  # a mention too many
+    asserted("fever", fever=None),  # not labelled
+]
+"""Predicted are 3 values that count, because every found mention is "absent"; gold are 3; 1 is right."""
+
+
 def write(folder: Path, encoder: Path, tasks: Iterable[str] = tuple(TASKS)) -> Path:
     """Writes the data, and the mixture of some of the tasks."""
     kinds = [{"sentence": f"the patient {n}", "gold": ("yes", "no")[n % 2]} for n in range(4)]
@@ -89,6 +110,7 @@ def write(folder: Path, encoder: Path, tasks: Iterable[str] = tuple(TASKS)) -> P
         for one in findings
     ]
     rows = {"mentions": mentions, "links": LINKS, "findings": findings, "induced": INDUCED_TRAIN, "kind": kinds}
+    rows["asserted"] = ASSERTED
     for task, own in rows.items():
         for split in ("train", "dev", "test"):
             used = INDUCED_TEST if (task, split) == ("induced", "test") else own
@@ -118,7 +140,11 @@ def planted_run(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Callable
 
 @pytest.fixture
 def planted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Entity heads find the words of the lexicon, and relation heads relate every pair by their first label."""
+    """Entity heads find the words of the lexicon; the others relate every pair, or label every mention, alike.
+
+    They predict their first label.
+    """
+    from heads.mention_classification import MentionClassification
     from heads.relation import RelationClassification
     from heads.token_classification import TokenClassification
 
@@ -137,3 +163,4 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(TokenClassification, "decode", decode)
     monkeypatch.setattr(RelationClassification, "outputs", outputs)
+    monkeypatch.setattr(MentionClassification, "outputs", outputs)

@@ -1,4 +1,4 @@
-"""Relations between predicted mentions, scored on planted predictions whose triples are counted by hand."""
+"""Relations and attributes of predicted mentions, scored on planted predictions that are counted by hand."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.prediction.conftest import TASKS, write
 
 
 @pytest.mark.usefixtures("planted")
-def test_triples_are_scored_strictly_beside_the_score_on_gold_mentions(
+def test_triples_and_attributes_are_scored_strictly_beside_the_score_on_gold_mentions(
     planted_run: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = planted_run.parents[2]
     five_tasks.test(folder, "--end-to-end", "--run.track=false", "--run.baselines=false")
     scores = json.loads((planted_run / "metrics.json").read_text())["test"]
-    links, induced = scores["links"], scores["induced"]
+    links, induced, asserted = scores["links"], scores["induced"], scores["asserted"]
     # 4 predicted, 5 gold, 1 right: F1 = 2 * 1 / (4 + 5).
     assert links["end_to_end_precision"] == pytest.approx(1 / 4)
     assert links["end_to_end_recall"] == pytest.approx(1 / 5)
@@ -31,13 +31,22 @@ def test_triples_are_scored_strictly_beside_the_score_on_gold_mentions(
     # One concept pair is found and right; the other disease has no concept.
     assert induced["end_to_end_precision"] == 1
     assert induced["end_to_end_recall"] == pytest.approx(1 / 2)
+    # 3 predicted, 3 gold, 1 right; on gold mentions, two of three are "absent".
+    assert [asserted[f"end_to_end_{name}"] for name in ("precision", "recall", "micro_f1")] == [
+        pytest.approx(1 / 3)
+    ] * 3
+    assert asserted["accuracy"] == pytest.approx(2 / 3)
     assert "end_to_end_micro_f1" not in scores["mentions"]
     shown = capfd.readouterr().out
-    assert shown.count("end_to_end_micro_f1") == 2
+    assert shown.count("end_to_end_micro_f1") == 3
     assert "0.222" in shown
     counts = np.load(planted_run / "counts" / "test" / "links.end_to_end.npz")
     assert counts["counts"].sum(0).tolist() == [1, 4, 4, 0, 0, 1], "right, predicted and gold of up, then of down"
     assert len(counts["documents"]) == 6
+    counts = np.load(planted_run / "counts" / "test" / "asserted.end_to_end.npz")
+    assert counts["counts"].sum(0).tolist() == [1, 3, 2, 0, 0, 1], (
+        "right, predicted and gold of absent, then of present"
+    )
 
 
 @pytest.mark.usefixtures("planted")
@@ -55,7 +64,8 @@ def test_the_option_needs_a_relation_task_whose_mentions_are_found(
     cases = [
         ("test", ["links", "kind"], "Drug, Event"),
         ("fit", list(TASKS), "mtl fit"),
-        ("test", ["kind"], "relation"),
+        ("test", ["kind"], "--end-to-end"),
+        ("test", ["asserted", "kind"], "Event"),
     ]
     with five_tasks.surroundings(tmp_path):
         for name, tasks, word in cases:

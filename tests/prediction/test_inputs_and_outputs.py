@@ -92,6 +92,31 @@ def test_given_mentions_are_kept_and_rows_without_any_get_predicted_ones(planted
     assert len(raw["predictions"]["links"]["relations"]) == 2
 
 
+def test_attributes_of_raw_text_belong_to_the_mentions_that_the_run_finds(planted_run: Path) -> None:
+    (line,) = predict(planted_run, [TEXT], tasks=["asserted", "mentions"])
+    absent = {"attributes": {"assertion": {"value": "absent", "score": 0.875}}}
+    found = line["predictions"]["mentions"]["entities"]
+    assert line["predictions"]["asserted"] == {"entities": [{**found[1], **absent}, {**found[2], **absent}]}
+    assert [entity["text"] for entity in found] == ["aspirin", "fever", "risk"], "an entity task labels nothing"
+
+
+def test_given_mentions_are_labelled_whatever_their_own_value(planted_run: Path) -> None:
+    entities = [
+        {"id": "x", "type": "Event", "spans": [[8, 12], [18, 23]], "attributes": {"assertion": "unheard of"}},
+        {"id": "y", "type": "Drug", "spans": [[0, 7]], "concepts": ["D1"]},
+    ]
+    given, other = predict(
+        planted_run,
+        [{"text": TEXT, "entities": entities}, {"text": TEXT, "entities": entities[1:]}],
+        tasks=["asserted"],
+    )
+    (found,) = given["predictions"]["asserted"]["entities"]
+    assert (found["spans"], found["score"]) == ([[8, 12], [18, 23]], None)
+    assert found["attributes"]["assertion"]["value"] == "absent"
+    predicted = [entity["text"] for entity in other["predictions"]["asserted"]["entities"]]
+    assert predicted == ["fever", "risk"], "a row without mentions of the task's types gets predicted ones"
+
+
 def test_a_label_has_its_probability(planted_run: Path) -> None:
     (line,) = predict(planted_run, ["fever"])
     kind = line["predictions"]["kind"]
@@ -227,6 +252,9 @@ def test_brat_and_bioc(planted_run: Path, tmp_path: Path) -> None:
     rows = list(Brat("", files={"test": str(tmp_path / "many.ann")}).read("test"))
     assert [len(row.entities) for row in rows] == [3, 1]
     assert (tmp_path / "x.ann").read_text(encoding="utf-8").count("\nR") == 2
+    predict(planted_run, [TEXT], tmp_path / "y.ann", tasks=["mentions", "links", "asserted"])
+    lines = (tmp_path / "y.ann").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line[0] == "A"] == ["A1\tassertion T2 absent", "A2\tassertion T3 absent"]
     root = ElementTree.parse(tmp_path / "x.xml").getroot()
     assert len(root.findall("document/passage/annotation")) == 3
     assert root.findtext("document/infon[@key='kind']") in ("yes", "no")
@@ -240,6 +268,13 @@ def test_the_long_form_of_a_table(planted_run: Path, tmp_path: Path) -> None:
         ("row-1", "A", "fever"),
         ("row-1", "A", "risk"),
     ]
+
+
+def test_attributes_are_refused_by_a_format_that_has_none(planted_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        predict(planted_run, [TEXT], tmp_path / "x.PubTator", tasks=["mentions", "asserted"])
+    assert caught.value.problems[0].key == "--output"
+    assert caught.value.problems[0].suggestion.startswith("Add --task mentions,")
 
 
 @pytest.mark.parametrize("name", ["x.PubTator", "x.ann"])

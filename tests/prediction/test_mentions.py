@@ -6,6 +6,7 @@ import pytest
 
 from heads import Entity, Head, SpanRow
 from heads.classification import Classification
+from heads.mention_classification import MentionClassification
 from heads.relation import RelationClassification
 from heads.token_classification import TokenClassification
 from mtl.prediction.mentions import ConceptLexicon, by_surface, find_sources, parse_choices, with_mentions
@@ -30,6 +31,23 @@ def test_the_entity_tasks_follow_from_the_types() -> None:
     merged = {"a": finder("Brand"), "b": finder("Event"), "r": relation(PAIRS, merge_types={"Brand": "Drug"})}
     assert find_sources(merged, "r") == ("a", "b")
     assert find_sources({"a": finder("Drug"), "r": relation()}, "r") == ("a",)
+
+
+def test_a_task_that_labels_mentions_finds_them_like_a_relation_task() -> None:
+    def labels(*types: str) -> Head:
+        return MentionClassification(["x", "y"], 4, attribute="negated", entity_types=types)
+
+    heads = {"a": finder("Drug"), "b": finder("Event", "Gene"), "m": labels("Event"), "r": relation(PAIRS)}
+    assert find_sources(heads, "m") == ("b",)
+    assert parse_choices(["m=b"], heads) == {"m": ("b",)}
+    assert find_sources({"a": finder("Drug", "Event"), "m": labels()}, "m") == ("a",)
+    with pytest.raises(InputError, match="Sign"):
+        find_sources({"a": finder("Drug"), "m": labels("Sign")}, "m")
+    row = SpanRow("1", "d", "aspirin fever")
+    made = with_mentions(
+        row, labels("Event"), [{"entities": [entity("Drug", 0, 7), entity("Event", 8, 13)]}], by_surface
+    )
+    assert [e.spans for e in made.entities] == [((8, 13),)]
 
 
 def test_types_that_no_task_finds_are_an_error_that_names_them() -> None:

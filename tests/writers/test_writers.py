@@ -165,6 +165,44 @@ def test_json_lines_carry_further_keys(tmp_path: Path) -> None:
     assert record["predictions"] == LABELS.predictions
 
 
+def test_attributes_of_several_tasks_belong_to_one_mention(tmp_path: Path) -> None:
+    def task(name: str, value: str) -> dict[str, Any]:
+        return {"entities": [entity("fever", "Sign", 0.25, attributes={name: {"value": value, "score": 0.75}})]}
+
+    tasks = {
+        "found": {"entities": MENTIONS},
+        "status": task("assertion", "absent"),
+        "grade": task("How bad", "very <b>"),
+    }
+    row = PredictedRow("n1", "d1", TEXT, tasks)
+    assert len(annotated(row).mentions) == len(MENTIONS)
+    lines = write(tmp_path / "x.ann", row).read_text(encoding="utf-8").splitlines()
+    number = next(line.split("\t")[0] for line in lines if line.endswith("\tfever"))
+    assert [line for line in lines if line[0] == "A"] == [
+        f"A1\tassertion {number} absent",
+        f"A2\tHow_bad {number} very_<b>",
+    ]
+    assert [line.split("\t")[1:] for line in lines if "Notes A" in line] == [
+        [f"AnnotatorNotes A{i}", "score 0.75"] for i in (1, 2)
+    ]
+    root = ElementTree.parse(write(tmp_path / "x.xml", row)).getroot()
+    infons = [{i.attrib["key"]: i.text for i in found.findall("infon")} for found in root.iter("annotation")]
+    assert {
+        "type": "Sign",
+        "score": "0.25",
+        "assertion": "absent",
+        "assertion.score": "0.75",
+        "How bad": "very <b>",
+        "How bad.score": "0.75",
+    } in infons
+    with write(tmp_path / "x.csv", row, long=True).open(encoding="utf-8", newline="") as file:
+        found = [line for line in csv.DictReader(file) if line["kind"] == "attribute"]
+    assert [(line["task"], line["type"], line["head"], line["text"], line["score"]) for line in found] == [
+        ("status", "absent", "0", "fever", "0.75"),
+        ("grade", "very <b>", "0", "fever", "0.75"),
+    ]
+
+
 @pytest.mark.parametrize("name", ["x.csv", "x.tsv"])
 def test_a_table_has_one_row_per_text(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / name, LABELS, LABELS, carried=["site", "year"])

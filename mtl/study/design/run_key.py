@@ -102,13 +102,17 @@ class RunSpecs:
         return base.model_copy(update={"name": "run", "tasks": tasks, "sampler": sampler, "seed": run.seed})
 
     def _permuted(self, copy: str) -> TaskSpec:
-        """The task with shuffled training labels, or with shuffled mentions if its head predicts mentions."""
+        """The task with what its head predicts shuffled in train: labels, relations, mentions or their attribute."""
         task = original(copy)
         spec, head = self._study.mixture.tasks[task], self._heads[task]
         rows = (row for row in self._data[task]["train"].rows if isinstance(row, SpanRow) and row.entities)
         example = next(rows, None)
         predicts_mentions = example is not None and not getattr(head.without_gold(example), "entities", ())
-        permute = PermuteSpec(seed=self._study.spec.budget.sample_seed, mentions=predicts_mentions)
+        seed = self._study.spec.budget.sample_seed
+        if head.labelling is None:
+            permute = PermuteSpec(seed=seed, mentions=predicts_mentions)
+        else:
+            permute = PermuteSpec(seed=seed, attribute=head.labelling.attribute)
         return spec.model_copy(update={"data": spec.data.model_copy(update={"permute": permute})})
 
     def _known_tokens(self, run: Run) -> tuple[str, ...]:
@@ -150,7 +154,7 @@ class RunSpecs:
             "max_length": mixture.max_length_of(task),
             "rows": self._fingerprints[task],
             "variant": variant,
-            "permuted": fields["data"]["permute"] if variant == SHUFFLED else None,
+            "permuted": _not_none(fields["data"]["permute"]) if variant == SHUFFLED else None,
         }
 
 

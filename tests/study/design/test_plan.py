@@ -170,6 +170,33 @@ def test_a_shuffled_partner_is_the_task_with_its_training_labels_permuted_by_the
     assert {name for name in before if after[name] != before[name]} == {name for name in before if "__shuffled" in name}
 
 
+def test_a_shuffled_partner_that_labels_mentions_has_its_attribute_permuted(
+    toy_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = toy_study(
+        designs=["single"], tasks=["cause", "status"], controls=[{"shuffled_partner": {"cause": "status"}}]
+    )
+    (tmp_path / "status").mkdir()
+    for split in ("train", "dev"):
+        found = [
+            {"id": "T", "type": "S", "spans": [[3, 8]], "attributes": {"status": ("y", "n")[n % 2]}} for n in range(8)
+        ]
+        lines = [{"id": f"{split}-{n}", "text": "no fever", "entities": [one]} for n, one in enumerate(found)]
+        (tmp_path / "status" / f"{split}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    mixture = yaml.safe_load((tmp_path / "toy.yaml").read_text())
+    data = {"reader": "jsonl", "path": str(tmp_path / "status")}
+    options = {"attribute": "status"}
+    mixture["tasks"]["status"] = {
+        "head": "mention_classification",
+        "labels": ["y", "n"],
+        "options": options,
+        "data": data,
+    }
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump(mixture))
+    made = Mixture(**plan_of(path).spec_of(Run(("cause", "status__shuffled"), 0)).mixture)
+    assert made.tasks["status__shuffled"].data.permute == PermuteSpec(attribute="status")
+
+
 def test_more_tasks_or_seeds_do_not_change_the_keys_of_existing_runs(toy_study: Callable[..., Path]) -> None:
     small = set(keys(plan_of(toy_study(tasks=["cause", "drugs"]))).values())
     large = set(keys(plan_of(toy_study(seeds=3))).values())

@@ -1,4 +1,4 @@
-"""Strict counts of triples, computed by hand."""
+"""Strict counts of triples and attributes, computed by hand."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from heads import Entity, Relation, SpanRow
+from heads.mention_classification import MentionClassification
 from heads.relation import RelationClassification
-from mtl.evaluation.triples import positive_labels, triple_counts, triple_report, triple_scores
+from mtl.evaluation.strict import counted_labels, strict_counts, strict_report, strict_scores
 
 TEXT = "aspirin and ibuprofen raise the risk of bleeding"
 
@@ -29,6 +30,12 @@ def entity(name: str, start: int, end: int, kind: str = "Drug", *concepts: str) 
 
 A, B, C = entity("A", 0, 7), entity("B", 12, 21), entity("C", 40, 48)
 GOLD = row(A, B, C, relations=(Relation("A", "C", "up"), Relation("B", "C", "down")))
+
+
+def triple_counts(
+    of: RelationClassification, found: SpanRow, relations: list[dict[str, str]], gold: SpanRow
+) -> torch.Tensor:
+    return strict_counts(of, found, {"relations": relations}, gold)
 
 
 def relation(head: str, tail: str, kind: str) -> dict[str, str]:
@@ -87,11 +94,61 @@ def test_equal_triples_count_once() -> None:
 
 def test_scores_are_pooled_over_the_positive_types() -> None:
     counts = torch.tensor([[1, 2, 2], [1, 1, 4]])
-    scores = triple_scores(counts)
+    scores = strict_scores(counts)
     assert scores["end_to_end_precision"] == pytest.approx(2 / 3)
     assert scores["end_to_end_recall"] == pytest.approx(2 / 6)
     assert scores["end_to_end_micro_f1"] == pytest.approx(4 / 9)
-    assert triple_scores(torch.zeros(2, 3)) == dict.fromkeys(scores, 0.0)
-    report = triple_report(head(), counts)
-    assert positive_labels(head()) == ["up", "down"] == list(report.per_class)
+    assert strict_scores(torch.zeros(2, 3)) == dict.fromkeys(scores, 0.0)
+    report = strict_report(head(), counts)
+    assert counted_labels(head()) == ["up", "down"] == list(report.per_class)
     assert report.per_class["down"] == pytest.approx({"precision": 1, "recall": 0.25, "f1": 0.4, "support": 4})
+
+
+# --- attributes -------------------------------------------------------------------------------------------------------
+
+
+def labeller(**options: Any) -> MentionClassification:
+    return MentionClassification(["absent", "present"], 4, attribute="assertion", **options)
+
+
+def attribute_counts(
+    of: MentionClassification, found: SpanRow, values: dict[str, str], gold: SpanRow
+) -> list[list[int]]:
+    made = [{"entity": name, "name": "assertion", "value": value, "score": 1.0} for name, value in values.items()]
+    counts: list[list[int]] = strict_counts(of, found, {"attributes": made}, gold).tolist()
+    return counts
+
+
+def asserted(one: Entity, value: str) -> Entity:
+    return one._replace(attributes={"assertion": value})
+
+
+ASSERTED = row(asserted(A, "absent"), asserted(B, "present"), C)
+
+
+def test_an_attribute_needs_the_exact_mention_its_type_and_the_value() -> None:
+    right = row(A._replace(id="T1"))
+    assert attribute_counts(labeller(), right, {"T1": "absent"}, ASSERTED) == [[1, 1, 1], [0, 0, 1]]
+    assert attribute_counts(labeller(), right, {"T1": "present"}, ASSERTED) == [[0, 0, 1], [0, 1, 1]]
+    for wrong in (entity("T1", 0, 6), entity("T1", 0, 7, "Gene")):
+        assert attribute_counts(labeller(), row(wrong), {"T1": "absent"}, ASSERTED) == [[0, 1, 1], [0, 0, 1]]
+    assert attribute_counts(labeller(), row(), {}, ASSERTED) == [[0, 0, 1], [0, 0, 1]]
+
+
+def test_a_mention_without_a_gold_value_does_not_count_unless_there_is_a_default() -> None:
+    unknown = row(C._replace(id="T1"))
+    assert attribute_counts(labeller(), unknown, {"T1": "absent"}, ASSERTED) == [[0, 0, 1], [0, 0, 1]]
+    assert attribute_counts(labeller(default="absent"), unknown, {"T1": "absent"}, ASSERTED) == [[1, 1, 2], [0, 0, 1]]
+
+
+def test_mentions_of_types_that_are_not_annotated_or_not_read_do_not_count() -> None:
+    found = row(entity("T1", 12, 16, "Gene"))
+    gold = row(asserted(A, "absent"), annotated=("Drug",))
+    assert attribute_counts(labeller(), found, {"T1": "absent"}, gold) == [[0, 0, 1], [0, 0, 0]]
+    assert attribute_counts(labeller(entity_types=["Gene"]), row(), {}, ASSERTED) == [[0, 0, 0], [0, 0, 0]]
+
+
+def test_excluded_classes_do_not_count() -> None:
+    head = labeller(excluded=["present"])
+    assert counted_labels(head) == ["absent"]
+    assert attribute_counts(head, ASSERTED, {"A": "absent", "B": "present"}, ASSERTED) == [[1, 1, 1]]
