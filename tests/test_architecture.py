@@ -43,6 +43,7 @@ LAYERS = (
     "mtl.study.statistics",
     "mtl.study.report",
     "mtl.study.running",
+    "mtl.suites",
     "mtl.tuning",
     "mtl.commands",
     "mtl",
