@@ -15,4 +15,4 @@ Next: `mtl.commands`.
 
 DECIDES_RESULTS = False
 
-__all__ = ["accepted", "checking", "suite_file", "suite_page"]
+__all__ = ["accepted", "checking", "suite_file", "suite_page", "suite_spec"]

@@ -16,7 +16,7 @@ from mtl.suites.published import PublishedScore
 from mtl.suites.suite_spec import SuiteSpec
 
 
-class Score(NamedTuple):
+class SeedScore(NamedTuple):
     """A score of one training.
 
     Args:
@@ -34,14 +34,14 @@ class Score(NamedTuple):
     value: float
 
 
-class Column(NamedTuple):
+class ScoreColumn(NamedTuple):
     """What the scores below each other have in common."""
 
     task: str
     variant: str
 
 
-class Cell(NamedTuple):
+class ScoreCell(NamedTuple):
     """A score over seeds.
 
     Args:
@@ -57,7 +57,7 @@ class Cell(NamedTuple):
     secondary: bool = False
 
 
-class Line(NamedTuple):
+class ModelScores(NamedTuple):
     """The scores of one model.
 
     Args:
@@ -69,7 +69,7 @@ class Line(NamedTuple):
 
     model: str
     source: str | None
-    cells: dict[Column, Cell]
+    cells: dict[ScoreColumn, ScoreCell]
     suite: SuiteScore
 
 
@@ -80,7 +80,7 @@ class Apart(NamedTuple):
     reason: str
 
 
-class Comparison(NamedTuple):
+class SuiteComparison(NamedTuple):
     """A table of models and tasks.
 
     Args:
@@ -90,13 +90,13 @@ class Comparison(NamedTuple):
         apart: Published scores that are in no line.
     """
 
-    columns: tuple[Column, ...]
-    ours: tuple[Line, ...]
-    published: tuple[Line, ...]
+    columns: tuple[ScoreColumn, ...]
+    ours: tuple[ModelScores, ...]
+    published: tuple[ModelScores, ...]
     apart: tuple[Apart, ...]
 
 
-def compare(spec: SuiteSpec, scores: Iterable[Score], published: Sequence[PublishedScore]) -> Comparison:
+def compare(spec: SuiteSpec, scores: Iterable[SeedScore], published: Sequence[PublishedScore]) -> SuiteComparison:
     """The table of a suite.
 
     Args:
@@ -108,11 +108,11 @@ def compare(spec: SuiteSpec, scores: Iterable[Score], published: Sequence[Publis
         ValueError: A score of ours is of no column, or is given twice.
     """
     columns = columns_of(spec)
-    ours = [Line(m, None, cells, _suite_score(spec, cells)) for m, cells in _cells(columns, scores).items()]
+    ours = [ModelScores(m, None, cells, _suite_score(spec, cells)) for m, cells in _cells(columns, scores).items()]
     beside: dict[tuple[str, str], list[PublishedScore]] = defaultdict(list)
     apart = []
     for one in published:
-        if Column(one.task, one.variant) in columns:
+        if ScoreColumn(one.task, one.variant) in columns:
             beside[one.source, one.model].append(one)
         elif one.task != spec.name:
             apart.append(Apart(one, f"its variant is {one.variant}, ours is {spec.tasks[one.task].variant}"))
@@ -123,19 +123,19 @@ def compare(spec: SuiteSpec, scores: Iterable[Score], published: Sequence[Publis
         for one in published
         if one.task == spec.name and not is_complete.get((one.source, one.model), False)
     ]
-    return Comparison(columns, tuple(ours), tuple(lines), tuple(apart))
+    return SuiteComparison(columns, tuple(ours), tuple(lines), tuple(apart))
 
 
-def columns_of(spec: SuiteSpec) -> tuple[Column, ...]:
+def columns_of(spec: SuiteSpec) -> tuple[ScoreColumn, ...]:
     """The tasks of a suite with each of their variants."""
-    return tuple(Column(name, variant) for name, task in spec.tasks.items() for variant in task.variants)
+    return tuple(ScoreColumn(name, variant) for name, task in spec.tasks.items() for variant in task.variants)
 
 
-def _cells(columns: Sequence[Column], scores: Iterable[Score]) -> dict[str, dict[Column, Cell]]:
+def _cells(columns: Sequence[ScoreColumn], scores: Iterable[SeedScore]) -> dict[str, dict[ScoreColumn, ScoreCell]]:
     """The mean over seeds, by model and column."""
-    found: dict[str, dict[Column, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+    found: dict[str, dict[ScoreColumn, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     for score in scores:
-        column = Column(score.task, score.variant)
+        column = ScoreColumn(score.task, score.variant)
         if column not in columns:
             raise ValueError(f"the suite has no score {score.variant} of the task {score.task}")
         if score.seed in found[score.model][column]:
@@ -147,21 +147,21 @@ def _cells(columns: Sequence[Column], scores: Iterable[Score]) -> dict[str, dict
     }
 
 
-def _cell(values: Sequence[float]) -> Cell:
-    return Cell(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+def _cell(values: Sequence[float]) -> ScoreCell:
+    return ScoreCell(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
 
 
-def _published_line(spec: SuiteSpec, source: str, model: str, found: Sequence[PublishedScore]) -> Line:
+def _published_line(spec: SuiteSpec, source: str, model: str, found: Sequence[PublishedScore]) -> ModelScores:
     cells = {
-        Column(one.task, one.variant): Cell(
+        ScoreColumn(one.task, one.variant): ScoreCell(
             float(one.score), None if one.sd is None else float(one.sd), one.seeds, one.secondary
         )
         for one in found
     }
-    return Line(model, source, cells, _suite_score(spec, cells))
+    return ModelScores(model, source, cells, _suite_score(spec, cells))
 
 
-def _suite_score(spec: SuiteSpec, cells: Mapping[Column, Cell]) -> SuiteScore:
+def _suite_score(spec: SuiteSpec, cells: Mapping[ScoreColumn, ScoreCell]) -> SuiteScore:
     own = {
         column.task: cell.mean for column, cell in cells.items() if column.variant == spec.tasks[column.task].variant
     }

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from mtl.suites.comparison import Column, Score, columns_of, compare
+from mtl.suites.comparison import ScoreColumn, SeedScore, columns_of, compare
 from mtl.suites.published import PublishedScore
 from mtl.suites.suite_file import load_suite
 from tests.suites.toy import write_suite
 
 
-def scores_of(name: str, value: float = 0.5, *, without: tuple[str, ...] = ()) -> list[Score]:
+def scores_of(name: str, value: float = 0.5, *, without: tuple[str, ...] = ()) -> list[SeedScore]:
     """One score for each task of a suite, with its own variant."""
     tasks = load_suite(name).spec.tasks
-    return [Score("ours", task, one.variant, 0, value) for task, one in tasks.items() if task not in without]
+    return [SeedScore("ours", task, one.variant, 0, value) for task, one in tasks.items() if task not in without]
 
 
 def test_chemprot_of_recent_encoders_never_stands_beside_that_of_blurb() -> None:
@@ -80,18 +80,18 @@ def test_a_published_line_with_all_variants_has_the_score_of_the_suite(tmp_path:
     assert found.apart == ()
     [line] = found.published
     assert line.suite.score == (65.0, 2, 2)
-    assert line.cells[Column("toy_risk", "micro_f1_without_negative")] == (60.0, 0.5, 5, False)
-    assert line.cells[Column("toy_drugs", "strict_entity_f1")] == (70.0, None, None, True)
+    assert line.cells[ScoreColumn("toy_risk", "micro_f1_without_negative")] == (60.0, 0.5, 5, False)
+    assert line.cells[ScoreColumn("toy_drugs", "strict_entity_f1")] == (70.0, None, None, True)
 
 
 def test_ours_is_the_mean_over_seeds_in_percent_with_its_standard_deviation(tmp_path: Path) -> None:
     spec = load_suite(write_suite(tmp_path)).spec
     values = [0.5, 0.6, 0.7]
-    scores = [Score("ours", "toy_drugs", "strict_entity_f1", seed, value) for seed, value in enumerate(values)]
-    scores.append(Score("ours", "toy_risk", "accuracy_with_negative", 0, 0.9))
+    scores = [SeedScore("ours", "toy_drugs", "strict_entity_f1", seed, value) for seed, value in enumerate(values)]
+    scores.append(SeedScore("ours", "toy_risk", "accuracy_with_negative", 0, 0.9))
     [line] = compare(spec, scores, []).ours
-    assert line.cells[Column("toy_drugs", "strict_entity_f1")] == pytest.approx((60.0, 10.0, 3, False))
-    assert line.cells[Column("toy_risk", "accuracy_with_negative")] == (90.0, None, 1, False)
+    assert line.cells[ScoreColumn("toy_drugs", "strict_entity_f1")] == pytest.approx((60.0, 10.0, 3, False))
+    assert line.cells[ScoreColumn("toy_risk", "accuracy_with_negative")] == (90.0, None, 1, False)
     # The score of the suite is that of the tasks' own variants, of which one is missing.
     assert line.suite.score == (None, 1, 2)
     assert columns_of(spec) == (
@@ -103,8 +103,8 @@ def test_ours_is_the_mean_over_seeds_in_percent_with_its_standard_deviation(tmp_
 
 def test_models_keep_apart_and_an_incomplete_one_has_no_score(tmp_path: Path) -> None:
     spec = load_suite(write_suite(tmp_path)).spec
-    scores = [Score(model, "toy_drugs", "strict_entity_f1", 0, 0.5) for model in ("a", "b")]
-    scores.append(Score("a", "toy_risk", "micro_f1_without_negative", 0, 0.7))
+    scores = [SeedScore(model, "toy_drugs", "strict_entity_f1", 0, 0.5) for model in ("a", "b")]
+    scores.append(SeedScore("a", "toy_risk", "micro_f1_without_negative", 0, 0.7))
     found = compare(spec, scores, [])
     assert {line.model: line.suite.score for line in found.ours} == {"a": (60.0, 2, 2), "b": (None, 1, 2)}
 
@@ -112,14 +112,14 @@ def test_models_keep_apart_and_an_incomplete_one_has_no_score(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("score", "message"),
     [
-        (Score("ours", "toy_drugs", "word_macro_f1", 1, 0.5), "no score word_macro_f1"),
-        (Score("ours", "toy_drugs", "strict_entity_f1", 0, 0.5), "two scores"),
+        (SeedScore("ours", "toy_drugs", "word_macro_f1", 1, 0.5), "no score word_macro_f1"),
+        (SeedScore("ours", "toy_drugs", "strict_entity_f1", 0, 0.5), "two scores"),
     ],
 )
-def test_a_score_of_no_column_or_given_twice_is_refused(tmp_path: Path, score: Score, message: str) -> None:
+def test_a_score_of_no_column_or_given_twice_is_refused(tmp_path: Path, score: SeedScore, message: str) -> None:
     spec = load_suite(write_suite(tmp_path)).spec
     with pytest.raises(ValueError, match=message):
-        compare(spec, [Score("ours", "toy_drugs", "strict_entity_f1", 0, 0.5), score], [])
+        compare(spec, [SeedScore("ours", "toy_drugs", "strict_entity_f1", 0, 0.5), score], [])
 
 
 def test_the_reason_of_a_score_apart_names_both_variants() -> None:
