@@ -1,12 +1,19 @@
-"""Precision, recall and F1 of entities that match in part, in the four ways of SemEval 2013 (Segura-Bedmar et al.).
+"""Precision, recall and F1 of entities that match in part.
+
+The four ways of SemEval 2013 (Segura-Bedmar et al.):
 
 - `strict`: same span and type
 - `exact`: same span, whatever the type
 - `partial`: a span that overlaps counts one half, whatever the type
 - `type`: same type and a span that overlaps
 
-Matches are found and counted as by nervaluate 1.2: predictions take gold entities one after another, in text order, and
-two spans overlap if they share at least one hundredth of the gold span.
+Their matches are found and counted as by nervaluate 1.2: predictions take gold entities one after another, in text
+order, and two spans overlap if they share at least one hundredth of the gold span.
+
+The way of HunFlair2 (Sänger et al. 2024, "HunFlair2 in a cross-corpus evaluation"):
+
+- `near`: same type, and both offsets differ by at most one character. The matches are the largest set of pairs in which
+  each entity occurs once.
 """
 
 from __future__ import annotations
@@ -20,22 +27,25 @@ from torch import Tensor
 from heads import scores
 from heads._tags import TypedSpan
 
-SCHEMES = ("strict", "exact", "partial", "type")
+SCHEMES = ("strict", "exact", "partial", "type", "near")
 METRICS = tuple(f"{scheme}_{name}" for scheme in SCHEMES for name in ("f1", "precision", "recall"))
 NUM_COUNTS = 3 * len(SCHEMES)
 
 _MIN_OVERLAP = 0.01
 """Least share of the gold span that an overlapping prediction covers; 1% is the default of nervaluate."""
 
+_MAX_DISTANCE = 1
+"""Largest difference of offsets in characters at which two entities are near."""
+
 
 def span_counts(gold: Iterable[TypedSpan], predicted: Iterable[TypedSpan]) -> Tensor:
-    """The credit, the number of predictions and the number of gold entities in each scheme, [NUM_COUNTS].
+    """The credit, the number of predictions and the number of gold entities in each way of matching, [NUM_COUNTS].
 
     The credit of a prediction is 1 if it is correct, 1/2 if it is partially correct, and otherwise 0.
 
     >>> counts = span_counts([TypedSpan(0, 9, "Drug")], [TypedSpan(0, 5, "Drug")])
-    >>> counts.reshape(len(SCHEMES), 3).tolist()
-    [[0.0, 1.0, 1.0], [0.0, 1.0, 1.0], [0.5, 1.0, 1.0], [1.0, 1.0, 1.0]]
+    >>> dict(zip(SCHEMES, counts.reshape(len(SCHEMES), 3)[:, 0].tolist()))
+    {'strict': 0.0, 'exact': 0.0, 'partial': 0.5, 'type': 1.0, 'near': 0.0}
     """
     truth, guesses = sorted(gold), sorted(predicted)
     lines = [[_credit(scheme, truth, guesses), len(guesses), len(truth)] for scheme in SCHEMES]
@@ -63,6 +73,8 @@ class _GoldMatch(NamedTuple):
 
 def _credit(scheme: str, gold: Sequence[TypedSpan], predicted: Sequence[TypedSpan]) -> float:
     """The summed credit of the predictions. Each takes at most one gold entity, which the next ones cannot take."""
+    if scheme == "near":
+        return _num_near(gold, predicted)
     free = dict(enumerate(gold))
     total = 0.0
     for guess in predicted:
@@ -89,6 +101,24 @@ def _credit_of_pair(scheme: str, gold: TypedSpan, predicted: TypedSpan) -> float
     if scheme == "type":
         return float(same_type)
     return float(same_span and (same_type or scheme == "exact"))
+
+
+def _num_near(gold: Sequence[TypedSpan], predicted: Sequence[TypedSpan]) -> int:
+    """The largest number of pairs of near entities in which each occurs once."""
+    pairs = [(i, j) for i, one in enumerate(gold) for j, other in enumerate(predicted) if _is_near(one, other)]
+    if not pairs:
+        return 0
+    from scipy.sparse import csr_array  # slow to import
+    from scipy.sparse.csgraph import maximum_bipartite_matching
+
+    rows, columns = zip(*pairs, strict=True)
+    graph = csr_array(([1] * len(pairs), (rows, columns)), shape=(len(gold), len(predicted)))
+    return int((maximum_bipartite_matching(graph) >= 0).sum())
+
+
+def _is_near(gold: TypedSpan, predicted: TypedSpan) -> bool:
+    distance = max(abs(gold.start - predicted.start), abs(gold.end - predicted.end))
+    return gold.type == predicted.type and distance <= _MAX_DISTANCE
 
 
 def _overlaps(gold: TypedSpan, predicted: TypedSpan) -> bool:

@@ -50,15 +50,23 @@ def to_tags(spans: Iterable[TypedSpan], num_words: int, scheme: Scheme) -> list[
     return tags
 
 
-def to_spans(tags: Sequence[str], scheme: Scheme) -> list[TypedSpan]:
-    """The entities in a sequence of tags, decoded strictly: only entities that follow the scheme count.
+def to_spans(tags: Sequence[str], scheme: Scheme, *, lenient: bool = False) -> list[TypedSpan]:
+    """The entities in a sequence of tags.
 
     A BIO entity is a B with all I of its type that directly follow; an I without a B is ignored. A BIOUL entity is a
     U, or a B, any number of I and an L. An IO entity is a run of one type. For BIO and BIOUL, this is seqeval's strict
     mode (IOB2, BILOU).
 
+    Args:
+        tags: One tag per word.
+        scheme: Their scheme.
+        lenient: Whether tags that do not follow the scheme make entities too: any tag that continues no entity begins
+            one, and a BIOUL entity needs no L. This is how conlleval and seqeval's default mode read tags.
+
     >>> to_spans(["I-Drug", "O", "B-Drug", "I-Drug", "I-Gene"], "BIO")
     [TypedSpan(start=2, end=4, type='Drug')]
+    >>> [span.type for span in to_spans(["I-Drug", "O", "B-Drug", "I-Drug", "I-Gene"], "BIO", lenient=True)]
+    ['Drug', 'Drug', 'Gene']
     """
     spans: list[TypedSpan] = []
     span: TypedSpan | None = None
@@ -67,9 +75,10 @@ def to_spans(tags: Sequence[str], scheme: Scheme) -> list[TypedSpan]:
         if span is not None and kind == span.type and prefix in _CONTINUES[scheme]:
             span = span._replace(end=index + 1)
         else:
-            if span is not None and scheme != "BIOUL":
+            if span is not None and (lenient or scheme != "BIOUL"):
                 spans.append(span)
-            span = TypedSpan(index, index + 1, kind) if prefix in _OPENS[scheme] else None
+            opens = prefix != "O" if lenient else prefix in _OPENS[scheme]
+            span = TypedSpan(index, index + 1, kind) if opens else None
         if span is not None and prefix in "UL":
             spans.append(span)
             span = None

@@ -18,6 +18,8 @@ from heads._pooling import DEFAULT_POOLING, Pooling, WindowPooling
 from heads._text import Long, Pair, Reading, TextHead, choice, class_names, describe, text_row, wrong_class
 from heads._thresholds import Threshold, best_threshold, goal_of
 
+EXAMPLE_BASED = "example_based_f1"
+
 
 class Multilabel(TextHead):
     """A sigmoid for each label, on one vector for each text.
@@ -32,10 +34,15 @@ class Multilabel(TextHead):
     - `subset_accuracy`: the share of rows whose set of labels is exactly right
     - `example_f1`: the mean over rows of 2|Y ∩ P| / (|Y| + |P|) for gold set Y and predicted set P, 1 if both are
       empty (Tsoumakas, Katakis and Vlahavas 2010, "Mining Multi-label Data", section 34.7; scikit-learn's
-      ``average="samples"`` with ``zero_division=1``). It is not the harmonic mean of the mean precision and the mean
-      recall over rows (Zhang and Zhou 2014), which BLUE reports for HoC.
+      ``average="samples"`` with ``zero_division=1``).
 
-    Metrics on request, with the option `metrics` or as `primary_metric`, each the mean over the labels:
+    Metrics on request, with the option `metrics` or as `primary_metric`:
+
+    - `example_based_f1`: the harmonic mean of the mean precision and the mean recall over rows (Zhang and Zhou 2014),
+      without rows that have no gold label; a row without predicted labels has precision 0. BLUE scores the abstracts of
+      HoC like this.
+
+    Each of these is the mean over the labels:
 
     - `mcc`, `kappa`, `sensitivity`, `specificity`, `ppv`, `npv`: `sensitivity` and so on are shown by default if
       `threshold` is an operating point
@@ -96,8 +103,10 @@ class Multilabel(TextHead):
         self._goal = goal_of(threshold)
         has_operating_point = self._goal is not None and self._goal.metric != "f1"
         shown = [*self.metrics, *(PROPORTIONS if has_operating_point else [])]
-        self.metrics = selected_metrics(shown, [*RANKING, *AGREEMENT, *PROPORTIONS], metrics, primary_metric)
+        optional = [EXAMPLE_BASED, *RANKING, *AGREEMENT, *PROPORTIONS]
+        self.metrics = selected_metrics(shown, optional, metrics, primary_metric)
         self.primary_metric = primary_metric
+        self._num_sums = 6 if EXAMPLE_BASED in self.metrics else 3
         if not RANKING.keys().isdisjoint(self.metrics):
             self.reduction = "cat"
         start = threshold if isinstance(threshold, float) else 0.5
@@ -156,16 +165,16 @@ class Multilabel(TextHead):
         """The cells of each label, the F1 of the row, whether it is exactly right, and 1 for the row: [4C + 3].
 
         The cells are true positives, false positives, false negatives and true negatives. If a metric needs them, they
-        are followed by the probabilities, and rows are not summed: [1, 5C + 3].
+        are followed by precision, recall and 1 for a row with a gold label, [4C + 6], and by the probabilities. Rows
+        with probabilities are not summed: [1, 5C + 3].
         """
         label = text_row(row).label
         if not isinstance(label, tuple):
-            size = 4 * len(self.labels) + 3
-            none = torch.zeros(size, dtype=torch.double)
-            return none if self.reduction == "sum" else none.new_zeros(0, size + len(self.labels))
+            none = torch.zeros(self._size, dtype=torch.double)
+            return none if self.reduction == "sum" else none.new_zeros(0, self._size + len(self.labels))
         gold = torch.tensor(self._one_hot(label), dtype=torch.bool)
         predicted = torch.tensor(self._one_hot(prediction["labels"]), dtype=torch.bool)
-        counts = _counts_of_sets(gold, predicted)
+        counts = self._counts_of_sets(gold, predicted)
         if self.reduction == "sum":
             return counts
         probabilities = torch.tensor([prediction["scores"][name] for name in self.labels], dtype=torch.double)
@@ -176,11 +185,11 @@ class Multilabel(TextHead):
         if self.score_by == "row":
             return super().document_counts(counts)
         rows = torch.stack(list(counts)) if self.reduction == "sum" else torch.cat(list(counts))
-        rows = rows[self._of_sets(rows)[:, -1] > 0]  # those with a label
+        rows = rows[self._sums(rows)[:, 2] > 0]  # those with a label
         if not len(rows):
             return super().document_counts(counts)
         _, predicted, gold = (items.sum(0) > 0 for items in self._items(self._of_sets(rows)))
-        union = _counts_of_sets(gold, predicted)
+        union = self._counts_of_sets(gold, predicted)
         return union if self.reduction == "sum" else torch.cat([union, rows[:, -len(self.labels) :].amax(0)])[None]
 
     def error(self, prediction: Prediction, row: Row) -> float:
@@ -194,7 +203,7 @@ class Multilabel(TextHead):
         return {name: float(value) for name, value in found.items()}
 
     def many_scores(self, counts: Tensor, times: Tensor, metrics: Sequence[str]) -> dict[str, Tensor]:
-        totals = times.double() @ self._of_sets(counts).double()  # [..., 4C + 3]
+        totals = times.double() @ self._of_sets(counts).double()  # [..., size]
         return {name: self._metric(name, totals, counts, times) for name in metrics}
 
     def report(self, counts: Tensor) -> ClassReport:
@@ -266,13 +275,31 @@ class Multilabel(TextHead):
     def _one_hot(self, names: Sequence[str]) -> list[int]:
         return [int(label in names) for label in self.labels]
 
+    @property
+    def _size(self) -> int:
+        """The number of counts without the probabilities."""
+        return 4 * len(self.labels) + self._num_sums
+
+    def _counts_of_sets(self, gold: Tensor, predicted: Tensor) -> Tensor:
+        """The counts without probabilities of one gold and one predicted set of labels, both [C] (bool)."""
+        cells = torch.stack([gold & predicted, ~gold & predicted, gold & ~predicted, ~gold & ~predicted])  # [4, C]
+        true, num_gold, num_predicted = (int(labels.sum()) for labels in (gold & predicted, gold, predicted))
+        size = num_gold + num_predicted
+        sums = [2 * true / size if size else 1.0, float(gold.equal(predicted)), 1.0]
+        sums += [true / max(num_predicted, 1), true / max(num_gold, 1), float(num_gold > 0)]
+        return torch.cat([cells.flatten().double(), torch.tensor(sums[: self._num_sums], dtype=torch.double)])
+
     def _of_sets(self, counts: Tensor) -> Tensor:
-        """The counts without the probabilities, [..., 4C + 3]."""
-        return counts[..., : 4 * len(self.labels) + 3]
+        """The counts without the probabilities, [..., size]."""
+        return counts[..., : self._size]
+
+    def _sums(self, counts: Tensor) -> Tensor:
+        """What is summed over rows besides the cells, [..., 3 or 6]."""
+        return counts[..., 4 * len(self.labels) : self._size]
 
     def _cells(self, counts: Tensor) -> Tensor:
         """True positives, false positives, false negatives and true negatives of each label, [..., 4, C]."""
-        return counts[..., :-3].reshape(*counts.shape[:-1], 4, len(self.labels))
+        return counts[..., : 4 * len(self.labels)].reshape(*counts.shape[:-1], 4, len(self.labels))
 
     def _items(self, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The numbers of correct, predicted and gold items of each label, each [..., C]."""
@@ -284,7 +311,7 @@ class Multilabel(TextHead):
         return scores.two_by_two(*self._cells(counts).unbind(-2))
 
     def _metric(self, name: str, totals: Tensor, counts: Tensor, times: Tensor) -> Tensor:
-        """One metric of many corpora, [...], from their summed counts, [..., 4C + 3], and the rows they drew."""
+        """One metric of many corpora, [...], from their summed counts, [..., size], and the rows they drew."""
         if name in RANKING:
             true, _, false_negative, _ = self._cells(self._of_sets(counts)).unbind(-2)  # [N, C]
             probabilities = counts[:, -len(self.labels) :]
@@ -298,16 +325,11 @@ class Multilabel(TextHead):
             return scores.precision_recall_f1(*(labels.sum(-1) for labels in items))[2]
         if name == "macro_f1":
             return scores.mean(scores.precision_recall_f1(*items)[2])
-        example_f1, exact, rows = totals[..., -3:].unbind(-1)
+        example_f1, exact, rows, *of_examples = self._sums(totals).unbind(-1)
+        if name == EXAMPLE_BASED:
+            precision, recall = (scores.ratio(total, of_examples[2]) for total in of_examples[:2])
+            return scores.ratio(2 * precision * recall, precision + recall)
         return scores.ratio(example_f1 if name == "example_f1" else exact, rows)
-
-
-def _counts_of_sets(gold: Tensor, predicted: Tensor) -> Tensor:
-    """The counts [4C + 3] of one gold and one predicted set of labels, both [C] (bool)."""
-    cells = torch.stack([gold & predicted, ~gold & predicted, gold & ~predicted, ~gold & ~predicted])  # [4, C]
-    true, size = int((gold & predicted).sum()), int(gold.sum() + predicted.sum())
-    per_row = [2 * true / size if size else 1.0, float(gold.equal(predicted)), 1.0]
-    return torch.cat([cells.flatten().double(), torch.tensor(per_row, dtype=torch.double)])
 
 
 def _prediction(labels: Sequence[str], probabilities: Sequence[float], thresholds: Sequence[float]) -> Prediction:

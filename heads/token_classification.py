@@ -14,7 +14,8 @@ These conventions hold in training, scoring and baselines:
   on, because they may be entities of other types.
 - A text that is longer than `max_length` is split into overlapping windows. Each word belongs to the window in which it
   has the most context; it is trained on and predicted in that window only.
-- Predicted tags are decoded strictly, as in seqeval's strict mode: an I without a B is not an entity.
+- Predicted tags are decoded strictly, as in seqeval's strict mode: an I without a B is not an entity, unless the option
+  `spans` is "lenient".
 
 `TokenClassification.notes` counts how often this affects gold entities.
 
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Decoder = Literal["linear", "crf"]
+Spans = Literal["strict", "lenient"]
 
 
 _OFF_BY_ONE = ((-1, -1), (1, 1), (0, 1), (-1, 0))
@@ -87,6 +89,7 @@ class TokenClassification(Head):
 
     - `strict_f1`, `exact_f1`, `partial_f1`, `type_f1`, and the same with `precision` and `recall`: entities that match
       in part, in the four ways of SemEval 2013, counted as by nervaluate; see `heads._span_metrics`
+    - `near_f1`, `near_precision`, `near_recall`: both offsets may be wrong by one character, as in HunFlair2
 
     Args:
         labels: Entity types.
@@ -94,6 +97,8 @@ class TokenClassification(Head):
         scheme: Tagging scheme: BIO, BIOUL or IO.
         decoder: "linear" for a softmax for each word; "crf" for a CRF over the sequence, whose predictions follow the
             scheme.
+        spans: "strict" ignores predicted tags that do not follow the scheme; with "lenient", a tag that continues no
+            entity begins one, as in conlleval and seqeval's default mode. Without effect on scheme IO and on a CRF.
         stride: Number of tokens by which the windows of a long text overlap, at most half a window.
         dropout: Dropout probability before each linear layer.
         hidden_layer: Size of a hidden GELU layer before the output; None for no hidden layer.
@@ -115,6 +120,7 @@ class TokenClassification(Head):
         *,
         scheme: Scheme = "BIO",
         decoder: Decoder = "linear",
+        spans: Spans = "strict",
         stride: int = 32,
         dropout: float = 0.1,
         hidden_layer: int | None = None,
@@ -125,6 +131,7 @@ class TokenClassification(Head):
         self.mention_types = self.labels
         choice("scheme", scheme, get_args(Scheme))
         choice("decoder", decoder, get_args(Decoder))
+        self._is_lenient = choice("spans", spans, get_args(Spans)) == "lenient"
         if stride < 0:
             raise ValueError(f"stride must be at least 0, got {stride}")
         self.scheme: Scheme = scheme
@@ -406,7 +413,7 @@ class TokenClassification(Head):
         return {
             "entities": [
                 _entity(words[span.start][0], words[span.end - 1][1], span.type, probabilities[span.start : span.end])
-                for span in to_spans([self.tags[tag] for tag in best], self.scheme)
+                for span in to_spans([self.tags[tag] for tag in best], self.scheme, lenient=self._is_lenient)
             ]
         }
 

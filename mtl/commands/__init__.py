@@ -16,6 +16,7 @@ COMMANDS = {
     "validate": ("mtl.commands.fit", "Evaluate a checkpoint on dev."),
     "test": ("mtl.commands.fit", "Evaluate a checkpoint on test."),
     "study": ("mtl.commands.study", "Measure which tasks help each other: plan, run, report, verify."),
+    "suite": ("mtl.commands.suite", "Check the data of a published benchmark against its published counts."),
     "tune": ("mtl.commands.tune", "Search learning rates and other settings by their score on dev."),
     "predict": ("mtl.commands.predict", "Predict on raw text with a checkpoint."),
     "errors": ("mtl.commands.errors", "List the wrong predictions of a run for one task."),

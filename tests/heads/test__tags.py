@@ -55,6 +55,20 @@ def test_io_merges_only_adjacent_spans_of_one_type() -> None:
     assert to_spans(to_tags(spans, 4, "IO"), "IO") == [TypedSpan(0, 3, "A"), TypedSpan(3, 4, "B")]
 
 
+@given(st.sampled_from(SCHEMES).flatmap(lambda scheme: st.tuples(st.just(scheme), tags_of(scheme))))
+def test_any_tags_read_leniently_as_by_seqeval_by_default(drawn: tuple[Scheme, list[str]]) -> None:
+    scheme, tags = drawn
+    renamed = [{"U": "S", "L": "E"}.get(tag[0], tag[0]) + tag[1:] for tag in tags]  # seqeval knows IOBES only
+    expected = [TypedSpan(start, end + 1, kind) for kind, start, end in get_entities(renamed)]
+    assert to_spans(tags, scheme, lenient=True) == expected
+
+
+def test_a_stray_inside_tag_begins_an_entity_only_if_read_leniently() -> None:
+    tags = ["O", "I-A", "I-A", "B-B", "I-A"]
+    assert to_spans(tags, "BIO") == [TypedSpan(3, 4, "B")]
+    assert to_spans(tags, "BIO", lenient=True) == [TypedSpan(1, 3, "A"), TypedSpan(3, 4, "B"), TypedSpan(4, 5, "A")]
+
+
 @given(tags_of("BIO"))
 def test_any_bio_tags_read_as_seqeval_reads_iob2_strictly(tags: list[str]) -> None:
     expected = [(e.start, e.end, e.tag) for e in Tokens(tags, IOB2).entities]

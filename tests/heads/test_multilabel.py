@@ -66,7 +66,11 @@ CASES = {
         ROWS,
         UNLABELLED,
         gold_logits,
-        {"score_by": "document", "threshold": {"sensitivity": 0.9}, "metrics": ["auroc", "auprc", "mcc", "kappa"]},
+        {
+            "score_by": "document",
+            "threshold": {"sensitivity": 0.9},
+            "metrics": ["auroc", "auprc", "mcc", "kappa", "example_based_f1"],
+        },
     ),
 }
 
@@ -116,6 +120,36 @@ def test_example_f1_by_hand_is_1_for_two_empty_sets() -> None:
     assert scores["subset_accuracy"] == 0.5
 
 
+def test_example_based_f1_by_hand_leaves_out_rows_without_gold() -> None:
+    gold = [("growth", "death"), ("growth",), (), ("death",)]
+    predicted = [("growth",), ("growth", "death"), ("immunity",), ()]
+    rows = [TextRow(str(i), str(i), "a", label=label) for i, label in enumerate(gold)]
+    head = make(primary_metric="example_based_f1")
+    scores = has.score(head, [{"labels": list(names)} for names in predicted], rows)
+    precision, recall = (1 + 1 / 2 + 0) / 3, (1 / 2 + 1 + 0) / 3
+    assert scores["example_based_f1"] == pytest.approx(2 * precision * recall / (precision + recall))
+    assert {name: scores[name] for name in Multilabel.metrics} == has.score(
+        make(), [{"labels": list(names)} for names in predicted], rows
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_example_based_f1_by_document_is_that_of_the_means_of_scikit_learn(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    gold, predicted, documents = rng.random((40, 3)) < 0.2, rng.random((40, 3)) < 0.2, rng.integers(0, 12, 40)
+    rows = [TextRow(str(i), str(documents[i]), "a", label=names(line)) for i, line in enumerate(gold)]
+    head = make(score_by="document", metrics=["example_based_f1"])
+    by_document: dict[str, list[Tensor]] = {}
+    for line, row in zip(predicted, rows, strict=True):
+        by_document.setdefault(row.document, []).append(head.counts({"labels": names(line)}, row))
+    scores = head.score(head.combined([head.document_counts(own) for own in by_document.values()]))
+    unions = [[side[documents == int(d)].any(0) for d in by_document] for side in (gold, predicted)]
+    truth, guess = (np.array([line for line, g in zip(side, unions[0], strict=True) if g.any()]) for side in unions)
+    precision = precision_score(truth, guess, average="samples", zero_division=0.0)
+    recall = recall_score(truth, guess, average="samples", zero_division=0.0)
+    assert scores["example_based_f1"] == pytest.approx(2 * precision * recall / (precision + recall))
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_scores_equal_scikit_learn(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -156,6 +190,12 @@ def test_scores_equal_torchmetrics(seed: int) -> None:
 @settings(max_examples=25, deadline=None)
 def test_many_corpora_score_like_each_alone(metric: str, corpora: has.Corpora) -> None:
     has.assert_many_corpora_score_like_each_alone(make(primary_metric=metric), corpora)
+
+
+@given(corpora=has.corpora(18, unit=1 / 3))
+@settings(max_examples=25, deadline=None)
+def test_many_corpora_have_their_own_example_based_f1(corpora: has.Corpora) -> None:
+    has.assert_many_corpora_score_like_each_alone(make(primary_metric="example_based_f1"), corpora)
 
 
 def names(line: Any) -> tuple[str, ...]:

@@ -119,6 +119,7 @@ def test_it_overfits_a_few_rows(decoder: str, tokenizer: Any, tiny_encoder: Call
     [
         ({"scheme": "BILOU"}, "scheme.*BIO, BIOUL, IO.*'BILOU'"),
         ({"decoder": "CRF"}, "decoder.*linear, crf.*'CRF'"),
+        ({"spans": "loose"}, "spans.*strict, lenient.*'loose'"),
         ({"stride": -1}, "stride.*at least 0.*-1"),
         ({"labels": []}, "labels.*at least 1.*got 0"),
     ],
@@ -588,6 +589,13 @@ def test_partial_matches_are_scored_on_request() -> None:
     assert set(scores) == {*TokenClassification.metrics, "strict_f1", "partial_f1", "type_recall"}
     assert (scores["strict_f1"], scores["partial_f1"], scores["type_recall"]) == (0.0, 0.5, 1.0)
     assert len(make().counts(prediction, row)) == 15
+
+
+def test_predicted_tags_without_a_beginning_are_entities_only_if_spans_are_lenient(tokenizer: Any) -> None:
+    row, tags = row_of("aspirin fever cancer"), ["I-Drug", "O", "I-Disease"]
+    assert decode_tags(make(), row, tags, tokenizer) == {"entities": []}
+    lenient = decode_tags(make(spans="lenient"), row, tags, tokenizer)
+    assert spans_of(lenient) == [(0, 7, "Drug"), (14, 20, "Disease")]
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,0 +1,158 @@
+"""`mtl suite check|page`: a published benchmark, its data, and its page."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mtl.commands.arguments import with_json_errors
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mtl.suites.checking import SuiteCheck, TaskCheck
+    from mtl.suites.suite_spec import Split, SuiteTaskSpec
+
+DESCRIPTION = """Published benchmarks: tasks bound to splits, counts, metric variants and an aggregation.
+
+  check   compare the data with the published counts; say which are missing, where they are from and where they go
+  page    print the page of the suite in Markdown, generated from its files
+
+check exits with 0 if the tasks that are there could run, even if others are missing, and with 2 if a count is wrong,
+data cannot be read, or the data of no task are there.
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs `mtl suite …`; returns 2 if the data have problems.
+
+    Raises:
+        InputError: There is no such suite, or its file is invalid.
+    """
+    options = _parse(arguments[1:])
+    return with_json_errors({"check": _check, "page": _page}[options.action], options)
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="mtl suite", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("action", choices=["check", "page"], help="see above")
+    parser.add_argument("suite", help="name of a suite in experiments/suites, such as blurb, or a suite file")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="overrides, such as tasks.blurb_hoc.data.path=FOLDER"
+    )
+    parser.add_argument("--json", action="store_true", help="check: print JSON")
+    parser.add_argument(
+        "--accept-counts",
+        action="store_true",
+        help="check: accept the counts that differ from the published ones, and record them for the reports",
+    )
+    parser.add_argument("--root", type=Path, default=Path("runs"), help="folder of all results (default runs)")
+    return parser.parse_intermixed_args(arguments)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from mtl.suites.accepted import accepted_file, read_accepted, write_accepted
+    from mtl.suites.checking import check_suite
+    from mtl.suites.suite_file import load_suite
+
+    suite = load_suite(options.suite, options.overrides)
+    file = accepted_file(options.root, suite.spec.name)
+    check = check_suite(suite, read_accepted(file))
+    if options.accept_counts and check.wrong():
+        write_accepted(file, check.acceptable())
+        print(f"mtl: suite: The counts that differ are accepted in {file}.", file=sys.stderr)
+        check = check_suite(suite, read_accepted(file))
+    if options.json:
+        print(json.dumps(check.to_dict(), indent=2))
+    else:
+        _print(check)
+    return 2 if check.problems else 0
+
+
+def _page(options: argparse.Namespace) -> int:
+    from mtl.suites.suite_file import load_suite
+    from mtl.suites.suite_page import page
+
+    print(page(load_suite(options.suite, options.overrides)), end="")
+    return 0
+
+
+def _print(check: SuiteCheck) -> None:
+    from rich.console import Console
+
+    spec = check.suite.spec
+    console = Console(highlight=False)
+    console.width = max(console.width, 120)
+
+    def show(text: str, style: str | None = None) -> None:
+        console.print(text, style=style, markup=False, soft_wrap=True)
+
+    show(f"{spec.name} ({spec.revision}): {spec.title}", "bold")
+    console.print(_count_table(check))
+    for name, task in check.tasks.items():
+        for because in dict.fromkeys(one.because for one in task.splits.values() if one.because):
+            counts = [
+                f"{split} has {one.found} instead of {one.published}"
+                for split, one in task.splits.items()
+                if one.because == because
+            ]
+            show(f"{name}: {', '.join(counts)}: {because}")
+    missing = [name for name, task in check.tasks.items() if task.state == "missing"]
+    if missing:
+        show("\nMissing data", "bold")
+        for name in missing:
+            show(f"{name}: {_how_to_get(spec.tasks[name])}")
+    if check.problems:
+        show(f"\n{len(check.problems)} {'problem' if len(check.problems) == 1 else 'problems'}", "bold red")
+        for problem in check.problems:
+            show(f"  {problem}")
+    show(f"\n{_state(check)}", "bold")
+
+
+def _count_table(check: SuiteCheck) -> Table:
+    from rich.table import Column, Table
+
+    numbers = [Column(split, justify="right", no_wrap=True) for split in ("train", "dev", "test")]
+    caption = "In parentheses: the published number, if another one or none is there"
+    table = Table(Column("task", no_wrap=True), "data", "counted", *numbers, "fingerprint", caption=caption)
+    for name, task in check.tasks.items():
+        spec = check.suite.spec.tasks[name]
+        cells = [_count(task, spec, split) for split in ("train", "dev", "test")]
+        unit = spec.counts.unit.replace("_", " ")
+        table.add_row(name, task.state, unit, *cells, task.fingerprint[:12])
+    return table
+
+
+def _count(task: TaskCheck, spec: SuiteTaskSpec, split: Split) -> str:
+    """The number of units that was found, with the published one if it is another."""
+    one = task.splits.get(split)
+    published = spec.counts.published()[split]
+    if one is None:
+        return "" if published is None else f"({published})"
+    if one.status in ("equal", "unpublished"):
+        return str(one.found)
+    return f"{'none' if one.found is None else one.found} ({published}){_MARKS.get(one.status, '')}"
+
+
+_MARKS = {"wrong": " !"}
+
+
+def _how_to_get(task: SuiteTaskSpec) -> str:
+    access = task.access
+    kind = "on agreement" if access.agreement else "public"
+    parts = [f"{task.title} ({kind}) from {access.source}. Terms: {access.terms}."]
+    parts += [f"Put it into {' and '.join(task.paths)}."]
+    return " ".join([*parts, *([access.prepare] if access.prepare else [])])
+
+
+def _state(check: SuiteCheck) -> str:
+    found, total = len(check.found), len(check.tasks)
+    if check.is_complete:
+        return f"The data of all {total} tasks are there."
+    return f"Incomplete: the data of {found} of {total} tasks are there; the suite's score needs all."

@@ -1,0 +1,221 @@
+"""Compares the data of a suite with its published counts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from heads import Head
+from mtl.config.mixture import TaskSpec, build_head
+from mtl.data.reading import read_rows
+from mtl.data.row_problems import row_problems, row_type_problem
+from mtl.data.store import RowTable, Store
+from mtl.problems import InputError, Problem
+from mtl.suites.accepted import Accepted
+from mtl.suites.suite_file import Suite
+from mtl.suites.suite_spec import Split, SuiteTaskSpec
+from mtl.suites.unit_counts import count_units
+
+Status = Literal["equal", "known", "accepted", "wrong", "unpublished"]
+
+ACCEPT = "--accept-counts"
+
+
+class SplitCheck(NamedTuple):
+    """The size of a split.
+
+    Args:
+        published: The published number of units; None if none is published.
+        found: The number of units in the data; None if there is no such split.
+        status: `equal` to the published number, a `known` difference, a difference that the user `accepted`, `wrong`,
+            or `unpublished`.
+        because: Why it differs; empty unless it is known or accepted.
+        fingerprint: Hash of the rows; empty if there is no such split.
+    """
+
+    published: int | None
+    found: int | None
+    status: Status
+    because: str
+    fingerprint: str
+
+
+class TaskCheck(NamedTuple):
+    """The data of a task.
+
+    Args:
+        state: Whether its data are `found`, `missing`, or `unreadable`.
+        splits: The splits that are published or there; empty unless the data are found.
+        problems: Problems in the data, and wrong counts.
+    """
+
+    state: Literal["found", "missing", "unreadable"]
+    splits: dict[Split, SplitCheck]
+    problems: tuple[Problem, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the rows of all splits; empty if there are none."""
+        own = [one.fingerprint for one in self.splits.values()]
+        return hashlib.sha256("".join(own).encode()).hexdigest() if any(own) else ""
+
+
+class SuiteCheck(NamedTuple):
+    """The data of a suite.
+
+    Args:
+        suite: The suite.
+        tasks: The check of each task.
+    """
+
+    suite: Suite
+    tasks: dict[str, TaskCheck]
+
+    @property
+    def found(self) -> list[str]:
+        """The tasks whose data are found."""
+        return [name for name, task in self.tasks.items() if task.state == "found"]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the data of every task are found."""
+        return len(self.found) == len(self.tasks)
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What must change before the suite can run: wrong counts, unreadable data, or no data at all."""
+        problems = [problem for task in self.tasks.values() for problem in task.problems]
+        if any(task.state != "missing" for task in self.tasks.values()):
+            return problems
+        advice = "Set the environment variable MTL_DATA to the folder of the data sets, or get one of the data sets."
+        return [Problem("tasks", f"The data of no task are found, of {len(self.tasks)}.", advice)]
+
+    def wrong(self) -> dict[str, dict[Split, SplitCheck]]:
+        """The splits with wrong counts, by task."""
+        found = {
+            name: {split: one for split, one in task.splits.items() if one.status == "wrong"}
+            for name, task in self.tasks.items()
+        }
+        return {name: splits for name, splits in found.items() if splits}
+
+    def acceptable(self) -> Accepted:
+        """The wrong counts as counts to accept; a split that is missing cannot be accepted."""
+        return {
+            name: {
+                split: {
+                    "found": one.found,
+                    "published": one.published,
+                    "unit": self.suite.spec.tasks[name].counts.unit,
+                    "fingerprint": one.fingerprint,
+                }
+                for split, one in splits.items()
+                if one.found is not None
+            }
+            for name, splits in self.wrong().items()
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The check as JSON types."""
+        spec = self.suite.spec
+        return {
+            "suite": spec.name,
+            "revision": spec.revision,
+            "ok": not self.problems,
+            "complete": self.is_complete,
+            "found": len(self.found),
+            "total": len(self.tasks),
+            "tasks": {name: self._task_dict(name) for name in self.tasks},
+            "errors": [problem.to_dict() for problem in self.problems],
+        }
+
+    def _task_dict(self, name: str) -> dict[str, Any]:
+        task, check = self.suite.spec.tasks[name], self.tasks[name]
+        return {
+            "title": task.title,
+            "state": check.state,
+            "variant": task.variant,
+            "unit": task.counts.unit,
+            "fingerprint": check.fingerprint,
+            "splits": {split: one._asdict() for split, one in check.splits.items()},
+            "paths": task.paths,
+            "access": task.access.model_dump(mode="json"),
+        }
+
+
+def check_suite(suite: Suite, accepted: Accepted) -> SuiteCheck:
+    """Reads the data of every task that are there, and counts them.
+
+    Args:
+        suite: The suite.
+        accepted: Counts that the user has accepted.
+    """
+    store = Store()
+    fields = suite.spec.task_fields()
+    return SuiteCheck(
+        suite,
+        {
+            name: _checked(name, task, TaskSpec(**fields[name]), accepted, store)
+            for name, task in suite.spec.tasks.items()
+        },
+    )
+
+
+def _checked(name: str, task: SuiteTaskSpec, spec: TaskSpec, accepted: Accepted, store: Store) -> TaskCheck:
+    if not all(Path(path).exists() for path in task.paths):
+        return TaskCheck("missing", {}, ())
+    try:
+        tables = read_rows(spec.data, f"tasks.{name}.data", store)
+    except InputError as error:
+        return TaskCheck("unreadable", {}, tuple(error.problems))
+    head = build_head(spec, hidden_size=8)
+    problems = _row_problems(name, head, {split: rows for split, (rows, _) in tables.items()}, spec)
+    if problems:
+        return TaskCheck("unreadable", {}, tuple(problems))
+    splits: dict[Split, SplitCheck] = {}
+    for split, published in task.counts.published().items():
+        if split in tables:
+            rows, summary = tables[split]
+            found = count_units(task.counts.unit, head, [row for row in rows if head.check(row) is None])
+            own = accepted.get(name, {}).get(split, {})
+            splits[split] = SplitCheck(published, found, *_status(task, split, found, own), summary.fingerprint)
+        elif published is not None:
+            splits[split] = SplitCheck(published, None, "wrong", "", "")
+    problems = [_wrong_count(name, task, split, one) for split, one in splits.items() if one.status == "wrong"]
+    return TaskCheck("found", splits, tuple(problems))
+
+
+def _row_problems(name: str, head: Head, tables: Mapping[str, RowTable], spec: TaskSpec) -> list[Problem]:
+    """Problems with rows that the head cannot read."""
+    of_type = (row_type_problem(f"tasks.{name}", head, row) for rows in tables.values() for row in rows)
+    wrong_type = next((problem for problem in of_type if problem is not None), None)
+    if wrong_type is not None:
+        return [wrong_type]
+    return [] if spec.data.skips_bad_rows else row_problems(name, head, tables, spec.data)
+
+
+def _status(task: SuiteTaskSpec, split: Split, found: int, accepted: Mapping[str, Any]) -> tuple[Status, str]:
+    """The status of a count, and why it differs."""
+    published = task.counts.published()[split]
+    if published is None:
+        return "unpublished", ""
+    if found == published:
+        return "equal", ""
+    known = task.because(split, found)
+    if known is not None:
+        return "known", known
+    if (accepted.get("found"), accepted.get("published")) == (found, published):
+        return "accepted", f"accepted with {ACCEPT}"
+    return "wrong", ""
+
+
+def _wrong_count(name: str, task: SuiteTaskSpec, split: Split, check: SplitCheck) -> Problem:
+    unit = task.counts.unit.replace("_", " ")
+    found = "no such split" if check.found is None else str(check.found)
+    places = " and ".join(f"'{path}'" for path in task.paths)
+    advice = f"Check that {places} is the data set of {task.access.source}"
+    advice += "." if check.found is None else f", or record the difference with {ACCEPT}."
+    return Problem(
+        f"tasks.{name}.counts.{split}", f"must be {check.published} {unit} as published, got {found}.", advice
+    )
