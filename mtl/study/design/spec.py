@@ -15,31 +15,10 @@ from mtl.config.yaml_files import merge, parse_overrides, read_yaml, resolve
 from mtl.files import folder_name
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.redaction import strings
-from mtl.study.design.designs import CONTINUED, CONTROLS, DESIGNS, REPLICATE, SELF, SHUFFLED
-from mtl.training.hyperparameters import Optimisation
-
-
-class BudgetSpec(Section):
-    """How long every run trains each of its tasks; updates of partners are added to those of the target.
-
-    Args:
-        updates: Number of updates of each task.
-        passes: Number of passes over the training rows of each task, instead of `updates`. Without either, the number
-            depends on the size of the task: about 20 for 500 examples, 10 for 5,000 and 3 for 50,000.
-        evaluations: Number of dev evaluations, evenly spaced; updates are rounded up to a multiple of it.
-        train_rows: Maximum number of training rows of a task, sub-sampled by document; None takes all rows.
-        dev_rows: Maximum number of dev rows of a task, which limits the time spent on evaluation.
-        test_rows: Maximum number of test rows of a task.
-        sample_seed: Seed of the sub-samples, which are the same in every run.
-    """
-
-    updates: Count | None = None
-    passes: Positive | None = None
-    evaluations: Count = 3
-    train_rows: Count | None = None
-    dev_rows: Count | None = None
-    test_rows: Count | None = None
-    sample_seed: StrictInt = 0
+from mtl.study.design.budget import Amount, BudgetSpec, StageBudget
+from mtl.study.design.designs import CONTINUED, CONTROLS, DESIGNS, REPLICATE, SELF, SHUFFLED, comparisons
+from mtl.study.design.rates import Rates, StageRates, StudyOptimisation, rate_problems
+from mtl.study.design.stages import REFINE, name_problems
 
 
 class TrainerSpec(Section):
@@ -103,7 +82,7 @@ class StudySpec(Section):
         seeds: Number of seeds, counted from 0, or a list of seeds.
         budget: Budget of every run.
         select: `best` tests at the evaluation with the target's best primary metric on dev; `last` at the last one.
-        model: Learning rates and their schedule, as in `model` of `mtl fit`.
+        model: Learning rates and their schedule, as in `model` of `mtl fit`, by task and by stage.
         trainer: Threads, device and precision.
         launcher: Where the runs are trained.
         alpha: Probability of any false positive in one matrix.
@@ -125,7 +104,7 @@ class StudySpec(Section):
     seeds: StrictInt | tuple[StrictInt, ...] = 8
     budget: BudgetSpec = BudgetSpec()
     select: Literal["best", "last"] = "best"
-    model: Optimisation = Optimisation()
+    model: StudyOptimisation = StudyOptimisation()
     trainer: TrainerSpec = TrainerSpec()
     launcher: LauncherSpec = LauncherSpec()
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
@@ -255,10 +234,6 @@ def _spec_problems(spec: StudySpec, mixture: Mixture | None, broken: set[str]) -
         problems += error.problems
     if "seeds" not in broken:
         problems += _seed_problems(spec)
-    if "budget" not in broken and spec.budget.updates is not None and spec.budget.passes is not None:
-        problems.append(
-            Problem("budget", "must have updates or passes, not both.", "For example, write budget: {passes: 3}.")
-        )
     problems += _launcher_problems(spec) if "launcher" not in broken else []
     names = list(mixture.tasks) if mixture else None
     for name in spec.tasks:
@@ -297,6 +272,27 @@ def _spec_problems(spec: StudySpec, mixture: Mixture | None, broken: set[str]) -
         ]
         for part in parts:
             problems += _part_problems(part, kind, known, tasks if names is not None else None)
+    if names is not None and "designs" not in broken:
+        problems += _stage_problems(spec, tasks, can_compare=not problems)
+    return problems
+
+
+def _stage_problems(spec: StudySpec, tasks: Sequence[str], *, can_compare: bool) -> list[Problem]:
+    """Problems with budgets and learning rates of single tasks and stages.
+
+    Args:
+        spec: The study.
+        tasks: Its tasks.
+        can_compare: Whether the designs are valid, so that their runs are known.
+    """
+    names = [part.name for part in spec.parts]
+    stages = [stage for name in names if name in DESIGNS for stage in DESIGNS[name].stages]
+    problems = name_problems("budget", spec.budget, tasks, stages) + name_problems("model", spec.model, tasks, stages)
+    if can_compare:
+        problems += rate_problems(spec.model, comparisons(spec.parts, tasks, spec.seed_list[:1], lambda run: run))
+    if "refine" in names and REFINE not in {*spec.budget.stages, *spec.model.stages}:
+        message = f"compares runs of the stage {REFINE}, which has no budget and no learning rate of its own."
+        problems.append(Problem("designs.refine", message, f"Set budget.stages.{REFINE}, or use the design joint."))
     return problems
 
 
@@ -339,12 +335,23 @@ def _launcher_problems(spec: StudySpec) -> list[Problem]:
 def _schema_problem(mismatch: schema.Mismatch) -> Problem:
     key, error = ".".join(map(str, mismatch.place)), mismatch.errors[0]
     if mismatch.is_unknown_key:
-        name, models = str(mismatch.place[-1]), {"budget": BudgetSpec, "model": Optimisation, "trainer": TrainerSpec}
-        model: Any = models.get(str(mismatch.place[0]), StudySpec) if len(mismatch.place) > 1 else StudySpec
-        return Problem(key, f"There is no key '{name}'.", did_you_mean(name, schema.keys_of(model)))
+        name = str(mismatch.place[-1])
+        return Problem(key, f"There is no key '{name}'.", did_you_mean(name, schema.keys_of(_section(mismatch.place))))
     if error["type"] == "missing":
         return Problem(key, f"The key '{mismatch.place[-1]}' is missing.", "Add the key.")
     return Problem(key, mismatch.message)
+
+
+def _section(place: Sequence[str | int]) -> type[Any]:
+    """The section of a study file that a key at this place belongs to."""
+    *above, _ = place
+    by_task, by_stage = "tasks" in above[1:], "stages" in above[1:]
+    sections: dict[str | int, type[Any]] = {
+        "budget": Amount if by_task else StageBudget if by_stage else BudgetSpec,
+        "model": Rates if by_task else StageRates if by_stage else StudyOptimisation,
+        "trainer": TrainerSpec,
+    }
+    return sections.get(above[0], StudySpec) if above else StudySpec
 
 
 def _parts(entry: str | Mapping[str, Any]) -> list[DesignEntry]:
