@@ -205,5 +205,5 @@ def test_the_keys_of_a_mixture_that_a_study_ignores_are_documented(
 def test_every_link_leads_to_a_heading() -> None:
     headings = {heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.*)$", PAGE, re.MULTILINE)}
     links = re.findall(r"\]\(#([^)]+)\)", PAGE)
-    assert len(links) == 9
+    assert len(links) == 11
     assert set(links) <= headings

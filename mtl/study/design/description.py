@@ -29,6 +29,7 @@ def described(plan: StudyPlan) -> list[str]:
     has_sources = any(run.source for run in plan.runs)
     sources = f" Runs that start from another run use its state {kept}." if has_sources else ""
     words = [
+        *spec.notes,
         f"{len(mixture.tasks)} tasks share the encoder '{mixture.encoder.name}'; every run starts from its pretrained"
         f" weights{', unless the design starts it from another run' if has_sources else ''}.",
         f"Budget: {_amount(budget)} per task{_exceptions(budget)}, rounded up so that {budget.evaluations} evaluations"
@@ -43,6 +44,10 @@ def described(plan: StudyPlan) -> list[str]:
         f"Labelled rows in train/dev/test{sampled}: {', '.join(f'{name} {size}' for name, size in sizes.items())}.",
         f"Seeds: {', '.join(map(str, spec.seed_list))}. Each run trains on one {trainer['accelerator']} device in"
         f" {trainer['precision']} with {trainer['threads']} thread{'' if trainer['threads'] == 1 else 's'}.",
+    ]
+    words += [
+        f"{name} is left out, because its data is absent; it comes from {spec.optional_tasks[name]}."
+        for name in plan.study.left_out
     ]
     for name in plan.data:
         words += [f"{name}: {note}; its scores may be too optimistic." for note in plan.leakage.notes_of(name)]

@@ -20,6 +20,9 @@ REPLICATE = 1_000_000
 CONTINUED = "continued"
 """The control that shows what a second round of training alone brings."""
 
+REFINE_FINETUNE = "refine_finetune"
+"""The design whose report has a table of the scores before and after each of its stages."""
+
 SELF, SHUFFLED = "__self", "__shuffled"
 """Suffixes of copies of a task: an exact copy, and a copy with shuffled training labels."""
 
@@ -173,7 +176,7 @@ def _refine_finetune(tasks: Sequence[str], seed: int, options: Any) -> Iterator[
             Run((target,), seed, Run(first, seed, stage=REFINE), keeps_heads, FINETUNE)
             for first in (tuple(tasks), (target,))
         )
-        yield Comparison("refine_finetune", target, "joint, then alone", seed, treated, reference)
+        yield Comparison(REFINE_FINETUNE, target, "joint, then alone", seed, treated, reference)
 
 
 def _refine(tasks: Sequence[str], seed: int, options: Any) -> Iterator[Comparison]:
@@ -228,7 +231,7 @@ DESIGNS = {
         _sequential,
         is_against_single=True,
     ),
-    "refine_finetune": Design(
+    REFINE_FINETUNE: Design(
         "What does a task gain from being fine-tuned from an encoder that was trained on all tasks, rather than on this"
         " task alone? (Both sides train the task twice.)",
         _refine_finetune,

@@ -17,6 +17,7 @@ from mtl.encoder.pretrained import load_config
 from mtl.problems import InputError, Problem
 from mtl.study.design.budget import BudgetSpec
 from mtl.study.design.designs import SHUFFLED, Comparison, Run, comparisons, single_runs
+from mtl.study.design.missing_data import with_available_data
 from mtl.study.design.run_key import RunSpecs, resolved_trainer
 from mtl.study.design.run_settings import RunSettings
 from mtl.study.design.run_spec import RunSpec
@@ -32,7 +33,7 @@ class StudyPlan:
     """The plan of a study.
 
     Args:
-        study: The study, with the limits of its budget applied to its tasks.
+        study: The study, without tasks whose data is absent, and with the limits of its budget applied to its tasks.
         heads: Head of each task.
         data: Prepared data of each task.
         leakage: What dev and test share with train.
@@ -71,10 +72,13 @@ class StudyPlan:
 def make_plan(study: Study) -> StudyPlan:
     """Prepares the data of a study and plans its runs.
 
+    Tasks of which the study says so are left out if their data is absent.
+
     Raises:
         InputError: The mixture or its data is invalid, train overlaps with dev or test in a way that is an error, the
             precision is not available, or the balancing method needs all tasks in every update.
     """
+    study = with_available_data(study)
     trainer = resolved_trainer(study.spec)
     is_elsewhere = trainer["accelerator"] != "cpu" and not torch.cuda.is_available()
     problems = precision_problems(trainer["precision"], "" if is_elsewhere else trainer["accelerator"])
@@ -90,7 +94,7 @@ def make_plan(study: Study) -> StudyPlan:
     if missing:
         message, advice = "A study needs a split 'test'.", "Add a test file, or create the split with `split`."
         raise InputError([Problem(f"tasks.{name}.data", message, advice) for name in missing])
-    study = Study(study.spec, mixture)
+    study = study._replace(mixture=mixture)
     settings = RunSettings(study, data, int(load_config(mixture.encoder).hidden_size))
     compared = comparisons(study.spec.parts, list(mixture.tasks), study.spec.seed_list, settings.canonical)
     runs = _all_runs(compared, single_runs(list(mixture.tasks), study.spec.seed_list))
