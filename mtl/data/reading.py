@@ -120,6 +120,23 @@ def read_rows(spec: DataSpec, key: str, store: Store) -> dict[str, tuple[RowTabl
     return found
 
 
+def absent_files(spec: DataSpec, key: str) -> list[Problem]:
+    """The files of a task that do not exist, one problem each; empty if all exist, or if there are other problems.
+
+    Args:
+        spec: Data of the task.
+        key: Key of the data in the mixture, for the problems.
+    """
+    try:
+        components.build(components.find("reader", spec.reader, f"{key}.reader"), **spec.reader_arguments).sources()
+    except InputError as error:
+        is_absence = all(problem.key.partition(".")[0] in ("path", "files") for problem in error.problems)
+        return _under(key, spec, error.problems) if is_absence else []
+    except ValueError:
+        return []
+    return []
+
+
 def documents_within(num_rows: Mapping[str, int], most: int, seed: int, split: str) -> frozenset[str]:
     """A random choice of whole documents within a limit of rows.
 

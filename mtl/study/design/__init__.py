@@ -2,8 +2,12 @@
 
 - `spec`: the keys of a study file, and how it becomes a `Study`: the settings together with the mixture.
 - `designs`: designs and controls, each a question with the runs that it compares.
+- `stages`, `budget` and `rates`: what may differ between the stages of a design and between tasks.
+- `resources`: what the runs are trained on, and where.
+- `missing_data`: leaves out tasks whose data is absent, if the study allows it.
 - `plan`: `make_plan` turns a `Study` into a `StudyPlan`. It applies the study's limits to the tasks, prepares their
   data, and rejects documents that are in training for one task and in dev or test for another.
+- `run_settings`: how many updates a run makes and at which learning rates.
 - `run_key`: the spec of every run with its key: a hash of the settings, the rows, the encoder and the code that decide
   its result. `study_code` finds that code.
 - `description`: what makes the runs comparable, in words.
@@ -12,4 +16,4 @@
 Next: `mtl.study.running`, which trains the runs.
 """
 
-__all__ = ["description", "designs", "plan", "run_spec", "spec", "study_code"]
+__all__ = ["description", "designs", "missing_data", "plan", "run_spec", "spec", "study_code"]

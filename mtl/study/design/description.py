@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from mtl.study.design.budget import Amount, StageBudget
 from mtl.study.design.designs import CONTINUED, DESIGNS, SELF, SHUFFLED
 from mtl.study.design.plan import StudyPlan
 from mtl.study.design.run_key import resolved_trainer
+from mtl.training.hyperparameters import Optimisation
 
 
 def described(plan: StudyPlan) -> list[str]:
     """Sentences that describe what a study trains and compares."""
     spec, mixture = plan.study.spec, plan.study.mixture
     budget, trainer = spec.budget, resolved_trainer(spec)
-    per_task = ", ".join(f"{name} {number}" for name, number in plan.updates.items())
-    amount = f"{budget.updates} updates" if budget.updates else "20 to 3 passes, depending on its size,"
-    if budget.passes:
-        amount = f"{budget.passes:g} passes"
     sizes = {
         name: "/".join(str(splits[split].example_summary.used) for split in ("train", "dev", "test"))
         for name, splits in plan.data.items()
@@ -29,10 +29,12 @@ def described(plan: StudyPlan) -> list[str]:
     has_sources = any(run.source for run in plan.runs)
     sources = f" Runs that start from another run use its state {kept}." if has_sources else ""
     words = [
+        *spec.notes,
         f"{len(mixture.tasks)} tasks share the encoder '{mixture.encoder.name}'; every run starts from its pretrained"
         f" weights{', unless the design starts it from another run' if has_sources else ''}.",
-        f"Budget: {amount} per task, rounded up so that {budget.evaluations} evaluations divide it into equal parts."
-        f" Updates per task: {per_task}.",
+        f"Budget: {_amount(budget)} per task{_exceptions(budget)}, rounded up so that {budget.evaluations} evaluations"
+        f" divide it into equal parts. Updates per task: {_updates(plan)}.",
+        *_stages(plan),
         "Every target gets the same number of updates, on the same examples in the same order, as in its single-task"
         f" baseline of the same seed; the updates of its partners are added in between.{twice}",
         "The learning rate depends on the completed share of the run. At each evaluation it is the same in every run;"
@@ -42,6 +44,10 @@ def described(plan: StudyPlan) -> list[str]:
         f"Labelled rows in train/dev/test{sampled}: {', '.join(f'{name} {size}' for name, size in sizes.items())}.",
         f"Seeds: {', '.join(map(str, spec.seed_list))}. Each run trains on one {trainer['accelerator']} device in"
         f" {trainer['precision']} with {trainer['threads']} thread{'' if trainer['threads'] == 1 else 's'}.",
+    ]
+    words += [
+        f"{name} is left out, because its data is absent; it comes from {spec.optional_tasks[name]}."
+        for name in plan.study.left_out
     ]
     for name in plan.data:
         words += [f"{name}: {note}; its scores may be too optimistic." for note in plan.leakage.notes_of(name)]
@@ -64,3 +70,48 @@ def described(plan: StudyPlan) -> list[str]:
     if "shuffled_partner" in names:
         words.append(f"A shuffled partner ({SHUFFLED}) has the texts of the partner with shuffled training labels.")
     return words
+
+
+def _stages(plan: StudyPlan) -> Iterator[str]:
+    """Learning rates, if they differ between tasks, and what differs in the stages."""
+    spec = plan.study.spec
+    if plan.stages or spec.model.tasks:
+        yield f"Learning rate: {_rates(plan)}."
+    for stage in plan.stages:
+        own = spec.budget.stages.get(stage)
+        amount = f"{_amount(own)} per task{_exceptions(own)}; " if own and (own.updates or own.passes) else ""
+        yield f"Stage {stage}: {amount}updates: {_updates(plan, stage)}; learning rate: {_rates(plan, stage)}."
+    if plan.stages:
+        yield (
+            "Both sides of a comparison make the same number of updates on the target in each stage, at the same"
+            " learning rate. The single-task baseline has the budget and the learning rate outside the stages."
+        )
+
+
+def _amount(amount: Amount) -> str:
+    if amount.updates:
+        return f"{amount.updates} updates"
+    return f"{amount.passes:g} passes" if amount.passes else "20 to 3 passes, depending on its size,"
+
+
+def _exceptions(budget: StageBudget) -> str:
+    """The tasks with an amount of their own, in brackets."""
+    found = ", ".join(f"{task}: {_amount(amount)}" for task, amount in budget.tasks.items())
+    return f" ({found})" if found else ""
+
+
+def _updates(plan: StudyPlan, stage: str = "") -> str:
+    return ", ".join(f"{name} {number}" for name, number in plan.settings.updates(stage).items())
+
+
+def _rates(plan: StudyPlan, stage: str = "") -> str:
+    """The learning rates of runs that train one task: one if all tasks have the same, otherwise by task."""
+    found = {task: _rate(plan.settings.model([task], stage)) for task in plan.study.mixture.tasks}
+    if len(set(found.values())) == 1:
+        return next(iter(found.values()))
+    return ", ".join(f"{task} {rate}" for task, rate in found.items())
+
+
+def _rate(model: Optimisation) -> str:
+    heads = "" if model.head_learning_rate == model.learning_rate else f" (heads {model.head_learning_rate:g})"
+    return f"{model.learning_rate:g}{heads}"

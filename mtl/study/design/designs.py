@@ -7,17 +7,21 @@ a study are all runs that its comparisons name, each trained once and shared by 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, permutations
 from typing import Any, NamedTuple
 
 from mtl.problems import did_you_mean
+from mtl.study.design.stages import FINETUNE, REFINE
 
 REPLICATE = 1_000_000
 """Offset from a seed to the seed of its replicate."""
 
 CONTINUED = "continued"
 """The control that shows what a second round of training alone brings."""
+
+REFINE_FINETUNE = "refine_finetune"
+"""The design whose report has a table of the scores before and after each of its stages."""
 
 SELF, SHUFFLED = "__self", "__shuffled"
 """Suffixes of copies of a task: an exact copy, and a copy with shuffled training labels."""
@@ -32,23 +36,31 @@ class Run:
         seed: Seed for all random draws.
         source: Run whose encoder this run starts from; None starts from the encoder of the mixture.
         keeps_heads: Whether the run also starts from the heads of the source.
+        stage: Stage of the design with its own budget or learning rates; empty for those of the study.
     """
 
     tasks: tuple[str, ...]
     seed: int
     source: Run | None = None
     keeps_heads: bool = False
+    stage: str = ""
 
     @property
     def trains(self) -> str:
         """What the run trains, regardless of the seed."""
-        name = " + ".join(self.tasks)
+        name = " + ".join(self.tasks) + (f" ({self.stage})" if self.stage else "")
         if self.source is None:
             return name
         return f"{self.source.trains} then {name}{' with its heads' if self.keeps_heads else ''}"
 
     def __str__(self) -> str:
         return f"{self.trains}, seed {self.seed}"
+
+    def chain(self) -> Iterator[Run]:
+        """Returns the run, then its source, and so on."""
+        yield self
+        if self.source is not None:
+            yield from self.source.chain()
 
 
 class Comparison(NamedTuple):
@@ -75,12 +87,14 @@ class Design:
         check: Function from options and tasks to problems with the options; None if there are no options.
         is_against_single: Whether the reference is the single-task run, so that a second round of training alone
             (`continued`) is what a gain must exceed.
+        stages: Names of its stages, which may have their own budgets and learning rates.
     """
 
     question: str
     compare: Compare
     check: Callable[[Any, Sequence[str]], list[str]] | None = None
     is_against_single: bool = False
+    stages: tuple[str, ...] = ()
 
     def option_problems(self, options: Any, tasks: Sequence[str]) -> list[str]:
         """Returns the problems with the options, each as a message."""
@@ -95,10 +109,29 @@ class Design:
         return self.check(options, tasks)
 
 
-def comparisons(parts: Sequence[tuple[str, Any]], tasks: Sequence[str], seeds: Sequence[int]) -> list[Comparison]:
-    """Returns all comparisons of the given designs and controls with their options."""
+def without_stages(run: Run) -> Run:
+    """Returns the run with the budget and learning rates of the study, and so its sources."""
+    return replace(run, stage="", source=run.source and without_stages(run.source))
+
+
+def comparisons(
+    parts: Sequence[tuple[str, Any]],
+    tasks: Sequence[str],
+    seeds: Sequence[int],
+    canonical: Callable[[Run], Run] = without_stages,
+) -> list[Comparison]:
+    """Returns all comparisons of the given designs and controls with their options.
+
+    Args:
+        parts: Names and options of designs and controls.
+        tasks: Names of the tasks.
+        seeds: The seeds.
+        canonical: Function that gives runs that train the same in the same way one name; by default, stages have no
+            settings of their own.
+    """
     known = DESIGNS | CONTROLS
-    return [one for name, options in parts for seed in seeds for one in known[name].compare(tasks, seed, options)]
+    found = [one for name, options in parts for seed in seeds for one in known[name].compare(tasks, seed, options)]
+    return [one._replace(treated=canonical(one.treated), reference=canonical(one.reference)) for one in found]
 
 
 def single_runs(tasks: Sequence[str], seeds: Sequence[int]) -> list[Run]:
@@ -139,9 +172,17 @@ def _refine_finetune(tasks: Sequence[str], seed: int, options: Any) -> Iterator[
     keeps_heads = (options or {}).get("heads", "kept") == "kept"
     for target in tasks:
         # Both sides train the target twice; against a single round, every gain would include that of extra training.
-        joint, alone = Run(tuple(tasks), seed), Run((target,), seed)
-        treated, reference = (Run((target,), seed, source=first, keeps_heads=keeps_heads) for first in (joint, alone))
-        yield Comparison("refine_finetune", target, "joint, then alone", seed, treated, reference)
+        treated, reference = (
+            Run((target,), seed, Run(first, seed, stage=REFINE), keeps_heads, FINETUNE)
+            for first in (tuple(tasks), (target,))
+        )
+        yield Comparison(REFINE_FINETUNE, target, "joint, then alone", seed, treated, reference)
+
+
+def _refine(tasks: Sequence[str], seed: int, options: Any) -> Iterator[Comparison]:
+    for target in tasks:
+        treated, reference = (Run(first, seed, stage=REFINE) for first in (tuple(tasks), (target,)))
+        yield Comparison("refine", target, "all others", seed, treated, reference)
 
 
 def _leave_one_out(tasks: Sequence[str], seed: int, options: Any) -> Iterator[Comparison]:
@@ -190,11 +231,18 @@ DESIGNS = {
         _sequential,
         is_against_single=True,
     ),
-    "refine_finetune": Design(
+    REFINE_FINETUNE: Design(
         "What does a task gain from being fine-tuned from an encoder that was trained on all tasks, rather than on this"
         " task alone? (Both sides train the task twice.)",
         _refine_finetune,
         _check_heads,
+        stages=(REFINE, FINETUNE),
+    ),
+    "refine": Design(
+        "What does a task gain from the stage refine of refine_finetune, in which it is trained with all other tasks,"
+        " rather than from as many updates alone?",
+        _refine,
+        stages=(REFINE,),
     ),
     "leave_one_out": Design("What does a task add to a target that is trained with all other tasks?", _leave_one_out),
     "groups": Design(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -10,17 +9,20 @@ import torch
 
 from heads import Head
 from mtl.balancing import Balancing
-from mtl.batching.batcher import Batcher
-from mtl.batching.passes import default_passes
 from mtl.config import components
 from mtl.config.mixture import EvaluationSpec, LimitSpec, Mixture, SamplerSpec
 from mtl.data.examples import TaskData, prepare
 from mtl.data.leakage_gate import Leakage, find_leakage
+from mtl.encoder.pretrained import load_config
 from mtl.problems import InputError, Problem
+from mtl.study.design.budget import BudgetSpec
 from mtl.study.design.designs import SHUFFLED, Comparison, Run, comparisons, single_runs
+from mtl.study.design.missing_data import with_available_data
 from mtl.study.design.run_key import RunSpecs, resolved_trainer
+from mtl.study.design.run_settings import RunSettings
 from mtl.study.design.run_spec import RunSpec
-from mtl.study.design.spec import BudgetSpec, Study, StudySpec
+from mtl.study.design.spec import Study, StudySpec
+from mtl.study.design.stages import STAGES
 from mtl.study.design.study_code import StudyCode, study_code
 from mtl.training.assembly import build_heads
 from mtl.training.precision import precision_problems
@@ -31,12 +33,12 @@ class StudyPlan:
     """The plan of a study.
 
     Args:
-        study: The study, with the limits of its budget applied to its tasks.
+        study: The study, without tasks whose data is absent, and with the limits of its budget applied to its tasks.
         heads: Head of each task.
         data: Prepared data of each task.
         leakage: What dev and test share with train.
         code: The code that decides the results.
-        updates: Number of updates of each task in every run that trains it.
+        settings: Updates and optimiser of the runs, by task and stage.
         comparisons: All comparisons of the designs and controls.
         runs: All runs, each once, sources first.
         run_specs: The specs of `runs`, in the same order, as the workers read them.
@@ -47,10 +49,20 @@ class StudyPlan:
     data: Mapping[str, TaskData]
     leakage: Leakage
     code: StudyCode
-    updates: Mapping[str, int]
+    settings: RunSettings
     comparisons: tuple[Comparison, ...]
     runs: tuple[Run, ...]
     run_specs: tuple[RunSpec, ...]
+
+    @property
+    def updates(self) -> dict[str, int]:
+        """Number of updates of each task in every run that trains it outside a stage with its own budget."""
+        return self.settings.updates()
+
+    @property
+    def stages(self) -> list[str]:
+        """Stages with a budget or learning rates of their own, in the order of training."""
+        return [stage for stage in STAGES if any(run.stage == stage for run in self.runs)]
 
     def spec_of(self, run: Run) -> RunSpec:
         """Returns the spec of a run."""
@@ -60,10 +72,13 @@ class StudyPlan:
 def make_plan(study: Study) -> StudyPlan:
     """Prepares the data of a study and plans its runs.
 
+    Tasks of which the study says so are left out if their data is absent.
+
     Raises:
         InputError: The mixture or its data is invalid, train overlaps with dev or test in a way that is an error, the
             precision is not available, or the balancing method needs all tasks in every update.
     """
+    study = with_available_data(study)
     trainer = resolved_trainer(study.spec)
     is_elsewhere = trainer["accelerator"] != "cpu" and not torch.cuda.is_available()
     problems = precision_problems(trainer["precision"], "" if is_elsewhere else trainer["accelerator"])
@@ -79,16 +94,15 @@ def make_plan(study: Study) -> StudyPlan:
     if missing:
         message, advice = "A study needs a split 'test'.", "Add a test file, or create the split with `split`."
         raise InputError([Problem(f"tasks.{name}.data", message, advice) for name in missing])
-    study = Study(study.spec, mixture)
-    per_evaluation = _updates_per_evaluation(study, data)
-    compared = comparisons(study.spec.parts, list(mixture.tasks), study.spec.seed_list)
+    study = study._replace(mixture=mixture)
+    settings = RunSettings(study, data, int(load_config(mixture.encoder).hidden_size))
+    compared = comparisons(study.spec.parts, list(mixture.tasks), study.spec.seed_list, settings.canonical)
     runs = _all_runs(compared, single_runs(list(mixture.tasks), study.spec.seed_list))
     permutes = any(task.endswith(SHUFFLED) for run in runs for task in run.tasks)
     names = {name: spec.head for name, spec in mixture.tasks.items()}
     code = study_code(heads, names, balancing, permutes=permutes)
-    run_specs = RunSpecs(study, per_evaluation, heads, data, code).of(runs, compared)
-    updates = {name: number * study.spec.budget.evaluations for name, number in per_evaluation.items()}
-    return StudyPlan(study, heads, data, leakage, code, updates, tuple(compared), tuple(runs), tuple(run_specs))
+    run_specs = RunSpecs(study, settings, heads, data, code).of(runs, compared)
+    return StudyPlan(study, heads, data, leakage, code, settings, tuple(compared), tuple(runs), tuple(run_specs))
 
 
 def _balancing_class(mixture: Mixture) -> type[Balancing]:
@@ -142,22 +156,6 @@ def _leakage(mixture: Mixture, spec: StudySpec) -> Leakage:
     return leakage
 
 
-def _updates_per_evaluation(study: Study, data: Mapping[str, TaskData]) -> dict[str, int]:
-    budget, mixture = study.spec.budget, study.mixture
-    found = {}
-    for name in mixture.tasks:
-        wanted = float(budget.updates or 0)
-        if budget.updates is None:
-            lengths = data[name]["train"].lengths
-            batcher = Batcher(
-                lengths, mixture.batch_size_of(name), 0, name, token_budget=mixture.tokens_per_batch_of(name)
-            )
-            passes = default_passes(len(lengths)) if budget.passes is None else budget.passes
-            wanted = passes * batcher.batches_per_pass
-        found[name] = math.ceil(wanted / budget.evaluations)
-    return found
-
-
 # --- runs -------------------------------------------------------------------------------------------------------------
 
 
@@ -168,8 +166,5 @@ def _all_runs(compared: Iterable[Comparison], singles: Iterable[Run]) -> list[Ru
     """
     found: dict[Run, None] = {}
     for run in (*singles, *(run for one in compared for run in (one.reference, one.treated))):
-        chain = [run]
-        while chain[-1].source is not None:
-            chain.append(chain[-1].source)
-        found |= dict.fromkeys(reversed(chain))
+        found |= dict.fromkeys(reversed(list(run.chain())))
     return sorted(found, key=lambda run: run.seed)  # a source has the same seed as the runs that start from it

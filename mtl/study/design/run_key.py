@@ -16,8 +16,8 @@ from mtl.config.mixture import Mixture, PermuteSpec, SamplerSpec, TaskSpec
 from mtl.data.examples import TaskData
 from mtl.data.store import content_key
 from mtl.encoder.location import encoder_identity
-from mtl.encoder.pretrained import load_config
 from mtl.study.design.designs import REPLICATE, SHUFFLED, Comparison, Run, original
+from mtl.study.design.run_settings import RunSettings
 from mtl.study.design.run_spec import RunSpec
 from mtl.study.design.spec import Study, StudySpec
 from mtl.study.design.study_code import StudyCode
@@ -29,7 +29,7 @@ class RunSpecs:
 
     Args:
         study: The study, with the limits of its budget applied to its tasks.
-        per_evaluation: Number of updates of each task per evaluation.
+        settings: Updates and optimiser of the runs.
         heads: Head of each task.
         data: Prepared data of each task.
         code: The code that decides the results.
@@ -38,19 +38,18 @@ class RunSpecs:
     def __init__(
         self,
         study: Study,
-        per_evaluation: Mapping[str, int],
+        settings: RunSettings,
         heads: Mapping[str, Head],
         data: Mapping[str, TaskData],
         code: StudyCode,
     ) -> None:
-        self._study, self._per_evaluation, self._heads, self._data = study, per_evaluation, heads, data
+        self._study, self._settings, self._heads, self._data = study, settings, heads, data
         self._code = code
         self._fingerprints = {
             name: {split: content.row_summary.fingerprint for split, content in splits.items()}
             for name, splits in data.items()
         }
         self._encoder = encoder_identity(study.mixture.encoder)
-        self._hidden_size = int(load_config(study.mixture.encoder).hidden_size)
         self._trainer = resolved_trainer(study.spec)
         self._made: dict[Run, RunSpec] = {}
 
@@ -58,7 +57,7 @@ class RunSpecs:
         """The specs of runs, sources first, labelled with the designs that compare them."""
         designs: dict[Run, dict[str, None]] = {}
         for one in compared:
-            for run in (one.treated, one.reference):
+            for run in (*one.treated.chain(), *one.reference.chain()):
                 designs.setdefault(run, {})[one.design] = None
         sources = {run.source for run in runs}
         return [self._run_spec(run, tuple(designs.get(run, {"single": None})), run in sources) for run in runs]
@@ -66,7 +65,7 @@ class RunSpecs:
     def _run_spec(self, run: Run, designs: tuple[str, ...], is_source: bool) -> RunSpec:
         mixture = self._mixture(run)
         spec = self._study.spec
-        is_single = len(run.tasks) == 1 and run.source is None and run.seed < REPLICATE
+        is_single = run == Run(run.tasks[:1], run.seed) and run.seed < REPLICATE
         run_spec = RunSpec(
             key="",
             configuration="",
@@ -79,7 +78,7 @@ class RunSpecs:
             mixture=mixture.to_dict(),
             evaluations=spec.budget.evaluations,
             select=spec.select,
-            model=asdict(spec.model.resolved(self._hidden_size)),
+            model=asdict(self._settings.model(run.tasks, run.stage)),
             trainer=self._trainer,
             known_tokens=self._known_tokens(run),
             source=self._made[run.source].key if run.source else None,
@@ -97,7 +96,7 @@ class RunSpecs:
         tasks = {
             name: self._permuted(name) if name.endswith(SHUFFLED) else base.tasks[original(name)] for name in names
         }
-        quota = {task: self._per_evaluation[original(task)] for task in names}
+        quota = {task: self._settings.per_evaluation(original(task), run.stage) for task in names}
         sampler = SamplerSpec.model_validate({"name": "quota", "batches": quota})
         return base.model_copy(update={"name": "run", "tasks": tasks, "sampler": sampler, "seed": run.seed})
 

@@ -2,83 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, TypeAdapter
+from pydantic import Field, StrictBool, StrictInt, StrictStr, TypeAdapter
 
-from mtl.config import components, schema
+from mtl.config import schema
 from mtl.config.loading import load_mixture
-from mtl.config.mixture import Count, Mixture, Positive, Section
+from mtl.config.mixture import Count, Mixture, Section
 from mtl.config.yaml_files import merge, parse_overrides, read_yaml, resolve
 from mtl.files import folder_name
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.redaction import strings
-from mtl.study.design.designs import CONTINUED, CONTROLS, DESIGNS, REPLICATE, SELF, SHUFFLED
-from mtl.training.hyperparameters import Optimisation
-
-
-class BudgetSpec(Section):
-    """How long every run trains each of its tasks; updates of partners are added to those of the target.
-
-    Args:
-        updates: Number of updates of each task.
-        passes: Number of passes over the training rows of each task, instead of `updates`. Without either, the number
-            depends on the size of the task: about 20 for 500 examples, 10 for 5,000 and 3 for 50,000.
-        evaluations: Number of dev evaluations, evenly spaced; updates are rounded up to a multiple of it.
-        train_rows: Maximum number of training rows of a task, sub-sampled by document; None takes all rows.
-        dev_rows: Maximum number of dev rows of a task, which limits the time spent on evaluation.
-        test_rows: Maximum number of test rows of a task.
-        sample_seed: Seed of the sub-samples, which are the same in every run.
-    """
-
-    updates: Count | None = None
-    passes: Positive | None = None
-    evaluations: Count = 3
-    train_rows: Count | None = None
-    dev_rows: Count | None = None
-    test_rows: Count | None = None
-    sample_seed: StrictInt = 0
-
-
-class TrainerSpec(Section):
-    """The hardware settings of each run. A run uses one device; the launcher decides how many runs train at once.
-
-    Args:
-        threads: Number of threads of each run. It affects the last digits of results, so it is a setting of the study
-            and not of the launcher.
-        accelerator: Lightning's name of the accelerator. `auto` is resolved on the machine that runs the command;
-            set it explicitly if the nodes of a cluster differ.
-        precision: Lightning's name of the precision; `auto` selects bf16 on a GPU that supports it, and 32-true on a
-            CPU. (`mtl fit` times a CPU first, but the precision of a study is part of its run keys and must not depend
-            on timing.)
-        gradient_clip_val: Maximum norm of the gradient.
-    """
-
-    threads: Count = 1
-    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
-    precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true"] = "auto"
-    gradient_clip_val: Positive = 1.0
-
-
-class LauncherSpec(BaseModel):
-    """Where the runs are trained; options of the launcher are further keys.
-
-    Args:
-        name: Name of the launcher, a module in `mtl/study/running/launchers`.
-        workers: Number of runs that train at once.
-    """
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    name: StrictStr = "local"
-    workers: Count = 1
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options of the launcher."""
-        return dict(self.model_extra or {})
+from mtl.study.design.budget import Amount, BudgetSpec, StageBudget
+from mtl.study.design.designs import (
+    CONTINUED,
+    CONTROLS,
+    DESIGNS,
+    REFINE_FINETUNE,
+    REPLICATE,
+    SELF,
+    SHUFFLED,
+    comparisons,
+)
+from mtl.study.design.rates import Rates, StageRates, StudyOptimisation, rate_problems
+from mtl.study.design.resources import LauncherSpec, TrainerSpec, launcher_problems
+from mtl.study.design.stages import REFINE, name_problems
 
 
 class DesignEntry(NamedTuple):
@@ -95,15 +45,20 @@ class StudySpec(Section):
         name: Name of the study, in MLflow and of its folder.
         mixture: Path of a mixture file, relative to the study, or the fields of a mixture.
         question: Question of the study, one sentence for the report.
+        notes: Sentences for the methods section of the report, such as departures from a published recipe.
         tasks: Names of the tasks; empty takes all tasks of the mixture.
         designs: Designs to compare, each a name, or a name with options such as `{groups: [[a, b], [c]]}`.
+        optional_tasks: Tasks that are left out if their data is absent, each with where to get it, as for data under an
+            agreement. The report is then incomplete, and says so.
         controls: Controls to show next to the matrix: replicate, self_partner, continued, shuffled_partner.
         continued: Whether the control `continued` runs even if `controls` does not list it. It does so in every study
             with a design that compares with single-task runs, because its gains must exceed that of further training.
         seeds: Number of seeds, counted from 0, or a list of seeds.
         budget: Budget of every run.
+        averages: Names of means of test scores over some of the tasks, each with these tasks, for the table of the
+            stages.
         select: `best` tests at the evaluation with the target's best primary metric on dev; `last` at the last one.
-        model: Learning rates and their schedule, as in `model` of `mtl fit`.
+        model: Learning rates and their schedule, as in `model` of `mtl fit`, by task and by stage.
         trainer: Threads, device and precision.
         launcher: Where the runs are trained.
         alpha: Probability of any false positive in one matrix.
@@ -118,14 +73,17 @@ class StudySpec(Section):
     name: StrictStr
     mixture: StrictStr | dict[str, Any]
     question: StrictStr = "Which task helps which?"
+    notes: tuple[StrictStr, ...] = ()
     tasks: tuple[StrictStr, ...] = ()
     designs: tuple[StrictStr | dict[StrictStr, Any], ...] = ("pairwise",)
+    optional_tasks: dict[StrictStr, StrictStr] = Field(default_factory=dict)
     controls: tuple[StrictStr | dict[StrictStr, Any], ...] = ()
     continued: StrictBool = True
     seeds: StrictInt | tuple[StrictInt, ...] = 8
     budget: BudgetSpec = BudgetSpec()
+    averages: dict[StrictStr, tuple[StrictStr, ...]] = Field(default_factory=dict)
     select: Literal["best", "last"] = "best"
-    model: Optimisation = Optimisation()
+    model: StudyOptimisation = StudyOptimisation()
     trainer: TrainerSpec = TrainerSpec()
     launcher: LauncherSpec = LauncherSpec()
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
@@ -165,10 +123,17 @@ class StudySpec(Section):
 
 
 class Study(NamedTuple):
-    """A study with its mixture, reduced to the tasks of the study."""
+    """A study with its mixture, reduced to the tasks of the study.
+
+    Args:
+        spec: The study.
+        mixture: Its tasks and their encoder.
+        left_out: Tasks that the study would have, but whose data is absent (see `mtl.study.design.missing_data`).
+    """
 
     spec: StudySpec
     mixture: Mixture
+    left_out: tuple[str, ...] = ()
 
 
 def load_study(path: Path | str, overrides: Sequence[str] = ()) -> Study:
@@ -255,11 +220,7 @@ def _spec_problems(spec: StudySpec, mixture: Mixture | None, broken: set[str]) -
         problems += error.problems
     if "seeds" not in broken:
         problems += _seed_problems(spec)
-    if "budget" not in broken and spec.budget.updates is not None and spec.budget.passes is not None:
-        problems.append(
-            Problem("budget", "must have updates or passes, not both.", "For example, write budget: {passes: 3}.")
-        )
-    problems += _launcher_problems(spec) if "launcher" not in broken else []
+    problems += launcher_problems(spec.launcher) if "launcher" not in broken else []
     names = list(mixture.tasks) if mixture else None
     for name in spec.tasks:
         if names is not None and name not in names:
@@ -284,6 +245,23 @@ def _spec_problems(spec: StudySpec, mixture: Mixture | None, broken: set[str]) -
         for suffix in (SELF, SHUFFLED)
         if name.endswith(suffix)
     ]
+    problems += design_problems(spec, tasks if names is not None else None, broken)
+    if names is not None:
+        problems += _name_problems(spec, tasks)
+    if names is not None and "designs" not in broken:
+        problems += _stage_problems(spec, tasks, can_compare=not problems)
+    return problems
+
+
+def design_problems(spec: StudySpec, tasks: list[str] | None, broken: Collection[str] = ()) -> list[Problem]:
+    """Problems with the names and options of designs and controls.
+
+    Args:
+        spec: The study.
+        tasks: Names of its tasks; None if they are unknown.
+        broken: Keys of the study that are not checked.
+    """
+    problems = []
     for kind, known in (("designs", DESIGNS), ("controls", CONTROLS)):
         parts = [part for entry in getattr(spec, kind) for part in _parts(entry)] if kind not in broken else []
         twice = {part.name for part in parts if [other.name for other in parts].count(part.name) > 1}
@@ -296,7 +274,43 @@ def _spec_problems(spec: StudySpec, mixture: Mixture | None, broken: set[str]) -
             for name in sorted(twice)
         ]
         for part in parts:
-            problems += _part_problems(part, kind, known, tasks if names is not None else None)
+            problems += _part_problems(part, kind, known, tasks)
+    return problems
+
+
+def _name_problems(spec: StudySpec, tasks: Sequence[str]) -> list[Problem]:
+    """Problems with tasks that other keys of the study name."""
+    named = {"optional_tasks": list(spec.optional_tasks)}
+    named |= {f"averages.{name}": list(members) for name, members in spec.averages.items()}
+    problems = [
+        Problem(key, f"There is no task '{task}'.", did_you_mean(task, tasks))
+        for key, members in named.items()
+        for task in members
+        if task not in tasks
+    ]
+    problems += [Problem(f"averages.{name}", "must list tasks.") for name, found in spec.averages.items() if not found]
+    if spec.averages and REFINE_FINETUNE not in [part.name for part in spec.parts]:
+        message = f"The averages are shown in the table of the stages, which needs the design {REFINE_FINETUNE}."
+        problems.append(Problem("averages", message, "Remove them, or add the design."))
+    return problems
+
+
+def _stage_problems(spec: StudySpec, tasks: Sequence[str], *, can_compare: bool) -> list[Problem]:
+    """Problems with budgets and learning rates of single tasks and stages.
+
+    Args:
+        spec: The study.
+        tasks: Its tasks.
+        can_compare: Whether the designs are valid, so that their runs are known.
+    """
+    names = [part.name for part in spec.parts]
+    stages = [stage for name in names if name in DESIGNS for stage in DESIGNS[name].stages]
+    problems = name_problems("budget", spec.budget, tasks, stages) + name_problems("model", spec.model, tasks, stages)
+    if can_compare:
+        problems += rate_problems(spec.model, comparisons(spec.parts, tasks, spec.seed_list[:1], lambda run: run))
+    if "refine" in names and REFINE not in {*spec.budget.stages, *spec.model.stages}:
+        message = f"compares runs of the stage {REFINE}, which has no budget and no learning rate of its own."
+        problems.append(Problem("designs.refine", message, f"Set budget.stages.{REFINE}, or use the design joint."))
     return problems
 
 
@@ -323,28 +337,26 @@ def _seed_problems(spec: StudySpec) -> list[Problem]:
     return []
 
 
-def _launcher_problems(spec: StudySpec) -> list[Problem]:
-    """Problems with the name and options of the launcher, and requirements that are missing on this machine."""
-    launcher = spec.launcher
-    try:
-        cls = components.find("launcher", launcher.name, "launcher.name")
-    except InputError as error:
-        return error.problems
-    problems = components.check_options(cls, launcher.options, "launcher", frozenset({"workers", "threads"}))
-    if problems:
-        return problems
-    return [Problem("launcher", message, advice) for message, advice in cls.lacking(launcher.workers)]
-
-
 def _schema_problem(mismatch: schema.Mismatch) -> Problem:
     key, error = ".".join(map(str, mismatch.place)), mismatch.errors[0]
     if mismatch.is_unknown_key:
-        name, models = str(mismatch.place[-1]), {"budget": BudgetSpec, "model": Optimisation, "trainer": TrainerSpec}
-        model: Any = models.get(str(mismatch.place[0]), StudySpec) if len(mismatch.place) > 1 else StudySpec
-        return Problem(key, f"There is no key '{name}'.", did_you_mean(name, schema.keys_of(model)))
+        name = str(mismatch.place[-1])
+        return Problem(key, f"There is no key '{name}'.", did_you_mean(name, schema.keys_of(_section(mismatch.place))))
     if error["type"] == "missing":
         return Problem(key, f"The key '{mismatch.place[-1]}' is missing.", "Add the key.")
     return Problem(key, mismatch.message)
+
+
+def _section(place: Sequence[str | int]) -> type[Any]:
+    """The section of a study file that a key at this place belongs to."""
+    *above, _ = place
+    by_task, by_stage = "tasks" in above[1:], "stages" in above[1:]
+    sections: dict[str | int, type[Any]] = {
+        "budget": Amount if by_task else StageBudget if by_stage else BudgetSpec,
+        "model": Rates if by_task else StageRates if by_stage else StudyOptimisation,
+        "trainer": TrainerSpec,
+    }
+    return sections.get(above[0], StudySpec) if above else StudySpec
 
 
 def _parts(entry: str | Mapping[str, Any]) -> list[DesignEntry]:

@@ -172,6 +172,11 @@ def summary(findings: Findings) -> Summary:
         headline += f" {_count(len(findings.collapsed), 'run')} collapsed."
     if findings.missing:
         headline = f"Some runs are missing, so this result is preliminary. {headline}"
+    if findings.left_out:
+        num_tasks = len(findings.left_out) + len(findings.targets)
+        which = ", ".join(findings.left_out)
+        absent = f"the data of {len(findings.left_out)} of {num_tasks} tasks is absent ({which})"
+        headline = f"Incomplete: {absent}. {headline}"
     return Summary(headline, tuple(design_summary(findings, family) for family in designs), _limits(findings))
 
 

@@ -13,6 +13,7 @@ from mtl.files import finite
 from mtl.study.report.conclusions import single_scores, summary
 from mtl.study.report.figures import study_figures
 from mtl.study.report.page import gains_columns, heat_map_page, report_page
+from mtl.study.report.stage_table import stage_columns, stage_metrics
 from mtl.study.statistics.findings import Findings
 
 
@@ -82,15 +83,17 @@ def _metrics(findings: Findings) -> dict[str, float]:
         known = [score for score in facts.single if not math.isnan(score)]
         if known:
             found[f"single/{target}"] = sum(known) / len(known)
+    found |= stage_metrics(findings)
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def _tables(findings: Findings) -> dict[str, dict[str, list[Any]]]:
-    """Tables of the study in MLflow: the gains, and the cost of each run."""
+    """Tables of the study in MLflow: the gains, the cost of each run, and the scores before and after stages."""
     costs = [vars(cost) for cost in findings.costs]
     columns = {name: [cost[name] for cost in costs] for name in (costs[0] if costs else {})}
     gains = {name: [finite(value) for value in values] for name, values in gains_columns(findings).items()}
-    return {"gains.json": gains, "costs.json": columns}
+    stages = {name: [finite(value) for value in values] for name, values in stage_columns(findings).items()}
+    return {"gains.json": gains, "costs.json": columns} | ({"stages.json": stages} if findings.stages else {})
 
 
 def _note(findings: Findings) -> str:

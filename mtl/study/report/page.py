@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mtl.study.report import conclusions, presentation
 from mtl.study.report.figures import cell_colour, colour_limit, heat_map_legend, study_figures
 from mtl.study.report.presentation import State, family_of, matrix_of, nearer_bound, points, short, span, state
+from mtl.study.report.stage_table import COLUMNS as STAGE_COLUMNS
+from mtl.study.report.stage_table import stage_lines
 from mtl.study.statistics.findings import Family, Findings, Gain
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ def report_page(findings: Findings, figures: Mapping[str, Figure] | None = None)
             summary=conclusions.summary(findings),
             partners=conclusions.partners(findings),
             grouping_limits=conclusions.grouping_limits(findings, findings.grouping) if findings.grouping else [],
+            stages=stage_lines(findings),
+            stage_headings=STAGE_COLUMNS,
             scores=[_Score.of(findings, target) for target in findings.targets],
             designs=[_map_of(findings, f) for f in findings.families if not f.is_control],
             controls=controls,
@@ -101,6 +105,8 @@ def gains_text(findings: Findings) -> list[RenderableType]:
     shown: list[RenderableType] = [Text(conclusions.summary(findings).headline)]
     if not any(family.gains for family in findings.families):
         shown.append(_score_table(findings))
+    if findings.stages:
+        shown.append(_stage_table(findings))
     for family in findings.families:
         shown.append(_table(findings, family))
         if not family.is_control:
@@ -133,6 +139,7 @@ def _contents(findings: Findings, *, controls: bool, figures: bool, change: bool
         ("setup", "Methods", True),
         ("partners", "Recommended partners", True),
         ("scores", "Single-task results", True),
+        ("stages", "Refined and fine-tuned", bool(findings.stages)),
         ("controls", "Controls", controls),
         ("care", "Collapsed and undertrained runs", True),
         ("figures", "Figures", figures),
@@ -349,6 +356,19 @@ def _score_table(findings: Findings) -> Table:
         trivial = f"{facts.baseline[0]} {presentation.score(facts.baseline[1])}" if facts.baseline else "–"
         numbers = (presentation.score(found.mean), presentation.score(found.sd), str(found.n))
         made.add_row(Text(short(target)), Text(facts.metric), *numbers, Text(trivial), found.beats_trivial)
+    return made
+
+
+def _stage_table(findings: Findings) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table("task", *STAGE_COLUMNS.values(), title="Test scores, mean (SD) over seeds", title_justify="left")
+    for column in made.columns[1:]:
+        column.justify = "right"
+    for line in stage_lines(findings):
+        cells = (f"{presentation.score(cell.mean)} ({presentation.score(cell.sd)})" for cell in line.cells.values())
+        made.add_row(Text(line.name), *cells)
     return made
 
 

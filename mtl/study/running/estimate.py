@@ -15,6 +15,7 @@ import numpy as np
 
 from mtl.study.design.description import described
 from mtl.study.design.designs import CONTROLS, Run, original
+from mtl.study.design.plan import StudyPlan
 from mtl.study.design.run_spec import RunSpec
 from mtl.study.report.conclusions import duration
 from mtl.study.running.history import counted
@@ -73,7 +74,12 @@ def estimate(session: Session, *, probes: bool = True) -> dict[str, Any]:
         "to_train": len(left),
         "costs": _costs(left, paces),
         "trains": dict(Counter(run_spec.trains for run_spec in left)),
-        "updates": dict(plan.updates),
+        "updates": plan.updates,
+        "learning_rates": _learning_rates(plan, ""),
+        "stages": {
+            stage: {"updates": plan.settings.updates(stage), "learning_rates": _learning_rates(plan, stage)}
+            for stage in plan.stages
+        },
         "seconds": seconds,
         "wall_seconds": None if seconds is None else seconds / session.launcher().workers,
         "floor": floor(len(spec.seed_list)),
@@ -130,6 +136,12 @@ def _cost_lines(estimated: Mapping[str, Any]) -> list[str]:
             parts += [duration(costs[name]["seconds"])] if costs[name]["seconds"] is not None else []
         lines.append(f"  {name}: {', '.join(parts)}")
     return lines
+
+
+def _learning_rates(plan: StudyPlan, stage: str) -> dict[str, dict[str, float | None]]:
+    """By task, the rates of the encoder and of the heads in runs that train the task alone."""
+    models = {task: plan.settings.model([task], stage) for task in plan.study.mixture.tasks}
+    return {task: {"encoder": one.learning_rate, "heads": one.head_learning_rate} for task, one in models.items()}
 
 
 # --- time -------------------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -93,9 +92,9 @@ class History:
             "batch_size": fields["batch_size"],
             "tokens_per_batch": fields["tokens_per_batch"],
             "balancing": fields["balancing"],
-            "budget": spec.budget.model_dump(),
+            "budget": spec.budget.to_dict(),
             "select": spec.select,
-            "model": asdict(spec.model),
+            "model": spec.model.to_dict(),
             "trainer": run_spec.trainer,
         }
 

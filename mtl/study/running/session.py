@@ -26,6 +26,7 @@ from mtl.evaluation.units import unit_of
 from mtl.files import folder_name, read_json, write_json
 from mtl.study.design.description import described
 from mtl.study.design.designs import Run
+from mtl.study.design.missing_data import with_available_data
 from mtl.study.design.plan import StudyPlan, make_plan
 from mtl.study.design.run_spec import RunSpec
 from mtl.study.design.spec import Study
@@ -60,6 +61,7 @@ class Session:
         tracker: StudyTracker | None = None,
     ) -> None:
         self._started = time.perf_counter()
+        study = with_available_data(study)
         self._proposal = [list(group) for group in proposal] if _fits(proposal, study) else []
         if self._proposal:
             study = study._replace(spec=study.spec.with_groups(self._proposal))
@@ -233,6 +235,8 @@ class Session:
             "proposal": self._proposal,
             "mixture": self.plan.study.mixture.to_dict(),
             "targets": self._targets,
+            "left_out": {name: self.spec.optional_tasks[name] for name in self.plan.study.left_out},
+            "averages": {name: list(tasks) for name, tasks in self.spec.averages.items()},
             "singles": {task: [keys[Run((task,), seed)] for seed in seeds] for task in self.plan.study.mixture.tasks},
             "comparisons": [
                 [one.design, one.target, one.partner, one.seed, keys[one.treated], keys[one.reference]]

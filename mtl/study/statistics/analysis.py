@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from heads import Head
 from mtl.config.mixture import TaskSpec, build_head
-from mtl.study.design.designs import CONTINUED, CONTROLS, DESIGNS
+from mtl.study.design.designs import CONTINUED, CONTROLS, DESIGNS, REFINE_FINETUNE
 from mtl.study.design.run_spec import Finished
 from mtl.study.statistics.findings import (
     Cost,
@@ -25,6 +25,7 @@ from mtl.study.statistics.findings import (
     Gain,
     Grouping,
     RunNote,
+    StageScores,
     TargetFacts,
     TrainedOn,
 )
@@ -69,6 +70,9 @@ def findings_of(description: Mapping[str, Any], results: Results) -> Findings:
         deviations=tuple(description["deviations"]),
         versions=description["versions"],
         trained_on=tuple(study.trained_on()),
+        stages=tuple(study.stages()),
+        averages={name: tuple(tasks) for name, tasks in description.get("averages", {}).items()},
+        left_out=description.get("left_out", {}),
         collapsed=tuple(study.collapsed.values()),
         undertrained=tuple(study.undertrained.values()),
     )
@@ -254,6 +258,14 @@ class _StudyResults:
 
     def _draw(self, target: str) -> Resamples:
         return resamples(len(self._seeds), self.targets[target].num_units, NUM_RESAMPLES)
+
+    def stages(self) -> Iterator[StageScores]:
+        """The scores of each target before and after the stages of `refine_finetune`."""
+        runs = self._description["runs"]
+        for row in self._rows(REFINE_FINETUNE):
+            refined, alone = ([runs[key].get("source") for key in keys] for keys in (row.treated, row.reference))
+            scores = (self._scores(row.target, keys) for keys in (refined, alone, row.treated, row.reference))
+            yield StageScores(row.target, self.targets[row.target].single, *scores)
 
     # --- curves, costs, missing runs ------------------------------------------------------------------------------
 

@@ -99,6 +99,27 @@ class Family:
 
 
 @dataclass(frozen=True)
+class StageScores:
+    """Test scores of a target before and after the stages of `refine_finetune`; NaN where a run is missing.
+
+    Args:
+        target: The task.
+        single: Trained alone, with the budget of the study, [S].
+        refined: Trained with all other tasks in the stage `refine`, [S].
+        refined_alone: Trained alone in the stage `refine`, [S].
+        finetuned: Fine-tuned alone after the stage with all other tasks, [S].
+        finetuned_alone: Fine-tuned alone after the stage alone, [S].
+    """
+
+    target: str
+    single: tuple[float, ...]
+    refined: tuple[float, ...]
+    refined_alone: tuple[float, ...]
+    finetuned: tuple[float, ...]
+    finetuned_alone: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Curve:
     """A learning curve: dev score at each evaluation, mean over seeds.
 
@@ -227,6 +248,9 @@ class Findings:
         deviations: Sentences that a reader must know before relying on the results (changed mixture, leakage, ...).
         versions: Versions of packages and the machine when the study was last described.
         trained_on: The code and the machines that the runs were trained with.
+        stages: Scores before and after the stages of `refine_finetune`; empty if the study does not have this design.
+        averages: Names of the means over tasks, with these tasks; some of them may be in `left_out`.
+        left_out: Tasks that the study would have, but whose data is absent, with where it comes from.
         collapsed: Runs that did not learn a task that other seeds learned (`mtl.study.statistics.learning`).
         undertrained: Runs that were stopped while they still improved.
     """
@@ -247,6 +271,9 @@ class Findings:
     deviations: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     trained_on: tuple[TrainedOn, ...] = ()
+    stages: tuple[StageScores, ...] = ()
+    averages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
     collapsed: tuple[RunNote, ...] = ()
     undertrained: tuple[RunNote, ...] = ()
 

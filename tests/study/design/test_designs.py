@@ -39,6 +39,15 @@ def test_refine_finetune_starts_each_task_from_the_joint_run_or_its_own_with_fre
     assert not any(run.keeps_heads for one in fresh for run in (one.treated, one.reference))
 
 
+def test_runs_of_a_stage_are_named_after_it_unless_its_settings_are_those_of_the_study() -> None:
+    parts = [("refine_finetune", None), ("refine", None)]
+    tuned, refined = comparisons(parts, TASKS, [0], lambda run: run)[:: len(TASKS)]
+    assert tuned.treated.trains == "a + b + c (refine) then a (finetune) with its heads"
+    assert tuned.reference.trains == "a (refine) then a (finetune) with its heads"
+    assert (refined.treated, refined.reference) == (tuned.treated.source, tuned.reference.source)
+    assert {run.stage for one in comparisons(parts, TASKS, [0]) for run in one.treated.chain()} == {""}
+
+
 def test_what_refining_is_held_against_is_the_run_of_the_control_continued() -> None:
     refined, continued = (comparisons([(name, None)], TASKS, [0]) for name in ("refine_finetune", "continued"))
     assert [one.reference for one in refined] == [one.treated for one in continued]
@@ -70,7 +79,7 @@ def test_controls_name_copies_that_no_task_can_be_taken_for() -> None:
 
 def test_designs_share_the_single_runs() -> None:
     parts = [(name, [["a", "b"]] if name == "groups" else None) for name in (*DESIGNS, *CONTROLS)]
-    others = ("leave_one_out", "refine_finetune")
+    others = ("leave_one_out", "refine_finetune", "refine")
     references = {one.reference for one in comparisons(parts, TASKS, [0]) if one.design not in others}
     assert references == set(single_runs(TASKS, [0]))
 

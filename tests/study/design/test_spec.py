@@ -91,7 +91,7 @@ def test_all_problems_of_a_file_are_reported_at_once(write: Callable[..., Path])
         modle={},
     )
     found = problems(path)
-    assert "modle: There is no key 'modle'. Did you mean 'model'?" in found[0]
+    assert any("modle: There is no key 'modle'. Did you mean 'model'?" in problem for problem in found)
     assert any("There is no design 'pairwse'. Did you mean 'pairwise'?" in problem for problem in found)
     keys = [problem.partition(": ")[0] for problem in found]
     assert {"designs.groups", "controls.shuffled_partner", "seeds", "budget"} <= set(keys)
@@ -116,6 +116,62 @@ def test_all_problems_of_a_file_are_reported_at_once(write: Callable[..., Path])
 )
 def test_a_problem_names_the_key_or_the_value(write: Callable[..., Path], fields: dict[str, Any], message: str) -> None:
     assert any(message in problem for problem in problems(write(**fields)))
+
+
+@pytest.mark.parametrize(
+    ("fields", "key", "nearest"),
+    [
+        ({"budget": {"tasks": {"caus": {"updates": 2}}}}, "budget.tasks.caus", "cause"),
+        ({"budget": {"stages": {"refin": {"updates": 2}}}}, "budget.stages.refin", "refine"),
+        (
+            {"budget": {"stages": {"refine": {"tasks": {"rsk": {"passes": 1}}}}}},
+            "budget.stages.refine.tasks.rsk",
+            "risk",
+        ),
+        ({"budget": {"stages": {"refine": {"pases": 2}}}}, "budget.stages.refine.pases", "passes"),
+        ({"budget": {"tasks": {"risk": {"update": 2}}}}, "budget.tasks.risk.update", "updates"),
+        ({"budget": {"stages": {"refine": {"evaluation": 2}}}}, "budget.stages.refine.evaluation", None),
+        ({"model": {"tasks": {"drgs": {"learning_rate": 0.1}}}}, "model.tasks.drgs", "drugs"),
+        ({"model": {"stages": {"finetun": {"learning_rate": 0.1}}}}, "model.stages.finetun", "finetune"),
+        ({"model": {"stages": {"finetune": {"rate": 0.1}}}}, "model.stages.finetune.rate", None),
+        ({"model": {"tasks": {"risk": {"learning_rat": 0.1}}}}, "model.tasks.risk.learning_rat", "learning_rate"),
+    ],
+)
+def test_a_wrong_name_in_a_budget_or_a_rate_is_an_error_with_the_nearest_name(
+    write: Callable[..., Path], fields: dict[str, Any], key: str, nearest: str | None
+) -> None:
+    (problem,) = problems(write(designs=["refine_finetune"], **fields))
+    assert problem.startswith(f"{key}: ")
+    assert "Choices: " in problem
+    assert nearest is None or f"Did you mean '{nearest}'?" in problem
+
+
+@pytest.mark.parametrize(
+    ("fields", "key"),
+    [
+        ({"budget": {"stages": {"refine": {"updates": 2}}}}, "budget.stages.refine"),
+        ({"model": {"stages": {"finetune": {"learning_rate": 0.1}}}}, "model.stages.finetune"),
+        ({"model": {"tasks": {"risk": {"learning_rate": 0.1}}}}, "model.tasks.risk"),
+        ({"designs": ["refine"], "model": {"stages": {"finetune": {"learning_rate": 0.1}}}}, "model.stages.finetune"),
+        ({"designs": ["refine"]}, "designs.refine"),
+        ({"designs": ["refine"], "budget": {"stages": {"refine": {}}}}, "budget.stages.refine"),
+        ({"budget": {"tasks": {"risk": {"updates": 2, "passes": 1}}}}, "budget.tasks.risk"),
+        (
+            {"designs": ["refine"], "model": {"stages": {"refine": {"tasks": {"risk": {"learning_rate": 0.1}}}}}},
+            "model.stages.refine.tasks",
+        ),
+    ],
+)
+def test_a_budget_or_rate_without_runs_that_could_have_it_is_an_error(
+    write: Callable[..., Path], fields: dict[str, Any], key: str
+) -> None:
+    assert key in [problem.partition(": ")[0] for problem in problems(write(**fields))]
+
+
+def test_a_rate_of_one_task_is_valid_where_every_run_of_the_task_trains_it_alone(write: Callable[..., Path]) -> None:
+    rates = {"tasks": {"risk": {"learning_rate": 0.1}}, "stages": {"refine": {"learning_rate": 0.2}}}
+    path = write(designs=["refine_finetune", "sequential"], controls=["self_partner", "replicate"], model=rates)
+    assert load_study(path).spec.model.tasks["risk"].learning_rate == 0.1
 
 
 def test_problems_of_the_mixture_are_reported_with_those_of_the_study(write: Callable[..., Path]) -> None:

@@ -19,7 +19,7 @@ from mtl.problems import InputError
 from mtl.study.report.conclusions import design_summary, partners, summary
 from mtl.study.report.page import gains_columns, gains_text, heat_map_page, report_page
 from mtl.study.report.presentation import p_value, points, span
-from mtl.study.statistics.findings import Family, Findings, Gain, RunNote, TrainedOn
+from mtl.study.statistics.findings import Family, Findings, Gain, RunNote, StageScores, TrainedOn
 from mtl.study.statistics.significance import Interval
 from tests.study import simulated
 
@@ -132,6 +132,17 @@ def test_the_summary_lists_the_significant_gains_and_no_others() -> None:
     assert uncompared.startswith("1 significant positive gain")
     assert "`continued`" in uncompared
     assert [limit[: limit.index(":")] for limit in others] == ["3 gains are undecided", "1 gain is missing"]
+
+
+def test_the_table_of_the_stages_and_absent_data_are_shown_if_there_are_any() -> None:
+    stages = (StageScores("gad", *(tuple(0.1 * n + 0.01 * seed for seed in range(8)) for n in range(5))),)
+    findings = dataclasses.replace(simulated.study(), stages=stages, left_out={"mednli": "<PhysioNet>"})
+    root = page(findings)
+    (line,) = rows(section(root, "stages"))
+    assert line == ["gad", "f1", *(f"{0.1 * n + 0.035:.4f} (0.0245)" for n in range(5)), "8"]
+    assert root.find("ul", "left-out")[0].text == "mednli: its data comes from <PhysioNet>."
+    assert page(simulated.study()).find("section", id="stages") == []
+    assert "0.1350 (0.0245)" in shown(findings)
 
 
 def test_the_headline_says_that_no_gain_is_significant() -> None:

@@ -51,7 +51,8 @@ def describe(
     seeds: int, parts: list[tuple[str, Any]], *, tasks: list[str] = TASKS, **more: Any
 ) -> tuple[dict[str, Any], dict[Run, str]]:
     found = comparisons(parts, tasks, range(seeds))
-    runs = dict.fromkeys(run for one in found for run in (one.reference, one.treated))
+    compared = [run for one in found for run in (one.reference, one.treated)]
+    runs = dict.fromkeys(part for run in compared for part in reversed(list(run.chain())))
     runs |= dict.fromkeys(Run((task,), seed) for task in tasks for seed in range(seeds))
     keys = {run: str(run) for run in runs}
     description = {
@@ -80,7 +81,10 @@ def describe(
         "comparisons": [
             [one.design, one.target, one.partner, one.seed, keys[one.treated], keys[one.reference]] for one in found
         ],
-        "runs": {key: {"name": key, "trains": run.trains, "designs": ["pairwise"]} for run, key in keys.items()},
+        "runs": {
+            key: {"name": key, "trains": run.trains, "designs": ["pairwise"], "source": keys.get(run.source)}
+            for run, key in keys.items()
+        },
         "failures": {},
         "sessions": [],
         "deviations": [],
@@ -356,6 +360,23 @@ def test_designs_with_another_reference_than_the_single_task_run_are_not_compare
         if any(gain.beyond is not None for gain in family.gains)
     }
     assert compared == {"pairwise"}
+
+
+def test_the_scores_before_and_after_each_stage_are_those_of_the_runs_and_of_their_sources() -> None:
+    description, keys = describe(6, [("refine_finetune", None)], averages={"both": TASKS}, left_out={"c": "a friend"})
+    shares = {"a": 0.2, "b": 0.3, "a + b": 0.5, "a then a with its heads": 0.6, "a + b then a with its heads": 0.7}
+    results = {key: finished(dict.fromkeys(run.tasks, shares.get(run.trains, 0.9))) for run, key in keys.items()}
+    del results["a + b then a with its heads, seed 3"]
+    findings = findings_of(description, results)
+    found = {one.target: one for one in findings.stages}
+    assert list(found) == ["a", "b"]
+    assert found["a"].single == found["a"].refined_alone == (0.2,) * 6
+    assert found["a"].refined == found["b"].refined == (0.5,) * 6
+    assert found["a"].finetuned_alone == (0.6,) * 6
+    assert found["a"].finetuned == pytest.approx((0.7, 0.7, 0.7, math.nan, 0.7, 0.7), nan_ok=True)
+    assert findings.averages == {"both": ("a", "b")}
+    assert findings.left_out == {"c": "a friend"}
+    assert findings_of(*pairs()).stages == ()
 
 
 def test_a_constant_difference_of_a_rounding_error_is_not_significant() -> None:

@@ -1,0 +1,63 @@
+"""What each run of a study trains: the updates of its tasks and the settings of its optimiser."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from functools import cache
+
+from mtl.batching.batcher import Batcher
+from mtl.batching.passes import default_passes
+from mtl.data.examples import TaskData
+from mtl.study.design.designs import Run, original
+from mtl.study.design.spec import Study
+from mtl.training.hyperparameters import Optimisation
+
+
+class RunSettings:
+    """The updates and the optimiser of the runs of a study, by task and stage.
+
+    Args:
+        study: The study.
+        data: Prepared data of each task.
+        hidden_size: Hidden size of the encoder, which decides the default learning rate.
+    """
+
+    def __init__(self, study: Study, data: Mapping[str, TaskData], hidden_size: int) -> None:
+        self._study, self._data, self._hidden_size = study, data, hidden_size
+        self.per_evaluation = cache(self._per_evaluation)
+        """Function from a task and a stage to the number of updates between two evaluations."""
+
+    def updates(self, stage: str = "") -> dict[str, int]:
+        """The number of updates of each task in a run."""
+        evaluations = self._study.spec.budget.evaluations
+        return {task: self.per_evaluation(task, stage) * evaluations for task in self._study.mixture.tasks}
+
+    def model(self, tasks: Collection[str], stage: str = "") -> Optimisation:
+        """The optimiser of a run, with the learning rates filled in."""
+        return self._study.spec.model.of([original(task) for task in tasks], stage).resolved(self._hidden_size)
+
+    def canonical(self, run: Run) -> Run:
+        """The run without a stage if its stage trains its tasks just as the study does elsewhere; so are its sources.
+
+        Two runs that train the same thus have the same name, and are one run.
+        """
+        tasks = [original(task) for task in run.tasks]
+        is_own = self.model(tasks, run.stage) != self.model(tasks) or any(
+            self.per_evaluation(task, run.stage) != self.per_evaluation(task, "") for task in tasks
+        )
+        return replace(run, stage=run.stage if is_own else "", source=run.source and self.canonical(run.source))
+
+    def _per_evaluation(self, task: str, stage: str) -> int:
+        budget, mixture = self._study.spec.budget, self._study.mixture
+        amount = budget.of(task, stage)
+        wanted = float(amount.updates or 0)
+        if amount.updates is None:
+            lengths = self._data[task]["train"].lengths
+            batcher = Batcher(
+                lengths, mixture.batch_size_of(task), 0, task, token_budget=mixture.tokens_per_batch_of(task)
+            )
+            passes = default_passes(len(lengths)) if amount.passes is None else amount.passes
+            wanted = passes * batcher.batches_per_pass
+        return math.ceil(wanted / budget.evaluations)
