@@ -346,6 +346,8 @@ class MixtureCLI(LightningCLI):
         assert checkpoint is not None
         folder = RunFolder.open(checkpoint)
         if trains:
+            if is_rank_zero():
+                RunFolder.end_dead(root)
             folder.repair()
             folder.begin_training()
         return folder, checkpoint

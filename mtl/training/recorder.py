@@ -30,7 +30,7 @@ from mtl.evaluation.units import unit_of
 from mtl.hashed_ids import are_hashed, without_ids
 from mtl.problems import InputError, Problem
 from mtl.readers import SPLITS
-from mtl.tracking.tracker import MLflowTracker, end_run
+from mtl.tracking.tracker import MLflowTracker
 from mtl.training.run_description import run_description
 from mtl.training.selection import MIXTURE
 from mtl.training.undertrained import DevCurves, undertrained_caution
@@ -100,6 +100,11 @@ class RunRecorder(Callback):
         """Whether the training, or the evaluation, has no final status yet."""
         return self._keeps_status or self._folder.info.get("status") == "RUNNING"
 
+    def beat(self) -> None:
+        """Shows processes on other machines that the training is alive."""
+        if not self._keeps_status and is_rank_zero():
+            self._folder.beat()
+
     def note(self, reason: str) -> None:
         """Records why the training is going to end."""
         if not self._keeps_status:
@@ -117,7 +122,7 @@ class RunRecorder(Callback):
         if is_rank_zero():
             self._tracker.finalize(status.lower())
         else:
-            end_run(self._folder, status)
+            self._folder.end_in_mlflow()
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
