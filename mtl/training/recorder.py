@@ -18,6 +18,7 @@ from rich.console import Console
 from heads import ClassReport
 from mtl.batching.data_module import MixtureData
 from mtl.batching.gated_data import GatedData
+from mtl.data.examples import accounts
 from mtl.distributed import is_rank_zero
 from mtl.evaluation import summary
 from mtl.evaluation.baselines import trivial_baselines
@@ -399,25 +400,6 @@ def _log(trainer: pl.Trainer, metrics: Mapping[str, float], step: int) -> None:
     """Sends numbers to all loggers of the trainer."""
     for logger in trainer.loggers:
         logger.log_metrics(dict(metrics), step=step)
-
-
-def accounts(content: Any) -> dict[str, int]:
-    """Counts of the rows of a split: read = used + unlabelled + refused (bad rows) + crossed + limited + excluded.
-
-    Args:
-        content: Data of the split, with summaries of its rows and examples.
-    """
-    rows, examples = content.row_summary, content.example_summary
-    return {
-        "read": rows.rows + rows.num_refused + rows.crossed + rows.limited + rows.excluded,
-        "used": examples.used,
-        "unlabelled": examples.unlabelled,
-        "refused": rows.num_refused + examples.num_refused,
-        "crossed": rows.crossed,
-        "limited": rows.limited,
-        "excluded": rows.excluded,
-        "examples": len(content.examples),
-    }
 
 
 def rows_table(data: MixtureData) -> dict[str, list[Any]]:
