@@ -10,6 +10,7 @@ import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -153,6 +154,25 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise not_writable(folder, error) from error
+
+
+def make_new_folder(parent: Path, name: str) -> Path:
+    """Creates a folder that did not exist, and returns it; further ones of the same name are numbered from 2.
+
+    Raises:
+        InputError: The folder cannot be created.
+    """
+    make_folder(parent)
+    for number in count(1):
+        path = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise not_writable(path, error) from error
+        return path
+    raise AssertionError("count never ends")
 
 
 def not_writable(path: Path, error: OSError) -> InputError:

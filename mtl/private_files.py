@@ -11,6 +11,11 @@ from typing import IO
 DECIDES_RESULTS = False
 
 
+def cache_folder() -> Path:
+    """The folder of cached rows and examples: the one that `MTL_CACHE` names, else ``~/.cache/biomtl``."""
+    return Path(os.environ.get("MTL_CACHE") or Path.home() / ".cache" / "biomtl")
+
+
 def private_folder(folder: Path) -> None:
     """Creates a folder that only its owner may enter, and closes one of ours that others may enter.
 

@@ -162,12 +162,13 @@ class Run:
             rank.kill()
         code = process.wait(30)
         info = read(self.folder / "run.json") if self.folder else {}
-        return Outcome(seconds, code, info.get("status", ""), self._in_mlflow(info), steps(self.last), self.output)
+        return Outcome(seconds, code, info.get("status", ""), self.in_mlflow(info), steps(self.last), self.output)
 
     def _is_in_mlflow(self) -> bool:
         return self.folder is not None and "run_id" in read(self.folder / "run.json").get("mlflow", {})
 
-    def _in_mlflow(self, info: Mapping[str, Any]) -> str:
+    def in_mlflow(self, info: Mapping[str, Any]) -> str:
+        """The status in MLflow of a run, by the content of its `run.json`."""
         run_id = info.get("mlflow", {}).get("run_id")
         return "" if run_id is None else str(MlflowClient(self.store).get_run(run_id).info.status)
 

@@ -25,7 +25,7 @@ import yaml
 from machine import machine, machine_line
 from pydantic import ValidationError
 
-from mtl.batching.data_module import make_schedule
+from mtl.batching.schedule import make_schedule
 from mtl.commands.arguments import read_config, take_mixture
 from mtl.config.mixture import Mixture
 from mtl.problems import InputError, Problem

@@ -118,8 +118,8 @@ def train(entry: Mapping[str, Any]) -> dict[str, Any]:
     import pytorch_lightning as pl
     import torch
 
-    from mtl.batching.data_module import make_schedule
     from mtl.batching.passes import default_length
+    from mtl.batching.schedule import make_schedule
     from mtl.config.loading import load_mixture
     from mtl.evaluation.baselines import trivial_baselines
     from mtl.evaluation.frozen import FrozenBaseline

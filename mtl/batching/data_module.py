@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytorch_lightning as pl
 
 from heads import Head
-from mtl.batching.batcher import Batcher
 from mtl.batching.loaders import EvaluationLoader, TrainLoader
-from mtl.batching.schedule import StepSchedule
-from mtl.config import components
+from mtl.batching.schedule import StepSchedule, make_schedule
 from mtl.data.examples import SplitData, TaskData, prepare
 from mtl.problems import InputError, Problem
-from mtl.samplers import Sampler, TaskSize
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -145,40 +142,6 @@ class MixtureData(pl.LightningDataModule):
         return self.trainer
 
 
-def make_schedule(mixture: Mixture, tasks: Mapping[str, TaskData], num_epochs: float) -> StepSchedule:
-    """The schedule of a mixture.
-
-    Args:
-        mixture: The mixture.
-        tasks: Prepared data of each task.
-        num_epochs: Number of epochs of the training, which may end within an epoch.
-
-    Raises:
-        InputError: A token budget is smaller than a task's longest example.
-    """
-    leaders = mixture.leaders()
-    problems = [problem for name in leaders for problem in _budget_problems(mixture, name, tasks[name]["train"])]
-    if problems:
-        raise InputError(problems)
-    batchers = {
-        name: Batcher(
-            tasks[name]["train"].lengths,
-            mixture.batch_size_of(name),
-            mixture.seed,
-            name,
-            token_budget=mixture.tokens_per_batch_of(name),
-        )
-        for name in leaders
-    }
-    sizes = {
-        name: TaskSize(len(tasks[name]["train"].lengths), batchers[name].batches_per_pass, mixture.tasks[name].rate)
-        for name in leaders
-    }
-    sampler_class = components.find("sampler", mixture.sampler.name, "sampler.name")
-    sampler: Sampler = components.build(sampler_class, sizes, mixture.seed, num_epochs, **mixture.sampler.options)
-    return StepSchedule(sampler, batchers, len(leaders) if mixture.tasks_per_step == "all" else mixture.tasks_per_step)
-
-
 def limited(num_steps: int, limit: float | None) -> int:
     """The number of steps of an epoch within a limit.
 
@@ -199,14 +162,3 @@ def limited(num_steps: int, limit: float | None) -> int:
         message = f"must leave at least one batch per epoch, got {limit} of {num_steps}."
         raise InputError(Problem("trainer.limit_train_batches", message, "Raise it, or omit it."))
     return left
-
-
-def _budget_problems(mixture: Mixture, task: str, train: SplitData) -> list[Problem]:
-    budget = mixture.tokens_per_batch_of(task)
-    longest = int(train.lengths.argmax())
-    if budget is None or train.lengths[longest] <= budget:
-        return []
-    key = "tokens_per_batch" if mixture.tasks[task].tokens_per_batch is None else f"tasks.{task}.tokens_per_batch"
-    row = train.rows[int(train.example_rows[longest])].id
-    rule = f"must be at least {train.lengths[longest]}, the tokens of the longest train row of {task}, '{row}'"
-    return [Problem(key, f"{rule}; got {budget}.", "Raise it, lower the task's max_length, or cut long texts.")]

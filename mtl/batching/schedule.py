@@ -9,10 +9,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mtl.batching.batcher import Batcher, Indices
-from mtl.samplers import Sampler
+from mtl.config import components
+from mtl.problems import InputError, Problem
+from mtl.samplers import Sampler, TaskSize
+
+if TYPE_CHECKING:
+    from mtl.config.mixture import Mixture
+    from mtl.data.examples import SplitData, TaskData
 
 
 class BatchRef(NamedTuple):
@@ -81,3 +87,48 @@ class StepSchedule:
             tasks = [task for step in self._tasks(len(self._counts) - 1) for task in step]
             self._counts.append(self._counts[-1] + Counter(tasks))
         return self._counts[epoch]
+
+
+def make_schedule(mixture: Mixture, tasks: Mapping[str, TaskData], num_epochs: float) -> StepSchedule:
+    """The schedule of a mixture.
+
+    Args:
+        mixture: The mixture.
+        tasks: Prepared data of each task.
+        num_epochs: Number of epochs of the training, which may end within an epoch.
+
+    Raises:
+        InputError: A token budget is smaller than a task's longest example.
+    """
+    leaders = mixture.leaders()
+    problems = [problem for name in leaders for problem in _budget_problems(mixture, name, tasks[name]["train"])]
+    if problems:
+        raise InputError(problems)
+    batchers = {
+        name: Batcher(
+            tasks[name]["train"].lengths,
+            mixture.batch_size_of(name),
+            mixture.seed,
+            name,
+            token_budget=mixture.tokens_per_batch_of(name),
+        )
+        for name in leaders
+    }
+    sizes = {
+        name: TaskSize(len(tasks[name]["train"].lengths), batchers[name].batches_per_pass, mixture.tasks[name].rate)
+        for name in leaders
+    }
+    sampler_class = components.find("sampler", mixture.sampler.name, "sampler.name")
+    sampler: Sampler = components.build(sampler_class, sizes, mixture.seed, num_epochs, **mixture.sampler.options)
+    return StepSchedule(sampler, batchers, len(leaders) if mixture.tasks_per_step == "all" else mixture.tasks_per_step)
+
+
+def _budget_problems(mixture: Mixture, task: str, train: SplitData) -> list[Problem]:
+    budget = mixture.tokens_per_batch_of(task)
+    longest = int(train.lengths.argmax())
+    if budget is None or train.lengths[longest] <= budget:
+        return []
+    key = "tokens_per_batch" if mixture.tasks[task].tokens_per_batch is None else f"tasks.{task}.tokens_per_batch"
+    row = train.rows[int(train.example_rows[longest])].id
+    rule = f"must be at least {train.lengths[longest]}, the tokens of the longest train row of {task}, '{row}'"
+    return [Problem(key, f"{rule}; got {budget}.", "Raise it, lower the task's max_length, or cut long texts.")]

@@ -35,6 +35,12 @@ Run mtl COMMAND --help for the options of a command.
 """
 
 
+# Python has not found the module yet, or `sys.argv[0]` would be its path. It would define a command and run nothing.
+if sys.argv[:1] == ["-m"] and any(word.removeprefix("-m").startswith(f"{__name__}.") for word in sys.orig_argv):
+    print("mtl: Run a command with `mtl COMMAND` or `python -m mtl COMMAND`.", file=sys.stderr)
+    sys.exit(2)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command and exits: 0 on success, 2 if the input is invalid, 1 otherwise."""
     try:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from mtl.data.store import cache_folder
+from mtl.private_files import cache_folder
 
 _VERSION, _GROUP = re.compile(r"\d+"), re.compile(r"[0-9a-f]{2}")
 _FILE = re.compile(r"[0-9a-f]{64}\.(arrow|json|arrow\.lock)|tmp\w+\.(part|summary)")

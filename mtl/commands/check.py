@@ -13,26 +13,23 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from mtl.batching.data_module import make_schedule
 from mtl.batching.passes import DefaultLength, default_length
-from mtl.batching.schedule import StepSchedule
+from mtl.batching.schedule import StepSchedule, make_schedule
 from mtl.commands.arguments import read_config
 from mtl.config.loading import parse_mixture
 from mtl.config.mixture import EncoderSpec, Mixture
 from mtl.config.validation import Readable, readable_tasks
 from mtl.config.yaml_files import read_mixture_fields, read_yaml
-from mtl.data.examples import SplitData, prepare, split_problems
+from mtl.data.examples import SplitData, accounts, prepare, split_problems
 from mtl.data.leakage_gate import Leakage, find_leakage
 from mtl.data.reading import RowSummary, read_rows
 from mtl.data.row_problems import row_problems, row_type_problem, shown_refusals
 from mtl.data.store import RowTable, Store
-from mtl.encoder.pretrained import load_config, supports_packing
-from mtl.encoder.size import num_parameters
+from mtl.encoder.pretrained import is_said_to_pack, load_config
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.readers import SPLITS
 from mtl.training.assembly import build_heads
 from mtl.training.learning_rates import default_rate, rate_reason
-from mtl.training.recorder import accounts
 
 MixturePlan = dict[str, Any]
 
@@ -229,7 +226,7 @@ def _plan(
     return {
         "name": mixture.name,
         "encoder": mixture.encoder.name,
-        "packed": mixture.encoder.attention == "auto" and supports_packing(encoder),
+        "packed": mixture.encoder.attention == "auto" and is_said_to_pack(encoder),
         "sampler": mixture.sampler.name,
         "balancing": mixture.balancing.name,
         "select": mixture.evaluation.select,
@@ -237,7 +234,7 @@ def _plan(
         "epochs": epochs,
         "epochs_reason": length.reason,
         "learning_rate": default_rate(encoder.hidden_size).learning_rate if rate is None else rate,
-        "learning_rate_reason": rate_reason(rate, encoder.hidden_size, num_parameters(encoder)),
+        "learning_rate_reason": rate_reason(rate, encoder.hidden_size),
         "tasks_per_step": schedule.tasks_per_step,
         "steps": schedule.steps_per_epoch() * epochs,
         "leakage": {**leakage.to_dict(), "notes": {name: leakage.notes_of(name) for name in tasks}},

@@ -22,15 +22,15 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from mtl import redaction
-from mtl.batching.data_module import limited, make_schedule
+from mtl.batching.data_module import limited
 from mtl.batching.gated_data import GatedData
 from mtl.batching.passes import default_length
+from mtl.batching.schedule import make_schedule
 from mtl.commands import COMMANDS
 from mtl.commands.arguments import take_mixture
 from mtl.config.mixture import Mixture
 from mtl.config.schema import checked, keys_of
 from mtl.distributed import is_rank_zero
-from mtl.encoder.size import num_parameters
 from mtl.log_filters import filter_logs
 from mtl.prediction.end_to_end import EndToEnd
 from mtl.problems import InputError, Problem, did_you_mean
@@ -297,9 +297,8 @@ class MixtureCLI(LightningCLI):
         self.model = build_module(self.mixture, weights=is_new, guard=guard, built=built, **config.model.as_dict())
         stopping = EarlyStoppingOptions(**config.early_stopping.as_dict())
         if self.subcommand == "fit":
-            encoder = self.model.encoder.config
-            rate = rate_reason(config.model.learning_rate, encoder.hidden_size, num_parameters(encoder))
-            self._chosen["model.learning_rate"] = rate
+            hidden_size = self.model.encoder.config.hidden_size
+            self._chosen["model.learning_rate"] = rate_reason(config.model.learning_rate, hidden_size)
             for name in ("learning_rate", "head_learning_rate"):  # for the record of the run
                 config.model[name] = getattr(self.model.optimisation, name)
             self._check_balancing(stopping)
@@ -346,6 +345,8 @@ class MixtureCLI(LightningCLI):
         assert checkpoint is not None
         folder = RunFolder.open(checkpoint)
         if trains:
+            if is_rank_zero():
+                RunFolder.end_dead(root)
             folder.repair()
             folder.begin_training()
         return folder, checkpoint

@@ -13,6 +13,7 @@ import pkgutil
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Literal, get_type_hints
 
 from pydantic import TypeAdapter
@@ -96,7 +97,7 @@ def check_options(cls: type[Any], options: Mapping[str, Any], key: str, passed: 
         key: Key that holds the options, for errors.
         passed: Names of the arguments that the framework passes itself; they cannot be set as options.
     """
-    hints = get_type_hints(cls.__init__)
+    hints = _hints(cls)
     parameters = {
         name: parameter
         for name, parameter in inspect.signature(cls).parameters.items()
@@ -120,12 +121,17 @@ def check_options(cls: type[Any], options: Mapping[str, Any], key: str, passed: 
 
 def build(cls: type[Any], *arguments: Any, **options: Any) -> Any:
     """An instance, with options from YAML converted to the types in the signature (such as a list to a tuple)."""
-    hints = get_type_hints(cls.__init__)
+    hints = _hints(cls)
     typed = {
         name: TypeAdapter(hints[name]).validate_python(value) if name in hints else value
         for name, value in options.items()
     }
     return cls(*arguments, **typed)
+
+
+@cache
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    return get_type_hints(cls.__init__)
 
 
 def _type_problems(hint: Any, value: Any, key: str) -> list[Problem]:

@@ -126,6 +126,25 @@ def prepare(
     return data
 
 
+def accounts(content: SplitData) -> dict[str, int]:
+    """Counts of the rows of a split: read = used + unlabelled + refused (bad rows) + crossed + limited + excluded.
+
+    Args:
+        content: Data of the split, with summaries of its rows and examples.
+    """
+    rows, examples = content.row_summary, content.example_summary
+    return {
+        "read": rows.rows + rows.num_refused + rows.crossed + rows.limited + rows.excluded,
+        "used": examples.used,
+        "unlabelled": examples.unlabelled,
+        "refused": rows.num_refused + examples.num_refused,
+        "crossed": rows.crossed,
+        "limited": rows.limited,
+        "excluded": rows.excluded,
+        "examples": len(content.examples),
+    }
+
+
 def document_ranks(split: SplitData, world: int) -> npt.NDArray[np.int64]:
     """The rank that evaluates each row; rows of one document are evaluated by the same rank."""
     return split.rows.document_numbers() % world

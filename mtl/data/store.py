@@ -21,12 +21,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from datasets import Dataset
 from datasets.table import MemoryMappedTable
 from filelock import FileLock
 
 from heads.rows import Row, row_from_dict
-from mtl.private_files import make_private, open_private, private_folder
+from mtl.private_files import cache_folder, make_private, open_private, private_folder
 
 DECIDES_RESULTS = False
 
@@ -44,34 +43,33 @@ class StoredTable:
     """A memory-mapped table of records."""
 
     def __init__(self, path: Path) -> None:
-        # `Dataset.from_file` would compute a fingerprint from the content of its own fields, which takes longer than
-        # the rest; the name of a table is one already.
-        self._data = Dataset(MemoryMappedTable.from_file(str(path)), fingerprint=path.stem).with_format("arrow")
+        # Not a `Dataset`, whose description of its columns and format takes ten times as long as opening the file.
+        self._data = MemoryMappedTable.from_file(str(path))
 
     def __len__(self) -> int:
         return len(self._data)
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """A numeric column as an array in memory."""
-        array: npt.NDArray[Any] = self._data.data.column(name).to_numpy()
+        array: npt.NDArray[Any] = self._data.column(name).to_numpy()
         return array
 
     def num_with(self, name: str, part: str) -> int:
         """The number of rows whose text in a column contains a part."""
         import pyarrow.compute as pc
 
-        return int(pc.sum(pc.match_substring(self._data.data.column(name), part)).as_py() or 0)
+        return int(pc.sum(pc.match_substring(self._data.column(name), part)).as_py() or 0)
 
     def lengths(self, name: str) -> npt.NDArray[np.int64]:
         """The length of each list in a column of lists."""
         import pyarrow.compute as pc
 
-        lengths: npt.NDArray[np.int64] = pc.list_value_length(self._data.data.column(name)).to_numpy()
+        lengths: npt.NDArray[np.int64] = pc.list_value_length(self._data.column(name)).to_numpy()
         return lengths
 
     def codes(self, name: str) -> npt.NDArray[np.int64]:
         """An integer for each distinct value of a column, from 0 in the order of first occurrence."""
-        encoded = self._data.data.column(name).dictionary_encode().unify_dictionaries()
+        encoded = self._data.column(name).dictionary_encode().unify_dictionaries()
         codes = [chunk.indices.to_numpy(zero_copy_only=False) for chunk in encoded.chunks]
         return np.concatenate([np.zeros(0, dtype=np.int64), *codes])
 
@@ -79,7 +77,7 @@ class StoredTable:
         """Whether these columns of both tables hold the same values, or are in neither; none is read into memory."""
         if len(self) != len(other):
             return False
-        one, two = self._data.data, other._data.data
+        one, two = self._data, other._data
         shared = [name for name in names if name in one.column_names and name in two.column_names]
         if any((name in one.column_names) != (name in two.column_names) for name in names):
             return not len(self)
@@ -92,13 +90,15 @@ class StoredTable:
             IndexError: An index is out of range.
         """
         wanted = np.asarray(indices, dtype=np.int64)
-        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self):  # a negative one would count from the end
+        if not len(wanted):
+            return []
+        if not 0 <= wanted.min() <= wanted.max() < len(self):  # a negative one would count from the end
             raise IndexError(f"indices must be below {len(self)}, got {wanted.min()} to {wanted.max()}")
-        records: list[dict[str, Any]] = self._data[wanted.tolist()].to_pylist()
+        records: list[dict[str, Any]] = self._data.fast_gather(wanted).to_pylist()
         return records
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for batch in self._data.iter(CHUNK):
+        for batch in self._data.to_batches(max_chunksize=CHUNK):
             yield from batch.to_pylist()
 
 
@@ -183,11 +183,6 @@ class Store:
                 return _found_or_built(_place(self._written, key), build)
         except _SourceError as error:
             raise error.error from None
-
-
-def cache_folder() -> Path:
-    """The default folder: the one that `MTL_CACHE` names, else ``~/.cache/biomtl``."""
-    return Path(os.environ.get("MTL_CACHE") or Path.home() / ".cache" / "biomtl")
 
 
 class FieldError(ValueError):

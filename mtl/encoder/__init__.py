@@ -4,7 +4,6 @@
 - `location`: where an encoder's files are, and a hash of them for the keys of runs.
 - `model`: `Encoder`, the module that computes the hidden states.
 - `layers`: its embeddings and layers by depth; `reinitialisation`: random weights for the top layers.
-- `size`: the number of parameters.
 - `packing`: the layout of a batch without padding.
 - `packed_attention`: attention within the sequences of a packed row.
 - `cpu_dropout`: faster dropout on a CPU.
@@ -14,4 +13,4 @@
 Next: `mtl.training`, which trains it with the heads.
 """
 
-__all__ = ["compilation", "graphs", "layers", "location", "model", "packing", "pretrained", "size"]
+__all__ = ["compilation", "graphs", "layers", "location", "model", "packing", "pretrained"]

@@ -1,19 +1,24 @@
 """Loads the shared encoder, a Hugging Face model, and its tokenizer, and adds the tokens of the heads.
 
+Functions that load weights import `packed_attention`, which brings PyTorch's compiler: that takes seconds, and
+`mtl check` loads no weights.
+
 Shapes: B examples, T tokens, H hidden size.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import logging
+import re
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mtl.encoder import packed_attention
 from mtl.encoder.location import cached_only, encoder_folder, load_problems
 from mtl.encoder.model import Encoder
 from mtl.encoder.packing import Layout
@@ -135,6 +140,8 @@ def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: in
     """
     from transformers import AutoModel
 
+    from mtl.encoder import packed_attention
+
     config = load_config(spec)
     packs = spec.attention == "auto" and supports_packing(config)
     implementation = packed_attention.register() if packs else _fixed_attention(spec.attention)
@@ -176,6 +183,8 @@ def packs_correctly(model: Any, first_position: int) -> bool:
     A family that ignores the attention function mixes the sequences without an error; so does one that counts
     positions otherwise than expected.
     """
+    from mtl.encoder import packed_attention
+
     size = model.get_input_embeddings().weight.shape[0]
     generator = torch.Generator().manual_seed(0)
     pad_id = getattr(model.config, "pad_token_id", None)
@@ -223,6 +232,16 @@ def supports_packing(config: PretrainedConfig) -> bool:
 
     family: Any = AutoModel._model_mapping.get(type(config), None)
     return bool(getattr(family, "_supports_attention_backend", False))
+
+
+def is_said_to_pack(config: PretrainedConfig) -> bool:
+    """The answer of `supports_packing` from the source of a model family, without importing it, for a quick start."""
+    name = type(config).__module__.replace(".configuration_", ".modeling_")
+    found = importlib.util.find_spec(name)
+    if found is None or found.origin is None or name == type(config).__module__:
+        return supports_packing(config)
+    source = Path(found.origin).read_text(encoding="utf-8")
+    return re.search(r"^    _supports_attention_backend = True$", source, re.MULTILINE) is not None
 
 
 def _pooler_weights(model: Any, missing: Collection[str]) -> dict[str, torch.Tensor]:

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,6 +89,29 @@ def open_store(uri: str) -> MlflowClient:
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
     return client
+
+
+def end_run(tracked: Mapping[str, Any], status: str) -> bool:
+    """Sets the status of a run whose own process has ended.
+
+    Args:
+        tracked: What `run.json` has under `mlflow`: the id of the run, and the address of MLflow without its password.
+        status: FAILED or KILLED.
+
+    Returns:
+        Whether MLflow has the status now. False if it does not answer, or has no such run.
+    """
+    prepare_mlflow()
+    place, current = tracked["tracking_uri"], default_uri()
+    uri = current if place == without_password(current) else place
+    database = _database(uri)
+    if database is not None and not database.is_file():  # it would be created
+        return False
+    try:
+        open_store(uri).set_terminated(tracked["run_id"], status)
+    except Exception:  # stores raise different errors; the status in the folder is set all the same
+        return False
+    return True
 
 
 @contextmanager

@@ -20,13 +20,13 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from io import FileIO
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from mtl.files import (
     finite,
     folder_name,
     make_folder,
+    make_new_folder,
     not_writable,
     read_json,
     remove_leftovers,
@@ -42,12 +43,17 @@ from mtl.files import (
     write_text,
 )
 from mtl.problems import InputError, Problem
-from mtl.processes import has_ended, this_process
+from mtl.processes import is_gone, this_process
 from mtl.tracking.checkpoint_folder import CheckpointFolder, say
+from mtl.tracking.mlflow_client import end_run
 from mtl.tracking.rebuilding import is_run, rebuilt_info, rebuilt_metrics
 
 FOLDER_VARIABLE = "MTL_RUN_FOLDER"
 """Variable with the folder of the run, for processes that rank 0 or an external launcher starts."""
+
+BEAT, LEASE = 30.0, 900.0
+"""Seconds between two signs of life of a training, and seconds without one after which a process on another machine
+counts as dead. Clocks of machines that share a folder may differ by minutes."""
 
 _LOCK = threading.RLock()  # the tracking thread and the training thread write to the same files
 
@@ -79,11 +85,9 @@ class RunFolder:
         is_named = FOLDER_VARIABLE in os.environ and ("RANK" in os.environ or is_one_of_several())
         if not is_rank_zero() or is_named:
             return cls._from_variable(root, mixture_name, seed)
+        cls.end_dead(root)
         family = Path(root).absolute() / folder_name(mixture_name)
-        for file in family.glob("*/run.json"):
-            with suppress(InputError):  # a damaged file of another run
-                cls(file.parent).end_if_dead()
-        path = _make_new(family, f"{datetime.now():%Y%m%d-%H%M%S}-s{seed}")
+        path = make_new_folder(family, f"{datetime.now():%Y%m%d-%H%M%S}-s{seed}")
         os.environ[FOLDER_VARIABLE] = str(path)
         return cls(path)._begin(mixture_name, seed)
 
@@ -113,6 +117,13 @@ class RunFolder:
         """Returns the runs of a mixture, the oldest first."""
         family = Path(root).absolute() / folder_name(mixture_name)
         return [cls(path) for path in sorted(family.glob("*")) if is_run(path)]
+
+    @classmethod
+    def end_dead(cls, root: Path) -> None:
+        """Ends the runs of all mixtures whose process has ended without recording how (see `end_if_dead`)."""
+        for file in Path(root).absolute().glob("*/*/run.json"):
+            with suppress(InputError):  # a damaged file of another run
+                cls(file.parent).end_if_dead()
 
     @classmethod
     def open(cls, path: Path | str) -> RunFolder:
@@ -207,7 +218,12 @@ class RunFolder:
 
     def begin_training(self) -> None:
         """Records that this process trains the run, so that others can see whether it is still alive."""
-        self.update_info(status="RUNNING", reason=None, process=this_process())
+        self.update_info(status="RUNNING", reason=None, process={**this_process(), "beats": True})
+
+    def beat(self) -> None:
+        """Shows processes on other machines that the training is alive: the time of `run.json` is its heartbeat."""
+        with suppress(OSError):
+            os.utime(self.path / "run.json")
 
     def end(self, status: str, reason: str) -> bool:
         """Sets the status of a run that is RUNNING, also from another process than the one that trains it.
@@ -227,18 +243,33 @@ class RunFolder:
             return True
 
     def end_if_dead(self) -> bool:
-        """Sets the status of a run that is RUNNING to FAILED if its process has ended without recording how.
+        """Sets the status of a run that is RUNNING to KILLED, here and in MLflow, if its process is gone.
 
         Nothing can record the end of a process that gets SIGKILL, as for lack of memory. A process on another machine
-        counts as alive.
+        counts as dead after a time without a sign of life.
 
         Returns:
             Whether the status was set.
         """
-        identity = self.info.get("process")
-        if identity is None or not has_ended(identity):
+        info = self.info
+        identity = info.get("process")
+        if info.get("mlflow", {}).get("unsent_status", "") == info.get("status"):
+            self.end_in_mlflow()
+        if info.get("status") != "RUNNING" or identity is None or not self._is_gone(identity):
             return False
-        return self.end("FAILED", f"The process {identity['pid']} was killed or ended without recording its status.")
+        was_running = self.end("KILLED", f"The process {identity['pid']} ended without recording its status.")
+        if was_running:
+            say(f"The run {self.path} is KILLED, not RUNNING: its process is gone.")
+            self.end_in_mlflow()
+        return was_running
+
+    def end_in_mlflow(self) -> None:
+        """Gives MLflow the status of a run whose process cannot do it; if that fails, `end_if_dead` repeats it."""
+        info = self.info
+        tracked = {name: value for name, value in info.get("mlflow", {}).items() if name != "unsent_status"}
+        if "run_id" in tracked:
+            unsent = {} if end_run(tracked, info["status"]) else {"unsent_status": info["status"]}
+            self.update_info(mlflow={**tracked, **unsent})
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Replaces a JSON file of the folder; numbers that JSON cannot represent become null."""
@@ -292,6 +323,10 @@ class RunFolder:
 
     # --- details --------------------------------------------------------------------------------------------------
 
+    def _is_gone(self, identity: Mapping[str, Any]) -> bool:
+        beats = identity.get("beats", False)  # earlier versions gave no sign of life
+        return is_gone(identity, (self.path / "run.json").stat().st_mtime, LEASE if beats else math.inf)
+
     @classmethod
     def _from_variable(cls, root: Path, mixture_name: str, seed: int) -> RunFolder:
         path = os.environ.get(FOLDER_VARIABLE)
@@ -336,21 +371,6 @@ class RunFolder:
             say(f"{path} {problem}; it was rebuilt from the other files of the run: {', '.join(found) or 'empty'}.")
             self.write_json(name, found)
         return found
-
-
-def _make_new(family: Path, stem: str) -> Path:
-    """Creates a new folder; further runs that start in the same second are numbered from 2."""
-    make_folder(family)
-    for number in count(1):
-        path = family / (stem if number == 1 else f"{stem}-{number}")
-        try:
-            path.mkdir()
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise not_writable(path, error) from error
-        return path
-    raise AssertionError("count never ends")
 
 
 def _end_last_line(file: FileIO, path: Path) -> int:

@@ -341,20 +341,6 @@ class MLflowTracker(Logger):
             self.folder.update_info(mlflow={**self.folder.info.get("mlflow", {}), **values})
 
 
-def end_run(folder: RunFolder, status: str) -> None:
-    """Sets the status of a run in MLflow whose own process has ended; says nothing if MLflow does not answer.
-
-    Args:
-        folder: Folder of the run, which names it.
-        status: FAILED or KILLED.
-    """
-    run_id = folder.info.get("mlflow", {}).get("run_id")
-    if run_id is not None:
-        prepare_mlflow()
-        with suppress(Exception):  # stores raise different errors; the status in the folder is set
-            open_store(default_uri()).set_terminated(run_id, status)
-
-
 def _experiment_name(name: str) -> str:
     return os.environ.get("MLFLOW_EXPERIMENT_NAME") or name if name == EXPERIMENT else name
 

@@ -1,4 +1,8 @@
-"""From a mixture to the objects that Lightning trains: configuration ends here and plain arguments begin."""
+"""From a mixture to the objects that Lightning trains: configuration ends here and plain arguments begin.
+
+Lightning is imported by the functions that build its objects, because that takes seconds and `mtl check` needs only
+the heads.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,6 @@ import torch
 
 from heads import Head
 from mtl.balancing import Balancing
-from mtl.batching.gated_data import GatedData
 from mtl.config import components
 from mtl.config.mixture import Mixture, build_head
 from mtl.config.schema import checked
@@ -19,13 +22,14 @@ from mtl.problems import InputError, Problem
 from mtl.seeding import derive
 from mtl.training.guard import Guard
 from mtl.training.hyperparameters import Optimisation
-from mtl.training.module import MultiTaskModule
 from mtl.training.selection import Selection
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from mtl.batching.gated_data import GatedData
     from mtl.encoder.model import Encoder
+    from mtl.training.module import MultiTaskModule
 
 _log = logging.getLogger(__name__)
 
@@ -90,6 +94,8 @@ def build_module(
     Raises:
         InputError: The encoder is not available, or a field of the optimisation is invalid.
     """
+    from mtl.training.module import MultiTaskModule
+
     heads, tokenizer = built or build_heads(mixture)
     encoder = load_encoder(mixture.encoder, tokenizer, mixture.seed, weights=weights)
     _attach(heads, encoder, mixture.seed)
@@ -146,5 +152,7 @@ def build_data(mixture: Mixture, *, refuses_leakage: bool = True) -> GatedData:
         mixture: The tasks and the encoder.
         refuses_leakage: Whether overlaps of train with dev or test are errors if `leakage` of the mixture says so.
     """
+    from mtl.batching.gated_data import GatedData
+
     heads, tokenizer = build_heads(mixture)
     return GatedData(mixture, heads, tokenizer, refuses=refuses_leakage)

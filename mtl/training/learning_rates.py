@@ -37,19 +37,18 @@ The number of parameters of typical encoders: up to 512 MiniLM (22 M) and ELECTR
 """
 
 
-def rate_reason(learning_rate: float | None, hidden_size: int, num_parameters: int) -> str:
+def rate_reason(learning_rate: float | None, hidden_size: int) -> str:
     """The learning rate of the encoder with its reason, for people.
 
     Args:
         learning_rate: The learning rate that the user set; None means the default.
         hidden_size: Width of the encoder's states.
-        num_parameters: Number of parameters of the encoder.
 
-    >>> rate_reason(2e-4, 384, 22_713_216)
-    '2.0e-4 (22.7 M parameters; set, the default is 1.5e-4)'
+    >>> rate_reason(2e-4, 384)
+    '2.0e-4 (hidden size 384; set, the default is 1.5e-4)'
     """
     default = default_rate(hidden_size)
-    size = f"{num_parameters / 1e6:.1f} M parameters"
+    size = f"hidden size {hidden_size}"
     if learning_rate is None:
         return f"{_short(default.learning_rate)} ({size}; {default.reason})"
     return f"{_short(learning_rate)} ({size}; set, the default is {_short(default.learning_rate)})"

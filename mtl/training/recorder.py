@@ -18,6 +18,7 @@ from rich.console import Console
 from heads import ClassReport
 from mtl.batching.data_module import MixtureData
 from mtl.batching.gated_data import GatedData
+from mtl.data.examples import accounts
 from mtl.distributed import is_rank_zero
 from mtl.evaluation import summary
 from mtl.evaluation.baselines import trivial_baselines
@@ -30,7 +31,7 @@ from mtl.evaluation.units import unit_of
 from mtl.hashed_ids import are_hashed, without_ids
 from mtl.problems import InputError, Problem
 from mtl.readers import SPLITS
-from mtl.tracking.tracker import MLflowTracker, end_run
+from mtl.tracking.tracker import MLflowTracker
 from mtl.training.run_description import run_description
 from mtl.training.selection import MIXTURE
 from mtl.training.undertrained import DevCurves, undertrained_caution
@@ -100,6 +101,11 @@ class RunRecorder(Callback):
         """Whether the training, or the evaluation, has no final status yet."""
         return self._keeps_status or self._folder.info.get("status") == "RUNNING"
 
+    def beat(self) -> None:
+        """Shows processes on other machines that the training is alive."""
+        if not self._keeps_status and is_rank_zero():
+            self._folder.beat()
+
     def note(self, reason: str) -> None:
         """Records why the training is going to end."""
         if not self._keeps_status:
@@ -117,7 +123,7 @@ class RunRecorder(Callback):
         if is_rank_zero():
             self._tracker.finalize(status.lower())
         else:
-            end_run(self._folder, status)
+            self._folder.end_in_mlflow()
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -394,25 +400,6 @@ def _log(trainer: pl.Trainer, metrics: Mapping[str, float], step: int) -> None:
     """Sends numbers to all loggers of the trainer."""
     for logger in trainer.loggers:
         logger.log_metrics(dict(metrics), step=step)
-
-
-def accounts(content: Any) -> dict[str, int]:
-    """Counts of the rows of a split: read = used + unlabelled + refused (bad rows) + crossed + limited + excluded.
-
-    Args:
-        content: Data of the split, with summaries of its rows and examples.
-    """
-    rows, examples = content.row_summary, content.example_summary
-    return {
-        "read": rows.rows + rows.num_refused + rows.crossed + rows.limited + rows.excluded,
-        "used": examples.used,
-        "unlabelled": examples.unlabelled,
-        "refused": rows.num_refused + examples.num_refused,
-        "crossed": rows.crossed,
-        "limited": rows.limited,
-        "excluded": rows.excluded,
-        "examples": len(content.examples),
-    }
 
 
 def rows_table(data: MixtureData) -> dict[str, list[Any]]:

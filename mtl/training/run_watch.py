@@ -20,6 +20,7 @@ import pytorch_lightning as pl
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 
+from mtl.tracking.run_folder import BEAT
 from mtl.training.signals import StopSignals
 
 DECIDES_RESULTS = False
@@ -48,6 +49,9 @@ class RunRecord(Protocol):
 
     def is_running(self) -> bool:
         """Whether the run has no final status yet."""
+
+    def beat(self) -> None:
+        """Records that the run is alive."""
 
     def note(self, reason: str) -> None:
         """Records the reason for which a run is going to end."""
@@ -120,7 +124,11 @@ class RunWatch:
     # --- the thread -----------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
+        last_beat = -BEAT
         while not self._done.wait(LOOK_EVERY):
+            if time.monotonic() - last_beat > BEAT:
+                last_beat = time.monotonic()
+                self._record.beat()
             _retire_lightnings_observer()
             self._signals.look()
             is_ending = self._signals.ends_since is not None

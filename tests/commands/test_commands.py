@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,30 @@ def test_help_loads_no_heavy_library(statement: str) -> None:
     loaded = modules_after(statement)
     assert "mtl" in loaded
     assert not loaded & {"torch", "transformers", "pytorch_lightning", "mlflow", "datasets", "pandas", "numpy", "rich"}
+
+
+NEEDED_TO_TRAIN = {"pytorch_lightning", "lightning_fabric", "torchmetrics", "mlflow", "sklearn", "scipy", "matplotlib"}
+
+
+def test_check_starts_without_the_libraries_that_only_training_needs(toy_mixture: Callable[..., Path]) -> None:
+    loaded = modules_after(f"from mtl.commands import main; main(['check', {str(toy_mixture())!r}])")
+    assert {"torch", "transformers"} <= loaded  # it read and encoded the rows
+    assert not loaded & {*NEEDED_TO_TRAIN, "sympy"}  # sympy stands for PyTorch's compiler
+
+
+def test_the_cache_is_shown_without_heavy_libraries() -> None:
+    loaded = modules_after("from mtl.commands import main; main(['cache'])")
+    assert "mtl" in loaded
+    assert not loaded & {*NEEDED_TO_TRAIN, "torch", "transformers", "datasets", "numpy"}
+
+
+@pytest.mark.parametrize("module", ["mtl.commands.fit", "mtl.commands.check"])
+def test_the_file_of_a_command_is_not_a_command(module: str) -> None:
+    done = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "python -m mtl COMMAND" in done.stderr
+    other = subprocess.run([sys.executable, "-m", "mtl", "--help"], capture_output=True, text=True, check=False)
+    assert (other.returncode, other.stderr) == (0, "")
 
 
 def test_help_lists_every_command_and_exits_with_0() -> None:

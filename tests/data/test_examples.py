@@ -13,7 +13,7 @@ from heads.regression import Regression
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import Mixture
 from mtl.data import examples, store
-from mtl.data.examples import TaskData, document_ranks, prepare
+from mtl.data.examples import TaskData, accounts, document_ranks, prepare
 from mtl.data.store import StoredTable
 from mtl.problems import InputError
 from mtl.training.assembly import build_heads
@@ -286,3 +286,19 @@ def test_texts_are_compared_without_reading_a_record_into_python(
     for name in ("__iter__", "take"):
         monkeypatch.setattr(StoredTable, name, refuse)
     assert set(prepared(mixture)["bleed"]) == {"train", "dev", "test"}
+
+
+def test_the_counts_of_rows_add_up_to_the_rows_that_were_read() -> None:
+    class Rows:
+        rows, num_refused, crossed, limited, excluded = 10, 2, 3, 20, 40
+
+    class Examples:
+        used, unlabelled, num_refused = 7, 2, 1
+
+    class Content:
+        row_summary, example_summary, examples = Rows, Examples, range(12)
+
+    found = accounts(Content)  # type: ignore[arg-type]
+    parts = {"used": 7, "unlabelled": 2, "refused": 3, "crossed": 3, "limited": 20, "excluded": 40}
+    assert found == {"read": 75, **parts, "examples": 12}
+    assert found["read"] == sum(parts.values())

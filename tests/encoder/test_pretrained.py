@@ -10,16 +10,18 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AlbertConfig, AutoModel, AutoTokenizer
+from transformers import AlbertConfig, AutoModel, AutoTokenizer, BertConfig
 
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import EncoderSpec
 from mtl.encoder.packing import Layout
 from mtl.encoder.pretrained import (
+    is_said_to_pack,
     load_config,
     load_encoder,
     load_tokenizer,
     longest_input,
+    supports_packing,
     tokenizer_fingerprint,
 )
 from mtl.problems import InputError
@@ -342,6 +344,21 @@ def test_the_encoder_needs_no_network(tiny_encoder: Tiny, monkeypatch: pytest.Mo
 
 
 # --- attention --------------------------------------------------------------------------------------------------------
+
+
+def test_the_source_of_a_family_says_whether_it_can_be_packed(tiny_encoder: Tiny) -> None:
+    configs = [load_config(spec(tiny_encoder(family))) for family in FAMILIES]
+    expected = [supports_packing(config) for config in configs]
+    assert set(expected) == {True, False}
+    assert [is_said_to_pack(config) for config in configs] == expected
+
+
+def test_a_family_that_is_not_in_transformers_is_asked_itself() -> None:
+    class OwnConfig(BertConfig):
+        model_type = "own-family"
+
+    assert OwnConfig.__module__ == __name__
+    assert not is_said_to_pack(OwnConfig())
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])

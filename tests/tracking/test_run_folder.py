@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from mtl.problems import InputError
 from mtl.processes import this_process
 from mtl.tracking.checkpoint_file import write_checkpoint
-from mtl.tracking.run_folder import FOLDER_VARIABLE, RunFolder
+from mtl.tracking.run_folder import FOLDER_VARIABLE, LEASE, RunFolder
 
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID", FOLDER_VARIABLE)
 
@@ -120,21 +121,39 @@ def dead_process() -> dict[str, Any]:
     return {**this_process(), "pid": process.pid}
 
 
-def test_a_run_whose_process_was_killed_is_failed_once_the_next_run_starts_or_it_is_opened(tmp_path: Path) -> None:
+def test_a_run_whose_process_was_killed_is_killed_once_the_next_run_starts_or_it_is_opened(tmp_path: Path) -> None:
     one, other = (RunFolder.create(tmp_path, "demo", seed) for seed in (1, 2))
     for folder in (one, other):
         folder.saved.point(checkpoint(folder, "a.ckpt"), {"best": 0.5})
         folder.update_info(process=dead_process())
     one.resolve_checkpoint("best")
-    assert [folder.info["status"] for folder in (one, other)] == ["FAILED", "RUNNING"]
+    assert [folder.info["status"] for folder in (one, other)] == ["KILLED", "RUNNING"]
     (tmp_path / "demo" / "torn").mkdir()
     (tmp_path / "demo" / "torn" / "run.json").write_text('{"status": "RUN')
-    third = RunFolder.create(tmp_path, "demo", 3)
-    assert [folder.info["status"] for folder in (other, third)] == ["FAILED", "RUNNING"]
+    third = RunFolder.create(tmp_path, "another", 3)
+    assert [folder.info["status"] for folder in (other, third)] == ["KILLED", "RUNNING"]
     assert str(other.info["process"]["pid"]) in other.info["reason"]
     other.begin_training()
     assert not other.end_if_dead()
     assert (other.info["status"], other.info["reason"]) == ("RUNNING", None)
+
+
+def test_a_run_on_another_machine_is_killed_after_a_time_without_a_sign_of_life(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "demo", 1)
+    folder.begin_training()
+    elsewhere = {**folder.info["process"], "host": "elsewhere"}
+    silent = time.time() - LEASE - 60
+    folder.update_info(process=elsewhere)
+    assert not folder.end_if_dead()
+    os.utime(folder.path / "run.json", (silent, silent))
+    folder.beat()
+    assert not folder.end_if_dead()
+    os.utime(folder.path / "run.json", (silent, silent))
+    assert folder.end_if_dead()
+    assert folder.info["status"] == "KILLED"
+    folder.update_info(status="RUNNING", process={name: elsewhere[name] for name in ("host", "pid", "started")})
+    os.utime(folder.path / "run.json", (silent, silent))
+    assert not folder.end_if_dead()  # written by a version without signs of life
 
 
 @pytest.mark.parametrize("status", ["FINISHED", "KILLED", "FAILED"])

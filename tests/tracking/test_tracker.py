@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from mtl.tracking import send_queue, versions
+from mtl.tracking.mlflow_client import end_run, open_store
 from mtl.tracking.run_folder import FOLDER_VARIABLE, RunFolder
-from mtl.tracking.tracker import MLflowTracker, end_run
+from mtl.tracking.tracker import MLflowTracker
 from tests.mlflow_server import Server, free_port, wait_for
 
 REPOSITORY = Path(__file__).parents[2]
@@ -120,15 +121,77 @@ def test_an_interrupt_that_lightning_reports_as_failed_is_killed(store: str) -> 
     assert client(store).get_run(tracker.run_id).info.status == "KILLED"
 
 
+def killed_training(store: str) -> RunFolder:
+    """A run whose process, a fork of this one, was killed after MLflow had its first number."""
+    open_store(store)  # or the fork would have to migrate it
+    folder = RunFolder.create(Path("runs"), "demo", 1)
+    child = os.fork()
+    if not child:
+        try:
+            folder.begin_training()
+            tracker = tracker_for(folder, tracking_uri=store)
+            tracker.log_metrics({"train/loss": 1.0}, step=0)
+            time.sleep(60)
+        finally:
+            os._exit(1)
+    try:
+        wait_for(lambda: "run_id" in folder.info.get("mlflow", {}))
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    return folder
+
+
+def in_mlflow(store: str, folder: RunFolder) -> str:
+    return str(client(store).get_run(folder.info["mlflow"]["run_id"]).info.status)
+
+
+forks = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning", "ignore:.*fork:RuntimeWarning")
+
+
+@forks
+def test_a_killed_run_is_killed_in_its_folder_and_in_mlflow_once_another_run_starts(
+    store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = killed_training(store)
+    assert (folder.info["status"], in_mlflow(store, folder)) == ("RUNNING", "RUNNING")
+    RunFolder.create(Path("runs"), "another mixture", 2)
+    assert (folder.info["status"], in_mlflow(store, folder)) == ("KILLED", "KILLED")
+    assert str(folder.path) in capsys.readouterr().err
+    tracker = tracker_for(folder, run_id=folder.info["mlflow"]["run_id"])  # it is resumed
+    folder.begin_training()
+    tracker.log_metrics({"train/loss": 0.5}, step=1)
+    tracker.finalize("success")
+    RunFolder.create(Path("runs"), "another mixture", 3)
+    assert (folder.info["status"], in_mlflow(store, folder)) == ("FINISHED", "FINISHED")
+
+
+@forks
+def test_a_status_that_mlflow_could_not_take_is_sent_later(store: str) -> None:
+    folder = killed_training(store)
+    database, away = Path("mlflow.db"), Path("away.db")
+    database.rename(away)
+    RunFolder.end_dead(Path("runs"))
+    assert (folder.info["status"], folder.info["mlflow"]["unsent_status"]) == ("KILLED", "KILLED")
+    assert not database.exists()
+    away.rename(database)
+    assert in_mlflow(store, folder) == "RUNNING"
+    RunFolder.end_dead(Path("runs"))
+    assert in_mlflow(store, folder) == "KILLED"
+    assert "unsent_status" not in folder.info["mlflow"]
+
+
 def test_another_process_can_end_a_run_in_mlflow(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     tracker = tracker_for()
     tracker.log_metrics({"train/loss": 1.0}, step=0)
     assert tracker.run_id is not None
-    end_run(RunFolder.open(tracker.folder.path), "FAILED")
+    tracked = tracker.folder.info["mlflow"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///elsewhere.db")  # the run knows where it is
+    assert end_run(tracked, "FAILED")
     assert client(store).get_run(tracker.run_id).info.status == "FAILED"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody answers
-    end_run(RunFolder.open(tracker.folder.path), "KILLED")
+    assert not Path("elsewhere.db").exists()
+    assert not end_run({**tracked, "tracking_uri": "http://127.0.0.1:9"}, "KILLED")  # nobody answers
+    assert not end_run({**tracked, "run_id": "0" * 32}, "KILLED")
     tracker.finalize("failed")
 
 
@@ -566,7 +629,7 @@ def run_python(code: str, **environment: str) -> subprocess.Popen[str]:
 LOG_ONE = """
 from pathlib import Path
 from mtl.tracking.run_folder import RunFolder
-from mtl.tracking.tracker import MLflowTracker, end_run
+from mtl.tracking.tracker import MLflowTracker
 tracker = MLflowTracker(RunFolder.create(Path("runs"), "demo", 1), run_name="demo")
 tracker.log_metrics({"val/f1": 0.5}, step=1)
 """

@@ -17,8 +17,8 @@ def test_heads_take_the_rate_of_the_encoder_unless_they_have_their_own() -> None
 
 
 def test_the_reason_has_the_rate_the_size_and_the_default_that_was_overruled() -> None:
-    default = rate_reason(None, 768, 109_482_240)
-    assert default.startswith("3.0e-5 (109.5 M parameters; ")
-    own = rate_reason(2e-5, 768, 109_482_240)
-    assert own.startswith("2.0e-5 (109.5 M parameters; ")
+    default = rate_reason(None, 768)
+    assert default.startswith("3.0e-5 (hidden size 768; ")
+    own = rate_reason(2e-5, 768)
+    assert own.startswith("2.0e-5 (hidden size 768; ")
     assert "3.0e-5" in own

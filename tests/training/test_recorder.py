@@ -26,7 +26,7 @@ from mtl.tracking import mlflow_client
 from mtl.tracking.run_folder import RunFolder
 from mtl.training.assembly import build_data, build_heads, build_module
 from mtl.training.checkpoints import checkpoint_mixture, read_checkpoint
-from mtl.training.recorder import RunRecorder, accounts
+from mtl.training.recorder import RunRecorder
 from mtl.training.selection import Selection
 from tests import five_tasks
 from tests.five_tasks import CPU, SECRET, TASKS
@@ -502,23 +502,6 @@ def test_a_run_that_is_interrupted_is_marked_as_killed(
     assert info["status"] == "KILLED"
     assert client_of(tmp_path).get_run(info["mlflow"]["run_id"]).info.status == "KILLED"
     assert SECRET not in output
-
-
-def test_the_counts_of_rows_add_up_to_the_rows_that_were_read() -> None:
-    class Rows:
-        rows, num_refused, crossed, limited, excluded = 10, 2, 3, 20, 40
-
-    class Examples:
-        used, unlabelled, num_refused = 7, 2, 1
-
-    class Content:
-        row_summary, example_summary, examples = Rows, Examples, range(12)
-
-    found = accounts(Content)
-    parts = {"used": 7, "unlabelled": 2, "refused": 3, "crossed": 3, "limited": 20, "excluded": 40}
-    assert found == {"read": 75, **parts, "examples": 12}
-    assert found["read"] == sum(parts.values())
-    assert tuple(parts) == PARTS
 
 
 def test_predictions_are_saved_by_id_only_if_requested(run: Path, tmp_path: Path, tiny_encoder: Encoder) -> None:

@@ -18,6 +18,7 @@ from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from mtl.training import run_watch
 from mtl.training.run_watch import PARENT, RunWatch
 from mtl.training.signals import StopSignals
+from tests.mlflow_server import wait_for
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 DEAF = [
@@ -33,9 +34,13 @@ class Record:
     def __init__(self) -> None:
         self.ended: list[tuple[str, str]] = []
         self.noted: list[str] = []
+        self.beats = 0
 
     def is_running(self) -> bool:
         return not self.ended
+
+    def beat(self) -> None:
+        self.beats += 1
 
     def note(self, reason: str) -> None:
         self.noted.append(reason)
@@ -75,6 +80,12 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
         yield found
         found.child.kill()
         found.child.wait()
+
+
+def test_a_run_gives_signs_of_life(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_watch, "BEAT", 0.02)
+    with scene.watch():
+        wait_for(lambda: scene.record.beats > 2)
 
 
 @pytest.mark.parametrize("seen", ["killed", "failed"])

@@ -213,6 +213,19 @@ def test_a_killed_rank_ends_the_other_with_the_reason_and_a_true_status(
     assert f"rank {rank}" in signal_matrix.read(run.folder / "run.json")["reason"]
 
 
+@pytest.mark.slow
+def test_a_run_that_was_killed_is_killed_once_another_mixture_trains(toy_mixture: Write, tmp_path: Path) -> None:
+    run = signal_matrix.Run(toy_mixture(), tmp_path / "run", 1)
+    done = signal_matrix.hit(run, signal.SIGKILL, 1, "0")
+    assert (done.status, done.in_mlflow) == ("RUNNING", "RUNNING")
+    killed = run.folder
+    assert killed is not None
+    other = run.start("--mixture.name=other", "--trainer.max_epochs=1", pause=0.0)
+    assert other.wait(300) == 0, run.output
+    info = signal_matrix.read(killed / "run.json")
+    assert (info["status"], run.in_mlflow(info)) == ("KILLED", "KILLED")
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize(("sent", "processes", "target"), signal_matrix.CELLS, ids=str)
 def test_every_signal_to_every_rank_ends_a_run_that_can_be_resumed(

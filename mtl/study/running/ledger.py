@@ -30,7 +30,7 @@ import numpy.typing as npt
 from filelock import FileLock
 
 from mtl.files import write_json
-from mtl.processes import has_ended, this_process
+from mtl.processes import is_gone, this_process
 from mtl.study.design.run_spec import Finished
 
 BEAT = 5.0
@@ -187,14 +187,13 @@ def read_counts(path: Path) -> dict[str, dict[str, npt.NDArray[Any]]]:
 
 def _is_stale(path: Path) -> bool:
     try:
-        age = time.time() - path.stat().st_mtime
+        last_beat = path.stat().st_mtime
         holder = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return False
     except ValueError:  # incomplete: being written, or truncated
-        return age > LEASE
-    ended = has_ended(holder)
-    return age > LEASE if ended is None else ended
+        return time.time() - last_beat > LEASE
+    return is_gone(holder, last_beat, LEASE)
 
 
 def _read_or_none(path: Path) -> dict[str, Any] | None:

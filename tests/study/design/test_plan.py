@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mtl.batching.data_module import make_schedule
+from mtl.batching.schedule import make_schedule
 from mtl.config.mixture import Mixture, PermuteSpec
 from mtl.data.examples import prepare
 from mtl.problems import InputError
