@@ -2,6 +2,7 @@
 
 - `spec`: the keys of a study file, and how it becomes a `Study`: the settings together with the mixture.
 - `designs`: designs and controls, each a question with the runs that it compares.
+- `crossing`: the corpora that the design `cross` trains on and tests on.
 - `plan`: `make_plan` turns a `Study` into a `StudyPlan`. It applies the study's limits to the tasks, prepares their
   data, and rejects documents that are in training for one task and in dev or test for another.
 - `run_key`: the spec of every run with its key: a hash of the settings, the rows, the encoder and the code that decide

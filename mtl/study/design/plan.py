@@ -17,6 +17,7 @@ from mtl.config.mixture import EvaluationSpec, LimitSpec, Mixture, SamplerSpec
 from mtl.data.examples import TaskData, prepare
 from mtl.data.leakage_gate import Leakage, find_leakage
 from mtl.problems import InputError, Problem
+from mtl.study.design.crossing import with_cross_pairs
 from mtl.study.design.designs import SHUFFLED, Comparison, Run, comparisons, single_runs
 from mtl.study.design.run_key import RunSpecs, resolved_trainer
 from mtl.study.design.run_spec import RunSpec
@@ -81,11 +82,13 @@ def make_plan(study: Study) -> StudyPlan:
         raise InputError([Problem(f"tasks.{name}.data", message, advice) for name in missing])
     study = Study(study.spec, mixture)
     per_evaluation = _updates_per_evaluation(study, data)
-    compared = comparisons(study.spec.parts, list(mixture.tasks), study.spec.seed_list)
+    parts = with_cross_pairs(study.spec.parts, mixture.tasks)
+    compared = comparisons(parts, list(mixture.tasks), study.spec.seed_list)
     runs = _all_runs(compared, single_runs(list(mixture.tasks), study.spec.seed_list))
     permutes = any(task.endswith(SHUFFLED) for run in runs for task in run.tasks)
     names = {name: spec.head for name, spec in mixture.tasks.items()}
-    code = study_code(heads, names, balancing, permutes=permutes)
+    evaluates = any(run.evaluates for run in runs)
+    code = study_code(heads, names, balancing, permutes=permutes, evaluates=evaluates)
     run_specs = RunSpecs(study, per_evaluation, heads, data, code).of(runs, compared)
     updates = {name: number * study.spec.budget.evaluations for name, number in per_evaluation.items()}
     return StudyPlan(study, heads, data, leakage, code, updates, tuple(compared), tuple(runs), tuple(run_specs))

@@ -15,7 +15,8 @@ from mtl.config.yaml_files import merge, parse_overrides, read_yaml, resolve
 from mtl.files import folder_name
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.redaction import strings
-from mtl.study.design.designs import CONTINUED, CONTROLS, DESIGNS, REPLICATE, SELF, SHUFFLED
+from mtl.study.design.crossing import cross_problems
+from mtl.study.design.designs import CONTINUED, CONTROLS, CROSS, DESIGNS, REPLICATE, SELF, SHUFFLED
 from mtl.training.hyperparameters import Optimisation
 
 
@@ -296,7 +297,10 @@ def _spec_problems(spec: StudySpec, mixture: Mixture | None, broken: set[str]) -
             for name in sorted(twice)
         ]
         for part in parts:
-            problems += _part_problems(part, kind, known, tasks if names is not None else None)
+            found = _part_problems(part, kind, known, tasks if names is not None else None)
+            if not found and part.name == CROSS and mixture is not None:
+                found = cross_problems(part.options, {name: mixture.tasks[name] for name in tasks})
+            problems += found
     return problems
 
 

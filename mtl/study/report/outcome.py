@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mtl.files import finite
+from mtl.study.design.designs import CROSS
 from mtl.study.report.conclusions import single_scores, summary
 from mtl.study.report.figures import study_figures
 from mtl.study.report.page import gains_columns, heat_map_page, report_page
+from mtl.study.report.score_matrix import score_columns
 from mtl.study.statistics.findings import Findings
 
 
@@ -86,11 +88,16 @@ def _metrics(findings: Findings) -> dict[str, float]:
 
 
 def _tables(findings: Findings) -> dict[str, dict[str, list[Any]]]:
-    """Tables of the study in MLflow: the gains, and the cost of each run."""
+    """Tables of the study in MLflow: the gains, the cost of each run, and the scores of the design `cross`."""
     costs = [vars(cost) for cost in findings.costs]
     columns = {name: [cost[name] for cost in costs] for name in (costs[0] if costs else {})}
     gains = {name: [finite(value) for value in values] for name, values in gains_columns(findings).items()}
-    return {"gains.json": gains, "costs.json": columns}
+    tables = {"gains.json": gains, "costs.json": columns}
+    crossed = findings.family(CROSS)
+    if crossed is not None:
+        scores = score_columns(findings, crossed)
+        tables["cross_scores.json"] = {name: [finite(value) for value in values] for name, values in scores.items()}
+    return tables
 
 
 def _note(findings: Findings) -> str:
