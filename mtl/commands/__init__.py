@@ -20,6 +20,7 @@ COMMANDS = {
     "tune": ("mtl.commands.tune", "Search learning rates and other settings by their score on dev."),
     "predict": ("mtl.commands.predict", "Predict on raw text with a checkpoint."),
     "errors": ("mtl.commands.errors", "List the wrong predictions of a run for one task."),
+    "evaluate": ("mtl.commands.evaluate", "Score a task of a run on another corpus of the same type."),
     "ids": ("mtl.commands.ids", "Map the hashed ids of a run back to ids, for the holder of the key."),
     "cache": ("mtl.commands.cache", "Show the cache of rows and examples, or clear it."),
 }

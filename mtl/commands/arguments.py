@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
+
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import Mixture
 from mtl.config.yaml_files import read_yaml, require_known_key, resolve
-from mtl.problems import InputError, Problem
+from mtl.problems import InputError, Problem, did_you_mean
 from mtl.redaction import quoted_code, reason
 
 _FLAGS = frozenset({"-h", "--help", "--print_config", "--print_shtab", "--profile", "--end-to-end"})
@@ -191,6 +194,32 @@ def _needed(name: str, value: str | None) -> str:
     if value is None:
         raise InputError(Problem(name, "The option needs a value.", f"Write {name} VALUE."))
     return value
+
+
+def trainer_options(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Arguments of the trainer, from ``--trainer.NAME VALUE`` and ``--trainer.NAME=VALUE``, and the other words.
+
+    Raises:
+        InputError: There is no such option, or it has no value.
+    """
+    import pytorch_lightning as pl
+
+    known = [f"--trainer.{name}" for name in inspect.signature(pl.Trainer).parameters]
+    options: dict[str, Any] = {}
+    others: list[str] = []
+    waiting = list(words)
+    while waiting:
+        word = waiting.pop(0)
+        name, equals, value = word.partition("=")
+        if not name.startswith("--trainer"):
+            others.append(word)
+            continue
+        if name not in known:
+            raise InputError(Problem(name, f"There is no option '{name}'.", did_you_mean(name, known)))
+        if not equals and not waiting:
+            raise InputError(Problem(name, "The option needs a value.", f"Write {name} VALUE."))
+        options[name.removeprefix("--trainer.")] = yaml.safe_load(value if equals else waiting.pop(0))
+    return options, others
 
 
 def with_json_errors(act: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:

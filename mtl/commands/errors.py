@@ -10,22 +10,15 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import torch
 from rich.console import Console
 
 from heads import Prediction, Row, row_to_dict
-from mtl.batching.loaders import EvaluationLoader
 from mtl.commands.arguments import add_import_option, import_modules
-from mtl.data.examples import prepare
-from mtl.evaluation.evaluator import Evaluator
 from mtl.hashed_ids import shown_id
 from mtl.log_filters import filter_logs
-from mtl.problems import InputError, Problem, did_you_mean
-from mtl.tracking.run_folder import RunFolder
-from mtl.training.assembly import build_data, build_module
-from mtl.training.checkpoints import checkpoint_mixture, checkpoint_precision, located, read_checkpoint
+from mtl.prediction.finished_run import FinishedRun
 
 
 class Wrong(NamedTuple):
@@ -72,43 +65,16 @@ def wrong_predictions(run: str | Path, task: str, split: str = "dev") -> list[Wr
     Raises:
         InputError: There is no such run, task or split, or the data is missing.
     """
-    folder = RunFolder.open(run)
-    path = folder.resolve_checkpoint("best" if Path(run).is_dir() else Path(run))
-    mixture = located(checkpoint_mixture(path), path)
-    if task not in mixture.tasks:
-        raise InputError(Problem("--task", f"There is no task '{task}'.", did_you_mean(task, mixture.tasks)))
-    module = build_module(mixture, weights=False)
-    module.load_state_dict(read_checkpoint(path)["state_dict"])
-    data = build_data(mixture)
-    data.mixture = mixture.only([task])
-    data.tasks = prepare(data.mixture, data.heads, data.tokenizer, splits=(split,))
-    if split not in data.tasks[task]:
-        raise InputError(Problem("--split", f"The task '{task}' has no split '{split}'."))
-    content = data.tasks[task][split]
-    predictions: dict[str, Prediction] = {}
-    head = module.head(task)
-    evaluator = Evaluator(
-        {task: head}, {task: content}, tune=False, on_prediction=lambda _, row, made: predictions.update({row: made})
-    )
-    _run(module, EvaluationLoader(data, split), evaluator, checkpoint_precision(path))
+    finished = FinishedRun(run, {"accelerator": "cpu"})
+    finished.require(task)
+    content = finished.split(task, split)
+    predictions, head = finished.score(task, content).predictions, finished.head(task)
     found = [
         Wrong(row, predictions[row.id], head.error(predictions[row.id], row))
         for row in content.rows
         if row.id in predictions
     ]
     return sorted((wrong for wrong in found if wrong.error > 0), key=lambda wrong: -wrong.error)
-
-
-def _run(module: Any, loader: EvaluationLoader, evaluator: Evaluator, precision: str) -> None:
-    """Evaluates once on the CPU, in the precision of the run if a CPU supports it."""
-    module.eval()
-    with (
-        torch.inference_mode(),
-        torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"),
-    ):
-        for batch in loader:
-            evaluator.add(batch, module(batch))
-    evaluator.finish()
 
 
 def _print(console: Console, wrong: Wrong, *, show_text: bool) -> None:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
 
-import pytorch_lightning as pl
-
-from mtl.commands.arguments import add_import_option, import_modules
+from mtl.commands.arguments import add_import_option, import_modules, trainer_options
 from mtl.log_filters import filter_logs
 from mtl.prediction.predicting import predict
 from mtl.problems import InputError, Problem, did_you_mean
@@ -23,7 +20,7 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         InputError: An option, the input or the output is invalid.
     """
-    trainer, rest = _trainer_options(arguments[1:])
+    trainer, rest = trainer_options(arguments[1:])
     parser = _parser()
     options, unknown = parser.parse_known_args(rest)
     if unknown:
@@ -78,27 +75,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--resume", action="store_true", help="continue an interrupted prediction")
     add_import_option(parser)
     return parser
-
-
-def _trainer_options(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Arguments of the trainer, from ``--trainer.NAME VALUE`` and ``--trainer.NAME=VALUE``, and the other words."""
-    import inspect
-
-    import yaml
-
-    known = [f"--trainer.{name}" for name in inspect.signature(pl.Trainer).parameters]
-    options: dict[str, Any] = {}
-    others: list[str] = []
-    waiting = list(words)
-    while waiting:
-        word = waiting.pop(0)
-        name, equals, value = word.partition("=")
-        if not name.startswith("--trainer"):
-            others.append(word)
-            continue
-        if name not in known:
-            raise InputError(Problem(name, f"There is no option '{name}'.", did_you_mean(name, known)))
-        if not equals and not waiting:
-            raise InputError(Problem(name, "The option needs a value.", f"Write {name} VALUE."))
-        options[name.removeprefix("--trainer.")] = yaml.safe_load(value if equals else waiting.pop(0))
-    return options, others

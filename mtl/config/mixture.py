@@ -137,6 +137,9 @@ class DataSpec(_OpenSpec):
         limit: Keeps only some rows of a split; applied after `split`.
         exclude: Documents to remove from train; applied after `limit`, without replacement.
         permute: Permutes the labels of the remaining rows of train; dev and test keep theirs.
+        rename: New names of labels that the corpus calls otherwise: classes, entity types or relation types.
+        annotated: Entity and relation types, by their new names, that the corpus annotates, if it lacks some of the
+            task's; None means all. The others are neither learned nor scored.
     """
 
     reader: StrictStr
@@ -145,6 +148,8 @@ class DataSpec(_OpenSpec):
     limit: LimitSpec | None = None
     exclude: tuple[StrictStr, ...] = ()
     permute: PermuteSpec | None = None
+    rename: dict[StrictStr, StrictStr] | None = None
+    annotated: tuple[StrictStr, ...] | None = None
 
     @property
     def reader_arguments(self) -> dict[str, Any]:

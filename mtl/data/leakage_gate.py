@@ -155,6 +155,17 @@ def find_leakage(mixture: Mixture, *, policy: LeakageSpec | None = None, store: 
     return _with_excluded(Leakage(policy, overlaps), excluded, mixture, rows)
 
 
+def shared_with_train(rows: Rows, task: str, store: Store | None = None) -> list[str]:
+    """What dev and test of a task share with train of any task, without ids.
+
+    Args:
+        rows: The rows of each split by task.
+        task: Name of the task.
+        store: Store of the tables; None uses the default folder.
+    """
+    return [_described(overlap) for overlap in find_overlaps(rows, store or Store()) if overlap.task == task]
+
+
 def _with_excluded(leakage: Leakage, excluded: Mapping[str, set[str]], mixture: Mixture, rows: Rows) -> Leakage:
     documents: dict[str, tuple[str, ...]] = {}
     num_rows: dict[str, int] = {}

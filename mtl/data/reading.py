@@ -16,6 +16,7 @@ from heads import Row, TextRow, row_to_dict
 from mtl.code_identity import code_identity
 from mtl.config import components
 from mtl.data.permutation import permuted_rows
+from mtl.data.relabelling import relabelled_rows
 from mtl.data.splits import SplitRule, assign
 from mtl.data.store import RowTable, Store, content_key
 from mtl.hashed_ids import are_hashed, quoted_id
@@ -196,13 +197,17 @@ class _RowBuild:
         return self._records(), self._summary
 
     def _records(self) -> Iterator[dict[str, str]]:
-        for row in self._permuted(self._kept()):
+        for row in self._permuted(self._relabelled(self._kept())):
             text = json.dumps(row_to_dict(row), ensure_ascii=False)
             self._rows += 1
             self._documents.add(row.document)
             self._note_label(row)
             self._hash.update(text.encode() + b"\n")
             yield {"id": row.id, "document": row.document, "json": text}
+
+    def _relabelled(self, rows: Iterable[Row]) -> Iterable[Row]:
+        names, annotated = self._spec.rename, self._spec.annotated
+        return rows if names is None and annotated is None else relabelled_rows(rows, names or {}, annotated)
 
     def _permuted(self, rows: Iterable[Row]) -> Iterable[Row]:
         """The rows; those of train have permuted labels if the data has `permute`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -45,6 +45,13 @@ class PredictionFiles:
         """Closes the parts of this rank and waits for the other ranks to close theirs."""
         self._close()
         gather(None)
+
+    def records(self, task: str) -> Iterator[tuple[str, Prediction]]:
+        """The id and the prediction of every row that all ranks wrote for a task, after `close` and before `merge`."""
+        for number in range(world_size()):
+            with self._part(task, number).open(encoding="utf-8") as lines:
+                for record in map(json.loads, lines):
+                    yield record["id"], record["prediction"]
 
     def merge(self) -> list[Path]:
         """Merges the parts of all ranks and returns the file of each task; one rank calls it, after `close`."""

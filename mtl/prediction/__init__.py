@@ -6,9 +6,12 @@
 - `output_records`: decoded predictions in the form in which they are written.
 - `unfinished`: what an interrupted prediction leaves, so that it can be resumed.
 - `predicting`: predicts a whole input with a checkpoint.
+- `one_device`: the trainer of predictions and of scores of finished runs.
 - `end_to_end`: scores relations and attributes of predicted mentions on test.
+- `finished_run`: the best checkpoint of a run, which scores rows.
+- `other_corpus`: the rows of another corpus for a task of a run; `cross_evaluation` scores them.
 
 Next: `mtl.study` and `mtl.commands`.
 """
 
-__all__ = ["end_to_end", "predicting"]
+__all__ = ["cross_evaluation", "end_to_end", "finished_run", "other_corpus", "predicting"]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import pytorch_lightning as pl
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback
 from tqdm.auto import tqdm
 
@@ -21,6 +20,7 @@ from mtl.data.row_problems import shown_rule
 from mtl.hashed_ids import shown_id
 from mtl.prediction.inputs import Given, Input, InputRow, open_input
 from mtl.prediction.mentions import Sources, find_sources, parse_choices
+from mtl.prediction.one_device import one_device_trainer
 from mtl.prediction.output_records import as_record
 from mtl.prediction.pipeline import CHUNK, Decoded, Pipeline, as_read_by, lacks_mentions
 from mtl.prediction.unfinished import Progress, writing
@@ -171,7 +171,7 @@ def predict(
         remaining = (one.row for one in islice(job.rows(accepted), first, wanted.stop))
         pipeline = Pipeline(remaining, live, tokenizer, mixture, kinds, sources=job.sources)
         collector = _Collector(pipeline, take, names, done=first - wanted.start, total=len(wanted))
-        _trainer(options, collector).predict(module, _PipelineLoader(pipeline), return_predictions=False)
+        one_device_trainer(options, [collector]).predict(module, _PipelineLoader(pipeline), return_predictions=False)
 
     if writer is None or target is None:
         found: list[dict[str, Any]] = []
@@ -374,18 +374,6 @@ class _PipelineLoader:
 
 def _record(decoded: Decoded) -> dict[str, Any]:
     return as_record(decoded.prediction, decoded.row, decoded.scores)
-
-
-def _trainer(given: Mapping[str, Any], collector: Callback) -> pl.Trainer:
-    """Lightning's trainer without its progress bar, which counts batches; ours counts rows."""
-    options: dict[str, Any] = {"accelerator": "auto", "logger": False, "enable_checkpointing": False, "devices": 1}
-    options |= {"enable_progress_bar": False, "enable_model_summary": False, **given}
-    if str(options["devices"]) != "1":
-        raise InputError(Problem("--trainer.devices", "Prediction runs on one device.", "Use --shard to use more."))
-    try:
-        return pl.Trainer(**{**options, "callbacks": [collector]})
-    except (MisconfigurationException, ValueError, TypeError) as error:
-        raise InputError(Problem("--trainer", " ".join(str(error).split()))) from error
 
 
 def _task_names(mixture: Mixture, tasks: Sequence[str] | None) -> list[str]:

@@ -5,6 +5,7 @@
 - `stages`, `budget` and `rates`: what may differ between the stages of a design and between tasks.
 - `resources`: what the runs are trained on, and where.
 - `missing_data`: leaves out tasks whose data is absent, if the study allows it.
+- `crossing`: the corpora that the design `cross` trains on and tests on.
 - `plan`: `make_plan` turns a `Study` into a `StudyPlan`. It applies the study's limits to the tasks, prepares their
   data, and rejects documents that are in training for one task and in dev or test for another.
 - `run_settings`: how many updates a run makes and at which learning rates.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mtl.study.design.budget import Amount, StageBudget
-from mtl.study.design.designs import CONTINUED, DESIGNS, SELF, SHUFFLED
+from mtl.study.design.designs import CONTINUED, CROSS, DESIGNS, SELF, SHUFFLED
 from mtl.study.design.plan import StudyPlan
 from mtl.study.design.run_key import resolved_trainer
 from mtl.training.hyperparameters import Optimisation
@@ -26,7 +26,7 @@ def described(plan: StudyPlan) -> list[str]:
     names = [part.name for part in spec.parts]
     twice = " In refine_finetune, both sides train the target twice." if "refine_finetune" in names else ""
     kept = "at the evaluation with the best mean dev score over its targets" if spec.select == "best" else "at its end"
-    has_sources = any(run.source for run in plan.runs)
+    has_sources = any(run.source and not run.evaluates for run in plan.runs)
     sources = f" Runs that start from another run use its state {kept}." if has_sources else ""
     words = [
         *spec.notes,
@@ -64,6 +64,11 @@ def described(plan: StudyPlan) -> list[str]:
         words.append(
             f"The control {CONTINUED} trains each target alone once more. A significant gain must also be significantly"
             " larger than the gain of this second round; otherwise it counts as no more than further training brings."
+        )
+    if CROSS in names:
+        words.append(
+            f"In {CROSS}, single-task runs are tested on the test sets of other corpora, at the evaluation that dev of"
+            " their own corpus selected. Nothing is trained for it, and no data of the target is used but its test set."
         )
     if "self_partner" in names:
         words.append(f"The copy of a task ({SELF}) has the same rows in a different order, and a separate head.")

@@ -22,6 +22,8 @@ CONTINUED = "continued"
 
 REFINE_FINETUNE = "refine_finetune"
 """The design whose report has a table of the scores before and after each of its stages."""
+CROSS = "cross"
+"""The design whose runs only test single-task runs on other corpora."""
 
 SELF, SHUFFLED = "__self", "__shuffled"
 """Suffixes of copies of a task: an exact copy, and a copy with shuffled training labels."""
@@ -37,6 +39,7 @@ class Run:
         source: Run whose encoder this run starts from; None starts from the encoder of the mixture.
         keeps_heads: Whether the run also starts from the heads of the source.
         stage: Stage of the design with its own budget or learning rates; empty for those of the study.
+        evaluates: Whether the run trains nothing, but tests its source, with the source's head, on its only task.
     """
 
     tasks: tuple[str, ...]
@@ -44,6 +47,7 @@ class Run:
     source: Run | None = None
     keeps_heads: bool = False
     stage: str = ""
+    evaluates: bool = False
 
     @property
     def trains(self) -> str:
@@ -51,6 +55,8 @@ class Run:
         name = " + ".join(self.tasks) + (f" ({self.stage})" if self.stage else "")
         if self.source is None:
             return name
+        if self.evaluates:
+            return f"{self.source.trains} tested on {name}"
         return f"{self.source.trains} then {name}{' with its heads' if self.keeps_heads else ''}"
 
     def __str__(self) -> str:
@@ -200,6 +206,22 @@ def _groups(tasks: Sequence[str], seed: int, options: Any) -> Iterator[Compariso
             yield Comparison("groups", target, partners, seed, Run(group, seed), Run((target,), seed))
 
 
+def _cross(tasks: Sequence[str], seed: int, options: Any) -> Iterator[Comparison]:
+    for source, target in (options or {}).get("pairs", permutations(tasks, 2)):
+        treated = Run((target,), seed, source=Run((source,), seed), evaluates=True)
+        yield Comparison(CROSS, target, source, seed, treated, Run((target,), seed))
+
+
+def _check_cross(options: Any, tasks: Sequence[str]) -> list[str]:
+    if not isinstance(options, Mapping) or not set(options) <= {"train", "test"}:
+        return [f"The only options are train and test, which list tasks, got {options!r}."]
+    wrong = [side for side, names in options.items() if not isinstance(names, list) or not names]
+    if wrong:
+        return [f"{side} must be a list of tasks, such as {side}: [a, b]." for side in wrong]
+    names = dict.fromkeys(name for side in options.values() for name in side)
+    return [f"There is no task '{name}'. {did_you_mean(str(name), tasks)}" for name in names if name not in tasks]
+
+
 def _check_heads(options: Any, tasks: Sequence[str]) -> list[str]:
     if not isinstance(options, Mapping) or set(options) != {"heads"} or options["heads"] not in ("fresh", "kept"):
         return [f"The only option is heads, which must be fresh or kept, got {options!r}."]
@@ -247,6 +269,12 @@ DESIGNS = {
     "leave_one_out": Design("What does a task add to a target that is trained with all other tasks?", _leave_one_out),
     "groups": Design(
         "What does each task gain in the groups listed in the study?", _groups, _check_groups, is_against_single=True
+    ),
+    CROSS: Design(
+        "How well does a model that was trained on another corpus do on a target, compared with one that was trained on"
+        " the target's own training data?",
+        _cross,
+        _check_cross,
     ),
 }
 

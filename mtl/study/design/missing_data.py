@@ -20,11 +20,11 @@ def with_available_data(study: Study) -> Study:
             found = absent_files(study.mixture.tasks[name].data, f"tasks.{name}.data")
             absent += [Problem(one.key, one.message, f"Get the data of '{name}' from {where}.") for one in found]
     names = {problem.key.split(".")[1] for problem in absent}
-    left = [task for task in study.mixture.tasks if task not in names]
+    left = {name: task for name, task in study.mixture.tasks.items() if name not in names}
     problems = design_problems(study.spec, left) if left else []
     if absent and (not left or problems):
         raise InputError([*absent, *problems])
     if not absent:
         return study
     out = [name for name in study.mixture.tasks if name in names]
-    return study._replace(mixture=study.mixture.only(left), left_out=(*study.left_out, *out))
+    return study._replace(mixture=study.mixture.only(list(left)), left_out=(*study.left_out, *out))

@@ -16,6 +16,7 @@ from mtl.data.leakage_gate import Leakage, find_leakage
 from mtl.encoder.pretrained import load_config
 from mtl.problems import InputError, Problem
 from mtl.study.design.budget import BudgetSpec
+from mtl.study.design.crossing import with_cross_pairs
 from mtl.study.design.designs import SHUFFLED, Comparison, Run, comparisons, single_runs
 from mtl.study.design.missing_data import with_available_data
 from mtl.study.design.run_key import RunSpecs, resolved_trainer
@@ -96,11 +97,13 @@ def make_plan(study: Study) -> StudyPlan:
         raise InputError([Problem(f"tasks.{name}.data", message, advice) for name in missing])
     study = study._replace(mixture=mixture)
     settings = RunSettings(study, data, int(load_config(mixture.encoder).hidden_size))
-    compared = comparisons(study.spec.parts, list(mixture.tasks), study.spec.seed_list, settings.canonical)
+    parts = with_cross_pairs(study.spec.parts, mixture.tasks)
+    compared = comparisons(parts, list(mixture.tasks), study.spec.seed_list, settings.canonical)
     runs = _all_runs(compared, single_runs(list(mixture.tasks), study.spec.seed_list))
     permutes = any(task.endswith(SHUFFLED) for run in runs for task in run.tasks)
     names = {name: spec.head for name, spec in mixture.tasks.items()}
-    code = study_code(heads, names, balancing, permutes=permutes)
+    evaluates = any(run.evaluates for run in runs)
+    code = study_code(heads, names, balancing, permutes=permutes, evaluates=evaluates)
     run_specs = RunSpecs(study, settings, heads, data, code).of(runs, compared)
     return StudyPlan(study, heads, data, leakage, code, settings, tuple(compared), tuple(runs), tuple(run_specs))
 

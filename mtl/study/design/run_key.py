@@ -63,6 +63,8 @@ class RunSpecs:
         return [self._run_spec(run, tuple(designs.get(run, {"single": None})), run in sources) for run in runs]
 
     def _run_spec(self, run: Run, designs: tuple[str, ...], is_source: bool) -> RunSpec:
+        if run.evaluates:
+            return self._evaluation(run, designs)
         mixture = self._mixture(run)
         spec = self._study.spec
         is_single = run == Run(run.tasks[:1], run.seed) and run.seed < REPLICATE
@@ -87,6 +89,31 @@ class RunSpecs:
         )
         configuration = content_key(self._configuration(run, run_spec))
         key = content_key(configuration, run_spec.source, self._code.key_of(run.tasks))
+        self._made[run] = replace(run_spec, key=key, configuration=configuration)
+        return self._made[run]
+
+    def _evaluation(self, run: Run, designs: tuple[str, ...]) -> RunSpec:
+        """The spec of a run that tests its source; of the target, only the rows of test are part of its key."""
+        assert run.source is not None, "there is nothing to test"
+        source, base = self._made[run.source], self._study.mixture
+        (name,), (target,) = run.source.tasks, run.tasks
+        spec = base.tasks[name].model_copy(update={"data": base.tasks[target].data})
+        run_spec = replace(
+            source,
+            name=str(run),
+            trains=run.trains,
+            tasks=run.tasks,
+            targets=run.tasks,
+            designs=designs,
+            mixture={**source.mixture, "tasks": {name: spec.model_dump(mode="json")}},
+            known_tokens=self._known_tokens(run),
+            source=source.key,
+            keeps_encoder=False,
+            evaluates=True,
+        )
+        rows = self._fingerprints[target]["test"]
+        configuration = content_key({"tests": source.configuration, "target": target, "rows": rows})
+        key = content_key(configuration, source.key, self._code.key_of(run.source.tasks, evaluates=True))
         self._made[run] = replace(run_spec, key=key, configuration=configuration)
         return self._made[run]
 

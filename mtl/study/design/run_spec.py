@@ -29,6 +29,8 @@ class RunSpec:
         source: Key of the run whose encoder this run starts from.
         keeps_heads: Whether the run also starts from the heads of the source.
         keeps_encoder: Whether other runs start from this run.
+        evaluates: Whether the run only tests its source, on test of its target. The only task of its mixture is then
+            that of the source, with the data of the target.
     """
 
     key: str
@@ -48,6 +50,7 @@ class RunSpec:
     source: str | None = None
     keeps_heads: bool = False
     keeps_encoder: bool = False
+    evaluates: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the spec as JSON types."""

@@ -10,15 +10,17 @@ from pydantic import Field, StrictBool, StrictInt, StrictStr, TypeAdapter
 
 from mtl.config import schema
 from mtl.config.loading import load_mixture
-from mtl.config.mixture import Count, Mixture, Section
+from mtl.config.mixture import Count, Mixture, Section, TaskSpec
 from mtl.config.yaml_files import merge, parse_overrides, read_yaml, resolve
 from mtl.files import folder_name
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.redaction import strings
 from mtl.study.design.budget import Amount, BudgetSpec, StageBudget
+from mtl.study.design.crossing import cross_problems, with_cross_pairs
 from mtl.study.design.designs import (
     CONTINUED,
     CONTROLS,
+    CROSS,
     DESIGNS,
     REFINE_FINETUNE,
     REPLICATE,
@@ -234,7 +236,11 @@ def _spec_problems(spec: StudySpec, mixture: Mixture | None, broken: set[str]) -
         message = "is false, but `controls` lists continued."
         problems.append(Problem("continued", message, "Remove one of the two."))
     is_misspelt = not set(spec.tasks) <= set(names or ())  # which is already reported
-    tasks = [name for name in names or () if not spec.tasks or is_misspelt or name in spec.tasks]
+    tasks = {
+        name: task
+        for name, task in (mixture.tasks.items() if mixture else ())
+        if not spec.tasks or is_misspelt or name in spec.tasks
+    }
     problems += [
         Problem(
             f"tasks.{name}",
@@ -253,12 +259,14 @@ def _spec_problems(spec: StudySpec, mixture: Mixture | None, broken: set[str]) -
     return problems
 
 
-def design_problems(spec: StudySpec, tasks: list[str] | None, broken: Collection[str] = ()) -> list[Problem]:
+def design_problems(
+    spec: StudySpec, tasks: Mapping[str, TaskSpec] | None, broken: Collection[str] = ()
+) -> list[Problem]:
     """Problems with the names and options of designs and controls.
 
     Args:
         spec: The study.
-        tasks: Names of its tasks; None if they are unknown.
+        tasks: Its tasks; None if they are unknown.
         broken: Keys of the study that are not checked.
     """
     problems = []
@@ -274,11 +282,14 @@ def design_problems(spec: StudySpec, tasks: list[str] | None, broken: Collection
             for name in sorted(twice)
         ]
         for part in parts:
-            problems += _part_problems(part, kind, known, tasks)
+            found = _part_problems(part, kind, known, None if tasks is None else list(tasks))
+            if not found and part.name == CROSS and tasks is not None:
+                found = cross_problems(part.options, tasks)
+            problems += found
     return problems
 
 
-def _name_problems(spec: StudySpec, tasks: Sequence[str]) -> list[Problem]:
+def _name_problems(spec: StudySpec, tasks: Collection[str]) -> list[Problem]:
     """Problems with tasks that other keys of the study name."""
     named = {"optional_tasks": list(spec.optional_tasks)}
     named |= {f"averages.{name}": list(members) for name, members in spec.averages.items()}
@@ -295,7 +306,7 @@ def _name_problems(spec: StudySpec, tasks: Sequence[str]) -> list[Problem]:
     return problems
 
 
-def _stage_problems(spec: StudySpec, tasks: Sequence[str], *, can_compare: bool) -> list[Problem]:
+def _stage_problems(spec: StudySpec, tasks: Mapping[str, TaskSpec], *, can_compare: bool) -> list[Problem]:
     """Problems with budgets and learning rates of single tasks and stages.
 
     Args:
@@ -305,9 +316,11 @@ def _stage_problems(spec: StudySpec, tasks: Sequence[str], *, can_compare: bool)
     """
     names = [part.name for part in spec.parts]
     stages = [stage for name in names if name in DESIGNS for stage in DESIGNS[name].stages]
-    problems = name_problems("budget", spec.budget, tasks, stages) + name_problems("model", spec.model, tasks, stages)
+    problems = name_problems("budget", spec.budget, list(tasks), stages)
+    problems += name_problems("model", spec.model, list(tasks), stages)
     if can_compare:
-        problems += rate_problems(spec.model, comparisons(spec.parts, tasks, spec.seed_list[:1], lambda run: run))
+        parts = with_cross_pairs(spec.parts, tasks)
+        problems += rate_problems(spec.model, comparisons(parts, list(tasks), spec.seed_list[:1], lambda run: run))
     if "refine" in names and REFINE not in {*spec.budget.stages, *spec.model.stages}:
         message = f"compares runs of the stage {REFINE}, which has no budget and no learning rate of its own."
         problems.append(Problem("designs.refine", message, f"Set budget.stages.{REFINE}, or use the design joint."))

@@ -17,12 +17,12 @@ from mtl.data.store import FORMAT, content_key
 from mtl.samplers.quota import Quota
 from mtl.study.design.designs import SHUFFLED, original
 
-TRAINING, PERMUTING = "training", "permuting"
+TRAINING, PERMUTING, EVALUATING = "training", "permuting", "evaluating"
 
 
 @dataclass(frozen=True)
 class StudyCode:
-    """The code of a study by group: training, each head, and shuffling of labels if a run needs it.
+    """The code of a study by group: training, each head, and shuffling labels or testing a source if a run does so.
 
     Args:
         head_groups: Name of the group of the head, by task.
@@ -32,16 +32,17 @@ class StudyCode:
     head_groups: Mapping[str, str]
     roots: Mapping[str, tuple[Root, ...]]
 
-    def groups_of(self, tasks: Iterable[str]) -> list[str]:
+    def groups_of(self, tasks: Iterable[str], *, evaluates: bool = False) -> list[str]:
         """Returns the groups that a run of these tasks uses; a copy of a task uses the head of the task."""
         heads = [self.head_groups[original(task)] for task in tasks]
         copies = [PERMUTING] if any(task.endswith(SHUFFLED) for task in tasks) else []
-        return list(dict.fromkeys([TRAINING, *heads, *copies]))
+        return list(dict.fromkeys([TRAINING, *heads, *copies, *([EVALUATING] if evaluates else [])]))
 
-    def key_of(self, tasks: Sequence[str]) -> list[dict[str, str]]:
+    def key_of(self, tasks: Sequence[str], *, evaluates: bool = False) -> list[dict[str, str]]:
         """Returns hashes of all code that a run of these tasks uses: the shared code, and the head of each task."""
         heads = {task: self.head_groups[original(task)] for task in tasks}
-        shared = [group for group in self.groups_of(tasks) if group not in heads.values()]
+        groups = self.groups_of(tasks, evaluates=evaluates)
+        shared = [group for group in groups if group not in heads.values()]
         return [
             {group: self.identities[group] for group in shared},
             {task: self.identities[group] for task, group in heads.items()},
@@ -61,7 +62,12 @@ class StudyCode:
 
 
 def study_code(
-    heads: Mapping[str, Head], names: Mapping[str, str], balancing: type[Balancing], *, permutes: bool = False
+    heads: Mapping[str, Head],
+    names: Mapping[str, str],
+    balancing: type[Balancing],
+    *,
+    permutes: bool = False,
+    evaluates: bool = False,
 ) -> StudyCode:
     """Returns the code of a study.
 
@@ -70,6 +76,7 @@ def study_code(
         names: Name of the head of each task, as in the mixture.
         balancing: Class of the balancing method.
         permutes: Whether a run has a task with shuffled labels.
+        evaluates: Whether a run only tests its source.
     """
     head_groups = {task: f"head {name}" for task, name in names.items()}
     training: tuple[Root, ...] = (
@@ -79,5 +86,6 @@ def study_code(
         balancing,
     )
     roots = {head_groups[task]: (type(head),) for task, head in heads.items()}
-    permuting: dict[str, tuple[Root, ...]] = {PERMUTING: (permuted_rows,)} if permutes else {}
-    return StudyCode(head_groups, {TRAINING: training, **roots, **permuting})
+    others: dict[str, tuple[Root, ...]] = {PERMUTING: (permuted_rows,)} if permutes else {}
+    others |= {EVALUATING: ("mtl.study.running.train_run:test_source",)} if evaluates else {}
+    return StudyCode(head_groups, {TRAINING: training, **roots, **others})

@@ -2,6 +2,7 @@
 
 - `conclusions`: what a study shows, in sentences; the only module that words it.
 - `presentation`: how a gain is shown: its place in a matrix, its mark and its numbers.
+- `score_matrix`: scores by training corpus and test corpus, of the design `cross`.
 - `figures`: heat maps, forest plots and learning curves.
 - `stage_table`: the scores before and after the stages of `refine_finetune`.
 - `page`: a self-contained HTML page, and tables for MLflow and the terminal.

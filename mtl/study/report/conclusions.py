@@ -8,7 +8,7 @@ import statistics as numbers
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from mtl.study.design.designs import CONTINUED, DESIGNS
+from mtl.study.design.designs import CONTINUED, CROSS, DESIGNS
 from mtl.study.report.presentation import (
     MARKS,
     MISSING,
@@ -191,10 +191,11 @@ def design_summary(findings: Findings, family: Family) -> DesignSummary:
 
 
 def partners(findings: Findings) -> list[Partners]:
-    """The evidence on the partners of each target, over all designs; controls are left out."""
+    """The evidence on the partners of each target, over all designs with partners; controls are left out."""
     found = []
     for target in findings.targets:
-        gains = [(g, f) for f in findings.families if not f.is_control for g in f.gains if g.target == target]
+        families = [f for f in findings.families if not f.is_control and f.design != CROSS]
+        gains = [(g, f) for f in families for g in f.gains if g.target == target]
         gains.sort(key=lambda pair: -pair[0].cell.mean if pair[0].cell.n else math.inf)
         every = [
             (Partner(gain, family.design, tuple(_caveats(findings, gain)), MARKS[state(gain, family)]), family)
@@ -429,7 +430,7 @@ def _design_limits(findings: Findings, family: Family) -> Iterator[str]:
             " gold labels) and therefore not significant, however little they vary."
         )
     uncompared = [g for g in family.gains if state(g, family) == "helps" and not _exceeds_training(g, family)]
-    if uncompared:
+    if uncompared and family.design != CROSS:
         few = "is" if len(uncompared) == 1 else "are"
         yield (
             f"{_count(len(uncompared), 'significant positive gain')} {few} not compared with further training of the"

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mtl.files import finite
+from mtl.study.design.designs import CROSS
 from mtl.study.report.conclusions import single_scores, summary
 from mtl.study.report.figures import study_figures
 from mtl.study.report.page import gains_columns, heat_map_page, report_page
+from mtl.study.report.score_matrix import score_columns
 from mtl.study.report.stage_table import stage_columns, stage_metrics
 from mtl.study.statistics.findings import Findings
 
@@ -88,12 +90,20 @@ def _metrics(findings: Findings) -> dict[str, float]:
 
 
 def _tables(findings: Findings) -> dict[str, dict[str, list[Any]]]:
-    """Tables of the study in MLflow: the gains, the cost of each run, and the scores before and after stages."""
+    """Tables of the study in MLflow: gains, the cost of each run, and scores by stage or by corpus."""
     costs = [vars(cost) for cost in findings.costs]
     columns = {name: [cost[name] for cost in costs] for name in (costs[0] if costs else {})}
-    gains = {name: [finite(value) for value in values] for name, values in gains_columns(findings).items()}
-    stages = {name: [finite(value) for value in values] for name, values in stage_columns(findings).items()}
-    return {"gains.json": gains, "costs.json": columns} | ({"stages.json": stages} if findings.stages else {})
+    tables: dict[str, dict[str, list[Any]]] = {"gains.json": gains_columns(findings)}
+    if findings.stages:
+        tables["stages.json"] = stage_columns(findings)
+    crossed = findings.family(CROSS)
+    if crossed is not None:
+        tables["cross_scores.json"] = score_columns(findings, crossed)
+    finite_tables = {
+        name: {column: [finite(value) for value in values] for column, values in table.items()}
+        for name, table in tables.items()
+    }
+    return {**finite_tables, "costs.json": columns}
 
 
 def _note(findings: Findings) -> str:

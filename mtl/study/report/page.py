@@ -12,9 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mtl.study.design.designs import CROSS
 from mtl.study.report import conclusions, presentation
 from mtl.study.report.figures import cell_colour, colour_limit, heat_map_legend, study_figures
 from mtl.study.report.presentation import State, family_of, matrix_of, nearer_bound, points, short, span, state
+from mtl.study.report.score_matrix import CrossScore, score_matrix
 from mtl.study.report.stage_table import COLUMNS as STAGE_COLUMNS
 from mtl.study.report.stage_table import stage_lines
 from mtl.study.statistics.findings import Family, Findings, Gain
@@ -109,6 +111,8 @@ def gains_text(findings: Findings) -> list[RenderableType]:
         shown.append(_stage_table(findings))
     for family in findings.families:
         shown.append(_table(findings, family))
+        if family.design == CROSS:
+            shown.append(_cross_table(findings, family))
         if not family.is_control:
             shown.append(Text(conclusions.design_summary(findings, family).statement))
     if findings.grouping is not None:
@@ -184,6 +188,7 @@ class _HeatMap(NamedTuple):
     limit: float
     colours: list[str]
     gains: list[tuple[Gain, State, str]]
+    scores: list[list[CrossScore | None]]
 
 
 def _map_of(findings: Findings, family: Family) -> _HeatMap:
@@ -201,7 +206,8 @@ def _map_of(findings: Findings, family: Family) -> _HeatMap:
     legend, explanation = heat_map_legend(findings, family), conclusions.CONTROLS.get(family.design, "")
     listed = [(gain, state(gain, family), _holds_zero(gain)) for gain in family.gains]
     colours = [cell_colour(limit * step / 4, limit) for step in range(-4, 5)]  # the scale below the matrix
-    return _HeatMap(family, matrix, rows, legend, explanation, limit, colours, listed)
+    scores = score_matrix(findings, family) if family.design == CROSS else []
+    return _HeatMap(family, matrix, rows, legend, explanation, limit, colours, listed, scores)
 
 
 def _holds_zero(gain: Gain) -> str:
@@ -396,6 +402,25 @@ def _table(findings: Findings, family: Family) -> Table:
         last = Text(f"{presentation.MARKS[found]} {found}{caution}".strip(), style=styles.get(found, ""))
         made.add_row(Text(short(gain.target)), Text(short(gain.partner)), *numbers, last)
     return made
+
+
+def _cross_table(findings: Findings, family: Family) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = score_matrix(findings, family)
+    made = Table("test corpus", "metric", title="Test score by training corpus (columns)", title_justify="left")
+    for row in rows:
+        made.add_column(Text(short(_tested(row).test)), justify="right")
+    for row in rows:
+        numbers = [presentation.MISSING if one is None else presentation.score(one.mean) for one in row]
+        made.add_row(Text(short(_tested(row).test)), Text(_tested(row).metric), *numbers)
+    return made
+
+
+def _tested(row: list[CrossScore | None]) -> CrossScore:
+    """Any score of a row of the matrix; each has that of the corpus on itself."""
+    return next(score for score in row if score is not None)
 
 
 def _breakable(name: str) -> Markup:

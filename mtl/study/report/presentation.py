@@ -36,6 +36,7 @@ _PARTNER_PHRASES = {
     "sequential": "after {}",
     "refine_finetune": "when fine-tuned from the joint encoder instead of its own",
     "leave_one_out": "when {} is added to the others",
+    "cross": "when trained on {} instead",
     "replicate": "with other seeds",
     "continued": "when trained alone once more",
     "shuffled_partner": "with {} (shuffled labels)",

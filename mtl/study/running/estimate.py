@@ -197,6 +197,8 @@ def _probe(run_spec: RunSpec) -> Mapping[str, float]:
 
 
 def _seconds(run_spec: RunSpec, paces: Mapping[str, Pace]) -> float:
+    if run_spec.evaluates:
+        return sum(paces[target].evaluation + paces[target].overhead for target in run_spec.targets)
     quota: Mapping[str, int] = run_spec.mixture["sampler"]["batches"]
     training = sum(quota[task] * run_spec.evaluations * paces[original(task)].update for task in run_spec.tasks)
     evaluation = sum((run_spec.evaluations + 1) * paces[target].evaluation for target in run_spec.targets)

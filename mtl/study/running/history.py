@@ -14,7 +14,7 @@ from mtl.files import read_json, write_json
 from mtl.study.design.designs import original
 from mtl.study.design.plan import StudyPlan
 from mtl.study.design.run_spec import RunSpec
-from mtl.study.design.study_code import PERMUTING, TRAINING
+from mtl.study.design.study_code import EVALUATING, PERMUTING, TRAINING
 
 LISTED = 12
 """Maximum number of changed settings, and of changed definitions, that are listed."""
@@ -156,7 +156,7 @@ class History:
         """The changed groups of code that a run or its sources use, and a marker if it has a source."""
         now = self._now["code"]
         heads = {now["heads"][task]: before["heads"][task] for task in map(original, run_spec.tasks)}
-        for group in self._plan.code.groups_of(run_spec.tasks):
+        for group in self._plan.code.groups_of(run_spec.tasks, evaluates=run_spec.evaluates):
             if now["hashes"][group] != before["hashes"].get(heads.get(group, group)):
                 yield number, group
         if run_spec.source is not None:
@@ -241,7 +241,9 @@ def _setting_changes(
 def _code_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """The changed definitions of code that both use, as a list with one text; empty if nothing changed."""
     tasks = [task for task in now["heads"] if task in before["heads"]]
-    shared = [group for group in (TRAINING, PERMUTING) if group in before["hashes"] and group in now["hashes"]]
+    shared = [
+        group for group in (TRAINING, PERMUTING, EVALUATING) if group in before["hashes"] and group in now["hashes"]
+    ]
     pairs = [(group, group) for group in shared] + [(before["heads"][task], now["heads"][task]) for task in tasks]
     different = [new for old, new in pairs if before["hashes"][old] != now["hashes"][new]]
     if not different:

@@ -52,7 +52,7 @@ def _begun(parent: MLflowRun, key: str) -> Any:
 
 
 def _tags(parent: MLflowRun, study: str, run_spec: RunSpec) -> dict[str, str]:
-    source = run_spec.trains.partition(" then ")[0] if run_spec.source else ""
+    source = run_spec.trains.partition(" tested on " if run_spec.evaluates else " then ")[0] if run_spec.source else ""
     copies = [task for task in run_spec.tasks if task not in run_spec.targets]
     others = copies or [task for task in run_spec.tasks if len(run_spec.tasks) > 1]
     return {

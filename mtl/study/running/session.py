@@ -244,6 +244,7 @@ class Session:
             ],
             "runs": {
                 o.key: {"name": o.name, "trains": o.trains, "designs": o.designs, "source": o.source}
+                | ({"evaluates": True} if o.evaluates else {})
                 for o in self.plan.run_specs
             },
             "failures": {key: failure["told"] for key, failure in failures.items() if failure is not None},

@@ -1,4 +1,4 @@
-"""Trains one run of a study and scores each target on test at its selected dev evaluation."""
+"""Trains one run of a study and scores each target on test at its selected dev evaluation, or tests a trained run."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mtl.batching.data_module import MixtureData
 from mtl.config.mixture import Mixture
+from mtl.data.examples import prepare
 from mtl.evaluation.evaluator import TaskResult
 from mtl.log_filters import filter_logs, quiet_lightning
 from mtl.study.design.run_spec import RunSpec
@@ -59,6 +60,42 @@ def train(run_spec: RunSpec, ledger: Ledger) -> tuple[dict[str, Any], Counts]:
     labels = {"cost": costs.cost(), **run_spec.labels(), "versions": environment(run_spec)}
     result = {**watch.scores(results, heads), **labels}
     return result, {target: found.stacked_counts() for target, found in results.items()}
+
+
+def test_source(run_spec: RunSpec, ledger: Ledger) -> tuple[dict[str, Any], Counts]:
+    """Tests the source of a run on another corpus, in the state that was selected on dev of the source's own.
+
+    Args:
+        run_spec: Spec of the run.
+        ledger: Ledger that has the state of the source.
+
+    Raises:
+        InputError: The data of the corpus is invalid.
+    """
+    costs = RunCosts()
+    filter_logs()
+    torch.set_num_threads(run_spec.trainer["threads"])
+    mixture = Mixture(**run_spec.mixture)
+    heads, tokenizer = build_heads(mixture, run_spec.known_tokens)
+    data = MixtureData(mixture, heads, tokenizer)
+    data.tasks = prepare(mixture, heads, tokenizer, splits=("test",))
+    module = build_module(mixture, built=(heads, tokenizer), weights=False, **run_spec.model)
+    assert run_spec.source is not None, "there is nothing to test"
+    module.load_state_dict(torch.load(ledger.encoder(run_spec.source), weights_only=True))
+    trainer = _trainer(run_spec, [costs])
+    with quiet_lightning():
+        trainer.test(module, datamodule=data, verbose=False)
+    ((trained, found),) = module.results["test"].items()
+    (target,) = run_spec.targets
+    result = {
+        "test": {target: _plain(found.scores)},
+        "dev": {},
+        "primary": {target: heads[trained].primary_metric},
+        "selected": {},
+        "curve": [],
+    }
+    labels = {"cost": costs.cost(), **run_spec.labels(), "versions": environment(run_spec)}
+    return {**result, **labels}, {target: found.stacked_counts()}
 
 
 def _trainer(run_spec: RunSpec, callbacks: list[Callback]) -> pl.Trainer:

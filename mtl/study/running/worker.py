@@ -144,12 +144,12 @@ def _train(run_spec: RunSpec, work: Work) -> None:
     from mtl.hashed_ids import hash_from_now_on
     from mtl.problems import InputError
     from mtl.redaction import crash_report, reason
-    from mtl.study.running.train_run import train
+    from mtl.study.running.train_run import test_source, train
 
     try:
         if run_spec.mixture.get("privacy", {}).get("hash_ids"):
             hash_from_now_on()
-        result, counts = train(run_spec, work.ledger)
+        result, counts = (test_source if run_spec.evaluates else train)(run_spec, work.ledger)
     except Exception as error:  # a failed run must not stop the others
         is_problem = isinstance(error, InputError)
         if run_spec.source is not None and not work.ledger.encoder(run_spec.source).is_file():

@@ -156,6 +156,13 @@ class _StudyResults:
             sum(map(is_settled, curves.values())) if all(len(curve) > 1 for curve in curves.values()) else None,
         )
 
+    def _trained(self, row: _RunPairs) -> tuple[str, list[str]]:
+        """The task that the treated runs of a gain learned, and the runs that trained it: the sources of mere tests."""
+        runs = self._description["runs"]
+        if not any(runs[key].get("evaluates") for key in row.treated):
+            return row.target, row.treated
+        return row.partner, [runs[key]["source"] for key in row.treated]
+
     # --- gains ----------------------------------------------------------------------------------------------------
 
     def _rows(self, design: str) -> list[_RunPairs]:
@@ -177,7 +184,7 @@ class _StudyResults:
         units = [self.targets[row.target].test_unit for row in rows]
         cells = analyse(differences, self._description["alpha"], units=units)
         beyond = self._beyond(design, rows, treated, units)
-        learning = [self._learning(row.target, row.treated) for row in rows]
+        learning = [self._learning(*self._trained(row)) for row in rows]
         gains = tuple(
             Gain(
                 row.target,

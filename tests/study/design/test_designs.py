@@ -94,3 +94,22 @@ def test_options_are_checked_against_the_tasks() -> None:
     assert DESIGNS["refine_finetune"].option_problems({"heads": "new"}, TASKS)
     assert len(DESIGNS["pairwise"].option_problems({"x": 1}, TASKS)) == 1
     assert not DESIGNS["refine_finetune"].option_problems({"heads": "fresh"}, TASKS)
+
+
+def test_cross_tests_each_single_run_on_the_other_corpora_against_the_run_of_the_target() -> None:
+    found = comparisons([("cross", {"pairs": [("a", "b"), ("c", "b")]})], TASKS, [3])
+    assert [(one.target, one.partner) for one in found] == [("b", "a"), ("b", "c")]
+    for one in found:
+        assert one.treated == Run(("b",), 3, source=Run((one.partner,), 3), evaluates=True)
+        assert one.reference == Run(("b",), 3)
+    assert found[0].treated.trains == "a tested on b"
+    assert len(of("cross")) == 6
+
+
+def test_the_options_of_cross_list_tasks() -> None:
+    cross = DESIGNS["cross"]
+    assert not cross.option_problems(None, TASKS)
+    assert not cross.option_problems({"train": ["a"], "test": ["b", "c"]}, TASKS)
+    assert cross.option_problems({"train": ["a"], "test": ["x"]}, TASKS) == ["There is no task 'x'. Choices: a, b, c."]
+    for wrong in ({"on": ["a"]}, ["a"], {"train": "a"}, {"train": []}):
+        assert len(cross.option_problems(wrong, TASKS)) == 1

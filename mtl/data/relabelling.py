@@ -1,0 +1,49 @@
+"""New names for the labels of a corpus, and which types it annotates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from heads import Row, TextRow
+
+DECIDES_RESULTS = False
+
+
+def relabelled_rows(
+    rows: Iterable[Row], names: Mapping[str, str], annotated: Sequence[str] | None = None
+) -> Iterator[Row]:
+    """Rows with other names for their labels: classes, entity types and relation types.
+
+    Args:
+        rows: The rows.
+        names: New name of each label that changes; the others keep their names.
+        annotated: Entity and relation types, by their new names, that the corpus annotates. It holds for rows with
+            mentions that do not say so themselves; None leaves them as they are.
+
+    >>> (row,) = relabelled_rows([TextRow("1", "1", "Fever.", label=("A", "B", "C"))], {"A": "x", "B": "x"})
+    >>> row.label
+    ('x', 'C')
+    """
+    types = None if annotated is None else tuple(annotated)
+    return (_relabelled(row, names, types) for row in rows)
+
+
+def _relabelled(row: Row, names: Mapping[str, str], annotated: tuple[str, ...] | None) -> Row:
+    if isinstance(row, TextRow):
+        if isinstance(row.label, tuple):
+            return replace(row, label=_named(row.label, names))
+        return replace(row, label=names.get(row.label, row.label)) if isinstance(row.label, str) else row
+    return replace(
+        row,
+        entities=tuple(entity._replace(type=names.get(entity.type, entity.type)) for entity in row.entities),
+        relations=tuple(
+            relation if relation.type is None else relation._replace(type=names.get(relation.type, relation.type))
+            for relation in row.relations
+        ),
+        annotated=annotated if row.annotated is None else _named(row.annotated, names),
+    )
+
+
+def _named(labels: Sequence[str], names: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names.get(label, label) for label in labels))

@@ -1,0 +1,170 @@
+"""Scores a task of a finished run on another corpus, beside trivial predictors fitted on the run's own training data.
+
+The result is kept in the folder of the run, apart from the run's own scores:
+
+    on/<corpus>/metrics.json             {split: {task: {metric: value}}}
+    on/<corpus>/evaluations.json         {split: {task: …}}, all of `CrossScores`
+    on/<corpus>/counts/<split>/<task>.npz
+
+In MLflow, the metrics of the run are called ``on/<corpus>/<split>/<task>/<metric>``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mtl.data.leakage_gate import shared_with_train
+from mtl.evaluation.baselines import trivial_baselines
+from mtl.evaluation.frozen import FrozenBaseline
+from mtl.evaluation.intervals import ScoreInterval, score_intervals
+from mtl.evaluation.summary import score_table
+from mtl.files import finite, read_json
+from mtl.prediction.finished_run import FinishedRun
+from mtl.prediction.other_corpus import Corpus
+from mtl.problems import InputError, Problem
+from mtl.tracking.run_folder import RunFolder
+from mtl.tracking.tracker import MLflowTracker
+from mtl.training.recorder import write_counts
+
+if TYPE_CHECKING:
+    from mtl.data.examples import SplitData
+    from mtl.data.leakage_gate import Rows
+    from mtl.evaluation.evaluator import TaskResult
+
+DECIDES_RESULTS = False
+
+
+@dataclass(frozen=True)
+class CrossScores:
+    """The scores of a task of a run on another corpus.
+
+    Args:
+        task: Name of the task.
+        corpus: Name of the corpus.
+        split: Split of the corpus.
+        primary: Primary metric of the task.
+        result: Scores and counts per document.
+        intervals: 95% intervals of the scores.
+        baselines: Scores of the trivial predictors, which were fitted on train of the run, by predictor.
+        own: Scores of the run on test of its own corpus; empty if it was not tested.
+        shared: What the split shares with train of the run, in words.
+        record: What was evaluated: the data, its fingerprint, and the checkpoint.
+    """
+
+    task: str
+    corpus: str
+    split: str
+    primary: str
+    result: TaskResult
+    intervals: Mapping[str, ScoreInterval]
+    baselines: Mapping[str, Mapping[str, float]]
+    own: Mapping[str, float]
+    shared: tuple[str, ...]
+    record: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the counts as JSON types."""
+        return {
+            "task": self.task,
+            "on": self.corpus,
+            "split": self.split,
+            "primary_metric": self.primary,
+            "rows": self.result.num_rows,
+            "documents": len(self.result.documents),
+            "scores": finite(self.result.scores),
+            "intervals": {name: interval._asdict() for name, interval in self.intervals.items()},
+            "baselines": finite(self.baselines),
+            "own_test": finite(self.own),
+            "shared_with_train": list(self.shared),
+            **self.record,
+        }
+
+
+def evaluate_on(run: FinishedRun, task: str, corpus: Corpus, split: str = "test") -> CrossScores:
+    """Scores a task of a run on another corpus, and keeps the result in the folder of the run and in MLflow.
+
+    Args:
+        run: The run.
+        task: Name of the task.
+        corpus: The corpus.
+        split: Split of the corpus to score.
+
+    Raises:
+        InputError: The corpus has no such split, or its rows are missing or invalid.
+    """
+    head, train, content = run.head(task), run.split(task, "train"), _content(run, task, corpus, split)
+    scored = run.score(task, content)
+    frozen = FrozenBaseline(run.trained_mixture, run.trainer.strategy.root_device)
+    data = {task: {"train": train, split: content}}
+    found = CrossScores(
+        task=task,
+        corpus=corpus.name,
+        split=split,
+        primary=head.primary_metric,
+        result=scored.result,
+        intervals=score_intervals(head, scored.result),
+        baselines=trivial_baselines({task: head}, data, split, frozen).get(task, {}),
+        own=run.folder.metrics.get("test", {}).get(task, {}),
+        shared=tuple(shared_with_train(_rows(task, train, corpus.name, split, content), corpus.name)),
+        record={
+            "checkpoint": run.checkpoint.name,
+            "data": corpus.data.model_dump(mode="json", exclude_none=True),
+            "fingerprint": content.row_summary.fingerprint,
+        },
+    )
+    _record(run.folder, found)
+    _track(run.folder, found)
+    return found
+
+
+def _content(run: FinishedRun, task: str, corpus: Corpus, split: str) -> SplitData:
+    """The rows to score; problems of the corpus name it instead of the task."""
+    try:
+        return run.split(task, split, corpus.data)
+    except InputError as error:
+        own, map_advice = f"tasks.{task}", "Map labels with other names: --map THEIRS=OURS."
+        raise InputError(
+            [
+                Problem(
+                    problem.key.replace(own, corpus.name, 1),
+                    problem.message,
+                    map_advice if problem.key == f"{own}.labels" else problem.suggestion,
+                )
+                for problem in error.problems
+            ]
+        ) from None
+
+
+def _record(folder: RunFolder, found: CrossScores) -> None:
+    place = RunFolder(folder.path / "on" / found.corpus)
+    write_counts(place.path / "counts" / found.split / f"{found.task}.npz", found.result)
+    place.write_metrics(found.split, {found.task: found.result.scores})
+    before = read_json(place.path / "evaluations.json")
+    now = {found.split: {**before.get(found.split, {}), found.task: found.to_dict()}}
+    place.write_json("evaluations.json", {**before, **now})
+
+
+def _rows(task: str, train: SplitData, corpus: str, split: str, content: SplitData) -> Rows:
+    rows = {task: {"train": (train.rows, train.row_summary)}}
+    rows.setdefault(corpus, {})[split] = (content.rows, content.row_summary)
+    return rows
+
+
+def _track(folder: RunFolder, found: CrossScores) -> None:
+    """Adds the scores to the run in MLflow, if it was tracked; its status stays."""
+    tracked = folder.info.get("mlflow")
+    if not tracked or "run_id" not in tracked:
+        return
+    prefix = f"on/{found.corpus}/{found.split}/{found.task}"
+    tracker = MLflowTracker(
+        folder, experiment=tracked["experiment"], run_name=folder.path.name, run_id=tracked["run_id"]
+    )
+    tracker.keeps_status = True
+    metrics = {f"{prefix}/{name}": value for name, value in found.result.scores.items()}
+    for predictor, scores in found.baselines.items():
+        metrics[f"{prefix}/{predictor}/{found.primary}"] = scores[found.primary]
+    tracker.log_metrics(metrics, step=0)
+    tracker.log_table(score_table(found.result.scores, found.intervals), f"{prefix}/intervals.json")
+    tracker.finalize("success")

@@ -1,0 +1,130 @@
+"""A finished run whose best checkpoint scores rows: those of its own data, or those of another corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from heads import Head, Prediction
+from mtl.batching.data_module import MixtureData
+from mtl.batching.loaders import EvaluationLoader
+from mtl.data.examples import SplitData, prepare
+from mtl.data.reading import read_rows
+from mtl.data.store import Store
+from mtl.log_filters import quiet_lightning
+from mtl.prediction.one_device import available_precision, one_device_trainer
+from mtl.problems import InputError, Problem, did_you_mean
+from mtl.tracking.run_folder import RunFolder
+from mtl.training.assembly import build_heads, build_module
+from mtl.training.checkpoints import checkpoint_mixture, checkpoint_precision, located, read_checkpoint
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+    from mtl.config.mixture import DataSpec
+    from mtl.evaluation.evaluator import TaskResult
+    from mtl.training.module import MultiTaskModule
+
+DECIDES_RESULTS = False
+
+
+class Scored(NamedTuple):
+    """The result of a task on a split, and its predictions by row id."""
+
+    result: TaskResult
+    predictions: dict[str, Prediction]
+
+
+class FinishedRun:
+    """The best checkpoint of a run.
+
+    Args:
+        run: Folder of a run, or a checkpoint in it.
+        trainer: Options of Lightning's trainer, such as ``{"accelerator": "gpu"}``; only one device is supported.
+
+    Raises:
+        InputError: There is no such run or checkpoint.
+    """
+
+    def __init__(self, run: str | Path, trainer: Mapping[str, Any] | None = None) -> None:
+        self.folder = RunFolder.open(run)
+        self.checkpoint = self.folder.resolve_checkpoint("best" if Path(run).is_dir() else Path(run))
+        self.trained_mixture = checkpoint_mixture(self.checkpoint)
+        """The mixture with the encoder that the training started from, which may not be on this machine."""
+        self.mixture = located(self.trained_mixture, self.checkpoint)
+        self._options = dict(trainer or {})
+
+    def require(self, task: str) -> None:
+        """Checks that the run has a task.
+
+        Raises:
+            InputError: It does not.
+        """
+        if task not in self.mixture.tasks:
+            raise InputError(Problem("--task", f"There is no task '{task}'.", did_you_mean(task, self.mixture.tasks)))
+
+    def head(self, task: str) -> Head:
+        """The trained head of a task."""
+        return self._module.head(task)
+
+    def split(self, task: str, split: str, data: DataSpec | None = None) -> SplitData:
+        """A split, encoded for a task of the run.
+
+        Args:
+            task: Name of the task.
+            split: train, dev or test.
+            data: Data of another corpus; None takes that of the task.
+
+        Raises:
+            InputError: There is no such split, or its rows are missing or invalid.
+        """
+        spec = self.mixture.tasks[task]
+        spec = spec if data is None else spec.model_copy(update={"data": data})
+        known = read_rows(spec.data, f"tasks.{task}.data", Store())
+        if split not in known:
+            whose = f"The task '{task}'" if data is None else "The corpus"
+            raise InputError(Problem("--split", f"{whose} has no split '{split}'.", did_you_mean(split, known)))
+        mixture = self.mixture.only([task])
+        mixture = mixture.model_copy(update={"tasks": {task: spec.model_copy(update={"same_rows_as": None})}})
+        return prepare(mixture, {task: self.head(task)}, self._tokenizer, splits=(split,))[task][split]
+
+    def score(self, task: str, content: SplitData) -> Scored:
+        """The scores and predictions of a task.
+
+        Args:
+            task: Name of the task.
+            content: Rows that `split` encoded for the task.
+        """
+        data = MixtureData(self.mixture.only([task]), {task: self.head(task)}, self._tokenizer)
+        data.tasks = {task: {"test": content}}
+        with TemporaryDirectory() as folder, quiet_lightning():
+            self._module.predictions_folder = Path(folder)
+            self.trainer.test(self._module, dataloaders=EvaluationLoader(data, "test"), verbose=False)
+            assert self._module.kept is not None
+            predictions = dict(self._module.kept.records(task))
+        return Scored(self._module.results["test"][task], predictions)
+
+    @cached_property
+    def trainer(self) -> pl.Trainer:
+        """The trainer that evaluates, in the precision of the training if the device has it."""
+        precision = available_precision(
+            checkpoint_precision(self.checkpoint), str(self._options.get("accelerator", "auto"))
+        )
+        return one_device_trainer({"precision": precision, **self._options})
+
+    @cached_property
+    def _module(self) -> MultiTaskModule:
+        module = build_module(self.mixture, weights=False, built=self._built)
+        module.load_state_dict(read_checkpoint(self.checkpoint)["state_dict"])
+        return module
+
+    @property
+    def _tokenizer(self) -> Any:
+        return self._built[1]
+
+    @cached_property
+    def _built(self) -> Any:
+        return build_heads(self.mixture)
