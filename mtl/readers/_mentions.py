@@ -1,15 +1,16 @@
-"""Compares mentions with the text at their offsets, shared by the readers whose formats give offsets."""
+"""Mentions and relations as formats write them: offsets that are compared with the text, and types to keep."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
-from heads.rows import Span
+from heads.rows import Entity, Relation, Span
 from mtl.readers._columns import MalformedError
+from mtl.redaction import shown
 
 Offsets = Literal["check", "trust"]
 """Whether the text of a mention must be the text at its offsets, or only its offsets count."""
@@ -65,6 +66,50 @@ def checked_spans(
     if found != tuple(spans) or (mention is not None and mention != mention.strip()):
         adjusted[TRIMMED] += 1
     return found
+
+
+def same_mention(text: str, spans: Sequence[Span], mention: str, normal: Callable[[str], str]) -> str:
+    """The text at the spans if it equals the mention after both are normalised, else the mention as it is.
+
+    For formats that write mentions in another way than the text, such as in lower case.
+
+    >>> same_mention("Low Fever.", [(4, 9)], "fever", str.lower)
+    'Fever'
+    """
+    marked = _marked(text, spans)
+    return marked if normal(marked) == normal(mention) else mention
+
+
+def numbered(entities: Iterable[Entity]) -> Iterator[Entity]:
+    """The entities with the ids T1, T2 and so on, for formats without ids."""
+    return (entity._replace(id=f"T{number}") for number, entity in enumerate(entities, start=1))
+
+
+def renamed(entities: Iterable[Entity], types: Mapping[str, str] | None, left_out: Counter[str]) -> tuple[Entity, ...]:
+    """The entities of the types to keep, with the new names of their types.
+
+    Args:
+        entities: The entities.
+        types: Type -> new name; None keeps all types.
+        left_out: Counts the entities of other types, by type.
+    """
+    entities = tuple(entities)
+    if types is None:
+        return entities
+    left_out.update(shown(entity.type, "a type") for entity in entities if entity.type not in types)
+    return tuple(entity._replace(type=types[entity.type]) for entity in entities if entity.type in types)
+
+
+def between(relations: Iterable[Relation], entities: Sequence[Entity], left_out: Counter[str]) -> tuple[Relation, ...]:
+    """The relations between the entities; others, whose entities have been left out, are counted by type."""
+    ids = {entity.id for entity in entities}
+    kept = []
+    for relation in relations:
+        if {relation.head, relation.tail} <= ids:
+            kept.append(relation)
+        else:
+            left_out[shown(relation.type or "", "a type")] += 1
+    return tuple(kept)
 
 
 def _marked(text: str, spans: Sequence[Span]) -> str:
