@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from heads._marked_input import shifted
 from heads._marking import Marked
-from heads._pairs import Mention, hull
+from heads._pairs import Mention, hull, shifted
 from heads.rows import Entity, Span, SpanRow, TextRow
 
 Mark = Callable[[str, Sequence[Mention], Sequence[Mention]], Marked]

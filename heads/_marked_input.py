@@ -16,7 +16,6 @@ from torch import Tensor
 from heads import FrozenEncoder, PooledInput
 from heads._marking import Marked
 from heads._pair_window import read_tokens
-from heads._pairs import Mention
 from heads._pooling import Pooling
 
 if TYPE_CHECKING:
@@ -93,12 +92,3 @@ def masked_max(states: Tensor, mask: Tensor) -> Tensor:
     [[3.0]]
     """
     return states.masked_fill(~mask[..., None], float("-inf")).amax(1)
-
-
-def shifted(mentions: Sequence[Mention], by: int) -> list[Mention]:
-    """The mentions with their offsets moved.
-
-    >>> shifted([((3, 5), (9, 12))], -3)
-    [((0, 2), (6, 9))]
-    """
-    return [tuple((start + by, end + by) for start, end in mention) for mention in mentions]

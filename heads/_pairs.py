@@ -136,6 +136,15 @@ def hull(spans: Sequence[Span]) -> Span:
     return spans[0][0], spans[-1][1]
 
 
+def shifted(mentions: Sequence[Mention], by: int) -> list[Mention]:
+    """The mentions with their offsets moved.
+
+    >>> shifted([((3, 5), (9, 12))], -3)
+    [((0, 2), (6, 9))]
+    """
+    return [tuple((start + by, end + by) for start, end in mention) for mention in mentions]
+
+
 def _concepts(entities: Sequence[Entity]) -> list[Argument]:
     """One argument for each concept id and type, in text order of its first mention."""
     mentions: dict[tuple[str, str], list[Mention]] = {}

@@ -265,11 +265,8 @@ class MentionClassification(Head):
         """
         items = [item for row in rows for item in self._near_items(row) if item.label is not None]
         gold = [self._index(item) for item in items]
-        texts = [item.text_row() for item in items]
-        predictors = {
-            name: self._predictor(lambda items, fitted=fitted: fitted([item.text_row() for item in items]).tolist())
-            for name, fitted in _baselines.classes(texts, gold, len(self.labels)).items()
-        }
+        fitted = _baselines.classes([item.text_row() for item in items], gold, len(self.labels))
+        predictors = {name: self._predictor(_of_texts(predictor)) for name, predictor in fitted.items()}
         if len({item.type for item in items}) > 1:
             shares = _baselines.shares([item.type for item in items], gold, len(self.labels))
             predictors["entity_type"] = self._predictor(lambda items: shares([item.type for item in items]))
@@ -361,6 +358,10 @@ class MentionClassification(Head):
 
 _Fitted = Callable[[Sequence[LabelledMention]], Sequence[Sequence[float]]]
 """From mentions to the probabilities [C] of each."""
+
+
+def _of_texts(fitted: _baselines.Fitted) -> _Fitted:
+    return lambda items: fitted([item.text_row() for item in items]).tolist()
 
 
 def _of_mention(fields: dict[str, Any], item: LabelledMention) -> dict[str, Any]:

@@ -34,10 +34,10 @@ from heads import (
     scores,
 )
 from heads._cooccurrence import cooccurrence_counts
-from heads._marked_input import AnyPooling, MentionPooling, masked_max, mean_states, read_marked, shifted, token_mask
+from heads._marked_input import AnyPooling, MentionPooling, masked_max, mean_states, read_marked, token_mask
 from heads._marking import MARKERS, Marked, markers, original, placeholder, ready_made, typed
 from heads._metrics import AGREEMENT, selected_metrics
-from heads._pairs import Candidate, Gold, Key, Pairing, gold
+from heads._pairs import Candidate, Gold, Key, Pairing, gold, shifted
 from heads._pooling import DEFAULT_POOLING, Pooling, SequencePooling
 from heads._relation_checks import check_span_row
 from heads._text import choice, class_names, describe, weights_of, wrong_class

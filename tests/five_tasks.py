@@ -155,7 +155,10 @@ def _mentions(rng: random.Random, i: int) -> dict[str, Any]:
 
 
 def _links(rng: random.Random, i: int) -> dict[str, Any]:
-    """Pairs in one sentence; every third row has its only relation across two, which no candidate can find."""
+    """Pairs in one sentence; every third row has its only relation across two, which no candidate can find.
+
+    The trend of the first event is known.
+    """
     kind = rng.choice(["up", "down"])
     first = f"aspirin {SECRET} {'increases' if kind == 'up' else 'reduces'}"
     text = f"{first} . fever" if i % 3 == 2 else f"{first} fever and cancer ."
@@ -165,6 +168,7 @@ def _links(rng: random.Random, i: int) -> dict[str, Any]:
         for name, (word, kind_of) in places.items()
         if word in text
     ]
+    entities[1]["attributes"] = {"trend": kind}
     end = text.index(".") + 1
     sentences = [[0, end]] + ([[end + 1, len(text)]] if end < len(text) else [])
     relations = [{"head": "T0", "tail": "T1", "type": kind}]

@@ -199,7 +199,12 @@ def test_every_component_is_on_the_page_with_its_options_and_their_defaults(kind
 @pytest.mark.parametrize("name", choices("head"))
 def test_the_metrics_of_a_head_are_on_the_page_and_its_primary_one_is_marked(name: str) -> None:
     needed: dict[str, Any] = {"labels": ["a", "b"]}
-    needed |= {"relation": {"negative": "b", "entity_types": ["d"]}, "classification": {"positive": "a"}}.get(name, {})
+    required: dict[str, dict[str, Any]] = {
+        "relation": {"negative": "b", "entity_types": ["d"]},
+        "classification": {"positive": "a"},
+        "mention_classification": {"attribute": "a"},
+    }
+    needed |= required.get(name, {})
     needed |= {"labels": [], "range": (0, 1)} if name == "regression" else {}
     head: Head = find("head", name, "head")(hidden_size=8, **needed)
     text = " ".join(section(f"`{name}`").split()).partition("etrics")[2]

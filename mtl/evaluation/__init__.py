@@ -6,10 +6,10 @@
 - `baselines`: trivial predictors, scored from the same counts as the model.
 - `frozen`: the trivial predictor `frozen`, a linear model on states of the encoder without fine-tuning.
 - `units`: the change of a score below which a difference means nothing.
-- `triples`: strict scores of relations between predicted mentions.
+- `strict`: strict scores of relations and attributes of predicted mentions.
 - `summary`: tables and figures of results for people.
 
 Next: `mtl.tracking`, which stores what a run records.
 """
 
-__all__ = ["baselines", "evaluator", "frozen", "intervals", "predictions", "summary", "triples", "units"]
+__all__ = ["baselines", "evaluator", "frozen", "intervals", "predictions", "strict", "summary", "units"]

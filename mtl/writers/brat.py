@@ -77,8 +77,8 @@ def _lines(row: PredictedRow) -> Iterator[str]:
     for number, link in enumerate(found.links, start=1):
         yield f"R{number}\t{_word(link.type)} Arg1:T{link.head + 1} Arg2:T{link.tail + 1}"
     attributes = [(i, *one) for i, mention in enumerate(found.mentions, start=1) for one in mention.attributes.items()]
-    for number, (mention, name, attribute) in enumerate(attributes, start=1):
-        yield f"A{number}\t{_word(name)} T{mention} {_word(attribute.value)}"
+    for number, (index, name, attribute) in enumerate(attributes, start=1):
+        yield f"A{number}\t{_word(name)} T{index} {_word(attribute.value)}"
     scores = [(f"T{i}", mention.score) for i, mention in enumerate(found.mentions, start=1)]
     scores += [(f"A{i}", attribute.score) for i, (_, _, attribute) in enumerate(attributes, start=1)]
     scores += [(f"R{i}", link.score) for i, link in enumerate(found.links, start=1)]
