@@ -42,12 +42,14 @@ class Entity(NamedTuple):
         type: Entity type.
         spans: Its parts in text order; more than one if the mention is discontinuous.
         concepts: Ids of the concepts that it refers to, such as MeSH ids.
+        attributes: Annotated properties by name, such as ``{"assertion": "absent"}``.
     """
 
     id: str
     type: str
     spans: tuple[Span, ...]
     concepts: tuple[str, ...] = ()
+    attributes: Mapping[str, str] = {}  # never changed, so that entities can share it
 
 
 class Relation(NamedTuple):
@@ -155,11 +157,16 @@ def row_from_dict(fields: Mapping[str, Any]) -> Row:
 
 def _entity_to_dict(entity: Entity) -> dict[str, Any]:
     out = {"id": entity.id, "type": entity.type, "spans": [list(span) for span in entity.spans]}
-    return out | {"concepts": list(entity.concepts)} if entity.concepts else out
+    if entity.concepts:
+        out["concepts"] = list(entity.concepts)
+    if entity.attributes:
+        out["attributes"] = dict(entity.attributes)
+    return out
 
 
 def _entity_from_dict(fields: Mapping[str, Any]) -> Entity:
-    return Entity(fields["id"], fields["type"], _spans(fields["spans"]), tuple(fields.get("concepts", ())))
+    concepts, attributes = tuple(fields.get("concepts", ())), fields.get("attributes", {})
+    return Entity(fields["id"], fields["type"], _spans(fields["spans"]), concepts, attributes)
 
 
 def _spans(pairs: Any) -> tuple[Span, ...]:

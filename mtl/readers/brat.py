@@ -277,8 +277,8 @@ def _joined(
 def _entity(fields: list[str], text: str, line: int, offsets: Offsets, adjusted: Counter[str]) -> Entity:
     r"""A mention, with its parts in text order.
 
-    >>> _entity(["T1", "Effect 8 12;0 4", "rash skin"], "skin or rash", 1, "check", Counter())
-    Entity(id='T1', type='Effect', spans=((0, 4), (8, 12)), concepts=())
+    >>> _entity(["T1", "Effect 8 12;0 4", "rash skin"], "skin or rash", 1, "check", Counter()).spans
+    ((0, 4), (8, 12))
     """
     match = _MENTION.fullmatch(fields[1]) if len(fields) > 2 and not any(fields[3:]) else None
     if match is None:

@@ -178,7 +178,7 @@ def _label(value: Any) -> str | list[str] | float | None:
 
 
 def _entity(value: Any, text: str, offsets: Offsets, adjusted: Counter[str]) -> dict[str, Any]:
-    _check_keys("an entity", value, needed=("id", "type", "spans"), optional=("concepts", "text"))
+    _check_keys("an entity", value, needed=("id", "type", "spans"), optional=("concepts", "attributes", "text"))
     spans = _spans("spans", value["spans"], text)
     if not spans:
         raise MalformedError("an entity must have at least one span", "none")
@@ -190,6 +190,15 @@ def _entity(value: Any, text: str, offsets: Offsets, adjusted: Counter[str]) -> 
         "type": text_of("an entity's type", value["type"]),
         "spans": checked_spans(text, spans, mention, offsets, adjusted),
         "concepts": _list("concepts", value.get("concepts", []), lambda c: name_of("a concept", c)),
+        "attributes": _attributes(value.get("attributes", {})),
+    }
+
+
+def _attributes(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise MalformedError("the attributes of an entity must be an object", kind_of(value))
+    return {
+        text_of("the name of an attribute", name): name_of("an attribute's value", item) for name, item in value.items()
     }
 
 

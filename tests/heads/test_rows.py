@@ -33,7 +33,14 @@ span_rows = st.builds(
     words=st.none() | spans,
     sentences=st.none() | spans,
     entities=st.lists(
-        st.builds(Entity, id=names, type=names, spans=spans, concepts=st.lists(names, max_size=2).map(tuple)),
+        st.builds(
+            Entity,
+            id=names,
+            type=names,
+            spans=spans,
+            concepts=st.lists(names, max_size=2).map(tuple),
+            attributes=metas,
+        ),
         max_size=2,
     ).map(tuple),
     relations=st.lists(st.builds(Relation, head=names, tail=names, type=st.none() | names), max_size=2).map(tuple),
@@ -75,6 +82,15 @@ def test_a_discontinuous_mention_and_an_untyped_relation_by_hand() -> None:
         "relations": [{"head": "D1", "tail": "D2", "type": None}],
         "sentences": [[0, 19]],
     }
+
+
+def test_only_entities_with_attributes_have_them_in_json_so_that_others_keep_their_fingerprints() -> None:
+    absent = Entity("T1", "Problem", ((0, 4),), attributes={"assertion": "absent"})
+    row = SpanRow("1", "d", "pain", entities=(absent, Entity("T2", "Problem", ((0, 4),))))
+    assert row_to_dict(row)["entities"] == [
+        {"id": "T1", "type": "Problem", "spans": [[0, 4]], "attributes": {"assertion": "absent"}},
+        {"id": "T2", "type": "Problem", "spans": [[0, 4]]},
+    ]
 
 
 @pytest.mark.parametrize("missing", ["id", "document", "text"])
