@@ -273,6 +273,7 @@ def _split_plan(content: SplitData) -> dict[str, Any]:
         "refused_rows": [*rows.refused, *shown_refusals(examples.refused, content.rows)],
         "left_out": rows.left_out,
         "adjusted": rows.adjusted,
+        "noted": rows.noted,
         "contradictory": rows.contradictory,
         "fingerprint": rows.fingerprint,
     }
@@ -363,6 +364,9 @@ def _notes(content: Mapping[str, Any]) -> list[str]:
     adjusted = {reason: count for reason, count in sorted(content["adjusted"].items()) if count}
     if adjusted:
         notes.append(f"adjusted by the reader: {_listed(adjusted)}")
+    noted = {kind: count for kind, count in sorted(content["noted"].items()) if count}
+    if noted:
+        notes.append(f"mentions: {_listed(noted)}")
     if content["contradictory"]:
         notes.append(f"{_counted(content['contradictory'], 'text')} with several different labels")
     kinds = {kind.replace("_", " "): count for kind, count in content["notes"].items() if count}

@@ -52,6 +52,7 @@ class RowSummary:
         left_out: Counts of what the reader left out on purpose (such as empty sentences), by reason.
         adjusted: Counts of what the reader read differently from how it was written (such as blanks that it removed
             from mentions), by reason.
+        noted: Counts of mentions that a head may be unable to express, such as discontinuous ones, by kind.
         contradictory: Number of texts that occur with several labels.
         fingerprint: Hash of the full content of the rows.
         content: Hash of the rows before they were limited, excluded or permuted, without the split's name in default
@@ -67,6 +68,7 @@ class RowSummary:
     excluded: int
     left_out: dict[str, int]
     adjusted: dict[str, int]
+    noted: dict[str, int]
     contradictory: int
     fingerprint: str
     content: str
@@ -265,6 +267,7 @@ class _RowBuild:
                 excluded=self._excluded,
                 left_out=dict(self._reader.left_out),
                 adjusted=dict(self._reader.adjusted),
+                noted=dict(self._reader.noted),
                 contradictory=sum(label is None for label in self._labels.values()),
                 fingerprint=self._hash.hexdigest(),
                 content=self._content.hexdigest(),
@@ -304,11 +307,12 @@ def _planned_splits(spec: DataSpec, sources: Mapping[str, Path], key: str) -> di
 def _file_states(reader: Reader, sources: Mapping[str, Path]) -> list[tuple[str, int, int]]:
     """Path, size and modification time of every file that may be read.
 
-    These are the sources, all files in sources that are folders, and files that the reader has as attributes. If no
-    source exists on disk under its own name, all files in the reader's folder are included.
+    These are the sources and their companions, all files in those that are folders, and files that the reader has as
+    attributes. If no source exists on disk under its own name, all files in the reader's folder are included.
     """
-    places = {*sources.values(), *(value for value in vars(reader).values() if isinstance(value, Path))}
-    folders = {path for path in sources.values() if path.is_dir()}
+    read = {*sources.values(), *reader.companions().values()}
+    places = {*read, *(value for value in vars(reader).values() if isinstance(value, Path))}
+    folders = {path for path in read if path.is_dir()}
     if not any(path.exists() for path in sources.values()) and reader.path.is_dir():
         folders.add(reader.path)
     files = {path for path in places if path.is_file()}

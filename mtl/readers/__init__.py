@@ -15,10 +15,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Literal, NamedTuple
 
-from heads.rows import Row
+from heads.rows import Row, SpanRow
 from mtl.hashed_ids import are_hashed, quoted_id, shown_id
 from mtl.problems import InputError, Problem
 from mtl.readers._limits import Budget, read_limit
+from mtl.readers._parts import KEPT, OVERLAPPING, Discontinuous, num_discontinuous, num_overlapping, with_parts
 from mtl.readers._storage import Disk, Storage
 
 SHOWN_LINES = 5
@@ -121,11 +122,17 @@ class Reader(ABC):
     suffixes: ClassVar[tuple[str, ...]] = ()
     """Suffixes of the files that are searched in a folder."""
 
+    split_names: ClassVar[Mapping[str, tuple[str, ...]]] = SPLIT_NAMES
+    """The accepted file names of each split in a folder, without suffix."""
+
     other_names: ClassVar[tuple[str, ...]] = ()
     """Other names of the format, for the advice on an unknown reader."""
 
     ids_are_file_names: ClassVar[bool] = False
     """Whether the id of a row is the name of its file, which then is shown like an id."""
+
+    discontinuous: Discontinuous = "keep"
+    """How mentions in several parts are read; an option of the readers whose formats have them."""
 
     storage: Storage = Disk()
     """Where files are opened; a `Memory` lets a reader read bytes that are on no disk."""
@@ -148,6 +155,8 @@ class Reader(ABC):
         """Counts of input left out on purpose (such as empty sentences), by reason, over all splits read so far."""
         self.adjusted: Counter[str] = Counter()
         """Counts of input that is read differently from how it was written, by reason, over all splits read so far."""
+        self.noted: Counter[str] = Counter()
+        """Counts of mentions that a head may be unable to express, by kind, over all splits read so far."""
 
     @abstractmethod
     def rows(self, source: Path, split: str) -> Iterator[Row]:
@@ -170,7 +179,7 @@ class Reader(ABC):
         if not self.storage.is_dir(self.path):
             raise InputError(Problem("path", f"'{self.path}' does not exist.", "Check the path."))
         found = {}
-        for split, names in SPLIT_NAMES.items():
+        for split, names in self.split_names.items():
             candidates = [self.path / f"{name}{suffix}" for name in names for suffix in self.suffixes]
             present = [path for path in candidates if self.exists(path)]
             if present:
@@ -184,6 +193,10 @@ class Reader(ABC):
                 )
             )
         return found
+
+    def companions(self) -> dict[str, Path]:
+        """The second file or folder of each split, for formats that keep annotations apart; none by default."""
+        return {}
 
     def read(self, split: str) -> Iterator[Row]:
         """The rows of a split, with unique ids.
@@ -203,10 +216,27 @@ class Reader(ABC):
                 self.bad(source, None, "ids must be unique within a split", f"{quoted_id(row.id)} again")
                 continue
             seen.add(row.id)
-            yield row
+            shaped = self._shaped(row, source) if isinstance(row, SpanRow) else row
+            if shaped is not None:
+                yield shaped
         if len(self.bad_rows) > before and self.on_bad_row == "error":
             advice = "Fix the row, or set `on_bad_row: skip`."
             raise InputError(bad_row_problems(self.bad_rows[before:], advice, by_folder=self.ids_are_file_names))
+
+    def _shaped(self, row: SpanRow, source: Path) -> SpanRow | None:
+        """The row with its discontinuous mentions read as the option says; None if it is refused for them."""
+        parts = num_discontinuous(row)
+        if parts and self.discontinuous == "refuse":
+            found = f"{parts} of {len(row.entities)} mentions in parts in row {quoted_id(row.id)}"
+            self.bad(source, None, "mentions must be continuous (see the option discontinuous)", found)
+            return None
+        if parts:
+            row, changed = with_parts(row, self.discontinuous)
+            self.adjusted.update(changed)
+            self.noted.update({KEPT: parts} if not changed else {})
+        overlapping = num_overlapping(row.entities)
+        self.noted.update({OVERLAPPING: overlapping} if overlapping else {})
+        return row
 
     def bad(self, source: Path, line: int | None, rule: str, found: str) -> None:
         """Records one bad row.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
-from heads.rows import Span
+from heads.rows import Entity, Span
 from mtl.readers._columns import MalformedError
+from mtl.redaction import shown
 
 Offsets = Literal["check", "trust"]
 """Whether the text of a mention must be the text at its offsets, or only its offsets count."""
@@ -65,6 +66,38 @@ def checked_spans(
     if found != tuple(spans) or (mention is not None and mention != mention.strip()):
         adjusted[TRIMMED] += 1
     return found
+
+
+def same_mention(text: str, spans: Sequence[Span], mention: str, normal: Callable[[str], str]) -> str:
+    """The text at the spans if it equals the mention after both are normalised, else the mention as it is.
+
+    For formats that write mentions in another way than the text, such as in lower case.
+
+    >>> same_mention("Low Fever.", [(4, 9)], "fever", str.lower)
+    'Fever'
+    """
+    marked = _marked(text, spans)
+    return marked if normal(marked) == normal(mention) else mention
+
+
+def numbered(entities: Iterable[Entity]) -> Iterator[Entity]:
+    """The entities with the ids T1, T2 and so on, for formats without ids."""
+    return (entity._replace(id=f"T{number}") for number, entity in enumerate(entities, start=1))
+
+
+def renamed(entities: Iterable[Entity], types: Mapping[str, str] | None, left_out: Counter[str]) -> tuple[Entity, ...]:
+    """The entities of the types to keep, with the new names of their types.
+
+    Args:
+        entities: The entities.
+        types: Type -> new name; None keeps all types.
+        left_out: Counts the entities of other types, by type.
+    """
+    entities = tuple(entities)
+    if types is None:
+        return entities
+    left_out.update(shown(entity.type, "a type") for entity in entities if entity.type not in types)
+    return tuple(entity._replace(type=types[entity.type]) for entity in entities if entity.type in types)
 
 
 def _marked(text: str, spans: Sequence[Span]) -> str:

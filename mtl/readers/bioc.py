@@ -19,6 +19,7 @@ from mtl.readers._columns import MalformedError, kind_of, name_of
 from mtl.readers._concepts import concept_ids
 from mtl.readers._json import parse_json
 from mtl.readers._mentions import Offsets, checked_spans
+from mtl.readers._parts import Discontinuous
 from mtl.readers._xml import XmlError, parse_xml
 from mtl.redaction import quoted_code, shown
 
@@ -58,6 +59,8 @@ class BioC(Reader):
         concepts: Infons of an annotation that hold concept ids, separated by "|", "+", "," or ";".
         offsets: What happens to mentions whose text differs from the text at their offsets. With `check`, their
             document is a bad row; with `trust`, only the offsets count, and the mentions are counted in `adjusted`.
+        discontinuous: How mentions in several parts are read: `keep`, `outer`, `split` or `refuse`; see
+            `mtl.readers._parts`.
         files: See `Reader`.
         on_bad_row: See `Reader`.
         encoding: See `Reader`.
@@ -74,6 +77,7 @@ class BioC(Reader):
         relations: Mapping[str, str] | None = None,
         concepts: Sequence[str] = ("identifier", "MESH"),
         offsets: Offsets = "check",
+        discontinuous: Discontinuous = "keep",
         files: Mapping[str, str] | None = None,
         on_bad_row: OnBadRow = "error",
         encoding: str = "utf-8",
@@ -83,6 +87,7 @@ class BioC(Reader):
         self.relations = relations
         self.concepts = tuple(concepts)
         self.offsets: Offsets = offsets
+        self.discontinuous = discontinuous
 
     def rows(self, source: Path, split: str) -> Iterator[SpanRow]:
         text = self.decode(self.content(source), source)

@@ -9,17 +9,17 @@ import codecs
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from heads.rows import Entity, Relation, SpanRow
 from mtl.hashed_ids import quoted_id
 from mtl.problems import InputError, Problem
 from mtl.readers import OFFSET, OnBadRow, Reader
-from mtl.readers._archives import DamagedError, tar_gz_members, zip_members
 from mtl.readers._columns import MalformedError
-from mtl.readers._limits import Budget
+from mtl.readers._members import ARCHIVES, members
 from mtl.readers._mentions import Offsets, checked_spans
+from mtl.readers._parts import Discontinuous
 from mtl.redaction import quoted_code, shown
 
 _ROLE = r"\S[^\s:]*"  # not \S+?, with which a line of colons takes cubic time
@@ -27,16 +27,21 @@ _RELATION = re.compile(rf"(\S+) {_ROLE}:(\S+) {_ROLE}:(\S+) *")
 _MENTION = re.compile(rf"(\S+) ({OFFSET} {OFFSET}(?:;{OFFSET} {OFFSET})*)")
 _NO_RETURNS = "text with offsets that do not count carriage returns, which are removed"
 _WITH_MARK = "text with offsets that count its byte-order mark"
+_TRIGGER = re.compile(r"[^\s:]+:(\S+)(?: .*)?")
+_ATTRIBUTE = re.compile(r"(\S+) ([TE]\S*) *(.*)")
 _UNREAD = re.compile(r"([A-Za-z]\S*)[ :][A-Z*#]\d+.*")
 """The second column of the other lines: `Type:T1 …` of an event, `Type T1 …` of an attribute, a note and others."""
 
 
 class Brat(Reader):
-    r"""Texts with mentions (T lines) and the relations between them (R lines).
+    r"""Texts with mentions (T lines), the relations between them (R lines) and their attributes (A and M lines).
 
-    Events, attributes, normalisations and notes (E, A, M, N, *, # lines), and relations between events, are not read
-    but counted by kind in `left_out`. A bad line makes the whole file pair a bad row, because a text without one of its
-    mentions would teach that there is none.
+    An attribute without a value is "true": ``A1 Negation T3`` gives T3 the attributes ``{"Negation": "true"}``. An
+    attribute of an event belongs to the mention that triggers the event.
+
+    Events, normalisations and notes (E, N, *, # lines), and relations between events, are not read but counted by kind
+    in `left_out`. A bad line makes the whole file pair a bad row, because a text without one of its mentions would
+    teach that there is none.
 
     Offsets count the characters of the text, including carriage returns and excluding a byte-order mark. A text whose
     mentions fit only if carriage returns are not counted is read without them, and a byte-order mark is counted where
@@ -55,17 +60,20 @@ class Brat(Reader):
     Args:
         path: A folder that contains `train`, `dev` and `test` as folders or archives, or one archive.
         types: Entity types to keep, each with its new name; types with the same new name are merged. Mentions of other
-            types, and their relations, are left out and counted in `left_out`. The default keeps all types.
+            types, and their relations and attributes, are left out and counted in `left_out`. The default keeps all
+            types.
         offsets: What happens to mentions whose text differs from the text at their offsets. With `check`, their text
             is a bad row; with `trust`, only the offsets count, and the mentions are counted in `adjusted`.
         document: Regular expression that is searched in a file name without its suffix; its first group is the
             document. By default, each text is a document.
+        discontinuous: How mentions in several parts are read: `keep`, `outer`, `split` or `refuse`; see
+            `mtl.readers._parts`.
         files: See `Reader`.
         on_bad_row: See `Reader`.
         encoding: See `Reader`.
     """
 
-    suffixes: ClassVar[tuple[str, ...]] = (".tar.gz", ".tgz", ".zip", "")
+    suffixes: ClassVar[tuple[str, ...]] = ARCHIVES
     ids_are_file_names: ClassVar[bool] = True
     other_names = ("standoff", "ann")
 
@@ -76,6 +84,7 @@ class Brat(Reader):
         types: Mapping[str, str] | None = None,
         document: str | None = None,
         offsets: Offsets = "check",
+        discontinuous: Discontinuous = "keep",
         files: Mapping[str, str] | None = None,
         on_bad_row: OnBadRow = "error",
         encoding: str = "utf-8",
@@ -84,47 +93,24 @@ class Brat(Reader):
         self.types = None if types is None else dict(types)
         self.document = None if document is None else _pattern(document)
         self.offsets: Offsets = offsets
+        self.discontinuous = discontinuous
 
     def rows(self, source: Path, split: str) -> Iterator[SpanRow]:
-        members = self._members(source)
-        for name in sorted(members):
+        found = members(self, source, lambda path: path.suffix in (".txt", ".ann"))
+        for name in sorted(found):
             stem, _, suffix = name.rpartition(".")
-            if suffix == "ann" and f"{stem}.txt" not in members:
+            if suffix == "ann" and f"{stem}.txt" not in found:
                 self.bad(source / name, None, "an .ann file needs a .txt file with the same name", "none")
-            elif suffix == "txt" and f"{stem}.ann" not in members:
+            elif suffix == "txt" and f"{stem}.ann" not in found:
                 self.bad(
                     source / name, None, "a .txt file needs an .ann file with the same name (may be empty)", "none"
                 )
             elif suffix == "txt":
                 annotation = f"{stem}.ann"
-                texts = [self.decode(members[part], source / part) for part in (name, annotation)]
+                texts = [self.decode(found[part], source / part) for part in (name, annotation)]
                 if texts[0] is not None and texts[1] is not None:
-                    has_mark = members[name].startswith(codecs.BOM_UTF8)
+                    has_mark = found[name].startswith(codecs.BOM_UTF8)
                     yield from self._row(texts[0], texts[1], source / annotation, has_mark)
-
-    def _members(self, source: Path) -> dict[str, bytes]:
-        """The .txt and .ann files by name."""
-        found: dict[str, bytes] = {}
-        try:
-            for name, content in self._contents(source):
-                if name in found:
-                    self.bad(source / name, None, "file names must be unique in an archive", "this one again")
-                found.setdefault(name, content)
-        except DamagedError as error:
-            self.bad(source, None, "must be a folder or an intact .zip or .tar.gz archive", str(error))
-        return found
-
-    def _contents(self, source: Path) -> Iterator[tuple[str, bytes]]:
-        """Names and contents of the .txt and .ann files of a folder or archive, without hidden files."""
-        if self.storage.is_dir(source):
-            budget = Budget(source, "The texts of a split")
-            for path in self.storage.files_below(source):
-                if _wanted(path.name):
-                    yield path.relative_to(source).as_posix(), self.content(path, budget)
-            return
-        members = zip_members if source.suffix == ".zip" else tar_gz_members
-        with self.open(source) as file:
-            yield from members(file, _wanted, Budget(source, "An archive, after decompression,"))
 
     def _row(self, text: str, annotation: str, place: Path, has_mark: bool) -> Iterator[SpanRow]:
         """The row of a text, or nothing if it is bad or empty."""
@@ -179,6 +165,7 @@ class Brat(Reader):
                 yield entity._replace(type=self.types[entity.type])
             else:
                 self.left_out[f"T {shown(entity.type, 'a type')}"] += 1
+                self.left_out.update(f"A {shown(name, 'a type')}" for name in entity.attributes)
 
     def _between(self, relations: list[Relation], entity_ids: set[str]) -> Iterator[Relation]:
         for relation in relations:
@@ -224,16 +211,12 @@ def _pattern(document: str) -> re.Pattern[str]:
     return pattern
 
 
-def _wanted(name: str) -> bool:
-    path = PurePosixPath(name)
-    return path.suffix in (".txt", ".ann") and not path.name.startswith(".")
-
-
 def _read(text: str, annotation: str, offsets: Offsets = "check") -> _Annotation:
     adjusted: Counter[str] = Counter()
     entities: dict[str, Entity] = {}
     relations: dict[int, Relation] = {}
-    events: set[str] = set()
+    attributes: dict[int, _Attribute] = {}
+    triggers: dict[str, str] = {}
     unread: Counter[str] = Counter()
     for number, line in enumerate(annotation.split("\n"), start=1):
         fields = line.removesuffix("\r").split("\t")
@@ -246,15 +229,45 @@ def _read(text: str, annotation: str, offsets: Offsets = "check") -> _Annotation
             entities[entity.id] = entity
         elif line[0] == "R":
             relations[number] = _relation(fields, number)
+        elif line[0] in "AM" and len(fields) > 1 and (match := _ATTRIBUTE.fullmatch(fields[1])):
+            attributes[number] = _Attribute(match[1], match[2], match[3].rstrip() or "true")
         elif line[0] in "EAMN*#" and len(fields) > 1:
-            kind = _UNREAD.fullmatch(fields[1])
-            unread[f"{line[0]} {shown(kind[1], 'a type') if kind else 'of another form'}"] += 1
-            events |= {fields[0]} if line[0] == "E" else set()
+            unread[_kind(fields)] += 1
+            if line[0] == "E":
+                match = _TRIGGER.fullmatch(fields[1])
+                triggers[fields[0]] = match[1] if match else ""
         else:
             raise _AnnotationError(
                 number, "a line must start with T, R, E, A, M, N, * or # and have a tab", "another form"
             )
-    return _Annotation(list(entities.values()), _joined(entities, relations, events, unread), unread, adjusted)
+    _attach(attributes, entities, triggers)
+    return _Annotation(list(entities.values()), _joined(entities, relations, set(triggers), unread), unread, adjusted)
+
+
+def _kind(fields: list[str]) -> str:
+    """The kind of a line that is not read."""
+    kind = _UNREAD.fullmatch(fields[1])
+    return f"{fields[0][0]} {shown(kind[1], 'a type') if kind else 'of another form'}"
+
+
+class _Attribute(NamedTuple):
+    """Name and value of an attribute, and the id of the mention or event that has it."""
+
+    name: str
+    of: str
+    value: str
+
+
+def _attach(attributes: Mapping[int, _Attribute], entities: dict[str, Entity], triggers: Mapping[str, str]) -> None:
+    """Gives the attributes, by line, to their mentions; those of an event go to its trigger."""
+    for line, (name, of, value) in attributes.items():
+        entity = entities.get(triggers.get(of, of))
+        if entity is None:
+            rule = "an attribute must refer to a mention, or to an event with a trigger, in its file"
+            raise _AnnotationError(line, rule, quoted_code(of))
+        if entity.attributes.get(name, value) != value:
+            raise _AnnotationError(line, "an attribute must have one value per mention", f"two for {quoted_code(of)}")
+        entities[entity.id] = entity._replace(attributes={**entity.attributes, name: value})
 
 
 def _joined(

@@ -21,6 +21,7 @@ from mtl.readers import OFFSET, SPLITS, OnBadRow, Reader
 from mtl.readers._archives import DamagedError, open_zip, read_zip_member
 from mtl.readers._columns import MalformedError
 from mtl.readers._limits import Budget
+from mtl.readers._parts import Discontinuous
 from mtl.readers._xml import XmlError, parse_xml
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class DDI2013(Reader):
             (`ner`). The latter is not annotated for interactions, which its rows record in `annotated`.
         dev_ids: A file, relative to the folder, whose first tab-separated column has pair ids, such as BLURB's
             `dev.tsv`. The documents of these pairs are moved from `train` to `dev`.
+        discontinuous: How mentions in several parts are read: `keep`, `outer`, `split` or `refuse`; see
+            `mtl.readers._parts`.
         files: See `Reader`. An archive that contains both `Train` and `Test` can be used for both splits.
         on_bad_row: See `Reader`.
     """
@@ -65,11 +68,13 @@ class DDI2013(Reader):
         *,
         test: Literal["ddi", "ner"] = "ddi",
         dev_ids: str | None = None,
+        discontinuous: Discontinuous = "keep",
         files: Mapping[str, str] | None = None,
         on_bad_row: OnBadRow = "error",
     ) -> None:
         super().__init__(path, files=files, on_bad_row=on_bad_row)
         self.test = test
+        self.discontinuous = discontinuous
         folder = self.path.parent if self.path.is_file() else self.path
         self.dev_ids = None if dev_ids is None else folder / dev_ids
 

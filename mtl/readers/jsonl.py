@@ -15,6 +15,7 @@ from mtl.readers import OnBadRow, Reader
 from mtl.readers._columns import MalformedError, as_string, kind_of, name_of, number_of, text_of
 from mtl.readers._json import parse_json
 from mtl.readers._mentions import Offsets, checked_spans
+from mtl.readers._parts import Discontinuous
 from mtl.redaction import listed, quoted_code
 
 _COMMON = ("id", "document", "text", "text_pair", "meta")
@@ -41,6 +42,8 @@ class Jsonl(Reader):
         ignore: Keys that are not read. A line with any other unknown key is a bad row.
         offsets: What happens to entities whose `text` differs from the text at their offsets. With `check`, their line
             is a bad row; with `trust`, only the offsets count, and the entities are counted in `adjusted`.
+        discontinuous: How mentions in several parts are read: `keep`, `outer`, `split` or `refuse`; see
+            `mtl.readers._parts`.
         files: See `Reader`.
         on_bad_row: See `Reader`.
         encoding: See `Reader`.
@@ -60,6 +63,7 @@ class Jsonl(Reader):
         meta: Sequence[str] = (),
         ignore: Sequence[str] = (),
         offsets: Offsets = "check",
+        discontinuous: Discontinuous = "keep",
         files: Mapping[str, str] | None = None,
         on_bad_row: OnBadRow = "error",
         encoding: str = "utf-8",
@@ -68,6 +72,7 @@ class Jsonl(Reader):
         self.meta = tuple(meta)
         self.ignore = frozenset(ignore)
         self.offsets: Offsets = offsets
+        self.discontinuous = discontinuous
         self._field_of = _field_of_key(columns or {})
 
     def rows(self, source: Path, split: str) -> Iterator[Row]:
