@@ -1,4 +1,4 @@
-"""Compares mentions with the text at their offsets, shared by the readers whose formats give offsets."""
+"""Mentions and relations as formats write them: offsets that are compared with the text, and types to keep."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
-from heads.rows import Entity, Span
+from heads.rows import Entity, Relation, Span
 from mtl.readers._columns import MalformedError
 from mtl.redaction import shown
 
@@ -98,6 +98,18 @@ def renamed(entities: Iterable[Entity], types: Mapping[str, str] | None, left_ou
         return entities
     left_out.update(shown(entity.type, "a type") for entity in entities if entity.type not in types)
     return tuple(entity._replace(type=types[entity.type]) for entity in entities if entity.type in types)
+
+
+def between(relations: Iterable[Relation], entities: Sequence[Entity], left_out: Counter[str]) -> tuple[Relation, ...]:
+    """The relations between the entities; others, whose entities have been left out, are counted by type."""
+    ids = {entity.id for entity in entities}
+    kept = []
+    for relation in relations:
+        if {relation.head, relation.tail} <= ids:
+            kept.append(relation)
+        else:
+            left_out[shown(relation.type or "", "a type")] += 1
+    return tuple(kept)
 
 
 def _marked(text: str, spans: Sequence[Span]) -> str:

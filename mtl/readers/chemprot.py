@@ -14,8 +14,8 @@ from mtl.readers import SPLIT_NAMES, OnBadRow, Reader
 from mtl.readers._abstracts import Abstract, Abstracts, Cells, span_of
 from mtl.readers._columns import MalformedError
 from mtl.readers._members import ARCHIVES, content_lines, members
-from mtl.readers._mentions import Offsets, checked_spans, renamed
-from mtl.redaction import quoted_code, shown
+from mtl.readers._mentions import Offsets, between, checked_spans, renamed
+from mtl.redaction import quoted_code
 
 RelationNames = Literal["gold_standard", "groups", "names"]
 
@@ -125,12 +125,8 @@ class ChemProt(Reader):
             return
         self.adjusted.update(adjusted)
         kept = renamed(entities, self.types, self.left_out)
-        ids = {entity.id for entity in kept}
-        inside = [relation for relation in relations if {relation.head, relation.tail} <= ids]
-        self.left_out.update(
-            shown(relation.type or "", "a type") for relation in relations if not {relation.head, relation.tail} <= ids
-        )
-        yield SpanRow(document.id, document.id, document.text, entities=kept, relations=tuple(dict.fromkeys(inside)))
+        inside = between(dict.fromkeys(relations), kept, self.left_out)
+        yield SpanRow(document.id, document.id, document.text, entities=kept, relations=inside)
 
     def _entity(self, text: str, names: set[str], adjusted: Counter[str], cells: Sequence[str]) -> Entity:
         name, kind, start, end, mention = cells

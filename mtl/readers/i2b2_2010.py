@@ -12,15 +12,14 @@ from heads.rows import Entity, Relation, Span, SpanRow
 from mtl.readers import OFFSET, OnBadRow, Reader
 from mtl.readers._columns import MalformedError
 from mtl.readers._members import ARCHIVES, companions, content_lines, members
-from mtl.readers._mentions import Offsets, checked_spans, numbered, renamed, same_mention
-from mtl.redaction import shown
+from mtl.readers._mentions import Offsets, between, checked_spans, numbered, renamed
 
 CONCEPTS = ("problem", "test", "treatment")
 RELATIONS = ("PIP", "TeCP", "TeRP", "TrAP", "TrCP", "TrIP", "TrNAP", "TrWP")
 ASSERTION = "assertion"
 
 _CONCEPT = re.compile(rf'c="(.*)" ({OFFSET}):({OFFSET}) ({OFFSET}):({OFFSET})')
-_LABELS = {letter: re.compile(rf'{letter}="([^"]+)"') for letter in "tar"}
+_PARTS = {"c": re.compile("(.+)"), **{letter: re.compile(rf'{letter}="([^"]+)"') for letter in "tar"}}
 _SUFFIXES = (".con", ".ast", ".rel")
 _UNANNOTATED = "unannotated"
 
@@ -145,12 +144,7 @@ class I2B22010(Reader):
     def _finished(self, name: str, text: _Text, *, has_relations: bool) -> SpanRow:
         entities = renamed(numbered(text.concepts.values()), self.types, self.left_out)
         ids = {place: f"T{number}" for number, place in enumerate(text.concepts, start=1)}
-        kept = {entity.id for entity in entities}
         joined = [Relation(ids[head], ids[tail], kind) for head, tail, kind in dict.fromkeys(text.relations)]
-        inside = tuple(relation for relation in joined if {relation.head, relation.tail} <= kept)
-        self.left_out.update(
-            shown(relation.type or "", "a type") for relation in joined if not {relation.head, relation.tail} <= kept
-        )
         return SpanRow(
             id=name,
             document=name,
@@ -158,11 +152,13 @@ class I2B22010(Reader):
             words=tuple(text.words),
             sentences=tuple(text.sentences),
             entities=entities,
-            relations=inside,
-            annotated=None
-            if has_relations
-            else tuple(dict.fromkeys((self.types or dict(zip(CONCEPTS, CONCEPTS, strict=True))).values())),
+            relations=between(joined, entities, self.left_out),
+            annotated=None if has_relations else self._types(),
         )
+
+    def _types(self) -> tuple[str, ...]:
+        """The entity types of the rows."""
+        return CONCEPTS if self.types is None else tuple(dict.fromkeys(self.types.values()))
 
     def _lines(self, file: _File) -> list[tuple[int, str]] | None:
         """The lines of a file that are not blank; None if one is not valid."""
@@ -232,16 +228,17 @@ class _Text:
 
     def _spans(self, place: Place, mention: str) -> tuple[Span, ...]:
         """The span of a concept; where a line has leading blanks, its tokens may count from an empty one."""
-        first, second = self._span(place), None
-        found = same_mention(self.text, [first], mention, _normal) if first else mention
-        if (first is None or _normal(found) != _normal(self.text[slice(*first)])) and self._is_indented(place):
-            second = self._span((place[0], place[1] - 1, place[2], place[3] - 1))
-        if second and _normal(self.text[slice(*second)]) == _normal(mention):
-            self.adjusted[_LEADING] += 1
-            return (second,)
-        if first is None:
+        first_line, first, last_line, last = place
+        spans = [self._span(place)]
+        if self._is_indented(first_line):
+            spans.append(self._span((first_line, first - 1, last_line, last - 1)))
+        fitting = [span for span in spans if span and _normal(self.text[slice(*span)]) == _normal(mention)]
+        if fitting:
+            self.adjusted[_LEADING] += fitting[0] != spans[0]
+            return (fitting[0],)
+        if spans[0] is None:
             raise MalformedError("lines and tokens must be in the text", ":".join(map(str, place)))
-        return checked_spans(self.text, [first], found, self._offsets, self.adjusted)
+        return checked_spans(self.text, [spans[0]], mention, self._offsets, self.adjusted)
 
     def _span(self, place: Place) -> Span | None:
         first_line, first, last_line, last = place
@@ -252,24 +249,24 @@ class _Text:
             return None
         return starts[first][0], ends[last][1]
 
-    def _is_indented(self, place: Place) -> bool:
-        """Whether the line of a concept starts with blanks."""
-        if place[0] != place[2] or not 1 <= place[0] <= len(self._lines) or not self._lines[place[0] - 1]:
-            return False
-        start = self._lines[place[0] - 1][0][0]
-        return start > 0 and self.text[start - 1] != "\n"
+    def _is_indented(self, line: int) -> bool:
+        """Whether a line starts with blanks."""
+        tokens = self._lines[line - 1] if 1 <= line <= len(self._lines) else []
+        return bool(tokens) and tokens[0][0] > 0 and self.text[tokens[0][0] - 1] != "\n"
 
 
 def _parts(line: str, letters: str) -> list[str]:
-    """The parts of a line: of concepts as they are, of labels their names."""
+    """The parts of a line: concepts as they are written, labels by their names.
+
+    >>> _parts('c="fever" 1:1 1:1||t="problem"', "ct")
+    ['c="fever" 1:1 1:1', 'problem']
+    """
     parts = line.split("||")
-    labels = [
-        part if letter == "c" else _LABELS[letter].fullmatch(part) for letter, part in zip(letters, parts, strict=False)
-    ]
-    if len(parts) != len(letters) or not all(labels):
-        form = "||".join('c="…" line:token line:token' if letter == "c" else f'{letter}="…"' for letter in letters)
-        raise MalformedError(f"a line must be {form}", f"{len(parts)} parts of another form")
-    return [label if isinstance(label, str) else label[1] for label in labels if label]
+    matches = [_PARTS[letter].fullmatch(part) for letter, part in zip(letters, parts, strict=False)]
+    if len(parts) != len(letters) or not all(matches):
+        form = "||".join(f'{letter}="…"' for letter in letters)
+        raise MalformedError(f"a line must have the form {form}", f"{len(parts)} parts of another form")
+    return [match[1] for match in matches if match]
 
 
 def _place(written: str) -> tuple[Place, str]:

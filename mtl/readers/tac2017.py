@@ -12,10 +12,10 @@ from heads.rows import Entity, Relation, Span, SpanRow
 from mtl.readers import OFFSET, OnBadRow, Reader
 from mtl.readers._columns import MalformedError
 from mtl.readers._members import ARCHIVES, members
-from mtl.readers._mentions import Offsets, checked_spans, renamed, same_mention
+from mtl.readers._mentions import Offsets, between, checked_spans, renamed, same_mention
 from mtl.readers._parts import Discontinuous
 from mtl.readers._xml import XmlError, parse_xml
-from mtl.redaction import quoted_code, shown
+from mtl.redaction import quoted_code
 
 if TYPE_CHECKING:
     from xml.etree import ElementTree
@@ -133,12 +133,8 @@ class TAC2017(Reader):
             self.left_out["empty section"] += 1
             return []
         kept = renamed(entities, self.types, self.left_out)
-        ids = {entity.id for entity in kept}
-        inside = [relation for relation in relations if {relation.head, relation.tail} <= ids]
-        self.left_out.update(
-            shown(relation.type or "", "a type") for relation in relations if not {relation.head, relation.tail} <= ids
-        )
-        return [SpanRow(f"{document}.{section}", document, text, entities=kept, relations=tuple(inside))]
+        inside = between(relations, kept, self.left_out)
+        return [SpanRow(f"{document}.{section}", document, text, entities=kept, relations=inside)]
 
     def _entity(self, mention: ElementTree.Element, text: str, adjusted: Counter[str]) -> Entity:
         name, kind, written = (_attribute(mention, key) for key in ("id", "type", "str"))
