@@ -36,8 +36,8 @@ def num_overlapping(entities: Sequence[Entity]) -> int:
     parts = sorted((start, end, entity.id) for entity in entities for start, end in entity.spans)
     found: set[str] = set()
     reach = 0
-    for (start, end, name), following in zip(parts, [*parts[1:], None], strict=True):
-        if start < reach or (following is not None and following[0] < end):
+    for index, (start, end, name) in enumerate(parts, start=1):
+        if start < reach or (index < len(parts) and parts[index][0] < end):
             found.add(name)
         reach = max(reach, end)
     return len(found)

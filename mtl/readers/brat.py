@@ -8,11 +8,11 @@ from __future__ import annotations
 import codecs
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-from heads.rows import Entity, Relation, SpanRow
+from heads.rows import Entity, Relation, Span, SpanRow
 from mtl.hashed_ids import quoted_id
 from mtl.problems import InputError, Problem
 from mtl.readers import OFFSET, OnBadRow, Reader
@@ -25,6 +25,8 @@ from mtl.redaction import quoted_code, shown
 _ROLE = r"\S[^\s:]*"  # not \S+?, with which a line of colons takes cubic time
 _RELATION = re.compile(rf"(\S+) {_ROLE}:(\S+) {_ROLE}:(\S+) *")
 _MENTION = re.compile(rf"(\S+) ({OFFSET} {OFFSET}(?:;{OFFSET} {OFFSET})*)")
+DIVIDED = "mention divided at a line break, which is joined"
+
 _NO_RETURNS = "text with offsets that do not count carriage returns, which are removed"
 _WITH_MARK = "text with offsets that count its byte-order mark"
 _TRIGGER = re.compile(r"[^\s:]+:(\S+)(?: .*)?")
@@ -45,7 +47,8 @@ class Brat(Reader):
 
     Offsets count the characters of the text, including carriage returns and excluding a byte-order mark. A text whose
     mentions fit only if carriage returns are not counted is read without them, and a byte-order mark is counted where
-    only that fits; both are counted in `adjusted`, like mentions with blanks at their ends, which are removed.
+    only that fits; both are counted in `adjusted`, like mentions with blanks at their ends, which are removed, and
+    mentions that brat divides at a line break, which are joined.
 
     A text and its row::
 
@@ -301,9 +304,23 @@ def _entity(fields: list[str], text: str, line: int, offsets: Offsets, adjusted:
     # brat writes the parts in the order in which they were marked, and their text too.
     spans = [(int(start), int(end)) for start, end in (part.split() for part in match[2].split(";"))]
     try:
-        return Entity(fields[0], match[1], tuple(sorted(checked_spans(text, spans, fields[2], offsets, adjusted))))
+        found = sorted(checked_spans(text, spans, fields[2], offsets, adjusted))
     except MalformedError as error:
         raise _AnnotationError(line, error.rule, error.found) from None
+    return Entity(fields[0], match[1], _over_line_breaks(text, found, adjusted))
+
+
+def _over_line_breaks(text: str, spans: Sequence[Span], adjusted: Counter[str]) -> tuple[Span, ...]:
+    """The parts of a mention, joined where only a line break lies between them: brat divides a mention there."""
+    joined = [spans[0]]
+    for start, end in spans[1:]:
+        gap = text[joined[-1][1] : start]
+        if "\n" in gap and not gap.strip():
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+    adjusted.update([DIVIDED] if len(joined) < len(spans) else [])
+    return tuple(joined)
 
 
 def _shifted(entity: Entity, by: int) -> Entity:

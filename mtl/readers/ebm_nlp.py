@@ -117,10 +117,12 @@ class EBMNLP(Reader):
             self.bad(tokens.place, None, "a document must have tokens", "none")
             return
         elements = [element for element in ELEMENTS if element in files]
-        found = [self._types(files[element], element, len(words)) for element in elements]
-        types = [own for own in found if own is not None]
-        if len(types) < len(elements):
-            return
+        types: list[list[str]] = []
+        for element in elements:
+            own = self._types(files[element], element, len(words))
+            if own is None:
+                return
+            types.append(own)
         offsets = _offsets(words)
         yield SpanRow(
             id=document,

@@ -234,7 +234,7 @@ class _Text:
             spans.append(self._span((first_line, first - 1, last_line, last - 1)))
         fitting = [span for span in spans if span and _normal(self.text[slice(*span)]) == _normal(mention)]
         if fitting:
-            self.adjusted[_LEADING] += fitting[0] != spans[0]
+            self.adjusted.update([_LEADING] if fitting[0] != spans[0] else [])
             return (fitting[0],)
         if spans[0] is None:
             raise MalformedError("lines and tokens must be in the text", ":".join(map(str, place)))

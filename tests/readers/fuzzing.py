@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import json
 import random
 import re
@@ -23,22 +24,31 @@ from mtl.config.yaml_text import load_yaml
 from mtl.problems import InputError
 from mtl.readers import Reader
 from mtl.readers._storage import Memory
+from mtl.readers.bioasq import BioASQ
 from mtl.readers.bioc import BioC
 from mtl.readers.brat import Brat
+from mtl.readers.chemdner import ChemDNER
+from mtl.readers.chemprot import ChemProt
+from mtl.readers.clinicalsts import ClinicalSTS
 from mtl.readers.conll import Conll
 from mtl.readers.ddi2013 import DDI2013
+from mtl.readers.ebm_nlp import EBMNLP
 from mtl.readers.hoc import HoC
+from mtl.readers.i2b2_2010 import I2B22010
 from mtl.readers.jsonl import Jsonl
+from mtl.readers.mednli import MedNLI
 from mtl.readers.pubmedqa import PubMedQA
 from mtl.readers.pubtator import Pubtator
 from mtl.readers.rqe import RQE
+from mtl.readers.share2013 import ShARe2013
 from mtl.readers.table import Table
+from mtl.readers.tac2017 import TAC2017
 
 CORPUS = Path(__file__).parent / "corpus"
 """A folder of inputs for each target: small invented files, and inputs that once broke a reader."""
 
 BETWEEN = b"\n=====\n"
-"""Separates the two parts of an input that stands for two files."""
+"""Separates the parts of an input that stands for several files."""
 
 
 class Target(NamedTuple):
@@ -67,6 +77,11 @@ def _zip(members: Mapping[str, bytes]) -> bytes:
     return packed.getvalue()
 
 
+def _several(*names: str) -> Callable[[bytes], Mapping[str, bytes]]:
+    """From an input with a part for each file; the files of parts that are missing are empty."""
+    return lambda data: dict(itertools.zip_longest(names, data.split(BETWEEN, len(names) - 1), fillvalue=b""))
+
+
 def _annotated(data: bytes) -> Mapping[str, bytes]:
     """A text and its annotation: mutations inside an archive would only break its checksums."""
     text, _, annotation = data.partition(BETWEEN)
@@ -83,7 +98,10 @@ def _document(data: bytes) -> Mapping[str, bytes]:
     return {"d/train.zip": _zip({"Train/DrugBank/a.xml": document}), "d/ids.tsv": ids}
 
 
+_TRAIN = "starting_spans/{}/train/1.AGGREGATED.ann"
+
 TARGETS: dict[str, Target] = {
+    "bioasq": Target(lambda: [BioASQ("a.json"), BioASQ("a.json", context="none", on_bad_row="skip")], _one("a.json")),
     "bioc": Target(
         lambda: [BioC("a.xml"), BioC("a.xml", types={"Disease": "D"}, offsets="trust", on_bad_row="skip")],
         _one("a.xml"),
@@ -92,6 +110,18 @@ TARGETS: dict[str, Target] = {
     "brat_zip": Target(lambda: [Brat("train.zip")], _one("train.zip")),
     "brat_tar": Target(lambda: [Brat("train.tar.gz")], lambda data: {"train.tar.gz": gzip.compress(data, 0)}),
     "brat_gz": Target(lambda: [Brat("train.tar.gz")], _one("train.tar.gz")),
+    "chemdner": Target(
+        lambda: [ChemDNER("d"), ChemDNER("d", types={"FAMILY": "F"}, offsets="trust", on_bad_row="skip")],
+        _several("d/training.abstracts.txt", "d/training.annotations.txt"),
+    ),
+    "chemprot": Target(
+        lambda: [ChemProt("d"), ChemProt("d", relations="names", types={"CHEMICAL": "C"}, offsets="trust")],
+        _several(*(f"d/train/{name}.tsv" for name in ("abstracts", "entities", "gold_standard", "relations"))),
+    ),
+    "clinicalsts": Target(
+        lambda: [ClinicalSTS("d"), ClinicalSTS("d/train.txt", on_bad_row="skip")],
+        _several("d/train.txt", "d/train.gs.sim.txt"),
+    ),
     "conll": Target(
         lambda: [
             Conll("a.tsv", document_mark="-DOCSTART-"),
@@ -103,13 +133,33 @@ TARGETS: dict[str, Target] = {
     ),
     "ddi2013": Target(lambda: [DDI2013("d"), DDI2013("d", dev_ids="ids.tsv")], _document),
     "ddi2013_zip": Target(lambda: [DDI2013("train.zip")], _one("train.zip")),
+    "ebm_nlp": Target(
+        lambda: [EBMNLP("d"), EBMNLP("d", overlap="last", on_bad_row="skip")],
+        _several(
+            "d/documents/1.tokens",
+            *(f"d/annotations/aggregated/{_TRAIN.format(name)}" for name in ("participants", "outcomes")),
+        ),
+    ),
     "hoc": Target(lambda: [HoC("a.tsv"), HoC("a.tsv", unit="sentence", on_bad_row="skip")], _one("a.tsv")),
+    "i2b2_2010": Target(
+        lambda: [I2B22010("d"), I2B22010("d", types={"problem": "P"}, offsets="trust", on_bad_row="skip")],
+        _several(*(f"d/train/a.{suffix}" for suffix in ("txt", "con", "ast", "rel"))),
+    ),
     "jsonl": Target(lambda: [Jsonl("a.jsonl", meta=["site"], ignore=["x"])], _one("a.jsonl")),
+    "mednli": Target(lambda: [MedNLI("a.jsonl")], _one("a.jsonl")),
     "pubmedqa": Target(lambda: [PubMedQA("d")], _questions),
     "pubtator": Target(
         lambda: [Pubtator("a.txt"), Pubtator("a.txt", types={"Disease": "D"}, relations={"CID": "R"})], _one("a.txt")
     ),
     "rqe": Target(lambda: [RQE("a.xml")], _one("a.xml")),
+    "share2013": Target(
+        lambda: [ShARe2013("d"), ShARe2013("d", discontinuous="split", on_bad_row="skip")],
+        _several("d/train/a.txt", "d/train/a.pipe.txt"),
+    ),
+    "tac2017": Target(
+        lambda: [TAC2017("d"), TAC2017("d", types={"Factor": "F"}, offsets="trust", discontinuous="outer")],
+        _one("d/train/a.xml"),
+    ),
     "csv": Target(
         lambda: [Table("a.csv"), Table("a.csv", header=False, columns={"text": "0"}, label_type="number")],
         _one("a.csv"),

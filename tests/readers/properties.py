@@ -10,8 +10,10 @@ The groups: `EVERY_READER`; `TEXT_FILES` for formats of text, whose lines, encod
 
 from __future__ import annotations
 
+import io
 import random
 import re
+import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -62,6 +64,19 @@ def write_files(folder: Path, files: Files) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+
+
+def pack_tar(name: str) -> Pack:
+    """Packs the files of a sample into one archive with this name."""
+
+    def pack(folder: Path, files: Files) -> None:
+        with tarfile.open(folder / name, "w:gz") as archive:
+            for path, content in files.items():
+                member = tarfile.TarInfo(path)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+
+    return pack
 
 
 @dataclass(frozen=True)

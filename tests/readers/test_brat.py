@@ -17,7 +17,8 @@ from heads.rows import Entity, Relation, SpanRow
 from mtl import hashed_ids
 from mtl.problems import InputError
 from mtl.readers._mentions import TRIMMED, TRUSTED
-from mtl.readers.brat import Brat, _read
+from mtl.readers._parts import KEPT, OVERLAPPING
+from mtl.readers.brat import DIVIDED, Brat, _read
 from tests.readers import properties as has
 from tests.readers.properties import Malformed, Sample
 
@@ -67,6 +68,7 @@ MALFORMED = [
     (THIRD, THIRD + "R2\tcauses Arg1:T1 Arg2:T9\n", 4),
     (THIRD, THIRD + "R2\tcauses T1 T2\n", 4),
     (THIRD, THIRD + "R2\n", 4),
+    (THIRD, THIRD + "A1\tNegation T9\n", 4),
     (THIRD, THIRD + "Aspirin\n", 4),
     (THIRD, THIRD + "?1\tAspirin\n", 4),
 ]
@@ -166,7 +168,7 @@ def test_types_are_chosen_and_merged_and_the_rest_is_counted(tmp_path: Path) -> 
 
 def test_lines_that_are_not_read_are_counted_by_kind(tmp_path: Path) -> None:
     annotation = ANNOTATION + (
-        "E1\tAdverse:T2 Cause:T1 \nE2\tAdverse:T2\nA1\tNegated E1\nM1\tSure T1\nN1\tReference T1 MeSH:D1\taspirin\n"
+        "E1\tAdverse:T2 Cause:T1 \nE2\tAdverse:T2\nA1\tNegated R1\nM1\tSure\nN1\tReference T1 MeSH:D1\taspirin\n"
         "*\tEquiv T1 T2\n#1\tAnnotatorNotes T1\tlook\nR2\thas_cue Arg1:E1 Arg2:T1\n\n"
     )
     rows, reader = read(tmp_path, annotation)
@@ -174,12 +176,52 @@ def test_lines_that_are_not_read_are_counted_by_kind(tmp_path: Path) -> None:
     assert dict(reader.left_out) == {
         "E Adverse": 2,
         "A Negated": 1,
-        "M Sure": 1,
+        "M of another form": 1,
         "N Reference": 1,
         "* Equiv": 1,
         "# AnnotatorNotes": 1,
         "R has_cue": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("lines", "attributes"),
+    [
+        ("A1\tNegation T1\n", {"Negation": "true"}),
+        ("A1\tSeverity T1 mild \nA2\tNegation T1 \n", {"Severity": "mild", "Negation": "true"}),
+        ("M1\tSpeculation E1\nE1\tTaking:T1 Cause:T2\n", {"Speculation": "true"}),
+        ("E1\tTaking:T1\nE2\tTaking:T1\nA1\tNegated E1\nA2\tNegated E2\n", {"Negated": "true"}),
+    ],
+)
+def test_attributes_belong_to_their_mention_or_to_the_trigger_of_their_event(
+    tmp_path: Path, lines: str, attributes: dict[str, str]
+) -> None:
+    rows, reader = read(tmp_path, ANNOTATION + lines)
+    assert [entity.attributes for entity in rows[1].entities] == [attributes, {}]
+    assert not any(kind.startswith(("A", "M")) for kind in reader.left_out)
+
+
+@pytest.mark.parametrize(
+    ("lines", "line"),
+    [("A1\tNegation T9\n", 4), ("A1\tSeverity T1 mild\nA2\tSeverity T1 severe\n", 5), ("E1\tx\nA1\tNegated E1\n", 5)],
+)
+def test_an_attribute_of_nothing_or_with_two_values_is_a_bad_row(tmp_path: Path, lines: str, line: int) -> None:
+    rows, reader = read(tmp_path, ANNOTATION + lines)
+    assert [row.id for row in rows] == ["1_1", "2_1"]
+    assert [bad.line for bad in reader.bad_rows] == [line]
+
+
+def test_attributes_of_mentions_that_are_left_out_are_counted(tmp_path: Path) -> None:
+    rows, reader = read(tmp_path, ANNOTATION + "A1\tSeverity T2 mild\n", types={"Drug": "Drug"})
+    assert [entity.attributes for entity in rows[1].entities] == [{}]
+    assert reader.left_out["A Severity"] == 1
+
+
+def test_parts_with_only_a_line_break_between_them_are_one_part(tmp_path: Path) -> None:
+    """As n2c2 2018 has them: brat divides a mention that goes over a line break."""
+    rows, reader = read(tmp_path, "T1\tReason 0 4;5 9;14 18\tskin rash pain\n", text="skin\nrash and pain")
+    assert rows[1].entities[0].spans == ((0, 9), (14, 18))
+    assert reader.adjusted == {DIVIDED: 1}
 
 
 def test_parts_are_put_in_text_order_and_compared_in_their_own(tmp_path: Path) -> None:
@@ -295,12 +337,53 @@ def test_phee_has_the_documented_counts(data_folder: Path) -> None:
         assert reader.bad_rows == []
 
 
+def test_phees_attributes_are_those_of_its_events(data_folder: Path) -> None:
+    """337, 327 and 68 attribute lines; four of them repeat one on an event with the same trigger."""
+    reader = Brat(str(data_folder / "phee" / "brat"))
+    found = Counter(
+        name
+        for split in ("train", "dev", "test")
+        for row in reader.read(split)
+        for entity in row.entities  # type: ignore[union-attr]
+        for name in entity.attributes
+    )
+    assert found.total() == 337 + 327 + 68 - 4
+    assert found["Negated"] == 68
+    assert (reader.noted[KEPT], reader.noted[OVERLAPPING]) == (620, 18781)
+
+
+# --- n2c2 2018, whose layout is brat's --------------------------------------------------------------------------------
+
+# Invented text in the layout of n2c2 2018 track 2 (Henry et al. 2020): files `ID.txt` and `ID.ann` of a split in one
+# folder, drugs with their attributes as relations, and mentions over line breaks in parts, as public parsers of
+# `training_20180910` read it.
+N2C2_TEXT = "Started on aspirin 81 mg daily\nfor chest\npain. No rash.\n"
+N2C2_ANN = (
+    "T1\tDrug 11 18\taspirin\nT2\tStrength 19 24\t81 mg\nT3\tFrequency 25 30\tdaily\n"
+    "T4\tReason 35 40;41 45\tchest pain\nR1\tStrength-Drug Arg1:T2 Arg2:T1\nR2\tFrequency-Drug Arg1:T3 Arg2:T1\n"
+    "R3\tReason-Drug Arg1:T4 Arg2:T1\n"
+)
+
+
+def test_n2c2_2018_is_read_as_brat(tmp_path: Path) -> None:
+    folder_of(tmp_path / "training_20180910", {"100035.txt": N2C2_TEXT, "100035.ann": N2C2_ANN})
+    reader = Brat(str(tmp_path), files={"train": "training_20180910"})
+    (row,) = reader.read("train")
+    assert marked(row) == ["aspirin", "81 mg", "daily", "chest\npain"]
+    assert [(relation.head, relation.tail, relation.type) for relation in row.relations] == [  # type: ignore[union-attr]
+        ("T2", "T1", "Strength-Drug"),
+        ("T3", "T1", "Frequency-Drug"),
+        ("T4", "T1", "Reason-Drug"),
+    ]
+    assert (reader.adjusted, reader.noted, reader.left_out) == ({DIVIDED: 1}, {}, {})
+
+
 @pytest.mark.parametrize(
     ("line", "kind"),
     [
         ("#1\tAnnotatorNotes T1\tfever", "# AnnotatorNotes"),
         ("E1\tCause:T1 Theme:T2", "E Cause"),
-        ("A1\tNegated T1", "A Negated"),
+        ("A1\tNegated R1", "A Negated"),
         ("N1\tReference T1 UMLS:C01\tfever", "N Reference"),
         ("*\tEquiv T1 T2", "* Equiv"),
         ("#1\tFever was high", "# of another form"),
