@@ -122,7 +122,7 @@ class Reader(ABC):
     suffixes: ClassVar[tuple[str, ...]] = ()
     """Suffixes of the files that are searched in a folder."""
 
-    split_names: ClassVar[Mapping[str, tuple[str, ...]]] = SPLIT_NAMES
+    file_names: ClassVar[Mapping[str, tuple[str, ...]]] = SPLIT_NAMES
     """The accepted file names of each split in a folder, without suffix."""
 
     other_names: ClassVar[tuple[str, ...]] = ()
@@ -179,7 +179,7 @@ class Reader(ABC):
         if not self.storage.is_dir(self.path):
             raise InputError(Problem("path", f"'{self.path}' does not exist.", "Check the path."))
         found = {}
-        for split, names in self.split_names.items():
+        for split, names in self.file_names.items():
             candidates = [self.path / f"{name}{suffix}" for name in names for suffix in self.suffixes]
             present = [path for path in candidates if self.exists(path)]
             if present:
