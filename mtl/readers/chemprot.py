@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal
 
 from heads.rows import Entity, Relation, SpanRow
@@ -46,8 +46,8 @@ class ChemProt(Reader):
         path: Folder of the three folders or archives `chemprot_training`, `chemprot_development` and
             `chemprot_test_gs`, or one archive.
         relations: What the types of relations are. `gold_standard`: the five groups that were evaluated (CPR:3, 4, 5, 6
-            and 9); `groups`: all groups (CPR:0 to CPR:10); `names`: the names of relations that the groups merge, such
-            as INHIBITOR.
+            and 9), so that pairs of other groups have no relation, as in BLUE and BLURB; `groups`: all groups (CPR:0 to
+            CPR:10); `names`: the names of relations that the groups merge, such as INHIBITOR.
         types: Entity type in the file -> type in the row; several may be merged, such as GENE-Y and GENE-N. Mentions of
             types that are not listed, and their relations, are left out and counted in `left_out`. The default keeps
             all types.
@@ -96,7 +96,7 @@ class ChemProt(Reader):
     def _tables(self, source: Path) -> dict[str, Member] | None:
         """The tables of a split by what they hold; None if one is missing."""
         found: dict[str, Member] = {}
-        for name, content in members(self, source, lambda path: path.suffix == ".tsv").items():
+        for name, content in members(self, source, lambda path: bool(_table_of(path.name))).items():
             table = _table_of(name)
             if table in found:
                 self.bad(source / name, None, f"a split must have one table of {table}", "another one")
@@ -147,4 +147,5 @@ class ChemProt(Reader):
 
 def _table_of(name: str) -> str:
     """What a table holds, by the name of its file; empty for other files."""
-    return next((table for table in _TABLES if table in Path(name).name), "")
+    path = PurePosixPath(name)
+    return next((table for table in _TABLES if table in path.name), "") if path.suffix == ".tsv" else ""
