@@ -79,8 +79,8 @@ class SpanRow:
         sentences: Sentences of the source; None if the row is one sentence.
         entities: Mentions.
         relations: Relations between the mentions or their concepts.
-        annotated: Entity types, relation types and attributes that were annotated in this row; None for all. What was
-            not annotated is masked: its absence is never learned.
+        annotated: Entity and relation types that were annotated in this row; None for all. Types that were not
+            annotated are masked: their absence is never learned.
         meta: Groups for splits and reports, such as site or year. The model never sees them.
     """
 
@@ -156,7 +156,7 @@ def row_from_dict(fields: Mapping[str, Any]) -> Row:
 
 
 def _entity_to_dict(entity: Entity) -> dict[str, Any]:
-    out = {"id": entity.id, "type": entity.type, "spans": [list(span) for span in entity.spans]}
+    out: dict[str, Any] = {"id": entity.id, "type": entity.type, "spans": [list(span) for span in entity.spans]}
     if entity.concepts:
         out["concepts"] = list(entity.concepts)
     if entity.attributes:

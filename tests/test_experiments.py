@@ -11,7 +11,10 @@ import yaml
 from mtl.commands.arguments import read_config
 from mtl.commands.check import check
 from mtl.commands.tune import load as load_search
+from mtl.config.components import build, find
 from mtl.config.loading import load_mixture
+from mtl.data.reading import read_rows
+from mtl.data.store import Store
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 TASKS = sorted((EXPERIMENTS / "tasks").glob("*.yaml"))
@@ -30,7 +33,13 @@ DOCUMENTED = {
     "pubmedqa": ((450, 50, 500), (450, 50, 500)),
     "ehr_rel": ((1312, 121, 148), (0, 0, 0)),
     "phee": ((2898, 961, 968), (7230, 2421, 2380)),
+    "bc2gm": ((12574, 2519, 5038), (15197, 3061, 6325)),
+    "chemprot": ((16521, 10361, 14396), (16521, 10361, 14396)),
+    "chemprot_13": ((4169, 2427, 3469), (4169, 2427, 3469)),
+    "jnlpba": ((16807, 1739, 3856), (46750, 4551, 8662)),
+    "tac2017_adr": ((145, 44, 50), (9382, 3372, 2968)),
 }
+IN_NO_MIXTURE = ["bc2gm", "chemprot", "chemprot_13", "jnlpba", "phee", "tac2017_adr"]
 
 
 @pytest.fixture(autouse=True)
@@ -47,17 +56,22 @@ def problemless(path: Path) -> dict[str, Any]:
 
 def test_every_yaml_is_seen() -> None:
     assert [path.stem for path in TASKS] == [
+        "bc2gm",
         "bc5cdr_chemical",
         "bc5cdr_disease",
         "biosses",
+        "chemprot",
+        "chemprot_13",
         "ddi2013",
         "ehr_rel",
         "gad",
         "hoc",
+        "jnlpba",
         "ncbi_disease",
         "phee",
         "pubmedqa",
         "rqe",
+        "tac2017_adr",
     ]
     assert [path.stem for path in MIXTURES] == ["biomedical", "clinical", "demo"]
     assert [path.stem for path in CONFIGS] == ["biomedical", "clinical", "demo"]
@@ -143,3 +157,23 @@ def test_a_mixture_of_public_tasks_would_run_and_has_the_documented_counts(
         assert pairs == [25295, 2496, 5716]  # one pair of train has no type
         assert [split["documents"] for split in tasks["ddi2013"]["splits"].values()] == [635, 79, 191]
         assert tasks["ncbi_disease"]["splits"]["train"]["refused"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", IN_NO_MIXTURE)
+def test_a_task_of_no_mixture_has_the_documented_counts(
+    name: str, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows and labels of each split, as the head counts them; nothing is encoded."""
+    monkeypatch.setenv("MTL_DATA", str(data_folder))
+    spec = load_mixture({"name": "one", "include": [str(EXPERIMENTS / "tasks" / f"{name}.yaml")]}).tasks[name]
+    head = find("head", spec.head, "head")(hidden_size=8, labels=spec.labels, **spec.options)
+    if spec.data.split is None:
+        reader = build(find("reader", spec.data.reader, "reader"), **spec.data.reader_arguments)
+        found = {split: reader.read(split) for split in reader.sources()}
+    else:
+        found = {split: table for split, (table, _) in read_rows(spec.data, "data", Store()).items()}
+    rows = [[row for row in found[split] if head.check(row) is None] for split in ("train", "dev", "test")]
+    labels = [sum(sum(head.label_counts(row).values()) for row in own) for own in rows]
+    assert (tuple(map(len, rows)), tuple(labels)) == DOCUMENTED[name]
+    assert all(head.unknown_labels(row) == [] for own in rows for row in own)

@@ -90,6 +90,7 @@ def read_rows(spec: DataSpec, key: str, store: Store) -> dict[str, tuple[RowTabl
     try:
         reader = components.build(reader_class, **spec.reader_arguments)
         sources = reader.sources()
+        states = _file_states(reader, sources)
     except InputError as error:
         raise InputError(_under(key, spec, error.problems)) from None
     except ValueError as error:
@@ -102,7 +103,7 @@ def read_rows(spec: DataSpec, key: str, store: Store) -> dict[str, tuple[RowTabl
     identity = [
         _code_of(reader_class),  # type: ignore[arg-type]  # mypy: every class is hashable
         spec.model_dump(mode="json", exclude={"reader"}, exclude_none=True),
-        _file_states(reader, sources),
+        states,
         *(["hashed ids"] if are_hashed() else []),  # the stored summary lists bad rows, as they are shown
     ]
     found: dict[str, tuple[RowTable, RowSummary]] = {}

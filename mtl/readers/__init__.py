@@ -19,7 +19,7 @@ from heads.rows import Row, SpanRow
 from mtl.hashed_ids import are_hashed, quoted_id, shown_id
 from mtl.problems import InputError, Problem
 from mtl.readers._limits import Budget, read_limit
-from mtl.readers._parts import KEPT, OVERLAPPING, Discontinuous, num_discontinuous, num_overlapping, with_parts
+from mtl.readers._parts import Discontinuous, num_discontinuous, with_parts
 from mtl.readers._storage import Disk, Storage
 
 SHOWN_LINES = 5
@@ -122,7 +122,7 @@ class Reader(ABC):
     suffixes: ClassVar[tuple[str, ...]] = ()
     """Suffixes of the files that are searched in a folder."""
 
-    split_names: ClassVar[Mapping[str, tuple[str, ...]]] = SPLIT_NAMES
+    file_names: ClassVar[Mapping[str, tuple[str, ...]]] = SPLIT_NAMES
     """The accepted file names of each split in a folder, without suffix."""
 
     other_names: ClassVar[tuple[str, ...]] = ()
@@ -179,7 +179,7 @@ class Reader(ABC):
         if not self.storage.is_dir(self.path):
             raise InputError(Problem("path", f"'{self.path}' does not exist.", "Check the path."))
         found = {}
-        for split, names in self.split_names.items():
+        for split, names in self.file_names.items():
             candidates = [self.path / f"{name}{suffix}" for name in names for suffix in self.suffixes]
             present = [path for path in candidates if self.exists(path)]
             if present:
@@ -225,17 +225,13 @@ class Reader(ABC):
 
     def _shaped(self, row: SpanRow, source: Path) -> SpanRow | None:
         """The row with its discontinuous mentions read as the option says; None if it is refused for them."""
-        parts = num_discontinuous(row)
-        if parts and self.discontinuous == "refuse":
+        if self.discontinuous == "refuse" and (parts := num_discontinuous(row)):
             found = f"{parts} of {len(row.entities)} mentions in parts in row {quoted_id(row.id)}"
             self.bad(source, None, "mentions must be continuous (see the option discontinuous)", found)
             return None
-        if parts:
-            row, changed = with_parts(row, self.discontinuous)
-            self.adjusted.update(changed)
-            self.noted.update({KEPT: parts} if not changed else {})
-        overlapping = num_overlapping(row.entities)
-        self.noted.update({OVERLAPPING: overlapping} if overlapping else {})
+        row, changed, noted = with_parts(row, self.discontinuous)
+        self.adjusted.update(changed)
+        self.noted.update(noted)
         return row
 
     def bad(self, source: Path, line: int | None, rule: str, found: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from mtl.problems import InputError, Problem
 from mtl.readers import Line, Reader
@@ -12,6 +13,13 @@ from mtl.readers._limits import Budget
 
 ARCHIVES = (".tar.gz", ".tgz", ".zip", "")
 """Suffixes of the sources that `members` reads; the empty one stands for a folder."""
+
+
+class Member(NamedTuple):
+    """A file of a folder or archive: its path, for errors, and its content."""
+
+    place: Path
+    content: bytes
 
 
 def members(reader: Reader, source: Path, wanted: Callable[[PurePosixPath], bool]) -> dict[str, bytes]:
@@ -55,11 +63,11 @@ def _contents(reader: Reader, source: Path, wanted: Callable[[PurePosixPath], bo
         yield from read(file, is_wanted, Budget(source, "An archive, after decompression,"))
 
 
-def content_lines(reader: Reader, content: bytes, place: Path) -> Iterator[Line]:
+def content_lines(reader: Reader, file: Member) -> Iterator[Line]:
     """The lines of a file that has been read as a whole, as `Reader.all_lines` gives them; no empty last line."""
-    for number, line in enumerate(content.removesuffix(b"\n").split(b"\n"), start=1):
+    for number, line in enumerate(file.content.removesuffix(b"\n").split(b"\n"), start=1):
         raw = line.removesuffix(b"\r")
-        text = reader.decode(raw, place, number)
+        text = reader.decode(raw, file.place, number)
         yield Line(number, raw.decode(reader.encoding, errors="replace") if text is None else text, text is not None)
 
 

@@ -43,26 +43,37 @@ def num_overlapping(entities: Sequence[Entity]) -> int:
     return len(found)
 
 
-def with_parts(row: SpanRow, rule: Discontinuous) -> tuple[SpanRow, Counter[str]]:
-    """The row with its discontinuous mentions read as the rule says, and the counts of the mentions that were changed.
+def with_parts(row: SpanRow, rule: Discontinuous) -> tuple[SpanRow, Counter[str], Counter[str]]:
+    """The row with its discontinuous mentions read as the rule says; `refuse` changes nothing.
 
     With `split`, the first part keeps the id of the mention, and so its relations; all parts have its concepts and
     attributes.
+
+    Returns:
+        The row, the counts of the mentions that were changed, and of those that are discontinuous or overlap in it.
 
     >>> row = SpanRow("1", "1", "left and right lung", entities=(Entity("T1", "Site", ((0, 4), (15, 19))),))
     >>> [entity.spans for entity in with_parts(row, "split")[0].entities]
     [((0, 4),), ((15, 19),)]
     """
-    changed = num_discontinuous(row)
-    if rule == "outer":
-        entities = tuple(
-            entity._replace(spans=((min(entity.spans)[0], max(end for _, end in entity.spans)),))
-            for entity in row.entities
-        )
-        return replace(row, entities=entities), Counter({OUTER: changed})
-    if rule == "split":
-        return replace(row, entities=tuple(_split(row.entities))), Counter({SPLIT: changed})
-    return row, Counter()
+    parts = num_discontinuous(row)
+    changed, noted = Counter[str](), Counter[str]()
+    if parts and rule == "outer":
+        row = replace(row, entities=tuple(map(_outer, row.entities)))
+        changed[OUTER] = parts
+    elif parts and rule == "split":
+        row = replace(row, entities=tuple(_split(row.entities)))
+        changed[SPLIT] = parts
+    elif parts:
+        noted[KEPT] = parts
+    overlapping = num_overlapping(row.entities)
+    if overlapping:
+        noted[OVERLAPPING] = overlapping
+    return row, changed, noted
+
+
+def _outer(entity: Entity) -> Entity:
+    return entity._replace(spans=((min(entity.spans)[0], max(end for _, end in entity.spans)),))
 
 
 def _split(entities: Sequence[Entity]) -> Iterator[Entity]:

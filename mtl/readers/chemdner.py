@@ -44,7 +44,7 @@ class ChemDNER(Reader):
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".abstracts.txt",)
-    split_names: ClassVar[Mapping[str, tuple[str, ...]]] = {
+    file_names: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "train": ("training", *SPLIT_NAMES["train"]),
         "dev": ("development", *SPLIT_NAMES["dev"]),
         "test": ("evaluation", *SPLIT_NAMES["test"]),

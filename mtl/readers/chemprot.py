@@ -6,14 +6,14 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal
 
 from heads.rows import Entity, Relation, SpanRow
 from mtl.readers import SPLIT_NAMES, OnBadRow, Reader
 from mtl.readers._abstracts import Abstract, Abstracts, Cells, span_of
 from mtl.readers._columns import MalformedError
-from mtl.readers._members import ARCHIVES, content_lines, members
+from mtl.readers._members import ARCHIVES, Member, content_lines, members
 from mtl.readers._mentions import Offsets, between, checked_spans, renamed
 from mtl.redaction import quoted_code
 
@@ -46,8 +46,8 @@ class ChemProt(Reader):
         path: Folder of the three folders or archives `chemprot_training`, `chemprot_development` and
             `chemprot_test_gs`, or one archive.
         relations: What the types of relations are. `gold_standard`: the five groups that were evaluated (CPR:3, 4, 5, 6
-            and 9); `groups`: all groups (CPR:0 to CPR:10); `names`: the names of relations that the groups merge, such
-            as INHIBITOR.
+            and 9), so that pairs of other groups have no relation, as in BLUE and BLURB; `groups`: all groups (CPR:0 to
+            CPR:10); `names`: the names of relations that the groups merge, such as INHIBITOR.
         types: Entity type in the file -> type in the row; several may be merged, such as GENE-Y and GENE-N. Mentions of
             types that are not listed, and their relations, are left out and counted in `left_out`. The default keeps
             all types.
@@ -59,7 +59,7 @@ class ChemProt(Reader):
     """
 
     suffixes: ClassVar[tuple[str, ...]] = ARCHIVES
-    split_names: ClassVar[Mapping[str, tuple[str, ...]]] = {
+    file_names: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "train": ("chemprot_training", *SPLIT_NAMES["train"]),
         "dev": ("chemprot_development", *SPLIT_NAMES["dev"]),
         "test": ("chemprot_test_gs", *SPLIT_NAMES["test"]),
@@ -85,33 +85,30 @@ class ChemProt(Reader):
         tables = self._tables(source)
         if tables is None:
             return
-        place, content = tables["abstracts"]
-        documents = Abstracts(self, place, content_lines(self, content, place))
+        abstracts = tables["abstracts"]
+        documents = Abstracts(self, abstracts.place, content_lines(self, abstracts))
         mentions = self._by_document(documents, tables["entities"], 6)
         table = tables["gold_standard" if self.relations == "gold_standard" else "relations"]
         related = self._by_document(documents, table, 4 if self.relations == "gold_standard" else 6)
         for document in documents:
             yield from self._row(documents, document, mentions.get(document.id, ()), related.get(document.id, ()))
 
-    def _tables(self, source: Path) -> dict[str, tuple[Path, bytes]] | None:
+    def _tables(self, source: Path) -> dict[str, Member] | None:
         """The tables of a split by what they hold; None if one is missing."""
-        found: dict[str, tuple[Path, bytes]] = {}
-        for name, content in members(self, source, lambda path: path.suffix == ".tsv").items():
+        found: dict[str, Member] = {}
+        for name, content in members(self, source, lambda path: bool(_table_of(path.name))).items():
             table = _table_of(name)
             if table in found:
                 self.bad(source / name, None, f"a split must have one table of {table}", "another one")
-            found.setdefault(table, (source / name, content))
+            found.setdefault(table, Member(source / name, content))
         needed = ("abstracts", "entities", "gold_standard" if self.relations == "gold_standard" else "relations")
         missing = [table for table in needed if table not in found]
         if missing:
             self.bad(source, None, f"a split must have the tables {', '.join(needed)}", f"no {', '.join(missing)}")
         return None if missing else found
 
-    def _by_document(
-        self, documents: Abstracts, table: tuple[Path, bytes], num_columns: int
-    ) -> Mapping[str, list[Cells]]:
-        place, content = table
-        return documents.by_document(place, content_lines(self, content, place), num_columns)
+    def _by_document(self, documents: Abstracts, table: Member, num_columns: int) -> Mapping[str, list[Cells]]:
+        return documents.by_document(table.place, content_lines(self, table), num_columns)
 
     def _row(
         self, documents: Abstracts, document: Abstract, mentions: Sequence[Cells], related: Sequence[Cells]
@@ -139,15 +136,16 @@ class ChemProt(Reader):
 
     def _relation(self, names: set[str], cells: Sequence[str]) -> Relation:
         kind = cells[2] if self.relations == "names" else cells[0]
-        ends = [match[1] for cell in cells[-2:] if (match := _ARGUMENT.fullmatch(cell.strip()))]
-        if not kind or len(ends) < 2:
+        head, tail = (_ARGUMENT.fullmatch(cell.strip()) for cell in cells[-2:])
+        if not kind or head is None or tail is None:
             raise MalformedError("a relation must have a type, Arg1:id and Arg2:id", "another form")
-        unknown = [end for end in ends if end not in names]
-        if unknown:
-            raise MalformedError("a relation must join mentions of its document", quoted_code(unknown[0]))
-        return Relation(*ends, kind)
+        for end in (head[1], tail[1]):
+            if end not in names:
+                raise MalformedError("a relation must join mentions of its document", quoted_code(end))
+        return Relation(head[1], tail[1], kind)
 
 
 def _table_of(name: str) -> str:
     """What a table holds, by the name of its file; empty for other files."""
-    return next((table for table in _TABLES if table in Path(name).name), "")
+    path = PurePosixPath(name)
+    return next((table for table in _TABLES if table in path.name), "") if path.suffix == ".tsv" else ""

@@ -41,7 +41,7 @@ class ClinicalSTS(Reader):
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".txt",)
-    split_names: ClassVar[Mapping[str, tuple[str, ...]]] = {
+    file_names: ClassVar[Mapping[str, tuple[str, ...]]] = {
         split: (*(f"{year}.{split}" for year in _YEARS), split) for split in ("train", "dev", "test")
     }
 

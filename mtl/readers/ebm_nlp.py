@@ -6,13 +6,13 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from heads.rows import Entity, Span, SpanRow
 from mtl.hashed_ids import quoted_id
 from mtl.problems import InputError, Problem
 from mtl.readers import OnBadRow, Reader
-from mtl.readers._members import members
+from mtl.readers._members import Member, members
 
 Phase = Literal["starting_spans", "hierarchical_labels"]
 
@@ -86,13 +86,13 @@ class EBMNLP(Reader):
         return dict.fromkeys(_SPLITS, self.path)
 
     def rows(self, source: Path, split: str) -> Iterator[SpanRow]:
-        tokens: dict[str, _File] = {}
-        labels: dict[str, dict[str, dict[str, _File]]] = {name: {} for name in _SPLITS.values()}
+        tokens: dict[str, Member] = {}
+        labels: dict[str, dict[str, dict[str, Member]]] = {name: {} for name in _SPLITS.values()}
         for name, content in members(self, source, _is_wanted).items():
             if match := _TOKENS.fullmatch(name):
-                tokens[match[1]] = _File(source / name, content)
+                tokens[match[1]] = Member(source / name, content)
             elif (match := _LABELS.fullmatch(name)) and match[1] == self.phase and match[2] in ELEMENTS:
-                labels[match[3]].setdefault(match[4], {})[match[2]] = _File(source / name, content)
+                labels[match[3]].setdefault(match[4], {})[match[2]] = Member(source / name, content)
         own = labels[_SPLITS[split]]
         if not own:
             place = f"annotations/aggregated/{self.phase}/…/{_SPLITS[split]}"
@@ -107,7 +107,7 @@ class EBMNLP(Reader):
             else:
                 yield from self._row(document, tokens[document], files)
 
-    def _row(self, document: str, tokens: _File, files: dict[str, _File]) -> Iterator[SpanRow]:
+    def _row(self, document: str, tokens: Member, files: dict[str, Member]) -> Iterator[SpanRow]:
         """The row of a document, or nothing if it is bad."""
         text = self.decode(tokens.content, tokens.place)
         if text is None:
@@ -133,7 +133,7 @@ class EBMNLP(Reader):
             annotated=None if len(elements) == len(ELEMENTS) else tuple(itertools.chain(*map(self._names, elements))),
         )
 
-    def _types(self, file: _File, element: str, num_words: int) -> list[str] | None:
+    def _types(self, file: Member, element: str, num_words: int) -> list[str] | None:
         """The entity type of each token, empty for none; None if the file is bad."""
         text = self.decode(file.content, file.place)
         if text is None:
@@ -165,11 +165,6 @@ class EBMNLP(Reader):
             [name if index == last[position] else "" for position, name in enumerate(own)]
             for index, own in enumerate(types)
         ]
-
-
-class _File(NamedTuple):
-    place: Path
-    content: bytes
 
 
 def _is_wanted(path: PurePosixPath) -> bool:

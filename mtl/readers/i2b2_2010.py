@@ -6,12 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from heads.rows import Entity, Relation, Span, SpanRow
 from mtl.readers import OFFSET, OnBadRow, Reader
 from mtl.readers._columns import MalformedError
-from mtl.readers._members import ARCHIVES, companions, content_lines, members
+from mtl.readers._members import ARCHIVES, Member, companions, content_lines, members
 from mtl.readers._mentions import Offsets, between, checked_spans, numbered, renamed
 
 CONCEPTS = ("problem", "test", "treatment")
@@ -104,9 +104,9 @@ class I2B22010(Reader):
             else:
                 yield from self._row(name, text, {suffix: files.get(name) for suffix, files in found.items()})
 
-    def _files(self, source: Path, suffixes: Sequence[str]) -> dict[str, dict[str, _File]]:
+    def _files(self, source: Path, suffixes: Sequence[str]) -> dict[str, dict[str, Member]]:
         """The files of a folder or archive by suffix and name, in the order of names."""
-        found: dict[str, dict[str, _File]] = {suffix: {} for suffix in suffixes}
+        found: dict[str, dict[str, Member]] = {suffix: {} for suffix in suffixes}
         contents = members(self, source, lambda path: path.suffix in suffixes)
         for name in sorted(contents, key=lambda name: (PurePosixPath(name).name, name)):
             path = PurePosixPath(name)
@@ -115,10 +115,10 @@ class I2B22010(Reader):
             elif path.stem in found[path.suffix]:
                 self.bad(source / name, None, "the names of texts must be unique within a split", "this one again")
             else:
-                found[path.suffix][path.stem] = _File(source / name, contents[name])
+                found[path.suffix][path.stem] = Member(source / name, contents[name])
         return found
 
-    def _row(self, name: str, file: _File, annotations: Mapping[str, _File | None]) -> Iterator[SpanRow]:
+    def _row(self, name: str, file: Member, annotations: Mapping[str, Member | None]) -> Iterator[SpanRow]:
         """The row of a text, or nothing if it is bad or empty."""
         written = self.decode(file.content, file.place)
         lines = {suffix: self._lines(own) for suffix, own in annotations.items() if own is not None}
@@ -160,17 +160,12 @@ class I2B22010(Reader):
         """The entity types of the rows."""
         return CONCEPTS if self.types is None else tuple(dict.fromkeys(self.types.values()))
 
-    def _lines(self, file: _File) -> list[tuple[int, str]] | None:
+    def _lines(self, file: Member) -> list[tuple[int, str]] | None:
         """The lines of a file that are not blank; None if one is not valid."""
-        lines = list(content_lines(self, file.content, file.place))
+        lines = list(content_lines(self, file))
         if not all(line.is_valid for line in lines):
             return None
         return [(line.number, line.text.strip()) for line in lines if line.text.strip()]
-
-
-class _File(NamedTuple):
-    place: Path
-    content: bytes
 
 
 class _Text:

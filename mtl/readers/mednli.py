@@ -36,7 +36,7 @@ class MedNLI(Reader):
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".jsonl",)
-    split_names: ClassVar[Mapping[str, tuple[str, ...]]] = {
+    file_names: ClassVar[Mapping[str, tuple[str, ...]]] = {
         split: (f"mli_{split}_v1", *names) for split, names in SPLIT_NAMES.items()
     }
 

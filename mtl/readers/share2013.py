@@ -11,7 +11,7 @@ from typing import ClassVar
 from heads.rows import Entity, SpanRow
 from mtl.readers import OFFSET, OnBadRow, Reader
 from mtl.readers._columns import MalformedError
-from mtl.readers._members import ARCHIVES, companions, content_lines, members
+from mtl.readers._members import ARCHIVES, Member, companions, content_lines, members
 from mtl.readers._mentions import checked_spans
 from mtl.readers._parts import Discontinuous
 
@@ -71,48 +71,58 @@ class ShARe2013(Reader):
         return companions(self, "annotations", self.annotations, lambda source: source)
 
     def rows(self, source: Path, split: str) -> Iterator[SpanRow]:
-        place = self.companions()[split]
-        found = {source / name: content for name, content in members(self, source, _is_text).items()}
-        if place != source:
-            found |= {place / name: content for name, content in members(self, place, _is_text).items()}
-        reports: dict[str, Path] = {}
-        mentions: dict[str, Path] = {}
-        for path in sorted(found):
-            match = _ANNOTATION.fullmatch(path.name)
-            is_mentions = match is not None or (place != source and place in path.parents)
-            files, name = (mentions, match[1] if match else path.stem) if is_mentions else (reports, path.stem)
-            if name in files:
-                self.bad(path, None, "the names of reports must be unique within a split", "this one again")
-            files.setdefault(name, path)
-        for name, path in mentions.items():
+        reports, mentions = self._files(source, self.companions()[split])
+        for name, file in mentions.items():
             if name not in reports:
-                self.bad(path, None, "a file of mentions needs a report with the same name", "none")
-        for name, path in reports.items():
+                self.bad(file.place, None, "a file of mentions needs a report with the same name", "none")
+        for name, file in reports.items():
             if name not in mentions:
-                self.bad(path, None, "a report needs a file of mentions with the same name (may be empty)", "none")
+                self.bad(
+                    file.place, None, "a report needs a file of mentions with the same name (may be empty)", "none"
+                )
             else:
-                text = self.decode(found[path], path)
-                yield from self._row(name, text, found[mentions[name]], mentions[name])
+                yield from self._row(name, file, mentions[name])
 
-    def _row(self, name: str, text: str | None, content: bytes, place: Path) -> Iterator[SpanRow]:
+    def _files(self, source: Path, place: Path) -> tuple[dict[str, Member], dict[str, Member]]:
+        """The reports and the files of mentions, by the name of the report."""
+        found = [
+            Member(folder / name, content)
+            for folder in dict.fromkeys((source, place))
+            for name, content in members(self, folder, _is_text).items()
+        ]
+        reports: dict[str, Member] = {}
+        mentions: dict[str, Member] = {}
+        for file in sorted(found):
+            match = _ANNOTATION.fullmatch(file.place.name)
+            is_mentions = match is not None or (place != source and place in file.place.parents)
+            files, name = mentions if is_mentions else reports, match[1] if match else file.place.stem
+            if name in files:
+                self.bad(file.place, None, "the names of reports must be unique within a split", "this one again")
+            files.setdefault(name, file)
+        return reports, mentions
+
+    def _row(self, name: str, report: Member, mentions: Member) -> Iterator[SpanRow]:
         """The row of a report, or nothing if it is bad or empty."""
+        text = self.decode(report.content, report.place)
+        if text is None:
+            return
         entities: list[Entity] = []
         adjusted: Counter[str] = Counter()
-        for line in content_lines(self, content, place):
+        for line in content_lines(self, mentions):
             if not line.is_valid:
                 return
-            if text is None or not line.text.strip():
+            if not line.text.strip():
                 continue
             try:
                 entities.append(_entity(line.text, f"T{len(entities) + 1}", name, text, adjusted))
             except MalformedError as error:
-                self.bad(place, line.number, error.rule, error.found)
+                self.bad(mentions.place, line.number, error.rule, error.found)
                 return
-        if text is not None and not text.strip():
+        if not text.strip():
             self.left_out["empty text"] += 1
-        elif text is not None:
-            self.adjusted.update(adjusted)
-            yield SpanRow(name, name, text, entities=tuple(entities))
+            return
+        self.adjusted.update(adjusted)
+        yield SpanRow(name, name, text, entities=tuple(entities))
 
 
 def _is_text(path: PurePosixPath) -> bool:

@@ -11,6 +11,7 @@ import yaml
 
 from mtl.commands.check import check, main
 from mtl.problems import Problem
+from mtl.readers._parts import KEPT, OVERLAPPING
 
 SECRET = "Mr Miller of Ward 7"  # in every invalid row, and must never be shown
 
@@ -544,6 +545,18 @@ def test_what_a_reader_adjusts_and_what_cannot_be_found_is_in_the_plan(write: Wr
     assert (train["notes"]["unreachable"], train["notes"]["off_by_one"]) == (2, 1)
     assert main(["check", str(path)]) == 0
     assert "unreachable 2" in capsys.readouterr().out
+
+
+def test_mentions_in_parts_and_overlapping_ones_are_in_the_plan(write: Write, capsys: Any) -> None:
+    parts = {"id": "T1", "type": "Drug", "spans": [[0, 3], [8, 15]]}
+    row = {"text": "no risk aspirin", "entities": [parts, {"id": "T2", "type": "Drug", "spans": [[8, 15]]}]}
+    files = {"risk/train.jsonl": [row] * 2}
+    path = write(files, task=dict(TAGGING), rows=tagged)
+    assert check(path)[1]["tasks"]["risk"]["splits"]["train"]["noted"] == {KEPT: 2, OVERLAPPING: 4}
+    assert f"mentions: {KEPT} 2, {OVERLAPPING} 4" in " ".join(printed(path, capsys))
+    path = write(files, task={**TAGGING, "data": {"discontinuous": "split"}}, rows=tagged)
+    train = check(path)[1]["tasks"]["risk"]["splits"]["train"]
+    assert (train["noted"], train["labels"]) == ({OVERLAPPING: 4}, {"Drug": 6})
 
 
 def test_texts_with_several_labels_are_counted(write: Write, capsys: Any) -> None:

@@ -447,6 +447,23 @@ def test_another_option_or_a_changed_file_is_read_again(tmp_path: Path, rows: Pa
     assert "dev" in reads
 
 
+def test_a_changed_file_of_annotations_is_read_again_and_a_missing_one_is_named(
+    tmp_path: Path, reads: list[str]
+) -> None:
+    (tmp_path / "train.abstracts.txt").write_text("1\tOn zinc\tIt helps.\n")
+    mentions = tmp_path / "mentions.txt"
+    mentions.write_text("")
+    options = {"reader": "chemdner", "annotations": {"train": "mentions.txt"}}
+    assert not read(tmp_path, tmp_path, **options)["train"][0][0].entities  # type: ignore[union-attr]
+    read(tmp_path, tmp_path, **options)
+    mentions.write_text("1\tT\t3\t7\tzinc\tTRIVIAL\n")
+    assert len(read(tmp_path, tmp_path, **options)["train"][0][0].entities) == 1  # type: ignore[union-attr]
+    assert reads == ["train", "train"]
+    mentions.unlink()
+    (problem,) = refused(tmp_path, tmp_path, **options)
+    assert problem.key == f"{KEY}.annotations.train"
+
+
 READER = """
 from heads.rows import TextRow
 from mtl.readers import Reader

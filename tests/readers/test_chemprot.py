@@ -127,6 +127,11 @@ def test_types_are_merged_and_what_is_left_out_is_counted(tmp_path: Path) -> Non
     assert dict(reader.left_out) == {"GENE-N": 1, "CPR:1": 1}
 
 
+def test_other_tables_of_a_split_are_not_read(tmp_path: Path) -> None:
+    others = {f"chemprot_sample_{name}.tsv": "Zaphod" for name in ("predictions", "notes")}
+    assert read(tmp_path / "a", FILES | others)[0] == read(tmp_path / "b")[0]
+
+
 def test_the_names_of_the_test_sets_files_are_known(tmp_path: Path) -> None:
     names = {name: name.replace("training_", "test_").replace(".tsv", "_gs.tsv") for name in FILES}
     has.write_files(tmp_path / "chemprot_test_gs", {names[name]: text.encode() for name, text in FILES.items()})
