@@ -67,7 +67,7 @@ def _check(options: argparse.Namespace) -> int:
     if options.accept_counts and check.wrong():
         write_accepted(file, check.acceptable())
         print(f"mtl: suite: The counts that differ are accepted in {file}.", file=sys.stderr)
-        check = check_suite(suite, read_accepted(file))
+        check = check.accepting()
     if options.json:
         print(json.dumps(check.to_dict(), indent=2))
     else:
@@ -119,7 +119,7 @@ def _count_table(check: SuiteCheck) -> Table:
     from rich.table import Column, Table
 
     numbers = [Column(split, justify="right", no_wrap=True) for split in ("train", "dev", "test")]
-    caption = "In parentheses: the published number, if another one or none is there"
+    caption = "in parentheses: the published number, if another one or none is there"
     table = Table(Column("task", no_wrap=True), "data", "counted", *numbers, "fingerprint", caption=caption)
     for name, task in check.tasks.items():
         spec = check.suite.spec.tasks[name]
@@ -137,10 +137,7 @@ def _count(task: TaskCheck, spec: SuiteTaskSpec, split: Split) -> str:
         return "" if published is None else f"({published})"
     if one.status in ("equal", "unpublished"):
         return str(one.found)
-    return f"{'none' if one.found is None else one.found} ({published}){_MARKS.get(one.status, '')}"
-
-
-_MARKS = {"wrong": " !"}
+    return f"{'none' if one.found is None else one.found} ({published}){' !' * (one.status == 'wrong')}"
 
 
 def _how_to_get(task: SuiteTaskSpec) -> str:

@@ -74,5 +74,5 @@ def _partial(scores: Mapping[str, Number], tasks: Collection[str]) -> PartialMea
 
 
 def _mean(values: Sequence[Number]) -> Number:
-    total: Number = sum(values)  # type: ignore[arg-type]  # all are floats or all are decimals
+    total: Number = sum(values)
     return total / len(values)

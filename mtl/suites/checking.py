@@ -20,7 +20,8 @@ from mtl.suites.unit_counts import count_units
 
 Status = Literal["equal", "known", "accepted", "wrong", "unpublished"]
 
-ACCEPT = "--accept-counts"
+_ACCEPT = "--accept-counts"
+_ACCEPTED = f"accepted with {_ACCEPT}"
 
 
 class SplitCheck(NamedTuple):
@@ -41,6 +42,12 @@ class SplitCheck(NamedTuple):
     because: str
     fingerprint: str
 
+    def accepted(self) -> SplitCheck:
+        """The size once it is accepted, if it is wrong and can be."""
+        if self.status != "wrong" or self.found is None:
+            return self
+        return self._replace(status="accepted", because=_ACCEPTED)
+
 
 class TaskCheck(NamedTuple):
     """The data of a task.
@@ -48,7 +55,7 @@ class TaskCheck(NamedTuple):
     Args:
         state: Whether its data are `found`, `missing`, or `unreadable`.
         splits: The splits that are published or there; empty unless the data are found.
-        problems: Problems in the data, and wrong counts.
+        problems: Why the data are unreadable.
     """
 
     state: Literal["found", "missing", "unreadable"]
@@ -86,9 +93,14 @@ class SuiteCheck(NamedTuple):
     @property
     def problems(self) -> list[Problem]:
         """What must change before the suite can run: wrong counts, unreadable data, or no data at all."""
-        problems = [problem for task in self.tasks.values() for problem in task.problems]
         if any(task.state != "missing" for task in self.tasks.values()):
-            return problems
+            unreadable = [problem for task in self.tasks.values() for problem in task.problems]
+            tasks = self.suite.spec.tasks
+            return unreadable + [
+                _wrong_count(f"tasks.{name}.counts.{split}", tasks[name], one)
+                for name, splits in self.wrong().items()
+                for split, one in splits.items()
+            ]
         advice = "Set the environment variable MTL_DATA to the folder of the data sets, or get one of the data sets."
         return [Problem("tasks", f"The data of no task are found, of {len(self.tasks)}.", advice)]
 
@@ -115,6 +127,16 @@ class SuiteCheck(NamedTuple):
             }
             for name, splits in self.wrong().items()
         }
+
+    def accepting(self) -> SuiteCheck:
+        """The check once these counts are accepted."""
+        return SuiteCheck(
+            self.suite,
+            {
+                name: task._replace(splits={split: one.accepted() for split, one in task.splits.items()})
+                for name, task in self.tasks.items()
+            },
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The check as JSON types."""
@@ -182,8 +204,7 @@ def _checked(name: str, task: SuiteTaskSpec, spec: TaskSpec, accepted: Accepted,
             splits[split] = SplitCheck(published, found, *_status(task, split, found, own), summary.fingerprint)
         elif published is not None:
             splits[split] = SplitCheck(published, None, "wrong", "", "")
-    problems = [_wrong_count(name, task, split, one) for split, one in splits.items() if one.status == "wrong"]
-    return TaskCheck("found", splits, tuple(problems))
+    return TaskCheck("found", splits, ())
 
 
 def _row_problems(name: str, head: Head, tables: Mapping[str, RowTable], spec: TaskSpec) -> list[Problem]:
@@ -206,16 +227,14 @@ def _status(task: SuiteTaskSpec, split: Split, found: int, accepted: Mapping[str
     if known is not None:
         return "known", known
     if (accepted.get("found"), accepted.get("published")) == (found, published):
-        return "accepted", f"accepted with {ACCEPT}"
+        return "accepted", _ACCEPTED
     return "wrong", ""
 
 
-def _wrong_count(name: str, task: SuiteTaskSpec, split: Split, check: SplitCheck) -> Problem:
+def _wrong_count(key: str, task: SuiteTaskSpec, check: SplitCheck) -> Problem:
     unit = task.counts.unit.replace("_", " ")
     found = "no such split" if check.found is None else str(check.found)
     places = " and ".join(f"'{path}'" for path in task.paths)
     advice = f"Check that {places} is the data set of {task.access.source}"
-    advice += "." if check.found is None else f", or record the difference with {ACCEPT}."
-    return Problem(
-        f"tasks.{name}.counts.{split}", f"must be {check.published} {unit} as published, got {found}.", advice
-    )
+    advice += "." if check.found is None else f", or record the difference with {_ACCEPT}."
+    return Problem(key, f"must be {check.published} {unit} as published, got {found}.", advice)

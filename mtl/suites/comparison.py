@@ -115,7 +115,8 @@ def compare(spec: SuiteSpec, scores: Iterable[SeedScore], published: Sequence[Pu
         if ScoreColumn(one.task, one.variant) in columns:
             beside[one.source, one.model].append(one)
         elif one.task != spec.name:
-            apart.append(Apart(one, f"its variant is {one.variant}, ours is {spec.tasks[one.task].variant}"))
+            ours_are = " and ".join(spec.tasks[one.task].variants)
+            apart.append(Apart(one, f"its variant is {one.variant}, not {ours_are}"))
     lines = [_published_line(spec, *place, found) for place, found in beside.items()]
     is_complete = {(line.source, line.model): line.suite.score.is_complete for line in lines}
     apart += [

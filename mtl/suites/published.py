@@ -11,10 +11,10 @@ import csv
 from collections.abc import Collection, Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mtl.problems import InputError, Problem, did_you_mean
-from mtl.redaction import quoted
+from mtl.redaction import quoted, reason
 from mtl.suites.suite_spec import SuiteSpec
 from mtl.suites.variants import VARIANTS, unknown_variant
 
@@ -56,30 +56,39 @@ def read_published(path: Path, spec: SuiteSpec, tasks: Collection[str]) -> list[
     Raises:
         InputError: The file is missing or has bad lines; the error lists all of them.
     """
-    if not path.is_file():
-        raise InputError(Problem("published", f"The file '{path}' does not exist.", "Check the path."))
     found: list[PublishedScore] = []
     problems: list[Problem] = []
     first: dict[tuple[str, str, str, str], int] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = csv.DictReader(file, strict=True)
-        if tuple(lines.fieldnames or ()) != COLUMNS:
-            message = f"The header must be {','.join(COLUMNS)}, got {len(lines.fieldnames or ())} columns."
-            raise InputError(Problem(f"{path}:1", message, "Correct the header."))
-        for fields in lines:
-            place = f"{path}:{lines.line_num}"
-            own = _line_problems(place, fields, spec, tasks)
-            problems += own
-            if own:
-                continue
-            score = _score_of(fields)
-            line = first.setdefault((score.source, score.model, score.task, score.variant), lines.line_num)
-            if line != lines.line_num:
-                message = f"A score must be listed once, got the score of line {line} again."
-                problems.append(Problem(place, message, "Remove one of the lines."))
-            found.append(score)
+    for number, fields in _lines(path):
+        place = f"{path}:{number}"
+        own = _line_problems(place, fields, spec, tasks)
+        problems += own
+        if own:
+            continue
+        score = _score_of(fields)
+        line = first.setdefault((score.source, score.model, score.task, score.variant), number)
+        if line != number:
+            message = f"A score must be listed once, got the score of line {line} again."
+            problems.append(Problem(place, message, "Remove one of the lines."))
+        found.append(score)
     if problems:
         raise InputError(problems)
+    return found
+
+
+def _lines(path: Path) -> list[tuple[int, dict[str | Any, str | Any]]]:
+    """The fields of each line below the header, with its number."""
+    if not path.is_file():
+        raise InputError(Problem("published", f"The file '{path}' does not exist.", "Check the path."))
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = csv.DictReader(file, strict=True)
+            found = [(lines.line_num, fields) for fields in lines]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(Problem(str(path), f"The file must be CSV in UTF-8: {reason(error)}.")) from None
+    if tuple(lines.fieldnames or ()) != COLUMNS:
+        message = f"The header must be {','.join(COLUMNS)}, got {len(lines.fieldnames or ())} columns."
+        raise InputError(Problem(f"{path}:1", message, "Correct the header."))
     return found
 
 

@@ -86,6 +86,7 @@ def test_an_accepted_count_is_accepted_until_the_data_change(tmp_path: Path) -> 
         "fingerprint": first.tasks["toy_drugs"].splits["dev"].fingerprint,
     }
     again = checked(tmp_path, file, **counts)
+    assert again == first.accepting()
     assert (again.problems, statuses(again, "toy_drugs")["dev"]) == ([], "accepted")
     (tmp_path / "data" / "drugs" / "dev.tsv").write_text("Aspirin\tB-Drug\n\nIron\tB-Drug\n\n")
     assert [problem.key for problem in checked(tmp_path, file, **counts).problems] == ["tasks.toy_drugs.counts.dev"]

@@ -67,6 +67,9 @@ def test_another_header_and_a_missing_file_are_problems(tmp_path: Path) -> None:
     (tmp_path / "published.csv").write_text("model,score\nours,3\n")
     with pytest.raises(InputError, match=r"published.csv:1: The header must be source,model"):
         load_suite(path)
+    (tmp_path / "published.csv").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"published.csv: The file must be CSV in UTF-8"):
+        load_suite(path)
     (tmp_path / "published.csv").unlink()
     with pytest.raises(InputError, match=r"published: The file .* does not exist"):
         load_suite(path)
