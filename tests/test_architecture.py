@@ -15,6 +15,7 @@ LAYERS = (
     "heads",
     "mtl.redaction",
     "mtl.problems",
+    "mtl.shipped",
     "mtl.seeding",
     "mtl.files",
     "mtl.hashed_ids",

@@ -18,9 +18,12 @@ from pathlib import Path
 import pytest
 
 import mtl
+from mtl.shipped import shipped
 
 REPOSITORY = Path(__file__).parent.parent
 PACKAGES = ("mtl", "heads")
+SHIPPED = ("encoders", "suites", "tasks")
+"""Folders of `experiments` that are installed, as `setup.py` lists them."""
 HEAVY = ("torch", "pytorch_lightning", "transformers", "mlflow", "datasets", "pandas", "numpy", "sklearn", "rich")
 
 
@@ -93,10 +96,10 @@ def test_no_pin_is_left_over() -> None:
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_the_two_packages_with_their_type_markers_and_nothing_else(tmp_path: Path) -> None:
+def test_the_wheel_holds_the_two_packages_and_the_shipped_files_and_nothing_else(tmp_path: Path) -> None:
     source, wheels = tmp_path / "source", tmp_path / "wheels"
     source.mkdir()
-    for name in ("pyproject.toml", "setup.cfg", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.cfg", "setup.py", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / name, source)
     for name in (*PACKAGES, "tests", "experiments", "notebooks"):
         shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -113,8 +116,28 @@ def test_the_wheel_holds_the_two_packages_with_their_type_markers_and_nothing_el
         for path in (REPOSITORY / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
+    found = [path for kind in SHIPPED for path in (REPOSITORY / "experiments" / kind).rglob("*.*")]
+    expected |= {f"mtl/{path.relative_to(REPOSITORY).as_posix()}" for path in found}
     assert files == expected
-    assert {"mtl/py.typed", "heads/py.typed"} <= files
+    assert {"mtl/py.typed", "heads/py.typed", "mtl/experiments/tasks/biosses.yaml"} <= files
+    assert shipped_in_wheel(wheel, tmp_path / "installed") == tmp_path / "installed" / "mtl" / "experiments" / "tasks"
+
+
+def shipped_in_wheel(wheel: Path, folder: Path) -> Path:
+    """The folder of tasks that an installed wheel finds, seen from a process that has no checkout."""
+    zipfile.ZipFile(wheel).extractall(folder)
+    command = [sys.executable, "-c", "from mtl.shipped import shipped; print(shipped('tasks'))"]
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    return Path(done.stdout.strip())
+
+
+def test_shipped_files_are_those_of_the_checkout_and_a_missing_kind_is_an_error() -> None:
+    for kind in SHIPPED:
+        if (REPOSITORY / "experiments" / kind).is_dir():
+            assert shipped(kind) == REPOSITORY / "experiments" / kind
+    with pytest.raises(FileNotFoundError, match="experiments/nothing"):
+        shipped("nothing")
 
 
 def test_the_top_level_holds_the_two_packages_and_the_files_a_newcomer_looks_for() -> None:
