@@ -79,7 +79,7 @@ class RunSpecs:
             mixture=mixture.to_dict(),
             evaluations=spec.budget.evaluations,
             select=spec.select,
-            model=asdict(spec.model.resolved(self._hidden_size)),
+            model=asdict(spec.model.resolved(self._hidden_size, self._study.mixture.encoder.name)),
             trainer=self._trainer,
             known_tokens=self._known_tokens(run),
             source=self._made[run.source].key if run.source else None,
