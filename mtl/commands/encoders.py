@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
-from mtl.config.encoder_catalogue import catalogue, entry_of, near_names
+from mtl.config.encoder_catalogue import catalogue, entry_of, suggestion
 from mtl.config.encoder_entry import FACTS, EncoderEntry, shown
 from mtl.config.encoder_filters import FILTERS, matching
 from mtl.config.encoder_terms import TERMS
@@ -78,8 +78,7 @@ _KINDS: dict[str, tuple[Callable[[str], Any], str]] = {
 def _named(name: str) -> EncoderEntry:
     entry = entry_of(name) or next((one for one in catalogue().values() if one.hub == name), None)
     if entry is None:
-        near = " or ".join(f"'{one}'" for one in near_names(name))
-        advice = f"Did you mean {near}?" if near else "`mtl encoders` lists all."
+        advice = suggestion(name) or "`mtl encoders` lists all."
         raise InputError(Problem("mtl encoders", f"There is no encoder '{name}' in the catalogue.", advice))
     return entry
 

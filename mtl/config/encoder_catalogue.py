@@ -75,6 +75,16 @@ def near_names(name: str) -> list[str]:
     return list(dict.fromkeys(_by_spelling()[one].name for one in found))[:3]
 
 
+def suggestion(name: str) -> str:
+    """A question whether the nearest names were meant; empty if none is near.
+
+    >>> suggestion("pubmedbrt")
+    "Did you mean 'pubmedbert', 'pubmedbert-large' or 'pubmedbert-abstract'?"
+    """
+    *names, last = [f"'{one}'" for one in near_names(name)] or [""]
+    return f"Did you mean {' or '.join([', '.join(names), last] if names else [last])}?" if last else ""
+
+
 def with_entry(encoder: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of an encoder, with the name, the revision and the maximum length of the entry that it names.
 

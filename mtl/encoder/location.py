@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mtl.config.encoder_catalogue import entry_of, near_names
+from mtl.config.encoder_catalogue import entry_of, suggestion
 from mtl.problems import InputError, Problem
 from mtl.redaction import reason
 
@@ -69,10 +69,9 @@ def encoder_folder(name: str) -> str:
 
 
 def _unknown_encoder(name: str) -> Problem:
-    near = " or ".join(f"'{one}'" for one in near_names(name))
     advice = "`mtl encoders` lists the catalogue; write a model of the hub as OWNER/NAME."
     message = f"There is no encoder '{name}': it is neither in the catalogue nor a folder."
-    return Problem("encoder.name", message, f"Did you mean {near}? {advice}" if near else advice)
+    return Problem("encoder.name", message, f"{suggestion(name)} {advice}".lstrip())
 
 
 @functools.cache  # the weights are hashed
