@@ -1,4 +1,4 @@
-"""Adds the YAML files that commands read by name, which lie outside the packages, to what is built."""
+"""Adds the YAML and CSV files that commands read by name, which lie outside the packages, to what is built."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ class BuildPy(build_py):
     def _shipped(self) -> dict[str, str]:
         """Source and target of each shipped file."""
         folders = [Path("experiments", kind) for kind in SHIPPED]
-        files = [file for folder in folders for file in sorted(folder.rglob("[!.]*.*")) if file.suffix != ".pyc"]
+        files = [file for folder in folders for file in sorted(folder.rglob("*.*")) if file.suffix in (".yaml", ".csv")]
         return {str(file): str(Path(self.build_lib, "mtl", file)) for file in files}
 
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from mtl.problems import InputError
     from mtl.tracking.run_folder import RunFolder
     from mtl.tracking.tracker import MLflowTracker
-    from mtl.training.assembly import build_data, build_module
+    from mtl.training.assembly import build_data
+    from mtl.training.default_module import build_default_module as build_module
     from mtl.training.recorder import RunRecorder
 
 __all__ = [
@@ -50,7 +51,7 @@ _HOMES = {
     "RunFolder": "mtl.tracking.run_folder:RunFolder",
     "RunRecorder": "mtl.training.recorder:RunRecorder",
     "build_data": "mtl.training.assembly:build_data",
-    "build_module": "mtl.training.assembly:build_module",
+    "build_module": "mtl.training.default_module:build_default_module",
     # Not `check` and `predict`: an attribute of the package with the name of a file in it is that module or the
     # function, depending on what was imported before.
     "check_mixture": "mtl.commands.check:check",

@@ -1,4 +1,4 @@
-"""Finds the YAML files that come with the project and that commands read by name."""
+"""Finds the YAML and CSV files that come with the project and that commands read by name."""
 
 from __future__ import annotations
 

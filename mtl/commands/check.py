@@ -16,6 +16,7 @@ from rich.text import Text
 from mtl.batching.passes import DefaultLength, default_length
 from mtl.batching.schedule import StepSchedule, make_schedule
 from mtl.commands.arguments import read_config
+from mtl.config.encoder_catalogue import entry_reasons
 from mtl.config.loading import parse_mixture
 from mtl.config.mixture import EncoderSpec, Mixture
 from mtl.config.validation import Readable, readable_tasks
@@ -202,7 +203,7 @@ def _plan(
     epochs = length.epochs
     schedule = make_schedule(mixture, data, epochs)  # type: ignore[arg-type]
     encoder = load_config(mixture.encoder)
-    rate = settings.learning_rate
+    rate, of_encoder = settings.learning_rate, mixture.encoder.name
     rates = schedule.rates()
     batches = schedule.batches_of(epochs)
     tasks = {}
@@ -226,6 +227,7 @@ def _plan(
     return {
         "name": mixture.name,
         "encoder": mixture.encoder.name,
+        "encoder_reasons": entry_reasons(mixture.encoder),
         "packed": mixture.encoder.attention == "auto" and is_said_to_pack(encoder),
         "sampler": mixture.sampler.name,
         "balancing": mixture.balancing.name,
@@ -233,8 +235,8 @@ def _plan(
         "seed": mixture.seed,
         "epochs": epochs,
         "epochs_reason": length.reason,
-        "learning_rate": default_rate(encoder.hidden_size).learning_rate if rate is None else rate,
-        "learning_rate_reason": rate_reason(rate, encoder.hidden_size),
+        "learning_rate": default_rate(encoder.hidden_size, of_encoder).learning_rate if rate is None else rate,
+        "learning_rate_reason": rate_reason(rate, encoder.hidden_size, of_encoder),
         "tasks_per_step": schedule.tasks_per_step,
         "steps": schedule.steps_per_epoch() * epochs,
         "leakage": {**leakage.to_dict(), "notes": {name: leakage.notes_of(name) for name in tasks}},
@@ -303,6 +305,8 @@ def _print(file: str, problems: Sequence[Problem], plan: MixturePlan) -> None:
         markup=False,
         soft_wrap=True,
     )
+    for key, reason in plan["encoder_reasons"].items():
+        console.print(f"{key} {reason}", markup=False, soft_wrap=True)
     console.print(f"trainer.max_epochs {plan['epochs']} ({plan['epochs_reason']})", markup=False, soft_wrap=True)
     console.print(f"model.learning_rate {plan['learning_rate_reason']}", markup=False, soft_wrap=True)
     console.print(_task_table(plan))

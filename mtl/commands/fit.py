@@ -28,6 +28,7 @@ from mtl.batching.passes import default_length
 from mtl.batching.schedule import make_schedule
 from mtl.commands import COMMANDS
 from mtl.commands.arguments import take_mixture
+from mtl.config.encoder_catalogue import entry_reasons
 from mtl.config.mixture import Mixture
 from mtl.config.schema import checked, keys_of
 from mtl.distributed import is_rank_zero
@@ -39,8 +40,9 @@ from mtl.tracking.checkpoint_folder import say
 from mtl.tracking.resuming import agreed, fresh_start, newest_last
 from mtl.tracking.run_folder import RunFolder
 from mtl.tracking.tracker import MLflowTracker
-from mtl.training.assembly import build_data, build_module
+from mtl.training.assembly import build_data
 from mtl.training.checkpoints import check_checkpoint, checkpoint_precision
+from mtl.training.default_module import build_default_module
 from mtl.training.early_stopping import early_stopping
 from mtl.training.guard import Guard
 from mtl.training.hyperparameters import Optimisation
@@ -294,11 +296,13 @@ class MixtureCLI(LightningCLI):
         _check_trainer(self.config_init[self.subcommand].trainer.as_dict(), trains=self.subcommand == "fit")
         guard = checked(Guard, config.guard.as_dict(), "guard")
         built = self.datamodule.heads, self.datamodule.tokenizer
-        self.model = build_module(self.mixture, weights=is_new, guard=guard, built=built, **config.model.as_dict())
+        model = config.model.as_dict()
+        self.model = build_default_module(self.mixture, weights=is_new, guard=guard, built=built, **model)
         stopping = EarlyStoppingOptions(**config.early_stopping.as_dict())
         if self.subcommand == "fit":
-            hidden_size = self.model.encoder.config.hidden_size
-            self._chosen["model.learning_rate"] = rate_reason(config.model.learning_rate, hidden_size)
+            rate, name = config.model.learning_rate, self.mixture.encoder.name
+            self._chosen |= entry_reasons(self.mixture.encoder)
+            self._chosen["model.learning_rate"] = rate_reason(rate, self.model.encoder.config.hidden_size, name)
             for name in ("learning_rate", "head_learning_rate"):  # for the record of the run
                 config.model[name] = getattr(self.model.optimisation, name)
             self._check_balancing(stopping)

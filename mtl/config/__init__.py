@@ -5,6 +5,8 @@
 - `yaml_text`: from the text of a YAML file to plain values, within limits; `interpolation`: resolves `${…}`.
 - `validation`: finds every problem of a mixture that can be detected without reading data.
 - `components`: from a name in YAML to a class of `heads`, `mtl.readers`, `mtl.samplers` or the user's own code.
+- `encoder_catalogue`: the encoders that a mixture may name; `encoder_entry` is the form of one, `encoder_terms` its
+  words, and `encoder_filters` selects some.
 - `schema`: pydantic's errors as messages for people who write YAML.
 
 Next: `mtl.readers`, which turns the files named by a mixture into rows.
@@ -12,4 +14,15 @@ Next: `mtl.readers`, which turns the files named by a mixture into rows.
 
 DECIDES_RESULTS = False
 
-__all__ = ["components", "loading", "mixture", "schema", "validation", "yaml_files"]
+__all__ = [
+    "components",
+    "encoder_catalogue",
+    "encoder_entry",
+    "encoder_filters",
+    "encoder_terms",
+    "loading",
+    "mixture",
+    "schema",
+    "validation",
+    "yaml_files",
+]

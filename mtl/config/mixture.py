@@ -24,9 +24,10 @@ class EncoderSpec(Section):
     """The shared encoder.
 
     Args:
-        name: A model on the Hugging Face hub, a folder, or `minilm-l6`, which comes with the extra `demo`.
-        max_length: Maximum length of an input in tokens; tasks may override it.
-        revision: Revision of a hub model; None means `main`.
+        name: An entry of the catalogue (see `mtl encoders`), a model on the Hugging Face hub as OWNER/NAME, or a
+            folder. `minilm-l6` comes with the extra `demo`.
+        max_length: Maximum length of an input in tokens; tasks may override it. An entry may have a default of its own.
+        revision: Revision of a hub model; None means that of the entry, otherwise `main`.
         num_layers: Number of layers to keep, counted from the lowest; None keeps all.
         freeze_layers: Number of the lowest layers to freeze.
         freeze_embeddings: Whether to freeze the embeddings; None does so if `freeze_layers` is above 0.

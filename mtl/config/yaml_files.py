@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter
 
+from mtl.config.encoder_catalogue import with_entry
 from mtl.config.interpolation import Fields, check_syntax, copied, resolve
 from mtl.config.mixture import Mixture, TaskSpec
 from mtl.config.schema import QUOTE_BOOLEANS, mismatches
@@ -72,6 +73,7 @@ def _read_mixture_fields(source: str | Path | Mapping[str, Any], overrides: Sequ
     encoder = fields.get("encoder")
     if isinstance(encoder, dict) and isinstance(encoder.get("name"), str):
         encoder["name"] = _expanded(encoder["name"], "encoder.name", problems)
+        fields["encoder"] = with_entry(encoder)
     if problems:
         raise InputError(problems)
     return _with_numbers(fields, merged)

@@ -4,6 +4,7 @@
 - `location`: where an encoder's files are, and a hash of them for the keys of runs.
 - `model`: `Encoder`, the module that computes the hidden states.
 - `layers`: its embeddings and layers by depth; `reinitialisation`: random weights for the top layers.
+- `families`: whether the batches of a model family are packed; `catalogue_page`: the catalogue as Markdown.
 - `packing`: the layout of a batch without padding.
 - `packed_attention`: attention within the sequences of a packed row.
 - `cpu_dropout`: faster dropout on a CPU.
@@ -13,4 +14,14 @@
 Next: `mtl.training`, which trains it with the heads.
 """
 
-__all__ = ["compilation", "graphs", "layers", "location", "model", "packing", "pretrained"]
+__all__ = [
+    "catalogue_page",
+    "compilation",
+    "families",
+    "graphs",
+    "layers",
+    "location",
+    "model",
+    "packing",
+    "pretrained",
+]

@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mtl.problems import InputError, Problem, nearest
+from mtl.config.encoder_catalogue import entry_of, suggestion
+from mtl.problems import InputError, Problem
 from mtl.redaction import reason
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ def encoder_folder(name: str) -> str:
     """A folder or hub name that transformers can load.
 
     Raises:
-        InputError: The folder does not exist, the name looks misspelt, or the package of the encoder is missing or has
-            been changed.
+        InputError: The folder does not exist, the name is neither a hub name nor in the catalogue, or the package of
+            the encoder is missing or has been changed.
     """
     if name not in PACKAGED:
         if name.startswith((".", "/", "~")) and not Path(name).is_dir():  # not a hub name
@@ -50,11 +51,12 @@ def encoder_folder(name: str) -> str:
                 f"Check the path (relative paths start at the working folder), or use one of: {', '.join(PACKAGED)}."
             )
             raise InputError(Problem("encoder.name", message, advice))
-        meant = nearest(name, PACKAGED)
-        if meant is not None and "/" not in name and not Path(name).is_dir():
-            message, advice = f"There is no encoder '{name}'.", f"Did you mean '{meant}'?"
-            raise InputError(Problem("encoder.name", message, advice))
-        return name
+        if "/" in name or Path(name).is_dir():
+            return name
+        entry = entry_of(name)
+        if entry is None:
+            raise InputError(_unknown_encoder(name))
+        return entry.hub if entry.package is None else encoder_folder(entry.name)
     found = importlib.util.find_spec(PACKAGED[name])
     if found is None or not found.submodule_search_locations:
         raise InputError(
@@ -66,6 +68,12 @@ def encoder_folder(name: str) -> str:
     return str(weights.parent)
 
 
+def _unknown_encoder(name: str) -> Problem:
+    advice = "`mtl encoders` lists the catalogue; write a model of the hub as OWNER/NAME."
+    message = f"There is no encoder '{name}': it is neither in the catalogue nor a folder."
+    return Problem("encoder.name", message, f"{suggestion(name)} {advice}".lstrip())
+
+
 @functools.cache  # the weights are hashed
 def encoder_identity(spec: EncoderSpec) -> str:
     """An identifier of an encoder that does not depend on its path: a hash of its files, or its name on the hub.
@@ -74,7 +82,7 @@ def encoder_identity(spec: EncoderSpec) -> str:
     """
     folder = Path(encoder_folder(spec.name))
     if not folder.is_dir():
-        return f"{spec.name}@{spec.revision or 'main'}"
+        return f"{encoder_folder(spec.name)}@{spec.revision or 'main'}"
     digest = hashlib.sha256()
     for file in sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")):
         digest.update(f"{file.name}\n".encode())
@@ -180,8 +188,8 @@ def _has_pickled_weights(spec: EncoderSpec, folder: Path) -> bool:
         return any(folder.glob("pytorch_model*.bin")) and not any(folder.glob("*.safetensors"))
     from huggingface_hub import try_to_load_from_cache
 
-    names = ("pytorch_model.bin", "model.safetensors")
-    pickled, safe = (isinstance(try_to_load_from_cache(spec.name, n, revision=spec.revision), str) for n in names)
+    hub, names = encoder_folder(spec.name), ("pytorch_model.bin", "model.safetensors")
+    pickled, safe = (isinstance(try_to_load_from_cache(hub, n, revision=spec.revision), str) for n in names)
     return pickled and not safe
 
 

@@ -1,7 +1,8 @@
 """Training one mixture: the LightningModule, its callbacks and its checkpoints.
 
 - `module`: `MultiTaskModule`, the shared encoder with a head per task.
-- `assembly`: from a mixture to the objects that Lightning trains; configuration ends here and plain arguments begin.
+- `assembly`: from a mixture to the objects that Lightning trains; configuration ends here and plain arguments begin;
+  `default_module` also takes the default learning rate of an encoder's entry in the catalogue.
 - `hyperparameters`: `Optimisation`, the learning rates and the other settings of the optimiser, with their defaults.
 - `learning_rates`: default learning rates by the size of the encoder.
 - `averaging`: the average of the weights, which is evaluated and saved if `average` is set.
@@ -21,6 +22,7 @@ Next: `mtl.study`, which trains many runs to answer a question.
 __all__ = [
     "assembly",
     "checkpoints",
+    "default_module",
     "early_stopping",
     "guard",
     "hyperparameters",

@@ -30,7 +30,8 @@ class Optimisation:
     """How the weights are trained.
 
     Args:
-        learning_rate: Peak learning rate of the encoder; None takes the default for its size, which `mtl check` shows.
+        learning_rate: Peak learning rate of the encoder; None takes the default for its entry in the
+            catalogue or its size, which `mtl check` shows.
         head_learning_rate: Peak learning rate of the heads; None takes the encoder's.
         weight_decay: AdamW's weight decay of everything except biases and norms.
         warmup: Fraction of all updates, from 0 to 1, over which the learning rates rise from 0 to their peaks.
@@ -67,11 +68,12 @@ class Optimisation:
             raise ValueError("average_decay has no effect with average: mean")
         return self
 
-    def resolved(self, hidden_size: int | None = None) -> Optimisation:
+    def resolved(self, hidden_size: int | None = None, encoder: str = "") -> Optimisation:
         """The same settings with both learning rates filled in.
 
         Args:
             hidden_size: Hidden size of the encoder; needed if there is no `learning_rate`.
+            encoder: Its name in the mixture, whose entry in the catalogue may have a default of its own.
 
         >>> Optimisation(head_learning_rate=1e-3).resolved(384).learning_rate
         0.00015
@@ -79,6 +81,6 @@ class Optimisation:
         rate = self.learning_rate
         if rate is None:
             assert hidden_size is not None, "the default learning rate depends on the hidden size"
-            rate = default_rate(hidden_size).learning_rate
+            rate = default_rate(hidden_size, encoder).learning_rate
         heads = rate if self.head_learning_rate is None else self.head_learning_rate
         return replace(self, learning_rate=rate, head_learning_rate=heads)

@@ -1,4 +1,4 @@
-"""Default learning rates by the size of the encoder.
+"""Default learning rates by the size of the encoder, unless its entry in the catalogue has one of its own.
 
 The code decides no result: a run records its learning rate, and the key of a study run includes it.
 """
@@ -6,6 +6,8 @@ The code decides no result: a run records its learning rate, and the key of a st
 from __future__ import annotations
 
 from typing import NamedTuple
+
+from mtl.config.encoder_catalogue import entry_of
 
 DECIDES_RESULTS = False
 
@@ -37,17 +39,18 @@ The number of parameters of typical encoders: up to 512 MiniLM (22 M) and ELECTR
 """
 
 
-def rate_reason(learning_rate: float | None, hidden_size: int) -> str:
+def rate_reason(learning_rate: float | None, hidden_size: int, encoder: str = "") -> str:
     """The learning rate of the encoder with its reason, for people.
 
     Args:
         learning_rate: The learning rate that the user set; None means the default.
         hidden_size: Width of the encoder's states.
+        encoder: Its name in the mixture.
 
     >>> rate_reason(2e-4, 384)
     '2.0e-4 (hidden size 384; set, the default is 1.5e-4)'
     """
-    default = default_rate(hidden_size)
+    default = default_rate(hidden_size, encoder)
     size = f"hidden size {hidden_size}"
     if learning_rate is None:
         return f"{_short(default.learning_rate)} ({size}; {default.reason})"
@@ -59,13 +62,26 @@ def _short(rate: float) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
-def default_rate(hidden_size: int) -> DefaultRate:
-    """The default learning rate for an encoder.
+def default_rate(hidden_size: int, encoder: str = "") -> DefaultRate:
+    """The default learning rate for an encoder: that of its entry in the catalogue, or that for its size.
 
     Args:
         hidden_size: Width of the encoder's states.
+        encoder: Name of the encoder in the mixture.
 
     >>> [default_rate(size).learning_rate for size in (384, 768, 1024)]
     [0.00015, 3e-05, 1e-05]
     """
-    return next(rate for rate in TABLE if rate.largest is None or hidden_size <= rate.largest)
+    return entry_rate(encoder) or next(one for one in TABLE if one.largest is None or hidden_size <= one.largest)
+
+
+def entry_rate(encoder: str) -> DefaultRate | None:
+    """The default learning rate of an entry in the catalogue; None if the encoder is none, or has no rate of its own.
+
+    >>> entry_rate("bioclinical-modernbert-large").learning_rate
+    2e-05
+    """
+    entry = entry_of(encoder) if encoder else None
+    if entry is None or entry.defaults is None or entry.defaults.learning_rate is None:
+        return None
+    return DefaultRate(None, entry.defaults.learning_rate, f"default of '{entry.name}': {entry.defaults.reason}")

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from mtl.commands.check import check, main
+from mtl.config.encoder_catalogue import catalogue
 from mtl.problems import Problem
 from mtl.readers._parts import KEPT, OVERLAPPING
 
@@ -462,6 +463,60 @@ def test_the_plan_has_the_learning_rate_with_its_reason(
     printed = capsys.readouterr().out
     assert "trainer.max_epochs 20 (" in printed
     assert "model.learning_rate 1.5e-4 (" in printed
+
+
+@pytest.fixture
+def as_entry(monkeypatch: pytest.MonkeyPatch, tiny_encoder: Any) -> None:
+    """Loads a tiny encoder in place of every model on the hub."""
+    for module in ("mtl.encoder.location", "mtl.encoder.pretrained"):
+        monkeypatch.setattr(f"{module}.encoder_folder", lambda name: str(tiny_encoder("bert")))
+
+
+@pytest.mark.usefixtures("as_entry")
+def test_the_plan_says_what_comes_from_the_catalogue(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write()
+    made = plan(path, "encoder.name=BioClinical ModernBERT")
+    entry = catalogue()["bioclinical-modernbert"]
+    assert (made["encoder"], made["learning_rate"]) == (entry.name, 2e-5)
+    assert list(made["encoder_reasons"]) == ["encoder.name"]
+    assert main(["check", str(path), "encoder.name=bioclinical-modernbert"]) == 0
+    printed = capsys.readouterr().out
+    assert f"encoder.name {entry.name}: {entry.hub}, revision {entry.revision[:12]} (catalogue)" in printed
+    assert f"model.learning_rate 2.0e-5 (0.0 M parameters; default of '{entry.name}': " in printed
+    other = plan(path, "encoder.name=pubmedbert", "encoder.revision=v1")
+    assert "v1 (set" in other["encoder_reasons"]["encoder.name"]
+    assert other["learning_rate"] == 1.5e-4
+    assert plan(path)["encoder_reasons"] == {}
+
+
+@pytest.mark.usefixtures("as_entry")
+def test_the_default_length_of_an_entry_is_planned_with_its_reason(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(encoder={"name": "clinical-longformer"})
+    short = catalogue()["clinical-longformer"].defaults.model_copy(update={"max_length": 24})
+    entry = catalogue()["clinical-longformer"].model_copy(update={"defaults": short})
+    monkeypatch.setattr("mtl.config.encoder_catalogue.entry_of", lambda name: entry)
+    made = plan(path)
+    assert made["tasks"]["risk"]["max_length"] == 24
+    assert made["encoder_reasons"]["encoder.max_length"].startswith("24 (default of 'clinical-longformer': ")
+    own = plan(path, "encoder.max_length=16")
+    assert own["tasks"]["risk"]["max_length"] == 16
+    assert own["encoder_reasons"]["encoder.max_length"].startswith("16 (set")
+
+
+def test_an_entry_that_is_neither_cached_nor_reachable_is_the_only_problem(write: Write) -> None:
+    (problem,) = problems(write(), "encoder.name=PubMedBERT")
+    assert problem.key == "encoder.name"
+    assert "'pubmedbert'" in problem.message
+    others = problems(write({"risk/dev.jsonl": [{"text": "fever"}]}), "encoder.name=PubMedBERT", "seed=x")
+    assert {"encoder.name", "seed"} <= {one.key for one in others}
+
+
+def test_an_unknown_encoder_is_reported_with_the_other_problems(write: Write) -> None:
+    found = problems(write(), "encoder.name=pubmedbrt", "batch_size=0")
+    assert [one.key for one in found] == ["batch_size", "encoder.name"]
+    assert "'pubmedbert'" in found[1].suggestion
 
 
 def test_a_mixture_inside_a_config_is_checked_with_its_paths_beside_the_config(write: Write, tmp_path: Path) -> None:

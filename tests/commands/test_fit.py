@@ -23,6 +23,7 @@ from mtl.batching.data_module import MixtureData
 from mtl.commands import run
 from mtl.commands import run as run_mtl
 from mtl.commands.fit import _check_trainer, _how_to_resume
+from mtl.config.encoder_catalogue import catalogue
 from mtl.config.loading import load_mixture
 from mtl.encoder.model import Encoder
 from mtl.problems import InputError
@@ -237,6 +238,7 @@ import pytorch_lightning as pl
 import torch
 
 from mtl.training.assembly import build_data, build_module
+from mtl.config.encoder_catalogue import catalogue
 from mtl.config.loading import load_mixture
 
 warnings.simplefilter("ignore")
@@ -651,6 +653,25 @@ def test_length_and_learning_rate_have_defaults_that_the_run_records(
     assert "trainer.max_epochs 20 (" in printed
     assert "model.learning_rate 1.5e-4 (" in printed
     assert set(folder.metrics["train"]["cause"]) == {"loss", "undertrained"}
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_a_run_records_what_it_took_from_the_catalogue(
+    toy_mixture: Write, tiny_encoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("mtl.encoder.location", "mtl.encoder.pretrained"):
+        monkeypatch.setattr(f"{module}.encoder_folder", lambda name: str(tiny_encoder("bert")))
+    path = toy_mixture()
+    words = command("fit", path, "--run.baselines=false", "--mixture.encoder.name=BioClinical-ModernBERT")[1:]
+    assert run([*words, "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1"]) == 0
+    folder = latest(path)
+    entry = catalogue()["bioclinical-modernbert"]
+    assert entry.hub in folder.info["chosen"]["encoder.name"]
+    assert folder.info["chosen"]["model.learning_rate"].startswith("2.0e-5 (")
+    config = yaml.safe_load((folder.path / "config.yaml").read_text())
+    assert config["model"]["learning_rate"] == 2e-5
+    mixture = load_mixture(folder.path / "mixture.yaml")
+    assert (mixture.encoder.name, mixture.encoder.revision) == (entry.name, entry.revision)
 
 
 @pytest.mark.usefixtures("_fresh")

@@ -50,6 +50,37 @@ def test_an_encoder_is_identified_by_the_content_of_its_files_and_not_by_their_p
     assert encoder_identity(EncoderSpec(name="someone/model", revision="v1")) == "someone/model@v1"
 
 
+@pytest.mark.parametrize("name", ["pubmedbert", "PubMed-BERT", "biomedbert"])
+def test_an_entry_of_the_catalogue_is_the_model_on_the_hub(name: str) -> None:
+    hub = "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract-fulltext"
+    assert encoder_folder(name) == hub
+    assert encoder_identity(EncoderSpec(name=name, revision="v1")) == f"{hub}@v1"
+    assert encoder_identity(EncoderSpec(name=hub, revision="v1")) == f"{hub}@v1"
+
+
+def test_another_name_of_a_packaged_encoder_is_its_package() -> None:
+    assert encoder_folder("all-MiniLM-L6-v2") == encoder_folder("minilm-l6")
+    assert Path(encoder_folder("minilm-l6")).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("pubmedbrt", "'pubmedbert'"), ("minilm-l7", "'minilm-l6'"), ("zzzz", "OWNER/NAME")]
+)
+@pytest.mark.parametrize("load", [load_config, load_tokenizer])
+def test_an_unknown_name_is_an_error_with_near_ones_and_asks_no_hub(
+    load: Callable[[EncoderSpec], object], name: str, near: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*arguments: object) -> bool:
+        raise AssertionError("asked the hub")
+
+    monkeypatch.setattr("mtl.encoder.location._hub_answers", asked)
+    with pytest.raises(InputError) as caught:
+        load(EncoderSpec(name=name))
+    (problem,) = caught.value.problems
+    assert problem.key == "encoder.name"
+    assert near in str(problem)
+
+
 # --- code in the folder of an encoder ---------------------------------------------------------------------------------
 
 

@@ -36,7 +36,8 @@ class RunSettings:
 
     def model(self, tasks: Collection[str], stage: str = "") -> Optimisation:
         """The optimiser of a run, with the learning rates filled in."""
-        return self._study.spec.model.of([original(task) for task in tasks], stage).resolved(self._hidden_size)
+        name = self._study.mixture.encoder.name
+        return self._study.spec.model.of([original(task) for task in tasks], stage).resolved(self._hidden_size, name)
 
     def canonical(self, run: Run) -> Run:
         """The run without a stage if its stage trains its tasks just as the study does elsewhere; so are its sources.
