@@ -20,7 +20,7 @@ def test_an_entry_of_the_catalogue_has_its_own_rate_and_the_same_model_by_its_hu
     for other in (entry.hub, "pubmedbert", "minilm-l6"):
         assert default_rate(1024, other) == default_rate(1024)
     reason = rate_reason(None, 1024, entry.name)
-    assert reason.startswith(f"2.0e-5 (395.0 M parameters; default of '{entry.name}': ")
+    assert reason.startswith(f"2.0e-5 (hidden size 1024; default of '{entry.name}': ")
     assert "the default is 2.0e-5" in rate_reason(1e-5, 1024, entry.name)
 
 
