@@ -97,7 +97,7 @@ def check_options(cls: type[Any], options: Mapping[str, Any], key: str, passed: 
         key: Key that holds the options, for errors.
         passed: Names of the arguments that the framework passes itself; they cannot be set as options.
     """
-    hints = _hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]  # mypy: every class is hashable
     parameters = {
         name: parameter
         for name, parameter in inspect.signature(cls).parameters.items()
@@ -121,7 +121,7 @@ def check_options(cls: type[Any], options: Mapping[str, Any], key: str, passed: 
 
 def build(cls: type[Any], *arguments: Any, **options: Any) -> Any:
     """An instance, with options from YAML converted to the types in the signature (such as a list to a tuple)."""
-    hints = _hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]  # mypy: every class is hashable
     typed = {
         name: TypeAdapter(hints[name]).validate_python(value) if name in hints else value
         for name, value in options.items()

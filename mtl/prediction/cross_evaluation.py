@@ -30,7 +30,7 @@ from mtl.training.recorder import write_counts
 
 if TYPE_CHECKING:
     from mtl.data.examples import SplitData
-    from mtl.data.leakage_gate import Rows
+    from mtl.data.leakage import Rows
     from mtl.evaluation.evaluator import TaskResult
 
 DECIDES_RESULTS = False

@@ -65,7 +65,7 @@ def stage_columns(findings: Findings) -> dict[str, list[Any]]:
 
 def stage_metrics(findings: Findings) -> dict[str, float]:
     """Mean scores for MLflow: ``<column>/<task>``, and ``average/<name>/<column>`` of complete means."""
-    found = {}
+    found: dict[str, float] = {}
     for line in stage_lines(findings):
         if line.metric:
             found |= {f"{name}/{line.name}": cell.mean for name, cell in line.cells.items()}
