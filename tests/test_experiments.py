@@ -37,9 +37,10 @@ DOCUMENTED = {
     "chemprot": ((16521, 10361, 14396), (16521, 10361, 14396)),
     "chemprot_13": ((4169, 2427, 3469), (4169, 2427, 3469)),
     "jnlpba": ((16807, 1739, 3856), (46750, 4551, 8662)),
+    "ncbi_disease_sentences": ((5424, 923, 940), (5134, 787, 960)),
     "tac2017_adr": ((145, 44, 50), (9382, 3372, 2968)),
 }
-IN_NO_MIXTURE = ["bc2gm", "chemprot", "chemprot_13", "jnlpba", "phee", "tac2017_adr"]
+IN_NO_MIXTURE = ["bc2gm", "chemprot", "chemprot_13", "jnlpba", "ncbi_disease_sentences", "phee", "tac2017_adr"]
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +69,7 @@ def test_every_yaml_is_seen() -> None:
         "hoc",
         "jnlpba",
         "ncbi_disease",
+        "ncbi_disease_sentences",
         "phee",
         "pubmedqa",
         "rqe",
