@@ -16,7 +16,7 @@ DECIDES_RESULTS = False  # a run records its learning rate
 
 
 @functools.wraps(build_module)
-def build_default_module(mixture: Mixture, **options: Any) -> MultiTaskModule:  # noqa: D103  # that of the other
+def build_default_module(mixture: Mixture, **options: Any) -> MultiTaskModule:  # noqa: D103  # wraps gives it one
     default = entry_rate(mixture.encoder.name)
     if default is not None and options.get("learning_rate") is None:
         options["learning_rate"] = default.learning_rate
