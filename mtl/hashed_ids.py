@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
@@ -28,6 +29,8 @@ PREFIX = "id-"
 
 HASH_LENGTH, KEY_BYTES = 32, 32
 """Hexadecimal digits of a hashed id (128 bits, so collisions are unlikely), and bytes of the key."""
+
+_SHARED = re.compile(rf"{PREFIX}[0-9a-f]{{{HASH_LENGTH}}}|an id of \d+ characters")
 
 
 class _Process:
@@ -63,6 +66,15 @@ def shown_id(row_id: str) -> str:
     if _Process.key is not None:
         return hashed(row_id, _Process.key)
     return row_id if is_id(row_id) else f"an id of {len(row_id)} characters"
+
+
+def shared_id(row_id: str) -> str:
+    """An id as it may leave the folder of a run: like `shown_id`, and one that has left it before stays as it is.
+
+    >>> shared_id("Fever was high."), shared_id("an id of 15 characters")
+    ('an id of 15 characters', 'an id of 15 characters')
+    """
+    return row_id if _SHARED.fullmatch(row_id) else shown_id(row_id)
 
 
 def quoted_id(row_id: str) -> str:

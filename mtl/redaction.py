@@ -10,7 +10,8 @@ import dis
 import os
 import re
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 DECIDES_RESULTS = False
 
@@ -147,6 +148,19 @@ def without(message: str, texts: Iterable[str]) -> str:
         for written in (repr(text), f"'{text}'", f'"{text}"', f"`{text}`", text):
             message = message.replace(written, length)
     return message
+
+
+def without_texts(value: object, labels: Collection[str]) -> Any:
+    """JSON in which strings that are no label and do not look like an id are replaced by their lengths.
+
+    >>> without_texts({"type": "Type 2 diabetes", "head": "T1", "tail": "Fever was high."}, ["Type 2 diabetes"])
+    {'type': 'Type 2 diabetes', 'head': 'T1', 'tail': 'a text of 15 characters'}
+    """
+    if isinstance(value, str):
+        return value if value in labels or is_id(value) else f"a text of {len(value)} characters"
+    if isinstance(value, Mapping):
+        return {name: without_texts(inner, labels) for name, inner in value.items()}
+    return [without_texts(inner, labels) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def repeats(message: str, text: str, run: int = 16) -> bool:

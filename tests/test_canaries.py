@@ -18,30 +18,16 @@ from mtl import hashed_ids
 from mtl.config.mixture import DataSpec, TaskSpec, build_head
 from mtl.data.row_problems import row_problems
 from tests import five_tasks
+from tests.canaries import CANARY, ERRORS, HEAD, METHODS, WORD, assert_silent, files_with, planted
 from tests.five_tasks import CPU, TASKS
 
 Encoder = Callable[[str], Path]
-WORD = "Qxcanary"
-CANARY = f"{WORD} was seen today"
 QUICK = [*CPU, "--trainer.enable_progress_bar=false", "--trainer.max_epochs=1", "--run.baselines=false"]
 
 
 @pytest.fixture(autouse=True)
 def ids_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hashed_ids._Process, "key", None)
-
-
-def assert_silent(capfd: pytest.CaptureFixture[str], *words: str) -> str:
-    """No canary in what was printed; gives what was printed."""
-    out, err = capfd.readouterr()
-    assert [word for word in (WORD, *words) if word in out + err] == []
-    return out + err
-
-
-def files_with(folder: Path, word: str, *but: Path) -> list[Path]:
-    """The files below a folder that contain a word, without those in some folders."""
-    files = [file for file in folder.rglob("*") if file.is_file() and not any(part in file.parents for part in but)]
-    return [file for file in files if word.encode() in file.read_bytes()]
 
 
 # --- configs ----------------------------------------------------------------------------------------------------------
@@ -87,7 +73,8 @@ def test_a_note_in_the_place_of_a_config_is_not_printed(
         ["fit", "--config", "notes.txt"],
     ]
     if note != "one word before the colon":  # a file given by its name may show words that look like keys
-        commands += [["check", "notes.txt"], ["study", "plan", "notes.txt"]]
+        commands += [["check", "notes.txt"], ["tune", "notes.txt"]]
+        commands += [["study", action, "notes.txt"] for action in ("plan", "run", "report")]
     for command in commands:
         with pytest.raises(SystemExit) as stopped:
             cli.main(command)
@@ -100,18 +87,6 @@ def task(path: str, **fields: Any) -> dict[str, Any]:
 
 
 # --- heads ------------------------------------------------------------------------------------------------------------
-
-
-def planted(value: Any) -> Iterator[Any]:
-    """A value with the canary in the place of each of its strings and numbers in turn."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from ({**value, key: changed} for changed in planted(inner))
-    elif isinstance(value, list):
-        for place, inner in enumerate(value):
-            yield from ([*value[:place], changed, *value[place + 1 :]] for changed in planted(inner))
-    elif isinstance(value, str | float):
-        yield CANARY
 
 
 def rows_of(name: str) -> Iterator[Row]:
@@ -131,45 +106,6 @@ def test_no_problem_of_a_head_shows_text_of_a_row(name: str) -> None:
     problems += row_problems(name, head, {"train": rows}, data)  # type: ignore[dict-item]
     assert len(problems) > 1
     assert [str(problem) for problem in problems if WORD in str(problem)] == []
-
-
-HEAD = """
-from heads.classification import Classification
-
-SEEN = []
-
-class Ours(Classification):
-    '''Classifies texts, and quotes one of them in an error.'''
-
-    def check(self, row):
-        SEEN.append(row.text)
-        {check}
-        return super().check(row)
-
-    def encode(self, rows, tokenizer, max_length, *, training):
-        {encode}
-        return super().encode(rows, tokenizer, max_length, training=training)
-
-    def collate(self, examples, length):
-        {collate}
-        return super().collate(examples, length)
-
-    def loss(self, logits, fields):
-        {loss}
-        return super().loss(logits, fields)
-
-    def decode(self, row, examples, outputs):
-        {decode}
-        return super().decode(row, examples, outputs)
-"""
-METHODS = ("check", "encode", "collate", "loss", "decode")
-ERRORS = {
-    "check": "return f'must be short, got {row.text}'",
-    "encode": "raise ValueError(f'cannot read {SEEN[-1]!r}.')",
-    "collate": "raise KeyError(SEEN[-1])",
-    "loss": "int(SEEN[-1])",
-    "decode": "raise RuntimeError(SEEN[-1]) from ValueError(SEEN[-1])",
-}
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -19,14 +19,16 @@ from mtl.commands.arguments import add_import_option, import_modules
 from mtl.hashed_ids import shown_id
 from mtl.log_filters import filter_logs
 from mtl.prediction.finished_run import FinishedRun
+from mtl.redaction import without_texts
 
 
 class Wrong(NamedTuple):
-    """A row whose prediction differs from its gold, and the size of the error (see `Head.error`)."""
+    """A row whose prediction differs from its gold, the size of the error (see `Head.error`), and the task's labels."""
 
     row: Row
     prediction: Prediction
     error: float
+    labels: Sequence[str]
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -70,7 +72,7 @@ def wrong_predictions(run: str | Path, task: str, split: str = "dev") -> list[Wr
     content = finished.split(task, split)
     predictions, head = finished.score(task, content).predictions, finished.head(task)
     found = [
-        Wrong(row, predictions[row.id], head.error(predictions[row.id], row))
+        Wrong(row, predictions[row.id], head.error(predictions[row.id], row), head.labels)
         for row in content.rows
         if row.id in predictions
     ]
@@ -88,5 +90,6 @@ def _print(console: Console, wrong: Wrong, *, show_text: bool) -> None:
         for text in (wrong.row.text, wrong.row.text_pair):
             if text is not None:
                 console.print(f"  {text}", markup=False)
-    console.print(f"  gold       {json.dumps(gold, ensure_ascii=False)}", markup=False)
-    console.print(f"  predicted  {json.dumps(wrong.prediction, ensure_ascii=False)}", markup=False)
+    for name, value in (("gold", gold), ("predicted", wrong.prediction)):
+        content = value if show_text else without_texts(value, wrong.labels)
+        console.print(f"  {name:9}  {json.dumps(content, ensure_ascii=False)}", markup=False)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from heads import Prediction, Row
 from mtl.distributed import gather, rank, world_size
-from mtl.hashed_ids import shown_id
+from mtl.hashed_ids import shared_id
 from mtl.private_files import open_private, private_folder
+from mtl.redaction import without_texts
 
 DECIDES_RESULTS = False
 
@@ -84,11 +85,21 @@ class PredictionFiles:
         return self._folder / f".{task}-{rank}.part"
 
 
-def with_hashed_ids(path: Path, copy: Path) -> Path:
-    """Writes a copy of a file of predictions in which ids are hashed, and returns its path."""
+def shared_copy(path: Path, copy: Path, labels: Collection[str] | None) -> Path:
+    """Writes a copy of a file of predictions that may leave the folder of the run, and returns its path.
+
+    Args:
+        path: The file.
+        copy: The copy.
+        labels: Labels of the task. Other strings in a prediction, such as the ids of mentions, are kept if they look
+            like ids. None keeps all texts.
+    """
     private_folder(copy.parent)
     with path.open(encoding="utf-8") as lines, open_private(copy) as file:
         for line in lines:
             record = json.loads(line)
-            file.write(f"{json.dumps({**record, 'id': shown_id(record['id'])}, ensure_ascii=False)}\n")
+            record["id"] = shared_id(record["id"])
+            if labels is not None:
+                record["prediction"] = without_texts(record["prediction"], labels)
+            file.write(f"{json.dumps(record, ensure_ascii=False)}\n")
     return copy

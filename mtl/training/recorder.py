@@ -25,10 +25,10 @@ from mtl.evaluation.baselines import trivial_baselines
 from mtl.evaluation.evaluator import TaskResult
 from mtl.evaluation.frozen import FrozenBaseline
 from mtl.evaluation.intervals import ScoreInterval, score_intervals
-from mtl.evaluation.predictions import with_hashed_ids
+from mtl.evaluation.predictions import shared_copy
 from mtl.evaluation.strict import PRIMARY
 from mtl.evaluation.units import unit_of
-from mtl.hashed_ids import are_hashed, without_ids
+from mtl.hashed_ids import without_ids
 from mtl.problems import InputError, Problem
 from mtl.readers import SPLITS
 from mtl.tracking.tracker import MLflowTracker
@@ -315,8 +315,8 @@ class RunRecorder(Callback):
             self._track_reports(self._tracker, split, reports)
             for path in self._kept:
                 shared = self._folder.artifacts / "predictions" / split / path.name
-                artifact = with_hashed_ids(path, shared) if are_hashed() else path
-                self._tracker.log_artifact(artifact, f"predictions/{split}")
+                labels = None if data.mixture.privacy.log_text else data.heads[path.stem].labels
+                self._tracker.log_artifact(shared_copy(path, shared, labels), f"predictions/{split}")
         metrics = self._folder.metrics
         if self._tracker is not None:
             scored = {part: metrics[part] for part in (*SPLITS, "baseline") if part in metrics}

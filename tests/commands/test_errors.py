@@ -168,7 +168,8 @@ def test_markup_and_emoji_codes_are_shown_unchanged(run: Path, monkeypatch: pyte
     from mtl.commands import errors
 
     row = TextRow("[bold]1", "1", "take :pill: [red]now[/red] " + "x" * 200, label="yes")
-    monkeypatch.setattr(errors, "wrong_predictions", lambda *_: [errors.Wrong(row, {"label": "no"}, 1.0)])
+    wrong = errors.Wrong(row, {"label": "no"}, 1.0, ["yes", "no"])
+    monkeypatch.setattr(errors, "wrong_predictions", lambda *_: [wrong])
     out = Terminal()
     monkeypatch.setattr(sys, "stdout", out)
     assert cli.run(["errors", "anything", "--task", "kind"]) == 0

@@ -208,10 +208,9 @@ def assert_damage_is_never_another_error(sample: Sample, folder: Path) -> None:
 
 
 def assert_no_part_of_a_file_is_shown(sample: Sample, folder: Path) -> None:
-    """Text in the place of an id, label, offset, key, tag or column name appears in no message or count."""
-    for name, text in sample.texts.items():
-        for part in re.finditer(rb"[^\s|,:;=\"'{}()\[\]<>/]+", text):
-            changed = text[: part.start()] + CANARY.encode() + text[part.end() :]
+    """Text in the place of an id, label, offset, key, tag, value or column name appears in no message or count."""
+    for name, content in sample.content.items():
+        for part, changed in _with_canaries(name, content):
             place = _written(sample, folder, {**sample.content, name: changed})
             for on_bad_row in ("skip", "error"):
                 reader = _build(sample, place, on_bad_row)
@@ -378,6 +377,31 @@ def _assert_errors_are_the_bad_rows(sample: Sample, folder: Path, files: Files, 
     name, _, line = problem.key.rpartition(":") if bad.line is not None else (problem.key, "", "")
     assert (Path(name).name, line) == (Path(bad.file).name, "" if bad.line is None else str(bad.line))
     assert "on_bad_row: skip" in problem.suggestion
+
+
+def _with_canaries(name: str, content: bytes) -> Iterator[tuple[str, bytes]]:
+    """A file with the canary in the place of each part of its text, or of each column and column name of a table."""
+    if name.endswith(".parquet"):
+        yield from _tables_with_canaries(content)
+    elif not name.endswith((".zip", ".gz")):
+        for part in re.finditer(rb"[^\s|,:;=\"'{}()\[\]<>/]+", content):
+            yield str(part), content[: part.start()] + CANARY.encode() + content[part.end() :]
+
+
+def _tables_with_canaries(content: bytes) -> Iterator[tuple[str, bytes]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = pq.read_table(io.BytesIO(content)).to_pydict()
+    size = len(next(iter(columns.values())))
+    changes = [{**columns, CANARY: [CANARY] * size}]
+    for name in columns:
+        changes += [{**columns, name: [value] * size} for value in (CANARY, [CANARY], {CANARY: CANARY})]
+        changes.append({CANARY if other == name else other: values for other, values in columns.items()})
+    for changed in changes:
+        file = io.BytesIO()
+        pq.write_table(pa.table(changed), file)
+        yield str(list(changed)), file.getvalue()
 
 
 def _with_bad_bytes(sample: Sample) -> Iterator[tuple[str, int, Files]]:

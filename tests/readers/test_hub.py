@@ -144,6 +144,37 @@ def test_a_malformed_row_is_refused_and_listed_by_its_number(tmp_path: Path) -> 
     assert [(bad.line, bad.found) for bad in reader.bad_rows] == [(1, "a number"), (2, "a number"), (3, "a number")]
 
 
+def test_files_that_do_not_fit_together_or_are_damaged_show_no_text(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other, bad = f"text,{has.CANARY}\nx,{has.CANARY}\n", f'text,label\n"{has.CANARY}\n{has.CANARY},2,3,4\n'
+    folders: dict[str, dict[str, str | bytes]] = {
+        "columns": {"train.parquet": parquet(), "test.csv": other, "validation.csv": "text,label\nx,y\n"},
+        "csv": {"train.csv": "text,label\nx,y\n", "test.csv": bad},
+        "types": {"train.csv": "text,label\nx,1\n", "test.csv": f"text,label\nx,{has.CANARY}\n"},
+        "json": {"train.jsonl": '{"text": "x"}\n', "test.jsonl": f'{{"text": "{has.CANARY}\n'},
+        "keys": {"train.jsonl": '{"text": "x"}\n', "test.jsonl": f'{{"text": "x", "{has.CANARY}": 1}}\n'},
+        "nested": {"train.jsonl": '{"text": "x"}\n', "test.jsonl": f'{{"text": {{"a": "{has.CANARY}"}}}}\n'},
+        "text": {"train.txt": f"{has.CANARY}\n"},
+    }
+    stopped = 0
+    for name, files in folders.items():
+        (tmp_path / name).mkdir()
+        for file, content in files.items():
+            (tmp_path / name / file).write_bytes(content if isinstance(content, bytes) else content.encode())
+        for split in ("train", "test"):
+            reader = Hub(str(tmp_path / name), on_bad_row="skip")
+            found = []
+            try:
+                list(reader.read(split))
+            except InputError as error:
+                stopped += 1
+                found = error.problems
+            assert [line for line in map(str, [*found, *reader.bad_rows]) if has.CANARY.split()[0] in line] == [], name
+    assert stopped
+    assert [line for line in "".join(capfd.readouterr()).splitlines() if has.CANARY.split()[0] in line] == []
+
+
 def test_a_class_without_a_name_is_malformed(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq

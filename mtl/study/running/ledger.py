@@ -30,6 +30,7 @@ import numpy.typing as npt
 from filelock import FileLock
 
 from mtl.files import write_json
+from mtl.hashed_ids import shared_id
 from mtl.processes import is_gone, this_process
 from mtl.study.design.run_spec import Finished
 
@@ -183,6 +184,27 @@ def read_counts(path: Path) -> dict[str, dict[str, npt.NDArray[Any]]]:
             target, _, kind = name.rpartition("/")
             found.setdefault(target, {})[kind] = arrays[name]
     return found
+
+
+def shared_counts(path: Path, folder: Path) -> Path:
+    """Returns a `counts.npz` that may leave this machine: a copy if the ids of documents must not be shown.
+
+    Args:
+        path: The file.
+        folder: Folder for the copy.
+    """
+    with np.load(path) as found:
+        arrays = {name: found[name] for name in found.files}
+    shared = {name: shared_documents(array) if name.endswith("/documents") else array for name, array in arrays.items()}
+    if all(shared[name] is array or np.array_equal(shared[name], array) for name, array in arrays.items()):
+        return path
+    np.savez_compressed(folder / path.name, **shared)  # type: ignore[arg-type]  # the stub treats the names as options
+    return folder / path.name
+
+
+def shared_documents(documents: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Returns the ids of documents, in the same order, as they may leave this machine."""
+    return np.array([shared_id(document) for document in documents.tolist()], dtype=np.str_)
 
 
 def _is_stale(path: Path) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from mtl.files import read_json
+from mtl.study.running.ledger import shared_counts
 from mtl.study.running.read_back import FILES, RUN
 from mtl.tracking.mlflow_run import MLflowRun, Number
 
@@ -38,8 +40,9 @@ def send_run(parent: MLflowRun, study: str, run_spec: RunSpec, folder: Path) -> 
         run.set_tags({"taken_over": result["taken_over"]["from"]})
     run.log_params(_params(run_spec, result))
     run.log_metrics(list(_numbers(result, ended)))
-    for name in FILES:
-        run.log_file(folder / name)
+    with TemporaryDirectory() as temporary:
+        for path in (folder / FILES[0], shared_counts(folder / FILES[1], Path(temporary))):
+            run.log_file(path)
     run.end("FINISHED", ended)
     return run.run_id
 

@@ -12,7 +12,7 @@ from typing import Any
 from mtl.study.design.designs import original
 from mtl.study.design.run_spec import Finished, RunSpec
 from mtl.study.running.history import Earlier, counted
-from mtl.study.running.ledger import Ledger
+from mtl.study.running.ledger import Ledger, shared_documents
 
 COMPARED = ("curve", "selected", "primary", "dev", "test")
 """The parts of a result that must be identical, besides its counts."""
@@ -213,11 +213,13 @@ def differing_values(before: Finished, now: Finished) -> Iterator[str]:
     for target in dict.fromkeys([*before.counts, *now.counts]):
         one, other = before.counts.get(target, {}), now.counts.get(target, {})
         for name in dict.fromkeys([*one, *other]):
-            if name not in one or name not in other or not _is_same_array(one[name], other[name]):
+            if name not in one or name not in other or not _is_same_array(name, one[name], other[name]):
                 yield f"{name} of {target}"
 
 
-def _is_same_array(one: Any, other: Any) -> bool:
+def _is_same_array(name: str, one: Any, other: Any) -> bool:
+    if name == "documents":  # results from MLflow may have their ids hashed
+        one, other = shared_documents(one), shared_documents(other)
     return bool(one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes())
 
 

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import numpy as np
+import pytest
+
+from mtl.hashed_ids import KEY_VARIABLE, PREFIX, _Process, hash_from_now_on, hashed, read_key
+from mtl.study.design.run_spec import Finished as Result
+from mtl.study.running.ledger import read_counts, shared_counts
+from mtl.study.running.takeover import differing_values
 from tests.study.finished import NAME, SEEDS, Finished, client
 
 
@@ -69,3 +77,38 @@ def test_settings_versions_and_device_are_parameters_of_every_run(finished: Fini
     (one,) = finished.findings["trained_on"]
     assert one["num_runs"] == len(finished.nested)
     assert {one["commit"]} == {result["versions"].get("git.biomtl.commit", "") for result in results.values()}
+
+
+COMPARED = {"curve": [], "selected": {}, "primary": {}, "dev": {}, "test": {}}
+
+
+@pytest.fixture
+def counts(tmp_path: Path) -> Path:
+    arrays = {"documents": np.array(["d1", "Fever was high."]), "counts": np.ones((2, 3)), "owners": np.arange(2)}
+    path = tmp_path / "ledger" / "counts.npz"
+    path.parent.mkdir()
+    np.savez_compressed(path, **{f"kind/{name}": array for name, array in arrays.items()})
+    return path
+
+
+def test_ids_of_documents_leave_the_ledger_only_if_they_look_like_ids(counts: Path, tmp_path: Path) -> None:
+    found = shared_counts(counts, tmp_path)
+    assert read_counts(found)["kind"]["documents"].tolist() == ["d1", "an id of 15 characters"]
+    assert shared_counts(found, tmp_path / "again") == found
+    assert not list(differing_values(Result(COMPARED, read_counts(counts)), Result(COMPARED, read_counts(found))))
+
+
+def test_ids_of_documents_leave_the_ledger_hashed_if_the_mixture_says_so(
+    counts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "id.key"))
+    monkeypatch.setattr(_Process, "key", None)
+    hash_from_now_on()
+    before, after = read_counts(counts)["kind"], read_counts(shared_counts(counts, tmp_path))["kind"]
+    assert after["documents"].tolist() == [hashed(one, read_key()) for one in before["documents"].tolist()]
+    assert all(one.startswith(PREFIX) for one in after["documents"].tolist())
+    for name in ("counts", "owners"):
+        np.testing.assert_array_equal(after[name], before[name])
+    assert not list(differing_values(Result(COMPARED, {"kind": before}), Result(COMPARED, {"kind": after})))
+    other = {**before, "documents": before["documents"][::-1]}
+    assert list(differing_values(Result(COMPARED, {"kind": before}), Result(COMPARED, {"kind": other})))
