@@ -156,7 +156,7 @@ def row_from_dict(fields: Mapping[str, Any]) -> Row:
 
 
 def _entity_to_dict(entity: Entity) -> dict[str, Any]:
-    out = {"id": entity.id, "type": entity.type, "spans": [list(span) for span in entity.spans]}
+    out: dict[str, Any] = {"id": entity.id, "type": entity.type, "spans": [list(span) for span in entity.spans]}
     if entity.concepts:
         out["concepts"] = list(entity.concepts)
     if entity.attributes:

@@ -30,6 +30,8 @@ DOCUMENTED = {
     "pubmedqa": ((450, 50, 500), (450, 50, 500)),
     "ehr_rel": ((1312, 121, 148), (0, 0, 0)),
     "phee": ((2898, 961, 968), (7230, 2421, 2380)),
+    "phee_speculated": ((2898, 961, 968), (2991, 998, 1006)),
+    "tac2017_status": ((166, 21, 49), (9664, 1558, 2573)),
 }
 
 
@@ -56,8 +58,10 @@ def test_every_yaml_is_seen() -> None:
         "hoc",
         "ncbi_disease",
         "phee",
+        "phee_speculated",
         "pubmedqa",
         "rqe",
+        "tac2017_status",
     ]
     assert [path.stem for path in MIXTURES] == ["biomedical", "clinical", "demo"]
     assert [path.stem for path in CONFIGS] == ["biomedical", "clinical", "demo"]
