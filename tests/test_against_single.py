@@ -64,7 +64,7 @@ def left(options: argparse.Namespace, mixture: Mixture, time: str = "20260101-00
 
 
 def found(options: argparse.Namespace, mixture: Mixture) -> Path | None:
-    return against_single.finished(options.runs, mixture, against_single.asked_config(options))
+    return against_single.finished(options.runs, mixture, against_single.asked_config(options.config))
 
 
 # --- own updates ------------------------------------------------------------------------------------------------------
@@ -83,10 +83,10 @@ def test_own_updates_of_steps_with_several_tasks_are_the_steps_that_hold_the_tas
 
 def test_a_task_alone_gets_its_own_updates_in_as_many_epochs(options: Options) -> None:
     asked = options()
-    mixture = against_single.asked_mixture(asked, [])
+    mixture = against_single.asked_mixture(asked.config, asked.seeds[0])
     for task, number in against_single.own_updates(mixture, 2).items():
         arguments = against_single.single_arguments(mixture, task, number // 2)
-        single = against_single.asked_mixture(asked, arguments)
+        single = against_single.asked_mixture(asked.config, asked.seeds[0], arguments)
         assert single.name == f"toy-{task}"
         assert single.seed == asked.seeds[0]
         assert single.tasks == {task: mixture.tasks[task].model_copy(update={"same_rows_as": None})}
@@ -112,7 +112,7 @@ def test_what_can_not_be_trained_alone_as_long_is_refused(
 
 def test_a_run_is_found_whatever_its_name_and_the_places_of_its_data(options: Options) -> None:
     asked = options()
-    mixture = against_single.asked_mixture(asked, [])
+    mixture = against_single.asked_mixture(asked.config, asked.seeds[0])
     fields = mixture.to_dict()
     fields["name"] = "moved"
     for task in fields["tasks"].values():
@@ -125,7 +125,7 @@ def test_a_run_is_found_whatever_its_name_and_the_places_of_its_data(options: Op
 
 def test_the_newest_of_equal_runs_counts(options: Options) -> None:
     asked = options()
-    mixture = against_single.asked_mixture(asked, [])
+    mixture = against_single.asked_mixture(asked.config, asked.seeds[0])
     left(asked, mixture)
     newer = left(asked, mixture, "20260102-000000")
     left(asked, mixture, "20260103-000000", **{"metrics.json": {"dev": {}}})  # not tested
@@ -145,7 +145,7 @@ def test_the_newest_of_equal_runs_counts(options: Options) -> None:
 )
 def test_a_run_of_another_mixture_does_not_count(key: Sequence[str], options: Options) -> None:
     asked = options()
-    mixture = against_single.asked_mixture(asked, [])
+    mixture = against_single.asked_mixture(asked.config, asked.seeds[0])
     fields = mixture.to_dict()
     place = fields
     for part in key[:-1]:
@@ -156,10 +156,10 @@ def test_a_run_of_another_mixture_does_not_count(key: Sequence[str], options: Op
 
 
 def test_a_run_under_another_config_does_not_count(options: Options) -> None:
-    left(options(), against_single.asked_mixture(options(), []))
-    assert found(options(), against_single.asked_mixture(options(), [])) is not None
+    left(options(), against_single.asked_mixture(options().config, 1))
+    assert found(options(), against_single.asked_mixture(options().config, 1)) is not None
     longer = options(epochs=3)
-    assert found(longer, against_single.asked_mixture(longer, [])) is None
+    assert found(longer, against_single.asked_mixture(longer.config, 1)) is None
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def test_the_page_tells_scores_the_strongest_trivial_one_and_the_times(
     options: Options, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = options()
-    mixture = against_single.asked_mixture(asked, []).only(["cause", "risk"])
+    mixture = against_single.asked_mixture(asked.config, asked.seeds[0]).only(["cause", "risk"])
     together = {
         "dev": {"cause": {"accuracy": 0.9, "macro_f1": 0.1}, "risk": {"pearson": 0.25}},
         "test": {"cause": {"accuracy": 0.8, "macro_f1": 0.1}, "risk": {"pearson": 0.5}},

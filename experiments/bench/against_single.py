@@ -42,16 +42,16 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs (default runs)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds of the runs (default 0)")
     options = parser.parse_args(arguments)
-    epochs = asked_config(options)["trainer"]["max_epochs"]
+    epochs = asked_config(options.config)["trainer"]["max_epochs"]
     pairs = []
     for seed in options.seeds:
-        own = argparse.Namespace(**{**vars(options), "seeds": [seed]})
-        mixture = asked_mixture(own, [])
+        mixture = asked_mixture(options.config, seed)
         updates = own_updates(mixture, epochs)  # which the seed decides where the sampler draws tasks
-        together = run(own, [])
-        alone = {task: run(own, single_arguments(mixture, task, count // epochs)) for task, count in updates.items()}
+        together = run(options.config, options.runs, seed)
+        single = {task: single_arguments(mixture, task, count // epochs) for task, count in updates.items()}
+        alone = {task: run(options.config, options.runs, seed, words) for task, words in single.items()}
         pairs.append(Pair(updates, together, alone))
-    write(options, asked_mixture(options, []), pairs)
+    write(options, asked_mixture(options.config, options.seeds[0]), pairs)
 
 
 class Pair(NamedTuple):
@@ -62,16 +62,16 @@ class Pair(NamedTuple):
     alone: dict[str, dict[str, Any]]
 
 
-def asked_mixture(options: argparse.Namespace, arguments: Sequence[str]) -> Mixture:
-    """What a run with these arguments trains, with the first seed."""
-    mixture, _ = take_mixture(["--config", str(options.config), f"--mixture.seed={options.seeds[0]}", *arguments])
+def asked_mixture(config: Path, seed: int, arguments: Sequence[str] = ()) -> Mixture:
+    """What a run with these arguments trains."""
+    mixture, _ = take_mixture(["--config", str(config), f"--mixture.seed={seed}", *arguments])
     assert mixture is not None
     return mixture
 
 
-def asked_config(options: argparse.Namespace) -> dict[str, Any]:
+def asked_config(config: Path) -> dict[str, Any]:
     """What else the config says that decides results."""
-    return {key: value for key, value in read_config(options.config).rest.items() if key != "run"}
+    return {key: value for key, value in read_config(config).rest.items() if key != "run"}
 
 
 def own_updates(mixture: Mixture, epochs: int) -> dict[str, int]:
@@ -98,18 +98,20 @@ def single_arguments(mixture: Mixture, task: str, updates_per_epoch: int) -> lis
     return [f"--mixture.name={mixture.name}-{task}", f"--mixture.only=[{task}]", steps]
 
 
-def run(options: argparse.Namespace, arguments: Sequence[str], threads: int | None = None) -> dict[str, Any]:
-    """Fits and tests, unless such a run has its test scores, and gives its metrics and its time."""
-    common = ["--config", str(options.config), "--run.root", str(options.runs), f"--mixture.seed={options.seeds[0]}"]
+def run(
+    config: Path, root: Path, seed: int, arguments: Sequence[str] = (), threads: int | None = None
+) -> dict[str, Any]:
+    """Fits and tests, unless `root` has such a run with its test scores, and gives its metrics and its time."""
+    common = ["--config", str(config), "--run.root", str(root), f"--mixture.seed={seed}"]
     common += [*arguments, "--trainer.enable_progress_bar=false"]
-    mixture = asked_mixture(options, arguments)
-    config = asked_config(options)
-    done = finished(options.runs, mixture, config)
+    mixture = asked_mixture(config, seed, arguments)
+    asked = asked_config(config)
+    done = finished(root, mixture, asked)
     if done is None:
         started = time.time()
         mtl(["fit", *common], threads)
         mtl(["test", *common, "--ckpt_path", "best"], threads)
-        done = finished(options.runs, mixture, config)
+        done = finished(root, mixture, asked)
         assert done is not None, f"{mixture.name} left no test scores"
         (done / "seconds.json").write_text(json.dumps(time.time() - started), encoding="utf-8")
     metrics: dict[str, Any] = json.loads((done / "metrics.json").read_text(encoding="utf-8"))

@@ -65,12 +65,12 @@ def trained(options: argparse.Namespace, run: Run) -> dict[str, Any]:
     config["trainer"] = {**config.get("trainer", {}), "precision": precision}
     file = root / "config.yaml"
     file.write_text(yaml.safe_dump(config), encoding="utf-8")
-    return against_single.run(argparse.Namespace(config=file, runs=root, seeds=[seed]), [], threads)
+    return against_single.run(file, root, seed, threads=threads)
 
 
 def write(options: argparse.Namespace, metrics: Mapping[Run, dict[str, Any]]) -> None:
     """The cells as JSON and as a table."""
-    mixture = against_single.asked_mixture(argparse.Namespace(config=options.config, seeds=options.seeds), [])
+    mixture = against_single.asked_mixture(options.config, options.seeds[0])
     heads = build_data(mixture).heads
     cells = cells_of({task: head.primary_metric for task, head in heads.items()}, metrics)
     named = f"--seeds {' '.join(map(str, options.seeds))}"
