@@ -39,8 +39,20 @@ DOCUMENTED = {
     "jnlpba": ((16807, 1739, 3856), (46750, 4551, 8662)),
     "ncbi_disease_sentences": ((5424, 923, 940), (5134, 787, 960)),
     "tac2017_adr": ((145, 44, 50), (9382, 3372, 2968)),
+    "phee_speculated": ((2898, 961, 968), (2991, 998, 1006)),
+    "tac2017_status": ((166, 21, 49), (9664, 1558, 2573)),
 }
-IN_NO_MIXTURE = ["bc2gm", "chemprot", "chemprot_13", "jnlpba", "ncbi_disease_sentences", "phee", "tac2017_adr"]
+IN_NO_MIXTURE = [
+    "bc2gm",
+    "chemprot",
+    "chemprot_13",
+    "jnlpba",
+    "ncbi_disease_sentences",
+    "phee",
+    "phee_speculated",
+    "tac2017_adr",
+    "tac2017_status",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -71,9 +83,11 @@ def test_every_yaml_is_seen() -> None:
         "ncbi_disease",
         "ncbi_disease_sentences",
         "phee",
+        "phee_speculated",
         "pubmedqa",
         "rqe",
         "tac2017_adr",
+        "tac2017_status",
     ]
     assert [path.stem for path in MIXTURES] == ["biomedical", "clinical", "demo"]
     assert [path.stem for path in CONFIGS] == ["biomedical", "clinical", "demo"]

@@ -333,6 +333,31 @@ def test_characters_that_a_tokenizer_drops_leave_markers_and_mentions(tokenizer:
         assert tokens.count("E1]") == 2, repr(character)
 
 
-def test_counts_of_labels_add_up() -> None:
-    counts = sum((Counter(make().label_counts(one)) for one in ROWS), start=Counter())
-    assert counts == {"present": 4, "absent": 2, "possible": 1}
+def test_speculated_events_of_phee_are_the_triggers_with_the_attribute(data_folder: Path, tokenizer: Any) -> None:
+    from mtl.readers.brat import Brat
+
+    types = ("Adverse_event", "Potential_therapeutic_event")
+    rows: Any = list(Brat(str(data_folder / "phee" / "brat"), types=dict(zip(types, types, strict=True))).read("dev"))
+    head = make(labels=["no", "true"], attribute="Speculated", default="no")
+    assert [head.check(one) for one in rows if head.check(one) is not None] == []
+    counts = sum((Counter(head.label_counts(one)) for one in rows), start=Counter())
+    assert counts == {"no": 923, "true": 75}
+    assert len(has.encode(head, rows[:100], tokenizer)) == sum(len(one.entities) for one in rows[:100])
+
+
+@pytest.mark.slow
+def test_every_reaction_of_tac_has_a_status_and_is_in_its_window(data_folder: Path, tokenizer: Any) -> None:
+    from mtl.readers.tac2017 import TAC2017
+
+    files = {"train": "train_xml.tar.gz"}
+    rows: Any = list(TAC2017(str(data_folder / "tac2017_adr"), files=files).read("train"))
+    labels = ["affirmed", "hypothetical", "negated"]
+    head = make(labels=labels, attribute="status", entity_types=["AdverseReaction"], pooling="entity_start")
+    assert [head.check(one) for one in rows if head.check(one) is not None] == []
+    counts = sum((Counter(head.label_counts(one)) for one in rows), start=Counter())
+    assert counts == {"affirmed": 12070, "hypothetical": 1564, "negated": 161}
+    own = has.with_special_tokens(head, tokenizer)
+    marker = own.convert_tokens_to_ids("[E1]")
+    for example in has.encode(head, rows[:5], tokenizer, max_length=128):
+        assert [example["input_ids"][i] for i in example["mention_tokens"]] == [marker]
+        assert len(example["input_ids"]) <= 128

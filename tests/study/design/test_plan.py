@@ -177,7 +177,7 @@ def test_a_shuffled_partner_that_labels_mentions_has_its_attribute_permuted(
         designs=["single"], tasks=["cause", "status"], controls=[{"shuffled_partner": {"cause": "status"}}]
     )
     (tmp_path / "status").mkdir()
-    for split in ("train", "dev"):
+    for split in ("train", "dev", "test"):
         found = [
             {"id": "T", "type": "S", "spans": [[3, 8]], "attributes": {"status": ("y", "n")[n % 2]}} for n in range(8)
         ]
