@@ -4,6 +4,7 @@
 - `presentation`: how a gain is shown: its place in a matrix, its mark and its numbers.
 - `figures`: heat maps, forest plots and learning curves.
 - `stage_table`: the scores before and after the stages of `refine_finetune`.
+- `arm_table`: the scores of the arms beside published ones.
 - `page`: a self-contained HTML page, and tables for MLflow and the terminal.
 - `outcome`: the files of a report, and what MLflow gets.
 

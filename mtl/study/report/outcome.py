@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mtl.files import finite
-from mtl.study.report.conclusions import single_scores, summary
+from mtl.study.report.arm_table import arm_columns, order_agreements
+from mtl.study.report.conclusions import agreement_statement, single_scores, summary
 from mtl.study.report.figures import study_figures
 from mtl.study.report.page import gains_columns, heat_map_page, report_page
 from mtl.study.report.stage_table import stage_columns, stage_metrics
@@ -88,12 +89,15 @@ def _metrics(findings: Findings) -> dict[str, float]:
 
 
 def _tables(findings: Findings) -> dict[str, dict[str, list[Any]]]:
-    """Tables of the study in MLflow: the gains, the cost of each run, and the scores before and after stages."""
+    """Tables of the study in MLflow: the gains, the cost of each run, and the scores of stages and arms."""
     costs = [vars(cost) for cost in findings.costs]
     columns = {name: [cost[name] for cost in costs] for name in (costs[0] if costs else {})}
     gains = {name: [finite(value) for value in values] for name, values in gains_columns(findings).items()}
-    stages = {name: [finite(value) for value in values] for name, values in stage_columns(findings).items()}
-    return {"gains.json": gains, "costs.json": columns} | ({"stages.json": stages} if findings.stages else {})
+    tables = {"gains.json": gains, "costs.json": columns}
+    for name, table in (("stages", stage_columns(findings)), ("arms", arm_columns(findings))):
+        if any(table.values()):
+            tables[f"{name}.json"] = {column: [finite(value) for value in values] for column, values in table.items()}
+    return tables
 
 
 def _note(findings: Findings) -> str:
@@ -105,6 +109,7 @@ def _note(findings: Findings) -> str:
         lines += [" ".join(("-", gain.mark, gain.text, *gain.caveats)) for gain in design.significant]
     if not found.designs:
         lines += list(single_scores(findings))
+    lines += [agreement_statement(agreement) for agreement in order_agreements(findings)]
     if findings.collapsed:
         lines.append(f"Collapsed runs: {'; '.join(dict.fromkeys(note.run for note in findings.collapsed))}.")
     if findings.missing:

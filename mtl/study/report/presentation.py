@@ -35,6 +35,7 @@ ONE_COLUMN = "gain"
 _PARTNER_PHRASES = {
     "sequential": "after {}",
     "refine_finetune": "when fine-tuned from the joint encoder instead of its own",
+    "arms": "as {}",
     "leave_one_out": "when {} is added to the others",
     "replicate": "with other seeds",
     "continued": "when trained alone once more",
