@@ -103,6 +103,8 @@ class RelationClassification(Head):
             tokens of the tail (2H). "entity_start": the same with only the first token of each mention, which is its
             marker if it has one (Baldini Soares et al. 2019). A mention without tokens is represented by the first
             token.
+        allow_ambiguous: Whether all pairs of a text may look the same to the classifier, as with input "original" and
+            pooling "cls": only an ablation wants this.
         placeholders: Placeholders in sentences that already have them, the head's first:
             ``["@GENE$", "@DISEASE$"]``.
         keep_negatives: Share of the negative examples used in training; all of them are scored. Which are kept depends
@@ -141,6 +143,7 @@ class RelationClassification(Head):
         level: Literal["mention", "concept"] = "mention",
         input: Literal["typed", "markers", "original"] = "typed",
         pooling: AnyPooling = DEFAULT_POOLING,
+        allow_ambiguous: bool = False,
         placeholders: Sequence[str] = (),
         keep_negatives: float = 1.0,
         class_weights: Mapping[str, float] | None = None,
@@ -166,7 +169,7 @@ class RelationClassification(Head):
         optional = [*AGREEMENT, COOCCURRENCE]
         self.metrics = selected_metrics(self.metrics, optional, metrics, primary_metric, self.lower_is_better)
         self.primary_metric = primary_metric
-        self._check_options()
+        self._check_options(allow_ambiguous=allow_ambiguous)
         self.register_buffer("class_weights", weights_of(class_weights or {}, self.labels), persistent=False)
         self.text_pooling = None if self.reads_mentions else SequencePooling(cast(Pooling, pooling), dropout)
         width = 2 * hidden_size if self.reads_mentions else hidden_size
@@ -434,7 +437,7 @@ class RelationClassification(Head):
         size = len(self.labels)
         return counts[..., : size**2].reshape(*counts.shape[:-1], size, size)
 
-    def _check_options(self) -> None:
+    def _check_options(self, *, allow_ambiguous: bool) -> None:
         if not 0 <= self.keep_negatives <= 1:
             raise ValueError(f"keep_negatives must be between 0 and 1, got {self.keep_negatives}")
         if self.pairing.level == "concept" and self.pairing.scope != "document":
@@ -444,10 +447,10 @@ class RelationClassification(Head):
                 "input 'typed' needs to know the entity types in advance; set pairs or entity_types, or placeholders "
                 "if the sentences already have them"
             )
-        if not self.reads_mentions and self.input == "original":
+        if not self.reads_mentions and self.input == "original" and not allow_ambiguous:
             raise ValueError(
                 f"input 'original' with pooling '{self.pooling}' cannot tell the pairs of a text apart; set pooling to "
-                "'mention_max' or 'entity_start', or input to 'typed' or 'markers'"
+                "'mention_max' or 'entity_start', or input to 'typed' or 'markers'; an ablation may set allow_ambiguous"
             )
         both_ways = self.pairing.directed and any((tail, head) in self.types for head, tail in self.types)
         if not self.reads_mentions and self.input == "typed" and both_ways:

@@ -99,6 +99,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "markers": {"input": "markers", "pooling": "entity_start"},
     "markers_max": {"input": "markers", "pooling": "mention_max", "hidden_layer": 12},
     "original": {"input": "original", "pooling": "mention_max", "class_weights": {"cause": 3.0}},
+    "ambiguous": {"input": "original", "allow_ambiguous": True},
     "metrics": {"metrics": ["mcc", "kappa", "cooccurrence_fpr"]},
     "directed": {"input": "markers", "entity_types": ["Chemical", "Disease"], "directed": True},
 }
@@ -505,6 +506,13 @@ def test_sentences_with_placeholders_have_text_baselines_only() -> None:
 def test_options_that_are_invalid_or_contradict_each_other_are_rejected(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make(**options)
+
+
+def test_an_ablation_may_show_the_same_text_for_all_pairs(tokenizer: Any) -> None:
+    head = make(input="original", allow_ambiguous=True)
+    pairs = tokens_of(head, ROWS[0], tokenizer)
+    assert len(pairs) > 1
+    assert all(tokens == pairs[0] for tokens in pairs)
 
 
 def test_directed_pairs_with_typed_input_are_allowed_in_one_order() -> None:

@@ -14,13 +14,14 @@ from pydantic import BaseModel
 
 from mtl.commands import run as run_mtl
 from mtl.config.components import choices, find
-from mtl.study.design import spec
 from mtl.study.design.budget import BudgetSpec
 from mtl.study.design.designs import CONTROLS, DESIGNS, Run, comparisons, single_runs, without_stages
 from mtl.study.design.plan import _all_runs
 from mtl.study.design.rates import StudyOptimisation
+from mtl.study.design.resources import LauncherSpec, TrainerSpec
 from mtl.study.design.spec import load_study
 from mtl.study.design.stages import STAGES
+from mtl.study.design.study_spec import StudySpec
 from mtl.study.report import conclusions
 from mtl.study.report.presentation import MARKS
 from mtl.study.statistics.significance import floor, power, smallest_gain
@@ -29,11 +30,11 @@ from mtl.training.hyperparameters import Optimisation
 FOLDER = Path(__file__).parent.parent.parent / "experiments" / "studies"
 PAGE = (FOLDER / "README.md").read_text(encoding="utf-8")
 HEADINGS: dict[type[Any], str] = {
-    spec.StudySpec: "The study",
+    StudySpec: "The study",
     BudgetSpec: "`budget`",
     StudyOptimisation: "`model`",
-    spec.TrainerSpec: "`trainer`",
-    spec.LauncherSpec: "`launcher`",
+    TrainerSpec: "`trainer`",
+    LauncherSpec: "`launcher`",
 }
 
 
@@ -95,10 +96,10 @@ def test_every_key_of_a_study_is_documented_with_its_default(model: Any) -> None
 def test_every_part_of_a_study_has_a_section() -> None:
     sections = {
         field.annotation
-        for field in spec.StudySpec.model_fields.values()
+        for field in StudySpec.model_fields.values()
         if inspect.isclass(field.annotation) and issubclass(field.annotation, BaseModel | Optimisation)
     }
-    assert set(HEADINGS) == {spec.StudySpec, *sections}
+    assert set(HEADINGS) == {StudySpec, *sections}
 
 
 def test_every_stage_is_documented() -> None:
@@ -113,16 +114,16 @@ def test_every_design_and_control_is_documented() -> None:
 @pytest.mark.parametrize("name", [*DESIGNS, *CONTROLS])
 def test_the_documented_number_of_runs_of_a_design_is_correct(name: str) -> None:
     tasks, seeds = ["a", "b", "c", "d"], [0, 1, 2]
-    groups = [["a", "b"], ["c"], ["b", "c", "d"]]
+    options_of = {"groups": [["a", "b"], ["c"], ["b", "c", "d"]], "arms": {"x": {}, "y": {"z": 1}, "z": {"z": 2}}}
     (row,) = [row for row in rows("Designs") + rows("Controls") if row[0] == f"`{name}`"]
-    assert re.fullmatch(r"[STG0-9 */()+-]+", row[-1])
-    documented = eval(row[-1], {"S": len(seeds), "T": len(tasks), "G": 2})
+    assert re.fullmatch(r"[STGA0-9 */()+-]+", row[-1])
+    documented = eval(row[-1], {"S": len(seeds), "T": len(tasks), "G": 2, "A": 3})
     singles = single_runs(tasks, seeds)
 
     def canonical(run: Run) -> Run:
         return run if name == "refine" else without_stages(run)
 
-    compared = comparisons([(name, groups if name == "groups" else None)], tasks, seeds, canonical)
+    compared = comparisons([(name, options_of.get(name))], tasks, seeds, canonical)
     assert len(_all_runs(compared, singles)) - len(singles) == documented
 
 
@@ -163,12 +164,12 @@ def test_every_verdict_is_explained_with_its_mark() -> None:
 
 def test_the_examples_are_valid_studies(tmp_path: Path) -> None:
     blocks = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    written, stages = (yaml.safe_load(block) for block in blocks)
+    written, stages, arms = (yaml.safe_load(block) for block in blocks)
     written["mixture"] = str((FOLDER / written["mixture"]).resolve())
-    for number, fields in enumerate((written, {**written, **stages})):
+    for number, fields in enumerate((written, {**written, **stages}, {**written, **arms, "controls": []})):
         study = tmp_path / f"study_{number}.yaml"
-        study.write_text(yaml.safe_dump(fields), encoding="utf-8")
-        assert list(load_study(study).mixture.tasks) == ["adverse_events", "mentions"]
+        study.write_text(yaml.safe_dump(fields, sort_keys=False), encoding="utf-8")
+        assert list(load_study(study).mixture.tasks) == fields["tasks"]
 
 
 def test_every_study_of_the_folder_is_listed_and_loads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -205,5 +206,5 @@ def test_the_keys_of_a_mixture_that_a_study_ignores_are_documented(
 def test_every_link_leads_to_a_heading() -> None:
     headings = {heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.*)$", PAGE, re.MULTILINE)}
     links = re.findall(r"\]\(#([^)]+)\)", PAGE)
-    assert len(links) == 11
+    assert len(links) == 14
     assert set(links) <= headings

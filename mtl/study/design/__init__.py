@@ -1,8 +1,9 @@
 """From a study file to the runs that its questions need, each with its key.
 
-- `spec`: the keys of a study file, and how it becomes a `Study`: the settings together with the mixture.
+- `study_spec`: the keys of a study file. `spec`: how a file becomes a `Study`: the settings together with the mixture.
 - `designs`: designs and controls, each a question with the runs that it compares.
 - `stages`, `budget` and `rates`: what may differ between the stages of a design and between tasks.
+- `arms`: the same tasks with other settings, and `published_arms`: their published scores.
 - `resources`: what the runs are trained on, and where.
 - `missing_data`: leaves out tasks whose data is absent, if the study allows it.
 - `crossing`: the corpora that the design `cross` trains on and tests on.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 from mtl.study.design.budget import Amount, StageBudget
@@ -55,6 +56,7 @@ def described(plan: StudyPlan) -> list[str]:
         excluded = {name: len(task.data.exclude) for name, task in mixture.tasks.items() if task.data.exclude}
         left = ", ".join(f"{count} of {name}" for name, count in excluded.items()) or "none"
         words.append(f"Training documents that are in dev or test of another task are excluded: {left}.")
+    words += _arms(plan)
     if spec.lacks_continued:
         words.append(
             f"The control {CONTINUED} is switched off ({CONTINUED}: false), so no gain is compared with that of further"
@@ -91,6 +93,19 @@ def _stages(plan: StudyPlan) -> Iterator[str]:
             "Both sides of a comparison make the same number of updates on the target in each stage, at the same"
             " learning rate. The single-task baseline has the budget and the learning rate outside the stages."
         )
+
+
+def _arms(plan: StudyPlan) -> Iterator[str]:
+    """The settings of the arms, and how many of their texts are too long."""
+    arms, overrides = plan.settings.arms, plan.study.spec.arms
+    if arms:
+        first, *others = arms
+        settings = "; ".join(f"{name}: {json.dumps(overrides[name])}" for name in others)
+        yield f"The first arm, {first}, has the settings of the mixture. The others differ: {settings}."
+    for name, arm in arms.items():
+        cut = ", ".join(f"{number} of {task}" for task, number in arm.truncated.items() if number)
+        if cut:
+            yield f"Examples of {name} that are longer than the maximum length and were cut: {cut}."
 
 
 def _amount(amount: Amount) -> str:

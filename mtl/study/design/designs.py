@@ -20,8 +20,12 @@ REPLICATE = 1_000_000
 CONTINUED = "continued"
 """The control that shows what a second round of training alone brings."""
 
+ARMS = "arms"
+"""The design that compares settings of one task with each other."""
+
 REFINE_FINETUNE = "refine_finetune"
 """The design whose report has a table of the scores before and after each of its stages."""
+
 CROSS = "cross"
 """The design whose runs only test single-task runs on other corpora."""
 
@@ -40,6 +44,7 @@ class Run:
         keeps_heads: Whether the run also starts from the heads of the source.
         stage: Stage of the design with its own budget or learning rates; empty for those of the study.
         evaluates: Whether the run trains nothing, but tests its source, with the source's head, on its only task.
+        arm: Name of the settings that its tasks have instead of those of the mixture; empty for the latter.
     """
 
     tasks: tuple[str, ...]
@@ -48,11 +53,12 @@ class Run:
     keeps_heads: bool = False
     stage: str = ""
     evaluates: bool = False
+    arm: str = ""
 
     @property
     def trains(self) -> str:
         """What the run trains, regardless of the seed."""
-        name = " + ".join(self.tasks) + (f" ({self.stage})" if self.stage else "")
+        name = " + ".join(self.tasks) + "".join(f" ({label})" for label in (self.arm, self.stage) if label)
         if self.source is None:
             return name
         if self.evaluates:
@@ -94,6 +100,9 @@ class Design:
         is_against_single: Whether the reference is the single-task run, so that a second round of training alone
             (`continued`) is what a gain must exceed.
         stages: Names of its stages, which may have their own budgets and learning rates.
+        needs: What its options must be, if it has no defaults for them; empty if it has.
+        has_partners: Whether a gain comes from other tasks, which may be recommended as partners.
+        min_tasks: Smallest number of tasks that it can compare.
     """
 
     question: str
@@ -101,15 +110,14 @@ class Design:
     check: Callable[[Any, Sequence[str]], list[str]] | None = None
     is_against_single: bool = False
     stages: tuple[str, ...] = ()
+    needs: str = ""
+    has_partners: bool = True
+    min_tasks: int = 2
 
     def option_problems(self, options: Any, tasks: Sequence[str]) -> list[str]:
         """Returns the problems with the options, each as a message."""
         if options is None:
-            return (
-                ["The design needs groups of tasks, such as groups: [[a, b], [c]]."]
-                if self is DESIGNS["groups"]
-                else []
-            )
+            return [f"The design needs {self.needs}."] if self.needs else []
         if self.check is None:
             return ["This design takes no options."]
         return self.check(options, tasks)
@@ -222,6 +230,12 @@ def _check_cross(options: Any, tasks: Sequence[str]) -> list[str]:
     return [f"There is no task '{name}'. {did_you_mean(str(name), tasks)}" for name in names if name not in tasks]
 
 
+def _arms(tasks: Sequence[str], seed: int, options: Any) -> Iterator[Comparison]:
+    for target in tasks:
+        for arm in list(options or ())[1:]:
+            yield Comparison(ARMS, target, arm, seed, Run((target,), seed, arm=arm), Run((target,), seed))
+
+
 def _check_heads(options: Any, tasks: Sequence[str]) -> list[str]:
     if not isinstance(options, Mapping) or set(options) != {"heads"} or options["heads"] not in ("fresh", "kept"):
         return [f"The only option is heads, which must be fresh or kept, got {options!r}."]
@@ -240,8 +254,24 @@ def _check_groups(options: Any, tasks: Sequence[str]) -> list[str]:
     return problems + (["Each group must be listed only once."] if len(set(sets)) < len(sets) else [])
 
 
+def _check_arms(options: Any, tasks: Sequence[str]) -> list[str]:
+    if (
+        not isinstance(options, Mapping)
+        or len(options) < 2
+        or not all(isinstance(v, Mapping) for v in options.values())
+    ):
+        return [f"must map at least two names to settings of a task, such as {_ARMS_EXAMPLE}."]
+    first, *others = options
+    problems = [] if not options[first] else [f"The first arm is the task of the mixture: write {first}: {{}}."]
+    return problems + [
+        f"The arm '{name}' has no settings, so it is the first arm." for name in others if not options[name]
+    ]
+
+
+_ARMS_EXAMPLE = "arms: {typed: {}, markers: {options: {input: markers}}}"
+
 DESIGNS = {
-    "single": Design("How well does each task do when it is trained alone?", _single),
+    "single": Design("How well does each task do when it is trained alone?", _single, min_tasks=1),
     "joint": Design(
         "What does each task gain from being trained with all other tasks?", _joint, is_against_single=True
     ),
@@ -268,13 +298,26 @@ DESIGNS = {
     ),
     "leave_one_out": Design("What does a task add to a target that is trained with all other tasks?", _leave_one_out),
     "groups": Design(
-        "What does each task gain in the groups listed in the study?", _groups, _check_groups, is_against_single=True
+        "What does each task gain in the groups listed in the study?",
+        _groups,
+        _check_groups,
+        is_against_single=True,
+        needs="groups of tasks, such as groups: [[a, b], [c]]",
+    ),
+    ARMS: Design(
+        "What does a task gain from other settings than those of the first arm?",
+        _arms,
+        _check_arms,
+        needs=f"names with settings, such as {_ARMS_EXAMPLE}",
+        has_partners=False,
+        min_tasks=1,
     ),
     CROSS: Design(
         "How well does a model that was trained on another corpus do on a target, compared with one that was trained on"
         " the target's own training data?",
         _cross,
         _check_cross,
+        has_partners=False,
     ),
 }
 
@@ -316,14 +359,18 @@ def _check_partners(options: Any, tasks: Sequence[str]) -> list[str]:
 
 
 CONTROLS = {
-    "replicate": Design("How much do two single-task runs differ that differ only in their seed?", _replicate),
+    "replicate": Design(
+        "How much do two single-task runs differ that differ only in their seed?", _replicate, min_tasks=1
+    ),
     "self_partner": Design(
         "What does a target gain from extra updates on its own rows, through a second head of the same type?",
         _self_partner,
+        min_tasks=1,
     ),
     CONTINUED: Design(
         "What does a task gain from a second round of training, which starts from its own single-task run?",
         _continued,
+        min_tasks=1,
     ),
     "shuffled_partner": Design(
         "What does a target gain from a partner with shuffled training labels, which can regularise but not inform?",

@@ -15,6 +15,7 @@ from mtl.data.examples import TaskData, prepare
 from mtl.data.leakage_gate import Leakage, find_leakage
 from mtl.encoder.pretrained import load_config
 from mtl.problems import InputError, Problem
+from mtl.study.design.arms import prepared_arms
 from mtl.study.design.budget import BudgetSpec
 from mtl.study.design.crossing import with_cross_pairs
 from mtl.study.design.designs import SHUFFLED, Comparison, Run, comparisons, single_runs
@@ -22,9 +23,10 @@ from mtl.study.design.missing_data import with_available_data
 from mtl.study.design.run_key import RunSpecs, resolved_trainer
 from mtl.study.design.run_settings import RunSettings
 from mtl.study.design.run_spec import RunSpec
-from mtl.study.design.spec import Study, StudySpec
+from mtl.study.design.spec import Study
 from mtl.study.design.stages import STAGES
 from mtl.study.design.study_code import StudyCode, study_code
+from mtl.study.design.study_spec import StudySpec
 from mtl.training.assembly import build_heads
 from mtl.training.precision import precision_problems
 
@@ -39,7 +41,7 @@ class StudyPlan:
         data: Prepared data of each task.
         leakage: What dev and test share with train.
         code: The code that decides the results.
-        settings: Updates and optimiser of the runs, by task and stage.
+        settings: Tasks, updates and optimiser of the runs, by task, stage and arm.
         comparisons: All comparisons of the designs and controls.
         runs: All runs, each once, sources first.
         run_specs: The specs of `runs`, in the same order, as the workers read them.
@@ -91,12 +93,13 @@ def make_plan(study: Study) -> StudyPlan:
     leakage = _leakage(mixture, study.spec)
     mixture = leakage.applied(mixture)
     data = prepare(mixture, heads, tokenizer)
+    arms = prepared_arms(mixture, study.spec.arms, data)
     missing = [name for name, splits in data.items() if "test" not in splits]
     if missing:
         message, advice = "A study needs a split 'test'.", "Add a test file, or create the split with `split`."
         raise InputError([Problem(f"tasks.{name}.data", message, advice) for name in missing])
     study = study._replace(mixture=mixture)
-    settings = RunSettings(study, data, int(load_config(mixture.encoder).hidden_size))
+    settings = RunSettings(study, data, int(load_config(mixture.encoder).hidden_size), arms)
     parts = with_cross_pairs(study.spec.parts, mixture.tasks)
     compared = comparisons(parts, list(mixture.tasks), study.spec.seed_list, settings.canonical)
     runs = _all_runs(compared, single_runs(list(mixture.tasks), study.spec.seed_list))

@@ -19,8 +19,9 @@ from mtl.encoder.location import encoder_identity
 from mtl.study.design.designs import REPLICATE, SHUFFLED, Comparison, Run, original
 from mtl.study.design.run_settings import RunSettings
 from mtl.study.design.run_spec import RunSpec
-from mtl.study.design.spec import Study, StudySpec
+from mtl.study.design.spec import Study
 from mtl.study.design.study_code import StudyCode
+from mtl.study.design.study_spec import StudySpec
 from mtl.training.precision import natural_precision
 
 
@@ -29,7 +30,7 @@ class RunSpecs:
 
     Args:
         study: The study, with the limits of its budget applied to its tasks.
-        settings: Updates and optimiser of the runs.
+        settings: Tasks, updates and optimiser of the runs.
         heads: Head of each task.
         data: Prepared data of each task.
         code: The code that decides the results.
@@ -118,7 +119,7 @@ class RunSpecs:
         return self._made[run]
 
     def _mixture(self, run: Run) -> Mixture:
-        base = self._study.mixture
+        base = self._settings.mixture(run)
         names = sorted(run.tasks)  # sorted, because their order affects the schedule but is in no key
         tasks = {
             name: self._permuted(name) if name.endswith(SHUFFLED) else base.tasks[original(name)] for name in names
@@ -154,7 +155,7 @@ class RunSpecs:
         """
         encoder = self._study.mixture.encoder.model_dump(mode="json", exclude={"name", "revision"}, exclude_none=True)
         return {
-            "tasks": {name: self._task(name, run_spec.mixture["tasks"][name]) for name in run_spec.mixture["tasks"]},
+            "tasks": {name: self._task(run, name, fields) for name, fields in run_spec.mixture["tasks"].items()},
             "sampler": run_spec.mixture["sampler"],
             "balancing": self._study.mixture.balancing.options,
             "encoder": {**encoder, "weights": self._encoder},
@@ -167,9 +168,9 @@ class RunSpecs:
             "trainer": _not_none(run_spec.trainer),
         }
 
-    def _task(self, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    def _task(self, run: Run, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         """The settings of a task, with resolved values, because the code that resolves them is in no key."""
-        mixture, task = self._study.mixture, original(name)
+        mixture, task = self._settings.mixture(run), original(name)
         settings = {key: value for key, value in _not_none(fields).items() if key not in ("head", "data")}
         variant = name.removeprefix(task)
         return {

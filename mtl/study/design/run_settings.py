@@ -1,4 +1,4 @@
-"""What each run of a study trains: the updates of its tasks and the settings of its optimiser."""
+"""What each run of a study trains: the settings and updates of its tasks, and the settings of its optimiser."""
 
 from __future__ import annotations
 
@@ -6,26 +6,36 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import cache
+from types import MappingProxyType
 
 from mtl.batching.batcher import Batcher
 from mtl.batching.passes import default_passes
+from mtl.config.mixture import Mixture
 from mtl.data.examples import TaskData
+from mtl.study.design.arms import Arm
 from mtl.study.design.designs import Run, original
 from mtl.study.design.spec import Study
 from mtl.training.hyperparameters import Optimisation
 
 
 class RunSettings:
-    """The updates and the optimiser of the runs of a study, by task and stage.
+    """The tasks, the updates and the optimiser of the runs of a study.
 
     Args:
         study: The study.
         data: Prepared data of each task.
         hidden_size: Hidden size of the encoder, which decides the default learning rate.
+        arms: The arms by name.
     """
 
-    def __init__(self, study: Study, data: Mapping[str, TaskData], hidden_size: int) -> None:
-        self._study, self._data, self._hidden_size = study, data, hidden_size
+    def __init__(
+        self,
+        study: Study,
+        data: Mapping[str, TaskData],
+        hidden_size: int,
+        arms: Mapping[str, Arm] = MappingProxyType({}),
+    ) -> None:
+        self._study, self._data, self._hidden_size, self.arms = study, data, hidden_size, arms
         self.per_evaluation = cache(self._per_evaluation)
         """Function from a task and a stage to the number of updates between two evaluations."""
 
@@ -33,6 +43,10 @@ class RunSettings:
         """The number of updates of each task in a run."""
         evaluations = self._study.spec.budget.evaluations
         return {task: self.per_evaluation(task, stage) * evaluations for task in self._study.mixture.tasks}
+
+    def mixture(self, run: Run) -> Mixture:
+        """All tasks of the study, with the settings of the run's arm."""
+        return self.arms[run.arm].mixture if run.arm else self._study.mixture
 
     def model(self, tasks: Collection[str], stage: str = "") -> Optimisation:
         """The optimiser of a run, with the learning rates filled in."""

@@ -1,23 +1,25 @@
-"""The schema of study files and how they are loaded: mixture, designs, seeds, budget and launcher."""
+"""How study files are loaded and checked."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-from pydantic import Field, StrictBool, StrictInt, StrictStr, TypeAdapter
+from pydantic import TypeAdapter
 
 from mtl.config import schema
 from mtl.config.loading import load_mixture
-from mtl.config.mixture import Count, Mixture, Section, TaskSpec
+from mtl.config.mixture import Mixture, TaskSpec
 from mtl.config.yaml_files import merge, parse_overrides, read_yaml, resolve
 from mtl.files import folder_name
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.redaction import strings
+from mtl.study.design.arms import arm_problems
 from mtl.study.design.budget import Amount, BudgetSpec, StageBudget
 from mtl.study.design.crossing import cross_problems, with_cross_pairs
 from mtl.study.design.designs import (
+    ARMS,
     CONTINUED,
     CONTROLS,
     CROSS,
@@ -28,100 +30,11 @@ from mtl.study.design.designs import (
     SHUFFLED,
     comparisons,
 )
+from mtl.study.design.published_arms import PublishedArm, read_published_arms
 from mtl.study.design.rates import Rates, StageRates, StudyOptimisation, rate_problems
-from mtl.study.design.resources import LauncherSpec, TrainerSpec, launcher_problems
+from mtl.study.design.resources import TrainerSpec, launcher_problems
 from mtl.study.design.stages import REFINE, name_problems
-
-
-class DesignEntry(NamedTuple):
-    """The name of a design or control, with its options."""
-
-    name: str
-    options: Any
-
-
-class StudySpec(Section):
-    """A study. `load_study` reads one from a file.
-
-    Args:
-        name: Name of the study, in MLflow and of its folder.
-        mixture: Path of a mixture file, relative to the study, or the fields of a mixture.
-        question: Question of the study, one sentence for the report.
-        notes: Sentences for the methods section of the report, such as departures from a published recipe.
-        tasks: Names of the tasks; empty takes all tasks of the mixture.
-        designs: Designs to compare, each a name, or a name with options such as `{groups: [[a, b], [c]]}`.
-        optional_tasks: Tasks that are left out if their data is absent, each with where to get it, as for data under an
-            agreement. The report is then incomplete, and says so.
-        controls: Controls to show next to the matrix: replicate, self_partner, continued, shuffled_partner.
-        continued: Whether the control `continued` runs even if `controls` does not list it. It does so in every study
-            with a design that compares with single-task runs, because its gains must exceed that of further training.
-        seeds: Number of seeds, counted from 0, or a list of seeds.
-        budget: Budget of every run.
-        averages: Names of means of test scores over some of the tasks, each with these tasks, for the table of the
-            stages.
-        select: `best` tests at the evaluation with the target's best primary metric on dev; `last` at the last one.
-        model: Learning rates and their schedule, as in `model` of `mtl fit`, by task and by stage.
-        trainer: Threads, device and precision.
-        launcher: Where the runs are trained.
-        alpha: Probability of any false positive in one matrix.
-        exclude: `documents` excludes training documents that are in dev or test of another task; None reports them as
-            an error.
-        max_encoders: Maximum number of encoders in the grouping that is predicted from the pairs.
-        frozen: Whether the trivial predictors include `frozen`, a linear model on the states of the encoder without
-            fine-tuning.
-        experiment: Name of the MLflow experiment.
-    """
-
-    name: StrictStr
-    mixture: StrictStr | dict[str, Any]
-    question: StrictStr = "Which task helps which?"
-    notes: tuple[StrictStr, ...] = ()
-    tasks: tuple[StrictStr, ...] = ()
-    designs: tuple[StrictStr | dict[StrictStr, Any], ...] = ("pairwise",)
-    optional_tasks: dict[StrictStr, StrictStr] = Field(default_factory=dict)
-    controls: tuple[StrictStr | dict[StrictStr, Any], ...] = ()
-    continued: StrictBool = True
-    seeds: StrictInt | tuple[StrictInt, ...] = 8
-    budget: BudgetSpec = BudgetSpec()
-    averages: dict[StrictStr, tuple[StrictStr, ...]] = Field(default_factory=dict)
-    select: Literal["best", "last"] = "best"
-    model: StudyOptimisation = StudyOptimisation()
-    trainer: TrainerSpec = TrainerSpec()
-    launcher: LauncherSpec = LauncherSpec()
-    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    exclude: Literal["documents"] | None = None
-    max_encoders: Count = 2
-    frozen: StrictBool = True
-    experiment: StrictStr = "biomtl-studies"
-
-    @property
-    def seed_list(self) -> tuple[int, ...]:
-        """The seeds."""
-        return tuple(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds
-
-    @property
-    def parts(self) -> list[DesignEntry]:
-        """The designs, then the controls, with `continued` if it is due."""
-        listed = [part for entry in (*self.designs, *self.controls) for part in _parts(entry)]
-        names = {part.name for part in listed}
-        is_due = any(design.is_against_single for name, design in DESIGNS.items() if name in names)
-        is_added = self.continued and is_due and CONTINUED not in names
-        return [*listed, *([DesignEntry(CONTINUED, None)] if is_added else [])]
-
-    @property
-    def lacks_continued(self) -> bool:
-        """Whether gains are not compared with further training, because the control is switched off."""
-        with_control = self.model_copy(update={"continued": True})
-        return len(with_control.parts) > len(self.parts)
-
-    def with_groups(self, groups: Sequence[Sequence[str]]) -> StudySpec:
-        """Returns the study with these groups added to its design `groups`, without duplicates."""
-        options = {part.name: part.options for entry in self.designs for part in _parts(entry)}
-        existing = options.get("groups") or []
-        new = [list(group) for group in groups if frozenset(group) not in map(frozenset, existing)]
-        options["groups"] = [*existing, *new]
-        designs = tuple(name if value is None else {name: value} for name, value in options.items())
-        return self.model_copy(update={"designs": designs})
+from mtl.study.design.study_spec import DesignEntry, StudySpec, parts_of
 
 
 class Study(NamedTuple):
@@ -131,11 +44,13 @@ class Study(NamedTuple):
         spec: The study.
         mixture: Its tasks and their encoder.
         left_out: Tasks that the study would have, but whose data is absent (see `mtl.study.design.missing_data`).
+        published: Published scores of its arms.
     """
 
     spec: StudySpec
     mixture: Mixture
     left_out: tuple[str, ...] = ()
+    published: tuple[PublishedArm, ...] = ()
 
 
 def load_study(path: Path | str, overrides: Sequence[str] = ()) -> Study:
@@ -193,10 +108,18 @@ def study_of(fields: Mapping[str, Any], folder: Path) -> Study:
     known = {key: value for key, value in whole.items() if key in StudySpec.model_fields}
     spec = StudySpec(**known)
     problems += _spec_problems(spec, mixture, broken)
+    published: tuple[PublishedArm, ...] = ()
+    if mixture is not None and not problems:
+        mixture = mixture.only(spec.tasks) if spec.tasks else mixture
+        problems += arm_problems(mixture, spec.arms)
+        try:
+            published = read_published_arms(folder / spec.published, mixture, spec.arms) if spec.published else ()
+        except InputError as error:
+            problems += error.problems
     if problems or mixture is None:
         texts = strings(dict(fields))
         raise InputError([problem.without(texts) for problem in dict.fromkeys(problems)])
-    return Study(spec, mixture.only(spec.tasks) if spec.tasks else mixture)
+    return Study(spec, mixture, published=published)
 
 
 def _mixture(source: Any, folder: Path) -> Mixture | None:
@@ -231,7 +154,7 @@ def _spec_problems(spec: StudySpec, mixture: Mixture | None, broken: set[str]) -
         problems.append(
             Problem("tasks", f"Each task can be listed only once, got {list(spec.tasks)}.", "Remove the duplicate.")
         )
-    listed = {part.name for entry in spec.controls for part in _parts(entry)} if "controls" not in broken else set()
+    listed = {part.name for entry in spec.controls for part in parts_of(entry)} if "controls" not in broken else set()
     if not spec.continued and CONTINUED in listed:
         message = "is false, but `controls` lists continued."
         problems.append(Problem("continued", message, "Remove one of the two."))
@@ -271,7 +194,7 @@ def design_problems(
     """
     problems = []
     for kind, known in (("designs", DESIGNS), ("controls", CONTROLS)):
-        parts = [part for entry in getattr(spec, kind) for part in _parts(entry)] if kind not in broken else []
+        parts = [part for entry in getattr(spec, kind) for part in parts_of(entry)] if kind not in broken else []
         twice = {part.name for part in parts if [other.name for other in parts].count(part.name) > 1}
         problems += [
             Problem(
@@ -300,6 +223,9 @@ def _name_problems(spec: StudySpec, tasks: Collection[str]) -> list[Problem]:
         if task not in tasks
     ]
     problems += [Problem(f"averages.{name}", "must list tasks.") for name, found in spec.averages.items() if not found]
+    if spec.published is not None and ARMS not in [part.name for part in spec.parts]:
+        message = f"Published scores are those of arms, which the design {ARMS} has."
+        problems.append(Problem("published", message, "Remove them, or add the design."))
     if spec.averages and REFINE_FINETUNE not in [part.name for part in spec.parts]:
         message = f"The averages are shown in the table of the stages, which needs the design {REFINE_FINETUNE}."
         problems.append(Problem("averages", message, "Remove them, or add the design."))
@@ -332,7 +258,7 @@ def _part_problems(part: DesignEntry, kind: str, known: Mapping[str, Any], tasks
         return [Problem(kind, f"There is no {kind[:-1]} '{part.name}'.", did_you_mean(part.name, known))]
     if tasks is None:
         return []
-    if len(tasks) < 2 and part.name not in ("single", "replicate", "self_partner", "continued"):
+    if len(tasks) < known[part.name].min_tasks:
         message = f"The {kind[:-1]} compares tasks and needs at least two, got {len(tasks)}."
         return [Problem(f"{kind}.{part.name}", message, "Add tasks to the study or to its mixture.")]
     return [
@@ -370,11 +296,3 @@ def _section(place: Sequence[str | int]) -> type[Any]:
         "trainer": TrainerSpec,
     }
     return sections.get(above[0], StudySpec) if above else StudySpec
-
-
-def _parts(entry: str | Mapping[str, Any]) -> list[DesignEntry]:
-    return (
-        [DesignEntry(entry, None)]
-        if isinstance(entry, str)
-        else [DesignEntry(n, options) for n, options in entry.items()]
-    )

@@ -5,6 +5,7 @@
 - `score_matrix`: scores by training corpus and test corpus, of the design `cross`.
 - `figures`: heat maps, forest plots and learning curves.
 - `stage_table`: the scores before and after the stages of `refine_finetune`.
+- `arm_table`: the scores of the arms beside published ones.
 - `page`: a self-contained HTML page, and tables for MLflow and the terminal.
 - `outcome`: the files of a report, and what MLflow gets.
 

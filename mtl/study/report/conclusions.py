@@ -8,7 +8,7 @@ import statistics as numbers
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from mtl.study.design.designs import CONTINUED, CROSS, DESIGNS
+from mtl.study.design.designs import CONTINUED, DESIGNS
 from mtl.study.report.presentation import (
     MARKS,
     MISSING,
@@ -147,6 +147,24 @@ class Change(NamedTuple):
     interval: Interval
 
 
+class OrderAgreement(NamedTuple):
+    """How well the order of the arms agrees with the published order.
+
+    Args:
+        target: The task.
+        num_arms: Number of arms with both scores.
+        num_pairs: Number of pairs of arms that differ in both.
+        num_agreeing: Number of these pairs that both put in the same order.
+        tau: Kendall's tau-b; NaN with fewer than two arms.
+    """
+
+    target: str
+    num_arms: int
+    num_pairs: int
+    num_agreeing: int
+    tau: float
+
+
 class Costs(NamedTuple):
     """The cost of the runs.
 
@@ -191,11 +209,17 @@ def design_summary(findings: Findings, family: Family) -> DesignSummary:
 
 
 def partners(findings: Findings) -> list[Partners]:
-    """The evidence on the partners of each target, over all designs with partners; controls are left out."""
+    """The evidence on the partners of each target, over all designs with partners; controls are left out.
+
+    Empty if no design has partners.
+    """
     found = []
+    designs = [f for f in findings.families if not f.is_control]
+    with_partners = [family for family in designs if DESIGNS[family.design].has_partners]
+    if designs and not with_partners:
+        return []
     for target in findings.targets:
-        families = [f for f in findings.families if not f.is_control and f.design != CROSS]
-        gains = [(g, f) for f in families for g in f.gains if g.target == target]
+        gains = [(g, f) for f in with_partners for g in f.gains if g.target == target]
         gains.sort(key=lambda pair: -pair[0].cell.mean if pair[0].cell.n else math.inf)
         every = [
             (Partner(gain, family.design, tuple(_caveats(findings, gain)), MARKS[state(gain, family)]), family)
@@ -254,6 +278,15 @@ def changes(findings: Findings) -> Iterator[Change]:
             known = [value for value in values if not math.isnan(value)]
             mean = numbers.fmean(known) if known else math.nan
             yield Change(family.design, tasks, len(known), mean, interval(known, 1 - findings.alpha))
+
+
+def agreement_statement(agreement: OrderAgreement) -> str:
+    """How well the order of the arms agrees with the published order, in sentences."""
+    return (
+        f"{agreement.target}: {agreement.num_agreeing} of {agreement.num_pairs} pairs of arms are in the published"
+        f" order (Kendall's tau {agreement.tau:.2f} over {agreement.num_arms} arms). The scores themselves can be"
+        " compared only if encoder, data and budget are those of the publication."
+    )
 
 
 def costs(findings: Findings) -> Costs:
@@ -430,7 +463,7 @@ def _design_limits(findings: Findings, family: Family) -> Iterator[str]:
             " gold labels) and therefore not significant, however little they vary."
         )
     uncompared = [g for g in family.gains if state(g, family) == "helps" and not _exceeds_training(g, family)]
-    if uncompared and family.design != CROSS:
+    if uncompared and DESIGNS[family.design].has_partners:
         few = "is" if len(uncompared) == 1 else "are"
         yield (
             f"{_count(len(uncompared), 'significant positive gain')} {few} not compared with further training of the"

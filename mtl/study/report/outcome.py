@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from mtl.files import finite
 from mtl.study.design.designs import CROSS
-from mtl.study.report.conclusions import single_scores, summary
+from mtl.study.report.arm_table import arm_columns, order_agreements
+from mtl.study.report.conclusions import agreement_statement, single_scores, summary
 from mtl.study.report.figures import study_figures
 from mtl.study.report.page import gains_columns, heat_map_page, report_page
 from mtl.study.report.score_matrix import score_columns
@@ -90,18 +91,20 @@ def _metrics(findings: Findings) -> dict[str, float]:
 
 
 def _tables(findings: Findings) -> dict[str, dict[str, list[Any]]]:
-    """Tables of the study in MLflow: gains, the cost of each run, and scores by stage or by corpus."""
+    """Tables of the study in MLflow: gains, the cost of each run, and scores by stage, by arm or by corpus."""
     costs = [vars(cost) for cost in findings.costs]
     columns = {name: [cost[name] for cost in costs] for name in (costs[0] if costs else {})}
-    tables: dict[str, dict[str, list[Any]]] = {"gains.json": gains_columns(findings)}
-    if findings.stages:
-        tables["stages.json"] = stage_columns(findings)
     crossed = findings.family(CROSS)
-    if crossed is not None:
-        tables["cross_scores.json"] = score_columns(findings, crossed)
+    tables = {
+        "gains.json": gains_columns(findings),
+        "stages.json": stage_columns(findings),
+        "arms.json": arm_columns(findings),
+        "cross_scores.json": {} if crossed is None else score_columns(findings, crossed),
+    }
     finite_tables = {
         name: {column: [finite(value) for value in values] for column, values in table.items()}
         for name, table in tables.items()
+        if name == "gains.json" or any(table.values())
     }
     return {**finite_tables, "costs.json": columns}
 
@@ -115,6 +118,7 @@ def _note(findings: Findings) -> str:
         lines += [" ".join(("-", gain.mark, gain.text, *gain.caveats)) for gain in design.significant]
     if not found.designs:
         lines += list(single_scores(findings))
+    lines += [agreement_statement(agreement) for agreement in order_agreements(findings)]
     if findings.collapsed:
         lines.append(f"Collapsed runs: {'; '.join(dict.fromkeys(note.run for note in findings.collapsed))}.")
     if findings.missing:

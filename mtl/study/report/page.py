@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mtl.study.design.designs import CROSS
 from mtl.study.report import conclusions, presentation
+from mtl.study.report.arm_table import arm_lines, arm_table, order_agreements
 from mtl.study.report.figures import cell_colour, colour_limit, heat_map_legend, study_figures
 from mtl.study.report.presentation import State, family_of, matrix_of, nearer_bound, points, short, span, state
 from mtl.study.report.score_matrix import CrossScore, score_matrix
 from mtl.study.report.stage_table import COLUMNS as STAGE_COLUMNS
-from mtl.study.report.stage_table import stage_lines
+from mtl.study.report.stage_table import stage_lines, stage_table
 from mtl.study.statistics.findings import Family, Findings, Gain
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def report_page(findings: Findings, figures: Mapping[str, Figure] | None = None)
             ignores their figures.
     """
     images = list(_images(findings, study_figures(findings) if figures is None else figures))
-    changes = list(conclusions.changes(findings))
+    changes, partners = list(conclusions.changes(findings)), conclusions.partners(findings)
     controls = [_map_of(findings, f) for f in findings.families if f.is_control]
     return (
         _environment()
@@ -49,10 +50,14 @@ def report_page(findings: Findings, figures: Mapping[str, Figure] | None = None)
         .render(
             findings=findings,
             trained_on=list(trained_on(findings)),
-            contents=_contents(findings, controls=bool(controls), figures=bool(images), change=bool(changes)),
+            contents=_contents(
+                findings, partners=bool(partners), controls=bool(controls), figures=bool(images), change=bool(changes)
+            ),
             summary=conclusions.summary(findings),
-            partners=conclusions.partners(findings),
+            partners=partners,
             grouping_limits=conclusions.grouping_limits(findings, findings.grouping) if findings.grouping else [],
+            arms=arm_lines(findings),
+            agreements=[conclusions.agreement_statement(one) for one in order_agreements(findings)],
             stages=stage_lines(findings),
             stage_headings=STAGE_COLUMNS,
             scores=[_Score.of(findings, target) for target in findings.targets],
@@ -108,7 +113,10 @@ def gains_text(findings: Findings) -> list[RenderableType]:
     if not any(family.gains for family in findings.families):
         shown.append(_score_table(findings))
     if findings.stages:
-        shown.append(_stage_table(findings))
+        shown.append(stage_table(findings))
+    if findings.arms:
+        shown.append(arm_table(findings))
+        shown += [Text(conclusions.agreement_statement(one)) for one in order_agreements(findings)]
     for family in findings.families:
         shown.append(_table(findings, family))
         if family.design == CROSS:
@@ -134,15 +142,18 @@ def trained_on(findings: Findings) -> Iterator[str]:
         yield f"{runs}: trained with biomtl {one.version}{commit}, on {one.device}, {threads}."
 
 
-def _contents(findings: Findings, *, controls: bool, figures: bool, change: bool) -> list[tuple[str, str]]:
+def _contents(
+    findings: Findings, *, partners: bool, controls: bool, figures: bool, change: bool
+) -> list[tuple[str, str]]:
     """Anchors and titles of the sections that are not empty."""
     sections = [
         ("summary", "Summary", True),
         ("matrix", "Which task helps which", True),
         ("conclusions", "Conclusions", True),
         ("setup", "Methods", True),
-        ("partners", "Recommended partners", True),
+        ("partners", "Recommended partners", partners),
         ("scores", "Single-task results", True),
+        ("arms", "Arms", bool(findings.arms)),
         ("stages", "Refined and fine-tuned", bool(findings.stages)),
         ("controls", "Controls", controls),
         ("care", "Collapsed and undertrained runs", True),
@@ -362,19 +373,6 @@ def _score_table(findings: Findings) -> Table:
         trivial = f"{facts.baseline[0]} {presentation.score(facts.baseline[1])}" if facts.baseline else "–"
         numbers = (presentation.score(found.mean), presentation.score(found.sd), str(found.n))
         made.add_row(Text(short(target)), Text(facts.metric), *numbers, Text(trivial), found.beats_trivial)
-    return made
-
-
-def _stage_table(findings: Findings) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    made = Table("task", *STAGE_COLUMNS.values(), title="Test scores, mean (SD) over seeds", title_justify="left")
-    for column in made.columns[1:]:
-        column.justify = "right"
-    for line in stage_lines(findings):
-        cells = (f"{presentation.score(cell.mean)} ({presentation.score(cell.sd)})" for cell in line.cells.values())
-        made.add_row(Text(line.name), *cells)
     return made
 
 

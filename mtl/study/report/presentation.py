@@ -35,6 +35,7 @@ ONE_COLUMN = "gain"
 _PARTNER_PHRASES = {
     "sequential": "after {}",
     "refine_finetune": "when fine-tuned from the joint encoder instead of its own",
+    "arms": "as {}",
     "leave_one_out": "when {} is added to the others",
     "cross": "when trained on {} instead",
     "replicate": "with other seeds",

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mtl.study.report.conclusions import mean_and_sd
+from mtl.study.report.presentation import score
 from mtl.study.statistics.findings import Findings
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 COLUMNS: Mapping[str, str] = {
     "single": "single-task",
@@ -72,6 +76,20 @@ def stage_metrics(findings: Findings) -> dict[str, float]:
         elif line.is_complete:
             found |= {f"average/{line.name}/{name}": cell.mean for name, cell in line.cells.items()}
     return found
+
+
+def stage_table(findings: Findings) -> Table:
+    """The table for the terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table("task", *COLUMNS.values(), title="Test scores, mean (SD) over seeds", title_justify="left")
+    for column in made.columns[1:]:
+        column.justify = "right"
+    for line in stage_lines(findings):
+        cells = (f"{score(cell.mean)} ({score(cell.sd)})" for cell in line.cells.values())
+        made.add_row(Text(line.name), *cells)
+    return made
 
 
 def _means(findings: Findings) -> Iterator[StageLine]:

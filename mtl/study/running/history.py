@@ -96,6 +96,7 @@ class History:
             "select": spec.select,
             "model": spec.model.to_dict(),
             "trainer": run_spec.trainer,
+            **({"arms": spec.arms} if spec.arms else {}),
         }
 
     # --- what changed ---------------------------------------------------------------------------------------------

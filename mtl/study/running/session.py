@@ -65,6 +65,7 @@ class Session:
         self._proposal = [list(group) for group in proposal] if _fits(proposal, study) else []
         if self._proposal:
             study = study._replace(spec=study.spec.with_groups(self._proposal))
+        self._published = study.published
         self.plan: StudyPlan = make_plan(study)
         self.spec = study.spec
         self.folder = root / "studies" / folder_name(study.spec.name)
@@ -237,6 +238,7 @@ class Session:
             "targets": self._targets,
             "left_out": {name: self.spec.optional_tasks[name] for name in self.plan.study.left_out},
             "averages": {name: list(tasks) for name, tasks in self.spec.averages.items()},
+            "arms": {"first": next(iter(self.spec.arms), None), "published": [list(one) for one in self._published]},
             "singles": {task: [keys[Run((task,), seed)] for seed in seeds] for task in self.plan.study.mixture.tasks},
             "comparisons": [
                 [one.design, one.target, one.partner, one.seed, keys[one.treated], keys[one.reference]]

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from heads import Head
 from mtl.config.mixture import TaskSpec, build_head
-from mtl.study.design.designs import CONTINUED, CONTROLS, DESIGNS, REFINE_FINETUNE
+from mtl.study.design.designs import ARMS, CONTINUED, CONTROLS, DESIGNS, REFINE_FINETUNE
 from mtl.study.design.run_spec import Finished
 from mtl.study.statistics.findings import (
+    ArmScores,
     Cost,
     Curve,
     Family,
@@ -71,6 +72,7 @@ def findings_of(description: Mapping[str, Any], results: Results) -> Findings:
         versions=description["versions"],
         trained_on=tuple(study.trained_on()),
         stages=tuple(study.stages()),
+        arms=tuple(study.arms()),
         averages={name: tuple(tasks) for name, tasks in description.get("averages", {}).items()},
         left_out=description.get("left_out", {}),
         collapsed=tuple(study.collapsed.values()),
@@ -273,6 +275,20 @@ class _StudyResults:
             refined, alone = ([runs[key].get("source") for key in keys] for keys in (row.treated, row.reference))
             scores = (self._scores(row.target, keys) for keys in (refined, alone, row.treated, row.reference))
             yield StageScores(row.target, self.targets[row.target].single, *scores)
+
+    def arms(self) -> Iterator[ArmScores]:
+        """The scores of each target in each arm, the first arm first."""
+        arms = self._description.get("arms", {})
+        published = {(task, arm): (score, source) for task, arm, _, score, source in arms.get("published", ())}
+        known: set[str] = set()
+        for row in self._rows(ARMS):
+            pairs = [(row.partner, row.treated)]
+            if row.target not in known:
+                pairs.insert(0, (arms["first"], row.reference))
+            known.add(row.target)
+            for arm, keys in pairs:
+                score, source = published.get((row.target, arm), (None, ""))
+                yield ArmScores(row.target, arm, self._scores(row.target, keys), score, source)
 
     # --- curves, costs, missing runs ------------------------------------------------------------------------------
 

@@ -120,6 +120,25 @@ class StageScores:
 
 
 @dataclass(frozen=True)
+class ArmScores:
+    """Test scores of a target with the settings of an arm.
+
+    Args:
+        target: The task.
+        arm: Name of the arm.
+        scores: Test scores by seed, [S]; NaN where a run is missing.
+        published: Published score in percent; None if there is none.
+        source: Where it was published; empty if there is none.
+    """
+
+    target: str
+    arm: str
+    scores: tuple[float, ...]
+    published: float | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True)
 class Curve:
     """A learning curve: dev score at each evaluation, mean over seeds.
 
@@ -249,6 +268,7 @@ class Findings:
         versions: Versions of packages and the machine when the study was last described.
         trained_on: The code and the machines that the runs were trained with.
         stages: Scores before and after the stages of `refine_finetune`; empty if the study does not have this design.
+        arms: Scores of each target in each arm, the first arm first; empty without the design `arms`.
         averages: Names of the means over tasks, with these tasks; some of them may be in `left_out`.
         left_out: Tasks that the study would have, but whose data is absent, with where it comes from.
         collapsed: Runs that did not learn a task that other seeds learned (`mtl.study.statistics.learning`).
@@ -272,6 +292,7 @@ class Findings:
     versions: Mapping[str, str] = field(default_factory=dict)
     trained_on: tuple[TrainedOn, ...] = ()
     stages: tuple[StageScores, ...] = ()
+    arms: tuple[ArmScores, ...] = ()
     averages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
     collapsed: tuple[RunNote, ...] = ()

@@ -1,5 +1,7 @@
 from collections import Counter
 
+import pytest
+
 from mtl.study.design.designs import CONTROLS, DESIGNS, REPLICATE, Run, comparisons, original, single_runs
 
 TASKS = ["a", "b", "c"]
@@ -37,6 +39,27 @@ def test_refine_finetune_starts_each_task_from_the_joint_run_or_its_own_with_fre
     assert all(one.reference.source == Run((one.target,), 0) for one in kept + fresh)
     assert all(run.keeps_heads for one in kept for run in (one.treated, one.reference))
     assert not any(run.keeps_heads for one in fresh for run in (one.treated, one.reference))
+
+
+def test_every_arm_is_compared_with_the_first_which_is_the_single_task_run() -> None:
+    found = of("arms", {"one": {}, "two": {"max_length": 8}, "three": {"max_length": 9}})
+    assert found[:2] == [("a", "two", "a (two)", "a"), ("a", "three", "a (three)", "a")]
+    assert len(found) == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "number"),
+    [
+        (None, 1),
+        ([["a"]], 1),
+        ({"one": {}}, 1),
+        ({"one": {}, "two": 3}, 1),
+        ({"one": {"max_length": 8}, "two": {}}, 2),
+        ({"one": {}, "two": {"max_length": 8}}, 0),
+    ],
+)
+def test_arms_need_settings_and_the_first_has_none(options: object, number: int) -> None:
+    assert len(DESIGNS["arms"].option_problems(options, TASKS)) == number
 
 
 def test_runs_of_a_stage_are_named_after_it_unless_its_settings_are_those_of_the_study() -> None:

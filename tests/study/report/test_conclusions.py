@@ -247,10 +247,12 @@ def test_a_partner_whose_gain_has_a_caveat_is_not_recommended() -> None:
 
 
 def test_partners_of_all_designs_are_sorted_by_gain() -> None:
-    findings = simulated.study(planted={("gad", "hoc"): 0.02, ("gad", "biosses"): 0.04}, designs=("pairwise", "later"))
+    findings = simulated.study(
+        planted={("gad", "hoc"): 0.02, ("gad", "biosses"): 0.04}, designs=("pairwise", "sequential")
+    )
     found = [(gain.partner, design) for gain, design, *_ in partners(findings)[0].recommended]
     assert [partner for partner, _ in found] == ["biosses", "biosses", "hoc", "hoc"]
-    assert {design for _, design in found} == {"pairwise", "later"}
+    assert {design for _, design in found} == {"pairwise", "sequential"}
 
 
 def test_a_study_says_that_its_grouping_is_not_verified_until_it_is_measured() -> None:

@@ -19,7 +19,7 @@ from mtl.problems import InputError
 from mtl.study.report.conclusions import design_summary, partners, summary
 from mtl.study.report.page import gains_columns, gains_text, heat_map_page, report_page
 from mtl.study.report.presentation import p_value, points, span
-from mtl.study.statistics.findings import Family, Findings, Gain, RunNote, StageScores, TrainedOn
+from mtl.study.statistics.findings import ArmScores, Family, Findings, Gain, RunNote, StageScores, TrainedOn
 from mtl.study.statistics.significance import Interval
 from tests.study import simulated
 
@@ -143,6 +143,18 @@ def test_the_table_of_the_stages_and_absent_data_are_shown_if_there_are_any() ->
     assert root.find("ul", "left-out")[0].text == "mednli: its data comes from <PhysioNet>."
     assert page(simulated.study()).find("section", id="stages") == []
     assert "0.1350 (0.0245)" in shown(findings)
+
+
+def test_the_table_of_the_arms_is_shown_if_there_is_one() -> None:
+    gain = simulated.family("arms", [("gad", "markers")], {("gad", "markers"): 0.03}, 8)
+    scores = (ArmScores("gad", "typed", (0.5,) * 8, 50.0, "<A>"), ArmScores("gad", "markers", (0.53,) * 8, 60.0, "<A>"))
+    findings = dataclasses.replace(simulated.study(), arms=scores, families=(gain,))
+    first, second = rows(section(page(findings), "arms"))
+    assert first == ["gad", "typed", "0.5000", "0.0000", "8", "2", "", "", "50.00", "2", "<A>"]
+    assert second[:7] == ["gad", "markers", "0.5300", "0.0000", "8", "1", "+3.00"]
+    assert second[8:] == ["60.00", "1", "<A>"]
+    assert page(findings).find("section", id="partners") == []
+    assert "0.5300 (0.0000)" in shown(findings)
 
 
 def test_the_headline_says_that_no_gain_is_significant() -> None:

@@ -379,6 +379,24 @@ def test_the_scores_before_and_after_each_stage_are_those_of_the_runs_and_of_the
     assert findings_of(*pairs()).stages == ()
 
 
+def test_the_arms_have_their_scores_the_first_first_and_published_ones_in_percent() -> None:
+    published = [["a", "y", "accuracy", 81.5, "Somebody 2020"]]
+    description, keys = describe(
+        6, [("arms", {"x": {}, "y": {"z": 1}, "z": {"z": 2}})], arms={"first": "x", "published": published}
+    )
+    shares = {"": 0.5, "y": 0.7, "z": 0.2}
+    results = {key: finished(dict.fromkeys(run.tasks, shares[run.arm])) for run, key in keys.items()}
+    del results["b (z), seed 2"]
+    findings = findings_of(description, results)
+    assert [(one.target, one.arm) for one in findings.arms] == [(task, arm) for task in TASKS for arm in "xyz"]
+    assert [one.scores[0] for one in findings.arms] == [0.5, 0.7, 0.2, 0.5, 0.7, 0.2]
+    assert math.isnan(findings.arms[-1].scores[2])
+    assert [(one.published, one.source) for one in findings.arms[:2]] == [(None, ""), (81.5, "Somebody 2020")]
+    gain = findings.families[0].gains[0]
+    assert (gain.partner, gain.cell.mean) == ("y", pytest.approx(0.2))
+    assert gain.beyond is None
+
+
 def test_a_constant_difference_of_a_rounding_error_is_not_significant() -> None:
     description, results = pairs()
     for key, result in results.items():
