@@ -27,6 +27,7 @@ from mtl.data.reading import RowSummary, read_rows
 from mtl.data.row_problems import row_problems, row_type_problem, shown_refusals
 from mtl.data.store import RowTable, Store
 from mtl.encoder.pretrained import is_said_to_pack, load_config
+from mtl.evaluation.surfaces import MentionOverlap, TrainMentions, mention_overlap
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.readers import SPLITS
 from mtl.training.assembly import build_heads
@@ -212,7 +213,7 @@ def _plan(
         tasks[name] = {
             "head": spec.head,
             "primary_metric": heads[name].primary_metric,
-            "splits": {split: _split_plan(content) for split, content in data[name].items()},
+            "splits": _split_plans(heads[name], data[name]),
             "batch_size": None if mixture.tokens_per_batch_of(name) else mixture.batch_size_of(name),
             "tokens_per_batch": mixture.tokens_per_batch_of(name),
             "max_length": mixture.max_length_of(name),
@@ -258,6 +259,16 @@ def _length(schedule: StepSchedule, settings: _Settings) -> DefaultLength:
     by_steps = None if settings.max_steps is None else -(-settings.max_steps // updates_per_epoch)
     limits = [limit for limit in (settings.max_epochs, by_steps) if limit is not None]
     return DefaultLength(min(limits), "set")
+
+
+def _split_plans(head: Any, data: Mapping[str, SplitData]) -> dict[str, dict[str, Any]]:
+    """The plan of each split; dev and test of a task with mentions have what train knows of them."""
+    plans = {split: _split_plan(content) for split, content in data.items()}
+    if head.mention_types:
+        train = TrainMentions(data["train"].rows, head.mention_types)
+        for split in plans.keys() - {"train"}:
+            plans[split]["surfaces"] = mention_overlap(head, train, data[split].rows)._asdict()
+    return plans
 
 
 def _split_plan(content: SplitData) -> dict[str, Any]:
@@ -312,7 +323,8 @@ def _print(file: str, problems: Sequence[Problem], plan: MixturePlan) -> None:
     console.print(_task_table(plan))
     console.print(_split_table(plan))
     for name, task in plan["tasks"].items():
-        for note in [*task["notes"], *plan["leakage"]["notes"][name], *_split_notes(task["splits"])]:
+        overlaps = _overlap_notes(task["splits"])
+        for note in [*task["notes"], *plan["leakage"]["notes"][name], *_split_notes(task["splits"]), *overlaps]:
             console.print(f"{name}: {note}", markup=False, soft_wrap=True)
 
 
@@ -336,6 +348,15 @@ def _split_table(plan: MixturePlan) -> Table:
             # As Text, because rich would interpret a label in square brackets as a style.
             table.add_row(name, split, *map(str, numbers), Text(_listed(content["labels"])))
     return table
+
+
+def _overlap_notes(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What train knows of the mentions of dev and test."""
+    return [
+        MentionOverlap(**content["surfaces"]).described(split)
+        for split, content in splits.items()
+        if "surfaces" in content
+    ]
 
 
 def _split_notes(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from heads import Prediction, Row, row_to_dict
 from mtl.commands.arguments import add_import_option, import_modules
+from mtl.evaluation.surfaces import SurfaceScores, surface_scores
 from mtl.hashed_ids import shown_id
 from mtl.log_filters import filter_logs
 from mtl.prediction.finished_run import FinishedRun
@@ -29,6 +30,13 @@ class Wrong(NamedTuple):
     prediction: Prediction
     error: float
     labels: Sequence[str]
+
+
+class TaskErrors(NamedTuple):
+    """The wrong rows of a split, largest error first, and the scores on seen and unseen mentions if there are any."""
+
+    wrong: list[Wrong]
+    surfaces: SurfaceScores | None
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -47,17 +55,25 @@ def main(arguments: Sequence[str]) -> None:
     show_text = sys.stdout.isatty() and not options.no_text
     console = Console(highlight=False, emoji=False, soft_wrap=True)
     filter_logs()
-    found = wrong_predictions(options.run, options.task, options.split)
+    found, surfaces = task_errors(options.run, options.task, options.split)
     for wrong in found[: options.limit]:
         _print(console, wrong, show_text=show_text)
     more = max(0, len(found) - options.limit)
     console.print(f"{len(found)} wrong in {options.split} of {options.task}" + (f", {more} not shown" if more else ""))
+    if surfaces is not None:
+        scores = ", ".join(f"{name} {value:.3f}" for name, value in surfaces.scores().items() if name.endswith("f1"))
+        console.print(". ".join([surfaces.overlap.described(options.split), *([scores] if scores else [])]))
     if not show_text:
         console.print("Texts are shown only on a terminal.")
 
 
 def wrong_predictions(run: str | Path, task: str, split: str = "dev") -> list[Wrong]:
-    """Returns the rows of a split that the best checkpoint of a run gets wrong, largest error first.
+    """Returns the wrong rows of `task_errors`."""
+    return task_errors(run, task, split).wrong
+
+
+def task_errors(run: str | Path, task: str, split: str = "dev") -> TaskErrors:
+    """Returns what the best checkpoint of a run gets wrong in a split.
 
     Args:
         run: Folder of a run, or a checkpoint in it.
@@ -76,7 +92,9 @@ def wrong_predictions(run: str | Path, task: str, split: str = "dev") -> list[Wr
         for row in content.rows
         if row.id in predictions
     ]
-    return sorted((wrong for wrong in found if wrong.error > 0), key=lambda wrong: -wrong.error)
+    wrong = sorted((one for one in found if one.error > 0), key=lambda one: -one.error)
+    train = finished.split(task, "train").rows if head.mention_types else []
+    return TaskErrors(wrong, surface_scores(head, train, content.rows, predictions))
 
 
 def _print(console: Console, wrong: Wrong, *, show_text: bool) -> None:

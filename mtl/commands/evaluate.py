@@ -71,7 +71,8 @@ def _print(found: CrossScores, place: str) -> None:
     counts = f"{found.result.num_rows} rows of {len(found.result.documents)} documents"
     console.print(f"{found.task} on {found.corpus}, {found.split}: {counts}", style="bold", markup=False)
     console.print(_table(found))
-    for note in found.shared:
+    overlap = [] if found.surfaces is None else [found.surfaces.overlap.described(found.split)]
+    for note in [*found.shared, *overlap]:
         console.print(f"{note}", markup=False, soft_wrap=True)
     console.print(f"Kept in {place}", markup=False, soft_wrap=True)
 

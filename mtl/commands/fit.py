@@ -316,7 +316,10 @@ class MixtureCLI(LightningCLI):
                 config.trainer.precision = checkpoint_precision(checkpoint)
                 self.config_init[self.subcommand].trainer.precision = config.trainer.precision
                 _check_trainer(self.config_init[self.subcommand].trainer.as_dict(), trains=self.subcommand == "fit")
-        self.model.predictions_folder = folder.path / "predictions" if options.predictions else None
+        # Scores on seen and unseen mentions are computed from the predictions of an evaluation.
+        finds_mentions = any(head.mention_types for head in self.datamodule.heads.values())
+        saves = options.predictions or (self.subcommand != "fit" and finds_mentions)
+        self.model.predictions_folder = folder.path / "predictions" if saves else None
         self.model.predictions_with_text = self.mixture.privacy.log_text
         self.trainer = self._make_trainer(folder, options, stopping)
 
@@ -364,7 +367,14 @@ class MixtureCLI(LightningCLI):
         recorded = json.loads(json.dumps(recorded, default=str))  # arguments of callbacks may have any type
         if self._chosen:
             folder.update_info(chosen=self._chosen)
-        self.recorder = RunRecorder(folder, tracker, recorded, baselines=options.baselines, frozen=options.frozen)
+        self.recorder = RunRecorder(
+            folder,
+            tracker,
+            recorded,
+            baselines=options.baselines,
+            frozen=options.frozen,
+            predictions=options.predictions,
+        )
         # It adds to the results that the recorder then records.
         callbacks: list[Any] = []
         if self._end_to_end is not None:

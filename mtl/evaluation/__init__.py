@@ -1,6 +1,9 @@
 """From the outputs of heads to scores.
 
 - `evaluator`: decodes each row, counts per document, gathers over ranks and scores once.
+- `scoring`: scores of predictions that are already there.
+- `surfaces`: scores on mentions whose surface form is, or is not, that of a mention in train.
+- `counts_files`: files of counts per document.
 - `predictions`: files of predictions, one line per row.
 - `intervals`: confidence intervals of the scores of one evaluation.
 - `baselines`: trivial predictors, scored from the same counts as the model.
@@ -12,4 +15,15 @@
 Next: `mtl.tracking`, which stores what a run records.
 """
 
-__all__ = ["baselines", "evaluator", "frozen", "intervals", "predictions", "strict", "summary", "units"]
+__all__ = [
+    "baselines",
+    "counts_files",
+    "evaluator",
+    "frozen",
+    "intervals",
+    "predictions",
+    "strict",
+    "summary",
+    "surfaces",
+    "units",
+]

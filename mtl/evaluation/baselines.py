@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-
-from torch import Tensor
 
 from heads import Head, Prediction, Row
 from mtl.data.examples import TaskData
+from mtl.evaluation.scoring import score_rows
 
 Scores = dict[str, float]
 
@@ -44,10 +42,7 @@ def usable_rows(head: Head, rows: Iterable[Row]) -> list[Row]:
 
 def score_predictions(head: Head, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
     """The scores of one prediction for each row; there must be at least one row."""
-    counts: dict[str, list[Tensor]] = defaultdict(list)
-    for prediction, row in zip(predictions, rows, strict=True):
-        counts[row.document].append(head.counts(prediction, row))
-    return head.score(head.combined([head.document_counts(own) for own in counts.values()]))
+    return score_rows(head, zip(rows, predictions, strict=True)).scores
 
 
 def _of_task(head: Head, splits: TaskData, split: str) -> dict[str, Scores]:

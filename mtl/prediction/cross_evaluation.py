@@ -11,27 +11,30 @@ In MLflow, the metrics of the run are called ``on/<corpus>/<split>/<task>/<metri
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mtl.data.leakage_gate import shared_with_train
 from mtl.evaluation.baselines import trivial_baselines
+from mtl.evaluation.counts_files import write_counts
 from mtl.evaluation.frozen import FrozenBaseline
 from mtl.evaluation.intervals import ScoreInterval, score_intervals
 from mtl.evaluation.summary import score_table
+from mtl.evaluation.surfaces import surface_scores
 from mtl.files import finite, read_json
 from mtl.prediction.finished_run import FinishedRun
 from mtl.prediction.other_corpus import Corpus
 from mtl.problems import InputError, Problem
 from mtl.tracking.run_folder import RunFolder
 from mtl.tracking.tracker import MLflowTracker
-from mtl.training.recorder import write_counts
+from mtl.training.surface_report import with_surfaces, write_surface_counts
 
 if TYPE_CHECKING:
     from mtl.data.examples import SplitData
-    from mtl.data.leakage import Rows
     from mtl.evaluation.evaluator import TaskResult
+    from mtl.evaluation.surfaces import SurfaceScores
 
 DECIDES_RESULTS = False
 
@@ -50,6 +53,7 @@ class CrossScores:
         baselines: Scores of the trivial predictors, which were fitted on train of the run, by predictor.
         own: Scores of the run on test of its own corpus; empty if it was not tested.
         shared: What the split shares with train of the run, in words.
+        surfaces: Scores on the mentions that train of the run knows, and on the others; None without mentions.
         record: What was evaluated: the data, its fingerprint, and the checkpoint.
     """
 
@@ -62,10 +66,12 @@ class CrossScores:
     baselines: Mapping[str, Mapping[str, float]]
     own: Mapping[str, float]
     shared: tuple[str, ...]
+    surfaces: SurfaceScores | None
     record: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the counts as JSON types."""
+        overlap = {} if self.surfaces is None else {"surfaces": self.surfaces.overlap._asdict()}
         return {
             "task": self.task,
             "on": self.corpus,
@@ -78,6 +84,7 @@ class CrossScores:
             "baselines": finite(self.baselines),
             "own_test": finite(self.own),
             "shared_with_train": list(self.shared),
+            **overlap,
             **self.record,
         }
 
@@ -96,6 +103,9 @@ def evaluate_on(run: FinishedRun, task: str, corpus: Corpus, split: str = "test"
     """
     head, train, content = run.head(task), run.split(task, "train"), _content(run, task, corpus, split)
     scored = run.score(task, content)
+    surfaces = surface_scores(head, train.rows, content.rows, scored.predictions)
+    named = {} if surfaces is None else {task: surfaces}
+    result = with_surfaces({task: scored.result}, named)[task]
     frozen = FrozenBaseline(run.trained_mixture, run.trainer.strategy.root_device)
     data = {task: {"train": train, split: content}}
     found = CrossScores(
@@ -103,11 +113,12 @@ def evaluate_on(run: FinishedRun, task: str, corpus: Corpus, split: str = "test"
         corpus=corpus.name,
         split=split,
         primary=head.primary_metric,
-        result=scored.result,
-        intervals=score_intervals(head, scored.result),
+        result=result,
+        intervals=score_intervals(head, result) | ({} if surfaces is None else surfaces.intervals(head)),
         baselines=trivial_baselines({task: head}, data, split, frozen).get(task, {}),
         own=run.folder.metrics.get("test", {}).get(task, {}),
         shared=tuple(shared_with_train(_rows(task, train, corpus.name, split, content), corpus.name)),
+        surfaces=surfaces,
         record={
             "checkpoint": run.checkpoint.name,
             "data": corpus.data.model_dump(mode="json", exclude_none=True),
@@ -140,14 +151,17 @@ def _content(run: FinishedRun, task: str, corpus: Corpus, split: str) -> SplitDa
 def _record(folder: RunFolder, found: CrossScores) -> None:
     place = RunFolder(folder.path / "on" / found.corpus)
     write_counts(place.path / "counts" / found.split / f"{found.task}.npz", found.result)
+    write_surface_counts(
+        place.path / "counts" / found.split, {} if found.surfaces is None else {found.task: found.surfaces}
+    )
     place.write_metrics(found.split, {found.task: found.result.scores})
     before = read_json(place.path / "evaluations.json")
     now = {found.split: {**before.get(found.split, {}), found.task: found.to_dict()}}
     place.write_json("evaluations.json", {**before, **now})
 
 
-def _rows(task: str, train: SplitData, corpus: str, split: str, content: SplitData) -> Rows:
-    rows = {task: {"train": (train.rows, train.row_summary)}}
+def _rows(task: str, train: SplitData, corpus: str, split: str, content: SplitData) -> dict[str, dict[str, Any]]:
+    rows: dict[str, dict[str, Any]] = {task: {"train": (train.rows, train.row_summary)}}
     rows.setdefault(corpus, {})[split] = (content.rows, content.row_summary)
     return rows
 
@@ -162,7 +176,7 @@ def _track(folder: RunFolder, found: CrossScores) -> None:
         folder, experiment=tracked["experiment"], run_name=folder.path.name, run_id=tracked["run_id"]
     )
     tracker.keeps_status = True
-    metrics = {f"{prefix}/{name}": value for name, value in found.result.scores.items()}
+    metrics = {f"{prefix}/{name}": value for name, value in found.result.scores.items() if math.isfinite(value)}
     for predictor, scores in found.baselines.items():
         metrics[f"{prefix}/{predictor}/{found.primary}"] = scores[found.primary]
     tracker.log_metrics(metrics, step=0)

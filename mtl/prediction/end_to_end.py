@@ -16,6 +16,7 @@ from heads import Head, SpanRow
 from mtl.batching.data_module import MixtureData
 from mtl.data.examples import document_ranks
 from mtl.distributed import gather, rank, world_size
+from mtl.evaluation.counts_files import write_counts
 from mtl.evaluation.evaluator import TaskResult
 from mtl.evaluation.strict import strict_counts, strict_report, strict_scores
 from mtl.prediction.mentions import ConceptLexicon, MentionInput, Sources, find_sources, parse_choices
@@ -23,7 +24,6 @@ from mtl.prediction.pipeline import Pipeline
 from mtl.problems import InputError, Problem
 from mtl.tracking.checkpoint_folder import say
 from mtl.training.checkpoints import TrainedRows
-from mtl.training.recorder import write_counts
 
 if TYPE_CHECKING:
     from mtl.data.examples import SplitData

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from heads import Entity, Head, Prediction, SpanRow
+from mtl.evaluation.surfaces import WORD
 from mtl.problems import InputError, Problem, did_you_mean
 
 DECIDES_RESULTS = False
@@ -17,8 +17,6 @@ Sources = dict[str, tuple[str, ...]]
 
 Linker = Callable[[Sequence[Entity], str], Sequence[tuple[str, ...]]]
 """From the mentions of a text, and the text, to the concept ids of each mention."""
-
-_WORD = re.compile(r"[^\W_]+|[^\w\s]|_")
 
 
 @dataclass(frozen=True)
@@ -179,7 +177,7 @@ class ConceptLexicon:
         return [self._linked(self._type(entity), _surface(entity, text)) for entity in entities]
 
     def _linked(self, kind: str, surface: str) -> tuple[str, ...]:
-        words = [match.span() for match in _WORD.finditer(surface)]
+        words = [match.span() for match in WORD.finditer(surface)]
         parts = {surface[start:end] for i, (start, _) in enumerate(words) for _, end in words[i:]}
         known = [part for part in {surface, *parts} if (kind, part) in self._concepts]
         return self._concepts[kind, min(known, key=lambda part: (-len(part), surface.index(part)))] if known else ()

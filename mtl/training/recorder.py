@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 import pytorch_lightning as pl
 import yaml
 from pytorch_lightning.callbacks import Callback
@@ -22,6 +23,7 @@ from mtl.data.examples import accounts
 from mtl.distributed import is_rank_zero
 from mtl.evaluation import summary
 from mtl.evaluation.baselines import trivial_baselines
+from mtl.evaluation.counts_files import write_counts
 from mtl.evaluation.evaluator import TaskResult
 from mtl.evaluation.frozen import FrozenBaseline
 from mtl.evaluation.intervals import ScoreInterval, score_intervals
@@ -34,11 +36,17 @@ from mtl.readers import SPLITS
 from mtl.tracking.tracker import MLflowTracker
 from mtl.training.run_description import run_description
 from mtl.training.selection import MIXTURE
+from mtl.training.surface_report import surface_lines, surfaces_of, with_surfaces, write_surface_counts
 from mtl.training.undertrained import DevCurves, undertrained_caution
 
 if TYPE_CHECKING:
+    from mtl.evaluation.surfaces import SurfaceScores
     from mtl.tracking.run_folder import RunFolder
     from mtl.training.module import MultiTaskModule
+
+
+PREFIXES = {"dev": "val", "test": "test"}
+"""Start of the names of the metrics of a split."""
 
 
 class RunRecorder(Callback):
@@ -53,6 +61,7 @@ class RunRecorder(Callback):
         config: The whole resolved configuration of the command.
         baselines: Whether to score trivial predictors at the end.
         frozen: Whether `frozen` is among them.
+        predictions: Whether to keep the predictions that the module saves; if not, they are used for scores only.
     """
 
     def __init__(
@@ -63,9 +72,10 @@ class RunRecorder(Callback):
         *,
         baselines: bool = True,
         frozen: bool = True,
+        predictions: bool = True,
     ) -> None:
         self._folder, self._tracker, self._config = folder, tracker, dict(config)
-        self._baselines, self._frozen = baselines, frozen
+        self._baselines, self._frozen, self._predictions = baselines, frozen, predictions
         self._selected: dict[str, ClassReport] = {}
         self._lines: list[summary.ResultLine] = []
         self._title = ""
@@ -74,6 +84,7 @@ class RunRecorder(Callback):
         self._first_losses: dict[str, float] = {}
         self._num_marked = 0
         self._cautions: list[str] = []
+        self._notes: list[str] = []
         self._curves = DevCurves()
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -167,9 +178,7 @@ class RunRecorder(Callback):
             for task, result in results.items():
                 self._curves.add(task, result.scores[module.head(task).primary_metric])
         if trainer.state.fn != "fit":
-            self._write("dev", results)
-            self._keep_predictions(pl_module)
-            self._finish(trainer, "dev", _reports(results), self._write_intervals(trainer, "dev", results))
+            self._record_evaluation(trainer, module, "dev")
         elif MIXTURE in module.selection.improved:
             self._selected = _reports(results)
             self._write("dev", results)
@@ -179,10 +188,22 @@ class RunRecorder(Callback):
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
-            results = cast("MultiTaskModule", pl_module).results["test"]
-            self._write("test", results)
-            self._keep_predictions(pl_module)
-            self._finish(trainer, "test", _reports(results), self._write_intervals(trainer, "test", results))
+            self._record_evaluation(trainer, cast("MultiTaskModule", pl_module), "test")
+
+    def _record_evaluation(self, trainer: pl.Trainer, module: MultiTaskModule, split: str) -> None:
+        """Records an evaluation of a checkpoint, with the scores on seen and unseen mentions."""
+        surfaces = surfaces_of(_data(trainer), split, module.kept)
+        results = with_surfaces(module.results[split], surfaces)
+        self._write(split, results)
+        write_surface_counts(self._folder.path / "counts" / split, surfaces)
+        for task, scores in surfaces.items():
+            named = {f"{PREFIXES[split]}/{task}/{name}": value for name, value in scores.scores().items()}
+            _log(trainer, {name: value for name, value in named.items() if math.isfinite(value)}, trainer.global_step)
+        self._keep_predictions(module)
+        intervals = self._write_intervals(trainer, split, results, surfaces)
+        self._finish(trainer, split, _reports(results), intervals)
+        self._notes = [f"{task}: {scores.overlap.described(split)}" for task, scores in surfaces.items()]
+        self._lines += surface_lines(split, surfaces, intervals)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -204,6 +225,8 @@ class RunRecorder(Callback):
             return
         console = Console()
         console.print(summary.result_table(self._lines, title=self._title))
+        for note in self._notes:
+            console.print(note, soft_wrap=True, highlight=False, markup=False)
         for caution in self._cautions:
             console.print(f"Caution: {caution}", soft_wrap=True, highlight=False)
         console.print(f"Run folder: {self._folder.path}", soft_wrap=True, highlight=False)
@@ -260,11 +283,17 @@ class RunRecorder(Callback):
             write_counts(self._folder.path / "counts" / split / f"{task}.npz", result)
 
     def _write_intervals(
-        self, trainer: pl.Trainer, split: str, results: Mapping[str, TaskResult]
+        self,
+        trainer: pl.Trainer,
+        split: str,
+        results: Mapping[str, TaskResult],
+        surfaces: Mapping[str, SurfaceScores],
     ) -> dict[str, dict[str, ScoreInterval]]:
         """Computes the intervals of the scores of each task, and writes and tracks them."""
         heads = _data(trainer).heads
         found = {task: score_intervals(heads[task], result) for task, result in results.items()}
+        for task, scores in surfaces.items():
+            found[task] |= scores.intervals(heads[task])
         if split == "test" or "test" not in self._folder.metrics:
             plain = {task: {name: one._asdict() for name, one in own.items()} for task, own in found.items()}
             self._folder.write_metrics("interval", plain)
@@ -276,6 +305,11 @@ class RunRecorder(Callback):
 
     def _keep_predictions(self, pl_module: pl.LightningModule) -> None:
         kept = cast("MultiTaskModule", pl_module).kept
+        if not self._predictions:
+            self._drop_predictions(pl_module)
+            with suppress(OSError):  # it may hold predictions of an earlier evaluation
+                (self._folder.path / "predictions").rmdir()
+            return
         files = [] if kept is None else kept.merge()
         self._kept = [*(path for path in self._kept if path not in files), *files]
 
@@ -411,17 +445,6 @@ def rows_table(data: MixtureData) -> dict[str, list[Any]]:
         for split, content in splits.items()
     ]
     return {name: [line[name] for line in lines] for name in lines[0]}
-
-
-def write_counts(path: Path, result: TaskResult) -> None:
-    """Writes the counts per document as an npz archive of the arrays of `TaskResult.stacked_counts`.
-
-    Args:
-        path: File to write; its folder is created.
-        result: Result of the task.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, **cast(Any, result.stacked_counts()))
 
 
 def has_risen(first: float | None, last: float) -> bool:

@@ -10,8 +10,9 @@ DECIDES_RESULTS = False
 def main_metrics(primary: Mapping[str, str]) -> Callable[[str], bool]:
     """Returns whether a metric is one of the main ones, by its name.
 
-    Main are the score that selects checkpoints, the primary metric of each task on dev and test, that of its strongest
-    trivial predictor, its losses, the learning rate of the encoder, and whatever the user logs.
+    Main are the score that selects checkpoints, the primary metric of each task on dev and test, on test also that on
+    seen and on unseen mentions, that of its strongest trivial predictor, its losses, the learning rate of the encoder,
+    and whatever the user logs.
 
     Args:
         primary: The primary metric of each task.
@@ -32,7 +33,7 @@ def main_metrics(primary: Mapping[str, str]) -> Callable[[str], bool]:
             case ["val", task, metric] if task in primary:
                 return metric in (primary[task], "loss")
             case ["test", task, metric] if task in primary:
-                return metric == primary[task]
+                return metric.removeprefix("un").removeprefix("seen_") == primary[task]
             case ["baseline", _, task, *rest] if task in primary:
                 return rest == [primary[task]]
             case _:

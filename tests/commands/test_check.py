@@ -569,6 +569,7 @@ def test_rows_that_a_reader_excludes_are_one_line_without_zero_counts(
     assert printed(path, capsys) == [
         "risk: no test split, so no test scores are reported",
         "risk: train, dev: excluded by the reader: T Age 4, T Race 2",
+        "risk: 100.0% of the 2 mentions of dev are seen in train, and 0.0% are ambiguous there",
     ]
 
 
@@ -636,3 +637,23 @@ def test_several_label_columns_of_a_table_are_several_tasks(write: Write) -> Non
     assert found == []
     labels = {name: task["splits"]["train"]["labels"] for name, task in plan["tasks"].items()}
     assert labels == {"risk": {"low": 8, "high": 0}, "other": {"low": 0, "high": 4}}
+
+
+def test_the_plan_has_the_mentions_that_train_knows(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    def row(text: str, *words: str) -> dict[str, Any]:
+        spans = [[text.index(word), text.index(word) + len(word)] for word in words]
+        return {"text": text, "entities": [{"id": f"T{n}", "type": "Drug", "spans": [s]} for n, s in enumerate(spans)]}
+
+    files = {
+        "risk/train.jsonl": [row("aspirin and warfarin", "aspirin"), row("ibuprofen", "ibuprofen")],
+        "risk/test.jsonl": [row("ASPIRIN, warfarin", "ASPIRIN", "warfarin"), row("heparin or aspirin", "aspirin")],
+    }
+    path = write(files, task=TAGGING, rows=tagged)
+    splits = plan(path)["tasks"]["risk"]["splits"]
+    assert "surfaces" not in splits["train"]
+    expected = {"mentions": 3, "seen": 2, "ambiguous": 1, "other_type": 0, "unlabelled": 1}
+    assert splits["test"]["surfaces"] == expected
+    assert splits["dev"]["surfaces"] == {**expected, "mentions": 4, "seen": 4, "ambiguous": 0, "unlabelled": 0}
+    assert main(["check", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "risk: 66.7% of the 3 mentions of test are seen in train, and 33.3% are ambiguous there" in lines

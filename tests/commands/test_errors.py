@@ -152,6 +152,14 @@ def test_without_a_terminal_no_text_is_shown(run: Path, capsys: pytest.CaptureFi
     assert out.endswith(f"{len(found)} wrong in dev of links\nTexts are shown only on a terminal.\n")
 
 
+def test_a_task_with_mentions_has_the_share_that_train_knows(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = shown([str(run), "--task", "mentions"], capsys)
+    rows = five_tasks.read_lines(run.parents[2] / "mentions" / "dev.jsonl")
+    number = sum(len(row["entities"]) for row in rows)
+    assert f"100.0% of the {number} mentions of dev are seen in train" in out
+    assert "seen_f1 " in out
+
+
 def test_the_limit_reports_how_many_rows_are_hidden(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     number = len(wrong_predictions(run, "links"))
     out = shown([str(run), "--task", "links", "--limit", "1"], capsys)
@@ -168,8 +176,8 @@ def test_markup_and_emoji_codes_are_shown_unchanged(run: Path, monkeypatch: pyte
     from mtl.commands import errors
 
     row = TextRow("[bold]1", "1", "take :pill: [red]now[/red] " + "x" * 200, label="yes")
-    wrong = errors.Wrong(row, {"label": "no"}, 1.0, ["yes", "no"])
-    monkeypatch.setattr(errors, "wrong_predictions", lambda *_: [wrong])
+    wrong = [errors.Wrong(row, {"label": "no"}, 1.0, ["yes", "no"])]
+    monkeypatch.setattr(errors, "task_errors", lambda *_: errors.TaskErrors(wrong, None))
     out = Terminal()
     monkeypatch.setattr(sys, "stdout", out)
     assert cli.run(["errors", "anything", "--task", "kind"]) == 0

@@ -22,10 +22,10 @@ from mtl.batching.batch import Batch, ExampleGroup, collate
 from mtl.batching.data_module import MixtureData
 from mtl.config.loading import load_mixture
 from mtl.evaluation import predictions
+from mtl.evaluation.counts_files import write_counts
 from mtl.evaluation.evaluator import Evaluator, TaskResult
 from mtl.evaluation.predictions import PredictionFiles
 from mtl.training.assembly import build_data
-from mtl.training.recorder import write_counts
 from tests import five_tasks
 
 

@@ -60,6 +60,11 @@ def test_the_rows_of_the_runs_own_test_set_get_the_scores_of_mtl_test(
     found = json.loads(capsys.readouterr().out)
     assert found["scores"] == pytest.approx(own["test"]["mentions"])
     assert found["scores"]["f1"] == pytest.approx(6 / 7)
+    # Every gold mention is known from train; the spurious `risk` is not.
+    assert found["surfaces"] == {"mentions": 7, "seen": 7, "ambiguous": 0, "other_type": 0, "unlabelled": 0}
+    assert found["scores"]["seen_precision"] == 1.0
+    assert found["scores"]["seen_f1"] == pytest.approx(12 / 13)
+    assert "unseen_f1" not in found["scores"]
     assert found["own_test"] == own["test"]["mentions"]
     assert found["intervals"]["f1"] == pytest.approx(own["interval"]["mentions"]["f1"])
     trivial = json.loads((tested_run / "baselines.json").read_text())["test"]["mentions"]
@@ -69,6 +74,23 @@ def test_the_rows_of_the_runs_own_test_set_get_the_scores_of_mtl_test(
     assert (tested_run / "metrics.json").read_bytes() == before, "the run's own scores stay"
     (shared,) = found["shared_with_train"]
     assert "4 texts" in shared
+
+
+def test_an_evaluation_of_the_run_itself_has_the_scores_on_seen_mentions_and_keeps_no_predictions(
+    tested_run: Path,
+) -> None:
+    own = json.loads((tested_run / "metrics.json").read_text())
+    scores = own["test"]["mentions"]
+    assert scores["seen_f1"] == pytest.approx(12 / 13)
+    assert (scores["seen_share"], scores["ambiguous_share"]) == (1.0, 0.0)
+    interval = own["interval"]["mentions"]["seen_f1"]
+    assert interval["low"] <= scores["seen_f1"] <= interval["high"]
+    with np.load(tested_run / "counts/test/mentions.seen.npz") as seen:
+        assert len(seen["documents"]) == 4
+    assert not (tested_run / "predictions").exists()
+    run_id = json.loads((tested_run / "run.json").read_text())["mlflow"]["run_id"]
+    metrics = client(tested_run.parents[2] / "mlflow.db").get_run(run_id).data.metrics
+    assert metrics["test/mentions/seen_f1"] == scores["seen_f1"]
 
 
 def test_the_result_is_in_the_folder_of_the_run_and_in_mlflow_with_counts(tested_run: Path, tmp_path: Path) -> None:
@@ -100,8 +122,10 @@ def test_the_lexicon_is_that_of_the_runs_training_data(
     data = {"reader": "jsonl", "path": {"train": "train.jsonl", "test": "test.jsonl"}}
     path.write_text(yaml.safe_dump({"data": data}), encoding="utf-8")
     assert evaluate(tested_run, "--on", path, "--json") == 0
-    lexicon = json.loads(capsys.readouterr().out)["baselines"]["lexicon"]
+    found = json.loads(capsys.readouterr().out)
+    lexicon = found["baselines"]["lexicon"]
     assert (lexicon["precision"], lexicon["recall"]) == (1.0, 0.5)
+    assert [found["scores"][f"{part}_recall"] for part in ("seen", "unseen")] == [1.0, 0.0]
 
 
 def test_a_corpus_that_annotates_one_type_is_scored_on_that_type(
