@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from mtl.commands.arguments import add_import_option, import_modules, trainer_options
 from mtl.log_filters import filter_logs
-from mtl.prediction.predicting import predict
+from mtl.prediction.predicting import predict, split_rows
 from mtl.problems import InputError, Problem, did_you_mean
+from mtl.readers import SPLITS
 
 DESCRIPTION = """Predicts texts with a run: labels, entities, and the attributes and relations of entities.
 Formats follow from the suffixes of input and output; docs/predicting.md describes them."""
@@ -31,14 +32,17 @@ def main(arguments: Sequence[str]) -> None:
     if len(checkpoints) != 1:
         message = f"Exactly one run or checkpoint is needed, got {len(checkpoints)}."
         raise InputError(Problem("RUN", message, "Write mtl predict RUN, or mtl predict --checkpoint FILE."))
-    if (options.input is None) == (options.text is None):
-        message = "Exactly one of --input and --text is needed."
+    if [options.input, options.text, options.split].count(None) != 2:
+        message = "Exactly one of --input, --text and --split is needed."
         raise InputError(Problem("--input", message, "Give a file, - for standard input, or --text 'one text'."))
+    if options.split is not None and len(options.task or ()) != 1:
+        raise InputError(Problem("--split", "needs the task whose data it is.", "Add --task NAME."))
     import_modules(options.modules)
     filter_logs()
+    source = options.input if options.text is None else [options.text]
     predict(
         checkpoints[0],
-        options.input if options.text is None else [options.text],
+        source if options.split is None else split_rows(checkpoints[0], options.task[0], options.split),
         options.output,
         tasks=options.task,
         mentions=options.mentions,
@@ -58,9 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     input_help = "texts: .jsonl, .csv, .tsv, .parquet, .txt (one per line), .PubTator, .xml (BioC), or - (stdin)"
     parser.add_argument("--input", help=input_help)
     parser.add_argument("--text", help="one text instead of an input")
+    split_help = "rows of this split of the task's own data instead of an input, with their words and ids"
+    parser.add_argument("--split", choices=SPLITS, help=split_help)
     formats = ("jsonl", "table", "text", "pubtator", "bioc")
     parser.add_argument("--input-format", choices=formats, help="format of the input, if its suffix does not tell")
-    output_help = "file to write: .jsonl, .csv, .tsv, .PubTator, .ann (brat) or .xml (BioC)"
+    output_help = "file to write: .jsonl, .csv, .tsv, .PubTator, .ann (brat), .xml (BioC), .conll, .ddi or .bioasq.json"
     parser.add_argument("--output", required=True, help=output_help)
     parser.add_argument("--task", nargs="+", action="extend", help="tasks to predict (default: all)")
     mentions_help = "entity tasks that find the mentions of a task, if several tasks find the same type"

@@ -75,6 +75,7 @@ def _mention(entity: Entity, text: str, scores: Scores) -> dict[str, Any]:
     out["score"] = score
     if score is not None:
         return out
+    out["id"] = entity.id
     if len(entity.spans) > 1:
         out["spans"] = [list(span) for span in entity.spans]
     return out | {"concepts": list(entity.concepts)} if entity.concepts else out

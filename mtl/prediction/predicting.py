@@ -16,7 +16,9 @@ from tqdm.auto import tqdm
 from heads import Head, Row
 from mtl.batching.batch import Batch
 from mtl.config.mixture import Mixture, TaskSpec
+from mtl.data.reading import read_rows
 from mtl.data.row_problems import shown_rule
+from mtl.data.store import Store
 from mtl.hashed_ids import shown_id
 from mtl.prediction.inputs import Given, Input, InputRow, open_input
 from mtl.prediction.mentions import Sources, find_sources, parse_choices
@@ -128,8 +130,9 @@ def predict(
         checkpoint: Folder of a run to use its best checkpoint, or a checkpoint file.
         rows: A file (`.jsonl`, `.csv`, `.tsv`, `.parquet`, `.txt` with one text per line, `.PubTator`), `-` for
             standard input, or the texts: strings, objects as in JSON lines, or rows.
-        output: File to write (`.jsonl`, `.csv`, `.tsv`, `.PubTator`, `.ann`, `.xml`); an existing one is replaced once
-            all predictions are there. None returns the lines of the JSON lines output as dictionaries.
+        output: File to write (`.jsonl`, `.csv`, `.tsv`, `.PubTator`, `.ann`, `.xml`, `.conll`, `.ddi`,
+            `.bioasq.json`); an existing one is replaced once all predictions are there. None returns the lines of the
+            JSON lines output as dictionaries.
         tasks: Names of the tasks to predict; None predicts all tasks of the mixture.
         mentions: Entity tasks that find the mentions of a task, each ``NAME=TASK[,TASK…]``; needed if several tasks
             find the same type.
@@ -194,6 +197,26 @@ def predict(
         with writing(target):
             writer.write(target, job.predicted(accepted, wanted, progress.read()))
     return None
+
+
+def split_rows(checkpoint: str | Path, task: str, split: str) -> Iterable[Row]:
+    """The rows of a split of a run's own data, which `predict` takes.
+
+    Args:
+        checkpoint: Folder of a run, or a checkpoint file.
+        task: Name of the task whose data is read.
+        split: train, dev or test.
+
+    Raises:
+        InputError: The run has no such task, or its data no such split.
+    """
+    path = _checkpoint_file(checkpoint)
+    mixture = located(checkpoint_mixture(path), path)
+    _task_names(mixture, [task])
+    splits = read_rows(mixture.tasks[task].data, f"tasks.{task}.data", Store())
+    if split not in splits:
+        raise InputError(Problem("--split", f"The task '{task}' has no split '{split}'.", did_you_mean(split, splits)))
+    return splits[split][0]
 
 
 class _Job:
@@ -272,7 +295,8 @@ class _Job:
         """Rows with their predictions, in order."""
         rows = islice(self.rows(accepted), wanted.start, wanted.stop)
         for one, found in zip(rows, predictions, strict=True):
-            yield PredictedRow(one.row.id, one.row.document, one.row.text, found, one.carried, one.title_end)
+            words = getattr(one.row, "words", None)
+            yield PredictedRow(one.row.id, one.row.document, one.row.text, found, one.carried, one.title_end, words)
 
     def _find_sources(self, lacking: Sequence[str]) -> None:
         problems: list[Problem] = []
@@ -407,6 +431,10 @@ def _check_writer(writer: PredictionWriter, output: Path, job: _Job, names: Sequ
     if writer.only_mentions and others:
         message = f"'{output.name}' holds mentions and relations only, got {', '.join(others)}."
         advice = f"Add --task {' '.join(holds)}, or write .jsonl, .csv or .xml." if holds else "Write .jsonl or .csv."
+        raise InputError(Problem("--output", message, advice))
+    if writer.only_labels and holds:
+        message = f"'{output.name}' holds labels of texts only, got {', '.join(holds)}."
+        advice = f"Add --task {' '.join(others)}, or write .jsonl, .csv or .xml." if others else "Write .jsonl or .csv."
         raise InputError(Problem("--output", message, advice))
     problem = writer.problem(output, names, accepted.texts)
     if problem is not None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from heads import Span
 from mtl.problems import InputError, Problem
 
 DECIDES_RESULTS = False
@@ -31,6 +32,7 @@ class PredictedRow:
             `{"entities", "relations"}`, `{"label", "score", "scores"}`, `{"labels", "scores"}` or `{"value"}`.
         carried: Further keys or columns of the input, which are copied to the output.
         title_end: Length of the title if the input separates a title from an abstract; None if it does not.
+        words: Words of the input; None if it has none.
     """
 
     id: str
@@ -39,6 +41,7 @@ class PredictedRow:
     predictions: Mapping[str, Mapping[str, Any]]
     carried: Mapping[str, Any] = field(default_factory=dict)
     title_end: int | None = None
+    words: tuple[Span, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The row as a line of the JSON lines output.
@@ -64,6 +67,9 @@ class PredictionWriter(ABC):
 
     only_mentions: ClassVar[bool] = False
     """Whether the format can hold only mentions and relations, and no labels of texts."""
+
+    only_labels: ClassVar[bool] = False
+    """Whether the format can hold only labels of texts, and no mentions and relations."""
 
     has_attributes: ClassVar[bool] = True
     """Whether the format has a place for attributes of mentions."""

@@ -29,6 +29,7 @@ class Mention(NamedTuple):
         score: Probability of the mention; None if the input has it.
         concepts: Concept ids that the input gives.
         attributes: Predicted attributes by name.
+        id: Id that the input gives; None for a predicted mention.
     """
 
     type: str
@@ -37,6 +38,7 @@ class Mention(NamedTuple):
     score: float | None
     concepts: tuple[str, ...]
     attributes: Mapping[str, Attribute]
+    id: str | None
 
 
 class Link(NamedTuple):
@@ -71,6 +73,7 @@ def annotated(row: PredictedRow) -> Annotations:
         found[_key(mention)] = known._replace(
             concepts=known.concepts or mention.concepts,
             attributes={**known.attributes, **mention.attributes, **known.attributes},
+            id=mention.id if known.id is None else known.id,
         )
     mentions = [found[key] for key in sorted(found)]
     index = {_key(mention): i for i, mention in enumerate(mentions)}
@@ -87,7 +90,7 @@ def _mention(entity: Mapping[str, Any]) -> Mention:
     spans = tuple((start, end) for start, end in entity.get("spans", [(entity["start"], entity["end"])]))
     concepts, attributes = tuple(entity.get("concepts", ())), entity.get("attributes", {})
     values = {name: Attribute(one["value"], one["score"]) for name, one in attributes.items()}
-    return Mention(entity["type"], spans, entity["text"], entity["score"], concepts, values)
+    return Mention(entity["type"], spans, entity["text"], entity["score"], concepts, values, entity.get("id"))
 
 
 def _key(mention: Mention) -> tuple[Spans, str]:

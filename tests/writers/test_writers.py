@@ -10,11 +10,13 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from seqeval.metrics.sequence_labeling import get_entities
 
 from heads import SpanRow
 from mtl.problems import InputError
 from mtl.readers.bioc import BioC
 from mtl.readers.brat import Brat
+from mtl.readers.conll import Conll
 from mtl.readers.pubtator import Pubtator
 from mtl.writers import PredictedRow, PredictionWriter, writer_class
 from mtl.writers._annotations import annotated
@@ -158,6 +160,82 @@ def test_bioc_follows_its_document_type(tmp_path: Path) -> None:
     assert infons == {"document": "d3", "site": 'A "1"', "kind": "yes", "kind.score": "0.75"}
 
 
+def test_a_conll_file_is_read_back_with_the_same_words_and_mentions(tmp_path: Path) -> None:
+    """By our reader and by seqeval's."""
+    text = "Low fever after IL-2 ."
+    words = ((0, 3), (4, 9), (10, 15), (16, 20), (21, 22))
+    found = [{"type": "Sign", "start": 0, "end": 9, "text": "Low fever", "score": 0.5}]
+    found.append({"type": "Drug", "start": 16, "end": 20, "text": "IL-2", "score": 0.5})
+    rows = [PredictedRow("n1", "d1", text, {"found": {"entities": found}}, words=words)]
+    rows.append(PredictedRow("n2", "d1", "Nothing here", {"found": {"entities": []}}))
+    path = write(tmp_path / "x.conll", *rows)
+    first, second = Conll("", files={"test": str(path)}).read("test")
+    assert (first.text, first.words, second.text) == (text, words, "Nothing here")
+    assert spans(first) == {("Sign", ((0, 9),)), ("Drug", ((16, 20),))}
+    assert spans(second) == set()
+    tags = [line.split("\t")[1] for line in path.read_text().splitlines() if line]
+    assert get_entities(tags) == [("Sign", 0, 1), ("Drug", 3, 3)]
+
+
+def test_without_words_a_conll_file_has_those_that_heads_tag_and_of_overlapping_mentions_the_longest(
+    tmp_path: Path,
+) -> None:
+    text = "No IL-2\tfever."
+    found = [{"type": kind, "start": a, "end": b, "text": text[a:b], "score": 0.5} for kind, a, b in OVERLAPPING]
+    content = write(tmp_path / "x.bio", PredictedRow("n", "n", text, {"a": {"entities": found}})).read_text()
+    assert content == "No\tO\nIL\tB-Gene\n-\tI-Gene\n2\tI-Gene\nfever\tB-Sign\n.\tO\n\n"
+
+
+OVERLAPPING = [("Gene", 3, 7), ("Letter", 3, 5), ("Sign", 8, 13)]
+
+
+def test_the_mentions_of_ddi_end_with_their_last_character(tmp_path: Path) -> None:
+    text = "aspirin | or heparin"
+    parts = {"type": "group", "start": 0, "end": 20, "spans": [[0, 7], [13, 20]], "text": "aspirin | heparin"}
+    found = [{"type": "drug", "start": 0, "end": 7, "text": "aspirin", "score": 1.0}, {**parts, "score": None}]
+    path = write(tmp_path / "x.ddi", PredictedRow("D.s0", "D", text, {"names": {"entities": found}}))
+    assert path.read_text().splitlines() == ["D.s0|0-6|aspirin|drug", "D.s0|0-6;13-19|aspirin   heparin|group"]
+
+
+def test_a_ddi_file_has_every_pair_of_mentions_with_the_ids_of_the_input(tmp_path: Path) -> None:
+    text = "aspirin heparin warfarin"
+    places = [(0, 7, "S.e0"), (8, 15, "S.e1"), (16, 24, "S.e2")]
+    given = [
+        {"type": "drug", "start": a, "end": b, "text": text[a:b], "score": None, "id": name} for a, b, name in places
+    ]
+    relations = [{"type": "effect", "head": 2, "tail": 0, "score": 0.5}]
+    predictions = {"ddi": {"entities": given, "relations": relations}}
+    none = {"ddi": {"entities": [], "relations": []}}
+    rows = [PredictedRow("S", "D", text, predictions), PredictedRow("S1", "D", "No drug.", none)]
+    lines = write(tmp_path / "x.ddi.txt", *rows).read_text().splitlines()
+    assert lines == ["S|S.e0|S.e1|0|null", "S|S.e0|S.e2|1|effect", "S|S.e1|S.e2|0|null"]
+    found = [{**one, "id": None, "score": 0.5} for one in given[:2]]
+    predicted = PredictedRow("S", "D", text, {"ddi": {"entities": found, "relations": []}})
+    assert write(tmp_path / "y.ddi", predicted).read_text() == "S|S.e0|S.e1|0|null\n"
+
+
+def test_a_bioasq_file_has_an_exact_answer_for_each_question(tmp_path: Path) -> None:
+    def row(name: str, **prediction: Any) -> PredictedRow:
+        return PredictedRow(name, name, "Is it?", {"answer": prediction})
+
+    path = write(tmp_path / "x.bioasq.json", row("a", label="yes", score=0.5), row("b", label="No", score=0.5))
+    assert json.loads(path.read_text())["questions"] == [
+        {"id": "a", "type": "yesno", "exact_answer": "yes"},
+        {"id": "b", "type": "yesno", "exact_answer": "no"},
+    ]
+    for prediction in ({"label": "maybe"}, {"labels": ["yes"]}, {"value": 1.0}):
+        with pytest.raises(InputError):
+            write(tmp_path / "x.bioasq.json", row("a", **prediction))
+    assert len(json.loads(path.read_text())["questions"]) == 2, "an older file stays as it is"
+
+
+@pytest.mark.parametrize("name", ["x.ddi", "x.bioasq.json"])
+def test_the_layouts_of_shared_tasks_hold_one_task(name: str) -> None:
+    problem = writer_class(Path(name))().problem(Path(name), ["one", "two"], [])
+    assert problem is not None
+    assert "one, two" in problem
+
+
 def test_json_lines_carry_further_keys(tmp_path: Path) -> None:
     (line,) = write(tmp_path / "x.jsonl", LABELS).read_text(encoding="utf-8").splitlines()
     record = json.loads(line)
@@ -260,7 +338,7 @@ def test_columns_of_the_input_must_not_have_names_of_the_output(carried: list[st
     assert writer_class(Path("x.csv"))(carried=["site"], long=long).problem(Path("x.csv"), ["kind"], []) is None
 
 
-@pytest.mark.parametrize("name", ["x.jsonl", "x.csv", "x.PubTator", "x.ann", "x.xml"])
+@pytest.mark.parametrize("name", ["x.jsonl", "x.csv", "x.PubTator", "x.ann", "x.xml", "x.conll", "x.ddi"])
 def test_outputs_are_private_and_replace_an_older_one_as_a_whole(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
 
