@@ -90,6 +90,7 @@ class MentionClassification(Head):
     Raises:
         ValueError: An option is out of range, or options contradict each other.
 
+    >>> from heads.rows import Entity
     >>> head = MentionClassification(["absent", "present"], 8, attribute="assertion")
     >>> fever = Entity("T1", "Sign", ((3, 8),), attributes={"assertion": "absent"})
     >>> head.label_counts(SpanRow("1", "1", "No fever", entities=(fever,)))

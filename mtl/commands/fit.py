@@ -283,12 +283,7 @@ class MixtureCLI(LightningCLI):
             )
         is_new = self.subcommand == "fit" and config.ckpt_path in (None, AUTO)
         if self.subcommand == "fit":
-            schedule = make_schedule(self.mixture, self.datamodule.tasks, 1)
-            limited(schedule.steps_per_epoch(), config.trainer.limit_train_batches)
-            if config.trainer.max_epochs is None and config.trainer.max_steps < 0:
-                length = default_length(schedule)
-                config.trainer.max_epochs = length.epochs
-                self._chosen["trainer.max_epochs"] = f"{length.epochs} ({length.reason})"
+            self._choose_length(config)
         is_free = config.trainer.precision is None
         if is_free:
             config.trainer.precision = agreed_precision(config.trainer.accelerator, config.trainer.num_nodes)
@@ -322,6 +317,15 @@ class MixtureCLI(LightningCLI):
         self.model.predictions_folder = folder.path / "predictions" if saves else None
         self.model.predictions_with_text = self.mixture.privacy.log_text
         self.trainer = self._make_trainer(folder, options, stopping)
+
+    def _choose_length(self, config: Any) -> None:
+        """Sets the default number of epochs, unless the training has a length of its own."""
+        schedule = make_schedule(self.mixture, self.datamodule.tasks, 1)
+        limited(schedule.steps_per_epoch(), config.trainer.limit_train_batches)
+        if config.trainer.max_epochs is None and config.trainer.max_steps < 0:
+            length = default_length(schedule)
+            config.trainer.max_epochs = length.epochs
+            self._chosen["trainer.max_epochs"] = f"{length.epochs} ({length.reason})"
 
     def _check_balancing(self, stopping: EarlyStoppingOptions) -> None:
         """Checks that the balancing method works with the options of the training.

@@ -218,7 +218,7 @@ def _read(text: str, annotation: str, offsets: Offsets = "check") -> _Annotation
     adjusted: Counter[str] = Counter()
     entities: dict[str, Entity] = {}
     relations: dict[int, Relation] = {}
-    attributes: dict[int, _Attribute] = {}
+    attributes: dict[int, _AttributeLine] = {}
     triggers: dict[str, str] = {}
     unread: Counter[str] = Counter()
     for number, line in enumerate(annotation.split("\n"), start=1):
@@ -233,7 +233,7 @@ def _read(text: str, annotation: str, offsets: Offsets = "check") -> _Annotation
         elif line[0] == "R":
             relations[number] = _relation(fields, number)
         elif line[0] in "AM" and len(fields) > 1 and (match := _ATTRIBUTE.fullmatch(fields[1])):
-            attributes[number] = _Attribute(match[1], match[2], match[3].rstrip() or "true")
+            attributes[number] = _AttributeLine(match[1], match[2], match[3].rstrip() or "true")
         elif line[0] in "EAMN*#" and len(fields) > 1:
             unread[_kind(fields)] += 1
             if line[0] == "E":
@@ -253,7 +253,7 @@ def _kind(fields: list[str]) -> str:
     return f"{fields[0][0]} {shown(kind[1], 'a type') if kind else 'of another form'}"
 
 
-class _Attribute(NamedTuple):
+class _AttributeLine(NamedTuple):
     """Name and value of an attribute, and the id of the mention or event that has it."""
 
     name: str
@@ -261,7 +261,7 @@ class _Attribute(NamedTuple):
     value: str
 
 
-def _attach(attributes: Mapping[int, _Attribute], entities: dict[str, Entity], triggers: Mapping[str, str]) -> None:
+def _attach(attributes: Mapping[int, _AttributeLine], entities: dict[str, Entity], triggers: Mapping[str, str]) -> None:
     """Gives the attributes, by line, to their mentions; those of an event go to its trigger."""
     for line, (name, of, value) in attributes.items():
         entity = entities.get(triggers.get(of, of))

@@ -26,6 +26,7 @@ class ConllWriter(PredictionWriter):
 
     suffixes = (".conll", ".bio")
     only_mentions = True
+    has_attributes = False
 
     def write(self, path: Path, rows: Iterable[PredictedRow]) -> None:
         with replacing_private(path) as file:

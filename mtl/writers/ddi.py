@@ -30,6 +30,7 @@ class DdiWriter(PredictionWriter):
 
     suffixes = (".ddi", ".ddi.txt")
     only_mentions = True
+    has_attributes = False
 
     def problem(self, path: Path, tasks: Sequence[str], texts: Sequence[str]) -> str | None:
         if len(tasks) > 1:

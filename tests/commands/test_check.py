@@ -482,7 +482,7 @@ def test_the_plan_says_what_comes_from_the_catalogue(write: Write, capsys: pytes
     assert main(["check", str(path), "encoder.name=bioclinical-modernbert"]) == 0
     printed = capsys.readouterr().out
     assert f"encoder.name {entry.name}: {entry.hub}, revision {entry.revision[:12]} (catalogue)" in printed
-    assert f"model.learning_rate 2.0e-5 (0.0 M parameters; default of '{entry.name}': " in printed
+    assert f"model.learning_rate 2.0e-5 (hidden size 16; default of '{entry.name}': " in printed
     other = plan(path, "encoder.name=pubmedbert", "encoder.revision=v1")
     assert "v1 (set" in other["encoder_reasons"]["encoder.name"]
     assert other["learning_rate"] == 1.5e-4

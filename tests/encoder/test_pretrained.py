@@ -233,13 +233,18 @@ def test_an_encoder_that_does_not_exist_is_reported(name: str, what: Callable[..
     assert "minilm-l6" in caught.value.problems[0].suggestion
 
 
-@pytest.mark.parametrize("name", ["minilm-16", "MiniLM-L6", "minilm_l6"])
-def test_a_misspelt_packaged_encoder_gets_its_name_as_advice(name: str) -> None:
+def test_a_misspelt_packaged_encoder_gets_its_name_as_advice() -> None:
     with pytest.raises(InputError) as caught:
-        load_config(EncoderSpec(name=name))
+        load_config(EncoderSpec(name="minilm-16"))
     (problem,) = caught.value.problems
-    assert (problem.key, problem.suggestion) == ("encoder.name", "Did you mean 'minilm-l6'?")
-    assert f"'{name}'" in problem.message
+    assert problem.key == "encoder.name"
+    assert "'minilm-l6'" in problem.suggestion
+    assert "'minilm-16'" in problem.message
+
+
+@pytest.mark.parametrize("name", ["MiniLM-L6", "minilm_l6"])
+def test_capitals_dashes_and_underscores_of_a_name_do_not_matter(name: str) -> None:
+    assert EncoderSpec(name=name) == EncoderSpec(name="minilm-l6")
 
 
 def test_a_folder_may_have_a_name_similar_to_a_packaged_encoder(
