@@ -21,6 +21,8 @@ COMMANDS = {
     "predict": ("mtl.commands.predict", "Predict on raw text with a checkpoint."),
     "errors": ("mtl.commands.errors", "List the wrong predictions of a run for one task."),
     "evaluate": ("mtl.commands.evaluate", "Score a task of a run on another corpus of the same type."),
+    "score": ("mtl.commands.score", "Score another system's predictions."),
+    "compare": ("mtl.commands.compare", "Compare two runs, or predictions of other systems, on the same documents."),
     "ids": ("mtl.commands.ids", "Map the hashed ids of a run back to ids, for the holder of the key."),
     "encoders": ("mtl.commands.encoders", "List the encoders that a mixture may name, or show one with its sources."),
     "cache": ("mtl.commands.cache", "Show the cache of rows and examples, or clear it."),

@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
@@ -21,6 +21,9 @@ from mtl.config.mixture import Mixture
 from mtl.config.yaml_files import read_yaml, require_known_key, resolve
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.redaction import quoted_code, reason
+
+if TYPE_CHECKING:
+    from mtl.prediction.systems import FileOptions
 
 _FLAGS = frozenset({"-h", "--help", "--print_config", "--print_shtab", "--profile", "--end-to-end"})
 """Options of Lightning's parser that take no value."""
@@ -161,6 +164,31 @@ def import_modules(names: Sequence[str]) -> None:
             problems.append(Problem("--import", message, "Write --import package.module."))
     if problems:
         raise InputError(problems)
+
+
+def add_file_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of files of predictions: `--format`, `--map` and `--ignore`."""
+    parser.add_argument("--format", help="pubtator, conll, jsonl or ddi, if the suffix of the file does not tell")
+    map_help = "labels that the file calls otherwise than the task, such as GENE=Gene"
+    parser.add_argument(
+        "--map", dest="names", metavar="THEIRS=OURS", nargs="+", action="extend", default=[], help=map_help
+    )
+    ignore_help = "types of mentions and relations in the file that are not read"
+    parser.add_argument(
+        "--ignore", dest="ignored", metavar="TYPE", nargs="+", action="extend", default=[], help=ignore_help
+    )
+
+
+def file_options(options: argparse.Namespace) -> FileOptions:
+    """What the options of `add_file_options` say.
+
+    Raises:
+        InputError: `--map` has another form.
+    """
+    from mtl.prediction.other_corpus import parse_names
+    from mtl.prediction.systems import FileOptions
+
+    return FileOptions(options.format, parse_names(options.names), options.ignored)
 
 
 def _refused(key: str) -> Problem:

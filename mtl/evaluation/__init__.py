@@ -22,6 +22,7 @@ __all__ = [
     "frozen",
     "intervals",
     "predictions",
+    "scoring",
     "strict",
     "summary",
     "surfaces",

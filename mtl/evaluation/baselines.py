@@ -27,7 +27,11 @@ def trivial_baselines(
         split: Name of the split to score.
         frozen: Scores the predictor `frozen`, such as a `FrozenBaseline`; None leaves it out.
     """
-    found = {name: _of_task(heads[name], splits, split) for name, splits in data.items() if split in splits}
+    found = {
+        name: fitted_baselines(heads[name], splits["train"].rows, splits[split].rows)
+        for name, splits in data.items()
+        if split in splits
+    }
     for name, scores in found.items():
         of_frozen = frozen(name, heads[name], data[name], split) if frozen is not None and scores else None
         if of_frozen is not None:
@@ -45,7 +49,14 @@ def score_predictions(head: Head, rows: Sequence[Row], predictions: Sequence[Pre
     return score_rows(head, zip(rows, predictions, strict=True)).scores
 
 
-def _of_task(head: Head, splits: TaskData, split: str) -> dict[str, Scores]:
-    rows = usable_rows(head, splits[split].rows)
-    predictors = head.baselines(usable_rows(head, splits["train"].rows)) if rows else {}
-    return {name: score_predictions(head, rows, predict(rows)) for name, predict in predictors.items()}
+def fitted_baselines(head: Head, train_rows: Iterable[Row], rows: Iterable[Row]) -> dict[str, Scores]:
+    """The scores of the trivial predictors of a head on some rows, by predictor.
+
+    Args:
+        head: The head.
+        train_rows: Rows on which they are fitted.
+        rows: Rows to score; without any that the head can score, there are no predictors.
+    """
+    scored = usable_rows(head, rows)
+    predictors = head.baselines(usable_rows(head, train_rows)) if scored else {}
+    return {name: score_predictions(head, scored, predict(scored)) for name, predict in predictors.items()}

@@ -9,9 +9,10 @@
 - `one_device`: the trainer of predictions and of scores of finished runs.
 - `end_to_end`: scores relations and attributes of predicted mentions on test.
 - `finished_run`: the best checkpoint of a run, which scores rows.
+- `other_systems`: predictions of another system as those of a head; `systems` scores them, and runs, on the same rows.
 - `other_corpus`: the rows of another corpus for a task of a run; `cross_evaluation` scores them.
 
 Next: `mtl.study` and `mtl.commands`.
 """
 
-__all__ = ["cross_evaluation", "end_to_end", "finished_run", "other_corpus", "predicting"]
+__all__ = ["cross_evaluation", "end_to_end", "finished_run", "other_corpus", "predicting", "systems"]

@@ -89,12 +89,26 @@ def _spec(mixture: Mixture, own: TaskSpec, on: str) -> tuple[str, TaskSpec, bool
     if not path.is_file():
         advice = f"Write a task file, or a task of the run: {', '.join(mixture.tasks)}."
         raise InputError(Problem("--on", f"'{on}' is neither a file nor a task of the run.", advice))
+    return folder_name(path.stem), read_task(path, own), "labels" in read_yaml(path)
+
+
+def read_task(path: Path, default: TaskSpec | None = None) -> TaskSpec:
+    """The task of a task file.
+
+    Args:
+        path: The file.
+        default: Task with the head, labels and options of a file that has only `data`; None requires a `head`.
+
+    Raises:
+        InputError: The file is not a task file, or invalid.
+    """
     fields = read_yaml(path)
     require_known_key(path, fields, ("head", "data"))
-    known: dict[str, Any] = {} if "head" in fields else own.model_dump(include={"head", "labels", "options"})
+    known: dict[str, Any] = {}
+    if default is not None and "head" not in fields:
+        known = default.model_dump(include={"head", "labels", "options", "primary_metric"})
     corpus = {"name": "corpus", "tasks": {"corpus": {**known, **fields}}}
-    spec = load_mixture(corpus, folder=path.parent).tasks["corpus"]
-    return folder_name(path.stem), spec, "labels" in fields
+    return load_mixture(corpus, folder=path.parent).tasks["corpus"]
 
 
 def _unknown_labels(ours: Sequence[str], theirs: Sequence[str], names: Mapping[str, str]) -> list[Problem]:

@@ -32,9 +32,10 @@ def as_record(prediction: Prediction, row: Row, scores: Scores | None = None) ->
     {'assertion': {'value': 'absent', 'score': 0.9}}
     """
     if "relations" in prediction and isinstance(row, SpanRow):
-        places = _places(row.entities)
+        places, mentions = _places(row.entities), {entity.id for entity in row.entities}
         relations = [
             {"type": r["type"], "head": places[r["head"]], "tail": places[r["tail"]], "score": r["score"]}
+            | ({} if {r["head"], r["tail"]} <= mentions else {"concepts": [r["head"], r["tail"]]})
             for r in prediction["relations"]
         ]
         return {"entities": [_mention(entity, row.text, scores or {}) for entity in row.entities]} | {

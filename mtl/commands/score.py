@@ -1,0 +1,98 @@
+"""`mtl score`: scores another system's predictions on the gold rows of a task."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from mtl.commands.arguments import add_file_options, add_import_option, file_options, import_modules, with_json_errors
+from mtl.evaluation.baselines import fitted_baselines
+from mtl.evaluation.intervals import score_intervals
+from mtl.evaluation.summary import MISSING
+from mtl.evaluation.surfaces import surface_scores
+from mtl.files import finite
+from mtl.log_filters import filter_logs
+from mtl.prediction.finished_run import FinishedRun
+from mtl.prediction.systems import gold_rows, scored_file
+from mtl.readers import SPLITS
+
+DESCRIPTION = """Scores predictions of another system by the code that scores our runs. The file is PubTator, CoNLL,
+JSON lines or a DDI submission, and must have a prediction for every row of the split."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs `mtl score PREDICTIONS --task FILE [--split test] [--format F] [--json]`, or with `--run RUN --task T`.
+
+    Raises:
+        InputError: The file or the task is invalid, or the file does not have the rows of the split.
+    """
+    options = _parser().parse_args(arguments[1:])
+    import_modules(options.modules)
+    filter_logs()
+    return with_json_errors(_score, options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("mtl score", description=DESCRIPTION, allow_abbrev=False)
+    parser.add_argument("predictions", type=Path, help="file of predictions")
+    parser.add_argument("--task", help="task file; with --run, name of a task of the run")
+    parser.add_argument("--run", help="run whose task and data are meant")
+    parser.add_argument("--split", default="test", choices=SPLITS, help="split that was predicted (default test)")
+    add_file_options(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_import_option(parser)
+    return parser
+
+
+def _score(options: argparse.Namespace) -> int:
+    gold = gold_rows(options.task, [FinishedRun(options.run)] if options.run else [], options.split)
+    system = scored_file(options.predictions, gold, file_options(options))
+    head = gold.head
+    surfaces = surface_scores(head, gold.train, system.rows, system.predictions) if gold.train else None
+    intervals = score_intervals(head, system.result)
+    scores = dict(system.result.scores)
+    if surfaces is not None:
+        scores |= surfaces.scores()
+        intervals |= surfaces.intervals(head)
+    found = {
+        "task": gold.task,
+        "split": gold.split,
+        "primary_metric": head.primary_metric,
+        "rows": system.result.num_rows,
+        "documents": len(system.result.documents),
+        "scores": finite(scores),
+        "intervals": {name: interval._asdict() for name, interval in intervals.items()},
+        "baselines": finite(fitted_baselines(head, gold.train, gold.rows)) if gold.train else {},
+    }
+    if options.json:
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+    else:
+        _print(found, options.predictions.name)
+    return 0
+
+
+def _print(found: dict[str, Any], name: str) -> None:
+    console = Console(highlight=False)
+    console.width = max(console.width, 100)
+    counts = f"{found['rows']} rows of {found['documents']} documents"
+    console.print(f"{name} on {found['task']}, {found['split']}: {counts}", style="bold", markup=False)
+    table = Table("metric")
+    for column in ("score", "95% interval", *found["baselines"]):
+        table.add_column(column, justify="right")
+    for metric, score in found["scores"].items():
+        interval = found["intervals"].get(metric)
+        span = MISSING if interval is None else f"{interval['low']:.3f} to {interval['high']:.3f}"
+        others = [scores.get(metric) for scores in found["baselines"].values()]
+        table.add_row(metric, _shown(score), span, *map(_shown, others))
+    console.print(table)
+
+
+def _shown(score: float | None) -> str:
+    return MISSING if score is None else f"{score:.3f}"

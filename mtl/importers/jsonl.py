@@ -1,0 +1,74 @@
+"""Predictions of another system in JSON lines, also those of `mtl predict` and of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from heads import Entity, Row, Span
+from mtl.importers import Argument, FoundRelation, FoundRow, Importer
+
+DECIDES_RESULTS = False
+
+_ANSWER = ("label", "labels", "scores", "value")
+
+
+class JsonlImporter(Importer):
+    """One object per text with its `id`, and what was found in it.
+
+    - `predictions` with the task's name, as `mtl predict` writes it
+    - `prediction`, as a run keeps it
+    - or the keys of a prediction themselves: `entities` (`type` with `start` and `end`, or `spans`), `relations`
+      (`head`, `tail`, `type`), `label`, `labels`, `scores` or `value`
+
+    Heads and tails are indices of `entities`, their ids, or ids of the entities or concepts of the gold row.
+    """
+
+    suffixes = (".jsonl", ".ndjson")
+
+    def read(self, rows: Sequence[Row]) -> Iterator[FoundRow]:
+        for number, line in self.lines():
+            if not line.strip():
+                continue
+            try:
+                yield _row(json.loads(line), self.task, self.place(number))
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                rule = "a line must be an object with `id` and a prediction of the task"
+                self.bad(number, rule, f"one that cannot be read ({type(error).__name__})")
+
+
+def _row(record: Mapping[str, Any], task: str, place: str) -> FoundRow:
+    found = _prediction(record, task)
+    listed = found.get("entities", ())
+    mentions = tuple(_mention(entity, number) for number, entity in enumerate(listed))
+    known = {str(entity["id"]): number for number, entity in enumerate(listed) if "id" in entity}
+    relations = tuple(_relation(relation, known) for relation in found.get("relations", ()))
+    answer = {name: found[name] for name in _ANSWER if name in found}
+    return FoundRow(str(record["id"]), place, None, mentions, relations, answer)
+
+
+def _prediction(record: Mapping[str, Any], task: str) -> Mapping[str, Any]:
+    if "predictions" in record:
+        by_task: Mapping[str, Any] = record["predictions"]
+        found = by_task[task] if task in by_task or len(by_task) != 1 else next(iter(by_task.values()))
+    else:
+        found = record.get("prediction", record)
+    if not {"entities", "relations", *_ANSWER} & set(found):
+        raise KeyError("prediction")
+    return dict(found)
+
+
+def _mention(entity: Mapping[str, Any], number: int) -> Entity:
+    spans: list[Span] = [(int(a), int(b)) for a, b in entity.get("spans") or [(entity["start"], entity["end"])]]
+    concepts = tuple(map(str, entity.get("concepts", ())))
+    return Entity(str(entity.get("id", number)), str(entity["type"]), tuple(spans), concepts)
+
+
+def _relation(relation: Mapping[str, Any], known: Mapping[str, int]) -> FoundRelation:
+    head, tail = relation.get("concepts") or (relation["head"], relation["tail"])
+    return FoundRelation(_argument(head, known), _argument(tail, known), str(relation["type"]))
+
+
+def _argument(name: Any, known: Mapping[str, int]) -> Argument:
+    return name if isinstance(name, int) else known.get(str(name), str(name))

@@ -1,0 +1,143 @@
+"""`mtl score` and `mtl compare`: runs and files of predictions on the same gold rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mtl.commands import run as run_mtl
+from tests import five_tasks
+
+CPU = ["--trainer.accelerator", "cpu"]
+
+
+@pytest.fixture(autouse=True)
+def _surroundings(tested_run: Path, planted: None) -> Iterator[None]:
+    with five_tasks.surroundings(tested_run.parents[2]):
+        yield
+
+
+@pytest.fixture
+def task(tested_run: Path, tmp_path: Path) -> Path:
+    """A task file of the run's task `mentions`."""
+    mixture = yaml.safe_load((tested_run / "mixture.yaml").read_text())
+    spec = {name: mixture["tasks"]["mentions"][name] for name in ("head", "labels", "data")}
+    spec["data"] = {name: value for name, value in spec["data"].items() if value}
+    (tmp_path / "mentions.yaml").write_text(yaml.safe_dump(spec))
+    return tmp_path / "mentions.yaml"
+
+
+@pytest.fixture
+def predictions(tested_run: Path, tmp_path: Path) -> Callable[..., Path]:
+    """A function that writes predictions of the words of the planted lexicon, without some of them."""
+
+    def write(name: str, *without: str) -> Path:
+        kinds = {"aspirin": "Drug", "fever": "Event", "risk": "Event"}
+        records = []
+        for row in five_tasks.read_lines(tested_run.parents[2] / "mentions" / "test.jsonl"):
+            places = [(word, row["text"].find(word)) for word in kinds if word not in without]
+            entities = [{"type": kinds[w], "start": a, "end": a + len(w)} for w, a in places if a >= 0]
+            records.append({"id": row["id"], "entities": entities})
+        five_tasks.write_lines(tmp_path / f"{name}.jsonl", records)
+        return tmp_path / f"{name}.jsonl"
+
+    return write
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_a_file_gets_the_scores_of_the_run_whose_predictions_it_has(
+    tested_run: Path, task: Path, predictions: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = json.loads((tested_run / "metrics.json").read_text())
+    assert run_mtl(["score", str(predictions("all")), "--task", str(task), "--json"]) == 0
+    found = printed(capsys)
+    expected = {name: value for name, value in own["test"]["mentions"].items() if name != "loss"}
+    assert found["scores"] == pytest.approx(expected)
+    assert found["intervals"]["f1"] == pytest.approx(own["interval"]["mentions"]["f1"])
+    trivial = json.loads((tested_run / "baselines.json").read_text())["test"]["mentions"]
+    assert found["baselines"]["lexicon"] == pytest.approx(trivial["lexicon"])
+    of_run = ["--run", str(tested_run), "--task", "mentions"]
+    assert run_mtl(["score", str(predictions("all")), *of_run, "--json"]) == 0
+    assert printed(capsys) == found
+
+
+def test_what_the_run_predicts_in_any_layout_scores_like_the_run(
+    tested_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = json.loads((tested_run / "metrics.json").read_text())["test"]["mentions"]
+    for name in ("x.PubTator", "x.conll", "x.ddi", "x.jsonl"):
+        split = ["--split", "test", "--task", "mentions"]
+        assert run_mtl(["predict", str(tested_run), *split, "--output", str(tmp_path / name), *CPU]) == 0
+        assert run_mtl(["score", str(tmp_path / name), "--run", str(tested_run), "--task", "mentions", "--json"]) == 0
+        assert printed(capsys)["scores"]["f1"] == pytest.approx(own["f1"]), name
+
+
+def test_a_run_and_a_file_with_the_same_predictions_do_not_differ(
+    tested_run: Path, predictions: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["compare", str(tested_run), str(predictions("all")), "--task", "mentions", "--json"]
+    assert run_mtl([*words, *CPU]) == 0
+    found = printed(capsys)
+    assert found["systems"] == [tested_run.name, "all.jsonl"]
+    assert found["documents"] == 4
+    assert found["p"] == 1.0
+    assert all(one["difference"] == one["low"] == one["high"] == 0 for one in found["metrics"].values())
+
+
+def test_two_files_are_compared_on_the_documents_of_a_task_file(
+    task: Path, predictions: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = predictions("all"), predictions("fewer", "aspirin", "fever")
+    assert run_mtl(["compare", str(first), str(second), "--task", str(task), "--json"]) == 0
+    found = printed(capsys)
+    f1 = found["metrics"]["f1"]
+    assert (f1["first"], f1["second"]) == (pytest.approx(6 / 7), 0.0)
+    assert f1["difference"] == pytest.approx(6 / 7)
+    # Each of the 4 documents has something that only the first system finds: 2 of 16 exchanges differ as much.
+    assert found["p"] == pytest.approx(2 / 16)
+    assert run_mtl(["compare", str(first), str(second), "--task", str(task)]) == 0
+    assert "p = 0.1250" in capsys.readouterr().out
+
+
+def test_a_file_without_some_rows_is_an_error_that_lists_them(
+    task: Path, predictions: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = predictions("all")
+    kept = five_tasks.read_lines(path)
+    five_tasks.write_lines(path, [*kept[2:], kept[2]])
+    assert run_mtl(["score", str(path), "--task", str(task), "--json"]) == 2
+    duplicate, missing = printed(capsys)["errors"]
+    assert kept[2]["id"] in duplicate["message"]
+    assert all(one["id"] in missing["message"] for one in kept[:2])
+
+
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        (["score", "FILE"], "--task"),
+        (["score", "FILE", "--task", "mentions"], "--task"),
+        (["score", "FILE", "--run", "RUN"], "--task"),
+        (["score", "FILE", "--run", "RUN", "--task", "mentoins"], "--task"),
+        (["compare", "FILE", "FILE", "--task", "mentions"], "--task"),
+        (["compare", "RUN", "nothing.jsonl"], "nothing.jsonl"),
+    ],
+)
+def test_what_is_missing_is_an_error(
+    tested_run: Path,
+    predictions: Callable[..., Path],
+    words: list[str],
+    key: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names = {"FILE": str(predictions("all")), "RUN": str(tested_run)}
+    assert run_mtl([names.get(word, word) for word in words]) == 2
+    assert capsys.readouterr().err.startswith(f"mtl: {key}: ")
