@@ -88,6 +88,21 @@ class LoadedEncoder(Protocol):
         without weights, because those of a run's checkpoint will be loaded into it and into the heads.
         """
 
+    @property
+    def token_embeddings(self) -> nn.Embedding:
+        """The table of token embeddings, which a head may use but must not register as a module of its own.
+
+        Its weight stays the encoder's: in the optimiser, when it is frozen, in checkpoints, and where gradients are
+        averaged over processes.
+        """
+
+    def masked_lm_weights(self) -> Mapping[str, Tensor] | None:
+        """The weights of the checkpoint's head for masked language modelling.
+
+        They have the names that they have in the family's class for masked language modelling. Weights that the
+        checkpoint lacks are left out. None if the encoder was built without weights.
+        """
+
 
 class ClassReport(NamedTuple):
     """Scores of each class.
@@ -136,12 +151,14 @@ class Head(nn.Module, ABC):
 
     The methods are called in this order:
 
-    1. `check` and `encode` turn rows into examples. The result is cached.
-    2. `attach` may take weights from the encoder, before training starts.
-    3. `collate` turns the labels of a batch into tensors. The token ids are padded elsewhere.
-    4. `forward` and `loss` compute the training loss.
-    5. `outputs` and `decode` turn logits into one prediction for each row.
-    6. `counts` compares a prediction with the gold annotation; `score` and `report` turn combined counts into scores.
+    1. `read_tokenizer` may take what the head needs to know of the tokenizer.
+    2. `check` and `encode` turn rows into examples. The result is cached.
+    3. `attach` may take weights from the encoder, before training starts.
+    4. `draw` may change a training example at random, each time that it is put in a batch.
+    5. `collate` turns the labels of a batch into tensors. The token ids are padded elsewhere.
+    6. `forward` and `loss` compute the training loss.
+    7. `outputs` and `decode` turn logits into one prediction for each row.
+    8. `counts` compares a prediction with the gold annotation; `score` and `report` turn combined counts into scores.
 
     Losses and counts are sums over examples and rows, never means. Batches can therefore be split, accumulated, mixed
     with batches of other tasks or shared between processes without changing the result, and a study can resample
@@ -253,6 +270,12 @@ class Head(nn.Module, ABC):
     metrics: tuple[str, ...]
     """Names of the metrics that `score` returns."""
 
+    self_supervised: ClassVar[bool] = False
+    """Whether the text itself is the gold annotation, so that there are no labels to permute or to predict."""
+
+    first_weights: str | None = None
+    """Where the first weights come from, for the record of a run; set by `attach`. None if they are random."""
+
     labels: tuple[str, ...]
     """Names of the classes, entity types or relation types."""
 
@@ -287,6 +310,19 @@ class Head(nn.Module, ABC):
     def special_tokens(self) -> tuple[str, ...]:
         """Tokens to add to the vocabulary so that they are never split, such as entity placeholders."""
         return ()
+
+    def read_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> str | None:
+        """Takes what the head needs to know of the encoder's tokenizer; called once, before anything else.
+
+        `encode` uses the tokenizer that it is given instead, because its result is cached. By default, nothing happens.
+
+        Args:
+            tokenizer: Tokenizer of the encoder, with the `special_tokens` of all heads.
+
+        Returns:
+            Why the head cannot work with it, in the form "rule, got value" without a full stop, or None.
+        """
+        return None
 
     def encoder_problem(self, config: Any) -> str | None:
         """Why the head cannot work with an encoder, in the form "rule, got value" without a full stop, or None.
@@ -373,6 +409,26 @@ class Head(nn.Module, ABC):
         Raises:
             ValueError: The head cannot work with this tokenizer or this `max_length`.
         """
+
+    @property
+    def draws(self) -> bool:
+        """Whether `draw` changes examples. By default, whether the class overrides it."""
+        return type(self).draw is not Head.draw
+
+    def draw(self, example: Example, generator: np.random.Generator) -> Example:
+        """A training example as one batch trains it, such as with masked tokens; by default the example itself.
+
+        It is called each time that the example is put in a batch, never in an evaluation, and must not read weights or
+        settings that change in training: batches are prepared ahead, and by several processes. `input_ids` keep their
+        number. `targets` of the result is what it adds to the count that `loss` returns; before the draw it is an upper
+        bound. Heads that override this cannot share the inputs of another task (`same_rows_as`).
+
+        Args:
+            example: An example from `encode`, which must not be changed itself.
+            generator: Random numbers keyed by the seed of the run, the task, and the place of the example in the task's
+                stream of training examples, so that a resumed run draws the same and another pass draws anew.
+        """
+        return example
 
     @abstractmethod
     def collate(self, examples: Sequence[Example], length: int) -> dict[str, Tensor]:

@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 
 Span = tuple[int, int]
 
+DOCUMENT_BREAK = "\f"
+"""The character between the documents of a row that joins several, as readers of plain text may do."""
+
 
 @dataclass(frozen=True, slots=True)
 class TextRow:

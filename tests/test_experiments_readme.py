@@ -186,6 +186,7 @@ def test_every_component_is_on_the_page_with_its_options_and_their_defaults(kind
     if lacking:
         assert (name, lacking) in (
             ("regression", {"metrics"}),
+            ("masked_lm", {"dropout", "hidden_layer", "metrics"}),
             ("hub", {"files", "encoding"}),
             ("pubmedqa", {"files", "encoding"}),
             ("ebm_nlp", {"files", "encoding"}),
@@ -206,9 +207,10 @@ def test_the_metrics_of_a_head_are_on_the_page_and_its_primary_one_is_marked(nam
         "relation": {"negative": "b", "entity_types": ["d"]},
         "classification": {"positive": "a"},
         "mention_classification": {"attribute": "a"},
+        "regression": {"labels": [], "range": (0, 1)},
+        "masked_lm": {"labels": []},
     }
     needed |= required.get(name, {})
-    needed |= {"labels": [], "range": (0, 1)} if name == "regression" else {}
     head: Head = find("head", name, "head")(hidden_size=8, **needed)
     text = " ".join(section(f"`{name}`").split()).partition("etrics")[2]
     assert re.findall(r"`(\w+)` \(primary", text) == [head.primary_metric]

@@ -56,6 +56,7 @@ TASKS: dict[str, dict[str, Any]] = {
     },
     "trends_cls": {**TRENDS, "options": {"attribute": "trend"}},
     "trends_max": {**TRENDS, "options": {"attribute": "trend", "input": "original", "pooling": "mention_max"}},
+    "mlm": {"head": "masked_lm", "data": "kind", "options": {"rate": 0.3, "unit": "word"}},
 }
 SAMPLER_OPTIONS: dict[str, dict[str, Any]] = {
     "anchored": {"main": "cause", "ratio": 0.5},
@@ -90,7 +91,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Callable[[str], 
     run = five_tasks.fit(folder, write(folder, tiny_encoder("bert")), *options)
     path = RunFolder(run).resolve_checkpoint("best")
     checkpoint = torch.load(path, weights_only=True)
-    generator = torch.Generator().manual_seed(4)
+    generator = torch.Generator().manual_seed(6)
     for name, weight in checkpoint["state_dict"].items():
         if name.startswith("heads.") and weight.dim() == 2:
             weight.normal_(generator=generator)
@@ -121,7 +122,7 @@ def outcomes(run: Path) -> dict[str, Outcome]:
         trainer = {"accelerator": name, "precision": "32-true"}
         predictions = {}
         on_mentions = [name for name, task in TASKS.items() if task["data"] == "links"]
-        others = [task for task in TASKS if task not in (*on_mentions, "score")]
+        others = [task for task in TASKS if task not in (*on_mentions, "score", "mlm")]  # `mlm` predicts nothing
         for tasks, given in (others, lines), (on_mentions, with_mentions), (["score"], pairs):
             five_tasks.write_lines(folder / "rows.jsonl", given)
             predict(run, folder / "rows.jsonl", folder / "out.jsonl", tasks=tasks, trainer=trainer)
@@ -152,7 +153,7 @@ def test_the_device_gives_the_same_scores_as_the_host(outcomes: dict[str, Outcom
         assert there == close(here)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", [task for task in TASKS if task != "mlm"])
 def test_the_device_gives_the_same_predictions_as_the_host(outcomes: dict[str, Outcome], task: str) -> None:
     there, here = (outcomes[name].predictions[task] for name in DEVICES)
     assert there == close(here)

@@ -6,6 +6,8 @@ Both loaders read from their data module, whose trainer knows the rank and the p
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -16,13 +18,14 @@ from mtl.batching.prefetch import ahead
 from mtl.batching.schedule import BatchRef, Step, StepSchedule
 from mtl.data.examples import document_ranks
 from mtl.encoder.graphs import CAPTURING
+from mtl.seeding import stream
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     import pytorch_lightning as pl
 
-    from heads import Head
+    from heads import Example, Head
     from mtl.config.mixture import Mixture
     from mtl.data.examples import SplitData, TaskData
 
@@ -95,9 +98,10 @@ class TrainLoader:
         """The batches of the steps from one on, for the tasks that have not stopped."""
 
         def make() -> Iterator[Batch]:
-            for index in range(start, len(steps)):
-                first = index - index % accumulate
-                yield self._batch(steps[index], steps[first : first + accumulate], stopped)
+            for number, indices in groupby(range(start, len(steps)), key=lambda index: index // accumulate):
+                update = _Update(self._data, steps[number * accumulate : (number + 1) * accumulate])
+                for index in indices:
+                    yield self._batch(steps[index], update, stopped)
 
         device = self._data.attached_trainer().strategy.root_device.type
         if device == "cpu":
@@ -112,15 +116,15 @@ class TrainLoader:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         pass
 
-    def _batch(self, step: Step, update: Sequence[Step], stopped: Collection[str]) -> Batch:
-        shares = self._update_shares(update)
+    def _batch(self, step: Step, update: _Update, stopped: Collection[str]) -> Batch:
+        shares = update.shares
         groups = []
         for ref in step:
             tasks = [name for name in self._data.followers(ref.task) if name in shares and name not in stopped]
             if not tasks:
                 continue
-            indices, is_empty = self._shard(ref)
-            examples = {name: self._data.tasks[name]["train"].examples.take(indices) for name in tasks}
+            places, is_empty = self._shard(ref)
+            examples = {name: update.examples(ref, name, places) for name in tasks}
             own = {name: shares[name]._replace(share=0.0) if is_empty else shares[name] for name in tasks}
             groups.append(ExampleGroup(examples, own))
         # A step of one task draws its dropout by the task's own position, so that partners do not change it.
@@ -128,8 +132,40 @@ class TrainLoader:
         draws = () if others else first
         return collate(groups, self._data.heads, draws=draws) if groups else EMPTY
 
-    def _update_shares(self, update: Sequence[Step]) -> dict[str, UpdateShare]:
-        """The share of each task in an update; a task without targets in it has no entry.
+    def _shard(self, ref: BatchRef) -> tuple[Indices, bool]:
+        """The places in the batch of this rank's examples.
+
+        If there are none, it reads the first example with a share of 0, and the second value is True.
+        """
+        lengths = self._data.tasks[ref.task]["train"].lengths[self._data.schedule.indices(ref)]
+        mine = shard(lengths, *self._data.rank_and_world_size())
+        return (mine, False) if len(mine) else (np.zeros(1, dtype=np.int64), True)
+
+
+class _Update:
+    """The examples of an update's batches, and the share of each task in it.
+
+    Examples that their head draws are drawn for all ranks, since the number of their targets is known only then.
+
+    Args:
+        data: Data module of the loader.
+        steps: The steps of the update.
+    """
+
+    def __init__(self, data: Source, steps: Sequence[Step]) -> None:
+        self._data, self._steps = data, steps
+        self._drawn: dict[tuple[BatchRef, str], list[Example]] = {}
+
+    def examples(self, ref: BatchRef, task: str, places: Indices) -> list[Example]:
+        """Some examples of a batch as a task trains them, by their places in the batch over all ranks."""
+        if self._data.heads[task].draws:
+            drawn = self._draw(ref, task)
+            return [drawn[place] for place in places.tolist()]
+        return self._data.tasks[task]["train"].examples.take(self._data.schedule.indices(ref)[places])
+
+    @cached_property
+    def shares(self) -> dict[str, UpdateShare]:
+        """The share of each task in the update; a task without targets in it has no entry.
 
         The loss of an update is the mean over its batches of the mean loss of the batch's task, where a task's mean
         runs over all its targets in the whole update, on all ranks. So accumulation, steps of several tasks and several
@@ -140,19 +176,28 @@ class TrainLoader:
         schedule = self._data.schedule
         counts: dict[str, int] = {}
         batches: dict[str, float] = {}
-        for ref in (ref for step in update for ref in step):
-            indices = schedule.indices(ref)
+        for ref in (ref for step in self._steps for ref in step):
             for name in self._data.followers(ref.task):
-                counts[name] = counts.get(name, 0) + int(self._data.tasks[name]["train"].targets[indices].sum())
+                counts[name] = counts.get(name, 0) + self._num_targets(ref, name)
                 batches[name] = batches.get(name, 0.0) + schedule.batchers[ref.task].weight(ref.position)
-        num_batches = len(update) * schedule.tasks_per_step
+        num_batches = len(self._steps) * schedule.tasks_per_step
         return {name: UpdateShare(count, batches[name] / num_batches) for name, count in counts.items() if count}
 
-    def _shard(self, ref: BatchRef) -> tuple[Indices, bool]:
-        """This rank's examples, and whether there are none; then it reads the first example with a share of 0."""
-        indices = self._data.schedule.indices(ref)
-        mine = indices[shard(self._data.tasks[ref.task]["train"].lengths[indices], *self._data.rank_and_world_size())]
-        return (mine, False) if len(mine) else (indices[:1], True)
+    def _num_targets(self, ref: BatchRef, task: str) -> int:
+        if self._data.heads[task].draws:
+            return sum(example["targets"] for example in self._draw(ref, task))
+        return int(self._data.tasks[task]["train"].targets[self._data.schedule.indices(ref)].sum())
+
+    def _draw(self, ref: BatchRef, task: str) -> list[Example]:
+        """All examples of a batch as the head draws them, each from a stream of its task and its place."""
+        if (ref, task) not in self._drawn:
+            examples = self._data.tasks[task]["train"].examples.take(self._data.schedule.indices(ref))
+            seed, head = self._data.mixture.seed, self._data.heads[task]
+            self._drawn[ref, task] = [
+                head.draw(example, stream(seed, "draw", task, ref.position, place))
+                for place, example in enumerate(examples)
+            ]
+        return self._drawn[ref, task]
 
 
 class EvaluationLoader:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Column, Table
@@ -26,6 +27,7 @@ from mtl.data.leakage_gate import Leakage, find_leakage
 from mtl.data.reading import RowSummary, read_rows
 from mtl.data.row_problems import row_problems, row_type_problem, shown_refusals
 from mtl.data.store import RowTable, Store
+from mtl.encoder.outline import EncoderOutline
 from mtl.encoder.pretrained import is_said_to_pack, load_config
 from mtl.evaluation.surfaces import MentionOverlap, TrainMentions, mention_overlap
 from mtl.problems import InputError, Problem, did_you_mean
@@ -207,6 +209,7 @@ def _plan(
     rate, of_encoder = settings.learning_rate, mixture.encoder.name
     rates = schedule.rates()
     batches = schedule.batches_of(epochs)
+    starts = _starts(mixture, heads)
     tasks = {}
     for name, spec in mixture.tasks.items():
         leader = spec.same_rows_as or name
@@ -223,7 +226,8 @@ def _plan(
             "batches": batches[leader],
             "passes": batches[leader] / schedule.batchers[leader].batches_per_pass,
             "shared": leakage.within(name),
-            "notes": _task_notes(heads[name], data[name]),
+            "first_weights": heads[name].first_weights,
+            "notes": [*_task_notes(heads[name], data[name]), *starts[name]],
         }
     return {
         "name": mixture.name,
@@ -243,6 +247,21 @@ def _plan(
         "leakage": {**leakage.to_dict(), "notes": {name: leakage.notes_of(name) for name in tasks}},
         "tasks": tasks,
     }
+
+
+def _starts(mixture: Mixture, heads: Mapping[str, Any]) -> dict[str, list[str]]:
+    """What there is to say about the first weights of each head, after attaching it to an outline of the encoder."""
+    outline = EncoderOutline(mixture.encoder)
+    found: dict[str, list[str]] = {}
+    for name, head in heads.items():
+        try:
+            with torch.random.fork_rng():
+                note = head.attach(outline)
+        except InputError:  # the weights are not on this machine yet
+            note = "whether the encoder has weights for this head is known once it is downloaded"
+        taken = [f"first weights from the {head.first_weights}"] if head.first_weights not in (None, "random") else []
+        found[name] = [*taken, *([note] if note is not None else [])]
+    return found
 
 
 def _task_notes(head: Any, data: Mapping[str, SplitData]) -> list[str]:

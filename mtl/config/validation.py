@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -185,7 +185,18 @@ def _task_problems(name: str, part: _ReadableTask) -> list[Problem]:
     if part.spec is None:
         return problems
     problems += _head_problems(name, part.spec) if part.has_whole_head else _head_component_problems(name, part.spec)
+    if part.spec.data.permute is not None and _has_head(part.spec, lambda head: head.self_supervised):
+        message = "has no effect, because the task learns from texts alone and has no labels."
+        problems.append(Problem(f"tasks.{name}.data.permute", message, "Remove it."))
     return problems
+
+
+def _has_head(spec: TaskSpec, condition: Callable[[type[Head]], bool]) -> bool:
+    """Whether the head of a task is known and fulfils a condition."""
+    try:
+        return condition(components.find("head", spec.head, "head"))
+    except InputError:  # already reported
+        return False
 
 
 def _task_name_problems(name: str) -> list[Problem]:
@@ -339,6 +350,11 @@ def _follower_problems(mixture: Mixture, name: str, leader: str) -> list[Problem
         Problem(f"{key}.{field}", f"has no effect, because the task trains on the batches of '{leader}'.", "Remove it.")
         for field in ("rate", "batch_size", "tokens_per_batch")
         if getattr(spec, field) is not None
+    ]
+    problems += [
+        Problem(f"{key}.same_rows_as", f"cannot be set, because the head of '{task}' changes its texts in training.")
+        for task in (name, leader)
+        if _has_head(mixture.tasks[task], lambda head: head.draw is not Head.draw)
     ]
     lengths = mixture.max_length_of(name), mixture.max_length_of(leader)
     if lengths[0] != lengths[1]:

@@ -7,10 +7,9 @@ reason.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +28,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from mtl.config.mixture import Mixture, TaskSpec
+
+CHARACTERS = 500_000
+"""Number of characters from which a chunk of rows is encoded. A token takes about 100 bytes meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -273,8 +275,7 @@ class _ExampleBuild:
         return self._records(), self._summary
 
     def _records(self) -> Iterator[Example]:
-        numbered = enumerate(self._rows)
-        while chunk := list(islice(numbered, CHUNK)):
+        for chunk in _chunks(self._rows):
             usable = [(index, row) for index, row in chunk if self._is_usable(row)]
             yield from self._encode(usable)
         if self._problems and not self._task.spec.data.skips_bad_rows:
@@ -336,6 +337,20 @@ class _ExampleBuild:
             notes=dict(+self._notes),
         )
         return asdict(summary)
+
+
+def _chunks(rows: Iterable[Row]) -> Iterator[list[tuple[int, Row]]]:
+    """Numbered rows in chunks that fit into memory with their tokens: long texts make shorter chunks."""
+    chunk: list[tuple[int, Row]] = []
+    size = 0
+    for index, row in enumerate(rows):
+        chunk.append((index, row))
+        size += len(row.text)
+        if len(chunk) == CHUNK or size >= CHARACTERS:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
 
 
 def _sharing_problems(mixture: Mixture, data: Mapping[str, TaskData]) -> list[Problem]:

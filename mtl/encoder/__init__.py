@@ -5,6 +5,7 @@
 - `model`: `Encoder`, the module that computes the hidden states.
 - `layers`: its embeddings and layers by depth; `reinitialisation`: random weights for the top layers.
 - `families`: whether the batches of a model family are packed; `catalogue_page`: the catalogue as Markdown.
+- `outline`: an encoder without its weights, for checks.
 - `packing`: the layout of a batch without padding.
 - `packed_attention`: attention within the sequences of a packed row.
 - `cpu_dropout`: faster dropout on a CPU.
@@ -22,6 +23,7 @@ __all__ = [
     "layers",
     "location",
     "model",
+    "outline",
     "packing",
     "pretrained",
 ]

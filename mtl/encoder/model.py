@@ -5,8 +5,8 @@ Shapes: B sequences, N tokens of all sequences together, T tokens of the longest
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,8 @@ class Encoder(nn.Module):
         first_position: Position of a sequence's first token, as the model counts them.
         shipped: Weights of the checkpoint that the encoder does not use but heads may, such as those of a pooler, by
             their names in the class for sequence classification; None if no checkpoint was loaded.
+        load_masked_lm: Loads the weights of the checkpoint's head for masked language modelling, see
+            `masked_lm_weights`; None if no checkpoint was loaded.
     """
 
     def __init__(
@@ -43,9 +45,11 @@ class Encoder(nn.Module):
         packs: bool = False,
         first_position: int = 0,
         shipped: Mapping[str, Tensor] | None = None,
+        load_masked_lm: Callable[[], Mapping[str, Tensor]] | None = None,
     ) -> None:
         super().__init__()
         self.packs, self._first_position, self.shipped = packs, first_position, shipped
+        self._load_masked_lm = load_masked_lm
         self._graphs: EncoderGraphs | None = None
         self.model = model.train()  # transformers loads models in evaluation mode
         replace_dropout(self.model)
@@ -63,6 +67,19 @@ class Encoder(nn.Module):
     @property
     def hidden_size(self) -> int:
         return int(self.config.hidden_size)
+
+    @property
+    def token_embeddings(self) -> nn.Embedding:
+        """The table of token embeddings."""
+        return cast("nn.Embedding", cast(Any, self.model).get_input_embeddings())
+
+    def masked_lm_weights(self) -> Mapping[str, Tensor] | None:
+        """The weights of the checkpoint's head for masked language modelling, by their names in the class for it.
+
+        They are loaded when a head asks for them. Weights that the checkpoint lacks are left out. None if the encoder
+        was built without weights.
+        """
+        return None if self._load_masked_lm is None else self._load_masked_lm()
 
     def use_graphs(self, capture: Capture | None = None) -> None:
         """Trains with CUDA graphs from now on.

@@ -13,7 +13,9 @@ import importlib.util
 import json
 import logging
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,7 +147,7 @@ def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: in
     config = load_config(spec)
     packs = spec.attention == "auto" and supports_packing(config)
     implementation = packed_attention.register() if packs else _fixed_attention(spec.attention)
-    chosen = {} if implementation is None else {"attn_implementation": implementation}
+    chosen: dict[str, Any] = {} if implementation is None else {"attn_implementation": implementation}
     shipped = None
     if weights:
         model, loading = _from_pretrained(
@@ -174,7 +176,56 @@ def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: in
         packs=packs,
         first_position=first_position,
         shipped=shipped,
+        load_masked_lm=partial(masked_lm_weights, spec) if weights else None,
     )
+
+
+def masked_lm_weights(spec: EncoderSpec, *, downloads: bool = True) -> dict[str, torch.Tensor]:
+    """The weights of the encoder's head for masked language modelling, by their names in the class for it.
+
+    Empty if the family has no such class. Weights that the checkpoint lacks are left out: transformers would draw them.
+
+    Args:
+        spec: The encoder.
+        downloads: Whether the weights are downloaded if they are not on this machine.
+
+    Raises:
+        InputError: The encoder cannot be loaded.
+    """
+    from transformers import AutoModelForMaskedLM
+
+    config = load_config(spec)
+    if type(config) not in AutoModelForMaskedLM._model_mapping:
+        return {}
+    with _without_reports():  # it would list the weights that are left out here
+        model, loading = _from_pretrained(
+            AutoModelForMaskedLM,
+            spec,
+            downloads=downloads,
+            config=config,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    encoder, missing = f"{model.base_model_prefix}.", set(loading["missing_keys"])
+    return {
+        name: weight.detach()
+        for name, weight in model.named_parameters(remove_duplicate=False)
+        if not name.startswith(encoder) and name not in missing
+    }
+
+
+@contextmanager
+def _without_reports() -> Iterator[None]:
+    """A context in which transformers does not report which weights a checkpoint lacks."""
+    from transformers.utils import logging as transformers_logging
+
+    verbosity: Any = transformers_logging
+    before = verbosity.get_verbosity()
+    verbosity.set_verbosity_error()
+    try:
+        yield
+    finally:
+        verbosity.set_verbosity(before)
 
 
 def packs_correctly(model: Any, first_position: int) -> bool:
@@ -218,12 +269,11 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _from_pretrained(auto: Any, spec: EncoderSpec, **arguments: Any) -> Any:
+def _from_pretrained(auto: Any, spec: EncoderSpec, *, downloads: bool = True, **arguments: Any) -> Any:
     folder, revision = encoder_folder(spec.name), spec.revision or "main"
     with load_problems(spec):
-        return auto.from_pretrained(
-            folder, revision=revision, local_files_only=cached_only(folder, revision), **arguments
-        )
+        only_local = not downloads or cached_only(folder, revision)
+        return auto.from_pretrained(folder, revision=revision, local_files_only=only_local, **arguments)
 
 
 def supports_packing(config: PretrainedConfig) -> bool:

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from heads import Head, Row
 from mtl.batching.batch import Batch
+from mtl.config import components
 from mtl.config.mixture import Mixture, TaskSpec
 from mtl.data.reading import read_rows
 from mtl.data.row_problems import shown_rule
@@ -133,7 +134,7 @@ def predict(
         output: File to write (`.jsonl`, `.csv`, `.tsv`, `.PubTator`, `.ann`, `.xml`, `.conll`, `.ddi`,
             `.bioasq.json`); an existing one is replaced once all predictions are there. None returns the lines of the
             JSON lines output as dictionaries.
-        tasks: Names of the tasks to predict; None predicts all tasks of the mixture.
+        tasks: Names of the tasks to predict; None predicts all tasks of the mixture except self-supervised ones.
         mentions: Entity tasks that find the mentions of a task, each ``NAME=TASK[,TASK…]``; needed if several tasks
             find the same type.
         input_format: `jsonl`, `table`, `text` or `pubtator`; None decides by the suffix of the input.
@@ -407,7 +408,18 @@ def _task_names(mixture: Mixture, tasks: Sequence[str] | None) -> list[str]:
         raise InputError(
             [Problem("--task", f"There is no task '{n}'.", did_you_mean(n, mixture.tasks)) for n in unknown]
         )
+    predicted = [name for name in names if not _is_self_supervised(mixture.tasks[name])]
+    if predicted and not tasks:
+        return predicted
+    learned = [name for name in names if name not in predicted]
+    if learned:
+        message = f"must name tasks that predict something about a text; {', '.join(learned)} learned from texts alone."
+        raise InputError(Problem("--task", message, f"Choices: {', '.join(predicted)}." if predicted else ""))
     return names
+
+
+def _is_self_supervised(spec: TaskSpec) -> bool:
+    return bool(components.find("head", spec.head, "head").self_supervised)
 
 
 def _check_output(output: Path, *, long: bool) -> type[PredictionWriter]:

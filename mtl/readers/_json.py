@@ -6,7 +6,26 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from mtl.readers._columns import MalformedError
+from mtl.readers._columns import MalformedError, kind_of
+
+ONE_OBJECT = "a line must be one JSON object"
+"""The rule of JSON lines."""
+
+
+def parse_object(line: str) -> dict[str, Any]:
+    """The object in a line of JSON.
+
+    Raises:
+        MalformedError: The line is not one JSON object, or has a value that `parse_json` refuses.
+    """
+    try:
+        record = parse_json(line, ONE_OBJECT)
+    except json.JSONDecodeError as error:
+        found = f"invalid JSON ({error.msg[0].lower()}{error.msg[1:]} at position {error.pos})"
+        raise MalformedError(ONE_OBJECT, found) from None
+    if not isinstance(record, dict):
+        raise MalformedError(ONE_OBJECT, kind_of(record))
+    return record
 
 
 def parse_json(text: str, rule: str, unique: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:

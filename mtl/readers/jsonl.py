@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,14 +12,13 @@ from heads.rows import Row, row_from_dict
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.readers import OnBadRow, Reader
 from mtl.readers._columns import MalformedError, as_string, kind_of, name_of, number_of, text_of
-from mtl.readers._json import parse_json
+from mtl.readers._json import ONE_OBJECT, parse_object
 from mtl.readers._mentions import Offsets, checked_spans
 from mtl.readers._parts import Discontinuous
 from mtl.redaction import listed, quoted_code
 
 _COMMON = ("id", "document", "text", "text_pair", "meta")
 _SPAN_FIELDS = ("entities", "relations", "words", "sentences", "annotated")
-_ONE_OBJECT = "a line must be one JSON object"
 _FIELDS = (*_COMMON, "label", *_SPAN_FIELDS)
 
 
@@ -80,11 +78,11 @@ class Jsonl(Reader):
             if not line.strip():
                 continue
             try:
-                row = self._row(_parse(line), default_id=f"{split}-{number}")
+                row = self._row(parse_object(line), default_id=f"{split}-{number}")
             except MalformedError as error:
                 self.bad(source, number, error.rule, error.found)
             except RecursionError:  # a value of `meta` that was just not too deep to be parsed
-                self.bad(source, number, _ONE_OBJECT, "values nested too deeply")
+                self.bad(source, number, ONE_OBJECT, "values nested too deeply")
             else:
                 yield row
 
@@ -144,17 +142,6 @@ def _field_of_key(columns: Mapping[str, str]) -> dict[str, str]:
     if problems:
         raise InputError(problems)
     return {columns.get(name, name): name for name in _FIELDS}
-
-
-def _parse(line: str) -> dict[str, Any]:
-    try:
-        record = parse_json(line, _ONE_OBJECT)
-    except json.JSONDecodeError as error:
-        found = f"invalid JSON ({error.msg[0].lower()}{error.msg[1:]} at position {error.pos})"
-        raise MalformedError(_ONE_OBJECT, found) from None
-    if not isinstance(record, dict):
-        raise MalformedError(_ONE_OBJECT, kind_of(record))
-    return record
 
 
 def _meta(value: Any) -> dict[str, str]:

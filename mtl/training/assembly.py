@@ -66,7 +66,12 @@ def build_heads(mixture: Mixture, known_tokens: Sequence[str] = ()) -> tuple[dic
     if problems:
         raise InputError(problems)
     tokens = [token for head in heads.values() for token in head.special_tokens()]
-    return heads, load_tokenizer(mixture.encoder, [*known_tokens, *tokens])
+    tokenizer = load_tokenizer(mixture.encoder, [*known_tokens, *tokens])
+    unsuitable = {name: head.read_tokenizer(tokenizer) for name, head in heads.items()}
+    problems = [Problem(f"tasks.{name}.head", f"{why}.") for name, why in unsuitable.items() if why is not None]
+    if problems:
+        raise InputError(problems)
+    return heads, tokenizer
 
 
 def build_module(

@@ -146,8 +146,13 @@ class RunRecorder(Callback):
         data.tokenizer.save_pretrained(self._folder.encoder)
         if isinstance(data, GatedData) and data.leakage is not None:
             self._folder.write_json("leakage.json", data.leakage.to_dict())
+        heads = {name: cast("MultiTaskModule", pl_module).head(name) for name in data.mixture.tasks}
+        first = {name: head.first_weights for name, head in heads.items() if head.first_weights is not None}
+        if first:
+            self._folder.update_info(first_weights=first)
         if self._tracker is not None:
             self._track_inputs(self._tracker, trainer, data)
+            self._tracker.log_hyperparams({"first_weights": first} if first else {})
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         for task, loss in cast("MultiTaskModule", pl_module).train_losses.items():

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mtl.batching.batch import ExampleGroup, UpdateShare, collate
 from mtl.batching.data_module import MixtureData
-from mtl.batching.loaders import EvaluationLoader
+from mtl.batching.loaders import EvaluationLoader, _Update
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import Mixture
 from mtl.problems import InputError
@@ -327,8 +327,8 @@ def test_ranks_divide_a_batch_into_parts_of_similar_cost(
         shares = []
         for rank in range(world):
             monkeypatch.setattr(trained.data, "rank_and_world_size", lambda rank=rank: (rank, world))
-            share, is_empty = loader._shard(ref)
-            shares.append([] if is_empty else share.tolist())
+            places, is_empty = loader._shard(ref)
+            shares.append([] if is_empty else indices[places].tolist())
         assert sorted(index for share in shares for index in share) == sorted(indices.tolist())
         sizes = [len(share) for share in shares]
         assert max(sizes) - min(sizes) <= 1
@@ -347,7 +347,7 @@ def test_ranks_divide_a_training_batch_and_a_rank_without_examples_adds_nothing(
         count, labels, updates = 0, [], set()
         for rank in range(world):
             monkeypatch.setattr(trained.data, "rank_and_world_size", lambda rank=rank: (rank, world))
-            part = loader._batch(step, [step], ()).parts[0]
+            part = loader._batch(step, _Update(trained.data, [step]), ()).parts[0]
             if part.update.share:
                 count += part.stop - part.start
                 labels += part.fields["label"].tolist()
@@ -365,9 +365,9 @@ def test_a_stopped_task_leaves_its_steps_empty_and_does_not_change_the_others(to
     mixture = load_mixture(toy_mixture())
     trained = train(mixture, limit_val_batches=0)
     loader, schedule = trained.data.train_dataloader(), trained.data.schedule
-    before = [loader._batch(step, [step], ()) for step in schedule.epoch(0)]
+    before = [loader._batch(step, _Update(trained.data, [step]), ()) for step in schedule.epoch(0)]
     trained.module.stopped = {"drugs", "bleed"}
-    after = [loader._batch(step, [step], trained.data.stopped) for step in schedule.epoch(0)]
+    after = [loader._batch(step, _Update(trained.data, [step]), trained.data.stopped) for step in schedule.epoch(0)]
     for one, other in zip(before, after, strict=True):
         tasks = [part.task for part in one.parts]
         assert [part.task for part in other.parts] == [task for task in tasks if task not in trained.module.stopped]
@@ -375,7 +375,7 @@ def test_a_stopped_task_leaves_its_steps_empty_and_does_not_change_the_others(to
             assert torch.equal(one.input_ids, other.input_ids)
             assert {p.task: p.update for p in one.parts}.items() >= {p.task: p.update for p in other.parts}.items()
     trained.module.stopped = {"cause"}
-    followed = [loader._batch(step, [step], trained.data.stopped) for step in schedule.epoch(0)]
+    followed = [loader._batch(step, _Update(trained.data, [step]), trained.data.stopped) for step in schedule.epoch(0)]
     assert {part.task for batch in followed for part in batch.parts} == {"drugs", "risk", "bleed"}
 
 

@@ -13,6 +13,7 @@ from mtl.commands.check import check, main
 from mtl.config.encoder_catalogue import catalogue
 from mtl.problems import Problem
 from mtl.readers._parts import KEPT, OVERLAPPING
+from tests.masked_lm_models import masked_lm_folder
 
 SECRET = "Mr Miller of Ward 7"  # in every invalid row, and must never be shown
 
@@ -82,6 +83,19 @@ def plan(path: Path, *overrides: str) -> dict[str, Any]:
 
 
 # --- the plan -------------------------------------------------------------------------------------------------------
+
+
+def test_the_plan_says_where_the_weights_of_a_head_come_from(
+    write: Write, tmp_path: Path, tiny_encoder: Any, tokenizer: Any
+) -> None:
+    _, shipped = masked_lm_folder(tmp_path / "shipped", tiny_encoder("bert"), tokenizer)
+    task = {"head": "masked_lm", "labels": []}
+    path = write(task=task)
+    for encoder, first, said in ((shipped, "checkpoint: cls.predictions", "first weights"), (None, "random", "random")):
+        problems, plan = check(path, [] if encoder is None else [f"encoder.name={encoder}"])
+        assert problems == []
+        assert plan["tasks"]["risk"]["first_weights"].startswith(first)
+        assert any(said in note for note in plan["tasks"]["risk"]["notes"])
 
 
 def test_the_plan_counts_rows_labels_steps_and_passes_by_hand(write: Write) -> None:

@@ -329,6 +329,20 @@ def test_a_task_that_cannot_share_the_rows_of_another_is_invalid(changes: Any, k
     assert part in problem.message
 
 
+@pytest.mark.parametrize("masked", ["gad", "rqe"])
+def test_a_task_whose_head_changes_its_texts_shares_them_with_no_other(masked: str) -> None:
+    changes = {f"tasks__{masked}__head": "masked_lm", f"tasks__{masked}__labels": [], f"tasks__{masked}__options": {}}
+    problem = only_problem(tasks__rqe__same_rows_as="gad", **changes)
+    assert problem.key == "tasks.rqe.same_rows_as"
+    assert f"'{masked}'" in problem.message
+
+
+def test_a_task_without_labels_has_none_to_permute() -> None:
+    changes = {"head": "masked_lm", "labels": [], "options": {}, "data__permute": {}}
+    problem = only_problem(**{f"tasks__gad__{name}": value for name, value in changes.items()})
+    assert problem.key == "tasks.gad.data.permute"
+
+
 def test_a_rate_has_no_effect_for_a_task_on_the_rows_of_another() -> None:
     problem = only_problem(tasks__rqe__same_rows_as="gad", tasks__rqe__rate=2, sampler__name="temperature")
     assert (problem.key, problem.suggestion) == ("tasks.rqe.rate", "Remove it.")

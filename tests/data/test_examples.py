@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import random
+import threading
+import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -8,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from meter import rss_anon_mib
 
 from heads.regression import Regression
 from mtl.config.loading import load_mixture
@@ -302,3 +306,76 @@ def test_the_counts_of_rows_add_up_to_the_rows_that_were_read() -> None:
     parts = {"used": 7, "unlabelled": 2, "refused": 3, "crossed": 3, "limited": 20, "excluded": 40}
     assert found == {"read": 75, **parts, "examples": 12}
     assert found["read"] == sum(parts.values())
+
+
+@pytest.mark.parametrize("characters", [1, 60, 10_000])
+def test_chunks_of_long_texts_are_shorter_and_examples_do_not_depend_on_them(
+    characters: int, toy_mixture: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    mixture = only(toy_mixture, "drugs")
+    expected = list(prepared(mixture)["drugs"]["train"].examples)
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "other"))
+    monkeypatch.setattr(examples, "CHARACTERS", characters)
+    sizes: list[int] = []
+    real = examples._ExampleBuild._encode
+
+    def encode(build: Any, numbered: Any) -> Any:
+        if build._split == "train":
+            sizes.append(len(numbered))
+        return real(build, numbered)
+
+    monkeypatch.setattr(examples._ExampleBuild, "_encode", encode)
+    assert list(prepared(mixture)["drugs"]["train"].examples) == expected
+    assert sum(sizes) == 15
+    assert (len(sizes) == 15, len(sizes) == 1) == (characters == 1, characters == 10_000)
+
+
+@pytest.mark.slow
+@pytest.mark.soak
+@pytest.mark.parametrize("chunk", ["document", "stream"])
+def test_ten_million_words_are_encoded_in_minutes_and_in_the_memory_of_one_million(
+    chunk: str, tmp_path: Path, tiny_encoder: Callable[[str], Path]
+) -> None:
+    if not rss_anon_mib():
+        pytest.skip("RssAnon in /proc/self/status is not available")
+
+    def peak_and_seconds(num_words: int) -> tuple[float, float]:
+        folder = tmp_path / str(num_words)
+        folder.mkdir()
+        write_corpus(folder, num_words)
+        data = {"reader": "text", "path": str(folder), "chunk": chunk}
+        fields = {"name": "corpus", "encoder": {"name": str(tiny_encoder("bert")), "max_length": 128}}
+        mixture = Mixture.model_validate({**fields, "tasks": {"mlm": {"head": "masked_lm", "data": data}}})
+        heads, tokenizer = build_heads(mixture)
+        peaks, done = [rss_anon_mib()], threading.Event()
+
+        def watch() -> None:
+            while not done.wait(0.2):
+                peaks.append(rss_anon_mib())
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        start = time.perf_counter()
+        split = prepare(mixture, heads, tokenizer, store=store.Store(folder / "cache"))["mlm"]["train"]
+        seconds = time.perf_counter() - start
+        done.set()
+        thread.join()
+        assert split.lengths.sum() >= num_words
+        return max(peaks), seconds
+
+    (few, _), (many, seconds) = peak_and_seconds(1_000_000), peak_and_seconds(10_000_000)
+    assert many - few < 200  # the additional tokens would take gigabytes
+    assert seconds < 900
+
+
+def write_corpus(folder: Path, num_words: int) -> None:
+    """Documents of 250 words on average."""
+    rng = random.Random(0)
+    words = ["aspirin", "fever", "risk", "gene", "cox-2", "metformin", "(celebrex),"]
+    with (folder / "train.txt").open("w", encoding="utf-8") as file:
+        written = 0
+        while written < num_words:
+            number = min(rng.randint(50, 450), num_words - written)
+            file.write(f"{' '.join(rng.choices(words, k=number))}.\n\n")
+            written += number
+    (folder / "dev.txt").write_text("The patient was well.", encoding="utf-8")

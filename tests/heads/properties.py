@@ -70,6 +70,7 @@ class Case:
         unlabelled: Valid rows without annotation.
         gold_logits: Logits that predict the gold annotation, from the collated fields.
         options: Options of the head.
+        best: The best value of each metric for which it is not 1, or 0 if lower is better.
     """
 
     make: Callable[..., Head]
@@ -77,6 +78,7 @@ class Case:
     unlabelled: Sequence[Row]
     gold_logits: Callable[[Fields], Tensor]
     options: Mapping[str, Any] = field(default_factory=dict)
+    best: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def head(self) -> Head:
@@ -96,12 +98,18 @@ def attached(make: Callable[..., Head]) -> Callable[..., Head]:
     return make_attached
 
 
-def shared_test(cases: Mapping[str, Case]) -> Callable[..., None]:
-    """A test of every property in `EVERY_HEAD` on every case."""
+def shared_test(cases: Mapping[str, Case], *, without: Sequence[Callable[..., None]] = ()) -> Callable[..., None]:
+    """A test of every property in `EVERY_HEAD` on every case.
+
+    Args:
+        cases: The cases by name.
+        without: Properties that the head lacks by design.
+    """
 
     @pytest.mark.parametrize("case", cases.values(), ids=cases.keys())
-    @pytest.mark.parametrize("has_property", EVERY_HEAD)
+    @pytest.mark.parametrize("has_property", [one for one in EVERY_HEAD if one not in without])
     def test(has_property: Callable[[Case, Any], None], case: Case, tokenizer: Any) -> None:
+        assert case.head.read_tokenizer(with_special_tokens(case.head, tokenizer)) is None
         has_property(case, tokenizer)
 
     return test
@@ -294,12 +302,12 @@ def assert_training_does_not_wait_for_the_device(case: Case, tokenizer: Any) -> 
 
 
 def assert_gold_scores_perfectly(case: Case, tokenizer: Any) -> None:
-    """Logits that predict the gold annotation give the best value of every metric: 1, or 0 if lower is better."""
+    """Logits that predict the gold annotation give the best value of every metric."""
     head = case.head
     examples = encode(head, case.rows, tokenizer, training=False)
     mask, fields = collate(head, examples)
     predictions = decode(head, case.rows, examples, head.outputs(case.gold_logits(fields), mask, fields))
-    best = {name: float(name not in head.lower_is_better) for name in head.metrics}
+    best = {name: float(name not in head.lower_is_better) for name in head.metrics} | dict(case.best)
     assert score(head, predictions, case.rows) == pytest.approx(best)
 
 
@@ -494,7 +502,11 @@ def with_special_tokens(head: Head, tokenizer: Any) -> Any:
 def encode(
     head: Head, rows: Sequence[Row], tokenizer: Any, *, training: bool = True, max_length: int = MAX_LENGTH
 ) -> list[Example]:
-    return head.encode(rows, with_special_tokens(head, tokenizer), max_length, training=training)
+    """The examples, as they are put in a batch if they are for training."""
+    examples = head.encode(rows, with_special_tokens(head, tokenizer), max_length, training=training)
+    if not training:
+        return examples
+    return [head.draw(example, np.random.default_rng(number)) for number, example in enumerate(examples)]
 
 
 def lengths_of(examples: Sequence[Example]) -> list[int]:

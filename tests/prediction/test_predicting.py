@@ -14,8 +14,10 @@ from torch import Tensor
 
 from heads import Head, row_from_dict
 from mtl import commands as cli
+from mtl.config.mixture import Mixture
 from mtl.encoder.model import Encoder
 from mtl.encoder.packing import Layout
+from mtl.prediction.predicting import _task_names as task_names
 from mtl.prediction.predicting import predict
 from mtl.problems import InputError
 from mtl.tracking.run_folder import RunFolder
@@ -275,6 +277,18 @@ def test_a_task_on_pairs_names_itself_and_the_second_text_that_it_needs(
     assert all(word in problem.message for word in ("'score'", "2 rows", "'text_pair'", "row-1", "row-2"))
     assert "--task kind" in problem.suggestion
     assert len(predicted(words(1, 2), ["kind", "mentions"])) == 2
+
+
+def test_a_task_that_learns_from_texts_alone_is_left_out_and_refused_by_name() -> None:
+    data = {"reader": "text", "path": "notes"}
+    tasks = {"mlm": {"head": "masked_lm", "data": data}, "kind": {**TASKS["kind"], "data": data}}
+    mixture = Mixture.model_validate({"name": "two", "tasks": tasks})
+    assert task_names(mixture, None) == task_names(mixture, ["kind"]) == ["kind"]
+    for of_mixture, names in ((mixture, ["kind", "mlm"]), (mixture.only(["mlm"]), None)):
+        with pytest.raises(InputError) as error:
+            task_names(of_mixture, names)
+        (problem,) = error.value.problems
+        assert (problem.key, "mlm" in problem.message) == ("--task", True)
 
 
 def test_an_unknown_task_is_an_error_with_the_nearest_name(predicted: Callable[..., five_tasks.Rows]) -> None:

@@ -19,7 +19,15 @@ from mtl.config import components
 from mtl.study.design.study_code import study_code
 
 PINS = Path(__file__).with_name("pinned_code.json")
-HEADS = ("classification", "mention_classification", "multilabel", "regression", "relation", "token_classification")
+HEADS = (
+    "classification",
+    "masked_lm",
+    "mention_classification",
+    "multilabel",
+    "regression",
+    "relation",
+    "token_classification",
+)
 
 
 def current() -> dict[str, str]:
