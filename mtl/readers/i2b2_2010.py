@@ -124,7 +124,7 @@ class I2B22010(Reader):
         lines = {suffix: self._lines(own) for suffix, own in annotations.items() if own is not None}
         if written is None or any(own is None for own in lines.values()):
             return
-        text = _Text(written.replace("\r\n", "\n"), self.offsets)
+        text = _Note(written.replace("\r\n", "\n"), self.offsets)
         if not text.words and not any(lines.values()):
             self.left_out["empty text"] += 1
             return
@@ -141,7 +141,7 @@ class I2B22010(Reader):
         self.left_out.update(text.left_out)
         yield self._finished(name, text, has_relations=".rel" in lines)
 
-    def _finished(self, name: str, text: _Text, *, has_relations: bool) -> SpanRow:
+    def _finished(self, name: str, text: _Note, *, has_relations: bool) -> SpanRow:
         entities = renamed(numbered(text.concepts.values()), self.types, self.left_out)
         ids = {place: f"T{number}" for number, place in enumerate(text.concepts, start=1)}
         joined = [Relation(ids[head], ids[tail], kind) for head, tail, kind in dict.fromkeys(text.relations)]
@@ -168,7 +168,7 @@ class I2B22010(Reader):
         return [(line.number, line.text.strip()) for line in lines if line.text.strip()]
 
 
-class _Text:
+class _Note:
     """A text with its tokens by line, and the annotations that have been read so far."""
 
     def __init__(self, text: str, offsets: Offsets) -> None:

@@ -504,9 +504,12 @@ def encode(
 ) -> list[Example]:
     """The examples, as they are put in a batch if they are for training."""
     examples = head.encode(rows, with_special_tokens(head, tokenizer), max_length, training=training)
-    if not training:
-        return examples
-    return [head.draw(example, np.random.default_rng(number)) for number, example in enumerate(examples)]
+    return drawn(head, examples) if training else examples
+
+
+def drawn(head: Head, examples: Sequence[Example], time: int = 0) -> list[Example]:
+    """Examples for training as they are put in a batch, for the n-th time."""
+    return [head.draw(example, np.random.default_rng([time, place])) for place, example in enumerate(examples)]
 
 
 def lengths_of(examples: Sequence[Example]) -> list[int]:
@@ -601,10 +604,19 @@ def _learned(
         torch.manual_seed(0)
         model = AutoModel.from_pretrained(encoder)
         model.resize_token_embeddings(len(with_special_tokens(head, tokenizer)), mean_resizing=False)
-        losses = _fit(model, head, encode(head, rows, tokenizer), num_steps, learning_rate)
+        head.read_tokenizer(tokenizer)
+        head.attach(_without_weights(model))
+        examples = head.encode(rows, with_special_tokens(head, tokenizer), MAX_LENGTH, training=True)
+        losses = _fit(model, head, examples, num_steps, learning_rate)
     scored = encode(head, scored_rows, tokenizer, training=False)
     with torch.no_grad():
         return losses, decode(head, scored_rows, scored, outputs(head, scored, _encoder_states(model, scored)))
+
+
+def _without_weights(model: torch.nn.Module) -> Any:
+    """A model as heads see an encoder that ships no weights for them."""
+    table = model.get_input_embeddings()
+    return SimpleNamespace(config=model.config, shipped=None, token_embeddings=table, masked_lm_weights=lambda: None)
 
 
 def _fit(
@@ -614,8 +626,9 @@ def _fit(
     optimizer = torch.optim.Adam([*model.parameters(), *head.parameters()], lr=learning_rate)
     model.eval()  # fewer steps are enough without dropout
     losses = []
-    for _ in range(num_steps):
-        total, count = loss(head, examples, _encoder_states(model, examples))
+    for step in range(num_steps):
+        batch = drawn(head, examples, step)
+        total, count = loss(head, batch, _encoder_states(model, batch))
         optimizer.zero_grad()
         (total / count).backward()
         optimizer.step()

@@ -81,6 +81,11 @@ def test_many_corpora_score_like_each_alone(corpora: has.Corpora) -> None:
     has.assert_many_corpora_score_like_each_alone(make(), corpora)
 
 
+def test_it_learns_a_few_texts_by_heart(tokenizer: Any, tiny_encoder: Callable[[str], Path]) -> None:
+    rows = [TextRow(str(i), str(i), text) for i, text in enumerate(TEXTS[:2])]
+    has.assert_overfits(make(rate=0.3), rows, tokenizer, tiny_encoder("bert"), num_steps=300)
+
+
 # --- rows -> examples -------------------------------------------------------------------------------------------------
 
 
