@@ -63,6 +63,7 @@ def pictures(notebook: Any) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_the_quickstart_runs_and_its_run_learns(execute: Callable[[str], Any]) -> None:
     notebook = execute("01_quickstart.ipynb")
     assert pictures(notebook) == 1

@@ -91,7 +91,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Callable[[str], 
     run = five_tasks.fit(folder, write(folder, tiny_encoder("bert")), *options)
     path = RunFolder(run).resolve_checkpoint("best")
     checkpoint = torch.load(path, weights_only=True)
-    generator = torch.Generator().manual_seed(6)
+    generator = torch.Generator().manual_seed(4)
     for name, weight in checkpoint["state_dict"].items():
         if name.startswith("heads.") and weight.dim() == 2:
             weight.normal_(generator=generator)

@@ -46,6 +46,7 @@ def test_collapses_are_counted_on_both_sides() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_both_sides_train_and_finished_trainings_are_not_repeated(
     tmp_path: Path, tiny_encoder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -242,6 +242,7 @@ def test_random_and_sorted_batches_are_of_the_same_tasks_and_the_ranks_are_balan
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_a_round_of_real_processes_is_measured_kept_and_not_repeated(
     tmp_path: Path, tiny_encoder: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

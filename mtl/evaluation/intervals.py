@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import norm
 from torch import Tensor
 
 from heads import Head
@@ -94,7 +94,7 @@ def wilson(parts: Array, wholes: Array, level: float = 0.95) -> ScoreInterval:
         return ScoreInterval(0.0, 1.0, "wilson")
     share = float(parts.sum()) / num_cases
     n = num_cases / _design_effect(parts, wholes)
-    z = float(norm.ppf(0.5 + level / 2))
+    z = NormalDist().inv_cdf(0.5 + level / 2)
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half_width = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     # Rounding must not exclude the share itself where it is 0 or 1.

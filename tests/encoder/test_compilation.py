@@ -84,6 +84,7 @@ def test_the_test_passes_use_the_device_precision_and_modes_of_the_run(
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from the libraries
 def test_a_checkpoint_of_a_compiled_run_has_the_same_scores_without_compilation(
     toy_mixture: Callable[..., Path],
@@ -105,4 +106,5 @@ def test_a_checkpoint_of_a_compiled_run_has_the_same_scores_without_compilation(
     trained = json.loads((folder.path / "metrics.json").read_text())["dev"]
     assert run(["validate", *words, "--ckpt_path=best"]) == 0
     alone = json.loads((folder.path / "metrics.json").read_text())["dev"]
-    assert {task: pytest.approx(scores, abs=1e-4) for task, scores in trained.items()} == alone
+    alone["drugs"] = {name: alone["drugs"][name] for name in trained["drugs"]}  # `validate` also scores seen mentions
+    assert alone == {task: pytest.approx(scores, abs=1e-4) for task, scores in trained.items()}

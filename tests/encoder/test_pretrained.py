@@ -268,13 +268,13 @@ def test_an_unreachable_hub_is_asked_only_once(tmp_path: Path) -> None:
             "from mtl.encoder.pretrained import load_config, load_tokenizer\n"
             "from mtl.config.mixture import EncoderSpec\n"
             "for load in (load_config, load_tokenizer):\n"
-            "    try: load(EncoderSpec(name='bert-bse-uncased'))\n"
+            "    try: load(EncoderSpec(name='someone/bert-bse-uncased'))\n"
             "    except ValueError as error: print(error)\n"
         )
         done = subprocess.run(
             [sys.executable, "-c", script], env={**os.environ, **hub}, capture_output=True, text=True, check=True
         )
-    assert done.stdout.count("encoder.name: 'bert-bse-uncased' ") == 2
+    assert done.stdout.count("encoder.name: 'someone/bert-bse-uncased' ") == 2
     assert "Retrying" not in done.stderr
 
 

@@ -36,6 +36,7 @@ from mtl.readers.ebm_nlp import EBMNLP
 from mtl.readers.hoc import HoC
 from mtl.readers.i2b2_2010 import I2B22010
 from mtl.readers.jsonl import Jsonl
+from mtl.readers.marked import MarkedPairs
 from mtl.readers.mednli import MedNLI
 from mtl.readers.pubmedqa import PubMedQA
 from mtl.readers.pubtator import Pubtator
@@ -43,6 +44,7 @@ from mtl.readers.rqe import RQE
 from mtl.readers.share2013 import ShARe2013
 from mtl.readers.table import Table
 from mtl.readers.tac2017 import TAC2017
+from mtl.readers.text import Text
 
 CORPUS = Path(__file__).parent / "corpus"
 """A folder of inputs for each target: small invented files, and inputs that once broke a reader."""
@@ -146,6 +148,9 @@ TARGETS: dict[str, Target] = {
         _several(*(f"d/train/a.{suffix}" for suffix in ("txt", "con", "ast", "rel"))),
     ),
     "jsonl": Target(lambda: [Jsonl("a.jsonl", meta=["site"], ignore=["x"])], _one("a.jsonl")),
+    "marked": Target(
+        lambda: [MarkedPairs("a.txt"), MarkedPairs("a.txt", marks={"A": ("<", ">"), "B": ("[", "]")})], _one("a.txt")
+    ),
     "mednli": Target(lambda: [MedNLI("a.jsonl")], _one("a.jsonl")),
     "pubmedqa": Target(lambda: [PubMedQA("d")], _questions),
     "pubtator": Target(
@@ -159,6 +164,10 @@ TARGETS: dict[str, Target] = {
     "tac2017": Target(
         lambda: [TAC2017("d"), TAC2017("d", types={"Factor": "F"}, offsets="trust", discontinuous="outer")],
         _one("d/train/a.xml"),
+    ),
+    "text": Target(
+        lambda: [Text("a.txt"), Text("a.txt", chunk="stream", stream_size=20), Text("a.txt", documents="json_lines")],
+        _one("a.txt"),
     ),
     "csv": Target(
         lambda: [Table("a.csv"), Table("a.csv", header=False, columns={"text": "0"}, label_type="number")],

@@ -101,6 +101,6 @@ def test_a_reader_with_the_option_hands_it_on(name: str) -> None:
 
 
 READERS_WITHOUT_PARTS = {
-    *("bioasq", "clinicalsts", "hoc", "hub", "mednli", "pubmedqa", "rqe", "table"),  # no mentions
-    *("chemdner", "chemprot", "conll", "ebm_nlp", "i2b2_2010", "pubtator"),  # one start and one end for each
+    *("bioasq", "clinicalsts", "hoc", "hub", "mednli", "pubmedqa", "rqe", "table", "text"),  # no mentions
+    *("chemdner", "chemprot", "conll", "ebm_nlp", "i2b2_2010", "marked", "pubtator"),  # one start and one end for each
 }

@@ -200,7 +200,7 @@ def test_a_signal_to_any_of_two_processes_saves_and_ends_both(toy_mixture: Write
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rank", ["0", "1"])
+@pytest.mark.parametrize("rank", [pytest.param("0", marks=pytest.mark.soak), "1"])
 def test_a_killed_rank_ends_the_other_with_the_reason_and_a_true_status(
     rank: str, toy_mixture: Write, tmp_path: Path
 ) -> None:
@@ -257,6 +257,7 @@ def test_a_signal_in_an_evaluation_saves_and_the_resumed_run_repeats_it(
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_a_preempted_job_of_submitit_is_requeued_and_resumes(
     toy_mixture: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -186,7 +186,7 @@ def test_a_run_whose_source_failed_is_missing_and_no_worker_waits_for_it(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["{name: local}", "{name: processes, workers: 2}"])
+@pytest.mark.parametrize("launcher", [pytest.param("{name: local}", marks=pytest.mark.soak), "{name: processes, workers: 2}"])
 def test_a_killed_driver_resumes_to_the_same_matrix(
     toy_study: Callable[..., Path], command: Callable[..., list[str]], tmp_path: Path, launcher: str
 ) -> None:
@@ -494,7 +494,11 @@ def test_encoders_are_deleted_when_the_runs_that_start_from_them_are_done(toy_st
 # The launcher `processes` gives it in `test_a_killed_driver_resumes_to_the_same_matrix`.
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "launcher", ["{name: ray, workers: 2}", "{name: slurm, workers: 2, cluster: local, timeout_min: 10}"]
+    "launcher",
+    [
+        "{name: ray, workers: 2}",
+        pytest.param("{name: slurm, workers: 2, cluster: local, timeout_min: 10}", marks=pytest.mark.soak),
+    ],
 )
 def test_every_launcher_gives_the_identical_matrix(
     toy_study: Callable[..., Path], tmp_path: Path, launcher: str
