@@ -191,7 +191,10 @@ def test_a_task_of_no_mixture_has_the_documented_counts(
         found = {split: reader.read(split) for split in reader.sources()}
     else:
         found = {split: table for split, (table, _) in read_rows(spec.data, "data", Store()).items()}
-    rows = [[row for row in found[split] if head.check(row) is None and head.is_labelled(row)] for split in ("train", "dev", "test")]
+    rows = [
+        [row for row in found[split] if head.check(row) is None and head.is_labelled(row)]
+        for split in ("train", "dev", "test")
+    ]
     labels = [sum(sum(head.label_counts(row).values()) for row in own) for own in rows]
     assert (tuple(map(len, rows)), tuple(labels)) == DOCUMENTED[name]
     assert all(head.unknown_labels(row) == [] for own in rows for row in own)

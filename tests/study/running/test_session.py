@@ -186,7 +186,9 @@ def test_a_run_whose_source_failed_is_missing_and_no_worker_waits_for_it(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", [pytest.param("{name: local}", marks=pytest.mark.soak), "{name: processes, workers: 2}"])
+@pytest.mark.parametrize(
+    "launcher", [pytest.param("{name: local}", marks=pytest.mark.soak), "{name: processes, workers: 2}"]
+)
 def test_a_killed_driver_resumes_to_the_same_matrix(
     toy_study: Callable[..., Path], command: Callable[..., list[str]], tmp_path: Path, launcher: str
 ) -> None:
