@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mtl.commands.arguments import with_json_errors
 from mtl.files import finite
@@ -127,25 +126,15 @@ def _report(options: argparse.Namespace) -> int:
     return _show(findings, options, folder)
 
 
-def _train_and_report(session: Any, options: argparse.Namespace) -> int:
-    from mtl.study.report.outcome import outcome, write_report
+def _train_and_report(session: Session, options: argparse.Namespace) -> int:
+    from mtl.study.running.completion import StoppedError, complete
 
     folder = options.out or session.folder / "report"
     try:
-        session.run(str(uuid.uuid4()), verify_old=options.verify_old or 0)
-        findings = session.findings()
-        session.tracker.report(outcome(findings), write_report(findings, folder))
-    except BaseException as error:  # Ctrl-C too must end the run in MLflow
-        is_stopped = isinstance(error, KeyboardInterrupt | SystemExit)  # Lightning turns Ctrl-C into SystemExit
-        session.tracker.end("KILLED" if is_stopped else "FAILED")
-        if not is_stopped:
-            raise
-        done = sum(session.is_done(run_spec) for run_spec in session.plan.run_specs)
-        message = f"Stopped after {done} of {len(session.plan.run_specs)} runs. Repeat the command to resume."
-        print(f"mtl: study: {message}", file=sys.stderr)
+        findings = complete(session, folder, verify_old=options.verify_old or 0)
+    except StoppedError as stopped:
+        print(f"mtl: study: {stopped}", file=sys.stderr)
         return 1
-    finally:
-        session.tracker.close()
     return _show(findings, options, folder, hint=session.tracker.ui_hint())
 
 

@@ -1,15 +1,16 @@
-"""`mtl suite check|page`: a published benchmark, its data, and its page."""
+"""`mtl suite check|run|report|page`: a published benchmark, its data, our scores, and its page."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mtl.commands.arguments import with_json_errors
+from mtl.problems import InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
 DESCRIPTION = """Published benchmarks: tasks bound to splits, counts, metric variants and an aggregation.
 
   check   compare the data with the published counts; say which are missing, where they are from and where they go
+  run     train the missing runs of a model on the tasks whose data are there, then report; the same command resumes
+  report  put all models that were run beside the published scores with the same metric variant
   page    print the page of the suite in Markdown, generated from its files
 
 check exits with 0 if the tasks that are there could run, even if others are missing, and with 2 if a count is wrong,
-data cannot be read, or the data of no task are there.
+data cannot be read, or the data of no task are there. run exits with 1 if runs are missing at the end.
 """
 
 
@@ -34,19 +37,37 @@ def main(arguments: Sequence[str]) -> int:
         InputError: There is no such suite, or its file is invalid.
     """
     options = _parse(arguments[1:])
-    return with_json_errors({"check": _check, "page": _page}[options.action], options)
+    return with_json_errors({"check": _check, "run": _run, "report": _report, "page": _page}[options.action], options)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    from mtl.config.mixture import EncoderSpec
+    from mtl.suites.suite_studies import WAYS
+
     parser = argparse.ArgumentParser(
         prog="mtl suite", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("action", choices=["check", "page"], help="see above")
+    parser.add_argument("action", choices=["check", "run", "report", "page"], help="see above")
     parser.add_argument("suite", help="name of a suite in experiments/suites, such as blurb, or a suite file")
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="overrides, such as tasks.blurb_hoc.data.path=FOLDER"
     )
-    parser.add_argument("--json", action="store_true", help="check: print JSON")
+    parser.add_argument(
+        "--encoder", default=EncoderSpec().name, help="run: name, hub name or folder (default %(default)s)"
+    )
+    parser.add_argument(
+        "--as",
+        dest="way",
+        choices=WAYS,
+        default="single",
+        help="run: each task alone (the default), all together, or together and then alone",
+    )
+    parser.add_argument("--tasks", default="", metavar="A,B", help="run: some of the tasks, separated by commas")
+    parser.add_argument(
+        "--seeds", type=int, metavar="N", help="run: number of seeds of each task (default: the suite's)"
+    )
+    parser.add_argument("--out", type=Path, help="run, report: folder of the report (default ROOT/suites/SUITE/report)")
+    parser.add_argument("--json", action="store_true", help="check, run, report: print JSON")
     parser.add_argument(
         "--accept-counts",
         action="store_true",
@@ -73,6 +94,57 @@ def _check(options: argparse.Namespace) -> int:
     else:
         _print(check)
     return 2 if check.problems else 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    from mtl.study.running.completion import StoppedError
+    from mtl.suites.accepted import accepted_file, read_accepted
+    from mtl.suites.checking import check_suite
+    from mtl.suites.suite_file import load_suite
+    from mtl.suites.suite_run import run_suite
+    from mtl.suites.suite_studies import SuiteOrder, chosen_tasks, split_overrides
+
+    of_suite, changes = split_overrides(options.overrides)
+    suite = load_suite(options.suite, of_suite)
+    wanted = chosen_tasks(suite.spec, [name for name in options.tasks.split(",") if name])
+    check = check_suite(suite, read_accepted(accepted_file(options.root, suite.spec.name)), wanted)
+    if check.problems:
+        raise InputError(check.problems)
+    missing = [name for name in wanted if name not in check.found]
+    if missing:
+        names, hint = ", ".join(missing), f"`mtl suite check {options.suite}` says where they are from."
+        print(f"mtl: suite: Left out, because their data are missing: {names}. {hint}", file=sys.stderr)
+    order = SuiteOrder(tuple(check.found), options.way, options.encoder, options.seeds, changes)
+    try:
+        num_missing = run_suite(suite, load_suite(options.suite), check, order, options.root)
+    except StoppedError as stopped:
+        print(f"mtl: suite: {stopped}", file=sys.stderr)
+        return 1
+    _report(options)
+    return 1 if num_missing else 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from mtl.suites.model_results import models_folder
+    from mtl.suites.suite_file import load_suite
+    from mtl.suites.suite_report import report_metrics, score_columns, write_report
+    from mtl.suites.suite_run import known_models
+    from mtl.suites.suite_tracker import SuiteTracker
+
+    suite = load_suite(options.suite)
+    tracker = SuiteTracker(suite.spec.name)
+    models = known_models(suite, options.root, tracker)
+    metrics, columns = report_metrics(suite, models), score_columns(suite, models)
+    files = write_report(suite, models, options.out or models_folder(options.root, suite.spec.name).parent / "report")
+    tracker.report(metrics, columns, files, models)
+    tracker.close()
+    if options.json:
+        print(json.dumps({"suite": suite.spec.name, "metrics": metrics, "scores": columns}, indent=2))
+        return 0
+    _print_scores(columns)
+    print(f"Report: {files[0]}")
+    print(f"See it in MLflow: {tracker.ui_hint()}")
+    return 0
 
 
 def _page(options: argparse.Namespace) -> int:
@@ -113,6 +185,29 @@ def _print(check: SuiteCheck) -> None:
         for problem in check.problems:
             show(f"  {problem}")
     show(f"\n{_state(check)}", "bold")
+
+
+def _print_scores(columns: Mapping[str, Sequence[Any]]) -> None:
+    """Prints the scores of our models; those of others are in the report."""
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    console = Console(highlight=False)
+    console.width = max(console.width, 120)
+    numbers = ("mean", "sd", "seeds", "mean_without_overlap")
+    headers = [Column(name.replace("_", " "), justify="right") for name in numbers]
+    table = Table("model", Column("task", no_wrap=True), Column("variant", no_wrap=True), *headers)
+    names = ("source", "model", "task", "variant", *numbers)
+    for source, *cells in zip(*(columns[name] for name in names), strict=True):
+        if source is None:
+            table.add_row(*(_shown(cell) for cell in cells))
+    console.print(table)
+
+
+def _shown(cell: Any) -> str:
+    if cell is None:
+        return ""
+    return f"{cell:.2f}" if isinstance(cell, float) else str(cell)
 
 
 def _count_table(check: SuiteCheck) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -166,12 +166,13 @@ class SuiteCheck(NamedTuple):
         }
 
 
-def check_suite(suite: Suite, accepted: Accepted) -> SuiteCheck:
-    """Reads the data of every task that are there, and counts them.
+def check_suite(suite: Suite, accepted: Accepted, tasks: Collection[str] | None = None) -> SuiteCheck:
+    """Reads the data of tasks, as far as they are there, and counts them.
 
     Args:
         suite: The suite.
         accepted: Counts that the user has accepted.
+        tasks: Names of the tasks; None checks all.
     """
     store = Store()
     fields = suite.spec.task_fields()
@@ -180,6 +181,7 @@ def check_suite(suite: Suite, accepted: Accepted) -> SuiteCheck:
         {
             name: _checked(name, task, TaskSpec(**fields[name]), accepted, store)
             for name, task in suite.spec.tasks.items()
+            if tasks is None or name in tasks
         },
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mtl.config.yaml_files import read_yaml
+from mtl.suites.markdown import code, table
 from mtl.suites.published import PublishedScore
 from mtl.suites.suite_file import Suite
 from mtl.suites.suite_spec import RecipeSpec, SuiteSpec
@@ -46,7 +47,7 @@ def _score_lines(spec: SuiteSpec) -> Iterator[str]:
     yield f"## Score\n\nThe score of the suite is {rule}. Without a score of every task there is none.\n"
     groups = spec.aggregation.groups
     if groups:
-        yield from _table(["group", "tasks"], [[name, _codes(members)] for name, members in groups.items()])
+        yield from table(["group", "tasks"], [[name, _codes(members)] for name, members in groups.items()])
 
 
 def _task_lines(spec: SuiteSpec) -> Iterator[str]:
@@ -57,7 +58,7 @@ def _task_lines(spec: SuiteSpec) -> Iterator[str]:
         kind = [task.title, f"`{task.head}`", _codes(task.variants), _words(task.counts.unit)]
         lines.append([f"`{name}`", *kind, *sizes, task.split])
     header = ["task", "data set", "head", "variant", "unit", "train", "dev", "test", "split"]
-    yield from _table(header, lines)
+    yield from table(header, lines)
     yield "A hyphen means that no count is published.\n"
     notes = [f"- `{name}`: {task.note.strip()}" for name, task in spec.tasks.items() if task.note]
     if notes:
@@ -81,7 +82,7 @@ def _data_lines(suite: Suite) -> Iterator[str]:
         kind = "agreement" if access.agreement else "public"
         prepare = access.prepare or ""
         lines.append([f"`{name}`", kind, access.source, access.terms, _path(raw[name]["data"]["path"]), prepare])
-    yield from _table(["task", "access", "where from", "terms", "where to", "preparation"], lines)
+    yield from table(["task", "access", "where from", "terms", "where to", "preparation"], lines)
 
 
 def _difference_lines(spec: SuiteSpec) -> Iterator[str]:
@@ -94,7 +95,7 @@ def _difference_lines(spec: SuiteSpec) -> Iterator[str]:
         [f"`{name}`", one.split, f"{task.counts.published()[one.split]:,}", f"{one.found:,}", one.because]
         for name, task, one in known
     ]
-    yield from _table(["task", "split", "published", "found", "reason"], lines)
+    yield from table(["task", "split", "published", "found", "reason"], lines)
 
 
 def _recipe_lines(spec: SuiteSpec) -> Iterator[str]:
@@ -106,7 +107,7 @@ def _recipe_lines(spec: SuiteSpec) -> Iterator[str]:
         [f"`{task}`", str(spec.seeds_of(task)), *(_value(getattr(recipe, name)) for name in shown)]
         for task, recipe in recipes.items()
     ]
-    yield from _table(["task", "seeds", *(_words(name) for name in shown)], lines)
+    yield from table(["task", "seeds", *(_words(name) for name in shown)], lines)
     sources = list(dict.fromkeys(recipe.source for recipe in recipes.values() if recipe.source))
     yield from (f"Source: {source}\n" for source in sources)
 
@@ -126,7 +127,7 @@ def _published_lines(suite: Suite) -> Iterator[str]:
         models = list(dict.fromkeys(one.model for one in own))
         tasks = [task for task in [*spec.tasks, spec.name] if any(one.task == task for one in own)]
         lines = [[model, *(_scores(spec, own, model, task) for task in tasks)] for model in models]
-        yield from _table(["model", *(f"`{task}`" for task in tasks)], lines)
+        yield from table(["model", *(f"`{task}`" for task in tasks)], lines)
     pairs = dict.fromkeys((one.source, one.task, one.variant) for one in suite.published if _is_other(spec, one))
     if pairs:
         yield "† The variants:\n"
@@ -156,14 +157,8 @@ def _path(path: Any) -> str:
     return _codes([_VARIABLE.sub(r"$\1", str(one)) for one in paths])
 
 
-def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> Iterator[str]:
-    for cells in (header, ["---"] * len(header), *lines):
-        yield f"| {' | '.join(cell.strip().replace('|', chr(92) + '|') for cell in cells)} |"
-    yield ""
-
-
 def _codes(names: Sequence[str]) -> str:
-    return ", ".join(f"`{name}`" for name in dict.fromkeys(names))
+    return ", ".join(map(code, dict.fromkeys(names)))
 
 
 def _words(name: str) -> str:

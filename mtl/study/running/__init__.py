@@ -1,5 +1,6 @@
 """Trains the runs of a study, locally or on a cluster, and stores their results.
 
+- `completion`: one command from the runs to the report.
 - `session`: `Session`, the work of one command: plans, finds finished runs, and trains missing ones.
 - `estimate`: the cost of a study before it runs, and the smallest gains that it can detect.
 - `launchers`: where runs are trained, one file per place.
@@ -14,4 +15,4 @@
 Next: `mtl.study.statistics`, which turns results into findings.
 """
 
-__all__ = ["estimate", "read_back", "session", "study_tracker"]
+__all__ = ["completion", "estimate", "read_back", "session", "study_tracker"]
