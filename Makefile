@@ -30,6 +30,7 @@ test: $(INSTALLED) ## run all tests and doctests
 
 soak: $(INSTALLED) ## run the tests that take minutes each
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m soak
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m hypothesis --hypothesis-profile thorough
 
 test-lowest: .venv-lowest/installed ## run the quick tests with the lowest versions that pyproject.toml allows
 	OMP_NUM_THREADS=1 $(LOWEST)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal \

@@ -20,8 +20,10 @@ from hypothesis import settings
 
 from tests.mlflow_server import Server
 
-settings.register_profile("biomtl", deadline=None)  # a busy machine must not fail a test
-settings.load_profile("biomtl")
+# Without a deadline, because a busy machine must not fail a test. `make soak` loads the second one.
+settings.register_profile("quick", deadline=None, max_examples=25)
+settings.register_profile("thorough", deadline=None, max_examples=500)
+settings.load_profile("quick")
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
