@@ -12,6 +12,9 @@ from torch import nn
 from mtl.encoder.layers import depths
 from mtl.training.hyperparameters import Convention, LearningRateSchedule, Optimisation
 
+UPDATES_WITHOUT_WARMUP = 10_000
+"""Time scale of the schedule `inverse_sqrt` without a warm-up."""
+
 Owned = tuple[nn.Module, str, nn.Parameter]
 """A parameter with the module that owns it and its name there."""
 
@@ -93,13 +96,24 @@ def _groups(name: str, parameters: Iterable[Owned], rate: float, weight_decay: f
     ]
 
 
-def schedule(kind: LearningRateSchedule, *, warmup: int, total: int) -> Callable[[int], float]:
-    """The factor on all peak learning rates as a function of the update: linear warm-up, then decay or a constant.
+def schedule(
+    kind: LearningRateSchedule, *, warmup: int, total: int, decay: int = 0, decay_to: float = 0.0
+) -> Callable[[int], float]:
+    """The factor on all peak learning rates as a function of the update: linear warm-up, then what `kind` says.
+
+    - `linear`, `cosine`: decay to 0 at the end of the training.
+    - `constant`: 1.
+    - `warmup_stable_decay`: 1, and at the end a decay to `decay_to` by 1 - sqrt of its progress, as in Hägele et al.
+      2024 (https://arxiv.org/abs/2405.18392).
+    - `inverse_sqrt`: the square root of `warmup` over the update, as in Vaswani et al. 2017; as in transformers, 10,000
+      updates take the place of `warmup` if it is 0.
 
     Args:
         kind: Schedule after the warm-up.
         warmup: Number of updates of the warm-up.
-        total: Number of updates of the training; linear and cosine schedules reach 0 there.
+        total: Number of updates of the training.
+        decay: Number of updates of a final decay.
+        decay_to: Factor at which a final decay ends.
 
     >>> factor = schedule("linear", warmup=2, total=4)
     >>> [factor(step) for step in range(5)]
@@ -109,6 +123,12 @@ def schedule(kind: LearningRateSchedule, *, warmup: int, total: int) -> Callable
     def factor(step: int) -> float:
         if step < warmup:
             return (step + 1) / warmup
+        if kind == "inverse_sqrt":
+            scale = warmup or UPDATES_WITHOUT_WARMUP
+            return math.sqrt(scale / (step - warmup + scale))
+        if kind == "warmup_stable_decay":
+            share = min(1.0, max(0.0, (step - total + decay) / max(1, decay)))
+            return decay_to + (1.0 - decay_to) * (1.0 - math.sqrt(share))
         share = min(1.0, (step - warmup) / max(1, total - warmup))
         if kind == "linear":
             return 1.0 - share
