@@ -354,10 +354,9 @@ def _print(file: str, problems: Sequence[Problem], plan: MixturePlan) -> None:
     console.print(_task_table(plan))
     console.print(_split_table(plan))
     for phase in plan["curriculum"]:
-        changes = ", ".join(f"{key} {value}" for key, value in phase["changes"].items())
-        console.print(
-            f"from step {phase['from_step']} (in epoch {phase['epoch']}): {changes}", markup=False, soft_wrap=True
-        )
+        changes = ", ".join(f"{key}={value}" for key, value in phase["changes"].items())
+        line = f"from step {phase['from_step']} (epoch {phase['epoch']}, counted from 0): {changes}"
+        console.print(line, markup=False, soft_wrap=True)
     for name, task in plan["tasks"].items():
         overlaps = _overlap_notes(task["splits"])
         for note in [*task["notes"], *plan["leakage"]["notes"][name], *_split_notes(task["splits"]), *overlaps]:

@@ -37,7 +37,7 @@ def phases(mixture: Mixture) -> list[Phase]:
     for spec in mixture.curriculum:
         tasks = dict(found[-1].mixture.tasks)
         for key, value in spec.options.items():
-            change = _Change.of(key)
+            change = _PhaseChange.of(key)
             assert change is not None, key
             tasks[change.task] = change.applied(tasks[change.task], value)
         found.append(Phase(spec.from_step, found[-1].mixture.model_copy(update={"tasks": tasks})))
@@ -86,7 +86,7 @@ def end_problems(mixture: Mixture, total_updates: int) -> list[Problem]:
     ]
 
 
-class _Change(NamedTuple):
+class _PhaseChange(NamedTuple):
     """What a key of an entry changes: a field of a task, or an option of its head."""
 
     task: str
@@ -94,7 +94,7 @@ class _Change(NamedTuple):
     option: str
 
     @classmethod
-    def of(cls, key: str) -> _Change | None:
+    def of(cls, key: str) -> _PhaseChange | None:
         """The change, such as of ``tasks.mlm.rate`` or ``tasks.mlm.options.rate``; None if the key has no such form."""
         parts = key.split(".")
         if parts[0] != "tasks" or len(parts) not in (3, 4) or (len(parts) == 4) != (parts[2] == "options"):
@@ -109,7 +109,7 @@ class _Change(NamedTuple):
 
 
 def _change_problems(mixture: Mixture, others: Sequence[str], place: str, key: str, value: Any) -> list[Problem]:
-    change, where = _Change.of(key), f"{place}.{key}"
+    change, where = _PhaseChange.of(key), f"{place}.{key}"
     task = key.split(".")[1] if key.startswith("tasks.") and key.count(".") >= 2 else None
     if task in others:
         return []
@@ -125,7 +125,7 @@ def _change_problems(mixture: Mixture, others: Sequence[str], place: str, key: s
     return _number_problems(mixture, change, where, value)
 
 
-def _number_problems(mixture: Mixture, change: _Change, where: str, value: Any) -> list[Problem]:
+def _number_problems(mixture: Mixture, change: _PhaseChange, where: str, value: Any) -> list[Problem]:
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if change.field == "loss_weight":
         advice = "To stop training a task, change its rate to 0."
@@ -145,7 +145,7 @@ def _number_problems(mixture: Mixture, change: _Change, where: str, value: Any) 
     return [] if uses_rates else [Problem(where, message, "Choose one that does, such as temperature or weighted.")]
 
 
-def _option_problems(spec: TaskSpec, change: _Change, where: str, value: Any) -> list[Problem]:
+def _option_problems(spec: TaskSpec, change: _PhaseChange, where: str, value: Any) -> list[Problem]:
     head = _head_class(spec)
     assert head is not None
     found = components.check_options(

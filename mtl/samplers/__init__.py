@@ -71,7 +71,7 @@ class Sampler(ABC):
     """
 
     uses_rates: bool = True
-    """Whether the rates that a mixture sets have an effect; if not, setting one is a problem."""
+    """Whether the rates that a mixture and its curriculum set have an effect; if not, setting one is a problem."""
 
     fills_steps: bool = False
     """Whether each step trains every task if the mixture asks for all tasks per step; if not, some steps hold fewer."""

@@ -101,12 +101,15 @@ def schedule(
 ) -> Callable[[int], float]:
     """The factor on all peak learning rates as a function of the update: linear warm-up, then what `kind` says.
 
-    - `linear`, `cosine`: decay to 0 at the end of the training.
+    At update n, counted from 0, the factor is (n + 1) / warmup during the warm-up, and after it:
+
+    - `linear`: 1 - p, where the progress p rises from 0 at the end of the warm-up to 1 at `total`.
+    - `cosine`: (1 + cos(pi p)) / 2 (Loshchilov & Hutter 2017, https://arxiv.org/abs/1608.03983).
     - `constant`: 1.
-    - `warmup_stable_decay`: 1, and at the end a decay to `decay_to` by 1 - sqrt of its progress, as in Hägele et al.
-      2024 (https://arxiv.org/abs/2405.18392).
-    - `inverse_sqrt`: the square root of `warmup` over the update, as in Vaswani et al. 2017; as in transformers, 10,000
-      updates take the place of `warmup` if it is 0.
+    - `warmup_stable_decay`: 1, and in the last `decay` updates decay_to + (1 - decay_to) (1 - sqrt(q)), where q rises
+      from 0 to 1 over them (Hägele et al. 2024, https://arxiv.org/abs/2405.18392).
+    - `inverse_sqrt`: sqrt(warmup / n) (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 5.3). Without a
+      warm-up it is sqrt(s / (n + s)) with s = 10,000, as in transformers.
 
     Args:
         kind: Schedule after the warm-up.
@@ -118,6 +121,9 @@ def schedule(
     >>> factor = schedule("linear", warmup=2, total=4)
     >>> [factor(step) for step in range(5)]
     [0.5, 1.0, 1.0, 0.5, 0.0]
+    >>> factor = schedule("warmup_stable_decay", warmup=0, total=6, decay=4)
+    >>> [round(factor(step), 3) for step in range(7)]
+    [1.0, 1.0, 1.0, 0.5, 0.293, 0.134, 0.0]
     """
 
     def factor(step: int) -> float:

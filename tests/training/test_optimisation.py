@@ -251,6 +251,19 @@ def test_warm_up_stable_decay_agrees_with_transformers_after_the_warm_up(
     assert factor(total) == pytest.approx(end)
 
 
+def test_new_schedules_have_the_factors_found_by_hand() -> None:
+    stable = schedule("warmup_stable_decay", warmup=2, total=12, decay=4, decay_to=0.2)
+    # 0.2 + 0.8 (1 - sqrt(q)) for q = 0, 1/4, 2/4, 3/4, 1
+    decay = [1.0, 0.6, 0.434315, 0.307180, 0.2]
+    assert [stable(step) for step in range(14)] == pytest.approx([0.5, *[1.0] * 7, *decay, 0.2], abs=1e-6)
+    inverse = schedule("inverse_sqrt", warmup=4, total=0)
+    assert [inverse(step) for step in (0, 3, 4, 9, 16, 100)] == pytest.approx([0.25, 1.0, 1.0, 2 / 3, 0.5, 0.2])
+    without = schedule("inverse_sqrt", warmup=0, total=0)
+    assert [without(step) for step in (0, 30_000)] == [1.0, 0.5]
+    constant = schedule("constant", warmup=2, total=4)
+    assert [constant(step) for step in range(6)] == [0.5, *[1.0] * 5]
+
+
 @pytest.mark.parametrize("warmup", [0, 1, 7])
 def test_the_inverse_square_root_agrees_with_transformers_after_the_warm_up(warmup: int) -> None:
     factor = schedule("inverse_sqrt", warmup=warmup, total=0)
