@@ -154,17 +154,19 @@ def limited(num_steps: int, limit: float | None) -> int:
 
     Args:
         num_steps: Number of steps of the whole epoch.
-        limit: Largest number of steps if an integer, fraction of the steps if a float; None sets no limit.
+        limit: Largest number of steps if it is an integer or above 1, otherwise a fraction of the steps, as in Lightning;
+            None sets no limit.
 
-    >>> limited(10, 3), limited(10, 0.55), limited(10, None)
-    (3, 5, 10)
+    >>> limited(10, 3), limited(10, 3.0), limited(10, 0.55), limited(10, None)
+    (3, 3, 5, 10)
 
     Raises:
         InputError: No step is left.
     """
     left = num_steps
     if limit is not None:
-        left = min(num_steps, limit) if isinstance(limit, int) else int(num_steps * limit)
+        is_number = isinstance(limit, int) or limit > 1
+        left = min(num_steps, int(limit)) if is_number else int(num_steps * limit)
     if not left:
         message = f"must leave at least one batch per epoch, got {limit} of {num_steps}."
         raise InputError(Problem("trainer.limit_train_batches", message, "Raise it, or omit it."))

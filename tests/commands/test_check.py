@@ -126,7 +126,7 @@ def test_the_plan_has_the_changes_of_the_curriculum_and_refuses_those_after_the_
         {"from_step": 3, "epoch": 1, "changes": change},
         {"from_step": 11, "epoch": 5, "changes": {"tasks.risk.loss_weight": 2}},
     ]
-    assert main([str(path)]) == 0
+    assert main(["check", str(path)]) == 0
     assert "from step 11 " in capsys.readouterr().out
     (tmp_path / "c.yaml").write_text("mixture: m.yaml\ntrainer: {max_epochs: 8, max_steps: 11}\n")
     assert [problem.key for problem in problems(tmp_path / "c.yaml")] == ["curriculum.1.from_step"]

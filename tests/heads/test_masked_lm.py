@@ -122,7 +122,8 @@ CHANGED = {"rate": 0.7, "unit": "word", "selection": "exact", "replace": {"mask"
 
 @pytest.mark.parametrize("option", MaskedLM.changeable)
 def test_options_that_may_change_during_a_training_change_only_what_is_drawn(option: str, tokenizer: Any) -> None:
-    heads = make(), make(**{option: CHANGED[option]})
+    words = {"words": "whitespace"}
+    heads = make(**words), make(**words, **{option: CHANGED[option]})
     for head in heads:
         head.read_tokenizer(tokenizer)
     for training in (True, False):
