@@ -154,8 +154,8 @@ def limited(num_steps: int, limit: float | None) -> int:
 
     Args:
         num_steps: Number of steps of the whole epoch.
-        limit: Largest number of steps if it is an integer or above 1, otherwise a fraction of the steps, as in Lightning;
-            None sets no limit.
+        limit: Largest number of steps if it is an integer or above 1, as in Lightning; otherwise a fraction of the
+            steps. None sets no limit.
 
     >>> limited(10, 3), limited(10, 3.0), limited(10, 0.55), limited(10, None)
     (3, 3, 5, 10)
