@@ -273,6 +273,9 @@ class Head(nn.Module, ABC):
     self_supervised: ClassVar[bool] = False
     """Whether the text itself is the gold annotation, so that there are no labels to permute or to predict."""
 
+    changeable: ClassVar[tuple[str, ...]] = ()
+    """Options that only `draw` reads, so that they may change during a training (`curriculum` of a mixture)."""
+
     first_weights: str | None = None
     """Where the first weights come from, for the record of a run; set by `attach`. None if they are random."""
 

@@ -80,6 +80,7 @@ class MaskedLM(Head):
     row_type = (TextRow, SpanRow)
     lower_is_better = frozenset({"loss", "perplexity"})
     self_supervised: ClassVar[bool] = True
+    changeable = ("rate", "unit", "selection", "replace")
 
     def __init__(
         self,

@@ -114,11 +114,12 @@ class Training:
         """Number of updates of the training; -1 before the first one since the process started."""
         return int(struct.unpack("q", self._updates[:8])[0])
 
-    def start(self, in_save: Callable[[], bool] | None = None) -> int:
+    def start(self, in_save: Callable[[], bool] | None = None, kill_at: int | None = None) -> int:
         """Starts the training, or resumes it; returns the id of its process.
 
         Args:
             in_save: Whether to kill the process now, asked whenever the file of a checkpoint grows or is synced.
+            kill_at: Number of updates after which the process kills itself; None never does.
         """
         self.count(-1)
         process = os.fork()
@@ -130,7 +131,7 @@ class Training:
             sys.stdout = sys.stderr = self.log.open("a", buffering=1, encoding="utf-8")
             warnings.simplefilter("ignore")
             os.environ["TMPDIR"] = tempfile.tempdir = str(self.temporary)
-            self._count_updates()
+            self._count_updates(kill_at)
             if in_save is not None:
                 _kill_in_save(in_save)
             words = ["fit", f"--mixture={self.mixture}", f"--run.root={self.root}", *QUIET, *self.options]
@@ -144,13 +145,15 @@ class Training:
     def count(self, updates: int) -> None:
         self._updates[:8] = struct.pack("q", updates)
 
-    def _count_updates(self) -> None:
+    def _count_updates(self, kill_at: int | None) -> None:
         count = self.count
 
         class Counting(recorder.RunRecorder):
             def on_train_batch_end(self, trainer: pl.Trainer, *words: Any) -> None:
                 super().on_train_batch_end(trainer, *words)
                 count(trainer.global_step)
+                if trainer.global_step == kill_at:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
         from mtl.commands import fit
 

@@ -12,6 +12,7 @@ from mtl.commands.arguments import read_config
 from mtl.commands.check import check
 from mtl.commands.tune import load as load_search
 from mtl.config.components import build, find
+from mtl.config.curriculum import phases
 from mtl.config.loading import load_mixture
 from mtl.data.reading import read_rows
 from mtl.data.store import Store
@@ -89,8 +90,9 @@ def test_every_yaml_is_seen() -> None:
         "tac2017_adr",
         "tac2017_status",
     ]
-    assert [path.stem for path in MIXTURES] == ["biomedical", "clinical", "demo"]
-    assert [path.stem for path in CONFIGS] == ["biomedical", "clinical", "demo"]
+    names = ["bioclinical_modernbert", "biomedical", "bioptimus", "clinical", "demo"]
+    assert [path.stem for path in MIXTURES] == names
+    assert [path.stem for path in CONFIGS] == names
     assert [path.stem for path in SEARCHES] == ["demo"]
     known = {*TASKS, *MIXTURES, *CONFIGS, *SEARCHES}
     # These have tests of their own.
@@ -140,6 +142,43 @@ def test_the_demo_would_run_on_what_the_repository_holds() -> None:
             "test": 80,
         }
         assert all(split["truncated"] == 0 for split in task["splits"].values())
+
+
+def test_the_published_phases_of_masking_are_those_of_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BIOPTIMUS_STEP_2", "70")
+    found = phases(load_mixture(EXPERIMENTS / "mixtures" / "bioptimus.yaml"))
+    assert [phase.from_step for phase in found] == [0, 70, 1000, 1500]
+    corrupted, masked = {"mask": 0.8, "random": 0.1, "keep": 0.1}, {"mask": 1.0}
+    options = [phase.mixture.tasks["mlm"].options for phase in found]
+    assert [(own["unit"], own["rate"], own["replace"]) for own in options] == [
+        ("token", 0.15, corrupted),
+        ("word", 0.15, corrupted),
+        ("word", 0.2, corrupted),
+        ("word", 0.2, masked),
+    ]
+    config = yaml.safe_load((EXPERIMENTS / "bioclinical_modernbert.yaml").read_text())
+    first, second = phases(load_mixture(EXPERIMENTS / "mixtures" / "bioclinical_modernbert.yaml"))
+    assert {name: spec.options["rate"] for name, spec in first.mixture.tasks.items()} == {
+        "biomedical": 0.3,
+        "clinical": 0.3,
+    }
+    assert second.mixture.tasks["biomedical"].rate == 0
+    assert second.mixture.tasks["clinical"].options["rate"] == 0.15
+    updates = config["trainer"]["max_steps"]
+    assert second.from_step == updates - round(config["model"]["decay"] * updates)
+    assert config["model"]["decay"] == pytest.approx(8.247 / (160.453 + 8.247), abs=5e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bioptimus", "bioclinical_modernbert"])
+def test_a_pretraining_on_public_text_would_run(name: str, data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MTL_DATA", str(data_folder))
+    plan = problemless(EXPERIMENTS / f"{name}.yaml")
+    assert len(plan["curriculum"]) == {"bioptimus": 3, "bioclinical_modernbert": 1}[name]
+    documents = {"mlm": 2350, "biomedical": 2350, "clinical": 260}
+    for task, found in plan["tasks"].items():
+        assert sum(split["documents"] for split in found["splits"].values()) == documents[task]
+        assert all(split["refused"] == 0 for split in found["splits"].values())
 
 
 @pytest.mark.parametrize("path", SEARCHES, ids=lambda path: path.stem)

@@ -36,6 +36,7 @@ HEADINGS: dict[type[BaseModel], str] = {
     specs.PermuteSpec: "`tasks.NAME.data.permute`",
     specs.SamplerSpec: "`sampler`",
     specs.BalancingSpec: "`balancing`",
+    specs.PhaseSpec: "`curriculum`",
     specs.EvaluationSpec: "`evaluation`",
     specs.LeakageSpec: "`leakage`",
     specs.PrivacySpec: "`privacy`",

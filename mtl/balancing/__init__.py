@@ -72,6 +72,14 @@ class Balancing(InSinglePrecision):
         super().__init__()
         self.weights = dict(weights)
 
+    def set_weights(self, weights: Mapping[str, float]) -> None:
+        """Changes the factors on the tasks' mean losses, as a curriculum does between two updates.
+
+        Args:
+            weights: All tasks with their new `loss_weight`.
+        """
+        self.weights = dict(weights)
+
     def factor(self, task: str) -> Tensor | float:
         """The factor on the task's mean loss in this update."""
         return self.weights[task]

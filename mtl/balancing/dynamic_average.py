@@ -48,6 +48,10 @@ class DynamicAverage(Balancing):
         self._factors = dict(self.weights)
         cast(Any, self).register_load_state_dict_post_hook(lambda module, _: module._set_factors())
 
+    def set_weights(self, weights: Mapping[str, float]) -> None:
+        super().set_weights(weights)
+        self._set_factors()
+
     def factor(self, task: str) -> float:
         return self._factors[task]
 

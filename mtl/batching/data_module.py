@@ -9,7 +9,9 @@ import pytorch_lightning as pl
 
 from heads import Head
 from mtl.batching.loaders import EvaluationLoader, TrainLoader
-from mtl.batching.schedule import StepSchedule, make_schedule
+from mtl.batching.phase_heads import PhaseHeads
+from mtl.batching.schedule import StepSchedule, UpdateGrid, make_schedule
+from mtl.config.curriculum import end_problems
 from mtl.data.examples import SplitData, TaskData, prepare
 from mtl.problems import InputError, Problem
 
@@ -39,6 +41,7 @@ class MixtureData(pl.LightningDataModule):
         self.evaluated: set[str] | None = None
         """Tasks that are evaluated; None evaluates all."""
         self._schedule: StepSchedule | None = None
+        self._phase_heads: PhaseHeads | None = None
 
     def setup(self, stage: str | None = None) -> None:
         if not self.tasks:
@@ -71,8 +74,11 @@ class MixtureData(pl.LightningDataModule):
         if self._schedule is None:
             self._schedule = make_schedule(self.mixture, self.tasks, 1)
             if self.trainer is not None:
-                epochs = self.total_updates() / self._updates_per_epoch()
-                self._schedule = make_schedule(self.mixture, self.tasks, epochs)
+                problems = end_problems(self.mixture, self.total_updates())
+                if problems:
+                    raise InputError(problems)
+                epochs = self.total_updates() / self.updates.per_epoch
+                self._schedule = make_schedule(self.mixture, self.tasks, epochs, self.updates)
         return self._schedule
 
     def total_updates(self) -> int:
@@ -82,18 +88,14 @@ class MixtureData(pl.LightningDataModule):
             InputError: Neither the number of epochs nor that of steps is limited.
         """
         trainer = self.attached_trainer()
-        epochs = trainer.max_epochs
-        by_epochs = None if epochs is None or epochs < 0 else self._updates_per_epoch() * epochs
-        limits = [limit for limit in (by_epochs, trainer.max_steps) if limit is not None and limit >= 0]
-        if not limits:
-            rule = "must be set, or trainer.max_steps, because the learning-rate schedule ends with the training"
-            raise InputError(Problem("trainer.max_epochs", f"{rule}; got {epochs}."))
-        return min(limits)
+        return planned_updates(self.updates.per_epoch, trainer.max_epochs, trainer.max_steps)
 
-    def _updates_per_epoch(self) -> int:
+    @property
+    def updates(self) -> UpdateGrid:
+        """How the updates of the training follow each other."""
         trainer = self.attached_trainer()
         num_steps = limited(self.schedule.steps_per_epoch(), trainer.limit_train_batches)
-        return -(-num_steps // trainer.accumulate_grad_batches)
+        return UpdateGrid(-(-num_steps // trainer.accumulate_grad_batches), trainer.accumulate_grad_batches)
 
     def rows_of_update(self, update: int) -> dict[str, list[str]]:
         """The ids of the rows of an update's examples, by task and over all ranks.
@@ -102,10 +104,9 @@ class MixtureData(pl.LightningDataModule):
             update: Number of the update, from 0.
         """
         trainer, schedule = self.attached_trainer(), self.schedule
-        accumulate = trainer.accumulate_grad_batches
-        epoch, within = divmod(update, self._updates_per_epoch())
+        epoch, first = self.updates.first_step(update)
         num_steps = limited(schedule.steps_per_epoch(), trainer.limit_train_batches)
-        steps = schedule.epoch(epoch)[: int(num_steps)][within * accumulate : (within + 1) * accumulate]
+        steps = schedule.epoch(epoch)[: int(num_steps)][first : first + trainer.accumulate_grad_batches]
         found: dict[str, list[str]] = {}
         for ref in (ref for step in steps for ref in step):
             for task in self.followers(ref.task):
@@ -133,6 +134,12 @@ class MixtureData(pl.LightningDataModule):
         """The tasks that train on this task's batches, starting with the task itself."""
         return [task, *(name for name, spec in self.mixture.tasks.items() if spec.same_rows_as == task)]
 
+    def drawing_head(self, task: str, update: int) -> Head:
+        """The head that draws the examples of a task at an update."""
+        if self._phase_heads is None:
+            self._phase_heads = PhaseHeads(self.mixture, self.heads, self.tokenizer)
+        return self._phase_heads.at(task, update)
+
     def rank_and_world_size(self) -> tuple[int, int]:
         trainer = self.trainer
         return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
@@ -147,18 +154,39 @@ def limited(num_steps: int, limit: float | None) -> int:
 
     Args:
         num_steps: Number of steps of the whole epoch.
-        limit: Largest number of steps if an integer, fraction of the steps if a float; None sets no limit.
+        limit: Largest number of steps if it is an integer or above 1, as in Lightning; otherwise a fraction of the
+            steps. None sets no limit.
 
-    >>> limited(10, 3), limited(10, 0.55), limited(10, None)
-    (3, 5, 10)
+    >>> limited(10, 3), limited(10, 3.0), limited(10, 0.55), limited(10, None)
+    (3, 3, 5, 10)
 
     Raises:
         InputError: No step is left.
     """
     left = num_steps
     if limit is not None:
-        left = min(num_steps, limit) if isinstance(limit, int) else int(num_steps * limit)
+        is_number = isinstance(limit, int) or limit > 1
+        left = min(num_steps, int(limit)) if is_number else int(num_steps * limit)
     if not left:
         message = f"must leave at least one batch per epoch, got {limit} of {num_steps}."
         raise InputError(Problem("trainer.limit_train_batches", message, "Raise it, or omit it."))
     return left
+
+
+def planned_updates(per_epoch: int, max_epochs: int | None, max_steps: int) -> int:
+    """The number of updates of a training.
+
+    Args:
+        per_epoch: Number of updates per epoch.
+        max_epochs: Largest number of epochs; None or below 0 sets no limit.
+        max_steps: Largest number of updates; below 0 sets no limit.
+
+    Raises:
+        InputError: Neither is limited.
+    """
+    by_epochs = None if max_epochs is None or max_epochs < 0 else per_epoch * max_epochs
+    limits = [limit for limit in (by_epochs, max_steps) if limit is not None and limit >= 0]
+    if not limits:
+        rule = "must be set, or trainer.max_steps, because the learning-rate schedule ends with the training"
+        raise InputError(Problem("trainer.max_epochs", f"{rule}; got {max_epochs}."))
+    return min(limits)

@@ -15,7 +15,7 @@ import numpy as np
 from mtl.batching.batch import EMPTY, Batch, ExampleGroup, UpdateShare, collate
 from mtl.batching.batcher import Indices, by_length, shard
 from mtl.batching.prefetch import ahead
-from mtl.batching.schedule import BatchRef, Step, StepSchedule
+from mtl.batching.schedule import BatchRef, Step, StepSchedule, UpdateGrid
 from mtl.data.examples import document_ranks
 from mtl.encoder.graphs import CAPTURING
 from mtl.seeding import stream
@@ -48,6 +48,10 @@ class Source(Protocol):
         """The order of all training steps."""
 
     @property
+    def updates(self) -> UpdateGrid:
+        """How the updates of the training follow each other."""
+
+    @property
     def stopped(self) -> Collection[str]:
         """Tasks that are no longer trained."""
 
@@ -56,6 +60,9 @@ class Source(Protocol):
 
     def followers(self, task: str) -> list[str]:
         """The tasks that train on this task's batches, starting with the task itself."""
+
+    def drawing_head(self, task: str, update: int) -> Head:
+        """The head that draws the examples of a task at an update."""
 
     def rank_and_world_size(self) -> tuple[int, int]:
         """The rank of this process and the number of processes."""
@@ -88,18 +95,21 @@ class TrainLoader:
         steps = self._data.schedule.epoch(trainer.current_epoch)[: int(trainer.num_training_batches)]
         while start < len(steps):
             stopped = frozenset(self._data.stopped)
-            for batch in self._from(steps, start, accumulate, stopped):
+            for batch in self._from(steps, start, accumulate, stopped, epoch=trainer.current_epoch):
                 yield batch
                 start += 1
                 if stopped != self._data.stopped:
                     break  # the batches prepared ahead still train a task that has stopped since
 
-    def _from(self, steps: Sequence[Step], start: int, accumulate: int, stopped: Collection[str]) -> Iterator[Batch]:
+    def _from(
+        self, steps: Sequence[Step], start: int, accumulate: int, stopped: Collection[str], *, epoch: int
+    ) -> Iterator[Batch]:
         """The batches of the steps from one on, for the tasks that have not stopped."""
 
         def make() -> Iterator[Batch]:
             for number, indices in groupby(range(start, len(steps)), key=lambda index: index // accumulate):
-                update = _Update(self._data, steps[number * accumulate : (number + 1) * accumulate])
+                first = number * accumulate
+                update = _Update(self._data, steps[first : first + accumulate], self._data.updates.update(epoch, first))
                 for index in indices:
                     yield self._batch(steps[index], update, stopped)
 
@@ -150,10 +160,11 @@ class _Update:
     Args:
         data: Data module of the loader.
         steps: The steps of the update.
+        number: Number of the update, from 0.
     """
 
-    def __init__(self, data: Source, steps: Sequence[Step]) -> None:
-        self._data, self._steps = data, steps
+    def __init__(self, data: Source, steps: Sequence[Step], number: int = 0) -> None:
+        self._data, self._steps, self._number = data, steps, number
         self._drawn: dict[tuple[BatchRef, str], list[Example]] = {}
 
     def examples(self, ref: BatchRef, task: str, places: Indices) -> list[Example]:
@@ -192,7 +203,7 @@ class _Update:
         """All examples of a batch as the head draws them, each from a stream of its task and its place."""
         if (ref, task) not in self._drawn:
             examples = self._data.tasks[task]["train"].examples.take(self._data.schedule.indices(ref))
-            seed, head = self._data.mixture.seed, self._data.heads[task]
+            seed, head = self._data.mixture.seed, self._data.drawing_head(task, self._number)
             self._drawn[ref, task] = [
                 head.draw(example, stream(seed, "draw", task, ref.position, place))
                 for place, example in enumerate(examples)

@@ -7,14 +7,15 @@ task's stream. One update of the weights takes one step, or several with gradien
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from mtl.batching.batcher import Batcher, Indices
 from mtl.config import components
+from mtl.config.curriculum import phases
 from mtl.problems import InputError, Problem
-from mtl.samplers import Sampler, TaskSize
+from mtl.samplers import RateChange, Sampler, TaskSize
 
 if TYPE_CHECKING:
     from mtl.config.mixture import Mixture
@@ -29,6 +30,31 @@ class BatchRef(NamedTuple):
 
 
 Step = tuple[BatchRef, ...]
+
+
+class UpdateGrid(NamedTuple):
+    """How the updates of a training follow each other: which of them a step belongs to.
+
+    Args:
+        per_epoch: Number of updates per epoch; the last one of an epoch may have fewer steps.
+        accumulate: Number of steps of an update.
+
+    >>> grid = UpdateGrid(per_epoch=4, accumulate=3)
+    >>> grid.update(epoch=1, step=5), grid.first_step(5)
+    (5, (1, 3))
+    """
+
+    per_epoch: int
+    accumulate: int = 1
+
+    def update(self, epoch: int, step: int) -> int:
+        """The update that a step of an epoch belongs to, all counted from 0."""
+        return epoch * self.per_epoch + step // self.accumulate
+
+    def first_step(self, update: int) -> tuple[int, int]:
+        """The epoch of an update, and its first step there."""
+        epoch, within = divmod(update, self.per_epoch)
+        return epoch, within * self.accumulate
 
 
 class StepSchedule:
@@ -89,13 +115,16 @@ class StepSchedule:
         return self._counts[epoch]
 
 
-def make_schedule(mixture: Mixture, tasks: Mapping[str, TaskData], num_epochs: float) -> StepSchedule:
+def make_schedule(
+    mixture: Mixture, tasks: Mapping[str, TaskData], num_epochs: float, updates: UpdateGrid | None = None
+) -> StepSchedule:
     """The schedule of a mixture.
 
     Args:
         mixture: The mixture.
         tasks: Prepared data of each task.
         num_epochs: Number of epochs of the training, which may end within an epoch.
+        updates: How updates follow each other, at which a curriculum changes rates; None leaves its changes out.
 
     Raises:
         InputError: A token budget is smaller than a task's longest example.
@@ -115,12 +144,27 @@ def make_schedule(mixture: Mixture, tasks: Mapping[str, TaskData], num_epochs: f
         for name in leaders
     }
     sizes = {
-        name: TaskSize(len(tasks[name]["train"].lengths), batchers[name].batches_per_pass, mixture.tasks[name].rate)
+        name: TaskSize(
+            len(tasks[name]["train"].lengths),
+            batchers[name].batches_per_pass,
+            mixture.tasks[name].rate,
+            () if updates is None else tuple(_rate_changes(mixture, name, updates)),
+        )
         for name in leaders
     }
     sampler_class = components.find("sampler", mixture.sampler.name, "sampler.name")
     sampler: Sampler = components.build(sampler_class, sizes, mixture.seed, num_epochs, **mixture.sampler.options)
     return StepSchedule(sampler, batchers, len(leaders) if mixture.tasks_per_step == "all" else mixture.tasks_per_step)
+
+
+def _rate_changes(mixture: Mixture, task: str, updates: UpdateGrid) -> Iterator[RateChange]:
+    """The rates that a curriculum sets for a task, where they differ from the one before."""
+    rate = mixture.tasks[task].rate
+    for from_step, changed in phases(mixture):
+        new = changed.tasks[task].rate
+        if new is not None and new != rate:
+            rate = new
+            yield RateChange(*updates.first_step(from_step), new)
 
 
 def _budget_problems(mixture: Mixture, task: str, train: SplitData) -> list[Problem]:

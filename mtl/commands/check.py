@@ -14,12 +14,14 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from mtl.batching.data_module import planned_updates
 from mtl.batching.passes import DefaultLength, default_length
-from mtl.batching.schedule import StepSchedule, make_schedule
+from mtl.batching.schedule import StepSchedule, UpdateGrid, make_schedule
 from mtl.commands.arguments import read_config
+from mtl.config.curriculum import end_problems
 from mtl.config.encoder_catalogue import entry_reasons
 from mtl.config.loading import parse_mixture
-from mtl.config.mixture import EncoderSpec, Mixture
+from mtl.config.mixture import EncoderSpec, Mixture, PhaseSpec
 from mtl.config.validation import Readable, readable_tasks
 from mtl.config.yaml_files import read_mixture_fields, read_yaml
 from mtl.data.examples import SplitData, accounts, prepare, split_problems
@@ -204,7 +206,11 @@ def _plan(
     schedule = make_schedule(mixture, data, 1)  # type: ignore[arg-type]  # dict is invariant in its values
     length = _length(schedule, settings)
     epochs = length.epochs
-    schedule = make_schedule(mixture, data, epochs)  # type: ignore[arg-type]
+    updates = UpdateGrid(-(-schedule.steps_per_epoch() // settings.accumulate), settings.accumulate)
+    problems = end_problems(mixture, planned_updates(updates.per_epoch, epochs, settings.max_steps or -1))
+    if problems:
+        raise InputError(problems)
+    schedule = make_schedule(mixture, data, epochs, updates)  # type: ignore[arg-type]
     encoder = load_config(mixture.encoder)
     rate, of_encoder = settings.learning_rate, mixture.encoder.name
     rates = schedule.rates()
@@ -244,9 +250,15 @@ def _plan(
         "learning_rate_reason": rate_reason(rate, encoder.hidden_size, of_encoder),
         "tasks_per_step": schedule.tasks_per_step,
         "steps": schedule.steps_per_epoch() * epochs,
+        "curriculum": [_phase_plan(phase, updates) for phase in mixture.curriculum],
         "leakage": {**leakage.to_dict(), "notes": {name: leakage.notes_of(name) for name in tasks}},
         "tasks": tasks,
     }
+
+
+def _phase_plan(phase: PhaseSpec, updates: UpdateGrid) -> dict[str, Any]:
+    """An entry of the curriculum: its first update, the epoch of that, and what changes."""
+    return {"from_step": phase.from_step, "epoch": phase.from_step // updates.per_epoch, "changes": phase.options}
 
 
 def _starts(mixture: Mixture, heads: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -341,6 +353,10 @@ def _print(file: str, problems: Sequence[Problem], plan: MixturePlan) -> None:
     console.print(f"model.learning_rate {plan['learning_rate_reason']}", markup=False, soft_wrap=True)
     console.print(_task_table(plan))
     console.print(_split_table(plan))
+    for phase in plan["curriculum"]:
+        changes = ", ".join(f"{key}={value}" for key, value in phase["changes"].items())
+        line = f"from step {phase['from_step']} (epoch {phase['epoch']}, counted from 0): {changes}"
+        console.print(line, markup=False, soft_wrap=True)
     for name, task in plan["tasks"].items():
         overlaps = _overlap_notes(task["splits"])
         for note in [*task["notes"], *plan["leakage"]["notes"][name], *_split_notes(task["splits"]), *overlaps]:

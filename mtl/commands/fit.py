@@ -22,12 +22,13 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from mtl import redaction
-from mtl.batching.data_module import limited
+from mtl.batching.data_module import limited, planned_updates
 from mtl.batching.gated_data import GatedData
 from mtl.batching.passes import default_length
 from mtl.batching.schedule import make_schedule
 from mtl.commands import COMMANDS
 from mtl.commands.arguments import take_mixture
+from mtl.config.curriculum import end_problems
 from mtl.config.encoder_catalogue import entry_reasons
 from mtl.config.mixture import Mixture
 from mtl.config.schema import checked, keys_of
@@ -283,7 +284,7 @@ class MixtureCLI(LightningCLI):
             )
         is_new = self.subcommand == "fit" and config.ckpt_path in (None, AUTO)
         if self.subcommand == "fit":
-            self._choose_length(config)
+            self._choose_length(config.trainer)
         is_free = config.trainer.precision is None
         if is_free:
             config.trainer.precision = agreed_precision(config.trainer.accelerator, config.trainer.num_nodes)
@@ -318,14 +319,22 @@ class MixtureCLI(LightningCLI):
         self.model.predictions_with_text = self.mixture.privacy.log_text
         self.trainer = self._make_trainer(folder, options, stopping)
 
-    def _choose_length(self, config: Any) -> None:
-        """Sets the default number of epochs, unless the training has a length of its own."""
+    def _choose_length(self, trainer: Any) -> None:
+        """Sets the default number of epochs, unless the training has a length of its own.
+
+        Raises:
+            InputError: No batch is left, or the training ends before a change of the curriculum.
+        """
         schedule = make_schedule(self.mixture, self.datamodule.tasks, 1)
-        limited(schedule.steps_per_epoch(), config.trainer.limit_train_batches)
-        if config.trainer.max_epochs is None and config.trainer.max_steps < 0:
+        num_steps = limited(schedule.steps_per_epoch(), trainer.limit_train_batches)
+        if trainer.max_epochs is None and trainer.max_steps < 0:
             length = default_length(schedule)
-            config.trainer.max_epochs = length.epochs
+            trainer.max_epochs = length.epochs
             self._chosen["trainer.max_epochs"] = f"{length.epochs} ({length.reason})"
+        per_epoch = -(-num_steps // trainer.accumulate_grad_batches)
+        problems = end_problems(self.mixture, planned_updates(per_epoch, trainer.max_epochs, trainer.max_steps))
+        if problems:
+            raise InputError(problems)
 
     def _check_balancing(self, stopping: EarlyStoppingOptions) -> None:
         """Checks that the balancing method works with the options of the training.

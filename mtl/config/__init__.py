@@ -1,6 +1,7 @@
 """The keys of a mixture file, and how a file becomes a validated `Mixture`.
 
 - `mixture`: the keys of a mixture file and their defaults.
+- `curriculum`: the mixture as it is from each step of a training on.
 - `loading`: `load_mixture`, from a file or a mapping to a `Mixture`; `yaml_files` reads and merges the YAML.
 - `yaml_text`: from the text of a YAML file to plain values, within limits; `interpolation`: resolves `${…}`.
 - `validation`: finds every problem of a mixture that can be detected without reading data.
@@ -16,6 +17,7 @@ DECIDES_RESULTS = False
 
 __all__ = [
     "components",
+    "curriculum",
     "encoder_catalogue",
     "encoder_entry",
     "encoder_filters",

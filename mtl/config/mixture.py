@@ -127,6 +127,16 @@ class BalancingSpec(_OpenSpec):
     name: StrictStr = "fixed"
 
 
+class PhaseSpec(_OpenSpec):
+    """An entry of a curriculum; what it changes is written next to the step, see `mtl.config.curriculum`.
+
+    Args:
+        from_step: Number of the first update with the changes, from 0; they last until another entry changes them.
+    """
+
+    from_step: Annotated[StrictInt, Field(ge=0)]
+
+
 class DataSpec(_OpenSpec):
     """Where the rows of a task come from; options of the reader are written next to these fields.
 
@@ -261,6 +271,7 @@ class Mixture(Section):
         encoder: The encoder that the tasks share.
         sampler: The sampler, which chooses the tasks of each step.
         balancing: How the losses of the tasks in an update are combined.
+        curriculum: What changes at which update of the training.
         evaluation: How checkpoints are selected.
         leakage: What happens if train overlaps with dev or test.
         privacy: Which parts of the data may be written elsewhere.
@@ -278,6 +289,7 @@ class Mixture(Section):
     encoder: EncoderSpec = EncoderSpec()
     sampler: SamplerSpec = SamplerSpec()
     balancing: BalancingSpec = BalancingSpec()
+    curriculum: tuple[PhaseSpec, ...] = ()
     evaluation: EvaluationSpec = EvaluationSpec()
     leakage: LeakageSpec = LeakageSpec()
     privacy: PrivacySpec = PrivacySpec()
@@ -322,10 +334,17 @@ class Mixture(Section):
         }
         weights = {name: weight for name, weight in self.evaluation.weights.items() if name in names}
         evaluation = self.evaluation.model_copy(update={"weights": weights})
-        fewer = self.model_copy(update={"tasks": tasks, "evaluation": evaluation})
+        curriculum = tuple(filter(None, (_only(phase, names) for phase in self.curriculum)))
+        fewer = self.model_copy(update={"tasks": tasks, "evaluation": evaluation, "curriculum": curriculum})
         if self.tasks_per_step == "all":
             return fewer
         return fewer.model_copy(update={"tasks_per_step": min(self.tasks_per_step, len(fewer.leaders()))})
+
+
+def _only(phase: PhaseSpec, names: Sequence[str]) -> PhaseSpec | None:
+    """An entry of a curriculum without the changes of other tasks; None if nothing is left."""
+    kept = {key: value for key, value in phase.options.items() if key.split(".")[1] in names}
+    return PhaseSpec(from_step=phase.from_step, **kept) if kept else None
 
 
 def build_head(spec: TaskSpec, hidden_size: int) -> Any:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from heads import Head
 from mtl.config import components, schema
+from mtl.config.curriculum import curriculum_problems
 from mtl.config.mixture import (
     BalancingSpec,
     DataSpec,
@@ -20,6 +21,7 @@ from mtl.config.mixture import (
     LimitSpec,
     Mixture,
     PermuteSpec,
+    PhaseSpec,
     PrivacySpec,
     SamplerSpec,
     SplitSpec,
@@ -66,6 +68,7 @@ def mixture_problems(fields: Fields) -> list[Problem]:
         problems += _batch_problems(whole, others)
         problems += _balancing_problems(whole, others) if "balancing" not in keys else []
         problems += _evaluation_problems(whole, others) if "evaluation" not in keys else []
+        problems += curriculum_problems(whole, others)
     return list(dict.fromkeys(problems))
 
 
@@ -155,6 +158,8 @@ def _missing_key_advice(place: Sequence[str | int], fields: Fields) -> str:
 def _model_at(place: Sequence[str | int]) -> type[BaseModel]:
     """The model that the last key of a place belongs to."""
     parents = tuple(place[:-1])
+    if parents[:1] == ("curriculum",):
+        return PhaseSpec
     if parents[:1] == ("tasks",):
         of_task: dict[Any, type[BaseModel]] = {
             (): TaskSpec,

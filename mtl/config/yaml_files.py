@@ -115,7 +115,10 @@ def _is_variable(text: Any) -> bool:
 def _at(value: Any, place: Sequence[str | int]) -> Any:
     """The value at a place; None if there is none."""
     for part in place:
-        value = value.get(part) if isinstance(value, dict) else None
+        if isinstance(value, list) and isinstance(part, int):
+            value = value[part] if part < len(value) else None
+        else:
+            value = value.get(part) if isinstance(value, dict) else None
     return value
 
 

@@ -232,7 +232,7 @@ class _TaskPreparation:
         identity = [
             code,
             self.spec.labels,
-            self.spec.head_options,
+            {name: value for name, value in self.spec.head_options.items() if name not in self.head.changeable},
             self.spec.data.skips_bad_rows,
             self.max_length,
             training,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from heads import Head, Prediction, Row
 from mtl.data.examples import TaskData
@@ -41,7 +41,11 @@ def trivial_baselines(
 
 def usable_rows(head: Head, rows: Iterable[Row]) -> list[Row]:
     """The rows that this head can read and score."""
-    return [row for row in rows if isinstance(row, head.row_type) and head.check(row) is None and head.is_labelled(row)]
+    return list(_usable(head, rows))
+
+
+def _usable(head: Head, rows: Iterable[Row]) -> Iterator[Row]:
+    return (row for row in rows if isinstance(row, head.row_type) and head.check(row) is None and head.is_labelled(row))
 
 
 def score_predictions(head: Head, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Scores:
@@ -58,5 +62,5 @@ def fitted_baselines(head: Head, train_rows: Iterable[Row], rows: Iterable[Row])
         rows: Rows to score; without any that the head can score, there are no predictors.
     """
     scored = usable_rows(head, rows)
-    predictors = head.baselines(usable_rows(head, train_rows)) if scored else {}
+    predictors = head.baselines(_usable(head, train_rows)) if scored else {}
     return {name: score_predictions(head, scored, predict(scored)) for name, predict in predictors.items()}

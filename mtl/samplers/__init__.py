@@ -27,6 +27,20 @@ from mtl.seeding import stream
 FloatArray = npt.NDArray[np.float64]
 
 
+class RateChange(NamedTuple):
+    """A new rate of a task.
+
+    Args:
+        epoch: Number of the epoch, from 0.
+        step: First step of that epoch with the new rate.
+        rate: The rate, at least 0.
+    """
+
+    epoch: int
+    step: int
+    rate: float
+
+
 class TaskSize(NamedTuple):
     """What a sampler may know about a task.
 
@@ -34,11 +48,13 @@ class TaskSize(NamedTuple):
         examples: Number of training examples.
         batches: Number of batches in one pass over them.
         rate: Sampling rate that the mixture sets; None if it sets none.
+        rate_changes: Later rates that the mixture sets, in their order.
     """
 
     examples: int
     batches: int
     rate: float | None = None
+    rate_changes: tuple[RateChange, ...] = ()
 
 
 class Sampler(ABC):
@@ -55,7 +71,7 @@ class Sampler(ABC):
     """
 
     uses_rates: bool = True
-    """Whether the rates that a mixture sets have an effect; if not, setting one is a problem."""
+    """Whether the rates that a mixture and its curriculum set have an effect; if not, setting one is a problem."""
 
     fills_steps: bool = False
     """Whether each step trains every task if the mixture asks for all tasks per step; if not, some steps hold fewer."""
@@ -170,7 +186,9 @@ class RandomSampler(Sampler):
     def epoch(self, epoch: int) -> list[str]:
         draws = stream(self.seed, "sampler", epoch).random(self._num_steps)
         # The index of a step's task is the number of borders between the tasks' shares of [0, 1) at or below its draw.
-        borders = self._shares(self._progress(epoch, self._num_steps)).cumsum(axis=1)[:, :-1]  # [S or 1, K - 1]
+        ends = self._shares(epoch, self._num_steps).cumsum(axis=1)  # [S or 1, K]
+        # No draw may lie beyond the last task with a share: rounding can leave its end below 1.
+        borders = np.where(ends == ends[:, -1:], 1.0, ends)[:, :-1]
         return _names(self.sizes, (borders <= draws[:, None]).sum(axis=1))
 
     def steps_per_epoch(self, epoch: int) -> int:
@@ -181,28 +199,34 @@ class RandomSampler(Sampler):
         # (Kool et al. 2019, https://arxiv.org/abs/1903.06059, section 2.3).
         num_steps = self.mixed_steps_per_epoch(tasks_per_step)
         noise = stream(self.seed, "sampler", epoch).gumbel(size=(num_steps, len(self.sizes)))
-        keys = np.log(self._shares(self._progress(epoch, num_steps))) + noise  # [S, K]
+        with np.errstate(divide="ignore"):
+            keys = np.log(self._shares(epoch, num_steps)) + noise  # [S, K], -inf for tasks without a share
         drawn = np.sort(np.argsort(-keys, axis=1)[:, :tasks_per_step], axis=1)  # [S, tasks of a step]
-        return [tuple(_names(self.sizes, step)) for step in drawn]
+        return [tuple(_names(self.sizes, step[own[step] > -np.inf])) for step, own in zip(drawn, keys, strict=True)]
 
     def mixed_steps_per_epoch(self, tasks_per_step: int) -> int:
         return self._written_steps or math.ceil(num_batches(self.sizes) / tasks_per_step)
 
     def rates(self) -> dict[str, float]:
-        done = self._progress(0, self._num_steps)
-        return dict(zip(self.sizes, self._shares(done).mean(axis=0).tolist(), strict=True))
+        return dict(zip(self.sizes, self._shares(0, self._num_steps).mean(axis=0).tolist(), strict=True))
 
     def _progress(self, epoch: int, num_steps: int) -> FloatArray:
         """The fraction of the planned training before each step [S]."""
         done: FloatArray = (epoch + np.arange(num_steps) / num_steps) / (self.num_epochs or 1.0)
         return done.clip(max=1.0)
 
-    def _shares(self, progress: FloatArray) -> FloatArray:
-        """The tasks' shares [S, K] at some progress [S]; [1, K] if they do not change."""
+    def _shares(self, epoch: int, num_steps: int) -> FloatArray:
+        """The tasks' shares at the steps of an epoch [S, K]; [1, K] if they do not change."""
+        progress = self._progress(epoch, num_steps)
         weights = np.atleast_2d(np.array(self.weights(progress[:, None]), dtype=np.float64))
+        if self.uses_rates and any(size.rate_changes for size in self.sizes.values()):
+            weights = np.repeat(weights, num_steps // len(weights), axis=0)
         for column, size in enumerate(self.sizes.values()):
             if self.uses_rates and size.rate is not None:
                 weights[:, column] = size.rate
+            for change in size.rate_changes if self.uses_rates else ():
+                if change.epoch <= epoch:
+                    weights[change.step if change.epoch == epoch else 0 :, column] = change.rate
         if not np.isfinite(weights.sum(axis=1)).all():
             raise InputError(Problem("sampler", "must give finite rates, got one that overflows."))
         shares: FloatArray = weights / weights.sum(axis=1, keepdims=True)

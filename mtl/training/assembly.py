@@ -15,6 +15,7 @@ import torch
 from heads import Head
 from mtl.balancing import Balancing
 from mtl.config import components
+from mtl.config.curriculum import phases
 from mtl.config.mixture import Mixture, build_head
 from mtl.config.schema import checked
 from mtl.encoder.pretrained import load_config, load_encoder, load_tokenizer, longest_input
@@ -115,8 +116,18 @@ def build_module(
         guard=guard,
         compile=compile,
         cuda_graphs=cuda_graphs,
+        loss_weights=_loss_weights(mixture),
         config=mixture.to_dict(),
     )
+
+
+def _loss_weights(mixture: Mixture) -> list[tuple[int, dict[str, float]]]:
+    """The loss weight of every task from each phase of the curriculum on; empty if they do not change."""
+    found = [
+        (from_step, {name: spec.loss_weight for name, spec in changed.tasks.items()})
+        for from_step, changed in phases(mixture)
+    ]
+    return found if mixture.curriculum else []
 
 
 def _attach(heads: Mapping[str, Head], encoder: Encoder, seed: int) -> None:

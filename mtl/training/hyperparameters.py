@@ -16,7 +16,10 @@ from mtl.training.learning_rates import default_rate
 
 DECIDES_RESULTS = False
 
-LearningRateSchedule = Literal["linear", "cosine", "constant"]
+LearningRateSchedule = Literal["linear", "cosine", "constant", "warmup_stable_decay", "inverse_sqrt"]
+
+DECAY = 0.1
+"""Default fraction of the updates of a final decay."""
 
 Convention = Literal["zhang", "electra"]
 
@@ -35,7 +38,11 @@ class Optimisation:
         head_learning_rate: Peak learning rate of the heads; None takes the encoder's.
         weight_decay: AdamW's weight decay of everything except biases and norms.
         warmup: Fraction of all updates, from 0 to 1, over which the learning rates rise from 0 to their peaks.
-        schedule: Learning rates after the warm-up: linear or cosine decay to 0, or constant.
+        schedule: Learning rates after the warm-up: linear or cosine decay to 0; constant; `warmup_stable_decay`,
+            constant and then a decay (Hägele et al. 2024); or `inverse_sqrt`, a decay that needs no end.
+        decay: Fraction of all updates, from 0 to 1, over which `warmup_stable_decay` decays at the end, by 1 - sqrt;
+            None is 0.1.
+        decay_to: Fraction of the peak at which that decay ends; None is 0.
         layer_decay: Factor on the learning rate from each layer of the encoder to the one below it, such as 0.95; None
             trains all layers at the same rate.
         layer_decay_convention: Rate of the top layer with `layer_decay`: `zhang` (None) once the factor times the
@@ -52,6 +59,8 @@ class Optimisation:
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
     warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
     schedule: LearningRateSchedule = "linear"
+    decay: Annotated[float, Field(gt=0, le=1)] | None = None
+    decay_to: Annotated[float, Field(ge=0, lt=1)] | None = None
     layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
     layer_decay_convention: Convention | None = None
     average: Average | None = None
@@ -62,6 +71,10 @@ class Optimisation:
     def _has_no_idle_setting(self) -> Optimisation:
         if self.layer_decay is None and self.layer_decay_convention is not None:
             raise ValueError("layer_decay_convention has no effect without layer_decay")
+        if self.schedule != "warmup_stable_decay" and (self.decay is not None or self.decay_to is not None):
+            raise ValueError("decay and decay_to have no effect without schedule: warmup_stable_decay")
+        if self.schedule == "warmup_stable_decay" and self.warmup + (self.decay or DECAY) > 1:
+            raise ValueError("warmup and decay must be at most 1 together")
         if self.average is None and (self.average_decay is not None or self.average_start is not None):
             raise ValueError("average_decay and average_start have no effect without average")
         if self.average == "mean" and self.average_decay is not None:

@@ -6,7 +6,7 @@ Shapes: B examples, T tokens, H hidden size.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -29,7 +29,7 @@ from mtl.seeding import derive, seed_dropout
 from mtl.single_precision import InSinglePrecision, single_precision
 from mtl.training.averaging import WeightAverage, weight_average
 from mtl.training.guard import Guard
-from mtl.training.hyperparameters import Optimisation
+from mtl.training.hyperparameters import DECAY, Optimisation
 from mtl.training.optimisation import adamw, parameter_groups, schedule
 from mtl.training.precision import prepare_products
 from mtl.training.selection import MIXTURE, Selection
@@ -68,6 +68,8 @@ class MultiTaskModule(pl.LightningModule):
         learning_rate_factors: Factor on the learning rate of each task's head; 1 for tasks without one.
         compile: Whether `setup` compiles the encoder.
         cuda_graphs: Whether training replays the encoder's passes as CUDA graphs, where that is possible.
+        loss_weights: The loss weight of every task from an update on, in the order of the updates; empty if they do
+            not change.
         config: The resolved mixture as plain values, saved in checkpoints.
     """
 
@@ -84,6 +86,7 @@ class MultiTaskModule(pl.LightningModule):
         learning_rate_factors: Mapping[str, float] | None = None,
         compile: bool = False,
         cuda_graphs: bool = False,
+        loss_weights: Sequence[tuple[int, Mapping[str, float]]] = (),
         config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -108,6 +111,7 @@ class MultiTaskModule(pl.LightningModule):
         """Prediction files of the latest evaluation, one part per rank; None if predictions are not saved."""
         self._seed, self._config = seed, dict(config or {})
         self._factors = dict(learning_rate_factors or {})
+        self._loss_weights = list(loss_weights)
         self._needs_compile, self._wants_graphs = compile, cuda_graphs
         self._evaluator: Evaluator | None = None
         self._averages: list[WeightAverage] = []
@@ -250,6 +254,13 @@ class MultiTaskModule(pl.LightningModule):
             self._log_losses()
         if batch_idx % self.trainer.accumulate_grad_batches == 0:
             self._update_trains = False
+        self._set_loss_weights()
+
+    def _set_loss_weights(self) -> None:
+        """Sets the loss weights of the current update, a function of its number, so that a resumed run has the same."""
+        current = [weights for from_step, weights in self._loss_weights if from_step <= self.global_step]
+        if current and current[-1] != self.balancing.weights:
+            self.balancing.set_weights(current[-1])
 
     def memory_problem(self) -> Problem:
         """What to lower if the device runs out of memory in the current step."""
@@ -382,7 +393,13 @@ class MultiTaskModule(pl.LightningModule):
             rate = self.balancing.learning_rate
             groups.append({"params": learned, "lr": rate, "weight_decay": 0.0, "name": "balancing"})
         total = self.total_updates()
-        factor = schedule(self.optimisation.schedule, warmup=round(self.optimisation.warmup * total), total=total)
+        factor = schedule(
+            self.optimisation.schedule,
+            warmup=round(self.optimisation.warmup * total),
+            total=total,
+            decay=round((self.optimisation.decay or DECAY) * total),
+            decay_to=self.optimisation.decay_to or 0.0,
+        )
         optimizer = adamw(groups, scaled=self.trainer.precision == "16-mixed")
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

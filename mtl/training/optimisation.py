@@ -12,6 +12,9 @@ from torch import nn
 from mtl.encoder.layers import depths
 from mtl.training.hyperparameters import Convention, LearningRateSchedule, Optimisation
 
+UPDATES_WITHOUT_WARMUP = 10_000
+"""Time scale of the schedule `inverse_sqrt` without a warm-up."""
+
 Owned = tuple[nn.Module, str, nn.Parameter]
 """A parameter with the module that owns it and its name there."""
 
@@ -93,22 +96,45 @@ def _groups(name: str, parameters: Iterable[Owned], rate: float, weight_decay: f
     ]
 
 
-def schedule(kind: LearningRateSchedule, *, warmup: int, total: int) -> Callable[[int], float]:
-    """The factor on all peak learning rates as a function of the update: linear warm-up, then decay or a constant.
+def schedule(
+    kind: LearningRateSchedule, *, warmup: int, total: int, decay: int = 0, decay_to: float = 0.0
+) -> Callable[[int], float]:
+    """The factor on all peak learning rates as a function of the update: linear warm-up, then what `kind` says.
+
+    At update n, counted from 0, the factor is (n + 1) / warmup during the warm-up, and after it:
+
+    - `linear`: 1 - p, where the progress p rises from 0 at the end of the warm-up to 1 at `total`.
+    - `cosine`: (1 + cos(pi p)) / 2 (Loshchilov & Hutter 2017, https://arxiv.org/abs/1608.03983).
+    - `constant`: 1.
+    - `warmup_stable_decay`: 1, and in the last `decay` updates decay_to + (1 - decay_to) (1 - sqrt(q)), where q rises
+      from 0 to 1 over them (Hägele et al. 2024, https://arxiv.org/abs/2405.18392).
+    - `inverse_sqrt`: sqrt(warmup / n) (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 5.3). Without a
+      warm-up it is sqrt(s / (n + s)) with s = 10,000, as in transformers.
 
     Args:
         kind: Schedule after the warm-up.
         warmup: Number of updates of the warm-up.
-        total: Number of updates of the training; linear and cosine schedules reach 0 there.
+        total: Number of updates of the training.
+        decay: Number of updates of a final decay.
+        decay_to: Factor at which a final decay ends.
 
     >>> factor = schedule("linear", warmup=2, total=4)
     >>> [factor(step) for step in range(5)]
     [0.5, 1.0, 1.0, 0.5, 0.0]
+    >>> factor = schedule("warmup_stable_decay", warmup=0, total=6, decay=4)
+    >>> [round(factor(step), 3) for step in range(7)]
+    [1.0, 1.0, 1.0, 0.5, 0.293, 0.134, 0.0]
     """
 
     def factor(step: int) -> float:
         if step < warmup:
             return (step + 1) / warmup
+        if kind == "inverse_sqrt":
+            scale = warmup or UPDATES_WITHOUT_WARMUP
+            return math.sqrt(scale / (step - warmup + scale))
+        if kind == "warmup_stable_decay":
+            share = min(1.0, max(0.0, (step - total + decay) / max(1, decay)))
+            return decay_to + (1.0 - decay_to) * (1.0 - math.sqrt(share))
         share = min(1.0, (step - warmup) / max(1, total - warmup))
         if kind == "linear":
             return 1.0 - share

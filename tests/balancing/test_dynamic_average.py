@@ -66,3 +66,12 @@ def test_a_temperature_that_is_not_above_0_is_an_input_error(temperature: float)
     with pytest.raises(InputError) as caught:
         DynamicAverage({"gad": 1.0}, temperature=temperature)
     assert [problem.key for problem in caught.value.problems] == ["balancing.temperature"]
+
+
+def test_new_weights_hold_at_once_and_keep_the_losses_of_the_epochs() -> None:
+    changed, other = DynamicAverage(has.WEIGHTS), DynamicAverage(dict.fromkeys(has.WEIGHTS, 3.0))
+    for balancing in (changed, other):
+        epochs(balancing)
+    changed.set_weights(dict.fromkeys(has.WEIGHTS, 3.0))
+    assert changed.current_factors() == pytest.approx(other.current_factors())
+    assert len(set(changed.current_factors().values())) > 1

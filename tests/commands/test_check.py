@@ -116,6 +116,22 @@ def test_the_plan_counts_rows_labels_steps_and_passes_by_hand(write: Write) -> N
     assert (train["read"], train["used"], train["examples"], train["truncated"]) == (8, 8, 8, 0.0)
 
 
+def test_the_plan_has_the_changes_of_the_curriculum_and_refuses_those_after_the_end(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change = {"tasks.risk.loss_weight": 0.5}
+    path = write(batch_size=3, curriculum=[{"from_step": 3, **change}, {"from_step": 11, "tasks.risk.loss_weight": 2}])
+    (tmp_path / "c.yaml").write_text("mixture: m.yaml\ntrainer: {max_epochs: 8, accumulate_grad_batches: 2}\n")
+    assert plan(tmp_path / "c.yaml")["curriculum"] == [  # an epoch has 3 batches and so 2 updates
+        {"from_step": 3, "epoch": 1, "changes": change},
+        {"from_step": 11, "epoch": 5, "changes": {"tasks.risk.loss_weight": 2}},
+    ]
+    assert main(["check", str(path)]) == 0
+    assert "from step 11 " in capsys.readouterr().out
+    (tmp_path / "c.yaml").write_text("mixture: m.yaml\ntrainer: {max_epochs: 8, max_steps: 11}\n")
+    assert [problem.key for problem in problems(tmp_path / "c.yaml")] == ["curriculum.1.from_step"]
+
+
 def test_the_plan_of_more_epochs_has_more_passes(write: Write) -> None:
     _, made = check(write(batch_size=3), epochs=4)
     assert (made["epochs"], made["steps"], made["tasks"]["risk"]["passes"]) == (4, 12, 4.0)

@@ -581,6 +581,7 @@ WHOLE = {
     "sampler": {"name": "round_robin"},
     "tasks_per_step": "all",
 }
+PHASE = {"curriculum": [{"from_step": 9, "tasks.risk.loss_weight": 0.5}]}
 
 
 @pytest.mark.usefixtures("_fresh")
@@ -596,6 +597,8 @@ WHOLE = {
         ({}, ("--trainer.limit_train_batches=0",), "trainer.limit_train_batches: "),
         ({}, ("--trainer.limit_train_batches=0.01",), "0.01 of 14"),
         ({}, ("--trainer.max_epochs=-1",), "trainer.max_epochs: "),
+        (PHASE, ("--trainer.max_steps=9",), "curriculum.0.from_step: "),
+        (PHASE, ("--trainer.max_epochs=3", "--trainer.limit_train_batches=3"), "curriculum.0.from_step: "),
         ({}, ("--trainer.max_epochs=-1", "--trainer.max_time=00:00:01:00"), "trainer.max_epochs: "),
         ({}, ("--trainer.strategy=fsdp",), "trainer.strategy: "),
         ({}, ("--trainer.strategy=deepspeed_stage_2",), "trainer.strategy: "),

@@ -7,11 +7,19 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModel, get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
+from transformers import (
+    AutoModel,
+    get_cosine_schedule_with_warmup,
+    get_inverse_sqrt_schedule,
+    get_linear_schedule_with_warmup,
+    get_wsd_schedule,
+)
 
 from heads.classification import Classification
 from heads.token_classification import TokenClassification
 from mtl.config.loading import load_mixture
+from mtl.config.schema import checked
+from mtl.problems import InputError
 from mtl.training.hyperparameters import LearningRateSchedule, Optimisation
 from mtl.training.optimisation import adamw, layer_factor, parameter_groups, schedule
 
@@ -227,7 +235,63 @@ def test_after_the_warm_up_the_rate_agrees_with_transformers(
         theirs.step()
 
 
-@pytest.mark.parametrize("kind", ["linear", "cosine", "constant"])
+@pytest.mark.parametrize(("warmup", "total", "decay", "end"), [(0, 20, 5, 0.0), (3, 30, 10, 0.001), (10, 40, 30, 0.5)])
+def test_warm_up_stable_decay_agrees_with_transformers_after_the_warm_up(
+    warmup: int, total: int, decay: int, end: float
+) -> None:
+    factor = schedule("warmup_stable_decay", warmup=warmup, total=total, decay=decay, decay_to=end)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = get_wsd_schedule(optimizer, warmup, decay, total, decay_type="1-sqrt", min_lr_ratio=end)
+    for step in range(total + 3):
+        if step >= warmup:
+            assert factor(step) == pytest.approx(theirs.get_last_lr()[0])
+        optimizer.step()
+        theirs.step()
+    assert factor(total - decay) == 1.0
+    assert factor(total) == pytest.approx(end)
+
+
+def test_new_schedules_have_the_factors_found_by_hand() -> None:
+    stable = schedule("warmup_stable_decay", warmup=2, total=12, decay=4, decay_to=0.2)
+    # 0.2 + 0.8 (1 - sqrt(q)) for q = 0, 1/4, 2/4, 3/4, 1
+    decay = [1.0, 0.6, 0.434315, 0.307180, 0.2]
+    assert [stable(step) for step in range(14)] == pytest.approx([0.5, *[1.0] * 7, *decay, 0.2], abs=1e-6)
+    inverse = schedule("inverse_sqrt", warmup=4, total=0)
+    assert [inverse(step) for step in (0, 3, 4, 9, 16, 100)] == pytest.approx([0.25, 1.0, 1.0, 2 / 3, 0.5, 0.2])
+    without = schedule("inverse_sqrt", warmup=0, total=0)
+    assert [without(step) for step in (0, 30_000)] == [1.0, 0.5]
+    constant = schedule("constant", warmup=2, total=4)
+    assert [constant(step) for step in range(6)] == [0.5, *[1.0] * 5]
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 7])
+def test_the_inverse_square_root_agrees_with_transformers_after_the_warm_up(warmup: int) -> None:
+    factor = schedule("inverse_sqrt", warmup=warmup, total=0)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = get_inverse_sqrt_schedule(optimizer, warmup)
+    for step in range(40):
+        if step >= warmup:
+            assert factor(step) == pytest.approx(theirs.get_last_lr()[0])
+        optimizer.step()
+        theirs.step()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"decay": 0.2},
+        {"schedule": "constant", "decay_to": 0.1},
+        {"schedule": "warmup_stable_decay", "warmup": 0.95},
+        {"schedule": "warmup_stable_decay", "decay": 0.0},
+        {"schedule": "warmup_stable_decay", "decay_to": 1.0},
+    ],
+)
+def test_a_decay_that_has_no_effect_or_no_room_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        checked(Optimisation, fields, "model")
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "constant", "warmup_stable_decay", "inverse_sqrt"])
 def test_a_schedule_of_only_warm_up_rises_to_the_peak(kind: LearningRateSchedule) -> None:
     factor = schedule(kind, warmup=4, total=4)
     assert [factor(step) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]

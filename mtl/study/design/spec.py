@@ -143,6 +143,9 @@ def _spec_problems(spec: StudySpec, mixture: Mixture | None, broken: set[str]) -
         folder_name(spec.name)
     except InputError as error:
         problems += error.problems
+    if mixture is not None and mixture.curriculum:
+        message = "has no place in a study: its steps count the updates of a run, which differ between runs."
+        problems.append(Problem("mixture: curriculum", message, "Remove it, or use `mtl fit`."))
     if "seeds" not in broken:
         problems += _seed_problems(spec)
     problems += launcher_problems(spec.launcher) if "launcher" not in broken else []

@@ -40,6 +40,13 @@ def test_a_mixture_can_be_part_of_the_study(write: Callable[..., Path], tmp_path
     assert "drugs" in study.mixture.tasks
 
 
+def test_a_study_of_a_mixture_with_a_curriculum_is_refused(write: Callable[..., Path]) -> None:
+    change = {"from_step": 5, "tasks.risk.loss_weight": 2}
+    with pytest.raises(InputError) as error:
+        load_study(write(mixture={"name": "own", "include": ["toy.yaml"], "curriculum": [change]}))
+    assert [problem.key for problem in error.value.problems] == ["mixture: curriculum"]
+
+
 def test_overrides_reach_any_key(write: Callable[..., Path]) -> None:
     study = load_study(write(), ["seeds=[3, 7]", "budget.passes=2", "launcher.workers=1"])
     assert study.spec.seed_list == (3, 7)
