@@ -10,10 +10,10 @@ import pytorch_lightning as pl
 from heads import Head
 from mtl.batching.loaders import EvaluationLoader, TrainLoader
 from mtl.batching.phase_heads import PhaseHeads
-from mtl.batching.schedule import StepSchedule, UpdateGrid, make_schedule
+from mtl.batching.schedule import StepSchedule, UpdateGrid, limited, make_schedule, planned_updates
 from mtl.config.curriculum import end_problems
 from mtl.data.examples import SplitData, TaskData, prepare
-from mtl.problems import InputError, Problem
+from mtl.problems import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -147,46 +147,3 @@ class MixtureData(pl.LightningDataModule):
     def attached_trainer(self) -> pl.Trainer:
         assert self.trainer is not None, "the data module is not attached to a trainer"
         return self.trainer
-
-
-def limited(num_steps: int, limit: float | None) -> int:
-    """The number of steps of an epoch within a limit.
-
-    Args:
-        num_steps: Number of steps of the whole epoch.
-        limit: Largest number of steps if it is an integer or above 1, as in Lightning; otherwise a fraction of the
-            steps. None sets no limit.
-
-    >>> limited(10, 3), limited(10, 3.0), limited(10, 0.55), limited(10, None)
-    (3, 3, 5, 10)
-
-    Raises:
-        InputError: No step is left.
-    """
-    left = num_steps
-    if limit is not None:
-        is_number = isinstance(limit, int) or limit > 1
-        left = min(num_steps, int(limit)) if is_number else int(num_steps * limit)
-    if not left:
-        message = f"must leave at least one batch per epoch, got {limit} of {num_steps}."
-        raise InputError(Problem("trainer.limit_train_batches", message, "Raise it, or omit it."))
-    return left
-
-
-def planned_updates(per_epoch: int, max_epochs: int | None, max_steps: int) -> int:
-    """The number of updates of a training.
-
-    Args:
-        per_epoch: Number of updates per epoch.
-        max_epochs: Largest number of epochs; None or below 0 sets no limit.
-        max_steps: Largest number of updates; below 0 sets no limit.
-
-    Raises:
-        InputError: Neither is limited.
-    """
-    by_epochs = None if max_epochs is None or max_epochs < 0 else per_epoch * max_epochs
-    limits = [limit for limit in (by_epochs, max_steps) if limit is not None and limit >= 0]
-    if not limits:
-        rule = "must be set, or trainer.max_steps, because the learning-rate schedule ends with the training"
-        raise InputError(Problem("trainer.max_epochs", f"{rule}; got {max_epochs}."))
-    return min(limits)

@@ -14,9 +14,8 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from mtl.batching.data_module import planned_updates
 from mtl.batching.passes import DefaultLength, default_length
-from mtl.batching.schedule import StepSchedule, UpdateGrid, make_schedule
+from mtl.batching.schedule import StepSchedule, UpdateGrid, make_schedule, planned_updates
 from mtl.commands.arguments import read_config
 from mtl.config.curriculum import end_problems
 from mtl.config.encoder_catalogue import entry_reasons

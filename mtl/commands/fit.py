@@ -22,10 +22,9 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from mtl import redaction
-from mtl.batching.data_module import limited, planned_updates
 from mtl.batching.gated_data import GatedData
 from mtl.batching.passes import default_length
-from mtl.batching.schedule import make_schedule
+from mtl.batching.schedule import limited, make_schedule, planned_updates
 from mtl.commands import COMMANDS
 from mtl.commands.arguments import take_mixture
 from mtl.config.curriculum import end_problems
