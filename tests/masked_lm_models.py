@@ -1,4 +1,4 @@
-"""Tiny random models for masked language modelling, saved with their heads."""
+"""Tiny random models for masked language modelling, saved with their heads, and tasks of a mixture that uses it."""
 
 from __future__ import annotations
 
@@ -27,3 +27,15 @@ def masked_lm_folder(folder: Path, encoder: Path, tokenizer: Any, **changes: Any
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return model.eval(), folder
+
+
+def mlm_and_risk(folder: Path) -> dict[str, Any]:
+    """The tasks of a masked language model on the texts of `cause` and a regression, for `toy_mixture` in a folder."""
+    return {
+        "mlm": {"head": "masked_lm", "data": {"reader": "jsonl", "path": str(folder / "cause")}},
+        "risk": {
+            "head": "regression",
+            "options": {"range": [0, 4]},
+            "data": {"reader": "jsonl", "path": str(folder / "risk")},
+        },
+    }

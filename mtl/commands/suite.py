@@ -127,7 +127,7 @@ def _run(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from mtl.suites.model_results import models_folder
     from mtl.suites.suite_file import load_suite
-    from mtl.suites.suite_report import report_metrics, score_columns, write_report
+    from mtl.suites.suite_report import note, report_metrics, score_columns, write_report
     from mtl.suites.suite_run import known_models
     from mtl.suites.suite_tracker import SuiteTracker
 
@@ -136,7 +136,7 @@ def _report(options: argparse.Namespace) -> int:
     models = known_models(suite, options.root, tracker)
     metrics, columns = report_metrics(suite, models), score_columns(suite, models)
     files = write_report(suite, models, options.out or models_folder(options.root, suite.spec.name).parent / "report")
-    tracker.report(metrics, columns, files, models)
+    tracker.report(metrics, columns, files, models, note(suite, models))
     tracker.close()
     if options.json:
         print(json.dumps({"suite": suite.spec.name, "metrics": metrics, "scores": columns}, indent=2))

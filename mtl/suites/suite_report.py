@@ -75,12 +75,21 @@ def report_metrics(suite: Suite, models: Sequence[ModelResults]) -> dict[str, fl
     return found
 
 
+def note(suite: Suite, models: Sequence[ModelResults]) -> str:
+    """The description of the suite in MLflow: the score of each model, and where the rest is."""
+    scores = [f"- {line.model}: {_mean(line.suite.score)}" for line in _compared(suite, models).ours]
+    rule = suite.spec.aggregation.rule.replace("_", " ")
+    return "\n".join(
+        [f"{suite.spec.title}, {rule}:", "", *scores, "", "The artifact `report.md` has the scores by task."]
+    )
+
+
 def missing_seeds(suite: Suite, models: Sequence[ModelResults]) -> list[str]:
     """What is missing in the results of our models, as sentences."""
     found = []
     for one in models:
         for task, results in one.tasks.items():
-            done = len(results.scores[suite.spec.tasks[task].variant])
+            done = len(results.scores.get(suite.spec.tasks[task].variant, {}))
             if done < results.seeds:
                 found.append(f"{one.label}: {task} has {done} of {results.seeds} seeds.")
     return found

@@ -14,7 +14,7 @@ from mtl.config.encoder_catalogue import entry_of
 from mtl.config.yaml_files import merge, parse_overrides
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.study.design.spec import Study, study_of
-from mtl.suites.suite_spec import RecipeSpec, SuiteSpec
+from mtl.suites.suite_spec import RecipeSpec, SuiteSpec, SuiteTaskSpec
 
 Way = Literal["single", "joint", "refine_finetune"]
 """Each task alone, all tasks together, or all together and then each alone: names of designs of studies."""
@@ -28,6 +28,12 @@ MAX_EVALUATIONS = 10
 """Most evaluations on dev where the recipe selects the best one; with fewer epochs, there is one after each."""
 
 EXPERIMENT = "biomtl-suites"
+
+SHARED = ("learning_rate", "weight_decay", "warmup", "schedule", "select")
+"""Keys of a recipe that a study has once for all of its tasks."""
+
+LENGTHS = ("updates", "passes")
+"""Keys of a budget that replace the epochs of a recipe."""
 
 
 class SuiteOrder(NamedTuple):
@@ -102,7 +108,6 @@ def study_fields(spec: SuiteSpec, order: SuiteOrder, tasks: Sequence[str]) -> di
     """
     recipe = shared_recipe(spec, order.way, tasks)
     name = " ".join([spec.name, order.way, order.model, *(tasks if order.way == "single" else ())])
-    seeds = max(spec.seeds_of(task) for task in tasks) if order.seeds is None else order.seeds
     model: dict[str, Any] = {"learning_rate": recipe.learning_rate, "weight_decay": recipe.weight_decay}
     model |= {"warmup": recipe.warmup, "schedule": recipe.schedule}
     sections = {key: value for key, value in order.changes.items() if key != "encoder"}
@@ -116,7 +121,7 @@ def study_fields(spec: SuiteSpec, order: SuiteOrder, tasks: Sequence[str]) -> di
         },
         "designs": [order.way],
         "continued": False,
-        "seeds": seeds,
+        "seeds": number_of_seeds(spec, order, tasks),
         "budget": _budget(spec, order, tasks),
         "select": recipe.select or "best",
         "model": {key: value for key, value in model.items() if value is not None},
@@ -124,6 +129,11 @@ def study_fields(spec: SuiteSpec, order: SuiteOrder, tasks: Sequence[str]) -> di
         **({} if len(tasks) == 1 else {"exclude": "documents"}),
     }
     return merge(fields, sections)
+
+
+def number_of_seeds(spec: SuiteSpec, order: SuiteOrder, tasks: Sequence[str]) -> int:
+    """The number of seeds of a study: that of the user, or the largest that one of its tasks has."""
+    return max(spec.seeds_of(task) for task in tasks) if order.seeds is None else order.seeds
 
 
 def shared_recipe(spec: SuiteSpec, way: Way, tasks: Sequence[str]) -> RecipeSpec:
@@ -134,7 +144,7 @@ def shared_recipe(spec: SuiteSpec, way: Way, tasks: Sequence[str]) -> RecipeSpec
 def _budget(spec: SuiteSpec, order: SuiteOrder, tasks: Sequence[str]) -> dict[str, Any]:
     epochs = {task: spec.recipe_of(task).epochs for task in tasks}
     changed = order.changes.get("budget", {})
-    is_replaced = any(changed.get(key) is not None for key in ("updates", "passes"))
+    is_replaced = any(changed.get(key) is not None for key in LENGTHS)
     own = {} if is_replaced else {task: {"passes": n} for task, n in epochs.items() if n is not None}
     known = [n for n in epochs.values() if n is not None]
     evaluations = min(max(known, default=MAX_EVALUATIONS), MAX_EVALUATIONS)
@@ -142,7 +152,7 @@ def _budget(spec: SuiteSpec, order: SuiteOrder, tasks: Sequence[str]) -> dict[st
 
 
 def deviations(spec: SuiteSpec, published: SuiteSpec, order: SuiteOrder, task: str) -> list[str]:
-    """How the trainings of a task differ from the recipe of the suite as it comes, each as a phrase.
+    """How the trainings of a task differ from the suite as it comes, each as a phrase.
 
     Args:
         spec: The suite with the user's overrides.
@@ -150,29 +160,53 @@ def deviations(spec: SuiteSpec, published: SuiteSpec, order: SuiteOrder, task: s
         order: What is trained.
         task: The task.
     """
-    wanted, recipe = published.recipe_of(task), spec.recipe_of(task)
-    shared = shared_recipe(spec, order.way, (task,))
-    given = recipe.model_copy(
-        update={key: getattr(shared, key) for key in ("learning_rate", "weight_decay", "warmup", "schedule", "select")}
-    )
-    budget = dict(order.changes.get("budget", {}))
-    replaced = {key: budget.pop(key) for key in ("updates", "passes") if budget.get(key) is not None}
-    found = [
-        _deviation(key, getattr(given, key), getattr(wanted, key))
-        for key in RecipeSpec.model_fields
-        if key not in ("source", *(["epochs"] if replaced else []))
-        and getattr(wanted, key) is not None
-        and getattr(given, key) != getattr(wanted, key)
+    changed = [f"{section}.{key}: {value}" for section, key, value in _changed_settings(order)]
+    seeds = number_of_seeds(spec, order, (task,) if order.way == "single" else order.tasks)
+    stated = published.seeds_of(task)
+    return [
+        *_recipe_deviations(spec, published, order, task),
+        *changed,
+        *([f"{seeds} seeds instead of {stated}"] if seeds != stated else []),
+        *_task_deviations(spec, published, task),
     ]
+
+
+def _recipe_deviations(spec: SuiteSpec, published: SuiteSpec, order: SuiteOrder, task: str) -> list[str]:
+    wanted, shared = published.recipe_of(task), shared_recipe(spec, order.way, (task,))
+    given = spec.recipe_of(task).model_copy(update={key: getattr(shared, key) for key in SHARED})
+    replaced = {key: value for section, key, value in _settings(order) if section == "budget" and key in LENGTHS}
+    found = []
+    for key in RecipeSpec.model_fields:
+        value, published_value = getattr(given, key), getattr(wanted, key)
+        is_compared = key != "source" and not (key == "epochs" and replaced)
+        if is_compared and published_value is not None and value != published_value:
+            shown = "our default" if value is None else value
+            found.append(f"{key.replace('_', ' ')} {shown} instead of {published_value}")
     found += [f"{key} {value:g} in place of the {wanted.epochs or 'default'} epochs" for key, value in replaced.items()]
     if wanted.epochs is None and not replaced:
         found.append("epochs by the size of the task, because the suite states none")
-    found += [f"budget.{key}: {value}" for key, value in budget.items()]
-    found += [f"encoder.{key}: {value}" for key, value in order.changes.get("encoder", {}).items()]
-    seeds, stated = order.seeds or spec.seeds_of(task), published.seeds_of(task)
-    return found + ([f"{seeds} seeds instead of {stated}"] if seeds != stated and order.way == "single" else [])
+    return found
 
 
-def _deviation(key: str, given: Any, wanted: Any) -> str:
-    shown = "our default" if given is None else given
-    return f"{key.replace('_', ' ')} {shown} instead of {wanted}"
+def _task_deviations(spec: SuiteSpec, published: SuiteSpec, task: str) -> list[str]:
+    """What the user has changed in the task itself, other than where its data are."""
+    given, wanted = (_task_settings(one.tasks[task]) for one in (spec, published))
+    return [f"{key} {given.get(key)} instead of {wanted.get(key)}" for key in wanted if given.get(key) != wanted[key]]
+
+
+def _task_settings(task: SuiteTaskSpec) -> dict[str, Any]:
+    names = ("head", "labels", "options", "variant")
+    data = task.data.model_dump(mode="json", exclude={"path"})
+    return {name: getattr(task, name) for name in names} | {f"data.{name}": value for name, value in data.items()}
+
+
+def _settings(order: SuiteOrder) -> list[tuple[str, str, Any]]:
+    """The overrides of the sections that decide results, each with its section and its key."""
+    sections = ("budget", "trainer", "encoder")
+    return [(section, key, value) for section in sections for key, value in order.changes.get(section, {}).items()]
+
+
+def _changed_settings(order: SuiteOrder) -> list[tuple[str, str, Any]]:
+    """Those that deviate from a recipe; how long a task is trained is compared with its epochs."""
+    ignored = {("trainer", "accelerator"), ("trainer", "threads"), *(("budget", key) for key in LENGTHS)}
+    return [one for one in _settings(order) if one[:2] not in ignored]

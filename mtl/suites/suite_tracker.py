@@ -44,14 +44,16 @@ class SuiteTracker(ParentRun):
         columns: Mapping[str, Sequence[Any]],
         files: Sequence[Path],
         models: Sequence[ModelResults],
+        note: str,
     ) -> None:
         """Queues a report, and the end of the run.
 
         Args:
             metrics: Metrics by name.
             columns: Scores as columns of a table.
-            files: Files of the report; the first one is also the description of the run.
+            files: Files of the report.
             models: Results of the models.
+            note: Description of the run, in Markdown.
         """
         now = int(time.time() * 1000)
         numbers = [Number(name, value, now, 0) for name, value in metrics.items()]
@@ -63,7 +65,7 @@ class SuiteTracker(ParentRun):
                 run.log_file(file)
             for one in models:
                 run.log_json(one.to_dict(), f"{MODELS}/{one.file_name}")
-            run.set_tags({"mlflow.note.content": files[0].read_text(encoding="utf-8")[:5000]})
+            run.set_tags({"mlflow.note.content": note})
             run.end("FINISHED")
 
         self._put("report", send)

@@ -17,6 +17,7 @@ from mtl.batching.schedule import Step
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import Mixture
 from mtl.training.assembly import build_data
+from tests.masked_lm_models import mlm_and_risk
 
 Write = Callable[..., Path]
 
@@ -26,15 +27,7 @@ def mixture(toy_mixture: Write, tmp_path: Path) -> Callable[..., Mixture]:
     """A function that gives the mixture of a masked language model on the texts of `cause`, and of `risk`."""
 
     def make(**fields: Any) -> Mixture:
-        tasks = {
-            "mlm": {"head": "masked_lm", "data": {"reader": "jsonl", "path": str(tmp_path / "cause")}},
-            "risk": {
-                "head": "regression",
-                "options": {"range": [0, 4]},
-                "data": {"reader": "jsonl", "path": str(tmp_path / "risk")},
-            },
-        }
-        return load_mixture(toy_mixture(tasks=tasks, **fields))
+        return load_mixture(toy_mixture(tasks=mlm_and_risk(tmp_path), **fields))
 
     return make
 

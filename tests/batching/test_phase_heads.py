@@ -16,6 +16,7 @@ from mtl.config.loading import load_mixture
 from mtl.config.mixture import Mixture
 from mtl.problems import InputError
 from mtl.training.assembly import build_heads
+from tests.masked_lm_models import mlm_and_risk
 
 Write = Callable[..., Path]
 Train = Callable[..., Any]
@@ -33,16 +34,10 @@ def mixture(toy_mixture: Write, tmp_path: Path) -> Callable[..., Mixture]:
     """A function that gives the mixture of a masked language model and a regression, with a curriculum."""
 
     def make(*curriculum: dict[str, Any], **fields: Any) -> Mixture:
-        tasks = {
-            "mlm": {"head": "masked_lm", "data": {"reader": "jsonl", "path": str(tmp_path / "cause")}},
-            "risk": {
-                "head": "regression",
-                "options": {"range": [0, 4]},
-                "data": {"reader": "jsonl", "path": str(tmp_path / "risk")},
-            },
-        }
         sampler = {"name": "weighted", "steps_per_epoch": 12}
-        return load_mixture(toy_mixture(tasks=tasks, curriculum=list(curriculum), sampler=sampler, **fields))
+        return load_mixture(
+            toy_mixture(tasks=mlm_and_risk(tmp_path), curriculum=list(curriculum), sampler=sampler, **fields)
+        )
 
     return make
 

@@ -78,11 +78,34 @@ def test_a_recipe_that_is_followed_deviates_in_nothing() -> None:
         ({}, {"changes": {"budget": {"updates": 7}}}, "updates 7 in place of the 20 epochs"),
         ({}, {"changes": {"budget": {"train_rows": 9}}}, "budget.train_rows: 9"),
         ({}, {"changes": {"encoder": {"max_length": 16}}}, "encoder.max_length: 16"),
+        ({}, {"changes": {"trainer": {"precision": "bf16-mixed", "threads": 2}}}, "trainer.precision: bf16-mixed"),
     ],
 )
 def test_every_change_is_named(changed: dict[str, Any], changes: dict[str, Any], phrase: str) -> None:
     spec = SuiteSpec(**{**SPEC.model_dump(), **changed})
     assert deviations(spec, SPEC, order(**changes), "toy_drugs") == [phrase]
+
+
+def test_seeds_of_tasks_together_are_those_of_the_study() -> None:
+    assert "2 seeds instead of 10" in deviations(SPEC, SPEC, order(way="joint", seeds=2), "toy_drugs")
+    assert "10 seeds instead of 5" in deviations(SPEC, SPEC, order(way="joint"), "toy_risk")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "key"),
+    [
+        ("options", {"decoder": "crf"}, "options"),
+        ("variant", "near_entity_f1", "variant"),
+        ("data", {"reader": "conll", "path": "elsewhere", "limit": {"test": 3}}, "data.limit"),
+    ],
+)
+def test_a_change_of_the_task_itself_is_named_but_not_of_the_place_of_its_data(
+    place: str, value: Any, key: str
+) -> None:
+    changed = {**SPEC.tasks["toy_drugs"].model_dump(), place: value}
+    spec = SuiteSpec(**{**SPEC.model_dump(), "tasks": {**SPEC.model_dump()["tasks"], "toy_drugs": changed}})
+    (phrase,) = deviations(spec, SPEC, order(), "toy_drugs")
+    assert phrase.split()[0] == key
 
 
 def test_epochs_that_a_suite_does_not_state_are_named() -> None:
