@@ -102,9 +102,13 @@ class FinishedRun:
         data.tasks = {task: {"test": content}}
         with TemporaryDirectory() as folder, quiet_lightning():
             self._module.predictions_folder = Path(folder)
-            self.trainer.test(self._module, dataloaders=EvaluationLoader(data, "test"), verbose=False)
-            assert self._module.kept is not None
-            predictions = dict(self._module.kept.records(task))
+            try:
+                self.trainer.test(self._module, dataloaders=EvaluationLoader(data, "test"), verbose=False)
+                assert self._module.kept is not None
+                predictions = dict(self._module.kept.records(task))
+            finally:
+                if self._module.kept is not None:
+                    self._module.kept.discard()
         return Scored(self._module.results["test"][task], predictions)
 
     @cached_property

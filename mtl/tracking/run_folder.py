@@ -87,9 +87,10 @@ class RunFolder:
             return cls._from_variable(root, mixture_name, seed)
         cls.end_dead(root)
         family = Path(root).absolute() / folder_name(mixture_name)
-        path = make_new_folder(family, f"{datetime.now():%Y%m%d-%H%M%S}-s{seed}")
+        now = datetime.now().astimezone()
+        path = make_new_folder(family, f"{now:%Y%m%d-%H%M%S}-s{seed}")
         os.environ[FOLDER_VARIABLE] = str(path)
-        return cls(path)._begin(mixture_name, seed)
+        return cls(path)._begin(mixture_name, seed, now)
 
     @classmethod
     def latest(cls, root: Path, mixture_name: str) -> RunFolder:
@@ -342,11 +343,11 @@ class RunFolder:
         folder = cls(Path(path).absolute())
         if is_rank_zero() and not (folder.path / "run.json").exists():
             make_folder(folder.path)
-            folder._begin(mixture_name, seed)
+            folder._begin(mixture_name, seed, datetime.now().astimezone())
         return folder
 
-    def _begin(self, mixture_name: str, seed: int) -> RunFolder:
-        started = datetime.now().astimezone().isoformat(timespec="seconds")
+    def _begin(self, mixture_name: str, seed: int, now: datetime) -> RunFolder:
+        started = now.isoformat(timespec="seconds")
         info = {"mixture": mixture_name, "seed": seed, "started": started, "status": "RUNNING"}
         self.write_json("run.json", {**info, "process": this_process()})
         write_text(self.path.parent / "latest", self.path.name + "\n")
