@@ -25,6 +25,7 @@ COMMANDS = {
     "compare": ("mtl.commands.compare", "Compare two runs, or predictions of other systems, on the same documents."),
     "ids": ("mtl.commands.ids", "Map the hashed ids of a run back to ids, for the holder of the key."),
     "encoders": ("mtl.commands.encoders", "List the encoders that a mixture may name, or show one with its sources."),
+    "vocabulary": ("mtl.commands.vocabulary", "Train a tokenizer on a corpus, or add words to an encoder's own."),
     "cache": ("mtl.commands.cache", "Show the cache of rows and examples, or clear it."),
 }
 
