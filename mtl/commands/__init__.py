@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _dispatch(arguments: Sequence[str]) -> int | str | None:
     if not arguments or arguments[0] in ("-h", "--help"):
-        lines = [f"  {name:10}{text}" for name, (_, text) in COMMANDS.items()]
+        lines = [f"  {name:12}{text}" for name, (_, text) in COMMANDS.items()]
         print(HELP.format(commands="\n".join(lines)), end="")
         return 0 if arguments else 2
     if arguments[0] in ("-V", "--version"):

@@ -53,7 +53,7 @@ class NewRows(NamedTuple):
 
     inputs: Tensor
     outputs: Tensor | None
-    report: Mapping[str, float | int] = {}  # noqa: RUF012  # never changed
+    report: Mapping[str, float | int] = {}  # never changed
 
 
 class Initialiser(ABC):
@@ -106,14 +106,13 @@ def require_at_least(values: Mapping[str, tuple[float, float]]) -> None:
     Raises:
         InputError: Some are smaller; each is listed with its key.
     """
-    wrong = {name: pair for name, pair in values.items() if not pair[0] >= pair[1]}
-    if wrong:
-        raise InputError(
-            [
-                Problem(f"init.{name}", f"must be at least {least}, got {value}.")
-                for name, (value, least) in wrong.items()
-            ]
-        )
+    problems = [
+        Problem(f"init.{name}", f"must be at least {least}, got {value}.")
+        for name, (value, least) in values.items()
+        if not value >= least
+    ]
+    if problems:
+        raise InputError(problems)
 
 
 def require_layer(layer: int, model: WholeModel) -> None:
