@@ -28,11 +28,13 @@ class WholeModel(NamedTuple):
         model: The class for masked language modelling if the checkpoint has all of its weights, otherwise the encoder.
         encoder: The encoder in it; `model` itself if there is no head.
         pooler: Weights of the pooler that `model` lacks, by their names in a checkpoint of `model`.
+        random: Names of weights of `model` that the checkpoint lacks, such as those of a pooler.
     """
 
     model: Any
     encoder: Any
     pooler: dict[str, Tensor]
+    random: frozenset[str]
 
     @property
     def has_masked_lm(self) -> bool:
@@ -57,8 +59,12 @@ class WholeModel(NamedTuple):
         return None if self.decoder is None or self.decoder.weight is self.inputs else self.decoder.weight
 
     def save(self, folder: Path) -> None:
-        """Writes the configuration and all weights to a folder, which `AutoModel` and `AutoModelForMaskedLM` load."""
-        self.model.save_pretrained(folder, state_dict={**self.model.state_dict(), **self.pooler})
+        """Writes the configuration and the weights to a folder, which `AutoModel` and `AutoModelForMaskedLM` load.
+
+        Weights that the checkpoint lacked are left out, so that they do not pass for trained ones.
+        """
+        weights = {name: value for name, value in self.model.state_dict().items() if name not in self.random}
+        self.model.save_pretrained(folder, state_dict={**weights, **self.pooler})
 
 
 def load_whole_model(spec: EncoderSpec) -> WholeModel:
@@ -78,18 +84,19 @@ def load_whole_model(spec: EncoderSpec) -> WholeModel:
             dtype=torch.float32,
             output_loading_info=True,
         )
+    missing = frozenset(loading["missing_keys"])
+    without_head = WholeModel(encoder.eval(), encoder, {}, missing)
     shipped = masked_lm_weights(spec)
     if not shipped:
-        return WholeModel(encoder.eval(), encoder, {})
+        return without_head
     make: Any = AutoModelForMaskedLM.from_config
     model = make(encoder.config, dtype=torch.float32)
     prefix = f"{model.base_model_prefix}."
     own = {name for name, _ in model.named_parameters(remove_duplicate=False) if not name.startswith(prefix)}
     if own - shipped.keys():
-        return WholeModel(encoder.eval(), encoder, {})
+        return without_head
     weights = {f"{prefix}{name}": weight for name, weight in encoder.state_dict().items()}
     lacking = model.load_state_dict({**weights, **shipped}, strict=False)
     assert not lacking.missing_keys, f"the encoder of the head has other weights: {lacking.missing_keys}"
-    known = {f"{prefix}{name}" for name in loading["missing_keys"]}
-    pooler = {name: weights[name] for name in lacking.unexpected_keys if name not in known}
-    return WholeModel(model.eval(), model.base_model, pooler)
+    pooler = {name: weights[name] for name in lacking.unexpected_keys if name.removeprefix(prefix) not in missing}
+    return WholeModel(model.eval(), model.base_model, pooler, frozenset())

@@ -84,7 +84,7 @@ def renewal_of(spec: VocabularySpec, action: Action) -> Renewal:
         raise InputError(Problem("data.path", message, "Check the path and `split`."))
     words = None
     if action == "train":
-        new = trained(old, texts_of(corpus), spec.size or len(old))
+        new = trained(old, lambda: texts_of(corpus), spec.size or len(old))
     else:
         words, added = _words(spec, old, corpus)
         new = extended(old, added)

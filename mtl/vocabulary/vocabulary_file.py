@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -116,13 +116,16 @@ def load_vocabulary(path: Path, overrides: Sequence[str], action: Action) -> Voc
     except InputError as error:
         raise InputError([*problems, *error.problems]) from None
     problems += _init_problems(spec.init)
-    try:
-        spec = spec.model_copy(update={"data": _settled(spec, path.parent), "add": _beside(spec.add, path.parent)})
-    except InputError as error:
-        problems += error.problems
+    found: dict[str, Any] = {}
+    settled: dict[str, Callable[[VocabularySpec, Path], Section]] = {"data": _settled, "add": _beside}
+    for key, settle in settled.items():
+        try:
+            found[key] = settle(spec, path.parent)
+        except InputError as error:
+            problems += error.problems
     if problems:
         raise InputError(problems)
-    return spec
+    return spec.model_copy(update=found)
 
 
 def _init_problems(init: InitSpec) -> list[Problem]:
@@ -158,8 +161,9 @@ def _settled(spec: VocabularySpec, folder: Path) -> DataSpec:
 _TASK = "corpus"
 
 
-def _beside(add: AddSpec, folder: Path) -> AddSpec:
+def _beside(spec: VocabularySpec, folder: Path) -> AddSpec:
     """The words with the path of their file, if they have one."""
+    add = spec.add
     if add.words is None:
         return add
     for place in (folder / add.words, Path(add.words)):

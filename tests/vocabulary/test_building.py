@@ -34,8 +34,10 @@ def test_old_rows_stay_bit_identical_and_new_ones_are_added(
     report = made(path, "extend", tmp_path / "out")
     before, after = (AutoModelForMaskedLM.from_pretrained(folder) for folder in (base, tmp_path / "out"))
     num_old = before.config.vocab_size
-    assert after.config.vocab_size == num_old + report["entries"]["new"] == len(
-        AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert (
+        after.config.vocab_size
+        == num_old + report["entries"]["new"]
+        == len(AutoTokenizer.from_pretrained(tmp_path / "out"))
     )
     for name, weight in before.state_dict().items():
         found = after.state_dict()[name]
