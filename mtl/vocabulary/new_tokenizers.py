@@ -65,6 +65,9 @@ def extended(tokenizer: Any, words: Sequence[str]) -> Any:
 def trained(tokenizer: Any, texts: Callable[[], Iterable[str]], size: int) -> Any:
     """A tokenizer of the same kind (normaliser, words, algorithm, special tokens) trained on texts.
 
+    WordPiece and byte-level BPE are the same in every training. SentencePiece (Unigram) is not: the library adds up
+    its scores in the order of a hash table.
+
     Args:
         tokenizer: The tokenizer whose kind it is.
         texts: Gives the texts, each time that it is called.

@@ -16,6 +16,7 @@ from mtl.encoder.pretrained import load_encoder, load_tokenizer
 from mtl.problems import InputError
 from mtl.vocabulary.building import build
 from mtl.vocabulary.vocabulary_file import Action, load_vocabulary
+from tests.masked_lm_models import masked_lm_folder
 from tests.vocabulary.corpora import DOCUMENTS, HELD_OUT, write_corpus, write_file
 
 METHODS = ("random", "mean", "pieces_mean", "context", "distill")
@@ -107,6 +108,35 @@ def test_the_head_of_every_family_is_kept(family: str, mlm_folder: Callable[...,
     with torch.no_grad():
         logits, changed = before(**ids).logits, after(**ids).logits
     assert torch.equal(changed[..., : logits.shape[-1]], logits)
+
+
+@pytest.mark.parametrize("family", ["roberta", "distilbert", "modernbert", "deberta-v2"])
+def test_the_methods_that_read_text_run_in_other_families(
+    family: str, mlm_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = write_file(tmp_path, mlm_folder(family), add={"min_documents": 2})
+    tables = {}
+    for method in ("pieces_mean", "context", "distill"):
+        options = [f"init.method={method}", *(["init.cross_entropy=true"] if method == "distill" else [])]
+        made(path, "extend", tmp_path / method, *options)
+        tables[method] = AutoModel.from_pretrained(tmp_path / method).get_input_embeddings().weight[134:]
+    assert all(len(table) > 0 for table in tables.values())
+    assert not torch.equal(tables["context"], tables["pieces_mean"])
+    assert (tables["distill"] - tables["pieces_mean"]).abs().max().item() == pytest.approx(1e-4, rel=0.5)
+
+
+def test_an_output_layer_with_its_own_table_gets_rows_of_that_table(
+    tiny_encoder: Callable[[str], Path], tokenizer: Any, tmp_path: Path
+) -> None:
+    base = masked_lm_folder(tmp_path / "base", tiny_encoder("bert"), tokenizer, tie_word_embeddings=False)[1]
+    report = made(write_file(tmp_path, base, add={"min_documents": 2}), "extend", tmp_path / "out")
+    before, after = (AutoModelForMaskedLM.from_pretrained(folder) for folder in (base, tmp_path / "out"))
+    old, new = before.cls.predictions.decoder.weight, after.cls.predictions.decoder.weight
+    assert torch.equal(new[: len(old)], old)
+    assert len(new) == len(old) + report["entries"]["new"]
+    found = AutoTokenizer.from_pretrained(tmp_path / "out").convert_tokens_to_ids("metformin")
+    pieces = tokenizer("metformin", add_special_tokens=False)["input_ids"]
+    assert torch.allclose(new[found], old[pieces].mean(dim=0))
 
 
 def test_the_pooler_of_the_checkpoint_is_kept_beside_its_head(

@@ -113,3 +113,12 @@ def test_a_trained_wordpiece_is_that_of_the_library_where_nothing_is_tied(tokeni
     found = trained(tokenizer, lambda: iter(texts), size)
     assert len(found) == len(library)
     assert found.tokenize("aspirin aspiring") == library.tokenize("aspirin aspiring")
+
+
+def test_a_sentencepiece_tokenizer_is_trained_too() -> None:
+    backend = Tokenizer(models.Unigram([("<unk>", 0.0), ("a", -1.0)], 0))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    old = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", pad_token="<pad>")
+    found = trained(old, lambda: iter(TEXTS * 5), 40)
+    assert len(found.tokenize("fever and fever")) < len("fever and fever")
+    assert found.pad_token == "<pad>"
