@@ -54,7 +54,7 @@ class WholeModel(NamedTuple):
         return found
 
     @property
-    def outputs(self) -> torch.nn.Parameter | None:
+    def outputs(self) -> Tensor | None:
         """The table of the output layer; None if there is none, or if it is the table of token embeddings."""
         return None if self.decoder is None or self.decoder.weight is self.inputs else self.decoder.weight
 

@@ -99,7 +99,7 @@ class Distill(PiecesMean):
         rates = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda step: min((step + 1) / (warmup + 1), (total - step) / max(1, total - warmup))
         )
-        losses = []
+        losses: list[float] = []
         for batch in self._batches(texts, setting.seed):
             error = student.error(batch, self._layer)
             loss = error
