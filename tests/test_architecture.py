@@ -46,6 +46,7 @@ LAYERS = (
     "mtl.study.running",
     "mtl.suites",
     "mtl.tuning",
+    "mtl.vocabulary",
     "mtl.commands",
     "mtl",
 )
@@ -159,5 +160,6 @@ def is_component(module: str) -> bool:
         "mtl.samplers",
         "mtl.balancing",
         "mtl.study.running.launchers",
+        "mtl.vocabulary.initialisers",
         "mtl.commands",
     )

@@ -25,6 +25,7 @@ COMMANDS = {
     "compare": ("mtl.commands.compare", "Compare two runs, or predictions of other systems, on the same documents."),
     "ids": ("mtl.commands.ids", "Map the hashed ids of a run back to ids, for the holder of the key."),
     "encoders": ("mtl.commands.encoders", "List the encoders that a mixture may name, or show one with its sources."),
+    "vocabulary": ("mtl.commands.vocabulary", "Train a tokenizer on a corpus, or add words to an encoder's own."),
     "cache": ("mtl.commands.cache", "Show the cache of rows and examples, or clear it."),
 }
 
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _dispatch(arguments: Sequence[str]) -> int | str | None:
     if not arguments or arguments[0] in ("-h", "--help"):
-        lines = [f"  {name:10}{text}" for name, (_, text) in COMMANDS.items()]
+        lines = [f"  {name:12}{text}" for name, (_, text) in COMMANDS.items()]
         print(HELP.format(commands="\n".join(lines)), end="")
         return 0 if arguments else 2
     if arguments[0] in ("-V", "--version"):

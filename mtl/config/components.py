@@ -22,7 +22,7 @@ from mtl.config.schema import mismatches
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.redaction import reason
 
-Kind = Literal["head", "sampler", "reader", "balancing", "launcher"]
+Kind = Literal["head", "sampler", "reader", "balancing", "launcher", "initialiser"]
 
 _PACKAGES: dict[Kind, tuple[str, str]] = {
     "head": ("heads", "Head"),
@@ -30,6 +30,7 @@ _PACKAGES: dict[Kind, tuple[str, str]] = {
     "reader": ("mtl.readers", "Reader"),
     "balancing": ("mtl.balancing", "Balancing"),
     "launcher": ("mtl.study.running.launchers", "Launcher"),
+    "initialiser": ("mtl.vocabulary.initialisers", "Initialiser"),
 }
 
 

@@ -6,6 +6,7 @@
 - `layers`: its embeddings and layers by depth; `reinitialisation`: random weights for the top layers.
 - `families`: whether the batches of a model family are packed; `catalogue_page`: the catalogue as Markdown.
 - `outline`: an encoder without its weights, for checks.
+- `whole_model`: an encoder with its pooler and head for masked language modelling, to be saved as a new one.
 - `packing`: the layout of a batch without padding.
 - `packed_attention`: attention within the sequences of a packed row.
 - `cpu_dropout`: faster dropout on a CPU.
@@ -26,4 +27,5 @@ __all__ = [
     "outline",
     "packing",
     "pretrained",
+    "whole_model",
 ]
