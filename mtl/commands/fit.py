@@ -296,7 +296,7 @@ class MixtureCLI(LightningCLI):
         stopping = EarlyStoppingOptions(**config.early_stopping.as_dict())
         if self.subcommand == "fit":
             rate, name = config.model.learning_rate, self.mixture.encoder.name
-            self._chosen |= entry_reasons(self.mixture.encoder)
+            self._chosen |= {**entry_reasons(self.mixture.encoder), **start_reasons(self.mixture.encoder)}
             self._chosen["model.learning_rate"] = rate_reason(rate, self.model.encoder.config.hidden_size, name)
             for name in ("learning_rate", "head_learning_rate"):  # for the record of the run
                 config.model[name] = getattr(self.model.optimisation, name)

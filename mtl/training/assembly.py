@@ -7,7 +7,7 @@ the heads.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -100,11 +100,15 @@ def build_module(
     Raises:
         InputError: The encoder is not available, or a field of the optimisation is invalid.
     """
+    from mtl.training.matching_heads import load_matching, matching_tasks
     from mtl.training.module import MultiTaskModule
 
     heads, tokenizer = built or build_heads(mixture)
     encoder = load_encoder(mixture.encoder, tokenizer, mixture.seed, weights=weights)
-    _attach(heads, encoder, mixture.seed)
+    matching = matching_tasks(mixture) if weights else []
+    _attach(heads, encoder, mixture.seed, known=matching)
+    if matching:
+        load_matching(heads, mixture, matching)
     return MultiTaskModule(
         encoder,
         heads,
@@ -130,14 +134,21 @@ def _loss_weights(mixture: Mixture) -> list[tuple[int, dict[str, float]]]:
     return found if mixture.curriculum else []
 
 
-def _attach(heads: Mapping[str, Head], encoder: Encoder, seed: int) -> None:
-    """Attaches the heads to the encoder, each with a random stream of its task, and logs what they say about it."""
+def _attach(heads: Mapping[str, Head], encoder: Encoder, seed: int, *, known: Collection[str]) -> None:
+    """Attaches the heads to the encoder, each with a random stream of its task, and logs what they say about it.
+
+    Args:
+        heads: The head of each task.
+        encoder: The encoder.
+        seed: Seed of the run.
+        known: Tasks whose heads do not keep these first weights, so that there is nothing to log.
+    """
     tasks_of: dict[str, list[str]] = {}
     for name, head in heads.items():
         with torch.random.fork_rng():
             torch.manual_seed(derive(seed, "attach", name))
             note = head.attach(encoder)
-        if note is not None:
+        if note is not None and name not in known:
             tasks_of.setdefault(note, []).append(name)
     for note, tasks in tasks_of.items():
         _log.warning("%s: %s.", ", ".join(tasks), note)
