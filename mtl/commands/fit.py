@@ -32,6 +32,7 @@ from mtl.config.encoder_catalogue import entry_reasons
 from mtl.config.mixture import Mixture
 from mtl.config.schema import checked, keys_of
 from mtl.distributed import is_rank_zero
+from mtl.encoder.location import start_reasons
 from mtl.log_filters import filter_logs
 from mtl.prediction.end_to_end import EndToEnd
 from mtl.problems import InputError, Problem, did_you_mean

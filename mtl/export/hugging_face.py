@@ -92,9 +92,7 @@ def _masked_lm_task(heads: Mapping[str, Head], task: str | None) -> str | None:
     return task or next(iter(found), None)
 
 
-def _model(
-    mixture: Mixture, module: MultiTaskModule, task: str | None, checkpoint: Path
-) -> tuple[Any, str | None]:
+def _model(mixture: Mixture, module: MultiTaskModule, task: str | None, checkpoint: Path) -> tuple[Any, str | None]:
     """The model to save, and why it lacks the head of a task."""
     from transformers import AutoModel, AutoModelForMaskedLM
 

@@ -47,8 +47,8 @@ def model_card(facts: RunFacts) -> str:
     body = f"""# {facts.mixture.name}
 
 The {what} of a multi-task training with biomtl. `AutoTokenizer` and `AutoModel` of transformers load it{
-    ", and so does `AutoModelForMaskedLM`" if facts.masked_lm else ""
-}.
+        ", and so does `AutoModelForMaskedLM`" if facts.masked_lm else ""
+    }.
 
 | | |
 |---|---|

@@ -14,6 +14,8 @@ from mtl.encoder.location import trained_of
 from mtl.problems import InputError, Problem
 from mtl.training.checkpoints import checkpoint_mixture, read_checkpoint
 
+DECIDES_RESULTS = False  # studies have no such heads
+
 _ADVICE = "Rename the task, or write init: {heads: none}."
 
 

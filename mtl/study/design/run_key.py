@@ -24,7 +24,6 @@ from mtl.study.design.study_code import StudyCode
 from mtl.study.design.study_spec import StudySpec
 from mtl.training.precision import natural_precision
 
-
 _IDENTIFIED = {"name", "revision", "weights", "tokenizer"}
 """Fields of an encoder that are part of its identity, which is independent of paths."""
 
