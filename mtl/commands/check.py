@@ -143,7 +143,9 @@ def _settings(content: Mapping[str, Any]) -> _Settings:
 
 
 def _encoder_problems(fields: Mapping[str, Any]) -> list[Problem]:
-    """Problems with the encoder of a mixture that has problems elsewhere."""
+    """Problems with the encoder of a mixture that has problems elsewhere; those of `init` are reported already."""
+    if fields.get("init") is not None:
+        return []
     try:
         load_config(EncoderSpec(**fields.get("encoder", {})))
     except InputError as error:

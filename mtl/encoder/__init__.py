@@ -27,4 +27,5 @@ __all__ = [
     "outline",
     "packing",
     "pretrained",
+    "trained_run",
 ]

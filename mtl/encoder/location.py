@@ -46,15 +46,15 @@ def encoder_folder(name: str) -> str:
             the encoder is missing or has been changed.
     """
     if name not in PACKAGED:
+        trained = trained_of(name)
+        if trained is not None:
+            return str(trained.folder)
         if name.startswith((".", "/", "~")) and not Path(name).is_dir():  # not a hub name
             message = f"'{name}' cannot be loaded: the folder does not exist."
             advice = (
                 f"Check the path (relative paths start at the working folder), or use one of: {', '.join(PACKAGED)}."
             )
             raise InputError(Problem("encoder.name", message, advice))
-        trained = trained_of(name)
-        if trained is not None:
-            return str(trained.folder)
         if "/" in name or Path(name).is_dir():
             return name
         entry = entry_of(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,6 +42,7 @@ class TrainedEncoder(NamedTuple):
         return {name.removeprefix(_PREFIX): value for name, value in content.items() if name.startswith(_PREFIX)}
 
 
+@functools.cache  # the checksum of the checkpoint is computed
 def trained_encoder(path: Path) -> TrainedEncoder:
     """The encoder of a run.
 
@@ -49,10 +51,14 @@ def trained_encoder(path: Path) -> TrainedEncoder:
             its checkpoints.
 
     Raises:
-        InputError: It is the folder of a mixture, whose newest run changes, or the run has no undamaged checkpoint, or
-            no configuration of its encoder.
+        InputError: There is no such run, it is the folder of a mixture, whose newest run changes, or the run has no
+            undamaged checkpoint, or no configuration of its encoder.
     """
-    run = RunFolder.open(path)
+    try:
+        run = RunFolder.open(path)
+    except InputError as error:
+        found = [Problem("init.run", f"{path}: {one.message}", one.suggestion) for one in error.problems]
+        raise InputError(found) from error
     if path.is_dir() and run.path != path.absolute():
         message = f"must be the folder of one run, got '{path}'."
         raise InputError(Problem("init.run", message, f"The newest run in it is {run.path}."))

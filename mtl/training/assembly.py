@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +20,7 @@ from mtl.config.curriculum import phases
 from mtl.config.mixture import Mixture, build_head
 from mtl.config.schema import checked
 from mtl.encoder.pretrained import load_config, load_encoder, load_tokenizer, longest_input
+from mtl.encoder.trained_run import trained_encoder
 from mtl.problems import InputError, Problem
 from mtl.seeding import derive
 from mtl.training.guard import Guard
@@ -48,6 +50,8 @@ def build_heads(mixture: Mixture, known_tokens: Sequence[str] = ()) -> tuple[dic
         InputError: The encoder is not available, a task's `max_length` is above what it can read, or a head cannot work
             with it.
     """
+    if mixture.init is not None:
+        trained_encoder(Path(mixture.init.run))  # whatever the path is, its problems are those of a run
     config = load_config(mixture.encoder)
     longest = longest_input(config)
     problems = [

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from heads import Head
 from mtl.config.mixture import Mixture
-from mtl.encoder.location import trained_of
+from mtl.encoder.trained_run import trained_encoder
 from mtl.problems import InputError, Problem
 from mtl.training.checkpoints import checkpoint_mixture, read_checkpoint
 
@@ -84,8 +84,4 @@ def _fits(theirs: Tensor, own: Tensor) -> bool:
 
 def _checkpoint(mixture: Mixture) -> Path:
     assert mixture.init is not None
-    trained = trained_of(mixture.init.run)
-    if trained is None:
-        message = f"must be the folder of a run, or one of its checkpoints, got '{mixture.init.run}'."
-        raise InputError(Problem("init.run", message, "Check the path."))
-    return trained.checkpoint
+    return trained_encoder(Path(mixture.init.run)).checkpoint
