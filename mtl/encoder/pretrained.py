@@ -65,9 +65,13 @@ def load_tokenizer(spec: EncoderSpec, special_tokens: Sequence[str] = ()) -> Pre
     """
     from transformers import AutoTokenizer
 
-    tokenizer: PreTrainedTokenizerBase = _from_pretrained(AutoTokenizer, tokenizer_spec(spec))
+    key, source = "encoder.name" if spec.tokenizer is None else "encoder.tokenizer", tokenizer_spec(spec)
+    try:
+        tokenizer: PreTrainedTokenizerBase = _from_pretrained(AutoTokenizer, source)
+    except InputError as error:
+        raise InputError([Problem(key, one.message, one.suggestion) for one in error.problems]) from error
     if not tokenizer.is_fast:
-        raise InputError(Problem("encoder.name", f"'{spec.name}' has no fast tokenizer, which character offsets need."))
+        raise InputError(Problem(key, f"'{source.name}' has no fast tokenizer, which character offsets need."))
     new = [token for token in dict.fromkeys(special_tokens) if token not in tokenizer.get_vocab()]
     tokenizer.add_tokens(new, special_tokens=True)
     return tokenizer

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from mtl.problems import InputError, Problem
-from mtl.tracking.checkpoint_folder import BEST, LAST
 from mtl.tracking.run_folder import RunFolder
 
 _PREFIX = "encoder.model."
@@ -65,10 +64,12 @@ def trained_encoder(path: Path) -> TrainedEncoder:
     if not (run.encoder / "config.json").is_file():
         message = f"The run '{path}' lacks the configuration of its encoder, {run.encoder.name}/config.json."
         raise InputError(Problem("init.run", message, "Use another run, or train it again."))
-    name = BEST if BEST in run.saved.pointers() else LAST
-    return TrainedEncoder(run.encoder, run.resolve_checkpoint(name if path.is_dir() else path))
+    return TrainedEncoder(run.encoder, run.resolve_checkpoint(run.saved.selected if path.is_dir() else path))
 
 
 def is_trained(path: Path) -> bool:
     """Whether a path is meant as a run: its folder, the folder of its mixture, or a checkpoint."""
-    return path.suffix == ".ckpt" or any((path / name).is_file() for name in ("run.json", "checkpoints.json", "latest"))
+    if path.suffix == ".ckpt":
+        return True
+    names = ("run.json", "checkpoints.json", "latest")  # other programs also write `latest`, beside a model
+    return any((path / name).is_file() for name in names) and not (path / "config.json").is_file()

@@ -16,7 +16,6 @@ from mtl.encoder.pretrained import load_config, load_weights
 from mtl.export.model_card import RunFacts, model_card
 from mtl.files import make_folder, not_writable, write_text
 from mtl.problems import InputError, Problem, did_you_mean
-from mtl.tracking.checkpoint_folder import BEST, LAST
 from mtl.tracking.run_folder import RunFolder
 from mtl.training.assembly import build_heads, build_module
 from mtl.training.checkpoints import checkpoint_mixture, located, read_checkpoint
@@ -61,8 +60,7 @@ def export_encoder(run: str | Path, folder: str | Path, *, task: str | None = No
     folder = Path(folder)
     _require_empty(folder)
     run_folder = RunFolder.open(run)
-    name = BEST if BEST in run_folder.saved.pointers() else LAST
-    checkpoint = run_folder.resolve_checkpoint(name if Path(run).is_dir() else Path(run))
+    checkpoint = run_folder.resolve_checkpoint(run_folder.saved.selected if Path(run).is_dir() else Path(run))
     trained = checkpoint_mixture(checkpoint)
     mixture = located(trained, checkpoint)
     heads, tokenizer = build_heads(mixture)

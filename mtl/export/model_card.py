@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,30 +39,34 @@ def model_card(facts: RunFacts) -> str:
     Args:
         facts: The facts.
     """
-    head = {"library_name": "transformers", "tags": ["biomtl", *(["fill-mask"] if facts.masked_lm else [])]}
+    head: dict[str, Any] = {
+        "library_name": "transformers",
+        "tags": ["biomtl", *(["fill-mask"] if facts.masked_lm else [])],
+    }
     base = _hub_name(facts.mixture.encoder)
     if base is not None:
         head["base_model"] = base
-    what = "encoder" if facts.masked_lm is None else "encoder, with its head for masked language modelling"
-    body = f"""# {facts.mixture.name}
-
-The {what} of a multi-task training with biomtl. `AutoTokenizer` and `AutoModel` of transformers load it{
-        ", and so does `AutoModelForMaskedLM`" if facts.masked_lm else ""
-    }.
-
-| | |
-|---|---|
-{_table(_rows(facts))}
-
-## Tasks
-
-Scores are those of the run, which selected its checkpoint on dev.
-
-| task | head | rate | loss weight | scores |
-|---|---|---|---|---|
-{chr(10).join(_tasks(facts))}
-"""
-    return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n{body}"
+    what, too = "encoder", ""
+    if facts.masked_lm is not None:
+        what, too = "encoder, with its head for masked language modelling,", ", and `AutoModelForMaskedLM` does too"
+    lines = [
+        f"# {facts.mixture.name}",
+        "",
+        f"The {what} of a training with biomtl. `AutoTokenizer` and `AutoModel` of transformers load it{too}.",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {name} | {value} |" for name, value in _rows(facts).items()),
+        "",
+        "## Tasks",
+        "",
+        "Scores on dev are those of the run's best evaluation, those on test of its latest test.",
+        "",
+        "| task | head | rate | loss weight | scores |",
+        "|---|---|---|---|---|",
+        *_tasks(facts),
+    ]
+    return "\n".join(["---", yaml.safe_dump(head, sort_keys=False) + "---", "", *lines, ""])
 
 
 def _rows(facts: RunFacts) -> dict[str, Any]:
@@ -98,7 +102,9 @@ def _hub_name(spec: EncoderSpec) -> str | None:
     if spec.weights == "random":
         return None
     entry = entry_of(spec.name)
-    return None if entry is None else entry.hub
+    if entry is not None:
+        return entry.hub
+    return spec.name if "/" in spec.name and _shown_name(spec) == spec.name else None
 
 
 def _shown_name(spec: EncoderSpec) -> str:
@@ -118,7 +124,3 @@ def _tasks(facts: RunFacts) -> Iterator[str]:
             if isinstance(value, int | float)
         ]
         yield f"| {name} | {spec.head} | {rate} | {spec.loss_weight:g} | {', '.join(scores) or 'none'} |"
-
-
-def _table(rows: Mapping[str, Any]) -> str:
-    return "\n".join(f"| {name} | {value} |" for name, value in rows.items())

@@ -423,6 +423,12 @@ def test_the_identity_of_random_weights_is_in_the_configuration_and_the_tokenize
     assert encoder_identity(random) not in [encoder_identity(other) for other in others]
 
 
+def test_a_tokenizer_that_is_absent_is_reported_by_its_own_key(tmp_path: Path, tiny_encoder: Tiny) -> None:
+    with pytest.raises(InputError) as caught:
+        load_config(spec(tiny_encoder("bert"), weights="random", tokenizer=str(tmp_path / "absent")))
+    assert [problem.key for problem in caught.value.problems] == ["encoder.tokenizer"]
+
+
 @pytest.mark.parametrize("fields", [{"tokenizer": "x"}, {"weights": "random", "reinit_layers": 1}])
 def test_settings_that_random_weights_exclude_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):

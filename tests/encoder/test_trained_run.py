@@ -37,7 +37,10 @@ def test_a_run_is_an_encoder_whose_identity_is_in_its_weights_and_not_in_its_pat
     assert encoder_identity(EncoderSpec(name=str(other.path), max_length=48)) != encoder_identity(spec)
 
 
-def test_other_encoders_are_not_taken_for_runs(tiny_encoder: Callable[[str], Path]) -> None:
+def test_other_encoders_are_not_taken_for_runs(tmp_path: Path, tiny_encoder: Callable[[str], Path]) -> None:
     assert trained_of("minilm-l6") is None
     assert trained_of("owner/name") is None
     assert not is_trained(tiny_encoder("bert"))
+    copy = shutil.copytree(tiny_encoder("bert"), tmp_path / "copy")
+    (copy / "latest").touch()
+    assert not is_trained(copy)
