@@ -268,7 +268,8 @@ def _anchored(fields: Fields, folder: Path) -> Fields:
     """
     for section, keys in (("encoder", _ENCODER_PATHS), ("init", ("run",))):
         content = fields.get(section)
-        for key in keys if isinstance(content, dict) else ():
+        content = content if isinstance(content, dict) else {}
+        for key in keys:
             path = content.get(key)
             if isinstance(path, str) and (section == "init" or path.startswith(".")) and _exists(folder / path):
                 content[key] = str((folder / path).resolve())

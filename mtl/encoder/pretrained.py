@@ -152,7 +152,7 @@ def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: in
     packs = spec.attention == "auto" and supports_packing(config)
     implementation = packed_attention.register() if packs else _fixed_attention(spec.attention)
     chosen: dict[str, Any] = {} if implementation is None else {"attn_implementation": implementation}
-    shipped = None
+    shipped: dict[str, torch.Tensor] | None = None
     if not weights:
         model = _from_config(config, chosen)
     elif spec.weights == "random":
@@ -324,7 +324,7 @@ def _fixed_attention(attention: str) -> str | None:
 
 
 def _pretrained(
-    spec: EncoderSpec, config: PretrainedConfig, chosen: Mapping[str, str]
+    spec: EncoderSpec, config: PretrainedConfig, chosen: Mapping[str, Any]
 ) -> tuple[Any, dict[str, torch.Tensor]]:
     """The model with its weights, and the weights of its pooler, which a run does not train."""
     from transformers import AutoModel
