@@ -455,6 +455,13 @@ class Head(nn.Module, ABC):
         """
         return None
 
+    def masked_lm_weights(self) -> Mapping[str, Tensor] | None:
+        """The weights of an attached head for masked language modelling, by their names in transformers' class for it.
+
+        Empty if the encoder's family has no such class, or one with other layers. None for all other heads.
+        """
+        return None
+
     @abstractmethod
     def forward(self, states: Tensor, mask: Tensor, fields: Mapping[str, Tensor]) -> Tensor:
         """The logits of a batch, in the shape that the head's `loss` and `outputs` expect.

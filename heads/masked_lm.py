@@ -31,7 +31,7 @@ from heads import IGNORE, ClassReport, Example, Head, LoadedEncoder, Prediction,
 from heads._chunks import Surroundings, WordedTokens, Words, worded_tokens
 from heads._masking import NEVER, Masking, Replacement, Selection, Unit, Vocabulary, checked_shares
 from heads._metrics import selected_metrics
-from heads._mlm_families import default_family, family_of
+from heads._mlm_families import MlmFamily, default_family, family_of
 from heads._text import choice
 from heads._unigrams import Unigrams
 
@@ -115,6 +115,7 @@ class MaskedLM(Head):
         self._vocabulary: Vocabulary | None = None
         self.transform: nn.Sequential | None = None
         self.bias: nn.Parameter | None = None
+        self._family: MlmFamily | None = None
         self._embeddings: list[nn.Embedding] = []  # a list, because an attribute would register it as the head's
 
     # --- rows -> examples -----------------------------------------------------------------------------------------
@@ -203,7 +204,7 @@ class MaskedLM(Head):
         """Takes the token embeddings, and the layers before them if the checkpoint has them."""
         embeddings = encoder.token_embeddings
         self._embeddings = [embeddings]
-        known = family_of(encoder.config)
+        self._family = known = family_of(encoder.config)
         family = known or default_family(encoder.config)
         size, width = embeddings.weight.shape
         self.transform = family.transform(self._hidden_size, width)
@@ -226,6 +227,11 @@ class MaskedLM(Head):
             self.bias[: len(shipped[family.bias])] = shipped[family.bias]  # tokens that heads add have no bias yet
         self.first_weights = f"checkpoint: {family.dense}, {family.norm}, {family.bias}"
         return None
+
+    def masked_lm_weights(self) -> Mapping[str, Tensor]:
+        if self._family is None or self.transform is None or self.bias is None:
+            return {}
+        return {**self._family.names(self.transform), self._family.bias: self.bias}
 
     def forward(self, states: Tensor, mask: Tensor, fields: Mapping[str, Tensor]) -> Tensor:
         """Scores of the vocabulary at the masked tokens, [B, K, V]."""

@@ -90,7 +90,7 @@ def test_every_yaml_is_seen() -> None:
         "tac2017_adr",
         "tac2017_status",
     ]
-    names = ["bioclinical_modernbert", "biomedical", "bioptimus", "clinical", "demo"]
+    names = ["bioclinical_modernbert", "biomedical", "bioptimus", "clinical", "demo", "pubmedbert"]
     assert [path.stem for path in MIXTURES] == names
     assert [path.stem for path in CONFIGS] == names
     assert [path.stem for path in SEARCHES] == ["demo"]
@@ -170,11 +170,11 @@ def test_the_published_phases_of_masking_are_those_of_the_files(monkeypatch: pyt
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["bioptimus", "bioclinical_modernbert"])
+@pytest.mark.parametrize("name", ["bioptimus", "bioclinical_modernbert", "pubmedbert"])
 def test_a_pretraining_on_public_text_would_run(name: str, data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MTL_DATA", str(data_folder))
     plan = problemless(EXPERIMENTS / f"{name}.yaml")
-    assert len(plan["curriculum"]) == {"bioptimus": 3, "bioclinical_modernbert": 1}[name]
+    assert len(plan["curriculum"]) == {"bioptimus": 3, "bioclinical_modernbert": 1}.get(name, 0)
     documents = {"mlm": 2350, "biomedical": 2350, "clinical": 260}
     for task, found in plan["tasks"].items():
         assert sum(split["documents"] for split in found["splits"].values()) == documents[task]

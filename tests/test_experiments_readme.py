@@ -29,6 +29,7 @@ PAGE = (Path(__file__).parent.parent / "experiments" / "README.md").read_text(en
 HEADINGS: dict[type[BaseModel], str] = {
     specs.Mixture: "The mixture",
     specs.EncoderSpec: "`encoder`",
+    specs.InitSpec: "`init`",
     specs.TaskSpec: "`tasks.NAME`",
     specs.DataSpec: "`tasks.NAME.data`",
     specs.SplitSpec: "`tasks.NAME.data.split`",

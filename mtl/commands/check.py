@@ -28,6 +28,7 @@ from mtl.data.leakage_gate import Leakage, find_leakage
 from mtl.data.reading import RowSummary, read_rows
 from mtl.data.row_problems import row_problems, row_type_problem, shown_refusals
 from mtl.data.store import RowTable, Store
+from mtl.encoder.location import start_reasons
 from mtl.encoder.outline import EncoderOutline
 from mtl.encoder.pretrained import is_said_to_pack, load_config
 from mtl.evaluation.surfaces import MentionOverlap, TrainMentions, mention_overlap
@@ -142,7 +143,9 @@ def _settings(content: Mapping[str, Any]) -> _Settings:
 
 
 def _encoder_problems(fields: Mapping[str, Any]) -> list[Problem]:
-    """Problems with the encoder of a mixture that has problems elsewhere."""
+    """Problems with the encoder of a mixture that has problems elsewhere; those of `init` are reported already."""
+    if fields.get("init") is not None:
+        return []
     try:
         load_config(EncoderSpec(**fields.get("encoder", {})))
     except InputError as error:
@@ -237,7 +240,7 @@ def _plan(
     return {
         "name": mixture.name,
         "encoder": mixture.encoder.name,
-        "encoder_reasons": entry_reasons(mixture.encoder),
+        "encoder_reasons": {**entry_reasons(mixture.encoder), **start_reasons(mixture.encoder)},
         "packed": mixture.encoder.attention == "auto" and is_said_to_pack(encoder),
         "sampler": mixture.sampler.name,
         "balancing": mixture.balancing.name,
@@ -272,6 +275,12 @@ def _starts(mixture: Mixture, heads: Mapping[str, Any]) -> dict[str, list[str]]:
             note = "whether the encoder has weights for this head is known once it is downloaded"
         taken = [f"first weights from the {head.first_weights}"] if head.first_weights not in (None, "random") else []
         found[name] = [*taken, *([note] if note is not None else [])]
+    if mixture.init is not None and mixture.init.heads == "matching":
+        from mtl.training.matching_heads import load_matching, matching_tasks  # imports Lightning, which takes seconds
+
+        matching = matching_tasks(mixture)
+        load_matching(heads, mixture, matching)
+        found |= {name: [f"first weights from the {heads[name].first_weights}"] for name in matching}
     return found
 
 

@@ -32,6 +32,7 @@ from mtl.config.encoder_catalogue import entry_reasons
 from mtl.config.mixture import Mixture
 from mtl.config.schema import checked, keys_of
 from mtl.distributed import is_rank_zero
+from mtl.encoder.location import start_reasons
 from mtl.log_filters import filter_logs
 from mtl.prediction.end_to_end import EndToEnd
 from mtl.problems import InputError, Problem, did_you_mean
@@ -296,7 +297,7 @@ class MixtureCLI(LightningCLI):
         stopping = EarlyStoppingOptions(**config.early_stopping.as_dict())
         if self.subcommand == "fit":
             rate, name = config.model.learning_rate, self.mixture.encoder.name
-            self._chosen |= entry_reasons(self.mixture.encoder)
+            self._chosen |= {**entry_reasons(self.mixture.encoder), **start_reasons(self.mixture.encoder)}
             self._chosen["model.learning_rate"] = rate_reason(rate, self.model.encoder.config.hidden_size, name)
             for name in ("learning_rate", "head_learning_rate"):  # for the record of the run
                 config.model[name] = getattr(self.model.optimisation, name)

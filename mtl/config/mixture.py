@@ -25,9 +25,13 @@ class EncoderSpec(Section):
 
     Args:
         name: An entry of the catalogue (see `mtl encoders`), a model on the Hugging Face hub as OWNER/NAME, or a
-            folder. `minilm-l6` comes with the extra `demo`.
+            folder. `minilm-l6` comes with the extra `demo`. `init` sets it to the path of a run.
         max_length: Maximum length of an input in tokens; tasks may override it. An entry may have a default of its own.
         revision: Revision of a hub model; None means that of the entry, otherwise `main`.
+        weights: `random` draws all weights instead of loading them, so that only the configuration and the tokenizer
+            are read; None loads them.
+        tokenizer: Another tokenizer for an encoder with random weights, named like the encoder; None takes the
+            encoder's own. The embeddings have one row for each of its tokens.
         num_layers: Number of layers to keep, counted from the lowest; None keeps all.
         freeze_layers: Number of the lowest layers to freeze.
         freeze_embeddings: Whether to freeze the embeddings; None does so if `freeze_layers` is above 0.
@@ -44,6 +48,8 @@ class EncoderSpec(Section):
     name: StrictStr = "minilm-l6"
     max_length: Annotated[StrictInt, Field(ge=8)] = 128
     revision: StrictStr | None = None
+    weights: Literal["random"] | None = None
+    tokenizer: StrictStr | None = None
     num_layers: Count | None = None
     freeze_layers: Annotated[StrictInt, Field(ge=0)] = 0
     freeze_embeddings: StrictBool | None = None
@@ -51,6 +57,27 @@ class EncoderSpec(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
     gradient_checkpointing: bool = False
+
+    @model_validator(mode="after")
+    def _draws_what_it_does_not_load(self) -> EncoderSpec:
+        if self.tokenizer is not None and self.weights is None:
+            raise ValueError("must have weights: random with a tokenizer, whose tokens pretrained weights do not know")
+        if self.reinit_layers is not None and self.weights is not None:
+            raise ValueError("must have weights or reinit_layers, not both")
+        return self
+
+
+class InitSpec(Section):
+    """The run whose trained encoder a mixture starts from, with its tokenizer.
+
+    Args:
+        run: The folder of a run, whose best checkpoint is taken, or the last one if none was selected on dev; or one
+            of its checkpoints.
+        heads: `none` starts all heads anew; `matching` takes those of the tasks with the same name.
+    """
+
+    run: StrictStr
+    heads: Literal["none", "matching"] = "none"
 
 
 class SplitSpec(Section):
@@ -269,6 +296,7 @@ class Mixture(Section):
         name: Name of the mixture, used for the folder of its runs.
         tasks: The tasks by name.
         encoder: The encoder that the tasks share.
+        init: The run whose encoder the training starts from; None starts from `encoder.name`.
         sampler: The sampler, which chooses the tasks of each step.
         balancing: How the losses of the tasks in an update are combined.
         curriculum: What changes at which update of the training.
@@ -287,6 +315,7 @@ class Mixture(Section):
     name: StrictStr
     tasks: dict[str, TaskSpec] = Field(min_length=1)
     encoder: EncoderSpec = EncoderSpec()
+    init: InitSpec | None = None
     sampler: SamplerSpec = SamplerSpec()
     balancing: BalancingSpec = BalancingSpec()
     curriculum: tuple[PhaseSpec, ...] = ()

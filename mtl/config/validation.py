@@ -17,6 +17,7 @@ from mtl.config.mixture import (
     DataSpec,
     EncoderSpec,
     EvaluationSpec,
+    InitSpec,
     LeakageSpec,
     LimitSpec,
     Mixture,
@@ -172,6 +173,7 @@ def _model_at(place: Sequence[str | int]) -> type[BaseModel]:
     of_mixture: dict[Any, type[BaseModel]] = {
         (): Mixture,
         ("encoder",): EncoderSpec,
+        ("init",): InitSpec,
         ("sampler",): SamplerSpec,
         ("balancing",): BalancingSpec,
         ("evaluation",): EvaluationSpec,

@@ -70,13 +70,37 @@ def _read_mixture_fields(source: str | Path | Mapping[str, Any], overrides: Sequ
         fields["tasks"] = {str(name): task for name, task in fields["tasks"].items()}
     _inherit_data(_tasks(fields))
     problems = [problem for name, task in _tasks(fields).items() for problem in _settle_paths(task, str(name))]
-    encoder = fields.get("encoder")
-    if isinstance(encoder, dict) and isinstance(encoder.get("name"), str):
-        encoder["name"] = _expanded(encoder["name"], "encoder.name", problems)
-        fields["encoder"] = with_entry(encoder)
+    problems += _settle_encoder(fields)
     if problems:
         raise InputError(problems)
     return _with_numbers(fields, merged)
+
+
+def _settle_encoder(fields: Fields) -> list[Problem]:
+    """Expands the paths of the encoder, and names it after its entry of the catalogue, or after the run in `init`."""
+    problems: list[Problem] = []
+    encoder, init = fields.get("encoder"), fields.get("init")
+    if isinstance(init, dict) and isinstance(init.get("run"), str):
+        run = _expanded(init["run"], "init.run", problems)
+        init["run"] = str(Path(run).resolve()) if _exists(Path(run)) else run
+        encoder = {} if encoder is None else encoder
+        problems += _init_problems(encoder, init["run"])
+        fields["encoder"] = {**encoder, "name": init["run"]} if isinstance(encoder, dict) else encoder
+        return problems
+    if isinstance(encoder, dict):
+        for key in _ENCODER_PATHS:
+            if isinstance(encoder.get(key), str):
+                encoder[key] = _expanded(encoder[key], f"encoder.{key}", problems)
+        fields["encoder"] = with_entry(encoder)
+    return problems
+
+
+def _init_problems(encoder: Any, run: str) -> list[Problem]:
+    """Keys of the encoder that say where it starts, beside `init`."""
+    written = encoder if isinstance(encoder, dict) else {}
+    keys = [key for key in ("name", "revision", "weights", "tokenizer") if written.get(key) not in (None, run)]
+    advice = "Remove one of the two; `null` removes a key that an include has."
+    return [Problem(f"encoder.{key}", "must be left out with init, which starts from a run.", advice) for key in keys]
 
 
 def _inherit_data(tasks: Fields) -> None:
@@ -232,8 +256,23 @@ def _is_file(path: Path) -> bool:
         return False
 
 
+_ENCODER_PATHS = ("name", "tokenizer")
+"""Keys of an encoder that may be paths."""
+
+
 def _anchored(fields: Fields, folder: Path) -> Fields:
-    """Records next to every `data.path` the folder of the file that contains it."""
+    """Records next to every `data.path` the folder of the file that contains it.
+
+    A run to start from that exists relative to this folder becomes absolute, and so does an encoder whose name starts
+    with a dot; others may be models of the hub.
+    """
+    for section, keys in (("encoder", _ENCODER_PATHS), ("init", ("run",))):
+        content = fields.get(section)
+        content = content if isinstance(content, dict) else {}
+        for key in keys:
+            path = content.get(key)
+            if isinstance(path, str) and (section == "init" or path.startswith(".")) and _exists(folder / path):
+                content[key] = str((folder / path).resolve())
     for task in _tasks(fields).values():
         data = task.get("data") if isinstance(task, dict) else None
         if isinstance(data, dict) and "path" in data:

@@ -2,6 +2,7 @@
 
 - `pretrained`: configuration, tokenizer and weights.
 - `location`: where an encoder's files are, and a hash of them for the keys of runs.
+- `trained_run`: the encoder that a run has trained.
 - `model`: `Encoder`, the module that computes the hidden states.
 - `layers`: its embeddings and layers by depth; `reinitialisation`: random weights for the top layers.
 - `families`: whether the batches of a model family are packed; `catalogue_page`: the catalogue as Markdown.
@@ -27,5 +28,6 @@ __all__ = [
     "outline",
     "packing",
     "pretrained",
+    "trained_run",
     "whole_model",
 ]

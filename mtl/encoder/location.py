@@ -18,12 +18,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mtl.config.encoder_catalogue import entry_of, suggestion
+from mtl.config.encoder_catalogue import entry_of, suggestion, with_entry
 from mtl.problems import InputError, Problem
 from mtl.redaction import reason
 
 if TYPE_CHECKING:
     from mtl.config.mixture import EncoderSpec
+    from mtl.encoder.trained_run import TrainedEncoder
 
 DECIDES_RESULTS = False
 
@@ -38,13 +39,16 @@ MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9d
 
 @functools.cache  # the weights are hashed
 def encoder_folder(name: str) -> str:
-    """A folder or hub name that transformers can load.
+    """A folder or hub name that transformers can load; for a run, the folder without weights of its encoder.
 
     Raises:
         InputError: The folder does not exist, the name is neither a hub name nor in the catalogue, or the package of
             the encoder is missing or has been changed.
     """
     if name not in PACKAGED:
+        trained = trained_of(name)
+        if trained is not None:
+            return str(trained.folder)
         if name.startswith((".", "/", "~")) and not Path(name).is_dir():  # not a hub name
             message = f"'{name}' cannot be loaded: the folder does not exist."
             advice = (
@@ -68,6 +72,18 @@ def encoder_folder(name: str) -> str:
     return str(weights.parent)
 
 
+def trained_of(name: str) -> TrainedEncoder | None:
+    """The encoder of the run that a name is the path of; None for any other name.
+
+    Raises:
+        InputError: The run cannot be started from (see `trained_encoder`).
+    """
+    from mtl.encoder.trained_run import is_trained, trained_encoder
+
+    path = Path(name)
+    return trained_encoder(path) if name not in PACKAGED and is_trained(path) else None
+
+
 def _unknown_encoder(name: str) -> Problem:
     advice = "`mtl encoders` lists the catalogue; write a model of the hub as OWNER/NAME."
     message = f"There is no encoder '{name}': it is neither in the catalogue nor a folder."
@@ -80,14 +96,37 @@ def encoder_identity(spec: EncoderSpec) -> str:
 
     A hub name without a revision means the current `main` of the hub, so studies should set a revision.
     """
+    if spec.weights == "random":
+        drawn = spec.model_copy(update={"weights": None, "tokenizer": None})
+        parts = ["random", encoder_identity(drawn)]
+        parts += [] if spec.tokenizer is None else [encoder_identity(tokenizer_spec(spec))]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
     folder = Path(encoder_folder(spec.name))
     if not folder.is_dir():
         return f"{encoder_folder(spec.name)}@{spec.revision or 'main'}"
     digest = hashlib.sha256()
-    for file in sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")):
+    trained = trained_of(spec.name)
+    weights = [] if trained is None else [trained.checkpoint]
+    files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+    for file in [*files, *weights]:
         digest.update(f"{file.name}\n".encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def start_reasons(spec: EncoderSpec) -> dict[str, str]:
+    """Where the weights come from if not from a pretrained model, by key and for people."""
+    if spec.weights == "random":
+        return {"encoder.weights": f"random (set), with the tokenizer of '{spec.tokenizer or spec.name}'"}
+    trained = trained_of(spec.name)
+    return {} if trained is None else {"encoder.name": f"the encoder of a run, from {trained.checkpoint.name}"}
+
+
+def tokenizer_spec(spec: EncoderSpec) -> EncoderSpec:
+    """The encoder whose tokenizer an encoder has."""
+    if spec.tokenizer is None:
+        return spec
+    return type(spec)(**with_entry({"name": spec.tokenizer}))
 
 
 def cached_only(folder: str, revision: str) -> bool:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mtl.encoder.location import cached_only, encoder_folder, load_problems
+from mtl.encoder.location import cached_only, encoder_folder, load_problems, tokenizer_spec, trained_of
 from mtl.encoder.model import Encoder
 from mtl.encoder.packing import Layout
 from mtl.encoder.reinitialisation import reinitialise
@@ -65,9 +65,13 @@ def load_tokenizer(spec: EncoderSpec, special_tokens: Sequence[str] = ()) -> Pre
     """
     from transformers import AutoTokenizer
 
-    tokenizer: PreTrainedTokenizerBase = _from_pretrained(AutoTokenizer, spec)
+    key, source = "encoder.name" if spec.tokenizer is None else "encoder.tokenizer", tokenizer_spec(spec)
+    try:
+        tokenizer: PreTrainedTokenizerBase = _from_pretrained(AutoTokenizer, source)
+    except InputError as error:
+        raise InputError([Problem(key, one.message, one.suggestion) for one in error.problems]) from error
     if not tokenizer.is_fast:
-        raise InputError(Problem("encoder.name", f"'{spec.name}' has no fast tokenizer, which character offsets need."))
+        raise InputError(Problem(key, f"'{source.name}' has no fast tokenizer, which character offsets need."))
     new = [token for token in dict.fromkeys(special_tokens) if token not in tokenizer.get_vocab()]
     tokenizer.add_tokens(new, special_tokens=True)
     return tokenizer
@@ -100,6 +104,8 @@ def load_config(spec: EncoderSpec) -> PretrainedConfig:
         config.num_hidden_layers = spec.num_layers
     if spec.dropout is not None:
         _set_dropout(config, spec.dropout)
+    if spec.weights == "random":
+        _take_vocabulary(config, load_tokenizer(spec))
     return config
 
 
@@ -140,22 +146,19 @@ def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: in
         seed: Seed of the run.
         weights: Whether to load the weights; False builds the architecture only, for weights from a checkpoint.
     """
-    from transformers import AutoModel
-
     from mtl.encoder import packed_attention
 
     config = load_config(spec)
     packs = spec.attention == "auto" and supports_packing(config)
     implementation = packed_attention.register() if packs else _fixed_attention(spec.attention)
     chosen: dict[str, Any] = {} if implementation is None else {"attn_implementation": implementation}
-    shipped = None
-    if weights:
-        model, loading = _from_pretrained(
-            AutoModel, spec, config=config, dtype=torch.float32, output_loading_info=True, **chosen
-        )
-        shipped = _pooler_weights(model, loading["missing_keys"])
-    else:
+    shipped: dict[str, torch.Tensor] | None = None
+    if not weights:
         model = _from_config(config, chosen)
+    elif spec.weights == "random":
+        model, shipped = _random(config, chosen, seed), {}
+    else:
+        model, shipped = _pretrained(spec, config, chosen)
     if weights and spec.reinit_layers is not None:
         reinitialise(model, spec.reinit_layers, seed)
     _add_embeddings(model, tokenizer, len(load_tokenizer(spec)), seed)
@@ -183,7 +186,8 @@ def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: in
 def masked_lm_weights(spec: EncoderSpec, *, downloads: bool = True) -> dict[str, torch.Tensor]:
     """The weights of the encoder's head for masked language modelling, by their names in the class for it.
 
-    Empty if the family has no such class. Weights that the checkpoint lacks are left out: transformers would draw them.
+    Empty if the family has no such class, if the weights are random, or if the encoder is that of a run, whose head
+    belongs to a task. Weights that the checkpoint lacks are left out: transformers would draw them.
 
     Args:
         spec: The encoder.
@@ -195,6 +199,8 @@ def masked_lm_weights(spec: EncoderSpec, *, downloads: bool = True) -> dict[str,
     from transformers import AutoModelForMaskedLM
 
     config = load_config(spec)
+    if spec.weights == "random" or trained_of(spec.name) is not None:
+        return {}
     if type(config) not in AutoModelForMaskedLM._model_mapping:
         return {}
     with _without_reports():  # it would list the weights that are left out here
@@ -315,6 +321,60 @@ def _fixed_attention(attention: str) -> str | None:
     if attention != "auto":
         return attention
     return None if torch.cuda.is_available() else "eager"
+
+
+def _pretrained(
+    spec: EncoderSpec, config: PretrainedConfig, chosen: Mapping[str, Any]
+) -> tuple[Any, dict[str, torch.Tensor]]:
+    """The model with its weights, and the weights of its pooler, which a run does not train."""
+    from transformers import AutoModel
+
+    trained = trained_of(spec.name)
+    if trained is None:
+        model, loading = _from_pretrained(
+            AutoModel, spec, config=config, dtype=torch.float32, output_loading_info=True, **chosen
+        )
+        return model, _pooler_weights(model, loading["missing_keys"])
+    with torch.random.fork_rng():
+        model = _from_config(config, chosen)
+    load_weights(model, trained.weights(), trained.checkpoint)
+    return model, {}
+
+
+def load_weights(model: Any, weights: Mapping[str, torch.Tensor], source: Path) -> None:
+    """Sets all weights of a model but those of its pooler; it may have fewer layers than the source.
+
+    Args:
+        model: The model.
+        weights: Its weights by name. A weight that is tied to another one may be left out.
+        source: Where they come from, for errors.
+
+    Raises:
+        InputError: Weights are missing.
+    """
+    missing, _ = model.load_state_dict(weights, strict=False)
+    own = model.state_dict(keep_vars=True)
+    tied = {id(own[name]) for name in weights if name in own}
+    lacking = [name for name in missing if ".pooler." not in f".{name}" and id(own[name]) not in tied]
+    if lacking:
+        message = f"The checkpoint lacks {len(lacking)} weights of the encoder, such as {lacking[0]}."
+        raise InputError(Problem(str(source), message, "Use another checkpoint."))
+
+
+def _random(config: PretrainedConfig, chosen: Mapping[str, str], seed: int) -> Any:
+    """The model with weights from the distributions that its family starts from, drawn from a stream of its own."""
+    with torch.random.fork_rng():
+        torch.manual_seed(derive(seed, "encoder"))
+        return _from_config(config, chosen)
+
+
+def _take_vocabulary(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Sets the size of the vocabulary and the ids of special tokens to those of a tokenizer."""
+    config.vocab_size = len(tokenizer)
+    for name in ("pad", "unk", "bos", "eos", "cls", "sep", "mask"):
+        index = getattr(tokenizer, f"{name}_token_id", None)
+        if index is not None and hasattr(config, f"{name}_token_id"):
+            setattr(config, f"{name}_token_id", index)
 
 
 def _from_config(config: PretrainedConfig, chosen: Mapping[str, str]) -> Any:

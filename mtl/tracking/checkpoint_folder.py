@@ -81,6 +81,11 @@ class CheckpointFolder:
                 write_json(file, found)
         return found
 
+    @property
+    def selected(self) -> str:
+        """The name of the checkpoint to use after the training: `best`, or `last` if none was selected on dev."""
+        return BEST if BEST in self.pointers() else LAST
+
     def _rebuilt(self, ignored: Path | None) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for path in reversed(self.files(BEST)):  # an evaluation was the best for its names until a later one was

@@ -9,6 +9,7 @@
 - `optimisation`, `precision`, `profiling`: the optimiser and its schedule, the number format, and where the time goes.
 - `selection`: which evaluation on dev is the best; `early_stopping` and `saving` act on it.
 - `checkpoints`: reads checkpoints and checks whether they fit a mixture.
+- `matching_heads`: heads that start from those of another run.
 - `train_losses`: training losses between two logs.
 - `withholding`: updates that are not finite change no weight; `guard`: what else happens then, with its defaults.
 - `recorder`: what a run records; `shown_metrics` and `run_description`: what of it MLflow shows at first sight.
@@ -28,6 +29,7 @@ __all__ = [
     "guard",
     "hyperparameters",
     "learning_rates",
+    "matching_heads",
     "module",
     "precision",
     "profiling",

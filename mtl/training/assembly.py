@@ -7,7 +7,8 @@ the heads.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +20,7 @@ from mtl.config.curriculum import phases
 from mtl.config.mixture import Mixture, build_head
 from mtl.config.schema import checked
 from mtl.encoder.pretrained import load_config, load_encoder, load_tokenizer, longest_input
+from mtl.encoder.trained_run import trained_encoder
 from mtl.problems import InputError, Problem
 from mtl.seeding import derive
 from mtl.training.guard import Guard
@@ -48,6 +50,8 @@ def build_heads(mixture: Mixture, known_tokens: Sequence[str] = ()) -> tuple[dic
         InputError: The encoder is not available, a task's `max_length` is above what it can read, or a head cannot work
             with it.
     """
+    if mixture.init is not None:
+        trained_encoder(Path(mixture.init.run))  # whatever the path is, its problems are those of a run
     config = load_config(mixture.encoder)
     longest = longest_input(config)
     problems = [
@@ -100,11 +104,15 @@ def build_module(
     Raises:
         InputError: The encoder is not available, or a field of the optimisation is invalid.
     """
+    from mtl.training.matching_heads import load_matching, matching_tasks
     from mtl.training.module import MultiTaskModule
 
     heads, tokenizer = built or build_heads(mixture)
     encoder = load_encoder(mixture.encoder, tokenizer, mixture.seed, weights=weights)
-    _attach(heads, encoder, mixture.seed)
+    matching = matching_tasks(mixture) if weights else []
+    _attach(heads, encoder, mixture.seed, known=matching)
+    if matching:
+        load_matching(heads, mixture, matching)
     return MultiTaskModule(
         encoder,
         heads,
@@ -130,14 +138,21 @@ def _loss_weights(mixture: Mixture) -> list[tuple[int, dict[str, float]]]:
     return found if mixture.curriculum else []
 
 
-def _attach(heads: Mapping[str, Head], encoder: Encoder, seed: int) -> None:
-    """Attaches the heads to the encoder, each with a random stream of its task, and logs what they say about it."""
+def _attach(heads: Mapping[str, Head], encoder: Encoder, seed: int, *, known: Collection[str]) -> None:
+    """Attaches the heads to the encoder, each with a random stream of its task, and logs what they say about it.
+
+    Args:
+        heads: The head of each task.
+        encoder: The encoder.
+        seed: Seed of the run.
+        known: Tasks whose heads do not keep these first weights, so that there is nothing to log.
+    """
     tasks_of: dict[str, list[str]] = {}
     for name, head in heads.items():
         with torch.random.fork_rng():
             torch.manual_seed(derive(seed, "attach", name))
             note = head.attach(encoder)
-        if note is not None:
+        if note is not None and name not in known:
             tasks_of.setdefault(note, []).append(name)
     for note, tasks in tasks_of.items():
         _log.warning("%s: %s.", ", ".join(tasks), note)

@@ -66,8 +66,8 @@ def located(mixture: Mixture, checkpoint: Path) -> Mixture:
     folder = checkpoint.absolute().parent.parent / "encoder"
     if not (folder / "config.json").is_file():
         return mixture
-    update = {"name": str(folder), "num_layers": None, "revision": None}
-    return mixture.model_copy(update={"encoder": mixture.encoder.model_copy(update=update)})
+    update = {"name": str(folder), "num_layers": None, "revision": None, "weights": None, "tokenizer": None}
+    return mixture.model_copy(update={"encoder": mixture.encoder.model_copy(update=update), "init": None})
 
 
 def checkpoint_precision(path: Path) -> str:

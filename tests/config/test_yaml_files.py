@@ -388,3 +388,29 @@ def test_a_task_with_the_rows_of_another_inherits_its_data(tmp_path: Path) -> No
     assert tasks["b"]["data"] == {"reader": "table", "path": path, "columns": {"text": "note", "label": "b"}}
     assert tasks["c"]["data"] == tasks["a"]["data"]
     assert "data" not in tasks["d"]
+
+
+def test_a_run_to_start_from_becomes_the_encoder_and_is_searched_next_to_the_file(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "one").mkdir(parents=True)
+    write(tmp_path, mixture="encoder: {max_length: 64}\ninit: {run: runs/one}")
+    fields = read_mixture_fields(tmp_path / "mixture.yaml")
+    run = str((tmp_path / "runs" / "one").resolve())
+    assert fields["init"] == {"run": run}
+    assert fields["encoder"] == {"max_length": 64, "name": run}
+    assert read_mixture_fields(fields) == fields
+
+
+@pytest.mark.parametrize(("key", "value"), [("name", "other"), ("weights", "random"), ("tokenizer", "x")])
+def test_a_run_to_start_from_excludes_what_else_says_where_the_encoder_starts(key: str, value: str) -> None:
+    fields = {"encoder": {key: value}, "init": {"run": "runs/one"}}
+    assert [problem.key for problem in problems(fields)] == [f"encoder.{key}"]
+    assert read_mixture_fields(fields, [f"encoder.{key}=null"])["encoder"]["name"] == "runs/one"
+
+
+def test_an_encoder_that_starts_with_a_dot_is_searched_next_to_the_file(tmp_path: Path) -> None:
+    for folder in ("shape", "inner", "owner"):
+        (tmp_path / folder).mkdir()
+    write(tmp_path / "inner", mixture="encoder: {name: ../shape, tokenizer: ./absent}", plain="encoder: {name: owner}")
+    encoder = read_mixture_fields(tmp_path / "inner" / "mixture.yaml")["encoder"]
+    assert encoder == {"name": str((tmp_path / "shape").resolve()), "tokenizer": "./absent"}
+    assert read_mixture_fields(tmp_path / "inner" / "plain.yaml")["encoder"] == {"name": "owner"}

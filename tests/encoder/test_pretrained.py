@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from transformers import AlbertConfig, AutoModel, AutoTokenizer, BertConfig
 
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import EncoderSpec
+from mtl.encoder.location import encoder_identity
 from mtl.encoder.packing import Layout
 from mtl.encoder.pretrained import (
     is_said_to_pack,
@@ -375,3 +377,59 @@ def test_a_requested_attention_is_kept_and_pads(attention: str, tiny_encoder: Ti
     torch.testing.assert_close(
         states(load(tiny_encoder("bert")).eval(), ids), states(encoder, ids), rtol=1e-4, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_random_weights_are_those_of_the_seed_and_of_no_checkpoint(family: str, tiny_encoder: Tiny) -> None:
+    folder = tiny_encoder(family)
+    first, again, other = (load(folder, seed=seed, weights="random") for seed in (0, 0, 1))
+    weights = {name: value for name, value in first.named_parameters() if value.std() > 0}
+    pretrained = dict(load(folder).named_parameters())
+    assert weights
+    for name, value in first.named_parameters():
+        assert torch.equal(value, again.get_parameter(name))
+    for name, value in weights.items():
+        assert not torch.equal(value, other.get_parameter(name)), name
+        assert not torch.equal(value, pretrained[name]), name
+    assert first.masked_lm_weights() == {}
+    assert first.shipped == {}
+
+
+def test_random_weights_need_a_configuration_and_a_tokenizer_only_and_take_its_vocabulary(
+    tmp_path: Path, tiny_encoder: Tiny, tokenizer: Any
+) -> None:
+    config = json.loads((tiny_encoder("bert") / "config.json").read_text())
+    (tmp_path / "shape").mkdir()
+    (tmp_path / "shape" / "config.json").write_text(json.dumps({**config, "vocab_size": 7, "pad_token_id": 3}))
+    larger = type(tokenizer)(vocab={**tokenizer.get_vocab(), "naproxen": len(tokenizer)})
+    larger.save_pretrained(tmp_path / "words")
+    described = spec(tmp_path / "shape", weights="random", tokenizer=str(tmp_path / "words"))
+    found = load_tokenizer(described)
+    assert len(found) == len(tokenizer) + 1
+    encoder = load_encoder(described, found, 0)
+    assert len(encoder.token_embeddings.weight) == len(found)
+    assert encoder.config.pad_token_id == found.pad_token_id
+    row = encoder.token_embeddings.weight[found.convert_tokens_to_ids("fever")]
+    assert 0.005 < row.std() < 0.05  # initializer_range 0.02
+
+
+def test_the_identity_of_random_weights_is_in_the_configuration_and_the_tokenizer(
+    tmp_path: Path, tiny_encoder: Tiny
+) -> None:
+    copy = shutil.copytree(tiny_encoder("bert"), tmp_path / "copy")
+    random = spec(tiny_encoder("bert"), weights="random")
+    assert encoder_identity(random) == encoder_identity(spec(copy, weights="random"))
+    others = [spec(copy), spec(copy, weights="random", tokenizer=str(tiny_encoder("roberta")))]
+    assert encoder_identity(random) not in [encoder_identity(other) for other in others]
+
+
+def test_a_tokenizer_that_is_absent_is_reported_by_its_own_key(tmp_path: Path, tiny_encoder: Tiny) -> None:
+    with pytest.raises(InputError) as caught:
+        load_config(spec(tiny_encoder("bert"), weights="random", tokenizer=str(tmp_path / "absent")))
+    assert [problem.key for problem in caught.value.problems] == ["encoder.tokenizer"]
+
+
+@pytest.mark.parametrize("fields", [{"tokenizer": "x"}, {"weights": "random", "reinit_layers": 1}])
+def test_settings_that_random_weights_exclude_are_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        EncoderSpec(**fields)

@@ -24,6 +24,9 @@ from mtl.study.design.study_code import StudyCode
 from mtl.study.design.study_spec import StudySpec
 from mtl.training.precision import natural_precision
 
+_IDENTIFIED = {"name", "revision", "weights", "tokenizer"}
+"""Fields of an encoder that are part of its identity, which is independent of paths."""
+
 
 class RunSpecs:
     """Makes the specs of runs, each with its key.
@@ -153,7 +156,7 @@ class RunSpecs:
 
         A setting of None is the same as a missing one, so that a new optional setting changes no key.
         """
-        encoder = self._study.mixture.encoder.model_dump(mode="json", exclude={"name", "revision"}, exclude_none=True)
+        encoder = self._study.mixture.encoder.model_dump(mode="json", exclude=_IDENTIFIED, exclude_none=True)
         return {
             "tasks": {name: self._task(run, name, fields) for name, fields in run_spec.mixture["tasks"].items()},
             "sampler": run_spec.mixture["sampler"],

@@ -146,6 +146,9 @@ def _spec_problems(spec: StudySpec, mixture: Mixture | None, broken: set[str]) -
     if mixture is not None and mixture.curriculum:
         message = "has no place in a study: its steps count the updates of a run, which differ between runs."
         problems.append(Problem("mixture: curriculum", message, "Remove it, or use `mtl fit`."))
+    if mixture is not None and mixture.init is not None and mixture.init.heads != "none":
+        message = f"must be none in a study, whose runs start with heads of their own, got {mixture.init.heads}."
+        problems.append(Problem("mixture: init.heads", message, "Remove it, or use `mtl fit`."))
     if "seeds" not in broken:
         problems += _seed_problems(spec)
     problems += launcher_problems(spec.launcher) if "launcher" not in broken else []

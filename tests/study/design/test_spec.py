@@ -47,6 +47,18 @@ def test_a_study_of_a_mixture_with_a_curriculum_is_refused(write: Callable[..., 
     assert [problem.key for problem in error.value.problems] == ["mixture: curriculum"]
 
 
+def test_a_study_starts_from_the_encoder_of_a_run_but_not_from_its_heads(write: Callable[..., Path]) -> None:
+    for heads, keys in (("none", []), ("matching", ["mixture: init.heads"])):
+        init = {"run": "runs/one", "heads": heads}
+        own = {"name": "own", "include": ["toy.yaml"], "encoder": {"name": None}, "init": init}
+        try:
+            assert load_study(write(mixture=own)).mixture.encoder.name == "runs/one"
+            found = []
+        except InputError as error:
+            found = [problem.key for problem in error.problems]
+        assert found == keys
+
+
 def test_overrides_reach_any_key(write: Callable[..., Path]) -> None:
     study = load_study(write(), ["seeds=[3, 7]", "budget.passes=2", "launcher.workers=1"])
     assert study.spec.seed_list == (3, 7)

@@ -1,0 +1,140 @@
+"""The encoder of a run as a folder that transformers loads, without this framework."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from heads import Head
+from mtl.encoder.pretrained import load_config, load_weights
+from mtl.export.model_card import RunFacts, model_card
+from mtl.files import make_folder, not_writable, write_text
+from mtl.problems import InputError, Problem, did_you_mean
+from mtl.tracking.run_folder import RunFolder
+from mtl.training.assembly import build_heads, build_module
+from mtl.training.checkpoints import checkpoint_mixture, located, read_checkpoint
+
+if TYPE_CHECKING:
+    from mtl.config.mixture import Mixture
+    from mtl.training.module import MultiTaskModule
+
+
+class ExportedEncoder(NamedTuple):
+    """What was written.
+
+    Args:
+        checkpoint: The checkpoint that was read.
+        model_class: Class of transformers that saved the model.
+        masked_lm: Task whose head for masked language modelling is in the folder; None if there is none.
+        note: Why a head is not in the folder; None if there is nothing to say.
+    """
+
+    checkpoint: Path
+    model_class: str
+    masked_lm: str | None
+    note: str | None
+
+
+def export_encoder(run: str | Path, folder: str | Path, *, task: str | None = None) -> ExportedEncoder:
+    """Writes the encoder of a run, its tokenizer with the tokens of its heads, and a README.
+
+    The head of a task for masked language modelling is written with it, so that `AutoModelForMaskedLM` loads the folder
+    as well as `AutoModel`.
+
+    Args:
+        run: Folder of a run, whose best checkpoint is read, or the last one if none was selected on dev; or a
+            checkpoint in it.
+        folder: The folder to write. It must not exist, or be empty.
+        task: Task with the head for masked language modelling, if the run has several.
+
+    Raises:
+        InputError: There is no such run, task or undamaged checkpoint, several tasks have such a head, the folder has
+            content, or it is not writable.
+    """
+    folder = Path(folder)
+    _require_empty(folder)
+    run_folder = RunFolder.open(run)
+    checkpoint = run_folder.resolve_checkpoint(run_folder.saved.selected if Path(run).is_dir() else Path(run))
+    trained = checkpoint_mixture(checkpoint)
+    mixture = located(trained, checkpoint)
+    heads, tokenizer = build_heads(mixture)
+    module = build_module(mixture, weights=False, built=(heads, tokenizer))
+    content = read_checkpoint(checkpoint)
+    module.load_state_dict(content["state_dict"])
+    chosen = _masked_lm_task(heads, task)
+    model, note = _model(mixture, module, chosen, checkpoint)
+    masked_lm = None if note is not None else chosen
+    facts = RunFacts(run_folder, trained, checkpoint, int(content.get("global_step", 0)), masked_lm)
+    with _whole(folder) as part:
+        model.save_pretrained(part)
+        tokenizer.save_pretrained(part)
+        write_text(part / "README.md", model_card(facts))
+    return ExportedEncoder(checkpoint, type(model).__name__, masked_lm, note)
+
+
+def _masked_lm_task(heads: Mapping[str, Head], task: str | None) -> str | None:
+    """The task with the head for masked language modelling."""
+    found = [name for name, head in heads.items() if head.masked_lm_weights() is not None]
+    if task is not None and task not in found:
+        message = f"The run has no task '{task}' for masked language modelling."
+        raise InputError(Problem("--task", message, did_you_mean(task, found) if found else "Leave --task out."))
+    if task is None and len(found) > 1:
+        message = f"The run has several tasks for masked language modelling: {', '.join(found)}."
+        raise InputError(Problem("--task", message, "Add --task with the one whose head is to be written."))
+    return task or next(iter(found), None)
+
+
+def _model(mixture: Mixture, module: MultiTaskModule, task: str | None, checkpoint: Path) -> tuple[Any, str | None]:
+    """The model to save, and why it lacks the head of a task."""
+    from transformers import AutoModel, AutoModelForMaskedLM
+
+    encoder: Any = module.encoder.model
+    config = load_config(mixture.encoder)
+    own = encoder.state_dict()
+    with torch.random.fork_rng():
+        head = {} if task is None else module.head(task).masked_lm_weights() or {}
+        if head and type(config) in AutoModelForMaskedLM._model_mapping:
+            model = _made(AutoModelForMaskedLM, config)
+            named: dict[str, Tensor] = {f"{model.base_model_prefix}.{name}": value for name, value in own.items()}
+            load_weights(model, {**named, **{name: value.detach() for name, value in head.items()}}, checkpoint)
+            return model, None
+        model = _made(AutoModel, config)
+    load_weights(model, own, checkpoint)
+    if getattr(model, "pooler", None) is not None:
+        model.register_module("pooler", None)  # it is random, because no run trains it
+    if task is None:
+        return model, None
+    message = f"the head of '{task}' is not in the folder: transformers' class for masked language modelling of the"
+    return model, f"{message} family {config.model_type} has other layers, or there is none"
+
+
+def _made(auto: Any, config: Any) -> Any:
+    return auto.from_config(config, dtype=torch.float32)
+
+
+def _require_empty(folder: Path) -> None:
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        message = f"must be a new or empty folder, got '{folder}', which has content."
+        raise InputError(Problem("--to", message, "Choose another folder, or remove this one first."))
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A folder that becomes `folder` once everything in it is written; after an error, nothing is left."""
+    make_folder(folder.absolute().parent)
+    part = folder.absolute().with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # of an export that was killed
+    try:
+        part.mkdir()
+        yield part
+        part.replace(folder.absolute())
+    except OSError as error:
+        raise not_writable(folder, error) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

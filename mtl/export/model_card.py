@@ -1,0 +1,126 @@
+"""The README of an exported encoder: facts of its run, without paths, ids and text of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from mtl.config.encoder_catalogue import entry_of
+from mtl.config.mixture import EncoderSpec, Mixture
+from mtl.tracking.run_folder import RunFolder
+from mtl.training.checkpoints import checkpoint_precision
+
+
+class RunFacts(NamedTuple):
+    """What a model card reports.
+
+    Args:
+        folder: Folder of the run.
+        mixture: The mixture, with the encoder that the training started from.
+        checkpoint: The checkpoint that was exported.
+        updates: Number of updates so far.
+        masked_lm: Task whose head for masked language modelling is exported too; None if there is none.
+    """
+
+    folder: RunFolder
+    mixture: Mixture
+    checkpoint: Path
+    updates: int
+    masked_lm: str | None
+
+
+def model_card(facts: RunFacts) -> str:
+    """A README with metadata as the Hugging Face hub reads them.
+
+    Args:
+        facts: The facts.
+    """
+    head: dict[str, Any] = {
+        "library_name": "transformers",
+        "tags": ["biomtl", *(["fill-mask"] if facts.masked_lm else [])],
+    }
+    base = _hub_name(facts.mixture.encoder)
+    if base is not None:
+        head["base_model"] = base
+    what, too = "encoder", ""
+    if facts.masked_lm is not None:
+        what, too = "encoder, with its head for masked language modelling,", ", and `AutoModelForMaskedLM` does too"
+    lines = [
+        f"# {facts.mixture.name}",
+        "",
+        f"The {what} of a training with biomtl. `AutoTokenizer` and `AutoModel` of transformers load it{too}.",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {name} | {value} |" for name, value in _rows(facts).items()),
+        "",
+        "## Tasks",
+        "",
+        "Scores on dev are those of the run's best evaluation, those on test of its latest test.",
+        "",
+        "| task | head | rate | loss weight | scores |",
+        "|---|---|---|---|---|",
+        *_tasks(facts),
+    ]
+    return "\n".join(["---", yaml.safe_dump(head, sort_keys=False) + "---", "", *lines, ""])
+
+
+def _rows(facts: RunFacts) -> dict[str, Any]:
+    mixture = facts.mixture
+    return {
+        "run": facts.folder.path.name,
+        "checkpoint": f"{facts.checkpoint.name}, after {facts.updates} updates",
+        "started from": _start(mixture),
+        "longest input in training": f"{mixture.encoder.max_length} tokens",
+        "batch": f"{mixture.tokens_per_batch} tokens" if mixture.tokens_per_batch else f"{mixture.batch_size} examples",
+        "sampler": mixture.sampler.name,
+        "changes of the curriculum": ", ".join(f"from step {one.from_step}" for one in mixture.curriculum) or "none",
+        "seed": mixture.seed,
+        "precision": checkpoint_precision(facts.checkpoint),
+        "exported by": f"biomtl {version('biomtl')}, torch {version('torch')}, transformers {version('transformers')}",
+    }
+
+
+def _start(mixture: Mixture) -> str:
+    spec = mixture.encoder
+    name = _hub_name(spec) or _shown_name(spec)
+    if spec.weights == "random":
+        tokenizer = f", tokenizer of {Path(spec.tokenizer).name}" if spec.tokenizer else ""
+        return f"random weights, configuration of {name}{tokenizer}"
+    if mixture.init is not None:
+        heads = "" if mixture.init.heads == "none" else ", and its heads"
+        return f"the encoder of the run {Path(mixture.init.run).name}{heads}"
+    return name if spec.revision is None else f"{name}, revision {spec.revision}"
+
+
+def _hub_name(spec: EncoderSpec) -> str | None:
+    """The pretrained model on the hub that an encoder is; None for a folder, a run, or random weights."""
+    if spec.weights == "random":
+        return None
+    entry = entry_of(spec.name)
+    if entry is not None:
+        return entry.hub
+    return spec.name if "/" in spec.name and _shown_name(spec) == spec.name else None
+
+
+def _shown_name(spec: EncoderSpec) -> str:
+    """The name of an encoder without the folders above it; OWNER/NAME of a model on the hub stays."""
+    path = Path(spec.name)
+    return path.name if path.is_absolute() or path.exists() or len(path.parts) != 2 else spec.name
+
+
+def _tasks(facts: RunFacts) -> Iterator[str]:
+    metrics = facts.folder.metrics
+    for name, spec in facts.mixture.tasks.items():
+        rate = "by size" if spec.rate is None else f"{spec.rate:g}"
+        scores = [
+            f"{split} {metric} {value:.4g}"
+            for split in ("dev", "test")
+            for metric, value in metrics.get(split, {}).get(name, {}).items()
+            if isinstance(value, int | float)
+        ]
+        yield f"| {name} | {spec.head} | {rate} | {spec.loss_weight:g} | {', '.join(scores) or 'none'} |"
