@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mtl.encoder.location import cached_only, encoder_folder, load_problems
+from mtl.encoder.location import cached_only, encoder_folder, load_problems, trained_of
 from mtl.encoder.pretrained import masked_lm_weights
+from mtl.problems import InputError, Problem
 
 if TYPE_CHECKING:
     from mtl.config.mixture import EncoderSpec
@@ -71,10 +72,13 @@ def load_whole_model(spec: EncoderSpec) -> WholeModel:
     """An encoder, with its head for masked language modelling if the checkpoint has a complete one.
 
     Raises:
-        InputError: The encoder cannot be loaded.
+        InputError: The encoder cannot be loaded, or it is a run.
     """
     from transformers import AutoModel, AutoModelForMaskedLM
 
+    if trained_of(spec.name) is not None:
+        advice = "Write its encoder to a folder with `mtl export RUN --encoder --to FOLDER`, and name that."
+        raise InputError(Problem("encoder.name", f"must be a model, got the run '{spec.name}'.", advice))
     folder, revision = encoder_folder(spec.name), spec.revision or "main"
     with load_problems(spec):
         encoder, loading = AutoModel.from_pretrained(

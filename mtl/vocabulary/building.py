@@ -23,7 +23,7 @@ from mtl.vocabulary.initialisers import Initialiser, NewRows, Setting
 from mtl.vocabulary.new_tokenizers import extended, require_extendable, trained
 from mtl.vocabulary.occurrences import occurrences_of
 from mtl.vocabulary.tables import replace_tables
-from mtl.vocabulary.vocabulary_file import Action, InitSpec, VocabularySpec
+from mtl.vocabulary.vocabulary_file import Action, InitialiserSpec, VocabularySpec
 from mtl.vocabulary.word_choice import ListedWords, chosen, counted, listed
 
 REPORT = "vocabulary.json"
@@ -118,7 +118,7 @@ def texts_of(rows: RowTable) -> Iterator[str]:
     return (row.text for row in rows)
 
 
-def initialiser_of(init: InitSpec) -> Initialiser:
+def initialiser_of(init: InitialiserSpec) -> Initialiser:
     """The method that `init` names, with its options.
 
     Raises:

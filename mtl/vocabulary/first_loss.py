@@ -16,7 +16,7 @@ from mtl.problems import InputError, Problem
 from mtl.vocabulary.building import Renewal, initialiser_of
 from mtl.vocabulary.initialisers import NewRows
 from mtl.vocabulary.tables import new_tables
-from mtl.vocabulary.vocabulary_file import InitSpec
+from mtl.vocabulary.vocabulary_file import InitialiserSpec
 
 _BATCH = 8
 """Number of texts at once: the scores of the whole vocabulary at every token take much memory."""
@@ -42,7 +42,7 @@ class FirstLoss(NamedTuple):
     num_new: int
 
 
-def chosen_methods(wanted: Sequence[str], init: InitSpec) -> list[InitSpec]:
+def chosen_methods(wanted: Sequence[str], init: InitialiserSpec) -> list[InitialiserSpec]:
     """Methods to compare; the one of the vocabulary file with its options, the others with their defaults.
 
     Args:
@@ -61,10 +61,10 @@ def chosen_methods(wanted: Sequence[str], init: InitSpec) -> list[InitSpec]:
             problems += error.problems
     if problems:
         raise InputError(problems)
-    return [init if name == init.method else InitSpec(method=name) for name in names]
+    return [init if name == init.method else InitialiserSpec(method=name) for name in names]
 
 
-def first_losses(renewal: Renewal, methods: Sequence[InitSpec]) -> list[FirstLoss]:
+def first_losses(renewal: Renewal, methods: Sequence[InitialiserSpec]) -> list[FirstLoss]:
     """The losses with the new tokenizer, whose masks are the same for all methods: those of the head `masked_lm`.
 
     Args:

@@ -50,7 +50,7 @@ class AddSpec(Section):
     words: StrictStr | None = None
 
 
-class InitSpec(Section):
+class InitialiserSpec(Section):
     """How new rows get their values; options of the method are written next to it.
 
     Args:
@@ -83,7 +83,7 @@ class VocabularySpec(Section):
     data: DataSpec
     size: Annotated[StrictInt, Field(ge=1)] | None = None
     add: AddSpec = AddSpec()
-    init: InitSpec = InitSpec()
+    init: InitialiserSpec = InitialiserSpec()
     seed: StrictInt = 0
 
     @property
@@ -128,7 +128,7 @@ def load_vocabulary(path: Path, overrides: Sequence[str], action: Action) -> Voc
     return spec.model_copy(update=found)
 
 
-def _init_problems(init: InitSpec) -> list[Problem]:
+def _init_problems(init: InitialiserSpec) -> list[Problem]:
     try:
         method = components.find("initialiser", init.method, "init.method")
     except InputError as error:

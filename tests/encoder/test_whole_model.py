@@ -9,9 +9,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForPreTraining
 
+from mtl.config.loading import load_mixture
 from mtl.config.mixture import EncoderSpec
 from mtl.encoder.whole_model import load_whole_model
+from mtl.problems import InputError
 from tests.masked_lm_models import masked_lm_folder
+from tests.trained_runs import saved_run
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
@@ -64,3 +67,12 @@ def test_an_output_layer_of_its_own_is_not_tied(
     found = load_whole_model(EncoderSpec(name=str(folder)))
     assert found.outputs is not None
     assert not torch.equal(found.outputs, found.inputs)
+
+
+def test_a_run_must_be_exported_first(tiny_encoder: Callable[[str], Path], tmp_path: Path) -> None:
+    encoder = {"name": str(tiny_encoder("bert")), "max_length": 48}
+    tasks = {"a": {"head": "classification", "labels": ["x", "y"], "data": {"reader": "jsonl", "path": "rows"}}}
+    run, _ = saved_run(tmp_path / "runs", load_mixture({"name": "m", "encoder": encoder, "tasks": tasks}))
+    with pytest.raises(InputError) as caught:
+        load_whole_model(EncoderSpec(name=str(run.path)))
+    assert [problem.key for problem in caught.value.problems] == ["encoder.name"]

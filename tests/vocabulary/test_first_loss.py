@@ -12,7 +12,7 @@ from heads.rows import TextRow
 from mtl.problems import InputError
 from mtl.vocabulary.building import build, renewal_of
 from mtl.vocabulary.first_loss import chosen_methods, first_losses
-from mtl.vocabulary.vocabulary_file import InitSpec, load_vocabulary
+from mtl.vocabulary.vocabulary_file import InitialiserSpec, load_vocabulary
 from tests.vocabulary.corpora import DOCUMENTS, HELD_OUT, write_corpus, write_file
 
 HELD_OUT_LONG = [" ".join(HELD_OUT)] * 6
@@ -53,7 +53,7 @@ def test_it_needs_a_head_and_held_out_text(tiny_encoder: Callable[[str], Path], 
 
 
 def test_all_methods_can_be_asked_for_and_unknown_ones_are_reported() -> None:
-    init = InitSpec(method="context", layer=1)  # type: ignore[call-arg]  # an option of the method
+    init = InitialiserSpec(method="context", layer=1)  # type: ignore[call-arg]  # an option of the method
     found = chosen_methods(["all"], init)
     assert {one.method for one in found} == {"random", "mean", "pieces_mean", "context", "distill"}
     assert init in found

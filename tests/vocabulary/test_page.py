@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel
 
 from mtl.config import components
-from mtl.vocabulary.vocabulary_file import AddSpec, BaseSpec, InitSpec, VocabularySpec
+from mtl.vocabulary.vocabulary_file import AddSpec, BaseSpec, InitialiserSpec, VocabularySpec
 
 PAGE = (Path(__file__).parents[2] / "docs" / "vocabulary.md").read_text(encoding="utf-8")
 
@@ -22,7 +22,7 @@ def rows_of(heading: str) -> dict[str, list[str]]:
 
 
 def test_every_key_has_a_row_with_its_default() -> None:
-    sections: dict[str, type[BaseModel]] = {"encoder": BaseSpec, "add": AddSpec, "init": InitSpec}
+    sections: dict[str, type[BaseModel]] = {"encoder": BaseSpec, "add": AddSpec, "init": InitialiserSpec}
     expected = {name: field.default for name, field in VocabularySpec.model_fields.items() if name not in sections}
     for section, spec in sections.items():
         expected |= {f"{section}.{name}": field.default for name, field in spec.model_fields.items()}
