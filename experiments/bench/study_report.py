@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 from machine import machine
 
-from mtl.study.design.designs import Run, comparisons
+from mtl.study.design.designs import comparisons
 from mtl.study.design.run_spec import RunSpec
+from mtl.study.design.runs import Run
 from mtl.study.running.ledger import Ledger
 from mtl.study.running.study_tracker import StudyTracker
 

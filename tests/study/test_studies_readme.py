@@ -15,10 +15,11 @@ from pydantic import BaseModel
 from mtl.commands import run as run_mtl
 from mtl.config.components import choices, find
 from mtl.study.design.budget import BudgetSpec
-from mtl.study.design.designs import CONTROLS, DESIGNS, Run, comparisons, single_runs, without_stages
+from mtl.study.design.designs import CONTROLS, DESIGNS, comparisons
 from mtl.study.design.plan import _all_runs
 from mtl.study.design.rates import StudyOptimisation
 from mtl.study.design.resources import LauncherSpec, TrainerSpec
+from mtl.study.design.runs import Run, single_runs, without_stages
 from mtl.study.design.spec import load_study
 from mtl.study.design.stages import STAGES
 from mtl.study.design.study_spec import StudySpec

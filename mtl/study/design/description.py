@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator
 
 from mtl.study.design.budget import Amount, StageBudget
-from mtl.study.design.designs import CONTINUED, CROSS, DESIGNS, SELF, SHUFFLED
+from mtl.study.design.designs import CONTINUED, CROSS, DESIGNS
 from mtl.study.design.plan import StudyPlan
 from mtl.study.design.run_key import resolved_trainer
+from mtl.study.design.runs import SELF, SHUFFLED
 from mtl.training.hyperparameters import Optimisation
 
 

@@ -7,15 +7,13 @@ a study are all runs that its comparisons name, each trained once and shared by 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations, permutations
-from typing import Any, NamedTuple
+from typing import Any
 
 from mtl.problems import did_you_mean
+from mtl.study.design.runs import REPLICATE, SELF, SHUFFLED, Comparison, Run, without_stages
 from mtl.study.design.stages import FINETUNE, REFINE
-
-REPLICATE = 1_000_000
-"""Offset from a seed to the seed of its replicate."""
 
 CONTINUED = "continued"
 """The control that shows what a second round of training alone brings."""
@@ -28,63 +26,6 @@ REFINE_FINETUNE = "refine_finetune"
 
 CROSS = "cross"
 """The design whose runs only test single-task runs on other corpora."""
-
-SELF, SHUFFLED = "__self", "__shuffled"
-"""Suffixes of copies of a task: an exact copy, and a copy with shuffled training labels."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run: the tasks that are trained together, the seed, and the run whose encoder it starts from.
-
-    Args:
-        tasks: Names of the tasks, in the order of the mixture.
-        seed: Seed for all random draws.
-        source: Run whose encoder this run starts from; None starts from the encoder of the mixture.
-        keeps_heads: Whether the run also starts from the heads of the source.
-        stage: Stage of the design with its own budget or learning rates; empty for those of the study.
-        evaluates: Whether the run trains nothing, but tests its source, with the source's head, on its only task.
-        arm: Name of the settings that its tasks have instead of those of the mixture; empty for the latter.
-    """
-
-    tasks: tuple[str, ...]
-    seed: int
-    source: Run | None = None
-    keeps_heads: bool = False
-    stage: str = ""
-    evaluates: bool = False
-    arm: str = ""
-
-    @property
-    def trains(self) -> str:
-        """What the run trains, regardless of the seed."""
-        name = " + ".join(self.tasks) + "".join(f" ({label})" for label in (self.arm, self.stage) if label)
-        if self.source is None:
-            return name
-        if self.evaluates:
-            return f"{self.source.trains} tested on {name}"
-        return f"{self.source.trains} then {name}{' with its heads' if self.keeps_heads else ''}"
-
-    def __str__(self) -> str:
-        return f"{self.trains}, seed {self.seed}"
-
-    def chain(self) -> Iterator[Run]:
-        """Returns the run, then its source, and so on."""
-        yield self
-        if self.source is not None:
-            yield from self.source.chain()
-
-
-class Comparison(NamedTuple):
-    """A comparison of the score of a target in two runs of the same seed."""
-
-    design: str
-    target: str
-    partner: str
-    seed: int
-    treated: Run
-    reference: Run
-
 
 Compare = Callable[[Sequence[str], int, Any], Iterator[Comparison]]
 
@@ -123,11 +64,6 @@ class Design:
         return self.check(options, tasks)
 
 
-def without_stages(run: Run) -> Run:
-    """Returns the run with the budget and learning rates of the study, and so its sources."""
-    return replace(run, stage="", source=run.source and without_stages(run.source))
-
-
 def comparisons(
     parts: Sequence[tuple[str, Any]],
     tasks: Sequence[str],
@@ -146,16 +82,6 @@ def comparisons(
     known = DESIGNS | CONTROLS
     found = [one for name, options in parts for seed in seeds for one in known[name].compare(tasks, seed, options)]
     return [one._replace(treated=canonical(one.treated), reference=canonical(one.reference)) for one in found]
-
-
-def single_runs(tasks: Sequence[str], seeds: Sequence[int]) -> list[Run]:
-    """Returns the single-task runs, which are the baselines."""
-    return [Run((task,), seed) for task in tasks for seed in seeds]
-
-
-def original(task: str) -> str:
-    """Returns the task of which a task is a copy; the task itself if it is not a copy."""
-    return task.removesuffix(SELF).removesuffix(SHUFFLED)
 
 
 # --- designs ----------------------------------------------------------------------------------------------------------

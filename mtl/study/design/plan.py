@@ -18,11 +18,12 @@ from mtl.problems import InputError, Problem
 from mtl.study.design.arms import prepared_arms
 from mtl.study.design.budget import BudgetSpec
 from mtl.study.design.crossing import with_cross_pairs
-from mtl.study.design.designs import SHUFFLED, Comparison, Run, comparisons, single_runs
+from mtl.study.design.designs import comparisons
 from mtl.study.design.missing_data import with_available_data
 from mtl.study.design.run_key import RunSpecs, resolved_trainer
 from mtl.study.design.run_settings import RunSettings
 from mtl.study.design.run_spec import RunSpec
+from mtl.study.design.runs import SHUFFLED, Comparison, Run, single_runs
 from mtl.study.design.spec import Study
 from mtl.study.design.stages import STAGES
 from mtl.study.design.study_code import StudyCode, study_code

@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from mtl.config.mixture import Positive, Section
 from mtl.problems import Problem
-from mtl.study.design.designs import Comparison, original
+from mtl.study.design.runs import Comparison, original
 from mtl.study.design.stages import REFINE, by_precedence
 from mtl.training.hyperparameters import Optimisation
 

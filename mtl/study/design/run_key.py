@@ -16,9 +16,9 @@ from mtl.config.mixture import Mixture, PermuteSpec, SamplerSpec, TaskSpec
 from mtl.data.examples import TaskData
 from mtl.data.store import content_key
 from mtl.encoder.location import encoder_identity
-from mtl.study.design.designs import REPLICATE, SHUFFLED, Comparison, Run, original
 from mtl.study.design.run_settings import RunSettings
 from mtl.study.design.run_spec import RunSpec
+from mtl.study.design.runs import REPLICATE, SHUFFLED, Comparison, Run, original
 from mtl.study.design.spec import Study
 from mtl.study.design.study_code import StudyCode
 from mtl.study.design.study_spec import StudySpec

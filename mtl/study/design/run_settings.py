@@ -13,7 +13,7 @@ from mtl.batching.passes import default_passes
 from mtl.config.mixture import Mixture
 from mtl.data.examples import TaskData
 from mtl.study.design.arms import Arm
-from mtl.study.design.designs import Run, original
+from mtl.study.design.runs import Run, original
 from mtl.study.design.spec import Study
 from mtl.training.hyperparameters import Optimisation
 

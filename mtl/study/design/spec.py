@@ -18,21 +18,11 @@ from mtl.redaction import strings
 from mtl.study.design.arms import arm_problems
 from mtl.study.design.budget import Amount, BudgetSpec, StageBudget
 from mtl.study.design.crossing import cross_problems, with_cross_pairs
-from mtl.study.design.designs import (
-    ARMS,
-    CONTINUED,
-    CONTROLS,
-    CROSS,
-    DESIGNS,
-    REFINE_FINETUNE,
-    REPLICATE,
-    SELF,
-    SHUFFLED,
-    comparisons,
-)
+from mtl.study.design.designs import ARMS, CONTINUED, CONTROLS, CROSS, DESIGNS, REFINE_FINETUNE, comparisons
 from mtl.study.design.published_arms import PublishedArm, read_published_arms
 from mtl.study.design.rates import Rates, StageRates, StudyOptimisation, rate_problems
 from mtl.study.design.resources import TrainerSpec, launcher_problems
+from mtl.study.design.runs import REPLICATE, SELF, SHUFFLED
 from mtl.study.design.stages import REFINE, name_problems
 from mtl.study.design.study_spec import DesignEntry, StudySpec, parts_of
 

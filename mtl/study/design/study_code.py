@@ -15,7 +15,7 @@ from mtl.code_identity import Root, code_identity, definitions
 from mtl.data.permutation import permuted_rows
 from mtl.data.store import FORMAT, content_key
 from mtl.samplers.quota import Quota
-from mtl.study.design.designs import SHUFFLED, original
+from mtl.study.design.runs import SHUFFLED, original
 
 TRAINING, PERMUTING, EVALUATING = "training", "permuting", "evaluating"
 

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtl.study.design.description import described
-from mtl.study.design.designs import CONTROLS, Run, original
+from mtl.study.design.designs import CONTROLS
 from mtl.study.design.plan import StudyPlan
 from mtl.study.design.run_spec import RunSpec
+from mtl.study.design.runs import Run, original
 from mtl.study.report.conclusions import duration
 from mtl.study.running.history import counted
 from mtl.study.running.ledger import Ledger

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from mtl.code_identity import changed_definitions
 from mtl.encoder.location import encoder_identity
 from mtl.files import read_json, write_json
-from mtl.study.design.designs import original
 from mtl.study.design.plan import StudyPlan
 from mtl.study.design.run_spec import RunSpec
+from mtl.study.design.runs import original
 from mtl.study.design.study_code import EVALUATING, PERMUTING, TRAINING
 
 LISTED = 12

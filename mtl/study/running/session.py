@@ -25,10 +25,10 @@ from mtl.evaluation.summary import strongest_baseline
 from mtl.evaluation.units import unit_of
 from mtl.files import folder_name, read_json, write_json
 from mtl.study.design.description import described
-from mtl.study.design.designs import Run
 from mtl.study.design.missing_data import with_available_data
 from mtl.study.design.plan import StudyPlan, make_plan
 from mtl.study.design.run_spec import RunSpec
+from mtl.study.design.runs import Run
 from mtl.study.design.spec import Study
 from mtl.study.running.history import History, counted
 from mtl.study.running.launchers import Launcher

@@ -10,8 +10,8 @@ from mtl.config.loading import load_mixture
 from mtl.problems import InputError
 from mtl.study.design.arms import arm_mixture
 from mtl.study.design.description import described
-from mtl.study.design.designs import Run
 from mtl.study.design.plan import StudyPlan, make_plan
+from mtl.study.design.runs import Run
 from mtl.study.design.spec import load_study
 
 ARMS = {"cls": {}, "mean": {"options": {"pooling": "mean"}}, "short": {"max_length": 8, "batch_size": 2}}

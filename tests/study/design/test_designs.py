@@ -2,7 +2,8 @@ from collections import Counter
 
 import pytest
 
-from mtl.study.design.designs import CONTROLS, DESIGNS, REPLICATE, Run, comparisons, original, single_runs
+from mtl.study.design.designs import CONTROLS, DESIGNS, comparisons
+from mtl.study.design.runs import REPLICATE, Run, original, single_runs
 
 TASKS = ["a", "b", "c"]
 

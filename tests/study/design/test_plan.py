@@ -12,9 +12,9 @@ from mtl.config.mixture import Mixture, PermuteSpec
 from mtl.data.examples import prepare
 from mtl.problems import InputError
 from mtl.study.design.description import described
-from mtl.study.design.designs import Run
 from mtl.study.design.plan import StudyPlan, make_plan
 from mtl.study.design.run_spec import RunSpec
+from mtl.study.design.runs import Run
 from mtl.study.design.spec import load_study
 
 

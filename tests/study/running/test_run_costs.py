@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from mtl.study.design.designs import Run
 from mtl.study.design.plan import make_plan
+from mtl.study.design.runs import Run
 from mtl.study.design.spec import load_study
 from mtl.study.running.ledger import Ledger
 from mtl.study.running.train_run import train

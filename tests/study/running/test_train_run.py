@@ -14,8 +14,8 @@ from transformers import AutoModel
 
 from mtl.config.mixture import Mixture
 from mtl.data.examples import prepare
-from mtl.study.design.designs import Run
 from mtl.study.design.plan import StudyPlan, make_plan
+from mtl.study.design.runs import Run
 from mtl.study.design.spec import load_study
 from mtl.study.running.ledger import Ledger
 from mtl.study.running.train_run import _Watch, train

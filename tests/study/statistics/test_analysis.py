@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mtl.study.design.designs import Run, comparisons
+from mtl.study.design.designs import comparisons
 from mtl.study.design.run_spec import Finished
+from mtl.study.design.runs import Run
 from mtl.study.statistics.analysis import findings_of
 from mtl.study.statistics.findings import Findings, TrainedOn
 from mtl.study.statistics.significance import analyse
