@@ -70,14 +70,18 @@ def _read_mixture_fields(source: str | Path | Mapping[str, Any], overrides: Sequ
         fields["tasks"] = {str(name): task for name, task in fields["tasks"].items()}
     _inherit_data(_tasks(fields))
     problems = [problem for name, task in _tasks(fields).items() for problem in _settle_paths(task, str(name))]
-    problems += _settle_encoder(fields)
+    problems += settle_encoder(fields)
     if problems:
         raise InputError(problems)
     return _with_numbers(fields, merged)
 
 
-def _settle_encoder(fields: Fields) -> list[Problem]:
-    """Expands the paths of the encoder, and names it after its entry of the catalogue, or after the run in `init`."""
+def settle_encoder(fields: Fields) -> list[Problem]:
+    """Expands the paths of the encoder, and names it after its entry of the catalogue, or after the run in `init`.
+
+    Args:
+        fields: Fields of a mixture, which change.
+    """
     problems: list[Problem] = []
     encoder, init = fields.get("encoder"), fields.get("init")
     if isinstance(init, dict) and isinstance(init.get("run"), str):

@@ -1,9 +1,11 @@
 """From a study file to the runs that its questions need, each with its key.
 
 - `study_spec`: the keys of a study file. `spec`: how a file becomes a `Study`: the settings together with the mixture.
-- `designs`: designs and controls, each a question with the runs that it compares.
+- `runs`: a run, and a comparison of two.
+- `designs`: designs and controls, each a question with the runs that it compares. `pretraining`: those that train the
+  encoder on another task first.
 - `stages`, `budget` and `rates`: what may differ between the stages of a design and between tasks.
-- `arms`: the same tasks with other settings, and `published_arms`: their published scores.
+- `arms`: the same tasks with other settings or another encoder, and `published_arms`: their published scores.
 - `resources`: what the runs are trained on, and where.
 - `missing_data`: leaves out tasks whose data is absent, if the study allows it.
 - `crossing`: the corpora that the design `cross` trains on and tests on.
@@ -18,4 +20,14 @@
 Next: `mtl.study.running`, which trains the runs.
 """
 
-__all__ = ["description", "designs", "missing_data", "plan", "run_spec", "spec", "study_code"]
+__all__ = [
+    "description",
+    "designs",
+    "missing_data",
+    "plan",
+    "pretraining",
+    "run_spec",
+    "runs",
+    "spec",
+    "study_code",
+]

@@ -12,6 +12,8 @@ from itertools import combinations, permutations
 from typing import Any
 
 from mtl.problems import did_you_mean
+from mtl.study.design import pretraining
+from mtl.study.design.pretraining import PRETRAINING, PRETRAINING_ARMS
 from mtl.study.design.runs import REPLICATE, SELF, SHUFFLED, Comparison, Run, without_stages
 from mtl.study.design.stages import FINETUNE, REFINE
 
@@ -80,7 +82,12 @@ def comparisons(
             settings of their own.
     """
     known = DESIGNS | CONTROLS
-    found = [one for name, options in parts for seed in seeds for one in known[name].compare(tasks, seed, options)]
+    found: list[Comparison] = []
+    for name, options in parts:
+        # Other tasks than the targets of these designs need no second round, such as one that is only pretrained on.
+        targets = {one.target for one in found if known[one.design].is_against_single}
+        compared = [task for task in tasks if task in targets] if name == CONTINUED and targets else tasks
+        found += [one for seed in seeds for one in known[name].compare(compared, seed, options)]
     return [one._replace(treated=canonical(one.treated), reference=canonical(one.reference)) for one in found]
 
 
@@ -237,6 +244,22 @@ DESIGNS = {
         needs=f"names with settings, such as {_ARMS_EXAMPLE}",
         has_partners=False,
         min_tasks=1,
+    ),
+    PRETRAINING: Design(
+        "What does a target gain from an encoder that was first trained on the task of the design, in each of its"
+        " arms?",
+        pretraining.against_alone,
+        pretraining.option_problems,
+        is_against_single=True,
+        needs=f"a task with arms, such as {pretraining.EXAMPLE}",
+        has_partners=False,
+    ),
+    PRETRAINING_ARMS: Design(
+        "What does a target gain from training the encoder first as in an arm, rather than as in the first arm?",
+        pretraining.against_first,
+        pretraining.option_problems,
+        needs=f"a task with arms, such as {pretraining.EXAMPLE}, or the design {PRETRAINING} beside it",
+        has_partners=False,
     ),
     CROSS: Design(
         "How well does a model that was trained on another corpus do on a target, compared with one that was trained on"

@@ -15,7 +15,7 @@ from mtl.data.examples import TaskData, prepare
 from mtl.data.leakage_gate import Leakage, find_leakage
 from mtl.encoder.pretrained import load_config
 from mtl.problems import InputError, Problem
-from mtl.study.design.arms import prepared_arms
+from mtl.study.design.arms import end_problems, prepared_arms
 from mtl.study.design.budget import BudgetSpec
 from mtl.study.design.crossing import with_cross_pairs
 from mtl.study.design.designs import comparisons
@@ -94,13 +94,15 @@ def make_plan(study: Study) -> StudyPlan:
     leakage = _leakage(mixture, study.spec)
     mixture = leakage.applied(mixture)
     data = prepare(mixture, heads, tokenizer)
-    arms = prepared_arms(mixture, study.spec.arms, data)
+    arms = prepared_arms(mixture, study.spec, data)
     missing = [name for name, splits in data.items() if "test" not in splits]
     if missing:
         message, advice = "A study needs a split 'test'.", "Add a test file, or create the split with `split`."
         raise InputError([Problem(f"tasks.{name}.data", message, advice) for name in missing])
     study = study._replace(mixture=mixture)
     settings = RunSettings(study, data, int(load_config(mixture.encoder).hidden_size), arms)
+    if problems := end_problems(study.spec, arms, settings.updates()):
+        raise InputError(problems)
     parts = with_cross_pairs(study.spec.parts, mixture.tasks)
     compared = comparisons(parts, list(mixture.tasks), study.spec.seed_list, settings.canonical)
     runs = _all_runs(compared, single_runs(list(mixture.tasks), study.spec.seed_list))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -53,8 +54,8 @@ class RunSpecs:
             name: {split: content.row_summary.fingerprint for split, content in splits.items()}
             for name, splits in data.items()
         }
-        self._encoder = encoder_identity(study.mixture.encoder)
         self._trainer = resolved_trainer(study.spec)
+        self._identity = cache(encoder_identity)
         self._made: dict[Run, RunSpec] = {}
 
     def of(self, runs: Sequence[Run], compared: Sequence[Comparison]) -> list[RunSpec]:
@@ -129,7 +130,10 @@ class RunSpecs:
         }
         quota = {task: self._settings.per_evaluation(original(task), run.stage) for task in names}
         sampler = SamplerSpec.model_validate({"name": "quota", "batches": quota})
-        return base.model_copy(update={"name": "run", "tasks": tasks, "sampler": sampler, "seed": run.seed})
+        curriculum = base.only(list(dict.fromkeys(map(original, names)))).curriculum
+        return base.model_copy(
+            update={"name": "run", "tasks": tasks, "sampler": sampler, "seed": run.seed, "curriculum": curriculum}
+        )
 
     def _permuted(self, copy: str) -> TaskSpec:
         """The task with what its head predicts shuffled in train: labels, relations, mentions or their attribute."""
@@ -156,12 +160,15 @@ class RunSpecs:
 
         A setting of None is the same as a missing one, so that a new optional setting changes no key.
         """
-        encoder = self._study.mixture.encoder.model_dump(mode="json", exclude=_IDENTIFIED, exclude_none=True)
+        spec = self._settings.mixture(run).encoder
+        encoder = spec.model_dump(mode="json", exclude=_IDENTIFIED, exclude_none=True)
+        curriculum = run_spec.mixture["curriculum"]
         return {
+            **({"curriculum": curriculum} if curriculum else {}),
             "tasks": {name: self._task(run, name, fields) for name, fields in run_spec.mixture["tasks"].items()},
             "sampler": run_spec.mixture["sampler"],
             "balancing": self._study.mixture.balancing.options,
-            "encoder": {**encoder, "weights": self._encoder},
+            "encoder": {**encoder, "weights": self._identity(spec)},
             "seed": run.seed,
             "source": self._made[run.source].configuration if run.source else None,
             "keeps_heads": run_spec.keeps_heads,

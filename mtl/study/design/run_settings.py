@@ -54,7 +54,7 @@ class RunSettings:
         return self._study.spec.model.of([original(task) for task in tasks], stage).resolved(self._hidden_size, name)
 
     def canonical(self, run: Run) -> Run:
-        """The run without a stage if its stage trains its tasks just as the study does elsewhere; so are its sources.
+        """The run without a stage or an arm that trains its tasks just as the study does elsewhere; so are its sources.
 
         Two runs that train the same thus have the same name, and are one run.
         """
@@ -62,7 +62,14 @@ class RunSettings:
         is_own = self.model(tasks, run.stage) != self.model(tasks) or any(
             self.per_evaluation(task, run.stage) != self.per_evaluation(task, "") for task in tasks
         )
-        return replace(run, stage=run.stage if is_own else "", source=run.source and self.canonical(run.source))
+        source = run.source and self.canonical(run.source)
+        return replace(run, stage=run.stage if is_own else "", arm=run.arm if self._changes(run) else "", source=source)
+
+    def _changes(self, run: Run) -> bool:
+        """Whether the arm of a run changes its tasks or their encoder."""
+        names = list(dict.fromkeys(map(original, run.tasks)))
+        own, other = self.mixture(run).only(names), self._study.mixture.only(names)
+        return (own.tasks, own.encoder, own.curriculum) != (other.tasks, other.encoder, other.curriculum)
 
     def _per_evaluation(self, task: str, stage: str) -> int:
         budget, mixture = self._study.spec.budget, self._study.mixture

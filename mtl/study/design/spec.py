@@ -19,12 +19,13 @@ from mtl.study.design.arms import arm_problems
 from mtl.study.design.budget import Amount, BudgetSpec, StageBudget
 from mtl.study.design.crossing import cross_problems, with_cross_pairs
 from mtl.study.design.designs import ARMS, CONTINUED, CONTROLS, CROSS, DESIGNS, REFINE_FINETUNE, comparisons
+from mtl.study.design.pretraining import PRETRAINING_ARMS
 from mtl.study.design.published_arms import PublishedArm, read_published_arms
 from mtl.study.design.rates import Rates, StageRates, StudyOptimisation, rate_problems
 from mtl.study.design.resources import TrainerSpec, launcher_problems
 from mtl.study.design.runs import REPLICATE, SELF, SHUFFLED
 from mtl.study.design.stages import REFINE, name_problems
-from mtl.study.design.study_spec import DesignEntry, StudySpec, parts_of
+from mtl.study.design.study_spec import ARM_DESIGNS, DesignEntry, StudySpec, parts_of
 
 
 class Study(NamedTuple):
@@ -101,7 +102,7 @@ def study_of(fields: Mapping[str, Any], folder: Path) -> Study:
     published: tuple[PublishedArm, ...] = ()
     if mixture is not None and not problems:
         mixture = mixture.only(spec.tasks) if spec.tasks else mixture
-        problems += arm_problems(mixture, spec.arms)
+        problems += arm_problems(mixture, spec)
         try:
             published = read_published_arms(folder / spec.published, mixture, spec.arms) if spec.published else ()
         except InputError as error:
@@ -150,7 +151,7 @@ def _spec_problems(spec: StudySpec, mixture: Mixture | None, broken: set[str]) -
         problems.append(
             Problem("tasks", f"Each task can be listed only once, got {list(spec.tasks)}.", "Remove the duplicate.")
         )
-    listed = {part.name for entry in spec.controls for part in parts_of(entry)} if "controls" not in broken else set()
+    listed = {part.name for part in parts_of(spec.controls)} if "controls" not in broken else set()
     if not spec.continued and CONTINUED in listed:
         message = "is false, but `controls` lists continued."
         problems.append(Problem("continued", message, "Remove one of the two."))
@@ -190,7 +191,7 @@ def design_problems(
     """
     problems = []
     for kind, known in (("designs", DESIGNS), ("controls", CONTROLS)):
-        parts = [part for entry in getattr(spec, kind) for part in parts_of(entry)] if kind not in broken else []
+        parts = parts_of(getattr(spec, kind)) if kind not in broken else []
         twice = {part.name for part in parts if [other.name for other in parts].count(part.name) > 1}
         problems += [
             Problem(
@@ -205,6 +206,10 @@ def design_problems(
             if not found and part.name == CROSS and tasks is not None:
                 found = cross_problems(part.options, tasks)
             problems += found
+    with_arms = {part.name for part in parts_of(spec.designs) if part.name in ARM_DESIGNS} - {PRETRAINING_ARMS}
+    if "designs" not in broken and len(with_arms) > 1:
+        message = f"The arms of a study are those of one design, got {' and '.join(sorted(with_arms))}."
+        problems.append(Problem("designs", message, "Create a separate study for each."))
     return problems
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import starmap
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, StrictBool, StrictInt, StrictStr
@@ -10,8 +11,12 @@ from pydantic import Field, StrictBool, StrictInt, StrictStr
 from mtl.config.mixture import Count, Section
 from mtl.study.design.budget import BudgetSpec
 from mtl.study.design.designs import ARMS, CONTINUED, DESIGNS
+from mtl.study.design.pretraining import PRETRAINING, PRETRAINING_ARMS
 from mtl.study.design.rates import StudyOptimisation
 from mtl.study.design.resources import LauncherSpec, TrainerSpec
+
+ARM_DESIGNS = (ARMS, PRETRAINING, PRETRAINING_ARMS)
+"""Designs that compare arms."""
 
 
 class DesignEntry(NamedTuple):
@@ -85,7 +90,7 @@ class StudySpec(Section):
     @property
     def parts(self) -> list[DesignEntry]:
         """The designs, then the controls, with `continued` if it is due."""
-        listed = [part for entry in (*self.designs, *self.controls) for part in parts_of(entry)]
+        listed = parts_of((*self.designs, *self.controls))
         names = {part.name for part in listed}
         is_due = any(design.is_against_single for name, design in DESIGNS.items() if name in names)
         is_added = self.continued and is_due and CONTINUED not in names
@@ -99,13 +104,29 @@ class StudySpec(Section):
 
     @property
     def arms(self) -> dict[str, Any]:
-        """The settings of each arm by its name; empty without the design `arms`."""
-        found: dict[str, Any] = next((part.options for part in self.parts if part.name == ARMS), {})
+        """The settings of each arm by its name; empty without a design that has arms."""
+        options = self._arm_options
+        found: dict[str, Any] = options["arms"] if self.arm_task is not None else options
+        return found
+
+    @property
+    def arm_task(self) -> str | None:
+        """The only task whose settings the arms change; None if they change those of every task."""
+        return self._arm_options.get("task") if self.arm_design in (PRETRAINING, PRETRAINING_ARMS) else None
+
+    @property
+    def arm_design(self) -> str | None:
+        """The first design that has arms."""
+        return next((part.name for part in self.parts if part.name in ARM_DESIGNS), None)
+
+    @property
+    def _arm_options(self) -> dict[str, Any]:
+        found: dict[str, Any] = next((part.options for part in self.parts if part.name == self.arm_design), {})
         return found
 
     def with_groups(self, groups: Sequence[Sequence[str]]) -> StudySpec:
         """Returns the study with these groups added to its design `groups`, without duplicates."""
-        options = {part.name: part.options for entry in self.designs for part in parts_of(entry)}
+        options = {part.name: part.options for part in parts_of(self.designs)}
         existing = options.get("groups") or []
         new = [list(group) for group in groups if frozenset(group) not in map(frozenset, existing)]
         options["groups"] = [*existing, *new]
@@ -113,10 +134,16 @@ class StudySpec(Section):
         return self.model_copy(update={"designs": designs})
 
 
-def parts_of(entry: str | Mapping[str, Any]) -> list[DesignEntry]:
-    """Returns the designs or controls of one entry of a list, each with its options."""
-    return (
-        [DesignEntry(entry, None)]
-        if isinstance(entry, str)
-        else [DesignEntry(n, options) for n, options in entry.items()]
-    )
+def parts_of(entries: Sequence[str | Mapping[str, Any]]) -> list[DesignEntry]:
+    """The designs or controls of a list, each with its options.
+
+    `pretraining` and `pretraining_arms` have the same options, which only one of them needs to give.
+    """
+    listed = [
+        part
+        for entry in entries
+        for part in ([DesignEntry(entry, None)] if isinstance(entry, str) else starmap(DesignEntry, entry.items()))
+    ]
+    shared = (PRETRAINING, PRETRAINING_ARMS)
+    options = next((part.options for part in listed if part.name in shared and part.options is not None), None)
+    return [part._replace(options=options) if part.name in shared and part.options is None else part for part in listed]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scipy import stats
 
+from mtl.study.design.designs import ARMS
+from mtl.study.design.pretraining import PRETRAINING_ARMS
 from mtl.study.report.conclusions import OrderAgreement, mean_and_sd
 from mtl.study.report.presentation import MISSING, score, short
 from mtl.study.statistics.findings import Findings, Gain
@@ -46,9 +48,9 @@ class ArmLine(NamedTuple):
 
 
 def arm_lines(findings: Findings) -> list[ArmLine]:
-    """The lines of the table, by target; empty without the design `arms`."""
-    family = findings.family("arms")
-    gains = {(gain.target, gain.partner): gain for gain in family.gains} if family else {}
+    """The lines of the table, by target; empty without a design that compares arms with the first."""
+    families = (findings.family(name) for name in (ARMS, PRETRAINING_ARMS))
+    gains = {(gain.target, gain.partner): gain for family in families if family for gain in family.gains}
     lines = []
     for target in dict.fromkeys(one.target for one in findings.arms):
         arms = [one for one in findings.arms if one.target == target]

@@ -36,6 +36,8 @@ _PARTNER_PHRASES = {
     "sequential": "after {}",
     "refine_finetune": "when fine-tuned from the joint encoder instead of its own",
     "arms": "as {}",
+    "pretraining": "after {}",
+    "pretraining_arms": "after {} instead",
     "leave_one_out": "when {} is added to the others",
     "cross": "when trained on {} instead",
     "replicate": "with other seeds",

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from heads import Head
 from mtl.config.mixture import TaskSpec, build_head
 from mtl.study.design.designs import ARMS, CONTINUED, CONTROLS, DESIGNS, REFINE_FINETUNE
+from mtl.study.design.pretraining import PRETRAINING_ARMS
 from mtl.study.design.run_spec import Finished
 from mtl.study.statistics.findings import (
     ArmScores,
@@ -277,11 +278,11 @@ class _StudyResults:
             yield StageScores(row.target, self.targets[row.target].single, *scores)
 
     def arms(self) -> Iterator[ArmScores]:
-        """The scores of each target in each arm, the first arm first."""
+        """The scores of each target in each arm, the first arm first, of a design that compares with it."""
         arms = self._description.get("arms", {})
         published = {(task, arm): (score, source) for task, arm, _, score, source in arms.get("published", ())}
         known: set[str] = set()
-        for row in self._rows(ARMS):
+        for row in [*self._rows(ARMS), *self._rows(PRETRAINING_ARMS)]:
             pairs = [(row.partner, row.treated)]
             if row.target not in known:
                 pairs.insert(0, (arms["first"], row.reference))

@@ -102,7 +102,9 @@ def test_controls_name_copies_that_no_task_can_be_taken_for() -> None:
 
 
 def test_designs_share_the_single_runs() -> None:
-    parts = [(name, [["a", "b"]] if name == "groups" else None) for name in (*DESIGNS, *CONTROLS)]
+    pretraining = {"task": "a", "arms": {"x": {}}}
+    options = {"groups": [["a", "b"]], "pretraining": pretraining, "pretraining_arms": pretraining}
+    parts = [(name, options.get(name)) for name in (*DESIGNS, *CONTROLS)]
     others = ("leave_one_out", "refine_finetune", "refine")
     references = {one.reference for one in comparisons(parts, TASKS, [0]) if one.design not in others}
     assert references == set(single_runs(TASKS, [0]))

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from mtl.commands import run as run_mtl
 from mtl.study.design.spec import load_study
+from mtl.study.report.arm_table import arm_lines
 from mtl.study.report.stage_table import stage_lines
 from mtl.study.running.read_back import read_study
 from mtl.study.running.session import Session
@@ -100,3 +102,35 @@ def test_a_study_without_the_data_of_a_task_runs_the_rest_and_is_named_incomplet
     findings = read_study("toy_study")
     assert findings.left_out == {"risk": "its owner"}
     assert stage_lines(findings)[-1].name.startswith("all: incomplete (2 of 3 tasks)")
+
+
+def test_targets_are_fine_tuned_after_each_way_of_pretraining(toy_study: Callable[..., Path], tmp_path: Path) -> None:
+    arms = {
+        "base": {},
+        "later": {"curriculum": [{"from_step": 2, "tasks.mlm.options.rate": 0.9}]},
+        "more": {"options": {"rate": 0.5}},
+    }
+    designs = [{"pretraining": {"task": "mlm", "arms": arms}}, "pretraining_arms"]
+    path = toy_study(tasks=["mlm", "cause"], designs=designs)
+    mixture = yaml.safe_load((tmp_path / "toy.yaml").read_text())
+    mixture["tasks"]["mlm"] = {"head": "masked_lm", "data": {"reader": "jsonl", "path": str(tmp_path / "cause")}}
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump(mixture))
+    session = finish(path)
+    findings = session.findings()
+    assert findings.missing == ()
+    assert {family.design: [gain.partner for gain in family.gains] for family in findings.families} == {
+        "pretraining": ["base", "later", "more"],
+        "pretraining_arms": ["later", "more"],
+    }
+    assert [one.arm for one in findings.arms] == ["base", "later", "more"]
+    assert list(findings.arms[1].scores) == scores(session, "mlm (later) then cause", "cause")
+    assert [line.gain is not None for line in arm_lines(findings)] == [False, True, True]
+    assert read_study("toy_study").arms == findings.arms
+    # The arms draw other masks, `later` from its third update on, which the losses show.
+    losses = {
+        spec.trains: [point["train_loss"]["mlm"] for point in session.ledger.result(spec.key)["curve"]]  # type: ignore[index]
+        for spec in session.plan.run_specs
+        if spec.tasks == ("mlm",) and spec.seed == 0
+    }
+    assert losses["mlm (later)"][0] == losses["mlm"][0] != losses["mlm (more)"][0]
+    assert losses["mlm (later)"][1] != losses["mlm"][1]
