@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -48,6 +52,8 @@ class Text(Reader):
         chunk: "document" for a row per document; "stream" for rows of several documents in their order, with
             `DOCUMENT_BREAK` between them, so that an encoder's inputs are full.
         stream_size: With "stream", number of characters from which a row is complete. Documents are not divided.
+        repeated: Number of documents from which a line that is in all of them is boilerplate, and left out; None keeps
+            all lines. The corpus is then read twice.
         files: See `Reader`.
         on_bad_row: See `Reader`.
         encoding: See `Reader`.
@@ -69,15 +75,19 @@ class Text(Reader):
         columns: Mapping[str, str] | None = None,
         chunk: Chunk = "document",
         stream_size: int = 50_000,
+        repeated: int | None = None,
         files: Mapping[str, str] | None = None,
         on_bad_row: OnBadRow = "error",
         encoding: str = "utf-8",
     ) -> None:
         super().__init__(path, files=files, on_bad_row=on_bad_row, encoding=encoding)
         self.documents, self.blank_lines, self.chunk, self.stream_size = documents, blank_lines, chunk, stream_size
+        self.repeated = repeated
         self._columns = {"text": "text", "id": "id", **(columns or {})}
         numbers = {"blank_lines": blank_lines, "stream_size": stream_size}
         problems = [Problem(key, f"must be at least 1, got {value}.") for key, value in numbers.items() if value < 1]
+        if repeated is not None and repeated < 2:
+            problems.append(Problem("repeated", f"must be at least 2, got {repeated}.", "Use null to keep all lines."))
         problems += [
             Problem(f"columns.{name}", f"A document has no field '{name}'.", did_you_mean(name, _FIELDS))
             for name in columns or {}
@@ -98,8 +108,35 @@ class Text(Reader):
         shards = [source] if self.storage.is_file(source) else self._shards(source)
         if not shards:
             raise InputError(Problem(str(source), "must have at least one file, got none.", "Check the path."))
-        found = (row for shard in shards for row in self._checked(shard, self._documents(shard, source, split)))
+        found = self._rows(shards, source, split)
+        if self.repeated is not None:
+            found = self._without(self._boilerplate(shards, source, split), found)
         yield from found if self.chunk == "document" else self._streams(found)
+
+    def _rows(self, shards: Sequence[Path], source: Path, split: str) -> Iterator[TextRow]:
+        return (row for shard in shards for row in self._checked(shard, self._documents(shard, source, split)))
+
+    def _boilerplate(self, shards: Sequence[Path], source: Path, split: str) -> set[int]:
+        """Hashes of the lines that are in many documents."""
+        known = len(self.bad_rows), Counter(self.adjusted)
+        documents: Counter[int] = Counter()
+        for row in self._rows(shards, source, split):
+            documents.update({_hash(line) for line in row.text.splitlines() if line.strip()})
+        self.adjusted = known[1]  # the rows are read again
+        del self.bad_rows[known[0] :]
+        return {line for line, number in documents.items() if number >= (self.repeated or math.inf)}
+
+    def _without(self, boilerplate: Collection[int], rows: Iterable[TextRow]) -> Iterator[TextRow]:
+        """The rows without these lines; a document that has no others is left out."""
+        for row in rows:
+            lines = row.text.splitlines()
+            kept = [line for line in lines if not line.strip() or _hash(line) not in boilerplate]
+            if num_left_out := len(lines) - len(kept):
+                self.adjusted["lines of boilerplate"] += num_left_out
+            if text := "\n".join(kept).strip():
+                yield replace(row, text=text)
+            else:
+                self.adjusted["documents of boilerplate only"] += 1
 
     def _shards(self, folder: Path) -> list[Path]:
         """The files of a folder and its subfolders, by name; those that begin with a dot are left out."""
@@ -188,6 +225,11 @@ class Text(Reader):
                 waiting, size = [], 0
         if waiting:
             yield _stream(waiting)
+
+
+def _hash(line: str) -> int:
+    """Eight bytes, so that a corpus of any size takes little memory; equal in every process."""
+    return int.from_bytes(hashlib.blake2b(line.strip().encode(), digest_size=8).digest())
 
 
 def _stream(rows: list[TextRow]) -> TextRow:

@@ -149,3 +149,30 @@ def test_wrong_options_are_refused_by_name(tmp_path: Path, options: dict[str, An
         Text(str(tmp_path), **options)
     (problem,) = raised.value.problems
     assert problem.key.partition(".")[0] in options
+
+
+BOILERPLATE = "Call 911.\nZaphod left.\n\nCall 911. \nHe was late.\nZaphod left.\n\nCall 911.\n\nHe came.\n"
+
+
+def test_lines_of_many_documents_are_left_out_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text(BOILERPLATE)
+    reader = Text(str(tmp_path), repeated=3)
+    rows = list(reader.rows(tmp_path / "train.txt", "train"))
+    assert [row.text for row in rows] == ["Zaphod left.", "He was late.\nZaphod left.", "He came."]
+    assert reader.adjusted == {"lines of boilerplate": 3, "documents of boilerplate only": 1}
+    reader = Text(str(tmp_path), repeated=2)
+    assert [row.text for row in reader.rows(tmp_path / "train.txt", "train")] == ["He was late.", "He came."]
+    assert reader.adjusted == {"lines of boilerplate": 5, "documents of boilerplate only": 2}
+
+
+def test_bad_rows_of_a_corpus_that_is_read_twice_are_counted_once(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text(JSON + "[]\n")
+    reader = Text(str(tmp_path), repeated=2, on_bad_row="skip")
+    assert len(list(reader.rows(tmp_path / "train.jsonl", "train"))) == 3
+    assert len(reader.bad_rows) == 1
+
+
+def test_a_line_must_be_in_two_documents_to_be_repeated(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        Text(str(tmp_path), repeated=1)
+    assert [problem.key for problem in caught.value.problems] == ["repeated"]
