@@ -8,7 +8,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 LOWEST := .venv-lowest/bin
 
-.PHONY: help install demo demo-study test soak test-lowest lint bench
+.PHONY: help install demo demo-study test test-slow soak test-lowest lint bench
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -25,15 +25,18 @@ demo-study: $(INSTALLED) ## find out which of three small tasks helps which (at 
 	$(BIN)/mtl study plan experiments/studies/demo.yaml --no-probe
 	$(BIN)/mtl study run experiments/studies/demo.yaml
 
-test: $(INSTALLED) ## run all tests and doctests
+test: $(INSTALLED) ## run the quick tests and the doctests (about 10 minutes on 2 slow cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=30
+
+test-slow: $(INSTALLED) ## run the other tests: several processes, kills, servers, real data (about 20 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=30 -m "slow and not soak"
 
 soak: $(INSTALLED) ## run the tests that take minutes each
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m soak
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m hypothesis --hypothesis-profile thorough
 
 test-lowest: .venv-lowest/installed ## run the quick tests with the lowest versions that pyproject.toml allows
-	OMP_NUM_THREADS=1 $(LOWEST)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal \
+	OMP_NUM_THREADS=1 $(LOWEST)/python -m pytest -n $(WORKERS) --dist worksteal \
 		--deselect tests/test_packaging.py::test_the_constraints_pin_everything_that_is_installed_to_the_version_that_is_tested
 
 lint: $(INSTALLED) ## check style, the arguments in docstrings, and types

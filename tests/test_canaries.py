@@ -108,6 +108,7 @@ def test_no_problem_of_a_head_shows_text_of_a_row(name: str) -> None:
     assert [str(problem) for problem in problems if WORD in str(problem)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_an_error_of_a_users_head_shows_no_text_anywhere(
     method: str, tmp_path: Path, tiny_encoder: Encoder, lab: Callable[..., None], capfd: pytest.CaptureFixture[str]
@@ -152,6 +153,7 @@ def test_a_message_is_shown_to_whoever_asks_for_it(
 # --- rows of predictions ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_problems_with_rows_to_predict_show_no_text(
     tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, tiny_encoder: Encoder, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -95,6 +95,7 @@ def test_everything_that_tests_and_experiments_import_is_declared() -> None:
     assert found - CORE - set().union(*EXTRAS.values()) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", sorted(EXTRAS))
 def test_every_dependency_of_an_extra_is_used(extra: str) -> None:
     used = imported("mtl", "heads", "tests", "experiments", "notebooks")

@@ -26,7 +26,11 @@ def printed(notebook: Any) -> str:
 
 
 def test_all_notebooks_are_seen() -> None:
-    assert NOTEBOOKS == ["01_quickstart.ipynb", "02_pairwise_transfer.ipynb"]
+    assert NOTEBOOKS == [
+        "01_quickstart.ipynb",
+        "02_pairwise_transfer.ipynb",
+        "05_continued_pretraining.ipynb",
+    ]
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -63,7 +67,6 @@ def pictures(notebook: Any) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.soak
 def test_the_quickstart_runs_and_its_run_learns(execute: Callable[[str], Any]) -> None:
     notebook = execute("01_quickstart.ipynb")
     assert pictures(notebook) == 1
@@ -76,7 +79,6 @@ def test_the_quickstart_runs_and_its_run_learns(execute: Callable[[str], Any]) -
 
 
 @pytest.mark.slow
-@pytest.mark.soak
 def test_the_study_is_trained_read_from_mlflow_and_claims_nothing(execute: Callable[[str], Any]) -> None:
     notebook = execute("02_pairwise_transfer.ipynb")
     text = printed(notebook)
@@ -96,6 +98,19 @@ def test_the_study_is_trained_read_from_mlflow_and_claims_nothing(execute: Calla
     assert {pair: shown[pair] for pair in gains} == {
         pair: pytest.approx(100 * gain, abs=0.051) for pair, gain in gains.items()
     }
+
+
+@pytest.mark.slow
+def test_pretraining_is_continued_exported_and_fine_tuned_from(execute: Callable[[str], Any]) -> None:
+    notebook = execute("05_continued_pretraining.ipynb")
+    assert pictures(notebook) == 1
+    text = printed(notebook)
+    (curve,) = re.findall(r"^\[([\d., ]+)\]$", text, re.MULTILINE)
+    perplexities = [float(value) for value in curve.split(", ")]
+    assert len(perplexities) == 5
+    assert perplexities[-1] < perplexities[0] / 2
+    assert "'model.safetensors'" in text
+    assert float(re.findall(r"F1 on dev: ([\d.]+)", text)[0]) > 0
 
 
 def _is_matrix(output: Any) -> bool:

@@ -245,6 +245,7 @@ def test_every_sampler_trains(toy_mixture: Callable[..., Path], train: Callable[
     assert all(map(math.isfinite, done.module.train_losses.values()))
 
 
+@pytest.mark.slow
 def test_a_study_on_the_device_gives_the_scores_of_the_host(
     toy_study: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -295,4 +295,4 @@ def test_ci_runs_lint_and_all_tests() -> None:
     script = REPOSITORY / ".ci" / "run"
     assert os.access(script, os.X_OK)
     lines = script.read_text(encoding="utf-8").splitlines()
-    assert [line for line in lines if line.startswith("make")] == ["make lint", "make test"]
+    assert [line for line in lines if line.startswith("make")] == ["make lint", "make test", "make test-slow"]

@@ -84,6 +84,7 @@ def canary_run(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Encoder) 
         yield place
 
 
+@pytest.mark.slow
 def test_no_text_is_in_what_a_run_its_scores_on_test_and_its_errors_show(
     canary_run: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,6 +140,7 @@ def with_own_head(mixture: Path) -> Path:
     return mixture
 
 
+@pytest.mark.slow
 def test_a_head_that_quotes_a_text_on_test_shows_none(
     tmp_path: Path, tiny_encoder: Encoder, lab: Callable[..., None], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -216,6 +218,7 @@ def test_bad_rows_to_predict_show_no_text_in_any_format(
 # --- searches and studies ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_search_shows_no_text_whether_its_trainings_work_or_not(
     tmp_path: Path,
     tiny_encoder: Encoder,
@@ -249,6 +252,7 @@ def test_a_search_shows_no_text_whether_its_trainings_work_or_not(
     assert "exit code 1" in report
 
 
+@pytest.mark.slow
 def test_a_study_shows_no_text_whether_its_runs_work_or_not(
     tmp_path: Path, tiny_encoder: Encoder, lab: Callable[..., None], capfd: pytest.CaptureFixture[str]
 ) -> None:

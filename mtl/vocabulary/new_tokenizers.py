@@ -92,9 +92,6 @@ def _trained_wordpiece(tokenizer: Any, texts: Callable[[], Iterable[str]], size:
     The trainer of the library numbers characters inside of words in the order of a hash table, which is another one
     each time, and breaks ties by these numbers. As special tokens of the training, they have fixed numbers.
     """
-    from tokenizers import Tokenizer
-    from tokenizers.trainers import WordPieceTrainer
-
     first: Counter[str] = Counter()
     inside: Counter[str] = Counter()
     for text in texts():
@@ -102,23 +99,21 @@ def _trained_wordpiece(tokenizer: Any, texts: Callable[[], Iterable[str]], size:
             first[word[0]] += 1
             inside.update(word[1:])
     letters = sorted(first | inside, key=lambda c: (-first[c] - inside[c], c))[:_LARGEST_ALPHABET]
-    prefix = tokenizer.backend_tokenizer.model.continuing_subword_prefix
+    model = tokenizer.backend_tokenizer.model
+    prefix = model.continuing_subword_prefix
     special = [token for token in tokenizer.added_tokens_decoder.values() if token.special]
-    trainer = WordPieceTrainer(
-        vocab_size=size,
-        special_tokens=[*special, *(f"{prefix}{c}" for c in sorted(letters) if inside[c])],
-        initial_alphabet=letters,
-        limit_alphabet=len(letters),
-        continuing_subword_prefix=prefix,
-        show_progress=False,
-    )
+    trainer = model.get_trainer()
+    trainer.vocab_size, trainer.continuing_subword_prefix, trainer.show_progress = size, prefix, False
+    trainer.special_tokens = [*special, *(f"{prefix}{c}" for c in sorted(letters) if inside[c])]
+    trainer.initial_alphabet, trainer.limit_alphabet = letters, len(letters)
     # Without a corpus: the pipeline and the special tokens, which come first here too.
     found = tokenizer.train_new_from_iterator([], len(special), show_progress=False)
     state = json.loads(found.backend_tokenizer.to_str())
-    plain = Tokenizer.from_str(json.dumps({**state, "added_tokens": [], "post_processor": None}))
+    read = type(tokenizer.backend_tokenizer).from_str
+    plain = read(json.dumps({**state, "added_tokens": [], "post_processor": None}))
     plain.train_from_iterator(_batches(texts()), trainer)
     state["model"]["vocab"] = plain.get_vocab()
-    found._tokenizer = Tokenizer.from_str(json.dumps(state))
+    found._tokenizer = read(json.dumps(state))
     return found
 
 

@@ -37,6 +37,7 @@ def _cache(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # --- what a head calls wrong ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_class_is_one_error_or_none() -> None:
     head, row = Classification(["y", "n"], 8), TextRow("1", "1", "", label="y")
     assert [head.error({"label": label}, row) for label in ("y", "n")] == [0, 1]

@@ -421,6 +421,7 @@ def test_best_last_and_the_best_of_a_task_are_found_by_name(
     assert latest(path).path == folder.path  # evaluating makes no run
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_fresh")
 @pytest.mark.filterwarnings("ignore:You passed `Trainer")
 def test_the_precision_of_a_checkpoint_is_checked_against_the_device(
@@ -622,6 +623,7 @@ def test_a_run_with_invalid_options_leaves_no_folder(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_fresh")
 def test_a_device_without_enough_memory_is_an_error_that_says_what_to_lower(
     toy_mixture: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -809,6 +811,7 @@ def test_a_head_and_a_sampler_are_one_new_file_each(toy_mixture: Write, tmp_path
 # --- Lightning's own options ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_logger_of_the_user_gets_every_number_that_mlflow_gets(
     toy_mixture: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

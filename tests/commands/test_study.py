@@ -86,6 +86,7 @@ def test_a_plan_shows_what_the_control_continued_costs_and_how_to_switch_it_off(
     assert json.loads(capsys.readouterr().out)["runs"] == 24
 
 
+@pytest.mark.slow
 def test_run_and_report_write_tables_figures_and_a_page(
     toy_study: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,6 +105,7 @@ def test_run_and_report_write_tables_figures_and_a_page(
     assert (Path("elsewhere") / "gains.csv").read_text().splitlines() == lines
 
 
+@pytest.mark.slow
 def test_groups_that_pairs_predict_are_trained_and_compared_with_the_prediction(
     toy_study: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

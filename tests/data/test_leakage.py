@@ -341,6 +341,7 @@ def public(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return {(o.task, o.split, o.other_task, o.other_split): o for o in find_overlaps(rows, store)}
 
 
+@pytest.mark.slow
 def test_shared_documents_of_the_public_data_are_those_of_its_readme(public: Any) -> None:
     """Sets without a line there shared no PMID; the two forms of DDI 2013 have the same train."""
     found = {key[:3]: o.counts["documents"] for key, o in public.items() if o.counts["documents"]}

@@ -23,6 +23,7 @@ def encoder(tiny_encoder: Callable[[str], Path]) -> Encoder:
     return load_encoder(spec, load_tokenizer(spec), seed=0)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # from torch's own import
 def test_a_compiled_encoder_gives_the_same_states_for_any_shape_and_keeps_its_weights_names(
     encoder: Encoder, monkeypatch: pytest.MonkeyPatch

@@ -49,6 +49,7 @@ def evaluate(run: Path, *words: object) -> int:
     return run_mtl(["evaluate", str(run), "--task", "mentions", *map(str, words), "--trainer.accelerator", "cpu"])
 
 
+@pytest.mark.slow
 def test_the_rows_of_the_runs_own_test_set_get_the_scores_of_mtl_test(
     tested_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

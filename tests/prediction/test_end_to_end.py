@@ -49,6 +49,7 @@ def test_triples_and_attributes_are_scored_strictly_beside_the_score_on_gold_men
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("planted")
 def test_the_scores_are_sent_to_mlflow_under_their_own_names(planted_run: Path) -> None:
     folder = planted_run.parents[2]

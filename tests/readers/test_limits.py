@@ -131,6 +131,7 @@ def test_a_parquet_file_may_expand_a_hundredfold_or_to_the_limit(tmp_path: Path)
     assert sum(1 for _ in Table(str(path)).read("train")) == 300
 
 
+@pytest.mark.slow
 def test_a_bomb_does_not_fill_the_memory(tmp_path: Path) -> None:
     """In a process of its own, whose peak is measured: 1 GiB in 1 MB, read with a limit of 64 MiB."""
     script = (

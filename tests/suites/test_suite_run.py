@@ -43,6 +43,7 @@ def ledger(root: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in root.glob("runs/ledger/*/*/result.json")}
 
 
+@pytest.mark.slow
 def test_a_suite_is_trained_once_and_reported_from_disk_and_from_mlflow(
     suite: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,6 +106,7 @@ def test_the_report_has_published_scores_of_the_same_variant_only(
     assert "4 of" not in text
 
 
+@pytest.mark.slow
 def test_every_test_text_of_the_toy_is_in_train(suite: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     _, found = scores(capsys, "run", *suite, "--tasks", "toy_risk")
     ours = [i for i, source in enumerate(found["scores"]["source"]) if source is None]
@@ -112,6 +114,7 @@ def test_every_test_text_of_the_toy_is_in_train(suite: list[str], capsys: pytest
     assert {found["scores"]["mean_without_overlap"][i] for i in ours} == {None}
 
 
+@pytest.mark.slow
 def test_tasks_are_trained_together(suite: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     code, found = scores(capsys, "run", *suite, "--as", "joint")
     assert code == 0

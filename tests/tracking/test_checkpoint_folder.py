@@ -182,6 +182,7 @@ def killed_before(number: int, work: Callable[[], Any]) -> bool:
     return code == 9
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_wherever_a_process_is_killed_while_it_saves_there_is_a_valid_checkpoint(tmp_path: Path) -> None:
     def work(run: RunFolder) -> None:

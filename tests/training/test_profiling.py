@@ -24,6 +24,7 @@ def test_time_is_grouped_by_kind_of_operator() -> None:
     assert lines.index("| aten::mm | 3.00 |") < lines.index("| aten::addmm | 2.00 |")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [FIRST + STEPS + 3, FIRST + 2, 2])
 def test_a_profile_states_the_number_of_steps_it_covers(
     steps: int, tmp_path: Path, toy_mixture: Callable[..., Path], train: Callable[..., Any]
@@ -47,6 +48,7 @@ def test_a_profile_states_the_number_of_steps_it_covers(
     assert "| aten::addmm |" in text
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_not_part_of_a_step(
     tmp_path: Path, toy_mixture: Callable[..., Path], train: Callable[..., Any]
 ) -> None:

@@ -392,6 +392,7 @@ def test_without_dev_batches_there_is_no_dev_score_and_no_crash(tmp_path: Path, 
     assert read(run / "metrics.json").get("dev", {}) == {}
 
 
+@pytest.mark.slow
 def test_a_run_that_raises_an_exception_has_failed(
     tmp_path: Path, tiny_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -408,6 +409,7 @@ def test_a_run_that_raises_an_exception_has_failed(
     assert client_of(tmp_path).get_run(info["mlflow"]["run_id"]).info.status == "FAILED"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tracked", ["true", "false"])
 def test_a_failed_test_does_not_change_the_status_of_a_finished_training(
     tmp_path: Path, tiny_encoder: Encoder, monkeypatch: pytest.MonkeyPatch, tracked: str
@@ -431,6 +433,7 @@ def test_a_failed_test_does_not_change_the_status_of_a_finished_training(
         assert client_of(tmp_path).get_run(after["mlflow"]["run_id"]).info.status == "FINISHED"
 
 
+@pytest.mark.slow
 def test_testing_a_failed_training_does_not_change_its_status(
     tmp_path: Path, tiny_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -450,6 +453,7 @@ def test_testing_a_failed_training_does_not_change_its_status(
     assert "test/kind/accuracy" in tracked.data.metrics  # its scores are recorded nevertheless
 
 
+@pytest.mark.slow
 def test_a_resumed_run_without_improvement_still_reports_its_best_epoch(tmp_path: Path, tiny_encoder: Encoder) -> None:
     no_training = "--model.learning_rate=1e-30"  # weights do not move, so the second epoch is not better
     run = five_tasks.train(tmp_path, tiny_encoder("bert"), no_training, "--trainer.max_epochs=1", only=["kind"])

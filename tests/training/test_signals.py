@@ -140,6 +140,7 @@ with StopSignals() as signals:
 """
 
 
+@pytest.mark.slow
 def test_a_forked_process_still_ends_by_the_signal() -> None:
     done = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, check=True, timeout=300)
     assert done.stdout.split() == [str(-signal.SIGTERM), "None"]

@@ -51,6 +51,7 @@ def json_lines(path: Path) -> list[dict[str, Any]]:
 # --- what is found ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sampler", "search", "trials"),
     [
@@ -70,6 +71,7 @@ def test_a_planted_optimum_is_found(
     assert max(rates.values()) > rates[best] + 0.01
 
 
+@pytest.mark.slow
 def test_the_score_of_a_trial_is_that_of_its_runs(search_file: Write, trainings: Trainings) -> None:
     found = tune(search_file(seeds=2, objective=None))
     for trial in found["all"]:
@@ -84,6 +86,7 @@ def test_the_score_of_a_trial_is_that_of_its_runs(search_file: Write, trainings:
         assert trial["spread"] == pytest.approx(np.std(list(best.values()), ddof=1))
 
 
+@pytest.mark.slow
 def test_equal_values_are_trained_once_and_counted_as_repeats(search_file: Write, trainings: Trainings) -> None:
     path = search_file(sampler="random", trials=6, search={"model.learning_rate": [TOO_LOW, GOOD, 1e-4]})
     found = tune(path)
@@ -98,6 +101,7 @@ def test_equal_values_are_trained_once_and_counted_as_repeats(search_file: Write
 # --- test is never touched --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_test_split_is_never_evaluated_and_its_labels_change_nothing(
     search_file: Write, trainings: Trainings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str
 ) -> None:
@@ -133,6 +137,7 @@ def test_the_test_split_is_never_evaluated_and_its_labels_change_nothing(
 # --- MLflow and files -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_mlflow_has_a_run_per_trial_in_the_search_and_the_trainings_in_their_trial(
     search_file: Write, trainings: Trainings, store: str
 ) -> None:
@@ -187,6 +192,7 @@ def test_a_search_whose_trials_all_fail_stops(search_file: Write, trainings: Tra
 # --- resuming ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_resumes_and_repeats_no_training(search_file: Write, trainings: Trainings) -> None:
     path = search_file(seeds=2, sampler="tpe", trials=3, search={"model.learning_rate": {"low": 1e-5, "high": 1e-2}})
 
@@ -228,6 +234,7 @@ def test_a_search_that_changed_is_not_mixed_with_the_earlier_one(
     assert {error["key"] for error in errors} == {"seeds", "mixture", "options"}
 
 
+@pytest.mark.slow
 def test_a_journal_whose_last_line_was_cut_off_is_read(search_file: Write, trainings: Trainings) -> None:
     path = search_file()
     tune(path)

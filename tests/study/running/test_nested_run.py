@@ -15,6 +15,7 @@ from mtl.study.running.takeover import differing_values
 from tests.study.finished import NAME, SEEDS, Finished, client
 
 
+@pytest.mark.slow
 def test_a_run_is_found_by_its_study_design_target_partner_and_seed(finished: Finished) -> None:
     names = ("study", "design", "target", "partner", "seed")
     found = {tuple(run.data.tags.get(name, "") for name in names) for run in finished.nested}

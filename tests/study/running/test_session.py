@@ -82,6 +82,7 @@ def command(toy_study: Callable[..., Path]) -> Callable[..., list[str]]:
     return make
 
 
+@pytest.mark.slow
 def test_a_study_gives_every_gain_with_its_seeds(toy_study: Callable[..., Path]) -> None:
     made = finish(toy_study(designs=["pairwise", "sequential", "joint"], controls=["replicate"]))
     findings = made.findings()
@@ -138,6 +139,7 @@ def test_studies_share_their_runs(toy_study: Callable[..., Path]) -> None:
     assert sum(cost.reused for cost in made.findings().costs) == len(before)
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_recorded_and_the_others_continue(
     toy_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

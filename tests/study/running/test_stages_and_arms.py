@@ -33,6 +33,7 @@ def scores(session: Session, trains: str, task: str) -> list[Any]:
     return [result["test"][task][result["primary"][task]] for result in results if result is not None]
 
 
+@pytest.mark.slow
 def test_the_table_of_the_stages_has_the_scores_of_their_runs_with_their_updates_and_rates(
     toy_study: Callable[..., Path],
 ) -> None:
@@ -88,6 +89,7 @@ def test_arms_are_trained_and_reported_from_mlflow_alone(toy_study: Callable[...
     assert read_study("toy_study").arms == findings.arms
 
 
+@pytest.mark.slow
 def test_a_study_without_the_data_of_a_task_runs_the_rest_and_is_named_incomplete(
     toy_study: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

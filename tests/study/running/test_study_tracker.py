@@ -133,6 +133,7 @@ def test_no_text_of_a_row_is_in_mlflow(finished: Finished) -> None:
 # --- what is unfinished -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("store")
 def test_a_study_that_lacks_runs_does_not_look_finished(
     toy_study: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -256,6 +256,7 @@ UNDECIDING = {
     "mtl.data.splits",
     "mtl.data.store",
     "mtl.encoder.location",
+    "mtl.encoder.trained_run.is_trained",
     "mtl.evaluation.predictions",
     "mtl.hashed_ids",
     "mtl.log_filters",
@@ -267,6 +268,7 @@ UNDECIDING = {
     "mtl.study.running.run_costs",
     "mtl.tracking",
     "mtl.training.hyperparameters",
+    "mtl.training.matching_heads",
 }
 """What a run may execute although it is not in its key: rows, settings and files are there by their content."""
 
