@@ -80,8 +80,8 @@ def test_a_ratio_is_the_median_of_the_ratios_within_rounds_and_not_of_all_rates(
 
 
 def test_the_keys_of_the_ratios_are_those_that_others_rely_on() -> None:
-    keys = "padded_per_real ours_vs_bare ours_vs_tasknet_default ours_vs_tasknet_best ours_vs_hf_best gemm_share "
-    keys += "tasks32_vs_2 two_processes packed_random_vs_sorted_padded mixed_vs_single rank_balance "
+    keys = "padded_per_real ours_vs_bare ours_vs_tasknet_default ours_vs_tasknet_best ours_vs_hf_best ours_ner_vs_edsnlp "
+    keys += "gemm_share tasks32_vs_2 two_processes packed_random_vs_sorted_padded mixed_vs_single rank_balance "
     keys += "gpu_ours_vs_hf_best_32 gpu_ours_vs_hf_best_128 gpu_ours_vs_bare_graph gpu_tokens_per_second_32 gpu_mfu_128"
     assert list(bench_page.summary([])["ratios"]) == keys.split()
     assert set(bench_page.summary([])["ratios"].values()) == {None}
@@ -92,6 +92,7 @@ def test_every_ratio_is_as_computed_by_hand() -> None:
     entries = [
         *(entry(0, "ours", 2000), entry(0, "bare", 2500), entry(0, "tasknet_default", 400)),
         *(entry(0, "tasknet_best", 1000), entry(0, "hf_best", 1600), gemm(0, 50e6, 80e6)),
+        *(entry(0, "ours_ner", 1500), entry(0, "edsnlp", 500)),
         *(entry(0, "tasks_2", 1000), entry(0, "tasks_32", 800)),  # 1 and 1.25 s for 4 updates
         *(entry(0, "sorted_padded", 2000), entry(0, "ours_mixed", 1900)),
         {"round": 0, "contestant": "rank_balance", "rank_balance": 1.05, "setting": SETTING, "machine": MACHINE}
@@ -109,6 +110,7 @@ def test_every_ratio_is_as_computed_by_hand() -> None:
             "ours_vs_tasknet_default": 5.0,
             "ours_vs_tasknet_best": 2.0,
             "ours_vs_hf_best": 1.25,
+            "ours_ner_vs_edsnlp": 3.0,
             "gemm_share": 36 / 80,
             "tasks32_vs_2": 1.25,
             "two_processes": 1.3,

@@ -541,6 +541,45 @@ def tasknet_task(tasknet: Any, data: MixtureData, name: str) -> Any:
     return Encoded(dataset=splits, name=name, y="labels", num_labels=len(labels) or 1)
 
 
+# --- EDS-NLP ----------------------------------------------------------------------------------------------------------
+
+
+def edsnlp(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
+    """EDS-NLP's trainer on the NER tasks, one after another, in a process of an environment of its own.
+
+    It has as many updates of each task as `ours` has, and reads the same sentences, in fp32.
+    """
+    import subprocess
+    from dataclasses import asdict
+
+    from edsnlp_environment import edsnlp_python
+    from edsnlp_training import Job
+
+    from mtl.training.assembly import build_data
+
+    mixture, folder = seeded(options), Path(options.mixture).parent
+    data = build_data(mixture)
+    data.setup()
+    shares = own_updates(data, options.warmup, options.updates)
+    job = Job(
+        rows=str(folder / "rows"),
+        encoder=str(peer_encoder(options)),
+        out=str(folder / "edsnlp_out"),
+        updates=dict(shares),
+        labels={task: list(mixture.tasks[task].labels) for task in shares},
+        warmup=max(2, options.warmup // len(shares)),
+        batch_size=mixture.batch_size,
+        max_length=mixture.encoder.max_length,
+        learning_rate=LEARNING_RATE,
+        seed=options.seed,
+    )
+    python, script = edsnlp_python(options.edsnlp), Path(__file__).parent / "edsnlp_training.py"
+    figures = folder / "edsnlp.json"
+    subprocess.run([str(python), str(script), json.dumps(asdict(job)), str(figures)], check=True)
+    found: dict[str, Any] = json.loads(figures.read_text(encoding="utf-8"))
+    return found
+
+
 # --- the processor ----------------------------------------------------------------------------------------------------
 
 
@@ -581,7 +620,7 @@ RUNNERS: dict[str, Callable[[argparse.Namespace, Meter], dict[str, Any]]] = {
     function.__name__: function
     for function in (
         *(ours, evaluation, rank_balance, bare, sorted_padded),
-        *(hf_default, hf_best, tasknet_default, tasknet_best, gemm),
+        *(hf_default, hf_best, tasknet_default, tasknet_best, edsnlp, gemm),
     )
 }
 
@@ -595,10 +634,11 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--warmup", type=int, default=10)
     parser.add_argument("--updates", type=int, default=40)
     parser.add_argument("--precision", choices=["bf16-mixed", "32-true"], default="32-true", help="the faster one")
+    parser.add_argument("--edsnlp", type=Path, help="environment of EDS-NLP")
     parser.add_argument("--out", type=Path, required=True, help="a JSON file")
     options, options.arguments = parser.parse_known_args(arguments)  # the others are for `mtl fit`
     figures = RUNNERS[options.runner](options, Meter())
-    figures["threads"] = torch.get_num_threads()
+    figures.setdefault("threads", torch.get_num_threads())
     if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # Lightning starts the other processes of DDP with this command too
         options.out.write_text(json.dumps(figures), encoding="utf-8")
 
