@@ -90,9 +90,7 @@ def train(job: Job, task: str, meter: Meter) -> None:
             return stream.batchify(batch_size=self.batch_size[0]).map(nlp.collate, kwargs={"device": device})
 
     nlp = edsnlp.blank("eds")
-    embedding = transformer(
-        model=job.encoder, window=job.max_length - 2, training_stride=False, attn_implementation="eager"
-    )
+    embedding = transformer(model=job.encoder, window=job.max_length - 2, training_stride=False)
     tagger = ner_crf(
         embedding=embedding,
         mode="independent",
@@ -106,7 +104,9 @@ def train(job: Job, task: str, meter: Meter) -> None:
     rate = LinearSchedule(total_steps=total, max_value=job.learning_rate, warmup_rate=0.1)
     groups = [{"selector": "", "lr": rate}]
     optimizer = ScheduledOptimizer(optim="adamw", module=nlp, total_steps=total, groups=groups, fused=True)
-    meter.watch(nlp.get_pipe("ner").embedding.transformer)
+    encoder = nlp.get_pipe("ner").embedding.transformer
+    encoder.set_attn_implementation("eager")
+    meter.watch(encoder)
     # The trainer initialises the optimiser by one update without a batch.
     meter.begin(job.warmup + 1, job.updates[task])
     optimizer.optim.register_step_post_hook(lambda *_: meter.update_done())
