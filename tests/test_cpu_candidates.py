@@ -16,7 +16,7 @@ def test_lazy_rows_are_as_near_to_exact_adamw_as_dense_rows(rate: float, updates
     exact = nn.Parameter(table.weight.detach().double())
     lazy = lazy_rows.LazyTable(table, weight_decay=0.01)
     optimizers = [torch.optim.AdamW([weight], lr=rate, weight_decay=0.01) for weight in (table.weight, exact)]
-    # Rows 0 to 3 are in every batch, others rarely, some once, and 40 to 49 never. Gradients are of very different size.
+    # Rows 0 to 3 are in every batch, others rarely or once, and 40 to 49 never. Gradients differ in size.
     for update in range(updates):
         now = rate * (1 - update / updates)
         few = [4 + update % 7] if update % 5 == 0 else [11 + (update * update) % 29] if update % 31 == 0 else []

@@ -80,7 +80,9 @@ def test_a_ratio_is_the_median_of_the_ratios_within_rounds_and_not_of_all_rates(
 
 
 def test_the_keys_of_the_ratios_are_those_that_others_rely_on() -> None:
-    keys = "padded_per_real ours_vs_bare ours_vs_tasknet_default ours_vs_tasknet_best ours_vs_hf_best ours_ner_vs_edsnlp "
+    keys = (
+        "padded_per_real ours_vs_bare ours_vs_tasknet_default ours_vs_tasknet_best ours_vs_hf_best ours_ner_vs_edsnlp "
+    )
     keys += "gemm_share tasks32_vs_2 two_processes packed_random_vs_sorted_padded mixed_vs_single rank_balance "
     keys += "gpu_ours_vs_hf_best_32 gpu_ours_vs_hf_best_128 gpu_ours_vs_bare_graph gpu_tokens_per_second_32 gpu_mfu_128"
     assert list(bench_page.summary([])["ratios"]) == keys.split()

@@ -232,7 +232,12 @@ def write_lines(path: Path, records: Iterator[dict[str, Any]]) -> None:
         file.writelines(json.dumps(record) + "\n" for record in records)
 
 
-MAKERS: dict[str, Callable[..., Path]] = {"mixture": prepare, "ner": prepare_ner, "tasks": prepare_tasks, "rows": prepare_rows}
+MAKERS: dict[str, Callable[..., Path]] = {
+    "mixture": prepare,
+    "ner": prepare_ner,
+    "tasks": prepare_tasks,
+    "rows": prepare_rows,
+}
 
 
 def main(arguments: Sequence[str]) -> None:

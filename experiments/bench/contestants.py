@@ -23,6 +23,8 @@ import torch
 from meter import QUIET, Meter
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from heads import Example
     from mtl.batching.batch import Batch
     from mtl.batching.data_module import MixtureData
@@ -212,7 +214,6 @@ def bare_loop(options: argparse.Namespace, meter: Meter, mixture: Mixture, batch
     """Trains on batches that are ready in memory, with the model, optimiser, clipping and precision of `ours`."""
     from torch import nn
 
-    from mtl.balancing import TaskLoss
     from mtl.training.assembly import build_module
     from mtl.training.hyperparameters import Optimisation
     from mtl.training.optimisation import adamw, parameter_groups, schedule
@@ -236,15 +237,7 @@ def bare_loop(options: argparse.Namespace, meter: Meter, mixture: Mixture, batch
     module.train()
     for batch in batches:
         with torch.autocast(device, dtype=torch.bfloat16, enabled=options.precision == "bf16-mixed"):
-            logits = module(batch)
-            losses = [
-                module.balancing.term(
-                    part.task,
-                    TaskLoss(*module.head(part.task).loss(logits[part.task], part.fields), *part.update),
-                )
-                for part in batch.parts
-            ]
-            loss = torch.stack(losses).sum()
+            loss = batch_loss(module, batch)
         loss.backward()
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()
@@ -257,6 +250,21 @@ def bare_loop(options: argparse.Namespace, meter: Meter, mixture: Mixture, batch
         **encoder_size(module),
         **meter.figures(),
     }
+
+
+def batch_loss(module: MultiTaskModule, batch: Batch) -> Tensor:
+    """The loss of an update that is one batch."""
+    from mtl.balancing import TaskLoss
+
+    logits = module(batch)
+    losses = [
+        module.balancing.term(
+            part.task,
+            TaskLoss(*module.head(part.task).loss(logits[part.task], part.fields), *part.update),
+        )
+        for part in batch.parts
+    ]
+    return torch.stack(losses).sum()
 
 
 def our_batches(mixture: Mixture, number: int) -> list[Batch]:

@@ -1,16 +1,16 @@
 """AdamW on an embedding table that computes only the rows of a batch, with the result of dense AdamW.
 
-In dense AdamW a row without a gradient moves, too: by its momentum, which decays, and by weight decay. For that it needs
-nothing but its own state and the learning rates of the time, so a row can be left alone until a batch reads it, and then
-be moved by all updates that it missed. Let m and v be its moments after the last update u that it took part in, D_s = 1 -
-(rate_s) (weight decay), and s = u + j a missed update. Then
+In dense AdamW a row without a gradient moves, too: by its momentum, which fades, and by weight decay. For that it needs
+nothing but its own state and the learning rates, so a row can be left alone until a batch reads it, and then make up
+for all updates that it has missed. Let m and v be the moments after the last update u that it took part in, s = u + j
+a missed update, and D_s = 1 - rate_s * (weight decay). Then
 
     row = row prod_s D_s - sum_j (prod_{s' > s} D_s') (rate_s b1^j / (1 - b1^s)) m / (sqrt(v) e_j + eps)
     e_j = sqrt(b2^j / (1 - b2^s))
 
-There is no closed form for the sum because of eps, so its terms are added up, for all rows of a batch at once. After 100
-of them, b1^j is 3e-5 and what is left moves no weight by more than 1e-3 rates (5e-8 at 5e-5). Rows that no batch has
-read have no momentum and decay only.
+Because of eps there is no closed form for the sum, so its terms are added up, for all rows of a batch at once. After
+100 of them b1^j is 3e-5, and what is left moves a weight by at most 1e-3 rates (5e-8 at a rate of 5e-5). Rows that no
+batch has read have no momentum and only decay. So this is AdamW up to rounding, but not to the last bit.
 
 Shapes: V rows of the table, n rows of a batch, H hidden size.
 """

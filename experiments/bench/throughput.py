@@ -160,9 +160,7 @@ def measured_on() -> dict[str, str]:
     return {key: value for key, value in machine().items() if key != "machine.threads"}
 
 
-def run(
-    contestant: Contestant, number: int, setting: Mapping[str, Any], options: argparse.Namespace
-) -> dict[str, Any]:
+def run(contestant: Contestant, number: int, setting: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """The measurements of one process, or the reason why it failed."""
     work: Path = options.work
     mixture = prepared(contestant.mixture, json.dumps(setting), work)
@@ -170,7 +168,10 @@ def run(
     out.unlink(missing_ok=True)
     # With five tasks per step, an update then has about as many examples as in the other contestants.
     share = max(1, setting["batch_size"] // 5)
-    words = [f"--precision={setting['precision']}", *(word.format(share=share, edsnlp=options.edsnlp) for word in contestant.arguments)]
+    words = [
+        f"--precision={setting['precision']}",
+        *(word.format(share=share, edsnlp=options.edsnlp) for word in contestant.arguments),
+    ]
     words += [f"--warmup={setting['warmup']}", f"--updates={setting['updates']}", f"--seed={number}", f"--out={out}"]
     command = [sys.executable, str(HERE / "contestants.py"), contestant.runner, f"--mixture={mixture}", *words]
     threads = contestant.threads or setting["threads"]
