@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> None:
 def train(job: Job, task: str, meter: Meter) -> None:
     """Trains one task with a window of its own.
 
-    The settings are EDS-NLP's fastest for the same work: eager attention, fused AdamW, a softmax over tags instead of
+    The settings make EDS-NLP fast at the same work: eager attention, fused AdamW, a softmax over tags instead of
     its CRF, and sentences that are tokenised before the training, as its documentation advises. Both NER tasks in
     each update would take it an encoder pass per task.
     """
