@@ -207,6 +207,8 @@ def rank_balance(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
         lengths = data.tasks[ref.task]["train"].lengths[data.schedule.indices(ref)]
         if len(lengths) == number:
             found.append(max(2 * lengths[shard(lengths, rank, 2)].sum() / lengths.sum() for rank in range(2)))
+    if not found:
+        raise ValueError(f"no task has the {number} examples of a full batch of two ranks; raise --examples")
     return {"rank_balance": float(max(found))}
 
 
