@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,8 @@ from typing import Any
 import bench_data
 import bench_page
 import contestants
+import edsnlp_environment
+import edsnlp_training
 import numpy as np
 import pytest
 import throughput
@@ -80,8 +83,10 @@ def test_a_ratio_is_the_median_of_the_ratios_within_rounds_and_not_of_all_rates(
 
 
 def test_the_keys_of_the_ratios_are_those_that_others_rely_on() -> None:
-    keys = "padded_per_real ours_vs_bare ours_vs_tasknet_default ours_vs_tasknet_best ours_vs_hf_best gemm_share "
-    keys += "tasks32_vs_2 two_processes packed_random_vs_sorted_padded mixed_vs_single rank_balance "
+    keys = (
+        "padded_per_real ours_vs_bare ours_vs_tasknet_default ours_vs_tasknet_best ours_vs_hf_best ours_ner_vs_edsnlp "
+    )
+    keys += "gemm_share tasks32_vs_2 two_processes packed_random_vs_sorted_padded mixed_vs_single rank_balance "
     keys += "gpu_ours_vs_hf_best_32 gpu_ours_vs_hf_best_128 gpu_ours_vs_bare_graph gpu_tokens_per_second_32 gpu_mfu_128"
     assert list(bench_page.summary([])["ratios"]) == keys.split()
     assert set(bench_page.summary([])["ratios"].values()) == {None}
@@ -92,6 +97,7 @@ def test_every_ratio_is_as_computed_by_hand() -> None:
     entries = [
         *(entry(0, "ours", 2000), entry(0, "bare", 2500), entry(0, "tasknet_default", 400)),
         *(entry(0, "tasknet_best", 1000), entry(0, "hf_best", 1600), gemm(0, 50e6, 80e6)),
+        *(entry(0, "ours_ner", 1500), entry(0, "edsnlp", 500)),
         *(entry(0, "tasks_2", 1000), entry(0, "tasks_32", 800)),  # 1 and 1.25 s for 4 updates
         *(entry(0, "sorted_padded", 2000), entry(0, "ours_mixed", 1900)),
         {"round": 0, "contestant": "rank_balance", "rank_balance": 1.05, "setting": SETTING, "machine": MACHINE}
@@ -109,6 +115,7 @@ def test_every_ratio_is_as_computed_by_hand() -> None:
             "ours_vs_tasknet_default": 5.0,
             "ours_vs_tasknet_best": 2.0,
             "ours_vs_hf_best": 1.25,
+            "ours_ner_vs_edsnlp": 3.0,
             "gemm_share": 36 / 80,
             "tasks32_vs_2": 1.25,
             "two_processes": 1.3,
@@ -239,6 +246,62 @@ def test_random_and_sorted_batches_are_of_the_same_tasks_and_the_ranks_are_balan
     assert padded["real_tokens"] < padded["padded_tokens"] < 1.5 * padded["real_tokens"]
     assert padded["squared_lengths"] > padded["real_tokens"]
     assert 1 <= contestants.rank_balance(options, Meter())["rank_balance"] < 1.2
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of Lightning, for a module that only collects batches
+def test_edsnlp_gets_the_rows_and_as_many_updates_of_each_ner_task_as_ours(
+    tmp_path: Path, tiny_encoder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
+    setting = bench_data.Setting("synthetic", 40, batch_size=4, encoder=str(tiny_encoder("bert")))
+    mixture = bench_data.prepare_ner(setting, tmp_path)
+    # Instead of EDS-NLP's Python, a program that writes what it is given.
+    python = tmp_path / "environment" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\nprintf "%s" "$2" > "$3"\n', encoding="utf-8")
+    python.chmod(0o755)
+    words = {"mixture": mixture, "warmup": 4, "updates": 6, "seed": 3, "edsnlp": python.parent.parent}
+    job = edsnlp_training.Job(**contestants.edsnlp(SimpleNamespace(**words), Meter()))  # type: ignore[arg-type]
+    assert (job.updates, job.labels) == ({"mentions": 6}, {"mentions": ["Drug", "Condition"]})
+    assert (job.warmup, job.batch_size, job.max_length, job.seed) == (4, 4, 128, 3)
+    rows = edsnlp_training.read_rows(Path(job.rows) / "mentions" / "train.jsonl")
+    assert len(rows) >= 40
+    assert all(row["text"][start:end] for row in rows for e in row["entities"] for start, end in e["spans"])
+    assert (Path(job.encoder) / "config.json").exists()
+
+
+def test_a_folder_that_is_no_environment_is_refused_and_a_failed_installation_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(RuntimeError, match="bin/python"):
+        edsnlp_environment.edsnlp_python(tmp_path)
+
+    def make(folder: Path) -> None:
+        (folder / "bin").mkdir(parents=True)
+        raise RuntimeError("pip cannot install it")
+
+    monkeypatch.setattr(edsnlp_environment, "make", make)
+    with pytest.raises(RuntimeError, match="pip cannot"):
+        edsnlp_environment.edsnlp_python(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.soak
+@pytest.mark.skipif("EDSNLP" not in os.environ, reason="EDSNLP does not name an environment that has edsnlp")
+def test_edsnlp_is_measured_beside_ours(tmp_path: Path, tiny_encoder: Callable[[str], Path]) -> None:
+    out = tmp_path / "results"
+    words = ["--rounds", "1", "--data", "synthetic", "--examples", "40", "--updates", "2", "--warmup", "2"]
+    words += ["--threads", "1", "--encoder", str(tiny_encoder("bert")), "--edsnlp", os.environ["EDSNLP"]]
+    words += ["--work", str(tmp_path / "work"), "--out", str(out), "--only", "ours_ner", "edsnlp"]
+    throughput.main(words)
+    ours, theirs = throughput.read_entries(out)
+    assert theirs["updates"] == ours["updates"] == 2
+    assert theirs["examples"] == ours["examples"] == 64
+    assert theirs["real_tokens"] == pytest.approx(ours["real_tokens"], rel=0.3)
+    found = json.loads((out / "bench.json").read_text(encoding="utf-8"))
+    assert found["ratios"]["ours_ner_vs_edsnlp"] > 0
+    assert "edsnlp 0." in found["edsnlp"][0]
 
 
 @pytest.mark.slow

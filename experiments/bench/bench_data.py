@@ -100,6 +100,13 @@ def prepare(setting: Setting, folder: Path, dev_rows: int = 32) -> Path:
     return write_mixture(folder / "mixture.yaml", setting, tasks)
 
 
+def prepare_ner(setting: Setting, folder: Path) -> Path:
+    """The mixture file of the NER tasks alone, with the same rows."""
+    tasks = yaml.safe_load(prepare(setting, folder).read_text(encoding="utf-8"))["tasks"]
+    ner = {name: task for name, task in tasks.items() if task["head"] == "token_classification"}
+    return write_mixture(folder / "ner.yaml", setting, ner)
+
+
 def write_encoder(setting: Setting, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """The encoder for the other frameworks: as it is, with rows for the tokens that our heads added."""
     from transformers import AutoModel
@@ -225,11 +232,16 @@ def write_lines(path: Path, records: Iterator[dict[str, Any]]) -> None:
         file.writelines(json.dumps(record) + "\n" for record in records)
 
 
-MAKERS: dict[str, Callable[..., Path]] = {"mixture": prepare, "tasks": prepare_tasks, "rows": prepare_rows}
+MAKERS: dict[str, Callable[..., Path]] = {
+    "mixture": prepare,
+    "ner": prepare_ner,
+    "tasks": prepare_tasks,
+    "rows": prepare_rows,
+}
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Writes and encodes one mixture: `mixture`, or `tasks_8` or `rows_10000` with other numbers."""
+    """Writes and encodes one mixture: `mixture` or `ner`, or `tasks_8` or `rows_10000` with other numbers."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("name")
     parser.add_argument("--setting", type=json.loads, required=True, help="a `Setting` as JSON")

@@ -20,6 +20,7 @@ TARGETS = {
     "ours_vs_tasknet_default": "≥ 5.0",
     "ours_vs_tasknet_best": "≥ 2.5",
     "ours_vs_hf_best": "≥ 1.3",
+    "ours_ner_vs_edsnlp": "≥ 1.0",
     "gemm_share": "≥ 0.55",
     "tasks32_vs_2": "≤ 1.05",
     "two_processes": "≥ 1.4",
@@ -38,6 +39,7 @@ MEANING = {
     "ours_vs_tasknet_default": "real tokens/s: ours at defaults / tasknet at its defaults",
     "ours_vs_tasknet_best": "real tokens/s: ours at defaults / tasknet at its best",
     "ours_vs_hf_best": "real tokens/s: ours at defaults / transformers.Trainer at its best, one task after another",
+    "ours_ner_vs_edsnlp": "real tokens/s on the NER tasks, in fp32: ours / EDS-NLP's trainer, one task after another",
     "gemm_share": "model FLOP/s of ours at defaults / the faster GEMM peak of fp32 and bf16",
     "tasks32_vs_2": "seconds per update: 32 tasks / 2 tasks, batches of the same shape",
     "two_processes": "real tokens/s: two processes of one thread / one, same global batch; the better of with and "
@@ -55,7 +57,7 @@ MEANING = {
 }
 SHOWN = (
     *("ours", "ours_fp32", "ours_bf16", "ours_compiled", "ours_mixed", "bare", "sorted_padded"),
-    *("hf_default", "hf_best", "tasknet_default", "tasknet_best"),
+    *("hf_default", "hf_best", "tasknet_default", "tasknet_best", "ours_ner", "edsnlp"),
 )
 SCALING = ("tasks_2", "tasks_8", "tasks_32", "processes_1", "processes_2", "processes_2_compressed")
 ROWS = ("rows_10000", "rows_100000", "rows_1000000")
@@ -113,6 +115,7 @@ def summary(entries: Sequence[Entry], gpu: Sequence[Entry] = ()) -> dict[str, An
             {machine_line({**e["machine"], "machine.threads": str(e["setting"]["threads"])}) for e in latest}
         ),
         "commits": sorted({commit_of(e["machine"]) for e in latest}),
+        "edsnlp": sorted({entry["packages"] for entry in latest if "packages" in entry}),
         "setting": latest[-1]["setting"] if latest else None,
         "rounds": [{key: entry[key] for key in entry if key not in common} for entry in latest],
     }
@@ -132,6 +135,7 @@ def ratios_by_round(rounds: Rounds) -> dict[str, list[float]]:
         "ours_vs_tasknet_default": compared(rounds, rate, "ours", "tasknet_default"),
         "ours_vs_tasknet_best": compared(rounds, rate, "ours", "tasknet_best"),
         "ours_vs_hf_best": compared(rounds, rate, "ours", "hf_best"),
+        "ours_ner_vs_edsnlp": compared(rounds, rate, "ours_ner", "edsnlp"),
         "packed_random_vs_sorted_padded": compared(rounds, rate, "bare", "sorted_padded"),
         "mixed_vs_single": compared(rounds, rate, "ours_mixed", "ours"),
         "rank_balance": [e["rank_balance"] for (e,) in together(rounds, "rank_balance")],
@@ -269,7 +273,9 @@ def as_markdown(found: Mapping[str, Any]) -> str:
         *(_contestant_line(name, found["contestants"][name]) for name in SHOWN if name in found["contestants"]),
         "",
         *(f"{name} is unavailable: {reason}\n" for name, reason in found["unavailable"].items()),
-        "The other frameworks read examples that ours has encoded, so their start holds no tokenising of their own.",
+        "The other frameworks read examples that ours has encoded, so their start holds no tokenising of their own; "
+        "EDS-NLP reads sentences.",
+        *(f"EDS-NLP is in an environment of its own: {packages}." for packages in found["edsnlp"]),
         "",
         "![real tokens per second](bench.png)",
         "",

@@ -23,6 +23,8 @@ import torch
 from meter import QUIET, Meter
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from heads import Example
     from mtl.batching.batch import Batch
     from mtl.batching.data_module import MixtureData
@@ -205,6 +207,8 @@ def rank_balance(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
         lengths = data.tasks[ref.task]["train"].lengths[data.schedule.indices(ref)]
         if len(lengths) == number:
             found.append(max(2 * lengths[shard(lengths, rank, 2)].sum() / lengths.sum() for rank in range(2)))
+    if not found:
+        raise ValueError(f"no task has the {number} examples of a full batch of two ranks; raise --examples")
     return {"rank_balance": float(max(found))}
 
 
@@ -212,7 +216,6 @@ def bare_loop(options: argparse.Namespace, meter: Meter, mixture: Mixture, batch
     """Trains on batches that are ready in memory, with the model, optimiser, clipping and precision of `ours`."""
     from torch import nn
 
-    from mtl.balancing import TaskLoss
     from mtl.training.assembly import build_module
     from mtl.training.hyperparameters import Optimisation
     from mtl.training.optimisation import adamw, parameter_groups, schedule
@@ -236,15 +239,7 @@ def bare_loop(options: argparse.Namespace, meter: Meter, mixture: Mixture, batch
     module.train()
     for batch in batches:
         with torch.autocast(device, dtype=torch.bfloat16, enabled=options.precision == "bf16-mixed"):
-            logits = module(batch)
-            losses = [
-                module.balancing.term(
-                    part.task,
-                    TaskLoss(*module.head(part.task).loss(logits[part.task], part.fields), *part.update),
-                )
-                for part in batch.parts
-            ]
-            loss = torch.stack(losses).sum()
+            loss = batch_loss(module, batch)
         loss.backward()
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()
@@ -257,6 +252,21 @@ def bare_loop(options: argparse.Namespace, meter: Meter, mixture: Mixture, batch
         **encoder_size(module),
         **meter.figures(),
     }
+
+
+def batch_loss(module: MultiTaskModule, batch: Batch) -> Tensor:
+    """The loss of an update that is one batch."""
+    from mtl.balancing import TaskLoss
+
+    logits = module(batch)
+    losses = [
+        module.balancing.term(
+            part.task,
+            TaskLoss(*module.head(part.task).loss(logits[part.task], part.fields), *part.update),
+        )
+        for part in batch.parts
+    ]
+    return torch.stack(losses).sum()
 
 
 def our_batches(mixture: Mixture, number: int) -> list[Batch]:
@@ -541,6 +551,45 @@ def tasknet_task(tasknet: Any, data: MixtureData, name: str) -> Any:
     return Encoded(dataset=splits, name=name, y="labels", num_labels=len(labels) or 1)
 
 
+# --- EDS-NLP ----------------------------------------------------------------------------------------------------------
+
+
+def edsnlp(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
+    """EDS-NLP's trainer on the NER tasks, one after another, in a process of an environment of its own.
+
+    It has as many updates of each task as `ours` has, and reads the same sentences, in fp32.
+    """
+    import subprocess
+    from dataclasses import asdict
+
+    from edsnlp_environment import edsnlp_python
+    from edsnlp_training import Job
+
+    from mtl.training.assembly import build_data
+
+    mixture, folder = seeded(options), Path(options.mixture).parent
+    data = build_data(mixture)
+    data.setup()
+    shares = own_updates(data, options.warmup, options.updates)
+    job = Job(
+        rows=str(folder / "rows"),
+        encoder=str(peer_encoder(options)),
+        out=str(folder / "edsnlp_out"),
+        updates=dict(shares),
+        labels={task: list(mixture.tasks[task].labels) for task in shares},
+        warmup=max(2, options.warmup // len(shares)),
+        batch_size=mixture.batch_size,
+        max_length=mixture.encoder.max_length,
+        learning_rate=LEARNING_RATE,
+        seed=options.seed,
+    )
+    python, script = edsnlp_python(options.edsnlp), Path(__file__).parent / "edsnlp_training.py"
+    figures = folder / "edsnlp.json"
+    subprocess.run([str(python), str(script), json.dumps(asdict(job)), str(figures)], check=True)
+    found: dict[str, Any] = json.loads(figures.read_text(encoding="utf-8"))
+    return found
+
+
 # --- the processor ----------------------------------------------------------------------------------------------------
 
 
@@ -581,7 +630,7 @@ RUNNERS: dict[str, Callable[[argparse.Namespace, Meter], dict[str, Any]]] = {
     function.__name__: function
     for function in (
         *(ours, evaluation, rank_balance, bare, sorted_padded),
-        *(hf_default, hf_best, tasknet_default, tasknet_best, gemm),
+        *(hf_default, hf_best, tasknet_default, tasknet_best, edsnlp, gemm),
     )
 }
 
@@ -595,10 +644,11 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--warmup", type=int, default=10)
     parser.add_argument("--updates", type=int, default=40)
     parser.add_argument("--precision", choices=["bf16-mixed", "32-true"], default="32-true", help="the faster one")
+    parser.add_argument("--edsnlp", type=Path, help="environment of EDS-NLP")
     parser.add_argument("--out", type=Path, required=True, help="a JSON file")
     options, options.arguments = parser.parse_known_args(arguments)  # the others are for `mtl fit`
     figures = RUNNERS[options.runner](options, Meter())
-    figures["threads"] = torch.get_num_threads()
+    figures.setdefault("threads", torch.get_num_threads())
     if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # Lightning starts the other processes of DDP with this command too
         options.out.write_text(json.dumps(figures), encoding="utf-8")
 

@@ -14,9 +14,6 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from mtl.encoder.graphs import Room
-from mtl.encoder.model import Encoder
-
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",
     "logger": False,
@@ -97,17 +94,24 @@ class Meter:
             self.to_first_step = time.time() - psutil.Process().create_time()
         if self._started is None:
             return
-        is_ours = isinstance(encoder, Encoder)
-        if is_ours or "layout" in named:
-            layout = arguments[1] if is_ours else named["layout"]
-            lengths = torch.from_numpy(layout.lengths)
-            padded = Room.of(layout).tokens if is_ours and encoder.has_graphs else int(lengths.sum())
-        else:
-            mask = named["attention_mask"]  # [B, T]
-            lengths, padded = mask.sum(1), mask.numel()
+        lengths, padded = sizes(encoder, arguments, named)
         self._lengths.append(lengths)
         self.examples += len(lengths)
         self.padded_tokens += padded
+
+
+def sizes(encoder: nn.Module, arguments: Any, named: dict[str, Any]) -> tuple[Tensor, int]:
+    """The real tokens of each sequence of a call [B], and the number of tokens that linear layers compute."""
+    if "attention_mask" in named:
+        mask = named["attention_mask"]  # [B, T]
+        return mask.sum(1), mask.numel()
+    layout = named["layout"] if "layout" in named else arguments[1]
+    lengths = torch.from_numpy(layout.lengths)
+    if not getattr(encoder, "has_graphs", False):
+        return lengths, int(lengths.sum())
+    from mtl.encoder.graphs import Room  # here, since the environments of other frameworks have no mtl
+
+    return lengths, Room.of(layout).tokens
 
 
 def now() -> float:
