@@ -27,6 +27,7 @@ class Encoder(nn.Module):
         model: The transformer.
         freeze_layers: Number of the lowest layers to freeze.
         freeze_embeddings: Whether to freeze the embeddings; None does so if `freeze_layers` is above 0.
+        causal: Whether the model is a causal language model.
         packs: Whether the model computes all sequences in one row, with `packed_attention`. Otherwise it gets padded
             sequences, in a few passes of similar lengths.
         first_position: Position of a sequence's first token, as the model counts them.
@@ -42,6 +43,7 @@ class Encoder(nn.Module):
         *,
         freeze_layers: int = 0,
         freeze_embeddings: bool | None = None,
+        causal: bool = False,
         packs: bool = False,
         first_position: int = 0,
         shipped: Mapping[str, Tensor] | None = None,
@@ -49,6 +51,9 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.packs, self._first_position, self.shipped = packs, first_position, shipped
+        self.is_causal = causal
+        # Without it, a causal model would keep the keys and values of every layer for tokens that never follow.
+        self._settings: dict[str, Any] = {"use_cache": False} if causal else {}
         self._load_masked_lm = load_masked_lm
         self._graphs: EncoderGraphs | None = None
         self.model = model.train()  # transformers loads models in evaluation mode
@@ -112,7 +117,7 @@ class Encoder(nn.Module):
         if self.packs:
             row = {name: values[None] for name, values in inputs.items()}
             row["position_ids"] = (layout.positions + self._first_position)[None]
-            return layout.states(self.model(**row, layout=layout).last_hidden_state[0])
+            return layout.states(self.model(**row, layout=layout, **self._settings).last_hidden_state[0])
         return layout.states(torch.cat([self._padded(inputs, group) for group in layout.groups]))
 
     def _padded(self, inputs: dict[str, Tensor], group: Group) -> Tensor:
@@ -122,7 +127,8 @@ class Encoder(nn.Module):
         }
         pad_id = getattr(self.config, "pad_token_id", None)  # some families count positions by it
         padded["input_ids"] = padded["input_ids"].where(group.mask, 0 if pad_id is None else pad_id)
-        return group.packed(self.model(**padded, attention_mask=group.mask.long()).last_hidden_state)
+        mask = group.mask.long()
+        return group.packed(self.model(**padded, attention_mask=mask, **self._settings).last_hidden_state)
 
 
 def _freeze(model: nn.Module, num_layers: int, *, embeddings: bool) -> None:

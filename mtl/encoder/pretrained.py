@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from heads._causal import is_causal
 from mtl.encoder.location import cached_only, encoder_folder, load_problems, tokenizer_spec, trained_of
 from mtl.encoder.model import Encoder
 from mtl.encoder.packing import Layout
@@ -86,7 +87,7 @@ def load_config(spec: EncoderSpec) -> PretrainedConfig:
     from transformers import AutoConfig
 
     config: PretrainedConfig = _from_pretrained(AutoConfig, spec)
-    problems = []
+    problems = list(_kind_problems(spec, config))
     depth = config.num_hidden_layers
     if spec.num_layers is not None and spec.num_layers > depth:
         problems.append(Problem("encoder.num_layers", f"must be at most {depth}, got {spec.num_layers}."))
@@ -107,6 +108,16 @@ def load_config(spec: EncoderSpec) -> PretrainedConfig:
     if spec.weights == "random":
         _take_vocabulary(config, load_tokenizer(spec))
     return config
+
+
+def _kind_problems(spec: EncoderSpec, config: PretrainedConfig) -> Iterator[Problem]:
+    """Problems with the kind of the encoder."""
+    if is_causal(config) and spec.kind is None:
+        message = f"must be causal for '{spec.name}' ({config.model_type}), a causal language model, got nothing."
+        yield Problem("encoder.kind", message, "Add kind: causal.")
+    elif spec.kind == "causal" and not is_causal(config):
+        message = f"must be left out for '{spec.name}' ({config.model_type}), in which tokens see later ones, got causal."
+        yield Problem("encoder.kind", message, "Leave the key out, or name a causal language model.")
 
 
 def _layer_problems(spec: EncoderSpec, depth: int, *, shared: bool) -> list[Problem]:
@@ -150,7 +161,8 @@ def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: in
 
     config = load_config(spec)
     packs = spec.attention == "auto" and supports_packing(config)
-    implementation = packed_attention.register() if packs else _fixed_attention(spec.attention)
+    causal = spec.kind == "causal"
+    implementation = packed_attention.register(causal=causal) if packs else _fixed_attention(spec.attention)
     chosen: dict[str, Any] = {} if implementation is None else {"attn_implementation": implementation}
     shipped: dict[str, torch.Tensor] | None = None
     if not weights:
@@ -167,6 +179,9 @@ def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: in
         # transformers renamed it in 5.23.
         enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
         enable({"use_reentrant": False})
+    if causal and not sees_backwards_only(model):
+        message = f"The states of '{spec.name}' ({config.model_type}) depend on later tokens, so it is not causal."
+        raise InputError(Problem("encoder.kind", message, "Use another encoder."))
     if packs and not packs_correctly(model, first_position):
         packs = False
         model.set_attn_implementation("sdpa" if type(model)._supports_sdpa else "eager")
@@ -176,6 +191,7 @@ def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: in
         model,
         freeze_layers=spec.freeze_layers,
         freeze_embeddings=spec.freeze_embeddings,
+        causal=causal,
         packs=packs,
         first_position=first_position,
         shipped=shipped,
@@ -240,30 +256,55 @@ def packs_correctly(model: Any, first_position: int) -> bool:
     A family that ignores the attention function mixes the sequences without an error; so does one that counts
     positions otherwise than expected.
     """
-    from mtl.encoder import packed_attention
+    ids = _sample(model)
+    sequences = [ids[:7], ids[7:]]
+    layout = Layout([len(one) for one in sequences])
+    try:
+        with torch.no_grad(), _in_evaluation(model):
+            positions = (layout.positions + first_position)[None]
+            packed = model(input_ids=ids[None], position_ids=positions, layout=layout).last_hidden_state[0]
+        expected = torch.cat([_states_alone(model, one) for one in sequences])
+    except (TypeError, ValueError, RuntimeError):  # an argument that the family does not have, or other shapes
+        return False
+    return bool(torch.allclose(packed, expected, rtol=1e-3, atol=1e-4))
 
+
+def sees_backwards_only(model: Any) -> bool:
+    """Whether another last token changes no state before it, by transformers' own attention."""
+    ids = _sample(model)
+    first, second = (_states_alone(model, torch.cat([ids[:6], last])) for last in (ids[6:7], ids[7:8]))
+    return torch.allclose(first[:6], second[:6], rtol=1e-3, atol=1e-4) and not torch.equal(first[6], second[6])
+
+
+def _sample(model: Any) -> torch.Tensor:
+    """Eleven different ids of tokens, drawn at random."""
     size = model.get_input_embeddings().weight.shape[0]
-    generator = torch.Generator().manual_seed(0)
     pad_id = getattr(model.config, "pad_token_id", None)
-    ids = [token for token in torch.randperm(size, generator=generator)[:12].tolist() if token != pad_id]
-    sequences = [torch.tensor(ids[:7]), torch.tensor(ids[7:11])]
-    layout = Layout([7, 4])
+    drawn = torch.randperm(size, generator=torch.Generator().manual_seed(0))[:12].tolist()
+    return torch.tensor([token for token in drawn if token != pad_id][:11])
+
+
+def _states_alone(model: Any, ids: torch.Tensor) -> torch.Tensor:
+    """The states [T, H] of one sequence, by transformers' own attention."""
+    implementation = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        with torch.no_grad(), _in_evaluation(model):
+            found: torch.Tensor = model(input_ids=ids[None], attention_mask=torch.ones_like(ids)[None]).last_hidden_state[0]
+            return found
+    finally:
+        model.set_attn_implementation(implementation)
+
+
+@contextmanager
+def _in_evaluation(model: Any) -> Iterator[None]:
+    """A context in which a model is in evaluation mode."""
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad():
-            positions = (layout.positions + first_position)[None]
-            row = torch.cat(sequences)[None]
-            packed = model(input_ids=row, position_ids=positions, layout=layout).last_hidden_state[0]
-            model.set_attn_implementation("eager")
-            alone = [model(input_ids=ids[None], attention_mask=torch.ones_like(ids)[None]) for ids in sequences]
-    except (TypeError, ValueError, RuntimeError):  # an argument that the family does not have, or other shapes
-        return False
+        yield
     finally:
-        model.set_attn_implementation(packed_attention.NAME)
         model.train(was_training)
-    expected = torch.cat([output.last_hidden_state[0] for output in alone])
-    return bool(torch.allclose(packed, expected, rtol=1e-3, atol=1e-4))
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -406,5 +447,5 @@ def _add_embeddings(model: Any, tokenizer: PreTrainedTokenizerBase, num_known: i
 def _set_dropout(config: PretrainedConfig, dropout: float) -> None:
     """Sets all dropout rates of a configuration; their names depend on the model family."""
     for name in vars(config):
-        if name.endswith("dropout") or name.endswith("dropout_prob"):
+        if name.endswith(("dropout", "dropout_prob", "pdrop")):  # the last is GPT-2's
             setattr(config, name, dropout)
