@@ -35,6 +35,7 @@ class Encoder(nn.Module):
             their names in the class for sequence classification; None if no checkpoint was loaded.
         load_masked_lm: Loads the weights of the checkpoint's head for masked language modelling, see
             `masked_lm_weights`; None if no checkpoint was loaded.
+        load_causal_lm: The same for causal language modelling.
     """
 
     def __init__(
@@ -48,13 +49,14 @@ class Encoder(nn.Module):
         first_position: int = 0,
         shipped: Mapping[str, Tensor] | None = None,
         load_masked_lm: Callable[[], Mapping[str, Tensor]] | None = None,
+        load_causal_lm: Callable[[], Mapping[str, Tensor]] | None = None,
     ) -> None:
         super().__init__()
         self.packs, self._first_position, self.shipped = packs, first_position, shipped
         self.is_causal = causal
         # Without it, a causal model would keep the keys and values of every layer for tokens that never follow.
         self._settings: dict[str, Any] = {"use_cache": False} if causal else {}
-        self._load_masked_lm = load_masked_lm
+        self._load_masked_lm, self._load_causal_lm = load_masked_lm, load_causal_lm
         self._graphs: EncoderGraphs | None = None
         self.model = model.train()  # transformers loads models in evaluation mode
         replace_dropout(self.model)
@@ -85,6 +87,10 @@ class Encoder(nn.Module):
         was built without weights.
         """
         return None if self._load_masked_lm is None else self._load_masked_lm()
+
+    def causal_lm_weights(self) -> Mapping[str, Tensor] | None:
+        """As `masked_lm_weights`, of the head for causal language modelling."""
+        return None if self._load_causal_lm is None else self._load_causal_lm()
 
     def use_graphs(self, capture: Capture | None = None) -> None:
         """Trains with CUDA graphs from now on.

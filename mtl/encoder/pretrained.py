@@ -17,6 +17,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -58,11 +59,18 @@ _AROUND_THE_BACKEND = ("truncation_side", "padding_side", "model_input_names", "
 """Attributes of a tokenizer that affect its output and are not part of its backend."""
 
 
-def load_tokenizer(spec: EncoderSpec, special_tokens: Sequence[str] = ()) -> PreTrainedTokenizerBase:
-    """The encoder's own fast tokenizer, with special tokens added.
+def load_tokenizer(
+    spec: EncoderSpec, special_tokens: Sequence[str] = (), *, needs_offsets: bool = True
+) -> PreTrainedTokenizerBase:
+    """The encoder's own tokenizer, with special tokens added.
+
+    Args:
+        spec: The encoder.
+        special_tokens: The tokens to add.
+        needs_offsets: Whether it must be a fast tokenizer, which gives the offsets of tokens in a text.
 
     Raises:
-        InputError: The encoder cannot be loaded, or has no fast tokenizer.
+        InputError: The encoder cannot be loaded, or has no fast tokenizer and needs one.
     """
     from transformers import AutoTokenizer
 
@@ -71,8 +79,11 @@ def load_tokenizer(spec: EncoderSpec, special_tokens: Sequence[str] = ()) -> Pre
         tokenizer: PreTrainedTokenizerBase = _from_pretrained(AutoTokenizer, source)
     except InputError as error:
         raise InputError([Problem(key, one.message, one.suggestion) for one in error.problems]) from error
-    if not tokenizer.is_fast:
-        raise InputError(Problem(key, f"'{source.name}' has no fast tokenizer, which character offsets need."))
+    if needs_offsets and not tokenizer.is_fast:
+        message = (
+            f"'{source.name}' has no fast tokenizer, which heads other than generation need for character offsets."
+        )
+        raise InputError(Problem(key, message, "Use another encoder for these tasks."))
     new = [token for token in dict.fromkeys(special_tokens) if token not in tokenizer.get_vocab()]
     tokenizer.add_tokens(new, special_tokens=True)
     return tokenizer
@@ -106,7 +117,7 @@ def load_config(spec: EncoderSpec) -> PretrainedConfig:
     if spec.dropout is not None:
         _set_dropout(config, spec.dropout)
     if spec.weights == "random":
-        _take_vocabulary(config, load_tokenizer(spec))
+        _take_vocabulary(config, load_tokenizer(spec, needs_offsets=False))
     return config
 
 
@@ -116,7 +127,9 @@ def _kind_problems(spec: EncoderSpec, config: PretrainedConfig) -> Iterator[Prob
         message = f"must be causal for '{spec.name}' ({config.model_type}), a causal language model, got nothing."
         yield Problem("encoder.kind", message, "Add kind: causal.")
     elif spec.kind == "causal" and not is_causal(config):
-        message = f"must be left out for '{spec.name}' ({config.model_type}), in which tokens see later ones, got causal."
+        message = (
+            f"must be left out for '{spec.name}' ({config.model_type}), in which tokens see later ones, got causal."
+        )
         yield Problem("encoder.kind", message, "Leave the key out, or name a causal language model.")
 
 
@@ -173,7 +186,7 @@ def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: in
         model, shipped = _pretrained(spec, config, chosen)
     if weights and spec.reinit_layers is not None:
         reinitialise(model, spec.reinit_layers, seed)
-    _add_embeddings(model, tokenizer, len(load_tokenizer(spec)), seed)
+    _add_embeddings(model, tokenizer, len(load_tokenizer(spec, needs_offsets=False)), seed)
     first_position = config.pad_token_id + 1 if config.model_type in _POSITIONS_FROM_TWO else 0
     if spec.gradient_checkpointing:
         # transformers renamed it in 5.23.
@@ -196,6 +209,7 @@ def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: in
         first_position=first_position,
         shipped=shipped,
         load_masked_lm=partial(masked_lm_weights, spec) if weights else None,
+        load_causal_lm=partial(causal_lm_weights, spec) if weights else None,
     )
 
 
@@ -214,19 +228,26 @@ def masked_lm_weights(spec: EncoderSpec, *, downloads: bool = True) -> dict[str,
     """
     from transformers import AutoModelForMaskedLM
 
+    return _head_weights(AutoModelForMaskedLM, spec, downloads=downloads)
+
+
+def causal_lm_weights(spec: EncoderSpec, *, downloads: bool = True) -> dict[str, torch.Tensor]:
+    """As `masked_lm_weights`, of the head for causal language modelling."""
+    from transformers import AutoModelForCausalLM
+
+    return _head_weights(AutoModelForCausalLM, spec, downloads=downloads)
+
+
+def _head_weights(auto: Any, spec: EncoderSpec, *, downloads: bool) -> dict[str, torch.Tensor]:
+    """The weights of the checkpoint that a class has beside the encoder, by their names in it."""
     config = load_config(spec)
     if spec.weights == "random" or trained_of(spec.name) is not None:
         return {}
-    if type(config) not in AutoModelForMaskedLM._model_mapping:
+    if type(config) not in auto._model_mapping:
         return {}
     with _without_reports():  # it would list the weights that are left out here
         model, loading = _from_pretrained(
-            AutoModelForMaskedLM,
-            spec,
-            downloads=downloads,
-            config=config,
-            dtype=torch.float32,
-            output_loading_info=True,
+            auto, spec, downloads=downloads, config=config, dtype=torch.float32, output_loading_info=True
         )
     encoder, missing = f"{model.base_model_prefix}.", set(loading["missing_keys"])
     return {
@@ -290,7 +311,9 @@ def _states_alone(model: Any, ids: torch.Tensor) -> torch.Tensor:
     model.set_attn_implementation("eager")
     try:
         with torch.no_grad(), _in_evaluation(model):
-            found: torch.Tensor = model(input_ids=ids[None], attention_mask=torch.ones_like(ids)[None]).last_hidden_state[0]
+            found: torch.Tensor = model(
+                input_ids=ids[None], attention_mask=torch.ones_like(ids)[None]
+            ).last_hidden_state[0]
             return found
     finally:
         model.set_attn_implementation(implementation)
@@ -309,10 +332,21 @@ def _in_evaluation(model: Any) -> Iterator[None]:
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     """A hash of everything that determines how text is tokenized."""
+    if not tokenizer.is_fast:
+        return _slow_fingerprint(tokenizer)
     tokenizer.backend_tokenizer.no_truncation()  # calls leave both settings behind, and every call sets them again
     tokenizer.backend_tokenizer.no_padding()
     around = {name: getattr(tokenizer, name) for name in _AROUND_THE_BACKEND}
     parts = [tokenizer.backend_tokenizer.to_str(), type(tokenizer).__qualname__, around]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _slow_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The hash of a tokenizer in Python: its class and the content of the files that it saves."""
+    with TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        files = {path.name: path.read_text(encoding="utf-8") for path in sorted(Path(folder).rglob("*"))}
+    parts = [type(tokenizer).__qualname__, {name: getattr(tokenizer, name) for name in _AROUND_THE_BACKEND}, files]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

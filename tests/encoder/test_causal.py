@@ -111,12 +111,16 @@ def test_frozen_embeddings_include_the_table_of_positions(folder: Callable[[str]
     assert frozen == {"wte.weight", "wpe.weight"}
 
 
-def test_the_kind_must_be_that_of_the_family(folder: Callable[[str], Path], tiny_encoder: Callable[[str], Path]) -> None:
+def test_the_kind_must_be_that_of_the_family(
+    folder: Callable[[str], Path], tiny_encoder: Callable[[str], Path]
+) -> None:
     with pytest.raises(InputError) as causal:
         load_config(EncoderSpec(name=str(folder("gpt2"))))
     with pytest.raises(InputError) as bidirectional:
         load_config(EncoderSpec(name=str(tiny_encoder("bert")), kind="causal"))
-    assert [problem.key for error in (causal, bidirectional) for problem in error.value.problems] == ["encoder.kind"] * 2
+    assert [problem.key for error in (causal, bidirectional) for problem in error.value.problems] == [
+        "encoder.kind"
+    ] * 2
 
 
 def test_a_model_whose_tokens_see_later_ones_is_refused(
