@@ -59,7 +59,7 @@ class Inputs:
             ValueError: `max_length` leaves no room for text.
         """
         before = _before(tokenizer)
-        prompt = [int(tokenizer.convert_tokens_to_ids(token)) for token in self.prompt]
+        prompt: list[int] = tokenizer.convert_tokens_to_ids(list(self.prompt))  # type: ignore[assignment]  # of a list
         most = max_length - len(before) - len(prompt) - self.room
         if most < 1:
             taken = f"{self.room} of max_new_tokens and {len(before) + len(prompt)} of added tokens"

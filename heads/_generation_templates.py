@@ -59,9 +59,9 @@ class Template:
 
 
 def one_line(text: str) -> str:
-    """The text with single blanks in place of all white space, and none at the ends.
+    r"""The text with single blanks in place of all white space, and none at the ends.
 
-    >>> one_line(" two\\n  words ")
+    >>> one_line(" two\n  words ")
     'two words'
     """
     return " ".join(text.split())
@@ -111,7 +111,7 @@ def _check(  # noqa: PLR0917  # private
 
 def _literal(text: str, *, is_first: bool, is_last: bool) -> str:
     """The pattern of the words between fields."""
-    patterns = []
+    patterns: list[str] = []
     for piece in _PIECE.findall(text):
         if piece.isspace():
             patterns.append(r"\s*" if is_first and not patterns else r"\s+")

@@ -85,7 +85,7 @@ class LanguageModel(nn.Module):
         """
         from transformers import GenerationConfig
 
-        settings = GenerationConfig(
+        settings = GenerationConfig(  # type: ignore[no-untyped-call]  # of transformers
             max_new_tokens=most, num_beams=beams, do_sample=False, eos_token_id=eos_id, pad_token_id=pad_id
         )
         with self._whole() as model:
@@ -94,7 +94,7 @@ class LanguageModel(nn.Module):
 
     @contextmanager
     def _whole(self) -> Iterator[Any]:
-        """The model with the encoder in it, in evaluation mode and with an attention that transformers can decode with."""
+        """The model with the encoder in it, in evaluation mode and with an attention that can decode."""
         (base,) = self._base
         given, implementation = getattr(self.model, self._prefix), base.config._attn_implementation
         was_training, head_was_training = base.training, self.model.training
@@ -129,7 +129,7 @@ class _GivenStates(nn.Module):
     def forward(self, *_: Any, inputs_embeds: Tensor, **__: Any) -> Any:
         from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
-        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=inputs_embeds)  # type: ignore[arg-type]
+        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=inputs_embeds)
 
 
 class _TiedOutput(nn.Module):

@@ -277,8 +277,8 @@ class Generation(Head):
         """What the generated text says, in the form of the kind's `prediction`."""
         assert self._tokenizer is not None, "`read_tokenizer` comes first"
         ids = outputs[0].long().tolist()
-        text: str = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return self.kind.prediction(self.kind.parse(text))
+        text = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return self.kind.prediction(self.kind.parse(str(text)))
 
     def counts(self, prediction: Prediction, row: Row) -> Tensor:
         """The counts of the kind, [K]."""

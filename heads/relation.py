@@ -438,10 +438,6 @@ class RelationClassification(Head):
         size = len(self.labels)
         return counts[..., : size**2].reshape(*counts.shape[:-1], size, size)
 
-    @property
-    def _shown_pooling(self) -> str:
-        return "a pooling of the whole text" if self.pooling is None else f"pooling '{self.pooling}'"
-
     def _check_options(self, *, allow_ambiguous: bool) -> None:
         if not 0 <= self.keep_negatives <= 1:
             raise ValueError(f"keep_negatives must be between 0 and 1, got {self.keep_negatives}")
@@ -454,14 +450,15 @@ class RelationClassification(Head):
             )
         if not self.reads_mentions and self.input == "original" and not allow_ambiguous:
             raise ValueError(
-                f"input 'original' with {self._shown_pooling} cannot tell the pairs of a text apart; set pooling to "
-                "'mention_max' or 'entity_start', or input to 'typed' or 'markers'; an ablation may set allow_ambiguous"
+                "input 'original' with a pooling of the whole text cannot tell the pairs of a text apart; set pooling"
+                " to 'mention_max' or 'entity_start', or input to 'typed' or 'markers'; an ablation may set"
+                " allow_ambiguous"
             )
         both_ways = self.pairing.directed and any((tail, head) in self.types for head, tail in self.types)
         if not self.reads_mentions and self.input == "typed" and both_ways:
             raise ValueError(
-                f"directed pairs (a, b) and (b, a) give the same text with input 'typed' and {self._shown_pooling}; "
-                "set input to 'markers', or pooling to 'mention_max' or 'entity_start'"
+                "directed pairs (a, b) and (b, a) give the same text with input 'typed' and a pooling of the whole"
+                " text; set input to 'markers', or pooling to 'mention_max' or 'entity_start'"
             )
 
 

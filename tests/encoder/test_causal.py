@@ -137,7 +137,7 @@ def test_attention_in_both_directions_fails_the_check_and_pads(
     folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     register = packed_attention.register
-    monkeypatch.setattr(packed_attention, "register", lambda *, causal: register())
+    monkeypatch.setattr(packed_attention, "register", lambda causal: register(causal=not causal))
     with caplog.at_level("INFO", logger="mtl"):
         encoder = load(folder("llama"))
     assert not encoder.packs

@@ -91,5 +91,5 @@ def test_the_gold_must_suit_the_kind() -> None:
         assert kind.problem(TextRow("1", "1", "text")) is None
         assert kind.items(TextRow("1", "1", "text")) is None
     for labels in (["a|b", "c"], ["Empty", "c"]):
-        with pytest.raises(ValueError, match="^labels"):
+        with pytest.raises(ValueError, match=r"^labels"):
             DocumentLabels(labels, None)

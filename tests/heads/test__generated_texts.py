@@ -43,7 +43,7 @@ def test_the_gold_is_a_text() -> None:
     assert KIND.problem(TextRow("1", "1", "text", label=2.0))
     assert KIND.problem(TextRow("1", "1", "text", label=" "))
     assert KIND.problem(TextRow("1", "1", "text", label="a")) is None
-    with pytest.raises(ValueError, match="^labels"):
+    with pytest.raises(ValueError, match=r"^labels"):
         Definition(["a"], None)
-    with pytest.raises(ValueError, match="^template"):
+    with pytest.raises(ValueError, match=r"^template"):
         Definition((), "no field")

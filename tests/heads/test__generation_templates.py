@@ -55,7 +55,7 @@ def test_a_template_must_have_its_fields_once_and_no_other(text: str, found: str
 
 
 def test_fields_must_have_words_between_them() -> None:
-    with pytest.raises(ValueError, match="^template must have words between"):
+    with pytest.raises(ValueError, match=r"^template must have words between"):
         Template("template", "{head} {tail}", ["head", "tail"])
 
 

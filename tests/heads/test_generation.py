@@ -191,7 +191,7 @@ def test_a_text_is_cut_at_the_same_place_with_and_without_gold(tokenizer: Any) -
     assert all(example["truncated"] for example in examples)
     assert examples[0]["input_ids"][:40] == examples[1]["input_ids"]
     assert examples[1]["targets"] == 0
-    with pytest.raises(ValueError, match="^max_length must leave room .*got 21$"):
+    with pytest.raises(ValueError, match=r"^max_length must leave room .*got 21$"):
         head.encode([row], tokenizer, 21, training=False)
 
 
@@ -230,7 +230,7 @@ def test_empty_rows_are_left_out_of_training_only(tokenizer: Any) -> None:
     ],
 )
 def test_a_wrong_option_is_named(options: dict[str, Any], named: str) -> None:
-    with pytest.raises(ValueError, match=f"^{named} must"):
+    with pytest.raises(ValueError, match=rf"^{named} must"):
         Generation(["yes", "no"], 16, **{"kind": "answer", **options})
 
 
