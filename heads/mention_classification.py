@@ -140,8 +140,8 @@ class MentionClassification(Head):
         self.reads_mentions = pooling in get_args(MentionPooling)
         if input == "original" and not self.reads_mentions:
             raise ValueError(
-                "input 'original' with a pooling of the whole text cannot tell the mentions of a text apart; set pooling"
-                " to 'mention_max' or 'entity_start', or input to 'markers'"
+                "input 'original' with a pooling of the whole text cannot tell the mentions of a text apart; set"
+                " pooling to 'mention_max' or 'entity_start', or input to 'markers'"
             )
         self.metrics = selected_metrics(self.metrics, AGREEMENT, metrics, primary_metric)
         self.primary_metric = primary_metric

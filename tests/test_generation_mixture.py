@@ -128,14 +128,14 @@ def test_it_is_trained_resumed_tested_and_predicts(
 
     rows = [
         {"id": one["id"], "document": one["document"], "text": one["text"], "entities": one["entities"]}
-        for one in map(lambda n: row("test", n), range(6))
+        for one in (row("test", number) for number in range(6))
     ]
     found = predict(saved, rows, tasks=["related"], trainer=FP32)
     assert found is not None
     gold = [row("test", number) for number in range(6)]
     head = whole.module.head("related")
     split = whole.data.tasks["related"]["test"]
-    counts = [head.counts(one["related"], split.rows[place]) for place, one in enumerate(found)]
+    counts = [head.counts(one["predictions"]["related"], split.rows[place]) for place, one in enumerate(found)]
     by_document = [head.document_counts(counts[place : place + 2]) for place in (0, 2, 4)]
     assert [one["id"] for one in found] == [one["id"] for one in gold]
     expected = {name: value for name, value in tested["related"].scores.items() if name != "loss"}
@@ -155,8 +155,8 @@ def test_check_says_where_the_language_model_head_comes_from_and_names_wrong_opt
     assert plan["tasks"]["related"]["first_weights"] == "checkpoint"
     keys = {
         "tasks.related.options.template=the relation": "tasks.related.options",
-        "tasks.related.options.max_new_tokens=3": "tasks.related.data",
-        "tasks.related.max_length=24": "tasks.related",
+        "tasks.related.options.max_new_tokens=3": "tasks.related.train (row train1)",
+        "tasks.related.max_length=22": "tasks.related",
         "tasks.answered.options.pooling=cls": "tasks.answered.options",
         "encoder.kind=null": "encoder.kind",
     }

@@ -11,7 +11,10 @@ import torch
 from torch import Tensor
 from transformers import AutoModel
 
+from heads import Entity, SpanRow, TextRow
 from heads.classification import Classification
+from heads.token_classification import TokenClassification
+from mtl.config.encoder_catalogue import catalogue, with_entry
 from mtl.config.mixture import EncoderSpec
 from mtl.encoder import packed_attention, pretrained
 from mtl.encoder.families import batching
@@ -20,6 +23,7 @@ from mtl.encoder.packing import Layout
 from mtl.encoder.pretrained import load_config, load_encoder, load_tokenizer, sees_backwards_only
 from mtl.problems import InputError
 from tests.causal_models import causal_folder
+from tests.heads import properties as has
 
 PACKED, PADDED = ("llama", "gpt2", "mistral"), ("biogpt",)
 LENGTHS = [5, 60, 1, 17, 128, 17, 2, 33]
@@ -168,9 +172,43 @@ def test_the_last_token_is_read_by_default_and_the_first_cannot_be(folder: Calla
     assert Classification(["a", "b"], 16, pooling="mean").encoder_problem(encoder.config) is None
 
 
-def test_the_catalogue_packs_decoders_of_families_that_can_be_packed() -> None:
-    from mtl.config.encoder_catalogue import catalogue, with_entry
+def test_the_kernel_for_a_gpu_is_told_to_look_backwards(
+    folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def varlen(q: Tensor, k: Tensor, v: Tensor, layout: Any, *, scale: float, dropout: float, causal: bool) -> Tensor:
+        assert causal
+        parts = [states.split(layout.lengths.tolist()) for states in (q, k, v)]
+        return torch.cat([one_after_the_other(*states, scale) for states in zip(*parts, strict=True)])
 
+    def one_after_the_other(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+        scores = torch.einsum("iad,jad->aij", q, k) * scale
+        hidden = torch.ones(len(q), len(q), dtype=torch.bool).triu(1)
+        return torch.einsum("aij,jad->iad", scores.masked_fill(hidden, float("-inf")).softmax(-1), v)
+
+    expected = states(load(folder("llama")).eval(), sequences())
+    monkeypatch.setattr(packed_attention, "_has_kernel", lambda *_: True)
+    monkeypatch.setattr(packed_attention, "_varlen", varlen)
+    encoder = load(folder("llama")).eval()
+    assert encoder.packs
+    torch.testing.assert_close(states(encoder, sequences()), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_other_heads_learn_from_it(folder: Callable[[str], Path]) -> None:
+    texts = ["aspirin helps", "fever hurts", "no aspirin", "a fever"]
+    tokenizer = load_tokenizer(EncoderSpec(name=str(folder("llama")), kind="causal"))
+    rows = [TextRow(str(i), str(i), text, label="yes" if "aspirin" in text else "no") for i, text in enumerate(texts)]
+    head = Classification(["yes", "no"], has.HIDDEN, dropout=0.0)
+    has.assert_overfits(head, rows, tokenizer, folder("llama"), num_steps=60, learning_rate=0.01)
+    spans = [
+        SpanRow(row.id, row.id, row.text, entities=(Entity("1", "Drug", (place,)),) if place[0] >= 0 else ())
+        for row in rows
+        for place in [(row.text.find("aspirin"), row.text.find("aspirin") + 7)]
+    ]
+    tags = TokenClassification(["Drug"], has.HIDDEN, dropout=0.0)
+    has.assert_overfits(tags, spans, tokenizer, folder("llama"), num_steps=60, learning_rate=0.01)
+
+
+def test_the_catalogue_packs_decoders_of_families_that_can_be_packed() -> None:
     assert batching(catalogue()["ettin-decoder-150m"]) == "packed"
     assert batching(catalogue()["biogpt"]) == "padded"
     assert with_entry({"name": "biogpt"})["kind"] == "causal"
