@@ -148,7 +148,7 @@ class Triples(LabelledItems):
         return None if kind is None else Triple(values["head"], values["tail"], kind)
 
 
-class _Gold(NamedTuple):
+class _GoldTriple(NamedTuple):
     """A gold triple, and the texts that count as its head and as its tail."""
 
     triple: Triple
@@ -160,14 +160,14 @@ class _Gold(NamedTuple):
         return head in self.heads and tail in self.tails and kind == self.triple.type
 
 
-def _gold(row: SpanRow) -> list[_Gold]:
+def _gold(row: SpanRow) -> list[_GoldTriple]:
     """The gold triples in the order of the text, each once."""
-    found: dict[tuple[str, str, str], _Gold] = {}
+    found: dict[tuple[str, str, str], _GoldTriple] = {}
     for relation in sorted(_typed(row), key=lambda one: _place(row, one)):
         heads, tails = (_texts(row, argument) for argument in (relation.head, relation.tail))
         # The longest text names a concept; the first of equals.
         triple = Triple(max(heads, key=len), max(tails, key=len), str(relation.type))
-        gold = _Gold(triple, frozenset(map(normalised, heads)), frozenset(map(normalised, tails)))
+        gold = _GoldTriple(triple, frozenset(map(normalised, heads)), frozenset(map(normalised, tails)))
         found.setdefault(triple.key, gold)
     return list(found.values())
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-class Source(NamedTuple):
+class SourceTokens(NamedTuple):
     """The tokens before a target, and whether the text was cut."""
 
     ids: list[int]
@@ -52,7 +52,7 @@ class Inputs:
             return None
         return f"the target must have at most {self.room} tokens (option max_new_tokens), got {length}"
 
-    def source(self, row: Row, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Source:
+    def source(self, row: Row, tokenizer: PreTrainedTokenizerBase, max_length: int) -> SourceTokens:
         """The tokens before the target; a text that is too long loses its end.
 
         Raises:
@@ -66,7 +66,7 @@ class Inputs:
             raise ValueError(f"max_length must leave room for text besides {taken}, got {max_length}")
         pair = {} if row.text_pair is None else {"text_pair": row.text_pair}
         ids = _ids(self._cased(self._template.render({"text": row.text, **pair})), tokenizer)
-        return Source([*before, *ids[:most], *prompt], len(ids) > most)
+        return SourceTokens([*before, *ids[:most], *prompt], len(ids) > most)
 
     def target(self, text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
         """The tokens of a target, with that for the end of a text."""

@@ -33,7 +33,7 @@ class RunFacts(NamedTuple):
     language_model: str | None
 
 
-class _LanguageModel(NamedTuple):
+class _HubTask(NamedTuple):
     """What the hub and transformers call a kind of language modelling."""
 
     name: str
@@ -42,8 +42,8 @@ class _LanguageModel(NamedTuple):
 
 
 _TASKS = {
-    None: _LanguageModel("masked language modelling", "fill-mask", "AutoModelForMaskedLM"),
-    "causal": _LanguageModel("causal language modelling", "text-generation", "AutoModelForCausalLM"),
+    None: _HubTask("masked language modelling", "fill-mask", "AutoModelForMaskedLM"),
+    "causal": _HubTask("causal language modelling", "text-generation", "AutoModelForCausalLM"),
 }
 """By the kind of the encoder."""
 

@@ -22,7 +22,7 @@ from mtl.encoder.model import Encoder
 from mtl.encoder.packing import Layout
 from mtl.encoder.pretrained import load_config, load_encoder, load_tokenizer, sees_backwards_only
 from mtl.problems import InputError
-from tests.causal_models import causal_folder
+from tests.causal_models import causal_folder, causal_tokenizer
 from tests.heads import properties as has
 
 PACKED, PADDED = ("llama", "gpt2", "mistral"), ("biogpt",)
@@ -193,19 +193,20 @@ def test_the_kernel_for_a_gpu_is_told_to_look_backwards(
     torch.testing.assert_close(states(encoder, sequences()), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_other_heads_learn_from_it(folder: Callable[[str], Path]) -> None:
+def test_other_heads_learn_from_it(tmp_path: Path) -> None:
     texts = ["aspirin helps", "fever hurts", "no aspirin", "a fever"]
-    tokenizer = load_tokenizer(EncoderSpec(name=str(folder("llama")), kind="causal"))
+    tokenizer = causal_tokenizer([*texts, "aspirin fever"])
+    model = causal_folder(tmp_path, "llama", tokenizer)
     rows = [TextRow(str(i), str(i), text, label="yes" if "aspirin" in text else "no") for i, text in enumerate(texts)]
     head = Classification(["yes", "no"], has.HIDDEN, dropout=0.0)
-    has.assert_overfits(head, rows, tokenizer, folder("llama"), num_steps=60, learning_rate=0.01)
+    has.assert_overfits(head, rows, tokenizer, model, num_steps=80, learning_rate=0.01)
     spans = [
         SpanRow(row.id, row.id, row.text, entities=(Entity("1", "Drug", (place,)),) if place[0] >= 0 else ())
         for row in rows
         for place in [(row.text.find("aspirin"), row.text.find("aspirin") + 7)]
     ]
     tags = TokenClassification(["Drug"], has.HIDDEN, dropout=0.0)
-    has.assert_overfits(tags, spans, tokenizer, folder("llama"), num_steps=60, learning_rate=0.01)
+    has.assert_overfits(tags, spans, tokenizer, model, num_steps=80, learning_rate=0.01)
 
 
 def test_the_catalogue_packs_decoders_of_families_that_can_be_packed() -> None:

@@ -361,23 +361,8 @@ def test_a_tiny_model_learns_eight_documents_by_heart(tmp_path: Path) -> None:
     ]
     tokenizer = causal_tokenizer([*(row.text for row in rows), *SOME_TARGETS])
     head = make(kind="triples", soft_prompt=2, loss_on="target", max_new_tokens=16)
-    encoder, tokenizer = loaded(causal_folder(tmp_path, "llama", tokenizer, hidden_size=64), head)
-    examples = head.encode(rows, tokenizer, 64, training=True)
-    parameters = [*encoder.parameters(), *head.parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=0.004)
-    batch = batch_of(head, examples)
-    before = has.score(head, predictions(head, encoder, tokenizer, rows), rows)
-    for _ in range(150):
-        total, count = head.loss(logits_of(head, encoder, batch), batch.parts[0].fields)
-        optimizer.zero_grad()
-        (total / count).backward()
-        optimizer.step()
-    found = predictions(head, encoder, tokenizer, rows)
-    scores = has.score(head, found, rows)
-    assert before["triple_micro_f1"] < 0.5
-    assert scores["triple_micro_f1"] == scores["triple_document_f1"] == 1.0
-    assert scores["parse_failure_rate"] == 0.0
-    assert has.score(head, [has.json.loads(has.json.dumps(one)) for one in found], rows) == scores
+    model = causal_folder(tmp_path, "llama", tokenizer, hidden_size=64)
+    has.assert_overfits(head, rows, tokenizer, model, num_steps=150, learning_rate=0.004)
 
 
 # --- tokenizers without offsets ---------------------------------------------------------------------------------------
