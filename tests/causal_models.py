@@ -28,7 +28,8 @@ def causal_tokenizer(texts: Iterable[str] = ()) -> Any:
     """A tokenizer of bytes and of the words of some texts, with a token that starts a text and one that ends it."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    words = {word for text in texts for word, _ in byte_level.pre_tokenize_str(f" {text} {text.lower()}")}
+    lines = [line for text in texts for line in (text, f" {text} {text.lower()}")]
+    words = {word for line in lines for word, _ in byte_level.pre_tokenize_str(line)}
     merges: dict[tuple[str, str], None] = {}
     for word in sorted(words):
         for end in range(2, len(word) + 1):

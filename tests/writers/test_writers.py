@@ -386,4 +386,5 @@ def test_labels_without_probabilities_are_written(tmp_path: Path) -> None:
     with write(tmp_path / "y.csv", row, long=True).open(encoding="utf-8", newline="") as file:
         assert [(line["type"], line["score"]) for line in csv.DictReader(file)] == [("yes", ""), ("a", ""), ("b", "")]
     infons = ElementTree.parse(write(tmp_path / "x.xml", row)).iter("infon")
-    assert {infon.get("key"): infon.text for infon in infons} == {"kind": "yes", "topics": "a|b"}
+    found = {infon.get("key"): infon.text for infon in infons}
+    assert found == {"document": "d1", "kind": "yes", "topics": "a|b"}
