@@ -101,9 +101,12 @@ class LanguageModel(nn.Module):
         if implementation not in ("eager", "sdpa", "flash_attention_2"):
             base.set_attn_implementation("sdpa" if type(base)._supports_sdpa else "eager")
         setattr(self.model, self._prefix, base)
+        # The layers above compute in fp32, as in training, whatever the precision of the encoder.
+        in_fp32 = base.register_forward_hook(_in_single_precision)
         try:
             yield self.model.eval()
         finally:
+            in_fp32.remove()
             setattr(self.model, self._prefix, given)
             base.train(was_training)
             self.model.train(head_was_training)
@@ -116,6 +119,11 @@ class LanguageModel(nn.Module):
                     nn.init.normal_(parameter, std=spread)
                 else:
                     nn.init.constant_(parameter, float(name.endswith("weight")))
+
+
+def _in_single_precision(module: nn.Module, arguments: Any, output: Any) -> Any:
+    output.last_hidden_state = output.last_hidden_state.float()
+    return output
 
 
 class _GivenStates(nn.Module):

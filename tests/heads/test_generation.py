@@ -90,7 +90,7 @@ def batch_of(head: Generation, examples: Sequence[Example]) -> Batch:
 
 
 def logits_of(head: Generation, encoder: Encoder, batch: Batch) -> Tensor:
-    found: Tensor = head(encoder(batch.input_ids, batch.layout), batch.mask, batch.parts[0].fields)
+    found: Tensor = head(encoder(batch.input_ids, batch.layout).float(), batch.mask, batch.parts[0].fields)
     return found
 
 
@@ -303,6 +303,14 @@ def test_a_batch_continues_each_text_as_transformers_does_alone(
         assert ours.dtype == torch.float32
         ended = [*expected.tolist(), 2]
         assert ours.long().tolist() == ended[: ended.index(2)]
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_an_encoder_in_half_precision_generates_with_a_head_in_full(family: str, folder: Callable[..., Path]) -> None:
+    head = make(kind="answer", max_new_tokens=12)
+    encoder, tokenizer = loaded(folder(family), head)
+    encoder.bfloat16()
+    assert len(predictions(head, encoder, tokenizer, ANSWERS)) == len(ANSWERS)
 
 
 def test_what_follows_the_end_and_added_tokens_are_not_read(folder: Callable[..., Path]) -> None:
