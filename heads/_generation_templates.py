@@ -39,12 +39,9 @@ class Template:
 
     def __init__(self, option: str, text: str, required: Sequence[str], optional: Sequence[str] = ()) -> None:
         self.fields: tuple[str, ...] = tuple(_FIELD.findall(text))
-        self._parts: list[str] = _FIELD.split(text)  # text and names of fields in turn
+        self._parts: list[str] = _FIELD.split(text.strip())  # text and names of fields in turn
         _check(option, text, self.fields, required, optional, self._parts[2:-1:2])
-        patterns = [
-            _literal(part, is_first=place == 0, is_last=place == len(self._parts) - 1) if place % 2 == 0 else r"(.+?)"
-            for place, part in enumerate(self._parts)
-        ]
+        patterns = [_literal(part) if place % 2 == 0 else r"(.+?)" for place, part in enumerate(self._parts)]
         self._pattern = re.compile("".join(patterns), re.IGNORECASE | re.DOTALL)
 
     def render(self, values: Mapping[str, str]) -> str:
@@ -109,15 +106,14 @@ def _check(  # noqa: PLR0917  # private
         raise ValueError(f"{option} must have words between its fields, got two fields in a row")
 
 
-def _literal(text: str, *, is_first: bool, is_last: bool) -> str:
+def _literal(text: str) -> str:
     """The pattern of the words between fields."""
     patterns: list[str] = []
     for piece in _PIECE.findall(text):
         if piece.isspace():
-            patterns.append(r"\s*" if is_first and not patterns else r"\s+")
+            patterns.append(r"\s+")
         elif piece.isalnum():
             patterns.append(re.escape(piece))
         else:
             patterns.append(rf"\s*{re.escape(piece)}\s*")
-    joined = "".join(patterns).replace(r"\s+\s*", r"\s*").replace(r"\s*\s+", r"\s*")
-    return joined.rstrip() if is_last else joined
+    return "".join(patterns).replace(r"\s+\s*", r"\s*").replace(r"\s*\s+", r"\s*")

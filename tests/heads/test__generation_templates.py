@@ -54,6 +54,10 @@ def test_a_template_must_have_its_fields_once_and_no_other(text: str, found: str
         Template("template", text, ["label"])
 
 
+def test_blanks_around_a_template_have_no_effect() -> None:
+    assert Template("template", " it is {label} now ", ["label"]).values("it is so now") == {"label": "so"}
+
+
 def test_fields_must_have_words_between_them() -> None:
     with pytest.raises(ValueError, match=r"^template must have words between"):
         Template("template", "{head} {tail}", ["head", "tail"])
