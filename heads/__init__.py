@@ -96,6 +96,17 @@ class LoadedEncoder(Protocol):
         averaged over processes.
         """
 
+    @property
+    def model(self) -> Any:
+        """The Hugging Face model, which a head may generate with but must not register as a module of its own."""
+
+    def causal_lm_weights(self) -> Mapping[str, Tensor] | None:
+        """The weights of the checkpoint's head for causal language modelling.
+
+        They have the names that they have in the family's class for causal language modelling. Weights that the
+        checkpoint lacks are left out. None if the encoder was built without weights.
+        """
+
     def masked_lm_weights(self) -> Mapping[str, Tensor] | None:
         """The weights of the checkpoint's head for masked language modelling.
 
@@ -272,6 +283,15 @@ class Head(nn.Module, ABC):
 
     self_supervised: ClassVar[bool] = False
     """Whether the text itself is the gold annotation, so that there are no labels to permute or to predict."""
+
+    needs_offsets: ClassVar[bool] = True
+    """Whether the head needs the offsets of tokens in the text, which only fast tokenizers have."""
+
+    validation_documents: int | None = None
+    """Largest number of documents of dev that an evaluation during training scores; None scores all.
+
+    For heads whose predictions take long. The documents are always the same.
+    """
 
     changeable: ClassVar[tuple[str, ...]] = ()
     """Options that only `draw` reads, so that they may change during a training (`curriculum` of a mixture)."""
@@ -459,6 +479,13 @@ class Head(nn.Module, ABC):
         """The weights of an attached head for masked language modelling, by their names in transformers' class for it.
 
         Empty if the encoder's family has no such class, or one with other layers. None for all other heads.
+        """
+        return None
+
+    def causal_lm_weights(self) -> Mapping[str, Tensor] | None:
+        """The weights of an attached head for causal language modelling, by their names in transformers' class for it.
+
+        Without those of an output layer that is tied to the token embeddings. None for all other heads.
         """
         return None
 

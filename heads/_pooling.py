@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from heads import LoadedEncoder
+from heads._causal import is_causal
 from heads._poolers import FAMILIES, Pooler, Position, pooler_of
 
-Pooling = Literal["pooler", "cls", "mean"]
+Pooling = Literal["pooler", "cls", "mean", "last"]
 
-DEFAULT_POOLING: Pooling = "cls"
-"""The pooling of a task that does not choose one."""
+_NEEDS_LATER_TOKENS: tuple[Pooling, ...] = ("cls", "pooler")
+"""Poolings that read the first token, which sees no other token of a causal encoder."""
 
 WindowPooling = Literal["max", "mean", "attention"]
 
@@ -26,8 +27,10 @@ WindowPooling = Literal["max", "mean", "attention"]
 class SequencePooling(nn.Module):
     """One vector for each sequence, [S, T, H] -> [S, H].
 
-    "cls" is the state of the first token, as in MT-DNN. "mean" is the mean over the states of all tokens, with which
-    sentence encoders such as all-MiniLM were trained (Reimers and Gurevych 2019). "pooler" is the pooling of
+    "last" is the state of the last token, the only one that has seen the whole sequence in a causal encoder; those
+    families' classes for sequence classification read it too. "cls" is the state of the first token, as in MT-DNN.
+    "mean" is the mean over the states of all tokens, with which sentence encoders such as all-MiniLM were trained
+    (Reimers and Gurevych 2019). "pooler" is the pooling of
     transformers' class for sequence classification of the encoder's family, which for BERT is a linear layer and tanh
     on the state of the first token, as in MT-BlueBERT and BLURB. Its layers belong to the task and are made by
     `attach`. They start from the weights of the encoder's pooler if its checkpoint has one, and otherwise, as
@@ -35,20 +38,23 @@ class SequencePooling(nn.Module):
     never trained.
 
     Args:
-        kind: Which of the three.
+        kind: Which of them; None takes "last" for a causal encoder and "cls" for any other.
         dropout: Dropout probability, for the families that have dropout before the pooler's linear layer.
     """
 
     layers: nn.Sequential | None
 
-    def __init__(self, kind: Pooling, dropout: float) -> None:
+    def __init__(self, kind: Pooling | None, dropout: float) -> None:
         super().__init__()
         self.kind, self._dropout = kind, dropout
-        self._position: Position = "mean" if kind == "mean" else "first"
+        self._position: Position | Literal["last"] = "first" if kind not in ("mean", "last") else kind
         self.layers = None
 
     def encoder_problem(self, config: Any) -> str | None:
         """Why this pooling is not possible with an encoder, or None."""
+        if self.kind in _NEEDS_LATER_TOKENS and is_causal(config):
+            why = "in a causal encoder, the first token sees no other"
+            return f"pooling must be 'last' or 'mean', because {why}; got '{self.kind}'"
         if self.kind != "pooler" or config.model_type in FAMILIES:
             return None
         known = ", ".join(sorted(FAMILIES))
@@ -56,6 +62,8 @@ class SequencePooling(nn.Module):
 
     def attach(self, encoder: LoadedEncoder) -> str | None:
         """Makes the layers of the pooler and takes the weights of the encoder's own if there are any."""
+        if self.kind is None and is_causal(encoder.config):
+            self._position = "last"
         if self.kind != "pooler":
             return None
         pooler = pooler_of(encoder.config, self._dropout)
@@ -71,6 +79,8 @@ class SequencePooling(nn.Module):
             assert self.layers is not None, "a head with pooling 'pooler' must be attached to an encoder"
             if self._position == "late":
                 return _mean(self.layers(states), mask)
+        if self._position == "last":
+            return _last(states, mask)
         pooled = _mean(states, mask) if self._position == "mean" else states[:, 0]
         return pooled if self.layers is None else self.layers(pooled)
 
@@ -111,6 +121,12 @@ def _mean(states: Tensor, mask: Tensor) -> Tensor:
     """The mean over tokens, [S, T, H] -> [S, H]."""
     counted = mask.unsqueeze(-1)  # [S, T, 1]
     return (states * counted).sum(1) / counted.sum(1)
+
+
+def _last(states: Tensor, mask: Tensor) -> Tensor:
+    """The state of the last token, [S, T, H] -> [S, H]."""
+    places = (mask.sum(1) - 1).clamp(min=0)  # padding is on the right
+    return states[torch.arange(len(states), device=states.device), places]
 
 
 def _load(pooler: Pooler, shipped: Mapping[str, Tensor]) -> str | None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from heads import Example, Head, LoadedEncoder, Row, TextRow, projection
-from heads._pooling import DEFAULT_POOLING, Pooling, SequencePooling, WindowCombination, WindowPooling
+from heads._pooling import Pooling, SequencePooling, WindowCombination, WindowPooling
 from heads._sequences import Text, encode_cut, encode_windows, joined, sequence_indices
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ class Reading(NamedTuple):
     Args:
         pooling: One vector for each sequence: "cls" for the state of the first token, "mean" for the mean over the
             states of all tokens, "pooler" for the pooling of transformers' class for sequence classification of the
-            encoder's family.
+            encoder's family, "last" for the state of the last token; None takes "last" for a causal encoder and "cls"
+            for any other.
         pair: "together" reads the two texts of a pair as one sequence. "apart" encodes each alone and compares their
             vectors (Reimers and Gurevych 2019); all rows must then be pairs.
         long: What happens to texts above the maximum length: "cut" truncates them, "windows" splits them into
@@ -41,7 +42,7 @@ class Reading(NamedTuple):
         stride: Number of tokens by which windows overlap, at most half a window.
     """
 
-    pooling: Pooling = DEFAULT_POOLING
+    pooling: Pooling | None = None
     pair: Pair = "together"
     long: Long = "cut"
     window_pooling: WindowPooling = "max"
@@ -63,7 +64,8 @@ class Reading(NamedTuple):
         Raises:
             ValueError: A value is not one of the choices, or the stride is negative.
         """
-        choice("pooling", self.pooling, get_args(Pooling))
+        if self.pooling is not None:
+            choice("pooling", self.pooling, get_args(Pooling))
         choice("pair", self.pair, get_args(Pair))
         choice("long", self.long, get_args(Long))
         choice("window_pooling", self.window_pooling, get_args(WindowPooling))

@@ -34,7 +34,7 @@ from heads._marked_input import AnyPooling, MentionPooling, masked_max, mean_sta
 from heads._marking import MARKERS, markers, original
 from heads._mention_checks import check_mentions
 from heads._metrics import AGREEMENT, selected_metrics
-from heads._pooling import DEFAULT_POOLING, Pooling, SequencePooling
+from heads._pooling import Pooling, SequencePooling
 from heads._text import choice, class_names, describe, weights_of
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ class MentionClassification(Head):
             without sentences is one sentence; a mention that crosses the end of a sentence is read in both.
         input: "markers" puts ``[E1] … [/E1]`` around the mention. "original" leaves the text unchanged, so that only
             `pooling` distinguishes the mentions of a text.
-        pooling: Input of the classifier. "cls", "mean" and "pooler" read the whole text (see `heads._pooling`).
+        pooling: Input of the classifier. "cls", "mean", "last" and "pooler" read the whole text (see
+            `heads._pooling`); None takes "last" for a causal encoder and "cls" for any other.
             "mention_max" is the maximum over the tokens of the mention, "entity_start" the state of its first token,
             which is its marker if it has one (Baldini Soares et al. 2019).
         class_weights: Weight of each class in the loss, above 0; 1 for classes that are not named. The count that
@@ -120,7 +121,7 @@ class MentionClassification(Head):
         entity_types: Sequence[str] = (),
         scope: Literal["sentence", "document"] = "sentence",
         input: Literal["markers", "original"] = "markers",
-        pooling: AnyPooling = DEFAULT_POOLING,
+        pooling: AnyPooling | None = None,
         class_weights: Mapping[str, float] | None = None,
         excluded: Sequence[str] = (),
         dropout: float = 0.1,
@@ -135,17 +136,17 @@ class MentionClassification(Head):
             raise ValueError("excluded must leave at least one class, got all of them")
         self.labelling = Labelling(attribute, frozenset(entity_types) or None, default, scope, left_out)
         self.input = input
-        self.pooling = choice("pooling", pooling, get_args(AnyPooling))
+        self.pooling = None if pooling is None else choice("pooling", pooling, get_args(AnyPooling))
         self.reads_mentions = pooling in get_args(MentionPooling)
         if input == "original" and not self.reads_mentions:
             raise ValueError(
-                f"input 'original' with pooling '{pooling}' cannot tell the mentions of a text apart; set pooling to "
-                "'mention_max' or 'entity_start', or input to 'markers'"
+                "input 'original' with a pooling of the whole text cannot tell the mentions of a text apart; set"
+                " pooling to 'mention_max' or 'entity_start', or input to 'markers'"
             )
         self.metrics = selected_metrics(self.metrics, AGREEMENT, metrics, primary_metric)
         self.primary_metric = primary_metric
         self.register_buffer("class_weights", weights_of(class_weights or {}, self.labels), persistent=False)
-        self.text_pooling = None if self.reads_mentions else SequencePooling(cast(Pooling, pooling), dropout)
+        self.text_pooling = None if self.reads_mentions else SequencePooling(cast(Pooling | None, pooling), dropout)
         self.classifier = projection(hidden_size, len(self.labels), dropout=dropout, hidden_layer=hidden_layer)
 
     # --- rows -> examples -----------------------------------------------------------------------------------------

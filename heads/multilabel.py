@@ -14,7 +14,7 @@ from torch import Tensor
 
 from heads import IGNORE, ClassReport, Example, FrozenEncoder, Prediction, Row, TextRow, _baselines, _frozen, scores
 from heads._metrics import AGREEMENT, PROPORTIONS, RANKING, mean_over_classes, selected_metrics
-from heads._pooling import DEFAULT_POOLING, Pooling, WindowPooling
+from heads._pooling import Pooling, WindowPooling
 from heads._text import Long, Pair, Reading, TextHead, choice, class_names, describe, text_row, wrong_class
 from heads._thresholds import Threshold, best_threshold, goal_of
 
@@ -57,7 +57,8 @@ class Multilabel(TextHead):
         dropout: Dropout probability before each linear layer.
         hidden_layer: Size of a hidden GELU layer before the output; None for no hidden layer.
         pooling: "cls" for the state of the first token, "mean" for the mean over the states of all tokens, "pooler" for
-            the pooling of transformers' class for sequence classification (see `heads._pooling`).
+            the pooling of transformers' class for sequence classification, "last" for the state of the last token
+            (see `heads._pooling`). None takes "last" for a causal encoder and "cls" for any other.
         pair: Whether the texts of a pair are read "together", as one sequence, or "apart", each alone.
         long: Whether texts above the maximum length are "cut" or split into overlapping "windows".
         window_pooling: "max", "mean" or "attention": how the vectors of a text's windows become one.
@@ -87,7 +88,7 @@ class Multilabel(TextHead):
         *,
         dropout: float = 0.1,
         hidden_layer: int | None = None,
-        pooling: Pooling = DEFAULT_POOLING,
+        pooling: Pooling | None = None,
         pair: Pair = "together",
         long: Long = "cut",
         window_pooling: WindowPooling = "max",

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from heads import ClassReport, Example, FrozenEncoder, Prediction, Row, TextRow, _baselines, _frozen, scores
-from heads._pooling import DEFAULT_POOLING, Pooling, WindowPooling
+from heads._pooling import Pooling, WindowPooling
 from heads._text import Long, Pair, Reading, TextHead, choice, describe, text_row
 
 FEW_PAIRS = 1000
@@ -48,7 +48,8 @@ class Regression(TextHead):
         dropout: Dropout probability before each linear layer; without effect with pair "apart".
         hidden_layer: Size of a hidden GELU layer before the output; None for no hidden layer.
         pooling: "cls" for the state of the first token, "mean" for the mean over the states of all tokens, "pooler" for
-            the pooling of transformers' class for sequence classification (see `heads._pooling`).
+            the pooling of transformers' class for sequence classification, "last" for the state of the last token
+            (see `heads._pooling`). None takes "last" for a causal encoder and "cls" for any other.
         pair: Whether the texts of a pair are read "together", as one sequence, or "apart", each alone, with the cosine
             of their vectors as the prediction.
         long: Whether texts above the maximum length are "cut" or split into overlapping "windows".
@@ -75,7 +76,7 @@ class Regression(TextHead):
         range: tuple[float, float],  # the option's name in YAML
         dropout: float = 0.1,
         hidden_layer: int | None = None,
-        pooling: Pooling = DEFAULT_POOLING,
+        pooling: Pooling | None = None,
         pair: Pair = "together",
         long: Long = "cut",
         window_pooling: WindowPooling = "max",

@@ -38,7 +38,7 @@ from heads._marked_input import AnyPooling, MentionPooling, masked_max, mean_sta
 from heads._marking import MARKERS, Marked, markers, original, placeholder, ready_made, typed
 from heads._metrics import AGREEMENT, selected_metrics
 from heads._pairs import Candidate, Gold, Key, Pairing, gold, shifted
-from heads._pooling import DEFAULT_POOLING, Pooling, SequencePooling
+from heads._pooling import Pooling, SequencePooling
 from heads._relation_checks import check_span_row
 from heads._text import choice, class_names, describe, weights_of, wrong_class
 
@@ -99,7 +99,8 @@ class RelationClassification(Head):
             the pairs of a text.
         pooling: Input of the classifier. "cls", "mean" and "pooler" read the whole text (see `heads._pooling`): the
             state of the first token, the mean over all tokens, or the pooling of transformers' class for sequence
-            classification. "mention_max": the maximum over the tokens of the head, concatenated with that over the
+            classification. "last" is the state of the last token. None takes "last" for a causal encoder and "cls"
+            for any other. "mention_max": the maximum over the tokens of the head, concatenated with that over the
             tokens of the tail (2H). "entity_start": the same with only the first token of each mention, which is its
             marker if it has one (Baldini Soares et al. 2019). A mention without tokens is represented by the first
             token.
@@ -142,7 +143,7 @@ class RelationClassification(Head):
         scope: Literal["sentence", "document"] = "sentence",
         level: Literal["mention", "concept"] = "mention",
         input: Literal["typed", "markers", "original"] = "typed",
-        pooling: AnyPooling = DEFAULT_POOLING,
+        pooling: AnyPooling | None = None,
         allow_ambiguous: bool = False,
         placeholders: Sequence[str] = (),
         keep_negatives: float = 1.0,
@@ -162,7 +163,7 @@ class RelationClassification(Head):
         self.pairing = Pairing(frozenset(types) or None, directed, scope, level, dict(merge_types or {}))
         self.negative = choice("negative", negative, self.labels)
         self.input = input
-        self.pooling = choice("pooling", pooling, get_args(AnyPooling))
+        self.pooling = None if pooling is None else choice("pooling", pooling, get_args(AnyPooling))
         self.reads_mentions = pooling in get_args(MentionPooling)
         self.placeholders = tuple(placeholders)
         self.keep_negatives = keep_negatives
@@ -171,7 +172,7 @@ class RelationClassification(Head):
         self.primary_metric = primary_metric
         self._check_options(allow_ambiguous=allow_ambiguous)
         self.register_buffer("class_weights", weights_of(class_weights or {}, self.labels), persistent=False)
-        self.text_pooling = None if self.reads_mentions else SequencePooling(cast(Pooling, pooling), dropout)
+        self.text_pooling = None if self.reads_mentions else SequencePooling(cast(Pooling | None, pooling), dropout)
         width = 2 * hidden_size if self.reads_mentions else hidden_size
         self.classifier = projection(width, len(self.labels), dropout=dropout, hidden_layer=hidden_layer)
 
@@ -449,14 +450,15 @@ class RelationClassification(Head):
             )
         if not self.reads_mentions and self.input == "original" and not allow_ambiguous:
             raise ValueError(
-                f"input 'original' with pooling '{self.pooling}' cannot tell the pairs of a text apart; set pooling to "
-                "'mention_max' or 'entity_start', or input to 'typed' or 'markers'; an ablation may set allow_ambiguous"
+                "input 'original' with a pooling of the whole text cannot tell the pairs of a text apart; set pooling"
+                " to 'mention_max' or 'entity_start', or input to 'typed' or 'markers'; an ablation may set"
+                " allow_ambiguous"
             )
         both_ways = self.pairing.directed and any((tail, head) in self.types for head, tail in self.types)
         if not self.reads_mentions and self.input == "typed" and both_ways:
             raise ValueError(
-                f"directed pairs (a, b) and (b, a) give the same text with input 'typed' and pooling '{self.pooling}'; "
-                "set input to 'markers', or pooling to 'mention_max' or 'entity_start'"
+                "directed pairs (a, b) and (b, a) give the same text with input 'typed' and a pooling of the whole"
+                " text; set input to 'markers', or pooling to 'mention_max' or 'entity_start'"
             )
 
 

@@ -56,6 +56,16 @@ IN_NO_MIXTURE = [
 ]
 
 
+BIOGPT: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]] | None] = {
+    # Rows used in train, dev and test, and triples or labels of all.
+    "biogpt_bc5cdr": ((499, 499, 499), (1007, 978, 1050)),
+    "biogpt_ddi": ((6103, 802, 1299), (3520, 469, 975)),
+    "biogpt_hoc": ((12119, 1798, 3547), (3668, 527, 1041)),
+    "biogpt_kd_dti": None,
+    "biogpt_pubmedqa": ((450, 50, 500), (450, 50, 500)),
+}
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """One cache for all tests of this file."""
@@ -91,8 +101,8 @@ def test_every_yaml_is_seen() -> None:
         "tac2017_status",
     ]
     names = ["bioclinical_modernbert", "biomedical", "bioptimus", "clinical", "demo", "pubmedbert"]
-    assert [path.stem for path in MIXTURES] == names
-    assert [path.stem for path in CONFIGS] == names
+    assert [path.stem for path in MIXTURES] == sorted([*names, "generation"])
+    assert [path.stem for path in CONFIGS] == sorted([*names, *BIOGPT])
     assert [path.stem for path in SEARCHES] == ["demo"]
     known = {*TASKS, *MIXTURES, *CONFIGS, *SEARCHES}
     # These have tests of their own.
@@ -179,6 +189,28 @@ def test_a_pretraining_on_public_text_would_run(name: str, data_folder: Path, mo
     for task, found in plan["tasks"].items():
         assert sum(split["documents"] for split in found["splits"].values()) == documents[task]
         assert all(split["refused"] == 0 for split in found["splits"].values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, counts in BIOGPT.items() if counts is not None])
+def test_a_recipe_of_biogpt_has_the_documented_counts(
+    name: str, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows and labels of each split, as the head counts them; nothing is encoded."""
+    monkeypatch.setenv("MTL_DATA", str(data_folder))
+    config = read_config(EXPERIMENTS / f"{name}.yaml")
+    assert config.mixture is not None
+    mixture = load_mixture(config.mixture, config.overrides, folder=config.folder)
+    assert (mixture.name, mixture.encoder.kind) == (name, "causal")
+    (spec,) = mixture.tasks.values()
+    head = find("head", spec.head, "head")(hidden_size=8, labels=spec.labels, **spec.options)
+    reader = build(find("reader", spec.data.reader, "reader"), **spec.data.reader_arguments)
+    rows = [
+        [row for row in reader.read(split) if head.check(row) is None and head.is_labelled(row)]
+        for split in ("train", "dev", "test")
+    ]
+    labels = tuple(sum(sum(head.label_counts(row).values()) for row in own) for own in rows)
+    assert (tuple(map(len, rows)), labels) == BIOGPT[name]
 
 
 @pytest.mark.parametrize("path", SEARCHES, ids=lambda path: path.stem)

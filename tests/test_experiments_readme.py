@@ -189,6 +189,7 @@ def test_every_component_is_on_the_page_with_its_options_and_their_defaults(kind
         assert (name, lacking) in (
             ("regression", {"metrics"}),
             ("masked_lm", {"dropout", "hidden_layer", "metrics"}),
+            ("generation", {"dropout", "hidden_layer", "metrics"}),
             ("hub", {"files", "encoding"}),
             ("pubmedqa", {"files", "encoding"}),
             ("ebm_nlp", {"files", "encoding"}),
@@ -211,6 +212,7 @@ def test_the_metrics_of_a_head_are_on_the_page_and_its_primary_one_is_marked(nam
         "mention_classification": {"attribute": "a"},
         "regression": {"labels": [], "range": (0, 1)},
         "masked_lm": {"labels": []},
+        "generation": {"kind": "answer"},
     }
     needed |= required.get(name, {})
     head: Head = find("head", name, "head")(hidden_size=8, **needed)

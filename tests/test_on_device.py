@@ -143,7 +143,8 @@ def close(values: Any) -> Any:
 
 
 def test_the_tasks_cover_every_head() -> None:
-    assert {task["head"] for task in TASKS.values()} == set(components.choices("head"))
+    causal = {"generation"}  # which needs another encoder than the rest
+    assert {task["head"] for task in TASKS.values()} == set(components.choices("head")) - causal
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -51,7 +51,8 @@ class MixtureData(pl.LightningDataModule):
         return TrainLoader(self)
 
     def val_dataloader(self) -> EvaluationLoader:
-        return EvaluationLoader(self, "dev")
+        trainer = self.trainer
+        return EvaluationLoader(self, "dev", is_limited=trainer is not None and trainer.state.fn == "fit")
 
     def test_dataloader(self) -> EvaluationLoader:
         return EvaluationLoader(self, "test")

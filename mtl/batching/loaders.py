@@ -220,9 +220,11 @@ class EvaluationLoader:
     Args:
         data: Data module that the loader belongs to.
         split: Name of the split.
+        is_limited: Whether only the `validation_documents` of heads that have such a limit are evaluated.
     """
 
-    def __init__(self, data: Source, split: str) -> None:
+    def __init__(self, data: Source, split: str, *, is_limited: bool = False) -> None:
+        self._is_limited = is_limited
         self.splits = data.splits(split)
         """The split of each task that is evaluated."""
         self._data, self._split = data, split
@@ -247,13 +249,23 @@ class EvaluationLoader:
         if split is None or not any(name in self.splits for name in self._data.followers(task)):
             return []
         rank, world_size = self._data.rank_and_world_size()
-        mine = np.flatnonzero(np.isin(split.example_rows, np.flatnonzero(document_ranks(split, world_size) == rank)))
+        is_mine = document_ranks(split, world_size) == rank
+        limit = self._data.heads[task].validation_documents if self._is_limited else None
+        if limit is not None:
+            is_mine &= np.isin(split.rows.document_numbers(), _drawn_documents(split, limit))
+        mine = np.flatnonzero(np.isin(split.example_rows, np.flatnonzero(is_mine)))
         mixture = self._data.mixture
         budget = mixture.tokens_per_batch_of(task)
         most = len(mine) if budget else 4 * mixture.batch_size_of(task)
         batches = by_length(mine, split.lengths, most, budget or EVALUATION_TOKENS)
         # Lightning skips an evaluation without batches. If one rank skipped it, the others would wait for that rank.
         return batches or [mine]
+
+
+def _drawn_documents(split: SplitData, limit: int) -> Indices:
+    """The numbers of at most `limit` documents of a split, drawn at random and always the same."""
+    number = int(split.rows.document_numbers().max(initial=-1)) + 1
+    return np.random.default_rng(0).permutation(number)[:limit]
 
 
 def _pinned(batch: Batch) -> Batch:

@@ -99,6 +99,8 @@ def task_errors(run: str | Path, task: str, split: str = "dev") -> TaskErrors:
 
 def _print(console: Console, wrong: Wrong, *, show_text: bool) -> None:
     gold = {key: value for key, value in row_to_dict(wrong.row).items() if key in ("label", "relations")}
+    if isinstance(gold.get("label"), str) and not wrong.labels:
+        gold = {"text": gold["label"]}  # where there are no labels to choose from, it is a text
     entities = row_to_dict(wrong.row).get("entities")
     if entities is not None:
         shown = ("id", "type", "spans", "attributes")

@@ -86,7 +86,7 @@ def suggestion(name: str) -> str:
 
 
 def with_entry(encoder: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of an encoder, with the name, the revision and the maximum length of the entry that it names.
+    """The keys of an encoder, with the name, the kind, the revision and the maximum length of the entry that it names.
 
     Keys that the user has written are kept.
 
@@ -98,6 +98,8 @@ def with_entry(encoder: Mapping[str, Any]) -> dict[str, Any]:
     if entry is None:
         return fields
     fields["name"] = entry.name
+    if entry.architecture == "decoder":
+        fields.setdefault("kind", "causal")
     if entry.package is None and entry.revision != UNKNOWN and fields.get("revision") is None:
         fields["revision"] = entry.revision
     if entry.defaults is not None and entry.defaults.max_length is not None:

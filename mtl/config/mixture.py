@@ -26,6 +26,8 @@ class EncoderSpec(Section):
     Args:
         name: An entry of the catalogue (see `mtl encoders`), a model on the Hugging Face hub as OWNER/NAME, or a
             folder. `minilm-l6` comes with the extra `demo`. `init` sets it to the path of a run.
+        kind: `causal` for a causal language model, in which a token sees only itself and the tokens before it; entries
+            with the architecture `decoder` set it. None for an encoder in which tokens see each other.
         max_length: Maximum length of an input in tokens; tasks may override it. An entry may have a default of its own.
         revision: Revision of a hub model; None means that of the entry, otherwise `main`.
         weights: `random` draws all weights instead of loading them, so that only the configuration and the tokenizer
@@ -46,6 +48,7 @@ class EncoderSpec(Section):
     """
 
     name: StrictStr = "minilm-l6"
+    kind: Literal["causal"] | None = None
     max_length: Annotated[StrictInt, Field(ge=8)] = 128
     revision: StrictStr | None = None
     weights: Literal["random"] | None = None

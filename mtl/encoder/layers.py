@@ -28,7 +28,8 @@ def transformer_layers(model: nn.Module) -> nn.ModuleList:
 def embedding_modules(model: nn.Module) -> Iterator[nn.Module]:
     """The modules between the tokens and the lowest layer."""
     yield cast(Any, model).get_input_embeddings()
-    for name in ("embeddings", "embeddings_project"):  # ELECTRA projects the embeddings
+    # ELECTRA projects the embeddings; GPT-2, and BioGPT and OPT, have a table of positions beside them.
+    for name in ("embeddings", "embeddings_project", "wpe", "embed_positions"):
         module = getattr(model, name, None)
         if module is not None:
             yield module

@@ -27,6 +27,7 @@ class Encoder(nn.Module):
         model: The transformer.
         freeze_layers: Number of the lowest layers to freeze.
         freeze_embeddings: Whether to freeze the embeddings; None does so if `freeze_layers` is above 0.
+        causal: Whether the model is a causal language model.
         packs: Whether the model computes all sequences in one row, with `packed_attention`. Otherwise it gets padded
             sequences, in a few passes of similar lengths.
         first_position: Position of a sequence's first token, as the model counts them.
@@ -34,6 +35,7 @@ class Encoder(nn.Module):
             their names in the class for sequence classification; None if no checkpoint was loaded.
         load_masked_lm: Loads the weights of the checkpoint's head for masked language modelling, see
             `masked_lm_weights`; None if no checkpoint was loaded.
+        load_causal_lm: The same for causal language modelling.
     """
 
     def __init__(
@@ -42,14 +44,19 @@ class Encoder(nn.Module):
         *,
         freeze_layers: int = 0,
         freeze_embeddings: bool | None = None,
+        causal: bool = False,
         packs: bool = False,
         first_position: int = 0,
         shipped: Mapping[str, Tensor] | None = None,
         load_masked_lm: Callable[[], Mapping[str, Tensor]] | None = None,
+        load_causal_lm: Callable[[], Mapping[str, Tensor]] | None = None,
     ) -> None:
         super().__init__()
         self.packs, self._first_position, self.shipped = packs, first_position, shipped
-        self._load_masked_lm = load_masked_lm
+        self.is_causal = causal
+        # Without it, a causal model would keep the keys and values of every layer for tokens that never follow.
+        self._settings: dict[str, Any] = {"use_cache": False} if causal else {}
+        self._load_masked_lm, self._load_causal_lm = load_masked_lm, load_causal_lm
         self._graphs: EncoderGraphs | None = None
         self.model = model.train()  # transformers loads models in evaluation mode
         replace_dropout(self.model)
@@ -80,6 +87,10 @@ class Encoder(nn.Module):
         was built without weights.
         """
         return None if self._load_masked_lm is None else self._load_masked_lm()
+
+    def causal_lm_weights(self) -> Mapping[str, Tensor] | None:
+        """As `masked_lm_weights`, of the head for causal language modelling."""
+        return None if self._load_causal_lm is None else self._load_causal_lm()
 
     def use_graphs(self, capture: Capture | None = None) -> None:
         """Trains with CUDA graphs from now on.
@@ -112,7 +123,7 @@ class Encoder(nn.Module):
         if self.packs:
             row = {name: values[None] for name, values in inputs.items()}
             row["position_ids"] = (layout.positions + self._first_position)[None]
-            return layout.states(self.model(**row, layout=layout).last_hidden_state[0])
+            return layout.states(self.model(**row, layout=layout, **self._settings).last_hidden_state[0])
         return layout.states(torch.cat([self._padded(inputs, group) for group in layout.groups]))
 
     def _padded(self, inputs: dict[str, Tensor], group: Group) -> Tensor:
@@ -122,7 +133,8 @@ class Encoder(nn.Module):
         }
         pad_id = getattr(self.config, "pad_token_id", None)  # some families count positions by it
         padded["input_ids"] = padded["input_ids"].where(group.mask, 0 if pad_id is None else pad_id)
-        return group.packed(self.model(**padded, attention_mask=group.mask.long()).last_hidden_state)
+        mask = group.mask.long()
+        return group.packed(self.model(**padded, attention_mask=mask, **self._settings).last_hidden_state)
 
 
 def _freeze(model: nn.Module, num_layers: int, *, embeddings: bool) -> None:

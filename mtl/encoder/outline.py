@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from mtl.encoder.pretrained import load_config, masked_lm_weights
+from mtl.encoder.pretrained import causal_lm_weights, load_config, masked_lm_weights
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -19,7 +19,7 @@ DECIDES_RESULTS = False
 
 
 class EncoderOutline:
-    """What `heads.LoadedEncoder` asks for. Nothing is downloaded, and only the head for masked language modelling is
+    """What `heads.LoadedEncoder` asks for. Nothing is downloaded, and only the head for language modelling is
     loaded, if a head asks for it.
 
     Args:
@@ -27,6 +27,8 @@ class EncoderOutline:
     """
 
     shipped: Mapping[str, Tensor] | None = None
+    model: Any = None
+    """There is none, because nothing is computed."""
 
     def __init__(self, spec: EncoderSpec) -> None:
         self._spec = spec
@@ -40,6 +42,14 @@ class EncoderOutline:
         make: Any = AutoModel.from_config
         with torch.device("meta"):
             return cast("nn.Embedding", make(self.config).get_input_embeddings())
+
+    def causal_lm_weights(self) -> Mapping[str, Tensor]:
+        """The weights of the checkpoint's head for causal language modelling.
+
+        Raises:
+            InputError: They are not on this machine.
+        """
+        return causal_lm_weights(self._spec, downloads=False)
 
     def masked_lm_weights(self) -> Mapping[str, Tensor]:
         """The weights of the checkpoint's head for masked language modelling.

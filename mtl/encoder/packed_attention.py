@@ -10,6 +10,7 @@ its longest.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from mtl.encoder.cpu_dropout import byte_dropout
 from mtl.encoder.packing import Group, Layout
 from mtl.problems import InputError, Problem
 
-NAME = "biomtl_packed"
+NAME, CAUSAL_NAME = "biomtl_packed", "biomtl_packed_causal"
 
 _WITHOUT_EFFECT = frozenset(
     {
@@ -41,13 +42,18 @@ KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBacken
 """PyTorch's kernels without cuDNN's, which makes a plan for every new shape (10 ms per layer on an H100)."""
 
 
-def register() -> str:
-    """Registers this attention with transformers and returns its name there."""
+def register(*, causal: bool = False) -> str:
+    """Registers this attention with transformers and returns its name there.
+
+    Args:
+        causal: Whether tokens attend only to themselves and to those before them.
+    """
     from transformers import AttentionInterface, AttentionMaskInterface
 
-    AttentionInterface.register(NAME, attention)
-    AttentionMaskInterface.register(NAME, _no_mask)
-    return NAME
+    name = CAUSAL_NAME if causal else NAME
+    AttentionInterface.register(name, partial(attention, causal=causal))
+    AttentionMaskInterface.register(name, _no_mask)
+    return name
 
 
 def _no_mask(*_: Any, **__: Any) -> None:
@@ -65,6 +71,7 @@ def attention(  # noqa: PLR0917  # the order is transformers'
     dropout: float = 0.0,
     *,
     layout: Layout,
+    causal: bool = False,
     sliding_window: int | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
@@ -79,6 +86,7 @@ def attention(  # noqa: PLR0917  # the order is transformers'
         scaling: Factor on the scores; None takes 1 / sqrt(D).
         dropout: Probability with which the layer drops attention weights in training.
         layout: Where the sequences are; for the kernel, anything with `boundaries` and `longest`.
+        causal: Whether tokens attend only to themselves and to those before them.
         sliding_window: Tokens attend to those less than this many places away; None attends to the whole sequence.
         others: Further arguments of transformers.
 
@@ -92,19 +100,27 @@ def attention(  # noqa: PLR0917  # the order is transformers'
         key, value = (shared.repeat_interleave(query.size(1) // key.size(1), dim=1) for shared in (key, value))
     q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))  # [N, A, D]
     if _has_kernel(q, layout, sliding_window):
-        return _varlen(q, k, v, layout, scale=scale, dropout=dropout)[None], None
-    options: Any = {"scale": scale, "dropout": dropout, "window": sliding_window}
+        return _varlen(q, k, v, layout, scale=scale, dropout=dropout, causal=causal)[None], None
+    options: Any = {"scale": scale, "dropout": dropout, "window": sliding_window, "causal": causal}
     by_group = zip(layout.split(q), layout.split(k), layout.split(v), layout.groups, strict=True)
     parts = [_attend(*states, **options) for states in by_group]
     return torch.cat(parts)[None], None
 
 
 def _attend(
-    q: Tensor, k: Tensor, v: Tensor, group: Group, *, scale: float, dropout: float, window: int | None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    group: Group,
+    *,
+    scale: float,
+    dropout: float,
+    window: int | None,
+    causal: bool,
 ) -> Tensor:
     """The result for the tokens of a group [tokens, A, D] from those of its queries, keys and values."""
     queries, keys, values = (group.heads_padded(states) for states in (q, k, v))  # [n, A, t, D]
-    allowed = _allowed(group, window)
+    allowed = _allowed_before(group, window) if causal else _allowed(group, window)
     if q.device.type == "cpu":
         mixed = _on_cpu(queries, keys, values, allowed, scale=scale, dropout=dropout)
     else:
@@ -143,6 +159,15 @@ def _allowed(group: Group, window: int | None) -> Tensor | None:
     return distance < window if allowed is None else (distance < window) & (allowed | (distance == 0))
 
 
+def _allowed_before(group: Group, window: int | None) -> Tensor | None:
+    """As `_allowed`, for tokens that attend backwards only; padding follows all tokens, so no token attends to it."""
+    if group.longest == 1:
+        return None
+    places = torch.arange(group.longest, device=group.mask.device)
+    distance = (places[:, None] - places[None, :])[None, None]
+    return (distance >= 0) & (distance < (group.longest if window is None else window))
+
+
 def _has_kernel(q: Tensor, layout: Layout, window: int | None) -> bool:
     return (
         q.device.type == "cuda"
@@ -154,9 +179,9 @@ def _has_kernel(q: Tensor, layout: Layout, window: int | None) -> bool:
     )
 
 
-def _varlen(q: Tensor, k: Tensor, v: Tensor, layout: Layout, *, scale: float, dropout: float) -> Tensor:
+def _varlen(q: Tensor, k: Tensor, v: Tensor, layout: Layout, *, scale: float, dropout: float, causal: bool) -> Tensor:
     mixed: Tensor = torch.ops.aten._flash_attention_forward(
-        *(q, k, v, layout.boundaries, layout.boundaries, layout.longest, layout.longest, dropout, False, False),
+        *(q, k, v, layout.boundaries, layout.boundaries, layout.longest, layout.longest, dropout, causal, False),
         scale=scale,
     )[0]
     return mixed

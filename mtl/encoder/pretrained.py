@@ -17,10 +17,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from heads._causal import is_causal
 from mtl.encoder.location import cached_only, encoder_folder, load_problems, tokenizer_spec, trained_of
 from mtl.encoder.model import Encoder
 from mtl.encoder.packing import Layout
@@ -57,11 +59,18 @@ _AROUND_THE_BACKEND = ("truncation_side", "padding_side", "model_input_names", "
 """Attributes of a tokenizer that affect its output and are not part of its backend."""
 
 
-def load_tokenizer(spec: EncoderSpec, special_tokens: Sequence[str] = ()) -> PreTrainedTokenizerBase:
-    """The encoder's own fast tokenizer, with special tokens added.
+def load_tokenizer(
+    spec: EncoderSpec, special_tokens: Sequence[str] = (), *, needs_offsets: bool = True
+) -> PreTrainedTokenizerBase:
+    """The encoder's own tokenizer, with special tokens added.
+
+    Args:
+        spec: The encoder.
+        special_tokens: The tokens to add.
+        needs_offsets: Whether it must be a fast tokenizer, which gives the offsets of tokens in a text.
 
     Raises:
-        InputError: The encoder cannot be loaded, or has no fast tokenizer.
+        InputError: The encoder cannot be loaded, or has no fast tokenizer and needs one.
     """
     from transformers import AutoTokenizer
 
@@ -70,8 +79,11 @@ def load_tokenizer(spec: EncoderSpec, special_tokens: Sequence[str] = ()) -> Pre
         tokenizer: PreTrainedTokenizerBase = _from_pretrained(AutoTokenizer, source)
     except InputError as error:
         raise InputError([Problem(key, one.message, one.suggestion) for one in error.problems]) from error
-    if not tokenizer.is_fast:
-        raise InputError(Problem(key, f"'{source.name}' has no fast tokenizer, which character offsets need."))
+    if needs_offsets and not tokenizer.is_fast:
+        message = (
+            f"'{source.name}' has no fast tokenizer, which heads other than generation need for character offsets."
+        )
+        raise InputError(Problem(key, message, "Use another encoder for these tasks."))
     new = [token for token in dict.fromkeys(special_tokens) if token not in tokenizer.get_vocab()]
     tokenizer.add_tokens(new, special_tokens=True)
     return tokenizer
@@ -86,7 +98,7 @@ def load_config(spec: EncoderSpec) -> PretrainedConfig:
     from transformers import AutoConfig
 
     config: PretrainedConfig = _from_pretrained(AutoConfig, spec)
-    problems = []
+    problems = list(_kind_problems(spec, config))
     depth = config.num_hidden_layers
     if spec.num_layers is not None and spec.num_layers > depth:
         problems.append(Problem("encoder.num_layers", f"must be at most {depth}, got {spec.num_layers}."))
@@ -105,8 +117,20 @@ def load_config(spec: EncoderSpec) -> PretrainedConfig:
     if spec.dropout is not None:
         _set_dropout(config, spec.dropout)
     if spec.weights == "random":
-        _take_vocabulary(config, load_tokenizer(spec))
+        _take_vocabulary(config, load_tokenizer(spec, needs_offsets=False))
     return config
+
+
+def _kind_problems(spec: EncoderSpec, config: PretrainedConfig) -> Iterator[Problem]:
+    """Problems with the kind of the encoder."""
+    if is_causal(config) and spec.kind is None:
+        message = f"must be causal for '{spec.name}' ({config.model_type}), a causal language model, got nothing."
+        yield Problem("encoder.kind", message, "Add kind: causal.")
+    elif spec.kind == "causal" and not is_causal(config):
+        message = (
+            f"must be left out for '{spec.name}' ({config.model_type}), in which tokens see later ones, got causal."
+        )
+        yield Problem("encoder.kind", message, "Leave the key out, or name a causal language model.")
 
 
 def _layer_problems(spec: EncoderSpec, depth: int, *, shared: bool) -> list[Problem]:
@@ -150,7 +174,8 @@ def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: in
 
     config = load_config(spec)
     packs = spec.attention == "auto" and supports_packing(config)
-    implementation = packed_attention.register() if packs else _fixed_attention(spec.attention)
+    causal = spec.kind == "causal"
+    implementation = packed_attention.register(causal=causal) if packs else _fixed_attention(spec.attention)
     chosen: dict[str, Any] = {} if implementation is None else {"attn_implementation": implementation}
     shipped: dict[str, torch.Tensor] | None = None
     if not weights:
@@ -161,12 +186,15 @@ def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: in
         model, shipped = _pretrained(spec, config, chosen)
     if weights and spec.reinit_layers is not None:
         reinitialise(model, spec.reinit_layers, seed)
-    _add_embeddings(model, tokenizer, len(load_tokenizer(spec)), seed)
+    _add_embeddings(model, tokenizer, len(load_tokenizer(spec, needs_offsets=False)), seed)
     first_position = config.pad_token_id + 1 if config.model_type in _POSITIONS_FROM_TWO else 0
     if spec.gradient_checkpointing:
         # transformers renamed it in 5.23.
         enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
         enable({"use_reentrant": False})
+    if causal and not sees_backwards_only(model):
+        message = f"The states of '{spec.name}' ({config.model_type}) depend on later tokens, so it is not causal."
+        raise InputError(Problem("encoder.kind", message, "Use another encoder."))
     if packs and not packs_correctly(model, first_position):
         packs = False
         model.set_attn_implementation("sdpa" if type(model)._supports_sdpa else "eager")
@@ -176,10 +204,12 @@ def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: in
         model,
         freeze_layers=spec.freeze_layers,
         freeze_embeddings=spec.freeze_embeddings,
+        causal=causal,
         packs=packs,
         first_position=first_position,
         shipped=shipped,
         load_masked_lm=partial(masked_lm_weights, spec) if weights else None,
+        load_causal_lm=partial(causal_lm_weights, spec) if weights else None,
     )
 
 
@@ -198,19 +228,26 @@ def masked_lm_weights(spec: EncoderSpec, *, downloads: bool = True) -> dict[str,
     """
     from transformers import AutoModelForMaskedLM
 
+    return _head_weights(AutoModelForMaskedLM, spec, downloads=downloads)
+
+
+def causal_lm_weights(spec: EncoderSpec, *, downloads: bool = True) -> dict[str, torch.Tensor]:
+    """As `masked_lm_weights`, of the head for causal language modelling."""
+    from transformers import AutoModelForCausalLM
+
+    return _head_weights(AutoModelForCausalLM, spec, downloads=downloads)
+
+
+def _head_weights(auto: Any, spec: EncoderSpec, *, downloads: bool) -> dict[str, torch.Tensor]:
+    """The weights of the checkpoint that a class has beside the encoder, by their names in it."""
     config = load_config(spec)
     if spec.weights == "random" or trained_of(spec.name) is not None:
         return {}
-    if type(config) not in AutoModelForMaskedLM._model_mapping:
+    if type(config) not in auto._model_mapping:
         return {}
     with _without_reports():  # it would list the weights that are left out here
         model, loading = _from_pretrained(
-            AutoModelForMaskedLM,
-            spec,
-            downloads=downloads,
-            config=config,
-            dtype=torch.float32,
-            output_loading_info=True,
+            auto, spec, downloads=downloads, config=config, dtype=torch.float32, output_loading_info=True
         )
     encoder, missing = f"{model.base_model_prefix}.", set(loading["missing_keys"])
     return {
@@ -240,38 +277,76 @@ def packs_correctly(model: Any, first_position: int) -> bool:
     A family that ignores the attention function mixes the sequences without an error; so does one that counts
     positions otherwise than expected.
     """
-    from mtl.encoder import packed_attention
+    ids = _sample(model)
+    sequences = [ids[:7], ids[7:]]
+    layout = Layout([len(one) for one in sequences])
+    try:
+        with torch.no_grad(), _in_evaluation(model):
+            positions = (layout.positions + first_position)[None]
+            packed = model(input_ids=ids[None], position_ids=positions, layout=layout).last_hidden_state[0]
+        expected = torch.cat([_states_alone(model, one) for one in sequences])
+    except (TypeError, ValueError, RuntimeError):  # an argument that the family does not have, or other shapes
+        return False
+    return bool(torch.allclose(packed, expected, rtol=1e-3, atol=1e-4))
 
+
+def sees_backwards_only(model: Any) -> bool:
+    """Whether another last token changes no state before it, by transformers' own attention."""
+    ids = _sample(model)
+    first, second = (_states_alone(model, torch.cat([ids[:6], last])) for last in (ids[6:7], ids[7:8]))
+    return torch.allclose(first[:6], second[:6], rtol=1e-3, atol=1e-4) and not torch.equal(first[6], second[6])
+
+
+def _sample(model: Any) -> torch.Tensor:
+    """Eleven different ids of tokens, drawn at random."""
     size = model.get_input_embeddings().weight.shape[0]
-    generator = torch.Generator().manual_seed(0)
     pad_id = getattr(model.config, "pad_token_id", None)
-    ids = [token for token in torch.randperm(size, generator=generator)[:12].tolist() if token != pad_id]
-    sequences = [torch.tensor(ids[:7]), torch.tensor(ids[7:11])]
-    layout = Layout([7, 4])
+    drawn = torch.randperm(size, generator=torch.Generator().manual_seed(0))[:12].tolist()
+    return torch.tensor([token for token in drawn if token != pad_id][:11])
+
+
+def _states_alone(model: Any, ids: torch.Tensor) -> torch.Tensor:
+    """The states [T, H] of one sequence, by transformers' own attention."""
+    implementation = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        with torch.no_grad(), _in_evaluation(model):
+            found: torch.Tensor = model(
+                input_ids=ids[None], attention_mask=torch.ones_like(ids)[None]
+            ).last_hidden_state[0]
+            return found
+    finally:
+        model.set_attn_implementation(implementation)
+
+
+@contextmanager
+def _in_evaluation(model: Any) -> Iterator[None]:
+    """A context in which a model is in evaluation mode."""
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad():
-            positions = (layout.positions + first_position)[None]
-            row = torch.cat(sequences)[None]
-            packed = model(input_ids=row, position_ids=positions, layout=layout).last_hidden_state[0]
-            model.set_attn_implementation("eager")
-            alone = [model(input_ids=ids[None], attention_mask=torch.ones_like(ids)[None]) for ids in sequences]
-    except (TypeError, ValueError, RuntimeError):  # an argument that the family does not have, or other shapes
-        return False
+        yield
     finally:
-        model.set_attn_implementation(packed_attention.NAME)
         model.train(was_training)
-    expected = torch.cat([output.last_hidden_state[0] for output in alone])
-    return bool(torch.allclose(packed, expected, rtol=1e-3, atol=1e-4))
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     """A hash of everything that determines how text is tokenized."""
+    if not tokenizer.is_fast:
+        return _slow_fingerprint(tokenizer)
     tokenizer.backend_tokenizer.no_truncation()  # calls leave both settings behind, and every call sets them again
     tokenizer.backend_tokenizer.no_padding()
     around = {name: getattr(tokenizer, name) for name in _AROUND_THE_BACKEND}
     parts = [tokenizer.backend_tokenizer.to_str(), type(tokenizer).__qualname__, around]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _slow_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The hash of a tokenizer in Python: its class and the content of the files that it saves."""
+    with TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        files = {path.name: path.read_text(encoding="utf-8") for path in sorted(Path(folder).rglob("*"))}
+    parts = [type(tokenizer).__qualname__, {name: getattr(tokenizer, name) for name in _AROUND_THE_BACKEND}, files]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -406,5 +481,5 @@ def _add_embeddings(model: Any, tokenizer: PreTrainedTokenizerBase, num_known: i
 def _set_dropout(config: PretrainedConfig, dropout: float) -> None:
     """Sets all dropout rates of a configuration; their names depend on the model family."""
     for name in vars(config):
-        if name.endswith("dropout") or name.endswith("dropout_prob"):
+        if name.endswith(("dropout", "dropout_prob", "pdrop")):  # the last is GPT-2's
             setattr(config, name, dropout)

@@ -31,27 +31,27 @@ class ExportedEncoder(NamedTuple):
     Args:
         checkpoint: The checkpoint that was read.
         model_class: Class of transformers that saved the model.
-        masked_lm: Task whose head for masked language modelling is in the folder; None if there is none.
+        language_model: Task whose head for language modelling is in the folder; None if there is none.
         note: Why a head is not in the folder; None if there is nothing to say.
     """
 
     checkpoint: Path
     model_class: str
-    masked_lm: str | None
+    language_model: str | None
     note: str | None
 
 
 def export_encoder(run: str | Path, folder: str | Path, *, task: str | None = None) -> ExportedEncoder:
     """Writes the encoder of a run, its tokenizer with the tokens of its heads, and a README.
 
-    The head of a task for masked language modelling is written with it, so that `AutoModelForMaskedLM` loads the folder
-    as well as `AutoModel`.
+    The head of a task for masked or causal language modelling is written with it, so that `AutoModelForMaskedLM` or
+    `AutoModelForCausalLM` loads the folder as well as `AutoModel`.
 
     Args:
         run: Folder of a run, whose best checkpoint is read, or the last one if none was selected on dev; or a
             checkpoint in it.
         folder: The folder to write. It must not exist, or be empty.
-        task: Task with the head for masked language modelling, if the run has several.
+        task: Task with the head for language modelling, if the run has several.
 
     Raises:
         InputError: There is no such run, task or undamaged checkpoint, several tasks have such a head, the folder has
@@ -67,40 +67,48 @@ def export_encoder(run: str | Path, folder: str | Path, *, task: str | None = No
     module = build_module(mixture, weights=False, built=(heads, tokenizer))
     content = read_checkpoint(checkpoint)
     module.load_state_dict(content["state_dict"])
-    chosen = _masked_lm_task(heads, task)
+    chosen = _language_model_task({name: module.head(name) for name in heads}, task)
     model, note = _model(mixture, module, chosen, checkpoint)
-    masked_lm = None if note is not None else chosen
-    facts = RunFacts(run_folder, trained, checkpoint, int(content.get("global_step", 0)), masked_lm)
+    language_model = None if note is not None else chosen
+    facts = RunFacts(run_folder, trained, checkpoint, int(content.get("global_step", 0)), language_model)
     with _whole(folder) as part:
         model.save_pretrained(part)
         tokenizer.save_pretrained(part)
         write_text(part / "README.md", model_card(facts))
-    return ExportedEncoder(checkpoint, type(model).__name__, masked_lm, note)
+    return ExportedEncoder(checkpoint, type(model).__name__, language_model, note)
 
 
-def _masked_lm_task(heads: Mapping[str, Head], task: str | None) -> str | None:
-    """The task with the head for masked language modelling."""
-    found = [name for name, head in heads.items() if head.masked_lm_weights() is not None]
+def _language_model_task(heads: Mapping[str, Head], task: str | None) -> str | None:
+    """The task with the head for language modelling."""
+    found = [name for name, head in heads.items() if _weights(head) is not None]
     if task is not None and task not in found:
-        message = f"The run has no task '{task}' for masked language modelling."
+        message = f"The run has no task '{task}' for language modelling."
         raise InputError(Problem("--task", message, did_you_mean(task, found) if found else "Leave --task out."))
     if task is None and len(found) > 1:
-        message = f"The run has several tasks for masked language modelling: {', '.join(found)}."
+        message = f"The run has several tasks for language modelling: {', '.join(found)}."
         raise InputError(Problem("--task", message, "Add --task with the one whose head is to be written."))
     return task or next(iter(found), None)
 
 
+def _weights(head: Head) -> Mapping[str, Tensor] | None:
+    """The weights of a head for language modelling, by their names in transformers' class for it; None for others."""
+    masked = head.masked_lm_weights()
+    return head.causal_lm_weights() if masked is None else masked
+
+
 def _model(mixture: Mixture, module: MultiTaskModule, task: str | None, checkpoint: Path) -> tuple[Any, str | None]:
     """The model to save, and why it lacks the head of a task."""
-    from transformers import AutoModel, AutoModelForMaskedLM
+    from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
 
     encoder: Any = module.encoder.model
     config = load_config(mixture.encoder)
     own = encoder.state_dict()
     with torch.random.fork_rng():
-        head = {} if task is None else module.head(task).masked_lm_weights() or {}
-        if head and type(config) in AutoModelForMaskedLM._model_mapping:
-            model = _made(AutoModelForMaskedLM, config)
+        head = {} if task is None else _weights(module.head(task)) or {}
+        is_causal = mixture.encoder.kind == "causal"  # an output layer that is tied has no weights in the head
+        auto: Any = AutoModelForCausalLM if is_causal else AutoModelForMaskedLM
+        if task is not None and (head or is_causal) and type(config) in auto._model_mapping:
+            model = _made(auto, config)
             named: dict[str, Tensor] = {f"{model.base_model_prefix}.{name}": value for name, value in own.items()}
             load_weights(model, {**named, **{name: value.detach() for name, value in head.items()}}, checkpoint)
             return model, None

@@ -23,14 +23,29 @@ class RunFacts(NamedTuple):
         mixture: The mixture, with the encoder that the training started from.
         checkpoint: The checkpoint that was exported.
         updates: Number of updates so far.
-        masked_lm: Task whose head for masked language modelling is exported too; None if there is none.
+        language_model: Task whose head for language modelling is exported too; None if there is none.
     """
 
     folder: RunFolder
     mixture: Mixture
     checkpoint: Path
     updates: int
-    masked_lm: str | None
+    language_model: str | None
+
+
+class _HubTask(NamedTuple):
+    """What the hub and transformers call a kind of language modelling."""
+
+    name: str
+    tag: str
+    auto_class: str
+
+
+_TASKS = {
+    None: _HubTask("masked language modelling", "fill-mask", "AutoModelForMaskedLM"),
+    "causal": _HubTask("causal language modelling", "text-generation", "AutoModelForCausalLM"),
+}
+"""By the kind of the encoder."""
 
 
 def model_card(facts: RunFacts) -> str:
@@ -39,16 +54,18 @@ def model_card(facts: RunFacts) -> str:
     Args:
         facts: The facts.
     """
+    kind = facts.mixture.encoder.kind
     head: dict[str, Any] = {
         "library_name": "transformers",
-        "tags": ["biomtl", *(["fill-mask"] if facts.masked_lm else [])],
+        "tags": ["biomtl", *([_TASKS[kind].tag] if facts.language_model else [])],
     }
     base = _hub_name(facts.mixture.encoder)
     if base is not None:
         head["base_model"] = base
     what, too = "encoder", ""
-    if facts.masked_lm is not None:
-        what, too = "encoder, with its head for masked language modelling,", ", and `AutoModelForMaskedLM` does too"
+    if facts.language_model is not None:
+        what = f"encoder, with its head for {_TASKS[kind].name},"
+        too = f", and `{_TASKS[kind].auto_class}` does too"
     lines = [
         f"# {facts.mixture.name}",
         "",

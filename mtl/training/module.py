@@ -184,6 +184,8 @@ class MultiTaskModule(pl.LightningModule):
         """Makes the encoder train with CUDA graphs, or logs why it cannot."""
         if self._needs_compile:
             reason: str | None = "model.compile is set"
+        elif self.encoder.is_causal:
+            reason = "the encoder is a causal language model"
         elif self.trainer.world_size > 1:
             reason = "DDP averages gradients within the backward pass"
         elif self.trainer.accumulate_grad_batches > 1 or self.balancing.needs == "whole":

@@ -88,10 +88,12 @@ def _labels(predictions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     infons: dict[str, Any] = {}
     for task, prediction in predictions.items():
         if "label" in prediction:
-            infons |= {task: prediction["label"], f"{task}.score": prediction["score"]}
+            infons[task] = prediction["label"]
+            if "score" in prediction:
+                infons[f"{task}.score"] = prediction["score"]
         elif "labels" in prediction:
             infons[task] = "|".join(prediction["labels"])
-            infons |= {f"{task}.score.{label}": score for label, score in prediction["scores"].items()}
+            infons |= {f"{task}.score.{label}": score for label, score in prediction.get("scores", {}).items()}
         elif "value" in prediction:
             infons[task] = prediction["value"]
     return infons

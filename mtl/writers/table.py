@@ -69,7 +69,7 @@ def _cells(row: PredictedRow) -> dict[str, Any]:
             elif key != "scores":
                 cells[f"{task}.{key}"] = value
         if "labels" in prediction:
-            cells |= {f"{task}.score.{label}": score for label, score in prediction["scores"].items()}
+            cells |= {f"{task}.score.{label}": score for label, score in prediction.get("scores", {}).items()}
     return cells
 
 
@@ -84,9 +84,9 @@ def _long_cells(row: PredictedRow) -> Iterator[Mapping[str, Any]]:
         for relation in prediction.get("relations", ()):
             yield {"task": task, "kind": "relation", **relation}
         if "label" in prediction:
-            yield {"task": task, "kind": "label", "type": prediction["label"], "score": prediction["score"]}
+            yield {"task": task, "kind": "label", "type": prediction["label"], "score": prediction.get("score")}
         for label in prediction.get("labels", ()):
-            yield {"task": task, "kind": "label", "type": label, "score": prediction["scores"][label]}
+            yield {"task": task, "kind": "label", "type": label, "score": prediction.get("scores", {}).get(label)}
         if "value" in prediction:
             yield {"task": task, "kind": "value", "score": prediction["value"]}
 

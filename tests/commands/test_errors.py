@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from heads import Entity, Relation, SpanRow, TextRow
 from heads.classification import Classification
@@ -17,6 +18,7 @@ from heads.regression import Regression
 from heads.relation import RelationClassification
 from heads.token_classification import TokenClassification
 from mtl import commands as cli
+from mtl.commands import errors
 from mtl.commands.errors import wrong_predictions
 from mtl.prediction.predicting import predict
 from mtl.problems import InputError
@@ -216,3 +218,14 @@ def test_texts_are_shown_on_a_terminal(run: Path, tmp_path: Path) -> None:
     for wrong in found:
         assert wrong.row.id in out.decode()
         assert wrong.row.text in out.decode()
+
+
+def test_a_label_that_is_a_text_is_hidden_even_if_it_looks_like_an_id() -> None:
+    row = TextRow("t1", "t1", "the term", label="Tachycardia")
+    output = io.StringIO()
+    wrong = errors.Wrong(row, {"text": "Bradycardia"}, 1.0, ())
+    errors._print(Console(file=output, width=120), wrong, show_text=False)
+    assert "t1" in output.getvalue()
+    assert "cardia" not in output.getvalue()
+    errors._print(Console(file=output, width=120), wrong, show_text=True)
+    assert output.getvalue().count("cardia") == 2

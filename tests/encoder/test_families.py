@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import CONFIG_MAPPING, AutoModel
 
+from heads._causal import is_causal
 from mtl.config.encoder_catalogue import catalogue
 from mtl.config.mixture import EncoderSpec
 from mtl.encoder.families import batching
@@ -46,7 +47,8 @@ def test_the_catalogue_says_what_the_engine_does_with_a_tiny_model_of_the_family
         torch.manual_seed(0)
         AutoModel.from_config(CONFIG_MAPPING[family](**sizes)).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    spec = EncoderSpec(name=str(tmp_path), max_length=16)
+    kind = "causal" if is_causal(CONFIG_MAPPING[family]()) else None
+    spec = EncoderSpec(name=str(tmp_path), kind=kind, max_length=16)
     encoder = load_encoder(spec, load_tokenizer(spec), seed=0)
     assert said == ("packed" if encoder.packs else "padded")
 
@@ -62,7 +64,13 @@ def test_families_of_both_kinds_are_in_the_catalogue() -> None:
 
 @pytest.mark.parametrize(
     ("family", "architecture", "said"),
-    [("bert", "encoder", "packed"), ("bert", "decoder", "padded"), ("unheard-of", "encoder", "not loadable")],
+    [
+        ("bert", "encoder", "packed"),
+        ("bert", "decoder", "padded"),
+        ("llama", "decoder", "packed"),
+        ("biogpt", "decoder", "padded"),
+        ("unheard-of", "encoder", "not loadable"),
+    ],
 )
 def test_it_depends_on_family_and_architecture_alone(family: str, architecture: str, said: str) -> None:
     entry = catalogue()["gatortron"].model_copy(update={"family": family, "architecture": architecture})

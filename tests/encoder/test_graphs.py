@@ -49,7 +49,8 @@ class Captures:
 def kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel for sequences of different lengths that runs on a CPU: one sequence after the other."""
 
-    def varlen(q: Tensor, k: Tensor, v: Tensor, layout: Any, *, scale: float, dropout: float) -> Tensor:
+    def varlen(q: Tensor, k: Tensor, v: Tensor, layout: Any, *, scale: float, dropout: float, causal: bool) -> Tensor:
+        assert not causal
         bounds = layout.boundaries.tolist()
         parts = []
         for start, stop in itertools.pairwise(bounds):

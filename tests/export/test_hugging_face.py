@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
 from mtl.commands import run as run_mtl
 from mtl.config.loading import load_mixture
@@ -16,6 +16,7 @@ from mtl.encoder.packing import Layout
 from mtl.export.hugging_face import export_encoder
 from mtl.problems import InputError
 from mtl.training.assembly import build_module
+from tests.causal_models import causal_folder
 from tests.conftest import FAMILIES
 from tests.trained_runs import saved_run
 
@@ -64,10 +65,10 @@ def test_an_exported_encoder_has_the_states_of_the_run_and_the_scores_of_its_hea
         model = AutoModel.from_pretrained(tmp_path / "out").eval()
         assert torch.allclose(model(input_ids=ids).last_hidden_state, expected, atol=1e-5)
         if family == "eurobert":  # its class has no layers before the vocabulary, and is not tied to the embeddings
-            assert found.masked_lm is None
+            assert found.language_model is None
             assert found.note is not None
             return
-        assert (found.masked_lm, found.note) == ("mlm", None)
+        assert (found.language_model, found.note) == ("mlm", None)
         masked, loading = AutoModelForMaskedLM.from_pretrained(tmp_path / "out", output_loading_info=True)
         assert not loading["missing_keys"]
         assert not loading["unexpected_keys"]
@@ -120,7 +121,7 @@ def test_one_of_several_heads_must_be_chosen(tmp_path: Path, tiny_encoder: Tiny)
             export_encoder(run.path, tmp_path / "out", task=task)
         assert [problem.key for problem in caught.value.problems] == ["--task"]
     assert not (tmp_path / "out").exists()
-    assert export_encoder(run.path, tmp_path / "out", task="mlm_too").masked_lm == "mlm_too"
+    assert export_encoder(run.path, tmp_path / "out", task="mlm_too").language_model == "mlm_too"
 
 
 def test_an_invalid_run_or_folder_is_refused(tmp_path: Path, tiny_encoder: Tiny, capsys: Any) -> None:
@@ -140,3 +141,33 @@ def test_an_invalid_run_or_folder_is_refused(tmp_path: Path, tiny_encoder: Tiny,
         path.unlink()
     assert run_mtl([*words, str(tmp_path / "a")]) == 2
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_an_exported_language_model_has_the_added_tokens_and_the_scores_of_the_run(tmp_path: Path, family: str) -> None:
+    data = {"reader": "jsonl", "path": "secret/rows"}
+    generation = {"head": "generation", "labels": ["yes", "no"], "options": {"kind": "answer", "soft_prompt": 3}}
+    encoder = {"name": str(causal_folder(tmp_path / "model", family)), "kind": "causal", "max_length": 100}
+    tasks = {
+        "answer": {**generation, "data": data},
+        "kind": {"head": "classification", "labels": ["a", "b"], "data": data},
+    }
+    own = load_mixture({"name": "m", "encoder": encoder, "tasks": tasks})
+    run, module = saved_run(tmp_path / "runs", own)
+    found = export_encoder(run.path, tmp_path / "out")
+    assert (found.language_model, found.note) == ("answer", None)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    model, loading = AutoModelForCausalLM.from_pretrained(tmp_path / "out", output_loading_info=True)
+    assert not loading["missing_keys"]
+    assert not loading["unexpected_keys"]
+    assert model.get_input_embeddings().weight.shape[0] == len(tokenizer)
+    ids = torch.tensor([tokenizer("a text<answer3>")["input_ids"]])
+    assert int(ids[0, -1]) == len(tokenizer) - 1
+    places = {
+        "sequences": torch.zeros(1, ids.shape[1], dtype=torch.long),
+        "positions": torch.arange(ids.shape[1])[None],
+    }
+    logits = module.head("answer")(states(module, ids), torch.ones_like(ids, dtype=torch.bool), places)
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval()(input_ids=ids).logits, logits, atol=1e-5, rtol=1e-5)
+    assert "text-generation" in (tmp_path / "out" / "README.md").read_text()

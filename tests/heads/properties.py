@@ -616,7 +616,14 @@ def _learned(
 def _without_weights(model: torch.nn.Module) -> Any:
     """A model as heads see an encoder that ships no weights for them."""
     table = model.get_input_embeddings()
-    return SimpleNamespace(config=model.config, shipped=None, token_embeddings=table, masked_lm_weights=lambda: None)
+    return SimpleNamespace(
+        config=model.config,
+        model=model,
+        shipped=None,
+        token_embeddings=table,
+        causal_lm_weights=lambda: None,
+        masked_lm_weights=lambda: None,
+    )
 
 
 def _fit(

@@ -498,9 +498,9 @@ def test_sentences_with_placeholders_have_text_baselines_only() -> None:
         ({"pairs": PAIRS, "entity_types": ["Gene"]}, "entity_types.*pairs"),
         ({"pairs": None}, "typed.*pairs.*entity_types.*placeholders"),
         ({"level": "concept"}, "concept.*scope.*document"),
-        ({"input": "original"}, "original.*cls.*pooling"),
-        ({"directed": True, "pairs": [("a", "a")]}, "directed.*typed.*cls.*markers"),
-        ({"directed": True, "pairs": [("a", "b"), ("b", "a")]}, "directed.*typed.*cls.*markers"),
+        ({"input": "original"}, "original.*pooling"),
+        ({"directed": True, "pairs": [("a", "a")]}, "directed.*typed.*markers"),
+        ({"directed": True, "pairs": [("a", "b"), ("b", "a")]}, "directed.*typed.*markers"),
     ],
 )
 def test_options_that_are_invalid_or_contradict_each_other_are_rejected(options: dict[str, Any], message: str) -> None:

@@ -370,3 +370,21 @@ def test_mentions_of_several_tasks_are_merged() -> None:
     assert len(found.mentions) == 3
     assert [(link.head, link.tail) for link in found.links] == [(0, 1)]
     assert PredictionWriter.__abstractmethods__ == {"write"}
+
+
+def test_labels_without_probabilities_are_written(tmp_path: Path) -> None:
+    row = PredictedRow("n1", "d1", "Fever.", {"kind": {"label": "yes"}, "topics": {"labels": ["a", "b"], "failed": 1}})
+    with write(tmp_path / "x.csv", row).open(encoding="utf-8", newline="") as file:
+        (cells,) = csv.DictReader(file)
+    assert {**cells} == {
+        "id": "n1",
+        "document": "d1",
+        "kind.label": "yes",
+        "topics.labels": "a|b",
+        "topics.failed": "1",
+    }
+    with write(tmp_path / "y.csv", row, long=True).open(encoding="utf-8", newline="") as file:
+        assert [(line["type"], line["score"]) for line in csv.DictReader(file)] == [("yes", ""), ("a", ""), ("b", "")]
+    infons = ElementTree.parse(write(tmp_path / "x.xml", row)).iter("infon")
+    found = {infon.get("key"): infon.text for infon in infons}
+    assert found == {"document": "d1", "kind": "yes", "topics": "a|b"}

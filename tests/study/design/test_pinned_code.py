@@ -21,6 +21,7 @@ from mtl.study.design.study_code import study_code
 PINS = Path(__file__).with_name("pinned_code.json")
 HEADS = (
     "classification",
+    "generation",
     "masked_lm",
     "mention_classification",
     "multilabel",

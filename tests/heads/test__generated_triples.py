@@ -1,0 +1,167 @@
+"""Relations as text, read back, and scored in both published ways."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from heads._generated_triples import Triple, Triples
+from heads._generation_kinds import Parsed
+from heads.rows import Entity, Relation, SpanRow
+
+LABELS = ("effect", "advise", "int")
+KIND = Triples(LABELS, None)
+NAMES = st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9(),\- ]{0,12}[a-zA-Z0-9]", fullmatch=True).map(
+    lambda text: " ".join(text.split())
+)
+TRIPLES = st.lists(
+    st.builds(Triple, NAMES, NAMES, st.sampled_from(LABELS)), max_size=4, unique_by=lambda triple: triple.key
+)
+
+
+def row_of(*pairs: tuple[str, str, str], number: int = 0, document: str = "d") -> SpanRow:
+    """A row whose text lists the mentions of some triples."""
+    text, entities, relations = "", [], []
+    for place, (head, tail, kind) in enumerate(pairs):
+        for side, name in (("h", head), ("t", tail)):
+            entities.append(Entity(f"{side}{place}", "drug", ((len(text), len(text) + len(name)),)))
+            text += f"{name} . "
+        relations.append(Relation(f"h{place}", f"t{place}", kind))
+    return SpanRow(str(number), document, text or "nothing", entities=tuple(entities), relations=tuple(relations))
+
+
+@given(TRIPLES)
+def test_parsing_undoes_rendering(triples: list[Triple]) -> None:
+    separated = [f" {name} ".lower() for triple in triples for name in triple[:2]]
+    assume(not any(word in name for name in separated for word in (" and ", " is ")))
+    assert KIND.parse(KIND.render(triples)) == Parsed(tuple(triples))
+
+
+@given(st.text(max_size=80))
+def test_any_text_can_be_parsed_and_what_is_read_is_read_again(text: str) -> None:
+    parsed = KIND.parse(text)
+    again = KIND.parsed(KIND.prediction(parsed))
+    assert again == parsed
+    assert parsed.items or parsed.num_failed or not any(c.isalnum() for c in text.replace("empty", ""))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("the interaction between a and b is int.", Parsed((Triple("a", "b", "int"),))),
+        (
+            "The interaction between A and B is INT ; the interaction between c and d is effect .",
+            Parsed((Triple("A", "B", "int"), Triple("c", "d", "effect"))),
+        ),
+        (
+            "the interaction between a and b is int; the interaction between A and b is int.",
+            Parsed((Triple("a", "b", "int"),)),
+        ),
+        ("the interaction between a and b is unknown.", Parsed((), 1)),
+        ("the interaction between a and b is int; the interaction", Parsed((Triple("a", "b", "int"),), 1)),
+        ("empty.", Parsed(())),
+        ("", Parsed((), 1)),
+    ],
+)
+def test_a_text_is_read_part_by_part(text: str, expected: Parsed) -> None:
+    assert KIND.parse(text) == expected
+
+
+def test_heads_follow_the_order_of_the_text() -> None:
+    row = row_of(("a", "b", "int"), ("c", "d", "effect"))
+    mixed = SpanRow("1", "d", row.text, entities=row.entities, relations=row.relations[::-1])
+    assert KIND.items(mixed) == (Triple("a", "b", "int"), Triple("c", "d", "effect"))
+    assert KIND.render(KIND.items(mixed) or ()) == (
+        "the interaction between a and b is int; the interaction between c and d is effect."
+    )
+
+
+@pytest.mark.parametrize("name", ["acid; base", "salt and water"])
+def test_a_mention_that_the_template_cannot_carry_is_refused_by_its_id(name: str) -> None:
+    row = row_of(("a", "b", "int"), (name, "d", "int"))
+    problem = KIND.unreadable(row)
+    assert problem is not None
+    assert "'h1' and 't1'" in problem
+    assert name not in problem
+    assert KIND.unreadable(row_of(("a", "b", "int"))) is None
+
+
+@pytest.mark.parametrize(
+    ("relation", "part"),
+    [(Relation("h0", "t0", "other"), "type of a relation"), (Relation("h0", "x", "int"), "join ids")],
+)
+def test_relations_need_known_types_and_mentions(relation: Relation, part: str) -> None:
+    row = row_of(("a", "b", "int"))
+    broken = SpanRow("1", "d", row.text, entities=row.entities, relations=(relation,))
+    assert part in (KIND.problem(broken) or "")
+    assert KIND.problem(row) is None
+
+
+def test_any_mention_of_a_concept_is_right_and_the_longest_is_written() -> None:
+    text = "ASA or aspirin causes rash"
+    row = SpanRow(
+        "1",
+        "d",
+        text,
+        entities=(
+            Entity("1", "drug", ((0, 3),), ("D1",)),
+            Entity("2", "drug", ((7, 14),), ("D1",)),
+            Entity("3", "sign", ((22, 26),), ("D2",)),
+        ),
+        relations=(Relation("D1", "D2", "int"),),
+    )
+    assert KIND.items(row) == (Triple("aspirin", "rash", "int"),)
+    for name, right in (("asa", 1), ("Aspirin", 1), ("ibuprofen", 0)):
+        assert len(KIND.matches([Triple(name, "rash", "int")], row)) == right
+    assert len(KIND.matches([Triple("asa", "rash", "int"), Triple("aspirin", "rash", "int")], row)) == 1
+
+
+def test_both_published_scores_are_those_computed_by_hand() -> None:
+    # Document 1: one of four triples found, nothing wrong: F1 0.4. Document 2: its only one, with a wrong one: 2/3.
+    # Document 3 has no triple and none is predicted; document 4 has none and a part that cannot be read.
+    first = row_of(*((name, "x", "int") for name in "abcd"))
+    second, third, fourth = row_of(("e", "f", "effect")), row_of(), row_of()
+    found = [
+        Parsed((Triple("a", "x", "int"),)),
+        Parsed((Triple("e", "f", "effect"), Triple("e", "f", "int"))),
+        Parsed(()),
+        Parsed((), 1),
+    ]
+    counts = [
+        KIND.counts(KIND.prediction(parsed), row)
+        for parsed, row in zip(found, (first, second, third, fourth), strict=True)
+    ]
+    scores = {name: float(value) for name, value in KIND.score(torch.stack(counts).sum(0)).items()}
+    assert scores == pytest.approx(
+        {
+            "triple_micro_f1": 4 / 9,
+            "triple_document_f1": (0.4 + 2 / 3 + 0) / 3,
+            "triple_precision": 2 / 4,
+            "triple_recall": 2 / 5,
+            "parse_failure_rate": 1 / 4,
+        }
+    )
+    together = KIND.document_counts(torch.stack(counts))
+    pooled = {name: float(value) for name, value in KIND.score(together).items()}
+    assert pooled["triple_document_f1"] == pooled["triple_micro_f1"] == pytest.approx(4 / 9)
+
+
+def test_rows_that_are_not_annotated_are_not_scored() -> None:
+    row = SpanRow("1", "d", "text", annotated=("effect",))
+    assert KIND.items(row) is None
+    assert not KIND.counts(KIND.prediction(Parsed(())), row).any()
+
+
+def test_one_label_needs_no_type_and_several_do() -> None:
+    one = Triples(["induces"], "the relation between {head} and {tail} exists")
+    items = (Triple("a", "b", "induces"), Triple("c", "d", "induces"))
+    assert one.render(items) == "the relation between a and b exists; the relation between c and d exists."
+    assert one.parse(one.render(items)) == Parsed(items)
+    with pytest.raises(ValueError, match=r"^template .*\{type\}"):
+        Triples(LABELS, "the relation between {head} and {tail} exists")
+    with pytest.raises(ValueError, match=r"^template .*\{tail\}"):
+        Triples(LABELS, "the relation of {head} is {type}")
+    with pytest.raises(ValueError, match=r"^labels must differ"):
+        Triples(["a-b", "A b"], None)
