@@ -314,6 +314,9 @@ class Head(nn.Module, ABC):
     labelling: Labelling | None = None
     """How the head labels the mentions of a `SpanRow`, as `attributes` of its predictions; None if it labels none."""
 
+    writes_relations: bool = False
+    """Whether the head predicts relations between names that have no place in the text (see `written_relations`)."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "score" in vars(cls):
@@ -481,6 +484,10 @@ class Head(nn.Module, ABC):
         Empty if the encoder's family has no such class, or one with other layers. None for all other heads.
         """
         return None
+
+    def written_relations(self, prediction: Prediction) -> list[Relation]:
+        """The relations of a prediction, with names in place of ids; empty if the head does not write relations."""
+        return []
 
     def causal_lm_weights(self) -> Mapping[str, Tensor] | None:
         """The weights of an attached head for causal language modelling, by their names in transformers' class for it.

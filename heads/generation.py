@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from heads import IGNORE, ClassReport, Example, Head, LoadedEncoder, Prediction, Row, SpanRow, TextRow
+from heads import IGNORE, ClassReport, Example, Head, LoadedEncoder, Prediction, Relation, Row, SpanRow, TextRow
 from heads._causal import is_causal
 from heads._generated_labels import Answer, DocumentLabels
 from heads._generated_texts import Definition
@@ -124,6 +124,7 @@ class Generation(Head):
         self.inputs = Inputs(source, prompt, lowercase=lowercase, room=max_new_tokens)
         self._learns_all, self._skips_empty, self._beams = loss_on == "all", skip_empty, beams
         self.validation_documents = decode_limit
+        self.writes_relations = isinstance(self.kind, Triples)
         primary = self.kind.metrics[0] if primary_metric is None else primary_metric
         self.metrics = selected_metrics(self.kind.metrics, [], [], primary, self.lower_is_better)
         self.primary_metric = primary
@@ -279,6 +280,10 @@ class Generation(Head):
         ids = outputs[0].long().tolist()
         text = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return self.kind.prediction(self.kind.parse(str(text)))
+
+    def written_relations(self, prediction: Prediction) -> list[Relation]:
+        items = self.kind.parsed(prediction).items if isinstance(self.kind, Triples) else ()
+        return [Relation(*triple) for triple in items]
 
     def counts(self, prediction: Prediction, row: Row) -> Tensor:
         """The counts of the kind, [K]."""

@@ -56,13 +56,19 @@ def strict_counts(head: Head, found: SpanRow, prediction: Prediction, gold: Span
         relations = (Relation(r["head"], r["tail"], r["type"]) for r in prediction["relations"])
         predicted = _annotated(_triples(head.pairing, found.entities, relations), gold)
         known = _annotated(_triples(head.pairing, gold.entities, gold.relations), gold)
-    unknown = {arguments for label, arguments in known if label is None}
-    counts = []
-    for label in counted_labels(head):
-        right = {arguments for kind, arguments in known if kind == label}
-        guesses = {arguments for kind, arguments in predicted if kind == label} - (unknown - right)
-        counts.append([len(right & guesses), len(guesses), len(right)])
-    return torch.tensor(counts).reshape(-1, 3)
+    return _counted(head, predicted, known)
+
+
+def strict_concept_counts(head: Head, relations: Iterable[Relation], gold: SpanRow) -> Tensor:
+    """As `strict_counts`, for relations between concepts that a head wrote, [C, 3].
+
+    Args:
+        head: Head of the task.
+        relations: The predicted relations, with concept ids.
+        gold: The row with its gold annotation.
+    """
+    predicted, known = ({(one.type, ((one.head,), (one.tail,))) for one in own} for own in (relations, gold.relations))
+    return _counted(head, _annotated(predicted, gold), _annotated(known, gold))
 
 
 def strict_scores(counts: Tensor) -> dict[str, float]:
@@ -89,6 +95,16 @@ def counted_labels(head: Head) -> list[str]:
     """The relation types without the one that means "no relation", or the classes of mentions without excluded ones."""
     excluded = (head.negative,) if head.labelling is None else head.labelling.excluded
     return [label for label in head.labels if label not in excluded]
+
+
+def _counted(head: Head, predicted: Facts, known: Facts) -> Tensor:
+    unknown = {arguments for label, arguments in known if label is None}
+    counts = []
+    for label in counted_labels(head):
+        right = {arguments for kind, arguments in known if kind == label}
+        guesses = {arguments for kind, arguments in predicted if kind == label} - (unknown - right)
+        counts.append([len(right & guesses), len(guesses), len(right)])
+    return torch.tensor(counts).reshape(-1, 3)
 
 
 # --- relations --------------------------------------------------------------------------------------------------------

@@ -18,8 +18,15 @@ from mtl.data.examples import document_ranks
 from mtl.distributed import gather, rank, world_size
 from mtl.evaluation.counts_files import write_counts
 from mtl.evaluation.evaluator import TaskResult
-from mtl.evaluation.strict import strict_counts, strict_report, strict_scores
-from mtl.prediction.mentions import ConceptLexicon, MentionInput, Sources, find_sources, parse_choices
+from mtl.evaluation.strict import strict_concept_counts, strict_counts, strict_report, strict_scores
+from mtl.prediction.mentions import (
+    ConceptLexicon,
+    MentionInput,
+    NameConcepts,
+    Sources,
+    find_sources,
+    parse_choices,
+)
 from mtl.prediction.pipeline import Pipeline
 from mtl.problems import InputError, Problem
 from mtl.tracking.checkpoint_folder import say
@@ -39,7 +46,8 @@ class EndToEnd(Callback):
     """After the evaluation of test, adds strict scores to the results of each task that relates or labels mentions.
 
     Mentions are those that entity tasks of the same checkpoint find in the test rows of the task. If relations join
-    concepts, a mention gets the concepts of the longest equal surface form in the training documents of the task.
+    concepts, a mention gets the concepts of the longest equal surface form in the training documents of the task. Names
+    that a task writes get theirs in the same way, whatever the types of the mentions.
 
     Args:
         data: Data of the run, set up.
@@ -55,6 +63,11 @@ class EndToEnd(Callback):
         """Folder of the run, which gets the counts per document as ``counts/test/TASK.end_to_end.npz``."""
         self._data = data
         self._sources = _scored_tasks(data, choices)
+        self._name_concepts = {
+            name: NameConcepts(map(_span_row, data.tasks[name]["train"].rows))
+            for name in self._sources
+            if data.heads[name].writes_relations
+        }
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         module = cast("MultiTaskModule", pl_module)
@@ -95,7 +108,11 @@ class EndToEnd(Callback):
     ) -> None:
         for (_, decoded), row in zip(pipeline.take_finished(), gold, strict=False):
             found = decoded[task]
-            counts[row.document].append(strict_counts(head, _span_row(found.row), found.prediction, row))
+            if head.writes_relations:
+                relations = self._name_concepts[task](head.written_relations(found.prediction))
+                counts[row.document].append(strict_concept_counts(head, relations, row))
+            else:
+                counts[row.document].append(strict_counts(head, _span_row(found.row), found.prediction, row))
 
     def _pipeline(self, task: str, rows: Sequence[SpanRow], module: MultiTaskModule) -> Pipeline:
         data, head = self._data, module.head(task)
@@ -111,7 +128,7 @@ class EndToEnd(Callback):
             data.tokenizer,
             data.mixture,
             TrainedRows(kinds["row_types"], kinds["num_texts"]),
-            sources={task: self._sources[task]},
+            sources={} if head.writes_relations else {task: self._sources[task]},
             linkers=linkers,
             predicts_all_mentions=True,
         )
@@ -123,7 +140,15 @@ def _scored_tasks(data: MixtureData, choices: Sequence[str]) -> Sources:
     sources: Sources = {}
     problems: list[Problem] = []
     for name, head in data.heads.items():
-        if MentionInput.of(head) is None or SPLIT not in data.tasks[name]:
+        reads_mentions = MentionInput.of(head) is not None
+        if SPLIT not in data.tasks[name] or not (reads_mentions or head.writes_relations):
+            continue
+        if head.writes_relations:
+            if _relates_concepts(data.tasks[name][SPLIT]):
+                sources[name] = ()
+            else:
+                message = f"The relations of '{name}' join mentions, and a written name has no place in the text."
+                problems.append(Problem(f"tasks.{name}", message))
             continue
         if not _has_mentions(data.tasks[name][SPLIT]):
             message = f"The rows of '{name}' are texts with placeholders, which have no mentions to find."
@@ -134,12 +159,21 @@ def _scored_tasks(data: MixtureData, choices: Sequence[str]) -> Sources:
         except InputError as error:
             problems += error.problems
     if not sources:
-        message = "needs a task with a test split that relates or labels mentions, and an entity task that finds them."
+        message = (
+            "needs a task with a test split that relates or labels mentions and an entity task that finds them, or"
+        )
+        message += " a task that writes relations between concepts."
         none = Problem("--end-to-end", message)
         raise InputError(problems or none)
     for problem in problems:
         say(f"Not scored end to end: {problem}")
     return sources
+
+
+def _relates_concepts(split: SplitData) -> bool:
+    """Whether the relations of a split join concept ids; false if it has no relations."""
+    row = next((row for row in map(_span_row, split.rows) if row.relations), None)
+    return row is not None and row.relations[0].head not in {entity.id for entity in row.entities}
 
 
 def _has_mentions(split: SplitData) -> bool:

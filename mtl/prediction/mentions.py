@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 
-from heads import Entity, Head, Prediction, SpanRow
+from heads import Entity, Head, Prediction, Relation, SpanRow
 from mtl.evaluation.surfaces import WORD
 from mtl.problems import InputError, Problem, did_you_mean
 
@@ -184,6 +185,33 @@ class ConceptLexicon:
 
     def _type(self, entity: Entity) -> str:
         return self._merge.get(entity.type, entity.type)
+
+
+class NameConcepts:
+    """Relations between names as relations between concepts, by a `ConceptLexicon` that ignores the types of mentions.
+
+    Args:
+        rows: Training rows with concept ids.
+
+    >>> row = SpanRow("1", "1", "Renal failure.", entities=(Entity("T1", "Disease", ((0, 13),), ("D051437",)),))
+    >>> NameConcepts([row])([Relation("Acute renal failure", "renal failure", "same"), Relation("x", "y", "same")])
+    [Relation(head='D051437', tail='D051437', type='same')]
+    """
+
+    def __init__(self, rows: Iterable[SpanRow]) -> None:
+        known = list(rows)
+        self._lexicon = ConceptLexicon(known, {entity.type: "" for row in known for entity in row.entities})
+
+    def __call__(self, relations: Iterable[Relation]) -> list[Relation]:
+        return [
+            Relation(head, tail, relation.type)
+            for relation in relations
+            for head, tail in product(self._concepts(relation.head), self._concepts(relation.tail))
+        ]
+
+    def _concepts(self, name: str) -> tuple[str, ...]:
+        (found,) = self._lexicon([Entity("", "", ((0, len(name)),))], name)
+        return found
 
 
 def _surface(entity: Entity, text: str) -> str:

@@ -8,9 +8,16 @@ import pytest
 import torch
 
 from heads import Entity, Relation, SpanRow
+from heads.generation import Generation
 from heads.mention_classification import MentionClassification
 from heads.relation import RelationClassification
-from mtl.evaluation.strict import counted_labels, strict_counts, strict_report, strict_scores
+from mtl.evaluation.strict import (
+    counted_labels,
+    strict_concept_counts,
+    strict_counts,
+    strict_report,
+    strict_scores,
+)
 
 TEXT = "aspirin and ibuprofen raise the risk of bleeding"
 
@@ -152,3 +159,17 @@ def test_excluded_classes_do_not_count() -> None:
     head = labeller(excluded=["present"])
     assert counted_labels(head) == ["absent"]
     assert attribute_counts(head, ASSERTED, {"A": "absent", "B": "present"}, ASSERTED) == [[1, 1, 1]]
+
+
+def test_written_relations_between_concepts_are_counted_once_by_type_and_direction() -> None:
+    writes = Generation(["up", "down"], 4, kind="triples")
+    gold = row(relations=(Relation("D1", "D2", "up"), Relation("D1", "D3", "down")))
+    found = [
+        Relation("D1", "D2", "up"),
+        Relation("D1", "D2", "up"),
+        Relation("D2", "D1", "up"),
+        Relation("D1", "D3", "up"),
+    ]
+    assert strict_concept_counts(writes, found, gold).tolist() == [[1, 3, 1], [0, 0, 1]]
+    partly = row(relations=gold.relations, annotated=("down",))
+    assert strict_concept_counts(writes, found, partly).tolist() == [[0, 0, 0], [0, 0, 1]]

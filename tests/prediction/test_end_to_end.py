@@ -8,10 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
+from heads.generation import Generation
 from mtl.commands import run as command
 from tests import five_tasks
-from tests.prediction.conftest import TASKS, write
+from tests.causal_models import causal_folder, causal_tokenizer
+from tests.prediction.conftest import INDUCED_TEST, INDUCED_TRAIN, TASKS, write
+
+TEMPLATE = "{head} causes {tail}"
 
 
 @pytest.mark.usefixtures("planted")
@@ -73,3 +78,33 @@ def test_the_option_needs_a_relation_task_whose_mentions_are_found(
             mixture = write(tmp_path, tiny_encoder("bert"), tasks)
             assert command([name, f"--mixture={mixture}", *five_tasks.CPU, "--end-to-end"]) == 2
             assert word in capfd.readouterr().err
+
+
+def test_written_relations_are_scored_by_the_concepts_of_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [*INDUCED_TRAIN, *INDUCED_TEST]
+    known = INDUCED_TRAIN[0] | {"relations": [{"head": "D1", "tail": "D2", "type": "CID"}]}
+    for split, own in (("train", [known, *INDUCED_TRAIN[1:]]), ("dev", [known]), ("test", INDUCED_TEST)):
+        lines = [{**one, "id": f"{split}-{n}", "document": f"{split}-{n}"} for n, one in enumerate(own)]
+        five_tasks.write_lines(tmp_path / "induced" / f"{split}.jsonl", lines)
+    words = [one["text"] for one in rows]
+    encoder = causal_folder(tmp_path / "model", "llama", causal_tokenizer([*words, TEMPLATE]))
+    task = {"head": "generation", "labels": ["CID"], "data": {"reader": "jsonl", "path": str(tmp_path / "induced")}}
+    fields = {
+        "name": "five",
+        "encoder": {"name": str(encoder), "kind": "causal", "max_length": 64},
+        "leakage": dict.fromkeys(("documents", "texts", "sentences", "containment"), "warn"),
+        "tasks": {"induced": {**task, "options": {"kind": "triples", "template": TEMPLATE, "max_new_tokens": 40}}},
+    }
+    mixture = tmp_path / "five.yaml"
+    mixture.write_text(yaml.safe_dump(fields))
+    run = five_tasks.fit(tmp_path, mixture, "--run.track=false", "--run.baselines=false", "--trainer.max_epochs=1")
+    names = [("ibuprofen", "Severe bleeding"), ("Ibuprofen", "nausea"), ("bleeding", "ibuprofen"), ("x", "")]
+    triples = [{"head": {"text": head}, "tail": {"text": tail}, "type": "CID"} for head, tail in names]
+    monkeypatch.setattr(Generation, "decode", lambda *given: {"triples": triples, "failed": 0})
+    five_tasks.test(tmp_path, "--end-to-end", "--run.track=false", "--run.baselines=false")
+    scores = json.loads((run / "metrics.json").read_text())["test"]["induced"]
+    # Of gold D1 to D2 and D1 to D3, the first is found; D2 to D1 is wrong, and `nausea` has no concept in train.
+    assert scores["end_to_end_precision"] == pytest.approx(1 / 2)
+    assert scores["end_to_end_recall"] == pytest.approx(1 / 2)
