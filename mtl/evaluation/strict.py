@@ -67,7 +67,8 @@ def strict_concept_counts(head: Head, relations: Iterable[Relation], gold: SpanR
         relations: The predicted relations, with concept ids.
         gold: The row with its gold annotation.
     """
-    predicted, known = ({(one.type, ((one.head,), (one.tail,))) for one in own} for own in (relations, gold.relations))
+    predicted: Facts = {(one.type, ((one.head,), (one.tail,))) for one in relations}
+    known: Facts = {(one.type, ((one.head,), (one.tail,))) for one in gold.relations}
     return _counted(head, _annotated(predicted, gold), _annotated(known, gold))
 
 

@@ -159,10 +159,8 @@ def _scored_tasks(data: MixtureData, choices: Sequence[str]) -> Sources:
         except InputError as error:
             problems += error.problems
     if not sources:
-        message = (
-            "needs a task with a test split that relates or labels mentions and an entity task that finds them, or"
-        )
-        message += " a task that writes relations between concepts."
+        message = "needs a task with a test split that relates or labels mentions, with an entity task that finds them,"
+        message += " or that writes relations between concepts."
         none = Problem("--end-to-end", message)
         raise InputError(problems or none)
     for problem in problems:
