@@ -100,14 +100,15 @@ def test_a_loss_that_is_nan(toy_mixture: Callable[..., Path], tmp_path: Path, mo
     training = Training(toy_mixture(), tmp_path / "ours", tmp_path, ("--run.save_every=1",))
     with fresh_environment(tmp_path):
         words = ["fit", f"--mixture={training.mixture}", f"--run.root={training.root}", *QUIET, "--run.save_every=1"]
-        with pytest.raises(SystemExit) as stopped:
+        with alone.quietly(), pytest.raises(SystemExit) as stopped:
             commands.run(words)
+    code = stopped.value.code
     assert training.run is not None
     found = [alone.not_finite(path) for path in training.run.checkpoints.glob("*.ckpt")]
     info = training.run.info
-    print(f"ours: exit {stopped.value.code}, {info['status']}, not finite and all weights: {found}")
+    print(f"ours: exit {code}, {info['status']}, not finite and all weights: {found}")
     assert [damaged for damaged, _ in found] == [0] * len(found)
-    assert (stopped.value.code, info["status"]) == (1, "FAILED")
+    assert (code, info["status"]) == (1, "FAILED")
 
 
 @pytest.mark.soak
