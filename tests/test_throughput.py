@@ -16,6 +16,7 @@ import contestants
 import edsnlp_environment
 import edsnlp_training
 import numpy as np
+import other_frameworks
 import pytest
 import throughput
 import torch
@@ -208,12 +209,14 @@ def test_the_meter_counts_what_a_compiled_encoder_reads() -> None:
 
 def test_groups_of_transformers_hold_every_example_once_and_come_in_random_order() -> None:
     lengths = list(range(1, 101))
-    batches = contestants.grouped(lengths, 4, 25, seed=0)
+    batches = other_frameworks.grouped(lengths, 4, 25, seed=0)
     assert sorted(index for batch in batches for index in batch) == list(range(100))
     spans = [max(batch) - min(batch) for batch in batches]
     assert np.mean(spans) < 25  # random batches of 4 of 100 span about 60
     assert batches != sorted(batches, key=lambda batch: -lengths[batch[0]])
-    assert contestants.grouped(lengths, 4, 25, seed=0) == batches != contestants.grouped(lengths, 4, 25, seed=1)
+    assert (
+        other_frameworks.grouped(lengths, 4, 25, seed=0) == batches != other_frameworks.grouped(lengths, 4, 25, seed=1)
+    )
 
 
 def test_documents_are_drawn_whole_until_there_are_enough_examples() -> None:
@@ -227,7 +230,7 @@ def test_documents_are_drawn_whole_until_there_are_enough_examples() -> None:
 
 
 def test_examples_in_the_docstrings_hold() -> None:
-    for module, number in ((contestants, 2), (bench_page, 4)):
+    for module, number in ((other_frameworks, 2), (bench_page, 4)):
         result = doctest.testmod(module)
         assert (result.failed, result.attempted) == (0, number)
 
@@ -261,7 +264,7 @@ def test_edsnlp_gets_the_rows_and_as_many_updates_of_each_ner_task_as_ours(
     python.write_text('#!/bin/sh\nprintf "%s" "$2" > "$3"\n', encoding="utf-8")
     python.chmod(0o755)
     words = {"mixture": mixture, "warmup": 4, "updates": 6, "seed": 3, "edsnlp": python.parent.parent}
-    job = edsnlp_training.Job(**contestants.edsnlp(SimpleNamespace(**words), Meter()))  # type: ignore[arg-type]
+    job = edsnlp_training.Job(**other_frameworks.edsnlp(SimpleNamespace(**words), Meter()))  # type: ignore[arg-type]
     assert (job.updates, job.labels) == ({"mentions": 6}, {"mentions": ["Drug", "Condition"]})
     assert (job.warmup, job.batch_size, job.max_length, job.seed) == (4, 4, 128, 3)
     rows = edsnlp_training.read_rows(Path(job.rows) / "mentions" / "train.jsonl")

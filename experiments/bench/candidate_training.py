@@ -19,9 +19,9 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import torch
-from contestants import LEARNING_RATE, batch_loss, our_batches, seeded
+from contestants import batch_loss, our_batches
 from lazy_rows import LazyTable
-from meter import QUIET
+from meter import LEARNING_RATE, QUIET, seeded
 from torch import Tensor, nn
 from torch.nn.functional import pad
 

@@ -25,8 +25,9 @@ import numpy as np
 import torch
 from bench_data import Setting, prepare
 from bench_page import model_flops
-from contestants import LEARNING_RATE, bare, encoder_size, hf_best, window
-from meter import Meter
+from contestants import bare, encoder_size, window
+from meter import LEARNING_RATE, Meter
+from other_frameworks import hf_best
 from torch import Tensor
 
 if TYPE_CHECKING:

@@ -1,18 +1,25 @@
-"""What a contestant's encoder reads in a window of updates, and how long it takes.
+"""What all contestants share: what an encoder reads in a window of updates, and how long it takes.
 
 Shapes: B examples, T tokens.
 """
 
 from __future__ import annotations
 
+import argparse
 import resource
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from mtl.config.mixture import Mixture
+
+LEARNING_RATE = 5e-5
+"""Learning rate of every contestant: the default of all three frameworks."""
 
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",
@@ -126,3 +133,10 @@ def rss_anon_mib() -> float:
     path = Path("/proc/self/status")
     lines = path.read_text(encoding="ascii").splitlines() if path.exists() else []
     return next((int(line.split()[1]) / 2**10 for line in lines if line.startswith("RssAnon:")), 0.0)
+
+
+def seeded(options: argparse.Namespace) -> Mixture:
+    """The mixture of a contestant with the seed of the round."""
+    from mtl.config.loading import load_mixture
+
+    return load_mixture(options.mixture, [f"seed={options.seed}"])
