@@ -60,7 +60,7 @@ def test_all_commands_and_files_are_seen() -> None:
 def test_what_make_is_asked_for_are_its_targets() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     asked = set(re.findall(r"`make ([a-z-]+)`", README)) | {c.split()[1] for c in commands() if c.startswith("make ")}
-    assert asked == {"demo", "demo-study", "test", "bench"}
+    assert asked == {"demo", "demo-study", "test", "test-slow", "bench"}
     assert asked <= targets
 
 

@@ -350,6 +350,7 @@ def test_shared_documents_of_the_public_data_are_those_of_its_readme(public: Any
     assert found == {**_DOCUMENTS, **again, **row_number}
 
 
+@pytest.mark.slow
 def test_runs_within_the_public_data_sets_are_those_of_its_readme(public: Any) -> None:
     for (name, other), count in _WITHIN.items():
         overlap = public.get((name, "test", name, other))
@@ -358,6 +359,7 @@ def test_runs_within_the_public_data_sets_are_those_of_its_readme(public: Any) -
     assert [public["gad", split, "gad", "train"].counts["texts"] for split in ("test", "dev")] == [8, 39]
 
 
+@pytest.mark.slow
 def test_runs_between_the_public_data_sets_are_those_of_its_readme(public: Any) -> None:
     for (name, other), count in _BETWEEN.items():
         assert public[name, "test", other, "train"].counts["containment"] == count, (name, other)
@@ -382,5 +384,6 @@ def test_runs_of_chemprot_are_those_of_the_readme(data_folder: Path, tmp_path: P
     assert found["chemprot", "test", "hoc", "train"] == 3
 
 
+@pytest.mark.slow
 def test_levels_are_listed_from_whole_documents_to_runs_of_letters(public: Any) -> None:
     assert all(tuple(overlap.counts) == tuple(overlap.documents) == LEVELS for overlap in public.values())
