@@ -53,7 +53,7 @@ def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     def run(name: str) -> Any:
         notebook = read(name)
         place = {"metadata": {"path": str(FOLDER)}}
-        NotebookClient(notebook, timeout=300, kernel_name="python3", resources=place).execute()
+        NotebookClient(notebook, timeout=1800, kernel_name="python3", resources=place).execute()
         return notebook
 
     yield run

@@ -110,9 +110,9 @@ def test_the_test_split_is_never_evaluated_and_its_labels_change_nothing(
     asked: list[str] = []
     begin = loaders.EvaluationLoader.__init__
 
-    def noting(self: Any, data: Any, split: str) -> None:
+    def noting(self: Any, data: Any, split: str, **options: Any) -> None:
         asked.append(split)
-        begin(self, data, split)
+        begin(self, data, split, **options)
 
     monkeypatch.setattr(loaders.EvaluationLoader, "__init__", noting)
     first = tune(search_file())
