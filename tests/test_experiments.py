@@ -101,7 +101,7 @@ def test_every_yaml_is_seen() -> None:
         "tac2017_status",
     ]
     names = ["bioclinical_modernbert", "biomedical", "bioptimus", "clinical", "demo", "pubmedbert"]
-    assert [path.stem for path in MIXTURES] == sorted([*names, "generation"])
+    assert [path.stem for path in MIXTURES] == sorted([*names, "generation", "speculation"])
     assert [path.stem for path in CONFIGS] == sorted([*names, *BIOGPT])
     assert [path.stem for path in SEARCHES] == ["demo"]
     known = {*TASKS, *MIXTURES, *CONFIGS, *SEARCHES}
