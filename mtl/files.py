@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -173,6 +174,28 @@ def make_new_folder(parent: Path, name: str) -> Path:
             raise not_writable(path, error) from error
         return path
     raise AssertionError("count never ends")
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write into that becomes `folder` once it is complete. After an error, nothing is left.
+
+    Args:
+        folder: A folder that does not exist or is empty; its parents are created if needed.
+
+    Raises:
+        InputError: It cannot be written, or has content.
+    """
+    make_folder(folder.absolute().parent)
+    part = folder.absolute().with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        part.mkdir()
+        yield part
+        part.replace(folder.absolute())
+    except OSError as error:
+        raise not_writable(folder, error) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def not_writable(path: Path, error: OSError) -> InputError:

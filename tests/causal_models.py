@@ -10,13 +10,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-SIZES: dict[str, Any] = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "max_position_embeddings": 130,
-}
+from tests.tiny_sizes import SIZES
+
 OWN: dict[str, dict[str, Any]] = {
     "llama": {"num_key_value_heads": 1},
     "mistral": {"num_key_value_heads": 1},

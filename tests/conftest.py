@@ -19,6 +19,7 @@ import yaml
 from hypothesis import settings
 
 from tests.mlflow_server import Server
+from tests.tiny_sizes import SIZES
 
 # Without a deadline, because a busy machine must not fail a test. `make soak` loads the second one.
 settings.register_profile("quick", deadline=None, max_examples=25)
@@ -141,15 +142,7 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Ca
     def make(family: str = "bert") -> Path:
         if family not in made:
             folder = tmp_path_factory.mktemp(family)
-            sizes: dict[str, Any] = {
-                "vocab_size": len(tokenizer),
-                "hidden_size": 16,
-                "num_hidden_layers": 2,
-                "num_attention_heads": 2,
-                "intermediate_size": 32,
-                "max_position_embeddings": 130,
-                "pad_token_id": tokenizer.pad_token_id,
-            }
+            sizes = {**SIZES, "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
             if family == "distilbert":
                 sizes |= {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}
             if family == "electra":

@@ -235,13 +235,19 @@ def test_examples_in_the_docstrings_hold() -> None:
         assert (result.failed, result.attempted) == (0, number)
 
 
+@pytest.fixture
+def tiny_setting(
+    tmp_path: Path, tiny_encoder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> bench_data.Setting:
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
+    return bench_data.Setting("synthetic", 40, batch_size=4, encoder=str(tiny_encoder("bert")))
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of Lightning, for a module that only collects batches
 def test_random_and_sorted_batches_are_of_the_same_tasks_and_the_ranks_are_balanced(
-    tmp_path: Path, tiny_encoder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_setting: bench_data.Setting
 ) -> None:
-    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
-    setting = bench_data.Setting("synthetic", 40, batch_size=4, encoder=str(tiny_encoder("bert")))
-    words = {"mixture": bench_data.prepare(setting, tmp_path), "warmup": 1, "updates": 6, "precision": "32-true"}
+    words = {"mixture": bench_data.prepare(tiny_setting, tmp_path), "warmup": 1, "updates": 6, "precision": "32-true"}
     options: Any = SimpleNamespace(seed=0, **words)
     random, padded = contestants.bare(options, Meter()), contestants.sorted_padded(options, Meter())
     assert random["updates"] == padded["updates"] == 6
@@ -253,11 +259,9 @@ def test_random_and_sorted_batches_are_of_the_same_tasks_and_the_ranks_are_balan
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of Lightning, for a module that only collects batches
 def test_edsnlp_gets_the_rows_and_as_many_updates_of_each_ner_task_as_ours(
-    tmp_path: Path, tiny_encoder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_setting: bench_data.Setting
 ) -> None:
-    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
-    setting = bench_data.Setting("synthetic", 40, batch_size=4, encoder=str(tiny_encoder("bert")))
-    mixture = bench_data.prepare_ner(setting, tmp_path)
+    mixture = bench_data.prepare_ner(tiny_setting, tmp_path)
     # Instead of EDS-NLP's Python, a program that writes what it is given.
     python = tmp_path / "environment" / "bin" / "python"
     python.parent.mkdir(parents=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +12,7 @@ from torch import Tensor
 from heads import Head
 from mtl.encoder.pretrained import load_config, load_weights
 from mtl.export.model_card import RunFacts, model_card
-from mtl.files import make_folder, not_writable, write_text
+from mtl.files import whole_folder, write_text
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.tracking.run_folder import RunFolder
 from mtl.training.assembly import build_heads, build_module
@@ -71,7 +69,7 @@ def export_encoder(run: str | Path, folder: str | Path, *, task: str | None = No
     model, note = _model(mixture, module, chosen, checkpoint)
     language_model = None if note is not None else chosen
     facts = RunFacts(run_folder, trained, checkpoint, int(content.get("global_step", 0)), language_model)
-    with _whole(folder) as part:
+    with whole_folder(folder) as part:
         model.save_pretrained(part)
         tokenizer.save_pretrained(part)
         write_text(part / "README.md", model_card(facts))
@@ -130,19 +128,3 @@ def _require_empty(folder: Path) -> None:
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         message = f"must be a new or empty folder, got '{folder}', which has content."
         raise InputError(Problem("--to", message, "Choose another folder, or remove this one first."))
-
-
-@contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
-    """A folder that becomes `folder` once everything in it is written; after an error, nothing is left."""
-    make_folder(folder.absolute().parent)
-    part = folder.absolute().with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)  # of an export that was killed
-    try:
-        part.mkdir()
-        yield part
-        part.replace(folder.absolute())
-    except OSError as error:
-        raise not_writable(folder, error) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +13,7 @@ from mtl.data.reading import read_rows
 from mtl.data.store import RowTable, Store
 from mtl.encoder.pretrained import load_tokenizer
 from mtl.encoder.whole_model import WholeModel, load_whole_model
-from mtl.files import make_folder, not_writable, write_json
+from mtl.files import whole_folder, write_json
 from mtl.problems import InputError, Problem
 from mtl.vocabulary.exchange import Exchange, exchange_of
 from mtl.vocabulary.fertility import Fertility, fertility
@@ -152,17 +150,10 @@ def build(spec: VocabularySpec, action: Action, folder: Path) -> dict[str, Any]:
 
 
 def _write(renewal: Renewal, report: dict[str, Any], folder: Path) -> None:
-    make_folder(folder.parent)
-    part = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
+    with whole_folder(folder) as part:
         renewal.model.save(part)
         renewal.new.save_pretrained(part)
         write_json(part / REPORT, report)
-        part.rename(folder)
-    except OSError as error:
-        raise not_writable(folder, error) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _report(renewal: Renewal, action: Action, setting: Setting, rows: NewRows) -> dict[str, Any]:

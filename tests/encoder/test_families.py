@@ -14,16 +14,10 @@ from mtl.config.encoder_catalogue import catalogue
 from mtl.config.mixture import EncoderSpec
 from mtl.encoder.families import batching
 from mtl.encoder.pretrained import load_encoder, load_tokenizer
+from tests.tiny_sizes import SIZES
 
 FAMILIES = sorted({entry.family for entry in catalogue().values()})
 
-SIZES: dict[str, Any] = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "max_position_embeddings": 130,
-}
 OWN: dict[str, dict[str, Any]] = {
     "distilbert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32},
     "electra": {"embedding_size": 8},

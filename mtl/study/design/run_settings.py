@@ -67,6 +67,8 @@ class RunSettings:
 
     def _changes(self, run: Run) -> bool:
         """Whether the arm of a run changes its tasks or their encoder."""
+        if not run.arm:
+            return False
         names = list(dict.fromkeys(map(original, run.tasks)))
         own, other = self.mixture(run).only(names), self._study.mixture.only(names)
         return (own.tasks, own.encoder, own.curriculum) != (other.tasks, other.encoder, other.curriculum)
