@@ -301,11 +301,11 @@ def _write(path: Path, records: Iterable[Mapping[str, Any]], summary: Callable[[
 def _write_arrow(path: Path, records: Iterator[Mapping[str, Any]]) -> None:
     chunk = list(islice(records, CHUNK))
     names = dict.fromkeys(name for record in chunk for name in record)
-    schema = pa.schema([(name, _column(name, chunk).type) for name in names])
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
-        while chunk:
-            writer.write_batch(_batch(chunk, schema))
-            chunk = list(islice(records, CHUNK))
+    batch = pa.RecordBatch.from_pydict({name: _column(name, chunk) for name in names})
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, batch.schema) as writer:
+        writer.write_batch(batch)
+        while chunk := list(islice(records, CHUNK)):
+            writer.write_batch(_batch(chunk, batch.schema))
 
 
 def _batch(records: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.RecordBatch:

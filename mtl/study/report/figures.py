@@ -63,7 +63,11 @@ def study_figures(findings: Findings) -> dict[str, Figure]:
     with_gains = {gain.target for family in findings.families for gain in family.gains}
     figures |= {f"forest_{task}": forest_plot(findings, task) for task in findings.targets if task in with_gains}
     with_curves = {curve.target for curve in findings.curves}
-    return figures | {f"curves_{t}": learning_curves(findings, t) for t in findings.targets if t in with_curves}
+    figures |= {f"curves_{t}": learning_curves(findings, t) for t in findings.targets if t in with_curves}
+    for figure in figures.values():  # laid out once; each save would do so again, which takes as long as drawing
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+    return figures
 
 
 # --- heat map ---------------------------------------------------------------------------------------------------------

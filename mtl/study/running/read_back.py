@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from mtl.tracking.outages import reason
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import RunInfo
 
 STUDY, RUN = "study", "study_run"
 """Values of the tag `kind` of parent runs and of nested runs."""
@@ -72,10 +74,10 @@ class StudyReader:
         runs = [run for run in self.runs(f"tags.kind = '{STUDY}'") if run.data.tags["study"] == self.study]
         return min(runs, key=lambda run: (run.info.start_time, run.info.run_id), default=None)
 
-    def finished(self) -> dict[str, str]:
-        """Returns the MLflow ids of the finished runs of all studies, by key."""
+    def finished(self) -> dict[str, RunInfo]:
+        """Returns where MLflow has the finished runs of all studies, by key."""
         found = self.runs(f"tags.kind = '{RUN}' and attributes.status = 'FINISHED'")
-        return {run.data.tags["key"]: run.info.run_id for run in found}
+        return {run.data.tags["key"]: run.info for run in found}
 
     def known_description(self) -> dict[str, Any]:
         """Returns the last description of the study; empty if there is none."""
@@ -107,14 +109,19 @@ class StudyReader:
             found = zip(wanted, pool.map(self.result, wanted.values()), strict=True)
             return {key: result for key, result in found if result is not None}
 
-    def result(self, run_id: str) -> Finished | None:
+    def result(self, run: RunInfo) -> Finished | None:
         """Returns the result of a finished run; None, after a message, if its artifacts cannot be read."""
+        from mlflow.artifacts import download_artifacts
+
         try:
             with TemporaryDirectory() as folder:
-                paths = [Path(self.client.download_artifacts(run_id, name, folder)) for name in FILES]
-                return Finished(json.loads(paths[0].read_text(encoding="utf-8")), read_counts(paths[1]))
+                # By address: given an id, MLflow looks the run up for each file, which takes longer than the download.
+                places = [posixpath.join(run.artifact_uri, name) for name in FILES]
+                files = [Path(download_artifacts(place, dst_path=folder, tracking_uri=self.uri)) for place in places]
+                return Finished(json.loads(files[0].read_text(encoding="utf-8")), read_counts(files[1]))
         except Exception as error:  # a problem with one run must not affect the others
-            sys.stderr.write(f"mtl: study: The artifacts of MLflow run {run_id} cannot be read ({reason(error)}).\n")
+            message = f"The artifacts of MLflow run {run.run_id} cannot be read ({reason(error)})."
+            sys.stderr.write(f"mtl: study: {message}\n")
             return None
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
@@ -39,6 +39,9 @@ from mtl.study.running.worker import Work
 from mtl.study.statistics.analysis import findings_of
 from mtl.study.statistics.findings import Findings
 from mtl.tracking.versions import versions
+
+if TYPE_CHECKING:
+    from mlflow.entities import RunInfo
 
 
 class Session:
@@ -71,7 +74,7 @@ class Session:
         self.folder = root / "studies" / folder_name(study.spec.name)
         self.ledger = Ledger(root / "ledger")
         self.tracker = tracker or StudyTracker(study.spec.name, study.spec.experiment)
-        self._elsewhere: dict[str, str] = {}  # MLflow ids of the finished runs in MLflow, by key
+        self._elsewhere: dict[str, RunInfo] = {}  # finished runs in MLflow, by key
         self.history = History(self.plan, self.folder / "identities.json", self._has_result, self._taken_over)
 
     # --- training -------------------------------------------------------------------------------------------------

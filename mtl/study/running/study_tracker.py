@@ -27,6 +27,8 @@ from mtl.tracking.outages import is_refusal, reason
 from mtl.tracking.parent_run import ParentRun
 
 if TYPE_CHECKING:
+    from mlflow.entities import RunInfo
+
     from mtl.study.design.run_spec import RunSpec
 
 T = TypeVar("T")
@@ -50,16 +52,16 @@ class StudyTracker(ParentRun):
 
     # --- reading --------------------------------------------------------------------------------------------------
 
-    def finished(self) -> dict[str, str] | None:
-        """Returns the MLflow ids of the finished runs of all studies, by key; None if MLflow does not answer."""
+    def finished(self) -> dict[str, RunInfo] | None:
+        """Returns where MLflow has the finished runs of all studies, by key; None if MLflow does not answer."""
         return self._ask(self._reader.finished)
 
-    def fetch(self, run_id: str, key: str, ledger: Ledger) -> bool:
+    def fetch(self, run: RunInfo, key: str, ledger: Ledger) -> bool:
         """Copies a finished run to the ledger, without its encoder; False, after a message, if that fails."""
-        run = self._reader.result(run_id)
-        if run is not None:
-            ledger.finish(key, run.result, run.counts)
-        return run is not None
+        found = self._reader.result(run)
+        if found is not None:
+            ledger.finish(key, found.result, found.counts)
+        return found is not None
 
     def known_description(self) -> dict[str, Any]:
         """Returns the last description of the study; empty if there is none or MLflow does not answer."""
@@ -148,7 +150,7 @@ class StudyTracker(ParentRun):
     @cached_property
     def _there(self) -> set[str]:
         """The finished runs in MLflow when first queried; runs may have been deleted since they were sent."""
-        return set(self._reader.finished().values())
+        return {run.run_id for run in self._reader.finished().values()}
 
     def _describe(self, parent: MLflowRun, description: Mapping[str, Any]) -> None:
         parent.set_status("RUNNING")

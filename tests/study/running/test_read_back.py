@@ -78,17 +78,17 @@ def test_runs_of_another_folder_or_machine_are_downloaded_from_mlflow(finished: 
 def test_a_run_whose_artifacts_are_gone_is_missing_and_does_not_affect_others(
     finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from mlflow import MlflowClient
+    from mlflow import artifacts
     from mlflow.exceptions import MlflowException
 
-    gone, real = finished.nested[0], MlflowClient.download_artifacts
+    gone, real = finished.nested[0], artifacts.download_artifacts
 
-    def download(self: MlflowClient, run_id: str, *arguments: Any) -> Any:
-        if run_id == gone.info.run_id:
+    def download(*places: str, **options: Any) -> Any:
+        if any(gone.info.run_id in place for place in places):
             raise MlflowException("no such file")
-        return real(self, run_id, *arguments)
+        return real(*places, **options)
 
-    monkeypatch.setattr(MlflowClient, "download_artifacts", download)
+    monkeypatch.setattr(artifacts, "download_artifacts", download)
     folder = Path(shutil.copytree(finished.folder, tmp_path / "copy"))
     shutil.rmtree(folder / "runs")
     with five_tasks.surroundings(folder):
