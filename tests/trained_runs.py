@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from mtl.config.mixture import Mixture
 from mtl.tracking.checkpoint_file import write_checkpoint
@@ -29,6 +30,7 @@ def saved_run(root: Path, mixture: Mixture, kind: str = "best") -> tuple[RunFold
         for parameter in module.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     run = RunFolder.create(root, mixture.name, mixture.seed)
+    run.write_text("mixture.yaml", yaml.safe_dump(mixture.to_dict()))
     module.encoder.config.save_pretrained(run.encoder)
     built[1].save_pretrained(run.encoder)
     own = {"mixture": mixture.to_dict(), "model": {}, "precision": "32-true"}

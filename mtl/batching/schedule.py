@@ -172,7 +172,7 @@ def make_schedule(
     Raises:
         InputError: A token budget is smaller than a task's longest example.
     """
-    leaders = mixture.leaders()
+    leaders = mixture.drawn()
     problems = [problem for name in leaders for problem in _budget_problems(mixture, name, tasks[name]["train"])]
     if problems:
         raise InputError(problems)

@@ -230,9 +230,9 @@ def _plan(
             "max_length": mixture.max_length_of(name),
             "loss_weight": spec.loss_weight,
             "same_rows_as": spec.same_rows_as,
-            "rate": rates[leader],
+            "rate": rates.get(leader, 0.0),
             "batches": batches[leader],
-            "passes": batches[leader] / schedule.batchers[leader].batches_per_pass,
+            "passes": batches[leader] / schedule.batchers[leader].batches_per_pass if batches[leader] else 0.0,
             "shared": leakage.within(name),
             "first_weights": heads[name].first_weights,
             "notes": [*_task_notes(heads[name], data[name]), *starts[name]],
@@ -275,7 +275,7 @@ def _starts(mixture: Mixture, heads: Mapping[str, Any]) -> dict[str, list[str]]:
             note = "whether the encoder has weights for this head is known once it is downloaded"
         taken = [f"first weights from the {head.first_weights}"] if head.first_weights not in (None, "random") else []
         found[name] = [*taken, *([note] if note is not None else [])]
-    if mixture.init is not None and mixture.init.heads == "matching":
+    if mixture.init is not None and mixture.init.heads != "none":
         from mtl.training.matching_heads import load_matching, matching_tasks  # imports Lightning, which takes seconds
 
         matching = matching_tasks(mixture)

@@ -398,7 +398,7 @@ class MixtureCLI(LightningCLI):
         if self.subcommand == "fit" and config.enable_checkpointing is not False:
             saving = checkpoint_callbacks(
                 folder,
-                list(self.mixture.tasks),
+                self.mixture.trained(),
                 save_every=options.save_every,
                 save_minutes=options.save_minutes,
                 keep=options.keep,
@@ -412,6 +412,8 @@ class MixtureCLI(LightningCLI):
             callbacks.append(ProgressLines(say))
         loggers = [] if config.logger in (None, True, False) else _listed(config.logger)
         arguments = {**config.as_dict(), "logger": [*filter(None, [tracker]), *loggers] or False}
+        if len(self.mixture.trained()) < len(self.mixture.tasks):
+            arguments["num_sanity_val_steps"] = -1  # what the tasks that are kept score before the training
         if options.profile and self.subcommand == "fit":
             callbacks.append(StepProfile(folder))
             arguments["profiler"] = config.profiler or phases(folder)
@@ -419,13 +421,14 @@ class MixtureCLI(LightningCLI):
 
     def _tracker(self, folder: RunFolder, options: RunOptions) -> MLflowTracker:
         info, everything = folder.info, options.metrics == "all"
+        primary = {task: head.primary_metric for task, head in self.datamodule.heads.items()}
         return MLflowTracker(
             folder,
             experiment=options.experiment,
             run_name=f"{self.mixture.name}-s{self.mixture.seed}",
             run_id=info.get("mlflow", {}).get("run_id"),
             tags={"mixture": self.mixture.name, "seed": str(self.mixture.seed)},
-            sends=None if everything else main_metrics(self.model.selection.primary_metrics),
+            sends=None if everything else main_metrics(primary),
             samples_load=everything,
         )
 

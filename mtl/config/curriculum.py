@@ -132,10 +132,13 @@ def _number_problems(mixture: Mixture, change: _PhaseChange, where: str, value: 
         return [] if is_number and value > 0 else [Problem(where, f"must be a number above 0, got {value!r}.", advice)]
     if not is_number or value < 0:
         return [Problem(where, f"must be a number of at least 0, got {value!r}.")]
+    if change.field == "rate" and mixture.tasks[change.task].rate == 0:
+        advice = f"Remove rate: 0 of tasks.{change.task}; a phase from step 0 can set it."
+        return [Problem(where, "has no effect, because the task has rate 0 and is never trained.", advice)]
     leader = mixture.tasks[change.task].same_rows_as
     if leader is not None:
         return [Problem(where, f"has no effect, because the task trains on the batches of '{leader}'.", "Remove it.")]
-    if mixture.tasks_per_step in ("all", len(mixture.leaders())) and len(mixture.leaders()) > 1:
+    if mixture.tasks_per_step in ("all", len(mixture.drawn())) and len(mixture.drawn()) > 1:
         return [Problem(where, "has no effect, because every step trains every task.", "Change loss_weight instead.")]
     try:
         uses_rates = components.find("sampler", mixture.sampler.name, "sampler.name").uses_rates
@@ -171,7 +174,7 @@ def _idle_problems(mixture: Mixture, others: Sequence[str]) -> Iterator[Problem]
     if others:
         return
     for phase in phases(mixture):
-        rates: Mapping[str, float | None] = {name: phase.mixture.tasks[name].rate for name in mixture.leaders()}
+        rates: Mapping[str, float | None] = {name: phase.mixture.tasks[name].rate for name in mixture.drawn()}
         if all(rate == 0 for rate in rates.values()):
             message = f"must leave a task with a rate above 0, got none from step {phase.from_step} on."
             yield Problem("curriculum", message, "Keep a rate above 0, or end the training there.")

@@ -76,11 +76,12 @@ class InitSpec(Section):
     Args:
         run: The folder of a run, whose best checkpoint is taken, or the last one if none was selected on dev; or one
             of its checkpoints.
-        heads: `none` starts all heads anew; `matching` takes those of the tasks with the same name.
+        heads: `none` starts all heads anew; `matching` takes those of the tasks with the same name; `keep` does so, and
+            adds the other tasks of the run with rate 0.
     """
 
     run: StrictStr
-    heads: Literal["none", "matching"] = "none"
+    heads: Literal["none", "matching", "keep"] = "none"
 
 
 class SplitSpec(Section):
@@ -213,7 +214,7 @@ class TaskSpec(Section):
         data: Where the rows of the task come from.
         labels: Names of the classes, entity types or relation types.
         rate: Share of the steps, relative to the rates of the other tasks; None lets the sampler derive it from the
-            sizes of the tasks.
+            sizes of the tasks. 0 only evaluates the task, with its head from the run in `init`.
         loss_weight: Factor on the task's mean loss.
         primary_metric: Metric that selects checkpoints and is reported first; None means the head's default.
         options: Options of the head.
@@ -229,7 +230,7 @@ class TaskSpec(Section):
     head: StrictStr
     data: DataSpec
     labels: tuple[StrictStr, ...] = ()
-    rate: Positive | None = None
+    rate: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     loss_weight: Positive = 1.0
     primary_metric: StrictStr | None = None
     options: dict[str, Any] = Field(default_factory=dict)
@@ -345,6 +346,14 @@ class Mixture(Section):
         """The tasks that have their own batches."""
         return [name for name, spec in self.tasks.items() if spec.same_rows_as is None]
 
+    def trained(self) -> list[str]:
+        """The tasks that are trained; the others are only evaluated."""
+        return [name for name, spec in self.tasks.items() if spec.rate != 0]
+
+    def drawn(self) -> list[str]:
+        """The tasks whose batches the steps of the training draw."""
+        return [name for name in self.trained() if self.tasks[name].same_rows_as is None]
+
     def max_length_of(self, task: str) -> int:
         return self.tasks[task].max_length or self.encoder.max_length
 
@@ -370,7 +379,7 @@ class Mixture(Section):
         fewer = self.model_copy(update={"tasks": tasks, "evaluation": evaluation, "curriculum": curriculum})
         if self.tasks_per_step == "all":
             return fewer
-        return fewer.model_copy(update={"tasks_per_step": min(self.tasks_per_step, len(fewer.leaders()))})
+        return fewer.model_copy(update={"tasks_per_step": min(self.tasks_per_step, max(1, len(fewer.drawn())))})
 
 
 def _only(phase: PhaseSpec, names: Sequence[str]) -> PhaseSpec | None:

@@ -65,6 +65,9 @@ def mixture_problems(fields: Fields) -> list[Problem]:
         others = [name for name, part in parts.items() if part.spec is None]
         problems += _name_problems(whole) if "name" not in keys else []
         problems += _sharing_problems(whole, others)
+        problems += _untrained_problems(whole) if "init" not in keys else []
+        if not whole.drawn() and not others:
+            return [*dict.fromkeys(problems), Problem("tasks", "must have one that is trained; all have rate 0.")]
         problems += _sampler_problems(whole, others) if "sampler" not in keys else []
         problems += _batch_problems(whole, others)
         problems += _balancing_problems(whole, others) if "balancing" not in keys else []
@@ -335,6 +338,14 @@ def _name_problems(mixture: Mixture) -> list[Problem]:
     return []
 
 
+def _untrained_problems(mixture: Mixture) -> list[Problem]:
+    if mixture.init is not None and mixture.init.heads != "none":
+        return []
+    message = "must be above 0, because the task has no trained head that could be evaluated."
+    advice = "Write init: {run: …, heads: keep} to start from a run with this task, or remove the task."
+    return [Problem(f"tasks.{name}.rate", message, advice) for name, spec in mixture.tasks.items() if spec.rate == 0]
+
+
 def _sharing_problems(mixture: Mixture, others: Sequence[str]) -> list[Problem]:
     return [
         problem
@@ -353,6 +364,9 @@ def _follower_problems(mixture: Mixture, name: str, leader: str) -> list[Problem
     if first is not None:
         message = f"'{leader}' itself has same_rows_as: {first}."
         return [Problem(f"{key}.same_rows_as", message, f"Name '{first}', unless that is this task.")]
+    if mixture.tasks[leader].rate == 0:
+        message = f"must name a task that is trained; '{leader}' has rate 0."
+        return [Problem(f"{key}.same_rows_as", message, "Give the task data of its own.")]
     problems = [
         Problem(f"{key}.{field}", f"has no effect, because the task trains on the batches of '{leader}'.", "Remove it.")
         for field in ("rate", "batch_size", "tokens_per_batch")
@@ -376,7 +390,7 @@ def _sampler_problems(mixture: Mixture, others: Sequence[str]) -> list[Problem]:
     if problems:
         return problems
     cls = components.find("sampler", spec.name, "sampler.name")
-    rates = {name: mixture.tasks[name].rate for name in mixture.leaders()}
+    rates = {name: mixture.tasks[name].rate for name in mixture.drawn()}
     if not cls.uses_rates:
         problems = [
             Problem(
@@ -407,9 +421,9 @@ def _batch_problems(mixture: Mixture, others: Sequence[str]) -> list[Problem]:
         for name, spec in mixture.tasks.items()
         if spec.tokens_per_batch and spec.batch_size
     ]
-    number = len(mixture.leaders()) + len(others)
+    number = len(mixture.drawn()) + len(others)
     if mixture.tasks_per_step == "all" or 1 < mixture.tasks_per_step == number:
-        rates = [name for name, spec in mixture.tasks.items() if spec.rate is not None]
+        rates = [name for name, spec in mixture.tasks.items() if spec.rate]
         rule = f"has no effect, because every step trains every task (tasks_per_step: {mixture.tasks_per_step})."
         problems += [Problem(f"tasks.{name}.rate", rule, "Remove it, or use loss_weight.") for name in rates]
     elif mixture.tasks_per_step > number:
@@ -430,7 +444,7 @@ def _balancing_problems(mixture: Mixture, others: Sequence[str]) -> list[Problem
         problems += error.problems
     if cls.needs != "whole":
         return problems
-    if mixture.tasks_per_step not in ("all", len(mixture.leaders()) + len(others)):
+    if mixture.tasks_per_step not in ("all", len(mixture.drawn()) + len(others)):
         message = (
             f"must be all with the balancing method '{spec.name}', which needs the losses of all tasks in every step"
         )

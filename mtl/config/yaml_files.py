@@ -90,6 +90,8 @@ def settle_encoder(fields: Fields) -> list[Problem]:
         encoder = {} if encoder is None else encoder
         problems += _init_problems(encoder, init["run"])
         fields["encoder"] = {**encoder, "name": init["run"]} if isinstance(encoder, dict) else encoder
+        if init.get("heads") == "keep" and isinstance(fields.get("tasks"), dict):
+            fields["tasks"] |= _kept_tasks(Path(init["run"]), fields["tasks"])
         return problems
     if isinstance(encoder, dict):
         for key in _ENCODER_PATHS:
@@ -105,6 +107,20 @@ def _init_problems(encoder: Any, run: str) -> list[Problem]:
     keys = [key for key in ("name", "revision", "weights", "tokenizer") if written.get(key) not in (None, run)]
     advice = "Remove one of the two; `null` removes a key that an include has."
     return [Problem(f"encoder.{key}", "must be left out with init, which starts from a run.", advice) for key in keys]
+
+
+def _kept_tasks(run: Path, own: Fields) -> Fields:
+    """The tasks of a run that a mixture does not have, to be evaluated but not trained; none if there is no such run.
+
+    Args:
+        run: Folder of the run, or one of its checkpoints.
+        own: Tasks of the mixture.
+    """
+    file = (run.parent.parent if run.suffix == ".ckpt" else run) / "mixture.yaml"
+    if not _is_file(file):
+        return {}  # reported with the other problems of `init.run`
+    tasks = _tasks(read_yaml(file))
+    return {name: {**task, "rate": 0, "same_rows_as": None} for name, task in tasks.items() if name not in own}
 
 
 def _inherit_data(tasks: Fields) -> None:

@@ -162,7 +162,7 @@ def _attach(heads: Mapping[str, Head], encoder: Encoder, seed: int, *, known: Co
 def build_balancing(mixture: Mixture) -> Balancing:
     """The method that balances the losses of a mixture's tasks."""
     cls = components.find("balancing", mixture.balancing.name, "balancing.name")
-    weights = {name: spec.loss_weight for name, spec in mixture.tasks.items()}
+    weights = {name: mixture.tasks[name].loss_weight for name in mixture.trained()}
     balancing: Balancing = components.build(cls, weights, **mixture.balancing.options)
     return balancing
 
@@ -170,7 +170,7 @@ def build_balancing(mixture: Mixture) -> Balancing:
 def build_selection(mixture: Mixture, heads: Mapping[str, Head]) -> Selection:
     """The rule that selects the best evaluation of a mixture on dev."""
     return Selection(
-        {name: head.primary_metric for name, head in heads.items()},
+        {name: heads[name].primary_metric for name in mixture.trained()},
         rule=mixture.evaluation.select,
         weights=mixture.evaluation.weights,
         lower_is_better={name: head.lower_is_better for name, head in heads.items()},

@@ -1,4 +1,4 @@
-"""Starts the heads of tasks from those of the tasks with the same name in another run (`init.heads: matching`)."""
+"""Starts the heads of tasks from those of the same name in another run (`init.heads`: `matching` or `keep`)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,11 @@ def matching_tasks(mixture: Mixture) -> list[str]:
     if not names:
         message = f"must be none, because the run has no task of the same name, only {', '.join(trained)}."
         raise InputError(Problem("init.heads", message, "Rename a task, or write init: {heads: none}."))
-    problems = []
+    problems = [
+        Problem(f"tasks.{name}.rate", "must be above 0, because the run has no task of this name.", "Rename the task.")
+        for name, spec in mixture.tasks.items()
+        if spec.rate == 0 and name not in trained
+    ]
     for name in names:
         for field in ("head", "labels"):
             theirs, ours = getattr(trained[name], field), getattr(mixture.tasks[name], field)

@@ -174,14 +174,21 @@ class RunRecorder(Callback):
             rates[name] = max(group["lr"], rates.get(name, 0.0))
         _log(trainer, rates, trainer.global_step)
 
+    def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Records what the tasks that are only evaluated score before the training."""
+        if trainer.is_global_zero:
+            results = cast("MultiTaskModule", pl_module).results["dev"]
+            kept = _data(trainer).mixture.tasks.keys() - _data(trainer).mixture.trained()
+            self._folder.write_metrics("before", {task: results[task].scores for task in kept & results.keys()})
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
         module = cast("MultiTaskModule", pl_module)
         results = module.results["dev"]
         if trainer.state.fn == "fit":
-            for task, result in results.items():
-                self._curves.add(task, result.scores[module.head(task).primary_metric])
+            for task in results.keys() & module.selection.primary_metrics.keys():
+                self._curves.add(task, results[task].scores[module.head(task).primary_metric])
         if trainer.state.fn != "fit":
             self._record_evaluation(trainer, module, "dev")
         elif MIXTURE in module.selection.improved:
@@ -222,6 +229,7 @@ class RunRecorder(Callback):
             self._cautions.append(f"Training losses rose instead of falling: {named}. Lower model.learning_rate.")
         self._folder.write_metrics("train", {task: {"loss": loss} for task, loss in losses.items()})
         self._record_undertrained(_data(trainer))
+        self._record_kept(trainer)
         self._finish(trainer, "dev", self._selected, {})
 
     def show(self) -> None:
@@ -280,6 +288,19 @@ class RunRecorder(Callback):
             self._cautions.append(undertrained_caution(tasks))
         if self._tracker is not None:
             self._tracker.set_tags({"undertrained": ", ".join(tasks) or "no task"})
+
+    def _record_kept(self, trainer: pl.Trainer) -> None:
+        """Records what the training has changed in the tasks that it only evaluates."""
+        metrics = self._folder.metrics
+        for task, before in metrics.get("before", {}).items():
+            name = _data(trainer).heads[task].primary_metric
+            old, new = before[name], metrics.get("dev", {}).get(task, {}).get(name)
+            if old is None or new is None:
+                continue
+            _log(trainer, {f"kept/{task}/before": old, f"kept/{task}/change": new - old}, trainer.global_step)
+            self._notes.append(
+                f"{task} was kept: {name} on dev {old:.3f} before this training, {new:.3f} after ({new - old:+.3f})"
+            )
 
     def _write(self, split: str, results: Mapping[str, TaskResult]) -> None:
         """Writes scores, and the counts per document, which studies resample."""

@@ -75,7 +75,7 @@ class Selection:
     """Scores every evaluation on dev, for the mixture and for each of its tasks, and keeps the best scores.
 
     Args:
-        primary_metrics: The primary metric of each task, which selects the task's best evaluation.
+        primary_metrics: The primary metric of each trained task, which selects the task's best evaluation.
         rule: Score of the mixture: the `mean`, `weighted` mean or `worst` of the primary metrics, or one metric as
             ``task/metric``.
         weights: Weights of the tasks for `weighted`; 1 for tasks without one.
@@ -116,7 +116,7 @@ class Selection:
         Args:
             results: ``{task: {metric: value}}`` of the tasks that were evaluated.
         """
-        tasks = {of_task(task): metrics[self.primary_metrics[task]] for task, metrics in results.items()}
+        tasks = {of_task(task): value for task, value in self._primary(results).items()}
         self.scores = {MIXTURE: self.score(results), **tasks}
         ranks = {name: UNDEFINED if math.isnan(score) else Rank(1, score) for name, score in tasks.items()}
         self.ranks = {MIXTURE: self._rank(results), **ranks}
@@ -127,7 +127,8 @@ class Selection:
 
     def _rank(self, results: Mapping[str, Mapping[str, float]]) -> Rank:
         """How many scores the rule can use, and the score of the mixture over these."""
-        scored = {t: found for t, found in results.items() if not math.isnan(found[self.primary_metrics[t]])}
+        primary = self._primary(results)
+        scored = {task: results[task] for task, value in primary.items() if not math.isnan(value)}
         if not math.isnan(self.scores[MIXTURE]):
             return Rank(1 if "/" in self._rule else len(scored), self.scores[MIXTURE])
         return Rank(len(scored), self.score(scored)) if scored and "/" not in self._rule else UNDEFINED
@@ -142,11 +143,17 @@ class Selection:
             task, metric = self._rule.split("/", 1)
             value = results[task][metric]
             return -value if metric in self._lower_is_better.get(task, ()) else value
-        primary = {task: metrics[self.primary_metrics[task]] for task, metrics in results.items()}
+        primary = self._primary(results)
+        if not primary:
+            return math.nan
         if self._rule == "worst":
             return math.nan if any(map(math.isnan, primary.values())) else min(primary.values())
         weights = {task: self._weights.get(task, 1.0) if self._rule == "weighted" else 1.0 for task in primary}
         return sum(weights[task] * value for task, value in primary.items()) / sum(weights.values())
+
+    def _primary(self, results: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+        """The primary metric of each trained task that was evaluated."""
+        return {task: results[task][metric] for task, metric in self.primary_metrics.items() if task in results}
 
     def state_dict(self) -> dict[str, Any]:
         """The best ranks, with which a resumed run compares its evaluations."""
