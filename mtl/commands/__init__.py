@@ -19,7 +19,7 @@ COMMANDS = {
     "suite": ("mtl.commands.suite", "Check the data of a published benchmark against its published counts."),
     "tune": ("mtl.commands.tune", "Search learning rates and other settings by their score on dev."),
     "predict": ("mtl.commands.predict", "Predict on raw text with a checkpoint."),
-    "export": ("mtl.commands.export", "Write the encoder of a run as a Hugging Face model."),
+    "export": ("mtl.commands.export", "Write tasks or the encoder of a run as Hugging Face models."),
     "errors": ("mtl.commands.errors", "List the wrong predictions of a run for one task."),
     "evaluate": ("mtl.commands.evaluate", "Score a task of a run on another corpus of the same type."),
     "score": ("mtl.commands.score", "Score another system's predictions."),

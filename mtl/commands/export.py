@@ -1,4 +1,4 @@
-"""`mtl export`: what a run has trained, as a folder for transformers."""
+"""`mtl export`: what a run has trained, as folders for transformers."""
 
 from __future__ import annotations
 
@@ -6,33 +6,95 @@ import argparse
 from collections.abc import Sequence
 
 from mtl.commands.arguments import add_import_option, import_modules
+from mtl.export.agreement import compare, texts_of
+from mtl.export.hub import push, require_public
 from mtl.export.hugging_face import export_encoder
+from mtl.export.task_model import export_tasks
 from mtl.log_filters import filter_logs
 from mtl.problems import InputError, Problem
 
-DESCRIPTION = """Writes the encoder of a run as a Hugging Face model: weights, tokenizer, the head for language
-modelling if the run has one, and a README with the facts of the run."""
+DESCRIPTION = """Writes a run as Hugging Face models: tasks, or the encoder with its head for language modelling if the
+run has one; each with its tokenizer and a README with the facts of the run. docs/export.md says what can be written."""
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs `mtl export RUN --encoder --to FOLDER [--task T]`.
+    """Runs `mtl export RUN --task T… | --all | --encoder [--task T] --to FOLDER [--compare TEXTS] [--repo OWNER/NAME]`.
 
     Raises:
-        InputError: An option or the run is invalid, or the folder has content.
+        InputError: An option or the run is invalid, a task has no class of transformers, or the folder has content.
     """
-    parser = argparse.ArgumentParser("mtl export", description=DESCRIPTION, allow_abbrev=False)
-    parser.add_argument("run", help="folder of a run, whose best checkpoint is exported, or one of its checkpoints")
-    parser.add_argument("--encoder", action="store_true", help="export the encoder (required)")
-    parser.add_argument("--to", metavar="FOLDER", required=True, help="new or empty folder to write")
-    parser.add_argument("--task", help="task with the head for language modelling, if the run has several")
-    add_import_option(parser)
-    options = parser.parse_args(arguments[1:])
-    if not options.encoder:
-        raise InputError(Problem("--encoder", "must be given: only encoders are exported.", "Add --encoder."))
+    options = _parser().parse_args(arguments[1:])
+    tasks = options.task or []
+    _check(options, tasks)
     import_modules(options.modules)
     filter_logs()
-    found = export_encoder(options.run, options.to, task=options.task)
+    if options.repo is not None:
+        require_public(options.run, options.repo)
+    if options.encoder:
+        _export_encoder(options.run, options.to, tasks)
+    else:
+        _export_tasks(options.run, options.to, tasks, options.compare)
+    if options.repo is not None:
+        print(f"Pushed to {push(options.to, options.repo)}.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("mtl export", description=DESCRIPTION, allow_abbrev=False)
+    parser.add_argument("run", help="folder of a run, whose best checkpoint is exported, or one of its checkpoints")
+    parser.add_argument("--to", metavar="FOLDER", required=True, help="new or empty folder to write")
+    task_help = "tasks to export, several of them to subfolders; with --encoder, the one for language modelling"
+    parser.add_argument("--task", nargs="+", action="extend", help=task_help)
+    parser.add_argument("--all", action="store_true", help="export every task that transformers can hold")
+    parser.add_argument("--encoder", action="store_true", help="export the encoder")
+    compare_help = "print how often `pipeline` finds what `mtl predict` finds: in dev or test, or in a file of texts"
+    parser.add_argument("--compare", metavar="TEXTS", help=compare_help)
+    repo_help = "also write the folder to this repository of the Hugging Face hub, unless data of the run is private"
+    parser.add_argument("--repo", metavar="OWNER/NAME", help=repo_help)
+    add_import_option(parser)
+    return parser
+
+
+def _check(options: argparse.Namespace, tasks: Sequence[str]) -> None:
+    """Checks that the options fit each other.
+
+    Raises:
+        InputError: They do not.
+    """
+    problems = []
+    if sum([options.encoder, options.all, bool(tasks) and not options.encoder]) != 1:
+        message = "Exactly one of --task, --all and --encoder is needed, or --encoder with the --task of its head."
+        problems.append(Problem("--task", message, "Add --task NAME, or --all."))
+    if options.encoder and len(tasks) > 1:
+        problems.append(Problem("--task", "must be one task with --encoder.", "Name one."))
+    if options.encoder and options.compare:
+        problems.append(Problem("--compare", "needs tasks; an encoder predicts nothing.", "Leave it out."))
+    if options.repo is not None and not options.encoder and len(tasks) != 1:
+        problems.append(Problem("--repo", "needs one task: a repository is one model.", "Export the tasks one by one."))
+    if problems:
+        raise InputError(problems)
+
+
+def _export_encoder(run: str, folder: str, tasks: Sequence[str]) -> None:
+    found = export_encoder(run, folder, task=next(iter(tasks), None))
     head = "" if found.language_model is None else f", with the head of '{found.language_model}'"
-    print(f"Wrote {options.to}: {found.model_class} from {found.checkpoint.name}{head}.")
+    print(f"Wrote {folder}: {found.model_class} from {found.checkpoint.name}{head}.")
     if found.note is not None:
         print(f"Note: {found.note}.")
+
+
+def _export_tasks(run: str, folder: str, tasks: Sequence[str], source: str | None) -> None:
+    texts = {} if source is None else {task: texts_of(run, task, source) for task in tasks}
+    found = export_tasks(run, folder, tasks)
+    for problem in found.left_out:
+        print(f"Not written: {problem}")
+    for one in found.written:
+        print(f"Wrote {one.folder}: {one.model_class} from {found.checkpoint.name}, the task '{one.task}'.")
+        if source is None:
+            continue
+        own = texts.get(one.task) or texts_of(run, one.task, source)
+        result = compare(run, one.task, one.folder, own)
+        if result is None:
+            print("  not compared: it reads marked mentions.")
+            continue
+        print(f"  pipeline and mtl predict, texts within the maximum length: {result.within}")
+        print(f"  longer texts: {result.longer}")

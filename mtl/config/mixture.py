@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    model_serializer,
+    model_validator,
+)
 
 from mtl.config import components
 from mtl.problems import InputError, Problem, did_you_mean
@@ -168,6 +178,10 @@ class PhaseSpec(_OpenSpec):
     from_step: Annotated[StrictInt, Field(ge=0)]
 
 
+_NOTES = frozenset({"licence", "private"})
+"""Fields of `DataSpec` that change no row."""
+
+
 class DataSpec(_OpenSpec):
     """Where the rows of a task come from; options of the reader are written next to these fields.
 
@@ -182,6 +196,8 @@ class DataSpec(_OpenSpec):
         rename: New names of labels that the corpus calls otherwise: classes, entity types or relation types.
         annotated: Entity and relation types, by their new names, that the corpus annotates, if it lacks some of the
             task's; None means all. The others are neither learned nor scored.
+        licence: Licence of the data, for the README of an exported model; None states none.
+        private: Whether no model that was trained on the data may be written to the Hugging Face hub by `mtl export`.
     """
 
     reader: StrictStr
@@ -192,6 +208,13 @@ class DataSpec(_OpenSpec):
     permute: PermuteSpec | None = None
     rename: dict[StrictStr, StrictStr] | None = None
     annotated: tuple[StrictStr, ...] | None = None
+    licence: StrictStr | None = None
+    private: StrictBool = False
+
+    @model_serializer(mode="wrap")
+    def _with_notes_that_are_set(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # They change no row. Where they are not set, keys of caches and recorded searches stay as they were.
+        return {key: value for key, value in serialize(self).items() if key not in _NOTES or value}
 
     @property
     def reader_arguments(self) -> dict[str, Any]:

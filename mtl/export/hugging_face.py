@@ -11,12 +11,10 @@ from torch import Tensor
 
 from heads import Head
 from mtl.encoder.pretrained import load_config, load_weights
-from mtl.export.model_card import RunFacts, model_card
+from mtl.export.loaded_run import load_run, require_empty
+from mtl.export.model_card import model_card
 from mtl.files import whole_folder, write_text
 from mtl.problems import InputError, Problem, did_you_mean
-from mtl.tracking.run_folder import RunFolder
-from mtl.training.assembly import build_heads, build_module
-from mtl.training.checkpoints import checkpoint_mixture, located, read_checkpoint
 
 if TYPE_CHECKING:
     from mtl.config.mixture import Mixture
@@ -56,24 +54,16 @@ def export_encoder(run: str | Path, folder: str | Path, *, task: str | None = No
             content, or it is not writable.
     """
     folder = Path(folder)
-    _require_empty(folder)
-    run_folder = RunFolder.open(run)
-    checkpoint = run_folder.resolve_checkpoint(run_folder.saved.selected if Path(run).is_dir() else Path(run))
-    trained = checkpoint_mixture(checkpoint)
-    mixture = located(trained, checkpoint)
-    heads, tokenizer = build_heads(mixture)
-    module = build_module(mixture, weights=False, built=(heads, tokenizer))
-    content = read_checkpoint(checkpoint)
-    module.load_state_dict(content["state_dict"])
-    chosen = _language_model_task({name: module.head(name) for name in heads}, task)
-    model, note = _model(mixture, module, chosen, checkpoint)
+    require_empty(folder)
+    loaded = load_run(run)
+    chosen = _language_model_task({name: loaded.module.head(name) for name in loaded.mixture.tasks}, task)
+    model, note = _model(loaded.mixture, loaded.module, chosen, loaded.checkpoint)
     language_model = None if note is not None else chosen
-    facts = RunFacts(run_folder, trained, checkpoint, int(content.get("global_step", 0)), language_model)
     with whole_folder(folder) as part:
         model.save_pretrained(part)
-        tokenizer.save_pretrained(part)
-        write_text(part / "README.md", model_card(facts))
-    return ExportedEncoder(checkpoint, type(model).__name__, language_model, note)
+        loaded.tokenizer.save_pretrained(part)
+        write_text(part / "README.md", model_card(loaded, language_model))
+    return ExportedEncoder(loaded.checkpoint, type(model).__name__, language_model, note)
 
 
 def _language_model_task(heads: Mapping[str, Head], task: str | None) -> str | None:
@@ -122,9 +112,3 @@ def _model(mixture: Mixture, module: MultiTaskModule, task: str | None, checkpoi
 
 def _made(auto: Any, config: Any) -> Any:
     return auto.from_config(config, dtype=torch.float32)
-
-
-def _require_empty(folder: Path) -> None:
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        message = f"must be a new or empty folder, got '{folder}', which has content."
-        raise InputError(Problem("--to", message, "Choose another folder, or remove this one first."))

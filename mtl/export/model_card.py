@@ -11,26 +11,8 @@ import yaml
 
 from mtl.config.encoder_catalogue import entry_of
 from mtl.config.mixture import EncoderSpec, Mixture
-from mtl.tracking.run_folder import RunFolder
+from mtl.export.loaded_run import LoadedRun
 from mtl.training.checkpoints import checkpoint_precision
-
-
-class RunFacts(NamedTuple):
-    """What a model card reports.
-
-    Args:
-        folder: Folder of the run.
-        mixture: The mixture, with the encoder that the training started from.
-        checkpoint: The checkpoint that was exported.
-        updates: Number of updates so far.
-        language_model: Task whose head for language modelling is exported too; None if there is none.
-    """
-
-    folder: RunFolder
-    mixture: Mixture
-    checkpoint: Path
-    updates: int
-    language_model: str | None
 
 
 class _HubTask(NamedTuple):
@@ -48,32 +30,33 @@ _TASKS = {
 """By the kind of the encoder."""
 
 
-def model_card(facts: RunFacts) -> str:
-    """A README with metadata as the Hugging Face hub reads them.
+def model_card(run: LoadedRun, language_model: str | None) -> str:
+    """The README of an encoder, with metadata as the Hugging Face hub reads them.
 
     Args:
-        facts: The facts.
+        run: The run.
+        language_model: Task whose head for language modelling is exported too; None if there is none.
     """
-    kind = facts.mixture.encoder.kind
+    kind = run.trained.encoder.kind
     head: dict[str, Any] = {
         "library_name": "transformers",
-        "tags": ["biomtl", *([_TASKS[kind].tag] if facts.language_model else [])],
+        "tags": ["biomtl", *([_TASKS[kind].tag] if language_model else [])],
     }
-    base = _hub_name(facts.mixture.encoder)
+    base = hub_name(run.trained.encoder)
     if base is not None:
         head["base_model"] = base
     what, too = "encoder", ""
-    if facts.language_model is not None:
+    if language_model is not None:
         what = f"encoder, with its head for {_TASKS[kind].name},"
         too = f", and `{_TASKS[kind].auto_class}` does too"
     lines = [
-        f"# {facts.mixture.name}",
+        f"# {run.trained.name}",
         "",
         f"The {what} of a training with biomtl. `AutoTokenizer` and `AutoModel` of transformers load it{too}.",
         "",
         "| | |",
         "|---|---|",
-        *(f"| {name} | {value} |" for name, value in _rows(facts).items()),
+        *(f"| {name} | {value} |" for name, value in run_rows(run).items()),
         "",
         "## Tasks",
         "",
@@ -81,30 +64,31 @@ def model_card(facts: RunFacts) -> str:
         "",
         "| task | head | rate | loss weight | scores |",
         "|---|---|---|---|---|",
-        *_tasks(facts),
+        *_tasks(run),
     ]
     return "\n".join(["---", yaml.safe_dump(head, sort_keys=False) + "---", "", *lines, ""])
 
 
-def _rows(facts: RunFacts) -> dict[str, Any]:
-    mixture = facts.mixture
+def run_rows(run: LoadedRun) -> dict[str, Any]:
+    """The facts of a training by their names, without paths."""
+    mixture = run.trained
     return {
-        "run": facts.folder.path.name,
-        "checkpoint": f"{facts.checkpoint.name}, after {facts.updates} updates",
+        "run": run.folder.path.name,
+        "checkpoint": f"{run.checkpoint.name}, after {run.updates} updates",
         "started from": _start(mixture),
         "longest input in training": f"{mixture.encoder.max_length} tokens",
         "batch": f"{mixture.tokens_per_batch} tokens" if mixture.tokens_per_batch else f"{mixture.batch_size} examples",
         "sampler": mixture.sampler.name,
         "changes of the curriculum": ", ".join(f"from step {one.from_step}" for one in mixture.curriculum) or "none",
         "seed": mixture.seed,
-        "precision": checkpoint_precision(facts.checkpoint),
+        "precision": checkpoint_precision(run.checkpoint),
         "exported by": f"biomtl {version('biomtl')}, torch {version('torch')}, transformers {version('transformers')}",
     }
 
 
 def _start(mixture: Mixture) -> str:
     spec = mixture.encoder
-    name = _hub_name(spec) or _shown_name(spec)
+    name = hub_name(spec) or _shown_name(spec)
     if spec.weights == "random":
         tokenizer = f", tokenizer of {Path(spec.tokenizer).name}" if spec.tokenizer else ""
         return f"random weights, configuration of {name}{tokenizer}"
@@ -114,7 +98,7 @@ def _start(mixture: Mixture) -> str:
     return name if spec.revision is None else f"{name}, revision {spec.revision}"
 
 
-def _hub_name(spec: EncoderSpec) -> str | None:
+def hub_name(spec: EncoderSpec) -> str | None:
     """The pretrained model on the hub that an encoder is; None for a folder, a run, or random weights."""
     if spec.weights == "random":
         return None
@@ -130,9 +114,9 @@ def _shown_name(spec: EncoderSpec) -> str:
     return path.name if path.is_absolute() or path.exists() or len(path.parts) != 2 else spec.name
 
 
-def _tasks(facts: RunFacts) -> Iterator[str]:
-    metrics = facts.folder.metrics
-    for name, spec in facts.mixture.tasks.items():
+def _tasks(run: LoadedRun) -> Iterator[str]:
+    metrics = run.folder.metrics
+    for name, spec in run.trained.tasks.items():
         rate = "by size" if spec.rate is None else f"{spec.rate:g}"
         scores = [
             f"{split} {metric} {value:.4g}"

@@ -15,4 +15,4 @@
 Next: `mtl.study` and `mtl.commands`.
 """
 
-__all__ = ["cross_evaluation", "end_to_end", "finished_run", "other_corpus", "predicting", "systems"]
+__all__ = ["cross_evaluation", "end_to_end", "finished_run", "inputs", "other_corpus", "predicting", "systems"]

@@ -144,7 +144,9 @@ def _shaping(value: Any) -> Any:
     return {key: option for key, option in value.items() if key != "metrics"} if isinstance(value, dict) else value
 
 
-_FREE = re.compile(r"evaluation\b.*|privacy\b.*|name|tasks\.\w+\.data\.path\b.*|tasks\.\w+\.options\.metrics\b.*")
+_FREE = re.compile(
+    r"evaluation\b.*|privacy\b.*|name|tasks\.\w+\.data\.(path|licence|private)\b.*|tasks\.\w+\.options\.metrics\b.*"
+)
 """Keys that may differ when a run resumes, because they affect no batch, loss or weight."""
 
 

@@ -65,6 +65,16 @@ def test_a_mixture_can_be_restored_from_its_dictionary() -> None:
     assert parse_mixture(made.to_dict()).sampler.options == {"temperature": 3.0}
 
 
+def test_notes_on_data_are_written_only_where_they_are_set() -> None:
+    data = {"reader": "conll", "path": "corpus"}
+    for own in ({}, {"licence": "CC BY 4.0", "private": True}):
+        task = {"head": "token_classification", "labels": ["Drug"], "data": data | own}
+        mixture = load_mixture({"name": "m", "tasks": {"drugs": task}})
+        written = mixture.to_dict()["tasks"]["drugs"]["data"]
+        assert {key: written[key] for key in ("licence", "private") if key in written} == own
+        assert Mixture(**mixture.to_dict()) == mixture
+
+
 def test_a_mapping_with_a_folder_is_read_like_a_file(tmp_path: Path) -> None:
     (tmp_path / "rows").mkdir()
     made = load_mixture({"name": "m", "tasks": {"one": task()}}, folder=tmp_path)

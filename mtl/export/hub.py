@@ -1,0 +1,80 @@
+"""Writes an exported folder to the Hugging Face hub, unless the run was trained on private data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from mtl.config.mixture import Mixture
+from mtl.export.loaded_run import checkpoint_of
+from mtl.problems import InputError, Problem
+from mtl.training.checkpoints import checkpoint_mixture
+
+_REPOSITORY = re.compile(r"\w+([.-]\w+)*/\w+([.-]\w+)*")
+
+
+def require_public(run: str | Path, repository: str) -> None:
+    """Checks that a model of a run may be written to the hub, before anything is exported.
+
+    Args:
+        run: Folder of a run, or a checkpoint in it.
+        repository: OWNER/NAME on the hub.
+
+    Raises:
+        InputError: There is no such run, the name is not one of the hub, data of the run is private, or it started
+            from a run that is no longer there, so that nobody knows.
+    """
+    problems = list(_privacy_problems(checkpoint_mixture(checkpoint_of(run))))
+    if not _REPOSITORY.fullmatch(repository):
+        message = f"must be OWNER/NAME on the hub, got '{repository}'."
+        problems.append(Problem("--repo", message, "Such as --repo my-group/my-model."))
+    if problems:
+        raise InputError(problems)
+
+
+def push(folder: str | Path, repository: str) -> str:
+    """Writes all files of a folder to a repository of the hub, which is made if needed: private, for its owner to open.
+
+    Args:
+        folder: The folder.
+        repository: OWNER/NAME on the hub.
+
+    Returns:
+        The address of the repository.
+
+    Raises:
+        InputError: The hub cannot be reached, or refuses.
+    """
+    from httpx import HTTPError
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    api = HfApi()
+    try:
+        address = api.create_repo(repository, private=True, exist_ok=True)
+        api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Model exported by biomtl")
+    except (OSError, ValueError, HTTPError) as error:
+        status = f", status {error.response.status_code}" if isinstance(error, HfHubHTTPError) else ""
+        message = f"'{repository}' could not be written ({type(error).__name__}{status}); the folder is complete."
+        advice = "Log in with `hf auth login`, check the name and HF_HUB_OFFLINE, and write it with `hf upload`."
+        raise InputError(Problem("--repo", message, advice)) from error
+    return str(address)
+
+
+def _privacy_problems(mixture: Mixture) -> Iterator[Problem]:
+    """The tasks with private data, of this run and of those that it started from."""
+    advice = "Keep the folder on this machine, or leave --repo out."
+    for name, spec in mixture.tasks.items():
+        if spec.data.private:
+            message = f"The data of the task '{name}' of '{mixture.name}' is private."
+            yield Problem(f"tasks.{name}.data.private", message, advice)
+    if mixture.init is None:
+        return
+    try:
+        source = checkpoint_mixture(checkpoint_of(mixture.init.run))
+    except InputError:
+        message = "The run started from another one that cannot be read, so its data may be private."
+        yield Problem("init.run", message, advice)
+    else:
+        yield from _privacy_problems(source)
