@@ -1,4 +1,4 @@
-"""The documentation site. Its source is the whole repository, so that every link also works where the files are read."""
+"""The documentation site. Its source is the whole repository, so that links also work where the files are read."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ sys.path.insert(0, str(DOCS / "generator"))
 
 project = "biomtl"
 author = "The biomtl authors"
-copyright = "The biomtl authors"  # noqa: A001
+copyright = "The biomtl authors"
 version = release = metadata.version("biomtl")
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_design", "reference_pages"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "reference_pages"]
 root_doc = "README"
 include_patterns = [
     *("README.md", "SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md", "SUPPORT.md", "CODE_OF_CONDUCT.md"),
@@ -24,7 +24,17 @@ include_patterns = [
     *("experiments/bench/README.md", "experiments/results/*.md"),
     "notebooks/*.ipynb",
 ]
-exclude_patterns = ["docs/paper.md", "docs/navigation.md", "docs/_build", ".*", "runs", "mlruns", "build", "dist", "tests"]
+exclude_patterns = [
+    "docs/paper.md",
+    "docs/navigation.md",
+    "docs/_build",
+    ".*",
+    "runs",
+    "mlruns",
+    "build",
+    "dist",
+    "tests",
+]
 templates_path = ["_templates"]
 
 nitpicky = True
@@ -38,10 +48,10 @@ nb_execution_mode = os.environ.get("NOTEBOOKS", "off")
 nb_execution_timeout = 1800
 nb_execution_raise_on_error = True
 
+autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 default_role = "literal"  # a single backtick is code in our docstrings
-suppress_warnings = ["misc.highlighting_failure"]
 
 html_theme = "furo"
 html_title = f"biomtl {release}"

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
 from unittest import mock
 
-from mtl.commands import COMMANDS
 from reference_keys import cell
+
+from mtl.commands import COMMANDS
 
 LIGHTNING = ("fit", "validate", "test")
 """Commands whose parser is Lightning's."""
@@ -24,7 +25,7 @@ class Option(NamedTuple):
     meaning: str
 
 
-class _Parsed(Exception):
+class _ParserFoundError(Exception):
     def __init__(self, parser: argparse.ArgumentParser) -> None:
         self.parser = parser
 
@@ -54,7 +55,7 @@ def parser_of(command: str) -> argparse.ArgumentParser:
         return _lightning_parser(command)
 
     def stop(parser: argparse.ArgumentParser, *_: object, **__: object) -> NoReturn:
-        raise _Parsed(parser)
+        raise _ParserFoundError(parser)
 
     main = importlib.import_module(COMMANDS[command][0]).main
     ways = ("parse_args", "parse_known_args", "parse_intermixed_args", "parse_known_intermixed_args")
@@ -63,7 +64,7 @@ def parser_of(command: str) -> argparse.ArgumentParser:
             stack.enter_context(mock.patch.object(argparse.ArgumentParser, way, stop))
         try:
             main([command])
-        except _Parsed as found:
+        except _ParserFoundError as found:
             return found.parser
     raise AssertionError(f"mtl {command} reads no arguments")
 
@@ -79,7 +80,7 @@ def options(parser: argparse.ArgumentParser) -> Iterator[Option]:
 
 
 def _only_prints(action: argparse.Action) -> bool:
-    """Whether an option shows help, or belongs to Lightning's parser rather than to us: a config file of one section."""
+    """Whether an option shows help or settings, or reads a config file of one section only."""
     names = action.option_strings
     is_help = any(name in ("-h", "--help", "--print_config") or name.endswith(".help") for name in names)
     return is_help or action.help == argparse.SUPPRESS or type(action).__name__ == "_ActionConfigLoad"
@@ -103,11 +104,11 @@ def _lightning_parser(command: str) -> argparse.ArgumentParser:
     from mtl.commands.fit import MixtureCLI
 
     def stop(cli: MixtureCLI, *_: object) -> NoReturn:
-        raise _Parsed(cli._subcommand_parsers[command])
+        raise _ParserFoundError(cli._subcommand_parsers[command])
 
     with mock.patch.object(MixtureCLI, "parse_arguments", stop):
         try:
-            MixtureCLI(None, [command], [command], mock.Mock())  # type: ignore[arg-type]  # trains nothing
-        except _Parsed as found:
+            MixtureCLI(None, [command], [command], mock.Mock())
+        except _ParserFoundError as found:
             return found.parser
     raise AssertionError(f"mtl {command} reads no arguments")

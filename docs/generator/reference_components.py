@@ -8,9 +8,9 @@ from typing import Any
 
 import docstring_parser
 from pydantic import TypeAdapter
+from reference_keys import cell, default_words, described, type_words
 
 from mtl.config.components import choices, find
-from reference_keys import cell, default_words, described, type_words
 
 KINDS = {
     "head": "Heads",
@@ -26,8 +26,8 @@ def components_page() -> str:
     lines = []
     for kind, title in KINDS.items():
         lines += [f"## {title}", ""]
-        for name in choices(kind):  # type: ignore[arg-type]
-            cls = find(kind, name, kind)  # type: ignore[arg-type]
+        for name in choices(kind):
+            cls = find(kind, name, kind)
             about = docstring_parser.parse(inspect.getdoc(cls) or "").short_description or ""
             lines += [f"### `{name}`", "", cell(about), "", *_table(cls), ""]
     return "\n".join(lines)

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sphinx.application import Sphinx
-
+from pydantic import BaseModel
 from reference_commands import commands_page
 from reference_components import components_page
 from reference_keys import keys_page
+from sphinx.application import Sphinx
 
 NAVIGATION = Path(__file__).parents[1] / "navigation.md"
 
@@ -66,6 +66,12 @@ def setup(app: Sphinx) -> dict[str, bool]:
     def always_read(_: Sphinx, *__: object) -> list[str]:
         return list(GENERATED)  # the code may have changed, not only the page
 
+    def sign(*event: Any) -> tuple[str, None] | None:
+        """No signature for what is made from a YAML file: its keys have a page of their own."""
+        cls = event[3]
+        return ("", None) if inspect.isclass(cls) and issubclass(cls, BaseModel) else None
+
     app.connect("source-read", complete)
+    app.connect("autodoc-process-signature", sign)
     app.connect("env-get-outdated", always_read)
     return {"parallel_read_safe": True}
