@@ -13,6 +13,7 @@ from reference_commands import commands_page
 from reference_components import components_page
 from reference_keys import keys_page
 from sphinx.application import Sphinx
+from sphinx.highlighting import lexer_classes
 
 NAVIGATION = Path(__file__).parents[1] / "navigation.md"
 
@@ -71,6 +72,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
         cls = event[3]
         return ("", None) if inspect.isclass(cls) and issubclass(cls, BaseModel) else None
 
+    app.add_lexer("csv", lexer_classes["none"])  # tables have nothing to highlight
     app.connect("source-read", complete)
     app.connect("autodoc-process-signature", sign)
     app.connect("env-get-outdated", always_read)
