@@ -24,24 +24,14 @@ include_patterns = [
     *("experiments/bench/README.md", "experiments/results/*.md"),
     "notebooks/*.ipynb",
 ]
-exclude_patterns = [
-    "docs/paper.md",
-    "docs/navigation.md",
-    "docs/_build",
-    ".*",
-    "runs",
-    "mlruns",
-    "build",
-    "dist",
-    "tests",
-]
+NOT_PAGES = ("docs/paper.md", "docs/navigation.md", "docs/_build")
+exclude_patterns = [*NOT_PAGES, ".*", "runs", "mlruns", "build", "dist", "tests"]
 templates_path = ["_templates"]
 
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", ".*")]  # types in signatures, of libraries whose pages are elsewhere
 linkcheck_anchors = False  # GitHub makes the anchors of its pages in the browser
 
-myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
 # Notebooks are kept without outputs. `make docs NOTEBOOKS=cache` runs those that have changed, which takes minutes.
 nb_execution_mode = os.environ.get("NOTEBOOKS", "off")

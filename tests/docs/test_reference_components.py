@@ -10,7 +10,7 @@ from reference_components import KINDS, components_page, options
 from mtl.config.components import choices, find
 
 PAGE = components_page()
-COMPONENTS = [(kind, name) for kind in KINDS for name in choices(kind)]  # type: ignore[arg-type]
+COMPONENTS = [(kind, name) for kind in KINDS for name in choices(kind)]
 
 
 @pytest.mark.parametrize(("kind", "name"), COMPONENTS, ids=[f"{kind}-{name}" for kind, name in COMPONENTS])
