@@ -42,6 +42,7 @@ autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 default_role = "literal"  # a single backtick is code in our docstrings
+smartquotes = False  # quotes in tables are around values
 
 html_theme = "furo"
 html_title = f"biomtl {release}"
