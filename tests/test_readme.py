@@ -1,4 +1,4 @@
-"""What README says is so: its commands run in its order on its own files, and its map is the code's."""
+"""What README and the start page say is so: commands run in their order on their files, and tables are the code's."""
 
 from __future__ import annotations
 
@@ -16,34 +16,27 @@ import yaml
 
 from mtl.commands import COMMANDS
 from mtl.commands import run as run_mtl
+from tests.start_page import COPIES, REPOSITORY, START, blocks, commands, files, write_files
 
-REPOSITORY = Path(__file__).parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
-COPIES = 8
-"""README shows a few rows; as many copies of them make splits that hold every label."""
+COMMANDS_PAGE = (REPOSITORY / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
+COMPONENTS_PAGE = (REPOSITORY / "docs" / "reference" / "components.md").read_text(encoding="utf-8")
+CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+MAX_LINES = 150
 
 
-def blocks(language: str) -> list[str]:
-    return [match["text"] for match in BLOCK.finditer(README) if match["language"] == language]
+def test_readme_is_a_front_page_with_two_commands_and_one_picture() -> None:
+    assert len(README.splitlines()) <= MAX_LINES
+    assert re.findall(r"^```bash\n(.*?)^```$", README, re.MULTILINE | re.DOTALL) == ["make demo\nmake test\n"]
+    assert len(re.findall(r"!\[", README)) == 1
+    steps = re.search(r"^```text\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert steps is not None
+    shown = [line.split()[:2] for line in steps[1].splitlines()]
+    assert shown == [command.split()[:2] for command in commands()][: len(shown)]
 
 
-def commands() -> list[str]:
-    return [line for block in blocks("bash") for line in block.splitlines() if line]
-
-
-def files() -> dict[str, str]:
-    """The files that README writes out, by name: the code block after a sentence that ends with `name`."""
-    pattern = re.compile(
-        r"`(?P<name>[\w.]+)`[^`\n]*:\n\n```(?:json|csv|text|yaml)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
-    )
-    return {match["name"]: match["text"] for match in pattern.finditer(README)}
-
-
-def test_all_commands_and_files_are_seen() -> None:
+def test_all_commands_and_files_of_the_start_page_are_seen() -> None:
     assert [shlex.split(command)[:2] for command in commands()] == [
-        ["make", "demo"],
-        ["make", "test"],
         ["mtl", "check"],
         ["mtl", "fit"],
         ["mtl", "test"],
@@ -59,21 +52,15 @@ def test_all_commands_and_files_are_seen() -> None:
 
 def test_what_make_is_asked_for_are_its_targets() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    asked = set(re.findall(r"`make ([a-z-]+)`", README)) | {c.split()[1] for c in commands() if c.startswith("make ")}
-    assert asked == {"demo", "demo-study", "test", "test-slow", "bench"}
+    pages = [README, START, *(path.read_text(encoding="utf-8") for path in (REPOSITORY / "docs").glob("*.md"))]
+    asked = {target for page in pages for target in re.findall(r"(?:`|^)make ([a-z-]+)", page, re.MULTILINE)}
+    assert {"demo", "demo-study", "test", "test-slow", "docs", "wheelhouse"} <= asked
     assert asked <= targets
 
 
 @pytest.mark.slow
-def test_the_commands_run_on_the_files_that_readme_shows(tmp_path: Path) -> None:
-    for name, text in files().items():
-        head, *lines = text.splitlines(keepends=True)
-        repeated = {
-            ".jsonl": text * COPIES,
-            ".csv": head + "".join(lines) * COPIES,
-            ".conll": f"{text}\n" * COPIES,  # a blank line after the last sentence too
-        }
-        (tmp_path / name).write_text(repeated.get(Path(name).suffix, text), encoding="utf-8")
+def test_the_commands_run_on_the_files_that_the_start_page_shows(tmp_path: Path) -> None:
+    write_files(tmp_path)
     asked = [shlex.split(command)[1:] for command in commands() if command.startswith("mtl ")]
     # One process for all of them: each would spend seconds on imports.
     script = (
@@ -157,7 +144,7 @@ def test_the_demo_gives_the_scores_in_readme(tmp_path: Path) -> None:
 
 
 def test_the_table_of_commands_is_that_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
-    table = README.partition("## Commands")[2].partition("\n## ")[0]
+    table = COMMANDS_PAGE.partition("\n## ")[0]
     named = re.findall(r"^\| `mtl (\w+)", table, re.MULTILINE)
     assert list(dict.fromkeys(named)) == list(COMMANDS)
     actions = re.findall(r"^\| `mtl study (\w+)", table, re.MULTILINE)
@@ -167,7 +154,7 @@ def test_the_table_of_commands_is_that_of_the_command_line(capsys: pytest.Captur
 
 
 def test_the_map_names_every_package_and_no_other() -> None:
-    section = README.partition("## Map of the code")[2].partition("\n## ")[0]
+    section = CONTRIBUTING.partition("### Map of the code")[2].partition("\n## ")[0]
     named = set(re.findall(r"^\| `((?:mtl|heads)/[\w/]*)`", section, re.MULTILINE))
     packages = {f"mtl/{path.parent.name}/" for path in (REPOSITORY / "mtl").glob("*/__init__.py")}
     assert named == packages | {"heads/"}
@@ -176,7 +163,7 @@ def test_the_map_names_every_package_and_no_other() -> None:
 @pytest.mark.parametrize("folder", ["heads", "mtl/readers", "mtl/samplers", "mtl/balancing"])
 def test_every_component_is_listed(folder: str) -> None:
     there = {path.stem for path in (REPOSITORY / folder).glob("*.py") if not path.name.startswith("_")}
-    listed = re.search(rf"^- `{folder}/`: (.*?)(?=^- |^$)", README, re.MULTILINE | re.DOTALL)
+    listed = re.search(rf"^- `{folder}/`: (.*?)(?=^- |^$)", COMPONENTS_PAGE, re.MULTILINE | re.DOTALL)
     assert listed is not None
     helpers = {"rows", "scores"} if folder == "heads" else set()
     assert set(re.sub(r"\(.*?\)|\s", "", listed[1]).split(",")) == there - helpers

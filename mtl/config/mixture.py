@@ -95,7 +95,15 @@ class InitSpec(Section):
 
 
 class SplitSpec(Section):
-    """How one source split is divided into several; see `mtl.data.splits`."""
+    """How one source split is divided into several; see `mtl.data.splits`.
+
+    Args:
+        source: The split to divide.
+        by: What stays together: the row's `document`, or one or more columns of its `meta`. The values of several
+            columns share one pool, and a row whose values are in two splits is dropped and counted.
+        fractions: Fraction of the documents, or values, that each split gets; the fractions add up to 1.
+        seed: Seed of the division, separate from the run's, so that all runs use the same rows.
+    """
 
     source: Literal["train", "dev", "test"] = "train"
     by: StrictStr | tuple[StrictStr, ...] = "document"
@@ -157,13 +165,21 @@ class _OpenSpec(Section):
 
 
 class SamplerSpec(_OpenSpec):
-    """The sampler; its options are written next to the name."""
+    """The sampler; its options are written next to the name.
+
+    Args:
+        name: Name of a file in `mtl/samplers`, or the import path of a class.
+    """
 
     name: StrictStr = "proportional"
 
 
 class BalancingSpec(_OpenSpec):
-    """The method that combines the losses of the tasks into one; its options are written next to the name."""
+    """The method that combines the losses of the tasks into one; its options are written next to the name.
+
+    Args:
+        name: Name of a file in `mtl/balancing`, or the import path of a class.
+    """
 
     name: StrictStr = "fixed"
 

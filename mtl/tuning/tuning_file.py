@@ -70,7 +70,14 @@ _TRAINER_BOOKKEEPING = {
 
 
 class RangeSpec(Section):
-    """The keys of a range of numbers; see `NumberRange`."""
+    """The keys of a range of numbers; see `NumberRange`.
+
+    Args:
+        low: Lowest value; a range whose bounds are integers has integers.
+        high: Highest value.
+        log: Whether values are drawn on a logarithmic scale.
+        step: Distance between values; None draws any value of the range.
+    """
 
     low: StrictInt | StrictFloat
     high: StrictInt | StrictFloat
