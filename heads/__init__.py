@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "IGNORE",
     "ClassReport",
+    "Decisions",
     "Entity",
     "Example",
     "FrozenEncoder",
@@ -128,6 +129,25 @@ class ClassReport(NamedTuple):
     per_class: dict[str, dict[str, float]]
     classes: tuple[str, ...]
     confusion: list[list[int]] | None
+
+
+class Decisions(NamedTuple):
+    """What a head decided in some rows, how probable it found each class, and what is right.
+
+    Shapes: n decisions, C classes, M predictions.
+
+    Args:
+        probabilities: Softmax probabilities, or sigmoid probabilities of labels that do not exclude each other, [n, C].
+        gold: Index of the gold class, [n], or 0 or 1 for each label, [n, C]; `IGNORE` where it is not known.
+        chosen: What was decided, in the form of `gold`, without `IGNORE`.
+        spans: Predictions that cover several decisions, such as entities of several words: the first decision, the end
+            (exclusive), and 1 if the prediction is right, otherwise 0, [M, 3]. None if each decision is a prediction.
+    """
+
+    probabilities: Tensor
+    gold: Tensor
+    chosen: Tensor
+    spans: Tensor | None = None
 
 
 class PooledInput(NamedTuple):
@@ -650,6 +670,37 @@ class Head(nn.Module, ABC):
         raise NotImplementedError("a head with fit_frozen must override predict_frozen")
 
     # --- fitted after training, on dev ----------------------------------------------------------------------------
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether predictions come with probabilities. By default, whether the class overrides `decisions`.
+
+        A head that has them overrides `decisions` and `decode_calibrated`.
+        """
+        return type(self).decisions is not Head.decisions
+
+    def decisions(self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Decisions:
+        """The decisions in a row with their gold, from which the temperature of the probabilities is fitted.
+
+        Args:
+            row: The row.
+            examples: All examples of the row, with their gold.
+            outputs: The output of each of them, on the CPU.
+        """
+        raise NotImplementedError("a head with probabilities must override decisions")
+
+    def decode_calibrated(
+        self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor], temperature: float
+    ) -> Prediction:
+        """The prediction of `decode`, with the probabilities of logits that are divided by the temperature.
+
+        What is predicted does not depend on the temperature; only the scores do.
+        """
+        raise NotImplementedError("a head with probabilities must override decode_calibrated")
+
+    def calibrated_thresholds(self, temperature: float) -> dict[str, float]:
+        """The thresholds by label, on the scale of probabilities at a temperature; empty without thresholds."""
+        return {}
 
     @property
     def is_tuned(self) -> bool:

@@ -12,9 +12,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from heads import IGNORE, ClassReport, Example, FrozenEncoder, Prediction, Row, TextRow, _baselines, _frozen, scores
+from heads import (
+    IGNORE,
+    ClassReport,
+    Decisions,
+    Example,
+    FrozenEncoder,
+    Prediction,
+    Row,
+    TextRow,
+    _baselines,
+    _frozen,
+    scores,
+)
 from heads._metrics import AGREEMENT, PROPORTIONS, RANKING, mean_over_classes, selected_metrics
 from heads._pooling import Pooling, WindowPooling
+from heads._softening import class_decisions, softened, softened_labels
 from heads._text import Long, Pair, Reading, TextHead, choice, class_names, describe, text_row, weights_of, wrong_class
 from heads._thresholds import Threshold, best_threshold, goal_of
 
@@ -225,6 +238,23 @@ class Classification(TextHead):
         return [_prediction(self.labels, of_row) for of_row in probabilities.tolist()]
 
     # --- fitted after training, on dev ----------------------------------------------------------------------------
+
+    def decisions(self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Decisions:
+        gold = self.gold(text_row(row))["label"]
+        found = class_decisions(outputs, [[gold]], len(self.labels))
+        return found._replace(chosen=torch.tensor([self.labels.index(self.decode(row, examples, outputs)["label"])]))
+
+    def decode_calibrated(
+        self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor], temperature: float
+    ) -> Prediction:
+        probabilities = softened(outputs[0], temperature).tolist()
+        return {**self.decode(row, examples, outputs), "scores": dict(zip(self.labels, probabilities, strict=True))}
+
+    def calibrated_thresholds(self, temperature: float) -> dict[str, float]:
+        """The threshold of the class `positive`; empty with more than two classes, where none gives its decisions."""
+        if self._positive is None or not self._has_threshold or len(self.labels) > 2:
+            return {}
+        return {self._positive: float(softened_labels(self.threshold, temperature))}
 
     @property
     def is_tuned(self) -> bool:

@@ -17,6 +17,7 @@ from torch import Tensor
 from heads import (
     IGNORE,
     ClassReport,
+    Decisions,
     Example,
     FrozenEncoder,
     Head,
@@ -35,6 +36,7 @@ from heads._marking import MARKERS, markers, original
 from heads._mention_checks import check_mentions
 from heads._metrics import AGREEMENT, selected_metrics
 from heads._pooling import Pooling, SequencePooling
+from heads._softening import class_decisions, softened
 from heads._text import choice, class_names, describe, weights_of
 
 if TYPE_CHECKING:
@@ -291,6 +293,17 @@ class MentionClassification(Head):
             return found
 
         return self._predictor(probabilities, lambda row: self._items(row, encoder.max_length))(rows)
+
+    # --- fitted after training, on dev ----------------------------------------------------------------------------
+
+    def decisions(self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Decisions:
+        gold = [[example["label"]] for example in examples]
+        return class_decisions(outputs, gold, len(self.labels))
+
+    def decode_calibrated(
+        self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor], temperature: float
+    ) -> Prediction:
+        return self.decode(row, examples, [softened(output, temperature) for output in outputs])
 
     # --- private --------------------------------------------------------------------------------------------------
 

@@ -12,9 +12,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from heads import IGNORE, ClassReport, Example, FrozenEncoder, Prediction, Row, TextRow, _baselines, _frozen, scores
+from heads import (
+    IGNORE,
+    ClassReport,
+    Decisions,
+    Example,
+    FrozenEncoder,
+    Prediction,
+    Row,
+    TextRow,
+    _baselines,
+    _frozen,
+    scores,
+)
 from heads._metrics import AGREEMENT, PROPORTIONS, RANKING, mean_over_classes, selected_metrics
 from heads._pooling import Pooling, WindowPooling
+from heads._softening import softened_labels
 from heads._text import Long, Pair, Reading, TextHead, choice, class_names, describe, text_row, wrong_class
 from heads._thresholds import Threshold, best_threshold, goal_of
 
@@ -249,6 +262,21 @@ class Multilabel(TextHead):
         return [_prediction(self.labels, of_row, half) for of_row in probabilities.tolist()]
 
     # --- fitted after training, on dev ----------------------------------------------------------------------------
+
+    def decisions(self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Decisions:
+        gold = torch.tensor([self.gold(text_row(row))["labels"]])
+        chosen = torch.tensor([self._one_hot(self.decode(row, examples, outputs)["labels"])])
+        return Decisions(outputs[0][None], gold, chosen)
+
+    def decode_calibrated(
+        self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor], temperature: float
+    ) -> Prediction:
+        probabilities = softened_labels(outputs[0], temperature).tolist()
+        return {**self.decode(row, examples, outputs), "scores": dict(zip(self.labels, probabilities, strict=True))}
+
+    def calibrated_thresholds(self, temperature: float) -> dict[str, float]:
+        """The threshold of each label."""
+        return dict(zip(self.labels, softened_labels(self.thresholds, temperature).tolist(), strict=True))
 
     @property
     def is_tuned(self) -> bool:

@@ -18,6 +18,7 @@ from torch import Tensor
 from heads import (
     IGNORE,
     ClassReport,
+    Decisions,
     Example,
     FrozenEncoder,
     Head,
@@ -40,6 +41,7 @@ from heads._metrics import AGREEMENT, selected_metrics
 from heads._pairs import Candidate, Gold, Key, Pairing, gold, shifted
 from heads._pooling import Pooling, SequencePooling
 from heads._relation_checks import check_span_row
+from heads._softening import class_decisions, softened
 from heads._text import choice, class_names, describe, weights_of, wrong_class
 
 if TYPE_CHECKING:
@@ -344,6 +346,17 @@ class RelationClassification(Head):
             return found
 
         return self._predictor(probabilities)(rows)
+
+    # --- fitted after training, on dev ----------------------------------------------------------------------------
+
+    def decisions(self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Decisions:
+        """One decision for each gold type of a candidate, as in the loss."""
+        return class_decisions(outputs, [example["label"] for example in examples], len(self.labels))
+
+    def decode_calibrated(
+        self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor], temperature: float
+    ) -> Prediction:
+        return self.decode(row, examples, [softened(output, temperature) for output in outputs])
 
     # --- private --------------------------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ from torch import Tensor, nn
 from heads import (
     IGNORE,
     ClassReport,
+    Decisions,
     Example,
     FrozenEncoder,
     Head,
@@ -54,6 +55,7 @@ from heads._crf import CRF, Legal
 from heads._invisible import trimmed
 from heads._lexicon import AnnotatedRow, Lexicon
 from heads._metrics import selected_metrics
+from heads._softening import softened
 from heads._span_metrics import METRICS as SPAN_METRICS
 from heads._span_metrics import NUM_COUNTS, span_counts, span_scores
 from heads._tags import Scheme, TypedSpan, is_legal, tag_names, to_spans, to_tags
@@ -337,6 +339,35 @@ class TokenClassification(Head):
             for own, end in zip(words, ends, strict=True)
         ]
 
+    # --- fitted after training, on dev ----------------------------------------------------------------------------
+
+    def decisions(self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Decisions:
+        """The tag of each word, and the predicted entities of the annotated types; with a CRF, marginals of the tags."""
+        row = _span_row(row)
+        words = _with_tokens(words_of(row), examples)
+        if not words:
+            none = torch.zeros(0, dtype=torch.long)
+            return Decisions(torch.zeros(0, len(self.tags)), none, none, none.reshape(0, 3))
+        tags, probabilities = self._distributions(torch.cat(list(outputs)))
+        gold, types = set(self._gold(row)), self._annotated(row)
+        spans = [span for span in self._spans(tags) if span.type in types]
+        judged = [[span.start, span.end, int(_characters(row, words, span) in gold)] for span in spans]
+        of_words = torch.tensor([tag for example in examples for tag in example["tags"]])
+        return Decisions(probabilities, of_words, torch.tensor(tags), torch.tensor(judged).long().reshape(-1, 3))
+
+    def decode_calibrated(
+        self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor], temperature: float
+    ) -> Prediction:
+        """The score of an entity is the geometric mean of the calibrated probabilities of its words' tags."""
+        prediction = self.decode(row, examples, outputs)
+        if not prediction["entities"]:
+            return prediction
+        tags, probabilities = self._distributions(torch.cat(list(outputs)))
+        logs = softened(probabilities, temperature)[range(len(tags)), tags].log()
+        for entity, span in zip(prediction["entities"], self._spans(tags), strict=True):
+            entity["score"] = round(float(logs[span.start : span.end].mean().exp()), 6)
+        return prediction
+
     # --- private --------------------------------------------------------------------------------------------------
 
     def _annotated(self, row: SpanRow) -> tuple[str, ...]:
@@ -413,17 +444,24 @@ class TokenClassification(Head):
         return {
             "entities": [
                 _entity(words[span.start][0], words[span.end - 1][1], span.type, probabilities[span.start : span.end])
-                for span in to_spans([self.tags[tag] for tag in best], self.scheme, lenient=self._is_lenient)
+                for span in self._spans(best)
             ]
         }
 
+    def _spans(self, tags: Sequence[int]) -> list[TypedSpan]:
+        """The entities in a sequence of tags, as spans of words."""
+        return to_spans([self.tags[tag] for tag in tags], self.scheme, lenient=self._is_lenient)
+
+    def _distributions(self, values: Tensor) -> tuple[list[int], Tensor]:
+        """The predicted tag of each word, and the probabilities of all its tags, from the outputs of a row, [W, C]."""
+        if self.crf is None:
+            return values.max(1).indices.tolist(), values
+        return self.crf.best_path(values), self.crf.marginals(values)
+
     def _best(self, values: Tensor) -> tuple[list[int], list[float]]:
         """The predicted tag of each word and its probability, from the outputs of all words of a row, [W, C]."""
-        if self.crf is None:
-            best = values.max(1)
-            return best.indices.tolist(), best.values.tolist()
-        path = self.crf.best_path(values)
-        return path, self.crf.marginals(values)[range(len(path)), path].tolist()
+        tags, probabilities = self._distributions(values)
+        return tags, probabilities[range(len(tags)), tags].tolist()
 
     def _scores(self, counts: Tensor, metrics: Sequence[str]) -> dict[str, Tensor]:
         """Some metrics of one or many corpora, [..., K] -> [...]."""

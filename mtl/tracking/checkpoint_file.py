@@ -103,6 +103,24 @@ def damage(path: Path) -> str | None:
         return f"cannot be read: {error.strerror or error}"
 
 
+def checksum(path: Path) -> str:
+    """The checksum of a checkpoint, which a copy of the file keeps: that of its last line, or else of all its bytes.
+
+    Args:
+        path: The file.
+    """
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 128))
+        line = _PATTERN.search(file.read())
+        if line is not None:
+            return line[2].decode()
+        file.seek(0)
+        found = 0
+        while chunk := file.read(_CHUNK):
+            found = zlib.crc32(chunk, found)
+        return f"{found:08x}"
+
+
 def _compare(file: BinaryIO, size: int, line: re.Match[bytes]) -> str | None:
     version, checksum, length = int(line[1]), int(line[2], 16), len(line.group())
     if version > FORMAT:

@@ -1,0 +1,249 @@
+"""The calibration of one task: what is fitted on dev, and what the probabilities on test are worth before and after.
+
+Shapes: n decisions, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+
+from heads import IGNORE, Decisions
+from mtl.calibration.abstention import (
+    COVERAGES,
+    Array,
+    area_under_risk_coverage,
+    conformal_quantile,
+    prediction_sets,
+    risk_coverage,
+)
+from mtl.calibration.measures import (
+    Bin,
+    brier_score,
+    expected_calibration_error,
+    negative_log_likelihood,
+    reliability_bins,
+)
+from mtl.calibration.temperature import at_temperature, fit_temperature, known
+
+FEW_ROWS = 50
+"""With fewer rows of dev, a temperature is hardly better than a guess."""
+
+Unit = Literal["class", "label", "span"]
+"""What is counted: decisions for one class of several, yes-or-no decisions for labels, or predicted spans."""
+
+
+class Reliability(NamedTuple):
+    """How good the probabilities on a split are, in one state: before or after calibration.
+
+    Args:
+        ece: Expected calibration error, 15 bins.
+        brier: Brier score.
+        nll: Mean negative log-likelihood in nats.
+        aurc: Area under the risk-coverage curve.
+        bins: The reliability diagram.
+        risks: The risk at coverages of 10%, 20% and so on to 100%.
+    """
+
+    ece: float
+    brier: float
+    nll: float
+    aurc: float
+    bins: list[Bin]
+    risks: list[float]
+
+    def numbers(self) -> dict[str, float]:
+        """The four numbers by name."""
+        return {"ece": self.ece, "brier": self.brier, "nll": self.nll, "aurc": self.aurc}
+
+
+class ConformalCheck(NamedTuple):
+    """How conformal sets do on test.
+
+    Args:
+        quantile: Threshold from dev.
+        coverage: Share of the sets that contain the gold class; None without test.
+        size: Mean number of classes in a set; None without test.
+    """
+
+    quantile: float
+    coverage: float | None = None
+    size: float | None = None
+
+
+@dataclass(frozen=True)
+class TaskCalibration:
+    """The calibration of one task.
+
+    Args:
+        temperature: By what logits are divided.
+        unit: What is counted on test.
+        num_rows: Number of rows of dev with gold.
+        num_decisions: Number of decisions with gold on dev.
+        thresholds: Thresholds of labels on the scale of calibrated probabilities.
+        num_test: Number of decisions or spans on test; 0 without test.
+        before: Reliability on test at temperature 1; None without test.
+        after: The same at the temperature.
+        conformal: Quantiles by coverage, such as ``"0.9"``; only if each decision is for one class.
+        note: What the user should know about the fit; None for nothing.
+    """
+
+    temperature: float
+    unit: Unit
+    num_rows: int
+    num_decisions: int
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    num_test: int = 0
+    before: Reliability | None = None
+    after: Reliability | None = None
+    conformal: Mapping[str, ConformalCheck] = field(default_factory=dict)
+    note: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON types."""
+        found = asdict(self)
+        for state in ("before", "after"):
+            one = getattr(self, state)
+            if one is not None:
+                found[state] = {**one._asdict(), "bins": [own._asdict() for own in one.bins]}
+        found["conformal"] = {coverage: check._asdict() for coverage, check in self.conformal.items()}
+        return found
+
+    def metrics(self) -> dict[str, float]:
+        """The numbers for the metrics of a run."""
+        found = {"temperature": self.temperature}
+        for state, one in (("before", self.before), ("after", self.after)):
+            found |= {} if one is None else {f"{name}_{state}": value for name, value in one.numbers().items()}
+        for coverage, check in self.conformal.items():
+            if check.coverage is not None and check.size is not None:
+                found |= {f"coverage_{coverage}": check.coverage, f"set_size_{coverage}": check.size}
+        return found
+
+
+def pooled(decisions: Iterable[Decisions]) -> Decisions:
+    """The decisions of all rows as one; there must be at least one row.
+
+    >>> one = Decisions(torch.ones(2, 1), torch.zeros(2).long(), torch.zeros(2).long(), torch.tensor([[0, 2, 1]]))
+    >>> pooled([one, one]).spans.tolist()
+    [[0, 2, 1], [2, 4, 1]]
+    """
+    found = list(decisions)
+    spans, start = [], 0
+    for one in found:
+        if one.spans is not None:
+            spans.append(one.spans + torch.tensor([start, start, 0]))
+        start += len(one.gold)
+    return Decisions(
+        torch.cat([one.probabilities for one in found]),
+        torch.cat([one.gold for one in found]),
+        torch.cat([one.chosen for one in found]),
+        torch.cat(spans) if spans else None,
+    )
+
+
+def calibrated(dev: Decisions, num_rows: int, test: Decisions | None) -> TaskCalibration:
+    """Fits a task on dev and checks it on test.
+
+    Args:
+        dev: Decisions on dev, at least one of them with gold.
+        num_rows: Number of rows of dev with gold.
+        test: Decisions on test; None without test.
+    """
+    temperature = fit_temperature(dev)
+    probabilities, gold = known(dev)
+    is_class = dev.spans is None and gold.dim() == 1
+    quantiles = {}
+    if is_class:
+        of_gold = at_temperature(probabilities, gold, temperature).gather(1, gold[:, None])[:, 0].numpy()
+        quantiles = {f"{coverage:g}": conformal_quantile(of_gold, coverage) for coverage in COVERAGES}
+    few = f"fitted on {num_rows} rows of dev, fewer than {FEW_ROWS}: do not rely on it"
+    return TaskCalibration(
+        temperature=temperature,
+        unit="span" if dev.spans is not None else "class" if is_class else "label",
+        num_rows=num_rows,
+        num_decisions=gold.numel(),
+        num_test=0 if test is None else _num_outcomes(test),
+        before=None if test is None else reliability(test, 1.0),
+        after=None if test is None else reliability(test, temperature),
+        conformal={name: _check(test, temperature, quantile) for name, quantile in quantiles.items()},
+        note=few if num_rows < FEW_ROWS else None,
+    )
+
+
+def reliability(decisions: Decisions, temperature: float) -> Reliability | None:
+    """How good probabilities are at a temperature; None if there is nothing to count."""
+    outcomes = _outcomes(decisions, temperature)
+    if not len(outcomes.confidence):
+        return None
+    bins = reliability_bins(outcomes.confidence, outcomes.happened)
+    curve = risk_coverage(outcomes.certainty, outcomes.is_right)
+    places = np.ceil(np.arange(1, 11) / 10 * len(curve)).astype(int) - 1
+    return Reliability(
+        ece=expected_calibration_error(bins),
+        brier=brier_score(outcomes.probabilities, outcomes.gold),
+        nll=negative_log_likelihood(outcomes.probabilities, outcomes.gold),
+        aurc=area_under_risk_coverage(outcomes.certainty, outcomes.is_right),
+        bins=bins,
+        risks=curve[places].tolist(),
+    )
+
+
+class _Outcomes(NamedTuple):
+    """What the measures read.
+
+    `confidence` and `happened` [n] for the bins, `probabilities` [n, C] or [n] and `gold` [n] for proper scores, and
+    `certainty` and `is_right` [n] of what was predicted for risk and coverage.
+    """
+
+    confidence: Array
+    happened: Array
+    probabilities: Array
+    gold: Array
+    certainty: Array
+    is_right: Array
+
+
+def _outcomes(decisions: Decisions, temperature: float) -> _Outcomes:
+    if decisions.spans is not None:
+        return _of_spans(decisions, temperature)
+    probabilities, gold = known(decisions)
+    is_known = (decisions.gold != IGNORE).reshape(len(decisions.gold), -1).all(1)
+    chosen = decisions.chosen[is_known]
+    at = at_temperature(probabilities, gold, temperature)
+    is_right = (chosen == gold).double().numpy()
+    if gold.dim() == 1:
+        certainty = at.gather(1, chosen[:, None])[:, 0].numpy()
+        return _Outcomes(certainty, is_right, at.numpy(), gold.double().numpy(), certainty, is_right)
+    flat, happened = at.flatten().numpy(), gold.flatten().double().numpy()
+    certainty = torch.where(chosen == 1, at, 1 - at).flatten().numpy()
+    return _Outcomes(flat, happened, flat, happened, certainty, is_right.flatten())
+
+
+def _of_spans(decisions: Decisions, temperature: float) -> _Outcomes:
+    """Each predicted span with the geometric mean of the probabilities of its tags."""
+    assert decisions.spans is not None
+    at = at_temperature(decisions.probabilities.double(), decisions.chosen, temperature)
+    logs = at.gather(1, decisions.chosen[:, None])[:, 0].log()
+    spans = decisions.spans.tolist()
+    confidence = np.array([float(logs[start:end].mean().exp()) for start, end, _ in spans])
+    is_right = np.array([float(right) for *_, right in spans])
+    return _Outcomes(confidence, is_right, confidence, is_right, confidence, is_right)
+
+
+def _num_outcomes(decisions: Decisions) -> int:
+    return int(known(decisions)[1].numel()) if decisions.spans is None else len(decisions.spans)
+
+
+def _check(test: Decisions | None, temperature: float, quantile: float) -> ConformalCheck:
+    if test is None:
+        return ConformalCheck(quantile)
+    probabilities, gold = known(test)
+    if not len(gold):
+        return ConformalCheck(quantile)
+    sets = prediction_sets(at_temperature(probabilities, gold, temperature).numpy(), quantile)
+    covered = sets[np.arange(len(gold)), gold.numpy()]
+    return ConformalCheck(quantile, float(covered.mean()), float(sets.sum(axis=1).mean()))
