@@ -29,20 +29,31 @@ def softened(probabilities: Tensor, temperature: float) -> Tensor:
     """
     if temperature == 1:
         return probabilities.double()
-    return (probabilities.double().clamp(min=_LEAST).log() / temperature).softmax(-1)
+    return (class_logits(probabilities) / temperature).softmax(-1)
 
 
 def softened_labels(probabilities: Tensor, temperature: float) -> Tensor:
     """The sigmoid of logits / temperature, in float64, from the sigmoid of the logits, [...].
-
-    A float32 of 1 is taken as the middle between 1 and the next smaller float32.
 
     >>> [round(p, 4) for p in softened_labels(torch.tensor([0.5, 0.8]), 2.0).tolist()]
     [0.5, 0.6667]
     """
     if temperature == 1:
         return probabilities.double()
-    return (probabilities.double().clamp(_LEAST, _MOST).logit() / temperature).sigmoid()
+    return (label_logits(probabilities) / temperature).sigmoid()
+
+
+def class_logits(probabilities: Tensor) -> Tensor:
+    """Logits of which float32 probabilities are the softmax, in float64, [..., C]."""
+    return probabilities.double().clamp(min=_LEAST).log()
+
+
+def label_logits(probabilities: Tensor) -> Tensor:
+    """Logits of which float32 probabilities are the sigmoid, in float64, [...].
+
+    A probability of 1 is taken as the middle between 1 and the next smaller float32.
+    """
+    return probabilities.double().clamp(_LEAST, _MOST).logit()
 
 
 def class_decisions(outputs: Sequence[Tensor], gold: Sequence[Sequence[int]], num_classes: int) -> Decisions:

@@ -342,7 +342,7 @@ class TokenClassification(Head):
     # --- fitted after training, on dev ----------------------------------------------------------------------------
 
     def decisions(self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Decisions:
-        """The tag of each word, and the predicted entities of the annotated types; with a CRF, marginals of the tags."""
+        """The tag of each word, and the predicted entities of the annotated types. A CRF gives marginals."""
         row = _span_row(row)
         words = _with_tokens(words_of(row), examples)
         if not words:

@@ -39,6 +39,7 @@ LAYERS = (
     "mtl.batching",
     "mtl.evaluation",
     "mtl.training",
+    "mtl.calibration",
     "mtl.prediction",
     "mtl.export",
     "mtl.study.design",

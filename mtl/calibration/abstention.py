@@ -1,4 +1,4 @@
-"""What is gained by withholding uncertain predictions, and sets of classes that contain the right one as often as asked.
+"""What withholding uncertain predictions gains, and sets of classes that contain the right one as often as asked.
 
 Shapes: n outcomes or texts, C classes.
 """

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 
-from heads import IGNORE, Decisions
+from heads import Decisions
 from mtl.calibration.abstention import (
     COVERAGES,
     Array,
@@ -28,7 +28,7 @@ from mtl.calibration.measures import (
     negative_log_likelihood,
     reliability_bins,
 )
-from mtl.calibration.temperature import at_temperature, fit_temperature, known
+from mtl.calibration.temperature import at_temperature, fit_temperature, known, known_mask
 
 FEW_ROWS = 50
 """With fewer rows of dev, a temperature is hardly better than a guess."""
@@ -211,8 +211,7 @@ def _outcomes(decisions: Decisions, temperature: float) -> _Outcomes:
     if decisions.spans is not None:
         return _of_spans(decisions, temperature)
     probabilities, gold = known(decisions)
-    is_known = (decisions.gold != IGNORE).reshape(len(decisions.gold), -1).all(1)
-    chosen = decisions.chosen[is_known]
+    chosen = decisions.chosen[known_mask(decisions)]
     at = at_temperature(probabilities, gold, temperature)
     is_right = (chosen == gold).double().numpy()
     if gold.dim() == 1:
@@ -226,7 +225,7 @@ def _outcomes(decisions: Decisions, temperature: float) -> _Outcomes:
 def _of_spans(decisions: Decisions, temperature: float) -> _Outcomes:
     """Each predicted span with the geometric mean of the probabilities of its tags."""
     assert decisions.spans is not None
-    at = at_temperature(decisions.probabilities.double(), decisions.chosen, temperature)
+    at = at_temperature(decisions.probabilities, decisions.chosen, temperature)
     logs = at.gather(1, decisions.chosen[:, None])[:, 0].log()
     spans = decisions.spans.tolist()
     confidence = np.array([float(logs[start:end].mean().exp()) for start, end, _ in spans])

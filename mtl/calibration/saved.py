@@ -48,10 +48,10 @@ def calibration_of(checkpoint: Path) -> dict[str, Any]:
     return dict(found["tasks"])
 
 
-def temperatures(checkpoint: Path) -> dict[str, float]:
-    """The temperature of each calibrated task of a checkpoint: logits are to be divided by it.
+def temperatures(calibration: Mapping[str, Any]) -> dict[str, float]:
+    """The temperature of each calibrated task: its logits are to be divided by it.
 
     Args:
-        checkpoint: A checkpoint in the folder of a run.
+        calibration: Result of `calibration_of`.
     """
-    return {name: float(one["temperature"]) for name, one in calibration_of(checkpoint).items()}
+    return {name: float(one["temperature"]) for name, one in calibration.items()}

@@ -18,6 +18,7 @@ COMMANDS = {
     "study": ("mtl.commands.study", "Measure which tasks help each other: plan, run, report, verify."),
     "suite": ("mtl.commands.suite", "Check the data of a published benchmark against its published counts."),
     "tune": ("mtl.commands.tune", "Search learning rates and other settings by their score on dev."),
+    "calibrate": ("mtl.commands.calibrate", "Calibrate the probabilities of a run on dev, and check them on test."),
     "predict": ("mtl.commands.predict", "Predict on raw text with a checkpoint."),
     "export": ("mtl.commands.export", "Write tasks or the encoder of a run as Hugging Face models."),
     "errors": ("mtl.commands.errors", "List the wrong predictions of a run for one task."),

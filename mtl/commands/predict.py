@@ -51,6 +51,7 @@ def main(arguments: Sequence[str]) -> None:
         on_bad_row=options.on_bad_row,
         shard=options.shard,
         resume=options.resume,
+        coverage=options.coverage,
         trainer=trainer,
     )
 
@@ -79,5 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     shard_help = "predict only share i of n; the outputs of all shares, concatenated, are that of the whole"
     parser.add_argument("--shard", metavar="i/n", default="1/1", help=shard_help)
     parser.add_argument("--resume", action="store_true", help="continue an interrupted prediction")
+    coverage_help = "add the set of labels that contains the right one with this probability (after mtl calibrate)"
+    parser.add_argument("--coverage", type=float, metavar="P", help=coverage_help)
     add_import_option(parser)
     return parser

@@ -8,6 +8,7 @@
 - `predicting`: predicts a whole input with a checkpoint.
 - `one_device`: the trainer of predictions and of scores of finished runs.
 - `end_to_end`: scores relations and attributes of predicted mentions on test.
+- `calibrating`: calibrates tasks of a finished run on dev, and checks them on test.
 - `finished_run`: the best checkpoint of a run, which scores rows.
 - `other_systems`: predictions of another system as those of a head; `systems` scores them, and runs, on the same rows.
 - `other_corpus`: the rows of another corpus for a task of a run; `cross_evaluation` scores them.
@@ -15,4 +16,13 @@
 Next: `mtl.study` and `mtl.commands`.
 """
 
-__all__ = ["cross_evaluation", "end_to_end", "finished_run", "inputs", "other_corpus", "predicting", "systems"]
+__all__ = [
+    "calibrating",
+    "cross_evaluation",
+    "end_to_end",
+    "finished_run",
+    "inputs",
+    "other_corpus",
+    "predicting",
+    "systems",
+]

@@ -168,14 +168,10 @@ def _rows(task: str, train: SplitData, corpus: str, split: str, content: SplitDa
 
 def _track(folder: RunFolder, found: CrossScores) -> None:
     """Adds the scores to the run in MLflow, if it was tracked; its status stays."""
-    tracked = folder.info.get("mlflow")
-    if not tracked or "run_id" not in tracked:
+    tracker = MLflowTracker.reopened(folder)
+    if tracker is None:
         return
     prefix = f"on/{found.corpus}/{found.split}/{found.task}"
-    tracker = MLflowTracker(
-        folder, experiment=tracked["experiment"], run_name=folder.path.name, run_id=tracked["run_id"]
-    )
-    tracker.keeps_status = True
     metrics = {f"{prefix}/{name}": value for name, value in found.result.scores.items() if math.isfinite(value)}
     for predictor, scores in found.baselines.items():
         metrics[f"{prefix}/{predictor}/{found.primary}"] = scores[found.primary]

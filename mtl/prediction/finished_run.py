@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from heads import Head, Prediction
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+
+from heads import Example, Head, Prediction, Row
+from mtl.batching.batch import Batch
 from mtl.batching.data_module import MixtureData
 from mtl.batching.loaders import EvaluationLoader
+from mtl.calibration.saved import calibration_of, temperatures
 from mtl.data.examples import SplitData, prepare
 from mtl.data.reading import read_rows
 from mtl.data.store import Store
@@ -29,6 +35,14 @@ if TYPE_CHECKING:
     from mtl.training.module import MultiTaskModule
 
 DECIDES_RESULTS = False
+
+
+class RowOutputs(NamedTuple):
+    """A row with its examples and what its head put out for each of them."""
+
+    row: Row
+    examples: list[Example]
+    outputs: list[Tensor]
 
 
 class Scored(NamedTuple):
@@ -70,6 +84,10 @@ class FinishedRun:
         """The trained head of a task."""
         return self._module.head(task)
 
+    def temperature(self, task: str) -> float:
+        """By what the logits of a task are to be divided: 1 unless `mtl calibrate` has calibrated this checkpoint."""
+        return temperatures(self._calibration).get(task, 1.0)
+
     def split(self, task: str, split: str, data: DataSpec | None = None) -> SplitData:
         """A split, encoded for a task of the run.
 
@@ -98,18 +116,35 @@ class FinishedRun:
             task: Name of the task.
             content: Rows that `split` encoded for the task.
         """
-        data = MixtureData(self.mixture.only([task]), {task: self.head(task)}, self._tokenizer)
-        data.tasks = {task: {"test": content}}
+        loader = self._loader(task, content)
         with TemporaryDirectory() as folder, quiet_lightning():
             self._module.predictions_folder = Path(folder)
             try:
-                self.trainer.test(self._module, dataloaders=EvaluationLoader(data, "test"), verbose=False)
+                self.trainer.test(self._module, dataloaders=loader, verbose=False)
                 assert self._module.kept is not None
                 predictions = dict(self._module.kept.records(task))
             finally:
                 if self._module.kept is not None:
                     self._module.kept.discard()
         return Scored(self._module.results["test"][task], predictions)
+
+    def outputs(self, task: str, content: SplitData) -> Iterator[RowOutputs]:
+        """What the head puts out for each row that has examples, which keep their gold.
+
+        Args:
+            task: Name of the task.
+            content: Rows that `split` encoded for the task.
+        """
+        collector = _Outputs(task)
+        self.trainer.callbacks.append(collector)  # type: ignore[attr-defined]
+        try:
+            with quiet_lightning():
+                self.trainer.predict(self._module, self._loader(task, content), return_predictions=False)
+        finally:
+            self.trainer.callbacks.remove(collector)  # type: ignore[attr-defined]
+        for number, pairs in sorted(collector.pairs.items()):
+            ordered = sorted(pairs, key=lambda pair: pair[0]["part"])
+            yield RowOutputs(content.rows[number], [one for one, _ in ordered], [output for _, output in ordered])
 
     @cached_property
     def trainer(self) -> pl.Trainer:
@@ -118,6 +153,15 @@ class FinishedRun:
             checkpoint_precision(self.checkpoint), str(self._options.get("accelerator", "auto"))
         )
         return one_device_trainer({"precision": precision, **self._options})
+
+    def _loader(self, task: str, content: SplitData) -> EvaluationLoader:
+        data = MixtureData(self.mixture.only([task]), {task: self.head(task)}, self._tokenizer)
+        data.tasks = {task: {"test": content}}
+        return EvaluationLoader(data, "test")
+
+    @cached_property
+    def _calibration(self) -> dict[str, Any]:
+        return calibration_of(self.checkpoint)
 
     @cached_property
     def _module(self) -> MultiTaskModule:
@@ -132,3 +176,18 @@ class FinishedRun:
     @cached_property
     def _built(self) -> Any:
         return build_heads(self.mixture)
+
+
+class _Outputs(Callback):
+    """Collects the outputs of a task by row."""
+
+    def __init__(self, task: str) -> None:
+        self._task = task
+        self.pairs: dict[int, list[tuple[Example, Tensor]]] = defaultdict(list)
+
+    def on_predict_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, *_: Any
+    ) -> None:
+        for part in batch.parts:
+            for example, output in zip(part.examples, outputs[self._task], strict=True):
+                self.pairs[example["row"]].append((example, output))

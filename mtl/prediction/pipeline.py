@@ -71,6 +71,7 @@ class Pipeline:
         sources: The entity tasks that find the mentions of each task that reads mentions.
         linkers: How each relation task finds the concepts of predicted mentions; by their text if it has none.
         predicts_all_mentions: Whether mentions of the rows are replaced by predicted ones.
+        temperatures: The temperature of each task whose probabilities are calibrated.
     """
 
     def __init__(
@@ -84,11 +85,13 @@ class Pipeline:
         sources: Sources | None = None,
         linkers: Mapping[str, Linker] | None = None,
         predicts_all_mentions: bool = False,
+        temperatures: Mapping[str, float] | None = None,
     ) -> None:
         self._rows, self._heads, self._tokenizer, self._mixture = rows, dict(heads), tokenizer, mixture
         self._trained_rows = trained_rows
         self._sources, self._linkers = sources or {}, linkers or {}
         self._predicts_all = predicts_all_mentions
+        self._temperatures = temperatures or {}
         self._waiting: dict[int, _Waiting] = {}
         self._outputs: dict[tuple[int, str], list[tuple[Example, Tensor]]] = defaultdict(list)
         self._next = 0
@@ -193,9 +196,15 @@ class Pipeline:
             pending = sorted(self._outputs.pop((number, name), []), key=lambda pair: pair[0]["part"])
             row = waiting.tasks[name][0]
             examples, outputs = [example for example, _ in pending], [output for _, output in pending]
-            prediction = self._heads[name].decode(row, examples, outputs)
+            prediction = self._decode(name, row, examples, outputs)
             waiting.decoded[name] = Decoded(row, prediction, waiting.scores.get(name, {}))
         return waiting.decoded[name]
+
+    def _decode(self, name: str, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Prediction:
+        head = self._heads[name]
+        if name in self._temperatures:
+            return head.decode_calibrated(row, examples, outputs, self._temperatures[name])
+        return head.decode(row, examples, outputs)
 
 
 def as_read_by(head: Head, row: Row, trained: str | None) -> Row:

@@ -9,12 +9,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from tqdm.auto import tqdm
 
 from heads import Head, Row
 from mtl.batching.batch import Batch
+from mtl.calibration.abstention import COVERAGES, prediction_sets
+from mtl.calibration.saved import calibration_of, temperatures
 from mtl.config import components
 from mtl.config.mixture import Mixture, TaskSpec
 from mtl.data.reading import read_rows
@@ -118,6 +121,7 @@ def predict(
     on_bad_row: Literal["error", "skip"] = "error",
     shard: Shard | str = Shard(),  # noqa: B008  # immutable
     resume: bool = False,
+    coverage: float | None = None,
     trainer: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]] | None:
     """Predicts texts, and writes the predictions in the format of the output's suffix or returns them.
@@ -126,6 +130,7 @@ def predict(
     with offsets and text, their attributes, relations between indices of entities, labels with their probability. A
     text without an id gets the id `row-` and its line number. Gold labels in the input are ignored. Mentions that the
     input has are related and labelled; a text without any gets the mentions that the entity tasks of the run find.
+    Probabilities are calibrated if `mtl calibrate` has calibrated the checkpoint.
 
     Args:
         checkpoint: Folder of a run to use its best checkpoint, or a checkpoint file.
@@ -143,6 +148,8 @@ def predict(
             the first prediction; `skip` reports and leaves them out.
         shard: The share of the input to predict, such as ``"2/8"``.
         resume: Whether to continue an interrupted prediction with the same arguments.
+        coverage: 0.8, 0.9, 0.95 or 0.99: adds to each text, and each task that chooses one label, the `set` of labels
+            that contains the right one with this probability. The checkpoint must be calibrated.
         trainer: Options of Lightning's trainer, such as ``{"accelerator": "gpu"}``; only one device is supported.
 
     Raises:
@@ -154,6 +161,8 @@ def predict(
     share = Shard.parse(shard) if isinstance(shard, str) else shard
     target = None if output is None else Path(output)
     make_writer = None if target is None else _check_output(target, long=long)
+    calibration = calibration_of(path)
+    quantiles = _set_quantiles(calibration, names, coverage, target)
     source = open_input(rows, [mixture.tasks[name] for name in names], input_format)
     heads, tokenizer = build_heads(mixture)
     content = read_checkpoint(path)
@@ -173,8 +182,9 @@ def predict(
 
     def run(first: int, take: _Take) -> None:
         remaining = (one.row for one in islice(job.rows(accepted), first, wanted.stop))
-        pipeline = Pipeline(remaining, live, tokenizer, mixture, kinds, sources=job.sources)
-        collector = _Collector(pipeline, take, names, done=first - wanted.start, total=len(wanted))
+        degrees = temperatures(calibration)
+        pipeline = Pipeline(remaining, live, tokenizer, mixture, kinds, sources=job.sources, temperatures=degrees)
+        collector = _Collector(pipeline, take, names, quantiles, done=first - wanted.start, total=len(wanted))
         one_device_trainer(options, [collector]).predict(module, _PipelineLoader(pipeline), return_predictions=False)
 
     if writer is None or target is None:
@@ -185,6 +195,7 @@ def predict(
         "checkpoint": [path.name, path.stat().st_size, path.stat().st_mtime_ns],
         "input": source.digest(),
         "tasks": names,
+        "calibration": [sorted(temperatures(calibration).items()), sorted(quantiles.items())],
         "options": [job.sources, source.format, on_bad_row, share, sorted(options.items(), key=str), CHUNK],
     }
     with Progress(target, signature, resume=resume, every=CHUNK) as progress:
@@ -356,12 +367,22 @@ class _Collector(Callback):
         pipeline: The pipeline.
         take: Takes the records of the next rows.
         names: Names of the tasks that are written.
+        quantiles: The conformal quantile of each task that gets sets of labels.
         done: Number of rows that were finished earlier.
         total: Number of rows.
     """
 
-    def __init__(self, pipeline: Pipeline, take: _Take, names: Sequence[str], *, done: int, total: int) -> None:
-        self._pipeline, self._take, self._names = pipeline, take, names
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        take: _Take,
+        names: Sequence[str],
+        quantiles: Mapping[str, float],
+        *,
+        done: int,
+        total: int,
+    ) -> None:
+        self._pipeline, self._take, self._names, self._quantiles = pipeline, take, names, quantiles
         self._bar = tqdm(initial=done, total=total, unit="row", desc="predict")
 
     def on_predict_batch_end(
@@ -380,7 +401,8 @@ class _Collector(Callback):
 
     def _pass_on(self) -> None:
         finished = [
-            {name: _record(decoded[name]) for name in self._names} for _, decoded in self._pipeline.take_finished()
+            {name: _record(decoded[name], self._quantiles.get(name)) for name in self._names}
+            for _, decoded in self._pipeline.take_finished()
         ]
         if finished:
             self._take(finished)
@@ -397,8 +419,35 @@ class _PipelineLoader:
         return iter(self._pipeline)
 
 
-def _record(decoded: Decoded) -> dict[str, Any]:
-    return as_record(decoded.prediction, decoded.row, decoded.scores)
+def _record(decoded: Decoded, quantile: float | None) -> dict[str, Any]:
+    record = as_record(decoded.prediction, decoded.row, decoded.scores)
+    if quantile is None or "label" not in record:
+        return record
+    names, probabilities = list(record["scores"]), np.array(list(record["scores"].values()))
+    return record | {"set": [names[place] for place in np.flatnonzero(prediction_sets(probabilities, quantile))]}
+
+
+def _set_quantiles(
+    calibration: Mapping[str, Any], names: Sequence[str], coverage: float | None, output: Path | None
+) -> dict[str, float]:
+    """The conformal quantile of each task that has one.
+
+    Raises:
+        InputError: The coverage was not fitted, no task has a quantile, or the output has no place for sets.
+    """
+    if coverage is None:
+        return {}
+    if coverage not in COVERAGES:
+        choices = ", ".join(f"{one:g}" for one in COVERAGES)
+        raise InputError(Problem("--coverage", f"must be one of {choices}, got {coverage:g}."))
+    if output is not None and output.suffix.lower() not in (".jsonl", ".ndjson"):
+        raise InputError(Problem("--coverage", f"has no place in '{output.name}'.", "Write .jsonl."))
+    found = {name: calibration[name]["conformal"] for name in names if name in calibration}
+    quantiles = {name: float(one[f"{coverage:g}"]["quantile"]) for name, one in found.items() if one}
+    if not quantiles:
+        message = f"needs a calibrated task that chooses one label; of {', '.join(names)} none is."
+        raise InputError(Problem("--coverage", message, "Run mtl calibrate RUN first."))
+    return quantiles
 
 
 def _task_names(mixture: Mixture, tasks: Sequence[str] | None) -> list[str]:

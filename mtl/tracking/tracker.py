@@ -95,6 +95,20 @@ class MLflowTracker(Logger):
 
     # --- Lightning's logger ---------------------------------------------------------------------------------------
 
+    @classmethod
+    def reopened(cls, folder: RunFolder) -> MLflowTracker | None:
+        """The tracker of a finished run, whose status stays; None if the run was not tracked.
+
+        Args:
+            folder: Folder of the run.
+        """
+        tracked = folder.info.get("mlflow")
+        if not tracked or "run_id" not in tracked:
+            return None
+        tracker = cls(folder, experiment=tracked["experiment"], run_name=folder.path.name, run_id=tracked["run_id"])
+        tracker.keeps_status = True
+        return tracker
+
     @property
     def name(self) -> str:
         return self.experiment_name

@@ -31,7 +31,7 @@ from hypothesis.extra.numpy import arrays
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
 
-from heads import Example, Head, PooledInput, Prediction, Row, pad, sequence_lengths
+from heads import IGNORE, Example, Head, PooledInput, Prediction, Row, pad, sequence_lengths
 
 HIDDEN = 16
 MAX_LENGTH = 48
@@ -382,6 +382,73 @@ def assert_a_frozen_encoder_gives_predictions(case: Case, tokenizer: Any) -> Non
     assert all(torch.equal(value, before[name]) for name, value in head.state_dict().items())
 
 
+def assert_a_temperature_changes_nothing_but_scores(case: Case, tokenizer: Any) -> None:
+    """Whatever the temperature, the predictions are those of `decode`, and a higher one gives less certain scores."""
+    head, rows = case.head, [*case.rows, *case.unlabelled]
+    if not head.has_probabilities:
+        return
+    examples = encode(head, rows, tokenizer, training=False)
+    of_examples = outputs(head, examples, random_states(examples))
+    plain = decode(head, rows, examples, of_examples)
+    found = {t: decode(head, rows, examples, of_examples, temperature=t) for t in (0.25, 1.0, 1.5, 20.0)}
+    for predictions in found.values():
+        assert without_scores(predictions) == without_scores(plain)
+    confident = {t: sum(confidences(predictions)) for t, predictions in found.items()}
+    if any(confidences(plain)):
+        assert confident[0.25] > confident[1.0] > confident[1.5] > confident[20.0]
+    thresholds = head.calibrated_thresholds(1.5)
+    for prediction in found[1.5]:
+        assert all(
+            (prediction["scores"][name] >= least) == (name in prediction.get("labels", [prediction.get("label")]))
+            for name, least in thresholds.items()
+        )
+
+
+def assert_decisions_are_those_of_the_loss(case: Case, tokenizer: Any) -> None:
+    """The decisions with gold are the targets of the loss, and rows without annotation have none."""
+    head, rows = case.head, [*case.rows, *case.unlabelled]
+    if not head.has_probabilities:
+        return
+    examples = encode(head, rows, tokenizer, training=False)
+    of_examples = outputs(head, examples, random_states(examples))
+    for index, row in enumerate(rows):
+        own = [i for i, example in enumerate(examples) if example["row"] == index]
+        found = head.decisions(row, [examples[i] for i in own], [of_examples[i] for i in own])
+        is_known = found.gold != IGNORE
+        known = is_known if found.gold.dim() == 1 else is_known.all(1)
+        assert known.sum() == sum(examples[i]["targets"] for i in own)
+        assert len(found.probabilities) == len(found.gold) == len(found.chosen)
+        assert (found.chosen >= 0).all()
+        if found.gold.dim() == 1:
+            torch.testing.assert_close(found.probabilities.sum(1), torch.ones(len(found.gold)))
+        if found.spans is not None and head.is_labelled(row):
+            prediction = head.decode(row, [examples[i] for i in own], [of_examples[i] for i in own])
+            confusion = head.report(head.counts(prediction, row)).confusion
+            assert confusion is not None
+            assert found.spans[:, 2].sum() == sum(line[i] for i, line in enumerate(confusion))
+
+
+def without_scores(predictions: Any) -> Any:
+    """Predictions without their scores."""
+    if isinstance(predictions, dict):
+        return {name: without_scores(value) for name, value in predictions.items() if name not in ("score", "scores")}
+    return [without_scores(one) for one in predictions] if isinstance(predictions, list) else predictions
+
+
+def confidences(predictions: Any) -> list[float]:
+    """The score of everything predicted: of a class, an entity or a relation, and how far a label is from 0.5."""
+    if isinstance(predictions, list):
+        return [value for one in predictions for value in confidences(one)]
+    if not isinstance(predictions, dict):
+        return []
+    own = [predictions["score"]] if "score" in predictions else []
+    if "label" in predictions:
+        own.append(max(predictions["scores"].values()))
+    if "labels" in predictions:
+        own += [abs(value - 0.5) for value in predictions["scores"].values()]
+    return own + [value for one in predictions.values() for value in confidences(one)]
+
+
 EVERY_HEAD: tuple[Callable[[Case, Any], None], ...] = (
     assert_examples_are_in_the_order_of_the_rows,
     assert_examples_can_be_stored,
@@ -401,6 +468,8 @@ EVERY_HEAD: tuple[Callable[[Case, Any], None], ...] = (
     assert_scores_are_finite,
     assert_primary_metric_is_chosen_by_name,
     assert_predictions_are_json,
+    assert_a_temperature_changes_nothing_but_scores,
+    assert_decisions_are_those_of_the_loss,
     assert_baselines_are_scored_like_the_model,
     assert_a_frozen_encoder_gives_predictions,
 )
@@ -561,13 +630,18 @@ def outputs(head: Head, examples: Sequence[Example], states: Tensor) -> list[Ten
 
 
 def decode(
-    head: Head, rows: Sequence[Row], examples: Sequence[Example], of_examples: Sequence[Tensor]
+    head: Head,
+    rows: Sequence[Row],
+    examples: Sequence[Example],
+    of_examples: Sequence[Tensor],
+    temperature: float | None = None,
 ) -> list[Prediction]:
-    """One prediction for each row, from all its examples and their outputs."""
+    """One prediction for each row, from all its examples and their outputs; calibrated if there is a temperature."""
     predictions = []
     for index, row in enumerate(rows):
         own = [i for i, example in enumerate(examples) if example["row"] == index]
-        predictions.append(head.decode(row, [examples[i] for i in own], [of_examples[i] for i in own]))
+        given = row, [examples[i] for i in own], [of_examples[i] for i in own]
+        predictions.append(head.decode(*given) if temperature is None else head.decode_calibrated(*given, temperature))
     return predictions
 
 

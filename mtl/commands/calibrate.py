@@ -1,0 +1,81 @@
+"""`mtl calibrate`: probabilities of a finished run that agree with what happens."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from mtl.calibration.report import TaskCalibration
+from mtl.calibration.saved import FILE
+from mtl.commands.arguments import add_import_option, import_modules, trainer_options, with_json_errors
+from mtl.evaluation.summary import MISSING
+from mtl.files import finite
+from mtl.log_filters import filter_logs
+from mtl.prediction.calibrating import calibrate
+from mtl.prediction.finished_run import FinishedRun
+
+DESCRIPTION = """Fits on dev one temperature per task, by which its logits are divided, and shows on test how well the
+probabilities agree with what happens, before and after. Predictions stay as they are; from now on, mtl predict gives
+calibrated probabilities. docs/calibration.md describes it."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs `mtl calibrate RUN [--task T…] [--json]`.
+
+    Raises:
+        InputError: There is no such run or task, or a task has no probabilities or no gold on dev.
+    """
+    trainer, rest = trainer_options(arguments[1:])
+    parser = argparse.ArgumentParser("mtl calibrate", description=DESCRIPTION, allow_abbrev=False)
+    parser.add_argument("run", help="folder of a run, whose best checkpoint is calibrated, or a checkpoint in it")
+    parser.add_argument("--task", nargs="+", action="extend", help="tasks to calibrate (default: all that can be)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_import_option(parser)
+    options = parser.parse_args(rest)
+    options.trainer = trainer
+    import_modules(options.modules)
+    filter_logs()
+    return with_json_errors(_calibrate, options)
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    run = FinishedRun(options.run, options.trainer)
+    found = calibrate(run, options.task)
+    if options.json:
+        content = {"checkpoint": run.checkpoint.name, "tasks": {name: one.to_dict() for name, one in found.items()}}
+        sys.stdout.write(json.dumps(finite(content), indent=2) + "\n")
+    else:
+        _print(found, str(run.folder.path / FILE))
+    return 0
+
+
+def _print(found: Mapping[str, TaskCalibration], place: str) -> None:
+    console = Console(highlight=False)
+    console.width = max(console.width, 100)
+    table = Table("task", "counted", title="test, before → after calibration on dev")
+    for name in ("T", "n", "ECE", "Brier", "NLL", "AURC"):
+        table.add_column(name, justify="right")
+    for task, one in found.items():
+        table.add_row(task, one.unit, f"{one.temperature:.3f}", str(one.num_test), *_numbers(one))
+    console.print(table)
+    for task, one in found.items():
+        for coverage, check in one.conformal.items():
+            if check.coverage is not None:
+                said = f"{check.coverage:.3f} of test, {check.size:.2f} labels on average"
+                console.print(f"{task}: sets for coverage {coverage} contain the right label in {said}", markup=False)
+        if one.note is not None:
+            console.print(f"Warning: {task}: {one.note}.", markup=False, soft_wrap=True)
+    console.print(f"Kept in {place}", markup=False, soft_wrap=True)
+
+
+def _numbers(one: TaskCalibration) -> list[str]:
+    if one.before is None or one.after is None:
+        return [MISSING] * 4
+    return [
+        f"{a:.3f} → {b:.3f}" for a, b in zip(one.before.numbers().values(), one.after.numbers().values(), strict=True)
+    ]

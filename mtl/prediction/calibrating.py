@@ -1,0 +1,107 @@
+"""Calibrates tasks of a finished run on dev, checks them on test, and keeps both in the run's folder and in MLflow.
+
+    calibration.json                     temperatures and all numbers, for one checkpoint
+    metrics.json                         the numbers, under `calibration`
+    artifacts/calibration/<task>.png     the reliability diagram
+
+In MLflow, the metrics of the run are called ``calibration/<task>/<measure>_before`` and ``…_after``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mtl.calibration.reliability_figure import reliability_figure
+from mtl.calibration.report import TaskCalibration, calibrated, pooled
+from mtl.calibration.saved import save_calibration
+from mtl.data.reading import read_rows
+from mtl.data.store import Store
+from mtl.problems import InputError, Problem
+from mtl.tracking.tracker import MLflowTracker
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from heads import Decisions
+    from mtl.data.examples import SplitData
+    from mtl.prediction.finished_run import FinishedRun
+
+DECIDES_RESULTS = False
+
+
+def calibrate(run: FinishedRun, tasks: Sequence[str] | None = None) -> dict[str, TaskCalibration]:
+    """Fits the temperature of tasks on dev, and measures probabilities on test before and after.
+
+    Args:
+        run: The run.
+        tasks: Names of the tasks; None takes all tasks with probabilities.
+
+    Raises:
+        InputError: There is no such task, or a task has no probabilities or no gold on dev.
+    """
+    names = list(dict.fromkeys(tasks)) if tasks else [n for n in run.mixture.tasks if run.head(n).has_probabilities]
+    for name in names:
+        run.require(name)
+    problems = [problem for name in names if (problem := _problem(run, name)) is not None]
+    if not names:
+        problems = [Problem("RUN", "has no task with probabilities.", "Regression and generation have none.")]
+    if problems:
+        raise InputError(problems)
+    found = {name: _calibrated(run, name) for name in names}
+    save_calibration(run.folder, run.checkpoint, found)
+    run.folder.write_metrics("calibration", {name: one.metrics() for name, one in found.items()})
+    _track(run, found)
+    return found
+
+
+def _problem(run: FinishedRun, task: str) -> Problem | None:
+    if not run.head(task).has_probabilities:
+        message = f"The task '{task}' has the head '{run.mixture.tasks[task].head}', which gives no probabilities."
+        return Problem(f"tasks.{task}.head", message, "Leave it out with --task.")
+    rows = read_rows(run.mixture.tasks[task].data, f"tasks.{task}.data", Store())
+    if "dev" not in rows:
+        return Problem(f"tasks.{task}.data", "has no split dev, on which temperatures are fitted.", _ADVICE)
+    if not any(run.head(task).is_labelled(row) for row in rows["dev"][0]):
+        return Problem(f"tasks.{task}.data", "has no row with gold on dev, on which temperatures are fitted.", _ADVICE)
+    return None
+
+
+_ADVICE = "Add labelled rows for dev, or leave the task out with --task."
+
+
+def _calibrated(run: FinishedRun, task: str) -> TaskCalibration:
+    head = run.head(task)
+    rows = read_rows(run.mixture.tasks[task].data, f"tasks.{task}.data", Store())
+    content = run.split(task, "dev")
+    dev = _decisions(run, task, content)
+    num_rows = sum(head.is_labelled(row) for row in content.rows)
+    assert dev is not None
+    found = calibrated(dev, num_rows, _decisions(run, task, run.split(task, "test")) if "test" in rows else None)
+    return replace(found, thresholds=head.calibrated_thresholds(found.temperature))
+
+
+def _decisions(run: FinishedRun, task: str, content: SplitData) -> Decisions | None:
+    """The decisions in a split; None if none of its rows has gold."""
+    head = run.head(task)
+    found = [head.decisions(*one) for one in run.outputs(task, content) if head.is_labelled(one.row)]
+    return pooled(found) if found else None
+
+
+def _track(run: FinishedRun, found: Mapping[str, TaskCalibration]) -> None:
+    tracker = MLflowTracker.reopened(run.folder)
+    figures = {
+        name: reliability_figure(one.before, one.after, f"{name}, test")
+        for name, one in found.items()
+        if one.before is not None and one.after is not None
+    }
+    if tracker is None:
+        return
+    numbers = {
+        f"calibration/{task}/{name}": value for task, one in found.items() for name, value in one.metrics().items()
+    }
+    tracker.log_metrics(numbers, step=0)
+    for name, figure in figures.items():
+        tracker.log_figure(figure, f"calibration/{name}.png")
+    tracker.finalize("success")

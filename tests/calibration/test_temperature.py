@@ -1,0 +1,67 @@
+"""The fit of a temperature, against planted ones, a grid and properties."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heads import IGNORE, Decisions
+from mtl.calibration.temperature import LIMIT, at_temperature, fit_temperature, known
+
+
+def planted(temperature: float, *, labels: bool = False, n: int = 4000, seed: int = 0) -> Decisions:
+    """Decisions whose probabilities are right after division by a temperature."""
+    rng = np.random.default_rng(seed)
+    true = rng.normal(size=(n, 3)) * 1.5
+    logits = torch.tensor(true * temperature, dtype=torch.float32)
+    if labels:
+        gold = torch.tensor(rng.random((n, 3)) < 1 / (1 + np.exp(-true))).long()
+        return Decisions(logits.sigmoid(), gold, (logits > 0).long())
+    p = np.exp(true) / np.exp(true).sum(1, keepdims=True)
+    gold = torch.tensor([rng.choice(3, p=one) for one in p])
+    return Decisions(logits.softmax(-1), gold, logits.argmax(1))
+
+
+def nll(decisions: Decisions, temperature: float) -> float:
+    probabilities, gold = known(decisions)
+    at = at_temperature(probabilities, gold, temperature).numpy()
+    if gold.dim() == 1:
+        return float(-np.log(at[np.arange(len(gold)), gold]).mean())
+    return float(-np.log(np.clip(np.where(gold.numpy() == 1, at, 1 - at), 1e-300, None)).mean())
+
+
+@pytest.mark.parametrize("labels", [False, True])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_the_planted_temperature_is_found(temperature: float, *, labels: bool) -> None:
+    decisions = planted(temperature, labels=labels)
+    assert fit_temperature(decisions) == pytest.approx(temperature, rel=0.1)
+
+
+@pytest.mark.parametrize("labels", [False, True])
+@given(n=st.integers(5, 60), seed=st.integers(0, 99), temperature=st.floats(0.3, 4))
+def test_no_temperature_of_a_grid_is_better(n: int, seed: int, temperature: float, *, labels: bool) -> None:
+    decisions = planted(temperature, labels=labels, n=n, seed=seed)
+    fitted = fit_temperature(decisions)
+    grid = np.exp(np.linspace(-np.log(LIMIT), np.log(LIMIT), 61))
+    assert nll(decisions, fitted) <= min(nll(decisions, t) for t in grid) + 1e-6
+
+
+def test_decisions_without_gold_have_no_influence() -> None:
+    decisions = planted(2.0, n=200)
+    noise = torch.softmax(torch.randn(100, 3, generator=torch.Generator().manual_seed(1)) * 9, -1)
+    more = Decisions(
+        torch.cat([decisions.probabilities, noise]),
+        torch.cat([decisions.gold, torch.full((100,), IGNORE)]),
+        torch.cat([decisions.chosen, noise.argmax(1)]),
+    )
+    assert fit_temperature(more) == fit_temperature(decisions)
+
+
+def test_without_errors_the_temperature_stays_within_its_limits() -> None:
+    right = Decisions(torch.tensor([[0.6, 0.4], [0.3, 0.7]]), torch.tensor([0, 1]), torch.tensor([0, 1]))
+    wrong = right._replace(gold=torch.tensor([1, 0]))
+    assert 1 / LIMIT <= fit_temperature(right) < 0.2
+    assert 5 < fit_temperature(wrong) <= LIMIT
