@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from mtl.calibration.report import Reliability
+    from mtl.calibration.task_calibration import Reliability
 
 
 def reliability_figure(before: Reliability, after: Reliability, title: str) -> Figure:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mtl.calibration.report import TaskCalibration
+from mtl.calibration.task_calibration import TaskCalibration
 from mtl.files import read_json
 from mtl.tracking.checkpoint_file import checksum
 from mtl.tracking.checkpoint_folder import say

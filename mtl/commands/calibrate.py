@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from mtl.calibration.report import TaskCalibration
 from mtl.calibration.saved import FILE
+from mtl.calibration.task_calibration import TaskCalibration
 from mtl.commands.arguments import add_import_option, import_modules, trainer_options, with_json_errors
 from mtl.evaluation.summary import MISSING
 from mtl.files import finite
@@ -22,6 +22,9 @@ from mtl.prediction.finished_run import FinishedRun
 DESCRIPTION = """Fits on dev one temperature per task, by which its logits are divided, and shows on test how well the
 probabilities agree with what happens, before and after. Predictions stay as they are; from now on, mtl predict gives
 calibrated probabilities. docs/calibration.md describes it."""
+
+
+_NUMBERS = ("ECE", "Brier", "NLL", "AURC")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -57,25 +60,34 @@ def _calibrate(options: argparse.Namespace) -> int:
 def _print(found: Mapping[str, TaskCalibration], place: str) -> None:
     console = Console(highlight=False)
     console.width = max(console.width, 100)
-    table = Table("task", "counted", title="test, before → after calibration on dev")
-    for name in ("T", "n", "ECE", "Brier", "NLL", "AURC"):
-        table.add_column(name, justify="right")
+    console.print(_reliability_table(found))
+    if any(one.conformal for one in found.values()):
+        console.print(_sets_table(found))
     for task, one in found.items():
-        table.add_row(task, one.unit, f"{one.temperature:.3f}", str(one.num_test), *_numbers(one))
-    console.print(table)
-    for task, one in found.items():
-        for coverage, check in one.conformal.items():
-            if check.coverage is not None:
-                said = f"{check.coverage:.3f} of test, {check.size:.2f} labels on average"
-                console.print(f"{task}: sets for coverage {coverage} contain the right label in {said}", markup=False)
         if one.note is not None:
             console.print(f"Warning: {task}: {one.note}.", markup=False, soft_wrap=True)
     console.print(f"Kept in {place}", markup=False, soft_wrap=True)
 
 
-def _numbers(one: TaskCalibration) -> list[str]:
-    if one.before is None or one.after is None:
-        return [MISSING] * 4
-    return [
-        f"{a:.3f} → {b:.3f}" for a, b in zip(one.before.numbers().values(), one.after.numbers().values(), strict=True)
-    ]
+def _reliability_table(found: Mapping[str, TaskCalibration]) -> Table:
+    table = Table("task", "counted", title="probabilities on test, before and after calibration on dev")
+    for name in ("n", "temperature", *_NUMBERS):
+        table.add_column(name, justify="right")
+    for task, one in found.items():
+        for name, temperature, state in ((task, 1.0, one.before), ("", one.temperature, one.after)):
+            numbers = [MISSING] * 4 if state is None else [f"{value:.3f}" for value in state.numbers().values()]
+            table.add_row(
+                name, one.unit if name else "", str(one.num_test) if name else "", f"{temperature:.3f}", *numbers
+            )
+    return table
+
+
+def _sets_table(found: Mapping[str, TaskCalibration]) -> Table:
+    table = Table("task", title="conformal sets of labels")
+    for name in ("coverage", "on test", "labels per set"):
+        table.add_column(name, justify="right")
+    for task, one in found.items():
+        for coverage, check in one.conformal.items():
+            shown = [MISSING if value is None else f"{value:.3f}" for value in (check.coverage, check.size)]
+            table.add_row(task if coverage == next(iter(one.conformal)) else "", coverage, *shown)
+    return table

@@ -2,7 +2,7 @@
 
     calibration.json                     temperatures and all numbers, for one checkpoint
     metrics.json                         the numbers, under `calibration`
-    artifacts/calibration/<task>.png     the reliability diagram
+    artifacts/calibration/<task>.png     the reliability diagram of a run that is tracked
 
 In MLflow, the metrics of the run are called ``calibration/<task>/<measure>_before`` and ``…_after``.
 """
@@ -14,8 +14,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mtl.calibration.reliability_figure import reliability_figure
-from mtl.calibration.report import TaskCalibration, calibrated, pooled
 from mtl.calibration.saved import save_calibration
+from mtl.calibration.task_calibration import TaskCalibration, calibrated, pooled
+from mtl.calibration.temperature import known_mask
 from mtl.data.reading import read_rows
 from mtl.data.store import Store
 from mtl.problems import InputError, Problem
@@ -60,48 +61,42 @@ def _problem(run: FinishedRun, task: str) -> Problem | None:
     if not run.head(task).has_probabilities:
         message = f"The task '{task}' has the head '{run.mixture.tasks[task].head}', which gives no probabilities."
         return Problem(f"tasks.{task}.head", message, "Leave it out with --task.")
-    rows = read_rows(run.mixture.tasks[task].data, f"tasks.{task}.data", Store())
-    if "dev" not in rows:
-        return Problem(f"tasks.{task}.data", "has no split dev, on which temperatures are fitted.", _ADVICE)
-    if not any(run.head(task).is_labelled(row) for row in rows["dev"][0]):
-        return Problem(f"tasks.{task}.data", "has no row with gold on dev, on which temperatures are fitted.", _ADVICE)
-    return None
+    return None if "dev" in _splits(run, task) else Problem(f"tasks.{task}.data", "has no split dev.", _ADVICE)
 
 
-_ADVICE = "Add labelled rows for dev, or leave the task out with --task."
+_ADVICE = "Temperatures are fitted on dev: add labelled rows for it, or leave the task out with --task."
+
+
+def _splits(run: FinishedRun, task: str) -> set[str]:
+    return set(read_rows(run.mixture.tasks[task].data, f"tasks.{task}.data", Store()))
 
 
 def _calibrated(run: FinishedRun, task: str) -> TaskCalibration:
-    head = run.head(task)
-    rows = read_rows(run.mixture.tasks[task].data, f"tasks.{task}.data", Store())
-    content = run.split(task, "dev")
+    head, content = run.head(task), run.split(task, "dev")
     dev = _decisions(run, task, content)
-    num_rows = sum(head.is_labelled(row) for row in content.rows)
-    assert dev is not None
-    found = calibrated(dev, num_rows, _decisions(run, task, run.split(task, "test")) if "test" in rows else None)
+    if dev is None:
+        raise InputError(Problem(f"tasks.{task}.data", "has nothing with gold on dev.", _ADVICE))
+    test = _decisions(run, task, run.split(task, "test")) if "test" in _splits(run, task) else None
+    found = calibrated(dev, sum(map(head.is_labelled, content.rows)), test)
     return replace(found, thresholds=head.calibrated_thresholds(found.temperature))
 
 
 def _decisions(run: FinishedRun, task: str, content: SplitData) -> Decisions | None:
-    """The decisions in a split; None if none of its rows has gold."""
+    """The decisions in a split; None if none of them has gold."""
     head = run.head(task)
     found = [head.decisions(*one) for one in run.outputs(task, content) if head.is_labelled(one.row)]
-    return pooled(found) if found else None
+    whole = pooled(found) if found else None
+    return whole if whole is not None and known_mask(whole).any() else None
 
 
 def _track(run: FinishedRun, found: Mapping[str, TaskCalibration]) -> None:
+    """Adds the numbers and diagrams to the run in MLflow, if it was tracked."""
     tracker = MLflowTracker.reopened(run.folder)
-    figures = {
-        name: reliability_figure(one.before, one.after, f"{name}, test")
-        for name, one in found.items()
-        if one.before is not None and one.after is not None
-    }
     if tracker is None:
         return
-    numbers = {
-        f"calibration/{task}/{name}": value for task, one in found.items() for name, value in one.metrics().items()
-    }
-    tracker.log_metrics(numbers, step=0)
-    for name, figure in figures.items():
-        tracker.log_figure(figure, f"calibration/{name}.png")
+    for task, one in found.items():
+        prefix = f"calibration/{task}"
+        tracker.log_metrics({f"{prefix}/{name}": value for name, value in one.metrics().items()}, step=0)
+        if one.before is not None and one.after is not None:
+            tracker.log_figure(reliability_figure(one.before, one.after, f"{task}, test"), f"{prefix}.png")
     tracker.finalize("success")

@@ -10,7 +10,7 @@ import torch
 
 from heads import IGNORE, Decisions
 from mtl.calibration.reliability_figure import reliability_figure
-from mtl.calibration.report import FEW_ROWS, calibrated, pooled, reliability
+from mtl.calibration.task_calibration import FEW_ROWS, calibrated, pooled, reliability
 from tests.calibration.test_temperature import planted
 
 
