@@ -312,9 +312,10 @@ class MixtureCLI(LightningCLI):
                 config.trainer.precision = checkpoint_precision(checkpoint)
                 self.config_init[self.subcommand].trainer.precision = config.trainer.precision
                 _check_trainer(self.config_init[self.subcommand].trainer.as_dict(), trains=self.subcommand == "fit")
-        # Scores on seen and unseen mentions are computed from the predictions of an evaluation.
+        # Scores on seen and unseen mentions, and of groups, are computed from the predictions of an evaluation.
         finds_mentions = any(head.mention_types for head in self.datamodule.heads.values())
-        saves = options.predictions or (self.subcommand != "fit" and finds_mentions)
+        is_divided = finds_mentions or bool(self.mixture.evaluation.groups)
+        saves = options.predictions or (self.subcommand != "fit" and is_divided)
         self.model.predictions_folder = folder.path / "predictions" if saves else None
         self.model.predictions_with_text = self.mixture.privacy.log_text
         self.trainer = self._make_trainer(folder, options, stopping)

@@ -287,15 +287,19 @@ class TaskSpec(Section):
 
 
 class EvaluationSpec(Section):
-    """How checkpoints are selected on dev.
+    """How checkpoints are selected on dev, and for which groups of rows they are scored.
 
     Args:
         select: The `mean`, `weighted` mean or `worst` of the tasks' primary metrics, or one metric as ``task/metric``.
         weights: Weights of the tasks for `weighted`; the default is 1.
+        groups: Keys of the rows' `meta`, such as site or year, for whose values a checkpoint is scored separately.
+        min_group_rows: Number of labelled rows below which a group is counted, but not scored.
     """
 
     select: StrictStr = "mean"
     weights: dict[str, Positive] = Field(default_factory=dict)
+    groups: tuple[StrictStr, ...] = ()
+    min_group_rows: Count = 20
 
 
 LeakagePolicy = Literal["error", "warn", "exclude"]
@@ -343,7 +347,7 @@ class Mixture(Section):
         sampler: The sampler, which chooses the tasks of each step.
         balancing: How the losses of the tasks in an update are combined.
         curriculum: What changes at which update of the training.
-        evaluation: How checkpoints are selected.
+        evaluation: How checkpoints are selected, and for which groups of rows they are scored.
         leakage: What happens if train overlaps with dev or test.
         privacy: Which parts of the data may be written elsewhere.
         batch_size: Examples of one task in a batch, over all processes.

@@ -3,6 +3,7 @@
 - `evaluator`: decodes each row, counts per document, gathers over ranks and scores once.
 - `scoring`: scores of predictions that are already there.
 - `surfaces`: scores on mentions whose surface form is, or is not, that of a mention in train.
+- `subgroups`: scores of groups of rows, such as those of one site, and the gaps between groups.
 - `counts_files`: files of counts per document.
 - `predictions`: files of predictions, one line per row.
 - `intervals`: confidence intervals of the scores of one evaluation.
@@ -24,6 +25,7 @@ __all__ = [
     "predictions",
     "scoring",
     "strict",
+    "subgroups",
     "summary",
     "surfaces",
     "units",

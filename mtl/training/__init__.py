@@ -13,6 +13,7 @@
 - `train_losses`: training losses between two logs.
 - `withholding`: updates that are not finite change no weight; `guard`: what else happens then, with its defaults.
 - `recorder`: what a run records; `shown_metrics` and `run_description`: what of it MLflow shows at first sight.
+- `subgroup_report`: scores of groups of rows, such as those of one site, in tables and files of a run.
 - `surface_report`: scores on mentions that train knows and on those that it does not, in tables and files of a run.
 - `progress`: lines about the progress where there is no terminal.
 - `undertrained`: which tasks were still improving when training ended.

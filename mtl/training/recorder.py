@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -36,10 +36,14 @@ from mtl.readers import SPLITS
 from mtl.tracking.tracker import MLflowTracker
 from mtl.training.run_description import run_description
 from mtl.training.selection import MIXTURE
+from mtl.training.subgroup_report import group_cautions, group_columns, group_metrics, group_table, groups_of
 from mtl.training.surface_report import surface_lines, surfaces_of, with_surfaces, write_surface_counts
 from mtl.training.undertrained import DevCurves, undertrained_caution
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mtl.evaluation.subgroups import FieldScores
     from mtl.evaluation.surfaces import SurfaceScores
     from mtl.tracking.run_folder import RunFolder
     from mtl.training.module import MultiTaskModule
@@ -86,6 +90,7 @@ class RunRecorder(Callback):
         self._cautions: list[str] = []
         self._notes: list[str] = []
         self._curves = DevCurves()
+        self._groups: Table | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         _data(trainer)
@@ -206,6 +211,7 @@ class RunRecorder(Callback):
         """Records an evaluation of a checkpoint, with the scores on seen and unseen mentions."""
         surfaces = surfaces_of(_data(trainer), split, module.kept)
         results = with_surfaces(module.results[split], surfaces)
+        groups = groups_of(_data(trainer), split, module.kept)
         self._write(split, results)
         write_surface_counts(self._folder.path / "counts" / split, surfaces)
         for task, scores in surfaces.items():
@@ -213,6 +219,7 @@ class RunRecorder(Callback):
             _log(trainer, {name: value for name, value in named.items() if math.isfinite(value)}, trainer.global_step)
         self._keep_predictions(module)
         intervals = self._write_intervals(trainer, split, results, surfaces)
+        self._record_groups(trainer, split, groups)
         self._finish(trainer, split, _reports(results), intervals)
         self._notes = [f"{task}: {scores.overlap.described(split)}" for task, scores in surfaces.items()]
         self._lines += surface_lines(split, surfaces, intervals)
@@ -238,6 +245,8 @@ class RunRecorder(Callback):
             return
         console = Console()
         console.print(summary.result_table(self._lines, title=self._title))
+        if self._groups is not None:
+            console.print(self._groups)
         for note in self._notes:
             console.print(note, soft_wrap=True, highlight=False, markup=False)
         for caution in self._cautions:
@@ -255,6 +264,20 @@ class RunRecorder(Callback):
         self._first_losses = dict(state_dict.get("first_losses", {}))
         if "curves" in state_dict:  # which checkpoints of earlier versions do not have
             self._curves.load_state_dict(state_dict["curves"])
+
+    def _record_groups(self, trainer: pl.Trainer, split: str, groups: Mapping[str, Sequence[FieldScores]]) -> None:
+        """Records the scores of groups, where scores of the split are recorded too."""
+        self._cautions += group_cautions(_data(trainer).mixture.evaluation.groups, groups)
+        if not groups:
+            return
+        if split == "test" or "test" not in self._folder.metrics:
+            content = {task: {one.field: one.to_dict() for one in fields} for task, fields in groups.items()}
+            self._folder.write_metrics("groups", content)
+        for task, fields in groups.items():
+            _log(trainer, group_metrics(f"{PREFIXES[split]}/{task}", fields), trainer.global_step)
+            if self._tracker is not None:
+                self._tracker.log_table(group_columns(fields), f"{split}/{task}/groups.json")
+        self._groups = group_table(groups)
 
     def _record_marked(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Records the updates that the guard withheld or clipped, with the ids of their rows, if there are new ones."""

@@ -1,0 +1,110 @@
+"""Scores of groups of rows, with sums by hand and against those of the whole."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heads import Row, TextRow
+from heads.classification import Classification
+from heads.regression import Regression
+from mtl.evaluation.intervals import score_intervals
+from mtl.evaluation.scoring import score_rows
+from mtl.evaluation.subgroups import MOST_GROUPS, Gap, scores_by_group
+
+HEAD = Classification(["yes", "no"], 8, positive="yes", primary_metric="f1")
+
+
+def rows_of(*items: tuple[str, str, str]) -> tuple[list[Row], dict[str, Any]]:
+    """Rows and predictions from triples of site, gold and prediction; two rows make a document."""
+    rows: list[Row] = [
+        TextRow(f"{n}", f"{site}-{n // 2}", "Fever.", label=gold or None, meta={"site": site} if site else {})
+        for n, (site, gold, _) in enumerate(items)
+    ]
+    return rows, {f"{n}": {"label": label, "scores": {}} for n, (_, _, label) in enumerate(items)}
+
+
+A = [("A", "yes", "yes"), ("A", "yes", "no"), ("A", "no", "no"), ("A", "no", "yes")]
+B = [("B", "yes", "yes"), ("B", "yes", "yes"), ("B", "no", "yes")]
+
+
+def test_each_group_has_its_own_scores_and_the_gap_is_between_the_extremes() -> None:
+    rows, predictions = rows_of(*A, *B, ("C", "yes", "yes"), ("", "no", "yes"), ("", "", "no"))
+    found = scores_by_group(HEAD, rows, predictions, "site", min_rows=2)
+    assert list(found.groups) == ["A", "B"]
+    a, b = (found.groups[name].result for name in ("A", "B"))
+    assert (a.num_rows, len(a.documents), b.num_rows) == (4, 2, 3)
+    assert (a.scores["accuracy"], b.scores["accuracy"]) == (0.5, pytest.approx(2 / 3))
+    assert (a.scores["f1"], b.scores["f1"]) == (0.5, pytest.approx(0.8))
+    assert found.small == {"C": 1}
+    assert found.num_without == 1, "an unlabelled row does not count"
+    assert found.gaps()["f1"] == Gap(pytest.approx(0.3), "A", "B")
+    assert found.metric == "f1"
+
+
+def test_intervals_are_those_of_the_groups_own_documents() -> None:
+    rows, predictions = rows_of(*A, *A, *B)
+    found = scores_by_group(HEAD, rows, predictions, "site", min_rows=2)
+    alone = score_rows(HEAD, ((row, predictions[row.id]) for row in rows if row.meta["site"] == "A"))
+    assert found.groups["A"].intervals == score_intervals(HEAD, alone)
+    assert set(found.groups["A"].intervals) == set(HEAD.metrics)
+
+
+labels = st.sampled_from(["yes", "no"])
+
+
+@given(st.lists(st.tuples(st.sampled_from("ABC"), labels, labels), min_size=1, max_size=30))
+def test_groups_that_partition_the_rows_add_up_to_the_whole(items: list[tuple[str, str, str]]) -> None:
+    rows, predictions = rows_of(*items)
+    whole = score_rows(HEAD, ((row, predictions[row.id]) for row in rows))
+    found = scores_by_group(HEAD, rows, predictions, "site", min_rows=1)
+    counts = [HEAD.combined(one.result.counts) for one in found.groups.values()]
+    assert torch.equal(torch.stack(counts).sum(0), HEAD.combined(whole.counts))
+    assert sum(one.result.num_rows for one in found.groups.values()) == whole.num_rows
+    documents = [name for one in found.groups.values() for name in one.result.documents]
+    assert sorted(documents) == whole.documents
+
+
+@given(st.lists(st.tuples(st.sampled_from("ABC"), labels, labels), min_size=1, max_size=30), st.integers(1, 12))
+def test_every_row_is_scored_or_counted(items: list[tuple[str, str, str]], least: int) -> None:
+    found = scores_by_group(HEAD, *rows_of(*items), "site", min_rows=least)
+    assert all(one.result.num_rows >= least for one in found.groups.values())
+    assert all(number < least for number in found.small.values())
+    scored = sum(one.result.num_rows for one in found.groups.values())
+    assert scored + sum(found.small.values()) + found.num_without == len(items)
+    assert bool(found.gaps()) == (len(found.groups) > 1)
+
+
+def test_one_group_makes_the_whole() -> None:
+    rows, predictions = rows_of(*[("A", gold, label) for _, gold, label in (*A, *B)])
+    found = scores_by_group(HEAD, rows, predictions, "site", min_rows=1)
+    assert found.groups["A"].result.scores == score_rows(HEAD, ((r, predictions[r.id]) for r in rows)).scores
+
+
+def test_counts_that_are_concatenated_are_divided_too() -> None:
+    head = Regression([], 8, range=(0, 4))
+    rows: list[Row] = [
+        TextRow(f"{n}", f"{n}", "Fever.", label=float(n % 5), meta={"site": "AB"[n % 2]}) for n in range(20)
+    ]
+    predictions = {f"{n}": {"value": float(n % 5) + (n % 2) * (n % 3)} for n in range(20)}
+    found = scores_by_group(head, rows, predictions, "site", min_rows=5)
+    assert found.groups["A"].result.scores["mse"] == pytest.approx(0.0)
+    assert found.groups["B"].result.scores["mse"] == pytest.approx(sum((n % 3) ** 2 for n in range(1, 20, 2)) / 10)
+    assert found.gaps()["mse"].highest == "B"
+
+
+def test_a_key_with_many_values_has_no_groups() -> None:
+    rows, predictions = rows_of(*[(f"s{n}", "yes", "no") for n in range(MOST_GROUPS + 1)])
+    found = scores_by_group(HEAD, rows, predictions, "site", min_rows=1)
+    assert (found.groups, found.small, found.num_values) == ({}, {}, MOST_GROUPS + 1)
+    assert "s1" not in json.dumps(found.to_dict())
+
+
+def test_a_key_that_no_row_has_counts_them_all() -> None:
+    found = scores_by_group(HEAD, *rows_of(*A), "ward", min_rows=1)
+    assert (found.num_values, found.num_without, found.groups) == (0, 4, {})
