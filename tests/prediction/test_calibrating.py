@@ -26,8 +26,10 @@ WITH_PROBABILITIES = ("kind", "topics", "mentions", "links")
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Callable[[str], Path]) -> Path:
-    return five_tasks.train(tmp_path_factory.mktemp("calibrated"), tiny_encoder("bert"), "--run.baselines=false")
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Callable[[str], Path], empty_store: Path) -> Path:
+    folder = tmp_path_factory.mktemp("calibrated")
+    shutil.copy(empty_store, folder / "mlflow.db")
+    return five_tasks.train(folder, tiny_encoder("bert"), "--run.baselines=false", "--trainer.max_epochs=1")
 
 
 @pytest.fixture(autouse=True)
