@@ -3,6 +3,7 @@
 - `inputs`: texts in files, strings or rows, with the keys and columns that are carried to the output.
 - `mentions`: which entity tasks find the mentions that another task relates or labels, and rows with these mentions.
 - `pipeline`: rows to batches and outputs to decoded predictions, one chunk of rows at a time.
+- `label_sets`: sets of labels that contain the right one with a stated probability.
 - `output_records`: decoded predictions in the form in which they are written.
 - `unfinished`: what an interrupted prediction leaves, so that it can be resumed.
 - `predicting`: predicts a whole input with a checkpoint.

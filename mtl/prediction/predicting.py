@@ -9,14 +9,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from tqdm.auto import tqdm
 
 from heads import Head, Row
 from mtl.batching.batch import Batch
-from mtl.calibration.abstention import COVERAGES, prediction_sets
 from mtl.calibration.saved import calibration_of, temperatures
 from mtl.config import components
 from mtl.config.mixture import Mixture, TaskSpec
@@ -25,6 +23,7 @@ from mtl.data.row_problems import shown_rule
 from mtl.data.store import Store
 from mtl.hashed_ids import shown_id
 from mtl.prediction.inputs import Given, Input, InputRow, open_input
+from mtl.prediction.label_sets import set_quantiles, with_set
 from mtl.prediction.mentions import Sources, find_sources, parse_choices
 from mtl.prediction.one_device import one_device_trainer
 from mtl.prediction.output_records import as_record
@@ -162,7 +161,7 @@ def predict(
     target = None if output is None else Path(output)
     make_writer = None if target is None else _check_output(target, long=long)
     calibration = calibration_of(path)
-    quantiles = _set_quantiles(calibration, names, coverage, target)
+    quantiles = set_quantiles(calibration, names, coverage, target)
     source = open_input(rows, [mixture.tasks[name] for name in names], input_format)
     heads, tokenizer = build_heads(mixture)
     content = read_checkpoint(path)
@@ -399,9 +398,13 @@ class _Collector(Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self._bar.close()
 
+    def _record(self, name: str, decoded: Decoded) -> dict[str, Any]:
+        record = as_record(decoded.prediction, decoded.row, decoded.scores)
+        return with_set(record, self._quantiles.get(name))
+
     def _pass_on(self) -> None:
         finished = [
-            {name: _record(decoded[name], self._quantiles.get(name)) for name in self._names}
+            {name: self._record(name, decoded[name]) for name in self._names}
             for _, decoded in self._pipeline.take_finished()
         ]
         if finished:
@@ -417,37 +420,6 @@ class _PipelineLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         return iter(self._pipeline)
-
-
-def _record(decoded: Decoded, quantile: float | None) -> dict[str, Any]:
-    record = as_record(decoded.prediction, decoded.row, decoded.scores)
-    if quantile is None or "label" not in record:
-        return record
-    names, probabilities = list(record["scores"]), np.array(list(record["scores"].values()))
-    return record | {"set": [names[place] for place in np.flatnonzero(prediction_sets(probabilities, quantile))]}
-
-
-def _set_quantiles(
-    calibration: Mapping[str, Any], names: Sequence[str], coverage: float | None, output: Path | None
-) -> dict[str, float]:
-    """The conformal quantile of each task that has one.
-
-    Raises:
-        InputError: The coverage was not fitted, no task has a quantile, or the output has no place for sets.
-    """
-    if coverage is None:
-        return {}
-    if coverage not in COVERAGES:
-        choices = ", ".join(f"{one:g}" for one in COVERAGES)
-        raise InputError(Problem("--coverage", f"must be one of {choices}, got {coverage:g}."))
-    if output is not None and output.suffix.lower() not in (".jsonl", ".ndjson"):
-        raise InputError(Problem("--coverage", f"has no place in '{output.name}'.", "Write .jsonl."))
-    found = {name: calibration[name]["conformal"] for name in names if name in calibration}
-    quantiles = {name: float(one[f"{coverage:g}"]["quantile"]) for name, one in found.items() if one}
-    if not quantiles:
-        message = f"needs a calibrated task that chooses one label; of {', '.join(names)} none is."
-        raise InputError(Problem("--coverage", message, "Run mtl calibrate RUN first."))
-    return quantiles
 
 
 def _task_names(mixture: Mixture, tasks: Sequence[str] | None) -> list[str]:
