@@ -23,7 +23,7 @@ from mtl.config.loading import parse_mixture
 from mtl.config.mixture import EncoderSpec, Mixture, PhaseSpec
 from mtl.config.validation import Readable, readable_tasks
 from mtl.config.yaml_files import read_mixture_fields, read_yaml
-from mtl.data.examples import SplitData, accounts, prepare, split_problems
+from mtl.data.examples import SplitData, TaskData, accounts, prepare, split_problems
 from mtl.data.leakage_gate import Leakage, find_leakage
 from mtl.data.reading import RowSummary, read_rows
 from mtl.data.row_problems import row_problems, row_type_problem, shown_refusals
@@ -67,7 +67,9 @@ def check(
         problems += _metric_problems(mixture, heads)
         if not problems:
             mixture = leakage.applied(mixture)
-        plan = _plan(mixture, heads, prepare(mixture, heads, tokenizer), leakage, settings)
+        data = prepare(mixture, heads, tokenizer)
+        problems += _group_problems(mixture, data)
+        plan = _plan(mixture, heads, data, leakage, settings)
     except InputError as error:
         found = [*error.problems, *problems, *_encoder_problems(fields), *_data_problems(fields)]
         return list(dict.fromkeys(found)), {}
@@ -185,6 +187,21 @@ def _head_problems(name: str, task: Readable, splits: Mapping[str, tuple[RowTabl
     wrong = (row_type_problem(f"tasks.{name}", task.head, row) for table in rows.values() for row in table)
     problem = next((problem for problem in wrong if problem is not None), None)
     return [problem] if problem is not None else row_problems(name, task.head, rows, task.data)
+
+
+def _group_problems(mixture: Mixture, data: Mapping[str, TaskData]) -> list[Problem]:
+    """A problem for each group that no row of any task can be in."""
+    lacking = set(mixture.evaluation.groups)
+    rows = (row for splits in data.values() for content in splits.values() for row in content.rows)
+    for row in rows if lacking else ():
+        lacking -= row.meta.keys()
+        if not lacking:
+            break
+    return [
+        Problem("evaluation.groups", f"No row has '{field}' in its meta.", "Name it in the `meta` of a task's reader.")
+        for field in mixture.evaluation.groups
+        if field in lacking
+    ]
 
 
 def _metric_problems(mixture: Mixture, heads: Mapping[str, Any]) -> list[Problem]:

@@ -4,9 +4,11 @@
     runs/<mixture>/20261121-093000-s1/
         mixture.yaml  config.yaml                      the resolved configuration
         checkpoints/  checkpoints.json                 `best`, `last`, `best:<task>` -> file and score
-        metrics.json                                   {split: {task: {metric: value}}}, `baseline`, `interval`;
-                                                       train has the loss, and whether the task is `undertrained`;
-                                                       `before` has dev before the training, of tasks with rate 0
+        metrics.json                                   {split: {task: {metric: value}}}, `baseline`, `interval`,
+                                                       `groups`, `calibration`; train has the loss, and whether the
+                                                       task is `undertrained`; `before` has dev before the training, of
+                                                       tasks with rate 0
+        calibration.json                               temperatures of one checkpoint, from `mtl calibrate`
         metrics.jsonl                                  all logged numbers, one line per call
         leakage.json                                   what dev and test share with train, and what was left out
         run.json                                       mixture, seed, status, process, and the run in MLflow
@@ -189,7 +191,8 @@ class RunFolder:
 
         Args:
             split: train, dev or test; `baseline` for the strongest trivial predictor; `interval` for the intervals of
-                the scores; `before` for dev before the training.
+                the scores; `groups` for the scores of groups of rows; `calibration` for those of probabilities; `before`
+                for dev before the training.
             scores: ``{task: {metric: value}}``. New values replace old ones; other metrics are kept.
         """
         with _LOCK:

@@ -413,6 +413,15 @@ def test_a_metric_that_the_task_does_not_have(write: Write) -> None:
     assert problem.suggestion.startswith("Did you mean 'accuracy'?")
 
 
+def test_a_group_that_no_row_can_be_in(write: Write) -> None:
+    rows = [{**row, "meta": {"site": "A"}} for row in classified(4)]
+    path = write({"risk/train.jsonl": rows})
+    assert check(str(path), ("evaluation.groups=[site]",))[0] == []
+    (problem,) = problems(path, "evaluation.groups=[site, ward]")
+    assert problem.key == "evaluation.groups"
+    assert "'ward'" in problem.message
+
+
 def test_problems_of_every_kind_are_reported_at_once(write: Write) -> None:
     train = [*classified(2), {"text": SECRET, "label": "odd"}, {"text": SECRET, "lable": "low"}]
     path = write({"risk/train.jsonl": train, "risk/dev.jsonl": ""})
