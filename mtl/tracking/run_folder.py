@@ -191,8 +191,8 @@ class RunFolder:
 
         Args:
             split: train, dev or test; `baseline` for the strongest trivial predictor; `interval` for the intervals of
-                the scores; `groups` for the scores of groups of rows; `calibration` for those of probabilities; `before`
-                for dev before the training.
+                the scores; `groups` for the scores of groups of rows; `calibration` for those of probabilities;
+                `before` for dev before the training.
             scores: ``{task: {metric: value}}``. New values replace old ones; other metrics are kept.
         """
         with _LOCK:
