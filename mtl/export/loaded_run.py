@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mtl.calibration.saved import calibration_of, temperatures
 from mtl.problems import InputError, Problem
 from mtl.tracking.run_folder import RunFolder
 from mtl.training.assembly import build_heads, build_module
@@ -28,6 +29,7 @@ class LoadedRun(NamedTuple):
         module: The encoder and the heads.
         tokenizer: The encoder's tokenizer, with the tokens of all heads.
         num_texts: Number of texts of each row by task, as in `TrainedRows`.
+        temperatures: By what the logits of each calibrated task are to be divided.
     """
 
     folder: RunFolder
@@ -38,6 +40,7 @@ class LoadedRun(NamedTuple):
     module: MultiTaskModule
     tokenizer: Any
     num_texts: Mapping[str, int | None]
+    temperatures: Mapping[str, float]
 
 
 def checkpoint_of(run: str | Path) -> Path:
@@ -76,6 +79,7 @@ def load_run(run: str | Path) -> LoadedRun:
         module.eval(),
         tokenizer,
         trained_rows(content).num_texts,
+        temperatures(calibration_of(checkpoint)),
     )
 
 

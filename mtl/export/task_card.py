@@ -204,7 +204,15 @@ def _limits(export: TaskExport) -> Iterator[str]:
         yield f"Texts above {export.max_length} tokens are cut at the end, with `truncation=True`."
         if export.form.reads:
             yield "`mtl predict` finds and marks mentions itself, and cuts a long text around them."
+    if export.form.problem_type != "regression":
+        yield _of_probabilities(export.temperature)
     yield "Scores hold for texts like those of the data above. Test the model on your own texts before you rely on it."
+
+
+def _of_probabilities(temperature: float) -> str:
+    if temperature == 1:
+        return "Probabilities are not calibrated: 0.9 need not be right nine times of ten."
+    return f"Probabilities are calibrated on dev; the output layer is divided by the temperature {temperature:.3f}."
 
 
 def _token_limits(export: TaskExport) -> Iterator[str]:

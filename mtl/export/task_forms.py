@@ -88,6 +88,7 @@ class TaskExport(NamedTuple):
         max_length: Maximum length of an input in tokens.
         aggregation_strategy: That of `pipeline` that is nearest to `mtl predict`; None if the task tags no tokens.
         stride: Number of tokens by which `pipeline` lets the windows of a long text overlap; None if it is cut.
+        temperature: Temperature of the calibration that is part of the weights; 1 if there is none.
     """
 
     task: str
@@ -96,6 +97,7 @@ class TaskExport(NamedTuple):
     max_length: int
     aggregation_strategy: str | None
     stride: int | None
+    temperature: float
 
     def settings(self) -> dict[str, Any]:
         """What transformers has no place for, as the key `biomtl` of the model's configuration."""
@@ -108,6 +110,27 @@ class TaskExport(NamedTuple):
             "reads": self.form.reads,
         }
         return {name: value for name, value in found.items() if value not in (None, {}, "")}
+
+
+def calibrated(form: TaskForm, head: Head, temperature: float) -> TaskForm | None:
+    """The form with an output layer that is divided by a temperature, so that its probabilities are calibrated.
+
+    None if no thresholds on this scale give the decisions of the run.
+
+    Args:
+        form: Result of `form_of`, whose last two weights are those of the output layer.
+        head: The trained head.
+        temperature: The temperature.
+    """
+    thresholds = head.calibrated_thresholds(temperature)
+    if form.thresholds.keys() != thresholds.keys():
+        return None
+    plain, scaled = form.logits, list(form.weights)[-2:]
+    return form._replace(
+        weights={name: value / temperature if name in scaled else value for name, value in form.weights.items()},
+        logits=lambda states, mask: plain(states, mask) / temperature,
+        thresholds=thresholds,
+    )
 
 
 @singledispatch

@@ -17,7 +17,7 @@ from mtl.encoder.pretrained import load_config
 from mtl.export.evaluation_results import evaluation_results
 from mtl.export.loaded_run import LoadedRun, load_run, require_empty
 from mtl.export.task_card import task_card
-from mtl.export.task_forms import PREDICT, TOKENS, HeadPlace, TaskExport, TaskForm, form_of
+from mtl.export.task_forms import PREDICT, TOKENS, HeadPlace, TaskExport, TaskForm, calibrated, form_of
 from mtl.files import make_folder, whole_folder, write_text
 from mtl.problems import InputError, Problem, did_you_mean
 
@@ -109,11 +109,15 @@ def _exports(loaded: LoadedRun, tasks: Sequence[str]) -> tuple[list[TaskExport],
 
 def _export(loaded: LoadedRun, task: str) -> TaskExport:
     spec, tokenizer = loaded.mixture.tasks[task], loaded.tokenizer
-    form = form_of(loaded.module.head(task), HeadPlace(task, spec.options, loaded.module.encoder.config))
+    head = loaded.module.head(task)
+    form = form_of(head, HeadPlace(task, spec.options, loaded.module.encoder.config))
+    temperature = loaded.temperatures.get(task, 1.0)
+    at_temperature = calibrated(form, head, temperature) if temperature != 1 else None
+    form, temperature = (form, 1.0) if at_temperature is None else (at_temperature, temperature)
     max_length = loaded.mixture.max_length_of(task)
     room = max_length - tokenizer.num_special_tokens_to_add()
     stride = None if form.stride is None else min(form.stride, room // 2)
-    return TaskExport(task, spec.head, form, max_length, _strategy(tokenizer, form), stride)
+    return TaskExport(task, spec.head, form, max_length, _strategy(tokenizer, form), stride, temperature)
 
 
 def _strategy(tokenizer: Any, form: TaskForm) -> str | None:

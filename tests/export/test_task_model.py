@@ -29,6 +29,7 @@ from mtl.export.agreement import compare
 from mtl.export.task_model import export_tasks
 from mtl.prediction.predicting import predict
 from mtl.problems import InputError
+from mtl.tracking.checkpoint_file import checksum
 from mtl.training.checkpoints import TrainedRows
 from tests.causal_models import causal_folder, causal_tokenizer
 from tests.conftest import FAMILIES
@@ -122,8 +123,10 @@ def test_a_class_of_transformers_has_the_logits_of_the_run(tmp_path: Path, tiny_
             torch.testing.assert_close(logits[examples[0]["positions"]], expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Tiny) -> tuple[Path, Path]:
+@pytest.fixture(scope="module", params=[1.0, 0.4], ids=["as trained", "calibrated"])
+def exported(
+    tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Tiny, request: pytest.FixtureRequest
+) -> tuple[Path, Path]:
     """The folder of a run and that of its tasks, with thresholds between the probabilities."""
     folder = tmp_path_factory.mktemp("exported")
     tasks = TASKS | {
@@ -131,6 +134,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Tiny) -> tu
         "tuned": pooled("multilabel", "heart", "skin", threshold="tuned"),
     }
     run, _ = saved_run(folder / "runs", mixture(tiny_encoder("bert"), tasks))
+    if request.param != 1:
+        calibration = {name: {"temperature": request.param} for name in tasks.keys() - {"score"}}
+        path = run.resolve_checkpoint("best")
+        run.write_json("calibration.json", {"checksum": checksum(path), "tasks": calibration})
     export_tasks(run.path, folder / "out")
     return run.path, folder / "out"
 
@@ -159,6 +166,11 @@ def test_the_code_of_a_readme_gives_what_mtl_predict_gives(exported: tuple[Path,
         lines = [line.split()[:3] for line in printed(folder / "drugs", text).splitlines()]
         assert lines == [[e["type"], str(e["start"]), str(e["end"])] for e in record["drugs"]["entities"]]
     assert {len(record["predictions"]["topics"]["labels"]) for record in predicted} == {0, 1}
+    is_calibrated = (run / "calibration.json").exists()
+    for name in ("kind", "tuned", "drugs", "acute", "score"):
+        readme = (folder / name / "README.md").read_text(encoding="utf-8")
+        # No threshold of three classes gives the decisions at another temperature.
+        assert ("temperature 0.400" in readme) == (is_calibrated and name not in ("acute", "score"))
     labels = [record["predictions"]["acute"] for record in predicted]
     assert {one["label"] == max(one["scores"], key=one["scores"].get) for one in labels} == {True, False}
 
