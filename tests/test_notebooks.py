@@ -29,6 +29,7 @@ def test_all_notebooks_are_seen() -> None:
     assert NOTEBOOKS == [
         "01_quickstart.ipynb",
         "02_pairwise_transfer.ipynb",
+        "04_calibration_and_subgroups.ipynb",
         "05_continued_pretraining.ipynb",
     ]
 
@@ -98,6 +99,23 @@ def test_the_study_is_trained_read_from_mlflow_and_claims_nothing(execute: Calla
     assert {pair: shown[pair] for pair in gains} == {
         pair: pytest.approx(100 * gain, abs=0.051) for pair, gain in gains.items()
     }
+
+
+@pytest.mark.slow
+def test_probabilities_are_calibrated_and_groups_are_scored(execute: Callable[[str], Any]) -> None:
+    notebook = execute("04_calibration_and_subgroups.ipynb")
+    assert pictures(notebook) == 1
+    text = printed(notebook)
+    scores = {
+        name: float(value) for name, value in re.findall(r"topics +│ wording: (\w+) +│ micro_f1 .*?(0\.\d+) │", text)
+    }
+    assert scores.keys() == {"hidden", "told"}
+    assert scores["told"] > scores["hidden"]
+    assert "too few rows" in text  # 6 rows have new names
+    assert re.search(r"\{'topics': \d\.\d+, 'adverse_events': \d\.\d+\}", text)
+    held, single = (int(number) for number in re.findall(r"sets with .*: (\d+) of 80", text))
+    assert held >= 54  # 72 on average; 54 is the 0.01% quantile of the beta-binomial law for 80 rows of dev
+    assert single > 0
 
 
 @pytest.mark.slow
