@@ -17,8 +17,8 @@ from mtl import commands as cli
 from mtl.config.mixture import Mixture
 from mtl.encoder.model import Encoder
 from mtl.encoder.packing import Layout
-from mtl.prediction.predicting import _task_names as task_names
 from mtl.prediction.predicting import predict
+from mtl.prediction.predictor import task_names
 from mtl.problems import InputError
 from mtl.tracking.run_folder import RunFolder
 from mtl.training.assembly import build_heads
@@ -299,7 +299,7 @@ def test_an_unknown_task_is_an_error_with_the_nearest_name(predicted: Callable[.
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("checkpoint", "nowhere.ckpt", "--checkpoint: 'nowhere.ckpt'"),
+        ("checkpoint", "nowhere.ckpt", "nowhere.ckpt: "),
         ("checkpoint", ".", "run.json"),
         ("input", "nowhere.jsonl", "--input: "),
         ("input", ".", "--input: "),

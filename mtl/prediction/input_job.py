@@ -1,0 +1,179 @@
+"""The tasks that predict an input: which rows they can predict, and where the mentions that they need come from."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from heads import Head, Row
+from mtl.config.mixture import TaskSpec
+from mtl.data.row_problems import shown_rule
+from mtl.hashed_ids import shown_id
+from mtl.prediction.inputs import Input, InputRow
+from mtl.prediction.mentions import Sources, find_sources, parse_choices
+from mtl.prediction.pipeline import as_read_by, lacks_mentions
+from mtl.problems import InputError, Problem
+from mtl.readers import bad_row_problems
+from mtl.tracking.checkpoint_folder import say
+from mtl.training.checkpoints import TrainedRows
+from mtl.writers import PredictedRow
+
+DECIDES_RESULTS = False
+
+LISTED = 20
+"""Number of problems with rows that are listed; further ones are only counted."""
+
+SHOWN_ROWS = 5
+"""Number of rows that a problem names."""
+
+
+@dataclass(frozen=True)
+class AcceptedInput:
+    """What is known about an input before the first prediction.
+
+    Args:
+        num_rows: Number of rows that are predicted.
+        skipped: Numbers of the rows that are skipped, among the readable ones.
+        carried: Keys that are carried to the output.
+        texts: The first texts, at most two.
+    """
+
+    num_rows: int
+    skipped: frozenset[int]
+    carried: tuple[str, ...]
+    texts: tuple[str, ...]
+
+
+class InputJob:
+    """The tasks that predict an input.
+
+    Args:
+        source: The input.
+        heads: Head of each task to predict.
+        kinds: The kind of rows on which each task was trained.
+        choices: Entity tasks that the user chose, each ``NAME=TASK[,TASK…]``.
+        all_heads: Head of each task of the run.
+        specs: Tasks of the mixture.
+    """
+
+    def __init__(
+        self,
+        source: Input,
+        heads: Mapping[str, Head],
+        *,
+        kinds: TrainedRows,
+        choices: Sequence[str],
+        all_heads: Mapping[str, Head],
+        specs: Mapping[str, TaskSpec],
+    ) -> None:
+        self._source, self._kinds, self._all_heads, self._specs = source, kinds, all_heads, specs
+        self._choices = parse_choices(choices, all_heads)
+        self.names = list(heads)
+        """Names of the tasks whose predictions are written."""
+        self.heads = dict(heads)
+        """Head of each task to predict, and after `check` of the entity tasks that they need."""
+        self.sources: Sources = {}
+        """The entity tasks of each task whose mentions must be found, after `check`."""
+
+    def check(self, *, skips: bool) -> AcceptedInput:
+        """Reads the whole input before the first prediction.
+
+        Raises:
+            InputError: There are bad rows and `skips` is false, or mentions that a task needs cannot be found.
+        """
+        rows, bad_rows = self._source.read()
+        unreadable: dict[tuple[str, str], list[str]] = defaultdict(list)
+        skipped: set[int] = set()
+        carried: dict[str, None] = {}
+        texts: list[str] = []
+        lacking: set[str] = set()
+        num_rows = 0
+        for number, one in enumerate(rows):
+            num_rows += 1
+            problems = [(name, rule) for name in self.heads if (rule := self._problem(name, one.row)) is not None]
+            for problem in problems:
+                unreadable[problem].append(shown_id(one.row.id))
+            if problems:
+                skipped.add(number)
+                continue
+            carried |= dict.fromkeys(one.carried)
+            lacking |= {name for name in self.heads if self._lacks_mentions(name, one.row)}
+            texts += [one.row.text] if len(texts) < 2 else []
+        advice = "Fix the row, remove it, or leave bad rows out with --on-bad-row skip."
+        refusals = bad_row_problems(bad_rows, "" if skips else advice)
+        refusals += [self._refusal(name, rule, ids, skips=skips) for (name, rule), ids in unreadable.items()]
+        if refusals and not skips:
+            raise InputError(_few(refusals))
+        for refusal in _few(refusals):
+            say(str(refusal))
+        if refusals:
+            say(f"{len(bad_rows) + len(skipped)} bad rows are skipped.")
+        self._find_sources(sorted(lacking))
+        return AcceptedInput(num_rows - len(skipped), frozenset(skipped), tuple(carried), tuple(texts))
+
+    def rows(self, accepted: AcceptedInput) -> Iterator[InputRow]:
+        """The rows that are predicted."""
+        rows, _ = self._source.read()
+        return (one for number, one in enumerate(rows) if number not in accepted.skipped)
+
+    def predicted(
+        self, accepted: AcceptedInput, wanted: range, predictions: Iterable[Mapping[str, Any]]
+    ) -> Iterator[PredictedRow]:
+        """Rows with their predictions, in order."""
+        rows = islice(self.rows(accepted), wanted.start, wanted.stop)
+        for one, found in zip(rows, predictions, strict=True):
+            words = getattr(one.row, "words", None)
+            yield PredictedRow(one.row.id, one.row.document, one.row.text, found, one.carried, one.title_end, words)
+
+    def _find_sources(self, lacking: Sequence[str]) -> None:
+        problems: list[Problem] = []
+        for name in lacking:
+            try:
+                self.sources[name] = find_sources(self._all_heads, name, self._choices.get(name, ()))
+            except InputError as error:
+                problems += error.problems
+        if problems:
+            raise InputError(problems)
+        finders = {finder for names in self.sources.values() for finder in names}
+        self.heads |= {name: head for name, head in self._all_heads.items() if name in finders}
+
+    def _lacks_mentions(self, name: str, row: Row) -> bool:
+        return lacks_mentions(self.heads[name], row, self._kinds.row_types.get(name))
+
+    def _problem(self, name: str, row: Row) -> str | None:
+        """Why a task cannot predict a row, without text of it."""
+        head = self.heads[name]
+        read = as_read_by(head, row, self._kinds.row_types.get(name))
+        problem = head.check(read)
+        if problem is not None:
+            return shown_rule(problem, read)
+        trained, given = self._kinds.num_texts.get(name), 1 if row.text_pair is None else 2
+        if trained in (None, given):
+            return None
+        # With another number of texts than in training, the prediction would mean nothing.
+        if trained == 2:
+            return f"the task was trained on pairs and needs a second text ({self._pair_names(name)}), got one text"
+        return "the task was trained on single texts, got a text_pair"
+
+    def _pair_names(self, name: str) -> str:
+        """How an input names the two texts of a task."""
+        columns = self._specs[name].data.options.get("columns")
+        own = columns if isinstance(columns, Mapping) else {}
+        names = [own.get(field, field) for field in ("text", "text_pair")]
+        known = " and ".join(f"'{column}'" for column in names)
+        return "'text' and 'text_pair'" if not own else f"'text' and 'text_pair', or {known}"
+
+    def _refusal(self, name: str, rule: str, ids: Sequence[str], *, skips: bool) -> Problem:
+        rows = ", ".join(ids[:SHOWN_ROWS]) + ", …" * (len(ids) > SHOWN_ROWS)
+        counted = f"row {rows}" if len(ids) == 1 else f"{len(ids)} rows: {rows}"
+        others = [task for task in self.heads if task != name]
+        advice = f"Give what it needs, or choose other tasks: --task {' '.join(others)}." if others else ""
+        return Problem(f"tasks.{name}", f"The task '{name}' cannot predict {counted}: {rule}.", "" if skips else advice)
+
+
+def _few(problems: Sequence[Problem]) -> list[Problem]:
+    more = len(problems) - LISTED
+    return [*problems[:LISTED], *([Problem("--input", f"{more} more problems like these.")] if more > 0 else [])]

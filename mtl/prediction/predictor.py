@@ -1,0 +1,296 @@
+"""The checkpoint of a run, loaded once, which predicts any number of inputs.
+
+Everything that predicts text uses it: `mtl predict`, a served model, the page in the browser, the spaCy component.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from tqdm.auto import tqdm
+
+from heads import Head
+from mtl.batching.batch import Batch
+from mtl.calibration.saved import calibration_of, temperatures
+from mtl.config import components
+from mtl.config.mixture import Mixture, TaskSpec
+from mtl.log_filters import quiet_lightning
+from mtl.prediction.input_job import AcceptedInput, InputJob
+from mtl.prediction.inputs import Given, Input, open_input
+from mtl.prediction.label_sets import with_set
+from mtl.prediction.one_device import one_device_trainer
+from mtl.prediction.output_records import as_record
+from mtl.prediction.pipeline import Decoded, Pipeline
+from mtl.problems import InputError, Problem, did_you_mean
+from mtl.tracking.checkpoint_file import damage
+from mtl.tracking.run_folder import RunFolder
+from mtl.training.assembly import build_heads, build_module
+from mtl.training.checkpoints import (
+    TrainedRows,
+    checkpoint_mixture,
+    checkpoint_precision,
+    located,
+    read_checkpoint,
+    trained_rows,
+)
+from mtl.writers import PredictedRow
+
+if TYPE_CHECKING:
+    from mtl.training.module import MultiTaskModule
+
+DECIDES_RESULTS = False
+
+Take = Callable[[Iterable[dict[str, Any]]], None]
+"""Takes the records of the next finished rows."""
+
+
+class Predictor:
+    """The checkpoint of a run, whose weights are loaded by the first prediction and kept.
+
+    Calls from several threads wait for each other.
+
+    Args:
+        checkpoint: Folder of a run to use its best checkpoint, or a checkpoint file.
+        trainer: Options of Lightning's trainer, such as ``{"accelerator": "gpu"}``; only one device is supported.
+
+    Raises:
+        InputError: There is no such run, or no undamaged checkpoint of this framework.
+    """
+
+    def __init__(self, checkpoint: str | Path, trainer: Mapping[str, Any] | None = None) -> None:
+        self.checkpoint = _checkpoint_file(checkpoint)
+        self.mixture = located(checkpoint_mixture(self.checkpoint), self.checkpoint)
+        self.options = {"precision": checkpoint_precision(self.checkpoint), **(trainer or {})}
+        """Options of Lightning's trainer."""
+        self._lock = RLock()
+
+    def load(self) -> None:
+        """Loads the weights now instead of at the first prediction."""
+        self._module.eval()
+
+    def predict(
+        self,
+        rows: Iterable[Given],
+        *,
+        tasks: Sequence[str] | None = None,
+        mentions: Sequence[str] = (),
+        on_bad_row: Literal["error", "skip"] = "error",
+    ) -> list[dict[str, Any]]:
+        """The predictions of texts, as lines of the JSON lines output of `mtl predict`.
+
+        Args:
+            rows: The texts: strings, objects as in JSON lines, or rows.
+            tasks: As in `task_names`.
+            mentions: Entity tasks that find the mentions of a task, each ``NAME=TASK[,TASK…]``.
+            on_bad_row: Whether rows that cannot be predicted are an error or left out.
+
+        Raises:
+            InputError: A task name or a text is invalid.
+        """
+        with self._lock, quiet_lightning():
+            names = task_names(self.mixture, tasks)
+            job = self.job(self.open(rows, names), names, mentions)
+            accepted = job.check(skips=on_bad_row == "skip")
+            return [row.to_dict() for row in self.found(job, accepted, range(accepted.num_rows))]
+
+    def open(self, rows: str | Path | Iterable[Given], names: Sequence[str], input_format: str | None = None) -> Input:
+        """An input for some tasks, see `open_input`."""
+        return open_input(rows, [self.mixture.tasks[name] for name in names], input_format)
+
+    def job(self, source: Input, names: Sequence[str], mentions: Sequence[str] = ()) -> InputJob:
+        """The tasks that predict an input, not yet checked.
+
+        Args:
+            source: The input.
+            names: Names of the tasks.
+            mentions: As in `predict`.
+        """
+        heads = {name: self.heads[name] for name in names}
+        specs = self.mixture.tasks
+        return InputJob(source, heads, kinds=self._kinds, choices=mentions, all_heads=self.heads, specs=specs)
+
+    def found(
+        self, job: InputJob, accepted: AcceptedInput, wanted: range, quantiles: Mapping[str, float] | None = None
+    ) -> Iterator[PredictedRow]:
+        """Rows of a checked input with their predictions, all of which are held in memory; see `run`."""
+        records: list[dict[str, Any]] = []
+        self.run(job, accepted, wanted, records.extend, quantiles)
+        return job.predicted(accepted, wanted, records)
+
+    def run(
+        self,
+        job: InputJob,
+        accepted: AcceptedInput,
+        wanted: range,
+        take: Take,
+        quantiles: Mapping[str, float] | None = None,
+        *,
+        done: int | None = None,
+    ) -> None:
+        """Predicts rows of a checked input.
+
+        Args:
+            job: The input and its tasks.
+            accepted: What its check found.
+            wanted: Numbers of the rows.
+            take: Takes the records of the next rows.
+            quantiles: The conformal quantile of each task that gets sets of labels.
+            done: Number of wanted rows that were predicted earlier, for a bar of progress; None shows none.
+        """
+        remaining = (one.row for one in islice(job.rows(accepted), wanted.start + (done or 0), wanted.stop))
+        with self._lock:
+            live = {name: self._module.head(name) for name in job.heads}
+            options: Any = {"sources": job.sources, "temperatures": self.temperatures}
+            pipeline = Pipeline(remaining, live, self.tokenizer, self.mixture, self._kinds, **options)
+            bar = tqdm(initial=done or 0, total=len(wanted), unit="row", desc="predict", disable=done is None)
+            collector = _Collector(pipeline, take, job.names, quantiles or {}, bar)
+            trainer = one_device_trainer(self.options, [collector])
+            trainer.predict(self._module, _PipelineLoader(pipeline), return_predictions=False)
+
+    def num_texts(self, task: str) -> int | None:
+        """Number of texts of each row on which a task was trained; None if it was both, or is not known."""
+        return self._kinds.num_texts.get(task)
+
+    @cached_property
+    def calibration(self) -> dict[str, Any]:
+        """The calibration of each task that `mtl calibrate` has calibrated, for this checkpoint."""
+        return calibration_of(self.checkpoint)
+
+    @property
+    def temperatures(self) -> dict[str, float]:
+        """The temperature of each calibrated task."""
+        return temperatures(self.calibration)
+
+    @property
+    def heads(self) -> dict[str, Head]:
+        """The head of each task, without trained weights until the first prediction."""
+        heads: dict[str, Head] = self._built[0]
+        return heads
+
+    @property
+    def tokenizer(self) -> Any:
+        """Tokenizer of the encoder."""
+        return self._built[1]
+
+    @cached_property
+    def _built(self) -> Any:
+        return build_heads(self.mixture)
+
+    @cached_property
+    def _content(self) -> dict[str, Any]:
+        return read_checkpoint(self.checkpoint)
+
+    @cached_property
+    def _kinds(self) -> TrainedRows:
+        return trained_rows(self._content)
+
+    @cached_property
+    def _module(self) -> MultiTaskModule:
+        module = build_module(self.mixture, weights=False, built=self._built)
+        module.load_state_dict(self._content["state_dict"])
+        return module
+
+
+class _Collector(Callback):
+    """Passes outputs to the pipeline and finished rows on.
+
+    Args:
+        pipeline: The pipeline.
+        take: Takes the records of the next rows.
+        names: Names of the tasks that are written.
+        quantiles: The conformal quantile of each task that gets sets of labels.
+        bar: Shows the number of finished rows.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, take: Take, names: Sequence[str], quantiles: Mapping[str, float], bar: Any
+    ) -> None:
+        self._pipeline, self._take, self._names, self._bar = pipeline, take, names, bar
+        self._quantiles = quantiles
+
+    def on_predict_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, *_: Any
+    ) -> None:
+        self._pipeline.add(batch, outputs)
+        self._pass_on()
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._pass_on()
+        self._bar.close()
+        assert not self._pipeline.num_waiting, "a row was not predicted"
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._bar.close()
+
+    def _record(self, name: str, decoded: Decoded) -> dict[str, Any]:
+        record = as_record(decoded.prediction, decoded.row, decoded.scores)
+        return with_set(record, self._quantiles.get(name))
+
+    def _pass_on(self) -> None:
+        finished = [
+            {name: self._record(name, decoded[name]) for name in self._names}
+            for _, decoded in self._pipeline.take_finished()
+        ]
+        if finished:
+            self._take(finished)
+            self._bar.update(len(finished))
+
+
+class _PipelineLoader:
+    """The batches of a pipeline, as a loader that Lightning accepts."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._pipeline)
+
+
+def task_names(mixture: Mixture, tasks: Sequence[str] | None = None) -> list[str]:
+    """The tasks of a mixture to predict.
+
+    Args:
+        mixture: The mixture.
+        tasks: Names of tasks; None takes all tasks except self-supervised ones.
+
+    Raises:
+        InputError: There is no such task, or it predicts nothing.
+    """
+    names = list(dict.fromkeys(tasks or mixture.tasks))
+    unknown = [name for name in names if name not in mixture.tasks]
+    if unknown:
+        raise InputError(
+            [Problem("--task", f"There is no task '{n}'.", did_you_mean(n, mixture.tasks)) for n in unknown]
+        )
+    predicted = [name for name in names if not _is_self_supervised(mixture.tasks[name])]
+    if predicted and not tasks:
+        return predicted
+    learned = [name for name in names if name not in predicted]
+    if learned:
+        message = f"must name tasks that predict something about a text; {', '.join(learned)} learned from texts alone."
+        raise InputError(Problem("--task", message, f"Choices: {', '.join(predicted)}." if predicted else ""))
+    return names
+
+
+def _is_self_supervised(spec: TaskSpec) -> bool:
+    return bool(components.find("head", spec.head, "head").self_supervised)
+
+
+def _checkpoint_file(checkpoint: str | Path) -> Path:
+    path = Path(checkpoint)
+    if path.is_dir():
+        return RunFolder.open(path).resolve_checkpoint("best")
+    if not path.is_file() and path.parent.is_dir() and path.parent.name == "checkpoints":
+        return RunFolder.open(path.parent).resolve_checkpoint(path)
+    if not path.is_file():
+        raise InputError(Problem(str(path), "This is neither a checkpoint file nor the folder of a run."))
+    if (found := damage(path)) is not None:
+        raise InputError(Problem(str(path), f"The file {found}."))
+    return path
