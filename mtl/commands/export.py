@@ -9,6 +9,7 @@ from mtl.commands.arguments import add_import_option, import_modules
 from mtl.export.agreement import compare, texts_of
 from mtl.export.hub import push, require_public
 from mtl.export.hugging_face import export_encoder
+from mtl.export.onnx_graph import export_graph
 from mtl.export.task_model import export_tasks
 from mtl.log_filters import filter_logs
 from mtl.problems import InputError, Problem
@@ -18,7 +19,7 @@ run has one; each with its tokenizer and a README with the facts of the run. doc
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs `mtl export RUN --task T… | --all | --encoder [--task T] --to FOLDER [--compare TEXTS] [--repo OWNER/NAME]`.
+    """Runs `mtl export RUN --task T… | --all | --encoder [--task T] | --onnx [--task T…] --to FOLDER [options]`.
 
     Raises:
         InputError: An option or the run is invalid, a task has no class of transformers, or the folder has content.
@@ -30,7 +31,9 @@ def main(arguments: Sequence[str]) -> None:
     filter_logs()
     if options.repo is not None:
         require_public(options.run, options.repo)
-    if options.encoder:
+    if options.onnx:
+        _export_graph(options.run, options.to, tasks)
+    elif options.encoder:
         _export_encoder(options.run, options.to, tasks)
     else:
         _export_tasks(options.run, options.to, tasks, options.compare)
@@ -46,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--task", nargs="+", action="extend", help=task_help)
     parser.add_argument("--all", action="store_true", help="export every task that transformers can hold")
     parser.add_argument("--encoder", action="store_true", help="export the encoder")
+    onnx_help = "export one ONNX graph with the encoder and the tasks, by default all that can be in it"
+    parser.add_argument("--onnx", action="store_true", help=onnx_help)
     compare_help = "print how often `pipeline` finds what `mtl predict` finds: in dev or test, or in a file of texts"
     parser.add_argument("--compare", metavar="TEXTS", help=compare_help)
     repo_help = "also write the folder to this repository of the Hugging Face hub, unless data of the run is private"
@@ -61,14 +66,17 @@ def _check(options: argparse.Namespace, tasks: Sequence[str]) -> None:
         InputError: They do not.
     """
     problems = []
-    if sum([options.encoder, options.all, bool(tasks) and not options.encoder]) != 1:
-        message = "Exactly one of --task, --all and --encoder is needed, or --encoder with the --task of its head."
+    is_form = options.encoder or options.onnx
+    if sum([options.encoder, options.onnx, options.all, bool(tasks) and not is_form]) != 1:
+        message = "Exactly one of --task, --all, --encoder and --onnx is needed; the last two may have a --task too."
         problems.append(Problem("--task", message, "Add --task NAME, or --all."))
     if options.encoder and len(tasks) > 1:
         problems.append(Problem("--task", "must be one task with --encoder.", "Name one."))
-    if options.encoder and options.compare:
-        problems.append(Problem("--compare", "needs tasks; an encoder predicts nothing.", "Leave it out."))
-    if options.repo is not None and not options.encoder and len(tasks) != 1:
+    if is_form and options.compare:
+        problems.append(Problem("--compare", "needs tasks as classes of transformers.", "Leave it out."))
+    if options.onnx and options.repo is not None:
+        problems.append(Problem("--repo", "needs a model of transformers, got an ONNX graph.", "Leave it out."))
+    elif options.repo is not None and not options.encoder and len(tasks) != 1:
         problems.append(Problem("--repo", "needs one task: a repository is one model.", "Export the tasks one by one."))
     if problems:
         raise InputError(problems)
@@ -98,3 +106,11 @@ def _export_tasks(run: str, folder: str, tasks: Sequence[str], source: str | Non
             continue
         print(f"  pipeline and mtl predict, texts within the maximum length: {result.within}")
         print(f"  longer texts: {result.longer}")
+
+
+def _export_graph(run: str, folder: str, tasks: Sequence[str]) -> None:
+    found = export_graph(run, folder, tasks=tasks)
+    for problem in found.left_out:
+        print(f"Not in the graph: {problem}")
+    print(f"Wrote {folder}: one graph from {found.checkpoint.name} with the outputs {', '.join(found.tasks)}.")
+    print(f"Its logits in onnxruntime differ from those in PyTorch by at most {found.difference:.1e}.")
