@@ -42,6 +42,7 @@ LAYERS = (
     "mtl.calibration",
     "mtl.prediction",
     "mtl.export",
+    "mtl.serving",
     "mtl.study.design",
     "mtl.study.statistics",
     "mtl.study.report",

@@ -21,6 +21,7 @@ COMMANDS = {
     "calibrate": ("mtl.commands.calibrate", "Calibrate the probabilities of a run on dev, and check them on test."),
     "predict": ("mtl.commands.predict", "Predict on raw text with a checkpoint."),
     "export": ("mtl.commands.export", "Write tasks or the encoder of a run as Hugging Face models."),
+    "serve": ("mtl.commands.serve", "Serve a run over HTTP or on a page in the browser, or write it for MLflow."),
     "errors": ("mtl.commands.errors", "List the wrong predictions of a run for one task."),
     "evaluate": ("mtl.commands.evaluate", "Score a task of a run on another corpus of the same type."),
     "score": ("mtl.commands.score", "Score another system's predictions."),
