@@ -1,0 +1,49 @@
+"""A predictor that is loaded once gives what `predict` gives, to one caller after the other and to several at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mtl.config.loading import load_mixture
+from mtl.prediction import predictor
+from mtl.prediction.predicting import predict
+from mtl.prediction.predictor import Predictor
+from tests.trained_runs import saved_run
+
+TEXTS = ["aspirin reduces fever", "no bleeding", "the risk of cancer"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Callable[[str], Path]) -> Path:
+    task = {"head": "classification", "labels": ["a", "b"], "data": {"reader": "jsonl", "path": "x"}}
+    mixture = {"name": "m", "encoder": {"name": str(tiny_encoder("bert"))}, "tasks": {"kind": task}}
+    return saved_run(tmp_path_factory.mktemp("predictor"), load_mixture(mixture))[0].path
+
+
+def test_weights_are_loaded_once_for_several_inputs(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = [predict(run, [text]) for text in TEXTS]
+    loaded = []
+    build = predictor.build_module
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        loaded.append(1)
+        return build(*arguments, **options)
+
+    monkeypatch.setattr(predictor, "build_module", counted)
+    one = Predictor(run)
+    assert not loaded
+    one.load()
+    assert [one.predict([text]) for text in TEXTS] == expected
+    assert len(loaded) == 1
+
+
+def test_several_threads_get_the_predictions_of_their_own_texts(run: Path) -> None:
+    one = Predictor(run)
+    expected = [one.predict([text]) for text in TEXTS]
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(lambda text: one.predict([text]), TEXTS * 4)) == expected * 4
