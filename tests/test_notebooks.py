@@ -29,6 +29,7 @@ def test_all_notebooks_are_seen() -> None:
     assert NOTEBOOKS == [
         "01_quickstart.ipynb",
         "02_pairwise_transfer.ipynb",
+        "03_from_a_run_to_a_served_model.ipynb",
         "04_calibration_and_subgroups.ipynb",
         "05_continued_pretraining.ipynb",
     ]
@@ -99,6 +100,17 @@ def test_the_study_is_trained_read_from_mlflow_and_claims_nothing(execute: Calla
     assert {pair: shown[pair] for pair in gains} == {
         pair: pytest.approx(100 * gain, abs=0.051) for pair, gain in gains.items()
     }
+
+
+@pytest.mark.slow
+def test_a_run_is_exported_registered_and_served_and_predicts_the_same(execute: Callable[[str], Any]) -> None:
+    text = printed(execute("03_from_a_run_to_a_served_model.ipynb"))
+    exported, ours = re.findall(r"^(\[\('.*)$", text, re.MULTILINE)
+    assert exported == ours
+    assert re.search("^True$", text, re.MULTILINE)
+    assert "Did you mean 'topics'?" in text
+    assert "The server ended with 0" in text
+    assert re.search(r"\{'mentions': \[.*, 5\], 'topics': \[4\]\}", text)
 
 
 @pytest.mark.slow
