@@ -304,6 +304,18 @@ class Head(nn.Module, ABC):
     self_supervised: ClassVar[bool] = False
     """Whether the text itself is the gold annotation, so that there are no labels to permute or to predict."""
 
+    weighs_rows: ClassVar[bool] = False
+    """Whether `loss` multiplies the loss of each example with the field `weight` [B], where a batch has it.
+
+    The field is the weight of the example's row. The count that `loss` returns does not depend on it.
+    """
+
+    soft_labels: ClassVar[bool] = False
+    """Whether the head learns from the `probabilities` of a `TextRow`."""
+
+    masks_labels: ClassVar[bool] = False
+    """Whether the head masks what is not in `annotated` of a `TextRow`."""
+
     needs_offsets: ClassVar[bool] = True
     """Whether the head needs the offsets of tokens in the text, which only fast tokenizers have."""
 
@@ -405,7 +417,7 @@ class Head(nn.Module, ABC):
         By default that is the label of a `TextRow`, and the relations of a `SpanRow`.
         """
         if isinstance(row, TextRow):
-            return replace(row, label=None)
+            return replace(row, label=None, probabilities=None, annotated=None)
         return replace(row, relations=(), annotated=None)
 
     @abstractmethod

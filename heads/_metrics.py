@@ -66,7 +66,11 @@ def selected_metrics(
 
 
 def mean_over_classes(
-    metric: Callable[[Tensor, Tensor, Tensor], Tensor], probabilities: Tensor, gold: Tensor, times: Tensor
+    metric: Callable[[Tensor, Tensor, Tensor], Tensor],
+    probabilities: Tensor,
+    gold: Tensor,
+    times: Tensor,
+    known: Tensor | None = None,
 ) -> Tensor:
     """The mean of a ranking metric over the classes that some rows of the corpus have and others have not, [...].
 
@@ -75,8 +79,11 @@ def mean_over_classes(
         probabilities: Probability of each class, [N, C].
         gold: Whether the row has the class, [N, C] (bool).
         times: How many times each corpus contains each row, [..., N].
+        known: Whether it is known if the row has the class, [N, C] (bool); None if always. Other rows do not count.
     """
-    values = [metric(*columns, times) for columns in zip(probabilities.T, gold.T, strict=True)]
+    known = torch.ones_like(gold) if known is None else known
+    columns = zip(probabilities.T, gold.T, known.T, strict=True)
+    values = [metric(p[is_in], g[is_in], times[..., is_in]) for p, g, is_in in columns]
     times = times.double()
-    with_class, without = times @ gold.double(), times @ (~gold).double()  # [..., C]
+    with_class, without = times @ gold.double(), times @ (known & ~gold).double()  # [..., C]
     return scores.mean(torch.stack(values, dim=-1), (with_class > 0) & (without > 0))

@@ -126,7 +126,7 @@ class TextHead(Head):
         return self.pooling.attach(encoder)
 
     def is_labelled(self, row: Row) -> bool:
-        return text_row(row).label is not None
+        return text_row(row).label is not None or text_row(row).probabilities is not None
 
     def pair_problem(self, row: Row) -> str | None:
         """The problem of a row that has one text where two are read apart, or None."""

@@ -30,6 +30,7 @@ from heads._pooling import Pooling, WindowPooling
 from heads._softening import class_decisions, softened, softened_labels
 from heads._text import Long, Pair, Reading, TextHead, choice, class_names, describe, text_row, weights_of, wrong_class
 from heads._thresholds import Threshold, best_threshold, goal_of
+from heads._weak_labels import Distillation, collated, soft_problem, target_of, weighed
 
 
 class Classification(TextHead):
@@ -52,7 +53,10 @@ class Classification(TextHead):
     The loss is the sum of weight(gold) * cross-entropy. Its count is the number of labelled rows, whatever their
     weights, so that the losses of split, accumulated and mixed batches add up to that of one large batch. PyTorch's
     weighted mean divides by the sum of the weights instead. Weights whose mean over the training rows is 1 keep the
-    scale of the loss.
+    scale of the loss. The weight of a row is a factor on its loss in the same way.
+
+    A row with `probabilities` is learned from these: the soft cross-entropy takes the place of that of the label (see
+    `distillation`). Class weights then weigh the terms of the classes.
 
     Args:
         labels: Names of the classes.
@@ -74,6 +78,8 @@ class Classification(TextHead):
             and ``{sensitivity: 0.95}`` the one with the best specificity among those with at least that sensitivity on
             dev; `specificity`, `ppv` and `npv` likewise. A threshold from dev makes dev scores optimistic; it is saved
             in checkpoints.
+        distillation: `temperature` (1) and `share` (1) of soft labels, see `heads._weak_labels.Distillation`; None
+            takes the defaults.
         metrics: Names of metrics to compute besides those shown by default.
         primary_metric: Name of the metric that selects checkpoints.
 
@@ -87,6 +93,8 @@ class Classification(TextHead):
     """
 
     other_names = ("text_classification", "sequence_classification", "nli", "single_label", "multiclass")
+    weighs_rows = True
+    soft_labels = True
     threshold: Tensor
 
     def __init__(
@@ -105,6 +113,7 @@ class Classification(TextHead):
         excluded: Sequence[str] = (),
         positive: str | None = None,
         threshold: Threshold | None = None,
+        distillation: Mapping[str, float] | None = None,
         metrics: Sequence[str] = (),
         primary_metric: str = "accuracy",
     ) -> None:
@@ -124,6 +133,7 @@ class Classification(TextHead):
         fixed = threshold if isinstance(threshold, float) else 0.5
         # A fixed threshold is not saved: loading a checkpoint would silently override a changed option.
         self.register_buffer("threshold", torch.tensor(fixed), persistent=self.is_tuned)
+        self._distillation = Distillation.of(distillation)
         self._class_weights: Tensor | None
         weights = None if class_weights is None else weights_of(class_weights, self.labels)
         self.register_buffer("_class_weights", weights, persistent=False)
@@ -132,7 +142,8 @@ class Classification(TextHead):
 
     def check(self, row: Row) -> str | None:
         label = text_row(row).label
-        return self.pair_problem(row) or (None if label is None else wrong_class(label, self.labels))
+        problem = self.pair_problem(row) or (None if label is None else wrong_class(label, self.labels))
+        return problem or soft_problem(text_row(row), self.labels, exclusive=True)
 
     def label_counts(self, row: Row) -> dict[str, int]:
         label = text_row(row).label
@@ -143,18 +154,29 @@ class Classification(TextHead):
         return [describe(label, self.labels)] if isinstance(label, str) and label not in self.labels else []
 
     def gold(self, row: TextRow) -> dict[str, Any]:
-        return {"label": self.labels.index(row.label) if isinstance(row.label, str) else IGNORE}
+        label = self.labels.index(row.label) if isinstance(row.label, str) else IGNORE
+        return {"label": label, "probabilities": target_of(row, self.labels)}
 
     def collate_gold(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """`label`: index of the gold class, or `IGNORE`, [B]."""
-        return {"label": torch.tensor([example["label"] for example in examples], dtype=torch.long)}
+        """`label`: index of the gold class, or `IGNORE`, [B]; `probabilities`, [B, C], if there are soft labels."""
+        label = torch.tensor([example["label"] for example in examples], dtype=torch.long)
+        return {"label": label, **collated(examples)}
 
     # --- states -> loss -------------------------------------------------------------------------------------------
 
     def loss(self, logits: Tensor, fields: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        label = fields["label"]
-        total = F.cross_entropy(logits.float(), label, weight=self._class_weights, ignore_index=IGNORE, reduction="sum")
-        return total, (label != IGNORE).sum()
+        label, logits = fields["label"], logits.float()
+        is_hard, weights = label != IGNORE, self._class_weights
+        if fields.keys().isdisjoint(("weight", "probabilities")):
+            return F.cross_entropy(logits, label, weight=weights, ignore_index=IGNORE, reduction="sum"), is_hard.sum()
+        losses = F.cross_entropy(logits, label, weight=weights, ignore_index=IGNORE, reduction="none")
+        is_known = is_hard
+        if "probabilities" in fields:
+            probabilities = fields["probabilities"]
+            is_soft = probabilities[:, 0] >= 0
+            soft = self._distillation.classes(logits, probabilities, weights)
+            losses, is_known = self._distillation.mixed(losses, soft, is_hard, is_soft), is_hard | is_soft
+        return weighed(losses, fields).sum(), is_known.sum()
 
     # --- logits -> scores -----------------------------------------------------------------------------------------
 

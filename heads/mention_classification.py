@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from heads import (
@@ -38,6 +37,7 @@ from heads._metrics import AGREEMENT, selected_metrics
 from heads._pooling import Pooling, SequencePooling
 from heads._softening import class_decisions, softened
 from heads._text import choice, class_names, describe, weights_of
+from heads._weak_labels import summed_cross_entropy
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -109,6 +109,7 @@ class MentionClassification(Head):
         "mention_attributes",
     )
     row_type = SpanRow
+    weighs_rows = True
 
     labelling: Labelling
     metrics: tuple[str, ...] = ("accuracy", "macro_f1", "micro_f1")
@@ -226,7 +227,7 @@ class MentionClassification(Head):
     def loss(self, logits: Tensor, fields: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         label = fields["label"]
         weights = self.get_buffer("class_weights")
-        total = F.cross_entropy(logits.float(), label, weight=weights, ignore_index=IGNORE, reduction="sum")
+        total = summed_cross_entropy(logits.float(), label, fields, weights)
         return total, (label != IGNORE).sum()
 
     # --- logits -> scores -----------------------------------------------------------------------------------------

@@ -30,6 +30,16 @@ from heads._pooling import Pooling, WindowPooling
 from heads._softening import softened_labels
 from heads._text import Long, Pair, Reading, TextHead, choice, class_names, describe, text_row, wrong_class
 from heads._thresholds import Threshold, best_threshold, goal_of
+from heads._weak_labels import (
+    UNKNOWN,
+    Distillation,
+    annotated_problem,
+    collated,
+    is_known,
+    soft_problem,
+    target_of,
+    weighed,
+)
 
 EXAMPLE_BASED = "example_based_f1"
 
@@ -61,8 +71,12 @@ class Multilabel(TextHead):
       `threshold` is an operating point
     - `auroc`, `auprc`: without labels that no row or every row has
 
-    The loss of a row is the mean binary cross-entropy over the labels. Its count is the number of labelled rows, so a
-    task with many labels has no larger loss than one with few.
+    The loss of a row is the mean binary cross-entropy over the labels, times the row's weight. Its count is the number
+    of labelled rows, so a task with many labels has no larger loss than one with few.
+
+    Labels that are not in `annotated` of a row are masked: they add nothing to its loss, which is still divided by the
+    number of all labels, and they are not scored. A label with a probability in `probabilities` is learned from that
+    (see `distillation`); the others keep their label, or are masked if the row has none.
 
     Args:
         labels: Names of the labels.
@@ -80,6 +94,8 @@ class Multilabel(TextHead):
             best F1 on dev, and ``{sensitivity: 0.95}`` the one with the best specificity among those with at least that
             sensitivity on dev; `specificity`, `ppv` and `npv` likewise. This makes dev scores optimistic. Thresholds
             from dev are saved in checkpoints. They are chosen by row, also with `score_by` "document".
+        distillation: `temperature` (1) and `share` (1) of soft labels, see `heads._weak_labels.Distillation`; None
+            takes the defaults.
         score_by: What is scored: each "row", or each "document", which has a label if one of its rows has it. BLURB
             scores HoC by document from predictions for sentences.
         metrics: Names of metrics to compute besides those shown by default.
@@ -89,6 +105,9 @@ class Multilabel(TextHead):
         ValueError: There is no label or a label twice, the threshold is not between 0 and 1, or the metric is unknown.
     """
 
+    weighs_rows = True
+    soft_labels = True
+    masks_labels = True
     thresholds: Tensor
 
     metrics: tuple[str, ...] = ("micro_f1", "macro_f1", "example_f1", "subset_accuracy")
@@ -107,6 +126,7 @@ class Multilabel(TextHead):
         window_pooling: WindowPooling = "max",
         stride: int = 32,
         threshold: Threshold = 0.5,
+        distillation: Mapping[str, float] | None = None,
         score_by: Literal["row", "document"] = "row",
         metrics: Sequence[str] = (),
         primary_metric: str = "micro_f1",
@@ -115,6 +135,7 @@ class Multilabel(TextHead):
         super().__init__(class_names(labels, 1), hidden_size, len(labels), dropout, hidden_layer, reading)
         self.score_by = choice("score_by", score_by, ("row", "document"))
         self._goal = goal_of(threshold)
+        self._distillation = Distillation.of(distillation)
         has_operating_point = self._goal is not None and self._goal.metric != "f1"
         shown = [*self.metrics, *(PROPORTIONS if has_operating_point else [])]
         optional = [EXAMPLE_BASED, *RANKING, *AGREEMENT, *PROPORTIONS]
@@ -132,6 +153,8 @@ class Multilabel(TextHead):
     def check(self, row: Row) -> str | None:
         problem = self.pair_problem(row)
         label = text_row(row).label
+        problem = problem or soft_problem(text_row(row), self.labels, exclusive=False)
+        problem = problem or annotated_problem(text_row(row), self.labels)
         if problem is not None or label is None:
             return problem
         if not isinstance(label, tuple):
@@ -140,9 +163,12 @@ class Multilabel(TextHead):
             return f"the names in a label must be unique, got {len(label) - len(set(label))} repeated"
         return next((problem for problem in (wrong_class(name, self.labels) for name in label) if problem), None)
 
+    def is_labelled(self, row: Row) -> bool:
+        return super().is_labelled(row) and any(is_known(text_row(row), label) for label in self.labels)
+
     def label_counts(self, row: Row) -> dict[str, int]:
-        label = text_row(row).label
-        return dict.fromkeys(label, 1) if isinstance(label, tuple) else {}
+        row = text_row(row)
+        return {name: 1 for name in row.label if is_known(row, name)} if isinstance(row.label, tuple) else {}
 
     def unknown_labels(self, row: Row) -> Sequence[str]:
         label = text_row(row).label
@@ -150,20 +176,33 @@ class Multilabel(TextHead):
         return [describe(name, self.labels) for name in names if name not in self.labels]
 
     def gold(self, row: TextRow) -> dict[str, Any]:
-        return {"labels": self._one_hot(row.label) if isinstance(row.label, tuple) else [IGNORE] * len(self.labels)}
+        known = [isinstance(row.label, tuple) and is_known(row, label) for label in self.labels]
+        given = row.label if isinstance(row.label, tuple) else ()
+        labels = [value if is_in else IGNORE for value, is_in in zip(self._one_hot(given), known, strict=True)]
+        soft = [
+            value if is_known(row, label) else UNKNOWN
+            for value, label in zip(target_of(row, self.labels), self.labels, strict=True)
+        ]
+        return {"labels": labels, "probabilities": soft}
 
     def collate_gold(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """`labels`: 0 or 1 for each label, `IGNORE` for all labels of an unlabelled row, [B, C]."""
+        """`labels`: 0 or 1, `IGNORE` if unknown, [B, C]; `probabilities`, [B, C], if there are soft labels."""
         labels = [example["labels"] for example in examples]
-        return {"labels": torch.tensor(labels, dtype=torch.long).reshape(len(labels), len(self.labels))}
+        hard = torch.tensor(labels, dtype=torch.long).reshape(len(labels), len(self.labels))
+        return {"labels": hard, **collated(examples)}
 
     # --- states -> loss -------------------------------------------------------------------------------------------
 
     def loss(self, logits: Tensor, fields: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        labels = fields["labels"]
-        labelled = labels[:, 0] != IGNORE  # [B]
-        losses = F.binary_cross_entropy_with_logits(logits.float(), labels.clamp(min=0).float(), reduction="none")
-        return (losses.mean(-1) * labelled).sum(), labelled.sum()
+        labels, logits = fields["labels"], logits.float()
+        known = labels != IGNORE  # [B, C]
+        losses = F.binary_cross_entropy_with_logits(logits, labels.clamp(min=0).float(), reduction="none") * known
+        if "probabilities" in fields:
+            probabilities = fields["probabilities"]
+            is_soft = probabilities >= 0
+            soft = self._distillation.labels(logits, probabilities)
+            losses, known = self._distillation.mixed(losses, soft, known, is_soft), known | is_soft
+        return weighed(losses.mean(-1), fields).sum(), known.any(-1).sum()
 
     # --- logits -> scores -----------------------------------------------------------------------------------------
 
@@ -188,7 +227,8 @@ class Multilabel(TextHead):
             return none if self.reduction == "sum" else none.new_zeros(0, self._size + len(self.labels))
         gold = torch.tensor(self._one_hot(label), dtype=torch.bool)
         predicted = torch.tensor(self._one_hot(prediction["labels"]), dtype=torch.bool)
-        counts = self._counts_of_sets(gold, predicted)
+        known = torch.tensor([is_known(text_row(row), name) for name in self.labels])
+        counts = self._counts_of_sets(gold, predicted, known)
         if self.reduction == "sum":
             return counts
         probabilities = torch.tensor([prediction["scores"][name] for name in self.labels], dtype=torch.double)
@@ -203,7 +243,8 @@ class Multilabel(TextHead):
         if not len(rows):
             return super().document_counts(counts)
         _, predicted, gold = (items.sum(0) > 0 for items in self._items(self._of_sets(rows)))
-        union = self._counts_of_sets(gold, predicted)
+        known = self._cells(self._of_sets(rows)).sum((0, 1)) > 0
+        union = self._counts_of_sets(gold, predicted, known)
         return union if self.reduction == "sum" else torch.cat([union, rows[:, -len(self.labels) :].amax(0)])[None]
 
     def error(self, prediction: Prediction, row: Row) -> float:
@@ -238,7 +279,7 @@ class Multilabel(TextHead):
 
         The threshold of both is 0.5.
         """
-        known = [row for row in map(text_row, rows) if row.label is not None]
+        known = self._fully_labelled(rows)
         fitted = _baselines.label_sets(known, [self.gold(row)["labels"] for row in known])
         half = [0.5] * len(self.labels)
         return {
@@ -248,7 +289,7 @@ class Multilabel(TextHead):
 
     def fit_frozen(self, rows: Sequence[Row], encoder: FrozenEncoder) -> _frozen.Weights | None:
         """One logistic regression per label on the mean state of the text, or on those of both texts of a pair."""
-        known = _frozen.sampled([row for row in map(text_row, rows) if row.label is not None])
+        known = _frozen.sampled(self._fully_labelled(rows))
         if not known:
             return None
         gold = [self.gold(row)["labels"] for row in known]
@@ -289,17 +330,26 @@ class Multilabel(TextHead):
         label = text_row(row).label
         if not isinstance(label, tuple):
             return torch.zeros(0, 2 * len(self.labels))
-        return torch.cat([outputs[0].cpu(), torch.tensor(self._one_hot(label)).float()])[None]
+        return torch.cat([outputs[0].cpu(), torch.tensor(self.gold(text_row(row))["labels"]).float()])[None]
 
     def tune(self, data: Tensor) -> None:
         """Sets the threshold of each label, from the probabilities and gold of dev, [N, 2C]."""
         if not self.is_tuned:
             return
         probabilities, gold = data.float().chunk(2, dim=1)
-        best = [best_threshold(p, g.bool(), self._goal) for p, g in zip(probabilities.T, gold.T, strict=True)]
+        columns = zip(probabilities.T, gold.T, strict=True)
+        best = [best_threshold(p[g != IGNORE], g[g != IGNORE].bool(), self._goal) for p, g in columns]
         self.thresholds.copy_(torch.tensor(best))
 
     # --- private --------------------------------------------------------------------------------------------------
+
+    def _fully_labelled(self, rows: Iterable[Row]) -> list[TextRow]:
+        """The rows in which every label is known."""
+        return [
+            row
+            for row in map(text_row, rows)
+            if row.label is not None and all(is_known(row, label) for label in self.labels)
+        ]
 
     def _one_hot(self, names: Sequence[str]) -> list[int]:
         return [int(label in names) for label in self.labels]
@@ -309,9 +359,14 @@ class Multilabel(TextHead):
         """The number of counts without the probabilities."""
         return 4 * len(self.labels) + self._num_sums
 
-    def _counts_of_sets(self, gold: Tensor, predicted: Tensor) -> Tensor:
-        """The counts without probabilities of one gold and one predicted set of labels, both [C] (bool)."""
-        cells = torch.stack([gold & predicted, ~gold & predicted, gold & ~predicted, ~gold & ~predicted])  # [4, C]
+    def _counts_of_sets(self, gold: Tensor, predicted: Tensor, known: Tensor) -> Tensor:
+        """The counts without probabilities of one gold and one predicted set of labels, all [C] (bool).
+
+        Labels that are not known do not count.
+        """
+        gold, predicted = gold & known, predicted & known
+        neither = known & ~gold & ~predicted
+        cells = torch.stack([gold & predicted, ~gold & predicted, gold & ~predicted, neither])  # [4, C]
         true, num_gold, num_predicted = (int(labels.sum()) for labels in (gold & predicted, gold, predicted))
         size = num_gold + num_predicted
         sums = [2 * true / size if size else 1.0, float(gold.equal(predicted)), 1.0]
@@ -342,9 +397,10 @@ class Multilabel(TextHead):
     def _metric(self, name: str, totals: Tensor, counts: Tensor, times: Tensor) -> Tensor:
         """One metric of many corpora, [...], from their summed counts, [..., size], and the rows they drew."""
         if name in RANKING:
-            true, _, false_negative, _ = self._cells(self._of_sets(counts)).unbind(-2)  # [N, C]
+            cells = self._cells(self._of_sets(counts))  # [N, 4, C]
             probabilities = counts[:, -len(self.labels) :]
-            return mean_over_classes(RANKING[name], probabilities, true + false_negative > 0, times)
+            known = cells.sum(-2) > 0
+            return mean_over_classes(RANKING[name], probabilities, cells[:, 0] + cells[:, 2] > 0, times, known)
         if name in AGREEMENT:
             return scores.mean(AGREEMENT[name](self._tables(totals)))
         if name in PROPORTIONS:

@@ -18,6 +18,7 @@ from torch import Tensor
 from heads import ClassReport, Example, FrozenEncoder, Prediction, Row, TextRow, _baselines, _frozen, scores
 from heads._pooling import Pooling, WindowPooling
 from heads._text import Long, Pair, Reading, TextHead, choice, describe, text_row
+from heads._weak_labels import weighed
 
 FEW_PAIRS = 1000
 """Number of training pairs below which `mtl check` recommends to read them apart: an order of magnitude."""
@@ -66,6 +67,7 @@ class Regression(TextHead):
     lower_is_better = frozenset({"loss", "mse"})
     metrics = ("pearson", "spearman", "mse")
     reduction = "cat"
+    weighs_rows = True
     other_names = ("similarity", "sts", "scoring", "text_regression")
 
     def __init__(
@@ -144,7 +146,7 @@ class Regression(TextHead):
         labelled = fields["labelled"]
         target = (fields["label"] - self._low) / (self._high - self._low)
         errors = (logits.float().squeeze(-1) - target) ** 2  # [B]
-        return (errors * labelled).sum(), labelled.sum()
+        return weighed(errors * labelled, fields).sum(), labelled.sum()
 
     # --- logits -> scores -----------------------------------------------------------------------------------------
 

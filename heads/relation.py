@@ -12,7 +12,6 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from heads import (
@@ -43,6 +42,7 @@ from heads._pooling import Pooling, SequencePooling
 from heads._relation_checks import check_span_row
 from heads._softening import class_decisions, softened
 from heads._text import choice, class_names, describe, weights_of, wrong_class
+from heads._weak_labels import summed_cross_entropy
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -125,6 +125,7 @@ class RelationClassification(Head):
 
     other_names = ("re", "relations", "relation_extraction", "relation_classification")
     row_type = (SpanRow, TextRow)
+    weighs_rows = True
 
     pairing: Pairing
     negative: str
@@ -262,9 +263,7 @@ class RelationClassification(Head):
         label = fields["label"]  # [B, L]
         weights = self.get_buffer("class_weights")
         repeated = logits.float()[:, None].expand(-1, label.shape[1], -1)  # [B, L, C]
-        total = F.cross_entropy(
-            repeated.flatten(0, 1), label.flatten(), weight=weights, ignore_index=IGNORE, reduction="sum"
-        )
+        total = summed_cross_entropy(repeated, label, fields, weights)
         return total, (label != IGNORE).sum()
 
     # --- logits -> scores -----------------------------------------------------------------------------------------

@@ -27,6 +27,13 @@ class TextRow:
         text_pair: The second text of a pair.
         label: A class name, several class names or a number; None if the row is not annotated.
         meta: Groups for splits and reports, such as site or year. The model never sees them.
+        probabilities: Probability of each class or label, as a soft label; None if there is none. It may stand next to
+            a label.
+        annotated: Of several class names, those that were looked for; None for all. The others are masked: their
+            absence is never learned.
+        source: Who or what labelled the row; None for gold.
+        score: Confidence of the label, from 0 to 1; None if unknown.
+        weight: Factor on the loss of the row, above 0.
     """
 
     id: str
@@ -35,6 +42,11 @@ class TextRow:
     text_pair: str | None = None
     label: str | tuple[str, ...] | float | None = None
     meta: Mapping[str, str] = field(default_factory=dict)
+    probabilities: Mapping[str, float] | None = None
+    annotated: tuple[str, ...] | None = None
+    source: str | None = None
+    score: float | None = None
+    weight: float = 1.0
 
 
 class Entity(NamedTuple):
@@ -85,6 +97,9 @@ class SpanRow:
         annotated: Entity and relation types that were annotated in this row; None for all. Types that were not
             annotated are masked: their absence is never learned.
         meta: Groups for splits and reports, such as site or year. The model never sees them.
+        source: Who or what labelled the row, as in `TextRow`.
+        score: Confidence of the labels, from 0 to 1, as in `TextRow`.
+        weight: Factor on the loss of the row, above 0.
     """
 
     id: str
@@ -97,9 +112,15 @@ class SpanRow:
     relations: tuple[Relation, ...] = ()
     annotated: tuple[str, ...] | None = None
     meta: Mapping[str, str] = field(default_factory=dict)
+    source: str | None = None
+    score: float | None = None
+    weight: float = 1.0
 
 
 Row = TextRow | SpanRow
+
+
+_OPTIONAL = ("text_pair", "meta", "source", "score", "weight")
 
 
 def row_to_dict(row: Row) -> dict[str, Any]:
@@ -116,6 +137,8 @@ def row_to_dict(row: Row) -> dict[str, Any]:
     if isinstance(row, TextRow):
         if row.label is not None:
             out["label"] = list(row.label) if isinstance(row.label, tuple) else row.label
+        if row.probabilities is not None:
+            out["probabilities"] = dict(row.probabilities)
     else:
         out["entities"] = [_entity_to_dict(entity) for entity in row.entities]
         if row.relations:
@@ -124,10 +147,16 @@ def row_to_dict(row: Row) -> dict[str, Any]:
             spans: tuple[Span, ...] | None = getattr(row, name)
             if spans is not None:
                 out[name] = [list(span) for span in spans]
-        if row.annotated is not None:
-            out["annotated"] = list(row.annotated)
+    if row.annotated is not None:
+        out["annotated"] = list(row.annotated)
     if row.meta:
         out["meta"] = dict(row.meta)
+    if row.source is not None:
+        out["source"] = row.source
+    if row.score is not None:
+        out["score"] = row.score
+    if row.weight != 1:
+        out["weight"] = row.weight
     return out
 
 
@@ -144,7 +173,9 @@ def row_from_dict(fields: Mapping[str, Any]) -> Row:
     """
     fields = dict(fields)
     common = {name: fields.pop(name) for name in ("id", "document", "text")}
-    common |= {name: fields.pop(name) for name in ("text_pair", "meta") if name in fields}
+    common |= {name: fields.pop(name) for name in _OPTIONAL if name in fields}
+    if fields.get("annotated") is not None:
+        fields["annotated"] = tuple(fields["annotated"])
     if "entities" not in fields:
         label = fields.pop("label", None)
         return TextRow(**common, label=tuple(label) if isinstance(label, list) else label, **fields)
@@ -153,8 +184,6 @@ def row_from_dict(fields: Mapping[str, Any]) -> Row:
     for name in ("words", "sentences"):
         if fields.get(name) is not None:
             fields[name] = _spans(fields[name])
-    if fields.get("annotated") is not None:
-        fields["annotated"] = tuple(fields["annotated"])
     return SpanRow(**common, entities=entities, relations=relations, **fields)
 
 

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from heads import (
     IGNORE,
@@ -60,6 +60,7 @@ from heads._span_metrics import METRICS as SPAN_METRICS
 from heads._span_metrics import NUM_COUNTS, span_counts, span_scores
 from heads._tags import Scheme, TypedSpan, is_legal, tag_names, to_spans, to_tags
 from heads._text import choice, class_names, describe
+from heads._weak_labels import summed_cross_entropy, weighed
 from heads._windows import TokenizedText, owner, windows
 from heads._words import flat, overlapped, typed_words, words_of, words_problem
 
@@ -114,6 +115,7 @@ class TokenClassification(Head):
     other_names = ("ner", "named_entity_recognition", "sequence_labeling", "sequence_tagging", "tagging", "entities")
     metrics: tuple[str, ...] = ("f1", "precision", "recall", "macro_f1", "word_macro_f1", "word_micro_f1")
     row_type = SpanRow
+    weighs_rows = True
 
     def __init__(
         self,
@@ -250,9 +252,8 @@ class TokenClassification(Head):
         count = (tags != IGNORE).sum()
         logits = logits.float()
         if self.crf is not None:
-            return -self.crf.log_likelihood(logits, tags, fields["word_mask"]).sum(), count
-        total = nn.functional.cross_entropy(logits.flatten(0, 1), tags.flatten(), ignore_index=IGNORE, reduction="sum")
-        return total, count
+            return -weighed(self.crf.log_likelihood(logits, tags, fields["word_mask"]), fields).sum(), count
+        return summed_cross_entropy(logits, tags, fields), count
 
     # --- logits -> scores -----------------------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ HEADINGS: dict[type[BaseModel], str] = {
     specs.InitSpec: "`init`",
     specs.TaskSpec: "`tasks.NAME`",
     specs.DataSpec: "`tasks.NAME.data`",
+    specs.LabelSourceSpec: "`tasks.NAME.data.sources.SOURCE`",
     specs.SplitSpec: "`tasks.NAME.data.split`",
     specs.LimitSpec: "`tasks.NAME.data.limit`",
     specs.PermuteSpec: "`tasks.NAME.data.permute`",

@@ -152,7 +152,7 @@ def collate(
     for group in groups:
         stop = start + sum(len(sequence_lengths(example)) for example in next(iter(group.examples.values())))
         for task, examples in group.examples.items():
-            fields = heads[task].collate(examples, layout.longest)
+            fields = heads[task].collate(examples, layout.longest) | _weights(examples)
             update = group.updates.get(task, EVERYTHING)
             parts.append(TaskPart(task, start, stop, fields, update, examples if keep_examples else ()))
         start = stop
@@ -160,6 +160,12 @@ def collate(
     typed = all(example.get("token_type_ids") is not None for example in inputs)
     type_ids = layout.packed(_sequences(inputs, "token_type_ids")) if typed else None
     return Batch(ids, layout, type_ids, parts, draws, num_examples=len(inputs))
+
+
+def _weights(examples: Sequence[Example]) -> dict[str, Tensor]:
+    """The field `weight` [B]; none if all weights are 1, so that the loss is summed as without weights."""
+    weights = [example.get("weight", 1.0) for example in examples]
+    return {} if all(weight == 1 for weight in weights) else {"weight": torch.tensor(weights)}
 
 
 def _sequences(examples: Sequence[Example], name: str) -> list[Sequence[int]]:

@@ -25,6 +25,7 @@ COMMANDS = {
     "errors": ("mtl.commands.errors", "List the wrong predictions of a run for one task."),
     "evaluate": ("mtl.commands.evaluate", "Score a task of a run on another corpus of the same type."),
     "score": ("mtl.commands.score", "Score another system's predictions."),
+    "agreement": ("mtl.commands.agreement", "Measure how weak labels agree with gold, by source and class."),
     "compare": ("mtl.commands.compare", "Compare two runs, or predictions of other systems, on the same documents."),
     "ids": ("mtl.commands.ids", "Map the hashed ids of a run back to ids, for the holder of the key."),
     "encoders": ("mtl.commands.encoders", "List the encoders that a mixture may name, or show one with its sources."),

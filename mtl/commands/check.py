@@ -341,6 +341,8 @@ def _split_plan(content: SplitData) -> dict[str, Any]:
         "adjusted": rows.adjusted,
         "noted": rows.noted,
         "contradictory": rows.contradictory,
+        "sources": rows.sources,
+        "weighted": rows.weighted,
         "fingerprint": rows.fingerprint,
     }
 
@@ -443,6 +445,10 @@ def _notes(content: Mapping[str, Any]) -> list[str]:
     left_out = {reason: count for reason, count in sorted(content["left_out"].items()) if count}
     if left_out:
         notes.append(f"excluded by the reader: {_listed(left_out)}")
+    if content["sources"] or content["weighted"]:
+        of_sources = f" ({_listed(content['sources'])})" if content["sources"] else ""
+        rows = _counted(sum(content["sources"].values()), "row")
+        notes.append(f"{rows} with a source{of_sources}, {_counted(content['weighted'], 'row')} with a weight")
     adjusted = {reason: count for reason, count in sorted(content["adjusted"].items()) if count}
     if adjusted:
         notes.append(f"adjusted by the reader: {_listed(adjusted)}")

@@ -48,6 +48,7 @@ def main(arguments: Sequence[str]) -> None:
         mentions=options.mentions,
         input_format=options.input_format,
         long=options.long,
+        with_text=options.with_text,
         on_bad_row=options.on_bad_row,
         shard=options.shard,
         resume=options.resume,
@@ -75,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
         "--mentions", metavar="NAME=TASK[,TASK…]", nargs="+", action="extend", default=[], help=mentions_help
     )
     parser.add_argument("--long", action="store_true", help="tables: one row per entity, relation and label")
+    with_text_help = "JSON lines and tables: write the texts too, so that a mixture can read them as weak labels"
+    parser.add_argument("--with-text", action="store_true", help=with_text_help)
     bad_help = "report bad rows and stop before predicting, or report and skip them (default error)"
     parser.add_argument("--on-bad-row", choices=("error", "skip"), default="error", help=bad_help)
     shard_help = "predict only share i of n; the outputs of all shares, concatenated, are that of the whole"

@@ -133,6 +133,20 @@ class LimitSpec(Section):
         return self
 
 
+class LabelSourceSpec(Section):
+    """How rows of train with weak labels from one source are used; see `mtl.data.weak_labels`.
+
+    Args:
+        weight: Factor on the weight of its rows.
+        min_score: Least `score` of its rows; those below, and those without a score, are left out. None keeps all.
+        gold: Whether its labels are gold, so that its rows in dev and test are scored.
+    """
+
+    weight: Positive = 1.0
+    min_score: Annotated[float, Field(ge=0, le=1)] | None = None
+    gold: StrictBool = False
+
+
 class PermuteSpec(Section):
     """Permutes the labels of train as a control; see `mtl.data.permutation`.
 
@@ -194,8 +208,8 @@ class PhaseSpec(_OpenSpec):
     from_step: Annotated[StrictInt, Field(ge=0)]
 
 
-_NOTES = frozenset({"licence", "private"})
-"""Fields of `DataSpec` that change no row."""
+_UNSET = frozenset({"sources", "licence", "private"})
+"""Fields of `DataSpec` that are written only if they are set."""
 
 
 class DataSpec(_OpenSpec):
@@ -211,7 +225,9 @@ class DataSpec(_OpenSpec):
         permute: Permutes the labels of the remaining rows of train; dev and test keep theirs.
         rename: New names of labels that the corpus calls otherwise: classes, entity types or relation types.
         annotated: Entity and relation types, by their new names, that the corpus annotates, if it lacks some of the
-            task's; None means all. The others are neither learned nor scored.
+            task's; None means all. The others are neither learned nor scored. Also the labels of texts with a list
+            of labels.
+        sources: How rows with weak labels are used, by their `source`; applied when rows are read.
         licence: Licence of the data, for the README of an exported model; None states none.
         private: Whether no model that was trained on the data may be written to the Hugging Face hub by `mtl export`.
     """
@@ -224,13 +240,14 @@ class DataSpec(_OpenSpec):
     permute: PermuteSpec | None = None
     rename: dict[StrictStr, StrictStr] | None = None
     annotated: tuple[StrictStr, ...] | None = None
+    sources: dict[StrictStr, LabelSourceSpec] | None = None
     licence: StrictStr | None = None
     private: StrictBool = False
 
     @model_serializer(mode="wrap")
-    def _with_notes_that_are_set(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # They change no row. Where they are not set, keys of caches and recorded searches stay as they were.
-        return {key: value for key, value in serialize(self).items() if key not in _NOTES or value}
+    def _without_what_is_not_set(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Where they are not set, keys of caches and recorded searches stay as they were.
+        return {key: value for key, value in serialize(self).items() if key not in _UNSET or value}
 
     @property
     def reader_arguments(self) -> dict[str, Any]:

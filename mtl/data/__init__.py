@@ -1,7 +1,7 @@
 """From the files of a task to encoded examples on disk, with a count of every row that is not used.
 
-- `reading`: the rows of every split, from a reader, after split rules (`splits`), limits, `relabelling` and
-  `permutation`.
+- `reading`: the rows of every split, from a reader, after split rules (`splits`), the rules of `weak_labels`, limits,
+  `relabelling` and `permutation`.
 - `examples`: `prepare` encodes rows with their heads; `SplitData` is one split of a task on disk.
 - `store`: memory-mapped tables, cached by a hash of what determines their content.
 - `leakage_gate`: what train shares with dev or test, and what happens then; `leakage` finds it, by `text_keys`.

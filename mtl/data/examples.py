@@ -19,7 +19,7 @@ from heads import Example, Head, Row
 from heads.rows import row_from_dict
 from mtl.code_identity import code_identity
 from mtl.data.reading import LISTED, RowSummary, read_rows
-from mtl.data.row_problems import row_problems, row_type_problem
+from mtl.data.row_problems import row_problems, row_rule, row_type_problem
 from mtl.data.store import CHUNK, FieldError, RowTable, Store, StoredTable, content_key
 from mtl.encoder.pretrained import tokenizer_fingerprint
 from mtl.problems import InputError, Problem
@@ -242,7 +242,7 @@ class _TaskPreparation:
         ]
 
         def build() -> tuple[Iterator[Example], Any]:
-            return _ExampleBuild(self, rows, split, training).start()
+            return _ExampleBuild(self, rows, split, training, weighted=summary.weighted > 0).start()
 
         try:
             table, found = self.store.table(content_key("examples", identity), build)
@@ -263,8 +263,9 @@ def _code_of(head_class: type[Head]) -> str:
 class _ExampleBuild:
     """One pass of a head over the rows of a split, with its counts."""
 
-    def __init__(self, task: _TaskPreparation, rows: RowTable, split: str, training: bool) -> None:
+    def __init__(self, task: _TaskPreparation, rows: RowTable, split: str, training: bool, *, weighted: bool) -> None:
         self._task, self._rows, self._split, self._training = task, rows, split, training
+        self._weighted = weighted  # whether examples have the field `weight`, which all of a table have or none
         self._used = self._unlabelled = self._truncated = 0
         self._problems: list[tuple[str, str]] = []
         self._notes: Counter[str] = Counter()
@@ -286,7 +287,7 @@ class _ExampleBuild:
         problem = row_type_problem(f"tasks.{self._task.name}", head, row)
         if problem is not None:
             raise InputError(problem)  # every row of the split has the same problem
-        broken = head.check(row)
+        broken = row_rule(head, row)
         if broken is not None:
             self._problems.append((row.id, broken))
             return False
@@ -313,7 +314,8 @@ class _ExampleBuild:
         for example in examples:
             row = example["row"]
             self._truncated += bool(example["truncated"])
-            yield {**example, "row": numbered[row][0], "part": parts[row]}
+            weight = {"weight": rows[row].weight} if self._weighted else {}
+            yield {**example, **weight, "row": numbered[row][0], "part": parts[row]}
             parts[row] += 1
         self._rows_without_examples += [index for place, (index, _) in enumerate(numbered) if not parts[place]]
 

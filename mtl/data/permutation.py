@@ -63,9 +63,18 @@ def _permuted_spans(rows: Sequence[SpanRow], seed: int, mentions: bool | None) -
 
 
 def _with_permuted_labels(rows: Sequence[TextRow], seed: int) -> list[TextRow]:
-    labels = [row.label for row in rows if row.label is not None]
-    order = iter(stream(seed, "permuted", "labels").permutation(len(labels)).tolist())
-    return [row if row.label is None else replace(row, label=labels[next(order)]) for row in rows]
+    labelled = [row for row in rows if _has_label(row)]
+    order = iter(stream(seed, "permuted", "labels").permutation(len(labelled)).tolist())
+    return [_with_label_of(row, labelled[next(order)]) if _has_label(row) else row for row in rows]
+
+
+def _has_label(row: TextRow) -> bool:
+    return row.label is not None or row.probabilities is not None
+
+
+def _with_label_of(row: TextRow, other: TextRow) -> TextRow:
+    """The row with all that another says about its labels, and with its own weight."""
+    return replace(row, label=other.label, probabilities=other.probabilities, annotated=other.annotated)
 
 
 # --- mentions ---------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import inspect
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,11 @@ from mtl.data.permutation import permuted_rows
 from mtl.data.relabelling import relabelled_rows
 from mtl.data.splits import SplitRule, assign
 from mtl.data.store import RowTable, Store, content_key
+from mtl.data.weak_labels import WeakLabels
 from mtl.hashed_ids import are_hashed, quoted_id
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.readers import SPLITS, Reader
-from mtl.redaction import reason
+from mtl.redaction import listed, reason
 from mtl.seeding import stream
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class RowSummary:
             from mentions), by reason.
         noted: Counts of mentions that a head may be unable to express, such as discontinuous ones, by kind.
         contradictory: Number of texts that occur with several labels.
+        sources: Number of kept rows with a source, by source.
+        weighted: Number of kept rows with a weight other than 1.
         fingerprint: Hash of the full content of the rows.
         content: Hash of the rows before they were limited, excluded or permuted, without the split's name in default
             ids; equal for two splits that read the same rows of the same file.
@@ -73,6 +76,8 @@ class RowSummary:
     contradictory: int
     fingerprint: str
     content: str
+    sources: dict[str, int] = field(default_factory=dict)
+    weighted: int = 0
 
 
 def read_rows(spec: DataSpec, key: str, store: Store) -> dict[str, tuple[RowTable, RowSummary]]:
@@ -188,7 +193,8 @@ class _RowBuild:
 
     def __init__(self, reader: Reader, split: str, source: str, spec: DataSpec) -> None:
         self._reader, self._split, self._source, self._spec = reader, split, source, spec
-        self._crossed = self._limited = self._excluded = 0
+        self._crossed = self._limited = self._excluded = self._weighted = 0
+        self._weak = self._new_weak_labels()
         self._documents: set[str] = set()
         self._rows = 0
         self._hash, self._content = hashlib.sha256(), hashlib.sha256()
@@ -202,6 +208,7 @@ class _RowBuild:
             text = json.dumps(row_to_dict(row), ensure_ascii=False)
             self._rows += 1
             self._documents.add(row.document)
+            self._weighted += row.weight != 1
             self._note_label(row)
             self._hash.update(text.encode() + b"\n")
             yield {"id": row.id, "document": row.document, "json": text}
@@ -227,9 +234,12 @@ class _RowBuild:
         excluded = frozenset(self._spec.exclude if self._split == "train" else ())
         met: set[str] = set()
         kept = 0
-        for row in read(self._reader):
-            self._note_content(row)
-            met |= excluded & {row.document}
+        for given in read(self._reader):
+            self._note_content(given)
+            row = self._weak.applied(given)
+            met |= excluded & {given.document}
+            if row is None:
+                continue
             if within is not None and row.document not in within:
                 self._limited += 1
             elif row.document in excluded:
@@ -238,6 +248,7 @@ class _RowBuild:
                 kept += 1
                 yield row
         _check_excluded(self._spec.exclude if excluded else (), met, kept)
+        self._check_sources()
 
     def _cut(self) -> Callable[[Reader], Iterator[Row]]:
         """A function that reads the rows of the split from a reader, before anything is left out."""
@@ -255,9 +266,21 @@ class _RowBuild:
         most: int | None = getattr(limit, self._split) if limit else None
         if limit is None or most is None:
             return None
-        return documents_within(
-            Counter(row.document for row in read(self._new_reader())), most, limit.seed, self._split
-        )
+        weak = self._new_weak_labels()
+        used = (row for row in map(weak.applied, read(self._new_reader())) if row is not None)
+        return documents_within(Counter(row.document for row in used), most, limit.seed, self._split)
+
+    def _new_weak_labels(self) -> WeakLabels:
+        return WeakLabels(self._spec.sources or {}, is_train=self._split == "train")
+
+    def _check_sources(self) -> None:
+        """Raises an error if no row of train has a source that `sources` names."""
+        missing = [name for name in self._spec.sources or {} if name not in self._weak.met]
+        if missing and self._split == "train":
+            there = f"Train has {listed(self._weak.met, 'source') or 'none'}."
+            raise InputError(
+                [Problem(f"sources.{name}", "No row of train has this source.", there) for name in missing]
+            )
 
     def _new_reader(self) -> Reader:
         """Another reader of the same source, for passes whose counts are ignored."""
@@ -290,12 +313,14 @@ class _RowBuild:
                 crossed=self._crossed,
                 limited=self._limited,
                 excluded=self._excluded,
-                left_out=dict(self._reader.left_out),
+                left_out=dict(self._reader.left_out + self._weak.left_out),
                 adjusted=dict(self._reader.adjusted),
                 noted=dict(self._reader.noted),
                 contradictory=sum(label is None for label in self._labels.values()),
                 fingerprint=self._hash.hexdigest(),
                 content=self._content.hexdigest(),
+                sources=dict(self._weak.kept),
+                weighted=self._weighted,
             )
         )
 
@@ -368,7 +393,7 @@ def _few(key: str, problems: list[Problem]) -> list[Problem]:
 
 def _under(key: str, spec: DataSpec, problems: Sequence[Problem]) -> list[Problem]:
     """The problems with the task's key before the names of reader options; keys with a file and line are kept."""
-    own = {"path", "files", "split", "limit", "exclude"}
+    own = {"path", "files", "split", "limit", "exclude", "sources"}
     options = {*own, *inspect.signature(components.find("reader", spec.reader, key)).parameters}
     placed = []
     for problem in problems:

@@ -18,8 +18,8 @@ def relabelled_rows(
     Args:
         rows: The rows.
         names: New name of each label that changes; the others keep their names.
-        annotated: Entity and relation types, by their new names, that the corpus annotates. It holds for rows with
-            mentions that do not say so themselves; None leaves them as they are.
+        annotated: Entity types, relation types and labels, by their new names, that the corpus annotates. It holds for
+            rows with mentions or a list of labels that do not say so themselves; None leaves them as they are.
 
     >>> (row,) = relabelled_rows([TextRow("1", "1", "Fever.", label=("A", "B", "C"))], {"A": "x", "B": "x"})
     >>> row.label
@@ -31,9 +31,7 @@ def relabelled_rows(
 
 def _relabelled(row: Row, names: Mapping[str, str], annotated: tuple[str, ...] | None) -> Row:
     if isinstance(row, TextRow):
-        if isinstance(row.label, tuple):
-            return replace(row, label=_named(row.label, names))
-        return replace(row, label=names.get(row.label, row.label)) if isinstance(row.label, str) else row
+        return _relabelled_text(row, names, annotated)
     return replace(
         row,
         entities=tuple(entity._replace(type=names.get(entity.type, entity.type)) for entity in row.entities),
@@ -43,6 +41,29 @@ def _relabelled(row: Row, names: Mapping[str, str], annotated: tuple[str, ...] |
         ),
         annotated=annotated if row.annotated is None else _named(row.annotated, names),
     )
+
+
+def _relabelled_text(row: TextRow, names: Mapping[str, str], annotated: tuple[str, ...] | None) -> TextRow:
+    label = row.label
+    if isinstance(label, tuple):
+        label = _named(label, names)
+    elif isinstance(label, str):
+        label = names.get(label, label)
+    known = row.annotated if row.annotated is None else _named(row.annotated, names)
+    if known is None and isinstance(label, tuple):
+        known = annotated
+    return replace(row, label=label, probabilities=_merged(row.probabilities, names), annotated=known)
+
+
+def _merged(probabilities: Mapping[str, float] | None, names: Mapping[str, str]) -> dict[str, float] | None:
+    """The probabilities by new names; those of labels with one name are added."""
+    if probabilities is None:
+        return None
+    merged: dict[str, float] = {}
+    for label, value in probabilities.items():
+        name = names.get(label, label)
+        merged[name] = min(1.0, merged.get(name, 0.0) + value)
+    return merged
 
 
 def _named(labels: Sequence[str], names: Mapping[str, str]) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ class UnusableRow(NamedTuple):
     Args:
         split: Split of the row.
         row: Id of the row, as it is shown.
-        rule: The rule that it breaks, from `Head.check`, without text of the row.
+        rule: The rule that it breaks, from `row_rule`, without text of the row.
         labels: Its unknown labels, from `Head.unknown_labels`.
     """
 
@@ -55,6 +55,17 @@ def row_type_problem(key: str, head: Head, row: Row) -> Problem | None:
 _ROWS: dict[type[Row], str] = {TextRow: "texts with a label", SpanRow: "texts with mentions"}
 
 
+def row_rule(head: Head, row: Row) -> str | None:
+    """The rule that a row of the right type breaks, without text of the row; None if its head can use it."""
+    if row.weight != 1 and not head.weighs_rows:
+        return f"the weight must be 1, because the head weighs no rows, got {row.weight:g}"
+    if isinstance(row, TextRow) and row.probabilities is not None and not head.soft_labels:
+        return "the row must have no probabilities, because the head learns from no soft labels"
+    if isinstance(row, TextRow) and row.annotated is not None and not head.masks_labels:
+        return "the row must not name annotated labels, because the head masks no labels of texts"
+    return head.check(row)
+
+
 def row_problems(task: str, head: Head, rows: Mapping[str, RowTable], data: DataSpec) -> list[Problem]:
     """One problem for each rule that rows of a task break, with the number of rows and the first of them.
 
@@ -70,7 +81,7 @@ def row_problems(task: str, head: Head, rows: Mapping[str, RowTable], data: Data
     unusable = []
     for split, table in rows.items():
         for row in table:
-            rule = head.check(row) if isinstance(row, head.row_type) else None
+            rule = row_rule(head, row) if isinstance(row, head.row_type) else None
             if rule is not None:
                 if rule not in shown:  # often the same for all rows
                     shown[rule] = shown_rule(rule, row)
@@ -89,7 +100,7 @@ def row_problems(task: str, head: Head, rows: Mapping[str, RowTable], data: Data
 
 
 def shown_rule(rule: str, row: Row) -> str:
-    """A rule from `Head.check` without text of the row, whatever the head quotes.
+    """A rule from `row_rule` without text of the row, whatever the head quotes.
 
     >>> row = TextRow("1", "1", "The fever was high.", label="Seen by the nurse")
     >>> shown_rule("the label must be one of: a, b; got 'Seen by the nurse'", row)

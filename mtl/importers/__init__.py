@@ -47,6 +47,8 @@ class FoundRow:
         mentions: The mentions, whose concepts may be given.
         relations: The relations.
         answer: `label`, `labels`, `scores` or `value` of a text; empty if there are none.
+        source: Who or what labelled the text; None if the file does not say.
+        annotated: Labels that were looked for; None for all.
     """
 
     id: str
@@ -55,6 +57,8 @@ class FoundRow:
     mentions: tuple[Entity, ...] = ()
     relations: tuple[FoundRelation, ...] = ()
     answer: Mapping[str, Any] = field(default_factory=dict)
+    source: str | None = None
+    annotated: tuple[str, ...] | None = None
 
 
 class Importer(ABC):

@@ -20,7 +20,8 @@ class JsonlImporter(Importer):
     - `predictions` with the task's name, as `mtl predict` writes it
     - `prediction`, as a run keeps it
     - or the keys of a prediction themselves: `entities` (`type` with `start` and `end`, or `spans`), `relations`
-      (`head`, `tail`, `type`), `label`, `labels`, `scores` or `value`
+      (`head`, `tail`, `type`), `label`, `labels`, `scores` or `value`; also a row as the reader `jsonl` reads it, with
+      `probabilities` for `scores`, a number or a list as `label`, `source` and `annotated`
 
     Heads and tails are indices of `entities`, their ids, or ids of the entities or concepts of the gold row.
     """
@@ -44,8 +45,32 @@ def _row(record: Mapping[str, Any], task: str, place: str) -> FoundRow:
     mentions = tuple(_mention(entity, number) for number, entity in enumerate(listed))
     known = {str(entity["id"]): number for number, entity in enumerate(listed) if "id" in entity}
     relations = tuple(_relation(relation, known) for relation in found.get("relations", ()))
-    answer = {name: found[name] for name in _ANSWER if name in found}
-    return FoundRow(str(record["id"]), place, None, mentions, relations, answer)
+    source, annotated = record.get("source"), found.get("annotated")
+    return FoundRow(
+        str(record["id"]),
+        place,
+        mentions=mentions,
+        relations=relations,
+        answer=_answer(found),
+        source=None if source is None else str(source),
+        annotated=None if annotated is None else tuple(map(str, annotated)),
+    )
+
+
+def _answer(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer for a text; what a row writes as its label is a label, several labels or a number."""
+    answer = {name: found[name] for name in _ANSWER if found.get(name) is not None}
+    if "probabilities" in found:
+        scores = answer["scores"] = dict(found["probabilities"])
+        if "label" not in answer:  # a head reads one of the two
+            answer |= {"label": max(scores, key=lambda name: scores[name])}
+            answer |= {"labels": [name for name, value in scores.items() if value >= 0.5]}
+    label = answer.get("label")
+    if isinstance(label, list):
+        answer["labels"] = answer.pop("label")
+    elif isinstance(label, int | float):
+        answer["value"] = label
+    return answer
 
 
 def _prediction(record: Mapping[str, Any], task: str) -> Mapping[str, Any]:
@@ -54,7 +79,7 @@ def _prediction(record: Mapping[str, Any], task: str) -> Mapping[str, Any]:
         found = by_task[task] if task in by_task or len(by_task) != 1 else next(iter(by_task.values()))
     else:
         found = record.get("prediction", record)
-    if not {"entities", "relations", *_ANSWER} & set(found):
+    if not {"entities", "relations", "probabilities", *_ANSWER} & set(found):
         raise KeyError("prediction")
     return dict(found)
 

@@ -14,6 +14,7 @@
 - `label_sets`: sets of labels that contain the right one with a stated probability.
 - `finished_run`: the best checkpoint of a run, which scores rows.
 - `other_systems`: predictions of another system as those of a head; `systems` scores them, and runs, on the same rows.
+- `weak_agreement`: how weak labels agree with gold, by source.
 - `other_corpus`: the rows of another corpus for a task of a run; `cross_evaluation` scores them.
 
 Next: `mtl.serving`, `mtl.study` and `mtl.commands`.
@@ -29,4 +30,5 @@ __all__ = [
     "predicting",
     "predictor",
     "systems",
+    "weak_agreement",
 ]

@@ -46,7 +46,8 @@ STDIN = "-"
 SPLIT = "row"
 """Name of the only split, with which default ids begin."""
 
-_GOLD = ("label", "entities", "relations", "words", "sentences", "annotated")
+_GOLD = ("label", "entities", "relations", "words", "sentences", "annotated", "probabilities")
+_LABELS = ("label", "probabilities")
 _RESERVED = "predictions"
 _TABLE_OPTIONS = ("delimiter", "quoting", "header", "encoding")
 
@@ -78,6 +79,7 @@ class Input:
         storage: Where it is read.
         columns: Names that tasks of the mixture use for the fields of a row, in the order in which they are tried.
         table_options: Options of the reader `table` that the mixture sets.
+        carries_texts: Whether the texts are carried to the output too.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Input:
     storage: Storage
     columns: tuple[Mapping[str, str], ...]
     table_options: Mapping[str, Any]
+    carries_texts: bool = False
 
     def read(self) -> tuple[Iterator[InputRow], list[BadRow]]:
         """The rows, and the list of bad rows, which is complete once all rows are read.
@@ -97,7 +100,11 @@ class Input:
         titles = self._titles() if self.format == "pubtator" else {}
         carries = self.format not in ("pubtator", "bioc")  # whose meta describes relations, which are not read
         rows = (
-            InputRow(replace(row, meta={}), _carried(row) if carries else {}, titles.get(row.id))
+            InputRow(
+                replace(row, meta={}),
+                (_texts(row) if self.carries_texts else {}) | (_carried(row) if carries else {}),
+                titles.get(row.id),
+            )
             for row in reader.read(SPLIT)
         )
         return rows, reader.bad_rows
@@ -176,6 +183,10 @@ def _as_object(one: Given) -> Mapping[str, Any]:
     return row_to_dict(one) if isinstance(one, TextRow | SpanRow) else one
 
 
+def _texts(row: Row) -> dict[str, Any]:
+    return {"text": row.text} | ({} if row.text_pair is None else {"text_pair": row.text_pair})
+
+
 def _carried(row: Row) -> dict[str, Any]:
     return {key: json.loads(value) for key, value in row.meta.items()}
 
@@ -199,7 +210,7 @@ class _CarryingJsonl(Jsonl):
     def _row(self, record: Mapping[str, Any], default_id: str) -> Row:
         names = _chosen(self._choices, record)
         fields = {name: names.get(name, name) for name in (*FIELDS, *_GOLD)}
-        known = {name: record[key] for name, key in fields.items() if name != "label" and key in record}
+        known = {name: record[key] for name, key in fields.items() if name not in _LABELS and key in record}
         carried = {key: value for key, value in record.items() if key not in fields.values()}
         if _RESERVED in carried:
             raise MalformedError("keys must not have the name of a key of the output", f"'{_RESERVED}'")

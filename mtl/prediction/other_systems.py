@@ -61,7 +61,7 @@ def import_predictions(
     found = list(importer.read(rows))
     by_id = {row.id: row for row in rows}
     _check_ids(importer, [one.id for one in found], by_id)
-    conversion = _Conversion(head, names or {}, ignored)
+    conversion = Conversion(head, names or {}, ignored)
     made = Imported([], {})
     of_system = {one.id: one for one in found}
     for row in rows:
@@ -83,7 +83,7 @@ def _check_ids(importer: Importer, ids: Sequence[str], by_id: Mapping[str, Row])
         importer.bad_ids("every row of the split needs a prediction", [name for name in by_id if name not in times])
 
 
-class _Conversion:
+class Conversion:
     """Turns what a system found into predictions; rules that rows break are collected in `broken`, by rule."""
 
     def __init__(self, head: Head, names: Mapping[str, str], ignored: Collection[str]) -> None:
@@ -170,7 +170,7 @@ class _Conversion:
         answer: dict[str, Any] = dict(found.answer)
         if "scores" in answer:
             answer["scores"] = {self._named(name): value for name, value in answer["scores"].items()}
-        if "label" in answer:
+        if "label" in answer and self._head.labels:
             answer["label"] = self._label(row, str(answer["label"]), self._head.labels)
         if "labels" in answer:
             answer["labels"] = [self._label(row, str(name), self._head.labels) for name in answer["labels"]]

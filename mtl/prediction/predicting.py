@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -68,6 +69,7 @@ def predict(
     mentions: Sequence[str] = (),
     input_format: str | None = None,
     long: bool = False,
+    with_text: bool = False,
     on_bad_row: Literal["error", "skip"] = "error",
     shard: Shard | str = Shard(),  # noqa: B008  # immutable
     resume: bool = False,
@@ -94,6 +96,7 @@ def predict(
             find the same type.
         input_format: `jsonl`, `table`, `text` or `pubtator`; None decides by the suffix of the input.
         long: Whether a table has one row per entity, relation and label.
+        with_text: Whether JSON lines and tables have the texts too, so that they can be read as weak labels.
         on_bad_row: What to do with rows that cannot be read or that a task cannot predict: `error` reports them before
             the first prediction; `skip` reports and leaves them out.
         shard: The share of the input to predict, such as ``"2/8"``.
@@ -111,7 +114,7 @@ def predict(
     target = None if output is None else Path(output)
     make_writer = None if target is None else _check_output(target, long=long)
     quantiles = set_quantiles(predictor.calibration, names, coverage, target)
-    source = predictor.open(rows, names, input_format)
+    source = replace(predictor.open(rows, names, input_format), carries_texts=with_text)
     job = predictor.job(source, names, mentions)
     accepted = job.check(skips=on_bad_row == "skip")
     writer = None

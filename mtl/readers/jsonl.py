@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,11 +16,14 @@ from mtl.readers._columns import MalformedError, as_string, kind_of, name_of, nu
 from mtl.readers._json import ONE_OBJECT, parse_object
 from mtl.readers._mentions import Offsets, checked_spans
 from mtl.readers._parts import Discontinuous
+from mtl.readers._predicted import SOURCE, predicted_fields
 from mtl.redaction import listed, quoted_code
 
 _COMMON = ("id", "document", "text", "text_pair", "meta")
-_SPAN_FIELDS = ("entities", "relations", "words", "sentences", "annotated")
-_FIELDS = (*_COMMON, "label", *_SPAN_FIELDS)
+_SPAN_FIELDS = ("entities", "relations", "words", "sentences")
+_WEAK = ("source", "score", "weight")
+_FIELDS = (*_COMMON, "label", *_SPAN_FIELDS, "annotated", "probabilities", *_WEAK)
+_PREDICTIONS = "predictions"
 
 
 class Jsonl(Reader):
@@ -33,11 +37,17 @@ class Jsonl(Reader):
     entity may have its own `text`, which is compared with the text at its offsets. Blanks at the ends of an entity are
     removed from its spans, and the entity is counted in `adjusted`. Blank lines are ignored.
 
+    A row with weak or soft labels has `source`, `score`, `weight` or `probabilities` (label -> probability), and a row
+    that was annotated for some labels only has `annotated`; see `heads.rows`. With the option `predictions`, lines of
+    `mtl predict --with-text` are weak labels too.
+
     Args:
         path: See `Reader`.
         columns: Field of the row -> key in the file, if they differ.
         meta: Keys that are copied to `meta` as strings.
         ignore: Keys that are not read. A line with any other unknown key is a bad row.
+        predictions: Task whose predictions are the labels of lines with a key `predictions`; the source of these rows
+            is their `source`, or else "predictions". None makes such a line a bad row.
         offsets: What happens to entities whose `text` differs from the text at their offsets. With `check`, their line
             is a bad row; with `trust`, only the offsets count, and the entities are counted in `adjusted`.
         discontinuous: How mentions in several parts are read: `keep`, `outer`, `split` or `refuse`; see
@@ -60,6 +70,7 @@ class Jsonl(Reader):
         columns: Mapping[str, str] | None = None,
         meta: Sequence[str] = (),
         ignore: Sequence[str] = (),
+        predictions: str | None = None,
         offsets: Offsets = "check",
         discontinuous: Discontinuous = "keep",
         files: Mapping[str, str] | None = None,
@@ -69,9 +80,10 @@ class Jsonl(Reader):
         super().__init__(path, files=files, on_bad_row=on_bad_row, encoding=encoding)
         self.meta = tuple(meta)
         self.ignore = frozenset(ignore)
+        self.predictions = predictions
         self.offsets: Offsets = offsets
         self.discontinuous = discontinuous
-        self._field_of = _field_of_key(columns or {})
+        self._field_of = _field_of_key(columns or {}, meta)
 
     def rows(self, source: Path, split: str) -> Iterator[Row]:
         for number, line in self.lines(source):
@@ -87,7 +99,9 @@ class Jsonl(Reader):
                 yield row
 
     def _row(self, record: Mapping[str, Any], default_id: str) -> Row:
-        values, meta = self._fields(record)
+        others, predicted = self._predicted(record)
+        values, meta = self._fields(others)
+        values = {"source": SOURCE, **values, **predicted} if predicted else values
         meta |= _meta(values.pop("meta", {}))
         row_id = name_of("id", values.pop("id", default_id))
         fields: dict[str, Any] = {
@@ -99,9 +113,17 @@ class Jsonl(Reader):
         if "text_pair" in values:
             fields["text_pair"] = text_of("text_pair", values.pop("text_pair"))
         _check_shape(values)
+        fields |= _weak_fields(values)
         if "entities" in values:
             return row_from_dict(fields | self._span_fields(values, fields["text"]))
         return row_from_dict(fields | {"label": _label(values.get("label"))})
+
+    def _predicted(self, record: Mapping[str, Any]) -> tuple[Mapping[str, Any], dict[str, Any]]:
+        """The line without its predictions, and what the task predicted by the fields of a row."""
+        if self.predictions is None or _PREDICTIONS not in record:
+            return record, {}
+        others = {key: value for key, value in record.items() if key != _PREDICTIONS}
+        return others, predicted_fields(record[_PREDICTIONS], self.predictions)
 
     def _span_fields(self, values: Mapping[str, Any], text: str) -> dict[str, Any]:
         adjusted: Counter[str] = Counter()
@@ -117,8 +139,6 @@ class Jsonl(Reader):
         for name in ("words", "sentences"):
             if name in values:
                 out[name] = _spans(name, values[name], text)
-        if "annotated" in values:
-            out["annotated"] = _list("annotated", values["annotated"], lambda name: text_of("annotated", name))
         self.adjusted.update(adjusted)
         return out
 
@@ -133,7 +153,8 @@ class Jsonl(Reader):
         return {self._field_of[key]: value for key, value in known.items() if key in self._field_of}, meta
 
 
-def _field_of_key(columns: Mapping[str, str]) -> dict[str, str]:
+def _field_of_key(columns: Mapping[str, str], meta: Sequence[str]) -> dict[str, str]:
+    """The field of each key. A key that `columns` or `meta` names has no other meaning, whatever it is called."""
     problems = [
         Problem(f"columns.{name}", f"A row has no field '{name}'.", did_you_mean(name, _FIELDS))
         for name in columns
@@ -141,7 +162,9 @@ def _field_of_key(columns: Mapping[str, str]) -> dict[str, str]:
     ]
     if problems:
         raise InputError(problems)
-    return {columns.get(name, name): name for name in _FIELDS}
+    taken = {*columns.values(), *(name for name in meta if name in _WEAK)}
+    own = {name: name for name in _FIELDS if name not in columns and name not in taken}
+    return own | {key: name for name, key in columns.items()}
 
 
 def _meta(value: Any) -> dict[str, str]:
@@ -153,9 +176,40 @@ def _meta(value: Any) -> dict[str, str]:
 def _check_shape(values: Mapping[str, Any]) -> None:
     if "entities" in values and "label" in values:
         raise MalformedError("a row must have either label or entities (list the other under ignore)", "both")
+    if "entities" in values and "probabilities" in values:
+        raise MalformedError("probabilities must be of labels of texts, so a row with entities has none", "both")
     extra = [name for name in values if name in _SPAN_FIELDS]
     if extra and "entities" not in values:
         raise MalformedError(f"a row with {', '.join(sorted(extra))} must have entities (may be [])", "no entities")
+
+
+def _weak_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Source, score, weight, probabilities and annotated labels of a line that has them."""
+    out: dict[str, Any] = {}
+    if "source" in values:
+        out["source"] = name_of("source", values["source"])
+    if "score" in values:
+        out["score"] = _number_within("score", values["score"], 1)
+    if "weight" in values:
+        out["weight"] = _number_within("weight", values["weight"], math.inf)
+        if out["weight"] in (0, math.inf):
+            raise MalformedError("weight must be above 0 and finite", f"{out['weight']:g}")
+    if "probabilities" in values:
+        given = values["probabilities"]
+        if not isinstance(given, dict) or not given:
+            raise MalformedError("probabilities must be an object: label -> probability", kind_of(given))
+        out["probabilities"] = {name: _number_within("a probability", value, 1) for name, value in given.items()}
+    if "annotated" in values:
+        out["annotated"] = _list("annotated", values["annotated"], lambda name: text_of("annotated", name))
+    return out
+
+
+def _number_within(name: str, value: Any, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise MalformedError(f"{name} must be a number", kind_of(value))
+    if not 0 <= value <= high:
+        raise MalformedError(f"{name} must be {'at least 0' if high == math.inf else f'from 0 to {high}'}", f"{value}")
+    return float(value)
 
 
 def _label(value: Any) -> str | list[str] | float | None:

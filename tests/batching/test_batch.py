@@ -125,3 +125,11 @@ def test_labels_keep_their_precision_when_lightning_converts_inputs() -> None:
     batch = collate([ExampleGroup({"sts": [text([5], 3.3)]})], HEADS)
     (part,) = HalfPrecision("bf16-true").convert_input(batch).parts
     assert torch.equal(part.fields["label"], torch.tensor([3.3]))
+
+
+def test_a_batch_has_weights_only_if_one_is_not_1_and_they_are_those_of_its_examples() -> None:
+    plain, even, light = (text([5], 1, **more) for more in ({}, {"weight": 1.0}, {"weight": 0.25}))
+    fields = collate([ExampleGroup({"gad": [plain, light, even]})], HEADS).parts[0].fields
+    assert fields["weight"].tolist() == [1.0, 0.25, 1.0]
+    fields = collate([ExampleGroup({"gad": [plain, even]})], HEADS).parts[0].fields
+    assert set(fields) == {"label"}

@@ -216,6 +216,23 @@ def test_rows_are_used_unlabelled_or_refused_and_numbered_as_read(toy_mixture: W
     assert "'maybe'" in refused
 
 
+def test_examples_have_the_weights_and_soft_labels_of_their_rows(toy_mixture: Write, tmp_path: Path) -> None:
+    plain = prepared(only(toy_mixture, "cause"))["cause"]["train"].examples
+    assert not any("weight" in example for example in plain)
+    rows = [
+        {"text": "a", "label": "no"},
+        {"text": "b", "label": "yes", "source": "m", "score": 0.2},
+        {"text": "c", "probabilities": {"no": 0.25, "yes": 0.75}, "source": "m", "score": 0.9, "weight": 0.5},
+    ]
+    mixture = only(toy_mixture, "cause", "tasks.cause.data.sources={m: {weight: 0.5, min_score: 0.5}}")
+    (tmp_path / "cause" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    content = prepared(mixture)["cause"]["train"]
+    found = [(one["label"], one["probabilities"], one["weight"], one["targets"]) for one in content.examples]
+    assert found == [(0, [-1.0, -1.0], 1.0, 1), (-100, [0.25, 0.75], 0.25, 1)]
+    assert accounts(content)["read"] == 2
+    assert content.row_summary.left_out == {"weak labels below the minimum score": 1}
+
+
 def test_a_task_that_shares_rows_keeps_its_unlabelled_rows(toy_mixture: Write) -> None:
     data = prepared(load_mixture(toy_mixture()))
     leader, follower = data["cause"]["train"], data["bleed"]["train"]

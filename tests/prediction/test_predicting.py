@@ -12,14 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from heads import Head, row_from_dict
+from heads import Head, row_from_dict, row_to_dict
 from mtl import commands as cli
 from mtl.config.mixture import Mixture
+from mtl.data.row_problems import row_rule
 from mtl.encoder.model import Encoder
 from mtl.encoder.packing import Layout
 from mtl.prediction.predicting import predict
 from mtl.prediction.predictor import task_names
 from mtl.problems import InputError
+from mtl.readers.jsonl import Jsonl
 from mtl.tracking.run_folder import RunFolder
 from mtl.training.assembly import build_heads
 from mtl.training.checkpoints import checkpoint_mixture, located
@@ -215,6 +217,22 @@ def test_a_run_that_moved_predicts_without_its_data_its_encoder_or_a_network(
     kind = tmp_path / "moved" / "checkpoints" / "best-kind.ckpt"
     predict(kind, rows, tmp_path / "kind.jsonl", tasks=["kind"], trainer=FP32)
     assert len(five_tasks.read_lines(tmp_path / "kind.jsonl")) == 2
+
+
+def test_predictions_with_their_texts_are_rows_with_weak_labels(run: Path, tmp_path: Path) -> None:
+    lines = [line | {"source": "teacher"} for line in words(3, 60)]
+    five_tasks.write_lines(tmp_path / "rows.jsonl", lines)
+    predict(run, tmp_path / "rows.jsonl", tmp_path / "out.jsonl", tasks=ON_ONE_TEXT, with_text=True, trainer=FP32)
+    out = five_tasks.read_lines(tmp_path / "out.jsonl")
+    heads = heads_of(run)
+    for task in ON_ONE_TEXT:
+        rows = list(Jsonl(str(tmp_path / "out.jsonl"), predictions=task).read("train"))
+        assert [(row.text, row.source) for row in rows] == [(line["text"], "teacher") for line in lines]
+        assert [row_rule(heads[task], row) for row in rows] == [None, None]
+        assert all(heads[task].is_labelled(row) for row in rows)
+        for row, line in zip(rows, out, strict=True):
+            scores = line["predictions"][task].get("scores")
+            assert scores is None or row_to_dict(row)["probabilities"] == scores
 
 
 # --- what can be wrong ------------------------------------------------------------------------------------------------
