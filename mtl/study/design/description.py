@@ -10,6 +10,7 @@ from mtl.study.design.designs import CONTINUED, CROSS, DESIGNS
 from mtl.study.design.plan import StudyPlan
 from mtl.study.design.run_key import resolved_trainer
 from mtl.study.design.runs import SELF, SHUFFLED
+from mtl.study.design.sizes import SIZES
 from mtl.training.hyperparameters import Optimisation
 
 
@@ -58,6 +59,7 @@ def described(plan: StudyPlan) -> list[str]:
         left = ", ".join(f"{count} of {name}" for name, count in excluded.items()) or "none"
         words.append(f"Training documents that are in dev or test of another task are excluded: {left}.")
     words += _arms(plan)
+    words += _sizes(plan)
     if spec.lacks_continued:
         words.append(
             f"The control {CONTINUED} is switched off ({CONTINUED}: false), so no gain is compared with that of further"
@@ -107,6 +109,22 @@ def _arms(plan: StudyPlan) -> Iterator[str]:
         cut = ", ".join(f"{number} of {task}" for task, number in arm.truncated.items() if number)
         if cut:
             yield f"Examples of {name} that are longer than the maximum length and were cut: {cut}."
+
+
+def _sizes(plan: StudyPlan) -> Iterator[str]:
+    """The sizes of the targets in the design `sizes`, with the updates at each."""
+    evaluations, updates = plan.study.spec.budget.evaluations, plan.settings.per_evaluation
+    names = {(one.target, one.reference.data): None for one in plan.comparisons if one.design == SIZES}
+    found: dict[str, list[str]] = {}
+    for target, data in names:
+        rows = plan.settings.data(data)[target]["train"].example_summary.used
+        found.setdefault(target, []).append(f"{rows} ({evaluations * updates(target, '', data)} updates)")
+    if found:
+        listed = "; ".join(f"{target} {', '.join(sizes)}" for target, sizes in found.items())
+        yield (
+            f"In {SIZES}, the target has these numbers of labelled training rows: {listed}. Whole documents are taken in"
+            " one order, which is the same in every run. Partners have all of their rows, and dev and test are whole."
+        )
 
 
 def _amount(amount: Amount) -> str:

@@ -7,18 +7,22 @@ a study are all runs that its comparisons name, each trained once and shared by 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, permutations
 from typing import Any
 
 from mtl.problems import did_you_mean
-from mtl.study.design import pretraining
+from mtl.study.design import pretraining, sizes
 from mtl.study.design.pretraining import PRETRAINING, PRETRAINING_ARMS
 from mtl.study.design.runs import REPLICATE, SELF, SHUFFLED, Comparison, Run, without_stages
+from mtl.study.design.sizes import SIZES
 from mtl.study.design.stages import FINETUNE, REFINE
 
 CONTINUED = "continued"
 """The control that shows what a second round of training alone brings."""
+
+ITSELF = "itself before"
+"""What the control `continued` has in place of a partner, followed by the size of the target if that is limited."""
 
 ARMS = "arms"
 """The design that compares settings of one task with each other."""
@@ -40,7 +44,7 @@ class Design:
         question: The question that its gains answer, in one sentence.
         compare: Function from tasks, a seed and options to comparisons.
         check: Function from options and tasks to problems with the options; None if there are no options.
-        is_against_single: Whether the reference is the single-task run, so that a second round of training alone
+        is_against_single: Whether the reference trains the target alone, so that a second round of training alone
             (`continued`) is what a gain must exceed.
         stages: Names of its stages, which may have their own budgets and learning rates.
         needs: What its options must be, if it has no defaults for them; empty if it has.
@@ -85,9 +89,11 @@ def comparisons(
     found: list[Comparison] = []
     for name, options in parts:
         # Other tasks than the targets of these designs need no second round, such as one that is only pretrained on.
-        targets = {one.target for one in found if known[one.design].is_against_single}
-        compared = [task for task in tasks if task in targets] if name == CONTINUED and targets else tasks
-        found += [one for seed in seeds for one in known[name].compare(compared, seed, options)]
+        again = [_second_round(one.target, one.reference) for one in found if known[one.design].is_against_single]
+        if name == CONTINUED and again:
+            found += dict.fromkeys(again)
+        else:
+            found += [one for seed in seeds for one in known[name].compare(tasks, seed, options)]
     return [one._replace(treated=canonical(one.treated), reference=canonical(one.reference)) for one in found]
 
 
@@ -261,6 +267,15 @@ DESIGNS = {
         needs=f"a task with arms, such as {pretraining.EXAMPLE}, or the design {PRETRAINING} beside it",
         has_partners=False,
     ),
+    SIZES: Design(
+        "What does a target with few training rows of its own gain from being trained with a partner that has all of its"
+        " rows?",
+        sizes.at_sizes,
+        sizes.option_problems,
+        is_against_single=True,
+        needs=f"numbers of training rows, such as {sizes.EXAMPLE}",
+        has_partners=False,
+    ),
     CROSS: Design(
         "How well does a model that was trained on another corpus do on a target, compared with one that was trained on"
         " the target's own training data?",
@@ -288,9 +303,13 @@ def _self_partner(tasks: Sequence[str], seed: int, options: Any) -> Iterator[Com
 
 def _continued(tasks: Sequence[str], seed: int, options: Any) -> Iterator[Comparison]:
     for target in tasks:
-        alone = Run((target,), seed)
-        treated = Run((target,), seed, source=alone, keeps_heads=True)
-        yield Comparison(CONTINUED, target, "itself before", seed, treated, alone)
+        yield _second_round(target, Run((target,), seed))
+
+
+def _second_round(target: str, alone: Run) -> Comparison:
+    """A second round of a run that trains the target alone, on the same data."""
+    treated = replace(alone, source=alone, keeps_heads=True)
+    return Comparison(CONTINUED, target, f"{ITSELF}{alone.data.removeprefix(target)}", alone.seed, treated, alone)
 
 
 def _shuffled_partner(tasks: Sequence[str], seed: int, options: Any) -> Iterator[Comparison]:

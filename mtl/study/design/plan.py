@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -18,18 +19,38 @@ from mtl.problems import InputError, Problem
 from mtl.study.design.arms import end_problems, prepared_arms
 from mtl.study.design.budget import BudgetSpec
 from mtl.study.design.crossing import with_cross_pairs
-from mtl.study.design.designs import comparisons
+from mtl.study.design.data_variants import prepared_variants
+from mtl.study.design.designs import CONTINUED, comparisons
 from mtl.study.design.missing_data import with_available_data
 from mtl.study.design.run_key import RunSpecs, resolved_trainer
 from mtl.study.design.run_settings import RunSettings
 from mtl.study.design.run_spec import RunSpec
 from mtl.study.design.runs import SHUFFLED, Comparison, Run, single_runs
+from mtl.study.design.sizes import SIZES
 from mtl.study.design.spec import Study
 from mtl.study.design.stages import STAGES
 from mtl.study.design.study_code import StudyCode, study_code
 from mtl.study.design.study_spec import StudySpec
 from mtl.training.assembly import build_heads
 from mtl.training.precision import precision_problems
+
+
+class PointOnCurve(NamedTuple):
+    """A gain at one size of the target's training set.
+
+    Args:
+        design: `sizes` or the control `continued`.
+        target: The task whose score is compared.
+        gain: What the gain is called in place of a partner.
+        partner: The partner; empty for further training alone.
+        num_rows: Number of training rows of the target.
+    """
+
+    design: str
+    target: str
+    gain: str
+    partner: str
+    num_rows: int
 
 
 @dataclass(frozen=True)
@@ -68,6 +89,23 @@ class StudyPlan:
         """Stages with a budget or learning rates of their own, in the order of training."""
         return [stage for stage in STAGES if any(run.stage == stage for run in self.runs)]
 
+    @property
+    def sizes(self) -> list[PointOnCurve]:
+        """The gains at each size of a target in the design `sizes`, and those of further training alone."""
+        references = {one.reference for one in self.comparisons if one.design == SIZES}
+        points = [
+            PointOnCurve(
+                one.design,
+                one.target,
+                one.partner,
+                " + ".join(task for task in one.treated.tasks if task != one.target),
+                self.settings.data(one.reference.data)[one.target]["train"].example_summary.used,
+            )
+            for one in self.comparisons
+            if one.design in (SIZES, CONTINUED) and one.reference in references
+        ]
+        return list(dict.fromkeys(points))
+
     def spec_of(self, run: Run) -> RunSpec:
         """Returns the spec of a run."""
         return self.run_specs[self.runs.index(run)]
@@ -100,11 +138,12 @@ def make_plan(study: Study) -> StudyPlan:
         message, advice = "A study needs a split 'test'.", "Add a test file, or create the split with `split`."
         raise InputError([Problem(f"tasks.{name}.data", message, advice) for name in missing])
     study = study._replace(mixture=mixture)
-    settings = RunSettings(study, data, int(load_config(mixture.encoder).hidden_size), arms)
+    parts = with_cross_pairs(study.spec.parts, mixture.tasks)
+    variants = prepared_variants(parts, mixture, heads, tokenizer, data, study.spec.budget.sample_seed)
+    settings = RunSettings(study, data, int(load_config(mixture.encoder).hidden_size), arms, variants.found)
     if problems := end_problems(study.spec, arms, settings.updates()):
         raise InputError(problems)
-    parts = with_cross_pairs(study.spec.parts, mixture.tasks)
-    compared = comparisons(parts, list(mixture.tasks), study.spec.seed_list, settings.canonical)
+    compared = comparisons(variants.parts, list(mixture.tasks), study.spec.seed_list, settings.canonical)
     runs = _all_runs(compared, single_runs(list(mixture.tasks), study.spec.seed_list))
     permutes = any(task.endswith(SHUFFLED) for run in runs for task in run.tasks)
     names = {name: spec.head for name, spec in mixture.tasks.items()}

@@ -50,10 +50,6 @@ class RunSpecs:
     ) -> None:
         self._study, self._settings, self._heads, self._data = study, settings, heads, data
         self._code = code
-        self._fingerprints = {
-            name: {split: content.row_summary.fingerprint for split, content in splits.items()}
-            for name, splits in data.items()
-        }
         self._trainer = resolved_trainer(study.spec)
         self._identity = cache(encoder_identity)
         self._made: dict[Run, RunSpec] = {}
@@ -116,7 +112,7 @@ class RunSpecs:
             keeps_encoder=False,
             evaluates=True,
         )
-        rows = self._fingerprints[target]["test"]
+        rows = self._data[target]["test"].row_summary.fingerprint
         configuration = content_key({"tests": source.configuration, "target": target, "rows": rows})
         key = content_key(configuration, source.key, self._code.key_of(run.source.tasks, evaluates=True))
         self._made[run] = replace(run_spec, key=key, configuration=configuration)
@@ -128,7 +124,7 @@ class RunSpecs:
         tasks = {
             name: self._permuted(name) if name.endswith(SHUFFLED) else base.tasks[original(name)] for name in names
         }
-        quota = {task: self._settings.per_evaluation(original(task), run.stage) for task in names}
+        quota = {task: self._settings.per_evaluation(original(task), run.stage, run.data) for task in names}
         sampler = SamplerSpec.model_validate({"name": "quota", "batches": quota})
         curriculum = base.only(list(dict.fromkeys(map(original, names)))).curriculum
         return base.model_copy(
@@ -182,14 +178,14 @@ class RunSpecs:
         """The settings of a task, with resolved values, because the code that resolves them is in no key."""
         mixture, task = self._settings.mixture(run), original(name)
         settings = {key: value for key, value in _not_none(fields).items() if key not in ("head", "data")}
-        variant = name.removeprefix(task)
+        variant, rows = name.removeprefix(task), self._settings.data(run.data)[task]
         return {
             **settings,
             "options": mixture.tasks[task].head_options,
             "batch_size": mixture.batch_size_of(task),
             "tokens_per_batch": mixture.tokens_per_batch_of(task),
             "max_length": mixture.max_length_of(task),
-            "rows": self._fingerprints[task],
+            "rows": {split: content.row_summary.fingerprint for split, content in rows.items()},
             "variant": variant,
             "permuted": _not_none(fields["data"]["permute"]) if variant == SHUFFLED else None,
         }

@@ -13,6 +13,7 @@ from mtl.batching.passes import default_passes
 from mtl.config.mixture import Mixture
 from mtl.data.examples import TaskData
 from mtl.study.design.arms import Arm
+from mtl.study.design.data_variants import DataVariant
 from mtl.study.design.runs import Run, original
 from mtl.study.design.spec import Study
 from mtl.training.hyperparameters import Optimisation
@@ -26,6 +27,7 @@ class RunSettings:
         data: Prepared data of each task.
         hidden_size: Hidden size of the encoder, which decides the default learning rate.
         arms: The arms by name.
+        variants: Other data of some tasks, by name.
     """
 
     def __init__(
@@ -34,10 +36,12 @@ class RunSettings:
         data: Mapping[str, TaskData],
         hidden_size: int,
         arms: Mapping[str, Arm] = MappingProxyType({}),
+        variants: Mapping[str, DataVariant] = MappingProxyType({}),
     ) -> None:
         self._study, self._data, self._hidden_size, self.arms = study, data, hidden_size, arms
+        self._variants = variants
         self.per_evaluation = cache(self._per_evaluation)
-        """Function from a task and a stage to the number of updates between two evaluations."""
+        """Function from a task, a stage and the name of other data to the number of updates between two evaluations."""
 
     def updates(self, stage: str = "") -> dict[str, int]:
         """The number of updates of each task in a run."""
@@ -45,8 +49,13 @@ class RunSettings:
         return {task: self.per_evaluation(task, stage) * evaluations for task in self._study.mixture.tasks}
 
     def mixture(self, run: Run) -> Mixture:
-        """All tasks of the study, with the settings of the run's arm."""
-        return self.arms[run.arm].mixture if run.arm else self._study.mixture
+        """All tasks of the study, with the settings of the run's arm and with the run's data."""
+        mixture = self.arms[run.arm].mixture if run.arm else self._study.mixture
+        return self._variants[run.data].applied(mixture) if run.data else mixture
+
+    def data(self, name: str = "") -> Mapping[str, TaskData]:
+        """The data of all tasks in runs that have the data of this name."""
+        return {**self._data, **self._variants[name].data} if name else self._data
 
     def model(self, tasks: Collection[str], stage: str = "") -> Optimisation:
         """The optimiser of a run, with the learning rates filled in."""
@@ -73,12 +82,12 @@ class RunSettings:
         own, other = self.mixture(run).only(names), self._study.mixture.only(names)
         return (own.tasks, own.encoder, own.curriculum) != (other.tasks, other.encoder, other.curriculum)
 
-    def _per_evaluation(self, task: str, stage: str) -> int:
+    def _per_evaluation(self, task: str, stage: str, data: str = "") -> int:
         budget, mixture = self._study.spec.budget, self._study.mixture
         amount = budget.of(task, stage)
         wanted = float(amount.updates or 0)
         if amount.updates is None:
-            lengths = self._data[task]["train"].lengths
+            lengths = self.data(data)[task]["train"].lengths
             batcher = Batcher(
                 lengths, mixture.batch_size_of(task), 0, task, token_budget=mixture.tokens_per_batch_of(task)
             )

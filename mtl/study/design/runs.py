@@ -25,6 +25,7 @@ class Run:
         stage: Stage of the design with its own budget or learning rates; empty for those of the study.
         evaluates: Whether the run trains nothing, but tests its source, with the source's head, on its only task.
         arm: Name of the settings that its tasks have instead of those of the mixture; empty for the latter.
+        data: Name of the data that some of its tasks have instead of that of the mixture; empty for the latter.
     """
 
     tasks: tuple[str, ...]
@@ -34,11 +35,12 @@ class Run:
     stage: str = ""
     evaluates: bool = False
     arm: str = ""
+    data: str = ""
 
     @property
     def trains(self) -> str:
         """What the run trains, regardless of the seed."""
-        name = " + ".join(self.tasks) + "".join(f" ({label})" for label in (self.arm, self.stage) if label)
+        name = " + ".join(self.tasks) + "".join(f" ({label})" for label in (self.data, self.arm, self.stage) if label)
         if self.source is None:
             return name
         if self.evaluates:

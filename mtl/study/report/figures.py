@@ -29,6 +29,7 @@ from mtl.study.report.presentation import (
     span,
     state,
 )
+from mtl.study.report.size_curves import size_curves
 from mtl.study.statistics.findings import Curve, Family, Findings, Gain
 from mtl.study.statistics.significance import Interval
 
@@ -58,12 +59,14 @@ _WITH_PARTNER = "#1f5fa8"
 
 
 def study_figures(findings: Findings) -> dict[str, Figure]:
-    """All figures by name: heat_map_<design>, forest_<target> and curves_<target>."""
+    """All figures by name: heat_map_<design>, forest_<target>, curves_<target> and sizes."""
     figures = {f"heat_map_{f.design}": heat_map(findings, f.design) for f in findings.families if f.gains}
     with_gains = {gain.target for family in findings.families for gain in family.gains}
     figures |= {f"forest_{task}": forest_plot(findings, task) for task in findings.targets if task in with_gains}
     with_curves = {curve.target for curve in findings.curves}
     figures |= {f"curves_{t}": learning_curves(findings, t) for t in findings.targets if t in with_curves}
+    if findings.sizes:
+        figures["sizes"] = size_curves(findings)
     for figure in figures.values():  # laid out once; each save would do so again, which takes as long as drawing
         figure.draw_without_rendering()
         figure.set_layout_engine("none")

@@ -44,7 +44,7 @@ def write_report(findings: Findings, folder: Path) -> list[Path]:
         folder: Folder to write to; files that are not part of a report are kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for pattern in ("heat_map_*.png", "heat_map_*.html", "forest_*.png", "curves_*.png"):
+    for pattern in ("heat_map_*.png", "heat_map_*.html", "forest_*.png", "curves_*.png", "sizes.png"):
         for old in folder.glob(pattern):  # the study may no longer have these designs and tasks
             old.unlink()
     figures = study_figures(findings)

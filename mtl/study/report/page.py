@@ -269,6 +269,9 @@ class _Image(NamedTuple):
 
 
 def _images(findings: Findings, figures: Mapping[str, Figure]) -> Iterator[_Image]:
+    if findings.sizes:
+        text = "Gains against the number of training rows of the target, by target and partner."
+        yield _Image("sizes", "", text, _inline(figures["sizes"]))
     for target, facts in findings.targets.items():
         for kind in ("forest", "curves"):
             figure = figures.get(f"{kind}_{target}")

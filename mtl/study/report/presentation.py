@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from mtl.problems import InputError, Problem, did_you_mean
+from mtl.study.design.designs import ITSELF
 from mtl.study.statistics.findings import Family, Findings, Gain
 from mtl.study.statistics.learning import Learning
 from mtl.study.statistics.significance import Interval, floor
@@ -41,7 +42,8 @@ _PARTNER_PHRASES = {
     "leave_one_out": "when {} is added to the others",
     "cross": "when trained on {} instead",
     "replicate": "with other seeds",
-    "continued": "when trained alone once more",
+    "continued": "when trained alone once more{rest}",
+    "sizes": "with {} of its own",
     "shuffled_partner": "with {} (shuffled labels)",
 }
 """Phrases for the designs and controls in which the target is not simply trained with a partner."""
@@ -94,7 +96,7 @@ def family_of(findings: Findings, design: str) -> Family:
 
 def partner_phrase(family: Family, partner: str) -> str:
     """How the target is trained, as a phrase that follows "gad gains 3.00 points of f1" or "gad"."""
-    return _PARTNER_PHRASES.get(family.design, "with {}").format(partner)
+    return _PARTNER_PHRASES.get(family.design, "with {}").format(partner, rest=partner.removeprefix(ITSELF))
 
 
 def state(gain: Gain, family: Family) -> State:

@@ -242,6 +242,7 @@ class Session:
             "left_out": {name: self.spec.optional_tasks[name] for name in self.plan.study.left_out},
             "averages": {name: list(tasks) for name, tasks in self.spec.averages.items()},
             "arms": {"first": next(iter(self.spec.arms), None), "published": [list(one) for one in self._published]},
+            "sizes": [list(point) for point in self.plan.sizes],
             "singles": {task: [keys[Run((task,), seed)] for seed in seeds] for task in self.plan.study.mixture.tasks},
             "comparisons": [
                 [one.design, one.target, one.partner, one.seed, keys[one.treated], keys[one.reference]]

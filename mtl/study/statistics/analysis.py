@@ -27,6 +27,7 @@ from mtl.study.statistics.findings import (
     Gain,
     Grouping,
     RunNote,
+    SizeGain,
     StageScores,
     TargetFacts,
     TrainedOn,
@@ -74,6 +75,7 @@ def findings_of(description: Mapping[str, Any], results: Results) -> Findings:
         trained_on=tuple(study.trained_on()),
         stages=tuple(study.stages()),
         arms=tuple(study.arms()),
+        sizes=tuple(study.sizes(families)),
         averages={name: tuple(tasks) for name, tasks in description.get("averages", {}).items()},
         left_out=description.get("left_out", {}),
         collapsed=tuple(study.collapsed.values()),
@@ -228,12 +230,12 @@ class _StudyResults:
     ) -> Sequence[Cell | None]:
         """The statistics of each gain beyond that of further training alone; None if the study does not compare them.
 
-        The baseline of both gains is the same single-task run, so it cancels out.
+        The baseline of both gains is the same run, so it cancels out.
         """
-        further = {row.target: row.treated for row in self._rows(CONTINUED)}
+        further = {tuple(row.reference): row.treated for row in self._rows(CONTINUED)}
         if not (DESIGNS | CONTROLS)[design].is_against_single or not further:
             return [None] * len(rows)
-        continued = np.array([self._scores(row.target, further[row.target]) for row in rows]).T  # [S, C]
+        continued = np.array([self._scores(row.target, further[tuple(row.reference)]) for row in rows]).T  # [S, C]
         return analyse(treated - continued, self._description["alpha"], units=units)
 
     def _relative_changes(self, rows: Sequence[_RunPairs]) -> Iterator[tuple[str, tuple[float, ...]]]:
@@ -290,6 +292,12 @@ class _StudyResults:
             for arm, keys in pairs:
                 score, source = published.get((row.target, arm), (None, ""))
                 yield ArmScores(row.target, arm, self._scores(row.target, keys), score, source)
+
+    def sizes(self, families: Sequence[Family]) -> Iterator[SizeGain]:
+        """The gains at each size of a target's training set, with the design `sizes`."""
+        cells = {(family.design, gain.target, gain.partner): gain.cell for family in families for gain in family.gains}
+        for design, target, name, partner, num_rows in self._description.get("sizes", []):
+            yield SizeGain(target, partner, num_rows, cells[design, target, name])
 
     # --- curves, costs, missing runs ------------------------------------------------------------------------------
 

@@ -139,6 +139,23 @@ class ArmScores:
 
 
 @dataclass(frozen=True)
+class SizeGain:
+    """The gain of a target at one size of its training set.
+
+    Args:
+        target: The task.
+        partner: The partner, which has all of its rows; empty for a second round of the target alone.
+        num_rows: Number of training rows of the target.
+        cell: Statistics over seeds.
+    """
+
+    target: str
+    partner: str
+    num_rows: int
+    cell: Cell
+
+
+@dataclass(frozen=True)
 class Curve:
     """A learning curve: dev score at each evaluation, mean over seeds.
 
@@ -269,6 +286,7 @@ class Findings:
         trained_on: The code and the machines that the runs were trained with.
         stages: Scores before and after the stages of `refine_finetune`; empty if the study does not have this design.
         arms: Scores of each target in each arm, the first arm first; empty without the design `arms`.
+        sizes: Gains by number of training rows of the target; empty without the design `sizes`.
         averages: Names of the means over tasks, with these tasks; some of them may be in `left_out`.
         left_out: Tasks that the study would have, but whose data is absent, with where it comes from.
         collapsed: Runs that did not learn a task that other seeds learned (`mtl.study.statistics.learning`).
@@ -293,6 +311,7 @@ class Findings:
     trained_on: tuple[TrainedOn, ...] = ()
     stages: tuple[StageScores, ...] = ()
     arms: tuple[ArmScores, ...] = ()
+    sizes: tuple[SizeGain, ...] = ()
     averages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
     collapsed: tuple[RunNote, ...] = ()
