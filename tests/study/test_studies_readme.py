@@ -122,6 +122,7 @@ def test_the_documented_number_of_runs_of_a_design_is_correct(name: str) -> None
         "arms": arms,
         "pretraining": pretraining,
         "pretraining_arms": pretraining,
+        "sizes": {"rows": [10, 20, 30]},
     }
     (row,) = [row for row in rows("Designs") + rows("Controls") if row[0] == f"`{name}`"]
     assert re.fullmatch(r"[STGA0-9 */()+-]+", row[-1])
@@ -172,15 +173,16 @@ def test_every_verdict_is_explained_with_its_mark() -> None:
 
 def test_the_examples_are_valid_studies(tmp_path: Path) -> None:
     blocks = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    written, stages, arms, pretraining = (yaml.safe_load(block) for block in blocks)
+    written, stages, arms, sizes, pretraining = (yaml.safe_load(block) for block in blocks)
     written["mixture"] = str((FOLDER / written["mixture"]).resolve())
     data = {"reader": "jsonl", "path": "rows"}
     tasks: dict[str, Any] = {
         name: {"head": "token_classification", "labels": ["X"], "data": data} for name in ("diseases", "chemicals")
     }
-    pretraining["mixture"] = {"name": "texts", "tasks": {"mlm": {"head": "masked_lm", "data": data}, **tasks}}
-    pretraining["name"] = "words"
-    for number, fields in enumerate((written, {**written, **stages}, {**written, **arms, "controls": []}, pretraining)):
+    texts = {"name": "texts", "tasks": {"mlm": {"head": "masked_lm", "data": data}, **tasks}}
+    without_controls = {**written, **arms, "controls": []}
+    others = [{"name": "words", "mixture": texts, **fields} for fields in (sizes, pretraining)]
+    for number, fields in enumerate((written, {**written, **stages}, without_controls, *others)):
         study = tmp_path / f"study_{number}.yaml"
         study.write_text(yaml.safe_dump(fields, sort_keys=False), encoding="utf-8")
         assert list(load_study(study).mixture.tasks) == fields["tasks"]
@@ -220,5 +222,5 @@ def test_the_keys_of_a_mixture_that_a_study_ignores_are_documented(
 def test_every_link_leads_to_a_heading() -> None:
     headings = {heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.*)$", PAGE, re.MULTILINE)}
     links = re.findall(r"\]\(#([^)]+)\)", PAGE)
-    assert len(links) == 15
+    assert len(links) == 16
     assert set(links) <= headings

@@ -131,7 +131,7 @@ def test_a_size_below_the_smallest_document_is_a_problem_of_the_design(
     plan_of: Callable[..., StudyPlan], tmp_path: Path
 ) -> None:
     def document(line: str, number: int) -> str:
-        return line.replace('{"id"', f'{{"document": "d{number // 5}", "id"')
+        return line.replace('{"id"', f'{{"document": "whole-{number // 5}", "id"')
 
     plan_of({"rows": {"cause": [8]}})
     path = tmp_path / "cause" / "train.jsonl"
