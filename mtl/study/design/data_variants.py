@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from heads import Head
@@ -50,9 +51,10 @@ class Variants(NamedTuple):
 def prepared_variants(
     parts: Sequence[tuple[str, Any]],
     mixture: Mixture,
+    data: Mapping[str, TaskData],
+    *,
     heads: Mapping[str, Head],
     tokenizer: PreTrainedTokenizerBase,
-    data: Mapping[str, TaskData],
     seed: int,
 ) -> Variants:
     """Prepares the data of all variants.
@@ -63,50 +65,50 @@ def prepared_variants(
     Args:
         parts: Designs and controls with their options.
         mixture: The tasks of the study, with its limits.
+        data: Prepared data of the mixture.
         heads: Head of each task.
         tokenizer: The encoder's tokenizer, with the special tokens of the heads.
-        data: Prepared data of the mixture.
         seed: Seed of the draw of rows, for tasks without a limit of their own.
 
     Raises:
         InputError: A size is below the number of rows of the smallest document, or has no labelled row.
     """
+    options = next((options for name, options in parts if name == SIZES), None)
+    if options is None:
+        return Variants(list(parts), {})
     found: dict[str, DataVariant] = {}
+    rows: dict[str, list[Any]] = {}
     problems: list[Problem] = []
-    resolved = []
-    for name, options in parts:
-        if name != SIZES:
-            resolved.append((name, options))
+    make = partial(_limited, mixture, heads=heads, tokenizer=tokenizer, seed=seed)
+    for target, sizes in sizes_of(list(mixture.tasks), options).items():
+        below = [size for size in sizes if size != ALL and size < data[target]["train"].row_summary.rows]
+        try:
+            made = {size: make(target, size) for size in sorted(below)}
+        except InputError as error:
+            problems += error.problems
             continue
-        kept: dict[str, list[Any]] = {}
-        for target, sizes in sizes_of(list(mixture.tasks), options).items():
-            num_rows = data[target]["train"].row_summary.rows
-            numbers = sorted(size for size in sizes if size != ALL and size < num_rows)
-            met: set[str] = set()
-            kept[target] = []
-            for size in numbers:
-                try:
-                    made = _limited(mixture, target, size, heads, tokenizer, seed)
-                except InputError as error:
-                    problems += [_placed(problem, target, size) for problem in error.problems]
-                    continue
-                fingerprint = made.data[target]["train"].row_summary.fingerprint
-                if fingerprint not in met:
-                    met.add(fingerprint)
-                    kept[target].append(size)
-                    found[variant(target, size)] = made
-            if len(numbers) < len(sizes):
-                kept[target].append(ALL)
-        resolved.append((name, {**options, "rows": kept}))
+        different = _different(made, target)
+        found |= {variant(target, size): one for size, one in different.items()}
+        rows[target] = [*different, *([ALL] if len(below) < len(sizes) else [])]
     if problems:
         raise InputError(problems)
+    resolved = [(name, {**options, "rows": rows} if name == SIZES else own) for name, own in parts]
     return Variants(resolved, found)
+
+
+def _different(made: Mapping[int, DataVariant], target: str) -> dict[int, DataVariant]:
+    """The first of the variants with the same rows, by size."""
+    sizes: dict[str, int] = {}
+    for size, one in made.items():
+        sizes.setdefault(one.data[target]["train"].row_summary.fingerprint, size)
+    return {size: made[size] for size in sizes.values()}
 
 
 def _limited(
     mixture: Mixture,
     target: str,
     size: int,
+    *,
     heads: Mapping[str, Head],
     tokenizer: PreTrainedTokenizerBase,
     seed: int,
@@ -115,8 +117,8 @@ def _limited(
     spec = mixture.tasks[target].data
     limit = (spec.limit or LimitSpec(train=size, seed=seed)).model_copy(update={"train": size})
     made = DataVariant({target: spec.model_copy(update={"limit": limit})}, {})
-    return made._replace(data=prepare(made.applied(mixture).only([target]), heads, tokenizer))
-
-
-def _placed(problem: Problem, target: str, size: int) -> Problem:
-    return Problem(f"designs.{SIZES}.rows", f"{size} rows of '{target}': {problem.message}", problem.suggestion)
+    try:
+        return made._replace(data=prepare(made.applied(mixture).only([target]), heads, tokenizer))
+    except InputError as error:
+        key, place = f"designs.{SIZES}.rows", f"{size} rows of '{target}'"
+        raise InputError([Problem(key, f"{place}: {one.message}", one.suggestion) for one in error.problems]) from None

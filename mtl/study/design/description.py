@@ -122,8 +122,9 @@ def _sizes(plan: StudyPlan) -> Iterator[str]:
     if found:
         listed = "; ".join(f"{target} {', '.join(sizes)}" for target, sizes in found.items())
         yield (
-            f"In {SIZES}, the target has these numbers of labelled training rows: {listed}. Whole documents are taken in"
-            " one order, which is the same in every run. Partners have all of their rows, and dev and test are whole."
+            f"In {SIZES}, the target has these numbers of labelled training rows: {listed}. Whole documents are taken"
+            " in one order, which is the same in every run. Partners have all of their rows, and dev and test are those"
+            " of all runs."
         )
 
 

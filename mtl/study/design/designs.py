@@ -268,8 +268,8 @@ DESIGNS = {
         has_partners=False,
     ),
     SIZES: Design(
-        "What does a target with few training rows of its own gain from being trained with a partner that has all of its"
-        " rows?",
+        "What does a target with few training rows of its own gain from being trained with a partner that has all of"
+        " its rows?",
         sizes.at_sizes,
         sizes.option_problems,
         is_against_single=True,

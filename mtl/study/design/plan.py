@@ -139,7 +139,8 @@ def make_plan(study: Study) -> StudyPlan:
         raise InputError([Problem(f"tasks.{name}.data", message, advice) for name in missing])
     study = study._replace(mixture=mixture)
     parts = with_cross_pairs(study.spec.parts, mixture.tasks)
-    variants = prepared_variants(parts, mixture, heads, tokenizer, data, study.spec.budget.sample_seed)
+    seed = study.spec.budget.sample_seed
+    variants = prepared_variants(parts, mixture, data, heads=heads, tokenizer=tokenizer, seed=seed)
     settings = RunSettings(study, data, int(load_config(mixture.encoder).hidden_size), arms, variants.found)
     if problems := end_problems(study.spec, arms, settings.updates()):
         raise InputError(problems)

@@ -31,7 +31,11 @@ def at_sizes(tasks: Sequence[str], seed: int, options: Any) -> Iterator[Comparis
 def sizes_of(tasks: Sequence[str], options: Any) -> dict[str, list[Any]]:
     """The sizes of each target: numbers of training rows, and perhaps `ALL`."""
     rows = options["rows"]
-    return {task: rows[task] for task in tasks if task in rows} if isinstance(rows, Mapping) else dict.fromkeys(tasks, rows)
+    return (
+        {task: rows[task] for task in tasks if task in rows}
+        if isinstance(rows, Mapping)
+        else dict.fromkeys(tasks, rows)
+    )
 
 
 def variant(target: str, size: Any) -> str:

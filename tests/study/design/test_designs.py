@@ -104,6 +104,7 @@ def test_controls_name_copies_that_no_task_can_be_taken_for() -> None:
 def test_designs_share_the_single_runs() -> None:
     pretraining = {"task": "a", "arms": {"x": {}}}
     options = {"groups": [["a", "b"]], "pretraining": pretraining, "pretraining_arms": pretraining}
+    options["sizes"] = {"rows": ["all"]}
     parts = [(name, options.get(name)) for name in (*DESIGNS, *CONTROLS)]
     others = ("leave_one_out", "refine_finetune", "refine")
     references = {one.reference for one in comparisons(parts, TASKS, [0]) if one.design not in others}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,12 @@ def rows_of(spec: Any, task: str) -> set[str]:
 
 def test_both_sides_of_a_gain_have_the_same_rows_of_the_target() -> None:
     found = list(at_sizes(TASKS, 3, {"rows": {"b": [10, "all"]}, "partners": ["a", "b"]}))
+    pair, alone = Run(("a", "b"), 3), Run(("b",), 3)
+    few = {"data": "b at 10 rows"}
     assert found == [
-        Comparison("sizes", "b", "a at 10 rows", 3, Run(("a", "b"), 3, data="b at 10 rows"), Run(("b",), 3, data="b at 10 rows")),
-        Comparison("sizes", "b", "a at all rows", 3, Run(("a", "b"), 3), Run(("b",), 3)),
-    ]  # fmt: skip
+        Comparison("sizes", "b", "a at 10 rows", 3, replace(pair, **few), replace(alone, **few)),
+        Comparison("sizes", "b", "a at all rows", 3, pair, alone),
+    ]
     assert len(list(at_sizes(TASKS, 0, {"rows": [10, 20]}))) == 3 * 2 * 2
 
 
@@ -92,10 +95,8 @@ def test_sizes_change_no_key_of_other_runs(plan_of: Callable[..., StudyPlan], to
     sized = specs_of(plan_of({"rows": [8, "all"]}))
     assert {name: spec.key for name, spec in plain.items()} == {name: sized[name].key for name in plain}
     assert set(sized) - set(plain) == {
-        f"{trained} ({target} at 8 rows)"
-        for target in ("cause", "drugs")
-        for trained in (target, "cause + drugs")
-    }  # fmt: skip
+        f"{trained} ({target} at 8 rows)" for target in ("cause", "drugs") for trained in (target, "cause + drugs")
+    }
 
 
 def test_a_budget_in_passes_counts_the_rows_that_are_used(plan_of: Callable[..., StudyPlan]) -> None:
