@@ -123,8 +123,8 @@ def _sizes(plan: StudyPlan) -> Iterator[str]:
         listed = "; ".join(f"{target} {', '.join(sizes)}" for target, sizes in found.items())
         yield (
             f"In {SIZES}, the target has these numbers of labelled training rows: {listed}. Whole documents are taken"
-            " in one order, which is the same in every run. Partners have all of their rows, and dev and test are those"
-            " of all runs."
+            " in one order, which is the same in every run. Both sides of a gain have the same rows of the target,"
+            " partners have all of theirs, and dev and test are those of every run."
         )
 
 

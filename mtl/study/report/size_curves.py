@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mtl.study.report.presentation import is_known, level, short
 from mtl.study.statistics.findings import Findings, SizeGain
@@ -43,11 +43,11 @@ def size_curves(findings: Findings) -> Figure:
     title = f"{findings.study}: gain by size of the target's training set"
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold", parse_math=False)
     figure.supylabel("gain × 100 (positive is better)", fontsize=9)
-    lines = {line.get_label(): line for axes in figure.axes for line in axes.containers}
+    lines: dict[str, Any] = {str(one.get_label()): one for axes in figure.axes for one in axes.containers}
     note = f"Mean over {len(findings.seeds)} seeds with its {level(findings)} interval; partners have all of their rows"
     legend = figure.legend(
         list(lines.values()),
-        list(map(str, lines)),
+        list(lines),
         title=note,
         loc="outside lower left",
         fontsize=8,
