@@ -102,13 +102,31 @@ class SplitSpec(Section):
         by: What stays together: the row's `document`, or one or more columns of its `meta`. The values of several
             columns share one pool, and a row whose values are in two splits is dropped and counted.
         fractions: Fraction of the documents, or values, that each split gets; the fractions add up to 1.
+        folds: Number of folds for cross-validation, instead of fractions: one is test, the next is dev, the others are
+            train. Over all values of `fold`, each document, or value, is in test exactly once.
+        fold: Number of the fold that is test, from 0.
         seed: Seed of the division, separate from the run's, so that all runs use the same rows.
     """
 
     source: Literal["train", "dev", "test"] = "train"
     by: StrictStr | tuple[StrictStr, ...] = "document"
-    fractions: dict[Literal["train", "dev", "test"], Positive]
+    fractions: dict[Literal["train", "dev", "test"], Positive] = Field(default_factory=dict)
+    folds: Annotated[StrictInt, Field(ge=3)] | None = None
+    fold: Annotated[StrictInt, Field(ge=0)] = 0
     seed: StrictInt = 0
+
+    @model_validator(mode="after")
+    def _is_one_rule(self) -> SplitSpec:
+        if bool(self.fractions) == (self.folds is not None):
+            raise ValueError("must have fractions or folds, and not both")
+        if self.fold >= (self.folds or 1):
+            raise ValueError(f"must have a fold below the number of folds, got {self.fold}")
+        return self
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that the source is divided into."""
+        return tuple(self.fractions) or ("train", "dev", "test")
 
 
 class LimitSpec(Section):

@@ -253,7 +253,7 @@ class _RowBuild:
     def _cut(self) -> Callable[[Reader], Iterator[Row]]:
         """A function that reads the rows of the split from a reader, before anything is left out."""
         rule = SplitRule(**self._spec.split.model_dump()) if self._spec.split else None
-        if rule is None or self._split not in rule.fractions:
+        if rule is None or self._split not in rule.splits:
             return lambda reader: reader.read(self._split)
         source = rule.source
         assignment = assign(self._new_reader().read(source), rule)
@@ -345,12 +345,14 @@ def _planned_splits(spec: DataSpec, sources: Mapping[str, Path], key: str) -> di
     if spec.split.source not in sources:
         raise InputError(Problem(f"{key}.split.source", f"There is no split '{spec.split.source}' to cut."))
     planned.pop(spec.split.source)
-    twice = [split for split in spec.split.fractions if split in planned]
+    twice = [split for split in spec.split.splits if split in planned]
     if twice:
         message = f"The data already has this split, so it cannot be cut from '{spec.split.source}'."
         advice = "Remove it from `fractions`, or list the files to read under `files`."
+        if spec.split.folds is not None:
+            raise InputError(Problem(f"{key}.split.folds", message, "List only the file to divide under `files`."))
         raise InputError([Problem(f"{key}.split.fractions.{split}", message, advice) for split in twice])
-    planned |= dict.fromkeys(spec.split.fractions, spec.split.source)
+    planned |= dict.fromkeys(spec.split.splits, spec.split.source)
     return {split: planned[split] for split in SPLITS if split in planned}
 
 

@@ -178,7 +178,7 @@ def _cause(rule: str) -> str:
 def _named(row: UnusableRow, data: DataSpec) -> str:
     """A row's id, with the source split if the id looks like one of another split."""
     cut = data.split
-    if cut is None or row.split not in cut.fractions or row.split == cut.source:
+    if cut is None or row.split not in cut.splits or row.split == cut.source:
         return row.row
     return f"{row.row}, cut from {cut.source}"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from heads.rows import Row
 from mtl.problems import InputError, Problem, did_you_mean
@@ -24,16 +24,22 @@ class SplitRule:
         source: Split to divide.
         by: `document`, or the names of columns in a row's `meta`. The values of several columns (such as the two
             concepts of a pair) share one pool: a concept belongs to one split, whichever column it is in.
-        fractions: Fraction of the groups for each split.
+        fractions: Fraction of the groups for each split; empty if there are folds.
+        folds: Number of folds, of which one is test, the next is dev and the others are train; None for fractions.
+            The sizes of the folds differ by at most one group.
+        fold: Number of the fold that is test, from 0. Over all of them, each group is in test exactly once.
         seed: Seed of the shuffle, separate from the run's, so that all runs use the same splits.
 
     Raises:
-        InputError: A split has an unknown name, or the fractions are not above 0 or do not add up to 1.
+        InputError: A split has an unknown name, or the fractions are not above 0 or do not add up to 1, or there are
+            fewer than three folds or both folds and fractions, or there is no fold of this number.
     """
 
     source: str = "train"
     by: str | tuple[str, ...] = "document"
-    fractions: Mapping[str, float]
+    fractions: Mapping[str, float] = field(default_factory=dict)
+    folds: int | None = None
+    fold: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -48,12 +54,35 @@ class SplitRule:
             if not fraction > 0
         ]
         total = sum(self.fractions.values())
-        if not abs(total - 1) < 1e-6:
+        if self.folds is not None:
+            problems += self._fold_problems(self.folds)
+        elif not abs(total - 1) < 1e-6:
             problems.append(Problem("split.fractions", f"must add up to 1, got {total:.6g}."))
         if not self.columns:
             problems.append(Problem("split.by", "must be document or the names of columns, got nothing."))
         if problems:
             raise InputError(problems)
+
+    def _fold_problems(self, folds: int) -> Iterator[Problem]:
+        if self.fractions:
+            yield Problem("split.fractions", "must be empty if there are folds.", "Remove one of the two.")
+        if folds < 3:
+            yield Problem("split.folds", f"must be at least 3, for train, dev and test, got {folds}.")
+        if not 0 <= self.fold < folds:
+            yield Problem("split.fold", f"must be from 0 to {folds - 1}, got {self.fold}.")
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that the source is divided into."""
+        return tuple(self.fractions) or SPLITS
+
+    def names(self, num_groups: int) -> list[str]:
+        """The split of each group, in shuffled order."""
+        if self.folds is None:
+            sizes = _sizes(num_groups, self.fractions)
+            return [name for name, size in sizes.items() for _ in range(size)]
+        named = {0: "test", 1: "dev"}
+        return [named.get((place - self.fold) % self.folds, "train") for place in range(num_groups)]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -95,8 +124,8 @@ class Assignment:
 def assign(rows: Iterable[Row], rule: SplitRule) -> Assignment:
     """Assigns every group of rows to a split.
 
-    The sorted groups are shuffled by the rule's seed and divided by its fractions. Sizes are rounded by the largest
-    remainder method, so that they add up to the number of groups. The order of the rows has no influence.
+    The sorted groups are shuffled by the rule's seed and divided by its fractions or folds. Sizes are rounded by the
+    largest remainder method, so that they add up to the number of groups. The order of the rows has no influence.
 
     Raises:
         InputError: A row lacks a grouping column, or a split gets no rows.
@@ -110,9 +139,7 @@ def assign(rows: Iterable[Row], rule: SplitRule) -> Assignment:
     found = _count_groups(rows, rule)
     groups = sorted({group for combination in found for group in combination})
     order = stream(rule.seed, "split").permutation(len(groups)).tolist()
-    sizes = _sizes(len(groups), rule.fractions)
-    names = [name for name, size in sizes.items() for _ in range(size)]
-    splits = {groups[index]: name for index, name in zip(order, names, strict=True)}
+    splits = {groups[index]: name for index, name in zip(order, rule.names(len(groups)), strict=True)}
     return _checked(_counted(found, rule, splits), len(groups))
 
 
@@ -152,7 +179,7 @@ def _sizes(num_groups: int, fractions: Mapping[str, float]) -> dict[str, int]:
 
 
 def _counted(found: Mapping[tuple[str, ...], int], rule: SplitRule, splits: Mapping[str, str]) -> Assignment:
-    num_rows = dict.fromkeys(rule.fractions, 0)
+    num_rows = dict.fromkeys(rule.splits, 0)
     num_dropped = 0
     for combination, count in found.items():
         split = _common([splits[group] for group in combination])
@@ -164,11 +191,12 @@ def _counted(found: Mapping[tuple[str, ...], int], rule: SplitRule, splits: Mapp
 
 
 def _checked(assignment: Assignment, num_groups: int) -> Assignment:
+    has_folds = assignment.rule.folds is not None
     problems = [
         Problem(
-            f"split.fractions.{name}",
-            f"The split gets no rows ({num_groups} groups; {assignment.num_dropped} rows cross splits).",
-            "Use larger fractions or fewer splits.",
+            "split.folds" if has_folds else f"split.fractions.{name}",
+            f"The split '{name}' gets no rows ({num_groups} groups; {assignment.num_dropped} rows cross splits).",
+            "Use fewer folds." if has_folds else "Use larger fractions or fewer splits.",
         )
         for name, count in assignment.num_rows.items()
         if not count

@@ -125,6 +125,21 @@ def test_a_divided_split_gives_each_row_to_one_split_in_the_original_order(tmp_p
     assert sorted(row.id for table, _ in found.values() for row in table) == sorted(f"train-{n + 1}" for n in range(40))
 
 
+def test_every_row_is_in_test_of_one_fold(tmp_path: Path) -> None:
+    source = lines(tmp_path / "all.jsonl", texts(20))
+    tests = []
+    for fold in range(4):
+        found = read(tmp_path, source, split={"folds": 4, "fold": fold})
+        assert {name: summary.rows for name, (_, summary) in found.items()} == {"train": 10, "dev": 5, "test": 5}
+        tests += [row.id for row in found["test"][0]]
+    assert sorted(tests) == sorted(f"train-{n + 1}" for n in range(20))
+
+
+def test_folds_need_data_in_a_single_split(tmp_path: Path, rows: Path) -> None:
+    (problem,) = refused(tmp_path, rows, split={"folds": 3})
+    assert problem.key == f"{KEY}.split.folds"
+
+
 def test_rows_whose_groups_cross_are_dropped_and_counted(tmp_path: Path) -> None:
     pairs = [(f"c{i}", f"c{j}") for i in range(8) for j in range(i + 1, 8)]
     rows = [{"text": "x", "meta": {"one": one, "two": two}} for one, two in pairs]

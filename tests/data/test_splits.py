@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.model_selection import GroupKFold
 
 from heads.rows import Row, SpanRow, TextRow
 from mtl.data.splits import SplitRule, assign
@@ -152,3 +154,67 @@ def test_all_problems_of_a_rule_are_reported_together() -> None:
         SplitRule(source="all", by=(), fractions={"train": 0.5, "dev": 0})
     keys = [problem.key for problem in error.value.problems]
     assert keys == ["split.source", "split.fractions.dev", "split.fractions", "split.by"]
+
+
+# --- folds ------------------------------------------------------------------------------------------------------------
+
+
+def as_folds(rows: list[Row], folds: int, seed: int = 0) -> list[dict[str, str]]:
+    """The split of each document with each fold as test."""
+    rules = (SplitRule(folds=folds, fold=fold, seed=seed) for fold in range(folds))
+    return [dict(assign(rows, rule).splits) for rule in rules]
+
+
+@given(sizes=st.lists(st.integers(1, 4), min_size=5, max_size=30), folds=st.integers(3, 5), seed=st.integers(0, 3))
+def test_folds_have_the_properties_of_group_k_fold(sizes: list[int], folds: int, seed: int) -> None:
+    """The same must hold for scikit-learn's division of the same documents, which gives other folds."""
+    rows = documents(*sizes)
+    groups = [row.document for row in rows]
+    theirs = [{groups[i] for i in test} for _, test in GroupKFold(folds).split(rows, groups=groups)]
+    made = as_folds(rows, folds, seed)
+    ours = [{document for document, split in splits.items() if split == "test"} for splits in made]
+    for tests in (ours, theirs):
+        assert Counter(document for test in tests for document in test) == dict.fromkeys(groups, 1)
+    sizes_of_folds = [len(test) for test in ours]
+    assert max(sizes_of_folds) - min(sizes_of_folds) <= 1
+    for number, splits in enumerate(made):
+        assert {document for document, split in splits.items() if split == "dev"} == ours[(number + 1) % folds]
+        assert set(splits) == set(groups)
+
+
+def test_folds_depend_on_the_seed_only() -> None:
+    rows = documents(*[2] * 20)
+    assert as_folds(rows, 4) == as_folds(rows[::-1], 4)
+    assert as_folds(rows, 4) != as_folds(rows, 4, seed=1)
+
+
+def test_folds_of_patients_keep_the_rows_of_a_patient_together() -> None:
+    rows: list[Row] = [TextRow(str(i), str(i), "text", meta={"patient": f"p{i % 7}"}) for i in range(30)]
+    tests = []
+    for fold in range(3):
+        made = assign(rows, SplitRule(by="patient", folds=3, fold=fold))
+        patients = {split: {r.meta["patient"] for r in rows if made.split_of(r) == split} for split in made.num_rows}
+        assert sum(map(len, patients.values())) == len(set.union(*patients.values())) == 7
+        tests += [row.id for row in rows if made.split_of(row) == "test"]
+    assert sorted(tests) == sorted(row.id for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("fields", "keys"),
+    [
+        ({"folds": 2}, ["split.folds"]),
+        ({"folds": 4, "fold": 4}, ["split.fold"]),
+        ({"folds": 4, "fold": -1}, ["split.fold"]),
+        ({"folds": 4, "fractions": {"train": 0.5, "dev": 0.5}}, ["split.fractions"]),
+    ],
+)
+def test_impossible_folds_are_reported(fields: dict[str, Any], keys: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        SplitRule(**fields)
+    assert [problem.key for problem in caught.value.problems] == keys
+
+
+def test_more_folds_than_groups_are_a_problem() -> None:
+    with pytest.raises(InputError) as caught:
+        assign(documents(1, 1), SplitRule(folds=3, fold=2))
+    assert {problem.key for problem in caught.value.problems} == {"split.folds"}
