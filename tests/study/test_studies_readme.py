@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -16,6 +16,7 @@ from mtl.commands import run as run_mtl
 from mtl.config.components import choices, find
 from mtl.study.design.budget import BudgetSpec
 from mtl.study.design.designs import CONTROLS, DESIGNS, comparisons
+from mtl.study.design.folds import FoldsSpec
 from mtl.study.design.plan import _all_runs
 from mtl.study.design.rates import StudyOptimisation
 from mtl.study.design.resources import LauncherSpec, TrainerSpec
@@ -32,6 +33,7 @@ FOLDER = Path(__file__).parent.parent.parent / "experiments" / "studies"
 PAGE = (FOLDER / "README.md").read_text(encoding="utf-8")
 HEADINGS: dict[type[Any], str] = {
     StudySpec: "The study",
+    FoldsSpec: "`split`",
     BudgetSpec: "`budget`",
     StudyOptimisation: "`model`",
     TrainerSpec: "`trainer`",
@@ -96,9 +98,10 @@ def test_every_key_of_a_study_is_documented_with_its_default(model: Any) -> None
 
 def test_every_part_of_a_study_has_a_section() -> None:
     sections = {
-        field.annotation
+        kind
         for field in StudySpec.model_fields.values()
-        if inspect.isclass(field.annotation) and issubclass(field.annotation, BaseModel | Optimisation)
+        for kind in (field.annotation, *get_args(field.annotation))  # the section may be optional
+        if inspect.isclass(kind) and issubclass(kind, BaseModel | Optimisation)
     }
     assert set(HEADINGS) == {StudySpec, *sections}
 

@@ -5,6 +5,7 @@
 - `designs`: designs and controls, each a question with the runs that it compares. `pretraining`: those that train the
   encoder on another task first.
 - `sizes`: the design in which a target has few training rows, and `data_variants`: other data for some runs.
+- `folds`: cross-validation, in which each run is trained once for each fold.
 - `stages`, `budget` and `rates`: what may differ between the stages of a design and between tasks.
 - `arms`: the same tasks with other settings or another encoder, and `published_arms`: their published scores.
 - `resources`: what the runs are trained on, and where.

@@ -36,6 +36,11 @@ class DataVariant(NamedTuple):
         return mixture.model_copy(update={"tasks": tasks})
 
 
+def whole_variant(mixture: Mixture, data: Mapping[str, TaskData]) -> DataVariant:
+    """The data of all tasks of a mixture, such as that of a fold."""
+    return DataVariant({name: spec.data for name, spec in mixture.tasks.items()}, data)
+
+
 class Variants(NamedTuple):
     """The variants of a study.
 

@@ -58,6 +58,7 @@ def described(plan: StudyPlan) -> list[str]:
         excluded = {name: len(task.data.exclude) for name, task in mixture.tasks.items() if task.data.exclude}
         left = ", ".join(f"{count} of {name}" for name, count in excluded.items()) or "none"
         words.append(f"Training documents that are in dev or test of another task are excluded: {left}.")
+    words += _folds(plan)
     words += _arms(plan)
     words += _sizes(plan)
     if spec.lacks_continued:
@@ -109,6 +110,19 @@ def _arms(plan: StudyPlan) -> Iterator[str]:
         cut = ", ".join(f"{number} of {task}" for task, number in arm.truncated.items() if number)
         if cut:
             yield f"Examples of {name} that are longer than the maximum length and were cut: {cut}."
+
+
+def _folds(plan: StudyPlan) -> Iterator[str]:
+    """How the data is divided into folds, and how they are scored."""
+    split = plan.study.spec.split
+    if split is not None:
+        by = split.by if isinstance(split.by, str) else " and ".join(split.by)
+        yield (
+            f"Cross-validation with {split.folds} folds by {by}, the same in every run: in each, another fold is test, the"
+            " next is dev and the others are train. Every run is trained once for each fold. For each seed, the"
+            " predictions on all test folds are scored once, together. Numbers of rows and of updates, and what splits"
+            " share, are those of the first fold."
+        )
 
 
 def _sizes(plan: StudyPlan) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,8 +19,9 @@ from mtl.problems import InputError, Problem
 from mtl.study.design.arms import end_problems, prepared_arms
 from mtl.study.design.budget import BudgetSpec
 from mtl.study.design.crossing import with_cross_pairs
-from mtl.study.design.data_variants import prepared_variants
+from mtl.study.design.data_variants import prepared_variants, whole_variant
 from mtl.study.design.designs import CONTINUED, comparisons
+from mtl.study.design.folds import in_fold
 from mtl.study.design.missing_data import with_available_data
 from mtl.study.design.run_key import RunSpecs, resolved_trainer
 from mtl.study.design.run_settings import RunSettings
@@ -64,7 +65,8 @@ class StudyPlan:
         leakage: What dev and test share with train.
         code: The code that decides the results.
         settings: Tasks, updates and optimiser of the runs, by task, stage and arm.
-        comparisons: All comparisons of the designs and controls.
+        folds: Names of the folds; a single empty name without cross-validation.
+        comparisons: All comparisons of the designs and controls. With folds, each of their runs stands for one in each.
         runs: All runs, each once, sources first.
         run_specs: The specs of `runs`, in the same order, as the workers read them.
     """
@@ -75,6 +77,7 @@ class StudyPlan:
     leakage: Leakage
     code: StudyCode
     settings: RunSettings
+    folds: tuple[str, ...]
     comparisons: tuple[Comparison, ...]
     runs: tuple[Run, ...]
     run_specs: tuple[RunSpec, ...]
@@ -107,8 +110,12 @@ class StudyPlan:
         return list(dict.fromkeys(points))
 
     def spec_of(self, run: Run) -> RunSpec:
-        """Returns the spec of a run."""
-        return self.run_specs[self.runs.index(run)]
+        """Returns the spec of a run; that of the first fold if the run stands for one in each."""
+        return self.specs_of(run)[0]
+
+    def specs_of(self, run: Run) -> list[RunSpec]:
+        """Returns the specs of what a run of a comparison stands for: itself, or one run for each fold."""
+        return [self.run_specs[self.runs.index(part)] for part in _in_folds(run, self.folds)]
 
 
 def make_plan(study: Study) -> StudyPlan:
@@ -129,8 +136,7 @@ def make_plan(study: Study) -> StudyPlan:
     balancing = _balancing_class(study.mixture)
     mixture = _capped(study.mixture, study.spec.budget)
     heads, tokenizer = build_heads(mixture)
-    leakage = _leakage(mixture, study.spec)
-    mixture = leakage.applied(mixture)
+    (mixture, leakage), *others = [_without_leakage(one, study.spec) for one in _folded(mixture, study.spec)]
     data = prepare(mixture, heads, tokenizer)
     arms = prepared_arms(mixture, study.spec, data)
     missing = [name for name, splits in data.items() if "test" not in splits]
@@ -141,17 +147,25 @@ def make_plan(study: Study) -> StudyPlan:
     parts = with_cross_pairs(study.spec.parts, mixture.tasks)
     seed = study.spec.budget.sample_seed
     variants = prepared_variants(parts, mixture, data, heads=heads, tokenizer=tokenizer, seed=seed)
+    folds = study.spec.split.names if study.spec.split else [""]
+    if study.spec.split:
+        of_folds = [data, *(prepare(one, heads, tokenizer) for one, _ in others)]
+        mixtures = [mixture, *(one for one, _ in others)]
+        variants.found.update(zip(folds, map(whole_variant, mixtures, of_folds), strict=True))
     settings = RunSettings(study, data, int(load_config(mixture.encoder).hidden_size), arms, variants.found)
     if problems := end_problems(study.spec, arms, settings.updates()):
         raise InputError(problems)
     compared = comparisons(variants.parts, list(mixture.tasks), study.spec.seed_list, settings.canonical)
-    runs = _all_runs(compared, single_runs(list(mixture.tasks), study.spec.seed_list))
+    trained = [_in_fold(one, name) for name in folds for one in compared]
+    singles = [part for run in single_runs(list(mixture.tasks), study.spec.seed_list) for part in _in_folds(run, folds)]
+    runs = _all_runs(trained, singles)
     permutes = any(task.endswith(SHUFFLED) for run in runs for task in run.tasks)
     names = {name: spec.head for name, spec in mixture.tasks.items()}
     evaluates = any(run.evaluates for run in runs)
     code = study_code(heads, names, balancing, permutes=permutes, evaluates=evaluates)
-    run_specs = RunSpecs(study, settings, heads, data, code).of(runs, compared)
-    return StudyPlan(study, heads, data, leakage, code, settings, tuple(compared), tuple(runs), tuple(run_specs))
+    run_specs = RunSpecs(study, settings, heads, data, code).of(runs, trained)
+    found = tuple(compared), tuple(runs), tuple(run_specs)
+    return StudyPlan(study, heads, data, leakage, code, settings, tuple(folds), *found)
 
 
 def _balancing_class(mixture: Mixture) -> type[Balancing]:
@@ -190,8 +204,13 @@ def _capped(mixture: Mixture, budget: BudgetSpec) -> Mixture:
     )
 
 
-def _leakage(mixture: Mixture, spec: StudySpec) -> Leakage:
-    """What dev and test share with train.
+def _folded(mixture: Mixture, spec: StudySpec) -> list[Mixture]:
+    """The mixture with the data of each fold; the mixture alone without cross-validation."""
+    return [spec.split.applied(mixture, fold) for fold in range(spec.split.folds)] if spec.split else [mixture]
+
+
+def _without_leakage(mixture: Mixture, spec: StudySpec) -> tuple[Mixture, Leakage]:
+    """The mixture without the training documents that are excluded, and what dev and test share with train.
 
     Raises:
         InputError: The policy of the mixture says that this is an error.
@@ -202,10 +221,19 @@ def _leakage(mixture: Mixture, spec: StudySpec) -> Leakage:
     leakage = find_leakage(mixture, policy=policy)
     if problems := leakage.problems():
         raise InputError(problems)
-    return leakage
+    return leakage.applied(mixture), leakage
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------
+
+
+def _in_folds(run: Run, folds: Sequence[str]) -> list[Run]:
+    return [in_fold(run, name) if name else run for name in folds]
+
+
+def _in_fold(one: Comparison, name: str) -> Comparison:
+    treated, reference = (_in_folds(run, [name])[0] for run in (one.treated, one.reference))
+    return one._replace(treated=treated, reference=reference)
 
 
 def _all_runs(compared: Iterable[Comparison], singles: Iterable[Run]) -> list[Run]:

@@ -19,6 +19,7 @@ from mtl.study.design.arms import arm_problems
 from mtl.study.design.budget import Amount, BudgetSpec, StageBudget
 from mtl.study.design.crossing import cross_problems, with_cross_pairs
 from mtl.study.design.designs import ARMS, CONTINUED, CONTROLS, CROSS, DESIGNS, REFINE_FINETUNE, comparisons
+from mtl.study.design.folds import FoldsSpec, fold_problems
 from mtl.study.design.pretraining import PRETRAINING_ARMS
 from mtl.study.design.published_arms import PublishedArm, read_published_arms
 from mtl.study.design.rates import Rates, StageRates, StudyOptimisation, rate_problems
@@ -142,6 +143,8 @@ def _spec_problems(spec: StudySpec, mixture: Mixture | None, broken: set[str]) -
         problems.append(Problem("mixture: init.heads", message, "Remove it, or use `mtl fit`."))
     if "seeds" not in broken:
         problems += _seed_problems(spec)
+    if spec.split is not None and not {"designs", "controls"} & broken:
+        problems += fold_problems([part.name for part in spec.parts])
     problems += launcher_problems(spec.launcher) if "launcher" not in broken else []
     names = list(mixture.tasks) if mixture else None
     for name in spec.tasks:
@@ -295,5 +298,6 @@ def _section(place: Sequence[str | int]) -> type[Any]:
         "budget": Amount if by_task else StageBudget if by_stage else BudgetSpec,
         "model": Rates if by_task else StageRates if by_stage else StudyOptimisation,
         "trainer": TrainerSpec,
+        "split": FoldsSpec,
     }
     return sections.get(above[0], StudySpec) if above else StudySpec

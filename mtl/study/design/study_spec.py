@@ -11,6 +11,7 @@ from pydantic import Field, StrictBool, StrictInt, StrictStr
 from mtl.config.mixture import Count, Section
 from mtl.study.design.budget import BudgetSpec
 from mtl.study.design.designs import ARMS, CONTINUED, DESIGNS
+from mtl.study.design.folds import FoldsSpec
 from mtl.study.design.pretraining import PRETRAINING, PRETRAINING_ARMS
 from mtl.study.design.rates import StudyOptimisation
 from mtl.study.design.resources import LauncherSpec, TrainerSpec
@@ -42,6 +43,7 @@ class StudySpec(Section):
         continued: Whether the control `continued` runs even if `controls` does not list it. It does so in every study
             with a design that compares with single-task runs, because its gains must exceed that of further training.
         seeds: Number of seeds, counted from 0, or a list of seeds.
+        split: Folds for cross-validation, instead of the splits of the data: every run is trained once for each fold.
         budget: Budget of every run.
         published: Path of a CSV table with published scores of the arms, relative to the study.
         averages: Names of means of test scores over some of the tasks, each with these tasks, for the table of the
@@ -69,6 +71,7 @@ class StudySpec(Section):
     controls: tuple[StrictStr | dict[StrictStr, Any], ...] = ()
     continued: StrictBool = True
     seeds: StrictInt | tuple[StrictInt, ...] = 8
+    split: FoldsSpec | None = None
     budget: BudgetSpec = BudgetSpec()
     published: StrictStr | None = None
     averages: dict[StrictStr, tuple[StrictStr, ...]] = Field(default_factory=dict)

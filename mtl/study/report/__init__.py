@@ -4,6 +4,7 @@
 - `presentation`: how a gain is shown: its place in a matrix, its mark and its numbers.
 - `score_matrix`: scores by training corpus and test corpus, of the design `cross`.
 - `figures`: heat maps, forest plots and learning curves.
+- `fold_table`: the scores of a cross-validated study, all folds together and as means over folds.
 - `size_curves`: the gains against the size of the target's training set, of the design `sizes`.
 - `stage_table`: the scores before and after the stages of `refine_finetune`.
 - `arm_table`: the scores of the arms beside published ones.

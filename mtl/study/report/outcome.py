@@ -14,6 +14,7 @@ from mtl.study.design.designs import CROSS
 from mtl.study.report.arm_table import arm_columns, order_agreements
 from mtl.study.report.conclusions import agreement_statement, single_scores, summary
 from mtl.study.report.figures import study_figures
+from mtl.study.report.fold_table import fold_lines
 from mtl.study.report.page import gains_columns, heat_map_page, report_page
 from mtl.study.report.score_matrix import score_columns
 from mtl.study.report.stage_table import stage_columns, stage_metrics
@@ -86,6 +87,7 @@ def _metrics(findings: Findings) -> dict[str, float]:
         known = [score for score in facts.single if not math.isnan(score)]
         if known:
             found[f"single/{target}"] = sum(known) / len(known)
+    found |= {f"mean_of_folds/{line.target}": line.mean for line in fold_lines(findings)}
     found |= stage_metrics(findings)
     return {name: value for name, value in found.items() if math.isfinite(value)}
 

@@ -16,6 +16,7 @@ from mtl.study.design.designs import CROSS
 from mtl.study.report import conclusions, presentation
 from mtl.study.report.arm_table import arm_lines, arm_table, order_agreements
 from mtl.study.report.figures import cell_colour, colour_limit, heat_map_legend, study_figures
+from mtl.study.report.fold_table import fold_lines, fold_table
 from mtl.study.report.presentation import State, family_of, matrix_of, nearer_bound, points, short, span, state
 from mtl.study.report.score_matrix import CrossScore, score_matrix
 from mtl.study.report.stage_table import COLUMNS as STAGE_COLUMNS
@@ -58,6 +59,7 @@ def report_page(findings: Findings, figures: Mapping[str, Figure] | None = None)
             grouping_limits=conclusions.grouping_limits(findings, findings.grouping) if findings.grouping else [],
             arms=arm_lines(findings),
             agreements=[conclusions.agreement_statement(one) for one in order_agreements(findings)],
+            folds=fold_lines(findings),
             stages=stage_lines(findings),
             stage_headings=STAGE_COLUMNS,
             scores=[_Score.of(findings, target) for target in findings.targets],
@@ -112,6 +114,8 @@ def gains_text(findings: Findings) -> list[RenderableType]:
     shown: list[RenderableType] = [Text(conclusions.summary(findings).headline)]
     if not any(family.gains for family in findings.families):
         shown.append(_score_table(findings))
+    if findings.folds:
+        shown.append(fold_table(findings))
     if findings.stages:
         shown.append(stage_table(findings))
     if findings.arms:
@@ -153,6 +157,7 @@ def _contents(
         ("setup", "Methods", True),
         ("partners", "Recommended partners", partners),
         ("scores", "Single-task results", True),
+        ("folds", "Folds", bool(findings.folds)),
         ("arms", "Arms", bool(findings.arms)),
         ("stages", "Refined and fine-tuned", bool(findings.stages)),
         ("controls", "Controls", controls),

@@ -19,22 +19,20 @@ from mtl.code_identity import code_identity
 from mtl.config import components
 from mtl.data.store import content_key
 from mtl.encoder.location import encoder_identity
-from mtl.evaluation.baselines import trivial_baselines
 from mtl.evaluation.frozen import FrozenBaseline
-from mtl.evaluation.summary import strongest_baseline
-from mtl.evaluation.units import unit_of
 from mtl.files import folder_name, read_json, write_json
 from mtl.study.design.description import described
 from mtl.study.design.missing_data import with_available_data
 from mtl.study.design.plan import StudyPlan, make_plan
 from mtl.study.design.run_spec import RunSpec
-from mtl.study.design.runs import Run
+from mtl.study.design.runs import Run, single_runs
 from mtl.study.design.spec import Study
 from mtl.study.running.history import History, counted
 from mtl.study.running.launchers import Launcher
 from mtl.study.running.ledger import Ledger
 from mtl.study.running.study_tracker import StudyTracker
 from mtl.study.running.takeover import Takeover
+from mtl.study.running.target_facts import target_facts
 from mtl.study.running.worker import Work
 from mtl.study.statistics.analysis import findings_of
 from mtl.study.statistics.findings import Findings
@@ -226,7 +224,7 @@ class Session:
 
     def description(self) -> dict[str, Any]:
         """Returns everything that a report needs besides the results of the runs, as JSON types."""
-        keys = {run: run_spec.key for run, run_spec in zip(self.plan.runs, self.plan.run_specs, strict=True)}
+        keys, folds = self._keys()
         failures = {run_spec.key: self.ledger.failure(run_spec.key) for run_spec in self.plan.run_specs}
         seeds = self.spec.seed_list
         return {
@@ -248,10 +246,20 @@ class Session:
                 [one.design, one.target, one.partner, one.seed, keys[one.treated], keys[one.reference]]
                 for one in self.plan.comparisons
             ],
+            "folds": {keys[run]: [spec.key for spec in specs] for run, specs in folds.items()},
             "runs": {
                 o.key: {"name": o.name, "trains": o.trains, "designs": o.designs, "source": o.source}
                 | ({"evaluates": True} if o.evaluates else {})
                 for o in self.plan.run_specs
+            }
+            | {
+                keys[run]: {
+                    "name": str(run),
+                    "trains": run.trains,
+                    "designs": specs[0].designs,
+                    "source": keys.get(run.source) if run.source else None,
+                }
+                for run, specs in folds.items()
             },
             "failures": {key: failure["told"] for key, failure in failures.items() if failure is not None},
             "sessions": self._sessions,
@@ -259,6 +267,16 @@ class Session:
             "deviations": [*self.history.changes(), *self.history.takeovers(), *self.history.extensions()],
             "versions": versions(self.plan.run_specs[0].trainer["accelerator"]),
         }
+
+    def _keys(self) -> tuple[dict[Run, str], dict[Run, list[RunSpec]]]:
+        """The keys of all runs, and the specs of those that stand for one run in each fold."""
+        keys = {run: run_spec.key for run, run_spec in zip(self.plan.runs, self.plan.run_specs, strict=True)}
+        if self.plan.folds == ("",):
+            return keys, {}
+        compared = [run for one in self.plan.comparisons for end in one[-2:] for run in end.chain()]
+        singles = single_runs(list(self.plan.study.mixture.tasks), self.spec.seed_list)
+        folds = {run: self.plan.specs_of(run) for run in dict.fromkeys([*singles, *compared])}
+        return keys | {run: content_key("folds", *(spec.key for spec in specs)) for run, specs in folds.items()}, folds
 
     def findings(self) -> Findings:
         """Returns the findings from the finished runs on disk."""
@@ -274,7 +292,7 @@ class Session:
         """Facts about each task; its trivial predictors are fitted only once."""
         plan = self.plan
         heads = {type(head) for head in plan.heads.values()}
-        code = code_identity(trivial_baselines, strongest_baseline, unit_of, FrozenBaseline, *heads, everything=True)
+        code = code_identity(target_facts, FrozenBaseline, *heads, everything=True)
         mixture = plan.study.mixture
         encoder = encoder_identity(mixture.encoder) if self.spec.frozen else None
         key = content_key(self.history.settings["data"], code, mixture.to_dict()["tasks"], encoder)
@@ -283,22 +301,10 @@ class Session:
             found: dict[str, Any] = before["targets"]
             return {name: {**facts, "updates": plan.updates[name]} for name, facts in found.items()}
         frozen = FrozenBaseline(mixture) if self.spec.frozen else None
-        scores = {split: trivial_baselines(plan.heads, plan.data, split, frozen) for split in ("dev", "test")}
-        targets = {}
-        for name, splits in plan.data.items():
-            metric = plan.heads[name].primary_metric
-            rows = splits["test"].rows
-            has_documents = any(row.document != row.id for row in rows)
-            targets[name] = {
-                "metric": metric,
-                "unit": "document" if has_documents else "row",
-                "num_units": len(set(rows.documents().tolist())),
-                "updates": plan.updates[name],
-                "train_rows": splits["train"].example_summary.used,
-                "baseline": strongest_baseline(scores["test"][name], metric),
-                "dev_baseline": strongest_baseline(scores["dev"][name], metric),
-                "units": {split: unit_of(plan.heads[name], splits[split].rows) for split in ("dev", "test")},
-            }
+        folds = [plan.settings.data(name) for name in plan.folds]
+        targets = {
+            name: {**target_facts(name, plan.heads, folds, frozen), "updates": plan.updates[name]} for name in plan.data
+        }
         if frozen is not None and frozen.problem is not None:
             self._say(f"The trivial predictor `frozen` is missing: {frozen.problem}")
         else:

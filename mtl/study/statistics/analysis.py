@@ -24,6 +24,7 @@ from mtl.study.statistics.findings import (
     Curve,
     Family,
     Findings,
+    FoldMeans,
     Gain,
     Grouping,
     RunNote,
@@ -34,6 +35,7 @@ from mtl.study.statistics.findings import (
 )
 from mtl.study.statistics.grouping import MAX_TASKS, best_grouping
 from mtl.study.statistics.learning import Learning, collapsed, is_settled
+from mtl.study.statistics.pooling import fold_scores, pooled
 from mtl.study.statistics.resampling import Resamples, resampled_interval, resampled_scores, resamples
 from mtl.study.statistics.significance import Cell, Interval, analyse, floor, relative_change, smallest_gain
 from mtl.training.undertrained import rise_at_the_end
@@ -76,6 +78,7 @@ def findings_of(description: Mapping[str, Any], results: Results) -> Findings:
         stages=tuple(study.stages()),
         arms=tuple(study.arms()),
         sizes=tuple(study.sizes(families)),
+        folds=tuple(study.fold_means()),
         averages={name: tuple(tasks) for name, tasks in description.get("averages", {}).items()},
         left_out=description.get("left_out", {}),
         collapsed=tuple(study.collapsed.values()),
@@ -94,12 +97,17 @@ class _RunPairs(NamedTuple):
 
 class _StudyResults:
     def __init__(self, description: Mapping[str, Any], results: Results) -> None:
-        self._description, self._results = description, results
+        self._description = description
         self._seeds: list[int] = description["seeds"]
         self._heads: dict[str, Head] = {
             name: build_head(TaskSpec(**fields), hidden_size=8)
             for name, fields in description["mixture"]["tasks"].items()
         }
+        self._folds: dict[str, list[str]] = description.get("folds", {})
+        """The keys of the runs of all folds, by the key under which they are compared together."""
+        whole = {key: keys for key, keys in self._folds.items() if all(one in results for one in keys)}
+        of_folds = {key: pooled([results[one] for one in keys], self._heads) for key, keys in whole.items()}
+        self._results: Results = {**results, **of_folds}
         self._resampled_of = cache(self._resample)
         self._drawn_of = cache(self._draw)
         self.collapsed: dict[tuple[str, str], RunNote] = {}
@@ -125,7 +133,8 @@ class _StudyResults:
 
     def _num_units(self, target: str, num_read: int) -> int:
         """The number of test documents that were scored; `num_read` if no run is finished yet."""
-        counts = (self._results[key].counts for key in self._description["runs"] if key in self._results)
+        compared = self._folds or self._description["runs"]
+        counts = (self._results[key].counts for key in compared if key in self._results)
         return next((len(found[target]["documents"]) for found in counts if target in found), num_read)
 
     def _scores(self, target: str, keys: Sequence[str]) -> tuple[float, ...]:
@@ -299,6 +308,18 @@ class _StudyResults:
         for design, target, name, partner, num_rows in self._description.get("sizes", []):
             yield SizeGain(target, partner, num_rows, cells[design, target, name])
 
+    def fold_means(self) -> Iterator[FoldMeans]:
+        """The single-task scores of cross-validated targets, and their means over folds."""
+        for target, keys in self._description["singles"].items() if self._folds else ():
+            folds = [[self._results[one] for one in self._folds[key] if one in self._results] for key in keys]
+            metric = self._heads[target].primary_metric
+            scores = [fold_scores(found, target, metric) for found in folds]
+            means = [
+                float(np.mean(found)) if key in self._results else float("nan")
+                for key, found in zip(keys, scores, strict=True)
+            ]
+            yield FoldMeans(target, self._scores(target, keys), tuple(means))
+
     # --- curves, costs, missing runs ------------------------------------------------------------------------------
 
     def curves(self) -> Iterator[Curve]:
@@ -320,14 +341,15 @@ class _StudyResults:
     def costs(self) -> Iterator[Cost]:
         """The cost of each finished run."""
         for key, run in self._description["runs"].items():
-            if key in self._results:
+            if key in self._results and key not in self._folds:
                 result = self._results[key].result
                 reused = result["study"] != self._description["study"]
                 yield Cost(run["name"], key, run["designs"][0], **result["cost"], reused=reused)
 
     def trained_on(self) -> Iterator[TrainedOn]:
         """The code and the machines of the finished runs; empty fields if the runs did not record them."""
-        results = [self._results[key].result for key in self._description["runs"] if key in self._results]
+        keys = [key for key in self._description["runs"] if key in self._results and key not in self._folds]
+        results = [self._results[key].result for key in keys]
         names = ("version.biomtl", "git.biomtl.commit", "git.biomtl.dirty", "machine.device", "machine.threads")
         found = Counter(tuple(result.get("versions", {}).get(name, "") for name in names) for result in results)
         for values, number in found.items():
@@ -377,6 +399,10 @@ class _StudyResults:
         return "; ".join([*others, *([f"{' and '.join(not_run)} {verb} not been run"] if not_run else [])]) + "."
 
     def _reason(self, key: str, target: str) -> str:
+        if key in self._folds:
+            lacking = [one for one in self._folds[key] if one not in self._results]
+            failed = [one for one in lacking if one in self._description["failures"]]
+            key = next(iter([*failed, *lacking]), key)
         run = self._description["runs"][key]
         name, error = run["name"], self._description["failures"].get(key)
         if key in self._results:

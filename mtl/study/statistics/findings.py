@@ -156,6 +156,21 @@ class SizeGain:
 
 
 @dataclass(frozen=True)
+class FoldMeans:
+    """The single-task scores of a target in cross-validation; NaN where a run is missing.
+
+    Args:
+        target: The task.
+        pooled: Scores of the predictions on all test folds together, by seed, [S].
+        means: Means of the scores of the folds, by seed, [S].
+    """
+
+    target: str
+    pooled: tuple[float, ...]
+    means: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Curve:
     """A learning curve: dev score at each evaluation, mean over seeds.
 
@@ -287,6 +302,7 @@ class Findings:
         stages: Scores before and after the stages of `refine_finetune`; empty if the study does not have this design.
         arms: Scores of each target in each arm, the first arm first; empty without the design `arms`.
         sizes: Gains by number of training rows of the target; empty without the design `sizes`.
+        folds: Single-task scores of all folds together and their means over folds; empty without cross-validation.
         averages: Names of the means over tasks, with these tasks; some of them may be in `left_out`.
         left_out: Tasks that the study would have, but whose data is absent, with where it comes from.
         collapsed: Runs that did not learn a task that other seeds learned (`mtl.study.statistics.learning`).
@@ -312,6 +328,7 @@ class Findings:
     stages: tuple[StageScores, ...] = ()
     arms: tuple[ArmScores, ...] = ()
     sizes: tuple[SizeGain, ...] = ()
+    folds: tuple[FoldMeans, ...] = ()
     averages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
     collapsed: tuple[RunNote, ...] = ()

@@ -1,0 +1,58 @@
+"""What a study knows of its tasks besides the results of its runs: sizes, units, and trivial predictors to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from heads import Head
+from mtl.data.examples import TaskData
+from mtl.evaluation.baselines import Frozen, trivial_baselines
+from mtl.evaluation.summary import strongest_baseline
+from mtl.evaluation.units import unit_of
+
+Scores = Mapping[str, Mapping[str, float]]
+
+
+def target_facts(
+    name: str, heads: Mapping[str, Head], folds: Sequence[Mapping[str, TaskData]], frozen: Frozen | None
+) -> dict[str, Any]:
+    """The facts about a task, as JSON types.
+
+    With several folds, the test set is that of all folds together, and trivial predictors have their mean over folds.
+
+    Args:
+        name: The task.
+        heads: Head of each task.
+        folds: Prepared data of the tasks in each fold; a single one without cross-validation.
+        frozen: Scores the predictor `frozen`; None leaves it out.
+    """
+    head, data = heads[name], [fold[name] for fold in folds]
+    metric = head.primary_metric
+    scores = {
+        split: _mean([trivial_baselines(heads, {name: one}, split, frozen)[name] for one in data])
+        for split in ("dev", "test")
+    }
+    units = {split: [unit_of(head, one[split].rows) for one in data] for split in ("dev", "test")}
+    has_documents = any(row.document != row.id for row in data[0]["test"].rows)
+    return {
+        "metric": metric,
+        "unit": "document" if has_documents else "row",
+        "num_units": sum(len(set(one["test"].rows.documents().tolist())) for one in data),
+        "train_rows": round(fmean(one["train"].example_summary.used for one in data)),
+        "baseline": strongest_baseline(scores["test"], metric),
+        "dev_baseline": strongest_baseline(scores["dev"], metric),
+        "units": {"dev": fmean(units["dev"]), "test": _together(units["test"])},
+    }
+
+
+def _together(units: Sequence[float]) -> float:
+    """The unit of several test sets together, where a unit is 1 / the number of gold labels."""
+    return units[0] if len(units) == 1 else 1 / sum(1 / unit for unit in units)
+
+
+def _mean(folds: Sequence[Scores]) -> Scores:
+    """The mean scores of the predictors that every fold has."""
+    names = [name for name in folds[0] if all(name in fold for fold in folds)]
+    return {name: {metric: fmean(fold[name][metric] for fold in folds) for metric in folds[0][name]} for name in names}
