@@ -118,8 +118,8 @@ def _folds(plan: StudyPlan) -> Iterator[str]:
     if split is not None:
         by = split.by if isinstance(split.by, str) else " and ".join(split.by)
         yield (
-            f"Cross-validation with {split.folds} folds by {by}, the same in every run: in each, another fold is test, the"
-            " next is dev and the others are train. Every run is trained once for each fold. For each seed, the"
+            f"Cross-validation with {split.folds} folds by {by}, the same in every run: in each, another fold is test,"
+            " the next is dev and the others are train. Every run is trained once for each fold. For each seed, the"
             " predictions on all test folds are scored once, together. Numbers of rows and of updates, and what splits"
             " share, are those of the first fold."
         )

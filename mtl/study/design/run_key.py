@@ -68,7 +68,8 @@ class RunSpecs:
             return self._evaluation(run, designs)
         mixture = self._mixture(run)
         spec = self._study.spec
-        is_single = run == Run(run.tasks[:1], run.seed) and run.seed < REPLICATE
+        whole = replace(run, data="") if spec.split else run  # a baseline has one run in each fold
+        is_single = whole == Run(run.tasks[:1], run.seed) and run.seed < REPLICATE
         run_spec = RunSpec(
             key="",
             configuration="",

@@ -6,6 +6,7 @@
 - `launchers`: where runs are trained, one file per place.
 - `worker`: trains the runs that no other worker has claimed, one after another.
 - `train_run`: trains and scores one run; `run_costs` measures what it costs.
+- `target_facts`: sizes, units and trivial predictors of the tasks.
 - `ledger`: results on disk, by key, and claims on runs.
 - `history`: earlier versions of the study, and what has changed since.
 - `takeover`: keeps results after a code change that turns out not to affect them.

@@ -3,6 +3,7 @@
 - `analysis`: `findings_of` collects everything that a study found.
 - `significance`: tests, intervals and power for the gains over seeds.
 - `resampling`: intervals over both seeds and test documents.
+- `pooling`: the results of the folds of a cross-validated run as one result.
 - `learning`: how runs learned: which collapsed, and which were still improving when they ended.
 - `paired_systems`: two systems on the same documents, for `mtl compare`.
 - `grouping`: which tasks to train together, predicted from the gains of pairs.
