@@ -35,6 +35,8 @@ TOOLS = {
     "ipykernel": "runs the notebooks",
     "mypy": "make lint",
     "myst-nb": "make docs",
+    "onnx": "torch.onnx",
+    "onnxscript": "torch.onnx",
     "pre-commit": "the hooks",
     "pytest-xdist": "make test",
     "ruff": "make lint",
@@ -85,7 +87,7 @@ def imported(*folders: str) -> set[str]:
 
 
 def test_everything_that_the_packages_import_is_a_dependency() -> None:
-    optional = EXTRAS["ray"] | EXTRAS["slurm"] | EXTRAS["tune"]
+    optional = {name for extra in ("onnx", "ray", "slurm", "spacy", "tune") for name in EXTRAS[extra]}
     assert imported("mtl", "heads") - CORE - optional == set()
 
 

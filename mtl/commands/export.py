@@ -99,8 +99,12 @@ def _export_tasks(run: str, folder: str, tasks: Sequence[str], source: str | Non
         print(f"Wrote {one.folder}: {one.model_class} from {found.checkpoint.name}, the task '{one.task}'.")
         if source is None:
             continue
-        own = texts.get(one.task) or texts_of(run, one.task, source)
-        result = compare(run, one.task, one.folder, own)
+        try:
+            own = texts.get(one.task) or texts_of(run, one.task, source)
+            result = compare(run, one.task, one.folder, own)
+        except InputError as error:  # the others are compared nevertheless
+            print(f"  not compared: {error}")
+            continue
         if result is None:
             print("  not compared: it reads marked mentions.")
             continue

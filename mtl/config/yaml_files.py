@@ -119,8 +119,13 @@ def _kept_tasks(run: Path, own: Fields) -> Fields:
     file = (run.parent.parent if run.suffix == ".ckpt" else run) / "mixture.yaml"
     if not _is_file(file):
         return {}  # reported with the other problems of `init.run`
-    tasks = _tasks(read_yaml(file))
-    return {name: {**task, "rate": 0, "same_rows_as": None} for name, task in tasks.items() if name not in own}
+    fields = read_yaml(file)
+    length = fields["encoder"]["max_length"]
+    return {
+        name: {**task, "rate": 0, "same_rows_as": None, "max_length": task["max_length"] or length}
+        for name, task in _tasks(fields).items()
+        if name not in own
+    }
 
 
 def _inherit_data(tasks: Fields) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,7 +55,7 @@ class Evaluator:
     Args:
         heads: The head of each task.
         splits: The split of each task.
-        tune: Whether heads may tune their decision parameters on this split (dev only).
+        tune: Tasks whose heads may tune their decision parameters on this split (dev only).
         on_prediction: Called with task, row id and prediction of each row.
         files: Files to which predictions are written; None writes none.
     """
@@ -65,7 +65,7 @@ class Evaluator:
         heads: Mapping[str, Head],
         splits: Mapping[str, SplitData],
         *,
-        tune: bool,
+        tune: Collection[str],
         on_prediction: Callable[[str, str, Prediction], None] | None = None,
         files: PredictionFiles | None = None,
     ) -> None:
@@ -76,7 +76,8 @@ class Evaluator:
                 files.add(task, row, prediction)
 
         self._tasks = {
-            name: _TaskEvaluation(name, heads[name], split, tune=tune, take=take) for name, split in splits.items()
+            name: _TaskEvaluation(name, heads[name], split, tune=name in tune, take=take)
+            for name, split in splits.items()
         }
 
     @torch.no_grad()

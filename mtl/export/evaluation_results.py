@@ -14,7 +14,9 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def evaluation_results(run: LoadedRun, task: str) -> dict[str, str]:
-    """The content of `.eval_results/<task>.yaml` by its name; empty unless test is scored and its data is on the hub.
+    """The content of `.eval_results/<task>.yaml` by its name; empty unless the test set of the hub was scored as it is.
+
+    It is empty if test was scored with another checkpoint, or has other rows or labels than on the hub.
 
     The hub shows such a result on the page of the model and on the leaderboard of the data set. The value is that of
     the task's primary metric, which the notes name.
@@ -29,7 +31,8 @@ def evaluation_results(run: LoadedRun, task: str) -> dict[str, str]:
     metric = run.module.head(task).primary_metric
     value = run.folder.metrics.get("test", {}).get(task, {}).get(metric)
     name = hub_data(data)
-    if name is None or value is None:
+    is_changed = any((data.split, data.limit and data.limit.test, data.rename, data.annotated))
+    if name is None or value is None or is_changed or not _is_of(run):
         return {}
     revision = str(data.options.get("revision"))
     entry = EvalResultEntry(
@@ -40,6 +43,11 @@ def evaluation_results(run: LoadedRun, task: str) -> dict[str, str]:
         notes=f"{metric} of the task {task}, by biomtl",
     )
     return {f".eval_results/{task}.yaml": yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)}
+
+
+def _is_of(run: LoadedRun) -> bool:
+    """Whether test was scored with the checkpoint that is exported."""
+    return bool(run.folder.info.get("evaluated", {}).get("test") == run.checkpoint.name)
 
 
 def hub_data(data: DataSpec) -> str | None:

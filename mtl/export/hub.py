@@ -6,10 +6,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from mtl.config.mixture import Mixture
+from mtl.config.yaml_files import read_yaml
+from mtl.encoder.trained_run import is_trained
 from mtl.export.loaded_run import checkpoint_of
 from mtl.problems import InputError, Problem
 from mtl.training.checkpoints import checkpoint_mixture
+
+_ADVICE = "Keep the model on this machine."
 
 _REPOSITORY = re.compile(r"\w+([.-]\w+)*/\w+([.-]\w+)*")
 
@@ -25,7 +28,7 @@ def require_public(run: str | Path, repository: str) -> None:
         InputError: There is no such run, the name is not one of the hub, data of the run is private, or it started
             from a run that is no longer there, so that nobody knows.
     """
-    problems = list(_privacy_problems(checkpoint_mixture(checkpoint_of(run))))
+    problems = list(dict.fromkeys(privacy_problems(run)))
     if not _REPOSITORY.fullmatch(repository):
         message = f"must be OWNER/NAME on the hub, got '{repository}'."
         problems.append(Problem("--repo", message, "Such as --repo my-group/my-model."))
@@ -62,19 +65,25 @@ def push(folder: str | Path, repository: str) -> str:
     return str(address)
 
 
-def _privacy_problems(mixture: Mixture) -> Iterator[Problem]:
-    """The tasks with private data, of this run and of those that it started from."""
-    advice = "Keep the folder on this machine, or leave --repo out."
+def privacy_problems(run: str | Path) -> Iterator[Problem]:
+    """The tasks with private data, of a run and of those that it started from, as problems of letting it leave.
+
+    Args:
+        run: Folder of a run, or a checkpoint in it.
+    """
+    checkpoint = checkpoint_of(run)
+    mixture, file = checkpoint_mixture(checkpoint), checkpoint.parent.parent / "mixture.yaml"
+    # Data may also be marked after the training, in the file of the run.
+    tasks = read_yaml(file).get("tasks", {}) if file.is_file() else {}
     for name, spec in mixture.tasks.items():
-        if spec.data.private:
+        if spec.data.private or tasks.get(name, {}).get("data", {}).get("private"):
             message = f"The data of the task '{name}' of '{mixture.name}' is private."
-            yield Problem(f"tasks.{name}.data.private", message, advice)
-    if mixture.init is None:
+            yield Problem(f"tasks.{name}.data.private", message, _ADVICE)
+    source = mixture.encoder.name if mixture.init is None else mixture.init.run
+    if mixture.init is None and not is_trained(Path(source)):
         return
     try:
-        source = checkpoint_mixture(checkpoint_of(mixture.init.run))
+        yield from privacy_problems(source)
     except InputError:
         message = "The run started from another one that cannot be read, so its data may be private."
-        yield Problem("init.run", message, advice)
-    else:
-        yield from _privacy_problems(source)
+        yield Problem("init.run", message, _ADVICE)

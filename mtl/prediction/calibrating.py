@@ -73,20 +73,20 @@ def _splits(run: FinishedRun, task: str) -> set[str]:
 
 def _calibrated(run: FinishedRun, task: str) -> TaskCalibration:
     head, content = run.head(task), run.split(task, "dev")
-    dev = _decisions(run, task, content)
+    dev, num_rows = _decisions(run, task, content)
     if dev is None:
         raise InputError(Problem(f"tasks.{task}.data", "has nothing with gold on dev.", _ADVICE))
-    test = _decisions(run, task, run.split(task, "test")) if "test" in _splits(run, task) else None
-    found = calibrated(dev, sum(map(head.is_labelled, content.rows)), test)
+    test = _decisions(run, task, run.split(task, "test"))[0] if "test" in _splits(run, task) else None
+    found = calibrated(dev, num_rows, test)
     return replace(found, thresholds=head.calibrated_thresholds(found.temperature))
 
 
-def _decisions(run: FinishedRun, task: str, content: SplitData) -> Decisions | None:
-    """The decisions in a split; None if none of them has gold."""
+def _decisions(run: FinishedRun, task: str, content: SplitData) -> tuple[Decisions | None, int]:
+    """The decisions in a split, None if none of them has gold, and the number of rows that have some with gold."""
     head = run.head(task)
     found = [head.decisions(*one) for one in run.outputs(task, content) if head.is_labelled(one.row)]
-    whole = pooled(found) if found else None
-    return whole if whole is not None and known_mask(whole).any() else None
+    num_rows = sum(bool(known_mask(one).any()) for one in found)
+    return (pooled(found) if num_rows else None), num_rows
 
 
 def _track(run: FinishedRun, found: Mapping[str, TaskCalibration]) -> None:

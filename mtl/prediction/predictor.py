@@ -25,7 +25,7 @@ from mtl.log_filters import quiet_lightning
 from mtl.prediction.input_job import AcceptedInput, InputJob
 from mtl.prediction.inputs import Given, Input, open_input
 from mtl.prediction.label_sets import with_set
-from mtl.prediction.one_device import one_device_trainer
+from mtl.prediction.one_device import available_precision, one_device_trainer
 from mtl.prediction.output_records import as_record
 from mtl.prediction.pipeline import Decoded, Pipeline
 from mtl.problems import InputError, Problem, did_you_mean
@@ -67,7 +67,9 @@ class Predictor:
     def __init__(self, checkpoint: str | Path, trainer: Mapping[str, Any] | None = None) -> None:
         self.checkpoint = _checkpoint_file(checkpoint)
         self.mixture = located(checkpoint_mixture(self.checkpoint), self.checkpoint)
-        self.options = {"precision": checkpoint_precision(self.checkpoint), **(trainer or {})}
+        given = dict(trainer or {})
+        trained = checkpoint_precision(self.checkpoint)
+        self.options = {"precision": available_precision(trained, str(given.get("accelerator", "auto"))), **given}
         """Options of Lightning's trainer."""
         self._lock = RLock()
 
@@ -157,6 +159,10 @@ class Predictor:
     def num_texts(self, task: str) -> int | None:
         """Number of texts of each row on which a task was trained; None if it was both, or is not known."""
         return self._kinds.num_texts.get(task)
+
+    def fitting(self, names: Iterable[str], num_texts: int) -> list[str]:
+        """The tasks, of some, that were trained on rows of this number of texts; those of which it is not known too."""
+        return [name for name in names if self.num_texts(name) in (None, num_texts)]
 
     @cached_property
     def calibration(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -61,8 +61,8 @@ def agreement(path: Path, gold: Gold, options: FileOptions) -> WeakAgreement:
         if found.id in rows:
             by_source[found.source or path.stem].append(found)
     for of_source in by_source.values():
-        ids = [found.id for found in of_source]
-        importer.bad_ids("an id must occur once in a source", sorted({name for name in ids if ids.count(name) > 1}))
+        ids = Counter(found.id for found in of_source)
+        importer.bad_ids("an id must occur once in a source", sorted(name for name, n in ids.items() if n > 1))
     if not by_source:
         importer.bad_ids(f"the file must have rows of {gold.split}", [*rows][:1])
     conversion = Conversion(head, {**gold.names, **options.names}, options.ignored)
@@ -74,7 +74,11 @@ def agreement(path: Path, gold: Gold, options: FileOptions) -> WeakAgreement:
         importer.bad_ids(rule, ids)
     if importer.problems:
         raise InputError(importer.problems)
-    return WeakAgreement({shown(source, "a source"): _summary(head, of) for source, of in pairs.items()}, unknown)
+    reports: dict[str, dict[str, Any]] = {}
+    for source, of in pairs.items():
+        name = shown(source, "a source")  # several sources may be shown by the same words
+        reports[name if name not in reports else f"{name} ({len(reports) + 1})"] = _summary(head, of)
+    return WeakAgreement(reports, unknown)
 
 
 def _with_kappa(spec: TaskSpec, head: Head) -> Head:

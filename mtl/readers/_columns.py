@@ -112,8 +112,9 @@ class Columns:
         Raises:
             MalformedError: A cell is invalid for its field.
 
-        >>> Columns({"text": "sentence"}).row({"sentence": "Aspirin helps."}, "train-1")
-        TextRow(id='train-1', document='train-1', text='Aspirin helps.', text_pair=None, label=None, meta={})
+        >>> row = Columns({"text": "sentence"}).row({"sentence": "Aspirin helps."}, "train-1")
+        >>> row.id, row.document, row.text, row.label
+        ('train-1', 'train-1', 'Aspirin helps.', None)
         """
         values = {field: cells[column] for field, column in self.names.items()}
         row_id = name_of("id", values["id"]) if "id" in values else default_id

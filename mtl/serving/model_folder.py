@@ -25,13 +25,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mtl.calibration.saved import FILE as CALIBRATION
-from mtl.export.loaded_run import require_empty
+from mtl.export.hub import privacy_problems
+from mtl.export.loaded_run import checkpoint_of, require_empty
 from mtl.files import whole_folder
 from mtl.prediction.predictor import Predictor, task_names
 from mtl.problems import InputError, Problem
 from mtl.serving.model_files import ARTIFACT, CHECKPOINT, check_checksums, write_checksums
 from mtl.tracking.mlflow_client import default_uri, prepare_mlflow, without_password
 from mtl.tracking.run_folder import RunFolder
+from mtl.training.checkpoints import checkpoint_mixture
 
 DECIDES_RESULTS = False
 
@@ -82,7 +84,8 @@ def log_model(model: ServedModel, name: str | None = None) -> str:
         The address of the model in MLflow, such as ``models:/notes/3``.
 
     Raises:
-        InputError: There is no such run, checkpoint or task, or the run is not in MLflow.
+        InputError: There is no such run, checkpoint or task, the run is not in MLflow, or MLflow is a server and the
+            model must stay here: its data is private, or its checkpoint has ids of documents that are to be hashed.
     """
     tracked = RunFolder.open(model.run).info.get("mlflow", {})
     if "run_id" not in tracked:
@@ -91,6 +94,8 @@ def log_model(model: ServedModel, name: str | None = None) -> str:
     prepare_mlflow()
     place, current = tracked["tracking_uri"], default_uri()
     uri = current if place == without_password(current) else place
+    if uri.startswith("http") and (problems := [*privacy_problems(model.run), *_id_problems(model.run)]):
+        raise InputError(problems)
     with _options(model) as options, _quiet_pyfunc() as pyfunc:
         import mlflow
         from mlflow.models import Model
@@ -100,6 +105,14 @@ def log_model(model: ServedModel, name: str | None = None) -> str:
         info = Model.log(artifact_path=None, flavor=pyfunc, **given)
     found = info.registered_model_version
     return str(info.model_uri) if found is None else f"models:/{name}/{found}"
+
+
+def _id_problems(run: str | Path) -> Iterator[Problem]:
+    """Ids in the checkpoint of a run that leave its folder only as hashes."""
+    mixture = checkpoint_mixture(checkpoint_of(run))
+    if mixture.privacy.hash_ids and any(spec.data.exclude for spec in mixture.tasks.values()):
+        message = "The checkpoint names the documents that were left out of train, and ids are to be hashed."
+        yield Problem("privacy.hash_ids", message, "Keep the model on this machine; --to writes it to a folder.")
 
 
 def is_model_folder(path: Path) -> bool:

@@ -85,9 +85,9 @@ class PageModel:
         """
         row = {key: request[key] for key in ("text", "text_pair") if request.get(key)}
         problems = [Problem(key, "must be a text.") for key, value in row.items() if not isinstance(value, str)]
-        if "text" not in row or problems:
+        if problems or not row.get("text", "").strip():
             raise InputError(problems or Problem("text", "must not be empty.", "Paste a text."))
-        names = [name for name in self._names if self._predictor.num_texts(name) in (None, len(row))]
+        names = self._predictor.fitting(self._names, len(row))
         if not names:
             raise InputError(Problem("text", f"No task was trained on {len(row)} text{'s' * (len(row) > 1)}."))
         return dict(self._predictor.predict([row], tasks=names, mentions=self._mentions)[0])
@@ -185,14 +185,14 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get_content_type() != "application/json":
             return _HttpAnswer.problem("The content type must be application/json.", HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
         size = self.headers.get("Content-Length", "")
-        if not size.isdecimal():
+        if not size.isdecimal() or len(size) > 20:
             return _HttpAnswer.problem("The length of the content must be given.", HTTPStatus.LENGTH_REQUIRED)
         if int(size) > LONGEST:
             message = f"The request must have at most {LONGEST} bytes, got {size}."
             return _HttpAnswer.problem(message, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         try:
             request = json.loads(self.rfile.read(int(size)))
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter from deep nesting
             return _HttpAnswer.problem("The request is not valid JSON.", HTTPStatus.BAD_REQUEST)
         if not isinstance(request, Mapping):
             return _HttpAnswer.problem("The request must be an object with a text.", HTTPStatus.BAD_REQUEST)

@@ -31,7 +31,8 @@ def scoring_server(folder: Path, host: str, port: int) -> Iterator[subprocess.Po
     """
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local", "--model-uri", str(folder)]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # MLflow looks for uvicorn
-    environment = {"TOKENIZERS_PARALLELISM": "false", "MLFLOW_DISABLE_TELEMETRY": "true", **os.environ, "PATH": path}
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_DISABLE_SCHEMA_DETAILS": "true"}
+    environment = {"TOKENIZERS_PARALLELISM": "false", **quiet, **os.environ, "PATH": path}
     process = subprocess.Popen(  # noqa: S603  # our own arguments, without a shell
         [*command, "--host", host, "--port", str(port)], env=environment, start_new_session=True
     )

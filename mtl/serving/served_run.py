@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ class ServedRun(PythonModel):
         from mtl.prediction.predictor import Predictor
 
         filter_logs()
+        os.environ.setdefault("MLFLOW_DISABLE_SCHEMA_DETAILS", "true")  # otherwise MLflow's errors quote the texts
         folder, config = Path(context.artifacts[ARTIFACT]), context.model_config
         try:
             check_checksums(folder)
@@ -59,31 +61,43 @@ class ServedRun(PythonModel):
         Args:
             context: Not used.
             model_input: The columns `text` and optionally `text_pair`, `id`, `document` and `entities`.
-            params: `tasks`, names of the tasks to predict; all that the model serves if it is empty.
+            params: `tasks`, names of the tasks to predict; if it is empty, all that the model serves and that were
+                trained on as many texts as a row has.
 
         Raises:
             MlflowException: A text or a task is invalid (HTTP status 400); `problems` has the details.
         """
         try:
-            tasks = self._checked_tasks((params or {}).get("tasks"))
-            return self._predictor.predict(_rows(model_input), tasks=tasks, mentions=self._mentions)
+            rows = _checked_rows(model_input)
+            tasks = self._checked_tasks((params or {}).get("tasks"), rows)
+            return self._predictor.predict(rows, tasks=tasks, mentions=self._mentions)
         except InputError as error:
             problems = request_problems(error)
             raise MlflowException(as_sentence(problems), INVALID_PARAMETER_VALUE, problems=problems) from error
 
-    def _checked_tasks(self, wanted: Any) -> list[str]:
+    def _checked_tasks(self, wanted: Any, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         names = [str(name) for name in ([] if wanted is None else wanted)]
         unknown = [name for name in names if name not in self._tasks]
         if unknown:
             raise InputError(
                 [Problem("tasks", f"There is no task '{name}'.", did_you_mean(name, self._tasks)) for name in unknown]
             )
-        return names or self._tasks
+        if names:
+            return names
+        return self._predictor.fitting(self._tasks, 1 + any("text_pair" in row for row in rows)) or self._tasks
 
 
-def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a table as objects of JSON lines, without empty cells."""
-    return [{key: _plain(value) for key, value in row.items() if _is_given(value)} for row in table.to_dict("records")]
+def _checked_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table as objects of JSON lines, without empty cells.
+
+    Raises:
+        InputError: A text is blank.
+    """
+    rows = [{key: _plain(value) for key, value in row.items() if _is_given(value)} for row in table.to_dict("records")]
+    blank = [number for number, row in enumerate(rows, 1) if not str(row.get("text", "")).strip()]
+    if blank:
+        raise InputError(Problem("text", f"must not be empty, as in row {blank[0]} of {len(rows)}.", "Give a text."))
+    return rows
 
 
 def _is_given(value: Any) -> bool:

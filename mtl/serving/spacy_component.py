@@ -45,7 +45,7 @@ def make_component(
         nlp: The pipeline.
         name: Name of the component in the pipeline.
         run: Folder of a run, whose best checkpoint predicts, or a checkpoint.
-        tasks: Names of the tasks; None predicts all.
+        tasks: Names of the tasks; None predicts all but those that were trained on pairs of texts.
         mentions: Entity tasks that find the mentions of a task, each ``NAME=TASK[,TASK…]``.
         accelerator: As Lightning's trainer names it.
 
@@ -63,7 +63,7 @@ class RunComponent:
 
     Args:
         predictor: The run.
-        tasks: Names of the tasks; None predicts all.
+        tasks: Names of the tasks; None predicts all but those that were trained on pairs of texts.
         mentions: Entity tasks that find the mentions of a task, each ``NAME=TASK[,TASK…]``.
 
     Raises:
@@ -71,7 +71,9 @@ class RunComponent:
     """
 
     def __init__(self, predictor: Predictor, tasks: Sequence[str] | None = None, mentions: Sequence[str] = ()) -> None:
-        self._predictor, self._tasks, self._mentions = predictor, task_names(predictor.mixture, tasks), mentions
+        names = task_names(predictor.mixture, tasks)
+        self._predictor, self._mentions = predictor, mentions
+        self._tasks = names if tasks else predictor.fitting(names, 1)
         for name, default in (("relations", ()), ("unaligned", 0)):
             Doc.set_extension(name, default=default, force=True)
 

@@ -459,7 +459,8 @@ class MultiTaskModule(pl.LightningModule):
         if self.predictions_folder is not None and not self.trainer.sanity_checking:
             folder = self.predictions_folder / split
             self.kept = PredictionFiles(folder, splits, with_text=self.predictions_with_text)
-        tune = split == "dev" and not self.trainer.sanity_checking
+        # The heads of tasks that are only evaluated stay as they are.
+        tune = self.selection.primary_metrics if split == "dev" and not self.trainer.sanity_checking else ()
         return Evaluator({name: self.head(name) for name in self.heads}, splits, tune=tune, files=self.kept)
 
     def _splits(self, split: str, loader: Any) -> Mapping[str, SplitData]:

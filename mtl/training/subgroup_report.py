@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtl.evaluation.subgroups import MOST_GROUPS, FieldScores, scores_by_group
 from mtl.evaluation.summary import MISSING
+from mtl.hashed_ids import are_hashed, shown_id
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -89,7 +90,7 @@ def group_columns(fields: Iterable[FieldScores]) -> dict[str, list[Any]]:
                 interval = group.intervals.get(metric)
                 ends = (None, None) if interval is None else (interval.low, interval.high)
                 sizes = group.result.num_rows, len(group.result.documents)
-                for column, cell in zip(columns, (one.field, name, *sizes, metric, value, *ends), strict=True):
+                for column, cell in zip(columns, (one.field, _shared(name), *sizes, metric, value, *ends), strict=True):
                     columns[column].append(cell)
     return columns
 
@@ -103,9 +104,8 @@ def group_metrics(prefix: str, fields: Iterable[FieldScores]) -> dict[str, float
     found: dict[str, float] = {}
     for one in fields:
         place = f"{prefix}/by_{_name(one.field)}"
-        found |= {
-            f"{place}/{_name(name)}/{one.metric}": group.result.scores[one.metric] for name, group in one.groups.items()
-        }
+        scores = {_name(_shared(name)): group.result.scores for name, group in one.groups.items()}
+        found |= {f"{place}/{name}/{one.metric}": own[one.metric] for name, own in scores.items()}
         found |= {f"{place}/gap/{name}": gap.size for name, gap in one.gaps().items() if name == one.metric}
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
@@ -123,6 +123,11 @@ def group_cautions(wanted: Iterable[str], groups: Mapping[str, Sequence[FieldSco
         for task, one in fields
         if one.num_values > MOST_GROUPS
     ]
+
+
+def _shared(name: str) -> str:
+    """The name of a group as it leaves the folder of a run; with hashed ids it may be that of a patient."""
+    return shown_id(name) if are_hashed() else name
 
 
 def _name(text: str) -> str:

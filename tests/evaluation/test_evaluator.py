@@ -83,7 +83,8 @@ def evaluate(
     files: PredictionFiles | None = None,
 ) -> tuple[dict[str, TaskResult], Seen]:
     seen = Seen()
-    evaluator = Evaluator(data.heads, data.splits(split), tune=tune, on_prediction=seen.take, files=files)
+    tuned = data.heads if tune else ()
+    evaluator = Evaluator(data.heads, data.splits(split), tune=tuned, on_prediction=seen.take, files=files)
     for batch in batches(data, split, size, seed):
         part = batch.parts[0]
         logits = invented_logits(data.heads[part.task], part.task, part.examples, part.fields)
@@ -266,7 +267,7 @@ def test_thresholds_are_tuned_on_dev_and_used_on_test(data: MixtureData) -> None
 
 
 def test_a_task_without_scored_rows_has_undefined_scores(data: MixtureData) -> None:
-    result = Evaluator(data.heads, data.splits("dev"), tune=False).finish()["kind"]
+    result = Evaluator(data.heads, data.splits("dev"), tune=()).finish()["kind"]
     assert set(result.scores) == {"loss", *data.heads["kind"].metrics}
     assert all(np.isnan(value) for value in result.scores.values())
     assert (result.num_rows, result.documents) == (0, [])
@@ -276,7 +277,7 @@ def test_a_row_that_was_seen_only_partly_is_not_scored(data: MixtureData) -> Non
     content = data.tasks["mentions"]["dev"]
     several = next(row for row in range(len(content.rows)) if (content.example_rows == row).sum() > 1)
     seen = Seen()
-    evaluator = Evaluator(data.heads, {"mentions": content}, tune=False, on_prediction=seen.take)
+    evaluator = Evaluator(data.heads, {"mentions": content}, tune=(), on_prediction=seen.take)
     first = np.flatnonzero(content.example_rows == several)[:1]
     batch = collate(
         [ExampleGroup({"mentions": content.examples.take(first)}, {"mentions": 1.0})], data.heads, keep_examples=True
@@ -332,7 +333,7 @@ def test_a_saved_prediction_is_not_kept_in_memory(
     monkeypatch.setattr(data.heads["mentions"], "score", lambda _: {})
     monkeypatch.setattr(data.heads["mentions"], "report", lambda _: None)
     files = PredictionFiles(tmp_path / "dev", ["mentions"])
-    evaluator = Evaluator(data.heads, {"mentions": content}, tune=False, files=files)
+    evaluator = Evaluator(data.heads, {"mentions": content}, tune=(), files=files)
     for batch in batches(data, "dev", 3, None):
         if batch.parts[0].task == "mentions":
             part = batch.parts[0]

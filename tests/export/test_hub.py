@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from mtl.commands import run as run_mtl
 from mtl.config.loading import load_mixture
@@ -125,7 +126,15 @@ def test_private_data_is_never_pushed(tmp_path: Path, tiny_encoder: Callable[[st
     gone = saved(tmp_path, tiny_encoder("bert"), "gone")
     orphan = saved(tmp_path, tiny_encoder("bert"), "orphan", init=InitSpec(run=str(gone)))
     shutil.rmtree(gone)
-    for run, key in ((secret, "tasks.kind.data.private"), (later, "tasks.kind.data.private"), (orphan, "init.run")):
+    named = saved(tmp_path, secret, "named")  # the run as the name of the encoder
+    marked = saved(tmp_path, tiny_encoder("bert"), "marked")
+    fields = yaml.safe_load((marked / "mixture.yaml").read_text(encoding="utf-8"))
+    fields["tasks"]["kind"]["data"]["private"] = True
+    (marked / "mixture.yaml").write_text(yaml.safe_dump(fields), encoding="utf-8")
+    for run, key in (
+        *((run, "tasks.kind.data.private") for run in (secret, later, named, marked)),
+        (orphan, "init.run"),
+    ):
         with pytest.raises(InputError) as caught:
             require_public(run, "owner/name")
         assert [problem.key for problem in caught.value.problems] == [key]

@@ -11,6 +11,8 @@ from huggingface_hub import ModelCard
 from huggingface_hub._eval_results import parse_eval_result_entries
 
 from mtl.config.loading import load_mixture
+from mtl.export.evaluation_results import evaluation_results
+from mtl.export.loaded_run import load_run
 from mtl.export.task_model import export_tasks
 from tests.trained_runs import saved_run
 
@@ -50,8 +52,21 @@ def readme(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Callable[[str
         record = {"name": "drugs", "split": split, "fingerprint": f"{rows}abcdef" * 8, "rows": rows}
         run.append_line("datasets.jsonl", {**record, "source": "secret/rows"})
     run.append_line("metrics.jsonl", {"step": 0, "time": 1.0, "metrics": {"data/drugs/rate": 0.6875}})
+    run.update_info(evaluated={"test": run.resolve_checkpoint("best").name})
     export_tasks(run.path, folder / "out")
     return folder / "out" / "drugs" / "README.md"
+
+
+def test_a_score_of_another_checkpoint_or_of_other_rows_is_no_evaluation_result(readme: Path) -> None:
+    run = load_run(next((readme.parents[2] / "runs").rglob("run.json")).parent)
+    assert evaluation_results(run, "kind")
+    run.folder.update_info(evaluated={"test": "last-step9.ckpt"})
+    assert evaluation_results(run, "kind") == {}
+    run.folder.update_info(evaluated={"test": run.checkpoint.name})
+    spec = run.trained.tasks["kind"]
+    data = spec.data.model_copy(update={"rename": {"y": "yes"}})
+    renamed = run.trained.model_copy(update={"tasks": {"kind": spec.model_copy(update={"data": data})}})
+    assert evaluation_results(run._replace(trained=renamed), "kind") == {}
 
 
 def section(text: str, title: str) -> list[list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ import pytest
 import yaml
 from mlflow.exceptions import MlflowException
 
+from mtl import hashed_ids
 from mtl.calibration.saved import FILE as CALIBRATION
+from mtl.config.loading import load_mixture
+from mtl.config.mixture import PrivacySpec
 from mtl.prediction.predicting import predict
 from mtl.problems import InputError
 from mtl.serving.model_folder import ServedModel, check_model_folder, is_model_folder, log_model, write_model
@@ -21,6 +25,7 @@ from mtl.tracking.checkpoint_file import checksum
 from mtl.tracking.mlflow_client import open_store
 from mtl.tracking.run_folder import RunFolder
 from tests.serving.conftest import TEXT
+from tests.trained_runs import saved_run
 
 SINGLE = ("mentions", "links", "kind")
 
@@ -74,6 +79,14 @@ def test_a_model_of_a_calibrated_run_gives_calibrated_probabilities(served_run: 
     assert found != plain
 
 
+def test_without_named_tasks_those_that_fit_the_rows_are_predicted(served_run: Path, tmp_path: Path) -> None:
+    write_model(ServedModel(served_run), tmp_path / "model")
+    model = mlflow.pyfunc.load_model(str(tmp_path / "model"))
+    for row, tasks in (({"text": "fever"}, set(SINGLE)), ({"text": "fever", "text_pair": "risk"}, {"agreement"})):
+        (found,) = model.predict(pd.DataFrame([row]))
+        assert found["predictions"].keys() == tasks
+
+
 def test_given_entities_are_related(model: Any, served_run: Path, planted: None) -> None:
     entities = [
         {"id": "T1", "type": "Drug", "spans": [[0, 7]]},
@@ -88,7 +101,8 @@ def test_given_entities_are_related(model: Any, served_run: Path, planted: None)
 @pytest.mark.parametrize(
     ("row", "tasks", "key"),
     [
-        ({"text": ""}, [], "texts:1"),
+        ({"text": ""}, [], "text"),
+        ({"text": " \n"}, ["kind"], "text"),
         ({"text": "fever"}, ["kindd"], "tasks"),
         ({"text": "fever"}, ["agreement"], "tasks"),  # a task of the run that is not served
         ({"text": "fever", "text_pair": "risk"}, ["kind"], "tasks.kind"),
@@ -132,6 +146,27 @@ def test_a_run_without_a_checkpoint_and_an_invalid_task_or_folder_are_refused(
     empty = RunFolder.create(tmp_path / "runs", "empty", 0)
     assert len(keys(ServedModel(empty.path), tmp_path / "a")) == 1
     assert not (tmp_path / "a").exists()
+
+
+def test_a_model_of_private_data_or_with_ids_that_are_hashed_goes_to_no_server(
+    served_run: Path, tmp_path: Path, tiny_encoder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashed_ids._Process, "key", None)  # reading the mixture sets it
+    monkeypatch.setenv(hashed_ids.KEY_VARIABLE, str(tmp_path / "key"))
+    private = Path(shutil.copytree(served_run, tmp_path / "run"))
+    fields = yaml.safe_load((private / "mixture.yaml").read_text(encoding="utf-8"))
+    fields["tasks"]["kind"]["data"]["private"] = True  # marked after the training
+    (private / "mixture.yaml").write_text(yaml.safe_dump(fields), encoding="utf-8")
+    data = {"reader": "jsonl", "path": "rows", "exclude": ["note-1"]}
+    kind = {"head": "classification", "labels": ["yes", "no"], "data": data}
+    mixture = load_mixture({"name": "m", "encoder": {"name": str(tiny_encoder("bert"))}, "tasks": {"kind": kind}})
+    mixture = mixture.model_copy(update={"privacy": PrivacySpec(hash_ids=True)})
+    hashed = saved_run(tmp_path / "runs", mixture)[0].path
+    for run, key in ((private, "tasks.kind.data.private"), (hashed, "privacy.hash_ids")):
+        RunFolder(run).update_info(mlflow={"run_id": "1", "tracking_uri": "http://127.0.0.1:1"})
+        with pytest.raises(InputError) as caught:
+            log_model(ServedModel(run, ["kind"]))
+        assert [problem.key for problem in caught.value.problems] == [key]
 
 
 def test_a_model_is_logged_with_its_run_and_registered_on_request(

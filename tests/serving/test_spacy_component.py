@@ -28,6 +28,14 @@ def nlp(served_run: Path, planted: None) -> Any:
     return nlp
 
 
+def test_without_named_tasks_those_for_pairs_are_left_out(served_run: Path, planted: None) -> None:
+    from mtl.serving.spacy_component import RunComponent
+
+    doc = RunComponent(Predictor(served_run, {"accelerator": "cpu"}))(spacy.blank("en")(TEXT))
+    assert set(doc.spans) == {"mentions", "links"}
+    assert {name.partition(".")[0] for name in doc.cats} == {"kind"}
+
+
 def test_a_document_holds_what_predict_finds(nlp: Any, served_run: Path) -> None:
     doc = nlp(TEXT)
     expected = (predict(served_run, [TEXT], tasks=SINGLE) or [])[0]["predictions"]

@@ -58,6 +58,7 @@ def _fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def old(tmp_path: Path, tiny_encoder: Tiny) -> tuple[RunFolder, Any]:
     """A run with two tasks."""
     tasks = {name: task(rows(tmp_path / name, number), rate=2) for number, name in enumerate(("first", "second"))}
+    tasks["second"]["options"] = {"positive": "a", "threshold": "tuned"}
     encoder = {"name": str(tiny_encoder("bert")), "max_length": 32}
     sampler = {"name": "weighted"}
     return saved_run(
@@ -71,7 +72,7 @@ def fields(tmp_path: Path, old: tuple[RunFolder, Any]) -> dict[str, Any]:
     return {
         "name": "new",
         "tasks": {"added": task(rows(tmp_path / "added", 7))},
-        "encoder": {"max_length": 32},
+        "encoder": {"max_length": 64},
         "init": {"run": str(old[0].path), "heads": "keep"},
         "batch_size": 8,
     }
@@ -90,6 +91,7 @@ def test_the_other_tasks_of_the_run_are_added_but_never_drawn(fields: dict[str, 
     mixture = load_mixture(fields)
     assert list(mixture.tasks) == ["added", "first", "second"]
     assert [mixture.tasks[name].rate for name in mixture.tasks] == [None, 0, 0]
+    assert [mixture.max_length_of(name) for name in mixture.tasks] == [64, 32, 32]
     assert mixture.trained() == mixture.drawn() == ["added"]
     assert list(build_balancing(mixture).weights) == ["added"]
     data = build_data(mixture)
@@ -164,7 +166,7 @@ def equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
 def test_a_frozen_encoder_changes_nothing_for_the_tasks_that_are_kept(
     tmp_path: Path, fields: dict[str, Any], old: tuple[RunFolder, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = fitted(tmp_path, {**fields, "encoder": {"max_length": 32, "freeze_layers": 2}}, "--run.track=false")
+    run = fitted(tmp_path, {**fields, "encoder": {"max_length": 64, "freeze_layers": 2}}, "--run.track=false")
     metrics = run.metrics
     assert metrics["before"].keys() == {"first", "second"}
     for name in ("first", "second"):

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from heads import Row, TextRow
 from heads.classification import Classification
+from mtl import hashed_ids
 from mtl.evaluation.subgroups import MOST_GROUPS, FieldScores, scores_by_group
 from mtl.training.subgroup_report import group_cautions, group_columns, group_metrics, group_table
 from tests import five_tasks
@@ -46,6 +47,14 @@ def test_metrics_have_names_that_mlflow_takes() -> None:
         "test/notes/by_a_b/_/accuracy": 0.0,
         "test/notes/by_a_b/gap/accuracy": 1.0,
     }
+
+
+def test_hashed_ids_hide_the_names_of_groups_outside_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashed_ids._Process, "key", bytes(32))
+    groups = [fields("AAABBC")]
+    names = {hashed_ids.shown_id("A"), hashed_ids.shown_id("B")}
+    assert set(group_columns(groups)["group"]) == names
+    assert {name.split("/")[3] for name in group_metrics("test/notes", groups)} == {*names, "gap"}
 
 
 def test_the_table_has_groups_small_ones_and_the_gap() -> None:

@@ -115,6 +115,17 @@ function say(message, bad = false) {
   byId("status").classList.toggle("bad", bad);
 }
 
+async function asked(request) {
+  try {
+    const answer = await fetch("predict", {
+      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(request),
+    });
+    return [answer, await answer.json()];
+  } catch {
+    return [null, null];
+  }
+}
+
 async function predict(event) {
   event.preventDefault();
   const text = byId("text").value;
@@ -123,19 +134,16 @@ async function predict(event) {
   button.disabled = true;
   say("Predicting …");
   try {
-    const answer = await fetch("predict", {
-      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(request),
-    });
-    const found = await answer.json();
-    if (answer.ok) {
+    const [answer, found] = await asked(request);
+    if (answer === null) {
+      say("The server does not answer. Is mtl serve still running?", true);
+    } else if (answer.ok) {
       show(found, text);
       const number = Object.keys(found.predictions).length;
       say(`${number} task${number === 1 ? "" : "s"} predicted.`);
     } else {
       say(found.problems.map((problem) => `${problem.message} ${problem.suggestion}`).join(" "), true);
     }
-  } catch {
-    say("The server does not answer. Is mtl serve still running?", true);
   } finally {
     button.disabled = false;
   }

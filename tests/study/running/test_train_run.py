@@ -255,6 +255,7 @@ UNDECIDING = {
     "mtl.data.row_problems",
     "mtl.data.splits",
     "mtl.data.store",
+    "mtl.data.weak_labels",
     "mtl.encoder.location",
     "mtl.encoder.trained_run.is_trained",
     "mtl.evaluation.predictions",
