@@ -61,8 +61,8 @@ def agreement(path: Path, gold: Gold, options: FileOptions) -> WeakAgreement:
         if found.id in rows:
             by_source[found.source or path.stem].append(found)
     for of_source in by_source.values():
-        ids = Counter(found.id for found in of_source)
-        importer.bad_ids("an id must occur once in a source", sorted(name for name, n in ids.items() if n > 1))
+        seen = Counter(found.id for found in of_source)
+        importer.bad_ids("an id must occur once in a source", sorted(name for name, n in seen.items() if n > 1))
     if not by_source:
         importer.bad_ids(f"the file must have rows of {gold.split}", [*rows][:1])
     conversion = Conversion(head, {**gold.names, **options.names}, options.ignored)
