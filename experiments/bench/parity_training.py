@@ -286,7 +286,7 @@ def score_theirs(setting: Setting, trainer: Trainer, data: MixtureData) -> dict[
     logits = np.asarray(trainer.predict(inputs).predictions)  # [N, T, C]
     place = {(example["row"], example["part"]): i for i, example in enumerate(examples)}
     head = data.heads[setting.task]
-    evaluator = Evaluator({setting.task: head}, {setting.task: split}, tune=False)
+    evaluator = Evaluator({setting.task: head}, {setting.task: split}, tune=())
     for batch in EvaluationLoader(data, setting.split):
         (part,) = batch.parts
         own = torch.tensor(logits[[place[example["row"], example["part"]] for example in part.examples]])  # [B, T, C]
