@@ -12,13 +12,19 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from mtl.commands.arguments import add_file_options, add_import_option, file_options, import_modules, with_json_errors
+from mtl.commands.arguments import (
+    add_file_options,
+    add_gold_options,
+    add_import_option,
+    file_options,
+    import_modules,
+    with_json_errors,
+)
 from mtl.evaluation.summary import MISSING
 from mtl.log_filters import filter_logs
 from mtl.prediction.finished_run import FinishedRun
 from mtl.prediction.systems import gold_rows
 from mtl.prediction.weak_agreement import agreement
-from mtl.readers import SPLITS
 
 DESCRIPTION = """Measures how weak labels agree with gold on the rows that have both, for each source: the task's
 metrics with intervals, Cohen's kappa, and scores by class. The weak label stands in the place of the prediction."""
@@ -39,9 +45,7 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("mtl agreement", description=DESCRIPTION, allow_abbrev=False)
     parser.add_argument("weak", type=Path, help="file of weak labels: rows as JSON lines, or lines of mtl predict")
-    parser.add_argument("--task", help="task file; with --run, name of a task of the run")
-    parser.add_argument("--run", help="run whose task and data are meant")
-    parser.add_argument("--split", default="dev", choices=SPLITS, help="split with the gold labels (default dev)")
+    add_gold_options(parser, "dev")
     add_file_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_import_option(parser)

@@ -20,6 +20,7 @@ from mtl.config.loading import load_mixture
 from mtl.config.mixture import Mixture
 from mtl.config.yaml_files import read_yaml, require_known_key, resolve
 from mtl.problems import InputError, Problem, did_you_mean
+from mtl.readers import SPLITS
 from mtl.redaction import quoted_code, reason
 
 if TYPE_CHECKING:
@@ -164,6 +165,18 @@ def import_modules(names: Sequence[str]) -> None:
             problems.append(Problem("--import", message, "Write --import package.module."))
     if problems:
         raise InputError(problems)
+
+
+def add_gold_options(parser: argparse.ArgumentParser, split: str) -> None:
+    """Adds the options that name the gold labels of a file: `--task`, `--run` and `--split`.
+
+    Args:
+        parser: The parser.
+        split: The default split.
+    """
+    parser.add_argument("--task", help="task file; with --run, name of a task of the run")
+    parser.add_argument("--run", help="run whose task and data are meant")
+    parser.add_argument("--split", default=split, choices=SPLITS, help=f"split with the gold labels (default {split})")
 
 
 def add_file_options(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from mtl.commands.arguments import add_file_options, add_import_option, file_options, import_modules, with_json_errors
+from mtl.commands.arguments import (
+    add_file_options,
+    add_gold_options,
+    add_import_option,
+    file_options,
+    import_modules,
+    with_json_errors,
+)
 from mtl.evaluation.baselines import fitted_baselines
 from mtl.evaluation.intervals import score_intervals
 from mtl.evaluation.summary import MISSING
@@ -21,7 +28,6 @@ from mtl.files import finite
 from mtl.log_filters import filter_logs
 from mtl.prediction.finished_run import FinishedRun
 from mtl.prediction.systems import gold_rows, scored_file
-from mtl.readers import SPLITS
 
 DESCRIPTION = """Scores predictions of another system by the code that scores our runs. The file is PubTator, CoNLL,
 JSON lines or a DDI submission, and must have a prediction for every row of the split."""
@@ -42,9 +48,7 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("mtl score", description=DESCRIPTION, allow_abbrev=False)
     parser.add_argument("predictions", type=Path, help="file of predictions")
-    parser.add_argument("--task", help="task file; with --run, name of a task of the run")
-    parser.add_argument("--run", help="run whose task and data are meant")
-    parser.add_argument("--split", default="test", choices=SPLITS, help="split that was predicted (default test)")
+    add_gold_options(parser, "test")
     add_file_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_import_option(parser)
