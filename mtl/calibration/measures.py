@@ -40,9 +40,14 @@ def reliability_bins(confidence: Array, happened: Array, num_bins: int = NUM_BIN
     >>> reliability_bins(np.array([0.2, 0.9, 0.7]), np.array([0.0, 1.0, 1.0]), num_bins=2)
     [Bin(confidence=0.2, frequency=0.0, size=1), Bin(confidence=0.8, frequency=1.0, size=2)]
     """
-    places = np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)
+    places = bin_places(confidence, num_bins)
     own = [places == place for place in range(num_bins) if (places == place).any()]
     return [Bin(float(confidence[b].mean()), float(happened[b].mean()), int(b.sum())) for b in own]
+
+
+def bin_places(confidence: Array, num_bins: int) -> NDArray[np.intp]:
+    """The number of each outcome's bin, [n]."""
+    return np.clip(np.ceil(confidence * num_bins).astype(np.intp) - 1, 0, num_bins - 1)
 
 
 def expected_calibration_error(bins: list[Bin]) -> float:
@@ -67,11 +72,16 @@ def brier_score(probabilities: Array, gold: Array) -> float:
     >>> brier_score(np.array([0.75]), np.array([1.0]))
     0.0625
     """
+    return float(squared_errors(probabilities, gold).mean())
+
+
+def squared_errors(probabilities: Array, gold: Array) -> Array:
+    """The squared error of each outcome, [n], whose mean is the Brier score."""
     if probabilities.ndim == 1:
-        return float(((probabilities - gold) ** 2).mean())
-    squares = (probabilities - np.eye(probabilities.shape[1])[gold.astype(int)]) ** 2
-    total = float(squares.sum(axis=1).mean())
-    return total / 2 if probabilities.shape[1] == 2 else total
+        return (probabilities - gold) ** 2
+    squares = ((probabilities - np.eye(probabilities.shape[1])[gold.astype(int)]) ** 2).sum(axis=1)
+    found: Array = squares / 2 if probabilities.shape[1] == 2 else squares
+    return found
 
 
 def negative_log_likelihood(probabilities: Array, gold: Array) -> float:
@@ -80,8 +90,14 @@ def negative_log_likelihood(probabilities: Array, gold: Array) -> float:
     >>> round(negative_log_likelihood(np.array([0.5, 0.25]), np.array([1.0, 0.0])), 4)
     0.4904
     """
+    return float(log_losses(probabilities, gold).mean())
+
+
+def log_losses(probabilities: Array, gold: Array) -> Array:
+    """The negative log-likelihood of each outcome in nats, [n]."""
     if probabilities.ndim == 1:
         right = np.where(gold == 1, probabilities, 1 - probabilities)
     else:
         right = probabilities[np.arange(len(gold)), gold.astype(int)]
-    return float(-np.log(np.clip(right, np.finfo(np.float64).eps, 1)).mean())
+    found: Array = -np.log(np.clip(right, np.finfo(np.float64).eps, 1))
+    return found

@@ -1,4 +1,4 @@
-"""The reliability diagram of a task before and after calibration."""
+"""The reliability diagram of a task before and after calibration, and what withholding predictions gains."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 def reliability_figure(before: Reliability, after: Reliability, title: str) -> Figure:
     """How often predictions are right at each confidence, before and after, with the number of predictions below.
 
+    On the right, the risk-coverage curves: the share of errors among the most confident predictions.
+
     Args:
         before: Reliability at temperature 1.
         after: Reliability at the fitted temperature.
@@ -21,14 +23,15 @@ def reliability_figure(before: Reliability, after: Reliability, title: str) -> F
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8.0, 5.0), layout="constrained")  # not pyplot: it keeps every figure open
+    figure = Figure(figsize=(11.0, 5.0), layout="constrained")  # not pyplot: it keeps every figure open
     figure.suptitle(title, parse_math=False)
-    grid = figure.subplots(2, 2, sharex=True, height_ratios=(3, 1))
-    for column, (name, one) in enumerate((("before", before), ("after", after))):
-        _draw(grid[0, column], grid[1, column], one)
-        grid[0, column].set_title(f"{name}: ECE {one.ece:.3f}, Brier {one.brier:.3f}, NLL {one.nll:.3f}", fontsize=9)
-    grid[0, 0].set_ylabel("observed frequency")
-    grid[1, 0].set_ylabel("number")
+    axes = figure.subplot_mosaic([["before", "after", "risk"], ["b", "a", "risk"]], height_ratios=(3, 1))
+    for name, below, one in (("before", "b", before), ("after", "a", after)):
+        _draw(axes[name], axes[below], one)
+        axes[name].set_title(f"{name}: ECE {one.ece:.3f}, Brier {one.brier:.3f}, NLL {one.nll:.3f}", fontsize=9)
+    axes["before"].set_ylabel("observed frequency")
+    axes["b"].set_ylabel("number")
+    _draw_risk(axes["risk"], before, after)
     return figure
 
 
@@ -39,4 +42,17 @@ def _draw(upper: Axes, lower: Axes, one: Reliability) -> None:
     upper.set_xlim(0, 1)
     upper.set_ylim(0, 1)
     lower.bar(confidences, [own.size for own in one.bins], width=0.03, color="tab:blue")
+    lower.set_xlim(0, 1)
     lower.set_xlabel("confidence")
+
+
+def _draw_risk(axes: Axes, before: Reliability, after: Reliability) -> None:
+    for name, one, style in (("before", before, "--"), ("after", after, "-")):
+        shares = [(place + 1) / len(one.risks) for place in range(len(one.risks))]
+        axes.plot(shares, one.risks, style, marker="o", markersize=4, label=f"{name}: AURC {one.aurc:.3f}")
+    axes.set_title("errors if only the most confident are kept", fontsize=9)
+    axes.set_xlabel("share of predictions kept")
+    axes.set_ylabel("share of errors among them")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=8, frameon=False)

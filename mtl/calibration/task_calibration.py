@@ -11,16 +11,17 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from heads import Decisions
 from mtl.calibration.abstention import (
     COVERAGES,
-    Array,
     area_under_risk_coverage,
     conformal_quantile,
     prediction_sets,
     risk_coverage,
 )
+from mtl.calibration.measure_intervals import Span, measure_intervals
 from mtl.calibration.measures import (
     Bin,
     brier_score,
@@ -28,7 +29,8 @@ from mtl.calibration.measures import (
     negative_log_likelihood,
     reliability_bins,
 )
-from mtl.calibration.temperature import at_temperature, fit_temperature, known, known_mask
+from mtl.calibration.outcomes import num_outcomes, outcomes_of
+from mtl.calibration.temperature import at_temperature, fit_temperature, known
 
 FEW_ROWS = 50
 """With fewer rows of dev, a temperature is hardly better than a guess."""
@@ -88,6 +90,8 @@ class TaskCalibration:
         num_test: Number of decisions or spans on test; 0 without test.
         before: Reliability on test at temperature 1; None without test.
         after: The same at the temperature.
+        intervals: 95% intervals of the four numbers in the states `before` and `after`, and of their `change`; empty
+            without test or with one unit.
         conformal: Quantiles by coverage, such as ``"0.9"``; only if each decision is for one class.
         note: What the user should know about the fit; None for nothing.
     """
@@ -100,6 +104,7 @@ class TaskCalibration:
     num_test: int = 0
     before: Reliability | None = None
     after: Reliability | None = None
+    intervals: Mapping[str, Mapping[str, Span]] = field(default_factory=dict)
     conformal: Mapping[str, ConformalCheck] = field(default_factory=dict)
     note: str | None = None
 
@@ -145,13 +150,17 @@ def pooled(decisions: Iterable[Decisions]) -> Decisions:
     )
 
 
-def calibrated(dev: Decisions, num_rows: int, test: Decisions | None) -> TaskCalibration:
+def calibrated(
+    dev: Decisions, num_rows: int, test: Decisions | None, units: ArrayLike | None = None
+) -> TaskCalibration:
     """Fits a task on dev and checks it on test.
 
     Args:
         dev: Decisions on dev, at least one of them with gold.
         num_rows: Number of rows of dev with gold.
         test: Decisions on test; None without test.
+        units: Number of the unit (document or patient) of each outcome on test, [n], in the order of the decisions;
+            None resamples the outcomes one by one.
     """
     temperature = fit_temperature(dev)
     probabilities, gold = known(dev)
@@ -160,15 +169,20 @@ def calibrated(dev: Decisions, num_rows: int, test: Decisions | None) -> TaskCal
     if is_class:
         of_gold = at_temperature(probabilities, gold, temperature).gather(1, gold[:, None])[:, 0].numpy()
         quantiles = {f"{coverage:g}": conformal_quantile(of_gold, coverage) for coverage in COVERAGES}
+    intervals: dict[str, dict[str, Span]] = {}
+    if test is not None:
+        states = outcomes_of(test, 1.0), outcomes_of(test, temperature)
+        intervals = measure_intervals(*states, np.arange(num_outcomes(test)) if units is None else units)
     few = f"fitted on {num_rows} rows of dev, fewer than {FEW_ROWS}: do not rely on it"
     return TaskCalibration(
         temperature=temperature,
         unit="span" if dev.spans is not None else "class" if is_class else "label",
         num_rows=num_rows,
         num_decisions=gold.numel(),
-        num_test=0 if test is None else _num_outcomes(test),
+        num_test=0 if test is None else num_outcomes(test),
         before=None if test is None else reliability(test, 1.0),
         after=None if test is None else reliability(test, temperature),
+        intervals=intervals,
         conformal={name: _check(test, temperature, quantile) for name, quantile in quantiles.items()},
         note=few if num_rows < FEW_ROWS else None,
     )
@@ -176,7 +190,7 @@ def calibrated(dev: Decisions, num_rows: int, test: Decisions | None) -> TaskCal
 
 def reliability(decisions: Decisions, temperature: float) -> Reliability | None:
     """How good probabilities are at a temperature; None if there is nothing to count."""
-    outcomes = _outcomes(decisions, temperature)
+    outcomes = outcomes_of(decisions, temperature)
     if not len(outcomes.confidence):
         return None
     bins = reliability_bins(outcomes.confidence, outcomes.happened)
@@ -190,51 +204,6 @@ def reliability(decisions: Decisions, temperature: float) -> Reliability | None:
         bins=bins,
         risks=curve[places].tolist(),
     )
-
-
-class _Outcomes(NamedTuple):
-    """What the measures read.
-
-    `confidence` and `happened` [n] for the bins, `probabilities` [n, C] or [n] and `gold` [n] for proper scores, and
-    `certainty` and `is_right` [n] of what was predicted for risk and coverage.
-    """
-
-    confidence: Array
-    happened: Array
-    probabilities: Array
-    gold: Array
-    certainty: Array
-    is_right: Array
-
-
-def _outcomes(decisions: Decisions, temperature: float) -> _Outcomes:
-    if decisions.spans is not None:
-        return _of_spans(decisions, temperature)
-    probabilities, gold = known(decisions)
-    chosen = decisions.chosen[known_mask(decisions)]
-    at = at_temperature(probabilities, gold, temperature)
-    is_right = (chosen == gold).double().numpy()
-    if gold.dim() == 1:
-        certainty = at.gather(1, chosen[:, None])[:, 0].numpy()
-        return _Outcomes(certainty, is_right, at.numpy(), gold.double().numpy(), certainty, is_right)
-    flat, happened = at.flatten().numpy(), gold.flatten().double().numpy()
-    certainty = torch.where(chosen == 1, at, 1 - at).flatten().numpy()
-    return _Outcomes(flat, happened, flat, happened, certainty, is_right.flatten())
-
-
-def _of_spans(decisions: Decisions, temperature: float) -> _Outcomes:
-    """Each predicted span with the geometric mean of the probabilities of its tags."""
-    assert decisions.spans is not None
-    at = at_temperature(decisions.probabilities, decisions.chosen, temperature)
-    logs = at.gather(1, decisions.chosen[:, None])[:, 0].log()
-    spans = decisions.spans.tolist()
-    confidence = np.array([float(logs[start:end].mean().exp()) for start, end, _ in spans])
-    is_right = np.array([float(right) for *_, right in spans])
-    return _Outcomes(confidence, is_right, confidence, is_right, confidence, is_right)
-
-
-def _num_outcomes(decisions: Decisions) -> int:
-    return int(known(decisions)[1].numel()) if decisions.spans is None else len(decisions.spans)
 
 
 def _check(test: Decisions | None, temperature: float, quantile: float) -> ConformalCheck:

@@ -53,7 +53,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _agreement(options: argparse.Namespace) -> int:
-    gold = gold_rows(options.task, [FinishedRun(options.run)] if options.run else [], options.split)
+    runs = [FinishedRun(options.run)] if options.run else []
+    gold = gold_rows(options.task, runs, options.split, options.unit)
     found = agreement(options.weak, gold, file_options(options))
     report = {
         "task": gold.task,

@@ -168,7 +168,7 @@ def import_modules(names: Sequence[str]) -> None:
 
 
 def add_gold_options(parser: argparse.ArgumentParser, split: str) -> None:
-    """Adds the options that name the gold labels of a file: `--task`, `--run` and `--split`.
+    """Adds the options that name the gold labels of a file: `--task`, `--run`, `--split` and `--unit`.
 
     Args:
         parser: The parser.
@@ -177,6 +177,13 @@ def add_gold_options(parser: argparse.ArgumentParser, split: str) -> None:
     parser.add_argument("--task", help="task file; with --run, name of a task of the run")
     parser.add_argument("--run", help="run whose task and data are meant")
     parser.add_argument("--split", default=split, choices=SPLITS, help=f"split with the gold labels (default {split})")
+    add_unit_option(parser)
+
+
+def add_unit_option(parser: argparse.ArgumentParser) -> None:
+    """Adds the option `--unit`."""
+    unit_help = "what intervals resample: document, or a key of the rows' meta (default: as in the run, or document)"
+    parser.add_argument("--unit", metavar="KEY", help=unit_help)
 
 
 def add_file_options(parser: argparse.ArgumentParser) -> None:

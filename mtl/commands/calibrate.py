@@ -59,7 +59,7 @@ def _calibrate(options: argparse.Namespace) -> int:
 
 def _print(found: Mapping[str, TaskCalibration], place: str) -> None:
     console = Console(highlight=False)
-    console.width = max(console.width, 100)
+    console.width = max(console.width, 120)
     console.print(_reliability_table(found))
     if any(one.conformal for one in found.values()):
         console.print(_sets_table(found))
@@ -79,6 +79,9 @@ def _reliability_table(found: Mapping[str, TaskCalibration]) -> Table:
             table.add_row(
                 name, one.unit if name else "", str(one.num_test) if name else "", f"{temperature:.3f}", *numbers
             )
+        if "change" in one.intervals:
+            spans = one.intervals["change"].values()
+            table.add_row("", "", "", "change, 95%", *(f"{low:+.3f} to {high:+.3f}" for low, high in spans))
     return table
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +31,7 @@ from mtl.data.store import RowTable, Store
 from mtl.encoder.location import start_reasons
 from mtl.encoder.outline import EncoderOutline
 from mtl.encoder.pretrained import is_said_to_pack, load_config
+from mtl.evaluation.resampling_units import unit_counts, unit_problems
 from mtl.evaluation.surfaces import MentionOverlap, TrainMentions, mention_overlap
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.readers import SPLITS
@@ -69,7 +70,8 @@ def check(
             mixture = leakage.applied(mixture)
         data = prepare(mixture, heads, tokenizer)
         problems += _group_problems(mixture, data)
-        plan = _plan(mixture, heads, data, leakage, settings)
+        problems += unit_problems(data, mixture.evaluation.unit)
+        plan = _plan(mixture, (heads, tokenizer), data, leakage, settings)
     except InputError as error:
         found = [*error.problems, *problems, *_encoder_problems(fields), *_data_problems(fields)]
         return list(dict.fromkeys(found)), {}
@@ -217,11 +219,12 @@ def _metric_problems(mixture: Mixture, heads: Mapping[str, Any]) -> list[Problem
 
 def _plan(
     mixture: Mixture,
-    heads: Mapping[str, Any],
+    built: tuple[Mapping[str, Any], Any],
     data: Mapping[str, Mapping[str, SplitData]],
     leakage: Leakage,
     settings: _Settings,
 ) -> MixturePlan:
+    heads, tokenizer = built
     schedule = make_schedule(mixture, data, 1)  # type: ignore[arg-type]  # dict is invariant in its values
     length = _length(schedule, settings)
     epochs = length.epochs
@@ -241,7 +244,7 @@ def _plan(
         tasks[name] = {
             "head": spec.head,
             "primary_metric": heads[name].primary_metric,
-            "splits": _split_plans(heads[name], data[name]),
+            "splits": _split_plans(heads[name], data[name], _unknown_token(tokenizer)),
             "batch_size": None if mixture.tokens_per_batch_of(name) else mixture.batch_size_of(name),
             "tokens_per_batch": mixture.tokens_per_batch_of(name),
             "max_length": mixture.max_length_of(name),
@@ -252,7 +255,11 @@ def _plan(
             "passes": batches[leader] / schedule.batchers[leader].batches_per_pass if batches[leader] else 0.0,
             "shared": leakage.within(name),
             "first_weights": heads[name].first_weights,
-            "notes": [*_task_notes(heads[name], data[name]), *starts[name]],
+            "notes": [
+                *_task_notes(heads[name], data[name]),
+                *starts[name],
+                *_unit_notes(data[name], mixture.evaluation.unit),
+            ],
         }
     return {
         "name": mixture.name,
@@ -307,6 +314,13 @@ def _task_notes(head: Any, data: Mapping[str, SplitData]) -> list[str]:
     return [*notes, *head.advice(len(train.rows), train.rows.num_pairs)]
 
 
+def _unit_notes(data: Mapping[str, SplitData], unit: str) -> Iterator[str]:
+    """How many units the intervals of dev and test resample, and how many of these are in train as well."""
+    for split, counts in unit_counts(data, unit).items():
+        shared = f"; {counts.in_train} of them are in train too, so scores may be too good" if counts.in_train else ""
+        yield f"{split}: intervals resample {_counted(counts.units, 'value')} of '{unit}'{shared}"
+
+
 def _length(schedule: StepSchedule, settings: _Settings) -> DefaultLength:
     """The number of epochs to plan for, with its reason; the last epoch may be cut short by `max_steps`."""
     if settings.max_epochs is None and settings.max_steps is None:
@@ -317,9 +331,16 @@ def _length(schedule: StepSchedule, settings: _Settings) -> DefaultLength:
     return DefaultLength(min(limits), "set")
 
 
-def _split_plans(head: Any, data: Mapping[str, SplitData]) -> dict[str, dict[str, Any]]:
+def _unknown_token(tokenizer: Any) -> int | None:
+    """The id of the token for what is not in the vocabulary; None if there is none of its own."""
+    others = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id}
+    found: int | None = tokenizer.unk_token_id
+    return None if found in others else found
+
+
+def _split_plans(head: Any, data: Mapping[str, SplitData], unknown: int | None) -> dict[str, dict[str, Any]]:
     """The plan of each split; dev and test of a task with mentions have what train knows of them."""
-    plans = {split: _split_plan(content) for split, content in data.items()}
+    plans = {split: _split_plan(content, unknown) for split, content in data.items()}
     if head.mention_types:
         train = TrainMentions(data["train"].rows, head.mention_types)
         for split in plans.keys() - {"train"}:
@@ -327,7 +348,7 @@ def _split_plans(head: Any, data: Mapping[str, SplitData]) -> dict[str, dict[str
     return plans
 
 
-def _split_plan(content: SplitData) -> dict[str, Any]:
+def _split_plan(content: SplitData, unknown: int | None) -> dict[str, Any]:
     rows, examples = content.row_summary, content.example_summary
     num_examples = len(content.examples)
     return {
@@ -335,6 +356,10 @@ def _split_plan(content: SplitData) -> dict[str, Any]:
         "documents": rows.documents,
         "labels": examples.labels,
         "truncated": examples.truncated / num_examples if num_examples else 0.0,
+        "tokens": int(content.lengths.sum()),
+        "unknown_tokens": content.examples.num_equal("input_ids", unknown)
+        if unknown is not None and num_examples
+        else 0,
         "notes": examples.notes,
         "refused_rows": [*rows.refused, *shown_refusals(examples.refused, content.rows)],
         "left_out": rows.left_out,
@@ -455,6 +480,11 @@ def _notes(content: Mapping[str, Any]) -> list[str]:
     noted = {kind: count for kind, count in sorted(content["noted"].items()) if count}
     if noted:
         notes.append(f"mentions: {_listed(noted)}")
+    if content["unknown_tokens"]:
+        share = content["unknown_tokens"] / content["tokens"]
+        notes.append(
+            f"{_counted(content['unknown_tokens'], 'token')} ({share:.2%}) not in the vocabulary of the encoder"
+        )
     if content["contradictory"]:
         notes.append(f"{_counted(content['contradictory'], 'text')} with several different labels")
     kinds = {kind.replace("_", " "): count for kind, count in content["notes"].items() if count}

@@ -15,11 +15,13 @@ from rich.table import Table
 from mtl.commands.arguments import (
     add_file_options,
     add_import_option,
+    add_unit_option,
     file_options,
     import_modules,
     trainer_options,
     with_json_errors,
 )
+from mtl.evaluation.resampling_units import unit_numbers
 from mtl.evaluation.units import unit_of
 from mtl.log_filters import filter_logs
 from mtl.prediction.finished_run import FinishedRun
@@ -29,8 +31,8 @@ from mtl.readers import SPLITS
 from mtl.study.statistics.paired_systems import differences, exchange_p
 
 DESCRIPTION = """Compares two systems on the same documents: the difference in each metric with its interval over
-documents, and whether the difference in the primary metric is significant, by the sign flips of studies with documents
-in place of seeds. It says nothing about other seeds of a training; studies do."""
+documents (or --unit), and whether the difference in the primary metric is significant, by the sign flips of studies
+with documents in place of seeds. It says nothing about other seeds of a training; studies do."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -53,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(name, help="a run (folder or checkpoint), or a file of predictions")
     parser.add_argument("--task", help="name of a task of the run, or a task file (default: the only task)")
     parser.add_argument("--split", default="test", choices=SPLITS, help="split to compare on (default test)")
+    add_unit_option(parser)
     add_file_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_import_option(parser)
@@ -65,7 +68,7 @@ def _compare(options: argparse.Namespace) -> int:
     if missing:
         raise InputError([Problem(str(path), "The path does not exist.", "Check the path.") for path in missing])
     runs = {path: FinishedRun(path, options.trainer) for path in given if path.is_dir() or path.suffix == ".ckpt"}
-    gold = gold_rows(options.task, list(runs.values()), options.split)
+    gold = gold_rows(options.task, list(runs.values()), options.split, options.unit)
     first, second = (
         scored_run(runs[path], gold) if path in runs else scored_file(path, gold, file_options(options))
         for path in given
@@ -80,15 +83,17 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _report(gold: Gold, first: SystemScores, second: SystemScores) -> dict[str, Any]:
     counts = [system.result.stacked_counts() for system in (first, second)]
-    found = differences(gold.head, counts[0], counts[1])
+    units = unit_numbers(first.result.documents, gold.units)
+    found = differences(gold.head, counts[0], counts[1], units=units)
     unit = unit_of(gold.head, gold.rows)
     return {
         "task": gold.task,
         "split": gold.split,
         "documents": len(first.result.documents),
+        "resampled": gold.unit,
         "systems": [first.name, second.name],
         "primary_metric": gold.head.primary_metric,
-        "p": exchange_p(gold.head, counts[0], counts[1], unit=unit),
+        "p": exchange_p(gold.head, counts[0], counts[1], units=units, unit=unit),
         "unit": unit,
         "metrics": {
             name: {
@@ -116,4 +121,6 @@ def _print(found: dict[str, Any]) -> None:
     console.print(table)
     below = abs(found["metrics"][found["primary_metric"]]["difference"]) < found["unit"]
     note = ", because the difference is below one unit of the split" if below else ""
-    console.print(f"{found['primary_metric']}: p = {found['p']:.4f}, two-sided, by exchange of documents{note}")
+    console.print(
+        f"{found['primary_metric']}: p = {found['p']:.4f}, two-sided, by exchange of {found['resampled']}s{note}"
+    )

@@ -33,6 +33,7 @@ from mtl.config.mixture import Mixture
 from mtl.config.schema import checked, keys_of
 from mtl.distributed import is_rank_zero
 from mtl.encoder.location import start_reasons
+from mtl.evaluation.resampling_units import unit_problems
 from mtl.log_filters import filter_logs
 from mtl.prediction.end_to_end import EndToEnd
 from mtl.problems import InputError, Problem, did_you_mean
@@ -272,6 +273,8 @@ class MixtureCLI(LightningCLI):
         # The folder comes last, so that a run with invalid data or options leaves none and never becomes the latest.
         self.datamodule = build_data(self.mixture, refuses_leakage=self.subcommand == "fit")
         self.datamodule.setup()
+        if problems := unit_problems(self.datamodule.tasks, self.mixture.evaluation.unit):
+            raise InputError(problems)
         _warn_of_leakage(self.datamodule)
         self._end_to_end = _end_to_end(options, self.subcommand, self.datamodule)
         if self.subcommand == "fit" and config.ckpt_path == AUTO:

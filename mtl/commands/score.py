@@ -56,21 +56,23 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _score(options: argparse.Namespace) -> int:
-    gold = gold_rows(options.task, [FinishedRun(options.run)] if options.run else [], options.split)
+    runs = [FinishedRun(options.run)] if options.run else []
+    gold = gold_rows(options.task, runs, options.split, options.unit)
     system = scored_file(options.predictions, gold, file_options(options))
     head = gold.head
     surfaces = surface_scores(head, gold.train, system.rows, system.predictions) if gold.train else None
-    intervals = score_intervals(head, system.result)
+    intervals = score_intervals(head, system.result, units=gold.units)
     scores = dict(system.result.scores)
     if surfaces is not None:
         scores |= surfaces.scores()
-        intervals |= surfaces.intervals(head)
+        intervals |= surfaces.intervals(head, gold.units)
     found = {
         "task": gold.task,
         "split": gold.split,
         "primary_metric": head.primary_metric,
         "rows": system.result.num_rows,
         "documents": len(system.result.documents),
+        "resampled": gold.unit,
         "scores": finite(scores),
         "intervals": {name: interval._asdict() for name, interval in intervals.items()},
         "baselines": finite(fitted_baselines(head, gold.train, gold.rows)) if gold.train else {},

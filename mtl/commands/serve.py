@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +13,14 @@ from typing import Any
 from mtl.commands.arguments import add_import_option, import_modules
 from mtl.log_filters import filter_logs
 from mtl.problems import InputError, Problem
-from mtl.serving.model_folder import ServedModel, check_model_folder, is_model_folder, log_model, write_model
+from mtl.serving.model_folder import (
+    ServedModel,
+    check_model_folder,
+    is_model_folder,
+    log_model,
+    model_of_folder,
+    write_model,
+)
 from mtl.serving.page_server import check_page_host, open_page
 from mtl.serving.ports import address, require_free_port
 from mtl.serving.scoring_server import scoring_server, wait_until_ready
@@ -36,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments[1:])
     import_modules(options.modules)
     filter_logs()
-    model = ServedModel(options.run, options.task, options.mentions, options.modules)
+    model = _model(options)
     if options.to is not None:
         write_model(model, options.to)
         print(f"Wrote {options.to}: an MLflow model. Loading it with MLflow runs its code.")
@@ -52,13 +60,31 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _model(options: argparse.Namespace) -> ServedModel:
+    """What is served: a run, or what the folder of a model says.
+
+    Raises:
+        InputError: The folder of a model is given with options that it decides itself, or that write a model.
+    """
+    folder = Path(options.run)
+    if not is_model_folder(folder):
+        return ServedModel(options.run, options.task, options.mentions, options.modules)
+    if options.task or options.mentions or options.modules:
+        message = "must be left out, because a folder of a model says what it serves."
+        raise InputError(Problem("--task", message, "Write the model anew from its run."))
+    if options.to is not None or options.log or options.register is not None:
+        message = "must be left out, because RUN is the folder of a model already."
+        raise InputError(Problem("--to", message, "Copy the folder, or give the run."))
+    check_model_folder(folder)
+    model = model_of_folder(folder)
+    sys.path[:0] = [str(folder / "code")] if (folder / "code").is_dir() else []
+    import_modules(model.modules)
+    return model
+
+
 def _serve(model: ServedModel, options: argparse.Namespace) -> int:
     folder = Path(options.run)
     if is_model_folder(folder):
-        if options.task or options.mentions or options.modules:
-            message = "must be left out, because a folder of a model says what it serves."
-            raise InputError(Problem("--task", message, "Write the model anew from its run."))
-        check_model_folder(folder)
         return _run_server(folder, options)
     with TemporaryDirectory() as place:
         write_model(model, Path(place, "model"))

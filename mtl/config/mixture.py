@@ -329,12 +329,15 @@ class EvaluationSpec(Section):
         weights: Weights of the tasks for `weighted`; the default is 1.
         groups: Keys of the rows' `meta`, such as site or year, for whose values a checkpoint is scored separately.
         min_group_rows: Number of labelled rows below which a group is counted, but not scored.
+        unit: What intervals resample: `document`, or a key of the rows' `meta` that several documents share, such as
+            `patient`. Tasks whose rows do not have the key resample documents.
     """
 
     select: StrictStr = "mean"
     weights: dict[str, Positive] = Field(default_factory=dict)
     groups: tuple[StrictStr, ...] = ()
     min_group_rows: Count = 20
+    unit: StrictStr = "document"
 
 
 LeakagePolicy = Literal["error", "warn", "exclude"]

@@ -475,6 +475,15 @@ def _evaluation_problems(mixture: Mixture, others: Sequence[str]) -> list[Proble
         for name in weights
         if name not in names
     ]
+    problems += [
+        Problem(
+            f"evaluation.weights.{name}",
+            "has no effect: the task has the rate 0, and only trained tasks count.",
+            f"Remove it, or select by it alone: select: {name}/<metric>.",
+        )
+        for name in weights
+        if name in mixture.tasks and name not in mixture.trained()
+    ]
     if weights and select != "weighted":
         message = f"has no effect with select: {select}."
         problems.append(Problem("evaluation.weights", message, "Remove the weights, or set select: weighted."))

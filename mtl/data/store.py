@@ -67,6 +67,12 @@ class StoredTable:
         lengths: npt.NDArray[np.int64] = pc.list_value_length(self._data.column(name)).to_numpy()
         return lengths
 
+    def num_equal(self, name: str, value: int) -> int:
+        """The number of elements that equal a value, over all lists of a column of lists."""
+        import pyarrow.compute as pc
+
+        return int(pc.sum(pc.equal(pc.list_flatten(self._data.column(name)), value)).as_py() or 0)
+
     def codes(self, name: str) -> npt.NDArray[np.int64]:
         """An integer for each distinct value of a column, from 0 in the order of first occurrence."""
         encoded = self._data.column(name).dictionary_encode().unify_dictionaries()

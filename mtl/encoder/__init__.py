@@ -1,6 +1,7 @@
 """The shared encoder: loads a Hugging Face model and adapts it to the mixture and the device.
 
 - `pretrained`: configuration, tokenizer and weights.
+- `composing`: accents that a tokenizer reads alike as one character and as two.
 - `location`: where an encoder's files are, and a hash of them for the keys of runs.
 - `trained_run`: the encoder that a run has trained.
 - `model`: `Encoder`, the module that computes the hidden states.

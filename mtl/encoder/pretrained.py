@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from heads._causal import is_causal
+from mtl.encoder.composing import compose_accents
 from mtl.encoder.location import cached_only, encoder_folder, load_problems, tokenizer_spec, trained_of
 from mtl.encoder.model import Encoder
 from mtl.encoder.packing import Layout
@@ -62,7 +63,7 @@ _AROUND_THE_BACKEND = ("truncation_side", "padding_side", "model_input_names", "
 def load_tokenizer(
     spec: EncoderSpec, special_tokens: Sequence[str] = (), *, needs_offsets: bool = True
 ) -> PreTrainedTokenizerBase:
-    """The encoder's own tokenizer, with special tokens added.
+    """The encoder's own tokenizer, with special tokens added; it reads composed and decomposed accents alike.
 
     Args:
         spec: The encoder.
@@ -84,6 +85,7 @@ def load_tokenizer(
             f"'{source.name}' has no fast tokenizer, which heads other than generation need for character offsets."
         )
         raise InputError(Problem(key, message, "Use another encoder for these tasks."))
+    compose_accents(tokenizer)
     new = [token for token in dict.fromkeys(special_tokens) if token not in tokenizer.get_vocab()]
     tokenizer.add_tokens(new, special_tokens=True)
     return tokenizer

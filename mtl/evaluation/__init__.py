@@ -7,6 +7,7 @@
 - `counts_files`: files of counts per document.
 - `predictions`: files of predictions, one line per row.
 - `intervals`: confidence intervals of the scores of one evaluation.
+- `resampling_units`: what intervals resample: documents, or what several share, such as a patient.
 - `baselines`: trivial predictors, scored from the same counts as the model.
 - `frozen`: the trivial predictor `frozen`, a linear model on states of the encoder without fine-tuning.
 - `units`: the change of a score below which a difference means nothing.
@@ -23,6 +24,7 @@ __all__ = [
     "frozen",
     "intervals",
     "predictions",
+    "resampling_units",
     "scoring",
     "strict",
     "subgroups",

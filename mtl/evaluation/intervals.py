@@ -1,8 +1,8 @@
-"""Confidence intervals of the scores of one evaluation, whose documents are a sample.
+"""Confidence intervals of the scores of one evaluation, whose documents, or patients, are a sample.
 
 They say how much the scores would vary on other test documents. They say nothing about other seeds: see `mtl.study`.
 
-Shapes: D documents, N rows of counts, K counts, B resamples.
+Shapes: U units (documents, or what they share), N rows of counts, K counts, B resamples.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from heads import Head
 from mtl.evaluation.evaluator import TaskResult
+from mtl.evaluation.resampling_units import Units, unit_numbers
 
 DECIDES_RESULTS = False
 
@@ -36,7 +37,7 @@ class ScoreInterval(NamedTuple):
     Args:
         low: Lower end.
         high: Upper end.
-        method: "bootstrap" for percentiles over resampled documents; "wilson" for Wilson's interval of a proportion.
+        method: "bootstrap" for percentiles over resampled units; "wilson" for Wilson's interval of a proportion.
     """
 
     low: float
@@ -45,26 +46,34 @@ class ScoreInterval(NamedTuple):
 
 
 def score_intervals(
-    head: Head, result: TaskResult, *, level: float = 0.95, num_resamples: int = NUM_RESAMPLES, seed: int = 0
+    head: Head,
+    result: TaskResult,
+    *,
+    units: Units | None = None,
+    level: float = 0.95,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
 ) -> dict[str, ScoreInterval]:
-    """An interval for each metric of a task; empty with fewer than two documents.
+    """An interval for each metric of a task; empty with fewer than two units.
 
-    Documents are resampled as a whole, because their rows are not independent. Proportions, such as a sensitivity, get
+    Units are resampled as a whole, because their rows are not independent. Proportions, such as a sensitivity, get
     Wilson's interval instead, because a bootstrap of a proportion of 1 has no width.
 
     Args:
         head: The head of the task.
         result: Its result, with the counts of each document.
+        units: The unit of each document, such as its patient; None resamples documents.
         level: Nominal coverage.
         num_resamples: Number of resamples, B.
         seed: Seed of the resamples.
     """
-    if len(result.documents) < 2:
+    of_documents = unit_numbers(result.documents, units)
+    if not of_documents.any():
         return {}
     arrays = result.stacked_counts()
-    sample = _Sample(torch.from_numpy(arrays["counts"]), arrays["owners"], len(result.documents))
+    sample = _Sample(torch.from_numpy(arrays["counts"]), of_documents[arrays["owners"]], int(of_documents.max()) + 1)
     proportions = {
-        name: wilson(sample.by_document(part), sample.by_document(whole), level)
+        name: wilson(sample.by_unit(part), sample.by_unit(whole), level)
         for name, (part, whole) in head.proportions(sample.counts).items()
     }
     others = [name for name in head.metrics if name not in proportions]
@@ -73,16 +82,16 @@ def score_intervals(
 
 
 def wilson(parts: Array, wholes: Array, level: float = 0.95) -> ScoreInterval:
-    """Wilson's interval of a proportion whose cases come in documents.
+    """Wilson's interval of a proportion whose cases come in units.
 
     The numbers of cases are first divided by the design effect: how much larger the variance of the proportion over
-    documents is than that of independent cases, at least 1 (Rao and Scott 1992, "A simple method for the analysis of
-    clustered binary data"). With one case per document this is Wilson's interval (Wilson 1927). Without cases it is
+    units is than that of independent cases, at least 1 (Rao and Scott 1992, "A simple method for the analysis of
+    clustered binary data"). With one case per unit this is Wilson's interval (Wilson 1927). Without cases it is
     the whole range from 0 to 1.
 
     Args:
-        parts: Number of cases that count in each document, [D].
-        wholes: Number of all cases in each document, [D].
+        parts: Number of cases that count in each unit, [U].
+        wholes: Number of all cases in each unit, [U].
         level: Nominal coverage.
 
     >>> interval = wilson(np.array([1.0] * 20), np.ones(20))
@@ -103,40 +112,40 @@ def wilson(parts: Array, wholes: Array, level: float = 0.95) -> ScoreInterval:
 
 
 def _design_effect(parts: Array, wholes: Array) -> float:
-    """The variance of a proportion over documents, relative to that of independent cases; at least 1."""
+    """The variance of a proportion over units, relative to that of independent cases; at least 1."""
     has_cases = wholes > 0
     parts, wholes = parts[has_cases], wholes[has_cases]
-    num_documents, num_cases = len(wholes), wholes.sum()
+    num_units, num_cases = len(wholes), wholes.sum()
     share = parts.sum() / num_cases
-    if num_documents < 2 or num_documents == num_cases or not 0 < share < 1:
+    if num_units < 2 or num_units == num_cases or not 0 < share < 1:
         return 1.0
-    variance = num_documents / (num_documents - 1) * ((parts - share * wholes) ** 2).sum() / num_cases**2
+    variance = num_units / (num_units - 1) * ((parts - share * wholes) ** 2).sum() / num_cases**2
     return max(1.0, float(variance / (share * (1 - share) / num_cases)))
 
 
 class _Sample(NamedTuple):
-    """The counts [N, K], the document of each row [N], and the number of documents."""
+    """The counts [N, K], the unit of each row [N], and the number of units."""
 
     counts: Tensor
     owners: NDArray[np.intp]
-    num_documents: int
+    num_units: int
 
-    def by_document(self, values: Tensor) -> Array:
-        """The sums over the rows of each document, [N] -> [D]."""
-        sums = np.zeros(self.num_documents)
+    def by_unit(self, values: Tensor) -> Array:
+        """The sums over the rows of each unit, [N] -> [U]."""
+        sums = np.zeros(self.num_units)
         np.add.at(sums, self.owners, values.double().numpy())
         return sums
 
 
 def _resampled(head: Head, sample: _Sample, metrics: Sequence[str], num_resamples: int, seed: int) -> dict[str, Array]:
-    """The metrics of each resample of the documents, [B]."""
+    """The metrics of each resample of the units, [B]."""
     rng = np.random.default_rng(seed)
-    shares = np.full(sample.num_documents, 1 / sample.num_documents)
-    size = max(1, _CHUNK_SIZE // max(sample.num_documents, len(sample.owners)))
+    shares = np.full(sample.num_units, 1 / sample.num_units)
+    size = max(1, _CHUNK_SIZE // max(sample.num_units, len(sample.owners)))
     chunks: dict[str, list[Array]] = {name: [] for name in metrics}
     for start in range(0, num_resamples, size):
         number = min(size, num_resamples - start)
-        drawn = rng.multinomial(sample.num_documents, shares, size=number)  # [B, D]
+        drawn = rng.multinomial(sample.num_units, shares, size=number)  # [B, U]
         times = torch.from_numpy(drawn[:, sample.owners].astype(np.float64))  # [B, N]
         found = head.many_scores(sample.counts, times, metrics)
         for name in metrics:

@@ -14,6 +14,7 @@ from heads import Head, Prediction, Row
 from mtl.evaluation.baselines import usable_rows
 from mtl.evaluation.evaluator import TaskResult
 from mtl.evaluation.intervals import ScoreInterval, score_intervals
+from mtl.evaluation.resampling_units import Units
 from mtl.evaluation.scoring import score_rows
 from mtl.files import finite
 
@@ -101,7 +102,13 @@ class FieldScores(NamedTuple):
 
 
 def scores_by_group(
-    head: Head, rows: Iterable[Row], predictions: Mapping[str, Prediction], field: str, *, min_rows: int
+    head: Head,
+    rows: Iterable[Row],
+    predictions: Mapping[str, Prediction],
+    field: str,
+    *,
+    min_rows: int,
+    units: Units | None = None,
 ) -> FieldScores:
     """The scores of a task by the groups of a field.
 
@@ -111,6 +118,7 @@ def scores_by_group(
         predictions: Predictions by row id; rows without one are left out.
         field: Key of `meta`.
         min_rows: Number of rows below which a group is not scored.
+        units: The unit of each document for the intervals; None resamples documents.
     """
     of_group: defaultdict[str, list[Row]] = defaultdict(list)
     num_without = 0
@@ -131,7 +139,7 @@ def scores_by_group(
     return FieldScores(
         field,
         head.primary_metric,
-        {name: GroupScores(result, score_intervals(head, result)) for name, result in results.items()},
+        {name: GroupScores(result, score_intervals(head, result, units=units)) for name, result in results.items()},
         {name: len(shown[name]) for name in sorted(shown) if name not in results},
         num_without,
         len(of_group),

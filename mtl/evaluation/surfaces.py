@@ -25,6 +25,7 @@ from heads import Entity, Head, Prediction, Row, Span, SpanRow
 from mtl.evaluation.baselines import usable_rows
 from mtl.evaluation.evaluator import TaskResult
 from mtl.evaluation.intervals import ScoreInterval, score_intervals
+from mtl.evaluation.resampling_units import Units
 from mtl.evaluation.scoring import score_rows
 
 DECIDES_RESULTS = False
@@ -99,12 +100,12 @@ class SurfaceScores(NamedTuple):
             found |= {f"{part}_{name}": result.scores[name] for name in METRICS if name in result.scores}
         return found
 
-    def intervals(self, head: Head) -> dict[str, ScoreInterval]:
-        """95% intervals of the scores of both parts."""
+    def intervals(self, head: Head, units: Units | None = None) -> dict[str, ScoreInterval]:
+        """95% intervals of the scores of both parts; `units` as in `score_intervals`."""
         return {
             f"{part}_{name}": interval
             for part, result in self.parts.items()
-            for name, interval in score_intervals(head, result).items()
+            for name, interval in score_intervals(head, result, units=units).items()
             if name in METRICS
         }
 

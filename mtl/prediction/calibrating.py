@@ -11,14 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
+from mtl.calibration.outcomes import num_outcomes
 from mtl.calibration.reliability_figure import reliability_figure
 from mtl.calibration.saved import save_calibration
 from mtl.calibration.task_calibration import TaskCalibration, calibrated, pooled
 from mtl.calibration.temperature import known_mask
 from mtl.data.reading import read_rows
 from mtl.data.store import Store
+from mtl.evaluation.resampling_units import unit_numbers, units_of
 from mtl.problems import InputError, Problem
 from mtl.tracking.tracker import MLflowTracker
 
@@ -73,20 +77,34 @@ def _splits(run: FinishedRun, task: str) -> set[str]:
 
 def _calibrated(run: FinishedRun, task: str) -> TaskCalibration:
     head, content = run.head(task), run.split(task, "dev")
-    dev, num_rows = _decisions(run, task, content)
-    if dev is None:
+    dev = _decisions(run, task, content)
+    if not dev.num_rows:
         raise InputError(Problem(f"tasks.{task}.data", "has nothing with gold on dev.", _ADVICE))
-    test = _decisions(run, task, run.split(task, "test"))[0] if "test" in _splits(run, task) else None
-    found = calibrated(dev, num_rows, test)
+    if "test" not in _splits(run, task):
+        found = calibrated(pooled(dev.by_row), dev.num_rows, None)
+    else:
+        content = run.split(task, "test")
+        units = units_of(content.rows, run.mixture.evaluation.unit, f"{task}, test")
+        test = _decisions(run, task, content)
+        numbers = np.repeat(unit_numbers(test.documents, units), [num_outcomes(one) for one in test.by_row])
+        found = calibrated(pooled(dev.by_row), dev.num_rows, pooled(test.by_row) if test.num_rows else None, numbers)
     return replace(found, thresholds=head.calibrated_thresholds(found.temperature))
 
 
-def _decisions(run: FinishedRun, task: str, content: SplitData) -> tuple[Decisions | None, int]:
-    """The decisions in a split, None if none of them has gold, and the number of rows that have some with gold."""
+class _Found(NamedTuple):
+    """The decisions in a split by row, the document of each row, and the number of rows that have some with gold."""
+
+    by_row: list[Decisions]
+    documents: list[str]
+    num_rows: int
+
+
+def _decisions(run: FinishedRun, task: str, content: SplitData) -> _Found:
     head = run.head(task)
-    found = [head.decisions(*one) for one in run.outputs(task, content) if head.is_labelled(one.row)]
+    outputs = [one for one in run.outputs(task, content) if head.is_labelled(one.row)]
+    found = [head.decisions(*one) for one in outputs]
     num_rows = sum(bool(known_mask(one).any()) for one in found)
-    return (pooled(found) if num_rows else None), num_rows
+    return _Found(found, [one.row.document for one in outputs], num_rows)
 
 
 def _track(run: FinishedRun, found: Mapping[str, TaskCalibration]) -> None:

@@ -21,6 +21,7 @@ from mtl.evaluation.baselines import trivial_baselines
 from mtl.evaluation.counts_files import write_counts
 from mtl.evaluation.frozen import FrozenBaseline
 from mtl.evaluation.intervals import ScoreInterval, score_intervals
+from mtl.evaluation.resampling_units import units_of
 from mtl.evaluation.summary import score_table
 from mtl.evaluation.surfaces import surface_scores
 from mtl.files import finite, read_json
@@ -102,6 +103,7 @@ def evaluate_on(run: FinishedRun, task: str, corpus: Corpus, split: str = "test"
         InputError: The corpus has no such split, or its rows are missing or invalid.
     """
     head, train, content = run.head(task), run.split(task, "train"), _content(run, task, corpus, split)
+    units = units_of(content.rows, run.mixture.evaluation.unit, f"{corpus.name}, {split}")
     scored = run.score(task, content)
     surfaces = surface_scores(head, train.rows, content.rows, scored.predictions)
     named = {} if surfaces is None else {task: surfaces}
@@ -114,7 +116,8 @@ def evaluate_on(run: FinishedRun, task: str, corpus: Corpus, split: str = "test"
         split=split,
         primary=head.primary_metric,
         result=result,
-        intervals=score_intervals(head, result) | ({} if surfaces is None else surfaces.intervals(head)),
+        intervals=score_intervals(head, result, units=units)
+        | ({} if surfaces is None else surfaces.intervals(head, units)),
         baselines=trivial_baselines({task: head}, data, split, frozen).get(task, {}),
         own=run.folder.metrics.get("test", {}).get(task, {}),
         shared=tuple(shared_with_train(_rows(task, train, corpus.name, split, content), corpus.name)),

@@ -24,7 +24,7 @@ from mtl.config.mixture import Mixture, TaskSpec
 from mtl.log_filters import quiet_lightning
 from mtl.prediction.input_job import AcceptedInput, InputJob
 from mtl.prediction.inputs import Given, Input, open_input
-from mtl.prediction.label_sets import with_set
+from mtl.prediction.label_sets import set_quantiles, with_set
 from mtl.prediction.one_device import available_precision, one_device_trainer
 from mtl.prediction.output_records import as_record
 from mtl.prediction.pipeline import Decoded, Pipeline
@@ -84,6 +84,7 @@ class Predictor:
         tasks: Sequence[str] | None = None,
         mentions: Sequence[str] = (),
         on_bad_row: Literal["error", "skip"] = "error",
+        coverage: float | None = None,
     ) -> list[dict[str, Any]]:
         """The predictions of texts, as lines of the JSON lines output of `mtl predict`.
 
@@ -92,15 +93,18 @@ class Predictor:
             tasks: As in `task_names`.
             mentions: Entity tasks that find the mentions of a task, each ``NAME=TASK[,TASK…]``.
             on_bad_row: Whether rows that cannot be predicted are an error or left out.
+            coverage: 0.8, 0.9, 0.95 or 0.99: adds to each task that chooses one label the `set` of labels that contains
+                the right one with this probability; None adds none.
 
         Raises:
-            InputError: A task name or a text is invalid.
+            InputError: A task name or a text is invalid, or no task is calibrated for the coverage.
         """
         with self._lock, quiet_lightning():
             names = task_names(self.mixture, tasks)
             job = self.job(self.open(rows, names), names, mentions)
             accepted = job.check(skips=on_bad_row == "skip")
-            return [row.to_dict() for row in self.found(job, accepted, range(accepted.num_rows))]
+            quantiles = set_quantiles(self.calibration, names, coverage, None)
+            return [row.to_dict() for row in self.found(job, accepted, range(accepted.num_rows), quantiles)]
 
     def open(self, rows: str | Path | Iterable[Given], names: Sequence[str], input_format: str | None = None) -> Input:
         """An input for some tasks, see `open_input`."""

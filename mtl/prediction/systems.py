@@ -12,6 +12,7 @@ from mtl.config.mixture import TaskSpec, build_head
 from mtl.data.reading import read_rows
 from mtl.data.store import Store
 from mtl.evaluation.baselines import usable_rows
+from mtl.evaluation.resampling_units import DOCUMENT, Units, units_of
 from mtl.evaluation.scoring import score_rows
 from mtl.prediction.finished_run import FinishedRun
 from mtl.prediction.other_corpus import read_task
@@ -35,6 +36,8 @@ class Gold:
         split: Name of the split.
         rows: Rows of the split.
         train: Rows of train; empty if there are none.
+        unit: What intervals resample: `document`, or a key of the rows' `meta`.
+        units: The unit of each document; None for documents.
     """
 
     task: str
@@ -43,6 +46,8 @@ class Gold:
     split: str
     rows: Sequence[Row]
     train: Sequence[Row]
+    unit: str = DOCUMENT
+    units: Units | None = None
 
     @property
     def names(self) -> dict[str, str]:
@@ -71,16 +76,17 @@ class SystemScores:
     predictions: Mapping[str, Prediction]
 
 
-def gold_rows(task: str | None, runs: Sequence[FinishedRun], split: str) -> Gold:
+def gold_rows(task: str | None, runs: Sequence[FinishedRun], split: str, unit: str | None = None) -> Gold:
     """The gold rows of a task file, or of a task of a run.
 
     Args:
         task: A task file, or the name of a task of the first run; None takes the only task of the run.
         runs: Runs that may have the task.
         split: train, dev or test.
+        unit: What intervals resample, as in `evaluation.unit`; None takes that of the first run, or documents.
 
     Raises:
-        InputError: There is no such task or split, or its data is missing or invalid.
+        InputError: There is no such task or split, its data is missing or invalid, or its rows have no such units.
     """
     if task is not None and Path(task).is_file():
         name, spec = Path(task).stem, read_task(Path(task))
@@ -95,7 +101,15 @@ def gold_rows(task: str | None, runs: Sequence[FinishedRun], split: str) -> Gold
         message = f"The task '{name}' has no split '{split}'."
         raise InputError(Problem("--split", message, did_you_mean(split, known)))
     train = known["train"][0] if "train" in known else ()
-    return Gold(name, spec, build_head(spec, hidden_size=8), split, known[split][0], train)
+    rows = known[split][0]
+    if unit is None:
+        unit = runs[0].mixture.evaluation.unit if runs else DOCUMENT
+    elif unit != DOCUMENT and not any(row.meta.get(unit) for row in rows):
+        message = f"No row of {split} has '{unit}' in its meta."
+        raise InputError(Problem("--unit", message, "Name it in the `meta` of the task's reader."))
+    units = units_of(rows, unit, f"{name}, {split}")
+    head = build_head(spec, hidden_size=8)
+    return Gold(name, spec, head, split, rows, train, DOCUMENT if units is None else unit, units)
 
 
 @dataclass(frozen=True)

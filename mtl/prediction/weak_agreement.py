@@ -12,6 +12,7 @@ from heads import Head, Row
 from mtl.config.mixture import TaskSpec, build_head
 from mtl.evaluation.baselines import usable_rows
 from mtl.evaluation.intervals import score_intervals
+from mtl.evaluation.resampling_units import Units
 from mtl.evaluation.scoring import score_rows
 from mtl.files import finite
 from mtl.importers import FoundRow, importer_of
@@ -77,7 +78,7 @@ def agreement(path: Path, gold: Gold, options: FileOptions) -> WeakAgreement:
     reports: dict[str, dict[str, Any]] = {}
     for source, of in pairs.items():
         name = shown(source, "a source")  # several sources may be shown by the same words
-        reports[name if name not in reports else f"{name} ({len(reports) + 1})"] = _summary(head, of)
+        reports[name if name not in reports else f"{name} ({len(reports) + 1})"] = _summary(head, of, gold.units)
     return WeakAgreement(reports, unknown)
 
 
@@ -99,12 +100,13 @@ def _comparable(row: Row, found: FoundRow) -> Row:
     return replace(row, annotated=known)
 
 
-def _summary(head: Head, pairs: Sequence[tuple[Row, Mapping[str, Any]]]) -> dict[str, Any]:
+def _summary(head: Head, pairs: Sequence[tuple[Row, Mapping[str, Any]]], units: Units | None) -> dict[str, Any]:
     result = score_rows(head, ((row, dict(prediction)) for row, prediction in pairs))
+    intervals = score_intervals(head, result, units=units)
     return {
         "rows": result.num_rows,
         "documents": len(result.documents),
         "scores": finite(result.scores),
-        "intervals": {name: interval._asdict() for name, interval in score_intervals(head, result).items()},
+        "intervals": {name: interval._asdict() for name, interval in intervals.items()},
         "per_class": finite(result.report.per_class),
     }

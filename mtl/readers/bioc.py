@@ -46,7 +46,8 @@ class BioC(Reader):
                 entities=(Entity("1", "Disease", ((8, 16),), ("MESH:D006261",)),))
 
     The type of an annotation or a relation is its infon `type` (or `relation`). A relation has two nodes that refer to
-    annotations, or, without nodes, two infons that are concepts of the document, as in BC5CDR and BioRED; its infon
+    annotations, or two infons that are concepts of the document, as in BC5CDR and BioRED. These may have their type in
+    front, ``Chemical|MESH:D008094``, or be objects with an `identifier`, as in files from PubTator 3. Its infon
     `novel` goes to `meta` under "<type> <head> <tail>". Relations with more nodes or none are counted in `left_out`,
     like annotations without a type or without a location. A file of JSON is a collection, or has a document or a
     collection in each line.
@@ -248,7 +249,7 @@ class _BioCDocument:
         self.sentences = self._spans() if all(_parts(passage, "sentences") for passage in passages) else None
         groups = [document, *passages, *(sentence for passage in passages for sentence in _parts(passage, "sentences"))]
         self._related = {
-            value for group in groups for one in _parts(group, "relations") for value in _infons(one).values()
+            name for group in groups for one in _parts(group, "relations") for names in _named(one) for name in names
         }
         self.entities: list[Entity] = []
         self._ids: set[str] = set()
@@ -310,8 +311,10 @@ class _BioCDocument:
         kind = next((infons[key] for key in _TYPES if infons.get(key)), "")
         nodes = [str(_object(node, "a node").get("refid", "")) for node in _parts(relation, "nodes")]
         ends = [names.get(node, node) for node in nodes]
-        if not nodes:
-            ends = [value for key, value in infons.items() if key not in (*_TYPES, "novel") and value in self._ends]
+        if len(ends) != 2 or not self._ends.union(self._ids).issuperset(ends):
+            # The only node of a relation from PubTator 3 refers to nothing.
+            concepts = [name for one in _named(relation) if (name := next((n for n in one if n in self._ends), None))]
+            ends = concepts if len(concepts) == 2 else ends
         if not kind or len(ends) != 2:
             self.left_out["relation without a type and two ends"] += 1
             return
@@ -337,6 +340,17 @@ def _infons(value: Any) -> dict[str, str]:
     """The infons with a value that is a string or a number."""
     infons = _object(_object(value, "an annotation").get("infons") or {}, "infons")
     return {key: str(one) for key, one in infons.items() if isinstance(one, str | int) and not isinstance(one, bool)}
+
+
+def _named(relation: Any) -> list[tuple[str, ...]]:
+    """The names that each infon of a relation may stand for: its value, and the concept after a type."""
+    infons = _object(_object(relation, "a relation").get("infons") or {}, "infons")
+    found = []
+    for key, value in infons.items():
+        name = value.get("identifier") if isinstance(value, dict) else value
+        if key not in (*_TYPES, "novel") and isinstance(name, str | int) and not isinstance(name, bool):
+            found.append((str(name), str(name).partition("|")[2]))
+    return found
 
 
 def _parts(value: Any, name: str) -> list[Any]:

@@ -5,7 +5,8 @@
         checkpoints/best.ckpt       the checkpoint
         calibration.json            of `mtl calibrate`, if the checkpoint is calibrated
         encoder/                    configuration and tokenizer of the encoder
-        checksums.json              SHA-256 of these files and of the code file
+        checksums.json              SHA-256 of these files and of all code
+    code/                           modules of the user that belong to no installed package
 
 Nothing is pickled but the checkpoint, which is read with `weights_only=True`. Loading such a folder with MLflow runs
 its code file, so a model folder is code.
@@ -13,16 +14,20 @@ its code file, so a model folder is code.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import shutil
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
+
+import yaml
 
 from mtl.calibration.saved import FILE as CALIBRATION
 from mtl.export.hub import privacy_problems
@@ -49,7 +54,8 @@ class ServedModel:
         run: Folder of a run, whose best checkpoint is taken, or a checkpoint in it.
         tasks: Names of the tasks; None serves all that predict something.
         mentions: Entity tasks that find the mentions of a task, each ``NAME=TASK[,TASK…]``.
-        modules: Modules with classes that the checkpoint names; they are imported when the model is loaded.
+        modules: Modules with classes that the checkpoint names; they are imported when the model is loaded. Those of
+            an installed package become a requirement, others are copied with the package that they are in.
     """
 
     run: str | Path
@@ -120,6 +126,16 @@ def is_model_folder(path: Path) -> bool:
     return (path / "MLmodel").is_file() and (path / "artifacts" / ARTIFACT).is_dir()
 
 
+def model_of_folder(path: Path) -> ServedModel:
+    """What the folder of a model serves.
+
+    Args:
+        path: A folder that `write_model` wrote.
+    """
+    flavours = yaml.safe_load((path / "MLmodel").read_text(encoding="utf-8"))["flavors"]
+    return ServedModel(path / "artifacts" / ARTIFACT / CHECKPOINT, **flavours["python_function"]["config"])
+
+
 def check_model_folder(path: Path) -> None:
     """Checks that the files of a model are unchanged.
 
@@ -137,6 +153,7 @@ def _options(model: ServedModel) -> Iterator[dict[str, Any]]:
     names = task_names(predictor.mixture, model.tasks)
     predictor.job(predictor.open([], names), names, model.mentions)  # checks the choices of mentions
     code = Path(__file__).with_name("model_code.py")
+    brought = _brought(model.modules)
     with TemporaryDirectory() as place:
         folder = Path(place, ARTIFACT)
         (folder / CHECKPOINT).parent.mkdir(parents=True)
@@ -146,15 +163,48 @@ def _options(model: ServedModel) -> Iterator[dict[str, Any]]:
             shutil.copytree(run / "encoder", folder / "encoder")
         if (run / CALIBRATION).is_file():
             shutil.copyfile(run / CALIBRATION, folder / CALIBRATION)
-        write_checksums(folder, {f"../../{code.name}": code})
+        write_checksums(folder, {f"../../{code.name}": code, **brought.files("../../code")})
         yield {
             "python_model": str(code),
             "artifacts": {ARTIFACT: str(folder)},
             "signature": _signature(),
-            "pip_requirements": [f"{name}=={version(name).partition('+')[0]}" for name in REQUIRED],
+            "pip_requirements": [
+                f"{name}=={version(name).partition('+')[0]}" for name in dict.fromkeys([*REQUIRED, *brought.packages])
+            ],
+            **({"code_paths": [str(path) for path in brought.paths]} if brought.paths else {}),
             "model_config": {"tasks": names, "mentions": list(model.mentions), "modules": list(model.modules)},
             "metadata": {"mixture": predictor.mixture.name, "checkpoint": predictor.checkpoint.name},
         }
+
+
+class _Brought(NamedTuple):
+    """What modules of the user bring: installed packages, and files or folders of code that are in none."""
+
+    packages: list[str]
+    paths: list[Path]
+
+    def files(self, place: str) -> dict[str, Path]:
+        """The files of code by where they will lie below `place`."""
+        found = {}
+        for path in self.paths:
+            for file in [path] if path.is_file() else sorted(path.rglob("*")):
+                if file.is_file() and "__pycache__" not in file.parts:
+                    found[f"{place}/{file.relative_to(path.parent).as_posix()}"] = file
+        return found
+
+
+def _brought(modules: Sequence[str]) -> _Brought:
+    packages: list[str] = []
+    paths: list[Path] = []
+    installed = packages_distributions()
+    for name in dict.fromkeys(module.partition(".")[0] for module in modules):
+        if name in installed:
+            packages += installed[name]
+            continue
+        importlib.import_module(name)
+        module = sys.modules[name]
+        paths.append(Path(module.__path__[0]) if hasattr(module, "__path__") else Path(str(module.__file__)))
+    return _Brought(packages, paths)
 
 
 @contextmanager
@@ -184,5 +234,10 @@ def _signature() -> Any:
     inputs += [types.ColSpec(untyped.AnyType(), "entities", required=False)]
     found: list[Any] = [types.ColSpec(text, "id"), types.ColSpec(text, "document")]
     found += [types.ColSpec(untyped.Map(untyped.AnyType()), "predictions")]
-    params = types.ParamSchema([types.ParamSpec("tasks", text, [], shape=(-1,))])
+    params = types.ParamSchema(
+        [
+            types.ParamSpec("tasks", text, [], shape=(-1,)),
+            types.ParamSpec("coverage", types.DataType.double, None),
+        ]
+    )
     return models.ModelSignature(inputs=types.Schema(inputs), outputs=types.Schema(found), params=params)

@@ -6,7 +6,7 @@ from mtl.problems import InputError
 
 DECIDES_RESULTS = False
 
-_KEYS = {"--task": "tasks", "--mentions": "mentions"}
+_KEYS = {"--task": "tasks", "--mentions": "mentions", "--coverage": "coverage"}
 
 
 def request_problems(error: InputError) -> list[dict[str, str]]:

@@ -62,7 +62,7 @@ class ServedRun(PythonModel):
             context: Not used.
             model_input: The columns `text` and optionally `text_pair`, `id`, `document` and `entities`.
             params: `tasks`, names of the tasks to predict; if it is empty, all that the model serves and that were
-                trained on as many texts as a row has.
+                trained on as many texts as a row has. `coverage`: adds sets of labels, see `Predictor.predict`.
 
         Raises:
             MlflowException: A text or a task is invalid (HTTP status 400); `problems` has the details.
@@ -70,7 +70,8 @@ class ServedRun(PythonModel):
         try:
             rows = _checked_rows(model_input)
             tasks = self._checked_tasks((params or {}).get("tasks"), rows)
-            return self._predictor.predict(rows, tasks=tasks, mentions=self._mentions)
+            coverage = (params or {}).get("coverage")
+            return self._predictor.predict(rows, tasks=tasks, mentions=self._mentions, coverage=coverage)
         except InputError as error:
             problems = request_problems(error)
             raise MlflowException(as_sentence(problems), INVALID_PARAMETER_VALUE, problems=problems) from error

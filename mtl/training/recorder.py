@@ -28,6 +28,7 @@ from mtl.evaluation.evaluator import TaskResult
 from mtl.evaluation.frozen import FrozenBaseline
 from mtl.evaluation.intervals import ScoreInterval, score_intervals
 from mtl.evaluation.predictions import shared_copy
+from mtl.evaluation.resampling_units import units_of_split
 from mtl.evaluation.strict import PRIMARY
 from mtl.evaluation.units import unit_of
 from mtl.hashed_ids import without_ids
@@ -339,10 +340,11 @@ class RunRecorder(Callback):
         surfaces: Mapping[str, SurfaceScores],
     ) -> dict[str, dict[str, ScoreInterval]]:
         """Computes the intervals of the scores of each task, and writes and tracks them."""
-        heads = _data(trainer).heads
-        found = {task: score_intervals(heads[task], result) for task, result in results.items()}
+        data = _data(trainer)
+        units = units_of_split(data.tasks, split, data.mixture.evaluation.unit)
+        found = {task: score_intervals(data.heads[task], one, units=units[task]) for task, one in results.items()}
         for task, scores in surfaces.items():
-            found[task] |= scores.intervals(heads[task])
+            found[task] |= scores.intervals(data.heads[task], units[task])
         if split == "test" or "test" not in self._folder.metrics:
             plain = {task: {name: one._asdict() for name, one in own.items()} for task, own in found.items()}
             self._folder.write_metrics("interval", plain)

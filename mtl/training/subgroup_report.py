@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mtl.evaluation.resampling_units import units_of_split
 from mtl.evaluation.subgroups import MOST_GROUPS, FieldScores, scores_by_group
 from mtl.evaluation.summary import MISSING
 from mtl.hashed_ids import are_hashed, shown_id
@@ -32,14 +33,17 @@ def groups_of(data: MixtureData, split: str, kept: PredictionFiles | None) -> di
         kept: The predictions of this evaluation; None if they were not kept, which gives no scores.
     """
     spec = data.mixture.evaluation
+    if kept is None or not spec.groups:
+        return {}
+    units = units_of_split(data.tasks, split, spec.unit)
     found: dict[str, list[FieldScores]] = {}
     for task, head in data.heads.items():
         content = data.tasks[task].get(split)
-        if kept is None or content is None or not spec.groups:
+        if content is None:
             continue
         predictions = dict(kept.records(task))
         fields = [
-            scores_by_group(head, content.rows, predictions, field, min_rows=spec.min_group_rows)
+            scores_by_group(head, content.rows, predictions, field, min_rows=spec.min_group_rows, units=units[task])
             for field in spec.groups
         ]
         known = [one for one in fields if one.num_values]

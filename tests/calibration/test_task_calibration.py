@@ -29,6 +29,10 @@ def test_overconfident_probabilities_get_better() -> None:
     for coverage, check in found.conformal.items():
         assert check.coverage == pytest.approx(float(coverage), abs=0.03)
     assert len(found.after.risks) == 10
+    low, high = found.intervals["change"]["ece"]
+    assert low < found.after.ece - found.before.ece < high < 0
+    by_pairs = calibrated(planted(3.0), 4000, planted(3.0, seed=1), np.arange(4000) // 2)
+    assert by_pairs.intervals["change"]["nll"] != found.intervals["change"]["nll"]
     assert found.after.risks[-1] == pytest.approx(
         float((planted(3.0, seed=1).chosen != planted(3.0, seed=1).gold).float().mean())
     )
@@ -74,6 +78,7 @@ def test_few_rows_are_noted_and_no_test_is_no_number() -> None:
     found = calibrated(planted(1.0, n=FEW_ROWS - 1), FEW_ROWS - 1, None)
     assert str(FEW_ROWS - 1) in (found.note or "")
     assert found.before is found.after is None
+    assert found.intervals == {}
     assert set(found.metrics()) == {"temperature"}
     assert all(check.coverage is None for check in found.conformal.values())
     assert calibrated(planted(1.0, n=FEW_ROWS), FEW_ROWS, None).note is None
@@ -95,5 +100,7 @@ def test_a_report_is_json_and_has_a_figure() -> None:
     assert found.before is not None
     assert found.after is not None
     figure = reliability_figure(found.before, found.after, "kind, test")
-    sizes = [bar.get_height() for bar in figure.axes[2].patches]
-    assert sum(sizes) == 60
+    (numbers,) = [axes for axes in figure.axes if axes.get_ylabel() == "number"]
+    assert sum(bar.get_height() for bar in numbers.patches) == 60
+    (risk,) = [axes for axes in figure.axes if axes.get_xlabel() == "share of predictions kept"]
+    assert [list(line.get_ydata()) for line in risk.lines] == [found.before.risks, found.after.risks]

@@ -422,6 +422,37 @@ def test_a_group_that_no_row_can_be_in(write: Write) -> None:
     assert "'ward'" in problem.message
 
 
+def test_tokens_that_the_vocabulary_lacks_are_counted(write: Write, capsys: Any) -> None:
+    rows = [{**row, "text": f"{row['text']} Ω⚕"} for row in classified(3)]
+    path = write({"risk/dev.jsonl": rows})
+    found, plan = check(str(path))
+    assert found == []
+    splits = plan["tasks"]["risk"]["splits"]
+    assert (splits["train"]["unknown_tokens"], splits["dev"]["unknown_tokens"]) == (0, 3)
+    assert splits["dev"]["tokens"] > 3
+    main(["check", str(path)])
+    assert "3 tokens" in capsys.readouterr().out
+
+
+def test_units_of_intervals_are_counted_and_those_of_train_are_noted(write: Write) -> None:
+    files = {
+        f"risk/{split}.jsonl": [{**row, "meta": {"patient": f"{split[0]}{n // 2}"}} for n, row in enumerate(rows)]
+        for split, rows in (("train", classified(8)), ("dev", classified(4)))
+    }
+    files["risk/dev.jsonl"][0]["meta"] = files["risk/dev.jsonl"][1]["meta"] = {"patient": "t1"}
+    path = write(files)
+    found, plan = check(str(path), ("evaluation.unit=patient",))
+    assert found == []
+    (note,) = [note for note in plan["tasks"]["risk"]["notes"] if "'patient'" in note]
+    assert note.startswith("dev: ")
+    assert re.findall(r"\d+", note) == ["2", "1"]
+    del files["risk/dev.jsonl"][0]["meta"]
+    (problem,) = problems(write(files), "evaluation.unit=patient")
+    assert (problem.key, "risk, dev" in problem.message) == ("evaluation.unit", True)
+    (unknown,) = problems(path, "evaluation.unit=ward")
+    assert (unknown.key, "'ward'" in unknown.message) == ("evaluation.unit", True)
+
+
 def test_problems_of_every_kind_are_reported_at_once(write: Write) -> None:
     train = [*classified(2), {"text": SECRET, "label": "odd"}, {"text": SECRET, "lable": "low"}]
     path = write({"risk/train.jsonl": train, "risk/dev.jsonl": ""})

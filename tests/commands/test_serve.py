@@ -13,7 +13,8 @@ import pytest
 from mtl.commands import run as run_mtl
 from mtl.commands.serve import _parser
 from mtl.config.loading import load_mixture
-from mtl.serving.model_folder import is_model_folder
+from mtl.serving.model_folder import is_model_folder, model_of_folder
+from mtl.serving.page_server import open_page
 from tests.conftest import REPOSITORY
 from tests.mlflow_server import free_port
 from tests.trained_runs import saved_run
@@ -64,6 +65,15 @@ def test_a_written_model_is_served_as_it_is_and_refused_after_a_change(run: Path
     assert is_model_folder(folder)
     port = ["--port", str(free_port())]
     assert refused(capsys, str(folder), *port, "--task", "kind") == {"--task"}
+    for option in (["--to", str(tmp_path / "other")], ["--log"], ["--register", "notes"]):
+        assert refused(capsys, str(folder), *option) == {"--to"}
+    with socket.socket() as server:  # a page of the folder gets as far as its port
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        assert refused(capsys, str(folder), "--page", "--port", str(server.getsockname()[1])) == {"--port"}
+    assert model_of_folder(folder).tasks == ["kind"]
+    with open_page(model_of_folder(folder).run, "127.0.0.1", 0) as page:
+        assert page.server_port
     checkpoint = folder / "artifacts" / "run" / "checkpoints" / "best.ckpt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
     assert refused(capsys, str(folder), *port) == {str(checkpoint)}

@@ -368,6 +368,9 @@ def test_weights_need_existing_tasks_and_the_rule_that_uses_them() -> None:
     assert only_problem(evaluation__select="weighted", evaluation__weights={"gda": 2}).key == "evaluation.weights.gda"
     problem = only_problem(evaluation__weights={"gad": 2})
     assert (problem.key, "select: mean" in problem.message) == ("evaluation.weights", True)
+    of_kept = {"tasks__gad__rate": 0, "evaluation__select": "weighted", "evaluation__weights": {"gad": 2, "rqe": 1}}
+    found = {problem.key for problem in mixture_problems(changed(**of_kept))}
+    assert [key for key in found if key.startswith("evaluation")] == ["evaluation.weights.gad"]
 
 
 # --- all at once ----------------------------------------------------------------------------------------------------

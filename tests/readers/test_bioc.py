@@ -213,6 +213,28 @@ def test_what_cannot_be_a_mention_or_a_pair_is_counted(tmp_path: Path) -> None:
     assert sorted(reader.left_out.values()) == [1, 1, 1]
 
 
+def test_relations_of_pubtator_3_name_concepts_with_their_types(tmp_path: Path) -> None:
+    """In JSON as objects and in XML after a type, with one node that refers to no annotation."""
+    roles = {"role1": {"type": "Drug", "identifier": "D1", "name": "aspirin"}, "role2": {"identifier": "D3"}}
+    infons = {"score": "0.99", **roles, "type": "Association"}
+    relation = {"id": "R1", "infons": infons, "nodes": [{"refid": "0", "role": "0,1"}]}
+    (row,) = read(reader_of(tmp_path, document(relations=[relation])))
+    assert row.relations == (Relation("D1", "D3", "Association"),)
+    in_xml = (
+        '<relation id="R1"><infon key="score">0.99</infon><infon key="role1">Drug|D1</infon>'
+        '<infon key="role2">Sign|D3</infon><infon key="type">Association</infon><node refid="0" role="0,1"/></relation>'
+    )
+    start, end = DOCUMENT.index("<relation"), DOCUMENT.index("</document>")
+    (tmp_path / "xml").mkdir()
+    (tmp_path / "xml" / "train.xml").write_text(XML.format((DOCUMENT[:start] + in_xml + DOCUMENT[end:]).format(7)))
+    (row,) = read(BioC(str(tmp_path / "xml")))
+    assert row.relations == (Relation("D1", "D3", "Association"),)
+    unknown = {"id": "R1", "infons": {**infons, "role2": {"identifier": "D9"}}, "nodes": []}
+    reader = reader_of(tmp_path, document(relations=[unknown]))
+    assert [row.relations for row in read(reader)] == [()]
+    assert reader.left_out["relation without a type and two ends"] == 1
+
+
 def test_types_and_relations_are_chosen_and_merged(tmp_path: Path) -> None:
     reader = reader_of(tmp_path, document(), types={"Drug": "D", "Sign": "S"}, relations={"causes": "R"})
     (row,) = read(reader)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,14 @@ from mtl.config.loading import load_mixture
 from mtl.config.mixture import PrivacySpec
 from mtl.prediction.predicting import predict
 from mtl.problems import InputError
-from mtl.serving.model_folder import ServedModel, check_model_folder, is_model_folder, log_model, write_model
+from mtl.serving.model_folder import (
+    ServedModel,
+    check_model_folder,
+    is_model_folder,
+    log_model,
+    model_of_folder,
+    write_model,
+)
 from mtl.tracking.checkpoint_file import checksum
 from mtl.tracking.mlflow_client import open_store
 from mtl.tracking.run_folder import RunFolder
@@ -70,13 +79,19 @@ def test_a_model_of_a_calibrated_run_gives_calibrated_probabilities(served_run: 
     run = Path(shutil.copytree(served_run, tmp_path / "run"))
     plain = predict(run, ["fever"], tasks=["kind"])
     checkpoint = RunFolder(run).resolve_checkpoint("best")
-    tasks = {"kind": {"temperature": 0.1, "conformal": {}}}
+    tasks = {"kind": {"temperature": 0.1, "conformal": {"0.9": {"quantile": 1.0}}}}
     content = {"checkpoint": checkpoint.name, "checksum": checksum(checkpoint), "tasks": tasks}
     (run / CALIBRATION).write_text(json.dumps(content), encoding="utf-8")
     write_model(ServedModel(run, ["kind"]), tmp_path / "model")
-    found = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(pd.DataFrame([{"text": "fever"}]))
+    model, table = mlflow.pyfunc.load_model(str(tmp_path / "model")), pd.DataFrame([{"text": "fever"}])
+    found = model.predict(table)
     assert found == predict(run, ["fever"], tasks=["kind"])
     assert found != plain
+    (with_sets,) = model.predict(table, params={"coverage": 0.9})
+    assert with_sets["predictions"]["kind"]["set"] == list(with_sets["predictions"]["kind"]["scores"])
+    with pytest.raises(MlflowException) as caught:
+        model.predict(table, params={"coverage": 0.85})
+    assert [problem["key"] for problem in json.loads(caught.value.serialize_as_json())["problems"]] == ["coverage"]
 
 
 def test_without_named_tasks_those_that_fit_the_rows_are_predicted(served_run: Path, tmp_path: Path) -> None:
@@ -130,6 +145,40 @@ def test_loading_a_changed_model_names_the_file(served_run: Path, tmp_path: Path
     with pytest.raises(InputError) as caught:
         check_model_folder(tmp_path / "model")
     assert {problem.key for problem in caught.value.problems} == {str(config), str(code)}
+
+
+def test_modules_of_the_user_come_along(
+    tmp_path: Path, tiny_encoder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loaded where the module is on no path: from the folder of the model, with its checksum."""
+    library = tmp_path / "library"
+    (library / "ward_heads").mkdir(parents=True)
+    (library / "ward_heads" / "__init__.py").write_text("")
+    source = "from heads.classification import Classification\n\n\nclass Ward(Classification):\n    pass\n"
+    (library / "ward_heads" / "kinds.py").write_text(source)
+    task = {"head": "ward_heads.kinds.Ward", "labels": ["a", "b"], "data": {"reader": "jsonl", "path": "x"}}
+    fields = {"name": "m", "encoder": {"name": str(tiny_encoder("bert"))}, "tasks": {"kind": task}}
+    with monkeypatch.context() as here:
+        here.syspath_prepend(library)
+        run = saved_run(tmp_path, load_mixture(fields))[0].path
+        write_model(ServedModel(run, modules=["ward_heads.kinds", "heads.regression"]), tmp_path / "model")
+    for name in ("ward_heads", "ward_heads.kinds"):
+        sys.modules.pop(name)
+    code = tmp_path / "model" / "code" / "ward_heads"
+    assert {path.name for path in code.rglob("*.py")} == {"__init__.py", "kinds.py"}
+    requirements = (tmp_path / "model" / "requirements.txt").read_text().splitlines()
+    assert [line for line in requirements if line.startswith("biomtl")] == [f"biomtl=={version('biomtl')}"]
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (found,) = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(pd.DataFrame([{"text": TEXT}]))
+    assert found["predictions"]["kind"]["label"] in ("a", "b")
+    model = model_of_folder(tmp_path / "model")
+    assert (model.tasks, model.modules) == (["kind"], ["ward_heads.kinds", "heads.regression"])
+    (code / "kinds.py").write_text(source + "# changed\n")
+    with pytest.raises(InputError) as caught:
+        check_model_folder(tmp_path / "model")
+    assert [Path(problem.key).name for problem in caught.value.problems] == ["kinds.py"]
+    for name in ("ward_heads", "ward_heads.kinds"):
+        sys.modules.pop(name)
 
 
 def test_a_run_without_a_checkpoint_and_an_invalid_task_or_folder_are_refused(

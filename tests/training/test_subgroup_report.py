@@ -9,13 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import yaml
 from rich.console import Console
 
-from heads import Row, TextRow
+from heads import ClassReport, Row, TextRow
 from heads.classification import Classification
 from mtl import hashed_ids
+from mtl.evaluation.evaluator import TaskResult
+from mtl.evaluation.intervals import ScoreInterval, score_intervals
 from mtl.evaluation.subgroups import MOST_GROUPS, FieldScores, scores_by_group
 from mtl.training.subgroup_report import group_cautions, group_columns, group_metrics, group_table
 from tests import five_tasks
@@ -95,13 +99,24 @@ def tested(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Callable[[str
     for split in five_tasks.SIZES:
         path = folder / "kind" / f"{split}.jsonl"
         rows = five_tasks.read_lines(path)
-        five_tasks.write_lines(path, [{**r, "meta": {"site": "AAB"[n % 3], "sex": "F"}} for n, r in enumerate(rows)])
+        metas = [{"site": "AAB"[n % 3], "sex": "F", "patient": f"P{n // 4}"} for n in range(len(rows))]
+        five_tasks.write_lines(path, [{**r, "meta": meta} for r, meta in zip(rows, metas, strict=True)])
     run = five_tasks.fit(folder, mixture, "--run.baselines=false", "--trainer.max_epochs=1")
     content = yaml.safe_load(mixture.read_text())
-    content["evaluation"] = {"groups": ["site", "sex", "ward"], "min_group_rows": 3}
+    content["evaluation"] = {"groups": ["site", "sex", "ward"], "min_group_rows": 3, "unit": "patient"}
     mixture.write_text(yaml.safe_dump(content))
     five_tasks.test(folder, "--run.baselines=false", "--run.predictions=false")
     return run
+
+
+def intervals_by_patient(run: Path) -> dict[str, ScoreInterval]:
+    """The intervals of the task `kind` over pairs of documents, from the counts of the run."""
+    with np.load(run / "counts" / "test" / "kind.npz") as saved:
+        documents, counts = saved["documents"].tolist(), [torch.from_numpy(one) for one in saved["counts"]]
+    assert documents == [f"test-{number}" for number in range(4)]
+    patients = {name: f"P{number // 2}" for number, name in enumerate(documents)}
+    head = Classification(five_tasks.TASKS["kind"]["labels"], 8)
+    return score_intervals(head, TaskResult({}, documents, counts, ClassReport({}, (), None), 7), units=patients)
 
 
 def test_groups_are_recorded_in_the_folder_and_in_mlflow(tested: Path) -> None:
@@ -114,6 +129,7 @@ def test_groups_are_recorded_in_the_folder_and_in_mlflow(tested: Path) -> None:
     whole = {name: value for name, value in metrics["test"]["kind"].items() if name != "loss"}
     assert found["sex"]["groups"]["F"]["scores"] == pytest.approx(whole), "all rows are in this group"
     assert found["sex"]["groups"]["F"]["intervals"] == metrics["interval"]["kind"]
+    assert metrics["interval"]["kind"]["accuracy"] == intervals_by_patient(tested)["accuracy"]._asdict()
     run_id = json.loads((tested / "run.json").read_text())["mlflow"]["run_id"]
     tracked = client(tested.parents[2] / "mlflow.db").get_run(run_id).data.metrics
     assert tracked["test/kind/by_sex/F/accuracy"] == pytest.approx(whole["accuracy"])

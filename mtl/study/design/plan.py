@@ -198,7 +198,7 @@ def _capped(mixture: Mixture, budget: BudgetSpec) -> Mixture:
         update={
             "tasks": tasks,
             "sampler": SamplerSpec(),
-            "evaluation": EvaluationSpec(),
+            "evaluation": EvaluationSpec(unit=mixture.evaluation.unit),
             "tasks_per_step": 1,
         }
     )

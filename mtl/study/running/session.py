@@ -295,7 +295,8 @@ class Session:
         code = code_identity(target_facts, FrozenBaseline, *heads, everything=True)
         mixture = plan.study.mixture
         encoder = encoder_identity(mixture.encoder) if self.spec.frozen else None
-        key = content_key(self.history.settings["data"], code, mixture.to_dict()["tasks"], encoder)
+        unit = mixture.evaluation.unit
+        key = content_key(self.history.settings["data"], code, mixture.to_dict()["tasks"], encoder, unit)
         before = self._read("targets.json")
         if before.get("key") == key:
             found: dict[str, Any] = before["targets"]
@@ -303,7 +304,8 @@ class Session:
         frozen = FrozenBaseline(mixture) if self.spec.frozen else None
         folds = [plan.settings.data(name) for name in plan.folds]
         targets = {
-            name: {**target_facts(name, plan.heads, folds, frozen), "updates": plan.updates[name]} for name in plan.data
+            name: {**target_facts(name, plan.heads, folds, frozen, unit), "updates": plan.updates[name]}
+            for name in plan.data
         }
         if frozen is not None and frozen.problem is not None:
             self._say(f"The trivial predictor `frozen` is missing: {frozen.problem}")

@@ -108,6 +108,12 @@ class _StudyResults:
         whole = {key: keys for key, keys in self._folds.items() if all(one in results for one in keys)}
         of_folds = {key: pooled([results[one] for one in keys], self._heads) for key, keys in whole.items()}
         self._results: Results = {**results, **of_folds}
+        self._unit_of_documents = {
+            name: np.array(facts["unit_of_documents"])
+            for name, facts in description["targets"].items()
+            if "unit_of_documents" in facts
+        }
+        """The number of each scored document's unit, [D], of tasks with other units than documents."""
         self._resampled_of = cache(self._resample)
         self._drawn_of = cache(self._draw)
         self.collapsed: dict[tuple[str, str], RunNote] = {}
@@ -132,7 +138,9 @@ class _StudyResults:
         )
 
     def _num_units(self, target: str, num_read: int) -> int:
-        """The number of test documents that were scored; `num_read` if no run is finished yet."""
+        """The number of units that were scored; `num_read` if no run is finished yet."""
+        if target in self._unit_of_documents:
+            return int(self._unit_of_documents[target].max()) + 1
         compared = self._folds or self._description["runs"]
         counts = (self._results[key].counts for key in compared if key in self._results)
         return next((len(found[target]["documents"]) for found in counts if target in found), num_read)
@@ -271,11 +279,17 @@ class _StudyResults:
         return resampled_interval(treated - reference, self._drawn_of(row.target), 1 - self._description["alpha"])
 
     def _resample(self, target: str, keys: tuple[str, ...]) -> Array:
-        """Corpus scores of runs, one per seed, in the resamples of the target's documents, [B, S]."""
+        """Corpus scores of runs, one per seed, in the resamples of the target's units, [B, S]."""
         found = [self._results[key].counts[target] for key in keys]
         counts = np.stack([one["counts"] for one in found])  # [S, N, K]
         scores = self._heads[target].primary_scores
-        return resampled_scores(counts, scores, self._drawn_of(target), owners=found[0]["owners"])
+        owners = found[0]["owners"]
+        if target in self._unit_of_documents:
+            units = self._unit_of_documents[target]
+            if len(units) != len(found[0]["documents"]):
+                raise ValueError(f"{target} must have {len(units)} scored documents, got {len(found[0]['documents'])}.")
+            owners = units[owners]
+        return resampled_scores(counts, scores, self._drawn_of(target), owners=owners)
 
     def _draw(self, target: str) -> Resamples:
         return resamples(len(self._seeds), self.targets[target].num_units, NUM_RESAMPLES)

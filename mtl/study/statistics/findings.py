@@ -19,7 +19,7 @@ class TargetFacts:
 
     Args:
         metric: Primary metric of the task; all its gains are differences of this metric.
-        unit: Unit of resampling: "document", or "row" if the source has no documents.
+        unit: Unit of resampling: "document", "row" if the source has no documents, or a key of `meta` like "patient".
         num_units: Number of these units in the test set.
         updates: Number of updates on the task in every run.
         train_rows: Number of training rows, after the study's limit.
@@ -50,7 +50,7 @@ class Gain:
         target: Task whose score is compared.
         partner: Task or tasks it is trained with, joined with " + ".
         cell: Statistics over seeds.
-        documents: Interval of the mean gain over resampled seeds and documents; None if counts are missing.
+        documents: Interval of the mean gain over resampled seeds and units; None if counts are missing.
         differences: Difference by seed, [S]; NaN where a run is missing.
         reference: Test score of the reference run by seed, [S].
         treated: Test score of the run with the partner by seed, [S].

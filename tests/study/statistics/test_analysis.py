@@ -148,6 +148,11 @@ def test_the_interval_over_documents_contains_the_gain_and_is_wider_for_fewer_do
     many = found.families[0].gains[0].documents
     assert many is not None
     assert many.high - many.low < few.documents.high - few.documents.low
+    for facts in description["targets"].values():
+        facts |= {"unit": "patient", "unit_of_documents": [number // 10 for number in range(100)]}
+    of_patients = findings_of(description, results)
+    assert {(facts.unit, facts.num_units) for facts in of_patients.targets.values()} == {("patient", 10)}
+    assert of_patients.families[0].gains[0].documents == pytest.approx(few.documents), "ten patients, as ten documents"
 
 
 def test_delta_m_is_the_mean_relative_gain_of_the_run() -> None:

@@ -65,6 +65,18 @@ def test_p_of_a_corpus_metric_is_the_share_of_exchanges_with_as_large_a_differen
     assert exchange_p(head, first, second) == pytest.approx(np.mean(found))
 
 
+def test_documents_of_a_unit_are_exchanged_and_resampled_together() -> None:
+    gold, better, worse = random_answers(24, seed=5)
+    by_row, by_three = (systems(classifier(), gold, better, worse, per_document=size) for size in (1, 3))
+    units = np.arange(24) // 3
+    together = exchange_p(classifier(), *by_row, units=units)
+    assert together == pytest.approx(exchange_p(classifier(), *by_three))
+    assert together != exchange_p(classifier(), *by_row)
+    found, expected = differences(classifier(), *by_row, units=units), differences(classifier(), *by_three)
+    assert found["accuracy"].difference == pytest.approx(expected["accuracy"].difference)
+    assert found["accuracy"].interval == pytest.approx(expected["accuracy"].interval)
+
+
 def test_a_rank_correlation_is_exchanged_by_document() -> None:
     rng = np.random.default_rng(0)
     gold = rng.random(40)
