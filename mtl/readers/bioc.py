@@ -342,7 +342,7 @@ def _infons(value: Any) -> dict[str, str]:
     return {key: str(one) for key, one in infons.items() if isinstance(one, str | int) and not isinstance(one, bool)}
 
 
-def _named(relation: Any) -> list[tuple[str, ...]]:
+def _named(relation: Any) -> list[tuple[str, str]]:
     """The names that each infon of a relation may stand for: its value, and the concept after a type."""
     infons = _object(_object(relation, "a relation").get("infons") or {}, "infons")
     found = []
