@@ -24,6 +24,7 @@ from heads import IGNORE, Entity, Prediction, SpanRow, TextRow
 from heads._tags import Scheme, tag_names, to_spans
 from heads._words import words_of
 from heads.token_classification import Decoder, TokenClassification
+from mtl.readers.conll import Conll
 from tests.heads import properties as has
 
 LABELS = ("Drug", "Disease")
@@ -287,6 +288,17 @@ def test_an_entity_continues_across_a_word_that_the_tokenizer_drops(tokenizer: A
     scores = make().score(make().counts(prediction, row))
     assert (scores["f1"], scores["word_micro_f1"]) == (1.0, 1.0)
     assert make().unreachable(row, has.encode(make(), [row], tokenizer)) == 0
+
+
+@pytest.mark.parametrize("blank", ["\u200b", "\xa0", " "])
+def test_a_word_of_conll_that_cannot_be_seen_does_not_break_the_entity_it_opens(
+    blank: str, any_tokenizer: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "train.tsv").write_text(f"the\tO\n{blank}\tB-Disease\nfever\tI-Disease\nx\tO\n", encoding="utf-8")
+    [row] = Conll(str(tmp_path)).read("train")
+    [prediction] = predict_gold(make(), [row], any_tokenizer)
+    scores = make().score(make().counts(prediction, row))
+    assert (scores["f1"], make().unreachable(row, has.encode(make(), [row], any_tokenizer))) == (1.0, 0)
 
 
 @pytest.mark.parametrize("text", ["", " ", "\u200b"])
