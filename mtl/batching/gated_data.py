@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from heads import Head
+from heads import Head, SpanRow
 from mtl.batching.data_module import MixtureData
 from mtl.data.examples import prepare
 from mtl.data.leakage_gate import Leakage, find_leakage
+from mtl.data.sentence_spans import are_single_sentences, reads_sentences
 from mtl.problems import InputError
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class GatedData(MixtureData):
         self._refuses = refuses
         self.leakage: Leakage | None = None
         """What the splits share; None before `setup`."""
+        self._in_sentences: dict[str, bool] | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Reads and encodes the tasks.
@@ -52,3 +54,14 @@ class GatedData(MixtureData):
         if problems:
             raise InputError(problems)
         self.tasks = prepare(self.leakage.applied(self.mixture), self.heads, self.tokenizer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """As `MixtureData` has it, and `in_sentences`: which tasks learned from single sentences, or rows with sentences.
+
+        It has the tasks that pair or read mentions within a sentence.
+        """
+        if self._in_sentences is None and self.tasks:  # once, because every checkpoint asks for it
+            rows = {name: data["train"].rows for name, data in self.tasks.items() if reads_sentences(self.heads[name])}
+            spans = {name: table for name, table in rows.items() if isinstance(table[0], SpanRow)}
+            self._in_sentences = {name: are_single_sentences(table) for name, table in spans.items()}
+        return {**super().state_dict(), "in_sentences": dict(self._in_sentences or {})}

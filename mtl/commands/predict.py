@@ -47,6 +47,10 @@ def main(arguments: Sequence[str]) -> None:
         tasks=options.task,
         mentions=options.mentions,
         input_format=options.input_format,
+        encoding=options.encoding,
+        delimiter=options.delimiter,
+        quoting=options.quoting,
+        offsets=options.offsets,
         long=options.long,
         with_text=options.with_text,
         on_bad_row=options.on_bad_row,
@@ -68,6 +72,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", choices=SPLITS, help=split_help)
     formats = ("jsonl", "table", "text", "pubtator", "bioc")
     parser.add_argument("--input-format", choices=formats, help="format of the input, if its suffix does not tell")
+    encoding_help = "encoding of the input, such as cp1252 for CSV of Excel on Windows (default: UTF-8 if it fits)"
+    parser.add_argument("--encoding", help=encoding_help)
+    delimiter_help = r"tables: character between fields, \t for a tab (default: found in the first line)"
+    parser.add_argument("--delimiter", metavar="C", help=delimiter_help)
+    quoting_help = "tables: whether fields may be in quotes (default: in csv they may, in tsv not)"
+    parser.add_argument("--quoting", action=argparse.BooleanOptionalAction, help=quoting_help)
+    offsets_help = "mentions of the input whose text is not that at their offsets: a bad row, or trust the offsets"
+    parser.add_argument("--offsets", choices=("check", "trust"), help=offsets_help)
     output_help = "file to write: .jsonl, .csv, .tsv, .PubTator, .ann (brat), .xml (BioC), .conll, .ddi or .bioasq.json"
     parser.add_argument("--output", required=True, help=output_help)
     parser.add_argument("--task", nargs="+", action="extend", help="tasks to predict (default: all)")

@@ -7,6 +7,7 @@
 - `leakage_gate`: what train shares with dev or test, and what happens then; `leakage` finds it, by `text_keys`.
 - `overlapping_documents`: the documents of test that scores may leave out, because they overlap train.
 - `row_problems`: the problems of rows that a head cannot use.
+- `sentence_spans`: the sentences of a text that comes without any.
 
 A bad row is handled in one of two places, and `data.on_bad_row` decides in both whether it is an error or skipped:
 
@@ -19,4 +20,13 @@ A bad row is handled in one of two places, and `data.on_bad_row` decides in both
 Next: `mtl.batching`, which chooses the examples of each step.
 """
 
-__all__ = ["examples", "leakage_gate", "overlapping_documents", "permutation", "reading", "row_problems", "store"]
+__all__ = [
+    "examples",
+    "leakage_gate",
+    "overlapping_documents",
+    "permutation",
+    "reading",
+    "row_problems",
+    "sentence_spans",
+    "store",
+]

@@ -1,8 +1,11 @@
 """From raw text to predictions: inputs as people have them, mentions that become candidates of relations, outputs.
 
 - `inputs`: texts in files, strings or rows, with the keys and columns that are carried to the output.
+- `input_options`: what the user says about how an input is written; `input_encoding` and `table_layout` find out the
+  rest.
 - `mentions`: which entity tasks find the mentions that another task relates or labels, and rows with these mentions.
 - `pipeline`: rows to batches and outputs to decoded predictions, one chunk of rows at a time.
+- `row_fitting`: rows as a head reads them, completed to what it had in training.
 - `input_job`: which rows of an input tasks can predict, and where the mentions that they need come from.
 - `output_records`: decoded predictions in the form in which they are written.
 - `unfinished`: what an interrupted prediction leaves, so that it can be resumed.

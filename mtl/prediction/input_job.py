@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from heads import Head, Row
+from heads import Head, Row, SpanRow
 from mtl.config.mixture import TaskSpec
 from mtl.data.row_problems import shown_rule
+from mtl.data.sentence_spans import has_several_sentences, reads_sentences
 from mtl.hashed_ids import shown_id
 from mtl.prediction.inputs import Input, InputRow
 from mtl.prediction.mentions import Sources, find_sources, parse_choices
-from mtl.prediction.pipeline import as_read_by, lacks_mentions
+from mtl.prediction.row_fitting import as_read_by, lacks_mentions
 from mtl.problems import InputError, Problem
 from mtl.readers import bad_row_problems
 from mtl.tracking.checkpoint_folder import say
@@ -39,12 +40,14 @@ class AcceptedInput:
         skipped: Numbers of the rows that are skipped, among the readable ones.
         carried: Keys that are carried to the output.
         texts: The first texts, at most two.
+        notes: What the user should know about how rows are read.
     """
 
     num_rows: int
     skipped: frozenset[int]
     carried: tuple[str, ...]
     texts: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 class InputJob:
@@ -71,6 +74,8 @@ class InputJob:
     ) -> None:
         self._source, self._kinds, self._all_heads, self._specs = source, kinds, all_heads, specs
         self._choices = parse_choices(choices, all_heads)
+        self.completes = not source.is_own
+        """Whether rows get what their tasks had in training and they lack."""
         self.names = list(heads)
         """Names of the tasks whose predictions are written."""
         self.heads = dict(heads)
@@ -90,7 +95,8 @@ class InputJob:
         carried: dict[str, None] = {}
         texts: list[str] = []
         lacking: set[str] = set()
-        num_rows = 0
+        undivided: Counter[str] = Counter()
+        num_rows = num_numbered = 0
         for number, one in enumerate(rows):
             num_rows += 1
             problems = [(name, rule) for name in self.heads if (rule := self._problem(name, one.row)) is not None]
@@ -99,8 +105,10 @@ class InputJob:
             if problems:
                 skipped.add(number)
                 continue
+            num_numbered += one.has_number
             carried |= dict.fromkeys(one.carried)
             lacking |= {name for name in self.heads if self._lacks_mentions(name, one.row)}
+            undivided.update(name for name in self.heads if self._is_undivided(name, one.row))
             texts += [one.row.text] if len(texts) < 2 else []
         advice = "Fix the row, remove it, or leave bad rows out with --on-bad-row skip."
         refusals = bad_row_problems(bad_rows, "" if skips else advice)
@@ -112,7 +120,8 @@ class InputJob:
         if refusals:
             say(f"{len(bad_rows) + len(skipped)} bad rows are skipped.")
         self._find_sources(sorted(lacking))
-        return AcceptedInput(num_rows - len(skipped), frozenset(skipped), tuple(carried), tuple(texts))
+        notes = (*self._source.notes, *_notes_on_ids(num_numbered), *self._notes_on_sentences(undivided))
+        return AcceptedInput(num_rows - len(skipped), frozenset(skipped), tuple(carried), tuple(texts), notes)
 
     def rows(self, accepted: AcceptedInput) -> Iterator[InputRow]:
         """The rows that are predicted."""
@@ -143,6 +152,25 @@ class InputJob:
     def _lacks_mentions(self, name: str, row: Row) -> bool:
         return lacks_mentions(self.heads[name], row, self._kinds.row_types.get(name))
 
+    def _is_undivided(self, name: str, row: Row) -> bool:
+        """Whether a row has several sentences but does not say so, and matters to a task that reads single ones."""
+        head = self.heads[name]
+        if not self.completes or not reads_sentences(head) or self._kinds.in_sentences.get(name) is False:
+            return False
+        read = as_read_by(head, row, self._kinds.row_types.get(name))
+        return isinstance(read, SpanRow) and has_several_sentences(read)
+
+    def _notes_on_sentences(self, undivided: Mapping[str, int]) -> Iterator[str]:
+        for name, number in undivided.items():
+            texts = f"{number} text{'' if number == 1 else 's'} without sentences"
+            if self._kinds.in_sentences.get(name):
+                yield f"The task '{name}' learned from single sentences, so {texts} will be divided into sentences."
+            else:
+                yield (
+                    f"The task '{name}' reads mentions within a sentence, and its checkpoint does not say whether it learned"
+                    f" from single sentences. It takes each of {texts} for one; give their sentences, or one at a time."
+                )
+
     def _problem(self, name: str, row: Row) -> str | None:
         """Why a task cannot predict a row, without text of it."""
         head = self.heads[name]
@@ -172,6 +200,12 @@ class InputJob:
         others = [task for task in self.heads if task != name]
         advice = f"Give what it needs, or choose other tasks: --task {' '.join(others)}." if others else ""
         return Problem(f"tasks.{name}", f"The task '{name}' cannot predict {counted}: {rule}.", "" if skips else advice)
+
+
+def _notes_on_ids(num_numbered: int) -> Iterator[str]:
+    if num_numbered:
+        rows = "1 row repeats" if num_numbered == 1 else f"{num_numbered} rows repeat"
+        yield f"{rows} the id of an earlier row. Their ids get a number, such as 7-2 for the second 7."
 
 
 def _few(problems: Sequence[Problem]) -> list[Problem]:

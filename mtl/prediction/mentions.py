@@ -16,6 +16,9 @@ DECIDES_RESULTS = False
 Sources = dict[str, tuple[str, ...]]
 """The entity tasks that find the mentions of each task that reads mentions."""
 
+SAME_TEXT = "same text as "
+"""Start of the concept id of mentions that the input gives without any, and that are one concept by their text."""
+
 Linker = Callable[[Sequence[Entity], str], Sequence[tuple[str, ...]]]
 """From the mentions of a text, and the text, to the concept ids of each mention."""
 
@@ -133,6 +136,35 @@ def with_mentions(row: SpanRow, head: Head, predictions: Iterable[Prediction], l
     concepts = link(entities, row.text)
     linked = tuple(entity._replace(concepts=own) for entity, own in zip(entities, concepts, strict=True))
     return replace(row, entities=linked, relations=(), annotated=None)
+
+
+def with_concepts(row: SpanRow, head: Head) -> SpanRow:
+    """The row whose mentions all have concepts, if the head relates concepts; otherwise the row as it is.
+
+    A mention without a concept id gets the ids of the first mention of its type and text, ignoring case, that has some.
+    If there is none, these mentions are one concept, whose id is `SAME_TEXT` and the id of the first of them.
+
+    Args:
+        row: The row.
+        head: Head of the task that reads it.
+
+    >>> from heads.relation import RelationClassification
+    >>> rules = {"negative": "none", "input": "markers", "level": "concept", "scope": "document"}
+    >>> head = RelationClassification(["induces", "none"], 4, **rules)
+    >>> known, other = Entity("T1", "Sign", ((0, 5),), ("D1",)), Entity("T2", "Sign", ((12, 15),))
+    >>> row = SpanRow("1", "1", "fever Fever flu", entities=(known, Entity("T3", "Sign", ((6, 11),)), other))
+    >>> [entity.concepts for entity in with_concepts(row, head).entities]
+    [('D1',), ('D1',), ('same text as T2',)]
+    """
+    if head.pairing is None or head.pairing.level != "concept":
+        return row
+    merge = head.pairing.merge
+    keys = {one.id: (merge.get(one.type, one.type), _surface(one, row.text)) for one in row.entities}
+    known: dict[tuple[str, str], tuple[str, ...]] = {}
+    for entity in sorted(row.entities, key=lambda entity: not entity.concepts):  # those with concepts first
+        known.setdefault(keys[entity.id], entity.concepts or (f"{SAME_TEXT}{entity.id}",))
+    linked = (entity._replace(concepts=entity.concepts or known[keys[entity.id]]) for entity in row.entities)
+    return replace(row, entities=tuple(linked))
 
 
 def by_surface(entities: Sequence[Entity], text: str) -> list[tuple[str, ...]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from heads import Entity, Prediction, Row, SpanRow
+from mtl.prediction.mentions import SAME_TEXT
 
 DECIDES_RESULTS = False
 
@@ -32,15 +33,8 @@ def as_record(prediction: Prediction, row: Row, scores: Scores | None = None) ->
     {'assertion': {'value': 'absent', 'score': 0.9}}
     """
     if "relations" in prediction and isinstance(row, SpanRow):
-        places, mentions = _places(row.entities), {entity.id for entity in row.entities}
-        relations = [
-            {"type": r["type"], "head": places[r["head"]], "tail": places[r["tail"]], "score": r["score"]}
-            | ({} if {r["head"], r["tail"]} <= mentions else {"concepts": [r["head"], r["tail"]]})
-            for r in prediction["relations"]
-        ]
-        return {"entities": [_mention(entity, row.text, scores or {}) for entity in row.entities]} | {
-            "relations": relations
-        }
+        entities = [_mention(entity, row.text, scores or {}) for entity in row.entities]
+        return {"entities": entities, "relations": list(_related(prediction["relations"], row.entities))}
     if "attributes" in prediction and isinstance(row, SpanRow):
         return {"entities": list(_labelled(prediction["attributes"], row, scores or {}))}
     if "entities" in prediction:
@@ -49,6 +43,18 @@ def as_record(prediction: Prediction, row: Row, scores: Scores | None = None) ->
         label = prediction["label"]
         return {"label": label, "score": prediction["scores"][label], **prediction}
     return dict(prediction)
+
+
+def _related(relations: Sequence[Mapping[str, Any]], entities: Sequence[Entity]) -> Iterator[dict[str, Any]]:
+    """The relations between indices of mentions, with the ids of their concepts if they join concepts of the input.
+
+    A concept without an id, which is made of mentions with the same text, is written as the id of its first mention.
+    """
+    places, mentions = _places(entities), {entity.id for entity in entities}
+    for one in relations:
+        ends = [one[end].removeprefix(SAME_TEXT) for end in ("head", "tail")]
+        joined = {"type": one["type"], "head": places[one["head"]], "tail": places[one["tail"]], "score": one["score"]}
+        yield joined if set(ends) <= mentions else joined | {"concepts": ends}
 
 
 def _places(entities: Sequence[Entity]) -> dict[str, int]:
@@ -79,7 +85,8 @@ def _mention(entity: Entity, text: str, scores: Scores) -> dict[str, Any]:
     out["id"] = entity.id
     if len(entity.spans) > 1:
         out["spans"] = [list(span) for span in entity.spans]
-    return out | {"concepts": list(entity.concepts)} if entity.concepts else out
+    concepts = [concept for concept in entity.concepts if not concept.startswith(SAME_TEXT)]
+    return out | {"concepts": concepts} if concepts else out
 
 
 def _with_text(entity: Mapping[str, Any], text: str) -> dict[str, Any]:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from heads import Example, Head, Prediction, Row, SpanRow, TextRow, sequence_lengths
+from heads import Example, Head, Prediction, Row, SpanRow, sequence_lengths
 from mtl.batching.batch import EMPTY, Batch, ExampleGroup, collate
 from mtl.batching.batcher import by_length
 from mtl.batching.loaders import EVALUATION_TOKENS
-from mtl.prediction.mentions import Linker, MentionInput, Sources, by_surface, with_mentions
+from mtl.prediction.mentions import Linker, Sources, by_surface, with_mentions
+from mtl.prediction.row_fitting import as_read_by, completed, lacks_mentions
 from mtl.training.checkpoints import TrainedRows
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Pipeline:
         sources: The entity tasks that find the mentions of each task that reads mentions.
         linkers: How each relation task finds the concepts of predicted mentions; by their text if it has none.
         predicts_all_mentions: Whether mentions of the rows are replaced by predicted ones.
+        completes: Whether rows get what their task had in training and they lack, see `completed`.
         temperatures: The temperature of each task whose probabilities are calibrated.
     """
 
@@ -85,12 +87,14 @@ class Pipeline:
         sources: Sources | None = None,
         linkers: Mapping[str, Linker] | None = None,
         predicts_all_mentions: bool = False,
+        completes: bool = False,
         temperatures: Mapping[str, float] | None = None,
     ) -> None:
         self._rows, self._heads, self._tokenizer, self._mixture = rows, dict(heads), tokenizer, mixture
         self._trained_rows = trained_rows
         self._sources, self._linkers = sources or {}, linkers or {}
         self._predicts_all = predicts_all_mentions
+        self._completes = completes
         self._temperatures = temperatures or {}
         self._waiting: dict[int, _Waiting] = {}
         self._outputs: dict[tuple[int, str], list[tuple[Example, Tensor]]] = defaultdict(list)
@@ -108,11 +112,11 @@ class Pipeline:
             yield from self._batches(
                 {
                     name: [
-                        (number, as_read_by(head, row, self._trained_rows.row_types.get(name)))
+                        (number, self._read(name, row))
                         for number, row in chunk
                         if not self._needs_mentions(name, row)
                     ]
-                    for name, head in self._heads.items()
+                    for name in self._heads
                 }
             )
             later = {name: [place for place in chunk if self._needs_mentions(name, place[1])] for name in self._sources}
@@ -120,7 +124,7 @@ class Pipeline:
                 yield from self._until_mentions_are_known({number for places in later.values() for number, _ in places})
                 yield from self._batches(
                     {
-                        name: [(number, self._completed(name, number)) for number, _ in own]
+                        name: [(number, self._with_found_mentions(name, number)) for number, _ in own]
                         for name, own in later.items()
                     }
                 )
@@ -154,7 +158,14 @@ class Pipeline:
             yield EMPTY
         raise AssertionError("outputs were not passed to `add`")
 
-    def _completed(self, name: str, number: int) -> Row:
+    def _read(self, name: str, row: Row) -> Row:
+        """A row with its own mentions, as a task reads it."""
+        return self._completed(name, as_read_by(self._heads[name], row, self._trained_rows.row_types.get(name)))
+
+    def _completed(self, name: str, row: Row) -> Row:
+        return completed(self._heads[name], row, self._trained_rows, name) if self._completes else row
+
+    def _with_found_mentions(self, name: str, number: int) -> Row:
         """The row with the mentions that the entity tasks of another task found."""
         waiting = self._waiting[number]
         found = [self._decoded(number, finder).prediction for finder in self._sources[name]]
@@ -163,7 +174,8 @@ class Pipeline:
         waiting.scores[name] = {
             (e["start"], e["end"], e["type"]): e["score"] for prediction in found for e in prediction["entities"]
         }
-        return with_mentions(row, self._heads[name], found, self._linkers.get(name, by_surface))
+        linked = with_mentions(row, self._heads[name], found, self._linkers.get(name, by_surface))
+        return self._completed(name, linked)
 
     def _batches(self, rows: Mapping[str, Sequence[tuple[int, Row]]]) -> Iterator[Batch]:
         encoded = {name: self._encode(name, own) for name, own in rows.items()}
@@ -206,35 +218,6 @@ class Pipeline:
             return head.decode_calibrated(row, examples, outputs, self._temperatures[name])
         return head.decode(row, examples, outputs)
 
-
-def as_read_by(head: Head, row: Row, trained: str | None) -> Row:
-    """The row without gold, as a type that a head reads.
-
-    Args:
-        head: The head.
-        row: The row.
-        trained: Name of the type of the rows on which the task was trained; None if it is not known.
-    """
-    reads = head.row_type if isinstance(head.row_type, tuple) else (head.row_type,)
-    kinds = [kind for kind in reads if kind.__name__ == trained] or reads
-    if isinstance(row, tuple(kinds)):
-        return head.without_gold(row)
-    kind = SpanRow if isinstance(row, TextRow) else TextRow
-    return kind(row.id, row.document, row.text, row.text_pair, meta=row.meta)
-
-
-def lacks_mentions(head: Head, row: Row, trained: str | None) -> bool:
-    """Whether a task relates or labels mentions, but the row has none of a type that it reads.
-
-    Args:
-        head: The head.
-        row: The row.
-        trained: Name of the type of the rows on which the task was trained; None if it is not known.
-    """
-    read = MentionInput.of(head)
-    if read is None or trained != SpanRow.__name__:
-        return False
-    return not any(read.takes(entity.type) for entity in (row.entities if isinstance(row, SpanRow) else ()))
 
 
 def _grouped(encoded: Mapping[str, Sequence[Example]]) -> dict[tuple[str, ...], list[dict[str, Example]]]:

@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from heads import Head, Row
+from heads import Head
 from mtl.data.reading import read_rows
 from mtl.data.store import Store
 from mtl.prediction.input_job import AcceptedInput, InputJob
-from mtl.prediction.inputs import Given
+from mtl.prediction.input_options import InputOptions
+from mtl.prediction.inputs import Given, OwnRows
 from mtl.prediction.label_sets import set_quantiles
 from mtl.prediction.pipeline import CHUNK
 from mtl.prediction.predictor import Predictor, task_names
@@ -68,6 +69,10 @@ def predict(
     tasks: Sequence[str] | None = None,
     mentions: Sequence[str] = (),
     input_format: str | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    quoting: bool | None = None,
+    offsets: Literal["check", "trust"] | None = None,
     long: bool = False,
     with_text: bool = False,
     on_bad_row: Literal["error", "skip"] = "error",
@@ -80,7 +85,7 @@ def predict(
 
     Each text gives its id, its document, the keys that it carries and, for each task, the decoded prediction: entities
     with offsets and text, their attributes, relations between indices of entities, labels with their probability. A
-    text without an id gets the id `row-` and its line number. Gold labels in the input are ignored. Mentions that the
+    text without an id gets the id `row-` and its line number, and a repeated id gets a number. Gold labels in the input are ignored. Mentions that the
     input has are related and labelled; a text without any gets the mentions that the entity tasks of the run find.
     Probabilities are calibrated if `mtl calibrate` has calibrated the checkpoint.
 
@@ -94,7 +99,14 @@ def predict(
         tasks: Names of the tasks to predict; None predicts all tasks of the mixture except self-supervised ones.
         mentions: Entity tasks that find the mentions of a task, each ``NAME=TASK[,TASK…]``; needed if several tasks
             find the same type.
-        input_format: `jsonl`, `table`, `text` or `pubtator`; None decides by the suffix of the input.
+        input_format: `jsonl`, `table`, `text`, `pubtator` or `bioc`; None decides by the suffix of the input.
+        encoding: Encoding of the input, such as ``cp1252``; None takes UTF-8, or what an XML file declares or data of the
+            run has if the file is not UTF-8.
+        delimiter: Character between the fields of a table; None finds it in the first line.
+        quoting: Whether fields of a table may be in quotes, with inner quotes doubled; None is true for csv and false for
+            tsv, unless tables of the run with this layout say something else.
+        offsets: `trust` takes the offsets of mentions of the input whose text differs from the text there; None and
+            `check` make them a bad row.
         long: Whether a table has one row per entity, relation and label.
         with_text: Whether JSON lines and tables have the texts too, so that they can be read as weak labels.
         on_bad_row: What to do with rows that cannot be read or that a task cannot predict: `error` reports them before
@@ -114,9 +126,12 @@ def predict(
     target = None if output is None else Path(output)
     make_writer = None if target is None else _check_output(target, long=long)
     quantiles = set_quantiles(predictor.calibration, names, coverage, target)
-    source = replace(predictor.open(rows, names, input_format), carries_texts=with_text)
+    written = InputOptions(input_format, encoding, delimiter, quoting, offsets)
+    source = replace(predictor.open(rows, names, written), carries_texts=with_text)
     job = predictor.job(source, names, mentions)
     accepted = job.check(skips=on_bad_row == "skip")
+    for note in accepted.notes:
+        say(note)
     writer = None
     if target is not None and make_writer is not None:
         writer = make_writer(carried=accepted.carried, long=long, is_first=share.number == 1)
@@ -130,7 +145,7 @@ def predict(
         "input": source.digest(),
         "tasks": names,
         "calibration": [sorted(predictor.temperatures.items()), sorted(quantiles.items())],
-        "options": [job.sources, source.format, on_bad_row, share, options, CHUNK],
+        "options": [job.sources, source.format, source.options, source.is_own, on_bad_row, share, options, CHUNK],
     }
     with Progress(target, signature, resume=resume, every=CHUNK) as progress:
         try:
@@ -145,7 +160,7 @@ def predict(
     return None
 
 
-def split_rows(checkpoint: str | Path, task: str, split: str) -> Iterable[Row]:
+def split_rows(checkpoint: str | Path, task: str, split: str) -> OwnRows:
     """The rows of a split of a run's own data, which `predict` takes.
 
     Args:
@@ -161,7 +176,7 @@ def split_rows(checkpoint: str | Path, task: str, split: str) -> Iterable[Row]:
     splits = read_rows(mixture.tasks[task].data, f"tasks.{task}.data", Store())
     if split not in splits:
         raise InputError(Problem("--split", f"The task '{task}' has no split '{split}'.", did_you_mean(split, splits)))
-    return splits[split][0]
+    return OwnRows(splits[split][0])
 
 
 def _check_output(output: Path, *, long: bool) -> type[PredictionWriter]:

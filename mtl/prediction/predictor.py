@@ -23,6 +23,7 @@ from mtl.config import components
 from mtl.config.mixture import Mixture, TaskSpec
 from mtl.log_filters import quiet_lightning
 from mtl.prediction.input_job import AcceptedInput, InputJob
+from mtl.prediction.input_options import InputOptions
 from mtl.prediction.inputs import Given, Input, open_input
 from mtl.prediction.label_sets import set_quantiles, with_set
 from mtl.prediction.one_device import available_precision, one_device_trainer
@@ -106,9 +107,14 @@ class Predictor:
             quantiles = set_quantiles(self.calibration, names, coverage, None)
             return [row.to_dict() for row in self.found(job, accepted, range(accepted.num_rows), quantiles)]
 
-    def open(self, rows: str | Path | Iterable[Given], names: Sequence[str], input_format: str | None = None) -> Input:
+    def open(
+        self,
+        rows: str | Path | Iterable[Given],
+        names: Sequence[str],
+        options: InputOptions = InputOptions(),  # noqa: B008  # immutable
+    ) -> Input:
         """An input for some tasks, see `open_input`."""
-        return open_input(rows, [self.mixture.tasks[name] for name in names], input_format)
+        return open_input(rows, [self.mixture.tasks[name] for name in names], options)
 
     def job(self, source: Input, names: Sequence[str], mentions: Sequence[str] = ()) -> InputJob:
         """The tasks that predict an input, not yet checked.
@@ -153,7 +159,7 @@ class Predictor:
         remaining = (one.row for one in islice(job.rows(accepted), wanted.start + (done or 0), wanted.stop))
         with self._lock:
             live = {name: self._module.head(name) for name in job.heads}
-            options: Any = {"sources": job.sources, "temperatures": self.temperatures}
+            options: Any = {"sources": job.sources, "temperatures": self.temperatures, "completes": job.completes}
             pipeline = Pipeline(remaining, live, self.tokenizer, self.mixture, self._kinds, **options)
             bar = tqdm(initial=done or 0, total=len(wanted), unit="row", desc="predict", disable=done is None)
             collector = _Collector(pipeline, take, job.names, quantiles or {}, bar)

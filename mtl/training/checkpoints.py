@@ -81,17 +81,20 @@ class TrainedRows(NamedTuple):
     Args:
         row_types: Name of the type of the rows.
         num_texts: Number of texts of each row: 1, 2 for pairs, or None for both kinds.
+        in_sentences: Whether the rows had sentences or were single ones; only of tasks that pair or read mentions within
+            a sentence.
     """
 
     row_types: Mapping[str, str]
     num_texts: Mapping[str, int | None]
+    in_sentences: Mapping[str, bool] = {}  # never changed, so that all can share it
 
 
 def trained_rows(checkpoint: Mapping[str, Any]) -> TrainedRows:
     """The kind of rows on which the tasks of a checkpoint were trained."""
     states = (checkpoint.get(name) for name in (GatedData.__qualname__, MixtureData.__qualname__))
     state: Mapping[str, Any] = next(filter(None, states), {})
-    return TrainedRows(state.get("row_types", {}), state.get("num_texts", {}))
+    return TrainedRows(*(state.get(name, {}) for name in TrainedRows._fields))
 
 
 def check_checkpoint(path: Path, mixture: Mixture, *, resumes: Optimisation | None = None) -> None:
