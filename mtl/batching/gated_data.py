@@ -56,7 +56,7 @@ class GatedData(MixtureData):
         self.tasks = prepare(self.leakage.applied(self.mixture), self.heads, self.tokenizer)
 
     def state_dict(self) -> dict[str, Any]:
-        """As `MixtureData` has it, and `in_sentences`: which tasks learned from single sentences, or rows with sentences.
+        """As `MixtureData` has it, and `in_sentences`: whether a task learned from rows with sentences or single ones.
 
         It has the tasks that pair or read mentions within a sentence.
         """

@@ -167,8 +167,9 @@ class InputJob:
                 yield f"The task '{name}' learned from single sentences, so {texts} will be divided into sentences."
             else:
                 yield (
-                    f"The task '{name}' reads mentions within a sentence, and its checkpoint does not say whether it learned"
-                    f" from single sentences. It takes each of {texts} for one; give their sentences, or one at a time."
+                    f"The task '{name}' reads mentions within a sentence, and its checkpoint does not say whether it"
+                    f" learned from single sentences. It takes each of {texts} for one; give their sentences, or one at"
+                    " a time."
                 )
 
     def _problem(self, name: str, row: Row) -> str | None:

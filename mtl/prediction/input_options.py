@@ -55,14 +55,16 @@ class InputOptions(NamedTuple):
         if given.get("delimiter") == r"\t":
             given["delimiter"] = "\t"
         problems = [
-            Problem(f"--{key}", f"has no effect on '{name}'.", f"It is for inputs of the format {', '.join(USED_BY[key])}.")
+            Problem(f"--{key}", f"has no effect on '{name}'.", f"It is for the formats {', '.join(USED_BY[key])}.")
             for key in given
             if kind not in USED_BY[key]
         ]
-        if len(given.get("delimiter", ",")) != 1:
-            problems.append(Problem("--delimiter", "must be one character.", r"Such as --delimiter ';' or '\t'."))
+        delimiter = given.get("delimiter", ",")
+        if len(delimiter) != 1 or delimiter in '"\r\n':
+            problems.append(Problem("--delimiter", "must be one character other than a quote or a line break.", r"Such as --delimiter ';' or '\t'."))
         if given.get("offsets", "check") not in _OFFSETS:
-            problems.append(Problem("--offsets", f"There is no choice '{given['offsets']}'.", did_you_mean(given["offsets"], _OFFSETS)))
+            message = f"There is no choice '{given['offsets']}'."
+            problems.append(Problem("--offsets", message, did_you_mean(given["offsets"], _OFFSETS)))
         try:
             given |= {"encoding": checked_encoding(given["encoding"])} if "encoding" in given else {}
         except InputError as error:

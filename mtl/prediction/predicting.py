@@ -85,8 +85,9 @@ def predict(
 
     Each text gives its id, its document, the keys that it carries and, for each task, the decoded prediction: entities
     with offsets and text, their attributes, relations between indices of entities, labels with their probability. A
-    text without an id gets the id `row-` and its line number, and a repeated id gets a number. Gold labels in the input are ignored. Mentions that the
-    input has are related and labelled; a text without any gets the mentions that the entity tasks of the run find.
+    text without an id gets the id `row-` and its line number, and a repeated id gets a number. Gold labels in the input
+    are ignored. Mentions that the input has are related and labelled; a text without any gets the mentions that the
+    entity tasks of the run find. Texts without sentences are divided into them for tasks that learned from single ones.
     Probabilities are calibrated if `mtl calibrate` has calibrated the checkpoint.
 
     Args:
@@ -100,11 +101,11 @@ def predict(
         mentions: Entity tasks that find the mentions of a task, each ``NAME=TASK[,TASK…]``; needed if several tasks
             find the same type.
         input_format: `jsonl`, `table`, `text`, `pubtator` or `bioc`; None decides by the suffix of the input.
-        encoding: Encoding of the input, such as ``cp1252``; None takes UTF-8, or what an XML file declares or data of the
-            run has if the file is not UTF-8.
+        encoding: Encoding of the input, such as ``cp1252``; None takes UTF-8 or, if the file is not valid in
+            it, the encoding that an XML file declares or that data of the run has.
         delimiter: Character between the fields of a table; None finds it in the first line.
-        quoting: Whether fields of a table may be in quotes, with inner quotes doubled; None is true for csv and false for
-            tsv, unless tables of the run with this layout say something else.
+        quoting: Whether fields of a table may be in quotes, with inner quotes doubled; None is true
+            for csv and false for tsv, unless tables of the run with the same layout differ.
         offsets: `trust` takes the offsets of mentions of the input whose text differs from the text there; None and
             `check` make them a bad row.
         long: Whether a table has one row per entity, relation and label.

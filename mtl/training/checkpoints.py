@@ -81,8 +81,8 @@ class TrainedRows(NamedTuple):
     Args:
         row_types: Name of the type of the rows.
         num_texts: Number of texts of each row: 1, 2 for pairs, or None for both kinds.
-        in_sentences: Whether the rows had sentences or were single ones; only of tasks that pair or read mentions within
-            a sentence.
+        in_sentences: Whether the rows had sentences or were single ones; of tasks that pair or read mentions within a
+            sentence.
     """
 
     row_types: Mapping[str, str]

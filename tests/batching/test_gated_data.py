@@ -11,6 +11,7 @@ import pytest
 from mtl.config.loading import load_mixture
 from mtl.problems import InputError
 from mtl.training.assembly import build_data
+from tests import five_tasks
 
 Write = Callable[..., Path]
 
@@ -55,3 +56,25 @@ def test_excluded_documents_are_left_out_and_the_mixture_stays_as_it_was(toy_mix
         for split, content in splits.items():
             assert list(content.rows) == list(data.tasks[task][split].rows)
             assert list(content.examples) == list(data.tasks[task][split].examples)
+
+
+def whole_documents(rows: five_tasks.Rows) -> five_tasks.Rows:
+    """The rows without their sentences, and with a second one."""
+    kept = [{key: value for key, value in row.items() if key != "sentences"} for row in rows]
+    return [{**row, "text": f"{row['text']} Then. All is well."} for row in kept]
+
+
+@pytest.mark.parametrize("has_sentences", [True, False])
+def test_a_checkpoint_says_which_tasks_learned_from_single_sentences(
+    tmp_path: Path, tiny_encoder: Callable[[str], Path], has_sentences: bool
+) -> None:
+    mixture = five_tasks.write(tmp_path, tiny_encoder("bert"))
+    train = tmp_path / "links" / "train.jsonl"
+    if not has_sentences:
+        five_tasks.write_lines(train, whole_documents(five_tasks.read_lines(train)))
+    data = build_data(load_mixture(mixture))
+    assert data.state_dict()["in_sentences"] == {}, "before it is read"
+    data.setup()
+    state = data.state_dict()
+    assert state["in_sentences"] == {"links": has_sentences}
+    assert set(state["row_types"]) == set(data.tasks)

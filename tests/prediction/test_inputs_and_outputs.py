@@ -17,10 +17,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from heads import TextRow
+from heads import Entity, SpanRow, TextRow
 from mtl import predict_rows
 from mtl.commands import run as command
-from mtl.prediction.inputs import open_input
+from mtl.prediction import predictor
+from mtl.prediction.inputs import OwnRows, open_input
 from mtl.prediction.pipeline import CHUNK
 from mtl.prediction.predicting import Shard
 from mtl.problems import InputError
@@ -433,3 +434,138 @@ def test_bioc_gives_texts_and_mentions(tmp_path: Path) -> None:
     rows, bad = open_input(tmp_path / "in.xml", []).read()
     (read,) = rows
     assert (bad, read.row.id, read.row.text, read.carried) == ([], "7", "Aspirin treats fever.", {})
+
+
+# --- inputs as users have them: encodings, delimiters, repeated ids ---------------------------------------------------
+
+SECOND_SENTENCE = "aspirin increases fever. Risk of nothing."
+MISMATCH = "7|t|Aspirin\n7|a|for Fever.\n7\t12\t17\tfever\tEvent\tD1\n\n"
+FRENCH = "text;id\nfièvre;7\n"
+
+
+def test_a_table_of_excel_on_windows_is_predicted(planted_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.csv").write_bytes(FRENCH.encode("cp1252"))
+    names = ["--input", str(tmp_path / "notes.csv"), "--output", str(tmp_path / "x.jsonl"), "--task", "kind"]
+    assert cli(planted_run, *names) == 2
+    assert cli(planted_run, *names, "--encoding", "cp1252", "--with-text") == 0
+    (line,) = five_tasks.read_lines(tmp_path / "x.jsonl")
+    assert (line["id"], line["text"]) == ("7", "fièvre")
+
+
+def test_offsets_can_be_trusted(planted_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in.PubTator").write_text(MISMATCH, encoding="utf-8")
+    names = ["--input", str(tmp_path / "in.PubTator"), "--output", str(tmp_path / "x.jsonl"), "--task", "asserted"]
+    assert cli(planted_run, *names) == 2
+    assert "set --offsets trust" in capfd.readouterr().err
+    assert cli(planted_run, *names, "--offsets", "trust") == 0
+    (line,) = five_tasks.read_lines(tmp_path / "x.jsonl")
+    assert [one["text"] for one in line["predictions"]["asserted"]["entities"]] == ["Fever"]
+    entity = {"id": "a", "type": "Event", "spans": [[4, 9]], "text": "fever"}
+    lines = [{"text": "for Fever.", "entities": [entity]}]
+    assert predict(planted_run, lines, tasks=["asserted"], offsets="trust")
+    with pytest.raises(InputError):
+        predict(planted_run, lines, tasks=["asserted"])
+
+
+def test_repeated_ids_get_a_number_and_keep_their_document(
+    planted_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes.csv").write_text("id,text\n7,fever\n7-2,risk\n7,fever\n8,risk\n7,no\n", encoding="utf-8")
+    predict(planted_run, tmp_path / "notes.csv", tmp_path / "x.csv")
+    rows = table(tmp_path / "x.csv")
+    assert [row["id"] for row in rows] == ["7", "7-2", "7-3", "8", "7-4"]
+    assert [row["document"] for row in rows] == ["7", "7-2", "7", "8", "7"]
+    assert "2 rows repeat" in capfd.readouterr().err
+    (tmp_path / "stays.csv").write_text("id,document,text\n7,a,fever\n7,b,risk\n", encoding="utf-8")
+    assert [line["document"] for line in predict(planted_run, tmp_path / "stays.csv")] == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.PubTator"])
+def test_shares_of_repeated_ids_are_the_whole_and_resume(
+    planted_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    rows = [{"id": f"r{n % 5}", "text": TEXT} for n in range(CHUNK + 9)]
+    five_tasks.write_lines(tmp_path / "notes.jsonl", rows)
+    predict(planted_run, tmp_path / "notes.jsonl", tmp_path / name, tasks=["mentions"])
+    whole = (tmp_path / name).read_bytes()
+    parts = []
+    for number in (1, 2):
+        share = tmp_path / f"{number}{name}"
+        predict(planted_run, tmp_path / "notes.jsonl", share, tasks=["mentions"], shard=f"{number}/2")
+        parts.append(share.read_bytes())
+    assert b"".join(parts) == whole
+    with monkeypatch.context() as patched:
+        fail_in_second_chunk(patched)
+        with pytest.raises(ZeroDivisionError):
+            predict(planted_run, tmp_path / "notes.jsonl", tmp_path / name, tasks=["mentions"])
+    with pytest.raises(InputError) as caught:
+        predict(
+            planted_run, tmp_path / "notes.jsonl", tmp_path / name, tasks=["mentions"], encoding="cp1252", resume=True
+        )
+    assert caught.value.problems[0].key == "--resume"
+    predict(planted_run, tmp_path / "notes.jsonl", tmp_path / name, tasks=["mentions"], resume=True)
+    assert (tmp_path / name).read_bytes() == whole
+
+
+# --- what rows lack: concepts of their mentions, sentences ------------------------------------------------------------
+
+UNLINKED = "7|t|ibuprofen\n7|a|and Ibuprofen induce bleeding\n7\t0\t9\tibuprofen\tChemical\t-1\n"
+UNLINKED += "7\t14\t23\tIbuprofen\tChemical\n7\t31\t39\tbleeding\tDisease\t{}\n\n"
+
+
+@pytest.mark.parametrize("concept", ["-1", "D2"])
+def test_given_mentions_without_concepts_are_related_by_their_text(
+    planted_run: Path, tmp_path: Path, concept: str
+) -> None:
+    (tmp_path / "in.PubTator").write_text(UNLINKED.format(concept), encoding="utf-8")
+    (line,) = predict(planted_run, tmp_path / "in.PubTator", tasks=["induced"])
+    found = line["predictions"]["induced"]
+    (relation,) = found["relations"]
+    assert (relation["head"], relation["tail"], relation["type"]) == (0, 2, "CID")
+    assert [entity.get("concepts") for entity in found["entities"]] == [None, None, [concept] if concept > "A" else None]
+    assert relation.get("concepts") == (["T1", "D2"] if concept == "D2" else None)
+    predict(planted_run, tmp_path / "in.PubTator", tmp_path / "x.PubTator", tasks=["induced"])
+    (row,) = Pubtator("", files={"test": str(tmp_path / "x.PubTator")}).read("test")
+    assert [(one.head, one.tail) for one in row.relations] == [("T1", "D2" if concept == "D2" else "T3")]
+
+
+def test_a_text_is_divided_into_sentences_for_tasks_that_learned_from_single_ones(
+    planted_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (line,) = predict(planted_run, [SECOND_SENTENCE], tasks=["links", "mentions"])
+    texts = [entity["text"] for entity in line["predictions"]["links"]["entities"]]
+    assert texts == ["aspirin", "fever", "Risk"]
+    assert [(r["head"], r["tail"]) for r in line["predictions"]["links"]["relations"]] == [(0, 1)]
+    error = capfd.readouterr().err
+    assert "'links'" in error
+    assert "1 text " in error
+    entities = [
+        {"id": name, "type": kind, "spans": [list(span)]}
+        for name, kind, span in (("a", "Drug", (0, 7)), ("f", "Event", (18, 23)), ("r", "Event", (25, 29)))
+    ]
+    whole = {"text": SECOND_SENTENCE, "entities": entities}
+    divided, one = predict(planted_run, [whole, {**whole, "sentences": [[0, 41]]}], tasks=["links"])
+    assert len(divided["predictions"]["links"]["relations"]) == 1
+    assert len(one["predictions"]["links"]["relations"]) == 2, "sentences of the input come first"
+
+
+def test_a_checkpoint_that_does_not_say_what_it_learned_from_takes_a_text_for_a_sentence_with_a_warning(
+    planted_run: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    known = predictor.trained_rows
+    monkeypatch.setattr(predictor, "trained_rows", lambda content: known(content)._replace(in_sentences={}))
+    (line,) = predict(planted_run, [SECOND_SENTENCE], tasks=["links"])
+    assert len(line["predictions"]["links"]["relations"]) == 2
+    assert "'links'" in capfd.readouterr().err
+    predict(planted_run, ["aspirin increases fever"], tasks=["links"])
+    assert capfd.readouterr().err.count("'links'") == 0, "a single sentence needs no warning"
+
+
+def test_rows_of_the_runs_own_data_are_predicted_as_they_are(planted_run: Path) -> None:
+    places = [(0, 9, "Chemical", ()), (17, 25, "Disease", ("D2",)), (27, 31, "Event", ()), (32, 39, "Drug", ())]
+    entities = tuple(Entity(f"T{n}", kind, ((a, b),), ids) for n, (a, b, kind, ids) in enumerate(places))
+    row = SpanRow("1", "1", "ibuprofen induces bleeding. Risk aspirin", entities=entities)
+    (line,) = predict(planted_run, OwnRows([row]), tasks=["induced"])
+    assert line["predictions"]["induced"]["relations"] == []
+    (line,) = predict(planted_run, [row], tasks=["induced"])
+    assert len(line["predictions"]["induced"]["relations"]) == 1
