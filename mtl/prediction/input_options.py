@@ -61,7 +61,13 @@ class InputOptions(NamedTuple):
         ]
         delimiter = given.get("delimiter", ",")
         if len(delimiter) != 1 or delimiter in '"\r\n':
-            problems.append(Problem("--delimiter", "must be one character other than a quote or a line break.", r"Such as --delimiter ';' or '\t'."))
+            problems.append(
+                Problem(
+                    "--delimiter",
+                    "must be one character other than a quote or a line break.",
+                    r"Such as --delimiter ';' or '\t'.",
+                )
+            )
         if given.get("offsets", "check") not in _OFFSETS:
             message = f"There is no choice '{given['offsets']}'."
             problems.append(Problem("--offsets", message, did_you_mean(given["offsets"], _OFFSETS)))

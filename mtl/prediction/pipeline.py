@@ -112,9 +112,7 @@ class Pipeline:
             yield from self._batches(
                 {
                     name: [
-                        (number, self._read(name, row))
-                        for number, row in chunk
-                        if not self._needs_mentions(name, row)
+                        (number, self._read(name, row)) for number, row in chunk if not self._needs_mentions(name, row)
                     ]
                     for name in self._heads
                 }
@@ -217,7 +215,6 @@ class Pipeline:
         if name in self._temperatures:
             return head.decode_calibrated(row, examples, outputs, self._temperatures[name])
         return head.decode(row, examples, outputs)
-
 
 
 def _grouped(encoded: Mapping[str, Sequence[Example]]) -> dict[tuple[str, ...], list[dict[str, Example]]]:

@@ -72,6 +72,7 @@ def test_a_table_without_a_header_is_read_like_those_of_the_run(tmp_path: Path) 
     with pytest.raises(InputError):
         read(tmp_path / "notes.csv", task())
 
+
 def test_titles_keep_their_length_in_another_encoding_and_with_repeated_documents(tmp_path: Path) -> None:
     content = "7|t|Fièvre\n7|a|high.\n\n7|t|Other\n7|a|text.\n\n"
     (tmp_path / "in.PubTator").write_bytes(content.encode("cp1252"))
@@ -89,9 +90,12 @@ def test_ids_become_unique_and_begin_with_what_they_were(ids: list[str]) -> None
     assert [one.has_number for one in found] == [one.row.id != name for one, name in zip(found, ids, strict=True)]
     assert bad == []
 
+
 def test_a_bioc_file_is_read_in_the_encoding_that_it_declares(tmp_path: Path) -> None:
     passage = "<passage><offset>0</offset><text>Fièvre.</text></passage>"
-    xml = f'<?xml version="1.0" encoding="ISO-8859-1"?><collection><document><id>7</id>{passage}</document></collection>'
+    xml = (
+        f'<?xml version="1.0" encoding="ISO-8859-1"?><collection><document><id>7</id>{passage}</document></collection>'
+    )
     (tmp_path / "in.xml").write_bytes(xml.encode("latin-1"))
     rows, bad = read(tmp_path / "in.xml")
     assert ([one.row.text for one in rows], bad) == (["Fièvre."], [])

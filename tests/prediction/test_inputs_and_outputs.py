@@ -522,7 +522,11 @@ def test_given_mentions_without_concepts_are_related_by_their_text(
     found = line["predictions"]["induced"]
     (relation,) = found["relations"]
     assert (relation["head"], relation["tail"], relation["type"]) == (0, 2, "CID")
-    assert [entity.get("concepts") for entity in found["entities"]] == [None, None, [concept] if concept > "A" else None]
+    assert [entity.get("concepts") for entity in found["entities"]] == [
+        None,
+        None,
+        [concept] if concept > "A" else None,
+    ]
     assert relation.get("concepts") == (["T1", "D2"] if concept == "D2" else None)
     predict(planted_run, tmp_path / "in.PubTator", tmp_path / "x.PubTator", tasks=["induced"])
     (row,) = Pubtator("", files={"test": str(tmp_path / "x.PubTator")}).read("test")

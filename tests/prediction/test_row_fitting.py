@@ -40,7 +40,9 @@ def test_a_text_is_divided_for_a_task_that_learned_from_single_sentences() -> No
         found = completed(head, row(entity("T1", 0, 7)), SINGLE, "t")
         assert isinstance(found, SpanRow)
         assert (found.sentences, found.entities) == (SPANS, row(entity("T1", 0, 7)).entities)
-    pairs = relation().pairing.candidates(completed(relation(), row(entity("a", 0, 7), entity("b", 25, 32)), SINGLE, "t"))  # type: ignore[union-attr,arg-type]
+    pairs = relation().pairing.candidates(
+        completed(relation(), row(entity("a", 0, 7), entity("b", 25, 32)), SINGLE, "t")
+    )  # type: ignore[union-attr,arg-type]
     assert pairs == []
 
 

@@ -26,7 +26,9 @@ def layout(line: str, *trained: DataSpec, kind: str = "csv", **given_options: An
 
 
 @given(names, st.integers(0, 4), st.sampled_from(OTHER_DELIMITERS))
-def test_the_delimiter_of_a_header_with_a_column_of_texts_is_found(others: list[str], place: int, delimiter: str) -> None:
+def test_the_delimiter_of_a_header_with_a_column_of_texts_is_found(
+    others: list[str], place: int, delimiter: str
+) -> None:
     header = [*others[:place], "text", *others[place:]]
     line = io.StringIO()
     csv.writer(line, delimiter=delimiter, lineterminator="").writerow(header)
@@ -91,4 +93,6 @@ def test_what_the_user_says_comes_first() -> None:
     assert layout("id;text", own, quoting=True) == TableLayout(";", quoting=True)
     assert layout("id~text", own, delimiter="~") == TableLayout("~")
     assert layout("id,text", delimiter=DELIMITERS["csv"]) == TableLayout(",")
-    assert layout("yes|No fever.", data(header=False, columns={"text": 1}, delimiter="|"), quoting=False).header is False
+    assert (
+        layout("yes|No fever.", data(header=False, columns={"text": 1}, delimiter="|"), quoting=False).header is False
+    )
