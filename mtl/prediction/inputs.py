@@ -221,7 +221,7 @@ def _as_written(source: Input, options: InputOptions, specs: Sequence[TaskSpec])
         if given["encoding"] != UTF_8:
             notes.append(f"'{shown}' is not UTF-8, and is read in {given['encoding']}.")
     if table:
-        said = {name: given[name] for name in ("delimiter", "quoting") if name in given}
+        said: dict[str, Any] = {name: given[name] for name in ("delimiter", "quoting") if name in given}
         texts = {names.get("text", "text") for names in source.columns}
         line = _first_line(source, given["encoding"])
         layout = find_layout(line, table, texts, said, [spec.data for spec in specs])
