@@ -188,6 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not size.isdecimal() or len(size) > 20:
             return _HttpAnswer.problem("The length of the content must be given.", HTTPStatus.LENGTH_REQUIRED)
         if int(size) > LONGEST:
+            self._discard(min(int(size), 16 * LONGEST))
             message = f"The request must have at most {LONGEST} bytes, got {size}."
             return _HttpAnswer.problem(message, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         try:
@@ -202,6 +203,11 @@ class _Handler(BaseHTTPRequestHandler):
             return _HttpAnswer.of({"problems": request_problems(error)}, HTTPStatus.BAD_REQUEST)
         except Exception as error:  # the server stays up, whatever a head does
             return _HttpAnswer.problem(f"The prediction failed: {reason(error)}", HTTPStatus.INTERNAL_SERVER_ERROR)
+
+    def _discard(self, size: int) -> None:
+        """Reads what is not wanted, because a sender that is cut off may never see the answer."""
+        while size > 0 and (part := self.rfile.read(min(size, LONGEST))):
+            size -= len(part)
 
     def _send(self, answer: _HttpAnswer) -> None:
         self.send_response(answer.status)
