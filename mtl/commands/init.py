@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
         InputError: No task fits a file, or the mixture file already exists.
     """
     parser = argparse.ArgumentParser(
-        "mtl init", description="Drafts a mixture: one task for each file, or for each folder with a file per split."
+        "mtl init", description="Drafts a mixture: the tasks of each file, or of each folder with a file per split."
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="data files, or folders of a task's splits")
     parser.add_argument("--output", type=Path, metavar="MIXTURE", help="file to write (default: NAME.yaml)")
@@ -76,8 +76,7 @@ def _relative(tasks: Sequence[TaskDraft], folder: Path) -> list[TaskDraft]:
     written = []
     for task in tasks:
         data = dict(task.fields["data"])
-        path = Path(data["path"])
-        if path.is_relative_to(folder):
-            data["path"] = str(path.relative_to(folder))
+        if "path" in data and Path(data["path"]).is_relative_to(folder):
+            data["path"] = str(Path(data["path"]).relative_to(folder))
         written.append(task._replace(fields={**task.fields, "data": data}))
     return written

@@ -10,12 +10,23 @@ LABEL_NAMES = ("label", "labels", "class", "category", "gold", "target", "score"
 TEXT_NAMES = ("text", "note", "sentence", "sentence1", "abstract", "report", "question", "body", "premise", "text1")
 ID_NAMES = ("id", "row_id", "note_id", "idx", "index", "pmid", "uid")
 DOCUMENT_NAMES = ("document", "doc", "doc_id", "document_id", "patient", "patient_id", "subject_id", "hadm_id")
+GROUP_NAMES = ("age", "annotator", "date", "fold", "gender", "hospital", "set", "sex", "site", "source", "split", "year")
+"""Columns that say where a row comes from, which are a label only if no other column is."""
+
+USUAL_NAMES = frozenset((*LABEL_NAMES, *TEXT_NAMES, *ID_NAMES, *DOCUMENT_NAMES, *GROUP_NAMES))
+"""Names of which nearly every header has one, and hardly any first row."""
 
 MOST_CLASSES = 50
 """Number of distinct values above which a column is not taken for class names."""
 
+MOST_OTHERS = 20
+"""Maximum number of further columns of labels that become tasks."""
+
 SEPARATORS = (";", "|", ",")
 """Separators of several names in a cell, in the order in which they are tried."""
+
+_NAMES_ROWS = re.compile(r"(.*[\W_])?(id|nr|no|num|number)", re.IGNORECASE)
+_DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}(\D.*)?", re.DOTALL)
 
 
 class Roles(NamedTuple):
@@ -29,6 +40,7 @@ class Roles(NamedTuple):
         separator: Separator of the names in a list.
         id: Column of the id.
         document: Column of the document.
+        other_labels: Further columns that look like labels, in the order of the file.
     """
 
     text: str | None
@@ -38,6 +50,7 @@ class Roles(NamedTuple):
     separator: str = ","
     id: str | None = None
     document: str | None = None
+    other_labels: tuple[str, ...] = ()
 
 
 def roles(columns: Mapping[str, Sequence[Any]]) -> Roles:
@@ -46,10 +59,11 @@ def roles(columns: Mapping[str, Sequence[Any]]) -> Roles:
     Args:
         columns: Values of each column, in the order of the file; None or an empty string if there is none.
 
-    >>> roles({"nr": ["1", "2"], "finding": ["No fever today.", "A rash on the arm."], "urgent": ["yes", "no"]})
-    Roles(text='finding', text_pair=None, label='urgent', label_type='text', separator=',', id=None, document=None)
+    >>> found = roles({"nr": ["1", "2"], "note": ["No fever today.", "A rash on the arm."], "urgent": ["yes", "no"]})
+    >>> found.text, found.label, found.label_type, found.other_labels
+    ('note', 'urgent', 'text', ())
     """
-    values = {name: [value for value in cells if value not in (None, "")] for name, cells in columns.items()}
+    values = {name: filled(cells) for name, cells in columns.items()}
     values = {name: cells for name, cells in values.items() if cells}
     texts = [name for name, cells in values.items() if is_text(cells)]
     text = _named(texts, TEXT_NAMES) or max(texts, key=lambda name: _words(values[name]), default=None)
@@ -62,9 +76,17 @@ def roles(columns: Mapping[str, Sequence[Any]]) -> Roles:
     row_id = next((name for name in left if name.casefold() in ID_NAMES and _is_unique(values[name])), None)
     document = next((name for name in left if name.casefold() in DOCUMENT_NAMES), None)
     left = [name for name in left if name not in (row_id, document)]
-    label = _named(left, LABEL_NAMES) or next((name for name in reversed(left) if _is_label(values[name])), None)
+    labels = [name for name in left if _is_label(name, values[name])]
+    targets = [name for name in labels if not _is_group(name, values[name])]
+    label = _named(left, LABEL_NAMES) or next(reversed(targets or labels), None)
     kind, separator = ("text", ",") if label is None else label_type(values[label])
-    return Roles(text, pair, label, kind, separator, row_id, document)
+    others = [name for name in targets if name != label]
+    return Roles(text, pair, label, kind, separator, row_id, document, tuple(others[:MOST_OTHERS]))
+
+
+def filled(cells: Sequence[Any]) -> list[Any]:
+    """The values that are not missing."""
+    return [value for value in cells if value not in (None, "")]
 
 
 def label_type(cells: Sequence[Any]) -> tuple[str, str]:
@@ -117,12 +139,21 @@ def _is_second(text: str, name: str, values: Mapping[str, Sequence[Any]]) -> boo
     return other.endswith("_pair") or (is_numbered(one) and is_numbered(other) and one[:-1] == other[:-1])
 
 
-def _is_label(cells: Sequence[Any]) -> bool:
+def _is_label(name: str, cells: Sequence[Any]) -> bool:
+    """Whether there are few different values, but more than one, or numbers that repeat or have a usual name."""
     if isinstance(cells[0], list):
-        return all(isinstance(part, str) for cell in cells for part in cell)
+        return all(isinstance(cell, list) and all(isinstance(part, str) for part in cell) for cell in cells)
     texts = [str(cell) for cell in cells]
+    if len(set(texts)) == 1 or any(isinstance(cell, bool) for cell in cells):  # which readers do not take for names
+        return False
     few = len(set(texts)) <= min(MOST_CLASSES, max(2, len(texts) // 2))
-    return few or (all(_is_number(text) for text in texts) and not _is_unique(texts))
+    return few or (all(map(_is_number, texts)) and (name.casefold() in LABEL_NAMES or not _is_unique(texts)))
+
+
+def _is_group(name: str, cells: Sequence[Any]) -> bool:
+    """Whether a column says which row it is, or where or when it comes from."""
+    is_named = name.casefold() in GROUP_NAMES or _NAMES_ROWS.fullmatch(name) is not None
+    return is_named or all(_DATE.fullmatch(str(cell)) for cell in cells)
 
 
 def _is_unique(cells: Sequence[Any]) -> bool:

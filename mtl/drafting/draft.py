@@ -6,19 +6,34 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import yaml
 
 from heads.rows import Entity, Row, SpanRow, TextRow
 from mtl.config.components import find
+from mtl.config.yaml_files import merge
+from mtl.drafting.columns import MOST_CLASSES, label_type
 from mtl.drafting.guess import Guess, guess
 from mtl.problems import InputError, Problem
 from mtl.readers import SPLITS
-from mtl.redaction import is_name
+from mtl.redaction import is_name, listed
 
-FRACTIONS = {"train": 0.8, "dev": 0.1, "test": 0.1}
-"""Fractions of the documents for the splits of a file without splits."""
+FRACTIONS = {
+    10: {"train": 0.8, "dev": 0.1, "test": 0.1},
+    4: {"train": 0.6, "dev": 0.2, "test": 0.2},
+    0: {"train": 0.5, "dev": 0.5},
+}
+"""Fractions for the splits of a file without splits, by the least number of documents that they leave no split empty."""
+
+FRACTIONS_BESIDE_TEST = {10: {"train": 0.9, "dev": 0.1}, 0: {"train": 0.7, "dev": 0.3}}
+"""The same where test is there."""
+
+NEGATIVE = "none"
+"""The label of pairs without a relation."""
+
+ENOUGH_LABELS = 100
+"""Number of labelled rows with which each of the splits has one, however few of all rows they are."""
 
 SHOWN = 12
 """Maximum number of labels that a comment counts."""
@@ -38,12 +53,16 @@ class TaskDraft(NamedTuple):
     comments: list[str]
 
 
+Level = Literal["mention", "concept"]
+"""What the relations of a corpus join."""
+
+
 def draft_tasks(path: Path, name: str) -> list[TaskDraft]:
     """The tasks that fit a file, or a folder with a file per split.
 
     Args:
         path: The file or folder.
-        name: Name of the task; a second task of the same rows gets an ending.
+        name: Name of the task; further tasks of the same rows get an ending.
 
     Raises:
         InputError: No reader fits, rows are bad, or they have no labels.
@@ -59,7 +78,8 @@ def draft_tasks(path: Path, name: str) -> list[TaskDraft]:
         data["split"] = division
     if isinstance(rows[0], SpanRow):
         return list(_span_tasks(name, data, comments, [row for row in rows if isinstance(row, SpanRow)]))
-    return [_text_task(path, name, data, comments, [row for row in rows if isinstance(row, TextRow)])]
+    first = _text_task(path, name, data, comments, [row for row in rows if isinstance(row, TextRow)])
+    return _with_other_labels(path, found, first)
 
 
 def read(path: Path, found: Guess) -> dict[str, list[Row]]:
@@ -84,15 +104,15 @@ def read(path: Path, found: Guess) -> dict[str, list[Row]]:
 def division_of(splits: Mapping[str, Sequence[Row]]) -> dict[str, Any] | None:
     """How to divide the train split so that there are train, dev and test, or at least dev; None if there are.
 
-    >>> division_of({"train": [], "test": []})
+    >>> division_of({"train": [TextRow(str(number), str(number), "") for number in range(20)], "test": []})
     {'fractions': {'train': 0.9, 'dev': 0.1}}
     """
     missing = [split for split in SPLITS if split not in splits]
     if not missing or missing == ["test"]:
         return None
-    if missing == ["dev"]:
-        return {"fractions": {"train": 0.9, "dev": 0.1}}
-    return {"fractions": dict(FRACTIONS)}
+    choices = FRACTIONS_BESIDE_TEST if missing == ["dev"] else FRACTIONS
+    num_documents = len({row.document for row in splits.get("train", ())})
+    return {"fractions": next(dict(choice) for least, choice in choices.items() if num_documents >= least)}
 
 
 # --- tasks of texts ---------------------------------------------------------------------------------------------------
@@ -104,8 +124,8 @@ def _text_task(path: Path, name: str, data: dict[str, Any], comments: list[str],
         advice = "Write the task by hand and name the column of the label under `columns`."
         raise InputError(Problem(str(path), "No column looks like a label.", advice))
     fields: dict[str, Any]
-    if all(isinstance(label, float | int) for label in labels):
-        values = [float(label) for label in labels if isinstance(label, float | int)]
+    values = _numbers(labels)
+    if values:
         low, high = _whole(min(values)), _whole(max(values), up=True)
         fields = {"head": "regression", "options": {"range": [low, high if high > low else low + 1]}}
         comments = [
@@ -121,6 +141,9 @@ def _text_task(path: Path, name: str, data: dict[str, Any], comments: list[str],
             comments.append(
                 "Numbers are read as names of classes; for a scale, use head: regression, label_type: number."
             )
+        if len(counted) == 1 and not is_list:
+            message = "All rows have the same label." if len(labels) == len(rows) else "All labels are the same."
+            raise InputError(Problem(str(path), message, "Name another column of the label under `columns`."))
     if any(row.text_pair for row in rows):
         comments.append("Each row is a pair of texts.")
     if unlabelled := len(rows) - len(labels):
@@ -128,28 +151,120 @@ def _text_task(path: Path, name: str, data: dict[str, Any], comments: list[str],
     return TaskDraft(name, {**fields, "data": data}, comments)
 
 
+def _numbers(labels: Sequence[str | tuple[str, ...] | float]) -> list[float]:
+    """The labels as numbers, which files may have as texts; none if they are names."""
+    if any(isinstance(label, tuple) for label in labels):
+        return []
+    is_scale = not any(isinstance(label, str) for label in labels) or label_type(labels)[0] == "number"
+    return [float(label) for label in labels if not isinstance(label, tuple)] if is_scale else []
+
+
+def _with_other_labels(path: Path, found: Guess, first: TaskDraft) -> list[TaskDraft]:
+    """The task of the label and those of the other columns of labels, which share its rows.
+
+    Columns that are not used are a comment of the first task.
+    """
+    tasks, unused = [first], list(found.unused)
+    for number, (column, changes) in enumerate(found.other_labels.items(), start=2):
+        ending = re.sub(r"\W", "_", column, flags=re.ASCII) if is_name(column) else str(number)
+        name = f"{first.name}_{ending}"
+        if name in [task.name for task in tasks]:
+            name = f"{name}_{number}"
+        task = _task_of_other_label(path, found, name, changes)
+        if task is None:
+            unused.append(column)
+        else:
+            fields = {"head": task.fields["head"], "same_rows_as": first.name, **task.fields}
+            tasks.append(task._replace(fields=fields))
+    if unused:
+        names = listed(unused, "column") if found.options.get("header", True) else ", ".join(unused)
+        tasks[0] = first._replace(comments=[*first.comments, f"Columns that are not used: {names}."])
+    return tasks
+
+
+def _task_of_other_label(path: Path, found: Guess, name: str, changes: dict[str, Any]) -> TaskDraft | None:
+    """The task of another column of labels; None if the column cannot be learned.
+
+    Args:
+        path: The file or folder.
+        found: How to read it.
+        name: Name of the task.
+        changes: The options that differ from those of the first task.
+    """
+    try:
+        splits = read(path, found._replace(options=merge(found.options, changes)))
+        rows = [row for split in splits.values() for row in split if isinstance(row, TextRow)]
+        task = _text_task(path, name, changes, [], rows)
+    except InputError:  # a value that is no label, such as "unknown" among numbers
+        return None
+    labelled = [sum(isinstance(row, TextRow) and row.label is not None for row in split) for split in splits.values()]
+    has_labels = all(labelled) and sum(labelled) >= min(ENOUGH_LABELS, 0.9 * len(rows))
+    has_classes = task.fields["head"] != "classification" or len(task.fields["labels"]) <= MOST_CLASSES
+    return task if has_labels and has_classes else None
+
+
 # --- tasks of mentions ------------------------------------------------------------------------------------------------
 
 
 def _span_tasks(name: str, data: dict[str, Any], comments: list[str], rows: Sequence[SpanRow]) -> Iterator[TaskDraft]:
     types = Counter(entity.type for row in rows for entity in row.entities)
-    related = Counter(relation.type for row in rows for relation in row.relations if relation.type)
     if not types:
         raise InputError(Problem(data["path"], "There are no entities.", "Check the file and the reader."))
     entities = {"head": "token_classification", "labels": sorted(types), "data": data}
-    yield TaskDraft(name, entities, [*comments, f"Mentions: {_counted(types)}."])
-    if related:
-        pairs = sorted({pair for row in rows for pair in _type_pairs(row)})
-        fields = {
-            "head": "relation",
-            "labels": [*sorted(related), "none"],
-            "options": {"negative": "none", "pairs": [list(pair) for pair in pairs]},
-            "data": data,
-        }
-        note = "All pairs of mentions of these types in a sentence are candidates; those without a relation are `none`."
-        yield TaskDraft(f"{name}_relations", fields, [f"Relations: {_counted(related)}.", note])
+    relations = _relation_task(name, data, rows)
+    comments = [*comments, f"Mentions: {_counted(types)}."]
+    if relations is None and any(row.relations for row in rows):
+        comments.append("There are relations without a type, or between a mention and a concept; no task reads them.")
+    yield TaskDraft(name, entities, comments)
+    if relations is not None:
+        yield relations
     for attribute in sorted({key for row in rows for entity in row.entities for key in entity.attributes}):
         yield _attribute_task(name, data, attribute, [entity for row in rows for entity in row.entities])
+
+
+def _relation_task(name: str, data: dict[str, Any], rows: Sequence[SpanRow]) -> TaskDraft | None:
+    """The task of the relations; None if there are none that it can read."""
+    others = {level: sum(not _joins(row, level) for row in rows) for level in _LEVELS}
+    level = min(_LEVELS, key=lambda one: others[one])
+    rows = [row for row in rows if _joins(row, level)]
+    related = Counter(relation.type for row in rows for relation in row.relations if relation.type)
+    pairs = sorted({pair for row in rows for pair in _type_pairs(row, level)})
+    types = sorted(related.keys() - {NEGATIVE})
+    if not types or not pairs:
+        return None
+    options: dict[str, Any] = {"negative": NEGATIVE, "pairs": [list(pair) for pair in pairs]}
+    note = "All pairs of mentions of these types in a sentence are candidates"
+    if level == "concept":
+        options |= {"level": level, "scope": "document"}
+        note = "Relations join concepts, so all pairs of concepts of these types in a document are candidates"
+    comments = [f"Relations: {_counted(related)}.", f"{note}; those without a relation are `{NEGATIVE}`."]
+    if others[level]:
+        data = {**data, "on_bad_row": "skip"}
+        comments.append(f"{others[level]} rows have relations that do not join {level}s. They are skipped.")
+    fields = {"head": "relation", "labels": [*types, NEGATIVE], "options": options, "data": data}
+    return TaskDraft(f"{name}_relations", fields, comments)
+
+
+_LEVELS: tuple[Level, ...] = ("mention", "concept")
+
+
+def _joins(row: SpanRow, level: Level) -> bool:
+    """Whether all relations of a row join what the level says."""
+    types = _types(row, level)
+    return all(relation.head in types and relation.tail in types for relation in row.relations)
+
+
+def _type_pairs(row: SpanRow, level: Level) -> Iterator[tuple[str, str]]:
+    """The types of heads and tails of the relations of a row."""
+    types = _types(row, level)
+    return ((types[relation.head], types[relation.tail]) for relation in row.relations)
+
+
+def _types(row: SpanRow, level: Level) -> dict[str, str]:
+    """The type of each mention, or of the first mention of each concept."""
+    if level == "mention":
+        return {entity.id: entity.type for entity in row.entities}
+    return {concept: entity.type for entity in reversed(row.entities) for concept in entity.concepts}
 
 
 def _attribute_task(name: str, data: dict[str, Any], attribute: str, entities: Sequence[Entity]) -> TaskDraft:
@@ -168,15 +283,6 @@ def _attribute_task(name: str, data: dict[str, Any], attribute: str, entities: S
     labels = [*sorted(values), *([options["default"]] if "default" in options else [])]
     fields = {"head": "mention_classification", "labels": labels, "options": options, "data": data}
     return TaskDraft(re.sub(r"\W", "_", f"{name}_{attribute}", flags=re.ASCII), fields, comments)
-
-
-def _type_pairs(row: SpanRow) -> Iterator[tuple[str, str]]:
-    """The types of heads and tails of the relations of a row, which name mentions or concepts."""
-    type_of = {entity.id: entity.type for entity in row.entities}
-    type_of |= {concept: entity.type for entity in row.entities for concept in entity.concepts}
-    for relation in row.relations:
-        if relation.head in type_of and relation.tail in type_of:
-            yield type_of[relation.head], type_of[relation.tail]
 
 
 # --- comments and YAML ------------------------------------------------------------------------------------------------

@@ -1,16 +1,20 @@
-"""Which reader fits a file, guessed from its name and its first lines."""
+"""Which reader fits a file or a folder, guessed from its name and its first lines."""
 
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mtl.drafting.columns import Roles, is_text, roles
+from mtl.config.components import find
+from mtl.drafting import documents, tags
+from mtl.drafting.columns import USUAL_NAMES, Roles, filled, is_text, label_type, roles
+from mtl.drafting.encodings import UTF8, encoding_of, lines_of
 from mtl.problems import InputError, Problem
 from mtl.readers import SPLIT_NAMES
 from mtl.readers._parquet import Parquet
@@ -18,8 +22,11 @@ from mtl.readers._parquet import Parquet
 LOOKED_AT = 500
 """Maximum number of rows that are looked at."""
 
-_TAG = re.compile(r"[BIESLUO]|[BIESLU]-\S+")
-_ROW_KEYS = frozenset({"id", "document", "text", "text_pair", "label", "entities", "relations", "words", "sentences"})
+_ROW_KEYS = ("id", "document", "text", "text_pair", "label", "entities", "relations", "words", "sentences")
+_SPAN_KEYS = ("id", "document", "text", "entities", "relations", "words", "sentences", "annotated")
+_LABEL_DEFAULTS = {"label_type": "text", "label_separator": ","}
+_PUBMEDQA = {"ori_pqal.json", "splits.json"}
+_BY_HAND = "Write the task by hand; experiments/README.md lists readers."
 
 
 class Guess(NamedTuple):
@@ -29,11 +36,15 @@ class Guess(NamedTuple):
         reader: Name of the reader.
         options: Options of the reader other than the path.
         notes: What was assumed, for a comment.
+        other_labels: Further columns of labels, each with the options that differ when it is read as the label.
+        unused: Columns that are not read; empty strings if their names must not be shown.
     """
 
     reader: str
     options: dict[str, Any]
     notes: tuple[str, ...] = ()
+    other_labels: Mapping[str, dict[str, Any]] = {}  # never changed
+    unused: tuple[str, ...] = ()
 
 
 def guess(path: Path) -> Guess:
@@ -42,42 +53,112 @@ def guess(path: Path) -> Guess:
     Raises:
         InputError: Nothing fits.
     """
-    if path.is_dir():
-        return _of_folder(path)
-    suffix = path.suffix.lower()
-    if suffix in (".zip", ".gz"):
-        return Guess("brat", {}, ("The archive is taken for brat files.",))
-    if suffix == ".parquet":
-        with path.open("rb") as file:
-            table = Parquet(file, path)
-            records = list(islice(table.records(table.names), LOOKED_AT))
-        return _of_columns(path, {name: [record[name] for record in records] for name in table.names}, {})
-    lines = list(_lines(path))
-    if suffix in (".jsonl", ".ndjson") or lines[0].lstrip().startswith("{"):
-        return _of_json(path, lines)
-    if suffix == ".xml":
-        return Guess("ddi2013", {}, ("XML is taken for the DDI corpus of 2013.",))
-    if any(re.match(r"\S+\|[ta]\|", line) for line in lines[:3]):
-        return Guess("pubtator", {})
-    tagged = _of_tags(lines)
-    return tagged or _of_table(path, lines, suffix)
+    return _of_folder(path) if path.is_dir() else _of_files([path])
 
 
 def _of_folder(path: Path) -> Guess:
-    names = [name for split in SPLIT_NAMES.values() for name in split]
     inside = sorted(path.iterdir())
     if any(file.suffix == ".ann" for file in inside):
-        return Guess("brat", {"files": {"train": "."}})
-    splits = [file for file in inside if file.name.split(".")[0] in names]
+        return _of_documents(path, {"files": {"train": "."}})
+    if {file.name for file in inside} >= _PUBMEDQA:
+        return Guess("pubmedqa", {})
+    splits = _splits(inside)
     if not splits:
-        problem = Problem(str(path), "The folder has no train, dev or test, and no .ann files.", "Give the files.")
-        raise InputError(problem)
-    first = splits[0]
+        return _of_documents(path, {"files": {"train": "."}})
+    first = next(iter(splits.values()))
     if first.is_dir():
-        if any(first.rglob("*.ann")):
-            return Guess("brat", {})
-        return Guess("ddi2013", {}, ("The folders are taken for the DDI corpus of 2013.",))
-    return guess(first)
+        return _of_documents(first, {}, path)
+    found = _of_files([file for file in splits.values() if file.is_file()])
+    known = find("reader", found.reader, "reader").suffixes
+    if any(file.name.removeprefix(_stem(file)) not in known for file in splits.values()):
+        found.options["files"] = {split: file.name for split, file in splits.items()}
+    return found
+
+
+def _splits(inside: Iterable[Path]) -> dict[str, Path]:
+    """The file or folder of each split, by name."""
+    found: dict[str, Path] = {}
+    for split, names in SPLIT_NAMES.items():
+        own = [path for path in inside if _stem(path) in names]
+        if own:
+            found[split] = own[0]
+    return found
+
+
+def _stem(path: Path) -> str:
+    return path.name.split(".")[0]
+
+
+def _of_documents(source: Path, options: dict[str, Any], folder: Path | None = None) -> Guess:
+    """How to read a folder or an archive whose files are documents.
+
+    Args:
+        source: The folder or archive.
+        options: Options of the reader.
+        folder: Folder of all splits, if the source is one of several.
+    """
+    reader = documents.reader_of_documents(source)
+    if reader is None:
+        message = "There are no train, dev or test, no .ann files, and no documents that a reader knows."
+        raise InputError(Problem(str(source), message, f"Give the files. {_BY_HAND}"))
+    if reader == "brat" and source.is_dir():
+        files = (file for file in (folder or source).rglob("*") if file.is_file())
+        return _encoded(Guess(reader, options), encoding_of(file for file in files if file.suffix in (".txt", ".ann")))
+    return Guess(reader, options)
+
+
+def _of_files(files: Sequence[Path]) -> Guess:
+    """How to read the files of the splits, the first of which decides on the format."""
+    first = files[0]
+    if documents.archive_suffix(first) is not None:
+        return _of_documents(first, {})
+    if first.suffix.lower() == ".parquet":
+        with first.open("rb") as file:
+            table = Parquet(file, first)
+            records = list(islice(table.records(table.names), LOOKED_AT))
+        return _of_columns(first, {name: [record[name] for record in records] for name in table.names}, {})
+    encoding = encoding_of(files)
+    lines = list(islice(lines_of(first, encoding), LOOKED_AT))
+    if not any(line.strip() for line in lines):
+        raise InputError(Problem(str(first), "The file is empty.", "Check the path."))
+    return _encoded(_of_lines(files, lines, encoding), encoding)
+
+
+def _encoded(found: Guess, encoding: str) -> Guess:
+    """The guess with the encoding, if it is not UTF-8 and the reader reads others."""
+    if encoding == UTF8 or "encoding" not in inspect.signature(find("reader", found.reader, "reader")).parameters:
+        return found
+    note = f"The files are not UTF-8. They are read as {encoding}, the encoding of Windows in Western languages."
+    return found._replace(options={**found.options, "encoding": encoding}, notes=(*found.notes, note))
+
+
+def _of_lines(files: Sequence[Path], lines: Sequence[str], encoding: str) -> Guess:
+    first, suffix = files[0], files[0].suffix.lower()
+    text = "\n".join(lines)[: documents.BEGINNING].lstrip()
+    if suffix == ".xml" or text.startswith("<?xml"):
+        return _of_xml(first, text)
+    if suffix in (".json", ".jsonl", ".ndjson") or text.startswith("{"):
+        reader = documents.reader_of_json(text)
+        return _of_json(first, lines) if reader is None else Guess(reader, {})
+    if any(re.match(r"\S+\|[ta]\|", line) for line in lines[:3]):
+        return Guess("pubtator", {})
+    separator = tags.separator_of(lines)
+    if separator is None:
+        return _of_table(first, lines, suffix)
+    every_line = [line for file in files for line in (*lines_of(file, encoding), "")]
+    return Guess("conll", *tags.options_of(every_line, separator))
+
+
+def _of_xml(path: Path, text: str) -> Guess:
+    reader = documents.reader_of_xml(text)
+    if reader is None:
+        raise InputError(Problem(str(path), "The XML is none that a reader knows.", _BY_HAND))
+    suffixes = find("reader", reader, "reader").suffixes
+    if ".xml" not in suffixes:
+        needed = ", ".join(suffix or "a folder" for suffix in suffixes)
+        message = f"It is a document of a corpus that the reader {reader} reads as a whole."
+        raise InputError(Problem(str(path), message, f"Give the corpus ({needed})."))
+    return Guess(reader, {})
 
 
 def _of_json(path: Path, lines: Sequence[str]) -> Guess:
@@ -92,51 +173,36 @@ def _of_json(path: Path, lines: Sequence[str]) -> Guess:
             raise InputError(Problem(f"{path}:{number}", "The line is not a JSON object.", advice))
         records += [record] if record else []
     keys = list(dict.fromkeys(key for record in records for key in record))
-    options: dict[str, Any] = {}
     if "entities" in keys and "text" in keys:
-        found = Roles("text")
-    else:
-        columns = {key: [record.get(key) for record in records] for key in keys}
-        found = roles({key: cells for key, cells in columns.items() if _is_flat(cells)})
-        if found.text is None:
-            raise _no_text(path, keys)
-        options = _column_options(found)
-    used = set(options.get("columns", {}).values()) | (_ROW_KEYS & set(keys))
+        return Guess("jsonl", _ignoring(keys, _SPAN_KEYS))
+    columns = {key: [record.get(key) for record in records] for key in keys}
+    found = roles({key: cells for key, cells in columns.items() if _is_flat(cells)})
+    if found.text is None:
+        raise _no_text(path, keys)
+    options = _column_options(found)
+    names = options.get("columns", {})
+    others = {
+        name: {"columns": {"label": name}, **_ignoring(keys, _read_keys({**names, "label": name}))}
+        for name in found.other_labels
+    }
+    return Guess("jsonl", options | _ignoring(keys, _read_keys(names)), other_labels=others)
+
+
+def _read_keys(columns: Mapping[str, str]) -> list[str]:
+    """The keys that are read, as columns or by their own names."""
+    return [*columns.values(), *(key for key in _ROW_KEYS if key not in columns)]
+
+
+def _ignoring(keys: Iterable[str], used: Collection[str]) -> dict[str, Any]:
+    """The option `ignore` for the keys that are not used, if there are any; `meta` is a field of every row."""
     ignored = [key for key in keys if key not in used and key != "meta"]
-    if ignored:
-        options["ignore"] = ignored
-    return Guess("jsonl", options)
-
-
-def _of_tags(lines: Sequence[str]) -> Guess | None:
-    """CoNLL: the last column of every line is a tag."""
-    words = [line for line in lines if line.strip() and not line.startswith(("#", "-DOCSTART-"))]
-    for separator, name in (("\t", "tab"), (None, "space")):
-        fields = [line.split(separator) for line in words]
-        tags = [parts[-1] for parts in fields]
-        if all(len(parts) > 1 and _TAG.fullmatch(parts[-1]) for parts in fields) and any(tag != "O" for tag in tags):
-            options: dict[str, Any] = {} if name == "tab" else {"separator": name}
-            prefixes = {tag[0] for tag in tags}
-            if prefixes & {"S", "E"}:
-                options["scheme"] = "BIOES"
-            elif "B" not in prefixes:
-                options["scheme"] = "IO"
-            if any(line.startswith("-DOCSTART-") for line in lines):
-                options["document_mark"] = "-DOCSTART-"
-            if {"B", "I"} & set(tags):
-                options["entity_type"] = "Entity"
-            return Guess("conll", options)
-    return None
+    return {"ignore": ignored} if ignored else {}
 
 
 def _of_table(path: Path, lines: Sequence[str], suffix: str) -> Guess:
     delimiter = _delimiter(lines)
     if delimiter is None:
-        raise InputError(
-            Problem(
-                str(path), "The format is not known.", "Write the task by hand; experiments/README.md lists readers."
-            )
-        )
+        raise InputError(Problem(str(path), "The format is not known.", _BY_HAND))
     records = _records(lines, delimiter)
     size = len(records[0])
     rows = [record for record in records[1:] if len(record) == size]
@@ -176,11 +242,25 @@ def _of_columns(path: Path, columns: Mapping[str, Sequence[Any]], options: dict[
     if found.text is None:
         raise _no_text(path, columns)
     options |= _column_options(found)
-    if found.label_type != "text":
-        options["label_type"] = found.label_type
-    if found.label_type == "list" and found.separator != ",":
-        options["label_separator"] = found.separator
-    return Guess("table", options)
+    kind = _label_options(found.label_type, found.separator)
+    others: dict[str, dict[str, Any]] = {}
+    for name in found.other_labels:
+        own = _label_options(*label_type(filled(columns[name])))
+        others[name] = {"columns": {"label": name}, **_differing(own, _LABEL_DEFAULTS | kind)}
+    used = {found.id, found.document, found.text, found.text_pair, found.label, *found.other_labels}
+    unused = [name for name in columns if name not in used]
+    if options.get("header", True) and USUAL_NAMES.isdisjoint(name.casefold() for name in columns):
+        unused = [""] * len(unused)  # the header may be a row, whose texts are not shown
+    return Guess("table", options | _differing(kind, _LABEL_DEFAULTS), other_labels=others, unused=tuple(unused))
+
+
+def _label_options(kind: str, separator: str) -> dict[str, Any]:
+    """The options of the reader `table` for a column of labels."""
+    return {"label_type": kind, "label_separator": separator} if kind == "list" else {"label_type": kind}
+
+
+def _differing(options: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if value != others[key]}
 
 
 def _column_options(found: Roles) -> dict[str, Any]:
@@ -196,22 +276,3 @@ def _no_text(path: Path, names: Iterable[str]) -> InputError:
 
 def _is_flat(cells: Sequence[Any]) -> bool:
     return not any(isinstance(cell, dict) for cell in cells)
-
-
-def _lines(path: Path) -> Iterator[str]:
-    """The first lines of a text file.
-
-    Raises:
-        InputError: It cannot be read as UTF-8, or is empty.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = [line.rstrip("\r\n") for line in islice(file, LOOKED_AT)]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = (
-            "It is not UTF-8." if isinstance(error, UnicodeDecodeError) else f"It cannot be read: {error.strerror}."
-        )
-        raise InputError(Problem(str(path), reason, "Convert it to UTF-8, or check the path.")) from None
-    if not any(line.strip() for line in lines):
-        raise InputError(Problem(str(path), "The file is empty.", "Check the path."))
-    yield from lines
