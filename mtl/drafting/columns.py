@@ -10,7 +10,7 @@ LABEL_NAMES = ("label", "labels", "class", "category", "gold", "target", "score"
 TEXT_NAMES = ("text", "note", "sentence", "sentence1", "abstract", "report", "question", "body", "premise", "text1")
 ID_NAMES = ("id", "row_id", "note_id", "idx", "index", "pmid", "uid")
 DOCUMENT_NAMES = ("document", "doc", "doc_id", "document_id", "patient", "patient_id", "subject_id", "hadm_id")
-GROUP_NAMES = ("age", "annotator", "date", "fold", "gender", "hospital", "set", "sex", "site", "source", "split", "year")
+GROUP_NAMES = ("age", "annotator", "date", "fold", "gender", "hospital", "sex", "site", "source", "split", "year")
 """Columns that say where a row comes from, which are a label only if no other column is."""
 
 USUAL_NAMES = frozenset((*LABEL_NAMES, *TEXT_NAMES, *ID_NAMES, *DOCUMENT_NAMES, *GROUP_NAMES))

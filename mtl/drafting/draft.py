@@ -24,7 +24,7 @@ FRACTIONS = {
     4: {"train": 0.6, "dev": 0.2, "test": 0.2},
     0: {"train": 0.5, "dev": 0.5},
 }
-"""Fractions for the splits of a file without splits, by the least number of documents that they leave no split empty."""
+"""Fractions for the splits of a file without splits, by the least number of documents, so that no split is empty."""
 
 FRACTIONS_BESIDE_TEST = {10: {"train": 0.9, "dev": 0.1}, 0: {"train": 0.7, "dev": 0.3}}
 """The same where test is there."""

@@ -52,7 +52,7 @@ def _encoding(path: Path) -> str | None:
         with path.open("rb") as file:
             for number, raw in enumerate(file):
                 if not number and raw.startswith(_UTF16):
-                    raise InputError(Problem(str(path), "It is UTF-16, which readers do not read.", "Save it as UTF-8."))
+                    raise InputError(Problem(str(path), "It is UTF-16, which no reader reads.", "Save it as UTF-8."))
                 if raw.isascii():
                     continue
                 if _fits(raw, UTF8):

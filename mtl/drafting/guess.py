@@ -210,7 +210,7 @@ def _of_table(path: Path, lines: Sequence[str], suffix: str) -> Guess:
     standard = {".csv": ",", ".tsv": "\t"}
     if suffix not in standard:
         options["format"] = "tsv" if delimiter == "\t" else "csv"
-    if delimiter != standard.get(suffix, delimiter):
+    if delimiter != standard.get(suffix, "\t" if delimiter == "\t" else ","):
         options["delimiter"] = delimiter
     names = records[0]
     if not rows or len(set(names)) < size or is_text(names) or any(len(name.split()) > 4 for name in names):

@@ -47,6 +47,39 @@ def test_patients_are_documents() -> None:
     assert roles({"patient_id": ["p1", "p1", "p2", "p2"], "note": NOTES, "sick": list("yyny")}).document == "patient_id"
 
 
+def test_every_other_column_of_few_values_or_repeated_numbers_is_a_label_too() -> None:
+    found = roles(
+        table(
+            text=NOTES,
+            triage=["now", "later", "now", "later"],
+            pain=["1.5", "7", "1.5", "3.25"],
+            topics=[["a"], ["a", "b"], [], ["b"]],
+            severity=["high", "low", "low", "low"],
+        )
+    )
+    assert (found.label, found.other_labels) == ("severity", ("triage", "pain", "topics"))
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [
+        ("site", ["A", "B", "A", "B"]),
+        ("Age", ["71", "65", "71", "65"]),
+        ("seen", ["2026-01-03", "2026-01-04", "2026-01-03", "2026-01-04"]),
+        ("visit_nr", ["1", "1", "2", "2"]),
+        ("constant", ["A", "A", "A", "A"]),
+        ("flag", [True, False, True, False]),
+        ("remark", ["none", "some", "a bit", "much"]),
+    ],
+)
+def test_columns_of_groups_dates_numbers_and_free_words_are_no_other_labels(name: str, cells: list[object]) -> None:
+    assert roles(table(text=NOTES, **{name: cells}, label=["a", "b", "b", "b"])).other_labels == ()
+
+
+def test_a_group_is_the_label_if_nothing_else_is() -> None:
+    assert roles(table(text=NOTES, site=["A", "B", "A", "B"])).label == "site"
+
+
 def test_without_a_text_there_are_no_roles() -> None:
     assert roles({"a": ["1", "2"], "b": ["x", "y"]}).text is None
 
@@ -75,6 +108,7 @@ def test_any_table_has_roles_that_are_columns_of_it(data: st.DataObject) -> None
     columns = {name: data.draw(st.lists(cell, min_size=1, max_size=8)) for name in names}
     found = roles(columns)
     named = [getattr(found, field) for field in ("text", "text_pair", "label", "id", "document")]
+    named += found.other_labels
     used = [name for name in named if name is not None]
     assert set(used) <= set(names)
     assert len(set(used)) == len(used)

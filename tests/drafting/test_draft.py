@@ -1,131 +1,19 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from heads.rows import Row, TextRow
 from mtl.commands import run as run_mtl
 from mtl.commands.check import check
+from mtl.data.splits import SplitRule, assign
 from mtl.drafting.draft import division_of, draft_tasks
-from mtl.drafting.guess import guess
 from mtl.problems import InputError
-
-SECRET = "Xylophonia"
-
-
-def notes(number: int = 30) -> list[str]:
-    return [f"Patient {index} was seen on day {index * 7}, {SECRET} suspected." for index in range(number)]
-
-
-def write_csv(path: Path, header: str | None, rows: list[str]) -> Path:
-    path.write_text("\n".join([*([header] if header else []), *rows]) + "\n")
-    return path
-
-
-def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def a_csv(folder: Path) -> tuple[Path, dict[str, str]]:
-    rows = [f'{index},"{note}",{"sick" if index % 3 else "well"}' for index, note in enumerate(notes())]
-    return write_csv(folder / "notes.csv", "nr,note,status", rows), {"notes": "classification"}
-
-
-def a_csv_from_excel(folder: Path) -> tuple[Path, dict[str, str]]:
-    rows = [f"{note.replace(',', '')};{index / 7:.2f}" for index, note in enumerate(notes())]
-    return write_csv(folder / "Scores 2026.csv", "note;score", rows), {"scores_2026": "regression"}
-
-
-def a_table_without_header(folder: Path) -> tuple[Path, dict[str, str]]:
-    rows = [f"{note}\t{'ab'[index % 2]}" for index, note in enumerate(notes())]
-    return write_csv(folder / "plain.txt", None, rows), {"plain": "classification"}
-
-
-def lists_in_a_table(folder: Path) -> tuple[Path, dict[str, str]]:
-    kinds = ["heart", "heart|lung", "lung", "lung|skin", "skin|heart"]
-    rows = [f'"{note}",{kinds[index % 5]}' for index, note in enumerate(notes())]
-    return write_csv(folder / "topics.csv", "text,labels", rows), {"topics": "multilabel"}
-
-
-def json_lines(folder: Path) -> tuple[Path, dict[str, str]]:
-    rows = [{"sentence": f"Again: {note}", "gold": "yn"[index % 2], "nurse": "A"} for index, note in enumerate(notes())]
-    return write_jsonl(folder / "rows.jsonl", rows), {"rows": "classification"}
-
-
-def json_mentions(folder: Path) -> tuple[Path, dict[str, str]]:
-    rows = []
-    for index, note in enumerate(notes()):
-        start = note.index(SECRET)
-        entities = [
-            {"id": "T1", "type": "Finding", "spans": [[start, start + len(SECRET)]]},
-            {"id": "T2", "type": "Person", "spans": [[0, 7]]},
-        ]
-        relations = [{"head": "T1", "tail": "T2", "type": "of"}] if index % 2 else []
-        rows.append({"id": str(index), "text": note, "entities": entities, "relations": relations})
-    return write_jsonl(folder / "found.jsonl", rows), {"found": "token_classification", "found_relations": "relation"}
-
-
-def mentions_with_attributes(folder: Path) -> tuple[Path, dict[str, str]]:
-    rows = []
-    for index, note in enumerate(notes()):
-        start = note.index(SECRET)
-        grade = {"grade": ("high", "low")[index % 2]} | ({"is negated": "true"} if index % 3 else {})
-        found = {"id": "T1", "type": "Finding", "spans": [[start, start + len(SECRET)]], "attributes": grade}
-        rows.append({"id": str(index), "text": note, "entities": [found, {"id": "T2", "type": "P", "spans": [[0, 7]]}]})
-    head = "mention_classification"
-    expected = {"graded": "token_classification", "graded_grade": head, "graded_is_negated": head}
-    return write_jsonl(folder / "graded.jsonl", rows), expected
-
-
-def tagged_words(folder: Path) -> tuple[Path, dict[str, str]]:
-    lines = [f"Day O\n{index} O\n{SECRET} B-Finding\n" for index in range(30)]
-    (folder / "words.conll").write_text("\n".join(lines))
-    return folder / "words.conll", {"words": "token_classification"}
-
-
-def brat_files(folder: Path) -> tuple[Path, dict[str, str]]:
-    (folder / "annotated").mkdir()
-    for index, note in enumerate(notes()):
-        start = note.index(SECRET)
-        (folder / "annotated" / f"{index}.txt").write_text(note)
-        mention = f"T1\tFinding {start} {start + len(SECRET)}\t{SECRET}\n"
-        (folder / "annotated" / f"{index}.ann").write_text(mention)
-    return folder / "annotated", {"annotated": "token_classification"}
-
-
-def pubtator_file(folder: Path) -> tuple[Path, dict[str, str]]:
-    blocks = [
-        f"{index}|t|{SECRET} today.\n{index}|a|None.\n{index}\t0\t10\t{SECRET}\tDisease\tD1\n" for index in range(30)
-    ]
-    (folder / "abstracts.PubTator").write_text("\n".join(blocks))
-    return folder / "abstracts.PubTator", {"abstracts": "token_classification"}
-
-
-def a_folder_of_splits(folder: Path) -> tuple[Path, dict[str, str]]:
-    (folder / "triage").mkdir()
-    for split, number in (("train", 20), ("test", 8)):
-        rows = [f'"{split} {note}",{"ab"[index % 2]}' for index, note in enumerate(notes(number))]
-        write_csv(folder / "triage" / f"{split}.csv", "text,label", rows)
-    return folder / "triage", {"triage": "classification"}
-
-
-FILES = [
-    a_csv,
-    a_csv_from_excel,
-    a_table_without_header,
-    lists_in_a_table,
-    json_lines,
-    json_mentions,
-    mentions_with_attributes,
-    tagged_words,
-    brat_files,
-    pubtator_file,
-    a_folder_of_splits,
-]
+from tests.drafting import sample_files
+from tests.drafting.sample_files import FILES, SECRET, notes, write_csv, write_jsonl
 
 
 @pytest.fixture
@@ -144,19 +32,130 @@ def test_a_drafted_mixture_has_the_head_of_its_labels_and_passes_check(
     text = (tmp_path / "drafted.yaml").read_text()
     tasks = yaml.safe_load(text)["tasks"]
     assert {name: task["head"] for name, task in tasks.items()} == heads
-    assert all(not Path(task["data"]["path"]).is_absolute() for task in tasks.values())
+    paths = [task["data"]["path"] for task in tasks.values() if "same_rows_as" not in task]
+    assert not any(Path(path).is_absolute() for path in paths)
     problems, plan = check("drafted.yaml")
-    assert problems == []
+    assert [str(problem) for problem in problems] == []
     assert set(plan["tasks"]) == set(heads)
     captured = capsys.readouterr()
     assert SECRET not in text + captured.out + captured.err
 
 
 def test_several_files_become_the_tasks_of_one_mixture(tmp_path: Path, encoder: str) -> None:
-    files = [str(make(tmp_path)[0]) for make in (a_csv, json_lines, tagged_words)]
+    makers = (sample_files.a_csv, sample_files.json_lines, sample_files.tagged_words)
+    files = [str(make(tmp_path)[0]) for make in makers]
     assert run_mtl(["init", *files, "--name", "ward", "--encoder", encoder]) == 0
     problems, plan = check("ward.yaml")
     assert (problems, list(plan["tasks"])) == ([], ["notes", "rows", "words"])
+
+
+# --- relations --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (sample_files.pubtator_of_the_guide, {"level": "concept", "scope": "document"}),
+        (sample_files.json_relations_of_concepts, {"level": "concept", "scope": "document"}),
+        (sample_files.bioc_in_xml, {"level": "concept", "scope": "document"}),
+        (sample_files.bioc_in_json, {}),
+        (sample_files.json_mentions, {}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_relations_have_the_level_of_what_they_join(make: Any, expected: dict[str, str], tmp_path: Path) -> None:
+    _, relations = draft_tasks(make(tmp_path)[0], "t")
+    options = dict(relations.fields["options"])
+    pairs = options.pop("pairs")
+    assert options == {"negative": "none", **expected}
+    assert pairs in ([["Chemical", "Disease"]], [["Finding", "Person"]])
+    assert "on_bad_row" not in relations.fields["data"]
+
+
+def test_rows_whose_relations_join_something_else_are_skipped_and_counted(tmp_path: Path) -> None:
+    entities, relations = draft_tasks(sample_files.json_relations_of_both_kinds(tmp_path)[0], "t")
+    assert relations.fields["options"]["level"] == "concept"
+    assert relations.fields["data"]["on_bad_row"] == "skip"
+    assert "on_bad_row" not in entities.fields["data"]
+    assert any(comment.startswith("8 rows") for comment in relations.comments)
+
+
+def test_relations_that_no_task_reads_are_a_comment(tmp_path: Path) -> None:
+    mixed = {"head": "1", "tail": "D2", "type": "CID"}
+    rows = [
+        {
+            "text": sample_files.ABSTRACT,
+            "entities": [sample_files.CHEMICAL, sample_files.DISEASE],
+            "relations": [mixed, {"head": "1", "tail": "D2"}],
+        }
+    ]
+    (entities,) = draft_tasks(write_jsonl(tmp_path / "r.jsonl", rows), "t")
+    assert any("relations" in comment for comment in entities.comments)
+
+
+def test_a_relation_of_the_type_none_is_the_negative_class(tmp_path: Path) -> None:
+    rows = [
+        {
+            "text": sample_files.ABSTRACT,
+            "entities": [sample_files.CHEMICAL, sample_files.DISEASE],
+            "relations": [{"head": "1", "tail": "2", "type": kind}],
+        }
+        for kind in ("CID", "none")
+    ]
+    _, relations = draft_tasks(write_jsonl(tmp_path / "r.jsonl", rows), "t")
+    assert relations.fields["labels"] == ["CID", "none"]
+
+
+# --- columns of labels ------------------------------------------------------------------------------------------------
+
+
+def test_each_column_of_labels_becomes_a_task_on_the_same_rows(tmp_path: Path) -> None:
+    first, *others = draft_tasks(sample_files.several_columns_of_labels(tmp_path)[0], "ward")
+    assert first.fields["data"]["columns"] == {"text": "note", "label": "score"}
+    assert [task.name for task in others] == ["ward_status", "ward_topics"]
+    assert [task.fields["same_rows_as"] for task in others] == ["ward", "ward"]
+    assert [task.fields["labels"] for task in others] == [["sick", "well"], ["heart", "lung", "skin"]]
+    assert [task.fields["data"] for task in others] == [
+        {"columns": {"label": "status"}, "label_type": "text"},
+        {"columns": {"label": "topics"}, "label_type": "list", "label_separator": ";"},
+    ]
+    assert first.comments[-1].endswith("'nr', 'age'.")
+
+
+def test_each_key_of_labels_ignores_the_others(tmp_path: Path) -> None:
+    first, other = draft_tasks(sample_files.several_keys_of_labels(tmp_path)[0], "visits")
+    assert first.fields["data"]["ignore"] == ["severity", "nurse", "seen"]
+    assert other.fields["data"] == {"columns": {"label": "severity"}, "ignore": ["gold", "nurse", "seen"]}
+
+
+def test_columns_that_cannot_be_learned_are_named(tmp_path: Path) -> None:
+    """One has a word among its numbers after the rows that are looked at, one hardly any values, one a single one."""
+    rows = [
+        f'"{note}",{n % 30 / 4},{"yn"[n % 2] if n < 20 else ""},same,{"ab"[n % 2]}' for n, note in enumerate(notes(600))
+    ]
+    rows.append('"One more note on the ward.",unknown,,same,a')
+    (task,) = draft_tasks(write_csv(tmp_path / "n.csv", "text,dose,rare,same,label", rows), "n")
+    assert task.fields["head"] == "classification"
+    assert task.comments[-1].endswith("'same', 'dose', 'rare'.")
+
+
+def test_columns_of_what_may_be_a_row_are_counted(tmp_path: Path) -> None:
+    rows = [f'"{note}",{"ab"[n % 2]},{n}' for n, note in enumerate(notes())]
+    (task,) = draft_tasks(write_csv(tmp_path / "n.csv", f"finding,kind,{SECRET}", rows), "n")
+    assert not any(SECRET in comment for comment in task.comments)
+    assert "1 column" in task.comments[-1]
+
+
+def test_labels_that_are_all_the_same_are_a_problem(tmp_path: Path) -> None:
+    rows = [f'"{note}",sick' for note in notes()]
+    with pytest.raises(InputError):
+        draft_tasks(write_csv(tmp_path / "n.csv", "text,label", rows), "n")
+
+
+def test_whole_numbers_of_many_kinds_are_a_scale_in_any_format(tmp_path: Path) -> None:
+    rows = [{"text": note, "score": n % 20} for n, note in enumerate(notes())]
+    (task,) = draft_tasks(write_jsonl(tmp_path / "n.jsonl", rows), "n")
+    assert (task.fields["head"], task.fields["options"]) == ("regression", {"range": [0, 19]})
 
 
 def test_labels_that_may_be_texts_are_not_in_comments(tmp_path: Path) -> None:
@@ -165,8 +164,11 @@ def test_labels_that_may_be_texts_are_not_in_comments(tmp_path: Path) -> None:
     assert not any(SECRET in comment for comment in task.comments)
 
 
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
 def test_existing_files_are_kept(tmp_path: Path, encoder: str) -> None:
-    path, _ = a_csv(tmp_path)
+    path, _ = sample_files.a_csv(tmp_path)
     (tmp_path / "notes.yaml").write_text("mine")
     assert run_mtl(["init", str(path), "--encoder", encoder]) == 2
     assert (tmp_path / "notes.yaml").read_text() == "mine"
@@ -178,8 +180,9 @@ def test_all_problems_are_reported_at_once_with_their_files(tmp_path: Path, caps
     (tmp_path / "numbers.csv").write_text("a,b\n1,2\n3,4\n")
     (tmp_path / "binary.bin").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "broken.jsonl").write_text('{"text": "a b c d"}\n{"text": \n')
+    (tmp_path / "page.xml").write_text("<html></html>")
     write_csv(tmp_path / "unlabelled.csv", "text", [f'"{note}"' for note in notes()])
-    files = ["missing.csv", "empty.csv", "numbers.csv", "binary.bin", "broken.jsonl", "unlabelled.csv"]
+    files = ["missing.csv", "empty.csv", "numbers.csv", "binary.bin", "broken.jsonl", "page.xml", "unlabelled.csv"]
     assert run_mtl(["init", *(str(tmp_path / name) for name in files), "--output", str(tmp_path / "x.yaml")]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == len(files)
@@ -188,19 +191,22 @@ def test_all_problems_are_reported_at_once_with_their_files(tmp_path: Path, caps
     assert SECRET not in "".join(lines)
 
 
+def rows(number: int) -> list[Row]:
+    return [TextRow(str(index), str(index), "A note.") for index in range(number)]
+
+
 def test_divisions_give_the_splits_that_are_missing() -> None:
-    assert division_of({"train": [], "dev": [], "test": []}) is None
-    assert division_of({"train": [], "dev": []}) is None
-    assert division_of({"train": [], "test": []}) == {"fractions": {"train": 0.9, "dev": 0.1}}
-    assert division_of({"train": []}) == {"fractions": {"train": 0.8, "dev": 0.1, "test": 0.1}}
+    assert division_of({"train": rows(20), "dev": [], "test": []}) is None
+    assert division_of({"train": rows(20), "dev": []}) is None
+    assert division_of({"train": rows(20), "test": []}) == {"fractions": {"train": 0.9, "dev": 0.1}}
+    assert division_of({"train": rows(20)}) == {"fractions": {"train": 0.8, "dev": 0.1, "test": 0.1}}
 
 
-def test_public_data_sets_are_recognised(data_folder: Path) -> None:
-    found = {path: guess(data_folder / path).reader for path in ("ncbi_disease", "biosses/blurb")}
-    assert found == {"ncbi_disease": "conll", "biosses/blurb": "table"}
-
-
-def test_a_folder_without_splits_is_a_problem(tmp_path: Path) -> None:
-    (tmp_path / "x").mkdir()
-    with pytest.raises(InputError):
-        guess(tmp_path / "x")
+@pytest.mark.parametrize("number", range(2, 30))
+@pytest.mark.parametrize("others", [{}, {"test": rows(2)}], ids=["alone", "beside_test"])
+def test_divisions_leave_no_split_empty(number: int, others: dict[str, list[Row]]) -> None:
+    division = division_of({"train": rows(number), **others})
+    assert division is not None
+    made = assign(rows(number), SplitRule(**division))
+    assert {"train", "dev"} <= set(made.num_rows)
+    assert min(made.num_rows.values()) > 0
