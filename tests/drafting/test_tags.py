@@ -62,7 +62,7 @@ def test_the_scheme_that_is_found_gives_the_mentions_that_were_tagged(scheme: st
         (["# sent_id = 1", "Low B-Sign"], "space", {"comment": "# "}, 0),
         (["#1", "# text = Vitamin B", "Low B-Sign"], "space", {"comment": "#"}, 0),
         (["###MEDLINE:1", "", "Low\tB-Sign", "#\tO"], "tab", {"comment": "###"}, 0),
-        (["#\tO", "#covid\tB-Sign"], "tab", {}, 0),
+        (["#\tO", "#covid\tB-Sign", "now\tO"], "tab", {}, 0),
         (["# 1", "# O", "Low B-Sign"], "space", {"comment": "# "}, 1),
         (["fever\tU-Sign", "low\tB-Sign", "pain\tL-Sign"], "tab", {"scheme": "BILOU"}, 0),
         (["fever\tS-Sign"], "tab", {"scheme": "BIOES"}, 0),
