@@ -24,7 +24,8 @@ def encoding_of(paths: Iterable[Path]) -> str:
     Raises:
         InputError: A file cannot be read, or is no text in these encodings; the error lists all of them.
     """
-    found, problems = set(), []
+    found: set[str | None] = set()
+    problems: list[Problem] = []
     for path in paths:
         try:
             found.add(_encoding(path))

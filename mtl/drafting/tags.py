@@ -95,7 +95,8 @@ def _comment(lines: Sequence[str], separator: Separator) -> tuple[str | None, in
     """
     others = (line for line in lines if line.strip() and not line.startswith(("#", _MARK)))
     width = next((len(_cells(line, separator)) for line in others), 0)
-    words, comments = [], []
+    words: list[str] = []
+    comments: list[str] = []
     for line in lines:
         if line.startswith("#"):
             cells = _cells(line, separator)

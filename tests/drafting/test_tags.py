@@ -34,7 +34,8 @@ def tagged(sentence: list[Chunk], scheme: str) -> list[str]:
 
 
 def spans(sentence: list[Chunk]) -> list[tuple[int, int, str]]:
-    found, start = [], 0
+    found: list[tuple[int, int, str]] = []
+    start = 0
     for kind, size in sentence:
         found += [] if kind == "O" else [(start, start + size - 1, kind)]
         start += size
