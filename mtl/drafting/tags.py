@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os.path
 import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -104,7 +103,8 @@ def _comment(lines: Sequence[str], separator: Separator) -> tuple[str | None, in
     if not comments:
         return None, 0
     # Only the signs, which are no text of a row.
-    start = os.path.commonprefix([found[0] for line in comments if (found := _COMMENT.match(line))])
+    starts = {found[0] for line in comments if (found := _COMMENT.match(line))}
+    start = starts.pop() if len(starts) == 1 else "#"
     return start, sum(line.startswith(start) for line in words)
 
 
