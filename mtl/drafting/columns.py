@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from mtl.redaction import is_name
 
 LABEL_NAMES = ("label", "labels", "class", "category", "gold", "target", "score", "answer", "rating", "diagnosis")
 TEXT_NAMES = ("text", "note", "sentence", "sentence1", "abstract", "report", "question", "body", "premise", "text1")
@@ -12,9 +14,6 @@ ID_NAMES = ("id", "row_id", "note_id", "idx", "index", "pmid", "uid")
 DOCUMENT_NAMES = ("document", "doc", "doc_id", "document_id", "patient", "patient_id", "subject_id", "hadm_id")
 GROUP_NAMES = ("age", "annotator", "date", "fold", "gender", "hospital", "sex", "site", "source", "split", "year")
 """Columns that say where a row comes from, which are a label only if no other column is."""
-
-USUAL_NAMES = frozenset((*LABEL_NAMES, *TEXT_NAMES, *ID_NAMES, *DOCUMENT_NAMES, *GROUP_NAMES))
-"""Names of which nearly every header has one, and hardly any first row."""
 
 MOST_CLASSES = 50
 """Number of distinct values above which a column is not taken for class names."""
@@ -25,7 +24,8 @@ MOST_OTHERS = 20
 SEPARATORS = (";", "|", ",")
 """Separators of several names in a cell, in the order in which they are tried."""
 
-_NAMES_ROWS = re.compile(r"(.*[\W_])?(id|nr|no|num|number)", re.IGNORECASE)
+_NAMES_ROWS = re.compile(r"(.*[\W_])?(id|nr|no|num|number)([\W_]?\d+)?", re.IGNORECASE)
+_USUAL = frozenset((*LABEL_NAMES, *TEXT_NAMES, *ID_NAMES, *DOCUMENT_NAMES, *GROUP_NAMES))
 _DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}(\D.*)?", re.DOTALL)
 
 
@@ -82,6 +82,16 @@ def roles(columns: Mapping[str, Sequence[Any]]) -> Roles:
     kind, separator = ("text", ",") if label is None else label_type(values[label])
     others = [name for name in targets if name != label]
     return Roles(text, pair, label, kind, separator, row_id, document, tuple(others[:MOST_OTHERS]))
+
+
+def is_header(names: Iterable[str]) -> bool:
+    """Whether one of the names, or a word in it, is usual, as in nearly every header and hardly any first row.
+
+    >>> is_header(["mean_score", "CUI_1"]), is_header(["Rash on both arms", "p1"])
+    (True, False)
+    """
+    words = (word for name in names if is_name(name) for word in (name, *re.split(r"[\W\d_]+", name)))
+    return not _USUAL.isdisjoint(word.casefold() for word in words)
 
 
 def filled(cells: Sequence[Any]) -> list[Any]:

@@ -233,7 +233,8 @@ def _relation_task(name: str, data: dict[str, Any], rows: Sequence[SpanRow]) -> 
     if not types or not pairs:
         return None
     options: dict[str, Any] = {"negative": NEGATIVE, "pairs": [list(pair) for pair in pairs]}
-    note = "All pairs of mentions of these types in a sentence are candidates"
+    whole = "sentence" if any(row.sentences for row in rows) else "text"
+    note = f"All pairs of mentions of these types in a {whole} are candidates"
     if level == "concept":
         options |= {"level": level, "scope": "document"}
         note = "Relations join concepts, so all pairs of concepts of these types in a document are candidates"

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from mtl.config.components import find
 from mtl.drafting import documents, tags
-from mtl.drafting.columns import USUAL_NAMES, Roles, filled, is_text, label_type, roles
+from mtl.drafting.columns import Roles, filled, is_header, is_text, label_type, roles
 from mtl.drafting.encodings import UTF8, encoding_of, lines_of
 from mtl.problems import InputError, Problem
 from mtl.readers import SPLIT_NAMES
@@ -249,7 +249,7 @@ def _of_columns(path: Path, columns: Mapping[str, Sequence[Any]], options: dict[
         others[name] = {"columns": {"label": name}, **_differing(own, _LABEL_DEFAULTS | kind)}
     used = {found.id, found.document, found.text, found.text_pair, found.label, *found.other_labels}
     unused = [name for name in columns if name not in used]
-    if options.get("header", True) and USUAL_NAMES.isdisjoint(name.casefold() for name in columns):
+    if options.get("header", True) and not is_header(columns):
         unused = [""] * len(unused)  # the header may be a row, whose texts are not shown
     return Guess("table", options | _differing(kind, _LABEL_DEFAULTS), other_labels=others, unused=tuple(unused))
 

@@ -67,6 +67,7 @@ def test_every_other_column_of_few_values_or_repeated_numbers_is_a_label_too() -
         ("Age", ["71", "65", "71", "65"]),
         ("seen", ["2026-01-03", "2026-01-04", "2026-01-03", "2026-01-04"]),
         ("visit_nr", ["1", "1", "2", "2"]),
+        ("snomed_id_1", ["7", "7", "8", "9"]),
         ("constant", ["A", "A", "A", "A"]),
         ("flag", [True, False, True, False]),
         ("remark", ["none", "some", "a bit", "much"]),
