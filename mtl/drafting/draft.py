@@ -19,6 +19,11 @@ from mtl.problems import InputError, Problem
 from mtl.readers import SPLITS
 from mtl.redaction import is_name, listed
 
+Level = Literal["mention", "concept"]
+"""What the relations of a corpus join."""
+
+LEVELS: tuple[Level, ...] = ("mention", "concept")
+
 FRACTIONS = {
     10: {"train": 0.8, "dev": 0.1, "test": 0.1},
     4: {"train": 0.6, "dev": 0.2, "test": 0.2},
@@ -51,10 +56,6 @@ class TaskDraft(NamedTuple):
     name: str
     fields: dict[str, Any]
     comments: list[str]
-
-
-Level = Literal["mention", "concept"]
-"""What the relations of a corpus join."""
 
 
 def draft_tasks(path: Path, name: str) -> list[TaskDraft]:
@@ -142,8 +143,8 @@ def _text_task(path: Path, name: str, data: dict[str, Any], comments: list[str],
                 "Numbers are read as names of classes; for a scale, use head: regression, label_type: number."
             )
         if len(counted) == 1 and not is_list:
-            message = "All rows have the same label." if len(labels) == len(rows) else "All labels are the same."
-            raise InputError(Problem(str(path), message, "Name another column of the label under `columns`."))
+            advice = "Write the task by hand and name another column of the label under `columns`."
+            raise InputError(Problem(str(path), "All labels are the same.", advice))
     if any(row.text_pair for row in rows):
         comments.append("Each row is a pair of texts.")
     if unlabelled := len(rows) - len(labels):
@@ -224,8 +225,8 @@ def _span_tasks(name: str, data: dict[str, Any], comments: list[str], rows: Sequ
 
 def _relation_task(name: str, data: dict[str, Any], rows: Sequence[SpanRow]) -> TaskDraft | None:
     """The task of the relations; None if there are none that it can read."""
-    others = {level: sum(not _joins(row, level) for row in rows) for level in _LEVELS}
-    level = min(_LEVELS, key=lambda one: others[one])
+    others = {level: sum(not _joins(row, level) for row in rows) for level in LEVELS}
+    level = min(LEVELS, key=lambda one: others[one])
     rows = [row for row in rows if _joins(row, level)]
     related = Counter(relation.type for row in rows for relation in row.relations if relation.type)
     pairs = sorted({pair for row in rows for pair in _type_pairs(row, level)})
@@ -244,9 +245,6 @@ def _relation_task(name: str, data: dict[str, Any], rows: Sequence[SpanRow]) -> 
         comments.append(f"{others[level]} rows have relations that do not join {level}s. They are skipped.")
     fields = {"head": "relation", "labels": [*types, NEGATIVE], "options": options, "data": data}
     return TaskDraft(f"{name}_relations", fields, comments)
-
-
-_LEVELS: tuple[Level, ...] = ("mention", "concept")
 
 
 def _joins(row: SpanRow, level: Level) -> bool:
