@@ -191,7 +191,7 @@ def padded_to(example: Example, length: int, pad: int) -> Example:
 
 def rank_balance(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
     """How evenly two ranks share the tokens of each full batch of a pass, with a batch of its own for each rank."""
-    from mtl.batching.batcher import shard
+    from mtl.batching.batcher import shards
     from mtl.config.loading import load_mixture
     from mtl.training.assembly import build_data
 
@@ -202,7 +202,7 @@ def rank_balance(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
     for ref in itertools.chain.from_iterable(data.schedule.epoch(0)):
         lengths = data.tasks[ref.task]["train"].lengths[data.schedule.indices(ref)]
         if len(lengths) == number:
-            found.append(max(2 * lengths[shard(lengths, rank, 2)].sum() / lengths.sum() for rank in range(2)))
+            found.append(max(2 * lengths[shards([lengths], rank, 2)[0]].sum() / lengths.sum() for rank in range(2)))
     if not found:
         raise ValueError(f"no task has the {number} examples of a full batch of two ranks; raise --examples")
     return {"rank_balance": float(max(found))}
