@@ -213,28 +213,17 @@ def bare_loop(options: argparse.Namespace, meter: Meter, mixture: Mixture, batch
     from torch import nn
 
     from mtl.training.assembly import build_module
-    from mtl.training.hyperparameters import Optimisation
-    from mtl.training.optimisation import adamw, parameter_groups, schedule
+    from mtl.training.optimisation import adamw, schedule
 
-    device, graphs = getattr(options, "device", "cpu"), getattr(options, "graphs", False)
-    module = build_module(mixture, learning_rate=LEARNING_RATE).to(device)
-    if graphs:
-        module.encoder.use_graphs()
-    batches = [batch.to(device) for batch in batches]
-    groups = parameter_groups(
-        module.encoder,
-        {task: module.head(task) for task in module.heads},
-        Optimisation(learning_rate=LEARNING_RATE, weight_decay=0.01),
-        factors={},
-    )
-    optimizer = adamw(groups, scaled=False)
+    module = build_module(mixture, learning_rate=LEARNING_RATE)
+    optimizer = adamw(groups_of(module), scaled=False)
     factor = schedule("linear", warmup=round(0.1 * len(batches)), total=len(batches))
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-    meter.watch(module.encoder if graphs else module.encoder.model)
+    meter.watch(module.encoder.model)
     meter.begin(options.warmup, options.updates)
     module.train()
     for batch in batches:
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=options.precision == "bf16-mixed"):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=options.precision == "bf16-mixed"):
             loss = batch_loss(module, batch)
         loss.backward()
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
@@ -248,6 +237,16 @@ def bare_loop(options: argparse.Namespace, meter: Meter, mixture: Mixture, batch
         **encoder_size(module),
         **meter.figures(),
     }
+
+
+def groups_of(module: MultiTaskModule) -> list[dict[str, Any]]:
+    """The parameter groups with which `ours` trains at its defaults."""
+    from mtl.training.hyperparameters import Optimisation
+    from mtl.training.optimisation import parameter_groups
+
+    heads = {task: module.head(task) for task in module.heads}
+    optimisation = Optimisation(learning_rate=LEARNING_RATE, weight_decay=0.01)
+    return parameter_groups(module.encoder, heads, optimisation, factors={})
 
 
 def batch_loss(module: MultiTaskModule, batch: Batch) -> Tensor:
