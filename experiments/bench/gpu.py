@@ -75,9 +75,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def clean(device: str) -> None:
-    """Leaves to the next step what a new process has: free memory, no peak, and fp32 products in full precision."""
+    """Leaves to the next step what a new process has: free memory, no peak, and PyTorch's own choice of kernels."""
     gc.collect()
     torch.set_float32_matmul_precision("highest")
+    torch.backends.cuda.enable_cudnn_sdp(True)
     if device == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
@@ -169,6 +170,7 @@ def hf(trial: Trial, batch_size: int, attention: str) -> dict[str, Any]:
 
 def hf_sdpa(trial: Trial, batch_size: int) -> dict[str, Any]:
     """With PyTorch's own attention. The better of the two counts."""
+    torch.backends.cuda.enable_cudnn_sdp(False)  # its kernels make a plan for every new shape, which takes longer
     return hf(trial, batch_size, "sdpa")
 
 
