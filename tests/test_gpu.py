@@ -40,8 +40,8 @@ def test_every_step_can_be_tried_on_a_cpu(work: Path, tmp_path: Path) -> None:
     contestants = ("ours", "ours_graphs", "hf_sdpa", "bare_graphs", "hf_eager")
     assert list(found) == [*CHECKS, *(f"{name}_{size}" for size in (32, 128) for name in contestants)]
     for family in ("bert", "modernbert"):
-        assert found["kernel"][f"{family}_float32_states"] < 1e-4
-        assert found["kernel"][f"{family}_bfloat16_states"] > 1e-4
+        assert found["kernel"][f"{family}_float32_states"] < 1e-6
+        assert found["kernel"][f"{family}_bfloat16_states"] > 0
     assert found["losses"]["32-true"] < 1e-6
     assert all(found[name]["bit_identical"] for name in ("dropout", "graphs", "resumption"))
     assert found["resumption"]["first_difference"] == 0

@@ -57,6 +57,9 @@ def states(encoder: Encoder, ids: list[list[int]], device: str, dtype: torch.dty
 def kernel(trial: Trial) -> dict[str, Any]:
     """States and gradients on the device equal those of the CPU in fp32, within the rounding of the precision.
 
+    Differences are relative, as norms. With BERT of 6 layers on a CPU, those of bf16 are 0.002 and 0.003; attention that
+    reads padding changes both by 0.05 or more.
+
     In bf16 on a GPU, FlashAttention for sequences of different lengths computes the attention. ModernBERT's local
     windows run there from CUDA graphs only.
     """
@@ -64,19 +67,22 @@ def kernel(trial: Trial) -> dict[str, Any]:
     for family in FAMILIES:
         encoder = loaded(trial, family)
         exact = states(encoder, ids, "cpu", torch.float32)
-        exact.square().mean().backward()
+        # The mean square of normed states hardly depends on the weights, so the gradient is that of a random projection.
+        projection = torch.randn(exact.shape, generator=torch.Generator().manual_seed(0))
+        (exact * projection).mean().backward()
         expected = {n: weight.grad.clone() for n, weight in encoder.named_parameters() if weight.grad is not None}
         norm = torch.stack([gradient.norm() for gradient in expected.values()]).norm()
-        for dtype, states_bound, gradient_bound in ((torch.float32, 1e-4, 1e-4), (torch.bfloat16, 0.2, 0.1)):
+        for dtype, states_bound, gradient_bound in ((torch.float32, 1e-4, 1e-4), (torch.bfloat16, 0.01, 0.03)):
             if dtype == torch.bfloat16:
                 use_graphs(encoder, family, trial)
             encoder.zero_grad()
             here = states(encoder, ids, trial.device, dtype)
-            here.float().square().mean().backward()
+            (here.float() * projection.to(trial.device)).mean().backward()
             weights = [(n, w.grad.cpu()) for n, w in encoder.named_parameters() if w.grad is not None]
             gradients = float(torch.stack([(gradient - expected[n]).norm() for n, gradient in weights]).norm() / norm)
             name = f"{family}_{str(dtype).removeprefix('torch.')}"
-            found[f"{name}_states"], found[f"{name}_gradients"] = float((here.cpu() - exact).abs().max()), gradients
+            found[f"{name}_states"] = float((here.cpu() - exact).norm() / exact.norm())
+            found[f"{name}_gradients"] = gradients
             assert found[f"{name}_states"] < states_bound, found
             assert gradients < gradient_bound, found
         no_failure(encoder)
