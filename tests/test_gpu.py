@@ -5,15 +5,17 @@ The tests hide GPUs, so that they give the same results everywhere: `CUDA_VISIBL
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
 
 import gpu
+import gpu_checks
 import pytest
 import torch
 
-CHECKS = ("device", "kernel", "isolation", "losses", "dropout", "graphs")
+CHECKS = ("device", "kernel", "isolation", "losses", "dropout", "graphs", "resumption")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU, or it is hidden")
 
 
@@ -35,16 +37,19 @@ def test_every_step_can_be_tried_on_a_cpu(work: Path, tmp_path: Path) -> None:
     page = tmp_path / "gpu.md"
     assert gpu.main([*words, "--out", str(tmp_path / "gpu.jsonl"), "--page", str(page)]) == 0
     found = lines(tmp_path / "gpu.jsonl")
-    contestants = ("ours", "ours_graphs", "hf", "bare_graphs")
+    contestants = ("ours", "ours_graphs", "hf_sdpa", "bare_graphs", "hf_eager")
     assert list(found) == [*CHECKS, *(f"{name}_{size}" for size in (32, 128) for name in contestants)]
-    assert found["kernel"]["float32_states"] < 1e-4
+    for family in ("bert", "modernbert"):
+        assert found["kernel"][f"{family}_float32_states"] < 1e-6
+        assert found["kernel"][f"{family}_bfloat16_states"] > 0
     assert found["losses"]["32-true"] < 1e-6
-    assert found["dropout"]["bit_identical"]
-    for name in ("ours_32", "ours_128"):
+    assert all(found[name]["bit_identical"] for name in ("dropout", "graphs", "resumption"))
+    assert found["resumption"]["first_difference"] == 0
+    for name in ("ours_32", "ours_128", "bare_graphs_32"):
         assert found[name]["padded_per_real"] == 1
         assert found[name]["updates"] == 2
-    assert found["hf_32"]["padded_per_real"] > 1
-    assert found["graphs"]["largest_difference"] == 0  # both are eager on a CPU
+    assert found["hf_sdpa_32"]["padded_per_real"] == found["hf_eager_32"]["padded_per_real"] > 1
+    assert found["graphs"]["eager_difference"] == 0  # both are eager on a CPU
     assert [line.split(" | ")[0].lstrip("| ") for line in page.read_text().splitlines()[6:]] == list(found)
 
 
@@ -65,9 +70,48 @@ def test_a_step_that_fails_does_not_stop_the_others_and_none_starts_without_time
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
+def test_every_step_starts_without_the_memory_of_the_one_before(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    for name in ("kernel", "device"):
+        monkeypatch.setitem(gpu.STEPS, name, lambda trial, name=name: done.append(name) or {})
+    for name in ("empty_cache", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, lambda name=name: done.append(name))
+    torch.set_float32_matmul_precision("high")  # as a training leaves it
+    words = ["--device", "cuda", "--size", "tiny", "--work", str(work), "--out", str(tmp_path / "out.jsonl")]
+    assert gpu.main([*words, "--only", "kernel", "device"]) == 0
+    before = ["empty_cache", "reset_peak_memory_stats"]
+    assert done == [*before, "kernel", *before, "device"]
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+@pytest.fixture
+def trial(work: Path) -> gpu.Trial:
+    return gpu.Trial("cpu", work, gpu.write_encoder(work / "encoder", "tiny"), "tiny", updates=2, warmup=1)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of Lightning, for options of short trainings
+def test_a_dropout_mask_that_never_changes_is_found(trial: gpu.Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert gpu_checks.reseeded(trial, graphs=True)["other_seed"] > 1e-4
+    monkeypatch.setattr(gpu_checks, "seed_dropout", lambda *_: torch.manual_seed(0))
+    with pytest.raises(AssertionError):
+        gpu_checks.reseeded(trial, graphs=True)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_resumed_training_with_other_dropout_is_found(trial: gpu.Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds = itertools.count()
+    monkeypatch.setattr("mtl.training.module.derive", lambda *_: next(seeds))
+    with pytest.raises(AssertionError):
+        gpu_checks.resumption(trial)
+
+
 @pytest.mark.gpu
 @needs_gpu
 @pytest.mark.parametrize("check", CHECKS)
 def test_training_on_a_gpu_is_that_of_the_cpu(work: Path, check: str) -> None:
-    trial = gpu.Trial("cuda", work, gpu.write_encoder(work / "encoder", "tiny"), updates=4, warmup=1)
+    trial = gpu.Trial("cuda", work, gpu.write_encoder(work / "encoder", "tiny"), "tiny", updates=4, warmup=1)
     gpu.STEPS[check](trial)

@@ -191,7 +191,7 @@ def padded_to(example: Example, length: int, pad: int) -> Example:
 
 def rank_balance(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
     """How evenly two ranks share the tokens of each full batch of a pass, with a batch of its own for each rank."""
-    from mtl.batching.batcher import shard
+    from mtl.batching.batcher import shards
     from mtl.config.loading import load_mixture
     from mtl.training.assembly import build_data
 
@@ -202,7 +202,7 @@ def rank_balance(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
     for ref in itertools.chain.from_iterable(data.schedule.epoch(0)):
         lengths = data.tasks[ref.task]["train"].lengths[data.schedule.indices(ref)]
         if len(lengths) == number:
-            found.append(max(2 * lengths[shard(lengths, rank, 2)].sum() / lengths.sum() for rank in range(2)))
+            found.append(max(2 * lengths[shards([lengths], rank, 2)[0]].sum() / lengths.sum() for rank in range(2)))
     if not found:
         raise ValueError(f"no task has the {number} examples of a full batch of two ranks; raise --examples")
     return {"rank_balance": float(max(found))}
@@ -213,28 +213,17 @@ def bare_loop(options: argparse.Namespace, meter: Meter, mixture: Mixture, batch
     from torch import nn
 
     from mtl.training.assembly import build_module
-    from mtl.training.hyperparameters import Optimisation
-    from mtl.training.optimisation import adamw, parameter_groups, schedule
+    from mtl.training.optimisation import adamw, schedule
 
-    device, graphs = getattr(options, "device", "cpu"), getattr(options, "graphs", False)
-    module = build_module(mixture, learning_rate=LEARNING_RATE).to(device)
-    if graphs:
-        module.encoder.use_graphs()
-    batches = [batch.to(device) for batch in batches]
-    groups = parameter_groups(
-        module.encoder,
-        {task: module.head(task) for task in module.heads},
-        Optimisation(learning_rate=LEARNING_RATE, weight_decay=0.01),
-        factors={},
-    )
-    optimizer = adamw(groups, scaled=False)
+    module = build_module(mixture, learning_rate=LEARNING_RATE)
+    optimizer = adamw(groups_of(module), scaled=False)
     factor = schedule("linear", warmup=round(0.1 * len(batches)), total=len(batches))
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-    meter.watch(module.encoder if graphs else module.encoder.model)
+    meter.watch(module.encoder.model)
     meter.begin(options.warmup, options.updates)
     module.train()
     for batch in batches:
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=options.precision == "bf16-mixed"):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=options.precision == "bf16-mixed"):
             loss = batch_loss(module, batch)
         loss.backward()
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
@@ -248,6 +237,16 @@ def bare_loop(options: argparse.Namespace, meter: Meter, mixture: Mixture, batch
         **encoder_size(module),
         **meter.figures(),
     }
+
+
+def groups_of(module: MultiTaskModule) -> list[dict[str, Any]]:
+    """The parameter groups with which `ours` trains at its defaults."""
+    from mtl.training.hyperparameters import Optimisation
+    from mtl.training.optimisation import parameter_groups
+
+    heads = {task: module.head(task) for task in module.heads}
+    optimisation = Optimisation(learning_rate=LEARNING_RATE, weight_decay=0.01)
+    return parameter_groups(module.encoder, heads, optimisation, factors={})
 
 
 def batch_loss(module: MultiTaskModule, batch: Batch) -> Tensor:

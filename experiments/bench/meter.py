@@ -55,7 +55,7 @@ class Meter:
         """
         # A compiled module has its hooks compiled with it, and a clock cannot be compiled.
         compiled = encoder._compiled_call_impl is not None
-        count = torch.compiler.disable(self._count) if compiled else self._count
+        count = torch.compiler.disable(self.count) if compiled else self.count
         encoder.register_forward_pre_hook(count, with_kwargs=True)
 
     def begin(self, warmup: int, updates: int) -> None:
@@ -96,7 +96,14 @@ class Meter:
             "rss_anon_mib": self.rss_anon_mib,
         }
 
-    def _count(self, encoder: nn.Module, arguments: Any, named: dict[str, Any]) -> None:
+    def count(self, encoder: nn.Module, arguments: Any, named: dict[str, Any]) -> None:
+        """Counts one call of an encoder; only for calls that `watch` cannot see, as of a graph.
+
+        Args:
+            encoder: The encoder, see `watch`.
+            arguments: Positional arguments of the call.
+            named: Named arguments of the call.
+        """
         if self.to_first_step is None:
             self.to_first_step = time.time() - psutil.Process().create_time()
         if self._started is None:

@@ -30,7 +30,10 @@ def hf_default(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
 
 
 def hf_best(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
-    """Batches of similar length, the faster precision, and eager attention, which is faster on a CPU than SDPA."""
+    """Batches of similar length, the faster precision, and the attention of the options.
+
+    Without one, attention is eager, which is faster on a CPU than SDPA.
+    """
     return train_hf(options, meter, best=True)
 
 
@@ -81,7 +84,8 @@ def train_hf(options: argparse.Namespace, meter: Meter, *, best: bool) -> dict[s
         )
         first = next(iter(train.examples))
         collator = DataCollatorForTokenClassification if "tags" in first else DataCollatorWithPadding
-        model = hf_model(peer_encoder(options), data, task, first, attention="eager" if best else None)
+        attention = getattr(options, "attention", "eager") if best else None
+        model = hf_model(peer_encoder(options), data, task, first, attention)
         trainer = FedTrainer(
             model,
             arguments,

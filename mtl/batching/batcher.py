@@ -9,6 +9,7 @@ ranks there are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -83,24 +84,36 @@ class Batcher:
         return batches
 
 
-def shard(lengths: Indices, rank: int, world_size: int) -> Indices:
-    """The places in a batch of the examples of one rank, so that all ranks get about as many tokens.
+def shards(batches: Sequence[Indices], rank: int, world_size: int) -> list[Indices]:
+    """The places in some batches of the examples of one rank, so that all ranks get about as many tokens.
 
-    The examples are dealt out by length, and the direction changes with every round.
+    The examples of a batch are dealt out by length into a share per rank, and the direction changes with every round.
+    The share with most tokens goes to the rank with the fewest tokens so far, and so on. So the tokens of two ranks
+    never differ by more than the longest example, however many batches there are, and the examples that they have of a
+    batch never differ by more than one.
 
     Args:
-        lengths: Number of tokens of each example of the batch.
+        batches: Number of tokens of each example of each batch.
         rank: The rank.
         world_size: Number of ranks.
 
-    >>> lengths = np.array([9, 1, 7, 8, 2, 3])
-    >>> [lengths[shard(lengths, rank, 2)].tolist() for rank in range(2)]
-    [[9, 2, 3], [1, 7, 8]]
+    >>> batches = [np.array([9, 1, 7, 8, 2, 3]), np.array([5, 4])]
+    >>> for rank in range(2):
+    ...     places = shards(batches, rank, 2)
+    ...     print([lengths[mine].tolist() for lengths, mine in zip(batches, places, strict=True)])
+    [[1, 7, 8], [4]]
+    [[9, 2, 3], [5]]
     """
-    order = np.argsort(-lengths, kind="stable")
-    rounds, turn = np.divmod(np.arange(len(lengths)), world_size)
-    owners = np.where(rounds % 2 == 0, turn, world_size - 1 - turn)
-    return np.sort(order[owners == rank])
+    tokens = np.zeros(world_size)  # of each rank
+    found: list[Indices] = []
+    for lengths in batches:
+        share_of = _dealt(lengths, world_size)
+        sizes = np.bincount(share_of, weights=lengths, minlength=world_size)
+        rank_of = np.empty(world_size, dtype=np.int64)
+        rank_of[np.argsort(-sizes, kind="stable")] = np.argsort(tokens, kind="stable")
+        tokens[rank_of] += sizes
+        found.append(np.flatnonzero(rank_of[share_of] == rank))
+    return found
 
 
 def by_length(indices: Indices, lengths: Indices, batch_size: int, token_budget: int) -> list[Indices]:
@@ -147,3 +160,11 @@ def _most_batches(lengths: Indices, budget: int) -> int:
     """
     total, room = int(lengths.sum()), budget - int(lengths.max()) + 1
     return max(1, min(len(lengths), -(-total // max(1, room)), -(-2 * total // budget)))
+
+
+def _dealt(lengths: Indices, number: int) -> Indices:
+    """The share of each example, if they are dealt out by length and the direction changes with every round."""
+    rounds, turn = np.divmod(np.arange(len(lengths)), number)
+    share_of = np.empty(len(lengths), dtype=np.int64)
+    share_of[np.argsort(-lengths, kind="stable")] = np.where(rounds % 2 == 0, turn, number - 1 - turn)
+    return share_of

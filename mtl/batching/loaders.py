@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from mtl.batching.batch import EMPTY, Batch, ExampleGroup, UpdateShare, collate
-from mtl.batching.batcher import Indices, by_length, shard
+from mtl.batching.batcher import Indices, by_length, shards
 from mtl.batching.prefetch import ahead
 from mtl.batching.schedule import BatchRef, Step, StepSchedule, UpdateGrid
 from mtl.data.examples import document_ranks
@@ -127,29 +127,29 @@ class TrainLoader:
         pass
 
     def _batch(self, step: Step, update: _Update, stopped: Collection[str]) -> Batch:
-        shares = update.shares
+        trained = {name: share for name, share in update.shares.items() if name not in stopped}
+        tasks = {ref: [name for name in self._data.followers(ref.task) if name in trained] for ref in step}
+        refs = [ref for ref in step if tasks[ref]]
         groups = []
-        for ref in step:
-            tasks = [name for name in self._data.followers(ref.task) if name in shares and name not in stopped]
-            if not tasks:
-                continue
-            places, is_empty = self._shard(ref)
-            examples = {name: update.examples(ref, name, places) for name in tasks}
-            own = {name: shares[name]._replace(share=0.0) if is_empty else shares[name] for name in tasks}
-            groups.append(ExampleGroup(examples, own))
+        for ref, mine in zip(refs, self._shards(refs), strict=True):
+            # Without examples of its own, the rank reads the first one with a share of 0.
+            places = mine if len(mine) else np.zeros(1, dtype=np.int64)
+            own = {name: trained[name] if len(mine) else trained[name]._replace(share=0.0) for name in tasks[ref]}
+            groups.append(ExampleGroup({name: update.examples(ref, name, places) for name in own}, own))
         # A step of one task draws its dropout by the task's own position, so that partners do not change it.
         (first, *others) = step
         draws = () if others else first
         return collate(groups, self._data.heads, draws=draws) if groups else EMPTY
 
-    def _shard(self, ref: BatchRef) -> tuple[Indices, bool]:
-        """The places in the batch of this rank's examples.
+    def _shards(self, refs: Sequence[BatchRef]) -> list[Indices]:
+        """The places of this rank's examples in each batch of a step; the ranks get about as many tokens of the step.
 
-        If there are none, it reads the first example with a share of 0, and the second value is True.
+        The ranks take turns with their shares, so that the small differences of accumulated steps do not add up.
         """
-        lengths = self._data.tasks[ref.task]["train"].lengths[self._data.schedule.indices(ref)]
-        mine = shard(lengths, *self._data.rank_and_world_size())
-        return (mine, False) if len(mine) else (np.zeros(1, dtype=np.int64), True)
+        lengths = [self._data.tasks[ref.task]["train"].lengths[self._data.schedule.indices(ref)] for ref in refs]
+        rank, world_size = self._data.rank_and_world_size()
+        turn = refs[0].position if refs else 0
+        return shards(lengths, (rank + turn) % world_size, world_size)
 
 
 class _Update:

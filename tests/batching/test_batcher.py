@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtl.batching.batcher import Batcher, by_length, shard
+from mtl.batching.batcher import Batcher, by_length, shards
 
 LENGTHS = st.lists(st.integers(2, 512), min_size=1, max_size=300).map(np.array)
 
@@ -107,20 +107,30 @@ def test_a_large_token_budget_is_used_almost_completely() -> None:
     assert sum(tokens < 0.9 * 4096 for tokens in used) <= 2 * 3  # one is cut in two where that gives the number
 
 
-@given(LENGTHS, st.integers(1, 5))
+@given(st.lists(st.lists(st.integers(2, 512), min_size=1, max_size=40).map(np.array), max_size=8), st.integers(1, 5))
 @settings(max_examples=60, deadline=None)
-def test_ranks_share_a_batch_without_overlap_and_in_equal_numbers(lengths: np.ndarray, world: int) -> None:
-    shares = [shard(lengths, rank, world) for rank in range(world)]
-    assert sorted(np.concatenate(shares).tolist()) == list(range(len(lengths)))
-    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+def test_ranks_share_every_batch_of_a_step_without_overlap_in_equal_numbers_and_tokens(
+    batches: list[np.ndarray], world: int
+) -> None:
+    by_rank = [shards(batches, rank, world) for rank in range(world)]
+    for lengths, shares in zip(batches, zip(*by_rank, strict=True), strict=True):
+        assert sorted(np.concatenate(shares).tolist()) == list(range(len(lengths)))
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    tokens = [sum(int(lengths[mine].sum()) for lengths, mine in zip(batches, own, strict=True)) for own in by_rank]
+    assert max(tokens) - min(tokens) <= max((int(lengths.max()) for lengths in batches), default=0)
 
 
+@pytest.mark.parametrize("tasks", [1, 4, 16, 32])
 @pytest.mark.parametrize("world", [2, 4])
-def test_ranks_get_about_as_many_tokens(world: int) -> None:
+def test_ranks_get_about_as_many_tokens_however_many_tasks_share_a_step(tasks: int, world: int) -> None:
     rng = np.random.default_rng(0)
     for _ in range(100):
         lengths = np.clip(rng.lognormal(3.5, 0.6, 32 * world).astype(int), 5, 128)
-        tokens = [lengths[shard(lengths, rank, world)].sum() for rank in range(world)]
+        batches = np.split(lengths, tasks)
+        tokens = [
+            sum(batch[mine].sum() for batch, mine in zip(batches, shards(batches, rank, world), strict=True))
+            for rank in range(world)
+        ]
         assert max(tokens) <= 1.1 * np.mean(tokens)
 
 

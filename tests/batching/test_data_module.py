@@ -1,4 +1,6 @@
+import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -11,12 +13,13 @@ import bench_data
 import numpy as np
 import pytest
 import torch
+import yaml
 from meter import rss_anon_mib
 from torch import Tensor
 
 from mtl.batching.batch import ExampleGroup, UpdateShare, collate
 from mtl.batching.data_module import MixtureData
-from mtl.batching.loaders import EvaluationLoader, _Update
+from mtl.batching.loaders import EvaluationLoader, TrainLoader, _Update
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import Mixture
 from mtl.problems import InputError
@@ -291,6 +294,31 @@ def test_a_partner_changes_neither_the_order_of_a_task_nor_its_examples(toy_mixt
     assert batches(mixture) == batches(mixture.only(["drugs"])) == batches(mixture.only(["risk", "drugs"]))
 
 
+def test_a_partner_does_not_change_the_dropout_of_a_task(toy_mixture: Write, train: Train) -> None:
+    path = toy_mixture()
+
+    def states(tasks: list[str], *changes: str) -> list[Tensor]:
+        """The states from the frozen encoder in each update of `drugs`."""
+        trained: list[set[str]] = []
+        found: list[Tensor] = []
+
+        def record(module: Any, data: MixtureData) -> None:
+            module.register_forward_pre_hook(
+                lambda _, arguments: trained.append({part.task for part in arguments[0].parts})
+            )
+            module.encoder.register_forward_hook(lambda _, __, output: found.append(output.detach().clone()))
+
+        mixture = load_mixture(path, ["encoder.freeze_layers=2", *changes]).only(tasks)
+        train(mixture, before=record, max_epochs=3, limit_val_batches=0)
+        return [output for names, output in zip(trained, found, strict=True) if names == {"drugs"}]
+
+    alone, together = states(["drugs"]), states(["drugs", "risk"], "sampler.name=round_robin")
+    assert min(len(alone), len(together)) > 6
+    assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=False))
+    without = states(["drugs"], "encoder.dropout=0")
+    assert not any(torch.equal(one, other) for one, other in zip(alone, without, strict=True))
+
+
 @pytest.mark.parametrize("world", [1, 2, 3, 8])
 def test_ranks_divide_an_evaluation_by_document_and_cover_all_rows(
     world: int, toy_mixture: Write, monkeypatch: pytest.MonkeyPatch
@@ -315,25 +343,70 @@ def test_ranks_divide_an_evaluation_by_document_and_cover_all_rows(
 
 @pytest.mark.parametrize("fields", [{"batch_size": 8}, {"tokens_per_batch": 96}])
 @pytest.mark.parametrize("world", [2, 3, 5])
-def test_ranks_divide_a_batch_into_parts_of_similar_cost(
+def test_ranks_divide_a_step_into_parts_of_similar_cost(
     world: int, fields: dict[str, Any], toy_mixture: Write, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mixture = load_mixture(toy_mixture(**fields, tasks_per_step=2), NO_DROPOUT)
     trained = train(mixture, max_steps=1, limit_val_batches=0)
     loader, schedule = trained.data.train_dataloader(), trained.data.schedule
     assert len(schedule.epoch(0)) > 3
-    for ref in (ref for step in schedule.epoch(0) for ref in step):
-        indices, lengths = schedule.indices(ref), trained.data.tasks[ref.task]["train"].lengths
-        shares = []
+    for step in schedule.epoch(0):
+        by_rank = []
         for rank in range(world):
             monkeypatch.setattr(trained.data, "rank_and_world_size", lambda rank=rank: (rank, world))
-            places, is_empty = loader._shard(ref)
-            shares.append([] if is_empty else indices[places].tolist())
-        assert sorted(index for share in shares for index in share) == sorted(indices.tolist())
-        sizes = [len(share) for share in shares]
-        assert max(sizes) - min(sizes) <= 1
-        tokens = [lengths[share].sum() for share in shares]
-        assert max(tokens) - min(tokens) <= lengths[indices].max()
+            by_rank.append(loader._shards(step))
+        tokens, longest = np.zeros(world), 0
+        for ref, places in zip(step, zip(*by_rank, strict=True), strict=True):
+            lengths = trained.data.tasks[ref.task]["train"].lengths[schedule.indices(ref)]
+            assert sorted(np.concatenate(places).tolist()) == list(range(len(lengths)))
+            assert max(map(len, places)) - min(map(len, places)) <= 1
+            tokens += [lengths[mine].sum() for mine in places]
+            longest = max(longest, int(lengths.max()))
+        assert max(tokens) - min(tokens) <= longest
+
+
+def test_ranks_read_about_as_many_tokens_of_steps_of_many_tasks(toy_mixture: Write, tmp_path: Path) -> None:
+    path, rng = toy_mixture(), random.Random(0)
+    tasks = {}
+    for number in range(16):
+        place = tmp_path / f"task{number}"
+        place.mkdir()
+        for split, size in (("train", 24), ("dev", 2)):
+            texts = [" ".join(["risk"] * min(40, round(rng.lognormvariate(2.3, 0.7)))) for _ in range(size)]
+            rows = [
+                {"id": f"{split}{n}", "text": f"{text} {split} {number} {n}", "label": "ab"[n % 2]}
+                for n, text in enumerate(texts)
+            ]
+            (place / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        data_spec = {"reader": "jsonl", "path": str(place)}
+        tasks[place.name] = {"head": "classification", "labels": ["a", "b"], "data": data_spec}
+    fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+    fields |= {"tasks": tasks, "tasks_per_step": "all", "batch_size": 4, "sampler": {"name": "round_robin"}}
+    data = build_data(load_mixture(fields))
+    data.setup()
+    steps = [step for epoch in range(3) for step in data.schedule.epoch(epoch)]
+    assert all(len(step) == 16 for step in steps)
+    for step in steps:
+        tokens = []
+        for rank in range(2):
+            data.rank_and_world_size = lambda rank=rank: (rank, 2)  # type: ignore[method-assign]
+            batch = TrainLoader(data)._batch(step, _Update(data, [step]), ())
+            assert {part.stop - part.start for part in batch.parts} == {2}
+            tokens.append(len(batch.input_ids))
+        assert max(tokens) <= 1.1 * np.mean(tokens)
+
+
+def test_ranks_take_turns_with_the_share_of_most_tokens(toy_mixture: Write) -> None:
+    data = build_data(load_mixture(toy_mixture(batch_size=3)).only(["cause"]))
+    data.setup()
+    heaviest = []
+    for (ref,) in data.schedule.epoch(0)[:8]:
+        lengths, tokens = data.tasks["cause"]["train"].lengths[data.schedule.indices(ref)], []
+        for rank in range(2):
+            data.rank_and_world_size = lambda rank=rank: (rank, 2)  # type: ignore[method-assign]
+            tokens.append(lengths[TrainLoader(data)._shards([ref])[0]].sum())
+        heaviest.append(int(np.argmax(tokens)))
+    assert 2 <= sum(heaviest) <= 6
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 5])

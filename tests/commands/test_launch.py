@@ -59,8 +59,7 @@ def slurm(words: list[str], environment: dict[str, str]) -> list[subprocess.Pope
 
 
 @pytest.mark.slow
-@pytest.mark.soak
-@pytest.mark.parametrize("launch", [torchrun, slurm])
+@pytest.mark.parametrize("launch", [torchrun, pytest.param(slurm, marks=pytest.mark.soak)])
 def test_two_processes_of_a_launcher_train_one_run_that_equals_that_of_one_process(
     toy_mixture: Callable[..., Path], tmp_path: Path, launch: Callable[..., list[subprocess.Popen[bytes]]]
 ) -> None:
