@@ -52,8 +52,8 @@ class Encoder(nn.Module):
         load_causal_lm: Callable[[], Mapping[str, Tensor]] | None = None,
     ) -> None:
         super().__init__()
-        # cuDNN's attention makes a plan for every new shape, 10 ms per layer on an H100. It is off for the process, since
-        # layers that are computed again in the backward pass must take the same kernel there.
+        # cuDNN's attention makes a plan for every new shape, 10 ms per layer on an H100. It is off for the process,
+        # since layers that are computed again in the backward pass must take the same kernel there.
         torch.backends.cuda.enable_cudnn_sdp(enabled=False)
         self.packs, self._first_position, self.shipped = packs, first_position, shipped
         self.is_causal = causal
