@@ -18,7 +18,9 @@ from transformers.models.deberta_v2 import modeling_deberta_v2
 from mtl import commands
 from mtl.config import components
 from mtl.config.loading import load_mixture
-from mtl.config.mixture import Mixture
+from mtl.config.mixture import EncoderSpec, Mixture
+from mtl.encoder.packing import Layout
+from mtl.encoder.pretrained import load_encoder, load_tokenizer
 from mtl.evaluation import evaluator
 from mtl.prediction.predicting import predict
 from mtl.study.design import run_key
@@ -28,6 +30,7 @@ from mtl.tracking.checkpoint_file import write_checkpoint
 from mtl.tracking.run_folder import RunFolder
 from tests import emulated, five_tasks
 from tests.causal_models import causal_folder, causal_tokenizer
+from tests.tiny_sizes import PACKED
 
 DEVICES = ("emulated", "cpu")
 QUIET = ["--trainer.enable_progress_bar=false", "--run.track=false", "--run.baselines=false"]
@@ -230,6 +233,21 @@ def no_update_waits(module: Any, data: Any) -> None:
             update(*arguments)
 
     module.optimizer_step = watched
+
+
+@pytest.mark.parametrize("family", PACKED)
+def test_no_pass_of_a_packed_encoder_waits_for_the_device(family: str, tiny_encoder: Callable[[str], Path]) -> None:
+    spec = EncoderSpec(name=str(tiny_encoder(family)), dropout=0.0)
+    encoder = load_encoder(spec, load_tokenizer(spec), seed=0)
+    layout = Layout([3, 90, 1, 17, 17])
+    ids = torch.randint(5, 60, (layout.num_tokens,), generator=torch.Generator().manual_seed(0))
+    expected = encoder(ids, layout)
+    encoder.to("emulated")
+    ids, layout = ids.to("emulated"), layout.map(lambda values: values.to("emulated"))
+    with emulated.forbid_sync():
+        states = encoder(ids, layout)
+        states.square().sum().backward()
+    torch.testing.assert_close(states.cpu(), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", OWN_ATTENTION)
