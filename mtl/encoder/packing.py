@@ -34,14 +34,12 @@ class Group:
         positions: Position of each token in its sequence [tokens].
     """
 
-    def __init__(
-        self, lengths: npt.NDArray[np.int64], start: int, sequences: Tensor, positions: Tensor
-    ) -> None:
+    def __init__(self, lengths: npt.NDArray[np.int64], start: int, sequences: Tensor, positions: Tensor) -> None:
         self.num, self.longest = len(lengths), int(lengths[0])
         self.start, self.stop = start, start + len(positions)
         self.is_full = len(positions) == self.num * self.longest
         """Whether all sequences have the same length, so that nothing is padded."""
-        self.slots = sequences * self.longest + positions
+        self.slots = torch.add(positions, sequences, alpha=self.longest)
         """Place of each token among the n * t places of the padded group."""
         places = positions.new_zeros(self.num * self.longest)
         self.tokens = places.index_copy(0, self.slots, torch.arange(len(positions), device=positions.device))

@@ -53,9 +53,7 @@ OF_FAMILY: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def read_batch(
-    tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Callable[[str], Path]
-) -> tuple[Path, Batch]:
+def read_batch(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Callable[[str], Path]) -> tuple[Path, Batch]:
     """The file of a mixture of these tasks, and a batch of all of them; tiny encoders share their tokenizer."""
     folder = tmp_path_factory.mktemp("read")
     read = {
