@@ -63,13 +63,12 @@ TASKS: dict[str, dict[str, Any]] = {
     "trends_max": {**TRENDS, "options": {"attribute": "trend", "input": "original", "pooling": "mention_max"}},
     "mlm": {"head": "masked_lm", "data": "kind", "options": {"rate": 0.3, "unit": "word"}},
 }
-ANSWER = "the answer to the question given the context is"
 CAUSAL_TASKS: dict[str, dict[str, Any]] = {
     "answered": {
         "head": "generation",
         "labels": ["yes", "no"],
         "data": "kind",
-        "options": {"kind": "answer", "template": f"{ANSWER} {{label}}", "max_new_tokens": 20, "decode_limit": 3},
+        "options": {"kind": "answer", "template": "it is {label}", "max_new_tokens": 6, "decode_limit": 2},
     },
     "kind": {**five_tasks.TASKS["kind"], "data": "kind"},
 }
@@ -280,7 +279,7 @@ def test_the_device_trains_like_the_host_and_no_update_waits_for_it(
     tasks = list(TASKS) if family == "bert" else ["kind", "mentions"]
     mixture = without_dropout(write(tmp_path, encoder, sampler={"name": "round_robin"})).only(tasks)
     options = {
-        "limit_train_batches": 16 if family == "bert" else 6,
+        "limit_train_batches": 16 if family == "bert" else 4,
         "limit_val_batches": 0,
         "gradient_clip_val": 1.0,
         "accumulate_grad_batches": 2,
@@ -295,10 +294,10 @@ def test_the_device_trains_like_the_host_and_no_update_waits_for_it(
 def test_a_causal_encoder_trains_and_generates_on_the_device_like_on_the_host(
     tmp_path: Path, train: Callable[..., Any]
 ) -> None:
-    words = causal_tokenizer([f"{ANSWER} yes no", f"the patient {five_tasks.SECRET} has cancer is well ."])
+    words = causal_tokenizer(["it is yes no", f"the patient {five_tasks.SECRET} has cancer is well ."])
     path = write(tmp_path, causal_folder(tmp_path / "llama", "llama", words), CAUSAL_TASKS)
     mixture = load_mixture(path, ["encoder.kind=causal", "encoder.dropout=0", "encoder.max_length=64"])
-    options = {"limit_train_batches": 6, "gradient_clip_val": 1.0, "model": {"learning_rate": 0.01}}
+    options = {"limit_train_batches": 4, "gradient_clip_val": 1.0, "model": {"learning_rate": 0.01}}
     there = train(mixture, accelerator="emulated", before=no_update_waits, **options)
     here = train(mixture, **options)
     assert there.module.train_losses == pytest.approx(here.module.train_losses, rel=1e-3)
