@@ -14,7 +14,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.ops.aten, "_flash_attention_forward", flash_attention_forward)
 
 
-def flash_attention_forward(  # noqa: PLR0917  # the order is PyTorch's
+def flash_attention_forward(
     query: Tensor,
     key: Tensor,
     value: Tensor,

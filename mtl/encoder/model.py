@@ -127,7 +127,7 @@ class Encoder(nn.Module):
             row = {name: values[None] for name, values in inputs.items()}
             row["position_ids"] = (layout.positions + self._first_position)[None]
             if self.is_causal:
-                # Without a mask, transformers would look for the sequences in the positions, and wait for a GPU to do so.
+                # Without a mask, transformers would look for sequences in the positions, and wait for a GPU to do so.
                 row["attention_mask"] = torch.ones_like(row["input_ids"])
             return layout.states(self.model(**row, layout=layout, **self._settings).last_hidden_state[0])
         return layout.states(torch.cat([self._padded(inputs, group) for group in layout.passes]))

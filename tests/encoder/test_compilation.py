@@ -17,6 +17,9 @@ from mtl.problems import InputError
 from mtl.tracking.run_folder import RunFolder
 from tests.tiny_sizes import PACKED
 
+COMPILED = ("bert", "modernbert", "eurobert")
+"""Families that differ in the code that is compiled; the others are like BERT."""
+
 
 def load(folder: Path, **fields: Any) -> Encoder:
     spec = EncoderSpec(name=str(folder), **{"dropout": 0.0, "num_layers": 1, **fields})
@@ -30,7 +33,9 @@ def encoder(tiny_encoder: Callable[[str], Path]) -> Encoder:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # from torch's own import
-@pytest.mark.parametrize("family", PACKED)
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=[] if name in COMPILED else [pytest.mark.soak]) for name in PACKED]
+)
 def test_a_compiled_encoder_gives_the_same_states_for_any_shape_and_keeps_its_weights_names(
     family: str, tiny_encoder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -39,7 +44,7 @@ def test_a_compiled_encoder_gives_the_same_states_for_any_shape_and_keeps_its_we
     monkeypatch.setattr(
         torch.nn.Module, "compile", lambda self, **options: compile_module(self, backend="eager", **options)
     )
-    encoder = load(tiny_encoder(family), num_layers=2)  # of which the second of ModernBERT has a window
+    encoder = load(tiny_encoder(family))
     layouts = [Layout([7, 3, 5]), Layout([12, 1, 90, 9, 4])]
     batches = [(torch.randint(5, 20, (layout.num_tokens,)), layout) for layout in layouts]
     plain = [encoder(*batch) for batch in batches]
