@@ -49,7 +49,11 @@ _SYNCS = {
     "unique_consecutive",
     "unique_dim",
 }
-"""Operators for whose result, or its size, the host waits; it also waits for mask indices and copies to the host."""
+"""Operators for whose result, or its size, the host waits.
+
+It also waits for mask indices, for copies to the host, and for copies from the host unless they are non-blocking. Host
+indices, and host scalars in `where`, are copied.
+"""
 
 _RESIZING = ("arange", "arange.start", "arange.start_step", "eye", "eye.m", "linspace", "randperm")
 """Factories that PyTorch implements by resizing an empty tensor, which a wrapper does not support."""
@@ -168,10 +172,14 @@ def register() -> None:
 
 
 @contextmanager
-def forbid_sync() -> Iterator[None]:
-    """A context in which RuntimeError is raised wherever the host would wait for the device."""
+def forbid_sync(*, forbidden: bool = True) -> Iterator[None]:
+    """A context in which RuntimeError is raised wherever the host would wait for the device.
+
+    Args:
+        forbidden: False allows it again, inside such a context.
+    """
     global _sync_is_forbidden  # noqa: PLW0603
-    before, _sync_is_forbidden = _sync_is_forbidden, True
+    before, _sync_is_forbidden = _sync_is_forbidden, forbidden
     try:
         yield
     finally:
@@ -392,10 +400,11 @@ def _wrapped(value: Any, inputs: Mapping[int, EmulatedTensor]) -> Any:
 def _check(rules: _Rules, args: Sequence[Any], kwargs: Mapping[str, Any], *, to_device: bool) -> None:
     """Raises the error of a device for an operator with invalid arguments, at least one of them on the device."""
     arguments = {**dict(zip(rules.arguments, args, strict=False)), **kwargs}
+    blocks = not arguments.get("non_blocking", False)
     for argument, value in arguments.items():
         for tensor in _tensors([value]):
             if not isinstance(tensor, EmulatedTensor):
-                _check_host_tensor(rules, argument, tensor)
+                _check_host_tensor(rules, argument, tensor, blocks=blocks)
     if isinstance(arguments.get("generator"), torch.Generator):
         raise RuntimeError(f"Expected a generator of the device, got one of the host ({rules.name})")
     if rules.name in _SYNCS or (rules.name in _INDEXING and any(map(_is_mask, arguments["indices"]))):
@@ -405,11 +414,12 @@ def _check(rules: _Rules, args: Sequence[Any], kwargs: Mapping[str, Any], *, to_
         _require_dtype(arguments.get("dtype"))
 
 
-def _check_host_tensor(rules: _Rules, argument: str, tensor: Tensor) -> None:
+def _check_host_tensor(rules: _Rules, argument: str, tensor: Tensor, *, blocks: bool) -> None:
     is_written = rules.arguments[argument]
     if rules.name in _COPIES:
-        if is_written:
+        if is_written or blocks:
             _sync(rules.name)
+        if is_written:
             _require_dtype(tensor.dtype)  # values are converted on the source device
         return
     is_index = rules.name in _INDEXING and argument == "indices"
@@ -417,6 +427,8 @@ def _check_host_tensor(rules: _Rules, argument: str, tensor: Tensor) -> None:
     if is_written or not (is_index or is_number):
         found = "emulated:0 and cpu"
         raise RuntimeError(f"Expected all tensors to be on the same device, but found {found} ({rules.name})")
+    if is_index or rules.name == "where":
+        _sync(rules.name)
 
 
 def _require_dtype(dtype: torch.dtype | None) -> None:

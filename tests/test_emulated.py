@@ -202,11 +202,50 @@ def test_reading_a_value_makes_the_host_wait(read: Callable[[Tensor], Any]) -> N
         read(there)
 
 
+@pytest.mark.parametrize(
+    "copy_to",
+    [
+        lambda there: HOST.to("emulated"),
+        lambda there: torch.tensor([1.0, 2.0], device="emulated"),
+        lambda there: there.copy_(HOST),
+        lambda there: there[torch.tensor([2, 0])],
+        lambda there: torch.where(there > 3, there, torch.tensor(0.0)),
+    ],
+)
+def test_a_blocking_copy_from_the_host_makes_it_wait(copy_to: Callable[[Tensor], Any]) -> None:
+    there = on_device()
+    copy_to(there)
+    with forbid_sync():
+        with pytest.raises(RuntimeError, match="waits"):
+            copy_to(there)
+        with forbid_sync(forbidden=False):
+            copy_to(there)
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda there: HOST.to("emulated", non_blocking=True),
+        lambda there: there.copy_(HOST, non_blocking=True),
+        lambda there: there * torch.tensor(2.0),
+        lambda there: torch.full((2,), 3.0, device="emulated"),
+        lambda there: there.where(there > 3, 0.0),
+        lambda there: there.masked_fill(there > 3, 0.0),
+        lambda there: there[torch.arange(2, device="emulated")],
+    ],
+)
+def test_the_host_does_not_wait_otherwise(compute: Callable[[Tensor], Tensor]) -> None:
+    there = on_device()
+    with forbid_sync():
+        assert compute(there).device.type == "emulated"
+
+
 def test_a_training_step_does_not_have_to_wait() -> None:
     model = nn.Linear(4, 2).to("emulated")
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     with forbid_sync():
-        loss = functional.cross_entropy(model(HOST.to("emulated")), torch.tensor([0, 1, 0]).to("emulated"))
+        inputs, labels = (values.to("emulated", non_blocking=True) for values in (HOST, torch.tensor([0, 1, 0])))
+        loss = functional.cross_entropy(model(inputs), labels)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

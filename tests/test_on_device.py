@@ -12,12 +12,15 @@ import pytest
 import torch
 from pytorch_lightning.callbacks import Callback
 from torch import nn
-from transformers import masking_utils
+from transformers import AutoConfig, AutoModel, AutoTokenizer, masking_utils
+from transformers.models.deberta_v2 import modeling_deberta_v2
 
 from mtl import commands
 from mtl.config import components
 from mtl.config.loading import load_mixture
-from mtl.config.mixture import Mixture
+from mtl.config.mixture import EncoderSpec, Mixture
+from mtl.encoder.packing import Layout
+from mtl.encoder.pretrained import load_encoder, load_tokenizer
 from mtl.evaluation import evaluator
 from mtl.prediction.predicting import predict
 from mtl.study.design import run_key
@@ -26,6 +29,8 @@ from mtl.study.running.session import Session
 from mtl.tracking.checkpoint_file import write_checkpoint
 from mtl.tracking.run_folder import RunFolder
 from tests import emulated, five_tasks
+from tests.causal_models import causal_folder, causal_tokenizer
+from tests.tiny_sizes import PACKED
 
 DEVICES = ("emulated", "cpu")
 QUIET = ["--trainer.enable_progress_bar=false", "--run.track=false", "--run.baselines=false"]
@@ -58,6 +63,28 @@ TASKS: dict[str, dict[str, Any]] = {
     "trends_max": {**TRENDS, "options": {"attribute": "trend", "input": "original", "pooling": "mention_max"}},
     "mlm": {"head": "masked_lm", "data": "kind", "options": {"rate": 0.3, "unit": "word"}},
 }
+CAUSAL_TASKS: dict[str, dict[str, Any]] = {
+    "answered": {
+        "head": "generation",
+        "labels": ["yes", "no"],
+        "data": "kind",
+        "options": {"kind": "answer", "template": "it is {label}", "max_new_tokens": 6, "decode_limit": 2},
+    },
+    "kind": {**five_tasks.TASKS["kind"], "data": "kind"},
+}
+"""Tasks of a causal encoder."""
+
+OWN_ATTENTION: dict[str, dict[str, Any]] = {
+    "bert": {},
+    "modernbert": {"local_attention": 8},
+    "deberta-v2": {"relative_attention": True, "position_buckets": 8, "pos_att_type": ["c2p", "p2c"]},
+    "mpnet": {},
+}
+"""Families that are packed and padded, with the fields of their configuration that tiny encoders leave out."""
+
+WAITING = ((masking_utils, "_ignore_bidirectional_mask_sdpa"), (modeling_deberta_v2, "make_log_bucket_position"))
+"""Functions of transformers that wait for the device once in each padded pass, as `docs/about/limits.md` says."""
+
 SAMPLER_OPTIONS: dict[str, dict[str, Any]] = {
     "anchored": {"main": "cause", "ratio": 0.5},
     "quota": {"batches": {"cause": 2, "drugs": 1, "risk": 1}},
@@ -69,11 +96,11 @@ def device() -> None:
     emulated.register()
 
 
-def write(folder: Path, encoder: Path, **changes: Any) -> Path:
-    tasks = {
-        name: {**task, "data": {"reader": "jsonl", "path": str(folder / task["data"])}} for name, task in TASKS.items()
+def write(folder: Path, encoder: Path, tasks: dict[str, dict[str, Any]] = TASKS, **changes: Any) -> Path:
+    read = {
+        name: {**task, "data": {"reader": "jsonl", "path": str(folder / task["data"])}} for name, task in tasks.items()
     }
-    return five_tasks.write(folder, encoder, tasks=tasks, **changes)
+    return five_tasks.write(folder, encoder, tasks=read, **changes)
 
 
 class Outcome(NamedTuple):
@@ -143,8 +170,8 @@ def close(values: Any) -> Any:
 
 
 def test_the_tasks_cover_every_head() -> None:
-    causal = {"generation"}  # which needs another encoder than the rest
-    assert {task["head"] for task in TASKS.values()} == set(components.choices("head")) - causal
+    tasks = [*TASKS.values(), *CAUSAL_TASKS.values()]
+    assert {task["head"] for task in tasks} == set(components.choices("head"))
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -168,39 +195,149 @@ def test_the_device_gives_the_same_predictions_as_the_host(outcomes: dict[str, O
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def mixture(tmp_path: Path, tiny_encoder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Mixture:
-    """A mixture of all heads, without dropout in the encoder, since host and device draw it differently."""
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
-    mixture = load_mixture(write(tmp_path, tiny_encoder("bert"), sampler={"name": "round_robin"}))
-    return mixture.model_copy(update={"encoder": mixture.encoder.model_copy(update={"dropout": 0.0})})
 
 
+def without_dropout(path: Path) -> Mixture:
+    """The mixture without dropout in the encoder, since host and device draw it differently."""
+    return load_mixture(path, ["encoder.dropout=0"])
+
+
+@pytest.fixture
+def mixture(tmp_path: Path, tiny_encoder: Callable[[str], Path]) -> Mixture:
+    """A mixture of all heads that need no causal encoder."""
+    return without_dropout(write(tmp_path, tiny_encoder("bert"), sampler={"name": "round_robin"}))
+
+
+def encoder_of(family: str, folder: Path, tiny_encoder: Callable[[str], Path]) -> Path:
+    """A tiny encoder with the attention of its family."""
+    source = tiny_encoder(family)
+    if not OWN_ATTENTION[family]:
+        return source
+    config = AutoConfig.from_pretrained(source)
+    for name, value in OWN_ATTENTION[family].items():
+        setattr(config, name, value)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        AutoModel.from_config(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+    return folder
+
+
+def no_update_waits(module: Any, data: Any) -> None:
+    """Makes a wait within an update an error: in its passes, its loss, the clipping or the step of the optimiser."""
+    update = module.optimizer_step
+
+    def watched(*arguments: Any) -> None:
+        with emulated.forbid_sync():
+            update(*arguments)
+
+    module.optimizer_step = watched
+
+
+@pytest.mark.parametrize("family", PACKED)
+def test_no_pass_of_a_packed_encoder_waits_for_the_device(family: str, tiny_encoder: Callable[[str], Path]) -> None:
+    spec = EncoderSpec(name=str(tiny_encoder(family)), dropout=0.0)
+    encoder = load_encoder(spec, load_tokenizer(spec), seed=0)
+    layout = Layout([3, 90, 1, 17, 17])
+    ids = torch.randint(5, 60, (layout.num_tokens,), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = encoder(ids, layout)
+    encoder.to("emulated")
+    ids, layout = ids.to("emulated"), layout.map(lambda values: values.to("emulated"))
+    with emulated.forbid_sync():
+        states = encoder(ids, layout)
+        states.square().sum().backward()
+    torch.testing.assert_close(states.cpu(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", OWN_ATTENTION)
 def test_the_device_trains_like_the_host_and_no_update_waits_for_it(
-    mixture: Mixture, train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    family: str,
+    tmp_path: Path,
+    tiny_encoder: Callable[[str], Path],
+    train: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Transformers reads the mask of every batch on the host, to omit it if nothing is padded. All else is our code.
-    monkeypatch.setattr(masking_utils, "_ignore_bidirectional_mask_sdpa", lambda *_, **__: False)
+    waits: list[str] = []
 
     def watch(module: Any, data: Any) -> None:
-        update = module.optimizer_step
+        waits.clear()  # of the check when the encoder was loaded
+        no_update_waits(module, data)
 
-        def watched(*arguments: Any) -> None:
-            with emulated.forbid_sync():
-                update(*arguments)
+    def allowed(real: Callable[..., Any]) -> Callable[..., Any]:
+        def waiting(*arguments: Any, **named: Any) -> Any:
+            waits.append(real.__name__)
+            with emulated.forbid_sync(forbidden=False):
+                return real(*arguments, **named)
 
-        module.optimizer_step = watched
+        return waiting
 
+    for module, name in WAITING:
+        monkeypatch.setattr(module, name, allowed(getattr(module, name)))
+    encoder = encoder_of(family, tmp_path / family, tiny_encoder)
+    tasks = list(TASKS) if family == "bert" else ["kind", "mentions"]
+    mixture = without_dropout(write(tmp_path, encoder, sampler={"name": "round_robin"})).only(tasks)
     options = {
-        "limit_train_batches": 16,
+        "limit_train_batches": 16 if family == "bert" else 4,
         "limit_val_batches": 0,
         "gradient_clip_val": 1.0,
         "accumulate_grad_batches": 2,
     }
     there = train(mixture, accelerator="emulated", before=watch, **options)
+    assert bool(waits) == (not there.module.encoder.packs)
     here = train(mixture, **options)
-    assert set(there.module.train_losses) == set(TASKS)
+    assert set(there.module.train_losses) == set(tasks)
     assert there.module.train_losses == pytest.approx(here.module.train_losses, rel=1e-3)
+
+
+def test_a_causal_encoder_trains_and_generates_on_the_device_like_on_the_host(
+    tmp_path: Path, train: Callable[..., Any]
+) -> None:
+    words = causal_tokenizer(["it is yes no", f"the patient {five_tasks.SECRET} has cancer is well ."])
+    path = write(tmp_path, causal_folder(tmp_path / "llama", "llama", words), CAUSAL_TASKS)
+    mixture = load_mixture(path, ["encoder.kind=causal", "encoder.dropout=0", "encoder.max_length=64"])
+    options = {"limit_train_batches": 4, "gradient_clip_val": 1.0, "model": {"learning_rate": 0.01}}
+    there = train(mixture, accelerator="emulated", before=no_update_waits, **options)
+    here = train(mixture, **options)
+    assert there.module.train_losses == pytest.approx(here.module.train_losses, rel=1e-3)
+    for done in (there, here):
+        done.trainer.test(done.module, datamodule=done.data, verbose=False)
+    for split in ("dev", "test"):
+        for task in CAUSAL_TASKS:
+            assert there.module.results[split][task].scores == close(here.module.results[split][task].scores)
+
+
+@pytest.mark.parametrize("stopped", [("cause", "bleed"), ("cause", "bleed", "drugs", "risk")], ids=["some", "all"])
+def test_tasks_that_stop_between_two_logs_are_trained_no_further(
+    toy_mixture: Callable[..., Path], train: Callable[..., Any], stopped: tuple[str, ...]
+) -> None:
+    kept: list[dict[str, torch.Tensor]] = []
+
+    def stop(module: Any, data: Any) -> None:
+        step = module.training_step
+        still = tuple("" if len(stopped) == 4 else f"heads.{task}." for task in stopped)
+
+        def stopping(batch: Any, batch_idx: int) -> Any:
+            if batch_idx == 2:
+                module.stopped = set(stopped)
+                weights = module.named_parameters()
+                kept.append({name: weight.detach().clone() for name, weight in weights if name.startswith(still)})
+            return step(batch, batch_idx)
+
+        module.training_step = stopping
+        no_update_waits(module, data)
+
+    mixture = load_mixture(toy_mixture(), ["tasks_per_step=all", "encoder.dropout=0"])
+    options = {"before": stop, "log_every_n_steps": 10, "limit_train_batches": 6, "limit_val_batches": 0}
+    there, here = (train(mixture, accelerator=name, **options) for name in DEVICES)
+    assert there.trainer.global_step == 6
+    assert there.module.train_losses == pytest.approx(here.module.train_losses, rel=1e-3)
+    for done, before in zip((there, here), kept, strict=True):
+        assert len(before) > 2
+        assert all(torch.equal(done.weights[name].cpu(), weight.cpu()) for name, weight in before.items())
 
 
 def test_in_bf16_the_encoder_computes_in_bf16_and_heads_in_fp32(mixture: Mixture, train: Callable[..., Any]) -> None:

@@ -1,4 +1,4 @@
-"""Sizes of tiny random models, by the names that most families share."""
+"""Families of tiny random models, and their sizes by the names that most families share."""
 
 from __future__ import annotations
 
@@ -11,3 +11,9 @@ SIZES: dict[str, Any] = {
     "intermediate_size": 32,
     "max_position_embeddings": 130,
 }
+
+PACKED = ("bert", "roberta", "xlm-roberta", "electra", "albert", "distilbert", "modernbert", "eurobert")
+"""Families of encoders that are packed."""
+
+PADDED = ("deberta-v2", "mpnet")
+"""Families of encoders that are not."""

@@ -178,7 +178,7 @@ def obstacle(model: nn.Module, *, packs: bool, device: torch.device, dtype: torc
         return f"the device is {device.type}, not cuda"
     if dtype not in (torch.bfloat16, torch.float16):
         return "only 16-bit attention has a kernel for sequences of different lengths; use bf16-mixed"
-    if getattr(config, "local_attention", None) or size % 8 or size > 256:
+    if size % 8 or size > 256:
         return "the attention of this encoder has no kernel for sequences of different lengths"
     if not any(parameter.requires_grad for parameter in model.parameters()):
         return "the encoder is frozen"

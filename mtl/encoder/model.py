@@ -52,6 +52,9 @@ class Encoder(nn.Module):
         load_causal_lm: Callable[[], Mapping[str, Tensor]] | None = None,
     ) -> None:
         super().__init__()
+        # cuDNN's attention makes a plan for every new shape, 10 ms per layer on an H100. It is off for the process,
+        # since layers that are computed again in the backward pass must take the same kernel there.
+        torch.backends.cuda.enable_cudnn_sdp(enabled=False)
         self.packs, self._first_position, self.shipped = packs, first_position, shipped
         self.is_causal = causal
         # Without it, a causal model would keep the keys and values of every layer for tokens that never follow.
@@ -123,8 +126,11 @@ class Encoder(nn.Module):
         if self.packs:
             row = {name: values[None] for name, values in inputs.items()}
             row["position_ids"] = (layout.positions + self._first_position)[None]
+            if self.is_causal:
+                # Without a mask, transformers would look for sequences in the positions, and wait for a GPU to do so.
+                row["attention_mask"] = torch.ones_like(row["input_ids"])
             return layout.states(self.model(**row, layout=layout, **self._settings).last_hidden_state[0])
-        return layout.states(torch.cat([self._padded(inputs, group) for group in layout.groups]))
+        return layout.states(torch.cat([self._padded(inputs, group) for group in layout.passes]))
 
     def _padded(self, inputs: dict[str, Tensor], group: Group) -> Tensor:
         """States of the tokens of a group [tokens, H], from a pass over its padded sequences."""

@@ -3,6 +3,9 @@
 Linear layers, norms and dropout see real tokens only. Attention pads the sequences in a few groups of similar length,
 or not at all where a kernel takes sequences of different lengths. Heads get the states as [B, T, H].
 
+Groups are formed on the host, which knows all lengths, but their tensors are computed on the device of the layout, from
+tensors that are there. A copy from the host would make it wait for a GPU.
+
 Shapes: B sequences, N tokens of all sequences together, T tokens of the longest sequence, H hidden size.
 """
 
@@ -27,21 +30,22 @@ class Group:
     Args:
         lengths: Number of tokens of each sequence, longest first.
         start: Place of the first token in the layout's row.
-        device: Device of the tensors.
+        sequences: Sequence of each token, counted from the first of the group [tokens].
+        positions: Position of each token in its sequence [tokens].
     """
 
-    def __init__(self, lengths: npt.NDArray[np.int64], start: int, device: torch.device) -> None:
+    def __init__(self, lengths: npt.NDArray[np.int64], start: int, sequences: Tensor, positions: Tensor) -> None:
         self.num, self.longest = len(lengths), int(lengths[0])
-        self.start, self.stop = start, start + int(lengths.sum())
-        self.is_full = self.stop - start == self.num * self.longest
+        self.start, self.stop = start, start + len(positions)
+        self.is_full = len(positions) == self.num * self.longest
         """Whether all sequences have the same length, so that nothing is padded."""
-        mask = np.arange(self.longest) < lengths[:, None]
-        self.mask = torch.from_numpy(mask).to(device)
-        """True for tokens and False for padding [n, t]."""
-        self.slots = torch.from_numpy(np.flatnonzero(mask)).to(device)
+        self.slots = torch.add(positions, sequences, alpha=self.longest)
         """Place of each token among the n * t places of the padded group."""
-        self.tokens = torch.from_numpy(np.where(mask, mask.cumsum().reshape(mask.shape) - 1, 0).reshape(-1)).to(device)
+        places = positions.new_zeros(self.num * self.longest)
+        self.tokens = places.index_copy(0, self.slots, torch.arange(len(positions), device=positions.device))
         """Token at each of the n * t places, counted from `start`; padding repeats the first token."""
+        self.mask = places.bool().index_fill_(0, self.slots, True).view(self.num, self.longest)
+        """True for tokens and False for padding [n, t]."""
         self._by_head: dict[int, tuple[Tensor, Tensor]] = {}
 
     def padded(self, values: Tensor) -> Tensor:
@@ -169,18 +173,28 @@ class Layout:
             {
                 name: move(value) if isinstance(value, Tensor) else value
                 for name, value in vars(self).items()
-                if name != "groups"
+                if name not in ("groups", "passes")
             }
         )
         return moved
 
     @cached_property
     def groups(self) -> list[Group]:
-        """The sequences in at most `GROUPS` groups of similar length, with as little padding as possible."""
-        groups, start = [], 0
-        for chunk in np.split(self.lengths, borders(self.lengths, GROUPS)):
-            groups.append(Group(chunk, start, self.positions.device))
-            start = groups[-1].stop
+        """The sequences in at most `GROUPS` groups of similar length, for attention: the smallest area of scores."""
+        return self._grouped(2)
+
+    @cached_property
+    def passes(self) -> list[Group]:
+        """The sequences in at most `GROUPS` groups of similar length, for padded passes: the fewest padded tokens."""
+        return self._grouped(1)
+
+    def _grouped(self, power: int) -> list[Group]:
+        sequences = (self.positions == 0).cumsum(0) - 1
+        groups, first, start = [], 0, 0
+        for chunk in np.split(self.lengths, borders(self.lengths, GROUPS, power)):
+            stop = start + int(chunk.sum())
+            groups.append(Group(chunk, start, sequences[start:stop] - first, self.positions[start:stop]))
+            first, start = first + len(chunk), stop
         return groups
 
     def split(self, values: Tensor) -> tuple[Tensor, ...]:
@@ -199,24 +213,24 @@ class Layout:
         return padded.index_copy(0, self.slots, values).reshape(len(self.lengths), self.longest, *values.shape[1:])
 
 
-def borders(lengths: npt.NDArray[np.int64], most: int) -> list[int]:
+def borders(lengths: npt.NDArray[np.int64], most: int, power: int) -> list[int]:
     """Indices at which to split sequences, longest first, into at most `most` groups.
 
-    The sum over the groups of n * t**2, the area of the padded attention, is as small as possible: dynamic programming
-    over the distinct lengths.
+    The sum over the groups of n * t**power is as small as possible: dynamic programming over the distinct lengths.
 
     Args:
         lengths: Number of tokens of each sequence, in falling order.
         most: Largest number of groups.
+        power: What a padded sequence costs: 1 for its tokens, as in linear layers, and 2 for its scores of attention.
 
-    >>> borders(np.array([9, 9, 8, 2, 2, 1]), 2)
+    >>> borders(np.array([9, 9, 8, 2, 2, 1]), 2, 2)
     [3]
     """
-    longest, first = np.unique(-lengths, return_index=True)
+    negated, first = np.unique(-lengths, return_index=True)
     ends = np.append(first[1:], len(lengths))  # groups end where the length changes
-    heights = (longest * longest).astype(np.float64)  # t**2 of a group that starts with this length
+    heights = (-negated).astype(np.float64) ** power  # of each sequence of a group that starts with this length
     number = len(first)
-    # cost[i, j]: area of a group from the first sequence of length i to the last one of length j.
+    # cost[i, j]: cost of a group from the first sequence of length i to the last one of length j.
     cost = np.where(ends[None, :] > first[:, None], (ends[None, :] - first[:, None]) * heights[:, None], np.inf)
     best = cost[0]
     chosen: list[npt.NDArray[np.int64]] = []

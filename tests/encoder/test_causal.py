@@ -22,6 +22,7 @@ from mtl.encoder.model import Encoder
 from mtl.encoder.packing import Layout
 from mtl.encoder.pretrained import load_config, load_encoder, load_tokenizer, sees_backwards_only
 from mtl.problems import InputError
+from tests import flash_kernel
 from tests.causal_models import causal_folder, causal_tokenizer
 from tests.heads import properties as has
 
@@ -172,23 +173,14 @@ def test_the_last_token_is_read_by_default_and_the_first_cannot_be(folder: Calla
     assert Classification(["a", "b"], 16, pooling="mean").encoder_problem(encoder.config) is None
 
 
-def test_the_kernel_for_a_gpu_is_told_to_look_backwards(
-    folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("family", ["llama", "mistral"])
+def test_the_kernel_for_a_gpu_is_told_to_look_backwards_and_how_far(
+    family: str, folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def varlen(q: Tensor, k: Tensor, v: Tensor, layout: Any, *, scale: float, dropout: float, causal: bool) -> Tensor:
-        assert causal
-        parts = [states.split(layout.lengths.tolist()) for states in (q, k, v)]
-        return torch.cat([one_after_the_other(*states, scale) for states in zip(*parts, strict=True)])
-
-    def one_after_the_other(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-        scores = torch.einsum("iad,jad->aij", q, k) * scale
-        hidden = torch.ones(len(q), len(q), dtype=torch.bool).triu(1)
-        return torch.einsum("aij,jad->iad", scores.masked_fill(hidden, float("-inf")).softmax(-1), v)
-
-    expected = states(load(folder("llama")).eval(), sequences())
+    encoder = load(folder(family)).eval()
+    expected = states(encoder, sequences())
     monkeypatch.setattr(packed_attention, "_has_kernel", lambda *_: True)
-    monkeypatch.setattr(packed_attention, "_varlen", varlen)
-    encoder = load(folder("llama")).eval()
+    flash_kernel.install(monkeypatch)
     assert encoder.packs
     torch.testing.assert_close(states(encoder, sequences()), expected, rtol=1e-5, atol=1e-5)
 

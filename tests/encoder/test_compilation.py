@@ -15,25 +15,37 @@ from mtl.encoder.packing import Layout
 from mtl.encoder.pretrained import load_encoder, load_tokenizer
 from mtl.problems import InputError
 from mtl.tracking.run_folder import RunFolder
+from tests.tiny_sizes import PACKED
+
+COMPILED = ("bert", "modernbert", "eurobert")
+"""Families that differ in the code that is compiled; the others are like BERT."""
+
+
+def load(folder: Path, **fields: Any) -> Encoder:
+    spec = EncoderSpec(name=str(folder), **{"dropout": 0.0, "num_layers": 1, **fields})
+    return load_encoder(spec, load_tokenizer(spec), seed=0)
 
 
 @pytest.fixture
 def encoder(tiny_encoder: Callable[[str], Path]) -> Encoder:
-    spec = EncoderSpec(name=str(tiny_encoder("bert")), dropout=0.0, num_layers=1)
-    return load_encoder(spec, load_tokenizer(spec), seed=0)
+    return load(tiny_encoder("bert"))
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # from torch's own import
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=[] if name in COMPILED else [pytest.mark.soak]) for name in PACKED]
+)
 def test_a_compiled_encoder_gives_the_same_states_for_any_shape_and_keeps_its_weights_names(
-    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+    family: str, tiny_encoder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The graph is traced, but no code is generated, which takes a minute; the test below does that.
     compile_module = torch.nn.Module.compile
     monkeypatch.setattr(
         torch.nn.Module, "compile", lambda self, **options: compile_module(self, backend="eager", **options)
     )
-    layouts = [Layout([7, 3, 5]), Layout([12, 1, 9, 9, 4])]
+    encoder = load(tiny_encoder(family))
+    layouts = [Layout([7, 3, 5]), Layout([12, 1, 90, 9, 4])]
     batches = [(torch.randint(5, 20, (layout.num_tokens,)), layout) for layout in layouts]
     plain = [encoder(*batch) for batch in batches]
     names = list(encoder.state_dict())
@@ -57,9 +69,8 @@ def test_a_failed_compilation_is_reported_with_the_reason(encoder: Encoder, monk
 def test_a_frozen_encoder_is_compiled_without_a_backward_pass(
     tiny_encoder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = EncoderSpec(name=str(tiny_encoder("bert")), num_layers=1, freeze_layers=1)
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: None)
-    compile_encoder(load_encoder(spec, load_tokenizer(spec), seed=0))
+    compile_encoder(load(tiny_encoder("bert"), freeze_layers=1))
 
 
 def test_the_test_passes_use_the_device_precision_and_modes_of_the_run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +16,12 @@ from torch import Tensor, nn
 
 from mtl.config.mixture import EncoderSpec
 from mtl.encoder import graphs, packed_attention
-from mtl.encoder.graphs import Room, obstacle
+from mtl.encoder.graphs import Places, Room, obstacle
 from mtl.encoder.model import Encoder
 from mtl.encoder.packing import Layout
 from mtl.encoder.pretrained import load_encoder, load_tokenizer
+from tests import flash_kernel
+from tests.tiny_sizes import PACKED
 
 Tiny = Callable[[str], Path]
 CPU = torch.device("cpu")
@@ -47,20 +48,9 @@ class Captures:
 
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kernel for sequences of different lengths that runs on a CPU: one sequence after the other."""
-
-    def varlen(q: Tensor, k: Tensor, v: Tensor, layout: Any, *, scale: float, dropout: float, causal: bool) -> Tensor:
-        assert not causal
-        bounds = layout.boundaries.tolist()
-        parts = []
-        for start, stop in itertools.pairwise(bounds):
-            assert stop - start <= layout.longest
-            scores = torch.einsum("iad,jad->aij", q[start:stop], k[start:stop]) * scale
-            parts.append(torch.einsum("aij,jad->iad", scores.softmax(-1), v[start:stop]))
-        return torch.cat(parts)
-
-    monkeypatch.setattr(packed_attention, "_has_kernel", lambda *_: True)
-    monkeypatch.setattr(packed_attention, "_varlen", varlen)
+    """A kernel for sequences of different lengths that runs on a CPU, for what graphs compute."""
+    monkeypatch.setattr(packed_attention, "_has_kernel", lambda q, layout, window: isinstance(layout, Places))
+    flash_kernel.install(monkeypatch)
 
 
 def load(folder: Path) -> Encoder:
@@ -81,7 +71,7 @@ def passed(encoder: Encoder, lengths: list[int]) -> tuple[Tensor, dict[str, Tens
 
 
 @pytest.mark.usefixtures("kernel")
-@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "eurobert"])
+@pytest.mark.parametrize("family", PACKED)
 def test_a_batch_in_a_room_has_the_states_and_gradients_of_the_batch_alone(tiny_encoder: Tiny, family: str) -> None:
     encoder = load(tiny_encoder(family))
     expected = [passed(encoder, lengths) for lengths in BATCHES]
@@ -158,7 +148,7 @@ def test_beyond_the_largest_number_of_rooms_batches_are_eager(
     assert captures.number == 1
 
 
-def test_an_encoder_that_cannot_be_captured_says_why(tiny_encoder: Tiny) -> None:
+def test_an_encoder_that_cannot_be_captured_says_why(tiny_encoder: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     cuda, half = torch.device("cuda"), torch.bfloat16
 
     def reason(model: nn.Module, *, packs: bool = True, device: torch.device = cuda, dtype: Any = half) -> str:
@@ -170,9 +160,22 @@ def test_an_encoder_that_cannot_be_captured_says_why(tiny_encoder: Tiny) -> None
     assert "packed" in reason(bert, packs=False)
     assert "cpu" in reason(bert, device=CPU)
     assert "bf16-mixed" in reason(bert, dtype=torch.float32)
-    assert "kernel" in reason(load(tiny_encoder("modernbert")).model)
+    wide = load(tiny_encoder("bert")).model
+    wide.config.head_dim = 12  # type: ignore[union-attr]  # of transformers
+    assert "kernel" in reason(wide)
     frozen = load(tiny_encoder("bert")).model.requires_grad_(requires_grad=False)
     checkpointed = load(tiny_encoder("bert")).model
     checkpointed.activation_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
     assert "frozen" in reason(frozen)
     assert "gradient_checkpointing" in reason(checkpointed)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    assert "Ampere" in reason(bert)
+
+
+@pytest.mark.parametrize("family", PACKED)
+def test_every_family_that_can_be_packed_can_be_captured(
+    tiny_encoder: Tiny, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    model = load(tiny_encoder(family)).model
+    assert obstacle(model, packs=True, device=torch.device("cuda"), dtype=torch.bfloat16) is None

@@ -1,4 +1,4 @@
-"""Pairs that are read apart, windows and poolers, from the rows to a trained module."""
+"""Pairs that are read apart, windows, poolers and markers, from the rows to a trained module."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ import torch
 from torch import Tensor
 
 from heads import sequence_lengths
+from mtl.batching.batch import Batch, ExampleGroup, collate
 from mtl.config.loading import load_mixture
 from mtl.problems import InputError
 from mtl.training.assembly import build_data, build_heads, build_module
+from tests import five_tasks
+from tests.tiny_sizes import PACKED
 
 Write = Callable[..., Path]
 
@@ -27,6 +30,43 @@ READINGS: dict[str, dict[str, Any]] = {
     "windows": {"long": "windows", "pooling": "mean", "stride": 2, "window_pooling": "attention"},
     "apart in windows": {"pair": "apart", "long": "windows", "pooling": "mean", "stride": 2},
 }
+
+LINKED = five_tasks.TASKS["links"]
+OF_FAMILY: dict[str, dict[str, Any]] = {
+    "pooled": {**five_tasks.TASKS["kind"], "data": "kind", "options": {"pooling": "pooler"}},
+    "split": {
+        **five_tasks.TASKS["score"],
+        "data": "score",
+        "max_length": 10,
+        "options": {"range": [0, 4], **READINGS["apart in windows"], "window_pooling": "attention"},
+    },
+    "tagged": {**five_tasks.TASKS["mentions"], "data": "mentions", "max_length": 16},
+} | {
+    name: {**LINKED, "data": "links", "options": {**LINKED["options"], "input": text, "pooling": pooling}}
+    for name, text, pooling in (
+        ("typed", "typed", "pooler"),
+        ("marked", "markers", "entity_start"),
+        ("plain", "original", "mention_max"),
+    )
+}
+"""Tasks that read the states of an encoder in all ways."""
+
+
+@pytest.fixture(scope="module")
+def read_batch(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Callable[[str], Path]) -> tuple[Path, Batch]:
+    """The file of a mixture of these tasks, and a batch of all of them; tiny encoders share their tokenizer."""
+    folder = tmp_path_factory.mktemp("read")
+    read = {
+        name: {**task, "data": {"reader": "jsonl", "path": str(folder / task["data"])}}
+        for name, task in OF_FAMILY.items()
+    }
+    path = five_tasks.write(folder, tiny_encoder("bert"), tasks=read)
+    with five_tasks.surroundings(folder):
+        data = build_data(load_mixture(path))
+        data.setup()
+    groups = [ExampleGroup({task: data.tasks[task]["train"].examples.take(range(5))}) for task in OF_FAMILY]
+    assert any(len(sequence_lengths(example)) > 2 for example in groups[1].examples["split"])
+    return path, collate(groups, data.heads)
 
 
 @pytest.fixture
@@ -164,10 +204,32 @@ def test_it_trains_every_weight_and_scores_the_same_packed_and_padded(
     assert module.results["dev"]["risk"].scores == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.parametrize("family", PACKED)
+def test_logits_and_gradients_of_every_reading_are_the_same_packed_and_padded(
+    family: str, read_batch: tuple[Path, Batch], tiny_encoder: Callable[[str], Path]
+) -> None:
+    path, batch = read_batch
+    found = {}
+    for attention in ("auto", "eager"):
+        words = [f"encoder.name={tiny_encoder(family)}", f"encoder.attention={attention}"]
+        module = build_module(load_mixture(path, words)).eval()
+        assert module.encoder.packs == (attention == "auto")
+        logits = module(batch)
+        losses = [module.head(part.task).loss(logits[part.task], part.fields)[0] for part in batch.parts]
+        torch.stack(losses).sum().backward()
+        gradients = {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
+        found[attention] = logits, gradients
+    (packed, gradients), (padded, expected) = found.values()
+    assert set(packed) == set(OF_FAMILY)
+    for task, logits in padded.items():
+        torch.testing.assert_close(packed[task], logits, rtol=1e-4, atol=1e-5)
+    assert gradients.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(gradients[name], value, rtol=1e-4, atol=1e-5 * max(1.0, float(value.abs().max())))
+
+
 @pytest.mark.parametrize("reading", READINGS.values(), ids=READINGS)
 def test_a_text_changes_no_other_example_of_its_batch(reading: dict[str, Any], pairs: Write) -> None:
-    from mtl.batching.batch import ExampleGroup, collate
-
     mixture = load(pairs(), reading).only(["risk"])
     module, data = build_module(mixture).eval(), build_data(mixture)
     data.setup()
