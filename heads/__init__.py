@@ -726,6 +726,22 @@ class Head(nn.Module, ABC):
     def tune(self, data: Tensor) -> None:
         """Fits decision parameters, such as thresholds, on the concatenated tuning data of all dev rows, [n, K]."""
 
+    def tuned_decision(
+        self, rows: Sequence[Row], predictions: Sequence[Prediction]
+    ) -> Callable[[Prediction], Prediction] | None:
+        """How a trivial predictor decides, with thresholds of its own that are chosen like those of `tune`.
+
+        So both are compared at the same operating point. It is called if `is_tuned`; by default, predictions stay.
+
+        Args:
+            rows: Rows of dev.
+            predictions: What the trivial predictor predicts for each of them.
+
+        Returns:
+            From a prediction to the one that is scored; None if no threshold reaches a required value on dev.
+        """
+        return lambda prediction: prediction
+
 
 def projection(hidden_size: int, num_outputs: int, *, dropout: float, hidden_layer: int | None) -> nn.Sequential:
     """Dropout and a linear layer, optionally with a hidden GELU layer before them.

@@ -87,6 +87,31 @@ def best_threshold(probabilities: Tensor, gold: Tensor, goal: Goal | None = None
     return float(candidates[nearest.argmin()])
 
 
+def reaching_threshold(probabilities: Tensor, gold: Tensor, goal: Goal) -> float | None:
+    """As `best_threshold`; None if no threshold reaches the least value of the goal.
+
+    Without rows of the class from which the proportion is computed, nothing says that the value cannot be reached.
+
+    Args:
+        probabilities: Predicted probabilities of one label, [N].
+        gold: Whether the label applies, [N] (bool).
+        goal: What to choose the threshold for.
+
+    >>> gold = torch.tensor([True, False, False, False])
+    >>> reaching_threshold(torch.full((4,), 0.25), gold, Goal("sensitivity", 0.9))
+    0.125
+    >>> reaching_threshold(torch.full((4,), 0.25), gold, Goal("ppv", 0.9)) is None
+    True
+    """
+    threshold = best_threshold(probabilities, gold, goal)
+    has_cases = (gold if goal.metric in {"sensitivity", "ppv"} else ~gold).any()
+    if goal.metric == "f1" or not has_cases:
+        return threshold
+    table = _tables(torch.tensor([threshold], dtype=probabilities.dtype), probabilities, gold)
+    reached = float(scores.ratio(*PROPORTIONS[goal.metric](table)))
+    return threshold if reached >= goal.at_least else None
+
+
 def _candidates(probabilities: Tensor) -> Tensor:
     """One threshold in each gap between neighbouring probabilities, [D]."""
     edges = torch.cat([torch.zeros(1), torch.unique(probabilities), torch.ones(1)])

@@ -29,7 +29,7 @@ from heads._metrics import AGREEMENT, PROPORTIONS, RANKING, mean_over_classes, s
 from heads._pooling import Pooling, WindowPooling
 from heads._softening import class_decisions, softened, softened_labels
 from heads._text import Long, Pair, Reading, TextHead, choice, class_names, describe, text_row, weights_of, wrong_class
-from heads._thresholds import Threshold, best_threshold, goal_of
+from heads._thresholds import Threshold, best_threshold, goal_of, reaching_threshold
 from heads._weak_labels import Distillation, collated, soft_problem, target_of, weighed
 
 
@@ -187,11 +187,7 @@ class Classification(TextHead):
     def decode(self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Prediction:
         """`label`: the most probable class, or the one that `threshold` decides; `scores`: their probabilities."""
         prediction = _prediction(self.labels, outputs[0].tolist())
-        if not self._has_threshold:
-            return prediction
-        others = {name: value for name, value in prediction["scores"].items() if name != self._positive}
-        is_positive = prediction["scores"][self._positive] >= float(self.threshold)
-        return {**prediction, "label": self._positive if is_positive else max(others, key=lambda name: others[name])}
+        return self._decided(prediction, float(self.threshold)) if self._has_threshold else prediction
 
     def counts(self, prediction: Prediction, row: Row) -> Tensor:
         """The flattened confusion matrix of the row, [C * C].
@@ -236,7 +232,7 @@ class Classification(TextHead):
     def baselines(self, rows: Iterable[Row]) -> dict[str, Callable[[Sequence[Row]], list[Prediction]]]:
         """`majority`: the most frequent class. `tfidf`: logistic regression on TF-IDF features.
 
-        Both predict the most probable class, whatever the threshold.
+        Both predict the most probable class. With a threshold from dev, `tuned_decision` gives them one of their own.
         """
         known = [row for row in map(text_row, rows) if row.label is not None]
         fitted = _baselines.classes(known, [self.labels.index(str(row.label)) for row in known], len(self.labels))
@@ -298,7 +294,26 @@ class Classification(TextHead):
             probabilities, gold = data.float().T
             self.threshold.fill_(best_threshold(probabilities, gold.bool(), self._goal))
 
+    def tuned_decision(
+        self, rows: Sequence[Row], predictions: Sequence[Prediction]
+    ) -> Callable[[Prediction], Prediction] | None:
+        """With a threshold of its own for the class `positive`."""
+        if self._positive is None or self._goal is None:
+            return super().tuned_decision(rows, predictions)
+        labels = [text_row(row).label for row in rows]
+        known = [(p["scores"][self._positive], x) for p, x in zip(predictions, labels, strict=True) if x is not None]
+        probabilities = torch.tensor([probability for probability, _ in known], dtype=torch.double)
+        gold = torch.tensor([label == self._positive for _, label in known], dtype=torch.bool)
+        threshold = reaching_threshold(probabilities, gold, self._goal)
+        return None if threshold is None else lambda prediction: self._decided(prediction, threshold)
+
     # --- private --------------------------------------------------------------------------------------------------
+
+    def _decided(self, prediction: Prediction, threshold: float) -> Prediction:
+        """The prediction with the label that a threshold of the class `positive` decides."""
+        others = {name: value for name, value in prediction["scores"].items() if name != self._positive}
+        is_positive = prediction["scores"][self._positive] >= threshold
+        return {**prediction, "label": self._positive if is_positive else max(others, key=lambda name: others[name])}
 
     def _set_metrics(self, requested: Sequence[str], primary: str, *, has_positive: bool, has_threshold: bool) -> None:
         if not has_positive:

@@ -29,7 +29,7 @@ from heads._metrics import AGREEMENT, PROPORTIONS, RANKING, mean_over_classes, s
 from heads._pooling import Pooling, WindowPooling
 from heads._softening import softened_labels
 from heads._text import Long, Pair, Reading, TextHead, choice, class_names, describe, text_row, wrong_class
-from heads._thresholds import Threshold, best_threshold, goal_of
+from heads._thresholds import Threshold, best_threshold, goal_of, reaching_threshold
 from heads._weak_labels import (
     UNKNOWN,
     Distillation,
@@ -277,7 +277,7 @@ class Multilabel(TextHead):
     def baselines(self, rows: Iterable[Row]) -> dict[str, Callable[[Sequence[Row]], list[Prediction]]]:
         """`majority`: the most frequent set of labels. `tfidf`: logistic regressions on TF-IDF features.
 
-        The threshold of both is 0.5.
+        The threshold of both is 0.5. With thresholds from dev, `tuned_decision` gives them some of their own.
         """
         known = self._fully_labelled(rows)
         fitted = _baselines.label_sets(known, [self.gold(row)["labels"] for row in known])
@@ -296,7 +296,7 @@ class Multilabel(TextHead):
         return _frozen.fit_labels(_frozen.text_features(known, encoder), gold, [row.document for row in known])
 
     def predict_frozen(self, rows: Sequence[Row], weights: _frozen.Weights, encoder: FrozenEncoder) -> list[Prediction]:
-        """The labels whose probability is at least 0.5."""
+        """The labels whose probability is at least 0.5, unless `tuned_decision` gives other thresholds."""
         features = _frozen.text_features([text_row(row) for row in rows], encoder, weights)
         half = [0.5] * len(self.labels)
         probabilities = _frozen.label_probabilities(features, weights)
@@ -340,6 +340,21 @@ class Multilabel(TextHead):
         columns = zip(probabilities.T, gold.T, strict=True)
         best = [best_threshold(p[g != IGNORE], g[g != IGNORE].bool(), self._goal) for p, g in columns]
         self.thresholds.copy_(torch.tensor(best))
+
+    def tuned_decision(
+        self, rows: Sequence[Row], predictions: Sequence[Prediction]
+    ) -> Callable[[Prediction], Prediction] | None:
+        """With thresholds of its own; None if a label does not reach what is required."""
+        if self._goal is None:
+            return super().tuned_decision(rows, predictions)
+        probabilities = torch.tensor([list(one["scores"].values()) for one in predictions], dtype=torch.double)
+        gold = torch.tensor([self.gold(text_row(row))["labels"] for row in rows])
+        columns = zip(*(values.reshape(-1, len(self.labels)).T for values in (probabilities, gold)), strict=True)
+        found = [reaching_threshold(p[g != IGNORE], g[g != IGNORE].bool(), self._goal) for p, g in columns]
+        thresholds = [threshold for threshold in found if threshold is not None]
+        if len(thresholds) < len(found):
+            return None
+        return lambda prediction: _prediction(self.labels, list(prediction["scores"].values()), thresholds)
 
     # --- private --------------------------------------------------------------------------------------------------
 

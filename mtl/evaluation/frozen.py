@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from heads import Head, PooledInput
+from heads import Head, PooledInput, Prediction, Row
 from mtl.code_identity import code_identity
 from mtl.data.store import CHUNK, Store, content_key
 from mtl.encoder.location import encoder_identity
 from mtl.encoder.packing import Layout
 from mtl.encoder.pretrained import load_encoder, load_tokenizer
-from mtl.evaluation.baselines import Scores, score_predictions, usable_rows
+from mtl.evaluation.baselines import Scores, scores_at_goal, usable_rows
 from mtl.problems import InputError
 from mtl.redaction import reason
 from mtl.single_precision import single_precision
@@ -157,20 +157,23 @@ class FrozenBaseline:
             scores = self._scored(task, head, splits, split, key)
             return [], lambda: scores
 
-        scores: Scores | None = self._store.table(
-            content_key("frozen scores", key, splits[split].row_summary.fingerprint), build
-        )[1]
+        scored = [splits[name].row_summary.fingerprint for name in (split, *_tuned_on(head, splits))]
+        scores: Scores | None = self._store.table(content_key("frozen scores", key, *scored), build)[1]
         return scores
 
     def _scored(self, task: str, head: Head, splits: TaskData, split: str, key: str) -> Scores | None:
-        states = FrozenStates(self._model, self._mixture.max_length_of(task))
-        weights = self._weights(head, splits, states, key)
         rows = usable_rows(head, splits[split].rows)
-        if weights is None or not rows:
+        states = FrozenStates(self._model, self._mixture.max_length_of(task))
+        weights = self._weights(head, splits, states, key) if rows else None
+        if weights is None:
             return None
-        chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
-        predictions = [one for chunk in chunks for one in head.predict_frozen(chunk, weights, states)]
-        return score_predictions(head, rows, predictions)
+
+        def predict(rows: Sequence[Row]) -> list[Prediction]:
+            chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
+            return [one for chunk in chunks for one in head.predict_frozen(chunk, weights, states)]
+
+        dev = [row for name in _tuned_on(head, splits) for row in usable_rows(head, splits[name].rows)]
+        return scores_at_goal(head, predict, rows, dev)
 
     def _weights(self, head: Head, splits: TaskData, states: FrozenStates, key: str) -> Weights | None:
         def build() -> tuple[Iterable[Mapping[str, Any]], Callable[[], Any]]:
@@ -199,6 +202,11 @@ class FrozenBaseline:
 def _code_of(head_class: type[Head]) -> str:
     """A hash of the code that computes the scores, computed once per head."""
     return code_identity(FrozenBaseline, head_class, everything=True)
+
+
+def _tuned_on(head: Head, splits: TaskData) -> list[str]:
+    """The split on which trivial predictors choose thresholds, if the head chooses them."""
+    return ["dev"] if head.is_tuned and "dev" in splits else []
 
 
 def _batches(lengths: Mapping[int, int]) -> Iterator[list[int]]:
