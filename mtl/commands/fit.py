@@ -56,7 +56,7 @@ from mtl.training.progress import ProgressLines
 from mtl.training.recorder import RunRecorder
 from mtl.training.run_watch import RunWatch
 from mtl.training.saving import LastCheckpoint, checkpoint_callbacks
-from mtl.training.shown_metrics import main_metrics
+from mtl.training.shown_metrics import main_metrics, metrics_of_interest
 from mtl.training.signals import StopOnSignal, StopSignals
 
 
@@ -425,14 +425,17 @@ class MixtureCLI(LightningCLI):
 
     def _tracker(self, folder: RunFolder, options: RunOptions) -> MLflowTracker:
         info, everything = folder.info, options.metrics == "all"
-        primary = {task: head.primary_metric for task, head in self.datamodule.heads.items()}
+        tasks = self.mixture.tasks
+        shown = {
+            task: metrics_of_interest(head, tasks[task].head_options) for task, head in self.datamodule.heads.items()
+        }
         return MLflowTracker(
             folder,
             experiment=options.experiment,
             run_name=f"{self.mixture.name}-s{self.mixture.seed}",
             run_id=info.get("mlflow", {}).get("run_id"),
             tags={"mixture": self.mixture.name, "seed": str(self.mixture.seed)},
-            sends=None if everything else main_metrics(primary),
+            sends=None if everything else main_metrics(shown),
             samples_load=everything,
         )
 

@@ -75,7 +75,7 @@ def _score(options: argparse.Namespace) -> int:
         "resampled": gold.unit,
         "scores": finite(scores),
         "intervals": {name: interval._asdict() for name, interval in intervals.items()},
-        "baselines": finite(fitted_baselines(head, gold.train, gold.rows)) if gold.train else {},
+        "baselines": finite(fitted_baselines(head, gold.train, gold.rows, gold.dev)) if gold.train else {},
     }
     if options.json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")

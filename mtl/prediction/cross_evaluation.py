@@ -51,7 +51,8 @@ class CrossScores:
         primary: Primary metric of the task.
         result: Scores and counts per document.
         intervals: 95% intervals of the scores.
-        baselines: Scores of the trivial predictors, which were fitted on train of the run, by predictor.
+        baselines: Scores of the trivial predictors, which were fitted on train of the run, by predictor. Their thresholds,
+            if the task has any, are from dev of the run.
         own: Scores of the run on test of its own corpus; empty if it was not tested.
         shared: What the split shares with train of the run, in words.
         surfaces: Scores on the mentions that train of the run knows, and on the others; None without mentions.
@@ -109,7 +110,8 @@ def evaluate_on(run: FinishedRun, task: str, corpus: Corpus, split: str = "test"
     named = {} if surfaces is None else {task: surfaces}
     result = with_surfaces({task: scored.result}, named)[task]
     frozen = FrozenBaseline(run.trained_mixture, run.trainer.strategy.root_device)
-    data = {task: {"train": train, split: content}}
+    own = {"train": train, **({"dev": run.split(task, "dev")} if head.is_tuned else {})}
+    data = {task: {**own, "corpus": content}}
     found = CrossScores(
         task=task,
         corpus=corpus.name,
@@ -118,7 +120,7 @@ def evaluate_on(run: FinishedRun, task: str, corpus: Corpus, split: str = "test"
         result=result,
         intervals=score_intervals(head, result, units=units)
         | ({} if surfaces is None else surfaces.intervals(head, units)),
-        baselines=trivial_baselines({task: head}, data, split, frozen).get(task, {}),
+        baselines=trivial_baselines({task: head}, data, "corpus", frozen).get(task, {}),
         own=run.folder.metrics.get("test", {}).get(task, {}),
         shared=tuple(shared_with_train(_rows(task, train, corpus.name, split, content), corpus.name)),
         surfaces=surfaces,

@@ -36,6 +36,7 @@ class Gold:
         split: Name of the split.
         rows: Rows of the split.
         train: Rows of train; empty if there are none.
+        dev: Rows of dev; empty if there are none.
         unit: What intervals resample: `document`, or a key of the rows' `meta`.
         units: The unit of each document; None for documents.
     """
@@ -46,6 +47,7 @@ class Gold:
     split: str
     rows: Sequence[Row]
     train: Sequence[Row]
+    dev: Sequence[Row]
     unit: str = DOCUMENT
     units: Units | None = None
 
@@ -100,7 +102,7 @@ def gold_rows(task: str | None, runs: Sequence[FinishedRun], split: str, unit: s
     if split not in known:
         message = f"The task '{name}' has no split '{split}'."
         raise InputError(Problem("--split", message, did_you_mean(split, known)))
-    train = known["train"][0] if "train" in known else ()
+    train, dev = (known[part][0] if part in known else () for part in ("train", "dev"))
     rows = known[split][0]
     if unit is None:
         unit = runs[0].mixture.evaluation.unit if runs else DOCUMENT
@@ -109,7 +111,7 @@ def gold_rows(task: str | None, runs: Sequence[FinishedRun], split: str, unit: s
         raise InputError(Problem("--unit", message, "Name it in the `meta` of the task's reader."))
     units = units_of(rows, unit, f"{name}, {split}")
     head = build_head(spec, hidden_size=8)
-    return Gold(name, spec, head, split, rows, train, DOCUMENT if units is None else unit, units)
+    return Gold(name, spec, head, split, rows, train, dev, DOCUMENT if units is None else unit, units)
 
 
 @dataclass(frozen=True)

@@ -77,3 +77,62 @@ def test_documents_are_scored_as_a_whole_if_the_head_says_so() -> None:
     by_document = scores(Multilabel(["y", "n"], 8, score_by="document"), train, test)["majority"]
     assert (by_row["micro_f1"], by_document["micro_f1"]) == pytest.approx((4 / 7, 4 / 5))
     assert (by_row["subset_accuracy"], by_document["subset_accuracy"]) == (0.5, 0.5)
+
+
+# --- thresholds from dev ----------------------------------------------------------------------------------------------
+
+
+def patients(*words_and_labels: tuple[str, str]) -> list[Row]:
+    return [TextRow(str(i), str(i), words, label=label) for i, (words, label) in enumerate(words_and_labels)]
+
+
+TRAIN = patients(
+    *[("fever", "y")] * 3, ("fever", "n"), ("cough", "y"), *[("cough", "n")] * 3, *[("calm", "n")] * 7
+)
+DEV = patients(*[("fever", "y")] * 4, *[("calm", "n")] * 5, ("cough", "y"))
+TEST = patients(("fever", "y"), ("cough", "y"), ("cough", "n"), *[("calm", "n")] * 5)
+
+
+def with_dev(head: Head, split: str = "test") -> dict[str, dict[str, float]]:
+    data: Any = {"task": {"train": Rows(TRAIN), "dev": Rows(DEV), "test": Rows(TEST)}}
+    return trivial_baselines({"task": head}, data, split)["task"]
+
+
+def test_at_a_required_sensitivity_the_majority_predicts_the_class_everywhere() -> None:
+    options: dict[str, Any] = {"positive": "y", "primary_metric": "specificity"}
+    head = Classification(["y", "n"], 8, threshold={"sensitivity": 0.95}, **options)
+    found = with_dev(head)
+    assert (found["majority"]["sensitivity"], found["majority"]["specificity"]) == (1.0, 0.0)
+    assert scores(head, TRAIN, TEST)["majority"]["specificity"] == 1.0, "without dev it never predicts the class"
+    assert found["tfidf"]["sensitivity"] == 1.0
+    assert found["tfidf"]["specificity"] == pytest.approx(5 / 6)
+    assert float(head.threshold) == 0.5, "the head's own threshold stays"
+
+
+def test_the_f1_of_trivial_predictors_is_tuned_like_that_of_the_model() -> None:
+    head = Classification(["y", "n"], 8, positive="y", threshold="tuned", primary_metric="f1")
+    plain = scores(Classification(["y", "n"], 8, positive="y", primary_metric="f1"), TRAIN, DEV)
+    tuned = with_dev(head, "dev")
+    assert (plain["majority"]["f1"], tuned["majority"]["f1"]) == pytest.approx((0.0, 2 * 5 / (5 + 10)))
+    assert plain["tfidf"]["f1"] < tuned["tfidf"]["f1"] == 1.0
+
+
+def test_a_predictor_that_cannot_reach_the_required_value_is_left_out() -> None:
+    head = Classification(["y", "n"], 8, positive="y", threshold={"ppv": 0.9})
+    assert set(with_dev(head)) == {"tfidf"}, "half of dev has the class, so the majority's PPV is 0.5"
+
+
+def test_each_label_has_a_threshold_of_its_own() -> None:
+    def labelled(rows: Sequence[Row]) -> list[Row]:
+        return [TextRow(row.id, row.id, row.text, label=("y",) if row.label == "y" else ()) for row in rows]
+
+    def found(**options: Any) -> dict[str, dict[str, float]]:
+        data: Any = {name: Rows(labelled(rows)) for name, rows in (("train", TRAIN), ("dev", DEV), ("test", TEST))}
+        return trivial_baselines({"task": Multilabel(["y"], 8, **options)}, {"task": data}, "test")["task"]
+
+    tuned = found(threshold={"sensitivity": 0.95}, primary_metric="specificity")
+    assert (tuned["majority"]["sensitivity"], tuned["majority"]["specificity"]) == (1.0, 0.0)
+    assert tuned["tfidf"]["sensitivity"] == 1.0
+    assert found()["majority"]["micro_f1"] == 0.0
+    assert found(threshold="tuned")["majority"]["micro_f1"] == pytest.approx(2 * 2 / (2 + 8))
+    assert "majority" not in found(threshold={"ppv": 0.9})

@@ -123,6 +123,11 @@ def test_every_task_has_the_scores_of_its_linear_model(prepared: Prepared) -> No
         weights = head.fit_frozen(usable_rows(head, prepared.tasks[task]["train"].rows), states)
         assert weights is not None
         predictions = [head.predict_frozen([row], weights, states)[0] for row in rows]
+        if head.is_tuned:
+            decide = head.tuned_decision(rows, predictions)
+            assert decide is not None
+            assert [decide(one) for one in predictions] != predictions, "the thresholds of dev decide otherwise"
+            predictions = [decide(one) for one in predictions]
         assert found[task] == pytest.approx(score_predictions(head, rows, predictions), abs=1e-6)
 
 

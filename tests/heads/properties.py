@@ -359,6 +359,8 @@ def assert_baselines_are_scored_like_the_model(case: Case, tokenizer: Any) -> No
         assert all(math.isfinite(value) for value in scores.values()), name
         assert predictor(rows) == predictions, name
         assert predictor([]) == [], name
+        decide = head.tuned_decision(rows, predictions)
+        assert decide is None or set(score(head, list(map(decide, predictions)), rows)) == set(head.metrics), name
 
 
 def assert_a_frozen_encoder_gives_predictions(case: Case, tokenizer: Any) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix
 
-from heads._thresholds import Goal, best_threshold, goal_of
+from heads._thresholds import Goal, best_threshold, goal_of, reaching_threshold
 
 
 @given(
@@ -115,3 +115,19 @@ def test_an_operating_point_is_one_proportion_with_its_least_value(threshold: An
 
 def test_goals_of_the_three_kinds_of_thresholds() -> None:
     assert [goal_of(0.3), goal_of("tuned"), goal_of({"npv": 1})] == [None, Goal("f1"), Goal("npv", 1)]
+
+
+def test_a_required_value_that_no_threshold_reaches_gives_none() -> None:
+    constant, gold = torch.full((4,), 0.3), torch.tensor([1, 0, 0, 0]).bool()
+    assert reaching_threshold(constant, gold, Goal("ppv", 0.25)) == best_threshold(constant, gold, Goal("ppv", 0.25))
+    assert reaching_threshold(constant, gold, Goal("ppv", 0.26)) is None
+    assert reaching_threshold(torch.ones(4), gold, Goal("specificity", 0.1)) is None, "1.0 reaches every threshold"
+    for goal in (Goal("sensitivity", 1.0), Goal("f1")):
+        assert reaching_threshold(constant, gold, goal) == pytest.approx(0.15)
+
+
+@pytest.mark.parametrize("goal", [Goal("sensitivity", 0.9), Goal("ppv", 0.9)])
+def test_without_rows_of_the_class_no_value_is_out_of_reach(goal: Goal) -> None:
+    probabilities = torch.tensor([0.2, 0.9], dtype=torch.double)
+    assert reaching_threshold(probabilities, torch.zeros(2).bool(), goal) is not None
+    assert reaching_threshold(probabilities[:0], torch.zeros(0).bool(), goal) == 0.5

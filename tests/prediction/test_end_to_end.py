@@ -15,6 +15,7 @@ from mtl.commands import run as command
 from tests import five_tasks
 from tests.causal_models import causal_folder, causal_tokenizer
 from tests.prediction.conftest import INDUCED_TEST, INDUCED_TRAIN, TASKS, write
+from tests.study.finished import client
 
 TEMPLATE = "{head} causes {tail}"
 
@@ -59,9 +60,12 @@ def test_triples_and_attributes_are_scored_strictly_beside_the_score_on_gold_men
 def test_the_scores_are_sent_to_mlflow_under_their_own_names(planted_run: Path) -> None:
     folder = planted_run.parents[2]
     five_tasks.test(folder, "--end-to-end", "--run.baselines=false")
-    lines = five_tasks.read_lines(planted_run / "metrics.jsonl")
-    sent = {name for line in lines for name in line.get("metrics", line)}
-    assert {"test/links/end_to_end_micro_f1", "test/links/micro_f1", "test/induced/end_to_end_recall"} <= sent
+    run_id = json.loads((planted_run / "run.json").read_text())["mlflow"]["run_id"]
+    sent = client(folder / "mlflow.db").get_run(run_id).data.metrics
+    scores = json.loads((planted_run / "metrics.json").read_text())["test"]
+    for task, on_gold in (("links", "micro_f1"), ("induced", "micro_f1"), ("asserted", "accuracy")):
+        names = [on_gold, *(f"end_to_end_{name}" for name in ("precision", "recall", "micro_f1"))]
+        assert {name: sent[f"test/{task}/{name}"] for name in names} == {name: scores[task][name] for name in names}
 
 
 def test_the_option_needs_a_relation_task_whose_mentions_are_found(
