@@ -200,10 +200,19 @@ def test_the_page_tells_scores_the_strongest_trivial_one_and_the_times(
     assert [row["own_updates"] for row in written["tasks"]] == [[14], [6]]
     assert machine.machine_line(written["machine"]) in page
 
+    assert "undertrained" not in page
+
     alone["risk"]["seconds"] = None
+    alone["risk"]["train"] = {"risk": {"loss": 0.5, "undertrained": True}}
+    alone["cause"]["train"] = {"cause": {"loss": 0.5, "undertrained": False}}
     against_single.write(asked, mixture, [against_single.Pair({"cause": 14, "risk": 6}, together, alone)])
     page = (tmp_path / "out" / "toy.md").read_text(encoding="utf-8")
     assert "took 2 minutes together and an unknown number of for all tasks alone." in page
+    assert "| risk | pearson | 6 | 0.250 | 0.500 | 0.300 * | -0.400 * |" in page
+    assert "| cause | accuracy | 14 | 0.900 | 0.800 | 0.700 | 0.600 |" in page
+    assert "undertrained" in page
+    written = json.loads((tmp_path / "out" / "toy.json").read_text(encoding="utf-8"))
+    assert written["tasks"][1]["undertrained"] == {"mixture": [False], "alone": [True]}
 
 
 def test_the_machine_is_told_without_names_of_hosts_or_users() -> None:

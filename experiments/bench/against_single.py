@@ -190,6 +190,10 @@ def write(options: argparse.Namespace, mixture: Mixture, pairs: Sequence[Pair]) 
                 "mixture": {split: [pair.together[split][task][metric] for pair in pairs] for split in SPLITS},
                 "alone": {split: [pair.alone[task][split][task][metric] for pair in pairs] for split in SPLITS},
                 "baseline": {"name": strongest, "test": trivial[strongest][metric]},
+                "undertrained": {
+                    "mixture": [is_undertrained(pair.together, task) for pair in pairs],
+                    "alone": [is_undertrained(pair.alone[task], task) for pair in pairs],
+                },
             }
         )
     seconds = {"mixture": [pair.together["seconds"] for pair in pairs]}
@@ -209,6 +213,15 @@ def write(options: argparse.Namespace, mixture: Mixture, pairs: Sequence[Pair]) 
     print(page)
 
 
+def is_undertrained(metrics: Mapping[str, Any], task: str) -> bool:
+    """Whether the task was still improving at the last evaluation on dev; false for runs that do not say so.
+
+    >>> is_undertrained({"train": {"gad": {"loss": 0.5, "undertrained": True}}}, "gad")
+    True
+    """
+    return bool(metrics.get("train", {}).get(task, {}).get("undertrained"))
+
+
 def _page(mixture: Mixture, content: dict[str, Any]) -> list[str]:
     seeds = content["seeds"]
     shown = "mean and standard deviation" if len(seeds) > 1 else "one seed: differences are no evidence of transfer"
@@ -226,16 +239,19 @@ def _page(mixture: Mixture, content: dict[str, Any]) -> list[str]:
     ]
     for row in content["tasks"]:
         together, alone, trivial = row["mixture"], row["alone"], row["baseline"]
-        scores = [together["dev"], together["test"], alone["dev"], alone["test"]]
+        marks = {arm: " *" * any(values) for arm, values in row["undertrained"].items()}
+        scores = [spread(row[arm][split]) + mark for arm, mark in marks.items() for split in SPLITS]
         beaten = sum(score > trivial["test"] for score in together["test"])
         higher = sum(score > single for score, single in zip(together["test"], alone["test"], strict=True))
         lines.append(
-            f"| {row['task']} | {row['metric']} | {mean(row['own_updates']):.0f} | {' | '.join(map(spread, scores))} |"
+            f"| {row['task']} | {row['metric']} | {mean(row['own_updates']):.0f} | {' | '.join(scores)} |"
             f" {trivial['name']} {trivial['test']:.3f} | {beaten} of {len(seeds)} | {higher} of {len(seeds)} |"
         )
     own = dict(content["seconds"])
     together = minutes(own.pop("mixture"))
     alone = minutes([value for values in own.values() for value in values])
+    if any(any(values) for row in content["tasks"] for values in row["undertrained"].values()):
+        lines += ["", "\\*: in at least one seed still improving at the last evaluation on dev (undertrained)."]
     lines += ["", f"Fit and test took {together} minutes together and {alone} for all tasks alone."]
     return lines
 

@@ -42,6 +42,11 @@ class ResultLine(NamedTuple):
     is_undertrained: bool = False
 
     @property
+    def marked_task(self) -> str:
+        """Name of the task, with a star if it is undertrained."""
+        return f"{self.task} *" if self.is_undertrained else self.task
+
+    @property
     def is_beaten(self) -> bool | None:
         """Whether the model is better than the baseline; None if there is nothing to compare.
 
@@ -93,8 +98,7 @@ def result_table(results: Iterable[ResultLine], title: str | None = None) -> Tab
             dev += _interval(result.interval)
         else:
             test += _interval(result.interval)
-        name = f"{result.task} *" if result.is_undertrained else result.task
-        grid.add_row(name, result.metric, dev, test, _baseline(result))
+        grid.add_row(result.marked_task, result.metric, dev, test, _baseline(result))
     return grid
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from mtl.suites.comparison import SeedScore
 from mtl.suites.suite_spec import SuiteSpec
 from mtl.suites.suite_studies import SuiteOrder, Way, deviations
 from mtl.suites.variants import VARIANTS
+from mtl.training.undertrained import rise_at_the_end
 
 Scores = dict[str, dict[str, float]]
 """Score by variant, then by seed, whose number is a string as in JSON."""
@@ -40,6 +42,7 @@ class TaskResults:
         baseline: Name and score of the best trivial predictor in the task's own variant; None if there is none.
         fingerprints: Hash of the rows of each split.
         deviations: How the trainings differ from the recipe, and the data from the published ones.
+        undertrained: Seeds whose training ended while the task was still improving on dev.
     """
 
     scores: Scores
@@ -50,6 +53,7 @@ class TaskResults:
     baseline: tuple[str, float] | None
     fingerprints: dict[str, str]
     deviations: tuple[str, ...] = ()
+    undertrained: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,7 @@ class ModelResults:
                     **found,
                     "deviations": tuple(found["deviations"]),
                     "baseline": found["baseline"] and tuple(found["baseline"]),
+                    "undertrained": tuple(found.get("undertrained", ())),  # files of earlier versions have none
                 }
             )
             for name, found in content["tasks"].items()
@@ -189,7 +194,25 @@ def _task_results(
         seeds=len(session.spec.seed_list),
         baseline=None if baseline is None else (str(baseline[0]), float(baseline[1])),
         fingerprints={name: split.row_summary.fingerprint for name, split in splits.items()},
+        undertrained=undertrained_seeds(task, facts, finished),
     )
+
+
+def undertrained_seeds(task: str, facts: Mapping[str, Any], finished: Mapping[int, Finished]) -> tuple[int, ...]:
+    """The seeds whose training ended while the task was still improving on dev (see `mtl.training.undertrained`).
+
+    Args:
+        task: The task.
+        facts: What the study knows of it: its metric and, unless it is of an earlier version, its units.
+        finished: Finished run of each seed.
+    """
+    unit = facts.get("units", {}).get("dev")
+    found = []
+    for seed, one in finished.items() if unit is not None else ():
+        scores = [point["dev"][task][facts["metric"]] for point in one.result["curve"]]
+        if rise_at_the_end([math.nan if score is None else score for score in scores], unit) is not None:
+            found.append(seed)
+    return tuple(found)
 
 
 def _by_variant(metrics: Mapping[str, str], scores: Mapping[str, Mapping[str, float | None]]) -> Scores:

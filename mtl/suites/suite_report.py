@@ -46,16 +46,18 @@ def write_report(suite: Suite, models: Sequence[ModelResults], folder: Path) -> 
 
 def score_columns(suite: Suite, models: Sequence[ModelResults]) -> dict[str, list[Any]]:
     """All scores as columns of a table, one row for each model, task and variant; ours first."""
-    names = ("model", "source", "task", "variant", "mean", "sd", "seeds", "mean_without_overlap", "overlapping")
+    names = ["model", "source", "task", "variant", "mean", "sd", "seeds"]
+    names += ["mean_without_overlap", "overlapping", "undertrained"]
     columns: dict[str, list[Any]] = {name: [] for name in names}
     whole, rest = _compared(suite, models), _compared(suite, models, without_overlap=True)
     others = {line.model: line.cells for line in rest.ours}
-    overlapping = {(one.label, task): found.overlapping for one in models for task, found in one.tasks.items()}
+    results = {(one.label, task): found for one in models for task, found in one.tasks.items()}
     for line in (*whole.ours, *whole.published):
         for column, cell in line.cells.items():
             other = others.get(line.model, {}).get(column) if line.source is None else None
-            shared = overlapping.get((line.model, column.task)) if line.source is None else None
-            found = (line.model, line.source, *column, cell.mean, cell.sd, cell.seeds, other and other.mean, shared)
+            own = results.get((line.model, column.task)) if line.source is None else None
+            counted = (own and own.overlapping, own and len(own.undertrained))
+            found = (line.model, line.source, *column, cell.mean, cell.sd, cell.seeds, other and other.mean, *counted)
             for name, value in zip(names, found, strict=True):
                 columns[name].append(value)
     return columns
@@ -129,6 +131,7 @@ def _lines(suite: Suite, models: Sequence[ModelResults]) -> Iterator[str]:
 def _main_table(suite: Suite, models: Sequence[ModelResults], found: SuiteComparison) -> Iterator[str]:
     """Tasks as rows, because a suite has more tasks than fit side by side."""
     lines = [*found.ours, *found.published]
+    unfinished = {(one.label, task) for one in models for task, own in one.tasks.items() if own.undertrained}
     header = ["task", "variant", "trivial", *(line.model for line in found.ours)]
     header += [f"{line.model} ({suite.spec.sources[str(line.source)].citation})" for line in found.published]
     rows = [
@@ -136,13 +139,16 @@ def _main_table(suite: Suite, models: Sequence[ModelResults], found: SuiteCompar
             code(column.task),
             column.variant,
             _trivial(suite, models, column),
-            *(_cell(line.cells.get(column)) for line in lines),
+            *(_cell(line.cells.get(column), marked=(line.model, column.task) in unfinished) for line in found.ours),
+            *(_cell(line.cells.get(column)) for line in found.published),
         ]
         for column in found.columns
     ]
     rows.append(["**score**", suite.spec.aggregation.rule, "", *(_mean(line.suite.score) for line in lines)])
     yield from table(header, rows)
     yield "`trivial` is the best predictor without fine-tuning. ‡: quoted by the source, which did not measure it.\n"
+    if unfinished:
+        yield "\\*: at least one seed was still improving at its last evaluation (undertrained).\n"
 
 
 def _trivial(suite: Suite, models: Sequence[ModelResults], column: ScoreColumn) -> str:
@@ -207,11 +213,12 @@ def _apart_lines(suite: Suite, found: SuiteComparison) -> Iterator[str]:
     yield ""
 
 
-def _cell(cell: ScoreCell | None) -> str:
+def _cell(cell: ScoreCell | None, *, marked: bool = False) -> str:
     if cell is None:
         return "-"
     sd = "" if cell.sd is None else f" ± {cell.sd:.2f}"
-    return f"{cell.mean:.2f}{sd}{'' if cell.seeds is None else f' ({cell.seeds})'}{'‡' * cell.secondary}"
+    seeds = "" if cell.seeds is None else f" ({cell.seeds})"
+    return f"{cell.mean:.2f}{sd}{seeds}{'‡' * cell.secondary}{' *' * marked}"
 
 
 def _mean(mean: PartialMean) -> str:

@@ -35,11 +35,11 @@ from mtl.hashed_ids import without_ids
 from mtl.problems import InputError, Problem
 from mtl.readers import SPLITS
 from mtl.tracking.tracker import MLflowTracker
-from mtl.training.run_description import run_description
+from mtl.training.run_description import run_description, training_cautions
 from mtl.training.selection import MIXTURE
 from mtl.training.subgroup_report import group_cautions, group_columns, group_metrics, group_table, groups_of
 from mtl.training.surface_report import surface_lines, surfaces_of, with_surfaces, write_surface_counts
-from mtl.training.undertrained import DevCurves, undertrained_caution
+from mtl.training.undertrained import DevCurves
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -231,10 +231,8 @@ class RunRecorder(Callback):
         self._record_marked(trainer, pl_module)
         losses = cast("MultiTaskModule", pl_module).train_losses
         risen = {task: loss for task, loss in losses.items() if has_risen(self._first_losses.get(task), loss)}
-        if risen:
+        if risen or "risen_losses" in self._folder.info:  # of an earlier end of the same training
             self._folder.update_info(risen_losses=risen)
-            named = ", ".join(f"{task} {self._first_losses[task]:.3g} to {loss:.3g}" for task, loss in risen.items())
-            self._cautions.append(f"Training losses rose instead of falling: {named}. Lower model.learning_rate.")
         self._folder.write_metrics("train", {task: {"loss": loss} for task, loss in losses.items()})
         self._record_undertrained(_data(trainer))
         self._record_kept(trainer)
@@ -250,11 +248,15 @@ class RunRecorder(Callback):
             console.print(self._groups)
         for note in self._notes:
             console.print(note, soft_wrap=True, highlight=False, markup=False)
-        for caution in self._cautions:
+        for caution in self._all_cautions():
             console.print(f"Caution: {caution}", soft_wrap=True, highlight=False)
         console.print(f"Run folder: {self._folder.path}", soft_wrap=True, highlight=False)
         if self._tracker is not None:
             console.print(f"See it in MLflow: {self._tracker.ui_hint()}", soft_wrap=True, highlight=False)
+
+    def _all_cautions(self) -> list[str]:
+        """Those of the training, whichever process trained, and those of this evaluation."""
+        return [*training_cautions(self._folder.info, self._folder.metrics), *self._cautions]
 
     def state_dict(self) -> dict[str, Any]:
         reports = {task: report._asdict() for task, report in self._selected.items()}
@@ -296,8 +298,6 @@ class RunRecorder(Callback):
         counts = Counter(one.mark.name.lower() for one in marked)
         self._folder.update_info(guard=dict(counts))
         _log(trainer, {f"guard/{name}": count for name, count in counts.items()}, trainer.global_step)
-        named = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
-        self._cautions = [f"Updates that were withheld or clipped: {named}; see guard.jsonl."]
 
     def _record_undertrained(self, data: MixtureData) -> None:
         units = {
@@ -308,8 +308,6 @@ class RunRecorder(Callback):
         flags = self._curves.undertrained(units)
         self._folder.write_metrics("train", {task: {"undertrained": flag} for task, flag in flags.items()})
         tasks = [task for task, flag in flags.items() if flag]
-        if tasks:
-            self._cautions.append(undertrained_caution(tasks))
         if self._tracker is not None:
             self._tracker.set_tags({"undertrained": ", ".join(tasks) or "no task"})
 
@@ -427,7 +425,7 @@ class RunRecorder(Callback):
                 if PRIMARY in scores
             ]
         if self._tracker is not None:
-            note = run_description(self._lines, self._folder.path, split, self._cautions)
+            note = run_description(self._lines, self._folder.path, split, self._all_cautions())
             self._tracker.set_tags({"mlflow.note.content": note})
 
     def _score_baselines(self, trainer: pl.Trainer, split: str) -> dict[str, dict[str, dict[str, float]]]:

@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mtl.evaluation.summary import MISSING, ResultLine
+from mtl.training.undertrained import undertrained_caution
 
 DECIDES_RESULTS = False
+
+
+def training_cautions(info: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
+    """What a training has left in the folder of its run that everyone who relies on its scores should know.
+
+    Args:
+        info: Content of `run.json`.
+        metrics: Content of `metrics.json`.
+
+    >>> training_cautions({"guard": {"not_finite": 2}}, {})
+    ['Updates that were withheld or clipped: 2 not finite; see guard.jsonl.']
+    """
+    cautions = []
+    if guard := info.get("guard"):
+        named = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in guard.items())
+        cautions.append(f"Updates that were withheld or clipped: {named}; see guard.jsonl.")
+    if risen := info.get("risen_losses"):
+        named = ", ".join(f"{task} {loss:.3g}" for task, loss in risen.items())
+        cautions.append(f"Training losses ended above three times their start: {named}. Lower model.learning_rate.")
+    if tasks := [task for task, values in metrics.get("train", {}).items() if values.get("undertrained")]:
+        cautions.append(undertrained_caution(tasks))
+    return cautions
 
 
 def run_description(lines: Sequence[ResultLine], folder: Path, split: str, cautions: Sequence[str] = ()) -> str:
@@ -26,7 +50,7 @@ def run_description(lines: Sequence[ResultLine], folder: Path, split: str, cauti
         f"| task | metric | dev | test | trivial predictor on {split} |",
         "|---|---|---|---|---|",
         *(
-            f"| {line.task} | {line.metric} | {_number(line.dev)} | {_number(line.test)} | {_baseline(line)} |"
+            f"| {line.marked_task} | {line.metric} | {_number(line.dev)} | {_number(line.test)} | {_baseline(line)} |"
             for line in lines
         ),
     ]

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 DECIDES_RESULTS = False
 
-SCORES, REASON, REPEATS = "scores", "reason", "repeats"
-"""Attributes of a trial in Optuna's study: the objective by seed, why it failed, and which trial it repeats."""
+SCORES, REASON, REPEATS, UNDERTRAINED = "scores", "reason", "repeats", "undertrained"
+"""Attributes of a trial in Optuna's study: see `TrialRecord`."""
 
 STATES = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "running"}
 
@@ -37,6 +37,7 @@ class TrialRecord:
         scores: The objective by seed, as far as trained.
         reason: Why it failed or was pruned; empty otherwise.
         repeats: Number of an earlier trial with the same values, whose scores it has; None if it was trained.
+        undertrained: Tasks that were still improving at the last evaluation, for at least one seed.
     """
 
     number: int
@@ -45,6 +46,7 @@ class TrialRecord:
     scores: Mapping[str, float]
     reason: str = ""
     repeats: int | None = None
+    undertrained: Sequence[str] = ()
 
     @property
     def mean(self) -> float | None:
@@ -151,6 +153,7 @@ def _trial_record(trial: optuna.trial.FrozenTrial, space: SearchSpace) -> TrialR
         attributes.get(SCORES, {}),
         attributes.get(REASON, ""),
         attributes.get(REPEATS),
+        tuple(attributes.get(UNDERTRAINED, ())),
     )
 
 

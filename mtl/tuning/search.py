@@ -28,7 +28,7 @@ from mtl.problems import InputError, Problem
 from mtl.tuning import training_process
 from mtl.tuning.claims import TrialClaim
 from mtl.tuning.pruning import PRUNED
-from mtl.tuning.records import REASON, REPEATS, SCORES, SearchRecord, record_of
+from mtl.tuning.records import REASON, REPEATS, SCORES, UNDERTRAINED, SearchRecord, record_of
 from mtl.tuning.search_space import fit_sections, num_combinations
 from mtl.tuning.suggestions import Direction, make_sampler, open_trials
 from mtl.tuning.training_process import TrainingOrder, best_value, drop_checkpoints, run_of, write_config
@@ -165,6 +165,7 @@ class TrialSearch:
         """Ends a trial like an earlier one with the same values, which is not trained again."""
         trial.set_user_attr(REPEATS, twin.user_attrs.get(REPEATS, twin.number))
         trial.set_user_attr(SCORES, twin.user_attrs.get(SCORES, {}))
+        trial.set_user_attr(UNDERTRAINED, twin.user_attrs.get(UNDERTRAINED, []))
         return twin.state, twin.user_attrs.get(REASON, "")
 
     def _train_seeds(self, trial: Trial, values: dict[str, Any], claim: TrialClaim) -> tuple[TrialState, str]:
@@ -183,6 +184,8 @@ class TrialSearch:
                 note = self._trials()[trial.number].user_attrs.get(PRUNED)
                 if note is not None:
                     return TrialState.PRUNED, f"after evaluation {note['evaluation']} of seed {seed}"
+                unfinished = [*frozen.user_attrs.get(UNDERTRAINED, []), *self._undertrained(trial.number, seed)]
+                trial.set_user_attr(UNDERTRAINED, list(dict.fromkeys(unfinished)))
                 scores[str(seed)] = value
                 trial.set_user_attr(SCORES, scores)
             if isinstance(self._study.pruner, WilcoxonPruner):
@@ -274,6 +277,12 @@ class TrialSearch:
         run = self._find_run(number, seed)
         assert run is not None
         return best_value(run, self.spec.objective, is_minimized=self.tuning.is_minimized)
+
+    def _undertrained(self, number: int, seed: int) -> list[str]:
+        """The tasks that a finished training left while they were still improving."""
+        run = self._find_run(number, seed)
+        assert run is not None
+        return [task for task, found in run.metrics.get("train", {}).items() if found.get("undertrained")]
 
     def _nest(self, number: int, seed: int) -> None:
         """Nests the MLflow run of a training below that of its trial, once there is one."""

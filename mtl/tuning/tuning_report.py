@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl.files import finite, write_json, write_text
+from mtl.training.undertrained import undertrained_caution
 from mtl.tuning.records import SearchRecord, TrialRecord
 
 DECIDES_RESULTS = False
@@ -76,6 +77,8 @@ def summary_lines(record: SearchRecord) -> list[str]:
     close = _num_close(record, best)
     if close:
         lines.append(f"{close} other trial{'s are' if close > 1 else ' is'} within one standard deviation of the best.")
+    if best.undertrained:
+        lines.append(undertrained_caution(best.undertrained))
     return [*lines, caution(record)]
 
 
@@ -112,7 +115,9 @@ def _table(record: SearchRecord) -> str:
 
 def _state(trial: TrialRecord) -> str:
     repeats = "" if trial.repeats is None else f", repeats trial {trial.repeats}"
-    return f"{trial.state}{repeats}{f': {trial.reason}' if trial.reason else ''}".replace("|", "\\|")
+    reason = f": {trial.reason}" if trial.reason else ""
+    unfinished = f", undertrained: {', '.join(trial.undertrained)}" if trial.undertrained else ""
+    return f"{trial.state}{repeats}{reason}{unfinished}".replace("|", "\\|")
 
 
 def _counted_trials(record: SearchRecord) -> str:

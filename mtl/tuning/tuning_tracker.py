@@ -181,6 +181,7 @@ def trial_columns(record: SearchRecord) -> dict[str, list[Any]]:
         "spread": [trial.spread for trial in record.trials],
     }
     columns |= {f"seed {seed}": [trial.scores.get(str(seed)) for trial in record.trials] for seed in record.seeds}
+    columns["undertrained"] = [", ".join(trial.undertrained) for trial in record.trials]
     columns["repeats"] = [trial.repeats for trial in record.trials]
     columns["reason"] = [trial.reason for trial in record.trials]
     return columns

@@ -12,6 +12,7 @@ import pytest
 from heads.classification import Classification
 from heads.regression import Regression
 from heads.rows import TextRow
+from mtl.study.design.run_spec import Finished
 from mtl.suites.model_results import (
     ModelResults,
     TaskResults,
@@ -20,6 +21,7 @@ from mtl.suites.model_results import (
     read_models,
     run_keys,
     score_without,
+    undertrained_seeds,
 )
 
 HEAD = Classification(labels=["no", "yes"], hidden_size=4)
@@ -74,9 +76,22 @@ def test_the_runs_of_each_way_are_found() -> None:
     assert run_keys(description, "joint", "a") == {0: "j0"}
 
 
+def test_the_seeds_that_were_still_improving_are_found() -> None:
+    facts = {"metric": "f1", "units": {"dev": 0.1}}
+    curves = {0: [0.5, 0.7], 1: [0.7, 0.75], 2: [None, 0.5, 0.9], 3: [0.5, None]}
+    finished = {
+        seed: Finished({"curve": [{"dev": {"a": {"f1": score}}} for score in curve]}, {})
+        for seed, curve in curves.items()
+    }
+    assert undertrained_seeds("a", facts, finished) == (0, 2)
+    assert undertrained_seeds("a", {"metric": "f1"}, finished) == (), "a study of an earlier version knows no unit"
+
+
 def results(model: str = "ours", way: Any = "single", **tasks: float) -> ModelResults:
     found = {
-        task: TaskResults({"v": {"0": score}}, {"v": {"0": score}}, 3, 1, 2, ("majority", 0.25), {"test": "f"}, ("x",))
+        task: TaskResults(
+            {"v": {"0": score}}, {"v": {"0": score}}, 3, 1, 2, ("majority", 0.25), {"test": "f"}, ("x",), (1,)
+        )
         for task, score in tasks.items()
     }
     return ModelResults("toy", "1", model, way, "abcdef0123", found, {"torch": "2"})

@@ -99,3 +99,16 @@ def test_a_model_whose_task_was_scored_by_another_variant_has_no_score_of_it(sui
     found = [model(toy_risk=RISK, toy_drugs=other)]
     assert rows(report(suite, found), "# A toy")[-1][3] == "incomplete (1 of 2)"
     assert "toy_drugs has 0 of 2" in missing_seeds(suite, found)[0]
+
+
+def test_a_task_that_was_still_improving_is_marked_and_its_seeds_are_counted(suite: Suite) -> None:
+    found = [model(toy_risk=replace(RISK, undertrained=(1,)), toy_drugs=DRUGS)]
+    text = report(suite, found)
+    cells = {tuple(row[:2]): row[3] for row in rows(text, "# A toy")}
+    assert cells["`toy_risk`", "micro_f1_without_negative"] == "62.50 ± 17.68 (2) *"
+    assert cells["`toy_drugs`", "strict_entity_f1"] == "37.50 (1)"
+    assert "undertrained" in text
+    assert "undertrained" not in report(suite, [model(toy_risk=RISK)])
+    columns = score_columns(suite, found)
+    counted = dict(zip(zip(columns["source"], columns["task"], strict=True), columns["undertrained"], strict=True))
+    assert (counted[None, "toy_risk"], counted[None, "toy_drugs"], counted["paper", "toy_risk"]) == (1, 0, None)

@@ -220,7 +220,7 @@ def test_the_description_of_the_run_shows_scores_and_commands_without_paths_of_u
 ) -> None:
     note = tracked.data.tags["mlflow.note.content"]
     for task in metrics["test"]:
-        (line,) = [line for line in note.splitlines() if line.startswith(f"| {task} |")]
+        (line,) = [line for line in note.splitlines() if line.startswith((f"| {task} |", f"| {task} * |"))]
         assert any(f"{value:.4f}" in line for value in metrics["test"][task].values())
     assert f"{run.parent.name}/{run.name}" in note
     assert str(root(run)) not in note
@@ -321,6 +321,9 @@ def test_undertrained_tasks_are_marked_in_the_metrics_and_in_mlflow(
         by_hand[task] = last - before > unit_of(head, data.tasks[task]["dev"].rows) * (1 + 1e-6)
     assert flags == by_hand
     assert tracked.data.tags["undertrained"] == (", ".join(t for t, flag in flags.items() if flag) or "no task")
+    note = tracked.data.tags["mlflow.note.content"]  # of `mtl test`, another process than the training
+    assert {task: f"| {task} * |" in note for task in flags} == flags
+    assert ("**Caution:**" in note) == any(flags.values())
 
 
 def test_no_text_of_a_row_is_written_outside_the_data(run: Path) -> None:
@@ -598,6 +601,10 @@ def test_a_training_loss_that_ends_far_above_its_start_is_named(
     assert set(risen) == {"score"}
     assert risen["score"] > 3
     assert "Caution" in capsys.readouterr().out
+    with five_tasks.surroundings(tmp_path):  # as in another process, which knows only the folder
+        words = ["--run.track=false", "--run.baselines=false", *CPU]
+        assert cli.run(["validate", f"--mixture={tmp_path / 'five.yaml'}", *words]) == 0
+    assert f"score {risen['score']:.3g}" in capsys.readouterr().out
 
 
 def test_a_data_module_that_is_not_of_a_mixture_is_an_input_error(

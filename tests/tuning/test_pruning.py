@@ -85,6 +85,7 @@ def test_seeds_that_are_significantly_worse_than_those_of_the_best_trial_end_a_t
         run = RunFolder.create(order.config.parent, "toy", seed)
         score = (0.9 if rate == good else 0.1) + 0.01 * seed + 100 * rate
         run.append_line("metrics.jsonl", {"step": 1, "time": 1.0, "metrics": {"val/drugs/f1": score}})
+        run.write_metrics("train", {"drugs": {"undertrained": seed == 1}, "cause": {"undertrained": False}})
         run.update_info(status="FINISHED")
         return 0
 
@@ -98,3 +99,4 @@ def test_seeds_that_are_significantly_worse_than_those_of_the_best_trial_end_a_t
     assert {trial["state"] for trial in after} == {"pruned"}
     assert all(4 <= len(trial["scores"]) < 7 for trial in after)
     assert len(trainings.orders) == sum(len(trial["scores"]) for trial in report["all"])
+    assert {tuple(trial["undertrained"]) for trial in report["all"]} == {("drugs",)}

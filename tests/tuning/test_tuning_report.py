@@ -9,6 +9,7 @@ import pytest
 
 from mtl.tuning.records import SearchRecord, TrialRecord
 from mtl.tuning.tuning_report import command, search_json, search_page, summary_lines
+from mtl.tuning.tuning_tracker import trial_columns
 
 
 def record(*trials: TrialRecord, **fields: Any) -> SearchRecord:
@@ -66,6 +67,7 @@ def test_the_page_has_a_row_per_trial_the_counts_and_the_caution() -> None:
     assert len(rows) == 1 + len(TRIALS) + 2
     for part in ("3 finished, 1 pruned, 1 failed", "biased upward", "**1**", "after seed 0", "repeats trial 1"):
         assert part in page
+    assert "undertrained" not in page
     assert "biased downward" in search_page(record(*TRIALS, is_minimized=True))
 
 
@@ -73,3 +75,15 @@ def test_the_caution_names_the_number_of_settings_that_were_compared() -> None:
     (line,) = [line for line in summary_lines(record(*TRIALS)) if "biased" in line]
     assert " 2 settings" in line  # without the repeat, the pruned and the failed one
     assert not [line for line in summary_lines(record(TRIALS[0])) if "biased" in line]
+
+
+def test_undertrained_tasks_are_named_in_the_table_and_those_of_the_best_trial_in_the_summary() -> None:
+    found = record(trial(0, 0.2, undertrained=("gad",)), trial(1, 0.5, undertrained=("rqe", "sts")))
+    page = search_page(found)
+    assert [line for line in page.splitlines() if line.endswith("| finished, undertrained: gad |")]
+    assert [line for line in page.splitlines() if line.endswith("| finished, undertrained: rqe, sts |")]
+    (line,) = [line for line in summary_lines(found) if "trainer.max_epochs" in line]
+    assert "rqe, sts" in line
+    assert "gad" not in line
+    assert [list(one["undertrained"]) for one in search_json(found)["all"]] == [["gad"], ["rqe", "sts"]]
+    assert trial_columns(found)["undertrained"] == ["gad", "rqe, sts"]
