@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -69,7 +70,10 @@ class PruneTraining(Callback):
             return False
         step = self._seed_index * STEPS_PER_SEED + self._num_evaluations
         storage.set_trial_intermediate_value(trial._trial_id, step, value)
-        prunes = study.pruner.prune(study, study.get_trials(deepcopy=True)[self._trial])
+        # Optuna compares the best of all values of the trial, so those of other seeds would hide a bad one.
+        view = study.get_trials(deepcopy=True)[self._trial]
+        view.intermediate_values = of_seed(view.intermediate_values, self._seed_index)
+        prunes = study.pruner.prune(study, view)
         if prunes:
             note = {"seed_index": self._seed_index, "evaluation": self._num_evaluations}
             storage.set_trial_user_attr(trial._trial_id, PRUNED, note)
@@ -80,3 +84,12 @@ class PruneTraining(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._num_evaluations = state_dict["num_evaluations"]
+
+
+def of_seed(values: Mapping[int, float], seed_index: int) -> dict[int, float]:
+    """The reported values of one seed of a trial, by step.
+
+    >>> of_seed({1: 0.9, 2: 0.8, 100001: 0.1}, seed_index=1)
+    {100001: 0.1}
+    """
+    return {step: value for step, value in values.items() if step // STEPS_PER_SEED == seed_index}

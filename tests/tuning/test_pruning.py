@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
+import pytest
 
 from mtl.commands import run as run_mtl
 from mtl.commands.tune import load
 from mtl.tracking.run_folder import RunFolder
-from mtl.tuning.pruning import STEPS_PER_SEED
+from mtl.tuning.pruning import PRUNED, STEPS_PER_SEED, PruneTraining
 from mtl.tuning.search import TrialSearch
-from mtl.tuning.suggestions import open_trials
+from mtl.tuning.suggestions import Direction, open_trials
 from mtl.tuning.training_process import TrainingOrder
 from tests.tuning.conftest import Trainings
 
@@ -63,6 +65,44 @@ def test_a_training_below_the_median_of_earlier_trials_ends_after_its_evaluation
     logged = json.loads(evaluations[0])["metrics"]["val/drugs/loss"]
     assert list(trial.intermediate_values) == [1]
     assert abs(trial.intermediate_values[1] - logged) < 1e-6
+
+
+def evaluated(callback: PruneTraining, value: float) -> bool:
+    """Whether the training ends after an evaluation with this value."""
+    trainer: Any = SimpleNamespace(
+        sanity_checking=False,
+        state=SimpleNamespace(fn="fit"),
+        callback_metrics={"val/selection": value},
+        is_global_zero=True,
+        strategy=SimpleNamespace(broadcast=lambda prunes: prunes),
+        should_stop=False,
+    )
+    callback.on_validation_end(trainer, None)  # type: ignore[arg-type]  # it reads nothing of the module
+    return bool(trainer.should_stop)
+
+
+@pytest.mark.parametrize(("direction", "sign"), [("maximize", 1.0), ("minimize", -1.0)])
+def test_a_bad_second_seed_ends_a_trial_whose_first_was_the_best(
+    direction: Direction, sign: float, tmp_path: Path
+) -> None:
+    study = open_trials(tmp_path, "x", direction=direction, pruner="median")
+    steps = {seed * STEPS_PER_SEED + evaluation: sign * 0.5 for seed in (0, 1) for evaluation in (1, 2)}
+    for _ in range(5):  # the pruner waits for five finished trials
+        study.add_trial(optuna.trial.create_trial(value=sign * 0.5, intermediate_values=steps))
+
+    def begun() -> list[PruneTraining]:
+        """The callbacks of both seeds of a new trial."""
+        arguments: dict[str, Any] = {"folder": str(tmp_path), "search": "x", "trial": study.ask().number, "pruner": "median"}
+        arguments |= {"objective": "val/selection", "direction": direction}
+        return [PruneTraining(**arguments, seed_index=index) for index in (0, 1)]
+
+    first, second = begun()
+    assert [evaluated(first, sign * value) for value in (0.9, 0.8)] == [False, False]
+    assert evaluated(second, sign * 0.1)
+    assert study.get_trials()[5].user_attrs[PRUNED] == {"seed_index": 1, "evaluation": 1}
+    first, second = begun()
+    assert [evaluated(first, sign * value) for value in (0.9, 0.8)] == [False, False]
+    assert [evaluated(second, sign * value) for value in (0.6, 0.1)] == [False, False], "its best is above the median"
 
 
 def test_without_pruning_no_trial_is_ended_early(search_file: Write, trainings: Trainings) -> None:
