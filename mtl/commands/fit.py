@@ -384,6 +384,9 @@ class MixtureCLI(LightningCLI):
         recorded = json.loads(json.dumps(recorded, default=str))  # arguments of callbacks may have any type
         if self._chosen:
             folder.update_info(chosen=self._chosen)
+        if config.enable_progress_bar is None and not sys.stderr.isatty():
+            config.enable_progress_bar = False  # a bar in a log file is one endless line
+        says = say if config.enable_progress_bar is False else None
         self.recorder = RunRecorder(
             folder,
             tracker,
@@ -391,6 +394,7 @@ class MixtureCLI(LightningCLI):
             baselines=options.baselines,
             frozen=options.frozen,
             predictions=options.predictions,
+            says=says,
         )
         # It adds to the results that the recorder then records.
         callbacks: list[Any] = []
@@ -411,9 +415,8 @@ class MixtureCLI(LightningCLI):
         last = next((callback for callback in saving if isinstance(callback, LastCheckpoint)), None)
         callbacks += [*saving, StopOnSignal(self._signals, last)]
         callbacks += early_stopping(**dataclasses.asdict(stopping))
-        if config.enable_progress_bar is None and not sys.stderr.isatty():
-            config.enable_progress_bar = False  # a bar in a log file is one endless line
-            callbacks.append(ProgressLines(say))
+        if says is not None:
+            callbacks.append(ProgressLines(says))
         loggers = [] if config.logger in (None, True, False) else _listed(config.logger)
         arguments = {**config.as_dict(), "logger": [*filter(None, [tracker]), *loggers] or False}
         if len(self.mixture.trained()) < len(self.mixture.tasks):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -67,6 +67,7 @@ class RunRecorder(Callback):
         baselines: Whether to score trivial predictors at the end.
         frozen: Whether `frozen` is among them.
         predictions: Whether to keep the predictions that the module saves; if not, they are used for scores only.
+        says: Prints a line when the trivial predictors of a task are scored; None prints none.
     """
 
     def __init__(
@@ -78,9 +79,11 @@ class RunRecorder(Callback):
         baselines: bool = True,
         frozen: bool = True,
         predictions: bool = True,
+        says: Callable[[str], None] | None = None,
     ) -> None:
         self._folder, self._tracker, self._config = folder, tracker, dict(config)
         self._baselines, self._frozen, self._predictions = baselines, frozen, predictions
+        self._says = says
         self._selected: dict[str, ClassReport] = {}
         self._lines: list[summary.ResultLine] = []
         self._title = ""
@@ -432,9 +435,12 @@ class RunRecorder(Callback):
         """The scores of the trivial predictors on the split, or on dev for tasks without that split."""
         data = _data(trainer)
         frozen = FrozenBaseline(data.mixture, trainer.strategy.root_device) if self._frozen else None
-        without_split = {task: splits for task, splits in data.tasks.items() if split not in splits}
-        scores = trivial_baselines(data.heads, data.tasks, split, frozen)
-        scores |= trivial_baselines(data.heads, without_split, "dev", frozen)
+        scores: dict[str, dict[str, dict[str, float]]] = {}
+        for task, splits in data.tasks.items():
+            scored = split if split in splits else "dev"
+            if self._says is not None:
+                self._says(f"{scored}: scoring the trivial predictors of {task}")
+            scores |= trivial_baselines(data.heads, {task: splits}, scored, frozen)
         if frozen is not None and frozen.problem is not None:
             self._cautions.append(f"The trivial predictor `frozen` is missing: {frozen.problem}")
         return scores

@@ -92,8 +92,8 @@ def test_a_bad_second_seed_ends_a_trial_whose_first_was_the_best(
 
     def begun() -> list[PruneTraining]:
         """The callbacks of both seeds of a new trial."""
-        arguments: dict[str, Any] = {"folder": str(tmp_path), "search": "x", "trial": study.ask().number, "pruner": "median"}
-        arguments |= {"objective": "val/selection", "direction": direction}
+        arguments: dict[str, Any] = {"folder": str(tmp_path), "search": "x", "pruner": "median"}
+        arguments |= {"trial": study.ask().number, "objective": "val/selection", "direction": direction}
         return [PruneTraining(**arguments, seed_index=index) for index in (0, 1)]
 
     first, second = begun()
