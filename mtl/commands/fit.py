@@ -68,9 +68,9 @@ class RunOptions:
         root: Folder of all runs; the folder of a run is ROOT/MIXTURE/TIME-sSEED.
         track: Whether to track the run in MLflow.
         experiment: Name of the MLflow experiment.
-        metrics: Which metrics MLflow gets: `main` for primary and requested metrics, losses, the strongest trivial predictors
-            and the learning rate; `all` also for other metrics, counts of rows, all trivial predictors and the load of
-            the machine. The folder of the run has them either way.
+        metrics: Which metrics MLflow gets: `main` for primary and requested metrics, losses, the strongest trivial
+            predictors and the learning rate; `all` also for other metrics, counts of rows, all trivial predictors and
+            the load of the machine. The folder of the run has them either way.
         baselines: Whether to score trivial predictors at the end.
         frozen: Whether to score `frozen` among them: a linear model on the states of the encoder without fine-tuning,
             which needs a pass over the training rows unless its scores are in the cache.

@@ -51,8 +51,8 @@ class CrossScores:
         primary: Primary metric of the task.
         result: Scores and counts per document.
         intervals: 95% intervals of the scores.
-        baselines: Scores of the trivial predictors by predictor. They were fitted on train of the run, and chose thresholds,
-            if the task has any, on its dev.
+        baselines: Scores of the trivial predictors, by predictor. They were fitted on train of the run, and chose
+            thresholds, if the task has any, on its dev.
         own: Scores of the run on test of its own corpus; empty if it was not tested.
         shared: What the split shares with train of the run, in words.
         surfaces: Scores on the mentions that train of the run knows, and on the others; None without mentions.
