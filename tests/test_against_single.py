@@ -266,5 +266,5 @@ def test_a_command_that_fails_stops_the_comparison() -> None:
 
 def test_examples_in_the_docstrings_hold() -> None:
     result = doctest.testmod(against_single)
-    assert result.attempted == 3
+    assert result.attempted == 4
     assert result.failed == 0

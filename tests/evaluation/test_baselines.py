@@ -86,9 +86,7 @@ def patients(*words_and_labels: tuple[str, str]) -> list[Row]:
     return [TextRow(str(i), str(i), words, label=label) for i, (words, label) in enumerate(words_and_labels)]
 
 
-TRAIN = patients(
-    *[("fever", "y")] * 3, ("fever", "n"), ("cough", "y"), *[("cough", "n")] * 3, *[("calm", "n")] * 7
-)
+TRAIN = patients(*[("fever", "y")] * 3, ("fever", "n"), ("cough", "y"), *[("cough", "n")] * 3, *[("calm", "n")] * 7)
 DEV = patients(*[("fever", "y")] * 4, *[("calm", "n")] * 5, ("cough", "y"))
 TEST = patients(("fever", "y"), ("cough", "y"), ("cough", "n"), *[("calm", "n")] * 5)
 
