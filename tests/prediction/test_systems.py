@@ -70,6 +70,27 @@ def test_a_file_gets_the_scores_of_the_run_whose_predictions_it_has(
     assert printed(capsys) == found
 
 
+def test_trivial_predictors_of_a_file_choose_their_threshold_on_dev(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("train", "dev", "test"):
+        labels = ["yes" if number == 0 else "no" for number in range(4)]
+        rows = [
+            {"id": f"{split}-{number}", "text": f"{label} {split}", "label": label}
+            for number, label in enumerate(labels)
+        ]
+        five_tasks.write_lines(tmp_path / "kind" / f"{split}.jsonl", rows)
+    options = {"positive": "yes", "threshold": {"sensitivity": 0.95}}
+    spec = {"head": "classification", "labels": ["yes", "no"], "options": options}
+    spec["data"] = {"reader": "jsonl", "path": str(tmp_path / "kind")}
+    (tmp_path / "kind.yaml").write_text(yaml.safe_dump(spec))
+    given = [{"id": f"test-{number}", "label": "no", "scores": {"yes": 0.25, "no": 0.75}} for number in range(4)]
+    five_tasks.write_lines(tmp_path / "theirs.jsonl", given)
+    assert run_mtl(["score", str(tmp_path / "theirs.jsonl"), "--task", str(tmp_path / "kind.yaml"), "--json"]) == 0
+    majority = printed(capsys)["baselines"]["majority"]
+    assert (majority["sensitivity"], majority["specificity"]) == (1.0, 0.0)
+
+
 def test_what_the_run_predicts_in_any_layout_scores_like_the_run(
     tested_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
