@@ -165,7 +165,9 @@ def collate(
 def _weights(examples: Sequence[Example]) -> dict[str, Tensor]:
     """The field `weight` [B]; none if all weights are 1, so that the loss is summed as without weights."""
     weights = [example.get("weight", 1.0) for example in examples]
-    return {} if all(weight == 1 for weight in weights) else {"weight": torch.tensor(weights)}
+    # The default type may change meanwhile: with true precisions, Lightning sets it while another thread collates.
+    is_one = all(weight == 1 for weight in weights)
+    return {} if is_one else {"weight": torch.tensor(weights, dtype=torch.float32)}
 
 
 def _sequences(examples: Sequence[Example], name: str) -> list[Sequence[int]]:

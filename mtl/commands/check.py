@@ -28,9 +28,10 @@ from mtl.data.leakage_gate import Leakage, find_leakage
 from mtl.data.reading import RowSummary, read_rows
 from mtl.data.row_problems import row_problems, row_type_problem, shown_refusals
 from mtl.data.store import RowTable, Store
+from mtl.encoder.families import padding_reasons
 from mtl.encoder.location import start_reasons
 from mtl.encoder.outline import EncoderOutline
-from mtl.encoder.pretrained import is_said_to_pack, load_config
+from mtl.encoder.pretrained import load_config
 from mtl.evaluation.resampling_units import unit_counts, unit_problems
 from mtl.evaluation.surfaces import MentionOverlap, TrainMentions, mention_overlap
 from mtl.problems import InputError, Problem, did_you_mean
@@ -234,6 +235,7 @@ def _plan(
         raise InputError(problems)
     schedule = make_schedule(mixture, data, epochs, updates)  # type: ignore[arg-type]
     encoder = load_config(mixture.encoder)
+    padded = padding_reasons(mixture.encoder, encoder)
     rate, of_encoder = settings.learning_rate, mixture.encoder.name
     rates = schedule.rates()
     batches = schedule.batches_of(epochs)
@@ -264,8 +266,8 @@ def _plan(
     return {
         "name": mixture.name,
         "encoder": mixture.encoder.name,
-        "encoder_reasons": {**entry_reasons(mixture.encoder), **start_reasons(mixture.encoder)},
-        "packed": mixture.encoder.attention == "auto" and is_said_to_pack(encoder),
+        "encoder_reasons": {**entry_reasons(mixture.encoder), **start_reasons(mixture.encoder), **padded},
+        "packed": not padded,
         "sampler": mixture.sampler.name,
         "balancing": mixture.balancing.name,
         "select": mixture.evaluation.select,
@@ -390,7 +392,7 @@ def _print(file: str, problems: Sequence[Problem], plan: MixturePlan) -> None:
             console.print(f"  {problem}", markup=False, soft_wrap=True)
         return
     mixed = f", {plan['tasks_per_step']} tasks per step" if plan["tasks_per_step"] > 1 else ""
-    packed = "packed" if plan["packed"] else "padded"
+    packed = "packed, if the self-check agrees" if plan["packed"] else "padded"
     how = f"sampler {plan['sampler']}, balancing {plan['balancing']}"
     console.print(
         f"{plan['name']}: encoder {plan['encoder']} ({packed}), {how}, {_counted(plan['steps'], 'step')} in "

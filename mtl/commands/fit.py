@@ -11,7 +11,8 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
 
@@ -32,6 +33,7 @@ from mtl.config.encoder_catalogue import entry_reasons
 from mtl.config.mixture import Mixture
 from mtl.config.schema import checked, keys_of
 from mtl.distributed import is_rank_zero
+from mtl.encoder.families import padding_reasons
 from mtl.encoder.location import start_reasons
 from mtl.evaluation.resampling_units import unit_problems
 from mtl.log_filters import filter_logs
@@ -223,10 +225,8 @@ class MixtureCLI(LightningCLI):
             for key, reason in self._chosen.items():
                 print(f"{key} {reason}")
         try:
-            with self._watch():
+            with self._watched():
                 self.trainer.fit(**arguments)
-        except torch.OutOfMemoryError as error:
-            raise InputError(self.model.memory_problem()) from error
         except FloatingPointError as error:
             if self.trainer.is_global_zero:
                 print(f"mtl: {redaction.reason(error)}", file=sys.stderr)
@@ -241,15 +241,18 @@ class MixtureCLI(LightningCLI):
             sys.exit(1)  # after SIGTERM Lightning would exit with 0, as if the run had finished
 
     def validate(self, **arguments: Any) -> None:
-        with self._watch():
+        with self._watched():
             self.trainer.validate(**arguments, verbose=False)
 
     def test(self, **arguments: Any) -> None:
-        with self._watch():
+        with self._watched():
             self.trainer.test(**arguments, verbose=False)
 
-    def _watch(self) -> RunWatch:
-        return RunWatch(self.trainer, self._signals, self.recorder)
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """A context around the work of the trainer."""
+        with self.model.memory.problems(), RunWatch(self.trainer, self._signals, self.recorder):
+            yield
 
     def after_fit(self) -> None:
         self.recorder.show()
@@ -299,9 +302,10 @@ class MixtureCLI(LightningCLI):
         self.model = build_default_module(self.mixture, weights=is_new, guard=guard, built=built, **model)
         stopping = EarlyStoppingOptions(**config.early_stopping.as_dict())
         if self.subcommand == "fit":
-            rate, name = config.model.learning_rate, self.mixture.encoder.name
-            self._chosen |= {**entry_reasons(self.mixture.encoder), **start_reasons(self.mixture.encoder)}
-            self._chosen["model.learning_rate"] = rate_reason(rate, self.model.encoder.config.hidden_size, name)
+            rate, spec, encoder = config.model.learning_rate, self.mixture.encoder, self.model.encoder
+            self._chosen |= {**entry_reasons(spec), **start_reasons(spec)}
+            self._chosen |= padding_reasons(spec, encoder.config, packs=encoder.packs)
+            self._chosen["model.learning_rate"] = rate_reason(rate, encoder.config.hidden_size, spec.name)
             for name in ("learning_rate", "head_learning_rate"):  # for the record of the run
                 config.model[name] = getattr(self.model.optimisation, name)
             self._check_balancing(stopping)

@@ -129,6 +129,7 @@ class EncoderGraphs:
                 self._rooms[room] = self._capture(_Pass(self._model, room.longest, names), samples)
         except Exception as error:  # of CUDA or of a layer that cannot be captured; eager computation still works
             self.failed = True
+            self._rooms.clear()  # whose gradients would keep the memory of the device
             reason = next(iter(str(error).splitlines()), "")
             _log.warning("CUDA graphs are off: a capture failed with %s: %s", type(error).__name__, reason)
         return not self.failed

@@ -197,10 +197,12 @@ def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: in
     if causal and not sees_backwards_only(model):
         message = f"The states of '{spec.name}' ({config.model_type}) depend on later tokens, so it is not causal."
         raise InputError(Problem("encoder.kind", message, "Use another encoder."))
-    if packs and not packs_correctly(model, first_position):
+    if packs and (problem := packing_problem(model, first_position)) is not None:
         packs = False
         model.set_attn_implementation("sdpa" if type(model)._supports_sdpa else "eager")
-    if spec.attention == "auto" and not packs:
+        message = "The encoder '%s' (%s) failed the self-check of packing, so its batches are padded: %s"
+        _log.warning(message, spec.name, config.model_type, problem)
+    elif spec.attention == "auto" and not packs:
         _log.info("The encoder '%s' (%s) cannot be packed; its batches are padded.", spec.name, config.model_type)
     return Encoder(
         model,
@@ -273,8 +275,8 @@ def _without_reports() -> Iterator[None]:
         verbosity.set_verbosity(before)
 
 
-def packs_correctly(model: Any, first_position: int) -> bool:
-    """Whether two sequences in one row have the states that each has alone, by transformers' own attention.
+def packing_problem(model: Any, first_position: int) -> str | None:
+    """Why two sequences in one row lack the states that each has alone, by transformers' own attention; None if not.
 
     A family that ignores the attention function mixes the sequences without an error; so does one that counts
     positions otherwise than expected.
@@ -287,9 +289,13 @@ def packs_correctly(model: Any, first_position: int) -> bool:
             positions = (layout.positions + first_position)[None]
             packed = model(input_ids=ids[None], position_ids=positions, layout=layout).last_hidden_state[0]
         expected = torch.cat([_states_alone(model, one) for one in sequences])
-    except (TypeError, ValueError, RuntimeError):  # an argument that the family does not have, or other shapes
-        return False
-    return bool(torch.allclose(packed, expected, rtol=1e-3, atol=1e-4))
+    except InputError as error:  # an argument that the family needs and packed attention does not have
+        return error.problems[0].message
+    except (TypeError, ValueError, RuntimeError) as error:  # an argument that it does not have, or other shapes
+        return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+    if packed.shape == expected.shape and torch.allclose(packed, expected, rtol=1e-3, atol=1e-4):
+        return None
+    return "The states of two sequences in one row are not those of each alone."
 
 
 def sees_backwards_only(model: Any) -> bool:

@@ -115,9 +115,12 @@ class FinishedRun:
         Args:
             task: Name of the task.
             content: Rows that `split` encoded for the task.
+
+        Raises:
+            InputError: The device ran out of memory.
         """
         loader = self._loader(task, content)
-        with TemporaryDirectory() as folder, quiet_lightning():
+        with TemporaryDirectory() as folder, quiet_lightning(), self._module.memory.problems():
             self._module.predictions_folder = Path(folder)
             try:
                 self.trainer.test(self._module, dataloaders=loader, verbose=False)
@@ -134,11 +137,14 @@ class FinishedRun:
         Args:
             task: Name of the task.
             content: Rows that `split` encoded for the task.
+
+        Raises:
+            InputError: The device ran out of memory.
         """
         collector = _Outputs(task)
         self.trainer.callbacks.append(collector)  # type: ignore[attr-defined]
         try:
-            with quiet_lightning():
+            with quiet_lightning(), self._module.memory.problems():
                 self.trainer.predict(self._module, self._loader(task, content), return_predictions=False)
         finally:
             self.trainer.callbacks.remove(collector)  # type: ignore[attr-defined]

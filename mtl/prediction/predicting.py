@@ -119,7 +119,8 @@ def predict(
         trainer: Options of Lightning's trainer, such as ``{"accelerator": "gpu"}``; only one device is supported.
 
     Raises:
-        InputError: The checkpoint, a task name, an option, the input or the output is invalid.
+        InputError: The checkpoint, a task name, an option, the input or the output is invalid, or the device ran out of
+            memory.
     """
     predictor = Predictor(checkpoint, trainer)
     names = task_names(predictor.mixture, tasks)
@@ -139,7 +140,8 @@ def predict(
         _check_writer(writer, target, job, names, accepted)
     wanted = share.rows(accepted.num_rows)
     if writer is None or target is None:
-        return [row.to_dict() for row in predictor.found(job, accepted, wanted, quantiles)]
+        with predictor.memory_problems():
+            return [row.to_dict() for row in predictor.found(job, accepted, wanted, quantiles)]
     path, options = predictor.checkpoint, sorted(predictor.options.items(), key=str)
     signature = {
         "checkpoint": [path.name, path.stat().st_size, path.stat().st_mtime_ns],
@@ -148,7 +150,7 @@ def predict(
         "calibration": [sorted(predictor.temperatures.items()), sorted(quantiles.items())],
         "options": [job.sources, source.format, source.options, source.is_own, on_bad_row, share, options, CHUNK],
     }
-    with Progress(target, signature, resume=resume, every=CHUNK) as progress:
+    with Progress(target, signature, resume=resume, every=CHUNK) as progress, predictor.memory_problems():
         try:
             predictor.run(job, accepted, wanted, progress.add, quantiles, done=progress.num_resumed)
         except BaseException as error:

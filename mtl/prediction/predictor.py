@@ -6,6 +6,7 @@ Everything that predicts text uses it: `mtl predict`, a served model, the page i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -165,6 +166,14 @@ class Predictor:
             collector = _Collector(pipeline, take, job.names, quantiles or {}, bar)
             trainer = one_device_trainer(self.options, [collector])
             trainer.predict(self._module, _PipelineLoader(pipeline), return_predictions=False)
+
+    def memory_problems(self) -> AbstractContextManager[None]:
+        """A context in which running out of memory on the device is a problem that says what to do about it.
+
+        `run` does not do this itself, because a server must not answer that the request is wrong. The context raises
+        InputError.
+        """
+        return self._module.memory.problems()
 
     def num_texts(self, task: str) -> int | None:
         """Number of texts of each row on which a task was trained; None if it was both, or is not known."""

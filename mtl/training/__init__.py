@@ -12,6 +12,7 @@
 - `matching_heads`: heads that start from those of another run.
 - `train_losses`: training losses between two logs.
 - `withholding`: updates that are not finite change no weight; `guard`: what else happens then, with its defaults.
+- `memory`: what to lower if the device runs out of memory.
 - `recorder`: what a run records; `shown_metrics` and `run_description`: what of it MLflow shows at first sight.
 - `subgroup_report`: scores of groups of rows, such as those of one site, in tables and files of a run.
 - `surface_report`: scores on mentions that train knows and on those that it does not, in tables and files of a run.

@@ -30,6 +30,7 @@ from mtl.single_precision import InSinglePrecision, single_precision
 from mtl.training.averaging import WeightAverage, weight_average
 from mtl.training.guard import Guard
 from mtl.training.hyperparameters import DECAY, Optimisation
+from mtl.training.memory import MemoryWatch
 from mtl.training.optimisation import adamw, parameter_groups, schedule
 from mtl.training.precision import prepare_products
 from mtl.training.selection import MIXTURE, Selection
@@ -109,6 +110,8 @@ class MultiTaskModule(pl.LightningModule):
         """Whether saved predictions include the text of their row."""
         self.kept: PredictionFiles | None = None
         """Prediction files of the latest evaluation, one part per rank; None if predictions are not saved."""
+        self.memory = MemoryWatch()
+        """Knows the batch that the device computes, for the problem if it runs out of memory."""
         self._seed, self._config = seed, dict(config or {})
         self._factors = dict(learning_rate_factors or {})
         self._loss_weights = list(loss_weights)
@@ -120,7 +123,6 @@ class MultiTaskModule(pl.LightningModule):
         self._withholding = Withholding(self._guard.spikes)
         self._terms: dict[str, Tensor] = {}
         self._update_trains = self._was_empty = False
-        self._step: tuple[list[str], int] = ([], 0)  # the tasks and the number of tokens of the current step
         self._tables: list[nn.Parameter] = []  # a list, because an attribute would register it as a second weight
 
     def head(self, task: str) -> Head:
@@ -147,9 +149,9 @@ class MultiTaskModule(pl.LightningModule):
 
     def setup(self, stage: str) -> None:
         device = self.trainer.strategy.root_device.type
+        prepare_products(device)
         if stage == "fit":
             self._check_balancing()
-            prepare_products(device)
             if self._wants_graphs:
                 self._use_graphs()
         if self._needs_compile:
@@ -264,15 +266,8 @@ class MultiTaskModule(pl.LightningModule):
         if current and current[-1] != self.balancing.weights:
             self.balancing.set_weights(current[-1])
 
-    def memory_problem(self) -> Problem:
-        """What to lower if the device runs out of memory in the current step."""
-        tasks, num_tokens = self._step
-        message = f"The device ran out of memory in a step of {', '.join(tasks)} with {num_tokens} tokens."
-        advice = "Lower batch_size, tokens_per_batch or max_length, or set encoder.gradient_checkpointing."
-        return Problem("batch_size", message, advice)
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
-        self._step = [part.task for part in batch.parts], len(batch.input_ids)
+        self.memory.begin("training", batch)
         if any(part.task in self.stopped for part in batch.parts):
             batch.parts = [part for part in batch.parts if part.task not in self.stopped]
         self._was_empty = not batch.parts
@@ -425,6 +420,7 @@ class MultiTaskModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         assert self._evaluator is not None
+        self.memory.begin("evaluating", batch)
         logits = self(batch)
         with single_precision(self.device):
             self._evaluator.add(batch, logits)
@@ -434,6 +430,7 @@ class MultiTaskModule(pl.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, list[Tensor]]:
         """The outputs that each part's head decodes, by task, on the host."""
+        self.memory.begin("predicting", batch)
         logits = self(batch)
         with single_precision(self.device):
             return {

@@ -58,7 +58,8 @@ class Withholding:
     def guard(self, optimizer: torch.optim.Optimizer, update: int, clip_norm: float | None = None) -> None:
         """Makes the optimiser's next step change nothing if its gradient must be withheld.
 
-        Optimisers other than fused ones cannot do that. Their gradients are only clipped.
+        Optimisers other than fused ones cannot do that. Their gradients are only clipped. An update without gradients,
+        whose tasks have all stopped or have no targets, changes nothing anyway and is not looked at.
 
         Args:
             optimizer: The optimiser, after the backward pass.
@@ -66,6 +67,9 @@ class Withholding:
             clip_norm: Norm to which the gradient is clipped; None does not clip it.
         """
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if not parameters:  # their norm would be a zero on the host, and would lower the limit of spikes
+            vars(optimizer).pop("found_inf", None)
+            return
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         finite = norm.isfinite()
         mark = (~finite).float() * Mark.NOT_FINITE

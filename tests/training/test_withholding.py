@@ -12,6 +12,7 @@ from torch import nn
 
 from mtl.config.loading import load_mixture
 from mtl.training.guard import Guard
+from mtl.training.module import CHECKPOINT_KEY
 from mtl.training.optimisation import adamw
 from mtl.training.withholding import DEVIATIONS, WINDOW, Mark, MarkedUpdate, Withholding
 
@@ -95,6 +96,26 @@ def test_a_skipped_spike_changes_nothing_and_does_not_raise_the_limit() -> None:
     assert not torch.equal(layer.weight, weights)
 
 
+def test_updates_without_gradients_leave_no_mark_and_do_not_change_the_limit() -> None:
+    mixed, plain = Withholding("skip"), Withholding("skip")
+    (layer, optimizer), (other, its_optimizer) = model(), model()
+
+    def both(factor: float, update: int) -> None:
+        step(layer, optimizer, mixed, factor, update)
+        optimizer.zero_grad()
+        mixed.guard(optimizer, update, 1.0)
+        optimizer.step()
+        step(other, its_optimizer, plain, factor, update)
+
+    both(float("nan"), 0)
+    for update in range(1, WINDOW + 1):
+        both(1 + update % 3, update)
+    both(50.0, WINDOW + 1)
+    assert mixed.state_dict() == plain.state_dict()
+    assert mixed.take() == plain.take() == [(0, Mark.NOT_FINITE), (WINDOW + 1, Mark.SPIKE)]
+    assert torch.equal(layer.weight, other.weight)
+
+
 def test_a_resumed_run_finds_the_same_spikes() -> None:
     (layer, optimizer), first, second = model(), Withholding("skip"), Withholding("skip")
     for update in range(WINDOW + 7):
@@ -106,6 +127,23 @@ def test_a_resumed_run_finds_the_same_spikes() -> None:
     assert first.take() == second.take() == [MarkedUpdate(0, Mark.SPIKE)]
     assert first.state_dict() == second.state_dict()
     assert Withholding().state_dict() == {}
+
+
+def test_steps_of_stopped_tasks_are_no_updates_whose_norm_counts(
+    toy_mixture: Callable[..., Path], train: Callable[..., Any]
+) -> None:
+    def stop(module: Any, data: Any) -> None:
+        module.stopped = {"cause", "bleed"}
+
+    model = {"guard": Guard(spikes="skip")}
+    trained = train(load_mixture(toy_mixture()), before=stop, model=model, limit_val_batches=0)
+    steps = trained.data.schedule.epoch(0)
+    number = sum(step[0].task not in trained.module.stopped for step in steps)
+    checkpoint: dict[str, Any] = {}
+    trained.module.on_save_checkpoint(checkpoint)
+    window = checkpoint[CHECKPOINT_KEY]["norms"]
+    assert window["count"] == number < len(steps)
+    assert sum(norm > 0 for norm in window["norms"]) == number
 
 
 def spoilt(updates: set[int], kept: dict[str, Any]) -> Callable[[Any, Any], None]:

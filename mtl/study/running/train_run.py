@@ -34,7 +34,7 @@ def train(run_spec: RunSpec, ledger: Ledger) -> tuple[dict[str, Any], Counts]:
         ledger: Ledger that has the encoder of the source.
 
     Raises:
-        InputError: The mixture or its data is invalid.
+        InputError: The mixture or its data is invalid, or the device ran out of memory.
     """
     costs = RunCosts()
     filter_logs()
@@ -52,7 +52,7 @@ def train(run_spec: RunSpec, ledger: Ledger) -> tuple[dict[str, Any], Counts]:
     data.evaluated = set(run_spec.targets)
     watch = _Watch(run_spec)
     trainer = _trainer(run_spec, [watch, costs])
-    with quiet_lightning():
+    with quiet_lightning(), module.memory.problems():
         trainer.fit(module, datamodule=data)
         results = watch.test(trainer, module, data)
     if run_spec.keeps_encoder:
@@ -70,7 +70,7 @@ def test_source(run_spec: RunSpec, ledger: Ledger) -> tuple[dict[str, Any], Coun
         ledger: Ledger that has the state of the source.
 
     Raises:
-        InputError: The data of the corpus is invalid.
+        InputError: The data of the corpus is invalid, or the device ran out of memory.
     """
     costs = RunCosts()
     filter_logs()
@@ -83,7 +83,7 @@ def test_source(run_spec: RunSpec, ledger: Ledger) -> tuple[dict[str, Any], Coun
     assert run_spec.source is not None, "there is nothing to test"
     module.load_state_dict(torch.load(ledger.encoder(run_spec.source), weights_only=True))
     trainer = _trainer(run_spec, [costs])
-    with quiet_lightning():
+    with quiet_lightning(), module.memory.problems():
         trainer.test(module, datamodule=data, verbose=False)
     ((trained, found),) = module.results["test"].items()
     (target,) = run_spec.targets
