@@ -383,6 +383,23 @@ def test_every_sampler_trains(toy_mixture: Callable[..., Path], train: Callable[
     assert all(map(math.isfinite, done.module.train_losses.values()))
 
 
+@pytest.mark.parametrize("spikes", ["allow", "clip", "skip"])
+def test_updates_with_and_without_gradients_may_come_between_two_logs(
+    toy_mixture: Callable[..., Path], train: Callable[..., Any], spikes: Any
+) -> None:
+    def stop(module: Any, data: Any) -> None:
+        module.stopped = {"cause", "bleed"}
+
+    options = {"log_every_n_steps": 10, "limit_train_batches": 9, "limit_val_batches": 0, "gradient_clip_val": 1.0}
+    model = {"guard": Guard(spikes=spikes)}
+    done = train(load_mixture(toy_mixture()), accelerator="emulated", before=stop, model=model, **options)
+    assert {step[0].task for step in done.data.schedule.epoch(0)[:9]} == {"cause", "drugs", "risk"}
+    assert done.trainer.global_step == 9
+    assert set(done.module.train_losses) == {"drugs", "risk"}
+    assert all(map(math.isfinite, done.module.train_losses.values()))
+    assert done.module.marked == []
+
+
 @pytest.mark.slow
 def test_a_study_on_the_device_gives_the_scores_of_the_host(
     toy_study: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -133,3 +133,11 @@ def test_a_batch_has_weights_only_if_one_is_not_1_and_they_are_those_of_its_exam
     assert fields["weight"].tolist() == [1.0, 0.25, 1.0]
     fields = collate([ExampleGroup({"gad": [plain, even]})], HEADS).parts[0].fields
     assert set(fields) == {"label"}
+
+
+def test_fields_keep_their_precision_while_lightning_changes_the_default_type() -> None:
+    examples = {"sts": [text([5], 3.3, weight=0.123), text([6], 2.1)]}
+    with HalfPrecision("bf16-true").forward_context():
+        fields = collate([ExampleGroup(examples)], HEADS).parts[0].fields
+    assert torch.equal(fields["label"], torch.tensor([3.3, 2.1]))
+    assert torch.equal(fields["weight"], torch.tensor([0.123, 1.0]))

@@ -535,6 +535,19 @@ def test_the_plan_has_the_learning_rate_with_its_reason(
     assert "model.learning_rate 1.5e-4 (" in printed
 
 
+def test_the_plan_says_why_batches_are_padded(
+    write: Write, tiny_encoder: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write()
+    packed, padded = plan(path), plan(path, f"encoder.name={tiny_encoder('deberta-v2')}")
+    assert (packed["packed"], padded["packed"]) == (True, False)
+    assert packed["encoder_reasons"] == {}
+    assert "deberta-v2" in padded["encoder_reasons"]["encoder.attention"]
+    assert list(plan(path, "encoder.attention=eager")["encoder_reasons"]) == ["encoder.attention"]
+    assert main(["check", str(path), "encoder.attention=eager"]) == 0
+    assert "encoder.attention eager (" in capsys.readouterr().out
+
+
 @pytest.fixture
 def as_entry(monkeypatch: pytest.MonkeyPatch, tiny_encoder: Any) -> None:
     """Loads a tiny encoder in place of every model on the hub."""

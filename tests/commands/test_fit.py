@@ -25,11 +25,13 @@ from mtl.commands import run as run_mtl
 from mtl.commands.fit import _check_trainer, _how_to_resume
 from mtl.config.encoder_catalogue import catalogue
 from mtl.config.loading import load_mixture
+from mtl.encoder import pretrained
 from mtl.encoder.model import Encoder
+from mtl.evaluation.evaluator import Evaluator
 from mtl.problems import InputError
 from mtl.tracking.checkpoint_file import write_checkpoint
 from mtl.tracking.run_folder import RunFolder
-from mtl.training import assembly, saving
+from mtl.training import assembly, run_watch, saving
 from mtl.training.assembly import build_heads
 from mtl.training.early_stopping import early_stopping
 from mtl.training.module import CHECKPOINT_KEY
@@ -647,6 +649,48 @@ def test_a_device_without_enough_memory_is_an_error_that_says_what_to_lower(
     assert re.search(r"\d+ tokens", error)
     assert "encoder.gradient_checkpointing" in error
     assert RunFolder.latest(tmp_path / "runs", "toy").info["status"] == "FAILED"
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_an_evaluation_without_enough_memory_is_an_error_too(
+    toy_mixture: Write, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    path, short = toy_mixture(), ("--trainer.max_epochs=1", "--trainer.limit_train_batches=1")
+    assert in_process("fit", path, *short) == 0
+    monkeypatch.setattr(Evaluator, "add", fail)
+    monkeypatch.setattr(run_watch, "OTHER_ENDS", 0.0)  # there are no other processes
+    for subcommand, options in (("validate", ()), ("test", ()), ("fit", short)):
+        assert in_process(subcommand, path, *options) == 2
+        error = capsys.readouterr().err
+        assert "batch_size: " in error
+        assert re.search(rf"evaluating ({'|'.join(PRIMARY)}).* with \d+ tokens", error)
+        assert "gradient_checkpointing" not in error
+    assert latest(path).info["status"] == "FAILED"
+
+
+@pytest.mark.usefixtures("_fresh")
+@pytest.mark.parametrize(("family", "problem"), [("deberta-v2", None), ("bert", "The states differ.")])
+def test_a_run_with_padded_batches_says_why_and_records_it(
+    family: str,
+    problem: str | None,
+    toy_mixture: Write,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if problem is not None:
+        monkeypatch.setattr(pretrained, "packing_problem", lambda *_: problem)
+    path = toy_mixture(family)
+    short = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1")
+    assert in_process("fit", path, *short) == 0
+    reason = latest(path).info["chosen"]["encoder.attention"]
+    assert family in reason
+    assert f"encoder.attention {reason}" in capsys.readouterr().out.splitlines()
+    assert sum("self-check" in message for message in caplog.messages) == (problem is not None)
+    assert ("self-check" in reason) == (problem is not None)
 
 
 @pytest.mark.usefixtures("_fresh")

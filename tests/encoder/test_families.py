@@ -12,7 +12,7 @@ from transformers import CONFIG_MAPPING, AutoModel
 from heads._causal import is_causal
 from mtl.config.encoder_catalogue import catalogue
 from mtl.config.mixture import EncoderSpec
-from mtl.encoder.families import batching
+from mtl.encoder.families import batching, padding_reasons
 from mtl.encoder.pretrained import load_encoder, load_tokenizer
 from tests.tiny_sizes import SIZES
 
@@ -69,3 +69,25 @@ def test_families_of_both_kinds_are_in_the_catalogue() -> None:
 def test_it_depends_on_family_and_architecture_alone(family: str, architecture: str, said: str) -> None:
     entry = catalogue()["gatortron"].model_copy(update={"family": family, "architecture": architecture})
     assert batching(entry) == said
+
+
+def reason(family: str, attention: Any = "auto", *, packs: bool | None = None) -> str | None:
+    """Why batches are padded."""
+    spec = EncoderSpec(name="anything", attention=attention)
+    found = padding_reasons(spec, CONFIG_MAPPING[family](), packs=packs)
+    assert found.keys() <= {"encoder.attention"}
+    return found.get("encoder.attention")
+
+
+def test_a_packed_encoder_and_one_that_may_be_packed_need_no_reason() -> None:
+    assert reason("bert") is reason("bert", packs=True) is None
+
+
+def test_the_reasons_of_the_user_of_the_family_and_of_the_self_check_differ() -> None:
+    asked, family, checked = reason("bert", "sdpa"), reason("deberta-v2"), reason("bert", packs=False)
+    assert len({asked, family, checked, None}) == 4
+    assert asked == reason("bert", "sdpa", packs=False) == reason("deberta-v2", "sdpa", packs=False)
+    assert family == reason("deberta-v2", packs=False)
+    assert "sdpa" in str(asked)
+    assert "deberta-v2" in str(family)
+    assert "bert" in str(checked)

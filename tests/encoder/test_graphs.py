@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mtl.config.mixture import EncoderSpec
 from mtl.encoder import graphs, packed_attention
-from mtl.encoder.graphs import Places, Room, obstacle
+from mtl.encoder.graphs import EncoderGraphs, Places, Room, obstacle
 from mtl.encoder.model import Encoder
 from mtl.encoder.packing import Layout
 from mtl.encoder.pretrained import load_encoder, load_tokenizer
@@ -134,6 +134,25 @@ def test_after_a_failed_capture_everything_is_eager_and_the_reason_is_logged_onc
     for (states, gradients), (other, others) in zip(expected, found, strict=True):
         assert torch.equal(states, other)
         assert all(torch.equal(gradients[name], others[name]) for name in gradients)
+
+
+@pytest.mark.usefixtures("kernel")
+def test_a_failed_capture_gives_up_the_rooms_before_it(tiny_encoder: Tiny) -> None:
+    captures = Captures()
+
+    def second_fails(module: nn.Module, samples: tuple[Tensor, ...]) -> Callable[..., Tensor]:
+        if captures.number:
+            raise RuntimeError("out of memory")
+        return captures(module, samples)
+
+    found = EncoderGraphs(load(tiny_encoder("bert")).model, 0, second_fails)
+    rooms = []
+    for lengths in ([9], [100, 100, 100], [9]):
+        layout = Layout(lengths)
+        is_eager = found({"input_ids": torch.full((layout.num_tokens,), 7)}, layout) is None
+        rooms.append((len(found), is_eager))
+    assert rooms == [(1, False), (0, True), (0, True)]
+    assert found.failed
 
 
 @pytest.mark.usefixtures("kernel")

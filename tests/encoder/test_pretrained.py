@@ -15,6 +15,7 @@ from transformers import AlbertConfig, AutoModel, AutoTokenizer, BertConfig
 
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import EncoderSpec
+from mtl.encoder import packed_attention
 from mtl.encoder.location import encoder_identity
 from mtl.encoder.packing import Layout
 from mtl.encoder.pretrained import (
@@ -366,6 +367,15 @@ def test_a_family_that_is_not_in_transformers_is_asked_itself() -> None:
 
     assert OwnConfig.__module__ == __name__
     assert not is_said_to_pack(OwnConfig())
+
+
+def test_a_family_that_needs_an_argument_that_packed_attention_lacks_is_padded_and_the_argument_is_logged(
+    tiny_encoder: Tiny, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    check = packed_attention._check_arguments
+    monkeypatch.setattr(packed_attention, "_check_arguments", lambda others: check({**others, "s_aux": 1}))
+    assert not load(tiny_encoder("bert")).packs
+    assert "s_aux" in caplog.text
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])

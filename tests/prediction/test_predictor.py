@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+import torch
 
 from mtl.config.loading import load_mixture
+from mtl.encoder.model import Encoder
 from mtl.prediction import predictor
 from mtl.prediction.predicting import predict
 from mtl.prediction.predictor import Predictor
+from mtl.problems import InputError
 from tests.trained_runs import saved_run
 
 TEXTS = ["aspirin reduces fever", "no bleeding", "the risk of cancer"]
@@ -47,3 +50,19 @@ def test_several_threads_get_the_predictions_of_their_own_texts(run: Path) -> No
     expected = [one.predict([text]) for text in TEXTS]
     with ThreadPoolExecutor(3) as pool:
         assert list(pool.map(lambda text: one.predict([text]), TEXTS * 4)) == expected * 4
+
+
+@pytest.mark.parametrize("name", [None, "out.jsonl"])
+def test_without_enough_memory_a_prediction_is_a_problem_and_a_request_to_a_server_is_not(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str | None
+) -> None:
+    def fail(*_: Any, **__: Any) -> NoReturn:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(Encoder, "forward", fail)
+    with pytest.raises(InputError) as caught:
+        predict(run, TEXTS, None if name is None else tmp_path / name)
+    assert [problem.key for problem in caught.value.problems] == ["--trainer.accelerator"]
+    assert " kind with " in caught.value.problems[0].message
+    with pytest.raises(torch.OutOfMemoryError):
+        Predictor(run).predict(TEXTS)

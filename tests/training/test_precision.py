@@ -3,16 +3,26 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
 from lightning_fabric.plugins.precision.precision import _PRECISION_INPUT_STR, _PRECISION_INPUT_STR_ALIAS
 
+from mtl.batching.loaders import EvaluationLoader
 from mtl.commands import run
+from mtl.config.loading import load_mixture
 from mtl.tracking.run_folder import RunFolder
+from mtl.training import module as training_module
 from mtl.training import precision as module
-from mtl.training.precision import GAIN, agreed_precision, bf16_gain, natural_precision, precision_problems
+from mtl.training.precision import (
+    GAIN,
+    agreed_precision,
+    bf16_gain,
+    natural_precision,
+    precision_problems,
+    prepare_products,
+)
 from tests import five_tasks
 
 
@@ -181,6 +191,32 @@ def test_every_precision_trains_and_scores_all_heads_in_fp32_or_is_refused(
 
 def _bf16_here() -> list[str]:
     return ["bf16", "bf16-mixed", "bf16-true"] if not precision_problems("bf16-true", "cpu") else []
+
+
+@pytest.mark.parametrize(
+    ("device", "chosen", "found"),
+    [("cuda", "highest", "high"), ("cuda", "medium", "medium"), ("cpu", "highest", "highest")],
+)
+def test_a_gpu_multiplies_in_tf32_unless_the_user_chose_otherwise(device: str, chosen: str, found: str) -> None:
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision(chosen)
+        prepare_products(device)
+        assert torch.get_float32_matmul_precision() == found
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_evaluations_and_predictions_multiply_as_the_training_does(
+    toy_mixture: Callable[..., Path], train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared: list[str] = []
+    monkeypatch.setattr(training_module, "prepare_products", prepared.append)
+    done = train(load_mixture(toy_mixture()), limit_train_batches=1, limit_val_batches=0)
+    done.trainer.validate(done.module, datamodule=done.data, verbose=False)
+    done.trainer.test(done.module, datamodule=done.data, verbose=False)
+    done.trainer.predict(done.module, EvaluationLoader(done.data, "test"), return_predictions=False)
+    assert prepared == ["cpu"] * 4
 
 
 def test_timing_restores_the_number_of_threads() -> None:

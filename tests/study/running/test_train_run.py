@@ -14,12 +14,15 @@ from transformers import AutoModel
 
 from mtl.config.mixture import Mixture
 from mtl.data.examples import prepare
+from mtl.evaluation.evaluator import Evaluator
+from mtl.problems import InputError
 from mtl.study.design.plan import StudyPlan, make_plan
 from mtl.study.design.runs import Run
 from mtl.study.design.spec import load_study
 from mtl.study.running.ledger import Ledger
 from mtl.study.running.train_run import _Watch, train
 from mtl.training.assembly import build_heads
+from mtl.training.module import MultiTaskModule
 from mtl.training.selection import Selection
 from tests import emulated
 
@@ -246,6 +249,31 @@ def test_the_curve_has_the_training_losses_of_every_evaluation(toy_study: Callab
     assert len({loss["cause"] for loss in losses}) == 3
 
 
+@pytest.mark.parametrize(
+    ("part", "method", "advice"),
+    [(MultiTaskModule, "backward", "encoder.gradient_checkpointing"), (Evaluator, "add", "--trainer.accelerator")],
+)
+def test_a_device_without_enough_memory_is_a_problem_that_names_the_tasks(
+    part: type,
+    method: str,
+    advice: str,
+    toy_study: Callable[..., Path],
+    ledger: Ledger,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    order = plan_of(toy_study()).spec_of(Run(("cause", "drugs"), 0))
+    monkeypatch.setattr(part, method, fail)
+    with pytest.raises(InputError) as caught:
+        train(order, ledger)
+    (problem,) = caught.value.problems
+    assert problem.key == "batch_size"
+    assert any(f" {task} with " in problem.message for task in order.tasks)
+    assert advice in problem.suggestion
+
+
 UNDECIDING = {
     "heads.rows._entity_to_dict",
     "heads.rows.row_to_dict",
@@ -270,6 +298,7 @@ UNDECIDING = {
     "mtl.tracking",
     "mtl.training.hyperparameters",
     "mtl.training.matching_heads",
+    "mtl.training.memory",
 }
 """What a run may execute although it is not in its key: rows, settings and files are there by their content."""
 
