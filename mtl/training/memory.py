@@ -49,7 +49,7 @@ class MemoryWatch:
             raise InputError(self._problem()) from error
 
     def _problem(self) -> Problem:
-        batch = f"{self._purpose} {', '.join(self._tasks)} with {self._num_tokens} tokens in a batch"
+        batch = f"while {self._purpose} {', '.join(self._tasks)} with {self._num_tokens} tokens in a batch"
         message = f"The device ran out of memory {batch if self._tasks else 'before the first batch'}."
         if self._purpose == "predicting":
             return Problem("--trainer.accelerator", message, "Free its memory, or add --trainer.accelerator=cpu.")
