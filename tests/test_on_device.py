@@ -28,6 +28,7 @@ from mtl.study.design.spec import load_study
 from mtl.study.running.session import Session
 from mtl.tracking.checkpoint_file import write_checkpoint
 from mtl.tracking.run_folder import RunFolder
+from mtl.training.guard import Guard
 from tests import emulated, five_tasks
 from tests.causal_models import causal_folder, causal_tokenizer
 from tests.tiny_sizes import PACKED

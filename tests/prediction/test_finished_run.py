@@ -43,7 +43,7 @@ def test_without_enough_memory_scores_and_outputs_are_problems(
     run = FinishedRun(planted_run, {"accelerator": "cpu"})
     content = run.split("kind", "test")
     monkeypatch.setattr(Encoder, "forward", fail)
-    with pytest.raises(InputError, match="batch_size: .* kind with "):
+    with pytest.raises(InputError, match=r"batch_size: .* kind with "):
         run.score("kind", content)
-    with pytest.raises(InputError, match="--trainer.accelerator: .* kind with "):
+    with pytest.raises(InputError, match=r"--trainer.accelerator: .* kind with "):
         list(run.outputs("kind", content))

@@ -59,7 +59,7 @@ def test_before_the_first_batch_no_task_is_blamed() -> None:
 
 
 def test_other_errors_stay_as_they_are() -> None:
-    with pytest.raises(RuntimeError, match="^another$") as caught, MemoryWatch().problems():
+    with pytest.raises(RuntimeError, match="another") as caught, MemoryWatch().problems():
         raise RuntimeError("another")
     assert not isinstance(caught.value, torch.OutOfMemoryError)
 
