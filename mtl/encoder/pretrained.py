@@ -193,15 +193,20 @@ def load_encoder(spec: EncoderSpec, tokenizer: PreTrainedTokenizerBase, seed: in
     if spec.gradient_checkpointing:
         # transformers renamed it in 5.23.
         enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-        enable({"use_reentrant": False})
+        try:
+            enable({"use_reentrant": False})
+        except ValueError as error:
+            message = f"'{spec.name}' ({config.model_type}) does not support it."
+            problem = Problem("encoder.gradient_checkpointing", message, "Leave it out, or use another encoder.")
+            raise InputError(problem) from error
     if causal and not sees_backwards_only(model):
         message = f"The states of '{spec.name}' ({config.model_type}) depend on later tokens, so it is not causal."
         raise InputError(Problem("encoder.kind", message, "Use another encoder."))
-    if packs and (problem := packing_problem(model, first_position)) is not None:
+    if packs and (unequal := packing_problem(model, first_position)) is not None:
         packs = False
         model.set_attn_implementation("sdpa" if type(model)._supports_sdpa else "eager")
         message = "The encoder '%s' (%s) failed the self-check of packing, so its batches are padded: %s"
-        _log.warning(message, spec.name, config.model_type, problem)
+        _log.warning(message, spec.name, config.model_type, unequal)
     elif spec.attention == "auto" and not packs:
         _log.info("The encoder '%s' (%s) cannot be packed; its batches are padded.", spec.name, config.model_type)
     return Encoder(

@@ -218,6 +218,13 @@ def test_layers_that_share_their_weights_cannot_be_frozen_separately(tmp_path: P
     load_config(spec(tmp_path))
 
 
+@pytest.mark.parametrize("family", ["albert", "mpnet"])
+def test_a_family_without_gradient_checkpointing_is_reported(family: str, tiny_encoder: Tiny) -> None:
+    with pytest.raises(InputError) as caught:
+        load(tiny_encoder(family), gradient_checkpointing=True)
+    assert [problem.key for problem in caught.value.problems] == ["encoder.gradient_checkpointing"]
+
+
 def test_all_problems_of_an_encoder_are_reported_together(tiny_encoder: Tiny) -> None:
     with pytest.raises(InputError) as caught:
         load_config(spec(tiny_encoder("bert"), num_layers=9, freeze_layers=9, max_length=999))

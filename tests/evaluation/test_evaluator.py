@@ -204,7 +204,8 @@ def test_the_scores_follow_from_the_counts_of_documents_on_disk(data: MixtureDat
     results, _ = evaluate(data)
     for task, result in results.items():
         write_counts(tmp_path / f"{task}.npz", result)
-        stored = np.load(tmp_path / f"{task}.npz")
+        with np.load(tmp_path / f"{task}.npz") as file:
+            stored = dict(file)
         head = data.heads[task]
         counts = torch.from_numpy(stored["counts"])
         again = head.score(counts if head.reduction == "cat" else counts.sum(0))

@@ -46,10 +46,12 @@ def test_triples_and_attributes_are_scored_strictly_beside_the_score_on_gold_men
     shown = capfd.readouterr().out
     assert shown.count("end_to_end_micro_f1") == 3
     assert "0.222" in shown
-    counts = np.load(planted_run / "counts" / "test" / "links.end_to_end.npz")
+    with np.load(planted_run / "counts" / "test" / "links.end_to_end.npz") as file:
+        counts = dict(file)
     assert counts["counts"].sum(0).tolist() == [1, 4, 4, 0, 0, 1], "right, predicted and gold of up, then of down"
     assert len(counts["documents"]) == 6
-    counts = np.load(planted_run / "counts" / "test" / "asserted.end_to_end.npz")
+    with np.load(planted_run / "counts" / "test" / "asserted.end_to_end.npz") as file:
+        counts = dict(file)
     assert counts["counts"].sum(0).tolist() == [1, 3, 2, 0, 0, 1], (
         "right, predicted and gold of absent, then of present"
     )

@@ -123,7 +123,8 @@ def test_the_scores_follow_from_the_counts_of_documents(run: Path, metrics: dict
     assert [file.stem for file in files] == sorted(metrics[split])
     for file in files:
         head: Head = heads[file.stem]
-        counts = torch.from_numpy(np.load(file)["counts"])
+        with np.load(file) as stored:
+            counts = torch.from_numpy(stored["counts"])
         scores = head.score(counts if head.reduction == "cat" else counts.sum(0))
         assert scores == pytest.approx({k: v for k, v in metrics[split][file.stem].items() if k in scores})
 
