@@ -21,7 +21,7 @@ SHOW_VARIABLE = "MTL_SHOW_MESSAGES"
 LONGEST_NAME, LONGEST_ID = 32, 64
 """Maximum number of characters of a name and of an id that is shown."""
 
-_NAME = re.compile(r"[A-Za-z_][\w.\-/:#@+()$%]*", re.ASCII)
+_NAME = re.compile(r"[A-Za-z_À-ÖØ-öø-ɏ][\wÀ-ÖØ-öø-ɏ.\-/:#@+()$%]*", re.ASCII)  # Latin letters: a word is a name
 _ID = re.compile(r"[\w.\-/:#@+|=()\[\]~]+", re.ASCII)  # no blanks, and so no sentence in most languages
 
 _TRUSTED = frozenset(
@@ -48,8 +48,8 @@ _WITHOUT_VALUES = (
 def is_name(text: str) -> bool:
     """Whether a text looks like the name of a column, a key, a type or a class.
 
-    >>> is_name("text_pair"), is_name("Fever was high."), is_name("72")
-    (True, False, False)
+    >>> is_name("text_pair"), is_name("Süd"), is_name("Fever was high."), is_name("72")
+    (True, True, False, False)
     """
     return len(text) <= LONGEST_NAME and _NAME.fullmatch(text) is not None
 
@@ -140,10 +140,13 @@ def listed(names: Iterable[str], what: str = "name") -> str:
 def without(message: str, texts: Iterable[str]) -> str:
     """A message in which texts that do not look like ids are replaced by their lengths.
 
-    >>> without("must be a number, got 'Fever was high.'", ["Fever was high."])
+    Texts without a letter or digit, such as a delimiter, say nothing, and are in most messages.
+
+    >>> without("must be a number, got 'Fever was high.'", ["Fever was high.", ","])
     'must be a number, got a text of 15 characters'
     """
-    for text in sorted({text for text in texts if text and not is_id(text)}, key=len, reverse=True):
+    said = {text for text in texts if any(map(str.isalnum, text)) and not is_id(text)}
+    for text in sorted(said, key=len, reverse=True):
         length = f"a text of {len(text)} characters"
         for written in (repr(text), f"'{text}'", f'"{text}"', f"`{text}`", text):
             message = message.replace(written, length)

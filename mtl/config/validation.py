@@ -137,10 +137,25 @@ def _schema_problem(mismatch: Mismatch, fields: Fields) -> Problem:
         name = str(mismatch.place[-1])
         return Problem(key, f"There is no key '{name}'.", did_you_mean(name, _model_at(mismatch.place).model_fields))
     if error["type"] == "missing":
+        if (sharing := _lost_data_problem(mismatch.place, fields)) is not None:
+            return sharing
         return Problem(key, f"missing key '{mismatch.place[-1]}'.", _missing_key_advice(mismatch.place, fields))
     if mismatch.place == ("tasks",) and error["type"] == "too_short":
         return Problem(key, "must have at least one task, got none.", "Add a task, or include a task file.")
     return Problem(key, mismatch.message, mismatch.advice)
+
+
+def _lost_data_problem(place: Sequence[str | int], fields: Fields) -> Problem | None:
+    """The problem of a task without data of its own that shares the rows of no task, which is why keys are missing."""
+    if place[:1] != ("tasks",) or len(place) < 3 or place[2] != "data":
+        return None
+    name, tasks = place[1], fields["tasks"]
+    leader = tasks[name].get("same_rows_as")
+    if leader is None or leader in tasks:
+        return None
+    names = [str(task) for task in tasks if task != name]
+    message = f"must name another task, got '{leader}'."
+    return Problem(f"tasks.{name}.same_rows_as", message, did_you_mean(str(leader), names))
 
 
 def _missing_key_advice(place: Sequence[str | int], fields: Fields) -> str:

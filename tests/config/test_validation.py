@@ -363,6 +363,14 @@ def test_an_unknown_selection_rule_is_reported_with_the_choices(select: str) -> 
     assert "Choices: gad/<metric>, mean, rqe/<metric>, weighted, worst." in problem.suggestion
 
 
+def test_a_task_without_data_that_shares_rows_with_no_task_is_reported_once() -> None:
+    problem = only_problem(
+        tasks__rqe={"head": "classification", "labels": ["a", "b"], "same_rows_as": "gda", "data": {}}
+    )
+    assert (problem.key, "'gda'" in problem.message) == ("tasks.rqe.same_rows_as", True)
+    assert "'gad'" in problem.suggestion
+
+
 def test_weights_need_existing_tasks_and_the_rule_that_uses_them() -> None:
     assert mixture_problems(changed(evaluation__select="weighted", evaluation__weights={"gad": 2})) == []
     assert only_problem(evaluation__select="weighted", evaluation__weights={"gda": 2}).key == "evaluation.weights.gda"
