@@ -18,6 +18,7 @@ from mtl.drafting.encodings import UTF8, encoding_of, lines_of
 from mtl.problems import InputError, Problem
 from mtl.readers import SPLIT_NAMES
 from mtl.readers._parquet import Parquet
+from mtl.redaction import is_name
 
 LOOKED_AT = 500
 """Maximum number of rows that are looked at."""
@@ -166,7 +167,7 @@ def _of_json(path: Path, lines: Sequence[str]) -> Guess:
     for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line) if line.strip() else None
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter from deep nesting
             record = ()
         if record is not None and not isinstance(record, dict):
             advice = "A file of JSON lines has one object on each line."
@@ -213,11 +214,20 @@ def _of_table(path: Path, lines: Sequence[str], suffix: str) -> Guess:
     if delimiter != standard.get(suffix, "\t" if delimiter == "\t" else ","):
         options["delimiter"] = delimiter
     names = records[0]
-    if not rows or len(set(names)) < size or is_text(names) or any(len(name.split()) > 4 for name in names):
+    looks_like_row = is_text(names) or any(len(name.split()) > 4 for name in names) or not _may_be_header(names, rows)
+    if not rows or len(set(names)) < size or looks_like_row:
         options["header"] = False
         names, rows = [str(index) for index in range(size)], [records[0], *rows]
     columns = {name: [row[index] for row in rows] for index, name in enumerate(names)}
     return _of_columns(path, columns, options)
+
+
+def _may_be_header(names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a first row may be a header: it has a usual name, or names alone, none of which is a value below it."""
+    words = [word for name in names if len(name.split()) <= 3 for word in name.split()]  # such as "Patient ID"
+    below = zip(*rows, strict=True)
+    recurs = any(name in values for name, values in zip(names, below, strict=True))
+    return is_header(words) or (all(map(is_name, names)) and not recurs)
 
 
 def _delimiter(lines: Sequence[str]) -> str | None:

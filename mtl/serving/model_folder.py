@@ -26,6 +26,7 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -100,7 +101,7 @@ def log_model(model: ServedModel, name: str | None = None) -> str:
     prepare_mlflow()
     place, current = tracked["tracking_uri"], default_uri()
     uri = current if place == without_password(current) else place
-    if uri.startswith("http") and (problems := [*privacy_problems(model.run), *_id_problems(model.run)]):
+    if not _is_local(uri) and (problems := [*privacy_problems(model.run), *_id_problems(model.run)]):
         raise InputError(problems)
     with _options(model) as options, _quiet_pyfunc() as pyfunc:
         import mlflow
@@ -111,6 +112,11 @@ def log_model(model: ServedModel, name: str | None = None) -> str:
         info = Model.log(artifact_path=None, flavor=pyfunc, **given)
     found = info.registered_model_version
     return str(info.model_uri) if found is None else f"models:/{name}/{found}"
+
+
+def _is_local(uri: str) -> bool:
+    """Whether an address of MLflow is a place on this machine, and no server or shared database."""
+    return uri != "databricks" and urlsplit(uri).scheme in ("", "file", "sqlite")
 
 
 def _id_problems(run: str | Path) -> Iterator[Problem]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -86,7 +88,12 @@ class ModelResults:
     @property
     def file_name(self) -> str:
         """Name of the file that keeps the results; other weights of the same name have another one."""
-        return f"{folder_name(self.label)}-{self.encoder[:8]}.json"
+        return f"{folder_name(self.label)}-{self.weights}.json"
+
+    @property
+    def weights(self) -> str:
+        """A short hash of the identity of the encoder."""
+        return hashlib.sha256(self.encoder.encode()).hexdigest()[:8]
 
     def seed_scores(self, *, without_overlap: bool = False) -> list[SeedScore]:
         """The scores for the table of a suite."""
@@ -267,5 +274,7 @@ def keep(results: ModelResults, root: Path) -> Path:
 
 
 def read_models(folder: Path) -> list[ModelResults]:
-    """The results of all models in a folder, by file name."""
-    return [ModelResults.from_dict(read_json(path)) for path in sorted(folder.glob("*.json"))]
+    """The results of all models in a folder, by file name; of models with one name, the weights are part of it."""
+    found = [ModelResults.from_dict(read_json(path)) for path in sorted(folder.glob("*.json"))]
+    times = Counter(one.label for one in found)
+    return [replace(one, model=f"{one.model} {one.weights}") if times[one.label] > 1 else one for one in found]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mtl.distributed import is_one_of_several, is_rank_zero
-from mtl.tracking.run_folder import FOLDER_VARIABLE, RunFolder
+from mtl.tracking.run_folder import RunFolder, export_folder, named_folder
 
 CHECKPOINT_VARIABLE = "MTL_RUN_CHECKPOINT"
 """Variable with the checkpoint that rank 0 chose, for the processes that it starts; empty for a fresh start."""
@@ -54,17 +54,17 @@ def fresh_start(root: Path, mixture_name: str, seed: int) -> RunFolder:
         InputError: As for `RunFolder.create`.
     """
     runs = _runs(root, mixture_name, seed)
-    if not runs or not is_rank_zero() or _has_launcher():
+    if not runs or not is_rank_zero() or _has_launcher() or named_folder() is not None:
         return RunFolder.create(root, mixture_name, seed)
-    os.environ[FOLDER_VARIABLE] = str(runs[-1].path)
+    export_folder(runs[-1].path)
     return runs[-1]
 
 
 def _runs(root: Path, mixture_name: str, seed: int) -> list[RunFolder]:
-    """The runs of a mixture and seed; only the one that the variable names if a launcher started this process."""
-    if FOLDER_VARIABLE in os.environ and _has_launcher():
-        path = Path(os.environ[FOLDER_VARIABLE]).absolute()
-        return [RunFolder(path)] if path.is_dir() else []
+    """The runs of a mixture and seed; only the one that the script of a job names, if it names one."""
+    named = named_folder()
+    if named is not None:
+        return [RunFolder(named)] if named.is_dir() else []
     return [run for run in RunFolder.all(root, mixture_name) if run.info.get("seed") == seed]
 
 

@@ -33,7 +33,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from mtl.distributed import is_one_of_several, is_rank_zero
+from mtl.distributed import is_rank_zero
 from mtl.files import (
     finite,
     folder_name,
@@ -61,6 +61,23 @@ counts as dead. Clocks of machines that share a folder may differ by minutes."""
 _LOCK = threading.RLock()  # the tracking thread and the training thread write to the same files
 
 
+_exported: set[str] = set()
+"""Folders that this process has named for its children."""
+
+
+def export_folder(path: Path) -> None:
+    """Names the folder of a run for processes that this one starts."""
+    os.environ[FOLDER_VARIABLE] = str(path)
+    _exported.add(str(path))
+
+
+def named_folder() -> Path | None:
+    """The folder that the script of a job names for its processes, of which there may be one; None if it names none."""
+    value = os.environ.get(FOLDER_VARIABLE)
+    is_launched = "RANK" in os.environ or "SLURM_PROCID" in os.environ
+    return Path(value).absolute() if value and is_launched and value not in _exported else None
+
+
 class RunFolder:
     """The existing folder of a run; use `create`, `latest` or `open` to get one.
 
@@ -85,14 +102,13 @@ class RunFolder:
             InputError: The name is not a valid folder name, the folder is not writable, or an external launcher started
                 the processes without setting the variable for the folder.
         """
-        is_named = FOLDER_VARIABLE in os.environ and ("RANK" in os.environ or is_one_of_several())
-        if not is_rank_zero() or is_named:
+        if not is_rank_zero() or named_folder() is not None:
             return cls._from_variable(root, mixture_name, seed)
         cls.end_dead(root)
         family = Path(root).absolute() / folder_name(mixture_name)
         now = datetime.now().astimezone()
         path = make_new_folder(family, f"{now:%Y%m%d-%H%M%S}-s{seed}")
-        os.environ[FOLDER_VARIABLE] = str(path)
+        export_folder(path)
         return cls(path)._begin(mixture_name, seed, now)
 
     @classmethod

@@ -157,12 +157,23 @@ def _resume_problems(trained: Mixture, mixture: Mixture) -> list[Problem]:
     theirs, ours = dict(_leaves(trained.to_dict())), dict(_leaves(mixture.to_dict()))
     return [
         Problem(
-            key, f"must be {theirs.get(key)!r} as in the checkpoint, got {ours.get(key)!r}.", "Train a new run instead."
+            key,
+            f"must be {_shown_value(key, theirs)} as in the checkpoint, got {_shown_value(key, ours)}.",
+            "Train a new run instead.",
         )
         for key in sorted({*theirs, *ours})
         if theirs.get(key) != ours.get(key) and not _FREE.fullmatch(key)
         if not key.startswith("leakage.") or "exclude" in (theirs.get(key), ours.get(key))  # others change no row
     ]
+
+
+def _shown_value(key: str, leaves: Mapping[str, Any]) -> str:
+    """A value for an error; of documents, which ids name, the number."""
+    value = leaves.get(key)
+    if key.endswith(".data.exclude"):
+        number = len(value or ())
+        return f"{number} document{'' if number == 1 else 's'}"
+    return repr(value)
 
 
 def _option_problems(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Problem]:

@@ -32,7 +32,12 @@ def problem_of_kind(tokenizer: Any) -> str | None:
     if kind == "WordPiece":
         return None
     if kind == "BPE":
-        return None if "ByteLevel" in json.dumps(state["pre_tokenizer"]) else "BPE that is not of bytes"
+        cut = json.dumps(state["pre_tokenizer"])
+        if "ByteLevel" not in cut:
+            return "BPE that is not of bytes"
+        # It would put a blank before what follows an added word.
+        starts_with_blank = '"add_prefix_space": true' in cut
+        return "BPE that starts every text with a blank (add_prefix_space)" if starts_with_blank else None
     return str(kind)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -28,20 +29,47 @@ class WordCounts(NamedTuple):
 
 def words_in(text: str, tokenizer: Any) -> Iterator[str]:
     """The words of a text for a tokenizer: after its normaliser, cut by its pre-tokenizer, without blanks."""
-    backend = tokenizer.backend_tokenizer
-    if backend.normalizer is not None:
-        text = backend.normalizer.normalize_str(text)
-    if backend.pre_tokenizer is None:
-        yield from text.split()
-        return
-    for _, (start, end) in backend.pre_tokenizer.pre_tokenize_str(text):
+    text = _normalised(text, tokenizer)
+    return (text[start:end] for start, end in _places(text, tokenizer))
+
+
+def words_alone_in(text: str, tokenizer: Any) -> Iterator[str]:
+    """The words of a text that no letter, digit or "_" touches: only there does an added word become a token.
+
+    A pre-tokenizer of bytes cuts "IL6" into "IL" and "6", neither of which stands alone.
+    """
+    text = _normalised(text, tokenizer)
+    for start, end in _places(text, tokenizer):
+        before, after = text[start - 1 : start], text[end : end + 1]
+        if not (_in_word(before) and _in_word(text[start])) and not (_in_word(after) and _in_word(text[end - 1])):
+            yield text[start:end]
+
+
+def _normalised(text: str, tokenizer: Any) -> str:
+    normalizer = tokenizer.backend_tokenizer.normalizer
+    return text if normalizer is None else str(normalizer.normalize_str(text))
+
+
+def _places(text: str, tokenizer: Any) -> Iterator[tuple[int, int]]:
+    """Where the words of a normalised text are, without the blanks around them."""
+    cut = tokenizer.backend_tokenizer.pre_tokenizer
+    if cut is None:
+        places = [one.span() for one in re.finditer(r"\S+", text)]
+    else:
+        places = [place for _, place in cut.pre_tokenize_str(text)]
+    for start, end in places:
         word = text[start:end].strip()
         if word:
-            yield word
+            first = start + text[start:end].index(word)
+            yield first, first + len(word)
+
+
+def _in_word(character: str) -> bool:
+    return re.fullmatch(r"\w", character) is not None
 
 
 def counted(texts: Iterable[tuple[str, str]], tokenizer: Any) -> WordCounts:
-    """The words of a corpus with their numbers.
+    """The words of a corpus that stand alone, with their numbers.
 
     Args:
         texts: Document and text of each row; the rows of a document follow each other.
@@ -52,7 +80,7 @@ def counted(texts: Iterable[tuple[str, str]], tokenizer: Any) -> WordCounts:
     seen: set[str] = set()
     current: str | None = None
     for document, text in texts:
-        words = Counter(words_in(text, tokenizer))
+        words = Counter(words_alone_in(text, tokenizer))
         if document != current:
             documents.update(seen)
             seen, current = set(), document
@@ -79,9 +107,9 @@ def chosen(counts: WordCounts, tokenizer: Any, most: int, *, min_pieces: int, mi
         for word, number in counts.documents.items()
         if number >= min_documents and len(word) <= _LONGEST and any(c.isalpha() for c in word)
     ]
-    saved = {}
+    saved, known = {}, tokenizer.get_vocab()  # in byte-level BPE, a known word may have two tokens after a blank
     for word, pieces in zip(frequent, _tokens(frequent, tokenizer), strict=True):
-        if len(pieces) >= min_pieces and tokenizer.unk_token_id not in pieces:
+        if len(pieces) >= min_pieces and tokenizer.unk_token_id not in pieces and word not in known:
             saved[word] = counts.occurrences[word] * (len(pieces) - 1)
     return sorted(saved, key=lambda word: (-saved[word], word))[:most]
 

@@ -83,3 +83,26 @@ def test_a_folder_without_splits_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
     with pytest.raises(InputError):
         guess(tmp_path / "x")
+
+
+@pytest.mark.parametrize("first", ["p0,Fever high today,yes", "p0,Exanthem,yes"])
+def test_a_first_row_of_short_cells_is_no_header(first: str, tmp_path: Path) -> None:
+    rows = [
+        f"p{n},{('Cough dry at night since May', 'Rash on both arms and legs')[n % 2]},{('yes', 'no')[n % 2]}"
+        for n in range(1, 9)
+    ]
+    (tmp_path / "notes.csv").write_text("\n".join([first, *rows]) + "\n")
+    assert guess(tmp_path / "notes.csv").options["header"] is False
+
+
+def test_a_header_may_have_names_of_several_words(tmp_path: Path) -> None:
+    rows = [f"p{n};Rash on both arms and legs;{('yes', 'no')[n % 2]}" for n in range(1, 9)]
+    (tmp_path / "notes.csv").write_text("\n".join(["Lfd Nr;Text der Notiz;Befund Code", *rows]) + "\n")
+    assert "header" not in guess(tmp_path / "notes.csv").options
+
+
+def test_deeply_nested_json_is_an_error_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n{"text": ' + "[" * 100_000 + "\n")
+    with pytest.raises(InputError) as caught:
+        guess(tmp_path / "rows.jsonl")
+    assert [problem.key for problem in caught.value.problems] == [f"{tmp_path / 'rows.jsonl'}:2"]

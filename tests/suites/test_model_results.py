@@ -114,4 +114,15 @@ def test_tasks_that_are_trained_alone_are_added_and_those_together_replace_each_
 def test_other_weights_of_the_same_name_have_another_file(tmp_path: Path) -> None:
     keep(results(a=0.5), tmp_path)
     keep(replace(results(a=0.75), encoder="0123456789"), tmp_path)
-    assert len(read_models(models_folder(tmp_path, "toy"))) == 2
+    found = read_models(models_folder(tmp_path, "toy"))
+    assert len(found) == len({one.label for one in found}) == 2, "and another name in tables"
+
+
+def test_encoders_of_the_hub_are_told_apart_by_name_and_revision(tmp_path: Path) -> None:
+    for identity in ("microsoft/a@1", "microsoft/a@2", "microsoft/b@1"):
+        keep(replace(results(a=0.5), encoder=identity), tmp_path)
+    assert {one.encoder for one in read_models(models_folder(tmp_path, "toy"))} == {
+        "microsoft/a@1",
+        "microsoft/a@2",
+        "microsoft/b@1",
+    }

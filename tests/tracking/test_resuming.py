@@ -69,6 +69,22 @@ def test_processes_that_rank_zero_starts_take_its_choice(tmp_path: Path, monkeyp
     assert agreed(lambda: path) is None
 
 
+def test_the_script_of_a_job_with_one_process_names_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `srun` starts the usual job on one GPU, whose script then looks into the folder."""
+    save(RunFolder.create(tmp_path, "toy", 1), 4, when=100)
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    other = RunFolder.create(tmp_path, "toy", 1)  # the folder that this process itself has exported does not count
+    named = tmp_path / "toy" / "job-7"
+    monkeypatch.setenv(FOLDER_VARIABLE, str(named))
+    assert newest_last(tmp_path, "toy", 1) is None
+    assert fresh_start(tmp_path, "toy", 1).path == RunFolder.create(tmp_path, "toy", 1).path == named
+    path = save(RunFolder(named), 2, when=50)
+    assert newest_last(tmp_path, "toy", 1) == path
+    monkeypatch.setenv(FOLDER_VARIABLE, str(other.path))
+    assert RunFolder.create(tmp_path, "toy", 1).path not in (named, other.path)
+
+
 def test_a_launcher_gives_all_processes_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = RunFolder.create(tmp_path, "toy", 1)
     save(elsewhere, 4, when=100)

@@ -1,4 +1,5 @@
 import os
+import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -127,6 +128,19 @@ def test_resuming_is_refused_if_it_would_change_batches_losses_or_weights(
     with pytest.raises(InputError) as caught:
         check_checkpoint(checkpoint.with_name("last.ckpt"), mixture(**changes), resumes=OPTIONS)
     assert [problem.key for problem in caught.value.problems[1:]] == keys
+
+
+def test_excluded_documents_are_counted_and_not_named(checkpoint: Path) -> None:
+    torch.save({**read_checkpoint(checkpoint), "optimizer_states": []}, checkpoint.with_name("last.ckpt"))
+    data = {**task()["data"], "exclude": ["Anna Kovacs 1", "Anna Kovacs 2"]}
+    with pytest.raises(InputError) as caught:
+        check_checkpoint(
+            checkpoint.with_name("last.ckpt"), mixture(tasks={"a": task(data=data), "b": task()}), resumes=OPTIONS
+        )
+    (problem,) = caught.value.problems[1:]
+    assert problem.key == "tasks.a.data.exclude"
+    assert re.findall(r"\d+", problem.message) == ["0", "2"]
+    assert "Kovacs" not in str(problem)
 
 
 def test_resuming_is_allowed_if_only_names_paths_selection_and_warnings_differ(checkpoint: Path) -> None:

@@ -17,6 +17,11 @@ TEXTS = ["the patient has fever and metformin", "hypertension and fever"] * 5
 
 @pytest.fixture
 def byte_level() -> Any:
+    return bytes_of_texts()
+
+
+def bytes_of_texts(*, blank_first: bool = False) -> Any:
+    """A tokenizer of byte-level BPE; `blank_first` puts a blank before each text."""
     import json
 
     tokenizer = Tokenizer(models.BPE())
@@ -26,7 +31,8 @@ def byte_level() -> Any:
     trainer = trainers.BpeTrainer(vocab_size=275, special_tokens=special, initial_alphabet=alphabet)
     tokenizer.train_from_iterator(TEXTS, trainer)
     state = json.loads(tokenizer.to_str())["model"]
-    return RobertaTokenizer(vocab=state["vocab"], merges=[tuple(pair) for pair in state["merges"]])
+    merges = [tuple(pair) for pair in state["merges"]]
+    return RobertaTokenizer(vocab=state["vocab"], merges=merges, add_prefix_space=blank_first)
 
 
 def test_a_word_is_one_token_where_it_stands_alone_in_any_case(tokenizer: Any, tmp_path: Path) -> None:
@@ -88,6 +94,9 @@ def test_other_kinds_cannot_be_extended(model: Any, pre_tokenizer: Any) -> None:
 def test_wordpiece_and_byte_level_bpe_can_be_extended(tokenizer: Any, byte_level: Any) -> None:
     require_extendable(tokenizer, "some")
     require_extendable(byte_level, "some")
+    with pytest.raises(InputError) as caught:
+        require_extendable(bytes_of_texts(blank_first=True), "some")
+    assert [problem.key for problem in caught.value.problems] == ["encoder.name"]
 
 
 def test_training_keeps_the_kind_and_is_repeatable(tokenizer: Any, byte_level: Any, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mtl.problems import InputError
 from mtl.vocabulary.new_tokenizers import extended
 from mtl.vocabulary.word_choice import WordCounts, chosen, counted, listed
+from tests.vocabulary.test_new_tokenizers import bytes_of_texts
 
 
 def test_words_are_counted_by_occurrence_and_by_document(tokenizer: Any) -> None:
@@ -39,6 +40,18 @@ def test_the_tokens_saved_are_those_that_the_new_tokenizer_saves(tokenizer: Any,
     new = extended(tokenizer, words)
     before, after = (sum(len(one.tokenize(text)) for text in texts) for one in (tokenizer, new))
     assert before - after == sum(counts.occurrences[word] * (len(tokenizer.tokenize(word)) - 1) for word in words)
+
+
+@given(st.lists(st.text("abIL6_, ", max_size=30), min_size=1, max_size=8), st.booleans())
+def test_each_counted_word_becomes_a_token_as_often_as_it_was_counted(
+    tokenizer: Any, texts: list[str], of_bytes: bool
+) -> None:
+    old = bytes_of_texts() if of_bytes else tokenizer
+    counts = counted([(str(number), text) for number, text in enumerate(texts)], old)
+    words = chosen(counts, old, 5, min_pieces=2, min_documents=1)
+    new = extended(old, words)
+    ids = Counter(token for text in texts for token in new(text, add_special_tokens=False)["input_ids"])
+    assert {word: ids[new.convert_tokens_to_ids(word)] for word in words} == {w: counts.occurrences[w] for w in words}
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n", b"caf\xe9"])
