@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 
 from mtl.evaluation.evaluator import TaskResult
+from mtl.files import make_folder, replacing
 
 DECIDES_RESULTS = False
 
@@ -18,6 +19,10 @@ def write_counts(path: Path, result: TaskResult) -> None:
     Args:
         path: File to write; its folder is created.
         result: Result of the task.
+
+    Raises:
+        InputError: The file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, **cast(Any, result.stacked_counts()))
+    make_folder(path.parent)
+    with replacing(path) as file:
+        np.savez_compressed(file, **cast(Any, result.stacked_counts()))

@@ -69,9 +69,10 @@ class CheckpointFolder:
         """
         file = self._run / POINTERS
         try:
-            if file.is_file():
-                return read_json(file)
-            problem = "is missing"
+            known = read_json(file) if file.is_file() else None
+            if known is not None and all(map(_is_pointer, known.values())):
+                return known
+            problem = "is missing" if known is None else "is damaged"
         except InputError:
             problem = "is damaged"
         found = self._rebuilt(ignored)
@@ -208,3 +209,7 @@ def _available(pointers: Mapping[str, Any], name: str | Path = "") -> str:
         return "This run has no checkpoints yet."
     advice = "The best checkpoints of single tasks are saved with run.best_per_task. " if ":" in str(name) else ""
     return advice + did_you_mean(str(name), pointers)
+
+
+def _is_pointer(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("path"), str)

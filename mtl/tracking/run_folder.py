@@ -31,6 +31,7 @@ from contextlib import suppress
 from datetime import datetime
 from io import FileIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mtl.distributed import is_rank_zero
@@ -42,6 +43,7 @@ from mtl.files import (
     not_writable,
     read_json,
     remove_leftovers,
+    replacing,
     write_json,
     write_text,
 )
@@ -305,6 +307,27 @@ class RunFolder:
         """
         if is_rank_zero():
             write_text(self.path / name, text)
+
+    def write_encoder(self, config: Any, tokenizer: Any) -> None:
+        """Replaces the files of the encoder's configuration and tokenizer one by one, so that none is ever torn.
+
+        Args:
+            config: Configuration, with `save_pretrained` of transformers.
+            tokenizer: Tokenizer, likewise.
+
+        Raises:
+            InputError: A file is not writable.
+        """
+        if not is_rank_zero():
+            return
+        with TemporaryDirectory() as place:
+            for part in (config, tokenizer):
+                part.save_pretrained(place)
+            for file in sorted(path for path in Path(place).rglob("*") if path.is_file()):
+                target = self.encoder / file.relative_to(place)
+                make_folder(target.parent)
+                with replacing(target) as copy:
+                    copy.write(file.read_bytes())
 
     def append_line(self, name: str, record: Mapping[str, Any]) -> None:
         """Appends one line of JSON to a file; NaN and infinity become null.

@@ -151,8 +151,7 @@ class RunRecorder(Callback):
         data = _data(trainer)
         self._folder.write_text("mixture.yaml", _yaml(data.mixture.to_dict()))
         self._folder.write_text("config.yaml", _yaml(self._config))
-        cast("MultiTaskModule", pl_module).encoder.config.save_pretrained(self._folder.encoder)
-        data.tokenizer.save_pretrained(self._folder.encoder)
+        self._folder.write_encoder(cast("MultiTaskModule", pl_module).encoder.config, data.tokenizer)
         if isinstance(data, GatedData) and data.leakage is not None:
             self._folder.write_json("leakage.json", data.leakage.to_dict())
         heads = {name: cast("MultiTaskModule", pl_module).head(name) for name in data.mixture.tasks}

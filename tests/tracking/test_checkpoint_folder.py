@@ -134,7 +134,10 @@ def test_names_of_earlier_versions_are_found_by_path(run: RunFolder) -> None:
     assert run.resolve_checkpoint("checkpoints/best-a.ckpt") == best
 
 
-@pytest.mark.parametrize("torn", [None, "", "{", '{"best": {"path": "check', "[]", "\0\0\0"])
+@pytest.mark.parametrize(
+    "torn",
+    [None, "", "{", '{"best": {"path": "check', "[]", "\0\0\0", '{"best": "best.ckpt"}', '{"best": {"score": 1}}'],
+)
 def test_lost_pointers_are_rebuilt_from_the_checkpoints_with_a_message(
     torn: str | None, run: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:

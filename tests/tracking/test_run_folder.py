@@ -298,3 +298,28 @@ def test_lines_from_two_threads_are_all_kept(tmp_path: Path) -> None:
         thread.join()
     lines = [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
     assert sorted(map(str, lines)) == sorted(str({name: number}) for name in "ab" for number in range(300))
+
+
+class Saved:
+    """Something that saves itself, and fails in the middle if asked to."""
+
+    def __init__(self, name: str, content: str, *, fails: bool = False) -> None:
+        self._name, self._content, self._fails = name, content, fails
+
+    def save_pretrained(self, folder: str) -> None:
+        Path(folder, self._name).write_text(self._content)
+        if self._fails:
+            raise OSError("the disk is full")
+
+
+def test_the_files_of_an_encoder_are_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "toy", 0)
+    folder.write_encoder(Saved("config.json", "1"), Saved("tokenizer.json", "2"))
+    folder.write_encoder(Saved("config.json", "3"), Saved("tokenizer.json", "2"))
+    assert {file.name: file.read_text() for file in folder.encoder.iterdir()} == {
+        "config.json": "3",
+        "tokenizer.json": "2",
+    }
+    with pytest.raises(OSError, match="full"):
+        folder.write_encoder(Saved("config.json", "4"), Saved("tokenizer.json", "5", fails=True))
+    assert (folder.encoder / "config.json").read_text() == "3"
