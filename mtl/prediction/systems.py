@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -170,6 +171,12 @@ def scored_run(run: FinishedRun, gold: Gold) -> SystemScores:
     if theirs != ours:
         message = f"The task '{gold.task}' of {run.folder.path} has another head, other labels or other metrics."
         raise InputError(Problem("--task", message, "Compare runs of the same task."))
+    counted, wanted = _scoring(run.mixture.tasks[gold.task], head), _scoring(gold.spec, gold.head)
+    if counted != wanted:
+        differing = [name for name in wanted if counted[name] != wanted[name]]
+        variants = ", ".join(f"{name} {counted[name]} instead of {wanted[name]}" for name in differing)
+        message = f"The task '{gold.task}' of {run.folder.path} is scored by another variant: {variants}."
+        raise InputError(Problem("--task", message, "Compare runs that count alike."))
     scored = run.score(gold.task, run.split(gold.task, gold.split, gold.spec.data))
     return SystemScores(run.folder.path.name, scored.result, gold.rows, scored.predictions)
 
@@ -181,6 +188,16 @@ def _task_of(run: FinishedRun, task: str | None) -> str:
     name = names[0] if task is None else task
     run.require(name)
     return name
+
+
+_SCORING_OPTIONS = ("spans", "score_by", "negative", "level", "directed")
+"""Options of heads that decide what is counted."""
+
+
+def _scoring(spec: TaskSpec, head: Head) -> dict[str, Any]:
+    """The options of a task that decide what is counted, with their defaults."""
+    known = inspect.signature(type(head).__init__).parameters
+    return {name: spec.head_options.get(name, known[name].default) for name in _SCORING_OPTIONS if name in known}
 
 
 def _kind(head: Head) -> Any:

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import torch
 
 from mtl.config import components
+from mtl.config.mixture import EncoderSpec
 from mtl.data.reading import read_rows
 from mtl.data.store import RowTable, Store
-from mtl.encoder.pretrained import load_tokenizer
+from mtl.encoder.pretrained import load_config, load_tokenizer
 from mtl.encoder.whole_model import WholeModel, load_whole_model
 from mtl.files import whole_folder, write_json
 from mtl.problems import InputError, Problem
@@ -72,6 +73,7 @@ def renewal_of(spec: VocabularySpec, action: Action) -> Renewal:
         InputError: The corpus is missing or empty, the encoder cannot be loaded, its tokenizer has the wrong kind, or
             there is no word to add.
     """
+    _require_no_causal(spec.base)
     old = load_tokenizer(spec.base)
     if action == "extend":
         require_extendable(old, spec.encoder.name)
@@ -91,6 +93,16 @@ def renewal_of(spec: VocabularySpec, action: Action) -> Renewal:
         model.model.to("cuda")
     exchange = exchange_of(old, new, len(model.inputs))
     return Renewal(spec, model, old, new, exchange, corpus, splits.get("dev"), words)
+
+
+def _require_no_causal(spec: EncoderSpec) -> None:
+    try:
+        load_config(spec)
+    except InputError as error:
+        if "encoder.kind" not in {problem.key for problem in error.problems}:
+            raise
+        message = f"'{spec.name}' is a causal language model, whose vocabulary cannot be changed."
+        raise InputError(Problem("encoder.name", message, "Name an encoder whose tokens see each other.")) from error
 
 
 def _words(spec: VocabularySpec, tokenizer: Any, corpus: RowTable) -> tuple[ListedWords | None, list[str]]:

@@ -129,6 +129,19 @@ def test_two_files_are_compared_on_the_documents_of_a_task_file(
     assert "p = 0.1250" in capsys.readouterr().out
 
 
+def test_a_run_that_counts_otherwise_is_not_compared(
+    tested_run: Path, task: Path, predictions: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["compare", str(tested_run), str(predictions("all")), "--task", str(task), "--json", *CPU]
+    task.write_text(yaml.safe_dump({**yaml.safe_load(task.read_text()), "options": {"spans": "strict"}}))
+    assert run_mtl(words) == 0, "which is the default"
+    task.write_text(yaml.safe_dump({**yaml.safe_load(task.read_text()), "options": {"spans": "lenient"}}))
+    capsys.readouterr()
+    assert run_mtl(words) == 2
+    (problem,) = json.loads(capsys.readouterr().out)["errors"]
+    assert (problem["key"], "spans strict instead of lenient" in problem["message"]) == ("--task", True)
+
+
 def test_a_file_without_some_rows_is_an_error_that_lists_them(
     task: Path, predictions: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

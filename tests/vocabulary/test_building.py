@@ -233,6 +233,14 @@ def test_an_empty_corpus_is_refused(mlm_folder: Callable[..., Path], tmp_path: P
         made(write_file(tmp_path, mlm_folder()), "train", tmp_path / "out")
 
 
+def test_a_causal_model_is_refused_by_name(tiny_encoder: Callable[[str], Path], tmp_path: Path) -> None:
+    write_corpus(tmp_path / "corpus")
+    with pytest.raises(InputError) as caught:
+        made(write_file(tmp_path, tiny_encoder("llama")), "extend", tmp_path / "out")
+    assert [problem.key for problem in caught.value.problems] == ["encoder.name"]
+    assert "llama" in str(caught.value)
+
+
 def test_a_corpus_without_a_split_train_is_refused(mlm_folder: Callable[..., Path], tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus")
     (corpus / "train.txt").unlink()
