@@ -47,6 +47,10 @@ REQUIRED = ("biomtl", "torch", "pytorch-lightning", "torchmetrics", "transformer
 """Packages that decide predictions, and the one that brings the others."""
 
 
+_REMOTE_NAMES = ("databricks", "databricks-uc", "uc")
+"""Addresses of MLflow that look like paths, and are servers."""
+
+
 @dataclass(frozen=True)
 class ServedModel:
     """What is served.
@@ -116,7 +120,7 @@ def log_model(model: ServedModel, name: str | None = None) -> str:
 
 def _is_local(uri: str) -> bool:
     """Whether an address of MLflow is a place on this machine, and no server or shared database."""
-    return uri != "databricks" and urlsplit(uri).scheme in ("", "file", "sqlite")
+    return uri not in _REMOTE_NAMES and urlsplit(uri).scheme in ("", "file", "sqlite")
 
 
 def _id_problems(run: str | Path) -> Iterator[Problem]:

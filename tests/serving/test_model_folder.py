@@ -211,7 +211,13 @@ def test_a_model_of_private_data_or_with_ids_that_are_hashed_goes_to_no_server(
     mixture = load_mixture({"name": "m", "encoder": {"name": str(tiny_encoder("bert"))}, "tasks": {"kind": kind}})
     mixture = mixture.model_copy(update={"privacy": PrivacySpec(hash_ids=True)})
     hashed = saved_run(tmp_path / "runs", mixture)[0].path
-    servers = ("http://127.0.0.1:1", "databricks", "databricks://profile", "postgresql://user@host/runs")
+    servers = (
+        "http://127.0.0.1:1",
+        "databricks",
+        "databricks-uc",
+        "databricks://profile",
+        "postgresql://user@host/runs",
+    )
     for server in servers:
         for run, key in ((private, "tasks.kind.data.private"), (hashed, "privacy.hash_ids")):
             RunFolder(run).update_info(mlflow={"run_id": "1", "tracking_uri": server})
