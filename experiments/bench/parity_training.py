@@ -50,7 +50,7 @@ class Setting:
         batch_size: Examples of an update.
         updates: Of the weights.
         learning_rate: Peak, of encoder and head.
-        warmup: ExampleGroup of the updates.
+        warmup: Share of the updates.
         exact: Whether both must compute the same: no dropout, no warm-up, fp32.
         encoder: As a mixture names it.
         options: Of the head, over those of the task.
