@@ -14,8 +14,16 @@ DECIDES_RESULTS = False
 
 
 def this_process() -> dict[str, Any]:
-    """The identity of this process: host, process id and start time."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
+    """The identity of this process: host, process id, start time, and the Slurm job that it belongs to."""
+    identity = {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
+    job = os.environ.get("SLURM_JOB_ID")
+    return identity if job is None else {**identity, "job": job, "restarts": _restarts()}
+
+
+def _restarts() -> int:
+    """How often Slurm has requeued this job."""
+    count = os.environ.get("SLURM_RESTART_COUNT", "0")
+    return int(count) if count.isdecimal() else 0
 
 
 def is_gone(identity: Mapping[str, Any], last_beat: float, lease: float) -> bool:
@@ -31,11 +39,15 @@ def is_gone(identity: Mapping[str, Any], last_beat: float, lease: float) -> bool
 
 
 def has_ended(identity: Mapping[str, Any]) -> bool | None:
-    """Whether a process has ended; None if it ran on another machine.
+    """Whether a process has ended; None if it ran on another machine and nothing tells.
+
+    Slurm requeues a job only after it has ended, so a process of an earlier start of this job is gone wherever it ran.
 
     Args:
         identity: What `this_process` returned in that process.
     """
+    if "job" in identity and identity["job"] == os.environ.get("SLURM_JOB_ID") and identity["restarts"] < _restarts():
+        return True
     if identity["host"] != socket.gethostname():
         return None
     try:

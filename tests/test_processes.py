@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import psutil
+import pytest
 
 from mtl.processes import has_ended, this_process
 
@@ -27,3 +28,14 @@ def test_another_process_with_the_same_id_does_not_count() -> None:
 
 def test_a_process_of_another_machine_is_unknown() -> None:
     assert has_ended({**this_process(), "host": "elsewhere"}) is None
+
+
+def test_a_process_of_an_earlier_start_of_this_slurm_job_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    first = {**this_process(), "host": "elsewhere"}
+    assert has_ended(first) is None  # another step of the same job may run there
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert has_ended(first) is True
+    assert has_ended({**this_process(), "host": "elsewhere"}) is None
+    monkeypatch.setenv("SLURM_JOB_ID", "8")
+    assert has_ended(first) is None

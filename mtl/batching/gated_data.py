@@ -56,12 +56,24 @@ class GatedData(MixtureData):
         self.tasks = prepare(self.leakage.applied(self.mixture), self.heads, self.tokenizer)
 
     def state_dict(self) -> dict[str, Any]:
-        """As `MixtureData` has it, and `in_sentences`: whether a task learned from rows with sentences or single ones.
+        """As `MixtureData` has it, with what else a later use of the checkpoint compares.
 
-        It has the tasks that pair or read mentions within a sentence.
+        `in_sentences` says whether a task learned from rows with sentences or single ones; it has the tasks that pair
+        or read mentions within a sentence. `fingerprints` has the hash of the rows of each task and split.
         """
         if self._in_sentences is None and self.tasks:  # once, because every checkpoint asks for it
             rows = {name: data["train"].rows for name, data in self.tasks.items() if reads_sentences(self.heads[name])}
             spans = {name: table for name, table in rows.items() if isinstance(table[0], SpanRow)}
             self._in_sentences = {name: are_single_sentences(table) for name, table in spans.items()}
-        return {**super().state_dict(), "in_sentences": dict(self._in_sentences or {})}
+        return {
+            **super().state_dict(),
+            "in_sentences": dict(self._in_sentences or {}),
+            "fingerprints": self.fingerprints(),
+        }
+
+    def fingerprints(self) -> dict[str, dict[str, str]]:
+        """The hash of the rows that are read, by task and split; rows that are left out do not count."""
+        return {
+            name: {split: part.row_summary.fingerprint for split, part in splits.items()}
+            for name, splits in self.tasks.items()
+        }

@@ -41,11 +41,12 @@ from mtl.prediction.end_to_end import EndToEnd
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.samplers import require_positive
 from mtl.tracking.checkpoint_folder import say
+from mtl.tracking.live_runs import take
 from mtl.tracking.resuming import agreed, fresh_start, newest_last
 from mtl.tracking.run_folder import RunFolder
 from mtl.tracking.tracker import MLflowTracker
 from mtl.training.assembly import build_data
-from mtl.training.checkpoints import check_checkpoint, checkpoint_precision
+from mtl.training.checkpoints import changed_data, check_checkpoint, checkpoint_precision
 from mtl.training.default_module import build_default_module
 from mtl.training.early_stopping import early_stopping
 from mtl.training.guard import Guard
@@ -308,13 +309,11 @@ class MixtureCLI(LightningCLI):
             self._chosen["model.learning_rate"] = rate_reason(rate, encoder.config.hidden_size, spec.name)
             for name in ("learning_rate", "head_learning_rate"):  # for the record of the run
                 config.model[name] = getattr(self.model.optimisation, name)
-            self._check_balancing(stopping)
+            self._check_options(stopping, guard)
         folder, checkpoint = self._place(options, config.ckpt_path)
         self.folder = folder
         config.ckpt_path = self.config_init[self.subcommand].ckpt_path = None if checkpoint is None else str(checkpoint)
         if checkpoint is not None:
-            resumes = self.model.optimisation if self.subcommand == "fit" else None
-            check_checkpoint(checkpoint, self.mixture, resumes=resumes)
             if is_free:
                 config.trainer.precision = checkpoint_precision(checkpoint)
                 self.config_init[self.subcommand].trainer.precision = config.trainer.precision
@@ -344,8 +343,8 @@ class MixtureCLI(LightningCLI):
         if problems:
             raise InputError(problems)
 
-    def _check_balancing(self, stopping: EarlyStoppingOptions) -> None:
-        """Checks that the balancing method works with the options of the training.
+    def _check_options(self, stopping: EarlyStoppingOptions, guard: Guard) -> None:
+        """Checks that the balancing method and the guard work with the options of the training.
 
         Raises:
             InputError: It does not.
@@ -356,6 +355,7 @@ class MixtureCLI(LightningCLI):
             precision=str(trainer.precision),
             stops_tasks=stopping.patience is not None and stopping.per_task,
         )
+        problems += guard.problems(str(trainer.precision))
         if problems:
             raise InputError(problems)
 
@@ -364,28 +364,44 @@ class MixtureCLI(LightningCLI):
         root = Path(options.root)
         trains = self.subcommand == "fit"
         if trains and ckpt_path in (None, AUTO):
-            begin = RunFolder.create if ckpt_path is None else fresh_start
-            folder = begin(root, self.mixture.name, self.mixture.seed)
-            folder.repair()
-            folder.begin_training()
+            name, seed = self.mixture.name, self.mixture.seed
+            is_new = ckpt_path is None
+            folder = RunFolder.create(root, name, seed) if is_new else fresh_start(root, name, seed, self._recorded())
+            take(folder)
             return folder, None
         checkpoint = agreed(lambda: _find_checkpoint(ckpt_path or "best", root, self.mixture.name, trains=trains))
         assert checkpoint is not None
         folder = RunFolder.open(checkpoint)
+        check_checkpoint(checkpoint, self.mixture, resumes=self.model.optimisation if trains else None)
         if trains:
+            self._check_data(checkpoint)
             if is_rank_zero():
                 RunFolder.end_dead(root)
-            folder.repair()
-            folder.begin_training()
+            take(folder)  # only now, because a refusal must not change the status of the run
         return folder, checkpoint
+
+    def _check_data(self, checkpoint: Path) -> None:
+        """Checks that the data is that of the training which is resumed; changes of dev and test are only reported.
+
+        Raises:
+            InputError: Rows of train have changed.
+        """
+        changed = changed_data(checkpoint, self.datamodule.fingerprints())
+        if problems := changed.get("train"):
+            raise InputError(problems)
+        for problem in itertools.chain.from_iterable(changed.values()):
+            say(f"{problem} Scores before and after it cannot be compared.")
+
+    def _recorded(self) -> dict[str, Any]:
+        """The resolved configuration as plain values, as `config.yaml` records it."""
+        recorded = {**self.config[self.subcommand].clone(with_meta=False).as_dict(), "mixture": self.mixture.to_dict()}
+        recorded.pop("config", None)
+        return cast("dict[str, Any]", json.loads(json.dumps(recorded, default=str)))  # callbacks may take any type
 
     def _make_trainer(self, folder: RunFolder, options: RunOptions, stopping: EarlyStoppingOptions) -> pl.Trainer:
         config = self.config_init[self.subcommand].trainer
         # The user's loggers are added to MLflow; `--trainer.logger false` means no logger at all, as in Lightning.
         tracker = self._tracker(folder, options) if config.logger is not False and options.track else None
-        recorded = {**self.config[self.subcommand].clone(with_meta=False).as_dict(), "mixture": self.mixture.to_dict()}
-        recorded.pop("config", None)
-        recorded = json.loads(json.dumps(recorded, default=str))  # arguments of callbacks may have any type
         if self._chosen:
             folder.update_info(chosen=self._chosen)
         if config.enable_progress_bar is None and not sys.stderr.isatty():
@@ -394,7 +410,7 @@ class MixtureCLI(LightningCLI):
         self.recorder = RunRecorder(
             folder,
             tracker,
-            recorded,
+            self._recorded(),
             baselines=options.baselines,
             frozen=options.frozen,
             predictions=options.predictions,

@@ -5,6 +5,7 @@
 - `points`: the points of a run's curves that an earlier process has written.
 - `rebuilding`: damaged or missing records of a run, from its other files.
 - `resuming`: the checkpoint from which `--ckpt_path auto` resumes, the same for all processes.
+- `live_runs`: one process at a time trains a run.
 - `tracker`: `MLflowTracker`, a Lightning logger that writes to the run's folder and to MLflow.
 - `mlflow_client`: the address of MLflow, and how its store is opened.
 - `mlflow_run`: `MLflowRun`, everything that is sent to MLflow about one run.
@@ -22,6 +23,7 @@ DECIDES_RESULTS = False
 __all__ = [
     "checkpoint_file",
     "checkpoint_folder",
+    "live_runs",
     "mlflow_client",
     "mlflow_run",
     "outages",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from mtl.distributed import is_one_of_several, is_rank_zero
-from mtl.tracking.run_folder import RunFolder, export_folder, named_folder
+from mtl.problems import InputError, Problem
+from mtl.tracking.run_folder import FOLDER_VARIABLE, RunFolder, export_folder, named_folder
 
 CHECKPOINT_VARIABLE = "MTL_RUN_CHECKPOINT"
 """Variable with the checkpoint that rank 0 chose, for the processes that it starts; empty for a fresh start."""
@@ -42,22 +46,51 @@ def newest_last(root: Path, mixture_name: str, seed: int) -> Path | None:
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
-def fresh_start(root: Path, mixture_name: str, seed: int) -> RunFolder:
-    """The folder for a training from the start: that of the newest run of the mixture and seed, else a new one.
+def fresh_start(root: Path, mixture_name: str, seed: int, config: Mapping[str, Any]) -> RunFolder:
+    """The folder for a training from the start: that of an earlier start without a checkpoint, else a new one.
+
+    An earlier start is continued, in its folder and in MLflow, if it has the same configuration, because only then do
+    the points that it has recorded belong to this training.
 
     Args:
         root: Folder of all runs.
         mixture_name: Name of the mixture.
         seed: Seed of the run.
+        config: The resolved configuration of the training, as the run's `config.yaml` has it.
 
     Raises:
-        InputError: As for `RunFolder.create`.
+        InputError: As for `RunFolder.create`, or the script of a job names the folder of another training.
     """
+    named = named_folder()
+    if named is not None and is_rank_zero() and _is_of_another(RunFolder(named), config):
+        message = f"must name a new folder, or that of a run with the same configuration; got {named}."
+        advice = "Name another folder: the run in this one has other options, and no checkpoint to resume from."
+        raise InputError(Problem(FOLDER_VARIABLE, message, advice))
     runs = _runs(root, mixture_name, seed)
-    if not runs or not is_rank_zero() or _has_launcher() or named_folder() is not None:
+    if named is not None or not runs or not is_rank_zero() or _has_launcher() or _is_over(runs[-1], config):
         return RunFolder.create(root, mixture_name, seed)
     export_folder(runs[-1].path)
     return runs[-1]
+
+
+def _is_over(run: RunFolder, config: Mapping[str, Any]) -> bool:
+    return run.info.get("status") == "FINISHED" or _is_of_another(run, config)
+
+
+def _is_of_another(run: RunFolder, config: Mapping[str, Any]) -> bool:
+    """Whether a run has recorded another configuration; one that ended before it recorded any has not."""
+    file = run.path / "config.yaml"
+    if not file.is_file():
+        return False
+    try:
+        recorded = yaml.safe_load(file.read_text(encoding="utf-8", errors="replace"))
+    except yaml.YAMLError:  # a damaged file
+        return True
+    return not isinstance(recorded, dict) or _without_checkpoint(recorded) != _without_checkpoint(config)
+
+
+def _without_checkpoint(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name != "ckpt_path"}
 
 
 def _runs(root: Path, mixture_name: str, seed: int) -> list[RunFolder]:

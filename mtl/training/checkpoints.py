@@ -142,6 +142,27 @@ def check_checkpoint(path: Path, mixture: Mixture, *, resumes: Optimisation | No
         raise InputError([Problem(str(path), "The checkpoint was trained on a different mixture."), *problems])
 
 
+def changed_data(path: Path, fingerprints: Mapping[str, Mapping[str, str]]) -> dict[str, list[Problem]]:
+    """The problem of each task whose rows are not those that the training of a checkpoint read, by split.
+
+    A training that resumed on other rows of train would draw other batches. Other rows of dev or test only make scores
+    before and after it differ.
+
+    Args:
+        path: The checkpoint.
+        fingerprints: Hash of the rows that are read now, by task and split.
+    """
+    before = read_checkpoint(path).get(GatedData.__qualname__, {}).get("fingerprints", {})
+    changed: dict[str, list[Problem]] = {}
+    for task, splits in fingerprints.items():
+        for split, now in splits.items():
+            if before.get(task, {}).get(split, now) != now:
+                message = f"The rows of {split} are not those with which the checkpoint was trained."
+                problem = Problem(f"tasks.{task}.data", message, "Restore them, or train a new run.")
+                changed.setdefault(split, []).append(problem)
+    return changed
+
+
 def _shaping(value: Any) -> Any:
     """The value of a field of a task without what changes no weight: the metrics that are computed on request."""
     return {key: option for key, option in value.items() if key != "metrics"} if isinstance(value, dict) else value

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from mtl.problems import Problem
 from mtl.training.withholding import Spikes
 
 DECIDES_RESULTS = False
@@ -29,3 +30,10 @@ class Guard:
     nonfinite: Literal["stop", "skip"] = "stop"
     limit: Annotated[int, Field(ge=0)] = 20
     spikes: Spikes = "allow"
+
+    def problems(self, precision: str) -> list[Problem]:
+        """What keeps this from working in a precision, in Lightning's spelling."""
+        if precision != "16-mixed" or self.spikes == "allow":
+            return []
+        message = f"must be allow with trainer.precision=16-mixed, whose scale changes all norms; got {self.spikes}."
+        return [Problem("guard.spikes", message, "Use bf16-mixed or 32-true.")]

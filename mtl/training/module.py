@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from heads import Head
 from mtl.balancing import Balancing, TaskLoss
 from mtl.batching.batch import Batch, TaskPart
-from mtl.distributed import average, average_rows, keep_out_of_ddp
+from mtl.distributed import average, average_rows, keep_out_of_ddp, max_over_ranks
 from mtl.encoder.compilation import compile_encoder
 from mtl.encoder.graphs import obstacle
 from mtl.evaluation.evaluator import Evaluator, TaskResult, on_cpu
@@ -123,6 +123,8 @@ class MultiTaskModule(pl.LightningModule):
         self._withholding = Withholding(self._guard.spikes)
         self._terms: dict[str, Tensor] = {}
         self._update_trains = self._was_empty = False
+        self._finite_loss: Tensor | None = None
+        """Whether the losses of the update so far are finite; on the device, None before the first of them."""
         self._tables: list[nn.Parameter] = []  # a list, because an attribute would register it as a second weight
 
     def head(self, task: str) -> Head:
@@ -152,6 +154,9 @@ class MultiTaskModule(pl.LightningModule):
         prepare_products(device)
         if stage == "fit":
             self._check_balancing()
+            problems = self._guard.problems(str(self.trainer.precision))
+            if problems:
+                raise InputError(problems)
             if self._wants_graphs:
                 self._use_graphs()
         if self._needs_compile:
@@ -280,6 +285,8 @@ class MultiTaskModule(pl.LightningModule):
             total = torch.zeros((), device=self.device)
             for term in terms.values():
                 total = total + term
+        finite = total.detach().isfinite()
+        self._finite_loss = finite if self._finite_loss is None else self._finite_loss & finite
         # Lightning divides by the accumulated batches and DDP by the ranks, but the terms already account for both.
         scale = self.trainer.accumulate_grad_batches * self.trainer.world_size
         if self.balancing.needs == "whole":
@@ -318,11 +325,23 @@ class MultiTaskModule(pl.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         by_norm = bool(gradient_clip_val) and gradient_clip_algorithm in (None, "norm")
-        if self.trainer.precision != "16-mixed":  # whose gradient scaler withholds updates itself
-            self._withholding.guard(optimizer, self.global_step, gradient_clip_val if by_norm else None)
+        finite_loss = self._take_finite_loss()
+        if self.trainer.precision == "16-mixed":  # whose gradient scaler withholds updates itself
+            self._withholding.note(self.global_step, finite_loss)
+        else:
+            clip_norm = gradient_clip_val if by_norm else None
+            self._withholding.guard(optimizer, self.global_step, clip_norm, finite_loss=finite_loss)
             if by_norm:
                 return
         super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def _take_finite_loss(self) -> Tensor:
+        """Whether the losses of the update are finite on all ranks, a scalar on the device."""
+        own, self._finite_loss = self._finite_loss, None
+        finite = torch.ones((), device=self.device, dtype=torch.bool) if own is None else own
+        if self.trainer.world_size == 1:
+            return finite
+        return max_over_ranks((~finite).to(torch.uint8)) == 0
 
     def on_train_epoch_end(self) -> None:
         self._log_losses()
@@ -346,7 +365,7 @@ class MultiTaskModule(pl.LightningModule):
             return
         losses = self._losses.take_not_finite(self.device)
         withheld = [one.update for one in self.marked if one.mark == Mark.NOT_FINITE]
-        if self._guard.nonfinite == "skip" and len(withheld) <= self._guard.limit:
+        if self._guard.nonfinite == "skip" and 0 < len(withheld) <= self._guard.limit:
             return
         found = f"{len(withheld)} updates were withheld" if withheld else f"update {self.global_step} was not"
         causes = [f"the loss of {task} is not finite" for task in losses] or ["a gradient is not finite"]

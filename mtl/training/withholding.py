@@ -1,4 +1,4 @@
-"""Withholds updates whose gradient is not finite or far too large, without making the host wait for the device.
+"""Withholds updates that are not finite or whose gradient is far too large, without making the host wait for the device.
 
 The device decides: fused AdamW reads a flag in the device's memory and changes nothing where it is set, as a gradient
 scaler has it do. The host reads which updates were marked where it reads the losses anyway.
@@ -55,8 +55,15 @@ class Withholding:
         self._window = NormWindow()
         self._pending: list[tuple[int, Tensor]] = []
 
-    def guard(self, optimizer: torch.optim.Optimizer, update: int, clip_norm: float | None = None) -> None:
-        """Makes the optimiser's next step change nothing if its gradient must be withheld.
+    def guard(
+        self,
+        optimizer: torch.optim.Optimizer,
+        update: int,
+        clip_norm: float | None = None,
+        *,
+        finite_loss: Tensor | None = None,
+    ) -> None:
+        """Makes the optimiser's next step change nothing if it must be withheld.
 
         Optimisers other than fused ones cannot do that. Their gradients are only clipped. An update without gradients,
         whose tasks have all stopped or have no targets, changes nothing anyway and is not looked at.
@@ -65,13 +72,15 @@ class Withholding:
             optimizer: The optimiser, after the backward pass.
             update: Number of the update.
             clip_norm: Norm to which the gradient is clipped; None does not clip it.
+            finite_loss: Whether the loss of the update is finite, a scalar on the device; its gradient can be finite
+                where the loss is not. None says nothing about the loss.
         """
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         if not parameters:  # their norm would be a zero on the host, and would lower the limit of spikes
             vars(optimizer).pop("found_inf", None)
             return
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        finite = norm.isfinite()
+        finite = norm.isfinite() if finite_loss is None else norm.isfinite() & finite_loss.to(norm.device)
         mark = (~finite).float() * Mark.NOT_FINITE
         limit = torch.full_like(norm, torch.inf)
         if self._spikes != "allow":
@@ -87,6 +96,15 @@ class Withholding:
             withheld = mark == Mark.NOT_FINITE if self._spikes != "skip" else mark != Mark.NONE
             vars(optimizer)["found_inf"] = withheld.float()
             self._pending.append((update, mark))
+
+    def note(self, update: int, finite_loss: Tensor) -> None:
+        """Marks an update whose loss is not finite, where a gradient scaler withholds updates.
+
+        Args:
+            update: Number of the update.
+            finite_loss: Whether its loss is finite, a scalar on the device.
+        """
+        self._pending.append((update, (~finite_loss).float() * Mark.NOT_FINITE))
 
     def take(self) -> list[MarkedUpdate]:
         """The updates that were marked since the last call. The host waits for the device."""

@@ -4,11 +4,9 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,217 +14,26 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from pytorch_lightning.callbacks import Callback
-from torch import Tensor
 
-from mtl.batching.data_module import MixtureData
 from mtl.commands import run
 from mtl.commands import run as run_mtl
-from mtl.commands.fit import _check_trainer, _how_to_resume
+from mtl.commands.fit import _check_trainer
 from mtl.config.encoder_catalogue import catalogue
 from mtl.config.loading import load_mixture
 from mtl.encoder import pretrained
 from mtl.encoder.model import Encoder
 from mtl.evaluation.evaluator import Evaluator
 from mtl.problems import InputError
-from mtl.tracking.checkpoint_file import write_checkpoint
 from mtl.tracking.run_folder import RunFolder
 from mtl.training import assembly, run_watch, saving
 from mtl.training.assembly import build_heads
-from mtl.training.early_stopping import early_stopping
-from mtl.training.module import CHECKPOINT_KEY
-from mtl.training.saving import checkpoint_callbacks
 from tests import five_tasks
+from tests.fitting import NO_DROPOUT, PRIMARY, QUIET, command, environment, equal, in_process, latest, mtl
 
 Write = Callable[..., Path]
 Train = Callable[..., Any]
 
-MTL = Path(sys.executable).with_name("mtl")
 REPOSITORY = Path(__file__).parents[2]
-PRIMARY = {"cause": "accuracy", "drugs": "f1", "risk": "pearson", "bleed": "accuracy"}
-QUIET = ("--trainer.accelerator=cpu", "--trainer.precision=32-true", "--trainer.enable_progress_bar=false")
-NO_DROPOUT = ("encoder.dropout=0", *(f"tasks.{task}.options.dropout=0" for task in PRIMARY))
-
-
-def command(subcommand: str, mixture: Path, *options: str) -> list[str]:
-    root = mixture.parent / "runs"
-    words = [str(MTL), subcommand, f"--mixture={mixture}", f"--run.root={root}", "--run.track=false", *QUIET]
-    return [*words, *(["--trainer.max_epochs=3"] if subcommand == "fit" else []), *options]
-
-
-def environment(**more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name not in ("RANK", "LOCAL_RANK", "MTL_RUN_FOLDER")}
-    return {**kept, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **more}
-
-
-def mtl(
-    subcommand: str, mixture: Path, *options: str, expect: int = 0, **more: str
-) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        command(subcommand, mixture, *options),
-        cwd=mixture.parent,
-        env=environment(**more),
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == expect, done.stdout + done.stderr
-    return done
-
-
-def latest(mixture: Path) -> RunFolder:
-    return RunFolder.latest(mixture.parent / "runs", "toy")
-
-
-def weights(folder: RunFolder, name: str = "last") -> dict[str, Tensor]:
-    content = torch.load(folder.resolve_checkpoint(name), weights_only=True)
-    return dict(content["state_dict"])
-
-
-def equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-# --- stopped and resumed ----------------------------------------------------------------------------------------------
-
-
-class StopError(Exception):
-    """Stands for whatever ends a run."""
-
-
-class StopAt(Callback):
-    def __init__(self, batch: int) -> None:
-        self._left = batch
-
-    def on_train_batch_start(self, *_: Any) -> None:
-        if self._left == 0:
-            raise StopError
-        self._left -= 1
-
-
-class Rates:
-    """The learning rate of every update, by the update's number."""
-
-    def __init__(self) -> None:
-        self.seen: dict[int, float] = {}
-
-    def __call__(self, module: Any, data: MixtureData) -> None:
-        step = module.optimizer_step
-
-        def noting(epoch: int, batch_idx: int, optimizer: Any, closure: Any = None) -> None:
-            self.seen[module.trainer.global_step] = optimizer.param_groups[0]["lr"]
-            step(epoch, batch_idx, optimizer, closure)
-
-        module.optimizer_step = noting
-
-
-@pytest.mark.parametrize(
-    ("stop", "options"),
-    [
-        (8, {}),  # within the first epoch
-        (18, {}),  # within the second
-        (14, {}),  # at the border: the end of an epoch is saved
-        (15, {}),
-        (21, {"accumulate_grad_batches": 4}),  # within an update: the one before it is saved
-        (16, {"accumulate_grad_batches": 3}),
-        (20, {"val_check_interval": 5}),
-        (22, {"limit_train_batches": 9, "accumulate_grad_batches": 2}),
-        (30, {"log_every_n_steps": 4}),
-    ],
-    ids=str,
-)
-def test_a_run_that_is_stopped_and_resumed_equals_one_that_was_not(
-    stop: int, options: dict[str, Any], toy_mixture: Write, train: Train, tmp_path: Path
-) -> None:
-    mixture = load_mixture(toy_mixture())  # with dropout
-
-    def go(folder: RunFolder, rates: Rates, *callbacks: Callback, **more: Any) -> Any:
-        kept = [*callbacks, *checkpoint_callbacks(folder, list(PRIMARY), save_every=2)]
-        fixed = {"max_epochs": 3, "enable_checkpointing": True, "before": rates, **options}
-        return train(mixture, callbacks=kept, **{**fixed, **more})
-
-    whole_folder, whole_rates = RunFolder.create(tmp_path / "whole", "toy", 1), Rates()
-    whole = go(whole_folder, whole_rates)
-    folder, before, after = RunFolder.create(tmp_path / "stopped", "toy", 1), Rates(), Rates()
-    with pytest.raises(StopError):
-        go(folder, before, StopAt(stop))
-    resumed = go(folder, after, ckpt_path=folder.resolve_checkpoint("last"))
-
-    assert min(after.seen) > 0  # it went on, and did not begin again
-    assert {**before.seen, **after.seen} == whole_rates.seen
-    assert resumed.trainer.global_step == whole.trainer.global_step
-    assert equal(whole.weights, resumed.weights)
-    scores = {task: result.scores for task, result in whole.module.results["dev"].items()}
-    assert scores == {task: result.scores for task, result in resumed.module.results["dev"].items()}
-    assert resumed.module.train_losses == whole.module.train_losses
-    for name in ("best", *(f"best:{task}" for task in PRIMARY)):
-        assert equal(weights(folder, name), weights(whole_folder, name))
-
-
-def test_early_stopping_by_task_is_the_same_after_a_resume(toy_mixture: Write, train: Train, tmp_path: Path) -> None:
-    mixture = load_mixture(toy_mixture())
-
-    def go(folder: RunFolder, *callbacks: Callback, **more: Any) -> Any:
-        stopping = early_stopping(patience=1, min_delta=0.0, per_task=True)
-        kept = [*callbacks, *stopping, *checkpoint_callbacks(folder, list(PRIMARY), save_every=1)]
-        return train(mixture, callbacks=kept, max_epochs=4, enable_checkpointing=True, val_check_interval=0.5, **more)
-
-    whole = go(RunFolder.create(tmp_path / "whole", "toy", 1))
-    assert whole.module.stopped  # or there would be nothing to see
-    folder = RunFolder.create(tmp_path / "stopped", "toy", 1)
-    with pytest.raises(StopError):
-        go(folder, StopAt(16))
-    resumed = go(folder, ckpt_path=folder.resolve_checkpoint("last"))
-    assert resumed.module.stopped == whole.module.stopped
-    assert equal(whole.weights, resumed.weights)
-
-
-KILL = """
-import os
-import signal
-
-from pytorch_lightning.callbacks import Callback
-
-
-class KillAt(Callback):
-    def __init__(self, step: int) -> None:
-        self._step = step
-
-    def on_train_batch_start(self, trainer, *_) -> None:
-        if trainer.global_step == self._step:
-            os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "devices",
-    [
-        pytest.param((), id="one"),
-        pytest.param(("--trainer.devices=2", "--trainer.strategy=ddp"), id="two", marks=pytest.mark.soak),
-    ],
-)
-def test_a_killed_run_resumes_from_the_name_last(devices: tuple[str, ...], toy_mixture: Write, tmp_path: Path) -> None:
-    (tmp_path / "kill_of_tests.py").write_text(KILL)
-    path = toy_mixture()
-    options = (
-        *("--trainer.max_epochs=3", "--run.save_every=5", "--trainer.log_every_n_steps=3", "--run.baselines=false"),
-        *devices,
-    )
-    mtl("fit", path, *options)
-    whole = latest(path)
-    killer = ("--trainer.callbacks=kill_of_tests.KillAt", "--trainer.callbacks.step=23")
-    mtl("fit", path, *options, *killer, expect=-signal.SIGKILL, PYTHONPATH=str(tmp_path))
-    folder = latest(path)
-    assert folder.path != whole.path
-    assert torch.load(folder.resolve_checkpoint("last"), weights_only=True)["global_step"] == 20  # of 42
-    done = mtl("fit", path, *options, "--ckpt_path=last")
-    assert "not resumable" not in done.stderr
-    assert latest(path).path == folder.path
-    assert equal(weights(whole), weights(folder))
-    assert folder.metrics == whole.metrics
-    assert len(list((path.parent / "runs" / "toy").glob("*/run.json"))) == 2
 
 
 # --- two processes ----------------------------------------------------------------------------------------------------
@@ -390,133 +197,10 @@ def test_mtl_fit_on_two_devices_is_one_run_logged_once(toy_mixture: Write, tmp_p
     assert all("frozen" in baselines[split][task] for split in ("dev", "test") for task in PRIMARY)
 
 
-# --- checkpoints by name ----------------------------------------------------------------------------------------------
+# --- errors and defaults ----------------------------------------------------------------------------------------------
 
 
-def in_process(subcommand: str, mixture: Path, *options: str) -> int:
-    return run(command(subcommand, mixture, "--run.baselines=false", "--trainer.log_every_n_steps=5", *options)[1:])
-
-
-@pytest.fixture
-def _fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The command line in this process, as if it were a fresh one."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # they are for Lightning's authors
-    for name in ("MTL_RUN_FOLDER", "RANK", "LOCAL_RANK"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.mark.usefixtures("_fresh")
-def test_best_last_and_the_best_of_a_task_are_found_by_name(
-    toy_mixture: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = toy_mixture()
-    assert in_process("fit", path, "--trainer.max_epochs=3", "--model.learning_rate=0.02") == 0
-    folder = latest(path)
-    for name in ("best", "last", *(f"best:{task}" for task in PRIMARY)):
-        assert in_process("validate", path, f"--ckpt_path={name}") == 0
-        scored = folder.metrics["dev"]
-        score = folder._read("checkpoints.json")[name]["score"]
-        if name == "best":
-            mean = sum(scored[task][metric] for task, metric in PRIMARY.items()) / 4
-            assert mean == pytest.approx(score, abs=1e-6)
-        elif name != "last":
-            task = name.removeprefix("best:")
-            assert scored[task][PRIMARY[task]] == pytest.approx(score, abs=1e-6)
-    monkeypatch.chdir("/")
-    assert in_process("test", path, f"--ckpt_path={folder.checkpoints / 'best.ckpt'}") == 0
-    assert in_process("test", path, f"--ckpt_path={folder.path}") == 0
-    assert in_process("test", path, f"--ckpt_path={folder.path.parent / 'latest'}") == 2  # a pointer, no checkpoint
-    assert set(folder.metrics["test"]) == set(PRIMARY)
-    assert latest(path).path == folder.path  # evaluating makes no run
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("_fresh")
-@pytest.mark.filterwarnings("ignore:You passed `Trainer")
-def test_the_precision_of_a_checkpoint_is_checked_against_the_device(
-    toy_mixture: Write, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = toy_mixture()
-    assert in_process("fit", path) == 0
-    file = latest(path).resolve_checkpoint("last")
-    content = torch.load(file, weights_only=True)
-    content[CHECKPOINT_KEY]["precision"] = "16-mixed"  # as from a GPU
-    write_checkpoint(file, partial(torch.save, content))
-    words = ["--mixture", str(path), "--trainer.accelerator=cpu", "--run.baselines=false", f"--ckpt_path={file}"]
-    assert run(["test", *words]) == 2
-    assert "trainer.precision: " in capsys.readouterr().err
-    assert run(["test", *words, "--trainer.precision=32-true"]) == 0
-
-
-@pytest.mark.usefixtures("_fresh")
-def test_a_checkpoint_of_another_mixture_is_an_error_with_every_difference(
-    toy_mixture: Write, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = toy_mixture()
-    assert in_process("fit", path, "--trainer.limit_val_batches=0") == 0
-    changed = yaml.safe_load(path.read_text())
-    changed["tasks"]["cause"]["labels"] = ["yes", "no"]
-    changed["tasks"]["risk"]["options"]["range"] = [0, 5]
-    del changed["tasks"]["bleed"]
-    path.write_text(yaml.safe_dump(changed))
-    capsys.readouterr()
-    assert in_process("fit", path, "--ckpt_path=last") == 2
-    error = capsys.readouterr().err
-    for key in ("tasks.bleed: ", "tasks.cause.labels: ", "tasks.risk.options: "):
-        assert f"mtl: {key}" in error
-
-
-@pytest.mark.usefixtures("_fresh")
-def test_what_cannot_be_resumed_or_found_is_an_input_error(
-    toy_mixture: Write, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = toy_mixture()
-    assert in_process("fit", path, "--ckpt_path=last") == 2
-    error = capsys.readouterr().err
-    assert str(Path("runs") / "toy") in error
-    assert "--ckpt_path auto" in error
-    assert in_process("fit", path) == 0
-    assert in_process("fit", path, "--ckpt_path=best") == 2
-    assert "--ckpt_path last" in capsys.readouterr().err
-    assert in_process("validate", path, "--ckpt_path=best:cuase") == 2
-    assert "best:cause" in capsys.readouterr().err
-    with pytest.raises(SystemExit):  # an abbreviation, which could match another option
-        in_process("fit", path, "--trainer.max_epoch=1")
-    assert "max_epoch" in capsys.readouterr().err
-    for option in ("save_every", "save_minutes", "keep"):
-        assert in_process("fit", path, f"--run.{option}=0") == 2
-        assert capsys.readouterr().err.startswith(f"mtl: run.{option}: ")
-
-
-@pytest.mark.usefixtures("_fresh")
-def test_auto_resumes_from_the_newest_last_of_the_seed_and_otherwise_starts_afresh_in_the_same_folder(
-    toy_mixture: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = toy_mixture()
-    killed = RunFolder.create(tmp_path / "runs", "toy", 1)  # it was killed before its first save
-    RunFolder.create(tmp_path / "runs", "toy", 2)
-    auto = ("--ckpt_path=auto", "--run.save_every=5")
-    assert in_process("fit", path, *auto, "--trainer.max_epochs=1") == 0
-    assert killed.info["status"] == "FINISHED"
-    assert len(RunFolder.all(tmp_path / "runs", "toy")) == 2
-    first = weights(killed)
-    assert in_process("fit", path, *auto, "--trainer.max_epochs=1") == 0  # as a job that is sent again
-    assert equal(weights(killed), first)
-    assert str(killed.resolve_checkpoint("last")) in capsys.readouterr().err
-    other = ("--mixture.seed=3", "--trainer.max_steps=5", "--trainer.limit_val_batches=0")
-    assert in_process("fit", path, *auto, *other) == 0
-    assert [run.info["seed"] for run in RunFolder.all(tmp_path / "runs", "toy")] == [1, 2, 3]
-    for broken in killed.saved.files("last"):
-        broken.write_bytes(b"")
-    assert in_process("fit", path, *auto, "--trainer.max_epochs=1") == 0
-    assert str(broken) in capsys.readouterr().err
-    assert equal(weights(killed), first)
-    assert killed.saved.files("last") == [killed.resolve_checkpoint("last"), killed.saved.file("last", 10)]
-    assert len(RunFolder.all(tmp_path / "runs", "toy")) == 3
-
-
-@pytest.mark.usefixtures("_fresh")
+@pytest.mark.usefixtures("fresh")
 def test_a_run_on_a_full_disk_fails_with_the_file_and_its_status(
     toy_mixture: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -539,7 +223,7 @@ def test_a_run_on_a_full_disk_fails_with_the_file_and_its_status(
     assert {file.name for file in folder.checkpoints.iterdir()} == {"last-step5.ckpt"}
 
 
-@pytest.mark.usefixtures("_fresh")
+@pytest.mark.usefixtures("fresh")
 def test_a_run_with_invalid_data_leaves_no_folder(
     toy_mixture: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -559,7 +243,7 @@ def leak(folder: Path) -> None:
         file.write(json.dumps({"id": "leak", "document": "doc-77", "text": text, "entities": []}) + "\n")
 
 
-@pytest.mark.usefixtures("_fresh")
+@pytest.mark.usefixtures("fresh")
 def test_a_run_whose_tasks_leak_into_each_other_is_refused_before_it_has_a_folder(
     toy_mixture: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -572,7 +256,7 @@ def test_a_run_whose_tasks_leak_into_each_other_is_refused_before_it_has_a_folde
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.usefixtures("_fresh")
+@pytest.mark.usefixtures("fresh")
 def test_documents_that_leak_are_excluded_from_training_and_counted_in_the_run(
     toy_mixture: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -595,7 +279,7 @@ WHOLE = {
 PHASE = {"curriculum": [{"from_step": 9, "tasks.risk.loss_weight": 0.5}]}
 
 
-@pytest.mark.usefixtures("_fresh")
+@pytest.mark.usefixtures("fresh")
 @pytest.mark.parametrize(
     ("fields", "words", "message"),
     [
@@ -634,7 +318,7 @@ def test_a_run_with_invalid_options_leaves_no_folder(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("_fresh")
+@pytest.mark.usefixtures("fresh")
 def test_a_device_without_enough_memory_is_an_error_that_says_what_to_lower(
     toy_mixture: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -651,7 +335,7 @@ def test_a_device_without_enough_memory_is_an_error_that_says_what_to_lower(
     assert RunFolder.latest(tmp_path / "runs", "toy").info["status"] == "FAILED"
 
 
-@pytest.mark.usefixtures("_fresh")
+@pytest.mark.usefixtures("fresh")
 def test_an_evaluation_without_enough_memory_is_an_error_too(
     toy_mixture: Write, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -671,7 +355,7 @@ def test_an_evaluation_without_enough_memory_is_an_error_too(
     assert latest(path).info["status"] == "FAILED"
 
 
-@pytest.mark.usefixtures("_fresh")
+@pytest.mark.usefixtures("fresh")
 @pytest.mark.parametrize(("family", "problem"), [("deberta-v2", None), ("bert", "The states differ.")])
 def test_a_run_with_padded_batches_says_why_and_records_it(
     family: str,
@@ -693,7 +377,7 @@ def test_a_run_with_padded_batches_says_why_and_records_it(
     assert ("self-check" in reason) == (problem is not None)
 
 
-@pytest.mark.usefixtures("_fresh")
+@pytest.mark.usefixtures("fresh")
 def test_length_and_learning_rate_have_defaults_that_the_run_records(
     toy_mixture: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -712,7 +396,7 @@ def test_length_and_learning_rate_have_defaults_that_the_run_records(
     assert set(folder.metrics["train"]["cause"]) == {"loss", "undertrained"}
 
 
-@pytest.mark.usefixtures("_fresh")
+@pytest.mark.usefixtures("fresh")
 def test_a_run_records_what_it_took_from_the_catalogue(
     toy_mixture: Write, tiny_encoder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -731,7 +415,7 @@ def test_a_run_records_what_it_took_from_the_catalogue(
     assert (mixture.encoder.name, mixture.encoder.revision) == (entry.name, entry.revision)
 
 
-@pytest.mark.usefixtures("_fresh")
+@pytest.mark.usefixtures("fresh")
 def test_a_number_of_steps_is_enough_to_limit_a_training(toy_mixture: Write) -> None:
     path = toy_mixture()
     words = [word for word in command("fit", path, "--run.baselines=false")[1:] if "max_epochs" not in word]
@@ -750,7 +434,7 @@ def test_an_evaluation_needs_no_limit_on_training() -> None:
         _check_trainer({**endless, "max_epochs": None, "max_time": "00:00:01:00"})
 
 
-@pytest.mark.usefixtures("_fresh")
+@pytest.mark.usefixtures("fresh")
 def test_heads_and_tokenizer_are_built_once_for_a_training(toy_mixture: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     built = []
 
@@ -761,20 +445,6 @@ def test_heads_and_tokenizer_are_built_once_for_a_training(toy_mixture: Write, m
     monkeypatch.setattr(assembly, "build_heads", build)
     assert in_process("fit", toy_mixture(), "--trainer.max_steps=1", "--trainer.limit_val_batches=0") == 0
     assert len(built) == 1
-
-
-@pytest.mark.usefixtures("_fresh")
-def test_an_interrupted_run_names_the_command_that_resumes_it_if_there_is_a_checkpoint(tmp_path: Path) -> None:
-    folder = RunFolder.create(tmp_path, "toy", 1)
-    words = ["fit", "--mixture", "my notes.yaml"]
-    assert "--run.save_every" in _how_to_resume(folder, words)
-    folder.checkpoints.mkdir()
-    folder.saved.file("last", 3).touch()
-    RunFolder.create(tmp_path, "toy", 2)  # now the mixture's newest run, whose checkpoint `last` would mean
-    assert _how_to_resume(folder, words).endswith(f": mtl fit --mixture 'my notes.yaml' --ckpt_path {folder.path}")
-    for named in (["--ckpt_path=last"], ["--ckpt_path", "last"]):
-        again = ["fit", *named, "--seed_everything=1"]
-        assert _how_to_resume(folder, again).endswith(f": mtl fit --seed_everything=1 --ckpt_path {folder.path}")
 
 
 # --- a head and a sampler of the user's -------------------------------------------------------------------------------
@@ -826,7 +496,7 @@ def with_own(path: Path, head: str, sampler: str) -> None:
     path.write_text(yaml.safe_dump(mixture, sort_keys=False))
 
 
-@pytest.mark.usefixtures("_fresh")
+@pytest.mark.usefixtures("fresh")
 def test_a_head_and_a_sampler_by_import_path_train(
     toy_mixture: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

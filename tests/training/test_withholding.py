@@ -225,3 +225,49 @@ def test_the_rows_of_an_update_are_those_that_it_trains(
     for update, rows in enumerate(seen):
         assert trained.data.rows_of_update(update) == {task: list(dict.fromkeys(ids)) for task, ids in rows.items()}
     assert len(seen) == 8
+
+
+def spoilt_value(updates: set[int]) -> Callable[[Any, Any], None]:
+    """A function that makes the losses of some updates NaN, but not their gradients."""
+
+    def spoil(module: Any, data: Any) -> None:
+        def term(part: Any, logits: Any) -> Any:
+            found = its_term(part, logits)
+            constant = float("nan") if module.global_step in updates else 0.0
+            return found + torch.tensor(constant)
+
+        its_term, module._term = module._term, term
+
+    return spoil
+
+
+def test_a_loss_that_is_not_finite_is_withheld_although_its_gradient_is_finite(
+    toy_mixture: Callable[..., Path], train: Callable[..., Any]
+) -> None:
+    options = {"limit_train_batches": 5, "log_every_n_steps": 50}
+    kept: dict[str, Any] = {}
+
+    def spoil(module: Any, data: Any) -> None:
+        kept["module"] = module
+        spoilt_value({1, 3})(module, data)
+
+    skip = {"guard": Guard(nonfinite="skip", limit=2)}
+    trained = train(load_mixture(toy_mixture()), before=spoil, model=skip, **options)
+    assert trained.module.marked == [MarkedUpdate(update, Mark.NOT_FINITE) for update in (1, 3)]
+    with pytest.raises(FloatingPointError, match="update 1 "):
+        train(load_mixture(toy_mixture()), before=spoil, **options)
+
+
+def test_a_loss_of_a_scaled_training_is_noted_with_its_update() -> None:
+    withholding = Withholding()
+    for update, is_finite in enumerate((True, False, True)):
+        withholding.note(update, torch.tensor(is_finite))
+    assert withholding.take() == [MarkedUpdate(1, Mark.NOT_FINITE)]
+
+
+def test_a_spike_guard_and_a_gradient_scaler_exclude_each_other() -> None:
+    for spikes in ("clip", "skip"):
+        (problem,) = Guard(spikes=spikes).problems("16-mixed")
+        assert problem.key == "guard.spikes"
+        assert not Guard(spikes=spikes).problems("bf16-mixed")
+    assert not Guard(nonfinite="skip").problems("16-mixed")
