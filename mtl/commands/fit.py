@@ -313,11 +313,10 @@ class MixtureCLI(LightningCLI):
         folder, checkpoint = self._place(options, config.ckpt_path)
         self.folder = folder
         config.ckpt_path = self.config_init[self.subcommand].ckpt_path = None if checkpoint is None else str(checkpoint)
-        if checkpoint is not None:
-            if is_free:
-                config.trainer.precision = checkpoint_precision(checkpoint)
-                self.config_init[self.subcommand].trainer.precision = config.trainer.precision
-                _check_trainer(self.config_init[self.subcommand].trainer.as_dict(), trains=self.subcommand == "fit")
+        if checkpoint is not None and is_free:
+            config.trainer.precision = checkpoint_precision(checkpoint)
+            self.config_init[self.subcommand].trainer.precision = config.trainer.precision
+            _check_trainer(self.config_init[self.subcommand].trainer.as_dict(), trains=self.subcommand == "fit")
         # Scores on seen and unseen mentions, and of groups, are computed from the predictions of an evaluation.
         finds_mentions = any(head.mention_types for head in self.datamodule.heads.values())
         is_divided = finds_mentions or bool(self.mixture.evaluation.groups)

@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
 _BATCH = 8192
-"""Number of rows that are decoded at once."""
+"""Maximum number of rows that are decoded at once."""
 
-_CONVERTED = 64 << 20
-"""Maximum size in bytes of the values that are converted to Python objects at once."""
+_AT_ONCE = 64 << 20
+"""Maximum size in bytes of what is decoded, and of what is converted to Python objects, at once."""
 
 _RATIO = 100
 """How many times its own size a file may expand to, beyond the limit of every reader; tables of texts reach 20."""
+
+_OF_AN_INDEX = 4
+"""Bytes of a value that is repeated, which a file may store in none."""
 
 _OF_A_ROW, _OF_A_VALUE = 64, 8
 """Bytes that each row and each value count, so that a file of repeated nulls is not free."""
@@ -30,6 +33,8 @@ _OF_A_ROW, _OF_A_VALUE = 64, 8
 
 class Parquet:
     """A parquet file.
+
+    What is in memory at once is limited by the sizes that the file states, except for a page, which may have 2 GiB.
 
     Args:
         file: The open file.
@@ -45,6 +50,7 @@ class Parquet:
         self._source = source
         limit = max(read_limit(), _RATIO * file.seek(0, io.SEEK_END))
         self._budget = Budget(source, "A parquet file, after decompression,", limit)
+        self._of_a_row = Budget(source, "A row of a parquet file")
         with self._guarded():
             names = _columns_of_strings(pq.ParquetFile(file))
             # As dictionaries, so that a long text that is repeated in many rows is in memory once.
@@ -61,17 +67,31 @@ class Parquet:
             InputError: The file is damaged, or expands to more than the limit.
         """
         with self._guarded():
-            for batch in self._file.iter_batches(batch_size=_BATCH, columns=list(names)):
+            for batch in self._file.iter_batches(batch_size=self._rows_at_once(), columns=list(names)):
                 yield from self._converted(batch)
 
+    def _rows_at_once(self) -> int:
+        """How many rows to decode at once, from the sizes that the file states."""
+        found = self._file.metadata
+        of_a_row = 0
+        for group in (found.row_group(number) for number in range(found.num_row_groups)):
+            chunks = [group.column(number) for number in range(group.num_columns)]
+            size = sum(max(chunk.total_uncompressed_size, _OF_AN_INDEX * chunk.num_values) for chunk in chunks)
+            of_a_row = max(of_a_row, size // max(1, group.num_rows))
+        self._of_a_row.take(of_a_row)
+        return max(1, min(_BATCH, _AT_ONCE // max(1, of_a_row)))
+
     def _converted(self, batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-        names = batch.schema.names
-        size = max(1, _CONVERTED // max(1, sum(map(_longest, batch.columns))))
-        for start in range(0, len(batch), size):
-            columns = [column.to_pylist() for column in batch.slice(start, size).columns]
-            for values in zip(*columns, strict=True):  # faster than the batch's own `to_pylist`
-                self._budget.take(_OF_A_ROW + sum(map(_size, values)))
-                yield dict(zip(names, values, strict=True))
+        size = _OF_A_ROW * len(batch) + sum(map(_converted_size, batch.columns))
+        if size > _AT_ONCE and len(batch) > 1:
+            half = len(batch) // 2
+            yield from self._converted(batch.slice(0, half))
+            yield from self._converted(batch.slice(half))
+            return
+        self._budget.take(size)
+        columns = [column.to_pylist() for column in batch.columns]
+        for values in zip(*columns, strict=True):  # faster than the batch's own `to_pylist`
+            yield dict(zip(batch.schema.names, values, strict=True))
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -87,22 +107,19 @@ class Parquet:
 
 def _columns_of_strings(file: ParquetFile) -> list[str]:
     columns = (file.schema.column(index) for index in range(len(file.schema)))
-    return [column.path for column in columns if column.logical_type.type == "STRING"]
+    return [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
 
 
-def _longest(column: pa.Array) -> int:
-    """At least the size of the largest value of a column in bytes."""
+def _converted_size(column: pa.Array) -> int:
+    """The size of a column's values as Python objects, in bytes: of texts, their length, also where one is repeated."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if not pa.types.is_dictionary(column.type):
-        return int(column.nbytes)
-    return int(pc.max(pc.binary_length(column.dictionary)).as_py() or 0)
-
-
-def _size(value: Any) -> int:
-    if isinstance(value, str | bytes):
-        return len(value)
-    if isinstance(value, list):
-        return _OF_A_VALUE * len(value) + sum(map(_size, value))
-    return _OF_A_VALUE
+    size = _OF_A_VALUE * len(column)
+    if pa.types.is_dictionary(column.type):
+        return size + int(pc.sum(pc.take(pc.binary_length(column.dictionary), column.indices)).as_py() or 0)
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        return size + _converted_size(column.flatten())
+    if pa.types.is_struct(column.type):
+        return size + sum(map(_converted_size, column.flatten()))
+    return size + int(column.nbytes)

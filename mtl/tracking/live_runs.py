@@ -52,14 +52,13 @@ def take(folder: RunFolder) -> None:
 
 
 def _take_unless_held(folder: RunFolder) -> Mapping[str, Any] | None:
-    """Records this process as the one that trains the run; if another does, changes nothing and returns its identity."""
+    """Records this process as the one that trains the run, or returns the identity of another that does."""
     with FileLock(folder.path / ".train.lock"):  # looking and taking must be one step
         folder.end_if_dead()
         info = folder.info
-        holder = info.get("process")
+        holder = info.get("process") or {}
         # Earlier versions gave no sign of life, so that their processes cannot be waited for.
-        is_held = info.get("status") == "RUNNING" and holder is not None and holder.get("beats", False)
-        if is_held and not _is_this_process(holder):
+        if info.get("status") == "RUNNING" and holder.get("beats") and not _is_this_process(holder):
             return dict(holder)
         folder.begin_training()
         return None

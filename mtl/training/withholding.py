@@ -1,4 +1,4 @@
-"""Withholds updates that are not finite or whose gradient is far too large, without making the host wait for the device.
+"""Withholds updates that are not finite or whose gradient is far too large; the host does not wait for the device.
 
 The device decides: fused AdamW reads a flag in the device's memory and changes nothing where it is set, as a gradient
 scaler has it do. The host reads which updates were marked where it reads the losses anyway.

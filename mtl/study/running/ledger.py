@@ -19,6 +19,8 @@ import json
 import os
 import threading
 import time
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -29,10 +31,12 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from mtl.files import write_json
+from mtl.files import make_folder, replacing, write_json
 from mtl.hashed_ids import shared_id
+from mtl.problems import InputError, Problem
 from mtl.processes import is_gone, this_process
 from mtl.study.design.run_spec import Finished
+from mtl.tracking.checkpoint_file import damage
 
 BEAT = 5.0
 """Seconds between two heartbeats."""
@@ -59,7 +63,11 @@ class Ledger:
         return self.folder / key[:2] / key
 
     def result(self, key: str) -> dict[str, Any] | None:
-        """Returns the result of a run; None if it is not finished."""
+        """Returns the result of a run; None if it is not finished.
+
+        Raises:
+            InputError: Its file is damaged.
+        """
         return _read(self.run_folder(key) / "result.json")
 
     def results(self, keys: Iterable[str]) -> dict[str, Finished]:
@@ -69,11 +77,35 @@ class Ledger:
 
     def failure(self, key: str) -> dict[str, Any] | None:
         """Returns the last failure of a run; None if it did not fail or has finished since."""
-        return _read(self.run_folder(key) / "failure.json")
+        return _read_or_none(self.run_folder(key) / "failure.json")
 
     def encoder(self, key: str) -> Path:
         """Returns the path of the encoder of a run, which may not exist."""
         return self.run_folder(key) / "encoder.pt"
+
+    def set_damaged_aside(self, keys: Iterable[str]) -> list[str]:
+        """Renames the results of runs whose files are damaged, and deletes such encoders, so that they are made again.
+
+        Args:
+            keys: Keys of the runs.
+
+        Returns:
+            For each damaged file, a sentence with its path and what is wrong with it.
+        """
+        found: list[str] = []
+        for key in keys:
+            encoder = self.encoder(key)
+            if encoder.is_file() and (problem := damage(encoder)) is not None:
+                encoder.unlink()
+                found.append(f"{encoder} {problem}")
+            try:
+                if self.result(key) is not None:
+                    self.counts(key)
+            except InputError as error:
+                result = self.run_folder(key) / "result.json"
+                result.rename(result.with_name("result.damaged.json"))
+                found += [f"{problem.key} {problem.message}".rstrip(".") for problem in error.problems]
+        return found
 
     def is_finished(self, key: str, *, with_encoder: bool = False) -> bool:
         """Returns whether there is a result, and, if required, the encoder."""
@@ -103,13 +135,16 @@ class Ledger:
         return Lease(path, holder)
 
     def finish(self, key: str, result: Mapping[str, Any], counts: Counts) -> None:
-        """Stores a result, atomically."""
+        """Stores a result, atomically.
+
+        Raises:
+            InputError: A file cannot be written.
+        """
         folder = self.run_folder(key)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         arrays = {f"{target}/{name}": array for target, found in counts.items() for name, array in found.items()}
-        part = folder / f".counts.{os.getpid()}.npz"
-        np.savez_compressed(part, **arrays)  # type: ignore[arg-type]  # the stub treats the names as options
-        part.replace(folder / "counts.npz")
+        with replacing(folder / "counts.npz") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # the stub treats the names as options
         write_json(folder / "result.json", result)
         (folder / "failure.json").unlink(missing_ok=True)
 
@@ -129,7 +164,7 @@ class Ledger:
 
     def repeats(self, key: str) -> list[dict[str, Any]]:
         """Returns the records of `note_repeat` for a run."""
-        found: list[dict[str, Any]] = (_read(self.run_folder(key) / "repeats.json") or {}).get("repeats", [])
+        found: list[dict[str, Any]] = (_read_or_none(self.run_folder(key) / "repeats.json") or {}).get("repeats", [])
         return found
 
     def note_repeat(self, key: str, repeat: Mapping[str, Any]) -> None:
@@ -167,7 +202,7 @@ class Lease:
     ) -> None:
         self._done.set()
         self._thread.join()
-        if _read(self._path) == self._holder:  # a process that was suspended for long may have lost it
+        if _read_or_none(self._path) == self._holder:  # a process that was suspended for long may have lost it
             self._path.unlink(missing_ok=True)
 
     def _beat(self) -> None:
@@ -177,13 +212,24 @@ class Lease:
 
 
 def read_counts(path: Path) -> dict[str, dict[str, npt.NDArray[Any]]]:
-    """Returns the content of `counts.npz`, by target."""
+    """Returns the content of `counts.npz`, by target.
+
+    Raises:
+        InputError: The file is missing or damaged; the archive has a checksum of each array.
+    """
     found: dict[str, dict[str, npt.NDArray[Any]]] = {}
-    with np.load(path) as arrays:
-        for name in arrays.files:
-            target, _, kind = name.rpartition("/")
-            found.setdefault(target, {})[kind] = arrays[name]
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:
+            for name in arrays.files:
+                target, _, kind = name.rpartition("/")
+                found.setdefault(target, {})[kind] = arrays[name]
+    except (OSError, EOFError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        raise _damaged(path) from error
     return found
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(Problem(str(path), "is damaged or missing.", "`mtl study run` trains the run again."))
 
 
 def shared_counts(path: Path, folder: Path) -> Path:
@@ -222,13 +268,22 @@ def _read_or_none(path: Path) -> dict[str, Any] | None:
     """Like `_read`, but also None for a truncated file."""
     try:
         return _read(path)
-    except ValueError:
+    except InputError:
         return None
 
 
 def _read(path: Path) -> dict[str, Any] | None:
+    """The content of a JSON file; None if there is none.
+
+    Raises:
+        InputError: The file is damaged.
+    """
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    except (OSError, ValueError) as error:
+        raise _damaged(path) from error
+    if not isinstance(content, dict):
+        raise _damaged(path)
     return content

@@ -85,6 +85,8 @@ class Session:
             verify_old: Number of runs finished with earlier code to train again, to verify that the others
                 may be taken over; 0 takes over none.
         """
+        for sentence in self.ledger.set_damaged_aside(run_spec.key for run_spec in self.plan.run_specs):
+            self._say(f"{sentence}; what is missing is fetched or trained again.")
         self.bring_known_runs()
         for sentence in self.history.changes():
             sys.stderr.write(f"mtl: study: {sentence}\n")

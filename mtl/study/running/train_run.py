@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,10 +17,12 @@ from mtl.batching.data_module import MixtureData
 from mtl.config.mixture import Mixture
 from mtl.data.examples import prepare
 from mtl.evaluation.evaluator import TaskResult
+from mtl.files import make_folder
 from mtl.log_filters import filter_logs, quiet_lightning
 from mtl.study.design.run_spec import RunSpec
 from mtl.study.running.ledger import Counts, Ledger
 from mtl.study.running.run_costs import RunCosts, environment
+from mtl.tracking.checkpoint_file import write_checkpoint
 from mtl.training.assembly import build_heads, build_module
 from mtl.training.module import MultiTaskModule
 from mtl.training.selection import MIXTURE, of_task
@@ -187,10 +189,8 @@ class _Watch(Callback):
 
 
 def _keep_state(path: Path, state: Mapping[str, Tensor]) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(dict(state), part)
-    part.replace(path)
+    make_folder(path.parent)
+    write_checkpoint(path, partial(torch.save, dict(state)))
 
 
 def _start_from(module: MultiTaskModule, path: Path, own_rows: Sequence[int], *, keeps_heads: bool) -> None:

@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -166,7 +167,13 @@ def _train(run_spec: RunSpec, work: Work) -> None:
     owner = {"session": work.session, "study": work.study}
     before = work.ledger.result(run_spec.key)
     if before is None:
-        work.ledger.finish(run_spec.key, {**result, **owner}, counts)
+        try:
+            work.ledger.finish(run_spec.key, {**result, **owner}, counts)
+        except InputError as error:  # there is no room for results, so training others would be in vain
+            told = {"name": run_spec.name, "told": str(error), "error": str(error)}
+            with suppress(InputError):
+                work.ledger.fail(run_spec.key, told, work.session)
+            raise
     else:  # its encoder had been deleted; MLflow has the first result
         differences = list(_differing_scores(before["test"], result["test"]))
         work.ledger.note_repeat(run_spec.key, {**owner, "cost": result["cost"], "differences": differences})

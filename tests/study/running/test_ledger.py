@@ -4,13 +4,18 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from mtl.problems import InputError
 from mtl.study.running import ledger as module
 from mtl.study.running.ledger import Ledger
+from mtl.tracking.checkpoint_file import write_checkpoint
 
 KEY = "ab" * 32
 
@@ -43,6 +48,58 @@ def test_a_repeat_keeps_the_result_and_clears_the_failure(ledger: Ledger) -> Non
     assert [repeat["cost"]["seconds"] for repeat in ledger.repeats(KEY)] == [2.0, 3.0]
     assert ledger.result(KEY) == {"cost": {"seconds": 1.0}}
     assert ledger.failure(KEY) is None
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-9]),
+    "flipped": flip,
+}
+
+
+CASES = [(name, kind) for name in ("counts.npz", "encoder.pt", "result.json") for kind in DAMAGES]
+CASES.remove(("result.json", "flipped"))  # JSON has no checksum
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_a_damaged_file_is_named_and_its_run_is_trained_again(name: str, kind: str, ledger: Ledger) -> None:
+    rng = np.random.default_rng(0)
+    counts = {"gad": {"documents": np.arange(40).astype(str), "counts": rng.random((40, 4)), "owners": np.arange(40)}}
+    other = "cd" * 32
+    for key in (KEY, other):
+        ledger.finish(key, {"test": {"gad": {"f1": 0.5}}}, counts)
+        write_checkpoint(ledger.encoder(key), partial(torch.save, {"weight": torch.rand(50)}))
+    assert ledger.set_damaged_aside([KEY, other, "ef" * 32]) == []
+    path = ledger.run_folder(KEY) / name
+    DAMAGES[kind](path)
+    if name != "encoder.pt":
+        with pytest.raises(InputError) as caught:
+            ledger.results([other, KEY])
+        assert [problem.key for problem in caught.value.problems] == [str(path)]
+    (message,) = ledger.set_damaged_aside([KEY, other])
+    assert message.startswith(f"{path} ")
+    assert not ledger.is_finished(KEY, with_encoder=True)
+    assert ledger.is_finished(KEY) == (name == "encoder.pt")
+    assert ledger.is_finished(other, with_encoder=True)
+    ledger.finish(KEY, {"test": {"gad": {"f1": 0.5}}}, counts)
+    assert list(ledger.results([KEY])) == [KEY]
+
+
+def test_a_full_disk_leaves_no_result(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", fail)
+    with pytest.raises(InputError) as caught:
+        ledger.finish(KEY, {}, {})
+    assert [problem.key for problem in caught.value.problems] == [str(ledger.run_folder(KEY) / "counts.npz")]
+    assert list(ledger.run_folder(KEY).iterdir()) == []
 
 
 def test_one_process_holds_a_claim_until_it_is_released(ledger: Ledger) -> None:

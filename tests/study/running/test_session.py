@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from mtl.commands import run as run_mtl
 from mtl.encoder.location import encoder_identity
 from mtl.files import finite
+from mtl.problems import InputError, Problem
 from mtl.study.design.spec import load_study
 from mtl.study.running import worker
 from mtl.study.running.launchers.processes import REPLACEMENTS, Processes
@@ -493,6 +494,44 @@ def test_encoders_are_deleted_when_the_runs_that_start_from_them_are_done(toy_st
     times = trained()
     finish(path)
     assert trained() == times
+
+
+def test_a_damaged_result_is_trained_again_and_gives_the_same_matrix(
+    toy_study: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = toy_study(designs=["sequential"], tasks=["cause", "risk"])
+    first, times = matrix(finish(path)), trained()
+    torn = next(ROOT.glob("ledger/*/*/counts.npz"))
+    torn.write_bytes(torn.read_bytes()[:100])
+    made = session(path)
+    with pytest.raises(InputError):
+        made.findings()
+    shutil.rmtree("mlruns", ignore_errors=True)
+    assert matrix(finish(path)) == first
+    assert str(torn) in capsys.readouterr().err
+    assert [key for key, when in trained().items() if when != times[key]] == [torn.parent.name]
+
+
+def test_a_worker_whose_disk_is_full_stops_and_says_so(
+    toy_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, begun = session(toy_study(designs=["sequential"], tasks=["cause", "risk"])), []
+
+    def train_nothing(run_spec: Any, ledger: Any) -> Any:
+        begun.append(run_spec.key)
+        return {"cost": {}}, {}
+
+    def fail(*_: Any) -> None:
+        raise InputError(Problem("counts.npz", "cannot be written: No space left on device."))
+
+    monkeypatch.setattr("mtl.study.running.train_run.train", train_nothing)
+    monkeypatch.setattr(made.ledger, "finish", fail)
+    with pytest.raises(InputError):
+        worker.train_all(worker.Work(made.plan.run_specs, made.ledger, "one", "toy"))
+    assert len(begun) == 1
+    failure = made.ledger.failure(begun[0])
+    assert failure is not None
+    assert failure["sessions"] == ["one"]
 
 
 # The launcher `processes` gives it in `test_a_killed_driver_resumes_to_the_same_matrix`.
