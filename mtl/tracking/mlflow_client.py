@@ -95,7 +95,8 @@ def end_run(tracked: Mapping[str, Any], status: str) -> bool:
     """Sets the status of a run whose own process has ended.
 
     Args:
-        tracked: What `run.json` has under `mlflow`: the id of the run, and the address of MLflow without its password.
+        tracked: What `run.json` has under `mlflow`: the id of the run, or the token and experiment with which a process
+            began to create it, and the address of MLflow without its password.
         status: FAILED or KILLED.
 
     Returns:
@@ -108,10 +109,26 @@ def end_run(tracked: Mapping[str, Any], status: str) -> bool:
     if database is not None and not database.is_file():  # it would be created
         return False
     try:
-        open_store(uri).set_terminated(tracked["run_id"], status)
+        client, run_id = open_store(uri), tracked.get("run_id")
+        if run_id is None:
+            experiment = client.get_experiment_by_name(tracked["experiment"])
+            run = experiment and run_with_token(client, experiment.experiment_id, tracked["token"])
+            if not run:
+                return True  # it was not created
+            run_id = run.info.run_id
+        client.set_terminated(run_id, status)
     except Exception:  # stores raise different errors; the status in the folder is set all the same
         return False
     return True
+
+
+def run_with_token(client: MlflowClient, experiment: str, token: str) -> Any:
+    """Returns the run of an experiment that was created with this token; None if there is none.
+
+    The token is recorded before the run is created. So a run is found although its process was killed, or the
+    connection lost, before the id was recorded.
+    """
+    return next(iter(client.search_runs([experiment], f"tags.token = '{token}'", max_results=1)), None)
 
 
 @contextmanager

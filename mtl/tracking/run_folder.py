@@ -290,7 +290,7 @@ class RunFolder:
         """Gives MLflow the status of a run whose process cannot do it; if that fails, `end_if_dead` repeats it."""
         info = self.info
         tracked = {name: value for name, value in info.get("mlflow", {}).items() if name != "unsent_status"}
-        if "run_id" in tracked:
+        if "run_id" in tracked or "token" in tracked:
             unsent = {} if end_run(tracked, info["status"]) else {"unsent_status": info["status"]}
             self.update_info(mlflow={**tracked, **unsent})
 

@@ -12,6 +12,7 @@ import posixpath
 import sys
 import threading
 import time
+import uuid
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -26,7 +27,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from mtl.distributed import is_rank_zero
 from mtl.problems import InputError
-from mtl.tracking.mlflow_client import default_uri, find_experiment, open_store, prepare_mlflow, ui_hint
+from mtl.tracking.mlflow_client import default_uri, find_experiment, open_store, prepare_mlflow, run_with_token, ui_hint
 from mtl.tracking.mlflow_run import MLflowRun, Number, flattened, mlflow_table
 from mtl.tracking.outages import Outages, is_refusal
 from mtl.tracking.points import Points
@@ -297,7 +298,7 @@ class MLflowTracker(Logger):
         run = self._resume(client)
         if run is None:
             experiment = find_experiment(client, self.experiment_name, self.tracking_uri)
-            run = client.create_run(experiment, self._started, self._tags, self._run_name)
+            run = self._create(client, experiment)
         self._run = MLflowRun(client, run)
         self._run_id = self._run.run_id
         self._load = SystemMetrics(self.tracking_uri, self._run_id, run.info.start_time, is_on=self._samples_load)
@@ -326,6 +327,17 @@ class MLflowTracker(Logger):
             self._queue.outages.say(f"MLflow has no run {self._run_id}; a new run is used instead.")
             return None
         return run
+
+    def _create(self, client: MlflowClient, experiment: str) -> Any:
+        """A new run in MLflow, or the one that an attempt has created of which this folder does not know the id."""
+        token = self.folder.info.get("mlflow", {}).get("token")
+        if token is not None and (run := run_with_token(client, experiment, token)) is not None:
+            if not self.keeps_status:
+                client.update_run(run.info.run_id, status="RUNNING")
+            return run
+        token = token or uuid.uuid4().hex
+        self._note(token=token)
+        return client.create_run(experiment, self._started, {**self._tags, "token": token}, self._run_name)
 
     def _write_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         when = _now()

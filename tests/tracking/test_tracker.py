@@ -80,6 +80,7 @@ def test_the_folder_names_the_mlflow_run_and_has_the_same_numbers(store: str) ->
     tracker.finalize("success")
     info = tracker.folder.info
     assert info["status"] == "FINISHED"
+    assert info["mlflow"].pop("token")
     assert info["mlflow"] == {
         "run_id": tracker.run_id,
         "experiment": "biomtl",
@@ -277,6 +278,48 @@ def test_a_run_that_mlflow_has_lost_gets_all_points_of_its_folder(store: str) ->
     second.log_metrics({"train/gad/loss": 9.0}, step=3)
     second.finalize("success")
     assert points_of(store, second.run_id)["train/gad/loss"] == [(0, 1.0), (1, 2.0), (2, 3.0), (3, 9.0)]
+
+
+@pytest.mark.parametrize("is_killed", [True, False])
+def test_a_run_whose_creation_got_no_answer_is_not_created_twice(
+    is_killed: bool, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    create, failures = MlflowClient.create_run, [ConnectionError("no answer")]
+
+    def create_without_answer(self: Any, *arguments: Any, **more: Any) -> Any:
+        made = create(self, *arguments, **more)
+        if failures:
+            raise failures.pop()
+        return made
+
+    monkeypatch.setattr(MlflowClient, "create_run", create_without_answer)
+    tracker = tracker_for()
+    tracker.log_metrics({"train/loss": 1.0}, step=0)
+    if is_killed:  # before the next attempt; another process resumes the run
+        wait_for(lambda: not failures)
+        monkeypatch.setattr(tracker, "_connect", lambda: None)
+        tracker = tracker_for(RunFolder.open(tracker.folder.path))
+        tracker.log_metrics({"train/loss": 0.5}, step=1)
+    tracker.finalize("success")
+    assert tracker.run_id is not None
+    (run,) = client(store).search_runs([client(store).get_experiment_by_name("biomtl").experiment_id])
+    assert (run.info.run_id, run.info.status) == (tracker.run_id, "FINISHED")
+    assert points_of(store, tracker.run_id)["train/loss"] == [(0, 1.0), (1, 0.5)][: 2 if is_killed else 1]
+
+
+def test_a_run_that_was_created_but_never_recorded_is_ended_with_its_process(store: str) -> None:
+    folder = RunFolder.create(Path("runs"), "demo", 1)
+    mlflow = client(store)
+    experiment = mlflow.create_experiment("biomtl")
+    lost, other = (mlflow.create_run(experiment, tags={"token": name}).info.run_id for name in ("mine", "another"))
+    folder.update_info(status="KILLED", mlflow={"tracking_uri": store, "experiment": "biomtl", "token": "mine"})
+    folder.end_in_mlflow()
+    assert [mlflow.get_run(run).info.status for run in (lost, other)] == ["KILLED", "RUNNING"]
+    folder.update_info(mlflow={"tracking_uri": store, "experiment": "biomtl", "token": "of no run"})
+    folder.end_in_mlflow()
+    assert "unsent_status" not in folder.info["mlflow"]
 
 
 def test_an_evaluation_of_another_checkpoint_adds_its_points_and_a_repeated_one_none(store: str) -> None:
