@@ -12,10 +12,12 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
+from mtl.files import sync_folder
 from mtl.problems import InputError, Problem
 from mtl.redaction import is_id
 
@@ -163,7 +165,16 @@ def _create(path: Path) -> None:
     try:
         with os.fdopen(handle, "w", encoding="ascii") as file:
             file.write(secrets.token_hex(KEY_BYTES) + "\n")
-        with suppress(FileExistsError):
+            file.flush()
+            os.fsync(file.fileno())
+        try:
             os.link(part, path)  # fails if the file exists, unlike a rename
+        except FileExistsError:
+            pass
+        except OSError:  # no hard links on this file system; FAT and some network file systems have none
+            with FileLock(path.with_name(f".{path.name}.lock"), mode=0o600):
+                if not path.exists():
+                    part.replace(path)
+        sync_folder(path.parent)
     finally:
-        part.unlink()
+        part.unlink(missing_ok=True)

@@ -1,3 +1,5 @@
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +68,18 @@ def test_a_key_in_the_folder_of_a_run_is_refused(tmp_path: Path, key_file: Path)
         hash_from_now_on()
     assert [problem.key for problem in caught.value.problems] == [KEY_VARIABLE]
     assert not key_file.exists()
+
+
+def test_a_key_is_created_once_where_files_cannot_be_linked(key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    key = hashed_ids.read_key(create=True)
+    assert hashed_ids.read_key() == key
+    assert key_file.stat().st_mode & 0o777 == 0o600
+    hashed_ids._create(key_file)  # as a process that found no key a moment ago
+    assert hashed_ids.read_key() == key
 
 
 def test_a_missing_key_is_created_only_by_a_run() -> None:

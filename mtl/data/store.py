@@ -25,6 +25,7 @@ from datasets.table import MemoryMappedTable
 from filelock import FileLock
 
 from heads.rows import Row, row_from_dict
+from mtl.files import sync_folder
 from mtl.private_files import cache_folder, make_private, open_private, private_folder
 
 DECIDES_RESULTS = False
@@ -297,8 +298,11 @@ def _write(path: Path, records: Iterable[Mapping[str, Any]], summary: Callable[[
         written = json.dumps({"summary": made, "checksum": _checksum(part, made)})
         with open_private(part.with_suffix(".summary")) as file:
             file.write(written)
+            file.flush()
+            os.fsync(file.fileno())
         part.with_suffix(".summary").replace(path.with_suffix(".json"))
         part.replace(path)
+        sync_folder(path.parent)
     finally:
         part.unlink(missing_ok=True)
         part.with_suffix(".summary").unlink(missing_ok=True)
@@ -312,6 +316,8 @@ def _write_arrow(path: Path, records: Iterator[Mapping[str, Any]]) -> None:
         writer.write_batch(batch)
         while chunk := list(islice(records, CHUNK)):
             writer.write_batch(_batch(chunk, batch.schema))
+    with path.open("rb") as written:  # a rename may reach the disk before the content does
+        os.fsync(written.fileno())
 
 
 def _batch(records: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
