@@ -326,9 +326,20 @@ def as_yaml(name: str, tasks: Iterable[TaskDraft], encoder: str, max_length: int
     for task in tasks:
         lines.append(f"  {_scalar(task.name)}:")
         lines += [f"    # {comment}" for comment in task.comments]
-        dumped = yaml.safe_dump(task.fields, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
+        dumped = yaml.safe_dump(
+            _without_interpolation(task.fields), sort_keys=False, allow_unicode=True, default_flow_style=None, width=110
+        )
         lines += [f"    {line}" for line in dumped.splitlines()]
     return "\n".join(lines) + "\n"
+
+
+def _without_interpolation(value: Any) -> Any:
+    r"""The value with ``${`` in its texts, such as the names of labels, written so that it stands for itself."""
+    if isinstance(value, Mapping):
+        return {key: _without_interpolation(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_interpolation(inner) for inner in value]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
 
 
 def _scalar(text: str) -> str:

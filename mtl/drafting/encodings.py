@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterable, Iterator
+from itertools import count
 from pathlib import Path
 
 from mtl.problems import InputError, Problem
+from mtl.readers._limits import Budget, read_limit
 
 UTF8 = "utf-8"
 WINDOWS = "cp1252"
@@ -37,10 +39,25 @@ def encoding_of(paths: Iterable[Path]) -> str:
 
 
 def lines_of(path: Path, encoding: str) -> Iterator[str]:
-    """The lines of a text file without their ends; what cannot be decoded is replaced, as its reader reports it."""
-    with path.open(encoding="utf-8-sig" if encoding == UTF8 else encoding, errors="replace", newline="\n") as file:
-        for line in file:
-            yield line.rstrip("\r\n")
+    """The lines of a text file without their ends; what cannot be decoded is replaced, as its reader reports it.
+
+    Raises:
+        InputError: A line exceeds the limit of readers.
+    """
+    for number, raw in enumerate(_raw_lines(path)):
+        content = raw.removeprefix(codecs.BOM_UTF8) if encoding == UTF8 and not number else raw
+        yield content.decode(encoding, errors="replace").rstrip("\r\n")
+
+
+def _raw_lines(path: Path) -> Iterator[bytes]:
+    limit = read_limit()
+    with path.open("rb") as file:
+        for number in count(1):
+            raw = file.readline(limit + 1)
+            if not raw:
+                return
+            Budget(Path(f"{path}:{number}"), "A line", limit).take(len(raw))
+            yield raw
 
 
 def _encoding(path: Path) -> str | None:
@@ -50,18 +67,17 @@ def _encoding(path: Path) -> str | None:
     """
     found = None
     try:
-        with path.open("rb") as file:
-            for number, raw in enumerate(file):
-                if not number and raw.startswith(_UTF16):
-                    raise InputError(Problem(str(path), "It is UTF-16, which no reader reads.", "Save it as UTF-8."))
-                if raw.isascii():
-                    continue
-                if _fits(raw, UTF8):
-                    return UTF8
-                if b"\0" in raw or not _fits(raw, WINDOWS):
-                    message = "It is no text in UTF-8 or in the Windows encoding cp1252."
-                    raise InputError(Problem(str(path), message, "Convert it to UTF-8, or check the path."))
-                found = WINDOWS
+        for number, raw in enumerate(_raw_lines(path)):
+            if not number and raw.startswith(_UTF16):
+                raise InputError(Problem(str(path), "It is UTF-16, which no reader reads.", "Save it as UTF-8."))
+            if raw.isascii():
+                continue
+            if _fits(raw, UTF8):
+                return UTF8
+            if b"\0" in raw or not _fits(raw, WINDOWS):
+                message = "It is no text in UTF-8 or in the Windows encoding cp1252."
+                raise InputError(Problem(str(path), message, "Convert it to UTF-8, or check the path."))
+            found = WINDOWS
     except OSError as error:
         raise InputError(Problem(str(path), f"It cannot be read: {error.strerror}.", "Check the path.")) from None
     return found

@@ -54,6 +54,8 @@ def guess(path: Path) -> Guess:
     Raises:
         InputError: Nothing fits.
     """
+    if "\0" in str(path) or not (path.is_dir() or path.is_file()):  # a pipe would wait for ever
+        raise InputError(Problem(str(path), "There is no such file or folder.", "Check the path."))
     return _of_folder(path) if path.is_dir() else _of_files([path])
 
 
@@ -226,7 +228,7 @@ def _may_be_header(names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     """Whether a first row may be a header: it has a usual name, or names alone, none of which is a value below it."""
     words = [word for name in names if len(name.split()) <= 3 for word in name.split()]  # such as "Patient ID"
     below = zip(*rows, strict=True)
-    recurs = any(name in values for name, values in zip(names, below, strict=True))
+    recurs = any(name in values for name, values in zip(names, below, strict=False))  # of no rows, none
     return is_header(words) or (all(map(is_name, names)) and not recurs)
 
 

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 _BATCH = 8192
 """Maximum number of rows that are decoded at once."""
 
+_NESTED_BATCH = 64
+"""The same of a file with lists, each of which may repeat a value any number of times in a few bytes."""
+
 _AT_ONCE = 64 << 20
 """Maximum size in bytes of what is decoded, and of what is converted to Python objects, at once."""
 
 _RATIO = 100
 """How many times its own size a file may expand to, beyond the limit of every reader; tables of texts reach 20."""
-
-_OF_AN_INDEX = 4
-"""Bytes of a value that is repeated, which a file may store in none."""
 
 _OF_A_ROW, _OF_A_VALUE = 64, 8
 """Bytes that each row and each value count, so that a file of repeated nulls is not free."""
@@ -52,7 +52,10 @@ class Parquet:
         self._budget = Budget(source, "A parquet file, after decompression,", limit)
         self._of_a_row = Budget(source, "A row of a parquet file")
         with self._guarded():
-            names = _columns_of_strings(pq.ParquetFile(file))
+            schema = pq.ParquetFile(file).schema
+            columns = [schema.column(index) for index in range(len(schema))]
+            names = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
+            self._is_nested = any(column.max_repetition_level for column in columns)
             # As dictionaries, so that a long text that is repeated in many rows is in memory once.
             self._file: ParquetFile = pq.ParquetFile(file, read_dictionary=names)
             self.names: list[str] = self._file.schema_arrow.names
@@ -72,14 +75,11 @@ class Parquet:
 
     def _rows_at_once(self) -> int:
         """How many rows to decode at once, from the sizes that the file states."""
-        found = self._file.metadata
-        of_a_row = 0
-        for group in (found.row_group(number) for number in range(found.num_row_groups)):
-            chunks = [group.column(number) for number in range(group.num_columns)]
-            size = sum(max(chunk.total_uncompressed_size, _OF_AN_INDEX * chunk.num_values) for chunk in chunks)
-            of_a_row = max(of_a_row, size // max(1, group.num_rows))
-        self._of_a_row.take(of_a_row)
-        return max(1, min(_BATCH, _AT_ONCE // max(1, of_a_row)))
+        # Not from those of single columns: pyarrow ends the process where their statistics are damaged.
+        groups = (self._file.metadata.row_group(number) for number in range(self._file.num_row_groups))
+        size = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0)
+        self._of_a_row.take(size)
+        return max(1, min(_NESTED_BATCH if self._is_nested else _BATCH, _AT_ONCE // max(1, size)))
 
     def _converted(self, batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
         size = _OF_A_ROW * len(batch) + sum(map(_converted_size, batch.columns))
@@ -103,11 +103,6 @@ class Parquet:
         except Exception as error:
             message = f"The file cannot be read as parquet ({type(error).__name__})."
             raise InputError(Problem(str(self._source), message, "Check that the file is intact.")) from error
-
-
-def _columns_of_strings(file: ParquetFile) -> list[str]:
-    columns = (file.schema.column(index) for index in range(len(file.schema)))
-    return [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
 
 
 def _converted_size(column: pa.Array) -> int:
