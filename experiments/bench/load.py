@@ -1,10 +1,14 @@
 """How `mtl` bears large inputs: many tasks, labels and rows, a long document, and a long training.
 
     python experiments/bench/load.py tasks rows document labels
+    python experiments/bench/load.py leakage
     python experiments/bench/load.py soak --minutes 30
 
 Everything is invented. Each command runs in one thread and in a process of its own, and its processor time, time on the
 clock and peak memory are printed. A first check reads and encodes the rows; a second one finds them in the cache.
+
+`leakage` compares 200,000 sentences of two tasks, as `mtl check` and `mtl fit` do once for the same rows. A hundredth
+of those of dev and test are in the other task's train. Reading the rows is not counted.
 
 `soak` trains a small encoder for many short passes, with an evaluation and a save after each, samples memory and open
 files of the process, and prints their slopes over the last two thirds of the time.
@@ -48,17 +52,21 @@ class Cost(NamedTuple):
 def main(arguments: Sequence[str]) -> None:
     """Runs the parts and prints what each command took."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="+", choices=[*PARTS, "soak"])
+    parser.add_argument("parts", nargs="+", choices=[*PARTS, "leakage", "soak"])
     parser.add_argument("--tasks", type=int, default=200, help="number of tasks (default 200)")
     parser.add_argument("--rows", type=int, default=1_000_000, help="number of training rows (default a million)")
     parser.add_argument("--characters", type=int, default=200_000, help="length of the document (default 200,000)")
     parser.add_argument("--labels", type=int, default=100_000, help="number of labels (default 100,000)")
+    parser.add_argument("--sentences", type=int, default=200_000, help="number of sentences (default 200,000)")
     parser.add_argument("--minutes", type=float, default=30, help="length of the soak (default 30)")
     options = parser.parse_args(arguments)
     for part in options.parts:
         with tempfile.TemporaryDirectory() as name:
             if part == "soak":
                 soak(Path(name), options.minutes)
+                continue
+            if part == "leakage":
+                leakage(Path(name), options.sentences)
                 continue
             mixture = PARTS[part](Path(name), options)
             fit = ("fit", "--mixture", str(mixture), f"--run.root={name}/runs", *ONE_STEP)
@@ -152,6 +160,54 @@ def mixture_file(folder: Path, tasks: dict[str, str]) -> Path:
     mixture = folder / "load.yaml"
     mixture.write_text(f"name: load\nencoder: {SMALL}\ntasks:\n{fields}", encoding="utf-8")
     return mixture
+
+
+COMPARE = """
+import sys, time
+from pathlib import Path
+from mtl.config.loading import load_mixture
+from mtl.data.leakage_gate import find_leakage
+from mtl.data.reading import read_rows
+from mtl.data.store import Store
+
+mixture = load_mixture(Path(sys.argv[1]))
+for name, task in mixture.tasks.items():
+    read_rows(task.data, f"tasks.{name}.data", Store())
+started = time.perf_counter(), time.process_time()
+found = find_leakage(mixture)
+print(time.perf_counter() - started[0], time.process_time() - started[1], len(found.overlaps))
+"""
+
+
+def sharing(own: Iterator[str], others: Sequence[str]) -> Callable[[str, int, random.Random], dict[str, object]]:
+    """Makes a row of the next text; each hundredth row of dev and test has one of the other task's train."""
+
+    def row(split: str, number: int, draws: random.Random) -> dict[str, object]:
+        text = next(own)
+        is_shared = split != "train" and number % 100 == 0
+        return {"id": f"{split}-{number}", "text": others[number] if is_shared else text, "label": "x"}
+
+    return row
+
+
+def leakage(folder: Path, num_sentences: int) -> None:
+    """Compares the sentences of two tasks and prints how long it took."""
+    draws = random.Random(0)
+    size = num_sentences // 10
+    sizes = {"train": 4 * size, "dev": size // 2, "test": size // 2}
+    texts = {task: [" ".join(draws.choices(WORDS, k=20)) for _ in range(5 * size)] for task in "ab"}
+    for task, other in ("ab", "ba"):
+        write_splits(folder / task, sizes, sharing(iter(texts[task]), texts[other]))
+    mixture = mixture_file(folder, {task: classification(task, ("x", "y")) for task in "ab"})
+    environment = {**os.environ, "MTL_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-c", COMPARE, str(mixture)]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    clock, cpu, overlaps = done.stdout.split()
+    print(
+        f"leakage: {10 * size} sentences compared in {float(clock):.1f} s ({float(cpu):.1f} s of processor time), "
+        f"{overlaps} overlaps found",
+        flush=True,
+    )
 
 
 # --- measuring --------------------------------------------------------------------------------------------------------
