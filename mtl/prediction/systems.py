@@ -61,6 +61,12 @@ class Gold:
         of_reader = {str(theirs): str(ours) for names in given for theirs, ours in names.items()}
         return {**rename, **{theirs: rename.get(ours, ours) for theirs, ours in of_reader.items()}}
 
+    @property
+    def is_lenient(self) -> bool:
+        """Whether a tag that continues no mention begins one: in tasks that say so, and in those without any B."""
+        options = self.spec.head_options
+        return options.get("spans") == "lenient" or options.get("scheme") == "IO"
+
 
 @dataclass(frozen=True)
 class SystemScores:
@@ -71,12 +77,14 @@ class SystemScores:
         result: Scores and counts per document.
         rows: The rows that were scored.
         predictions: Its predictions by row id.
+        left_out: How much of its file makes no prediction, by what it is.
     """
 
     name: str
     result: TaskResult
     rows: Sequence[Row]
     predictions: Mapping[str, Prediction]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def gold_rows(task: str | None, runs: Sequence[FinishedRun], split: str, unit: str | None = None) -> Gold:
@@ -149,10 +157,11 @@ def scored_file(path: Path, gold: Gold, options: FileOptions = FileOptions()) ->
         names={**gold.names, **options.names},
         ignored=options.ignored,
         format=options.format,
+        lenient=gold.is_lenient,
     )
     rows = usable_rows(gold.head, found.rows)
     result = score_rows(gold.head, ((row, found.predictions[row.id]) for row in rows))
-    return SystemScores(path.name, result, rows, found.predictions)
+    return SystemScores(path.name, result, rows, found.predictions, found.left_out)
 
 
 def scored_run(run: FinishedRun, gold: Gold) -> SystemScores:

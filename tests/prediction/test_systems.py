@@ -102,6 +102,29 @@ def test_what_the_run_predicts_in_any_layout_scores_like_the_run(
         assert printed(capsys)["scores"]["f1"] == pytest.approx(own["f1"]), name
 
 
+@pytest.mark.parametrize(("options", "kept"), [({}, False), ({"spans": "lenient"}, True), ({"scheme": "IO"}, True)])
+def test_tags_without_a_beginning_are_scored_as_the_task_decodes_its_own(
+    tested_run: Path,
+    task: Path,
+    tmp_path: Path,
+    options: dict[str, Any],
+    kept: bool,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = ["--split", "test", "--task", "mentions", "--output", str(tmp_path / "x.conll")]
+    assert run_mtl(["predict", str(tested_run), *output, *CPU]) == 0
+    tagged = (tmp_path / "x.conll").read_text()
+    task.write_text(yaml.safe_dump({**yaml.safe_load(task.read_text()), "options": options}))
+    found = {}
+    for prefix in "BI":
+        (tmp_path / "x.conll").write_text(tagged.replace("\tB-", f"\t{prefix}-"))
+        assert run_mtl(["score", str(tmp_path / "x.conll"), "--task", str(task), "--json"]) == 0
+        found[prefix] = printed(capsys)
+    assert found["B"]["scores"]["f1"] > 0
+    assert found["I"]["scores"]["f1"] == (found["B"]["scores"]["f1"] if kept else 0)
+    assert (found["B"]["left_out"], bool(found["I"]["left_out"])) == ({}, not kept)
+
+
 def test_a_run_and_a_file_with_the_same_predictions_do_not_differ(
     tested_run: Path, predictions: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
