@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from mtl.evaluation.evaluator import TaskResult
 
 DECIDES_RESULTS = False
+
+FindTask = Callable[[str], TaskSpec | None]
+"""Finds a task by its name, for example among those of the suites; None if there is none."""
 
 
 @dataclass(frozen=True)
@@ -87,26 +90,28 @@ class SystemScores:
     left_out: Mapping[str, int] = field(default_factory=dict)
 
 
-def gold_rows(task: str | None, runs: Sequence[FinishedRun], split: str, unit: str | None = None) -> Gold:
-    """The gold rows of a task file, or of a task of a run.
+def gold_rows(
+    task: str | None,
+    runs: Sequence[FinishedRun],
+    split: str,
+    unit: str | None = None,
+    *,
+    find: FindTask = lambda name: None,
+) -> Gold:
+    """The gold rows of a task file, of a task of a run, or of a task that is found by name.
 
     Args:
-        task: A task file, or the name of a task of the first run; None takes the only task of the run.
+        task: A task file, or the name of a task of the first run or of one that `find` knows; None takes the only task
+            of the run.
         runs: Runs that may have the task.
         split: train, dev or test.
         unit: What intervals resample, as in `evaluation.unit`; None takes that of the first run, or documents.
+        find: Finds tasks that are neither files nor tasks of the first run.
 
     Raises:
         InputError: There is no such task or split, its data is missing or invalid, or its rows have no such units.
     """
-    if task is not None and Path(task).is_file():
-        name, spec = Path(task).stem, read_task(Path(task))
-    elif not runs:
-        what = "is missing" if task is None else f"'{task}' is not a file"
-        raise InputError(Problem("--task", f"The task {what}.", "Write --task FILE, or give a run and its task."))
-    else:
-        name = _task_of(runs[0], task)
-        spec = runs[0].mixture.tasks[name].model_copy(update={"same_rows_as": None})
+    name, spec = _named_task(task, runs, find)
     known = read_rows(spec.data, f"tasks.{name}.data", Store())
     if split not in known:
         message = f"The task '{name}' has no split '{split}'."
@@ -188,6 +193,21 @@ def scored_run(run: FinishedRun, gold: Gold) -> SystemScores:
         raise InputError(Problem("--task", message, "Compare runs that count alike."))
     scored = run.score(gold.task, run.split(gold.task, gold.split, gold.spec.data))
     return SystemScores(run.folder.path.name, scored.result, gold.rows, scored.predictions)
+
+
+def _named_task(task: str | None, runs: Sequence[FinishedRun], find: FindTask) -> tuple[str, TaskSpec]:
+    """The name of a task, and the task."""
+    if task is not None and Path(task).is_file():
+        return Path(task).stem, read_task(Path(task))
+    if task is not None and not (runs and task in runs[0].mixture.tasks):
+        found = find(task)
+        if found is not None:
+            return task, found
+    if not runs:
+        what = "is missing" if task is None else f"'{task}' is neither a file nor a task of a suite"
+        raise InputError(Problem("--task", f"The task {what}.", "Write --task FILE, or give a run and its task."))
+    name = _task_of(runs[0], task)
+    return name, runs[0].mixture.tasks[name].model_copy(update={"same_rows_as": None})
 
 
 def _task_of(run: FinishedRun, task: str | None) -> str:
