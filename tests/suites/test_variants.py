@@ -303,7 +303,10 @@ def test_each_variant_is_found_again_from_the_head_and_options_that_compute_it(n
     assert variants_of(str(variant.head), variant.options)[str(variant.metric)] == name
 
 
-def test_a_metric_with_other_options_has_no_variant_and_other_names_of_a_head_are_known() -> None:
-    assert variants_of("ner", {"spans": "lenient"})["f1"] == "conlleval_entity_f1"
+def test_a_metric_with_other_options_has_no_variant_and_a_head_may_be_a_path() -> None:
+    assert (
+        variants_of("heads.token_classification.TokenClassification", {"spans": "lenient"})["f1"]
+        == "conlleval_entity_f1"
+    )
     assert variants_of("relation", {"level": "concept", "scope": "sentence"}) == {}
     assert variants_of("masked_lm", {}) == {}
