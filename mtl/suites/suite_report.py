@@ -214,7 +214,7 @@ def _main_table(suite: Suite, models: Sequence[ModelResults], found: SuiteCompar
     ]
     rows.append(["**score**", suite.spec.aggregation.rule, "", *(_mean(line.suite.score) for line in lines)])
     yield from table(header, rows)
-    yield "`trivial` is the best predictor without fine-tuning. ‡: quoted by the source, which did not measure it.\n"
+    yield "`trivial` is the best predictor without fine-tuning. ‡: not read where those who measured it print it.\n"
     if unfinished:
         yield "\\*: at least one seed was still improving at its last evaluation (undertrained).\n"
 
