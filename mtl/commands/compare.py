@@ -94,9 +94,9 @@ def _report(gold: Gold, first: SystemScores, second: SystemScores) -> dict[str, 
         "documents": len(first.result.documents),
         "resampled": gold.unit,
         "systems": [first.name, second.name],
-        "left_out": {system.name: dict(system.left_out) for system in (first, second) if system.left_out},
+        "left_out": [dict(system.left_out) for system in (first, second)],
         "primary_metric": gold.head.primary_metric,
-        "variants": {name: one for name, one in variants_of_task(gold.spec).items() if name in found},
+        "variants": variants_of_task(gold.spec, found),
         "p": exchange_p(gold.head, counts[0], counts[1], units=units, unit=unit),
         "unit": unit,
         "metrics": {
@@ -128,6 +128,7 @@ def _print(found: dict[str, Any]) -> None:
     console.print(
         f"{found['primary_metric']}: p = {found['p']:.4f}, two-sided, by exchange of {found['resampled']}s{note}"
     )
-    left_out = (note for name, own in found["left_out"].items() for note in left_out_notes(name, own))
+    systems = zip(found["systems"], found["left_out"], strict=True)
+    left_out = (note for name, own in systems for note in left_out_notes(name, own))
     for one in (*variant_notes(found["variants"]), *left_out):
         console.print(one, markup=False, soft_wrap=True)

@@ -60,8 +60,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     run.require(options.task)
     corpus = other_corpus(run.mixture, options.task, options.on, parse_names(options.names), find=suite_task)
     found = evaluate_on(run, options.task, corpus, options.split)
-    variants = variants_of_task(run.mixture.tasks[options.task])
-    variants = {name: one for name, one in variants.items() if name in found.result.scores}
+    variants = variants_of_task(run.mixture.tasks[options.task], found.result.scores)
     if options.json:
         sys.stdout.write(json.dumps({**found.to_dict(), "variants": variants}, indent=2) + "\n")
     else:

@@ -72,7 +72,7 @@ def _score(options: argparse.Namespace) -> int:
         "task": gold.task,
         "split": gold.split,
         "primary_metric": head.primary_metric,
-        "variants": {name: one for name, one in variants_of_task(gold.spec).items() if name in scores},
+        "variants": variants_of_task(gold.spec, scores),
         "rows": system.result.num_rows,
         "documents": len(system.result.documents),
         "left_out": dict(system.left_out),

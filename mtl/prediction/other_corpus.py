@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 DECIDES_RESULTS = False
 
+FindTask = Callable[[str], "TaskSpec | None"]
+"""Finds a task by its name, for example among those of the suites; None if there is none."""
+
 
 class Corpus(NamedTuple):
     """A corpus that a task of a run can read.
@@ -54,7 +57,7 @@ def other_corpus(
     on: str,
     names: Mapping[str, str] | None = None,
     *,
-    find: Callable[[str], TaskSpec | None] = lambda name: None,
+    find: FindTask = lambda name: None,
 ) -> Corpus:
     """A corpus for a task of a run.
 
@@ -66,7 +69,7 @@ def other_corpus(
         on: Name of another task of the mixture, a task file, a YAML file with `data` and perhaps `labels`, or the name
             of a task that `find` knows.
         names: New name of each label of the corpus that the run calls otherwise.
-        find: Finds a task by its name, for example among those of the suites; None if there is none.
+        find: Finds tasks that are neither files nor tasks of the mixture.
 
     Raises:
         InputError: There is no such corpus, it is of another type, or it has labels that the task does not have.
@@ -90,9 +93,7 @@ def other_corpus(
     return Corpus(name, spec.data.model_copy(update={"rename": rename or None, "annotated": annotated}))
 
 
-def _spec(
-    mixture: Mixture, own: TaskSpec, on: str, find: Callable[[str], TaskSpec | None]
-) -> tuple[str, TaskSpec, bool]:
+def _spec(mixture: Mixture, own: TaskSpec, on: str, find: FindTask) -> tuple[str, TaskSpec, bool]:
     """The name of the corpus, its task, and whether its labels are known."""
     if on in mixture.tasks:
         return on, mixture.tasks[on], True

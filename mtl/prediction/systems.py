@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from mtl.evaluation.baselines import usable_rows
 from mtl.evaluation.resampling_units import DOCUMENT, Units, units_of
 from mtl.evaluation.scoring import score_rows
 from mtl.prediction.finished_run import FinishedRun
-from mtl.prediction.other_corpus import read_task
+from mtl.prediction.other_corpus import FindTask, read_task
 from mtl.prediction.other_systems import import_predictions
 from mtl.problems import InputError, Problem, did_you_mean
 
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from mtl.evaluation.evaluator import TaskResult
 
 DECIDES_RESULTS = False
-
-FindTask = Callable[[str], TaskSpec | None]
-"""Finds a task by its name, for example among those of the suites; None if there is none."""
 
 
 @dataclass(frozen=True)

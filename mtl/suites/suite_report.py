@@ -272,7 +272,7 @@ def _surface_table(models: Sequence[ModelResults]) -> Iterator[str]:
     if rows:
         yield "## Seen and unseen mentions\n"
         yield "Seen: the surface form is a mention in train. Ambiguous: it occurs in train with another type or"
-        yield "unlabelled. F1 is a mean over seeds; without such mentions, or if the runs did not keep it, there is none.\n"
+        yield "unlabelled. F1 is a mean over seeds; there is none without such mentions, or if runs did not keep it.\n"
         yield from table(["model", "task", "mentions", "% seen", "% ambiguous", "F1 on seen", "F1 on unseen"], rows)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from mtl.config.mixture import TaskSpec
 from mtl.suites.suite_file import known_suites, load_suite
 from mtl.suites.variants import variants_of
@@ -24,6 +26,11 @@ def suite_task(name: str) -> TaskSpec | None:
     return None
 
 
-def variants_of_task(spec: TaskSpec) -> dict[str, str]:
-    """The metric variants of a task's metrics, by metric; metrics without a variant are left out."""
-    return variants_of(spec.head, spec.head_options)
+def variants_of_task(spec: TaskSpec, metrics: Collection[str]) -> dict[str, str]:
+    """The variants of a task's metrics, by metric.
+
+    Args:
+        spec: The task.
+        metrics: Names of metrics; those without a variant are left out.
+    """
+    return {name: one for name, one in variants_of(spec.head, spec.head_options).items() if name in metrics}
