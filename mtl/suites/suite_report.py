@@ -84,8 +84,9 @@ def _facts(results: TaskResults, is_own_variant: bool) -> dict[str, Any]:
 
 def _surface_facts(results: TaskResults) -> dict[str, float]:
     """The shares of seen and of ambiguous mentions, and the mean F1 on seen and on unseen ones, in percent."""
-    counts = results.surfaces or {}
-    found = {f"{name}_share": 100 * counts[name] / counts["mentions"] for name in ("seen", "ambiguous") if counts}
+    counts = results.surfaces or {"mentions": 0}
+    shares = ("seen", "ambiguous") if counts["mentions"] else ()
+    found = {f"{name}_share": 100 * counts[name] / counts["mentions"] for name in shares}
     means = {name: list(results.surface_scores.get(name, {}).values()) for name in SURFACE_METRICS}
     return found | {name: 100 * statistics.fmean(values) for name, values in means.items() if values}
 

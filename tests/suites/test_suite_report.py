@@ -182,6 +182,8 @@ def test_seen_and_unseen_mentions_are_shown_as_far_as_they_are_known(suite: Suit
         ["ours, joint", "`toy_drugs`", "8", "75.00", "25.00", "-", "-"],
     ]
     assert "## Seen and unseen" not in report(suite, [model(toy_risk=RISK)])
+    none = replace(DRUGS, surfaces=dict.fromkeys(counts, 0))
+    assert rows(report(suite, [model(toy_drugs=none)]), "## Seen and unseen")[0][2:] == ["0", "-", "-", "-", "-"]
     metrics = report_metrics(suite, found)
     assert metrics["ours, single/unseen_f1/toy_drugs"] == 37.5
     columns = score_columns(suite, found)
