@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import product
+from itertools import product, zip_longest
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 import torch
@@ -71,9 +71,10 @@ class RelationClassification(Head):
 
     Metrics are `micro_f1`, `macro_f1`, `precision` and `recall` without the negative class, and `accuracy` with it.
     They count every candidate, and as missed every gold relation that is not a candidate, for example because its
-    mentions are in two sentences. A prediction matches at most one gold type; other types of the pair are missed. The
-    first four are 0 if only the negative class is predicted. `macro_f1` leaves out types that neither occur nor are
-    predicted, as in scikit-learn by default.
+    mentions are in two sentences. The head predicts one type for a pair, so that other gold types of it are missed;
+    of predictions of other systems with several types for a pair, each counts. The first four are 0 if only the
+    negative class is predicted. `macro_f1` leaves out types that neither occur nor are predicted, as in scikit-learn
+    by default.
 
     On request, with the option `metrics` or as `primary_metric`, there are `mcc` and `kappa` over all labels, and
     `cooccurrence_fpr`: the share of candidates that are predicted as related in sentences without any related
@@ -283,19 +284,14 @@ class RelationClassification(Head):
         If `cooccurrence_fpr` is computed, its two counts follow.
         """
         confusion = torch.zeros(len(self.labels), len(self.labels), dtype=torch.long)
-        if isinstance(row, TextRow):
-            predicted = {_WHOLE_TEXT: prediction["label"]}
-        else:
-            predicted = {self.pairing.key(r["head"], r["tail"]): r["type"] for r in prediction["relations"]}
-        known = self._gold(row)
+        predicted, known = self._predicted(prediction, row), self._gold(row)
         for key, types in known.items():
-            for truth, guess in _matches(types, predicted.get(key, self.negative), self.negative):
+            for truth, guess in _matches(types, predicted.get(key, ()), self.negative):
                 confusion[self.labels.index(truth), self.labels.index(guess)] += 1
         if COOCCURRENCE not in self.metrics:
             return confusion.flatten()
-        related = {key for key, label in predicted.items() if label != self.negative}
         by_sentence = self._keys_by_sentence(row)
-        cooccurring = cooccurrence_counts(by_sentence, known, related, self.negative)
+        cooccurring = cooccurrence_counts(by_sentence, known, predicted, self.negative)
         return torch.cat([confusion.flatten(), torch.tensor(cooccurring)])
 
     def score(self, counts: Tensor) -> dict[str, float]:
@@ -380,6 +376,18 @@ class RelationClassification(Head):
             return {_WHOLE_TEXT: (row.label,)} if isinstance(row.label, str) else {}
         candidates = self.pairing.candidates(row) if candidates is None else candidates
         return gold(row, candidates, self.pairing, self.labels, self.negative)
+
+    def _predicted(self, prediction: Prediction, row: Row) -> Gold:
+        """The predicted types of each pair but the negative one, each once, in the order of the labels."""
+        if isinstance(row, TextRow):
+            found = {(_WHOLE_TEXT, prediction["label"])}
+        else:
+            found = {(self.pairing.key(r["head"], r["tail"]), r["type"]) for r in prediction["relations"]}
+        predicted: Gold = {}
+        for key, label in sorted(found, key=lambda one: self.labels.index(one[1])):
+            if label != self.negative:
+                predicted[key] = (*predicted.get(key, ()), label)
+        return predicted
 
     def _is_trained(self, row_id: str, key: Key, types: Sequence[str]) -> bool:
         if not types or tuple(types) != (self.negative,) or self.keep_negatives == 1:
@@ -503,11 +511,15 @@ def _of_texts(fitted: _baselines.Fitted) -> _Fitted:
     return lambda items: fitted([item.text_row() for item in items]).tolist() if items else []
 
 
-def _matches(types: Sequence[str], predicted: str, negative: str) -> list[tuple[str, str]]:
-    """(gold, predicted) for each gold type of a pair. The prediction is matched with one of them: if possible, itself.
+def _matches(types: Sequence[str], predicted: Sequence[str], negative: str) -> list[tuple[str, str]]:
+    """(gold, predicted) for each gold type of a pair, and for each further predicted type.
 
-    >>> _matches(["cause", "treat"], "treat", "none")
+    >>> _matches(["cause", "treat"], ["treat"], "none")
     [('treat', 'treat'), ('cause', 'none')]
+    >>> _matches(["cause"], ["cause", "treat"], "none")
+    [('cause', 'cause'), ('none', 'treat')]
     """
-    first = predicted if predicted in types else types[0]
-    return [(first, predicted), *((other, negative) for other in types if other != first)]
+    missed = [label for label in types if label not in predicted]
+    spurious = [label for label in predicted if label not in types]
+    right = [(label, label) for label in types if label in predicted]
+    return [*right, *zip_longest(missed, spurious, fillvalue=negative)]

@@ -31,4 +31,29 @@ def test_an_example_is_valid_data_of_a_task(fields: dict[str, Any]) -> None:
 
 
 def test_all_examples_are_seen() -> None:
-    assert len(EXAMPLES) == BLOCK.count("data: ") == 5
+    assert len(EXAMPLES) == BLOCK.count("data: ") == 7
+
+
+@pytest.mark.parametrize("reader", ["i2b2_2010", "share2013", "clinicalsts", "mednli", "ebm_nlp", "bioasq"])
+def test_a_corpus_under_agreement_has_one_place_and_layout_on_the_page_in_suites_and_in_studies(reader: str) -> None:
+    places = [place_of(fields) for fields in [*EXAMPLES, *task_data()] if fields.get("reader") == reader]
+    assert len(places) > 1
+    assert places == places[:1] * len(places)
+    cuts = [
+        fields["split"]["fractions"] for fields in task_data() if fields.get("reader") == reader and "split" in fields
+    ]
+    assert cuts == cuts[:1] * len(cuts)
+
+
+def place_of(fields: dict[str, Any]) -> tuple[Any, ...]:
+    """Where the files of a corpus are, below the folder of all data."""
+    return Path(str(fields["path"])).name, fields.get("files"), fields.get("annotations")
+
+
+def task_data() -> list[dict[str, Any]]:
+    """The data of all tasks of suites and of the studies of published recipes."""
+    experiments = Path(__file__).parent.parent / "experiments"
+    files = [*experiments.glob("suites/*.yaml"), *experiments.glob("studies/mt_bluebert_*.yaml")]
+    contents = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in files]
+    tasks = [content.get("mixture", content)["tasks"] for content in contents]
+    return [task["data"] for own in tasks for task in own.values() if isinstance(task.get("data"), dict)]

@@ -28,7 +28,7 @@ COMMANDS = {
     "agreement": ("mtl.commands.agreement", "Measure how weak labels agree with gold, by source and class."),
     "compare": ("mtl.commands.compare", "Compare two runs, or predictions of other systems, on the same documents."),
     "ids": ("mtl.commands.ids", "Map the hashed ids of a run back to ids, for the holder of the key."),
-    "encoders": ("mtl.commands.encoders", "List the encoders that a mixture may name, or show one with its sources."),
+    "encoders": ("mtl.commands.encoders", "List the catalogue of encoders, or show one with its sources."),
     "vocabulary": ("mtl.commands.vocabulary", "Train a tokenizer on a corpus, or add words to an encoder's own."),
     "cache": ("mtl.commands.cache", "Show the cache of rows and examples, or clear it."),
 }

@@ -25,6 +25,7 @@ from mtl.log_filters import filter_logs
 from mtl.prediction.finished_run import FinishedRun
 from mtl.prediction.systems import gold_rows
 from mtl.prediction.weak_agreement import agreement
+from mtl.suites.suite_tasks import suite_task
 
 DESCRIPTION = """Measures how weak labels agree with gold on the rows that have both, for each source: the task's
 metrics with intervals, Cohen's kappa, and scores by class. The weak label stands in the place of the prediction."""
@@ -54,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _agreement(options: argparse.Namespace) -> int:
     runs = [FinishedRun(options.run)] if options.run else []
-    gold = gold_rows(options.task, runs, options.split, options.unit)
+    gold = gold_rows(options.task, runs, options.split, options.unit, find=suite_task)
     found = agreement(options.weak, gold, file_options(options))
     report = {
         "task": gold.task,

@@ -174,7 +174,7 @@ def add_gold_options(parser: argparse.ArgumentParser, split: str) -> None:
         parser: The parser.
         split: The default split.
     """
-    parser.add_argument("--task", help="task file; with --run, name of a task of the run")
+    parser.add_argument("--task", help="task file, or name of a task of a suite; with --run, of the run")
     parser.add_argument("--run", help="run whose task and data are meant")
     parser.add_argument("--split", default=split, choices=SPLITS, help=f"split with the gold labels (default {split})")
     add_unit_option(parser)
@@ -188,7 +188,7 @@ def add_unit_option(parser: argparse.ArgumentParser) -> None:
 
 def add_file_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options of files of predictions: `--format`, `--map` and `--ignore`."""
-    parser.add_argument("--format", help="pubtator, conll, jsonl or ddi, if the suffix of the file does not tell")
+    parser.add_argument("--format", help="pubtator, conll, jsonl, bioasq or ddi, if the suffix does not tell")
     map_help = "labels that the file calls otherwise than the task, such as GENE=Gene"
     parser.add_argument(
         "--map", dest="names", metavar="THEIRS=OURS", nargs="+", action="extend", default=[], help=map_help

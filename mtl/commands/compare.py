@@ -21,6 +21,7 @@ from mtl.commands.arguments import (
     trainer_options,
     with_json_errors,
 )
+from mtl.commands.score_notes import left_out_notes, variant_notes
 from mtl.evaluation.resampling_units import unit_numbers
 from mtl.evaluation.units import unit_of
 from mtl.log_filters import filter_logs
@@ -29,6 +30,7 @@ from mtl.prediction.systems import Gold, SystemScores, gold_rows, scored_file, s
 from mtl.problems import InputError, Problem
 from mtl.readers import SPLITS
 from mtl.study.statistics.paired_systems import differences, exchange_p
+from mtl.suites.suite_tasks import suite_task, variants_of_task
 
 DESCRIPTION = """Compares two systems on the same documents: the difference in each metric with its interval over
 documents (or --unit), and whether the difference in the primary metric is significant, by the sign flips of studies
@@ -53,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("mtl compare", description=DESCRIPTION, allow_abbrev=False)
     for name in ("first", "second"):
         parser.add_argument(name, help="a run (folder or checkpoint), or a file of predictions")
-    parser.add_argument("--task", help="name of a task of the run, or a task file (default: the only task)")
+    parser.add_argument("--task", help="task of the run or of a suite, or a task file (default: the only task)")
     parser.add_argument("--split", default="test", choices=SPLITS, help="split to compare on (default test)")
     add_unit_option(parser)
     add_file_options(parser)
@@ -68,7 +70,7 @@ def _compare(options: argparse.Namespace) -> int:
     if missing:
         raise InputError([Problem(str(path), "The path does not exist.", "Check the path.") for path in missing])
     runs = {path: FinishedRun(path, options.trainer) for path in given if path.is_dir() or path.suffix == ".ckpt"}
-    gold = gold_rows(options.task, list(runs.values()), options.split, options.unit)
+    gold = gold_rows(options.task, list(runs.values()), options.split, options.unit, find=suite_task)
     first, second = (
         scored_run(runs[path], gold) if path in runs else scored_file(path, gold, file_options(options))
         for path in given
@@ -92,7 +94,9 @@ def _report(gold: Gold, first: SystemScores, second: SystemScores) -> dict[str, 
         "documents": len(first.result.documents),
         "resampled": gold.unit,
         "systems": [first.name, second.name],
+        "left_out": [dict(system.left_out) for system in (first, second)],
         "primary_metric": gold.head.primary_metric,
+        "variants": variants_of_task(gold.spec, found),
         "p": exchange_p(gold.head, counts[0], counts[1], units=units, unit=unit),
         "unit": unit,
         "metrics": {
@@ -124,3 +128,7 @@ def _print(found: dict[str, Any]) -> None:
     console.print(
         f"{found['primary_metric']}: p = {found['p']:.4f}, two-sided, by exchange of {found['resampled']}s{note}"
     )
+    systems = zip(found["systems"], found["left_out"], strict=True)
+    left_out = (note for name, own in systems for note in left_out_notes(name, own))
+    for one in (*variant_notes(found["variants"]), *left_out):
+        console.print(one, markup=False, soft_wrap=True)

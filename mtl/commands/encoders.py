@@ -46,8 +46,9 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "mtl encoders",
-        description="Lists the encoders that a mixture may name, or shows one with the source of each fact. Filters"
-        " can be repeated and combined; all must match, and a fact that is unknown never does.",
+        description="Lists the catalogue of encoders, or shows one with the source of each fact. A mixture may name"
+        " those whose family transformers has. Filters can be repeated and combined; all must match, and a fact that is"
+        " unknown never does.",
     )
     parser.add_argument("name", nargs="?", help="an entry, by its name or an alias")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -20,6 +20,7 @@ from mtl.commands.arguments import (
     import_modules,
     with_json_errors,
 )
+from mtl.commands.score_notes import left_out_notes, variant_notes
 from mtl.evaluation.baselines import fitted_baselines
 from mtl.evaluation.intervals import score_intervals
 from mtl.evaluation.summary import MISSING
@@ -28,9 +29,10 @@ from mtl.files import finite
 from mtl.log_filters import filter_logs
 from mtl.prediction.finished_run import FinishedRun
 from mtl.prediction.systems import gold_rows, scored_file
+from mtl.suites.suite_tasks import suite_task, variants_of_task
 
 DESCRIPTION = """Scores predictions of another system by the code that scores our runs. The file is PubTator, CoNLL,
-JSON lines or a DDI submission, and must have a prediction for every row of the split."""
+JSON lines, answers of BioASQ or a DDI submission, and must have a prediction for every row of the split."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -57,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _score(options: argparse.Namespace) -> int:
     runs = [FinishedRun(options.run)] if options.run else []
-    gold = gold_rows(options.task, runs, options.split, options.unit)
+    gold = gold_rows(options.task, runs, options.split, options.unit, find=suite_task)
     system = scored_file(options.predictions, gold, file_options(options))
     head = gold.head
     surfaces = surface_scores(head, gold.train, system.rows, system.predictions) if gold.train else None
@@ -70,8 +72,10 @@ def _score(options: argparse.Namespace) -> int:
         "task": gold.task,
         "split": gold.split,
         "primary_metric": head.primary_metric,
+        "variants": variants_of_task(gold.spec, scores),
         "rows": system.result.num_rows,
         "documents": len(system.result.documents),
+        "left_out": dict(system.left_out),
         "resampled": gold.unit,
         "scores": finite(scores),
         "intervals": {name: interval._asdict() for name, interval in intervals.items()},
@@ -98,6 +102,8 @@ def _print(found: dict[str, Any], name: str) -> None:
         others = [scores.get(metric) for scores in found["baselines"].values()]
         table.add_row(metric, _shown(score), span, *map(_shown, others))
     console.print(table)
+    for note in (*variant_notes(found["variants"]), *left_out_notes(name, found["left_out"])):
+        console.print(note, markup=False, soft_wrap=True)
 
 
 def _shown(score: float | None) -> str:

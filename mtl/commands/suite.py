@@ -127,7 +127,7 @@ def _run(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from mtl.suites.model_results import models_folder
     from mtl.suites.suite_file import load_suite
-    from mtl.suites.suite_report import note, report_metrics, score_columns, write_report
+    from mtl.suites.suite_report import note, notes, report_metrics, score_columns, suite_means, write_report
     from mtl.suites.suite_run import known_models
     from mtl.suites.suite_tracker import SuiteTracker
 
@@ -135,13 +135,17 @@ def _report(options: argparse.Namespace) -> int:
     tracker = SuiteTracker(suite.spec.name)
     models = known_models(suite, options.root, tracker)
     metrics, columns = report_metrics(suite, models), score_columns(suite, models)
+    means = suite_means(suite, models)
     files = write_report(suite, models, options.out or models_folder(options.root, suite.spec.name).parent / "report")
-    tracker.report(metrics, columns, files, models, note(suite, models))
+    tracker.report(metrics, columns, means, files, models, note=note(suite, models))
     tracker.close()
     if options.json:
-        print(json.dumps({"suite": suite.spec.name, "metrics": metrics, "scores": columns}, indent=2))
+        found = {"suite": suite.spec.name, "metrics": metrics, "means": means, "scores": columns}
+        print(json.dumps(found, indent=2))
         return 0
     _print_scores(columns)
+    for sentence in notes(suite, models):
+        print(sentence)
     print(f"Report: {files[0]}")
     print(f"See it in MLflow: {tracker.ui_hint()}")
     return 0
@@ -194,7 +198,7 @@ def _print_scores(columns: Mapping[str, Sequence[Any]]) -> None:
 
     console = Console(highlight=False)
     console.width = max(console.width, 120)
-    numbers = ("mean", "sd", "seeds", "mean_without_overlap")
+    numbers = ("mean", "sd", "seeds", "trivial", "mean_without_overlap")
     headers = [Column(name.replace("_", " "), justify="right") for name in numbers]
     table = Table("model", Column("task", no_wrap=True), Column("variant", no_wrap=True), *headers)
     names = ("source", "model", "task", "variant", *numbers)

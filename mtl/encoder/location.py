@@ -23,6 +23,7 @@ from mtl.problems import InputError, Problem
 from mtl.redaction import reason
 
 if TYPE_CHECKING:
+    from mtl.config.encoder_entry import EncoderEntry
     from mtl.config.mixture import EncoderSpec
     from mtl.encoder.trained_run import TrainedEncoder
 
@@ -60,6 +61,7 @@ def encoder_folder(name: str) -> str:
         entry = entry_of(name)
         if entry is None:
             raise InputError(_unknown_encoder(name))
+        _require_family(entry)
         return entry.hub if entry.package is None else encoder_folder(entry.name)
     found = importlib.util.find_spec(PACKAGED[name])
     if found is None or not found.submodule_search_locations:
@@ -82,6 +84,20 @@ def trained_of(name: str) -> TrainedEncoder | None:
 
     path = Path(name)
     return trained_encoder(path) if name not in PACKAGED and is_trained(path) else None
+
+
+def _require_family(entry: EncoderEntry) -> None:
+    """Checks that transformers has the family of an entry.
+
+    Raises:
+        InputError: It has not, for example because the model belongs to another library.
+    """
+    import transformers
+
+    if entry.family not in transformers.CONFIG_MAPPING:
+        lacking = f"transformers {transformers.__version__} has no models of the family '{entry.family}'"
+        advice = f"`mtl encoders {entry.name}` says what it needs; choose another encoder."
+        raise InputError(Problem("encoder.name", f"'{entry.name}' cannot be loaded: {lacking}.", advice))
 
 
 def _unknown_encoder(name: str) -> Problem:

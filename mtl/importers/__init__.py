@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,8 @@ SHOWN_IDS = 20
 """Maximum number of ids that an error lists."""
 
 Argument = str | int
-"""Head or tail of a relation: the id of an entity or concept of the gold row, or the index of a found mention."""
+"""What a relation joins or an attribute belongs to: the id of an entity or concept of the gold row, or the index of a
+found mention."""
 
 
 class FoundRelation(NamedTuple):
@@ -34,6 +36,14 @@ class FoundRelation(NamedTuple):
     head: Argument
     tail: Argument
     type: str
+
+
+class FoundAttribute(NamedTuple):
+    """A value of an attribute that a system gave to a mention."""
+
+    mention: Argument
+    name: str
+    value: str
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,7 @@ class FoundRow:
         text: The text, if the file has it; it must be that of the row.
         mentions: The mentions, whose concepts may be given.
         relations: The relations.
+        attributes: Attributes of mentions.
         answer: `label`, `labels`, `scores` or `value` of a text; empty if there are none.
         source: Who or what labelled the text; None if the file does not say.
         annotated: Labels that were looked for; None for all.
@@ -56,6 +67,7 @@ class FoundRow:
     text: str | None = None
     mentions: tuple[Entity, ...] = ()
     relations: tuple[FoundRelation, ...] = ()
+    attributes: tuple[FoundAttribute, ...] = ()
     answer: Mapping[str, Any] = field(default_factory=dict)
     source: str | None = None
     annotated: tuple[str, ...] | None = None
@@ -67,6 +79,8 @@ class Importer(ABC):
     Args:
         path: The file.
         task: Name of the task, for files with the predictions of several tasks.
+        lenient: Whether tags that do not follow their scheme make mentions too, as in the option `spans` of the head
+            `token_classification`.
     """
 
     suffixes: ClassVar[tuple[str, ...]]
@@ -75,10 +89,12 @@ class Importer(ABC):
     lists_all_rows: ClassVar[bool] = True
     """Whether a file must have every text; otherwise nothing was found in those that it lacks."""
 
-    def __init__(self, path: Path, task: str) -> None:
-        self.path, self.task = path, task
+    def __init__(self, path: Path, task: str, *, lenient: bool = False) -> None:
+        self.path, self.task, self.lenient = path, task, lenient
         self.problems: list[Problem] = []
         """Problems of lines, without their text."""
+        self.left_out: Counter[str] = Counter()
+        """How much of the file makes no prediction although it is no error, by what it is."""
 
     @abstractmethod
     def read(self, rows: Sequence[Row]) -> Iterator[FoundRow]:
@@ -122,13 +138,14 @@ class Importer(ABC):
         return ((number, line.removesuffix("\r")) for number, line in enumerate(text.split("\n"), start=1))
 
 
-def importer_of(path: Path, task: str, format: str | None = None) -> Importer:
+def importer_of(path: Path, task: str, format: str | None = None, *, lenient: bool = False) -> Importer:
     """The importer of a file.
 
     Args:
         path: The file.
         task: Name of the task.
         format: Name of the format; None decides by the suffix.
+        lenient: See `Importer`.
 
     Raises:
         InputError: The file does not exist, or no importer has its suffix or this format.
@@ -144,10 +161,10 @@ def importer_of(path: Path, task: str, format: str | None = None) -> Importer:
     if format is not None:
         if format not in known:
             raise InputError(Problem("--format", f"There is no format '{format}'.", did_you_mean(format, known)))
-        return known[format](path, task)
+        return known[format](path, task, lenient=lenient)
     for importer in known.values():
         if path.name.lower().endswith(importer.suffixes):
-            return importer(path, task)
+            return importer(path, task, lenient=lenient)
     suffixes = ", ".join(sorted(suffix for importer in known.values() for suffix in importer.suffixes))
     message = f"The suffix of '{path.name}' names no format of predictions."
     raise InputError(Problem(str(path), message, f"Use one of: {suffixes}; or set --format {'|'.join(known)}."))

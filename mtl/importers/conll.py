@@ -15,6 +15,8 @@ DECIDES_RESULTS = False
 MARK = "-DOCSTART-"
 """First column of a line that starts a document."""
 
+IGNORED = "tags I- that continue no mention"
+
 
 class _Word(NamedTuple):
     line: int
@@ -26,7 +28,8 @@ class ConllImporter(Importer):
     """A word in the first column and its tag (BIO) in the last, and a blank line after each text.
 
     Columns are separated by tabs or blanks. Texts have no ids: they must be those of the split, in its order, with the
-    same letters. Words may be divided in other places. Tags are decoded strictly, as in seqeval's strict mode.
+    same letters. Words may be divided in other places. Tags are decoded as those of the task's own models: strictly,
+    which leaves out an I that continues no mention, or leniently.
     """
 
     suffixes = (".conll", ".bio", ".iob", ".iob2", ".tsv")
@@ -44,7 +47,7 @@ class ConllImporter(Importer):
                 rule = "the words must be those of the row with this number in the split"
                 self.bad(words[0].line, rule, f"{len(letters)} letters for {len(places)}")
                 continue
-            yield FoundRow(row.id, self.place(words[0].line), mentions=tuple(_mentions(words, places)))
+            yield FoundRow(row.id, self.place(words[0].line), mentions=tuple(self._mentions(words, places)))
 
     def _texts(self) -> Iterator[list[_Word]]:
         words: list[_Word] = []
@@ -61,17 +64,20 @@ class ConllImporter(Importer):
         if words:
             yield words
 
+    def _mentions(self, words: Sequence[_Word], places: Sequence[int]) -> Iterator[Entity]:
+        ends: list[int] = [0]
+        for word in words:
+            ends.append(ends[-1] + len("".join(word.text.split())))
+        spans = to_spans([word.tag for word in words], "BIO", lenient=self.lenient)
+        ignored = sum(word.tag != "O" for word in words) - sum(span.end - span.start for span in spans)
+        if ignored:
+            self.left_out[IGNORED] += ignored
+        for number, span in enumerate(spans):
+            first, last = ends[span.start], ends[span.end] - 1
+            place: Span = (places[first], places[last] + 1)
+            yield Entity(f"T{number}", span.type, (place,))
+
 
 def _places(text: str) -> list[int]:
     """The offsets of the characters that are no blanks."""
     return [place for place, character in enumerate(text) if not character.isspace()]
-
-
-def _mentions(words: Sequence[_Word], places: Sequence[int]) -> Iterator[Entity]:
-    ends: list[int] = [0]
-    for word in words:
-        ends.append(ends[-1] + len("".join(word.text.split())))
-    for number, span in enumerate(to_spans([word.tag for word in words], "BIO")):
-        first, last = ends[span.start], ends[span.end] - 1
-        place: Span = (places[first], places[last] + 1)
-        yield Entity(f"T{number}", span.type, (place,))

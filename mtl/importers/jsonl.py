@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from heads import Entity, Row, Span
-from mtl.importers import Argument, FoundRelation, FoundRow, Importer
+from mtl.importers import Argument, FoundAttribute, FoundRelation, FoundRow, Importer
 
 DECIDES_RESULTS = False
 
 _ANSWER = ("label", "labels", "scores", "value")
+_OF_MENTIONS = ("entities", "relations", "attributes")
 
 
 class JsonlImporter(Importer):
@@ -20,10 +21,12 @@ class JsonlImporter(Importer):
     - `predictions` with the task's name, as `mtl predict` writes it
     - `prediction`, as a run keeps it
     - or the keys of a prediction themselves: `entities` (`type` with `start` and `end`, or `spans`), `relations`
-      (`head`, `tail`, `type`), `label`, `labels`, `scores` or `value`; also a row as the reader `jsonl` reads it, with
-      `probabilities` for `scores`, a number or a list as `label`, `source` and `annotated`
+      (`head`, `tail`, `type`), `attributes` (`entity`, `name`, `value`), `label`, `labels`, `scores` or `value`; also a
+      row as the reader `jsonl` reads it, with `probabilities` for `scores`, a number or a list as `label`, `source` and
+      `annotated`
 
-    Heads and tails are indices of `entities`, their ids, or ids of the entities or concepts of the gold row.
+    Attributes may also be in the `attributes` of an entity: name -> value, or name -> object with `value`. Heads, tails
+    and the entities of attributes are indices of `entities`, their ids, or ids of entities or concepts of the gold row.
     """
 
     suffixes = (".jsonl", ".ndjson")
@@ -45,12 +48,14 @@ def _row(record: Mapping[str, Any], task: str, place: str) -> FoundRow:
     mentions = tuple(_mention(entity, number) for number, entity in enumerate(listed))
     known = {str(entity["id"]): number for number, entity in enumerate(listed) if "id" in entity}
     relations = tuple(_relation(relation, known) for relation in found.get("relations", ()))
+    attributes = (*_attributes(found, known), *_attributes_of(listed))
     source, annotated = record.get("source"), found.get("annotated")
     return FoundRow(
         str(record["id"]),
         place,
         mentions=mentions,
         relations=relations,
+        attributes=attributes,
         answer=_answer(found),
         source=None if source is None else str(source),
         annotated=None if annotated is None else tuple(map(str, annotated)),
@@ -79,7 +84,7 @@ def _prediction(record: Mapping[str, Any], task: str) -> Mapping[str, Any]:
         found = by_task[task] if task in by_task or len(by_task) != 1 else next(iter(by_task.values()))
     else:
         found = record.get("prediction", record)
-    if not {"entities", "relations", "probabilities", *_ANSWER} & set(found):
+    if not {*_OF_MENTIONS, "probabilities", *_ANSWER} & set(found):
         raise KeyError("prediction")
     return dict(found)
 
@@ -93,6 +98,17 @@ def _mention(entity: Mapping[str, Any], number: int) -> Entity:
 def _relation(relation: Mapping[str, Any], known: Mapping[str, int]) -> FoundRelation:
     head, tail = relation.get("concepts") or (relation["head"], relation["tail"])
     return FoundRelation(_argument(head, known), _argument(tail, known), str(relation["type"]))
+
+
+def _attributes(found: Mapping[str, Any], known: Mapping[str, int]) -> Iterator[FoundAttribute]:
+    for one in found.get("attributes", ()):
+        yield FoundAttribute(_argument(one["entity"], known), str(one["name"]), str(one["value"]))
+
+
+def _attributes_of(entities: Sequence[Mapping[str, Any]]) -> Iterator[FoundAttribute]:
+    for number, entity in enumerate(entities):
+        for name, value in entity.get("attributes", {}).items():
+            yield FoundAttribute(number, name, str(value["value"] if isinstance(value, Mapping) else value))
 
 
 def _argument(name: Any, known: Mapping[str, int]) -> Argument:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from mtl.config.mixture import DataSpec, Mixture, TaskSpec
 
 DECIDES_RESULTS = False
+
+FindTask = Callable[[str], "TaskSpec | None"]
+"""Finds a task by its name, for example among those of the suites; None if there is none."""
 
 
 class Corpus(NamedTuple):
@@ -48,7 +51,14 @@ def parse_names(words: Sequence[str]) -> dict[str, str]:
     return {theirs: ours for theirs, _, ours in pairs}
 
 
-def other_corpus(mixture: Mixture, task: str, on: str, names: Mapping[str, str] | None = None) -> Corpus:
+def other_corpus(
+    mixture: Mixture,
+    task: str,
+    on: str,
+    names: Mapping[str, str] | None = None,
+    *,
+    find: FindTask = lambda name: None,
+) -> Corpus:
     """A corpus for a task of a run.
 
     If the corpus lacks some labels of the task, its rows with mentions are scored on those that it has.
@@ -56,14 +66,16 @@ def other_corpus(mixture: Mixture, task: str, on: str, names: Mapping[str, str] 
     Args:
         mixture: Mixture of the run.
         task: Name of the task.
-        on: Name of another task of the mixture, a task file, or a YAML file with `data` and perhaps `labels`.
+        on: Name of another task of the mixture, a task file, a YAML file with `data` and perhaps `labels`, or the name
+            of a task that `find` knows.
         names: New name of each label of the corpus that the run calls otherwise.
+        find: Finds tasks that are neither files nor tasks of the mixture.
 
     Raises:
         InputError: There is no such corpus, it is of another type, or it has labels that the task does not have.
     """
     own, names = mixture.tasks[task], dict(names or {})
-    name, spec, has_labels = _spec(mixture, own, on)
+    name, spec, has_labels = _spec(mixture, own, on, find)
     if components.find("head", spec.head, "--on") is not components.find("head", own.head, "--task"):
         message = f"must be a corpus of the same type, {own.head}, got {spec.head}."
         raise InputError(Problem("--on", message, f"Choose a corpus for the head {own.head}."))
@@ -81,14 +93,17 @@ def other_corpus(mixture: Mixture, task: str, on: str, names: Mapping[str, str] 
     return Corpus(name, spec.data.model_copy(update={"rename": rename or None, "annotated": annotated}))
 
 
-def _spec(mixture: Mixture, own: TaskSpec, on: str) -> tuple[str, TaskSpec, bool]:
+def _spec(mixture: Mixture, own: TaskSpec, on: str, find: FindTask) -> tuple[str, TaskSpec, bool]:
     """The name of the corpus, its task, and whether its labels are known."""
     if on in mixture.tasks:
         return on, mixture.tasks[on], True
     path = Path(on)
     if not path.is_file():
-        advice = f"Write a task file, or a task of the run: {', '.join(mixture.tasks)}."
-        raise InputError(Problem("--on", f"'{on}' is neither a file nor a task of the run.", advice))
+        found = find(on)
+        if found is not None:
+            return on, found, True
+        advice = f"Write a task file, a task of a suite, or a task of the run: {', '.join(mixture.tasks)}."
+        raise InputError(Problem("--on", f"'{on}' is neither a file nor a task of the run or of a suite.", advice))
     return folder_name(path.stem), read_task(path, own), "labels" in read_yaml(path)
 
 

@@ -26,10 +26,12 @@ class Imported(NamedTuple):
         rows: The rows. Concepts that only the system found are added, without a mention in gold, to rows whose
             relations it joins to them, so that these relations count as spurious.
         predictions: The prediction of each row, by its id.
+        left_out: How much of the file makes no prediction although it is no error, by what it is.
     """
 
     rows: list[Row]
     predictions: dict[str, Prediction]
+    left_out: Mapping[str, int]
 
 
 def import_predictions(
@@ -41,6 +43,7 @@ def import_predictions(
     names: Mapping[str, str] | None = None,
     ignored: Collection[str] = (),
     format: str | None = None,
+    lenient: bool = False,
 ) -> Imported:
     """The predictions in a file.
 
@@ -52,17 +55,18 @@ def import_predictions(
         names: Label of the task for labels that the file calls otherwise; the task's own labels are known.
         ignored: Types of mentions and relations of the file that are not read.
         format: Name of the format; None decides by the suffix.
+        lenient: Whether tags that do not follow their scheme make mentions too.
 
     Raises:
         InputError: The file is malformed, has ids twice, lacks some or has others than the rows, or has predictions
             that the head cannot score; the error lists all problems.
     """
-    importer = importer_of(path, task, format)
+    importer = importer_of(path, task, format, lenient=lenient)
     found = list(importer.read(rows))
     by_id = {row.id: row for row in rows}
     _check_ids(importer, [one.id for one in found], by_id)
     conversion = Conversion(head, names or {}, ignored)
-    made = Imported([], {})
+    made = Imported([], {}, importer.left_out)
     of_system = {one.id: one for one in found}
     for row in rows:
         kept, prediction = conversion.of(row, of_system.get(row.id, FoundRow(row.id, str(path))))
@@ -95,6 +99,8 @@ class Conversion:
             return row, self._mentions(row, found)
         if isinstance(row, SpanRow) and self._head.pairing is not None:
             return self._relations(row, found)
+        if isinstance(row, SpanRow) and self._head.labelling is not None:
+            return row, self._attributes(row, found)
         return row, self._answer(row, found)
 
     # --- texts with mentions --------------------------------------------------------------------------------------
@@ -130,17 +136,40 @@ class Conversion:
             self._break(row, "a relation must join two mentions or concepts that the task can pair")
         return kept, {"relations": relations}
 
-    def _mention(self, row: SpanRow, found: FoundRow, name: Argument, spurious: dict[str, Entity]) -> str | None:
+    def _attributes(self, row: SpanRow, found: FoundRow) -> Prediction:
+        """The value of each mention; those without one have the task's `default`, as in gold."""
+        self._check_text(row, found)
+        labelling = self._head.labelling
+        assert labelling is not None, "the task labels no mentions"
+        values: dict[str, str] = {}
+        for one in found.attributes:
+            if one.name == labelling.attribute:
+                mention = self._mention(row, found, one.mention)
+                value = self._label(row, one.value, self._head.labels)
+                if mention is not None and value is not None and values.setdefault(mention, value) != value:
+                    self._break(row, "a mention must have one value of an attribute")
+        if labelling.default is not None:
+            values = {entity.id: labelling.default for entity in labelling.mentions(row)} | values
+        gold = [entity.id for entity in labelling.mentions(row) if labelling.gold(row, entity) is not None]
+        if not values.keys() >= set(gold):
+            self._break(row, f"every mention must have a value of the attribute '{labelling.attribute}'")
+        listed = [{"entity": name, "name": labelling.attribute, "value": value} for name, value in values.items()]
+        return {"attributes": [one | {"score": 1.0} for one in listed]}
+
+    def _mention(
+        self, row: SpanRow, found: FoundRow, name: Argument, spurious: dict[str, Entity] | None = None
+    ) -> str | None:
         """The id of the gold mention that an argument is."""
         carriers = [one for one in found.mentions if name in one.concepts]
         if isinstance(name, int) or len(carriers) == 1:
             mention = found.mentions[name] if isinstance(name, int) else carriers[0]
             same = [entity for entity in row.entities if entity.spans == mention.spans]
             same = [entity for entity in same if entity.type == self._named(mention.type)] or same
+            same = [entity for entity in same if entity.id == mention.id] or same
             name = same[0].id if same else ""
         if name in {entity.id for entity in row.entities}:
             return str(name)
-        self._break(row, "the mentions of a relation must be gold mentions of the row")
+        self._break(row, "relations and attributes must be those of gold mentions of the row")
         return None
 
     def _concept(self, row: SpanRow, found: FoundRow, name: Argument, spurious: dict[str, Entity]) -> str | None:

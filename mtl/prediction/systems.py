@@ -16,7 +16,7 @@ from mtl.evaluation.baselines import usable_rows
 from mtl.evaluation.resampling_units import DOCUMENT, Units, units_of
 from mtl.evaluation.scoring import score_rows
 from mtl.prediction.finished_run import FinishedRun
-from mtl.prediction.other_corpus import read_task
+from mtl.prediction.other_corpus import FindTask, read_task
 from mtl.prediction.other_systems import import_predictions
 from mtl.problems import InputError, Problem, did_you_mean
 
@@ -61,6 +61,12 @@ class Gold:
         of_reader = {str(theirs): str(ours) for names in given for theirs, ours in names.items()}
         return {**rename, **{theirs: rename.get(ours, ours) for theirs, ours in of_reader.items()}}
 
+    @property
+    def is_lenient(self) -> bool:
+        """Whether a tag that continues no mention begins one: in tasks that say so, and in those without any B."""
+        options = self.spec.head_options
+        return options.get("spans") == "lenient" or options.get("scheme") == "IO"
+
 
 @dataclass(frozen=True)
 class SystemScores:
@@ -71,34 +77,38 @@ class SystemScores:
         result: Scores and counts per document.
         rows: The rows that were scored.
         predictions: Its predictions by row id.
+        left_out: How much of its file makes no prediction, by what it is.
     """
 
     name: str
     result: TaskResult
     rows: Sequence[Row]
     predictions: Mapping[str, Prediction]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
-def gold_rows(task: str | None, runs: Sequence[FinishedRun], split: str, unit: str | None = None) -> Gold:
-    """The gold rows of a task file, or of a task of a run.
+def gold_rows(
+    task: str | None,
+    runs: Sequence[FinishedRun],
+    split: str,
+    unit: str | None = None,
+    *,
+    find: FindTask = lambda name: None,
+) -> Gold:
+    """The gold rows of a task file, of a task of a run, or of a task that is found by name.
 
     Args:
-        task: A task file, or the name of a task of the first run; None takes the only task of the run.
+        task: A task file, or the name of a task of the first run or of one that `find` knows; None takes the only task
+            of the run.
         runs: Runs that may have the task.
         split: train, dev or test.
         unit: What intervals resample, as in `evaluation.unit`; None takes that of the first run, or documents.
+        find: Finds tasks that are neither files nor tasks of the first run.
 
     Raises:
         InputError: There is no such task or split, its data is missing or invalid, or its rows have no such units.
     """
-    if task is not None and Path(task).is_file():
-        name, spec = Path(task).stem, read_task(Path(task))
-    elif not runs:
-        what = "is missing" if task is None else f"'{task}' is not a file"
-        raise InputError(Problem("--task", f"The task {what}.", "Write --task FILE, or give a run and its task."))
-    else:
-        name = _task_of(runs[0], task)
-        spec = runs[0].mixture.tasks[name].model_copy(update={"same_rows_as": None})
+    name, spec = _named_task(task, runs, find)
     known = read_rows(spec.data, f"tasks.{name}.data", Store())
     if split not in known:
         message = f"The task '{name}' has no split '{split}'."
@@ -149,10 +159,11 @@ def scored_file(path: Path, gold: Gold, options: FileOptions = FileOptions()) ->
         names={**gold.names, **options.names},
         ignored=options.ignored,
         format=options.format,
+        lenient=gold.is_lenient,
     )
     rows = usable_rows(gold.head, found.rows)
     result = score_rows(gold.head, ((row, found.predictions[row.id]) for row in rows))
-    return SystemScores(path.name, result, rows, found.predictions)
+    return SystemScores(path.name, result, rows, found.predictions, found.left_out)
 
 
 def scored_run(run: FinishedRun, gold: Gold) -> SystemScores:
@@ -179,6 +190,21 @@ def scored_run(run: FinishedRun, gold: Gold) -> SystemScores:
         raise InputError(Problem("--task", message, "Compare runs that count alike."))
     scored = run.score(gold.task, run.split(gold.task, gold.split, gold.spec.data))
     return SystemScores(run.folder.path.name, scored.result, gold.rows, scored.predictions)
+
+
+def _named_task(task: str | None, runs: Sequence[FinishedRun], find: FindTask) -> tuple[str, TaskSpec]:
+    """The name of a task, and the task."""
+    if task is not None and Path(task).is_file():
+        return Path(task).stem, read_task(Path(task))
+    if task is not None and not (runs and task in runs[0].mixture.tasks):
+        found = find(task)
+        if found is not None:
+            return task, found
+    if not runs:
+        what = "is missing" if task is None else f"'{task}' is neither a file nor a task of a suite"
+        raise InputError(Problem("--task", f"The task {what}.", "Write --task FILE, or give a run and its task."))
+    name = _task_of(runs[0], task)
+    return name, runs[0].mixture.tasks[name].model_copy(update={"same_rows_as": None})
 
 
 def _task_of(run: FinishedRun, task: str | None) -> str:

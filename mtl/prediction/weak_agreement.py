@@ -54,7 +54,7 @@ def agreement(path: Path, gold: Gold, options: FileOptions) -> WeakAgreement:
     """
     head = _with_kappa(gold.spec, gold.head)
     rows = {row.id: row for row in usable_rows(head, gold.rows)}
-    importer = importer_of(path, gold.task, options.format)
+    importer = importer_of(path, gold.task, options.format, lenient=gold.is_lenient)
     by_source: defaultdict[str, list[FoundRow]] = defaultdict(list)
     unknown = 0
     for found in importer.read(gold.rows):

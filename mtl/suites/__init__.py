@@ -1,6 +1,7 @@
 """Published benchmarks as data: tasks bound to splits, counts, metric variants and an aggregation rule.
 
 - `suite_spec`: the keys of a suite file. `suite_file`: how a `Suite` is found by name and read, with all problems.
+- `suite_tasks`: tasks of suites by name, for commands that take a task.
 - `variants`: the vocabulary of metric variants, each bound to a metric of a head.
 - `unit_counts`: what published counts count.
 - `published`: published scores, each with its source and variant.
@@ -29,5 +30,6 @@ __all__ = [
     "suite_run",
     "suite_spec",
     "suite_studies",
+    "suite_tasks",
     "suite_tracker",
 ]

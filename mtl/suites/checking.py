@@ -22,6 +22,7 @@ Status = Literal["equal", "known", "accepted", "wrong", "unpublished"]
 
 _ACCEPT = "--accept-counts"
 _ACCEPTED = f"accepted with {_ACCEPT}"
+_OTHER_ROWS = "other rows than those that were accepted"
 
 
 class SplitCheck(NamedTuple):
@@ -32,7 +33,7 @@ class SplitCheck(NamedTuple):
         found: The number of units in the data; None if there is no such split.
         status: `equal` to the published number, a `known` difference, a difference that the user `accepted`, `wrong`,
             or `unpublished`.
-        because: Why it differs; empty unless it is known or accepted.
+        because: Why it differs, or why it is no longer accepted; empty if neither is known.
         fingerprint: Hash of the rows; empty if there is no such split.
     """
 
@@ -203,7 +204,8 @@ def _checked(name: str, task: SuiteTaskSpec, spec: TaskSpec, accepted: Accepted,
             rows, summary = tables[split]
             found = count_units(task.counts.unit, head, [row for row in rows if head.check(row) is None])
             own = accepted.get(name, {}).get(split, {})
-            splits[split] = SplitCheck(published, found, *_status(task, split, found, own), summary.fingerprint)
+            status, because = _status(task, split, found, summary.fingerprint, own)
+            splits[split] = SplitCheck(published, found, status, because, summary.fingerprint)
         elif published is not None:
             splits[split] = SplitCheck(published, None, "wrong", "", "")
     return TaskCheck("found", splits, ())
@@ -218,8 +220,10 @@ def _row_problems(name: str, head: Head, tables: Mapping[str, RowTable], spec: T
     return [] if spec.data.skips_bad_rows else row_problems(name, head, tables, spec.data)
 
 
-def _status(task: SuiteTaskSpec, split: Split, found: int, accepted: Mapping[str, Any]) -> tuple[Status, str]:
-    """The status of a count, and why it differs."""
+def _status(
+    task: SuiteTaskSpec, split: Split, found: int, fingerprint: str, accepted: Mapping[str, Any]
+) -> tuple[Status, str]:
+    """The status of a count, and why it differs. An accepted count is one of the accepted rows only."""
     published = task.counts.published()[split]
     if published is None:
         return "unpublished", ""
@@ -228,9 +232,9 @@ def _status(task: SuiteTaskSpec, split: Split, found: int, accepted: Mapping[str
     known = task.because(split, found)
     if known is not None:
         return "known", known
-    if (accepted.get("found"), accepted.get("published")) == (found, published):
-        return "accepted", _ACCEPTED
-    return "wrong", ""
+    if (accepted.get("found"), accepted.get("published")) != (found, published):
+        return "wrong", ""
+    return ("accepted", _ACCEPTED) if accepted.get("fingerprint") == fingerprint else ("wrong", _OTHER_ROWS)
 
 
 def _wrong_count(key: str, task: SuiteTaskSpec, check: SplitCheck) -> Problem:
@@ -239,4 +243,5 @@ def _wrong_count(key: str, task: SuiteTaskSpec, check: SplitCheck) -> Problem:
     places = " and ".join(f"'{path}'" for path in task.paths)
     advice = f"Check that {places} is the data set of {task.access.source}"
     advice += "." if check.found is None else f", or record the difference with {_ACCEPT}."
-    return Problem(key, f"must be {check.published} {unit} as published, got {found}.", advice)
+    because = f" and {check.because}" if check.because else ""
+    return Problem(key, f"must be {check.published} {unit} as published, got {found}{because}.", advice)

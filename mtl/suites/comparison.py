@@ -1,7 +1,7 @@
 """Scores of models on a suite, beside published scores with the same variant.
 
-A published score stands beside ours only if its variant is that of the column. All others are listed apart, with the
-reason. All scores are in percent.
+A published score stands beside ours only if its variant is that of the column and its line does not set it apart. All
+others are listed apart, with the reason. All scores are in percent.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ScoreCell(NamedTuple):
         mean: Mean in percent.
         sd: Standard deviation over seeds (n - 1), in percent; None for one seed, or if it is not stated.
         seeds: Number of seeds; None if it is not stated.
-        secondary: Whether a published score is quoted by its source, which did not measure it.
+        secondary: Whether a published score was not read where those who measured it print it.
     """
 
     mean: float
@@ -112,7 +112,9 @@ def compare(spec: SuiteSpec, scores: Iterable[SeedScore], published: Sequence[Pu
     beside: dict[tuple[str, str], list[PublishedScore]] = defaultdict(list)
     apart = []
     for one in published:
-        if ScoreColumn(one.task, one.variant) in columns:
+        if one.apart:
+            apart.append(Apart(one, one.apart))
+        elif ScoreColumn(one.task, one.variant) in columns:
             beside[one.source, one.model].append(one)
         elif one.task != spec.name:
             ours_are = " and ".join(spec.tasks[one.task].variants)
@@ -122,7 +124,7 @@ def compare(spec: SuiteSpec, scores: Iterable[SeedScore], published: Sequence[Pu
     apart += [
         Apart(one, "not all scores that it is the mean of have our variants")
         for one in published
-        if one.task == spec.name and not is_complete.get((one.source, one.model), False)
+        if one.task == spec.name and not one.apart and not is_complete.get((one.source, one.model), False)
     ]
     return SuiteComparison(columns, tuple(ours), tuple(lines), tuple(apart))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from heads import Head
+from heads import Head, Row
 from mtl.data.overlapping_documents import overlapping_documents
 from mtl.encoder.location import encoder_identity
+from mtl.evaluation.surfaces import TrainMentions, mention_overlap
 from mtl.files import finite, folder_name, read_json, write_json
 from mtl.study.design.run_spec import Finished
 from mtl.study.running.session import Session
@@ -29,6 +30,8 @@ from mtl.training.undertrained import rise_at_the_end
 
 Scores = dict[str, dict[str, float]]
 """Score by variant, then by seed, whose number is a string as in JSON."""
+
+SURFACE_METRICS = ("seen_f1", "unseen_f1")
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,10 @@ class TaskResults:
         fingerprints: Hash of the rows of each split.
         deviations: How the trainings differ from the recipe, and the data from the published ones.
         undertrained: Seeds whose training ended while the task was still improving on dev.
+        surfaces: The numbers of `mentions` of test, and of those that are `seen` in train and `ambiguous` there (see
+            `mtl.evaluation.surfaces`); None for a task without mentions, and in files of earlier versions.
+        surface_scores: F1 on seen and on unseen mentions, `seen_f1` and `unseen_f1`, by seed; without the seeds whose
+            runs did not keep it.
     """
 
     scores: Scores
@@ -56,6 +63,8 @@ class TaskResults:
     fingerprints: dict[str, str]
     deviations: tuple[str, ...] = ()
     undertrained: tuple[int, ...] = ()
+    surfaces: dict[str, int] | None = None
+    surface_scores: Scores = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -202,7 +211,34 @@ def _task_results(
         baseline=None if baseline is None else (str(baseline[0]), float(baseline[1])),
         fingerprints={name: split.row_summary.fingerprint for name, split in splits.items()},
         undertrained=undertrained_seeds(task, facts, finished),
+        surfaces=surfaces_of_test(head, splits["train"].rows, splits["test"].rows),
+        surface_scores=surface_scores_of(task, finished),
     )
+
+
+def surfaces_of_test(head: Head, train: Sequence[Row], test: Sequence[Row]) -> dict[str, int] | None:
+    """The numbers of mentions of test, and of those that train knows; None for a head that predicts no mentions.
+
+    Args:
+        head: Head of the task.
+        train: Rows of train.
+        test: Rows of test.
+    """
+    if not head.mention_types:
+        return None
+    overlap = mention_overlap(head, TrainMentions(train, head.mention_types), test)
+    return {"mentions": overlap.mentions, "seen": overlap.seen, "ambiguous": overlap.ambiguous}
+
+
+def surface_scores_of(task: str, finished: Mapping[int, Finished]) -> Scores:
+    """F1 on seen and on unseen mentions by seed, from the runs that kept it.
+
+    Args:
+        task: The task.
+        finished: Finished run of each seed.
+    """
+    kept = {str(seed): one.result.get("surfaces", {}).get(task, {}) for seed, one in finished.items()}
+    return _by_variant({name: name for name in SURFACE_METRICS}, kept)
 
 
 def undertrained_seeds(task: str, facts: Mapping[str, Any], finished: Mapping[int, Finished]) -> tuple[int, ...]:

@@ -1,8 +1,9 @@
 """Published scores of a suite: a CSV file with one score in each line.
 
 Columns: `source` (a key of the suite's `sources`), `model`, `task` (or the name of the suite for its printed score),
-`variant`, `score` (in percent, as printed), `sd` and `seeds` (empty if not stated), `secondary` (yes if the source
-quotes a score that others measured).
+`variant`, `score` (in percent, as printed), `sd` and `seeds` (empty if not stated), `secondary` (yes if the score was
+not read where those who measured it print it: in their paper, README or model card), and perhaps `apart` (why the score
+must not stand beside ours although the variant is the same, such as other data; empty if it may).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from mtl.suites.suite_spec import SuiteSpec
 from mtl.suites.variants import VARIANTS, unknown_variant
 
 COLUMNS = ("source", "model", "task", "variant", "score", "sd", "seeds", "secondary")
+APART = "apart"
+"""A further column, which a file may have."""
 
 
 class PublishedScore(NamedTuple):
@@ -32,7 +35,8 @@ class PublishedScore(NamedTuple):
         score: The score in percent.
         sd: Its standard deviation over seeds; None if not stated.
         seeds: Number of seeds; None if not stated.
-        secondary: Whether the source quotes a score that others measured.
+        secondary: Whether it was not read where those who measured it print it.
+        apart: Why it must not stand beside ours although the variant is the same, a phrase; empty if it may.
     """
 
     source: str
@@ -43,6 +47,7 @@ class PublishedScore(NamedTuple):
     sd: Decimal | None
     seeds: int | None
     secondary: bool
+    apart: str = ""
 
 
 def read_published(path: Path, spec: SuiteSpec, tasks: Collection[str]) -> list[PublishedScore]:
@@ -86,7 +91,7 @@ def _lines(path: Path) -> list[tuple[int, dict[str | Any, str | Any]]]:
             found = [(lines.line_num, fields) for fields in lines]
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(Problem(str(path), f"The file must be CSV in UTF-8: {reason(error)}.")) from None
-    if tuple(lines.fieldnames or ()) != COLUMNS:
+    if tuple(lines.fieldnames or ()) not in (COLUMNS, (*COLUMNS, APART)):
         message = f"The header must be {','.join(COLUMNS)}, got {len(lines.fieldnames or ())} columns."
         raise InputError(Problem(f"{path}:1", message, "Correct the header."))
     return found
@@ -154,4 +159,5 @@ def _score_of(fields: Mapping[str, str]) -> PublishedScore:
         _number(fields["sd"]),
         int(fields["seeds"]) if fields["seeds"] else None,
         fields["secondary"] == "yes",
+        fields.get(APART, ""),
     )

@@ -118,7 +118,7 @@ def _published_lines(suite: Suite) -> Iterator[str]:
         return
     yield "## Published scores\n"
     yield "In percent, with the standard deviation over seeds after ±. Scores marked † have another variant than the"
-    yield "task; ‡ marks scores that the source quotes and did not measure itself.\n"
+    yield "task, or are of other data; those marked ‡ were not read where those who measured them print them.\n"
     for source, about in spec.sources.items():
         own = [one for one in suite.published if one.source == source]
         if not own:
@@ -128,12 +128,10 @@ def _published_lines(suite: Suite) -> Iterator[str]:
         tasks = [task for task in [*spec.tasks, spec.name] if any(one.task == task for one in own)]
         lines = [[model, *(_scores(spec, own, model, task) for task in tasks)] for model in models]
         yield from table(["model", *(f"`{task}`" for task in tasks)], lines)
-    pairs = dict.fromkeys((one.source, one.task, one.variant) for one in suite.published if _is_other(spec, one))
+    pairs = dict.fromkeys((one.source, one.task, _reason(one)) for one in suite.published if _is_other(spec, one))
     if pairs:
-        yield "† The variants:\n"
-        yield from (
-            f"- {spec.sources[source].citation}: `{task}` is scored as `{variant}`" for source, task, variant in pairs
-        )
+        yield "† The reasons:\n"
+        yield from (f"- {spec.sources[source].citation}: `{task}` {reason}" for source, task, reason in pairs)
 
 
 def _scores(spec: SuiteSpec, published: Sequence[PublishedScore], model: str, task: str) -> str:
@@ -147,8 +145,14 @@ def _score(spec: SuiteSpec, score: PublishedScore) -> str:
 
 
 def _is_other(spec: SuiteSpec, score: PublishedScore) -> bool:
-    """Whether a score has another variant than its task."""
-    return score.task in spec.tasks and score.variant not in spec.tasks[score.task].variants
+    """Whether a score has another variant than its task, or is set apart."""
+    is_other_variant = score.task in spec.tasks and score.variant not in spec.tasks[score.task].variants
+    return is_other_variant or bool(score.apart)
+
+
+def _reason(score: PublishedScore) -> str:
+    """Why a score stands beside none of ours."""
+    return f"is set apart: {score.apart}" if score.apart else f"is scored as `{score.variant}`"
 
 
 def _path(path: Any) -> str:

@@ -7,6 +7,7 @@ given only to models with a score of every task. Scores are in percent.
 from __future__ import annotations
 
 import csv
+import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,18 @@ from typing import Any
 from mtl.suites.aggregate import PartialMean
 from mtl.suites.comparison import ModelScores, ScoreCell, ScoreColumn, SuiteComparison, columns_of, compare
 from mtl.suites.markdown import code, table
-from mtl.suites.model_results import ModelResults
+from mtl.suites.model_results import SURFACE_METRICS, ModelResults, TaskResults
 from mtl.suites.suite_file import Suite
 
 FILES = ("report.md", "scores.csv")
 """Files of a report."""
+
+COLUMNS = (
+    *("model", "source", "task", "variant", "mean", "sd", "seeds", "secondary", "trivial", "trivial_predictor"),
+    *("mean_without_overlap", "overlapping", "undertrained", "seen_share", "ambiguous_share", *SURFACE_METRICS),
+    "deviations",
+)
+"""Columns of the table of all scores."""
 
 
 def report(suite: Suite, models: Sequence[ModelResults]) -> str:
@@ -46,25 +54,51 @@ def write_report(suite: Suite, models: Sequence[ModelResults], folder: Path) -> 
 
 def score_columns(suite: Suite, models: Sequence[ModelResults]) -> dict[str, list[Any]]:
     """All scores as columns of a table, one row for each model, task and variant; ours first."""
-    names = ["model", "source", "task", "variant", "mean", "sd", "seeds"]
-    names += ["mean_without_overlap", "overlapping", "undertrained"]
-    columns: dict[str, list[Any]] = {name: [] for name in names}
     whole, rest = _compared(suite, models), _compared(suite, models, without_overlap=True)
     others = {line.model: line.cells for line in rest.ours}
     results = {(one.label, task): found for one in models for task, found in one.tasks.items()}
-    for line in (*whole.ours, *whole.published):
+    rows = []
+    for line in whole.ours:
         for column, cell in line.cells.items():
-            other = others.get(line.model, {}).get(column) if line.source is None else None
-            own = results.get((line.model, column.task)) if line.source is None else None
-            counted = (own and own.overlapping, own and len(own.undertrained))
-            found = (line.model, line.source, *column, cell.mean, cell.sd, cell.seeds, other and other.mean, *counted)
-            for name, value in zip(names, found, strict=True):
-                columns[name].append(value)
-    return columns
+            other = others.get(line.model, {}).get(column)
+            own = _facts(results[line.model, column.task], column.variant == suite.spec.tasks[column.task].variant)
+            rows.append({**_row(line, column, cell), **own, "mean_without_overlap": other and other.mean})
+    for line in whole.published:
+        rows += [{**_row(line, column, cell), "secondary": cell.secondary} for column, cell in line.cells.items()]
+    return {name: [row.get(name) for row in rows] for name in COLUMNS}
+
+
+def _row(line: ModelScores, column: ScoreColumn, cell: ScoreCell) -> dict[str, Any]:
+    score = {"mean": cell.mean, "sd": cell.sd, "seeds": cell.seeds}
+    return {"model": line.model, "source": line.source, **column._asdict(), **score}
+
+
+def _facts(results: TaskResults, is_own_variant: bool) -> dict[str, Any]:
+    """What a row says of a task besides its score; some of it is known in the task's own variant only."""
+    found: dict[str, Any] = {"overlapping": results.overlapping, "undertrained": len(results.undertrained)}
+    found["deviations"] = "; ".join(results.deviations)
+    if is_own_variant and results.baseline is not None:
+        found |= {"trivial": 100 * results.baseline[1], "trivial_predictor": results.baseline[0]}
+    return {**found, **_surface_facts(results)} if is_own_variant else found
+
+
+def _surface_facts(results: TaskResults) -> dict[str, float]:
+    """The shares of seen and of ambiguous mentions, and the mean F1 on seen and on unseen ones, in percent."""
+    counts = results.surfaces or {"mentions": 0}
+    shares = ("seen", "ambiguous") if counts["mentions"] else ()
+    found = {f"{name}_share": 100 * counts[name] / counts["mentions"] for name in shares}
+    means = {name: list(results.surface_scores.get(name, {}).values()) for name in SURFACE_METRICS}
+    return found | {name: 100 * statistics.fmean(values) for name, values in means.items() if values}
 
 
 def report_metrics(suite: Suite, models: Sequence[ModelResults]) -> dict[str, float]:
-    """Metrics of MLflow: `<model>/<task>` in the task's own variant, and the means that are complete."""
+    """Metrics of MLflow for each model.
+
+    - `<model>/<task>`: the score in the task's own variant; `<model>/trivial/<task>`: that of the best trivial
+      predictor; `<model>/seen_f1/<task>`, `<model>/unseen_f1/<task>`: F1 on seen and on unseen mentions
+    - `<model>/mean/<suite or group>`: the means that are complete
+    - `<model>/incomplete_mean/<group>`: the means of the tasks that are there
+    """
     found = {}
     for line in _compared(suite, models).ours:
         for column, cell in line.cells.items():
@@ -72,8 +106,42 @@ def report_metrics(suite: Suite, models: Sequence[ModelResults]) -> dict[str, fl
                 found[f"{line.model}/{column.task}"] = cell.mean
         means = {suite.spec.name: line.suite.score, **line.suite.groups}
         for name, mean in means.items():
-            if mean.is_complete and mean.mean is not None:
-                found[f"{line.model}/mean/{name}"] = float(mean.mean)
+            if mean.mean is not None:
+                found[f"{line.model}/{'mean' if mean.is_complete else 'incomplete_mean'}/{name}"] = float(mean.mean)
+    for one in models:
+        for task, results in one.tasks.items():
+            known = _facts(results, is_own_variant=True)
+            for name in ("trivial", *SURFACE_METRICS):
+                if name in known:
+                    found[f"{one.label}/{name}/{task}"] = known[name]
+    return found
+
+
+def suite_means(suite: Suite, models: Sequence[ModelResults]) -> dict[str, dict[str, Any]]:
+    """For each model `score`, `found` and `total` of the suite, and `groups` with `mean`, `found` and `total`."""
+    return {
+        line.model: {
+            "score": _number(line.suite.score),
+            "found": line.suite.score.found,
+            "total": line.suite.score.total,
+            "groups": {
+                name: {"mean": _number(mean), "found": mean.found, "total": mean.total}
+                for name, mean in line.suite.groups.items()
+            },
+        }
+        for line in _compared(suite, models).ours
+    }
+
+
+def notes(suite: Suite, models: Sequence[ModelResults]) -> list[str]:
+    """The score of each model or how much of it is missing, the means of its groups, and its deviations."""
+    found = []
+    for line in _compared(suite, models).ours:
+        groups = [f"{name} {_mean(mean)}" for name, mean in line.suite.groups.items()]
+        found.append("; ".join([f"{line.model}: score {_mean(line.suite.score)}", *groups]))
+    for label, tasks, deviations in _deviations(models):
+        if deviations:
+            found.append(f"{label}, {', '.join(tasks)}: {'; '.join(deviations)}")
     return found
 
 
@@ -120,6 +188,7 @@ def _lines(suite: Suite, models: Sequence[ModelResults]) -> Iterator[str]:
     yield from _main_table(suite, models, found)
     yield from _mean_table(found)
     yield from _overlap_table(suite, models)
+    yield from _surface_table(models)
     yield from _deviation_lines(models)
     yield from _apart_lines(suite, found)
     missing = missing_seeds(suite, models)
@@ -146,18 +215,21 @@ def _main_table(suite: Suite, models: Sequence[ModelResults], found: SuiteCompar
     ]
     rows.append(["**score**", suite.spec.aggregation.rule, "", *(_mean(line.suite.score) for line in lines)])
     yield from table(header, rows)
-    yield "`trivial` is the best predictor without fine-tuning. ‡: quoted by the source, which did not measure it.\n"
+    yield "`trivial` is the best predictor without fine-tuning. ‡: not read where those who measured it print it.\n"
     if unfinished:
         yield "\\*: at least one seed was still improving at its last evaluation (undertrained).\n"
 
 
 def _trivial(suite: Suite, models: Sequence[ModelResults], column: ScoreColumn) -> str:
-    """The best trivial predictor of a task, which is known in the task's own variant."""
+    """The best trivial predictors of a task, which are known in the task's own variant.
+
+    There are several if models were tested on different rows.
+    """
     if column.variant != suite.spec.tasks[column.task].variant:
         return ""
     found = [one.tasks[column.task].baseline for one in models if column.task in one.tasks]
-    known = [one for one in found if one is not None]
-    return f"{100 * known[0][1]:.2f} ({known[0][0]})" if known else "-"
+    known = dict.fromkeys(f"{100 * one[1]:.2f} ({one[0]})" for one in found if one is not None)
+    return ", ".join(known) or "-"
 
 
 def _mean_table(found: SuiteComparison) -> Iterator[str]:
@@ -189,16 +261,36 @@ def _overlap_table(suite: Suite, models: Sequence[ModelResults]) -> Iterator[str
     yield from table(["model", "task", "overlapping", "score", "score without them"], rows)
 
 
+def _surface_table(models: Sequence[ModelResults]) -> Iterator[str]:
+    shown = ("seen_share", "ambiguous_share", *SURFACE_METRICS)
+    rows = []
+    for one in models:
+        for task, results in one.tasks.items():
+            if results.surfaces is not None:
+                facts = _surface_facts(results)
+                cells = [f"{facts[name]:.2f}" if name in facts else "-" for name in shown]
+                rows.append([one.label, code(task), f"{results.surfaces['mentions']:,}", *cells])
+    if rows:
+        yield "## Seen and unseen mentions\n"
+        yield "Seen: the surface form is a mention in train. Ambiguous: it occurs in train with another type or"
+        yield "unlabelled. F1 is a mean over seeds; there is none without such mentions, or if runs did not keep it.\n"
+        yield from table(["model", "task", "mentions", "% seen", "% ambiguous", "F1 on seen", "F1 on unseen"], rows)
+
+
 def _deviation_lines(models: Sequence[ModelResults]) -> Iterator[str]:
     yield "## Deviations from the recipe\n"
+    for label, tasks, deviations in _deviations(models):
+        yield f"- {label}, {', '.join(map(code, tasks))}: {'; '.join(deviations) or 'none'}"
+    yield ""
+
+
+def _deviations(models: Sequence[ModelResults]) -> Iterator[tuple[str, list[str], tuple[str, ...]]]:
+    """The label of a model, tasks with the same deviations, and these."""
     for one in models:
         alike: dict[tuple[str, ...], list[str]] = {}
         for task, results in one.tasks.items():
             alike.setdefault(results.deviations, []).append(task)
-        for deviations, tasks in alike.items():
-            names = ", ".join(map(code, tasks))
-            yield f"- {one.label}, {names}: {'; '.join(deviations) or 'none'}"
-    yield ""
+        yield from ((one.label, tasks, deviations) for deviations, tasks in alike.items())
 
 
 def _apart_lines(suite: Suite, found: SuiteComparison) -> Iterator[str]:
@@ -219,6 +311,10 @@ def _cell(cell: ScoreCell | None, *, marked: bool = False) -> str:
     sd = "" if cell.sd is None else f" ± {cell.sd:.2f}"
     seeds = "" if cell.seeds is None else f" ({cell.seeds})"
     return f"{cell.mean:.2f}{sd}{seeds}{'‡' * cell.secondary}{' *' * marked}"
+
+
+def _number(mean: PartialMean) -> float | None:
+    return None if mean.mean is None else float(mean.mean)
 
 
 def _mean(mean: PartialMean) -> str:

@@ -42,8 +42,10 @@ class SuiteTracker(ParentRun):
         self,
         metrics: Mapping[str, float],
         columns: Mapping[str, Sequence[Any]],
+        means: Mapping[str, Any],
         files: Sequence[Path],
         models: Sequence[ModelResults],
+        *,
         note: str,
     ) -> None:
         """Queues a report, and the end of the run.
@@ -51,6 +53,7 @@ class SuiteTracker(ParentRun):
         Args:
             metrics: Metrics by name.
             columns: Scores as columns of a table.
+            means: Scores of the suite and its groups by model, with the numbers of tasks that are there.
             files: Files of the report.
             models: Results of the models.
             note: Description of the run, in Markdown.
@@ -61,6 +64,7 @@ class SuiteTracker(ParentRun):
         def send(run: MLflowRun) -> None:
             run.log_metrics(numbers)
             run.log_table(mlflow_table(columns), "scores.json")
+            run.log_json(dict(means), "means.json")
             for file in files:
                 run.log_file(file)
             for one in models:

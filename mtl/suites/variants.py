@@ -109,6 +109,27 @@ VARIANTS: Mapping[str, Variant] = {
 }
 
 
+def variants_of(head: str, options: Mapping[str, Any]) -> dict[str, str]:
+    """The variants of the metrics of a head, by metric.
+
+    Args:
+        head: Name of the head.
+        options: Options of the head as written.
+
+    >>> variants_of("multilabel", {"score_by": "document"})
+    {'micro_f1': 'micro_f1_by_document', 'example_based_f1': 'example_based_f1'}
+    """
+    own, found = components.find("head", head, "head"), _with_defaults(head, options)
+    return {
+        variant.metric: name
+        for name, variant in VARIANTS.items()
+        if variant.head is not None
+        and variant.metric is not None
+        and components.find("head", variant.head, "head") is own
+        and all(found.get(option) == needed for option, needed in variant.options.items())
+    }
+
+
 def scored_by(head: str) -> list[str]:
     """The variants that a head computes.
 

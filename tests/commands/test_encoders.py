@@ -95,4 +95,6 @@ def test_markdown_has_only_the_entries_that_match(capsys: pytest.CaptureFixture[
     assert [line for line in text.splitlines() if line.startswith("### ")] == [
         "### moderncamembert-bio",
         "### moderncamembert-bio-large",
+        "### moderncamembert-bio-v2",
+        "### moderncamembert-bio-v2-large",
     ]

@@ -50,6 +50,12 @@ def test_an_encoder_is_identified_by_the_content_of_its_files_and_not_by_their_p
     assert encoder_identity(EncoderSpec(name="someone/model", revision="v1")) == "someone/model@v1"
 
 
+@pytest.mark.parametrize("name", ["gliner-biomed", "gliner-biomed-bi-small"])
+def test_an_entry_of_another_library_is_refused_with_the_reason(name: str) -> None:
+    with pytest.raises(InputError, match=r"encoder\.name: .*no models of the family 'gliner'"):
+        encoder_folder(name)
+
+
 @pytest.mark.parametrize("name", ["pubmedbert", "PubMed-BERT", "biomedbert"])
 def test_an_entry_of_the_catalogue_is_the_model_on_the_hub(name: str) -> None:
     hub = "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract-fulltext"

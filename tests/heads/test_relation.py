@@ -420,6 +420,36 @@ def test_a_pair_with_two_types_is_trained_on_both_and_a_prediction_matches_one(t
     assert head.label_counts(text) == {"cause": 1, "treat": 1}
 
 
+@pytest.mark.parametrize(
+    ("gold", "found", "precision", "recall"),
+    [
+        (["cause"], ["treat", "cause"], 0.5, 1.0),
+        (["cause", "treat"], ["cause", "treat"], 1.0, 1.0),
+        ([], ["cause", "treat"], 0.0, 0.0),
+        (["cause"], ["treat"], 0.0, 0.0),
+        (["cause"], ["cause", "cause", "none"], 1.0, 1.0),
+    ],
+)
+def test_every_predicted_type_of_a_pair_counts_once_in_any_order(
+    gold: list[str], found: list[str], precision: float, recall: float
+) -> None:
+    """As sets of triples count; other systems predict several types for one pair."""
+    text = row("x", "aspirin , fever", *(("aspirin", "fever", name) for name in gold))
+    for names in (found, found[::-1]):
+        scores = score(make(), text, *(("aspirin", "fever", name) for name in names))
+        assert (scores["precision"], scores["recall"]) == (precision, recall)
+
+
+@given(*2 * [st.lists(st.sampled_from(LABELS[:2]), unique=True)])
+def test_the_counts_of_a_pair_are_those_of_two_sets_of_triples(gold: list[str], found: list[str]) -> None:
+    text = row("x", "aspirin , fever", *(("aspirin", "fever", name) for name in gold))
+    relations = [{"head": "aspirin", "tail": "fever", "type": name} for name in found]
+    confusion = make().counts({"relations": relations}, text).view(3, 3)
+    right = int(confusion.diagonal()[:2].sum())
+    assert right == len({*gold} & {*found})
+    assert (int(confusion[:, :2].sum()), int(confusion[:2].sum())) == (len(found), len(gold))
+
+
 def test_direction_matters_only_if_pairs_are_directed() -> None:
     text = row("x", "aspirin , fever", ("aspirin", "fever", "cause"))
     directed = make(input="markers", entity_types=["Chemical", "Disease"], directed=True)

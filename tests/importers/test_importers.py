@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from seqeval.metrics.sequence_labeling import get_entities
 
 from heads import Entity, SpanRow, TextRow
 from mtl.importers import FoundRelation, FoundRow, importer_of
+from mtl.importers.conll import IGNORED
 from mtl.problems import InputError, Problem
 from mtl.writers import PredictedRow, writer_class
 
@@ -88,6 +90,20 @@ def test_words_may_be_divided_in_other_places_and_columns_by_blanks(tmp_path: Pa
     assert spans(row) == {("drug", ((0, 8),)), ("drug", ((19, 25),))}
 
 
+@pytest.mark.parametrize("lenient", [False, True])
+def test_a_tag_that_continues_no_mention_begins_one_in_lenient_tasks_and_is_counted_in_others(
+    tmp_path: Path, lenient: bool
+) -> None:
+    tags = ["I-drug", "B-drug", "O", "I-drug", "I-gene"]
+    words = ["Aspirin,", "ibuprofen", "&", "IL", "-2"]
+    (tmp_path / "x.iob").write_text("\n".join(map("\t".join, zip(words, tags, strict=True))), encoding="utf-8")
+    importer = importer_of(tmp_path / "x.iob", "t", lenient=lenient)
+    (row,) = importer.read([ROW])
+    oracle = get_entities(tags) if lenient else [("drug", 1, 1)]  # seqeval's default mode
+    assert [mention.type for mention in row.mentions] == [kind for kind, *_ in oracle]
+    assert (len(row.mentions), dict(importer.left_out)) == ((4, {}) if lenient else (1, {IGNORED: 3}))
+
+
 def test_texts_that_are_not_those_of_the_split_are_reported_by_line(tmp_path: Path) -> None:
     (tmp_path / "x.conll").write_text("Aspirin\tO\n\nNothing\tO\nhere.\tB\nmore\tX-drug\n", encoding="utf-8")
     rows, problems = read(tmp_path / "x.conll", ROW, EMPTY, EMPTY)
@@ -112,6 +128,40 @@ def test_the_parts_of_a_mention_are_joined_by_semicolons(tmp_path: Path) -> None
     (tmp_path / "x.ddi").write_text("D.s0|0-6;9-17|Aspirin ibuprofen|group\n", encoding="utf-8")
     (row,), problems = read(tmp_path / "x.ddi", ROW)
     assert (problems, spans(row)) == ([], {("group", ((0, 7), (9, 18)))})
+
+
+# --- BioASQ -----------------------------------------------------------------------------------------------------------
+
+
+def test_answers_that_we_wrote_are_read_back(tmp_path: Path) -> None:
+    answers = [PredictedRow(n, n, "", {"t": {"label": label}}) for n, label in (("a", "yes"), ("b", "no"))]
+    rows, problems = read(written(tmp_path / "x.bioasq.json", *answers))
+    assert problems == []
+    assert [(row.id, row.answer) for row in rows] == [("a", {"label": "yes"}), ("b", {"label": "no"})]
+
+
+def test_golden_files_are_read_and_questions_of_other_types_are_counted(tmp_path: Path) -> None:
+    questions = [
+        {"id": "a", "type": "yesno", "exact_answer": ["Yes"], "ideal_answer": "Yes, because."},
+        {"id": "b", "type": "summary", "ideal_answer": "In short."},
+        {"id": "c", "type": "yesno", "exact_answer": "fever"},
+        {"type": "yesno", "exact_answer": "no"},
+    ]
+    (tmp_path / "golden.json").write_text(json.dumps({"questions": questions}))
+    importer = importer_of(tmp_path / "golden.json", "t", "bioasq")
+    assert [(row.id, row.answer) for row in importer.read(())] == [("a", {"label": "yes"})]
+    assert importer.left_out == {"questions of other types": 1}
+    assert [("'c'" in problem.message, "fever" in problem.message) for problem in importer.problems] == [
+        (True, False),
+        (False, False),
+    ]
+
+
+@pytest.mark.parametrize(("content", "place"), [('{"questions":\n yes}', ":2"), ("[]", ""), ('{"questions": 1}', "")])
+def test_a_file_of_another_shape_is_a_problem(tmp_path: Path, content: str, place: str) -> None:
+    (tmp_path / "x.bioasq.json").write_text(content)
+    rows, (problem,) = read(tmp_path / "x.bioasq.json")
+    assert (rows, problem.key) == ([], f"{tmp_path / 'x.bioasq.json'}{place}")
 
 
 # --- JSON lines -------------------------------------------------------------------------------------------------------

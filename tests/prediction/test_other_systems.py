@@ -12,16 +12,18 @@ import pytest
 
 from heads import Entity, Head, Relation, Row, SpanRow, TextRow
 from heads.classification import Classification
+from heads.mention_classification import MentionClassification
 from heads.multilabel import Multilabel
 from heads.regression import Regression
 from heads.relation import RelationClassification
 from heads.token_classification import TokenClassification
 from mtl.evaluation.scoring import score_rows
 from mtl.prediction.other_systems import Imported, import_predictions
+from mtl.prediction.output_records import as_record
 from mtl.problems import InputError, Problem
 from mtl.readers.ddi2013 import DDI2013
 from mtl.readers.pubtator import Pubtator
-from mtl.writers import PredictedRow
+from mtl.writers import PredictedRow, writer_class
 from mtl.writers.ddi import DdiWriter
 
 NER = TokenClassification(["Drug", "Sign"], 8)
@@ -148,6 +150,13 @@ def test_an_argument_that_is_no_gold_mention_and_a_pair_that_is_no_candidate_are
     assert "r0" in problem.message
 
 
+@pytest.mark.parametrize("types", [("up", "down"), ("down", "up")])
+def test_each_of_two_types_that_a_system_found_for_one_pair_counts(tmp_path: Path, types: Sequence[str]) -> None:
+    relations = [{"head": "A", "tail": "B", "type": name} for name in types]
+    found = scores(LINKS, imported(lines(tmp_path / "x.jsonl", {"id": "r0", "relations": relations}), LINKS, SENTENCE))
+    assert (found["precision"], found["recall"]) == (0.5, 1.0)
+
+
 ABSTRACT = SpanRow(
     "r0",
     "r0",
@@ -204,6 +213,69 @@ def _as_predicted(row: Any) -> PredictedRow:
     ]
     relations = [{"type": r.type, "head": places[r.head], "tail": places[r.tail], "score": 1.0} for r in row.relations]
     return PredictedRow(row.id, row.document, row.text, {"ddi": {"entities": entities, "relations": relations}})
+
+
+# --- attributes -------------------------------------------------------------------------------------------------------
+
+STATUS = MentionClassification(["absent", "present"], 8, attribute="status", entity_types=["Sign"])
+SIGNS = SpanRow(
+    "r0",
+    "d0",
+    "no fever, rash today",
+    entities=(
+        Entity("A", "Sign", ((3, 8),), attributes={"status": "absent"}),
+        Entity("B", "Sign", ((10, 14),), attributes={"status": "present"}),
+        Entity("C", "Sign", ((10, 14),), attributes={"status": "absent"}),
+        Entity("D", "Time", ((15, 20),)),
+    ),
+)
+VALUES = {"A": "absent", "B": "present", "C": "present"}
+PREDICTED = {"attributes": [{"entity": e, "name": "status", "value": v, "score": 0.5} for e, v in VALUES.items()]}
+
+
+def test_attributes_that_we_predicted_are_read_back_from_each_form(tmp_path: Path) -> None:
+    record = as_record(PREDICTED, SIGNS)
+    writer_class(Path("x.jsonl"))().write(tmp_path / "x.jsonl", [PredictedRow("r0", "d0", SIGNS.text, {"t": record})])
+    lines(tmp_path / "kept.jsonl", {"id": "r0", "prediction": PREDICTED})
+    lines(tmp_path / "own.jsonl", {"id": "r0", **PREDICTED})
+    expected = score_rows(STATUS, [(SIGNS, PREDICTED)]).scores
+    for name in ("x", "kept", "own"):
+        found = imported(tmp_path / f"{name}.jsonl", STATUS, SIGNS)
+        assert {one["entity"]: one["value"] for one in found.predictions["r0"]["attributes"]} == VALUES, name
+        assert scores(STATUS, found) == expected
+    assert expected["accuracy"] == pytest.approx(2 / 3)
+
+
+def sign(start: int, end: int, **attributes: str) -> dict[str, Any]:
+    return {"type": "Sign", "start": start, "end": end, "attributes": attributes}
+
+
+def test_a_mention_without_a_value_has_the_default_of_the_task(tmp_path: Path) -> None:
+    path = lines(tmp_path / "x.jsonl", {"id": "r0", "entities": [sign(3, 8, status="absent", other="high")]})
+    head = MentionClassification(["absent", "present"], 8, attribute="status", default="present")
+    found = imported(path, head, SIGNS).predictions["r0"]["attributes"]
+    assert {one["entity"]: one["value"] for one in found} == {
+        "A": "absent",
+        "B": "present",
+        "C": "present",
+        "D": "present",
+    }
+    (problem,) = problems(path, STATUS, SIGNS)
+    assert "'status'" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("entities", "word"),
+    [
+        ([sign(3, 8, status="high")], "high"),
+        ([sign(0, 2, status="absent")], "gold mentions"),
+        ([sign(3, 8, status="absent"), sign(3, 8, status="present")], "one value"),
+    ],
+)
+def test_values_that_cannot_be_scored_are_errors(tmp_path: Path, entities: list[Any], word: str) -> None:
+    path = lines(tmp_path / "x.jsonl", {"id": "r0", "entities": entities})
+    row = replace(SIGNS, entities=SIGNS.entities[:1])
+    assert any(word in problem.message for problem in problems(path, STATUS, row))
 
 
 # --- labels -----------------------------------------------------------------------------------------------------------

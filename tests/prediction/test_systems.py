@@ -12,6 +12,7 @@ import yaml
 
 from mtl.commands import run as run_mtl
 from tests import five_tasks
+from tests.suites import toy
 
 CPU = ["--trainer.accelerator", "cpu"]
 
@@ -100,6 +101,63 @@ def test_what_the_run_predicts_in_any_layout_scores_like_the_run(
         assert run_mtl(["predict", str(tested_run), *split, "--output", str(tmp_path / name), *CPU]) == 0
         assert run_mtl(["score", str(tmp_path / name), "--run", str(tested_run), "--task", "mentions", "--json"]) == 0
         assert printed(capsys)["scores"]["f1"] == pytest.approx(own["f1"]), name
+
+
+@pytest.mark.parametrize(("options", "kept"), [({}, False), ({"spans": "lenient"}, True), ({"scheme": "IO"}, True)])
+def test_tags_without_a_beginning_are_scored_as_the_task_decodes_its_own(
+    tested_run: Path,
+    task: Path,
+    tmp_path: Path,
+    options: dict[str, Any],
+    kept: bool,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = ["--split", "test", "--task", "mentions", "--output", str(tmp_path / "x.conll")]
+    assert run_mtl(["predict", str(tested_run), *output, *CPU]) == 0
+    tagged = (tmp_path / "x.conll").read_text()
+    task.write_text(yaml.safe_dump({**yaml.safe_load(task.read_text()), "options": options}))
+    found = {}
+    for prefix in "BI":
+        (tmp_path / "x.conll").write_text(tagged.replace("\tB-", f"\t{prefix}-"))
+        assert run_mtl(["score", str(tmp_path / "x.conll"), "--task", str(task), "--json"]) == 0
+        found[prefix] = printed(capsys)
+    assert found["B"]["scores"]["f1"] > 0
+    assert found["I"]["scores"]["f1"] == (found["B"]["scores"]["f1"] if kept else 0)
+    assert (found["B"]["left_out"], bool(found["I"]["left_out"])) == ({}, not kept)
+
+
+@pytest.fixture
+def suite(task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A suite in the working folder, with the task `toy_drugs` that scores the rows of `mentions` leniently."""
+    spec = yaml.safe_load(task.read_text())
+    drugs = {**toy.DRUGS, **spec, "options": {"spans": "lenient"}, "variant": "conlleval_entity_f1"}
+    (tmp_path / "experiments" / "suites").mkdir(parents=True)
+    fields = toy.fields(tasks={"toy_drugs": drugs})
+    (tmp_path / "experiments" / "suites" / "toy.yaml").write_text(yaml.safe_dump(fields))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_task_of_a_suite_is_known_by_its_name_and_scores_name_their_variant(
+    suite: None, tested_run: Path, task: Path, predictions: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(predictions("all"))
+    found = {}
+    for name in ("toy_drugs", str(task)):
+        assert run_mtl(["score", path, "--task", name, "--json"]) == 0
+        found[name] = printed(capsys)
+    ours, other = found["toy_drugs"], found[str(task)]
+    assert (ours["variants"]["f1"], other["variants"]["f1"]) == ("conlleval_entity_f1", "strict_entity_f1")
+    assert ours["variants"].keys() == {"f1", "word_macro_f1"}
+    assert ours["scores"] == other["scores"], "mentions with offsets need no decoding"
+    assert run_mtl(["compare", path, path, "--task", "toy_drugs", "--json"]) == 0
+    assert printed(capsys)["variants"]["f1"] == "conlleval_entity_f1"
+    assert run_mtl(["score", path, "--task", "toy_drugs"]) == 0
+    assert "conlleval_entity_f1" in capsys.readouterr().out
+    on_suite = [str(tested_run), "--task", "mentions", "--on", "toy_drugs", "--json", *CPU]
+    assert run_mtl(["evaluate", *on_suite]) == 0
+    scores = printed(capsys)
+    assert (scores["on"], scores["variants"]["f1"]) == ("toy_drugs", "strict_entity_f1"), "as the run decodes"
+    assert scores["scores"]["f1"] == pytest.approx(other["scores"]["f1"])
 
 
 def test_a_run_and_a_file_with_the_same_predictions_do_not_differ(

@@ -92,6 +92,20 @@ def test_an_accepted_count_is_accepted_until_the_data_change(tmp_path: Path) -> 
     assert [problem.key for problem in checked(tmp_path, file, **counts).problems] == ["tasks.toy_drugs.counts.dev"]
 
 
+def test_other_rows_with_the_accepted_number_are_wrong_until_they_are_accepted(tmp_path: Path) -> None:
+    write_data(tmp_path, "drugs", "risk")
+    counts = {"tasks__toy_drugs__counts": {"unit": "mentions", "train": 2, "dev": 7, "test": 1}}
+    file = accepted_file(tmp_path / "runs", "toy")
+    write_accepted(file, checked(tmp_path, **counts).acceptable())
+    (tmp_path / "data" / "drugs" / "dev.tsv").write_text("Iron\tB-Drug\n\n")
+    changed = checked(tmp_path, file, **counts)
+    [problem] = changed.problems
+    assert problem.key == "tasks.toy_drugs.counts.dev"
+    assert "got 1 and other rows" in problem.message
+    write_accepted(file, changed.acceptable())
+    assert statuses(checked(tmp_path, file, **counts), "toy_drugs")["dev"] == "accepted"
+
+
 def test_what_was_accepted_before_stays_accepted(tmp_path: Path) -> None:
     file = accepted_file(tmp_path, "toy")
     write_accepted(file, {"a": {"dev": {"found": 1}}})

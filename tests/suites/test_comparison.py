@@ -10,7 +10,7 @@ import pytest
 from mtl.suites.comparison import ScoreColumn, SeedScore, columns_of, compare
 from mtl.suites.published import PublishedScore
 from mtl.suites.suite_file import load_suite
-from tests.suites.toy import write_suite
+from tests.suites.toy import HEADER, write_suite
 
 
 def scores_of(name: str, value: float = 0.5, *, without: tuple[str, ...] = ()) -> list[SeedScore]:
@@ -51,6 +51,23 @@ def test_a_row_of_another_suite_is_apart_even_if_it_is_listed_here(name: str, al
     assert copied
     assert found.published == ()
     assert [one.score for one in found.apart] == copied
+
+
+def test_a_score_of_another_data_set_is_apart_although_the_variant_is_the_same() -> None:
+    suite = load_suite("encoders11")
+    found = compare(suite.spec, scores_of("encoders11"), suite.published)
+    [deid] = [one for one in found.apart if one.score.task == "encoders11_deid"]
+    assert (deid.score.variant, deid.reason) == (suite.spec.tasks["encoders11_deid"].variant, deid.score.apart)
+    assert all(column.task != "encoders11_deid" for line in found.published for column in line.cells)
+
+
+def test_a_score_of_the_suite_can_be_set_apart(tmp_path: Path) -> None:
+    lines = ["paper,theirs,toy,mean_of_tasks,65.0,,,,of another revision"]
+    path = write_suite(tmp_path, [])
+    (tmp_path / "published.csv").write_text("\n".join([f"{HEADER},apart", *lines]))
+    suite = load_suite(path)
+    [apart] = compare(suite.spec, [], suite.published).apart
+    assert apart.reason == "of another revision"
 
 
 def test_a_score_of_unclear_averaging_stands_beside_nothing() -> None:

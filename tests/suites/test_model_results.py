@@ -11,7 +11,8 @@ import pytest
 
 from heads.classification import Classification
 from heads.regression import Regression
-from heads.rows import TextRow
+from heads.rows import Entity, SpanRow, TextRow
+from heads.token_classification import TokenClassification
 from mtl.study.design.run_spec import Finished
 from mtl.suites.model_results import (
     ModelResults,
@@ -21,6 +22,8 @@ from mtl.suites.model_results import (
     read_models,
     run_keys,
     score_without,
+    surface_scores_of,
+    surfaces_of_test,
     undertrained_seeds,
 )
 
@@ -87,6 +90,25 @@ def test_the_seeds_that_were_still_improving_are_found() -> None:
     assert undertrained_seeds("a", {"metric": "f1"}, finished) == (), "a study of an earlier version knows no unit"
 
 
+def test_mentions_of_test_are_seen_if_train_has_their_surface_form() -> None:
+    def row(name: str, *words: str) -> SpanRow:
+        text, places = " ".join(words), [(" ".join(words[:n]) + " ").lstrip() for n in range(len(words))]
+        spans = [(len(place), len(place) + len(word)) for place, word in zip(places, words, strict=True)]
+        found = tuple(Entity(f"T{n}", "Drug", (span,)) for n, span in enumerate(spans) if words[n] != "and")
+        return SpanRow(name, name, text, entities=found)
+
+    train, test = [row("a", "aspirin", "and", "codeine")], [row("b", "Aspirin", "and", "warfarin", "heparin")]
+    head = TokenClassification(["Drug"], 4)
+    assert surfaces_of_test(head, train, test) == {"mentions": 3, "seen": 1, "ambiguous": 0}
+    assert surfaces_of_test(HEAD, train, test) is None
+
+
+def test_scores_on_seen_and_unseen_mentions_are_those_of_the_runs_that_kept_them() -> None:
+    kept = {"seen_f1": 0.75, "unseen_f1": 0.5, "seen_share": 0.2}
+    finished = {0: Finished({"surfaces": {"a": kept}}, {}), 1: Finished({}, {})}
+    assert surface_scores_of("a", finished) == {"seen_f1": {"0": 0.75}, "unseen_f1": {"0": 0.5}}
+
+
 def results(model: str = "ours", way: Any = "single", **tasks: float) -> ModelResults:
     found = {
         task: TaskResults(
@@ -95,6 +117,14 @@ def results(model: str = "ours", way: Any = "single", **tasks: float) -> ModelRe
         for task, score in tasks.items()
     }
     return ModelResults("toy", "1", model, way, "abcdef0123", found, {"torch": "2"})
+
+
+def test_files_of_earlier_versions_have_no_scores_on_unseen_mentions() -> None:
+    content = results(a=0.5).to_dict()
+    for name in ("surfaces", "surface_scores", "undertrained"):
+        del content["tasks"]["a"][name]
+    found = ModelResults.from_dict(content).tasks["a"]
+    assert (found.surfaces, found.surface_scores, found.undertrained) == (None, {}, ())
 
 
 def test_results_are_the_same_after_they_are_written_and_read(tmp_path: Path) -> None:

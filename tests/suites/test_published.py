@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mtl.problems import InputError
+from mtl.suites.published import PublishedScore
 from mtl.suites.suite_file import load_suite
 from tests.suites.toy import write_suite
 
@@ -23,6 +24,20 @@ def problems(folder: Path, *lines: str) -> list[tuple[str, str]]:
 def test_a_line_keeps_its_decimals(tmp_path: Path) -> None:
     [score] = load_suite(write_suite(tmp_path, [GOOD])).published
     assert (str(score.score), score.sd, score.seeds, score.secondary) == ("77.240", Decimal("0.5"), 5, True)
+
+
+def test_scores_that_were_not_read_where_they_were_measured_are_marked() -> None:
+    marked = {(one.source, one.model) for name in ("blurb", "blue", "encoders11") for one in secondary(name)}
+    sources = {source for source, _ in marked}
+    assert sources == {"bioptimus", "blue_readme", "leaderboard", "quoted"}
+    assert {model for source, model in marked if source == "blue_readme"} == {"best published by April 2019"}
+    [chemprot] = [one for one in secondary("encoders11") if one.source == "quoted"]
+    assert (chemprot.task, chemprot.variant) == ("encoders11_chemprot", "accuracy_with_negative")
+    assert chemprot.score == Decimal("90.8")
+
+
+def secondary(name: str) -> list[PublishedScore]:
+    return [one for one in load_suite(name).published if one.secondary]
 
 
 def test_a_line_without_a_variant_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,17 @@ import pytest
 
 from mtl.suites.model_results import ModelResults, TaskResults
 from mtl.suites.suite_file import Suite, load_suite
-from mtl.suites.suite_report import missing_seeds, note, report, report_metrics, score_columns
+from mtl.suites.suite_report import (
+    COLUMNS,
+    missing_seeds,
+    note,
+    notes,
+    report,
+    report_metrics,
+    score_columns,
+    suite_means,
+    write_report,
+)
 from tests.suites.toy import write_suite
 
 LINES = [
@@ -63,7 +74,9 @@ def test_means_and_deviations_are_those_of_the_seeds(suite: Suite) -> None:
 def test_a_missing_task_leaves_no_score_under_the_name_of_the_suite(suite: Suite) -> None:
     found = [model(toy_risk=RISK)]
     assert rows(report(suite, found), "# A toy")[-1][3] == "incomplete (1 of 2)"
-    assert report_metrics(suite, found) == {"ours, single/toy_risk": 62.5}
+    assert report_metrics(suite, found) == {"ours, single/toy_risk": 62.5, "ours, single/trivial/toy_risk": 12.5}
+    assert suite_means(suite, found) == {"ours, single": {"score": None, "found": 1, "total": 2, "groups": {}}}
+    assert "incomplete (1 of 2)" in notes(suite, found)[0]
     assert "incomplete (1 of 2)" in note(suite, found)
     assert report_metrics(suite, [model(toy_risk=RISK, toy_drugs=DRUGS)])["ours, single/mean/toy"] == 50.0
 
@@ -112,3 +125,67 @@ def test_a_task_that_was_still_improving_is_marked_and_its_seeds_are_counted(sui
     columns = score_columns(suite, found)
     counted = dict(zip(zip(columns["source"], columns["task"], strict=True), columns["undertrained"], strict=True))
     assert (counted[None, "toy_risk"], counted[None, "toy_drugs"], counted["paper", "toy_risk"]) == (1, 0, None)
+
+
+def test_trivial_predictors_deviations_and_quoted_scores_are_in_the_table_of_scores(
+    suite: Suite, tmp_path: Path
+) -> None:
+    found = [model(toy_risk=RISK, toy_drugs=DRUGS)]
+    columns = score_columns(suite, found)
+    assert tuple(columns) == COLUMNS
+    read = {
+        key: values
+        for *key, variant, values in zip(
+            *(columns[name] for name in ("source", "task", "variant")),
+            zip(*(columns[name] for name in ("trivial", "trivial_predictor", "secondary", "deviations")), strict=True),
+            strict=True,
+        )
+        for key in [(*key, variant)]
+    }
+    assert read == {
+        (None, "toy_risk", "micro_f1_without_negative"): (12.5, "majority", None, "warmup 0.5 instead of 0.0"),
+        (None, "toy_risk", "accuracy_with_negative"): (None, None, None, "warmup 0.5 instead of 0.0"),
+        (None, "toy_drugs", "strict_entity_f1"): (12.5, "majority", None, ""),
+        ("paper", "toy_risk", "micro_f1_without_negative"): (None, None, False, None),
+        ("paper", "toy_drugs", "strict_entity_f1"): (None, None, True, None),
+    }
+    _, csv_file = write_report(suite, found, tmp_path / "report")
+    with csv_file.open(newline="") as file:
+        assert [line["deviations"] for line in csv.DictReader(file)][:3] == [*2 * ["warmup 0.5 instead of 0.0"], ""]
+
+
+def test_models_that_were_tested_on_different_rows_have_different_trivial_predictors(suite: Suite) -> None:
+    found = [model(toy_risk=RISK), model("joint", toy_risk=replace(RISK, baseline=("tfidf", 0.25)))]
+    cells = {tuple(row[:2]): row[2] for row in rows(report(suite, found), "# A toy")}
+    assert cells["`toy_risk`", "micro_f1_without_negative"] == "12.50 (majority), 25.00 (tfidf)"
+
+
+def test_means_of_groups_are_given_for_the_tasks_that_are_there(tmp_path: Path) -> None:
+    groups = {"text": ["toy_risk", "toy_drugs"]}
+    suite = load_suite(write_suite(tmp_path, aggregation={"rule": "mean_of_group_means", "groups": groups}))
+    found = [model(toy_risk=RISK)]
+    (means,) = suite_means(suite, found).values()
+    assert means == {"score": None, "found": 1, "total": 2, "groups": {"text": {"mean": 62.5, "found": 1, "total": 2}}}
+    metrics = report_metrics(suite, found)
+    assert metrics["ours, single/incomplete_mean/text"] == 62.5
+    assert not [name for name in metrics if "/mean/" in name]
+    assert "text 62.50, incomplete (1 of 2)" in notes(suite, found)[0]
+    assert "toy_risk: warmup 0.5" in notes(suite, found)[1]
+
+
+def test_seen_and_unseen_mentions_are_shown_as_far_as_they_are_known(suite: Suite) -> None:
+    counts = {"mentions": 8, "seen": 6, "ambiguous": 2}
+    kept = replace(DRUGS, surfaces=counts, surface_scores={"seen_f1": {"0": 0.75}, "unseen_f1": {"0": 0.25, "1": 0.5}})
+    found = [model(toy_risk=RISK, toy_drugs=kept), model("joint", toy_drugs=replace(DRUGS, surfaces=counts))]
+    assert rows(report(suite, found), "## Seen and unseen") == [
+        ["ours, single", "`toy_drugs`", "8", "75.00", "25.00", "75.00", "37.50"],
+        ["ours, joint", "`toy_drugs`", "8", "75.00", "25.00", "-", "-"],
+    ]
+    assert "## Seen and unseen" not in report(suite, [model(toy_risk=RISK)])
+    none = replace(DRUGS, surfaces=dict.fromkeys(counts, 0))
+    assert rows(report(suite, [model(toy_drugs=none)]), "## Seen and unseen")[0][2:] == ["0", "-", "-", "-", "-"]
+    metrics = report_metrics(suite, found)
+    assert metrics["ours, single/unseen_f1/toy_drugs"] == 37.5
+    columns = score_columns(suite, found)
+    place = list(zip(columns["model"], columns["task"], strict=True)).index(("ours, single", "toy_drugs"))
+    assert [columns[name][place] for name in ("seen_share", "ambiguous_share", "unseen_f1")] == [75.0, 25.0, 37.5]

@@ -16,7 +16,7 @@ from heads import Entity, Head, Prediction, Relation, Row, SpanRow, TextRow
 from heads._tags import Scheme, TypedSpan, to_spans, to_tags
 from mtl.config.mixture import TaskSpec, build_head
 from mtl.evaluation.baselines import score_predictions
-from mtl.suites.variants import VARIANTS, scored_by, variant_problems
+from mtl.suites.variants import VARIANTS, scored_by, variant_problems, variants_of
 
 Golden = Callable[[], tuple[float, float]]
 """Returns a score of ours and the right one."""
@@ -295,3 +295,18 @@ def test_a_variant_says_what_it_needs_of_a_task() -> None:
     [problem] = variant_problems("key", "joined_entity_f1", "token_classification", {})
     assert all(name in problem.suggestion for name in scored_by("token_classification"))
     assert variant_problems("key", "accuracy", "lab.heads.Mine", {})[0].key == "key"
+
+
+@pytest.mark.parametrize("name", [name for name, variant in VARIANTS.items() if variant.head is not None])
+def test_each_variant_is_found_again_from_the_head_and_options_that_compute_it(name: str) -> None:
+    variant = VARIANTS[name]
+    assert variants_of(str(variant.head), variant.options)[str(variant.metric)] == name
+
+
+def test_a_metric_with_other_options_has_no_variant_and_a_head_may_be_a_path() -> None:
+    assert (
+        variants_of("heads.token_classification.TokenClassification", {"spans": "lenient"})["f1"]
+        == "conlleval_entity_f1"
+    )
+    assert variants_of("relation", {"level": "concept", "scope": "sentence"}) == {}
+    assert variants_of("masked_lm", {}) == {}

@@ -7,6 +7,7 @@
 - `fold_table`: the scores of a cross-validated study, all folds together and as means over folds.
 - `size_curves`: the gains against the size of the target's training set, of the design `sizes`.
 - `stage_table`: the scores before and after the stages of `refine_finetune`.
+- `surface_table`: the scores on seen and on unseen mentions.
 - `arm_table`: the scores of the arms beside published ones.
 - `page`: a self-contained HTML page, and tables for MLflow and the terminal.
 - `outcome`: the files of a report, and what MLflow gets.

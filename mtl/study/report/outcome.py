@@ -18,6 +18,7 @@ from mtl.study.report.fold_table import fold_lines
 from mtl.study.report.page import gains_columns, heat_map_page, report_page
 from mtl.study.report.score_matrix import score_columns
 from mtl.study.report.stage_table import stage_columns, stage_metrics
+from mtl.study.report.surface_table import surface_columns, surface_metrics
 from mtl.study.statistics.findings import Findings
 
 
@@ -88,12 +89,12 @@ def _metrics(findings: Findings) -> dict[str, float]:
         if known:
             found[f"single/{target}"] = sum(known) / len(known)
     found |= {f"mean_of_folds/{line.target}": line.mean for line in fold_lines(findings)}
-    found |= stage_metrics(findings)
+    found |= stage_metrics(findings) | surface_metrics(findings)
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def _tables(findings: Findings) -> dict[str, dict[str, list[Any]]]:
-    """Tables of the study in MLflow: gains, the cost of each run, and scores by stage, by arm or by corpus."""
+    """Tables of the study in MLflow: gains, the cost of each run, and scores by stage, arm, corpus or mention."""
     costs = [vars(cost) for cost in findings.costs]
     columns = {name: [cost[name] for cost in costs] for name in (costs[0] if costs else {})}
     crossed = findings.family(CROSS)
@@ -101,6 +102,7 @@ def _tables(findings: Findings) -> dict[str, dict[str, list[Any]]]:
         "gains.json": gains_columns(findings),
         "stages.json": stage_columns(findings),
         "arms.json": arm_columns(findings),
+        "surfaces.json": surface_columns(findings),
         "cross_scores.json": {} if crossed is None else score_columns(findings, crossed),
     }
     finite_tables = {

@@ -160,6 +160,7 @@ def _contents(
         ("folds", "Folds", bool(findings.folds)),
         ("arms", "Arms", bool(findings.arms)),
         ("stages", "Refined and fine-tuned", bool(findings.stages)),
+        ("surfaces", "Seen and unseen mentions", bool(findings.surfaces)),
         ("controls", "Controls", controls),
         ("care", "Collapsed and undertrained runs", True),
         ("figures", "Figures", figures),

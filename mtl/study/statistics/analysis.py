@@ -30,6 +30,7 @@ from mtl.study.statistics.findings import (
     RunNote,
     SizeGain,
     StageScores,
+    SurfaceMeans,
     TargetFacts,
     TrainedOn,
 )
@@ -46,6 +47,9 @@ Results = Mapping[str, Finished]
 NUM_RESAMPLES = 1_000
 
 _NOT_RUN = " has not been run"
+
+_SURFACES = ("seen_share", "ambiguous_share", "seen_f1", "unseen_f1")
+"""What a run keeps of each target with mentions, in its `surfaces`."""
 
 
 def findings_of(description: Mapping[str, Any], results: Results) -> Findings:
@@ -83,6 +87,7 @@ def findings_of(description: Mapping[str, Any], results: Results) -> Findings:
         left_out=description.get("left_out", {}),
         collapsed=tuple(study.collapsed.values()),
         undertrained=tuple(study.undertrained.values()),
+        surfaces=tuple(study.surfaces()),
     )
 
 
@@ -333,6 +338,22 @@ class _StudyResults:
                 for key, found in zip(keys, scores, strict=True)
             ]
             yield FoldMeans(target, self._scores(target, keys), tuple(means))
+
+    def surfaces(self) -> Iterator[SurfaceMeans]:
+        """The scores on seen and on unseen mentions of each training whose runs have kept them."""
+        for target, keys in self._description["singles"].items():
+            yield from self._surface(target, "", "", keys)
+        for design in dict.fromkeys(one[0] for one in self._description["comparisons"]):
+            for row in self._rows(design):
+                yield from self._surface(row.target, design, row.partner, row.treated)
+
+    def _surface(self, target: str, design: str, partner: str, keys: Sequence[str]) -> Iterator[SurfaceMeans]:
+        runs = [self._results[key].result.get("surfaces", {}) for key in keys if key in self._results]
+        kept = [run[target] for run in runs if run.get(target)]
+        if kept:
+            values = {name: [one[name] for one in kept if one.get(name) is not None] for name in _SURFACES}
+            means = {name: float(np.mean(found)) if found else float("nan") for name, found in values.items()}
+            yield SurfaceMeans(target, design, partner, len(kept), **means)
 
     # --- curves, costs, missing runs ------------------------------------------------------------------------------
 

@@ -120,6 +120,33 @@ class StageScores:
 
 
 @dataclass(frozen=True)
+class SurfaceMeans:
+    """Mean test scores of a target on mentions that its train has, and on those that it has not.
+
+    See `mtl.evaluation.surfaces`. A mean is NaN if no run has the score.
+
+    Args:
+        target: The task.
+        design: Design of the runs; empty for the single-task runs.
+        partner: Partner of the target in the design; empty for the single-task runs.
+        num_runs: Number of runs that kept these scores.
+        seen_share: Share of the mentions of test whose surface form is that of a mention in train.
+        ambiguous_share: Share of those whose surface form occurs in train with another type or unlabelled.
+        seen_f1: F1 on seen mentions.
+        unseen_f1: F1 on unseen mentions.
+    """
+
+    target: str
+    design: str
+    partner: str
+    num_runs: int
+    seen_share: float
+    ambiguous_share: float
+    seen_f1: float
+    unseen_f1: float
+
+
+@dataclass(frozen=True)
 class ArmScores:
     """Test scores of a target with the settings of an arm.
 
@@ -307,6 +334,7 @@ class Findings:
         left_out: Tasks that the study would have, but whose data is absent, with where it comes from.
         collapsed: Runs that did not learn a task that other seeds learned (`mtl.study.statistics.learning`).
         undertrained: Runs that were stopped while they still improved.
+        surfaces: Scores on seen and on unseen mentions; empty if no run has kept them.
     """
 
     study: str
@@ -333,6 +361,7 @@ class Findings:
     left_out: Mapping[str, str] = field(default_factory=dict)
     collapsed: tuple[RunNote, ...] = ()
     undertrained: tuple[RunNote, ...] = ()
+    surfaces: tuple[SurfaceMeans, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The findings as JSON types, except that numbers may be NaN or infinite."""

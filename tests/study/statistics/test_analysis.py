@@ -475,3 +475,20 @@ def test_the_minimum_detectable_gain_is_at_least_one_unit_of_the_test_set() -> N
     smallest = findings_of(description, results).families[0].smallest_gains
     assert smallest["a"] == 0.9
     assert smallest["b"] < 0.9
+
+
+def test_scores_on_seen_and_unseen_mentions_are_means_over_the_runs_that_kept_them() -> None:
+    description, results = pairs(3)
+    single = description["singles"]["a"]
+    paired = [treated for _, target, _, _, treated, _ in description["comparisons"] if target == "a"]
+    planted = dict(zip([*single, *paired[:2]], [0.1, 0.2, 0.6, 0.5, 0.7], strict=True))  # the last pair kept none
+    for key, unseen in planted.items():
+        scores = {"seen_share": 0.75, "ambiguous_share": 0.25, "seen_f1": None, "unseen_f1": unseen}
+        results[key] = Finished({**results[key].result, "surfaces": {"a": scores}}, results[key].counts)
+    first, second = findings_of(description, results).surfaces
+    assert (first.target, first.design, first.partner, first.num_runs) == ("a", "", "", 3)
+    assert (second.target, second.design, second.partner, second.num_runs) == ("a", "pairwise", "b", 2)
+    assert [first.unseen_f1, second.unseen_f1] == pytest.approx([0.3, 0.6])
+    assert (first.seen_share, first.ambiguous_share) == (0.75, 0.25)
+    assert math.isnan(first.seen_f1)
+    assert findings_of(*pairs(3)).surfaces == (), "runs of earlier versions kept none"
