@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -17,6 +18,7 @@ from mtl.batching.data_module import MixtureData
 from mtl.config.mixture import Mixture
 from mtl.data.examples import prepare
 from mtl.evaluation.evaluator import TaskResult
+from mtl.evaluation.surfaces import surface_scores
 from mtl.files import make_folder
 from mtl.log_filters import filter_logs, quiet_lightning
 from mtl.study.design.run_spec import RunSpec
@@ -128,6 +130,8 @@ class _Watch(Callback):
         self._best: dict[str, int] = {}
         """Index of the selected evaluation, by the names of `mtl.training.selection`."""
         self._states: dict[int, dict[str, Tensor]] = {}
+        self.surfaces: dict[str, dict[str, float | None]] = {}
+        """Scores on mentions that occur in train and on others, of targets that find mentions."""
 
     # The module logs the losses of an epoch after the evaluation at its end.
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -159,7 +163,11 @@ class _Watch(Callback):
         for number in sorted(set(chosen.values())):
             data.evaluated = {target for target in self._run_spec.targets if chosen[target] == number}
             module.load_state_dict(self._states[number])
-            trainer.test(module, datamodule=data, verbose=False)
+            with TemporaryDirectory() as folder:
+                module.predictions_folder = Path(folder)
+                trainer.test(module, datamodule=data, verbose=False)
+                module.predictions_folder = None
+                self.surfaces |= _surfaces(module, data)
             results |= {target: module.results["test"][target] for target in data.evaluated}
         return {target: results[target] for target in self._run_spec.targets}
 
@@ -169,6 +177,7 @@ class _Watch(Callback):
             "test": {target: _plain(result.scores) for target, result in results.items()},
             "dev": {target: _plain(self._curve[number]["dev"][target]) for target, number in chosen.items()},
             "primary": {target: heads[target].primary_metric for target in self._run_spec.targets},
+            "surfaces": self.surfaces,
             "selected": {target: {"evaluation": number + 1} for target, number in chosen.items()},
             "curve": [
                 {**point, "dev": {target: _plain(found) for target, found in point["dev"].items()}}
@@ -183,6 +192,18 @@ class _Watch(Callback):
     def _updates(self, evaluations: int) -> dict[str, int]:
         quota = self._run_spec.mixture["sampler"]["batches"]
         return {task: evaluations * quota[task] for task in self._run_spec.tasks}
+
+
+def _surfaces(module: MultiTaskModule, data: MixtureData) -> dict[str, dict[str, float | None]]:
+    """The scores on seen and unseen mentions, from the predictions of an evaluation on test, by target."""
+    assert module.kept is not None
+    found: dict[str, dict[str, float | None]] = {}
+    for target in data.evaluated or ():
+        train, test = (data.tasks[target][split].rows for split in ("train", "test"))
+        scores = surface_scores(data.heads[target], train, test, dict(module.kept.records(target)))
+        if scores is not None:
+            found[target] = _plain(scores.scores())
+    return found
 
 
 # --- starting from another run -----------------------------------------------------------------------------------

@@ -122,6 +122,16 @@ def test_counts_of_documents_reproduce_the_score(toy_study: Callable[..., Path],
         assert len(found["owners"]) == len(rows)
 
 
+def test_targets_that_find_mentions_are_scored_on_seen_and_unseen_ones(
+    toy_study: Callable[..., Path], ledger: Ledger
+) -> None:
+    result, _ = train(plan_of(toy_study()).spec_of(Run(("cause", "drugs"), 0)), ledger)
+    assert result["surfaces"].keys() == {"drugs"}
+    found = result["surfaces"]["drugs"]
+    assert found["seen_share"] == 1.0  # each name of a drug is in train
+    assert found["seen_f1"] == pytest.approx(result["test"]["drugs"]["f1"])
+
+
 def test_a_copy_beside_a_target_is_trained_and_not_scored(toy_study: Callable[..., Path], ledger: Ledger) -> None:
     plan = plan_of(toy_study(controls=["self_partner", {"shuffled_partner": {"cause": "risk"}}]))
     for partner in ("cause__self", "risk__shuffled"):
@@ -277,6 +287,7 @@ def test_a_device_without_enough_memory_is_a_problem_that_names_the_tasks(
 UNDECIDING = {
     "heads.rows._entity_to_dict",
     "heads.rows.row_to_dict",
+    "mtl.batching.gated_data",
     "mtl.code_identity",
     "mtl.config",
     "mtl.data.reading",
@@ -286,7 +297,11 @@ UNDECIDING = {
     "mtl.data.weak_labels",
     "mtl.encoder.location",
     "mtl.encoder.trained_run.is_trained",
+    "mtl.evaluation.baselines",
     "mtl.evaluation.predictions",
+    "mtl.evaluation.scoring",
+    "mtl.evaluation.surfaces",
+    "mtl.files",
     "mtl.hashed_ids",
     "mtl.log_filters",
     "mtl.private_files",
@@ -296,6 +311,8 @@ UNDECIDING = {
     "mtl.study.running.ledger",
     "mtl.study.running.run_costs",
     "mtl.tracking",
+    "mtl.training.checkpoints",
+    "mtl.training.guard",
     "mtl.training.hyperparameters",
     "mtl.training.matching_heads",
     "mtl.training.memory",
