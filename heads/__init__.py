@@ -407,6 +407,14 @@ class Head(nn.Module, ABC):
         text of the row. All other methods except `unknown_labels` are given only rows without a problem.
         """
 
+    def training_problem(self, row: Row) -> str | None:
+        """Why a row that passed `check` cannot be trained on, in the same form, or None; by default None.
+
+        Rows of train are refused for it. Those of dev and test are scored, and gold that cannot be predicted counts as
+        missed.
+        """
+        return None
+
     @abstractmethod
     def is_labelled(self, row: Row) -> bool:
         """Whether the row has gold annotation to train on or to score."""

@@ -4,7 +4,8 @@ An input is the text (`source`), optional added tokens (the soft prompt), and wh
 conventions hold in training, scoring and baselines:
 
 - The target is made from the gold by the template of a kind of task (`heads._generation_kinds`) and ends with the
-  tokenizer's token for the end of a text. A row whose gold cannot be read back from its target is refused.
+  tokenizer's token for the end of a text. Training refuses a row whose gold cannot be read back from its target, or
+  makes a longer one than `max_new_tokens`. Evaluations score it: what cannot be written is missed.
 - `max_new_tokens` are always kept free for the target, so that a text is cut at the same place with and without gold.
 - The loss is the mean over tokens. In evaluations it is computed with the gold before each token, and the prediction
   without any gold: prompts are padded on the left and continued by transformers' `generate`.
@@ -147,11 +148,21 @@ class Generation(Head):
         return f"generation needs a causal language model (encoder.kind: causal), got the family {config.model_type}"
 
     def check(self, row: Row) -> str | None:
-        problem = self.inputs.problem(row) or self.kind.problem(row) or self.kind.unreadable(row)
-        items = None if problem is not None else self.kind.items(row)
-        if items is None or self._tokenizer is None:
+        return self.inputs.problem(row) or self.kind.problem(row)
+
+    def training_problem(self, row: Row) -> str | None:
+        """Why no target can be made of the row's gold."""
+        return self._target_problem(row, self._tokenizer)
+
+    def _target_problem(self, row: Row, tokenizer: PreTrainedTokenizerBase | None) -> str | None:
+        problem, items = self.kind.unreadable(row), self.kind.items(row)
+        if problem is not None or items is None or tokenizer is None:
             return problem
-        return self.inputs.target_problem(self.kind.render(items), self._tokenizer)
+        return self.inputs.target_problem(self.kind.render(items), tokenizer)
+
+    def notes(self, row: Row) -> Mapping[str, int]:
+        """Whether no target can be made of the row's gold, so that it has no loss and counts as missed."""
+        return {"unwritable": int(self.training_problem(row) is not None)}
 
     def is_labelled(self, row: Row) -> bool:
         return self.kind.items(row) is not None
@@ -167,6 +178,8 @@ class Generation(Head):
     ) -> list[Example]:
         """One example for each row; unlabelled rows, and empty ones with `skip_empty`, are left out for training.
 
+        A row without gold, or whose gold makes no target, ends before the target.
+
         `first` and `prompt_length` are the numbers of tokens before the first one that is learned, and before the
         target; `decodes` says that the example is for evaluation.
 
@@ -179,7 +192,8 @@ class Generation(Head):
             if training and (items is None or (self._skips_empty and not items)):
                 continue
             source = self.inputs.source(row, tokenizer, max_length)
-            target = [] if items is None else self.inputs.target(self.kind.render(items), tokenizer)
+            written = items if training or self._target_problem(row, tokenizer) is None else None
+            target = [] if written is None else self.inputs.target(self.kind.render(written), tokenizer)
             length = len(source.ids)
             first = 1 if self._learns_all else length
             examples.append(

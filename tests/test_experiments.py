@@ -15,6 +15,7 @@ from mtl.config.components import build, find
 from mtl.config.curriculum import phases
 from mtl.config.loading import load_mixture
 from mtl.data.reading import read_rows
+from mtl.data.row_problems import row_rule
 from mtl.data.store import Store
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
@@ -58,7 +59,7 @@ IN_NO_MIXTURE = [
 
 BIOGPT: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]] | None] = {
     # Rows used in train, dev and test, and triples or labels of all.
-    "biogpt_bc5cdr": ((499, 499, 499), (1007, 978, 1050)),
+    "biogpt_bc5cdr": ((499, 500, 500), (1007, 979, 1051)),
     "biogpt_ddi": ((6103, 802, 1299), (3520, 469, 975)),
     "biogpt_hoc": ((12119, 1798, 3547), (3668, 527, 1041)),
     "biogpt_kd_dti": None,
@@ -206,7 +207,11 @@ def test_a_recipe_of_biogpt_has_the_documented_counts(
     head = find("head", spec.head, "head")(hidden_size=8, labels=spec.labels, **spec.options)
     reader = build(find("reader", spec.data.reader, "reader"), **spec.data.reader_arguments)
     rows = [
-        [row for row in reader.read(split) if head.check(row) is None and head.is_labelled(row)]
+        [
+            row
+            for row in reader.read(split)
+            if row_rule(head, row, training=split == "train") is None and head.is_labelled(row)
+        ]
         for split in ("train", "dev", "test")
     ]
     labels = tuple(sum(sum(head.label_counts(row).values()) for row in own) for own in rows)
