@@ -349,6 +349,9 @@ class Head(nn.Module, ABC):
     writes_relations: bool = False
     """Whether the head predicts relations between names that have no place in the text (see `written_relations`)."""
 
+    writes_directed: bool = True
+    """Whether (a, b) and (b, a) are two of these relations."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "score" in vars(cls):

@@ -76,6 +76,7 @@ class Generation(Head):
         loss_on: The tokens that are learned: "all" of the input, or those of the "target".
         soft_prompt: Number of tokens that are added to the vocabulary and stand between source and target. Tasks of one
             kind share them. All weights are trained (Luo et al. 2022), unlike in prompt tuning.
+        directed: Whether (a, b) and (b, a) are two relations; only for `triples`.
         skip_empty: Whether training leaves out rows without a relation or label, as BioGPT does; they are scored.
         max_new_tokens: Largest number of tokens of a target, the end included.
         beams: Number of beams of the search; 1 decodes greedily.
@@ -103,6 +104,7 @@ class Generation(Head):
         lowercase: bool = False,
         loss_on: Literal["all", "target"] = "all",
         soft_prompt: int = 0,
+        directed: bool = True,
         skip_empty: bool = False,
         max_new_tokens: int = 64,
         beams: int = 1,
@@ -120,12 +122,16 @@ class Generation(Head):
                 raise ValueError(f"{option} must be at least {least}, got {value}")
         choice("loss_on", loss_on, ("all", "target"))
         choice("kind", kind, get_args(Kind))
-        self.kind = _KINDS[kind](labels, template)
+        if not directed and kind != "triples":
+            raise ValueError(f"directed must be true, because only triples have two arguments; got kind: {kind}")
+        self.kind = (
+            Triples(labels, template, directed=directed) if kind == "triples" else _KINDS[kind](labels, template)
+        )
         prompt = tuple(f"<{kind}{number}>" for number in range(1, soft_prompt + 1))
         self.inputs = Inputs(source, prompt, lowercase=lowercase, room=max_new_tokens)
         self._learns_all, self._skips_empty, self._beams = loss_on == "all", skip_empty, beams
         self.validation_documents = decode_limit
-        self.writes_relations = isinstance(self.kind, Triples)
+        self.writes_relations, self.writes_directed = isinstance(self.kind, Triples), directed
         primary = self.kind.metrics[0] if primary_metric is None else primary_metric
         self.metrics = selected_metrics(self.kind.metrics, [], [], primary, self.lower_is_better)
         self.primary_metric = primary

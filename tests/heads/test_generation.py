@@ -249,6 +249,7 @@ def test_empty_rows_are_left_out_of_training_only(tokenizer: Any) -> None:
         ({"beams": 0}, "beams"),
         ({"decode_limit": 0}, "decode_limit"),
         ({"template": "the answer"}, "template"),
+        ({"directed": False}, "directed"),
         ({"source": "{text_pair}"}, "source"),
         ({"primary_metric": "parse_failure_rate"}, "primary_metric"),
     ],
