@@ -101,7 +101,7 @@ PAIRS = st.sets(
 def test_found_and_written_relations_between_concepts_have_the_same_counts(
     known: set[tuple[str, str, str]],
     predicted: set[tuple[str, str, str]],
-    directed: bool,  # noqa: FBT001  # drawn
+    directed: bool,
 ) -> None:
     mentions = [entity(name, TEXT.index(name), TEXT.index(name) + len(name), "Drug", id) for id, name in NAMES.items()]
     gold = row(*mentions, relations=tuple(Relation(*one) for one in sorted(known)))

@@ -35,7 +35,7 @@ def row_of(*pairs: tuple[str, str, str], number: int = 0, document: str = "d") -
 
 
 @given(TRIPLES, st.booleans())
-def test_parsing_undoes_rendering(triples: list[Triple], directed: bool) -> None:  # noqa: FBT001  # drawn
+def test_parsing_undoes_rendering(triples: list[Triple], directed: bool) -> None:
     separated = [f" {name} ".lower() for triple in triples for name in triple[:2]]
     assume(not any(word in name for name in separated for word in (" and ", " is ")))
     kind = Triples(LABELS, None, directed=directed)
