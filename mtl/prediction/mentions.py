@@ -257,16 +257,21 @@ class NameConcepts:
         return found
 
 
-def _argument_types(rows: Iterable[SpanRow], *, directed: bool) -> dict[str | None, tuple[frozenset[str], ...]]:
+_Types = tuple[frozenset[str], frozenset[str]]
+
+
+def _argument_types(rows: Iterable[SpanRow], *, directed: bool) -> dict[str | None, _Types]:
     """The types of the mentions of heads and of tails, by relation type."""
     found: defaultdict[str | None, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
     for row in rows:
         for relation in row.relations:
             for concept, types in zip((relation.head, relation.tail), found[relation.type], strict=True):
                 types.update(entity.type for entity in row.entities if concept in entity.concepts)
-    both = {kind: (frozenset(heads | tails),) * 2 for kind, (heads, tails) in found.items()}
-    each = {kind: (frozenset(heads), frozenset(tails)) for kind, (heads, tails) in found.items()}
-    return each if directed else both
+    joined: dict[str | None, _Types] = {}
+    for kind, (heads, tails) in found.items():
+        both = frozenset(heads | tails)
+        joined[kind] = (frozenset(heads), frozenset(tails)) if directed else (both, both)
+    return joined
 
 
 def _surface(entity: Entity, text: str) -> str:
