@@ -96,14 +96,17 @@ def test_a_mean_starts_after_a_fraction_of_the_updates(toy_mixture: Write, train
     ids=str,
 )
 def test_a_mean_of_the_last_checkpoints_is_that_of_the_ends_of_the_last_epochs(
-    length: dict[str, int], ends: list[int], toy_mixture: Write, train: Train
+    length: dict[str, int], ends: list[int], toy_mixture: Write, train: Train, tmp_path: Path
 ) -> None:
-    watch = Weights()
+    folder, watch = RunFolder.create(tmp_path / "run", "toy", 1), Weights()
+    callbacks = [watch, *checkpoint_callbacks(folder, TASKS)]
     model = {"average": "mean", "average_last": 2}
-    trained = train(load_mixture(toy_mixture()), model=model, callbacks=[watch], **length)
+    mixture = load_mixture(toy_mixture())
+    trained = train(mixture, model=model, callbacks=callbacks, enable_checkpointing=True, **length)
     assert len(watch.updates) == ends[-1]
     of_epochs = [watch.updates[end - 1] for end in ends]
     assert_close(copied(trained.module), mean(of_epochs[-2:]))
+    assert_close(mean(of_epochs[-2:]), read_checkpoint(folder.resolve_checkpoint("last"))["state_dict"])
     if length.get("max_epochs") == 4:
         assert_close(watch.evaluated[1], of_epochs[1])  # before these epochs, the latest weights
         assert_close(watch.evaluated[2], of_epochs[2])
