@@ -227,7 +227,7 @@ class NameConcepts:
 
     Args:
         rows: Training rows with concept ids.
-        directed: Whether heads and tails are told apart; otherwise either may have the types of both.
+        directed: Whether heads and tails are told apart; otherwise names that fit only the other way round do so.
 
     >>> text, kinds = "Ibuprofen, renal failure.", ("Chemical", "Disease")
     >>> mentions = [Entity(str(i), kinds[i], ((0, 9), (11, 24))[i : i + 1], (f"D{i}",)) for i in range(2)]
@@ -239,39 +239,35 @@ class NameConcepts:
 
     def __init__(self, rows: Iterable[SpanRow], *, directed: bool) -> None:
         known = list(rows)
-        self._types = _argument_types(known, directed=directed)
+        self._types, self._directed = _argument_types(known), directed
         self._lexicons = {
             types: ConceptLexicon(known, dict.fromkeys(types, "")) for pair in self._types.values() for types in pair
         }
 
     def __call__(self, relations: Iterable[Relation]) -> list[Relation]:
-        return [
-            Relation(head, tail, relation.type)
-            for relation in relations
-            if relation.type in self._types
-            for head, tail in product(*map(self._concepts, (relation.head, relation.tail), self._types[relation.type]))
-        ]
+        return [Relation(head, tail, relation.type) for relation in relations for head, tail in self._pairs(relation)]
+
+    def _pairs(self, relation: Relation) -> list[tuple[str, str]]:
+        if relation.type not in self._types:
+            return []
+        heads, tails = self._types[relation.type]
+        ways = [(relation.head, relation.tail)] + [(relation.tail, relation.head)] * (not self._directed)
+        found = (list(product(self._concepts(head, heads), self._concepts(tail, tails))) for head, tail in ways)
+        return next((pairs for pairs in found if pairs), [])
 
     def _concepts(self, name: str, types: frozenset[str]) -> tuple[str, ...]:
         (found,) = self._lexicons[types]([Entity("", "", ((0, len(name)),))], name)
         return found
 
 
-_Types = tuple[frozenset[str], frozenset[str]]
-
-
-def _argument_types(rows: Iterable[SpanRow], *, directed: bool) -> dict[str | None, _Types]:
+def _argument_types(rows: Iterable[SpanRow]) -> dict[str | None, tuple[frozenset[str], frozenset[str]]]:
     """The types of the mentions of heads and of tails, by relation type."""
     found: defaultdict[str | None, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
     for row in rows:
         for relation in row.relations:
             for concept, types in zip((relation.head, relation.tail), found[relation.type], strict=True):
                 types.update(entity.type for entity in row.entities if concept in entity.concepts)
-    joined: dict[str | None, _Types] = {}
-    for kind, (heads, tails) in found.items():
-        both = frozenset(heads | tails)
-        joined[kind] = (frozenset(heads), frozenset(tails)) if directed else (both, both)
-    return joined
+    return {kind: (frozenset(heads), frozenset(tails)) for kind, (heads, tails) in found.items()}
 
 
 def _surface(entity: Entity, text: str) -> str:
