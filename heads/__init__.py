@@ -349,6 +349,9 @@ class Head(nn.Module, ABC):
     writes_relations: bool = False
     """Whether the head predicts relations between names that have no place in the text (see `written_relations`)."""
 
+    writes_directed: bool = True
+    """Whether (a, b) and (b, a) are two of these relations."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "score" in vars(cls):
@@ -406,6 +409,14 @@ class Head(nn.Module, ABC):
         A problem has the form "rule, got value" without a full stop. It is printed and logged, so it must not contain
         text of the row. All other methods except `unknown_labels` are given only rows without a problem.
         """
+
+    def training_problem(self, row: Row) -> str | None:
+        """Why a row that passed `check` cannot be trained on, in the same form, or None; by default None.
+
+        Rows of train are refused for it. Those of dev and test are scored, and gold that cannot be predicted counts as
+        missed.
+        """
+        return None
 
     @abstractmethod
     def is_labelled(self, row: Row) -> bool:

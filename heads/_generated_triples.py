@@ -26,10 +26,10 @@ class Triple(NamedTuple):
     tail: str
     type: str
 
-    @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self, *, directed: bool) -> tuple[str, str, str]:
         """What two triples share that count as the same."""
-        return normalised(self.head), normalised(self.tail), self.type
+        head, tail = normalised(self.head), normalised(self.tail)
+        return (head, tail, self.type) if directed or head <= tail else (tail, head, self.type)
 
 
 class Triples(LabelledItems):
@@ -38,6 +38,11 @@ class Triples(LabelledItems):
     A relation between concepts is written with the longest mention of each, and any of their mentions in the row counts
     as right. Texts are compared by `normalised`. A part between two semicolons that does not follow the template, or
     whose type is no label, counts as a wrong relation. With a single label, the template needs no field for the type.
+
+    Args:
+        labels: Names of the relation types.
+        template: See `GeneratedKind`.
+        directed: Whether (a, b) and (b, a) are two relations.
     """
 
     default_template = "the interaction between {head} and {tail} is {type}"
@@ -51,8 +56,9 @@ class Triples(LabelledItems):
         PARSE_FAILURES,
     )
 
-    def __init__(self, labels: Sequence[str], template: str | None) -> None:
+    def __init__(self, labels: Sequence[str], template: str | None, *, directed: bool = True) -> None:
         super().__init__(checked_labels(labels, 1), template)
+        self.directed = directed
         if "type" not in self.template.fields and len(self.labels) > 1:
             raise ValueError("template must have the field {type} to tell several labels apart, got none")
         self._types = {normalised(name): name for name in self.labels}
@@ -76,7 +82,7 @@ class Triples(LabelledItems):
         assert isinstance(row, SpanRow)
         if row.annotated is not None and not set(self.labels) <= set(row.annotated):
             return None
-        return tuple(gold.triple for gold in _gold(row))
+        return tuple(gold.triple for gold in self._gold(row))
 
     def render(self, items: Sequence[Triple]) -> str:
         return f"{'; '.join(self.template.render(triple._asdict()) for triple in items) or EMPTY}."
@@ -92,7 +98,7 @@ class Triples(LabelledItems):
             if triple is None:
                 num_failed += 1
             else:
-                found.setdefault(triple.key, triple)
+                found.setdefault(triple.key(directed=self.directed), triple)
         return Parsed(tuple(found.values()), num_failed)
 
     def unreadable(self, row: Row) -> str | None:
@@ -127,9 +133,9 @@ class Triples(LabelledItems):
 
     def matches(self, items: Sequence[Triple], row: Row) -> list[Triple]:
         assert isinstance(row, SpanRow)
-        missing, right = _gold(row), []
+        missing, right = self._gold(row), []
         for triple in items:
-            own = next((gold for gold in missing if gold.accepts(triple)), None)
+            own = next((gold for gold in missing if gold.accepts(triple, directed=self.directed)), None)
             if own is not None:
                 right.append(triple)
                 missing.remove(own)
@@ -139,6 +145,17 @@ class Triples(LabelledItems):
         precision, recall, f1 = self.micro(counts)
         values = (f1, scores.ratio(counts[..., -2], counts[..., -1]), precision, recall, self.failure_rate(counts))
         return dict(zip(self.metrics, values, strict=True))
+
+    def _gold(self, row: SpanRow) -> list[_GoldTriple]:
+        """The gold triples in the order of the text, each once."""
+        found: dict[tuple[str, str, str], _GoldTriple] = {}
+        for relation in sorted(_typed(row), key=lambda one: _place(row, one)):
+            heads, tails = (_texts(row, argument) for argument in (relation.head, relation.tail))
+            # The longest text names a concept; the first of equals.
+            triple = Triple(max(heads, key=len), max(tails, key=len), str(relation.type))
+            gold = _GoldTriple(triple, frozenset(map(normalised, heads)), frozenset(map(normalised, tails)))
+            found.setdefault(triple.key(directed=self.directed), gold)
+        return list(found.values())
 
     def _triple(self, part: str) -> Triple | None:
         values = self.template.values(part)
@@ -155,21 +172,11 @@ class _GoldTriple(NamedTuple):
     heads: frozenset[str]
     tails: frozenset[str]
 
-    def accepts(self, triple: Triple) -> bool:
-        head, tail, kind = triple.key
-        return head in self.heads and tail in self.tails and kind == self.triple.type
-
-
-def _gold(row: SpanRow) -> list[_GoldTriple]:
-    """The gold triples in the order of the text, each once."""
-    found: dict[tuple[str, str, str], _GoldTriple] = {}
-    for relation in sorted(_typed(row), key=lambda one: _place(row, one)):
-        heads, tails = (_texts(row, argument) for argument in (relation.head, relation.tail))
-        # The longest text names a concept; the first of equals.
-        triple = Triple(max(heads, key=len), max(tails, key=len), str(relation.type))
-        gold = _GoldTriple(triple, frozenset(map(normalised, heads)), frozenset(map(normalised, tails)))
-        found.setdefault(triple.key, gold)
-    return list(found.values())
+    def accepts(self, triple: Triple, *, directed: bool) -> bool:
+        head, tail = normalised(triple.head), normalised(triple.tail)
+        fits = head in self.heads and tail in self.tails
+        fits_swapped = not directed and tail in self.heads and head in self.tails
+        return (fits or fits_swapped) and triple.type == self.triple.type
 
 
 def _typed(row: SpanRow) -> Iterator[Relation]:

@@ -1,7 +1,8 @@
 """What a generated text says: a kind of task turns the gold of rows into text, and text back into what can be scored.
 
 Each kind is a module of its own (`heads._generated_triples`, `_generated_labels`, `_generated_texts`). Rendering and
-parsing are pure functions: ``parse(render(value))`` gives the value, and a row for which it does not is refused.
+parsing are pure functions: ``parse(render(value))`` gives the value, and a row for which it does not is no row to
+train on.
 
 Shapes: C labels, K counts.
 """

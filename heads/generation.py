@@ -4,7 +4,8 @@ An input is the text (`source`), optional added tokens (the soft prompt), and wh
 conventions hold in training, scoring and baselines:
 
 - The target is made from the gold by the template of a kind of task (`heads._generation_kinds`) and ends with the
-  tokenizer's token for the end of a text. A row whose gold cannot be read back from its target is refused.
+  tokenizer's token for the end of a text. Training refuses a row whose gold cannot be read back from its target, or
+  makes a longer one than `max_new_tokens`. Evaluations score it: what cannot be written is missed.
 - `max_new_tokens` are always kept free for the target, so that a text is cut at the same place with and without gold.
 - The loss is the mean over tokens. In evaluations it is computed with the gold before each token, and the prediction
   without any gold: prompts are padded on the left and continued by transformers' `generate`.
@@ -75,6 +76,7 @@ class Generation(Head):
         loss_on: The tokens that are learned: "all" of the input, or those of the "target".
         soft_prompt: Number of tokens that are added to the vocabulary and stand between source and target. Tasks of one
             kind share them. All weights are trained (Luo et al. 2022), unlike in prompt tuning.
+        directed: Whether (a, b) and (b, a) are two relations; only for `triples`.
         skip_empty: Whether training leaves out rows without a relation or label, as BioGPT does; they are scored.
         max_new_tokens: Largest number of tokens of a target, the end included.
         beams: Number of beams of the search; 1 decodes greedily.
@@ -102,6 +104,7 @@ class Generation(Head):
         lowercase: bool = False,
         loss_on: Literal["all", "target"] = "all",
         soft_prompt: int = 0,
+        directed: bool = True,
         skip_empty: bool = False,
         max_new_tokens: int = 64,
         beams: int = 1,
@@ -119,12 +122,16 @@ class Generation(Head):
                 raise ValueError(f"{option} must be at least {least}, got {value}")
         choice("loss_on", loss_on, ("all", "target"))
         choice("kind", kind, get_args(Kind))
-        self.kind = _KINDS[kind](labels, template)
+        if not directed and kind != "triples":
+            raise ValueError(f"directed must be true, because only triples have two arguments; got kind: {kind}")
+        self.kind = (
+            Triples(labels, template, directed=directed) if kind == "triples" else _KINDS[kind](labels, template)
+        )
         prompt = tuple(f"<{kind}{number}>" for number in range(1, soft_prompt + 1))
         self.inputs = Inputs(source, prompt, lowercase=lowercase, room=max_new_tokens)
         self._learns_all, self._skips_empty, self._beams = loss_on == "all", skip_empty, beams
         self.validation_documents = decode_limit
-        self.writes_relations = isinstance(self.kind, Triples)
+        self.writes_relations, self.writes_directed = isinstance(self.kind, Triples), directed
         primary = self.kind.metrics[0] if primary_metric is None else primary_metric
         self.metrics = selected_metrics(self.kind.metrics, [], [], primary, self.lower_is_better)
         self.primary_metric = primary
@@ -147,11 +154,21 @@ class Generation(Head):
         return f"generation needs a causal language model (encoder.kind: causal), got the family {config.model_type}"
 
     def check(self, row: Row) -> str | None:
-        problem = self.inputs.problem(row) or self.kind.problem(row) or self.kind.unreadable(row)
-        items = None if problem is not None else self.kind.items(row)
-        if items is None or self._tokenizer is None:
+        return self.inputs.problem(row) or self.kind.problem(row)
+
+    def training_problem(self, row: Row) -> str | None:
+        """Why no target can be made of the row's gold."""
+        return self._target_problem(row, self._tokenizer)
+
+    def _target_problem(self, row: Row, tokenizer: PreTrainedTokenizerBase | None) -> str | None:
+        problem, items = self.kind.unreadable(row), self.kind.items(row)
+        if problem is not None or items is None or tokenizer is None:
             return problem
-        return self.inputs.target_problem(self.kind.render(items), self._tokenizer)
+        return self.inputs.target_problem(self.kind.render(items), tokenizer)
+
+    def notes(self, row: Row) -> Mapping[str, int]:
+        """Whether no target can be made of the row's gold, so that it has no loss and counts as missed."""
+        return {"unwritable": int(self.training_problem(row) is not None)}
 
     def is_labelled(self, row: Row) -> bool:
         return self.kind.items(row) is not None
@@ -167,6 +184,8 @@ class Generation(Head):
     ) -> list[Example]:
         """One example for each row; unlabelled rows, and empty ones with `skip_empty`, are left out for training.
 
+        A row without gold, or whose gold makes no target, ends before the target.
+
         `first` and `prompt_length` are the numbers of tokens before the first one that is learned, and before the
         target; `decodes` says that the example is for evaluation.
 
@@ -179,7 +198,8 @@ class Generation(Head):
             if training and (items is None or (self._skips_empty and not items)):
                 continue
             source = self.inputs.source(row, tokenizer, max_length)
-            target = [] if items is None else self.inputs.target(self.kind.render(items), tokenizer)
+            written = items if training or self._target_problem(row, tokenizer) is None else None
+            target = [] if written is None else self.inputs.target(self.kind.render(written), tokenizer)
             length = len(source.ids)
             first = 1 if self._learns_all else length
             examples.append(

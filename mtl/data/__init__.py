@@ -14,8 +14,8 @@ A bad row is handled in one of two places, and `data.on_bad_row` decides in both
 - While rows are read, the reader (`mtl.readers.Reader.bad`) decides whether the input is well-formed: it can be parsed,
   and ids, types and offsets follow the rules of the format. `reading` counts what it refused.
 - While rows are encoded, the head (`heads.Head.check`) decides whether it can use a well-formed row: its label is
-  known, its number is in range. `row_problems` reports these as errors; with `skip`, `examples` refuses and counts
-  them.
+  known, its number is in range. Rows of train must also be fit to train on (`heads.Head.training_problem`).
+  `row_problems` reports these as errors; with `skip`, `examples` refuses and counts them.
 
 Next: `mtl.batching`, which chooses the examples of each step.
 """

@@ -287,7 +287,7 @@ class _ExampleBuild:
         problem = row_type_problem(f"tasks.{self._task.name}", head, row)
         if problem is not None:
             raise InputError(problem)  # every row of the split has the same problem
-        broken = row_rule(head, row)
+        broken = row_rule(head, row, training=self._split == "train")
         if broken is not None:
             self._problems.append((row.id, broken))
             return False

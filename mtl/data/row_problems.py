@@ -55,15 +55,22 @@ def row_type_problem(key: str, head: Head, row: Row) -> Problem | None:
 _ROWS: dict[type[Row], str] = {TextRow: "texts with a label", SpanRow: "texts with mentions"}
 
 
-def row_rule(head: Head, row: Row) -> str | None:
-    """The rule that a row of the right type breaks, without text of the row; None if its head can use it."""
+def row_rule(head: Head, row: Row, *, training: bool) -> str | None:
+    """The rule that a row of the right type breaks, without text of the row; None if its head can use it.
+
+    Args:
+        head: The head.
+        row: The row.
+        training: Whether the row is to be trained on, and not only scored or predicted.
+    """
     if row.weight != 1 and not head.weighs_rows:
         return f"the weight must be 1, because the head weighs no rows, got {row.weight:g}"
     if isinstance(row, TextRow) and row.probabilities is not None and not head.soft_labels:
         return "the row must have no probabilities, because the head learns from no soft labels"
     if isinstance(row, TextRow) and row.annotated is not None and not head.masks_labels:
         return "the row must not name annotated labels, because the head masks no labels of texts"
-    return head.check(row)
+    problem = head.check(row)
+    return head.training_problem(row) if problem is None and training else problem
 
 
 def row_problems(task: str, head: Head, rows: Mapping[str, RowTable], data: DataSpec) -> list[Problem]:
@@ -81,7 +88,7 @@ def row_problems(task: str, head: Head, rows: Mapping[str, RowTable], data: Data
     unusable = []
     for split, table in rows.items():
         for row in table:
-            rule = row_rule(head, row) if isinstance(row, head.row_type) else None
+            rule = row_rule(head, row, training=split == "train") if isinstance(row, head.row_type) else None
             if rule is not None:
                 if rule not in shown:  # often the same for all rows
                     shown[rule] = shown_rule(rule, row)

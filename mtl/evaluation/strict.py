@@ -67,8 +67,10 @@ def strict_concept_counts(head: Head, relations: Iterable[Relation], gold: SpanR
         relations: The predicted relations, with concept ids.
         gold: The row with its gold annotation.
     """
-    predicted: Facts = {(one.type, ((one.head,), (one.tail,))) for one in relations}
-    known: Facts = {(one.type, ((one.head,), (one.tail,))) for one in gold.relations}
+    predicted, known = (
+        {(one.type, _ordered([(one.head,), (one.tail,)], directed=head.writes_directed)) for one in own}
+        for own in (relations, gold.relations)
+    )
     return _counted(head, _annotated(predicted, gold), _annotated(known, gold))
 
 
@@ -122,8 +124,12 @@ def _triples(pairing: Pairing, entities: Iterable[Entity], relations: Iterable[R
     triples = set()
     for relation in relations:
         pair = [arguments.get(name, (name,)) for name in (relation.head, relation.tail)]
-        triples.add((relation.type, tuple(pair if pairing.directed else sorted(pair, key=repr))))
+        triples.add((relation.type, _ordered(pair, directed=pairing.directed)))
     return triples
+
+
+def _ordered(pair: list[Argument], *, directed: bool) -> Arguments:
+    return tuple(pair if directed else sorted(pair, key=repr))
 
 
 def _annotated(triples: Facts, gold: SpanRow) -> Facts:

@@ -47,7 +47,7 @@ class EndToEnd(Callback):
 
     Mentions are those that entity tasks of the same checkpoint find in the test rows of the task. If relations join
     concepts, a mention gets the concepts of the longest equal surface form in the training documents of the task. Names
-    that a task writes get theirs in the same way, whatever the types of the mentions.
+    that a task writes get theirs in the same way, from mentions of the types that their relation joins.
 
     Args:
         data: Data of the run, set up.
@@ -64,7 +64,9 @@ class EndToEnd(Callback):
         self._data = data
         self._sources = _scored_tasks(data, choices)
         self._name_concepts = {
-            name: NameConcepts(map(_span_row, data.tasks[name]["train"].rows))
+            name: NameConcepts(
+                map(_span_row, data.tasks[name]["train"].rows), directed=data.heads[name].writes_directed
+            )
             for name in self._sources
             if data.heads[name].writes_relations
         }

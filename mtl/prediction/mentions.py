@@ -220,30 +220,54 @@ class ConceptLexicon:
 
 
 class NameConcepts:
-    """Relations between names as relations between concepts, by a `ConceptLexicon` that ignores the types of mentions.
+    """Relations between names as relations between concepts, by a `ConceptLexicon`.
+
+    A name has no type. As a relation task pairs mentions of given types, the head of a relation is looked up among the
+    mentions of those types that heads of its relation type have in training, and the tail likewise.
 
     Args:
         rows: Training rows with concept ids.
+        directed: Whether heads and tails are told apart; otherwise names that fit only the other way round do so.
 
-    >>> row = SpanRow("1", "1", "Renal failure.", entities=(Entity("T1", "Disease", ((0, 13),), ("D051437",)),))
-    >>> NameConcepts([row])([Relation("Acute renal failure", "renal failure", "same"), Relation("x", "y", "same")])
-    [Relation(head='D051437', tail='D051437', type='same')]
+    >>> text, kinds = "Ibuprofen, renal failure.", ("Chemical", "Disease")
+    >>> mentions = [Entity(str(i), kinds[i], ((0, 9), (11, 24))[i : i + 1], (f"D{i}",)) for i in range(2)]
+    >>> row = SpanRow("1", "1", text, entities=tuple(mentions), relations=(Relation("D0", "D1", "CID"),))
+    >>> written = [Relation("ibuprofen", "Acute renal failure", "CID"), Relation("renal failure", "ibuprofen", "CID")]
+    >>> NameConcepts([row], directed=True)(written)
+    [Relation(head='D0', tail='D1', type='CID')]
     """
 
-    def __init__(self, rows: Iterable[SpanRow]) -> None:
+    def __init__(self, rows: Iterable[SpanRow], *, directed: bool) -> None:
         known = list(rows)
-        self._lexicon = ConceptLexicon(known, {entity.type: "" for row in known for entity in row.entities})
+        self._types, self._directed = _argument_types(known), directed
+        self._lexicons = {
+            types: ConceptLexicon(known, dict.fromkeys(types, "")) for pair in self._types.values() for types in pair
+        }
 
     def __call__(self, relations: Iterable[Relation]) -> list[Relation]:
-        return [
-            Relation(head, tail, relation.type)
-            for relation in relations
-            for head, tail in product(self._concepts(relation.head), self._concepts(relation.tail))
-        ]
+        return [Relation(head, tail, relation.type) for relation in relations for head, tail in self._pairs(relation)]
 
-    def _concepts(self, name: str) -> tuple[str, ...]:
-        (found,) = self._lexicon([Entity("", "", ((0, len(name)),))], name)
+    def _pairs(self, relation: Relation) -> list[tuple[str, str]]:
+        if relation.type not in self._types:
+            return []
+        heads, tails = self._types[relation.type]
+        ways = [(relation.head, relation.tail)] + [(relation.tail, relation.head)] * (not self._directed)
+        found = (list(product(self._concepts(head, heads), self._concepts(tail, tails))) for head, tail in ways)
+        return next((pairs for pairs in found if pairs), [])
+
+    def _concepts(self, name: str, types: frozenset[str]) -> tuple[str, ...]:
+        (found,) = self._lexicons[types]([Entity("", "", ((0, len(name)),))], name)
         return found
+
+
+def _argument_types(rows: Iterable[SpanRow]) -> dict[str | None, tuple[frozenset[str], frozenset[str]]]:
+    """The types of the mentions of heads and of tails, by relation type."""
+    found: defaultdict[str | None, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
+    for row in rows:
+        for relation in row.relations:
+            for concept, types in zip((relation.head, relation.tail), found[relation.type], strict=True):
+                types.update(entity.type for entity in row.entities if concept in entity.concepts)
+    return {kind: (frozenset(heads), frozenset(tails)) for kind, (heads, tails) in found.items()}
 
 
 def _surface(entity: Entity, text: str) -> str:

@@ -1,4 +1,4 @@
-"""The average of the weights over the updates, which is evaluated, selected and saved instead of the latest weights.
+"""The average of the weights over updates or epochs, evaluated, selected and saved in place of the latest weights.
 
 Lightning's callback keeps the average. This one differs from it in three ways. It swaps the average back only after
 the other callbacks have seen the end of the evaluation, so that `best` holds the average. It starts late if it should,
@@ -28,7 +28,7 @@ MEAN_START = 0.75
 
 
 class WeightAverage(WeightAveraging):
-    """Averages the weights of all updates from a start on.
+    """Averages the weights of all updates from a start on, or those at the ends of the last epochs.
 
     In a checkpoint to resume from, ``state_dict`` has the average and ``current_model_state`` the latest weights.
 
@@ -36,13 +36,15 @@ class WeightAverage(WeightAveraging):
         kind: `ema`, an exponential moving average, or `mean`, an equally weighted one.
         decay: Weight of the old average at each update; only for `ema`.
         start: Fraction of all updates after which averaging starts.
+        last: Number of the last epochs, at whose ends alone the weights are taken; None takes those of all updates.
     """
 
-    def __init__(self, kind: Average, *, decay: float = EMA_DECAY, start: float = 0.0) -> None:
+    def __init__(self, kind: Average, *, decay: float = EMA_DECAY, start: float = 0.0, last: int | None = None) -> None:
         make: Any = get_ema_multi_avg_fn  # untyped in PyTorch
         function = {"multi_avg_fn": make(decay)} if kind == "ema" else {}
         super().__init__(use_buffers=False, **function)
-        self._start, self._first = start, 0
+        self._start, self._last = start, last
+        self._total = self._per_epoch = 0
         self._is_swapped = False
 
     @property
@@ -55,10 +57,18 @@ class WeightAverage(WeightAveraging):
         super().setup(trainer, pl_module, stage)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._first = round(self._start * cast(Any, pl_module).total_updates())
+        self._total = cast(Any, pl_module).total_updates()
+        self._per_epoch = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        return step_idx is not None and step_idx >= self._first
+        if step_idx is None:
+            return False
+        if self._last is None:
+            return step_idx >= round(self._start * self._total)
+        # Not after the epoch, because the evaluation at its end comes before that.
+        epoch, within = divmod(step_idx, self._per_epoch)
+        is_end = within == self._per_epoch - 1 or step_idx == self._total - 1
+        return is_end and epoch >= -(-self._total // self._per_epoch) - self._last
 
     # --- evaluation -----------------------------------------------------------------------------------------------
 
@@ -127,4 +137,5 @@ def weight_average(optimisation: Optimisation) -> list[WeightAverage]:
     start = optimisation.average_start
     if start is None:
         start = MEAN_START if kind == "mean" else 0.0
-    return [WeightAverage(kind, decay=optimisation.average_decay or EMA_DECAY, start=start)]
+    decay = optimisation.average_decay or EMA_DECAY
+    return [WeightAverage(kind, decay=decay, start=start, last=optimisation.average_last)]

@@ -37,7 +37,8 @@ class Optimisation:
             catalogue or its size, which `mtl check` shows.
         head_learning_rate: Peak learning rate of the heads; None takes the encoder's.
         weight_decay: AdamW's weight decay of everything except biases and norms.
-        warmup: Fraction of all updates, from 0 to 1, over which the learning rates rise from 0 to their peaks.
+        warmup: Updates over which the learning rates rise from 0 to their peaks: up to 1 a fraction of all updates,
+            above 1 their number.
         schedule: Learning rates after the warm-up: linear or cosine decay to 0; constant; `warmup_stable_decay`,
             constant and then a decay (Hägele et al. 2024); or `inverse_sqrt`, a decay that needs no end.
         decay: Fraction of all updates, from 0 to 1, over which `warmup_stable_decay` decays at the end, by 1 - sqrt;
@@ -52,12 +53,14 @@ class Optimisation:
         average_decay: Decay of `ema` per update; None is 0.99.
         average_start: Fraction of all updates, from 0 to 1, after which averaging starts; None is 0 for `ema` and 0.75
             for `mean`. Evaluations before that use the latest weights.
+        average_last: Number of epochs at whose ends `mean` takes the weights, the last ones, as an average of the last
+            checkpoints does (Luo et al. 2022); None takes them after every update from `average_start` on.
     """
 
     learning_rate: Positive | None = None
     head_learning_rate: Positive | None = None
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
-    warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
+    warmup: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
     schedule: LearningRateSchedule = "linear"
     decay: Annotated[float, Field(gt=0, le=1)] | None = None
     decay_to: Annotated[float, Field(ge=0, lt=1)] | None = None
@@ -66,6 +69,7 @@ class Optimisation:
     average: Average | None = None
     average_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     average_start: Annotated[float, Field(ge=0, lt=1)] | None = None
+    average_last: Annotated[int, Field(ge=1)] | None = None
 
     @model_validator(mode="after")
     def _has_no_idle_setting(self) -> Optimisation:
@@ -73,13 +77,25 @@ class Optimisation:
             raise ValueError("layer_decay_convention has no effect without layer_decay")
         if self.schedule != "warmup_stable_decay" and (self.decay is not None or self.decay_to is not None):
             raise ValueError("decay and decay_to have no effect without schedule: warmup_stable_decay")
-        if self.schedule == "warmup_stable_decay" and self.warmup + (self.decay or DECAY) > 1:
+        if self.warmup > 1 and not self.warmup.is_integer():
+            raise ValueError("warmup must be a fraction up to 1, or a whole number of updates above 1")
+        if self.schedule == "warmup_stable_decay" and self.warmup <= 1 < self.warmup + (self.decay or DECAY):
             raise ValueError("warmup and decay must be at most 1 together")
         if self.average is None and (self.average_decay is not None or self.average_start is not None):
             raise ValueError("average_decay and average_start have no effect without average")
         if self.average == "mean" and self.average_decay is not None:
             raise ValueError("average_decay has no effect with average: mean")
+        if self.average_last is not None and (self.average != "mean" or self.average_start is not None):
+            raise ValueError("average_last needs average: mean, and stands in place of average_start")
         return self
+
+    def warmup_updates(self, total: int) -> int:
+        """The number of updates of the warm-up in a training of `total` updates.
+
+        >>> Optimisation(warmup=0.1).warmup_updates(5000), Optimisation(warmup=100).warmup_updates(5000)
+        (500, 100)
+        """
+        return round(self.warmup if self.warmup > 1 else self.warmup * total)
 
     def resolved(self, hidden_size: int | None = None, encoder: str = "") -> Optimisation:
         """The same settings with both learning rates filled in.

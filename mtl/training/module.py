@@ -411,7 +411,7 @@ class MultiTaskModule(pl.LightningModule):
         total = self.total_updates()
         factor = schedule(
             self.optimisation.schedule,
-            warmup=round(self.optimisation.warmup * total),
+            warmup=self.optimisation.warmup_updates(total),
             total=total,
             decay=round((self.optimisation.decay or DECAY) * total),
             decay_to=self.optimisation.decay_to or 0.0,

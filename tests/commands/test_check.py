@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import yaml
+from transformers import ByT5Tokenizer
 
 from mtl.commands.check import check, main
 from mtl.config.encoder_catalogue import catalogue
 from mtl.problems import Problem
 from mtl.readers._parts import KEPT, OVERLAPPING
+from tests.causal_models import causal_folder
 from tests.masked_lm_models import masked_lm_folder
 
 SECRET = "Mr Miller of Ward 7"  # in every invalid row, and must never be shown
@@ -396,6 +398,22 @@ def test_a_missing_encoder_without_network(write: Write) -> None:
     (problem,) = problems(write(), "encoder.name=./no/such")
     assert problem.key == "encoder.name"
     assert "'./no/such'" in problem.message
+
+
+def test_an_encoder_without_a_mask_token(write: Write, tmp_path: Path) -> None:
+    encoder = {"name": str(causal_folder(tmp_path / "causal")), "kind": "causal", "max_length": 32}
+    (problem,) = problems(write(task={"head": "masked_lm", "labels": []}, encoder=encoder))
+    assert problem.key == "tasks.risk.head"
+    assert "mask token" in problem.message
+
+
+def test_spans_of_a_tokenizer_without_offsets(write: Write, tmp_path: Path) -> None:
+    ids = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": None}
+    folder = causal_folder(tmp_path / "slow", "llama", ByT5Tokenizer(extra_ids=0), **ids)
+    encoder = {"name": str(folder), "kind": "causal", "max_length": 32}
+    (problem,) = problems(write(task=TAGGING, rows=tagged, encoder=encoder))
+    assert problem.key == "encoder.name"
+    assert "offsets" in problem.message
 
 
 def test_a_length_beyond_the_encoders_positions(write: Write) -> None:

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from meter import rss_anon_mib
 
+from heads import Row
+from heads.classification import Classification
 from heads.regression import Regression
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import Mixture
@@ -214,6 +216,31 @@ def test_rows_are_used_unlabelled_or_refused_and_numbered_as_read(toy_mixture: W
     (refused,) = summary.refused
     assert refused.startswith("row train-3: ")
     assert "'maybe'" in refused
+
+
+@pytest.mark.parametrize("skips", [True, False])
+def test_rows_that_cannot_be_trained_on_are_refused_in_train_only(
+    toy_mixture: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, skips: bool
+) -> None:
+    def problem(head: Classification, row: Row) -> str | None:
+        return f"the text must have no x, got {row.text.count('x')}" if "x" in row.text else None
+
+    monkeypatch.setattr(Classification, "training_problem", problem)
+    mixture = only(toy_mixture, "cause", f"tasks.cause.data.on_bad_row={'skip' if skips else 'error'}")
+    rows = [{"text": "a", "label": "no"}, {"text": "x", "label": "yes"}]
+    for split in ("train", "dev", "test"):
+        (tmp_path / "cause" / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    if not skips:
+        with pytest.raises(InputError) as caught:
+            prepared(mixture)
+        assert [found.key for found in caught.value.problems] == ["tasks.cause.train (row train-2)"]
+        return
+    found = {split: content.example_summary for split, content in prepared(mixture)["cause"].items()}
+    assert {split: (one.used, one.num_refused) for split, one in found.items()} == {
+        "train": (1, 1),
+        "dev": (2, 0),
+        "test": (2, 0),
+    }
 
 
 def test_examples_have_the_weights_and_soft_labels_of_their_rows(toy_mixture: Write, tmp_path: Path) -> None:

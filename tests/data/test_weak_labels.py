@@ -133,7 +133,8 @@ def test_permuted_rows_have_the_soft_label_of_the_row_whose_label_they_have() ->
     ],
 )
 def test_a_head_that_cannot_use_weak_labels_refuses_them_by_name(row: Any, part: str) -> None:
-    rule = row_rule(masked_lm(), row)
+    rule = row_rule(masked_lm(), row, training=False)
     assert rule is not None
     assert part in rule
-    assert row_rule(multilabel(), TextRow("1", "1", "x", label=(), annotated=("death",), weight=2.0)) is None
+    weak = TextRow("1", "1", "x", label=(), annotated=("death",), weight=2.0)
+    assert row_rule(multilabel(), weak, training=True) is None

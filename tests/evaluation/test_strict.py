@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from heads import Entity, Relation, SpanRow
 from heads.generation import Generation
@@ -18,6 +20,7 @@ from mtl.evaluation.strict import (
     strict_report,
     strict_scores,
 )
+from mtl.prediction.mentions import NameConcepts
 
 TEXT = "aspirin and ibuprofen raise the risk of bleeding"
 
@@ -84,6 +87,35 @@ def test_concepts_are_compared_by_their_ids() -> None:
     elsewhere = row(entity("T1", 12, 21, "Drug", "D1"), entity("T2", 40, 48, "Drug", "D2"))
     assert triple_counts(concepts, elsewhere, [relation("D1", "D2", "up")], gold)[0].tolist() == [1, 1, 1]
     assert triple_counts(concepts, elsewhere, [], gold)[0].tolist() == [0, 0, 1]
+
+
+NAMES = {"D1": "aspirin", "D2": "ibuprofen", "D3": "bleeding"}
+PAIRS = st.sets(
+    st.tuples(*[st.sampled_from(sorted(NAMES))] * 2, st.sampled_from(["up", "down"])).filter(
+        lambda one: one[0] != one[1]
+    )
+)
+
+
+@given(PAIRS, PAIRS, st.booleans())
+def test_found_and_written_relations_between_concepts_have_the_same_counts(
+    known: set[tuple[str, str, str]],
+    predicted: set[tuple[str, str, str]],
+    directed: bool,
+) -> None:
+    mentions = [entity(name, TEXT.index(name), TEXT.index(name) + len(name), "Drug", id) for id, name in NAMES.items()]
+    gold = row(*mentions, relations=tuple(Relation(*one) for one in sorted(known)))
+    everything = [
+        Relation(*pair, kind) for kind in ("up", "down") for pair in (("D1", "D2"), ("D2", "D3"), ("D3", "D1"))
+    ]
+    finder = head(level="concept", scope="document", directed=directed)
+    writer = Generation(["up", "down"], 4, kind="triples", directed=directed)
+    link = NameConcepts([row(*mentions, relations=tuple(everything))], directed=directed)
+    written = link(Relation(NAMES[first].upper(), NAMES[second], kind) for first, second, kind in predicted)
+    assert torch.equal(
+        strict_concept_counts(writer, written, gold),
+        triple_counts(finder, row(*mentions), [relation(*one) for one in predicted], gold),
+    )
 
 
 def test_what_is_not_annotated_does_not_count() -> None:

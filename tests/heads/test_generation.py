@@ -195,14 +195,38 @@ def test_a_text_is_cut_at_the_same_place_with_and_without_gold(tokenizer: Any) -
         head.encode([row], tokenizer, 21, training=False)
 
 
-def test_a_target_longer_than_its_room_is_refused(tokenizer: Any) -> None:
+def test_a_target_longer_than_its_room_is_not_trained_on_but_its_row_is_scored(tokenizer: Any) -> None:
     head = make(kind="definition", max_new_tokens=4)
     head.read_tokenizer(tokenizer)
-    problem = head.check(TERMS[0])
+    problem = head.training_problem(TERMS[0])
     assert problem is not None
     assert "max_new_tokens" in problem
     assert problem.endswith(f"got {len(tokenizer(f' {TERMS[0].label}')['input_ids'])}")
-    assert make(kind="definition", max_new_tokens=30).check(TERMS[0]) is None
+    assert make(kind="definition", max_new_tokens=30).training_problem(TERMS[0]) is None
+    assert head.check(TERMS[0]) is None
+    assert head.notes(TERMS[0]) == {"unwritable": 1}
+    (example,) = head.encode(TERMS[:1], tokenizer, 128, training=False)
+    assert example["targets"] == 0
+    assert len(example["input_ids"]) == example["prompt_length"]
+    assert head.collate([example], 1)["gold"].numel() == 0, "nothing of it counts in the loss on dev"
+
+
+def test_what_the_template_cannot_carry_counts_as_missed(tokenizer: Any) -> None:
+    head = make(kind="triples")
+    head.read_tokenizer(tokenizer)
+    text = TEXTS[3]
+    cut = Entity("both", "drug", ((text.index("cox-1"), text.index(" not")),))  # has a semicolon
+    plain = related(text, 3, ("ibuprofen", "cox-1", "int"))
+    relations = (*plain.relations, Relation("ibuprofen", "both", "int"))
+    row = SpanRow("3", "d3", text, entities=(*plain.entities, cut), relations=relations)
+    assert "'both'" in (head.training_problem(row) or "")
+    assert [head.training_problem(one) for one in (plain, TRIPLES[2])] == [None, None]
+    assert (head.check(row), head.notes(plain)) == (None, {"unwritable": 0})
+    (example,) = head.encode([row], tokenizer, 128, training=False)
+    assert (example["targets"], len(example["input_ids"])) == (0, example["prompt_length"])
+    said = head.kind.prediction(head.kind.parse("the interaction between ibuprofen and cox-1 is int."))
+    found = head.score(head.counts(said, row))
+    assert (found["triple_precision"], found["triple_recall"]) == (1, 0.5)
 
 
 def test_empty_rows_are_left_out_of_training_only(tokenizer: Any) -> None:
@@ -225,6 +249,7 @@ def test_empty_rows_are_left_out_of_training_only(tokenizer: Any) -> None:
         ({"beams": 0}, "beams"),
         ({"decode_limit": 0}, "decode_limit"),
         ({"template": "the answer"}, "template"),
+        ({"directed": False}, "directed"),
         ({"source": "{text_pair}"}, "source"),
         ({"primary_metric": "parse_failure_rate"}, "primary_metric"),
     ],

@@ -18,6 +18,7 @@ from transformers import BertConfig
 
 from heads import SpanRow, TextRow
 from heads._masking import NEVER
+from heads._mlm_families import FAMILIES
 from heads.masked_lm import MaskedLM
 from heads.rows import DOCUMENT_BREAK
 from mtl.batching.batch import ExampleGroup, collate
@@ -43,7 +44,13 @@ BLANK = [TextRow("u", "u", "  "), TextRow("v", "v", "\n")]
 WORDS = {"rate": 0.3, "unit": "word", "words": "whitespace", "replace": {"mask": 1.0}}
 EXACT = {"rate": 0.2, "unit": "word", "selection": "exact", "evaluation_rate": 0.3}
 
-FAMILIES = ["bert", "roberta", "distilbert", "electra", "modernbert", "deberta-v2"]
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    *((family, {}) for family in FAMILIES),
+    # Heads that options of the configuration give another layout.
+    ("deberta", {"legacy": False}),
+    ("deberta-v2", {"legacy": False}),
+    ("modernbert", {"classifier_bias": True, "norm_bias": True, "classifier_activation": "relu"}),
+]
 
 
 def make(**options: Any) -> MaskedLM:
@@ -206,11 +213,11 @@ def mixture_of(encoder: Path, **options: Any) -> Mixture:
     )
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "changes"), VARIANTS, ids=str)
 def test_logits_are_those_of_the_class_for_masked_language_modelling(
-    family: str, tmp_path: Path, tiny_encoder: Callable[[str], Path], tokenizer: Any
+    family: str, changes: dict[str, Any], tmp_path: Path, tiny_encoder: Callable[[str], Path], tokenizer: Any
 ) -> None:
-    model, folder = masked_lm_folder(tmp_path, tiny_encoder(family), tokenizer)
+    model, folder = masked_lm_folder(tmp_path, tiny_encoder(family), tokenizer, **changes)
     module = build_module(mixture_of(folder)).eval()
     head = module.head("mlm")
     assert head.first_weights is not None

@@ -4,12 +4,19 @@ from typing import Any
 
 import pytest
 
-from heads import Entity, Head, SpanRow
+from heads import Entity, Head, Relation, SpanRow
 from heads.classification import Classification
 from heads.mention_classification import MentionClassification
 from heads.relation import RelationClassification
 from heads.token_classification import TokenClassification
-from mtl.prediction.mentions import ConceptLexicon, by_surface, find_sources, parse_choices, with_mentions
+from mtl.prediction.mentions import (
+    ConceptLexicon,
+    NameConcepts,
+    by_surface,
+    find_sources,
+    parse_choices,
+    with_mentions,
+)
 from mtl.problems import InputError
 
 
@@ -125,3 +132,14 @@ def test_a_surface_form_has_its_most_frequent_concept_and_then_the_first() -> No
     forms = [("rash", "Disease", "D9"), ("rash", "Disease", "D9"), ("Rash", "Disease", "D1")]
     assert concepts(ConceptLexicon(train(*forms)), "rash") == ("D9",)
     assert concepts(ConceptLexicon(train(*forms[1:])), "rash") == ("D1",)
+
+
+def test_a_written_name_is_looked_up_among_the_types_that_its_relation_joins() -> None:
+    # "Gold" is a chemical, and more often the name of a study.
+    places = [("gold", "Chemical", "C1"), ("rash", "Disease", "D1"), *[("gold", "Study", "S1")] * 2]
+    text = " ".join(name for name, _, _ in places)
+    entities = [Entity(str(i), kind, ((5 * i, 5 * i + 4),), (id,)) for i, (_, kind, id) in enumerate(places)]
+    row = SpanRow("1", "1", text, entities=tuple(entities), relations=(Relation("C1", "D1", "CID"),))
+    written = [Relation("Gold", "rash", "CID"), Relation("rash", "gold", "CID"), Relation("gold", "rash", "other")]
+    assert NameConcepts([row], directed=True)(written) == [Relation("C1", "D1", "CID")]
+    assert NameConcepts([row], directed=False)(written) == [Relation("C1", "D1", "CID")] * 2

@@ -228,7 +228,7 @@ def test_predictions_with_their_texts_are_rows_with_weak_labels(run: Path, tmp_p
     for task in ON_ONE_TEXT:
         rows = list(Jsonl(str(tmp_path / "out.jsonl"), predictions=task).read("train"))
         assert [(row.text, row.source) for row in rows] == [(line["text"], "teacher") for line in lines]
-        assert [row_rule(heads[task], row) for row in rows] == [None, None]
+        assert [row_rule(heads[task], row, training=True) for row in rows] == [None, None]
         assert all(heads[task].is_labelled(row) for row in rows)
         for row, line in zip(rows, out, strict=True):
             scores = line["predictions"][task].get("scores")

@@ -86,6 +86,33 @@ def test_a_mean_starts_after_a_fraction_of_the_updates(toy_mixture: Write, train
     assert_close(copied(trained.module), mean(watch.updates[21:]))  # after 0.75 of 28 updates
 
 
+@pytest.mark.parametrize(
+    ("length", "ends"),
+    [
+        ({"max_epochs": 4}, [14, 28, 42, 56]),
+        ({"max_steps": 36, "max_epochs": -1}, [14, 28, 36]),  # an epoch that is not complete ends too
+        ({"max_epochs": 1}, [14]),
+    ],
+    ids=str,
+)
+def test_a_mean_of_the_last_checkpoints_is_that_of_the_ends_of_the_last_epochs(
+    length: dict[str, int], ends: list[int], toy_mixture: Write, train: Train, tmp_path: Path
+) -> None:
+    folder, watch = RunFolder.create(tmp_path / "run", "toy", 1), Weights()
+    callbacks = [watch, *checkpoint_callbacks(folder, TASKS)]
+    model = {"average": "mean", "average_last": 2}
+    mixture = load_mixture(toy_mixture())
+    trained = train(mixture, model=model, callbacks=callbacks, enable_checkpointing=True, **length)
+    assert len(watch.updates) == ends[-1]
+    of_epochs = [watch.updates[end - 1] for end in ends]
+    assert_close(copied(trained.module), mean(of_epochs[-2:]))
+    assert_close(mean(of_epochs[-2:]), read_checkpoint(folder.resolve_checkpoint("last"))["state_dict"])
+    if length.get("max_epochs") == 4:
+        assert_close(watch.evaluated[1], of_epochs[1])  # before these epochs, the latest weights
+        assert_close(watch.evaluated[2], of_epochs[2])
+        assert_close(watch.evaluated[3], mean(of_epochs[2:]))
+
+
 def test_averaging_does_not_change_the_training(toy_mixture: Write, train: Train) -> None:
     seen: dict[Any, Weights] = {None: Weights(), "ema": Weights(), "mean": Weights()}
     for average, watch in seen.items():
@@ -95,8 +122,15 @@ def test_averaging_does_not_change_the_training(toy_mixture: Write, train: Train
             assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("average", [{"average": "ema", "average_decay": 0.9}, {"average": "mean"}], ids=str)
-@pytest.mark.parametrize("stop", [8, 14, 24, 33])
+@pytest.mark.parametrize(
+    ("average", "stop"),
+    [
+        *[({"average": "ema", "average_decay": 0.9}, stop) for stop in (8, 14, 24, 33)],
+        *[({"average": "mean"}, stop) for stop in (8, 14, 24, 33)],
+        *[({"average": "mean", "average_last": 2}, stop) for stop in (24, 33)],
+    ],
+    ids=str,
+)
 def test_a_run_that_is_stopped_and_resumed_has_the_same_average(
     average: dict[str, Any], stop: int, toy_mixture: Write, train: Train, tmp_path: Path
 ) -> None:
@@ -161,7 +195,16 @@ def test_tuned_thresholds_are_kept_with_the_average(toy_mixture: Write, train: T
 
 @pytest.mark.parametrize(
     "model",
-    [{"average_decay": 0.9}, {"average_start": 0.5}, {"average": "mean", "average_decay": 0.9}, {"average": "median"}],
+    [
+        {"average_decay": 0.9},
+        {"average_start": 0.5},
+        {"average_last": 5},
+        {"average": "mean", "average_decay": 0.9},
+        {"average": "mean", "average_last": 0},
+        {"average": "mean", "average_last": 5, "average_start": 0.5},
+        {"average": "ema", "average_last": 5},
+        {"average": "median"},
+    ],
     ids=str,
 )
 def test_settings_of_an_average_without_effect_are_errors(model: dict[str, Any], toy_mixture: Write) -> None:

@@ -284,9 +284,11 @@ def test_the_inverse_square_root_agrees_with_transformers_after_the_warm_up(warm
         {"schedule": "warmup_stable_decay", "warmup": 0.95},
         {"schedule": "warmup_stable_decay", "decay": 0.0},
         {"schedule": "warmup_stable_decay", "decay_to": 1.0},
+        {"warmup": -1},
+        {"warmup": 1.5},
     ],
 )
-def test_a_decay_that_has_no_effect_or_no_room_is_refused(fields: dict[str, Any]) -> None:
+def test_a_warm_up_or_decay_that_has_no_effect_or_no_room_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         checked(Optimisation, fields, "model")
 
@@ -295,6 +297,13 @@ def test_a_decay_that_has_no_effect_or_no_room_is_refused(fields: dict[str, Any]
 def test_a_schedule_of_only_warm_up_rises_to_the_peak(kind: LearningRateSchedule) -> None:
     factor = schedule(kind, warmup=4, total=4)
     assert [factor(step) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_a_warm_up_is_a_share_of_the_updates_or_their_number() -> None:
+    given: list[Any] = [0, 0.25, 1, 1.0, 2, 100, 100.0]
+    found = [checked(Optimisation, {"warmup": one}, "model").warmup_updates(40) for one in given]
+    assert found == [0, 10, 40, 40, 2, 100, 100]
+    assert checked(Optimisation, {"schedule": "warmup_stable_decay", "warmup": 500}, "model").warmup == 500
 
 
 def test_the_fused_optimiser_takes_the_same_steps_as_the_default_one() -> None:
@@ -326,13 +335,14 @@ class Rates:
         module.optimizer_step = noting
 
 
+@pytest.mark.parametrize("warmup_written", [0.25, 2])
 def test_training_follows_the_schedule_at_every_update(
-    toy_mixture: Callable[..., Path], train: Callable[..., Any]
+    toy_mixture: Callable[..., Path], train: Callable[..., Any], warmup_written: float
 ) -> None:
     path = toy_mixture()
     mixture = load_mixture(path, ["tasks.risk.learning_rate_factor=3.0"])
     rates = Rates()
-    model = {"learning_rate": 1e-4, "head_learning_rate": 1e-3, "warmup": 0.25}
+    model = {"learning_rate": 1e-4, "head_learning_rate": 1e-3, "warmup": warmup_written}
     trained = train(mixture, model=model, before=rates, max_epochs=2, accumulate_grad_batches=3, limit_val_batches=0)
     num_updates = 2 * math.ceil((7 + 4 + 3) / 3)  # 26, 15 and 9 examples in batches of 4
     assert trained.trainer.global_step == len(rates.seen) == num_updates == 10
