@@ -326,7 +326,12 @@ class Head(nn.Module, ABC):
     """
 
     changeable: ClassVar[tuple[str, ...]] = ()
-    """Options that only `draw` reads, so that they may change during a training (`curriculum` of a mixture)."""
+    """Options that may change during a training (`curriculum` of a mixture).
+
+    Only `draw`, `forward` and `loss` may depend on them, but neither what is encoded, collated, decoded and scored, nor the
+    shapes of weights. A buffer that is made from them must not be saved (``persistent=False``). A head that is built
+    with the changed options takes over the weights, and evaluations use the options at the start.
+    """
 
     first_weights: str | None = None
     """Where the first weights come from, for the record of a run; set by `attach`. None if they are random."""

@@ -95,6 +95,7 @@ class Classification(TextHead):
     other_names = ("text_classification", "sequence_classification", "nli", "single_label", "multiclass")
     weighs_rows = True
     soft_labels = True
+    changeable = ("dropout", "class_weights", "distillation")
     threshold: Tensor
 
     def __init__(

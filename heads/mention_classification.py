@@ -110,6 +110,7 @@ class MentionClassification(Head):
     )
     row_type = SpanRow
     weighs_rows = True
+    changeable = ("class_weights", "dropout")
 
     labelling: Labelling
     metrics: tuple[str, ...] = ("accuracy", "macro_f1", "micro_f1")

@@ -108,6 +108,7 @@ class Multilabel(TextHead):
     weighs_rows = True
     soft_labels = True
     masks_labels = True
+    changeable = ("dropout", "distillation")
     thresholds: Tensor
 
     metrics: tuple[str, ...] = ("micro_f1", "macro_f1", "example_f1", "subset_accuracy")

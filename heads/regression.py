@@ -68,6 +68,7 @@ class Regression(TextHead):
     metrics = ("pearson", "spearman", "mse")
     reduction = "cat"
     weighs_rows = True
+    changeable = ("dropout",)
     other_names = ("similarity", "sts", "scoring", "text_regression")
 
     def __init__(

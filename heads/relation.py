@@ -127,6 +127,7 @@ class RelationClassification(Head):
     other_names = ("re", "relations", "relation_extraction", "relation_classification")
     row_type = (SpanRow, TextRow)
     weighs_rows = True
+    changeable = ("class_weights", "dropout")
 
     pairing: Pairing
     negative: str

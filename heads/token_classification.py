@@ -116,6 +116,7 @@ class TokenClassification(Head):
     metrics: tuple[str, ...] = ("f1", "precision", "recall", "macro_f1", "word_macro_f1", "word_micro_f1")
     row_type = SpanRow
     weighs_rows = True
+    changeable = ("dropout",)
 
     def __init__(
         self,

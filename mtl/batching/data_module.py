@@ -138,7 +138,8 @@ class MixtureData(pl.LightningDataModule):
     def drawing_head(self, task: str, update: int) -> Head:
         """The head that draws the examples of a task at an update."""
         if self._phase_heads is None:
-            self._phase_heads = PhaseHeads(self.mixture, self.heads, self.tokenizer)
+            drawing = {name: head for name, head in self.heads.items() if head.draws}
+            self._phase_heads = PhaseHeads.of(self.mixture, drawing, self.tokenizer)
         return self._phase_heads.at(task, update)
 
     def rank_and_world_size(self) -> tuple[int, int]:

@@ -1,9 +1,11 @@
-"""The heads that draw training examples, with the options that the curriculum gives them at each update."""
+"""The heads that train each task, with the options that the curriculum gives them at each update."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
+
+import torch
 
 from heads import Head
 from mtl.config.curriculum import phases
@@ -12,33 +14,84 @@ from mtl.config.mixture import build_head
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from heads import LoadedEncoder
     from mtl.config.mixture import Mixture
 
 
 class PhaseHeads:
-    """The head that draws the examples of a task, by update.
+    """The head that trains a task, by update.
 
-    A head with changed options only draws. Which one is used is a function of the update whose batch is prepared, so
-    preparing batches ahead and resuming change nothing.
+    Where a curriculum changes options, another head with these options takes over. It has the weights of the task's
+    own head, which alone is evaluated, optimised and saved. Which head trains is a function of the update, so preparing
+    batches ahead and resuming change nothing.
 
     Args:
-        mixture: The mixture.
-        heads: The head of each task.
-        tokenizer: The encoder's tokenizer.
+        heads: The task's own heads, whose options are those at the start.
+        changes: The heads of the tasks whose options differ from their own head's, from an update on; in the order of
+            the updates. A task without a head in an entry is trained with its own one.
     """
 
-    def __init__(self, mixture: Mixture, heads: Mapping[str, Head], tokenizer: PreTrainedTokenizerBase) -> None:
-        self._phases: list[tuple[int, dict[str, Head]]] = []
-        options = {name: spec.options for name, spec in mixture.tasks.items()}
-        of_phase = dict(heads)
+    def __init__(self, heads: Mapping[str, Head], changes: Sequence[tuple[int, Mapping[str, Head]]] = ()) -> None:
+        self._own = dict(heads)
+        self._changes = [(from_step, dict(changed)) for from_step, changed in changes]
+
+    @classmethod
+    def of(
+        cls, mixture: Mixture, heads: Mapping[str, Head], tokenizer: PreTrainedTokenizerBase, *, hidden_size: int = 1
+    ) -> PhaseHeads:
+        """The heads by update of a mixture.
+
+        Args:
+            mixture: The mixture, whose curriculum is valid.
+            heads: The own heads of its tasks, or of some of them.
+            tokenizer: The encoder's tokenizer.
+            hidden_size: H of the encoder; any will do for heads that only draw.
+        """
+        changes: list[tuple[int, dict[str, Head]]] = []
+        options = {name: mixture.tasks[name].options for name in heads}
+        current: dict[str, Head] = {}
         for from_step, changed in phases(mixture):
-            for name, spec in changed.tasks.items():
+            for name in heads:
+                spec = changed.tasks[name]
                 if spec.options != options[name]:
-                    of_phase[name] = build_head(spec, hidden_size=1)  # its weights are not used
-                    of_phase[name].read_tokenizer(tokenizer)
+                    with torch.random.fork_rng():  # its first weights are not used
+                        current[name] = build_head(spec, hidden_size)
+                    current[name].read_tokenizer(tokenizer)
                     options[name] = spec.options
-            self._phases.append((from_step, dict(of_phase)))
+            changes.append((from_step, dict(current)))
+        return cls(heads, changes)
 
     def at(self, task: str, update: int) -> Head:
         """The head of a task at an update, counted from 0."""
-        return next(heads[task] for from_step, heads in reversed(self._phases) if from_step <= update)
+        current = next((heads for from_step, heads in reversed(self._changes) if from_step <= update), {})
+        return current.get(task, self._own[task])
+
+    def attach(self, encoder: LoadedEncoder) -> None:
+        """Attaches the heads that take over to the encoder."""
+        for _, head in self._others():
+            with torch.random.fork_rng():
+                head.attach(encoder)
+
+    def share_weights(self, device: torch.device) -> None:
+        """Gives the heads that take over the weights of the own heads; called when those are on their device.
+
+        Raises:
+            ValueError: The shapes of weights depend on an option that a head lists as `changeable`.
+        """
+        for task, head in self._others():
+            own = self._own[task].state_dict(keep_vars=True)
+            if _shapes(own) != _shapes(head.state_dict()):
+                raise ValueError(f"changeable options of the head of '{task}' must not change the shapes of its weights")
+            for name, weight in own.items():
+                module, _, attribute = name.rpartition(".")
+                setattr(head.get_submodule(module), attribute, weight)
+            head.to(device).train()
+
+    def _others(self) -> Iterator[tuple[str, Head]]:
+        """The heads that take over, each once, with their task."""
+        found = {id(head): (task, head) for _, heads in self._changes for task, head in heads.items()}
+        yield from found.values()
+
+
+def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {name: weight.shape for name, weight in state.items()}

@@ -15,6 +15,7 @@ import torch
 
 from heads import Head
 from mtl.balancing import Balancing
+from mtl.batching.phase_heads import PhaseHeads
 from mtl.config import components
 from mtl.config.curriculum import phases
 from mtl.config.mixture import Mixture, build_head
@@ -114,6 +115,8 @@ def build_module(
     _attach(heads, encoder, mixture.seed, known=matching)
     if matching:
         load_matching(heads, mixture, matching)
+    phase_heads = PhaseHeads.of(mixture, heads, tokenizer, hidden_size=encoder.hidden_size)
+    phase_heads.attach(encoder)
     return MultiTaskModule(
         encoder,
         heads,
@@ -126,6 +129,7 @@ def build_module(
         compile=compile,
         cuda_graphs=cuda_graphs,
         loss_weights=_loss_weights(mixture),
+        phase_heads=phase_heads,
         config=mixture.to_dict(),
     )
 

@@ -6,7 +6,7 @@ Shapes: B examples, T tokens, H hidden size.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from heads import Head
 from mtl.balancing import Balancing, TaskLoss
 from mtl.batching.batch import Batch, TaskPart
+from mtl.batching.phase_heads import PhaseHeads
 from mtl.distributed import average, average_rows, keep_out_of_ddp, max_over_ranks
 from mtl.encoder.compilation import compile_encoder
 from mtl.encoder.graphs import obstacle
@@ -71,6 +72,8 @@ class MultiTaskModule(pl.LightningModule):
         cuda_graphs: Whether training replays the encoder's passes as CUDA graphs, where that is possible.
         loss_weights: The loss weight of every task from an update on, in the order of the updates; empty if they do
             not change.
+        phase_heads: The head that trains each task, by update, where its options change; None trains `heads`.
+            Evaluations always use `heads`, so that their losses compare.
         config: The resolved mixture as plain values, saved in checkpoints.
     """
 
@@ -88,6 +91,7 @@ class MultiTaskModule(pl.LightningModule):
         compile: bool = False,
         cuda_graphs: bool = False,
         loss_weights: Sequence[tuple[int, Mapping[str, float]]] = (),
+        phase_heads: PhaseHeads | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -115,6 +119,7 @@ class MultiTaskModule(pl.LightningModule):
         self._seed, self._config = seed, dict(config or {})
         self._factors = dict(learning_rate_factors or {})
         self._loss_weights = list(loss_weights)
+        self._phase_heads = phase_heads or PhaseHeads(heads)
         self._needs_compile, self._wants_graphs = compile, cuda_graphs
         self._evaluator: Evaluator | None = None
         self._averages: list[WeightAverage] = []
@@ -132,12 +137,15 @@ class MultiTaskModule(pl.LightningModule):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The logits of each part, by task."""
+        return self._logits(batch, self.head)
+
+    def _logits(self, batch: Batch, head: Callable[[str], Head]) -> dict[str, Tensor]:
         if not batch.parts:
             return {}
         states = self.encoder(batch.input_ids, batch.layout, batch.type_ids)  # [B, T, H]
         with single_precision(states.device):
             return {
-                part.task: self.heads[part.task](
+                part.task: head(part.task)(
                     states[part.start : part.stop].float(), batch.mask[part.start : part.stop], part.fields
                 )
                 for part in batch.parts
@@ -251,6 +259,9 @@ class MultiTaskModule(pl.LightningModule):
 
     # --- training -------------------------------------------------------------------------------------------------
 
+    def on_train_start(self) -> None:
+        self._phase_heads.share_weights(self.device)
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # One stream per step makes dropout a pure function of seed and step, so evaluating between steps, stopping and
         # resuming change nothing.
@@ -271,6 +282,10 @@ class MultiTaskModule(pl.LightningModule):
         if current and current[-1] != self.balancing.weights:
             self.balancing.set_weights(current[-1])
 
+    def _training_head(self, task: str) -> Head:
+        """The head of a task with its options at the current update."""
+        return self._phase_heads.at(task, self.global_step)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         self.memory.begin("training", batch)
         if any(part.task in self.stopped for part in batch.parts):
@@ -279,7 +294,7 @@ class MultiTaskModule(pl.LightningModule):
         if self._was_empty:
             return self._no_loss()
         self._update_trains = True
-        logits = self(batch)
+        logits = self._logits(batch, self._training_head)
         with single_precision(self.device):
             terms = {part.task: self._term(part, logits[part.task]) for part in batch.parts}
             total = torch.zeros((), device=self.device)
@@ -296,7 +311,7 @@ class MultiTaskModule(pl.LightningModule):
 
     def _term(self, part: TaskPart, logits: Tensor) -> Tensor:
         """This step's and rank's part of a task's term in the loss of the update."""
-        total, targets = self.head(part.task).loss(logits, part.fields)
+        total, targets = self._training_head(part.task).loss(logits, part.fields)
         if part.update.share:
             self._losses.add(part.task, total, targets)
         return self.balancing.term(part.task, TaskLoss(total, targets, *part.update))

@@ -11,11 +11,12 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from heads import Head
 from mtl.batching.phase_heads import PhaseHeads
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import Mixture
 from mtl.problems import InputError
-from mtl.training.assembly import build_heads
+from mtl.training.assembly import build_data, build_heads, build_module
 from tests.masked_lm_models import mlm_and_risk
 
 Write = Callable[..., Path]
@@ -73,7 +74,7 @@ class Watch:
 def test_each_update_has_the_head_of_its_phase(mixture: Callable[..., Mixture]) -> None:
     made = mixture(RATE, {"from_step": 9, "tasks.mlm.options.unit": "word", "tasks.risk.rate": 3})
     heads, tokenizer = build_heads(made)
-    of_phase = PhaseHeads(made, heads, tokenizer)
+    of_phase = PhaseHeads.of(made, heads, tokenizer)
     found = [of_phase.at("mlm", update) for update in (0, 3, 4, 8, 9, 100)]
     assert [(head.masking.rate, head.masking.unit) for head in found] == [
         *[(0.15, "token")] * 2,
@@ -144,3 +145,146 @@ def test_a_training_that_ends_before_a_change_is_refused(mixture: Callable[..., 
         train(mixture(RATE), max_steps=BOUNDARY)
     assert [problem.key for problem in error.value.problems] == ["curriculum.0.from_step"]
     train(mixture(RATE), max_steps=BOUNDARY + 1, limit_val_batches=0)
+
+
+SUPERVISED = {
+    "tasks.cause.options.class_weights": {"yes": 3.0},
+    "tasks.cause.options.dropout": 0.5,
+    "tasks.bleed.options.class_weights": {"no": 2.0},
+    "tasks.drugs.options.dropout": 0.4,
+}
+"""Options that `forward` and `loss` read; `bleed` trains on the batches of `cause`."""
+
+OPTIONS: dict[str, Any] = {"max_epochs": 2, "limit_val_batches": 0}
+
+
+@pytest.fixture
+def supervised(toy_mixture: Write) -> Callable[..., Mixture]:
+    """A function that gives the mixture of four supervised tasks; the head of `cause` has layers of the encoder."""
+
+    def make(*curriculum: dict[str, Any], **fields: Any) -> Mixture:
+        sampler = {"name": "weighted", "steps_per_epoch": 8 if fields else 12}
+        made = load_mixture(toy_mixture(curriculum=list(curriculum), sampler=sampler, **fields))
+        pooled = made.tasks["cause"].model_copy(update={"options": {"pooling": "pooler", "hidden_layer": 8}})
+        return made.model_copy(update={"tasks": {**made.tasks, "cause": pooled}})
+
+    return make
+
+
+def with_options(mixture: Mixture, changes: dict[str, Any]) -> Mixture:
+    """The mixture with other options, without a curriculum."""
+    tasks = dict(mixture.tasks)
+    for key, value in changes.items():
+        _, name, _, option = key.split(".")
+        tasks[name] = tasks[name].model_copy(update={"options": {**tasks[name].options, option: value}})
+    return mixture.model_copy(update={"tasks": tasks, "curriculum": ()})
+
+
+def are_equal(weights: dict[str, Any], others: dict[str, Any]) -> bool:
+    assert weights.keys() == others.keys()
+    return all(torch.equal(value, others[name]) for name, value in weights.items())
+
+
+class SaveAt(pl.Callback):
+    """Saves a checkpoint after some numbers of updates.
+
+    Args:
+        folder: Where to save ``N.ckpt``.
+        steps: The numbers.
+    """
+
+    def __init__(self, folder: Path, *steps: int) -> None:
+        self._folder, self._steps = folder, steps
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        if trainer.global_step in self._steps and (index + 1) % trainer.accumulate_grad_batches == 0:
+            trainer.save_checkpoint(self._folder / f"{trainer.global_step}.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "fields"), [(1, {}), (2, {}), (1, {"tasks_per_step": "all"})], ids=["plain", "accumulated", "mixed"]
+)
+def test_a_training_whose_options_change_equals_two_trainings_by_hand(
+    accumulate: int, fields: dict[str, Any], supervised: Callable[..., Mixture], train: Train, tmp_path: Path
+) -> None:
+    options = {**OPTIONS, "accumulate_grad_batches": accumulate}
+    plain = supervised(**fields)
+    first = train(plain, callbacks=[SaveAt(tmp_path, BOUNDARY)], **options).weights
+    by_hand = train(with_options(plain, SUPERVISED), ckpt_path=tmp_path / f"{BOUNDARY}.ckpt", **options).weights
+    whole = train(supervised({"from_step": BOUNDARY, **SUPERVISED}, **fields), **options).weights
+    assert are_equal(whole, by_hand)
+    changed = {name.split(".")[1] for name, weight in whole.items() if not torch.equal(weight, first[name])}
+    assert changed >= {"cause", "bleed", "drugs"}
+
+
+def test_changed_options_resume_exactly_before_at_and_after_a_boundary(
+    supervised: Callable[..., Mixture], train: Train, tmp_path: Path
+) -> None:
+    steps = (BOUNDARY - 1, BOUNDARY, BOUNDARY + 1)
+    mixture = supervised({"from_step": BOUNDARY, **SUPERVISED})
+    options = {**OPTIONS, "max_epochs": 1}
+    whole = train(mixture, callbacks=[SaveAt(tmp_path, *steps)], **options).weights
+    for step in steps:
+        assert are_equal(whole, train(mixture, ckpt_path=tmp_path / f"{step}.ckpt", **options).weights), step
+
+
+def test_options_that_change_back_and_one_at_step_0(supervised: Callable[..., Mixture], train: Train) -> None:
+    plain = supervised()
+    changed = with_options(plain, SUPERVISED)
+    start = supervised({"from_step": 0, **SUPERVISED})
+    back = dict.fromkeys(SUPERVISED, 0.1) | {key: None for key in SUPERVISED if key.endswith("class_weights")}
+    options = {**OPTIONS, "max_epochs": 1}
+    assert are_equal(train(start, **options).weights, train(changed, **options).weights)
+    nothing = supervised({"from_step": 2, **back})
+    assert are_equal(train(nothing, **options).weights, train(plain, **options).weights)
+
+
+def test_evaluations_use_the_options_at_the_start(supervised: Callable[..., Mixture], train: Train) -> None:
+    found = train(supervised({"from_step": 2, **SUPERVISED}), max_epochs=1)
+    assert found.module.optimisation is not None
+    seen = {name: result.scores for name, result in found.module.results["dev"].items()}
+    for changes, is_same in ((), True), (SUPERVISED, False):
+        made = with_options(supervised(), dict(changes))
+        module = build_module(made, weights=False)
+        module.load_state_dict(found.weights)
+        found.trainer.validate(module, datamodule=build_data(made), verbose=False)
+        losses = {name: result.scores["loss"] for name, result in module.results["dev"].items()}
+        assert (losses == {name: scores["loss"] for name, scores in seen.items()}) == is_same
+        assert {name: scores["loss"] for name, scores in seen.items() if name == "risk"} == {"risk": losses["risk"]}
+
+
+def test_what_is_optimised_and_saved_are_the_tasks_own_heads(
+    supervised: Callable[..., Mixture], train: Train
+) -> None:
+    found = train(supervised({"from_step": 2, **SUPERVISED}), max_epochs=1, limit_val_batches=0)
+    own, other = (found.module._phase_heads.at("cause", update) for update in (0, 2))
+    assert own is found.module.head("cause")
+    assert other is not own
+    assert dict(other.named_parameters()).keys() == dict(own.named_parameters()).keys()
+    assert all(weight is other.get_parameter(name) for name, weight in own.named_parameters())
+    assert found.weights.keys() == build_module(supervised(), weights=False).state_dict().keys()
+
+
+def test_an_option_that_changes_shapes_is_refused(supervised: Callable[..., Mixture]) -> None:
+    plain = supervised()
+    heads, tokenizer = build_heads(plain)
+    wider, _ = build_heads(with_options(plain, {"tasks.drugs.options.hidden_layer": 3}))
+    changed = PhaseHeads(heads, [(3, {"drugs": wider["drugs"]})])
+    with pytest.raises(ValueError, match="drugs"):
+        changed.share_weights(torch.device("cpu"))
+
+
+def test_cached_examples_do_not_depend_on_options_that_may_change(
+    supervised: Callable[..., Mixture], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = supervised()
+    data = build_data(plain)
+    data.setup()
+    monkeypatch.setattr(Head, "encode", None)
+    for cls in {type(head) for head in data.heads.values()}:
+        monkeypatch.setattr(cls, "encode", None)
+    again = build_data(with_options(plain, SUPERVISED))
+    again.setup()
+    assert {name: len(splits["train"].examples) for name, splits in again.tasks.items()} == {
+        name: len(splits["train"].examples) for name, splits in data.tasks.items()
+    }

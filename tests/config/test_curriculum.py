@@ -48,17 +48,24 @@ def test_changes_add_up_from_step_to_step() -> None:
             {"from_step": 10, "tasks.mlm.options.rate": 0.3, "tasks.gad.rate": 0.5},
             {"from_step": 20, "tasks.mlm.options.unit": "word", "tasks.gad.loss_weight": 2},
             {"from_step": 30, "tasks.mlm.options.replace": {"mask": 1.0}, "tasks.gad.rate": 0},
+            {"from_step": 40, "tasks.gad.options.class_weights": {"a": 2.0}, "tasks.gad.options.dropout": 0.3},
+            {"from_step": 50, "tasks.gad.options.class_weights": None},
         )
     )
-    assert [phase.from_step for phase in found] == [0, 10, 20, 30]
+    assert [phase.from_step for phase in found] == [0, 10, 20, 30, 40, 50]
     tasks = [phase.mixture.tasks for phase in found]
-    assert [own["mlm"].options for own in tasks] == [
+    assert [own["gad"].options for own in tasks[3:]] == [
+        {},
+        {"class_weights": {"a": 2.0}, "dropout": 0.3},
+        {"class_weights": None, "dropout": 0.3},
+    ]
+    assert [own["mlm"].options for own in tasks[:4]] == [
         {"rate": 0.15},
         {"rate": 0.3},
         {"rate": 0.3, "unit": "word"},
         {"rate": 0.3, "unit": "word", "replace": {"mask": 1.0}},
     ]
-    assert [(own["gad"].rate, own["gad"].loss_weight) for own in tasks] == [(None, 1), (0.5, 1), (0.5, 2), (0, 2)]
+    assert [(own["gad"].rate, own["gad"].loss_weight) for own in tasks[:4]] == [(None, 1), (0.5, 1), (0.5, 2), (0, 2)]
 
 
 def test_without_a_curriculum_there_is_one_phase_and_step_0_changes_the_start() -> None:
@@ -97,7 +104,10 @@ def test_fewer_tasks_keep_their_own_changes_only() -> None:
         ("tasks.mlm.head", "classification"),
         ("tasks.mlm.options.words", "whitespace"),
         ("tasks.mlm.options.replace.mask", 1.0),
-        ("tasks.gad.options.dropout", 0.2),
+        ("tasks.gad.options.hidden_layer", 8),
+        ("tasks.gad.options.pooling", "mean"),
+        ("tasks.gad.options.positive", "a"),
+        ("tasks.gad.options.class_weights.a", 2.0),
         ("tasks.gad.batch_size", 2),
         ("tasks.gad", {"rate": 1}),
         ("tasks.mlm.options", {"rate": 0.2}),
@@ -110,6 +120,7 @@ def test_what_cannot_change_is_refused_with_what_can(key: str, value: Any) -> No
     assert found.key == f"curriculum.0.{key}"
     assert "loss_weight" in found.suggestion
     assert ("options.rate" in found.suggestion) == key.startswith("tasks.mlm.")
+    assert ("options.dropout" in found.suggestion) == key.startswith("tasks.gad.")
 
 
 @pytest.mark.parametrize(
@@ -119,6 +130,11 @@ def test_what_cannot_change_is_refused_with_what_can(key: str, value: Any) -> No
         ("tasks.mlm.options.rate", "much"),
         ("tasks.mlm.options.unit", "piece"),
         ("tasks.mlm.options.replace", {"mask": 0.5}),
+        ("tasks.gad.options.dropout", 1.5),
+        ("tasks.gad.options.dropout", "much"),
+        ("tasks.gad.options.class_weights", {"c": 2.0}),
+        ("tasks.gad.options.class_weights", {"a": 0}),
+        ("tasks.gad.options.distillation", {"share": 2}),
         ("tasks.gad.rate", -1),
         ("tasks.gad.rate", True),
         ("tasks.gad.rate", float("inf")),

@@ -148,6 +148,36 @@ def assert_encoding_is_pure(case: Case, tokenizer: Any) -> None:
         assert encode(case.head, case.rows, tokenizer, training=training) == first
 
 
+CHANGED: Mapping[str, Any] = {
+    "dropout": 0.7,
+    "distillation": {"temperature": 2.0, "share": 0.3},
+    "rate": 0.7,
+    "unit": "word",
+    "selection": "exact",
+    "replace": {"mask": 0.5, "keep": 0.5},
+}
+"""A value of each option that may change during a training; `class_weights` depend on the labels."""
+
+
+def assert_changeable_options_change_only_the_training(case: Case, tokenizer: Any) -> None:
+    """A head with another value has the same examples and weights, and predicts the same with them."""
+    head = case.head.eval()
+    plain, saved = with_special_tokens(head, tokenizer), head.state_dict()
+    examples = head.encode(case.rows, plain, MAX_LENGTH, training=False)
+    for option in head.changeable:
+        value = {head.labels[0]: 3.0} if option == "class_weights" else CHANGED[option]
+        other = case.make(**{**case.options, option: value})
+        assert other.read_tokenizer(plain) is None
+        other.load_state_dict(saved)
+        for training in (True, False):
+            found = other.encode(case.rows, plain, MAX_LENGTH, training=training)
+            assert found == head.encode(case.rows, plain, MAX_LENGTH, training=training), option
+        states = random_states(examples)
+        of_heads = [outputs(one, examples, states) for one in (head, other)]
+        assert all(torch.equal(*pair) for pair in zip(*of_heads, strict=True)), option
+        assert decode(head, case.rows, examples, of_heads[0]) == decode(other, case.rows, examples, of_heads[1]), option
+
+
 def assert_examples_do_not_depend_on_other_rows(case: Case, tokenizer: Any) -> None:
     """A row gives the same examples alone as with other rows."""
     together = encode(case.head, case.rows, tokenizer, training=False)
@@ -455,6 +485,7 @@ EVERY_HEAD: tuple[Callable[[Case, Any], None], ...] = (
     assert_examples_are_in_the_order_of_the_rows,
     assert_examples_can_be_stored,
     assert_encoding_is_pure,
+    assert_changeable_options_change_only_the_training,
     assert_examples_do_not_depend_on_other_rows,
     assert_no_rows_give_no_examples,
     assert_an_empty_batch_counts_zero,
