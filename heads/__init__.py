@@ -328,9 +328,10 @@ class Head(nn.Module, ABC):
     changeable: ClassVar[tuple[str, ...]] = ()
     """Options that may change during a training (`curriculum` of a mixture).
 
-    Only `draw`, `forward` and `loss` may depend on them, but neither what is encoded, collated, decoded and scored, nor the
-    shapes of weights. A buffer that is made from them must not be saved (``persistent=False``). A head that is built
-    with the changed options takes over the weights, and evaluations use the options at the start.
+    Only `draw`, and `forward` and `loss` in training, may depend on them: neither what is encoded, collated, decoded and
+    scored, nor the shapes of weights. A buffer that is made from them must not be saved (``persistent=False``). From a
+    change on, a head that is built with the new options trains, with the weights of the first one; evaluations use the
+    first one.
     """
 
     first_weights: str | None = None

@@ -67,10 +67,10 @@ class PhaseHeads:
         return current.get(task, self._own[task])
 
     def attach(self, encoder: LoadedEncoder) -> None:
-        """Attaches the heads that take over to the encoder."""
+        """Attaches the heads that take over to the encoder, without weights."""
         for _, head in self._others():
             with torch.random.fork_rng():
-                head.attach(encoder)
+                head.attach(_WithoutWeights(encoder))
 
     def share_weights(self, device: torch.device) -> None:
         """Gives the heads that take over the weights of the own heads; called when those are on their device.
@@ -81,7 +81,9 @@ class PhaseHeads:
         for task, head in self._others():
             own = self._own[task].state_dict(keep_vars=True)
             if _shapes(own) != _shapes(head.state_dict()):
-                raise ValueError(f"changeable options of the head of '{task}' must not change the shapes of its weights")
+                raise ValueError(
+                    f"changeable options of the head of '{task}' must not change the shapes of its weights"
+                )
             for name, weight in own.items():
                 module, _, attribute = name.rpartition(".")
                 setattr(head.get_submodule(module), attribute, weight)
@@ -91,6 +93,25 @@ class PhaseHeads:
         """The heads that take over, each once, with their task."""
         found = {id(head): (task, head) for _, heads in self._changes for task, head in heads.items()}
         yield from found.values()
+
+
+class _WithoutWeights:
+    """An encoder for a head that gets its weights from another head, since reading those of the checkpoint takes time.
+
+    Args:
+        encoder: The encoder, with or without weights.
+    """
+
+    shipped = None
+
+    def __init__(self, encoder: LoadedEncoder) -> None:
+        self.config, self.token_embeddings, self.model = encoder.config, encoder.token_embeddings, encoder.model
+
+    def causal_lm_weights(self) -> None:
+        return None
+
+    def masked_lm_weights(self) -> None:
+        return None
 
 
 def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:

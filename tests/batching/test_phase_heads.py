@@ -11,10 +11,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from heads import Head
 from mtl.batching.phase_heads import PhaseHeads
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import Mixture
+from mtl.encoder import pretrained
 from mtl.problems import InputError
 from mtl.training.assembly import build_data, build_heads, build_module
 from tests.masked_lm_models import mlm_and_risk
@@ -71,6 +71,27 @@ class Watch:
         module.training_step = training_step
 
 
+class SaveAt(pl.Callback):
+    """Saves a checkpoint after some numbers of updates.
+
+    Args:
+        folder: Where to save ``N.ckpt``.
+        steps: The numbers.
+    """
+
+    def __init__(self, folder: Path, *steps: int) -> None:
+        self._folder, self._steps = folder, steps
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        if trainer.global_step in self._steps and (index + 1) % trainer.accumulate_grad_batches == 0:
+            trainer.save_checkpoint(self._folder / f"{trainer.global_step}.ckpt")
+
+
+def are_equal(weights: dict[str, Any], others: dict[str, Any]) -> bool:
+    assert weights.keys() == others.keys()
+    return all(torch.equal(value, others[name]) for name, value in weights.items())
+
+
 def test_each_update_has_the_head_of_its_phase(mixture: Callable[..., Mixture]) -> None:
     made = mixture(RATE, {"from_step": 9, "tasks.mlm.options.unit": "word", "tasks.risk.rate": 3})
     heads, tokenizer = build_heads(made)
@@ -112,19 +133,20 @@ def test_a_training_resumed_before_at_and_after_a_boundary_ends_with_the_same_we
 ) -> None:
     saved = (BOUNDARY - 1, BOUNDARY, BOUNDARY + 1)
 
-    class Save(pl.Callback):
-        def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
-            if trainer.global_step in saved and (index + 1) % accumulate == 0:
-                trainer.save_checkpoint(tmp_path / f"{trainer.global_step}.ckpt")
-
     options = {"max_epochs": 2, "accumulate_grad_batches": accumulate, "limit_val_batches": 0}
-    whole = train(mixture(*CURRICULUM), callbacks=[Save()], **options).weights
+    whole = train(mixture(*CURRICULUM), callbacks=[SaveAt(tmp_path, *saved)], **options).weights
     for step in saved:
         resumed = train(mixture(*CURRICULUM), ckpt_path=tmp_path / f"{step}.ckpt", **options).weights
-        assert whole.keys() == resumed.keys()
-        assert all(torch.equal(value, resumed[name]) for name, value in whole.items()), step
-    other = train(mixture(CURRICULUM[1]), **options).weights
-    assert not all(torch.equal(value, other[name]) for name, value in whole.items())
+        assert are_equal(whole, resumed), step
+    assert not are_equal(whole, train(mixture(CURRICULUM[1]), **options).weights)
+
+
+def test_heads_that_take_over_read_no_weights(mixture: Callable[..., Mixture], monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(pretrained, "masked_lm_weights", lambda spec: read.append(spec.name))
+    module = build_module(mixture(*CURRICULUM, {"from_step": 9, "tasks.mlm.options.unit": "word"}))
+    assert len(read) == 1
+    assert module.head("mlm").transform is not None
 
 
 def test_a_step_of_several_tasks_leaves_out_those_without_a_rate(
@@ -147,144 +169,126 @@ def test_a_training_that_ends_before_a_change_is_refused(mixture: Callable[..., 
     train(mixture(RATE), max_steps=BOUNDARY + 1, limit_val_batches=0)
 
 
-SUPERVISED = {
+# --- options that `forward` and `loss` read ---------------------------------------------------------------------------
+
+OTHER = {
     "tasks.cause.options.class_weights": {"yes": 3.0},
     "tasks.cause.options.dropout": 0.5,
     "tasks.bleed.options.class_weights": {"no": 2.0},
     "tasks.drugs.options.dropout": 0.4,
 }
-"""Options that `forward` and `loss` read; `bleed` trains on the batches of `cause`."""
+"""Changed options; `bleed` trains on the batches of `cause`."""
 
-OPTIONS: dict[str, Any] = {"max_epochs": 2, "limit_val_batches": 0}
+BACK: dict[str, Any] = {**dict.fromkeys(OTHER, 0.1), **{key: None for key in OTHER if key.endswith("class_weights")}}
+"""The values at the start."""
+
+CHANGE = {"from_step": BOUNDARY, **OTHER}
+TEN_STEPS = {"name": "weighted", "steps_per_epoch": 10}
 
 
 @pytest.fixture
 def supervised(toy_mixture: Write) -> Callable[..., Mixture]:
-    """A function that gives the mixture of four supervised tasks; the head of `cause` has layers of the encoder."""
+    """A function that gives a mixture of four tasks; the head of `cause` has layers of the encoder's pooler."""
 
-    def make(*curriculum: dict[str, Any], **fields: Any) -> Mixture:
-        sampler = {"name": "weighted", "steps_per_epoch": 8 if fields else 12}
-        made = load_mixture(toy_mixture(curriculum=list(curriculum), sampler=sampler, **fields))
-        pooled = made.tasks["cause"].model_copy(update={"options": {"pooling": "pooler", "hidden_layer": 8}})
-        return made.model_copy(update={"tasks": {**made.tasks, "cause": pooled}})
+    def make(*curriculum: dict[str, Any], options: dict[str, Any] | None = None, **fields: Any) -> Mixture:
+        made = load_mixture(toy_mixture(curriculum=list(curriculum), sampler=TEN_STEPS, **fields))
+        tasks = dict(made.tasks)
+        for key, value in {"tasks.cause.options.pooling": "pooler", **(options or {})}.items():
+            _, name, _, option = key.split(".")
+            tasks[name] = tasks[name].model_copy(update={"options": {**tasks[name].options, option: value}})
+        return made.model_copy(update={"tasks": tasks})
 
     return make
-
-
-def with_options(mixture: Mixture, changes: dict[str, Any]) -> Mixture:
-    """The mixture with other options, without a curriculum."""
-    tasks = dict(mixture.tasks)
-    for key, value in changes.items():
-        _, name, _, option = key.split(".")
-        tasks[name] = tasks[name].model_copy(update={"options": {**tasks[name].options, option: value}})
-    return mixture.model_copy(update={"tasks": tasks, "curriculum": ()})
-
-
-def are_equal(weights: dict[str, Any], others: dict[str, Any]) -> bool:
-    assert weights.keys() == others.keys()
-    return all(torch.equal(value, others[name]) for name, value in weights.items())
-
-
-class SaveAt(pl.Callback):
-    """Saves a checkpoint after some numbers of updates.
-
-    Args:
-        folder: Where to save ``N.ckpt``.
-        steps: The numbers.
-    """
-
-    def __init__(self, folder: Path, *steps: int) -> None:
-        self._folder, self._steps = folder, steps
-
-    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
-        if trainer.global_step in self._steps and (index + 1) % trainer.accumulate_grad_batches == 0:
-            trainer.save_checkpoint(self._folder / f"{trainer.global_step}.ckpt")
 
 
 @pytest.mark.parametrize(
     ("accumulate", "fields"), [(1, {}), (2, {}), (1, {"tasks_per_step": "all"})], ids=["plain", "accumulated", "mixed"]
 )
-def test_a_training_whose_options_change_equals_two_trainings_by_hand(
+def test_a_training_with_a_change_equals_two_trainings_by_hand(
     accumulate: int, fields: dict[str, Any], supervised: Callable[..., Mixture], train: Train, tmp_path: Path
 ) -> None:
-    options = {**OPTIONS, "accumulate_grad_batches": accumulate}
-    plain = supervised(**fields)
-    first = train(plain, callbacks=[SaveAt(tmp_path, BOUNDARY)], **options).weights
-    by_hand = train(with_options(plain, SUPERVISED), ckpt_path=tmp_path / f"{BOUNDARY}.ckpt", **options).weights
-    whole = train(supervised({"from_step": BOUNDARY, **SUPERVISED}, **fields), **options).weights
-    assert are_equal(whole, by_hand)
-    changed = {name.split(".")[1] for name, weight in whole.items() if not torch.equal(weight, first[name])}
-    assert changed >= {"cause", "bleed", "drugs"}
+    options = {"accumulate_grad_batches": accumulate, "limit_val_batches": 0}
+    plain = train(supervised(**fields), callbacks=[SaveAt(tmp_path, BOUNDARY)], **options).weights
+    by_hand = train(supervised(options=OTHER, **fields), ckpt_path=tmp_path / f"{BOUNDARY}.ckpt", **options).weights
+    changed = train(supervised(CHANGE, **fields), **options).weights
+    assert are_equal(changed, by_hand)
+    assert not are_equal(changed, plain)
+
+
+def test_a_change_that_is_taken_back_equals_three_trainings_by_hand(
+    supervised: Callable[..., Mixture], train: Train, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "2.ckpt", tmp_path / "5.ckpt"
+    train(supervised(), callbacks=[SaveAt(tmp_path, 2)], limit_val_batches=0)
+    train(supervised(options=OTHER), callbacks=[SaveAt(tmp_path, 5)], ckpt_path=first, limit_val_batches=0)
+    by_hand = train(supervised(), ckpt_path=second, limit_val_batches=0).weights
+    there_and_back = supervised({"from_step": 2, **OTHER}, {"from_step": 5, **BACK})
+    assert are_equal(train(there_and_back, limit_val_batches=0).weights, by_hand)
+
+
+def test_a_change_at_step_0_is_the_start(supervised: Callable[..., Mixture], train: Train) -> None:
+    changed = train(supervised({"from_step": 0, **OTHER}), limit_val_batches=0).weights
+    assert are_equal(changed, train(supervised(options=OTHER), limit_val_batches=0).weights)
 
 
 def test_changed_options_resume_exactly_before_at_and_after_a_boundary(
     supervised: Callable[..., Mixture], train: Train, tmp_path: Path
 ) -> None:
     steps = (BOUNDARY - 1, BOUNDARY, BOUNDARY + 1)
-    mixture = supervised({"from_step": BOUNDARY, **SUPERVISED})
-    options = {**OPTIONS, "max_epochs": 1}
-    whole = train(mixture, callbacks=[SaveAt(tmp_path, *steps)], **options).weights
+    whole = train(supervised(CHANGE), callbacks=[SaveAt(tmp_path, *steps)], limit_val_batches=0).weights
     for step in steps:
-        assert are_equal(whole, train(mixture, ckpt_path=tmp_path / f"{step}.ckpt", **options).weights), step
-
-
-def test_options_that_change_back_and_one_at_step_0(supervised: Callable[..., Mixture], train: Train) -> None:
-    plain = supervised()
-    changed = with_options(plain, SUPERVISED)
-    start = supervised({"from_step": 0, **SUPERVISED})
-    back = dict.fromkeys(SUPERVISED, 0.1) | {key: None for key in SUPERVISED if key.endswith("class_weights")}
-    options = {**OPTIONS, "max_epochs": 1}
-    assert are_equal(train(start, **options).weights, train(changed, **options).weights)
-    nothing = supervised({"from_step": 2, **back})
-    assert are_equal(train(nothing, **options).weights, train(plain, **options).weights)
+        resumed = train(supervised(CHANGE), ckpt_path=tmp_path / f"{step}.ckpt", limit_val_batches=0).weights
+        assert are_equal(whole, resumed), step
 
 
 def test_evaluations_use_the_options_at_the_start(supervised: Callable[..., Mixture], train: Train) -> None:
-    found = train(supervised({"from_step": 2, **SUPERVISED}), max_epochs=1)
-    assert found.module.optimisation is not None
-    seen = {name: result.scores for name, result in found.module.results["dev"].items()}
-    for changes, is_same in ((), True), (SUPERVISED, False):
-        made = with_options(supervised(), dict(changes))
-        module = build_module(made, weights=False)
-        module.load_state_dict(found.weights)
-        found.trainer.validate(module, datamodule=build_data(made), verbose=False)
-        losses = {name: result.scores["loss"] for name, result in module.results["dev"].items()}
-        assert (losses == {name: scores["loss"] for name, scores in seen.items()}) == is_same
-        assert {name: scores["loss"] for name, scores in seen.items() if name == "risk"} == {"risk": losses["risk"]}
+    def losses(module: Any) -> dict[str, float]:
+        return {name: result.scores["loss"] for name, result in module.results["dev"].items()}
+
+    def evaluated(mixture: Mixture) -> dict[str, float]:
+        module = build_module(mixture, weights=False)
+        module.load_state_dict(trained.weights)
+        trained.trainer.validate(module, datamodule=build_data(mixture), verbose=False)
+        return losses(module)
+
+    trained = train(supervised(CHANGE))
+    at_the_end = losses(trained.module)
+    assert evaluated(supervised()) == at_the_end
+    other = evaluated(supervised(options=OTHER))
+    assert {name for name, value in other.items() if value != at_the_end[name]} == {"cause", "bleed"}
 
 
-def test_what_is_optimised_and_saved_are_the_tasks_own_heads(
-    supervised: Callable[..., Mixture], train: Train
+def test_the_head_that_takes_over_has_the_weights_of_the_own_head_wherever_they_are(
+    supervised: Callable[..., Mixture],
 ) -> None:
-    found = train(supervised({"from_step": 2, **SUPERVISED}), max_epochs=1, limit_val_batches=0)
-    own, other = (found.module._phase_heads.at("cause", update) for update in (0, 2))
-    assert own is found.module.head("cause")
+    module = build_module(supervised(CHANGE))
+    names, own, device = set(module.state_dict()), module.head("cause").to("meta"), torch.device("meta")
+    of_phase = module._phase_heads
+    of_phase.share_weights(device)
+    other = of_phase.at("cause", BOUNDARY)
+    assert of_phase.at("cause", BOUNDARY - 1) is own
     assert other is not own
-    assert dict(other.named_parameters()).keys() == dict(own.named_parameters()).keys()
-    assert all(weight is other.get_parameter(name) for name, weight in own.named_parameters())
-    assert found.weights.keys() == build_module(supervised(), weights=False).state_dict().keys()
+    assert [name for name, _ in other.named_parameters()] == [name for name, _ in own.named_parameters()]
+    assert all(other.get_parameter(name) is weight for name, weight in own.named_parameters())
+    assert {name: buffer.device for name, buffer in other.named_buffers()}.get("_class_weights") == device
+    assert {id(weight) for weight in other.parameters()} <= {id(weight) for weight in module.parameters()}
+    assert names == set(build_module(supervised(), weights=False).state_dict())
 
 
-def test_an_option_that_changes_shapes_is_refused(supervised: Callable[..., Mixture]) -> None:
-    plain = supervised()
-    heads, tokenizer = build_heads(plain)
-    wider, _ = build_heads(with_options(plain, {"tasks.drugs.options.hidden_layer": 3}))
-    changed = PhaseHeads(heads, [(3, {"drugs": wider["drugs"]})])
+def test_an_option_that_changes_the_shapes_of_weights_is_refused(supervised: Callable[..., Mixture]) -> None:
+    heads, _ = build_heads(supervised())
+    wider, _ = build_heads(supervised(options={"tasks.drugs.options.hidden_layer": 3}))
     with pytest.raises(ValueError, match="drugs"):
-        changed.share_weights(torch.device("cpu"))
+        PhaseHeads(heads, [(3, {"drugs": wider["drugs"]})]).share_weights(torch.device("cpu"))
 
 
-def test_cached_examples_do_not_depend_on_options_that_may_change(
+def test_changed_options_use_the_same_cached_examples(
     supervised: Callable[..., Mixture], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = supervised()
-    data = build_data(plain)
+    data = build_data(supervised())
     data.setup()
-    monkeypatch.setattr(Head, "encode", None)
     for cls in {type(head) for head in data.heads.values()}:
         monkeypatch.setattr(cls, "encode", None)
-    again = build_data(with_options(plain, SUPERVISED))
-    again.setup()
-    assert {name: len(splits["train"].examples) for name, splits in again.tasks.items()} == {
-        name: len(splits["train"].examples) for name, splits in data.tasks.items()
-    }
+    build_data(supervised(options=OTHER)).setup()
+    with pytest.raises(TypeError):
+        build_data(supervised(options={"tasks.drugs.options.scheme": "IO"})).setup()
