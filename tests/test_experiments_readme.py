@@ -222,6 +222,14 @@ def test_the_metrics_of_a_head_are_on_the_page_and_its_primary_one_is_marked(nam
     assert [metric for metric in head.metrics if f"`{metric}`" not in text] == []
 
 
+def test_the_options_that_can_change_during_a_training_are_on_the_page() -> None:
+    listed = re.findall(r"^  - `(\w+)`: (.*)$", section("`curriculum`"), re.MULTILINE)
+    heads = {name: find("head", name, "head").changeable for name in choices("head")}
+    assert {name: tuple(re.findall(r"`(\w+)`", line)) for name, line in listed} == {
+        name: changeable for name, changeable in heads.items() if changeable
+    }
+
+
 def test_every_reader_is_told_with_the_suffixes_it_looks_for() -> None:
     for name in choices("reader"):
         reader: type[Reader] = find("reader", name, "reader")

@@ -1,7 +1,7 @@
 """What changes during a training, and at which update: the key `curriculum` of a mixture.
 
-A rate, a loss weight, and those options of a head that only its `draw` reads can change, because neither the rows, nor
-their encoded examples, nor the shapes of weights depend on them.
+A rate, a loss weight, and the `changeable` options of a head can change, because neither the rows, nor their encoded
+examples, nor predictions, nor the shapes of weights depend on them.
 """
 
 from __future__ import annotations
