@@ -328,10 +328,10 @@ class Head(nn.Module, ABC):
     changeable: ClassVar[tuple[str, ...]] = ()
     """Options that may change during a training (`curriculum` of a mixture).
 
-    Only `draw`, and `forward` and `loss` in training, may depend on them: neither what is encoded, collated, decoded and
-    scored, nor the shapes of weights. A buffer that is made from them must not be saved (``persistent=False``). From a
-    change on, a head that is built with the new options trains, with the weights of the first one; evaluations use the
-    first one.
+    Only `draw`, and `forward` and `loss` in training, may depend on them: not what is encoded, collated, decoded or
+    scored, and not the shapes of weights. A buffer that is made from them must not be saved (``persistent=False``).
+    From a change on, a head that is built with the new options trains, with the weights of the first one. Evaluations
+    use the first one.
     """
 
     first_weights: str | None = None
