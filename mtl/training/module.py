@@ -6,7 +6,7 @@ Shapes: B examples, T tokens, H hidden size.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -135,17 +135,22 @@ class MultiTaskModule(pl.LightningModule):
     def head(self, task: str) -> Head:
         return cast(Head, self.heads[task])
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """The logits of each part, by task."""
-        return self._logits(batch, self.head)
+    def _head_at(self, task: str, update: int | None) -> Head:
+        return self.head(task) if update is None else self._phase_heads.at(task, update)
 
-    def _logits(self, batch: Batch, head: Callable[[str], Head]) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, update: int | None = None) -> dict[str, Tensor]:
+        """The logits of each part, by task.
+
+        Args:
+            batch: The batch.
+            update: Number of the update that trains on it, whose options the heads take; None to evaluate.
+        """
         if not batch.parts:
             return {}
         states = self.encoder(batch.input_ids, batch.layout, batch.type_ids)  # [B, T, H]
         with single_precision(states.device):
             return {
-                part.task: head(part.task)(
+                part.task: self._head_at(part.task, update)(
                     states[part.start : part.stop].float(), batch.mask[part.start : part.stop], part.fields
                 )
                 for part in batch.parts
@@ -282,10 +287,6 @@ class MultiTaskModule(pl.LightningModule):
         if current and current[-1] != self.balancing.weights:
             self.balancing.set_weights(current[-1])
 
-    def _training_head(self, task: str) -> Head:
-        """The head of a task with its options at the current update."""
-        return self._phase_heads.at(task, self.global_step)
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         self.memory.begin("training", batch)
         if any(part.task in self.stopped for part in batch.parts):
@@ -294,7 +295,7 @@ class MultiTaskModule(pl.LightningModule):
         if self._was_empty:
             return self._no_loss()
         self._update_trains = True
-        logits = self._logits(batch, self._training_head)
+        logits = self(batch, update=self.global_step)
         with single_precision(self.device):
             terms = {part.task: self._term(part, logits[part.task]) for part in batch.parts}
             total = torch.zeros((), device=self.device)
@@ -311,7 +312,7 @@ class MultiTaskModule(pl.LightningModule):
 
     def _term(self, part: TaskPart, logits: Tensor) -> Tensor:
         """This step's and rank's part of a task's term in the loss of the update."""
-        total, targets = self._training_head(part.task).loss(logits, part.fields)
+        total, targets = self._head_at(part.task, self.global_step).loss(logits, part.fields)
         if part.update.share:
             self._losses.add(part.task, total, targets)
         return self.balancing.term(part.task, TaskLoss(total, targets, *part.update))
