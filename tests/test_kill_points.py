@@ -32,6 +32,7 @@ def test_a_training_that_is_killed_and_resumed_equals_one_that_was_not(toy_mixtu
 
 CURRICULUM = [
     {"from_step": 4, "tasks.mlm.options.rate": 0.6, "tasks.mlm.options.selection": "exact"},
+    {"from_step": 5, "tasks.risk.options.dropout": 0.5},
     {"from_step": 6, "tasks.risk.rate": 0, "tasks.mlm.loss_weight": 0.5},
 ]
 
