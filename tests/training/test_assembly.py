@@ -86,7 +86,7 @@ def test_module_and_data_agree_on_heads(toy_mixture: Write) -> None:
     [
         {"learning_rate": 0.0},
         {"learning_rate": math.inf, "head_learning_rate": -1.0},
-        {"warmup": 500.0, "weight_decay": -0.1},
+        {"warmup": 1.5, "weight_decay": -0.1},
         {"schedule": "triangular"},
         {"learing_rate": 1e-4},
     ],
