@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from mtl.training.learning_rates import default_rate
@@ -71,14 +71,19 @@ class Optimisation:
     average_start: Annotated[float, Field(ge=0, lt=1)] | None = None
     average_last: Annotated[int, Field(ge=1)] | None = None
 
+    @field_validator("warmup")
+    @classmethod
+    def _is_fraction_or_number(cls, warmup: float) -> float:
+        if warmup > 1 and not warmup.is_integer():
+            raise ValueError("warmup must be a fraction up to 1, or a whole number of updates above 1")
+        return warmup
+
     @model_validator(mode="after")
     def _has_no_idle_setting(self) -> Optimisation:
         if self.layer_decay is None and self.layer_decay_convention is not None:
             raise ValueError("layer_decay_convention has no effect without layer_decay")
         if self.schedule != "warmup_stable_decay" and (self.decay is not None or self.decay_to is not None):
             raise ValueError("decay and decay_to have no effect without schedule: warmup_stable_decay")
-        if self.warmup > 1 and not self.warmup.is_integer():
-            raise ValueError("warmup must be a fraction up to 1, or a whole number of updates above 1")
         if self.schedule == "warmup_stable_decay" and self.warmup <= 1 < self.warmup + (self.decay or DECAY):
             raise ValueError("warmup and decay must be at most 1 together")
         if self.average is None and (self.average_decay is not None or self.average_start is not None):

@@ -21,8 +21,10 @@ def test_without_a_filter_all_entries_match() -> None:
 
 
 def test_filters_that_were_looked_up_by_hand() -> None:
-    assert names(language="fr") == {"moderncamembert-bio", "moderncamembert-bio-large"}
-    assert names(architecture="decoder") == {"biogpt", "ettin-decoder-150m"}
+    french = {f"moderncamembert-bio{version}{size}" for version in ("", "-v2") for size in ("", "-large")}
+    assert names(language="fr") == french
+    sizes = ("17m", "32m", "68m", "150m", "400m", "1b")
+    assert names(architecture="decoder") == {"biogpt", *(f"ettin-decoder-{size}" for size in sizes)}
     assert names(domain="clinical", pretraining="scratch") == {"gatortron"}
     assert names(family="megatron-bert") == {"biomegatron", "gatortron"}
     assert names(knowledge="search_logs") == {"medcpt-query", "medcpt-article", "medcpt-cross"}
@@ -39,8 +41,8 @@ def test_the_maximum_length_is_at_least_and_the_parameters_are_at_most_the_value
     for length in (512, 513, 4096, 8192):
         expected = {one.name for one in entries if isinstance(one.max_length, int) and one.max_length >= length}
         assert names(max_length=length) == expected
-    assert {"minilm-l6", "ettin-17m"} == names(max_parameters=22.7)
-    assert {"ettin-17m"} == names(max_parameters=22.6)
+    assert {"minilm-l6", "ettin-17m", "ettin-decoder-17m"} == names(max_parameters=22.7)
+    assert {"ettin-17m", "ettin-decoder-17m"} == names(max_parameters=22.6)
 
 
 def test_a_filter_with_two_values_needs_both() -> None:
