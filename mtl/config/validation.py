@@ -270,10 +270,11 @@ def _head_problems(name: str, spec: TaskSpec) -> list[Problem]:
     problems = _head_component_problems(name, spec)
     # The head is built without its wrong options, so that the others are still checked.
     wrong = {problem.key.removeprefix(f"{key}.options.").partition(".")[0] for problem in problems}
-    if not wrong <= spec.options.keys():  # the head is unknown, or a required option is missing
-        return problems
     right = {option: value for option, value in spec.options.items() if option not in wrong}
-    return problems + _construction_problems(name, spec.model_copy(update={"options": right}))
+    rest = spec.model_copy(update={"options": right})
+    if _head_component_problems(name, rest):  # the head is unknown, or a required option is missing or wrong
+        return problems
+    return problems + _construction_problems(name, rest)
 
 
 def _head_component_problems(name: str, spec: TaskSpec) -> list[Problem]:

@@ -184,6 +184,20 @@ def test_a_wrong_option_does_not_hide_a_wrong_metric() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("head", "labels", "option", "value"),
+    [("relation", ["binds"], "negative", False), ("regression", [], "range", True), ("regression", [], "range", [1])],
+)
+def test_a_required_option_with_a_wrong_value_is_one_problem(
+    head: str, labels: list[str], option: str, value: Any
+) -> None:
+    task = {"head": head, "labels": labels, "data": {"reader": "jsonl", "path": "x"}, "options": {option: value}}
+    problems = mixture_problems({"name": "m", "tasks": {"gad": task}})
+    assert [problem.key for problem in problems] == [f"tasks.gad.options.{option}"]
+    assert ("quotes" in problems[0].suggestion) == (value is False)
+    assert readable_tasks({"name": "m", "tasks": {"gad": task}})["gad"].head is None
+
+
 def test_a_mixture_needs_a_task() -> None:
     assert only_problem(tasks={}).key == only_problem(tasks=["gad"]).key == "tasks"
 
