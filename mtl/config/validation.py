@@ -339,7 +339,10 @@ def _only_problems(only: Any, tasks: Mapping[str, Any]) -> list[Problem]:
         return []
     if not isinstance(only, list | tuple) or not only:
         return [Problem("only", "must be a list of tasks.", "Write only: [TASK, TASK].")]
-    return [Problem("only", f"There is no task '{n}'.", did_you_mean(str(n), tasks)) for n in only if n not in tasks]
+    malformed = schema.mismatches(TypeAdapter(list[str]), only)
+    if malformed:
+        return [Problem(f"only.{'.'.join(map(str, m.place))}", m.message, m.advice) for m in malformed]
+    return [Problem("only", f"There is no task '{n}'.", did_you_mean(n, tasks)) for n in only if n not in tasks]
 
 
 # --- across tasks -----------------------------------------------------------------------------------------------------

@@ -458,6 +458,13 @@ def test_only_must_be_a_list_of_tasks(only: Any) -> None:
     assert only_problem(only=only).key == "only"
 
 
+@pytest.mark.parametrize("name", [False, 1, ["gad"], {"gad": 1}, None])
+def test_only_must_have_names(name: Any) -> None:
+    problem = only_problem(only=["gad", name])
+    assert (problem.key, "'False'" in problem.message) == ("only.1", False)
+    assert ("booleans" in problem.suggestion) == (name is False)
+
+
 # --- data of malformed tasks ----------------------------------------------------------------------------------------
 
 
