@@ -20,7 +20,15 @@ from mtl.config.yaml_text import load_yaml
 from mtl.problems import InputError, Problem
 from mtl.redaction import quoted, shown_key, strings, without_quotes
 
-__all__ = ["merge", "parse_overrides", "read_mixture_fields", "read_yaml", "require_known_key", "resolve"]
+__all__ = [
+    "merge",
+    "parse_overrides",
+    "read_mixture_fields",
+    "read_yaml",
+    "require_known_key",
+    "resolve",
+    "with_numbers",
+]
 
 MAX_INCLUDES = 100
 """Maximum number of files that include each other in a chain."""
@@ -73,7 +81,7 @@ def _read_mixture_fields(source: str | Path | Mapping[str, Any], overrides: Sequ
     problems += settle_encoder(fields)
     if problems:
         raise InputError(problems)
-    return _with_numbers(fields, merged)
+    return with_numbers(fields, merged, Mixture)
 
 
 def settle_encoder(fields: Fields) -> list[Problem]:
@@ -138,21 +146,26 @@ def _inherit_data(tasks: Fields) -> None:
             task["data"] = merge(copied(theirs), own)
 
 
-def _with_numbers(fields: Fields, written: Fields) -> Fields:
-    """The fields with numbers from environment variables, which are strings, where the mixture needs numbers."""
+def with_numbers(fields: Fields, written: Fields, model: type[Any]) -> Fields:
+    """The fields with numbers and booleans from environment variables, which are strings, where the model needs them.
+
+    Args:
+        fields: Resolved fields, which change.
+        written: The fields before interpolations are resolved.
+        model: A pydantic class of the fields.
+    """
     if not any(_is_variable(text) for text in strings(written)):
         return fields
-    for mismatch in mismatches(TypeAdapter(Mixture), {key: value for key, value in fields.items() if key != "only"}):
-        source, target = _at(written, mismatch.place[:-1]), _at(fields, mismatch.place[:-1])
-        last = mismatch.place[-1] if mismatch.place else None
-        if not (isinstance(source, dict) and isinstance(target, dict) and _is_variable(source.get(last))):
+    for mismatch in mismatches(TypeAdapter(model), fields):
+        target = _at(fields, mismatch.place[:-1])
+        if not (mismatch.place and _is_variable(_at(written, mismatch.place))):
             continue
         try:
-            value = load_yaml(str(target[last]))
+            value = load_yaml(str(_at(fields, mismatch.place)))
         except yaml.YAMLError:
             continue
         if isinstance(value, bool | int | float):
-            target[last] = value
+            target[mismatch.place[-1]] = value
     return fields
 
 

@@ -18,7 +18,15 @@ from mtl.config import schema
 from mtl.config.loading import parse_mixture
 from mtl.config.mixture import Count, Mixture, Section
 from mtl.config.validation import mixture_problems
-from mtl.config.yaml_files import merge, parse_overrides, read_mixture_fields, read_yaml, require_known_key, resolve
+from mtl.config.yaml_files import (
+    merge,
+    parse_overrides,
+    read_mixture_fields,
+    read_yaml,
+    require_known_key,
+    resolve,
+    with_numbers,
+)
 from mtl.files import folder_name
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.redaction import shown_key, strings
@@ -242,7 +250,8 @@ def load_tuning(path: Path | str, overrides: Sequence[str], checks: Checks) -> T
     ]
     if refused:
         raise InputError(refused)
-    fields = {**resolve(merge(fields, changes)), **apart}
+    written = merge(fields, changes)
+    fields = {**with_numbers(resolve(written), written, TuningSpec), **apart}
     for name, value in apart.items():
         if name == "search" or isinstance(value, str):
             fields[name] = resolve({name: value})[name]
@@ -295,7 +304,7 @@ def _schema_problem(mismatch: schema.Mismatch) -> Problem:
         return Problem(shown_key(key), f"There is no key '{name}'.", did_you_mean(name, schema.keys_of(model)))
     if error["type"] == "missing":
         return Problem(key, f"The key '{mismatch.place[-1]}' is missing.", "Add the key.")
-    return Problem(key, mismatch.message)
+    return Problem(key, mismatch.message, mismatch.advice)
 
 
 def _spec_problems(spec: TuningSpec, space: SearchSpace, broken: set[str]) -> list[Problem]:

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from mtl.config import schema
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import Mixture, TaskSpec
-from mtl.config.yaml_files import merge, parse_overrides, read_yaml, resolve
+from mtl.config.yaml_files import merge, parse_overrides, read_yaml, resolve, with_numbers
 from mtl.files import folder_name
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.redaction import strings
@@ -63,7 +63,8 @@ def load_study(path: Path | str, overrides: Sequence[str] = ()) -> Study:
         raise InputError(
             Problem("mixture", "The mixture cannot be overridden here.", "Edit the mixture file or the study file.")
         )
-    fields = {**resolve(merge(fields, changes)), "mixture": mixture_fields}
+    written = merge(fields, changes)
+    fields = {**with_numbers(resolve(written), written, StudySpec), "mixture": mixture_fields}
     if isinstance(mixture_fields, str):
         fields["mixture"] = resolve({"mixture": mixture_fields})["mixture"]
     return study_of(fields, path.parent)
@@ -287,7 +288,7 @@ def _schema_problem(mismatch: schema.Mismatch) -> Problem:
         return Problem(key, f"There is no key '{name}'.", did_you_mean(name, schema.keys_of(_section(mismatch.place))))
     if error["type"] == "missing":
         return Problem(key, f"The key '{mismatch.place[-1]}' is missing.", "Add the key.")
-    return Problem(key, mismatch.message)
+    return Problem(key, mismatch.message, mismatch.advice)
 
 
 def _section(place: Sequence[str | int]) -> type[Any]:
