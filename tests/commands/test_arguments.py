@@ -136,9 +136,7 @@ def test_interpolation_of_a_config_is_resolved_without_that_of_the_mixture_in_it
     assert found.seed == 8
 
 
-def test_numbers_of_the_environment_are_numbers(
-    tmp_path: Path, mixture: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_numbers_of_the_environment_are_numbers(tmp_path: Path, mixture: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NUMBER", "3")
     number = "${oc.env:NUMBER}"
     trainer = {"max_epochs": number, "accumulate_grad_batches": number, "default_root_dir": number}

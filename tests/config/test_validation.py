@@ -205,7 +205,8 @@ def test_a_required_option_with_a_wrong_value_is_one_problem(
 def test_no_value_of_an_option_is_more_than_a_problem(head: str) -> None:
     """Whatever YAML makes of a value that was written wrongly, it is reported, and nothing is raised."""
     needed: dict[str, Any] = {"relation": {"negative": "none"}, "regression": {"range": [0, 4]}}.get(head, {})
-    task = {"head": head, "labels": [] if head == "regression" else ["a", "b"], "data": {"reader": "jsonl", "path": "x"}}
+    labels = [] if head == "regression" else ["a", "b"]
+    task = {"head": head, "labels": labels, "data": {"reader": "jsonl", "path": "x"}}
     options = inspect.signature(find("head", head, head)).parameters.keys() - {"labels", "hidden_size"}
     values: list[Any] = [True, None, [], {}, "x", -1, [1], [[1]], {True: 1}, {"a": None}, float("nan")]
     for option, value in itertools.product(options, values):

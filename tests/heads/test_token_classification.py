@@ -422,7 +422,7 @@ def drawn_text(draw: random.Random) -> tuple[str, list[tuple[int, int]]]:
     for word in draw.choices(["fever", "naïve", "Me\u0301nie\u0300re", "世界", "½", "\U0001f600", "(", "x" * 30], k=8):
         dropped = ["".join(draw.choices(DROPPED[:10], k=draw.choice([0, 0, 1, 2]))) for _ in range(3)]
         cut = draw.randint(0, len(word))
-        inside = dropped[1] if word.isalpha() and 0 < cut else ""
+        inside = dropped[1] if word.isalpha() and cut > 0 else ""
         start = len(text)
         text += f"{dropped[0]}{word[:cut]}{inside}{word[cut:]}{dropped[2]}"
         spans.append((start, len(text)))

@@ -115,7 +115,7 @@ def test_documents_are_separated_by_any_number_of_blank_lines(tmp_path: Path) ->
         ("", ()),
     ],
 )
-def test_concept_ids_are_parted_at_bars_pluses_commas_and_semicolons(cell: str, concepts: tuple[str, ...], tmp_path: Path) -> None:
+def test_concept_ids_are_parted_at_each_separator(cell: str, concepts: tuple[str, ...], tmp_path: Path) -> None:
     (row,) = read(reader_of(tmp_path, f"{HEAD}7\t0\t7\tAspirin\tChemical{cell}\n"))
     assert row.entities == (Entity("T1", "Chemical", ((0, 7),), concepts),)
 
