@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import Mixture
-from mtl.config.yaml_files import read_yaml, require_known_key, resolve, with_numbers
+from mtl.config.yaml_files import find_file, read_yaml, require_known_key, resolve, with_numbers
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.readers import SPLITS
 from mtl.redaction import quoted_code, reason
@@ -144,11 +144,7 @@ def read_config(path: Path) -> Config:
         raise InputError(Problem(f"{path}: mixture", message, "Write mixture: FILE."))
     if isinstance(mixture, str):
         mixture = str(resolve({"mixture": mixture})["mixture"])
-        places = [place for place in (path.parent / mixture, Path(mixture)) if place.is_file()]
-        if not places:
-            advice = "Check the path; it is looked up beside the config file, then in the working folder."
-            raise InputError(Problem(f"{path}: mixture", f"The file '{mixture}' does not exist.", advice))
-        mixture = str(places[0])
+        mixture = str(find_file(mixture, path.parent, f"{path}: mixture", "config"))
     refused = [_refused(f"{path}: {name}") for name in _REFUSED if name in rest]
     if refused:
         raise InputError(refused)

@@ -21,6 +21,7 @@ from mtl.problems import InputError, Problem
 from mtl.redaction import quoted, shown_key, strings, without_quotes
 
 __all__ = [
+    "find_file",
     "merge",
     "parse_overrides",
     "read_mixture_fields",
@@ -354,6 +355,27 @@ def _expanded(path: str, key: str, problems: list[Problem]) -> str:
         message = f"The environment variable {missing[1]} is not set."
         problems.append(Problem(key, message, f"Set it, or write ${{oc.env:{missing[1]},DEFAULT}}."))
     return expanded
+
+
+def find_file(path: str, folder: Path, key: str, kind: str) -> Path:
+    """A file that another file names: beside that file, otherwise in the working folder.
+
+    Args:
+        path: The path as it is written; `~` and environment variables such as `$DATA` are expanded.
+        folder: Folder of the file that names it.
+        key: Key of the path, for errors.
+        kind: What the file that names it is, such as "study", for errors.
+
+    Raises:
+        InputError: There is no such file, or an environment variable is not set.
+    """
+    problems: list[Problem] = []
+    expanded = _expanded(path, key, problems)
+    for place in (folder / path, Path(path), folder / expanded, Path(expanded)):
+        if _is_file(place):
+            return place
+    advice = f"Check the path; it is looked up beside the {kind} file, then in the working folder."
+    raise InputError(problems or [Problem(key, f"The file '{expanded}' does not exist.", advice)])
 
 
 def _exists(path: Path) -> bool:

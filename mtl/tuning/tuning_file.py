@@ -19,6 +19,7 @@ from mtl.config.loading import parse_mixture
 from mtl.config.mixture import Count, Mixture, Section
 from mtl.config.validation import mixture_problems
 from mtl.config.yaml_files import (
+    find_file,
     merge,
     parse_overrides,
     read_mixture_fields,
@@ -397,11 +398,7 @@ def _values_problems(key: str, written: Any) -> list[Problem]:
 def _source(mixture: str | Mapping[str, Any], folder: Path) -> MixtureSource:
     if not isinstance(mixture, str):
         return MixtureSource(mixture, folder)
-    places = [place for place in (folder / mixture, Path(mixture)) if place.is_file()]
-    if not places:
-        advice = "Check the path; it is looked up beside the tuning file, then in the working folder."
-        raise InputError(Problem("file", f"The file '{mixture}' does not exist.", advice))
-    return MixtureSource(places[0].resolve(), folder)
+    return MixtureSource(find_file(mixture, folder, "file", "tuning").resolve(), folder)
 
 
 # --- the mixture, the options and the searched values -----------------------------------------------------------------

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from mtl.config import schema
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import Mixture, TaskSpec
-from mtl.config.yaml_files import merge, parse_overrides, read_yaml, resolve, with_numbers
+from mtl.config.yaml_files import find_file, merge, parse_overrides, read_yaml, resolve, with_numbers
 from mtl.files import folder_name
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.redaction import strings
@@ -122,11 +122,7 @@ def _mixture(source: Any, folder: Path) -> Mixture | None:
         return load_mixture(source, folder=folder)
     if not isinstance(source, str):
         return None
-    places = [place for place in (folder / source, Path(source)) if place.is_file()]
-    if not places:
-        advice = "Check the path; it is looked up beside the study file, then in the working folder."
-        raise InputError(Problem("file", f"The file '{source}' does not exist.", advice))
-    return load_mixture(places[0])
+    return load_mixture(find_file(source, folder, "file", "study"))
 
 
 def _spec_problems(spec: StudySpec, mixture: Mixture | None, broken: set[str]) -> list[Problem]:
