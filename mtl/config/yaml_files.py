@@ -158,15 +158,16 @@ def with_numbers(fields: Fields, written: Fields, model: type[Any]) -> Fields:
     if not any(_is_variable(text) for text in strings(written)):
         return fields
     for mismatch in mismatches(TypeAdapter(model), fields):
-        target = _at(fields, mismatch.place[:-1])
         if not (mismatch.place and _is_variable(_at(written, mismatch.place))):
             continue
+        *above, last = mismatch.place
+        target = _at(fields, above)
         try:
-            value = load_yaml(str(_at(fields, mismatch.place)))
+            value = load_yaml(str(target[last]))
         except yaml.YAMLError:
             continue
         if isinstance(value, bool | int | float):
-            target[mismatch.place[-1]] = value
+            target[last] = value
     return fields
 
 
