@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
+from pydantic import BaseModel, ConfigDict
 
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import Mixture
-from mtl.config.yaml_files import read_yaml, require_known_key, resolve
+from mtl.config.yaml_files import find_file, read_yaml, require_known_key, resolve, with_numbers
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.readers import SPLITS
 from mtl.redaction import quoted_code, reason
@@ -39,6 +40,27 @@ _SECTIONS = (
     *_REFUSED,
 )
 """Keys of a config file."""
+
+
+class _TrainerNumbers(BaseModel):
+    model_config = ConfigDict(strict=True)
+    max_epochs: int | None = None
+    max_steps: int | None = None
+    accumulate_grad_batches: int | None = None
+
+
+class _ModelNumbers(BaseModel):
+    model_config = ConfigDict(strict=True)
+    learning_rate: float | None = None
+
+
+class _Numbers(BaseModel):
+    """Numbers of a config file that are read before Lightning's parser reads it."""
+
+    model_config = ConfigDict(strict=True)
+    seed_everything: int | bool | None = None
+    trainer: _TrainerNumbers | None = None
+    model: _ModelNumbers | None = None
 
 
 class Config(NamedTuple):
@@ -116,14 +138,13 @@ def read_config(path: Path) -> Config:
     fields = read_yaml(path)
     require_known_key(path, fields, _SECTIONS)
     mixture = fields.pop("mixture", None)
-    rest = resolve(fields)
+    rest = with_numbers(resolve(fields), fields, _Numbers)
+    if not (mixture is None or isinstance(mixture, str | dict)):
+        message = "must be the path of a mixture file, or the fields of a mixture."
+        raise InputError(Problem(f"{path}: mixture", message, "Write mixture: FILE."))
     if isinstance(mixture, str):
         mixture = str(resolve({"mixture": mixture})["mixture"])
-        places = [place for place in (path.parent / mixture, Path(mixture)) if place.is_file()]
-        if not places:
-            advice = "Check the path; it is looked up beside the config file, then in the working folder."
-            raise InputError(Problem(f"{path}: mixture", f"The file '{mixture}' does not exist.", advice))
-        mixture = str(places[0])
+        mixture = str(find_file(mixture, path.parent, f"{path}: mixture", "config"))
     refused = [_refused(f"{path}: {name}") for name in _REFUSED if name in rest]
     if refused:
         raise InputError(refused)

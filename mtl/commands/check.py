@@ -125,7 +125,8 @@ class _Settings(NamedTuple):
 def _read(source: Any, overrides: Sequence[str]) -> tuple[dict[str, Any], _Settings]:
     """The fields of a mixture, which a Lightning config file may name, and the settings of that file."""
     folder, settings = None, _Settings()
-    if isinstance(source, str | Path) and "mixture" in (content := read_yaml(Path(source))) and "tasks" not in content:
+    content = read_yaml(Path(source)) if isinstance(source, str | Path) else {}
+    if content.get("mixture") is not None and "tasks" not in content:
         config = read_config(Path(source))
         source, folder, overrides = config.mixture, config.folder, [*config.overrides, *overrides]
         settings = _settings(config.rest)

@@ -109,18 +109,23 @@ def _place(error: Mapping[str, Any], value: Any) -> tuple[str | int, ...]:
     """The location of an error without pydantic's names of types, which are not keys in the user's file."""
     place: list[str | int] = []
     for part in error["loc"]:
-        inside = (
-            part in value if isinstance(value, Mapping) else isinstance(value, list | tuple) and isinstance(part, int)
-        )
-        if inside:
+        indices = range(len(value)) if isinstance(value, list | tuple) else ()
+        if part in (value if isinstance(value, Mapping) else indices):
             value = value[part]
             place.append(part)
-    if error["type"] == "missing":
+    if error["type"] == "missing" and not _is_list_too_short(error):
         place.append(error["loc"][-1])
     return tuple(place)
 
 
+def _is_list_too_short(error: Mapping[str, Any]) -> bool:
+    """Whether a list lacks an item, which is a problem of the list; a missing key is one of the key."""
+    return error["type"] == "missing" and isinstance(error["loc"][-1], int)
+
+
 def _rule(error: Mapping[str, Any]) -> str:
+    if _is_list_too_short(error):
+        return "must have more items"
     rule = _RULES.get(error["type"], "").format(**error.get("ctx", {}))
     rule = rule or str(error["msg"]).removeprefix("Value error, ")
     return rule.replace("Input should be", "must be").replace("Input should have", "must have").rstrip(".")
@@ -137,6 +142,7 @@ _RULES = {
     "greater_than_equal": "must be at least {ge:g}",
     "less_than": "must be below {lt:g}",
     "less_than_equal": "must be at most {le:g}",
+    "too_long": "must have at most {max_length} items",
 }
 
 

@@ -270,10 +270,11 @@ def _head_problems(name: str, spec: TaskSpec) -> list[Problem]:
     problems = _head_component_problems(name, spec)
     # The head is built without its wrong options, so that the others are still checked.
     wrong = {problem.key.removeprefix(f"{key}.options.").partition(".")[0] for problem in problems}
-    if not wrong <= spec.options.keys():  # the head is unknown, or a required option is missing
-        return problems
     right = {option: value for option, value in spec.options.items() if option not in wrong}
-    return problems + _construction_problems(name, spec.model_copy(update={"options": right}))
+    rest = spec.model_copy(update={"options": right})
+    if _head_component_problems(name, rest):  # the head is unknown, or a required option is missing or wrong
+        return problems
+    return problems + _construction_problems(name, rest)
 
 
 def _head_component_problems(name: str, spec: TaskSpec) -> list[Problem]:
@@ -338,7 +339,10 @@ def _only_problems(only: Any, tasks: Mapping[str, Any]) -> list[Problem]:
         return []
     if not isinstance(only, list | tuple) or not only:
         return [Problem("only", "must be a list of tasks.", "Write only: [TASK, TASK].")]
-    return [Problem("only", f"There is no task '{n}'.", did_you_mean(str(n), tasks)) for n in only if n not in tasks]
+    malformed = schema.mismatches(TypeAdapter(list[str]), only)
+    if malformed:
+        return [Problem(f"only.{'.'.join(map(str, m.place))}", m.message, m.advice) for m in malformed]
+    return [Problem("only", f"There is no task '{n}'.", did_you_mean(n, tasks)) for n in only if n not in tasks]
 
 
 # --- across tasks -----------------------------------------------------------------------------------------------------

@@ -20,7 +20,16 @@ from mtl.config.yaml_text import load_yaml
 from mtl.problems import InputError, Problem
 from mtl.redaction import quoted, shown_key, strings, without_quotes
 
-__all__ = ["merge", "parse_overrides", "read_mixture_fields", "read_yaml", "require_known_key", "resolve"]
+__all__ = [
+    "find_file",
+    "merge",
+    "parse_overrides",
+    "read_mixture_fields",
+    "read_yaml",
+    "require_known_key",
+    "resolve",
+    "with_numbers",
+]
 
 MAX_INCLUDES = 100
 """Maximum number of files that include each other in a chain."""
@@ -73,7 +82,7 @@ def _read_mixture_fields(source: str | Path | Mapping[str, Any], overrides: Sequ
     problems += settle_encoder(fields)
     if problems:
         raise InputError(problems)
-    return _with_numbers(fields, merged)
+    return with_numbers(fields, merged, Mixture)
 
 
 def settle_encoder(fields: Fields) -> list[Problem]:
@@ -138,15 +147,21 @@ def _inherit_data(tasks: Fields) -> None:
             task["data"] = merge(copied(theirs), own)
 
 
-def _with_numbers(fields: Fields, written: Fields) -> Fields:
-    """The fields with numbers from environment variables, which are strings, where the mixture needs numbers."""
+def with_numbers(fields: Fields, written: Fields, model: type[Any]) -> Fields:
+    """The fields with numbers and booleans from environment variables, which are strings, where the model needs them.
+
+    Args:
+        fields: Resolved fields, which change.
+        written: The fields before interpolations are resolved.
+        model: A pydantic class of the fields.
+    """
     if not any(_is_variable(text) for text in strings(written)):
         return fields
-    for mismatch in mismatches(TypeAdapter(Mixture), {key: value for key, value in fields.items() if key != "only"}):
-        source, target = _at(written, mismatch.place[:-1]), _at(fields, mismatch.place[:-1])
-        last = mismatch.place[-1] if mismatch.place else None
-        if not (isinstance(source, dict) and isinstance(target, dict) and _is_variable(source.get(last))):
+    for mismatch in mismatches(TypeAdapter(model), fields):
+        if not (mismatch.place and _is_variable(_at(written, mismatch.place))):
             continue
+        *above, last = mismatch.place
+        target = _at(fields, above)
         try:
             value = load_yaml(str(target[last]))
         except yaml.YAMLError:
@@ -341,6 +356,27 @@ def _expanded(path: str, key: str, problems: list[Problem]) -> str:
         message = f"The environment variable {missing[1]} is not set."
         problems.append(Problem(key, message, f"Set it, or write ${{oc.env:{missing[1]},DEFAULT}}."))
     return expanded
+
+
+def find_file(path: str, folder: Path, key: str, kind: str) -> Path:
+    """A file that another file names: beside that file, otherwise in the working folder.
+
+    Args:
+        path: The path as it is written; `~` and environment variables such as `$DATA` are expanded.
+        folder: Folder of the file that names it.
+        key: Key of the path, for errors.
+        kind: What the file that names it is, such as "study", for errors.
+
+    Raises:
+        InputError: There is no such file, or an environment variable is not set.
+    """
+    problems: list[Problem] = []
+    expanded = _expanded(path, key, problems)
+    for place in (folder / path, Path(path), folder / expanded, Path(expanded)):
+        if _is_file(place):
+            return place
+    advice = f"Check the path; it is looked up beside the {kind} file, then in the working folder."
+    raise InputError(problems or [Problem(key, f"The file '{expanded}' does not exist.", advice)])
 
 
 def _exists(path: Path) -> bool:

@@ -102,6 +102,7 @@ def row_problems(task: str, head: Head, rows: Mapping[str, RowTable], data: Data
     for one in unusable:
         kinds.setdefault(_cause(one.rule), []).append(one)
     problems += [_kind_problem(task, same_rule, data) for same_rule in list(kinds.values())[:LISTED]]
+    problems = [_with_class_advice(problem, head.labels) for problem in problems]
     more = sum(map(len, list(kinds.values())[LISTED:]))
     return [*problems, Problem(f"tasks.{task}", f"{more} more rows break similar rules.")] if more else problems
 
@@ -159,6 +160,15 @@ def _kind_problem(task: str, unusable: Sequence[UnusableRow], data: DataSpec) ->
     ids = [row.row for row in unusable[:SHOWN_ROWS]] + ["…"] * (len(unusable) > SHOWN_ROWS)
     others = f"The same rule is broken in {len(unusable)} rows ({counts}): {', '.join(ids)}."
     return Problem(key, f"{_with_all_findings(unusable)}. {others}", advice)
+
+
+def _with_class_advice(problem: Problem, labels: Sequence[str]) -> Problem:
+    """The problem with advice on a class such as 1 that was saved as 1.0, as pandas does if a column has gaps."""
+    found = re.search(r"got (?:the number |')(\d+)\.0\b", problem.message)
+    if found is None or found[1] not in labels:
+        return problem
+    advice = f"The class {found[1]} must be written {found[1]}, not {found[1]}.0."
+    return Problem(problem.key, problem.message, f"{problem.suggestion} {advice}")
 
 
 def _with_all_findings(unusable: Sequence[UnusableRow]) -> str:

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Literal
 
 from heads.rows import Entity, Relation, Span
@@ -30,6 +31,9 @@ _SHIFTS = {
 
 _FAR = 200
 """Largest distance at which a mention is searched, in characters."""
+
+_LONG = 100_000
+"""Length of a text, in characters, up to which other ways to count offsets are tried for each of its mentions."""
 
 
 def checked_spans(
@@ -139,18 +143,51 @@ def _mismatch(text: str, spans: Sequence[Span], mention: str) -> tuple[str, str]
 
 
 def _reason(text: str, spans: Sequence[Span], mention: str | None) -> str:
-    """How the offsets have to be shifted to fit the mention, in parentheses; empty if that is unknown."""
+    """Why the offsets do not fit the mention, in parentheses, with all that may be the reason; empty if unknown."""
     if mention is None:
         return ""
-    for (first, last), reason in _SHIFTS.items():
-        shifted = [(start + first, end + last) for start, end in spans]
-        is_inside = all(0 <= start < end <= len(text) for start, end in shifted)
-        if is_inside and _on_one_line(_marked(text, shifted)) == _on_one_line(mention):
-            return f" (here {reason})"
+    wanted = _on_one_line(mention)
+    shifts = [
+        reason
+        for (first, last), reason in _SHIFTS.items()
+        if all(0 <= start + first < end + last <= len(text) for start, end in spans)
+        and _on_one_line(_marked(text, [(start + first, end + last) for start, end in spans])) == wanted
+    ]
+    reasons = shifts[:1] + _other_units(text, spans, wanted)
+    if reasons:
+        return f" (here {', or '.join(reasons)})"
     start = spans[0][0]
     if len(spans) == 1 and mention.strip() and mention in text[max(0, start - _FAR) : start + _FAR + len(mention)]:
         return f" (here the mention is within {_FAR} characters of them)"
     return ""
+
+
+def _other_units(text: str, spans: Sequence[Span], wanted: str) -> list[str]:
+    """What the offsets may count instead of characters, if the wanted text is then at them."""
+    is_small = len(text) <= _LONG and sum(end - start for start, end in spans) <= 4 * len(wanted)
+    if not (is_small and wanted.strip() and all(0 <= start < end for start, end in spans)):
+        return []
+    return [unit for unit, marked in _UNITS.items() if _on_one_line(marked(text, spans)) == wanted]
+
+
+def _marked_in(encoding: str, unit_size: int, text: str, spans: Sequence[Span]) -> str:
+    """The text at spans that count units of an encoding."""
+    units = text.encode(encoding, "surrogatepass")
+    parts = [units[start * unit_size : end * unit_size] for start, end in spans]
+    return " ".join(part.decode(encoding, "replace") for part in parts)
+
+
+def _marked_with_returns(text: str, spans: Sequence[Span]) -> str:
+    """The text at spans that count a carriage return before each newline."""
+    return _marked(text.replace("\n", "\r\n"), spans)
+
+
+_UNITS: dict[str, Callable[[str, Sequence[Span]], str]] = {
+    "the offsets count UTF-16 units, as Java and JavaScript do": partial(_marked_in, "utf-16-le", 2),
+    "the offsets count bytes": partial(_marked_in, "utf-8", 1),
+    "the offsets count line breaks as two characters": _marked_with_returns,
+}
+"""What offsets may count instead of characters."""
 
 
 def _normal(text: str) -> str:

@@ -18,7 +18,16 @@ from mtl.config import schema
 from mtl.config.loading import parse_mixture
 from mtl.config.mixture import Count, Mixture, Section
 from mtl.config.validation import mixture_problems
-from mtl.config.yaml_files import merge, parse_overrides, read_mixture_fields, read_yaml, require_known_key, resolve
+from mtl.config.yaml_files import (
+    find_file,
+    merge,
+    parse_overrides,
+    read_mixture_fields,
+    read_yaml,
+    require_known_key,
+    resolve,
+    with_numbers,
+)
 from mtl.files import folder_name
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.redaction import shown_key, strings
@@ -242,7 +251,8 @@ def load_tuning(path: Path | str, overrides: Sequence[str], checks: Checks) -> T
     ]
     if refused:
         raise InputError(refused)
-    fields = {**resolve(merge(fields, changes)), **apart}
+    written = merge(fields, changes)
+    fields = {**with_numbers(resolve(written), written, TuningSpec), **apart}
     for name, value in apart.items():
         if name == "search" or isinstance(value, str):
             fields[name] = resolve({name: value})[name]
@@ -295,7 +305,7 @@ def _schema_problem(mismatch: schema.Mismatch) -> Problem:
         return Problem(shown_key(key), f"There is no key '{name}'.", did_you_mean(name, schema.keys_of(model)))
     if error["type"] == "missing":
         return Problem(key, f"The key '{mismatch.place[-1]}' is missing.", "Add the key.")
-    return Problem(key, mismatch.message)
+    return Problem(key, mismatch.message, mismatch.advice)
 
 
 def _spec_problems(spec: TuningSpec, space: SearchSpace, broken: set[str]) -> list[Problem]:
@@ -388,11 +398,7 @@ def _values_problems(key: str, written: Any) -> list[Problem]:
 def _source(mixture: str | Mapping[str, Any], folder: Path) -> MixtureSource:
     if not isinstance(mixture, str):
         return MixtureSource(mixture, folder)
-    places = [place for place in (folder / mixture, Path(mixture)) if place.is_file()]
-    if not places:
-        advice = "Check the path; it is looked up beside the tuning file, then in the working folder."
-        raise InputError(Problem("file", f"The file '{mixture}' does not exist.", advice))
-    return MixtureSource(places[0].resolve(), folder)
+    return MixtureSource(find_file(mixture, folder, "file", "tuning").resolve(), folder)
 
 
 # --- the mixture, the options and the searched values -----------------------------------------------------------------

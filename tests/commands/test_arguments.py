@@ -136,6 +136,26 @@ def test_interpolation_of_a_config_is_resolved_without_that_of_the_mixture_in_it
     assert found.seed == 8
 
 
+def test_numbers_of_the_environment_are_numbers(tmp_path: Path, mixture: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBER", "3")
+    number = "${oc.env:NUMBER}"
+    trainer = {"max_epochs": number, "accumulate_grad_batches": number, "default_root_dir": number}
+    content = {"mixture": "m.yaml", "seed_everything": number, "trainer": trainer, "model": {"learning_rate": number}}
+    path = write(tmp_path / "c.yaml", content)
+    found, rest = take_mixture(["--config", str(path)])
+    assert found is not None
+    assert (found.seed, json.loads(rest[1])["model"]) == (3, {"learning_rate": 3})
+    expected = {"max_epochs": 3, "accumulate_grad_batches": 3, "default_root_dir": "3"}
+    assert json.loads(rest[1])["trainer"] == expected
+
+
+@pytest.mark.parametrize("written", [False, ["m.yaml"], 3])
+def test_a_mixture_of_a_config_is_a_path_or_a_mapping(tmp_path: Path, written: Any) -> None:
+    with pytest.raises(InputError) as error:
+        read_config(write(tmp_path / "c.yaml", {"mixture": written}))
+    assert [problem.key for problem in error.value.problems] == [f"{tmp_path / 'c.yaml'}: mixture"]
+
+
 @pytest.mark.parametrize("seed", [True, False])
 def test_a_boolean_seed_keeps_the_seed_of_the_mixture(tmp_path: Path, mixture: str, seed: bool) -> None:
     path = write(tmp_path / "c.yaml", {"mixture": "m.yaml", "seed_everything": seed})

@@ -32,6 +32,9 @@ class Options:
         (dict[str, int], {}, None),
         (Annotated[int, Field(ge=1)], 0, "must be at least 1, got 0."),
         (int | list[int], "x", "must be an integer or a list, got 'x'."),
+        (tuple[float, float], [1], "must have more items, got a list of length 1."),
+        (tuple[float, float], [], "must have more items, got a list of length 0."),
+        (tuple[float, float], [1, 2, 3], "must have at most 2 items, got a list of length 3."),
         (int, SECRET, f"must be an integer, got a string of {len(SECRET)} characters."),
         (int, True, None),
     ],
@@ -44,6 +47,8 @@ def test_a_message_gives_the_rule_and_the_value_in_terms_of_yaml(hint: Any, valu
 def test_the_place_of_a_mismatch_has_the_users_keys_and_indices() -> None:
     found = mismatches(TypeAdapter(dict[str, list[int] | dict[str, int]]), {"a": [1, "x"], "b": {"c": "y"}})
     assert sorted(one.place for one in found) == [("a", 1), ("b", "c")]
+    found = mismatches(TypeAdapter(dict[str, tuple[float, float]]), {"a": [1], "b": ["x", 2], "c": [1, 2, 3]})
+    assert sorted(one.place for one in found) == [("a",), ("b", 0), ("c",)]
 
 
 def test_all_problems_of_a_class_are_reported_with_suggestions_for_unknown_keys() -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import copy
+import inspect
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from torch import nn
 
+from mtl.config.components import choices, find
 from mtl.config.validation import mixture_problems, readable_tasks
 from mtl.problems import Problem
 
@@ -182,6 +185,34 @@ def test_a_wrong_option_does_not_hide_a_wrong_metric() -> None:
         "tasks.gad.options.poolling",
         "tasks.gad.primary_metric",
     ]
+
+
+@pytest.mark.parametrize(
+    ("head", "labels", "option", "value"),
+    [("relation", ["binds"], "negative", False), ("regression", [], "range", True), ("regression", [], "range", [1])],
+)
+def test_a_required_option_with_a_wrong_value_is_one_problem(
+    head: str, labels: list[str], option: str, value: Any
+) -> None:
+    task = {"head": head, "labels": labels, "data": {"reader": "jsonl", "path": "x"}, "options": {option: value}}
+    problems = mixture_problems({"name": "m", "tasks": {"gad": task}})
+    assert [problem.key for problem in problems] == [f"tasks.gad.options.{option}"]
+    assert ("quotes" in problems[0].suggestion) == (value is False)
+    assert readable_tasks({"name": "m", "tasks": {"gad": task}})["gad"].head is None
+
+
+@pytest.mark.parametrize("head", choices("head"))
+def test_no_value_of_an_option_is_more_than_a_problem(head: str) -> None:
+    """Whatever YAML makes of a value that was written wrongly, it is reported, and nothing is raised."""
+    needed: dict[str, Any] = {"relation": {"negative": "none"}, "regression": {"range": [0, 4]}}.get(head, {})
+    labels = [] if head == "regression" else ["a", "b"]
+    task = {"head": head, "labels": labels, "data": {"reader": "jsonl", "path": "x"}}
+    options = inspect.signature(find("head", head, head)).parameters.keys() - {"labels", "hidden_size"}
+    values: list[Any] = [True, None, [], {}, "x", -1, [1], [[1]], {True: 1}, {"a": None}, float("nan")]
+    for option, value in itertools.product(options, values):
+        fields = {"name": "m", "tasks": {"gad": {**task, "options": {**needed, option: value}}}}
+        readable = readable_tasks(fields)["gad"]
+        assert (readable.head is None) == bool(mixture_problems(fields)), (option, value)
 
 
 def test_a_mixture_needs_a_task() -> None:
@@ -426,6 +457,13 @@ def test_a_malformed_sampler_is_not_replaced_by_the_default_for_further_checks()
 @pytest.mark.parametrize("only", ["gad", [], ["gda"]])
 def test_only_must_be_a_list_of_tasks(only: Any) -> None:
     assert only_problem(only=only).key == "only"
+
+
+@pytest.mark.parametrize("name", [False, 1, ["gad"], {"gad": 1}, None])
+def test_only_must_have_names(name: Any) -> None:
+    problem = only_problem(only=["gad", name])
+    assert (problem.key, "'False'" in problem.message) == ("only.1", False)
+    assert ("booleans" in problem.suggestion) == (name is False)
 
 
 # --- data of malformed tasks ----------------------------------------------------------------------------------------

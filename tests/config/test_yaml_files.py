@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mtl.config.yaml_files import parse_overrides, read_mixture_fields, read_yaml
+from mtl.config.yaml_files import find_file, parse_overrides, read_mixture_fields, read_yaml
 from mtl.problems import InputError, Problem
 
 TASK = "head: classification\ndata: {reader: jsonl, path: rows}\nlabels: [a, b]\n"
@@ -369,6 +369,28 @@ def test_home_folders_and_variables_in_paths_are_expanded(tmp_path: Path, monkey
     monkeypatch.delenv("DATA")
     (problem,) = problems(tmp_path / "m.yaml")
     assert (problem.key, "DATA" in problem.message) == ("tasks.gad.data.path", True)
+
+
+def test_a_file_is_found_beside_the_one_that_names_it_then_in_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for place in (here, there, here / "$DATA"):
+        place.mkdir()
+        write(place, m="name: m")
+    monkeypatch.chdir(there)
+    monkeypatch.setenv("HOME", str(there))
+    monkeypatch.setenv("DATA", str(there))
+    paths = ("m.yaml", "~/m.yaml", "$DATA/m.yaml", "${DATA}/m.yaml")
+    found = [find_file(path, here, "mixture", "study").resolve() for path in paths]
+    assert found == [here / "m.yaml", there / "m.yaml", here / "$DATA" / "m.yaml", there / "m.yaml"]
+    (here / "m.yaml").unlink()
+    assert find_file("m.yaml", here, "mixture", "study").resolve() == there / "m.yaml"
+    for path, shown in (("~/no.yaml", str(there)), ("$NOWHERE/m.yaml", "NOWHERE"), ("a\0", "a"), ("x" * 300, "x")):
+        with pytest.raises(InputError) as caught:
+            find_file(path, here, "mixture", "study")
+        (problem,) = caught.value.problems
+        assert (problem.key, shown in problem.message) == ("mixture", True)
 
 
 def test_a_dollar_in_the_name_of_a_folder_that_exists_is_no_variable(tmp_path: Path) -> None:

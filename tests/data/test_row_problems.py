@@ -67,6 +67,17 @@ def test_if_most_rows_have_an_unknown_label_one_problem_of_labels_is_reported() 
     assert "the number 3.0" in second.message
 
 
+@pytest.mark.parametrize("label", ["1.0", 1.0, ("1.0",)])
+def test_a_class_that_was_saved_as_a_float_gets_the_advice_to_write_it_as_an_integer(label: Any) -> None:
+    head = (Multilabel if isinstance(label, tuple) else Classification)(["0", "1"], 8)
+    for count in (1, 3):  # a kind of problem, or one of `labels`
+        rows = labelled("train", *[("0",) if isinstance(label, tuple) else "0"] * 2, *[label] * count)
+        (problem,) = reported(head, {"train": rows})
+        assert "must be written 1, not 1.0" in problem.suggestion
+    (problem,) = reported(Regression([], 8, range=(2, 4)), {"train": labelled("train", 1.0)})
+    assert "must be written" not in problem.suggestion
+
+
 def test_exactly_half_of_the_rows_are_not_most_of_them() -> None:
     (problem,) = reported(yes_no(), {"train": labelled("train", "odd", "yes", "odd", "no")})
     assert problem.key == "tasks.risk.train (row train-1)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import unicodedata
 import warnings
@@ -413,6 +414,54 @@ def test_characters_that_a_tokenizer_drops_do_not_break_entities(
             scores = head.score(head.counts(prediction, row))
             assert (scores["f1"], scores["word_micro_f1"]) == (1.0, 1.0), (mention, scheme)
             assert head.unreachable(row, has.encode(head, [row], any_tokenizer, max_length=200)) == 0
+
+
+def drawn_text(draw: random.Random) -> tuple[str, list[tuple[int, int]]]:
+    """A text of words with dropped characters in and around them, and the spans of the words with these characters."""
+    text, spans = "", []
+    for word in draw.choices(["fever", "naïve", "Me\u0301nie\u0300re", "世界", "½", "\U0001f600", "(", "x" * 30], k=8):
+        dropped = ["".join(draw.choices(DROPPED[:10], k=draw.choice([0, 0, 1, 2]))) for _ in range(3)]
+        cut = draw.randint(0, len(word))
+        inside = dropped[1] if word.isalpha() and cut > 0 else ""
+        start = len(text)
+        text += f"{dropped[0]}{word[:cut]}{inside}{word[cut:]}{dropped[2]}"
+        spans.append((start, len(text)))
+        text += draw.choice([" ", "\xa0", "\u200b", "\n"])
+    return text, spans
+
+
+def of_perfect_tags(row: SpanRow, tokenizer: Any, max_length: int) -> tuple[dict[str, float], int, int]:
+    """Scores of perfect tags, the number of entities that they miss, and the number of unreachable ones."""
+    head = make()
+    [prediction] = predict_gold(head, [row], tokenizer, max_length=max_length)
+    counts = head.counts(prediction, row)
+    confusion = counts[:9].reshape(3, 3)  # gold x predicted, of two types and none
+    missed = int(confusion[:2].sum() - confusion[:2, :2].diagonal().sum())
+    return head.score(counts), missed, head.unreachable(row, has.encode(head, [row], tokenizer, max_length=max_length))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_perfect_tags_find_every_run_of_words(seed: int, any_tokenizer: Any) -> None:
+    draw = random.Random(seed)
+    text, spans = drawn_text(draw)
+    entities = [Entity("T1", "Disease", ((spans[0][0], spans[draw.randint(0, 2)][1]),))]
+    entities += [Entity("T2", "Drug", ((spans[3][0], spans[draw.randint(3, 7)][1]),))]
+    row = SpanRow("1", "d", text, entities=tuple(entities))
+    scores, missed, unreachable = of_perfect_tags(row, any_tokenizer, draw.choice([16, 200]))
+    assert (scores["f1"], missed, unreachable) == (1.0, 0, 0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_perfect_tags_miss_in_any_text_is_unreachable(seed: int, any_tokenizer: Any) -> None:
+    draw = random.Random(seed)
+    text, _ = drawn_text(draw)
+    spans = [sorted(draw.sample(range(len(text) + 1), 2)) for _ in range(3)]
+    marked = [(start, end) for start, end in spans if text[start:end].strip()]
+    entities = tuple(Entity(f"T{n}", draw.choice(LABELS), (span,)) for n, span in enumerate(marked))
+    _, missed, unreachable = of_perfect_tags(
+        SpanRow("1", "d", text, entities=entities), any_tokenizer, draw.choice([16, 200])
+    )
+    assert missed == unreachable
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])

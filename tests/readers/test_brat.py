@@ -453,6 +453,25 @@ def test_offsets_may_count_carriage_returns_or_not(counted: bool, tmp_path: Path
     assert list(reader.adjusted.values()) == [1] * (not counted)
 
 
+@pytest.mark.parametrize(
+    ("text", "start", "units"),
+    [
+        ("ä: ö, fever", 8, {"bytes"}),
+        ("\U0001f600\U0001f600: fever", 6, {"UTF-16"}),
+        ("a\nb\nc: fever", 9, {"line breaks"}),
+        ("ä: fever", 4, {"bytes", "from 1"}),  # both explain it
+        ("\U0001f600: fever", 4, {"UTF-16", "from 1"}),
+        ("\nä: fever", 5, {"bytes", "line breaks", "from 1"}),
+    ],
+)
+def test_offsets_that_count_something_else_are_named(text: str, start: int, units: set[str], tmp_path: Path) -> None:
+    annotation = f"T1\tSign {start} {start + 5}\tfever\n"
+    with pytest.raises(InputError) as raised:
+        list(brat_of(tmp_path, text.encode(), annotation).read("train"))
+    (problem,) = raised.value.problems
+    assert {unit for unit in ("bytes", "UTF-16", "line breaks", "from 1") if unit in problem.message} == units
+
+
 @pytest.mark.parametrize("counted", [True, False])
 def test_offsets_may_count_a_byte_order_mark_or_not(counted: bool, tmp_path: Path) -> None:
     annotation = f"T1\tDrug {int(counted)} {7 + counted}\taspirin\n"

@@ -106,6 +106,8 @@ def test_documents_are_separated_by_any_number_of_blank_lines(tmp_path: Path) ->
         ("\tD1", ("D1",)),
         ("\tD1+D2", ("D1", "D2")),
         ("\tD1|OMIM:2|D1", ("D1", "OMIM:2")),
+        ("\tMESH:D1;MESH:D2", ("MESH:D1", "MESH:D2")),
+        ("\tD1,D2", ("D1", "D2")),
         ("\t-1", ()),
         ("\t-1|D1", ("D1",)),
         ("\t-", ()),
@@ -113,7 +115,7 @@ def test_documents_are_separated_by_any_number_of_blank_lines(tmp_path: Path) ->
         ("", ()),
     ],
 )
-def test_concept_ids_are_parted_at_bars_and_pluses(cell: str, concepts: tuple[str, ...], tmp_path: Path) -> None:
+def test_concept_ids_are_parted_at_each_separator(cell: str, concepts: tuple[str, ...], tmp_path: Path) -> None:
     (row,) = read(reader_of(tmp_path, f"{HEAD}7\t0\t7\tAspirin\tChemical{cell}\n"))
     assert row.entities == (Entity("T1", "Chemical", ((0, 7),), concepts),)
 
@@ -309,6 +311,7 @@ NORMALISED = "8|t|TNF-α and folic\u00a0acid\n8|a|Low Fever.\n"
         ("8\t25\t29\tFever\tSign\t1", "last character instead of"),
         ("8\t26\t30\tFever\tSign\t1", "count from 1 and the end"),
         ("8\t24\t29\tFever\tSign\t1", "1 too small"),
+        ("8\t27\t32\tFever\tSign\t1", "count bytes"),
         ("8\t28\t33\tFever\tSign\t1", "within"),
     ],
 )

@@ -133,6 +133,16 @@ def test_a_file_has_defaults_and_overrides(search_file: Write) -> None:
     assert keys(path, "search={}") == ["search"]
 
 
+def test_numbers_of_the_environment_and_words_that_are_booleans(
+    search_file: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRIALS", "3")
+    assert load(search_file(trials="${oc.env:TRIALS}"), []).spec.trials == 3
+    with pytest.raises(InputError) as caught:
+        load(search_file(objective=True))
+    assert [(problem.key, "quotes" in problem.suggestion) for problem in caught.value.problems] == [("objective", True)]
+
+
 def test_a_lower_loss_is_better(search_file: Write) -> None:
     assert load(search_file(objective="val/drugs/loss")).is_minimized
 

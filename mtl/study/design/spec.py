@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from mtl.config import schema
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import Mixture, TaskSpec
-from mtl.config.yaml_files import merge, parse_overrides, read_yaml, resolve
+from mtl.config.yaml_files import find_file, merge, parse_overrides, read_yaml, resolve, with_numbers
 from mtl.files import folder_name
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.redaction import strings
@@ -63,7 +63,8 @@ def load_study(path: Path | str, overrides: Sequence[str] = ()) -> Study:
         raise InputError(
             Problem("mixture", "The mixture cannot be overridden here.", "Edit the mixture file or the study file.")
         )
-    fields = {**resolve(merge(fields, changes)), "mixture": mixture_fields}
+    written = merge(fields, changes)
+    fields = {**with_numbers(resolve(written), written, StudySpec), "mixture": mixture_fields}
     if isinstance(mixture_fields, str):
         fields["mixture"] = resolve({"mixture": mixture_fields})["mixture"]
     return study_of(fields, path.parent)
@@ -121,11 +122,7 @@ def _mixture(source: Any, folder: Path) -> Mixture | None:
         return load_mixture(source, folder=folder)
     if not isinstance(source, str):
         return None
-    places = [place for place in (folder / source, Path(source)) if place.is_file()]
-    if not places:
-        advice = "Check the path; it is looked up beside the study file, then in the working folder."
-        raise InputError(Problem("file", f"The file '{source}' does not exist.", advice))
-    return load_mixture(places[0])
+    return load_mixture(find_file(source, folder, "file", "study"))
 
 
 def _spec_problems(spec: StudySpec, mixture: Mixture | None, broken: set[str]) -> list[Problem]:
@@ -287,7 +284,7 @@ def _schema_problem(mismatch: schema.Mismatch) -> Problem:
         return Problem(key, f"There is no key '{name}'.", did_you_mean(name, schema.keys_of(_section(mismatch.place))))
     if error["type"] == "missing":
         return Problem(key, f"The key '{mismatch.place[-1]}' is missing.", "Add the key.")
-    return Problem(key, mismatch.message)
+    return Problem(key, mismatch.message, mismatch.advice)
 
 
 def _section(place: Sequence[str | int]) -> type[Any]:

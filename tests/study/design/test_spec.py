@@ -40,6 +40,19 @@ def test_a_mixture_can_be_part_of_the_study(write: Callable[..., Path], tmp_path
     assert "drugs" in study.mixture.tasks
 
 
+def test_seeds_of_the_environment_are_numbers(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEED", "3")
+    assert load_study(write(seeds=["${oc.env:SEED}", 5])).spec.seed_list == (3, 5)
+    assert load_study(write(), ["seeds=${oc.env:SEED}"]).spec.seed_list == (0, 1, 2)
+
+
+@pytest.mark.parametrize("change", [{"name": False}, {"tasks": [True]}, {"designs": [False]}])
+def test_a_boolean_in_the_place_of_a_word_gets_the_advice_to_quote_it(
+    change: dict[str, Any], write: Callable[..., Path]
+) -> None:
+    assert any("quotes" in problem for problem in problems(write(**change)))
+
+
 def test_a_study_of_a_mixture_with_a_curriculum_is_refused(write: Callable[..., Path]) -> None:
     change = {"from_step": 5, "tasks.risk.loss_weight": 2}
     with pytest.raises(InputError) as error:
