@@ -107,6 +107,10 @@ class RunOptions:
     end_to_end: bool = False
     mentions: list[str] = dataclasses.field(default_factory=list)
 
+    def folder(self) -> Path:
+        """The folder of all runs; `~` and `$NAME` stand for what a shell makes of them."""
+        return Path(os.path.expandvars(self.root)).expanduser()
+
 
 @dataclasses.dataclass
 class EarlyStoppingOptions:
@@ -282,7 +286,7 @@ class MixtureCLI(LightningCLI):
         _warn_of_leakage(self.datamodule)
         self._end_to_end = _end_to_end(options, self.subcommand, self.datamodule)
         if self.subcommand == "fit" and config.ckpt_path == AUTO:
-            chosen = agreed(lambda: newest_last(Path(options.root), self.mixture.name, self.mixture.seed))
+            chosen = agreed(lambda: newest_last(options.folder(), self.mixture.name, self.mixture.seed))
             config.ckpt_path = AUTO if chosen is None else str(chosen)
             say(
                 "There is no checkpoint to resume from: a fresh start."
@@ -360,7 +364,7 @@ class MixtureCLI(LightningCLI):
 
     def _place(self, options: RunOptions, ckpt_path: str | None) -> tuple[RunFolder, Path | None]:
         """The folder and the checkpoint of the run: a new run has no checkpoint, a resumed or evaluated one does."""
-        root = Path(options.root)
+        root = options.folder()
         trains = self.subcommand == "fit"
         if trains and ckpt_path in (None, AUTO):
             name, seed = self.mixture.name, self.mixture.seed

@@ -283,6 +283,17 @@ def test_auto_resumes_from_the_newest_last_of_the_seed_and_otherwise_starts_afre
 
 
 @pytest.mark.usefixtures("fresh")
+def test_the_folder_of_all_runs_may_be_in_the_home_folder(
+    toy_mixture: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    short = ("--trainer.max_steps=1", "--trainer.limit_val_batches=0")
+    for root in ("~/runs", "$HOME/runs"):
+        assert in_process("fit", toy_mixture(), f"--run.root={root}", "--ckpt_path=auto", *short) == 0
+    assert len(RunFolder.all(tmp_path / "home" / "runs", "toy")) == 1
+
+
+@pytest.mark.usefixtures("fresh")
 def test_an_aborted_start_with_other_options_keeps_its_folder(toy_mixture: Write, tmp_path: Path) -> None:
     path = toy_mixture()
     short = ("--ckpt_path=auto", "--trainer.max_epochs=1", "--trainer.limit_val_batches=0")
