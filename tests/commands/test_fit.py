@@ -284,7 +284,7 @@ PHASE = {"curriculum": [{"from_step": 9, "tasks.risk.loss_weight": 0.5}]}
     ("fields", "words", "message"),
     [
         ({"tokens_per_batch": 8}, (), "tokens_per_batch: "),
-        ({}, ("--model.warmup=2",), "model.warmup: "),
+        ({}, ("--model.warmup=1.5",), "model.warmup: "),
         ({}, ("--trainer.precision=16-mixed",), "trainer.precision: "),
         ({}, ("--trainer.precision=16-true",), "trainer.precision: "),
         ({}, ("--trainer.precision=transformer-engine",), "--trainer: "),  # its package is missing

@@ -80,6 +80,7 @@ def test_figures_pages_and_tables_are_artifacts_of_the_study(finished: Finished)
         *(f"heat_map_{design}.{kind}" for design in designs for kind in ("png", "html")),
         *(f"{kind}_{target}.png" for kind in ("forest", "curves") for target in ("kind", "mentions")),
         *("report.html", "findings.json", "gains.csv", "gains.json", "costs.json", "stages.json", "study.json"),
+        "surfaces.json",
     }
     for run in finished.nested:
         assert artifacts(finished.store, run) == {"result.json", "counts.npz"}
