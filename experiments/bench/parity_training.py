@@ -203,7 +203,13 @@ def copy_weights(module: MultiTaskModule, task: str, model: Any) -> None:
 
 
 def train_theirs(
-    setting: Setting, model: Any, data: MixtureData, seed: int, batches: Sequence[Sequence[int]] | None = None
+    setting: Setting,
+    model: Any,
+    data: MixtureData,
+    seed: int,
+    batches: Sequence[Sequence[int]] | None = None,
+    *,
+    pads_to_maximum: bool = False,
 ) -> Trained:
     """Hugging Face's Trainer with its defaults where the setting says nothing.
 
@@ -213,7 +219,9 @@ def train_theirs(
         data: Whose encoded examples are read.
         seed: Of shuffling and dropout.
         batches: The examples of each update; None lets the Trainer shuffle.
+        pads_to_maximum: Whether each batch is padded to the maximum length, not to its longest example.
     """
+    padding = {"padding": "max_length", "max_length": setting.max_length} if pads_to_maximum else {}
     splits = data.tasks[setting.task]
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
@@ -237,7 +245,7 @@ def train_theirs(
         trainer = FedTrainer(
             model,
             arguments,
-            data_collator=DataCollatorForTokenClassification(data.tokenizer),
+            data_collator=DataCollatorForTokenClassification(data.tokenizer, **padding),  # type: ignore[arg-type]
             train_dataset=[features(example) for example in splits["train"].examples],
         )
         trainer.batches = batches
