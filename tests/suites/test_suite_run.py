@@ -125,7 +125,7 @@ def test_tasks_are_trained_together(suite: list[str], capsys: pytest.CaptureFixt
     code, found = scores(capsys, "run", *suite, "--as", "joint")
     assert code == 0
     label = next(model for model in found["scores"]["model"] if model.endswith(", joint"))
-    expected = {f"{label}/toy_risk", f"{label}/toy_drugs", f"{label}/mean/toy"}
+    expected = {f"{label}/toy_risk", f"{label}/toy_drugs", f"{label}/mean/toy", f"{label}/seen_f1/toy_drugs"}
     assert expected == {name for name in found["metrics"] if "/trivial/" not in name}
 
 
