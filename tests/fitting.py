@@ -7,8 +7,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from mtl.commands import run
@@ -64,3 +66,19 @@ def equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
 
 def in_process(subcommand: str, mixture: Path, *options: str) -> int:
     return run(command(subcommand, mixture, "--run.baselines=false", "--trainer.log_every_n_steps=5", *options)[1:])
+
+
+class StopError(Exception):
+    """Stands for whatever ends a run."""
+
+
+class StopAt(Callback):
+    """Ends a training after a number of batches."""
+
+    def __init__(self, batch: int) -> None:
+        self._left = batch
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        if self._left == 0:
+            raise StopError
+        self._left -= 1

@@ -221,8 +221,10 @@ def train_theirs(
         batches: The examples of each update; None lets the Trainer shuffle.
         pads_to_maximum: Whether each batch is padded to the maximum length, not to its longest example.
     """
-    padding = {"padding": "max_length", "max_length": setting.max_length} if pads_to_maximum else {}
     splits = data.tasks[setting.task]
+    collator = DataCollatorForTokenClassification(data.tokenizer)
+    if pads_to_maximum:
+        collator = DataCollatorForTokenClassification(data.tokenizer, "max_length", setting.max_length)
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             folder,
@@ -245,7 +247,7 @@ def train_theirs(
         trainer = FedTrainer(
             model,
             arguments,
-            data_collator=DataCollatorForTokenClassification(data.tokenizer, **padding),  # type: ignore[arg-type]
+            data_collator=collator,
             train_dataset=[features(example) for example in splits["train"].examples],
         )
         trainer.batches = batches

@@ -19,7 +19,7 @@ _BATCH = 8192
 """Maximum number of rows that are decoded at once."""
 
 _NESTED_BATCH = 64
-"""The same of a file with lists, each of which may repeat a value any number of times in a few bytes."""
+"""Likewise for a file with lists: a few bytes of a list may repeat a value any number of times."""
 
 _AT_ONCE = 64 << 20
 """Maximum size in bytes of what is decoded, and of what is converted to Python objects, at once."""

@@ -329,7 +329,7 @@ class MLflowTracker(Logger):
         return run
 
     def _create(self, client: MlflowClient, experiment: str) -> Any:
-        """A new run in MLflow, or the one that an attempt has created of which this folder does not know the id."""
+        """A new run in MLflow, or the one that an earlier attempt created without recording its id."""
         token = self.folder.info.get("mlflow", {}).get("token")
         if token is not None and (run := run_with_token(client, experiment, token)) is not None:
             if not self.keeps_status:

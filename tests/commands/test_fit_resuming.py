@@ -21,27 +21,13 @@ from mtl.tracking.run_folder import RunFolder
 from mtl.training.early_stopping import early_stopping
 from mtl.training.module import CHECKPOINT_KEY
 from mtl.training.saving import checkpoint_callbacks
-from tests.fitting import PRIMARY, equal, in_process, latest, mtl, weights
+from tests.fitting import PRIMARY, StopAt, StopError, equal, in_process, latest, mtl, weights
 
 Write = Callable[..., Path]
 Train = Callable[..., Any]
 
 
 # --- stopped and resumed ----------------------------------------------------------------------------------------------
-
-
-class StopError(Exception):
-    """Stands for whatever ends a run."""
-
-
-class StopAt(Callback):
-    def __init__(self, batch: int) -> None:
-        self._left = batch
-
-    def on_train_batch_start(self, *_: Any) -> None:
-        if self._left == 0:
-            raise StopError
-        self._left -= 1
 
 
 class Rates:

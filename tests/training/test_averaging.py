@@ -13,6 +13,7 @@ from mtl.tracking.run_folder import RunFolder
 from mtl.training.assembly import build_module
 from mtl.training.checkpoints import read_checkpoint
 from mtl.training.saving import checkpoint_callbacks
+from tests.fitting import StopAt, StopError
 
 Write = Callable[..., Path]
 Train = Callable[..., Any]
@@ -34,20 +35,6 @@ class Weights(Callback):
     def on_validation_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int, *_: Any) -> None:
         if batch_idx == 0:
             self.evaluated.append(copied(module))
-
-
-class StopError(Exception):
-    """Stands for whatever ends a run."""
-
-
-class StopAt(Callback):
-    def __init__(self, batch: int) -> None:
-        self._left = batch
-
-    def on_train_batch_start(self, *_: Any) -> None:
-        if self._left == 0:
-            raise StopError
-        self._left -= 1
 
 
 def copied(module: Any) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The table of scores on mentions that train has and on those that it has not, for MLflow."""
+"""The table of scores on seen and on unseen mentions, for MLflow."""
 
 from __future__ import annotations
 

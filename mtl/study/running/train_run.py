@@ -163,11 +163,12 @@ class _Watch(Callback):
         for number in sorted(set(chosen.values())):
             data.evaluated = {target for target in self._run_spec.targets if chosen[target] == number}
             module.load_state_dict(self._states[number])
+            finds_mentions = [target for target in data.evaluated if data.heads[target].mention_types]
             with TemporaryDirectory() as folder:
-                module.predictions_folder = Path(folder)
+                module.predictions_folder = Path(folder) if finds_mentions else None
                 trainer.test(module, datamodule=data, verbose=False)
-                module.predictions_folder = None
-                self.surfaces |= _surfaces(module, data)
+                self.surfaces |= _surfaces(module, data, finds_mentions)
+            module.predictions_folder = None
             results |= {target: module.results["test"][target] for target in data.evaluated}
         return {target: results[target] for target in self._run_spec.targets}
 
@@ -194,11 +195,11 @@ class _Watch(Callback):
         return {task: evaluations * quota[task] for task in self._run_spec.tasks}
 
 
-def _surfaces(module: MultiTaskModule, data: MixtureData) -> dict[str, dict[str, float | None]]:
-    """The scores on seen and unseen mentions, from the predictions of an evaluation on test, by target."""
-    assert module.kept is not None
+def _surfaces(module: MultiTaskModule, data: MixtureData, targets: Sequence[str]) -> dict[str, dict[str, float | None]]:
+    """The scores of targets on seen and unseen mentions, from the predictions that an evaluation on test has kept."""
     found: dict[str, dict[str, float | None]] = {}
-    for target in data.evaluated or ():
+    for target in targets:
+        assert module.kept is not None
         train, test = (data.tasks[target][split].rows for split in ("train", "test"))
         scores = surface_scores(data.heads[target], train, test, dict(module.kept.records(target)))
         if scores is not None:

@@ -121,7 +121,7 @@ class StageScores:
 
 @dataclass(frozen=True)
 class SurfaceMeans:
-    """Mean test scores of a target on mentions that its train has, and on those that it has not.
+    """Mean test scores of a target on mentions that occur in its train, and on those that do not.
 
     See `mtl.evaluation.surfaces`. A mean is NaN if no run has the score.
 
