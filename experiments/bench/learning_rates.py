@@ -52,6 +52,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--data", nargs="+", choices=list(ROWS), help="data of the search (default: all there is)")
     parser.add_argument("--head-rate", type=float, help="learning rate of the heads (default: that of the encoder)")
     parser.add_argument("--threads", type=int, default=1, help="threads of a training (default 1)")
+    parser.add_argument("--precision", default="32-true", help="precision of a training (default 32-true)")
     parser.add_argument("--updates", type=int, help="updates of every training, to try the script")
     parser.add_argument("--workers", type=int, default=2, help="trainings at a time (default 2)")
     parser.add_argument("--encoder", default="minilm-l6")
@@ -87,6 +88,7 @@ def search(options: argparse.Namespace) -> list[dict[str, Any]]:
         "encoder": options.encoder,
         "updates": options.updates,
         "threads": options.threads,
+        "precision": options.precision,
         "head_learning_rate": options.head_rate,
     }
     return [
@@ -136,10 +138,10 @@ def train(entry: Mapping[str, Any]) -> dict[str, Any]:
     if entry["updates"]:
         length = {"max_epochs": -1, "max_steps": entry["updates"]}
     started = time.monotonic()
-    trainer = pl.Trainer(**QUIET, **length, precision="32-true", gradient_clip_val=1.0, limit_val_batches=0)
+    trainer = pl.Trainer(**QUIET, **length, precision=entry["precision"], gradient_clip_val=1.0, limit_val_batches=0)
     trainer.fit(module, datamodule=data)
     seconds = time.monotonic() - started
-    pl.Trainer(**QUIET, precision="32-true").validate(module, datamodule=data, verbose=False)
+    pl.Trainer(**QUIET, precision=entry["precision"]).validate(module, datamodule=data, verbose=False)
     primary = {task: module.head(task).primary_metric for task in mixture.tasks}
     baselines = trivial_baselines(data.heads, data.tasks, "dev", FrozenBaseline(mixture))
     strongest = {task: strongest_baseline(baselines[task], metric) for task, metric in primary.items()}
