@@ -303,6 +303,7 @@ class Session:
         if before.get("key") == key:
             found: dict[str, Any] = before["targets"]
             return {name: {**facts, "updates": plan.updates[name]} for name, facts in found.items()}
+        self._say(f"Fitting the trivial predictors of {counted(len(plan.data), 'task')}, once.")
         frozen = FrozenBaseline(mixture) if self.spec.frozen else None
         folds = [plan.settings.data(name) for name in plan.folds]
         targets = {
