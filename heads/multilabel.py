@@ -5,7 +5,8 @@ Shapes: B examples, T tokens, H hidden size, C labels, N rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -93,7 +94,8 @@ class Multilabel(TextHead):
         threshold: Probability from which a label is predicted. "tuned" chooses for each label the threshold with the
             best F1 on dev, and ``{sensitivity: 0.95}`` the one with the best specificity among those with at least that
             sensitivity on dev; `specificity`, `ppv` and `npv` likewise. This makes dev scores optimistic. Thresholds
-            from dev are saved in checkpoints. They are chosen by row, also with `score_by` "document".
+            from dev are saved in checkpoints. What is scored is what they are chosen on: rows, or documents with the
+            highest probability of their rows.
         distillation: `temperature` (1) and `share` (1) of soft labels, see `heads._weak_labels.Distillation`; None
             takes the defaults.
         score_by: What is scored: each "row", or each "document", which has a label if one of its rows has it. BLURB
@@ -325,20 +327,24 @@ class Multilabel(TextHead):
         return self._goal is not None
 
     def tuning_data(self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Tensor | None:
-        """Probabilities and gold of a row, [1, 2C], or [0, 2C] if it is not labelled; None with a fixed threshold."""
+        """Probabilities, gold and the number of the document of a row, [1, 2C + 1]; None with a fixed threshold.
+
+        A row without labels gives [0, 2C + 1].
+        """
         if not self.is_tuned:
             return None
         label = text_row(row).label
         if not isinstance(label, tuple):
-            return torch.zeros(0, 2 * len(self.labels))
-        return torch.cat([outputs[0].cpu(), torch.tensor(self.gold(text_row(row))["labels"]).float()])[None]
+            return torch.zeros(0, 2 * len(self.labels) + 1, dtype=torch.double)
+        gold, document = self.gold(text_row(row))["labels"], _document_number(row)
+        return torch.cat([outputs[0].cpu().double(), torch.tensor([*gold, document], dtype=torch.double)])[None]
 
     def tune(self, data: Tensor) -> None:
-        """Sets the threshold of each label, from the probabilities and gold of dev, [N, 2C]."""
+        """Sets the threshold of each label, from the `tuning_data` of dev, [N, 2C + 1]."""
         if not self.is_tuned:
             return
-        probabilities, gold = data.float().chunk(2, dim=1)
-        columns = zip(probabilities.T, gold.T, strict=True)
+        probabilities, gold = data[:, :-1].float().chunk(2, dim=1)
+        columns = self._scored_columns(probabilities, gold, data[:, -1])
         best = [best_threshold(p[g != IGNORE], g[g != IGNORE].bool(), self._goal) for p, g in columns]
         self.thresholds.copy_(torch.tensor(best))
 
@@ -350,7 +356,9 @@ class Multilabel(TextHead):
             return super().tuned_decision(rows, predictions)
         probabilities = torch.tensor([list(one["scores"].values()) for one in predictions], dtype=torch.double)
         gold = torch.tensor([self.gold(text_row(row))["labels"] for row in rows])
-        columns = zip(*(values.reshape(-1, len(self.labels)).T for values in (probabilities, gold)), strict=True)
+        documents = torch.tensor([_document_number(row) for row in rows], dtype=torch.double)
+        shape = (-1, len(self.labels))
+        columns = self._scored_columns(probabilities.reshape(shape), gold.reshape(shape), documents)
         found = [reaching_threshold(p[g != IGNORE], g[g != IGNORE].bool(), self._goal) for p, g in columns]
         thresholds = [threshold for threshold in found if threshold is not None]
         if len(thresholds) < len(found):
@@ -358,6 +366,27 @@ class Multilabel(TextHead):
         return lambda prediction: _prediction(self.labels, list(prediction["scores"].values()), thresholds)
 
     # --- private --------------------------------------------------------------------------------------------------
+
+    def _scored_columns(
+        self, probabilities: Tensor, gold: Tensor, documents: Tensor
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The probabilities and gold of each label in what is scored: rows, or documents.
+
+        A document has a label if one of its rows has it, so its probability is the highest one. Cells of rows in which
+        a label is not known do not count.
+
+        Args:
+            probabilities: By row, [N, C].
+            gold: By row, [N, C].
+            documents: Number of the document of each row, [N].
+        """
+        if self.score_by == "document":
+            distinct, position = torch.unique(documents, return_inverse=True)
+            size, position = (len(distinct), len(self.labels)), position[:, None].expand_as(gold)
+            shown = torch.where(gold == IGNORE, 0.0, probabilities)
+            probabilities = shown.new_zeros(size).scatter_reduce(0, position, shown, "amax")
+            gold = gold.new_full(size, IGNORE).scatter_reduce(0, position, gold, "amax")
+        return zip(probabilities.T, gold.T, strict=True)
 
     def _fully_labelled(self, rows: Iterable[Row]) -> list[TextRow]:
         """The rows in which every label is known."""
@@ -431,6 +460,11 @@ class Multilabel(TextHead):
             precision, recall = (scores.ratio(total, of_examples[2]) for total in of_examples[:2])
             return scores.ratio(2 * precision * recall, precision + recall)
         return scores.ratio(example_f1 if name == "example_f1" else exact, rows)
+
+
+def _document_number(row: Row) -> int:
+    """A number below 2**48, which float64 can hold, that stands for the document of a row."""
+    return int.from_bytes(hashlib.blake2b(row.document.encode(), digest_size=6).digest(), "big")
 
 
 def _prediction(labels: Sequence[str], probabilities: Sequence[float], thresholds: Sequence[float]) -> Prediction:

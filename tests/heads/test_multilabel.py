@@ -226,7 +226,7 @@ def test_thresholds_are_tuned_for_each_label_and_change_predictions() -> None:
     data = [
         head.tuning_data(row, [{}], [line]) for row, line in zip(rows, [*probabilities, probabilities[0]], strict=True)
     ]
-    assert [tuple(d.shape) for d in data if d is not None] == [(1, 6), (1, 6), (1, 6), (0, 6)]
+    assert [tuple(d.shape) for d in data if d is not None] == [(1, 7), (1, 7), (1, 7), (0, 7)]
     head.tune(torch.cat([d for d in data if d is not None]))
     assert head.thresholds.tolist() == pytest.approx([0.25, 0.65, 0.85])
     assert [head.decode(rows[i], [{}], [probabilities[i]])["labels"] for i in range(3)] == [
@@ -238,14 +238,14 @@ def test_thresholds_are_tuned_for_each_label_and_change_predictions() -> None:
 
 def test_tuning_again_replaces_the_first_thresholds() -> None:
     head = make(threshold="tuned")
-    head.tune(torch.tensor([[0.1] * 3 + [1.0] * 3]))
-    head.tune(torch.zeros(0, 6))
+    head.tune(torch.tensor([[0.1] * 3 + [1.0] * 3 + [0.0]]))
+    head.tune(torch.zeros(0, 7))
     assert head.thresholds.tolist() == [0.5] * 3
 
 
 def test_a_checkpoint_contains_tuned_thresholds_but_no_fixed_ones() -> None:
     head, other = make(threshold="tuned"), make(threshold="tuned")
-    head.tune(torch.tensor([[0.1, 0.6, 0.9] + [1.0] * 3, [0.05, 0.7, 0.8] + [0.0] * 3]))
+    head.tune(torch.tensor([[0.1, 0.6, 0.9] + [1.0] * 3 + [0.0], [0.05, 0.7, 0.8] + [0.0] * 3 + [1.0]]))
     other.load_state_dict(head.state_dict())
     assert torch.equal(other.thresholds, head.thresholds)
     assert not torch.equal(head.thresholds, torch.full((3,), 0.5))
@@ -255,7 +255,7 @@ def test_a_checkpoint_contains_tuned_thresholds_but_no_fixed_ones() -> None:
 def test_a_fixed_threshold_is_not_tuned() -> None:
     head = make(threshold=0.25)
     assert head.tuning_data(ROWS[0], [{}], [torch.rand(3)]) is None
-    head.tune(torch.tensor([[0.1] * 3 + [1.0] * 3]))
+    head.tune(torch.tensor([[0.1] * 3 + [1.0] * 3 + [0.0]]))
     assert head.thresholds.tolist() == [0.25] * 3
 
 
@@ -406,6 +406,40 @@ def test_scores_by_document_equal_those_of_scikit_learn_on_unions(seed: int) -> 
 def mean_auroc(gold: np.ndarray, probabilities: np.ndarray) -> float:
     columns = [(g, p) for g, p in zip(gold.T, probabilities.T, strict=True) if 0 < g.mean() < 1]
     return float(np.mean([roc_auc_score(*pair) for pair in columns])) if columns else 0.0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_thresholds_by_document_have_the_best_f1_of_unions(seed: int) -> None:
+    gold, probabilities = drawn(seed)
+    documents = np.random.default_rng(seed).integers(0, 15, len(gold))
+    head = make(score_by="document", threshold="tuned")
+    rows = rows_of(gold, documents.tolist())
+    predictions = predictions_of(head, rows, probabilities)
+    data = [head.tuning_data(r, [{}], [torch.from_numpy(p)]) for r, p in zip(rows, probabilities, strict=True)]
+    head.tune(torch.cat([one for one in data if one is not None]))
+
+    union = np.array([gold[documents == d].any(0) for d in np.unique(documents)])
+    highest = np.array([probabilities[documents == d].max(0) for d in np.unique(documents)])
+    decide = head.tuned_decision(rows, predictions)
+    assert decide is not None
+    decided = [decide(prediction)["labels"] for prediction in predictions]
+    for label, (name, threshold) in enumerate(zip(LABELS, head.thresholds.tolist(), strict=True)):
+        best = max(f1_score(union[:, label], highest[:, label] >= t) for t in np.arange(0.05, 1, 0.1))
+        assert f1_score(union[:, label], highest[:, label] >= threshold) == pytest.approx(best)
+        of_trivial = np.array([name in labels for labels in decided])
+        unions = [of_trivial[documents == d].any() for d in np.unique(documents)]
+        assert f1_score(union[:, label], unions) == pytest.approx(best)
+
+
+def test_thresholds_by_document_leave_out_rows_in_which_a_label_is_not_known() -> None:
+    head = make(score_by="document", threshold="tuned")
+    unknown = TextRow("1", "a", "text", label=(), annotated=("growth",))
+    rows = [TextRow("0", "a", "text", label=("immunity",)), unknown, TextRow("2", "b", "text", label=())]
+    probabilities = torch.tensor([[0.4, 0.1, 0.1], [0.9, 0.1, 0.1], [0.6, 0.1, 0.1]])
+    data = [head.tuning_data(row, [{}], [line]) for row, line in zip(rows, probabilities, strict=True)]
+    head.tune(torch.cat([one for one in data if one is not None]))
+    index = head.labels.index("immunity")
+    assert head.thresholds[index].item() < 0.4  # with the row that says nothing of immunity, 0.75 would be perfect
 
 
 @pytest.mark.parametrize("metrics", [[], ["auroc"]])
