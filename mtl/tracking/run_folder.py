@@ -149,7 +149,9 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path | str) -> RunFolder:
-        """Returns the run at a path: the folder of a run, a file in it, or the folder of a mixture for its newest run.
+        """Returns the run at a path: the folder of a run, or a file in it.
+
+        The folder of a mixture and the file `latest` in it stand for the newest run of the mixture.
 
         Raises:
             InputError: The path does not exist, or it does not belong to a run.
@@ -162,8 +164,9 @@ class RunFolder:
         for folder in (start, *start.parents):
             if is_run(folder):
                 return cls(folder)
-        if (start / "latest").is_file():
-            return cls.latest(start.parent, start.name)
+        family = start.parent if start.name == "latest" else start
+        if (family / "latest").is_file():
+            return cls.latest(family.parent, family.name)
         raise InputError(
             Problem(
                 str(path),

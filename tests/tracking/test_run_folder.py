@@ -74,6 +74,7 @@ def test_a_run_opens_by_its_folder_and_by_a_checkpoint_inside(tmp_path: Path) ->
 def test_a_mixtures_folder_opens_as_its_newest_run(tmp_path: Path) -> None:
     older, newer = (RunFolder.create(tmp_path, "demo", seed) for seed in (1, 2))
     assert RunFolder.open(tmp_path / "demo").path == newer.path != older.path
+    assert RunFolder.open(tmp_path / "demo" / "latest").path == newer.path
 
 
 def test_a_path_outside_any_run_does_not_open(tmp_path: Path) -> None:
