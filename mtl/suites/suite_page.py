@@ -44,7 +44,7 @@ def _lines(suite: Suite) -> Iterator[str]:
 
 def _score_lines(spec: SuiteSpec) -> Iterator[str]:
     rule = _RULES[spec.aggregation.rule]
-    yield f"## Score\n\nThe score of the suite is {rule}. Without a score of every task there is none.\n"
+    yield f"## Score\n\nThe score of the suite is {rule}. A model that lacks the score of a task has no score of the suite.\n"
     groups = spec.aggregation.groups
     if groups:
         yield from table(["group", "tasks"], [[name, _codes(members)] for name, members in groups.items()])
@@ -118,7 +118,7 @@ def _published_lines(suite: Suite) -> Iterator[str]:
         return
     yield "## Published scores\n"
     yield "In percent, with the standard deviation over seeds after ±. Scores marked † have another variant than the"
-    yield "task, or are of other data; those marked ‡ were not read where those who measured them print them.\n"
+    yield "task, or are of other data; those marked ‡ are quoted from a secondary source.\n"
     for source, about in spec.sources.items():
         own = [one for one in suite.published if one.source == source]
         if not own:

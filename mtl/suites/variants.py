@@ -104,7 +104,7 @@ VARIANTS: Mapping[str, Variant] = {
         {"score_by": "document"},
     ),
     "f1_averaging_unclear": Variant(
-        "an F1 whose averaging or classes the source leaves open, so that it can be compared with nothing",
+        "an F1 whose averaging or classes the source leaves open, so it cannot be compared with any other score",
     ),
 }
 
