@@ -59,16 +59,19 @@ class GatedData(MixtureData):
         """As `MixtureData` has it, with what else a later use of the checkpoint compares.
 
         `in_sentences` says whether a task learned from rows with sentences or single ones; it has the tasks that pair
-        or read mentions within a sentence. `fingerprints` has the hash of the rows of each task and split.
+        or read mentions within a sentence. `fingerprints` has the hash of the rows of each task and split. `updates`
+        has the number of updates per epoch and in all, and that of the steps of an update, during a training.
         """
         if self._in_sentences is None and self.tasks:  # once, because every checkpoint asks for it
             rows = {name: data["train"].rows for name, data in self.tasks.items() if reads_sentences(self.heads[name])}
             spans = {name: table for name, table in rows.items() if isinstance(table[0], SpanRow)}
             self._in_sentences = {name: are_single_sentences(table) for name, table in spans.items()}
+        is_training = self.trainer is not None and self.trainer.state.fn == "fit"
         return {
             **super().state_dict(),
             "in_sentences": dict(self._in_sentences or {}),
             "fingerprints": self.fingerprints(),
+            "updates": {**self.updates._asdict(), "total": self.total_updates()} if is_training else {},
         }
 
     def fingerprints(self) -> dict[str, dict[str, str]]:

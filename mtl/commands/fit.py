@@ -25,7 +25,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from mtl import redaction
 from mtl.batching.gated_data import GatedData
 from mtl.batching.passes import default_length
-from mtl.batching.schedule import limited, make_schedule, planned_updates
+from mtl.batching.schedule import UpdateGrid, limited, make_schedule, planned_updates
 from mtl.commands import COMMANDS
 from mtl.commands.arguments import take_mixture
 from mtl.config.curriculum import end_problems
@@ -46,7 +46,7 @@ from mtl.tracking.resuming import agreed, fresh_start, newest_last
 from mtl.tracking.run_folder import RunFolder
 from mtl.tracking.tracker import MLflowTracker
 from mtl.training.assembly import build_data
-from mtl.training.checkpoints import changed_data, check_checkpoint, checkpoint_precision
+from mtl.training.checkpoints import changed_data, changed_updates, check_checkpoint, checkpoint_precision
 from mtl.training.default_module import build_default_module
 from mtl.training.early_stopping import early_stopping
 from mtl.training.guard import Guard
@@ -341,9 +341,10 @@ class MixtureCLI(LightningCLI):
             length = default_length(schedule)
             trainer.max_epochs = length.epochs
             self._chosen["trainer.max_epochs"] = f"{length.epochs} ({length.reason})"
-        per_epoch = -(-num_steps // trainer.accumulate_grad_batches)
-        problems = end_problems(self.mixture, planned_updates(per_epoch, trainer.max_epochs, trainer.max_steps))
-        if problems:
+        accumulate = trainer.accumulate_grad_batches
+        self._updates = UpdateGrid(-(-num_steps // accumulate), accumulate)
+        self._total_updates = planned_updates(self._updates.per_epoch, trainer.max_epochs, trainer.max_steps)
+        if problems := end_problems(self.mixture, self._total_updates):
             raise InputError(problems)
 
     def _check_options(self, stopping: EarlyStoppingOptions, guard: Guard) -> None:
@@ -384,14 +385,19 @@ class MixtureCLI(LightningCLI):
         return folder, checkpoint
 
     def _check_data(self, checkpoint: Path) -> None:
-        """Checks that the data is that of the training which is resumed; changes of dev and test are only reported.
+        """Checks that data and updates are those of the training that is resumed.
+
+        Changes of dev and test are only reported.
 
         Raises:
-            InputError: Rows of train have changed.
+            InputError: Rows of train have changed, or updates follow each other otherwise.
         """
-        changed = changed_data(checkpoint, self.datamodule.fingerprints())
-        if problems := changed.get("train"):
+        tasks = self.datamodule.tasks
+        if problems := changed_updates(checkpoint, self.mixture, tasks, self._updates, self._total_updates):
             raise InputError(problems)
+        changed = changed_data(checkpoint, self.datamodule.fingerprints())
+        if "train" in changed:
+            raise InputError(changed["train"])
         for problem in itertools.chain.from_iterable(changed.values()):
             say(f"{problem} Scores before and after it cannot be compared.")
 

@@ -41,8 +41,9 @@ mtl encoders pubmedbert                               # one entry, with the sour
 A fact without a source is `unknown`, and a filter never selects it. A revision is a commit on the hub; an entry
 without one loads `main`, which can change. Pickled weights are read with `weights_only=True`, which runs no code.
 *Packed* batches have no padding; this depends on the model family and is asked of the installed version of
-transformers. *Not loadable* means that the installed version lacks the family: a mixture that names the entry is refused. The entries are
-the files of `experiments/encoders`, and this page is made from them by `mtl encoders --markdown`.
+transformers. *Not loadable* means that the installed version lacks the family: a mixture that names the entry is
+refused. The entries are the files of `experiments/encoders`, and this page is made from them by
+`mtl encoders --markdown`.
 """
 
 

@@ -22,6 +22,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from heads import Entity, Head, Prediction, Row, Span, SpanRow
+from heads._invisible import JOINER, MARK, simplified
 from mtl.evaluation.baselines import usable_rows
 from mtl.evaluation.evaluator import TaskResult
 from mtl.evaluation.intervals import ScoreInterval, score_intervals
@@ -32,6 +33,9 @@ DECIDES_RESULTS = False
 
 WORD = re.compile(r"[^\W_]+|[^\w\s]|_")
 """A run of letters and digits, or any other visible character."""
+
+_PLACE = re.compile(rf"[^\W_](?:[{MARK}{JOINER}]*[^\W_])*|[^\w\s]|_")
+"""A word in a text that `simplified` has changed, in which marks and joiners are part of the word around them."""
 
 METRICS = ("f1", "precision", "recall")
 """The metrics of a part, as far as the head has them: those of exact matches."""
@@ -217,10 +221,13 @@ def form_of(text: str, entity: Entity) -> Form:
 
 
 def _words(text: str) -> Iterator[tuple[str, Span]]:
-    """The visible words of a text in lower case, with their places."""
-    for match in WORD.finditer(text):
-        word = match[0]
-        if word.isalnum() or (unicodedata.category(word[0]) not in _INVISIBLE and word != "\ufffd"):
+    """The visible words of a text in lower case and without accents, with their places."""
+    for match in _PLACE.finditer(simplified(text)):
+        word = text[slice(*match.span())]
+        if not (word.isascii() and word.isprintable()):
+            characters = unicodedata.normalize("NFD", word)
+            word = "".join(c for c in characters if unicodedata.category(c) not in _INVISIBLE and c != "\ufffd")
+        if word:
             yield word.casefold(), match.span()
 
 

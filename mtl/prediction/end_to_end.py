@@ -86,8 +86,9 @@ class EndToEnd(Callback):
     def _scored(self, task: str, module: MultiTaskModule, trainer: pl.Trainer) -> TaskResult:
         split = self._data.tasks[task][SPLIT]
         own = [index for index, owner in enumerate(document_ranks(split, world_size())) if owner == rank()]
-        gold = [_span_row(split.rows[index]) for index in own]
         head = module.head(task)
+        # Rows without gold stay: what is found in them is wrong. Refused ones do not count on gold mentions either.
+        gold = [row for row in (_span_row(split.rows[index]) for index in own) if head.check(row) is None]
         counts: defaultdict[str, list[Tensor]] = defaultdict(list)
         pipeline = self._pipeline(task, gold, module)
         remaining = iter(gold)
@@ -98,7 +99,7 @@ class EndToEnd(Callback):
         assert not pipeline.num_waiting, "a row was not predicted"
         documents = {name: torch.stack(own).sum(0) for part in gather(dict(counts)) for name, own in part.items()}
         names = sorted(documents)
-        return _result(head, names, [documents[name] for name in names], len(split.rows))
+        return _result(head, names, [documents[name] for name in names], sum(gather(len(gold))))
 
     def _count(
         self,

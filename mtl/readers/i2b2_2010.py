@@ -15,7 +15,6 @@ from mtl.readers._members import ARCHIVES, Member, companions, content_lines, me
 from mtl.readers._mentions import Offsets, between, checked_spans, numbered, renamed
 
 CONCEPTS = ("problem", "test", "treatment")
-RELATIONS = ("PIP", "TeCP", "TeRP", "TrAP", "TrCP", "TrIP", "TrNAP", "TrWP")
 ASSERTION = "assertion"
 
 _CONCEPT = re.compile(rf'c="(.*)" ({OFFSET}):({OFFSET}) ({OFFSET}):({OFFSET})')

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -12,13 +11,11 @@ from typing import Any, ClassVar, NamedTuple
 from heads.rows import Entity, Relation, SpanRow
 from mtl.problems import InputError, Problem
 from mtl.readers import OnBadRow, Reader
-from mtl.readers._columns import MalformedError, kind_of, name_of, text_of
-from mtl.readers._json import parse_json
+from mtl.readers._columns import MalformedError, name_of, text_of
+from mtl.readers._json import parse_object
 
 CHEMPROT = {"CHEMICAL": ("[[ ", " ]]"), "GENE": ("<< ", " >>")}
 """The marks of SciBERT's ChemProt; their blanks count, because names of chemicals contain brackets."""
-
-_ONE_OBJECT = "a line must be one JSON object"
 
 
 class _Marks(NamedTuple):
@@ -79,7 +76,7 @@ class MarkedPairs(Reader):
         for number, line in self.lines(source):
             if line.strip():
                 try:
-                    row = self._row(_parsed(line), f"{split}-{number}")
+                    row = self._row(parse_object(line), f"{split}-{number}")
                 except MalformedError as error:
                     self.bad(source, number, error.rule, error.found)
                 else:
@@ -101,16 +98,6 @@ class MarkedPairs(Reader):
         )
         document = hashlib.sha256(text.encode()).hexdigest()[:12]
         return SpanRow(name, document, text, entities=entities, relations=(Relation("T1", "T2", label),))
-
-
-def _parsed(line: str) -> dict[str, Any]:
-    try:
-        record = parse_json(line, _ONE_OBJECT)
-    except json.JSONDecodeError as error:
-        raise MalformedError(_ONE_OBJECT, f"invalid JSON at position {error.pos}") from None
-    if not isinstance(record, dict):
-        raise MalformedError(_ONE_OBJECT, kind_of(record))
-    return record
 
 
 def _find(text: str, before: str, after: str) -> _Marks:

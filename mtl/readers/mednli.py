@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,12 +9,10 @@ from typing import Any, ClassVar
 from heads.rows import TextRow
 from mtl.readers import SPLIT_NAMES, OnBadRow, Reader
 from mtl.readers._columns import MalformedError, kind_of, name_of, text_of
-from mtl.readers._json import parse_json
+from mtl.readers._json import parse_object
 from mtl.readers.rqe import question_hash
 
 LABELS = ("entailment", "contradiction", "neutral")
-
-_ONE_OBJECT = "a line must be one JSON object"
 
 
 class MedNLI(Reader):
@@ -54,21 +51,11 @@ class MedNLI(Reader):
         for number, line in self.lines(source):
             if line.strip():
                 try:
-                    row = _row(_parse(line), default_id=f"{split}-{number}")
+                    row = _row(parse_object(line), default_id=f"{split}-{number}")
                 except MalformedError as error:
                     self.bad(source, number, error.rule, error.found)
                 else:
                     yield row
-
-
-def _parse(line: str) -> dict[str, Any]:
-    try:
-        record = parse_json(line, _ONE_OBJECT)
-    except json.JSONDecodeError as error:
-        raise MalformedError(_ONE_OBJECT, f"invalid JSON at position {error.pos}") from None
-    if not isinstance(record, dict):
-        raise MalformedError(_ONE_OBJECT, kind_of(record))
-    return record
 
 
 def _row(record: Mapping[str, Any], default_id: str) -> TextRow:

@@ -44,7 +44,7 @@ def _lines(suite: Suite) -> Iterator[str]:
 
 def _score_lines(spec: SuiteSpec) -> Iterator[str]:
     rule = _RULES[spec.aggregation.rule]
-    yield f"## Score\n\nThe score of the suite is {rule}. A model that lacks the score of a task has no score of the suite.\n"
+    yield f"## Score\n\nThe score of the suite is {rule}. A model that lacks the score of a task has none.\n"
     groups = spec.aggregation.groups
     if groups:
         yield from table(["group", "tasks"], [[name, _codes(members)] for name, members in groups.items()])

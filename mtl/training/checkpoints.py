@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from mtl.batching.data_module import MixtureData
 from mtl.batching.gated_data import GatedData
+from mtl.batching.schedule import UpdateGrid, make_schedule
 from mtl.config import components
 from mtl.config.loading import parse_mixture
 from mtl.config.mixture import Mixture
@@ -19,6 +20,9 @@ from mtl.problems import InputError, Problem
 from mtl.redaction import quoted_code, shown_key
 from mtl.training.hyperparameters import Optimisation
 from mtl.training.module import CHECKPOINT_KEY
+
+if TYPE_CHECKING:
+    from mtl.data.examples import TaskData
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -161,6 +165,40 @@ def changed_data(path: Path, fingerprints: Mapping[str, Mapping[str, str]]) -> d
                 problem = Problem(f"tasks.{task}.data", message, "Restore them, or train a new run.")
                 changed.setdefault(split, []).append(problem)
     return changed
+
+
+def changed_updates(
+    path: Path, mixture: Mixture, tasks: Mapping[str, TaskData], updates: UpdateGrid, total: int
+) -> list[Problem]:
+    """What makes the updates of a resumed training follow each other otherwise than until its checkpoint.
+
+    The optimiser's schedule and the streams of examples count updates, so they would go on somewhere else.
+
+    Args:
+        path: The checkpoint.
+        mixture: The mixture, which is that of the checkpoint.
+        tasks: Prepared data of each task.
+        updates: How the updates follow each other now.
+        total: Their number now; a longer training is allowed if it keeps the order of the finished epochs.
+    """
+    checkpoint = read_checkpoint(path)
+    before = checkpoint.get(GatedData.__qualname__, {}).get("updates")
+    if not before:
+        return []
+    advice = "Keep the value, or train a new run."
+    if before["accumulate"] != updates.accumulate:
+        found = f"must be {before['accumulate']} as in the checkpoint, got {updates.accumulate}."
+        return [Problem("trainer.accumulate_grad_batches", found, advice)]
+    if before["per_epoch"] != updates.per_epoch:
+        found = f"must leave {before['per_epoch']} updates per epoch as in the checkpoint, got {updates.per_epoch}."
+        return [Problem("trainer.limit_train_batches", found, advice)]
+    if before["total"] == total:
+        return []
+    then, now = (make_schedule(mixture, tasks, n / updates.per_epoch, updates) for n in (before["total"], total))
+    if all(then.epoch(epoch) == now.epoch(epoch) for epoch in range(checkpoint["epoch"] + 1)):
+        return []
+    found = f"must keep the {before['total']} updates of the checkpoint with this sampler, got {total}."
+    return [Problem("trainer.max_epochs", f"The order of its steps depends on their number, so it {found}", advice)]
 
 
 def _shaping(value: Any) -> Any:

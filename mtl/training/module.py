@@ -1,6 +1,6 @@
 """The shared encoder with a head per task, as Lightning trains it.
 
-Shapes: B examples, T tokens, H hidden size.
+Shapes: B examples, S sequences, T tokens, H hidden size.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class MultiTaskModule(pl.LightningModule):
         """
         if not batch.parts:
             return {}
-        states = self.encoder(batch.input_ids, batch.layout, batch.type_ids)  # [B, T, H]
+        states = self.encoder(batch.input_ids, batch.layout, batch.type_ids)  # [S, T, H]
         with single_precision(states.device):
             return {
                 part.task: self._head_at(part.task, update)(

@@ -87,7 +87,6 @@ class RunRecorder(Callback):
         self._selected: dict[str, ClassReport] = {}
         self._lines: list[summary.ResultLine] = []
         self._title = ""
-        self._kept: list[Path] = []
         self._keeps_status = False
         self._first_losses: dict[str, float] = {}
         self._num_marked = 0
@@ -258,7 +257,7 @@ class RunRecorder(Callback):
 
     def _all_cautions(self) -> list[str]:
         """Those of the training, whichever process trained, and those of this evaluation."""
-        return [*training_cautions(self._folder.info, self._folder.metrics), *self._cautions]
+        return [*training_cautions(self._folder.info, self._folder.metrics), *dict.fromkeys(self._cautions)]
 
     def state_dict(self) -> dict[str, Any]:
         reports = {task: report._asdict() for task, report in self._selected.items()}
@@ -361,8 +360,8 @@ class RunRecorder(Callback):
             with suppress(OSError):  # it may hold predictions of an earlier evaluation
                 (self._folder.path / "predictions").rmdir()
             return
-        files = [] if kept is None else kept.merge()
-        self._kept = [*(path for path in self._kept if path not in files), *files]
+        if kept is not None:
+            kept.merge()
 
     def _drop_predictions(self, pl_module: pl.LightningModule) -> None:
         """Drops the predictions of an evaluation that was not selected or did not finish."""
@@ -398,7 +397,8 @@ class RunRecorder(Callback):
                 _log(trainer, {f"{prefix}/{name}": value for name, value in scores.items()}, 0)
         if self._tracker is not None:
             self._track_reports(self._tracker, split, reports)
-            for path in self._kept:
+            kept = (self._folder.path / "predictions" / split).glob("*.jsonl") if self._predictions else ()
+            for path in sorted(kept):  # of the selected evaluation, which an earlier process may have made
                 shared = self._folder.artifacts / "predictions" / split / path.name
                 labels = None if data.mixture.privacy.log_text else data.heads[path.stem].labels
                 self._tracker.log_artifact(shared_copy(path, shared, labels), f"predictions/{split}")

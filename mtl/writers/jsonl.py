@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from mtl.files import finite
 from mtl.private_files import replacing_private
 from mtl.writers import PredictedRow, PredictionWriter
 
@@ -20,4 +21,4 @@ class JsonlWriter(PredictionWriter):
     def write(self, path: Path, rows: Iterable[PredictedRow]) -> None:
         with replacing_private(path) as file:
             for row in rows:
-                file.write(json.dumps(row.to_dict(), ensure_ascii=False) + "\n")
+                file.write(json.dumps(finite(row.to_dict()), ensure_ascii=False, allow_nan=False) + "\n")

@@ -318,6 +318,31 @@ def test_a_run_resumes_only_on_the_rows_that_it_was_trained_on(
 
 
 @pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize(
+    ("sampler", "changed", "key"),
+    [
+        ("proportional", "--trainer.accumulate_grad_batches=2", "trainer.accumulate_grad_batches"),
+        ("proportional", "--trainer.limit_train_batches=3", "trainer.limit_train_batches"),
+        ("annealed", "--trainer.max_epochs=20", "trainer.max_epochs"),
+        ("proportional", "--trainer.max_epochs=3", None),
+    ],
+)
+def test_a_run_resumes_only_if_its_updates_go_on_as_they_began(
+    sampler: str, changed: str, key: str | None, toy_mixture: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = toy_mixture(sampler={"name": sampler})
+    assert in_process("fit", path, "--trainer.max_epochs=2", "--run.baselines=false") == 0
+    folder = latest(path)
+    before = folder.info
+    capsys.readouterr()
+    words = ("--ckpt_path=last", "--trainer.max_epochs=2", "--run.baselines=false", changed)
+    assert in_process("fit", path, *words) == (0 if key is None else 2)
+    if key is not None:
+        assert f"mtl: {key}: " in capsys.readouterr().err
+        assert folder.info == before
+
+
+@pytest.mark.usefixtures("fresh")
 def test_an_interrupted_run_names_the_command_that_resumes_it_if_there_is_a_checkpoint(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path, "toy", 1)
     words = ["fit", "--mixture", "my notes.yaml"]

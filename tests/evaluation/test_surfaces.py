@@ -153,6 +153,13 @@ def test_case_blanks_accents_and_invisible_characters_make_no_difference(written
     assert form_of(written, Entity("T", "Gene", ((0, len(written)),))) == ("il", "-", "2")
 
 
+@pytest.mark.parametrize(
+    "written", ["hyper\u00adtension", "hype\u0301rtension", "hyp\u00e9rtension", "Hyper\u200dtension\u00ad"]
+)
+def test_marks_and_joiners_inside_a_word_do_not_divide_it(written: str) -> None:
+    assert form_of(written, Entity("T", "Disease", ((0, len(written)),))) == ("hypertension",)
+
+
 def test_a_discontinuous_mention_goes_from_its_first_to_its_last_character() -> None:
     assert form_of("left or right arm", Entity("T", "Part", ((0, 4), (14, 17)))) == ("left", "or", "right", "arm")
 

@@ -68,6 +68,9 @@ LINKS = [
 ]
 """Predicted are 4 triples, because every pair of found mentions is "up"; gold are 5; 1 is right."""
 
+REFUSED = row("aspirin increases cancer", {"aspirin": DRUG, "cancer": EVENT}, ("aspirin", "cancer", "sideways"))
+"""A row of test with a relation type that the task does not know: it is skipped and counts nowhere."""
+
 INDUCED_TRAIN = [
     row("Ibuprofen induces bleeding .", {"ibuprofen": ("Chemical", "D1"), "bleeding": ("Disease", "D2")}),
     row("bleeding .", {"bleeding": ("Disease", "D2")}),
@@ -114,6 +117,7 @@ def write(folder: Path, encoder: Path, tasks: Iterable[str] = tuple(TASKS)) -> P
     for task, own in rows.items():
         for split in ("train", "dev", "test"):
             used = INDUCED_TEST if (task, split) == ("induced", "test") else own
+            used = [*used, REFUSED] if (task, split) == ("links", "test") else used
             lines = [{**one, "id": f"{split}-{n}", "document": f"{task}-{split}-{n}"} for n, one in enumerate(used)]
             five_tasks.write_lines(folder / task / f"{split}.jsonl", lines)
     fields: dict[str, Any] = {
@@ -123,6 +127,8 @@ def write(folder: Path, encoder: Path, tasks: Iterable[str] = tuple(TASKS)) -> P
         "leakage": dict.fromkeys(("documents", "texts", "sentences", "containment"), "warn"),
         "tasks": {name: {**TASKS[name], "data": {"reader": "jsonl", "path": str(folder / name)}} for name in tasks},
     }
+    if "links" in tasks:
+        fields["tasks"]["links"]["data"]["on_bad_row"] = "skip"
     if "kind" in tasks:
         fields["tasks"]["kind"]["data"]["columns"] = {"text": "sentence", "label": "gold"}
     path = folder / "five.yaml"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import stat
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,11 @@ def test_the_layouts_of_shared_tasks_hold_one_task(name: str) -> None:
     problem = writer_class(Path(name))().problem(Path(name), ["one", "two"], [])
     assert problem is not None
     assert "one, two" in problem
+
+
+def test_json_lines_have_null_where_there_is_no_number(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.jsonl", PredictedRow("1", "1", "A text.", {"risk": {"value": math.nan}}))
+    assert json.loads(path.read_text(), parse_constant=pytest.fail)["predictions"] == {"risk": {"value": None}}
 
 
 def test_json_lines_carry_further_keys(tmp_path: Path) -> None:

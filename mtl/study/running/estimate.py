@@ -241,8 +241,11 @@ def _power(session: Session, cells: Mapping[str, int]) -> dict[str, dict[str, An
 def _spreads(session: Session) -> dict[str, float]:
     """By task, the standard deviation of the difference of two independent single-task runs: sqrt(2) times their own.
 
-    Runs of one seed see their examples in the same order, so the real differences may vary less.
+    Runs of one seed see their examples in the same order, so the real differences may vary less. With folds there are
+    none, because the scores that are compared are those of all folds together.
     """
+    if session.plan.folds != ("",):
+        return {}
     spreads = {}
     for task in session.plan.study.mixture.tasks:
         scores = []

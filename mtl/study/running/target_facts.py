@@ -9,7 +9,7 @@ from typing import Any
 from heads import Head
 from mtl.data.examples import TaskData
 from mtl.data.store import RowTable
-from mtl.evaluation.baselines import Frozen, trivial_baselines
+from mtl.evaluation.baselines import Frozen, trivial_baselines, usable_rows
 from mtl.evaluation.resampling_units import DOCUMENT, unit_numbers, units_of
 from mtl.evaluation.summary import strongest_baseline
 from mtl.evaluation.units import unit_of
@@ -65,7 +65,7 @@ def _resampling(name: str, head: Head, folds: Sequence[RowTable], unit: str) -> 
         has_documents = any(row.document != row.id for row in folds[0])
         number = sum(len(set(rows.documents().tolist())) for rows in folds)
         return {"unit": "document" if has_documents else "row", "num_units": number}
-    documents = [sorted({row.document for row in rows if head.is_labelled(row)}) for rows in folds]
+    documents = [sorted({row.document for row in usable_rows(head, rows)}) for rows in folds]
     of_documents = [own[document] for own, names in zip(units, documents, strict=True) if own for document in names]
     numbers = unit_numbers(of_documents, {own: own for own in of_documents}).tolist()
     return {"unit": unit, "num_units": len(set(numbers)), "unit_of_documents": numbers}

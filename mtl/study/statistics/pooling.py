@@ -16,7 +16,8 @@ def pooled(folds: Sequence[Finished], heads: Mapping[str, Head]) -> Finished:
     """The result of a cross-validated run.
 
     The counts of all test folds are put together and scored once, because a corpus metric such as F1 is not the mean
-    of its values on parts of the corpus (Forman and Scholz 2010). Dev scores are means over folds.
+    of its values on parts of the corpus (Forman and Scholz 2010). Dev scores are means over folds, and so are those on
+    seen and unseen mentions, since each fold has seen other mentions.
 
     Args:
         folds: The results of the folds, in order; each document is in the test set of one of them.
@@ -29,6 +30,7 @@ def pooled(folds: Sequence[Finished], heads: Mapping[str, Head]) -> Finished:
             **first,
             "test": {target: _scores(heads[target], counts[target]["counts"]) for target in counts},
             "dev": _means([fold.result["dev"] for fold in folds]),
+            "surfaces": _surfaces([fold.result.get("surfaces", {}) for fold in folds]),
             "curve": [
                 {"updates": points[0]["updates"], "dev": _means([point["dev"] for point in points])}
                 for points in zip(*(fold.result["curve"] for fold in folds), strict=True)
@@ -65,6 +67,15 @@ def _means(folds: Sequence[Mapping[str, Mapping[str, float | None]]]) -> dict[st
     return {
         target: {metric: _mean([fold[target][metric] for fold in folds]) for metric in scores}
         for target, scores in folds[0].items()
+    }
+
+
+def _surfaces(folds: Sequence[Mapping[str, Mapping[str, float | None]]]) -> dict[str, dict[str, float | None]]:
+    """The mean of each score on seen or unseen mentions; None if a fold has none, such as without unseen mentions."""
+    targets = [target for target in folds[0] if all(fold.get(target) for fold in folds)]
+    return {
+        target: {name: _mean([fold[target].get(name) for fold in folds]) for name in folds[0][target]}
+        for target in targets
     }
 
 

@@ -54,6 +54,23 @@ def test_patients_are_resampled_and_their_names_stay(session_of: Callable[..., S
     assert by_patient.low <= gain.cell.mean <= by_patient.high
 
 
+def test_a_refused_row_of_test_is_no_document_to_resample(session_of: Callable[..., Session], tmp_path: Path) -> None:
+    session_of(["Kovacs", "Szabo"])
+    file = tmp_path / "cause" / "test.jsonl"
+    rows = read_lines(file)
+    write_lines(file, [{**rows[0], "label": "unheard of"}, *rows[1:]])
+    mixture = tmp_path / "toy.yaml"
+    fields = yaml.safe_load(mixture.read_text())
+    fields["tasks"]["cause"]["data"]["on_bad_row"] = "skip"
+    mixture.write_text(yaml.safe_dump(fields))
+    session = Session(load_study(next(tmp_path.glob("*study*.yaml"))), Path("runs"))
+    session.run("one session")
+    session.tracker.close()
+    assert session.description()["targets"]["cause"]["unit_of_documents"] == [1, 0, 1, 0, 1, 0, 1]
+    (gain,) = [gain for gain in session.findings().families[0].gains if gain.target == "cause"]
+    assert gain.documents is not None
+
+
 def test_rows_without_a_patient_are_an_error_of_the_plan(session_of: Callable[..., Session]) -> None:
     session = session_of(["Kovacs", ""])
     with pytest.raises(InputError) as caught:

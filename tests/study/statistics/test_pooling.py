@@ -54,6 +54,21 @@ def test_a_rate_is_that_of_the_summed_counts_and_not_the_mean_of_the_folds() -> 
     assert made.result["dev"]["cause"]["f1"] is None, "a mean of some of the folds would not be one of all"
 
 
+def test_scores_on_seen_mentions_are_means_over_folds() -> None:
+    head = build_head(TaskSpec(head="classification", labels=["no", "yes"], data=DATA), hidden_size=8)
+    folds = [finished("cause", [name], [[1, 0, 0, 0]], 0.5, [0]) for name in "ab"]
+    kept = [{"seen_f1": 0.5, "unseen_f1": 0.25}, {"seen_f1": 1.0, "unseen_f1": None}]
+    made = pooled(
+        [
+            Finished({**one.result, "surfaces": {"cause": own}}, one.counts)
+            for one, own in zip(folds, kept, strict=True)
+        ],
+        {"cause": head},
+    )
+    assert made.result["surfaces"] == {"cause": {"seen_f1": 0.75, "unseen_f1": None}}
+    assert pooled(folds, {"cause": head}).result["surfaces"] == {}, "runs of earlier versions kept none"
+
+
 def test_the_scores_of_the_folds_are_those_of_their_runs() -> None:
     folds = [finished("cause", ["a"], [[1]], score, [0]) for score in (0.25, None)]
     assert fold_scores(folds, "cause", "f1") == pytest.approx([0.25, float("nan")], nan_ok=True)
