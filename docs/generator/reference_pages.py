@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from reference_components import components_page
 from reference_keys import keys_page
 from sphinx.application import Sphinx
 from sphinx.highlighting import lexer_classes
+from sphinx.pycode import ModuleAnalyzer
 
 NAVIGATION = Path(__file__).parents[1] / "navigation.md"
 
@@ -72,8 +74,18 @@ def setup(app: Sphinx) -> dict[str, bool]:
         cls = event[3]
         return ("", None) if inspect.isclass(cls) and issubclass(cls, BaseModel) else None
 
+    def describe(_: Sphinx, what: str, name: str, *event: Any) -> None:
+        """The docstring of data that a package imports from a module of its own, where Sphinx does not look."""
+        package, _, attribute = name.rpartition(".")
+        for module in sorted(sys.modules) if what == "data" else ():
+            if module.startswith(f"{package}.") and hasattr(sys.modules[module], attribute):
+                found = ModuleAnalyzer.for_module(module).find_attr_docs().get(("", attribute))
+                if found is not None:
+                    event[-1][:] = found
+
     app.add_lexer("csv", lexer_classes["none"])  # tables have nothing to highlight
     app.connect("source-read", complete)
     app.connect("autodoc-process-signature", sign)
+    app.connect("autodoc-process-docstring", describe)
     app.connect("env-get-outdated", always_read)
     return {"parallel_read_safe": True}
