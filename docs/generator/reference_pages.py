@@ -76,8 +76,10 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
     def describe(_: Sphinx, what: str, name: str, *event: Any) -> None:
         """The docstring of data that a package imports from a module of its own, where Sphinx does not look."""
-        package, _, attribute = name.rpartition(".")
-        for module in sorted(sys.modules) if what == "data" else ():
+        package, attribute = name.rsplit(".", 1)
+        if what != "data":
+            return
+        for module in sorted(sys.modules):
             if module.startswith(f"{package}.") and hasattr(sys.modules[module], attribute):
                 found = ModuleAnalyzer.for_module(module).find_attr_docs().get(("", attribute))
                 if found is not None:
