@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
-import copy
 import dataclasses
 import itertools
 import json
 import os
-import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
@@ -28,17 +24,18 @@ from mtl.batching.passes import default_length
 from mtl.batching.schedule import UpdateGrid, limited, make_schedule, planned_updates
 from mtl.commands import COMMANDS
 from mtl.commands.arguments import take_mixture
+from mtl.commands.fit_options import TRAINER_DEFAULTS, EarlyStoppingOptions, RunOptions, add_options, check_trainer
 from mtl.config.curriculum import end_problems
 from mtl.config.encoder_catalogue import entry_reasons
 from mtl.config.mixture import Mixture
-from mtl.config.schema import checked, keys_of
+from mtl.config.schema import checked
 from mtl.distributed import is_rank_zero
 from mtl.encoder.families import padding_reasons
 from mtl.encoder.location import start_reasons
 from mtl.evaluation.resampling_units import unit_problems
 from mtl.log_filters import filter_logs
 from mtl.prediction.end_to_end import EndToEnd
-from mtl.problems import InputError, Problem, did_you_mean
+from mtl.problems import InputError, Problem
 from mtl.samplers import require_positive
 from mtl.tracking.checkpoint_folder import say
 from mtl.tracking.live_runs import take
@@ -50,10 +47,9 @@ from mtl.training.checkpoints import changed_data, changed_updates, check_checkp
 from mtl.training.default_module import build_default_module
 from mtl.training.early_stopping import early_stopping
 from mtl.training.guard import Guard
-from mtl.training.hyperparameters import Optimisation
 from mtl.training.learning_rates import rate_reason
 from mtl.training.module import MultiTaskModule
-from mtl.training.precision import agreed_precision, precision_problems
+from mtl.training.precision import agreed_precision
 from mtl.training.profiling import StepProfile, phases
 from mtl.training.progress import ProgressLines
 from mtl.training.recorder import RunRecorder
@@ -61,79 +57,6 @@ from mtl.training.run_watch import RunWatch
 from mtl.training.saving import LastCheckpoint, checkpoint_callbacks
 from mtl.training.shown_metrics import main_metrics, metrics_of_interest
 from mtl.training.signals import StopOnSignal, StopSignals
-
-
-@dataclasses.dataclass
-class RunOptions:
-    """Where a run goes and what it records.
-
-    Args:
-        root: Folder of all runs; the folder of a run is ROOT/MIXTURE/TIME-sSEED.
-        track: Whether to track the run in MLflow.
-        experiment: Name of the MLflow experiment.
-        metrics: Which metrics MLflow gets: `main` for primary and requested metrics, losses, the strongest trivial
-            predictors and the learning rate; `all` also for other metrics, counts of rows, all trivial predictors and
-            the load of the machine. The folder of the run has them either way.
-        baselines: Whether to score trivial predictors at the end.
-        frozen: Whether to score `frozen` among them: a linear model on the states of the encoder without fine-tuning,
-            which needs a pass over the training rows unless its scores are in the cache.
-        save_every: Number of updates after which `last` is saved within an epoch, to resume with `--ckpt_path last`;
-            None does not count updates. `last` is always saved at the end of each epoch.
-        save_minutes: Minutes after which `last` is saved within an epoch; None does not count minutes.
-        keep: Number of checkpoints to keep as `last`: the newest, and those to use if it is damaged.
-        best_per_task: Whether to save the best checkpoint of each task; None does so for up to 10 tasks.
-        predictions: Whether to keep predictions by row id, in the folder of the run and in MLflow. They contain
-            labels and offsets, but no text.
-        profile: Whether to profile training steps and write the times to the folder of the run: `profile.md` by
-            operator, `fit-phases.txt` by phase. `--profile` is short for `--run.profile=true`.
-        end_to_end: Whether `mtl test` also scores relations and attributes of the mentions that entity tasks find.
-            `--end-to-end` is short for `--run.end_to_end=true`.
-        mentions: Entity tasks that find the mentions of a task, each NAME=TASK[,TASK]; needed if several tasks find the
-            same type. `--mentions` is short for an entry.
-    """
-
-    root: str = "runs"
-    track: bool = True
-    experiment: str = "biomtl"
-    metrics: Literal["main", "all"] = "main"
-    baselines: bool = True
-    frozen: bool = True
-    save_every: int | None = None
-    save_minutes: float | None = 5
-    keep: int = 2
-    best_per_task: bool | None = None
-    predictions: bool = False
-    profile: bool = False
-    end_to_end: bool = False
-    mentions: list[str] = dataclasses.field(default_factory=list)
-
-    def folder(self) -> Path:
-        """The folder of all runs; `~` and `$NAME` stand for what a shell makes of them."""
-        return Path(os.path.expandvars(self.root)).expanduser()
-
-
-@dataclasses.dataclass
-class EarlyStoppingOptions:
-    """When to stop before the last epoch.
-
-    Args:
-        patience: Number of dev evaluations without improvement; None disables early stopping.
-        min_delta: Smallest increase that counts as an improvement.
-        per_task: Whether to stop each task by its primary metric, instead of all tasks by the selection score.
-    """
-
-    patience: int | None = None
-    min_delta: float = 0.0
-    per_task: bool = False
-
-
-TRAINER_DEFAULTS = {
-    "gradient_clip_val": 1.0,
-    "num_sanity_val_steps": 0,
-    "enable_model_summary": False,
-    "log_every_n_steps": 10,
-}
-
 
 AUTO = "auto"
 """Value of `--ckpt_path`: resume from the newest `last` of the mixture and seed if there is one."""
@@ -191,17 +114,7 @@ class MixtureCLI(LightningCLI):
 
     @staticmethod
     def add_core_arguments_to_parser(parser: LightningArgumentParser) -> None:
-        parser.add_lightning_class_args(pl.Trainer, "trainer")
-        parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
-        parser.add_class_arguments(Optimisation, "model", instantiate=False)
-        compile_help = "Whether to compile the encoder with torch.compile, which takes about a minute at the start."
-        parser.add_argument("--model.compile", type=bool, default=False, help=compile_help)
-        graphs_help = "Whether to train with CUDA graphs where that is possible. Not yet verified on a GPU."
-        parser.add_argument("--model.cuda_graphs", type=bool, default=False, help=graphs_help)
-        parser.add_class_arguments(RunOptions, "run")
-        parser.add_class_arguments(Guard, "guard", instantiate=False)
-        parser.add_class_arguments(EarlyStoppingOptions, "early_stopping")
-        parser.add_argument("--mixture", type=str, default=None, help="The mixture file; --mixture.KEY overrides it.")
+        add_options(parser)
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -300,7 +213,7 @@ class MixtureCLI(LightningCLI):
         if is_free:
             config.trainer.precision = agreed_precision(config.trainer.accelerator, config.trainer.num_nodes)
         self.config_init = self.parser.instantiate_classes(self.config)
-        _check_trainer(self.config_init[self.subcommand].trainer.as_dict(), trains=self.subcommand == "fit")
+        check_trainer(self.config_init[self.subcommand].trainer.as_dict(), trains=self.subcommand == "fit")
         guard = checked(Guard, config.guard.as_dict(), "guard")
         built = self.datamodule.heads, self.datamodule.tokenizer
         model = config.model.as_dict()
@@ -320,7 +233,7 @@ class MixtureCLI(LightningCLI):
         if checkpoint is not None and is_free:
             config.trainer.precision = checkpoint_precision(checkpoint)
             self.config_init[self.subcommand].trainer.precision = config.trainer.precision
-            _check_trainer(self.config_init[self.subcommand].trainer.as_dict(), trains=self.subcommand == "fit")
+            check_trainer(self.config_init[self.subcommand].trainer.as_dict(), trains=self.subcommand == "fit")
         # Scores on seen and unseen mentions, and of groups, are computed from the predictions of an evaluation.
         finds_mentions = any(head.mention_types for head in self.datamodule.heads.values())
         is_divided = finds_mentions or bool(self.mixture.evaluation.groups)
@@ -501,55 +414,6 @@ def _end_to_end(options: RunOptions, command: str, data: GatedData) -> EndToEnd 
     return EndToEnd(data, options.mentions)
 
 
-def option_problems(options: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
-    """Every problem of options of `mtl fit` that its parser, or Lightning's trainer, finds before the training.
-
-    Args:
-        options: Options by section: model, trainer, early_stopping or guard.
-    """
-    parser = LightningArgumentParser(exit_on_error=False, allow_abbrev=False)
-    MixtureCLI.add_core_arguments_to_parser(parser)
-    known = [name for name in vars(parser.get_defaults().as_flat()) if "." in name]
-    problems: list[Problem] = []
-    for section, values in options.items():
-        names = [name.removeprefix(f"{section}.") for name in known if name.startswith(f"{section}.")]
-        wrong = [name for name in values if name not in names]
-        problems += [
-            Problem(f"{section}.{name}", f"There is no option '{name}'.", did_you_mean(name, names)) for name in wrong
-        ]
-        for name in (name for name in values if name not in wrong):
-            problems += _option_problems(parser, section, name, values[name])
-    if not problems and "trainer" in options:
-        trainer = parser.instantiate(parser.parse_object({"trainer": dict(options["trainer"])})).trainer
-        arguments = {"precision": "32-true", **{k: v for k, v in trainer.as_dict().items() if v is not None}}
-        try:
-            _check_trainer(arguments)
-        except InputError as error:
-            problems += error.problems
-    return problems
-
-
-def _option_problems(parser: LightningArgumentParser, section: str, name: str, value: Any) -> list[Problem]:
-    """The problem of the value of one option; an empty list if it is valid."""
-    key = f"{section}.{name}"
-    cls = {"model": Optimisation, "guard": Guard}.get(section)
-    try:
-        if cls is not None and name in keys_of(cls):
-            checked(cls, {name: value}, section)
-        else:
-            parser.parse_object({section: {name: value}})
-    except InputError as error:
-        return error.problems
-    except (argparse.ArgumentError, ValueError, TypeError) as error:
-        types = re.findall(r"Expected an? (?:<class '(\w+)'>|typing\.(Literal\[.*?\])|(\S+))", str(error))
-        names = dict.fromkeys(
-            "".join(found).replace("Literal", "one of ").replace("NoneType", "null") for found in types
-        )
-        rule = f"must be {' or '.join(names)}" if names else "is not valid"
-        return [Problem(key, f"{rule}, got {json.dumps(value, default=str)}.")]
-    return []
-
-
 def _setup(trainer: pl.Trainer, folder: RunFolder) -> str:
     """A line with the settings that decide the speed of the run, and its folder."""
     threads = torch.get_num_threads()
@@ -618,48 +482,6 @@ def _find_checkpoint(name: str, root: Path, mixture_name: str, *, trains: bool) 
     # A name of an earlier version, or of a checkpoint that is no longer kept, is found by the run that it lies in.
     folder = RunFolder.open(path.parent if path.parent.name == "checkpoints" else path)
     return folder.resolve_checkpoint(("last" if trains else "best") if path.is_dir() else name)
-
-
-def _check_trainer(arguments: dict[str, Any], *, trains: bool = True) -> None:
-    """Validates the options of the trainer, by Lightning's checks and ours, before the run has a folder.
-
-    Args:
-        arguments: Arguments of the trainer.
-        trains: Whether the command trains, and so needs a limit on epochs or steps.
-
-    Raises:
-        InputError: Lightning rejects the options, the strategy shards weights, training has no limit, or the precision
-            is not available.
-    """
-    strategy = arguments.get("strategy")
-    name = strategy if isinstance(strategy, str) else type(strategy).__name__
-    if any(kind in name.lower() for kind in ("fsdp", "deepspeed", "modelparallel")):
-        message = f"must keep all weights on every device, because heads and checkpoints need them whole; got {name}."
-        raise InputError(
-            Problem("trainer.strategy", message, "Use ddp; for a large encoder, encoder.gradient_checkpointing.")
-        )
-    # A copy, because a strategy or plugin object is bound to the first trainer that uses it.
-    arguments = copy.deepcopy({**arguments, "logger": False, "callbacks": None, "enable_checkpointing": False})
-    try:
-        trainer = pl.Trainer(**arguments)
-    except (
-        MisconfigurationException,
-        ValueError,
-        TypeError,
-        ImportError,
-    ) as error:  # the package of an option is missing
-        raise InputError(Problem("--trainer", " ".join(str(error).split()))) from error
-    problems = precision_problems(str(arguments.get("precision")), trainer.strategy.root_device.type)
-    epochs, steps = trainer.max_epochs, trainer.max_steps
-    # If neither is set, Lightning trains for 1000 epochs, unless max_time is set.
-    is_endless = arguments.get("max_time") is not None if epochs is None else epochs < 0
-    if trains and is_endless and steps < 0:
-        message = f"Training must be limited by max_epochs or max_steps, got {epochs} and {steps}."
-        problems.append(
-            Problem("trainer.max_epochs", message, "Set one of them; the learning-rate schedule ends there.")
-        )
-    if problems:
-        raise InputError(problems)
 
 
 def _config_texts(arguments: Sequence[str]) -> list[str]:

@@ -68,7 +68,7 @@ def load(file: Path | str, overrides: Sequence[str] = ()) -> Tuning:
         InputError: As for `load_tuning`.
     """
     from mtl.commands.check import check
-    from mtl.commands.fit import option_problems
+    from mtl.commands.fit_options import option_problems
     from mtl.log_filters import quiet_lightning
     from mtl.tuning.tuning_file import Checks, load_tuning
 

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from heads.rows import Entity, Span, SpanRow
 from mtl.readers import Line, OnBadRow, Reader
 from mtl.readers._blocks import BadLine, Block, blocks, is_whole, refuse
+from mtl.readers._words import word_spans
 from mtl.redaction import shown
 
 Scheme = Literal["BIO", "IOB1", "IO", "BIOES", "BILOU"]
@@ -132,7 +133,7 @@ class Conll(Reader):
         if bad_lines:
             refuse(self, source, bad_lines)
             return
-        offsets = _offsets(words)
+        offsets = word_spans(words)
         row_id = f"{split}-{lines[0].number}"
         yield SpanRow(
             id=row_id,
@@ -245,16 +246,3 @@ def _continues(before: Tag, tag: Tag, scheme: Scheme) -> bool:
     """Whether a tag belongs to the mention of the tag before it."""
     inner = tag.prefix == "I" or tag.prefix == _LAST.get(scheme)
     return inner and before.prefix in ("B", "I") and before.type == tag.type
-
-
-def _offsets(words: Sequence[str]) -> tuple[Span, ...]:
-    """The spans of words in a text that joins them with one space.
-
-    >>> _offsets(["Low", "fever"])
-    ((0, 3), (4, 9))
-    """
-    spans, start = [], 0
-    for word in words:
-        spans.append((start, start + len(word)))
-        start += len(word) + 1
-    return tuple(spans)

@@ -13,6 +13,7 @@ from mtl.hashed_ids import quoted_id
 from mtl.problems import InputError, Problem
 from mtl.readers import OnBadRow, Reader
 from mtl.readers._members import Member, members
+from mtl.readers._words import word_spans
 
 Phase = Literal["starting_spans", "hierarchical_labels"]
 
@@ -123,7 +124,7 @@ class EBMNLP(Reader):
             if own is None:
                 return
             types.append(own)
-        offsets = _offsets(words)
+        offsets = word_spans(words)
         yield SpanRow(
             id=document,
             document=document,
@@ -174,14 +175,6 @@ def _is_wanted(path: PurePosixPath) -> bool:
 def _tokens(text: str) -> list[str]:
     """The tokens: one per line in version 2 of the release, separated by spaces in version 1."""
     return re.findall(r"[^\n\r]+" if "\n" in text.strip() else r"[^ \n\r]+", text)
-
-
-def _offsets(words: Sequence[str]) -> tuple[Span, ...]:
-    spans, start = [], 0
-    for word in words:
-        spans.append((start, start + len(word)))
-        start += len(word) + 1
-    return tuple(spans)
 
 
 def _entities(types: Sequence[Sequence[str]], words: Sequence[Span]) -> Iterator[Entity]:

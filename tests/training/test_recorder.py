@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlparse
 
 import numpy as np
 import pytest
@@ -459,16 +460,23 @@ def test_testing_a_failed_training_does_not_change_its_status(
 
 @pytest.mark.slow
 def test_a_resumed_run_without_improvement_still_reports_its_best_epoch(tmp_path: Path, tiny_encoder: Encoder) -> None:
-    no_training = "--model.learning_rate=1e-30"  # weights do not move, so the second epoch is not better
-    run = five_tasks.train(tmp_path, tiny_encoder("bert"), no_training, "--trainer.max_epochs=1", only=["kind"])
+    unchanged = ("--model.learning_rate=1e-30", "--run.predictions=true")  # so the second epoch is not better
+    run = five_tasks.train(tmp_path, tiny_encoder("bert"), *unchanged, "--trainer.max_epochs=1", only=["kind"])
+    tracked = client_of(tmp_path).get_run(read(run / "run.json")["mlflow"]["run_id"])
+    predictions = Path("predictions/dev/kind.jsonl")
     reports = [run / "artifacts" / "dev" / "kind" / name for name in ("confusion.json", "per_class.json")]
-    before = [read(path) for path in reports]
+    reports.append(local_path(tracked.info.artifact_uri) / predictions)
+    before = [path.read_text(encoding="utf-8") for path in reports]
     for path in reports:
         path.unlink()
-    assert five_tasks.fit(tmp_path, tmp_path / "five.yaml", no_training, "--ckpt_path=last") == run
+    assert five_tasks.fit(tmp_path, tmp_path / "five.yaml", *unchanged, "--ckpt_path=last") == run
     scored = [line for line in five_tasks.read_lines(run / "metrics.jsonl") if "val/selection" in line["metrics"]]
     assert len(scored) == 2
-    assert [read(path) for path in reports] == before
+    assert [path.read_text(encoding="utf-8") for path in reports] == before
+
+
+def local_path(uri: str) -> Path:
+    return Path(unquote(urlparse(uri).path))
 
 
 def has_last_checkpoint(folder: Path) -> bool:
