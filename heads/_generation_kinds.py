@@ -174,7 +174,7 @@ class LabelledItems(GeneratedKind):
     def macro_f1(self, counts: Tensor) -> Tensor:
         """The mean F1 of the labels that occur or are predicted, [..., K] -> [...]."""
         true, predicted, gold = self._table(counts)[..., :-1, :].unbind(-1)
-        return scores.mean(scores.precision_recall_f1(true, predicted, gold)[2], predicted + gold > 0)
+        return scores.mean(scores.ratio(2 * true, predicted + gold), predicted + gold > 0)
 
     def failure_rate(self, counts: Tensor) -> Tensor:
         """The share of texts of which a part could not be read, [..., K] -> [...]."""

@@ -54,7 +54,8 @@ def auprc(probabilities: Tensor, gold: Tensor, times: Tensor) -> Tensor:
     true, false = positives.cumsum(-1), negatives.cumsum(-1)
     precision = scores.ratio(true, true + false)
     is_defined = _total(negatives) > 0
-    return scores.ratio(_total(positives * precision), _total(positives)) * is_defined
+    found = scores.ratio(_total(positives * precision), _total(positives))
+    return torch.where(is_defined, found, scores.undefined())
 
 
 class _Ranked(NamedTuple):

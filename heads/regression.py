@@ -254,7 +254,7 @@ def pearson(one: Tensor, other: Tensor) -> float:
     from torchmetrics.functional.regression import pearson_corrcoef
 
     if len(one) == 0 or one.min() == one.max() or other.min() == other.max():
-        return 0.0
+        return scores.undefined()
     return float(pearson_corrcoef(_scaled(one), _scaled(other)))
 
 

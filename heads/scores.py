@@ -1,28 +1,55 @@
 """Scores as pure functions of confusion matrices: `confusion[..., i, j]` counts gold class i predicted as class j.
 
 All functions take the counts of one corpus or of many corpora at once. A score whose denominator is 0 is 0, as in
-scikit-learn with ``zero_division=0``. All scores are float64.
+scikit-learn with ``zero_division=0``, unless `undefined_as` sets another value. All scores are float64.
 
 Shapes: C classes, G selected classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor
 
 from heads import ClassReport
 
+_UNDEFINED: ContextVar[float] = ContextVar("_UNDEFINED", default=0.0)
+
+
+@contextmanager
+def undefined_as(value: float) -> Iterator[None]:
+    """A context in which undefined scores have another value than 0: a score that then differs is undefined.
+
+    F1 and precision count as undefined without gold, where even a perfect prediction has none. Such scores say how
+    often a class occurs, not how well it is predicted.
+
+    >>> with undefined_as(1.0):
+    ...     ratio(torch.tensor([1, 0]), torch.tensor([4, 0])).tolist()
+    [0.25, 1.0]
+    """
+    token = _UNDEFINED.set(value)
+    try:
+        yield
+    finally:
+        _UNDEFINED.reset(token)
+
+
+def undefined() -> float:
+    """The value of an undefined score: 0, or that of `undefined_as`."""
+    return _UNDEFINED.get()
+
 
 def ratio(part: Tensor, whole: Tensor) -> Tensor:
-    """Part divided by whole; 0 where the whole is 0.
+    """Part divided by whole; `undefined`, which is 0, where the whole is 0.
 
     >>> ratio(torch.tensor([1, 0]), torch.tensor([4, 0])).tolist()
     [0.25, 0.0]
     """
-    return torch.where(whole != 0, part.double() / whole, 0.0)
+    return torch.where(whole != 0, part.double() / whole, undefined())
 
 
 def mean(values: Tensor, is_defined: Tensor | None = None) -> Tensor:
@@ -59,7 +86,9 @@ def precision_recall_f1(true: Tensor, predicted: Tensor, gold: Tensor) -> tuple[
     >>> [float(score) for score in precision_recall_f1(torch.tensor(1), torch.tensor(2), torch.tensor(4))]
     [0.5, 0.25, 0.3333333333333333]
     """
-    return ratio(true, predicted), ratio(true, gold), ratio(2 * true, predicted + gold)
+    has_gold = gold != 0
+    precision, f1 = ratio(true, predicted), ratio(2 * true, predicted + gold)
+    return torch.where(has_gold, precision, undefined()), ratio(true, gold), torch.where(has_gold, f1, undefined())
 
 
 def micro(confusion: Tensor, classes: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
@@ -78,7 +107,7 @@ def macro_f1(confusion: Tensor, classes: Sequence[int]) -> Tensor:
     1.0
     """
     true, predicted, gold = _items(confusion, classes)
-    return mean(precision_recall_f1(true, predicted, gold)[2], predicted + gold > 0)
+    return mean(ratio(2 * true, predicted + gold), predicted + gold > 0)
 
 
 def against_others(confusion: Tensor, positive: int) -> Tensor:

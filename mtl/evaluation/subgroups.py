@@ -6,11 +6,14 @@ same predictions and with the same counts, so the counts of groups of whole docu
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from heads import Head, Prediction, Row
+from heads.scores import undefined_as
 from mtl.evaluation.baselines import usable_rows
 from mtl.evaluation.evaluator import TaskResult
 from mtl.evaluation.intervals import ScoreInterval, score_intervals
@@ -30,10 +33,13 @@ class GroupScores(NamedTuple):
     Args:
         result: Scores and counts per document.
         intervals: 95% intervals of the scores.
+        undefined: The metrics that its rows leave undefined, such as the F1 of mentions where there are none. Their
+            scores are NaN, and they have no interval.
     """
 
     result: TaskResult
     intervals: Mapping[str, ScoreInterval]
+    undefined: frozenset[str] = frozenset()
 
 
 class Gap(NamedTuple):
@@ -70,14 +76,15 @@ class FieldScores(NamedTuple):
     num_values: int
 
     def gaps(self) -> dict[str, Gap]:
-        """The largest gap of each metric between two groups; empty with fewer than two."""
-        if len(self.groups) < 2:
-            return {}
-        names = next(iter(self.groups.values())).result.scores
-        return {name: self._gap(name) for name in names}
+        """The largest gap of each metric between two groups, without metrics that fewer than two groups define."""
+        names = dict.fromkeys(name for one in self.groups.values() for name in one.result.scores)
+        found = {name: self._gap(name) for name in names}
+        return {name: gap for name, gap in found.items() if gap is not None}
 
-    def _gap(self, metric: str) -> Gap:
-        values = {group: one.result.scores[metric] for group, one in self.groups.items()}
+    def _gap(self, metric: str) -> Gap | None:
+        values = {group: one.result.scores[metric] for group, one in self.groups.items() if metric not in one.undefined}
+        if len(values) < 2:
+            return None
         lowest, highest = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
         return Gap(values[highest] - values[lowest], lowest, highest)
 
@@ -139,8 +146,18 @@ def scores_by_group(
     return FieldScores(
         field,
         head.primary_metric,
-        {name: GroupScores(result, score_intervals(head, result, units=units)) for name, result in results.items()},
+        {name: _group_scores(head, result, units) for name, result in results.items()},
         {name: len(shown[name]) for name in sorted(shown) if name not in results},
         num_without,
         len(of_group),
     )
+
+
+def _group_scores(head: Head, result: TaskResult, units: Units | None) -> GroupScores:
+    with undefined_as(1.0):
+        others = head.score(head.combined(result.counts))
+    missing = frozenset(name for name, value in result.scores.items() if others.get(name, value) != value)
+    scores = {name: math.nan if name in missing else value for name, value in result.scores.items()}
+    intervals = score_intervals(head, result, units=units)
+    known = {name: interval for name, interval in intervals.items() if name not in missing}
+    return GroupScores(dataclasses.replace(result, scores=scores), known, missing)

@@ -71,7 +71,7 @@ def _add_field(table: Table, task: str, one: FieldScores) -> None:
         interval = group.intervals.get(one.metric)
         shown = MISSING if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"
         sizes = f"{group.result.num_rows}", f"{len(group.result.documents)}"
-        value = f"{group.result.scores[one.metric]:.3f}"
+        value = "undefined" if one.metric in group.undefined else f"{group.result.scores[one.metric]:.3f}"
         table.add_row(task, Text(f"{one.field}: {name}"), one.metric, *sizes, value, shown)
     for name, num_rows in one.small.items():
         table.add_row(task, Text(f"{one.field}: {name}"), one.metric, f"{num_rows}", MISSING, MISSING, "too few rows")
@@ -94,7 +94,9 @@ def group_columns(fields: Iterable[FieldScores]) -> dict[str, list[Any]]:
                 interval = group.intervals.get(metric)
                 ends = (None, None) if interval is None else (interval.low, interval.high)
                 sizes = group.result.num_rows, len(group.result.documents)
-                for column, cell in zip(columns, (one.field, _shared(name), *sizes, metric, value, *ends), strict=True):
+                number = None if metric in group.undefined else value
+                cells = (one.field, _shared(name), *sizes, metric, number, *ends)
+                for column, cell in zip(columns, cells, strict=True):
                     columns[column].append(cell)
     return columns
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -10,12 +11,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heads import Row, TextRow
+from heads import Row, SpanRow, TextRow
 from heads.classification import Classification
 from heads.regression import Regression
+from heads.token_classification import TokenClassification
 from mtl.evaluation.intervals import score_intervals
 from mtl.evaluation.scoring import score_rows
 from mtl.evaluation.subgroups import MOST_GROUPS, Gap, scores_by_group
+from mtl.training.subgroup_report import group_columns, group_metrics
 
 HEAD = Classification(["yes", "no"], 8, positive="yes", primary_metric="f1")
 
@@ -77,7 +80,44 @@ def test_every_row_is_scored_or_counted(items: list[tuple[str, str, str]], least
     assert all(number < least for number in found.small.values())
     scored = sum(one.result.num_rows for one in found.groups.values())
     assert scored + sum(found.small.values()) + found.num_without == len(items)
-    assert bool(found.gaps()) == (len(found.groups) > 1)
+    assert ("accuracy" in found.gaps()) == (len(found.groups) > 1)
+
+
+def test_a_group_that_leaves_a_metric_undefined_has_no_part_in_its_gap() -> None:
+    """Without a positive row, F1 says how often the class occurs, not how well it is predicted."""
+    rows, predictions = rows_of(*A, *B, ("C", "no", "yes"), ("C", "no", "no"))
+    found = scores_by_group(HEAD, rows, predictions, "site", min_rows=2)
+    assert found.groups["C"].undefined == {"f1"}
+    assert math.isnan(found.groups["C"].result.scores["f1"])
+    assert found.groups["C"].result.scores["accuracy"] == 0.5
+    assert set(found.groups["C"].intervals) <= set(HEAD.metrics) - {"f1"}
+    assert found.gaps()["f1"] == Gap(pytest.approx(0.3), "A", "B")
+    assert found.to_dict()["groups"]["C"]["scores"]["f1"] is None
+    assert group_metrics("test/x", [found]).keys() == {f"test/x/by_site/{name}/f1" for name in "AB"} | {
+        "test/x/by_site/gap/f1"
+    }
+    columns = group_columns([found])
+    assert [v for m, v, g in zip(*(columns[c] for c in ("metric", "value", "group")), strict=True) if m == "f1"][
+        2
+    ] is None
+
+
+def test_mentions_ranks_and_correlations_are_undefined_where_even_perfect_predictions_have_no_score() -> None:
+    tagger = TokenClassification(["Drug"], 4)
+    rows: list[Row] = [SpanRow(f"{n}", f"{n}", "No drug here.", meta={"site": "A"}) for n in range(3)]
+    spurious = {"entities": [{"type": "Drug", "start": 3, "end": 7, "score": 0.9}]}
+    predictions = {"0": spurious, "1": {"entities": []}, "2": {"entities": []}}
+    assert {"f1", "precision", "recall"} <= scores_by_group(tagger, rows, predictions, "site", min_rows=1).groups[
+        "A"
+    ].undefined
+    ranked = Classification(["yes", "no"], 4, positive="yes", primary_metric="auroc")
+    rows = [TextRow(f"{n}", f"{n}", "x", label="no", meta={"site": "A"}) for n in range(3)]
+    predictions = {f"{n}": {"label": "no", "scores": {"yes": 0.1 * n, "no": 1 - 0.1 * n}} for n in range(3)}
+    assert "auroc" in scores_by_group(ranked, rows, predictions, "site", min_rows=1).groups["A"].undefined
+    numbers = Regression([], 4, range=(0, 4))
+    rows = [TextRow(f"{n}", f"{n}", "x", label=2.0, meta={"site": "A"}) for n in range(3)]
+    values = {f"{n}": {"value": float(n)} for n in range(3)}
+    assert scores_by_group(numbers, rows, values, "site", min_rows=1).groups["A"].undefined == {"pearson", "spearman"}
 
 
 def test_one_group_makes_the_whole() -> None:
