@@ -22,9 +22,9 @@ DECIDES_RESULTS = False
 LEVELS = ("documents", "texts", "sentences", "containment")
 """What is counted, in units of the scored split.
 
-- `documents`: documents with the same id. An id counts if it differs from the id of its row, or if it is a PubMed id
-  (`meta.pmid`). Any other id may be the number of a row, so it counts only if the two documents also share a sentence
-  or a run of letters.
+- `documents`: documents with the same id, or of the same patient or other unit. An id counts if it differs from the id
+  of its row, or if it is a PubMed id (`meta.pmid`). Any other id may be the number of a row, so it counts only if the
+  two documents also share a sentence or a run of letters.
 - `texts`: rows with the same text, or the same two texts.
 - `sentences`: sentences of at least 20 letters and digits that also occur in the other split.
 - `containment`: texts of which 64 or more letters and digits in a row also occur in the other split.
@@ -58,7 +58,7 @@ class Overlap:
     documents: Mapping[str, tuple[str, ...]]
 
 
-def find_overlaps(rows: Rows, store: Store) -> list[Overlap]:
+def find_overlaps(rows: Rows, store: Store, units: Sequence[str] = ()) -> list[Overlap]:
     """Every overlap of a dev or test split with a train split, and of test with dev within a task.
 
     The result is kept in the store, so that the same rows are compared once.
@@ -66,6 +66,7 @@ def find_overlaps(rows: Rows, store: Store) -> list[Overlap]:
     Args:
         rows: The rows of each task.
         store: Store of tables.
+        units: Keys of the rows' `meta` whose values no train split may share with dev or test, such as a patient.
 
     Returns:
         Overlaps ordered by task, split and other task, without those that share nothing.
@@ -73,8 +74,8 @@ def find_overlaps(rows: Rows, store: Store) -> list[Overlap]:
     content = [
         [task, split, summary.fingerprint] for task, splits in rows.items() for split, (_, summary) in splits.items()
     ]
-    key = content_key("leakage", code_identity(_compare), content)
-    _, found = store.table(key, lambda: ((), lambda: [asdict(one) for one in _compare(rows)]))
+    key = content_key("leakage", code_identity(_compare), content, list(units))
+    _, found = store.table(key, lambda: ((), lambda: [asdict(one) for one in _compare(rows, units)]))
     return [Overlap(**{**one, "documents": {k: tuple(v) for k, v in one["documents"].items()}}) for one in found]
 
 
@@ -94,9 +95,9 @@ class _Match(NamedTuple):
     rows: Indices
 
 
-def _compare(rows: Rows) -> list[Overlap]:
+def _compare(rows: Rows, units: Sequence[str]) -> list[Overlap]:
     splits = {
-        _Split(task, name): SplitTexts(table.fields())
+        _Split(task, name): SplitTexts(table.fields(), units)
         for task, of_task in rows.items()
         for name, (table, _) in of_task.items()
     }

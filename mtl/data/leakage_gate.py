@@ -2,7 +2,8 @@
 
 `mtl check`, `mtl fit` and studies all use `find_leakage`. The key `leakage` of the mixture has a policy for each kind:
 
-- `documents`: documents with the same id, and rows with the same text, in train of one task and dev or test of another.
+- `documents`: documents with the same id or of the same patient, and rows with the same text, in train of one task and
+  dev or test of another. Patients are the values of `evaluation.unit`, and of the key by which a task is split.
 - `texts`: the same within one task, between the splits that its source has published. Two tasks that annotate the same
   corpus count as one: train of the other task has no text that train of this task lacks.
 - `sentences`, `containment`: single sentences, and runs of 64 letters and digits, within a task and between tasks.
@@ -145,7 +146,7 @@ def find_leakage(mixture: Mixture, *, policy: LeakageSpec | None = None, store: 
         rows: Rows = {name: read_rows(spec.data, f"tasks.{name}.data", store) for name, spec in mixture.tasks.items()}
     except InputError:
         return Leakage(policy)
-    overlaps = tuple(find_overlaps({name: rows[name] for name in mixture.leaders()}, store))
+    overlaps = tuple(find_overlaps({name: rows[name] for name in mixture.leaders()}, store, _units(mixture)))
     excluded: dict[str, set[str]] = {}
     for overlap in overlaps:
         for kind, levels in _kinds(overlap):
@@ -153,6 +154,13 @@ def find_leakage(mixture: Mixture, *, policy: LeakageSpec | None = None, store: 
                 documents = excluded.setdefault(overlap.other_task, set())
                 documents.update(*(overlap.documents[level] for level in levels))
     return _with_excluded(Leakage(policy, overlaps), excluded, mixture, rows)
+
+
+def _units(mixture: Mixture) -> list[str]:
+    """The keys of `meta` whose values must not be in train and in dev or test: those of patients, for example."""
+    rules = [spec.data.split for spec in mixture.tasks.values() if spec.data.split is not None]
+    found = {mixture.evaluation.unit, *(rule.by for rule in rules if isinstance(rule.by, str))}
+    return sorted(found - {"document"})
 
 
 def shared_with_train(rows: Rows, task: str, store: Store | None = None) -> list[str]:

@@ -86,9 +86,11 @@ class SplitTexts:
 
     Args:
         fields: The rows of the split as JSON types, in the format of `heads.row_to_dict`.
+        units: Keys of `meta` whose values several documents share, such as a patient.
     """
 
-    def __init__(self, fields: Iterable[Mapping[str, Any]]) -> None:
+    def __init__(self, fields: Iterable[Mapping[str, Any]], units: Iterable[str] = ()) -> None:
+        self._units = tuple(units)
         self.documents: list[str] = []
         """The document of each row."""
         self._ids: list[tuple[int, int]] = []  # hash of an id of the document, row
@@ -110,6 +112,9 @@ class SplitTexts:
             self._ids.append((hash(record["document"]), row))
         if "pmid" in record.get("meta", ()):
             self._ids.append((hash(record["meta"]["pmid"]), row))
+        for unit in self._units:
+            if value := record.get("meta", {}).get(unit):
+                self._ids.append((hash((unit, value)), row))
         pair = record.get("text_pair")
         whole = letters(record["text"]), letters(pair or "")
         if any(whole):
@@ -130,7 +135,7 @@ class SplitTexts:
         return int(self._numbers.max(initial=-1)) + 1
 
     def ids(self) -> KeyedUnits:
-        """Keys of documents: their ids, and PubMed ids in `meta.pmid`.
+        """Keys of documents: their ids, PubMed ids in `meta.pmid`, and the units that they belong to.
 
         An id that is also the id of its row is left out, because it may only be the number of the row.
         """

@@ -264,3 +264,40 @@ def test_errors_and_notes_are_short_however_much_is_shared(plant: Plant) -> None
     assert all(f"and {9 - SHOWN_DOCUMENTS} more" in problem.message for problem in leakage.problems())
     assert len(leakage.notes_of("target")) == SHOWN_OVERLAPS + 1
     assert "2 smaller overlaps" in leakage.notes_of("target")[-1]
+
+
+@pytest.mark.parametrize("rule", [{"folds": 5}, {"fractions": {"train": 0.6, "dev": 0.2, "test": 0.2}}])
+def test_a_patient_of_train_must_not_be_in_test_of_another_task(
+    tmp_path: Path, tiny_encoder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, rule: dict[str, Any]
+) -> None:
+    """Each task divides its own patients, so those of two tasks with nearly the same patients are divided otherwise."""
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
+    tasks = {}
+    for name, patients in {"a": range(30), "b": range(1, 31)}.items():
+        lines = [
+            {"id": f"{name}{n}", "document": f"{name}{n}", "text": f"{name} {n}", "label": "yes", "patient": f"P{n:02}"}
+            for n in patients
+        ]
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        data = {
+            "reader": "jsonl",
+            "path": str(tmp_path / name),
+            "meta": ["patient"],
+            "split": {**rule, "by": "patient"},
+        }
+        tasks[name] = {"head": "classification", "labels": ["no", "yes"], "data": data}
+    encoder = {"name": str(tiny_encoder("bert")), "max_length": 32}
+    fields = {"name": "patients", "encoder": encoder, "tasks": tasks}
+    assert {problem.key for problem in find_leakage(load_mixture(fields)).problems()} == {"tasks.a", "tasks.b"}
+    left_out = load_mixture({**fields, "leakage": {"documents": "exclude"}})
+    applied = find_leakage(left_out).applied(left_out)
+    assert find_leakage(applied).problems() == []
+    patients = {
+        (task, split): {row.meta["patient"] for row in rows}
+        for task, spec in applied.tasks.items()
+        for split, (rows, _) in read_rows(spec.data, task, Store()).items()
+    }
+    for one, other in (("a", "b"), ("b", "a")):
+        assert patients[one, "train"]
+        assert not patients[one, "train"] & (patients[other, "dev"] | patients[other, "test"])
