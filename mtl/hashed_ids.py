@@ -11,7 +11,7 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -146,15 +146,43 @@ def read_key(*, create: bool = False) -> bytes:
 
 
 def without_ids(mixture: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a mixture with hashed ids in the place of the documents that its tasks exclude."""
+    """The fields of a mixture whose excluded documents have the ids that may leave the folder of a run.
+
+    >>> fields = {"tasks": {"a": {"data": {"exclude": ["train-7", "Fever was high."]}}}}
+    >>> without_ids(fields)["tasks"]["a"]["data"]["exclude"]
+    ['train-7', 'an id of 15 characters']
+    """
     fields = dict(mixture)
-    if not are_hashed():
-        return fields
     tasks: dict[str, Any] = {}
     for name, task in fields["tasks"].items():
-        excluded = [shown_id(document) for document in task["data"].get("exclude") or ()]
+        excluded = [shared_id(document) for document in task["data"].get("exclude") or ()]
         tasks[name] = {**task, "data": {**task["data"], "exclude": excluded}} if excluded else task
     return {**fields, "tasks": tasks}
+
+
+def without_texts(value: object, labels: Collection[str]) -> Any:
+    """JSON in which strings that are no label and do not look like an id are replaced by their lengths.
+
+    What stands under a key `text` is never shown, whatever it looks like. Ids of mentions often contain that of their
+    document, so they are hashed where ids are.
+
+    >>> without_texts({"type": "Type 2 diabetes", "head": "T1", "tail": "Fever was high."}, ["Type 2 diabetes"])
+    {'type': 'Type 2 diabetes', 'head': 'T1', 'tail': 'a text of 15 characters'}
+    >>> without_texts({"head": {"text": "aspirin"}}, [])
+    {'head': {'text': 'a text of 7 characters'}}
+    """
+    if isinstance(value, str):
+        if value in labels:
+            return value
+        return shared_id(value) if is_id(value) else f"a text of {len(value)} characters"
+    if isinstance(value, Mapping):
+        return {name: _inner_without_texts(name, inner, labels) for name, inner in value.items()}
+    return [without_texts(inner, labels) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _inner_without_texts(name: str, inner: object, labels: Collection[str]) -> Any:
+    is_text = name == "text" and isinstance(inner, str)
+    return f"a text of {len(str(inner))} characters" if is_text else without_texts(inner, labels)
 
 
 def _create(path: Path) -> None:

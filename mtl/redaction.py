@@ -10,8 +10,7 @@ import dis
 import os
 import re
 import traceback
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 DECIDES_RESULTS = False
 
@@ -151,28 +150,6 @@ def without(message: str, texts: Iterable[str]) -> str:
         for written in (repr(text), f"'{text}'", f'"{text}"', f"`{text}`", text):
             message = message.replace(written, length)
     return message
-
-
-def without_texts(value: object, labels: Collection[str]) -> Any:
-    """JSON in which strings that are no label and do not look like an id are replaced by their lengths.
-
-    What stands under a key `text` is never shown, whatever it looks like.
-
-    >>> without_texts({"type": "Type 2 diabetes", "head": "T1", "tail": "Fever was high."}, ["Type 2 diabetes"])
-    {'type': 'Type 2 diabetes', 'head': 'T1', 'tail': 'a text of 15 characters'}
-    >>> without_texts({"head": {"text": "aspirin"}}, [])
-    {'head': {'text': 'a text of 7 characters'}}
-    """
-    if isinstance(value, str):
-        return value if value in labels or is_id(value) else f"a text of {len(value)} characters"
-    if isinstance(value, Mapping):
-        return {name: _inner_without_texts(name, inner, labels) for name, inner in value.items()}
-    return [without_texts(inner, labels) for inner in value] if isinstance(value, list | tuple) else value
-
-
-def _inner_without_texts(name: str, inner: object, labels: Collection[str]) -> Any:
-    is_text = name == "text" and isinstance(inner, str)
-    return f"a text of {len(str(inner))} characters" if is_text else without_texts(inner, labels)
 
 
 def repeats(message: str, text: str, run: int = 16) -> bool:

@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -103,3 +104,23 @@ def test_a_folder_that_cannot_be_created_is_an_input_error(key_file: Path) -> No
     with pytest.raises(InputError) as caught:
         hash_from_now_on()
     assert [problem.key for problem in caught.value.problems] == [KEY_VARIABLE]
+
+
+def test_ids_of_mentions_and_excluded_documents_are_hashed_like_those_of_rows(tmp_path: Path) -> None:
+    from mtl.evaluation.predictions import shared_copy
+    from mtl.hashed_ids import without_ids
+
+    mixture = {"tasks": {"a": {"data": {"exclude": ["patient17", "Mrs Smith of ward 3"]}}, "b": {"data": {}}}}
+    assert without_ids(mixture)["tasks"]["a"]["data"]["exclude"] == ["patient17", "an id of 19 characters"]
+    hash_from_now_on()
+    hidden = {name: hashed(name, read_key()) for name in ("patient17", "patient17.e1", "Mrs Smith of ward 3")}
+    assert without_ids(mixture)["tasks"]["a"]["data"]["exclude"] == [hidden["patient17"], hidden["Mrs Smith of ward 3"]]
+    assert without_ids(mixture)["tasks"]["b"] == {"data": {}}
+    made = tmp_path / "made.jsonl"
+    relation = {"type": "effect", "head": "patient17.e1", "tail": "Fever was high."}
+    made.write_text(json.dumps({"id": "patient17", "prediction": {"relations": [relation]}}) + "\n")
+    shared = json.loads(shared_copy(made, tmp_path / "shared" / "made.jsonl", ["effect"]).read_text())
+    assert shared["id"] == hidden["patient17"]
+    assert shared["prediction"]["relations"] == [
+        {"type": "effect", "head": hidden["patient17.e1"], "tail": "a text of 15 characters"}
+    ]

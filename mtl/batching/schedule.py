@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mtl.batching.batcher import Batcher, Indices
 from mtl.config import components
 from mtl.config.curriculum import phases
+from mtl.hashed_ids import quoted_id
 from mtl.problems import InputError, Problem
 from mtl.samplers import RateChange, Sampler, TaskSize
 
@@ -216,6 +217,6 @@ def _budget_problems(mixture: Mixture, task: str, train: SplitData) -> list[Prob
     if budget is None or train.lengths[longest] <= budget:
         return []
     key = "tokens_per_batch" if mixture.tasks[task].tokens_per_batch is None else f"tasks.{task}.tokens_per_batch"
-    row = train.rows[int(train.example_rows[longest])].id
-    rule = f"must be at least {train.lengths[longest]}, the tokens of the longest train row of {task}, '{row}'"
+    row = quoted_id(train.rows[int(train.example_rows[longest])].id)
+    rule = f"must be at least {train.lengths[longest]}, the tokens of the longest train row of {task}, {row}"
     return [Problem(key, f"{rule}; got {budget}.", "Raise it, lower the task's max_length, or cut long texts.")]

@@ -17,10 +17,9 @@ from rich.console import Console
 from heads import Prediction, Row, row_to_dict
 from mtl.commands.arguments import add_import_option, import_modules
 from mtl.evaluation.surfaces import SurfaceScores, surface_scores
-from mtl.hashed_ids import shown_id
+from mtl.hashed_ids import shown_id, without_texts
 from mtl.log_filters import filter_logs
 from mtl.prediction.finished_run import FinishedRun
-from mtl.redaction import without_texts
 
 
 class Wrong(NamedTuple):

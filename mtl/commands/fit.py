@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -234,6 +234,15 @@ class MixtureCLI(LightningCLI):
             config.trainer.precision = checkpoint_precision(checkpoint)
             self.config_init[self.subcommand].trainer.precision = config.trainer.precision
             check_trainer(self.config_init[self.subcommand].trainer.as_dict(), trains=self.subcommand == "fit")
+        if self.subcommand == "fit":
+            if checkpoint is not None and is_rank_zero():
+                RunFolder.end_dead(options.folder())
+            take(folder)  # only now, because a refusal must not change the status of the run
+        with _ended_by_errors(folder) if self.subcommand == "fit" else nullcontext():
+            self._prepare(folder, options, stopping)
+
+    def _prepare(self, folder: RunFolder, options: RunOptions, stopping: EarlyStoppingOptions) -> None:
+        """Says where predictions go, and makes the trainer."""
         # Scores on seen and unseen mentions, and of groups, are computed from the predictions of an evaluation.
         finds_mentions = any(head.mention_types for head in self.datamodule.heads.values())
         is_divided = finds_mentions or bool(self.mixture.evaluation.groups)
@@ -284,7 +293,6 @@ class MixtureCLI(LightningCLI):
             name, seed = self.mixture.name, self.mixture.seed
             is_new = ckpt_path is None
             folder = RunFolder.create(root, name, seed) if is_new else fresh_start(root, name, seed, self._recorded())
-            take(folder)
             return folder, None
         checkpoint = agreed(lambda: _find_checkpoint(ckpt_path or "best", root, self.mixture.name, trains=trains))
         assert checkpoint is not None
@@ -292,9 +300,6 @@ class MixtureCLI(LightningCLI):
         check_checkpoint(checkpoint, self.mixture, resumes=self.model.optimisation if trains else None)
         if trains:
             self._check_data(checkpoint)
-            if is_rank_zero():
-                RunFolder.end_dead(root)
-            take(folder)  # only now, because a refusal must not change the status of the run
         return folder, checkpoint
 
     def _check_data(self, checkpoint: Path) -> None:
@@ -403,6 +408,18 @@ def main(arguments: Sequence[str]) -> None:
             MixtureCLI(mixture, [arguments[0], *rest], arguments, signals)  # type: ignore[arg-type]  # None: only --help
         except SIGTERMException:
             sys.exit(1)  # before the training, or during an evaluation
+
+
+@contextmanager
+def _ended_by_errors(folder: RunFolder) -> Iterator[None]:
+    """A context after whose errors a run does not stay RUNNING."""
+    try:
+        yield
+    except BaseException as error:
+        if is_rank_zero():
+            is_stopped = isinstance(error, KeyboardInterrupt | SystemExit | SIGTERMException)
+            folder.end("KILLED" if is_stopped else "FAILED", f"The training did not begin: {type(error).__name__}.")
+        raise
 
 
 def _end_to_end(options: RunOptions, command: str, data: GatedData) -> EndToEnd | None:

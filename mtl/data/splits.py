@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from heads.rows import Row
+from mtl.hashed_ids import quoted_id
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.readers import SPLITS
 from mtl.seeding import stream
@@ -158,7 +159,7 @@ def _count_groups(rows: Iterable[Row], rule: SplitRule) -> Counter[tuple[str, ..
             [
                 Problem(
                     "split.by",
-                    f"Every row must have '{column}', got {len(ids)} without it, first '{ids[0]}'.",
+                    f"Every row must have '{column}', got {len(ids)} without it, first {quoted_id(ids[0])}.",
                     f"For a table, add meta: [{column}] to the data. Otherwise fill in the values, or change `by`.",
                 )
                 for column, ids in lacking.items()

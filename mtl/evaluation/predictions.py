@@ -10,9 +10,8 @@ from pathlib import Path
 
 from heads import Prediction, Row
 from mtl.distributed import gather, rank, world_size
-from mtl.hashed_ids import shared_id
+from mtl.hashed_ids import shared_id, without_texts
 from mtl.private_files import open_private, private_folder
-from mtl.redaction import without_texts
 
 DECIDES_RESULTS = False
 

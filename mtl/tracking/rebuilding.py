@@ -59,21 +59,22 @@ def rebuilt_info(run: Path) -> dict[str, Any]:
 def rebuilt_metrics(run: Path) -> dict[str, Any]:
     """The content of `metrics.json`, as far as `metrics.jsonl` has it: the scores on dev and test.
 
-    Scores on dev are those of the best evaluation, on test those of the latest.
+    Scores on dev are those of the best evaluation, on test the latest ones: an evaluation logs its scores in several
+    records, and leaves out those that an earlier one has logged.
 
     Args:
         run: Folder of the run.
     """
     best = -math.inf
     dev: Mapping[str, Any] = {}
-    test: Mapping[str, Any] = {}
+    test: dict[str, dict[str, Any]] = {}
     for record in (line.metrics for line in read_lines(run / "metrics.jsonl")):
         score = record.get("val/selection")
         if score is not None and score > best:
             best, dev = score, record
-        if any(name.startswith("test/") for name in record):
-            test = record
-    found = {"dev": _by_task(dev, "val"), "test": _by_task(test, "test")}
+        for task, scores in _by_task(record, "test").items():
+            test.setdefault(task, {}).update(scores)
+    found = {"dev": _by_task(dev, "val"), "test": test}
     return {split: scores for split, scores in found.items() if scores}
 
 

@@ -3,6 +3,7 @@
 import shutil
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,10 @@ def test_the_precision_of_a_checkpoint_is_checked_against_the_device(
     words = ["--mixture", str(path), "--trainer.accelerator=cpu", "--run.baselines=false", f"--ckpt_path={file}"]
     assert run(["test", *words]) == 2
     assert "trainer.precision: " in capsys.readouterr().err
+    before = latest(path).info
+    assert run(["fit", *words, "--trainer.max_epochs=9"]) == 2
+    assert "trainer.precision: " in capsys.readouterr().err
+    assert latest(path).info == before  # a refusal does not change the status of the run
     assert run(["test", *words, "--trainer.precision=32-true"]) == 0
 
 
@@ -354,3 +359,18 @@ def test_an_interrupted_run_names_the_command_that_resumes_it_if_there_is_a_chec
     for named in (["--ckpt_path=last"], ["--ckpt_path", "last"]):
         again = ["fit", *named, "--seed_everything=1"]
         assert _how_to_resume(folder, again).endswith(f": mtl fit --seed_everything=1 --ckpt_path {folder.path}")
+
+
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize(("error", "status"), [(RuntimeError("no"), "FAILED"), (SystemExit(1), "KILLED")])
+def test_a_training_that_does_not_begin_is_not_left_running(
+    toy_mixture: Write, monkeypatch: pytest.MonkeyPatch, error: BaseException, status: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("mtl.commands.fit.RunRecorder", fail)
+    path = toy_mixture()
+    with suppress(type(error)):
+        in_process("fit", path)
+    assert latest(path).info["status"] == status

@@ -82,6 +82,19 @@ def test_lost_scores_are_rebuilt_from_the_logged_numbers(
     assert str(run.path / "metrics.json") in capsys.readouterr().err
 
 
+def test_scores_of_seen_mentions_and_of_groups_do_not_replace_those_of_the_test_set(run: RunFolder) -> None:
+    evaluation = (
+        {"test/ner/loss": 0.5, "test/ner/f1": 0.75, "test/kind/accuracy": 0.5},
+        {"test/ner/seen_f1": 0.9, "test/ner/unseen_f1": 0.3},
+        {"test/ner/by_site/A/f1": 0.6, "test/ner/by_site/gap/f1": 0.1},
+    )
+    for metrics in (*evaluation, {"test/kind/accuracy": 0.25}):
+        run.append_line("metrics.jsonl", {"step": 8, "time": 1.0, "metrics": metrics})
+    tear(run.path / "metrics.json", "{")
+    ner = {"loss": 0.5, "f1": 0.75, "seen_f1": 0.9, "unseen_f1": 0.3}
+    assert run.metrics["test"] == {"ner": ner, "kind": {"accuracy": 0.25}}
+
+
 def test_lost_scores_without_logged_numbers_are_empty(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     (run.path / "metrics.jsonl").unlink()
     tear(run.path / "metrics.json", "{")

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from mtl.files import read_json
+from mtl.hashed_ids import without_ids
 from mtl.study.running.ledger import shared_counts
 from mtl.study.running.read_back import FILES, RUN
 from mtl.tracking.mlflow_run import MLflowRun, Number
@@ -75,7 +76,7 @@ def _params(run_spec: RunSpec, result: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a run, with versions and device."""
     labels = ("key", "name", "trains", "designs", "seed")  # which are tags
     settings = {name: value for name, value in run_spec.to_dict().items() if name not in labels}
-    return {**settings, **result.get("versions", {})}
+    return {**settings, "mixture": without_ids(run_spec.mixture), **result.get("versions", {})}
 
 
 def _numbers(result: Mapping[str, Any], time: int) -> Iterator[Number]:

@@ -21,6 +21,7 @@ from mtl.data.store import content_key
 from mtl.encoder.location import encoder_identity
 from mtl.evaluation.frozen import FrozenBaseline
 from mtl.files import folder_name, read_json, write_json
+from mtl.hashed_ids import without_ids
 from mtl.study.design.description import described
 from mtl.study.design.missing_data import with_available_data
 from mtl.study.design.plan import StudyPlan, make_plan
@@ -237,7 +238,7 @@ class Session:
             "alpha": self.spec.alpha,
             "max_encoders": self.spec.max_encoders,
             "proposal": self._proposal,
-            "mixture": self.plan.study.mixture.to_dict(),
+            "mixture": without_ids(self.plan.study.mixture.to_dict()),
             "targets": self._targets,
             "left_out": {name: self.spec.optional_tasks[name] for name in self.plan.study.left_out},
             "averages": {name: list(tasks) for name, tasks in self.spec.averages.items()},
