@@ -94,12 +94,27 @@ class Pairing:
         return orders if self.directed else orders[:1]
 
 
-def gold(row: SpanRow, candidates: Sequence[Candidate], pairing: Pairing, labels: Sequence[str], negative: str) -> Gold:
+def annotated_types(row: SpanRow, labels: Sequence[str], negative: str) -> frozenset[str]:
+    """The positive relation types for which a row is annotated."""
+    positives = frozenset(labels) - {negative}
+    return positives if row.annotated is None else positives & frozenset(row.annotated)
+
+
+def gold(
+    row: SpanRow,
+    candidates: Sequence[Candidate],
+    pairing: Pairing,
+    labels: Sequence[str],
+    negative: str,
+    *,
+    scored: bool = False,
+) -> Gold:
     """The relation types of every annotated pair: the candidates, and gold relations whose pair is not a candidate.
 
     A pair with several types has all of them. A candidate without a relation has the negative class. A candidate is
     left out if its only relation has no type, or if it has no relation and the row is not annotated for all positive
-    types.
+    types: it may have one of the others, so nothing is learned from it. With `scored` it has the negative class if the
+    row is annotated for any type, because a prediction of that type is wrong.
 
     Args:
         row: The row.
@@ -107,9 +122,10 @@ def gold(row: SpanRow, candidates: Sequence[Candidate], pairing: Pairing, labels
         pairing: The rules that made them.
         labels: All relation types, with the negative class.
         negative: The negative class.
+        scored: Whether predictions are scored, for which predictions of types that are not annotated do not count.
     """
-    positives = set(labels) - {negative}
-    annotated = positives if row.annotated is None else positives & set(row.annotated)
+    annotated = annotated_types(row, labels, negative)
+    tells_negatives = bool(annotated) if scored else len(annotated) == len(set(labels) - {negative})
     known: Gold = {}
     untyped, denied = set(), set()
     for relation in row.relations:
@@ -118,11 +134,13 @@ def gold(row: SpanRow, candidates: Sequence[Candidate], pairing: Pairing, labels
             untyped.add(key)
         elif relation.type == negative:
             denied.add(key)
-        elif relation.type in annotated and relation.type not in known.get(key, ()):
+        elif relation.type not in annotated:
+            untyped.add(key)
+        elif relation.type not in known.get(key, ()):
             known[key] = (*known.get(key, ()), relation.type)
     for candidate in candidates:
         key = pairing.key(candidate.head.id, candidate.tail.id)
-        if key not in known and key not in untyped and (annotated == positives or key in denied):
+        if key not in known and key not in untyped and (tells_negatives or key in denied):
             known[key] = (negative,)
     return known
 

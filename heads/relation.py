@@ -37,7 +37,7 @@ from heads._cooccurrence import cooccurrence_counts
 from heads._marked_input import AnyPooling, MentionPooling, masked_max, mean_states, read_marked, token_mask
 from heads._marking import MARKERS, Marked, markers, original, placeholder, ready_made, typed
 from heads._metrics import AGREEMENT, selected_metrics
-from heads._pairs import Candidate, Gold, Key, Pairing, gold, shifted
+from heads._pairs import Candidate, Gold, Key, Pairing, annotated_types, gold, shifted
 from heads._pooling import Pooling, SequencePooling
 from heads._relation_checks import check_span_row
 from heads._softening import class_decisions, softened
@@ -212,7 +212,7 @@ class RelationClassification(Head):
         return [describe(label, self.labels) for label in gold if label is not None and label not in self.labels]
 
     def is_labelled(self, row: Row) -> bool:
-        return bool(self._gold(row))
+        return bool(self._gold(row, scored=True))
 
     def label_counts(self, row: Row) -> Mapping[str, int]:
         return Counter(label for types in self._gold(row).values() for label in types)
@@ -285,7 +285,7 @@ class RelationClassification(Head):
         If `cooccurrence_fpr` is computed, its two counts follow.
         """
         confusion = torch.zeros(len(self.labels), len(self.labels), dtype=torch.long)
-        predicted, known = self._predicted(prediction, row), self._gold(row)
+        predicted, known = self._scored(prediction, row)
         for key, types in known.items():
             for truth, guess in _matches(types, predicted.get(key, ()), self.negative):
                 confusion[self.labels.index(truth), self.labels.index(guess)] += 1
@@ -372,11 +372,26 @@ class RelationClassification(Head):
             if not training or self._is_trained(row.id, key, types):
                 yield _Item(candidate.head.id, candidate.tail.id, entity_types, types, self._mark(row, candidate))
 
-    def _gold(self, row: Row, candidates: Sequence[Candidate] | None = None) -> Gold:
+    def _gold(self, row: Row, candidates: Sequence[Candidate] | None = None, *, scored: bool = False) -> Gold:
         if isinstance(row, TextRow):
             return {_WHOLE_TEXT: (row.label,)} if isinstance(row.label, str) else {}
         candidates = self.pairing.candidates(row) if candidates is None else candidates
-        return gold(row, candidates, self.pairing, self.labels, self.negative)
+        return gold(row, candidates, self.pairing, self.labels, self.negative, scored=scored)
+
+    def _scored(self, prediction: Prediction, row: Row) -> tuple[Gold, Gold]:
+        """The predicted and the gold types of each pair, without predictions of types that are not annotated.
+
+        A pair without a relation for which only such types are predicted is left out, since they may be right.
+        """
+        predicted, known = self._predicted(prediction, row), self._gold(row, scored=True)
+        if isinstance(row, TextRow) or row.annotated is None:
+            return predicted, known
+        types = annotated_types(row, self.labels, self.negative)
+        counted = {key: tuple(name for name in names if name in types) for key, names in predicted.items()}
+        undecided = {key for key, names in counted.items() if not names and known.get(key) == (self.negative,)}
+        return {key: names for key, names in counted.items() if names}, {
+            key: names for key, names in known.items() if key not in undecided
+        }
 
     def _predicted(self, prediction: Prediction, row: Row) -> Gold:
         """The predicted types of each pair but the negative one, each once, in the order of the labels."""

@@ -61,7 +61,7 @@ def other_corpus(
 ) -> Corpus:
     """A corpus for a task of a run.
 
-    If the corpus lacks some labels of the task, its rows with mentions are scored on those that it has.
+    If the corpus lacks some labels of the task, its mentions and relations are scored on those that it has.
 
     Args:
         mixture: Mixture of the run.
@@ -88,7 +88,8 @@ def other_corpus(
             raise InputError(problems)
     rename = {**names, **{theirs: names.get(ours, ours) for theirs, ours in (spec.data.rename or {}).items()}}
     annotated = None if spec.data.annotated is None else _named(spec.data.annotated, names)
-    if annotated is None and has_labels and set(labels) < set(own.labels):
+    # Attributes of mentions are annotated by name, and a corpus may have fewer of their values.
+    if annotated is None and has_labels and head.labelling is None and set(labels) < set(own.labels):
         annotated = labels
     return Corpus(name, spec.data.model_copy(update={"rename": rename or None, "annotated": annotated}))
 

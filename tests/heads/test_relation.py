@@ -410,6 +410,28 @@ def test_a_prediction_on_a_pair_that_was_not_annotated_is_not_counted() -> None:
     assert scores["micro_f1"] == 1.0
 
 
+def test_a_corpus_without_some_types_still_has_false_positives_of_the_others() -> None:
+    """A candidate without a relation may have a type that is not annotated, but it has none of those that are."""
+    words = "aspirin , fever , nausea"
+    text = row("x", words, ("aspirin", "fever", "cause"), annotated=("cause",))
+    head = make()
+    right, wrong, unknown = (
+        ("aspirin", "fever", "cause"),
+        ("aspirin", "nausea", "cause"),
+        ("aspirin", "nausea", "treat"),
+    )
+    assert score(head, text, right, wrong)["precision"] == 0.5
+    assert score(head, text, right, unknown)["precision"] == 1.0
+    assert score(head, text, unknown)["recall"] == 0.0
+    assert score(head, text, right, wrong)["accuracy"] == 0.5
+    assert score(head, text, right, unknown)["accuracy"] == 1.0, "what cannot be judged is left out"
+    none = row("y", words, annotated=("cause",))
+    assert head.is_labelled(none)
+    assert score(head, none, wrong)["precision"] == 0.0
+    assert head.label_counts(none) == {}, "nothing is learned from it"
+    assert not head.is_labelled(row("z", words, annotated=("Chemical",)))
+
+
 def test_a_pair_with_two_types_is_trained_on_both_and_a_prediction_matches_one(tokenizer: Any) -> None:
     text = row("x", "aspirin , fever", ("aspirin", "fever", "cause"), ("aspirin", "fever", "treat"))
     head = make()

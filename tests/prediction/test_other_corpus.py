@@ -81,6 +81,13 @@ def test_classes_may_be_fewer_and_mask_nothing(mixture: Mixture, tmp_path: Path)
     assert (found.rename, found.annotated) == ({"a": "yes", "b": "no"}, None)
 
 
+def test_values_of_an_attribute_may_be_fewer_and_mask_no_mention() -> None:
+    """`annotated` names attributes and entity types; with the values in it, the default would not apply."""
+    task = {"head": "mention_classification", "options": {"attribute": "negated", "default": "no"}, "data": data()}
+    tasks = {"one": {**task, "labels": ["no", "yes", "maybe"]}, "two": {**task, "labels": ["no", "yes"]}}
+    assert other_corpus(load_mixture({"name": "m", "tasks": tasks}), "one", "two").data.annotated is None
+
+
 def test_entity_types_of_a_relation_task_can_be_mapped_though_they_are_no_labels(
     mixture: Mixture, tmp_path: Path
 ) -> None:
