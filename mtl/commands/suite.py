@@ -109,7 +109,7 @@ def _run(options: argparse.Namespace) -> int:
     wanted = chosen_tasks(suite.spec, [name for name in options.tasks.split(",") if name])
     check = check_suite(suite, read_accepted(accepted_file(options.root, suite.spec.name)), wanted)
     if check.problems:
-        raise InputError(check.problems)
+        raise InputError([*check.problems, *([] if check.found else check.missing())])
     missing = [name for name in wanted if name not in check.found]
     if missing:
         names, hint = ", ".join(missing), f"`mtl suite check {options.suite}` says where they are from."
@@ -162,6 +162,8 @@ def _page(options: argparse.Namespace) -> int:
 def _print(check: SuiteCheck) -> None:
     from rich.console import Console
 
+    from mtl.suites.checking import how_to_get
+
     spec = check.suite.spec
     console = Console(highlight=False)
     console.width = max(console.width, 120)
@@ -183,7 +185,7 @@ def _print(check: SuiteCheck) -> None:
     if missing:
         show("\nMissing data", "bold")
         for name in missing:
-            show(f"{name}: {_how_to_get(spec.tasks[name])}")
+            show(f"{name}: {how_to_get(spec.tasks[name])}")
     if check.problems:
         show(f"\n{len(check.problems)} {'problem' if len(check.problems) == 1 else 'problems'}", "bold red")
         for problem in check.problems:
@@ -237,14 +239,6 @@ def _count(task: TaskCheck, spec: SuiteTaskSpec, split: Split) -> str:
     if one.status in ("equal", "unpublished"):
         return str(one.found)
     return f"{'none' if one.found is None else one.found} ({published}){' !' * (one.status == 'wrong')}"
-
-
-def _how_to_get(task: SuiteTaskSpec) -> str:
-    access = task.access
-    kind = "on agreement" if access.agreement else "public"
-    parts = [f"{task.title} ({kind}) from {access.source}. Terms: {access.terms}."]
-    parts += [f"Put it into {' and '.join(task.paths)}."]
-    return " ".join([*parts, *([access.prepare] if access.prepare else [])])
 
 
 def _state(check: SuiteCheck) -> str:

@@ -81,6 +81,7 @@ class Importer(ABC):
         task: Name of the task, for files with the predictions of several tasks.
         lenient: Whether tags that do not follow their scheme make mentions too, as in the option `spans` of the head
             `token_classification`.
+        relates: Whether relations are predicted, for formats whose lines are mentions or relations; None if unknown.
     """
 
     suffixes: ClassVar[tuple[str, ...]]
@@ -89,8 +90,8 @@ class Importer(ABC):
     lists_all_rows: ClassVar[bool] = True
     """Whether a file must have every text; otherwise nothing was found in those that it lacks."""
 
-    def __init__(self, path: Path, task: str, *, lenient: bool = False) -> None:
-        self.path, self.task, self.lenient = path, task, lenient
+    def __init__(self, path: Path, task: str, *, lenient: bool = False, relates: bool | None = None) -> None:
+        self.path, self.task, self.lenient, self.relates = path, task, lenient, relates
         self.problems: list[Problem] = []
         """Problems of lines, without their text."""
         self.left_out: Counter[str] = Counter()
@@ -138,7 +139,9 @@ class Importer(ABC):
         return ((number, line.removesuffix("\r")) for number, line in enumerate(text.split("\n"), start=1))
 
 
-def importer_of(path: Path, task: str, format: str | None = None, *, lenient: bool = False) -> Importer:
+def importer_of(
+    path: Path, task: str, format: str | None = None, *, lenient: bool = False, relates: bool | None = None
+) -> Importer:
     """The importer of a file.
 
     Args:
@@ -146,6 +149,7 @@ def importer_of(path: Path, task: str, format: str | None = None, *, lenient: bo
         task: Name of the task.
         format: Name of the format; None decides by the suffix.
         lenient: See `Importer`.
+        relates: See `Importer`.
 
     Raises:
         InputError: The file does not exist, or no importer has its suffix or this format.
@@ -161,10 +165,10 @@ def importer_of(path: Path, task: str, format: str | None = None, *, lenient: bo
     if format is not None:
         if format not in known:
             raise InputError(Problem("--format", f"There is no format '{format}'.", did_you_mean(format, known)))
-        return known[format](path, task, lenient=lenient)
+        return known[format](path, task, lenient=lenient, relates=relates)
     for importer in known.values():
         if path.name.lower().endswith(importer.suffixes):
-            return importer(path, task, lenient=lenient)
+            return importer(path, task, lenient=lenient, relates=relates)
     suffixes = ", ".join(sorted(suffix for importer in known.values() for suffix in importer.suffixes))
     message = f"The suffix of '{path.name}' names no format of predictions."
     raise InputError(Problem(str(path), message, f"Use one of: {suffixes}; or set --format {'|'.join(known)}."))

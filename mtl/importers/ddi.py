@@ -16,12 +16,15 @@ DECIDES_RESULTS = False
 
 _OFFSETS = re.compile(rf"{OFFSET}-{OFFSET}(?:;{OFFSET}-{OFFSET})*")
 
+_KINDS = {False: "SENTENCE|START-END|TEXT|TYPE", True: "SENTENCE|E1|E2|0 or 1|TYPE"}
+"""The lines of predictions of mentions and of relations."""
+
 
 class DdiImporter(Importer):
     """``SENTENCE|START-END|TEXT|TYPE`` for each mention, or ``SENTENCE|E1|E2|1|TYPE`` or ``…|0|null`` for each pair.
 
-    END is the last character. Sentences without mentions or pairs have no lines. If pairs are listed, all pairs of the
-    mentions of each row must be.
+    END is the last character. Sentences without mentions or pairs have no lines. Predictions of relations must list all
+    pairs of the mentions of each row. A file has lines of one kind.
     """
 
     suffixes = (".ddi", ".ddi.txt")
@@ -35,18 +38,18 @@ class DdiImporter(Importer):
             cells = line.split("|")
             if not line.strip():
                 continue
-            if len(cells) == 4 and _OFFSETS.fullmatch(cells[1]):
+            if len(cells) == 4 and _OFFSETS.fullmatch(cells[1]) and not self.relates:
                 found = mentions.setdefault(cells[0], {})
                 self._add(found, f"{cells[1]}|{cells[3]}", _mention(cells, len(found)), number, cells[0])
-            elif len(cells) == 5 and cells[3] in ("0", "1"):
+            elif len(cells) == 5 and cells[3] in ("0", "1") and self.relates is not False:
                 relation = FoundRelation(cells[1], cells[2], cells[4]) if cells[3] == "1" else None
                 self._add(pairs.setdefault(cells[0], {}), frozenset(cells[1:3]), relation, number, cells[0])
             else:
-                rule = "a line must be SENTENCE|START-END|TEXT|TYPE, or SENTENCE|E1|E2|0 or 1|TYPE"
-                self.bad(number, rule, f"{len(cells)} columns")
+                rule = " or ".join(_KINDS[kind] for kind in (False, True) if self.relates in (None, kind))
+                self.bad(number, f"a line must be {rule}", f"{len(cells)} columns")
                 continue
             first.setdefault(cells[0], number)
-        if pairs:
+        if self.relates or pairs:
             lacking = [row.id for row in rows if _pairs_of(row) - pairs.get(row.id, {}).keys()]
             self.bad_ids("every pair of the mentions of a row must be listed", lacking)
         for name, number in first.items():

@@ -61,7 +61,8 @@ def import_predictions(
         InputError: The file is malformed, has ids twice, lacks some or has others than the rows, or has predictions
             that the head cannot score; the error lists all problems.
     """
-    importer = importer_of(path, task, format, lenient=lenient)
+    relates = head.pairing is not None
+    importer = importer_of(path, task, format, lenient=lenient, relates=relates)
     found = list(importer.read(rows))
     by_id = {row.id: row for row in rows}
     _check_ids(importer, [one.id for one in found], by_id)

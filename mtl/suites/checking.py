@@ -105,6 +105,11 @@ class SuiteCheck(NamedTuple):
         advice = "Set the environment variable MTL_DATA to the folder of the data sets, or get one of the data sets."
         return [Problem("tasks", f"The data of no task are found, of {len(self.tasks)}.", advice)]
 
+    def missing(self) -> list[Problem]:
+        """The tasks whose data are missing, and how to get them."""
+        tasks = {name: self.suite.spec.tasks[name] for name, task in self.tasks.items() if task.state == "missing"}
+        return [Problem(f"tasks.{name}", "The data are missing.", how_to_get(task)) for name, task in tasks.items()]
+
     def wrong(self) -> dict[str, dict[Split, SplitCheck]]:
         """The splits with wrong counts, by task."""
         found = {
@@ -245,3 +250,12 @@ def _wrong_count(key: str, task: SuiteTaskSpec, check: SplitCheck) -> Problem:
     advice += "." if check.found is None else f", or record the difference with {_ACCEPT}."
     because = f" and {check.because}" if check.because else ""
     return Problem(key, f"must be {check.published} {unit} as published, got {found}{because}.", advice)
+
+
+def how_to_get(task: SuiteTaskSpec) -> str:
+    """Where users get the data of a task, under what terms, and where to put them."""
+    access = task.access
+    kind = "on agreement" if access.agreement else "public"
+    parts = [f"{task.title} ({kind}) from {access.source}. Terms: {access.terms}."]
+    parts += [f"Put it into {' and '.join(task.paths)}."]
+    return " ".join([*parts, *([access.prepare] if access.prepare else [])])

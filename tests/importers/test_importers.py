@@ -124,6 +124,24 @@ def test_every_pair_must_be_listed_once(tmp_path: Path) -> None:
     assert "D.s1" not in problems[2].message, "a sentence without two mentions has no pair"
 
 
+@pytest.mark.parametrize(
+    ("text", "relates", "num_problems"),
+    [
+        ("", True, 1),  # all pairs are lacking
+        ("D.s0|0-6|Aspirin|drug\n", True, 2),  # a line of another kind, and all pairs
+        ("D.s0|D.s0.e0|D.s0.e1|0|null\n", False, 1),
+        ("", False, 0),  # a system that found no mention
+    ],
+)
+def test_a_file_of_the_other_kind_is_not_taken_for_one_that_found_nothing(
+    tmp_path: Path, text: str, relates: bool, num_problems: int
+) -> None:
+    (tmp_path / "x.ddi").write_text(text, encoding="utf-8")
+    importer = importer_of(tmp_path / "x.ddi", "t", relates=relates)
+    list(importer.read([ROW, EMPTY]))
+    assert len(importer.problems) == num_problems
+
+
 def test_the_parts_of_a_mention_are_joined_by_semicolons(tmp_path: Path) -> None:
     (tmp_path / "x.ddi").write_text("D.s0|0-6;9-17|Aspirin ibuprofen|group\n", encoding="utf-8")
     (row,), problems = read(tmp_path / "x.ddi", ROW)

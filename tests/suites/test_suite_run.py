@@ -139,6 +139,9 @@ def test_missing_data_are_left_out_and_wrong_counts_are_refused(
     capsys.readouterr()
     assert run(["suite", "run", *suite]) == 2
     assert "tasks.toy_risk.counts.test" in capsys.readouterr().err
+    assert run(["suite", "run", *suite, "--tasks", "toy_drugs"]) == 2
+    errors = capsys.readouterr().err
+    assert all(words in errors for words in ("tasks.toy_drugs", "the office", "a signature", "data/drugs"))
 
 
 @pytest.mark.parametrize(
