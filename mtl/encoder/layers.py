@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, cast
-
 from torch import nn
 
 from mtl.problems import InputError, Problem
@@ -23,16 +20,6 @@ def transformer_layers(model: nn.Module) -> nn.ModuleList:
         message = f"The layers of this encoder were not found: {type(model).__name__} has no list of layers."
         raise InputError(Problem("encoder.name", message, "Use another encoder, or remove the keys that name layers."))
     return max(lists, key=len)
-
-
-def embedding_modules(model: nn.Module) -> Iterator[nn.Module]:
-    """The modules between the tokens and the lowest layer."""
-    yield cast(Any, model).get_input_embeddings()
-    # ELECTRA projects the embeddings; GPT-2, and BioGPT and OPT, have a table of positions beside them.
-    for name in ("embeddings", "embeddings_project", "wpe", "embed_positions"):
-        module = getattr(model, name, None)
-        if module is not None:
-            yield module
 
 
 def depths(model: nn.Module) -> tuple[dict[int, int], int]:

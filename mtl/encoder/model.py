@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mtl.encoder.cpu_dropout import replace_dropout
 from mtl.encoder.graphs import Capture, EncoderGraphs
-from mtl.encoder.layers import embedding_modules, transformer_layers
+from mtl.encoder.layers import depths
 from mtl.encoder.packing import Group, Layout
 
 if TYPE_CHECKING:
@@ -144,6 +144,10 @@ class Encoder(nn.Module):
 
 
 def _freeze(model: nn.Module, num_layers: int, *, embeddings: bool) -> None:
-    modules = list(transformer_layers(model)[:num_layers]) if num_layers else []
-    for module in [*(embedding_modules(model) if embeddings else ()), *modules]:
-        module.requires_grad_(requires_grad=False)
+    """Freezes the lowest layers, and embeddings with tables of relative positions; with all layers, the whole model."""
+    depth_of, depth = depths(model)
+    for parameter in model.parameters():
+        own = depth_of[id(parameter)]
+        is_frozen = embeddings if own == 0 else own <= num_layers or num_layers >= depth
+        if is_frozen:
+            parameter.requires_grad_(requires_grad=False)

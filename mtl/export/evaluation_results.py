@@ -31,8 +31,7 @@ def evaluation_results(run: LoadedRun, task: str) -> dict[str, str]:
     metric = run.module.head(task).primary_metric
     value = run.folder.metrics.get("test", {}).get(task, {}).get(metric)
     name = hub_data(data)
-    is_changed = any((data.split, data.limit and data.limit.test, data.rename, data.annotated))
-    if name is None or value is None or is_changed or not _is_of(run):
+    if name is None or value is None or _is_changed(data) or not _is_of(run):
         return {}
     revision = str(data.options.get("revision"))
     entry = EvalResultEntry(
@@ -43,6 +42,15 @@ def evaluation_results(run: LoadedRun, task: str) -> dict[str, str]:
         notes=f"{metric} of the task {task}, by biomtl",
     )
     return {f".eval_results/{task}.yaml": yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)}
+
+
+def _is_changed(data: DataSpec) -> bool:
+    """Whether the rows of test differ from those of the split `test` on the hub."""
+    splits = data.options.get("split_names") or {"test": "test"}
+    lacks_rows = data.limit is not None and bool(data.limit.test)
+    skips_rows = bool(data.sources) or data.options.get("on_bad_row") == "skip"
+    is_renamed = bool(data.rename) or data.annotated is not None
+    return data.split is not None or splits.get("test") != "test" or lacks_rows or skips_rows or is_renamed
 
 
 def _is_of(run: LoadedRun) -> bool:

@@ -145,11 +145,14 @@ def _said(one: Mapping[str, Any]) -> str:
         "none": "",
         "linear": f"{found.get('offset', 0):g} + {found.get('scale', 1):g} * logit",
     }.get(found["name"], found["name"])
-    if "temperature" in one:
+    if "temperature" in one and "crf" not in one:  # that of a CRF is one of its marginals
         word += f" of logits / {one['temperature']:.4g} for calibrated probabilities, of logits for thresholds"
     parts = [word, one.get("counts", ""), one.get("reads", "")]
     if "crf" in one:
         parts.append(f"emissions of a CRF: decode with Viterbi and the scores in {DESCRIPTION}, null is forbidden")
+        if "temperature" in one:
+            power = f"1 / {one['temperature']:.4g}"
+            parts.append(f"calibrated probabilities are the marginals to the power {power}, normalised")
     if one["num_texts"] == 2:
         parts.append("reads pairs")
     return "; ".join(filter(None, parts))

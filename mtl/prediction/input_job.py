@@ -133,9 +133,16 @@ class InputJob:
     ) -> Iterator[PredictedRow]:
         """Rows with their predictions, in order."""
         rows = islice(self.rows(accepted), wanted.start, wanted.stop)
-        for one, found in zip(rows, predictions, strict=True):
+        types = self._types_looked_for() if self._source.carries_texts else {}
+        for one, made in zip(rows, predictions, strict=True):
+            found = {name: {**task, **types.get(name, {})} for name, task in made.items()} if types else made
             words = getattr(one.row, "words", None)
             yield PredictedRow(one.row.id, one.row.document, one.row.text, found, one.carried, one.title_end, words)
+
+    def _types_looked_for(self) -> dict[str, dict[str, list[str]]]:
+        """The types that each task looks for, as weak labels need them: the others are not absent, but unknown."""
+        finding = {name: head for name, head in self.heads.items() if head.mention_types or head.pairing is not None}
+        return {name: {"annotated": list(head.labels)} for name, head in finding.items()}
 
     def _find_sources(self, lacking: Sequence[str]) -> None:
         problems: list[Problem] = []

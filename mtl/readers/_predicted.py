@@ -47,6 +47,7 @@ def _fields(found: Mapping[str, Any]) -> dict[str, Any]:
             "label": list(found["labels"]),
             "score": _least(max(value, 1 - value) for value in found["scores"].values()),
             "probabilities": dict(found["scores"]),
+            "annotated": list(found["scores"]),  # a teacher with fewer labels has not looked for the others
         }
     if "value" in found:
         return {"label": float(found["value"])}
@@ -63,6 +64,8 @@ def _span_fields(found: Mapping[str, Any]) -> dict[str, Any]:
         "entities": [_entity(entity, name) for entity, name in zip(entities, ids, strict=True)],
         "score": _least(score for score in scored if score is not None),  # null: the mention was in the input
     }
+    if "annotated" in found:
+        fields["annotated"] = list(found["annotated"])
     if "relations" in found:
         fields["relations"] = [_relation(relation, ids) for relation in relations]
     return fields

@@ -208,12 +208,20 @@ def test_temperatures_of_a_calibrated_run_are_in_the_description(
     monkeypatch.setattr(onnx_graph, "_write", lambda graph, path: path.write_bytes(content))
     copy = Path(shutil.copytree(run, tmp_path / "run"))
     checkpoint = RunFolder(copy).resolve_checkpoint("best")
-    tasks = {name: {"temperature": 1.75, "conformal": {}} for name in ("kind", "links")}
+    tasks = {name: {"temperature": 1.75, "conformal": {}} for name in ("kind", "links", "events")}
     saved = {"checkpoint": checkpoint.name, "checksum": checksum(checkpoint), "tasks": tasks}
     (copy / CALIBRATION).write_text(json.dumps(saved), encoding="utf-8")
     export_graph(copy, tmp_path / "graph")
     described = json.loads((tmp_path / "graph" / "graph.json").read_text(encoding="utf-8"))["tasks"]
-    assert {name: one["temperature"] for name, one in described.items() if "temperature" in one} == {"kind": 1.75}
+    assert {name: one["temperature"] for name, one in described.items() if "temperature" in one} == {
+        "kind": 1.75,
+        "events": 1.75,
+    }
+    (line_of_crf,) = (
+        line for line in (tmp_path / "graph" / "README.md").read_text().splitlines() if line.startswith("| events ")
+    )
+    assert "marginals" in line_of_crf
+    assert "logits /" not in line_of_crf, "the temperature is not one of emissions"
     found = torch.from_numpy(outputs(tmp_path / "graph", TEXTS[:1])["kind"][0] / 1.75).softmax(-1)
     line = (predict(copy, TEXTS[:1], tasks=["kind"]) or [])[0]["predictions"]["kind"]
     assert list(line["scores"].values()) == pytest.approx(found.tolist(), abs=1e-4)

@@ -11,6 +11,7 @@ from huggingface_hub import ModelCard
 from huggingface_hub._eval_results import parse_eval_result_entries
 
 from mtl.config.loading import load_mixture
+from mtl.config.mixture import DataSpec
 from mtl.export.evaluation_results import evaluation_results
 from mtl.export.loaded_run import load_run
 from mtl.export.task_model import export_tasks
@@ -57,16 +58,31 @@ def readme(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Callable[[str
     return folder / "out" / "drugs" / "README.md"
 
 
-def test_a_score_of_another_checkpoint_or_of_other_rows_is_no_evaluation_result(readme: Path) -> None:
+OTHER_ROWS: list[dict[str, Any]] = [
+    {"rename": {"y": "yes"}},
+    {"annotated": ("yes",)},
+    {"options": {"split_names": {"train": "train", "test": "validation"}}},
+    {"options": {"on_bad_row": "skip"}},
+    {"sources": {"x": {"weight": 1.0}}},
+    {"limit": {"test": 5}},
+]
+
+
+@pytest.mark.parametrize("changes", OTHER_ROWS, ids=str)
+def test_a_score_of_another_checkpoint_or_of_other_rows_is_no_evaluation_result(
+    readme: Path, changes: dict[str, Any]
+) -> None:
     run = load_run(next((readme.parents[2] / "runs").rglob("run.json")).parent)
     assert evaluation_results(run, "kind")
     run.folder.update_info(evaluated={"test": "last-step9.ckpt"})
     assert evaluation_results(run, "kind") == {}
     run.folder.update_info(evaluated={"test": run.checkpoint.name})
     spec = run.trained.tasks["kind"]
-    data = spec.data.model_copy(update={"rename": {"y": "yes"}})
-    renamed = run.trained.model_copy(update={"tasks": {"kind": spec.model_copy(update={"data": data})}})
-    assert evaluation_results(run._replace(trained=renamed), "kind") == {}
+    fields = spec.data.model_dump()
+    options = changes.get("options", {})  # of the reader, which the fields hold beside the others
+    data = DataSpec(**{**fields, **{name: value for name, value in changes.items() if name != "options"}, **options})
+    changed = run.trained.model_copy(update={"tasks": {"kind": spec.model_copy(update={"data": data})}})
+    assert evaluation_results(run._replace(trained=changed), "kind") == {}
 
 
 def section(text: str, title: str) -> list[list[str]]:

@@ -121,6 +121,9 @@ def test_what_a_run_predicts_can_be_read_as_weak_labels_and_compared_with_gold(
     assert [row.text for row in rows] == [row["text"] for row in gold]
     assert summary.sources == {"predictions": len(gold)}
     assert all(isinstance(row, SpanRow) and row.source == "predictions" and row.score is not None for row in rows)
+    types = {tuple(sorted(row.annotated or ())) for row in rows}
+    labels = yaml.safe_load((tested_run / "mixture.yaml").read_text())["tasks"]["mentions"]["labels"]
+    assert types == {tuple(sorted(labels))}
     of_run = ["--run", str(tested_run), "--task", "mentions", "--split", "test", "--json"]
     capsys.readouterr()
     assert run_mtl(["agreement", str(output), *of_run]) == 0

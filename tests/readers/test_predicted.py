@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from heads import SpanRow, TextRow
+from heads import IGNORE, SpanRow, TextRow
+from heads.multilabel import Multilabel
 from heads.rows import Relation, Row, row_from_dict, row_to_dict
 from mtl.readers.jsonl import Jsonl
 
@@ -109,6 +110,18 @@ def test_a_predicted_label_becomes_a_weak_label(
     assert isinstance(row, TextRow)
     assert (row.label, row.probabilities, row.score, row.source) == (label, probabilities, score, "predictions")
     assert gold == TextRow("train-2", "train-2", TEXT, label="b")
+
+
+def test_what_a_teacher_did_not_look_for_is_unknown_and_not_absent(tmp_path: Path) -> None:
+    (row,), bad = read(tmp_path, {"predictions": PREDICTIONS}, predictions="many")
+    assert (row.annotated, bad) == (("a", "b"), [])
+    student = Multilabel(["a", "b", "c"], 4)
+    assert student.check(row) is None
+    assert student.label_counts(row) == {"a": 1}
+    assert student.gold(row)["labels"] == [1, 0, IGNORE]
+    mentions = {**PREDICTIONS["mentions"], "annotated": ["Drug"]}
+    (row,), bad = read(tmp_path, {"predictions": {"mentions": mentions}}, predictions="mentions")
+    assert (row.annotated, bad) == (("Drug",), [])
 
 
 def test_a_prediction_beats_the_score_that_a_line_had_and_other_keys_keep_their_meaning(tmp_path: Path) -> None:
