@@ -132,14 +132,22 @@ class Triples(LabelledItems):
         return item.type
 
     def matches(self, items: Sequence[Triple], row: Row) -> list[Triple]:
+        """The triples that take part in a largest matching with the gold, so that their order makes no difference."""
+        from scipy.sparse import csr_array
+        from scipy.sparse.csgraph import maximum_bipartite_matching
+
         assert isinstance(row, SpanRow)
-        missing, right = self._gold(row), []
-        for triple in items:
-            own = next((gold for gold in missing if gold.accepts(triple, directed=self.directed)), None)
-            if own is not None:
-                right.append(triple)
-                missing.remove(own)
-        return right
+        gold = self._gold(row)
+        if not items or not gold:
+            return []
+        fits = csr_array([[one.accepts(triple, directed=self.directed) for one in gold] for triple in items])
+        taken = maximum_bipartite_matching(fits, perm_type="column")
+        return [triple for triple, place in zip(items, taken.tolist(), strict=True) if place >= 0]
+
+    def notes(self, row: Row) -> Mapping[str, int]:
+        """How many relations of concepts cannot be told apart, because their longest texts are the same."""
+        assert isinstance(row, SpanRow)
+        return {"merged": len(set(_typed(row))) - len(self._gold(row))}
 
     def score(self, counts: Tensor) -> dict[str, Tensor]:
         precision, recall, f1 = self.micro(counts)

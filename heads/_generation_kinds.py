@@ -85,6 +85,10 @@ class GeneratedKind(ABC):
             return None
         return "the gold must be readable from the text that the template makes of it, got a part with its separators"
 
+    def notes(self, row: Row) -> Mapping[str, int]:
+        """Counts of what the texts of a row cannot carry, for `mtl check`; see `Head.notes`."""
+        return {}
+
     def label_counts(self, row: Row) -> Mapping[str, int]:
         """How often each label occurs in the gold of a row."""
         return {}

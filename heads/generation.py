@@ -167,8 +167,8 @@ class Generation(Head):
         return self.inputs.target_problem(self.kind.render(items), tokenizer)
 
     def notes(self, row: Row) -> Mapping[str, int]:
-        """Whether no target can be made of the row's gold, so that it has no loss and counts as missed."""
-        return {"unwritable": int(self.training_problem(row) is not None)}
+        """Whether no target can be made of the row's gold, so that it has no loss and counts as missed; the kind's."""
+        return {"unwritable": int(self.training_problem(row) is not None), **self.kind.notes(row)}
 
     def is_labelled(self, row: Row) -> bool:
         return self.kind.items(row) is not None

@@ -150,4 +150,4 @@ def _freeze(model: nn.Module, num_layers: int, *, embeddings: bool) -> None:
         own = depth_of[id(parameter)]
         is_frozen = embeddings if own == 0 else own <= num_layers or num_layers >= depth
         if is_frozen:
-            parameter.requires_grad_(requires_grad=False)
+            parameter.requires_grad = False

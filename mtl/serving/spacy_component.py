@@ -8,7 +8,8 @@ What the tasks find is in these places of a document:
 - ``doc.ents``: the mentions of all tasks; of overlapping ones the longest, as spaCy allows no others there
 - ``doc.spans[task]``: all mentions of a task, with `scores` and `attributes` in ``doc.spans[task].attrs``
 - ``doc.cats["task.label"]``: the probability of each label, and ``doc.cats["task"]`` for a number
-- ``doc._.relations``: the relations, each with `task`, `type`, `score`, and `head` and `tail` as spans
+- ``doc._.relations``: the relations, each with `task`, `type`, `score`, and `head` and `tail` as spans. They are kept
+  as the numbers of tokens, so that a document can be saved and copied
 - ``doc._.unaligned``: the number of mentions that hold no whole token of spaCy's tokenizer and are left out
 """
 
@@ -25,6 +26,9 @@ from spacy.util import filter_spans
 from mtl.prediction.predictor import Predictor, task_names
 
 DECIDES_RESULTS = False
+
+_RELATIONS = "biomtl_relations"
+"""The extension that keeps the relations, with the first token, the token after the last, and the type of both ends."""
 
 DEFAULTS: dict[str, Any] = {"run": None, "tasks": None, "mentions": [], "accelerator": "auto"}
 
@@ -74,8 +78,9 @@ class RunComponent:
         names = task_names(predictor.mixture, tasks)
         self._predictor, self._mentions = predictor, mentions
         self._tasks = names if tasks else predictor.fitting(names, 1)
-        for name, default in (("relations", ()), ("unaligned", 0)):
+        for name, default in ((_RELATIONS, ()), ("unaligned", 0)):
             Doc.set_extension(name, default=default, force=True)
+        Doc.set_extension("relations", getter=_relations, force=True)
 
     def __call__(self, doc: Doc) -> Doc:
         return self._predicted([doc])[0]
@@ -118,9 +123,22 @@ def _fill(doc: Doc, predictions: Mapping[str, Mapping[str, Any]]) -> None:
         for one in found.get("relations", []):
             ends = {place: aligned[one[place]] for place in ("head", "tail") if isinstance(one[place], int)}
             if len(ends) == 2 and None not in ends.values():
-                relations.append({"task": task, "type": one["type"], "score": one["score"], **ends})
+                tokens = {place: [span.start, span.end, span.label_] for place, span in ends.items()}
+                relations.append({"task": task, "type": one["type"], "score": one["score"], **tokens})
         doc.cats |= {f"{task}.{label}": score for label, score in found.get("scores", {}).items()}
         if isinstance(found.get("value"), float):
             doc.cats[task] = found["value"]
     doc.ents = filter_spans([*spans, *doc.ents])
-    doc._.relations, doc._.unaligned = tuple(relations), len(unaligned)
+    doc._.set(_RELATIONS, relations)
+    doc._.unaligned = len(unaligned)
+
+
+def _relations(doc: Doc) -> tuple[dict[str, Any], ...]:
+    """The relations of a document, whose ends are spans."""
+    return tuple(
+        {
+            **one,
+            **{place: Span(doc, start, end, label) for place in ("head", "tail") for start, end, label in [one[place]]},
+        }
+        for one in doc._.get(_RELATIONS)
+    )

@@ -29,7 +29,8 @@ class Aligned(NamedTuple):
 def aligned(texts: Sequence[str], old_tokenizer: Any, new_tokenizer: Any, max_length: int) -> Aligned:
     """Texts in both tokenisations, with the positions that end at the same character.
 
-    These are the tokens of both, the last old token of each new one, and the special tokens around a text.
+    These are the tokens of both, the last old token of each new one, and the special tokens around a text. Tokens of
+    one character, as in byte-level tokenizers, all end there, and are paired from the last one.
 
     Args:
         texts: The texts [B].
@@ -40,8 +41,12 @@ def aligned(texts: Sequence[str], old_tokenizer: Any, new_tokenizer: Any, max_le
     old, new = (padded(texts, tokenizer, max_length) for tokenizer in (old_tokenizer, new_tokenizer))
     pairs = []
     for index in range(len(texts)):
-        places = {end: place for place, end in _ends(old, index)}
-        pairs += [(index, place, places[end]) for place, end in _ends(new, index) if end in places]
+        of_old, of_new = _places_by_end(old, index), _places_by_end(new, index)
+        for end, places in of_new.items():
+            # The tokens of one character share its end in byte-level tokenizers: their last ones belong together.
+            old_places = of_old.get(end, [])
+            last_first = zip(reversed(places), reversed(old_places), strict=False)
+            pairs += [(index, *pair) for pair in reversed(list(last_first))]
     for encoded in (old, new):
         encoded.pop("offset_mapping")
     return Aligned(torch.tensor(pairs, dtype=torch.long).view(-1, 3), old, new)
@@ -57,6 +62,13 @@ def padded(texts: Sequence[str], tokenizer: Any, max_length: int) -> Any:
         return_offsets_mapping=True,
         return_tensors="pt",
     )
+
+
+def _places_by_end(encoded: Any, index: int) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for place, end in _ends(encoded, index):
+        found.setdefault(end, []).append(place)
+    return found
 
 
 def _ends(encoded: Any, index: int) -> Iterator[tuple[int, int]]:

@@ -85,6 +85,30 @@ def test_the_order_of_the_arguments_counts_only_if_relations_have_a_direction(
     assert table.sum(0).tolist() == right_predicted_gold
 
 
+@given(st.permutations(range(3)))
+def test_the_order_of_what_is_written_does_not_change_the_counts(order: list[int]) -> None:
+    """A text that names two concepts fits either: each triple must find a gold of its own, where there is one."""
+    entities = (
+        Entity("T1", "D", ((0, 6),), ("D1", "D2")),
+        Entity("T2", "D", ((7, 14),), ("D1",)),
+        Entity("T3", "C", ((15, 19),), ("D9",)),
+    )
+    relations = (Relation("D9", "D1", "int"), Relation("D9", "D2", "int"))
+    row = SpanRow("1", "1", "x or y xsyndro drug", entities=entities, relations=relations)
+    said = [*(KIND.items(row) or ()), Triple("drug", "nothing", "int")]
+    found = KIND.parse(KIND.render([said[place] for place in order]))
+    table = KIND.counts(KIND.prediction(found), row)[:-4].reshape(-1, 3)
+    assert table.sum(0).tolist() == [2, 3, 2]
+    assert KIND.notes(row) == {"merged": 0}
+
+
+def test_relations_of_concepts_with_the_same_text_are_counted_as_merged() -> None:
+    entities = (Entity("T1", "D", ((0, 5),), ("D1", "D2")), Entity("T2", "C", ((6, 10),), ("D9",)))
+    relations = (Relation("D9", "D1", "int"), Relation("D9", "D2", "int"))
+    row = SpanRow("1", "1", "fever drug", entities=entities, relations=relations)
+    assert (len(KIND.items(row) or ()), KIND.notes(row)) == (1, {"merged": 1})
+
+
 def test_heads_follow_the_order_of_the_text() -> None:
     row = row_of(("a", "b", "int"), ("c", "d", "effect"))
     mixed = SpanRow("1", "d", row.text, entities=row.entities, relations=row.relations[::-1])

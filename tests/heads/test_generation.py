@@ -221,7 +221,7 @@ def test_what_the_template_cannot_carry_counts_as_missed(tokenizer: Any) -> None
     row = SpanRow("3", "d3", text, entities=(*plain.entities, cut), relations=relations)
     assert "'both'" in (head.training_problem(row) or "")
     assert [head.training_problem(one) for one in (plain, TRIPLES[2])] == [None, None]
-    assert (head.check(row), head.notes(plain)) == (None, {"unwritable": 0})
+    assert (head.check(row), head.notes(plain)) == (None, {"unwritable": 0, "merged": 0})
     (example,) = head.encode([row], tokenizer, 128, training=False)
     assert (example["targets"], len(example["input_ids"])) == (0, example["prompt_length"])
     said = head.kind.prediction(head.kind.parse("the interaction between ibuprofen and cox-1 is int."))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import tomllib
 from pathlib import Path
@@ -54,6 +55,32 @@ def test_a_document_holds_what_predict_finds(nlp: Any, served_run: Path) -> None
         ("Aspirin", "up", "risk", "links"),
     ]
     assert doc._.unaligned == 0
+
+
+def test_a_document_with_relations_can_be_saved_and_copied(nlp: Any) -> None:
+    from spacy.tokens import Doc, DocBin
+
+    from mtl.serving.spacy_component import _fill
+
+    doc = nlp.make_doc("Aspirin caused bleeding .")
+    found = [
+        {"type": "Drug", "start": 0, "end": 7, "score": 0.9},
+        {"type": "Event", "start": 15, "end": 23, "score": 0.8},
+    ]
+    _fill(doc, {"links": {"entities": found, "relations": [{"type": "causes", "score": 0.5, "head": 0, "tail": 1}]}})
+    (relation,) = doc._.relations
+    assert (relation["task"], relation["type"], relation["score"]) == ("links", "causes", 0.5)
+    assert (relation["head"].text, relation["tail"].text, relation["tail"].label_) == ("Aspirin", "bleeding", "Event")
+    packed = DocBin(store_user_data=True, docs=[doc])
+    copies = [
+        Doc(nlp.vocab).from_bytes(doc.to_bytes()),
+        pickle.loads(pickle.dumps(doc)),
+        doc.copy(),
+        *DocBin().from_bytes(packed.to_bytes()).get_docs(nlp.vocab),
+    ]
+    for copy in copies:
+        (again,) = copy._.relations
+        assert (again["head"].text, again["tail"].text, again["head"].doc) == ("Aspirin", "bleeding", copy)
 
 
 def test_a_mention_inside_a_token_is_counted_and_left_out(nlp: Any) -> None:
