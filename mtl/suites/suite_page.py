@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import yaml
+
 from mtl.config.yaml_files import read_yaml
 from mtl.suites.markdown import code, table
 from mtl.suites.published import PublishedScore
@@ -14,6 +16,9 @@ from mtl.suites.suite_spec import RecipeSpec, SuiteSpec
 from mtl.suites.variants import VARIANTS
 
 _VARIABLE = re.compile(r"\$\{oc\.env:(\w+)[^}]*\}")
+
+MOST_LABELS = 20
+"""Maximum number of labels of a task that are listed."""
 
 _RULES = {
     "mean_of_tasks": "the mean of the scores of its tasks",
@@ -35,6 +40,7 @@ def _lines(suite: Suite) -> Iterator[str]:
     yield f"`mtl suite check {spec.name}` compares your copy of the data with the counts below.\n"
     yield from _score_lines(spec)
     yield from _task_lines(spec)
+    yield from _input_lines(suite)
     yield from _variant_lines(suite)
     yield from _data_lines(suite)
     yield from _difference_lines(spec)
@@ -63,6 +69,24 @@ def _task_lines(spec: SuiteSpec) -> Iterator[str]:
     notes = [f"- `{name}`: {task.note.strip()}" for name, task in spec.tasks.items() if task.note]
     if notes:
         yield "\n".join(notes) + "\n"
+
+
+def _input_lines(suite: Suite) -> Iterator[str]:
+    raw = read_yaml(suite.path)["tasks"]
+    yield "## Labels and input\n"
+    lines = []
+    for name in suite.spec.tasks:
+        labels = list(raw[name].get("labels", ()))
+        shown = _codes(labels[:MOST_LABELS])
+        more = f" and {len(labels) - MOST_LABELS} more" if len(labels) > MOST_LABELS else ""
+        options = [f"`{key}: {_written(value)}`" for key, value in raw[name].get("options", {}).items()]
+        lines.append([f"`{name}`", f"{shown}{more}" or "-", ", ".join(options) or "-"])
+    yield from table(["task", "labels", "options of the head"], lines)
+
+
+def _written(value: Any) -> str:
+    """A value as YAML on one line."""
+    return yaml.safe_dump(value, default_flow_style=True, width=1000).splitlines()[0]
 
 
 def _variant_lines(suite: Suite) -> Iterator[str]:
@@ -126,33 +150,39 @@ def _published_lines(suite: Suite) -> Iterator[str]:
         yield f"### [{about.citation}]({about.url})\n\n{about.protocol.strip()}\n"
         models = list(dict.fromkeys(one.model for one in own))
         tasks = [task for task in [*spec.tasks, spec.name] if any(one.task == task for one in own)]
-        lines = [[model, *(_scores(spec, own, model, task) for task in tasks)] for model in models]
+        lines = [[model, *(_scores(suite, own, model, task) for task in tasks)] for model in models]
         yield from table(["model", *(f"`{task}`" for task in tasks)], lines)
-    pairs = dict.fromkeys((one.source, one.task, _reason(one)) for one in suite.published if _is_other(spec, one))
+    pairs = dict.fromkeys((one.source, one.task, _reason(one)) for one in suite.published if _is_other(suite, one))
     if pairs:
         yield "† The reasons:\n"
         yield from (f"- {spec.sources[source].citation}: `{task}` {reason}" for source, task, reason in pairs)
 
 
-def _scores(spec: SuiteSpec, published: Sequence[PublishedScore], model: str, task: str) -> str:
+def _scores(suite: Suite, published: Sequence[PublishedScore], model: str, task: str) -> str:
     """The scores of a model on a task; a task may have one in each of several variants."""
-    return ", ".join(_score(spec, one) for one in published if (one.model, one.task) == (model, task)) or "-"
+    return ", ".join(_score(suite, one) for one in published if (one.model, one.task) == (model, task)) or "-"
 
 
-def _score(spec: SuiteSpec, score: PublishedScore) -> str:
+def _score(suite: Suite, score: PublishedScore) -> str:
     sd = "" if score.sd is None else f" ± {score.sd}"
-    return f"{score.score}{sd}{'†' * _is_other(spec, score)}{'‡' * score.secondary}"
+    return f"{score.score}{sd}{'†' * _is_other(suite, score)}{'‡' * score.secondary}"
 
 
-def _is_other(spec: SuiteSpec, score: PublishedScore) -> bool:
-    """Whether a score has another variant than its task, or is set apart."""
-    is_other_variant = score.task in spec.tasks and score.variant not in spec.tasks[score.task].variants
-    return is_other_variant or bool(score.apart)
+def _is_other(suite: Suite, score: PublishedScore) -> bool:
+    """Whether a score has another variant than its task, or is set apart, or is a mean of such scores."""
+    tasks = suite.spec.tasks
+    if score.task in tasks:
+        return score.variant not in tasks[score.task].variants or bool(score.apart)
+    model = (score.source, score.model)
+    parts = [one for one in suite.published if one.task in tasks and (one.source, one.model) == model]
+    return bool(score.apart) or any(_is_other(suite, one) for one in parts)
 
 
 def _reason(score: PublishedScore) -> str:
     """Why a score stands beside none of ours."""
-    return f"is set apart: {score.apart}" if score.apart else f"is scored as `{score.variant}`"
+    if score.apart:
+        return f"is set apart: {score.apart}"
+    return f"is scored as `{score.variant}`" if score.variant in VARIANTS else "is a mean with such scores"
 
 
 def _path(path: Any) -> str:

@@ -104,7 +104,7 @@ VARIANTS: Mapping[str, Variant] = {
         {"score_by": "document"},
     ),
     "f1_averaging_unclear": Variant(
-        "an F1 whose averaging or classes the source leaves open, so it cannot be compared with any other score",
+        "an F1 whose averaging, classes or matching the source leaves open, so it cannot be compared with any other",
     ),
 }
 
