@@ -10,6 +10,8 @@ from heads import Row
 from mtl.hashed_ids import quoted_id
 from mtl.importers import FoundRow, Importer
 from mtl.problems import Problem
+from mtl.readers._columns import MalformedError
+from mtl.readers._json import parse_json
 
 DECIDES_RESULTS = False
 
@@ -41,7 +43,10 @@ class BioasqImporter(Importer):
         """The questions of the file; none if it is bad."""
         text = "\n".join(line for _, line in self.lines())
         try:
-            content = json.loads(text)
+            content = parse_json(text, _FILE)
+        except MalformedError as error:
+            self._refuse(error.rule, error.found)
+            return []
         except json.JSONDecodeError as error:
             self.bad(error.lineno, _FILE, f"invalid JSON at column {error.colno}")
             return []

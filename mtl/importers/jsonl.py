@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from heads import Entity, Row, Span
 from mtl.importers import Argument, FoundAttribute, FoundRelation, FoundRow, Importer
+from mtl.readers._columns import MalformedError
+from mtl.readers._json import parse_json
 
 DECIDES_RESULTS = False
+
+_RULE = "a line must be an object with `id` and a prediction of the task"
 
 _ANSWER = ("label", "labels", "scores", "value")
 _OF_MENTIONS = ("entities", "relations", "attributes")
@@ -36,10 +39,11 @@ class JsonlImporter(Importer):
             if not line.strip():
                 continue
             try:
-                yield _row(json.loads(line), self.task, self.place(number))
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
-                rule = "a line must be an object with `id` and a prediction of the task"
-                self.bad(number, rule, f"one that cannot be read ({type(error).__name__})")
+                yield _row(parse_json(line, _RULE), self.task, self.place(number))
+            except MalformedError as error:
+                self.bad(number, error.rule, error.found)
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                self.bad(number, _RULE, f"one that cannot be read ({type(error).__name__})")
 
 
 def _row(record: Mapping[str, Any], task: str, place: str) -> FoundRow:

@@ -35,7 +35,7 @@ def predicted_fields(predictions: Any, task: str) -> dict[str, Any]:
         raise MalformedError(f"predictions must have the task '{task}'", f"{len(predictions)} others")
     try:
         return _fields(predictions[task])
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise MalformedError(_RULE, f"one that cannot be read ({type(error).__name__})") from None
 
 

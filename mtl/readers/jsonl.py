@@ -207,9 +207,14 @@ def _weak_fields(values: Mapping[str, Any]) -> dict[str, Any]:
 def _number_within(name: str, value: Any, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise MalformedError(f"{name} must be a number", kind_of(value))
-    if not 0 <= value <= high:
-        raise MalformedError(f"{name} must be {'at least 0' if high == math.inf else f'from 0 to {high}'}", f"{value}")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of more than 308 digits
+        number = math.inf if value > 0 else -math.inf
+    if not 0 <= number <= high:
+        rule = f"{name} must be {'at least 0' if high == math.inf else f'from 0 to {high}'}"
+        raise MalformedError(rule, f"{number:g}")
+    return number
 
 
 def _label(value: Any) -> str | list[str] | float | None:

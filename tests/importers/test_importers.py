@@ -213,13 +213,26 @@ def test_ids_of_entities_in_the_line_are_indices_and_concepts_stand_before_place
     assert row.mentions[1].spans == ((21, 23), (24, 25))
 
 
-@pytest.mark.parametrize("line", ["no json", "[1]", '{"label": "yes"}', '{"id": "a"}', '{"id": "a", "entities": [{}]}'])
+HOSTILE = ["[" * 100_000, '{"id": "a", "value": 1' + "0" * 5_000 + "}", '{"id": "a", "label": "\\ud800"}']
+FAR = '{"id": "a", "entities": [{"type": "x", "start": 1e999, "end": 2}]}'
+
+
+@pytest.mark.parametrize(
+    "line", ["no json", "[1]", '{"label": "yes"}', '{"id": "a"}', '{"id": "a", "entities": [{}]}', FAR, *HOSTILE]
+)
 def test_a_line_that_cannot_be_read_is_reported_without_its_text(tmp_path: Path, line: str) -> None:
     (tmp_path / "x.jsonl").write_text(f'{{"id": "b", "label": "no"}}\n{line}\n', encoding="utf-8")
     rows, (problem,) = read(tmp_path / "x.jsonl")
     assert [row.id for row in rows] == ["b"]
     assert problem.key.endswith(":2")
     assert line not in str(problem)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_json_is_no_file_of_answers(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.bioasq.json").write_text(text, encoding="utf-8")
+    rows, problems = read(tmp_path / "x.bioasq.json")
+    assert (rows, len(problems)) == ([], 1)
 
 
 # --- which importer ---------------------------------------------------------------------------------------------------

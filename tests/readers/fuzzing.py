@@ -234,7 +234,20 @@ NAMES = (*TARGETS, "yaml")
 
 _TOKENS = (
     *(b"\t", b"\n", b"\r\n", b" ", b"\0", b'"', b"'", b",", b";", b"|", b"<", b">", b"&", b"/", b"{", b"}", b"[", b"]"),
-    *(b"0", b"-1", b"9" * 20, b"1" * 5000, b"1e999", b"NaN", b"null", b"true", b"\\ud800", b"\xff", b"\xed\xa0\x80"),
+    *(
+        b"0",
+        b"-1",
+        b"9" * 20,
+        b"1" * 5000,
+        b"1" + b"0" * 400,
+        b"1e999",
+        b"NaN",
+        b"null",
+        b"true",
+        b"\\ud800",
+        b"\xff",
+        b"\xed\xa0\x80",
+    ),
     *(b"\xef\xbb\xbf", b"\xe2\x80\xa8", b"\xf0\x9d\x9b\xbc", b"&lt;", b"<!DOCTYPE a [", b"<a>" * 60, b"[" * 2000),
     *(b"*a", b"&a ", b"<<: ", b"${a}", b"${", b"!!int ", b"../", b"/a", BETWEEN),
     *(struct.pack("<I", 2**32 - 1), struct.pack("<H", 99), struct.pack("<Q", 2**63), b"\x80" + b"\xff" * 11),

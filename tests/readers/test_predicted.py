@@ -46,6 +46,8 @@ def test_a_row_has_what_its_line_says_of_its_label(tmp_path: Path) -> None:
         ({"label": "a", "score": True}, "score"),
         ({"label": "a", "weight": 0}, "weight"),
         ({"label": "a", "weight": -1}, "weight"),
+        ({"label": "a", "weight": 10**400}, "weight"),
+        ({"label": "a", "score": -(10**400)}, "score"),
         ({"probabilities": {}}, "probabilities"),
         ({"probabilities": {"a": "much"}}, "probability"),
         ({"probabilities": {"a": 2}}, "probability"),
