@@ -29,7 +29,9 @@ def training_cautions(info: Mapping[str, Any], metrics: Mapping[str, Any]) -> li
         cautions.append(f"Updates that were withheld or clipped: {named}; see guard.jsonl.")
     if risen := info.get("risen_losses"):
         named = ", ".join(f"{task} {loss:.3g}" for task, loss in risen.items())
-        cautions.append(f"Training losses ended above three times their start: {named}. Lower model.learning_rate.")
+        cautions.append(
+            f"Training losses ended far above their start, or above 100: {named}. Lower model.learning_rate."
+        )
     if tasks := [task for task, values in metrics.get("train", {}).items() if values.get("undertrained")]:
         cautions.append(undertrained_caution(tasks))
     return cautions
