@@ -154,10 +154,10 @@ def without_ids(mixture: Mapping[str, Any]) -> dict[str, Any]:
     """
     fields = dict(mixture)
     tasks: dict[str, Any] = {}
-    for name, task in fields["tasks"].items():
+    for name, task in fields.get("tasks", {}).items():
         excluded = [shared_id(document) for document in task["data"].get("exclude") or ()]
         tasks[name] = {**task, "data": {**task["data"], "exclude": excluded}} if excluded else task
-    return {**fields, "tasks": tasks}
+    return {**fields, "tasks": tasks} if tasks else fields
 
 
 def without_texts(value: object, labels: Collection[str]) -> Any:

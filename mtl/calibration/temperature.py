@@ -9,6 +9,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from heads import IGNORE, Decisions
@@ -21,29 +22,22 @@ LIMIT = 20.0
 def fit_temperature(decisions: Decisions) -> float:
     """The temperature with the least mean negative log-likelihood of the gold.
 
-    Found by L-BFGS over the logarithm of the temperature. There is one optimum, because the likelihood is convex in
-    1 / temperature.
+    Found by Brent's method over the logarithm of the temperature. There is one optimum, because the likelihood is
+    convex in 1 / temperature. A method with gradients can step over a limit, where the gradient is 0, and stop there.
 
     Args:
         decisions: Decisions with gold; those without are ignored. There must be at least one.
     """
     probabilities, gold = known(decisions)
     logits = class_logits(probabilities) if gold.dim() == 1 else label_logits(probabilities)
-    log_temperature = torch.zeros((), dtype=torch.double, requires_grad=True)
-    optimizer = torch.optim.LBFGS(
-        [log_temperature], max_iter=100, tolerance_change=1e-12, line_search_fn="strong_wolfe"
-    )
     bound = math.log(LIMIT)
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = _nll(logits / log_temperature.clamp(-bound, bound).exp(), gold)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
+    @torch.no_grad()
+    def loss(log_temperature: float) -> float:
+        return float(_nll(logits / math.exp(log_temperature), gold))
 
-    with torch.enable_grad():
-        optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return float(log_temperature.detach().clamp(-bound, bound).exp())
+    found = minimize_scalar(loss, bounds=(-bound, bound), method="bounded", options={"xatol": 1e-9})
+    return math.exp(float(found.x))
 
 
 def known(decisions: Decisions) -> tuple[Tensor, Tensor]:

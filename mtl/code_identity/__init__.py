@@ -67,8 +67,8 @@ def definitions(*roots: Root) -> dict[str, str]:
     Raises:
         ValueError: A root is not ``module:name``, or there is no such definition.
 
-    >>> [name for name in definitions("heads.regression:pearson") if name.startswith("heads")]
-    ['heads.regression._scaled', 'heads.regression.pearson']
+    >>> [name for name in definitions("heads.regression:pearson_of_many") if name.startswith("heads")]
+    ['heads.regression._standardised', 'heads.regression.pearson_of_many']
     """
     modules = Modules(map(_module_of, roots))
     found: dict[str, str] = {}

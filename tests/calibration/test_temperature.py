@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from heads import IGNORE, Decisions
@@ -42,6 +42,7 @@ def test_the_planted_temperature_is_found(temperature: float, *, labels: bool) -
 
 @pytest.mark.parametrize("labels", [False, True])
 @given(n=st.integers(5, 60), seed=st.integers(0, 99), temperature=st.floats(0.3, 4))
+@example(n=5, seed=69, temperature=0.625)
 def test_no_temperature_of_a_grid_is_better(n: int, seed: int, temperature: float, *, labels: bool) -> None:
     decisions = planted(temperature, labels=labels, n=n, seed=seed)
     fitted = fit_temperature(decisions)

@@ -17,7 +17,7 @@ import yaml
 
 from mtl.commands import run
 from mtl.commands import run as run_mtl
-from mtl.commands.fit import _check_trainer
+from mtl.commands.fit_options import check_trainer
 from mtl.config.encoder_catalogue import catalogue
 from mtl.config.loading import load_mixture
 from mtl.encoder import pretrained
@@ -157,7 +157,7 @@ def test_checking_the_options_leaves_a_strategy_for_the_training() -> None:
 
     strategy = DDPStrategy()
     arguments = {"accelerator": "cpu", "devices": 2, "strategy": strategy}
-    _check_trainer(arguments)
+    check_trainer(arguments)
     assert pl.Trainer(**arguments, logger=False, enable_checkpointing=False).strategy is strategy
 
 
@@ -425,13 +425,13 @@ def test_a_number_of_steps_is_enough_to_limit_a_training(toy_mixture: Write) -> 
 
 def test_an_evaluation_needs_no_limit_on_training() -> None:
     endless = {"accelerator": "cpu", "max_epochs": -1, "enable_progress_bar": False}
-    _check_trainer(endless, trains=False)
-    _check_trainer({**endless, "max_steps": 5})
-    _check_trainer({**endless, "max_epochs": None})  # Lightning takes 1000
+    check_trainer(endless, trains=False)
+    check_trainer({**endless, "max_steps": 5})
+    check_trainer({**endless, "max_epochs": None})  # Lightning takes 1000
     with pytest.raises(InputError, match=r"trainer\.max_epochs: .* -1 and -1\."):
-        _check_trainer(endless)
+        check_trainer(endless)
     with pytest.raises(InputError, match=r"trainer\.max_epochs: .* None and -1\."):
-        _check_trainer({**endless, "max_epochs": None, "max_time": "00:00:01:00"})
+        check_trainer({**endless, "max_epochs": None, "max_time": "00:00:01:00"})
 
 
 @pytest.mark.usefixtures("fresh")
