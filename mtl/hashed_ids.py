@@ -155,7 +155,7 @@ def without_ids(mixture: Mapping[str, Any]) -> dict[str, Any]:
     fields = dict(mixture)
     tasks: dict[str, Any] = {}
     for name, task in fields.get("tasks", {}).items():
-        excluded = [shared_id(document) for document in task["data"].get("exclude") or ()]
+        excluded = [shared_id(document) for document in task.get("data", {}).get("exclude") or ()]
         tasks[name] = {**task, "data": {**task["data"], "exclude": excluded}} if excluded else task
     return {**fields, "tasks": tasks} if tasks else fields
 
