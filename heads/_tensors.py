@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from heads._contract import Example
 
+WIDEST = 1_000_000
+"""Largest hidden layer; a wider one is a mistake that would need more memory than there is."""
+
 
 def projection(hidden_size: int, num_outputs: int, *, dropout: float, hidden_layer: int | None) -> nn.Sequential:
     """Dropout and a linear layer, optionally with a hidden GELU layer before them.
@@ -22,15 +25,15 @@ def projection(hidden_size: int, num_outputs: int, *, dropout: float, hidden_lay
         hidden_layer: Size of the hidden layer; None for no hidden layer.
 
     Raises:
-        ValueError: `hidden_layer` is below 1.
+        ValueError: `hidden_layer` is below 1 or above `WIDEST`.
 
     >>> projection(8, 3, dropout=0.1, hidden_layer=None)(torch.zeros(5, 8)).shape
     torch.Size([5, 3])
     """
     layers: list[nn.Module] = [nn.Dropout(dropout)]
     if hidden_layer is not None:
-        if hidden_layer < 1:
-            raise ValueError(f"hidden_layer must be at least 1, got {hidden_layer}")
+        if not 1 <= hidden_layer <= WIDEST:
+            raise ValueError(f"hidden_layer must be from 1 to {WIDEST}, got {hidden_layer}")
         layers += [nn.Linear(hidden_size, hidden_layer), nn.GELU(), nn.Dropout(dropout)]
         hidden_size = hidden_layer
     layers.append(nn.Linear(hidden_size, num_outputs))

@@ -152,7 +152,8 @@ class RandomSampler(Sampler):
         steps_per_epoch: Number of steps per epoch; None takes the number of batches in one pass over all tasks.
 
     Raises:
-        InputError: `steps_per_epoch` or a rate of the mixture is not a finite number above 0.
+        InputError: `steps_per_epoch` or a rate of the mixture is not a finite number above 0, or an epoch has more than
+            `MOST_STEPS` steps.
     """
 
     fills_steps = True
@@ -166,7 +167,7 @@ class RandomSampler(Sampler):
         steps_per_epoch: int | None = None,
     ) -> None:
         super().__init__(sizes, seed, num_epochs)
-        require_positive({"sampler.steps_per_epoch": steps_per_epoch})
+        require_positive({"sampler.steps_per_epoch": steps_per_epoch}, most=MOST_STEPS)
         if self.uses_rates:
             require_positive({f"tasks.{name}.rate": size.rate for name, size in self.sizes.items()})
         self._written_steps = steps_per_epoch
@@ -238,11 +239,16 @@ def num_batches(sizes: Mapping[str, TaskSize]) -> int:
     return sum(size.batches for size in sizes.values())
 
 
-def require_positive(values: Mapping[str, float | None]) -> None:
+MOST_STEPS = 10_000_000
+"""Maximum number of steps of an epoch, whose order is held in memory."""
+
+
+def require_positive(values: Mapping[str, float | None], most: float | None = None) -> None:
     """Checks that all values are finite numbers above 0; None is allowed.
 
     Args:
         values: Values by key.
+        most: The largest value that is allowed; None allows all.
 
     Raises:
         InputError: Some values are not; each is listed with its key.
@@ -255,6 +261,9 @@ def require_positive(values: Mapping[str, float | None]) -> None:
     if wrong:
         rule = "must be a finite number above 0"
         raise InputError([Problem(key, f"{rule}, got {value!r}.") for key, value in wrong.items()])
+    above = {key: value for key, value in values.items() if value is not None and most is not None and value > most}
+    if above:
+        raise InputError([Problem(key, f"must be at most {most}, got {value!r}.") for key, value in above.items()])
 
 
 def shuffled(counts: Mapping[str, int], rng: np.random.Generator) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mtl.problems import InputError, Problem, did_you_mean
-from mtl.samplers import Sampler, TaskSize, require_positive, shuffled
+from mtl.samplers import MOST_STEPS, Sampler, TaskSize, require_positive, shuffled
 from mtl.seeding import stream
 
 
@@ -32,7 +32,7 @@ class Quota(Sampler):
 
     def __init__(self, sizes: Mapping[str, TaskSize], seed: int, num_epochs: float, *, batches: dict[str, int]) -> None:
         super().__init__(sizes, seed, num_epochs)
-        require_positive({f"sampler.batches.{name}": number for name, number in batches.items()})
+        require_positive({f"sampler.batches.{name}": number for name, number in batches.items()}, most=MOST_STEPS)
         unknown = [name for name in batches if name not in sizes]
         problems = [
             Problem(f"sampler.batches.{n}", f"There is no task '{n}'.", did_you_mean(n, sizes)) for n in unknown

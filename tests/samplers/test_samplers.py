@@ -129,6 +129,19 @@ def test_all_values_that_are_not_positive_are_reported_at_once() -> None:
     assert [problem.key for problem in error.value.problems] == ["x", "z", "u"]
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "key"),
+    [
+        ("weighted", {"steps_per_epoch": 10**13}, "sampler.steps_per_epoch"),
+        ("quota", {"batches": {"a": 10**13, "b": 1, "c": 1}}, "sampler.batches.a"),
+    ],
+)
+def test_an_epoch_that_no_memory_can_hold_is_refused(name: str, options: dict[str, Any], key: str) -> None:
+    with pytest.raises(InputError) as caught:
+        find("sampler", name, "sampler.name")(SIZES, seed=1, num_epochs=3, **options)
+    assert [problem.key for problem in caught.value.problems] == [key]
+
+
 @pytest.mark.parametrize("rate", [0.0, -1.0, float("nan")])
 def test_a_rate_of_the_mixture_must_be_above_zero(rate: float) -> None:
     with pytest.raises(InputError, match=r"tasks\.a\.rate"):
