@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+from array import array
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
 
 from heads.rows import DOCUMENT_BREAK, TextRow
 from mtl.problems import InputError, Problem, did_you_mean
@@ -119,20 +122,24 @@ class Text(Reader):
     def _boilerplate(self, shards: Sequence[Path], source: Path, split: str) -> set[int]:
         """Hashes of the lines that are in many documents."""
         known = len(self.bad_rows), Counter(self.adjusted)
-        documents: Counter[int] = Counter()
+        hashes = array("Q")  # a table of the lines would take nine times as much memory
         for row in self._rows(shards, source, split):
-            documents.update({_hash(line) for line in row.text.splitlines() if line.strip()})
+            hashes.extend({_hash(line) for line in row.text.split("\n") if line.strip()})
+        lines, documents = np.unique(np.frombuffer(hashes, dtype=np.uint64), return_counts=True)
         self.adjusted = known[1]  # the rows are read again
         del self.bad_rows[known[0] :]
-        return {line for line, number in documents.items() if number >= (self.repeated or math.inf)}
+        return set(lines[documents >= (self.repeated or math.inf)].tolist())
 
     def _without(self, boilerplate: Collection[int], rows: Iterable[TextRow]) -> Iterator[TextRow]:
         """The rows without these lines; a document that has no others is left out."""
         for row in rows:
-            lines = row.text.splitlines()
+            lines = row.text.split("\n")
             kept = [line for line in lines if not line.strip() or _hash(line) not in boilerplate]
-            if num_left_out := len(lines) - len(kept):
-                self.adjusted["lines of boilerplate"] += num_left_out
+            num_left_out = len(lines) - len(kept)
+            if not num_left_out:
+                yield row
+                continue
+            self.adjusted["lines of boilerplate"] += num_left_out
             if text := "\n".join(kept).strip():
                 yield replace(row, text=text)
             else:
@@ -153,6 +160,9 @@ class Text(Reader):
         num_rows, num_bad = 0, len(self.bad_rows)
         for row in rows:
             num_rows += 1
+            if "\0" in row.text:  # beyond the head
+                self.bad(shard, None, "a file must be text (in UTF-8, not UTF-16)", "a null byte")
+                return
             yield row
         if not num_rows and len(self.bad_rows) == num_bad:
             self.bad(shard, None, "a file must have at least one document", "none")
@@ -228,7 +238,7 @@ class Text(Reader):
 
 
 def _hash(line: str) -> int:
-    """Eight bytes, so that a corpus of any size takes little memory; equal in every process."""
+    """Eight bytes in the place of a line, which are equal in every process."""
     return int.from_bytes(hashlib.blake2b(line.strip().encode(), digest_size=8).digest())
 
 

@@ -165,6 +165,22 @@ def test_lines_of_many_documents_are_left_out_and_counted(tmp_path: Path) -> Non
     assert reader.adjusted == {"lines of boilerplate": 5, "documents of boilerplate only": 2}
 
 
+def test_documents_without_boilerplate_keep_all_their_characters(tmp_path: Path) -> None:
+    """Other line separators than a line break belong to the text."""
+    texts = ["a\u2028b\x85c", "He came.", "He went."]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    reader = Text(str(tmp_path), repeated=2)
+    assert [row.text for row in reader.rows(tmp_path / "train.jsonl", "train")] == texts
+    assert reader.adjusted == {}
+
+
+def test_a_null_byte_far_into_a_file_makes_it_binary(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_bytes(b"x" * 9_000 + b"\0\n\ny")
+    reader = Text(str(tmp_path), on_bad_row="skip")
+    assert list(reader.read("train")) == []
+    assert len(reader.bad_rows) == 1
+
+
 def test_bad_rows_of_a_corpus_that_is_read_twice_are_counted_once(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text(JSON + "[]\n")
     reader = Text(str(tmp_path), repeated=2, on_bad_row="skip")
