@@ -17,6 +17,7 @@ from mtl.config.loading import load_mixture
 from mtl.data.reading import read_rows
 from mtl.data.row_problems import row_rule
 from mtl.data.store import Store
+from mtl.vocabulary.vocabulary_file import load_vocabulary
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 TASKS = sorted((EXPERIMENTS / "tasks").glob("*.yaml"))
@@ -115,9 +116,19 @@ def test_every_yaml_is_seen() -> None:
     known = {*TASKS, *MIXTURES, *CONFIGS, *SEARCHES}
     # These have tests of their own.
     elsewhere = {
-        path for name in ("encoders", "studies", "suites", "results") for path in (EXPERIMENTS / name).rglob("*.yaml")
+        path
+        for name in ("encoders", "studies", "suites", "results", "vocabularies")
+        for path in (EXPERIMENTS / name).rglob("*.yaml")
     }
     assert set(EXPERIMENTS.rglob("*.yaml")) == known | elsewhere
+
+
+def test_the_vocabulary_of_pubmedbert_is_made_from_the_text_that_its_mixture_trains_on() -> None:
+    files = {name: EXPERIMENTS / name / "pubmedbert.yaml" for name in ("mixtures", "vocabularies")}
+    mixture = yaml.safe_load(files["mixtures"].read_text())
+    vocabulary = load_vocabulary(files["vocabularies"], [], "train")
+    assert yaml.safe_load(files["vocabularies"].read_text())["data"] == mixture["tasks"]["mlm"]["data"]
+    assert vocabulary.size == 30522
 
 
 @pytest.mark.parametrize("path", TASKS, ids=lambda path: path.stem)
