@@ -13,6 +13,10 @@ from mtl.training.undertrained import undertrained_caution
 DECIDES_RESULTS = False
 
 
+MOST_TASKS = 50
+"""Maximum number of tasks in the table: MLflow cuts a long description, whose cautions come after it."""
+
+
 def training_cautions(info: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
     """What a training has left in the folder of its run that everyone who relies on its scores should know.
 
@@ -53,9 +57,11 @@ def run_description(lines: Sequence[ResultLine], folder: Path, split: str, cauti
         "|---|---|---|---|---|",
         *(
             f"| {line.marked_task} | {line.metric} | {_number(line.dev)} | {_number(line.test)} | {_baseline(line)} |"
-            for line in lines
+            for line in lines[:MOST_TASKS]
         ),
     ]
+    if len(lines) > MOST_TASKS:
+        table += ["", f"{len(lines) - MOST_TASKS} more tasks are in `scores.json`."]
     commands = [
         f"- Test the best checkpoint: `mtl test --config {where}/config.yaml --ckpt_path {where}`",
         f"- Resume: `mtl fit --config {where}/config.yaml --ckpt_path {where}`",

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mtl.evaluation.summary import ResultLine
+from mtl.tracking.mlflow_run import TAG_LENGTH
 from mtl.training.run_description import run_description, training_cautions
 
 INFO = {"guard": {"not_finite": 2, "spike": 31}, "risen_losses": {"sts": 9123.4}}
@@ -37,3 +38,11 @@ def test_the_table_marks_undertrained_tasks() -> None:
     cells = [line.split(" | ") for line in run_description(lines, Path("runs/x"), "dev", ["beware"]).splitlines()]
     assert [line[:3] for line in cells[2:4]] == [["| gad *", "f1", "0.5000"], ["| rqe", "f1", "0.2500"]]
     assert ["**Caution:** beware"] in cells
+
+
+def test_cautions_of_hundreds_of_tasks_fit_into_a_tag_of_mlflow() -> None:
+    lines = [ResultLine(f"a_rather_long_name_{n}", "micro_f1", dev=0.5, test=0.25) for n in range(300)]
+    found = run_description(lines, Path("runs/x"), "dev", ["beware"])
+    assert len(found) < TAG_LENGTH
+    assert "**Caution:** beware" in found
+    assert "250 more tasks" in found
