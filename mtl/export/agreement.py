@@ -100,19 +100,19 @@ def compare(
     from transformers import AutoConfig, AutoTokenizer, pipeline
 
     make: Any = pipeline
-    settings = AutoConfig.from_pretrained(folder).biomtl
+    settings = AutoConfig.from_pretrained(folder, trust_remote_code=False).biomtl
     if "reads" in settings:
         return None
     if "aggregation_strategy" in settings:
         options = {name: settings[name] for name in ("aggregation_strategy", "stride")}
-        find = make("token-classification", model=str(folder), **options)
+        find = make("token-classification", model=str(folder), trust_remote_code=False, **options)
         theirs: list[Found] = [_entities(one["text"], find(one["text"]), "entity_group") for one in texts]
     else:
-        classify = make("text-classification", model=str(folder), truncation=True)
+        classify = make("text-classification", model=str(folder), truncation=True, trust_remote_code=False)
         theirs = [_labels(classify, settings.get("thresholds", {}), one) for one in texts]
     records = predict(checkpoint_of(run), texts, tasks=[task]) or []
     ours = [_predicted(one["text"], record["predictions"][task]) for one, record in zip(texts, records, strict=True)]
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     lengths = [len(tokenizer(*_pair(one), verbose=False)["input_ids"]) for one in texts]
     fits = [length <= tokenizer.model_max_length for length in lengths]
     parts = [[index for index, own in enumerate(fits) if own == part] for part in (True, False)]
