@@ -167,8 +167,17 @@ def deviations(spec: SuiteSpec, published: SuiteSpec, order: SuiteOrder, task: s
         *_recipe_deviations(spec, published, order, task),
         *changed,
         *([f"{seeds} seeds instead of {stated}"] if seeds != stated else []),
+        *_partners(published, order, task),
         *_task_deviations(spec, published, task),
     ]
+
+
+def _partners(published: SuiteSpec, order: SuiteOrder, task: str) -> list[str]:
+    """The tasks with which a task was trained."""
+    others = [name for name in order.tasks if name != task]
+    if order.way == "single" or not others:
+        return []
+    return [f"trained with {', '.join(others)} ({len(order.tasks)} of the {len(published.tasks)} tasks)"]
 
 
 def _recipe_deviations(spec: SuiteSpec, published: SuiteSpec, order: SuiteOrder, task: str) -> list[str]:

@@ -66,6 +66,14 @@ def test_tasks_together_share_a_study_at_the_recipe_that_all_have(way: Any) -> N
     assert "learning rate 5e-05 instead of 0.0001" in deviations(SPEC, SPEC, order(way=way), "toy_drugs")
 
 
+def test_what_a_task_was_trained_with_is_named() -> None:
+    """A model of two tasks and one of all have the same label."""
+    both = deviations(SPEC, SPEC, order(way="joint"), "toy_drugs")
+    assert f"trained with toy_risk (2 of the {len(SPEC.tasks)} tasks)" in both
+    alone = order(way="joint")._replace(tasks=("toy_drugs",))
+    assert not any("trained with" in phrase for phrase in deviations(SPEC, SPEC, alone, "toy_drugs"))
+
+
 def test_a_recipe_that_is_followed_deviates_in_nothing() -> None:
     assert deviations(SPEC, SPEC, order(), "toy_drugs") == []
 
