@@ -294,8 +294,9 @@ def test_a_mixture_of_public_tasks_would_run_and_has_the_documented_counts(
     for task, plan in tasks.items():
         assert list(plan["splits"]) == ["train", "dev", "test"]
         for split in plan["splits"].values():
-            assert split["read"] == split["used"] + split["unlabelled"] + split["refused"] + split["crossed"]
-        if task in DOCUMENTED:
+            parts = ("used", "unlabelled", "refused", "crossed", "excluded")
+            assert split["read"] == sum(split[part] for part in parts)
+        if task in DOCUMENTED and task != "hoc":  # which the mixture reads by sentence
             rows, labels = DOCUMENTED[task]
             assert tuple(split["used"] for split in plan["splits"].values()) == rows, task
             if labels is not None:
@@ -305,9 +306,13 @@ def test_a_mixture_of_public_tasks_would_run_and_has_the_documented_counts(
         assert [tasks["rqe"]["splits"][split]["used"] for split in ("train", "dev", "test")] == [7731, 856, 302]
         assert tasks["rqe"]["splits"]["train"]["refused"] == 1
     else:
+        # Left out of train: 1 document of ddi2013 (9 pairs) and 4 of hoc, which are in dev or test of other tasks. One
+        # more pair of ddi2013 has no type.
         pairs = [sum(split["labels"].values()) for split in tasks["ddi2013"]["splits"].values()]
-        assert pairs == [25295, 2496, 5716]  # one pair of train has no type
-        assert [split["documents"] for split in tasks["ddi2013"]["splits"].values()] == [635, 79, 191]
+        assert pairs == [25295 - 9, 2496, 5716]
+        assert [split["documents"] for split in tasks["ddi2013"]["splits"].values()] == [634, 79, 191]
+        assert [split["documents"] for split in tasks["hoc"]["splits"].values()] == [1291, 186, 371]
+        assert [split["used"] for split in tasks["hoc"]["splits"].values()] == [12070, 1798, 3547]
         assert tasks["ncbi_disease"]["splits"]["train"]["refused"] == 1
 
 

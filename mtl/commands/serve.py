@@ -83,25 +83,25 @@ def _model(options: argparse.Namespace) -> ServedModel:
 
 
 def _serve(model: ServedModel, options: argparse.Namespace) -> int:
+    signal.signal(signal.SIGTERM, _interrupt)  # already now, so that no weights stay in the temporary folder
     folder = Path(options.run)
-    if is_model_folder(folder):
-        return _run_server(folder, options)
-    with TemporaryDirectory() as place:
-        write_model(model, Path(place, "model"))
-        return _run_server(Path(place, "model"), options)
+    try:
+        if is_model_folder(folder):
+            return _run_server(folder, options)
+        with TemporaryDirectory() as place:
+            write_model(model, Path(place, "model"))
+            return _run_server(Path(place, "model"), options)
+    except KeyboardInterrupt:
+        return 0
 
 
 def _run_server(folder: Path, options: argparse.Namespace) -> int:
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        with scoring_server(folder, options.host, options.port) as server:
-            if not wait_until_ready(server, options.host, options.port):
-                return server.returncode or 1
-            request = _REQUEST.format(address=address(options.host, options.port))
-            print(f"Ready, until Ctrl-C. A request:\n{request}", flush=True)
-            return server.wait()
-    except KeyboardInterrupt:
-        return 0
+    with scoring_server(folder, options.host, options.port) as server:
+        if not wait_until_ready(server, options.host, options.port):
+            return server.returncode or 1
+        request = _REQUEST.format(address=address(options.host, options.port))
+        print(f"Ready, until Ctrl-C. A request:\n{request}", flush=True)
+        return server.wait()
 
 
 def _show_page(model: ServedModel, options: argparse.Namespace) -> None:

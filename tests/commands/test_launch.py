@@ -22,6 +22,7 @@ OPTIONS = (
     "--run.track=false",
     "--run.baselines=false",
     "--trainer.accelerator=cpu",
+    "--trainer.precision=32-true",  # bf16, which some machines choose, rounds otherwise in two processes
     "--trainer.max_epochs=2",
     "--trainer.enable_progress_bar=false",
     "--trainer.log_every_n_steps=5",
