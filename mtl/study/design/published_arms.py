@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mtl.config.mixture import Mixture, build_head
+from mtl.config.mixture import Mixture, TaskSpec, build_head
 from mtl.problems import InputError, Problem, did_you_mean
+from mtl.suites.variants import variants_of
 
 
 class PublishedArm(NamedTuple):
@@ -17,20 +18,20 @@ class PublishedArm(NamedTuple):
     Args:
         task: Task of the study.
         arm: Arm of the study that corresponds to the published setting.
-        metric: Primary metric of the task.
+        variant: What the score is, of the variants of metrics: that of the task's primary metric.
         score: The score in percent.
         source: Where it was published.
     """
 
     task: str
     arm: str
-    metric: str
+    variant: str
     score: float
     source: str
 
 
 def read_published_arms(file: Path, mixture: Mixture, arms: Collection[str]) -> tuple[PublishedArm, ...]:
-    """The rows of a CSV table with the columns task, arm, metric, score (in percent) and source.
+    """The rows of a CSV table with the columns task, arm, variant, score (in percent) and source.
 
     Args:
         file: The table.
@@ -50,28 +51,28 @@ def read_published_arms(file: Path, mixture: Mixture, arms: Collection[str]) -> 
         header, rows = [], []
     if tuple(header) != PublishedArm._fields:
         raise InputError(Problem(f"{file.name}:1", f"The columns must be {', '.join(PublishedArm._fields)}."))
-    metrics = {name: build_head(spec, hidden_size=8).primary_metric for name, spec in mixture.tasks.items()}
+    variants = {name: _variant(spec) for name, spec in mixture.tasks.items()}
     problems = [
         problem
         for number, row in enumerate(rows, start=2)
-        for problem in _row_problems(f"{file.name}:{number}", row, metrics, arms)
+        for problem in _row_problems(f"{file.name}:{number}", row, variants, arms)
     ]
     if problems:
         raise InputError(problems)
-    return tuple(PublishedArm(task, arm, metric, float(score), source) for task, arm, metric, score, source in rows)
+    return tuple(PublishedArm(task, arm, variant, float(score), source) for task, arm, variant, score, source in rows)
 
 
 def _row_problems(
-    place: str, row: Sequence[str], metrics: Mapping[str, str], arms: Collection[str]
+    place: str, row: Sequence[str], variants: Mapping[str, str], arms: Collection[str]
 ) -> Iterator[Problem]:
     if len(row) != len(PublishedArm._fields):
         yield Problem(place, f"A row must have {len(PublishedArm._fields)} fields, got {len(row)}.")
         return
-    task, arm, metric, score, source = row
-    if task not in metrics:
-        yield Problem(place, f"There is no task '{task}'.", did_you_mean(task, metrics))
-    elif metric != metrics[task]:
-        message = f"The metric of '{task}' is {metrics[task]}, which cannot be compared with a score in '{metric}'."
+    task, arm, variant, score, source = row
+    if task not in variants:
+        yield Problem(place, f"There is no task '{task}'.", did_you_mean(task, variants))
+    elif variant != variants[task]:
+        message = f"'{task}' is scored by {variants[task]}, which cannot be compared with a score in '{variant}'."
         yield Problem(place, message, "Remove the row, or set primary_metric of the task.")
     if arm not in arms:
         yield Problem(place, f"There is no arm '{arm}'.", did_you_mean(arm, arms))
@@ -79,6 +80,12 @@ def _row_problems(
         yield Problem(place, "A published score must have a source.")
     if not _is_percent(score):
         yield Problem(place, f"The score must be a number of percent, got {score[:20]!r}.")
+
+
+def _variant(spec: TaskSpec) -> str:
+    """The variant of a task's primary metric; a metric without named variants is its own."""
+    metric: str = build_head(spec, hidden_size=8).primary_metric
+    return variants_of(spec.head, spec.options).get(metric, metric)
 
 
 def _is_percent(score: str) -> bool:

@@ -88,7 +88,7 @@ def test_all_problems_of_the_arms_are_reported_with_the_nearest_names(toy_study:
     assert "Did you mean 'max_length'?" in found["designs.arms.c.max_lenght"]
 
 
-HEADER = "task,arm,metric,score,source\n"
+HEADER = "task,arm,variant,score,source\n"
 
 
 def with_table(toy_study: Callable[..., Path], tmp_path: Path, table: str, **fields: Any) -> Path:

@@ -75,7 +75,7 @@ def test_the_table_of_the_stages_has_the_scores_of_their_runs_with_their_updates
 
 
 def test_arms_are_trained_and_reported_from_mlflow_alone(toy_study: Callable[..., Path], tmp_path: Path) -> None:
-    published = "task,arm,metric,score,source\ncause,cls,accuracy,70,A\ncause,mean,accuracy,60,A\n"
+    published = "task,arm,variant,score,source\ncause,cls,accuracy,70,A\ncause,mean,accuracy,60,A\n"
     (tmp_path / "published.csv").write_text(published)
     arms = {"cls": {}, "mean": {"options": {"pooling": "mean"}}}
     session = finish(toy_study(tasks=["cause"], designs=[{"arms": arms}], published="published.csv"))
