@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -39,5 +38,5 @@ def _lines(row: PredictedRow) -> Iterator[str]:
     words = words_of(SpanRow(row.id, row.document, row.text, words=row.words))
     mentions = [TypedSpan(one.spans[0][0], one.spans[-1][1], one.type) for one in annotated(row).mentions]
     for (start, end), tag in zip(words, to_tags(flat(mentions, words), len(words), "BIO"), strict=True):
-        word = re.sub(r"\s", "_", row.text[start:end])  # a blank could end a column
+        word = "".join(row.text[start:end].split())  # a blank could end a column; readers compare letters
         yield f"{word}\t{tag}"

@@ -57,6 +57,14 @@ def test_mentions_that_we_wrote_are_read_back(tmp_path: Path, name: str) -> None
         assert rows[1].mentions == ()
 
 
+def test_a_word_with_a_blank_is_read_back_from_columns(tmp_path: Path) -> None:
+    text = "5\u00a0mg helps"
+    found = {"t": {"entities": [{"type": "dose", "start": 0, "end": 4, "text": text[:4], "score": 0.5}]}}
+    path = written(tmp_path / "x.conll", PredictedRow("D.s0", "D", text, found, words=((0, 4), (5, 10))))
+    (row,), problems = read(path, SpanRow("D.s0", "D", text, words=((0, 4), (5, 10))))
+    assert (problems, spans(row)) == ([], {("dose", ((0, 4),))})
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [("x.ddi.txt", FoundRelation("D.s0.e0", "D.s0.e2", "effect")), ("x.jsonl", FoundRelation(2, 0, "effect"))],
