@@ -67,7 +67,6 @@ def main(arguments: Sequence[str]) -> None:
         "encoder": options.encoder,
         "machine": machine(),
         "highest": highest,
-        "default": None if highest is None else highest / 2,
         "cells": cells,
         "runs": runs,
     }
@@ -242,22 +241,25 @@ def highest_rate(cells: Sequence[Mapping[str, Any]]) -> float | None:
 
 
 def search_page(content: Mapping[str, Any]) -> str:
-    """The page of the search: the default, and the median of each task by rate."""
+    """The page of the search: the rates at which no task fails, and the median of each task by rate."""
     cells = content["cells"]
     rates = sorted({cell["learning_rate"] for cell in cells})
-    highest, default = content["highest"], content["default"]
+    highest, fails = content["highest"], {cell["learning_rate"] for cell in cells if cell["collapsed"]}
+    safe = ", ".join(f"{rate:g}" for rate in rates if rate not in fails)
     found = (
-        f"The highest rate without a collapse is {highest:g}, so the default is **{default:g}**."
-        if default is not None
+        f"No training collapses at {safe}; the highest of these is **{highest:g}**."
+        if highest is not None
         else "Some task collapses at every rate."
     )
+    numbers = sorted({cell["seeds"] for cell in cells})
     lines = [
         "# Learning rates",
         "",
         f"`{content['command']}`; {machine_line(content['machine'])}.",
         "",
-        f"Encoder {content['encoder']}. {found} Median primary metric on dev over the seeds; in brackets the seeds that"
-        " collapsed: at or below the strongest trivial predictor, with the median above it at this rate or another.",
+        f"Encoder {content['encoder']}, {' to '.join(map(str, numbers))} seeds. {found} Median primary metric on dev"
+        " over the seeds; in brackets the seeds that collapsed: at or below the strongest trivial predictor, with the median"
+        " above it at this rate or another.",
         "",
         f"| data | task | trivial | {' | '.join(f'{rate:g}' for rate in rates)} |",
         f"|{'---|' * (3 + len(rates))}",
