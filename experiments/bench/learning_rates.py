@@ -258,8 +258,8 @@ def search_page(content: Mapping[str, Any]) -> str:
         f"`{content['command']}`; {machine_line(content['machine'])}.",
         "",
         f"Encoder {content['encoder']}, {' to '.join(map(str, numbers))} seeds. {found} Median primary metric on dev"
-        " over the seeds; in brackets the seeds that collapsed: at or below the strongest trivial predictor, with the median"
-        " above it at this rate or another.",
+        " over the seeds; in brackets the seeds that collapsed: at or below the strongest trivial predictor, with the"
+        " median above it at this rate or another.",
         "",
         f"| data | task | trivial | {' | '.join(f'{rate:g}' for rate in rates)} |",
         f"|{'---|' * (3 + len(rates))}",
