@@ -11,6 +11,7 @@
 - `baselines`: trivial predictors, scored from the same counts as the model.
 - `frozen`: the trivial predictor `frozen`, a linear model on states of the encoder without fine-tuning.
 - `units`: the change of a score below which a difference means nothing.
+- `metric_variants`: the vocabulary of metric variants, each bound to a metric of a head.
 - `strict`: strict scores of relations and attributes of predicted mentions.
 - `summary`: tables and figures of results for people.
 
@@ -23,6 +24,7 @@ __all__ = [
     "evaluator",
     "frozen",
     "intervals",
+    "metric_variants",
     "predictions",
     "resampling_units",
     "scoring",

@@ -2,7 +2,6 @@
 
 - `suite_spec`: the keys of a suite file. `suite_file`: how a `Suite` is found by name and read, with all problems.
 - `suite_tasks`: tasks of suites by name, for commands that take a task.
-- `variants`: the vocabulary of metric variants, each bound to a metric of a head.
 - `unit_counts`: what published counts count.
 - `published`: published scores, each with its source and variant.
 - `checking`: which data are there, and their counts against the published ones.

@@ -17,6 +17,7 @@ import torch
 from heads import Head, Row
 from mtl.data.overlapping_documents import overlapping_documents
 from mtl.encoder.location import encoder_identity
+from mtl.evaluation.metric_variants import VARIANTS
 from mtl.evaluation.surfaces import TrainMentions, mention_overlap
 from mtl.files import finite, folder_name, read_json, write_json
 from mtl.study.design.run_spec import Finished
@@ -25,7 +26,6 @@ from mtl.suites.checking import SuiteCheck
 from mtl.suites.comparison import SeedScore
 from mtl.suites.suite_spec import SuiteSpec
 from mtl.suites.suite_studies import SuiteOrder, Way, deviations
-from mtl.suites.variants import VARIANTS
 from mtl.training.undertrained import rise_at_the_end
 
 Scores = dict[str, dict[str, float]]

@@ -14,10 +14,10 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mtl.evaluation.metric_variants import VARIANTS, unknown_variant
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.redaction import quoted, reason
 from mtl.suites.suite_spec import SuiteSpec
-from mtl.suites.variants import VARIANTS, unknown_variant
 
 COLUMNS = ("source", "model", "task", "variant", "score", "sd", "seeds", "secondary")
 APART = "apart"

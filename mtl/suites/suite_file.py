@@ -13,6 +13,7 @@ from mtl.config import schema
 from mtl.config.mixture import DataSpec, LimitSpec, PermuteSpec, SplitSpec
 from mtl.config.validation import mixture_problems
 from mtl.config.yaml_files import read_mixture_fields, read_yaml, require_known_key
+from mtl.evaluation.metric_variants import variant_problems
 from mtl.files import folder_name
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.redaction import strings
@@ -28,7 +29,6 @@ from mtl.suites.suite_spec import (
     SuiteSpec,
     SuiteTaskSpec,
 )
-from mtl.suites.variants import variant_problems
 
 Fields = Mapping[str, Any]
 

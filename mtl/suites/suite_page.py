@@ -9,11 +9,11 @@ from typing import Any
 import yaml
 
 from mtl.config.yaml_files import read_yaml
+from mtl.evaluation.metric_variants import VARIANTS
 from mtl.suites.markdown import code, table
 from mtl.suites.published import PublishedScore
 from mtl.suites.suite_file import Suite
 from mtl.suites.suite_spec import RecipeSpec, SuiteSpec
-from mtl.suites.variants import VARIANTS
 
 _VARIABLE = re.compile(r"\$\{oc\.env:(\w+)[^}]*\}")
 
@@ -175,7 +175,8 @@ def _is_other(suite: Suite, score: PublishedScore) -> bool:
         return score.variant not in tasks[score.task].variants or bool(score.apart)
     model = (score.source, score.model)
     parts = [one for one in suite.published if one.task in tasks and (one.source, one.model) == model]
-    return bool(score.apart) or any(_is_other(suite, one) for one in parts)
+    comparable = {one.task for one in parts if not _is_other(suite, one)}
+    return bool(score.apart) or not comparable.issuperset(one.task for one in parts)
 
 
 def _reason(score: PublishedScore) -> str:

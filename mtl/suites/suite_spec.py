@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StrictBool, StrictInt, StrictStr
 
 from mtl.config.mixture import Count, DataSpec, Positive, Section
+from mtl.evaluation.metric_variants import VARIANTS
 from mtl.suites.unit_counts import Unit
-from mtl.suites.variants import VARIANTS
 
 Split = Literal["train", "dev", "test"]
 Fraction = Annotated[float, Field(ge=0, le=1)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from mtl.config.mixture import TaskSpec
+from mtl.evaluation.metric_variants import variants_of
 from mtl.suites.suite_file import known_suites, load_suite
-from mtl.suites.variants import variants_of
 
 
 def suite_task(name: str) -> TaskSpec | None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from mtl.evaluation.metric_variants import VARIANTS
 from mtl.problems import InputError
 from mtl.shipped import shipped
 from mtl.suites.suite_file import find_suite, known_suites, load_suite
-from mtl.suites.variants import VARIANTS
 from tests.suites.toy import write_suite
 
 SAME = {"split": "dev", "found": 1, "because": "it does not differ"}

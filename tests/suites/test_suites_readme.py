@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel
 
 from mtl.commands.suite import main
+from mtl.evaluation.metric_variants import VARIANTS
 from mtl.suites.suite_file import known_suites, load_suite
 from mtl.suites.suite_spec import (
     AccessSpec,
@@ -24,7 +25,6 @@ from mtl.suites.suite_spec import (
     SuiteTaskSpec,
 )
 from mtl.suites.unit_counts import Unit
-from mtl.suites.variants import VARIANTS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "suites" / "README.md").read_text(encoding="utf-8")
 

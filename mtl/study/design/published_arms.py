@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mtl.config.mixture import Mixture, TaskSpec, build_head
+from mtl.evaluation.metric_variants import variants_of
 from mtl.problems import InputError, Problem, did_you_mean
-from mtl.suites.variants import variants_of
 
 
 class PublishedArm(NamedTuple):

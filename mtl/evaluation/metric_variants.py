@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from mtl.config import components
 from mtl.problems import InputError, Problem, did_you_mean
 
+DECIDES_RESULTS = False
+
 
 class Variant(NamedTuple):
     """What a score means.

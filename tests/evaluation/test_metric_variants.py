@@ -16,7 +16,7 @@ from heads import Entity, Head, Prediction, Relation, Row, SpanRow, TextRow
 from heads._tags import Scheme, TypedSpan, to_spans, to_tags
 from mtl.config.mixture import TaskSpec, build_head
 from mtl.evaluation.baselines import score_predictions
-from mtl.suites.variants import VARIANTS, scored_by, variant_problems, variants_of
+from mtl.evaluation.metric_variants import VARIANTS, scored_by, variant_problems, variants_of
 
 Golden = Callable[[], tuple[float, float]]
 """Returns a score of ours and the right one."""
