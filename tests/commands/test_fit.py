@@ -129,7 +129,8 @@ def test_two_processes_train_what_one_does_and_evaluate_each_example_once(toy_mi
         assert equal(first["weights"], second["weights"])
         for name, value in single["weights"].items():
             if not name.endswith("key.bias"):  # its gradient is rounding noise, which AdamW scales up
-                torch.testing.assert_close(first["weights"][name], value, rtol=1e-6, atol=1e-6, msg=name)
+                # Processors add up in other orders; a missing or doubled gradient would move a weight by about 1e-3.
+                torch.testing.assert_close(first["weights"][name], value, rtol=1e-6, atol=5e-6, msg=name)
         assert first["counts"] == second["counts"]
         for split in ("dev", "test"):
             for task, (documents, counts, num_rows) in single["counts"][split].items():
