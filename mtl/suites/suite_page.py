@@ -40,7 +40,7 @@ def _lines(suite: Suite) -> Iterator[str]:
     yield f"`mtl suite check {spec.name}` compares your copy of the data with the counts below.\n"
     yield from _score_lines(spec)
     yield from _task_lines(spec)
-    yield from _input_lines(suite)
+    yield from _input_lines(spec)
     yield from _variant_lines(suite)
     yield from _data_lines(suite)
     yield from _difference_lines(spec)
@@ -71,15 +71,14 @@ def _task_lines(spec: SuiteSpec) -> Iterator[str]:
         yield "\n".join(notes) + "\n"
 
 
-def _input_lines(suite: Suite) -> Iterator[str]:
-    raw = read_yaml(suite.path)["tasks"]
+def _input_lines(spec: SuiteSpec) -> Iterator[str]:
     yield "## Labels and input\n"
     lines = []
-    for name in suite.spec.tasks:
-        labels = list(raw[name].get("labels", ()))
+    for name, task in spec.tasks.items():
+        labels = list(task.labels)
         shown = _codes(labels[:MOST_LABELS])
         more = f" and {len(labels) - MOST_LABELS} more" if len(labels) > MOST_LABELS else ""
-        options = [f"`{key}: {_written(value)}`" for key, value in raw[name].get("options", {}).items()]
+        options = [f"`{key}: {_written(value)}`" for key, value in task.options.items()]
         lines.append([f"`{name}`", f"{shown}{more}" or "-", ", ".join(options) or "-"])
     yield from table(["task", "labels", "options of the head"], lines)
 
