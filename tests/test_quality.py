@@ -25,12 +25,21 @@ def test_differences_are_paired_by_seed_for_each_task_and_for_their_mean() -> No
     second = runs("ner", ours=[0.1, 0.3, 0.8], plain=[0.2, 0.3, 0.6])
     one, two, mean = quality.summary([*first, *reversed(second)])
     differences = np.array([[0.0, -0.1, 0.1], [-0.1, 0.0, 0.2]])
-    for cell, expected in ((one, differences[0]), (two, differences[1]), (mean, differences.mean(0))):
+    for cell, expected in ((one, differences[1]), (two, differences[0]), (mean, differences.mean(0))):
         assert cell["difference"] == pytest.approx(expected.mean())
         low, high = stats.ttest_1samp(expected, 0).confidence_interval(0.95)
         assert cell["interval"] == pytest.approx([low, high])
         assert cell["half_width"] == pytest.approx((high - low) / 2)
-    assert [cell["task"] for cell in (one, two, mean)] == ["rqe", "ner", "mean"]
+    assert [cell["task"] for cell in (one, two, mean)] == ["ner", "rqe", "mean"]
+
+
+def test_seeds_count_that_both_sides_have_in_every_cell() -> None:
+    first = runs(ours=[0.5, 0.6, 0.7], ours_bf16=[0.4, 0.5], plain=[0.5, 0.7, 0.6])
+    second = runs("ner", ours=[0.1, 0.3, 0.8], ours_bf16=[0.1, 0.2, 0.3], plain=[0.2, 0.3, 0.6])
+    found = quality.summary([*second, *first])
+    assert {cell["side"]: cell["seeds"] for cell in found} == {"ours": 3, "ours_bf16": 2}
+    bf16 = {cell["task"]: cell["difference"] for cell in found if cell["side"] == "ours_bf16"}
+    assert bf16 == {name: pytest.approx(value) for name, value in (("ner", -0.1), ("rqe", -0.15), ("mean", -0.125))}
 
 
 @pytest.mark.parametrize(("loss", "holds"), [(0.004, True), (0.012, False)])
@@ -57,9 +66,10 @@ def test_both_sides_train_and_finished_trainings_are_not_repeated(
     words += ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
     quality.main(words)
     content = json.loads((tmp_path / "out" / "quality.json").read_text())
-    assert [(run["seed"], run["task"], run["side"]) for run in content["runs"]] == [
+    assert {(run["seed"], run["task"], run["side"]) for run in content["runs"]} == {
         (seed, task, side) for seed in (0, 1) for task in ("mentions", "topics") for side in ("ours", "plain")
-    ]
+    }
+    assert len(content["runs"]) == 8
     assert [cell["seeds"] for cell in content["summary"]] == [2, 2, 2]
     monkeypatch.delattr(quality, "train")
     quality.main(words)

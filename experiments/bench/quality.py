@@ -3,12 +3,13 @@
     python experiments/bench/quality.py
 
 Two tasks whose texts differ in length, NER on sentences and inference on pairs, are trained alone with two recipes and
-batches of 16, both sides from the same initial weights. `ours` trains as `mtl fit` does, in the precision that is
-faster on this machine, and `ours_bf16` in bf16, which is what GPUs use. `plain` is a loop without any of it: random
-batches padded to their longest text, eager attention, PyTorch's dropout and fp32.
+batches of 16, both sides from the same initial weights. `ours` trains as `mtl fit` does in fp32, and `ours_bf16` as it
+does in bf16, which is what GPUs use. `plain` is a loop without any of it: random batches padded to their longest text,
+eager attention, PyTorch's dropout and fp32.
 
 Seeds are paired and added in eights, until the interval of every difference is narrow enough or there are 24.
-Trainings run side by side. Finished ones are kept in WORK/quality.jsonl and not repeated.
+Trainings run side by side. Finished ones are kept in OUT/quality.jsonl and not repeated; OUT/quality.json and
+OUT/quality.md hold all of them, those of earlier calls, too.
 """
 
 from __future__ import annotations
@@ -68,6 +69,10 @@ def main(arguments: Sequence[str]) -> None:
     mixture = prepare(setting, options.work / "quality", dev_rows=300)
     recipes = [(rate, options.updates or updates) for rate, updates in RECIPES]
     common = {"data": setting.data, "examples": options.examples, "encoder": options.encoder, "batch": BATCH}
+    command = f"python experiments/bench/quality.py {' '.join(arguments)}".rstrip()
+    origin = {"command": command, "date": datetime.now(UTC).date().isoformat(), "machine": machine()}
+    options.out.mkdir(parents=True, exist_ok=True)
+    file = options.out / "quality.jsonl"
     number = options.seeds
     while True:
         wanted = [
@@ -77,32 +82,30 @@ def main(arguments: Sequence[str]) -> None:
             for task in TASKS[setting.data]
             for side in options.sides
         ]
-        runs = finished(wanted, mixture, options)
+        train_missing(wanted, mixture, file, origin, options.workers)
+        runs = [run for run in read(file) if common.items() <= run.items()]
         found = summary(runs)
-        if number + STEP > options.most or all(cell["half_width"] <= NARROW for cell in found):
+        asked = [cell for cell in found if cell["side"] in options.sides]
+        if number + STEP > options.most or all(cell["half_width"] <= NARROW for cell in asked):
             break
         number += STEP
-    command = f"python experiments/bench/quality.py {' '.join(arguments)}".rstrip()
-    content = {**common, "summary": found, "runs": runs, "command": command, "machine": machine()}
-    content["date"] = datetime.now(UTC).date().isoformat()
-    options.out.mkdir(parents=True, exist_ok=True)
+    content = {**common, "summary": found, "runs": runs}
     (options.out / "quality.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     (options.out / "quality.md").write_text(as_markdown(content), encoding="utf-8")
     print(as_markdown(content))
 
 
-def finished(wanted: Sequence[dict[str, Any]], mixture: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The trainings with their scores; trains those that are missing."""
-    file = options.work / "quality.jsonl"
+def train_missing(
+    wanted: Sequence[dict[str, Any]], mixture: Path, file: Path, origin: dict[str, Any], workers: int
+) -> None:
+    """Trains what the file does not hold, and adds it with its score and origin."""
     missing = [entry for entry in wanted if not any(entry.items() <= old.items() for old in read(file))]
-    threads = max(1, (os.cpu_count() or 1) // options.workers)
-    with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         waiting = {pool.submit(train, mixture, entry, threads): entry for entry in missing}
         for done in as_completed(waiting):
             with file.open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps(waiting[done] | {"score": done.result()}) + "\n")
-    kept = read(file)
-    return [next(run for run in kept if entry.items() <= run.items()) for entry in wanted]
+                lines.write(json.dumps(waiting[done] | {"score": done.result()} | origin) + "\n")
 
 
 def train(mixture_file: Path, entry: dict[str, Any], threads: int) -> float:
@@ -131,15 +134,13 @@ def built(mixture_file: Path, entry: dict[str, Any], *overrides: str) -> tuple[A
 HEAD_RATE = 1e-3
 
 
-def ours(mixture_file: Path, entry: dict[str, Any], precision: str | None = None) -> tuple[Any, Any]:
-    """Trains as `mtl fit` does."""
+def ours(mixture_file: Path, entry: dict[str, Any], precision: str = "32-true") -> tuple[Any, Any]:
+    """Trains as `mtl fit` does in fp32, so that the figures do not depend on what the machine is faster in."""
     import pytorch_lightning as pl
-
-    from mtl.training.precision import natural_precision
 
     module, data = built(mixture_file, entry)
     limits = {"max_steps": entry["updates"], "max_epochs": -1, "limit_val_batches": 0, "gradient_clip_val": 1.0}
-    trainer = pl.Trainer(**QUIET, **limits, precision=precision or natural_precision("cpu"))
+    trainer = pl.Trainer(**QUIET, **limits, precision=precision)
     trainer.fit(module, datamodule=data)
     return module, data
 
@@ -208,6 +209,8 @@ def random_batches(examples: Any, collate: Callable[..., Any], entry: dict[str, 
 def summary(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The paired difference of each side and the plain one, for each task and recipe and for their mean.
 
+    Seeds count that both sides have for every task and recipe.
+
     A training has collapsed if its score is less than half the median of the plain ones.
 
     >>> runs = [{"side": side, "seed": seed, "task": "gad", "learning_rate": 1e-4, "updates": 9, "score": score}
@@ -217,22 +220,28 @@ def summary(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     >>> cell["task"], cell["seeds"], round(cell["difference"], 3), cell["collapses"], cell["no_worse"]
     ('gad', 3, -0.033, {'ours': 0, 'plain': 0}, False)
     """
-    scores: dict[tuple[Any, ...], dict[str, list[float]]] = {}
-    for run in sorted(runs, key=lambda run: run["seed"]):
-        cell = scores.setdefault((run["task"], run["learning_rate"], run["updates"]), {})
-        cell.setdefault(run["side"], []).append(run["score"])
+    cells: dict[tuple[Any, ...], dict[str, dict[int, float]]] = {}
+    for run in runs:
+        cell = cells.setdefault((run["task"], run["learning_rate"], run["updates"]), {})
+        cell.setdefault(run["side"], {})[run["seed"]] = run["score"]
     found = []
-    for side in dict.fromkeys(run["side"] for run in runs if run["side"] != "plain"):
-        cells = [
-            _compared(side, cell, {"task": task, "learning_rate": rate, "updates": updates})
-            for (task, rate, updates), cell in scores.items()
+    for side in sorted({run["side"] for run in runs} - {"plain"}):
+        common = sorted(set.intersection(*(set(cell.get(s, ())) for cell in cells.values() for s in (side, "plain"))))
+        if len(common) < 2:
+            continue
+        scores = {
+            recipe: {s: [cell[s][seed] for seed in common] for s in (side, "plain")} for recipe, cell in cells.items()
+        }
+        compared = [
+            _compared(side, scores[recipe], dict(zip(("task", "learning_rate", "updates"), recipe, strict=True)))
+            for recipe in sorted(scores, key=lambda recipe: (recipe[1], recipe[0]))
         ]
         means = {
             s: [mean(values) for values in zip(*(c[s] for c in scores.values()), strict=True)] for s in (side, "plain")
         }
         over_all = _compared(side, means, {"task": "mean", "learning_rate": None, "updates": None})
-        over_all["collapses"] = {s: sum(cell["collapses"][s] for cell in cells) for s in (side, "plain")}
-        found += [*cells, over_all]
+        over_all["collapses"] = {s: sum(cell["collapses"][s] for cell in compared) for s in (side, "plain")}
+        found += [*compared, over_all]
     return found
 
 
@@ -263,8 +272,6 @@ def as_markdown(content: dict[str, Any]) -> str:
     lines = [
         "# Quality of fast training",
         "",
-        f"`{content['command']}`, {content['date']}; {machine_line(content['machine'])}.",
-        "",
         f"Primary metric on dev (up to 300 rows) after training alone on the {content['data']} data, up to"
         f" {content['examples']} training examples, batches of {content['batch']}. `plain`: a loop in fp32 on random"
         " padded batches with eager attention and PyTorch's dropout. Seeds are paired; intervals are 95% t intervals of"
@@ -284,10 +291,13 @@ def as_markdown(content: dict[str, Any]) -> str:
             f" {'yes' if cell['no_worse'] else 'no'} | {cell['collapses'][side]} | {cell['collapses']['plain']} |"
         )
     lines += ["", "| task | rate | seed | side | score |", "|---|---|---|---|---|"]
-    for run in sorted(content["runs"], key=lambda run: (run["task"], run["learning_rate"], run["seed"], run["side"])):
+    for run in sorted(content["runs"], key=lambda run: (run["task"], run["learning_rate"], run["side"], run["seed"])):
         lines.append(
             f"| {run['task']} | {run['learning_rate']:g} | {run['seed']} | {run['side']} | {run['score']:.4f} |"
         )
+    lines.append("")
+    origins = {f"`{run['command']}`, {run['date']}; {machine_line(run['machine'])}" for run in content["runs"]}
+    lines += [f"- {origin}" for origin in sorted(origins)]
     return "\n".join(lines) + "\n"
 
 
