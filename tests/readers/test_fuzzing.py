@@ -3,6 +3,9 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,9 @@ SOAK = 1_000_000
 """Executions of each target in `make soak`, over all its calls."""
 
 STEP = 10_000
+
+SECONDS = 300
+"""Time in which each target is fuzzed with coverage as the guide, in `make soak`."""
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -67,6 +73,28 @@ def test_a_million_mutated_inputs_give_rows_or_an_input_error(name: str) -> None
         part.replace(place)
     assert counts["rows"]
     assert counts["problems"]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", fuzzing.NAMES)
+def test_inputs_found_by_coverage_give_rows_or_an_input_error(name: str) -> None:
+    """Inputs that reached new code are kept in `runs/fuzzing`, and the next call starts from them."""
+    pytest.importorskip("atheris", reason="needs the extra `fuzz`")
+    found = REPOSITORY / "runs" / "fuzzing" / "found" / name
+    found.mkdir(parents=True, exist_ok=True)
+    program = Path(__file__).with_name("fuzz_with_atheris.py")
+    options = [f"-max_total_time={SECONDS}", "-print_final_stats=1", f"-artifact_prefix={found.parent}/{name}-"]
+    ended = subprocess.run(
+        [sys.executable, str(program), name, str(found), str(fuzzing.CORPUS / name), *options],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr[-4000:]
+    executions = re.search(r"number_of_executed_units:\s*(\d+)", ended.stderr)
+    assert executions
+    assert int(executions[1]) > len(fuzzing.corpus(name))
 
 
 def test_a_target_stands_for_every_reader_of_files() -> None:
