@@ -29,7 +29,6 @@ settings.load_profile("quick")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 collect_ignore = ["readers/fuzz_with_atheris.py"]  # a program, which needs the extra `fuzz`
 
@@ -98,6 +97,13 @@ _WORDS = [
     "[",
     "]",
 ]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hides GPUs, unless the tests for them are asked for with `-m gpu`."""
+    wanted = str(config.getoption("markexpr", ""))
+    if "gpu" not in wanted.split() or "not gpu" in wanted:
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 
 @pytest.fixture(scope="session")

@@ -91,7 +91,31 @@ def test_the_keys_of_the_ratios_are_those_that_others_rely_on() -> None:
     keys += "gpu_ours_vs_hf_best_32 gpu_ours_vs_hf_best_128 gpu_ours_vs_bare_graph gpu_tokens_per_second_32 gpu_mfu_128"
     assert list(bench_page.summary([])["ratios"]) == keys.split()
     assert set(bench_page.summary([])["ratios"].values()) == {None}
+    assert bench_page.summary([])["with_graphs"] == {}
     assert set(bench_page.MEANING) == set(bench_page.TARGETS)
+
+
+def gpu_step(step: str, rate: float, run: str, **fields: str) -> dict[str, Any]:
+    return {"step": step, "real_tokens_per_second": rate, "run": run, "on": "cuda", "size": "base", **fields}
+
+
+def test_figures_of_a_gpu_are_compared_within_one_run_on_a_gpu() -> None:
+    steps = [
+        *(gpu_step("ours_32", 10.0, "first"), gpu_step("hf_sdpa_32", 5.0, "first")),
+        *(gpu_step("ours_32", 900.0, "second"), gpu_step("ours_graphs_32", 1800.0, "second")),
+        gpu_step("bare_graphs_32", 2000.0, "second"),
+        *(gpu_step("ours_32", 1.0, "third", on="cpu"), gpu_step("hf_sdpa_32", 1.0, "third", on="cpu")),
+        *(gpu_step("ours_32", 1.0, "fourth", size="tiny"), gpu_step("hf_sdpa_32", 1.0, "fourth", size="tiny")),
+    ]
+    found = bench_page.summary([entry(0, "ours", 2000)], steps)
+    measured = {name: value for name, value in found["ratios"].items() if name.startswith("gpu_") and value}
+    assert measured == {
+        "gpu_ours_vs_hf_best_32": 2.0,
+        "gpu_ours_vs_bare_graph": 0.45,
+        "gpu_tokens_per_second_32": 900.0,
+    }
+    assert found["with_graphs"] == {"gpu_tokens_per_second_32_graphs": 1800.0, "gpu_ours_vs_bare_graph_graphs": 0.9}
+    assert "| 0.450, missed |" in bench_page.as_markdown(found)
 
 
 def test_every_ratio_is_as_computed_by_hand() -> None:
@@ -230,7 +254,7 @@ def test_documents_are_drawn_whole_until_there_are_enough_examples() -> None:
 
 
 def test_examples_in_the_docstrings_hold() -> None:
-    for module, number in ((other_frameworks, 2), (bench_page, 4)):
+    for module, number in ((other_frameworks, 2), (bench_page, 5)):
         result = doctest.testmod(module)
         assert (result.failed, result.attempted) == (0, number)
 

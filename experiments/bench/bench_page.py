@@ -55,6 +55,9 @@ MEANING = {
     "gpu_tokens_per_second_32": "on a GPU, real tokens/s of ours at batch 32",
     "gpu_mfu_128": "on a GPU, model FLOP/s of ours at batch 128 / the device's dense bf16 peak by data sheet",
 }
+GRAPHS = "_graphs"
+"""Ending of the steps and ratios of training with CUDA graphs."""
+
 SHOWN = (
     *("ours", "ours_fp32", "ours_bf16", "ours_compiled", "ours_mixed", "bare", "sorted_padded"),
     *("hf_default", "hf_best", "tasknet_default", "tasknet_best", "ours_ner", "edsnlp"),
@@ -104,9 +107,11 @@ def summary(entries: Sequence[Entry], gpu: Sequence[Entry] = ()) -> dict[str, An
     values = ratios_by_round(rounds)
     missing = {e["contestant"]: e["unavailable"] for e in latest if "unavailable" in e}
     spread = {name: {"median": median(own), "min": min(own), "max": max(own)} for name, own in values.items() if own}
-    medians = {name: own["median"] for name, own in spread.items()} | gpu_ratios(gpu)
+    on_gpu = gpu_ratios(gpu)
+    medians = {name: own["median"] for name, own in spread.items()} | on_gpu
     return {
         "ratios": {name: medians.get(name) for name in TARGETS},
+        "with_graphs": {name: value for name, value in on_gpu.items() if name.endswith(GRAPHS)},
         "spread": {name: {**own, "rounds": len(values[name])} for name, own in spread.items()},
         "unavailable": missing,
         "contestants": figures_by_contestant(rounds),
@@ -158,27 +163,39 @@ def ratios_by_round(rounds: Rounds) -> dict[str, list[float]]:
 
 
 def gpu_ratios(steps: Sequence[Entry]) -> dict[str, float]:
-    """The ratios from the latest try of each step of `gpu.py`, where both sides were measured.
+    """The ratios from the steps of `gpu.py`, each from the latest run on a GPU that measured both sides.
 
+    Ours is what training does by default, which is without CUDA graphs until a GPU has verified them; keys that end in
+    `GRAPHS` are of training with them.
+
+    >>> run = {"run": "2026-01-01", "on": "cuda", "size": "base"}
     >>> steps = [{"step": "ours_32", "real_tokens_per_second": 90.0}, {"step": "hf_eager_32", "error": "out of memory"},
     ...          {"step": "hf_sdpa_32", "real_tokens_per_second": 9.0},
     ...          {"step": "bare_graphs_32", "real_tokens_per_second": 100.0}]
-    >>> gpu_ratios(steps)
+    >>> gpu_ratios([step | run for step in steps])
     {'gpu_tokens_per_second_32': 90.0, 'gpu_ours_vs_hf_best_32': 10.0, 'gpu_ours_vs_bare_graph': 0.9}
     """
-    latest = {step["step"]: step for step in steps}
-    rates = {name: step["real_tokens_per_second"] for name, step in latest.items() if "real_tokens_per_second" in step}
-    found = {"gpu_tokens_per_second_32": rates["ours_32"]} if "ours_32" in rates else {}
-    for name, own, others in (
-        ("gpu_ours_vs_hf_best_32", "ours_32", ("hf_sdpa_32", "hf_eager_32")),
-        ("gpu_ours_vs_hf_best_128", "ours_128", ("hf_sdpa_128", "hf_eager_128")),
-        ("gpu_ours_vs_bare_graph", "ours_32", ("bare_graphs_32",)),
-    ):
-        measured = [rates[other] for other in others if other in rates]
-        if own in rates and measured:
-            found[name] = rates[own] / max(measured)
-    if "mfu" in latest.get("ours_128", {}):
-        found["gpu_mfu_128"] = latest["ours_128"]["mfu"]
+    runs: dict[str, dict[str, Entry]] = {}
+    for step in steps:
+        if (step["on"], step["size"]) == ("cuda", "base"):
+            runs.setdefault(step["run"], {})[step["step"]] = step
+    found: dict[str, float] = {}
+    for run in runs.values():
+        rates = {name: step["real_tokens_per_second"] for name, step in run.items() if "real_tokens_per_second" in step}
+        for suffix in ("", GRAPHS):
+            ours = {number: f"ours{suffix}_{number}" for number in (32, 128)}
+            if ours[32] in rates:
+                found[f"gpu_tokens_per_second_32{suffix}"] = rates[ours[32]]
+            for name, own, others in (
+                ("gpu_ours_vs_hf_best_32", ours[32], ("hf_sdpa_32", "hf_eager_32")),
+                ("gpu_ours_vs_hf_best_128", ours[128], ("hf_sdpa_128", "hf_eager_128")),
+                ("gpu_ours_vs_bare_graph", ours[32], ("bare_graphs_32",)),
+            ):
+                measured = [rates[other] for other in others if other in rates]
+                if own in rates and measured:
+                    found[name + suffix] = rates[own] / max(measured)
+            if "mfu" in run.get(ours[128], {}):
+                found[f"gpu_mfu_128{suffix}"] = run[ours[128]]["mfu"]
     return found
 
 
@@ -265,6 +282,10 @@ def as_markdown(found: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|---|",
         *(_ratio_line(key, found) for key in TARGETS),
         "",
+        *(
+            f"{name.removesuffix(GRAPHS)} with CUDA graphs: {value:.4g}\n"
+            for name, value in found["with_graphs"].items()
+        ),
         *_variants(found["spread"]),
         "",
         FORMULA,
@@ -297,12 +318,12 @@ def as_markdown(found: Mapping[str, Any]) -> str:
 
 
 def _ratio_line(key: str, found: Mapping[str, Any]) -> str:
-    own = found["spread"].get(key)
-    if own is None:
+    value, own = found["ratios"][key], found["spread"].get(key)
+    if value is None:
         return f"| {key} | {MEANING[key]} | {TARGETS[key]} | not measured | | 0 |"
-    span = f"{own['min']:.3f} to {own['max']:.3f}"
-    verdict = "" if reached(key, own["median"]) else ", missed"
-    return f"| {key} | {MEANING[key]} | {TARGETS[key]} | {own['median']:.3f}{verdict} | {span} | {own['rounds']} |"
+    span = "" if own is None else f"{own['min']:.3f} to {own['max']:.3f}"
+    verdict, rounds = "" if reached(key, value) else ", missed", 1 if own is None else own["rounds"]
+    return f"| {key} | {MEANING[key]} | {TARGETS[key]} | {value:.3f}{verdict} | {span} | {rounds} |"
 
 
 def reached(key: str, value: float) -> bool:

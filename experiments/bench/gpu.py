@@ -4,8 +4,10 @@
 
 Correctness comes first, then speed at batch 32, then at batch 128. Every step prints its figures as a line of JSON when
 it ends, so that a run that is cut off still counts; a step that fails prints its error, and the others run. It needs
-neither a network nor MLflow: the data is the synthetic corpus, and the encoder has random weights in the shape of
-BERT-base. `--device cpu --size tiny` tries the script without a GPU. `--page FILE` also writes the steps as Markdown.
+the package with its dependencies, but neither a network nor MLflow: the data is the synthetic corpus, and the encoder
+has random weights in the shape of BERT-base. Without an installation, put the repository on PYTHONPATH. Of several
+GPUs, it uses the first. `--device cpu --size tiny` tries the script without a GPU. `--page FILE` also writes the steps
+as Markdown.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,8 +26,8 @@ from typing import Any
 import torch
 from bare_graphs import bare_with_graphs
 from bench_page import model_flops
-from contestants import encoder_size, window
-from gpu_checks import dropout, graphs, isolation, kernel, losses, quiet, resumption, rooms
+from contestants import encoder_size, our_batches, window
+from gpu_checks import dropout, failed_capture, graphs, isolation, kernel, losses, quiet, resumption, rooms
 from gpu_trial import SIZES, Trial, write_encoder
 from meter import LEARNING_RATE, Meter
 from other_frameworks import hf_best
@@ -41,22 +43,26 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--size", default="base", choices=list(SIZES), help="size of the encoder (default base)")
     parser.add_argument("--updates", type=int, default=60, help="timed updates (default 60)")
     parser.add_argument("--warmup", type=int, default=15, help="updates before them (default 15)")
-    parser.add_argument("--seconds", type=float, default=340.0, help="no step starts later (default 340)")
+    parser.add_argument("--seconds", type=float, default=345.0, help="no step starts that is likely to end later")
     parser.add_argument("--only", nargs="+", choices=list(STEPS), default=list(STEPS), metavar="STEP")
     parser.add_argument("--work", type=Path, default=Path("runs/gpu"), help="(default runs/gpu)")
     parser.add_argument("--out", type=Path, default=Path("runs/gpu/gpu.jsonl"), help="(default runs/gpu/gpu.jsonl)")
     parser.add_argument("--page", type=Path, help="a Markdown file of all steps in OUT")
     options = parser.parse_args(arguments)
-    started = time.monotonic()
+    started, longest = time.monotonic(), 0.0
+    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     os.environ.setdefault("MTL_CACHE", str((options.work / "cache").resolve()))
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     encoder = write_encoder(options.work / "random_encoder", options.size)
     trial = Trial(options.device, options.work, encoder, options.size, options.updates, options.warmup)
     options.out.parent.mkdir(parents=True, exist_ok=True)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    command = " ".join(["python experiments/bench/gpu.py", *arguments])
+    origin = {"run": now, "on": options.device, "size": options.size, "command": command}
     has_failed = False
     for name in options.only:
         begun = time.monotonic()
-        if begun - started > options.seconds:
+        if begun - started + longest > options.seconds:
             found: dict[str, Any] = {"skipped": "no time is left"}
         else:
             try:
@@ -65,12 +71,14 @@ def main(arguments: Sequence[str]) -> int:
             except Exception as error:  # the other steps still count
                 found = {"error": f"{type(error).__name__}: {error}"[:500]}
                 has_failed = True
-        line = json.dumps({"step": name, **found, "step_seconds": round(time.monotonic() - begun, 1)})
+        seconds = time.monotonic() - begun
+        longest = max(longest, seconds)
+        line = json.dumps({"step": name, **found, "step_seconds": round(seconds, 1), **origin})
         print(line, flush=True)
         with options.out.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
         if options.page is not None:
-            options.page.write_text(as_markdown(options.out, arguments), encoding="utf-8")
+            options.page.write_text(as_markdown(options.out), encoding="utf-8")
     return int(has_failed)
 
 
@@ -84,16 +92,25 @@ def clean(device: str) -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
-def as_markdown(lines: Path, arguments: Sequence[str]) -> str:
-    """The figures of every step, the latest try of each."""
-    latest = {line["step"]: line for line in map(json.loads, lines.read_text(encoding="utf-8").splitlines())}
-    command = " ".join(["python experiments/bench/gpu.py", *arguments])
-    page = ["# Training on a GPU", "", f"`{command}`, {datetime.now(UTC).date().isoformat()}.", ""]
-    page += ["| step | figures |", "|---|---|"]
-    for step, line in latest.items():
-        found = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in line.items()}
-        page.append(f"| {step} | {', '.join(f'{name} {value}' for name, value in found.items() if name != 'step')} |")
-    return "\n".join(page) + "\n"
+def as_markdown(lines: Path) -> str:
+    """The figures of every step, by run; figures of different runs cannot be compared."""
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for line in map(json.loads, lines.read_text(encoding="utf-8").splitlines()):
+        runs.setdefault(f"`{line['command']}`, {line['run']}, on {line['on']}", []).append(line)
+    page = ["# Training on a GPU", ""]
+    for run, steps in runs.items():
+        page += [f"{run}:", "", "| step | figures |", "|---|---|"]
+        page += [f"| {line['step']} | {_shown(line)} |" for line in steps]
+        page.append("")
+    return "\n".join(page)
+
+
+def _shown(line: Mapping[str, Any]) -> str:
+    left_out = ("step", "run", "on", "size", "command")
+    figures = {name: value for name, value in line.items() if name not in left_out}
+    return ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in figures.items()
+    )
 
 
 def device(trial: Trial) -> dict[str, Any]:
@@ -133,13 +150,36 @@ def ours(trial: Trial, batch_size: int, *, graphs: bool = False) -> dict[str, An
     module = build_module(mixture, learning_rate=LEARNING_RATE, cuda_graphs=graphs)
     steps = {"max_steps": trial.warmup + trial.updates, "max_epochs": -1, "limit_val_batches": 0}
     callbacks = [window(meter, trial.warmup, trial.updates)]
+    if graphs:
+        callbacks.insert(0, captured_before(trial, batch_size))
     trainer = pl.Trainer(**{**quiet(trial.device), **steps}, precision="bf16-mixed", callbacks=callbacks)
     trainer.fit(module, datamodule=build_data(mixture))
     return {**figures({**meter.figures(), **encoder_size(module)}, trial), **(rooms(module) if graphs else {})}
 
 
+def captured_before(trial: Trial, batch_size: int) -> Any:
+    """A callback that captures the graphs of all batches before the first update.
+
+    A training captures the last of its few graphs within its first epoch. The window is to show the rate after that.
+    """
+    import pytorch_lightning as pl
+
+    from mtl.config.loading import load_mixture
+
+    class Captured(pl.Callback):
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            if not pl_module.encoder.has_graphs:
+                return
+            for batch in our_batches(load_mixture(trial.mixture(batch_size)), trial.warmup + trial.updates):
+                here = batch.to(pl_module.device)
+                with trainer.precision_plugin.forward_context():
+                    pl_module.encoder(here.input_ids, here.layout, here.type_ids)
+
+    return Captured()
+
+
 def ours_graphs(trial: Trial, batch_size: int) -> dict[str, Any]:
-    """The same with CUDA graphs."""
+    """The same with CUDA graphs, which are captured before the window."""
     return ours(trial, batch_size, graphs=True)
 
 
@@ -198,7 +238,7 @@ def figures(measured: dict[str, Any], trial: Trial) -> dict[str, Any]:
 
 def steps() -> Iterator[tuple[str, Callable[[Trial], dict[str, Any]]]]:
     """The steps in their order, by name."""
-    for check in (device, kernel, isolation, losses, dropout, graphs, resumption):
+    for check in (device, kernel, isolation, losses, dropout, graphs, resumption, failed_capture):
         yield check.__name__, check
     for size in (32, 128):
         for contestant in (ours, ours_graphs, hf_sdpa, bare_graphs, hf_eager):

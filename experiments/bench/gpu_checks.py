@@ -5,6 +5,7 @@ Each check raises AssertionError where it is not, and returns what it found.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,8 @@ from mtl.seeding import seed_dropout
 if TYPE_CHECKING:
     from mtl.encoder.model import Encoder
 
-FAMILIES = ("bert", "modernbert")
-"""Model families whose packed pass is checked."""
+FAMILIES = ("bert", "modernbert", "eurobert")
+"""Model families whose packed pass is checked: absolute positions, local windows, rotary positions."""
 
 
 def loaded(trial: Trial, family: str = "bert") -> Encoder:
@@ -250,6 +251,32 @@ def resumption(trial: Trial) -> dict[str, Any]:
     first = abs(resumed[0] - whole[4])
     assert first < 1e-4, (whole, resumed)
     return {"first_difference": first, **same(whole[4:], resumed), **rooms(module)}
+
+
+def failed_capture(trial: Trial) -> dict[str, Any]:
+    """After a capture that CUDA ends, because a layer waits for the device, training goes on eagerly with dropout."""
+    from mtl.config.loading import load_mixture
+    from mtl.training.assembly import build_module
+
+    mixture = load_mixture(trial.mixture(16))
+    module = build_module(mixture).to(trial.device).train()
+    if trial.device == "cuda":
+        module.encoder.use_graphs()
+    waits = module.encoder.token_embeddings.register_forward_hook(lambda _, __, found: print(end="" * int(found.sum())))
+    found = []
+    for batch in our_batches(mixture, 2):
+        with torch.autocast(trial.device, dtype=torch.bfloat16):
+            loss = batch_loss(module, batch.to(trial.device))
+        loss.backward()
+        module.zero_grad()
+        found.append(float(loss))
+    waits.remove()
+    assert all(map(math.isfinite, found)), found
+    if trial.device == "cuda":
+        assert module.encoder._graphs is not None
+        assert module.encoder._graphs.failed
+        assert torch.cuda.current_stream() == torch.cuda.default_stream()
+    return {"losses": found}
 
 
 def rooms(module: Any) -> dict[str, Any]:

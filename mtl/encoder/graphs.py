@@ -1,14 +1,16 @@
 """CUDA graphs of the packed encoder, which replay its forward and backward pass without launching kernels one by one.
 
 A graph replays kernels on fixed shapes, so a batch is filled up to a room: a number of tokens with one graph for the
-forward and one for the backward pass. The filling is a sequence of its own, which no head reads. Rooms are captured
-when a batch first needs them.
+forward and one for the backward pass. The filling is in sequences of its own, which no head reads. Rooms are captured
+when a batch first needs them. They share their memory for intermediate results, which is safe because the backward pass
+of a batch comes before the next batch.
 
 Shapes: N tokens of all sequences together, R tokens of the room, S sequences of the room, H hidden size.
 """
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from collections.abc import Callable
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 TOKENS, SEQUENCES, MOST = 256, 16, 24
-"""Smallest step between rooms in tokens and in sequences, and the largest number of rooms. Each keeps gradients of the
-size of the encoder."""
+"""Smallest step between rooms in tokens and in sequences, and the largest number of rooms at a time. Each keeps
+gradients of the size of the encoder."""
 
 CAPTURING = threading.Lock()
 """Held during a capture. Other threads must not allocate pinned memory meanwhile, which would make it fail."""
@@ -67,21 +69,29 @@ class Room(NamedTuple):
         (Room(tokens=256, sequences=16, longest=256), 6144)
         """
         step = max(TOKENS, 2 ** (layout.num_tokens.bit_length() - 4))
-        tokens = -(-layout.num_tokens // step) * step
-        longest = max(layout.longest, tokens - layout.num_tokens, TOKENS)
-        sequences = -(-(len(layout.lengths) + 1) // SEQUENCES) * SEQUENCES
-        return cls(tokens, sequences, 1 << (longest - 1).bit_length())
+        tokens = _rounded_up(layout.num_tokens, step)
+        longest = 1 << (max(layout.longest, TOKENS) - 1).bit_length()
+        sequences = len(layout.lengths) + -(-(tokens - layout.num_tokens) // longest)
+        return cls(tokens, _rounded_up(sequences, SEQUENCES), longest)
 
     def boundaries(self, layout: Layout) -> Tensor:
         """The boundaries of the layout, of the filling, and of empty sequences [S + 1]."""
-        return pad(layout.boundaries, (0, self.sequences + 1 - len(layout.boundaries)), value=self.tokens)
+        places = torch.arange(1, self.sequences + 2 - len(layout.boundaries), device=layout.boundaries.device)
+        filling = (layout.num_tokens + places * self.longest).clamp(max=self.tokens)
+        return torch.cat([layout.boundaries, filling.to(layout.boundaries.dtype)])
+
+
+def _rounded_up(number: int, step: int) -> int:
+    return -(-number // step) * step
 
 
 class EncoderGraphs:
     """The states of a packed encoder in training, from CUDA graphs.
 
-    Dropout differs from that of the eager pass, since the filling draws too. If a capture fails, the reason is logged
-    and everything is computed eagerly from then on.
+    Dropout differs from that of the eager pass, since the filling draws too. Every batch is computed by a graph, so a
+    resumed run draws what an uninterrupted one does: where there are too many rooms, the one that was not used for
+    longest is given up, and captured anew when a batch needs it. If a capture fails, the reason is logged and
+    everything is computed eagerly from then on.
 
     Args:
         model: The transformer, on its device and in training mode.
@@ -91,8 +101,9 @@ class EncoderGraphs:
 
     def __init__(self, model: nn.Module, first_position: int, capture: Capture | None = None) -> None:
         self._model, self._first_position = model, first_position
-        self._capture = capture or _captured_on_gpu
-        self._rooms: dict[Room, Callable[..., Tensor]] = {}
+        self._capture = capture or _OnGPU()
+        self._rooms: dict[Room, Callable[..., Tensor]] = {}  # the least recently used first
+        self._has_given_up = False
         self.failed = False
         """Whether a capture failed, so that everything is computed eagerly."""
 
@@ -117,12 +128,20 @@ class EncoderGraphs:
         arguments = (*padded, room.boundaries(layout))
         if room not in self._rooms and not self._add(room, tuple(inputs), arguments):
             return None
-        return self._rooms[room](*arguments)[0, : layout.num_tokens]
+        self._rooms[room] = replay = self._rooms.pop(room)
+        return replay(*arguments)[0, : layout.num_tokens]
 
     def _add(self, room: Room, names: tuple[str, ...], arguments: tuple[Tensor, ...]) -> bool:
         """Captures a room and returns whether there is one."""
         if len(self._rooms) == MOST:
-            return False
+            if not self._has_given_up:
+                self._has_given_up = True
+                message = (
+                    "Batches have more than %d sizes, so some CUDA graphs are captured again and again, which takes"
+                )
+                _log.warning(f"{message} time. Turn graphs off, or set tokens_per_batch.", MOST)
+            del self._rooms[next(iter(self._rooms))]
+            gc.collect()  # a captured module refers to itself
         try:
             with CAPTURING:
                 samples = tuple(argument.clone() for argument in arguments)
@@ -130,6 +149,9 @@ class EncoderGraphs:
         except Exception as error:  # of CUDA or of a layer that cannot be captured; eager computation still works
             self.failed = True
             self._rooms.clear()  # whose gradients would keep the memory of the device
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
             reason = next(iter(str(error).splitlines()), "")
             _log.warning("CUDA graphs are off: a capture failed with %s: %s", type(error).__name__, reason)
         return not self.failed
@@ -151,15 +173,35 @@ class _Pass(nn.Module):
         return states
 
 
-def _captured_on_gpu(module: nn.Module, samples: tuple[Tensor, ...]) -> Callable[..., Tensor]:
-    device = samples[0].device
-    # The passes that warm up draw dropout. Restoring the generator keeps later draws independent of captures.
-    state = torch.cuda.get_rng_state(device)
-    # A graph must not read casts of the weights that autocast keeps for a single step.
-    with torch.autocast("cuda", enabled=torch.is_autocast_enabled("cuda"), cache_enabled=False):
-        graphed = torch.cuda.make_graphed_callables(module, samples, allow_unused_input=True)
-    torch.cuda.set_rng_state(state, device)
-    return cast("Callable[..., Tensor]", graphed)
+class _OnGPU:
+    """Captures modules as CUDA graphs that share their memory for intermediate results."""
+
+    def __init__(self) -> None:
+        self._pool: Any = None
+
+    def __call__(self, module: nn.Module, samples: tuple[Tensor, ...]) -> Callable[..., Tensor]:
+        """Captures a module.
+
+        Raises:
+            Exception: CUDA or a layer cannot capture it. Stream and generator are then as before: PyTorch leaves them
+                in the capture where CUDA itself has ended it.
+        """
+        device = samples[0].device
+        if self._pool is None:
+            self._pool = torch.cuda.graph_pool_handle()
+        generator = torch.cuda.default_generators[device.index or 0]
+        stream, state = torch.cuda.current_stream(device), generator.clone_state()
+        try:
+            # A graph must not read casts of the weights that autocast keeps for a single step.
+            with torch.autocast("cuda", enabled=torch.is_autocast_enabled("cuda"), cache_enabled=False):
+                graphed = torch.cuda.make_graphed_callables(module, samples, allow_unused_input=True, pool=self._pool)
+        except BaseException:
+            torch.cuda.set_stream(stream)
+            generator.graphsafe_set_state(state)
+            raise
+        # The passes that warm up draw dropout. Restoring the generator keeps later draws independent of captures.
+        generator.set_state(state.get_state())
+        return cast("Callable[..., Tensor]", graphed)
 
 
 def obstacle(model: nn.Module, *, packs: bool, device: torch.device, dtype: torch.dtype) -> str | None:

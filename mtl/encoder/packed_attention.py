@@ -93,6 +93,8 @@ def attention(  # noqa: PLR0917  # the order is transformers'
     _check_arguments(others)
     scale = query.size(-1) ** -0.5 if scaling is None else scaling
     dropout = dropout if module.training else 0.0
+    # Rotary layers turn them in fp32, which under autocast is not the dtype of the values, and no kernel takes both.
+    query, key = query.to(value.dtype), key.to(value.dtype)
     if key.size(1) < query.size(1):
         key, value = (shared.repeat_interleave(query.size(1) // key.size(1), dim=1) for shared in (key, value))
     q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))  # [N, A, D]

@@ -86,18 +86,43 @@ def test_a_batch_in_a_room_has_the_states_and_gradients_of_the_batch_alone(tiny_
     assert captures.number == len({Room.of(Layout(lengths)) for lengths in BATCHES}) < len(BATCHES)
 
 
+@pytest.mark.parametrize("family", PACKED)
+def test_the_kernel_gets_16_bits_from_every_family(
+    tiny_encoder: Tiny, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    """Rotary layers compute queries and keys in fp32 under autocast; the kernel takes neither that nor mixed types."""
+    seen: list[tuple[torch.dtype, ...]] = []
+
+    def has_kernel(q: Tensor, layout: Any, window: int | None) -> bool:
+        return q.dtype == torch.bfloat16
+
+    def flash(query: Tensor, key: Tensor, value: Tensor, *others: Any, **options: Any) -> tuple[Tensor]:
+        seen.append((query.dtype, key.dtype, value.dtype))
+        return flash_kernel.flash_attention_forward(query, key, value, *others, **options)
+
+    monkeypatch.setattr(packed_attention, "_has_kernel", has_kernel)
+    monkeypatch.setattr(torch.ops.aten, "_flash_attention_forward", flash)
+    encoder = load(tiny_encoder(family))
+    encoder.use_graphs(Captures())
+    with torch.autocast("cpu", torch.bfloat16):
+        passed(encoder, [5, 60, 1, 17])
+    assert set(seen) == {(torch.bfloat16,) * 3}
+    assert encoder.has_graphs
+    assert len(encoder._graphs or ()) == 1
+
+
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=40))
-def test_a_room_holds_its_batch_and_a_filling_that_is_no_longer_than_the_longest_sequence(lengths: list[int]) -> None:
+def test_a_room_holds_its_batch_and_a_filling(lengths: list[int]) -> None:
     layout = Layout(lengths)
     room = Room.of(layout)
     bounds = room.boundaries(layout).tolist()
     sizes = np.diff(bounds)
     assert bounds[-1] == room.tokens
-    assert len(sizes) == room.sequences > len(lengths)
+    assert len(sizes) == room.sequences >= len(lengths)
+    assert room.longest == (256 if max(lengths) <= 256 else 512)  # the filling makes no room of its own
     assert sizes[: len(lengths)].tolist() == layout.lengths.tolist()
     assert sizes.min() >= 0
     assert sizes.max() <= room.longest
-    assert sizes[len(lengths) + 1 :].sum() == 0
     assert room.tokens - layout.num_tokens < max(256, layout.num_tokens / 8)
 
 
@@ -156,15 +181,89 @@ def test_a_failed_capture_gives_up_the_rooms_before_it(tiny_encoder: Tiny) -> No
 
 
 @pytest.mark.usefixtures("kernel")
-def test_beyond_the_largest_number_of_rooms_batches_are_eager(
+def test_beyond_the_largest_number_the_room_that_was_not_used_for_longest_is_captured_anew(
+    tiny_encoder: Tiny, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(graphs, "MOST", 2)
+    captures = Captures()
+    found = EncoderGraphs(load(tiny_encoder("bert")).model, 0, captures)
+    numbers = []
+    with caplog.at_level(logging.WARNING):
+        for length in (250, 500, 250, 760, 250, 500, 760):
+            layout = Layout([length // 10] * 10)
+            assert found({"input_ids": torch.full((layout.num_tokens,), 7)}, layout) is not None
+            numbers.append(captures.number)
+    assert numbers == [1, 2, 2, 3, 3, 4, 5]
+    assert len(found) == 2
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.usefixtures("kernel")
+def test_a_batch_is_computed_by_a_graph_whatever_came_before_it(
     tiny_encoder: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A run that is resumed meets other rooms first; its dropout must not depend on that."""
     monkeypatch.setattr(graphs, "MOST", 1)
-    encoder, captures = load(tiny_encoder("bert")), Captures()
-    encoder.use_graphs(captures)
-    for lengths in BATCHES:
-        passed(encoder, lengths)
-    assert captures.number == 1
+    folder = tiny_encoder("bert")
+    states = []
+    for before in ([], [[128, 128, 9]]):
+        encoder = load(folder)
+        encoder.use_graphs(Captures())
+        for lengths in [*before, [5, 60, 1, 17]]:
+            torch.manual_seed(3)
+            found, _ = passed(encoder, lengths)
+        states.append(found)
+    assert torch.equal(*states)
+
+
+class Generator:
+    """What `_OnGPU` uses of the generator of a GPU."""
+
+    def __init__(self, state: str) -> None:
+        self.state = state
+
+    def clone_state(self) -> Generator:
+        return Generator(self.state)
+
+    def graphsafe_set_state(self, other: Generator) -> None:
+        self.state = other.state
+
+    def get_state(self) -> str:
+        return self.state
+
+    def set_state(self, state: str) -> None:
+        self.state = state
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("operation failed due to a previous error during capture")])
+def test_stream_and_generator_are_as_before_a_capture_whether_or_not_it_fails(
+    monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    pools, streams, generator = [], ["before"], Generator("before")
+
+    def make(module: nn.Module, samples: tuple[Tensor, ...], *, pool: object, **_: object) -> nn.Module:
+        pools.append(pool)
+        streams.append("capture")
+        generator.state = "capture"
+        if error is not None:
+            raise error
+        streams.pop()
+        return module
+
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
+    monkeypatch.setattr(torch.cuda, "default_generators", [generator])
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: streams[-1])
+    monkeypatch.setattr(torch.cuda, "set_stream", streams.append)
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", make)
+    capture, sample = graphs._OnGPU(), torch.zeros(1, device="meta")
+    for _ in range(2):
+        if error is None:
+            capture(nn.Identity(), (sample,))
+        else:
+            with pytest.raises(RuntimeError):
+                capture(nn.Identity(), (sample,))
+    assert streams[-1] == generator.state == "before"
+    assert pools[0] is pools[1]
 
 
 def test_an_encoder_that_cannot_be_captured_says_why(tiny_encoder: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
