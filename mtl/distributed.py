@@ -25,9 +25,19 @@ def is_rank_zero() -> bool:
 
 
 def is_one_of_several() -> bool:
-    """Whether a launcher other than Lightning started this process as one of several (Lightning sets no RANK)."""
-    sizes = [("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")]
-    return any(rank in os.environ and os.environ.get(size, "1") != "1" for rank, size in sizes)
+    """Whether a launcher other than Lightning started this process as one of several."""
+    return launched_processes() > 1
+
+
+def launched_processes() -> int:
+    """The number of processes that a launcher other than Lightning started together with this one, itself included.
+
+    Lightning's own launcher sets no RANK. In a batch job of Slurm, only `srun` starts several processes; the script
+    itself runs once, whatever the job's number of tasks.
+    """
+    if "RANK" in os.environ:
+        return int(os.environ.get("WORLD_SIZE", "1"))
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) if "SLURM_STEP_ID" in os.environ else 1
 
 
 def rank() -> int:

@@ -39,6 +39,26 @@ torch.distributed.destroy_process_group()
 """
 
 
+@pytest.mark.parametrize(
+    ("environment", "number"),
+    [
+        ({}, 1),
+        ({"RANK": "1", "WORLD_SIZE": "4"}, 4),
+        ({"LOCAL_RANK": "1", "WORLD_SIZE": "2"}, 1),  # of Lightning's own launcher
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "2"}, 1),  # the script of a batch job
+        ({"SLURM_PROCID": "1", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2"}, 2),
+    ],
+)
+def test_processes_of_a_launcher_are_counted(
+    environment: dict[str, str], number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_STEP_ID", "SLURM_STEP_NUM_TASKS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert distributed.launched_processes() == number
+
+
 @pytest.mark.slow
 def test_two_processes_reduce_and_gather(tmp_path: Path) -> None:
     script = tmp_path / "script.py"

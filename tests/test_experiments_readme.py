@@ -26,6 +26,7 @@ from mtl.samplers.temperature import Temperature
 from mtl.tuning.tuning_file import TuningSpec
 
 PAGE = (Path(__file__).parent.parent / "experiments" / "README.md").read_text(encoding="utf-8")
+RESULTS = Path(__file__).parent.parent / "experiments" / "results"
 HEADINGS: dict[type[BaseModel], str] = {
     specs.Mixture: "The mixture",
     specs.EncoderSpec: "`encoder`",
@@ -279,3 +280,12 @@ def test_every_link_leads_to_a_heading_of_the_page() -> None:
     links = re.findall(r"\]\(#([^)]+)\)", PAGE)
     assert links
     assert set(links) <= headings
+
+
+TRAINED = sorted({*RESULTS.glob("*.md")} - {RESULTS / "dependencies.md"})  # which compares libraries
+
+
+@pytest.mark.parametrize("page", TRAINED, ids=lambda page: page.name)
+def test_a_page_of_results_that_version_0_1_trained_says_so(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert ("biomtl 0.1.0" in text) <= ("> **Old.**" in text)

@@ -255,6 +255,12 @@ def as_markdown(found: Mapping[str, Mapping[str, Any]]) -> str:
             *(_scores_line(name, entry) for name, entry in found["scores"].items()),
             "",
             *(f"{name}: {_reason(entry)}\n" for name, entry in found["scores"].items() if not entry["within"]),
+            *(
+                f"> **Old.** {name}: version 0.1.0 trained on batches of texts of similar length, which later versions"
+                " no longer use.\n"
+                for name, entry in found["scores"].items()
+                if entry["machine"]["version.biomtl"] == "0.1.0"
+            ),
         ]
     every = [entry for part in found.values() for entry in part.values()]
     lines += sorted({f"- `{entry['command']}`" for entry in every})

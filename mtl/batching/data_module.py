@@ -146,6 +146,9 @@ class MixtureData(pl.LightningDataModule):
         trainer = self.trainer
         return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
+    def device_type(self) -> str:
+        return "cpu" if self.trainer is None else str(self.trainer.strategy.root_device.type)
+
     def attached_trainer(self) -> pl.Trainer:
         assert self.trainer is not None, "the data module is not attached to a trainer"
         return self.trainer

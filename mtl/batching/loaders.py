@@ -33,7 +33,7 @@ EVALUATION_TOKENS = 4096
 """Padded tokens per evaluation batch without a token budget: enough to keep a device busy, few enough to fit."""
 
 PREPARED = 2
-"""Number of training batches that are prepared ahead."""
+"""Number of batches that are prepared ahead."""
 
 
 class Source(Protocol):
@@ -66,6 +66,9 @@ class Source(Protocol):
 
     def rank_and_world_size(self) -> tuple[int, int]:
         """The rank of this process and the number of processes."""
+
+    def device_type(self) -> str:
+        """Type of the device that the batches are for, such as cpu."""
 
     def attached_trainer(self) -> pl.Trainer:
         """The trainer that the data module belongs to."""
@@ -113,10 +116,7 @@ class TrainLoader:
                 for index in indices:
                     yield self._batch(steps[index], update, stopped)
 
-        device = self._data.attached_trainer().strategy.root_device.type
-        if device == "cpu":
-            return make()
-        return ahead(make(), PREPARED, _pinned if device == "cuda" else lambda batch: batch)
+        return _prepared(make(), self._data.device_type())
 
     # Lightning considers a loader with these two methods resumable. The position is the trainer's own progress, so
     # there is nothing to save.
@@ -214,6 +214,8 @@ class _Update:
 class EvaluationLoader:
     """All examples of a split, sorted by length within a task; each rank has its own documents.
 
+    For a device other than a CPU, a thread prepares batches ahead.
+
     The batches of the tasks are interleaved in proportion to their numbers, so that a trainer that evaluates only some
     of the batches sees some of every task.
 
@@ -236,6 +238,9 @@ class EvaluationLoader:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[Batch]:
+        return _prepared(self._made(), self._data.device_type())
+
+    def _made(self) -> Iterator[Batch]:
         for task, indices in self._batches:
             if not len(indices):
                 yield EMPTY
@@ -266,6 +271,13 @@ def _drawn_documents(split: SplitData, limit: int) -> Indices:
     """The numbers of at most `limit` documents of a split, drawn at random and always the same."""
     number = int(split.rows.document_numbers().max(initial=-1)) + 1
     return np.random.default_rng(0).permutation(number)[:limit]
+
+
+def _prepared(batches: Iterator[Batch], device: str) -> Iterator[Batch]:
+    """The batches, prepared ahead where a device would wait for them."""
+    if device == "cpu":
+        return batches
+    return ahead(batches, PREPARED, _pinned if device == "cuda" else lambda batch: batch)
 
 
 def _pinned(batch: Batch) -> Batch:

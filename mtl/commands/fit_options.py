@@ -17,6 +17,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.cli import LightningArgumentParser
 
 from mtl.config.schema import checked, keys_of
+from mtl.distributed import launched_processes
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.training.guard import Guard
 from mtl.training.hyperparameters import Optimisation
@@ -167,8 +168,8 @@ def check_trainer(arguments: dict[str, Any], *, trains: bool = True) -> None:
         trains: Whether the command trains, and so needs a limit on epochs or steps.
 
     Raises:
-        InputError: Lightning rejects the options, the strategy shards weights, training has no limit, or the precision
-            is not available.
+        InputError: Lightning rejects the options, the strategy shards weights, the trainer does not use the processes
+            that were launched, training has no limit, or the precision is not available.
     """
     strategy = arguments.get("strategy")
     name = strategy if isinstance(strategy, str) else type(strategy).__name__
@@ -188,6 +189,13 @@ def check_trainer(arguments: dict[str, Any], *, trains: bool = True) -> None:
         ImportError,
     ) as error:  # the package of an option is missing
         raise InputError(Problem("--trainer", " ".join(str(error).split()))) from error
+    launched = launched_processes()
+    if launched > 1 and trainer.world_size == 1:
+        message = f"A launcher has started {launched} processes, but the trainer uses one: each would train alone."
+        hint = (
+            "Set trainer.devices, trainer.num_nodes and trainer.strategy=ddp to what it starts, or start one process."
+        )
+        raise InputError(Problem("trainer.devices", message, hint))
     problems = precision_problems(str(arguments.get("precision")), trainer.strategy.root_device.type)
     epochs, steps = trainer.max_epochs, trainer.max_steps
     # If neither is set, Lightning trains for 1000 epochs, unless max_time is set.

@@ -435,6 +435,15 @@ def test_an_evaluation_needs_no_limit_on_training() -> None:
         check_trainer({**endless, "max_epochs": None, "max_time": "00:00:01:00"})
 
 
+def test_processes_of_a_launcher_that_would_train_alone_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "TORCHELASTIC_RUN_ID": "none"}.items():
+        monkeypatch.setenv(name, value)
+    alone = {"accelerator": "cpu", "max_steps": 1, "enable_progress_bar": False}
+    with pytest.raises(InputError, match=r"trainer\.devices"):
+        check_trainer(alone)
+    check_trainer({**alone, "devices": 2, "strategy": "ddp"})
+
+
 @pytest.mark.usefixtures("fresh")
 def test_heads_and_tokenizer_are_built_once_for_a_training(toy_mixture: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     built = []

@@ -83,13 +83,14 @@ def test_all_processes_of_a_training_use_the_precision_that_the_first_chose(monk
 OUTSIDE = [
     {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"},  # torchrun
     {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"},
-    {"SLURM_PROCID": "1", "SLURM_NTASKS": "4"},
+    {"SLURM_PROCID": "1", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4"},
 ]
 
 
 @pytest.fixture
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID", "SLURM_NTASKS", module.VARIABLE):
+    slurm = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_ID", "SLURM_STEP_NUM_TASKS")
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "NODE_RANK", *slurm, module.VARIABLE):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -112,9 +113,9 @@ def test_processes_of_an_outside_launcher_agree_because_they_time_nothing(
 @pytest.mark.usefixtures("_alone")
 def test_the_only_process_of_a_launcher_chooses_as_if_started_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     set_cpu(monkeypatch, "avx512_bf16")
-    for name in ("RANK", "SLURM_PROCID"):
+    for name in ("RANK", "SLURM_PROCID", "SLURM_STEP_ID"):
         monkeypatch.setenv(name, "0")
-    for name in ("WORLD_SIZE", "SLURM_NTASKS"):
+    for name in ("WORLD_SIZE", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS"):
         monkeypatch.setenv(name, "1")
     assert agreed_precision("cpu") == "bf16-mixed"
     assert agreed_precision("cpu", num_nodes=2) == "32-true"
