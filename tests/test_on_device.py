@@ -21,6 +21,7 @@ from mtl.config.loading import load_mixture
 from mtl.config.mixture import EncoderSpec, Mixture
 from mtl.encoder.packing import Layout
 from mtl.encoder.pretrained import load_encoder, load_tokenizer
+from mtl.encoder.self_check import check_on_device
 from mtl.evaluation import evaluator
 from mtl.prediction.predicting import predict
 from mtl.study.design import run_key
@@ -265,8 +266,11 @@ def test_the_device_trains_like_the_host_and_no_update_waits_for_it(
     waits: list[str] = []
 
     def watch(module: Any, data: Any) -> None:
-        waits.clear()  # of the check when the encoder was loaded
         no_update_waits(module, data)
+
+    def checked(*arguments: Any) -> None:
+        check_on_device(*arguments)
+        waits.clear()  # of the checks when the encoder was loaded and before the first update
 
     def allowed(real: Callable[..., Any]) -> Callable[..., Any]:
         def waiting(*arguments: Any, **named: Any) -> Any:
@@ -278,6 +282,7 @@ def test_the_device_trains_like_the_host_and_no_update_waits_for_it(
 
     for module, name in WAITING:
         monkeypatch.setattr(module, name, allowed(getattr(module, name)))
+    monkeypatch.setattr("mtl.training.module.check_on_device", checked)
     encoder = encoder_of(family, tmp_path / family, tiny_encoder)
     tasks = list(TASKS) if family == "bert" else ["kind", "mentions"]
     mixture = without_dropout(write(tmp_path, encoder, sampler={"name": "round_robin"})).only(tasks)

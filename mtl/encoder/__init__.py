@@ -8,6 +8,7 @@
 - `layers`: its embeddings and layers by depth; `reinitialisation`: random weights for the top layers.
 - `families`: whether the batches of a model family are packed; `catalogue_page`: the catalogue as Markdown.
 - `outline`: an encoder without its weights, for checks.
+- `self_check`: whether packed batches have the states of transformers' own attention, at the load and on the device.
 - `whole_model`: an encoder with its pooler and head for masked language modelling, to be saved as a new one.
 - `packing`: the layout of a batch without padding.
 - `packed_attention`: attention within the sequences of a packed row.
@@ -29,6 +30,7 @@ __all__ = [
     "outline",
     "packing",
     "pretrained",
+    "self_check",
     "trained_run",
     "whole_model",
 ]

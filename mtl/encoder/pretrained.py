@@ -26,8 +26,8 @@ from heads._causal import is_causal
 from mtl.encoder.composing import compose_accents
 from mtl.encoder.location import cached_only, encoder_folder, load_problems, tokenizer_spec, trained_of
 from mtl.encoder.model import Encoder
-from mtl.encoder.packing import Layout
 from mtl.encoder.reinitialisation import reinitialise
+from mtl.encoder.self_check import packing_problem, sees_backwards_only
 from mtl.problems import InputError, Problem
 from mtl.seeding import derive
 
@@ -278,69 +278,6 @@ def _without_reports() -> Iterator[None]:
         yield
     finally:
         verbosity.set_verbosity(before)
-
-
-def packing_problem(model: Any, first_position: int) -> str | None:
-    """Why two sequences in one row lack the states that each has alone, by transformers' own attention; None if not.
-
-    A family that ignores the attention function mixes the sequences without an error; so does one that counts
-    positions otherwise than expected.
-    """
-    ids = _sample(model)
-    sequences = [ids[:7], ids[7:]]
-    layout = Layout([len(one) for one in sequences])
-    try:
-        with torch.no_grad(), _in_evaluation(model):
-            positions = (layout.positions + first_position)[None]
-            packed = model(input_ids=ids[None], position_ids=positions, layout=layout).last_hidden_state[0]
-        expected = torch.cat([_states_alone(model, one) for one in sequences])
-    except InputError as error:  # an argument that the family needs and packed attention does not have
-        return error.problems[0].message
-    except (TypeError, ValueError, RuntimeError) as error:  # an argument that it does not have, or other shapes
-        return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
-    if packed.shape == expected.shape and torch.allclose(packed, expected, rtol=1e-3, atol=1e-4):
-        return None
-    return "The states of two sequences in one row are not those of each alone."
-
-
-def sees_backwards_only(model: Any) -> bool:
-    """Whether another last token changes no state before it, by transformers' own attention."""
-    ids = _sample(model)
-    first, second = (_states_alone(model, torch.cat([ids[:6], last])) for last in (ids[6:7], ids[7:8]))
-    return torch.allclose(first[:6], second[:6], rtol=1e-3, atol=1e-4) and not torch.equal(first[6], second[6])
-
-
-def _sample(model: Any) -> torch.Tensor:
-    """Eleven different ids of tokens, drawn at random."""
-    size = model.get_input_embeddings().weight.shape[0]
-    pad_id = getattr(model.config, "pad_token_id", None)
-    drawn = torch.randperm(size, generator=torch.Generator().manual_seed(0))[:12].tolist()
-    return torch.tensor([token for token in drawn if token != pad_id][:11])
-
-
-def _states_alone(model: Any, ids: torch.Tensor) -> torch.Tensor:
-    """The states [T, H] of one sequence, by transformers' own attention."""
-    implementation = model.config._attn_implementation
-    model.set_attn_implementation("eager")
-    try:
-        with torch.no_grad(), _in_evaluation(model):
-            found: torch.Tensor = model(
-                input_ids=ids[None], attention_mask=torch.ones_like(ids)[None]
-            ).last_hidden_state[0]
-            return found
-    finally:
-        model.set_attn_implementation(implementation)
-
-
-@contextmanager
-def _in_evaluation(model: Any) -> Iterator[None]:
-    """A context in which a model is in evaluation mode."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:

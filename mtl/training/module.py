@@ -22,6 +22,7 @@ from mtl.batching.phase_heads import PhaseHeads
 from mtl.distributed import average, average_rows, keep_out_of_ddp, max_over_ranks
 from mtl.encoder.compilation import compile_encoder
 from mtl.encoder.graphs import obstacle
+from mtl.encoder.self_check import check_on_device
 from mtl.evaluation.evaluator import Evaluator, TaskResult, on_cpu
 from mtl.evaluation.predictions import PredictionFiles
 from mtl.hashed_ids import shown_id
@@ -265,6 +266,8 @@ class MultiTaskModule(pl.LightningModule):
     # --- training -------------------------------------------------------------------------------------------------
 
     def on_train_start(self) -> None:
+        with self.trainer.precision_plugin.forward_context():
+            check_on_device(self.encoder, self.device)
         self._phase_heads.share_weights(self.device)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:

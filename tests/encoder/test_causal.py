@@ -20,7 +20,8 @@ from mtl.encoder import packed_attention, pretrained
 from mtl.encoder.families import batching
 from mtl.encoder.model import Encoder
 from mtl.encoder.packing import Layout
-from mtl.encoder.pretrained import load_config, load_encoder, load_tokenizer, sees_backwards_only
+from mtl.encoder.pretrained import load_config, load_encoder, load_tokenizer
+from mtl.encoder.self_check import sees_backwards_only
 from mtl.problems import InputError
 from tests import flash_kernel
 from tests.causal_models import causal_folder, causal_tokenizer
