@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from heads import IGNORE
+from heads.mention_classification import MentionClassification
 from heads.rows import Entity, Relation, SpanRow
 from mtl.readers._mentions import TRUSTED
 from mtl.readers._parts import OVERLAPPING
 from mtl.readers.i2b2_2010 import CONCEPTS, I2B22010
+from tests.heads import properties as heads
 from tests.readers import properties as has
 from tests.readers.properties import Malformed, Sample
 
@@ -177,3 +180,11 @@ def test_notes_in_a_folder_of_notes_without_annotation_are_counted(tmp_path: Pat
 def test_windows_line_ends_change_no_offset(tmp_path: Path) -> None:
     files = {name: text.replace("\n", "\r\n") for name, text in note("0001").items()}
     assert read(tmp_path / "windows", files)[0] == read(tmp_path / "unix", note("0001"))[0]
+
+
+def test_assertions_are_what_mention_classification_learns(tmp_path: Path, tokenizer: Any) -> None:
+    """A concept without an assertion, such as a treatment, gives no target."""
+    rows, _ = read(tmp_path, note("0001"))
+    head = MentionClassification(("absent", "present"), heads.HIDDEN, attribute="assertion")
+    examples = heads.encode(head, rows, tokenizer)
+    assert [(one["entity"], one["label"]) for one in examples if one["label"] != IGNORE] == [("T1", 0)]
