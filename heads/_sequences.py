@@ -126,7 +126,8 @@ def _windows(fields: Example, owners: Sequence[int | None], max_length: int, str
     if room < 2:
         raise ValueError(f"max_length must leave room for text besides special tokens, got {max_length}")
     is_pair = 1 in owners
-    repeated = places[0][: room // 2] if is_pair else []
+    # The first text has what the second leaves of a window, and half of one if the second is long.
+    repeated = places[0][: max(room // 2, min(room - 1, room - len(places[1])))] if is_pair else []
     read = places[1] if is_pair else places[0]
     sequences = []
     for window in windows(len(read), room - len(repeated), stride):

@@ -160,6 +160,8 @@ class Multilabel(TextHead):
         problem = problem or annotated_problem(text_row(row), self.labels)
         if problem is not None or label is None:
             return problem
+        if isinstance(label, str) and label in self.labels:
+            return "the label must be a list of class names, got one name; use classification, or label_type: list"
         if not isinstance(label, tuple):
             return f"the label must be a (possibly empty) list of class names, got {describe(label, self.labels)}"
         if len(set(label)) < len(label):

@@ -461,6 +461,9 @@ class RelationClassification(Head):
             found[COOCCURRENCE] = scores.ratio(*counts[..., -2:].unbind(-1))
         return {name: found[name] for name in metrics}
 
+    def proportions(self, counts: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        return {COOCCURRENCE: (counts[..., -2], counts[..., -1])} if COOCCURRENCE in self.metrics else {}
+
     def _keys_by_sentence(self, row: Row) -> list[list[Key]]:
         """The candidates of each sentence."""
         if isinstance(row, TextRow):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from mtl.config.mixture import EncoderSpec
+from mtl.config.validation import task_name_problems
 from mtl.drafting.draft import TaskDraft, as_yaml, draft_tasks
 from mtl.files import write_text
 from mtl.problems import InputError, Problem
@@ -54,7 +56,8 @@ def main(arguments: Sequence[str]) -> int:
             problems += error.problems
     if problems:
         raise InputError(problems)
-    write_text(output, as_yaml(name, _relative(tasks, output.absolute().parent), options.encoder, options.max_length))
+    tasks = _relative(tasks, output.absolute().parent)
+    write_text(output, as_yaml(name, tasks, options.encoder, options.max_length, str(output)))
     for task in tasks:
         sys.stdout.write(f"{task.name}: {task.fields['head']}\n")
     sys.stdout.write(f"Wrote {output}. Read it, then: mtl check {output}\n")
@@ -66,9 +69,20 @@ def _names(files: Sequence[Path]) -> list[str]:
     splits = {name for names in SPLIT_NAMES.values() for name in names}
     stems = [file.name.split(".")[0] for file in map(Path.absolute, files)]
     stems = [file.absolute().parent.name if stem in splits else stem for file, stem in zip(files, stems, strict=True)]
-    names = [re.sub(r"\W+", "_", stem).strip("_").lower() or "task" for stem in stems]
+    names = [_task_name(stem) for stem in stems]
     repeated = Counter(names)
     return [f"{name}_{index}" if repeated[name] > 1 else name for index, name in enumerate(names, 1)]
+
+
+def _task_name(stem: str) -> str:
+    """A name that a task may have, close to that of a file.
+
+    >>> _task_name("Ärztebriefe 2024"), _task_name("2024-notes"), _task_name("values"), _task_name("…")
+    ('arztebriefe_2024', 'task_2024_notes', 'task_values', 'task')
+    """
+    plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode().lower()
+    name = re.sub(r"\W+", "_", plain).strip("_")[:90] or "task"
+    return f"task_{name}" if task_name_problems(name) else name
 
 
 def _relative(tasks: Sequence[TaskDraft], folder: Path) -> list[TaskDraft]:

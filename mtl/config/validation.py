@@ -205,7 +205,7 @@ def _model_at(place: Sequence[str | int]) -> type[BaseModel]:
 
 
 def _task_problems(name: str, part: _ReadableTask) -> list[Problem]:
-    problems = _task_name_problems(name)
+    problems = task_name_problems(name)
     problems += _reader_problems(name, part.data) if part.data else []
     if part.spec is None:
         return problems
@@ -224,7 +224,8 @@ def _has_head(spec: TaskSpec, condition: Callable[[type[Head]], bool]) -> bool:
         return False
 
 
-def _task_name_problems(name: str) -> list[Problem]:
+def task_name_problems(name: str) -> list[Problem]:
+    """Why a task cannot have a name; an empty list if it can."""
     from torch import nn
 
     key = f"tasks.{name}"

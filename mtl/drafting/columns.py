@@ -36,7 +36,7 @@ class Roles(NamedTuple):
         text: Column of the text.
         text_pair: Column of a second text.
         label: Column of the label.
-        label_type: `text`, `number` or `list`.
+        label_type: `text`, `number`, `decimal` (numbers with commas) or `list`.
         separator: Separator of the names in a list.
         id: Column of the id.
         document: Column of the document.
@@ -104,13 +104,15 @@ def label_type(cells: Sequence[Any]) -> tuple[str, str]:
 
     Whole numbers of up to ten kinds are taken for names of classes.
 
-    >>> label_type(["0.5", "2", "3.25"]), label_type(["a;b", "b", "a"]), label_type([1, 0, 1])
-    (('number', ','), ('list', ';'), ('text', ','))
+    >>> label_type(["0.5", "2", "3.25"]), label_type(["0,5", "2"]), label_type(["a;b", "b", "a"]), label_type([1, 0, 1])
+    (('number', ','), ('decimal', ','), ('list', ';'), ('text', ','))
     """
     if isinstance(cells[0], list):
         return "list", ","
     texts = [str(cell) for cell in cells]
     if all(_is_number(text) for text in texts):
+        if any("," in text for text in texts):
+            return "decimal", ","
         whole = all(re.fullmatch(r"[+-]?\d+", text) for text in texts)
         return ("text" if whole and len(set(texts)) <= 10 else "number"), ","
     for separator in SEPARATORS:
@@ -176,4 +178,4 @@ def _words(cells: Sequence[Any]) -> float:
 
 
 def _is_number(text: str) -> bool:
-    return re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", text) is not None
+    return re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?|[+-]?\d+,\d+", text) is not None

@@ -142,6 +142,11 @@ def _text_task(path: Path, name: str, data: dict[str, Any], comments: list[str],
             comments.append(
                 "Numbers are read as names of classes; for a scale, use head: regression, label_type: number."
             )
+        if len(counted) > MOST_CLASSES and not is_list:
+            comments.append(
+                f"These are {len(counted)} classes. If they are numbers, leave out units and words such as NA, and"
+                " write points or set `decimal`."
+            )
         if len(counted) == 1 and not is_list:
             advice = "Write the task by hand and name another column of the label under `columns`."
             raise InputError(Problem(str(path), "All labels are the same.", advice))
@@ -305,7 +310,7 @@ def _whole(value: float, *, up: bool = False) -> int:
     return int(-(-value // 1)) if up else int(value // 1)
 
 
-def as_yaml(name: str, tasks: Iterable[TaskDraft], encoder: str, max_length: int) -> str:
+def as_yaml(name: str, tasks: Iterable[TaskDraft], encoder: str, max_length: int, file: str) -> str:
     """A commented mixture file.
 
     Args:
@@ -313,10 +318,11 @@ def as_yaml(name: str, tasks: Iterable[TaskDraft], encoder: str, max_length: int
         tasks: Its tasks.
         encoder: Name of the encoder.
         max_length: Maximum number of tokens of an example.
+        file: The file, for the comment on what to do next.
     """
     tasks = list(tasks)
     lines = [
-        f"# Drafted by `mtl init`. Read it, then: mtl check {name}.yaml",
+        f"# Drafted by `mtl init`. Read it, then: mtl check {file}",
         f"name: {_scalar(name)}",
         f"encoder: {{name: {_scalar(encoder)}, max_length: {max_length}}}  # or any Hugging Face encoder, or a folder",
     ]

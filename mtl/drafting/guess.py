@@ -25,7 +25,7 @@ LOOKED_AT = 500
 
 _ROW_KEYS = ("id", "document", "text", "text_pair", "label", "entities", "relations", "words", "sentences")
 _SPAN_KEYS = ("id", "document", "text", "entities", "relations", "words", "sentences", "annotated")
-_LABEL_DEFAULTS = {"label_type": "text", "label_separator": ","}
+_LABEL_DEFAULTS = {"label_type": "text", "label_separator": ",", "decimal": "."}
 _PUBMEDQA = {"ori_pqal.json", "splits.json"}
 _BY_HAND = "Write the task by hand; experiments/README.md lists readers."
 
@@ -217,6 +217,9 @@ def _of_table(path: Path, lines: Sequence[str], suffix: str) -> Guess:
         options["delimiter"] = delimiter
     names = records[0]
     looks_like_row = is_text(names) or any(len(name.split()) > 4 for name in names) or not _may_be_header(names, rows)
+    if rows and len(set(names)) < size and is_header(names):
+        twice = ", ".join(str(index) for index, name in enumerate(names, start=1) if names.count(name) > 1)
+        raise InputError(Problem(str(path), f"The header gives columns {twice} the same name.", "Rename all but one."))
     if not rows or len(set(names)) < size or looks_like_row:
         options["header"] = False
         names, rows = [str(index) for index in range(size)], [records[0], *rows]
@@ -268,6 +271,8 @@ def _of_columns(path: Path, columns: Mapping[str, Sequence[Any]], options: dict[
 
 def _label_options(kind: str, separator: str) -> dict[str, Any]:
     """The options of the reader `table` for a column of labels."""
+    if kind == "decimal":
+        return {"label_type": "number", "decimal": ","}
     return {"label_type": kind, "label_separator": separator} if kind == "list" else {"label_type": kind}
 
 

@@ -52,7 +52,8 @@ class FrozenModel:
     """
 
     def __init__(self, spec: EncoderSpec, device: torch.device) -> None:
-        self._spec = spec.model_copy(update={"gradient_checkpointing": False, "freeze_layers": 0})
+        as_it_comes = {"gradient_checkpointing": False, "freeze_layers": 0, "reinit_layers": None}
+        self._spec = spec.model_copy(update=as_it_comes)
         self._device = device
 
     @cached_property

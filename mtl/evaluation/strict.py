@@ -3,7 +3,7 @@
 A predicted triple counts if the relation type and both arguments are right. A predicted attribute counts if its value
 and its mention are right. An argument is a mention with its exact parts and its type (as `merge_types` of the relation
 task names it), or a concept id if the task relates concepts. What is gold, but whose mentions were not found, counts as
-missed.
+missed. As for mentions alone, characters that no tokenizer reads do not count at the ends of a part.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from heads import ClassReport, Entity, Head, Prediction, Relation, SpanRow, scores
+from heads._invisible import trimmed
 
 if TYPE_CHECKING:
     from heads._labelling import Labelling
@@ -54,8 +55,8 @@ def strict_counts(head: Head, found: SpanRow, prediction: Prediction, gold: Span
     else:
         assert head.pairing is not None, "the task neither relates nor labels mentions"
         relations = (Relation(r["head"], r["tail"], r["type"]) for r in prediction["relations"])
-        predicted = _annotated(_triples(head.pairing, found.entities, relations), gold)
-        known = _annotated(_triples(head.pairing, gold.entities, gold.relations), gold)
+        predicted = _annotated(_triples(head.pairing, found, relations), gold)
+        known = _annotated(_triples(head.pairing, gold, gold.relations), gold)
     return _counted(head, predicted, known)
 
 
@@ -113,14 +114,18 @@ def _counted(head: Head, predicted: Facts, known: Facts) -> Tensor:
 # --- relations --------------------------------------------------------------------------------------------------------
 
 
-def _triples(pairing: Pairing, entities: Iterable[Entity], relations: Iterable[Relation]) -> Facts:
+def _parts(entity: Entity, row: SpanRow) -> tuple[tuple[int, int], ...]:
+    return tuple(trimmed(row.text, *span) for span in entity.spans)
+
+
+def _triples(pairing: Pairing, row: SpanRow, relations: Iterable[Relation]) -> Facts:
     """The triples of relations whose arguments are known."""
     arguments: dict[str, Argument] = {}
-    for entity in entities:
+    for entity in row.entities:
         if pairing.level == "concept":
             arguments |= {concept: (concept,) for concept in entity.concepts}
         else:
-            arguments[entity.id] = (entity.spans, pairing.merge.get(entity.type, entity.type))
+            arguments[entity.id] = (_parts(entity, row), pairing.merge.get(entity.type, entity.type))
     triples = set()
     for relation in relations:
         pair = [arguments.get(name, (name,)) for name in (relation.head, relation.tail)]
@@ -144,11 +149,11 @@ def _predicted_attributes(found: SpanRow, prediction: Prediction, gold: SpanRow)
     """The predicted values of mentions of types that are annotated in the gold row."""
     values = {one["entity"]: one["value"] for one in prediction["attributes"]}
     return {
-        (values[entity.id], ((entity.spans, entity.type),))
+        (values[entity.id], ((_parts(entity, found), entity.type),))
         for entity in found.entities
         if entity.id in values and (gold.annotated is None or entity.type in gold.annotated)
     }
 
 
 def _gold_attributes(labelling: Labelling, gold: SpanRow) -> Facts:
-    return {(labelling.gold(gold, entity), ((entity.spans, entity.type),)) for entity in labelling.mentions(gold)}
+    return {(labelling.gold(gold, one), ((_parts(one, gold), one.type),)) for one in labelling.mentions(gold)}

@@ -112,7 +112,9 @@ class InputJob:
             texts += [one.row.text] if len(texts) < 2 else []
         advice = "Fix the row, remove it, or leave bad rows out with --on-bad-row skip."
         refusals = bad_row_problems(bad_rows, "" if skips else advice)
-        refusals += [self._refusal(name, rule, ids, skips=skips) for (name, rule), ids in unreadable.items()]
+        able = [name for name in self.heads if name not in {task for task, _ in unreadable}]
+        advice = f"Give what it needs, or choose other tasks: --task {' '.join(able)}." if able and not skips else ""
+        refusals += [_refusal(name, rule, ids, advice) for (name, rule), ids in unreadable.items()]
         if refusals and not skips:
             raise InputError(_few(refusals))
         for refusal in _few(refusals):
@@ -202,12 +204,11 @@ class InputJob:
         known = " and ".join(f"'{column}'" for column in names)
         return "'text' and 'text_pair'" if not own else f"'text' and 'text_pair', or {known}"
 
-    def _refusal(self, name: str, rule: str, ids: Sequence[str], *, skips: bool) -> Problem:
-        rows = ", ".join(ids[:SHOWN_ROWS]) + ", …" * (len(ids) > SHOWN_ROWS)
-        counted = f"row {rows}" if len(ids) == 1 else f"{len(ids)} rows: {rows}"
-        others = [task for task in self.heads if task != name]
-        advice = f"Give what it needs, or choose other tasks: --task {' '.join(others)}." if others else ""
-        return Problem(f"tasks.{name}", f"The task '{name}' cannot predict {counted}: {rule}.", "" if skips else advice)
+
+def _refusal(name: str, rule: str, ids: Sequence[str], advice: str) -> Problem:
+    rows = ", ".join(ids[:SHOWN_ROWS]) + ", …" * (len(ids) > SHOWN_ROWS)
+    counted = f"row {rows}" if len(ids) == 1 else f"{len(ids)} rows: {rows}"
+    return Problem(f"tasks.{name}", f"The task '{name}' cannot predict {counted}: {rule}.", advice)
 
 
 def _notes_on_ids(num_numbered: int) -> Iterator[str]:

@@ -52,6 +52,7 @@ SPLIT = "row"
 
 _GOLD = ("label", "entities", "relations", "words", "sentences", "annotated", "probabilities")
 _LABELS = ("label", "probabilities")
+_OPTIONAL = ("id", "document")
 _RESERVED = "predictions"
 
 Given = str | Mapping[str, Any] | Row
@@ -292,6 +293,11 @@ def _chosen(choices: Sequence[Mapping[str, str]], present: Iterable[str]) -> Map
     return next((names for names in choices if names.get("text", "text") in present), {})
 
 
+def _label_columns(choices: Sequence[Mapping[str, str]]) -> set[str]:
+    """The columns that hold labels, by the names of the fields or by those of the mixture."""
+    return {names.get(label, label) for names in (*choices, {}) for label in _LABELS}
+
+
 # Carried values pass through `meta` of the row as JSON, because no head reads it.
 
 
@@ -308,7 +314,8 @@ class _CarryingJsonl(Jsonl):
         names = _chosen(self._choices, record)
         fields = {name: names.get(name, name) for name in (*FIELDS, *_GOLD)}
         known = {name: record[key] for name, key in fields.items() if name not in _LABELS and key in record}
-        carried = {key: value for key, value in record.items() if key not in fields.values()}
+        left_out = {*fields.values(), *_label_columns(self._choices)}
+        carried = {key: value for key, value in record.items() if key not in left_out}
         if _RESERVED in carried:
             raise MalformedError("keys must not have the name of a key of the output", f"'{_RESERVED}'")
         row = super()._row(known, default_id)
@@ -332,10 +339,13 @@ class _CarryingColumns(Columns):
         chosen = {name: column for name, column in _chosen(self.choices, header).items() if column in header}
         found = Columns(chosen).within(header, source, is_schema=is_schema)
         names = {field: column for field, column in found.names.items() if field != "label"}
-        return replace(self, names=names, meta=[column for column in header if column not in names.values()])
+        left_out = {*names.values(), *_label_columns(self.choices)}
+        return replace(self, names=names, meta=[column for column in header if column not in left_out])
 
     def row(self, cells: Mapping[str, Any], default_id: str) -> TextRow:
-        row = Columns(self.names).row(cells, default_id)
+        # An empty cell is the only way in which a table can lack an id.
+        given = {f: column for f, column in self.names.items() if f not in _OPTIONAL or cells[column] not in (None, "")}
+        row = Columns(given).row(cells, default_id)
         return replace(row, meta={column: json.dumps(cells[column], default=str) for column in self.meta})
 
 

@@ -99,6 +99,8 @@ class Pipeline:
         self._waiting: dict[int, _Waiting] = {}
         self._outputs: dict[tuple[int, str], list[tuple[Example, Tensor]]] = defaultdict(list)
         self._next = 0
+        self.num_cut: Counter[str] = Counter()
+        """Number of rows that each task read cut at its maximum length."""
 
     @property
     def num_waiting(self) -> int:
@@ -186,6 +188,7 @@ class Pipeline:
     def _encode(self, name: str, numbered: Sequence[tuple[int, Row]]) -> list[Example]:
         rows = [row for _, row in numbered]
         examples = self._heads[name].encode(rows, self._tokenizer, self._mixture.max_length_of(name), training=False)
+        self.num_cut[name] += len({example["row"] for example in examples if example["truncated"]})
         sizes = np.bincount([example["row"] for example in examples], minlength=len(rows))
         for (number, row), size in zip(numbered, sizes, strict=True):
             self._waiting[number].tasks[name] = (row, int(size))

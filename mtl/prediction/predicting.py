@@ -140,8 +140,10 @@ def predict(
         _check_writer(writer, target, job, names, accepted)
     wanted = share.rows(accepted.num_rows)
     if writer is None or target is None:
+        records: list[dict[str, Any]] = []
         with predictor.memory_problems():
-            return [row.to_dict() for row in predictor.found(job, accepted, wanted, quantiles)]
+            _say_cut(predictor.run(job, accepted, wanted, records.extend, quantiles), len(wanted))
+            return [row.to_dict() for row in job.predicted(accepted, wanted, records)]
     path, options = predictor.checkpoint, sorted(predictor.options.items(), key=str)
     signature = {
         "checkpoint": [path.name, path.stat().st_size, path.stat().st_mtime_ns],
@@ -152,7 +154,9 @@ def predict(
     }
     with Progress(target, signature, resume=resume, every=CHUNK) as progress, predictor.memory_problems():
         try:
-            predictor.run(job, accepted, wanted, progress.add, quantiles, done=progress.num_resumed)
+            num_rows = len(wanted) - progress.num_resumed
+            cut = predictor.run(job, accepted, wanted, progress.add, quantiles, done=progress.num_resumed)
+            _say_cut(cut, num_rows)
         except BaseException as error:
             if progress.num_rows and not isinstance(error, InputError):
                 done = f"{progress.num_rows} of {len(wanted)} rows are predicted"
@@ -161,6 +165,13 @@ def predict(
         with writing(target):
             writer.write(target, job.predicted(accepted, wanted, progress.read()))
     return None
+
+
+def _say_cut(cut: Mapping[str, int], num_rows: int) -> None:
+    """Says which tasks did not read all of the texts."""
+    for name, number in cut.items():
+        if number:
+            say(f"The task '{name}' read {number} of {num_rows} texts up to its max_length only.")
 
 
 def split_rows(checkpoint: str | Path, task: str, split: str) -> OwnRows:

@@ -146,8 +146,8 @@ class Predictor:
         quantiles: Mapping[str, float] | None = None,
         *,
         done: int | None = None,
-    ) -> None:
-        """Predicts rows of a checked input.
+    ) -> Mapping[str, int]:
+        """Predicts rows of a checked input, and returns how many of them each task read cut at its maximum length.
 
         Args:
             job: The input and its tasks.
@@ -166,6 +166,7 @@ class Predictor:
             collector = _Collector(pipeline, take, job.names, quantiles or {}, bar)
             trainer = one_device_trainer(self.options, [collector])
             trainer.predict(self._module, _PipelineLoader(pipeline), return_predictions=False)
+        return pipeline.num_cut
 
     def memory_problems(self) -> AbstractContextManager[None]:
         """A context in which running out of memory on the device is a problem that says what to do about it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -13,6 +14,8 @@ from mtl.problems import InputError, Problem, did_you_mean
 from mtl.redaction import is_name
 
 LabelType = Literal["text", "number", "list"]
+
+Decimal = Literal[".", ","]
 
 _USUAL_NAMES = frozenset(
     (
@@ -26,6 +29,8 @@ _USUAL_NAMES = frozenset(
 
 _SHOWN_LENGTHS = 10
 """Maximum number of columns whose lengths an error names."""
+
+_WITH_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 FIELDS = ("id", "document", "text", "text_pair", "label")
 
@@ -49,6 +54,7 @@ class Columns:
         meta: Columns copied to `meta`.
         label_type: Type of the labels.
         label_separator: Separator of the names in a list of labels.
+        decimal: Character before the fraction of a label that is a number.
 
     Raises:
         InputError: `names` has a key that is not a field, or the separator is empty.
@@ -58,6 +64,7 @@ class Columns:
     meta: Sequence[str] = ()
     label_type: LabelType = "text"
     label_separator: str = ","
+    decimal: Decimal = "."
 
     def __post_init__(self) -> None:
         problems = [
@@ -132,7 +139,7 @@ class Columns:
         if value is None or value == "":
             return None
         if self.label_type == "number":
-            return number_of("label", value)
+            return number_of("label", value, self.decimal)
         if self.label_type == "list":
             return self._names(value)
         return name_of("label", value)
@@ -198,15 +205,19 @@ def name_of(field: str, value: Any) -> str:
     return str(value) if isinstance(value, int) else text_of(field, value)
 
 
-def number_of(field: str, value: Any) -> float:
+def number_of(field: str, value: Any, decimal: Decimal = ".") -> float:
     """Returns a finite number from a number or a string.
 
     Raises:
         MalformedError: The value is anything else.
 
-    >>> number_of("label", "2.5")
-    2.5
+    >>> number_of("label", "2.5"), number_of("label", "2,5", ",")
+    (2.5, 2.5)
     """
+    if isinstance(value, str) and _WITH_COMMA.fullmatch(value.strip()):
+        if decimal == ".":
+            raise MalformedError(f"{field} must be a number; for decimal commas, set decimal", kind_of(value))
+        value = value.replace(",", ".")
     if isinstance(value, bool):
         raise MalformedError(f"{field} must be in quotes if it looks like a boolean", "a boolean")
     try:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from heads.rows import TextRow
 from mtl.problems import InputError, Problem
 from mtl.readers import Line, OnBadRow, Reader
-from mtl.readers._columns import Columns, LabelType, MalformedError
+from mtl.readers._columns import Columns, Decimal, LabelType, MalformedError
 from mtl.readers._parquet import Parquet
 
 Format = Literal["csv", "tsv", "parquet"]
@@ -49,6 +49,7 @@ class Table(Reader):
         delimiter: Character between fields; the default is a comma for csv and a tab for tsv.
         label_type: Type of the labels: `text`, finite `number`, or `list` of names.
         label_separator: Separator of the names in a list. A cell that contains only the separator is an empty list.
+        decimal: Character before the fraction of a label that is a number: a point or a comma.
         files: See `Reader`.
         on_bad_row: See `Reader`.
         encoding: See `Reader`.
@@ -69,6 +70,7 @@ class Table(Reader):
         delimiter: str | None = None,
         label_type: LabelType = "text",
         label_separator: str = ",",
+        decimal: Decimal = ".",
         files: Mapping[str, str] | None = None,
         on_bad_row: OnBadRow = "error",
         encoding: str = "utf-8",
@@ -76,7 +78,7 @@ class Table(Reader):
         super().__init__(path, files=files, on_bad_row=on_bad_row, encoding=encoding)
         if delimiter is not None and len(delimiter) != 1:
             raise InputError(Problem("delimiter", f"must be one character, got {delimiter!r}."))
-        self.columns = Columns(columns or {}, meta, label_type, label_separator)
+        self.columns = Columns(columns or {}, meta, label_type, label_separator, decimal)
         self.format = format
         self.quoting = quoting
         self.header = header

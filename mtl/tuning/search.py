@@ -310,7 +310,8 @@ class TrialSearch:
             path = source
         else:
             path = self.folder / "mixture.yaml"
-            content = self.tuning.mixture(first_values(self.tuning.space), 0).to_dict()
+            # Without searched values: overrides are merged with those of the file, as the trials' own were.
+            content = self.tuning.source.fields({})
             write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
         return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 

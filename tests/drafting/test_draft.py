@@ -128,6 +128,36 @@ def test_each_key_of_labels_ignores_the_others(tmp_path: Path) -> None:
     assert other.fields["data"] == {"columns": {"label": "severity"}, "ignore": ["gold", "nurse", "seen"]}
 
 
+@pytest.mark.parametrize("stem", ["2024_notes", "Ärztebriefe 2024", "values", "123", "…"])
+def test_files_with_any_name_give_tasks_that_check_accepts(tmp_path: Path, encoder: str, stem: str) -> None:
+    path, _ = sample_files.a_csv(tmp_path)
+    path = path.rename(tmp_path / f"{stem}.csv")
+    assert run_mtl(["init", str(path), "--output", "drafted.yaml", "--encoder", encoder]) == 0
+    problems, _ = check("drafted.yaml")
+    assert [str(problem) for problem in problems] == []
+    assert "mtl check drafted.yaml" in (tmp_path / "drafted.yaml").read_text()
+
+
+def test_decimal_commas_are_numbers(tmp_path: Path, encoder: str) -> None:
+    path = write_csv(tmp_path / "n.csv", "text;score", [f'"{note}";{n % 7},5' for n, note in enumerate(notes())])
+    assert run_mtl(["init", str(path), "--output", "drafted.yaml", "--encoder", encoder]) == 0
+    (task,) = yaml.safe_load((tmp_path / "drafted.yaml").read_text())["tasks"].values()
+    assert (task["head"], task["options"]) == ("regression", {"range": [0, 7]})
+    assert (task["data"]["delimiter"], task["data"]["label_type"], task["data"]["decimal"]) == (";", "number", ",")
+    assert check("drafted.yaml")[0] == []
+
+
+def test_many_classes_are_a_comment_that_asks_whether_they_are_numbers(tmp_path: Path) -> None:
+    rows = [f'"{note}",{"NA" if n == 3 else n / 8}' for n, note in enumerate(notes(200))]
+    (task,) = draft_tasks(write_csv(tmp_path / "n.csv", "text,score", rows), "n")
+    assert any("200 classes" in comment for comment in task.comments)
+
+
+def test_a_header_that_repeats_a_name_is_a_problem(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="columns 2, 3"):
+        draft_tasks(write_csv(tmp_path / "n.csv", "text,label,label", [f'"{note}",a,b' for note in notes()]), "n")
+
+
 def test_columns_that_cannot_be_learned_are_named(tmp_path: Path) -> None:
     """One has a word among its numbers after the rows that are looked at, one hardly any values, one a single one."""
     rows = [

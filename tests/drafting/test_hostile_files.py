@@ -42,7 +42,7 @@ def outcome(path: Path, data: bytes) -> bool:
         str(error).encode()
         return False
     mixture = path.with_name("mixture.yaml")
-    mixture.write_text(as_yaml("drafted", tasks, "minilm-l6", 64), encoding="utf-8")
+    mixture.write_text(as_yaml("drafted", tasks, "minilm-l6", 64, "drafted.yaml"), encoding="utf-8")
     loaded = load_mixture(mixture).tasks
     assert list(loaded) == [task.name for task in tasks]
     for task in tasks:

@@ -198,6 +198,16 @@ def test_other_settings_that_decide_the_scores_are_computed_anew(prepared: Prepa
         assert prepared.num_inputs > 0
 
 
+def test_layers_that_training_draws_anew_are_those_of_the_encoder_here(prepared: Prepared) -> None:
+    encoder = prepared.mixture.encoder
+    redrawn = prepared.scores(encoder=encoder.model_copy(update={"reinit_layers": 1}))
+    num_computed, prepared.num_inputs = prepared.num_inputs, 0
+    assert prepared.scores() == redrawn
+    assert prepared.num_inputs == 0 < num_computed
+    found = FrozenModel(encoder.model_copy(update={"reinit_layers": 1}), CPU).states([{"input_ids": [2, 9, 3]}])
+    assert np.array_equal(found, FrozenModel(encoder, CPU).states([{"input_ids": [2, 9, 3]}]))
+
+
 def test_other_training_rows_are_fitted_anew(prepared: Prepared, tmp_path: Path) -> None:
     first = prepared.scores()["kind"]
     path = tmp_path / "kind" / "train.jsonl"

@@ -52,6 +52,18 @@ def relation(head: str, tail: str, kind: str) -> dict[str, str]:
     return {"head": head, "tail": tail, "type": kind}
 
 
+def test_characters_that_no_tokenizer_reads_do_not_count_at_the_ends_of_a_mention() -> None:
+    text = "asthma\u00ad caused by \u00a0aspirin"
+    gold = SpanRow(
+        *("1", "d", text),
+        entities=(entity("A", 0, 7, "Disease"), entity("B", 17, 25)),
+        relations=(Relation("B", "A", "up"),),
+    )
+    found = SpanRow("1", "d", text, entities=(entity("T1", 0, 6, "Disease"), entity("T2", 18, 25)))
+    counts = triple_counts(head(), found, [relation("T2", "T1", "up")], gold)
+    assert counts.tolist() == [[1, 1, 1], [0, 0, 0]]
+
+
 def test_a_triple_needs_the_exact_mentions_their_types_and_the_relation_type() -> None:
     right = row(A._replace(id="T1"), C._replace(id="T2"))
     assert triple_counts(head(), right, [relation("T1", "T2", "up")], GOLD).tolist() == [[1, 1, 1], [0, 0, 1]]

@@ -38,8 +38,11 @@ def test_windows_of_a_text_have_all_its_tokens_and_overlap(tokenizer: Any, max_l
 
 
 def test_a_text_that_fits_is_one_window_and_equals_the_cut_text(tokenizer: Any) -> None:
-    for text in ("fever", ("aspirin", "reduces fever"), ""):
+    long_first = (" ".join(LONG.split()[:8]), "fever")
+    for text in ("fever", ("aspirin", "reduces fever"), "", long_first, ("fever", ""), (long_first[0], "")):
         assert encode_windows([text], tokenizer, 32, 4) == encode_cut([text], tokenizer, 32)
+    size = len(encode_cut([long_first], tokenizer, 32)[0].sequences[0]["input_ids"])
+    assert encode_windows([long_first], tokenizer, size, 4) == encode_cut([long_first], tokenizer, 32)
 
 
 def test_every_window_of_a_pair_has_the_first_text(tokenizer: Any) -> None:
@@ -57,10 +60,18 @@ def test_every_window_of_a_pair_has_the_first_text(tokenizer: Any) -> None:
     assert set(tokens_of(tokenizer, LONG)) == {token for window in second for token in window}
 
 
-def test_a_long_first_text_of_a_pair_is_cut_to_half_a_window(tokenizer: Any) -> None:
-    (pair,) = encode_windows([(LONG, "fever")], tokenizer, 13, 2)
+def test_of_two_long_texts_the_first_is_cut_to_half_a_window(tokenizer: Any) -> None:
+    (pair,) = encode_windows([(LONG, LONG)], tokenizer, 13, 2)
     assert pair.truncated
     assert pair.sequences[0]["input_ids"][1:6] == tokens_of(tokenizer, LONG)[:5]
+
+
+def test_a_long_first_text_has_the_room_that_a_short_second_leaves(tokenizer: Any) -> None:
+    (pair,) = encode_windows([(LONG, "fever")], tokenizer, 13, 2)
+    assert pair.truncated
+    (ids,) = [sequence["input_ids"] for sequence in pair.sequences]
+    assert ids[1:10] == tokens_of(tokenizer, LONG)[:9]
+    assert ids[11:12] == tokens_of(tokenizer, "fever")
 
 
 def test_windows_need_room_for_text(tokenizer: Any) -> None:

@@ -267,6 +267,7 @@ def test_a_fixed_threshold_is_not_tuned() -> None:
     [
         (("growth", "deth"), ["'deth'", "'death'", *LABELS]),
         (("growth", "growth"), ["unique", "1"]),
+        ("growth", ["list", "one name", "classification"]),
         ("growht", ["list", "'growht'", "'growth'"]),
         ("a long text of a row", ["list", "20"]),
         (3.0, ["list", "number", "3.0"]),

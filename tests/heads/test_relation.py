@@ -27,6 +27,7 @@ from torch import Tensor
 
 from heads import IGNORE, Entity, Relation, Row, SpanRow, TextRow
 from heads.relation import RelationClassification
+from mtl.evaluation.intervals import wilson
 from tests.heads import properties as has
 
 LABELS = ("cause", "treat", "none")
@@ -364,6 +365,13 @@ def test_co_occurring_pairs_that_are_predicted_as_related_count_in_sentences_wit
     one_sentence = row("a", text, ("aspirin", "fever", "treat"))
     assert score(head, one_sentence, ("warfarin", "nausea", "cause"))["cooccurrence_fpr"] == 0.0
     assert head.lower_is_better >= {"cooccurrence_fpr"}
+    # No error among two pairs, and no pairs at all, show little or nothing.
+    for of, highest in ((found, 0.66), (one_sentence, 1.0)):
+        counts = head.counts({"relations": []}, of)[None]
+        part, whole = head.proportions(counts)["cooccurrence_fpr"]
+        interval = wilson(part.numpy(), whole.numpy())
+        assert interval.low == 0
+        assert interval.high == pytest.approx(highest, abs=0.01)
     assert len(make().counts({"relations": []}, found)) == 9
 
 

@@ -204,6 +204,42 @@ def test_one_text_of_the_command_line(planted_run: Path, tmp_path: Path) -> None
     assert len(line["predictions"]["links"]["relations"]) == 2
 
 
+@pytest.mark.parametrize("name", ["notes.csv", "notes.jsonl"])
+def test_labels_are_not_carried_whichever_name_their_column_has(planted_run: Path, tmp_path: Path, name: str) -> None:
+    line = {"sentence": "fever", "label": "yes", "gold": "no", "site": "A"}
+    (tmp_path / "notes.csv").write_text(f"{','.join(line)}\n{','.join(line.values())}\n", encoding="utf-8")
+    five_tasks.write_lines(tmp_path / "notes.jsonl", [line])
+    (found,) = predict(planted_run, tmp_path / name)
+    assert list(found) == ["id", "document", "site", "predictions"]
+
+
+def test_an_empty_cell_of_an_id_is_no_id(planted_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.csv").write_text("id,document,text\n,,fever\n7,,risk\n,d,fever\n", encoding="utf-8")
+    found = predict(planted_run, tmp_path / "notes.csv")
+    assert [(one["id"], one["document"]) for one in found] == [("row-2", "row-2"), ("7", "7"), ("row-4", "d")]
+
+
+@pytest.mark.parametrize("output", [None, "x.jsonl"])
+def test_texts_that_are_read_only_in_part_are_counted(
+    planted_run: Path, tmp_path: Path, output: str | None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    target = None if output is None else tmp_path / output
+    predict(planted_run, ["fever", "fever and risk " * 40, "risk"], target)
+    assert "'kind' read 1 of 3 texts" in capfd.readouterr().err
+    predict(planted_run, ["fever", "risk"], target)
+    assert "texts" not in capfd.readouterr().err
+
+
+def test_the_advice_for_rows_that_tasks_cannot_predict_names_only_tasks_that_can(
+    planted_run: Path, tmp_path: Path
+) -> None:
+    pairs = [{"text": "fever", "text_pair": "risk"}]
+    with pytest.raises(InputError) as all_fail:
+        predict(planted_run, pairs, tasks=["kind", "mentions"])
+    assert {problem.key for problem in all_fail.value.problems} == {"tasks.kind", "tasks.mentions"}
+    assert not any(problem.suggestion for problem in all_fail.value.problems)
+
+
 @pytest.mark.parametrize("options", [["--text", "a", "--input", "b.txt"], []])
 def test_exactly_one_of_input_and_text_is_needed(planted_run: Path, tmp_path: Path, options: list[str]) -> None:
     assert cli(planted_run, *options, "--output", str(tmp_path / "x.jsonl")) == 2

@@ -404,3 +404,13 @@ def test_a_table_that_excel_saved_on_windows_is_read(tmp_path: Path) -> None:
     assert "encoding: cp1252" in str(raised.value)
     (row,) = Table(str(tmp_path), encoding="cp1252").read("train")
     assert row.text == "Sjögren – naïve"
+
+
+def test_decimal_commas_need_their_option(tmp_path: Path) -> None:
+    lines = "text;label\na;0,5\nb;2\n"
+    found = read(tmp_path, "x.csv", lines, delimiter=";", label_type="number", decimal=",")
+    assert [row.label for row in found] == [0.5, 2.0]
+    with pytest.raises(InputError, match="decimal"):
+        read(tmp_path, "x.csv", lines, delimiter=";", label_type="number")
+    with pytest.raises(InputError):
+        read(tmp_path, "x.csv", lines.replace("0,5", "1.000,5"), delimiter=";", label_type="number", decimal=",")

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from mtl.commands.tune import load
+from mtl.config.loading import load_mixture
 from mtl.problems import InputError
-from mtl.tuning.search_space import Choices, NumberRange
+from mtl.tuning.search import TrialSearch
+from mtl.tuning.search_space import Choices, NumberRange, mixture_overrides
 
 Write = Callable[..., Path]
 
@@ -169,3 +171,19 @@ def test_a_mixture_may_be_written_inline_with_paths_beside_the_file(search_file:
     mixture = load(path).mixture({"model.learning_rate": 1.0}, 3)
     assert (mixture.name, mixture.seed) == ("inline_mixture", 3)
     assert list(mixture.tasks) == list(tuning.mixture({}, 0).tasks)
+
+
+def test_the_written_file_of_an_inline_mixture_and_the_best_values_give_the_best_trial(
+    search_file: Write, tmp_path: Path
+) -> None:
+    weights = [{"yes": 2.0}, {"no": 3.0}]
+    path = search_file(search={"tasks.cause.options.class_weights": weights})
+    inline = {"name": "inline_mixture", "include": ["toy.yaml"]}
+    path.write_text(path.read_text().replace("mixture: toy.yaml", f"mixture: {inline}"))
+    tuning = load(path)
+    written = TrialSearch(tuning, tmp_path / "runs").record().mixture
+    for value in weights:
+        values = {"tasks.cause.options.class_weights": value}
+        found = load_mixture(tmp_path / written, mixture_overrides(values))
+        assert found.tasks["cause"].options["class_weights"] == value
+        assert found.to_dict() == tuning.mixture(values, found.seed).to_dict()
