@@ -493,6 +493,11 @@ def _notes(content: Mapping[str, Any]) -> list[str]:
     kinds = {kind.replace("_", " "): count for kind, count in content["notes"].items() if count}
     if kinds:
         notes.append(f"not read as annotated: {_listed(kinds)}")
+    num_off = content["notes"].get("off_by_one", 0)
+    if 2 * num_off > sum(content["labels"].values()):
+        notes.append(
+            f"{_counted(num_off, 'mention')} one character beside words: offsets count from 0, and ends are exclusive"
+        )
     return notes
 
 

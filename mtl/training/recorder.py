@@ -34,6 +34,7 @@ from mtl.evaluation.units import unit_of
 from mtl.hashed_ids import without_ids
 from mtl.problems import InputError, Problem
 from mtl.readers import SPLITS
+from mtl.tracking.checkpoint_folder import BEST
 from mtl.tracking.tracker import MLflowTracker
 from mtl.training.run_description import run_description, training_cautions
 from mtl.training.selection import MIXTURE
@@ -427,7 +428,9 @@ class RunRecorder(Callback):
                 if PRIMARY in scores
             ]
         if self._tracker is not None:
-            note = run_description(self._lines, self._folder.path, split, self._all_cautions())
+            pointer = self._folder.saved.pointers().get(BEST, {})
+            best = pointer.get("path")
+            note = run_description(self._lines, self._folder.path, split, self._all_cautions(), best=best)
             self._tracker.set_tags({"mlflow.note.content": note})
 
     def _score_baselines(self, trainer: pl.Trainer, split: str) -> dict[str, dict[str, dict[str, float]]]:

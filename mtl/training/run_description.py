@@ -41,7 +41,9 @@ def training_cautions(info: Mapping[str, Any], metrics: Mapping[str, Any]) -> li
     return cautions
 
 
-def run_description(lines: Sequence[ResultLine], folder: Path, split: str, cautions: Sequence[str] = ()) -> str:
+def run_description(
+    lines: Sequence[ResultLine], folder: Path, split: str, cautions: Sequence[str] = (), *, best: str | None = None
+) -> str:
     """Markdown of a few lines: scores beside the strongest trivial predictors, and the commands that use the run.
 
     Args:
@@ -50,6 +52,7 @@ def run_description(lines: Sequence[ResultLine], folder: Path, split: str, cauti
             contain the name of a user.
         split: Split on which the trivial predictors were scored.
         cautions: What to know before relying on the scores.
+        best: File of the best checkpoint, relative to the folder; None if there is none.
     """
     where = shlex.quote(_shown(folder))
     table = [
@@ -63,6 +66,7 @@ def run_description(lines: Sequence[ResultLine], folder: Path, split: str, cauti
     if len(lines) > MOST_TASKS:
         table += ["", f"{len(lines) - MOST_TASKS} more tasks are in `scores.json`."]
     commands = [
+        *([] if best is None else [f"- Best checkpoint: `{best}`"]),
         f"- Test the best checkpoint: `mtl test --config {where}/config.yaml --ckpt_path {where}`",
         f"- Resume: `mtl fit --config {where}/config.yaml --ckpt_path {where}`",
         f"- Predict: `mtl predict {where} --input notes.jsonl --output predictions.jsonl`",

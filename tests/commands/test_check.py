@@ -706,6 +706,17 @@ def test_what_a_reader_adjusts_and_what_cannot_be_found_is_in_the_plan(write: Wr
     assert "unreachable 2" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("shift", "is_said"), [(0, False), (1, True)])
+def test_offsets_that_count_from_one_are_recognised(write: Write, capsys: Any, shift: int, is_said: bool) -> None:
+    rows = [
+        {"text": f"aspirin and {n} mg", "entities": [{"id": "T1", "type": "Drug", "spans": [[shift, 7 + shift]]}]}
+        for n in range(9)
+    ]
+    path = write({"risk/train.jsonl": rows}, task=TAGGING, rows=tagged)
+    assert main(["check", str(path)]) == 0
+    assert ("offsets count from 0" in capsys.readouterr().out) is is_said
+
+
 def test_mentions_in_parts_and_overlapping_ones_are_in_the_plan(write: Write, capsys: Any) -> None:
     parts = {"id": "T1", "type": "Drug", "spans": [[0, 3], [8, 15]]}
     row = {"text": "no risk aspirin", "entities": [parts, {"id": "T2", "type": "Drug", "spans": [[8, 15]]}]}

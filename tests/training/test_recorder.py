@@ -221,6 +221,7 @@ def test_the_description_of_the_run_shows_scores_and_commands_without_paths_of_u
     tracked: Any, run: Path, metrics: dict[str, Any]
 ) -> None:
     note = tracked.data.tags["mlflow.note.content"]
+    assert "Best checkpoint: `checkpoints/best-step" in note
     for task in metrics["test"]:
         (line,) = [line for line in note.splitlines() if line.startswith((f"| {task} |", f"| {task} * |"))]
         assert any(f"{value:.4f}" in line for value in metrics["test"][task].values())

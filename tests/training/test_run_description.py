@@ -38,6 +38,8 @@ def test_the_table_marks_undertrained_tasks() -> None:
     cells = [line.split(" | ") for line in run_description(lines, Path("runs/x"), "dev", ["beware"]).splitlines()]
     assert [line[:3] for line in cells[2:4]] == [["| gad *", "f1", "0.5000"], ["| rqe", "f1", "0.2500"]]
     assert ["**Caution:** beware"] in cells
+    named = run_description(lines, Path("runs/x"), "dev", best="checkpoints/best-step48.ckpt")
+    assert "`checkpoints/best-step48.ckpt`" in named
 
 
 def test_cautions_of_hundreds_of_tasks_fit_into_a_tag_of_mlflow() -> None:
