@@ -90,7 +90,8 @@ def main(arguments: Sequence[str]) -> None:
             break
         number += STEP
     content = {**common, "summary": found, "runs": runs}
-    (options.out / "quality.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    scores = [{name: value for name, value in run.items() if name not in origin} for run in runs]
+    (options.out / "quality.json").write_text(json.dumps(content | {"runs": scores}, indent=2) + "\n", encoding="utf-8")
     (options.out / "quality.md").write_text(as_markdown(content), encoding="utf-8")
     print(as_markdown(content))
 

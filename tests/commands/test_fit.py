@@ -436,7 +436,8 @@ def test_an_evaluation_needs_no_limit_on_training() -> None:
 
 
 def test_processes_of_a_launcher_that_would_train_alone_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "TORCHELASTIC_RUN_ID": "none"}.items():
+    # The first process, because Lightning keeps the rank of the latest trainer for the whole process.
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "TORCHELASTIC_RUN_ID": "none"}.items():
         monkeypatch.setenv(name, value)
     alone = {"accelerator": "cpu", "max_steps": 1, "enable_progress_bar": False}
     with pytest.raises(InputError, match=r"trainer\.devices"):

@@ -296,6 +296,7 @@ UNDECIDING = {
     "mtl.data.store",
     "mtl.data.weak_labels",
     "mtl.encoder.location",
+    "mtl.encoder.self_check",
     "mtl.encoder.trained_run.is_trained",
     "mtl.evaluation.baselines",
     "mtl.evaluation.predictions",
