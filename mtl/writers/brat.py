@@ -15,6 +15,9 @@ from mtl.writers._annotations import annotated
 
 DECIDES_RESULTS = False
 
+LONGEST = 200
+"""Bytes of an id in the name of a file. File systems allow 255 in all."""
+
 
 class BratWriter(PredictionWriter):
     """One text: `x.ann`, and `x.txt` beside it. Several texts: a folder with this name, with one pair of files each.
@@ -97,8 +100,9 @@ def _word(name: str) -> str:
 
 
 def _file_name(row_id: str, taken: set[str]) -> str:
-    """A new name for the files of a row, made of its id."""
+    """A new name for the files of a row, made of its id and short enough for any file system."""
     stem = re.sub(r"[^\w.\-+=()]", "_", row_id).lstrip(".") or "_"
+    stem = stem.encode()[:LONGEST].decode(errors="ignore")
     names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
     name = next(name for name in names if name not in taken)
     taken.add(name)

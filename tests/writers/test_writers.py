@@ -115,6 +115,15 @@ def test_brat_files_of_several_texts_are_read_back(tmp_path: Path) -> None:
     assert related(rows["n1"]) == {("causes", "Aspirin", "𝒜-rash")}
 
 
+def test_long_ids_give_short_names_of_brat_files(tmp_path: Path) -> None:
+    ids = [f"{letter * 300}{number}" for letter in ("a", "ä") for number in range(2)]
+    rows = [PredictedRow(row_id, "d", TEXT, {"found": {"entities": []}}) for row_id in ids]
+    write(tmp_path / "x.ann", *rows)
+    names = [path.name for path in (tmp_path / "x.ann").glob("*.ann")]
+    assert len(names) == 4
+    assert max(len(name.encode()) for name in names) < 220
+
+
 def test_one_text_gives_one_pair_of_brat_files(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     write(tmp_path / "in" / "x.ann", ROW)
