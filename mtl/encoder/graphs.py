@@ -136,10 +136,8 @@ class EncoderGraphs:
         if len(self._rooms) == MOST:
             if not self._has_given_up:
                 self._has_given_up = True
-                message = (
-                    "Batches have more than %d sizes, so some CUDA graphs are captured again and again, which takes"
-                )
-                _log.warning(f"{message} time. Turn graphs off, or set tokens_per_batch.", MOST)
+                message = "Batches have more than %d sizes, so CUDA graphs are captured repeatedly, which takes time."
+                _log.warning(f"{message} Turn graphs off, or set tokens_per_batch.", MOST)
             del self._rooms[next(iter(self._rooms))]
             gc.collect()  # a captured module refers to itself
         try:
