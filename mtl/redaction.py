@@ -197,10 +197,12 @@ def is_harmless(error: BaseException) -> bool:
         trace = trace.tb_next
     code = trace.tb_frame.f_code.co_code
     was_raised = dis.opname[code[trace.tb_lasti]] in ("RAISE_VARARGS", "RERAISE")
-    if not was_raised:  # Python or an extension raised it, on behalf of this frame
-        return isinstance(error, _WITHOUT_VALUES)
     module = str(trace.tb_frame.f_globals.get("__name__", ""))
-    return module.partition(".")[0] in _TRUSTED or module in _TRUSTED
+    is_trusted = module.partition(".")[0] in _TRUSTED or module in _TRUSTED
+    if was_raised:
+        return is_trusted
+    # Python or an extension raised it, on behalf of this frame. It quotes names, which other code may take from data.
+    return isinstance(error, _WITHOUT_VALUES) and (is_trusted or without_quotes(str(error)) == str(error))
 
 
 def crash_report(error: BaseException) -> str:

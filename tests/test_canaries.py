@@ -150,6 +150,22 @@ def test_a_message_is_shown_to_whoever_asks_for_it(
     assert WORD in reported()
 
 
+def test_names_that_other_code_takes_from_data_are_not_quoted() -> None:
+    """Python quotes a name that is missing or unknown, which a head may have taken from a row."""
+    from mtl.redaction import crash_report
+
+    def report(code: str) -> str:
+        try:
+            exec(code, {"__name__": "heads_of_a_user", "text": CANARY})  # a module that is not ours
+        except Exception as error:
+            return crash_report(error)
+        raise AssertionError
+
+    for code in ("getattr(object(), text)", "dict.fromkeys(**{text: 1})", "(lambda: 0)(**{text: 1})"):
+        assert WORD not in report(code)
+    assert "'lenght'" in report("text.lenght")
+
+
 # --- rows of predictions ----------------------------------------------------------------------------------------------
 
 
@@ -188,6 +204,12 @@ def test_hashed_ids_leave_the_folder_of_a_run_only_as_hashes_and_can_be_mapped_b
     train = place / "kind" / "train.jsonl"
     lines = five_tasks.read_lines(train)
     five_tasks.write_lines(train, [*lines, lines[0], {**lines[1], "id": "kind-train-bad", "label": "maybe"}])
+    dev = place / "kind" / "dev.jsonl"
+    five_tasks.write_lines(
+        dev, [{**row, "document": f"{WORD} {n}"} for n, row in enumerate(five_tasks.read_lines(dev))]
+    )
+    test = place / "kind" / "test.jsonl"  # its documents are in dev, and so they are named where leakage is shown
+    five_tasks.write_lines(test, [{**row, "document": f"{WORD} 1"} for row in five_tasks.read_lines(test)])
     run = five_tasks.fit(place, mixture, "--run.predictions=true", "--run.baselines=false")
     with five_tasks.surroundings(place):
         assert cli.run(["check", "--json", str(mixture)]) == 0

@@ -110,8 +110,9 @@ def test_every_yaml_is_seen() -> None:
         "tac2017_status",
     ]
     names = ["bioclinical_modernbert", "biomedical", "bioptimus", "clinical", "demo", "pubmedbert"]
+    configs = [*names, "calibration", *BIOGPT, *WAYS]
     assert [path.stem for path in MIXTURES] == sorted([*names, "generation", "speculation"])
-    assert [path.stem for path in CONFIGS] == sorted([*names, *BIOGPT, *WAYS])
+    assert [path.stem for path in CONFIGS] == sorted(configs)
     assert [path.stem for path in SEARCHES] == ["demo"]
     known = {*TASKS, *MIXTURES, *CONFIGS, *SEARCHES}
     # These have tests of their own.
@@ -274,6 +275,14 @@ def test_two_ways_to_do_a_task_have_the_same_documents(
         found += [{split: {row.document for row in rows} for split, (rows, _) in splits.items()} for splits in of_tasks]
     assert {split: len(documents) for split, documents in found[0].items()} == sizes
     assert all(one == found[0] for one in found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["calibration", "pubmedqa_classified", "bc5cdr_found", "mixtures/speculation"])
+def test_a_small_mixture_would_run(name: str, data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MTL_DATA", str(data_folder))
+    for plan in problemless(EXPERIMENTS / f"{name}.yaml")["tasks"].values():
+        assert all(split["used"] > 0 for split in plan["splits"].values())
 
 
 @pytest.mark.parametrize("path", SEARCHES, ids=lambda path: path.stem)

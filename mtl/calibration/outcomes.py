@@ -38,20 +38,20 @@ def outcomes_of(decisions: Decisions, temperature: float) -> Outcomes:
         return _of_spans(decisions, temperature)
     probabilities, gold = known(decisions)
     chosen = decisions.chosen[known_mask(decisions)]
-    at = at_temperature(probabilities, gold, temperature)
+    at = at_temperature(probabilities, temperature)
     is_right = (chosen == gold).double().numpy()
-    if gold.dim() == 1:
+    if at.dim() == 2:
         certainty = at.gather(1, chosen[:, None])[:, 0].numpy()
         return Outcomes(certainty, is_right, at.numpy(), gold.double().numpy(), certainty, is_right)
-    flat, happened = at.flatten().numpy(), gold.flatten().double().numpy()
-    certainty = torch.where(chosen == 1, at, 1 - at).flatten().numpy()
-    return Outcomes(flat, happened, flat, happened, certainty, is_right.flatten())
+    happened = gold.double().numpy()
+    certainty = torch.where(chosen == 1, at, 1 - at).numpy()
+    return Outcomes(at.numpy(), happened, at.numpy(), happened, certainty, is_right)
 
 
 def _of_spans(decisions: Decisions, temperature: float) -> Outcomes:
     """Each predicted span with the geometric mean of the probabilities of its tags."""
     assert decisions.spans is not None
-    at = at_temperature(decisions.probabilities, decisions.chosen, temperature)
+    at = at_temperature(decisions.probabilities, temperature)
     logs = at.gather(1, decisions.chosen[:, None])[:, 0].log()
     spans = decisions.spans.tolist()
     confidence = np.array([float(logs[start:end].mean().exp()) for start, end, _ in spans])
@@ -61,4 +61,4 @@ def _of_spans(decisions: Decisions, temperature: float) -> Outcomes:
 
 def num_outcomes(decisions: Decisions) -> int:
     """The number of outcomes: known decisions, those for each label counted one by one, or predicted spans."""
-    return int(known(decisions)[1].numel()) if decisions.spans is None else len(decisions.spans)
+    return int(known_mask(decisions).sum()) if decisions.spans is None else len(decisions.spans)

@@ -164,10 +164,10 @@ def calibrated(
     """
     temperature = fit_temperature(dev)
     probabilities, gold = known(dev)
-    is_class = dev.spans is None and gold.dim() == 1
+    is_class = dev.spans is None and probabilities.dim() == 2
     quantiles = {}
     if is_class:
-        of_gold = at_temperature(probabilities, gold, temperature).gather(1, gold[:, None])[:, 0].numpy()
+        of_gold = at_temperature(probabilities, temperature).gather(1, gold[:, None])[:, 0].numpy()
         quantiles = {f"{coverage:g}": conformal_quantile(of_gold, coverage) for coverage in COVERAGES}
     intervals: dict[str, dict[str, Span]] = {}
     if test is not None:
@@ -212,6 +212,6 @@ def _check(test: Decisions | None, temperature: float, quantile: float) -> Confo
     probabilities, gold = known(test)
     if not len(gold):
         return ConformalCheck(quantile)
-    sets = prediction_sets(at_temperature(probabilities, gold, temperature).numpy(), quantile)
+    sets = prediction_sets(at_temperature(probabilities, temperature).numpy(), quantile)
     covered = sets[np.arange(len(gold)), gold.numpy()]
     return ConformalCheck(quantile, float(covered.mean()), float(sets.sum(axis=1).mean()))

@@ -1,6 +1,6 @@
 """The temperature of a task (Guo et al. 2017, "On calibration of modern neural networks").
 
-Shapes: n decisions, C classes.
+Shapes: n decisions, C classes, m decisions or labels with gold.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def fit_temperature(decisions: Decisions) -> float:
     convex in 1 / temperature. A method with gradients can step over a limit, where the gradient is 0, and stop there.
 
     Args:
-        decisions: Decisions with gold; those without are ignored. There must be at least one.
+        decisions: Decisions; those without gold, or labels without, are ignored. There must be one with gold.
     """
     probabilities, gold = known(decisions)
-    logits = class_logits(probabilities) if gold.dim() == 1 else label_logits(probabilities)
+    logits = class_logits(probabilities) if probabilities.dim() == 2 else label_logits(probabilities)
     bound = math.log(LIMIT)
 
     @torch.no_grad()
@@ -41,23 +41,22 @@ def fit_temperature(decisions: Decisions) -> float:
 
 
 def known(decisions: Decisions) -> tuple[Tensor, Tensor]:
-    """The probabilities and the gold of the decisions whose gold is known."""
+    """The probabilities and the gold of what has gold: decisions, [m, C] and [m], or single labels, [m] and [m]."""
     is_known = known_mask(decisions)
     return decisions.probabilities[is_known], decisions.gold[is_known]
 
 
 def known_mask(decisions: Decisions) -> Tensor:
-    """Which decisions have gold, [n] (bool)."""
-    is_known = decisions.gold != IGNORE
-    return is_known if decisions.gold.dim() == 1 else is_known.all(1)
+    """What has gold: which decisions, [n], or which labels of each, [n, C] (bool)."""
+    return decisions.gold != IGNORE
 
 
-def at_temperature(probabilities: Tensor, gold: Tensor, temperature: float) -> Tensor:
-    """Probabilities at a temperature, [n, C]; the gold has the shape [n, C] if labels do not exclude each other."""
-    return (softened if gold.dim() == 1 else softened_labels)(probabilities, temperature)
+def at_temperature(probabilities: Tensor, temperature: float) -> Tensor:
+    """Probabilities of classes, [n, C], or of single labels, [n], at a temperature."""
+    return (softened if probabilities.dim() == 2 else softened_labels)(probabilities, temperature)
 
 
 def _nll(logits: Tensor, gold: Tensor) -> Tensor:
-    if gold.dim() == 1:
+    if logits.dim() == 2:
         return F.cross_entropy(logits, gold)
     return F.binary_cross_entropy_with_logits(logits, gold.double())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,8 +35,10 @@ from mtl.encoder.outline import EncoderOutline
 from mtl.encoder.pretrained import load_config
 from mtl.evaluation.resampling_units import unit_counts, unit_problems
 from mtl.evaluation.surfaces import MentionOverlap, TrainMentions, mention_overlap
+from mtl.hashed_ids import shown_id
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.readers import SPLITS
+from mtl.redaction import shown
 from mtl.training.assembly import build_heads
 from mtl.training.learning_rates import default_rate, rate_reason
 
@@ -280,7 +283,7 @@ def _plan(
         "tasks_per_step": schedule.tasks_per_step,
         "steps": schedule.steps_per_epoch() * epochs,
         "curriculum": [_phase_plan(phase, updates) for phase in mixture.curriculum],
-        "leakage": {**leakage.to_dict(), "notes": {name: leakage.notes_of(name) for name in tasks}},
+        "leakage": {**leakage.to_dict(name=shown_id), "notes": {name: leakage.notes_of(name) for name in tasks}},
         "tasks": tasks,
     }
 
@@ -369,10 +372,18 @@ def _split_plan(content: SplitData, unknown: int | None) -> dict[str, Any]:
         "adjusted": rows.adjusted,
         "noted": rows.noted,
         "contradictory": rows.contradictory,
-        "sources": rows.sources,
+        "sources": _shown_sources(rows.sources),
         "weighted": rows.weighted,
         "fingerprint": rows.fingerprint,
     }
+
+
+def _shown_sources(sources: Mapping[str, int]) -> dict[str, int]:
+    """The number of rows by source; of a source that is not a name, and may be text of a row, only the length."""
+    found: Counter[str] = Counter()
+    for source, rows in sources.items():
+        found[shown(source, "a source")] += rows
+    return dict(found)
 
 
 def _json(outcomes: Sequence[tuple[str, list[Problem], MixturePlan]]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from mtl.log_filters import filter_logs
 from mtl.prediction.end_to_end import EndToEnd
 from mtl.problems import InputError, Problem
 from mtl.samplers import require_positive
-from mtl.tracking.checkpoint_folder import say
+from mtl.tracking.checkpoint_folder import LAST, say
 from mtl.tracking.live_runs import take
 from mtl.tracking.resuming import agreed, fresh_start, newest_last
 from mtl.tracking.run_folder import RunFolder
@@ -198,6 +198,7 @@ class MixtureCLI(LightningCLI):
             raise InputError(problems)
         _warn_of_leakage(self.datamodule)
         self._end_to_end = _end_to_end(options, self.subcommand, self.datamodule)
+        follows_last = self.subcommand == "fit" and config.ckpt_path in (AUTO, LAST)
         if self.subcommand == "fit" and config.ckpt_path == AUTO:
             chosen = agreed(lambda: newest_last(options.folder(), self.mixture.name, self.mixture.seed))
             config.ckpt_path = AUTO if chosen is None else str(chosen)
@@ -238,6 +239,8 @@ class MixtureCLI(LightningCLI):
             if checkpoint is not None and is_rank_zero():
                 RunFolder.end_dead(options.folder())
             take(folder)  # only now, because a refusal must not change the status of the run
+            if checkpoint is not None and follows_last:
+                self._follow(folder, checkpoint)
         with _ended_by_errors(folder) if self.subcommand == "fit" else nullcontext():
             self._prepare(folder, options, stopping)
 
@@ -301,6 +304,16 @@ class MixtureCLI(LightningCLI):
         if trains:
             self._check_data(checkpoint)
         return folder, checkpoint
+
+    def _follow(self, folder: RunFolder, checkpoint: Path) -> None:
+        """Resumes from a newer `last` if the process that trained the run has saved one before it ended."""
+        newest = agreed(folder.saved.last)
+        if newest is None or newest == checkpoint:
+            return
+        say(f"Resuming from {newest}, which is newer.")
+        check_checkpoint(newest, self.mixture, resumes=self.model.optimisation)
+        self._check_data(newest)
+        self.config[self.subcommand].ckpt_path = self.config_init[self.subcommand].ckpt_path = str(newest)
 
     def _check_data(self, checkpoint: Path) -> None:
         """Checks that data and updates are those of the training that is resumed.

@@ -13,7 +13,7 @@ Test is also compared with dev of the same task. Dev trains nothing, so this is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -103,15 +103,20 @@ class Leakage:
             found.append(f"`leakage` excludes {documents} of train ({rows})")
         return found
 
-    def to_dict(self, *, names_documents: bool = True) -> dict[str, Any]:
+    def to_dict(self, *, name: Callable[[str], str] | None = str) -> dict[str, Any]:
         """The policy and all counts as JSON types.
 
         Args:
-            names_documents: Whether to name the first documents of each overlap.
+            name: How the first documents of each overlap are named, from their ids; None names none. The ids as they
+                are may not leave the folder of a run.
         """
         overlaps = []
         for overlap in self.overlaps:
-            names = {level: list(found[:SHOWN_DOCUMENTS]) for level, found in overlap.documents.items() if found}
+            names = name and {
+                level: [name(document) for document in found[:SHOWN_DOCUMENTS]]
+                for level, found in overlap.documents.items()
+                if found
+            }
             overlaps.append(
                 {
                     "task": overlap.task,
@@ -119,7 +124,7 @@ class Leakage:
                     "other_task": overlap.other_task,
                     "other_split": overlap.other_split,
                     **overlap.counts,
-                    **({"first_documents": names} if names_documents else {}),
+                    **({"first_documents": names} if names is not None else {}),
                 }
             )
         excluded = {

@@ -27,6 +27,12 @@ _ROW_KEYS = ("id", "document", "text", "text_pair", "label", "entities", "relati
 _SPAN_KEYS = ("id", "document", "text", "entities", "relations", "words", "sentences", "annotated")
 _LABEL_DEFAULTS = {"label_type": "text", "label_separator": ",", "decimal": "."}
 _PUBMEDQA = {"ori_pqal.json", "splits.json"}
+_OFFICE = {
+    **dict.fromkeys((".xlsx", ".xlsm", ".xls", ".ods"), "Save the sheet as CSV (UTF-8)"),
+    **dict.fromkeys((".docx", ".doc", ".odt", ".rtf", ".pdf"), "Save the texts as a CSV file with one text per row"),
+}
+"""What to do with files of office programs, by suffix."""
+
 _BY_HAND = "Write the task by hand; experiments/README.md lists readers."
 
 
@@ -113,6 +119,9 @@ def _of_documents(source: Path, options: dict[str, Any], folder: Path | None = N
 def _of_files(files: Sequence[Path]) -> Guess:
     """How to read the files of the splits, the first of which decides on the format."""
     first = files[0]
+    if advice := _OFFICE.get(first.suffix.lower()):
+        message = f"Files of office programs ({first.suffix}) are not read."
+        raise InputError(Problem(str(first), message, f"{advice} and give that file."))
     if documents.archive_suffix(first) is not None:
         return _of_documents(first, {})
     if first.suffix.lower() == ".parquet":

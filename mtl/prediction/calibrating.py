@@ -79,7 +79,7 @@ def _calibrated(run: FinishedRun, task: str) -> TaskCalibration:
     head, content = run.head(task), run.split(task, "dev")
     dev = _decisions(run, task, content)
     if not dev.num_rows:
-        message = "has no row on dev that is annotated for all labels."
+        message = "has no annotated row on dev."
         raise InputError(Problem(f"tasks.{task}.data", message, _ADVICE))
     if "test" not in _splits(run, task):
         found = calibrated(pooled(dev.by_row), dev.num_rows, None)

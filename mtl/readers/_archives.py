@@ -17,7 +17,9 @@ from typing import BinaryIO
 from mtl.problems import InputError
 from mtl.readers._limits import Budget
 
-_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
+_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+"""Python decompresses other methods (bzip2, LZMA) a whole chunk at a time, however large the result."""
+
 _ENCRYPTED = 0x1
 
 
@@ -39,7 +41,7 @@ def read_zip_member(archive: zipfile.ZipFile, name: str, budget: Budget) -> byte
     """The content of one member.
 
     Raises:
-        DamagedError: The member is damaged, encrypted, compressed by an unknown method, or has an unsafe name.
+        DamagedError: The member is damaged, encrypted, not stored or deflated, or has an unsafe name.
         InputError: It exceeds the budget.
     """
     _check_name(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import re
@@ -158,22 +159,29 @@ def _nearest_column(column: str, header: Sequence[str], known: Collection[str] =
     """A sentence with the most similar column and the other choices, or with their number.
 
     In a file without a header, the first row is read as one. The columns are shown only if they look like a header:
-    they differ, and one of them is a name that is expected or usual. Of those, names that are too long or have blanks
-    are only counted.
+    they differ, and two of them are names that are expected or usual. Of those, names that are too long or have blanks
+    are only counted. With one such name, which a row may have by chance, only it and names like the wanted one are
+    shown.
 
     >>> _nearest_column("lable", ["id", "label", "Comment of the nurse"])
     "Did you mean 'label'? Choices: id, label. Not shown: 1 with several words or too long."
+    >>> _nearest_column("label", ["note", "Smith", "MRN0042"])
+    'Choices: note. Not shown: 2.'
     >>> _nearest_column("label", ["p1", "Fever was high."])
     'The header has 2 columns of 2 and 15 characters. If it is a row, use the reader table with header: false.'
     """
-    is_usual = any(name in known or name.casefold() in _USUAL_NAMES for name in header)
-    if not is_schema and not (is_usual and len(set(header)) == len(header)):
+    usual = [name for name in header if name in known or name.casefold() in _USUAL_NAMES]
+    if not is_schema and not (usual and len(set(header)) == len(header)):
         lengths = [str(len(name)) for name in header[:_SHOWN_LENGTHS]] + ["…"] * (len(header) > _SHOWN_LENGTHS)
         sizes = " and ".join(lengths) if len(lengths) < 3 else ", ".join(lengths)
         columns = f"{len(header)} column{'' if len(header) == 1 else 's'}"
         advice = "If it is a row, use the reader table with header: false."
         return f"The header has {columns} of {sizes} characters. {advice}"
     names = [name for name in header if is_name(name)]
+    if not is_schema and len(usual) == 1 and len(header) > 2:  # one word of a row may be such a name by chance
+        names = [name for name in names if name in usual or difflib.get_close_matches(column, [name])]
+        more = f" Not shown: {len(header) - len(names)}." if len(names) < len(header) else ""
+        return did_you_mean(column, names) + more
     more = f" Not shown: {len(header) - len(names)} with several words or too long." if len(names) < len(header) else ""
     return did_you_mean(column, names) + more
 

@@ -32,7 +32,9 @@ _WITH_MARK = "text with offsets that count its byte-order mark"
 _TRIGGER = re.compile(r"[^\s:]+:(\S+)(?: .*)?")
 _ATTRIBUTE = re.compile(r"(\S+) ([TE]\S*) *(.*)")
 _UNREAD = re.compile(r"([A-Za-z]\S*)[ :][A-Z*#]\d+.*")
-"""The second column of the other lines: `Type:T1 …` of an event, `Type T1 …` of an attribute, a note and others."""
+"""The second column of the other lines: `Type:T1 …` of an event, `Type T1 …` of an attribute and others."""
+_NOTE = re.compile(r"([A-Za-z]+) [AEMNRT]\d+")
+"""The second column of a note; its text is in the third, but tools that write no tabs put it here."""
 
 
 class Brat(Reader):
@@ -249,7 +251,7 @@ def _read(text: str, annotation: str, offsets: Offsets = "check") -> _Annotation
 
 def _kind(fields: list[str]) -> str:
     """The kind of a line that is not read."""
-    kind = _UNREAD.fullmatch(fields[1])
+    kind = (_NOTE if fields[0][0] == "#" else _UNREAD).fullmatch(fields[1])
     return f"{fields[0][0]} {shown(kind[1], 'a type') if kind else 'of another form'}"
 
 

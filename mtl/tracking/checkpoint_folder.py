@@ -90,7 +90,7 @@ class CheckpointFolder:
     def _rebuilt(self, ignored: Path | None) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for path in reversed(self.files(BEST)):  # an evaluation was the best for its names until a later one was
-            if path != ignored:
+            if path != ignored and damage(path) is None:
                 scores = read_note(path).get("scores", {BEST: None})
                 found |= {name: {"path": self._relative(path), "score": score} for name, score in scores.items()}
         lasts = [path for path in self.files(LAST) if path != ignored]

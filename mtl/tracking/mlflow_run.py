@@ -55,11 +55,16 @@ class MLflowRun:
         self._params: dict[str, str] = dict(run.data.params)
         self.latest_steps: dict[str, int] = {one.key: int(one.step) for one in run.data.to_proto().metrics}
         """The latest step of each metric when the run was opened."""
+        self.skips_sent = False
+        """Whether points up to these steps are not sent again."""
 
     def log_metrics(self, numbers: Sequence[Number]) -> None:
         """Sends values of metrics."""
         from mlflow.entities import Metric
 
+        if self.skips_sent:
+            latest = self.latest_steps
+            numbers = [one for one in numbers if one.step > latest.get(allowed_name(one.name), one.step - 1)]
         for chunk in chunks(numbers, METRICS_AT_ONCE):
             metrics = [Metric(allowed_name(one.name), one.value, one.time, one.step) for one in chunk]
             self.client.log_batch(self.run_id, metrics=metrics, synchronous=True)

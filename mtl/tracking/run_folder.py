@@ -265,8 +265,31 @@ class RunFolder:
             info = self.info
             if info.get("status") != "RUNNING":
                 return False
-            write_json(self.path / "run.json", {**info, "status": status, "reason": reason}, in_place_if_full=True)
+            content = {**info, "status": status, "reason": reason, **_unsent(info, status)}
+            write_json(self.path / "run.json", content, in_place_if_full=True)
             return True
+
+    def finish(self, status: str, ended: str) -> None:
+        """Sets the status at the end of the process that trains the run; `mlflow_has_status` says that MLflow has it.
+
+        Args:
+            status: FINISHED, FAILED or KILLED.
+            ended: Time of the end.
+        """
+        with _LOCK:
+            self.update_info(status=status, ended=ended, **_unsent(self.info, status))
+
+    def note_tracking(self, **values: str) -> None:
+        """Sets some keys of what `run.json` has under `mlflow`: the place of the run, and whether it is complete."""
+        with _LOCK:
+            self.update_info(mlflow={**self.info.get("mlflow", {}), **values})
+
+    def mlflow_has_status(self) -> None:
+        """Records that MLflow has the status of the run, which is else repeated by a later process."""
+        with _LOCK:
+            tracked = self.info.get("mlflow", {})
+            if "unsent_status" in tracked:
+                self.update_info(mlflow={name: value for name, value in tracked.items() if name != "unsent_status"})
 
     def end_if_dead(self) -> bool:
         """Sets the status of a run that is RUNNING to KILLED, here and in MLflow, if its process is gone.
@@ -292,10 +315,11 @@ class RunFolder:
     def end_in_mlflow(self) -> None:
         """Gives MLflow the status of a run whose process cannot do it; if that fails, `end_if_dead` repeats it."""
         info = self.info
-        tracked = {name: value for name, value in info.get("mlflow", {}).items() if name != "unsent_status"}
-        if "run_id" in tracked or "token" in tracked:
-            unsent = {} if end_run(tracked, info["status"]) else {"unsent_status": info["status"]}
-            self.update_info(mlflow={**tracked, **unsent})
+        unsent = _unsent(info, info["status"])
+        if unsent:
+            self.update_info(**unsent)  # first, because this process may be killed while it waits for MLflow
+            if end_run(unsent["mlflow"], info["status"]):
+                self.mlflow_has_status()
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Replaces a JSON file of the folder; numbers that JSON cannot represent become null."""
@@ -418,6 +442,13 @@ class RunFolder:
             say(f"{path} {problem}; it was rebuilt from the other files of the run: {', '.join(found) or 'empty'}.")
             self.write_json(name, found)
         return found
+
+
+def _unsent(info: Mapping[str, Any], status: str) -> dict[str, dict[str, Any]]:
+    """What `run.json` has under `mlflow` while MLflow lacks a status; nothing for a run that MLflow does not have."""
+    tracked = info.get("mlflow", {})
+    is_tracked = "run_id" in tracked or "token" in tracked
+    return {"mlflow": {**tracked, "unsent_status": status}} if is_tracked else {}
 
 
 def _end_last_line(file: FileIO, path: Path) -> int:

@@ -10,7 +10,6 @@ import atexit
 import os
 import posixpath
 import sys
-import threading
 import time
 import uuid
 from argparse import Namespace
@@ -87,7 +86,6 @@ class MLflowTracker(Logger):
         self._step = 0
         self._num_resumed = 0
         self._params: dict[str, str] = {}
-        self._noting = threading.Lock()
         self._open = self._closed_once = False
         self.keeps_status = False
         """Whether to keep the status of the run: the outcome of an evaluation says nothing about the training."""
@@ -163,8 +161,9 @@ class MLflowTracker(Logger):
             kept = str(self.folder.info["status"])
             self._put("status", lambda run: run.set_status(kept))
         else:
-            self._put("status", lambda run: run.end(ended, when))
-            self.folder.update_info(status=ended, ended=_iso(when))
+            self._begin()
+            self.folder.finish(ended, _iso(when))
+            self._put("status", lambda run: self._send_end(run, ended, when))
         atexit.unregister(self._at_exit)
         self._open, self._closed_once = False, True
         self._queue.close()
@@ -303,6 +302,8 @@ class MLflowTracker(Logger):
         self._run_id = self._run.run_id
         self._load = SystemMetrics(self.tracking_uri, self._run_id, run.info.start_time, is_on=self._samples_load)
         self._note(run_id=self._run_id, state="ok")
+        # Where `metrics.jsonl` is lost, only MLflow knows which points a resumed training computes again.
+        self._run.skips_sent = not len(self._earlier) and not self.keeps_status
         if len(self._earlier):  # a killed process may not have sent its last points
             unsent = self._earlier.after(self._run.latest_steps)
             self._run.log_metrics([number for number in unsent if self._sends(number.name)])
@@ -361,10 +362,15 @@ class MLflowTracker(Logger):
     def _send_artifact(self, path: str) -> None:
         self.log_artifact(self.folder.artifacts / path, posixpath.dirname(path) or None)
 
+    def _send_end(self, run: MLflowRun, status: str, when: int) -> None:
+        run.end(status, when)
+        with suppress(InputError):
+            self.folder.mlflow_has_status()
+
     def _note(self, **values: str) -> None:
         """Writes the place of the run in MLflow, and whether it is complete, to `run.json`."""
-        with self._noting, suppress(InputError):
-            self.folder.update_info(mlflow={**self.folder.info.get("mlflow", {}), **values})
+        with suppress(InputError):
+            self.folder.note_tracking(**values)
 
 
 def _experiment_name(name: str) -> str:

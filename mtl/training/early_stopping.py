@@ -36,15 +36,26 @@ class SelectionEarlyStopping(Callback):
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         module = cast("MultiTaskModule", pl_module)
-        tasks = list(module.selection.primary_metrics)
-        names = {of_task(task): task for task in tasks} if self._per_task else {MIXTURE: ""}
+        names = {of_task(task): task for task in module.selection.primary_metrics} if self._per_task else {MIXTURE: ""}
         for name in names:
             self._compare(name, module.selection.ranks.get(name, UNDEFINED))
-        done = {task for name, task in names.items() if self._waited.get(name, 0) >= self._patience}
         if self._per_task:
-            module.stopped |= done
-            done = set() if len(module.stopped) < len(tasks) else done
-        trainer.should_stop = trainer.should_stop or bool(done)
+            module.stopped |= {task for name, task in names.items() if self._is_done(name)}
+        self._stop(trainer, module)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Ends a training that had stopped before it was resumed; Lightning begins each one as if it had not."""
+        self._stop(trainer, cast("MultiTaskModule", pl_module))
+
+    def _stop(self, trainer: pl.Trainer, module: MultiTaskModule) -> None:
+        if self._per_task:
+            is_over = len(module.stopped) == len(module.selection.primary_metrics)
+        else:
+            is_over = self._is_done(MIXTURE)
+        trainer.should_stop = trainer.should_stop or is_over
+
+    def _is_done(self, name: str) -> bool:
+        return self._waited.get(name, 0) >= self._patience
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": {name: best.state_dict() for name, best in self._best.items()}, "waited": self._waited}

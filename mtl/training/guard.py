@@ -22,7 +22,7 @@ class Guard:
 
     Args:
         nonfinite: Whether such an update ends the training (stop) or is left out (skip).
-        limit: Number of updates that may be left out before the training ends.
+        limit: Number of updates that may be left out, for either reason, before the training ends.
         spikes: What happens to an update whose gradient norm is above the mean of the last 64 by more than 7 standard
             deviations: nothing (allow), its gradient is scaled down to that limit (clip), or it is left out (skip).
     """

@@ -130,6 +130,7 @@ class MultiTaskModule(pl.LightningModule):
         self._terms: dict[str, Tensor] = {}
         self._update_trains = self._was_empty = False
         self._finite_loss: Tensor | None = None
+        self._update_is_open = False  # between the first batch of an update and its gradient's check
         """Whether the losses of the update so far are finite; on the device, None before the first of them."""
         self._tables: list[nn.Parameter] = []  # a list, because an attribute would register it as a second weight
 
@@ -273,6 +274,7 @@ class MultiTaskModule(pl.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # One stream per step makes dropout a pure function of seed and step, so evaluating between steps, stopping and
         # resuming change nothing.
+        self._update_is_open = batch_idx % self.trainer.accumulate_grad_batches != 0
         draws = batch.draws or (self.trainer.current_epoch, batch_idx)
         seed_dropout(derive(self._seed, "dropout", *draws, self.global_rank), self.device)
         # Log before the step, not after it: checkpoints are saved in between, and a resumed run must continue with the
@@ -292,6 +294,7 @@ class MultiTaskModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         self.memory.begin("training", batch)
+        self._update_is_open = True
         if any(part.task in self.stopped for part in batch.parts):
             batch.parts = [part for part in batch.parts if part.task not in self.stopped]
         self._was_empty = not batch.parts
@@ -356,7 +359,7 @@ class MultiTaskModule(pl.LightningModule):
 
     def _take_finite_loss(self) -> Tensor:
         """Whether the losses of the update are finite on all ranks, a scalar on the device."""
-        own, self._finite_loss = self._finite_loss, None
+        own, self._finite_loss, self._update_is_open = self._finite_loss, None, False
         finite = torch.ones((), device=self.device, dtype=torch.bool) if own is None else own
         if self.trainer.world_size == 1:
             return finite
@@ -375,16 +378,27 @@ class MultiTaskModule(pl.LightningModule):
     def _check_finite(self) -> None:
         """Checks the updates since the last check; the host waits for the device.
 
+        An update that still accumulates gradients has no mark yet, so its losses wait for the next check.
+
         Raises:
-            FloatingPointError: A loss or a gradient is not finite, and the guard does not allow that.
+            FloatingPointError: A loss or a gradient is not finite and the guard does not allow that, or more updates
+                were left out than it allows.
         """
         marked = self._withholding.take()
         self.marked += marked
-        if not self._losses.has_not_finite and all(one.mark != Mark.NOT_FINITE for one in marked):
-            return
+        left_out = [one for one in self.marked if one.mark == Mark.NOT_FINITE or self._guard.spikes == "skip"]
+        has_not_finite = any(one.mark == Mark.NOT_FINITE for one in marked)
+        if has_not_finite or (self._losses.has_not_finite and not self._update_is_open):
+            self._check_not_finite(len(left_out))
+        if marked and len(left_out) > self._guard.limit and self._guard.spikes == "skip":
+            message = f"{len(left_out)} updates were left out by step {self.global_step}, the last for a spike of the"
+            limit = f"gradient norm. guard.limit allows {self._guard.limit}."
+            raise FloatingPointError(f"{message} {limit} Lower model.learning_rate, or clip spikes (guard.spikes).")
+
+    def _check_not_finite(self, num_left_out: int) -> None:
         losses = self._losses.take_not_finite(self.device)
         withheld = [one.update for one in self.marked if one.mark == Mark.NOT_FINITE]
-        if self._guard.nonfinite == "skip" and 0 < len(withheld) <= self._guard.limit:
+        if self._guard.nonfinite == "skip" and withheld and num_left_out <= self._guard.limit:
             return
         found = f"{len(withheld)} updates were withheld" if withheld else f"update {self.global_step} was not"
         causes = [f"the loss of {task} is not finite" for task in losses] or ["a gradient is not finite"]

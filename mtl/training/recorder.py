@@ -460,7 +460,7 @@ class RunRecorder(Callback):
         tracker.log_text(_yaml(config), "config.yaml")
         tracker.log_versions(str(trainer.strategy.root_device))
         if isinstance(data, GatedData) and data.leakage is not None:
-            counts = data.leakage.to_dict(names_documents=False)  # ids stay in the folder of the run
+            counts = data.leakage.to_dict(name=None)  # ids stay in the folder of the run
             tracker.log_text(json.dumps(counts, indent=2), "leakage.json")
         rates = data.schedule.rates()
         for task, splits in data.tasks.items():

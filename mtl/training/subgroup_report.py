@@ -72,14 +72,15 @@ def _add_field(table: Table, task: str, one: FieldScores) -> None:
         shown = MISSING if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"
         sizes = f"{group.result.num_rows}", f"{len(group.result.documents)}"
         value = "undefined" if one.metric in group.undefined else f"{group.result.scores[one.metric]:.3f}"
-        table.add_row(task, Text(f"{one.field}: {name}"), one.metric, *sizes, value, shown)
+        table.add_row(task, Text(f"{one.field}: {_shared(name)}"), one.metric, *sizes, value, shown)
     for name, num_rows in one.small.items():
-        table.add_row(task, Text(f"{one.field}: {name}"), one.metric, f"{num_rows}", MISSING, MISSING, "too few rows")
+        cells = (one.metric, f"{num_rows}", MISSING, MISSING, "too few rows")
+        table.add_row(task, Text(f"{one.field}: {_shared(name)}"), *cells)
     if one.num_without:
         table.add_row(task, Text(f"{one.field}: none"), "", f"{one.num_without}", MISSING, MISSING, "no value")
     if one.metric in (gaps := one.gaps()):
         gap = gaps[one.metric]
-        which = Text(f"{gap.lowest} to {gap.highest}")
+        which = Text(f"{_shared(gap.lowest)} to {_shared(gap.highest)}")
         table.add_row(task, Text(f"{one.field}: largest gap"), one.metric, "", "", f"{gap.size:.3f}", which)
 
 

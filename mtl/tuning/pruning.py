@@ -51,6 +51,12 @@ class PruneTraining(Callback):
         self._seed_index = seed_index
         self._num_evaluations = 0
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Ends a training that had been pruned before it was resumed; Lightning begins each one as if it had not."""
+        was_pruned = self._was_pruned() if trainer.is_global_zero else False
+        if trainer.strategy.broadcast(was_pruned):
+            trainer.should_stop = True
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
@@ -58,6 +64,11 @@ class PruneTraining(Callback):
         prunes = self._report(float(trainer.callback_metrics[self._objective])) if trainer.is_global_zero else False
         if trainer.strategy.broadcast(prunes):
             trainer.should_stop = True
+
+    def _was_pruned(self) -> bool:
+        study = open_trials(self._folder, self._search, direction=self._direction, pruner=self._pruner)
+        note = study.get_trials(deepcopy=False)[self._trial].user_attrs.get(PRUNED)
+        return note is not None and note["seed_index"] == self._seed_index
 
     def _report(self, value: float) -> bool:
         """Reports an evaluation; returns whether the trial is to be pruned."""

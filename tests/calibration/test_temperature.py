@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from heads import IGNORE, Decisions
+from mtl.calibration.outcomes import num_outcomes, outcomes_of
 from mtl.calibration.temperature import LIMIT, at_temperature, fit_temperature, known
 
 
@@ -27,8 +28,8 @@ def planted(temperature: float, *, labels: bool = False, n: int = 4000, seed: in
 
 def nll(decisions: Decisions, temperature: float) -> float:
     probabilities, gold = known(decisions)
-    at = at_temperature(probabilities, gold, temperature).numpy()
-    if gold.dim() == 1:
+    at = at_temperature(probabilities, temperature).numpy()
+    if at.ndim == 2:
         return float(-np.log(at[np.arange(len(gold)), gold]).mean())
     return float(-np.log(np.clip(np.where(gold.numpy() == 1, at, 1 - at), 1e-300, None)).mean())
 
@@ -59,6 +60,25 @@ def test_decisions_without_gold_have_no_influence() -> None:
         torch.cat([decisions.chosen, noise.argmax(1)]),
     )
     assert fit_temperature(more) == fit_temperature(decisions)
+
+
+def test_labels_that_are_not_annotated_have_no_influence() -> None:
+    """The others of the same text have."""
+    full = planted(2.0, labels=True, n=300)
+    gold = full.gold.clone()
+    gold[::2, 1] = IGNORE
+    masked = full._replace(gold=gold)
+    apart = [(full.probabilities[:, c], full.gold[:, c]) for c in (0, 2)] + [
+        (full.probabilities[1::2, 1], full.gold[1::2, 1])
+    ]
+    columns = [torch.cat(part)[:, None] for part in zip(*apart, strict=True)]
+    fitted = fit_temperature(masked)
+    assert fitted == pytest.approx(fit_temperature(Decisions(*columns, columns[1])), rel=1e-6)
+    assert fitted != pytest.approx(fit_temperature(full), rel=1e-3)
+    assert num_outcomes(masked) == 750
+    noise = masked._replace(probabilities=masked.probabilities.masked_fill(gold == IGNORE, 0.99))
+    for one, other in zip(outcomes_of(masked, 1.5), outcomes_of(noise, 1.5), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_without_errors_the_temperature_stays_within_its_limits() -> None:

@@ -14,10 +14,11 @@ import yaml
 from pytorch_lightning.callbacks import Callback
 
 from mtl.batching.data_module import MixtureData
-from mtl.commands import run
+from mtl.commands import fit, run
 from mtl.commands.fit import _how_to_resume
 from mtl.config.loading import load_mixture
 from mtl.tracking.checkpoint_file import write_checkpoint
+from mtl.tracking.live_runs import take
 from mtl.tracking.run_folder import RunFolder
 from mtl.training.early_stopping import early_stopping
 from mtl.training.module import CHECKPOINT_KEY
@@ -106,6 +107,28 @@ def test_early_stopping_by_task_is_the_same_after_a_resume(toy_mixture: Write, t
     resumed = go(folder, ckpt_path=folder.resolve_checkpoint("last"))
     assert resumed.module.stopped == whole.module.stopped
     assert equal(whole.weights, resumed.weights)
+
+
+@pytest.mark.parametrize("per_task", [False, True])
+def test_a_training_that_stopped_early_does_not_go_on_when_it_is_resumed(
+    toy_mixture: Write, train: Train, tmp_path: Path, *, per_task: bool
+) -> None:
+    """It may be resumed since it was killed while it was scored, or since a job sends the same command again."""
+    mixture = load_mixture(toy_mixture())
+    folder = RunFolder.create(tmp_path / "runs", "toy", 1)
+
+    def go(**more: Any) -> Any:
+        stopping = early_stopping(patience=1, min_delta=5.0, per_task=per_task)  # nothing improves by that much
+        kept = [*stopping, *checkpoint_callbacks(folder, list(PRIMARY))]
+        return train(mixture, callbacks=kept, max_epochs=9, enable_checkpointing=True, **more)
+
+    stopped = go()
+    assert stopped.trainer.current_epoch == 2
+    names = {path.name for path in folder.checkpoints.iterdir()}
+    resumed = go(ckpt_path=folder.resolve_checkpoint("last"))
+    assert resumed.trainer.global_step == stopped.trainer.global_step
+    assert equal(stopped.weights, resumed.weights)
+    assert names <= {path.name for path in folder.checkpoints.iterdir()}
 
 
 KILL = """
@@ -271,6 +294,28 @@ def test_auto_resumes_from_the_newest_last_of_the_seed_and_otherwise_starts_afre
     assert equal(weights(killed), first)
     assert killed.saved.files("last") == [killed.resolve_checkpoint("last"), killed.saved.file("last", 10)]
     assert len(RunFolder.all(tmp_path / "runs", "toy")) == 3
+
+
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize("word", ["auto", "last"])
+def test_a_job_resumes_from_what_the_job_before_it_saved_while_it_started(
+    word: str, toy_mixture: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = toy_mixture()
+    short = ("--run.save_every=5", "--trainer.max_epochs=1")
+    assert in_process("fit", path, *short) == 0
+    newest = latest(path).resolve_checkpoint("last")
+    before = weights(latest(path))
+    newest.rename(tmp_path / "newest.ckpt")
+
+    def take_late(folder: RunFolder) -> None:
+        (tmp_path / "newest.ckpt").rename(newest)
+        take(folder)
+
+    monkeypatch.setattr(fit, "take", take_late)
+    assert in_process("fit", path, *short, f"--ckpt_path={word}") == 0
+    assert f"Resuming from {newest}" in capsys.readouterr().err
+    assert equal(weights(latest(path)), before)
 
 
 @pytest.mark.usefixtures("fresh")

@@ -250,7 +250,7 @@ def test_the_report_is_json_and_names_documents_only_where_it_may(plant: Plant) 
         "containment": 0,
     }
     assert first["first_documents"] == {"documents": ["shared"], "texts": ["b1"]}
-    anonymous = leakage.to_dict(names_documents=False)
+    anonymous = leakage.to_dict(name=None)
     assert "shared" not in json.dumps(anonymous)
     assert anonymous["excluded"] == report["excluded"]
 

@@ -12,6 +12,7 @@ from reference_pages import GENERATED, MODULES, public_names, python_page
 
 import mtl
 from mtl.config.components import check_options, find
+from mtl.config.loading import load_mixture
 from mtl.config.mixture import DataSpec
 
 REPOSITORY = Path(__file__).parents[2]
@@ -54,6 +55,23 @@ def test_all_examples_of_the_page_on_data_are_seen() -> None:
     spec = DataSpec(**fields)
     options = {key: value for key, value in spec.reader_arguments.items() if key != "path"}
     assert check_options(find("reader", spec.reader, "reader"), options, "data", frozenset({"path"})) == []
+
+
+def mixtures() -> dict[str, dict[str, Any]]:
+    """The mixtures that the guides show as whole files, alone or in a config or a study, by page and name."""
+    found = {}
+    for path in sorted(DOCS.glob("*.md")):
+        for text in re.findall(r"^```yaml\n(.*?)^```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+            fields = yaml.safe_load(text)
+            fields = fields.get("mixture", fields) if isinstance(fields, dict) else fields
+            if isinstance(fields, dict) and {"name", "tasks"} <= fields.keys():
+                found[f"{path.stem}-{fields['name']}"] = fields
+    return found
+
+
+@pytest.mark.parametrize("fields", mixtures().values(), ids=list(mixtures()))
+def test_the_mixtures_of_the_guides_are_valid(fields: dict[str, Any]) -> None:
+    assert list(load_mixture(fields).tasks) == list(fields["tasks"])
 
 
 def test_every_page_has_a_place_in_the_navigation() -> None:

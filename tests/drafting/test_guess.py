@@ -79,6 +79,15 @@ def test_public_data_sets_are_recognised(data_folder: Path) -> None:
     assert {path: guess(data_folder / path).reader for path in expected} == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "to"), [("notes.xlsx", "CSV"), ("NOTES.XLS", "CSV"), ("notes.docx", "one text per row")]
+)
+def test_files_of_office_programs_get_the_advice_to_export_them(name: str, to: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"PK\3\4 rest")
+    with pytest.raises(InputError, match=to):
+        guess(tmp_path / name)
+
+
 def test_a_folder_without_splits_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
     with pytest.raises(InputError):

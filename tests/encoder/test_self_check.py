@@ -43,6 +43,19 @@ def test_every_packed_family_passes(
     assert encoder.model.training
 
 
+def test_no_code_is_compiled_for_the_comparison(tiny_encoder: Tiny, device: torch.device) -> None:
+    encoder = load(tiny_encoder("bert")).to(device)
+    compiled = []
+
+    def backend(graph: Any, _: Any) -> Any:
+        compiled.append(graph)
+        return graph.forward
+
+    encoder.model.compile(backend=backend)
+    check_on_device(encoder, device)
+    assert compiled == []
+
+
 def test_attention_across_sequences_is_refused(
     tiny_encoder: Tiny, device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:

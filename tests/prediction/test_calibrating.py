@@ -186,6 +186,27 @@ def test_one_task_can_be_calibrated_and_the_others_stay(
     assert calibration_of(run.checkpoint) == {name: calibrated["tasks"][name] for name in ("kind", "topics")}
 
 
+def test_labels_that_nobody_looked_for_are_left_out(trained: Path, tmp_path: Path) -> None:
+    copy = copy_of(trained, tmp_path)
+    run = FinishedRun(copy, FP32)
+    topics = run.mixture.tasks["topics"]
+    paths, size = {"train": str(trained.parents[2] / "topics" / "train.jsonl")}, {}
+    for split in ("dev", "test"):
+        rows = five_tasks.read_lines(trained.parents[2] / "topics" / f"{split}.jsonl")
+        partly = [
+            row if n % 2 else {**row, "label": [name for name in row["label"] if name == "skin"], "annotated": ["skin"]}
+            for n, row in enumerate(rows)
+        ]
+        five_tasks.write_lines(tmp_path / f"{split}.jsonl", partly)
+        paths[split], size[split] = str(tmp_path / f"{split}.jsonl"), 2 * len(rows) - (len(rows) + 1) // 2
+    data = topics.data.model_copy(update={"path": paths})
+    tasks = {**run.mixture.tasks, "topics": topics.model_copy(update={"data": data})}
+    run.mixture = run.mixture.model_copy(update={"tasks": tasks})
+    found = calibrate(run, ["topics"])["topics"]
+    assert (found.num_decisions, found.num_test) == (size["dev"], size["test"])
+    assert set(found.intervals) == {"before", "after", "change"}
+
+
 def test_what_cannot_be_calibrated_is_refused(trained: Path, tmp_path: Path) -> None:
     copy = copy_of(trained, tmp_path)
     run = FinishedRun(copy, FP32)

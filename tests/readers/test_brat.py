@@ -387,6 +387,8 @@ def test_n2c2_2018_is_read_as_brat(tmp_path: Path) -> None:
         ("N1\tReference T1 UMLS:C01\tfever", "N Reference"),
         ("*\tEquiv T1 T2", "* Equiv"),
         ("#1\tFever was high", "# of another form"),
+        ("#1\tSmith T4 was high", "# of another form"),
+        ("#1\tVitamin B12", "# of another form"),
         ("#\tFever", "# of another form"),
         ("A1\tFever", "A of another form"),
     ],

@@ -102,6 +102,16 @@ def test_the_members_of_an_archive_count_together(tmp_path: Path) -> None:
     assert "2 MiB" in refused(Brat(str(path))).problems[0].message
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_methods_that_python_decompresses_without_a_limit_are_refused(tmp_path: Path, method: int) -> None:
+    path = tmp_path / "train.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("a.txt", "Fever.")
+        archive.writestr("a.ann", "")
+    (problem,) = refused(Brat(str(path))).problems
+    assert f"compression method {method}" in str(problem)
+
+
 @pytest.mark.usefixtures("limit")
 def test_other_readers_have_the_same_limit(tmp_path: Path) -> None:
     (tmp_path / "ddi").mkdir()

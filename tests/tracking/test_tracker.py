@@ -18,6 +18,7 @@ import pytest
 
 from mtl.tracking import send_queue, versions
 from mtl.tracking.mlflow_client import end_run, open_store
+from mtl.tracking.mlflow_run import MLflowRun
 from mtl.tracking.run_folder import FOLDER_VARIABLE, RunFolder
 from mtl.tracking.tracker import MLflowTracker
 from tests.mlflow_server import Server, free_port, wait_for
@@ -182,6 +183,26 @@ def test_a_status_that_mlflow_could_not_take_is_sent_later(store: str) -> None:
     assert "unsent_status" not in folder.info["mlflow"]
 
 
+def test_the_status_of_a_run_that_ends_while_mlflow_is_away_is_sent_later(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> None:
+        raise OSError("no route")
+
+    tracker = tracker_for()
+    tracker.log_metrics({"train/loss": 1.0}, step=0)
+    assert tracker.run_id is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(MLflowRun, "end", away)
+        patch.setattr(send_queue, "LAST_TRY", 0.1)
+        tracker.finalize("success")
+    folder = tracker.folder
+    assert (folder.info["status"], in_mlflow(store, folder)) == ("FINISHED", "RUNNING")
+    RunFolder.create(Path("runs"), "another mixture", 2)
+    assert (folder.info["status"], in_mlflow(store, folder)) == ("FINISHED", "FINISHED")
+    assert "unsent_status" not in folder.info["mlflow"]
+
+
 def test_another_process_can_end_a_run_in_mlflow(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tracker = tracker_for()
     tracker.log_metrics({"train/loss": 1.0}, step=0)
@@ -266,6 +287,23 @@ def test_a_killed_run_that_resumes_has_each_point_once(store: str) -> None:
     assert {name: points_of(store, first.run_id)[name] for name in expected} == expected
     on_disk = [(name, line["step"]) for line in lines(first.folder.path / "metrics.jsonl") for name in line["metrics"]]
     assert len(on_disk) == len(set(on_disk))
+
+
+def test_a_resumed_run_whose_numbers_are_lost_has_each_point_once(store: str) -> None:
+    folder = RunFolder.create(Path("runs"), "demo", 1)
+    first = tracker_for(folder)
+    for step in range(3):
+        first.log_metrics({"data/kind/train/read": 4.0} if not step else {"train/loss": 1.0 / step}, step=step)
+    first.finalize("failed")
+    (folder.path / "metrics.jsonl").unlink()
+    second = tracker_for(folder, run_id=first.run_id)
+    second.log_metrics({"data/kind/train/read": 4.0}, step=0)
+    for step in (2, 3):
+        second.log_metrics({"train/loss": 1.0 / step}, step=step)
+    second.finalize("success")
+    points = points_of(store, first.run_id)
+    assert points["data/kind/train/read"] == [(0, 4.0)]
+    assert points["train/loss"] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
 
 
 def test_a_run_that_mlflow_has_lost_gets_all_points_of_its_folder(store: str) -> None:

@@ -14,7 +14,7 @@ from mtl.config.loading import load_mixture
 from mtl.training.guard import Guard
 from mtl.training.module import CHECKPOINT_KEY
 from mtl.training.optimisation import adamw
-from mtl.training.withholding import DEVIATIONS, WINDOW, Mark, MarkedUpdate, Withholding
+from mtl.training.withholding import DEVIATIONS, WINDOW, Mark, MarkedUpdate, NormWindow, Withholding
 
 
 def model() -> tuple[nn.Linear, torch.optim.AdamW]:
@@ -192,6 +192,32 @@ def test_updates_that_are_not_finite_can_be_left_out_up_to_a_limit(
     assert all(value.isfinite().all() for value in trained.weights.values() if value.is_floating_point())
     with pytest.raises(FloatingPointError, match="3 updates"):
         train(load_mixture(toy_mixture()), before=spoilt({1, 2, 3}, kept), model=skip, **options)
+
+
+def test_a_check_in_the_middle_of_an_update_waits_for_its_mark(
+    toy_mixture: Callable[..., Path], train: Callable[..., Any]
+) -> None:
+    """The loss is not finite in the first batch of an update, and the log comes before its gradient is complete."""
+    options = {"limit_train_batches": 12, "accumulate_grad_batches": 4, "log_every_n_steps": 2}
+    skip = {"guard": Guard(nonfinite="skip", limit=2)}
+    trained = train(load_mixture(toy_mixture()), before=spoilt_value({1}), model=skip, **options)
+    assert trained.module.marked == [MarkedUpdate(1, Mark.NOT_FINITE)]
+    with pytest.raises(FloatingPointError, match="update 1 "):
+        train(load_mixture(toy_mixture()), before=spoilt_value({1}), **options)
+
+
+def test_skipped_spikes_count_as_updates_that_were_left_out(
+    toy_mixture: Callable[..., Path], train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a lasting rise of the norm, as from another loss weight, would leave out the rest of the training."""
+    monkeypatch.setattr(NormWindow, "limit", lambda self, norm: norm.new_tensor(1e-9))
+    options = {"limit_train_batches": 6, "log_every_n_steps": 2}
+    for spikes, limit in (("clip", 2), ("skip", 6)):
+        guard = Guard(spikes=spikes, limit=limit)
+        trained = train(load_mixture(toy_mixture()), model={"guard": guard}, **options)
+        assert trained.module.marked == [MarkedUpdate(update, Mark.SPIKE) for update in range(6)]
+    with pytest.raises(FloatingPointError, match=r"guard\.limit"):
+        train(load_mixture(toy_mixture()), model={"guard": Guard(spikes="skip", limit=3)}, **options)
 
 
 def test_the_rows_of_an_update_are_those_that_it_trains(

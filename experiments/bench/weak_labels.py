@@ -1,0 +1,229 @@
+"""What the labels of a run are worth: students trained on gold labels, on a run's labels, and on both.
+
+    MTL_DATA=… python experiments/bench/weak_labels.py
+
+For each seed, a few rows of train keep their gold labels, and a teacher is trained on them (`human`). It labels the
+other rows, whose gold labels are put aside. Students are trained on these labels (`weak`), on both (`both`), and, to
+see what wrong labels cost, on the gold labels of all rows (`gold`). All have the same dev and test rows and `mtl fit`'s
+defaults, so that more rows mean more updates. The seed also decides which rows are gold. The task is GAD as a
+classification of sentences.
+
+Finished seeds are kept in OUT/weak_labels.jsonl, one line each, and not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import yaml
+from machine import machine, machine_line
+
+from mtl.readers.table import Table
+
+TASK = "association"
+LABELS = ("0", "1")
+ARMS = {
+    "human": "the gold rows",
+    "weak": "the rows that the teacher labelled",
+    "both": "the gold rows and those that the teacher labelled",
+    "gold": "the rows of `both`, all with gold labels",
+}
+METRICS = ("f1", "accuracy")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Trains what is missing and writes weak_labels.json and .md."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds (default 3)")
+    parser.add_argument("--human", type=int, default=200, help="rows with gold labels (default 200)")
+    parser.add_argument("--unlabelled", type=int, default=1000, help="rows that the teacher labels (default 1000)")
+    parser.add_argument("--encoder", default="minilm-l6")
+    parser.add_argument("--precision", default="32-true", help="precision of a training (default 32-true)")
+    parser.add_argument("--updates", type=int, help="most updates of a training, to try the script")
+    parser.add_argument("--workers", type=int, default=2, help="seeds at a time, with one thread each (default 2)")
+    parser.add_argument("--work", type=Path, default=Path("runs/bench/weak_labels"), help="folder for rows and runs")
+    parser.add_argument("--out", type=Path, default=Path("experiments/results"), help="(default experiments/results)")
+    options = parser.parse_args(arguments)
+    seeds = finished(options)
+    content: dict[str, Any] = {
+        "command": f"python experiments/bench/weak_labels.py {' '.join(arguments)}".rstrip(),
+        "machine": machine(),
+        "seeds": seeds,
+    }
+    (options.out / "weak_labels.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    text = page(content)
+    (options.out / "weak_labels.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+# --- the trainings ----------------------------------------------------------------------------------------------------
+
+
+def finished(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The scores of each seed; trains the seeds that are missing."""
+    setting = {name: getattr(options, name) for name in ("human", "unlabelled", "encoder", "precision", "updates")}
+    wanted = [{**setting, "seed": seed} for seed in range(options.seeds)]
+    options.out.mkdir(parents=True, exist_ok=True)
+    file = options.out / "weak_labels.jsonl"
+    kept = read(file)
+    missing = [entry for entry in wanted if not any(entry.items() <= line.items() for line in kept)]
+    rows = {split: gad_rows(split) for split in ("train", "dev", "test")} if missing else {}
+    with ThreadPoolExecutor(options.workers) as pool:
+        for line in pool.map(partial(compare, rows=rows, work=options.work), missing):
+            with file.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(line) + "\n")
+    kept = read(file)
+    return [next(line for line in kept if entry.items() <= line.items()) for entry in wanted]
+
+
+def gad_rows(split: str) -> list[dict[str, Any]]:
+    """The sentences of a split of GAD as lines of JSON."""
+    reader = Table(
+        str(Path(os.environ["MTL_DATA"]) / "gad" / "blurb"),
+        columns={"id": "index", "text": "sentence", "label": "label"},
+    )
+    return [{"id": f"{split}-{row.id}", "text": row.text, "label": row.label} for row in reader.read(split)]
+
+
+def parts(rows: Sequence[Mapping[str, Any]], seed: int, human: int, unlabelled: int) -> dict[str, list[Any]]:
+    """Which rows of train are `human`, `unlabelled` (without their labels) and `gold` (both with their labels).
+
+    Raises:
+        SystemExit: There are too few rows.
+    """
+    if human + unlabelled > len(rows):
+        raise SystemExit(f"--human and --unlabelled must be at most {len(rows)} rows in all, got {human + unlabelled}.")
+    drawn = random.Random(seed).sample(list(rows), human + unlabelled)
+    without = [{key: value for key, value in row.items() if key != "label"} for row in drawn[human:]]
+    return {"human": drawn[:human], "unlabelled": without, "gold": drawn}
+
+
+def compare(entry: Mapping[str, Any], rows: Mapping[str, Sequence[Any]], work: Path) -> dict[str, Any]:
+    """Trains a teacher and its students, and gives their scores on test."""
+    named = [Path(entry["encoder"]).name, *(str(entry[name]) for name in ("human", "unlabelled", "precision", "seed"))]
+    folder = work / "_".join(named)
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = parts(rows["train"], entry["seed"], entry["human"], entry["unlabelled"])
+    for name, some in {**lines, "dev": rows["dev"], "test": rows["test"]}.items():
+        write(folder / f"{name}.jsonl", some)
+    mtl = partial(run, folder)
+    trained = {"human": train(folder, entry, "human")}
+    mtl("predict", "runs/human", "--input", "unlabelled.jsonl", "--task", TASK, "--with-text", "--output", "weak.jsonl")
+    mtl("predict", "runs/human", "--input", "dev.jsonl", "--task", TASK, "--output", "weak_dev.jsonl")
+    agreement = json.loads(mtl("agreement", "weak_dev.jsonl", "--run", "runs/human", "--task", TASK, "--json"))
+    both = [(folder / f"{name}.jsonl").read_text(encoding="utf-8") for name in ("human", "weak")]
+    (folder / "both.jsonl").write_text("".join(both), encoding="utf-8")
+    trained |= {arm: train(folder, entry, arm) for arm in ARMS if arm not in trained}
+    (source,) = agreement["sources"].values()
+    return {**entry, "agreement": source["scores"], "test": trained}
+
+
+def train(folder: Path, entry: Mapping[str, Any], arm: str) -> dict[str, float]:
+    """The scores on test of a training on the rows of an arm, with the best checkpoint on dev."""
+    data = {"reader": "jsonl", "path": {name: f"{name}.jsonl" for name in ("dev", "test")}, "predictions": TASK}
+    data["path"]["train"] = f"{arm}.jsonl"
+    mixture = {
+        "name": arm,
+        "seed": entry["seed"],
+        "encoder": {"name": entry["encoder"], "max_length": 128},
+        "leakage": {"documents": "warn", "texts": "warn"},
+        "tasks": {
+            TASK: {
+                "head": "classification",
+                "labels": list(LABELS),
+                "options": {"positive": "1"},
+                "primary_metric": "f1",
+                "data": data,
+            }
+        },
+    }
+    (folder / f"{arm}.yaml").write_text(yaml.safe_dump(mixture, sort_keys=False), encoding="utf-8")
+    words = ["--mixture", f"{arm}.yaml", f"--trainer.precision={entry['precision']}"]
+    if entry["updates"]:
+        words.append(f"--trainer.max_steps={entry['updates']}")
+    run(folder, "fit", *words)
+    run(folder, "test", *words, "--ckpt_path", "best")
+    newest = max((folder / "runs" / arm).glob("*/metrics.json"))
+    scores = json.loads(newest.read_text(encoding="utf-8"))["test"][TASK]
+    return {metric: scores[metric] for metric in METRICS}
+
+
+def run(folder: Path, *words: str) -> str:
+    """What a command of `mtl` prints, run in a folder on one thread."""
+    command = [sys.executable, "-m", "mtl", *words]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"mtl {' '.join(words)} in {folder} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes rows as lines of JSON."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The finished seeds; a last line that was cut off is left out."""
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return found
+
+
+# --- what they show ---------------------------------------------------------------------------------------------------
+
+
+def page(content: Mapping[str, Any]) -> str:
+    """The table of the arms over seeds."""
+    seeds = content["seeds"]
+    first = seeds[0]
+    lines = [
+        "# Students on a run's labels",
+        "",
+        f"`{content['command']}`; {machine_line(content['machine'])}.",
+        "",
+        f"GAD as a classification of sentences, encoder {first['encoder']}, {first['precision']}, {len(seeds)} seeds:"
+        f" mean and standard deviation on test. {first['human']} rows are gold; a teacher, trained on them, labels"
+        f" {first['unlabelled']} others. Differences are paired by seed.",
+        "",
+        "| trained on | rows | F1 | accuracy | F1 beyond `human` |",
+        "|---|---|---|---|---|",
+    ]
+    for arm, meaning in ARMS.items():
+        rows = {"human": first["human"], "weak": first["unlabelled"]}.get(arm, first["human"] + first["unlabelled"])
+        values = {metric: [line["test"][arm][metric] for line in seeds] for metric in METRICS}
+        gains = [line["test"][arm]["f1"] - line["test"]["human"]["f1"] for line in seeds]
+        gain = "" if arm == "human" else spread(gains, "+")
+        cells = " | ".join(spread(values[metric]) for metric in METRICS)
+        lines.append(f"| `{arm}`: {meaning} | {rows} | {cells} | {gain} |")
+    agreed = {name: [line["agreement"][name] for line in seeds] for name in ("accuracy", "kappa")}
+    shown = ", ".join(f"{name} {spread(values)}" for name, values in agreed.items())
+    return "\n".join([*lines, "", f"Agreement of the teachers' labels with gold on dev: {shown}.", ""])
+
+
+def spread(values: Sequence[float], sign: str = "") -> str:
+    """The mean of some values, with their standard deviation if there are several.
+
+    >>> spread([0.8, 0.9]), spread([0.01], "+")
+    ('0.850 ± 0.071', '+0.010')
+    """
+    return f"{mean(values):{sign}.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
