@@ -57,11 +57,11 @@ def test_a_corpus_becomes_an_encoder_that_tasks_start_from(
         "tasks": {"mlm": {"head": "masked_lm", "data": corpus, "options": {"unit": "word", "rate": 0.25}}},
     }
     options = [*QUIET, "--model.learning_rate=3e-3"]
-    words = ["--mixture", write(tmp_path / "scratch.yaml", mixture), "--trainer.max_epochs=12", *options]
+    words = ["--mixture", write(tmp_path / "scratch.yaml", mixture), "--trainer.max_epochs=60", *options]
     mtl("fit", *words)
     run = RunFolder.latest(Path("runs"), "scratch")
     points = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
-    perplexity = [one["metrics"]["dev/mlm/perplexity"] for one in points if "dev/mlm/perplexity" in one["metrics"]]
+    perplexity = [one["metrics"]["val/mlm/perplexity"] for one in points if "val/mlm/perplexity" in one["metrics"]]
     assert perplexity[-1] < perplexity[0] / 2
 
     mtl("export", str(run.path), "--encoder", "--to", "encoder")

@@ -31,8 +31,8 @@ def saved_run(root: Path, mixture: Mixture, kind: str = "best") -> tuple[RunFold
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     run = RunFolder.create(root, mixture.name, mixture.seed)
     run.write_text("mixture.yaml", yaml.safe_dump(mixture.to_dict()))
-    module.encoder.config.save_pretrained(run.encoder)
-    built[1].save_pretrained(run.encoder)
+    private = any(spec.data.private for spec in mixture.tasks.values())
+    run.write_encoder(module.encoder.config, built[1], private=private)
     own = {"mixture": mixture.to_dict(), "model": {}, "precision": "32-true"}
     content = {"state_dict": module.state_dict(), "global_step": 3, CHECKPOINT_KEY: own}
     path = run.saved.file(kind, 3)

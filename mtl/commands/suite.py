@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtl.commands.arguments import with_json_errors
-from mtl.problems import InputError
+from mtl.problems import InputError, Problem
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,7 +37,12 @@ def main(arguments: Sequence[str]) -> int:
         InputError: There is no such suite, or its file is invalid.
     """
     options = _parse(arguments[1:])
-    return with_json_errors({"check": _check, "run": _run, "report": _report, "page": _page}[options.action], options)
+    return with_json_errors(_act, options)
+
+
+def _act(options: argparse.Namespace) -> int:
+    _refuse_unused(options)
+    return {"check": _check, "run": _run, "report": _report, "page": _page}[options.action](options)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -52,17 +57,14 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="overrides, such as tasks.blurb_hoc.data.path=FOLDER"
     )
-    parser.add_argument(
-        "--encoder", default=EncoderSpec().name, help="run: name, hub name or folder (default %(default)s)"
-    )
+    parser.add_argument("--encoder", help=f"run: name, hub name or folder (default {EncoderSpec().name})")
     parser.add_argument(
         "--as",
         dest="way",
         choices=WAYS,
-        default="single",
         help="run: each task alone (the default), all together, or together and then alone",
     )
-    parser.add_argument("--tasks", default="", metavar="A,B", help="run: some of the tasks, separated by commas")
+    parser.add_argument("--tasks", metavar="A,B", help="check, run: some of the tasks, separated by commas")
     parser.add_argument(
         "--seeds", type=int, metavar="N", help="run: number of seeds of each task (default: the suite's)"
     )
@@ -77,14 +79,46 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_intermixed_args(arguments)
 
 
+_USED = {
+    "check": {"overrides", "tasks", "json", "accept_counts"},
+    "run": {"overrides", "encoder", "way", "tasks", "seeds", "out", "json"},
+    "report": {"out", "json"},
+    "page": {"overrides"},
+}
+"""The options that each action reads, apart from `--root`."""
+
+
+def _refuse_unused(options: argparse.Namespace) -> None:
+    """Refuses options that the action would ignore.
+
+    Raises:
+        InputError: There are some.
+    """
+    named = {"way": "--as", "accept_counts": "--accept-counts", "overrides": "key=value"}
+    problems = []
+    for name in sorted(set().union(*_USED.values()) - _USED[options.action]):
+        if getattr(options, name):
+            readers = " and ".join(action for action, used in _USED.items() if name in used)
+            message = f"is not an option of `mtl suite {options.action}`."
+            problems.append(Problem(named.get(name, f"--{name}"), message, f"Omit it; {readers} reads it."))
+    if problems:
+        raise InputError(problems)
+
+
+def _names(options: argparse.Namespace) -> list[str]:
+    """The names that `--tasks` gives."""
+    return [name for name in (options.tasks or "").split(",") if name]
+
+
 def _check(options: argparse.Namespace) -> int:
     from mtl.suites.accepted import accepted_file, read_accepted, write_accepted
     from mtl.suites.checking import check_suite
     from mtl.suites.suite_file import load_suite
+    from mtl.suites.suite_studies import chosen_tasks
 
     suite = load_suite(options.suite, options.overrides)
     file = accepted_file(options.root, suite.spec.name)
-    check = check_suite(suite, read_accepted(file))
+    check = check_suite(suite, read_accepted(file), chosen_tasks(suite.spec, _names(options)))
     if options.accept_counts and check.wrong():
         write_accepted(file, check.acceptable())
         print(f"mtl: suite: The counts that differ are accepted in {file}.", file=sys.stderr)
@@ -97,16 +131,17 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from mtl.config.mixture import EncoderSpec
     from mtl.study.running.completion import StoppedError
     from mtl.suites.accepted import accepted_file, read_accepted
     from mtl.suites.checking import check_suite
     from mtl.suites.suite_file import load_suite
     from mtl.suites.suite_run import run_suite
-    from mtl.suites.suite_studies import SuiteOrder, chosen_tasks, split_overrides
+    from mtl.suites.suite_studies import WAYS, SuiteOrder, chosen_tasks, split_overrides
 
     of_suite, changes = split_overrides(options.overrides)
     suite = load_suite(options.suite, of_suite)
-    wanted = chosen_tasks(suite.spec, [name for name in options.tasks.split(",") if name])
+    wanted = chosen_tasks(suite.spec, _names(options))
     check = check_suite(suite, read_accepted(accepted_file(options.root, suite.spec.name)), wanted)
     if check.problems:
         raise InputError([*check.problems, *([] if check.found else check.missing())])
@@ -114,7 +149,8 @@ def _run(options: argparse.Namespace) -> int:
     if missing:
         names, hint = ", ".join(missing), f"`mtl suite check {options.suite}` says where they are from."
         print(f"mtl: suite: Left out, because their data are missing: {names}. {hint}", file=sys.stderr)
-    order = SuiteOrder(tuple(check.found), options.way, options.encoder, options.seeds, changes)
+    encoder = options.encoder or EncoderSpec().name
+    order = SuiteOrder(tuple(check.found), options.way or WAYS[0], encoder, options.seeds, changes)
     try:
         num_missing = run_suite(suite, load_suite(options.suite), check, order, options.root)
     except StoppedError as stopped:

@@ -16,6 +16,10 @@ from mtl.problems import InputError, Problem, did_you_mean
 DECIDES_RESULTS = False
 
 
+SCORING_OPTIONS = ("spans", "score_by", "negative", "level", "directed")
+"""Options of heads that decide what is counted."""
+
+
 class Variant(NamedTuple):
     """What a score means.
 
@@ -130,6 +134,20 @@ def variants_of(head: str, options: Mapping[str, Any]) -> dict[str, str]:
         and components.find("head", variant.head, "head") is own
         and all(found.get(option) == needed for option, needed in variant.options.items())
     }
+
+
+def scoring_options(head: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a head that decide what is counted, with their defaults.
+
+    Args:
+        head: Name of the head.
+        options: Options of the head as written.
+
+    >>> scoring_options("token_classification", {"spans": "lenient", "crf": True})
+    {'spans': 'lenient'}
+    """
+    found = _with_defaults(head, options)
+    return {name: found[name] for name in SCORING_OPTIONS if name in found}
 
 
 def scored_by(head: str) -> list[str]:

@@ -9,7 +9,9 @@ from pathlib import Path
 from mtl.config.yaml_files import read_yaml
 from mtl.encoder.trained_run import is_trained
 from mtl.export.loaded_run import checkpoint_of
+from mtl.files import read_json
 from mtl.problems import InputError, Problem
+from mtl.tracking.run_folder import PRIVATE, RunFolder
 from mtl.training.checkpoints import checkpoint_mixture
 
 _ADVICE = "Keep the model on this machine."
@@ -71,6 +73,14 @@ def privacy_problems(run: str | Path) -> Iterator[Problem]:
     Args:
         run: Folder of a run, or a checkpoint in it.
     """
+    found = [*_named_problems(run)]
+    yield from found
+    config = RunFolder(checkpoint_of(run).parent.parent).encoder / "config.json"
+    if not found and config.is_file() and read_json(config).get(PRIVATE):
+        yield Problem("encoder.name", "The encoder was trained on private data before this run.", _ADVICE)
+
+
+def _named_problems(run: str | Path) -> Iterator[Problem]:
     checkpoint = checkpoint_of(run)
     mixture, file = checkpoint_mixture(checkpoint), checkpoint.parent.parent / "mixture.yaml"
     # Data may also be marked after the training, in the file of the run.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from mtl.config.mixture import TaskSpec, build_head
 from mtl.data.reading import read_rows
 from mtl.data.store import Store
 from mtl.evaluation.baselines import usable_rows
+from mtl.evaluation.metric_variants import scoring_options
 from mtl.evaluation.resampling_units import DOCUMENT, Units, units_of
 from mtl.evaluation.scoring import score_rows
 from mtl.prediction.finished_run import FinishedRun
@@ -182,7 +182,8 @@ def scored_run(run: FinishedRun, gold: Gold) -> SystemScores:
     if theirs != ours:
         message = f"The task '{gold.task}' of {run.folder.path} has another head, other labels or other metrics."
         raise InputError(Problem("--task", message, "Compare runs of the same task."))
-    counted, wanted = _scoring(run.mixture.tasks[gold.task], head), _scoring(gold.spec, gold.head)
+    specs = run.mixture.tasks[gold.task], gold.spec
+    counted, wanted = (scoring_options(spec.head, spec.head_options) for spec in specs)
     if counted != wanted:
         differing = [name for name in wanted if counted[name] != wanted[name]]
         variants = ", ".join(f"{name} {counted[name]} instead of {wanted[name]}" for name in differing)
@@ -214,16 +215,6 @@ def _task_of(run: FinishedRun, task: str | None) -> str:
     name = names[0] if task is None else task
     run.require(name)
     return name
-
-
-_SCORING_OPTIONS = ("spans", "score_by", "negative", "level", "directed")
-"""Options of heads that decide what is counted."""
-
-
-def _scoring(spec: TaskSpec, head: Head) -> dict[str, Any]:
-    """The options of a task that decide what is counted, with their defaults."""
-    known = inspect.signature(type(head).__init__).parameters
-    return {name: spec.head_options.get(name, known[name].default) for name in _SCORING_OPTIONS if name in known}
 
 
 def _kind(head: Head) -> Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -20,6 +21,10 @@ KEPT = "discontinuous, kept in parts"
 OVERLAPPING = "overlapping, all kept"
 OUTER = "discontinuous mention, read from its first to its last character"
 SPLIT = "discontinuous mention, whose parts are read as mentions of their own"
+
+
+_PART = re.compile(r"\.\d+'*$")
+"""What `split` adds to the id of a mention for each part after the first."""
 
 
 def num_discontinuous(row: SpanRow) -> int:
@@ -70,6 +75,18 @@ def with_parts(row: SpanRow, rule: Discontinuous) -> tuple[SpanRow, Counter[str]
     if overlapping:
         noted[OVERLAPPING] = overlapping
     return row, changed, noted
+
+
+def num_undivided(entities: Sequence[Entity], types: Collection[str]) -> int:
+    """The number of mentions of some types, where those that `split` has divided count once.
+
+    >>> parts = [Entity("T1", "Site", ((0, 4),)), Entity("T1.2", "Site", ((15, 19),)), Entity("T2", "Drug", ((5, 8),))]
+    >>> num_undivided(parts, ["Site", "Drug"])
+    2
+    """
+    ids = {entity.id for entity in entities}
+    own = [entity for entity in entities if entity.type in types]
+    return sum(not (_PART.search(entity.id) and _PART.sub("", entity.id) in ids) for entity in own)
 
 
 def _outer(entity: Entity) -> Entity:

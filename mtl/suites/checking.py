@@ -247,7 +247,7 @@ def _wrong_count(key: str, task: SuiteTaskSpec, check: SplitCheck) -> Problem:
     found = "no such split" if check.found is None else str(check.found)
     places = " and ".join(f"'{path}'" for path in task.paths)
     advice = f"Check that {places} is the data set of {task.access.source}"
-    advice += "." if check.found is None else f", or record the difference with {_ACCEPT}."
+    advice += "." if check.found is None else f", or record the difference with {_ACCEPT} of `mtl suite check`."
     because = f" and {check.because}" if check.because else ""
     return Problem(key, f"must be {check.published} {unit} as published, got {found}{because}.", advice)
 

@@ -6,9 +6,11 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Literal
 
 from heads import Head, Row, SpanRow
+from mtl.readers._parts import num_undivided
 
 Unit = Literal[
     "mentions",
+    "undivided_mentions",
     "labelled_words",
     "candidate_pairs",
     "positive_relations",
@@ -35,8 +37,13 @@ def _mentions(head: Head, rows: Collection[Row]) -> int:
     return sum(sum(head.label_counts(row).values()) for row in rows)
 
 
+def _undivided_mentions(head: Head, rows: Collection[Row]) -> int:
+    """Mentions as they were before the reader divided discontinuous ones."""
+    return sum(num_undivided(row.entities, head.labels) for row in rows if isinstance(row, SpanRow))
+
+
 def _labelled_words(head: Head, rows: Collection[Row]) -> int:
-    """Words of the source that a mention covers; a word in mentions of two types counts twice, as published."""
+    """Words of the source that a mention covers; a word in mentions of two types counts twice."""
     return sum(len(_covered(row, head)) for row in rows if isinstance(row, SpanRow))
 
 
@@ -70,6 +77,7 @@ def _documents(head: Head, rows: Collection[Row]) -> int:
 
 _COUNTS: Mapping[Unit, Callable[[Head, Collection[Row]], int]] = {
     "mentions": _mentions,
+    "undivided_mentions": _undivided_mentions,
     "labelled_words": _labelled_words,
     "candidate_pairs": _candidate_pairs,
     "positive_relations": _positive_relations,

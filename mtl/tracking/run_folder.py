@@ -60,6 +60,9 @@ BEAT, LEASE = 30.0, 900.0
 """Seconds between two signs of life of a training, and seconds without one after which a process on another machine
 counts as dead. Clocks of machines that share a folder may differ by minutes."""
 
+PRIVATE = "biomtl_private"
+"""Field of an encoder's configuration: whether it was trained on private data, by this run or one before it."""
+
 _LOCK = threading.RLock()  # the tracking thread and the training thread write to the same files
 
 
@@ -335,18 +338,22 @@ class RunFolder:
         if is_rank_zero():
             write_text(self.path / name, text)
 
-    def write_encoder(self, config: Any, tokenizer: Any) -> None:
+    def write_encoder(self, config: Any, tokenizer: Any, *, private: bool = False) -> None:
         """Replaces the files of the encoder's configuration and tokenizer one by one, so that none is ever torn.
 
         Args:
             config: Configuration, with `save_pretrained` of transformers.
             tokenizer: Tokenizer, likewise.
+            private: Whether the run is trained on private data. The configuration says so, and so do those of exported
+                encoders and of trainings that start from them, also if this run is no longer there.
 
         Raises:
             InputError: A file is not writable.
         """
         if not is_rank_zero():
             return
+        if private:
+            setattr(config, PRIVATE, True)
         with TemporaryDirectory() as place:
             for part in (config, tokenizer):
                 part.save_pretrained(place)

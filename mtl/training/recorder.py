@@ -151,7 +151,9 @@ class RunRecorder(Callback):
         data = _data(trainer)
         self._folder.write_text("mixture.yaml", _yaml(data.mixture.to_dict()))
         self._folder.write_text("config.yaml", _yaml(self._config))
-        self._folder.write_encoder(cast("MultiTaskModule", pl_module).encoder.config, data.tokenizer)
+        private = any(spec.data.private for spec in data.mixture.tasks.values())
+        config = cast("MultiTaskModule", pl_module).encoder.config
+        self._folder.write_encoder(config, data.tokenizer, private=private)
         if isinstance(data, GatedData) and data.leakage is not None:
             self._folder.write_json("leakage.json", data.leakage.to_dict())
         heads = {name: cast("MultiTaskModule", pl_module).head(name) for name in data.mixture.tasks}

@@ -31,6 +31,33 @@ def test_a_suite_whose_other_data_are_missing_would_run(tmp_path: Path, capsys: 
     assert found["tasks"]["toy_risk"]["splits"]["train"]["found"] == 2
 
 
+def test_some_tasks_can_be_checked_and_an_unknown_one_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_data(tmp_path, "risk")
+    path = str(write_suite(tmp_path))
+    assert run_mtl(["suite", "check", path, "--tasks", "toy_risk", "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["tasks"]) == ["toy_risk"]
+    assert run_mtl(["suite", "check", path, "--tasks", "toy_rsk", "--json"]) == 2
+    assert [error["key"] for error in json.loads(capsys.readouterr().out)["errors"]] == ["--tasks"]
+
+
+@pytest.mark.parametrize(
+    ("words", "keys"),
+    [
+        (["check", "--encoder", "minilm-l6", "--as", "joint"], ["--encoder", "--as"]),
+        (["run", "--accept-counts"], ["--accept-counts"]),
+        (["report", "--tasks", "toy_risk", "budget.updates=3"], ["key=value", "--tasks"]),
+    ],
+)
+def test_options_that_an_action_would_ignore_are_refused(
+    words: list[str], keys: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    action, *options = words
+    assert run_mtl(["suite", action, str(write_suite(tmp_path)), *options, "--json"]) == 2
+    assert [error["key"] for error in json.loads(capsys.readouterr().out)["errors"]] == keys
+
+
 def test_a_wrong_count_exits_with_2_until_it_is_accepted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_data(tmp_path, "risk", "drugs")
     path = write_suite(tmp_path, tasks__toy_drugs__counts={"unit": "mentions", "train": 3})

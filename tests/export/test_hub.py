@@ -16,6 +16,7 @@ from mtl.commands import run as run_mtl
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import InitSpec
 from mtl.export.hub import push, require_public
+from mtl.export.hugging_face import export_encoder
 from mtl.problems import InputError
 from tests.trained_runs import saved_run
 
@@ -131,8 +132,14 @@ def test_private_data_is_never_pushed(tmp_path: Path, tiny_encoder: Callable[[st
     fields = yaml.safe_load((marked / "mixture.yaml").read_text(encoding="utf-8"))
     fields["tasks"]["kind"]["data"]["private"] = True
     (marked / "mixture.yaml").write_text(yaml.safe_dump(fields), encoding="utf-8")
+    moved = saved(tmp_path, tiny_encoder("bert"), "moved", private=True)
+    export_encoder(moved, tmp_path / "exported")
+    from_moved, from_exported = (saved(tmp_path, path, path.parent.name) for path in (moved, tmp_path / "exported"))
+    again = saved(tmp_path, from_moved, "again")
+    shutil.rmtree(moved)
     for run, key in (
         *((run, "tasks.kind.data.private") for run in (secret, later, named, marked)),
+        *((run, "encoder.name") for run in (from_moved, from_exported, again)),
         (orphan, "init.run"),
     ):
         with pytest.raises(InputError) as caught:

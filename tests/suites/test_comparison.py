@@ -61,6 +61,17 @@ def test_a_score_of_another_data_set_is_apart_although_the_variant_is_the_same()
     assert all(column.task != "encoders11_deid" for line in found.published for column in line.cells)
 
 
+def test_entities_of_blue_stand_beside_those_that_conlleval_scored_and_no_others() -> None:
+    blue = load_suite("blue")
+    entities = ("blue_bc5cdr_disease", "blue_bc5cdr_chemical", "blue_share")
+    found = compare(blue.spec, scores_of("blue"), blue.published)
+    apart = {(one.score.source, one.score.model) for one in found.apart if one.score.task in entities}
+    readme = {model for source, model in apart if source == "blue_readme"}
+    assert readme == {"ELMo", "best published by April 2019"}
+    wada = {one.model for one in blue.published if one.source == "wada2020"}
+    assert {model for source, model in apart if source == "wada2020"} == wada
+
+
 def test_a_score_of_the_suite_can_be_set_apart(tmp_path: Path) -> None:
     lines = ["paper,theirs,toy,mean_of_tasks,65.0,,,,of another revision"]
     path = write_suite(tmp_path, [])

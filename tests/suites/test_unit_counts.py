@@ -37,6 +37,14 @@ SPANS: list[Row] = [
 RELATION = head_of("relation", ["R", "none"], negative="none", pairs=[["X", "Y"]], scope="document")
 TOKENS = head_of("token_classification", ["X", "Y"])
 ONLY_X = head_of("token_classification", ["X"])
+PARTS: list[Row] = [
+    SpanRow(
+        "1",
+        "d1",
+        "a b c d",
+        entities=(Entity("T1", "X", ((0, 1),)), Entity("T1.2", "X", ((4, 5),)), Entity("T2.2", "X", ((2, 3),))),
+    )
+]
 TEXTS: list[Row] = [TextRow(str(i), f"d{i // 2}", "@A$ @B$", label=label) for i, label in enumerate(["R", "none", "R"])]
 READY = head_of("relation", ["R", "none"], negative="none", placeholders=["@A$", "@B$"])
 
@@ -45,6 +53,9 @@ READY = head_of("relation", ["R", "none"], negative="none", placeholders=["@A$",
     ("unit", "head", "rows", "expected"),
     [
         ("mentions", TOKENS, SPANS, 4),
+        ("mentions", TOKENS, PARTS, 3),
+        ("undivided_mentions", TOKENS, PARTS, 2),
+        ("undivided_mentions", TOKENS, SPANS, 4),
         ("labelled_words", TOKENS, SPANS, 2 + 2 + 1),
         ("labelled_words", ONLY_X, SPANS, 2 + 1),
         ("candidate_pairs", RELATION, SPANS, 2),

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from mtl.config.mixture import TaskSpec, build_head
+from mtl.evaluation.metric_variants import scoring_options
 from mtl.problems import Problem
 from mtl.study.design.designs import CROSS
 
@@ -13,7 +14,7 @@ from mtl.study.design.designs import CROSS
 def cross_pairs(options: Any, tasks: Mapping[str, TaskSpec]) -> list[tuple[str, str]]:
     """The ordered pairs of a corpus to train on and another one to test on.
 
-    A model can be tested on a corpus if its task has the same head, labels and metrics.
+    A model can be tested on a corpus if its task has the same head, labels and metrics, and counts alike.
 
     Args:
         options: Options of the design: `train` and `test` list tasks; a missing list means all tasks.
@@ -32,7 +33,7 @@ def cross_pairs(options: Any, tasks: Mapping[str, TaskSpec]) -> list[tuple[str, 
 def cross_problems(options: Any, tasks: Mapping[str, TaskSpec]) -> list[Problem]:
     """Problems with tasks that have no counterpart; the names in the options must be valid."""
     pairs = cross_pairs(options, tasks)
-    rule = "needs two tasks with the same head, the same labels in the same order and the same metrics"
+    rule = "needs two tasks with the same head, labels (in the same order), metrics and options of scoring"
     advice = "Give both corpora the same label names with `rename` or `types` in their data."
     if not pairs:
         return [Problem(f"designs.{CROSS}", f"The design {rule}.", advice)]
@@ -52,4 +53,5 @@ def with_cross_pairs(parts: Sequence[tuple[str, Any]], tasks: Mapping[str, TaskS
 
 def _kind(spec: TaskSpec) -> Hashable:
     head = build_head(spec, hidden_size=8)
-    return type(head), head.labels, head.metrics, head.primary_metric
+    scoring = tuple(scoring_options(spec.head, spec.head_options).items())
+    return type(head), head.labels, head.metrics, head.primary_metric, scoring

@@ -20,6 +20,7 @@ TASKS = {
     "cdr": task(),
     "jnlpba": task(labels=("GENE",), max_length=64),
     "alone": task(labels=("Disease",), primary_metric="macro_f1", options={"metrics": ["strict_f1"]}),
+    "lenient": task(options={"spans": "lenient"}),
     "kind": task("classification", ("Disease", "GENE")),
 }
 ORDERED = [("ncbi", "cdr"), ("bc2gm", "jnlpba"), ("cdr", "ncbi"), ("jnlpba", "bc2gm")]
