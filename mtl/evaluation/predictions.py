@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from heads import Prediction, Row
 from mtl.distributed import gather, rank, world_size
+from mtl.files import not_writable
 from mtl.hashed_ids import shared_id, without_texts
 from mtl.private_files import open_private, private_folder
 
@@ -28,22 +29,28 @@ class PredictionFiles:
         folder: Folder of the split.
         tasks: Names of the tasks.
         with_text: Whether lines include the texts of their rows.
+
+    Raises:
+        InputError: A file cannot be written; so do all methods that write.
     """
 
     def __init__(self, folder: Path, tasks: Iterable[str], *, with_text: bool = False) -> None:
         self._folder, self._tasks, self._with_text = folder, list(tasks), with_text
-        private_folder(folder)
-        self._open = {task: open_private(self._part(task, rank())) for task in self._tasks}
+        with _writing(folder):
+            private_folder(folder)
+            self._open = {task: open_private(self._part(task, rank())) for task in self._tasks}
 
     def add(self, task: str, row: Row, prediction: Prediction) -> None:
         """Writes the prediction of a task for a row."""
         texts = {"text": row.text, "text_pair": row.text_pair} if self._with_text else {}
         line = {"id": row.id, "prediction": prediction, **texts}
-        self._open[task].write(f"{json.dumps(line, ensure_ascii=False)}\n")
+        with _writing(self._part(task, rank())):
+            self._open[task].write(f"{json.dumps(line, ensure_ascii=False)}\n")
 
     def close(self) -> None:
         """Closes the parts of this rank and waits for the other ranks to close theirs."""
-        self._close()
+        with _writing(self._folder):
+            self._close()
         gather(None)
 
     def records(self, task: str) -> Iterator[tuple[str, Prediction]]:
@@ -59,7 +66,7 @@ class PredictionFiles:
         for task in self._tasks:
             path = self._folder / f"{task}.jsonl"
             first, *others = (self._part(task, number) for number in range(world_size()))
-            with first.open("ab") as merged_file:
+            with _writing(path), first.open("ab") as merged_file:
                 for other in others:
                     with other.open("rb") as part:
                         shutil.copyfileobj(part, merged_file)
@@ -82,6 +89,15 @@ class PredictionFiles:
 
     def _part(self, task: str, rank: int) -> Path:
         return self._folder / f".{task}-{rank}.part"
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Reports a file or folder that cannot be written, as on a full disk, by its name."""
+    try:
+        yield
+    except OSError as error:
+        raise not_writable(path, error) from error
 
 
 def shared_copy(path: Path, copy: Path, labels: Collection[str] | None) -> Path:

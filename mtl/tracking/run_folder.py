@@ -254,19 +254,20 @@ class RunFolder:
         with suppress(OSError):
             os.utime(self.path / "run.json")
 
-    def end(self, status: str, reason: str) -> bool:
+    def end(self, status: str, reason: str, *, process: Mapping[str, Any] | None = None) -> bool:
         """Sets the status of a run that is RUNNING, also from another process than the one that trains it.
 
         Args:
             status: FAILED or KILLED.
             reason: Why the run ended.
+            process: The process whose end this is; if another one trains the run by now, nothing is set.
 
         Returns:
-            Whether the run was RUNNING.
+            Whether the status was set.
         """
         with _LOCK:
             info = self.info
-            if info.get("status") != "RUNNING":
+            if info.get("status") != "RUNNING" or process not in (None, info.get("process")):
                 return False
             content = {**info, "status": status, "reason": reason, **_unsent(info, status)}
             write_json(self.path / "run.json", content, in_place_if_full=True)
@@ -309,7 +310,8 @@ class RunFolder:
             self.end_in_mlflow()
         if info.get("status") != "RUNNING" or identity is None or not self._is_gone(identity):
             return False
-        was_running = self.end("KILLED", f"The process {identity['pid']} ended without recording its status.")
+        message = f"The process {identity['pid']} ended without recording its status."
+        was_running = self.end("KILLED", message, process=identity)
         if was_running:
             say(f"The run {self.path} is KILLED, not RUNNING: its process is gone.")
             self.end_in_mlflow()

@@ -25,6 +25,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from mtl.distributed import is_rank_zero
+from mtl.files import make_folder, not_writable
 from mtl.problems import InputError
 from mtl.tracking.mlflow_client import default_uri, find_experiment, open_store, prepare_mlflow, run_with_token, ui_hint
 from mtl.tracking.mlflow_run import MLflowRun, Number, flattened, mlflow_table
@@ -213,8 +214,11 @@ class MLflowTracker(Logger):
         """Stores a figure, in the format of the extension of `path`."""
         if self._is_active():
             target = self.folder.artifacts / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(target, dpi=150, bbox_inches="tight")
+            make_folder(target.parent)
+            try:
+                figure.savefig(target, dpi=150, bbox_inches="tight")
+            except OSError as error:
+                raise not_writable(target, error) from error
             self._send_artifact(path)
 
     def log_artifact(self, path: Path, artifact_folder: str | None = None) -> None:

@@ -8,6 +8,7 @@ import pytest
 from heads import TextRow
 from mtl.evaluation import predictions
 from mtl.evaluation.predictions import PredictionFiles
+from mtl.problems import InputError
 
 ROW = TextRow("dev-1", "d", "Mrs. Miller has a fever.", text_pair="Überweisung")
 
@@ -25,6 +26,16 @@ def test_a_line_has_the_id_and_the_prediction_and_texts_only_if_asked_for(tmp_pa
     texts = {"text": ROW.text, "text_pair": ROW.text_pair} if with_text else {}
     assert lines(path) == [{"id": "dev-1", "prediction": ["a", "b"], **texts}]
     assert [file.name for file in (tmp_path / "dev").iterdir()] == ["gad.jsonl"]
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    files = PredictionFiles(tmp_path / "dev", ["gad"])
+    files._open["gad"].close()
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        files._open["gad"] = full
+        files.add("gad", ROW, "a")
+        with pytest.raises(InputError, match=str(tmp_path / "dev")):
+            files.close()
 
 
 def test_the_parts_of_all_ranks_are_merged_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
