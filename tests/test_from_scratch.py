@@ -70,7 +70,7 @@ def test_a_corpus_becomes_an_encoder_that_tasks_start_from(
     assert not loading["missing_keys"]
     assert not loading["unexpected_keys"]
     tokenizer = AutoTokenizer.from_pretrained("encoder")
-    for drug, event in PAIRS.items():
+    for drug in PAIRS:
         inputs = tokenizer(f"{drug} relieves [MASK] within days .", return_tensors="pt")
         with torch.no_grad():
             logits = model.eval()(**inputs).logits[0]
