@@ -280,7 +280,7 @@ def as_markdown(content: dict[str, Any]) -> str:
         " below half the median of the plain ones.",
         "",
         f"Seeds are added in steps of {STEP}. Another number of seeds comes from an unfinished step, so that its"
-        " intervals are provisional; seeds that are not finished in all rows of a side are listed below and not counted.",
+        " intervals are provisional; seeds that are not finished in all rows of a side are listed, but not counted.",
         "",
         "| task | rate | updates | side | seeds | mean | plain | difference | interval | holds | collapses | plain |",
         f"|{'---|' * 12}",
