@@ -29,6 +29,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import yaml
+from json_lines import read
 from machine import machine, machine_line
 from meter import QUIET
 
@@ -172,17 +173,6 @@ def task_names(data: str) -> list[str]:
     if data != "demo":
         return [data]
     return list(yaml.safe_load((EXPERIMENTS / "mixtures" / "demo.yaml").read_text(encoding="utf-8"))["tasks"])
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    """The finished trainings; a last line that was cut off is left out."""
-    found = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return found
 
 
 # --- what they show ---------------------------------------------------------------------------------------------------

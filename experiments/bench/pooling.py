@@ -23,6 +23,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import yaml
+from json_lines import read
 from meter import QUIET
 
 EXPERIMENTS = Path(__file__).parent.parent
@@ -76,12 +77,6 @@ def finished(wanted: Sequence[dict[str, Any]], file: Path, workers: int) -> list
                 lines.write(json.dumps(waiting[done] | done.result()) + "\n")
     kept = read(file)
     return [next(run for run in kept if entry.items() <= run.items()) for entry in wanted]
-
-
-def read(file: Path) -> list[dict[str, Any]]:
-    """The finished trainings; a line that was being written when the script was stopped is left out."""
-    lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
-    return [json.loads(line) for line in lines]
 
 
 def train(entry: dict[str, Any], work: Path, threads: int) -> dict[str, Any]:

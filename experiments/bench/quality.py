@@ -28,6 +28,7 @@ from typing import Any
 from unittest.mock import patch
 
 from bench_data import Setting, prepare
+from json_lines import read
 from machine import machine, machine_line
 from meter import QUIET
 
@@ -261,11 +262,6 @@ def _compared(side: str, scores: dict[str, list[float]], labels: dict[str, Any])
         "no_worse": low > -MARGIN,
         "collapses": {name: sum(score < limit for score in scores[name]) for name in (side, "plain")},
     }
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    """The finished trainings."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def as_markdown(content: dict[str, Any]) -> str:

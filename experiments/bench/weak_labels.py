@@ -27,6 +27,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import yaml
+from json_lines import read
 from machine import machine, machine_line
 
 from mtl.readers.table import Table
@@ -172,17 +173,6 @@ def run(folder: Path, *words: str) -> str:
 def write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Writes rows as lines of JSON."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    """The finished seeds; a last line that was cut off is left out."""
-    found = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return found
 
 
 # --- what they show ---------------------------------------------------------------------------------------------------
