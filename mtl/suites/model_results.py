@@ -22,9 +22,9 @@ from mtl.evaluation.surfaces import TrainMentions, mention_overlap
 from mtl.files import finite, folder_name, read_json, write_json
 from mtl.study.design.run_spec import Finished
 from mtl.study.running.session import Session
-from mtl.suites.checking import SuiteCheck
+from mtl.suites.checking import SplitCheck, SuiteCheck
 from mtl.suites.comparison import SeedScore
-from mtl.suites.suite_spec import SuiteSpec
+from mtl.suites.suite_spec import Split, SuiteSpec
 from mtl.suites.suite_studies import SuiteOrder, Way, deviations
 from mtl.training.undertrained import rise_at_the_end
 
@@ -48,6 +48,7 @@ class TaskResults:
         fingerprints: Hash of the rows of each split.
         deviations: How the trainings differ from the recipe, and the data from the published ones.
         undertrained: Seeds whose training ended while the task was still improving on dev.
+        other_test: Whether test has another size than the published one, so that published scores are on other rows.
         surfaces: The numbers of `mentions` of test, and of those that are `seen` in train and `ambiguous` there (see
             `mtl.evaluation.surfaces`); None for a task without mentions, and in files of earlier versions.
         surface_scores: F1 on seen and on unseen mentions, `seen_f1` and `unseen_f1`, by seed; without the seeds whose
@@ -63,6 +64,7 @@ class TaskResults:
     fingerprints: dict[str, str]
     deviations: tuple[str, ...] = ()
     undertrained: tuple[int, ...] = ()
+    other_test: bool = False
     surfaces: dict[str, int] | None = None
     surface_scores: Scores = field(default_factory=dict)
 
@@ -154,7 +156,8 @@ def collect(session: Session, check: SuiteCheck, published: SuiteSpec, order: Su
         if finished:
             found = _task_results(spec, session, task, description["targets"][task], finished)
             differs = [*deviations(spec, published, order, task), *_count_deviations(check, task)]
-            tasks[task] = replace(found, deviations=tuple(differs))
+            other_test = "test" in _other_counts(check, task)
+            tasks[task] = replace(found, deviations=tuple(differs), other_test=other_test)
     versions = {name: str(value) for name, value in description["versions"].items()}
     encoder = encoder_identity(mixture.encoder)
     return ModelResults(spec.name, spec.revision, order.model, order.way, encoder, tasks, versions)
@@ -165,9 +168,14 @@ def _count_deviations(check: SuiteCheck, task: str) -> list[str]:
     unit = check.suite.spec.tasks[task].counts.unit.replace("_", " ")
     return [
         f"{split} has {one.found} {unit} instead of {one.published}"
-        for split, one in check.tasks[task].splits.items()
-        if one.status in ("known", "accepted")
+        for split, one in _other_counts(check, task).items()
     ]
+
+
+def _other_counts(check: SuiteCheck, task: str) -> dict[Split, SplitCheck]:
+    """The splits whose size differs from the published one, for a known reason or with the user's consent."""
+    splits = check.tasks[task].splits
+    return {split: one for split, one in splits.items() if one.status in ("known", "accepted")}
 
 
 def run_keys(description: Mapping[str, Any], way: Way, task: str) -> dict[int, str]:

@@ -24,7 +24,7 @@ FILES = ("report.md", "scores.csv")
 COLUMNS = (
     *("model", "source", "task", "variant", "mean", "sd", "seeds", "secondary", "trivial", "trivial_predictor"),
     *("mean_without_overlap", "overlapping", "undertrained", "seen_share", "ambiguous_share", *SURFACE_METRICS),
-    "deviations",
+    *("other_test", "deviations"),
 )
 """Columns of the table of all scores."""
 
@@ -76,7 +76,7 @@ def _row(line: ModelScores, column: ScoreColumn, cell: ScoreCell) -> dict[str, A
 def _facts(results: TaskResults, is_own_variant: bool) -> dict[str, Any]:
     """What a row says of a task besides its score; some of it is known in the task's own variant only."""
     found: dict[str, Any] = {"overlapping": results.overlapping, "undertrained": len(results.undertrained)}
-    found["deviations"] = "; ".join(results.deviations)
+    found |= {"other_test": results.other_test, "deviations": "; ".join(results.deviations)}
     if is_own_variant and results.baseline is not None:
         found |= {"trivial": 100 * results.baseline[1], "trivial_predictor": results.baseline[0]}
     return {**found, **_surface_facts(results)} if is_own_variant else found
@@ -200,7 +200,7 @@ def _lines(suite: Suite, models: Sequence[ModelResults]) -> Iterator[str]:
 def _main_table(suite: Suite, models: Sequence[ModelResults], found: SuiteComparison) -> Iterator[str]:
     """Tasks as rows, because a suite has more tasks than fit side by side."""
     lines = [*found.ours, *found.published]
-    unfinished = {(one.label, task) for one in models for task, own in one.tasks.items() if own.undertrained}
+    marks = {(one.label, task): _marks(own) for one in models for task, own in one.tasks.items()}
     header = ["task", "variant", "trivial", *(line.model for line in found.ours)]
     header += [f"{line.model} ({suite.spec.sources[str(line.source)].citation})" for line in found.published]
     rows = [
@@ -208,16 +208,24 @@ def _main_table(suite: Suite, models: Sequence[ModelResults], found: SuiteCompar
             code(column.task),
             column.variant,
             _trivial(suite, models, column),
-            *(_cell(line.cells.get(column), marked=(line.model, column.task) in unfinished) for line in found.ours),
+            *(_cell(line.cells.get(column), marks.get((line.model, column.task), "")) for line in found.ours),
             *(_cell(line.cells.get(column)) for line in found.published),
         ]
         for column in found.columns
     ]
     rows.append(["**score**", suite.spec.aggregation.rule, "", *(_mean(line.suite.score) for line in lines)])
     yield from table(header, rows)
-    yield "`trivial` is the best predictor without fine-tuning. ‡: not read where those who measured it print it.\n"
-    if unfinished:
+    yield "`trivial` is the best predictor without fine-tuning. ‡: secondary, not from the paper that measured it.\n"
+    shown = "".join(marks.values())
+    if "†" in shown:
+        yield "†: our test set has another size than the published one, so published scores are on other rows.\n"
+    if "*" in shown:
         yield "\\*: at least one seed was still improving at its last evaluation (undertrained).\n"
+
+
+def _marks(results: TaskResults) -> str:
+    """What a score of ours is marked with; the table says what each mark means."""
+    return ("†" if results.other_test else "") + (" *" if results.undertrained else "")
 
 
 def _trivial(suite: Suite, models: Sequence[ModelResults], column: ScoreColumn) -> str:
@@ -305,12 +313,12 @@ def _apart_lines(suite: Suite, found: SuiteComparison) -> Iterator[str]:
     yield ""
 
 
-def _cell(cell: ScoreCell | None, *, marked: bool = False) -> str:
+def _cell(cell: ScoreCell | None, marks: str = "") -> str:
     if cell is None:
         return "-"
     sd = "" if cell.sd is None else f" ± {cell.sd:.2f}"
     seeds = "" if cell.seeds is None else f" ({cell.seeds})"
-    return f"{cell.mean:.2f}{sd}{seeds}{'‡' * cell.secondary}{' *' * marked}"
+    return f"{cell.mean:.2f}{sd}{seeds}{'‡' * cell.secondary}{marks}"
 
 
 def _number(mean: PartialMean) -> float | None:

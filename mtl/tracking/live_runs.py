@@ -10,19 +10,19 @@ from filelock import FileLock
 
 from mtl.distributed import is_rank_zero
 from mtl.problems import InputError, Problem
-from mtl.processes import has_ended, this_process
+from mtl.processes import has_ended, is_this_process
 from mtl.tracking.checkpoint_folder import say
 from mtl.tracking.run_folder import BEAT, LEASE, RunFolder
 
 LOOK_EVERY = 5.0
-"""Seconds between two looks at a run whose process ran on another machine."""
+"""Seconds between two looks at a run whose process ran on another machine or in another container."""
 
 
 def take(folder: RunFolder) -> None:
     """Makes this process the one that trains a run, and prepares the folder for it. Ranks other than 0 do nothing.
 
-    Nothing tells whether a process on another machine has ended, unless this is the same Slurm job after it was
-    requeued. So this waits for a sign of life, or until there has been none for long enough.
+    Nothing tells whether a process on another machine or in another container has ended, unless this is the same
+    Slurm job after it was requeued. So this waits for a sign of life, or until there has been none for long enough.
 
     Args:
         folder: Folder of the run.
@@ -58,15 +58,10 @@ def _take_unless_held(folder: RunFolder) -> Mapping[str, Any] | None:
         info = folder.info
         holder = info.get("process") or {}
         # Earlier versions gave no sign of life, so that their processes cannot be waited for.
-        if info.get("status") == "RUNNING" and holder.get("beats") and not _is_this_process(holder):
+        if info.get("status") == "RUNNING" and holder.get("beats") and not is_this_process(holder):
             return dict(holder)
         folder.begin_training()
         return None
-
-
-def _is_this_process(identity: Mapping[str, Any]) -> bool:
-    own = this_process()
-    return all(identity.get(name) == own[name] for name in ("host", "pid"))
 
 
 def _last_beat(folder: RunFolder) -> float:

@@ -299,7 +299,7 @@ class RunFolder:
         """Sets the status of a run that is RUNNING to KILLED, here and in MLflow, if its process is gone.
 
         Nothing can record the end of a process that gets SIGKILL, as for lack of memory. A process on another machine
-        counts as dead after a time without a sign of life.
+        or in another container counts as dead after a time without a sign of life.
 
         Returns:
             Whether the status was set.

@@ -127,6 +127,19 @@ def test_a_task_that_was_still_improving_is_marked_and_its_seeds_are_counted(sui
     assert (counted[None, "toy_risk"], counted[None, "toy_drugs"], counted["paper", "toy_risk"]) == (1, 0, None)
 
 
+def test_a_score_on_a_test_set_of_another_size_than_the_published_one_is_marked(suite: Suite) -> None:
+    found = [model(toy_risk=replace(RISK, other_test=True, undertrained=(1,)), toy_drugs=DRUGS)]
+    text = report(suite, found)
+    cells = {tuple(row[:2]): row[3] for row in rows(text, "# A toy")}
+    assert cells["`toy_risk`", "micro_f1_without_negative"] == "62.50 ± 17.68 (2)† *"
+    assert cells["`toy_drugs`", "strict_entity_f1"] == "37.50 (1)"
+    assert text.count("†") == 3, "in the cells of both variants and below the table"
+    assert "†" not in report(suite, [model(toy_risk=RISK)])
+    columns = score_columns(suite, found)
+    marked = dict(zip(zip(columns["source"], columns["task"], strict=True), columns["other_test"], strict=True))
+    assert (marked[None, "toy_risk"], marked[None, "toy_drugs"], marked["paper", "toy_risk"]) == (True, False, None)
+
+
 def test_trivial_predictors_deviations_and_quoted_scores_are_in_the_table_of_scores(
     suite: Suite, tmp_path: Path
 ) -> None:

@@ -129,6 +129,19 @@ def test_tasks_are_trained_together(suite: list[str], capsys: pytest.CaptureFixt
     assert expected == {name for name in found["metrics"] if "/trivial/" not in name}
 
 
+@pytest.mark.slow
+def test_a_score_on_other_rows_than_the_published_ones_is_marked(
+    suite: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "data" / "risk" / "test.tsv"
+    file.write_text(file.read_text() + "@A$ gave @B$ .\tcause\n")
+    assert run(["suite", "check", suite[0], "--accept-counts"]) == 0
+    _, found = scores(capsys, "run", *suite)
+    marks = zip(found["scores"]["source"], found["scores"]["task"], found["scores"]["other_test"], strict=True)
+    assert {(task, mark) for source, task, mark in marks if source is None} == {("toy_risk", True), ("toy_drugs", False)}
+    assert "†" in (tmp_path / "runs/suites/toy/report/report.md").read_text().split("##")[0]
+
+
 def test_missing_data_are_left_out_and_wrong_counts_are_refused(
     suite: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
