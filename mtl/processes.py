@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -31,7 +32,7 @@ def _place() -> dict[str, Any]:
     Containers that use the network of their host have its name, too, but each counts its processes anew.
     """
     try:
-        return {"host": socket.gethostname(), "namespace": os.stat("/proc/self/ns/pid").st_ino}
+        return {"host": socket.gethostname(), "namespace": Path("/proc/self/ns/pid").stat().st_ino}
     except OSError:
         return {"host": socket.gethostname()}
 
