@@ -100,9 +100,11 @@ def end_run(tracked: Mapping[str, Any], status: str) -> bool:
         status: FAILED or KILLED.
 
     Returns:
-        Whether MLflow has the status now. False if it does not answer, or has no such run.
+        Whether nothing is left to do: MLflow has the status now, or no longer has the run. False if it does not answer.
     """
     prepare_mlflow()
+    from mlflow.exceptions import MlflowException
+
     place, current = tracked["tracking_uri"], default_uri()
     uri = current if place == without_password(current) else place
     database = _database(uri)
@@ -117,9 +119,15 @@ def end_run(tracked: Mapping[str, Any], status: str) -> bool:
                 return True  # it was not created
             run_id = run.info.run_id
         client.set_terminated(run_id, status)
+    except MlflowException as error:
+        return error.error_code in _WITHOUT_RUN
     except Exception:  # stores raise different errors; the status in the folder is set all the same
         return False
     return True
+
+
+_WITHOUT_RUN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""Codes of errors where a run is unknown, and where it has been deleted."""
 
 
 def run_with_token(client: MlflowClient, experiment: str, token: str) -> Any:

@@ -146,9 +146,10 @@ class RunFolder:
     @classmethod
     def end_dead(cls, root: Path) -> None:
         """Ends the runs of all mixtures whose process has ended without recording how (see `end_if_dead`)."""
+        silent: set[str] = set()
         for file in Path(root).absolute().glob("*/*/run.json"):
             with suppress(InputError):  # a damaged file of another run
-                cls(file.parent).end_if_dead()
+                cls(file.parent).end_if_dead(silent)
 
     @classmethod
     def open(cls, path: Path | str) -> RunFolder:
@@ -295,11 +296,14 @@ class RunFolder:
             if "unsent_status" in tracked:
                 self.update_info(mlflow={name: value for name, value in tracked.items() if name != "unsent_status"})
 
-    def end_if_dead(self) -> bool:
+    def end_if_dead(self, silent: set[str] | None = None) -> bool:
         """Sets the status of a run that is RUNNING to KILLED, here and in MLflow, if its process is gone.
 
         Nothing can record the end of a process that gets SIGKILL, as for lack of memory. A process on another machine
         or in another container counts as dead after a time without a sign of life.
+
+        Args:
+            silent: Addresses of MLflow that do not answer, and are not asked again; one that is found is added.
 
         Returns:
             Whether the status was set.
@@ -307,24 +311,34 @@ class RunFolder:
         info = self.info
         identity = info.get("process")
         if info.get("mlflow", {}).get("unsent_status", "") == info.get("status"):
-            self.end_in_mlflow()
+            self.end_in_mlflow(silent)
         if info.get("status") != "RUNNING" or identity is None or not self._is_gone(identity):
             return False
         message = f"The process {identity['pid']} ended without recording its status."
         was_running = self.end("KILLED", message, process=identity)
         if was_running:
             say(f"The run {self.path} is KILLED, not RUNNING: its process is gone.")
-            self.end_in_mlflow()
+            self.end_in_mlflow(silent)
         return was_running
 
-    def end_in_mlflow(self) -> None:
-        """Gives MLflow the status of a run whose process cannot do it; if that fails, `end_if_dead` repeats it."""
+    def end_in_mlflow(self, silent: set[str] | None = None) -> None:
+        """Gives MLflow the status of a run whose process cannot do it; if that fails, `end_if_dead` repeats it.
+
+        Args:
+            silent: See `end_if_dead`; each try takes up to a minute.
+        """
+        silent = set() if silent is None else silent
         info = self.info
         unsent = _unsent(info, info["status"])
         if unsent:
             self.update_info(**unsent)  # first, because this process may be killed while it waits for MLflow
+            place = unsent["mlflow"]["tracking_uri"]
+            if place in silent:
+                return
             if end_run(unsent["mlflow"], info["status"]):
                 self.mlflow_has_status()
+            else:
+                silent.add(place)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Replaces a JSON file of the folder; numbers that JSON cannot represent become null."""

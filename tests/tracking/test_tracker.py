@@ -10,13 +10,13 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mtl.tracking import send_queue, versions
+from mtl.tracking import run_folder, send_queue, versions
 from mtl.tracking.mlflow_client import end_run, open_store
 from mtl.tracking.mlflow_run import MLflowRun
 from mtl.tracking.run_folder import FOLDER_VARIABLE, RunFolder
@@ -203,6 +203,24 @@ def test_the_status_of_a_run_that_ends_while_mlflow_is_away_is_sent_later(
     assert "unsent_status" not in folder.info["mlflow"]
 
 
+def test_an_address_that_does_not_answer_is_asked_once(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def end(tracked: Mapping[str, Any], status: str) -> bool:
+        asked.append((tracked["tracking_uri"], status))
+        return tracked["tracking_uri"] == "http://there"
+
+    monkeypatch.setattr(run_folder, "end_run", end)
+    places = ("http://away", "http://away", "http://there", "http://there")
+    folders = [RunFolder.create(Path("runs"), f"mixture {seed}", seed) for seed in range(len(places))]
+    for seed, (folder, place) in enumerate(zip(folders, places, strict=True)):
+        folder.note_tracking(run_id=str(seed), tracking_uri=place)
+        folder.update_info(status="KILLED", mlflow={**folder.info["mlflow"], "unsent_status": "KILLED"})
+    RunFolder.end_dead(Path("runs"))
+    assert sorted(asked) == [("http://away", "KILLED"), *2 * [("http://there", "KILLED")]]
+    assert ["unsent_status" in folder.info["mlflow"] for folder in folders] == [True, True, False, False]
+
+
 def test_another_process_can_end_a_run_in_mlflow(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tracker = tracker_for()
     tracker.log_metrics({"train/loss": 1.0}, step=0)
@@ -213,7 +231,10 @@ def test_another_process_can_end_a_run_in_mlflow(store: str, monkeypatch: pytest
     assert client(store).get_run(tracker.run_id).info.status == "FAILED"
     assert not Path("elsewhere.db").exists()
     assert not end_run({**tracked, "tracking_uri": "http://127.0.0.1:9"}, "KILLED")  # nobody answers
-    assert not end_run({**tracked, "run_id": "0" * 32}, "KILLED")
+    assert end_run({**tracked, "run_id": "0" * 32}, "KILLED")  # nothing is left to do for a run that is not there
+    client(store).delete_run(tracker.run_id)
+    assert end_run(tracked, "KILLED")
+    client(store).restore_run(tracker.run_id)
     tracker.finalize("failed")
 
 
